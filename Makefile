@@ -1,0 +1,37 @@
+# `make demo` and `make test` each create what they need and do the whole job. The environment is .venv in the checkout.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test slow check format bench clean
+
+demo: .venv/.run  ## the page in the browser
+	$(BIN)/python app.py
+
+test: .venv/.dev  ## all tests but the slow ones; offline, on the tiny pair
+	$(BIN)/python -m pytest
+
+slow: .venv/.dev  ## the tests that need the real pair's weights
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+check: .venv/.dev  ## lint, format, types, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# A stamp per requirements file, so that an environment is completed when they change.
+.venv/.run: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -r requirements.txt
+	touch $@
+
+.venv/.dev: .venv/.run requirements-dev.txt
+	$(BIN)/python -m pip install -q -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,37 @@
+"""Token-level routing between a small and a large language model (CITER, Zheng et al., COLM 2025).
+
+The public names. What needs torch is imported when first used, so that the page and `--help` appear at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from engine.cost import UNITS, Cost, Costs, ModelCost, Prices, costs, cumulative
+from engine.dial import Dial
+from engine.errors import EngineError, InvalidRequest, RouterError, SettingsError, WeightsError
+from engine.events import Alternative, Revealed, Role, TokenEvent
+from engine.request import POLICIES, Request, Sampling
+from engine.settings import Settings, load_settings
+from engine.trace import Trace
+
+if TYPE_CHECKING:
+    from engine.decoding import Decoding
+    from engine.pair import Pair, build_request, load
+    from engine.router import Router
+
+_LAZY = {"Pair": "pair", "load": "pair", "build_request": "pair", "Decoding": "decoding", "Router": "router"}
+
+__all__ = [
+    "POLICIES", "UNITS", "Alternative", "Cost", "Costs", "Decoding", "Dial", "EngineError", "InvalidRequest",
+    "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role", "Router", "RouterError", "Sampling", "Settings",
+    "SettingsError", "TokenEvent", "Trace", "WeightsError", "build_request", "costs", "cumulative", "load",
+    "load_settings",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"engine.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'engine' has no attribute {name!r}")

@@ -1,0 +1,172 @@
+"""What a run costs: bytes moved, FLOPs, seconds and price, as folds over its events. Knows no torch and no models.
+
+A model's cost is described by ten numbers (`ModelCost`, measured where the model is loaded); a run's cost follows from
+what each event says was fed to which model. All figures are those of a single stream: in a batch the weights are read
+once for all rows, which is not credited here.
+
+Both ends of the dial are computed for the same number of generated tokens: one model reads the prompt in its first
+pass and one token in each further pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from engine.events import TokenEvent
+from engine.request import number
+
+UNITS = ("bytes", "flops", "seconds", "price")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Bytes moved, floating-point operations, wall-clock seconds, and price in currency."""
+
+    bytes: float = 0.0
+    flops: float = 0.0
+    seconds: float = 0.0
+    price: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.bytes + other.bytes,
+            self.flops + other.flops,
+            self.seconds + other.seconds,
+            self.price + other.price,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Currency per million tokens of each model.
+
+    A forward pass answers for one position, at the full price; the other tokens it reads (prompt, catch-up) are billed
+    at `reading_ratio` of it. Hosted models list input at about a quarter of output, hence the default.
+
+    Raises:
+        InvalidRequest: A price is negative or not finite.
+    """
+
+    slm: float = 0.1
+    llm: float = 1.0
+    reading_ratio: float = 0.25
+
+    def __post_init__(self) -> None:
+        number("SLM price", self.slm, 0.0, 1e6, "currency per million tokens")
+        number("LLM price", self.llm, 0.0, 1e6, "currency per million tokens")
+        number("reading ratio", self.reading_ratio, 0.0, 1.0, "share of the full price for a token that is only read")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    """What one forward pass of a model moves and computes.
+
+    Attributes:
+        trunk_bytes: Weights that every pass reads, as stored (4-bit blocks and their scales, norms, biases).
+        head_bytes: `lm_head`, read only when applied.
+        embedding_bytes: One row of the embedding, read per token.
+        kv_bytes: Keys and values of one token over all layers.
+        trunk_flops: 2 × parameters of the trunk's linear layers, per token.
+        head_flops: 2 × parameters of `lm_head`, per position it is applied to.
+        attention_flops: Per pair of query and key, over all layers and heads.
+        pass_seconds: Measured one-token pass with `lm_head`, used to model runs that did not happen.
+        token_seconds: Measured seconds per further token in the same pass.
+    """
+
+    trunk_bytes: int
+    head_bytes: int
+    embedding_bytes: int
+    kv_bytes: int
+    trunk_flops: int
+    head_flops: int
+    attention_flops: int
+    pass_seconds: float = 0.0
+    token_seconds: float = 0.0
+
+    def forward(self, fed: int, cached: int, head: bool, price: float, reading_ratio: float) -> Cost:
+        """One forward pass over `fed` new tokens with `cached` tokens already in the KV cache.
+
+        Args:
+            fed: New tokens; 0 means the model was not run.
+            cached: Tokens whose keys and values are already stored.
+            head: Whether `lm_head` is applied to the last position.
+            price: Currency per million tokens.
+            reading_ratio: Share of the price billed for each token but the one the pass answers for.
+
+        Returns:
+            Its cost. Every key and value is read once, the new ones are also written. `seconds` are modelled.
+        """
+        if fed == 0:
+            return Cost()
+        keys_seen = fed * cached + fed * (fed + 1) // 2
+        return Cost(
+            bytes=self.trunk_bytes
+            + head * self.head_bytes
+            + fed * self.embedding_bytes
+            + (cached + 2 * fed) * self.kv_bytes,
+            flops=fed * self.trunk_flops + head * self.head_flops + keys_seen * self.attention_flops,
+            seconds=self.pass_seconds + (fed - 1) * self.token_seconds,
+            price=(1 + (fed - 1) * reading_ratio) * price / 1e6,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """A run beside both extremes for the same number of generated tokens; the extremes' seconds are modelled."""
+
+    run: Cost
+    slm_only: Cost
+    llm_only: Cost
+
+
+def costs(
+    events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
+) -> Costs:
+    """Folds the events of one row into its cost and that of both extremes.
+
+    Args:
+        events: One row's events, in order.
+        prompt_tokens: Tokens of the rendered prompt.
+        slm, llm: What a pass of each model costs.
+        prices: For the unit "price".
+    """
+    return list(cumulative(events, prompt_tokens, slm, llm, prices))[-1] if events else Costs(Cost(), Cost(), Cost())
+
+
+def cumulative(
+    events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
+) -> Iterator[Costs]:
+    """Yields the running cost after each event; the last is the cost of the run. Arguments as for `costs`."""
+    prices = prices or Prices()
+    ratio = prices.reading_ratio
+    slm_seconds = _pass_seconds(((e.slm_fed, e.slm_seconds) for e in events), slm)
+    llm_seconds = _pass_seconds(((e.llm_fed, e.llm_seconds) for e in events), llm)
+    total = Costs(Cost(), Cost(), Cost())
+    slm_cached = llm_cached = 0
+    for position, event in enumerate(events):
+        run = slm.forward(event.slm_fed, slm_cached, event.slm_head, prices.slm, ratio) + llm.forward(
+            event.llm_fed, llm_cached, True, prices.llm, ratio
+        )
+        slm_cached += event.slm_fed
+        llm_cached += event.llm_fed
+        fed, cached = (1, prompt_tokens + position - 1) if position else (prompt_tokens, 0)
+        slm_alone = slm.forward(fed, cached, True, prices.slm, ratio)
+        llm_alone = llm.forward(fed, cached, True, prices.llm, ratio)
+        total = Costs(
+            total.run + Cost(run.bytes, run.flops, event.seconds, run.price),
+            total.slm_only + _with_pass(slm_alone, slm, slm_seconds),
+            total.llm_only + _with_pass(llm_alone, llm, llm_seconds),
+        )
+        yield total
+
+
+def _pass_seconds(passes: Iterable[tuple[int, float]], model: ModelCost) -> float:
+    """Seconds of a one-token pass: this run's own median where it has at least three, else measured at load."""
+    single = [seconds for fed, seconds in passes if fed == 1]
+    return median(single) if len(single) >= 3 else model.pass_seconds
+
+
+def _with_pass(cost: Cost, model: ModelCost, pass_seconds: float) -> Cost:
+    return Cost(cost.bytes, cost.flops, cost.seconds - model.pass_seconds + pass_seconds, cost.price)

@@ -1,0 +1,209 @@
+"""The learned router: a small MLP on the SLM's hidden state, and the folder it is shipped in.
+
+CITER's router (Zheng et al., COLM 2025, section 3): hidden state → routing score in [0, 1], how safe it is to let the
+SLM write the next token. Knows its own file format and which SLM it fits; does not know how it was trained.
+Weights are safetensors and the card is JSON: nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from engine.errors import RouterError
+
+WEIGHTS, CARD = "router.safetensors", "router.json"
+FORMAT = 1
+POLARITY = "score is the estimate that the SLM is preferred; score < threshold → LLM"
+LOGIT_FEATURES = 8
+"""Width of `logit_features`: five log-probabilities, the margin, the entropy, the log-sum-exp."""
+
+
+@dataclass(frozen=True)
+class RouterCard:
+    """What a router is and where it fits; stored as `router.json`.
+
+    Attributes:
+        name: Folder name.
+        slm, llm: Names of the pair it was trained for.
+        hidden_size: Width of the SLM's hidden state.
+        tokenizer: Fingerprint of the pair's tokenizer.
+        logit_features: Whether the MLP also sees `logit_features` of the SLM (needs `lm_head` at every token).
+        dropout: As trained; inactive when routing.
+        polarity: Always `POLARITY`; stored so that no reader has to guess.
+        training: Data and settings it was trained with.
+        metrics: Measured on held-out questions.
+        threshold: Recommended operating threshold.
+        description: One line for people, shown on the page.
+    """
+
+    name: str
+    slm: str
+    llm: str
+    hidden_size: int
+    tokenizer: str
+    logit_features: bool = False
+    dropout: float = 0.1
+    polarity: str = POLARITY
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    threshold: float = 0.5
+    description: str = ""
+    format: int = FORMAT
+
+
+class RouterNetwork(nn.Module):
+    """d → 2d → d → 1 with dropout (CITER, appendix), on standardised inputs; d is the width of the input.
+
+    The mean and scale of the inputs are part of the weights: hidden states of different models differ by orders of
+    magnitude, and logit features differ from both.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, inputs: int, hidden: int, dropout: float = 0.1) -> None:
+        """A network for `inputs` features whose first layers have 2 × `hidden` and `hidden` units."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("scale", torch.ones(inputs))
+        self.layers = nn.Sequential(
+            nn.Linear(inputs, 2 * hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * hidden, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, 1),
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """float32 features [n, inputs] → logits of the routing score [n]."""
+        return self.layers((features - self.mean) / self.scale).squeeze(-1)
+
+
+class Router:
+    """A network with its card, ready to score.
+
+    Attributes:
+        card: What it is.
+        warning: Set where it is used with another LLM than it was trained for.
+    """
+
+    def __init__(self, network: RouterNetwork, card: RouterCard) -> None:
+        self.network = network.eval()
+        self.card = card
+        self.warning: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return self.card.name
+
+    @property
+    def description(self) -> str:
+        """One line for people: what it was trained on."""
+        return self.card.description
+
+    @torch.inference_mode()
+    def score(self, features: torch.Tensor) -> torch.Tensor:
+        """Features [n, inputs] (see `features`) → routing scores [n], float32 in [0, 1]."""
+        return torch.sigmoid(self.network(features))
+
+    def save(self, folder: Path) -> None:
+        """Writes `router.safetensors` and `router.json` into a folder, which is created."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: t.contiguous() for name, t in self.network.state_dict().items()}, folder / WEIGHTS)
+        (folder / CARD).write_text(json.dumps(asdict(self.card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Router:
+        """Reads a router's folder.
+
+        Raises:
+            RouterError: Missing, corrupt, of another format or with values that are not finite.
+        """
+        try:
+            card = TypeAdapter(RouterCard).validate_json((folder / CARD).read_bytes())
+            weights = load_file(folder / WEIGHTS)
+        except OSError as error:
+            raise RouterError(f"The router in {folder} cannot be read: {error.strerror or error}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise RouterError(f"{folder / CARD} is not a router's card: {where}: {first['msg']}") from None
+        except SafetensorError as error:
+            raise RouterError(f"{folder / WEIGHTS} is corrupt ({error}); get the folder again") from error
+        if card.format != FORMAT or card.polarity != POLARITY:
+            raise RouterError(f"{folder / CARD} has format {card.format}; this program reads format {FORMAT}")
+        network = RouterNetwork(input_size(card.hidden_size, card.logit_features), card.hidden_size, card.dropout)
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise RouterError(f"{folder / WEIGHTS} does not match its card: {str(error).splitlines()[-1]}") from error
+        if not all(bool(torch.isfinite(t).all()) for t in network.state_dict().values()):
+            raise RouterError(f"{folder / WEIGHTS} holds values that are not finite; get the folder again")
+        return cls(network, card)
+
+    def fit_to(self, slm: str, llm: str, hidden_size: int, tokenizer: str) -> None:
+        """Checks that the router fits the loaded pair, and sets `warning` if only its LLM differs.
+
+        Raises:
+            RouterError: Trained on another SLM: another width, tokenizer or name, so its input means something else.
+        """
+        card = self.card
+        reasons = [
+            f"{what} is {theirs} there and {ours} here"
+            for what, theirs, ours in (
+                ("hidden size", card.hidden_size, hidden_size),
+                ("tokenizer", card.tokenizer[:12], tokenizer[:12]),
+                ("SLM", card.slm, slm),
+            )
+            if theirs != ours
+        ]
+        if reasons:
+            raise RouterError(
+                f"Router {card.name!r} was trained for {card.slm}, not for {slm}: {'; '.join(reasons)}. "
+                "Choose a router for this SLM, or train one with `python -m trainer`."
+            )
+        if card.llm != llm:
+            self.warning = f"Router {card.name} was trained against {card.llm}; its threshold may mean less with {llm}."
+
+
+def input_size(hidden_size: int, with_logits: bool) -> int:
+    """Width of the router's input."""
+    return hidden_size + (LOGIT_FEATURES if with_logits else 0)
+
+
+def features(hidden: torch.Tensor, logits: torch.Tensor | None) -> torch.Tensor:
+    """The router's input.
+
+    Args:
+        hidden: The SLM's hidden states [n, d].
+        logits: Its logits [n, vocabulary], or None for a router that does not look at them.
+
+    Returns:
+        float32 [n, d] or [n, d + LOGIT_FEATURES], on the CPU's or GPU's own device.
+    """
+    hidden = hidden.float()
+    return hidden if logits is None else torch.cat([hidden, logit_features(logits)], dim=-1)
+
+
+def logit_features(logits: torch.Tensor) -> torch.Tensor:
+    """What the SLM's own distribution says of its certainty: float32 logits [n, vocabulary] → [n, LOGIT_FEATURES].
+
+    The five highest log-probabilities, the margin between the first two, the entropy in nats, and the log-sum-exp.
+    """
+    total = logits.logsumexp(-1, keepdim=True)
+    log_probabilities = logits - total
+    top = log_probabilities.topk(5, dim=-1).values
+    entropy = -(log_probabilities.exp() * log_probabilities).sum(-1, keepdim=True)
+    return torch.cat([top, top[:, :1] - top[:, 1:2], entropy, total], dim=-1)

@@ -1,0 +1,43 @@
+"""Shared by all tests: no network, a cache of their own, and a random pair for the engine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before any library reads them: tests never reach a hub, and a developer's own settings do not change their outcome.
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", GRADIO_ANALYTICS_ENABLED="False")
+for name in [name for name in os.environ if name.startswith("CITER_")]:
+    del os.environ[name]
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ROOT / "assets" / "tiny"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Models of a few thousand parameters run slower on two threads than on one."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def random_pair():
+    """A pair of random fp32 models, 259 byte tokens, with no router."""
+    from random_pair import byte_tokenizer, random_model
+
+    from engine.pair import Pair
+
+    slm, llm = random_model(1, layers=2, width=32, padding=5), random_model(2, layers=3, width=48, padding=69)
+    return Pair(slm, llm, byte_tokenizer(), slm_name="small", llm_name="large")
+
+
+@pytest.fixture(scope="session")
+def tiny_pair():
+    """The shipped tiny pair with its router."""
+    from engine.pair import load
+
+    return load("tiny")

@@ -1,0 +1,103 @@
+"""Costs are folds over events, checked against examples counted by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine import InvalidRequest, ModelCost, Prices, Role, TokenEvent, costs, cumulative
+
+# Round numbers, so that every sum below can be checked in the head.
+SLM = ModelCost(1000, 100, 1, 10, 2000, 200, 4, pass_seconds=1.0, token_seconds=0.1)
+LLM = ModelCost(10_000, 1000, 2, 20, 20_000, 2000, 8, pass_seconds=5.0, token_seconds=0.5)
+
+
+def event(role, slm_fed, llm_fed, seconds=1.0, slm_head=None, **more):
+    head = role is Role.SLM if slm_head is None else slm_head
+    return TokenEvent(1, "x", role, 0.5, 0.5, slm_fed, llm_fed, head, seconds, **more)
+
+
+# A prompt of 3 tokens; the SLM writes two tokens, then the LLM one, catching up on 5.
+EVENTS = [event(Role.SLM, 3, 0), event(Role.SLM, 1, 0), event(Role.LLM, 1, 5, seconds=7.0)]
+
+
+def test_bytes_of_a_run_counted_by_hand():
+    first = 1000 + 100 + 3 * 1 + (0 + 2 * 3) * 10  # weights, lm_head, 3 rows, 3 keys written and read
+    second = 1000 + 100 + 1 + (3 + 2 * 1) * 10
+    third_slm = 1000 + 0 + 1 + (4 + 2 * 1) * 10  # the LLM wrote: the SLM's lm_head is not applied
+    third_llm = 10_000 + 1000 + 5 * 2 + (0 + 2 * 5) * 20
+    assert costs(EVENTS, 3, SLM, LLM).run.bytes == first + second + third_slm + third_llm
+
+
+def test_flops_of_a_run_counted_by_hand():
+    first = 3 * 2000 + 200 + (1 + 2 + 3) * 4  # each query sees itself and all before it
+    second = 2000 + 200 + 4 * 4
+    third_slm = 2000 + 5 * 4
+    third_llm = 5 * 20_000 + 2000 + (1 + 2 + 3 + 4 + 5) * 8
+    assert costs(EVENTS, 3, SLM, LLM).run.flops == first + second + third_slm + third_llm
+
+
+def test_both_extremes_are_for_the_same_number_of_tokens():
+    beside = costs(EVENTS, 3, SLM, LLM)
+    assert beside.slm_only.bytes == 3 * 1100 + (3 + 1 + 1) * 1 + (6 + 5 + 6) * 10
+    assert beside.llm_only.bytes == 3 * 11_000 + (3 + 1 + 1) * 2 + (6 + 5 + 6) * 20
+    assert beside.llm_only.flops == 5 * 20_000 + 3 * 2000 + (6 + 4 + 5) * 8
+
+
+def test_price_bills_one_position_per_pass_in_full_and_what_is_read_at_the_ratio():
+    prices = Prices(slm=1.0, llm=10.0, reading_ratio=0.25)
+    beside = costs(EVENTS, 3, SLM, LLM, prices)
+    assert beside.run.price * 1e6 == pytest.approx((1 + 2 * 0.25) + 1 + 1 + 10 * (1 + 4 * 0.25))
+    assert beside.slm_only.price * 1e6 == pytest.approx(3 + 2 * 0.25)
+    assert beside.llm_only.price * 1e6 == pytest.approx(10 * (3 + 2 * 0.25))
+
+
+def test_seconds_of_the_run_are_measured_and_those_of_the_extremes_modelled():
+    beside = costs(EVENTS, 3, SLM, LLM)
+    assert beside.run.seconds == 1 + 1 + 7
+    assert beside.slm_only.seconds == pytest.approx(3 * 1.0 + 2 * 0.1)
+    assert beside.llm_only.seconds == pytest.approx(3 * 5.0 + 2 * 0.5)
+
+
+def test_modelled_seconds_follow_the_runs_own_passes_where_there_are_enough():
+    events = [event(Role.SLM, 3, 0)] + [event(Role.SLM, 1, 0, slm_seconds=s) for s in (2.0, 3.0, 9.0)]
+    assert costs(events, 3, SLM, LLM).slm_only.seconds == pytest.approx(4 * 3.0 + 2 * 0.1)
+
+
+def test_lm_head_is_charged_where_the_policy_asked_for_logits():
+    asked = [event(Role.LLM, 3, 3, slm_head=True)]
+    not_asked = [event(Role.LLM, 3, 3, slm_head=False)]
+    assert costs(asked, 3, SLM, LLM).run.bytes - costs(not_asked, 3, SLM, LLM).run.bytes == 100
+
+
+def test_the_last_cumulative_cost_is_the_cost_of_the_run():
+    steps = list(cumulative(EVENTS, 3, SLM, LLM))
+    assert steps[-1] == costs(EVENTS, 3, SLM, LLM)
+    assert all(a.run.bytes < b.run.bytes for a, b in zip(steps, steps[1:], strict=False))
+
+
+def test_a_run_by_the_slm_alone_costs_what_slm_only_costs():
+    events = [event(Role.SLM, 3, 0), event(Role.SLM, 1, 0), event(Role.SLM, 1, 0)]
+    beside = costs(events, 3, SLM, LLM)
+    assert (beside.run.bytes, beside.run.flops) == (beside.slm_only.bytes, beside.slm_only.flops)
+
+
+def test_nothing_generated_costs_nothing():
+    assert costs([], 3, SLM, LLM).run.bytes == 0
+
+
+@pytest.mark.parametrize("bad", [{"slm": -1.0}, {"llm": float("nan")}, {"llm": float("inf")}, {"reading_ratio": 2.0}])
+def test_a_price_out_of_range_is_refused(bad):
+    with pytest.raises(InvalidRequest, match=r"price|ratio"):
+        Prices(**bad)
+
+
+def test_a_models_bytes_and_flops_are_those_of_its_parameters(random_pair):
+    model = random_pair.slm.model
+    trunk = sum(p.numel() for n, p in model.model.named_parameters() if not n.startswith("embed_tokens"))
+    assert random_pair.slm_cost.trunk_bytes == 4 * trunk
+    assert random_pair.slm_cost.head_bytes == 4 * 264 * 32  # padded vocabulary × width, tied to the embedding
+    assert random_pair.slm_cost.embedding_bytes == 4 * 32
+    assert random_pair.slm_cost.kv_bytes == 4 * 2 * 2 * 2 * 8  # fp32 × (keys, values) × layers × heads × head_dim
+    per_layer = 32 * 32 * 2 + 2 * 32 * 16 + 3 * 32 * 64
+    assert random_pair.slm_cost.trunk_flops == 2 * 2 * per_layer
+    assert random_pair.slm_cost.attention_flops == 4 * 2 * 32

@@ -1,0 +1,261 @@
+"""The decode loop: what it writes is what `generate` writes, whatever the batch, the lag or the path."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from itertools import islice
+
+import pytest
+import torch
+
+from engine import Dial, InvalidRequest, Request, Role
+from engine.policy import FixedPolicy
+
+PROMPTS = ["hello world", "日本語の文章", "a much longer prompt that goes on and on " * 4, "x"]
+
+
+def generate(pair, role, prompt, count, **options):
+    """Greedy `transformers.generate` of one model of the pair, with the padded vocabulary out of reach."""
+    model = (pair.slm if role is Role.SLM else pair.llm).model
+    ids = torch.tensor([pair.tokenizer.encode(prompt, add_special_tokens=False)])
+    outside = list(range(len(pair.tokenizer), model.config.vocab_size))
+    options = {"do_sample": False, "suppress_tokens": outside, "eos_token_id": sorted(pair.end_ids), **options}
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, pad_token_id=0, **options)
+    return out[0, ids.shape[1] :].tolist()
+
+
+def ids(trace):
+    return [event.id for event in trace.events]
+
+
+def request(prompt, **options):
+    return Request(prompt, **{"policy": "confidence", "raw": True, "max_new_tokens": 40, **options})
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_threshold_0_writes_what_generate_writes_with_the_slm(random_pair, prompt):
+    trace = random_pair.generate(request(prompt, threshold=0.0))
+    assert ids(trace) == generate(random_pair, Role.SLM, prompt, 40)
+    assert {event.role for event in trace.events} == {Role.SLM}
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_threshold_above_1_writes_what_generate_writes_with_the_llm(random_pair, prompt):
+    trace = random_pair.generate(request(prompt, threshold=1.01))
+    assert ids(trace) == generate(random_pair, Role.LLM, prompt, 40)
+    assert {event.role for event in trace.events} == {Role.LLM}
+
+
+def test_repetition_penalty_is_that_of_generate(random_pair):
+    trace = random_pair.generate(request(PROMPTS[2], threshold=0.0, **{"sampling": sampling(repetition_penalty=1.3)}))
+    assert ids(trace) == generate(random_pair, Role.SLM, PROMPTS[2], 40, repetition_penalty=1.3)
+
+
+def sampling(**options):
+    from engine import Sampling
+
+    return Sampling(**options)
+
+
+@pytest.mark.parametrize("policy", ["confidence", "random"])
+def test_rows_of_an_uneven_batch_equal_single_runs(random_pair, policy):
+    requests = [
+        request(prompt, policy=policy, threshold=0.2 + 0.2 * n, seed=n, max_new_tokens=10 + 9 * n)
+        for n, prompt in enumerate(PROMPTS)
+    ]
+    together = random_pair.generate_batch(requests)
+    for each, trace in zip(requests, together, strict=True):
+        alone = random_pair.generate(each)
+        assert facts(trace) == facts(alone)
+
+
+def facts(trace):
+    """All of a trace that does not depend on the clock or the batch's rounding."""
+    return [(e.id, e.text, e.role, e.slm_fed, e.llm_fed, e.slm_head, e.finish_reason) for e in trace.events]
+
+
+def test_no_token_is_fed_twice_to_a_model(random_pair, monkeypatch):
+    fed = {}
+    for role, model in ((Role.SLM, random_pair.slm), (Role.LLM, random_pair.llm)):
+        positions = fed[role] = Counter()
+        monkeypatch.setattr(model, "feed", counting(model.feed, positions))
+    trace = random_pair.generate(request(PROMPTS[0], threshold=0.3, alternatives=2))
+    assert {e.role for e in trace.events} == set(Role)
+    for positions in fed.values():
+        assert set(positions.values()) == {1}
+    assert len(fed[Role.SLM]) == trace.prompt_tokens + len(trace.events) - 1
+
+
+def counting(feed, positions):
+    def counted(cache, rows, chunks):
+        for row, chunk in zip(rows, chunks, strict=True):
+            positions.update((row, cache.lengths[row] + n) for n in range(len(chunk)))
+        return feed(cache, rows, chunks)
+
+    return counted
+
+
+def test_events_say_what_was_fed(random_pair):
+    trace = random_pair.generate(request(PROMPTS[0], threshold=0.3))
+    first, *rest = trace.events
+    assert first.slm_fed == trace.prompt_tokens
+    assert all(event.slm_fed == 1 for event in rest)
+    seen = 0
+    for position, event in enumerate(trace.events):
+        # Lazy catch-up: an LLM token costs everything written since the last one, an SLM token costs the LLM nothing.
+        expected = trace.prompt_tokens + position - seen if event.role is Role.LLM else 0
+        assert event.llm_fed == expected
+        seen += event.llm_fed
+
+
+def test_a_lagging_llm_cache_equals_full_recomputation(random_pair):
+    decoding = random_pair.start([request(PROMPTS[2], threshold=0.25)])
+    while decoding.active:
+        decoding.step()
+    row, cache = decoding.rows[0], decoding._caches[Role.LLM]
+    assert any(event.llm_fed > 3 for event in row.events)
+    fresh = random_pair.llm.new_cache(1, 400)
+    length = cache.lengths[0]
+    random_pair.llm.feed(fresh, [0], [row.tokens[:length]])
+    for lagging, whole in zip(cache.keys + cache.values, fresh.keys + fresh.values, strict=True):
+        torch.testing.assert_close(lagging[0, :, :length], whole[0, :, :length], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.2])
+def test_the_same_seed_and_threshold_give_the_same_trace(random_pair, temperature):
+    asked = request(PROMPTS[1], threshold=0.3, seed=7, sampling=sampling(temperature=temperature, top_p=0.9))
+    assert facts(random_pair.generate(asked)) == facts(random_pair.generate(asked))
+
+
+def test_another_seed_gives_another_text_when_sampling(random_pair):
+    texts = {
+        tuple(ids(random_pair.generate(request("x", seed=s, sampling=sampling(temperature=1.0))))) for s in range(3)
+    }
+    assert len(texts) == 3
+
+
+@pytest.mark.parametrize("kept", [0, 1, 17, 39])
+def test_going_on_after_a_rollback_gives_the_same_trace(random_pair, kept):
+    decoding = random_pair.start([request(PROMPTS[0], threshold=0.3, sampling=sampling(temperature=0.8))])
+    while decoding.active:
+        decoding.step()
+    before = [(e.id, e.text, e.role, e.slm_fed, e.llm_fed) for e in decoding.rows[0].events]
+    decoding.rollback(0, kept)
+    while decoding.active:
+        decoding.step()
+    assert [(e.id, e.text, e.role, e.slm_fed, e.llm_fed) for e in decoding.rows[0].events] == before
+
+
+def test_a_forked_row_goes_its_own_way_and_leaves_the_other_alone(random_pair):
+    asked = request(PROMPTS[0], threshold=0.3)
+    expected_low, expected_high = random_pair.generate(asked), random_pair.generate(request(PROMPTS[0], threshold=1.5))
+    decoding = random_pair.start([asked, request("another")])
+    decoding.rows[1].dial.threshold = 0.3
+    for _ in range(12):
+        decoding.step()
+    decoding.fork(0, 1)
+    decoding.rollback(1, 0)
+    decoding.rows[1].dial.threshold = 1.5
+    while decoding.active:
+        decoding.step()
+    assert [e.id for e in decoding.rows[0].events] == ids(expected_low)
+    assert [e.id for e in decoding.rows[1].events] == ids(expected_high)
+
+
+def test_the_dial_applies_to_the_next_token(random_pair):
+    dial = Dial(0.0)
+    stream = random_pair.stream(request("hello"), dial=dial)
+    assert {event.role for event in islice(stream, 5)} == {Role.SLM}
+    dial.threshold = 1.5
+    after = list(islice(stream, 5))
+    assert {event.role for event in after} == {Role.LLM}
+    assert {event.threshold for event in after} == {1.5}
+
+
+def test_cancel_stops_within_one_step(random_pair):
+    cancel = threading.Event()
+    stream = random_pair.stream(request("hello"), cancel=cancel)
+    next(stream)
+    cancel.set()
+    fed = random_pair.slm.fed
+    assert list(stream) == []
+    assert random_pair.slm.fed == fed
+
+
+def test_a_finished_row_costs_nothing_more(random_pair):
+    requests = [request("short", max_new_tokens=3), request("long", max_new_tokens=30)]
+    decoding = random_pair.start(requests)
+    while decoding.active:
+        events = decoding.step()
+        if len(decoding.rows[1].events) > 3:
+            assert [event.row for event in events] == [1]
+    assert len(decoding.rows[0].events) == 3
+
+
+@pytest.mark.parametrize(("role", "other"), [("slm", "llm"), ("llm", "slm")])
+def test_a_fixed_policy_never_runs_the_other_model(random_pair, role, other):
+    fed = getattr(random_pair, other).fed
+    trace = random_pair.generate(request("hello", policy=role))
+    assert getattr(random_pair, other).fed == fed
+    assert {event.role for event in trace.events} == {Role(role)}
+
+
+def test_alternatives_of_both_models_are_known_for_every_token(random_pair):
+    trace = random_pair.generate(request(PROMPTS[0], threshold=0.3, alternatives=4))
+    plain = random_pair.generate(request(PROMPTS[0], threshold=0.3))
+    assert facts(trace) == facts(plain)
+    for event in trace.events:
+        for role, found in ((Role.SLM, event.slm_alternatives), (Role.LLM, event.llm_alternatives)):
+            assert len(found) == 4
+            assert found[0].probability >= found[-1].probability > 0
+            if event.role is role:
+                assert event.id == found[0].id
+
+
+def test_an_end_token_ends_the_text_and_is_counted(random_pair):
+    asked = request("hello", policy="slm", max_new_tokens=6)
+    third = ids(random_pair.generate(asked))[2]
+    decoding = random_pair.start([asked])
+    decoding._end_ids = {third}
+    while decoding.active:
+        decoding.step()
+    events = decoding.rows[0].events
+    assert events[-1].id == third
+    assert events[-1].finish_reason == "eos"
+    assert len(events) <= 3
+
+
+def test_a_stop_string_ends_the_text_and_is_not_part_of_it(random_pair):
+    whole = random_pair.generate(request("hello", policy="slm"))
+    stop = whole.text[5:8]
+    cut = random_pair.generate(request("hello", policy="slm", stop=(stop,)))
+    assert cut.text == whole.text[: whole.text.index(stop)]
+    assert cut.finish_reason == "stop"
+
+
+def test_a_prompt_beyond_the_context_is_refused_with_both_numbers_before_any_model_work(random_pair):
+    fed = random_pair.slm.fed
+    with pytest.raises(InvalidRequest, match=r"2,500 tokens.*2,048"):
+        random_pair.stream(request("a" * 2500))
+    assert random_pair.slm.fed == fed
+
+
+def test_the_text_ends_where_the_context_does(random_pair):
+    trace = random_pair.generate(request("a" * 2040, policy="slm", max_new_tokens=100))
+    assert len(trace.events) == 8
+    assert trace.finish_reason == "length"
+
+
+def test_a_batch_of_different_policies_is_refused(random_pair):
+    with pytest.raises(InvalidRequest, match="same policy"):
+        random_pair.start([request("a", policy="slm"), request("b", policy="llm")])
+
+
+def test_a_policy_that_needs_a_missing_router_is_refused(random_pair):
+    with pytest.raises(InvalidRequest, match="needs a router"):
+        random_pair.stream(request("hello", policy="router"))
+
+
+def test_a_fixed_policy_does_not_need_a_state():
+    assert FixedPolicy(Role.LLM).needs_state is False

@@ -1,0 +1,87 @@
+"""Sampling: a pure function of logits, settings, seed and position; its sets are those of transformers."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from transformers import RepetitionPenaltyLogitsProcessor, TopKLogitsWarper, TopPLogitsWarper
+
+from engine import InvalidRequest, Sampling
+from engine.sampling import penalise, sample, uniform
+
+
+def logits(size=5000, seed=0, scale=2.0):
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def test_uniform_depends_on_seed_position_and_stream_alone_and_is_uniform():
+    draws = [uniform(seed, position, stream) for seed in range(20) for position in range(50) for stream in range(2)]
+    assert draws == [
+        uniform(seed, position, stream) for seed in range(20) for position in range(50) for stream in range(2)
+    ]
+    assert len(set(draws)) == len(draws)
+    assert 0 <= min(draws) < 0.01
+    assert 0.99 < max(draws) < 1
+    assert abs(sum(draws) / len(draws) - 0.5) < 0.02
+
+
+def test_temperature_0_is_greedy_and_takes_the_first_of_a_tie():
+    assert sample(torch.tensor([0.0, 3.0, 3.0, 1.0]), Sampling(), [], 0.99) == 1
+
+
+@pytest.mark.parametrize(("top_p", "top_k"), [(0.9, 0), (0.3, 0), (1.0, 5), (0.7, 20), (0.999, 0)])
+@pytest.mark.parametrize("scale", [0.1, 2.0])  # flat enough to leave the sorted head, and peaked
+def test_the_tokens_that_can_be_drawn_are_those_of_transformers(top_p, top_k, scale):
+    row = logits(scale=scale)
+    kept = row[None]
+    if top_k:
+        kept = TopKLogitsWarper(top_k)(None, kept)
+    if top_p < 1:
+        kept = TopPLogitsWarper(top_p)(None, kept)
+    allowed = set(torch.isfinite(kept[0]).nonzero().flatten().tolist())
+    settings = Sampling(temperature=1.0, top_p=top_p, top_k=top_k)
+    drawn = {
+        sample(row, settings, [], draw) for draw in torch.linspace(0, 1 - 1e-9, 4000, dtype=torch.float64).tolist()
+    }
+    assert drawn <= allowed
+    if len(allowed) < 300:
+        assert len(drawn) > 0.6 * len(allowed)
+
+
+def test_draws_follow_the_softmax():
+    row = torch.tensor([2.0, 1.0, 0.0, -1.0])
+    counts = Counter(sample(row, Sampling(temperature=1.5), [], uniform(1, n)) for n in range(20_000))
+    for token, probability in enumerate((row / 1.5).softmax(-1).tolist()):
+        assert abs(counts[token] / 20_000 - probability) < 0.015
+
+
+def test_a_flat_distribution_beyond_the_sorted_head_is_drawn_from_in_full():
+    drawn = {sample(torch.zeros(5000), Sampling(temperature=1.0), [], uniform(3, n)) for n in range(3000)}
+    assert len(drawn) > 1500
+
+
+def test_the_repetition_penalty_is_that_of_transformers():
+    row, seen = logits(50), [3, 3, 7, 49]
+    expected = RepetitionPenaltyLogitsProcessor(1.4)(torch.tensor([seen]), row[None].clone())[0]
+    assert torch.equal(penalise(row, 1.4, seen), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", float("nan")),
+        ("temperature", -0.1),
+        ("temperature", float("inf")),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("top_p", float("nan")),
+        ("top_k", -1),
+        ("top_k", 2.5),
+        ("repetition_penalty", 0.0),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(name, value):
+    with pytest.raises(InvalidRequest, match=name):
+        Sampling(**{name: value})
