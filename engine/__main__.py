@@ -91,7 +91,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         seed=options.seed,
         alternatives=options.alternatives,
     )
-        from engine.pair import load  # torch takes seconds to import: only for a request that is in order
+    from engine.pair import load  # torch takes seconds to import: only for a request that is in order
 
     pair = load(options.preset, settings, print_progress if sys.stderr.isatty() else None)
     if pair.router is not None and pair.router.warning and request.policy == "router":

@@ -117,5 +117,5 @@ class Pass(Cache):
         return block[:, :, : self._end] if self._whole else block[self._rows, :, : self._end]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Keys stored before this pass in the longest row; asked for by transformers only when positions are missing."""
+        """Keys stored before this pass; transformers asks only where positions are missing."""
         return self._start

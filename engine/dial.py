@@ -17,7 +17,7 @@ class Dial:
 
     @property
     def threshold(self) -> float:
-        """score < threshold → LLM."""
+        """The threshold in force: score < threshold → LLM."""
         return self._threshold
 
     @threshold.setter

@@ -45,11 +45,11 @@ class TokenEvent:
         row: Row of the batch it belongs to; 0 for a single stream.
         index: Position in the generated text, from 0.
         id: Token id in the pair's tokenizer.
-        text: The text this token completed. Empty while a character or a stop string is incomplete, and for end tokens.
+        text: The text this token completed; empty while a character or stop string is incomplete, and for end tokens.
         role: Who wrote it.
         score: Routing score in [0, 1]; None for policies that do not score.
         threshold: Threshold in force when it was decided.
-        slm_fed, llm_fed: Tokens each model had to read for this decision, prompt included in the first; 0 = not consulted.
+        slm_fed, llm_fed: Tokens each model had to read for this decision, with the first the prompt; 0 = not consulted.
         slm_head: Whether the SLM's `lm_head` was applied (the LLM's is whenever it is fed).
         seconds: Wall-clock seconds of the step, divided by the rows that took part in it.
         slm_seconds, llm_seconds: The share of `seconds` spent in each model.

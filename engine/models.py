@@ -87,7 +87,7 @@ class LanguageModel:
         return self._head(hidden)[..., : self.vocabulary].float()
 
     def calibrate(self, chunk: int = 64) -> None:
-        """Times a one-token pass with `lm_head` and a longer one, as the basis of modelled seconds. Warms up as well."""
+        """Times a one-token pass with `lm_head` and a longer one, for modelled seconds; warms up as well."""
         cache = self.new_cache(1, chunk + 16)
         self.logits(self.feed(cache, [0], [[0]])[:, -1])  # the first pass packs weights and is not typical
         single = min(self._time(cache, 1) for _ in range(3))

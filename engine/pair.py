@@ -18,12 +18,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from engine.cost import ModelCost, Prices
 from engine.decoding import Decoding, decode
 from engine.dial import Dial
-from engine.progress import Progress
 from engine.errors import InvalidRequest, RouterError
 from engine.events import TokenEvent
 from engine.models import LanguageModel
 from engine.policy import Policy, build_policy
 from engine.presets import choose_preset
+from engine.progress import Progress
 from engine.prompt import check_length, render
 from engine.request import POLICIES, Request, Sampling
 from engine.router import Router
@@ -203,7 +203,7 @@ class Pair:
     def _policy(self, request: Request) -> Policy:
         if request.policy not in self.policies:
             raise InvalidRequest(
-                f"policy = {request.policy!r} needs a router, and none is loaded: choose one of {', '.join(self.policies)}"
+                f"policy = {request.policy!r} needs a router, and none is loaded: choose {', '.join(self.policies)}"
             )
         return build_policy(request.policy, self.router)
 

@@ -70,6 +70,7 @@ class RouterPolicy(Policy):
         self.router = router
 
     def score(self, state: State) -> torch.Tensor:
+        """See `Policy.score`."""
         assert state.hidden is not None
         logits = state.logits() if self.router.card.logit_features else None
         return self.router.score(features(state.hidden, logits))
@@ -79,6 +80,7 @@ class ConfidencePolicy(Policy):
     """The probability of the SLM's likeliest token: training-free, and the baseline to beat."""
 
     def score(self, state: State) -> torch.Tensor:
+        """See `Policy.score`."""
         logits = state.logits()
         return (logits.amax(-1) - logits.logsumexp(-1)).exp()
 
@@ -89,6 +91,7 @@ class RandomPolicy(Policy):
     needs_state = False
 
     def score(self, state: State) -> torch.Tensor:
+        """See `Policy.score`."""
         draws = [uniform(seed, position, 1) for seed, position in zip(state.seeds, state.positions, strict=True)]
         return torch.tensor(draws)
 
@@ -102,6 +105,7 @@ class FixedPolicy(Policy):
         self.fixed = role
 
     def score(self, state: State) -> torch.Tensor:
+        """Never called: `decide` takes `fixed`."""
         raise AssertionError("a fixed policy does not score")
 
 

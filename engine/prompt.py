@@ -46,7 +46,7 @@ def check_length(prompt_tokens: int, context: int) -> None:
     """
     if prompt_tokens >= context:
         raise InvalidRequest(
-            f"The prompt has {prompt_tokens:,} tokens, but the context holds {context:,} and needs room for the answer: "
+            f"The prompt has {prompt_tokens:,} tokens, but the context holds {context:,} and the answer needs room: "
             f"shorten it by at least {prompt_tokens - context + 1:,} tokens, or raise CITER_CONTEXT."
         )
 

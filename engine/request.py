@@ -37,7 +37,7 @@ class Sampling:
         number("temperature", self.temperature, 0.0, 5.0, "0 is greedy")
         number("top_p", self.top_p, 0.0, 1.0, "1 keeps every token")
         if self.top_p == 0:
-            raise InvalidRequest("top_p = 0 keeps no token: it must be above 0; for the likeliest token use temperature 0")
+            raise InvalidRequest("top_p = 0 keeps no token: it must be above 0; the likeliest token is temperature 0")
         whole("top_k", self.top_k, 0, 1_000_000, "0 keeps every token")
         number("repetition_penalty", self.repetition_penalty, 0.1, 10.0, "1 is no penalty")
 
@@ -48,7 +48,7 @@ class Request:
 
     Attributes:
         prompt: The user's message, or the text to continue if `raw`.
-        threshold: score < threshold → LLM. 0 is SLM-only, above 1 is LLM-only. For `policy="random"` it is the LLM share.
+        threshold: score < threshold → LLM; 0 is SLM-only, above 1 LLM-only. For `policy="random"` it is the LLM share.
         policy: One of `POLICIES`.
         system: System message for the chat template; None leaves the template's own default.
         raw: Continue `prompt` as it is, without the chat template.

@@ -44,7 +44,7 @@ class TextStream:
         return certain
 
     def finish(self) -> str:
-        """Returns what was held back for a stop string that did not come. Bytes of an unfinished character are dropped."""
+        """Returns what was held back for a stop string that did not come; an unfinished character is dropped."""
         rest, self._held = self._held, ""
         return rest
 

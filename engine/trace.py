@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from engine.cost import ModelCost, Prices, costs
+from engine.cost import UNITS, ModelCost, Prices, costs
 from engine.errors import InvalidRequest
 from engine.events import FinishReason, Revealed, Role, TokenEvent
 from engine.request import Request, Sampling
@@ -68,8 +68,7 @@ class Trace:
         beside = asdict(costs(self.events, self.prompt_tokens, self.slm_cost, self.llm_cost, self.prices))
         value["llm_share"] = self.llm_share
         value["cost"] = {
-            unit: {"run": beside["run"][unit], "slm_only": beside["slm_only"][unit], "llm_only": beside["llm_only"][unit]}
-            for unit in beside["run"]
+            unit: {which: beside[which][unit] for which in ("run", "slm_only", "llm_only")} for unit in UNITS
         }
         value["cost"]["modelled"] = ["seconds.slm_only", "seconds.llm_only"]
         return json.dumps(value, ensure_ascii=False)

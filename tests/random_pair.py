@@ -1,4 +1,4 @@
-"""Two random models of a few thousand parameters with one byte-level tokenizer: no meaning, but every path of the engine.
+"""Two random models of a few thousand parameters with one byte-level tokenizer: no meaning, but all of the engine.
 
 Their texts are nonsense and differ at every token, which makes equality with `generate` a strict test.
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from engine import InvalidRequest, ModelCost, Prices, Role, TokenEvent, costs, cumulative
@@ -72,7 +74,7 @@ def test_lm_head_is_charged_where_the_policy_asked_for_logits():
 def test_the_last_cumulative_cost_is_the_cost_of_the_run():
     steps = list(cumulative(EVENTS, 3, SLM, LLM))
     assert steps[-1] == costs(EVENTS, 3, SLM, LLM)
-    assert all(a.run.bytes < b.run.bytes for a, b in zip(steps, steps[1:], strict=False))
+    assert all(a.run.bytes < b.run.bytes for a, b in pairwise(steps))
 
 
 def test_a_run_by_the_slm_alone_costs_what_slm_only_costs():
