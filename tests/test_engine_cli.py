@@ -1,0 +1,85 @@
+"""`python -m engine`: text and meter, or one JSON object; errors on stderr with status 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import engine.pair
+from engine import Trace
+from engine.__main__ import main, plain
+
+
+@pytest.fixture(autouse=True)
+def _random_pair(random_pair, monkeypatch):
+    monkeypatch.setattr(engine.pair, "load", lambda *_: random_pair)
+
+
+def run(capsys, *arguments):
+    status = main(["--policy", "confidence", "--max-new-tokens", "12", *arguments])
+    return status, *capsys.readouterr()
+
+
+def test_the_text_is_streamed_without_colour_when_piped_and_ends_with_the_meter(capsys, random_pair):
+    status, out, err = run(capsys, "hello", "--threshold", "0.3")
+    text, _, meter = out.rpartition("\n\n")
+    expected = random_pair.generate("hello", policy="confidence", threshold=0.3, max_new_tokens=12)
+    assert (status, err) == (0, "")
+    assert text == plain(expected.text)
+    assert "\x1b" not in out
+    assert f"{len(expected.events)} tokens" in meter
+    for unit in ("GB moved", "GFLOP", "seconds"):
+        assert unit in meter
+
+
+def test_json_prints_one_object_that_loads_as_a_trace(capsys):
+    status, out, _ = run(capsys, "hello", "--json", "--alternatives", "3", "--seed", "4", "--temperature", "0.9")
+    trace = Trace.from_json(out)
+    assert status == 0
+    assert json.loads(out)["events"][0]["role"] in ("slm", "llm")
+    assert (trace.seed, trace.sampling.temperature, len(trace.events[0].slm_alternatives)) == (4, 0.9, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["  "], "prompt is empty"),
+        (["x", "--threshold", "nan"], "threshold = nan"),
+        (["x", "--threshold", "-1"], "threshold = -1"),
+        (["x", "--top-p", "1.5"], "top_p = 1.5"),
+        (["x", "--temperature", "-1"], "temperature = -1"),
+        (["x", "--max-new-tokens", "0"], "max_new_tokens = 0"),
+        (["x", "--policy", "router"], "needs a router"),
+        (["x" * 3000], "tokens, but the context holds 2,048"),
+    ],
+)
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_bad_input_is_said_on_stderr_with_status_2_and_nothing_on_stdout(capsys, arguments, message, form):
+    status, out, err = run(capsys, *arguments, *form)
+    assert (status, out) == (2, "")
+    assert message in err
+
+
+@pytest.mark.parametrize("bad", [["--preset", "huge"], ["--policy", "best"], ["--threshold", "high"], []])
+def test_unknown_choices_end_with_status_2(capsys, bad):
+    with pytest.raises(SystemExit) as ended:
+        main([*bad] if not bad else ["x", *bad])
+    assert ended.value.code == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_a_bad_setting_is_said_by_its_variables_name_before_anything_is_loaded():
+    environment = {**os.environ, "CITER_PRICE__SLM": "-1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "engine", "x"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "CITER_PRICE__SLM" in done.stderr
+
+
+def test_control_characters_of_model_text_do_not_reach_the_terminal():
+    assert plain("a\x1b[31mb\x07\x7f\x9b\r\n\tc日") == "a␛[31mb␇\ufffd\ufffd␍\n\tc日"

@@ -1,0 +1,72 @@
+"""The real pair in NF4: what threshold 0 and above 1 write is what `generate` writes. Slow; needs the weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from engine import Role, WeightsError
+
+pytestmark = pytest.mark.slow
+
+PROMPTS = [
+    "Write a Python function that checks whether a string is a palindrome.",
+    "Tom has 3 boxes with 12 pencils each. He gives away 9 pencils. How many are left?",
+    "Translate into Japanese: good morning 👋",
+]
+TIE = 0.25  # bf16 keeps 8 bits: logits of 16 to 32 are rounded to 1/8, so two that differ by less than 2/8 may swap
+
+
+@pytest.fixture(scope="module")
+def cpu_pair():
+    from engine.pair import load
+
+    torch.set_num_threads(2)
+    try:
+        return load("cpu")
+    except WeightsError as error:
+        pytest.skip(f"the real pair's weights are not to be had: {error}")
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_both_ends_of_the_dial_write_what_generate_writes(cpu_pair, role, prompt):
+    threshold = 0.0 if role is Role.SLM else 1.01
+    trace = cpu_pair.generate(prompt, policy="confidence", threshold=threshold, max_new_tokens=80)
+    ours = [event.id for event in trace.events]
+    model = (cpu_pair.slm if role is Role.SLM else cpu_pair.llm).model
+    start = prompt_ids(cpu_pair, prompt)
+    theirs = model.generate(
+        start, attention_mask=torch.ones_like(start), max_new_tokens=80, do_sample=False, repetition_penalty=1.0,
+        eos_token_id=sorted(cpu_pair.end_ids), pad_token_id=0,
+    )[0, start.shape[1] :].tolist()  # fmt: skip
+    if ours != theirs:
+        n = next(n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
+        with torch.inference_mode():
+            logits = model(torch.cat([start, torch.tensor([ours[:n]], dtype=torch.long)], dim=1)).logits[0, -1].float()
+        gap = abs(float(logits[ours[n]] - logits[theirs[n]]))
+        assert gap <= TIE, f"token {n} differs by {gap} logits, which is no rounding"
+
+
+def prompt_ids(pair, prompt):
+    from engine import Request
+    from engine.prompt import render
+
+    return torch.tensor([render(pair.tokenizer, Request(prompt))])
+
+
+def test_the_chat_template_gives_the_ids_of_transformers(cpu_pair):
+    messages = [{"role": "user", "content": PROMPTS[0]}]
+    text = cpu_pair.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert prompt_ids(cpu_pair, PROMPTS[0])[0].tolist() == cpu_pair.tokenizer.encode(text, add_special_tokens=False)
+
+
+def test_an_uneven_batch_writes_what_single_runs_write_up_to_ties(cpu_pair):
+    """bf16 sums depend on the batch's shape, so single tokens may swap; a wrong cache would garble everything."""
+    from engine import Request
+
+    requests = [Request(p, policy="confidence", threshold=0.7, max_new_tokens=40) for p in PROMPTS]
+    for request, together in zip(requests, cpu_pair.generate_batch(requests), strict=True):
+        alone = [event.id for event in cpu_pair.generate(request).events]
+        ours = [event.id for event in together.events]
+        assert sum(a == b for a, b in zip(alone, ours, strict=False)) >= 10
