@@ -1,0 +1,25 @@
+"""CITER Playground: builds the page and launches it. On a Hugging Face Space this file is what is run."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+
+import engine  # noqa: E402
+from app.host import Host  # noqa: E402
+from app.page import build, launch_options  # noqa: E402
+
+try:
+    settings = engine.load_settings()
+except engine.SettingsError as error:
+    sys.exit(f"app.py: {error}")
+
+# `engine.load` imports torch, so it is looked up only when the host loads: the page is there before.
+host = Host(lambda preset, progress: engine.load(preset, settings, progress), settings.preset)
+demo = build(host, settings)
+
+if __name__ == "__main__":
+    host.start()
+    demo.launch(**launch_options(settings))

@@ -1,0 +1,1 @@
+"""The browser page. Knows gradio, plotly's figure format and the engine's events; never torch."""

@@ -1,0 +1,84 @@
+"""The public endpoint: one call, one trace. Knows gradio's API layer; the page does not go through here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import gradio as gr
+
+from app.host import Host
+from app.runs import Run, Sessions
+from engine import EngineError, Request, Sampling, Settings
+
+_POLL_SECONDS = 0.02
+
+
+def add_api(host: Host, sessions: Sessions, settings: Settings, concurrency_id: str, limit: int) -> None:
+    """Adds `/generate` to the page that is being built.
+
+    Args:
+        host: Has the models.
+        sessions: Where a client's runs are kept, so that they stop when it goes away.
+        settings: Defaults of the endpoint's arguments.
+        concurrency_id, limit: The group it shares with the page, and how many may wait in it.
+    """
+
+    async def generate(
+        request: gr.Request,
+        prompt: str,
+        threshold: float = settings.threshold,
+        policy: str = settings.policy,
+        max_new_tokens: int = settings.max_new_tokens,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
+        seed: int = settings.seed,
+        system: str | None = None,
+        raw: bool = False,
+        stop: list[str] | None = None,
+        alternatives: int = 0,
+    ) -> dict:
+        """Writes one text with both models and returns its trace: every token with its author, score and cost.
+
+        Args:
+            prompt: The user's message, or the text to continue if `raw`.
+            threshold: A score below it goes to the LLM; 0 is SLM-only, above 1 is LLM-only.
+            policy: "router", "confidence", "random", "slm" or "llm".
+            max_new_tokens: Generated tokens at most.
+            temperature: 0 always takes the likeliest token.
+            top_p: Keep the likeliest tokens that have at least this probability together.
+            top_k: Keep this many tokens; 0 keeps all.
+            repetition_penalty: 1 is none.
+            seed: What sampling depends on, with the position.
+            system: System message; null leaves the model's own.
+            raw: Continue the prompt as it is, without the chat template.
+            stop: Strings that end the text.
+            alternatives: Candidates to record per model and token.
+        """
+        try:
+            sampling = Sampling(temperature, top_p, top_k, repetition_penalty)
+            asked = Request(
+                prompt, threshold, policy, system, raw, sampling, max_new_tokens, tuple(stop or ()), seed, alternatives
+            )
+            run = sessions.get(request.session_hash).adopt(Run(asked))
+            return await _trace(run.start(host))
+        except EngineError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    gr.api(generate, api_name="generate", concurrency_id=concurrency_id, concurrency_limit=limit)
+
+
+async def _trace(run: Run) -> dict[str, Any]:
+    try:
+        while not run.finished.is_set():
+            await asyncio.sleep(_POLL_SECONDS)
+    finally:
+        run.cancel.set()
+    if run.error:
+        raise gr.Error(run.error, print_exception=False)
+    if run.pair is None:
+        raise gr.Error("Cancelled before it started.", print_exception=False)
+    return json.loads(run.pair.trace(run.request, run.events).to_json())

@@ -1,0 +1,50 @@
+"""How the page's own components are made: a constant template, scripts from `assets/page`, values that are JSON strings.
+
+Text of models and visitors never becomes part of a template or of HTML: it travels as JSON and the script writes it with
+`textContent`. (`{{value}}` in a gradio template would execute `${…}` found in the text.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets" / "page"
+
+
+class Panel(gr.HTML):
+    """A component drawn by a script of ours.
+
+    Args:
+        name: Its template is `<name>.html` and its script `<name>.js`, which runs after `channel.js`.
+        resend: `resend({"run": …, "from": …})` → JSON or None; called where the browser finds that it missed something.
+        options: Constants for the script (as `props`).
+    """
+
+    def __init__(self, name: str, resend: Callable[[dict[str, Any]], str | None], elem_id: str, **options: Any) -> None:
+        super().__init__(
+            value="",
+            html_template=(ASSETS / f"{name}.html").read_text("utf-8"),
+            js_on_load=_script("channel") + _script(name),
+            apply_default_css=False,
+            server_functions=[resend],
+            elem_id=elem_id,
+            **options,
+        )
+
+    def get_block_name(self) -> str:
+        """Which of gradio's own components draws it."""
+        return "html"
+
+
+def to_json(message: dict[str, Any]) -> str:
+    """A message for a panel, as short as JSON gets."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _script(name: str) -> str:
+    return (ASSETS / f"{name}.js").read_text("utf-8")

@@ -1,0 +1,69 @@
+"""The meter and the two plots in the browser: the component, and what is sent to it.
+
+A change of unit or prices gives a new view of the same events: everything is folded again, nothing is run again. The
+script that draws is `assets/page/dashboard.js`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import plotly
+
+from app.components import Panel, to_json
+from app.meter import meter
+from app.plots import cost_figure, cost_points, score_figure, score_points
+from app.runs import Run, Sessions, View
+from engine import Costs, cumulative
+
+# The library's own copy, so that no request leaves the machine and the figures are those of the installed version.
+PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+
+
+def dashboard(sessions: Sessions) -> Panel:
+    """The component. Its value is the newest message; what the browser missed it asks for again."""
+
+    def resend_figures(data: dict[str, Any]) -> str | None:
+        found = sessions.find(str(data.get("run")))
+        return dashboard_message(found[1], found[0].view) if found else None
+
+    gr.set_static_paths([PLOTLY_JS])
+    return Panel(
+        "dashboard",
+        resend_figures,
+        elem_id="dashboard",
+        resend_name="resend_figures",
+        plotly=f"gradio_api/file={PLOTLY_JS.as_posix()}",
+    )
+
+
+def dashboard_message(run: Run, view: View, start: int = 0) -> str | None:
+    """Meter and points of a run in a view, as JSON; None while the run has no token.
+
+    Args:
+        run: Whose events are folded.
+        view: Unit and prices.
+        start: How many tokens' points the browser already has in this view; 0 sends the figures too.
+    """
+    done = run.finished.is_set()  # before the events: a run that is done by now has all of them
+    events = list(run.events)
+    if not events:
+        return None
+    pair = run.pair
+    series = list(cumulative(events, run.prompt_tokens, pair.slm_cost, pair.llm_cost, view.prices))
+    total: Costs = series[-1]
+    # In seconds the extremes follow this run's own median pass, so at the end the whole curves are settled anew.
+    start = 0 if done and view.unit == "seconds" else start
+    message = {
+        "run": run.id,
+        "n": run.number,
+        "view": view.number,
+        "from": start,
+        "count": len(events) - start,
+        "meter": meter(events, total, view.unit),
+        "points": [score_points(events, start), cost_points(series, view.unit, start)],
+        "figures": [score_figure(run.dial.threshold), cost_figure(view.unit)] if start == 0 else None,
+    }
+    return to_json(message)

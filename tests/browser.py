@@ -1,0 +1,140 @@
+"""What the browser tests share: a page served from this process, and the Chromium found on PATH to look at it.
+
+Everything is a context manager, used by fixtures of a test module: Playwright's loop must not outlive the module.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from app.host import Host
+from app.page import build, launch_options
+from engine import Settings, load_settings
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+@dataclass
+class Site:
+    """A served page: where it is, and what stands behind it."""
+
+    url: str
+    host: Host
+    sessions: Any
+
+
+@contextmanager
+def serve(load: Callable[..., Any], preset: str | None = None, settings: Settings | None = None) -> Iterator[Site]:
+    """Serves the page on a free port; `load(preset, progress=…)` gives the pair."""
+    settings = settings or load_settings(max_new_tokens=60)
+    host = Host(load, preset)
+    demo = build(host, settings)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = {**launch_options(settings), "server_name": "127.0.0.1", "server_port": port}
+    demo.launch(prevent_thread_lock=True, quiet=True, **options)
+    try:
+        yield Site(f"http://127.0.0.1:{port}/", host, demo.sessions)
+    finally:
+        demo.close(verbose=False)
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A headless browser; skips the test where there is none."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Window:
+    """A browser window on the page, and what it asked for and complained about."""
+
+    page: Any
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def ask(self, prompt: str) -> None:
+        """Writes a prompt and presses Generate."""
+        self.page.fill("#prompt textarea", prompt)
+        self.page.click("#generate")
+
+    def wait_state(self, *states: str, seconds: float = 20) -> None:
+        """Waits for the line above the text to show one of the states."""
+        selector = ", ".join(f'.stream-state[data-state="{state}"]' for state in states)
+        self.page.wait_for_selector(selector, timeout=1000 * seconds)
+
+    def write(self, prompt: str, seconds: float = 20) -> str:
+        """Asks, waits for the end, and returns the text."""
+        last = self.page.get_attribute(".stream-state", "data-run")
+        self.ask(prompt)
+        selector = f'.stream-state[data-state="done"]:not([data-run="{last}"])'
+        self.page.wait_for_selector(selector, timeout=1000 * seconds)
+        return self.text()
+
+    def text(self) -> str:
+        """The generated text as it stands there, without the end chip."""
+        return "".join(self.tokens())
+
+    def tokens(self, kind: str = "") -> list[str]:
+        """The texts of the tokens, of one author (".slm", ".llm") or all."""
+        return self.page.eval_on_selector_all(f".t{kind}:not(.end)", "nodes => nodes.map(node => node.textContent)")
+
+    def field(self, name: str) -> str:
+        """A number of the meter."""
+        return self.page.text_content(f'[data-field="{name}"]').replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+    def slide(self, selector: str, value: float) -> None:
+        """Moves a slider as a hand does: the browser's own input event on the range."""
+        self.page.eval_on_selector(
+            f"{selector} input[type=range]",
+            "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', {bubbles: true})); }",
+            value,
+        )
+
+
+@contextmanager
+def window(browser: Any, site: Site, width: int = 1280, height: int = 900, **options: Any) -> Iterator[Window]:
+    """Opens the page in a window of its own (own cookies and storage) and waits until it can be used."""
+    context = browser.new_context(viewport={"width": width, "height": height}, **options)
+    page = context.new_page()
+    shown = Window(page)
+    page.on("request", lambda request: shown.requests.append(request.url))
+    page.on("pageerror", lambda error: shown.errors.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and shown.errors.append(message.text))
+    page.goto(site.url)
+    page.wait_for_selector("#generate")
+    page.wait_for_selector(".stream-state")
+    try:
+        yield shown
+    finally:
+        context.close()
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
+    """Waits until a condition holds and returns its value; fails with its last value."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"still {value!r} after {seconds} s"
+        time.sleep(0.02)
+    return value

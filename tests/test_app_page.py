@@ -1,0 +1,397 @@
+"""The page in Chromium, in front of a pair that needs no models: what a person does, and what they see."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from browser import Site, Window, chromium, eventually, serve, window
+from fake_pair import ANSWER, FakePair
+
+import app.live
+from engine import Role
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return FakePair()
+
+
+@pytest.fixture(scope="module")
+def site(pair):
+    with serve(lambda preset, progress: pair) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def shown(browser, site, pair):
+    pair.tokens_per_second, pair.prefill_seconds = 200.0, 0.0
+    with window(browser, site) as shown:
+        yield shown
+    eventually(lambda: pair.open_streams == 0)
+
+
+def test_the_text_arrives_whole_and_every_token_has_the_colour_of_its_author(shown: Window, site: Site):
+    text = shown.write("a palindrome, please")
+    assert ANSWER.startswith(text) and len(text) > 100
+    (session,) = [s for s in site.sessions._sessions.values() if s.shown]
+    roles = [event.role for event in session.shown.events]
+    classes = shown.page.eval_on_selector_all(".t", "nodes => nodes.map(n => n.classList.contains('llm'))")
+    assert classes == [role is Role.LLM for role in roles]
+    llm = roles.count(Role.LLM)
+    assert f"{llm} · {100 * llm / 60:.0f} %" in shown.page.text_content(".key-llm")
+    underlined = shown.page.eval_on_selector(".t.llm", "node => getComputedStyle(node).textDecorationLine")
+    assert underlined == "underline", "colour is not the only cue"
+    assert shown.errors == []
+
+
+def test_a_text_that_ended_itself_shows_a_chip(shown: Window):
+    assert shown.write("echo one two") == "one two"
+    assert shown.page.text_content(".t.end") == "end"
+    assert "ended itself" in shown.page.text_content(".stream-state")
+
+
+def test_pointing_at_a_token_shows_who_wrote_it_and_why(shown: Window):
+    shown.write("a palindrome")
+    shown.page.hover(".t.llm >> nth=0")
+    facts = shown.page.text_content(".inspector .facts")
+    assert "written by the LLM" in facts and "< threshold 0.50 → LLM" in facts and "SLM read" in facts
+    assert shown.page.locator(".candidate").count() == 10
+    shown.page.hover(".t.slm >> nth=1")
+    assert "≥ threshold 0.50 → SLM" in shown.page.text_content(".inspector .facts")
+    assert "·" in shown.page.text_content(".inspector .chip"), "spaces are spelled out"
+
+
+def test_every_token_can_be_inspected_with_the_keyboard(shown: Window):
+    shown.write("echo a\nb")
+    shown.page.focus(".stream-text")
+    seen = []
+    for _ in range(4):
+        shown.page.keyboard.press("ArrowRight")
+        seen.append(shown.page.text_content(".inspector .chip"))
+    assert seen == ["a", "⏎", "b", "end"]
+    shown.page.keyboard.press("Home")
+    shown.page.keyboard.press("Enter")
+    shown.page.focus("#prompt textarea")
+    assert "token 1," in shown.page.text_content(".inspector .facts"), "pinned"
+
+
+def test_the_buttons_walk_from_one_llm_token_to_the_next(shown: Window):
+    shown.write("a palindrome")
+    places = shown.page.eval_on_selector_all(".t.llm", "nodes => nodes.map(node => Number(node.dataset.i) + 1)")
+    for expected in places[:2]:
+        shown.page.click('[data-jump="1"]')
+        assert f"token {expected}," in shown.page.text_content(".inspector .facts")
+    shown.page.click('[data-jump="-1"]')
+    assert f"token {places[0]}," in shown.page.text_content(".inspector .facts")
+
+
+def test_the_threshold_applies_to_the_next_token_of_a_run_that_is_on(shown: Window, pair: FakePair):
+    pair.tokens_per_second = 15
+    shown.slide("#threshold", 0)
+    shown.ask("a palindrome")
+    shown.page.wait_for_selector(".t >> nth=5")
+    before = len(shown.tokens())
+    shown.slide("#threshold", 1.01)
+    shown.page.wait_for_selector(".t.llm")
+    pair.tokens_per_second = 200
+    shown.wait_state("done")
+    authors = shown.page.eval_on_selector_all(".t", "nodes => nodes.map(n => n.classList.contains('llm'))")
+    first = authors.index(True)
+    assert before <= first < before + 15, "applied within a second, and only to later tokens"
+    assert not any(authors[:first]) and all(authors[first:])
+
+
+def test_after_a_run_the_slider_marks_what_would_change(shown: Window, site: Site, pair: FakePair):
+    shown.write("a palindrome")
+    asked = len(pair.requests)
+    session = eventually(lambda: next((s for s in site.sessions._sessions.values() if s.shown), None))
+    shown.slide("#threshold", 0.8)
+    flips = [e.index for e in session.shown.events if e.score is not None and 0.5 <= e.score < 0.8]
+    shown.page.wait_for_selector(".t.flip")
+    marked = shown.page.eval_on_selector_all(".t.flip", "nodes => nodes.map(node => Number(node.dataset.i))")
+    assert marked == flips
+    assert f"first at token {flips[0] + 1}" in shown.page.text_content(".stream-preview")
+    stale = shown.page.eval_on_selector_all(".t.stale", "nodes => nodes.map(node => Number(node.dataset.i))")
+    assert stale == list(range(flips[0] + 1, 60)), "what follows is not yet true"
+    shown.slide("#threshold", 0.5)
+    shown.page.wait_for_selector(".t.flip", state="detached")
+    assert len(pair.requests) == asked, "nothing was run"
+
+
+def test_stop_keeps_what_is_there_and_frees_the_models(shown: Window, pair: FakePair):
+    pair.tokens_per_second = 20
+    shown.ask("a palindrome")
+    shown.page.wait_for_selector(".t >> nth=3")
+    shown.page.click("#stop")
+    shown.page.click("#stop", force=True)
+    eventually(lambda: pair.open_streams == 0, 1)
+    shown.wait_state("stopped")
+    assert 3 < len(shown.tokens()) < 40
+    assert shown.page.is_disabled("#stop")
+
+
+def test_closing_the_tab_stops_the_models_and_forgets_the_session(browser, site: Site, pair: FakePair):
+    pair.tokens_per_second = 5
+    with window(browser, site) as shown:
+        shown.ask("a palindrome")
+        shown.page.wait_for_selector(".t")
+        assert pair.open_streams == 1
+    eventually(lambda: pair.open_streams == 0, 3)
+    eventually(lambda: not [s for s in site.sessions._sessions.values() if s.run], 3)
+
+
+def test_a_second_generate_stops_the_first_and_nothing_is_mixed(shown: Window, pair: FakePair):
+    pair.tokens_per_second = 20
+    shown.ask("a palindrome")
+    shown.page.wait_for_selector(".t >> nth=3")
+    pair.tokens_per_second = 100
+    shown.ask("echo the second text only")
+    shown.page.wait_for_selector(".t.end")
+    assert shown.text() == "the second text only"
+    assert pair.open_streams == 0
+    assert "4 · " in shown.page.text_content(".key-slm") or "tokens" in shown.page.text_content(".stream-total")
+    assert shown.page.is_disabled("#stop")
+
+
+def test_unit_and_prices_reprice_the_text_without_running_it_again(shown: Window, pair: FakePair):
+    shown.write("a palindrome")
+    eventually(lambda: shown.field("tokens") == "60")
+    asked, share = len(pair.requests), shown.field("share")
+    assert shown.field("run").endswith("GB") and shown.field("saves").startswith("saves")
+    for label, ending in (("FLOPs", "FLOP"), ("seconds", "s"), ("price", "millionths")):
+        shown.page.click(f'#unit label:has-text("{label}")')
+        eventually(lambda ending=ending: shown.field("run").endswith(ending))
+    before = shown.field("run")
+    shown.slide("#llm-price", 5)
+    eventually(lambda: shown.field("run") != before)
+    assert shown.field("share") == share and len(pair.requests) == asked
+
+
+def test_prices_also_change_a_text_that_is_being_written(shown: Window, pair: FakePair):
+    shown.page.click('#unit label:has-text("price")')
+    pair.tokens_per_second = 20
+    shown.ask("a palindrome")
+    eventually(lambda: shown.field("run").endswith("millionths"))
+    shown.slide("#slm-price", 0)
+    shown.slide("#llm-price", 0)
+    eventually(lambda: shown.field("run") == "0")
+    pair.tokens_per_second = 200
+    shown.wait_state("done")
+    assert shown.field("run") == "0" and shown.field("saves") == "nothing to save"
+
+
+def test_the_plots_show_every_token(shown: Window):
+    shown.write("a palindrome")
+    eventually(lambda: shown.page.locator('[data-plot="score"] .point').count() == 60, 10)
+    lines = '[data-plot="cost"] .js-line'
+    assert shown.page.locator(lines).count() == 3
+    ends = shown.page.evaluate("document.querySelector('[data-plot=\"cost\"]').data.map(trace => trace.x.length)")
+    assert ends == [60, 60, 60]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>",
+        "${window.hacked=1} {{value}} {{#each value}}x{{/each}} `${1+1}`",
+        "<b>not bold</b> &lt;i&gt; &amp;",
+    ],
+)
+def test_markup_and_templates_are_shown_as_plain_text(shown: Window, text: str):
+    assert shown.write("echo " + text) == text
+    shown.page.hover(".t >> nth=0")
+    assert shown.page.evaluate("window.hacked") is None
+    assert shown.page.locator(".stream-text img, .stream-text script, .stream-text b").count() == 0
+    assert shown.page.input_value("#prompt textarea") == "echo " + text
+
+
+def test_escape_sequences_are_shown_and_have_no_effect(shown: Window):
+    assert shown.write("echo \x1b[31mred\x1b[0m\x07 \u009b2J") == "␛[31mred␛[0m␇ �2J"
+
+
+def test_writing_systems_emoji_and_joined_marks_arrive_whole(shown: Window):
+    text = "日本語 e\u0301 👩‍👩‍👧 עברית"
+    assert shown.write("echo " + text) == text
+
+
+def test_an_empty_prompt_is_refused_and_the_last_text_stays(shown: Window, pair: FakePair):
+    text = shown.write("echo keep me")
+    asked = len(pair.requests)
+    shown.ask("   ")
+    shown.page.wait_for_selector("text=The prompt is empty")
+    assert shown.text() == text and len(pair.requests) == asked
+    assert shown.page.is_enabled("#generate")
+
+
+def test_a_prompt_beyond_the_context_is_refused_with_both_numbers_and_loses_nothing(shown: Window):
+    text = shown.write("echo keep me")
+    prompt = "word " * 3000
+    shown.ask(prompt)
+    shown.page.wait_for_selector("text=The prompt has 3,020 tokens, the context holds 2,048")
+    shown.wait_state("failed")
+    assert shown.text() == text
+    assert shown.page.input_value("#prompt textarea") == prompt
+    assert shown.write("echo still works") == "still works"
+
+
+def test_a_value_out_of_range_is_refused_in_the_engines_words(shown: Window):
+    shown.page.click("text=Sampling and prompt format")
+    shown.page.fill("#max-new-tokens input", "-3")
+    shown.ask("a palindrome")
+    shown.page.wait_for_selector("text=max_new_tokens = -3 must be a whole number from 1")
+
+
+def test_tokens_whose_message_was_lost_are_asked_for_again(shown: Window, monkeypatch: pytest.MonkeyPatch):
+    sent = []
+    whole = app.live.token_message
+
+    def lossy(*args):
+        sent.append(args)
+        return "" if len(sent) % 3 == 2 else whole(*args)
+
+    monkeypatch.setattr(app.live, "token_message", lossy)
+    text = shown.write("a palindrome")
+    assert len(sent) > 4
+    eventually(lambda: len(shown.tokens()) == 60)
+    assert ANSWER.startswith(shown.text()) and text
+
+
+def test_two_windows_never_see_each_others_text_or_sliders(browser, site: Site, shown: Window, pair: FakePair):
+    pair.tokens_per_second = 60
+    with window(browser, site) as other:
+        shown.slide("#threshold", 0)
+        other.slide("#threshold", 1.01)
+        shown.ask("echo " + "first " * 30)
+        other.ask("echo " + "second " * 30)
+        shown.page.wait_for_selector(".t.end")
+        other.page.wait_for_selector(".t.end")
+        assert shown.text() == "first " * 30 and other.text() == "second " * 30
+        assert shown.tokens(".llm") == [] and other.tokens(".slm") == []
+
+
+def test_a_second_visitor_is_told_to_wait_and_then_served(browser, site: Site, shown: Window, pair: FakePair):
+    pair.tokens_per_second = 5
+    shown.ask("a palindrome")
+    shown.page.wait_for_selector(".t")
+    with window(browser, site) as other:
+        other.ask("echo served")
+        other.page.wait_for_selector("text=Waiting: 1 text before yours.")
+        pair.tokens_per_second = 200
+        other.page.wait_for_selector(".t.end")
+        assert other.text() == "served"
+
+
+def test_no_request_leaves_the_machine(shown: Window, site: Site):
+    shown.write("a palindrome")
+    eventually(lambda: shown.page.locator('[data-plot="score"] .point').count())
+    shown.page.click('role=tab[name="How it works"]')
+    shown.page.wait_for_selector("text=Two models, one text")
+    away = [url for url in shown.requests if not url.startswith((site.url, "data:", "blob:"))]
+    assert shown.requests and away == []
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_nothing_moves_while_a_text_is_written_and_nothing_sticks_out(browser, site: Site, pair, width: int):
+    def places(page):
+        return page.evaluate(
+            "['#prompt-card', '#threshold-card', '#stream', '#dashboard', '#view-card'].map(id => {"
+            "const box = document.querySelector(id).getBoundingClientRect(); return [box.x, box.y, box.width, box.height]})"
+        )
+
+    pair.tokens_per_second = 60
+    with window(browser, site, width=width) as shown:
+        eventually(lambda: shown.page.locator("text=fake-r1").count())
+        shown.page.fill("#prompt textarea", "a palindrome")
+        before = places(shown.page)
+        shown.page.click("#generate")
+        shown.page.wait_for_selector(".t >> nth=20")
+        during = places(shown.page)
+        shown.wait_state("done")
+        shown.page.hover(".t.llm >> nth=0")
+        assert during == before and places(shown.page) == before
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_on_tints_has_enough_contrast(browser, site: Site, scheme: str):
+    with window(browser, site, color_scheme=scheme) as shown:
+        shown.write("a palindrome")
+        assert shown.page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+        shown.slide("#threshold", 0.6)
+        shown.page.wait_for_selector(".t.stale")
+        for selector in (".t.slm", ".t.llm", ".t.stale", ".key-llm b", ".key-slm b", ".stream-state", ".stream-preview",
+                         ".models", ".meter-headline", ".gauge-labels .key-slm", ".hint", ".ends span"):  # fmt: skip
+            assert shown.page.evaluate(_CONTRAST, selector) >= 4.5, selector
+
+
+def test_the_toggle_switches_between_light_and_dark_and_is_remembered(browser, site: Site):
+    with window(browser, site, color_scheme="light") as shown:
+        dark = "document.body.classList.contains('dark')"
+        assert not shown.page.evaluate(dark)
+        shown.page.click(".theme-toggle")
+        assert shown.page.evaluate(dark)
+        shown.page.reload()
+        shown.page.wait_for_selector(".stream-state")
+        eventually(lambda: shown.page.evaluate(dark))
+
+
+def test_an_example_fills_in_the_prompt(shown: Window):
+    shown.page.click("text=Palindrome")
+    eventually(lambda: "palindrome" in shown.page.input_value("#prompt textarea"))
+
+
+def test_the_page_is_usable_while_the_models_load(browser, pair: FakePair):
+    from engine.progress import Progress
+
+    go = threading.Event()
+
+    def load(preset, progress):
+        progress(Progress("qwen2.5-coder-1.5b", 312_000_000, 1_117_320_768, 14_000_000.0, "hub"))
+        go.wait(20)
+        return pair
+
+    with serve(load) as site, window(browser, site) as shown:
+        shown.page.wait_for_selector("text=312 of 1,117 MB")
+        header = shown.page.text_content("#models")
+        assert "14.0 MB/s" in header and "Hugging Face Hub" in header
+        shown.slide("#threshold", 0)
+        shown.ask("echo worth the wait")
+        shown.page.wait_for_selector("text=Waiting for the models to load")
+        go.set()
+        shown.page.wait_for_selector(".t.end")
+        assert shown.text() == "worth the wait" and shown.tokens(".llm") == []
+        shown.page.wait_for_selector("text=Qwen2.5-Coder 0.5B ⇄ 1.5B")
+
+
+def test_stop_also_ends_the_wait_for_models(browser):
+    go = threading.Event()
+    with serve(lambda preset, progress: go.wait(20) and FakePair()) as site, window(browser, site) as shown:
+        shown.ask("echo never")
+        shown.page.wait_for_selector("text=Waiting for the models to load")
+        shown.page.click("#stop")
+        shown.wait_state("stopped")
+        go.set()
+        time.sleep(0.3)
+        assert shown.tokens() == []
+
+
+_CONTRAST = """(selector) => {
+  const parse = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
+  const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
+  const light = (rgb) => { const [r, g, b] = rgb.map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const node = document.querySelector(selector);
+  const layers = [];
+  for (let at = node; at; at = at.parentElement) layers.unshift(parse(getComputedStyle(at).backgroundColor));
+  const ground = layers.reduce((under, top) => over(top, under), [255, 255, 255]);
+  const ink = light(over(parse(getComputedStyle(node).color), ground)), paper = light(ground);
+  return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+}"""

@@ -1,0 +1,413 @@
+"""From a GGUF file to a loaded NF4 pair, with random models of a few hundred kilobytes written as GGUF here."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import bitsandbytes as bnb
+import gguf
+import pytest
+import torch
+from torch import nn
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+from engine import convert, nf4, weights
+from engine.errors import WeightsError
+from engine.presets import PRESETS, GgufFile, GgufModel, HubModel, LocalModel, Preset
+from engine.settings import load_settings
+from engine.vocabulary import PADDING, check_same_tokenizer, tokenizer_fingerprint
+from engine.weights import load_models
+
+ROOT = Path(__file__).resolve().parent.parent
+IDS = torch.tensor([[1, 5, 9, 260, 17]])
+WORDS = ["th", "the", "in"]
+
+
+def random_qwen(seed: int, width: int = 128, tied: bool = False) -> Qwen2ForCausalLM:
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=288,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=512,
+        tie_word_embeddings=tied,
+    )
+    model = Qwen2ForCausalLM._from_config(config, dtype=torch.bfloat16).eval()
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.normal_(module.bias, std=0.1)
+    return model
+
+
+def byte_tokens() -> list[str]:
+    """The 256 byte tokens of GPT-2's alphabet, in the order of the bytes."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    return list(bytes_to_unicode().values())
+
+
+def write_gguf(path: Path, model: Qwen2ForCausalLM, words: list[str] = WORDS) -> None:
+    """Write a model in fp32 with a small byte-pair tokenizer, padded to the embedding as the official files are."""
+    config = model.config
+    writer = gguf.GGUFWriter(path, "qwen2")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    tokens = [*byte_tokens(), *words, "<|endoftext|>", "<|im_end|>"]
+    types = [gguf.TokenType.NORMAL] * (len(tokens) - 2) + [gguf.TokenType.CONTROL] * 2
+    padding = range(len(tokens), config.vocab_size)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(tokens + [f"[PAD{index}]" for index in padding])
+    writer.add_token_types(types + [gguf.TokenType.UNUSED] * len(padding))
+    writer.add_token_merges(["t h", "th e", "i n"] if words == WORDS else ["t o"])
+    writer.add_eos_token_id(len(tokens) - 1)
+    writer.add_pad_token_id(len(tokens) - 2)
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        writer.add_tensor(_gguf_name(name), tensor.float().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _gguf_name(name: str) -> str:
+    fixed = {
+        "model.embed_tokens.weight": "token_embd.weight",
+        "model.norm.weight": "output_norm.weight",
+        "lm_head.weight": "output.weight",
+    }
+    parts = {
+        "self_attn.q_proj": "attn_q",
+        "self_attn.k_proj": "attn_k",
+        "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output",
+        "mlp.gate_proj": "ffn_gate",
+        "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down",
+        "input_layernorm": "attn_norm",
+        "post_attention_layernorm": "ffn_norm",
+    }
+    if name in fixed:
+        return fixed[name]
+    _, _, layer, rest = name.split(".", 3)
+    part, kind = rest.rsplit(".", 1)
+    return f"blk.{layer}.{parts[part]}.{kind}"
+
+
+class Files:
+    """A cache folder with the GGUF files of a random pair in it, and the preset that names them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = load_settings(cache_dir=folder, hub=False, mirror=False)
+        self.slm_dense, self.llm_dense = random_qwen(1), random_qwen(2, width=192)
+        self.preset = Preset("test", self.add("small", self.slm_dense), self.add("large", self.llm_dense), "")
+
+    def add(self, title: str, model: Qwen2ForCausalLM, words: list[str] = WORDS) -> GgufModel:
+        path = self.settings.cache_dir / "gguf" / f"{title}.gguf"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_gguf(path, model, words)
+        content = path.read_bytes()
+        return GgufModel(title, GgufFile(path.name, len(content), hashlib.sha256(content).hexdigest()))
+
+    def folder(self, title: str) -> Path:
+        return self.settings.cache_dir / "nf4" / f"{title}-{nf4.cpu_layout()}"
+
+    def load(self, **overrides) -> tuple[weights.LoadedPair, list[str]]:
+        said: list[str] = []
+        settings = self.settings.model_copy(update=overrides)
+        return load_models(self.preset, settings, lambda progress: said.append(progress.what)), said
+
+
+@pytest.fixture(scope="module")
+def _converted(tmp_path_factory) -> Files:
+    files = Files(tmp_path_factory.mktemp("cache"))
+    files.load()
+    return files
+
+
+@pytest.fixture
+def files(_converted, tmp_path) -> Files:
+    """A converted pair that the test may spoil."""
+    import shutil
+
+    own = copy.copy(_converted)
+    shutil.copytree(_converted.settings.cache_dir, tmp_path / "cache", copy_function=shutil.copy2)
+    own.settings = _converted.settings.model_copy(update={"cache_dir": tmp_path / "cache"})
+    return own
+
+
+def logits(model) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(IDS, use_cache=False).logits
+
+
+def by_bitsandbytes(model: Qwen2ForCausalLM, lm_head: bool = True) -> Qwen2ForCausalLM:
+    """The same model quantised the way bitsandbytes does it by itself."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.Linear) and (lm_head or name != "lm_head"):
+            linear = bnb.nn.Linear4bit(
+                module.in_features,
+                module.out_features,
+                bias=module.bias is not None,
+                compute_dtype=torch.bfloat16,
+                quant_type="nf4",
+            )
+            linear.weight = bnb.nn.Params4bit(module.weight.data, quant_type="nf4", module=linear)  # pyright: ignore
+            linear.bias = module.bias
+            model.set_submodule(name, linear.to("cpu"))
+    return model.eval()
+
+
+# --- NF4 -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lm_head_4bit", [True, False])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_stored_model_gives_the_logits_that_bitsandbytes_gives(tmp_path, tied, lm_head_4bit):
+    dense = random_qwen(3, tied=tied)
+    expected = logits(by_bitsandbytes(copy.deepcopy(dense), lm_head_4bit))
+    nf4.save(nf4.quantise(dense, nf4.cpu_layout()), tmp_path / "model.safetensors")
+    built = nf4.build(dense.config, tmp_path / "model.safetensors", nf4.cpu_layout(), lm_head_4bit)
+    assert torch.equal(logits(built), expected)
+
+
+def test_both_layouts_hold_the_same_weights(tmp_path, monkeypatch):
+    expected = logits(by_bitsandbytes(random_qwen(3)))
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: False)
+    dense = random_qwen(3)
+    nf4.save(nf4.quantise(dense, "plain"), tmp_path / "model.safetensors")
+    built = nf4.build(dense.config, tmp_path / "model.safetensors", "plain", lm_head_4bit=True)
+    assert torch.allclose(logits(built).float(), expected.float(), atol=0.05)
+
+
+def test_matrices_larger_than_a_chunk_are_quantised_as_a_whole(monkeypatch):
+    weight = torch.randn(160, 128, dtype=torch.bfloat16)
+    whole, state = nf4.quantise_weight(weight, nf4.cpu_layout())
+    monkeypatch.setattr(nf4, "CHUNK", 64 * 128)
+    chunked, chunked_state = nf4.quantise_weight(weight, nf4.cpu_layout())
+    assert torch.equal(whole, chunked)
+    assert torch.equal(state.absmax, chunked_state.absmax)
+
+
+def test_a_loaded_model_is_frozen(files):
+    pair, _ = files.load()
+    for model in (pair.slm, pair.llm):
+        assert not model.training
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+# --- the cache -----------------------------------------------------------------------------------------------------
+
+
+def test_a_pair_is_converted_from_gguf_with_its_tokenizer(files):
+    pair, _ = files.load()
+    assert torch.equal(logits(pair.slm), logits(by_bitsandbytes(copy.deepcopy(files.slm_dense))))
+    assert torch.equal(logits(pair.llm), logits(by_bitsandbytes(copy.deepcopy(files.llm_dense))))
+    assert (pair.quantisation, pair.device, pair.slm_title) == ("NF4", "cpu", "small")
+    assert pair.tokenizer.decode(pair.tokenizer("the thing")["input_ids"]) == "the thing"
+    assert pair.fingerprint == tokenizer_fingerprint(pair.tokenizer)
+
+
+def test_padding_entries_of_a_gguf_vocabulary_are_no_tokens(files):
+    pair, _ = files.load()
+    assert len(pair.tokenizer) == 256 + len(WORDS) + 2
+    assert not [token for token in pair.tokenizer.get_vocab() if PADDING.fullmatch(token)]
+
+
+def test_a_converted_pair_needs_no_gguf_file_and_converts_nothing(files):
+    for path in (files.settings.cache_dir / "gguf").iterdir():
+        path.unlink()
+    _, said = files.load()
+    assert said == ["loading small", "loading large"]
+
+
+def test_lm_head_can_be_either_without_another_conversion(files):
+    pair, said = files.load(lm_head_4bit=False)
+    assert isinstance(pair.slm.get_output_embeddings(), nn.Linear)
+    assert pair.slm.get_output_embeddings().weight.dtype == torch.bfloat16
+    expected = logits(by_bitsandbytes(copy.deepcopy(files.slm_dense), lm_head=False))
+    assert torch.equal(logits(pair.slm), expected)
+    assert said == ["loading small", "loading large"]
+
+
+def test_an_embedding_that_the_file_holds_twice_is_tied_again_by_the_better_copy(tmp_path):
+    files = Files(tmp_path)
+    dense = random_qwen(5)
+    dense.get_input_embeddings().weight.data = dense.lm_head.weight.data * 1.05
+    files.preset = Preset("test", files.add("twice", dense), files.preset.llm, "")
+    pair, _ = files.load()
+    assert pair.slm.config.tie_word_embeddings
+    assert torch.equal(pair.slm.get_input_embeddings().weight, dense.lm_head.weight)
+    assert not pair.llm.config.tie_word_embeddings
+
+
+@pytest.mark.parametrize("damage", ["header", "truncated", "missing", "manifest", "config", "other version"])
+def test_a_damaged_cache_is_made_again_and_said_so(files, damage):
+    folder = files.folder("small")
+    stored = folder / convert.WEIGHTS
+    if damage == "header":
+        content = stored.read_bytes()
+        stored.write_bytes(b"\xff" * 16 + content[16:])
+    elif damage == "truncated":
+        os.truncate(stored, 1000)
+    elif damage == "missing":
+        stored.unlink()
+    elif damage == "manifest":
+        (folder / convert.MANIFEST).write_text("{", encoding="utf-8")
+    elif damage == "config":
+        size = (folder / "config.json").stat().st_size
+        (folder / "config.json").write_text(" " * size, encoding="utf-8")
+    else:
+        manifest = json.loads((folder / convert.MANIFEST).read_text(encoding="utf-8"))
+        (folder / convert.MANIFEST).write_text(json.dumps({**manifest, "bitsandbytes": "0.1"}), encoding="utf-8")
+    pair, said = files.load()
+    assert torch.equal(logits(pair.slm), logits(by_bitsandbytes(copy.deepcopy(files.slm_dense))))
+    assert any("small in the cache is" in line and "made again" in line for line in said)
+    assert not any("large in the cache" in line for line in said)
+
+
+def test_a_damaged_cache_without_its_source_is_an_error_that_names_the_doors(files):
+    (files.settings.cache_dir / "gguf" / "small.gguf").unlink()
+    os.truncate(files.folder("small") / convert.WEIGHTS, 1000)
+    with pytest.raises(WeightsError, match="CITER_HUB is false"):
+        files.load()
+
+
+def test_a_killed_conversion_leaves_nothing_under_the_final_name(tmp_path, monkeypatch):
+    files = Files(tmp_path)
+
+    def killed(*_args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nf4, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            files.load()
+    assert not [path for path in (tmp_path / "nf4").iterdir() if path.is_dir()]
+    files.load()
+
+
+def test_two_files_with_other_tokenizers_are_no_pair(files):
+    other = files.add("foreign", random_qwen(4), words=["to", "on", "at"])
+    files.preset = Preset("test", files.preset.slm, other, "")
+    with pytest.raises(WeightsError, match=r"small and foreign cannot be a pair.*token 256 is 'th' .* 'to' "):
+        files.load()
+
+
+def test_a_wrong_file_of_the_user_is_refused_even_if_the_cache_is_whole(files, tmp_path):
+    mine = tmp_path / "mine.gguf"
+    mine.write_bytes(b"GGUF")
+    with pytest.raises(WeightsError, match=r"mine\.gguf is not small\.gguf"):
+        files.load(slm_gguf=mine)
+
+
+# --- tokenizers ----------------------------------------------------------------------------------------------------
+
+
+def test_a_fingerprint_survives_saving_and_ignores_padding(files, tmp_path):
+    pair, _ = files.load()
+    padded = AutoTokenizer.from_pretrained(files.settings.cache_dir / "gguf", gguf_file="small.gguf")
+    assert len(padded) > len(pair.tokenizer)
+    assert tokenizer_fingerprint(padded) == pair.fingerprint
+    pair.tokenizer.save_pretrained(tmp_path / "saved")
+    assert tokenizer_fingerprint(AutoTokenizer.from_pretrained(tmp_path / "saved")) == pair.fingerprint
+    check_same_tokenizer("one", padded, "two", pair.tokenizer)
+
+
+def test_another_end_token_is_another_tokenizer(files):
+    pair, _ = files.load()
+    other = copy.deepcopy(pair.tokenizer)
+    other.eos_token = "<|endoftext|>"
+    assert tokenizer_fingerprint(other) != pair.fingerprint
+    with pytest.raises(WeightsError, match=r"one and two cannot be a pair.*end token"):
+        check_same_tokenizer("one", pair.tokenizer, "two", other)
+
+
+# --- the other presets ---------------------------------------------------------------------------------------------
+
+
+def test_the_gpu_preset_without_cuda_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(WeightsError, match="CITER_PRESET=cpu"):
+        load_models(PRESETS["gpu"], load_settings())
+
+
+def test_a_local_pair_is_loaded_in_fp32(files, tmp_path):
+    for name, dense in (("slm", files.slm_dense), ("llm", files.llm_dense)):
+        dense.save_pretrained(tmp_path / name)
+    preset = Preset(
+        "mine",
+        LocalModel("s", tmp_path / "slm"),
+        LocalModel("l", tmp_path / "llm"),
+        "",
+        tokenizer_folder=files.folder("small"),
+    )
+    pair = load_models(preset, load_settings())
+    assert (pair.slm.dtype, pair.quantisation) == (torch.float32, "fp32")
+    assert not pair.llm.training
+
+
+def test_a_local_folder_that_is_not_there_is_named(tmp_path):
+    preset = Preset("mine", LocalModel("s", tmp_path / "a"), LocalModel("l", tmp_path / "b"), "", tmp_path)
+    with pytest.raises(WeightsError, match=r"s: .*a is not there"):
+        load_models(preset, load_settings())
+
+
+def test_a_tokenizer_with_more_tokens_than_rows_is_refused(files, tmp_path):
+    small = random_qwen(1)
+    small.resize_token_embeddings(200)
+    small.save_pretrained(tmp_path / "slm")
+    source = LocalModel("s", tmp_path / "slm")
+    with pytest.raises(WeightsError, match="200 rows"):
+        load_models(Preset("mine", source, source, "", files.folder("small")), load_settings())
+
+
+def test_a_preset_of_two_kinds_is_refused(tmp_path):
+    preset = Preset("mixed", HubModel("s", "a/b"), LocalModel("l", tmp_path), "")
+    with pytest.raises(WeightsError, match="mixes two kinds"):
+        load_models(preset, load_settings())
+
+
+# --- the real pair -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_real_pair_is_ready_within_fifteen_seconds_of_a_second_start():
+    settings = load_settings()
+    for model in (PRESETS["cpu"].slm, PRESETS["cpu"].llm):
+        assert isinstance(model, GgufModel)
+        if convert.problem(convert.folder_of(model, settings), model):
+            pytest.skip(f"{model.title} is not converted in {settings.cache_dir}: start the page once with network")
+    code = """
+import time
+started = time.monotonic()
+import torch
+from engine.presets import PRESETS
+from engine.settings import load_settings
+from engine.weights import load_models
+pair = load_models(PRESETS["cpu"], load_settings(preset="cpu"))
+ids = torch.tensor([pair.tokenizer("def f(x):")["input_ids"]])
+with torch.inference_mode():
+    for model in (pair.slm, pair.llm):
+        assert torch.isfinite(model(ids).logits).all()
+print(time.monotonic() - started)
+"""
+    output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert float(output.split()[-1]) < 15

@@ -1,0 +1,1 @@
+"""Offline building of routers: the tiny pair, preference labels, router training and evaluation."""
