@@ -2,8 +2,8 @@
 
 One process, alternating runs after a warm-up, medians and ratios. Writes figures, judges nothing.
 
-`lm-head`: what 4 bits on `lm_head` gain and cost. On the greedy texts of the pair with `lm_head` in bf16, how often does
-the 4-bit one choose the same token in the same state, and how long does each take for one token?
+`lm-head`: what 4 bits on `lm_head` gain and cost. On the greedy texts of the pair with `lm_head` in bf16, how often
+does the 4-bit one choose the same token in the same state, and how long does each take for one token?
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def lm_head(preset: str, prompts: Sequence[str], tokens: int, repeats: int = 30)
         repeats: Alternating timings of each head.
 
     Returns:
-        Per model: positions, agreement in [0, 1], texts without a difference, and milliseconds of a one-token trunk pass
-        and of either `lm_head`, as medians.
+        Per model: positions, agreement in [0, 1], texts without a difference, and milliseconds of a one-token trunk
+        pass and of either `lm_head`, as medians.
     """
     settings = {name: load_settings(preset=preset, lm_head_4bit=name == "nf4") for name in ("bf16", "nf4")}
     pairs = {name: load(None, setting, print_progress) for name, setting in settings.items()}

@@ -92,7 +92,8 @@ def quantise_weight(weight: Tensor, layout: str) -> tuple[Tensor, bnbf.QuantStat
     ]
     absmax = torch.cat([state.absmax for _, state in parts])
     # Double quantisation, as bitsandbytes.functional.quantize_4bit does it for a whole matrix.
-    offset = absmax.mean()
+    # The mean is taken in fp64, since in fp32 its last bit, and so some scales, depend on the number of threads.
+    offset = absmax.double().mean().float()
     scales, scales_of_scales = bnbf.quantize_blockwise(absmax - offset, blocksize=256)
     state = parts[0][1]
     state.shape, state.absmax, state.offset, state.state2 = weight.shape, scales, offset, scales_of_scales

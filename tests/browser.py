@@ -71,8 +71,17 @@ class Window:
     """A browser window on the page, and what it asked for and complained about."""
 
     page: Any
+    url: str
     requests: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+
+    def open(self) -> None:
+        """Opens the page, anew if it is open, and waits until it can be used."""
+        self.requests.clear()
+        self.errors.clear()
+        self.page.goto(self.url)
+        self.page.wait_for_selector("#generate")
+        self.page.wait_for_selector(".stream-state")
 
     def ask(self, prompt: str) -> None:
         """Writes a prompt and presses Generate."""
@@ -118,13 +127,11 @@ def window(browser: Any, site: Site, width: int = 1280, height: int = 900, **opt
     """Opens the page in a window of its own (own cookies and storage) and waits until it can be used."""
     context = browser.new_context(viewport={"width": width, "height": height}, **options)
     page = context.new_page()
-    shown = Window(page)
+    shown = Window(page, site.url)
     page.on("request", lambda request: shown.requests.append(request.url))
     page.on("pageerror", lambda error: shown.errors.append(str(error)))
     page.on("console", lambda message: message.type == "error" and shown.errors.append(message.text))
-    page.goto(site.url)
-    page.wait_for_selector("#generate")
-    page.wait_for_selector(".stream-state")
+    shown.open()
     try:
         yield shown
     finally:

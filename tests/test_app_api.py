@@ -1,0 +1,106 @@
+"""The public endpoint, called as a client does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import httpx
+import pytest
+from browser import eventually, serve
+from fake_pair import FakePair
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from engine import Trace
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return FakePair(500)
+
+
+@pytest.fixture(scope="module")
+def site(pair):
+    with serve(lambda preset, progress: pair) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def client(site):
+    client = Client(site.url, verbose=False)
+    yield client
+    client.close()
+
+
+def test_generate_returns_the_whole_trace(client: Client):
+    trace = client.predict("a palindrome", 0.5, max_new_tokens=20, seed=3, api_name="/generate")
+    assert trace["prompt"] == "a palindrome" and trace["seed"] == 3 and len(trace["events"]) == 20
+    assert {event["role"] for event in trace["events"]} == {"slm", "llm"}
+    assert trace["cost"]["bytes"]["slm_only"] < trace["cost"]["bytes"]["run"] < trace["cost"]["bytes"]["llm_only"]
+    assert Trace.from_json(json.dumps({k: v for k, v in trace.items() if k not in ("cost", "llm_share")})).text == trace["text"]
+
+
+def test_generate_is_the_only_public_endpoint(client: Client):
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/generate"]
+
+
+def test_its_description_names_every_argument(client: Client):
+    endpoint = client.view_api(return_format="dict")["named_endpoints"]["/generate"]
+    names = {parameter["parameter_name"] for parameter in endpoint["parameters"]}
+    assert {"prompt", "threshold", "policy", "max_new_tokens", "temperature", "seed", "stop"} <= names
+    assert "request" not in names
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompt": " "}, "prompt is empty"),
+        ({"prompt": "x " * 3000}, "3,020 tokens, the context holds 2,048"),
+        ({"threshold": 7}, "threshold = 7"),
+        ({"threshold": "much"}, "threshold = 'much'"),
+        ({"policy": "magic"}, "policy = 'magic' is unknown"),
+        ({"temperature": -1}, "temperature = -1"),
+        ({"top_p": 0}, "top_p = 0"),
+        ({"max_new_tokens": 0}, "max_new_tokens = 0"),
+        ({"stop": [""]}, "a stop string must not be empty"),
+    ],
+)
+def test_bad_values_are_refused_in_the_engines_words(client: Client, pair: FakePair, options, message):
+    asked = len(pair.requests)
+    with pytest.raises(AppError, match=message.split("(")[0]):
+        client.predict(**{"prompt": "a palindrome", **options}, api_name="/generate")
+    assert len(pair.requests) == asked and pair.open_streams == 0
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-1e999"])
+def test_numbers_that_are_none_are_refused_however_they_are_sent(site, pair: FakePair, value: str):
+    asked = len(pair.requests)
+    defaults = '"router", 20, 0, 1, 0, 1, 0, null, false, null, 0'
+    body = f'{{"data": ["a palindrome", {value}, {defaults}]}}'
+    call = httpx.post(f"{site.url}gradio_api/call/generate", content=body, headers={"content-type": "application/json"})
+    answer = httpx.get(f"{site.url}gradio_api/call/generate/{call.json()['event_id']}", timeout=10).text
+    assert "event: error" in answer and "must be a number from 0 to 2" in answer
+    assert len(pair.requests) == asked
+
+
+def test_a_client_that_goes_away_stops_its_run(site, pair: FakePair):
+    pair.tokens_per_second = 5
+    script = f"""
+from gradio_client import Client
+Client({site.url!r}, verbose=False).predict("a palindrome", api_name="/generate")
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: pair.open_streams == 1, 30)
+    finally:
+        process.kill()
+        process.wait()
+    eventually(lambda: pair.open_streams == 0, 8)
+    pair.tokens_per_second = 500
+
+
+def test_the_page_never_imports_torch():
+    code = "import sys, app.page, app.api; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,344 @@
+"""Host, runs, sessions and what is sent of them, without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+
+import pytest
+from browser import eventually
+from fake_pair import FakePair
+
+import app.live
+from app.forms import page_request, stop_strings
+from app.header import header_html, pair_name
+from app.host import Host
+from app.live import follow
+from app.runs import Session, Sessions
+from app.token_stream import token_message
+from engine import InvalidRequest, Prices, Request, SettingsError, WeightsError
+
+
+@pytest.fixture
+def pair():
+    return FakePair(300)
+
+
+@pytest.fixture
+def host(pair):
+    host = Host(lambda preset, progress: pair)
+    host.start()
+    return host
+
+
+def request(prompt: str = "a palindrome", **options) -> Request:
+    return Request(prompt, **{"max_new_tokens": 30, **options})
+
+
+# ---- host ---------------------------------------------------------------------------------------------------------------
+
+
+def test_weights_that_cannot_be_had_give_the_tiny_pair_and_the_reason():
+    asked = []
+
+    def load(preset, progress):
+        asked.append(preset)
+        if preset != "tiny":
+            raise WeightsError("Hub and mirror are <unreachable>.")
+        return FakePair(preset="tiny")
+
+    host = Host(load, "cpu")
+    assert host.wait(threading.Event()).preset == "tiny"
+    assert asked == ["cpu", "tiny"]
+    assert "Hub and mirror are <unreachable>." in (host.status.warning or "")
+    assert "&lt;unreachable&gt;" in header_html(host) and "<unreachable>" not in header_html(host)
+
+
+@pytest.mark.parametrize("fault", [WeightsError("no tiny pair either"), SettingsError("a bad setting"), ValueError("a bug")])
+def test_no_models_at_all_is_said_and_every_run_fails_with_the_reason(fault):
+    def load(preset, progress):
+        raise fault
+
+    host = Host(load, "cpu")
+    run = Session().begin(request(), host)
+    assert run.finished.wait(5) and run.state == "failed" and str(fault) in (run.error or "")
+    assert host.status.phase == "failed" and str(fault) in header_html(host)
+
+
+def test_the_models_are_loaded_once_however_many_ask():
+    calls = []
+    host = Host(lambda preset, progress: calls.append(1) or FakePair())
+    for _ in range(5):
+        host.start()
+    host.wait(threading.Event())
+    assert calls == [1]
+
+
+def test_runs_have_their_turn_in_the_order_they_came_and_never_two_at_once(host, pair):
+    pair.tokens_per_second = 100
+    runs = [Session().begin(request(max_new_tokens=10), host) for _ in range(4)]
+    eventually(lambda: host.ahead(runs[3]) == 3)
+    most = 0
+    while not runs[-1].finished.is_set():
+        most = max(most, pair.open_streams)
+        time.sleep(0.002)
+    assert most == 1 and [len(run.events) for run in runs] == [10] * 4
+    begun = [asked.prompt for asked in pair.requests]
+    assert len(begun) == 4
+
+
+def test_a_run_that_is_cancelled_in_line_leaves_it(host, pair):
+    pair.tokens_per_second = 20
+    first, second, third = (Session().begin(request(), host) for _ in range(3))
+    eventually(lambda: host.ahead(third) == 2)
+    second.cancel.set()
+    assert second.finished.wait(1) and second.state == "stopped" and second.events == []
+    assert host.ahead(third) == 1
+    first.cancel.set()
+    eventually(lambda: third.events)
+    third.cancel.set()
+    assert third.finished.wait(1)
+
+
+@pytest.mark.parametrize(
+    ("slm", "llm", "name"),
+    [
+        ("Qwen2.5-Coder 0.5B", "Qwen2.5-Coder 1.5B", "Qwen2.5-Coder 0.5B ⇄ 1.5B"),
+        ("tiny SLM", "tiny LLM", "tiny SLM ⇄ LLM"),
+        ("a", "b", "a ⇄ b"),
+        ("same", "same", "same ⇄ same"),
+    ],
+)
+def test_the_names_of_a_pair_are_said_once(slm, llm, name):
+    assert pair_name(slm, llm) == name
+
+
+# ---- runs and sessions ----------------------------------------------------------------------------------------------------
+
+
+def test_stopping_takes_one_step_and_leaves_no_thread(host, pair):
+    pair.tokens_per_second = 20
+    session = Session()
+    run = session.begin(request(), host)
+    eventually(lambda: run.events)
+    session.stop()
+    session.stop()
+    assert run.finished.wait(0.5) and run.state == "stopped" and pair.open_streams == 0
+    eventually(lambda: not [t for t in threading.enumerate() if t.name.startswith("citer-run")])
+
+
+def test_a_second_run_stops_the_first_and_loses_none_of_its_events(host, pair):
+    pair.tokens_per_second = 50
+    session = Session()
+    first = session.begin(request(), host)
+    eventually(lambda: len(first.events) > 2)
+    second = session.begin(request("echo x"), host)
+    assert second.number > first.number
+    assert second.finished.wait(5) and second.state == "done" and first.state == "stopped"
+    assert [event.index for event in first.events] == list(range(len(first.events)))
+    assert [event.text for event in second.events] == ["x", ""]
+
+
+def test_the_dial_applies_to_the_next_token(host, pair):
+    pair.tokens_per_second = 50
+    run = Session().begin(request(threshold=0.0), host)
+    eventually(lambda: len(run.events) > 3)
+    run.dial.threshold = 1.01
+    assert run.finished.wait(5)
+    thresholds = [event.threshold for event in run.events]
+    assert thresholds == sorted(thresholds) and set(thresholds) == {0.0, 1.01}
+    with pytest.raises(InvalidRequest):
+        run.dial.threshold = float("nan")
+
+
+def test_sessions_are_bounded_and_the_least_recently_used_one_is_stopped(host, pair):
+    pair.tokens_per_second = 20
+    sessions = Sessions(limit=2)
+    run = sessions.get("a").begin(request(), host)
+    sessions.get("b")
+    sessions.get("c")
+    assert len(sessions) == 2 and run.finished.wait(2) and run.state == "stopped"
+    assert sessions.get("a").run is None
+
+
+def test_dropping_a_session_stops_also_the_runs_of_its_api_calls(host, pair):
+    from app.runs import Run
+
+    pair.tokens_per_second = 20
+    sessions = Sessions()
+    run = sessions.get("a").adopt(Run(request()))
+    run.start(host)
+    eventually(lambda: run.events)
+    sessions.drop("a")
+    assert run.finished.wait(1)
+    sessions.drop("a")
+
+
+def test_a_run_is_found_by_its_id_only(host):
+    sessions = Sessions()
+    run = sessions.get("a").begin(request(), host)
+    found = sessions.find(run.id)
+    assert found is not None and found[1] is run
+    assert sessions.find("") is None and sessions.find(str(run.number)) is None
+    assert run.finished.wait(5)
+
+
+def test_a_bug_in_the_models_ends_the_run_with_a_message(host, pair, monkeypatch):
+    def broken(*args, **options):
+        raise RuntimeError("tensor trouble")
+        yield
+
+    monkeypatch.setattr(pair, "stream", broken)
+    run = Session().begin(request(), host)
+    assert run.finished.wait(5) and run.state == "failed" and "tensor trouble" in (run.error or "")
+    monkeypatch.undo()
+    assert Session().begin(request(), host).finished.wait(5), "the next one has its turn"
+
+
+# ---- what is sent ---------------------------------------------------------------------------------------------------------
+
+
+async def _collect(run, session, host) -> list:
+    return [update async for update in follow(run, session, host)]
+
+
+def test_following_a_run_sends_every_token_once_and_in_order(host):
+    session = Session()
+    run = session.begin(request(max_new_tokens=120), host)
+    updates = asyncio.run(_collect(run, session, host))
+    messages = [json.loads(update.tokens) for update in updates if update.tokens]
+    at = 0
+    for message in messages:
+        assert message["from"] == at and message["count"] == len(message["tokens"])
+        at += message["count"]
+    assert at == 120 and messages[-1]["state"] == "done" and updates[-1].over
+    assert "".join(token[0] for message in messages for token in message["tokens"]) == "".join(e.text for e in run.events)
+
+
+def test_figures_go_out_at_most_twice_a_second_and_only_with_new_points(host, pair):
+    pair.tokens_per_second = 60
+    session = Session()
+    run = session.begin(request(max_new_tokens=120), host)
+    messages = [json.loads(u.dashboard) for u in asyncio.run(_collect(run, session, host)) if u.dashboard]
+    assert 3 <= len(messages) <= 7, "two seconds, and the last"
+    assert [m["from"] for m in messages][0] == 0 and messages[0]["figures"] and not messages[1]["figures"]
+    assert sum(m["count"] for m in messages) == 120
+    assert messages[-1]["meter"]["tokens"] == "120"
+
+
+def test_a_new_view_sends_all_points_again_without_running_anything(host, pair):
+    pair.tokens_per_second = 60
+    session = Session()
+
+    async def change() -> list[dict]:
+        run = session.begin(request(max_new_tokens=60), host)
+        messages = []
+        async for update in follow(run, session, host):
+            if update.dashboard:
+                messages.append(json.loads(update.dashboard))
+            if len(run.events) > 20:
+                session.look("price", Prices(1, 2))
+        return messages
+
+    messages = asyncio.run(change())
+    first = next(m for m in messages if m["view"] == 1)
+    assert first["from"] == 0 and first["figures"] and first["meter"]["unit"] == "price"
+    assert len(pair.requests) == 1
+
+
+def test_a_superseded_run_sends_nothing_more(host, pair):
+    pair.tokens_per_second = 30
+    session = Session()
+
+    async def supersede() -> list:
+        first = session.begin(request(), host)
+        updates = []
+        async for update in follow(first, session, host):
+            updates.append(update)
+            if len(first.events) > 3:
+                session.begin(request("echo x"), host)
+        return updates
+
+    updates = asyncio.run(supersede())
+    assert updates and not any(update.over for update in updates)
+    assert session.run is not None and session.run.finished.wait(5)
+
+
+def test_a_message_sent_again_is_the_same_message(host):
+    run = Session().begin(request(), host)
+    assert run.finished.wait(5)
+    whole, rest = json.loads(token_message(run, 0)), json.loads(token_message(run, 12))
+    assert rest["tokens"] == whole["tokens"][12:] and rest["from"] == 12
+    assert json.loads(token_message(run, 0, 5))["count"] == 5
+
+
+def test_candidates_learned_later_are_sent_for_the_token_they_belong_to(host):
+    run = Session().begin(request(alternatives=5), host)
+    assert run.finished.wait(5)
+    message = json.loads(token_message(run, 0))
+    llm = [i for i, token in enumerate(message["tokens"]) if token[1] == 1]
+    late = {index for index, author, _ in message["revealed"] if author == 1}
+    assert late == set(range(max(llm))) - set(llm)
+
+
+def test_following_costs_little_beside_the_models():
+    assert app.live.FLUSH_SECONDS >= 1 / 25
+    assert app.live.FIGURE_SECONDS >= 0.5
+
+
+# ---- forms ----------------------------------------------------------------------------------------------------------------
+
+FORM = {
+    "prompt": "hello",
+    "threshold": 0.5,
+    "policy": "router",
+    "system": "",
+    "raw": False,
+    "temperature": 0,
+    "top_p": 1,
+    "top_k": 0.0,
+    "repetition_penalty": 1,
+    "seed": 7.0,
+    "max_new_tokens": 20.0,
+    "stop": "",
+}
+
+
+def test_a_filled_form_is_a_request():
+    made = page_request(**{**FORM, "system": "Be brief.", "stop": "END\n\\n\\n"})
+    assert made.system == "Be brief." and made.stop == ("END", "\n\n") and made.seed == 7 and made.alternatives == 5
+    assert page_request(**FORM).system is None and page_request(**FORM).stop == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("prompt", "  \n", "prompt is empty"),
+        ("prompt", None, "prompt is empty"),
+        ("threshold", float("nan"), "threshold = nan"),
+        ("threshold", -0.1, "threshold = -0.1"),
+        ("threshold", None, "threshold = None"),
+        ("policy", "magic", "policy = 'magic'"),
+        ("temperature", float("inf"), "temperature = inf"),
+        ("top_p", 0, "top_p = 0"),
+        ("top_p", 1.5, "top_p = 1.5"),
+        ("top_k", 2.5, "top_k = 2.5"),
+        ("repetition_penalty", 0, "repetition_penalty = 0"),
+        ("seed", -1.0, "seed = -1"),
+        ("seed", None, "seed = None"),
+        ("max_new_tokens", float("nan"), "max_new_tokens = nan"),
+    ],
+)
+def test_a_bad_field_is_refused_by_name(field, value, message):
+    with pytest.raises(InvalidRequest, match=message.replace("(", r"\(")):
+        page_request(**{**FORM, field: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "strings"),
+    [("", ()), (None, ()), ("a\n\nb", ("a", "b")), (r"\n", ("\n",)), (r"\\n", (r"\n",)), (r"x\ty\q", ("x\ty\\q",))],
+)
+def test_stop_strings_are_lines_with_escapes(text, strings):
+    assert stop_strings(text) == strings
