@@ -35,6 +35,7 @@ def dashboard(sessions: Sessions) -> Panel:
         resend_figures,
         elem_id="dashboard",
         resend_name="resend_figures",
+        figures=[score_figure(), cost_figure("bytes")],  # empty axes from the start; drawing them also warms plotly up
         plotly=f"gradio_api/file={PLOTLY_JS.as_posix()}",
     )
 
@@ -64,6 +65,6 @@ def dashboard_message(run: Run, view: View, start: int = 0) -> str | None:
         "count": len(events) - start,
         "meter": meter(events, total, view.unit),
         "points": [score_points(events, start), cost_points(series, view.unit, start)],
-        "figures": [score_figure(run.dial.threshold), cost_figure(view.unit)] if start == 0 else None,
+        "figures": [score_figure(), cost_figure(view.unit)] if start == 0 else None,
     }
     return to_json(message)

@@ -31,8 +31,9 @@ def amount(value: float, unit: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as "22 %", and as "0.4 %" where rounding would hide it."""
-    return f"{100 * share:.1f}{_NO_BREAK}%" if 0 < share < 0.01 else f"{100 * share:.0f}{_NO_BREAK}%"
+    """A share as "22 %", with a decimal below ten and "<0.1 %" where that would hide it. The page's script does the same."""
+    text = "<0.1" if 0 < share < 0.0005 else f"{100 * share:.{1 if 0 < share < 0.0995 else 0}f}"
+    return f"{text}{_NO_BREAK}%"
 
 
 def tokens_per_second(events: Sequence[TokenEvent]) -> float | None:

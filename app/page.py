@@ -44,7 +44,7 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
     sessions = Sessions(view=View(prices=Prices(price.slm, price.llm, price.reading_ratio)))
     with gr.Blocks(title="CITER Playground", fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
-            header = gr.HTML(lambda: header_html(host), elem_id="models", apply_default_css=False)
+            header = gr.HTML(header_html(host), elem_id="models", apply_default_css=False)
             gr.HTML(
                 html_template='<button type="button" class="theme-toggle" aria-label="Switch between light and dark" '
                 'title="Light or dark">◐</button>',

@@ -25,8 +25,8 @@ UNIT_AXES = {
 }
 
 
-def score_figure(threshold: float) -> dict[str, Any]:
-    """Score per token, one trace per author, the threshold in force as steps, and the slider as a dashed line."""
+def score_figure() -> dict[str, Any]:
+    """Score per token, one trace per author, and the threshold in force as steps."""
     marker = {"size": 6, "line": {"width": 0}}
     return {
         "data": [
@@ -35,8 +35,7 @@ def score_figure(threshold: float) -> dict[str, Any]:
             _trace("threshold", None, mode="lines", line={"width": 1.5, "shape": "hv"}, hoverinfo="skip"),
         ],
         "layout": _layout(
-            {"title": {"text": "routing score"}, "range": [-0.03, 1.05], "tickvals": [0, 0.25, 0.5, 0.75, 1]},
-            shapes=[_level(threshold)],
+            {"title": {"text": "routing score"}, "range": [-0.03, 1.05], "tickvals": [0, 0.25, 0.5, 0.75, 1]}
         ),
     }
 
@@ -89,19 +88,7 @@ def _trace(name: str, colour: str | None, **more: Any) -> dict[str, Any]:
     return {"type": "scatter", "name": name, "x": [], "y": [], **own, **more}
 
 
-def _level(threshold: float) -> dict[str, Any]:
-    return {
-        "type": "line",
-        "xref": "paper",
-        "x0": 0,
-        "x1": 1,
-        "y0": threshold,
-        "y1": threshold,
-        "line": {"width": 1, "dash": "dot"},
-    }
-
-
-def _layout(yaxis: dict[str, Any], **more: Any) -> dict[str, Any]:
+def _layout(yaxis: dict[str, Any]) -> dict[str, Any]:
     return {
         "height": HEIGHT,
         "margin": {"l": 54, "r": 8, "t": 10, "b": 38, "autoexpand": False},
@@ -111,5 +98,4 @@ def _layout(yaxis: dict[str, Any], **more: Any) -> dict[str, Any]:
         "yaxis": {"zeroline": False, **yaxis},
         "hovermode": "closest",
         "dragmode": "zoom",
-        **more,
     }

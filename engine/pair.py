@@ -228,8 +228,6 @@ def load(
     settings = settings or load_settings()
     if preset is not None:
         settings = load_settings(**{**settings.model_dump(), "preset": preset})
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
     chosen = choose_preset(settings)
     loaded = load_models(chosen, settings, progress)
     pair = Pair(

@@ -27,7 +27,7 @@ def series(events):
 @pytest.mark.parametrize("unit", UNITS)
 def test_figures_are_valid_plotly(events, series, unit):
     for figure in (
-        with_points(score_figure(0.5), score_points(events)),
+        with_points(score_figure(), score_points(events)),
         with_points(cost_figure(unit), cost_points(series, unit)),
     ):
         go.Figure(figure)  # raises on an unknown property or value

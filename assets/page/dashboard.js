@@ -2,7 +2,7 @@
 // that belong to the theme are filled in here. Runs as gradio's js_on_load: element, props, server and watch are given.
 const plots = [...element.querySelectorAll('.plot')];
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: 'reset' };
-let figures = null, latest = null, scheduled = false, slider = null, drawing = Promise.resolve();
+let latest = null, scheduled = false, drawing = Promise.resolve();
 
 const plotly = new Promise((resolve, reject) => {
   if (window.Plotly) return resolve(window.Plotly);
@@ -13,33 +13,59 @@ const plotly = new Promise((resolve, reject) => {
   document.head.append(script);
 });
 
+const blank = (shown) => shown.map((figure) => ({ ...figure, revision: 0 }));
+let figures = blank(props.figures);
 const colour = (name) => getComputedStyle(element).getPropertyValue(name).trim();
+
+// Plotly draws every marker as an element of its own, which is slow by the thousand; filled outlines are one for all.
+const MANY = 400, HALF = { SLM: 0.013, LLM: 0.03 };
+const outlines = (trace, tokens) => {
+  const high = HALF[trace.name], wide = 0.006 * tokens, x = [], y = [];
+  trace.x.forEach((at, i) => {
+    const score = trace.y[i];
+    x.push(at - wide, at + wide, at + wide, at - wide, null);
+    y.push(score - high, score - high, score + high, score + high, null);
+  });
+  return { ...trace, mode: 'none', fill: 'toself', fillcolor: trace.marker.color, hoverinfo: 'skip', x, y };
+};
 
 // The theme's colours, read anew whenever it changes.
 const dressed = (figure) => {
   const ink = colour('--body-text-color'), soft = colour('--body-text-color-subdued'), line = colour('--border-color-primary');
-  const surface = colour('--block-background-fill');
+  const tokens = figure.data.reduce((sum, trace) => sum + (trace.mode === 'markers' ? trace.x.length : 0), 0);
   const axis = (own) => ({ ...own, gridcolor: line, linecolor: line, tickfont: { size: 11 }, color: soft,
     title: { ...own.title, font: { size: 11, color: soft } } });
-  const data = figure.data.map((trace) => (trace.meta !== 'ink' ? trace
-    : { ...trace, line: { ...trace.line, color: trace.name === 'threshold' ? soft : ink } }));
+  const inked = (trace) => ({ ...trace, line: { ...trace.line, color: trace.name === 'threshold' ? soft : ink } });
+  const data = figure.data.map((trace) => (trace.meta === 'ink' ? inked(trace)
+    : tokens > MANY && trace.mode === 'markers' ? outlines(trace, tokens) : trace));
   const layout = { ...figure.layout, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
     font: { family: colour('--font'), color: ink, size: 12 },
-    hoverlabel: { bgcolor: surface, bordercolor: line, font: { color: ink } },
-    xaxis: axis(figure.layout.xaxis), yaxis: axis(figure.layout.yaxis),
-    shapes: (figure.layout.shapes ?? []).map((shape) => ({ ...shape, line: { ...shape.line, color: ink },
-      ...(slider === null ? {} : { y0: slider, y1: slider }) })) };
+    hoverlabel: { bgcolor: colour('--block-background-fill'), bordercolor: line, font: { color: ink } },
+    xaxis: axis(figure.layout.xaxis), yaxis: axis(figure.layout.yaxis) };
   return [data, layout];
 };
 
 const drawPlots = async () => {
   const Plotly = await plotly;
-  if (!figures) return;
   for (const [i, figure] of figures.entries()) {
     const [data, layout] = dressed(figure);
     layout.datarevision = figure.revision;
+    const first = !plots[i].data;
     await Plotly.react(plots[i], data, layout, CONFIG);
+    if (first && i === 0) plots[0].on('plotly_afterplot', placeSlider);
   }
+  placeSlider();
+};
+
+// The slider's position over the score plot, as an element of ours: moving it costs Plotly nothing.
+const level = element.querySelector('.slider-line');
+const placeSlider = () => {
+  const value = Number.parseFloat(document.querySelector('#threshold input[type="range"]')?.value);
+  const axes = plots[0]._fullLayout;
+  if (!axes || Number.isNaN(value)) return;
+  const { l, t, w } = axes._size, down = axes.yaxis.l2p(value);
+  level.hidden = down < 0 || down > axes.yaxis._length;
+  Object.assign(level.style, { left: `${plots[0].offsetLeft + l}px`, width: `${w}px`, top: `${plots[0].offsetTop + t + down}px` });
 };
 
 const drawMeter = () => {
@@ -61,7 +87,7 @@ const draw = () => {
 const schedule = () => { if (!scheduled) { scheduled = true; requestAnimationFrame(draw); } };
 
 const show = (message, skip) => {
-  if (message.figures) figures = message.figures.map((figure) => ({ ...figure, revision: 0 }));
+  if (message.figures) figures = blank(message.figures);
   latest = message;
   message.points.forEach((traces, i) => {
     const figure = figures[i];
@@ -86,16 +112,9 @@ const receive = () => {
 watch('value', receive);
 receive();
 
-let wanted = null;
 document.addEventListener('input', (event) => {
-  if (!element.isConnected || !event.target.closest?.('#threshold')) return;
-  const first = wanted === null;
-  wanted = Number.parseFloat(event.target.value);
-  if (!first) return;
-  requestAnimationFrame(async () => {
-    slider = wanted; wanted = null;
-    if (!figures || Number.isNaN(slider)) return;
-    (await plotly).relayout(plots[0], { 'shapes[0].y0': slider, 'shapes[0].y1': slider });
-  });
+  if (element.isConnected && event.target.closest?.('#threshold')) requestAnimationFrame(placeSlider);
 });
 new MutationObserver(schedule).observe(document.body, { attributes: true, attributeFilter: ['class'] });
+new ResizeObserver(() => requestAnimationFrame(placeSlider)).observe(element);
+(window.requestIdleCallback ?? setTimeout)(schedule);
