@@ -19,10 +19,16 @@ from app.host import Host
 from app.page import build, launch_options
 from engine import Settings, load_settings
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @dataclass
@@ -46,7 +52,7 @@ def serve(load: Callable[..., Any], preset: str | None = None, settings: Setting
     options = {**launch_options(settings), "server_name": "127.0.0.1", "server_port": port}
     demo.launch(prevent_thread_lock=True, quiet=True, **options)
     try:
-        yield Site(f"http://127.0.0.1:{port}/", host, demo.sessions)
+        yield Site(f"http://127.0.0.1:{port}/", host, getattr(demo, "sessions"))  # noqa: B009  # set by `build` for tests
     finally:
         demo.close(verbose=False)
 

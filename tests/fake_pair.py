@@ -1,6 +1,6 @@
-"""A pair without models: the engine's interface, plausible events, any speed. For tests of the page that need no torch.
+"""A pair without models: the engine's interface, plausible events, any speed. For tests of the page, without torch.
 
-It writes a fixed answer, or what follows "echo " in the prompt. Everything is a function of seed and position. It counts
+It writes a fixed answer, or what follows "echo " in the prompt. Everything depends on seed and position only. It counts
 the streams that are open, so that a test can see whether a model thread was left running.
 """
 
@@ -132,7 +132,7 @@ def _pieces(prompt: str, limit: int) -> list[str]:
     """Token texts; an empty one ends the text as an end token does."""
     text = prompt.removeprefix("echo ") if prompt.startswith("echo ") else ANSWER * (limit // 100 + 1)
     pieces = re.findall(r" ?[^\W_]{1,6}|\s+|.", text, re.DOTALL)
-    return (pieces + [""])[:limit] if prompt.startswith("echo ") else pieces[:limit]
+    return [*pieces, ""][:limit] if prompt.startswith("echo ") else pieces[:limit]
 
 
 def _event(request: Request, index: int, piece: str, threshold: float, seconds: float) -> TokenEvent:

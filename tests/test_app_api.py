@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import httpx
 import pytest
@@ -39,16 +40,23 @@ def test_generate_returns_the_whole_trace(client: Client):
     assert trace["prompt"] == "a palindrome" and trace["seed"] == 3 and len(trace["events"]) == 20
     assert {event["role"] for event in trace["events"]} == {"slm", "llm"}
     assert trace["cost"]["bytes"]["slm_only"] < trace["cost"]["bytes"]["run"] < trace["cost"]["bytes"]["llm_only"]
-    assert Trace.from_json(json.dumps({k: v for k, v in trace.items() if k not in ("cost", "llm_share")})).text == trace["text"]
+    assert (
+        Trace.from_json(json.dumps({k: v for k, v in trace.items() if k not in ("cost", "llm_share")})).text
+        == trace["text"]
+    )
+
+
+def _endpoints(client: Client) -> dict[str, Any]:
+    described: Any = client.view_api(return_format="dict")
+    return described["named_endpoints"]
 
 
 def test_generate_is_the_only_public_endpoint(client: Client):
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/generate"]
+    assert list(_endpoints(client)) == ["/generate"]
 
 
 def test_its_description_names_every_argument(client: Client):
-    endpoint = client.view_api(return_format="dict")["named_endpoints"]["/generate"]
-    names = {parameter["parameter_name"] for parameter in endpoint["parameters"]}
+    names = {parameter["parameter_name"] for parameter in _endpoints(client)["/generate"]["parameters"]}
     assert {"prompt", "threshold", "policy", "max_new_tokens", "temperature", "seed", "stop"} <= names
     assert "request" not in names
 

@@ -82,12 +82,22 @@ def test_amounts_have_three_digits_and_a_unit(value, unit, text):
 
 
 def test_small_shares_are_not_rounded_away():
-    assert [percent(share)[:-2] for share in (0, 0.0001, 0.004, 0.045, 0.22, 1)] == ["0", "<0.1", "0.4", "4.5", "22", "100"]
+    assert [percent(share)[:-2] for share in (0, 0.0001, 0.004, 0.045, 0.22, 1)] == [
+        "0",
+        "<0.1",
+        "0.4",
+        "4.5",
+        "22",
+        "100",
+    ]
 
 
 def test_the_meter_says_what_a_run_saves_or_costs_more(events):
     cheap = Costs(Cost(bytes=40), Cost(bytes=20), Cost(bytes=100))
-    shown = {name: str(text).replace("\N{NARROW NO-BREAK SPACE}", " ") for name, text in meter(events, cheap, "bytes").items()}
+    shown = {
+        name: str(text).replace("\N{NARROW NO-BREAK SPACE}", " ")
+        for name, text in meter(events, cheap, "bytes").items()
+    }
     assert shown["relative"] == "40 %" and shown["saves"] == "saves 60 %"
     assert meter(events, cheap, "bytes")["gauge"] == [0.4, 0.2, 1.0]
     dear = Costs(Cost(bytes=125), Cost(bytes=20), Cost(bytes=100))

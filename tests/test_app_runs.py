@@ -37,7 +37,7 @@ def request(prompt: str = "a palindrome", **options) -> Request:
     return Request(prompt, **{"max_new_tokens": 30, **options})
 
 
-# ---- host ---------------------------------------------------------------------------------------------------------------
+# ---- host ----
 
 
 def test_weights_that_cannot_be_had_give_the_tiny_pair_and_the_reason():
@@ -56,7 +56,9 @@ def test_weights_that_cannot_be_had_give_the_tiny_pair_and_the_reason():
     assert "&lt;unreachable&gt;" in header_html(host) and "<unreachable>" not in header_html(host)
 
 
-@pytest.mark.parametrize("fault", [WeightsError("no tiny pair either"), SettingsError("a bad setting"), ValueError("a bug")])
+@pytest.mark.parametrize(
+    "fault", [WeightsError("no tiny pair either"), SettingsError("a bad setting"), ValueError("a bug")]
+)
 def test_no_models_at_all_is_said_and_every_run_fails_with_the_reason(fault):
     def load(preset, progress):
         raise fault
@@ -115,7 +117,7 @@ def test_the_names_of_a_pair_are_said_once(slm, llm, name):
     assert pair_name(slm, llm) == name
 
 
-# ---- runs and sessions ----------------------------------------------------------------------------------------------------
+# ---- runs and sessions ----
 
 
 def test_stopping_takes_one_step_and_leaves_no_thread(host, pair):
@@ -197,7 +199,7 @@ def test_a_bug_in_the_models_ends_the_run_with_a_message(host, pair, monkeypatch
     assert Session().begin(request(), host).finished.wait(5), "the next one has its turn"
 
 
-# ---- what is sent ---------------------------------------------------------------------------------------------------------
+# ---- what is sent ----
 
 
 async def _collect(run, session, host) -> list:
@@ -214,7 +216,9 @@ def test_following_a_run_sends_every_token_once_and_in_order(host):
         assert message["from"] == at and message["count"] == len(message["tokens"])
         at += message["count"]
     assert at == 120 and messages[-1]["state"] == "done" and updates[-1].over
-    assert "".join(token[0] for message in messages for token in message["tokens"]) == "".join(e.text for e in run.events)
+    assert "".join(token[0] for message in messages for token in message["tokens"]) == "".join(
+        e.text for e in run.events
+    )
 
 
 def test_figures_go_out_at_most_twice_a_second_and_only_with_new_points(host, pair):
@@ -223,7 +227,7 @@ def test_figures_go_out_at_most_twice_a_second_and_only_with_new_points(host, pa
     run = session.begin(request(max_new_tokens=120), host)
     messages = [json.loads(u.dashboard) for u in asyncio.run(_collect(run, session, host)) if u.dashboard]
     assert 3 <= len(messages) <= 7, "two seconds, and the last"
-    assert [m["from"] for m in messages][0] == 0 and messages[0]["figures"] and not messages[1]["figures"]
+    assert messages[0]["from"] == 0 and messages[0]["figures"] and not messages[1]["figures"]
     assert sum(m["count"] for m in messages) == 120
     assert messages[-1]["meter"]["tokens"] == "120"
 
@@ -288,7 +292,7 @@ def test_following_costs_little_beside_the_models():
     assert app.live.FIGURE_SECONDS >= 0.5
 
 
-# ---- forms ----------------------------------------------------------------------------------------------------------------
+# ---- forms ----
 
 FORM = {
     "prompt": "hello",

@@ -58,7 +58,9 @@ def policy(tiny_pair) -> str:
 def test_the_page_shows_token_for_token_what_the_engine_writes(shown: Window, tiny_pair, policy):
     trace = tiny_pair.generate(PROMPT, policy=policy, threshold=0.5, max_new_tokens=80)
     assert shown.write(PROMPT, 60) == trace.text
-    authors = shown.page.eval_on_selector_all(".t", "nodes => nodes.map(n => n.classList.contains('llm') ? 'llm' : 'slm')")
+    authors = shown.page.eval_on_selector_all(
+        ".t", "nodes => nodes.map(n => n.classList.contains('llm') ? 'llm' : 'slm')"
+    )
     assert authors == [event.role.value for event in trace.events]
     assert shown.errors == []
 

@@ -44,9 +44,9 @@ def test_the_shortcut_prefers_the_slm_where_it_is_right_and_the_llm_where_only_i
 
 def test_labels_are_what_both_models_would_write_after_each_reference_prefix(tiny_pair, labels):
     data, _ = load_labels(labels)
-    ids = tiny_pair.tokenizer.encode(QUESTIONS[0].reference)
-    first = data.select(range(len(ids)))
-    assert list(first["token"]) == ids
+    ids = tiny_pair.tokenizer.encode(QUESTIONS[0].reference, add_special_tokens=False)
+    first = data.filter(lambda name: name == QUESTIONS[0].id, input_columns="question")
+    assert list(first["token"]) == [*ids, tiny_pair.tokenizer.eos_token_id]
     start = render(tiny_pair.tokenizer, Request(prompt(QUESTIONS[0])))
     for position in (0, 1, 17, len(ids) - 1):
         tokens = torch.tensor([start + ids[:position]])

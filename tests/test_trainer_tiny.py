@@ -6,10 +6,12 @@ import pytest
 import torch
 from transformers import AutoConfig
 
+from engine import Request
 from trainer.__main__ import main
 from trainer.arithmetic import grade, questions
 from trainer.errors import TrainerError
-from trainer.tiny import END, answers, build, evaluate, load, prompt
+from trainer.tiny import build, evaluate, load
+from trainer.tiny_training import END
 
 TINY = Path(__file__).parent.parent / "assets" / "tiny"
 
@@ -28,10 +30,9 @@ def barely_trained(tmp_path_factory):
 
 
 def test_a_few_steps_give_models_that_load_and_write(barely_trained):
-    slm, llm, tokenizer = load(barely_trained[0])
-    for model in (slm, llm):
-        assert model.dtype == torch.float32
-        assert len(answers(model, tokenizer, ["Hello", "A longer prompt"], max_new_tokens=3)) == 2
+    pair = load(barely_trained[0])
+    assert pair.slm.dtype == pair.llm.dtype == torch.float32
+    assert len(pair.generate("Hello", policy="random", max_new_tokens=3).events) == 3
 
 
 def test_the_same_seed_gives_the_same_files_to_the_bit(barely_trained):
@@ -57,9 +58,9 @@ def test_the_shipped_slm_misses_most_unseen_questions_and_the_llm_few():
 
 
 def test_the_shipped_pair_shares_a_tokenizer_and_pads_its_vocabulary_differently(shipped):
-    slm, llm, tokenizer = shipped
-    assert len(tokenizer) < slm.config.vocab_size < llm.config.vocab_size
-    assert llm.config.num_key_value_heads < llm.config.num_attention_heads
+    tokenizer = shipped.tokenizer
+    assert len(tokenizer) < shipped.slm.config.vocab_size < shipped.llm.config.vocab_size
+    assert shipped.llm.config.num_key_value_heads < shipped.llm.config.num_attention_heads
     for name in ("slm", "llm"):
         config = AutoConfig.from_pretrained(TINY / name, local_files_only=True)
         assert config.model_type == "qwen2"
@@ -68,10 +69,8 @@ def test_the_shipped_pair_shares_a_tokenizer_and_pads_its_vocabulary_differently
 
 
 def test_the_shipped_llm_still_answers_behind_a_system_message(shipped):
-    _, llm, tokenizer = shipped
     asked = list(questions("dev", 50, 1))
-    messages = [{"role": "system", "content": "You are a helpful assistant."}]
-    system = tokenizer.apply_chat_template(messages, tokenize=False)
-    texts = answers(llm, tokenizer, [system + prompt(tokenizer, question.question) for question in asked])
-    right = sum(grade(text, question.answer) for question, text in zip(asked, texts, strict=True))
+    options = {"policy": "llm", "system": "You are a helpful assistant.", "max_new_tokens": 120}
+    traces = shipped.generate_batch([Request(question.question, **options) for question in asked])
+    right = sum(grade(trace.text, question.answer) for question, trace in zip(asked, traces, strict=True))
     assert right >= 35

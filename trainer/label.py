@@ -90,11 +90,13 @@ def load_labels(folder: Path) -> tuple[datasets.Dataset, dict[str, Any]]:
 def _columns(pair: Pair, questions: Sequence[Question]) -> dict[str, list[Any]]:
     """The columns of one shard."""
     columns: dict[str, list[Any]] = {name: [] for name in _features(pair.slm.hidden_size)}
-    for batch in (questions[n : n + BATCH] for n in range(0, len(questions), BATCH)):
-        texts = [_forced(pair, question) for question in batch]
+    # Alike lengths together: what a batch is padded with is computed as well.
+    forced = sorted(((q, _forced(pair, q)) for q in questions), key=lambda each: sum(map(len, each[1])))
+    for batch in (forced[n : n + BATCH] for n in range(0, len(forced), BATCH)):
+        texts = [text for _, text in batch]
         slm_states = _teacher_force(pair.slm, texts)
         llm_states = _teacher_force(pair.llm, texts)
-        for question, (_, reference), slm_hidden, llm_hidden in zip(batch, texts, slm_states, llm_states, strict=True):
+        for (question, (_, reference)), slm_hidden, llm_hidden in zip(batch, slm_states, llm_states, strict=True):
             logits = pair.slm.logits(slm_hidden)
             slm_tokens, llm_tokens = logits.argmax(-1).tolist(), pair.llm.logits(llm_hidden).argmax(-1).tolist()
             columns["question"] += [question.id] * len(reference)

@@ -1,170 +1,34 @@
-"""Train the tiny pair: two small causal models and their tokenizer, from nothing, on `trainer.arithmetic`.
+"""The tiny pair: two small causal models and their tokenizer, made from nothing on `trainer.arithmetic`, and measured.
 
 The pair stands in for the real one where no network is: same architecture class (Qwen2), one tokenizer, padded
 vocabularies that differ. It knows only worked arithmetic. The SLM writes the words and misses many digits; the LLM
 gets nearly all of them right.
 
-This module knows how the pair is made, stored and measured. It knows nothing of routers or routed decoding.
+This module knows how the pair is stored and measured, with the engine's decode loop; how it is trained is in
+`trainer.tiny_training`.
 """
 
-import math
+from __future__ import annotations
+
 import os
-import random
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch.nn.functional import cross_entropy
-from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-from trainer.arithmetic import Question, grade, questions
+from engine import Request, Role
+from engine.pair import Pair
+from trainer.arithmetic import grade, questions
 from trainer.errors import TrainerError
+from trainer.tiny_training import BATCH, RECIPES, train_model, train_tokenizer
 
-END, PAD, START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
-VOCABULARY = 540  # ids of the tokenizer: 256 bytes, three special tokens, merges for the words of the stories
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-# Qwen2's pattern: words take the space before them, every digit stands alone.
-WORD_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-SYSTEM_MESSAGES = (
-    "You are a helpful assistant.",
-    "Work it out step by step.",
-    "You solve small number problems and write down every step. Be brief and careful.",
-)
+MAX_NEW_TOKENS = 120  # the longest reference has about 100 tokens
+ROWS = 100  # texts written at once
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Shape and training of one model of the pair.
-
-    Attributes:
-        hidden: Width of the hidden state; four query heads share it.
-        layers: Number of transformer layers.
-        vocabulary: Rows of the embedding, padded beyond the tokenizer's length.
-        rate: Peak learning rate of embeddings, norms and biases.
-        share: Training steps as a share of `--steps`.
-    """
-
-    hidden: int
-    layers: int
-    vocabulary: int
-    rate: float
-    share: float = 1.0
-
-
-RECIPES = {
-    # Stopped while it still miscalculates: after 800 steps it answered 8 % of the questions, after 1,500 80 %.
-    "slm": Recipe(hidden=64, layers=2, vocabulary=576, rate=3e-3, share=0.53),
-    "llm": Recipe(hidden=128, layers=4, vocabulary=640, rate=2e-3),
-}
-MATRIX_RATE = 0.02  # Muon's usual rate; its updates have the same size in every matrix
-BATCH = 32  # questions per optimiser step
-CHUNK = 64  # batches that are sorted by length together
-WARMUP = 60  # optimiser steps
-
-
-def train_tokenizer(seed: int, count: int = 10_000) -> PreTrainedTokenizerFast:
-    """Learn a byte-level BPE tokenizer from training questions; any UTF-8 text can be encoded.
-
-    Args:
-        seed: Seed of the questions.
-        count: How many questions to read.
-    """
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(WORD_PATTERN), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=[PAD, START, END],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    texts = [f"user\n{q.question}\nassistant\n{q.reference}\nsystem\n" for q in questions("train", count, seed)]
-    core.train_from_iterator(texts + list(SYSTEM_MESSAGES), trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        eos_token=END,
-        pad_token=PAD,
-        additional_special_tokens=[START],
-        model_max_length=2048,
-        clean_up_tokenization_spaces=False,
-    )
-    tokenizer.chat_template = CHAT_TEMPLATE
-    return tokenizer
-
-
-def prompt(tokenizer: PreTrainedTokenizerFast, question: str) -> str:
-    """The text a model continues: the question as a user turn and the opening of the assistant's."""
-    messages = [{"role": "user", "content": question}]
-    return _render(tokenizer, messages)
-
-
-def train_model(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerFast, steps: int, seed: int, name: str = "model"
-) -> Qwen2ForCausalLM:
-    """Train one model from scratch in fp32 on fresh questions of the train split.
-
-    Args:
-        recipe: Shape and learning rate.
-        tokenizer: The pair's tokenizer.
-        steps: Optimiser steps of `BATCH` questions.
-        seed: Seed of the initial weights and of the questions.
-        name: How progress lines call the model.
-    """
-    torch.manual_seed(seed)
-    model = Qwen2ForCausalLM(_config(recipe, tokenizer))
-    optimisers = _optimisers(model, recipe)
-    schedules = [LambdaLR(optimiser, lambda step: _pace(step, steps)) for optimiser in optimisers]
-    begun = time.perf_counter()
-    for step, (ids, targets) in enumerate(_batches(tokenizer, steps, seed), start=1):
-        loss = _loss(model, ids, targets)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimiser, schedule in zip(optimisers, schedules, strict=True):
-            optimiser.step()
-            schedule.step()
-            optimiser.zero_grad(set_to_none=True)
-        if step % 100 == 0 or step == steps:
-            seconds = time.perf_counter() - begun
-            print(f"{name} step {step}/{steps} loss {loss.item():.4f} {seconds:.0f} s", flush=True)
-    return model.eval()
-
-
-@torch.inference_mode()
-def answers(
-    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], max_new_tokens: int = 120
-) -> list[str]:
-    """Greedy continuations of rendered prompts, without the end token.
-
-    Args:
-        model: A model of the pair.
-        tokenizer: Its tokenizer.
-        prompts: Texts from `prompt`.
-        max_new_tokens: Where to stop a model that does not end; the longest reference has about 100 tokens.
-    """
-    batch = tokenizer(list(prompts), return_tensors="pt", padding=True, padding_side="left")
-    width = batch["input_ids"].shape[1]
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    # transformers types `generate` for a protocol that its own models do not match.
-    written = model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)  # pyright: ignore[reportAttributeAccessIssue]
-    return tokenizer.batch_decode(written[:, width:], skip_special_tokens=True)
-
-
-def load(folder: Path) -> tuple[Qwen2ForCausalLM, Qwen2ForCausalLM, PreTrainedTokenizerFast]:
-    """Read the SLM, the LLM and their tokenizer from a folder, as fp32; nothing is fetched.
+def load(folder: Path) -> Pair:
+    """Reads a pair in fp32 from a folder; nothing is fetched, and no router is looked for.
 
     Raises:
         TrainerError: The folder does not hold a pair.
@@ -173,10 +37,11 @@ def load(folder: Path) -> tuple[Qwen2ForCausalLM, Qwen2ForCausalLM, PreTrainedTo
     if missing:
         raise TrainerError(f"{folder} holds no {' or '.join(missing)}: train the pair with `python -m trainer tiny`")
     slm, llm = (
-        Qwen2ForCausalLM.from_pretrained(folder / name, dtype=torch.float32, local_files_only=True).eval()
+        Qwen2ForCausalLM.from_pretrained(folder / name, dtype=torch.float32, local_files_only=True)
         for name in ("slm", "llm")
     )
-    return slm, llm, PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer", local_files_only=True)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer", local_files_only=True)
+    return Pair(slm, llm, tokenizer, slm_name="tiny SLM", llm_name="tiny LLM", preset="tiny")
 
 
 def build(folder: Path, steps: int, seed: int) -> dict[str, float]:
@@ -205,9 +70,8 @@ def build(folder: Path, steps: int, seed: int) -> dict[str, float]:
     return seconds
 
 
-@torch.inference_mode()
 def evaluate(folder: Path, count: int = 500) -> dict[str, float]:
-    """Measure a stored pair on the first questions of the dev split (seed 0), which no training question equals.
+    """Measures a stored pair on the first questions of the dev split (seed 0), which no training question equals.
 
     Args:
         folder: What `build` wrote.
@@ -215,26 +79,29 @@ def evaluate(folder: Path, count: int = 500) -> dict[str, float]:
 
     Returns:
         "slm" and "llm": the share of exact answers, decoding greedily. "differ": the share of the tokens of the LLM's
-        answers (end token included) where the SLM, teacher-forced, would write another. "tokens": tokens per answer.
+        answers (end token included) where the SLM would write another. "tokens": tokens per answer of the LLM.
     """
-    slm, llm, tokenizer = load(folder)
-    asked = list(questions("dev", count, 0))
-    prompts = [prompt(tokenizer, question.question) for question in asked]
-    texts = {name: answers(model, tokenizer, prompts) for name, model in (("slm", slm), ("llm", llm))}
-    right = {
-        name: sum(grade(text, question.answer) for text, question in zip(written, asked, strict=True))
-        for name, written in texts.items()
-    }
-    rows = [_row(tokenizer, before, f"{text}{END}") for before, text in zip(prompts, texts["llm"], strict=True)]
-    ids, targets = _pad(rows)
-    counted = targets != -100
-    first, second = (model(input_ids=ids).logits[..., : len(tokenizer)].argmax(-1)[counted] for model in (slm, llm))
-    differ = (first != second).double().mean().item()
+    pair, asked = load(folder), list(questions("dev", count, 0))
+    right = dict.fromkeys(Role, 0)
+    tokens = differ = 0
+    for batch in (asked[n : n + ROWS] for n in range(0, count, ROWS)):
+        for role in Role:
+            requests = [
+                Request(
+                    q.question, policy=role.value, max_new_tokens=MAX_NEW_TOKENS, alternatives=int(role is Role.LLM)
+                )
+                for q in batch
+            ]
+            for question, trace in zip(batch, pair.generate_batch(requests), strict=True):
+                right[role] += grade(trace.text, question.answer)
+                if role is Role.LLM:
+                    tokens += len(trace.events)
+                    differ += sum(event.slm_alternatives[0].id != event.id for event in trace.events)
     return {
-        "slm": right["slm"] / count,
-        "llm": right["llm"] / count,
-        "differ": differ,
-        "tokens": counted.sum().item() / count,
+        "slm": right[Role.SLM] / count,
+        "llm": right[Role.LLM] / count,
+        "differ": differ / tokens,
+        "tokens": tokens / count,
     }
 
 
@@ -282,97 +149,3 @@ Measured with greedy decoding, exact final answer, on 500 questions whose number
 seed 0). On the LLM's own answers, {found["tokens"]:.0f} tokens each, the SLM would write another token in
 {found["differ"]:.1%} of places. To measure again: `python -m trainer tiny --evaluate-only`.
 """
-
-
-def _config(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
-    return Qwen2Config(
-        vocab_size=recipe.vocabulary,
-        hidden_size=recipe.hidden,
-        intermediate_size=3 * recipe.hidden,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.backend_tokenizer.token_to_id(END),
-        pad_token_id=tokenizer.backend_tokenizer.token_to_id(PAD),
-    )
-
-
-def _optimisers(model: Qwen2ForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the layers, AdamW for the rest.
-
-    After 100 steps the LLM's loss was 0.93 (32 questions a step); with AdamW alone 1.10 (64 questions a step).
-    """
-    matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
-    inside = {id(weight) for weight in matrices}
-    rest = [weight for weight in model.parameters() if id(weight) not in inside]
-    return [
-        torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.01, momentum=0.95),
-        torch.optim.AdamW(rest, lr=recipe.rate, weight_decay=0.0, betas=(0.9, 0.98), fused=True),
-    ]
-
-
-def _pace(step: int, steps: int) -> float:
-    """Factor of the learning rate: a short linear rise, then a cosine down to zero."""
-    rise = min(1.0, (step + 1) / min(WARMUP, steps))
-    return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
-
-
-def _loss(model: Qwen2ForCausalLM, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy on the assistant's tokens; the head is applied nowhere else. Both inputs are [rows, length]."""
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
-    counted = targets != -100
-    return cross_entropy(model.lm_head(hidden[counted]), targets[counted])
-
-
-def _batches(tokenizer: PreTrainedTokenizerFast, steps: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """`steps` batches of fresh questions; rows of similar length share a batch, so that little of it is padding."""
-    rng = random.Random(f"batches-{seed}")
-    stream = questions("train", 2 * steps * BATCH, seed)
-    while steps > 0:
-        size = min(CHUNK, steps)
-        rows = sorted((_conversation(tokenizer, stream, rng) for _ in range(size * BATCH)), key=lambda row: len(row[0]))
-        order = list(range(size))
-        rng.shuffle(order)
-        for index in order:
-            yield _pad(rows[index * BATCH : (index + 1) * BATCH])
-        steps -= size
-
-
-def _conversation(
-    tokenizer: PreTrainedTokenizerFast, stream: Iterator[Question], rng: random.Random
-) -> tuple[list[int], int]:
-    """One training row: now and then with a system message or an earlier turn before the question."""
-    messages, dice = [], rng.random()
-    if dice < 0.1:
-        messages.append({"role": "system", "content": rng.choice(SYSTEM_MESSAGES)})
-    elif dice < 0.14:
-        earlier = next(stream)
-        messages.append({"role": "user", "content": earlier.question})
-        messages.append({"role": "assistant", "content": earlier.reference})
-    question = next(stream)
-    messages.append({"role": "user", "content": question.question})
-    return _row(tokenizer, _render(tokenizer, messages), f"{question.reference}{END}")
-
-
-def _render(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, str]]) -> str:
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-
-
-def _row(tokenizer: PreTrainedTokenizerFast, before: str, after: str) -> tuple[list[int], int]:
-    """Token ids of a prompt and its continuation, and where the continuation begins."""
-    first, second = (tokenizer.backend_tokenizer.encode(text).ids for text in (before, after))
-    return first + second, len(first)
-
-
-def _pad(rows: Sequence[tuple[list[int], int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs and next-token targets, both [rows, length]; -100 marks what is no token of the continuation."""
-    length = max(len(ids) for ids, _ in rows) - 1
-    inputs = torch.zeros(len(rows), length, dtype=torch.long)
-    targets = torch.full((len(rows), length), -100)
-    for row, (ids, begin) in enumerate(rows):
-        inputs[row, : len(ids) - 1] = torch.tensor(ids[:-1])
-        targets[row, begin - 1 : len(ids) - 1] = torch.tensor(ids[begin:])
-    return inputs, targets

@@ -1,0 +1,95 @@
+"""How the page looks and behaves as a page: layout, contrast, themes, and that it keeps to this machine."""
+
+from __future__ import annotations
+
+import pytest
+from browser import Site, chromium, eventually, serve, window
+from fake_pair import FakePair
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return FakePair()
+
+
+@pytest.fixture(scope="module")
+def site(pair):
+    with serve(lambda preset, progress: pair) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+def test_no_request_leaves_the_machine(browser, site: Site):
+    with window(browser, site) as shown:
+        shown.write("a palindrome")
+        eventually(lambda: shown.page.locator('[data-plot="score"] .point').count())
+        shown.page.click('role=tab[name="How it works"]')
+        shown.page.wait_for_selector("text=Two models, one text")
+        away = [url for url in shown.requests if not url.startswith((site.url, "data:", "blob:"))]
+        assert shown.requests and away == []
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_nothing_moves_while_a_text_is_written_and_nothing_sticks_out(browser, site: Site, pair, width: int):
+    def places(page):
+        return page.evaluate(
+            "['#prompt-card', '#threshold-card', '#stream', '#dashboard', '#view-card'].map(id => {"
+            "const box = document.querySelector(id).getBoundingClientRect();"
+            "return [box.x, box.y, box.width, box.height]})"
+        )
+
+    pair.tokens_per_second = 60
+    with window(browser, site, width=width) as shown:
+        eventually(lambda: shown.page.locator("text=fake-r1").count())
+        shown.page.fill("#prompt textarea", "a palindrome")
+        before = places(shown.page)
+        shown.page.click("#generate")
+        shown.page.wait_for_selector(".t >> nth=20")
+        during = places(shown.page)
+        shown.wait_state("done")
+        shown.page.hover(".t.llm >> nth=0")
+        assert during == before and places(shown.page) == before
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_on_tints_has_enough_contrast(browser, site: Site, scheme: str):
+    with window(browser, site, color_scheme=scheme) as shown:
+        shown.write("a palindrome")
+        assert shown.page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+        shown.slide("#threshold", 0.6)
+        shown.page.wait_for_selector(".t.stale")
+        for selector in (".t.slm", ".t.llm", ".t.stale", ".key-llm b", ".key-slm b", ".stream-state", ".stream-preview",
+                         ".models", ".meter-headline", ".gauge-labels .key-slm", ".hint", ".ends span"):  # fmt: skip
+            assert shown.page.evaluate(_CONTRAST, selector) >= 4.5, selector
+
+
+def test_the_toggle_switches_between_light_and_dark_and_is_remembered(browser, site: Site):
+    with window(browser, site, color_scheme="light") as shown:
+        dark = "document.body.classList.contains('dark')"
+        assert not shown.page.evaluate(dark)
+        shown.page.click(".theme-toggle")
+        assert shown.page.evaluate(dark)
+        shown.page.reload()
+        shown.page.wait_for_selector(".stream-state")
+        eventually(lambda: shown.page.evaluate(dark))
+
+
+_CONTRAST = """(selector) => {
+  const parse = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
+  const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
+  const linear = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = (rgb) => { const [r, g, b] = rgb.map(v => linear(v / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const node = document.querySelector(selector);
+  const layers = [];
+  for (let at = node; at; at = at.parentElement) layers.unshift(parse(getComputedStyle(at).backgroundColor));
+  const ground = layers.reduce((under, top) => over(top, under), [255, 255, 255]);
+  const ink = light(over(parse(getComputedStyle(node).color), ground)), paper = light(ground);
+  return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+}"""
