@@ -7,9 +7,9 @@ import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
-import engine  # noqa: E402
-from app.host import Host  # noqa: E402
-from app.page import build, launch_options  # noqa: E402
+import engine
+from app.host import Host
+from app.page import build, launch_options
 
 try:
     settings = engine.load_settings()

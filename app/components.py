@@ -1,13 +1,14 @@
-"""How the page's own components are made: a constant template, scripts from `assets/page`, values that are JSON strings.
+"""How the page's own components are made: constant templates, scripts from `assets/page`, values that are JSON strings.
 
-Text of models and visitors never becomes part of a template or of HTML: it travels as JSON and the script writes it with
-`textContent`. (`{{value}}` in a gradio template would execute `${…}` found in the text.)
+Text of models and visitors never becomes part of a template or of HTML: it travels as JSON, and the script writes it
+with `textContent`. (`{{value}}` in a gradio template would execute `${…}` found in the text.)
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,5 +47,6 @@ def to_json(message: dict[str, Any]) -> str:
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
+@cache  # gradio makes a component anew for every update of its properties
 def _script(name: str) -> str:
     return (ASSETS / f"{name}.js").read_text("utf-8")

@@ -34,6 +34,11 @@ class Knob(gr.Slider):
         return payload
 
 
+def _knob(minimum: float, maximum: float, value: float, **options: Any) -> Knob:
+    # No reset button: it changes the value without an event.
+    return Knob(minimum, maximum, value, buttons=[], **options)
+
+
 class _Fields:
     """Components in the order of their declaration."""
 
@@ -97,7 +102,7 @@ def prompt_card() -> Prompt:
 def threshold_card(settings: Settings) -> tuple[Knob, gr.Dropdown]:
     """The dial between cost and quality, and what turns a state into a score."""
     with gr.Column(elem_id="threshold-card", elem_classes="card"):
-        threshold = Knob(
+        threshold = _knob(
             0,
             max(1.01, settings.threshold),
             settings.threshold,
@@ -127,7 +132,7 @@ def view_card(settings: Settings) -> View:
             [(label, name) for name, label in UNITS.items()], value="bytes", label="Cost in", elem_id="unit"
         )
         prices = [
-            Knob(
+            _knob(
                 0,
                 max(top, value),
                 value,
@@ -147,8 +152,8 @@ def view_card(settings: Settings) -> View:
 def sampling_card(settings: Settings) -> Sampling:
     """Everything else that shapes a text, folded away."""
     with gr.Accordion("Sampling and prompt format", open=False, elem_id="sampling-card", elem_classes="card"):
-        temperature = Knob(0, 2, 0, step=0.05, label="Temperature")
-        top_p = Knob(0.05, 1, 1, step=0.05, label="Top-p")
+        temperature = _knob(0, 2, 0, step=0.05, label="Temperature")
+        top_p = _knob(0.05, 1, 1, step=0.05, label="Top-p")
         with gr.Row():
             top_k = gr.Number(0, label="Top-k (0: all)", min_width=96)
             penalty = gr.Number(1.0, label="Repetition penalty", step=0.05, min_width=96)

@@ -1,6 +1,6 @@
-"""The page's first line: the product's name, which models run where, and how far loading is. HTML with every text escaped.
+"""The page's first line: the product's name, which models run where, and how far loading is.
 
-Knows `app.host`'s status and what a pair says of itself.
+It is HTML with every text escaped. Knows `app.host`'s status and what a pair says of itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ def pair_name(slm: str, llm: str) -> str:
 
 def _models(pair: Any) -> str:
     router = _router(pair.router)
-    facts = [f"<b>{escape(pair_name(pair.slm_name, pair.llm_name))}</b>", escape(pair.quantisation), escape(pair.device), router]
+    facts = [
+        f"<b>{escape(pair_name(pair.slm_name, pair.llm_name))}</b>",
+        escape(pair.quantisation),
+        escape(pair.device),
+        router,
+    ]
     return "".join(f"<span>{fact}</span>" for fact in facts)
 
 
@@ -47,7 +52,9 @@ def _router(router: Any) -> str:
 
 def _warnings(host: Host) -> list[str]:
     router = getattr(host.pair, "router", None)
-    missing = "No router fits this pair; the SLM's confidence decides instead." if host.pair and router is None else None
+    missing = (
+        "No router fits this pair; the SLM's confidence decides instead." if host.pair and router is None else None
+    )
     found = (host.status.error, host.status.warning, getattr(router, "warning", None), missing)
     return [text for text in found if text]
 

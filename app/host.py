@@ -1,8 +1,8 @@
 """Keeps the pair of models for all visitors: loads it in the background, says how far it is, lets one run in at a time.
 
 Knows how to fall back to the tiny pair and who is next in line. Knows nothing of gradio, sessions or text.
-ZeroGPU note: there a decorated function runs in a forked process with pickled arguments, so neither this lock nor a live
-dial would reach it; such a Space would wrap `Run.work` and apply the threshold after the run.
+ZeroGPU note: there a decorated function runs in a forked process with pickled arguments, so neither this lock nor a
+live dial would reach it; such a Space would wrap `Run.work` and apply the threshold after the run.
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ class Host:
             self._fail(str(error))
         except Exception as error:  # the page must say so rather than wait for ever
             logger.exception("loading failed")
-            self._fail(f"Loading stopped with an internal error ({type(error).__name__}: {error}); see the server's log.")
+            self._fail(
+                f"Loading stopped with an internal error ({type(error).__name__}: {error}); see the server's log."
+            )
         finally:
             self._loaded.set()
 

@@ -28,7 +28,7 @@ class Update:
     Attributes:
         tokens: Message for the token stream, or None.
         dashboard: Message for the dashboard, or None.
-        over: Whether the run has ended; set on the last update only.
+        over: Whether the run has ended; set on its last update only.
     """
 
     tokens: str | None = None

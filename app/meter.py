@@ -31,7 +31,7 @@ def amount(value: float, unit: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as "22 %", with a decimal below ten and "<0.1 %" where that would hide it. The page's script does the same."""
+    """A share as "22 %", with a decimal below ten and "<0.1 %" where that would hide it, as the script has it."""
     text = "<0.1" if 0 < share < 0.0005 else f"{100 * share:.{1 if 0 < share < 0.0995 else 0}f}"
     return f"{text}{_NO_BREAK}%"
 

@@ -1,4 +1,4 @@
-"""The page: where its parts stand, and which event does what. Knows gradio; leaves runs to `app.runs`, pictures to panels.
+"""The page: where its parts stand, and which event does what. Leaves runs to `app.runs` and drawing to the panels.
 
 Events that use the models share one concurrency id; sliders bypass the queue, so that they act while a run is on.
 """
@@ -63,7 +63,7 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
             sessions.drop(request.session_hash)
 
         demo.unload(forget)
-    demo.sessions = sessions  # type: ignore[attr-defined]  # for tests
+    demo.sessions = sessions  # type: ignore[attr-defined]  # tests look at them
     return demo.queue(max_size=settings.server.queue_size, api_open=False)
 
 
@@ -97,16 +97,22 @@ def _playground(demo: gr.Blocks, host: Host, sessions: Sessions, settings: Setti
             panel = dashboard(sessions)
     handlers = _Handlers(host, sessions, settings)
 
-    gr.on(
-        [prompt.generate.click, prompt.text.submit],
+    starts = [prompt.generate.click, prompt.text.submit]
+    # In the browser, so that it is done before the answer to a refused request can undo it.
+    gr.on(starts, None, outputs=prompt.stop, js="() => ({ __type__: 'update', interactive: true })", **_QUIET)
+    written = gr.on(
+        starts,
         handlers.write,
         inputs=[*view.all(), prompt.text, threshold, policy, *sampling.all()],
-        outputs=[stream, panel, prompt.stop],
+        outputs=[stream, panel],
+        postprocess=False,  # strings already; saves a thread hop per output and flush
         trigger_mode="multiple",  # a second one stops the first
         concurrency_id=MODEL,
         concurrency_limit=settings.server.queue_size,  # they queue for the models in `Host`, which can say so
         **_QUIET,
     )
+    for over in (written.then, written.failure):
+        over(handlers.can_stop, outputs=prompt.stop, queue=False, **_QUIET)
     prompt.stop.click(handlers.stop, outputs=prompt.stop, queue=False, trigger_mode="multiple", **_QUIET)
     threshold.input(handlers.turn, inputs=threshold, **_LIVE)
     for control in view.all():
@@ -137,15 +143,21 @@ class _Handlers:
         except EngineError as error:
             raise _refusal(error) from error
         run = session.begin(asked, self.host)
+        # Unchanged values are repeated rather than skipped: gradio makes a new component for every gr.skip().
+        tokens = figures = ""
         try:
-            yield gr.skip(), gr.skip(), gr.update(interactive=True)
             async for update in follow(run, session, self.host):
-                stop = gr.update(interactive=False) if update.over else gr.skip()
-                yield update.tokens or gr.skip(), update.dashboard or gr.skip(), stop
+                tokens, figures = update.tokens or tokens, update.dashboard or figures
+                yield tokens, figures
             if run.error and session.run is run:
                 raise _refusal(run.error)
         finally:
             run.cancel.set()
+
+    def can_stop(self, request: gr.Request) -> Any:
+        """Enables Stop while a run is on; a run that gave way to another must not disable it."""
+        run = self.sessions.get(request.session_hash).run
+        return gr.update(interactive=run is not None and not run.finished.is_set())
 
     def stop(self, request: gr.Request) -> Any:
         """Stops the run within one step."""

@@ -1,7 +1,7 @@
 """The two plots as Plotly figures in plain dicts: pure functions over events and costs.
 
-Knows what is drawn and in which colours; not how it reaches the browser (`app.dashboard`) nor the theme's colours, which
-the page's script fills in. Points are kept apart from the figure, so that a growing text sends only what is new.
+Knows what is drawn and in which colours; not how it reaches the browser (`app.dashboard`) nor the theme's colours,
+which the page's script fills in. Points are kept apart from the figure, so that a growing text sends only what is new.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _trace(name: str, colour: str | None, **more: Any) -> dict[str, Any]:
 def _layout(yaxis: dict[str, Any]) -> dict[str, Any]:
     return {
         "height": HEIGHT,
-        "margin": {"l": 54, "r": 8, "t": 10, "b": 38, "autoexpand": False},
+        "margin": {"l": 64, "r": 8, "t": 10, "b": 38, "autoexpand": False},
         "uirevision": "keep",  # a zoom outlives the next update
         "showlegend": False,  # the page has its own, which wraps on a phone
         "xaxis": {"title": {"text": "token", "standoff": 4}, "rangemode": "tozero", "zeroline": False},

@@ -22,7 +22,9 @@ _GREY = gr.themes.Color(
 def theme() -> gr.themes.Base:
     """The theme of the page, light and dark."""
     sans = [Font(name) for name in ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")]
-    mono = [Font(name) for name in ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")]
+    mono = [
+        Font(name) for name in ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
+    ]
     look = gr.themes.Base(
         primary_hue=_BLUE,
         secondary_hue=_BLUE,

@@ -33,8 +33,8 @@ def token_message(run: Run, start: int, end: int | None = None, note: str = "") 
         note: A line about the run's state for people, e.g. what it waits for.
 
     Returns:
-        `run`, `n` (its number), `from`, `count`, `state`, `finish`, `policy`, `note`, `tokens`, and `revealed`: alternatives
-        of earlier tokens as [index, author, alternatives].
+        `run`, `n` (its number), `from`, `count`, `state`, `finish`, `policy`, `note`, `tokens`, and `revealed`:
+        alternatives of earlier tokens as [index, author, alternatives].
     """
     state = run.state  # before the events: a run that is done by now has all of them
     events = run.events[start:end]

@@ -237,6 +237,7 @@ def test_an_empty_prompt_is_refused_and_the_last_text_stays(shown: Window, pair:
     shown.page.wait_for_selector("text=The prompt is empty")
     assert shown.text() == text and len(pair.requests) == asked
     assert shown.page.is_enabled("#generate")
+    eventually(lambda: shown.page.is_disabled("#stop"))
 
 
 def test_a_prompt_beyond_the_context_is_refused_with_both_numbers_and_loses_nothing(shown: Window):

@@ -10,7 +10,7 @@ const openChannel = (resend, show) => {
     const other = message.n !== run || (message.view ?? 0) !== view;
     if (message.n < run || (message.n === run && (message.view ?? 0) < view)) return;
     if (other) { run = message.n; view = message.view ?? 0; have = 0; fresh = true; }
-    if (message.restart) have = 0;
+    if (message.restart && message.from + message.count >= have) have = 0;   // else an old one, shown again
     if (message.from > have) return ask(message);
     const skip = have - message.from;
     show(message, Math.min(skip, message.count), fresh);

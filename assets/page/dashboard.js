@@ -53,8 +53,9 @@ const drawPlots = async () => {
     const first = !plots[i].data;
     await Plotly.react(plots[i], data, layout, CONFIG);
     if (first && i === 0) plots[0].on('plotly_afterplot', placeSlider);
+    placeSlider();
+    await new Promise(requestAnimationFrame);   // two short tasks rather than a long one
   }
-  placeSlider();
 };
 
 // The slider's position over the score plot, as an element of ours: moving it costs Plotly nothing.

@@ -23,6 +23,7 @@ const symbol = (code) => (code < 0x20 ? String.fromCodePoint(0x2400 + code) : co
 const visible = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (c) => symbol(c.charCodeAt(0)));
 const spelled = (text) => visible(text).replace(/ /g, '·').replace(/\n/g, '⏎').replace(/\t/g, '⇥') || '(nothing yet)';
 const number = (value, digits = 2) => value.toFixed(digits);
+const rounded = (share) => (share > 0 && share < 0.005 ? '<1 %' : `${Math.round(100 * share)} %`);
 const percent = (share) => (share > 0 && share < 0.0005 ? '<0.1 %' : `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`);
 
 // ---- text -----------------------------------------------------------------------------------------------------------
@@ -101,6 +102,7 @@ const preview = (threshold) => {
     span.classList.toggle('flip', flip);
     span.classList.toggle('stale', first >= 0 && i > first);
   });
+  previewLine.classList.toggle('changes', flips > 0);
   previewLine.textContent = flips === 0 ? (tokens.length ? 'Same text at this threshold' : '')
     : `${flips} ${flips === 1 ? 'decision' : 'decisions'} would flip, the first at token ${first + 1}`;
 };
@@ -124,7 +126,7 @@ const candidates = (author, list, chosen) => {
     const bar = make('i');
     bar.style.width = `${Math.round(100 * probability)}%`;
     const word = make('code', text === chosen ? 'chosen' : '', spelled(text));
-    row.append(bar, word, make('span', '', percent(probability)));
+    row.append(bar, word, make('span', '', rounded(probability)));
     line.append(row);
   }
   return line;
