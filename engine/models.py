@@ -116,7 +116,7 @@ class LanguageModel:
         config = self.config
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         linear = [m for m in self._trunk.modules() if isinstance(m, torch.nn.Linear)]
-        embedding = self.model.get_input_embeddings().weight
+        embedding: Any = self.model.get_input_embeddings().weight
         trunk_bytes = sum(stored_bytes(p) for p in self._trunk.parameters()) - stored_bytes(embedding)
         return ModelCost(
             trunk_bytes=trunk_bytes,

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.cost import ModelCost, Prices
 from engine.decoding import Decoding, decode
 from engine.dial import Dial
-from engine.errors import InvalidRequest, RouterError
+from engine.errors import InvalidRequest, RouterError, WeightsError
 from engine.events import TokenEvent
 from engine.models import LanguageModel
 from engine.policy import Policy, build_policy
@@ -47,6 +47,8 @@ class Pair:
         quantisation: "NF4" or "fp32", for people.
         context: Tokens a text may have, prompt included.
         prices: For the unit "price".
+        end_ids: Token ids that end a text, whoever writes them.
+        end_id: The one that ends an assistant's turn.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Pair:
         self.prices = prices or Prices()
         self.router: Router | None = None
         self.end_ids = _end_ids(tokenizer, slm, llm)
+        self.end_id = tokenizer.get_vocab()[str(tokenizer.eos_token)]
 
     @property
     def slm_name(self) -> str:
@@ -142,7 +145,7 @@ class Pair:
         return Decoding(
             self.slm,
             self.llm,
-            self.tokenizer.backend_tokenizer,
+            backend(self.tokenizer),
             self.end_ids,
             self._policy(requests[0]),
             requests,
@@ -180,9 +183,8 @@ class Pair:
     def generate_batch(self, requests: Sequence[Request]) -> list[Trace]:
         """Writes several texts at once; each is what it would be alone. Errors as for `start`."""
         decoding = self.start(requests)
-        with closing(decode(decoding)) as events:
-            for _ in events:
-                pass
+        for _ in decode(decoding):
+            pass
         return [self.trace(row.request, row.events) for row in decoding.rows]
 
     def trace(self, request: Request, events: Sequence[TokenEvent]) -> Trace:
@@ -255,10 +257,10 @@ def build_request(prompt: str | Request, **options: Any) -> Request:
     """
     if isinstance(prompt, Request):
         return replace(prompt, **options)
-    sampling = {name: options.pop(name) for name in Sampling.__slots__ if name in options}
-    unknown = set(options) - set(Request.__slots__)
+    sampling = {field.name: options.pop(field.name) for field in fields(Sampling) if field.name in options}
+    unknown = set(options) - {field.name for field in fields(Request)}
     if unknown:
-        known = ", ".join((*Request.__slots__[1:], *Sampling.__slots__))
+        known = ", ".join(field.name for kind in (Request, Sampling) for field in fields(kind))
         raise InvalidRequest(f"{', '.join(sorted(unknown))} is not an option; known are {known}")
     if "stop" in options:
         options["stop"] = (options["stop"],) if isinstance(options["stop"], str) else tuple(options["stop"])
@@ -277,6 +279,18 @@ def _find_router(name: str, preset: str) -> Router | None:
         known = ", ".join(sorted(p.name for p in ROUTERS.glob("*") if p.is_dir())) or "none yet"
         raise RouterError(f"CITER_ROUTER = {name}: no such folder, and not among the routers shipped here ({known})")
     return Router.load(folder)
+
+
+def backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """The Rust tokenizer inside, which decodes token by token.
+
+    Raises:
+        WeightsError: It has none.
+    """
+    found = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(found, Tokenizer):
+        raise WeightsError(f"{type(tokenizer).__name__} is not a fast tokenizer: save it as a tokenizer.json first")
+    return found
 
 
 def _end_ids(tokenizer: PreTrainedTokenizerBase, *models: PreTrainedModel) -> frozenset[int]:

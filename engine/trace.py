@@ -67,10 +67,11 @@ class Trace:
         value = asdict(self)
         beside = asdict(costs(self.events, self.prompt_tokens, self.slm_cost, self.llm_cost, self.prices))
         value["llm_share"] = self.llm_share
-        value["cost"] = {
+        cost: dict[str, object] = {
             unit: {which: beside[which][unit] for which in ("run", "slm_only", "llm_only")} for unit in UNITS
         }
-        value["cost"]["modelled"] = ["seconds.slm_only", "seconds.llm_only"]
+        cost["modelled"] = ["seconds.slm_only", "seconds.llm_only"]
+        value["cost"] = cost
         return json.dumps(value, ensure_ascii=False)
 
     @classmethod

@@ -20,7 +20,7 @@ def cuda_pair():
     from engine.pair import Pair
 
     models = (random_model(1, layers=2, width=32, padding=5), random_model(2, layers=3, width=48, padding=69))
-    return Pair(*(model.to("cuda") for model in models), byte_tokenizer(), slm_name="small", llm_name="large")
+    return Pair(models[0].cuda(), models[1].cuda(), byte_tokenizer(), slm_name="small", llm_name="large")  # pyright: ignore[reportCallIssue]
 
 
 @pytest.mark.parametrize("policy", ["confidence", "random", "slm", "llm"])

@@ -107,6 +107,7 @@ def test_a_router_for_another_llm_loads_with_a_warning(random_pair):
     router = make_router(random_pair, llm="huge")
     random_pair.use_router(router)
     random_pair.use_router(None)
+    assert router.warning is not None
     assert "huge" in router.warning
 
 

@@ -11,6 +11,8 @@ from transformers import RepetitionPenaltyLogitsProcessor, TopKLogitsWarper, Top
 from engine import InvalidRequest, Sampling
 from engine.sampling import penalise, sample, uniform
 
+NO_IDS = torch.LongTensor([[]])  # these two do not look at them
+
 
 def logits(size=5000, seed=0, scale=2.0):
     return torch.randn(size, generator=torch.Generator().manual_seed(seed)) * scale
@@ -37,9 +39,9 @@ def test_the_tokens_that_can_be_drawn_are_those_of_transformers(top_p, top_k, sc
     row = logits(scale=scale)
     kept = row[None]
     if top_k:
-        kept = TopKLogitsWarper(top_k)(None, kept)
+        kept = TopKLogitsWarper(top_k)(NO_IDS, kept)
     if top_p < 1:
-        kept = TopPLogitsWarper(top_p)(None, kept)
+        kept = TopPLogitsWarper(top_p)(NO_IDS, kept)
     allowed = set(torch.isfinite(kept[0]).nonzero().flatten().tolist())
     settings = Sampling(temperature=1.0, top_p=top_p, top_k=top_k)
     drawn = {
@@ -64,7 +66,7 @@ def test_a_flat_distribution_beyond_the_sorted_head_is_drawn_from_in_full():
 
 def test_the_repetition_penalty_is_that_of_transformers():
     row, seen = logits(50), [3, 3, 7, 49]
-    expected = RepetitionPenaltyLogitsProcessor(1.4)(torch.tensor([seen]), row[None].clone())[0]
+    expected = RepetitionPenaltyLogitsProcessor(1.4)(torch.LongTensor([seen]), row[None].clone())[0]
     assert torch.equal(penalise(row, 1.4, seen), expected)
 
 

@@ -64,4 +64,4 @@ def test_a_stop_string_of_one_character_holds_nothing_back():
 
 def test_special_tokens_have_no_text():
     stream = TextStream(TOKENIZER.backend_tokenizer)
-    assert stream.push(TOKENIZER.eos_token_id) == ""
+    assert stream.push(TOKENIZER.get_vocab()["<|im_end|>"]) == ""

@@ -114,7 +114,7 @@ def _columns(pair: Pair, questions: Sequence[Question]) -> dict[str, list[Any]]:
 def _forced(pair: Pair, question: Question) -> tuple[list[int], list[int]]:
     """Token ids of the rendered prompt, and of the reference with its end token."""
     reference = pair.tokenizer.encode(question.reference, add_special_tokens=False, split_special_tokens=True)
-    return render(pair.tokenizer, Request(prompt(question))), [*reference, int(pair.tokenizer.eos_token_id)]
+    return render(pair.tokenizer, Request(prompt(question))), [*reference, pair.end_id]
 
 
 def _teacher_force(model: LanguageModel, texts: Sequence[tuple[list[int], list[int]]]) -> Iterator[torch.Tensor]:
