@@ -22,4 +22,7 @@ demo = build(host, settings)
 
 if __name__ == "__main__":
     host.start()
-    demo.launch(**launch_options(settings))
+    try:
+        demo.launch(**launch_options(settings))
+    except OSError as error:  # gradio's word for a port that is taken
+        sys.exit(f"app.py: {error}")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
+from app.forms import page_prices
 from app.host import Host
 from app.runs import Run, Sessions
-from engine import EngineError, Request, Sampling, Settings
+from engine import EngineError, Prices, Request, Sampling, Settings
 
 _POLL_SECONDS = 0.02
 
@@ -40,6 +42,8 @@ def add_api(host: Host, sessions: Sessions, settings: Settings, concurrency_id: 
         raw: bool = False,
         stop: list[str] | None = None,
         alternatives: int = 0,
+        slm_price: float = settings.price.slm,
+        llm_price: float = settings.price.llm,
     ) -> dict:
         """Writes one text with both models and returns its trace: every token with its author, score and cost.
 
@@ -57,21 +61,24 @@ def add_api(host: Host, sessions: Sessions, settings: Settings, concurrency_id: 
             raw: Continue the prompt as it is, without the chat template.
             stop: Strings that end the text.
             alternatives: Candidates to record per model and token.
+            slm_price: Currency per million tokens of the SLM, for the cost in the unit "price".
+            llm_price: The same of the LLM.
         """
         try:
             sampling = Sampling(temperature, top_p, top_k, repetition_penalty)
             asked = Request(
                 prompt, threshold, policy, system, raw, sampling, max_new_tokens, tuple(stop or ()), seed, alternatives
             )
+            prices = page_prices(slm_price, llm_price, settings.price.reading_ratio)
             run = sessions.get(request.session_hash).adopt(Run(asked))
-            return await _trace(run.start(host))
+            return await _trace(run.start(host), prices)
         except EngineError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
     gr.api(generate, api_name="generate", concurrency_id=concurrency_id, concurrency_limit=limit)
 
 
-async def _trace(run: Run) -> dict[str, Any]:
+async def _trace(run: Run, prices: Prices) -> dict[str, Any]:
     try:
         while not run.finished.is_set():
             await asyncio.sleep(_POLL_SECONDS)
@@ -81,4 +88,4 @@ async def _trace(run: Run) -> dict[str, Any]:
         raise gr.Error(run.error, print_exception=False)
     if run.pair is None:
         raise gr.Error("Cancelled before it started.", print_exception=False)
-    return json.loads(run.pair.trace(run.request, run.events).to_json())
+    return json.loads(replace(run.pair.trace(run.request, run.events), prices=prices).to_json())

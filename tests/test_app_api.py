@@ -40,10 +40,16 @@ def test_generate_returns_the_whole_trace(client: Client):
     assert trace["prompt"] == "a palindrome" and trace["seed"] == 3 and len(trace["events"]) == 20
     assert {event["role"] for event in trace["events"]} == {"slm", "llm"}
     assert trace["cost"]["bytes"]["slm_only"] < trace["cost"]["bytes"]["run"] < trace["cost"]["bytes"]["llm_only"]
-    assert (
-        Trace.from_json(json.dumps({k: v for k, v in trace.items() if k not in ("cost", "llm_share")})).text
-        == trace["text"]
+    assert Trace.from_json(json.dumps(trace)).text == trace["text"]
+
+
+def test_the_cost_follows_the_prices_of_the_call(client: Client):
+    cheap, dear = (
+        client.predict("a palindrome", 0.5, max_new_tokens=10, llm_price=price, api_name="/generate")["cost"]["price"]
+        for price in (1.0, 10.0)
     )
+    assert dear["llm_only"] == pytest.approx(10 * cheap["llm_only"])
+    assert dear["slm_only"] == pytest.approx(cheap["slm_only"])
 
 
 def _endpoints(client: Client) -> dict[str, Any]:
@@ -73,6 +79,8 @@ def test_its_description_names_every_argument(client: Client):
         ({"top_p": 0}, "top_p = 0"),
         ({"max_new_tokens": 0}, "max_new_tokens = 0"),
         ({"stop": [""]}, "a stop string must not be empty"),
+        ({"slm_price": -1}, "SLM price = -1"),
+        ({"llm_price": -0.5}, "LLM price = -0.5"),
     ],
 )
 def test_bad_values_are_refused_in_the_engines_words(client: Client, pair: FakePair, options, message):
@@ -85,7 +93,7 @@ def test_bad_values_are_refused_in_the_engines_words(client: Client, pair: FakeP
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-1e999"])
 def test_numbers_that_are_none_are_refused_however_they_are_sent(site, pair: FakePair, value: str):
     asked = len(pair.requests)
-    defaults = '"router", 20, 0, 1, 0, 1, 0, null, false, null, 0'
+    defaults = '"router", 20, 0, 1, 0, 1, 0, null, false, null, 0, 0.1, 1'
     body = f'{{"data": ["a palindrome", {value}, {defaults}]}}'
     call = httpx.post(f"{site.url}gradio_api/call/generate", content=body, headers={"content-type": "application/json"})
     answer = httpx.get(f"{site.url}gradio_api/call/generate/{call.json()['event_id']}", timeout=10).text
