@@ -73,6 +73,7 @@ class ModelCost:
         attention_flops: Per pair of query and key, over all layers and heads.
         pass_seconds: Measured one-token pass with `lm_head`, used to model runs that did not happen.
         token_seconds: Measured seconds per further token in the same pass.
+        router_bytes, router_flops: For the SLM: what a score of the router in use costs on top.
     """
 
     trunk_bytes: int
@@ -84,6 +85,8 @@ class ModelCost:
     attention_flops: int
     pass_seconds: float = 0.0
     token_seconds: float = 0.0
+    router_bytes: int = 0
+    router_flops: int = 0
 
     def forward(self, fed: int, cached: int, head: bool, price: float, reading_ratio: float) -> Cost:
         """One forward pass over `fed` new tokens with `cached` tokens already in the KV cache.
@@ -149,6 +152,8 @@ def cumulative(
         run = slm.forward(event.slm_fed, slm_cached, event.slm_head, prices.slm, ratio) + llm.forward(
             event.llm_fed, llm_cached, True, prices.llm, ratio
         )
+        if event.router:
+            run += Cost(bytes=slm.router_bytes, flops=slm.router_flops)
         slm_cached += event.slm_fed
         llm_cached += event.llm_fed
         fed, cached = (1, prompt_tokens + position - 1) if position else (prompt_tokens, 0)

@@ -246,6 +246,7 @@ class Decoding:
             text=text,
             role=turn.role,
             score=turn.score,
+            router=self._policy.runs_router,
             threshold=turn.threshold,
             slm_fed=turn.fed[Role.SLM],
             llm_fed=turn.fed[Role.LLM],

@@ -51,6 +51,7 @@ class TokenEvent:
         threshold: Threshold in force when it was decided.
         slm_fed, llm_fed: Tokens each model had to read for this decision, with the first the prompt; 0 = not consulted.
         slm_head: Whether the SLM's `lm_head` was applied (the LLM's is whenever it is fed).
+        router: Whether the learned router's network was run for the score.
         seconds: Wall-clock seconds of the step, divided by the rows that took part in it.
         slm_seconds, llm_seconds: The share of `seconds` spent in each model.
         slm_alternatives, llm_alternatives: Top-k candidates of each model at this position, where asked for and known.
@@ -71,6 +72,7 @@ class TokenEvent:
     llm_seconds: float = 0.0
     row: int = 0
     index: int = 0
+    router: bool = False
     slm_alternatives: tuple[Alternative, ...] = ()
     llm_alternatives: tuple[Alternative, ...] = ()
     revealed: tuple[Revealed, ...] = ()

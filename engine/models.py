@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -93,11 +94,7 @@ class LanguageModel:
         single = min(self._time(cache, 1) for _ in range(3))
         several = self._time(cache, chunk)
         self.fed = 0
-        self.cost = ModelCost(
-            **{name: getattr(self.cost, name) for name in ModelCost.__slots__ if not name.endswith("seconds")},
-            pass_seconds=single,
-            token_seconds=max(0.0, several - single) / (chunk - 1),
-        )
+        self.cost = replace(self.cost, pass_seconds=single, token_seconds=max(0.0, several - single) / (chunk - 1))
 
     def _time(self, cache: RaggedCache, tokens: int) -> float:
         started = time.perf_counter()

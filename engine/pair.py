@@ -116,6 +116,8 @@ class Pair:
             router.fit_to(self.slm_name, self.llm_name, self.slm.hidden_size, self.fingerprint)
             router.network.to(self.slm.device)
         self.router = router
+        size, flops = (router.bytes, router.flops) if router else (0, 0)
+        self.slm.cost = replace(self.slm.cost, router_bytes=size, router_flops=flops)
 
     def check(self, request: Request) -> int:
         """Refuses what cannot be served, before any model runs.

@@ -53,10 +53,12 @@ class Policy(ABC):
     Attributes:
         needs_state: Whether the SLM must read every token for it. Where not, each model reads only when it writes.
         fixed: The role of a policy that does not score.
+        runs_router: Whether a score costs a pass of the router's network.
     """
 
     needs_state: bool = True
     fixed: Role | None = None
+    runs_router: bool = False
 
     @abstractmethod
     def score(self, state: State) -> torch.Tensor:
@@ -65,6 +67,8 @@ class Policy(ABC):
 
 class RouterPolicy(Policy):
     """The learned router's score."""
+
+    runs_router = True
 
     def __init__(self, router: Router) -> None:
         self.router = router

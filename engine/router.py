@@ -113,6 +113,16 @@ class Router:
         """One line for people: what it was trained on."""
         return self.card.description
 
+    @property
+    def bytes(self) -> int:
+        """Weights that one score reads."""
+        return sum(p.numel() * p.element_size() for p in self.network.state_dict().values())
+
+    @property
+    def flops(self) -> int:
+        """2 × parameters of the linear layers."""
+        return 2 * sum(m.weight.numel() for m in self.network.layers if isinstance(m, nn.Linear))
+
     @torch.inference_mode()
     def score(self, features: torch.Tensor) -> torch.Tensor:
         """Features [n, inputs] (see `features`) → routing scores [n], float32 in [0, 1]."""

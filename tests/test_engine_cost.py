@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -69,6 +70,17 @@ def test_lm_head_is_charged_where_the_policy_asked_for_logits():
     asked = [event(Role.LLM, 3, 3, slm_head=True)]
     not_asked = [event(Role.LLM, 3, 3, slm_head=False)]
     assert costs(asked, 3, SLM, LLM).run.bytes - costs(not_asked, 3, SLM, LLM).run.bytes == 100
+
+
+def test_a_score_of_the_router_is_charged_to_the_run_and_to_neither_extreme():
+    slm = replace(SLM, router_bytes=70, router_flops=30)
+    plain, routed = (
+        costs([event(Role.SLM, 3, 0)], 3, slm, LLM),
+        costs([event(Role.SLM, 3, 0, router=True)], 3, slm, LLM),
+    )
+    assert routed.run.bytes - plain.run.bytes == 70
+    assert routed.run.flops - plain.run.flops == 30
+    assert (routed.slm_only, routed.llm_only) == (plain.slm_only, plain.llm_only)
 
 
 def test_the_last_cumulative_cost_is_the_cost_of_the_run():

@@ -93,6 +93,9 @@ def test_a_routed_text_uses_the_router(random_pair, tmp_path):
     finally:
         random_pair.use_router(None)
     assert trace.router == "test"
+    assert trace.slm_cost.router_flops == 2 * (32 * 64 + 64 * 32 + 32)
+    assert trace.slm_cost.router_bytes == 4 * (32 * 64 + 64 + 64 * 32 + 32 + 32 + 1 + 2 * 32)
+    assert all(event.router for event in trace.events)
     assert all((event.score < 0.5) == (event.role is Role.LLM) for event in trace.events)
     assert not any(event.slm_head for event in trace.events if event.role is Role.LLM)
 
