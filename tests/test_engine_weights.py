@@ -7,8 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import gguf
@@ -259,35 +257,3 @@ def test_a_preset_of_two_kinds_is_refused(tmp_path):
     preset = Preset("mixed", HubModel("s", "a/b"), LocalModel("l", tmp_path), "")
     with pytest.raises(WeightsError, match="mixes two kinds"):
         load_models(preset, load_settings())
-
-
-# --- the real pair ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_the_real_pair_is_ready_within_fifteen_seconds_of_a_second_start():
-    if hasattr(os, "getloadavg") and os.getloadavg()[0] > 1:
-        pytest.skip(
-            f"the machine is busy (load {os.getloadavg()[0]:.1f}), which a time limit cannot tell from slow code"
-        )
-    settings = load_settings()
-    for model in (PRESETS["cpu"].slm, PRESETS["cpu"].llm):
-        assert isinstance(model, GgufModel)
-        if convert.problem(convert.folder_of(model, settings), model):
-            pytest.skip(f"{model.title} is not converted in {settings.cache_dir}: start the page once with network")
-    code = """
-import time
-started = time.monotonic()
-import torch
-from engine.presets import PRESETS
-from engine.settings import load_settings
-from engine.weights import load_models
-pair = load_models(PRESETS["cpu"], load_settings(preset="cpu"))
-ids = torch.tensor([pair.tokenizer("def f(x):")["input_ids"]])
-with torch.inference_mode():
-    for model in (pair.slm, pair.llm):
-        assert torch.isfinite(model(ids).logits).all()
-print(time.monotonic() - started)
-"""
-    output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert float(output.split()[-1]) < 15
