@@ -12,7 +12,7 @@ import gradio as gr
 from app.forms import page_prices
 from app.host import Host
 from app.runs import Run, Sessions
-from engine import EngineError, Prices, Request, Sampling, Settings
+from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Sampling, Settings
 
 _POLL_SECONDS = 0.02
 
@@ -30,7 +30,7 @@ def add_api(host: Host, sessions: Sessions, settings: Settings, concurrency_id: 
     async def generate(
         request: gr.Request,
         prompt: str,
-        threshold: float = settings.threshold,
+        threshold: float = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold,
         policy: str = settings.policy,
         max_new_tokens: int = settings.max_new_tokens,
         temperature: float = 0.0,

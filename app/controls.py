@@ -13,7 +13,7 @@ import gradio as gr
 
 from app.components import ASSETS
 from app.meter import UNITS
-from engine import POLICIES, Settings
+from engine import DEFAULT_THRESHOLD, POLICIES, Settings
 
 POLICY_LABELS = {
     "router": "trained router",
@@ -102,10 +102,11 @@ def prompt_card() -> Prompt:
 def threshold_card(settings: Settings) -> tuple[Knob, gr.Dropdown]:
     """The dial between cost and quality, and what turns a state into a score."""
     with gr.Column(elem_id="threshold-card", elem_classes="card"):
+        start = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
         threshold = _knob(
             0,
-            max(1.01, settings.threshold),
-            settings.threshold,
+            max(1.01, start),
+            start,
             step=0.01,
             label="Threshold",
             elem_id="threshold",

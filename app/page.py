@@ -23,7 +23,7 @@ from app.live import follow
 from app.runs import Sessions, View
 from app.theme import theme
 from app.token_stream import token_stream
-from engine import EngineError, Prices, Settings
+from engine import DEFAULT_THRESHOLD, EngineError, Prices, Settings
 
 MODEL = "model"
 """The concurrency id of everything that uses the models."""
@@ -121,8 +121,8 @@ def _playground(demo: gr.Blocks, host: Host, sessions: Sessions, settings: Setti
     gr.on(
         [demo.load, timer.tick],
         handlers.progress,
-        inputs=policy,
-        outputs=[header, policy, timer, *prompt.examples.values()],
+        inputs=[policy, threshold],
+        outputs=[header, policy, timer, threshold, *prompt.examples.values()],
         queue=False,
         **_QUIET,
     )
@@ -183,17 +183,24 @@ class _Handlers:
         message = dashboard_message(session.shown, view) if session.shown else None
         return message or gr.skip()
 
-    def progress(self, policy: str) -> list[Any]:
-        """How far loading is; once the models are there, what they can do."""
+    def progress(self, policy: str, threshold: float, request: gr.Request) -> list[Any]:
+        """How far loading is; once the models are there, what they can do, and their router's own threshold.
+
+        A threshold that the settings name, or that the visitor has already moved, stays.
+        """
         self.host.start()
         phase, pair = self.host.status.phase, self.host.pair
         if pair is None:
-            return [header_html(self.host), gr.skip(), gr.Timer(active=phase == "loading"), gr.skip(), gr.skip()]
+            return [header_html(self.host), gr.skip(), gr.Timer(active=phase == "loading"), *[gr.skip()] * 3]
         choices = [(controls.POLICY_LABELS[name], name) for name in pair.policies]
         chosen = policy if policy in pair.policies else "confidence"
         kind = "tiny" if pair.preset == "tiny" else "cpu"
         rows = [gr.update(visible=name == kind) for name in ("cpu", "tiny")]
-        return [header_html(self.host), gr.update(choices=choices, value=chosen), gr.Timer(active=False), *rows]
+        untouched = self.settings.threshold is None and threshold == DEFAULT_THRESHOLD
+        dial = gr.update(value=pair.threshold) if untouched else gr.skip()
+        if untouched:  # a text that was asked for while the models loaded follows the dial
+            self.turn(pair.threshold, request)
+        return [header_html(self.host), gr.update(choices=choices, value=chosen), gr.Timer(active=False), dial, *rows]
 
     def _prices(self, slm: float, llm: float) -> Prices:
         return page_prices(slm, llm, self.settings.price.reading_ratio)

@@ -12,7 +12,7 @@ from engine.cost import UNITS, Cost, Costs, ModelCost, Prices, costs, cumulative
 from engine.dial import Dial
 from engine.errors import EngineError, InvalidRequest, RouterError, SettingsError, WeightsError
 from engine.events import Alternative, Revealed, Role, TokenEvent
-from engine.request import POLICIES, Request, Sampling
+from engine.request import DEFAULT_THRESHOLD, POLICIES, Request, Sampling
 from engine.settings import Settings, load_settings
 from engine.trace import Trace
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LAZY = {"Pair": "pair", "load": "pair", "build_request": "pair", "Decoding": "decoding", "Router": "router"}
 
 __all__ = [
-    "POLICIES", "UNITS", "Alternative", "Cost", "Costs", "Decoding", "Dial", "EngineError", "InvalidRequest",
+    "DEFAULT_THRESHOLD", "POLICIES", "UNITS", "Alternative", "Cost", "Costs", "Decoding", "Dial", "EngineError", "InvalidRequest",
     "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role", "Router", "RouterError", "Sampling", "Settings",
     "SettingsError", "TokenEvent", "Trace", "WeightsError", "build_request", "costs", "cumulative", "load",
     "load_settings",

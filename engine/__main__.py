@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TextIO
 
 from engine import (
@@ -23,6 +24,7 @@ from engine import (
     load_settings,
 )
 from engine.progress import print_progress
+from engine.request import DEFAULT_THRESHOLD
 from engine.settings import PRESET_NAMES, Settings
 
 # Okabe–Ito sky blue and orange, as near as 256 colours come; the LLM is underlined as well, for who sees no colour.
@@ -81,7 +83,7 @@ def meter(trace: Trace) -> str:
 def _run(options: argparse.Namespace, settings: Settings) -> int:
     request = Request(
         prompt=options.prompt,
-        threshold=options.threshold,
+        threshold=DEFAULT_THRESHOLD if options.threshold is None else options.threshold,
         policy=options.policy,
         system=options.system,
         raw=options.raw,
@@ -94,6 +96,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     from engine.pair import load  # torch takes seconds to import: only for a request that is in order
 
     pair = load(options.preset, settings, print_progress if sys.stderr.isatty() else None)
+    if options.threshold is None and request.policy == "router":
+        request = replace(request, threshold=pair.threshold)
     if pair.router is not None and pair.router.warning and request.policy == "router":
         print(f"warning: {pair.router.warning}", file=sys.stderr)
     if options.json:
@@ -126,7 +130,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("prompt", help="the question or instruction")
     add("--preset", choices=PRESET_NAMES, help=f"pair of models (default: {settings.preset})")
-    add("--threshold", type=float, default=settings.threshold, help="score < threshold → LLM (default: %(default)s)")
+    add("--threshold", type=float, default=settings.threshold, help="score < threshold → LLM (default: router's own)")
     add("--policy", choices=POLICIES, default=settings.policy, help="who decides (default: %(default)s)")
     add("--max-new-tokens", type=int, default=settings.max_new_tokens, metavar="N", help="default: %(default)s")
     add("--seed", type=int, default=settings.seed, metavar="S", help="of sampling and of random routing")

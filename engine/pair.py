@@ -25,7 +25,7 @@ from engine.policy import Policy, build_policy
 from engine.presets import choose_preset
 from engine.progress import Progress
 from engine.prompt import check_length, render
-from engine.request import POLICIES, Request, Sampling
+from engine.request import DEFAULT_THRESHOLD, POLICIES, Request, Sampling
 from engine.router import Router
 from engine.settings import Settings, load_settings
 from engine.trace import Trace, build_trace
@@ -94,6 +94,11 @@ class Pair:
     def llm_cost(self) -> ModelCost:
         """What a pass of the large model costs."""
         return self.llm.cost
+
+    @property
+    def threshold(self) -> float:
+        """Where to start turning the dial: the router's own threshold, if there is a router."""
+        return self.router.card.threshold if self.router else DEFAULT_THRESHOLD
 
     @property
     def device(self) -> str:

@@ -13,6 +13,7 @@ from engine.errors import InvalidRequest
 POLICIES = ("router", "confidence", "random", "slm", "llm")
 """Names a request may give: threshold on the router, on the SLM's top probability, a random share, always one model."""
 
+DEFAULT_THRESHOLD = 0.5
 MAX_THRESHOLD = 2.0  # scores end at 1, so anything above 1 is LLM-only; beyond 2 is more likely a percentage or a typo
 MAX_PROMPT_CHARACTERS = 1_000_000
 
@@ -63,7 +64,7 @@ class Request:
     """
 
     prompt: str
-    threshold: float = 0.5
+    threshold: float = DEFAULT_THRESHOLD
     policy: str = "router"
     system: str | None = None
     raw: bool = False

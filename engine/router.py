@@ -41,7 +41,7 @@ class RouterCard:
         polarity: Always `POLARITY`; stored so that no reader has to guess.
         training: Data and settings it was trained with.
         metrics: Measured on held-out questions.
-        threshold: Recommended operating threshold.
+        threshold: Where to start: it separates the preferences of the stopping questions best (Youden's J).
         description: One line for people, shown on the page.
     """
 

@@ -90,12 +90,13 @@ class Settings(BaseSettings):
     policy: Literal["router", "confidence", "random", "slm", "llm"] = Field(
         "router", description="What chooses the model: `router`, `confidence` (of the SLM), `random`, `slm`, `llm`."
     )
-    threshold: float = Field(
-        0.5,
+    threshold: float | None = Field(
+        None,
         ge=0,
         le=2,
         allow_inf_nan=False,
-        description="A routing score below it goes to the LLM: 0 is SLM only, above 1 is LLM only (0 to 2).",
+        description="A routing score below it goes to the LLM: 0 is SLM only, above 1 is LLM only (0 to 2); "
+        "unset is the router's own.",
     )
     max_new_tokens: int = Field(256, ge=1, description="Longest text to generate, in tokens.")
     context: int = Field(2048, ge=16, description="Tokens (prompt and text) that the KV cache holds per row.")

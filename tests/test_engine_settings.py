@@ -24,7 +24,7 @@ def _folder_of_its_own(tmp_path, monkeypatch):
 
 def test_defaults_need_no_environment():
     settings = load_settings()
-    assert (settings.preset, settings.threshold, settings.hub_timeout) == ("auto", 0.5, 5.0)
+    assert (settings.preset, settings.threshold, settings.hub_timeout) == ("auto", None, 5.0)
     assert settings.price.llm == 1.0
 
 

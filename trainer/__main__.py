@@ -60,6 +60,9 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     add("--labels", type=Path, required=True, help="folder that `label` wrote")
     add("--out", type=Path, required=True, help="the router's folder, e.g. assets/routers/tiny")
     add("--hidden-only", action="store_true", help="do not show the router the SLM's logit features")
+    add("--learning-rate", type=float, default=3e-4, help="of AdamW (default: %(default)s)")
+    add("--weight-decay", type=float, default=0.01, help="of AdamW (default: %(default)s)")
+    add("--dropout", type=float, default=0.1, help="after each hidden layer (default: %(default)s)")
     add("--epochs", type=int, default=40, help="at most; stops early (default: %(default)s)")
     add("--seed", type=int, default=0, help="of weights, order and dropout (default: %(default)s)")
     add("--description", default="", help="one line for people, shown on the page")
@@ -68,7 +71,14 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
 def _run_fit(options: argparse.Namespace) -> None:
     from trainer.fit import FitSettings, fit
 
-    settings = FitSettings(logit_features=not options.hidden_only, epochs=options.epochs, seed=options.seed)
+    settings = FitSettings(
+        logit_features=not options.hidden_only,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        dropout=options.dropout,
+        epochs=options.epochs,
+        seed=options.seed,
+    )
     fit(options.labels, options.out, settings, options.description)
 
 

@@ -39,6 +39,7 @@ Scores how safe it is to let **{card.slm}** write the next token instead of **{c
 | questions | {questions["train"]} training, {questions["stop"]} early stopping, {questions["test"]} held out |
 | decided tokens | {tokens["train"]:,} training, {tokens["stop"]:,} early stopping, {tokens["test"]:,} held out |
 | class balance | SLM preferred in {metrics["preferred_slm"]:.1%} of the decided held-out tokens; no class weights |
+| starting threshold | {card.threshold:.2f}, which separates the preferences of the early-stopping questions best |
 | seed | {training["seed"]} |
 
 ## On the held-out questions

@@ -106,6 +106,7 @@ def fit(
                 "tokens": {name: len(tokens.preferences) for name, tokens in sets.items()},
                 "epochs_run": epochs,
             },
+            threshold=best_threshold(network, sets["stop"]),
             metrics=measure(network, sets["test"], columns, token_split == "test"),
             description=description,
         ),
@@ -177,6 +178,19 @@ def measure(network: RouterNetwork, tokens: Tokens, columns: dict[str, Any], mas
         "tokens": len(cases),
         "questions": len(set(columns["question"][mask])),
     }
+
+
+@torch.inference_mode()
+def best_threshold(network: RouterNetwork, tokens: Tokens) -> float:
+    """The threshold, in hundredths, that sends most LLM-preferred tokens to the LLM for the fewest SLM-preferred ones.
+
+    Youden's J, the difference of the two shares, is largest there. It is where a person may start turning the dial, not
+    an operating point: what it is worth in answers has to be measured in answers.
+    """
+    scores, wanted = torch.sigmoid(network(tokens.features)).numpy(), tokens.preferences.numpy()
+    grid = np.arange(1, 100) / 100
+    gains = [float((scores[wanted == 0] < t).mean() - (scores[wanted == 1] < t).mean()) for t in grid]
+    return float(grid[int(np.argmax(gains))])
 
 
 def auc(scores: np.ndarray, wanted: np.ndarray) -> float:
