@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _LAZY = {"Pair": "pair", "load": "pair", "build_request": "pair", "Decoding": "decoding", "Router": "router"}
 
 __all__ = [
-    "DEFAULT_THRESHOLD", "POLICIES", "UNITS", "Alternative", "Cost", "Costs", "Decoding", "Dial", "EngineError", "InvalidRequest",
+    "DEFAULT_THRESHOLD",
+    "POLICIES", "UNITS", "Alternative", "Cost", "Costs", "Decoding", "Dial", "EngineError", "InvalidRequest",
     "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role", "Router", "RouterError", "Sampling", "Settings",
     "SettingsError", "TokenEvent", "Trace", "WeightsError", "build_request", "costs", "cumulative", "load",
     "load_settings",
