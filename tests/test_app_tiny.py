@@ -55,8 +55,13 @@ def policy(tiny_pair) -> str:
     return "router" if tiny_pair.router else "confidence"
 
 
+def test_the_slider_starts_at_the_routers_own_threshold(shown: Window, tiny_pair):
+    at = "document.querySelector('#threshold input[type=range]').value"
+    shown.page.wait_for_function(f"{at} == {tiny_pair.threshold}", timeout=10_000)
+
+
 def test_the_page_shows_token_for_token_what_the_engine_writes(shown: Window, tiny_pair, policy):
-    trace = tiny_pair.generate(PROMPT, policy=policy, threshold=0.5, max_new_tokens=80)
+    trace = tiny_pair.generate(PROMPT, policy=policy, threshold=tiny_pair.threshold, max_new_tokens=80)
     assert shown.write(PROMPT, 60) == trace.text
     authors = shown.page.eval_on_selector_all(
         ".t", "nodes => nodes.map(n => n.classList.contains('llm') ? 'llm' : 'slm')"

@@ -36,6 +36,20 @@ def test_the_text_is_streamed_without_colour_when_piped_and_ends_with_the_meter(
         assert unit in meter
 
 
+def test_the_threshold_is_the_routers_own_unless_one_is_given(capsys, random_pair):
+    from test_engine_router import make_router
+
+    random_pair.use_router(make_router(random_pair, threshold=0.77))
+    try:
+        found = []
+        for arguments in ([], ["--threshold", "0.2"], ["--policy", "confidence"]):
+            assert main(["hello", "--json", "--policy", "router", "--max-new-tokens", "3", *arguments]) == 0
+            found.append(Trace.from_json(capsys.readouterr().out).threshold)
+    finally:
+        random_pair.use_router(None)
+    assert found == [0.77, 0.2, 0.5]
+
+
 def test_json_prints_one_object_that_loads_as_a_trace(capsys):
     status, out, _ = run(capsys, "hello", "--json", "--alternatives", "3", "--seed", "4", "--temperature", "0.9")
     trace = Trace.from_json(out)
