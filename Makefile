@@ -14,6 +14,7 @@ slow: .venv/.dev  ## the tests that need the real pair's weights
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
 check: .venv/.dev  ## lint, format, types, and the direction of imports
+	rm -f app/*.pyi  # gradio writes these stubs when the page is imported, and pyright would believe old ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
