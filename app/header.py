@@ -62,13 +62,15 @@ def _warnings(host: Host) -> list[str]:
 def _loading(status: Status) -> tuple[str, str]:
     if status.phase == "failed":
         return "<span>No models</span>", ""
-    parts = [f"Loading {escape(status.what)}"]
+    # What is fetched is named ("model.gguf"), what is done is told ("converting model, once").
+    told = status.what.partition(" ")[0].endswith("ing")
+    parts = [escape(status.what[:1].upper() + status.what[1:] if told else f"Loading {status.what}")]
     share = status.done_bytes / status.total_bytes if status.total_bytes else 0.0
     if status.total_bytes:
         parts.append(f"{status.done_bytes / 1e6:,.0f} of {status.total_bytes / 1e6:,.0f} MB")
     if status.bytes_per_second:
         parts.append(f"{status.bytes_per_second / 1e6:.1f} MB/s")
-    if status.door:
+    if status.door and not told:
         parts.append(f"from {escape(_DOORS.get(status.door, status.door))}")
     bar = (
         f'<div class="loading" role="progressbar" aria-label="Loading" aria-valuenow="{100 * share:.0f}" '
