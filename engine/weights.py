@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
 from engine.errors import WeightsError
 from engine.presets import GgufModel, HubModel, LocalModel, Preset
@@ -72,6 +73,7 @@ def load_models(preset: Preset, settings: Settings, progress: ProgressCallback |
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    transformers_logging.disable_progress_bar()  # `progress` tells it, to whoever asked
     slm, llm = preset.slm, preset.llm
     if isinstance(slm, GgufModel) and isinstance(llm, GgufModel):
         pair = _load_gguf(slm, llm, settings, progress)
