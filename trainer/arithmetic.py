@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Split = Literal["train", "dev"]
+from trainer.data import Question, Split
+
 Kind = Literal["add", "subtract", "multiply", "divide"]
 
 LARGEST = 99  # every intermediate result has one or two digits: what a model of a million parameters can learn
@@ -22,23 +23,6 @@ DEV_SHARE = 10  # one problem in so many belongs to the dev split
 SYMBOLS: dict[Kind, str] = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 KIND_WEIGHTS: dict[Kind, int] = {"add": 8, "subtract": 8, "multiply": 5, "divide": 2}
 STEP_COUNTS, STEP_WEIGHTS = (2, 3, 4), (1, 3, 2)
-
-
-@dataclass(frozen=True)
-class Question:
-    """One question of the project's data format.
-
-    Attributes:
-        id: Stable name; the same text always has the same id.
-        question: What the user asks.
-        reference: A worked answer, one sentence per step, ending in "The answer is N."
-        answer: The bare number, digits only ("41000" also where the text says "41,000").
-    """
-
-    id: str
-    question: str
-    reference: str
-    answer: str
 
 
 @dataclass(frozen=True)

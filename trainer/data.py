@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trainer.errors import TrainerError
 
 ARITHMETIC = "arithmetic"
 """The `--data` name of the synthetic language of the tiny pair."""
+
+Split = Literal["train", "dev"]
 
 MAX_CHARACTERS = 20_000  # of one row's texts; longer is a broken file, not a question
 
@@ -53,7 +55,7 @@ def prompt(question: Question) -> str:
 
 
 def load_questions(
-    sources: list[str], limit: int, split: str = "train", seed: int = 0, report: Callable[[str], None] = print
+    sources: list[str], limit: int, split: Split = "train", seed: int = 0, report: Callable[[str], None] = print
 ) -> list[Question]:
     """The first questions with a reference of each source, taken in turn, so that a mixture is even.
 
@@ -113,8 +115,7 @@ def _question(row: dict[str, Any]) -> Question:
     return question
 
 
-def _arithmetic(split: str, count: int, seed: int) -> list[Question]:
-    from trainer.arithmetic import questions
+def _arithmetic(split: Split, count: int, seed: int) -> list[Question]:
+    from trainer.arithmetic import questions  # which builds on `Question`
 
-    assert split in ("train", "dev")
-    return [Question(q.id, q.question, q.reference, q.answer) for q in questions(split, count, seed)]
+    return list(questions(split, count, seed))
