@@ -166,7 +166,8 @@ class _Handlers:
 
     def turn(self, threshold: float, request: gr.Request) -> None:
         """Applies a threshold to the next token of the run that is on."""
-        run = self.sessions.get(request.session_hash).run
+        session = self.sessions.get(request.session_hash)
+        session.touched, run = True, session.run
         if run is not None:
             try:
                 run.dial.threshold = threshold
@@ -196,10 +197,13 @@ class _Handlers:
         chosen = policy if policy in pair.policies else "confidence"
         kind = "tiny" if pair.preset == "tiny" else "cpu"
         rows = [gr.update(visible=name == kind) for name in ("cpu", "tiny")]
-        untouched = self.settings.threshold is None and threshold == DEFAULT_THRESHOLD
-        dial = gr.update(value=pair.threshold) if untouched else gr.skip()
-        if untouched:  # a text that was asked for while the models loaded follows the dial
-            self.turn(pair.threshold, request)
+        session, dial = self.sessions.get(request.session_hash), gr.skip()
+        # `threshold` is from when the browser asked; by now the visitor may have moved it.
+        untouched = self.settings.threshold is None and threshold == DEFAULT_THRESHOLD and not session.touched
+        if untouched and pair.threshold != threshold:
+            dial = gr.update(value=pair.threshold)
+            if session.run is not None:  # a text that was asked for while the models loaded follows the dial
+                session.run.dial.threshold = pair.threshold
         return [header_html(self.host), gr.update(choices=choices, value=chosen), gr.Timer(active=False), dial, *rows]
 
     def _prices(self, slm: float, llm: float) -> Prices:

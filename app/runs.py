@@ -111,6 +111,7 @@ class Session:
 
     def __init__(self, view: View | None = None) -> None:
         self.view = view or View()
+        self.touched = False  # whether the visitor has moved the threshold
         self.run: Run | None = None
         self.shown: Run | None = None
         self._adopted: WeakSet[Run] = WeakSet()
