@@ -50,9 +50,10 @@ class RaggedCache:
         assert 0 <= length <= self.lengths[row], (length, self.lengths[row])
         self.lengths[row] = length
 
-    def fork(self, source: int, target: int) -> None:
-        """Makes row `target` a copy of row `source`."""
-        length = self.lengths[source]
+    def fork(self, source: int, target: int, length: int | None = None) -> None:
+        """Makes row `target` a copy of row `source`, or of its first `length` tokens."""
+        length = self.lengths[source] if length is None else length
+        assert length <= self.lengths[source], (length, self.lengths[source])
         for block in (*self.keys, *self.values):
             block[target, :, :length] = block[source, :, :length]
         self.lengths[target] = length

@@ -125,7 +125,11 @@ class Costs:
 
 
 def costs(
-    events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
+    events: Sequence[TokenEvent],
+    prompt_tokens: int,
+    slm: ModelCost,
+    llm: ModelCost,
+    prices: Prices | None = None,
 ) -> Costs:
     """Folds the events of one row into its cost and that of both extremes.
 
@@ -175,3 +179,12 @@ def _pass_seconds(passes: Iterable[tuple[int, float]], model: ModelCost) -> floa
 
 def _with_pass(cost: Cost, model: ModelCost, pass_seconds: float) -> Cost:
     return Cost(cost.bytes, cost.flops, cost.seconds - model.pass_seconds + pass_seconds, cost.price)
+
+
+def modelled_seconds(events: Sequence[TokenEvent], slm: ModelCost, llm: ModelCost) -> float:
+    """Seconds that one row would take alone, from the measured pass of each model: rows of a batch share the clock."""
+    total = 0.0
+    for event in events:
+        total += slm.forward(event.slm_fed, 0, event.slm_head, 0, 0).seconds
+        total += llm.forward(event.llm_fed, 0, True, 0, 0).seconds
+    return total

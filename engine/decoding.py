@@ -8,6 +8,9 @@ Everything that generates (page, sweeps, rollouts, evaluation, benchmarks) goes 
    one forward pass (lazy catch-up).
 4. One frozen event says what happened.
 
+Rows whose texts are the same so far share a slot of the caches, and with it every forward pass: a sweep is a batch of
+one prompt at many thresholds, and its rows part only where two of them write different tokens (a prefix tree).
+
 Finished rows take no part in further steps. Knows token ids; knows nothing of presets, chat templates or files.
 """
 
@@ -17,68 +20,27 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import torch
 from tokenizers import Tokenizer
 
+from engine.batch import Row, Slot, Turn, state_of
 from engine.dial import Dial
-from engine.events import Alternative, FinishReason, Revealed, Role, TokenEvent
+from engine.events import Alternative, Revealed, Role, TokenEvent
 from engine.models import LanguageModel
-from engine.policy import Policy, State, decide
+from engine.policy import Policy, decide
+from engine.prefill import read_beginnings
 from engine.request import Request
 from engine.sampling import sample, uniform
 from engine.text import TextStream
-
-
-@dataclass
-class Row:
-    """One text being written.
-
-    Attributes:
-        request: What was asked.
-        prompt_tokens: How many of `tokens` are the prompt.
-        tokens: Prompt and generated ids.
-        limit: Generated tokens at most; the smaller of the request's and what the context leaves.
-        dial: Holds the threshold in force; may be turned between any two steps.
-        text: Incremental text.
-        events: What happened so far.
-        read: Tokens each model has been charged for. The caches may be ahead, after a rollback or for alternatives.
-        finish_reason: None while the text goes on.
-    """
-
-    request: Request
-    prompt_tokens: int
-    tokens: list[int]
-    limit: int
-    dial: Dial
-    text: TextStream
-    events: list[TokenEvent] = field(default_factory=list)
-    read: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
-    finish_reason: FinishReason | None = None
-
-
-@dataclass
-class _Turn:
-    """One row in one step, while it is being decided."""
-
-    row: int
-    role: Role = Role.SLM
-    score: float | None = None
-    threshold: float = 0.0
-    logits: torch.Tensor | None = None
-    slm_head: bool = False
-    fed: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
-    seconds: dict[Role, float] = field(default_factory=lambda: dict.fromkeys(Role, 0.0))
-    alternatives: dict[Role, tuple[Alternative, ...]] = field(default_factory=dict)
-    revealed: list[Revealed] = field(default_factory=list)
 
 
 class Decoding:
     """A batch of texts in progress, with the caches of both models.
 
     Attributes:
-        rows: The texts. All share one policy; each has its own request, dial and lengths.
+        rows: The texts. Each has its own request, policy, dial and lengths.
     """
 
     def __init__(
@@ -87,7 +49,7 @@ class Decoding:
         llm: LanguageModel,
         tokenizer: Tokenizer,
         end_ids: AbstractSet[int],
-        policy: Policy,
+        policies: Sequence[Policy],
         requests: Sequence[Request],
         prompts: Sequence[Sequence[int]],
         context: int,
@@ -98,23 +60,26 @@ class Decoding:
             slm, llm: The pair.
             tokenizer: Its tokenizer.
             end_ids: Token ids that end a text, whoever writes them.
-            policy: Decides for every row.
+            policies: One per row; rows with the same object are scored together.
             requests: One per row.
             prompts: Their rendered prompts as token ids, each shorter than `context`.
             context: Tokens a row may have in all.
         """
         self._models = {Role.SLM: slm, Role.LLM: llm}
-        self._tokenizer, self._end_ids, self._policy = tokenizer, end_ids, policy
+        self._tokenizer, self._end_ids = tokenizer, end_ids
+        first: dict[tuple[int, ...], int] = {}
         self.rows = [
             Row(
                 request=request,
+                policy=policy,
+                slot=first.setdefault(tuple(prompt), number),
                 prompt_tokens=len(prompt),
                 tokens=list(prompt),
                 limit=min(request.max_new_tokens, context - len(prompt)),
                 dial=Dial(request.threshold),
                 text=TextStream(tokenizer, request.stop),
             )
-            for request, prompt in zip(requests, prompts, strict=True)
+            for number, (request, policy, prompt) in enumerate(zip(requests, policies, prompts, strict=True))
         ]
         capacity = max(row.prompt_tokens + row.limit for row in self.rows)
         self._caches = {role: model.new_cache(len(self.rows), capacity) for role, model in self._models.items()}
@@ -131,28 +96,28 @@ class Decoding:
             One event per such row, in row order.
         """
         started = time.perf_counter()
-        turns = [_Turn(i, threshold=r.dial.threshold) for i, r in enumerate(self.rows) if r.finish_reason is None]
-        hidden = self._read(Role.SLM, turns) if self._policy.needs_state else None
-        state = State(
-            hidden,
-            lambda h: self._lm_head(Role.SLM, h, turns),
-            [self.rows[t.row].request.seed for t in turns],
-            [len(self.rows[t.row].events) for t in turns],
-        )
-        decided = decide(self._policy, state, [t.threshold for t in turns])
-        for turn, role, score in zip(turns, *decided, strict=True):
-            turn.role, turn.score = role, score
-        self._answer(Role.SLM, turns, state)
-        self._answer(Role.LLM, turns, None)
-        written = [self._write(turn) for turn in turns]
-        seconds = (time.perf_counter() - started) / len(turns)
-        return [self._event(turn, *what, seconds) for turn, what in zip(turns, written, strict=True)]
+        slots: dict[int, Slot] = {}
+        turns: list[Turn] = []
+        for number, row in enumerate(self.rows):
+            if row.finish_reason is None:
+                slot = slots.setdefault(row.slot, Slot(row.slot, list(row.tokens)))
+                turns.append(Turn(number, row, slot, row.dial.threshold))
+                slot.turns.append(turns[-1])
+        self._decide(turns)
+        for role in Role:
+            self._logits(role, [turn.slot for turn in turns if turn.role is role])
+        texts = self._write(turns)
+        for slot in slots.values():
+            self._part(slot)
+        seconds = (time.perf_counter() - started) / len(slots)
+        return [self._event(turn, text, seconds) for turn, text in zip(turns, texts, strict=True)]
 
     def rollback(self, row: int, generated: int) -> None:
         """Takes a row back to its first `generated` tokens, ready to go on from there.
 
         The last token kept is read again, for its hidden state; everything before stays cached.
         """
+        self._own(row)
         this = self.rows[row]
         del this.events[generated:]
         del this.tokens[this.prompt_tokens + generated :]
@@ -163,97 +128,141 @@ class Decoding:
         this.finish_reason = None
         this.text = self._replay_text(this)
         for cache in self._caches.values():
-            cache.truncate(row, min(cache.lengths[row], len(this.tokens) - 1))
+            cache.truncate(this.slot, min(cache.lengths[this.slot], len(this.tokens) - 1))
 
     def fork(self, source: int, target: int) -> None:
         """Makes row `target` a copy of row `source`, caches included; its dial stays its own."""
-        old = self.rows[source]
-        new = Row(old.request, old.prompt_tokens, list(old.tokens), old.limit, self.rows[target].dial, old.text)
-        new.events, new.read, new.finish_reason = list(old.events), dict(old.read), old.finish_reason
+        self._own(target)
+        old, slot = self.rows[source], self.rows[target].slot
+        new = replace(old, slot=slot, tokens=list(old.tokens), dial=self.rows[target].dial)
+        new.events, new.read = list(old.events), dict(old.read)
         new.text = self._replay_text(new)
         self.rows[target] = new
+        self._copy(old.slot, slot)
+
+    def _decide(self, turns: Sequence[Turn]) -> None:
+        """Sets every turn's role and score; each policy scores a state once, however many rows share it."""
+        reading = [t for t in turns if t.row.policy.reads(t.row.position)]
+        self._hidden(Role.SLM, [t.slot for t in reading])
+        for turn in reading:
+            if turn.row.policy.by_prompt:
+                turn.row.prompt_hidden = turn.slot.hidden[Role.SLM]
+        looking = [t.slot for t in turns if t.row.policy.sees_llm]
+        self._logits(Role.SLM, [t.slot for t in turns if t.row.policy.needs_logits] + looking)
+        self._logits(Role.LLM, looking)
+        for policy in {id(t.row.policy): t.row.policy for t in turns}.values():
+            mine = [t for t in turns if t.row.policy is policy]
+            keys = {(t.slot.number, t.row.request.seed): t for t in mine}
+            order = {key: n for n, key in enumerate(keys)}
+            states = [order[t.slot.number, t.row.request.seed] for t in mine]
+            decided = decide(policy, state_of(policy, list(keys.values())), states, [t.threshold for t in mine])
+            for turn, (role, score) in zip(mine, decided, strict=True):
+                turn.role, turn.score = role, score
+
+    def _hidden(self, role: Role, slots: Sequence[Slot]) -> None:
+        """Lets a model read what it has not seen of these texts, in one pass, and keeps its last hidden states."""
+        asked = list({s.number: s for s in slots if role not in s.hidden}.values())
+        if not asked:
+            return
+        started = time.perf_counter()
+        model, cache = self._models[role], self._caches[role]
+        plain = {s.number: s.tokens for s in asked if not s.wants_alternatives}  # which need every hidden state
+        read_beginnings(model, cache, plain)
+        starts = [cache.lengths[s.number] for s in asked]
+        chunks = [s.tokens[start:] for s, start in zip(asked, starts, strict=True)]
+        hidden = model.feed(cache, [s.number for s in asked], chunks)
+        for slot, states, chunk in zip(asked, hidden, chunks, strict=True):
+            slot.hidden[role] = states[len(chunk) - 1]
+            slot.seconds[role] += (time.perf_counter() - started) / len(asked)
+        for slot, start, states in zip(asked, starts, hidden, strict=True):
+            if slot.wants_alternatives:
+                self._reveal(role, slot, start, states)
+
+    def _logits(self, role: Role, slots: Sequence[Slot]) -> None:
+        """Applies a model's `lm_head` at the end of these texts, where that was not done in this step yet."""
+        asked = list({s.number: s for s in slots if role not in s.logits}.values())
+        if not asked:
+            return
+        self._hidden(role, asked)
+        started = time.perf_counter()
+        logits = self._models[role].logits(torch.stack([s.hidden[role] for s in asked]))
+        for slot, row in zip(asked, logits, strict=True):
+            slot.logits[role] = row
+            slot.seconds[role] += (time.perf_counter() - started) / len(asked)
+
+    def _write(self, turns: Sequence[Turn]) -> list[str]:
+        """Draws each row's token and adds it. Returns the texts that became certain."""
+        drawn: dict[tuple[object, ...], int] = {}
+        texts = []
+        for turn in turns:
+            row, request = turn.row, turn.row.request
+            key = (turn.slot.number, turn.role, request.sampling, request.seed)
+            if key not in drawn:
+                draw = uniform(request.seed, row.position)
+                drawn[key] = sample(turn.slot.logits[turn.role], request.sampling, row.tokens, draw)
+            row.tokens.append(drawn[key])
+            text = row.text.push(drawn[key])
+            if drawn[key] in self._end_ids:
+                row.finish_reason = "eos"
+            elif row.text.stopped:
+                row.finish_reason = "stop"
+            elif row.position + 1 >= row.limit:
+                row.finish_reason = "length"
+            texts.append(text + row.text.finish() if row.finish_reason else text)
+        return texts
+
+    def _part(self, slot: Slot) -> None:
+        """Gives rows that just wrote another token than the slot's first row a slot of their own, with a copied cache.
+
+        A slot's number is the lowest row that shares it, so the lowest row of those that leave names a free one.
+        """
+        if slot.wants_alternatives and any(t.row.finish_reason for t in slot.turns):
+            self._reveal_rest(slot)
+        parting: dict[int, list[Turn]] = {}
+        for turn in slot.turns:
+            parting.setdefault(turn.row.tokens[-1], []).append(turn)
+        for leaving in list(parting.values())[1:]:
+            self._copy(slot.number, leaving[0].number)
+            for turn in leaving:
+                turn.row.slot = leaving[0].number
+
+    def _own(self, row: int) -> None:
+        """Gives a row a slot that no other row shares."""
+        this = self.rows[row]
+        others = [n for n, other in enumerate(self.rows) if other.slot == this.slot and n != row]
+        if not others:
+            return
+        moving = others if this.slot == row else [row]
+        self._copy(this.slot, moving[0])
+        for number in moving:
+            self.rows[number].slot = moving[0]
+
+    def _copy(self, source: int, target: int) -> None:
         for cache in self._caches.values():
             cache.fork(source, target)
 
-    def _read(self, role: Role, turns: Sequence[_Turn]) -> torch.Tensor:
-        """Lets a model read what it has not seen of these rows; returns its hidden states at their ends, [turns, d]."""
-        started = time.perf_counter()
-        model, cache = self._models[role], self._caches[role]
-        rows = [self.rows[t.row] for t in turns]
-        starts = [cache.lengths[t.row] for t in turns]
-        chunks = [row.tokens[start:] for row, start in zip(rows, starts, strict=True)]
-        hidden = model.feed(cache, [t.row for t in turns], chunks)
-        last = hidden[range(len(turns)), [len(chunk) - 1 for chunk in chunks]]
-        seconds = (time.perf_counter() - started) / len(turns)
-        for number, (turn, row) in enumerate(zip(turns, rows, strict=True)):
-            turn.fed[role] = len(row.tokens) - row.read[role]
-            row.read[role] = len(row.tokens)
-            turn.seconds[role] += seconds
-            if row.request.alternatives:
-                self._reveal(role, turn, starts[number], hidden[number, : len(chunks[number])])
-        return last
-
-    def _lm_head(self, role: Role, hidden: torch.Tensor, turns: Sequence[_Turn]) -> torch.Tensor:
-        """Applies a model's `lm_head` for these rows; hidden [turns, d] → logits [turns, vocabulary]."""
-        started = time.perf_counter()
-        logits = self._models[role].logits(hidden)
-        for turn in turns:
-            turn.seconds[role] += (time.perf_counter() - started) / len(turns)
-            turn.slm_head = turn.slm_head or role is Role.SLM
-        return logits
-
-    def _answer(self, role: Role, turns: Sequence[_Turn], state: State | None) -> None:
-        """Sets the logits of the turns that this model writes; `state` may already hold what the SLM computed."""
-        chosen = [number for number, turn in enumerate(turns) if turn.role is role]
-        if not chosen:
-            return
-        mine = [turns[number] for number in chosen]
-        if state is not None and state.has_logits:
-            logits = state.logits()[chosen]
-        elif state is not None and state.hidden is not None:
-            logits = self._lm_head(role, state.hidden[chosen], mine)
-        else:
-            logits = self._lm_head(role, self._read(role, mine), mine)
-        for turn, row_logits in zip(mine, logits, strict=True):
-            turn.logits = row_logits
-
-    def _write(self, turn: _Turn) -> tuple[int, int, str]:
-        """Draws the token and adds it to the row. Returns its id, its position, and the text that became certain."""
-        row = self.rows[turn.row]
-        index = len(row.events)
-        assert turn.logits is not None
-        token = sample(turn.logits, row.request.sampling, row.tokens, uniform(row.request.seed, index))
-        row.tokens.append(token)
-        text = row.text.push(token)
-        if token in self._end_ids:
-            row.finish_reason = "eos"
-        elif row.text.stopped:
-            row.finish_reason = "stop"
-        elif index + 1 >= row.limit:
-            row.finish_reason = "length"
-        if row.finish_reason:
-            text += row.text.finish()
-        return token, index, text
-
-    def _event(self, turn: _Turn, token: int, index: int, text: str, seconds: float) -> TokenEvent:
-        row = self.rows[turn.row]
-        if row.finish_reason and row.request.alternatives:
-            self._reveal_rest(turn)
+    def _event(self, turn: Turn, text: str, seconds: float) -> TokenEvent:
+        """What happened in a turn. A model is charged for what this row alone would have made it do."""
+        row, policy = turn.row, turn.row.policy
+        position, end = row.position, len(turn.slot.tokens)
+        charged = {Role.SLM: turn.role is Role.SLM or policy.reads(position), Role.LLM: turn.role is Role.LLM}
+        fed = {role: end - row.read[role] if charged[role] else 0 for role in Role}
+        row.read = {role: end if charged[role] else row.read[role] for role in Role}
         event = TokenEvent(
-            row=turn.row,
-            index=index,
-            id=token,
+            row=turn.number,
+            index=position,
+            id=row.tokens[-1],
             text=text,
             role=turn.role,
             score=turn.score,
-            router=self._policy.runs_router,
+            router=policy.scores(position),
             threshold=turn.threshold,
-            slm_fed=turn.fed[Role.SLM],
-            llm_fed=turn.fed[Role.LLM],
-            slm_head=turn.slm_head,
+            slm_fed=fed[Role.SLM],
+            llm_fed=fed[Role.LLM],
+            slm_head=turn.role is Role.SLM or policy.needs_logits,
             seconds=seconds,
-            slm_seconds=turn.seconds[Role.SLM],
-            llm_seconds=turn.seconds[Role.LLM],
+            slm_seconds=turn.slot.seconds[Role.SLM] * charged[Role.SLM],
+            llm_seconds=turn.slot.seconds[Role.LLM] * charged[Role.LLM],
             slm_alternatives=turn.alternatives.get(Role.SLM, ()),
             llm_alternatives=turn.alternatives.get(Role.LLM, ()),
             revealed=tuple(turn.revealed),
@@ -262,33 +271,36 @@ class Decoding:
         row.events.append(event)
         return event
 
-    def _reveal(self, role: Role, turn: _Turn, start: int, hidden: torch.Tensor) -> None:
+    def _reveal(self, role: Role, slot: Slot, start: int, hidden: torch.Tensor) -> None:
         """Notes what the model would write after each token it just read: this position's, and earlier ones' late.
 
         Catch-up computes these hidden states anyway, so both models' alternatives of every token cost no further pass.
         """
-        row = self.rows[turn.row]
-        first = max(0, row.prompt_tokens - 1 - start)  # the hidden state before the first generated token
-        probabilities = self._models[role].logits(hidden[first:]).softmax(-1)
-        for offset, (values, ids) in enumerate(zip(*probabilities.topk(row.request.alternatives), strict=True)):
-            index = start + first + offset + 1 - row.prompt_tokens
+        turns = [t for t in slot.turns if t.row.request.alternatives]
+        prompt, position = turns[0].row.prompt_tokens, turns[0].row.position
+        first = max(0, prompt - 1 - start)  # the hidden state before the first generated token
+        probabilities = self._models[role].logits(hidden[first : len(slot.tokens) - start]).softmax(-1)
+        top = probabilities.topk(max(t.row.request.alternatives for t in turns))
+        for offset, (values, ids) in enumerate(zip(*top, strict=True)):
+            index = start + first + offset + 1 - prompt
             found = tuple(
                 Alternative(i, self._tokenizer.decode([i], skip_special_tokens=False), p)
                 for i, p in zip(ids.tolist(), values.tolist(), strict=True)
             )
-            if index == len(row.events):
-                turn.alternatives[role] = found
-            else:
-                turn.revealed.append(Revealed(index, role, found))
+            for turn in turns:
+                wanted = found[: turn.row.request.alternatives]
+                if index == position:
+                    turn.alternatives[role] = wanted
+                else:
+                    turn.revealed.append(Revealed(index, role, wanted))
 
-    def _reveal_rest(self, turn: _Turn) -> None:
+    def _reveal_rest(self, slot: Slot) -> None:
         """At a text's end, both models read what is left, for its alternatives only: it is charged to nobody."""
-        row = self.rows[turn.row]
         for role, model in self._models.items():
-            start = self._caches[role].lengths[turn.row]
-            chunk = row.tokens[start:-1]
+            start = self._caches[role].lengths[slot.number]
+            chunk = slot.tokens[start:]
             if chunk:
-                self._reveal(role, turn, start, model.feed(self._caches[role], [turn.row], [chunk])[0])
+                self._reveal(role, slot, start, model.feed(self._caches[role], [slot.number], [chunk])[0])
 
     def _replay_text(self, row: Row) -> TextStream:
         text = TextStream(self._tokenizer, row.request.stop)

@@ -138,15 +138,29 @@ class Pair:
         check_length(tokens, self.context)
         return tokens
 
-    def start(self, requests: Sequence[Request]) -> Decoding:
-        """Prepares a batch of texts that share one policy; `Decoding.step` writes them.
+    def start(
+        self,
+        requests: Sequence[Request],
+        policies: Sequence[Policy] | None = None,
+        prompts: Sequence[Sequence[int]] | None = None,
+    ) -> Decoding:
+        """Prepares a batch of texts; `Decoding.step` writes them.
+
+        Args:
+            requests: One per text.
+            policies: One per text, instead of those the requests name.
+            prompts: Token ids to go on from, one list per text, instead of the rendered prompts.
 
         Raises:
-            InvalidRequest: As `check`; or the requests name different policies.
+            InvalidRequest: As `check`; or there is no request.
         """
-        if len({request.policy for request in requests}) != 1:
-            raise InvalidRequest("A batch needs at least one request, and all with the same policy.")
-        prompts = [render(self.tokenizer, request) for request in requests]
+        if not requests:
+            raise InvalidRequest("A batch needs at least one request.")
+        if policies is None:
+            named = {request.policy: self._policy(request) for request in requests}
+            policies = [named[request.policy] for request in requests]
+        if prompts is None:
+            prompts = [render(self.tokenizer, request) for request in requests]
         for prompt in prompts:
             check_length(len(prompt), self.context)
         return Decoding(
@@ -154,7 +168,7 @@ class Pair:
             self.llm,
             backend(self.tokenizer),
             self.end_ids,
-            self._policy(requests[0]),
+            policies,
             requests,
             prompts,
             self.context,

@@ -6,7 +6,8 @@ score < threshold → LLM, for every policy: threshold 0 is SLM-only, above 1 is
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -15,36 +16,25 @@ from engine.router import Router, features
 from engine.sampling import uniform
 
 
+@dataclass(frozen=True)
 class State:
-    """What a policy may look at before a token is chosen, for the rows of one step.
+    """What a policy may look at before a token is chosen: n states, which rows may share.
 
     Attributes:
-        hidden: The SLM's hidden state at each row's last position, [rows, d]; None for policies that need no state.
-        seeds, positions: Per row, all that chance may depend on.
+        seeds, positions: Per state, all that chance may depend on.
+        hidden: The SLM's hidden states at the last position, [n, d]; only for policies that need a state.
+        logits: The SLM's, float32 [n, vocabulary]; only for policies that need them or see the LLM.
+        llm_logits: The LLM's, float32 [n, vocabulary]; only for policies that see the LLM.
+        prompt_hidden: The SLM's hidden states at the prompt's last position, [n, d]; only for policies that decide by
+            the prompt.
     """
 
-    def __init__(
-        self,
-        hidden: torch.Tensor | None,
-        lm_head: Callable[[torch.Tensor], torch.Tensor],
-        seeds: Sequence[int],
-        positions: Sequence[int],
-    ) -> None:
-        self.hidden, self.seeds, self.positions = hidden, seeds, positions
-        self._lm_head = lm_head
-        self._logits: torch.Tensor | None = None
-
-    @property
-    def has_logits(self) -> bool:
-        """Whether `lm_head` was applied, which is then paid for and need not be again."""
-        return self._logits is not None
-
-    def logits(self) -> torch.Tensor:
-        """The SLM's logits, float32 [rows, vocabulary]; applies `lm_head` once, to all rows, when first asked."""
-        if self._logits is None:
-            assert self.hidden is not None
-            self._logits = self._lm_head(self.hidden)
-        return self._logits
+    seeds: Sequence[int]
+    positions: Sequence[int]
+    hidden: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    llm_logits: torch.Tensor | None = None
+    prompt_hidden: torch.Tensor | None = None
 
 
 class Policy(ABC):
@@ -52,17 +42,31 @@ class Policy(ABC):
 
     Attributes:
         needs_state: Whether the SLM must read every token for it. Where not, each model reads only when it writes.
+        needs_logits: Whether the SLM's `lm_head` must be applied at every token for it.
+        by_prompt: Whether it decides once per text, by the SLM's hidden state after the prompt.
+        sees_llm: Whether it compares both models' logits, which no real router can; that look is not charged.
         fixed: The role of a policy that does not score.
-        runs_router: Whether a score costs a pass of the router's network.
+        runs_router: Whether a score costs a pass of a router's network.
     """
 
     needs_state: bool = True
+    needs_logits: bool = False
+    by_prompt: bool = False
+    sees_llm: bool = False
     fixed: Role | None = None
     runs_router: bool = False
 
+    def reads(self, position: int) -> bool:
+        """Whether the SLM must read up to this position of the generated text for the policy's sake."""
+        return self.needs_state and (position == 0 or not self.by_prompt)
+
+    def scores(self, position: int) -> bool:
+        """Whether a router's network is run at this position."""
+        return self.runs_router and (position == 0 or not self.by_prompt)
+
     @abstractmethod
     def score(self, state: State) -> torch.Tensor:
-        """Routing scores [rows] in [0, 1]: how safe it is to let the SLM write."""
+        """Routing scores [n] in [0, 1]: how safe it is to let the SLM write."""
 
 
 class RouterPolicy(Policy):
@@ -72,21 +76,75 @@ class RouterPolicy(Policy):
 
     def __init__(self, router: Router) -> None:
         self.router = router
+        self.needs_logits = router.card.logit_features
 
     def score(self, state: State) -> torch.Tensor:
         """See `Policy.score`."""
         assert state.hidden is not None
-        logits = state.logits() if self.router.card.logit_features else None
-        return self.router.score(features(state.hidden, logits))
+        return self.router.score(features(state.hidden, state.logits if self.needs_logits else None))
+
+
+class QueryPolicy(Policy):
+    """One decision per text, by a router on the hidden state after the prompt (RouteLLM, Ong et al. 2024)."""
+
+    runs_router = True
+    by_prompt = True
+
+    def __init__(self, router: Router) -> None:
+        self.router = router
+
+    def score(self, state: State) -> torch.Tensor:
+        """See `Policy.score`."""
+        assert state.prompt_hidden is not None
+        return self.router.score(features(state.prompt_hidden, None))
 
 
 class ConfidencePolicy(Policy):
     """The probability of the SLM's likeliest token: training-free, and the baseline to beat."""
 
+    needs_logits = True
+
     def score(self, state: State) -> torch.Tensor:
         """See `Policy.score`."""
-        logits = state.logits()
+        logits = _logits(state)
         return (logits.amax(-1) - logits.logsumexp(-1)).exp()
+
+
+class EntropyPolicy(Policy):
+    """exp(−entropy) of the SLM's distribution: 1 where it is certain, 1/k where k tokens are equally likely."""
+
+    needs_logits = True
+
+    def score(self, state: State) -> torch.Tensor:
+        """See `Policy.score`."""
+        log_probabilities = _logits(state).log_softmax(-1)
+        return (log_probabilities.exp() * log_probabilities).sum(-1).exp()
+
+
+class MarginPolicy(Policy):
+    """How much likelier the SLM's first token is than its second: the difference of their probabilities."""
+
+    needs_logits = True
+
+    def score(self, state: State) -> torch.Tensor:
+        """See `Policy.score`."""
+        logits = _logits(state)
+        top = (logits.topk(2, dim=-1).values - logits.logsumexp(-1, keepdim=True)).exp()
+        return top[:, 0] - top[:, 1]
+
+
+class OraclePolicy(Policy):
+    """1 where both models would write the same token, else 0: the LLM's text for the fewest LLM tokens.
+
+    No real router can look at the LLM first. It is the bound of what routing for agreement can save.
+    """
+
+    sees_llm = True
+
+    def score(self, state: State) -> torch.Tensor:
+        """See `Policy.score`."""
+        assert state.llm_logits is not None
+        return (_logits(state).argmax(-1) == state.llm_logits.argmax(-1)).float()
 
 
 class RandomPolicy(Policy):
@@ -113,22 +171,27 @@ class FixedPolicy(Policy):
         raise AssertionError("a fixed policy does not score")
 
 
-def decide(policy: Policy, state: State, thresholds: Sequence[float]) -> tuple[list[Role], list[float | None]]:
-    """Roles and scores of the rows of a step. The one place where a score is compared with a threshold.
+def decide(
+    policy: Policy, state: State, states: Sequence[int], thresholds: Sequence[float]
+) -> list[tuple[Role, float | None]]:
+    """Roles and scores of rows. The one place where a score is compared with a threshold.
 
     Args:
-        policy: Scores the state.
-        state: The rows' state.
+        policy: Scores the states, each once.
+        state: n states.
+        states: Per row, which of them is its own.
         thresholds: Per row.
 
     Returns:
         Per row its role, and its score (None for fixed policies).
     """
     if policy.fixed is not None:
-        return [policy.fixed] * len(thresholds), [None] * len(thresholds)
+        return [(policy.fixed, None)] * len(thresholds)
     scores: list[float] = policy.score(state).tolist()
-    roles = [Role.LLM if score < limit else Role.SLM for score, limit in zip(scores, thresholds, strict=True)]
-    return roles, list(scores)
+    return [
+        (Role.LLM if scores[own] < threshold else Role.SLM, scores[own])
+        for own, threshold in zip(states, thresholds, strict=True)
+    ]
 
 
 def build_policy(name: str, router: Router | None) -> Policy:
@@ -142,3 +205,8 @@ def build_policy(name: str, router: Router | None) -> Policy:
         "slm": lambda: FixedPolicy(Role.SLM),
         "llm": lambda: FixedPolicy(Role.LLM),
     }[name]()
+
+
+def _logits(state: State) -> torch.Tensor:
+    assert state.logits is not None
+    return state.logits

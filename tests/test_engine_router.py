@@ -10,7 +10,16 @@ import torch
 from safetensors.torch import save_file
 
 from engine import Request, Role, RouterError
-from engine.policy import ConfidencePolicy, FixedPolicy, RandomPolicy, RouterPolicy, State, decide
+from engine.policy import (
+    ConfidencePolicy,
+    EntropyPolicy,
+    FixedPolicy,
+    MarginPolicy,
+    RandomPolicy,
+    RouterPolicy,
+    State,
+    decide,
+)
 from engine.router import LOGIT_FEATURES, Router, RouterCard, RouterNetwork, features, input_size, logit_features
 
 
@@ -34,46 +43,62 @@ def make_router(pair, *, logits=False, **changes):
 @pytest.fixture
 def state(random_pair):
     hidden = torch.randn(6, random_pair.slm.hidden_size, generator=torch.Generator().manual_seed(1))
-    return State(hidden, random_pair.slm.logits, list(range(6)), list(range(6)))
+    return State(range(6), range(6), hidden, random_pair.slm.logits(hidden), prompt_hidden=hidden)
 
 
 def test_scores_below_the_threshold_go_to_the_llm_and_no_others(state):
     policy = ConfidencePolicy()
     scores = policy.score(state).tolist()
     for threshold in [*scores, 0.0, 0.5, 1.5]:
-        roles, _ = decide(policy, state, [threshold] * 6)
-        assert [role is Role.LLM for role in roles] == [score < threshold for score in scores]
+        decided = decide(policy, state, range(6), [threshold] * 6)
+        assert [role is Role.LLM for role, _ in decided] == [score < threshold for score in scores]
 
 
 def test_confidence_is_the_probability_of_the_likeliest_token(state):
-    torch.testing.assert_close(ConfidencePolicy().score(state), state.logits().softmax(-1).amax(-1))
+    torch.testing.assert_close(ConfidencePolicy().score(state), state.logits.softmax(-1).amax(-1))
 
 
 def test_random_routing_reaches_its_share_and_repeats_itself():
-    state = State(None, lambda h: h, [3] * 4000, range(4000))
-    roles, scores = decide(RandomPolicy(), state, [0.3] * 4000)
-    assert abs(sum(role is Role.LLM for role in roles) / 4000 - 0.3) < 0.03
-    assert decide(RandomPolicy(), state, [0.3] * 4000) == (roles, scores)
+    state = State([3] * 4000, range(4000))
+    decided = decide(RandomPolicy(), state, range(4000), [0.3] * 4000)
+    assert abs(sum(role is Role.LLM for role, _ in decided) / 4000 - 0.3) < 0.03
+    assert decide(RandomPolicy(), state, range(4000), [0.3] * 4000) == decided
 
 
 def test_a_fixed_policy_has_no_score(state):
-    assert decide(FixedPolicy(Role.LLM), state, [0.0] * 6) == ([Role.LLM] * 6, [None] * 6)
+    assert decide(FixedPolicy(Role.LLM), state, range(6), [0.0] * 6) == [(Role.LLM, None)] * 6
 
 
-def test_lm_head_is_applied_for_scoring_only_if_the_router_looks_at_logits(random_pair, state):
-    RouterPolicy(make_router(random_pair)).score(state)
-    assert not state.has_logits
-    RouterPolicy(make_router(random_pair, logits=True)).score(state)
-    assert state.has_logits
+def test_rows_may_share_a_state_and_still_have_thresholds_of_their_own(state):
+    scores = ConfidencePolicy().score(state).tolist()
+    decided = decide(ConfidencePolicy(), state, [2, 2, 5], [0.0, 1.5, 0.0])
+    assert decided == [(Role.SLM, scores[2]), (Role.LLM, scores[2]), (Role.SLM, scores[5])]
+
+
+def test_entropy_and_margin_are_what_they_are_called(state):
+    probabilities = state.logits.softmax(-1)
+    entropy = torch.distributions.Categorical(probabilities).entropy()
+    torch.testing.assert_close(EntropyPolicy().score(state), (-entropy).exp())
+    top = probabilities.topk(2).values
+    torch.testing.assert_close(MarginPolicy().score(state), top[:, 0] - top[:, 1])
+
+
+def test_lm_head_is_applied_for_scoring_only_if_the_router_looks_at_logits(random_pair):
+    for logits in (False, True):
+        policy = RouterPolicy(make_router(random_pair, logits=logits))
+        asked = Request("hello", raw=True, threshold=1.5, max_new_tokens=4)
+        decoding = random_pair.start([asked], [policy])
+        events = [event for _ in range(4) for event in decoding.step()]
+        assert [event.slm_head for event in events] == [logits] * 4
 
 
 def test_the_logit_features_are_what_they_are_called(state):
-    found = logit_features(state.logits())
-    log_probabilities = state.logits().log_softmax(-1)
+    found = logit_features(state.logits)
+    log_probabilities = state.logits.log_softmax(-1)
     assert found.shape == (6, LOGIT_FEATURES)
     torch.testing.assert_close(found[:, :5], log_probabilities.topk(5).values)
-    torch.testing.assert_close(found[:, 6], torch.distributions.Categorical(logits=state.logits()).entropy())
-    assert features(state.hidden, state.logits()).shape == (6, state.hidden.shape[1] + LOGIT_FEATURES)
+    torch.testing.assert_close(found[:, 6], torch.distributions.Categorical(logits=state.logits).entropy())
+    assert features(state.hidden, state.logits).shape == (6, state.hidden.shape[1] + LOGIT_FEATURES)
 
 
 @pytest.mark.parametrize("logits", [False, True])
@@ -81,7 +106,7 @@ def test_a_saved_router_loads_equal(random_pair, state, tmp_path, logits):
     router = make_router(random_pair, logits=logits)
     router.save(tmp_path / "r")
     again = Router.load(tmp_path / "r")
-    inputs = features(state.hidden, state.logits() if logits else None)
+    inputs = features(state.hidden, state.logits if logits else None)
     assert torch.equal(router.score(inputs), again.score(inputs))
     assert again.card == router.card
 
