@@ -7,8 +7,10 @@ new keys go to a row's own next slots, position = slot, and the mask is built fr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from transformers import Cache, PretrainedConfig
 
@@ -39,9 +41,8 @@ class RaggedCache:
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         shape = (rows, heads, capacity + 1, head_dim)
         layers = range(config.num_hidden_layers)
-        # Zeros, not empty: a masked slot still enters the product with weight 0, and 0 × NaN would be NaN.
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
+        self.keys = [_zeros(shape, dtype, device) for _ in layers]
+        self.values = [_zeros(shape, dtype, device) for _ in layers]
         self.lengths = [0] * rows
         self.capacity = capacity
 
@@ -120,3 +121,15 @@ class Pass(Cache):
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Keys stored before this pass; transformers asks only where positions are missing."""
         return self._start
+
+
+def _zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Zeros, not empty: a masked slot still enters the product with weight 0, and 0 × NaN would be NaN.
+
+    On a CPU they come from numpy, which leaves it to the system to map a page when it is first written: a sweep has a
+    row for every threshold and uses few of them, while torch would write all of their zeros.
+    """
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    flat = torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, dtype=np.uint8))
+    return flat.view(dtype).view(*shape)
