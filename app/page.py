@@ -32,6 +32,10 @@ MODEL = "model"
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _LIVE: dict[str, Any] = {**_QUIET, "queue": False, "trigger_mode": "always_last"}
 
+_TELL_DIALS = """(threshold, policy) => {
+  document.dispatchEvent(new CustomEvent('citer-dials', { detail: { threshold, policy } }));
+}"""
+
 
 def build(host: Host, settings: Settings) -> gr.Blocks:
     """The page for a host's models.
@@ -88,7 +92,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
 def _playground(demo: gr.Blocks, host: Host, sessions: Sessions, settings: Settings, header: gr.HTML) -> None:
     with gr.Row(elem_id="main", equal_height=False):
         with gr.Column(elem_id="dials", scale=0, min_width=280):
-            threshold, policy = controls.threshold_card(settings)
+            dials = controls.threshold_card(settings)
             view = controls.view_card(settings)
             sampling = controls.sampling_card(settings)
         with gr.Column(elem_id="result", scale=1, min_width=0):
@@ -96,6 +100,7 @@ def _playground(demo: gr.Blocks, host: Host, sessions: Sessions, settings: Setti
             stream = token_stream(sessions)
             panel = dashboard(sessions)
     handlers = _Handlers(host, sessions, settings)
+    threshold, policy = dials.threshold, dials.policy
 
     starts = [prompt.generate.click, prompt.text.submit]
     # In the browser, so that it is done before the answer to a refused request can undo it.
@@ -115,6 +120,8 @@ def _playground(demo: gr.Blocks, host: Host, sessions: Sessions, settings: Setti
         over(handlers.can_stop, outputs=prompt.stop, queue=False, **_QUIET)
     prompt.stop.click(handlers.stop, outputs=prompt.stop, queue=False, trigger_mode="multiple", **_QUIET)
     threshold.input(handlers.turn, inputs=threshold, **_LIVE)
+    # In the browser, and also where the server moved them: what the threshold gave when it was measured follows.
+    gr.on([threshold.change, policy.change], None, inputs=[threshold, policy], js=_TELL_DIALS, **_QUIET)
     for control in view.all():
         control.input(handlers.look, inputs=view.all(), outputs=panel, **_LIVE)
     timer = gr.Timer(0.5)
@@ -122,7 +129,7 @@ def _playground(demo: gr.Blocks, host: Host, sessions: Sessions, settings: Setti
         [demo.load, timer.tick],
         handlers.progress,
         inputs=[policy, threshold],
-        outputs=[header, policy, timer, threshold, *prompt.examples.values()],
+        outputs=[header, policy, timer, threshold, dials.points, *prompt.examples.values()],
         queue=False,
         **_QUIET,
     )
@@ -192,19 +199,22 @@ class _Handlers:
         self.host.start()
         phase, pair = self.host.status.phase, self.host.pair
         if pair is None:
-            return [header_html(self.host), gr.skip(), gr.Timer(active=phase == "loading"), *[gr.skip()] * 3]
+            return [header_html(self.host), gr.skip(), gr.Timer(active=phase == "loading"), *[gr.skip()] * 4]
         choices = [(controls.POLICY_LABELS[name], name) for name in pair.policies]
         chosen = policy if policy in pair.policies else "confidence"
         kind = "tiny" if pair.preset == "tiny" else "cpu"
         rows = [gr.update(visible=name == kind) for name in ("cpu", "tiny")]
-        session, dial = self.sessions.get(request.session_hash), gr.skip()
+        session, dial, start = self.sessions.get(request.session_hash), gr.skip(), threshold
         # `threshold` is from when the browser asked; by now the visitor may have moved it.
         untouched = self.settings.threshold is None and threshold == DEFAULT_THRESHOLD and not session.touched
         if untouched and pair.threshold != threshold:
-            dial = gr.update(value=pair.threshold)
+            start = pair.threshold
+            dial = gr.update(value=start)
             if session.run is not None:  # a text that was asked for while the models loaded follows the dial
-                session.run.dial.threshold = pair.threshold
-        return [header_html(self.host), gr.update(choices=choices, value=chosen), gr.Timer(active=False), dial, *rows]
+                session.run.dial.threshold = start
+        points = controls.points_message(pair.operating_points, start, chosen)
+        scored = gr.update(choices=choices, value=chosen)
+        return [header_html(self.host), scored, gr.Timer(active=False), dial, points, *rows]
 
     def _prices(self, slm: float, llm: float) -> Prices:
         return page_prices(slm, llm, self.settings.price.reading_ratio)

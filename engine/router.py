@@ -18,7 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from engine.download import sha256_of
 from engine.errors import RouterError
+from engine.operating_points import FILE as OPERATING_POINTS
+from engine.operating_points import OperatingPoints
 
 WEIGHTS, CARD = "router.safetensors", "router.json"
 FORMAT = 1
@@ -95,12 +98,14 @@ class Router:
 
     Attributes:
         card: What it is.
-        warning: Set where it is used with another LLM than it was trained for.
+        operating_points: What its thresholds gave when they were measured with the LLM of the card; None if nobody did.
+        warning: Set where it is used with another LLM than it was trained for, or its operating points are not its own.
     """
 
     def __init__(self, network: RouterNetwork, card: RouterCard) -> None:
         self.network = network.eval()
         self.card = card
+        self.operating_points: OperatingPoints | None = None
         self.warning: str | None = None
 
     @property
@@ -139,7 +144,8 @@ class Router:
         """Reads a router's folder.
 
         Raises:
-            RouterError: Missing, corrupt, of another format or with values that are not finite.
+            RouterError: Missing, corrupt, of another format or with values that are not finite. Operating points may
+                be missing; those of other weights (the router was trained again) are left out, with a warning.
         """
         try:
             card = TypeAdapter(RouterCard).validate_json((folder / CARD).read_bytes())
@@ -161,7 +167,18 @@ class Router:
             raise RouterError(f"{folder / WEIGHTS} does not match its card: {str(error).splitlines()[-1]}") from error
         if not all(bool(torch.isfinite(t).all()) for t in network.state_dict().values()):
             raise RouterError(f"{folder / WEIGHTS} holds values that are not finite; get the folder again")
-        return cls(network, card)
+        router = cls(network, card)
+        router._take_points(OperatingPoints.load(folder), folder)
+        return router
+
+    def _take_points(self, points: OperatingPoints | None, folder: Path) -> None:
+        if points is None or points.router == sha256_of(folder / WEIGHTS):
+            self.operating_points = points
+        else:
+            self.warning = (
+                f"{OPERATING_POINTS} of router {self.name} was measured with other weights, so it is left out: "
+                "measure the operating points again, or delete the file."
+            )
 
     def fit_to(self, slm: str, llm: str, hidden_size: int, tokenizer: str) -> None:
         """Checks that the router fits the loaded pair, and sets `warning` if only its LLM differs.

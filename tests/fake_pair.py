@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from engine.cost import ModelCost
 from engine.errors import InvalidRequest
 from engine.events import Alternative, Revealed, Role, TokenEvent
+from engine.operating_points import OperatingPoints
 from engine.request import Request
 from engine.trace import Trace, build_trace
 
@@ -52,6 +53,7 @@ class FakePair:
         prefill_seconds: Pause before the first token.
         open_streams: Streams that are running now.
         requests: Every request it was given, in order.
+        operating_points: What its router's thresholds are said to have given; None unless a test makes something up.
     """
 
     def __init__(self, tokens_per_second: float = 200.0, router: FakeRouter | None = None, preset: str = "cpu") -> None:
@@ -62,6 +64,7 @@ class FakePair:
         self.quantisation, self.device, self.context = "NF4", "CPU", 2048
         self.threshold = 0.5
         self.router = router or FakeRouter()
+        self.operating_points: OperatingPoints | None = None
         self.policies = ("router", "confidence", "random", "slm", "llm")
         self.slm_cost, self.llm_cost = _SLM, _LLM
         self.open_streams = 0
