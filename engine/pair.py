@@ -18,15 +18,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from engine.cost import ModelCost, Prices
 from engine.decoding import Decoding, decode
 from engine.dial import Dial
-from engine.errors import InvalidRequest, RouterError, WeightsError
+from engine.errors import InvalidRequest, WeightsError
 from engine.events import TokenEvent
 from engine.models import LanguageModel
+from engine.operating_points import OperatingPoints
 from engine.policy import Policy, build_policy
 from engine.presets import choose_preset
 from engine.progress import Progress
 from engine.prompt import check_length, render
 from engine.request import DEFAULT_THRESHOLD, POLICIES, Request, Sampling
 from engine.router import Router
+from engine.router_source import find_router
 from engine.settings import Settings, load_settings
 from engine.trace import Trace, build_trace
 from engine.vocabulary import tokenizer_fingerprint
@@ -99,6 +101,11 @@ class Pair:
     def threshold(self) -> float:
         """Where to start turning the dial: the router's own threshold, if there is a router."""
         return self.router.card.threshold if self.router else DEFAULT_THRESHOLD
+
+    @property
+    def operating_points(self) -> OperatingPoints | None:
+        """What the router's thresholds gave, if they were measured; with another LLM they would say nothing."""
+        return self.router.operating_points if self.router and self.router.card.llm == self.llm_name else None
 
     @property
     def device(self) -> str:
@@ -264,7 +271,7 @@ def load(
         context=settings.context,
         prices=Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio),
     )
-    pair.use_router(_find_router(settings.router, chosen.name))
+    pair.use_router(_load_router(settings, chosen.name, progress))
     pair.slm.calibrate()
     pair.llm.calibrate()
     return pair
@@ -290,16 +297,15 @@ def build_request(prompt: str | Request, **options: Any) -> Request:
     return Request(prompt, **options)
 
 
-def _find_router(name: str, preset: str) -> Router | None:
-    """The router of a setting: "auto" is the preset's own, if there is one; else a folder's name or path."""
-    if name == "auto":
+def _load_router(settings: Settings, preset: str, progress: Callable[[Progress], None] | None) -> Router | None:
+    """The router of the settings: "auto" is the preset's own, if there is one."""
+    if settings.router == "auto":
         folder = ROUTERS / preset
         return Router.load(folder) if folder.is_dir() else None
-    folder = Path(name) if Path(name).is_dir() else ROUTERS / name
-    if not folder.is_dir():
-        known = ", ".join(sorted(p.name for p in ROUTERS.glob("*") if p.is_dir())) or "none yet"
-        raise RouterError(f"CITER_ROUTER = {name}: no such folder, and not among the routers shipped here ({known})")
-    return Router.load(folder)
+    cache = settings.cache_dir / "routers"
+    return Router.load(
+        find_router(settings.router, ROUTERS, cache, hub=settings.hub, timeout=settings.hub_timeout, progress=progress)
+    )
 
 
 def backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:

@@ -85,7 +85,8 @@ class Settings(BaseSettings):
     router: str = Field(
         "auto",
         min_length=1,
-        description="Router: a folder's name under `assets/routers`, or a path; `auto` is the preset's own.",
+        description="Router: a folder's name under `assets/routers`, a path, or a repo of the Hugging Face Hub "
+        "(`owner/name`, `owner/name@revision`); `auto` is the preset's own.",
     )
     policy: Literal["router", "confidence", "random", "slm", "llm"] = Field(
         "router", description="What chooses the model: `router`, `confidence` (of the SLM), `random`, `slm`, `llm`."
@@ -108,7 +109,7 @@ class Settings(BaseSettings):
     )
     slm_gguf: Path | None = Field(None, description="Path of the SLM's GGUF file, if you have it (preset `cpu`).")
     llm_gguf: Path | None = Field(None, description="Path of the LLM's GGUF file, if you have it (preset `cpu`).")
-    hub: bool = Field(True, description="May weights be fetched from the Hugging Face Hub?")
+    hub: bool = Field(True, description="May weights and routers be fetched from the Hugging Face Hub?")
     hub_timeout: float = Field(
         5.0, gt=0, le=600, allow_inf_nan=False, description="Seconds after which a silent Hub counts as unreachable."
     )

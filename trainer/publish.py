@@ -1,0 +1,224 @@
+"""Publishing: a router's folder becomes a model repo of the Hugging Face Hub, in one commit.
+
+Knows what of a folder is sent, and says so before anything is: without `send` nothing leaves this machine. Does not
+know how a router is trained, nor how it is fetched again (`engine.router_source`, whose list of files this one shares).
+torch and huggingface_hub are imported inside functions, so that the command line's `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.errors import RouterError
+from trainer.errors import TrainerError
+
+TOKENS = "https://huggingface.co/settings/tokens"
+_OTHER_CHANGE = "The repo was changed at the same time: look at what is there now, then run the command again."
+WAYS_OUT = {
+    401: f"The token is not accepted: make one that may write at {TOKENS}, then `hf auth login` or set HF_TOKEN.",
+    403: "The token may not write there: take one with write access to this owner's repos, or publish under your name.",
+    404: "Make the repo's branch first, and look whether the token may see the repo.",
+    409: _OTHER_CHANGE,
+    412: _OTHER_CHANGE,
+    429: "Wait some minutes and run the command again.",
+}
+NO_ANSWER = "Look at the connection (also HF_ENDPOINT and HF_HUB_OFFLINE) and run the command again."
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file as it was read once: what is listed is what is sent, whatever happens to the folder meanwhile."""
+
+    name: str
+    content: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"  {self.name:<22}{len(self.content):>12,} bytes  sha256 {hashlib.sha256(self.content).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where to, and how."""
+
+    repo_id: str
+    private: bool
+    revision: str
+    message: str
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `python -m trainer publish`."""
+    add = parser.add_argument
+    add("folder", type=Path, help="the router's folder, as `fit` wrote it")
+    add("repo", help="owner/name of the model repo; made if it is not there")
+    add("--send", action="store_true", help="do send; without it the command only says what it would send")
+    add("--private", action="store_true", help="make the repo a private one")
+    add("--revision", default="main", help="branch to commit to (default: %(default)s)")
+    add("--message", help="the commit's message (default: the router's name)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs `python -m trainer publish` with the options of `add_options`."""
+    publish(
+        options.folder,
+        options.repo,
+        send=options.send,
+        private=options.private,
+        revision=options.revision,
+        message=options.message,
+    )
+
+
+def publish(
+    folder: Path,
+    repo_id: str,
+    *,
+    send: bool = False,
+    private: bool = False,
+    revision: str = "main",
+    message: str | None = None,
+    report: Callable[[str], None] = print,
+) -> str | None:
+    """Says which files of a router's folder would be sent and where to, and sends them if told so.
+
+    Args:
+        folder: The router's.
+        repo_id: owner/name; a model repo.
+        send: Without it nothing is sent, and no token is looked for.
+        private: Make a private repo; refused where a public one is already there.
+        revision: Branch to commit to; all but "main" must be there.
+        message: The commit's; the router's name if None.
+        report: Told each line.
+
+    Returns:
+        The commit's URL, or None if nothing was sent.
+
+    Raises:
+        TrainerError: No router, or operating points of another one; a name that is none; no token; or the Hub refuses
+            or does not answer.
+    """
+    from engine.router import Router
+    from engine.router_source import LIMITS
+
+    _check_name(repo_id)
+    files = _read_files(folder, LIMITS)
+    try:
+        router = Router.load(folder)
+    except RouterError as error:
+        raise TrainerError(f"{error}. Name a folder that `python -m trainer fit --out` wrote.") from error
+    if router.warning:
+        raise TrainerError(router.warning)
+    report(f"Router {router.name} → model repo {repo_id}, branch {revision}{', private' if private else ''}")
+    for file in files:
+        report(str(file))
+    report(f"  {len(files)} files, {sum(len(file.content) for file in files):,} bytes")
+    if left := sorted(path.name for path in folder.iterdir() if path.name not in LIMITS):
+        report(f"Not part of a router, stays here: {', '.join(left)}")
+    if not send:
+        report("Nothing was sent. Run it again with --send to publish.")
+        return None
+    return _send(files, _Target(repo_id, private, revision, message or f"Router {router.name}"), report)
+
+
+def _check_name(repo_id: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise TrainerError(f"{repo_id!r} is not a repo's name: {error}") from None
+    if "/" not in repo_id:
+        raise TrainerError(f"{repo_id!r} lacks its owner: write owner/name, with your user name on the Hub as owner")
+
+
+def _read_files(folder: Path, limits: dict[str, int]) -> list[PublishedFile]:
+    """The files of the list that are there; a link that leads out of the folder might send anything."""
+    files = []
+    for name, limit in limits.items():
+        path = folder / name
+        if not path.exists() and not path.is_symlink():
+            continue  # what a router cannot be without, Router.load asks for
+        try:
+            if path.resolve().parent != folder.resolve() or not path.is_file():
+                raise TrainerError(f"{path} is not a file of this folder (a link?): put a copy of the file there")
+            if path.stat().st_size > limit:
+                raise TrainerError(f"{path} has {path.stat().st_size:,} bytes; a router's has at most {limit:,}")
+            files.append(PublishedFile(name, path.read_bytes()))
+        except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
+            raise TrainerError(f"{path} cannot be read: {error}") from error
+    return files
+
+
+def _send(files: Sequence[PublishedFile], target: _Target, report: Callable[[str], None]) -> str:
+    from engine.router_source import hub_failure
+
+    token = _token()
+    try:
+        return _commit(files, target, token, report)
+    except TrainerError:
+        raise
+    except Exception as error:
+        # No narrower class would do: connection, Hub, large-file storage and hf_xet raise classes of their own, and
+        # huggingface_hub 1 and 2 different ones. `from None`, as the server's own words may quote the token.
+        status, words = hub_failure(error)
+        words = words.replace(token, "…").rstrip(".")
+        raise TrainerError(
+            f"Publishing to {target.repo_id} failed: {words}. {WAYS_OUT.get(status, NO_ANSWER)}"
+        ) from None
+
+
+def _token() -> str:
+    """The user's token; it goes into headers and nowhere else."""
+    from huggingface_hub import get_token
+
+    way_out = f"make one that may write at {TOKENS}, then `hf auth login` or set HF_TOKEN"
+    try:
+        token = get_token()
+    except Exception as error:  # the file it is kept in, or a login service
+        raise TrainerError(f"The token cannot be read ({type(error).__name__}): {way_out}") from None
+    if not token:
+        raise TrainerError(f"There is no token: {way_out}")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise TrainerError(f"The token has characters that no token has: {way_out}")
+    return token
+
+
+def _commit(files: Sequence[PublishedFile], target: _Target, token: str, report: Callable[[str], None]) -> str:
+    """Makes the repo if need be, and commits all files at once."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
+
+    from engine.operating_points import FILE as OPERATING_POINTS
+    from engine.router_source import MAIN, without_bars
+
+    api = HfApi(endpoint=constants.ENDPOINT, token=token, library_name="citer-playground")
+    # None, not False: an organisation may make its repos private by default.
+    api.create_repo(target.repo_id, private=target.private or None, exist_ok=True)
+    there = api.model_info(target.repo_id, revision=target.revision)
+    if target.private and not there.private:
+        raise TrainerError(
+            f"{target.repo_id} is there already and public, so nothing was sent: make it private in its settings on "
+            "the Hub, choose another name, or leave --private out"
+        )
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [
+        CommitOperationAdd(file.name, file.content) for file in files
+    ]
+    stale = {sibling.rfilename for sibling in there.siblings or ()} - {file.name for file in files}
+    if OPERATING_POINTS in stale:
+        report(f"Removing {OPERATING_POINTS} there: it was measured with an earlier router")
+        operations.append(CommitOperationDelete(OPERATING_POINTS))
+    with without_bars():
+        commit = api.create_commit(
+            target.repo_id,
+            operations,
+            commit_message=target.message,
+            revision=target.revision,
+            parent_commit=there.sha,  # so that the Hub refuses if the repo changes meanwhile
+        )
+    report(f"{'Unchanged' if commit.oid == there.sha else 'Published'}: {commit.commit_url}")
+    report(f"Load it with CITER_ROUTER={target.repo_id}" + ("" if target.revision == MAIN else f"@{target.revision}"))
+    return str(commit.commit_url)
