@@ -1,25 +1,27 @@
-"""Labels and routers: the shortcut rule, shards that resume, weights that repeat."""
+"""Labels: the shortcut rule, what is teacher-forced on what, and shards that resume."""
 
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from engine import Request
+from engine import Request, Role
 from engine.prompt import render
-from engine.router import Router
-from trainer.data import Question, load_questions, prompt, read_jsonl
+from trainer.answer import Answer, answer, load_answers
+from trainer.data import load_questions, prompt
 from trainer.errors import TrainerError
-from trainer.fit import FitSettings, Tokens, auc, fit, split_of, train
 from trainer.label import label, load_labels
 from trainer.preference import Case, shortcut
 
 QUESTIONS = load_questions(["arithmetic"], 60)
-SETTINGS = FitSettings(epochs=3, batch=64)
 
 
 def quiet(_):
@@ -29,7 +31,7 @@ def quiet(_):
 @pytest.fixture(scope="module")
 def labels(tiny_pair, tmp_path_factory):
     folder = tmp_path_factory.mktemp("labels")
-    label(tiny_pair, QUESTIONS, folder, quiet)
+    label(tiny_pair, QUESTIONS, folder, report=quiet)
     return folder
 
 
@@ -42,117 +44,85 @@ def test_the_shortcut_prefers_the_slm_where_it_is_right_and_the_llm_where_only_i
     ]
 
 
-def test_labels_are_what_both_models_would_write_after_each_reference_prefix(tiny_pair, labels):
+def rows_of(labels, question):
     data, _ = load_labels(labels)
+    return data.filter(lambda name: name == question.id, input_columns="question")
+
+
+def test_labels_are_what_both_models_would_write_after_each_reference_prefix(tiny_pair, labels):
     ids = tiny_pair.tokenizer.encode(QUESTIONS[0].reference, add_special_tokens=False)
-    first = data.filter(lambda name: name == QUESTIONS[0].id, input_columns="question")
+    first = rows_of(labels, QUESTIONS[0])
     assert list(first["token"]) == [*ids, tiny_pair.tokenizer.eos_token_id]
     start = render(tiny_pair.tokenizer, Request(prompt(QUESTIONS[0])))
     for position in (0, 1, 17, len(ids) - 1):
         tokens = torch.tensor([start + ids[:position]])
-        for column, model in (("slm_token", tiny_pair.slm), ("llm_token", tiny_pair.llm)):
+        for role, model in ((Role.SLM, tiny_pair.slm), (Role.LLM, tiny_pair.llm)):
             with torch.inference_mode():
-                expected = model.model(tokens).logits[0, -1, : len(tiny_pair.tokenizer)].argmax()
-            assert first[column][position] == expected
+                logits = model.model(tokens).logits[0, -1, : len(tiny_pair.tokenizer)]
+            assert first[f"{role}_token"][position] == logits.argmax()
+            expected = float(logits.log_softmax(-1)[ids[position]])
+            assert first[f"{role}_logprob"][position] == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_deleted_shard_is_made_again_and_the_router_is_the_same_bit_for_bit(tiny_pair, labels, tmp_path):
-    fit(labels, tmp_path / "router", SETTINGS, report=quiet)
-    before = (tmp_path / "router" / "router.safetensors").read_bytes()
-    shutil.rmtree(labels / "shard-00001")
+def test_the_llms_own_answers_can_be_the_references_with_their_mistakes_known(tiny_pair, tmp_path):
+    answer(tiny_pair, Role.LLM, QUESTIONS[:20], tmp_path / "answers", 120, quiet)
+    answers = load_answers(tmp_path / "answers")
+    spoilt = answers[QUESTIONS[3].id]
+    tokens = tiny_pair.tokenizer.encode("The answer is 1.", add_special_tokens=False)
+    answers[spoilt.question] = Answer(spoilt.question, [*tokens, tiny_pair.end_id], "The answer is 1.", "eos")
+    said = []
+    label(tiny_pair, QUESTIONS[:20], tmp_path / "labels", answers, run_llm=False, report=said.append)
+    for question in QUESTIONS[:20]:
+        rows = rows_of(tmp_path / "labels", question)
+        assert list(rows["token"]) == answers[question.id].tokens
+        assert set(rows["case"]) <= {Case.SLM_RIGHT, Case.ONLY_LLM_RIGHT}
+        assert all(math.isnan(value) for value in rows["llm_logprob"])
+    assert set(rows_of(tmp_path / "labels", QUESTIONS[3])["correct"]) == {False}
+    assert set(rows_of(tmp_path / "labels", QUESTIONS[0])["correct"]) == {True}
+    assert "SLM right" in said[-1] and "neither 0.0%" in said[-1]
+
+
+def test_a_question_without_an_answer_is_named(tiny_pair, tmp_path):
+    with pytest.raises(TrainerError, match=QUESTIONS[0].id):
+        label(tiny_pair, QUESTIONS[:1], tmp_path, {}, report=quiet)
+
+
+def test_a_deleted_shard_is_made_again_as_it_was(tiny_pair, labels):
+    before = load_labels(labels)[0].to_list()
+    shutil.rmtree(labels / "labels-00001")
     with pytest.raises(TrainerError, match=r"1 of 3 shards are missing"):
         load_labels(labels)
-    label(tiny_pair, QUESTIONS, labels, quiet)
-    fit(labels, tmp_path / "router", SETTINGS, report=quiet)
-    assert (tmp_path / "router" / "router.safetensors").read_bytes() == before
+    label(tiny_pair, QUESTIONS, labels, report=quiet)
+    assert load_labels(labels)[0].to_list() == before
 
 
 def test_a_folder_of_other_labels_is_not_mixed_with(tiny_pair, labels):
-    with pytest.raises(TrainerError, match="other questions"):
-        label(tiny_pair, QUESTIONS[:20], labels, quiet)
+    with pytest.raises(TrainerError, match=r"other settings \(data, questions\)"):
+        label(tiny_pair, QUESTIONS[:20], labels, report=quiet)
 
 
-def test_the_card_states_what_was_measured_and_fits_the_pair(tiny_pair, labels, tmp_path):
-    router = fit(labels, tmp_path / "router", SETTINGS, "A test.", report=quiet)
-    again = Router.load(tmp_path / "router")
-    tiny_pair.use_router(again)
-    tiny_pair.use_router(None)
-    card = (tmp_path / "router" / "README.md").read_text()
-    for value in (router.card.metrics["auc"], router.card.metrics["auc_top_probability"]):
-        assert f"{value:.3f}" in card
-    assert sum(router.card.metrics["cases"].values()) == pytest.approx(1, abs=0.001)
-    assert set(router.card.metrics["cases"]) == {"SLM right", "only LLM right", "neither"}
+def test_an_interrupted_shard_is_not_taken_for_a_whole_one(tiny_pair, labels, tmp_path):
+    shutil.copytree(labels, tmp_path / "again")
+    (tmp_path / "again" / "labels-00002").rename(tmp_path / "again" / "partial-00002")
+    (tmp_path / "again" / "partial-00002" / "state.json").unlink()
+    label(tiny_pair, QUESTIONS, tmp_path / "again", report=quiet)
+    assert load_labels(tmp_path / "again")[0].to_list() == load_labels(labels)[0].to_list()
 
 
-def test_a_question_is_in_one_split_only_and_all_splits_are_used():
-    splits = [split_of(f"q{n}") for n in range(2000)]
-    assert splits == [split_of(f"q{n}") for n in range(2000)]
-    assert 0.77 < splits.count("train") / 2000 < 0.83
-    assert min(splits.count("stop"), splits.count("test")) > 150
-
-
-def separable(count, noise, seed):
-    chance = torch.Generator().manual_seed(seed)
-    features = torch.randn(count, 24, generator=chance)
-    wanted = (features[:, 0] + noise * torch.randn(count, generator=chance) > 0).float()
-    return Tokens(features, wanted, torch.rand(count, generator=chance))
-
-
-def test_the_best_weights_are_kept_not_the_last():
-    """Overfitting on noise makes later epochs worse; what is returned is as good as the best loss that was reported."""
-    losses = []
-    small, stop = separable(60, 2.0, 0), separable(500, 2.0, 1)
-    settings = FitSettings(logit_features=False, epochs=60, patience=60, learning_rate=3e-3, batch=16, dropout=0.0)
-    network, _ = train(small, stop, 24, settings, lambda line: losses.append(float(line.split()[3])))
-    with torch.inference_mode():
-        found = torch.nn.functional.binary_cross_entropy_with_logits(network(stop.features), stop.preferences)
-    assert losses[-1] > min(losses) + 0.05
-    assert float(found) == pytest.approx(min(losses), abs=1e-3)
-
-
-def test_training_stops_early_when_nothing_improves():
-    settings = FitSettings(logit_features=False, epochs=60, patience=2, learning_rate=3e-3, batch=16)
-    _, epochs = train(separable(60, 2.0, 0), separable(500, 2.0, 1), 24, settings, quiet)
-    assert epochs < 60
-
-
-@pytest.mark.parametrize(
-    ("scores", "wanted", "expected"),
-    [
-        ([0.1, 0.9], [0, 1], 1.0),
-        ([0.9, 0.1], [0, 1], 0.0),
-        ([0.5, 0.5], [0, 1], 0.5),
-        ([1, 2, 3, 4], [0, 1, 0, 1], 0.75),
-    ],
-)
-def test_auc_of_small_examples(scores, wanted, expected):
-    assert auc(np.array(scores), np.array(wanted)) == expected
-
-
-def test_a_bad_row_is_reported_with_file_and_line_and_the_rest_is_read(tmp_path):
-    good = {"id": 1, "question": "Why?", "reference": "So.", "answer": "x"}
-    rows = [good, {"id": 2}, "not an object", good | {"question": " "}, good | {"reference": "y" * 100_000}, good]
-    path = tmp_path / "rows.jsonl"
-    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n{broken")
-    said = []
-    assert len(read_jsonl(path, said.append)) == 2
-    assert [line.split(": skipped")[0] for line in said] == [f"{path}:{n}" for n in (2, 3, 4, 5, 7)]
-
-
-def test_sources_are_mixed_evenly(tmp_path):
-    for name in "ab":
-        row = {"question": "Why?", "reference": "So.", "answer": "x"}
-        (tmp_path / name).write_text("\n".join(json.dumps({"id": f"{name}{n}", **row}) for n in range(5)))
-    found = load_questions([str(tmp_path / "a"), str(tmp_path / "b")], 6)
-    assert [question.id for question in found] == ["a0", "b0", "a1", "b1", "a2", "b2"]
-
-
-def test_a_missing_file_is_refused_by_name(tmp_path):
-    with pytest.raises(TrainerError, match=r"nowhere\.jsonl"):
-        load_questions([str(tmp_path / "nowhere.jsonl")], 5)
-
-
-def test_choices_are_part_of_the_prompt():
-    asked = prompt(Question("c", "Which?", "", "B", (("A", "one"), ("B", "two"))))
-    assert "A. one\nB. two" in asked
-    assert "letter" in asked
+def test_two_processes_of_accelerate_launch_share_the_questions(labels, tmp_path):
+    """Each makes its own shards; together they are what one process makes."""
+    root = Path(__file__).resolve().parent.parent
+    launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    command = [*launch, "-m", "trainer", "label", "--preset", "tiny", "--questions", "60", "--out", str(tmp_path / "l")]
+    done = subprocess.run(
+        command, cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    made = sorted(line.split()[2] for line in done.stdout.splitlines() if line.startswith("labels: shard"))
+    assert made == ["1/3", "2/3", "3/3"]
+    assert "labels: shard 2/3 done, about 0 min left" in done.stdout  # the second process had this one only
+    assert json.loads((tmp_path / "l" / "labels.json").read_text())["questions"] == [q.id for q in QUESTIONS]
+    ours, theirs = load_labels(labels)[0], load_labels(tmp_path / "l")[0]
+    for column in ("question", "position", "token", "slm_token", "llm_token", "case"):
+        assert list(ours[column]) == list(theirs[column])

@@ -1,235 +1,226 @@
-"""Fits a router to labels: early stopping on whole held-out questions, and metrics on others it never saw.
+"""Fits a router to preferences: early stopping on whole held-out questions, and metrics on others it never saw.
 
-Knows labels and the engine's router; knows no models. The same labels and seed give the same weights.
+Knows tokens with preferences and weights, and the engine's router; knows no models and no files but the router's. The
+same labels and seed give the same weights. The loop is in `trainer.training`, the baselines' routers in
+`trainer.baselines`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-import pyarrow
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from engine.router import Router, RouterCard, RouterNetwork, input_size
+from engine.router import Router, RouterCard, RouterNetwork
+from trainer.calibration import (
+    auc,
+    best_threshold,
+    calibrate,
+    calibration_error,
+    cross_entropy,
+    fold_into,
+    reliability,
+)
 from trainer.card import write_card
 from trainer.errors import TrainerError
-from trainer.label import load_labels
-from trainer.preference import CASE_NAMES, PREFERENCES, Case
+from trainer.preference import CASE_NAMES, Case
+from trainer.tokens import LabelledTokens, load_tokens, split_of
+from trainer.training import Examples, FitSettings, logits_of, train
 
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How a router is fitted; stored in its card.
-
-    Attributes:
-        logit_features: Whether it also sees the SLM's logit features.
-        learning_rate: Of AdamW.
-        weight_decay: Of AdamW.
-        dropout: After each hidden layer.
-        batch: Tokens per update.
-        epochs: At most.
-        patience: Epochs without a better loss on the stopping questions before it ends.
-        seed: Of the weights, the order and the dropout.
-    """
-
-    logit_features: bool = True
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.01
-    dropout: float = 0.1
-    batch: int = 512
-    epochs: int = 40
-    patience: int = 4
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Decided tokens of some questions: features [n, inputs], preferences [n] in {0, 1}, top probabilities [n]."""
-
-    features: torch.Tensor
-    preferences: torch.Tensor
-    top_probability: torch.Tensor
+SPLITS = ("train", "stop", "test")
 
 
 def fit(
-    labels: Path, out: Path, settings: FitSettings, description: str = "", report: Callable[[str], None] = print
+    labels: Path,
+    out: Path,
+    settings: FitSettings,
+    description: str = "",
+    rollouts: Path | None = None,
+    report: Callable[[str], None] = print,
+    *,
+    command: str = "",
+    round_number: int | None = None,
 ) -> Router:
-    """Fits a router to a folder of labels and writes it with its card.
+    """Fits CITER's router to a folder of labels and writes it with its card.
 
     Args:
         labels: Written by `trainer.label`.
         out: The router's folder; its name is the router's name.
         settings: How.
         description: One line for people.
+        rollouts: Written by `trainer.rollout` for these labels; None learns from the shortcut alone.
         report: Told of progress.
+        command: The command line, for the card.
+        round_number: Which round of rollouts, for the card.
 
     Returns:
         The router with its best weights.
 
     Raises:
-        TrainerError: Labels are missing, or a split has only one preference.
+        TrainerError: Labels or rollouts are missing or do not fit each other; a split has only one preference.
     """
-    data, about = load_labels(labels)
-    columns = {name: _array(data, name) for name in data.column_names}
-    splits = {name: split_of(name) for name in about["questions"]}
-    token_split = np.array([splits[name] for name in columns["question"]])
-    sets = {name: _tokens(columns, token_split == name, settings.logit_features) for name in ("train", "stop", "test")}
-    for name, tokens in sets.items():
-        if len(set(tokens.preferences.tolist())) < 2:
-            raise TrainerError(f"{labels}: the {name} questions hold one preference only; label more questions")
-    network, epochs = train(sets["train"], sets["stop"], about["hidden_size"], settings, report)
-    counts = {name: sum(split == name for split in splits.values()) for name in sets}
-    router = Router(
-        network,
-        RouterCard(
-            name=out.name,
-            slm=about["slm"],
-            llm=about["llm"],
-            hidden_size=about["hidden_size"],
-            tokenizer=about["tokenizer"],
-            logit_features=settings.logit_features,
-            dropout=settings.dropout,
-            training={
-                **asdict(settings),
-                "reference": about["reference"],
-                "quantisation": about["quantisation"],
-                "data": about["data"],
-                "questions": counts,
-                "tokens": {name: len(tokens.preferences) for name, tokens in sets.items()},
-                "epochs_run": epochs,
-            },
-            threshold=best_threshold(network, sets["stop"]),
-            metrics=measure(network, sets["test"], columns, token_split == "test"),
-            description=description,
-        ),
+    tokens = load_tokens(labels, rollouts, settings.cost_weight, settings.wrong_references)
+    stated = {"method": "citer" if rollouts else "citer-shortcut", "round": round_number, "command": command}
+    return fit_preferences(tokens, out, settings, description, stated, report)
+
+
+def fit_preferences(
+    tokens: LabelledTokens,
+    out: Path,
+    settings: FitSettings,
+    description: str,
+    stated: Mapping[str, Any],
+    report: Callable[[str], None] = print,
+) -> Router:
+    """Trains on the weighted cross-entropy of the preferences, calibrates, and writes router and card.
+
+    Args:
+        tokens: Of all splits; only decided ones are learned from.
+        out: The router's folder.
+        settings: How.
+        description: One line for people.
+        stated: What the card's training says besides: method, round, command.
+        report: Told of progress.
+
+    Raises:
+        TrainerError: A split has only one preference, or the network is wider than its file allows.
+    """
+    sets = decided_splits(tokens)
+    factors = class_factors(sets["train"], settings.class_balance)
+    examples = {name: _weighted(each, factors) for name, each in sets.items()}
+    network, epochs = train(examples["train"], examples["stop"], _cross_entropies, settings, report)
+    # Odds that were learned with factors are too high by their quotient; taking it off is exact, not fitted.
+    fold_into(network, 1.0, math.log(factors[0] / factors[1]))
+    stop, tried = sets["stop"], None
+    if settings.calibrate:
+        logits = logits_of(network, stop, settings.logit_features)
+        tried = calibrate(logits, stop.preference, stop.weight, stop.question)
+    if tried and tried.kept:
+        fold_into(network, tried.slope, tried.bias)
+    stated = {
+        **stated,
+        "epochs_run": epochs,
+        "class_factors": {"slm": factors[1], "llm": factors[0]},
+        "calibration": {**asdict(tried), "kept": tried.kept} if tried else None,
+    }
+    return write_router(network, tokens, sets, out, settings, description, stated, report)
+
+
+def write_router(
+    network: RouterNetwork,
+    tokens: LabelledTokens,
+    sets: Mapping[str, LabelledTokens],
+    out: Path,
+    settings: FitSettings,
+    description: str,
+    stated: Mapping[str, Any],
+    report: Callable[[str], None] = print,
+) -> Router:
+    """Measures a trained network on the held-out questions and writes it with its card.
+
+    Args:
+        network: Trained and calibrated.
+        tokens: Of all splits.
+        sets: Their decided tokens, see `decided_splits`.
+        out: The router's folder; its name is the router's name.
+        settings: As trained.
+        description: One line for people.
+        stated: What the card's training says besides settings and data.
+        report: Told of the outcome.
+    """
+    about, stop = tokens.about, sets["stop"]
+    splits = Counter(split_of(name) for name in set(tokens.question))
+    scores = _sigmoid(logits_of(network, stop, settings.logit_features))
+    threshold = best_threshold(scores, stop.preference, stop.weight)
+    card = RouterCard(
+        name=out.name,
+        slm=about["slm"],
+        llm=about["llm"],
+        hidden_size=about["hidden_size"],
+        tokenizer=about["tokenizer"],
+        logit_features=settings.logit_features,
+        dropout=settings.dropout,
+        training={
+            **asdict(settings),
+            **{name: about[name] for name in ("reference", "quantisation", "data")},
+            "questions": {name: splits[name] for name in SPLITS},
+            "tokens": {name: len(each) for name, each in sets.items()},
+            "rollouts": tokens.rollouts,
+            "best_threshold": threshold,
+            **stated,
+        },
+        threshold=threshold,
+        metrics=measure(network, tokens.split("test"), settings.logit_features),
+        description=description,
     )
+    router = Router(network, card)
     router.save(out)
-    write_card(router.card, out)
-    report(
-        f"{out}: AUC {router.card.metrics['auc']:.3f}, top probability {router.card.metrics['auc_top_probability']:.3f}"
-    )
+    write_card(card, out)
+    auc_, top = card.metrics["auc"], card.metrics["auc_top_probability"]
+    report(f"{out}: AUC {auc_:.3f}, top probability {top:.3f}, calibration error {card.metrics['ece']:.3f}")
     return router
 
 
-def split_of(question: str) -> str:
-    """The split of a question id: "train", "stop" (early stopping) or "test" (metrics); 80, 10 and 10 of a hundred.
-
-    Read off a hash, so that it is the same in every run and every round, and all of a question is on one side.
-    """
-    bucket = int(hashlib.sha256(question.encode()).hexdigest(), 16) % 100
-    return "train" if bucket < 80 else "stop" if bucket < 90 else "test"
-
-
-def train(
-    tokens: Tokens, stop: Tokens, hidden_size: int, settings: FitSettings, report: Callable[[str], None] = print
-) -> tuple[RouterNetwork, int]:
-    """Trains on the cross-entropy of the preferences, without class weights: the score stays a probability.
-
-    Returns:
-        The network with the weights of its best epoch on the stopping questions, and the epochs it ran.
-    """
-    torch.manual_seed(settings.seed)
-    network = RouterNetwork(input_size(hidden_size, settings.logit_features), hidden_size, settings.dropout)
-    network.mean.copy_(tokens.features.mean(0))
-    network.scale.copy_(tokens.features.std(0).clamp_min(1e-3))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    order = torch.Generator().manual_seed(settings.seed)
-    best, best_loss, best_epoch = network.state_dict(), math.inf, 0
-    epoch = 0
-    for epoch in range(1, settings.epochs + 1):
-        network.train()
-        for chosen in torch.randperm(len(tokens.preferences), generator=order).split(settings.batch):
-            loss = binary_cross_entropy_with_logits(network(tokens.features[chosen]), tokens.preferences[chosen])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        loss = _loss(network, stop)
-        report(f"epoch {epoch}: loss {loss:.4f} on the stopping questions")
-        if loss < best_loss:
-            # Copies: a state_dict shares its tensors with the network, which goes on training.
-            best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-            best_loss, best_epoch = loss, epoch
-        elif epoch - best_epoch >= settings.patience:
-            break
-    network.load_state_dict(best)
-    return network.eval(), epoch
-
-
-def measure(network: RouterNetwork, tokens: Tokens, columns: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
-    """Metrics on the test questions: AUCs against the preference, and the share of tokens per case."""
-    with torch.inference_mode():
-        scores = torch.sigmoid(network(tokens.features)).numpy()
-    wanted = tokens.preferences.numpy()
-    cases = columns["case"][mask]
+def measure(network: RouterNetwork, tokens: LabelledTokens, with_logits: bool) -> dict[str, Any]:
+    """Metrics on the test questions, weighted: AUCs against the preference, calibration, and the share of each case."""
+    decided = tokens.decided()
+    wanted, weights = decided.preference, decided.weight
+    logits = logits_of(network, decided, with_logits)
+    table = reliability(_sigmoid(logits), wanted, weights)
     return {
-        "auc": round(auc(scores, wanted), 4),
-        "auc_top_probability": round(auc(tokens.top_probability.numpy(), wanted), 4),
-        "loss": round(_loss(network, tokens), 4),
-        "preferred_slm": round(float(wanted.mean()), 4),
-        "cases": {CASE_NAMES[case]: round(float((cases == case).mean()), 4) for case in Case},
-        "tokens": len(cases),
-        "questions": len(set(columns["question"][mask])),
+        "auc": round(auc(logits, wanted, weights), 4),
+        "auc_top_probability": round(auc(decided.logit_features[:, 0], wanted, weights), 4),
+        "loss": round(cross_entropy(logits, wanted, weights), 4),
+        "preferred_slm": round(float(np.average(wanted, weights=weights)), 4),
+        "ece": round(calibration_error(table), 4),
+        "reliability": [{name: round(value, 4) for name, value in asdict(each).items()} for each in table],
+        "cases": {CASE_NAMES[case]: round(float((tokens.case == case).mean()), 4) for case in Case},
+        "tokens": len(tokens),
+        "questions": len(set(tokens.question)),
     }
 
 
-@torch.inference_mode()
-def best_threshold(network: RouterNetwork, tokens: Tokens) -> float:
-    """The threshold, in hundredths, that sends most LLM-preferred tokens to the LLM for the fewest SLM-preferred ones.
+def decided_splits(tokens: LabelledTokens) -> dict[str, LabelledTokens]:
+    """The decided tokens of each split.
 
-    Youden's J, the difference of the two shares, is largest there. It is where a person may start turning the dial, not
-    an operating point: what it is worth in answers has to be measured in answers.
+    Raises:
+        TrainerError: One of them lacks a preference.
     """
-    scores, wanted = torch.sigmoid(network(tokens.features)).numpy(), tokens.preferences.numpy()
-    grid = np.arange(1, 100) / 100
-    gains = [float((scores[wanted == 0] < t).mean() - (scores[wanted == 1] < t).mean()) for t in grid]
-    return float(grid[int(np.argmax(gains))])
+    decided = tokens.decided()
+    sets = {name: decided.split(name) for name in SPLITS}
+    for name, each in sets.items():
+        if len(set(each.preference.tolist())) < 2:
+            questions = len(set(each.question))
+            raise TrainerError(
+                f"the {name} split ({len(each)} decided tokens of {questions} questions) has not both preferences; "
+                "label more questions"
+            )
+    return sets
 
 
-def auc(scores: np.ndarray, wanted: np.ndarray) -> float:
-    """Area under the ROC curve: the chance that a token with preference 1 scores above one with 0; ties count half.
-
-    Args:
-        scores: float [n].
-        wanted: 0 or 1 [n], both present.
-    """
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    positive = wanted == 1
-    n, m = int(positive.sum()), int((~positive).sum())
-    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
+def class_factors(tokens: LabelledTokens, balance: str) -> tuple[float, float]:
+    """What the weights of tokens that prefer the LLM, and of those that prefer the SLM, are multiplied with."""
+    if balance == "none":
+        return 1.0, 1.0
+    llm, slm = (float(tokens.weight[tokens.preference == value].sum(dtype=np.float64)) for value in (0, 1))
+    return max(slm / llm, 1.0), max(llm / slm, 1.0)
 
 
-def _array(data: datasets.Dataset, name: str) -> np.ndarray:
-    """A column as an array [tokens] or [tokens, width], straight from Arrow: row by row it would take minutes."""
-    column = data.data.column(name).combine_chunks()
-    if isinstance(column, pyarrow.FixedSizeListArray):
-        return column.flatten().to_numpy().reshape(len(data), -1)
-    return column.to_numpy(zero_copy_only=False)
+def _weighted(tokens: LabelledTokens, factors: tuple[float, float]) -> Examples:
+    weights = tokens.weight * np.where(tokens.preference == 1, factors[1], factors[0]).astype(np.float32)
+    return Examples(tokens, torch.from_numpy(tokens.preference), torch.from_numpy(weights))
 
 
-def _tokens(columns: dict[str, Any], mask: np.ndarray, with_logits: bool) -> Tokens:
-    """The decided tokens of a split."""
-    mask = mask & (columns["case"] != Case.NEITHER)
-    parts = [columns["hidden"][mask].astype(np.float32)]
-    if with_logits:
-        parts.append(columns["logit_features"][mask])
-    wanted = np.array([PREFERENCES[Case(case)] for case in columns["case"][mask]], dtype=np.float32)
-    return Tokens(
-        torch.from_numpy(np.concatenate(parts, axis=1)),
-        torch.from_numpy(wanted),
-        torch.from_numpy(columns["top_probability"][mask].copy()),
-    )
+def _cross_entropies(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    return binary_cross_entropy_with_logits(logits, wanted, reduction="none")
 
 
-@torch.inference_mode()
-def _loss(network: RouterNetwork, tokens: Tokens) -> float:
-    network.eval()
-    return float(binary_cross_entropy_with_logits(network(tokens.features), tokens.preferences))
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(logits).sigmoid().numpy()

@@ -1,17 +1,14 @@
 """Labels: both models teacher-forced on references, a case per token, in resumable shards (CITER, section 3.2).
 
-A shard is a fixed run of questions, so a deleted or interrupted one is made again exactly as it was. Knows the engine's
-models and `datasets`; does not know what is learned from the labels.
+References come from the data set, or are the LLM's own answers; there the shortcut decides every token. Knows the
+engine's models and `datasets`; does not know rollouts, nor what is learned from the labels.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,109 +18,168 @@ import torch
 from engine import Request
 from engine.models import LanguageModel
 from engine.pair import Pair
+from engine.prefill import read_beginnings
 from engine.prompt import render
 from engine.router import LOGIT_FEATURES, logit_features
+from trainer.answer import Answer
 from trainer.data import Question, prompt
 from trainer.errors import TrainerError
-from trainer.preference import shortcut
+from trainer.grading import grade
+from trainer.preference import CASE_NAMES, Case, shortcut
+from trainer.shards import Shards
 
-SETTINGS = "labels.json"
 SHARD = 20  # questions; small enough that an interruption costs a minute or two on two cores
-BATCH = 4  # questions per forward pass
+BATCH = 5  # questions per forward pass
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The text that a question's labels are teacher-forced on.
+
+    Attributes:
+        tokens: Its ids, the end token included if it ended.
+        correct: Whether it ends in the right answer.
+    """
+
+    tokens: list[int]
+    correct: bool
 
 
 def label(
     pair: Pair,
     questions: Sequence[Question],
     folder: Path,
+    answers: Mapping[str, Answer] | None = None,
+    run_llm: bool = True,
     report: Callable[[str], None] = print,
 ) -> None:
     """Labels questions into `folder`, one shard after the other; those that are there already are kept.
 
     Args:
         pair: The models.
-        questions: With references.
+        questions: With references, unless answers are given.
         folder: Created; gets `labels.json` and one folder per shard.
-        report: Told of progress, with an estimate of the time left.
+        answers: The LLM's own answers by question id, to be the references; None takes those of the data set.
+        run_llm: With answers, the LLM need not be run: it would write what it wrote. Only the log-probabilities under
+            the LLM are then missing (NaN).
+        report: Told of progress, with an estimate of the time left, and of the share of each case in the end.
 
     Raises:
-        TrainerError: The folder holds labels of other questions or another pair.
+        TrainerError: The folder holds labels of other questions, references or models; or an answer is missing.
     """
     datasets.disable_progress_bars()  # one bar per shard would drown the report
-    _claim(folder, pair, questions)
-    shards = [questions[n : n + SHARD] for n in range(0, len(questions), SHARD)]
-    missing = [n for n in range(len(shards)) if not _shard(folder, n).is_dir()]
-    if len(missing) < len(shards):
-        report(f"{len(shards) - len(missing)} of {len(shards)} shards are there already")
-    started = time.monotonic()
-    for done, number in enumerate(missing, 1):
-        _write_shard(folder, number, _columns(pair, shards[number]), pair.slm.hidden_size)
-        left = (time.monotonic() - started) / done * (len(missing) - done)
-        report(f"shard {number + 1}/{len(shards)} done, about {left / 60:.0f} min left")
+    missing = [q.id for q in questions if answers is not None and q.id not in answers]
+    if missing:
+        raise TrainerError(f"{len(missing)} of {len(questions)} questions have no answer, e.g. {missing[0]}")
+    settings = {
+        "preset": pair.preset,
+        "slm": pair.slm_name,
+        "llm": pair.llm_name,
+        "quantisation": pair.quantisation,
+        "hidden_size": pair.slm.hidden_size,
+        "tokenizer": pair.fingerprint,
+        "reference": "data" if answers is None else "llm",
+        "run_llm": run_llm or answers is None,
+    }
+
+    def make(some: Sequence[Question], path: Path) -> None:
+        references = [_reference(pair, q, answers) for q in some]
+        columns = _columns(pair, some, references, by_llm=answers is not None, run_llm=settings["run_llm"])
+        datasets.Dataset.from_dict(columns, features=_features(pair.slm.hidden_size)).save_to_disk(path)
+
+    shards(folder).run(settings, questions, make, report)
+    if all(path.exists() for path in map(shards(folder).path, range(-(-len(questions) // SHARD)))):
+        report(case_shares(load_labels(folder)[0]))
 
 
 def load_labels(folder: Path) -> tuple[datasets.Dataset, dict[str, Any]]:
     """All shards as one data set, and the settings they were made with.
 
-    Columns per token: `question` (id), `position`, `token`, `slm_token`, `llm_token`, `case`, `top_probability`,
-    `hidden` float16 [d], `logit_features` float32 [LOGIT_FEATURES].
+    Columns per token: `question` (id), `position`, `token`, `slm_token`, `llm_token`, `case`, `correct` (of the whole
+    reference), `slm_logprob` and `llm_logprob` (of the token; NaN where the LLM was not run), `hidden` float16 [d] and
+    `logit_features` float32 [LOGIT_FEATURES] of the SLM before the token.
 
     Raises:
         TrainerError: No labels, or some shard is missing.
     """
-    try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TrainerError(f"{folder} holds no labels ({error}): make them with `python -m trainer label`") from error
-    count = -(-len(settings["questions"]) // SHARD)
-    missing = [n for n in range(count) if not _shard(folder, n).is_dir()]
-    if missing:
-        raise TrainerError(
-            f"{folder}: {len(missing)} of {count} shards are missing; run the same `label` command to go on"
-        )
-    return datasets.concatenate_datasets(
-        [datasets.Dataset.load_from_disk(_shard(folder, n)) for n in range(count)]
-    ), settings
+    paths, settings = shards(folder).load()
+    return datasets.concatenate_datasets([datasets.Dataset.load_from_disk(path) for path in paths]), settings
+
+
+def shards(folder: Path) -> Shards:
+    """The folder's shards."""
+    return Shards(folder, "labels", SHARD)
+
+
+def case_shares(labels: datasets.Dataset) -> str:
+    """One line on how much the shortcut decides."""
+    cases = Counter(labels["case"])
+    shares = ", ".join(f"{CASE_NAMES[case]} {cases[case] / len(labels):.1%}" for case in Case)
+    return f"{len(labels):,} tokens: {shares}"
+
+
+def _reference(pair: Pair, question: Question, answers: Mapping[str, Answer] | None) -> Reference:
+    if answers is not None:
+        own = answers[question.id]
+        return Reference(own.tokens, own.finish == "eos" and grade(question, own.text))
+    ids = pair.tokenizer.encode(question.reference, add_special_tokens=False, split_special_tokens=True)
+    return Reference([*ids, pair.end_id], True)
 
 
 @torch.inference_mode()
-def _columns(pair: Pair, questions: Sequence[Question]) -> dict[str, list[Any]]:
+def _columns(
+    pair: Pair, questions: Sequence[Question], references: Sequence[Reference], by_llm: bool, run_llm: bool
+) -> dict[str, list[Any]]:
     """The columns of one shard."""
     columns: dict[str, list[Any]] = {name: [] for name in _features(pair.slm.hidden_size)}
+    prompts = [render(pair.tokenizer, Request(prompt(q))) for q in questions]
     # Alike lengths together: what a batch is padded with is computed as well.
-    forced = sorted(((q, _forced(pair, q)) for q in questions), key=lambda each: sum(map(len, each[1])))
-    for batch in (forced[n : n + BATCH] for n in range(0, len(forced), BATCH)):
-        texts = [text for _, text in batch]
-        slm_states = _teacher_force(pair.slm, texts)
-        llm_states = _teacher_force(pair.llm, texts)
-        for (question, (_, reference)), slm_hidden, llm_hidden in zip(batch, slm_states, llm_states, strict=True):
-            logits = pair.slm.logits(slm_hidden)
-            slm_tokens, llm_tokens = logits.argmax(-1).tolist(), pair.llm.logits(llm_hidden).argmax(-1).tolist()
-            columns["question"] += [question.id] * len(reference)
-            columns["position"] += range(len(reference))
-            columns["token"] += reference
+    order = sorted(range(len(questions)), key=lambda n: len(prompts[n]) + len(references[n].tokens))
+    for batch in (order[n : n + BATCH] for n in range(0, len(order), BATCH)):
+        texts = [(prompts[n], references[n].tokens) for n in batch]
+        states = list(teacher_force(pair.slm, texts))
+        llm_states = list(teacher_force(pair.llm, texts)) if run_llm else [None] * len(batch)
+        for n, hidden, llm_hidden in zip(batch, states, llm_states, strict=True):
+            tokens = references[n].tokens
+            logits = pair.slm.logits(hidden)
+            llm_logits = pair.llm.logits(llm_hidden) if llm_hidden is not None else None
+            slm_tokens = logits.argmax(-1).tolist()
+            llm_tokens = tokens if by_llm or llm_logits is None else llm_logits.argmax(-1).tolist()
+            columns["question"] += [questions[n].id] * len(tokens)
+            columns["position"] += range(len(tokens))
+            columns["token"] += tokens
             columns["slm_token"] += slm_tokens
             columns["llm_token"] += llm_tokens
-            columns["case"] += map(int, shortcut(slm_tokens, llm_tokens, reference))
-            columns["top_probability"] += (logits.amax(-1) - logits.logsumexp(-1)).exp().tolist()
-            columns["hidden"] += list(slm_hidden.to(torch.float16).cpu().numpy())
+            columns["case"] += map(int, shortcut(slm_tokens, llm_tokens, tokens))
+            columns["correct"] += [references[n].correct] * len(tokens)
+            columns["slm_logprob"] += _log_probabilities(logits, tokens)
+            columns["llm_logprob"] += _log_probabilities(llm_logits, tokens)
+            columns["hidden"] += list(hidden.to(torch.float16).cpu().numpy())
             columns["logit_features"] += list(logit_features(logits).cpu().numpy())
     return columns
 
 
-def _forced(pair: Pair, question: Question) -> tuple[list[int], list[int]]:
-    """Token ids of the rendered prompt, and of the reference with its end token."""
-    reference = pair.tokenizer.encode(question.reference, add_special_tokens=False, split_special_tokens=True)
-    return render(pair.tokenizer, Request(prompt(question))), [*reference, pair.end_id]
+def _log_probabilities(logits: torch.Tensor | None, tokens: Sequence[int]) -> list[float]:
+    """Of the tokens, from logits [tokens, vocabulary]; NaN where there are none."""
+    if logits is None:
+        return [float("nan")] * len(tokens)
+    return (logits[range(len(tokens)), list(tokens)] - logits.logsumexp(-1)).tolist()
 
 
-def _teacher_force(model: LanguageModel, texts: Sequence[tuple[list[int], list[int]]]) -> Iterator[torch.Tensor]:
-    """Hidden states [reference tokens, d] from which each reference token is to be predicted, per text."""
-    fed = [ids + reference[:-1] for ids, reference in texts]
-    cache = model.new_cache(len(fed), max(map(len, fed)))
-    hidden = model.feed(cache, range(len(fed)), fed)
-    for (ids, _), chunk, states in zip(texts, fed, hidden, strict=True):
-        yield states[len(ids) - 1 : len(chunk)]
+def teacher_force(model: LanguageModel, texts: Sequence[tuple[list[int], list[int]]]) -> Iterator[torch.Tensor]:
+    """Hidden states [reference tokens, d] from which each reference token is to be predicted.
+
+    Args:
+        model: Reads.
+        texts: Ids of the rendered prompt and of the reference.
+    """
+    cache = model.new_cache(len(texts), max(len(ids) + len(reference) for ids, reference in texts))
+    read_beginnings(model, cache, {row: ids for row, (ids, _) in enumerate(texts)})
+    starts = list(cache.lengths)
+    chunks = [[*ids, *reference[:-1]][start:] for (ids, reference), start in zip(texts, starts, strict=True)]
+    hidden = model.feed(cache, range(len(texts)), chunks)
+    for (ids, _), start, chunk, states in zip(texts, starts, chunks, hidden, strict=True):
+        yield states[len(ids) - 1 - start : len(chunk)]
 
 
 def _features(hidden_size: int) -> datasets.Features:
@@ -136,44 +192,10 @@ def _features(hidden_size: int) -> datasets.Features:
             "slm_token": value("int32"),
             "llm_token": value("int32"),
             "case": value("int8"),
-            "top_probability": value("float32"),
+            "correct": value("bool"),
+            "slm_logprob": value("float32"),
+            "llm_logprob": value("float32"),
             "hidden": datasets.List(value("float16"), length=hidden_size),
             "logit_features": datasets.List(value("float32"), length=LOGIT_FEATURES),
         }
     )
-
-
-def _shard(folder: Path, number: int) -> Path:
-    return folder / f"shard-{number:05d}"
-
-
-def _write_shard(folder: Path, number: int, columns: dict[str, list[Any]], hidden_size: int) -> None:
-    """Writes beside, then renames: a shard that exists is complete."""
-    partial = folder / f"partial-{number:05d}"
-    shutil.rmtree(partial, ignore_errors=True)
-    data = datasets.Dataset.from_dict(columns, features=_features(hidden_size))
-    data.save_to_disk(partial)
-    partial.rename(_shard(folder, number))
-
-
-def _claim(folder: Path, pair: Pair, questions: Sequence[Question]) -> None:
-    """Writes what the labels are of, or checks that it is the same."""
-    digest = hashlib.sha256(json.dumps([asdict(q) for q in questions], ensure_ascii=False).encode()).hexdigest()
-    settings = {
-        "preset": pair.preset,
-        "slm": pair.slm_name,
-        "llm": pair.llm_name,
-        "quantisation": pair.quantisation,
-        "hidden_size": pair.slm.hidden_size,
-        "tokenizer": pair.fingerprint,
-        "reference": "data",
-        "data": digest,
-        "questions": [question.id for question in questions],
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / SETTINGS
-    if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != settings:
-            raise TrainerError(f"{folder} holds labels of other questions or another pair: choose another folder")
-        return
-    path.write_text(json.dumps(settings, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,14 +1,27 @@
-"""The rule that turns two models' choices into a preference (CITER, section 3.2). Knows no models and no files.
+"""The rules that turn two models' choices into a preference (CITER, section 3.2). Knows no models and no files.
 
 1. The SLM's greedy token is the reference token → prefer the SLM: it is right, and cheaper.
 2. Else the LLM's greedy token is the reference token → prefer the LLM.
-3. Else the shortcut does not decide.
+3. Else the shortcut does not decide, and rollouts do: take the SLM's token, finish the text under the current policy,
+   and prefer the SLM if the answer is still right. With a cost weight λ > 0 both tokens are tried, and the one with the
+   higher quality − λ · cost is preferred.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Protocol
+
+
+class Outcome(Protocol):
+    """What became of an answer: whether it is right, and the bytes moved from the action to its end."""
+
+    @property
+    def correct(self) -> bool: ...  # noqa: D102
+
+    @property
+    def bytes(self) -> float: ...  # noqa: D102
 
 
 class Case(IntEnum):
@@ -39,3 +52,20 @@ def shortcut(slm: Sequence[int], llm: Sequence[int], reference: Sequence[int]) -
         Case.SLM_RIGHT if small == wanted else Case.ONLY_LLM_RIGHT if large == wanted else Case.NEITHER
         for small, large, wanted in zip(slm, llm, reference, strict=True)
     ]
+
+
+def rollout_preference(slm: Outcome, llm: Outcome | None, cost_weight: float = 0.0, unit: float = 1.0) -> float:
+    """The preference that rollouts of the two actions show, with the polarity of the routing score.
+
+    Args:
+        slm: What became of the answer after the SLM's token.
+        llm: After the LLM's; may be None where `cost_weight` is 0, since only the SLM's answer decides then.
+        cost_weight: λ, in right answers per unit of cost.
+        unit: Bytes that count as a cost of 1; the mean of an LLM-only answer.
+
+    Returns:
+        1 for the SLM, 0 for the LLM. A tie goes to the SLM, whose token is the cheaper one.
+    """
+    if cost_weight == 0.0 or llm is None:
+        return float(slm.correct)
+    return float(slm.correct - cost_weight * slm.bytes / unit >= llm.correct - cost_weight * llm.bytes / unit)

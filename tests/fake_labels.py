@@ -1,0 +1,98 @@
+"""Labels and rollouts that no model made: a signal planted in the hidden states, in the trainer's own file formats."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import datasets
+import numpy as np
+
+from engine.router import LOGIT_FEATURES
+from trainer.data import Question
+from trainer.preference import Case
+from trainer.shards import Shards
+
+WIDTH = 16
+SETTINGS = {
+    "preset": "test",
+    "slm": "small",
+    "llm": "large",
+    "quantisation": "fp32",
+    "hidden_size": WIDTH,
+    "tokenizer": "0" * 64,
+    "reference": "data",
+}
+
+
+def planted(questions=200, length=20, seed=0, strength=6.0, base=1.0):
+    """Columns of labels where the SLM is right with probability sigmoid(strength × first hidden value + base)."""
+    chance = np.random.default_rng(seed)
+    count = questions * length
+    hidden = chance.normal(size=(count, WIDTH)).astype(np.float16)
+    right = chance.random(count) < 1 / (1 + np.exp(-(strength * hidden[:, 0].astype(np.float64) + base)))
+    top = np.log(chance.uniform(0.3, 1.0, size=count))
+    second = np.log1p(-np.exp(top)) - 1
+    logit_features = np.zeros((count, LOGIT_FEATURES), dtype=np.float32)
+    logit_features[:, 0], logit_features[:, 1] = top, second
+    logit_features[:, 5], logit_features[:, 6] = top - second, -top
+    return {
+        "question": np.repeat([f"q{n:04d}" for n in range(questions)], length),
+        "position": np.tile(np.arange(length, dtype=np.int32), questions),
+        "token": np.ones(count, dtype=np.int32),
+        "slm_token": np.where(right, 1, 2).astype(np.int32),
+        "llm_token": np.ones(count, dtype=np.int32),
+        "case": np.where(right, Case.SLM_RIGHT, Case.ONLY_LLM_RIGHT).astype(np.int8),
+        "correct": np.ones(count, dtype=bool),
+        "slm_logprob": np.full(count, -1.0, dtype=np.float32),
+        "llm_logprob": np.full(count, -1.0, dtype=np.float32),
+        "hidden": hidden,
+        "logit_features": logit_features,
+    }
+
+
+def write_labels(folder, columns, **settings):
+    """Writes columns as labels, in shards of 20 questions; returns the folder."""
+    lists = {"hidden": ("float16", WIDTH), "logit_features": ("float32", LOGIT_FEATURES)}
+    plain = {
+        "question": "string",
+        "case": "int8",
+        "correct": "bool",
+        "slm_logprob": "float32",
+        "llm_logprob": "float32",
+    }
+    features = datasets.Features(
+        {
+            name: datasets.List(datasets.Value(lists[name][0]), length=lists[name][1])
+            if name in lists
+            else datasets.Value(plain.get(name, "int32"))
+            for name in columns
+        }
+    )
+
+    def make(some, path):
+        mask = np.isin(columns["question"], [question.id for question in some])
+        rows = {name: list(values[mask]) for name, values in columns.items()}
+        datasets.Dataset.from_dict(rows, features=features).save_to_disk(path)
+
+    datasets.disable_progress_bars()
+    Shards(folder, "labels", 20).run({**SETTINGS, **settings}, _questions(columns["question"]), make, lambda _: None)
+    return folder
+
+
+def write_rollouts(folder, rollouts, **settings):
+    """Writes rollouts in one shard per 20 questions; returns the folder."""
+
+    def make(some, path):
+        names = {question.id for question in some}
+        path.write_text("".join(json.dumps(asdict(r)) + "\n" for r in rollouts if r.question in names))
+
+    settings = {"policy": "slm", "threshold": 0.5, "budget": 2, "seed": 0, "llm_bytes": 100.0, **settings}
+    Shards(folder, "rollouts", 20, ".jsonl").run(
+        settings, _questions([each.question for each in rollouts]), make, lambda _: None
+    )
+    return folder
+
+
+def _questions(names):
+    return [Question(name, "Why?", "So.", "x") for name in sorted(set(names))]

@@ -1,0 +1,151 @@
+"""`python -m trainer run`: everything from questions to report, one stage after the other, each resumable.
+
+Knows the order of the stages and where each keeps its files; what a stage does is in its own module.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from engine import Role
+from engine.pair import Pair, load
+from trainer.answer import answer, load_answers
+from trainer.assisted import assist
+from trainer.baselines import fit_co_llm, fit_query
+from trainer.data import Question, load_questions
+from trainer.evaluate import evaluate
+from trainer.fit import FitSettings, fit
+from trainer.grading import grade
+from trainer.iterate import iterate, load_rounds
+from trainer.label import label
+from trainer.methods import PLAIN, build_methods
+from trainer.operating import curve_of, ship
+from trainer.provenance import command
+from trainer.recipes import Recipe
+from trainer.results import read_evaluation
+from trainer.rollout import RolloutSettings
+from trainer.summary import summarise, write_summary
+from trainer.tokens import held_out_tokens
+
+
+@dataclass
+class Run:
+    """One run of a recipe in a folder.
+
+    Attributes:
+        recipe: What to do.
+        folder: Where the stages keep their files.
+        pair: The models.
+        fitting: How routers are fitted.
+        report: Told of progress.
+    """
+
+    recipe: Recipe
+    folder: Path
+    pair: Pair
+    fitting: FitSettings
+    report: Callable[[str], None] = print
+
+    @cached_property
+    def train(self) -> list[Question]:
+        """Questions to train on, with those on which rounds are compared at the end."""
+        wanted = self.recipe.train_questions + self.recipe.validation_questions
+        return load_questions(list(self.recipe.train), wanted, "train", report=self.report)
+
+    @cached_property
+    def dev(self) -> list[Question]:
+        """Questions to evaluate on."""
+        sources = list(self.recipe.dev)
+        return load_questions(sources, self.recipe.dev_questions, "dev", report=self.report, need_reference=False)
+
+    @property
+    def labelled(self) -> list[Question]:
+        """Questions that are labelled."""
+        return self.train[: self.recipe.train_questions]
+
+    def label(self) -> None:
+        """Both models' own answers, and labels on the LLM's answers and on the data's references."""
+        recipe, labelled = self.recipe, self.labelled
+        limit = recipe.max_new_tokens
+        answer(self.pair, Role.LLM, labelled, self.folder / "answers-llm", limit, self.report)
+        some = labelled[: recipe.query_questions]
+        answer(self.pair, Role.SLM, some, self.folder / "answers-slm", limit, self.report)
+        answers = load_answers(self.folder / "answers-llm")
+        label(self.pair, labelled, self.folder / "labels-llm", answers, recipe.run_llm, self.report)
+        if recipe.data_questions:
+            some = labelled[: recipe.data_questions]
+            label(self.pair, some, self.folder / "labels-data", report=self.report)
+
+    def fit(self) -> list[str]:
+        """All routers that the evaluation compares; returns them as `name=folder`."""
+        labels, routers, about = self.folder / "labels-llm", self.folder / "routers", self.recipe.description
+        fit(labels, routers / "citer-shortcut", self.fitting, about, report=self.report, command=command())
+        if self.recipe.data_questions:
+            fit_co_llm(self.folder / "labels-data", routers / "co-llm", report=self.report, command=command())
+        by_id = {question.id: question for question in self.labelled}
+        slm = load_answers(self.folder / "answers-slm")
+        slm_right = {name: grade(by_id[name], each.text) for name, each in slm.items()}
+        fit_query(labels, slm_right, routers / "query", report=self.report, command=command())
+        rounds = iterate(
+            self.pair,
+            self.labelled,
+            self.train[self.recipe.train_questions :],
+            labels,
+            self.folder,
+            self.recipe.rounds,
+            RolloutSettings(
+                budget=self.recipe.budget,
+                both=self.fitting.cost_weight > 0,  # λ compares what both tokens come to
+                max_new_tokens=self.recipe.max_new_tokens,
+            ),
+            self.fitting,
+            self.recipe.max_new_tokens,
+            self.report,
+            about,
+        )
+        names = ["citer-shortcut", *(["co-llm"] if self.recipe.data_questions else []), "query"]
+        names += sorted(each.router for each in rounds)
+        return [f"{name}={routers / name}" for name in names]
+
+    def evaluate(self, routers: list[str], results: Path) -> Path:
+        """Every method on the dev questions, and the summary; returns its path."""
+        methods = build_methods(
+            [*PLAIN, *routers], self.pair, held_out_tokens(self.folder / "labels-llm"), self.recipe.shares
+        )
+        where, limit = self.folder / "evaluation", self.recipe.max_new_tokens
+        evaluate(self.pair, self.dev, methods, where, self.recipe.task, limit, self.report)
+        assist(self.pair, self.dev, where, limit, self.report)
+        return write_summary(summarise(read_evaluation(where)), results)
+
+    def ship(self, routers: Path) -> None:
+        """The round that did best on the validation questions is shipped, with its curve on the dev questions."""
+        summary = summarise(read_evaluation(self.folder / "evaluation"))
+        best = load_rounds(self.folder)[0].router
+        out = routers / self.recipe.router
+        shutil.rmtree(out, ignore_errors=True)
+        ship(self.folder / "routers" / best, [curve_of(summary, best)], out)
+        self.report(f"{best} is now {out}")
+
+
+def run(recipe: Recipe, folder: Path, results: Path, routers: Path, fitting: FitSettings) -> Path:
+    """Carries out a recipe; what is already in the folder is not made again.
+
+    Args:
+        recipe: What to do.
+        folder: Of the intermediate files.
+        results: Gets the summary.
+        routers: Gets the best router.
+        fitting: How routers are fitted.
+
+    Returns:
+        The summary's path.
+    """
+    this = Run(recipe, folder, load(recipe.preset), fitting)
+    this.label()
+    path = this.evaluate(this.fit(), results)
+    this.ship(routers)
+    return path
