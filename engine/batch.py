@@ -65,6 +65,7 @@ class Slot:
         tokens: The text.
         turns: Of the rows that share it.
         hidden, logits: At the text's end, per model that was asked: [d] and [vocabulary].
+        logit_features: Of the SLM's logits, where a policy looks at them [LOGIT_FEATURES].
         seconds: This slot's share of the time spent in each model.
     """
 
@@ -73,6 +74,7 @@ class Slot:
     turns: list[Turn] = field(default_factory=list)
     hidden: dict[Role, torch.Tensor] = field(default_factory=dict)
     logits: dict[Role, torch.Tensor] = field(default_factory=dict)
+    logit_features: torch.Tensor | None = None
     seconds: dict[Role, float] = field(default_factory=lambda: dict.fromkeys(Role, 0.0))
 
     @property
@@ -106,18 +108,19 @@ class Turn:
 def state_of(policy: Policy, turns: Sequence[Turn]) -> State:
     """The states of turns, with what the policy looks at."""
 
-    def stack(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
-        return torch.stack(list(tensors))
+    def stack(tensors: Iterable[torch.Tensor | None]) -> torch.Tensor:
+        return torch.stack([tensor for tensor in tensors if tensor is not None])
 
-    look = policy.needs_logits or policy.sees_llm
     per_token = policy.needs_state and not policy.by_prompt
     return State(
         seeds=[t.row.request.seed for t in turns],
         positions=[t.row.position for t in turns],
         hidden=stack(t.slot.hidden[Role.SLM] for t in turns) if per_token else None,
-        logits=stack(t.slot.logits[Role.SLM] for t in turns) if look else None,
-        llm_logits=stack(t.slot.logits[Role.LLM] for t in turns) if policy.sees_llm else None,
-        prompt_hidden=torch.stack([t.row.prompt_hidden for t in turns if t.row.prompt_hidden is not None])
-        if policy.by_prompt
-        else None,
+        logit_features=stack(t.slot.logit_features for t in turns) if policy.needs_logits else None,
+        agree=torch.tensor([_agree(t.slot) for t in turns]) if policy.sees_llm else None,
+        prompt_hidden=stack(t.row.prompt_hidden for t in turns) if policy.by_prompt else None,
     )
+
+
+def _agree(slot: Slot) -> bool:
+    return int(slot.logits[Role.SLM].argmax()) == int(slot.logits[Role.LLM].argmax())

@@ -32,6 +32,7 @@ from engine.models import LanguageModel
 from engine.policy import Policy, decide
 from engine.prefill import read_beginnings
 from engine.request import Request
+from engine.router import logit_features
 from engine.sampling import sample, uniform
 from engine.text import TextStream
 
@@ -148,8 +149,10 @@ class Decoding:
             if turn.row.policy.by_prompt:
                 turn.row.prompt_hidden = turn.slot.hidden[Role.SLM]
         looking = [t.slot for t in turns if t.row.policy.sees_llm]
-        self._logits(Role.SLM, [t.slot for t in turns if t.row.policy.needs_logits] + looking)
+        certain = [t.slot for t in turns if t.row.policy.needs_logits]
+        self._logits(Role.SLM, certain + looking)
         self._logits(Role.LLM, looking)
+        self._certainty(certain)
         for policy in {id(t.row.policy): t.row.policy for t in turns}.values():
             mine = [t for t in turns if t.row.policy is policy]
             keys = {(t.slot.number, t.row.request.seed): t for t in mine}
@@ -189,6 +192,14 @@ class Decoding:
         for slot, row in zip(asked, logits, strict=True):
             slot.logits[role] = row
             slot.seconds[role] += (time.perf_counter() - started) / len(asked)
+
+    def _certainty(self, slots: Sequence[Slot]) -> None:
+        """What the SLM's distribution says of its certainty, once per text for all policies that look at it."""
+        asked = list({s.number: s for s in slots}.values())
+        if asked:
+            found = logit_features(torch.stack([s.logits[Role.SLM] for s in asked]))
+            for slot, row in zip(asked, found, strict=True):
+                slot.logit_features = row
 
     def _write(self, turns: Sequence[Turn]) -> list[str]:
         """Draws each row's token and adds it. Returns the texts that became certain."""

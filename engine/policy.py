@@ -23,8 +23,9 @@ class State:
     Attributes:
         seeds, positions: Per state, all that chance may depend on.
         hidden: The SLM's hidden states at the last position, [n, d]; only for policies that need a state.
-        logits: The SLM's, float32 [n, vocabulary]; only for policies that need them or see the LLM.
-        llm_logits: The LLM's, float32 [n, vocabulary]; only for policies that see the LLM.
+        logit_features: How certain the SLM is of its token, float32 [n, LOGIT_FEATURES]; only for policies
+            that need its logits.
+        agree: Whether both models would write the same token, bool [n]; only for policies that see the LLM.
         prompt_hidden: The SLM's hidden states at the prompt's last position, [n, d]; only for policies that decide by
             the prompt.
     """
@@ -32,8 +33,8 @@ class State:
     seeds: Sequence[int]
     positions: Sequence[int]
     hidden: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    llm_logits: torch.Tensor | None = None
+    logit_features: torch.Tensor | None = None
+    agree: torch.Tensor | None = None
     prompt_hidden: torch.Tensor | None = None
 
 
@@ -81,7 +82,7 @@ class RouterPolicy(Policy):
     def score(self, state: State) -> torch.Tensor:
         """See `Policy.score`."""
         assert state.hidden is not None
-        return self.router.score(features(state.hidden, state.logits if self.needs_logits else None))
+        return self.router.score(features(state.hidden, state.logit_features if self.needs_logits else None))
 
 
 class QueryPolicy(Policy):
@@ -106,8 +107,7 @@ class ConfidencePolicy(Policy):
 
     def score(self, state: State) -> torch.Tensor:
         """See `Policy.score`."""
-        logits = _logits(state)
-        return (logits.amax(-1) - logits.logsumexp(-1)).exp()
+        return _certainty(state)[:, 0].exp()
 
 
 class EntropyPolicy(Policy):
@@ -117,8 +117,7 @@ class EntropyPolicy(Policy):
 
     def score(self, state: State) -> torch.Tensor:
         """See `Policy.score`."""
-        log_probabilities = _logits(state).log_softmax(-1)
-        return (log_probabilities.exp() * log_probabilities).sum(-1).exp()
+        return (-_certainty(state)[:, 6]).exp()
 
 
 class MarginPolicy(Policy):
@@ -128,8 +127,7 @@ class MarginPolicy(Policy):
 
     def score(self, state: State) -> torch.Tensor:
         """See `Policy.score`."""
-        logits = _logits(state)
-        top = (logits.topk(2, dim=-1).values - logits.logsumexp(-1, keepdim=True)).exp()
+        top = _certainty(state)[:, :2].exp()
         return top[:, 0] - top[:, 1]
 
 
@@ -143,8 +141,8 @@ class OraclePolicy(Policy):
 
     def score(self, state: State) -> torch.Tensor:
         """See `Policy.score`."""
-        assert state.llm_logits is not None
-        return (_logits(state).argmax(-1) == state.llm_logits.argmax(-1)).float()
+        assert state.agree is not None
+        return state.agree.float()
 
 
 class RandomPolicy(Policy):
@@ -207,6 +205,7 @@ def build_policy(name: str, router: Router | None) -> Policy:
     }[name]()
 
 
-def _logits(state: State) -> torch.Tensor:
-    assert state.logits is not None
-    return state.logits
+def _certainty(state: State) -> torch.Tensor:
+    """See `engine.router.logit_features` for the columns."""
+    assert state.logit_features is not None
+    return state.logit_features

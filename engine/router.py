@@ -210,18 +210,18 @@ def input_size(hidden_size: int, with_logits: bool) -> int:
     return hidden_size + (LOGIT_FEATURES if with_logits else 0)
 
 
-def features(hidden: torch.Tensor, logits: torch.Tensor | None) -> torch.Tensor:
+def features(hidden: torch.Tensor, certainty: torch.Tensor | None) -> torch.Tensor:
     """The router's input.
 
     Args:
         hidden: The SLM's hidden states [n, d].
-        logits: Its logits [n, vocabulary], or None for a router that does not look at them.
+        certainty: Its `logit_features` [n, LOGIT_FEATURES], or None for a router that does not look at them.
 
     Returns:
         float32 [n, d] or [n, d + LOGIT_FEATURES], on the CPU's or GPU's own device.
     """
     hidden = hidden.float()
-    return hidden if logits is None else torch.cat([hidden, logit_features(logits)], dim=-1)
+    return hidden if certainty is None else torch.cat([hidden, certainty], dim=-1)
 
 
 def logit_features(logits: torch.Tensor) -> torch.Tensor:

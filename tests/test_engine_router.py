@@ -41,9 +41,18 @@ def make_router(pair, *, logits=False, **changes):
 
 
 @pytest.fixture
-def state(random_pair):
-    hidden = torch.randn(6, random_pair.slm.hidden_size, generator=torch.Generator().manual_seed(1))
-    return State(range(6), range(6), hidden, random_pair.slm.logits(hidden), prompt_hidden=hidden)
+def hidden(random_pair):
+    return torch.randn(6, random_pair.slm.hidden_size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def logits(random_pair, hidden):
+    return random_pair.slm.logits(hidden)
+
+
+@pytest.fixture
+def state(hidden, logits):
+    return State(range(6), range(6), hidden, logit_features(logits), prompt_hidden=hidden)
 
 
 def test_scores_below_the_threshold_go_to_the_llm_and_no_others(state):
@@ -54,8 +63,8 @@ def test_scores_below_the_threshold_go_to_the_llm_and_no_others(state):
         assert [role is Role.LLM for role, _ in decided] == [score < threshold for score in scores]
 
 
-def test_confidence_is_the_probability_of_the_likeliest_token(state):
-    torch.testing.assert_close(ConfidencePolicy().score(state), state.logits.softmax(-1).amax(-1))
+def test_confidence_is_the_probability_of_the_likeliest_token(state, logits):
+    torch.testing.assert_close(ConfidencePolicy().score(state), logits.softmax(-1).amax(-1))
 
 
 def test_random_routing_reaches_its_share_and_repeats_itself():
@@ -75,8 +84,8 @@ def test_rows_may_share_a_state_and_still_have_thresholds_of_their_own(state):
     assert decided == [(Role.SLM, scores[2]), (Role.LLM, scores[2]), (Role.SLM, scores[5])]
 
 
-def test_entropy_and_margin_are_what_they_are_called(state):
-    probabilities = state.logits.softmax(-1)
+def test_entropy_and_margin_are_what_they_are_called(state, logits):
+    probabilities = logits.softmax(-1)
     entropy = torch.distributions.Categorical(probabilities).entropy()
     torch.testing.assert_close(EntropyPolicy().score(state), (-entropy).exp())
     top = probabilities.topk(2).values
@@ -92,21 +101,20 @@ def test_lm_head_is_applied_for_scoring_only_if_the_router_looks_at_logits(rando
         assert [event.slm_head for event in events] == [logits] * 4
 
 
-def test_the_logit_features_are_what_they_are_called(state):
-    found = logit_features(state.logits)
-    log_probabilities = state.logits.log_softmax(-1)
+def test_the_logit_features_are_what_they_are_called(hidden, logits):
+    found = logit_features(logits)
     assert found.shape == (6, LOGIT_FEATURES)
-    torch.testing.assert_close(found[:, :5], log_probabilities.topk(5).values)
-    torch.testing.assert_close(found[:, 6], torch.distributions.Categorical(logits=state.logits).entropy())
-    assert features(state.hidden, state.logits).shape == (6, state.hidden.shape[1] + LOGIT_FEATURES)
+    torch.testing.assert_close(found[:, :5], logits.log_softmax(-1).topk(5).values)
+    torch.testing.assert_close(found[:, 6], torch.distributions.Categorical(logits=logits).entropy())
+    assert features(hidden, found).shape == (6, hidden.shape[1] + LOGIT_FEATURES)
 
 
-@pytest.mark.parametrize("logits", [False, True])
-def test_a_saved_router_loads_equal(random_pair, state, tmp_path, logits):
-    router = make_router(random_pair, logits=logits)
+@pytest.mark.parametrize("certain", [False, True])
+def test_a_saved_router_loads_equal(random_pair, state, tmp_path, certain):
+    router = make_router(random_pair, logits=certain)
     router.save(tmp_path / "r")
     again = Router.load(tmp_path / "r")
-    inputs = features(state.hidden, state.logits if logits else None)
+    inputs = features(state.hidden, state.logit_features if certain else None)
     assert torch.equal(router.score(inputs), again.score(inputs))
     assert again.card == router.card
 
