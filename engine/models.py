@@ -17,6 +17,9 @@ from engine.cache import Pass, RaggedCache
 from engine.cost import ModelCost
 from engine.errors import WeightsError
 
+FREE = 8
+"""Tokens of padding that may be computed rather than run another pass: at one token a pass only waits for memory."""
+
 
 class LanguageModel:
     """A causal language model split into its trunk and its `lm_head`.
@@ -55,7 +58,10 @@ class LanguageModel:
 
     @torch.inference_mode()
     def feed(self, cache: RaggedCache, rows: Sequence[int], chunks: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Reads new tokens in one forward pass and returns what the model makes of each.
+        """Reads new tokens and returns what the model makes of each.
+
+        Chunks of about the same length go through one forward pass; those that differ much through several, since a
+        pass computes the padding too: rows that lag by 1 and by 30 tokens would cost 30 each.
 
         Args:
             cache: Grows by each row's chunk.
@@ -66,6 +72,18 @@ class LanguageModel:
             Last-layer hidden states after the final norm, [rows, longest chunk, d]. Row r is defined up to its own
             chunk's length; beyond lies padding.
         """
+        bundles = _bundles([len(chunk) for chunk in chunks])
+        if len(bundles) == 1:
+            return self._forward(cache, rows, chunks)
+        widest = max(map(len, chunks))
+        hidden = torch.zeros(len(rows), widest, self.hidden_size, dtype=self.dtype, device=self.device)
+        for bundle in bundles:
+            states = self._forward(cache, [rows[n] for n in bundle], [chunks[n] for n in bundle])
+            hidden[bundle, : states.shape[1]] = states
+        return hidden
+
+    def _forward(self, cache: RaggedCache, rows: Sequence[int], chunks: Sequence[Sequence[int]]) -> torch.Tensor:
+        """One forward pass; see `feed`."""
         sizes = [len(chunk) for chunk in chunks]
         widest = max(sizes)
         padded = [[*chunk, *[0] * (widest - len(chunk))] for chunk in chunks]
@@ -124,6 +142,23 @@ class LanguageModel:
             head_flops=2 * self._head.in_features * self._head.out_features,
             attention_flops=4 * config.num_hidden_layers * config.num_attention_heads * head_dim,
         )
+
+
+def _bundles(sizes: Sequence[int]) -> list[list[int]]:
+    """Splits chunks into bundles of about the same length, each in the order given.
+
+    A bundle's padding is at most a quarter of its tokens, or `FREE` tokens, which cost less than a pass of their own.
+    """
+    bundles: list[list[int]] = []
+    real = 0
+    for number in sorted(range(len(sizes)), key=sizes.__getitem__):
+        real += sizes[number]
+        if bundles and sizes[number] * (len(bundles[-1]) + 1) - real <= max(FREE, real // 4):
+            bundles[-1].append(number)
+        else:
+            bundles.append([number])
+            real = sizes[number]
+    return [sorted(bundle) for bundle in bundles]
 
 
 def stored_bytes(parameter: torch.Tensor) -> int:
