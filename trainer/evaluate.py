@@ -38,7 +38,7 @@ def evaluate(
     task: str,
     max_new_tokens: int,
     report: Callable[[str], None] = print,
-    shard: int = SHARD,
+    stage: str = "evaluation",
 ) -> None:
     """Answers questions with every method at every threshold, into `folder`; resumes where it stopped.
 
@@ -50,7 +50,8 @@ def evaluate(
         task: Name of the questions, in results.
         max_new_tokens: An answer that is cut there is graded as it is, which mostly means wrong.
         report: Told of progress.
-        shard: Questions per shard and batch.
+        stage: Name of the shards. Several stages may share a folder, so that a new router does not ask for the answers
+            of the others again; the first is "evaluation".
 
     Raises:
         TrainerError: The folder holds results of other questions, methods or settings.
@@ -67,7 +68,7 @@ def evaluate(
         lines = _answers(pair, some, methods, max_new_tokens)
         write_lines(path, lines)
 
-    Shards(folder, "evaluation", shard, ".jsonl").run(settings, questions, make, report, notes=provenance())
+    Shards(folder, stage, SHARD, ".jsonl").run(settings, questions, make, report, notes=provenance())
 
 
 def _answers(

@@ -113,11 +113,11 @@ class Run:
 
     def evaluate(self, routers: list[str], results: Path) -> Path:
         """Every method on the dev questions, and the summary; returns its path."""
-        methods = build_methods(
-            [*PLAIN, *routers], self.pair, held_out_tokens(self.folder / "labels-llm"), self.recipe.shares
-        )
         where, limit = self.folder / "evaluation", self.recipe.max_new_tokens
-        evaluate(self.pair, self.dev, methods, where, self.recipe.task, limit, self.report)
+        tokens = held_out_tokens(self.folder / "labels-llm")
+        for stage, names in (("evaluation", list(PLAIN)), ("evaluation-routers", routers)):
+            methods = build_methods(names, self.pair, tokens, self.recipe.shares)
+            evaluate(self.pair, self.dev, methods, where, self.recipe.task, limit, self.report, stage)
         assist(self.pair, self.dev, where, limit, self.report)
         return write_summary(summarise(read_evaluation(where)), results)
 
