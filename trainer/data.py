@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import InitVar, dataclass
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -51,18 +51,13 @@ class Question:
     reference: str
     answer: str
     choices: tuple[tuple[str, str], ...] = ()
-    # No field: shards know questions by their fields, and how an answer is graded must not disown answers on disk.
-    stated_family: InitVar[Family | None] = None
-
-    def __post_init__(self, stated_family: Family | None) -> None:
-        # Under the parameter's own name, where `dataclasses.replace` looks for it.
-        self.__dict__["stated_family"] = stated_family
+    stated_family: Family | None = None
 
     @property
     def family(self) -> Family:
         """The stated family; else choices, the id and the answer tell."""
-        if stated := self.__dict__["stated_family"]:
-            return stated
+        if self.stated_family:
+            return self.stated_family
         if self.choices:
             return "choice"
         if self.id.startswith(ARITHMETIC):

@@ -1,0 +1,72 @@
+"""The trainer's command line: a newcomer finds their way, and mistakes are told in one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from trainer.__main__ import main
+from trainer.commands import COMMANDS
+from trainer.recipes import RECIPES
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--help"])
+    assert stopped.value.code == 0
+    told = capsys.readouterr().out
+    assert f"python -m trainer {name}" in told
+    assert COMMANDS[name].summary[:20].lower() in told.lower().replace("\n", " ")
+
+
+def refused(capsys, *arguments):
+    assert main(list(arguments)) == 2
+    return capsys.readouterr().err
+
+
+def test_an_unknown_task_is_refused_with_those_there_are(capsys):
+    assert "has csqa, gsm8k" in refused(capsys, "run", "--preset", "cpu", "--task", "chess")
+
+
+def test_own_answers_as_references_need_the_answers(capsys, tmp_path):
+    told = refused(capsys, "label", "--reference", "llm", "--out", str(tmp_path / "l"))
+    assert "answer --role llm" in told
+
+
+def test_a_missing_folder_of_labels_is_named(capsys, tmp_path):
+    assert str(tmp_path / "none") in refused(capsys, "fit", "--labels", str(tmp_path / "none"), "--out", "x")
+
+
+def test_a_readme_that_is_not_what_the_summaries_say_is_told(capsys, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- results -->\nall is well\n<!-- /results -->\n")
+    told = refused(capsys, "report", "--check", "--readme", str(readme))
+    assert "python -m trainer report" in told
+    assert "all is well" in readme.read_text()
+
+
+def test_answer_label_rollout_and_fit_follow_one_another(capsys, tmp_path):
+    """The stages by hand, as the README lists them."""
+    few = ["--preset", "tiny", "--questions", "60"]
+    assert main(["answer", *few, "--max-new-tokens", "120", "--out", str(tmp_path / "a")]) == 0
+    own = ["--reference", "llm", "--answers", str(tmp_path / "a")]
+    assert main(["label", *few, *own, "--out", str(tmp_path / "l")]) == 0
+    labels = ["--labels", str(tmp_path / "l")]
+    assert (
+        main(["rollout", *few, *labels, "--budget", "2", "--max-new-tokens", "120", "--out", str(tmp_path / "r")]) == 0
+    )
+    fit = ["fit", *labels, "--rollouts", str(tmp_path / "r"), "--epochs", "2", "--out", str(tmp_path / "router")]
+    assert main(fit) == 0
+    card = json.loads((tmp_path / "router" / "router.json").read_text())
+    assert card["training"]["command"].startswith("python -m trainer")
+    assert "hidden" in (tmp_path / "router" / "README.md").read_text()
+
+
+def test_every_recipe_leaves_questions_to_compare_rounds_on():
+    for (preset, task), recipe in RECIPES.items():
+        assert (recipe.preset, recipe.task) == (preset, task)
+        assert recipe.validation_questions > 0
+        assert recipe.query_questions <= recipe.train_questions
+        assert recipe.data_questions <= recipe.train_questions
