@@ -162,7 +162,7 @@ def test_a_question_is_in_one_split_only_and_all_splits_are_used(labels):
 def test_scores_from_stored_features_are_those_of_the_engines_policies(labels):
     logits = 3 * torch.randn(50, 40, generator=torch.Generator().manual_seed(0))
     tokens = replace(load_tokens(labels).where(np.arange(4000) < 50), logit_features=logit_features(logits).numpy())
-    state = State(range(50), range(50), logits=logits)
+    state = State(range(50), range(50), logit_features=logit_features(logits))
     for name, policy in (("confidence", ConfidencePolicy()), ("entropy", EntropyPolicy()), ("margin", MarginPolicy())):
         np.testing.assert_allclose(scores_of(name, tokens), policy.score(state).numpy(), atol=1e-5)
 

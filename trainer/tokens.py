@@ -19,11 +19,15 @@ import pyarrow
 import torch
 
 from engine import Role
+from engine.policy import ConfidencePolicy, EntropyPolicy, MarginPolicy, State
 from engine.router import Router
 from trainer.errors import TrainerError
 from trainer.label import load_labels
 from trainer.preference import PREFERENCES, Case, rollout_preference
 from trainer.rollout import Rollout, load_rollouts
+
+CERTAINTY = {"confidence": ConfidencePolicy(), "entropy": EntropyPolicy(), "margin": MarginPolicy()}
+"""Policies that need nothing but the logit features."""
 
 CHUNK = 8192  # tokens scored at once: 30 MB of float32 for a hidden state of 896
 COLUMNS = ("question", "position", "case", "correct", "slm_logprob", "llm_logprob", "hidden", "logit_features")
@@ -162,11 +166,12 @@ def scores_of(method: str | Router, tokens: LabelledTokens) -> np.ndarray:
         chunks = [slice(n, n + CHUNK) for n in range(0, len(tokens), CHUNK)]
         scores = [router.score(tokens.features(rows, router.card.logit_features)).numpy() for rows in chunks]
         return np.concatenate([np.zeros(0, dtype=np.float32), *scores])
-    first, second, entropy = (tokens.logit_features[:, n] for n in (0, 1, 6))
-    plain = {"confidence": np.exp(first), "entropy": np.exp(-entropy), "margin": np.exp(first) - np.exp(second)}
-    if method not in plain:
-        raise TrainerError(f"{method!r} has no scores to choose thresholds from: take {', '.join(plain)} or a router")
-    return plain[method]
+    if method not in CERTAINTY:
+        known = ", ".join(CERTAINTY)
+        raise TrainerError(f"{method!r} has no scores to choose thresholds from: take {known} or a router")
+    numbers = range(len(tokens))
+    state = State(numbers, numbers, logit_features=torch.from_numpy(tokens.logit_features))
+    return CERTAINTY[method].score(state).numpy()
 
 
 def thresholds_for(scores: np.ndarray, shares: Sequence[float]) -> list[float]:
