@@ -20,7 +20,7 @@ from app.forms import page_prices, page_request
 from app.header import header_html
 from app.host import Host
 from app.live import follow
-from app.runs import Sessions, View
+from app.runs import Session, Sessions, View
 from app.theme import theme
 from app.token_stream import token_stream
 from engine import DEFAULT_THRESHOLD, EngineError, Prices, Settings
@@ -149,7 +149,7 @@ class _Handlers:
             session.look(unit, self._prices(slm, llm))
         except EngineError as error:
             raise _refusal(error) from error
-        run = session.begin(asked, self.host)
+        run = session.begin(asked, self.host, self._untouched(session, asked.threshold))
         # Unchanged values are repeated rather than skipped: gradio makes a new component for every gr.skip().
         tokens = figures = ""
         try:
@@ -206,15 +206,16 @@ class _Handlers:
         rows = [gr.update(visible=name == kind) for name in ("cpu", "tiny")]
         session, dial, start = self.sessions.get(request.session_hash), gr.skip(), threshold
         # `threshold` is from when the browser asked; by now the visitor may have moved it.
-        untouched = self.settings.threshold is None and threshold == DEFAULT_THRESHOLD and not session.touched
-        if untouched and pair.threshold != threshold:
+        if self._untouched(session, threshold) and pair.threshold != threshold:
             start = pair.threshold
             dial = gr.update(value=start)
-            if session.run is not None:  # a text that was asked for while the models loaded follows the dial
-                session.run.dial.threshold = start
         points = controls.points_message(pair.operating_points, start, chosen)
         scored = gr.update(choices=choices, value=chosen)
         return [header_html(self.host), scored, gr.Timer(active=False), dial, points, *rows]
+
+    def _untouched(self, session: Session, threshold: float) -> bool:
+        """Whether a threshold is nobody's choice, neither the settings' nor the visitor's."""
+        return self.settings.threshold is None and threshold == DEFAULT_THRESHOLD and not session.touched
 
     def _prices(self, slm: float, llm: float) -> Prices:
         return page_prices(slm, llm, self.settings.price.reading_ratio)

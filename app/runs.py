@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from weakref import WeakSet
 
@@ -31,6 +31,7 @@ class Run:
         id: Unguessable; whoever knows it may ask for its tokens again.
         number: Grows from run to run, across restarts too, so that late news of an older run can be told from new.
         request: What was asked.
+        untouched: Whether its threshold is nobody's choice; then it becomes the router's own once the models are there.
         dial: Its threshold; a change applies to the next token.
         cancel: Set to stop the models within one step.
         events: So far; only ever appended to.
@@ -40,11 +41,11 @@ class Run:
         prompt_tokens: Tokens of the rendered prompt.
     """
 
-    def __init__(self, request: Request, after: Run | None = None) -> None:
+    def __init__(self, request: Request, after: Run | None = None, untouched: bool = False) -> None:
         now = int(1000 * time.time())
         self.number = max(now, after.number + 1) if after else now
         self.id = secrets.token_urlsafe(12)
-        self.request = request
+        self.request, self.untouched = request, untouched
         self.dial = Dial(request.threshold)
         self.cancel = threading.Event()
         self.finished = threading.Event()
@@ -82,6 +83,10 @@ class Run:
         return bool(self.events) and self.events[-1].finish_reason not in (None, "cancelled")
 
     def _write(self) -> None:
+        if self.untouched and self.dial.threshold == self.request.threshold:
+            # Asked for while the models loaded: the page's slider is about to move there, and a short text is faster.
+            self.request = replace(self.request, threshold=self.pair.threshold)
+            self.dial.threshold = self.pair.threshold
         self.prompt_tokens = self.pair.check(self.request)
         self.state = "running"
         with closing(self.pair.stream(self.request, dial=self.dial, cancel=self.cancel)) as stream:
@@ -117,11 +122,11 @@ class Session:
         self._adopted: WeakSet[Run] = WeakSet()
         self._lock = threading.Lock()
 
-    def begin(self, request: Request, host: Host) -> Run:
-        """Stops the run that is on, if any, and starts another."""
+    def begin(self, request: Request, host: Host, untouched: bool = False) -> Run:
+        """Stops the run that is on, if any, and starts another; for `untouched` see `Run`."""
         with self._lock:
             self.stop()
-            run = self.run = Run(request, after=self.run)
+            run = self.run = Run(request, self.run, untouched)
         return run.start(host)
 
     def adopt(self, run: Run) -> Run:

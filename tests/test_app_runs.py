@@ -37,6 +37,31 @@ def request(prompt: str = "a palindrome", **options) -> Request:
     return Request(prompt, **{"max_new_tokens": 30, **options})
 
 
+# ---- thresholds of texts that were asked for while the models loaded ----
+
+
+def test_a_text_asked_for_before_the_models_are_there_starts_at_the_routers_own_threshold(host, pair):
+    pair.threshold = 0.9
+    run = Session().begin(request(threshold=0.5), host, untouched=True)
+    assert run.finished.wait(10)
+    assert {event.threshold for event in run.events} == {0.9}
+    assert run.request.threshold == 0.9
+
+
+def test_a_threshold_that_someone_chose_stays(host, pair):
+    pair.threshold = 0.9
+    chosen = Session().begin(request(threshold=0.5), host)
+    assert chosen.finished.wait(10)
+    assert {event.threshold for event in chosen.events} == {0.5}
+    ready, slow = threading.Event(), FakePair(300)
+    slow.threshold = 0.9
+    waiting = Session().begin(request(threshold=0.5), Host(lambda *_, **__: ready.wait(10) and slow), untouched=True)
+    waiting.dial.threshold = 0.2  # turned while it waits
+    ready.set()
+    assert waiting.finished.wait(10)
+    assert {event.threshold for event in waiting.events} == {0.2}
+
+
 # ---- host ----
 
 
