@@ -160,7 +160,10 @@ class Router:
             raise RouterError(f"{folder / WEIGHTS} is corrupt ({error}); get the folder again") from error
         if card.format != FORMAT or card.polarity != POLARITY:
             raise RouterError(f"{folder / CARD} has format {card.format}; this program reads format {FORMAT}")
-        network = RouterNetwork(input_size(card.hidden_size, card.logit_features), card.hidden_size, card.dropout)
+        # Its width is read off the weights: a narrow network learns less by heart and moves fewer bytes per token.
+        last = weights.get("layers.6.weight", torch.empty(0))
+        width = last.shape[-1] if 1 <= last.shape[-1] <= card.hidden_size else card.hidden_size
+        network = RouterNetwork(input_size(card.hidden_size, card.logit_features), width, card.dropout)
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:

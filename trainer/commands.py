@@ -128,6 +128,8 @@ def _add_fitting(parser: Parser) -> None:
     add("--learning-rate", type=float, default=3e-4, help="of AdamW (default: %(default)s)")
     add("--weight-decay", type=float, default=0.01, help="of AdamW (default: %(default)s)")
     add("--dropout", type=float, default=0.1, help="after each hidden layer (default: %(default)s)")
+    add("--width", type=int, help="units of the second hidden layer (default: the SLM's hidden size, as in the paper)")
+    add("--wrong-references", action="store_true", help="learn from references, too, that end in a wrong answer")
     add("--epochs", type=int, default=40, help="at most; stops early (default: %(default)s)")
     add("--balanced", action="store_true", help="weigh both preferences alike; the score is calibrated again after")
     add("--cost-weight", type=float, default=0.0, help="λ: right answers that an LLM-only answer's bytes are worth")
@@ -145,6 +147,8 @@ def _fitting(options: Options) -> FitSettings:
         epochs=options.epochs,
         class_balance="balanced" if options.balanced else "none",
         cost_weight=options.cost_weight,
+        width=options.width,
+        wrong_references=options.wrong_references,
         seed=options.seed,
     )
 

@@ -135,7 +135,7 @@ def train(
             "take a lower one, and look for labels that are not finite"
         )
     network.load_state_dict(best)
-    return _of_full_width(network.eval(), hidden, settings.dropout), epoch
+    return network.eval(), epoch
 
 
 @torch.inference_mode()
@@ -161,12 +161,3 @@ def _mean_loss(network: RouterNetwork, examples: Examples, losses: Losses, with_
     logits = torch.from_numpy(logits_of(network, examples.tokens, with_logits))
     values = losses(logits, examples.targets).double() * examples.weights
     return float(values.sum() / examples.weights.double().sum())
-
-
-def _of_full_width(network: RouterNetwork, hidden: int, dropout: float) -> RouterNetwork:
-    """The same function in a network of the file's size: the units that are missing are zeros."""
-    full = RouterNetwork(len(network.mean), hidden, dropout)
-    own = network.state_dict()
-    for name, tensor in full.state_dict().items():
-        tensor.zero_()[tuple(slice(size) for size in own[name].shape)] = own[name]
-    return full.eval()
