@@ -125,11 +125,7 @@ class Costs:
 
 
 def costs(
-    events: Sequence[TokenEvent],
-    prompt_tokens: int,
-    slm: ModelCost,
-    llm: ModelCost,
-    prices: Prices | None = None,
+    events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
 ) -> Costs:
     """Folds the events of one row into its cost and that of both extremes.
 

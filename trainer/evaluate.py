@@ -4,7 +4,7 @@ All of a question's answers are written in one batch of the engine's decode loop
 share their passes: a sweep over methods and thresholds at once. What an answer costs is what it would cost alone: bytes
 and FLOPs follow exactly from its events, its seconds are modelled from the measured pass of each model.
 
-Knows methods and shards; what follows from the answers is in `trainer.results`.
+Knows methods and shards; what follows from the answers is in `trainer.summary`.
 """
 
 from __future__ import annotations
@@ -78,17 +78,13 @@ def _answers(
     asked = [(q, m, threshold) for q in questions for m in methods for threshold in m.thresholds]
     requests = [
         # Random routing depends on the seed, which is the question's own: no two questions share their draws.
-        Request(prompt(q), threshold=_within(threshold), max_new_tokens=max_new_tokens, seed=zlib.crc32(q.id.encode()))
+        Request(prompt(q), threshold=threshold, max_new_tokens=max_new_tokens, seed=zlib.crc32(q.id.encode()))
         for q, _, threshold in asked
     ]
     decoding = pair.start(requests, [method.policy for _, method, _ in asked])
     for _ in decode(decoding):
         pass
     return [_line(pair, *which, row) for which, row in zip(asked, decoding.rows, strict=True)]
-
-
-def _within(threshold: float) -> float:
-    return min(max(threshold, 0.0), 2.0)
 
 
 def _line(pair: Pair, question: Question, method: Method, threshold: float, row: Row) -> dict[str, Any]:

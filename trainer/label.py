@@ -87,8 +87,7 @@ def label(
         columns = _columns(pair, some, references, by_llm=answers is not None, run_llm=settings["run_llm"])
         datasets.Dataset.from_dict(columns, features=_features(pair.slm.hidden_size)).save_to_disk(path)
 
-    shards(folder).run(settings, questions, make, report)
-    if all(path.exists() for path in map(shards(folder).path, range(-(-len(questions) // SHARD)))):
+    if shards(folder).run(settings, questions, make, report):
         report(case_shares(load_labels(folder)[0]))
 
 

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import datasets
+
 from engine import Request, Role
 from engine.cost import costs
 from engine.decoding import decode
@@ -112,13 +114,16 @@ def roll_out(
     Raises:
         TrainerError: The labels are incomplete or of other questions; the folder holds rollouts made otherwise.
     """
-    starts = _starts(questions, labels, settings)
+    data, labelled = load_labels(labels)
+    if {question.id for question in questions} != set(labelled["questions"]):
+        raise TrainerError(f"{labels} holds labels of other questions than the {len(questions)} given")
+    starts = _starts(questions, data, labelled["reference"], settings)
     about = {
         "policy": router.name if router else "slm",
         "router": fingerprint(router) if router else None,
-        "labels": load_labels(labels)[1],
+        "labels": labelled,
         **asdict(settings),
-        "llm_bytes": _llm_bytes(pair, questions, labels),
+        "llm_bytes": _llm_bytes(pair, questions, data),
     }
     policy = RouterPolicy(router) if router else FixedPolicy(Role.SLM)
     pair.use_router(router)
@@ -129,8 +134,7 @@ def roll_out(
         done = [rollout for batch in batches for rollout in _finish(pair, batch, policy, settings)]
         write_lines(path, map(asdict, done))
 
-    _shards(folder).run(about, questions, make, report)
-    if all(path.exists() for path in map(_shards(folder).path, range(-(-len(questions) // SHARD)))):
+    if _shards(folder).run(about, questions, make, report):
         tried = [r for r in load_rollouts(folder)[0] if r.role is Role.SLM]
         harmless = sum(r.correct for r in tried) / max(1, len(tried))
         report(f"{len(tried):,} of the SLM's tokens rolled out; after {harmless:.1%} the answer was right")
@@ -156,13 +160,12 @@ def _shards(folder: Path) -> Shards:
     return Shards(folder, "rollouts", SHARD, ".jsonl")
 
 
-def _starts(questions: Sequence[Question], labels: Path, settings: RolloutSettings) -> Mapping[str, list[_Start]]:
+def _starts(
+    questions: Sequence[Question], data: datasets.Dataset, reference: str, settings: RolloutSettings
+) -> Mapping[str, list[_Start]]:
     """What to roll out, by question: the draw depends on the seed and the question alone."""
-    data, about = load_labels(labels)
     by_id = {question.id: question for question in questions}
-    if set(by_id) != set(about["questions"]):
-        raise TrainerError(f"{labels} holds labels of other questions than the {len(by_id)} given")
-    undecided = {Case.NEITHER, Case.ONLY_LLM_RIGHT} if about["reference"] == "llm" else {Case.NEITHER}
+    undecided = {Case.NEITHER, Case.ONLY_LLM_RIGHT} if reference == "llm" else {Case.NEITHER}
     columns = data.select_columns(["question", "position", "token", "slm_token", "llm_token", "case", "correct"])
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in columns.to_list():
@@ -171,9 +174,9 @@ def _starts(questions: Sequence[Question], labels: Path, settings: RolloutSettin
     for name, tokens in rows.items():
         candidates = [row for row in tokens if row["correct"] and row["case"] in undecided]
         drawn = random.Random(f"{settings.seed} {name}").sample(candidates, min(settings.budget, len(candidates)))
-        reference = [row["token"] for row in tokens]
+        written = [row["token"] for row in tokens]
         starts[name] = [
-            _Start(by_id[name], row["position"], role, len(candidates), [*reference[: row["position"]], row[column]])
+            _Start(by_id[name], row["position"], role, len(candidates), [*written[: row["position"]], row[column]])
             for row in sorted(drawn, key=lambda row: row["position"])
             for role, column in ((Role.SLM, "slm_token"), (Role.LLM, "llm_token"))[: 1 + settings.both]
         ]
@@ -220,9 +223,8 @@ def _finish(pair: Pair, starts: Sequence[_Start], policy: Policy, settings: Roll
     return finished
 
 
-def _llm_bytes(pair: Pair, questions: Sequence[Question], labels: Path) -> float:
+def _llm_bytes(pair: Pair, questions: Sequence[Question], data: datasets.Dataset) -> float:
     """Mean bytes that the LLM alone moves to write a reference: the unit of cost of λ."""
-    data, _ = load_labels(labels)
     lengths: dict[str, int] = defaultdict(int)
     for name in data["question"]:
         lengths[name] += 1

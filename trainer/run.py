@@ -28,7 +28,7 @@ from trainer.provenance import command
 from trainer.recipes import Recipe
 from trainer.results import read_evaluation
 from trainer.rollout import RolloutSettings
-from trainer.summary import summarise, write_summary
+from trainer.summary import Summary, summarise, write_summary
 from trainer.tokens import held_out_tokens
 
 
@@ -111,19 +111,18 @@ class Run:
         names += sorted(each.router for each in rounds)
         return [f"{name}={routers / name}" for name in names]
 
-    def evaluate(self, routers: list[str], results: Path) -> Path:
-        """Every method on the dev questions, and the summary; returns its path."""
+    def evaluate(self, routers: list[str]) -> Summary:
+        """Every method on the dev questions, summarised."""
         where, limit = self.folder / "evaluation", self.recipe.max_new_tokens
         tokens = held_out_tokens(self.folder / "labels-llm")
         for stage, names in (("evaluation", list(PLAIN)), ("evaluation-routers", routers)):
             methods = build_methods(names, self.pair, tokens, self.recipe.shares)
             evaluate(self.pair, self.dev, methods, where, self.recipe.task, limit, self.report, stage)
         assist(self.pair, self.dev, where, limit, self.report)
-        return write_summary(summarise(read_evaluation(where)), results)
+        return summarise(read_evaluation(where))
 
-    def ship(self, routers: Path) -> None:
+    def ship(self, summary: Summary, routers: Path) -> None:
         """The round that did best on the validation questions is shipped, with its curve on the dev questions."""
-        summary = summarise(read_evaluation(self.folder / "evaluation"))
         best = load_rounds(self.folder)[0].router
         out = routers / self.recipe.router
         shutil.rmtree(out, ignore_errors=True)
@@ -146,6 +145,7 @@ def run(recipe: Recipe, folder: Path, results: Path, routers: Path, fitting: Fit
     """
     this = Run(recipe, folder, load(recipe.preset), fitting)
     this.label()
-    path = this.evaluate(this.fit(), results)
-    this.ship(routers)
+    summary = this.evaluate(this.fit())
+    path = write_summary(summary, results)
+    this.ship(summary, routers)
     return path

@@ -51,7 +51,7 @@ class Shards:
         make: Callable[[Sequence[Question], Path], None],
         report: Callable[[str], None] = print,
         notes: dict[str, Any] | None = None,
-    ) -> None:
+    ) -> bool:
         """Makes what is missing, one shard after the other; under `accelerate launch` each process makes its own.
 
         Args:
@@ -60,6 +60,9 @@ class Shards:
             make: Writes one shard of some questions to a path.
             report: Told of progress, with an estimate of the time left.
             notes: Kept beside the settings; may differ when the work is taken up again.
+
+        Returns:
+            Whether all shards are there now; other processes may still be making theirs.
 
         Raises:
             TrainerError: The folder holds shards of other questions or settings.
@@ -80,6 +83,7 @@ class Shards:
             partial.rename(self.path(number))
             left = (time.monotonic() - started) / done * (len(mine) - done)
             report(f"{self.stage}: shard {number + 1}/{len(shards)} done, about {left / 60:.0f} min left")
+        return all(self.path(n).exists() for n in range(len(shards)))
 
     def load(self) -> tuple[list[Path], dict[str, Any]]:
         """Paths of all shards in order, and the settings they were made with.
