@@ -41,3 +41,42 @@ def tiny_pair():
     from engine.pair import load
 
     return load("tiny")
+
+
+# The page in Chromium, module by module: Playwright's loop must not outlive the module. A module with another pair in
+# front of it has a fixture `pair` of its own.
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A pair that needs no models."""
+    from fake_pair import FakePair
+
+    return FakePair()
+
+
+@pytest.fixture(scope="module")
+def site(pair):
+    """A served page in front of the pair."""
+    from browser import serve
+
+    with serve(lambda preset, progress: pair) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium."""
+    from browser import chromium
+
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def site_window(browser, site):
+    """One window of the page, which tests open anew: a new session with the scripts cached."""
+    from browser import window
+
+    with window(browser, site) as shown:
+        yield shown

@@ -3,25 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import Site, chromium, eventually, serve, window
-from fake_pair import FakePair
-
-
-@pytest.fixture(scope="module")
-def pair():
-    return FakePair()
-
-
-@pytest.fixture(scope="module")
-def site(pair):
-    with serve(lambda preset, progress: pair) as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
+from browser import Site, eventually, window
 
 
 def test_no_request_leaves_the_machine(browser, site: Site):

@@ -9,7 +9,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from browser import Window, chromium, eventually, serve, window
+from browser import Window, eventually, serve, window
 from fake_pair import FakePair
 from test_app_look import _CONTRAST
 
@@ -39,34 +39,18 @@ LINE, CARD = ".points-now", "#threshold-card"
 
 @pytest.fixture(scope="module")
 def pair():
-    return FakePair()
-
-
-@pytest.fixture(scope="module")
-def site(pair):
-    pair.operating_points = POINTS
-    with serve(lambda preset, progress: pair) as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def _window(browser, site):
-    with window(browser, site) as shown:
-        yield shown
+    """A pair whose router was measured."""
+    measured = FakePair()
+    measured.operating_points = POINTS
+    return measured
 
 
 @pytest.fixture
-def shown(_window):
-    _window.open()
-    _window.page.wait_for_selector(LINE)
-    yield _window
-    assert _window.errors == []
+def shown(site_window):
+    site_window.open()
+    site_window.page.wait_for_selector(LINE)
+    yield site_window
+    assert site_window.errors == []
 
 
 def says(shown: Window, selector: str = LINE) -> str:

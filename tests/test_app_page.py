@@ -6,42 +6,19 @@ import threading
 import time
 
 import pytest
-from browser import Site, Window, chromium, eventually, serve, window
+from browser import Site, Window, eventually, serve, window
 from fake_pair import ANSWER, FakePair
 
 import app.live
 from engine import Role, WeightsError
 
 
-@pytest.fixture(scope="module")
-def pair():
-    return FakePair()
-
-
-@pytest.fixture(scope="module")
-def site(pair):
-    with serve(lambda preset, progress: pair) as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def _window(browser, site):
-    with window(browser, site) as shown:
-        yield shown
-
-
 @pytest.fixture
-def shown(_window, pair):
+def shown(site_window, pair):
     """The page as it is when freshly opened: a new session, in a window that has the scripts cached."""
     pair.tokens_per_second, pair.prefill_seconds = 200.0, 0.0
-    _window.open()
-    yield _window
+    site_window.open()
+    yield site_window
     eventually(lambda: pair.open_streams == 0)
 
 
