@@ -164,7 +164,7 @@ class _Handlers:
     def can_stop(self, request: gr.Request) -> Any:
         """Enables Stop while a run is on; a run that gave way to another must not disable it."""
         run = self.sessions.get(request.session_hash).run
-        return gr.update(interactive=run is not None and not run.finished.is_set())
+        return gr.update(interactive=run is not None and run.on)
 
     def stop(self, request: gr.Request) -> Any:
         """Stops the run within one step."""

@@ -6,77 +6,34 @@ come. Sessions are bounded and never see each other. Knows nothing of gradio.
 
 from __future__ import annotations
 
-import logging
-import secrets
 import threading
-import time
 from collections import OrderedDict
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
 from weakref import WeakSet
 
 from app.host import Host
-from engine import Dial, EngineError, Prices, Request, TokenEvent
-
-State = Literal["waiting", "running", "done", "stopped", "failed"]
-
-logger = logging.getLogger(__name__)
+from app.jobs import Job, SomeJob
+from engine import Dial, Prices, Request, TokenEvent
 
 
-class Run:
+class Run(Job):
     """One text being written.
 
     Attributes:
-        id: Unguessable; whoever knows it may ask for its tokens again.
-        number: Grows from run to run, across restarts too, so that late news of an older run can be told from new.
         request: What was asked.
         untouched: Whether its threshold is nobody's choice; then it becomes the router's own once the models are there.
         dial: Its threshold; a change applies to the next token.
-        cancel: Set to stop the models within one step.
         events: So far; only ever appended to.
-        state: "waiting" for models or for its turn, then "running", then one of the three ends.
-        error: Why it failed.
-        pair: The models that write it, once there are any.
         prompt_tokens: Tokens of the rendered prompt.
     """
 
-    def __init__(self, request: Request, after: Run | None = None, untouched: bool = False) -> None:
-        now = int(1000 * time.time())
-        self.number = max(now, after.number + 1) if after else now
-        self.id = secrets.token_urlsafe(12)
+    def __init__(self, request: Request, after: Job | None = None, untouched: bool = False) -> None:
+        super().__init__(after)
         self.request, self.untouched = request, untouched
         self.dial = Dial(request.threshold)
-        self.cancel = threading.Event()
-        self.finished = threading.Event()
         self.events: list[TokenEvent] = []
-        self.state: State = "waiting"
-        self.error: str | None = None
-        self.pair: Any = None
         self.prompt_tokens = 0
-
-    def start(self, host: Host) -> Run:
-        """Starts writing in a thread of its own; returns itself."""
-        threading.Thread(target=self.work, args=(host,), name=f"citer-run-{self.number}", daemon=True).start()
-        return self
-
-    def work(self, host: Host) -> None:
-        """Waits for the models and its turn, then writes until the end or until cancelled. Never raises."""
-        end: State = "failed"
-        try:
-            self.pair = host.wait(self.cancel)
-            with host.turn(self, self.cancel) as mine:
-                if mine and self.pair is not None:
-                    self._write()
-            end = "stopped" if self.cancel.is_set() and not self._complete else "done"
-        except EngineError as error:
-            self.error = str(error)
-        except Exception as error:  # a visitor sees what happened; the log has the traceback
-            logger.exception("run failed")
-            self.error = f"The models stopped with an internal error ({type(error).__name__}: {error})."
-        finally:
-            self.state = end  # before `finished`: who sees that must see how
-            self.finished.set()
 
     @property
     def _complete(self) -> bool:
@@ -112,14 +69,15 @@ class View:
 
 
 class Session:
-    """What one browser window has: a view, the newest run, and the run whose text is on its page."""
+    """What one browser window has: a view, the newest run, the run whose text is on its page, other jobs by kind."""
 
     def __init__(self, view: View | None = None) -> None:
         self.view = view or View()
         self.touched = False  # whether the visitor has moved the threshold
         self.run: Run | None = None
         self.shown: Run | None = None
-        self._adopted: WeakSet[Run] = WeakSet()
+        self.jobs: dict[str, Job] = {}
+        self._adopted: WeakSet[Job] = WeakSet()
         self._lock = threading.Lock()
 
     def begin(self, request: Request, host: Host, untouched: bool = False) -> Run:
@@ -129,10 +87,22 @@ class Session:
             run = self.run = Run(request, self.run, untouched)
         return run.start(host)
 
-    def adopt(self, run: Run) -> Run:
-        """Ties a run to this session's life without showing it; returns it."""
-        self._adopted.add(run)
-        return run
+    def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
+        """Starts a job of some kind, e.g. "compare"; one of the same kind that is on is stopped. Returns the job."""
+        with self._lock:
+            self.stop_job(kind)
+            self.jobs[kind] = job
+        return job.start(host)
+
+    def stop_job(self, kind: str) -> None:
+        """Stops the job of a kind within one step; does nothing if none is on."""
+        if kind in self.jobs:
+            self.jobs[kind].cancel.set()
+
+    def adopt(self, job: SomeJob) -> SomeJob:
+        """Ties a job to this session's life without showing it; returns it."""
+        self._adopted.add(job)
+        return job
 
     def stop(self) -> None:
         """Stops the newest run within one step; does nothing if none is on."""
@@ -142,8 +112,8 @@ class Session:
     def close(self) -> None:
         """Stops everything this session has running."""
         self.stop()
-        for run in list(self._adopted):
-            run.cancel.set()
+        for job in [*self.jobs.values(), *self._adopted]:
+            job.cancel.set()
 
     def look(self, unit: str, prices: Prices) -> View:
         """Changes the view and returns the new one, or the old one where nothing changed."""

@@ -17,17 +17,20 @@ from engine.settings import Settings, load_settings
 from engine.trace import Trace
 
 if TYPE_CHECKING:
-    from engine.decoding import Decoding
+    from engine.decoding import Decoding, decode
     from engine.pair import Pair, build_request, load
     from engine.router import Router
 
-_LAZY = {"Pair": "pair", "load": "pair", "build_request": "pair", "Decoding": "decoding", "Router": "router"}
+_LAZY = {
+    "Pair": "pair", "load": "pair", "build_request": "pair", "Decoding": "decoding", "decode": "decoding",
+    "Router": "router",
+}  # fmt: skip
 
 __all__ = [
     "DEFAULT_THRESHOLD",
     "POLICIES", "UNITS", "Alternative", "Cost", "Costs", "Decoding", "Dial", "EngineError", "InvalidRequest",
     "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role", "Router", "RouterError", "Sampling", "Settings",
-    "SettingsError", "TokenEvent", "Trace", "WeightsError", "build_request", "costs", "cumulative", "load",
+    "SettingsError", "TokenEvent", "Trace", "WeightsError", "build_request", "costs", "cumulative", "decode", "load",
     "load_settings",
 ]  # fmt: skip
 
