@@ -8,11 +8,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from engine.audit import Audit, audit
 from engine.cost import UNITS, Cost, Costs, ModelCost, Prices, costs, cumulative
 from engine.dial import Dial
 from engine.errors import EngineError, InvalidRequest, RouterError, SettingsError, WeightsError
-from engine.events import Alternative, Revealed, Role, TokenEvent
-from engine.request import DEFAULT_THRESHOLD, POLICIES, Request, Sampling
+from engine.events import Alternative, Revealed, Role, TokenEvent, fold_revealed
+from engine.replay import at_threshold, first_flip, same_text
+from engine.request import DEFAULT_THRESHOLD, POLICIES, Forced, Request, Sampling
 from engine.settings import Settings, load_settings
 from engine.trace import Trace
 
@@ -28,10 +30,10 @@ _LAZY = {
 
 __all__ = [
     "DEFAULT_THRESHOLD",
-    "POLICIES", "UNITS", "Alternative", "Cost", "Costs", "Decoding", "Dial", "EngineError", "InvalidRequest",
-    "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role", "Router", "RouterError", "Sampling", "Settings",
-    "SettingsError", "TokenEvent", "Trace", "WeightsError", "build_request", "costs", "cumulative", "decode", "load",
-    "load_settings",
+    "POLICIES", "UNITS", "Alternative", "Audit", "Cost", "Costs", "Decoding", "Dial", "EngineError", "Forced",
+    "InvalidRequest", "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role", "Router", "RouterError", "Sampling",
+    "Settings", "SettingsError", "TokenEvent", "Trace", "WeightsError", "at_threshold", "audit", "build_request",
+    "costs", "cumulative", "decode", "first_flip", "fold_revealed", "load", "load_settings", "same_text",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import torch
 from engine.dial import Dial
 from engine.events import Alternative, FinishReason, Revealed, Role, TokenEvent
 from engine.policy import Policy, State
-from engine.request import Request
+from engine.request import Forced, Request
 from engine.text import TextStream
 
 
@@ -92,6 +92,7 @@ class Turn:
         row, slot: What it is about.
         threshold: In force.
         role, score: As decided.
+        forced: What a person decided here instead, if anything.
         alternatives, revealed: What became known of the models' candidates, for this position and for earlier ones.
     """
 
@@ -101,6 +102,7 @@ class Turn:
     threshold: float
     role: Role = Role.SLM
     score: float | None = None
+    forced: Forced | None = None
     alternatives: dict[Role, tuple[Alternative, ...]] = field(default_factory=dict)
     revealed: list[Revealed] = field(default_factory=list)
 

@@ -27,11 +27,12 @@ from tokenizers import Tokenizer
 
 from engine.batch import Row, Slot, Turn, state_of
 from engine.dial import Dial
-from engine.events import Alternative, Revealed, Role, TokenEvent
+from engine.events import Revealed, Role, TokenEvent, fold_revealed
 from engine.models import LanguageModel
 from engine.policy import Policy, decide
 from engine.prefill import read_beginnings
 from engine.request import Request
+from engine.reveal import reveal, reveal_rest
 from engine.router import logit_features
 from engine.sampling import sample, uniform
 from engine.text import TextStream
@@ -102,7 +103,8 @@ class Decoding:
         for number, row in enumerate(self.rows):
             if row.finish_reason is None:
                 slot = slots.setdefault(row.slot, Slot(row.slot, list(row.tokens)))
-                turns.append(Turn(number, row, slot, row.dial.threshold))
+                forced = next((f for f in row.request.forced if f.index == row.position), None)
+                turns.append(Turn(number, row, slot, row.dial.threshold, forced=forced))
                 slot.turns.append(turns[-1])
         self._decide(turns)
         for role in Role:
@@ -113,23 +115,48 @@ class Decoding:
         seconds = (time.perf_counter() - started) / len(slots)
         return [self._event(turn, text, seconds) for turn, text in zip(turns, texts, strict=True)]
 
-    def rollback(self, row: int, generated: int) -> None:
-        """Takes a row back to its first `generated` tokens, ready to go on from there.
+    def resume(self, row: int, request: Request, events: Sequence[TokenEvent]) -> None:
+        """Makes a row's text that of some events, ready to go on from there as another request wants it.
 
-        The last token kept is read again, for its hidden state; everything before stays cached.
+        What the caches hold of the same text stays; the rest is read again, in one pass, with the next step. The last
+        token is always read again, for its hidden state. So a slider that is moved costs the tokens after the first
+        decision that flips, and going back to an earlier branch costs one pass.
+
+        Args:
+            row: Its prompt stays.
+            request: Asks for the same prompt and tokens at most; threshold, forced tokens and seed may be others.
+            events: Of a text with the same prompt, in order, from the first token on. Where the last of them has a
+                finish reason, the text is complete.
         """
         self._own(row)
         this = self.rows[row]
-        del this.events[generated:]
-        del this.tokens[this.prompt_tokens + generated :]
-        this.read = {
-            Role.SLM: sum(e.slm_fed for e in this.events),
-            Role.LLM: sum(e.llm_fed for e in this.events),
-        }
-        this.finish_reason = None
+        this.request, this.dial.threshold = request, request.threshold
+        this.events = list(fold_revealed(events))
+        old, this.tokens = this.tokens, this.tokens[: this.prompt_tokens] + [event.id for event in events]
+        same = next((n for n, (a, b) in enumerate(zip(old, this.tokens, strict=False)) if a != b), len(old))
+        this.read = {Role.SLM: sum(e.slm_fed for e in events), Role.LLM: sum(e.llm_fed for e in events)}
+        this.finish_reason = events[-1].finish_reason if events else None
         this.text = self._replay_text(this)
         for cache in self._caches.values():
-            cache.truncate(this.slot, min(cache.lengths[this.slot], len(this.tokens) - 1))
+            cache.truncate(this.slot, min(cache.lengths[this.slot], same, len(this.tokens) - 1))
+
+    def rollback(self, row: int, generated: int) -> None:
+        """Takes a row back to its first `generated` tokens, ready to go on from there; see `resume`."""
+        this = self.rows[row]
+        self.resume(row, this.request, [replace(event, finish_reason=None) for event in this.events[:generated]])
+
+    def reveal(self, row: int) -> list[Revealed]:
+        """Both models read what they have not seen of a row's text, for its candidates only: charged to nobody.
+
+        A text that ended by itself has them all; one that was cut short lacks those since the LLM was last asked.
+        """
+        this = self.rows[row]
+        # Without the last token, which the next step reads for its hidden state.
+        slot = Slot(this.slot, this.tokens[:-1])
+        turn = Turn(row, this, slot, this.dial.threshold)
+        slot.turns.append(turn)
+        reveal_rest(self._models, self._caches, self._tokenizer, slot)
+        return turn.revealed
 
     def fork(self, source: int, target: int) -> None:
         """Makes row `target` a copy of row `source`, caches included; its dial stays its own."""
@@ -160,7 +187,7 @@ class Decoding:
             states = [order[t.slot.number, t.row.request.seed] for t in mine]
             decided = decide(policy, state_of(policy, list(keys.values())), states, [t.threshold for t in mine])
             for turn, (role, score) in zip(mine, decided, strict=True):
-                turn.role, turn.score = role, score
+                turn.role, turn.score = turn.forced.role if turn.forced else role, score
 
     def _hidden(self, role: Role, slots: Sequence[Slot]) -> None:
         """Lets a model read what it has not seen of these texts, in one pass, and keeps its last hidden states."""
@@ -179,7 +206,7 @@ class Decoding:
             slot.seconds[role] += (time.perf_counter() - started) / len(asked)
         for slot, start, states in zip(asked, starts, hidden, strict=True):
             if slot.wants_alternatives:
-                self._reveal(role, slot, start, states)
+                reveal(model, self._tokenizer, role, slot, start, states)
 
     def _logits(self, role: Role, slots: Sequence[Slot]) -> None:
         """Applies a model's `lm_head` at the end of these texts, where that was not done in this step yet."""
@@ -207,8 +234,11 @@ class Decoding:
         texts = []
         for turn in turns:
             row, request = turn.row, turn.row.request
-            key = (turn.slot.number, turn.role, request.sampling, request.seed)
-            if key not in drawn:
+            chosen = turn.forced.id if turn.forced else None
+            key = (turn.slot.number, turn.role, request.sampling, request.seed, chosen)
+            if chosen is not None:
+                drawn[key] = chosen
+            elif key not in drawn:
                 draw = uniform(request.seed, row.position)
                 drawn[key] = sample(turn.slot.logits[turn.role], request.sampling, row.tokens, draw)
             row.tokens.append(drawn[key])
@@ -228,7 +258,7 @@ class Decoding:
         A slot's number is the lowest row that shares it, so the lowest row of those that leave names a free one.
         """
         if slot.wants_alternatives and any(t.row.finish_reason for t in slot.turns):
-            self._reveal_rest(slot)
+            reveal_rest(self._models, self._caches, self._tokenizer, slot)
         parting: dict[int, list[Turn]] = {}
         for turn in slot.turns:
             parting.setdefault(turn.row.tokens[-1], []).append(turn)
@@ -277,41 +307,11 @@ class Decoding:
             slm_alternatives=turn.alternatives.get(Role.SLM, ()),
             llm_alternatives=turn.alternatives.get(Role.LLM, ()),
             revealed=tuple(turn.revealed),
+            forced=turn.forced is not None,
             finish_reason=row.finish_reason,
         )
         row.events.append(event)
         return event
-
-    def _reveal(self, role: Role, slot: Slot, start: int, hidden: torch.Tensor) -> None:
-        """Notes what the model would write after each token it just read: this position's, and earlier ones' late.
-
-        Catch-up computes these hidden states anyway, so both models' alternatives of every token cost no further pass.
-        """
-        turns = [t for t in slot.turns if t.row.request.alternatives]
-        prompt, position = turns[0].row.prompt_tokens, turns[0].row.position
-        first = max(0, prompt - 1 - start)  # the hidden state before the first generated token
-        probabilities = self._models[role].logits(hidden[first : len(slot.tokens) - start]).softmax(-1)
-        top = probabilities.topk(max(t.row.request.alternatives for t in turns))
-        for offset, (values, ids) in enumerate(zip(*top, strict=True)):
-            index = start + first + offset + 1 - prompt
-            found = tuple(
-                Alternative(i, self._tokenizer.decode([i], skip_special_tokens=False), p)
-                for i, p in zip(ids.tolist(), values.tolist(), strict=True)
-            )
-            for turn in turns:
-                wanted = found[: turn.row.request.alternatives]
-                if index == position:
-                    turn.alternatives[role] = wanted
-                else:
-                    turn.revealed.append(Revealed(index, role, wanted))
-
-    def _reveal_rest(self, slot: Slot) -> None:
-        """At a text's end, both models read what is left, for its alternatives only: it is charged to nobody."""
-        for role, model in self._models.items():
-            start = self._caches[role].lengths[slot.number]
-            chunk = slot.tokens[start:]
-            if chunk:
-                self._reveal(role, slot, start, model.feed(self._caches[role], [slot.number], [chunk])[0])
 
     def _replay_text(self, row: Row) -> TextStream:
         text = TextStream(self._tokenizer, row.request.stop)

@@ -6,7 +6,8 @@ priced or stored about a run is a fold over these events.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,11 @@ class Role(StrEnum):
 
     SLM = "slm"
     LLM = "llm"
+
+
+def role_at(score: float, threshold: float) -> Role:
+    """Who writes a token with this routing score: score < threshold → LLM. The one place where the two are compared."""
+    return Role.LLM if score < threshold else Role.SLM
 
 
 class Alternative(NamedTuple):
@@ -56,6 +62,7 @@ class TokenEvent:
         slm_seconds, llm_seconds: The share of `seconds` spent in each model.
         slm_alternatives, llm_alternatives: Top-k candidates of each model at this position, where asked for and known.
         revealed: Candidates for earlier positions that became known in this step (see `Revealed`).
+        forced: Whether a person chose the author here (see `engine.request.Forced`), so that the threshold did not.
         finish_reason: Set on the last event of a text only.
     """
 
@@ -76,4 +83,18 @@ class TokenEvent:
     slm_alternatives: tuple[Alternative, ...] = ()
     llm_alternatives: tuple[Alternative, ...] = ()
     revealed: tuple[Revealed, ...] = ()
+    forced: bool = False
     finish_reason: FinishReason | None = None
+
+
+def fold_revealed(events: Iterable[TokenEvent]) -> tuple[TokenEvent, ...]:
+    """Moves each `Revealed` to the event it is about; the result has none left."""
+    folded: list[TokenEvent] = []
+    late: list[Revealed] = []
+    for event in events:
+        late.extend(event.revealed)
+        folded.append(replace(event, revealed=()) if event.revealed else event)
+    for index, role, alternatives in late:
+        name = "slm_alternatives" if role is Role.SLM else "llm_alternatives"
+        folded[index] = replace(folded[index], **{name: alternatives})
+    return tuple(folded)

@@ -141,6 +141,7 @@ class Pair:
             InvalidRequest: The prompt does not fit the context, or the policy needs a router that is not there.
         """
         self._policy(request)
+        self._check_forced(request)
         tokens = len(render(self.tokenizer, request))
         check_length(tokens, self.context)
         return tokens
@@ -168,6 +169,8 @@ class Pair:
             policies = [named[request.policy] for request in requests]
         if prompts is None:
             prompts = [render(self.tokenizer, request) for request in requests]
+        for request in requests:
+            self._check_forced(request)
         for prompt in prompts:
             check_length(len(prompt), self.context)
         return Decoding(
@@ -229,6 +232,14 @@ class Pair:
             llm_cost=self.llm_cost,
             prices=self.prices,
         )
+
+    def _check_forced(self, request: Request) -> None:
+        for forced in request.forced:
+            if forced.id is not None and forced.id >= len(self.tokenizer):
+                raise InvalidRequest(
+                    f"forced id = {forced.id} at position {forced.index}: "
+                    f"the tokenizer has {len(self.tokenizer):,} tokens"
+                )
 
     def _policy(self, request: Request) -> Policy:
         if request.policy not in self.policies:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.events import Role
+from engine.events import Role, role_at
 from engine.router import Router, features
 from engine.sampling import uniform
 
@@ -172,7 +172,7 @@ class FixedPolicy(Policy):
 def decide(
     policy: Policy, state: State, states: Sequence[int], thresholds: Sequence[float]
 ) -> list[tuple[Role, float | None]]:
-    """Roles and scores of rows. The one place where a score is compared with a threshold.
+    """Roles and scores of rows.
 
     Args:
         policy: Scores the states, each once.
@@ -186,10 +186,7 @@ def decide(
     if policy.fixed is not None:
         return [(policy.fixed, None)] * len(thresholds)
     scores: list[float] = policy.score(state).tolist()
-    return [
-        (Role.LLM if scores[own] < threshold else Role.SLM, scores[own])
-        for own, threshold in zip(states, thresholds, strict=True)
-    ]
+    return [(role_at(scores[own], threshold), scores[own]) for own, threshold in zip(states, thresholds, strict=True)]
 
 
 def build_policy(name: str, router: Router | None) -> Policy:

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 
 from engine.errors import InvalidRequest
+from engine.events import Role
 
 POLICIES = ("router", "confidence", "random", "slm", "llm")
 """Names a request may give: threshold on the router, on the SLM's top probability, a random share, always one model."""
@@ -44,6 +45,26 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Forced:
+    """A token that a person gave to one of the models, whatever its score says.
+
+    Attributes:
+        index: Position in the generated text, from 0.
+        role: Who is taken to have written it, and pays for it.
+        id: The token; None leaves the choice to that model.
+    """
+
+    index: int
+    role: Role
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        whole("forced index", self.index, 0, 1_000_000, "a position in the generated text")
+        if self.id is not None:
+            whole("forced id", self.id, 0, 2**31 - 1, "a token of the pair's tokenizer")
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One text to write.
 
@@ -58,6 +79,7 @@ class Request:
         stop: Strings that end the text; they are not part of it.
         seed: With the position, all that sampling and the random policy depend on.
         alternatives: Top-k candidates per model and token to record; 0 for none.
+        forced: Tokens whose author was chosen by hand, in order of their positions.
 
     Raises:
         InvalidRequest: A value is out of its range; the message names it and the way out.
@@ -73,6 +95,7 @@ class Request:
     stop: tuple[str, ...] = ()
     seed: int = 0
     alternatives: int = 0
+    forced: tuple[Forced, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
@@ -89,6 +112,9 @@ class Request:
         whole("alternatives", self.alternatives, 0, 50, "0 records none")
         if any(not isinstance(text, str) or not text for text in self.stop):
             raise InvalidRequest(f"stop = {list(self.stop)!r}: a stop string must not be empty")
+        places = [forced.index for forced in self.forced]
+        if places != sorted(set(places)):
+            raise InvalidRequest(f"forced = {places}: give each position once, in order")
 
 
 def number(name: str, value: float, low: float, high: float, hint: str) -> None:

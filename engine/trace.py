@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from engine.cost import UNITS, ModelCost, Prices, costs
 from engine.errors import InvalidRequest
-from engine.events import FinishReason, Revealed, Role, TokenEvent
-from engine.request import Request, Sampling
+from engine.events import FinishReason, Role, TokenEvent, fold_revealed
+from engine.request import Forced, Request, Sampling
 
 FORMAT = 1
 
@@ -25,7 +25,8 @@ class Trace:
     """One generated text.
 
     Attributes:
-        prompt, system, raw, threshold, policy, sampling, max_new_tokens, stop, seed: The request, see `engine.Request`.
+        prompt, system, raw, threshold, policy, sampling, max_new_tokens, stop, seed, forced: The request, see
+            `engine.Request`.
         text: The concatenation of the events' texts.
         preset: Name of the pair's preset.
         slm, llm, router: Names of the models and of the router (None if the policy used none).
@@ -54,6 +55,7 @@ class Trace:
     max_new_tokens: int = 256
     stop: tuple[str, ...] = ()
     seed: int = 0
+    forced: tuple[Forced, ...] = ()
     prices: Prices = field(default_factory=Prices)
     format: int = FORMAT
 
@@ -126,24 +128,12 @@ def build_trace(request: Request, events: Iterable[TokenEvent], **about: object)
         max_new_tokens=request.max_new_tokens,
         stop=request.stop,
         seed=request.seed,
+        forced=request.forced,
         text="".join(e.text for e in folded),
         events=folded,
         finish_reason=last or "cancelled",
         **about,  # type: ignore[arg-type]
     )
-
-
-def fold_revealed(events: Iterable[TokenEvent]) -> tuple[TokenEvent, ...]:
-    """Moves each `Revealed` to the event it is about; the result has none left."""
-    folded: list[TokenEvent] = []
-    late: list[Revealed] = []
-    for event in events:
-        late.extend(event.revealed)
-        folded.append(replace(event, revealed=()))
-    for index, role, alternatives in late:
-        name = "slm_alternatives" if role is Role.SLM else "llm_alternatives"
-        folded[index] = replace(folded[index], **{name: alternatives})
-    return tuple(folded)
 
 
 def _adapter() -> TypeAdapter[Trace]:

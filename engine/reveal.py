@@ -1,0 +1,60 @@
+"""What both models would have written at each token: candidates read off hidden states that are computed anyway.
+
+Catch-up gives the LLM's hidden states of all the tokens it reads, so the alternatives of every token cost no further
+pass, only `lm_head`. Knows models, caches and the parts of a batch; decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from tokenizers import Tokenizer
+
+from engine.batch import Slot
+from engine.cache import RaggedCache
+from engine.events import Alternative, Revealed, Role
+from engine.models import LanguageModel
+
+
+def reveal(
+    model: LanguageModel, tokenizer: Tokenizer, role: Role, slot: Slot, start: int, hidden: torch.Tensor
+) -> None:
+    """Notes what a model would write after each token it just read: this position's, and earlier ones' late.
+
+    Args:
+        model: Has read.
+        tokenizer: Of the pair.
+        role: The model's.
+        slot: The text; its turns that ask for alternatives get them.
+        start: How many tokens the model had read before.
+        hidden: Of the tokens it read now, [tokens, d], padding after them.
+    """
+    turns = [t for t in slot.turns if t.row.request.alternatives]
+    prompt, position = turns[0].row.prompt_tokens, turns[0].row.position
+    first = max(0, prompt - 1 - start)  # the hidden state before the first generated token
+    probabilities = model.logits(hidden[first : len(slot.tokens) - start]).softmax(-1)
+    top = probabilities.topk(max(t.row.request.alternatives for t in turns))
+    for offset, (values, ids) in enumerate(zip(*top, strict=True)):
+        index = start + first + offset + 1 - prompt
+        found = tuple(
+            Alternative(i, tokenizer.decode([i], skip_special_tokens=False), p)
+            for i, p in zip(ids.tolist(), values.tolist(), strict=True)
+        )
+        for turn in turns:
+            wanted = found[: turn.row.request.alternatives]
+            if index == position:
+                turn.alternatives[role] = wanted
+            else:
+                turn.revealed.append(Revealed(index, role, wanted))
+
+
+def reveal_rest(
+    models: Mapping[Role, LanguageModel], caches: Mapping[Role, RaggedCache], tokenizer: Tokenizer, slot: Slot
+) -> None:
+    """At a text's end, both models read what is left of it, for its alternatives only: it is charged to nobody."""
+    for role, model in models.items():
+        start = caches[role].lengths[slot.number]
+        chunk = slot.tokens[start:]
+        if chunk:
+            reveal(model, tokenizer, role, slot, start, model.feed(caches[role], [slot.number], [chunk])[0])
