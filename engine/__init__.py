@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from engine.audit import Audit, audit
-from engine.cost import UNITS, Cost, Costs, ModelCost, Prices, costs, cumulative
+from engine.cost import UNITS, Cost, Costs, ModelCost, Prices, Tally, costs, cumulative
 from engine.dial import Dial
 from engine.errors import EngineError, InvalidRequest, RouterError, SettingsError, WeightsError
 from engine.events import Alternative, Revealed, Role, TokenEvent, fold_revealed
@@ -32,8 +32,8 @@ __all__ = [
     "DEFAULT_THRESHOLD",
     "POLICIES", "UNITS", "Alternative", "Audit", "Cost", "Costs", "Decoding", "Dial", "EngineError", "Forced",
     "InvalidRequest", "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role", "Router", "RouterError", "Sampling",
-    "Settings", "SettingsError", "TokenEvent", "Trace", "WeightsError", "at_threshold", "audit", "build_request",
-    "costs", "cumulative", "decode", "first_flip", "fold_revealed", "load", "load_settings", "same_text",
+    "Settings", "SettingsError", "Tally", "TokenEvent", "Trace", "WeightsError", "at_threshold", "audit",
+    "build_request", "costs", "cumulative", "decode", "first_flip", "fold_revealed", "load", "load_settings", "same_text",
 ]  # fmt: skip
 
 

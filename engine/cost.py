@@ -10,7 +10,7 @@ pass and one token in each further pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -142,34 +142,61 @@ def cumulative(
     events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
 ) -> Iterator[Costs]:
     """Yields the running cost after each event; the last is the cost of the run. Arguments as for `costs`."""
-    prices = prices or Prices()
-    ratio = prices.reading_ratio
-    slm_seconds = _pass_seconds(((e.slm_fed, e.slm_seconds) for e in events), slm)
-    llm_seconds = _pass_seconds(((e.llm_fed, e.llm_seconds) for e in events), llm)
-    total = Costs(Cost(), Cost(), Cost())
-    slm_cached = llm_cached = 0
-    for position, event in enumerate(events):
-        run = slm.forward(event.slm_fed, slm_cached, event.slm_head, prices.slm, ratio) + llm.forward(
-            event.llm_fed, llm_cached, True, prices.llm, ratio
+    yield from Tally(prompt_tokens, slm, llm, prices).add(events)
+
+
+class Tally:
+    """The running cost of a text that grows: every event is folded once.
+
+    The extremes' seconds follow the median pass of the events known so far, so those of earlier tokens settle only when
+    a whole text is folded at once.
+
+    Attributes:
+        count: Events folded so far.
+        total: Their cost.
+    """
+
+    def __init__(self, prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None) -> None:
+        """Begins with no event; arguments as for `costs`."""
+        self._prompt_tokens, self._slm, self._llm = prompt_tokens, slm, llm
+        self._prices = prices or Prices()
+        self._slm_cached = self._llm_cached = 0
+        self._slm_passes: list[float] = []
+        self._llm_passes: list[float] = []
+        self.count = 0
+        self.total = Costs(Cost(), Cost(), Cost())
+
+    def add(self, events: Sequence[TokenEvent]) -> list[Costs]:
+        """Folds the next events of the row; returns the running cost after each of them."""
+        self._slm_passes += [e.slm_seconds for e in events if e.slm_fed == 1]
+        self._llm_passes += [e.llm_seconds for e in events if e.llm_fed == 1]
+        slm_seconds = _pass_seconds(self._slm_passes, self._slm)
+        llm_seconds = _pass_seconds(self._llm_passes, self._llm)
+        return [self._add(event, slm_seconds, llm_seconds) for event in events]
+
+    def _add(self, event: TokenEvent, slm_seconds: float, llm_seconds: float) -> Costs:
+        slm, llm, prices, ratio = self._slm, self._llm, self._prices, self._prices.reading_ratio
+        run = slm.forward(event.slm_fed, self._slm_cached, event.slm_head, prices.slm, ratio) + llm.forward(
+            event.llm_fed, self._llm_cached, True, prices.llm, ratio
         )
         if event.router:
             run += Cost(bytes=slm.router_bytes, flops=slm.router_flops)
-        slm_cached += event.slm_fed
-        llm_cached += event.llm_fed
-        fed, cached = (1, prompt_tokens + position - 1) if position else (prompt_tokens, 0)
+        self._slm_cached += event.slm_fed
+        self._llm_cached += event.llm_fed
+        fed, cached = (1, self._prompt_tokens + self.count - 1) if self.count else (self._prompt_tokens, 0)
         slm_alone = slm.forward(fed, cached, True, prices.slm, ratio)
         llm_alone = llm.forward(fed, cached, True, prices.llm, ratio)
-        total = Costs(
-            total.run + Cost(run.bytes, run.flops, event.seconds, run.price),
-            total.slm_only + _with_pass(slm_alone, slm, slm_seconds),
-            total.llm_only + _with_pass(llm_alone, llm, llm_seconds),
+        self.count += 1
+        self.total = Costs(
+            self.total.run + Cost(run.bytes, run.flops, event.seconds, run.price),
+            self.total.slm_only + _with_pass(slm_alone, slm, slm_seconds),
+            self.total.llm_only + _with_pass(llm_alone, llm, llm_seconds),
         )
-        yield total
+        return self.total
 
 
-def _pass_seconds(passes: Iterable[tuple[int, float]], model: ModelCost) -> float:
+def _pass_seconds(single: Sequence[float], model: ModelCost) -> float:
     """Seconds of a one-token pass: this run's own median where it has at least three, else measured at load."""
-    single = [seconds for fed, seconds in passes if fed == 1]
     return median(single) if len(single) >= 3 else model.pass_seconds
 
 

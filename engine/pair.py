@@ -189,6 +189,7 @@ class Pair:
         prompt: str | Request,
         dial: Dial | None = None,
         cancel: threading.Event | None = None,
+        decoding: Decoding | None = None,
         **options: Any,
     ) -> Iterator[TokenEvent]:
         """Writes one text, yielding an event per token. Closing the iterator stops the models.
@@ -197,12 +198,13 @@ class Pair:
             prompt: A prompt with `options` as in `Request` (and `Sampling`), or a whole request.
             dial: Turn its threshold at any time; it applies to the next token.
             cancel: When set, no further step is taken.
+            decoding: Goes on with this one, of one row that was made with `start` and has that prompt, instead.
             **options: Fields of `Request` and `Sampling`.
 
         Raises:
             InvalidRequest: Before any model runs.
         """
-        decoding = self.start([build_request(prompt, **options)])
+        decoding = decoding or self.start([build_request(prompt, **options)])
         if dial is not None:
             decoding.rows[0].dial = dial
         return decode(decoding, cancel)
