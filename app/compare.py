@@ -1,0 +1,252 @@
+"""Compare: SLM-only, routed and LLM-only side by side on one time axis, what they cost and how they differ.
+
+Knows where the tab's parts stand and which event does what. Leaves writing to `app.comparison` and drawing to
+`assets/page/compare.js`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from html import escape
+from typing import Any
+from weakref import WeakSet, WeakValueDictionary
+
+import gradio as gr
+
+from app.comparison import Comparison, comparison_message
+from app.components import Panel
+from app.controls import POLICY_LABELS, THRESHOLD_DIGITS, Knob
+from app.dashboard import PLOTLY_JS
+from app.forms import page_request
+from app.host import Host
+from app.live import FIGURE_SECONDS, FLUSH_SECONDS
+from app.runs import Session, Sessions
+from engine import DEFAULT_THRESHOLD, POLICIES, EngineError, Settings
+from engine.operating_points import LLM_ONLY
+
+KIND = "compare"
+"""Of the session's jobs."""
+
+AT_SHARE = "random-at-share"
+"""The choice of chance with as many LLM tokens as the router's text has."""
+
+AT_SHARE_LABEL = "chance, at the router's share"
+
+_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+_FOLDING_SHARE = 0.02  # at most this share of the time goes into folding figures
+
+# Read in the browser: what stands there is newer than what the server knows.
+_TAKE_OVER = """() => {
+  const threshold = Number.parseFloat(document.querySelector('#threshold input[type="range"]')?.value);
+  return [document.querySelector('#prompt textarea')?.value ?? '', Number.isFinite(threshold) ? threshold : 0.5];
+}"""
+
+
+def compare_tab(host: Host, sessions: Sessions, settings: Settings) -> None:
+    """The tab's content; called inside the tab.
+
+    Args:
+        host: Has the models.
+        sessions: Whose jobs comparisons become.
+        settings: Starting values.
+    """
+    handlers = _Handlers(host, sessions, settings)
+    prompt, take, policy, threshold, limit, start, stop = _card(settings)
+
+    def resend_comparison(data: dict[str, Any]) -> str | None:
+        return handlers.resend(data)
+
+    panel = Panel(
+        "compare",
+        resend_comparison,
+        elem_id="comparison",
+        resend_name="resend_comparison",
+        plotly=f"gradio_api/file={PLOTLY_JS.as_posix()}",  # which `app.dashboard` lets gradio serve
+    )
+    starts = [start.click, prompt.submit]
+    # In the browser, so that it is done before the answer to a refused request can undo it.
+    gr.on(starts, None, outputs=stop, js="() => ({ __type__: 'update', interactive: true })", **_QUIET)
+    written = gr.on(
+        starts,
+        handlers.write,
+        inputs=[prompt, policy, threshold, limit],
+        outputs=panel,
+        postprocess=False,  # a string already
+        trigger_mode="multiple",  # a second one stops the first
+        concurrency_id=KIND,
+        concurrency_limit=settings.server.queue_size,  # they queue for the models in `Host`, which can say so
+        **_QUIET,
+    )
+    for over in (written.then, written.failure):
+        over(handlers.can_stop, outputs=stop, queue=False, **_QUIET)
+    stop.click(handlers.stop, outputs=stop, queue=False, trigger_mode="multiple", **_QUIET)
+    take.click(None, outputs=[prompt, threshold], js=_TAKE_OVER, **_QUIET)
+    gr.on([threshold.input, take.click], handlers.touch, queue=False, trigger_mode="always_last", **_QUIET)
+    timer = gr.Timer(0.5)
+    timer.tick(handlers.arrive, inputs=[policy, threshold], outputs=[timer, policy, threshold], queue=False, **_QUIET)
+
+
+def middle_choices(policies: tuple[str, ...]) -> list[tuple[str, str]]:
+    """What can take the middle place, as (label, value), among the policies that a pair has."""
+    named = [(POLICY_LABELS[name], name) for name in policies if name not in ("slm", "llm")]
+    return [*named, (AT_SHARE_LABEL, AT_SHARE)] if "router" in policies else named
+
+
+def _card(settings: Settings) -> tuple[Any, ...]:
+    choices = middle_choices(POLICIES)
+    preferred = settings.policy if settings.policy not in ("slm", "llm") else "router"
+    at = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
+    with gr.Column(elem_id="compare-card", elem_classes="card"):
+        prompt = gr.Textbox(
+            label="Prompt to compare on",
+            lines=2,
+            max_lines=8,
+            placeholder="Ask for something. Shift + Enter starts.",
+            elem_id="compare-prompt",
+            container=False,
+            show_label=False,
+        )
+        with gr.Row(elem_id="compare-dials"):
+            policy = gr.Dropdown(
+                choices, value=preferred, label="In the middle", filterable=False, elem_id="compare-policy", min_width=0
+            )
+            with gr.Column(min_width=0, elem_id="compare-threshold-column"):
+                threshold = Knob(
+                    0,
+                    max(LLM_ONLY, at),
+                    at,
+                    step=10**-THRESHOLD_DIGITS,
+                    label="Threshold",
+                    elem_id="compare-threshold",
+                    buttons=[],
+                )
+                gr.HTML(
+                    '<p class="compare-hint">score below it → LLM; for chance it is the share of LLM tokens</p>',
+                    apply_default_css=False,
+                )
+            limit = gr.Number(settings.max_new_tokens, label="New tokens", min_width=0, elem_id="compare-limit")
+        with gr.Row(elem_id="compare-actions"):
+            take = gr.Button(
+                "Copy from the Playground",
+                size="sm",
+                scale=0,
+                min_width=0,
+                elem_id="compare-take",
+                elem_classes="example",
+            )
+            start = gr.Button("Compare", variant="primary", elem_id="compare-start", min_width=112, scale=0)
+            stop = gr.Button("Stop", interactive=False, elem_id="compare-stop", min_width=80, scale=0)
+    return prompt, take, policy, threshold, limit, start, stop
+
+
+class _Handlers:
+    """What the tab's events do."""
+
+    def __init__(self, host: Host, sessions: Sessions, settings: Settings) -> None:
+        self.host, self.sessions, self.settings = host, sessions, settings
+        self._touched: WeakSet[Session] = WeakSet()  # whose visitors have moved this tab's threshold
+        self._known: WeakValueDictionary[str, Comparison] = WeakValueDictionary()
+
+    async def write(
+        self, prompt: str, policy: str, threshold: float, limit: float, request: gr.Request
+    ) -> AsyncIterator[str]:
+        """Starts a comparison and streams it; closing the page closes this generator, which stops the models."""
+        session = self.sessions.get(request.session_hash)
+        try:
+            job = self._comparison(prompt, policy, threshold, limit, session)
+        except EngineError as error:
+            raise _refusal(error) from error
+        self._known[job.id] = job
+        session.begin_job(KIND, job, self.host)
+        try:
+            async for message in _follow(job, session, self.host):
+                yield message
+            if job.error and session.jobs.get(KIND) is job:
+                raise _refusal(job.error)
+        finally:
+            job.cancel.set()
+
+    def can_stop(self, request: gr.Request) -> Any:
+        """Enables Stop while a comparison is on; one that gave way to another must not disable it."""
+        job = self.sessions.get(request.session_hash).jobs.get(KIND)
+        return gr.update(interactive=job is not None and job.on)
+
+    def stop(self, request: gr.Request) -> Any:
+        """Stops the comparison within one step."""
+        self.sessions.get(request.session_hash).stop_job(KIND)
+        return gr.update(interactive=False)
+
+    def touch(self, request: gr.Request) -> None:
+        """Remembers that the threshold is the visitor's choice."""
+        self._touched.add(self.sessions.get(request.session_hash))
+
+    def arrive(self, policy: str, threshold: float, request: gr.Request) -> list[Any]:
+        """Once the models are there: what can take the middle place, and the router's own threshold.
+
+        A threshold that the settings name, or that the visitor has already moved, stays.
+        """
+        self.host.start()
+        pair = self.host.pair
+        if pair is None:
+            return [gr.Timer(active=self.host.status.phase == "loading"), gr.skip(), gr.skip()]
+        choices = middle_choices(pair.policies)
+        chosen = policy if policy in [name for _, name in choices] else "confidence"
+        untouched = self._untouched(self.sessions.get(request.session_hash), threshold)
+        dial = gr.update(value=pair.threshold) if untouched and pair.threshold != threshold else gr.skip()
+        return [gr.Timer(active=False), gr.update(choices=choices, value=chosen), dial]
+
+    def resend(self, data: dict[str, Any]) -> str | None:
+        """What the browser missed of a comparison whose id it knows."""
+        job = self._known.get(str(data.get("run")))
+        return comparison_message(job, max(0, int(data.get("from", 0)))) if job else None
+
+    def _comparison(self, prompt: str, policy: str, threshold: float, limit: float, session: Session) -> Comparison:
+        at_share = policy == AT_SHARE
+        name = "random" if at_share else policy
+        asked = page_request(prompt, threshold, name, "", False, 0.0, 1.0, 0, 1.0, self.settings.seed, limit, "")
+        return Comparison(
+            replace(asked, alternatives=0),
+            AT_SHARE_LABEL if at_share else POLICY_LABELS[name],
+            at_share,
+            self._untouched(session, threshold),
+            session.jobs.get(KIND),
+        )
+
+    def _untouched(self, session: Session, threshold: float) -> bool:
+        """Whether a threshold is nobody's choice, neither the settings' nor the visitor's."""
+        return self.settings.threshold is None and threshold == DEFAULT_THRESHOLD and session not in self._touched
+
+
+async def _follow(job: Comparison, session: Session, host: Host) -> AsyncIterator[str]:
+    """Yields what the browser lacks until the comparison is over or another has taken its place."""
+    sent, told, due = 0, None, 0.0
+    while job.on and session.jobs.get(KIND) is job:
+        note, count = _waiting_for(job, host), len(job.log)
+        if count > sent or note != told:
+            started = time.monotonic()
+            figures = count > 0 and started >= due
+            message = comparison_message(job, sent, count, note, figures)
+            if figures:
+                due = started + max(FIGURE_SECONDS, (time.monotonic() - started) / _FOLDING_SHARE)
+            yield message
+            sent, told = count, note
+        await asyncio.sleep(FLUSH_SECONDS)
+    if session.jobs.get(KIND) is job:
+        yield comparison_message(job, sent)
+
+
+def _waiting_for(job: Comparison, host: Host) -> str:
+    if job.state != "waiting" or job.cancel.is_set():
+        return ""
+    if host.status.phase == "loading":
+        return "Waiting for the models to load; the texts start by themselves."
+    ahead = host.ahead(job)
+    return f"Waiting: {ahead} {'text' if ahead == 1 else 'texts'} before yours." if ahead else "Reading the prompt …"
+
+
+def _refusal(reason: object) -> gr.Error:
+    """The engine's message as gradio shows it, which is as HTML: escaped."""
+    return gr.Error(escape(str(reason), quote=False), print_exception=False)
