@@ -1,7 +1,7 @@
 """What a visitor can set, as gradio components: labels, ranges and starting values. Nothing happens here.
 
 Ranges are those of the sliders; what is valid is the engine's to say. Where the router was measured, the threshold also
-has a line that says what it gave, and choices by what they give; both are drawn by `assets/page/operating_points.js`.
+has two handles in other units and says what it gave; `assets/page/operating_points.js` draws them, see `app.handles`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 
 import gradio as gr
 
-from app.components import ASSETS, to_json
+from app.components import ASSETS
+from app.handles import THRESHOLD_DIGITS
+from app.handles import points_message as points_message  # until app/page.py asks `app.handles`
 from app.meter import UNITS
 from engine import DEFAULT_THRESHOLD, POLICIES, Settings
-from engine.operating_points import LLM_ONLY, Curve, OperatingPoint, OperatingPoints
+from engine.operating_points import LLM_ONLY
 
 POLICY_LABELS = {
     "router": "trained router",
@@ -24,21 +26,6 @@ POLICY_LABELS = {
     "slm": "always the SLM",
     "llm": "always the LLM",
 }
-
-THRESHOLD_DIGITS = 3
-"""Of the slider's steps: scores crowd just below 1, where two decimals are steps of many LLM tokens."""
-
-SHARES = (0.1, 0.2, 0.3, 0.5)
-"""LLM shares to choose from, where the slider has a threshold that gives them."""
-
-NEAR = 0.03
-"""How far from a share the slider's nearest step may be."""
-
-CHEAPEST_WITHIN = 0.02
-"""Accuracy that "cheapest" may be below the LLM's: two points."""
-
-NO_BREAK = "\N{NARROW NO-BREAK SPACE}"
-_Choice = tuple[str, str, float]  # text, explanation, threshold
 
 
 class Knob(gr.Slider):
@@ -118,7 +105,7 @@ def prompt_card() -> Prompt:
 
 @dataclass
 class Dials:
-    """What decides who writes, and what the router's thresholds gave when they were measured."""
+    """What decides who writes, and the other two handles on it."""
 
     threshold: Knob
     points: gr.HTML
@@ -157,75 +144,6 @@ def threshold_card(settings: Settings) -> Dials:
             elem_id="policy",
         )
     return Dials(threshold, points, policy)
-
-
-def points_message(points: OperatingPoints | None, threshold: float, policy: str) -> str:
-    """What the browser needs to say what a threshold gave, and to offer thresholds by what they give, as JSON.
-
-    Args:
-        points: The router's; None where it was not measured.
-        threshold, policy: Where the dials stand now.
-
-    Returns:
-        Empty where there is nothing to say. Else `threshold`, `policy`, `curve` ([threshold, LLM share, accuracy, low,
-        high] of every measured point, LLM-only at 1), `asked` and `others` (what was measured), `made` (with what), and
-        `shares` and `cheapest` (choices: [text, explanation, threshold]).
-    """
-    curves = [curve for curve in points.curves if curve.points] if points else []
-    if not curves:
-        return ""
-    shown, others = curves[0], curves[1:]
-    return to_json(
-        {
-            "threshold": threshold,
-            "policy": policy,
-            "curve": [
-                [min(p.threshold, 1.0), p.llm_share, p.accuracy, p.accuracy_low, p.accuracy_high]
-                for p in shown.measured
-            ],
-            "asked": f"of {_questions(shown)} (LLM alone {_whole_percent(shown.llm.accuracy)})",
-            "others": f"Also measured: {', '.join(map(_questions, others))}." if others else "",
-            "made": f"Measured with {shown.pair} on {shown.hardware}; between measured thresholds a straight line.",
-            "shares": _shares(shown),
-            "cheapest": _cheapest(shown),
-        }
-    )
-
-
-def _shares(curve: Curve) -> list[_Choice]:
-    """Thresholds by LLM share; a share that no step of the slider gives is left out."""
-    found: list[_Choice] = []
-    for share in SHARES:
-        point = curve.at(round(curve.for_share(share).threshold, THRESHOLD_DIGITS))
-        if abs(point.llm_share - share) <= NEAR:
-            found.append((_whole_percent(share), _explanation(curve, point), point.threshold))
-    return found
-
-
-def _cheapest(curve: Curve) -> list[_Choice]:
-    point = curve.cheapest_within(CHEAPEST_WITHIN)
-    if point is None:
-        return []
-    text = f"cheapest within {100 * CHEAPEST_WITHIN:.0f} points of the LLM"
-    return [(text, _explanation(curve, point), round(point.threshold, THRESHOLD_DIGITS))]
-
-
-def _explanation(curve: Curve, point: OperatingPoint) -> str:
-    cost = f", {_whole_percent(point.bytes / curve.llm.bytes)} of its bytes moved" if curve.llm.bytes else ""
-    return (
-        f"Threshold {point.threshold:.{THRESHOLD_DIGITS}g}: {_whole_percent(point.llm_share)} LLM tokens, "
-        f"{_whole_percent(point.accuracy)} right (LLM alone {_whole_percent(curve.llm.accuracy)}){cost}"
-    )
-
-
-def _whole_percent(share: float) -> str:
-    """A share as "20 %", as the script writes it: measured on some hundred questions, it has no decimals to show."""
-    text = "<1" if 0 < share < 0.005 else ">99" if 0.995 < share < 1 else f"{100 * share:.0f}"
-    return f"{text}{NO_BREAK}%"
-
-
-def _questions(curve: Curve) -> str:
-    return f"{curve.questions:,} {curve.task} question{'s' if curve.questions != 1 else ''}"
 
 
 def view_card(settings: Settings) -> View:

@@ -132,6 +132,7 @@ class Window:
 def window(browser: Any, site: Site, width: int = 1280, height: int = 900, **options: Any) -> Iterator[Window]:
     """Opens the page in a window of its own (own cookies and storage) and waits until it can be used."""
     context = browser.new_context(viewport={"width": width, "height": height}, **options)
+    context.add_init_script("localStorage.setItem('citer-guide', 'seen')")  # as somebody who has been here before
     page = context.new_page()
     shown = Window(page, site.url)
     page.on("request", lambda request: shown.requests.append(request.url))

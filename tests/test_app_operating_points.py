@@ -1,25 +1,31 @@
-"""What a router's thresholds gave, under the slider: it follows the slider, moves it, and is absent where unmeasured.
+"""Threshold, LLM share and cost weight λ as three handles on one operating point, and what was measured of it.
 
-Every figure here is made up; none was measured.
+They follow and move each other along the measured curve as the engine reads it, and are absent where nothing was
+measured. Every figure here is made up; none was measured.
 """
 
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from browser import Window, eventually, serve, window
 from fake_pair import FakePair
 from test_app_look import _CONTRAST
 
-from app.controls import points_message
+from app.handles import best_points, points_message
 from engine import load_settings
-from engine.operating_points import LLM_ONLY, Curve, OperatingPoint, OperatingPoints
+from engine.operating_points import LLM_ONLY, MEASURED_UNITS, Curve, OperatingPoint, OperatingPoints
 
 
-def point(threshold, accuracy, llm_share, cost):
-    return OperatingPoint(threshold, accuracy, accuracy - 0.05, accuracy + 0.05, llm_share, cost, cost, cost)
+def point(threshold, accuracy, llm_share, cost, flops=None):
+    low, high = max(0.0, accuracy - 0.05), min(1.0, accuracy + 0.05)
+    return OperatingPoint(threshold, accuracy, low, high, llm_share, cost, flops or cost, cost)
 
 
 CURVE = Curve(
@@ -31,10 +37,13 @@ CURVE = Curve(
     hardware="a machine",
     slm=point(0.0, 0.3, 0.0, 10.0),
     llm=point(LLM_ONLY, 0.62, 1.0, 50.0),
-    points=(point(0.6, 0.4, 0.1, 14.0), point(0.9, 0.57, 0.2, 20.0), point(0.97, 0.61, 0.4, 30.0)),
+    # 0.6 is best for no λ; in FLOPs, 0.97 is dearer than the LLM alone.
+    points=(point(0.6, 0.4, 0.1, 14.0), point(0.9, 0.58, 0.2, 20.0), point(0.97, 0.61, 0.4, 30.0, 60.0)),
 )
 POINTS = OperatingPoints("0" * 64, (CURVE, replace(CURVE, task="gsm8k", questions=100)))
 LINE, CARD = ".points-now", "#threshold-card"
+SHARE, WEIGHT = "#share-handle", "#weight-handle"
+LLM_LINE = "≈ 62 % right cost 100 % of LLM-only"
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +62,22 @@ def shown(site_window):
     assert site_window.errors == []
 
 
+@pytest.fixture
+def serving(browser):
+    """Serves the page in front of a curve of the test's own; its window, once the handles are there."""
+
+    @contextmanager
+    def serving(curve: Curve) -> Iterator[Window]:
+        pair = FakePair()
+        pair.operating_points = OperatingPoints("0" * 64, (curve, curve))
+        with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
+            shown.page.wait_for_selector(LINE)
+            yield shown
+            assert shown.errors == []
+
+    return serving
+
+
 def says(shown: Window, selector: str = LINE) -> str:
     return " ".join(shown.page.inner_text(selector).replace("\N{NARROW NO-BREAK SPACE}", " ").split())
 
@@ -61,23 +86,179 @@ def stands_at(shown: Window) -> float:
     return float(shown.page.input_value("#threshold input[type=number]"))
 
 
-def pressed(shown: Window) -> list[str]:
-    texts = shown.page.locator('.points button[aria-pressed="true"]').all_inner_texts()
-    return [text.replace("\N{NARROW NO-BREAK SPACE}", " ") for text in texts]
+def share_says(shown: Window) -> str:
+    return says(shown, 'output[for="share-handle"]')
 
 
-def test_the_line_says_what_the_threshold_gave_and_on_what(shown: Window):
-    assert says(shown) == "≈ 8 % LLM tokens · 38 % right", "at 0.5, five sixths of the way to 0.6"
-    assert says(shown, ".points-about") == "of 300 csqa questions (LLM alone 62 %) Also measured: 100 gsm8k questions."
-    assert "small ⇄ large on a machine" in shown.page.get_attribute(LINE, "title")
+def weight_says(shown: Window) -> str:
+    return says(shown, 'output[for="weight-handle"]')
 
 
-def test_the_line_follows_the_slider_as_the_engine_reads_the_curve(shown: Window):
+def move(shown: Window, handle: str, value: float) -> None:
+    """Moves a handle as a hand does."""
+    shown.page.eval_on_selector(
+        handle,
+        "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', {bubbles: true})); }",
+        value,
+    )
+
+
+def press(shown: Window, handle: str, *keys: str) -> None:
+    shown.page.focus(handle)
+    for key in keys:
+        shown.page.keyboard.press(key)
+
+
+def line_at(threshold: float) -> str:
+    """What the page says of a threshold, as the engine reads the curve."""
+    there = CURVE.at(threshold)
+    return f"≈ {100 * there.accuracy:.0f} % right cost {100 * there.bytes / CURVE.llm.bytes:.0f} % of LLM-only"
+
+
+def test_the_line_says_what_the_threshold_gave_and_the_page_on_what_it_was_measured(shown: Window):
+    assert says(shown) == "≈ 38 % right cost 27 % of LLM-only", "at 0.5, five sixths of the way to 0.6"
+    measured = "Measured on 300 csqa questions (LLM alone 62 % right): small ⇄ large, a machine."
+    assert says(shown, "p.points-about") == measured
+    press(shown, "details.points-about summary", "Enter")
+    told = says(shown, "details.points-about")
+    assert "95 % interval here: 33 to 43 % right." in told and "Also measured: 100 gsm8k questions." in told
+
+
+def test_every_handle_follows_the_threshold_as_the_engine_reads_the_curve(shown: Window):
     for threshold in (0.0, 0.3, 0.6, 0.7, 0.9, 0.935, 0.97, 0.98, 1.0, 1.01):
         shown.slide("#threshold", threshold)
         there = CURVE.at(threshold)
-        expected = f"≈ {100 * there.llm_share:.0f} % LLM tokens · {100 * there.accuracy:.0f} % right"
-        eventually(lambda expected=expected: says(shown) == expected)
+        eventually(lambda t=threshold: says(shown) == line_at(t))
+        assert share_says(shown) == f"≈ {100 * there.llm_share:.0f} %"
+        assert float(shown.page.input_value(SHARE)) == round(100 * there.llm_share)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "says_of_weight"),
+    [
+        (1.01, "0 to 0.025"),
+        (0.99, "between best points"),
+        (0.97, "0.025 to 0.15"),
+        (0.9, "0.15 to 1.4"),
+        (0.6, "between best points"),
+        (0.0, "above 1.4"),
+    ],
+)
+def test_the_weight_handle_says_for_which_weights_the_threshold_is_best(shown: Window, threshold, says_of_weight):
+    shown.slide("#threshold", threshold)
+    eventually(lambda: weight_says(shown) == says_of_weight)
+    for weight, best in ((0.02, 1.01), (0.1, 0.97), (1.0, 0.9), (1.5, 0.0)):
+        assert CURVE.best(weight).threshold == best
+
+
+def test_the_share_handle_moves_the_threshold_along_the_curve(shown: Window):
+    for share in (0, 5, 10, 15, 20, 30, 55, 99, 100):
+        move(shown, SHARE, share)
+        there = CURVE.for_share(share / 100)
+        eventually(lambda there=there: abs(stands_at(shown) - there.threshold) <= 1e-4)
+        eventually(lambda there=there: says(shown) == line_at(there.threshold))
+        assert share_says(shown) == f"≈ {share} %" and shown.page.input_value(SHARE) == str(share)
+    assert stands_at(shown) == LLM_ONLY and weight_says(shown) == "0 to 0.025"
+
+
+def test_the_weight_handle_walks_over_the_best_points_and_no_others(shown: Window):
+    shown.slide("#threshold", 1.01)
+    eventually(lambda: weight_says(shown) == "0 to 0.025")
+    visited = [stands_at(shown)]
+    for _ in range(5):
+        press(shown, WEIGHT, "ArrowRight")
+        shown.page.wait_for_timeout(100)
+        visited.append(stands_at(shown))
+        assert share_says(shown) == f"≈ {100 * CURVE.at(visited[-1]).llm_share:.0f} %"
+    grid = [CURVE.best(weight / 100).threshold for weight in range(200)]
+    assert visited == [*dict.fromkeys(grid), 0.0, 0.0] == [1.01, 0.97, 0.9, 0.0, 0.0, 0.0]
+
+
+def test_a_threshold_that_no_figure_tells_from_a_best_one_counts_as_best(shown: Window):
+    shown.slide("#threshold", 0.9002)
+    eventually(lambda: weight_says(shown) == "0.15 to 1.4")
+    shown.slide("#threshold", 0.905)
+    eventually(lambda: weight_says(shown) == "between best points")
+
+
+@pytest.mark.parametrize(("key", "threshold"), [("ArrowLeft", 0.9), ("ArrowRight", 0.0)])
+def test_from_between_two_best_points_one_key_leads_to_either(shown: Window, key: str, threshold: float):
+    shown.slide("#threshold", 0.6)
+    eventually(lambda: weight_says(shown) == "between best points")
+    press(shown, WEIGHT, key)
+    eventually(lambda: stands_at(shown) == threshold)
+
+
+def test_a_threshold_beyond_the_best_points_is_best_for_no_weight(serving):
+    flat = replace(CURVE, llm=point(LLM_ONLY, 0.6, 1.0, 50.0))
+    with serving(flat) as shown:
+        shown.slide("#threshold", 1.01)
+        eventually(lambda: weight_says(shown) == "best for no λ")
+        press(shown, WEIGHT, "ArrowRight")
+        eventually(lambda: stands_at(shown) == 0.97 and weight_says(shown) == "0 to 0.15")
+
+
+def test_the_weight_is_in_the_pages_unit_and_says_so_where_that_was_not_measured(shown: Window):
+    def count_in(label: str) -> None:
+        shown.page.click(f'#unit label:has-text("{label}")')
+
+    shown.slide("#threshold", 0.97)
+    eventually(lambda: weight_says(shown) == "0.025 to 0.15")
+    assert says(shown, '[data-points="unit"]') == "cost: bytes moved"
+    count_in("FLOPs")
+    eventually(lambda: weight_says(shown) == "between best points")
+    assert says(shown) == "≈ 61 % right cost 120 % of LLM-only"
+    assert says(shown, '[data-points="unit"]') == "cost: FLOPs"
+    move(shown, WEIGHT, 0)
+    eventually(lambda: stands_at(shown) == CURVE.best(0, "flops").threshold == 1.01)
+    count_in("price")
+    eventually(lambda: says(shown, '[data-points="unit"]') == "bytes, not price")
+    assert says(shown) == LLM_LINE and weight_says(shown) == "0 to 0.025"
+    assert "cost in bytes moved" in shown.page.get_attribute(WEIGHT, "aria-valuetext")
+    press(shown, "details.points-about summary", "Enter")
+    assert "No price was measured: λ weighs bytes moved instead." in says(shown, "details.points-about")
+
+
+def test_a_share_that_no_step_gives_does_not_catch_the_handle(serving):
+    steep = replace(CURVE, points=(point(0.9, 0.5, 0.05, 14.0), point(0.9999, 0.57, 0.2, 20.0)))
+    with serving(steep) as shown:
+        move(shown, SHARE, 80)
+        press(shown, SHARE, *["ArrowLeft"] * 5)
+        assert shown.page.input_value(SHARE) == "75"
+        eventually(lambda: stands_at(shown) == 1.0 and share_says(shown) == "≈ 100 %")
+        press(shown, SHARE, *["ArrowLeft"] * 20)
+        eventually(lambda: stands_at(shown) == 0.9999 and share_says(shown) == "≈ 20 %")
+        assert shown.page.input_value(SHARE) == "55"
+
+
+def test_a_handle_is_never_pulled_back_by_late_news_of_the_threshold(shown: Window):
+    seen = shown.page.evaluate("""async () => {
+      const handle = document.querySelector('#share-handle'), seen = [];
+      for (let value = 1; value <= 60; value++) {
+        handle.value = value;
+        handle.dispatchEvent(new Event('input', { bubbles: true }));
+        await new Promise((resolve) => setTimeout(resolve, 4));
+        seen.push(Number(handle.value) - value);
+      }
+      return seen;
+    }""")
+    assert set(seen) == {0}
+    eventually(lambda: abs(stands_at(shown) - CURVE.for_share(0.6).threshold) <= 1e-4)
+
+
+def test_focus_rings_are_not_clipped(shown: Window):
+    for selector in ("#threshold input[type=range]", SHARE, WEIGHT):
+        press(shown, selector, "ArrowRight")
+        ring, clips = shown.page.eval_on_selector(
+            selector,
+            """(node) => {
+              const style = getComputedStyle(node), clips = [];
+              for (let at = node.parentElement; at.id !== 'threshold-card'; at = at.parentElement)
+                clips.push(getComputedStyle(at).overflow);
+              return [style.outlineStyle, clips];
+            }""",
+        )
+        assert ring == "solid" and set(clips) == {"visible"}
 
 
 def test_the_line_follows_without_the_server(browser, site):
@@ -86,7 +267,7 @@ def test_the_line_follows_without_the_server(browser, site):
         shown.page.context.set_offline(True)
         for threshold, share in ((0.9, "≈ 20 %"), (0.6, "≈ 10 %")):
             shown.slide("#threshold", threshold)
-            eventually(lambda share=share: says(shown).startswith(share))
+            eventually(lambda share=share: share_says(shown) == share)
 
 
 def test_the_line_follows_within_50_milliseconds(shown: Window):
@@ -109,18 +290,10 @@ def test_the_line_follows_within_50_milliseconds(shown: Window):
 
 def test_an_empty_number_box_keeps_the_last_line(shown: Window):
     shown.page.fill("#threshold input[type=number]", "0.9")
-    eventually(lambda: says(shown).startswith("≈ 20 %"))
+    eventually(lambda: share_says(shown) == "≈ 20 %")
     shown.page.fill("#threshold input[type=number]", "")
     shown.page.wait_for_timeout(200)
-    assert says(shown).startswith("≈ 20 %")
-
-
-def test_a_share_button_moves_the_slider_to_the_threshold_that_gave_it(shown: Window):
-    for text, threshold in (("10 %", 0.6), ("20 %", 0.9), ("30 %", 0.935), ("50 %", 0.975)):
-        shown.page.click(f".points-shares button >> text={text[:2]}")
-        eventually(lambda threshold=threshold: stands_at(shown) == threshold)
-        eventually(lambda text=text: pressed(shown) == [text])
-        assert says(shown).startswith(f"≈ {text} LLM tokens")
+    assert share_says(shown) == "≈ 20 %"
 
 
 def test_the_cheapest_button_moves_the_slider_to_the_cheapest_good_threshold(shown: Window):
@@ -131,17 +304,18 @@ def test_the_cheapest_button_moves_the_slider_to_the_cheapest_good_threshold(sho
     shown.page.focus(button)
     shown.page.keyboard.press("Enter")
     eventually(lambda: stands_at(shown) == 0.97)
-    eventually(lambda: says(shown) == "≈ 40 % LLM tokens · 61 % right")
+    eventually(lambda: says(shown) == line_at(0.97) and share_says(shown) == "≈ 40 %")
+    assert shown.page.get_attribute(button, "aria-pressed") == "true"
     shown.slide("#threshold", 0.5)
-    eventually(lambda: pressed(shown) == [])
+    eventually(lambda: shown.page.get_attribute(button, "aria-pressed") == "false")
 
 
-def test_a_button_turns_the_dial_of_a_run_that_is_on(shown: Window, pair: FakePair):
-    pair.tokens_per_second = 15
+def test_a_handle_turns_the_dial_of_a_run_that_is_on(shown: Window, pair: FakePair):
+    pair.tokens_per_second = 5
     shown.slide("#threshold", 0)
     shown.ask("a palindrome")
     shown.page.wait_for_selector(".t >> nth=3")
-    shown.page.click(".points-best button")
+    move(shown, SHARE, 100)
     shown.page.wait_for_selector(".t.llm")
     pair.tokens_per_second = 200
     shown.wait_state("done")
@@ -152,8 +326,8 @@ def test_a_threshold_that_the_server_sets_is_explained_too(browser):
     pair.operating_points, pair.threshold = POINTS, 0.9
     with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
         shown.page.wait_for_selector(LINE)
-        eventually(lambda: stands_at(shown) == 0.9 and says(shown) == "≈ 20 % LLM tokens · 57 % right")
-        assert pressed(shown) == ["20 %"]
+        eventually(lambda: stands_at(shown) == 0.9 and says(shown) == line_at(0.9))
+        assert share_says(shown) == "≈ 20 %" and weight_says(shown) == "0.15 to 1.4"
 
 
 def test_another_policy_hides_it_and_the_router_brings_it_back(shown: Window):
@@ -162,11 +336,12 @@ def test_another_policy_hides_it_and_the_router_brings_it_back(shown: Window):
         shown.page.click(f'[role="option"] >> text="{label}"')
 
     score_by("SLM's own confidence")
-    shown.page.wait_for_selector(LINE, state="hidden")
+    for selector in (LINE, SHARE, WEIGHT):
+        shown.page.wait_for_selector(selector, state="hidden")
     shown.slide("#threshold", 0.9)
     score_by("trained router")
     shown.page.wait_for_selector(LINE)
-    eventually(lambda: says(shown) == "≈ 20 % LLM tokens · 57 % right")
+    eventually(lambda: says(shown) == line_at(0.9) and share_says(shown) == "≈ 20 %")
 
 
 def test_it_starts_hidden_where_the_settings_choose_another_policy(browser, pair: FakePair):
@@ -186,7 +361,7 @@ def test_an_unmeasured_router_shows_nothing_and_leaves_no_hole(browser, shown: W
     with serve(lambda preset, progress: FakePair()) as site, window(browser, site) as bare:
         bare.page.wait_for_selector("text=fake-r1")
         bare.page.wait_for_timeout(500)
-        assert bare.page.is_hidden(".points") and bare.page.locator(".points button").count() == 0
+        assert bare.page.is_hidden(".points") and bare.page.is_hidden(SHARE) and bare.page.is_hidden(WEIGHT)
         assert 0 <= below(bare) <= 12
     assert below(shown) > 60
 
@@ -196,12 +371,12 @@ def test_it_fits_into_its_card_and_nothing_moves_while_the_slider_does(browser, 
     with window(browser, site, width=width) as shown:
         shown.page.wait_for_selector(LINE)
         card = shown.page.locator(CARD).bounding_box()
-        for selector in (".points > *", ".points button"):
+        for selector in (".points > *:visible", ".handle > *", ".points button"):
             for box in (node.bounding_box() for node in shown.page.locator(selector).all()):
                 assert card["x"] <= box["x"] and box["x"] + box["width"] <= card["x"] + card["width"]
-        for threshold in (0.0, 0.9, 1.01):
+        for threshold in (0.0, 0.6, 0.9, 0.95, 1.01):
             shown.slide("#threshold", threshold)
-            eventually(lambda t=threshold: says(shown).startswith(f"≈ {100 * CURVE.at(t).llm_share:.0f} %"))
+            eventually(lambda t=threshold: says(shown) == line_at(t))
             assert shown.page.locator(CARD).bounding_box() == card
         assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -211,34 +386,56 @@ def test_its_text_has_enough_contrast(browser, site, scheme: str):
     with window(browser, site, color_scheme=scheme) as shown:
         shown.page.wait_for_selector(LINE)
         shown.page.click(".points-best button")
-        for selector in (
-            LINE,
-            ".points-about span",
-            ".points-shares span",
-            ".points-shares button",
-            ".points-best button",
-        ):
+        shown.page.click("details.points-about summary")
+        for selector in (LINE, "p.points-about", "details.points-about p", ".points-best button", ".handle label",
+                         ".handle output", ".handle .ends span"):  # fmt: skip
             assert shown.page.evaluate(_CONTRAST, selector) >= 4.5, selector
 
 
 @pytest.mark.parametrize("text", ["<img src=x onerror=window.hacked=1>", "${window.hacked=1}{{value}}", "</script><b>"])
-def test_texts_of_a_strangers_file_are_shown_as_plain_text(browser, text: str):
-    pair = FakePair()
-    strange = replace(CURVE, task=text, pair=text, hardware=text)
-    pair.operating_points = OperatingPoints("0" * 64, (strange, strange))
-    with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
-        shown.page.wait_for_selector(LINE)
-        assert f"of 300 {text} questions" in says(shown, ".points-about")
-        assert text in shown.page.get_attribute(LINE, "title")
+def test_texts_of_a_strangers_file_are_shown_as_plain_text(serving, text: str):
+    with serving(replace(CURVE, task=text, pair=text, hardware=text)) as shown:
+        assert f"Measured on 300 {text} questions" in says(shown, "p.points-about")
+        assert f"{text}, {text}." in says(shown, "p.points-about")
         assert shown.page.evaluate("window.hacked") is None
         assert shown.page.locator(".points img, .points-about b").count() == 0
 
 
-def test_a_share_that_no_step_of_the_slider_gives_is_not_offered():
-    steep = replace(CURVE, points=(point(0.9, 0.5, 0.05, 14.0), point(0.999, 0.57, 0.2, 20.0)))
-    message = json.loads(points_message(OperatingPoints("0" * 64, (steep,)), 0.5, "router"))
-    offered = {text.replace("\N{NARROW NO-BREAK SPACE}", " "): threshold for text, _, threshold in message["shares"]}
-    assert offered == {"10 %": 0.933, "20 %": 0.999}, "from 0.999 to 1 the share jumps from a fifth to the whole"
+@pytest.mark.parametrize("unit", MEASURED_UNITS)
+def test_the_best_points_are_the_engines_for_every_weight(unit: str):
+    chance = random.Random(7)
+    for _ in range(200):
+        many = [
+            point(
+                chance.choice((0.2, chance.random(), 0.9, 1.0)),
+                round(chance.random(), 1),
+                chance.random(),
+                chance.choice((1.0, 2.0, 10 * chance.random())),
+                10 * chance.random(),
+            )
+            for _ in range(chance.randint(1, 8))
+        ]
+        curve = replace(CURVE, points=tuple(many))
+        best = best_points(curve, unit)
+        assert best[0].low == 0 and best[-1].high is None
+        assert all(a.high == b.low for a, b in pairwise(best))
+        for threshold, low, high in best:
+            end = 2 * low + 1 if high is None else high
+            for weight in (low + 0.01 * (end - low), (low + end) / 2, low + 0.99 * (end - low)):
+                assert abs(curve.best(weight, unit).threshold - threshold) <= 1e-4
+
+
+def test_steps_that_the_slider_cannot_tell_apart_are_one_best_point():
+    close = (point(0.99991, 0.5, 0.1, 14.0), point(0.99994, 0.57, 0.2, 20.0), point(0.00001, 0.4, 0.1, 12.0))
+    best = best_points(replace(CURVE, points=close), "bytes")
+    assert [threshold for threshold, *_ in best] == [1.01, 0.9999, 0.0001, 0.0]
+
+
+@pytest.mark.parametrize("cost", [0.0, 5e-324, 1e308])
+def test_any_cost_of_a_strangers_file_gives_a_message_of_finite_numbers(cost: float):
+    strange = replace(CURVE, llm=point(LLM_ONLY, 0.62, 1.0, cost, cost))
+    message = json.loads(points_message(OperatingPoints("0" * 64, (strange,)), 0.5, "router"))
+    assert message["best"]["bytes"][-1][0] in (0.0, 1.01), "the cheapest"
 
 
 def test_a_curve_without_measured_thresholds_says_nothing():
