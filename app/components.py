@@ -7,7 +7,7 @@ with `textContent`. (`{{value}}` in a gradio template would execute `${…}` fou
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,27 @@ class Panel(gr.HTML):
 
     Args:
         name: Its template is `<name>.html` and its script `<name>.js`, which runs after `channel.js`.
+        parts: Names of further scripts that run in between, in the same scope.
+        more: Further functions of the server that the script may call.
         resend: `resend({"run": …, "from": …})` → JSON or None; called where the browser finds that it missed something.
         options: Constants for the script (as `props`).
     """
 
-    def __init__(self, name: str, resend: Callable[[dict[str, Any]], str | None], elem_id: str, **options: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        resend: Callable[[dict[str, Any]], str | None],
+        elem_id: str,
+        parts: Sequence[str] = (),
+        more: Sequence[Callable[[dict[str, Any]], Any]] = (),
+        **options: Any,
+    ) -> None:
         super().__init__(
             value="",
             html_template=(ASSETS / f"{name}.html").read_text("utf-8"),
-            js_on_load=_script("channel") + _script(name),
+            js_on_load="".join(map(_script, ("channel", *parts, name))),
             apply_default_css=False,
-            server_functions=[resend],
+            server_functions=[resend, *more],
             elem_id=elem_id,
             **options,
         )

@@ -15,8 +15,9 @@ import plotly
 from app.components import Panel, to_json
 from app.meter import meter
 from app.plots import cost_figure, cost_points, score_figure, score_points
-from app.runs import Run, Sessions, View
-from engine import Costs, cumulative
+from app.runs import Sessions, View
+from app.writing import Kept, Run
+from engine import Tally
 
 # The library's own copy, so that no request leaves the machine and the figures are those of the installed version.
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -40,31 +41,45 @@ def dashboard(sessions: Sessions) -> Panel:
     )
 
 
-def dashboard_message(run: Run, view: View, start: int = 0) -> str | None:
+def dashboard_message(
+    run: Run, view: View, start: int = 0, kept: Kept | None = None, tally: Tally | None = None
+) -> str | None:
     """Meter and points of a run in a view, as JSON; None while the run has no token.
 
     Args:
         run: Whose events are folded.
         view: Unit and prices.
         start: How many tokens' points the browser already has in this view; 0 sends the figures too.
+        kept: Of which run's points the browser may keep the first, instead of `start`.
+        tally: Has folded the events up to `start`, or none; folds the others.
     """
     done = run.finished.is_set()  # before the events: a run that is done by now has all of them
     events = list(run.events)
     if not events:
         return None
-    pair = run.pair
-    series = list(cumulative(events, run.prompt_tokens, pair.slm_cost, pair.llm_cost, view.prices))
-    total: Costs = series[-1]
-    # In seconds the extremes follow this run's own median pass, so at the end the whole curves are settled anew.
-    start = 0 if done and view.unit == "seconds" else start
+    if kept and kept.count:
+        start = kept.count
+    if done and view.unit == "seconds":
+        # The extremes follow this run's own median pass, so at the end the whole curves are settled anew.
+        start, tally = 0, None
+    tally = tally or new_tally(run, view)
+    first = tally.count
+    series = tally.add(events[first:])[start - first :]
     message = {
         "run": run.id,
         "n": run.number,
         "view": view.number,
         "from": start,
+        "kept": [kept.number, start] if kept and start else None,
+        "threshold": run.request.threshold,
         "count": len(events) - start,
-        "meter": meter(events, total, view.unit),
+        "meter": meter(events, tally.total, view.unit),
         "points": [score_points(events, start), cost_points(series, view.unit, start)],
         "figures": [score_figure(), cost_figure(view.unit)] if start == 0 else None,
     }
     return to_json(message)
+
+
+def new_tally(run: Run, view: View) -> Tally:
+    """What folds a run's events in a view."""
+    return Tally(run.prompt_tokens, run.pair.slm_cost, run.pair.llm_cost, view.prices)

@@ -57,7 +57,7 @@ class Job:
             with host.turn(self, self.cancel) as mine:
                 if mine and self.pair is not None:
                     self._write()
-            end = "stopped" if self.cancel.is_set() and not self._complete else "done"
+            end = self._end
         except EngineError as error:
             self.error = str(error)
         except Exception as error:  # a visitor sees what happened; the log has the traceback
@@ -73,9 +73,9 @@ class Job:
         return not self.finished.is_set()
 
     @property
-    def _complete(self) -> bool:
-        """Whether there was nothing left to do when it was cancelled."""
-        return False
+    def _end(self) -> State:
+        """How it ended, where nothing failed."""
+        return "stopped" if self.cancel.is_set() else "done"
 
     def _write(self) -> None:
         """What it does with `self.pair`, in its turn; sets `state` to "running" once nothing can be refused any more.

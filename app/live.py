@@ -11,12 +11,16 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from app.dashboard import dashboard_message
+from app.dashboard import dashboard_message, new_tally
 from app.host import Host
-from app.runs import Run, Session, View
+from app.runs import Session, View
 from app.token_stream import token_message
+from app.writing import Kept, Run
+from engine import Tally
 
 FLUSH_SECONDS = 0.045
+FIRST_SECONDS = 0.005
+"""How often to look for a run's first new token: someone has just let go of the slider and waits for it."""
 FIGURE_SECONDS = 0.5
 _FOLDING_SHARE = 0.02  # at most this share of the time goes into folding figures
 
@@ -39,9 +43,10 @@ class Update:
 class _Figures:
     """When the next figures are due, and how many points of which view were sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Kept | None) -> None:
         self.view: View | None = None
-        self.sent = 0
+        self.kept, self.sent = kept, 0
+        self.tally: Tally | None = None
         self.due = 0.0
 
     def message(self, run: Run, view: View, last: bool = False) -> str | None:
@@ -49,9 +54,11 @@ class _Figures:
         if not run.events or (not last and view is self.view and time.monotonic() < self.due):
             return None
         started = time.monotonic()
-        count = len(run.events)
-        message = dashboard_message(run, view, self.sent if view is self.view else 0)
-        self.view, self.sent = view, count
+        if self.tally is None or view is not self.view:
+            self.tally, self.sent = new_tally(run, view), 0
+        kept, self.kept = self.kept, None
+        message = dashboard_message(run, view, self.sent, kept, self.tally)
+        self.view, self.sent = view, self.tally.count
         self.due = started + max(FIGURE_SECONDS, (time.monotonic() - started) / _FOLDING_SHARE)
         return message
 
@@ -59,23 +66,41 @@ class _Figures:
 async def follow(run: Run, session: Session, host: Host) -> AsyncIterator[Update]:
     """Yields what the browser lacks until the run is over or another has taken its place.
 
+    A run that goes on from another begins with tokens that are on the page already; only what follows them is sent.
+
     Raises:
         Nothing: a failed run ends with `over`, and `run.error` says why.
     """
-    sent, told, figures = 0, "", _Figures()
-    while not run.finished.is_set() and session.run is run:
+    page = session.shown
+    sent, told, figures, kept, began = 0, "", _Figures(None), None, False
+    while run.on and session.run is run:
         note = _waiting_for(run, host)
         count = len(run.events)
+        if count and not sent and kept is None:
+            kept = _kept(page, run)
+            sent, figures = kept.count, _Figures(kept)
         if count > sent:
-            session.shown = run
+            session.shown, began = run, True
         if count > sent or note != told:
-            yield Update(token_message(run, sent, count, note), figures.message(run, session.view))
+            message = token_message(run, sent, count, note, kept)
+            yield Update(message, figures.message(run, session.view))
             sent, told = max(sent, count), note
-        await asyncio.sleep(FLUSH_SECONDS)
-    if session.run is run:
+        await asyncio.sleep(FLUSH_SECONDS if began else FIRST_SECONDS)
+    if session.run is run and not session.pending:
         if run.events:
+            kept = kept or _kept(page, run)
+            sent, figures = max(sent, kept.count), figures if sent else _Figures(kept)
             session.shown = run
-        yield Update(token_message(run, sent), figures.message(run, session.view, last=True), over=True)
+        yield Update(token_message(run, sent, None, "", kept), figures.message(run, session.view, last=True), over=True)
+
+
+def _kept(page: Run | None, run: Run) -> Kept:
+    """How many of a run's first tokens are those on the page."""
+    if page is None or not run.again:
+        return Kept(0, 0)
+    pairs = zip(page.events, run.events, strict=False)
+    same = next((n for n, (a, b) in enumerate(pairs) if (a.id, a.role, a.forced) != (b.id, b.role, b.forced)), None)
+    return Kept(page.number, min(len(page.events), len(run.events)) if same is None else same)
 
 
 def _waiting_for(run: Run, host: Host) -> str:

@@ -6,24 +6,26 @@ Events that use the models share one concurrency id; sliders bypass the queue, s
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from html import escape
 from typing import Any
 
 import gradio as gr
 
 from app import controls
 from app.api import add_api
+from app.compare import compare_tab
 from app.components import ASSETS
-from app.dashboard import dashboard, dashboard_message
-from app.forms import page_prices, page_request
+from app.dashboard import dashboard
+from app.guide import guide, how_it_works
+from app.handlers import Handlers
 from app.header import header_html
 from app.host import Host
-from app.live import follow
-from app.runs import Session, Sessions, View
+from app.runs import Sessions, View
+from app.share import ShareParts, link_note, share_bar, wire_share
+from app.sweep import sweep_panel
 from app.theme import theme
 from app.token_stream import token_stream
-from engine import DEFAULT_THRESHOLD, EngineError, Prices, Settings
+from app.tune import tune_tab
+from engine import Prices, Settings
 
 MODEL = "model"
 """The concurrency id of everything that uses the models."""
@@ -49,6 +51,7 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
     with gr.Blocks(title="CITER Playground", fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
             header = gr.HTML(header_html(host), elem_id="models", apply_default_css=False)
+            guide()
             gr.HTML(
                 html_template='<button type="button" class="theme-toggle" aria-label="Switch between light and dark" '
                 'title="Light or dark">◐</button>',
@@ -59,8 +62,12 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Playground", elem_id="playground"):
                 _playground(demo, host, sessions, settings, header)
-            with gr.Tab("How it works", elem_id="how"):
-                gr.Markdown((ASSETS / "how_it_works.md").read_text("utf-8"), elem_id="how-text")
+            with gr.Tab("Compare", elem_id="compare"):
+                compare_tab(host, sessions, settings)
+            with gr.Tab("Tune on my prompts", elem_id="tune"):
+                tune_tab(host, sessions, settings)
+            with gr.Tab("How it works", elem_id="how") as how:
+                how_it_works(how, sessions)
         add_api(host, sessions, settings, MODEL, settings.server.queue_size)
 
         def forget(request: gr.Request) -> None:
@@ -79,7 +86,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "server_port": 7860 if on_space else settings.server.port,
         "inbrowser": settings.server.open_browser and not on_space,
         "theme": theme(),
-        "css_paths": [ASSETS / "page.css"],
+        "css_paths": [ASSETS / "page.css", *sorted(set(ASSETS.glob("*.css")) - {ASSETS / "page.css"})],
         "footer_links": [],
         "run_history": False,
         "enable_monitoring": False,
@@ -93,134 +100,62 @@ def _playground(demo: gr.Blocks, host: Host, sessions: Sessions, settings: Setti
     with gr.Row(elem_id="main", equal_height=False):
         with gr.Column(elem_id="dials", scale=0, min_width=280):
             dials = controls.threshold_card(settings)
+            sweep = sweep_panel(sessions)
             view = controls.view_card(settings)
             sampling = controls.sampling_card(settings)
         with gr.Column(elem_id="result", scale=1, min_width=0):
+            note = link_note()
             prompt = controls.prompt_card()
             stream = token_stream(sessions)
+            bar = share_bar(sessions)
             panel = dashboard(sessions)
-    handlers = _Handlers(host, sessions, settings)
+    handlers = Handlers(host, sessions, settings)
     threshold, policy = dials.threshold, dials.policy
 
+    entered = [*view.all(), prompt.text, threshold, policy, *sampling.all()]
     starts = [prompt.generate.click, prompt.text.submit]
     # In the browser, so that it is done before the answer to a refused request can undo it.
     gr.on(starts, None, outputs=prompt.stop, js="() => ({ __type__: 'update', interactive: true })", **_QUIET)
+    # They queue for the models in `Host`, which can say so.
+    queue: dict[str, Any] = {"concurrency_id": MODEL, "concurrency_limit": settings.server.queue_size}
     written = gr.on(
         starts,
         handlers.write,
-        inputs=[*view.all(), prompt.text, threshold, policy, *sampling.all()],
+        inputs=entered,
         outputs=[stream, panel],
         postprocess=False,  # strings already; saves a thread hop per output and flush
         trigger_mode="multiple",  # a second one stops the first
-        concurrency_id=MODEL,
-        concurrency_limit=settings.server.queue_size,  # they queue for the models in `Host`, which can say so
+        **queue,
         **_QUIET,
     )
     for over in (written.then, written.failure):
         over(handlers.can_stop, outputs=prompt.stop, queue=False, **_QUIET)
     prompt.stop.click(handlers.stop, outputs=prompt.stop, queue=False, trigger_mode="multiple", **_QUIET)
+    # Twice: at once for the run that is on, and as a stream, which only one at a time can be, for what is written then.
     threshold.input(handlers.turn, inputs=threshold, **_LIVE)
+    changes: dict[str, Any] = {"outputs": [stream, panel, prompt.stop], "postprocess": False, **queue, **_QUIET}
+    threshold.input(handlers.retune, inputs=threshold, trigger_mode="always_last", **changes)
+    stream.change_text(handlers.change_text, trigger_mode="multiple", **changes)
+    swept = sweep.sweep(
+        handlers.sweep,
+        inputs=entered,
+        outputs=[sweep, prompt.stop],
+        postprocess=False,
+        trigger_mode="multiple",
+        **queue,
+        **_QUIET,
+    )
+    swept.failure(handlers.can_stop, outputs=prompt.stop, queue=False, **_QUIET)
+    sweep.scrub(handlers.scrub, queue=False, trigger_mode="multiple", **_QUIET)
+    sweep.open_text(handlers.open_text, inputs=threshold, trigger_mode="multiple", **changes)
+    stream.go_to(handlers.threshold_of_branch, outputs=threshold, queue=False, trigger_mode="multiple", **_QUIET)
     # In the browser, and also where the server moved them: what the threshold gave when it was measured follows.
     gr.on([threshold.change, policy.change], None, inputs=[threshold, policy], js=_TELL_DIALS, **_QUIET)
     for control in view.all():
         control.input(handlers.look, inputs=view.all(), outputs=panel, **_LIVE)
+    fields = [prompt.text, threshold, policy, *sampling.all()]
+    restored = wire_share(demo, host, sessions, ShareParts(bar, note, stream, panel, fields))
     timer = gr.Timer(0.5)
-    gr.on(
-        [demo.load, timer.tick],
-        handlers.progress,
-        inputs=[policy, threshold],
-        outputs=[header, policy, timer, threshold, dials.points, *prompt.examples.values()],
-        queue=False,
-        **_QUIET,
-    )
-
-
-class _Handlers:
-    """What the page's events do."""
-
-    def __init__(self, host: Host, sessions: Sessions, settings: Settings) -> None:
-        self.host, self.sessions, self.settings = host, sessions, settings
-
-    async def write(self, request: gr.Request, unit: str, slm: float, llm: float, *values: Any) -> AsyncIterator[Any]:
-        """Starts a run and streams it; closing the page closes this generator, which stops the models."""
-        session = self.sessions.get(request.session_hash)
-        try:
-            asked = page_request(*values)
-            session.look(unit, self._prices(slm, llm))
-        except EngineError as error:
-            raise _refusal(error) from error
-        run = session.begin(asked, self.host, self._untouched(session, asked.threshold))
-        # Unchanged values are repeated rather than skipped: gradio makes a new component for every gr.skip().
-        tokens = figures = ""
-        try:
-            async for update in follow(run, session, self.host):
-                tokens, figures = update.tokens or tokens, update.dashboard or figures
-                yield tokens, figures
-            if run.error and session.run is run:
-                raise _refusal(run.error)
-        finally:
-            run.cancel.set()
-
-    def can_stop(self, request: gr.Request) -> Any:
-        """Enables Stop while a run is on; a run that gave way to another must not disable it."""
-        run = self.sessions.get(request.session_hash).run
-        return gr.update(interactive=run is not None and run.on)
-
-    def stop(self, request: gr.Request) -> Any:
-        """Stops the run within one step."""
-        self.sessions.get(request.session_hash).stop()
-        return gr.update(interactive=False)
-
-    def turn(self, threshold: float, request: gr.Request) -> None:
-        """Applies a threshold to the next token of the run that is on."""
-        session = self.sessions.get(request.session_hash)
-        session.touched, run = True, session.run
-        if run is not None:
-            try:
-                run.dial.threshold = threshold
-            except EngineError as error:
-                raise _refusal(error) from error
-
-    def look(self, unit: str, slm: float, llm: float, request: gr.Request) -> Any:
-        """Shows the costs of the text on the page in another unit or at other prices, without running anything."""
-        session = self.sessions.get(request.session_hash)
-        try:
-            view = session.look(unit, self._prices(slm, llm))
-        except EngineError as error:
-            raise _refusal(error) from error
-        message = dashboard_message(session.shown, view) if session.shown else None
-        return message or gr.skip()
-
-    def progress(self, policy: str, threshold: float, request: gr.Request) -> list[Any]:
-        """How far loading is; once the models are there, what they can do, and their router's own threshold.
-
-        A threshold that the settings name, or that the visitor has already moved, stays.
-        """
-        self.host.start()
-        phase, pair = self.host.status.phase, self.host.pair
-        if pair is None:
-            return [header_html(self.host), gr.skip(), gr.Timer(active=phase == "loading"), *[gr.skip()] * 4]
-        choices = [(controls.POLICY_LABELS[name], name) for name in pair.policies]
-        chosen = policy if policy in pair.policies else "confidence"
-        kind = "tiny" if pair.preset == "tiny" else "cpu"
-        rows = [gr.update(visible=name == kind) for name in ("cpu", "tiny")]
-        session, dial, start = self.sessions.get(request.session_hash), gr.skip(), threshold
-        # `threshold` is from when the browser asked; by now the visitor may have moved it.
-        if self._untouched(session, threshold) and pair.threshold != threshold:
-            start = pair.threshold
-            dial = gr.update(value=start)
-        points = controls.points_message(pair.operating_points, start, chosen)
-        scored = gr.update(choices=choices, value=chosen)
-        return [header_html(self.host), scored, gr.Timer(active=False), dial, points, *rows]
-
-    def _untouched(self, session: Session, threshold: float) -> bool:
-        """Whether a threshold is nobody's choice, neither the settings' nor the visitor's."""
-        return self.settings.threshold is None and threshold == DEFAULT_THRESHOLD and not session.touched
-
-    def _prices(self, slm: float, llm: float) -> Prices:
-        return page_prices(slm, llm, self.settings.price.reading_ratio)
-
-
-def _refusal(reason: object) -> gr.Error:
-    """The engine's message as gradio shows it, which is as HTML: escaped."""
-    return gr.Error(escape(str(reason), quote=False), print_exception=False)
+    told = [header, policy, timer, threshold, dials.points, *prompt.examples.values()]
+    for event in (restored.then, timer.tick):
+        event(handlers.progress, inputs=[policy, threshold], outputs=told, queue=False, **_QUIET)

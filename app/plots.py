@@ -65,11 +65,9 @@ def cost_figure(unit: str) -> dict[str, Any]:
 
 
 def cost_points(series: Sequence[Costs], unit: str, start: int = 0) -> Points:
-    """Points of `cost_figure` from the running costs, for the tokens from `start` on."""
-    tokens = list(range(start + 1, len(series) + 1))
-    columns = (
-        [getattr(getattr(costs, end), unit) for costs in series[start:]] for end in ("llm_only", "run", "slm_only")
-    )
+    """Points of `cost_figure` from the running costs of the tokens from `start` on."""
+    tokens = list(range(start + 1, start + len(series) + 1))
+    columns = ([getattr(getattr(costs, end), unit) for costs in series] for end in ("llm_only", "run", "slm_only"))
     return [{"x": tokens, "y": [_short(value) for value in column]} for column in columns]
 
 

@@ -1,56 +1,26 @@
-"""Runs and the sessions they belong to: who asked for what, how far it is, and how to stop it.
+"""Sessions: what each browser window has on its page and running, bounded, and never seen by another.
 
-A run writes in its own thread, so that the models never wait for the page; whoever shows it reads its events as they
-come. Sessions are bounded and never see each other. Knows nothing of gradio.
+Knows which run goes on from which; what a run does is in `app.writing`. Knows nothing of gradio.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from weakref import WeakSet
 
+from app.forms import ALTERNATIVES
 from app.host import Host
 from app.jobs import Job, SomeJob
-from engine import Dial, Prices, Request, TokenEvent
+from app.writing import Branch, Change, Run
+from engine import Dial, Forced, InvalidRequest, Prices, Request, Role, TokenEvent, at_threshold
 
+KEPT_CACHES = 8
+"""Sessions whose models' caches are kept after a text: up to 80 MB each with the cpu pair's 2,048 tokens of context."""
 
-class Run(Job):
-    """One text being written.
-
-    Attributes:
-        request: What was asked.
-        untouched: Whether its threshold is nobody's choice; then it becomes the router's own once the models are there.
-        dial: Its threshold; a change applies to the next token.
-        events: So far; only ever appended to.
-        prompt_tokens: Tokens of the rendered prompt.
-    """
-
-    def __init__(self, request: Request, after: Job | None = None, untouched: bool = False) -> None:
-        super().__init__(after)
-        self.request, self.untouched = request, untouched
-        self.dial = Dial(request.threshold)
-        self.events: list[TokenEvent] = []
-        self.prompt_tokens = 0
-
-    @property
-    def _complete(self) -> bool:
-        return bool(self.events) and self.events[-1].finish_reason not in (None, "cancelled")
-
-    def _write(self) -> None:
-        if self.untouched and self.dial.threshold == self.request.threshold:
-            # Asked for while the models loaded: the page's slider is about to move there, and a short text is faster.
-            self.request = replace(self.request, threshold=self.pair.threshold)
-            self.dial.threshold = self.pair.threshold
-        self.prompt_tokens = self.pair.check(self.request)
-        self.state = "running"
-        with closing(self.pair.stream(self.request, dial=self.dial, cancel=self.cancel)) as stream:
-            for event in stream:
-                self.events.append(event)
-                if self.cancel.is_set():
-                    return
+MAX_BRANCHES = 12
 
 
 @dataclass(frozen=True)
@@ -69,14 +39,27 @@ class View:
 
 
 class Session:
-    """What one browser window has: a view, the newest run, the run whose text is on its page, other jobs by kind."""
+    """What one browser window has.
+
+    Attributes:
+        view: In what costs are shown.
+        touched: Whether the visitor has moved the threshold.
+        run: The newest run.
+        shown: The run whose text is on its page.
+        branches: The tree of texts that `run` belongs to.
+        jobs: Other jobs by kind.
+        scrubbing: Whether the slider scrubs through the texts of a sweep, so that nothing is to be written for it.
+    """
 
     def __init__(self, view: View | None = None) -> None:
         self.view = view or View()
-        self.touched = False  # whether the visitor has moved the threshold
+        self.touched = False
         self.run: Run | None = None
         self.shown: Run | None = None
+        self.branches: list[Branch] = []
         self.jobs: dict[str, Job] = {}
+        self.scrubbing = False
+        self._wanted: float | None = None
         self._adopted: WeakSet[Job] = WeakSet()
         self._lock = threading.Lock()
 
@@ -84,7 +67,122 @@ class Session:
         """Stops the run that is on, if any, and starts another; for `untouched` see `Run`."""
         with self._lock:
             self.stop()
+            self.scrubbing = False
             run = self.run = Run(request, self.run, untouched)
+            self.branches = run.branches = [Branch(0, None, 0, run)]
+        return run.start(host)
+
+    def turn(self, threshold: float) -> None:
+        """Sets the threshold: of the next token, while a text is being written; of the whole text, once there is one.
+
+        In the second case `again` starts what has to be written.
+
+        Raises:
+            InvalidRequest: The threshold is out of range.
+        """
+        self.touched, run = True, self.run
+        if run is None or run.fixed or self.scrubbing:
+            return
+        if run.on and not run.again:
+            run.dial.threshold = threshold
+            return
+        self._wanted = Dial(threshold).threshold
+        run.cancel.set()
+
+    @property
+    def pending(self) -> bool:
+        """Whether a threshold was set that `again` has not seen yet."""
+        return self._wanted is not None
+
+    def again(self, host: Host) -> Run | None:
+        """Starts the run that makes the text that of the threshold last set; None where there is nothing to do."""
+        with self._lock:
+            wanted, self._wanted, run = self._wanted, None, self.run
+            if wanted is None or run is None or (run.on and not run.again):
+                return None
+            change = Change(run, lambda origin: at_threshold(origin.request, origin.folded, wanted))
+            return self._go_on(replace(run.request, threshold=wanted), change, host)
+
+    def branch(self, index: int, role: Role, token: int | None, host: Host) -> Run | None:
+        """Starts a branch at a token: another model's token there, or a given one; None where there is no such place.
+
+        Args:
+            index: Of the token to replace.
+            role: Who writes it instead.
+            token: Its id; None leaves it to that model.
+            host: Has the models.
+
+        Raises:
+            InvalidRequest: There are too many branches.
+        """
+        with self._lock:
+            run = self.run
+            if run is None or run.fixed or run.on or not 0 <= index < len(run.events):
+                return None
+            if len(self.branches) >= MAX_BRANCHES:
+                raise InvalidRequest(f"There are {MAX_BRANCHES} branches, which is all that are kept: generate anew.")
+            before = tuple(forced for forced in run.request.forced if forced.index < index)
+            request = replace(run.request, forced=(*before, Forced(index, role, token)))
+            change = Change(run, lambda origin: (request, origin.folded[:index]))
+            return self._go_on(request, change, host, Branch(len(self.branches), run.branch, index, run))
+
+    def go_to(self, number: int, host: Host) -> Run | None:
+        """Goes back to a branch as it was left; None where there is none of this number, or a text is being written."""
+        with self._lock:
+            if self.run is None or self.run.on or not 0 <= number < len(self.branches):
+                return None
+            run = self.branches[number].run
+            return self._go_on(run.request, Change(run, lambda origin: (origin.request, origin.folded)), host)
+
+    def reveal(self, host: Host) -> Run | None:
+        """Lets both models read the rest of a text that was cut short, for an audit; None where that is not needed."""
+        with self._lock:
+            run = self.run
+            if run is None or run.fixed or run.on or not run.events:
+                return None
+            change = Change(run, lambda origin: (origin.request, origin.folded), reveal=True)
+            return self._go_on(run.request, change, host)
+
+    def open(self, origin: Run, threshold: float, host: Host) -> Run:
+        """Goes on from a text that is on no branch, e.g. one of a sweep, at a threshold; it begins a new tree.
+
+        Args:
+            origin: Has ended.
+            threshold: What flips there is written anew, and both models read the rest for its candidates.
+            host: Has the models.
+
+        Raises:
+            InvalidRequest: The threshold is out of range.
+        """
+        asked = replace(origin.request, threshold=Dial(threshold).threshold, alternatives=ALTERNATIVES)
+        with self._lock:
+            self.stop()
+            self.scrubbing = False
+
+            def plan(text: Run) -> tuple[Request, Sequence[TokenEvent]]:
+                return asked, at_threshold(asked, text.folded, threshold)[1]
+
+            run = self.run = Run(asked, self.run, change=Change(origin, plan, reveal_kept=True))
+            self.branches = run.branches = [Branch(0, None, 0, run)]
+        return run.start(host)
+
+    def show(self, run: Run) -> None:
+        """Puts a text that was opened on the page, in place of the one that is there or being written."""
+        with self._lock:
+            self.stop()
+            self.scrubbing = False
+            self.run = self.shown = run
+            self.branches = run.branches = [Branch(0, None, 0, run)]
+
+    def _go_on(self, request: Request, change: Change, host: Host, branch: Branch | None = None) -> Run:
+        assert self.run is not None
+        self.run.cancel.set()
+        run = Run(request, self.run, change=change)
+        run.branches = self.branches
+        if branch is not None:
+            run.branch = branch.number
+            self.branches.append(branch)
+        self.branches[run.branch].run = self.run = run
         return run.start(host)
 
     def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
@@ -106,6 +204,7 @@ class Session:
 
     def stop(self) -> None:
         """Stops the newest run within one step; does nothing if none is on."""
+        self._wanted = None
         if self.run is not None:
             self.run.cancel.set()
 
@@ -150,12 +249,27 @@ class Sessions:
             old.close()
         return session
 
+    def trim(self) -> None:
+        """Gives up the caches of all but the most recently used sessions; their texts stay."""
+        with self._lock:
+            sessions = list(reversed(self._sessions.values()))
+        holding = [run for s in sessions if (run := s.run) is not None and run.caches.decoding is not None]
+        for run in holding[KEPT_CACHES:]:
+            if not run.on:
+                run.caches.decoding = None
+
     def drop(self, key: str | None) -> None:
         """Forgets a session and stops its run."""
         with self._lock:
             session = self._sessions.pop(key or "", None)
         if session is not None:
             session.close()
+
+    def find_job(self, kind: str, job_id: str) -> Job | None:
+        """The job of a kind with this id, if it is still kept."""
+        with self._lock:
+            found = [session.jobs[kind] for session in self._sessions.values() if kind in session.jobs]
+        return next((job for job in found if job.id == job_id), None)
 
     def find(self, run_id: str) -> tuple[Session, Run] | None:
         """The run with this id and its session, if it is still kept."""

@@ -33,7 +33,8 @@ __all__ = [
     "POLICIES", "UNITS", "Alternative", "Audit", "Cost", "Costs", "Decoding", "Dial", "EngineError", "Forced",
     "InvalidRequest", "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role", "Router", "RouterError", "Sampling",
     "Settings", "SettingsError", "Tally", "TokenEvent", "Trace", "WeightsError", "at_threshold", "audit",
-    "build_request", "costs", "cumulative", "decode", "first_flip", "fold_revealed", "load", "load_settings", "same_text",
+    "build_request", "costs", "cumulative", "decode", "first_flip", "fold_revealed", "load", "load_settings",
+    "same_text",
 ]  # fmt: skip
 
 

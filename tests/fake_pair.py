@@ -45,6 +45,19 @@ class FakeRouter:
     warning: str | None = None
 
 
+class FakeDecoding:
+    """Stands in for `engine.Decoding` of one row: remembers what stays of the text."""
+
+    def __init__(self, request: Request) -> None:
+        self.request, self.kept = request, 0
+
+    def resume(self, row: int, request: Request, events) -> None:
+        self.request, self.kept = request, len(events)
+
+    def reveal(self, row: int) -> list[Revealed]:
+        return []
+
+
 class FakePair:
     """Stands in for `engine.Pair`.
 
@@ -79,21 +92,29 @@ class FakePair:
             )
         return tokens
 
-    def stream(self, request: Request, dial=None, cancel: threading.Event | None = None) -> Iterator[TokenEvent]:
+    def start(self, requests: list[Request]) -> FakeDecoding:
+        """What `stream` goes on with."""
+        return FakeDecoding(requests[0])
+
+    def stream(
+        self, request: Request, dial=None, cancel: threading.Event | None = None, decoding: FakeDecoding | None = None
+    ) -> Iterator[TokenEvent]:
         """One event per token; the last has a finish reason."""
         prompt_tokens = self.check(request)
         self.requests.append(request)
         self.open_streams += 1
         try:
-            yield from self._events(request, prompt_tokens, dial, cancel)
+            yield from self._events(request, prompt_tokens, dial, cancel, decoding.kept if decoding else 0)
         finally:
             self.open_streams -= 1
 
-    def _events(self, request: Request, prompt_tokens: int, dial, cancel) -> Iterator[TokenEvent]:
+    def _events(self, request: Request, prompt_tokens: int, dial, cancel, kept: int) -> Iterator[TokenEvent]:
         pieces = _pieces(request.prompt, request.max_new_tokens)
         time.sleep(self.prefill_seconds)
         llm_unseen: list[int] = []
         for index, piece in enumerate(pieces):
+            if index < kept:
+                continue
             started = time.perf_counter()
             time.sleep(1 / self.tokens_per_second)
             stopped = cancel is not None and cancel.is_set()

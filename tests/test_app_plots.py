@@ -45,7 +45,7 @@ def test_every_scored_token_is_drawn_once_with_its_author(events):
 def test_points_sent_in_parts_are_those_sent_whole(events, series):
     for whole, part in (
         (score_points(events), [score_points(events[:17]), score_points(events, 17)]),
-        (cost_points(series, "bytes"), [cost_points(series[:17], "bytes"), cost_points(series, "bytes", 17)]),
+        (cost_points(series, "bytes"), [cost_points(series[:17], "bytes"), cost_points(series[17:], "bytes", 17)]),
     ):
         for trace, points in enumerate(whole):
             for axis in "xy":

@@ -6,11 +6,14 @@ let latest = null, scheduled = false, drawing = Promise.resolve();
 
 const plotly = new Promise((resolve, reject) => {
   if (window.Plotly) return resolve(window.Plotly);
-  const script = document.createElement('script');
-  script.src = props.plotly;
-  script.onload = () => resolve(window.Plotly);
-  script.onerror = () => reject(new Error(`${props.plotly} could not be loaded`));
-  document.head.append(script);
+  let script = document.querySelector(`script[src="${CSS.escape(props.plotly)}"]`);   // another tab's
+  if (!script) {
+    script = document.createElement('script');
+    script.src = props.plotly;
+    document.head.append(script);
+  }
+  script.addEventListener('load', () => resolve(window.Plotly));
+  script.addEventListener('error', () => reject(new Error(`${props.plotly} could not be loaded`)));
 });
 
 const blank = (shown) => shown.map((figure) => ({ ...figure, revision: 0 }));
@@ -87,8 +90,16 @@ const draw = () => {
 };
 const schedule = () => { if (!scheduled) { scheduled = true; requestAnimationFrame(draw); } };
 
-const show = (message, skip) => {
+// What stays of another run: its points up to a token, all at the new threshold.
+const keep = (tokens, threshold) => figures.forEach((figure) => figure.data.forEach((trace) => {
+  const end = trace.x.findIndex((x) => x > tokens), some = end < 0 ? trace.x.length : end;
+  trace.x = trace.x.slice(0, some);
+  trace.y = trace.name === 'threshold' ? trace.x.map(() => threshold) : trace.y.slice(0, some);
+}));
+
+const show = (message, skip, fresh, kept) => {
   if (message.figures) figures = blank(message.figures);
+  else if (fresh) keep(kept, message.threshold);
   latest = message;
   message.points.forEach((traces, i) => {
     const figure = figures[i];
@@ -104,7 +115,8 @@ const show = (message, skip) => {
   schedule();
 };
 
-const channel = openChannel((data) => server[props.resend_name](data), (message, skip) => show(message, message.figures ? 0 : skip));
+const channel = openChannel((data) => server[props.resend_name](data),
+  (message, skip, fresh, kept) => show(message, message.figures ? 0 : skip, fresh, kept));
 const receive = () => {
   if (!props.value) return;
   const message = JSON.parse(props.value);
@@ -113,6 +125,13 @@ const receive = () => {
 watch('value', receive);
 receive();
 
+// While the slider scrubs through a sweep, these are the figures of another text, and look it.
+const elsewhere = (yes) => {
+  element.querySelector('.dashboard').classList.toggle('elsewhere', yes);
+  element.querySelector('[data-field="modelled"]').textContent = yes ? 'Figures of the last text; the sweep has its own. “Open this text” brings them here.' : latest?.meter.modelled ?? '';
+};
+document.addEventListener('citer-text', () => elsewhere(true));
+document.addEventListener('citer-run', () => elsewhere(false));
 document.addEventListener('input', (event) => {
   if (element.isConnected && event.target.closest?.('#threshold')) requestAnimationFrame(placeSlider);
 });

@@ -1,0 +1,155 @@
+"""The sweep: one prompt at many thresholds, and the slider that scrubs through the texts, on the tiny pair."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from browser import Window, eventually
+
+from app.host import Host
+from app.jobs import Job
+from app.sweep import Sweep, choose_thresholds, sweep_message
+from engine import InvalidRequest, Prices, Request, Role, costs
+from engine.pair import Pair
+
+PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_pair):
+    return tiny_pair
+
+
+@pytest.fixture
+def shown(site_window: Window):
+    site_window.open()
+    eventually(lambda: site_window.page.locator("text=tiny SLM").count(), 30)
+    site_window.page.fill("#prompt textarea", PROMPT)
+    yield site_window
+    assert site_window.errors == []
+
+
+def swept(pair: Pair, **options) -> Sweep:
+    host = Host(lambda preset, progress: pair)
+    sweep = Sweep(Request(PROMPT, max_new_tokens=40, **options), [], Prices()).start(host)
+    assert sweep.finished.wait(60), sweep.state
+    return sweep
+
+
+def press(shown: Window) -> None:
+    """Presses Sweep and waits for its end."""
+    shown.page.click(".sweep-go")
+    shown.page.wait_for_selector('#sweep [data-state="done"], #sweep[data-state="done"]', timeout=60_000)
+
+
+def text_of(shown: Window) -> tuple[str, list[str]]:
+    roles = "nodes => nodes.map(n => n.classList.contains('llm') ? 'llm' : 'slm')"
+    return shown.text(), shown.page.eval_on_selector_all(".t", roles)
+
+
+@pytest.mark.parametrize("policy", ["router", "confidence", "random"])
+def test_every_threshold_of_a_sweep_has_the_text_and_the_cost_of_a_run_of_its_own(pair, policy):
+    sweep = swept(pair, policy=policy)
+    assert sweep.state == "done" and sweep.thresholds[0] == 0 and sweep.thresholds[-1] > 1
+    for row in range(0, len(sweep.thresholds), 4):
+        alone = pair.generate(Request(PROMPT, sweep.thresholds[row], policy, max_new_tokens=40))
+        assert [(e.id, e.role) for e in sweep.events[row]] == [(e.id, e.role) for e in alone.events]
+        share, moved, *_ = sweep.figures[row] or []
+        assert share == pytest.approx(alone.llm_share, rel=1e-4)
+        spent = costs(alone.events, alone.prompt_tokens, pair.slm_cost, pair.llm_cost).run
+        assert moved == pytest.approx(spent.bytes, rel=1e-4)
+
+
+def test_a_sweep_sends_every_token_of_the_tree_once(pair):
+    sweep = swept(pair)
+    message = json.loads(sweep_message(sweep, 0)[0])
+    assert message["count"] == len(message["nodes"]) < sum(map(len, sweep.events)) / 2
+    for leaf, events in zip(message["leaves"], sweep.events, strict=True):
+        path = []
+        while leaf >= 0:
+            parent, text, _ = message["nodes"][leaf]
+            assert parent < leaf
+            path.append(text)
+            leaf = parent
+        assert path[::-1] == [event.text for event in events]
+    rest = json.loads(sweep_message(sweep, 7)[0])
+    assert rest["nodes"] == message["nodes"][7:]
+
+
+def test_thresholds_are_steps_of_the_slider_and_lie_where_the_router_was_measured(pair):
+    found = choose_thresholds(Request(PROMPT), [], pair)
+    assert found == sorted(set(found)) and all(round(t, 3) == t for t in found)
+    curve = pair.operating_points.curves[0]
+    shares = [curve.at(t).llm_share for t in found]
+    assert sum(0.05 < share < 0.95 for share in shares) >= 5
+
+
+def test_a_policy_without_a_threshold_is_refused(pair):
+    sweep = swept(pair, policy="slm")
+    assert sweep.state == "failed" and "no threshold to sweep over" in (sweep.error or "")
+    with pytest.raises(InvalidRequest):
+        Request(PROMPT, policy="none")
+
+
+def test_stopping_keeps_what_is_there_and_leaves_no_thread(pair):
+    host = Host(lambda preset, progress: pair)
+    sweep = Sweep(Request(PROMPT, max_new_tokens=400), [], Prices()).start(host)
+    eventually(lambda: len(sweep.nodes) > 10)
+    sweep.cancel.set()
+    assert sweep.finished.wait(3) and sweep.state == "stopped" and len(sweep.nodes) > 10
+    assert not [t for t in threading.enumerate() if t.name == f"citer-run-{sweep.number}"]
+    assert isinstance(sweep, Job)
+
+
+def test_the_slider_scrubs_through_finished_texts_without_asking_the_models(shown, site, pair):
+    press(shown)
+    (session,) = [s for s in site.sessions._sessions.values() if "sweep" in s.jobs and s.jobs["sweep"].state == "done"][
+        -1:
+    ]
+    sweep, fed = session.jobs["sweep"], (pair.slm.fed, pair.llm.fed)
+    for row in (0, len(sweep.thresholds) // 2, len(sweep.thresholds) - 1, 3):
+        shown.slide("#threshold", sweep.thresholds[row])
+        texts = [e.text for e in sweep.events[row]]
+        eventually(lambda texts=texts: text_of(shown)[0] == "".join(texts))
+        assert text_of(shown)[1] == [e.role.value for e in sweep.events[row]]
+    assert (pair.slm.fed, pair.llm.fed) == fed, "nothing was decoded"
+
+
+def test_the_strip_shows_where_the_text_changes(shown):
+    press(shown)
+    pieces = shown.page.locator(".sweep-strip i")
+    changes = shown.page.locator(".sweep-strip i.changes").count()
+    assert pieces.count() > 5 and 0 < changes < pieces.count()
+    assert f"changes {changes} times" in (shown.page.get_attribute(".sweep-strip", "aria-label") or "")
+
+
+def test_what_differs_from_the_text_before_is_marked(shown):
+    press(shown)
+    shown.slide("#threshold", 0.0)
+    eventually(lambda: shown.page.locator(".t.llm").count() == 0)
+    shown.slide("#threshold", 1.01)
+    eventually(lambda: shown.page.locator(".t.changed").count() > 0)
+
+
+def test_a_text_of_the_sweep_opens_with_candidates_and_branches(shown, pair):
+    press(shown)
+    shown.slide("#threshold", 0.5)
+    eventually(lambda: shown.page.locator(".sweep-open:not(:disabled)").count())
+    shown.page.click(".sweep-open")
+    expected = pair.generate(Request(PROMPT, 0.5, max_new_tokens=60, alternatives=5))
+    eventually(lambda: shown.text() == expected.text)
+    eventually(lambda: shown.page.get_attribute(".stream-state", "data-state") == "done")
+    shown.page.click('.t[data-i="4"]')
+    eventually(lambda: shown.page.locator(".candidate").count() == 10)
+    shown.slide("#threshold", 0.0)
+    eventually(lambda: shown.text() == pair.generate(Request(PROMPT, 0.0, max_new_tokens=60)).text)
+
+
+def test_generate_after_a_sweep_writes_a_text_of_its_own(shown, pair):
+    press(shown)
+    text = shown.write(PROMPT)
+    shown.slide("#threshold", 0.0)
+    eventually(lambda: shown.text() == pair.generate(Request(PROMPT, 0.0, max_new_tokens=60)).text)
+    assert text and Role.SLM
