@@ -1,0 +1,255 @@
+"""Tune on my prompts: a visitor's own prompts at many thresholds, and the operating point to take away.
+
+Where the tab's parts stand, and which event does what. Prompts are read where the browser asks for it, files without
+ever being stored; picking a point and exporting it happen in the browser (`assets/page/tune*.js`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+from weakref import WeakValueDictionary
+
+import gradio as gr
+
+from app.components import ASSETS, Panel, to_json
+from app.controls import POLICY_LABELS, Knob
+from app.dashboard import PLOTLY_JS
+from app.expected import RULE
+from app.host import Host
+from app.prompt_file import CELL_LIMIT, MAX_BYTES, PromptTable, parse, read_file
+from app.prompt_formats import MAX_ROWS, shorten
+from app.runs import Sessions
+from app.tuning import MAX_THRESHOLDS, Tuning
+from app.tuning_message import text_message, tuning_message
+from engine import EngineError, InvalidRequest, Settings
+
+KIND = "tune"
+"""Of the tuning among a session's jobs."""
+
+_SCORING = ("router", "confidence", "random")  # policies that a threshold means something to
+_THRESHOLDS = 9
+_PLACEHOLDER = """One prompt per line, or CSV with a header:
+
+prompt,answer
+How many days have two weeks?,14
+
+or JSONL:
+
+{"prompt": "…", "answer": "…"}"""
+_PREVIEWED = 5
+_POLL_SECONDS = 0.1
+_FLUSH_SECONDS = 0.5
+_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+@dataclass
+class _Inputs:
+    text: gr.Textbox
+    policy: gr.Dropdown
+    count: Knob
+    limit: gr.Number
+    run: gr.Button
+    stop: gr.Button
+
+
+def tune_tab(host: Host, sessions: Sessions, settings: Settings) -> None:
+    """The tab's content."""
+    handlers = _Handlers(host, sessions, settings)
+
+    # gradio marks what the browser may call, which a bound method does not allow.
+    def resend_tuning(data: dict[str, Any]) -> str | None:
+        return handlers.resend(data)
+
+    def text_of(data: dict[str, Any]) -> str | None:
+        return handlers.text(data)
+
+    with gr.Row(elem_id="tune-main", equal_height=False):
+        with gr.Column(elem_id="tune-input", scale=0, min_width=320):
+            inputs = _inputs(settings)
+        with gr.Column(elem_id="tune-result", scale=1, min_width=0):
+            shown = Panel(
+                "tune",
+                resend_tuning,
+                elem_id="tune-panel",
+                parts=("tune_curve", "tune_export", "tune_chart", "tune_picker", "tune_prompts_list"),
+                more=(text_of,),
+                plotly=f"gradio_api/file={PLOTLY_JS.as_posix()}",
+                rule=RULE,
+            )
+    # In the browser, so that it is done before the answer to a refused request can undo it.
+    inputs.run.click(None, outputs=inputs.stop, js="() => ({ __type__: 'update', interactive: true })", **_QUIET)
+    ran = inputs.run.click(
+        handlers.tune,
+        inputs=[inputs.text, inputs.policy, inputs.count, inputs.limit],
+        outputs=shown,
+        postprocess=False,
+        trigger_mode="multiple",  # a second one stops the first
+        concurrency_id=KIND,
+        concurrency_limit=settings.server.queue_size,  # they queue for the models in `Host`, which can say so
+        **_QUIET,
+    )
+    for over in (ran.then, ran.failure):
+        over(handlers.can_stop, outputs=inputs.stop, queue=False, **_QUIET)
+    inputs.stop.click(handlers.stop, outputs=inputs.stop, queue=False, trigger_mode="multiple", **_QUIET)
+    timer = gr.Timer(0.5)
+    timer.tick(handlers.offer, inputs=inputs.policy, outputs=[inputs.policy, timer], queue=False, **_QUIET)
+
+
+def _inputs(settings: Settings) -> _Inputs:
+    with gr.Column(elem_classes="card", elem_id="tune-prompts-card"):
+        text = gr.Textbox(
+            label="Your prompts",
+            placeholder=_PLACEHOLDER,
+            lines=8,
+            max_lines=14,
+            elem_id="tune-prompts",
+        )
+        Panel(
+            "tune_prompts",
+            read_prompts,
+            elem_id="tune-preview",
+            example=(ASSETS / "tune_example.csv").read_text("utf-8"),
+            max_bytes=MAX_BYTES,
+            limits=f"At most {MAX_ROWS} prompts of fewer than {CELL_LIMIT:,} characters each.",
+        )
+    with gr.Column(elem_classes="card", elem_id="tune-settings-card"):
+        policies = [(POLICY_LABELS[name], name) for name in _SCORING]
+        chosen = settings.policy if settings.policy in _SCORING else "router"
+        policy = gr.Dropdown(policies, value=chosen, label="Scored by", filterable=False, elem_id="tune-policy")
+        count = Knob(
+            1,
+            MAX_THRESHOLDS,
+            _THRESHOLDS,
+            step=1,
+            label="Thresholds between both ends",
+            buttons=[],
+            elem_id="tune-count",
+        )
+        limit = gr.Number(settings.max_new_tokens, label="New tokens per text", elem_id="tune-limit")
+        with gr.Row(elem_id="tune-actions"):
+            run = gr.Button("Run", variant="primary", elem_id="tune-run", min_width=112)
+            stop = gr.Button("Stop", interactive=False, elem_id="tune-stop", min_width=80)
+    return _Inputs(text, policy, count, limit, run, stop)
+
+
+class _Handlers:
+    """What the tab's events do."""
+
+    def __init__(self, host: Host, sessions: Sessions, settings: Settings) -> None:
+        self.host, self.sessions, self.settings = host, sessions, settings
+        self._tunings: WeakValueDictionary[str, Tuning] = WeakValueDictionary()  # for whoever knows an id
+
+    async def tune(self, request: gr.Request, text: str, policy: str, count: float, limit: float) -> AsyncIterator[Any]:
+        """Runs the tuning and streams it; closing the page closes this generator, which stops the models."""
+        session = self.sessions.get(request.session_hash)
+        try:
+            rows = parse(text or "").rows
+            after = session.jobs.get(KIND)
+            job = Tuning(rows, policy, _integer(count), _integer(limit), self.settings.seed, after)
+        except EngineError as error:
+            raise _refusal(error) from error
+        self._tunings[job.id] = job
+        session.begin_job(KIND, job, self.host)
+        try:
+            async for message in _follow(job, self.host, lambda: session.jobs.get(KIND) is job):
+                yield message
+            if job.error and session.jobs.get(KIND) is job:
+                raise _refusal(job.error)
+        finally:
+            job.cancel.set()
+
+    def can_stop(self, request: gr.Request) -> Any:
+        """Enables Stop while one is on; one that gave way to another must not disable it."""
+        job = self.sessions.get(request.session_hash).jobs.get(KIND)
+        return gr.update(interactive=job is not None and job.on)
+
+    def stop(self, request: gr.Request) -> Any:
+        """Stops it within one step."""
+        self.sessions.get(request.session_hash).stop_job(KIND)
+        return gr.update(interactive=False)
+
+    def offer(self, policy: str) -> tuple[Any, gr.Timer]:
+        """The policies that the models can do, once they are there."""
+        self.host.start()
+        pair = self.host.pair
+        if pair is None:
+            return gr.skip(), gr.Timer(active=self.host.status.phase == "loading")
+        offered = [name for name in pair.policies if name in _SCORING]
+        if len(offered) == len(_SCORING):
+            return gr.skip(), gr.Timer(active=False)  # nor the choice: it may have changed since the browser asked
+        choices = [(POLICY_LABELS[name], name) for name in offered]
+        chosen = {} if policy in offered else {"value": offered[0]}
+        return gr.update(choices=choices, **chosen), gr.Timer(active=False)
+
+    def resend(self, data: dict[str, Any]) -> str | None:
+        """What a browser missed of a tuning."""
+        job = self._tunings.get(str(data.get("run")))
+        return tuning_message(job, self.host, max(0, int(data.get("from", 0)))) if job else None
+
+    def text(self, data: dict[str, Any]) -> str | None:
+        """One prompt's text at one point."""
+        job = self._tunings.get(str(data.get("run")))
+        return text_message(job, int(data.get("row", -1)), int(data.get("point", -1))) if job else None
+
+
+async def _follow(job: Tuning, host: Host, current: Callable[[], bool]) -> AsyncIterator[str]:
+    """Yields what the browser lacks until it is over or another has taken its place."""
+    sent, told, due = 0, "", 0.0
+    while not job.finished.is_set() and current():
+        if time.monotonic() >= due:
+            count = len(job.results)  # before the message, which may have more: the browser skips what it knows
+            message = tuning_message(job, host, sent)
+            if message != told:
+                yield message
+                sent = count
+            told, due = message, time.monotonic() + _FLUSH_SECONDS
+        await asyncio.sleep(_POLL_SECONDS)
+    if current():
+        yield tuning_message(job, host, sent)
+
+
+def read_prompts(data: dict[str, Any]) -> str:
+    """Reads pasted text, or a file that the browser sends as base64, for the preview.
+
+    Returns:
+        JSON: `error`, or `count`, `answers`, `kind`, `unused`, the first `rows`, and for a file its `text`.
+    """
+    try:
+        if "file" not in data:
+            return to_json(_preview(parse(str(data.get("text", "")))))
+        try:
+            content = base64.b64decode(str(data["file"]), validate=True)
+        except (binascii.Error, ValueError):
+            raise InvalidRequest("The file did not arrive whole. Try again.") from None
+        text, table = read_file(str(data.get("name", "")), content)
+        return to_json({**_preview(table), "text": text})
+    except InvalidRequest as error:
+        return to_json({"error": str(error)})
+
+
+def _preview(table: PromptTable) -> dict[str, Any]:
+    rows = [[shorten(row.prompt, 120), shorten(row.expected or "", 40)] for row in table.rows[:_PREVIEWED]]
+    return {
+        "count": len(table.rows),
+        "answers": sum(row.expected is not None for row in table.rows),
+        "kind": table.kind,
+        "unused": [shorten(name) for name in table.unused[:8]],
+        "rows": rows,
+    }
+
+
+def _integer(value: Any) -> Any:
+    """A float that is whole as an int; anything else as it is, to be refused by name."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _refusal(reason: object) -> gr.Error:
+    """The engine's message as gradio shows it, which is as HTML: escaped."""
+    return gr.Error(escape(str(reason), quote=False), print_exception=False)
