@@ -10,19 +10,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from html import escape
 from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
 import gradio as gr
 
 from app.comparison import Comparison, comparison_message
-from app.components import Panel
+from app.components import Panel, refusal
 from app.controls import POLICY_LABELS, THRESHOLD_DIGITS, Knob
 from app.dashboard import PLOTLY_JS
 from app.forms import page_request
 from app.host import Host
-from app.live import FIGURE_SECONDS, FLUSH_SECONDS
+from app.live import FIGURE_SECONDS, FLUSH_SECONDS, waiting_for
 from app.runs import Session, Sessions
 from engine import DEFAULT_THRESHOLD, POLICIES, EngineError, Settings
 from engine.operating_points import LLM_ONLY
@@ -158,14 +157,14 @@ class _Handlers:
         try:
             job = self._comparison(prompt, policy, threshold, limit, session)
         except EngineError as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
         self._known[job.id] = job
         session.begin_job(KIND, job, self.host)
         try:
             async for message in _follow(job, session, self.host):
                 yield message
             if job.error and session.jobs.get(KIND) is job:
-                raise _refusal(job.error)
+                raise refusal(job.error)
         finally:
             job.cancel.set()
 
@@ -224,7 +223,7 @@ async def _follow(job: Comparison, session: Session, host: Host) -> AsyncIterato
     """Yields what the browser lacks until the comparison is over or another has taken its place."""
     sent, told, due = 0, None, 0.0
     while job.on and session.jobs.get(KIND) is job:
-        note, count = _waiting_for(job, host), len(job.log)
+        note, count = waiting_for(job, host), len(job.log)
         if count > sent or note != told:
             started = time.monotonic()
             figures = count > 0 and started >= due
@@ -236,17 +235,3 @@ async def _follow(job: Comparison, session: Session, host: Host) -> AsyncIterato
         await asyncio.sleep(FLUSH_SECONDS)
     if session.jobs.get(KIND) is job:
         yield comparison_message(job, sent)
-
-
-def _waiting_for(job: Comparison, host: Host) -> str:
-    if job.state != "waiting" or job.cancel.is_set():
-        return ""
-    if host.status.phase == "loading":
-        return "Waiting for the models to load; the texts start by themselves."
-    ahead = host.ahead(job)
-    return f"Waiting: {ahead} {'text' if ahead == 1 else 'texts'} before yours." if ahead else "Reading the prompt …"
-
-
-def _refusal(reason: object) -> gr.Error:
-    """The engine's message as gradio shows it, which is as HTML: escaped."""
-    return gr.Error(escape(str(reason), quote=False), print_exception=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,11 @@ class Panel(gr.HTML):
 def to_json(message: dict[str, Any]) -> str:
     """A message for a panel, as short as JSON gets."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def refusal(reason: object) -> gr.Error:
+    """A reason as gradio shows it, which is as HTML: escaped."""
+    return gr.Error(escape(str(reason), quote=False), print_exception=False)
 
 
 @cache  # gradio makes a component anew for every update of its properties

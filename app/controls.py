@@ -14,7 +14,6 @@ import gradio as gr
 
 from app.components import ASSETS
 from app.handles import THRESHOLD_DIGITS
-from app.handles import points_message as points_message  # until app/page.py asks `app.handles`
 from app.meter import UNITS
 from engine import DEFAULT_THRESHOLD, POLICIES, Settings
 from engine.operating_points import LLM_ONLY

@@ -133,7 +133,7 @@ def _token(event: TokenEvent) -> list[Any]:
     """[text, author, score, threshold, SLM's candidates, LLM's candidates, chosen by hand], as the page reads it."""
     score = None if event.score is None else round(event.score, 4)
     candidates = [_candidates(event.slm_alternatives), _candidates(event.llm_alternatives)]
-    return [event.text, int(event.role is Role.LLM), score, round(event.threshold, 4), *candidates, int(event.forced)]
+    return [event.text, int(event.role is Role.LLM), score, event.threshold, *candidates, int(event.forced)]
 
 
 def _candidates(alternatives: Iterable[Alternative]) -> list[list[Any]]:

@@ -6,17 +6,17 @@ Knows gradio's requests and updates; which event calls what is wired in `app.pag
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from html import escape
 from typing import Any
 
 import gradio as gr
 
 from app import controls
+from app.components import refusal
 from app.dashboard import dashboard_message
 from app.forms import page_prices, page_request
+from app.handles import points_message
 from app.header import header_html
 from app.host import Host
-from app.jobs import Job
 from app.live import follow
 from app.runs import Session, Sessions
 from app.sweep import KIND as SWEEP
@@ -44,7 +44,7 @@ class Handlers:
             asked = page_request(*values)
             session.look(unit, self._prices(slm, llm))
         except EngineError as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
         run = session.begin(asked, self.host, self._untouched(session, asked.threshold))
         async for tokens, figures in self._stream(run, session):
             yield tokens, figures
@@ -55,7 +55,7 @@ class Handlers:
         self.turn(threshold, request)
         while run := session.again(self.host):
             async for tokens, figures in self._stream(run, session):
-                yield tokens, figures, _stop_button(run)
+                yield tokens, figures
 
     async def change_text(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Any]:
         """Branches from a token, goes back to a branch, or has the text read to its end for an audit."""
@@ -63,10 +63,10 @@ class Handlers:
         try:
             run = self._changed(session, asked)
         except EngineError as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
         if run is not None:
             async for tokens, figures in self._stream(run, session):
-                yield tokens, figures, _stop_button(run)
+                yield tokens, figures
 
     def _changed(self, session: Session, asked: dict[str, Any]) -> Run | None:
         kind, number = asked.get("kind"), int(asked.get("number") or 0)
@@ -89,7 +89,7 @@ class Handlers:
             asked = page_request(*values)
             session.look(unit, self._prices(slm, llm))
         except EngineError as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
         session.stop()
         session.scrubbing = True
         before = session.jobs.get(SWEEP)
@@ -97,10 +97,10 @@ class Handlers:
         session.begin_job(SWEEP, job, self.host)
         try:
             async for message in follow_sweep(job):
-                yield message, _stop_button(job)
+                yield message
             if job.error:
                 session.scrubbing = False
-                raise _refusal(job.error)
+                raise refusal(job.error)
         finally:
             job.cancel.set()
 
@@ -117,7 +117,7 @@ class Handlers:
         if isinstance(job, Sweep) and not job.on and 0 <= row < len(job.thresholds):
             run = session.open(Swept(job, row), threshold, self.host)
             async for tokens, figures in self._stream(run, session):
-                yield tokens, figures, _stop_button(run)
+                yield tokens, figures
 
     async def _stream(self, run: Run, session: Session) -> AsyncIterator[tuple[str, str]]:
         """What the token stream and the dashboard lack, until the run ends; a failed one is refused by its reason."""
@@ -128,15 +128,15 @@ class Handlers:
                 tokens, figures = update.tokens or tokens, update.dashboard or figures
                 yield tokens, figures
             if run.error and session.run is run:
-                raise _refusal(run.error)
+                raise refusal(run.error)
         finally:
             run.cancel.set()
             self.sessions.trim()
 
     def can_stop(self, request: gr.Request) -> Any:
-        """Enables Stop while a run is on; a run that gave way to another must not disable it."""
-        run = self.sessions.get(request.session_hash).run
-        return gr.update(interactive=run is not None and run.on)
+        """Enables Stop while something is written; a run that gave way to another must not disable it."""
+        session = self.sessions.get(request.session_hash)
+        return gr.update(interactive=any(job is not None and job.on for job in (session.run, session.jobs.get(SWEEP))))
 
     def stop(self, request: gr.Request) -> Any:
         """Stops the run within one step."""
@@ -150,7 +150,7 @@ class Handlers:
         try:
             self.sessions.get(request.session_hash).turn(threshold)
         except EngineError as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
 
     def look(self, unit: str, slm: float, llm: float, request: gr.Request) -> Any:
         """Shows the costs of the text on the page in another unit or at other prices, without running anything."""
@@ -158,7 +158,7 @@ class Handlers:
         try:
             view = session.look(unit, self._prices(slm, llm))
         except EngineError as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
         message = dashboard_message(session.shown, view) if session.shown else None
         return message or gr.skip()
 
@@ -180,8 +180,9 @@ class Handlers:
         if self._untouched(session, threshold) and pair.threshold != threshold:
             start = pair.threshold
             dial = gr.update(value=start)
-        points = controls.points_message(pair.operating_points, start, chosen)
-        scored = gr.update(choices=choices, value=chosen)
+        points = points_message(pair.operating_points, start, chosen)
+        # The value only where it changes: by now the visitor, or a link, may have chosen another.
+        scored = gr.update(choices=choices, **({} if chosen == policy else {"value": chosen}))
         return [header_html(self.host), scored, gr.Timer(active=False), dial, points, *rows]
 
     def _untouched(self, session: Session, threshold: float) -> bool:
@@ -190,13 +191,3 @@ class Handlers:
 
     def _prices(self, slm: float, llm: float) -> Prices:
         return page_prices(slm, llm, self.settings.price.reading_ratio)
-
-
-def _stop_button(job: Job) -> dict[str, Any]:
-    """Enabled while there is something to stop. Handlers that are not postprocessed send all that a button has."""
-    return gr.update(value="Stop", interactive=job.on)
-
-
-def _refusal(reason: object) -> gr.Error:
-    """The engine's message as gradio shows it, which is as HTML: escaped."""
-    return gr.Error(escape(str(reason), quote=False), print_exception=False)

@@ -116,6 +116,15 @@ class Host:
                 self._line.remove(ticket)
                 self._moved.notify_all()
 
+    def give_way(self, ticket: object, cancel: threading.Event) -> None:
+        """Lets those who wait go first; returns when it is this one's turn again, or when it is cancelled."""
+        with self._moved:
+            if len(self._line) > 1 and self._line[0] is ticket:
+                self._line.rotate(-1)
+                self._moved.notify_all()
+                while self._line[0] is not ticket and not cancel.is_set():
+                    self._moved.wait(_POLL_SECONDS)
+
     def ahead(self, ticket: object) -> int:
         """How many runs come before this one; 0 if it has its turn or is not in line."""
         with self._moved:

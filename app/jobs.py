@@ -32,6 +32,7 @@ class Job:
         state: "waiting" for models or for its turn, then "running", then one of the three ends.
         error: Why it failed.
         pair: The models that do it, once there are any.
+        host: Has them.
     """
 
     def __init__(self, after: Job | None = None) -> None:
@@ -43,6 +44,7 @@ class Job:
         self.state: State = "waiting"
         self.error: str | None = None
         self.pair: Any = None
+        self.host: Host | None = None
 
     def start(self: SomeJob, host: Host) -> SomeJob:
         """Starts in a thread of its own; returns itself."""
@@ -52,6 +54,7 @@ class Job:
     def work(self, host: Host) -> None:
         """Waits for the models and its turn, then works until the end or until cancelled. Never raises."""
         end: State = "failed"
+        self.host = host
         try:
             self.pair = host.wait(self.cancel)
             with host.turn(self, self.cancel) as mine:

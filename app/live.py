@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from app.dashboard import dashboard_message, new_tally
 from app.host import Host
+from app.jobs import Job
 from app.runs import Session, View
 from app.token_stream import token_message
 from app.writing import Kept, Run
@@ -74,7 +75,7 @@ async def follow(run: Run, session: Session, host: Host) -> AsyncIterator[Update
     page = session.shown
     sent, told, figures, kept, began = 0, "", _Figures(None), None, False
     while run.on and session.run is run:
-        note = _waiting_for(run, host)
+        note = waiting_for(run, host)
         count = len(run.events)
         if count and not sent and kept is None:
             kept = _kept(page, run)
@@ -103,10 +104,11 @@ def _kept(page: Run | None, run: Run) -> Kept:
     return Kept(page.number, min(len(page.events), len(run.events)) if same is None else same)
 
 
-def _waiting_for(run: Run, host: Host) -> str:
-    if run.state != "waiting" or run.cancel.is_set():
+def waiting_for(job: Job, host: Host) -> str:
+    """What a job waits for, for people; empty once it has its turn."""
+    if job.state != "waiting" or job.cancel.is_set():
         return ""
     if host.status.phase == "loading":
-        return "Waiting for the models to load; your text starts by itself."
-    ahead = host.ahead(run)
+        return "Waiting for the models to load; it starts by itself."
+    ahead = host.ahead(job)
     return f"Waiting: {ahead} {'text' if ahead == 1 else 'texts'} before yours." if ahead else "Reading the prompt …"

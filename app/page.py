@@ -34,6 +34,10 @@ MODEL = "model"
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _LIVE: dict[str, Any] = {**_QUIET, "queue": False, "trigger_mode": "always_last"}
 
+_CAN_STOP = "() => ({ __type__: 'update', interactive: true })"
+_CAN_STOP_IF_FLIPPED = (
+    "() => (document.querySelector('.t.flip') ? { __type__: 'update', interactive: true } : { __type__: 'update' })"
+)
 _TELL_DIALS = """(threshold, policy) => {
   document.dispatchEvent(new CustomEvent('citer-dials', { detail: { threshold, policy } }));
 }"""
@@ -113,42 +117,35 @@ def _playground(demo: gr.Blocks, host: Host, sessions: Sessions, settings: Setti
     threshold, policy = dials.threshold, dials.policy
 
     entered = [*view.all(), prompt.text, threshold, policy, *sampling.all()]
+    texts: dict[str, Any] = {
+        "outputs": [stream, panel],
+        "postprocess": False,  # strings already; saves a thread hop per output and flush
+        # They queue for the models in `Host`, which can say so.
+        "concurrency_id": MODEL,
+        "concurrency_limit": settings.server.queue_size,
+        **_QUIET,
+    }
     starts = [prompt.generate.click, prompt.text.submit]
+    several: dict[str, Any] = {"trigger_mode": "multiple"}  # a second one stops the first
+    written = [
+        gr.on(starts, handlers.write, inputs=entered, **texts, **several),
+        # At once for the run that is on (below), and here, one at a time, for what is written then.
+        threshold.input(handlers.retune, inputs=threshold, trigger_mode="always_last", **texts),
+        stream.change_text(handlers.change_text, **texts, **several),
+        sweep.sweep(handlers.sweep, inputs=entered, **{**texts, "outputs": sweep}, **several),
+        sweep.open_text(handlers.open_text, inputs=threshold, **texts, **several),
+    ]
     # In the browser, so that it is done before the answer to a refused request can undo it.
-    gr.on(starts, None, outputs=prompt.stop, js="() => ({ __type__: 'update', interactive: true })", **_QUIET)
-    # They queue for the models in `Host`, which can say so.
-    queue: dict[str, Any] = {"concurrency_id": MODEL, "concurrency_limit": settings.server.queue_size}
-    written = gr.on(
-        starts,
-        handlers.write,
-        inputs=entered,
-        outputs=[stream, panel],
-        postprocess=False,  # strings already; saves a thread hop per output and flush
-        trigger_mode="multiple",  # a second one stops the first
-        **queue,
-        **_QUIET,
-    )
-    for over in (written.then, written.failure):
-        over(handlers.can_stop, outputs=prompt.stop, queue=False, **_QUIET)
-    prompt.stop.click(handlers.stop, outputs=prompt.stop, queue=False, trigger_mode="multiple", **_QUIET)
-    # Twice: at once for the run that is on, and as a stream, which only one at a time can be, for what is written then.
+    for start in (*starts, stream.change_text, sweep.sweep, sweep.open_text):
+        start(None, outputs=prompt.stop, js=_CAN_STOP, **_QUIET)
+    threshold.input(None, outputs=prompt.stop, js=_CAN_STOP_IF_FLIPPED, **_QUIET)
+    for over in written:
+        for end in (over.then, over.failure):
+            end(handlers.can_stop, outputs=prompt.stop, queue=False, **_QUIET)
+    prompt.stop.click(handlers.stop, outputs=prompt.stop, queue=False, **several, **_QUIET)
     threshold.input(handlers.turn, inputs=threshold, **_LIVE)
-    changes: dict[str, Any] = {"outputs": [stream, panel, prompt.stop], "postprocess": False, **queue, **_QUIET}
-    threshold.input(handlers.retune, inputs=threshold, trigger_mode="always_last", **changes)
-    stream.change_text(handlers.change_text, trigger_mode="multiple", **changes)
-    swept = sweep.sweep(
-        handlers.sweep,
-        inputs=entered,
-        outputs=[sweep, prompt.stop],
-        postprocess=False,
-        trigger_mode="multiple",
-        **queue,
-        **_QUIET,
-    )
-    swept.failure(handlers.can_stop, outputs=prompt.stop, queue=False, **_QUIET)
-    sweep.scrub(handlers.scrub, queue=False, trigger_mode="multiple", **_QUIET)
-    sweep.open_text(handlers.open_text, inputs=threshold, trigger_mode="multiple", **changes)
-    stream.go_to(handlers.threshold_of_branch, outputs=threshold, queue=False, trigger_mode="multiple", **_QUIET)
+    sweep.scrub(handlers.scrub, queue=False, **several, **_QUIET)
+    stream.go_to(handlers.threshold_of_branch, outputs=threshold, queue=False, **several, **_QUIET)
     # In the browser, and also where the server moved them: what the threshold gave when it was measured follows.
     gr.on([threshold.change, policy.change], None, inputs=[threshold, policy], js=_TELL_DIALS, **_QUIET)
     for control in view.all():

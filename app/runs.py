@@ -170,6 +170,7 @@ class Session:
         """Puts a text that was opened on the page, in place of the one that is there or being written."""
         with self._lock:
             self.stop()
+            self.stop_job("sweep")
             self.scrubbing = False
             self.run = self.shown = run
             self.branches = run.branches = [Branch(0, None, 0, run)]

@@ -12,13 +12,12 @@ import binascii
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 from weakref import WeakValueDictionary
 
 import gradio as gr
 
-from app.components import ASSETS, Panel, to_json
+from app.components import ASSETS, Panel, refusal, to_json
 from app.controls import POLICY_LABELS, Knob
 from app.dashboard import PLOTLY_JS
 from app.expected import RULE
@@ -154,14 +153,14 @@ class _Handlers:
             after = session.jobs.get(KIND)
             job = Tuning(rows, policy, _integer(count), _integer(limit), self.settings.seed, after)
         except EngineError as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
         self._tunings[job.id] = job
         session.begin_job(KIND, job, self.host)
         try:
             async for message in _follow(job, self.host, lambda: session.jobs.get(KIND) is job):
                 yield message
             if job.error and session.jobs.get(KIND) is job:
-                raise _refusal(job.error)
+                raise refusal(job.error)
         finally:
             job.cancel.set()
 
@@ -185,7 +184,7 @@ class _Handlers:
         if len(offered) == len(_SCORING):
             return gr.skip(), gr.Timer(active=False)  # nor the choice: it may have changed since the browser asked
         choices = [(POLICY_LABELS[name], name) for name in offered]
-        chosen = {} if policy in offered else {"value": offered[0]}
+        chosen: dict[str, Any] = {} if policy in offered else {"value": offered[0]}
         return gr.update(choices=choices, **chosen), gr.Timer(active=False)
 
     def resend(self, data: dict[str, Any]) -> str | None:
@@ -248,8 +247,3 @@ def _preview(table: PromptTable) -> dict[str, Any]:
 def _integer(value: Any) -> Any:
     """A float that is whole as an int; anything else as it is, to be refused by name."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _refusal(reason: object) -> gr.Error:
-    """The engine's message as gradio shows it, which is as HTML: escaped."""
-    return gr.Error(escape(str(reason), quote=False), print_exception=False)

@@ -99,6 +99,8 @@ class Tuning(Job):
         self.thresholds = self._choose()
         self.began = time.monotonic()
         for group in self._groups(lengths):
+            if self.host is not None:
+                self.host.give_way(self, self.cancel)  # so that other visitors need not wait for all prompts
             if self.cancel.is_set():
                 return
             self._measure(group)

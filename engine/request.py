@@ -123,8 +123,8 @@ def number(name: str, value: float, low: float, high: float, hint: str) -> None:
     Raises:
         InvalidRequest: With the name, the value and the range.
     """
-    ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not ok or not low <= value <= high:
+    ok = isinstance(value, int | float) and not isinstance(value, bool)
+    if not ok or not low <= value <= high or not math.isfinite(value):  # the range first: some integers are no floats
         raise InvalidRequest(f"{name} = {value!r} must be a number from {low:g} to {high:g} ({hint})")
 
 

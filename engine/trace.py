@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -136,5 +137,6 @@ def build_trace(request: Request, events: Iterable[TokenEvent], **about: object)
     )
 
 
+@cache
 def _adapter() -> TypeAdapter[Trace]:
     return TypeAdapter(Trace)

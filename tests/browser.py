@@ -83,6 +83,7 @@ class Window:
 
     def open(self) -> None:
         """Opens the page, anew if it is open, and waits until it can be used."""
+        self.page.goto("about:blank")  # what a page that is left says of its open requests is not the next one's
         self.requests.clear()
         self.errors.clear()
         self.page.goto(self.url)

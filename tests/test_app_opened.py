@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import pytest
 from fake_pair import FakePair
 
 import app.opened
-import engine.trace
 from app.dashboard import dashboard_message
 from app.export import html_page, markdown
 from app.link import link_query
@@ -23,14 +21,6 @@ from app.writing import Run
 from engine import UNITS, InvalidRequest, Request, Trace
 
 REQUEST = Request("echo one two three", threshold=0.8, seed=4, max_new_tokens=6, alternatives=5)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _adapter_made_once():
-    """Making it takes 50 ms, and here it is needed a thousand times."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine.trace, "_adapter", cache(engine.trace._adapter))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -371,3 +371,46 @@ def test_a_bad_field_is_refused_by_name(field, value, message):
 )
 def test_stop_strings_are_lines_with_escapes(text, strings):
     assert stop_strings(text) == strings
+
+
+# ---- long jobs ----
+
+
+def test_a_long_job_lets_those_who_wait_go_first_and_then_has_its_turn_again(host):
+    order, cancel = [], threading.Event()
+
+    def long() -> None:
+        with host.turn("long", cancel):
+            for n in range(2):
+                host.give_way("long", cancel)
+                order.append(f"long {n}")
+                eventually(lambda: "short" in order or host.ahead("short") == 1)
+
+    def short() -> None:
+        with host.turn("short", cancel):
+            order.append("short")
+
+    threads = [threading.Thread(target=long), threading.Thread(target=short)]
+    threads[0].start()
+    eventually(lambda: order == ["long 0"])
+    threads[1].start()
+    for thread in threads:
+        thread.join(5)
+    assert order == ["long 0", "short", "long 1"]
+
+
+def test_a_long_job_that_is_cancelled_while_it_gives_way_leaves_the_line(host):
+    cancel, held = threading.Event(), threading.Event()
+
+    def long() -> None:
+        with host.turn("long", cancel):
+            eventually(lambda: host.ahead("short") == 1)
+            host.give_way("long", cancel)
+
+    thread = threading.Thread(target=long)
+    thread.start()
+    eventually(lambda: "long" in host._line)
+    with host.turn("short", held):
+        cancel.set()
+        thread.join(5)
+        assert not thread.is_alive() and "long" not in host._line

@@ -8,6 +8,7 @@ import threading
 import pytest
 from browser import Window, eventually
 
+from app.controls import THRESHOLD_DIGITS
 from app.host import Host
 from app.jobs import Job
 from app.sweep import Sweep, choose_thresholds, sweep_message
@@ -80,7 +81,7 @@ def test_a_sweep_sends_every_token_of_the_tree_once(pair):
 
 def test_thresholds_are_steps_of_the_slider_and_lie_where_the_router_was_measured(pair):
     found = choose_thresholds(Request(PROMPT), [], pair)
-    assert found == sorted(set(found)) and all(round(t, 3) == t for t in found)
+    assert found == sorted(set(found)) and all(round(t, THRESHOLD_DIGITS) == t for t in found)
     curve = pair.operating_points.curves[0]
     shares = [curve.at(t).llm_share for t in found]
     assert sum(0.05 < share < 0.95 for share in shares) >= 5

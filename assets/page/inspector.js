@@ -33,7 +33,7 @@ const facts = (index) => {
   else if (token[SCORE] === null) line.append(make('span', '', `no score: policy “${latest?.policy}”`));
   else {
     const sign = token[SCORE] < token[THRESHOLD] ? '<' : '≥';
-    line.append(make('span', '', `score ${number(token[SCORE], 3)} ${sign} threshold ${number(token[THRESHOLD])} → ${NAMES[author]}`));
+    line.append(make('span', '', `score ${number(token[SCORE], 4)} ${sign} threshold ${number(token[THRESHOLD], 4)} → ${NAMES[author]}`));
   }
   const caught = token[LLM_FED] > 1 ? ` (${token[LLM_FED] - 1} to catch up)` : '';
   if (foreign) return line;

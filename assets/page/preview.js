@@ -54,7 +54,7 @@ const drawChanges = () => {
     const button = find(`[data-change="${direction}"]`);
     button.disabled = value === null;
     button.value = value ?? '';
-    button.querySelector('span').textContent = value === null ? '–' : value.toFixed(3);
+    button.querySelector('span').textContent = value === null ? '–' : value.toFixed(4);
   }
 };
 element.addEventListener('click', (event) => {

@@ -41,13 +41,13 @@ const scrub = () => {
   const text = textOf(row), exact = complete(row) && text.low < threshold && threshold <= text.high;
   const figures = latest.figures[row], whole = latest.figures.at(-1);
   const cost = figures && whole ? ` · ${Math.round(100 * figures[unit()] / whole[unit()])} % of LLM-only` : '';
-  find('.sweep-now span').textContent = (exact ? `exactly ${threshold.toFixed(3)}` : `nearest written: ${latest.thresholds[row].toFixed(3)}`) +
+  find('.sweep-now span').textContent = (exact ? `exactly ${threshold.toFixed(4)}` : `nearest written: ${latest.thresholds[row].toFixed(4)}`) +
     (figures ? ` · ${Math.round(100 * figures[SHARE])} % LLM${cost}` : ' · still being written');
   openButton.disabled = latest.state === 'running' || latest.state === 'waiting' || !complete(row);
   shown = row;
   document.dispatchEvent(new CustomEvent('citer-text', { detail: {
     tokens: text.tokens, complete: complete(row), threshold: latest.thresholds[row],
-    note: exact ? `Sweep: the text at threshold ${threshold.toFixed(3)}` : `Sweep: the text at threshold ${latest.thresholds[row].toFixed(3)}, the nearest written` } }));
+    note: exact ? `Sweep: the text at threshold ${threshold.toFixed(4)}` : `Sweep: the text at threshold ${latest.thresholds[row].toFixed(4)}, the nearest written` } }));
 };
 
 // ---- strip and chart ----------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ const drawPlot = () => {
   const rows = latest.thresholds.map((_, row) => row).filter(complete), whole = latest.figures.at(-1);
   // Evenly by row: scores crowd just below 1, and with them the thresholds.
   const all = latest.thresholds, ticks = [0, 0.25, 0.5, 0.75, 1].map((part) => Math.round(part * (all.length - 1)));
-  const x = rows, custom = rows.map((row) => all[row].toFixed(3));
+  const x = rows, custom = rows.map((row) => all[row].toFixed(4));
   const line = (name, y, look) => ({ type: 'scatter', mode: 'lines+markers', name, x, y, customdata: custom, marker: { size: 4 }, line: look,
     hovertemplate: `threshold %{customdata}: %{y:.0f} %<extra>${name}</extra>` });
   const data = [line('LLM share', rows.map((row) => 100 * latest.figures[row][SHARE]), { width: 2, dash: 'dash', color: colour('--llm-mark') })];
