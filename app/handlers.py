@@ -182,7 +182,7 @@ class Handlers:
             dial = gr.update(value=start)
         points = points_message(pair.operating_points, start, chosen)
         # The value only where it changes: by now the visitor, or a link, may have chosen another.
-        scored = gr.update(choices=choices, **({} if chosen == policy else {"value": chosen}))
+        scored = gr.update(choices=choices) if chosen == policy else gr.update(choices=choices, value=chosen)
         return [header_html(self.host), scored, gr.Timer(active=False), dial, points, *rows]
 
     def _untouched(self, session: Session, threshold: float) -> bool:
