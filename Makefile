@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow check format bench-page clean
+.PHONY: demo test slow check format bench-page screenshots clean
 
 demo: .venv/.run  ## the page in the browser
 	$(BIN)/python app.py
@@ -22,6 +22,9 @@ check: .venv/.dev  ## lint, format, types, and the direction of imports
 
 bench-page: .venv/.dev  ## how fast the page is, on an otherwise idle machine; PRESET=cpu for real models
 	PYTHONPATH=. $(BIN)/python tests/page_benchmark.py --preset $(or $(PRESET),tiny)
+
+screenshots: .venv/.dev  ## the pictures of the docs, with the cpu pair
+	PYTHONPATH=. $(BIN)/python tests/screenshots.py
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .
