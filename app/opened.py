@@ -117,6 +117,9 @@ def _check_event(event: TokenEvent, position: int) -> None:
     whole(f"{where}.row", event.row, 0, 0, "a trace is one text")
     if event.score is not None:
         number(f"{where}.score", event.score, 0, 1, _HINT)
+    for name in ("slm_entropy", "llm_entropy"):
+        if getattr(event, name) is not None:
+            number(f"{where}.{name}", getattr(event, name), 0, 64, _HINT)
     number(f"{where}.threshold", event.threshold, 0, MAX_THRESHOLD, _HINT)
     for name in ("slm_fed", "llm_fed"):
         whole(f"{where}.{name}", getattr(event, name), 0, 10_000_000, _HINT)

@@ -26,7 +26,7 @@ def token_stream(sessions: Sessions) -> Panel:
         found = sessions.find(str(data.get("run")))
         return cost_of_token(found[1], int(data.get("index", 0)), found[0].view) if found else None
 
-    parts = ("token_text", "preview", "inspector", "audit", "branches")
+    parts = ("token_text", "difference", "preview", "inspector", "audit", "branches")
     return Panel("token_stream", resend_tokens, "stream", parts, [token_cost], resend_name="resend_tokens")
 
 
@@ -43,8 +43,8 @@ def token_message(run: Run, start: int, end: int | None = None, note: str = "", 
     Returns:
         `run`, `n` (its number), `from`, `count`, `state`, `finish`, `policy`, `threshold`, `kept` ([run, tokens]),
         `branch`, `fixed`, `note`, `tokens`, `revealed`: alternatives of earlier tokens as [index, author,
-        alternatives]; and once it has ended `audit`: positions `missed` and `wasted`, and how many are `unknown`, and
-        `branches`: [number, parent, index, author, text of the token there].
+        alternatives, entropy]; and once it has ended `audit`: positions `missed` and `wasted`, and how many are
+        `unknown`, and `branches`: [number, parent, index, author, text of the token there].
     """
     state = run.state  # before the events: a run that is done by now has all of them
     events = run.events[start:end]
@@ -64,7 +64,9 @@ def token_message(run: Run, start: int, end: int | None = None, note: str = "", 
         "note": note or run.error or "",
         "tokens": [_token(event) for event in events],
         "revealed": [
-            [each.index, _author(each.role), _candidates(each.alternatives)] for each in late if each.alternatives
+            [each.index, _author(each.role), _candidates(each.alternatives), _bits(each.entropy)]
+            for each in late
+            if each.alternatives
         ],
         **({"audit": _audit(run), "branches": list(map(_branch, run.branches))} if not run.on else {}),
     }
@@ -106,7 +108,8 @@ def _branch(branch: Branch) -> list[Any]:
 
 
 def _token(event: TokenEvent) -> list[Any]:
-    """[text, author, score, threshold, SLM fed, LLM fed, milliseconds, SLM's candidates, LLM's candidates, forced].
+    """[text, author, score, threshold, SLM fed, LLM fed, milliseconds, SLM's candidates, LLM's candidates, forced,
+    SLM's entropy, LLM's entropy].
 
     Scores have as many digits as it takes that the browser decides as the engine does.
     """
@@ -121,7 +124,13 @@ def _token(event: TokenEvent) -> list[Any]:
         _candidates(event.slm_alternatives),
         _candidates(event.llm_alternatives),
         int(event.forced),
+        _bits(event.slm_entropy),
+        _bits(event.llm_entropy),
     ]
+
+
+def _bits(entropy: float | None) -> float | None:
+    return None if entropy is None else round(entropy, 3)
 
 
 def _author(role: Role) -> int:

@@ -93,7 +93,8 @@ class Turn:
         threshold: In force.
         role, score: As decided.
         forced: What a person decided here instead, if anything.
-        alternatives, revealed: What became known of the models' candidates, for this position and for earlier ones.
+        alternatives, entropy, revealed: What became known of the models' candidates, for this position and for earlier
+            ones; entropy in bits.
     """
 
     number: int
@@ -104,6 +105,7 @@ class Turn:
     score: float | None = None
     forced: Forced | None = None
     alternatives: dict[Role, tuple[Alternative, ...]] = field(default_factory=dict)
+    entropy: dict[Role, float] = field(default_factory=dict)
     revealed: list[Revealed] = field(default_factory=list)
 
 

@@ -306,6 +306,8 @@ class Decoding:
             llm_seconds=turn.slot.seconds[Role.LLM] * charged[Role.LLM],
             slm_alternatives=turn.alternatives.get(Role.SLM, ()),
             llm_alternatives=turn.alternatives.get(Role.LLM, ()),
+            slm_entropy=turn.entropy.get(Role.SLM),
+            llm_entropy=turn.entropy.get(Role.LLM),
             revealed=tuple(turn.revealed),
             forced=turn.forced is not None,
             finish_reason=row.finish_reason,

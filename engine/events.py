@@ -41,6 +41,7 @@ class Revealed(NamedTuple):
     index: int
     role: Role
     alternatives: tuple[Alternative, ...]
+    entropy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class TokenEvent:
         seconds: Wall-clock seconds of the step, divided by the rows that took part in it.
         slm_seconds, llm_seconds: The share of `seconds` spent in each model.
         slm_alternatives, llm_alternatives: Top-k candidates of each model at this position, where asked for and known.
+        slm_entropy, llm_entropy: How undecided each model was here, in bits; known where its candidates are.
         revealed: Candidates for earlier positions that became known in this step (see `Revealed`).
         forced: Whether a person chose the author here (see `engine.request.Forced`), so that the threshold did not.
         finish_reason: Set on the last event of a text only.
@@ -82,6 +84,8 @@ class TokenEvent:
     router: bool = False
     slm_alternatives: tuple[Alternative, ...] = ()
     llm_alternatives: tuple[Alternative, ...] = ()
+    slm_entropy: float | None = None
+    llm_entropy: float | None = None
     revealed: tuple[Revealed, ...] = ()
     forced: bool = False
     finish_reason: FinishReason | None = None
@@ -94,7 +98,7 @@ def fold_revealed(events: Iterable[TokenEvent]) -> tuple[TokenEvent, ...]:
     for event in events:
         late.extend(event.revealed)
         folded.append(replace(event, revealed=()) if event.revealed else event)
-    for index, role, alternatives in late:
-        name = "slm_alternatives" if role is Role.SLM else "llm_alternatives"
-        folded[index] = replace(folded[index], **{name: alternatives})
+    for index, role, alternatives, entropy in late:
+        known = {f"{role.value}_alternatives": alternatives, f"{role.value}_entropy": entropy}
+        folded[index] = replace(folded[index], **known)
     return tuple(folded)

@@ -6,6 +6,7 @@ pass, only `lm_head`. Knows models, caches and the parts of a batch; decides not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -35,6 +36,7 @@ def reveal(
     first = max(0, prompt - 1 - start)  # the hidden state before the first generated token
     probabilities = model.logits(hidden[first : len(slot.tokens) - start]).softmax(-1)
     top = probabilities.topk(max(t.row.request.alternatives for t in turns))
+    bits = (torch.special.entr(probabilities).sum(-1) / math.log(2)).tolist()
     for offset, (values, ids) in enumerate(zip(*top, strict=True)):
         index = start + first + offset + 1 - prompt
         found = tuple(
@@ -44,9 +46,9 @@ def reveal(
         for turn in turns:
             wanted = found[: turn.row.request.alternatives]
             if index == position:
-                turn.alternatives[role] = wanted
+                turn.alternatives[role], turn.entropy[role] = wanted, bits[offset]
             else:
-                turn.revealed.append(Revealed(index, role, wanted))
+                turn.revealed.append(Revealed(index, role, wanted, bits[offset]))
 
 
 def reveal_rest(

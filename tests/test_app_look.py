@@ -12,7 +12,8 @@ def test_no_request_leaves_the_machine(browser, site: Site):
     with window(browser, site) as shown:
         shown.write("a palindrome")
         eventually(lambda: shown.page.locator('[data-plot="score"] .point').count())
-        shown.page.click('role=tab[name="How it works"]')
+        for name in ("Compare", "Tune on my prompts", "How it works"):
+            shown.page.click(f'role=tab[name="{name}"]')
         shown.page.wait_for_selector("text=Two models, one text")
         away = [url for url in shown.requests if not url.startswith((site.url, "data:", "blob:"))]
         assert shown.requests and away == []

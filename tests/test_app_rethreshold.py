@@ -147,9 +147,12 @@ def test_an_audit_marks_missed_and_wasted_tokens_and_never_changes_the_text(show
     assert shown.page.locator(".t.missed, .t.wasted").count() == 0
 
 
-def test_the_inspector_says_what_a_token_cost(shown):
+def test_the_inspector_says_what_a_token_cost_and_how_undecided_both_models_were(shown, pair):
     shown.page.click('.t[data-i="2"]')
     eventually(lambda: "LLM only" in (shown.page.text_content(".inspector .cost") or ""))
+    event = expected(pair, pair.threshold).events[2]
+    bits = shown.page.eval_on_selector_all(".candidates small", "nodes => nodes.map(n => n.textContent)")
+    assert bits == [f"{event.slm_entropy:.1f} bits", f"{event.llm_entropy:.1f} bits"]
 
 
 def test_two_windows_never_change_each_others_text(browser, site, shown, pair):

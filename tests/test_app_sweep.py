@@ -8,6 +8,7 @@ import threading
 import pytest
 from browser import Window, eventually
 
+from app.components import ASSETS
 from app.controls import THRESHOLD_DIGITS
 from app.host import Host
 from app.jobs import Job
@@ -126,12 +127,40 @@ def test_the_strip_shows_where_the_text_changes(shown):
     assert f"changes {changes} times" in (shown.page.get_attribute(".sweep-strip", "aria-label") or "")
 
 
-def test_what_differs_from_the_text_before_is_marked(shown):
+def test_what_differs_from_the_text_before_is_marked(shown, pair):
     press(shown)
     shown.slide("#threshold", 0.0)
     eventually(lambda: shown.page.locator(".t.llm").count() == 0)
     shown.slide("#threshold", 1.01)
-    eventually(lambda: shown.page.locator(".t.changed").count() > 0)
+    tokens = len(pair.generate(Request(PROMPT, 1.01, max_new_tokens=60)).events)
+    marked = "nodes => nodes.map(n => Number(n.dataset.i))"
+    # Every token has another author now.
+    eventually(lambda: shown.page.eval_on_selector_all(".t.changed", marked) == list(range(tokens)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "differing"),
+    [
+        ("a b c", "a b c", []),
+        ("a b c", "a x c", [1]),
+        ("a b c d", "a d", []),
+        ("a d", "a b c d", [1, 2]),
+        ("x y z", "a b", [0, 1]),
+        ("the cat sat on the mat", "the dog sat near the mat now", [1, 3, 6]),
+        ("a b c", "A b c", [0]),  # another author: a capital is the LLM's here
+        ("", "a b", [0, 1]),
+        ("a b", "", []),
+    ],
+)
+def test_a_difference_is_a_word_that_the_other_text_has_not_there_or_has_by_another_author(
+    site_window, old, new, differing
+):
+    def tokens(text: str) -> list[list[object]]:
+        return [[word.lower(), int(word.isupper())] for word in text.split()]
+
+    source = (ASSETS / "difference.js").read_text("utf-8")
+    call = "([source, a, b]) => [...new Function('TEXT', 'AUTHOR', source + '; return differing;')(0, 1)(a, b)].sort()"
+    assert site_window.page.evaluate(call, [source, tokens(old), tokens(new)]) == differing
 
 
 def test_a_text_of_the_sweep_opens_with_candidates_and_branches(shown, pair):

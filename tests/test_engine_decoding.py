@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from itertools import islice
@@ -208,6 +209,10 @@ def test_alternatives_of_both_models_are_known_for_every_token(random_pair):
     for event in trace.events:
         for role, found in ((Role.SLM, event.slm_alternatives), (Role.LLM, event.llm_alternatives)):
             assert len(found) == 4
+            entropy = event.slm_entropy if role is Role.SLM else event.llm_entropy
+            # 259 tokens: at most their logarithm, and at least what the likeliest candidates alone amount to
+            assert entropy is not None
+            assert sum(-c.probability * math.log2(c.probability) for c in found) <= entropy + 1e-4 <= math.log2(300)
             assert found[0].probability >= found[-1].probability > 0
             if event.role is role:
                 assert event.id == found[0].id

@@ -2,7 +2,7 @@
 // that belong to the theme are filled in here. Runs as gradio's js_on_load: element, props, server and watch are given.
 const plots = [...element.querySelectorAll('.plot')];
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: 'reset' };
-let latest = null, scheduled = false, drawing = Promise.resolve();
+let latest = null, away = false, scheduled = false, drawing = Promise.resolve();
 
 const plotly = new Promise((resolve, reject) => {
   if (window.Plotly) return resolve(window.Plotly);
@@ -75,7 +75,7 @@ const placeSlider = () => {
 const drawMeter = () => {
   for (const [field, value] of Object.entries(latest.meter)) {
     const node = element.querySelector(`[data-field="${field}"]`);
-    if (node) node.textContent = value;
+    if (node && !(away && field === 'modelled')) node.textContent = value;
   }
   const [run, slm, llm] = latest.meter.gauge;
   element.querySelector('.gauge-run').style.width = `${100 * run}%`;
@@ -127,6 +127,7 @@ receive();
 
 // While the slider scrubs through a sweep, these are the figures of another text, and look it.
 const elsewhere = (yes) => {
+  away = yes;
   element.querySelector('.dashboard').classList.toggle('elsewhere', yes);
   element.querySelector('[data-field="modelled"]').textContent = yes ? 'Figures of the last text; the sweep has its own. “Open this text” brings them here.' : latest?.meter.modelled ?? '';
 };

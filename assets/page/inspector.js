@@ -4,7 +4,13 @@ const branchable = () => over() && !latest.fixed;
 
 const candidates = (author, list, index) => {
   const line = make('div', 'candidates');
-  line.append(make('h4', author === LLM ? 'key-llm' : 'key-slm', NAMES[author]));
+  const head = make('h4', author === LLM ? 'key-llm' : 'key-slm', NAMES[author]);
+  const bits = tokens[index][author === LLM ? LLM_BITS : SLM_BITS];
+  if (typeof bits === 'number') {
+    head.append(make('small', '', `${number(bits, bits < 9.95 ? 1 : 0)} bits`));
+    head.title = `Entropy of the ${NAMES[author]}’s choice here: 0 bits is certain`;
+  }
+  line.append(head);
   if (!list.length) line.append(make('p', 'unknown', author === LLM ? 'not asked here yet' : 'not computed for this token'));
   for (const [text, probability, id] of list) {
     const chosen = author === tokens[index][AUTHOR] && text === tokens[index][TEXT];

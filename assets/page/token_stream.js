@@ -14,8 +14,8 @@ const show = (message, skip, fresh, kept) => {
   }
   latest = { ...message, branches: message.branches ?? (fresh && !kept ? [] : latest?.branches) };
   for (const token of message.tokens.slice(skip)) { tokens.push(token); counts[token[AUTHOR]]++; }
-  for (const [index, author, list] of message.revealed) {
-    if (tokens[index]) tokens[index][author === LLM ? LLM_TOP : SLM_TOP] = list;
+  for (const [index, author, list, bits] of message.revealed) {
+    if (tokens[index]) Object.assign(tokens[index], author === LLM ? { [LLM_TOP]: list, [LLM_BITS]: bits } : { [SLM_TOP]: list, [SLM_BITS]: bits });
   }
   schedule();
 };
@@ -28,13 +28,11 @@ document.addEventListener('citer-text', ({ detail }) => {
   let kept = 0;
   while (kept < old.length && kept < next.length && same(old[kept], next[kept])) kept++;
   if (foreign && kept === old.length && kept === next.length && latest.note === detail.note) return;
-  let rest = 0;   // from the end, what is the same again
-  while (rest < Math.min(old.length, next.length) - kept && old.at(-1 - rest)[TEXT] === next.at(-1 - rest)[TEXT]) rest++;
   tokens = next.slice();
   counts = [0, 0];
   for (const token of tokens) counts[token[AUTHOR]]++;
   cut = cut < 0 ? kept : Math.min(cut, kept);
-  changed = foreign || old.length ? [kept, next.length - rest] : null;
+  changed = old.length ? differing(old, next) : new Set();
   foreign = true;
   channel.forget();
   inspected = null;

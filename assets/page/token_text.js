@@ -1,8 +1,10 @@
 // Draws the generated text token by token. Every text that came from a model is written with textContent. The scripts of
 // the token stream run one after the other in one scope, as gradio's js_on_load: element, props, server, trigger and
-// watch are given. Order: channel, token_text, preview, inspector, audit, branches, token_stream.
+// watch are given. Order: channel, token_text, difference, preview, inspector, audit, branches,
+// token_stream.
 const SLM = 0, LLM = 1, NAMES = ['SLM', 'LLM'];
-const [TEXT, AUTHOR, SCORE, THRESHOLD, SLM_FED, LLM_FED, MILLIS, SLM_TOP, LLM_TOP, FORCED] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+const [TEXT, AUTHOR, SCORE, THRESHOLD, SLM_FED, LLM_FED, MILLIS, SLM_TOP, LLM_TOP, FORCED, SLM_BITS, LLM_BITS] =
+  [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
 const find = (selector) => element.querySelector(selector);
 const box = find('.stream-text'), stateLine = find('.stream-state'), previewLine = find('.stream-preview');
 const inspector = find('.inspector');
@@ -10,7 +12,7 @@ const inspector = find('.inspector');
 let tokens = [], spans = [], drawn = 0, counts = [0, 0];
 let latest = null;                       // newest message about the run on the page
 let focused = -1, pinned = -1, hovered = -1;
-let foreign = false, changed = null;     // whether the text is a sweep's, and the part that differs from the one before
+let foreign = false, changed = new Set();   // whether the text is a sweep's, and what differs from the one before
 let scheduled = false, cut = -1;         // where the text is cut off before the next token is drawn
 
 const make = (tag, className, text) => {
@@ -57,7 +59,7 @@ const draw = () => {
     spans[last].textContent = 'end';
   }
   for (const span of box.querySelectorAll('.changed')) span.classList.remove('changed');
-  if (foreign && changed) for (const span of spans.slice(...changed)) span.classList.add('changed');
+  if (foreign) for (const index of changed) spans[index]?.classList.add('changed');
   if (stick) box.scrollTop = box.scrollHeight;
   drawCounts();
   drawState();
