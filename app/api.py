@@ -11,7 +11,8 @@ import gradio as gr
 
 from app.forms import page_prices
 from app.host import Host
-from app.runs import Run, Sessions
+from app.runs import Run
+from app.sessions import Sessions
 from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Sampling, Settings
 
 _POLL_SECONDS = 0.02

@@ -22,7 +22,7 @@ from app.dashboard import PLOTLY_JS
 from app.forms import page_request
 from app.host import Host
 from app.live import FIGURE_SECONDS, FLUSH_SECONDS, waiting_for
-from app.runs import Session, Sessions
+from app.sessions import Session, Sessions
 from engine import DEFAULT_THRESHOLD, POLICIES, EngineError, Settings
 from engine.operating_points import LLM_ONLY
 

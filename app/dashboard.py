@@ -15,8 +15,8 @@ import plotly
 from app.components import Panel, to_json
 from app.meter import meter
 from app.plots import cost_figure, cost_points, score_figure, score_points
-from app.runs import Sessions, View
-from app.writing import Kept, Run
+from app.runs import Kept, Run
+from app.sessions import Sessions, View
 from engine import Tally
 
 # The library's own copy, so that no request leaves the machine and the figures are those of the installed version.

@@ -15,8 +15,8 @@ import gradio as gr
 
 from app.components import ASSETS, to_json
 from app.meter import UNITS, amount, percent
-from app.runs import Sessions, View
-from app.writing import Run
+from app.runs import Run
+from app.sessions import Sessions, View
 from engine import ModelCost, Request, Role, TokenEvent, costs
 
 CONTEXT = 6

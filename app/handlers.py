@@ -1,6 +1,6 @@
 """What the Playground's events do: they turn what was entered into runs, and stream what the browser lacks.
 
-Knows gradio's requests and updates; which event calls what is wired in `app.page`, what a run does is in `app.writing`.
+Knows gradio's requests and updates; which event calls what is wired in `app.page`, what a run does is in `app.runs`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from app.handles import points_message
 from app.header import header_html
 from app.host import Host
 from app.live import follow
-from app.runs import Session, Sessions
-from app.sweep import KIND as SWEEP
+from app.runs import Run
+from app.sessions import SWEEP, Session, Sessions
 from app.sweep import Sweep, Swept, follow_sweep, scores_near
-from app.writing import Run
 from engine import DEFAULT_THRESHOLD, EngineError, Prices, Role, Settings
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from app.dashboard import dashboard_message, new_tally
 from app.host import Host
 from app.jobs import Job
-from app.runs import Session, View
+from app.runs import Kept, Run
+from app.sessions import Session, View
 from app.token_stream import token_message
-from app.writing import Kept, Run
 from engine import Tally
 
 FLUSH_SECONDS = 0.045

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass
 
 from app.forms import ALTERNATIVES
 from app.jobs import Job
-from app.writing import Run
+from app.runs import Run
 from engine import InvalidRequest, ModelCost, Request, TokenEvent, Trace
 from engine.request import MAX_THRESHOLD, number, whole
 

@@ -19,7 +19,7 @@ from app.guide import guide, how_it_works
 from app.handlers import Handlers
 from app.header import header_html
 from app.host import Host
-from app.runs import Sessions, View
+from app.sessions import Sessions, View
 from app.share import ShareParts, link_note, share_bar, wire_share
 from app.sweep import sweep_panel
 from app.theme import theme

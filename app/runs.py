@@ -1,283 +1,157 @@
-"""Sessions: what each browser window has on its page and running, bounded, and never seen by another.
+"""One text being written, from its beginning or going on from another: another threshold, another branch, an audit.
 
-Knows which run goes on from which; what a run does is in `app.writing`. Knows nothing of gradio.
+A run writes in its own thread, so that the models never wait for the page; whoever shows it reads its events as they
+come. What stays of the other text is the engine's to say. Knows nothing of sessions and gradio.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from weakref import WeakSet
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
 
-from app.forms import ALTERNATIVES
-from app.host import Host
-from app.jobs import Job, SomeJob
-from app.writing import Branch, Change, Run
-from engine import Dial, Forced, InvalidRequest, Prices, Request, Role, TokenEvent, at_threshold
+from app.jobs import Job, State
+from engine import Dial, Request, Revealed, TokenEvent, fold_revealed
 
-KEPT_CACHES = 8
-"""Sessions whose models' caches are kept after a text: up to 80 MB each with the cpu pair's 2,048 tokens of context."""
 
-MAX_BRANCHES = 12
+class Caches:
+    """The engine's decoding of one text and of all that was changed in it, while it is kept.
+
+    Whatever text the caches hold, `Decoding.resume` finds what of it another text has too; without them a change reads
+    the whole text again, in one pass.
+    """
+
+    decoding: Any = None
 
 
 @dataclass(frozen=True)
-class View:
-    """In what the costs of a text are shown; changes without running anything.
+class Change:
+    """How a run goes on from another.
 
     Attributes:
-        number: Counts the changes, so that the browser can tell old figures from new.
-        unit: One of `engine.UNITS`.
-        prices: For the unit "price".
+        origin: The other, which has ended by the time the plan is carried out.
+        plan: What is asked now, and which of the origin's events stay.
+        reveal: Write nothing, only let both models read the text to its end, for an audit.
+        reveal_kept: Let both models read what stays, for its candidates, which it has none of.
     """
 
-    number: int = 0
-    unit: str = "bytes"
-    prices: Prices = field(default_factory=Prices)
+    origin: Run
+    plan: Callable[[Run], tuple[Request, Sequence[TokenEvent]]]
+    reveal: bool = False
+    reveal_kept: bool = False
 
 
-class Session:
-    """What one browser window has.
+@dataclass
+class Branch:
+    """A text of the tree that begins with one generated text.
 
     Attributes:
-        view: In what costs are shown.
-        touched: Whether the visitor has moved the threshold.
-        run: The newest run.
-        shown: The run whose text is on its page.
-        branches: The tree of texts that `run` belongs to.
-        jobs: Other jobs by kind.
-        scrubbing: Whether the slider scrubs through the texts of a sweep, so that nothing is to be written for it.
+        number: From 0, the text that was generated.
+        parent: Number of the branch that it left; None for the first.
+        index: Where it left it.
+        run: The newest run of this branch.
     """
 
-    def __init__(self, view: View | None = None) -> None:
-        self.view = view or View()
-        self.touched = False
-        self.run: Run | None = None
-        self.shown: Run | None = None
+    number: int
+    parent: int | None
+    index: int
+    run: Run
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The tokens at a run's beginning that the page has from another run.
+
+    Attributes:
+        number: Of that run.
+        count: How many.
+    """
+
+    number: int
+    count: int
+
+
+class Run(Job):
+    """One text being written.
+
+    Attributes:
+        request: What was asked.
+        untouched: Whether its threshold is nobody's choice; then it becomes the router's own once the models are there.
+        change: How it goes on from another run; None once it has begun, or where it starts from the beginning.
+        again: Whether it went on from another run, so that its text is exactly that of its threshold.
+        caches: Shared by all runs that go on from each other.
+        dial: Its threshold; a change applies to the next token.
+        events: So far; only ever appended to. A run that goes on from another begins with what stays of that one's.
+        late: Candidates that were revealed after the last token.
+        prompt_tokens: Tokens of the rendered prompt.
+        branches: The tree of texts that it belongs to, as its session has it.
+        branch: Number of its own.
+    """
+
+    fixed = False
+    """Whether there is nothing to go on with, as in an opened trace."""
+
+    def __init__(
+        self, request: Request, after: Job | None = None, untouched: bool = False, change: Change | None = None
+    ) -> None:
+        super().__init__(after)
+        self.request, self.untouched, self.change = request, untouched, change
+        self.again = change is not None
+        self.caches = change.origin.caches if change else Caches()
         self.branches: list[Branch] = []
-        self.jobs: dict[str, Job] = {}
-        self.scrubbing = False
-        self._wanted: float | None = None
-        self._adopted: WeakSet[Job] = WeakSet()
-        self._lock = threading.Lock()
-
-    def begin(self, request: Request, host: Host, untouched: bool = False) -> Run:
-        """Stops the run that is on, if any, and starts another; for `untouched` see `Run`."""
-        with self._lock:
-            self.stop()
-            self.scrubbing = False
-            run = self.run = Run(request, self.run, untouched)
-            self.branches = run.branches = [Branch(0, None, 0, run)]
-        return run.start(host)
-
-    def turn(self, threshold: float) -> None:
-        """Sets the threshold: of the next token, while a text is being written; of the whole text, once there is one.
-
-        In the second case `again` starts what has to be written.
-
-        Raises:
-            InvalidRequest: The threshold is out of range.
-        """
-        self.touched, run = True, self.run
-        if run is None or run.fixed or self.scrubbing:
-            return
-        if run.on and not run.again:
-            run.dial.threshold = threshold
-            return
-        self._wanted = Dial(threshold).threshold
-        run.cancel.set()
+        self.branch = change.origin.branch if change else 0
+        self.dial = Dial(request.threshold)
+        self.events: list[TokenEvent] = []
+        self.late: list[Revealed] = []
+        self.prompt_tokens = 0
 
     @property
-    def pending(self) -> bool:
-        """Whether a threshold was set that `again` has not seen yet."""
-        return self._wanted is not None
+    def complete(self) -> bool:
+        """Whether the text ended by itself rather than being cut short."""
+        return bool(self.events) and self.events[-1].finish_reason not in (None, "cancelled")
 
-    def again(self, host: Host) -> Run | None:
-        """Starts the run that makes the text that of the threshold last set; None where there is nothing to do."""
-        with self._lock:
-            wanted, self._wanted, run = self._wanted, None, self.run
-            if wanted is None or run is None or (run.on and not run.again):
-                return None
-            change = Change(run, lambda origin: at_threshold(origin.request, origin.folded, wanted))
-            return self._go_on(replace(run.request, threshold=wanted), change, host)
+    @property
+    def folded(self) -> tuple[TokenEvent, ...]:
+        """The events with what was revealed later in its place."""
+        return fold_revealed(self.events)
 
-    def branch(self, index: int, role: Role, token: int | None, host: Host) -> Run | None:
-        """Starts a branch at a token: another model's token there, or a given one; None where there is no such place.
+    @property
+    def _end(self) -> State:
+        return "done" if self.complete else "stopped"
 
-        Args:
-            index: Of the token to replace.
-            role: Who writes it instead.
-            token: Its id; None leaves it to that model.
-            host: Has the models.
+    def _write(self) -> None:
+        if self.untouched and self.dial.threshold == self.request.threshold:
+            # Asked for while the models loaded: the page's slider is about to move there, and a short text is faster.
+            self.request = replace(self.request, threshold=self.pair.threshold)
+            self.dial.threshold = self.pair.threshold
+        self.prompt_tokens = self.pair.check(self.request)
+        only_reveal = self._take_up()
+        self.state = "running"
+        if self.complete or only_reveal:
+            return
+        decoding = self.caches.decoding
+        with closing(self.pair.stream(self.request, self.dial, self.cancel, decoding)) as stream:
+            for event in stream:
+                self.events.append(event)
+                if self.cancel.is_set():
+                    return
 
-        Raises:
-            InvalidRequest: There are too many branches.
-        """
-        with self._lock:
-            run = self.run
-            if run is None or run.fixed or run.on or not 0 <= index < len(run.events):
-                return None
-            if len(self.branches) >= MAX_BRANCHES:
-                raise InvalidRequest(f"There are {MAX_BRANCHES} branches, which is all that are kept: generate anew.")
-            before = tuple(forced for forced in run.request.forced if forced.index < index)
-            request = replace(run.request, forced=(*before, Forced(index, role, token)))
-            change = Change(run, lambda origin: (request, origin.folded[:index]))
-            return self._go_on(request, change, host, Branch(len(self.branches), run.branch, index, run))
-
-    def go_to(self, number: int, host: Host) -> Run | None:
-        """Goes back to a branch as it was left; None where there is none of this number, or a text is being written."""
-        with self._lock:
-            if self.run is None or self.run.on or not 0 <= number < len(self.branches):
-                return None
-            run = self.branches[number].run
-            return self._go_on(run.request, Change(run, lambda origin: (origin.request, origin.folded)), host)
-
-    def reveal(self, host: Host) -> Run | None:
-        """Lets both models read the rest of a text that was cut short, for an audit; None where that is not needed."""
-        with self._lock:
-            run = self.run
-            if run is None or run.fixed or run.on or not run.events:
-                return None
-            change = Change(run, lambda origin: (origin.request, origin.folded), reveal=True)
-            return self._go_on(run.request, change, host)
-
-    def open(self, origin: Run, threshold: float, host: Host) -> Run:
-        """Goes on from a text that is on no branch, e.g. one of a sweep, at a threshold; it begins a new tree.
-
-        Args:
-            origin: Has ended.
-            threshold: What flips there is written anew, and both models read the rest for its candidates.
-            host: Has the models.
-
-        Raises:
-            InvalidRequest: The threshold is out of range.
-        """
-        asked = replace(origin.request, threshold=Dial(threshold).threshold, alternatives=ALTERNATIVES)
-        with self._lock:
-            self.stop()
-            self.scrubbing = False
-
-            def plan(text: Run) -> tuple[Request, Sequence[TokenEvent]]:
-                return asked, at_threshold(asked, text.folded, threshold)[1]
-
-            run = self.run = Run(asked, self.run, change=Change(origin, plan, reveal_kept=True))
-            self.branches = run.branches = [Branch(0, None, 0, run)]
-        return run.start(host)
-
-    def show(self, run: Run) -> None:
-        """Puts a text that was opened on the page, in place of the one that is there or being written."""
-        with self._lock:
-            self.stop()
-            self.stop_job("sweep")
-            self.scrubbing = False
-            self.run = self.shown = run
-            self.branches = run.branches = [Branch(0, None, 0, run)]
-
-    def _go_on(self, request: Request, change: Change, host: Host, branch: Branch | None = None) -> Run:
-        assert self.run is not None
-        self.run.cancel.set()
-        run = Run(request, self.run, change=change)
-        run.branches = self.branches
-        if branch is not None:
-            run.branch = branch.number
-            self.branches.append(branch)
-        self.branches[run.branch].run = self.run = run
-        return run.start(host)
-
-    def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
-        """Starts a job of some kind, e.g. "compare"; one of the same kind that is on is stopped. Returns the job."""
-        with self._lock:
-            self.stop_job(kind)
-            self.jobs[kind] = job
-        return job.start(host)
-
-    def stop_job(self, kind: str) -> None:
-        """Stops the job of a kind within one step; does nothing if none is on."""
-        if kind in self.jobs:
-            self.jobs[kind].cancel.set()
-
-    def adopt(self, job: SomeJob) -> SomeJob:
-        """Ties a job to this session's life without showing it; returns it."""
-        self._adopted.add(job)
-        return job
-
-    def stop(self) -> None:
-        """Stops the newest run within one step; does nothing if none is on."""
-        self._wanted = None
-        if self.run is not None:
-            self.run.cancel.set()
-
-    def close(self) -> None:
-        """Stops everything this session has running."""
-        self.stop()
-        for job in [*self.jobs.values(), *self._adopted]:
-            job.cancel.set()
-
-    def look(self, unit: str, prices: Prices) -> View:
-        """Changes the view and returns the new one, or the old one where nothing changed."""
-        with self._lock:
-            if (unit, prices) != (self.view.unit, self.view.prices):
-                self.view = View(self.view.number + 1, unit, prices)
-            return self.view
-
-
-class Sessions:
-    """The sessions of all visitors, least recently used ones dropped.
-
-    Args:
-        limit: How many are kept.
-        view: What a new session starts with.
-    """
-
-    def __init__(self, limit: int = 64, view: View | None = None) -> None:
-        self._limit, self._view = limit, view
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._sessions)
-
-    def get(self, key: str | None) -> Session:
-        """The session of a browser window, made on first use."""
-        name = key or ""
-        with self._lock:
-            session = self._sessions.setdefault(name, Session(self._view))
-            self._sessions.move_to_end(name)
-            dropped = [self._sessions.popitem(last=False)[1] for _ in range(len(self._sessions) - self._limit)]
-        for old in dropped:
-            old.close()
-        return session
-
-    def trim(self) -> None:
-        """Gives up the caches of all but the most recently used sessions; their texts stay."""
-        with self._lock:
-            sessions = list(reversed(self._sessions.values()))
-        holding = [run for s in sessions if (run := s.run) is not None and run.caches.decoding is not None]
-        for run in holding[KEPT_CACHES:]:
-            if not run.on:
-                run.caches.decoding = None
-
-    def drop(self, key: str | None) -> None:
-        """Forgets a session and stops its run."""
-        with self._lock:
-            session = self._sessions.pop(key or "", None)
-        if session is not None:
-            session.close()
-
-    def find_job(self, kind: str, job_id: str) -> Job | None:
-        """The job of a kind with this id, if it is still kept."""
-        with self._lock:
-            found = [session.jobs[kind] for session in self._sessions.values() if kind in session.jobs]
-        return next((job for job in found if job.id == job_id), None)
-
-    def find(self, run_id: str) -> tuple[Session, Run] | None:
-        """The run with this id and its session, if it is still kept."""
-        with self._lock:
-            sessions = list(self._sessions.values())
-        for session in sessions:
-            for run in (session.run, session.shown):
-                if run is not None and run.id == run_id:
-                    return session, run
-        return None
+    def _take_up(self) -> bool:
+        """Begins with what stays of the run that this one goes on from, if any; whether that is all there is to do."""
+        change, self.change = self.change, None  # an old run need not be kept for the sake of a newer one
+        caches = self.caches
+        if change is None or caches.decoding is None:
+            caches.decoding = self.pair.start([self.request])
+        if change is None:
+            return False
+        origin = change.origin
+        while origin.change is not None:  # it was stopped before it had begun
+            origin = origin.change.origin
+        self.request, kept = change.plan(origin)
+        caches.decoding.resume(0, self.request, kept)
+        if kept and (change.reveal or change.reveal_kept):
+            self.late = caches.decoding.reveal(0)
+            kept = [*kept[:-1], replace(kept[-1], revealed=(*kept[-1].revealed, *self.late))]
+        self.events = list(fold_revealed(kept))
+        return change.reveal

@@ -21,9 +21,9 @@ from app.export import html_page, markdown
 from app.host import Host
 from app.link import FIELDS, fitting, link_query, read_query, trace_fields
 from app.opened import MAX_BYTES, opened_run
-from app.runs import Session, Sessions
+from app.runs import Run
+from app.sessions import Session, Sessions
 from app.token_stream import token_message
-from app.writing import Run
 from engine import POLICIES, InvalidRequest, Trace
 
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}

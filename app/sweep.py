@@ -17,17 +17,14 @@ from app.components import Panel, to_json
 from app.controls import THRESHOLD_DIGITS
 from app.jobs import Job
 from app.live import FLUSH_SECONDS
-from app.runs import Session, Sessions
-from app.writing import Run
+from app.runs import Run
+from app.sessions import SWEEP, Session, Sessions
 from engine import Prices, Request, TokenEvent, costs
 from engine.cost import modelled_seconds
 from engine.operating_points import LLM_ONLY
 
 THRESHOLDS = 21
 """Both ends included. More would cost little where texts stay the same, and a cache row each in any case."""
-
-KIND = "sweep"
-"""Of the session's jobs."""
 
 
 class Sweep(Job):
@@ -114,7 +111,7 @@ def sweep_panel(sessions: Sessions) -> Panel:
     """The button, the strip and the chart under the threshold."""
 
     def resend_nodes(data: dict[str, Any]) -> str | None:
-        found = sessions.find_job(KIND, str(data.get("run")))
+        found = sessions.find_job(SWEEP, str(data.get("run")))
         return sweep_message(found, max(0, int(data.get("from", 0))))[0] if isinstance(found, Sweep) else None
 
     return Panel("sweep", resend_nodes, "sweep", resend_name="resend_nodes")

@@ -10,8 +10,8 @@ from typing import Any
 
 from app.components import Panel, to_json
 from app.meter import amount
-from app.runs import Sessions, View
-from app.writing import Branch, Kept, Run
+from app.runs import Branch, Kept, Run
+from app.sessions import Sessions, View
 from engine import Role, TokenEvent, audit, cumulative
 
 

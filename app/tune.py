@@ -24,7 +24,7 @@ from app.expected import RULE
 from app.host import Host
 from app.prompt_file import CELL_LIMIT, MAX_BYTES, PromptTable, parse, read_file
 from app.prompt_formats import MAX_ROWS, shorten
-from app.runs import Sessions
+from app.sessions import Sessions
 from app.tuning import MAX_THRESHOLDS, Tuning
 from app.tuning_message import text_message, tuning_message
 from engine import EngineError, InvalidRequest, Settings

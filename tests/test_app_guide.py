@@ -16,7 +16,7 @@ from test_app_look import _CONTRAST
 
 from app.guide import lesson
 from app.meter import amount, percent
-from app.runs import View
+from app.sessions import View
 from engine import Prices, Request, Role, TokenEvent, costs
 
 pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pair is not in assets/tiny")

@@ -15,9 +15,9 @@ from app.dashboard import dashboard_message
 from app.export import html_page, markdown
 from app.link import link_query
 from app.opened import opened_run
-from app.runs import View
+from app.runs import Run
+from app.sessions import View
 from app.token_stream import token_message
-from app.writing import Run
 from engine import UNITS, InvalidRequest, Request, Trace
 
 REQUEST = Request("echo one two three", threshold=0.8, seed=4, max_new_tokens=6, alternatives=5)

@@ -16,7 +16,7 @@ from app.forms import page_request, stop_strings
 from app.header import header_html, pair_name
 from app.host import Host
 from app.live import follow
-from app.runs import Session, Sessions
+from app.sessions import Session, Sessions
 from app.token_stream import token_message
 from engine import InvalidRequest, Prices, Request, SettingsError, WeightsError
 

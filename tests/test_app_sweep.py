@@ -177,6 +177,17 @@ def test_a_text_of_the_sweep_opens_with_candidates_and_branches(shown, pair):
     eventually(lambda: shown.text() == pair.generate(Request(PROMPT, 0.0, max_new_tokens=60)).text)
 
 
+def test_generate_during_a_sweep_stops_it_and_writes_at_once(shown, site, pair):
+    shown.page.click("text=Sampling and prompt format")
+    shown.page.fill("#max-new-tokens input", "400")
+    shown.page.fill("#prompt textarea", "Mia has 12 shells. " * 20)
+    shown.page.click(".sweep-go")
+    eventually(lambda: shown.page.locator('#sweep [data-state="running"], #sweep[data-state="running"]').count())
+    sweep = [s.jobs["sweep"] for s in site.sessions._sessions.values() if "sweep" in s.jobs][-1]
+    shown.write(PROMPT)
+    assert sweep.state == "stopped"
+
+
 def test_generate_after_a_sweep_writes_a_text_of_its_own(shown, pair):
     press(shown)
     text = shown.write(PROMPT)

@@ -62,6 +62,17 @@ def test_answer_label_rollout_and_fit_follow_one_another(capsys, tmp_path):
     card = json.loads((tmp_path / "router" / "router.json").read_text())
     assert card["training"]["command"].startswith("python -m trainer")
     assert "hidden" in (tmp_path / "router" / "README.md").read_text()
+    methods = ["--methods", "slm", "llm", "confidence", f"mine={tmp_path / 'router'}", "--shares", "0.1"]
+    where = ["--out", str(tmp_path / "e"), "--results", str(tmp_path)]
+    unseen = ["--preset", "tiny", "--questions", "4", "--offset", "60", "--max-new-tokens", "40"]
+    assert main(["evaluate", *unseen, *labels, *methods, *where]) == 0
+    summary = json.loads((tmp_path / "tiny--arithmetic.json").read_text())
+    assert {name: len(method["points"]) for name, method in summary["methods"].items()} == {
+        "slm": 1,
+        "llm": 1,
+        "confidence": 1,
+        "mine": 1,
+    }
 
 
 def test_every_recipe_leaves_questions_to_compare_rounds_on():

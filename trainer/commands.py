@@ -223,6 +223,7 @@ def _add_evaluate(parser: Parser) -> None:
         help="slm, llm, oracle, random, confidence, entropy, margin, or name=folder of a router (default: %(default)s)",
     )
     add("--labels", type=Path, help="folder of labels, whose held-out scores say where thresholds have to lie")
+    add("--shares", nargs="+", type=float, metavar="SHARE", help="LLM shares to find thresholds for (default: nine)")
     add("--max-new-tokens", type=int, default=256, help="of an answer (default: %(default)s)")
     add("--assisted", action="store_true", help="transformers' assisted generation as well")
     add("--results", type=Path, default=Path("assets/results"), help="gets the summary (default: %(default)s)")
@@ -232,13 +233,14 @@ def _run_evaluate(options: Options) -> None:
     from engine import load
     from trainer.assisted import assist
     from trainer.evaluate import evaluate
-    from trainer.methods import build_methods
+    from trainer.methods import SHARES, build_methods
     from trainer.results import read_evaluation
     from trainer.summary import summarise, write_summary
     from trainer.tokens import held_out_tokens
 
     pair, questions = load(options.preset), _questions(options)
-    methods = build_methods(options.methods, pair, held_out_tokens(options.labels) if options.labels else None)
+    tokens = held_out_tokens(options.labels) if options.labels else None
+    methods = build_methods(options.methods, pair, tokens, options.shares or SHARES)
     evaluate(pair, questions, methods, options.out, options.task, options.max_new_tokens)
     if options.assisted:
         assist(pair, questions, options.out, options.max_new_tokens)
