@@ -127,6 +127,11 @@ def _playground(demo: gr.Blocks, host: Host, sessions: Sessions, settings: Setti
     }
     starts = [prompt.generate.click, prompt.text.submit]
     several: dict[str, Any] = {"trigger_mode": "multiple"}  # a second one stops the first
+    # In the browser and first, so that it is done before the answer to a refused request can undo it.
+    gr.on(starts, None, outputs=prompt.stop, js=_CAN_STOP, **_QUIET)
+    for event in (stream.change_text, sweep.sweep, sweep.open_text):
+        event(None, outputs=prompt.stop, js=_CAN_STOP, **_QUIET)
+    threshold.input(None, outputs=prompt.stop, js=_CAN_STOP_IF_FLIPPED, **_QUIET)
     written = [
         gr.on(starts, handlers.write, inputs=entered, **texts, **several),
         # At once for the run that is on (below), and here, one at a time, for what is written then.
@@ -135,10 +140,6 @@ def _playground(demo: gr.Blocks, host: Host, sessions: Sessions, settings: Setti
         sweep.sweep(handlers.sweep, inputs=entered, **{**texts, "outputs": sweep}, **several),
         sweep.open_text(handlers.open_text, inputs=threshold, **texts, **several),
     ]
-    # In the browser, so that it is done before the answer to a refused request can undo it.
-    for start in (*starts, stream.change_text, sweep.sweep, sweep.open_text):
-        start(None, outputs=prompt.stop, js=_CAN_STOP, **_QUIET)
-    threshold.input(None, outputs=prompt.stop, js=_CAN_STOP_IF_FLIPPED, **_QUIET)
     for over in written:
         for end in (over.then, over.failure):
             end(handlers.can_stop, outputs=prompt.stop, queue=False, **_QUIET)

@@ -56,7 +56,7 @@ def test_a_trace_is_opened_and_inspected_where_the_models_cannot_be_had(browser,
         assert state == "Opened from a trace: little ⇄ big, router their-router"
         assert shown.page.get_attribute(".stream-state", "data-state") == "done"
         shown.page.hover(".t.llm >> nth=0")
-        assert "< threshold 0.80 → LLM" in shown.page.inner_text(".inspector")
+        assert "< threshold 0.8000 → LLM" in shown.page.inner_text(".inspector")
         assert shown.page.locator(".inspector .candidate").count() == 10
         eventually(lambda: shown.page.locator('[data-plot="score"] .point').count() == len(trace.events))
         assert shown.field("relative") != "–"

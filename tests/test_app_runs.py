@@ -308,7 +308,7 @@ def test_candidates_learned_later_are_sent_for_the_token_they_belong_to(host):
     assert run.finished.wait(5)
     message = json.loads(token_message(run, 0))
     llm = [i for i, token in enumerate(message["tokens"]) if token[1] == 1]
-    late = {index for index, author, _ in message["revealed"] if author == 1}
+    late = {index for index, author, _, _ in message["revealed"] if author == 1}
     assert late == set(range(max(llm))) - set(llm)
 
 
