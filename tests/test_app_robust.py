@@ -87,16 +87,13 @@ def test_reloading_in_every_phase_stops_the_models(shown: Window, site: Site):
         no_threads()
 
 
-def test_closing_the_window_in_every_phase_stops_the_models_and_forgets_the_session(
-    browser, site: Site, pair: FakePair
-):
-    before = set(site.sessions._sessions)
+def test_closing_the_window_in_every_phase_stops_the_models(browser, site: Site, pair: FakePair):
     for n in range(3):
         with window(browser, site) as other:
             other.ask("a palindrome")
             list(phases(other))[n][1]()
         no_threads()
-    eventually(lambda: set(site.sessions._sessions) <= before, 10)
+    eventually(lambda: pair.open_streams == 0)
 
 
 def test_moving_the_slider_while_a_text_is_written_anew_ends_with_the_last_position(shown: Window, site: Site):
