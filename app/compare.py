@@ -11,18 +11,19 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakSet
 
 import gradio as gr
 
 from app.comparison import Comparison, comparison_message
 from app.components import Panel, refusal
-from app.controls import POLICY_LABELS, THRESHOLD_DIGITS, Knob
+from app.controls import POLICY_LABELS, THRESHOLD_DIGITS, knob, prompt_box
 from app.dashboard import PLOTLY_JS
-from app.forms import page_request
+from app.forms import page_request, untouched
 from app.host import Host
-from app.live import FIGURE_SECONDS, FLUSH_SECONDS, waiting_for
+from app.live import FLUSH_SECONDS, next_figures, waiting_for
 from app.sessions import Session, Sessions
+from app.stopping import enable_stop, wire_stop
 from engine import DEFAULT_THRESHOLD, POLICIES, EngineError, Settings
 from engine.operating_points import LLM_ONLY
 
@@ -35,7 +36,6 @@ AT_SHARE = "random-at-share"
 AT_SHARE_LABEL = "chance, at the router's share"
 
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-_FOLDING_SHARE = 0.02  # at most this share of the time goes into folding figures
 
 # Read in the browser: what stands there is newer than what the server knows.
 _TAKE_OVER = """() => {
@@ -62,12 +62,12 @@ def compare_tab(host: Host, sessions: Sessions, settings: Settings) -> None:
         "compare",
         resend_comparison,
         elem_id="comparison",
+        parts=("plotly",),
         resend_name="resend_comparison",
         plotly=f"gradio_api/file={PLOTLY_JS.as_posix()}",  # which `app.dashboard` lets gradio serve
     )
     starts = [start.click, prompt.submit]
-    # In the browser, so that it is done before the answer to a refused request can undo it.
-    gr.on(starts, None, outputs=stop, js="() => ({ __type__: 'update', interactive: true })", **_QUIET)
+    enable_stop(stop, starts)
     written = gr.on(
         starts,
         handlers.write,
@@ -79,9 +79,7 @@ def compare_tab(host: Host, sessions: Sessions, settings: Settings) -> None:
         concurrency_limit=settings.server.queue_size,  # they queue for the models in `Host`, which can say so
         **_QUIET,
     )
-    for over in (written.then, written.failure):
-        over(handlers.can_stop, outputs=stop, queue=False, **_QUIET)
-    stop.click(handlers.stop, outputs=stop, queue=False, trigger_mode="multiple", **_QUIET)
+    wire_stop(stop, sessions, [written], lambda session: [session.jobs.get(KIND)], lambda s: s.stop_job(KIND))
     take.click(None, outputs=[prompt, threshold], js=_TAKE_OVER, **_QUIET)
     gr.on([threshold.input, take.click], handlers.touch, queue=False, trigger_mode="always_last", **_QUIET)
     timer = gr.Timer(0.5)
@@ -99,28 +97,19 @@ def _card(settings: Settings) -> tuple[Any, ...]:
     preferred = settings.policy if settings.policy not in ("slm", "llm") else "router"
     at = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
     with gr.Column(elem_id="compare-card", elem_classes="card"):
-        prompt = gr.Textbox(
-            label="Prompt to compare on",
-            lines=2,
-            max_lines=8,
-            placeholder="Ask for something. Shift + Enter starts.",
-            elem_id="compare-prompt",
-            container=False,
-            show_label=False,
-        )
+        prompt = prompt_box("Prompt to compare on", "compare-prompt")
         with gr.Row(elem_id="compare-dials"):
             policy = gr.Dropdown(
                 choices, value=preferred, label="In the middle", filterable=False, elem_id="compare-policy", min_width=0
             )
             with gr.Column(min_width=0, elem_id="compare-threshold-column"):
-                threshold = Knob(
+                threshold = knob(
                     0,
                     max(LLM_ONLY, at),
                     at,
                     step=10**-THRESHOLD_DIGITS,
                     label="Threshold",
                     elem_id="compare-threshold",
-                    buttons=[],
                 )
                 gr.HTML(
                     '<p class="compare-hint">score below it → LLM; for chance it is the share of LLM tokens</p>',
@@ -147,7 +136,6 @@ class _Handlers:
     def __init__(self, host: Host, sessions: Sessions, settings: Settings) -> None:
         self.host, self.sessions, self.settings = host, sessions, settings
         self._touched: WeakSet[Session] = WeakSet()  # whose visitors have moved this tab's threshold
-        self._known: WeakValueDictionary[str, Comparison] = WeakValueDictionary()
 
     async def write(
         self, prompt: str, policy: str, threshold: float, limit: float, request: gr.Request
@@ -158,7 +146,6 @@ class _Handlers:
             job = self._comparison(prompt, policy, threshold, limit, session)
         except EngineError as error:
             raise refusal(error) from error
-        self._known[job.id] = job
         session.begin_job(KIND, job, self.host)
         try:
             async for message in _follow(job, session, self.host):
@@ -167,16 +154,6 @@ class _Handlers:
                 raise refusal(job.error)
         finally:
             job.cancel.set()
-
-    def can_stop(self, request: gr.Request) -> Any:
-        """Enables Stop while a comparison is on; one that gave way to another must not disable it."""
-        job = self.sessions.get(request.session_hash).jobs.get(KIND)
-        return gr.update(interactive=job is not None and job.on)
-
-    def stop(self, request: gr.Request) -> Any:
-        """Stops the comparison within one step."""
-        self.sessions.get(request.session_hash).stop_job(KIND)
-        return gr.update(interactive=False)
 
     def touch(self, request: gr.Request) -> None:
         """Remembers that the threshold is the visitor's choice."""
@@ -199,8 +176,8 @@ class _Handlers:
 
     def resend(self, data: dict[str, Any]) -> str | None:
         """What the browser missed of a comparison whose id it knows."""
-        job = self._known.get(str(data.get("run")))
-        return comparison_message(job, max(0, int(data.get("from", 0)))) if job else None
+        job = self.sessions.find_job(KIND, str(data.get("run")))
+        return comparison_message(job, max(0, int(data.get("from", 0)))) if isinstance(job, Comparison) else None
 
     def _comparison(self, prompt: str, policy: str, threshold: float, limit: float, session: Session) -> Comparison:
         at_share = policy == AT_SHARE
@@ -215,8 +192,7 @@ class _Handlers:
         )
 
     def _untouched(self, session: Session, threshold: float) -> bool:
-        """Whether a threshold is nobody's choice, neither the settings' nor the visitor's."""
-        return self.settings.threshold is None and threshold == DEFAULT_THRESHOLD and session not in self._touched
+        return untouched(self.settings, threshold, session in self._touched)
 
 
 async def _follow(job: Comparison, session: Session, host: Host) -> AsyncIterator[str]:
@@ -229,7 +205,7 @@ async def _follow(job: Comparison, session: Session, host: Host) -> AsyncIterato
             figures = count > 0 and started >= due
             message = comparison_message(job, sent, count, note, figures)
             if figures:
-                due = started + max(FIGURE_SECONDS, (time.monotonic() - started) / _FOLDING_SHARE)
+                due = next_figures(started)
             yield message
             sent, told = count, note
         await asyncio.sleep(FLUSH_SECONDS)

@@ -18,11 +18,23 @@ import gradio as gr
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "page"
 
 
-class Panel(gr.HTML):
+def drawn(name: str, elem_id: str, value: str = "", **options: Any) -> gr.HTML:
     """A component drawn by a script of ours.
 
     Args:
-        name: Its template is `<name>.html` and its script `<name>.js`, which runs after `channel.js`.
+        name: Its template is `<name>.html` and its script `<name>.js`, which runs after `dom.js`.
+        elem_id: Its id on the page.
+        value: JSON for the script.
+        options: Constants for the script (as `props`), and what else gradio's component takes.
+    """
+    return gr.HTML(value, **_drawing(name), elem_id=elem_id, **options)
+
+
+class Panel(gr.HTML):
+    """A component drawn by a script of ours that is sent a growing text or tree in parts.
+
+    Args:
+        name: As for `drawn`; its script runs after `channel.js`.
         parts: Names of further scripts that run in between, in the same scope.
         more: Further functions of the server that the script may call.
         resend: `resend({"run": …, "from": …})` → JSON or None; called where the browser finds that it missed something.
@@ -40,9 +52,7 @@ class Panel(gr.HTML):
     ) -> None:
         super().__init__(
             value="",
-            html_template=(ASSETS / f"{name}.html").read_text("utf-8"),
-            js_on_load="".join(map(_script, ("channel", *parts, name))),
-            apply_default_css=False,
+            **_drawing(name, "channel", *parts),
             server_functions=[resend, *more],
             elem_id=elem_id,
             **options,
@@ -61,6 +71,14 @@ def to_json(message: dict[str, Any]) -> str:
 def refusal(reason: object) -> gr.Error:
     """A reason as gradio shows it, which is as HTML: escaped."""
     return gr.Error(escape(str(reason), quote=False), print_exception=False)
+
+
+def _drawing(name: str, *parts: str) -> dict[str, Any]:
+    return {
+        "html_template": (ASSETS / f"{name}.html").read_text("utf-8"),
+        "js_on_load": "".join(map(_script, ("dom", *parts, name))),
+        "apply_default_css": False,
+    }
 
 
 @cache  # gradio makes a component anew for every update of its properties

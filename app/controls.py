@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.components import ASSETS
+from app.components import ASSETS, drawn
 from app.handles import THRESHOLD_DIGITS
 from app.meter import UNITS
 from engine import DEFAULT_THRESHOLD, POLICIES, Settings
@@ -37,8 +37,8 @@ class Knob(gr.Slider):
         return payload
 
 
-def _knob(minimum: float, maximum: float, value: float, **options: Any) -> Knob:
-    # No reset button: it changes the value without an event.
+def knob(minimum: float, maximum: float, value: float, **options: Any) -> Knob:
+    """A slider without gradio's reset button, which changes the value without an event."""
     return Knob(minimum, maximum, value, buttons=[], **options)
 
 
@@ -83,18 +83,23 @@ class Prompt:
     examples: dict[str, gr.Row]
 
 
+def prompt_box(label: str, elem_id: str) -> gr.Textbox:
+    """Where a prompt is written; its label is for screen readers."""
+    return gr.Textbox(
+        label=label,
+        lines=2,
+        max_lines=8,
+        placeholder="Ask for something. Shift + Enter starts.",
+        elem_id=elem_id,
+        container=False,
+        show_label=False,
+    )
+
+
 def prompt_card() -> Prompt:
     """Prompt, buttons and examples."""
     with gr.Column(elem_id="prompt-card", elem_classes="card"):
-        text = gr.Textbox(
-            label="Prompt",
-            lines=2,
-            max_lines=8,
-            placeholder="Ask for something. Shift + Enter starts.",
-            elem_id="prompt",
-            container=False,
-            show_label=False,
-        )
+        text = prompt_box("Prompt", "prompt")
         with gr.Row(elem_id="actions"):
             examples = {preset: _examples(preset, rows, text) for preset, rows in _load_examples().items()}
             generate = gr.Button("Generate", variant="primary", elem_id="generate", min_width=112, scale=0)
@@ -115,7 +120,7 @@ def threshold_card(settings: Settings) -> Dials:
     """The dial between cost and quality, what it means in measured figures, and what turns a state into a score."""
     with gr.Column(elem_id="threshold-card", elem_classes="card"):
         start = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
-        threshold = _knob(
+        threshold = knob(
             0,
             max(LLM_ONLY, start),
             start,
@@ -128,13 +133,7 @@ def threshold_card(settings: Settings) -> Dials:
             apply_default_css=False,
             elem_classes="ends-block",
         )
-        points = gr.HTML(
-            value="",
-            html_template=(ASSETS / "operating_points.html").read_text("utf-8"),
-            js_on_load=(ASSETS / "operating_points.js").read_text("utf-8"),
-            apply_default_css=False,
-            elem_id="points",
-        )
+        points = drawn("operating_points", "points")
         policy = gr.Dropdown(
             [(POLICY_LABELS[name], name) for name in POLICIES],
             value=settings.policy,
@@ -152,7 +151,7 @@ def view_card(settings: Settings) -> View:
             [(label, name) for name, label in UNITS.items()], value="bytes", label="Cost in", elem_id="unit"
         )
         prices = [
-            _knob(
+            knob(
                 0,
                 max(top, value),
                 value,
@@ -172,8 +171,8 @@ def view_card(settings: Settings) -> View:
 def sampling_card(settings: Settings) -> Sampling:
     """Everything else that shapes a text, folded away."""
     with gr.Accordion("Sampling and prompt format", open=False, elem_id="sampling-card", elem_classes="card"):
-        temperature = _knob(0, 2, 0, step=0.05, label="Temperature")
-        top_p = _knob(0.05, 1, 1, step=0.05, label="Top-p")
+        temperature = knob(0, 2, 0, step=0.05, label="Temperature")
+        top_p = knob(0.05, 1, 1, step=0.05, label="Top-p")
         with gr.Row():
             top_k = gr.Number(0, label="Top-k (0: all)", min_width=96)
             penalty = gr.Number(1.0, label="Repetition penalty", step=0.05, min_width=96)

@@ -35,6 +35,7 @@ def dashboard(sessions: Sessions) -> Panel:
         "dashboard",
         resend_figures,
         elem_id="dashboard",
+        parts=("plotly",),
         resend_name="resend_figures",
         figures=[score_figure(), cost_figure("bytes")],  # empty axes from the start; drawing them also warms plotly up
         plotly=f"gradio_api/file={PLOTLY_JS.as_posix()}",

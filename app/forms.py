@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine import Prices, Request, Sampling
+from engine import DEFAULT_THRESHOLD, Prices, Request, Sampling, Settings
 
 ALTERNATIVES = 5
 """Candidates per model and token that the page asks for."""
@@ -38,10 +38,10 @@ def page_request(
         policy=policy,
         system=system if (system or "").strip() else None,
         raw=bool(raw),
-        sampling=Sampling(temperature, top_p, _whole(top_k), repetition_penalty),
-        max_new_tokens=_whole(max_new_tokens),
+        sampling=Sampling(temperature, top_p, whole(top_k), repetition_penalty),
+        max_new_tokens=whole(max_new_tokens),
         stop=stop_strings(stop),
-        seed=_whole(seed),
+        seed=whole(seed),
         alternatives=ALTERNATIVES,
     )
 
@@ -70,6 +70,17 @@ def stop_strings(text: str | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _whole(value: Any) -> Any:
+def untouched(settings: Settings, threshold: float, touched: bool) -> bool:
+    """Whether a threshold is nobody's choice, neither the settings' nor the visitor's.
+
+    Args:
+        settings: May name one.
+        threshold: On the page.
+        touched: Whether the visitor has moved it.
+    """
+    return settings.threshold is None and threshold == DEFAULT_THRESHOLD and not touched
+
+
+def whole(value: Any) -> Any:
     """A float that is whole as an int; anything else as it is, for the engine to refuse by name."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.components import ASSETS, to_json
+from app.components import ASSETS, drawn, to_json
 from app.meter import UNITS, amount, percent
 from app.runs import Run
 from app.sessions import Sessions, View
@@ -28,7 +28,7 @@ _Words = list[str | list[str]]  # plain text, or [kind, text] with kind "b" (a f
 
 def guide() -> gr.HTML:
     """The "?" button and the guide it shows; on the first visit the guide shows itself."""
-    return _drawn("guide")
+    return drawn("guide", "guide")
 
 
 def how_it_works(tab: gr.Tab, sessions: Sessions) -> None:
@@ -40,7 +40,7 @@ def how_it_works(tab: gr.Tab, sessions: Sessions) -> None:
     """
     before, after = (ASSETS / "how_it_works.md").read_text("utf-8").split("<!-- lesson -->\n")
     gr.Markdown(before, elem_classes="how-text")
-    explained = _drawn("how_it_works", to_json(lesson(None, View())))
+    explained = drawn("how_it_works", "how-it-works", to_json(lesson(None, View())))
     gr.Markdown(after, elem_classes="how-text")
 
     def explain(request: gr.Request) -> str:
@@ -48,16 +48,6 @@ def how_it_works(tab: gr.Tab, sessions: Sessions) -> None:
         return to_json(lesson(session.shown, session.view))
 
     tab.select(explain, outputs=explained, queue=False, api_visibility="private", show_progress="hidden")
-
-
-def _drawn(name: str, value: str = "") -> gr.HTML:
-    return gr.HTML(
-        value,
-        html_template=(ASSETS / f"{name}.html").read_text("utf-8"),
-        js_on_load=(ASSETS / f"{name}.js").read_text("utf-8"),
-        apply_default_css=False,
-        elem_id=name.replace("_", "-"),
-    )
 
 
 def lesson(run: Run | None, view: View) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Knows gradio's requests and updates; which event calls what is wired in `app.pag
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -13,15 +13,16 @@ import gradio as gr
 from app import controls
 from app.components import refusal
 from app.dashboard import dashboard_message
-from app.forms import page_prices, page_request
+from app.forms import page_prices, page_request, untouched
 from app.handles import points_message
 from app.header import header_html
 from app.host import Host
+from app.jobs import Job
 from app.live import follow
 from app.runs import Run
 from app.sessions import SWEEP, Session, Sessions
 from app.sweep import Sweep, Swept, follow_sweep, scores_near
-from engine import DEFAULT_THRESHOLD, EngineError, Prices, Role, Settings
+from engine import EngineError, Prices, Request, Role, Settings
 
 
 class Handlers:
@@ -39,14 +40,19 @@ class Handlers:
     async def write(self, request: gr.Request, unit: str, slm: float, llm: float, *values: Any) -> AsyncIterator[Any]:
         """Starts a run and streams it; closing the page closes this generator, which stops the models."""
         session = self.sessions.get(request.session_hash)
+        asked = self._asked(session, unit, slm, llm, values)
+        run = session.begin(asked, self.host, untouched(self.settings, asked.threshold, session.touched))
+        async for tokens, figures in self._stream(run, session):
+            yield tokens, figures
+
+    def _asked(self, session: Session, unit: str, slm: float, llm: float, values: Sequence[Any]) -> Request:
+        """The request of the page's fields; the session's view follows its unit and prices."""
         try:
             asked = page_request(*values)
             session.look(unit, self._prices(slm, llm))
         except EngineError as error:
             raise refusal(error) from error
-        run = session.begin(asked, self.host, self._untouched(session, asked.threshold))
-        async for tokens, figures in self._stream(run, session):
-            yield tokens, figures
+        return asked
 
     async def retune(self, threshold: float, request: gr.Request) -> AsyncIterator[Any]:
         """Makes the text that of another threshold, as long as others are set meanwhile."""
@@ -84,11 +90,7 @@ class Handlers:
     async def sweep(self, request: gr.Request, unit: str, slm: float, llm: float, *values: Any) -> AsyncIterator[Any]:
         """Writes the prompt at many thresholds; until another text is asked for, the slider scrubs through them."""
         session = self.sessions.get(request.session_hash)
-        try:
-            asked = page_request(*values)
-            session.look(unit, self._prices(slm, llm))
-        except EngineError as error:
-            raise refusal(error) from error
+        asked = self._asked(session, unit, slm, llm, values)
         session.stop()
         session.scrubbing = True
         before = session.jobs.get(SWEEP)
@@ -132,17 +134,14 @@ class Handlers:
             run.cancel.set()
             self.sessions.trim()
 
-    def can_stop(self, request: gr.Request) -> Any:
-        """Enables Stop while something is written; a run that gave way to another must not disable it."""
-        session = self.sessions.get(request.session_hash)
-        return gr.update(interactive=any(job is not None and job.on for job in (session.run, session.jobs.get(SWEEP))))
+    def stoppable(self, session: Session) -> list[Job | None]:
+        """What the tab's Stop is for."""
+        return [session.run, session.jobs.get(SWEEP)]
 
-    def stop(self, request: gr.Request) -> Any:
-        """Stops the run within one step."""
-        session = self.sessions.get(request.session_hash)
+    def stop(self, session: Session) -> None:
+        """Stops what is written within one step."""
         session.stop()
         session.stop_job(SWEEP)
-        return gr.update(interactive=False)
 
     def turn(self, threshold: float, request: gr.Request) -> None:
         """Applies a threshold to the next token of the run that is on, or to the whole text."""
@@ -176,17 +175,13 @@ class Handlers:
         rows = [gr.update(visible=name == kind) for name in ("cpu", "tiny")]
         session, dial, start = self.sessions.get(request.session_hash), gr.skip(), threshold
         # `threshold` is from when the browser asked; by now the visitor may have moved it.
-        if self._untouched(session, threshold) and pair.threshold != threshold:
+        if untouched(self.settings, threshold, session.touched) and pair.threshold != threshold:
             start = pair.threshold
             dial = gr.update(value=start)
         points = points_message(pair.operating_points, start, chosen)
         # The value only where it changes: by now the visitor, or a link, may have chosen another.
         scored = gr.update(choices=choices) if chosen == policy else gr.update(choices=choices, value=chosen)
         return [header_html(self.host), scored, gr.Timer(active=False), dial, points, *rows]
-
-    def _untouched(self, session: Session, threshold: float) -> bool:
-        """Whether a threshold is nobody's choice, neither the settings' nor the visitor's."""
-        return self.settings.threshold is None and threshold == DEFAULT_THRESHOLD and not session.touched
 
     def _prices(self, slm: float, llm: float) -> Prices:
         return page_prices(slm, llm, self.settings.price.reading_ratio)

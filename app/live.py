@@ -44,24 +44,29 @@ class Update:
 class _Figures:
     """When the next figures are due, and how many points of which view were sent."""
 
-    def __init__(self, kept: Kept | None) -> None:
+    def __init__(self) -> None:
         self.view: View | None = None
-        self.kept, self.sent = kept, 0
+        self.sent = 0
         self.tally: Tally | None = None
         self.due = 0.0
 
-    def message(self, run: Run, view: View, last: bool = False) -> str | None:
-        """The next message, or None while it is not due."""
+    def message(self, run: Run, view: View, kept: Kept, last: bool = False) -> str | None:
+        """The next message, or None while it is not due; the first says which points the page keeps."""
         if not run.events or (not last and view is self.view and time.monotonic() < self.due):
             return None
         started = time.monotonic()
+        first = self.tally is None
         if self.tally is None or view is not self.view:
             self.tally, self.sent = new_tally(run, view), 0
-        kept, self.kept = self.kept, None
-        message = dashboard_message(run, view, self.sent, kept, self.tally)
+        message = dashboard_message(run, view, self.sent, kept if first else None, self.tally)
         self.view, self.sent = view, self.tally.count
-        self.due = started + max(FIGURE_SECONDS, (time.monotonic() - started) / _FOLDING_SHARE)
+        self.due = next_figures(started)
         return message
+
+
+def next_figures(started: float) -> float:
+    """When figures are due again whose folding began at `started` and is over now, both in `time.monotonic`."""
+    return started + max(FIGURE_SECONDS, (time.monotonic() - started) / _FOLDING_SHARE)
 
 
 async def follow(run: Run, session: Session, host: Host) -> AsyncIterator[Update]:
@@ -73,32 +78,35 @@ async def follow(run: Run, session: Session, host: Host) -> AsyncIterator[Update
         Nothing: a failed run ends with `over`, and `run.error` says why.
     """
     page = session.shown
-    sent, told, figures, kept, began = 0, "", _Figures(None), None, False
+    sent, told, figures, kept = 0, "", _Figures(), NOTHING
     while run.on and session.run is run:
-        note = waiting_for(run, host)
-        count = len(run.events)
-        if count and not sent and kept is None:
+        note, count = waiting_for(run, host), len(run.events)
+        if count and not sent:
             kept = _kept(page, run)
-            sent, figures = kept.count, _Figures(kept)
+            sent = kept.count
         if count > sent:
-            session.shown, began = run, True
+            session.shown = run
         if count > sent or note != told:
             message = token_message(run, sent, count, note, kept)
-            yield Update(message, figures.message(run, session.view))
+            yield Update(message, figures.message(run, session.view, kept))
             sent, told = max(sent, count), note
-        await asyncio.sleep(FLUSH_SECONDS if began else FIRST_SECONDS)
+        await asyncio.sleep(FLUSH_SECONDS if session.shown is run else FIRST_SECONDS)
     if session.run is run and not session.pending:
         if run.events:
-            kept = kept or _kept(page, run)
-            sent, figures = max(sent, kept.count), figures if sent else _Figures(kept)
+            kept = kept if sent else _kept(page, run)
+            sent = max(sent, kept.count)
             session.shown = run
-        yield Update(token_message(run, sent, None, "", kept), figures.message(run, session.view, last=True), over=True)
+        message = token_message(run, sent, None, "", kept)
+        yield Update(message, figures.message(run, session.view, kept, last=True), over=True)
+
+
+NOTHING = Kept(0, 0)
 
 
 def _kept(page: Run | None, run: Run) -> Kept:
     """How many of a run's first tokens are those on the page."""
     if page is None or not run.again:
-        return Kept(0, 0)
+        return NOTHING
     pairs = zip(page.events, run.events, strict=False)
     same = next((n for n, (a, b) in enumerate(pairs) if (a.id, a.role, a.forced) != (b.id, b.role, b.forced)), None)
     return Kept(page.number, min(len(page.events), len(run.events)) if same is None else same)

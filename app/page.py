@@ -21,6 +21,7 @@ from app.header import header_html
 from app.host import Host
 from app.sessions import Sessions, View
 from app.share import ShareParts, link_note, share_bar, wire_share
+from app.stopping import ENABLE, enable_stop, wire_stop
 from app.sweep import sweep_panel
 from app.theme import theme
 from app.token_stream import token_stream
@@ -34,10 +35,7 @@ MODEL = "model"
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _LIVE: dict[str, Any] = {**_QUIET, "queue": False, "trigger_mode": "always_last"}
 
-_CAN_STOP = "() => ({ __type__: 'update', interactive: true })"
-_CAN_STOP_IF_FLIPPED = (
-    "() => (document.querySelector('.t.flip') ? { __type__: 'update', interactive: true } : { __type__: 'update' })"
-)
+_ENABLE_IF_FLIPPED = f"() => (document.querySelector('.t.flip') ? ({ENABLE})() : {{ __type__: 'update' }})"
 _TELL_DIALS = """(threshold, policy) => {
   document.dispatchEvent(new CustomEvent('citer-dials', { detail: { threshold, policy } }));
 }"""
@@ -127,11 +125,8 @@ def _playground(demo: gr.Blocks, host: Host, sessions: Sessions, settings: Setti
     }
     starts = [prompt.generate.click, prompt.text.submit]
     several: dict[str, Any] = {"trigger_mode": "multiple"}  # a second one stops the first
-    # In the browser and first, so that it is done before the answer to a refused request can undo it.
-    gr.on(starts, None, outputs=prompt.stop, js=_CAN_STOP, **_QUIET)
-    for event in (stream.change_text, sweep.sweep, sweep.open_text):
-        event(None, outputs=prompt.stop, js=_CAN_STOP, **_QUIET)
-    threshold.input(None, outputs=prompt.stop, js=_CAN_STOP_IF_FLIPPED, **_QUIET)
+    enable_stop(prompt.stop, [*starts, stream.change_text, sweep.sweep, sweep.open_text])
+    enable_stop(prompt.stop, [threshold.input], js=_ENABLE_IF_FLIPPED)
     written = [
         gr.on(starts, handlers.write, inputs=entered, **texts, **several),
         # At once for the run that is on (below), and here, one at a time, for what is written then.
@@ -140,10 +135,7 @@ def _playground(demo: gr.Blocks, host: Host, sessions: Sessions, settings: Setti
         sweep.sweep(handlers.sweep, inputs=entered, **{**texts, "outputs": sweep}, **several),
         sweep.open_text(handlers.open_text, inputs=threshold, **texts, **several),
     ]
-    for over in written:
-        for end in (over.then, over.failure):
-            end(handlers.can_stop, outputs=prompt.stop, queue=False, **_QUIET)
-    prompt.stop.click(handlers.stop, outputs=prompt.stop, queue=False, **several, **_QUIET)
+    wire_stop(prompt.stop, sessions, written, handlers.stoppable, handlers.stop)
     threshold.input(handlers.turn, inputs=threshold, **_LIVE)
     sweep.scrub(handlers.scrub, queue=False, **several, **_QUIET)
     stream.go_to(handlers.threshold_of_branch, outputs=threshold, queue=False, **several, **_QUIET)

@@ -69,11 +69,7 @@ class Session:
     def begin(self, request: Request, host: Host, untouched: bool = False) -> Run:
         """Stops the run that is on, if any, and starts another; for `untouched` see `Run`."""
         with self._lock:
-            self.stop()
-            self.stop_job(SWEEP)
-            self.scrubbing = False
-            run = self.run = Run(request, self.run, untouched)
-            self.branches = run.branches = [Branch(0, None, 0, run)]
+            run = self._plant(Run(request, self.run, untouched))
         return run.start(host)
 
     def turn(self, threshold: float) -> None:
@@ -160,24 +156,26 @@ class Session:
         """
         asked = replace(origin.request, threshold=Dial(threshold).threshold, alternatives=ALTERNATIVES)
         with self._lock:
-            self.stop()
-            self.scrubbing = False
 
             def plan(text: Run) -> tuple[Request, Sequence[TokenEvent]]:
                 return asked, at_threshold(asked, text.folded, threshold)[1]
 
-            run = self.run = Run(asked, self.run, change=Change(origin, plan, reveal_kept=True))
-            self.branches = run.branches = [Branch(0, None, 0, run)]
+            run = self._plant(Run(asked, self.run, change=Change(origin, plan, reveal_kept=True)))
         return run.start(host)
 
     def show(self, run: Run) -> None:
         """Puts a text that was opened on the page, in place of the one that is there or being written."""
         with self._lock:
-            self.stop()
-            self.stop_job(SWEEP)
-            self.scrubbing = False
-            self.run = self.shown = run
-            self.branches = run.branches = [Branch(0, None, 0, run)]
+            self.shown = self._plant(run)
+
+    def _plant(self, run: Run) -> Run:
+        """Lets a run begin a new tree of texts, in place of everything that is on the tab; returns it."""
+        self.stop()
+        self.stop_job(SWEEP)
+        self.scrubbing = False
+        self.run = run
+        self.branches = run.branches = [Branch(0, None, 0, run)]
+        return run
 
     def _go_on(self, request: Request, change: Change, host: Host, branch: Branch | None = None) -> Run:
         assert self.run is not None

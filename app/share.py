@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.components import ASSETS, to_json
+from app.components import drawn, to_json
 from app.controls import Knob
 from app.dashboard import dashboard_message
 from app.export import html_page, markdown
@@ -56,12 +56,12 @@ def share_bar(sessions: Sessions) -> gr.HTML:
         found = sessions.find(str(data.get("run")))
         return taken(found[1], found[0], str(data.get("kind"))) if found else None
 
-    return _component("share", "share", server_functions=[take], max_bytes=MAX_BYTES)
+    return drawn("share", "share", server_functions=[take], max_bytes=MAX_BYTES)
 
 
 def link_note() -> gr.HTML:
     """What is said about a link, above the prompt; nothing where the page was opened without one."""
-    return _component("link_note", "link-note")
+    return drawn("link_note", "link-note")
 
 
 def wire_share(demo: gr.Blocks, host: Host, sessions: Sessions, parts: ShareParts) -> Any:
@@ -151,14 +151,3 @@ def _filled(field: Any, value: Any) -> Any:
 def _about(trace: Trace) -> str:
     router = f", router {trace.router}" if trace.router else ""
     return f"Opened from a trace: {trace.slm} ⇄ {trace.llm}{router}"
-
-
-def _component(name: str, elem_id: str, **options: Any) -> gr.HTML:
-    return gr.HTML(
-        value="",
-        html_template=(ASSETS / f"{name}.html").read_text("utf-8"),
-        js_on_load=(ASSETS / f"{name}.js").read_text("utf-8"),
-        apply_default_css=False,
-        elem_id=elem_id,
-        **options,
-    )

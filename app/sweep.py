@@ -67,8 +67,6 @@ class Sweep(Job):
         self.state = "running"
         for event in engine.decode(decoding, self.cancel):
             self._grow(event)
-            if self.cancel.is_set():
-                return
 
     def _grow(self, event: TokenEvent) -> None:
         row, parent = event.row, self.leaves[event.row]

@@ -13,18 +13,19 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakValueDictionary
 
 import gradio as gr
 
 from app.components import ASSETS, Panel, refusal, to_json
-from app.controls import POLICY_LABELS, Knob
+from app.controls import POLICY_LABELS, Knob, knob
 from app.dashboard import PLOTLY_JS
 from app.expected import RULE
+from app.forms import whole
 from app.host import Host
 from app.prompt_file import CELL_LIMIT, MAX_BYTES, PromptTable, parse, read_file
 from app.prompt_formats import MAX_ROWS, shorten
 from app.sessions import Sessions
+from app.stopping import enable_stop, wire_stop
 from app.tuning import MAX_THRESHOLDS, Tuning
 from app.tuning_message import text_message, tuning_message
 from engine import EngineError, InvalidRequest, Settings
@@ -77,13 +78,12 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings) -> None:
                 "tune",
                 resend_tuning,
                 elem_id="tune-panel",
-                parts=("tune_curve", "tune_export", "tune_chart", "tune_picker", "tune_prompts_list"),
+                parts=("plotly", "tune_curve", "tune_export", "tune_chart", "tune_picker", "tune_prompts_list"),
                 more=(text_of,),
                 plotly=f"gradio_api/file={PLOTLY_JS.as_posix()}",
                 rule=RULE,
             )
-    # In the browser, so that it is done before the answer to a refused request can undo it.
-    inputs.run.click(None, outputs=inputs.stop, js="() => ({ __type__: 'update', interactive: true })", **_QUIET)
+    enable_stop(inputs.stop, [inputs.run.click])
     ran = inputs.run.click(
         handlers.tune,
         inputs=[inputs.text, inputs.policy, inputs.count, inputs.limit],
@@ -94,9 +94,7 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings) -> None:
         concurrency_limit=settings.server.queue_size,  # they queue for the models in `Host`, which can say so
         **_QUIET,
     )
-    for over in (ran.then, ran.failure):
-        over(handlers.can_stop, outputs=inputs.stop, queue=False, **_QUIET)
-    inputs.stop.click(handlers.stop, outputs=inputs.stop, queue=False, trigger_mode="multiple", **_QUIET)
+    wire_stop(inputs.stop, sessions, [ran], lambda session: [session.jobs.get(KIND)], lambda s: s.stop_job(KIND))
     timer = gr.Timer(0.5)
     timer.tick(handlers.offer, inputs=inputs.policy, outputs=[inputs.policy, timer], queue=False, **_QUIET)
 
@@ -122,13 +120,12 @@ def _inputs(settings: Settings) -> _Inputs:
         policies = [(POLICY_LABELS[name], name) for name in _SCORING]
         chosen = settings.policy if settings.policy in _SCORING else "router"
         policy = gr.Dropdown(policies, value=chosen, label="Scored by", filterable=False, elem_id="tune-policy")
-        count = Knob(
+        count = knob(
             1,
             MAX_THRESHOLDS,
             _THRESHOLDS,
             step=1,
             label="Thresholds between both ends",
-            buttons=[],
             elem_id="tune-count",
         )
         limit = gr.Number(settings.max_new_tokens, label="New tokens per text", elem_id="tune-limit")
@@ -143,7 +140,6 @@ class _Handlers:
 
     def __init__(self, host: Host, sessions: Sessions, settings: Settings) -> None:
         self.host, self.sessions, self.settings = host, sessions, settings
-        self._tunings: WeakValueDictionary[str, Tuning] = WeakValueDictionary()  # for whoever knows an id
 
     async def tune(self, request: gr.Request, text: str, policy: str, count: float, limit: float) -> AsyncIterator[Any]:
         """Runs the tuning and streams it; closing the page closes this generator, which stops the models."""
@@ -151,10 +147,9 @@ class _Handlers:
         try:
             rows = parse(text or "").rows
             after = session.jobs.get(KIND)
-            job = Tuning(rows, policy, _integer(count), _integer(limit), self.settings.seed, after)
+            job = Tuning(rows, policy, whole(count), whole(limit), self.settings.seed, after)
         except EngineError as error:
             raise refusal(error) from error
-        self._tunings[job.id] = job
         session.begin_job(KIND, job, self.host)
         try:
             async for message in _follow(job, self.host, lambda: session.jobs.get(KIND) is job):
@@ -163,16 +158,6 @@ class _Handlers:
                 raise refusal(job.error)
         finally:
             job.cancel.set()
-
-    def can_stop(self, request: gr.Request) -> Any:
-        """Enables Stop while one is on; one that gave way to another must not disable it."""
-        job = self.sessions.get(request.session_hash).jobs.get(KIND)
-        return gr.update(interactive=job is not None and job.on)
-
-    def stop(self, request: gr.Request) -> Any:
-        """Stops it within one step."""
-        self.sessions.get(request.session_hash).stop_job(KIND)
-        return gr.update(interactive=False)
 
     def offer(self, policy: str) -> tuple[Any, gr.Timer]:
         """The policies that the models can do, once they are there."""
@@ -189,13 +174,17 @@ class _Handlers:
 
     def resend(self, data: dict[str, Any]) -> str | None:
         """What a browser missed of a tuning."""
-        job = self._tunings.get(str(data.get("run")))
+        job = self._find(data)
         return tuning_message(job, self.host, max(0, int(data.get("from", 0)))) if job else None
 
     def text(self, data: dict[str, Any]) -> str | None:
         """One prompt's text at one point."""
-        job = self._tunings.get(str(data.get("run")))
+        job = self._find(data)
         return text_message(job, int(data.get("row", -1)), int(data.get("point", -1))) if job else None
+
+    def _find(self, data: dict[str, Any]) -> Tuning | None:
+        job = self.sessions.find_job(KIND, str(data.get("run")))
+        return job if isinstance(job, Tuning) else None
 
 
 async def _follow(job: Tuning, host: Host, current: Callable[[], bool]) -> AsyncIterator[str]:
@@ -242,8 +231,3 @@ def _preview(table: PromptTable) -> dict[str, Any]:
         "unused": [shorten(name) for name in table.unused[:8]],
         "rows": rows,
     }
-
-
-def _integer(value: Any) -> Any:
-    """A float that is whole as an int; anything else as it is, to be refused by name."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import engine
 from app.expected import is_right
 from app.jobs import Job, State
 from app.prompt_file import PromptRow
@@ -160,10 +161,8 @@ class Tuning(Job):
         ]
 
     def _start(self, asked: Sequence[Request]) -> tuple[Any, Iterator[TokenEvent]]:
-        from engine import decode  # brings torch, which the page must not wait for
-
         decoding = self.pair.start(asked)
-        return decoding, decode(decoding, self.cancel)
+        return decoding, engine.decode(decoding, self.cancel)
 
     def _keep(self, number: int, rows: Sequence[Any]) -> None:
         reference = [event.id for event in rows[-1].events]

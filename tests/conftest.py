@@ -56,11 +56,14 @@ def pair():
 
 
 @pytest.fixture(scope="module")
-def site(pair):
-    """A served page in front of the pair."""
+def site(pair, request):
+    """A served page in front of the pair; a module's `TOKENS`, if it has some, is the longest text by default."""
     from browser import serve
 
-    with serve(lambda preset, progress: pair) as site:
+    from engine import load_settings
+
+    tokens = getattr(request.module, "TOKENS", 60)
+    with serve(lambda preset, progress: pair, settings=load_settings(max_new_tokens=tokens)) as site:
         yield site
 
 

@@ -27,12 +27,6 @@ def pair(tiny_pair):
 
 
 @pytest.fixture(scope="module")
-def site(pair):
-    with serve(lambda preset, progress: pair, settings=load_settings(max_new_tokens=TOKENS)) as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
 def measured_tab(browser, site):
     """A window in which the four questions were measured; tests only look at it and move its handles."""
     with window(browser, site) as shown:

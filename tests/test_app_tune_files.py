@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from browser import Site, eventually, serve, window
+from browser import Site, eventually, window
 from conftest import TINY
 from test_app_look import _CONTRAST
 from tune_tab import CSV, QUESTIONS, TOKENS, Tab
 
 from app.prompt_file import parse
-from engine import load_settings
 
 pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pair is not in assets/tiny")
 
@@ -20,12 +19,6 @@ pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pa
 def pair(tiny_pair):
     """The page is served in front of the tiny pair."""
     return tiny_pair
-
-
-@pytest.fixture(scope="module")
-def site(pair):
-    with serve(lambda preset, progress: pair, settings=load_settings(max_new_tokens=TOKENS)) as site:
-        yield site
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 // is written with textContent. Runs as gradio's js_on_load: element, props, server and watch are given.
 const [KEY, TEXT, AUTHOR, SECONDS] = [0, 1, 2, 3];
 const LLM = 1, COLUMNS = ['slm', 'middle', 'llm'], TITLES = { slm: 'SLM-only', middle: 'in the middle', llm: 'LLM-only' };
-const find = (selector) => element.querySelector(selector);
 const stateLine = find('.compare-state'), scrub = find('.compare-scrub'), play = find('.compare-play');
 const clock = find('.compare-clock'), plot = find('.compare-plot'), cursor = find('.compare-cursor');
 
@@ -16,12 +15,6 @@ let latest = null;            // newest message about the comparison on the page
 let at = Infinity;            // seconds on the axis up to which tokens are shown
 let scheduled = false, clearing = false;
 
-const make = (tag, className, text) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
 const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 const over = () => ['done', 'stopped', 'failed'].includes(latest?.state);
 const whole = (share) => (share > 0 && share < 0.005 ? '<1\u202f%' : `${Math.round(100 * share)}\u202f%`);
@@ -31,10 +24,6 @@ const lastOf = (column) => (column.tokens.length ? column.tokens[column.tokens.l
 const end = () => Math.max(0, ...COLUMNS.map((key) => lastOf(columns[key])));
 
 // ---- texts ----------------------------------------------------------------------------------------------------------
-
-// As in the token stream: control characters become visible symbols, so that none can act nor vanish.
-const symbol = (code) => (code < 0x20 ? String.fromCodePoint(0x2400 + code) : code === 0x7f ? '␡' : '�');
-const visible = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (c) => symbol(c.charCodeAt(0)));
 
 const spanOf = (token) => {
   const span = make('span', token[AUTHOR] === LLM ? 'w llm' : 'w slm', visible(token[TEXT]));
@@ -145,17 +134,6 @@ const drawTable = (figures) => {
 
 // ---- the time axis --------------------------------------------------------------------------------------------------
 
-const plotly = new Promise((resolve, reject) => {
-  if (window.Plotly) return resolve(window.Plotly);
-  let script = document.querySelector(`script[src="${CSS.escape(props.plotly)}"]`);   // the dashboard loads it too
-  if (!script) {
-    script = make('script');
-    script.src = props.plotly;
-    document.head.append(script);
-  }
-  script.addEventListener('load', () => resolve(window.Plotly));
-  script.addEventListener('error', () => reject(new Error(`${props.plotly} could not be loaded`)));
-});
 const MARGIN = { l: 52, r: 14, t: 8, b: 38, autoexpand: false }, GAP = 400;   // milliseconds between two drawings while writing
 const colour = (name) => getComputedStyle(element).getPropertyValue(name).trim();
 const STROKES = { slm: ['--slm-mark', 'dot', 2], middle: ['--body-text-color', 'solid', 2.5], llm: ['--llm-mark', 'dash', 2] };

@@ -4,18 +4,6 @@ const plots = [...element.querySelectorAll('.plot')];
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: 'reset' };
 let latest = null, away = false, scheduled = false, drawing = Promise.resolve();
 
-const plotly = new Promise((resolve, reject) => {
-  if (window.Plotly) return resolve(window.Plotly);
-  let script = document.querySelector(`script[src="${CSS.escape(props.plotly)}"]`);   // another tab's
-  if (!script) {
-    script = document.createElement('script');
-    script.src = props.plotly;
-    document.head.append(script);
-  }
-  script.addEventListener('load', () => resolve(window.Plotly));
-  script.addEventListener('error', () => reject(new Error(`${props.plotly} could not be loaded`)));
-});
-
 const blank = (shown) => shown.map((figure) => ({ ...figure, revision: 0 }));
 let figures = blank(props.figures);
 const colour = (name) => getComputedStyle(element).getPropertyValue(name).trim();

@@ -2,7 +2,6 @@
 // nothing outside the card is covered against clicks, nothing moves when it goes. It shows itself once, to a visitor who
 // has done nothing for a while; whoever is at work already is left alone. Runs as gradio's js_on_load.
 const KEY = 'citer-guide', IDLE_MS = 2000, GAP = 12, MARGIN = 8;
-const find = (selector) => element.querySelector(selector);
 const opener = find('.guide-open'), guide = find('.guide'), card = find('.guide-card'), ring = find('.guide-ring');
 const back = find('.guide-back'), next = find('.guide-next'), steps = [...element.querySelectorAll('.guide-step')];
 let current = 0, side = null, watched = null;

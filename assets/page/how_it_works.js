@@ -1,13 +1,5 @@
 // Draws one step of a text: what the SLM read, what the score was, who wrote. The sentences come from the server as words
 // with a kind; tokens are a model's, so everything is written with textContent. Runs as gradio's js_on_load.
-const find = (selector) => element.querySelector(selector);
-const make = (tag, className, text) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  node.textContent = text;
-  return node;
-};
-
 const write = (place, words) => place.replaceChildren(...words.map((word) => (
   typeof word === 'string' ? word : word[0] === 'b' ? make('b', '', word[1]) : make('code', `token ${word[0]}`, word[1]))));
 

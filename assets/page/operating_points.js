@@ -4,8 +4,6 @@
 // stranger's. Runs as gradio's js_on_load.
 const [PLACE, SHARE, ACCURACY, LOW, HIGH, COST] = [0, 1, 2, 3, 4, 5];   // of a point of the curve; its place is its threshold
 const UNIT_NAMES = { bytes: 'bytes moved', flops: 'FLOPs', seconds: 'seconds' };
-const find = (name) => element.querySelector(name);
-const slider = () => document.querySelector('#threshold input[type="range"]');
 const share = find('#share-handle'), weight = find('#weight-handle');
 let shown = null, dials = null, buttons = [];
 let asked = null;   // the LLM share that a hand asked for, and the slider's step nearest to it

@@ -1,7 +1,6 @@
 // What another threshold would change, before the server has answered: decisions that would flip are outlined, what
 // follows the first is dimmed as not yet true, and the nearest thresholds that change the text can be jumped to.
 
-const slider = () => document.querySelector('#threshold input[type="range"]');
 const authorAt = (score, threshold) => (score < threshold ? LLM : SLM);   // as `role_at` in the engine
 
 const preview = (threshold) => {

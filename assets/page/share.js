@@ -1,6 +1,5 @@
 // Hands out the text on the page, and opens a trace. Downloads are made here, from what the server says; nothing is
 // written anywhere else. Runs as gradio's js_on_load: element, props, server, trigger and watch are given.
-const find = (selector) => element.querySelector(selector);
 const takers = [...element.querySelectorAll('[data-take]')], said = find('.share-said'), picker = find('input[type="file"]');
 const spare = find('.share-copy');
 let run = null;   // id of the run whose text is on the page

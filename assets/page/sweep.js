@@ -1,10 +1,8 @@
 // A sweep in the browser: the prefix tree of one prompt's texts, a strip that shows where the text changes, LLM share and
 // cost against threshold, and the slider that scrubs through the texts. Every text is written by the token stream.
-const find = (selector) => element.querySelector(selector);
 const note = find('.sweep-note'), strip = find('.sweep-strip'), plot = find('.sweep-plot'), openButton = find('.sweep-open');
 const [PARENT, TEXT, SCORE] = [0, 1, 2], [SHARE, BYTES, FLOPS, SECONDS, PRICE] = [0, 1, 2, 3, 4];
 const UNITS = { bytes: BYTES, flops: FLOPS, seconds: SECONDS, price: PRICE };
-const slider = () => document.querySelector('#threshold input[type="range"]');
 const top = () => Number(slider()?.max) || 1.01;
 
 let nodes = [], latest = null, scrubbing = false, shown = -1, scheduled = false, texts = [];
@@ -20,7 +18,7 @@ const textOf = (row) => {
     path.push([text, llm ? 1 : 0, score, threshold, 0, 0, 0, [], [], 0]);
     if (llm) low = Math.max(low, score); else high = Math.min(high, score);
   }
-  return (texts[row] = { leaf, low, high, tokens: path.reverse(), words: path.map((token) => token[TEXT - 1]).join('') });
+  return (texts[row] = { leaf, low, high, tokens: path.reverse(), words: path.map(([text]) => text).join('') });
 };
 const complete = (row) => latest.figures[row] !== null;
 

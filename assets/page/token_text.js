@@ -1,11 +1,9 @@
 // Draws the generated text token by token. Every text that came from a model is written with textContent. The scripts of
 // the token stream run one after the other in one scope, as gradio's js_on_load: element, props, server, trigger and
-// watch are given. Order: channel, token_text, difference, preview, inspector, audit, branches,
-// token_stream.
+// watch are given. Order: dom, channel, token_text, difference, preview, inspector, audit, branches, token_stream.
 const SLM = 0, LLM = 1, NAMES = ['SLM', 'LLM'];
 const [TEXT, AUTHOR, SCORE, THRESHOLD, SLM_FED, LLM_FED, MILLIS, SLM_TOP, LLM_TOP, FORCED, SLM_BITS, LLM_BITS] =
   [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
-const find = (selector) => element.querySelector(selector);
 const box = find('.stream-text'), stateLine = find('.stream-state'), previewLine = find('.stream-preview');
 const inspector = find('.inspector');
 
@@ -15,16 +13,6 @@ let focused = -1, pinned = -1, hovered = -1;
 let foreign = false, changed = new Set();   // whether the text is a sweep's, and what differs from the one before
 let scheduled = false, cut = -1;         // where the text is cut off before the next token is drawn
 
-const make = (tag, className, text) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
-
-// Control characters become visible symbols: an escape sequence must neither act nor vanish.
-const symbol = (code) => (code < 0x20 ? String.fromCodePoint(0x2400 + code) : code === 0x7f ? '␡' : '�');
-const visible = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (c) => symbol(c.charCodeAt(0)));
 const spelled = (text) => visible(text).replace(/ /g, '·').replace(/\n/g, '⏎').replace(/\t/g, '⇥') || '(nothing yet)';
 const number = (value, digits = 2) => value.toFixed(digits);
 const rounded = (share) => (share > 0 && share < 0.005 ? '<1 %' : `${Math.round(100 * share)} %`);

@@ -1,6 +1,5 @@
 // Tune on my prompts: progress, the curve, the picker and what is taken away. Draws what the server sends of a tuning; the
 // parts before this one do the work. Every text is written with textContent. Runs as gradio's js_on_load.
-const find = (selector) => element.querySelector(selector);
 const say = (selector, text) => {
   const target = find(selector);
   if (target.textContent !== text) target.textContent = text;

@@ -3,16 +3,6 @@ const CHART_CONFIG = { displayModeBar: false, responsive: true, doubleClick: 're
 const PICK = 3;   // number of the ring among the traces
 const colour = (name) => getComputedStyle(element).getPropertyValue(name).trim();
 
-// The library is the dashboard's; whoever comes first loads it.
-const plotly = new Promise((resolve, reject) => {
-  if (window.Plotly) return resolve(window.Plotly);
-  const loading = [...document.scripts].find((script) => script.src.endsWith('plotly.min.js'));
-  const script = loading ?? Object.assign(document.createElement('script'), { src: props.plotly });
-  script.addEventListener('load', () => resolve(window.Plotly));
-  script.addEventListener('error', () => reject(new Error(`${props.plotly} could not be loaded`)));
-  if (!loading) document.head.append(script);
-});
-
 const percentOf = (value) => 100 * value;
 const wholePercent = (part) => `${part > 0 && part < 0.005 ? '<1' : part < 1 && part > 0.995 ? '>99' : Math.round(100 * part)}\u202f%`;
 

@@ -1,7 +1,6 @@
 // The prompts as they were read, below the box they stand in: pasted text is read as it changes, a file goes into the box.
 // A file is read here and sent as it is, so that none is stored; what is refused changes nothing. Every text is written
 // with textContent. Runs as gradio's js_on_load.
-const find = (selector) => element.querySelector(selector);
 const box = () => document.querySelector('#tune-prompts textarea');
 const button = (name) => find(`[data-do="${name}"]`);
 const PAUSE = 250;   // milliseconds without a key before the text is read
