@@ -17,15 +17,14 @@ import gradio as gr
 
 from app.comparison import Comparison, comparison_message
 from app.components import Panel, refusal
-from app.controls import POLICY_LABELS, THRESHOLD_DIGITS, knob, prompt_box
+from app.controls import POLICY_LABELS, prompt_box, threshold_knob
 from app.dashboard import PLOTLY_JS
 from app.forms import page_request, untouched
 from app.host import Host
 from app.live import FLUSH_SECONDS, next_figures, waiting_for
 from app.sessions import Session, Sessions
 from app.stopping import enable_stop, wire_stop
-from engine import DEFAULT_THRESHOLD, POLICIES, EngineError, Settings
-from engine.operating_points import LLM_ONLY
+from engine import POLICIES, EngineError, Settings
 
 KIND = "compare"
 """Of the session's jobs."""
@@ -95,7 +94,6 @@ def middle_choices(policies: tuple[str, ...]) -> list[tuple[str, str]]:
 def _card(settings: Settings) -> tuple[Any, ...]:
     choices = middle_choices(POLICIES)
     preferred = settings.policy if settings.policy not in ("slm", "llm") else "router"
-    at = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
     with gr.Column(elem_id="compare-card", elem_classes="card"):
         prompt = prompt_box("Prompt to compare on", "compare-prompt")
         with gr.Row(elem_id="compare-dials"):
@@ -103,14 +101,7 @@ def _card(settings: Settings) -> tuple[Any, ...]:
                 choices, value=preferred, label="In the middle", filterable=False, elem_id="compare-policy", min_width=0
             )
             with gr.Column(min_width=0, elem_id="compare-threshold-column"):
-                threshold = knob(
-                    0,
-                    max(LLM_ONLY, at),
-                    at,
-                    step=10**-THRESHOLD_DIGITS,
-                    label="Threshold",
-                    elem_id="compare-threshold",
-                )
+                threshold = threshold_knob(settings, "compare-threshold")
                 gr.HTML(
                     '<p class="compare-hint">score below it → LLM; for chance it is the share of LLM tokens</p>',
                     apply_default_css=False,

@@ -42,6 +42,13 @@ def knob(minimum: float, maximum: float, value: float, **options: Any) -> Knob:
     return Knob(minimum, maximum, value, buttons=[], **options)
 
 
+def threshold_knob(settings: Settings, elem_id: str) -> Knob:
+    """A dial from SLM-only to LLM-only; it starts where the settings say."""
+    start = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
+    top, step = max(LLM_ONLY, start), 10**-THRESHOLD_DIGITS
+    return knob(0, top, start, step=step, label="Threshold", elem_id=elem_id)
+
+
 class _Fields:
     """Components in the order of their declaration."""
 
@@ -119,15 +126,7 @@ class Dials:
 def threshold_card(settings: Settings) -> Dials:
     """The dial between cost and quality, what it means in measured figures, and what turns a state into a score."""
     with gr.Column(elem_id="threshold-card", elem_classes="card"):
-        start = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
-        threshold = knob(
-            0,
-            max(LLM_ONLY, start),
-            start,
-            step=10**-THRESHOLD_DIGITS,
-            label="Threshold",
-            elem_id="threshold",
-        )
+        threshold = threshold_knob(settings, "threshold")
         gr.HTML(
             '<div class="ends"><span>SLM only</span><span>score below it → LLM</span><span>LLM only</span></div>',
             apply_default_css=False,

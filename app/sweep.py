@@ -19,8 +19,8 @@ from app.jobs import Job
 from app.live import FLUSH_SECONDS
 from app.runs import Run
 from app.sessions import SWEEP, Session, Sessions
-from engine import Prices, Request, TokenEvent, costs
-from engine.cost import modelled_seconds
+from engine import Prices, Request, TokenEvent
+from engine.cost import cost_alone
 from engine.operating_points import LLM_ONLY
 
 THRESHOLDS = 21
@@ -82,10 +82,9 @@ class Sweep(Job):
 
     def _figures(self, events: Sequence[TokenEvent]) -> list[float]:
         pair = self.pair
-        spent = costs(events, self.prompt_tokens, pair.slm_cost, pair.llm_cost, self.prices).run
+        spent = cost_alone(events, self.prompt_tokens, pair.slm_cost, pair.llm_cost, self.prices)
         share = sum(event.role is engine.Role.LLM for event in events) / len(events)
-        seconds = modelled_seconds(events, pair.slm_cost, pair.llm_cost)
-        return [float(f"{value:.5g}") for value in (share, spent.bytes, spent.flops, seconds, spent.price)]
+        return [float(f"{value:.5g}") for value in (share, spent.bytes, spent.flops, spent.seconds, spent.price)]
 
 
 def choose_thresholds(request: Request, near: Sequence[float], pair: Any) -> list[float]:

@@ -27,8 +27,8 @@ from app.tuning_curve import (
     thresholds_of_curve,
     thresholds_of_scores,
 )
-from engine import InvalidRequest, Request, Role, TokenEvent, costs
-from engine.cost import modelled_seconds
+from engine import InvalidRequest, Request, Role, TokenEvent
+from engine.cost import cost_alone
 from engine.operating_points import LLM_ONLY, Curve
 from engine.request import whole
 
@@ -174,8 +174,7 @@ class Tuning(Job):
         self, events: Sequence[TokenEvent], prompt_tokens: int, reference: Sequence[int], expected: str | None
     ) -> Measured:
         text = "".join(event.text for event in events)
-        slm, llm = self.pair.slm_cost, self.pair.llm_cost
-        cost = costs(events, prompt_tokens, slm, llm).run
+        cost = cost_alone(events, prompt_tokens, self.pair.slm_cost, self.pair.llm_cost)
         return Measured(
             text=text,
             right=None if expected is None else is_right(text, expected),
@@ -184,5 +183,5 @@ class Tuning(Job):
             llm_tokens=sum(event.role is Role.LLM for event in events),
             bytes=cost.bytes,
             flops=cost.flops,
-            seconds=modelled_seconds(events, slm, llm),
+            seconds=cost.seconds,
         )

@@ -11,7 +11,7 @@ pass and one token in each further pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from engine.events import TokenEvent
@@ -211,3 +211,10 @@ def modelled_seconds(events: Sequence[TokenEvent], slm: ModelCost, llm: ModelCos
         total += slm.forward(event.slm_fed, 0, event.slm_head, 0, 0).seconds
         total += llm.forward(event.llm_fed, 0, True, 0, 0).seconds
     return total
+
+
+def cost_alone(
+    events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
+) -> Cost:
+    """What one row of a batch would cost by itself: as `costs` has it, with modelled seconds. Arguments as there."""
+    return replace(costs(events, prompt_tokens, slm, llm, prices).run, seconds=modelled_seconds(events, slm, llm))

@@ -17,7 +17,7 @@ from typing import Any
 
 from engine import Request
 from engine.batch import Row
-from engine.cost import costs, modelled_seconds
+from engine.cost import cost_alone
 from engine.decoding import decode
 from engine.events import Role
 from engine.pair import Pair
@@ -91,7 +91,7 @@ def _line(pair: Pair, question: Question, method: Method, threshold: float, row:
     text = "".join(event.text for event in row.events)
     network = (method.router.bytes, method.router.flops) if method.router else (0, 0)
     slm = replace(pair.slm_cost, router_bytes=network[0], router_flops=network[1])
-    spent = costs(row.events, row.prompt_tokens, slm, pair.llm_cost).run
+    spent = cost_alone(row.events, row.prompt_tokens, slm, pair.llm_cost)
     return {
         "question": question.id,
         "method": method.name,
@@ -101,7 +101,7 @@ def _line(pair: Pair, question: Question, method: Method, threshold: float, row:
         "llm_tokens": sum(event.role is Role.LLM for event in row.events),
         "bytes": spent.bytes,
         "flops": spent.flops,
-        "seconds": round(modelled_seconds(row.events, slm, pair.llm_cost), 4),
+        "seconds": round(spent.seconds, 4),
         "finish": row.finish_reason,
         "text": text,
     }
