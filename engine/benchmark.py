@@ -66,12 +66,12 @@ def _compare(
         ids = render(dense.tokenizer, request)
         model = models["bf16"]
         fed = ids + written[:-1]
-        hidden = model.feed(model.new_cache(1, len(fed)), [0], [fed])[0, len(ids) - 1 :]
+        hidden = model.feed(model.new_cache(1, len(fed)), [0], [fed])[0][len(ids) - 1 :]
         same.append([m.logits(hidden).argmax(-1).tolist() for m in models.values()])
     counts = [sum(a == b for a, b in zip(*pair, strict=True)) for pair in same]
     positions = sum(len(pair[0]) for pair in same)
     cache = models["bf16"].new_cache(1, 100 + repeats)
-    hidden = models["bf16"].feed(cache, [0], [[1] * 99])[:, -1]
+    hidden = models["bf16"].feed(cache, [0], [[1] * 99])[0][-1:]
     timed: dict[str, list[float]] = {"trunk": [], "bf16": [], "nf4": []}
     for _ in range(repeats):
         timed["trunk"].append(_milliseconds(lambda: models["bf16"].feed(cache, [0], [[1]])))

@@ -1,26 +1,27 @@
 """A KV cache whose rows have lengths of their own.
 
 Rows of a batch lag by different amounts, so one preallocated block per layer holds every row, each with its own length:
-new keys go to a row's own next slots, position = slot, and the mask is built from the lengths. Rolling a row back is
-`truncate`, branching is `fork`. Knows nothing of tokens, roles or routing.
+new keys go to a row's own next slots, position = slot, and what a token sees follows from the lengths. Rolling a row
+back is `truncate`, branching is `fork`. Knows nothing of tokens, roles or routing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import Cache, PretrainedConfig
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import PretrainedConfig
 
 
 class RaggedCache:
     """Keys and values of one model for a fixed number of rows.
 
     Attributes:
-        keys, values: Per layer a tensor [rows, kv_heads, capacity + 1, head_dim]; the last slot is scratch, where the
-            padding of uneven chunks is written.
+        keys, values: Per layer a tensor [rows, kv_heads, capacity, head_dim].
         lengths: Tokens stored per row.
         capacity: Tokens a row can hold.
     """
@@ -39,7 +40,7 @@ class RaggedCache:
         """
         heads = config.num_key_value_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        shape = (rows, heads, capacity + 1, head_dim)
+        shape = (rows, heads, capacity, head_dim)
         layers = range(config.num_hidden_layers)
         self.keys = [_zeros(shape, dtype, device) for _ in layers]
         self.values = [_zeros(shape, dtype, device) for _ in layers]
@@ -60,12 +61,33 @@ class RaggedCache:
         self.lengths[target] = length
 
 
-class Pass(Cache):
-    """One forward pass over some rows of a `RaggedCache`, in the shape that transformers' attention layers expect.
+@dataclass(frozen=True)
+class _Run:
+    """Rows that attend in one call: they follow each other in the cache and have as many new tokens each.
 
     Attributes:
-        positions: int64 [rows, chunk], the slot and position of each new token.
-        mask: bool [rows, 1, chunk, keys]; True = attend. transformers takes a 4-D mask as it is.
+        rows: In the cache.
+        tokens: Of the pass, row after row.
+        chunk: New tokens per row.
+        end: The longest row's new length.
+        mask: Added to the products [rows, 1, chunk, end], where rows differ or see some of the others' tokens only.
+        causal: Nothing was cached before, so a token sees those up to itself.
+    """
+
+    rows: slice
+    tokens: slice
+    chunk: int
+    end: int
+    mask: torch.Tensor | None
+    causal: bool
+
+
+class Pass:
+    """One forward pass over some rows of a `RaggedCache`: where its tokens stand, and what each of them sees.
+
+    Attributes:
+        positions: int64 [tokens], position in the row, which is also the slot.
+        end: The longest row's new length.
     """
 
     def __init__(self, cache: RaggedCache, rows: Sequence[int], chunks: Sequence[int]) -> None:
@@ -73,54 +95,70 @@ class Pass(Cache):
 
         Args:
             cache: Where new keys and values go.
-            rows: Rows that take part, each once.
+            rows: Rows that take part, each once; their tokens follow each other in this order.
             chunks: New tokens of each of them, at least 1.
         """
-        super().__init__(layers=[])
         starts = [cache.lengths[row] for row in rows]
         ends = [start + chunk for start, chunk in zip(starts, chunks, strict=True)]
         assert max(ends) <= cache.capacity, (max(ends), cache.capacity)
-        self._cache, self._start, self._end = cache, starts[0], max(ends)
-        widest = max(chunks)
-        even = min(chunks) == widest and min(starts) == max(starts)
-        # Rows in order and in step need no gather: their keys are a slice of the block, read in place.
-        self._whole = list(rows) == list(range(len(cache.lengths)))
-        self._in_step = even and self._whole
+        self._cache, self.end = cache, max(ends)
         device = cache.keys[0].device
-        start = torch.tensor(starts, device=device)[:, None]
-        offset = torch.arange(widest, device=device)[None]
-        self.positions = start + offset
-        slots = torch.arange(self._end, device=device)
-        self.mask = (slots[None, None] <= self.positions[:, :, None])[:, None]
-        if not self._in_step:
-            self._rows = torch.tensor(list(rows), device=device)
-            real = offset < torch.tensor(list(chunks), device=device)[:, None]
-            self._slots = torch.where(real, self.positions, cache.capacity)
+        at = [range(start, end) for start, end in zip(starts, ends, strict=True)]
+        self.positions = torch.tensor([position for each in at for position in each], device=device)
+        self._row = torch.tensor([row for row, each in zip(rows, at, strict=True) for _ in each], device=device)
+        self._single = (rows[0], starts[0], ends[0]) if len(rows) == 1 else None
+        self._runs = [self._run(rows, starts, chunks, *bounds) for bounds in _runs(rows, chunks)]
 
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Stores one layer's new keys and values [rows, kv_heads, chunk, head_dim] and returns all that are visible.
+    def store(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Stores one layer's new keys and values, each [tokens, kv_heads, head_dim]."""
+        for block, new in ((self._cache.keys[layer], keys), (self._cache.values[layer], values)):
+            if self._single:
+                row, start, end = self._single
+                block[row, :, start:end] = new.transpose(0, 1)
+            else:
+                # Index tensors on both sides of a slice: the result's dimensions are [tokens, kv_heads, head_dim].
+                block[self._row, :, self.positions] = new
 
-        Returns:
-            Keys and values [rows, kv_heads, keys, head_dim], where `keys` is the longest row's new length.
-        """
-        return (
-            self._store(self._cache.keys[layer_idx], key_states),
-            self._store(self._cache.values[layer_idx], value_states),
-        )
+    def attend(self, layer: int, queries: torch.Tensor) -> torch.Tensor:
+        """What the tokens take from all they see: queries [tokens, heads, head_dim] → [tokens, heads · head_dim]."""
+        found = [self._attend(run, self._cache.keys[layer], self._cache.values[layer], queries) for run in self._runs]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
-    def _store(self, block: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        if self._in_step:
-            block[:, :, self._start : self._end] = new
-            return block[:, :, : self._end]
-        # Index tensors on both sides of a slice: the result's dimensions are [rows, chunk, heads, head_dim].
-        block[self._rows[:, None], :, self._slots] = new.transpose(1, 2)
-        return block[:, :, : self._end] if self._whole else block[self._rows, :, : self._end]
+    def _attend(self, run: _Run, keys: torch.Tensor, values: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+        keys, values = keys[run.rows, :, : run.end], values[run.rows, :, : run.end]
+        rows, kv_heads, _, head_dim = keys.shape
+        mine = queries[run.tokens]
+        if run.chunk == 1:
+            # The heads that share keys are to them as tokens are: nothing is repeated.
+            grouped = mine.view(rows, kv_heads, -1, head_dim)
+            return scaled_dot_product_attention(grouped, keys, values, run.mask).reshape(rows, -1)
+        by_head = mine.view(rows, run.chunk, -1, head_dim).transpose(1, 2)
+        seen = scaled_dot_product_attention(by_head, keys, values, run.mask, is_causal=run.causal, enable_gqa=True)
+        return seen.transpose(1, 2).reshape(rows * run.chunk, -1)
 
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Keys stored before this pass; transformers asks only where positions are missing."""
-        return self._start
+    def _run(self, rows: Sequence[int], starts: Sequence[int], chunks: Sequence[int], first: int, last: int) -> _Run:
+        """The run of rows `first` to `last` (exclusive) of the pass."""
+        chunk, begins = chunks[first], starts[first:last]
+        end, before = max(begins) + chunk, sum(chunks[:first])
+        tokens = slice(before, before + chunk * (last - first))
+        even = min(begins) == max(begins)
+        causal = chunk > 1 and max(begins) == 0
+        mask = None
+        if not causal and (chunk > 1 or not even):
+            positions = self.positions[tokens].view(last - first, chunk, 1)
+            hidden = torch.arange(end, device=positions.device) > positions
+            kind = self._cache.keys[0].dtype
+            mask = torch.zeros(hidden.shape, dtype=kind, device=hidden.device).masked_fill_(hidden, -math.inf)[:, None]
+        return _Run(slice(rows[first], rows[first] + last - first), tokens, chunk, end, mask, causal)
+
+
+def _runs(rows: Sequence[int], chunks: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Bounds of the longest stretches of a pass whose rows follow each other and have chunks of the same length."""
+    first = 0
+    for n in range(1, len(rows) + 1):
+        if n == len(rows) or rows[n] != rows[n - 1] + 1 or chunks[n] != chunks[first]:
+            yield first, n
+            first = n
 
 
 def _zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

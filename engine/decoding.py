@@ -201,8 +201,8 @@ class Decoding:
         starts = [cache.lengths[s.number] for s in asked]
         chunks = [s.tokens[start:] for s, start in zip(asked, starts, strict=True)]
         hidden = model.feed(cache, [s.number for s in asked], chunks)
-        for slot, states, chunk in zip(asked, hidden, chunks, strict=True):
-            slot.hidden[role] = states[len(chunk) - 1]
+        for slot, states in zip(asked, hidden, strict=True):
+            slot.hidden[role] = states[-1]
             slot.seconds[role] += (time.perf_counter() - started) / len(asked)
         for slot, start, states in zip(asked, starts, hidden, strict=True):
             if slot.wants_alternatives:

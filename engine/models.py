@@ -15,10 +15,8 @@ from transformers import PreTrainedModel
 
 from engine.cache import Pass, RaggedCache
 from engine.cost import ModelCost
-from engine.errors import WeightsError
-
-FREE = 8
-"""Tokens of padding that may be computed rather than run another pass: at one token a pass only waits for memory."""
+from engine.linear import Linear
+from engine.trunk import Trunk
 
 
 class LanguageModel:
@@ -32,24 +30,30 @@ class LanguageModel:
         fed: Tokens fed so far over all rows, for tests and benchmarks.
     """
 
-    def __init__(self, model: PreTrainedModel, name: str, vocabulary: int) -> None:
-        """Wraps a loaded model; `vocabulary` is the tokenizer's length.
+    def __init__(self, model: PreTrainedModel, name: str, vocabulary: int, keep_dense: bool = False) -> None:
+        """Wraps a loaded model.
+
+        Args:
+            model: Stays usable through transformers.
+            name: For people.
+            vocabulary: The tokenizer's length.
+            keep_dense: Keep a bf16 copy of 4-bit weights for passes over many tokens; see `engine.linear`.
 
         Raises:
-            WeightsError: The architecture does something this loop does not reproduce (sliding windows, soft-capped
-                logits), so its text would silently differ from `generate`.
+            WeightsError: The architecture does something that `engine.trunk` does not reproduce.
         """
         self.name = name
         self.model = model.eval()
         self.vocabulary = vocabulary
         self.config: Any = model.config
-        self._trunk: Any = model.get_decoder()
-        self._head: Any = model.get_output_embeddings()
+        self._decoder: Any = model.get_decoder()
+        self._trunk = Trunk(self._decoder, model.config, name, keep_dense)
+        self._head_module: Any = model.get_output_embeddings()
+        self._head = Linear([self._head_module], keep_dense)
         self.hidden_size: int = self.config.hidden_size
         self.device: torch.device = model.device
         self.dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
         self.fed = 0
-        self._refuse_unsupported()
         self.cost = self._measure_cost()
 
     def new_cache(self, rows: int, capacity: int) -> RaggedCache:
@@ -57,58 +61,38 @@ class LanguageModel:
         return RaggedCache(self.config, rows, capacity, self.dtype, self.device)
 
     @torch.inference_mode()
-    def feed(self, cache: RaggedCache, rows: Sequence[int], chunks: Sequence[Sequence[int]]) -> torch.Tensor:
+    def feed(self, cache: RaggedCache, rows: Sequence[int], chunks: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """Reads new tokens and returns what the model makes of each.
-
-        Chunks of about the same length go through one forward pass; those that differ much through several, since a
-        pass computes the padding too: rows that lag by 1 and by 30 tokens would cost 30 each.
 
         Args:
             cache: Grows by each row's chunk.
-            rows: Rows that take part.
+            rows: Rows that take part, each once.
             chunks: Each row's new token ids, at least one.
 
         Returns:
-            Last-layer hidden states after the final norm, [rows, longest chunk, d]. Row r is defined up to its own
-            chunk's length; beyond lies padding.
+            Per row its last-layer hidden states after the final norm, [chunk, d].
         """
-        bundles = _bundles([len(chunk) for chunk in chunks])
-        if len(bundles) == 1:
-            return self._forward(cache, rows, chunks)
-        widest = max(map(len, chunks))
-        hidden = torch.zeros(len(rows), widest, self.hidden_size, dtype=self.dtype, device=self.device)
-        for bundle in bundles:
-            states = self._forward(cache, [rows[n] for n in bundle], [chunks[n] for n in bundle])
-            hidden[bundle, : states.shape[1]] = states
-        return hidden
-
-    def _forward(self, cache: RaggedCache, rows: Sequence[int], chunks: Sequence[Sequence[int]]) -> torch.Tensor:
-        """One forward pass; see `feed`."""
-        sizes = [len(chunk) for chunk in chunks]
-        widest = max(sizes)
-        padded = [[*chunk, *[0] * (widest - len(chunk))] for chunk in chunks]
-        step = Pass(cache, rows, sizes)
-        output = self._trunk(
-            input_ids=torch.tensor(padded, device=self.device),
-            position_ids=step.positions,
-            attention_mask=step.mask,
-            cache=step,
-            use_cache=True,
-        )
-        for row, size in zip(rows, sizes, strict=True):
-            cache.lengths[row] += size
-        self.fed += sum(sizes)
-        return output.last_hidden_state
+        # Rows that follow each other in the cache with chunks of one length attend in one call.
+        order = sorted(range(len(rows)), key=lambda n: (len(chunks[n]), rows[n]))
+        sizes = [len(chunks[n]) for n in order]
+        step = Pass(cache, [rows[n] for n in order], sizes)
+        ids = torch.tensor([token for n in order for token in chunks[n]], device=self.device)
+        states = self._trunk(ids, step).split(sizes)
+        for row, chunk in zip(rows, chunks, strict=True):
+            cache.lengths[row] += len(chunk)
+        self.fed += len(ids)
+        hidden = dict(zip(order, states, strict=True))
+        return [hidden[n] for n in range(len(rows))]
 
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Applies `lm_head`: hidden states [n, d] → float32 logits [n, vocabulary]."""
-        return self._head(hidden)[..., : self.vocabulary].float()
+        return self._head(hidden)[:, : self.vocabulary].float()
 
     def calibrate(self, chunk: int = 64) -> None:
         """Times a one-token pass with `lm_head` and a longer one, for modelled seconds; warms up as well."""
         cache = self.new_cache(1, chunk + 16)
-        self.logits(self.feed(cache, [0], [[0]])[:, -1])  # the first pass packs weights and is not typical
+        self.logits(self.feed(cache, [0], [[0]])[0])  # the first pass packs weights and is not typical
         single = min(self._time(cache, 1) for _ in range(3))
         several = self._time(cache, chunk)
         self.fed = 0
@@ -116,49 +100,24 @@ class LanguageModel:
 
     def _time(self, cache: RaggedCache, tokens: int) -> float:
         started = time.perf_counter()
-        self.logits(self.feed(cache, [0], [[0] * tokens])[:, -1]).argmax().item()
+        self.logits(self.feed(cache, [0], [[0] * tokens])[0][-1:]).argmax().item()
         return time.perf_counter() - started
-
-    def _refuse_unsupported(self) -> None:
-        kinds = set(getattr(self.config, "layer_types", None) or ["full_attention"])
-        if kinds != {"full_attention"} or getattr(self.config, "final_logit_softcapping", None):
-            raise WeightsError(
-                f"{self.name} ({self.config.model_type}) uses {', '.join(sorted(kinds))} or soft-capped logits; "
-                "this engine decodes models with full attention and plain logits, such as Qwen2.5 or Llama 3."
-            )
 
     def _measure_cost(self) -> ModelCost:
         config = self.config
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        linear = [m for m in self._trunk.modules() if isinstance(m, torch.nn.Linear)]
+        linear = [m for m in self._decoder.modules() if isinstance(m, torch.nn.Linear)]
         embedding: Any = self.model.get_input_embeddings().weight
-        trunk_bytes = sum(stored_bytes(p) for p in self._trunk.parameters()) - stored_bytes(embedding)
+        trunk_bytes = sum(stored_bytes(p) for p in self._decoder.parameters()) - stored_bytes(embedding)
         return ModelCost(
             trunk_bytes=trunk_bytes,
-            head_bytes=stored_bytes(self._head.weight),
+            head_bytes=stored_bytes(self._head_module.weight),
             embedding_bytes=embedding.element_size() * embedding.shape[-1],
             kv_bytes=2 * config.num_hidden_layers * config.num_key_value_heads * head_dim * self.dtype.itemsize,
             trunk_flops=2 * sum(m.in_features * m.out_features for m in linear),
-            head_flops=2 * self._head.in_features * self._head.out_features,
+            head_flops=2 * self._head_module.in_features * self._head_module.out_features,
             attention_flops=4 * config.num_hidden_layers * config.num_attention_heads * head_dim,
         )
-
-
-def _bundles(sizes: Sequence[int]) -> list[list[int]]:
-    """Splits chunks into bundles of about the same length, each in the order given.
-
-    A bundle's padding is at most a quarter of its tokens, or `FREE` tokens, which cost less than a pass of their own.
-    """
-    bundles: list[list[int]] = []
-    real = 0
-    for number in sorted(range(len(sizes)), key=sizes.__getitem__):
-        real += sizes[number]
-        if bundles and sizes[number] * (len(bundles[-1]) + 1) - real <= max(FREE, real // 4):
-            bundles[-1].append(number)
-        else:
-            bundles.append([number])
-            real = sizes[number]
-    return [sorted(bundle) for bundle in bundles]
 
 
 def stored_bytes(parameter: torch.Tensor) -> int:

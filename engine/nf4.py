@@ -123,6 +123,30 @@ def _pack(parts: list[Tensor], state: Any, rows: int) -> tuple[Tensor, bnbf.Quan
     return torch.cat([codes for codes, _ in packed]), state
 
 
+def dense_of(codes: Tensor, scales: Tensor) -> Tensor:
+    """The bf16 matrix [out, in] that a packed NF4 matrix stands for: to the bit what its kernel multiplies with.
+
+    Args:
+        codes: uint8 [out, in / 2], packed.
+        scales: bf16 [in / 64, out].
+    """
+    outputs, inputs = codes.shape[0], 2 * codes.shape[1]
+    # Packed: per 32 rows and 2 columns, 32 bytes; row b's two nibbles are the low ones of bytes 2b and 2b + 1 for the
+    # first 16 rows, and the high ones for the others. Plain: a row's nibbles in order, the earlier one high.
+    pairs = codes.view(outputs // PACK_ROWS, inputs // 2, PACK_ROWS // 2, 2)
+    first, second = pairs[..., 0], pairs[..., 1]
+    low = ((first & 15) << 4) | (second & 15)
+    high = (first & 240) | (second >> 4)
+    plain = torch.cat([low, high], dim=-1).transpose(1, 2).contiguous()
+    # The kernel rounds a code to bf16 before it is scaled, so it is scaled here, not by dequantize_4bit.
+    ones = torch.ones(outputs * inputs // BLOCK)
+    dense = torch.ops.bitsandbytes.dequantize_4bit(
+        plain.view(-1, 1), ones, BLOCK, "nf4", [outputs, inputs], torch.bfloat16
+    )
+    dense.view(outputs, -1, BLOCK).mul_(scales.T[:, :, None])
+    return dense
+
+
 def save(tensors: dict[str, Tensor], path: Path) -> None:
     """Write the dictionary of `quantise` as one safetensors file."""
     save_file(tensors, path, metadata={"format": "pt"})

@@ -23,7 +23,7 @@ from engine.events import TokenEvent
 from engine.models import LanguageModel
 from engine.operating_points import OperatingPoints
 from engine.policy import Policy, build_policy
-from engine.presets import choose_preset
+from engine.presets import ample_memory, choose_preset
 from engine.progress import Progress
 from engine.prompt import check_length, render
 from engine.request import DEFAULT_THRESHOLD, POLICIES, Request, Sampling
@@ -65,10 +65,11 @@ class Pair:
         quantisation: str = "fp32",
         context: int = 2048,
         prices: Prices | None = None,
+        keep_dense: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
-        self.slm = LanguageModel(slm, slm_name, len(tokenizer))
-        self.llm = LanguageModel(llm, llm_name, len(tokenizer))
+        self.slm = LanguageModel(slm, slm_name, len(tokenizer), keep_dense)
+        self.llm = LanguageModel(llm, llm_name, len(tokenizer), keep_dense)
         self.fingerprint = tokenizer_fingerprint(tokenizer)
         self.preset, self.quantisation = preset, quantisation
         self.context = min(context, self.slm.config.max_position_embeddings, self.llm.config.max_position_embeddings)
@@ -283,6 +284,7 @@ def load(
         quantisation=loaded.quantisation,
         context=settings.context,
         prices=Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio),
+        keep_dense=ample_memory() if settings.bf16_copy is None else settings.bf16_copy,
     )
     pair.use_router(_load_router(settings, chosen.name, progress))
     pair.slm.calibrate()

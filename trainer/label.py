@@ -177,8 +177,8 @@ def teacher_force(model: LanguageModel, texts: Sequence[tuple[list[int], list[in
     starts = list(cache.lengths)
     chunks = [[*ids, *reference[:-1]][start:] for (ids, reference), start in zip(texts, starts, strict=True)]
     hidden = model.feed(cache, range(len(texts)), chunks)
-    for (ids, _), start, chunk, states in zip(texts, starts, chunks, hidden, strict=True):
-        yield states[len(ids) - 1 - start : len(chunk)]
+    for (ids, _), start, states in zip(texts, starts, hidden, strict=True):
+        yield states[len(ids) - 1 - start :]
 
 
 def _features(hidden_size: int) -> datasets.Features:
