@@ -210,10 +210,10 @@ class Decoding:
 
     def _logits(self, role: Role, slots: Sequence[Slot]) -> None:
         """Applies a model's `lm_head` at the end of these texts, where that was not done in this step yet."""
+        self._hidden(role, [s for s in slots if role not in s.logits])
         asked = list({s.number: s for s in slots if role not in s.logits}.values())
         if not asked:
             return
-        self._hidden(role, asked)
         started = time.perf_counter()
         logits = self._models[role].logits(torch.stack([s.hidden[role] for s in asked]))
         for slot, row in zip(asked, logits, strict=True):

@@ -34,7 +34,9 @@ def reveal(
     turns = [t for t in slot.turns if t.row.request.alternatives]
     prompt, position = turns[0].row.prompt_tokens, turns[0].row.position
     first = max(0, prompt - 1 - start)  # the hidden state before the first generated token
-    probabilities = model.logits(hidden[first : len(slot.tokens) - start]).softmax(-1)
+    logits = model.logits(hidden[first : len(slot.tokens) - start])
+    slot.logits[role] = logits[-1]  # the decode loop need not apply `lm_head` again
+    probabilities = logits.softmax(-1)
     top = probabilities.topk(max(t.row.request.alternatives for t in turns))
     bits = (torch.special.entr(probabilities).sum(-1) / math.log(2)).tolist()
     for offset, (values, ids) in enumerate(zip(*top, strict=True)):

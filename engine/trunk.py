@@ -130,6 +130,8 @@ def _layer(layer: Any, keep_dense: bool) -> _Layer:
 
 def _refuse_unsupported(config: Any, name: str) -> None:
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if not hasattr(config, "layer_types") and getattr(config, "sliding_window", None):
+        kinds = {"sliding_attention"}
     rotary = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     reasons = [
         reason

@@ -80,4 +80,3 @@ def test_every_recipe_leaves_questions_to_compare_rounds_on():
         assert (recipe.preset, recipe.task) == (preset, task)
         assert recipe.validation_questions > 0
         assert recipe.query_questions <= recipe.train_questions
-        assert recipe.data_questions <= recipe.train_questions

@@ -21,7 +21,6 @@ RECIPE = replace(
     RECIPES["tiny", "arithmetic"],
     train_questions=240,
     query_questions=240,
-    data_questions=240,
     validation_questions=60,
     dev_questions=160,
     shares=(0.02, 0.05, 0.1, 0.25, 0.5),
@@ -67,7 +66,7 @@ def test_every_baseline_is_there_with_a_curve(made):
 
 def test_no_question_is_trained_and_evaluated_on(made):
     root, _ = made
-    trained = {q for f in ("labels-llm", "labels-data") for q in _questions(root / "run" / f / "labels.json")}
+    trained = {q for q in _questions(root / "run" / "labels-llm" / "labels.json")}
     tried = set(_questions(root / "run" / "validation-1" / "evaluation.json"))
     asked = set(read_evaluation(root / "run" / "evaluation").questions)
     assert not trained & asked and not tried & asked and not trained & tried
@@ -107,7 +106,6 @@ def test_any_deleted_shard_comes_back_and_the_routers_with_it_bit_for_bit(made):
         "answers-llm/answers-00002.jsonl",
         "answers-slm/answers-00001.jsonl",
         "labels-llm/labels-00003",
-        "labels-data/labels-00001",
         "rollouts-1/rollouts-00002.jsonl",
         "rollouts-2/rollouts-00001.jsonl",
         "validation-1/evaluation-00001.jsonl",

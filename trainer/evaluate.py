@@ -27,7 +27,7 @@ from trainer.methods import Method
 from trainer.provenance import provenance
 from trainer.shards import Shards, write_lines
 
-SHARD = 8  # questions written at once: with some forty methods and thresholds each, that fills two cores
+SHARD = 32  # questions written at once, with some forty methods and thresholds each: a few GB of caches
 
 
 def evaluate(

@@ -21,14 +21,12 @@ class Recipe:
         train, dev: Sources of questions: files, or names of benchmarks. The dev questions are only ever evaluated on.
         train_questions: Answered by the LLM and labelled.
         query_questions: Of those, answered by the SLM too, which the query router needs.
-        data_questions: Labelled with the data's references as well, which the Co-LLM-style router needs; 0 for none.
         validation_questions: Training questions beyond those, on which rounds are compared.
         dev_questions: Evaluated with every method.
         rounds: Rounds of rollouts at most.
         budget: Rollouts per question and round.
         max_new_tokens: Of an answer.
         shares: LLM shares at which methods are evaluated.
-        run_llm: Whether labels hold log-probabilities under the LLM also for its own answers.
         router: Name of the folder that the best router is shipped in.
         description: Of the router, one line for people.
     """
@@ -39,14 +37,12 @@ class Recipe:
     dev: tuple[str, ...]
     train_questions: int
     query_questions: int
-    data_questions: int
     validation_questions: int
     dev_questions: int
     rounds: int
     budget: int
     max_new_tokens: int
     shares: tuple[float, ...] = SHARES
-    run_llm: bool = False
     router: str = ""
     description: str = ""
 
@@ -59,13 +55,11 @@ RECIPES = {
         dev=(ARITHMETIC,),
         train_questions=600,
         query_questions=600,
-        data_questions=300,
         validation_questions=150,
         dev_questions=400,
         rounds=2,
         budget=8,
         max_new_tokens=120,
-        run_llm=True,
         router="tiny",
         description="worked arithmetic",
     ),
@@ -76,7 +70,6 @@ RECIPES = {
         dev=("csqa",),
         train_questions=512,
         query_questions=256,
-        data_questions=160,
         validation_questions=48,
         dev_questions=300,
         rounds=2,
@@ -93,7 +86,6 @@ RECIPES = {
         dev=("gsm8k",),
         train_questions=256,
         query_questions=96,
-        data_questions=128,
         validation_questions=24,
         dev_questions=100,
         rounds=2,

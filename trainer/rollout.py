@@ -32,8 +32,8 @@ from trainer.label import load_labels
 from trainer.preference import Case
 from trainer.shards import Shards, read_lines, write_lines
 
-SHARD = 20  # questions
-ROWS = 96  # rollouts written at once: more do not make two cores faster
+SHARD = 60  # questions
+ROWS = 256  # rollouts written at once: more do not make two cores faster
 
 
 @dataclass(frozen=True)

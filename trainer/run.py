@@ -68,24 +68,21 @@ class Run:
         return self.train[: self.recipe.train_questions]
 
     def label(self) -> None:
-        """Both models' own answers, and labels on the LLM's answers and on the data's references."""
+        """Both models' own answers, and labels on the LLM's answers."""
         recipe, labelled = self.recipe, self.labelled
         limit = recipe.max_new_tokens
         answer(self.pair, Role.LLM, labelled, self.folder / "answers-llm", limit, self.report)
         some = labelled[: recipe.query_questions]
         answer(self.pair, Role.SLM, some, self.folder / "answers-slm", limit, self.report)
         answers = load_answers(self.folder / "answers-llm")
-        label(self.pair, labelled, self.folder / "labels-llm", answers, recipe.run_llm, self.report)
-        if recipe.data_questions:
-            some = labelled[: recipe.data_questions]
-            label(self.pair, some, self.folder / "labels-data", report=self.report)
+        # The LLM is run as well, for its log-probabilities: the Co-LLM-style router learns from them.
+        label(self.pair, labelled, self.folder / "labels-llm", answers, report=self.report)
 
     def fit(self) -> list[str]:
         """All routers that the evaluation compares; returns them as `name=folder`."""
         labels, routers, about = self.folder / "labels-llm", self.folder / "routers", self.recipe.description
         fit(labels, routers / "citer-shortcut", self.fitting, about, report=self.report, command=command())
-        if self.recipe.data_questions:
-            fit_co_llm(self.folder / "labels-data", routers / "co-llm", report=self.report, command=command())
+        fit_co_llm(labels, routers / "co-llm", report=self.report, command=command())
         by_id = {question.id: question for question in self.labelled}
         slm = load_answers(self.folder / "answers-slm")
         slm_right = {name: grade(by_id[name], each.text) for name, each in slm.items()}
@@ -107,8 +104,7 @@ class Run:
             self.report,
             about,
         )
-        names = ["citer-shortcut", *(["co-llm"] if self.recipe.data_questions else []), "query"]
-        names += sorted(each.router for each in rounds)
+        names = ["citer-shortcut", "co-llm", "query", *sorted(each.router for each in rounds)]
         return [f"{name}={routers / name}" for name in names]
 
     def evaluate(self, routers: list[str]) -> Summary:

@@ -1,0 +1,57 @@
+"""4-bit weights give the same product whichever way they are read."""
+
+from __future__ import annotations
+
+import bitsandbytes as bnb
+import pytest
+import torch
+
+from engine import linear, nf4
+from engine.linear import Linear
+
+packed_only = pytest.mark.skipif(nf4.cpu_layout() != "packed", reason="the packed layout needs AVX512-BF16")
+
+
+def module(outputs, inputs, bias, seed):
+    torch.manual_seed(seed)
+    codes, state = nf4.quantise_weight(torch.randn(outputs, inputs).bfloat16() * 0.05, "packed")
+    state.packing_format_for_cpu = True
+    made = bnb.nn.Linear4bit(inputs, outputs, bias=bias, compute_dtype=torch.bfloat16, quant_type="nf4")
+    made.weight = bnb.nn.Params4bit(codes, requires_grad=False, quant_state=state, quant_type="nf4", bnb_quantized=True)
+    made.weight.module = made
+    made.quant_state = state
+    if bias:
+        made.bias.data = torch.randn(outputs).bfloat16()
+    return made.eval().requires_grad_(False)
+
+
+@packed_only
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("tokens", [1, 5])
+def test_joined_matrices_give_to_the_bit_what_each_module_gives(tokens, bias):
+    x = torch.randn(tokens, 128).bfloat16()
+    with torch.inference_mode():
+        expected = torch.cat([module(n, 128, bias, n)(x) for n in (64, 32, 96)], dim=-1)
+        modules = [module(n, 128, bias, n) for n in (64, 32, 96)]
+        assert torch.equal(Linear(modules, keep_dense=False)(x), expected)
+        assert torch.equal(torch.cat([each(x) for each in modules], dim=-1), expected)  # they stay usable
+
+
+@packed_only
+def test_the_bf16_copy_holds_to_the_bit_what_the_4_bit_kernel_multiplies_with():
+    made = module(64, 128, False, 0)
+    with torch.inference_mode():
+        columns = made(torch.eye(128).bfloat16())
+    state = made.weight.quant_state
+    assert torch.equal(nf4.dense_of(made.weight.data, state.absmax), columns.T)
+
+
+@packed_only
+@pytest.mark.parametrize("keep_dense", [True, False])
+def test_a_wide_pass_agrees_with_single_tokens(keep_dense, monkeypatch):
+    monkeypatch.setattr(linear, "wide_from", lambda kept: 8)
+    both = Linear([module(64, 256, True, 1), module(64, 256, True, 2)], keep_dense)
+    x = torch.randn(20, 256).bfloat16()
+    with torch.inference_mode():
+        alone = torch.cat([both(row[None]) for row in x])
+        torch.testing.assert_close(both(x), alone, rtol=0.02, atol=0.02)
