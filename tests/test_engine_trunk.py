@@ -55,7 +55,9 @@ def test_hidden_states_and_logits_are_those_of_transformers(name):
         logits = model(input_ids=ids).logits[0]
     ours = LanguageModel(model, name, vocabulary=60)
     cache = ours.new_cache(1, 300)
-    hidden = torch.cat([ours.feed(cache, [0], [ids[0, a:b].tolist()])[0] for a, b in ((0, 290), (290, 291), (291, 300))])
+    hidden = torch.cat(
+        [ours.feed(cache, [0], [ids[0, a:b].tolist()])[0] for a, b in ((0, 290), (290, 291), (291, 300))]
+    )
     torch.testing.assert_close(hidden, expected, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(ours.logits(hidden), logits[:, :60], rtol=1e-3, atol=1e-3)
 

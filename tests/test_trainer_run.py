@@ -66,7 +66,7 @@ def test_every_baseline_is_there_with_a_curve(made):
 
 def test_no_question_is_trained_and_evaluated_on(made):
     root, _ = made
-    trained = {q for q in _questions(root / "run" / "labels-llm" / "labels.json")}
+    trained = set(_questions(root / "run" / "labels-llm" / "labels.json"))
     tried = set(_questions(root / "run" / "validation-1" / "evaluation.json"))
     asked = set(read_evaluation(root / "run" / "evaluation").questions)
     assert not trained & asked and not tried & asked and not trained & tried
