@@ -1,0 +1,160 @@
+"""What the table's rows do not show: the engine's own work around the models, sweeps, and long contexts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from engine.benchmark.forced import ForcedShare, router_of
+from engine.benchmark.machine import seconds_of, synchronise
+from engine.benchmark.measure import Extra, Plan, ratios, spread
+from engine.benchmark.rows import MAIN_SHARE
+from engine.benchmark.subject import Subject
+from engine.benchmark.writers import begin
+from engine.models import LanguageModel
+from engine.policy import ConfidencePolicy, Policy, RouterPolicy
+
+SWEEP = [step / 20 for step in range(21)]
+MIDDLE = 0.5
+STEPS = 40
+"""Steps whose time is compared: at a great length, the prompt takes far longer than they do."""
+
+
+class Overhead(Extra):
+    """Router, policy, sampling, events and all bookkeeping, as a share of a step in which the SLM writes.
+
+    It is what is left of a step without the SLM's passes and its `lm_head`, so nothing of it can be forgotten.
+    """
+
+    name = "overhead"
+
+    def __init__(self, subject: Subject, plan: Plan) -> None:
+        super().__init__(subject, plan)
+        self._shares: list[float] = []
+        self._steps: list[float] = []
+
+    def run(self) -> None:
+        """See `Extra`."""
+        pair = self._subject.pair
+        tokens = min(self._plan.tokens, STEPS)
+        decoding = begin(pair, [self._prompt(self._plan.prompt)], ForcedShare(router_of(pair), tokens), [0.0], tokens)
+        whole, rest = [], []
+        with _waiting(pair.slm):
+            decoding.step()  # the prompt
+            while decoding.active:
+                started = time.perf_counter()
+                (event,) = decoding.step()
+                whole.append(time.perf_counter() - started)
+                rest.append(whole[-1] - event.slm_seconds)
+        if whole:
+            self._shares.append(sum(rest) / sum(whole))
+            self._steps.append(median(whole))
+
+    def summary(self) -> dict[str, Any]:
+        """See `Extra`."""
+        return {"share_of_slm_step": spread(self._shares), "slm_step_seconds": spread(self._steps)}
+
+
+class Sweep(Extra):
+    """One prompt at 21 thresholds, against one run at the middle one."""
+
+    name = "sweep"
+
+    def __init__(self, subject: Subject, plan: Plan) -> None:
+        super().__init__(subject, plan)
+        self._sweep: list[float] = []
+        self._middle: list[float] = []
+
+    def run(self) -> None:
+        """See `Extra`."""
+        self._middle.append(self._seconds([MIDDLE]))
+        self._sweep.append(self._seconds(SWEEP))
+
+    def _seconds(self, thresholds: list[float]) -> float:
+        pair = self._subject.pair
+        prompts = [self._prompt(self._plan.prompt)] * len(thresholds)
+        decoding = begin(pair, prompts, self._policy(), thresholds, self._plan.tokens)
+
+        def write() -> None:
+            while decoding.active:
+                decoding.step()
+
+        return seconds_of(write, self._subject.device)
+
+    def _policy(self) -> Policy:
+        router = self._subject.pair.router
+        return RouterPolicy(router) if router is not None else ConfidencePolicy()
+
+    def summary(self) -> dict[str, Any]:
+        """See `Extra`."""
+        return {
+            "thresholds": len(SWEEP),
+            "policy": type(self._policy()).__name__.removesuffix("Policy").lower(),
+            "sweep_seconds": spread(self._sweep),
+            "middle_seconds": spread(self._middle),
+            "ratio": ratios(self._sweep, self._middle),
+        }
+
+
+class Context(Extra):
+    """A token's time at a long context against that at the usual prompt, routed at 30 %, prompt not counted."""
+
+    name = "context"
+
+    def __init__(self, subject: Subject, plan: Plan) -> None:
+        super().__init__(subject, plan)
+        self._seconds: dict[int, list[float]] = {plan.prompt: [], plan.context: []}
+
+    def run(self) -> None:
+        """See `Extra`."""
+        pair = self._subject.pair
+        tokens = min(self._plan.tokens, STEPS) + 1
+        for length, seconds in self._seconds.items():
+            policy = ForcedShare(router_of(pair), tokens)
+            decoding = begin(pair, [self._prompt(length)], policy, [MAIN_SHARE], tokens)
+            decoding.step()  # both models read the prompt
+
+            def write(decoding: Any = decoding) -> None:
+                while decoding.active:
+                    decoding.step()
+
+            seconds.append(seconds_of(write, self._subject.device) / (tokens - 1))
+
+    def summary(self) -> dict[str, Any]:
+        """See `Extra`."""
+        short, long = self._seconds[self._plan.prompt], self._seconds[self._plan.context]
+        return {
+            "lengths": [self._plan.prompt, self._plan.context],
+            "short_seconds": spread(short),
+            "long_seconds": spread(long),
+            "ratio": ratios(long, short),
+        }
+
+
+EXTRAS: tuple[type[Extra], ...] = (Overhead, Sweep, Context)
+
+
+class _waiting:
+    """Has a model's calls return only when a GPU is done, so that its time is not taken for somebody else's."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model: Any = model
+
+    def __enter__(self) -> None:
+        if self._model.device.type == "cuda":
+            for name in ("feed", "logits"):
+                setattr(self._model, name, self._wait(getattr(self._model, name)))
+
+    def _wait(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def waited(*args: Any) -> Any:
+            result = call(*args)
+            synchronise(self._model.device)
+            return result
+
+        return waited
+
+    def __exit__(self, *_: object) -> None:
+        for name in ("feed", "logits"):
+            self._model.__dict__.pop(name, None)
