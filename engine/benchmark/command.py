@@ -20,9 +20,7 @@ NAMES = (*(row.name for row in ROWS), *(extra.name for extra in EXTRAS))
 """What `--only` knows."""
 
 
-def run(
-    subject: Subject, plan: Plan, only: Sequence[str], tell: Callable[[str], None], bandwidth_bytes: int | None = None
-) -> dict[str, Any]:
+def run(subject: Subject, plan: Plan, only: Sequence[str], tell: Callable[[str], None]) -> dict[str, Any]:
     """Measures the table.
 
     Args:
@@ -30,7 +28,6 @@ def run(
         plan: How much.
         only: Names of rows and extras; all if empty. `generate` of the LLM is measured in any case: ratios are to it.
         tell: Told of progress.
-        bandwidth_bytes: Size of what is read for the bandwidth, if not the usual one.
 
     Returns:
         The summary: `machine`, `plan`, `models`, `rows`, `extras`, `agreement`, `skipped`, `bars`.
@@ -39,7 +36,7 @@ def run(
     skipped = {row.title: reason for row in wanted if (reason := available(row, subject))}
     rows = [row for row in wanted if row.title not in skipped]
     extras = [extra(subject, plan) for extra in EXTRAS if not only or extra.name in only]
-    bandwidth = Bandwidth(subject.device, **({"size": bandwidth_bytes} if bandwidth_bytes else {}))
+    bandwidth = Bandwidth(subject.device)
     found = measure_rows(subject, rows, plan, bandwidth, extras, tell)
     pair = subject.pair
     summary: dict[str, Any] = {

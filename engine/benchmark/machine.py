@@ -67,16 +67,16 @@ class Bandwidth:
     fastest everywhere; the fastest is what this memory can at least do.
     """
 
-    def __init__(self, device: torch.device, size: int = BUFFER) -> None:
-        """Allocates `size` bytes, a multiple of 16 KiB, on a device and finds the fastest kernel."""
-        flat = torch.ones(size // 4, device=device)
+    def __init__(self, device: torch.device) -> None:
+        """Allocates the buffer on a device and finds the fastest kernel."""
+        flat = torch.ones(BUFFER // 4, device=device)
         matrix, vector = flat.view(-1, 4096), torch.ones(4096, device=device)
         kernels: list[Callable[[], object]] = [
             flat.sum,
             lambda: torch.dot(flat, flat),
             lambda: torch.mv(matrix, vector),
         ]
-        self._size, self._device = size, device
+        self._size, self._device = BUFFER, device
         for kernel in kernels:
             self._read(kernel)  # first touch
         self._kernel = max(kernels, key=self._read)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from engine.benchmark.forced import router_of
 from engine.benchmark.machine import Bandwidth, seconds_of
 from engine.benchmark.memory import Peak
 from engine.benchmark.prompts import prompt_of
@@ -171,9 +172,9 @@ def summarise(
     rates = [written / seconds for seconds in measured.seconds]
     bound = None
     if row.bounded:
-        # A router of the benchmark's own is a stand-in for one in use, and is charged like it.
+        router = router_of(subject.pair) if row.uses_router else None
         roles = [row.roles(plan.tokens, seed) for seed in range(row.batch)]
-        moved = bytes_to_move(subject.pair.slm_cost, subject.pair.llm_cost, plan.prompt, roles, row.uses_router)
+        moved = bytes_to_move(subject.pair.slm_cost, subject.pair.llm_cost, plan.prompt, roles, router)
         bound = [written * per_second / moved for per_second in bandwidth.rounds]
     return {
         "name": row.name,

@@ -34,7 +34,7 @@ from engine.section import code, table
 STEP, PYTHON, SMALL = "step", "Python", "small operators"
 LINEAR, ATTENTION, HEAD = "linear layers", "attention", "lm_head"
 ROUTER, SAMPLING, CACHE = "router", "sampling", "cache writes"
-PARTS = (LINEAR, ATTENTION, HEAD, CACHE, ROUTER, SAMPLING, SMALL, PYTHON)
+PARTS: tuple[str, ...] = (LINEAR, ATTENTION, HEAD, CACHE, ROUTER, SAMPLING, SMALL, PYTHON)
 _RANGES = (HEAD, ROUTER, SAMPLING, CACHE)
 # By the names of operators; what is inside of one of them is part of it. Attention's own products come before linear.
 _KINDS = (
@@ -123,7 +123,7 @@ def split(events: Sequence[Any], on_gpu: bool = False) -> dict[str, float]:
         events: The profiler's: each with a name, its parent, and the time that is its own.
         on_gpu: Count the time of a GPU's kernels, and not that of the CPU's calls.
     """
-    found: dict[str, float] = {part: 0.0 for part in PARTS}
+    found = dict.fromkeys(PARTS, 0.0)
     for event in events:
         part = part_of(event)
         if part is not None:

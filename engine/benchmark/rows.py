@@ -11,6 +11,7 @@ from engine.benchmark.subject import DEFAULT, OWN, Subject
 from engine.benchmark.writers import Writer, alone, generate, llama, naive, routed, speculative
 from engine.cost import ModelCost
 from engine.events import Role, role_at
+from engine.router import Router
 
 BASELINE = "generate-llm"
 SHARES = (0.1, 0.2, 0.3, 0.5)
@@ -142,7 +143,7 @@ def available(row: Row, subject: Subject) -> str | None:
 
 
 def bytes_to_move(
-    slm: ModelCost, llm: ModelCost, prompt: int, roles: Sequence[Sequence[Role]], reads_all: bool
+    slm: ModelCost, llm: ModelCost, prompt: int, roles: Sequence[Sequence[Role]], router: Router | None
 ) -> float:
     """Bytes that texts written side by side must move, with each model's weights read once a step.
 
@@ -150,7 +151,7 @@ def bytes_to_move(
         slm, llm: What a pass of each costs.
         prompt: Tokens of each prompt.
         roles: Who writes each token, per text; all equally long.
-        reads_all: Whether the SLM reads, and a router scores, every token.
+        router: Scores every token, so that the SLM reads all of them; None if nothing does.
     """
     costs = {Role.SLM: slm, Role.LLM: llm}
     read = {role: [0] * len(roles) for role in Role}
@@ -158,16 +159,18 @@ def bytes_to_move(
     for position in range(len(roles[0])):
         for role, cost in costs.items():
             writing = [text[position] is role for text in roles]
-            running = [True] * len(roles) if reads_all and role is Role.SLM else writing
+            scored = router if role is Role.SLM else None
+            running = [True] * len(roles) if scored else writing
+            heads = running if scored and scored.card.logit_features else writing
             if any(running):
-                total += cost.trunk_bytes + any(writing) * cost.head_bytes
+                total += cost.trunk_bytes + any(heads) * cost.head_bytes
             for text, runs in enumerate(running):
                 if runs:
                     cached = read[role][text]
                     fed = prompt + position - cached
                     total += fed * cost.embedding_bytes + (cached + 2 * fed) * cost.kv_bytes
                     read[role][text] = prompt + position
-        total += reads_all * slm.router_bytes
+        total += router.bytes if router else 0
     return total
 
 

@@ -5,6 +5,10 @@ All are greedy and none stops at an end token, so that all texts are equally lon
 
 from __future__ import annotations
 
+import atexit
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ from transformers import PreTrainedModel
 from engine.assisted import assisted
 from engine.benchmark.forced import ForcedShare
 from engine.decoding import Decoding, decode
+from engine.errors import EngineError
 from engine.events import Role
 from engine.pair import Pair, backend
 from engine.policy import FixedPolicy, Policy, State
@@ -133,22 +138,35 @@ def speculative(slm: PreTrainedModel, llm: PreTrainedModel, tokenizer: Any) -> W
 def llama(path: Path, context: int) -> Writer:
     """llama.cpp on a GGUF file, with as many threads as torch has.
 
+    It has a process of its own, which waits while the others run: on processors with AMX its kernels and torch's expect
+    the same registers of a thread to be set up their own way, and llama.cpp dies of an illegal instruction.
+
     Args:
         path: The file.
         context: Tokens that a text may have.
 
     Raises:
-        ImportError: llama-cpp-python is not installed; it is the optional extra `llama`.
+        EngineError: The process ended; what it said is on stderr.
     """
-    from llama_cpp import Llama  # pyright: ignore[reportMissingImports]
-
-    threads = torch.get_num_threads()
-    model: Any = Llama(str(path), n_ctx=context, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False)
+    arguments = [str(path), str(context), str(torch.get_num_threads())]
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "engine.benchmark.llama", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(worker.kill)
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    into, out = worker.stdin, worker.stdout
 
     def write_one(prompt: Sequence[int], tokens: int) -> list[int]:
-        model.reset()  # else the last run's keys would be found and the prompt not read
-        drawn = model.generate(list(prompt), temp=0.0, top_k=1)
-        return [int(token) for _, token in zip(range(tokens), drawn, strict=False)]  # in this order: none too many
+        try:
+            into.write(json.dumps([list(prompt), tokens]) + "\n")
+            into.flush()
+            return json.loads(out.readline())
+        except (OSError, ValueError) as error:
+            raise EngineError(f"llama.cpp on {path.name} ended with status {worker.wait(10)}") from error
 
     def write(prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
         return [write_one(prompt, tokens) for prompt in prompts]
