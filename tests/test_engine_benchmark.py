@@ -161,6 +161,11 @@ def test_an_unknown_row_is_refused_with_the_known_ones(capsys):
     assert all(name in error for name in NAMES)
 
 
+def test_a_text_longer_than_the_models_take_is_refused(small_buffer, capsys):
+    assert main(["--preset", "tiny", *FEW, "--context", "3000"]) == 2
+    assert "3,011 tokens, and the pair takes 2,048" in capsys.readouterr().err
+
+
 def test_a_profile_adds_up_to_the_step(tmp_path):
     path = tmp_path / "profile.json"
     assert main(["--preset", "tiny", *FEW, "--profile", "--json", str(path)]) == 0

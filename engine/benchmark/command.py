@@ -14,6 +14,7 @@ from engine.benchmark.measure import Measured, Plan, measure_rows, spread, summa
 from engine.benchmark.prompts import prompt_of
 from engine.benchmark.rows import BASELINE, ROWS, available
 from engine.benchmark.subject import OWN, Subject
+from engine.errors import EngineError
 from engine.events import Role
 
 NAMES = (*(row.name for row in ROWS), *(extra.name for extra in EXTRAS))
@@ -31,7 +32,15 @@ def run(subject: Subject, plan: Plan, only: Sequence[str], tell: Callable[[str],
 
     Returns:
         The summary: `machine`, `plan`, `models`, `rows`, `extras`, `agreement`, `skipped`, `bars`.
+
+    Raises:
+        EngineError: The models do not take texts that long.
     """
+    if subject.pair.context < plan.longest:
+        raise EngineError(
+            f"The longest text has {plan.longest:,} tokens, and the pair takes {subject.pair.context:,}: "
+            "lower --first, --context, --prompt or --tokens."
+        )
     wanted = [row for row in ROWS if not only or row.name in (*only, BASELINE)]
     skipped = {row.title: reason for row in wanted if (reason := available(row, subject))}
     rows = [row for row in wanted if row.title not in skipped]

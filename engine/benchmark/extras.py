@@ -18,8 +18,6 @@ from engine.policy import ConfidencePolicy, Policy, RouterPolicy
 
 SWEEP = [step / 20 for step in range(21)]
 MIDDLE = 0.5
-STEPS = 40
-"""Steps whose time is compared: at a great length, the prompt takes far longer than they do."""
 
 
 class Overhead(Extra):
@@ -38,7 +36,7 @@ class Overhead(Extra):
     def run(self) -> None:
         """See `Extra`."""
         pair = self._subject.pair
-        tokens = min(self._plan.tokens, STEPS)
+        tokens = self._plan.steps
         decoding = begin(pair, [self._prompt(self._plan.prompt)], ForcedShare(router_of(pair), tokens), [0.0], tokens)
         whole, rest = [], []
         with _waiting(pair.slm):
@@ -99,37 +97,41 @@ class Sweep(Extra):
 
 
 class Context(Extra):
-    """A token's time at a long context against that at the usual prompt, routed at 30 %, prompt not counted."""
+    """A token's time at a long context against that at the usual prompt, routed at 30 %, prompt not counted.
+
+    Both texts are written in turns, a step of the one and a step of the other, with the same roles.
+    """
 
     name = "context"
 
     def __init__(self, subject: Subject, plan: Plan) -> None:
         super().__init__(subject, plan)
-        self._seconds: dict[int, list[float]] = {plan.prompt: [], plan.context: []}
+        self._lengths = (plan.prompt, plan.context)
+        self._short: list[float] = []
+        self._long: list[float] = []
 
     def run(self) -> None:
         """See `Extra`."""
         pair = self._subject.pair
-        tokens = min(self._plan.tokens, STEPS) + 1
-        for length, seconds in self._seconds.items():
-            policy = ForcedShare(router_of(pair), tokens)
-            decoding = begin(pair, [self._prompt(length)], policy, [MAIN_SHARE], tokens)
-            decoding.step()  # both models read the prompt
-
-            def write(decoding: Any = decoding) -> None:
-                while decoding.active:
-                    decoding.step()
-
-            seconds.append(seconds_of(write, self._subject.device) / (tokens - 1))
+        tokens = self._plan.steps + 1
+        policy = ForcedShare(router_of(pair), tokens)
+        texts = [begin(pair, [self._prompt(length)], policy, [MAIN_SHARE], tokens) for length in self._lengths]
+        for text in texts:
+            text.step()  # both models read the prompt
+        spent = [0.0, 0.0]
+        while texts[0].active:
+            for number, text in enumerate(texts):
+                spent[number] += seconds_of(text.step, self._subject.device)
+        for seconds, total in zip((self._short, self._long), spent, strict=True):
+            seconds.append(total / (tokens - 1))
 
     def summary(self) -> dict[str, Any]:
         """See `Extra`."""
-        short, long = self._seconds[self._plan.prompt], self._seconds[self._plan.context]
         return {
-            "lengths": [self._plan.prompt, self._plan.context],
-            "short_seconds": spread(short),
-            "long_seconds": spread(long),
-            "ratio": ratios(long, short),
+            "lengths": list(self._lengths),
+            "short_seconds": spread(self._short),
+            "long_seconds": spread(self._long),
+            "ratio": ratios(self._long, self._short),
         }
 
 

@@ -22,6 +22,8 @@ from engine.benchmark.writers import Writer
 WARM = 8
 """Tokens of the runs before the first round: enough to pack weights and to compile what is compiled."""
 
+STEPS = 40
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -44,7 +46,12 @@ class Plan:
     @property
     def longest(self) -> int:
         """Tokens of the longest text."""
-        return max(self.prompt, self.context, *self.first) + self.tokens
+        return max(self.prompt + self.tokens, self.context + self.steps + 1, *(length + 1 for length in self.first))
+
+    @property
+    def steps(self) -> int:
+        """Steps whose time is compared where the prompt may take far longer than they do."""
+        return min(self.tokens, STEPS)
 
 
 class Extra(ABC):
@@ -77,6 +84,7 @@ class Measured:
 
     Attributes:
         seconds: Of each run.
+        begun: Seconds of a run of the same prompts that stops after the first token.
         first: Seconds to the first token, by the prompt's length.
         peak: Bytes that each run took above weights and caches.
         first_peak: The same for the first token after the last of the plan's lengths.
@@ -84,6 +92,7 @@ class Measured:
     """
 
     seconds: list[float] = field(default_factory=list)
+    begun: list[float] = field(default_factory=list)
     first: dict[int, list[float]] = field(default_factory=dict)
     peak: list[int] = field(default_factory=list)
     first_peak: list[int] = field(default_factory=list)
@@ -157,6 +166,7 @@ def _run(subject: Subject, row: Row, write: Writer, plan: Plan, into: Measured) 
     for length in plan.first if row.first_token else ():
         one = [prompt_of(subject.pair.tokenizer, length)]
         into.first.setdefault(length, []).append(timed(one, 1, into.first_peak if length == plan.first[-1] else []))
+    into.begun.append(timed(prompts, 1, []))
     into.seconds.append(timed(prompts, plan.tokens, into.peak))
 
 
@@ -170,6 +180,7 @@ def summarise(
     """A row of the JSON: figures with their spread, and what follows from them."""
     written = plan.tokens * row.batch
     rates = [written / seconds for seconds in measured.seconds]
+    after = [(written - row.batch) / (s - b) for s, b in zip(measured.seconds, measured.begun, strict=True) if s > b]
     bound = None
     if row.bounded:
         router = router_of(subject.pair) if row.uses_router else None
@@ -182,6 +193,7 @@ def summarise(
         "batch": row.batch,
         "llm_share": sum(role.value == "llm" for role in row.roles(plan.tokens)) / plan.tokens,
         "tokens_per_second": spread(rates),
+        "tokens_per_second_after_first": spread(after) if after else None,
         "ratio": ratios(rates, [plan.tokens / s for s in baseline.seconds]) if baseline else None,
         "bound_tokens_per_second": median(bound) if bound else None,
         "share_of_bound": ratios(rates, bound) if bound else None,

@@ -18,7 +18,6 @@ from torch.profiler import profile as torch_profile
 
 import engine.cache
 import engine.decoding
-from engine.benchmark.extras import STEPS
 from engine.benchmark.forced import ForcedShare, router_of
 from engine.benchmark.machine import hardware, provenance, synchronise, versions
 from engine.benchmark.measure import Plan
@@ -55,7 +54,7 @@ def profile(subject: Subject, plan: Plan) -> dict[str, Any]:
         `machine`, and under `steps` per kind of step the milliseconds of each part, of the whole step, and of the same
         step without the profiler.
     """
-    tokens = max(WARM + 1, min(plan.tokens, STEPS))
+    tokens = max(WARM + 1, plan.steps)
     prompt = prompt_of(subject.pair.tokenizer, plan.prompt)
     forced = ForcedShare(router_of(subject.pair), tokens)
     kinds: dict[str, tuple[Policy, float]] = {

@@ -68,16 +68,17 @@ def _conditions(summary: Summary) -> str:
     return (
         f"{where}; memory read at {_per_second(machine['bandwidth'])} in the same run; Python {machine['python']}, "
         f"{libraries}. Prompts of {plan['prompt']:,} tokens, {plan['tokens']:,} new tokens, greedy, no end token; "
-        f"medians of {plan['rounds']} alternating rounds, in brackets least and greatest. Tokens per second are "
-        "new tokens over the time of the whole run, prompt included. The bound is bytes that must move, as this engine "
-        "stores the weights, over the bandwidth. Memory is the most that a run took above the weights and its caches. "
-        "The first token of a routed text is the LLM’s, so both models have read the prompt."
+        f"medians of {plan['rounds']} alternating rounds, in brackets least and greatest. Tokens per second are new "
+        "tokens over the time of the whole run, prompt included; beside it, without prompt and first token. The bound "
+        "is bytes that must move, as this engine stores the weights, over the bandwidth. Memory is the most that a run "
+        "took above the weights and its caches. The first token of a routed text is the LLM’s, so both models have "
+        "read the prompt."
     )
 
 
 def _rows(summary: Summary) -> str:
     lengths = summary["plan"]["first"]
-    head = ["", "tokens/s", "to `generate` LLM only", "of the bound", "memory"]
+    head = ["", "tokens/s", "after the first", "to `generate` LLM only", "of the bound", "memory"]
     head += [f"memory, first token at {length:,}" for length in lengths[-1:]]
     head += [f"first token at {length:,}" for length in lengths]
     return table(head, [_row(row, lengths) for row in summary["rows"]])
@@ -88,6 +89,7 @@ def _row(row: Summary, lengths: list[int]) -> list[str]:
     return [
         row["title"],
         _spread(row["tokens_per_second"], _number),
+        _number(after["median"]) if (after := row["tokens_per_second_after_first"]) else NOTHING,
         _spread(row["ratio"], _number) if row["ratio"] else NOTHING,
         f"{_percent(share['median'])} of {_number(row['bound_tokens_per_second'])}" if share else NOTHING,
         NOTHING if row["peak_bytes"] is None else _bytes(row["peak_bytes"]),
