@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine.benchmark import machine
 from engine.benchmark.__main__ import main
@@ -25,7 +26,14 @@ from engine.benchmark.prompts import prompt_of
 from engine.benchmark.report import load, render, rewrite
 from engine.benchmark.rows import ROWS, available, bytes_to_move
 from engine.benchmark.shapes import SHAPES
-from engine.benchmark.subject import DEFAULT, OWN, _config, from_shapes, stand_in_tokenizer
+from engine.benchmark.subject import (
+    DEFAULT,
+    OWN,
+    _config,
+    _quantised_by_bitsandbytes,
+    from_shapes,
+    stand_in_tokenizer,
+)
 from engine.benchmark.writers import alone, begin, generate, naive, routed, speculative
 from engine.cost import costs
 from engine.errors import EngineError, SettingsError
@@ -402,6 +410,22 @@ def test_a_pair_from_configurations_alone_writes_in_4_bits(small_buffer, tmp_pat
         assert len(text) == 12
 
 
+@pytest.mark.parametrize("lm_head_4bit", [True, False])
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_way_to_a_gpu_gives_a_whole_quantised_model(tied, lm_head_4bit):
+    """On the CPU, since there may be no GPU: bitsandbytes quantises where it is told to."""
+    sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "vocab_size": 320}
+    config = AutoConfig.for_model(**{**SHAPES["qwen2.5-coder-0.5b"], **sizes, "num_attention_heads": 2})
+    config.tie_word_embeddings = tied
+    model = _quantised_by_bitsandbytes(config, lm_head_4bit, torch.device("cpu"))
+    assert not any(value.is_meta for value in (*model.parameters(), *model.buffers()))
+    kinds = {name: type(m).__name__ for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    assert kinds.pop("lm_head") == ("Linear4bit" if lm_head_4bit else "Linear")
+    assert set(kinds.values()) == {"Linear4bit"}
+    (text,) = generate(model)([[1, 2, 3]], 4)
+    assert len(text) == 4
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
@@ -411,8 +435,6 @@ def test_a_pair_from_configurations_alone_writes_in_4_bits(small_buffer, tmp_pat
     ],
 )
 def test_known_shapes_have_the_published_number_of_parameters(name, parameters):
-    from transformers import AutoModelForCausalLM
-
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(_config(name))
     assert model.num_parameters() == parameters

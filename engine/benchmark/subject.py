@@ -105,7 +105,12 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
     """
     configs = [_config(shape) for shape in shapes]
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    make = _quantised_on_cuda if where == "cuda" else _quantised_on_cpu
+
+    def make(config: PretrainedConfig, lm_head_4bit: bool) -> PreTrainedModel:
+        if where == "cpu":
+            return _quantised_by_engine(config, lm_head_4bit)
+        return _quantised_by_bitsandbytes(config, lm_head_4bit, torch.device(where))
+
     tokenizer = stand_in_tokenizer(min(config.vocab_size for config in configs))
 
     def load_plain(form: str) -> tuple[PreTrainedModel, PreTrainedModel]:
@@ -137,7 +142,7 @@ def _dense(config: PretrainedConfig) -> PreTrainedModel:
     return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval().requires_grad_(False)
 
 
-def _quantised_on_cpu(config: PretrainedConfig, lm_head_4bit: bool) -> PreTrainedModel:
+def _quantised_by_engine(config: PretrainedConfig, lm_head_4bit: bool) -> PreTrainedModel:
     """Quantised, stored and rebuilt as the engine does it with real weights; needs the dense model's memory once."""
     from engine import nf4  # late, as in `engine.weights`: bitsandbytes takes a second
 
@@ -148,19 +153,19 @@ def _quantised_on_cpu(config: PretrainedConfig, lm_head_4bit: bool) -> PreTraine
         return nf4.build(config, path, layout, lm_head_4bit)
 
 
-def _quantised_on_cuda(config: PretrainedConfig, lm_head_4bit: bool) -> PreTrainedModel:
-    """As bitsandbytes quantises at load, matrix by matrix, so that the card never holds the dense model.
+def _quantised_by_bitsandbytes(config: PretrainedConfig, lm_head_4bit: bool, device: torch.device) -> PreTrainedModel:
+    """As bitsandbytes quantises at load, matrix by matrix, so that a card never holds the dense model.
 
-    Written from bitsandbytes' source; no GPU was at hand to run it.
+    Meant for CUDA; no GPU was at hand to run it there.
     """
     import bitsandbytes as bnb
 
     torch.manual_seed(SEED)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    params4bit: Any = bnb.nn.Params4bit  # pyright does not see Params4bit.__new__ behind nn.Parameter's
     for name, module in list(model.named_modules()):
         if isinstance(module, torch.nn.Linear) and (name != "lm_head" or lm_head_4bit):
-            weight = 0.02 * torch.randn(module.weight.shape, dtype=torch.bfloat16)
             linear: Any = bnb.nn.Linear4bit(
                 module.in_features,
                 module.out_features,
@@ -169,8 +174,8 @@ def _quantised_on_cuda(config: PretrainedConfig, lm_head_4bit: bool) -> PreTrain
                 quant_type="nf4",
                 device="meta",
             )
-            params4bit: Any = bnb.nn.Params4bit  # pyright does not see Params4bit.__new__ behind nn.Parameter's
-            linear.weight = params4bit(weight, requires_grad=False, quant_type="nf4", module=linear).cuda()
+            weight = 0.02 * torch.randn(module.weight.shape, dtype=torch.bfloat16)
+            linear.weight = params4bit(weight, requires_grad=False, quant_type="nf4", module=linear).to(device)
             model.set_submodule(name, linear)
     fill: dict[str, torch.Tensor] = {}
     for name, value in model.named_parameters():
@@ -178,14 +183,14 @@ def _quantised_on_cuda(config: PretrainedConfig, lm_head_4bit: bool) -> PreTrain
             # Norms are vectors near 1, biases near 0; what is left is the embedding, and lm_head where it stays dense.
             one = value.ndim == 1 and not name.endswith("bias")
             dense = torch.ones(value.shape) if one else 0.02 * torch.randn(value.shape)
-            fill[name] = dense.to("cuda", torch.bfloat16)
+            fill[name] = dense.to(device, torch.bfloat16)
     model.load_state_dict(fill, strict=False, assign=True)
     if not lm_head_4bit:
         model.tie_weights()
     for name, module in list(model.named_modules()):
         if any(buffer.is_meta for buffer in module.buffers(recurse=False)):  # the rotary embedding's frequencies
             rebuilt: Any = type(module)
-            model.set_submodule(name, rebuilt(config=model.config).cuda())
+            model.set_submodule(name, rebuilt(config=model.config).to(device))
     return model.eval().requires_grad_(False)
 
 
