@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow check format bench-page screenshots clean
+.PHONY: demo test slow check format bench bench-page screenshots clean
 
 demo: .venv/.run  ## the page in the browser
 	$(BIN)/python app.py
@@ -19,6 +19,9 @@ check: .venv/.dev  ## lint, format, types, and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into the README; half an hour for the cpu pair
+	$(BIN)/python -m engine.benchmark --preset $(or $(PRESET),cpu) --readme
 
 bench-page: .venv/.dev  ## how fast the page is, on an otherwise idle machine; PRESET=cpu for real models
 	PYTHONPATH=. $(BIN)/python tests/page_benchmark.py --preset $(or $(PRESET),tiny)

@@ -4,12 +4,11 @@ It is lossless: the text is the LLM's own, drafted by the SLM and checked by the
 only worth having where it beats that, so it is measured on the same questions in the same units. Every forward pass of
 both models is counted by a hook; bytes, FLOPs and modelled seconds follow from them as they do for routed texts.
 
-Knows transformers' `generate`; it is the one text here that the engine's decode loop does not write.
+The text is written by `engine.assisted`; here it is counted and graded.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from engine import Request
+from engine.assisted import assisted
 from engine.cost import Cost
 from engine.models import LanguageModel
 from engine.pair import Pair
@@ -28,8 +28,6 @@ from trainer.shards import Shards, write_lines
 
 METHOD = "assisted"
 SHARD = 20  # questions
-DRAFT = 5
-"""Tokens drafted per check. transformers' own default of 20 costs more SLM passes than it saves LLM passes here."""
 
 
 def assist(
@@ -63,7 +61,9 @@ def assist(
 def _line(pair: Pair, question: Question, max_new_tokens: int) -> dict[str, Any]:
     ids = render(pair.tokenizer, Request(prompt(question)))
     with counted(pair.slm) as slm, counted(pair.llm) as llm:
-        written = generate(pair, ids, max_new_tokens)
+        written = assisted(
+            pair.slm.model, pair.llm.model, pair.tokenizer, ids, max_new_tokens, pair.end_ids, pair.end_id
+        )
     text = str(pair.tokenizer.decode(written, skip_special_tokens=True))
     spent = sum((_cost(model, passes) for model, passes in ((pair.slm, slm), (pair.llm, llm))), Cost())
     return {
@@ -79,33 +79,6 @@ def _line(pair: Pair, question: Question, max_new_tokens: int) -> dict[str, Any]
         "finish": "eos" if written and written[-1] in pair.end_ids else "length",
         "text": text,
     }
-
-
-def generate(pair: Pair, ids: Sequence[int], max_new_tokens: int) -> list[int]:
-    """Greedy assisted generation; returns the new token ids, the end token included."""
-    llm: Any = pair.llm.model
-    tensor = torch.tensor([list(ids)], device=pair.llm.device)
-    outside = list(range(pair.llm.vocabulary, llm.config.vocab_size))  # the padded end of the vocabulary
-    # Models padded to different lengths count as having different vocabularies, unless their tokenizers are given.
-    differ = llm.config.vocab_size != pair.slm.model.config.vocab_size
-    tokenizers = {"tokenizer": pair.tokenizer, "assistant_tokenizer": pair.tokenizer} if differ else {}
-    drafter: Any = pair.slm.model
-    drafter.generation_config.num_assistant_tokens = DRAFT
-    drafter.generation_config.num_assistant_tokens_schedule = "constant"
-    # transformers warns of arguments that it passes to itself here.
-    logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
-    output = llm.generate(
-        tensor,
-        attention_mask=torch.ones_like(tensor),
-        assistant_model=drafter,
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=sorted(pair.end_ids),
-        pad_token_id=pair.end_id,
-        suppress_tokens=outside or None,
-        **tokenizers,
-    )
-    return output[0, len(ids) :].tolist()
 
 
 @contextmanager

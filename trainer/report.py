@@ -10,13 +10,15 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from engine import section
+from engine.section import code, table
 from trainer.charts import write_charts
 from trainer.errors import TrainerError
 from trainer.results import label
 from trainer.summary import Estimate, PointSummary, Summary, load_summary
 
 RESULTS, README = Path("assets/results"), Path("README.md")
-START, END = "<!-- results -->", "<!-- /results -->"
+SECTION = "results"
 
 # Saving in cost at equal accuracy to beat: the figures of the paper (Zheng et al. 2025), and this project's own.
 TO_BEAT = {
@@ -44,12 +46,12 @@ def report(results: Path = RESULTS, readme: Path = README, tell: Callable[[str],
         TrainerError: No summaries, a damaged one, or a marker is missing.
     """
     text = _read(readme)
-    _split(text, readme)  # before the charts, which take seconds
+    _filled(text, "", readme)  # refuses bad markers before the charts, which take seconds
     summaries = _summaries(results)
     for summary in summaries:
         for path in write_charts(summary, results, tell):
             tell(f"wrote {path}")
-    readme.write_text(_filled(text, summaries, results, readme), encoding="utf-8")
+    readme.write_text(_filled(text, render(summaries, results, readme.parent), readme), encoding="utf-8")
     tell(f"wrote the results of {len(summaries)} tasks to {readme}")
 
 
@@ -60,7 +62,7 @@ def check(results: Path = RESULTS, readme: Path = README) -> bool:
         TrainerError: As `report`.
     """
     text = _read(readme)
-    return text == _filled(text, _summaries(results), results, readme)
+    return text == _filled(text, render(_summaries(results), results, readme.parent), readme)
 
 
 def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
@@ -78,7 +80,7 @@ def _part(summary: Summary, results: Path, base: Path) -> str:
     main = summary["comparisons"]["method"]
     compared = [_savings(summary, main), _at_quarter(summary, main), _training_free(summary, main)] if main else []
     made = (
-        f"{_code(summary['command'])}, revision {summary['revision']}, on {summary['hardware']}; at most "
+        f"{code(summary['command'])}, revision {summary['revision']}, on {summary['hardware']}; at most "
         f"{summary['max_new_tokens']} new tokens an answer; in brackets 95 % intervals from {summary['resamples']:,} "
         "resamples of the questions."
     )
@@ -118,7 +120,7 @@ def _curves(summary: Summary) -> str:
             ]
         )
     head = ["LLM share", "accuracy", "bytes of LLM only", "seconds, modelled", "near 10 % share", "near 50 % share"]
-    return _table(["method, near 25 % share", *head, "average gap recovered"], rows)
+    return table(["method, near 25 % share", *head, "average gap recovered"], rows)
 
 
 def _savings(summary: Summary, main: str) -> str:
@@ -133,9 +135,9 @@ def _savings(summary: Summary, main: str) -> str:
         + ("" if accuracy is None else f": {_percent(accuracy, 1)}")
         for gap, accuracy in comparisons["targets"].items()
     ]
-    table = _table(["against", *targets, "to beat"], rows)
+    found = table(["against", *targets, "to beat"], rows)
     lead = f"Share of the bytes that {label(main)} saves at equal accuracy (bold: at least what is to beat):"
-    return f"{lead}\n\n{table}" + (f"\n\n{NOTE}" if "†" in table else "")
+    return f"{lead}\n\n{found}" + (f"\n\n{NOTE}" if "†" in found else "")
 
 
 def _saving(summary: Summary, main: str, other: str, gap: str, bar: float | None) -> str:
@@ -240,16 +242,6 @@ def _percent(value: float, digits: int = 0, unit: str = " %") -> str:
     return f"{rounded:.{digits}f}{unit}".replace("-", "−")
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def _code(text: str) -> str:
-    """A command on one line of Markdown."""
-    return "`" + " ".join(text.replace("`", "'").split()) + "`"
-
-
 def _link(path: Path, base: Path) -> str:
     return Path(os.path.relpath(path, base)).as_posix()
 
@@ -265,25 +257,13 @@ def _summaries(results: Path) -> list[Summary]:
 
 def _read(readme: Path) -> str:
     try:
-        return readme.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrainerError(f"Cannot read {readme}: {error}") from None
+        return section.read(readme)
+    except section.SectionError as error:
+        raise TrainerError(str(error)) from None
 
 
-def _split(text: str, readme: Path) -> tuple[str, str]:
-    """What stands before and after the section, markers included."""
-    for marker in (START, END):
-        if text.count(marker) != 1:
-            raise TrainerError(
-                f"{readme} has the marker {marker} {text.count(marker)} times: write {START} and {END} once each, "
-                "around the place for the results"
-            )
-    before, _, after = text.partition(START)
-    if END in before:
-        raise TrainerError(f"{readme} has the marker {END} before {START}: put it after")
-    return before + START, after[after.index(END) :]
-
-
-def _filled(text: str, summaries: list[Summary], results: Path, readme: Path) -> str:
-    before, after = _split(text, readme)
-    return f"{before}\n{render(summaries, results, readme.parent)}\n{after}"
+def _filled(text: str, body: str, readme: Path) -> str:
+    try:
+        return section.filled(text, SECTION, body, readme)
+    except section.SectionError as error:
+        raise TrainerError(str(error)) from None

@@ -1,26 +1,16 @@
-"""Measurements of the engine on this machine: `python -m engine.benchmark lm-head`.
+"""What 4 bits on `lm_head` gain and cost: `python -m engine.benchmark lm-head`.
 
-One process, alternating runs after a warm-up, medians and ratios. Writes figures, judges nothing.
-
-`lm-head`: what 4 bits on `lm_head` gain and cost. On the greedy texts of the pair with `lm_head` in bf16, how often
-does the 4-bit one choose the same token in the same state, and how long does each take for one token?
+On the greedy texts of the pair with `lm_head` in bf16, how often does the 4-bit one choose the same token in the same
+state, and how long does each take for one token?
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-
-from engine.errors import EngineError
 from engine.events import Role
 from engine.models import LanguageModel
 from engine.pair import Pair, load
@@ -28,8 +18,6 @@ from engine.progress import print_progress
 from engine.prompt import render
 from engine.request import Request
 from engine.settings import load_settings
-
-PROMPTS = Path(__file__).resolve().parent.parent / "assets" / "prompts.json"
 
 
 def lm_head(preset: str, prompts: Sequence[str], tokens: int, repeats: int = 30) -> dict[str, Any]:
@@ -92,44 +80,3 @@ def _milliseconds(run: Callable[[], object]) -> float:
     started = time.perf_counter()
     run()
     return (time.perf_counter() - started) * 1e3
-
-
-def hardware() -> dict[str, Any]:
-    """What the figures were measured on."""
-    processor = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        processor = names[0] if names else processor
-    return {
-        "processor": processor,
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; prints JSON. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m engine.benchmark", description="Measure the engine here.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    head = commands.add_parser("lm-head", help="what 4 bits on lm_head gain and cost")
-    head.add_argument("--preset", default="cpu", choices=["cpu"])
-    head.add_argument("--prompts", type=int, default=20, metavar="N", help="how many of assets/prompts.json")
-    head.add_argument("--tokens", type=int, default=64, metavar="N", help="per text, at most")
-    options = parser.parse_args(arguments)
-    prompts = json.loads(PROMPTS.read_text(encoding="utf-8"))[: options.prompts]
-    try:
-        found = lm_head(options.preset, prompts, options.tokens)
-    except EngineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps({"hardware": hardware(), **found}, indent=2))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

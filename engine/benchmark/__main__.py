@@ -1,0 +1,138 @@
+"""`python -m engine.benchmark`: the table of one pair, a profile of its steps, or one of two other commands.
+
+Progress goes to stderr, the result to stdout, errors a user can cause to stderr with exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.errors import EngineError
+from engine.progress import print_progress
+from engine.settings import PRESET_NAMES
+
+DESCRIPTION = "Measure the engine here: the table of one pair. Run it on an otherwise idle machine."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command. Returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        return {None: _table, "lm-head": _lm_head, "report": _report}[options.command](options)
+    except EngineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _table(options: argparse.Namespace) -> int:
+    # Late: torch takes seconds, and `--help` can do without.
+    from engine.benchmark.command import NAMES, run
+    from engine.benchmark.measure import Plan
+    from engine.benchmark.report import SUMMARIES, render, rewrite
+    from engine.benchmark.subject import from_preset, from_shapes
+
+    unknown = sorted(set(options.only) - set(NAMES))
+    if unknown:
+        raise EngineError(f"--only {', '.join(unknown)}: known are {', '.join(NAMES)}")
+    plan = Plan(options.prompt, options.tokens, options.rounds, tuple(options.first), options.context)
+    if options.random_weights:
+        subject = from_shapes(options.random_weights, plan.longest, options.device)
+    else:
+        subject = from_preset(options.preset, plan.longest, print_progress)
+    if options.profile:
+        from engine.benchmark.profile import profile, render_profile
+
+        found = profile(subject, plan)
+        print(render_profile(found))
+        _write(options.json, found)
+        return 0
+    found = run(subject, plan, options.only, lambda text: print(text, file=sys.stderr, flush=True))
+    print(render(found))
+    _write(options.json, found)
+    if options.readme:
+        _write(SUMMARIES / f"{subject.name}.json", found)
+        rewrite()
+    return 0
+
+
+def _lm_head(options: argparse.Namespace) -> int:
+    from engine.benchmark.lm_head import lm_head
+    from engine.benchmark.machine import hardware
+    from engine.benchmark.prompts import PROMPTS
+
+    prompts = json.loads(PROMPTS.read_text(encoding="utf-8"))[: options.prompts]
+    found = lm_head("cpu", prompts, options.tokens)
+    print(json.dumps({"hardware": hardware(), **found}, indent=2))
+    return 0
+
+
+def _report(_: argparse.Namespace) -> int:
+    from engine.benchmark.report import README, rewrite
+
+    print(f"{README.name} is {'rewritten' if rewrite() else 'up to date'}")
+    return 0
+
+
+def _write(path: Path | None, found: dict[str, Any]) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"wrote {path}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m engine.benchmark", description=DESCRIPTION)
+    add = parser.add_argument
+    add("--preset", default="auto", choices=PRESET_NAMES, help="pair to measure (%(default)s)")
+    add(
+        "--random-weights",
+        nargs=2,
+        metavar=("SLM", "LLM"),
+        help="a pair with random NF4 weights instead: names of known shapes (qwen2.5-coder-0.5b, -1.5b, -7b) or paths "
+        "of config.json files",
+    )
+    add("--device", choices=["cpu", "cuda"], help="of random weights; a GPU if there is one")
+    add("--rounds", type=_positive, default=3, metavar="N", help="how often everything is measured (%(default)s)")
+    add("--prompt", type=_positive, default=100, metavar="N", help="tokens of a prompt (%(default)s)")
+    add("--tokens", type=_positive, default=200, metavar="N", help="new tokens of a text (%(default)s)")
+    add(
+        "--first",
+        type=_positive,
+        nargs="*",
+        default=[50, 500, 2000],
+        metavar="N",
+        help="lengths of prompts whose time to the first token is measured (50 500 2000)",
+    )
+    add("--context", type=_positive, default=2000, metavar="N", help="long context of the bar (%(default)s)")
+    add("--only", nargs="+", default=[], metavar="ROW", help="some rows only; a wrong name lists them all")
+    add("--profile", action="store_true", help="instead of the table: where the time of a step goes")
+    add("--json", type=Path, metavar="PATH", help="write the summary there")
+    add(
+        "--readme",
+        action="store_true",
+        help="write the summary to assets/benchmarks/PRESET.json and rewrite the README's section from that folder",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    head = commands.add_parser("lm-head", help="what 4 bits on lm_head of the cpu pair gain and cost")
+    head.add_argument("--prompts", type=_positive, default=20, metavar="N", help="how many of assets/prompts.json")
+    head.add_argument("--tokens", type=_positive, default=64, metavar="N", help="per text, at most")
+    commands.add_parser("report", help="rewrite the README's section from assets/benchmarks, measuring nothing")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""Where the time of a step goes: `python -m engine.benchmark --profile`.
+
+torch's profiler sees every operator; named ranges around a few of the engine's functions say which operators are
+`lm_head`, the router's, sampling's or the cache's. Every microsecond of a step is counted once, so the parts add up to
+it: what no operator accounts for is Python (and, on a GPU, launches and waiting).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch.profiler import ProfilerActivity, record_function
+from torch.profiler import profile as torch_profile
+
+import engine.cache
+import engine.decoding
+from engine.benchmark.forced import ForcedShare, router_of
+from engine.benchmark.machine import hardware, provenance, synchronise, versions
+from engine.benchmark.measure import Plan
+from engine.benchmark.prompts import prompt_of
+from engine.benchmark.rows import MAIN_SHARE
+from engine.benchmark.subject import Subject
+from engine.benchmark.writers import begin
+from engine.decoding import Decoding
+from engine.events import Role
+from engine.policy import FixedPolicy, Policy
+from engine.section import code, table
+
+STEP, PYTHON, SMALL = "step", "Python", "small operators"
+LINEAR, ATTENTION, HEAD = "linear layers", "attention", "lm_head"
+ROUTER, SAMPLING, CACHE = "router", "sampling", "cache writes"
+PARTS: tuple[str, ...] = (LINEAR, ATTENTION, HEAD, CACHE, ROUTER, SAMPLING, SMALL, PYTHON)
+_RANGES = (HEAD, ROUTER, SAMPLING, CACHE)
+# By the names of operators; what is inside of one of them is part of it. Attention's own products come before linear.
+_KINDS = (
+    (ATTENTION, re.compile(r"^aten::_?scaled_dot_product|^aten::_?flash_attention|^aten::_efficient_attention")),
+    (LINEAR, re.compile(r"^(bitsandbytes|torchao|quantized|mkldnn)::|^aten::(linear|addmm|mm|bmm|matmul|_weight_int)")),
+)
+WARM = 3  # steps that are not counted
+
+
+def profile(subject: Subject, plan: Plan) -> dict[str, Any]:
+    """Profiles steps of the SLM (routed, none to the LLM), of the LLM alone, and routed at 30 %.
+
+    Args:
+        subject: The pair.
+        plan: Its prompt's length, and at most its tokens.
+
+    Returns:
+        `machine`, and under `steps` per kind of step the milliseconds of each part, of the whole step, and of the same
+        step without the profiler.
+    """
+    tokens = max(WARM + 1, plan.steps)
+    prompt = prompt_of(subject.pair.tokenizer, plan.prompt)
+    forced = ForcedShare(router_of(subject.pair), tokens)
+    kinds: dict[str, tuple[Policy, float]] = {
+        "SLM": (forced, 0.0),
+        "LLM": (FixedPolicy(Role.LLM), 0.0),
+        "routed, 30 % LLM": (forced, MAIN_SHARE),
+    }
+
+    def start(policy: Policy, threshold: float) -> Decoding:
+        return begin(subject.pair, [prompt], policy, [threshold], tokens)
+
+    return {
+        "preset": subject.name,
+        "pair": f"{subject.pair.slm_name} ⇄ {subject.pair.llm_name} · {subject.pair.quantisation}",
+        **provenance(),
+        "machine": {**hardware(), "versions": versions()},
+        "steps": {
+            name: {**_profiled(subject, policy, start(policy, t)), "unprofiled": _plain(subject, start(policy, t))}
+            for name, (policy, t) in kinds.items()
+        },
+    }
+
+
+def render_profile(found: dict[str, Any]) -> str:
+    """A profile as Markdown: a column of milliseconds and shares per kind of step."""
+    steps = found["steps"]
+    rows = [
+        [part, *(f"{step['parts'][part]:.2f} ms, {step['parts'][part] / step['whole']:.0%}" for step in steps.values())]
+        for part in PARTS
+    ]
+    rows.append(["**step**", *(f"**{step['whole']:.2f} ms**" for step in steps.values())])
+    rows.append(["the same without the profiler", *(f"{step['unprofiled']:.2f} ms" for step in steps.values())])
+    machine = found["machine"]
+    where = machine["gpu"] or f"{machine['threads']} threads of {machine['processor']}"
+    made = f"{code(found['command'])}, revision {found['revision']}, on {where}."
+    return "\n\n".join([f"### {found['pair']}: where a step's time goes", table(["", *steps], rows), made])
+
+
+def _profiled(subject: Subject, policy: Policy, decoding: Decoding) -> dict[str, Any]:
+    activities = [ProfilerActivity.CPU]
+    if subject.device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    for _ in range(WARM):
+        decoding.step()
+    seconds, steps = 0.0, 0
+    with _ranges(subject, policy), torch_profile(activities=activities) as profiler:
+        while decoding.active:
+            started = time.perf_counter()
+            with record_function(STEP):
+                decoding.step()
+                synchronise(subject.device)
+            seconds += time.perf_counter() - started
+            steps += 1
+    on_gpu = subject.device.type == "cuda"
+    parts = split(list(profiler.events() or []), on_gpu)
+    whole = 1e3 * seconds / steps
+    parts = {part: parts[part] / steps for part in PARTS if part != PYTHON}
+    return {"whole": whole, "parts": {**parts, PYTHON: whole - sum(parts.values())}}
+
+
+def split(events: Sequence[Any], on_gpu: bool = False) -> dict[str, float]:
+    """Milliseconds of each part but Python, over all of a profile's events.
+
+    Args:
+        events: The profiler's: each with a name, its parent, and the time that is its own.
+        on_gpu: Count the time of a GPU's kernels, and not that of the CPU's calls.
+    """
+    found = dict.fromkeys(PARTS, 0.0)
+    for event in events:
+        part = part_of(event)
+        if part is not None:
+            found[part] += (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e3
+    return found
+
+
+def part_of(event: Any) -> str | None:
+    """The part of a step that an event belongs to: that of the innermost range around it, else of its operator.
+
+    None for what is in no step, and for a step's own time, which is Python's.
+    """
+    above = [event]
+    while above[-1].cpu_parent is not None:
+        above.append(above[-1].cpu_parent)
+    names = [each.name for each in above]
+    if names[0] == STEP or STEP not in names:
+        return None
+    ranges = [name for name in names if name in _RANGES]
+    if ranges:
+        return ranges[0]
+    return next((part for part, kind in _KINDS if any(kind.match(name) for name in names)), SMALL)
+
+
+@contextmanager
+def _ranges(subject: Subject, policy: Policy) -> Iterator[None]:
+    """Names the operators of a few functions while it is open."""
+    with ExitStack() as stack:
+        for model in (subject.pair.slm, subject.pair.llm):
+            stack.enter_context(_named(model, "logits", HEAD))
+        stack.enter_context(_named(policy, "score", ROUTER))
+        stack.enter_context(_named(engine.decoding, "sample", SAMPLING))
+        stack.enter_context(_named(engine.cache.Pass, "update", CACHE))
+        yield
+
+
+@contextmanager
+def _named(owner: Any, name: str, label: str) -> Iterator[None]:
+    """Puts a named range around every call of a function while it is open."""
+    call: Callable[..., Any] = getattr(owner, name)
+    own = name in vars(owner)
+
+    def ranged(*args: Any, **kwargs: Any) -> Any:
+        with record_function(label):
+            return call(*args, **kwargs)
+
+    setattr(owner, name, ranged)
+    try:
+        yield
+    finally:
+        if own:
+            setattr(owner, name, call)
+        else:
+            delattr(owner, name)
+
+
+def _plain(subject: Subject, decoding: Decoding) -> float:
+    """Milliseconds of a step without the profiler."""
+    for _ in range(WARM):
+        decoding.step()
+    started, steps = time.perf_counter(), 0
+    while decoding.active:
+        decoding.step()
+        synchronise(subject.device)
+        steps += 1
+    return 1e3 * (time.perf_counter() - started) / steps

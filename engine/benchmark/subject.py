@@ -1,0 +1,206 @@
+"""What is measured: a pair in the engine, and the same models outside it, as transformers runs them.
+
+The models for transformers are loaded on their own: the engine may change the modules of its pair, and what is compared
+with must be what anyone gets. Two forms of them: `default`, with `lm_head` left dense as transformers does by default,
+and `own`, the engine's weights with everything quantised that the engine quantises.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+from engine.benchmark.shapes import SHAPES
+from engine.errors import SettingsError
+from engine.events import Role
+from engine.pair import Pair, load
+from engine.presets import GgufModel, choose_preset
+from engine.progress import ProgressCallback
+from engine.settings import Settings, load_settings
+from engine.weights import load_models
+
+DEFAULT, OWN = "default", "own"
+SEED = 0  # of random weights
+
+
+@dataclass
+class Subject:
+    """A pair and its models outside of the engine, which are loaded when a row first asks for them.
+
+    Attributes:
+        name: Of the preset, or of the two shapes; a file's name.
+        pair: In the engine.
+        gguf: Files of the same models for llama.cpp, where there are any.
+    """
+
+    name: str
+    pair: Pair
+    gguf: dict[Role, Path]
+    load_plain: Callable[[str], tuple[PreTrainedModel, PreTrainedModel]]
+    _plain: dict[str, tuple[PreTrainedModel, PreTrainedModel]] = field(default_factory=dict)
+
+    def plain(self, form: str, role: Role) -> PreTrainedModel:
+        """A model as transformers runs it.
+
+        Args:
+            form: `DEFAULT` or `OWN`.
+            role: Which of the two.
+        """
+        if form not in self._plain:
+            self._plain[form] = self.load_plain(form)
+        return self._plain[form][0 if role is Role.SLM else 1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the models run."""
+        return self.pair.slm.device
+
+
+def from_preset(preset: str, context: int, progress: ProgressCallback | None = None) -> Subject:
+    """The pair of a preset, loaded as `engine.load` does.
+
+    Args:
+        preset: Its name, "auto" included.
+        context: Tokens that a text may have, prompt included.
+        progress: Told what is being fetched.
+
+    Raises:
+        EngineError: As `engine.load`.
+    """
+    settings = load_settings(preset=preset, context=context)
+    pair = load(None, settings, progress)
+    chosen = choose_preset(settings)
+
+    def load_plain(form: str) -> tuple[PreTrainedModel, PreTrainedModel]:
+        loaded = load_models(chosen, load_settings(**{**settings.model_dump(), "lm_head_4bit": form == OWN}), progress)
+        return loaded.slm, loaded.llm
+
+    models = {Role.SLM: chosen.slm, Role.LLM: chosen.llm}
+    gguf = {r: p for r, m in models.items() if isinstance(m, GgufModel) and (p := _gguf(m, r, settings)).exists()}
+    return Subject(pair.preset, pair, gguf, load_plain)
+
+
+def _gguf(model: GgufModel, role: Role, settings: Settings) -> Path:
+    given = settings.slm_gguf if role is Role.SLM else settings.llm_gguf
+    return given or settings.cache_dir / "gguf" / model.file.name
+
+
+def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) -> Subject:
+    """A pair with random NF4 weights: its texts mean nothing, its speed is that of real ones.
+
+    Args:
+        shapes: Two names of `SHAPES` or paths of `config.json` files: the SLM's and the LLM's.
+        context: Tokens that a text may have, prompt included.
+        device: "cpu" or "cuda"; the GPU if there is one by default.
+
+    Raises:
+        SettingsError: A shape is unknown, or its file is no model's configuration.
+    """
+    configs = [_config(shape) for shape in shapes]
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    def make(config: PretrainedConfig, lm_head_4bit: bool) -> PreTrainedModel:
+        if where == "cpu":
+            return _quantised_by_engine(config, lm_head_4bit)
+        return _quantised_by_bitsandbytes(config, lm_head_4bit, torch.device(where))
+
+    tokenizer = stand_in_tokenizer(min(config.vocab_size for config in configs))
+
+    def load_plain(form: str) -> tuple[PreTrainedModel, PreTrainedModel]:
+        slm, llm = (make(config, form == OWN) for config in configs)
+        return slm, llm
+
+    names = [Path(shape).stem for shape in shapes]
+    slm, llm = load_plain(OWN)
+    pair = Pair(
+        slm, llm, tokenizer, slm_name=names[0], llm_name=names[1], preset="random", quantisation="NF4", context=context
+    )
+    for model in (pair.slm, pair.llm):
+        model.calibrate()
+    return Subject(f"random-{names[0]}-{names[1]}", pair, {}, load_plain)
+
+
+def _config(shape: str) -> PretrainedConfig:
+    try:
+        values = SHAPES[shape] if shape in SHAPES else json.loads(Path(shape).read_text(encoding="utf-8"))
+        return AutoConfig.for_model(**values)
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(
+            f"--random-weights {shape}: {error}; give a config.json or one of {', '.join(SHAPES)}"
+        ) from None
+
+
+def _dense(config: PretrainedConfig) -> PreTrainedModel:
+    torch.manual_seed(SEED)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval().requires_grad_(False)
+
+
+def _quantised_by_engine(config: PretrainedConfig, lm_head_4bit: bool) -> PreTrainedModel:
+    """Quantised, stored and rebuilt as the engine does it with real weights; needs the dense model's memory once."""
+    from engine import nf4  # late, as in `engine.weights`: bitsandbytes takes a second
+
+    layout = nf4.cpu_layout()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        nf4.save(nf4.quantise(_dense(config), layout), path)
+        return nf4.build(config, path, layout, lm_head_4bit)
+
+
+def _quantised_by_bitsandbytes(config: PretrainedConfig, lm_head_4bit: bool, device: torch.device) -> PreTrainedModel:
+    """As bitsandbytes quantises at load, matrix by matrix, so that a card never holds the dense model.
+
+    Meant for CUDA; no GPU was at hand to run it there.
+    """
+    import bitsandbytes as bnb
+
+    torch.manual_seed(SEED)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    params4bit: Any = bnb.nn.Params4bit  # pyright does not see Params4bit.__new__ behind nn.Parameter's
+    for name, module in list(model.named_modules()):
+        if isinstance(module, torch.nn.Linear) and (name != "lm_head" or lm_head_4bit):
+            linear: Any = bnb.nn.Linear4bit(
+                module.in_features,
+                module.out_features,
+                module.bias is not None,
+                compute_dtype=torch.bfloat16,
+                quant_type="nf4",
+                device="meta",
+            )
+            weight = 0.02 * torch.randn(module.weight.shape, dtype=torch.bfloat16)
+            linear.weight = params4bit(weight, requires_grad=False, quant_type="nf4", module=linear).to(device)
+            model.set_submodule(name, linear)
+    fill: dict[str, torch.Tensor] = {}
+    for name, value in model.named_parameters():
+        if value.is_meta:
+            # Norms are vectors near 1, biases near 0; what is left is the embedding, and lm_head where it stays dense.
+            one = value.ndim == 1 and not name.endswith("bias")
+            dense = torch.ones(value.shape) if one else 0.02 * torch.randn(value.shape)
+            fill[name] = dense.to(device, torch.bfloat16)
+    model.load_state_dict(fill, strict=False, assign=True)
+    if not lm_head_4bit:
+        model.tie_weights()
+    for name, module in list(model.named_modules()):
+        if any(buffer.is_meta for buffer in module.buffers(recurse=False)):  # the rotary embedding's frequencies
+            rebuilt: Any = type(module)
+            model.set_submodule(name, rebuilt(config=model.config).to(device))
+    return model.eval().requires_grad_(False)
+
+
+def stand_in_tokenizer(size: int) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer of `size` tokens without a chat template; the tokens beyond the bytes have names only."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<|endoftext|>"]
+    tokens += [f"t{number}" for number in range(len(tokens), size)]
+    backend = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
