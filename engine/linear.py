@@ -83,9 +83,10 @@ class _Packed:
     """
 
     def __init__(self, modules: Sequence[Any]) -> None:
-        from bitsandbytes.cextension import lib
+        from bitsandbytes import cextension
 
-        self._kernel: Any = lib.gemv_4bit_inference_cpu_nf4_bf16
+        library: Any = cextension.lib
+        self._kernel = library.gemv_4bit_inference_cpu_nf4_bf16
         weights = [module.weight for module in modules]
         self._codes = weights[0].data
         self._scales = weights[0].quant_state.absmax

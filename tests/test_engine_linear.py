@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bitsandbytes as bnb
 import pytest
 import torch
@@ -14,10 +16,12 @@ packed_only = pytest.mark.skipif(nf4.cpu_layout() != "packed", reason="the packe
 
 def module(outputs, inputs, bias, seed):
     torch.manual_seed(seed)
+    state: Any
     codes, state = nf4.quantise_weight(torch.randn(outputs, inputs).bfloat16() * 0.05, "packed")
     state.packing_format_for_cpu = True
-    made = bnb.nn.Linear4bit(inputs, outputs, bias=bias, compute_dtype=torch.bfloat16, quant_type="nf4")
-    made.weight = bnb.nn.Params4bit(codes, requires_grad=False, quant_state=state, quant_type="nf4", bnb_quantized=True)
+    made: Any = bnb.nn.Linear4bit(inputs, outputs, bias=bias, compute_dtype=torch.bfloat16, quant_type="nf4")
+    params4bit: Any = bnb.nn.Params4bit  # pyright does not see its __new__
+    made.weight = params4bit(codes, requires_grad=False, quant_state=state, quant_type="nf4", bnb_quantized=True)
     made.weight.module = made
     made.quant_state = state
     if bias:

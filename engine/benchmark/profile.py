@@ -18,6 +18,7 @@ from torch.profiler import profile as torch_profile
 
 import engine.cache
 import engine.decoding
+import engine.linear
 from engine.benchmark.forced import ForcedShare, router_of
 from engine.benchmark.machine import hardware, provenance, synchronise, versions
 from engine.benchmark.measure import Plan
@@ -34,7 +35,7 @@ STEP, PYTHON, SMALL = "step", "Python", "small operators"
 LINEAR, ATTENTION, HEAD = "linear layers", "attention", "lm_head"
 ROUTER, SAMPLING, CACHE = "router", "sampling", "cache writes"
 PARTS: tuple[str, ...] = (LINEAR, ATTENTION, HEAD, CACHE, ROUTER, SAMPLING, SMALL, PYTHON)
-_RANGES = (HEAD, ROUTER, SAMPLING, CACHE)
+_RANGES = (HEAD, ROUTER, SAMPLING, CACHE, LINEAR)  # lm_head is a linear layer itself: an outer range comes first
 # By the names of operators; what is inside of one of them is part of it. Attention's own products come before linear.
 _KINDS = (
     (ATTENTION, re.compile(r"^aten::_?scaled_dot_product|^aten::_?flash_attention|^aten::_efficient_attention")),
@@ -131,7 +132,7 @@ def split(events: Sequence[Any], on_gpu: bool = False) -> dict[str, float]:
 
 
 def part_of(event: Any) -> str | None:
-    """The part of a step that an event belongs to: that of the innermost range around it, else of its operator.
+    """The part of a step that an event belongs to: that of the range around it, else of its operator.
 
     None for what is in no step, and for a step's own time, which is Python's.
     """
@@ -141,9 +142,9 @@ def part_of(event: Any) -> str | None:
     names = [each.name for each in above]
     if names[0] == STEP or STEP not in names:
         return None
-    ranges = [name for name in names if name in _RANGES]
-    if ranges:
-        return ranges[0]
+    around = next((name for name in _RANGES if name in names), None)
+    if around is not None:
+        return around
     return next((part for part, kind in _KINDS if any(kind.match(name) for name in names)), SMALL)
 
 
@@ -155,7 +156,8 @@ def _ranges(subject: Subject, policy: Policy) -> Iterator[None]:
             stack.enter_context(_named(model, "logits", HEAD))
         stack.enter_context(_named(policy, "score", ROUTER))
         stack.enter_context(_named(engine.decoding, "sample", SAMPLING))
-        stack.enter_context(_named(engine.cache.Pass, "update", CACHE))
+        stack.enter_context(_named(engine.cache.Pass, "store", CACHE))
+        stack.enter_context(_named(engine.linear.Linear, "__call__", LINEAR))  # its kernel is no operator of torch's
         yield
 
 

@@ -21,7 +21,7 @@ from engine.benchmark.shapes import SHAPES
 from engine.errors import SettingsError
 from engine.events import Role
 from engine.pair import Pair, load
-from engine.presets import GgufModel, choose_preset
+from engine.presets import GgufModel, ample_memory, choose_preset
 from engine.progress import ProgressCallback
 from engine.settings import Settings, load_settings
 from engine.weights import load_models
@@ -120,7 +120,15 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
     names = [Path(shape).stem for shape in shapes]
     slm, llm = load_plain(OWN)
     pair = Pair(
-        slm, llm, tokenizer, slm_name=names[0], llm_name=names[1], preset="random", quantisation="NF4", context=context
+        slm,
+        llm,
+        tokenizer,
+        slm_name=names[0],
+        llm_name=names[1],
+        preset="random",
+        quantisation="NF4",
+        context=context,
+        keep_dense=where == "cpu" and ample_memory(),
     )
     for model in (pair.slm, pair.llm):
         model.calibrate()
