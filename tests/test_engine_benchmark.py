@@ -225,7 +225,7 @@ def test_no_end_token_ends_a_text(tiny_pair, prompt):
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.5])
 @pytest.mark.parametrize("seed", [0, 7])
 def test_a_forced_share_is_exact_and_begins_with_the_llm(tiny_pair, share, seed):
-    scores = ForcedShare(router_of(tiny_pair), 200).scores(seed)
+    scores = ForcedShare(router_of(tiny_pair), 200).scores_of(seed)
     assert sum(score < share for score in scores) == share * 200
     assert scores[0] < share
     assert not any(score < 0 or score >= 1 for score in scores)

@@ -26,19 +26,19 @@ class ForcedShare(Policy):
         """Prepares texts of `length` tokens."""
         self.router, self.length = router, length
         self.needs_logits = router.card.logit_features
-        self._scores: dict[int, list[float]] = {}  # by seed
+        self._spread: dict[int, list[float]] = {}  # by seed
 
     def score(self, state: State) -> torch.Tensor:
         """See `Policy.score`."""
         assert state.hidden is not None
         self.router.score(features(state.hidden, state.logit_features if self.needs_logits else None)).tolist()
-        return torch.tensor([self.scores(s)[p] for s, p in zip(state.seeds, state.positions, strict=True)])
+        return torch.tensor([self.scores_of(s)[p] for s, p in zip(state.seeds, state.positions, strict=True)])
 
-    def scores(self, seed: int) -> list[float]:
+    def scores_of(self, seed: int) -> list[float]:
         """The scores of a text, by position."""
-        if seed not in self._scores:
-            self._scores[seed] = spread(self.length, seed)
-        return self._scores[seed]
+        if seed not in self._spread:
+            self._spread[seed] = spread(self.length, seed)
+        return self._spread[seed]
 
 
 def spread(length: int, seed: int) -> list[float]:
