@@ -27,7 +27,10 @@ from trainer.methods import Method
 from trainer.provenance import provenance
 from trainer.shards import Shards, write_lines
 
-SHARD = 32  # questions written at once, with some forty methods and thresholds each: a few GB of caches
+SHARD_TOKENS = 6144
+"""New tokens, at most, that one method at one threshold writes in the questions written at once.
+
+With some thirty methods and thresholds the `cpu` pair's caches then take up to 10 GB; more at once is hardly faster."""
 
 
 def evaluate(
@@ -68,7 +71,8 @@ def evaluate(
         lines = _answers(pair, some, methods, max_new_tokens)
         write_lines(path, lines)
 
-    Shards(folder, stage, SHARD, ".jsonl").run(settings, questions, make, report, notes=provenance())
+    size = max(1, SHARD_TOKENS // max_new_tokens)
+    Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=provenance())
 
 
 def _answers(
