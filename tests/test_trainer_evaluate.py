@@ -69,7 +69,7 @@ def test_the_oracle_is_as_right_as_the_llm_for_less(results):
 
 
 def test_a_deleted_shard_is_answered_again_byte_for_byte(tiny_pair, results):
-    shard = results / "evaluation-00001.jsonl"
+    shard = results / "evaluation-00000.jsonl"
     before = shard.read_bytes()
     shard.unlink()
     evaluate(tiny_pair, QUESTIONS, plain(tiny_pair), results, "arithmetic", 120, quiet)

@@ -106,7 +106,7 @@ def test_a_deleted_shard_is_made_again_byte_for_byte(tiny_pair, labels, rollouts
     shard = rollouts / "rollouts-00000.jsonl"
     before = shard.read_bytes()
     shard.unlink()
-    with pytest.raises(TrainerError, match=r"1 of 2 shards are missing"):
+    with pytest.raises(TrainerError, match=r"1 of 1 shards are missing"):
         load_rollouts(rollouts)
     roll_out(tiny_pair, QUESTIONS, labels, rollouts, SETTINGS, report=quiet)
     assert shard.read_bytes() == before
