@@ -8,9 +8,10 @@ import pytest
 from test_engine_router import make_router
 
 from engine import Request
+from engine.assisted import assisted
 from engine.cost import costs
 from engine.policy import ConfidencePolicy
-from trainer.assisted import assist
+from trainer.assisted import assist, write
 from trainer.data import load_questions, prompt
 from trainer.errors import TrainerError
 from trainer.evaluate import evaluate
@@ -123,10 +124,25 @@ def test_a_method_that_needs_labels_says_so(tiny_pair):
 def test_assisted_generation_writes_the_llms_text_in_fewer_passes_of_it(tiny_pair, results):
     assist(tiny_pair, QUESTIONS, results, 120, quiet)
     lines = lines_of(results)
-    assisted = {line["question"]: line for line in lines if line["method"] == "assisted"}
+    drafted = {line["question"]: line for line in lines if line["method"] == "assisted"}
     for line in lines:
         if line["method"] == "llm":
-            beside = assisted[line["question"]]
+            beside = drafted[line["question"]]
             assert beside["text"] == line["text"]
             assert beside["bytes"] < line["bytes"]
             assert beside["flops"] > line["flops"]  # drafts are paid for as well
+
+
+def test_speculative_decoding_side_by_side_writes_what_transformers_writes_alone(random_pair):
+    prompts = [list(range(start, start + length)) for start, length in ((3, 9), (40, 23), (90, 4))]
+    texts = write(random_pair, prompts, 30)
+    end, pad = random_pair.end_ids, random_pair.end_id
+    for ids, text in zip(prompts, texts, strict=True):
+        models = random_pair.slm.model, random_pair.llm.model
+        alone = assisted(*models, random_pair.tokenizer, ids, 30, end, pad)
+        assert text.tokens[len(ids) :] == alone
+        assert (
+            len(text.llm) < len(alone) or len(text.slm) >= len(alone) - 1
+        )  # a draft was kept, or there was none to keep
+        read = [position for fed, cached in text.llm for position in range(cached, cached + fed)]
+        assert set(range(len(text.tokens) - 1)) <= set(read)

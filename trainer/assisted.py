@@ -1,23 +1,27 @@
-"""Speculative decoding beside the routers: transformers' assisted generation with the same pair.
+"""Speculative decoding beside the routers, with the same pair (Leviathan et al., ICML 2023; greedy).
 
 It is lossless: the text is the LLM's own, drafted by the SLM and checked by the LLM, several tokens a pass. A router is
-only worth having where it beats that, so it is measured on the same questions in the same units. Every forward pass of
-both models is counted by a hook; bytes, FLOPs and modelled seconds follow from them as they do for routed texts.
+only worth having where it beats that, so it stands beside them on the same questions in the same units: bytes, FLOPs and
+modelled seconds follow from each text's passes as they do for routed texts. transformers' assisted generation does the
+same for one text at a time, with passes of its own on top (prompts read in parts, tokens read again); the benchmark
+times that one. Here the texts of a shard are drafted and checked side by side, and each is charged what it would take
+alone.
 
-The text is written by `engine.assisted`; here it is counted and graded.
+Knows the engine's models and caches; there is no routing here, so it is not the decode loop's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from engine import Request
-from engine.assisted import assisted
+from engine.assisted import DRAFT
+from engine.cache import RaggedCache
 from engine.cost import Cost
 from engine.models import LanguageModel
 from engine.pair import Pair
@@ -27,7 +31,29 @@ from trainer.grading import grade
 from trainer.shards import Shards, write_lines
 
 METHOD = "assisted"
-SHARD = 20  # questions
+SHARD = 50  # questions
+
+
+@dataclass
+class _Text:
+    """A text being written.
+
+    Attributes:
+        row: In the caches.
+        tokens: Prompt and what is checked.
+        prompt: Tokens of the prompt.
+        slm, llm: Each pass of a model: tokens fed, and tokens cached before.
+        draft: Not checked yet.
+        finish: Why it ended.
+    """
+
+    row: int
+    tokens: list[int]
+    prompt: int
+    slm: list[tuple[int, int]] = field(default_factory=list)
+    llm: list[tuple[int, int]] = field(default_factory=list)
+    draft: list[int] = field(default_factory=list)
+    finish: str | None = None
 
 
 def assist(
@@ -37,7 +63,7 @@ def assist(
     max_new_tokens: int,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Answers questions with assisted generation, as lines like those of `trainer.evaluate`, into the same folder.
+    """Answers questions by speculative decoding, as lines like those of `trainer.evaluate`, into the same folder.
 
     Args:
         pair: The models; the SLM drafts.
@@ -51,59 +77,95 @@ def assist(
     """
 
     def make(some: Sequence[Question], path: Path) -> None:
-        lines = [_line(pair, question, max_new_tokens) for question in some]
-        write_lines(path, lines)
+        texts = write(pair, [render(pair.tokenizer, Request(prompt(q))) for q in some], max_new_tokens)
+        write_lines(path, [_line(pair, *each) for each in zip(some, texts, strict=True)])
 
-    settings = {"preset": pair.preset, "max_new_tokens": max_new_tokens}
+    settings = {"preset": pair.preset, "max_new_tokens": max_new_tokens, "draft": DRAFT}
     Shards(folder, METHOD, SHARD, ".jsonl").run(settings, questions, make, report)
 
 
-def _line(pair: Pair, question: Question, max_new_tokens: int) -> dict[str, Any]:
-    ids = render(pair.tokenizer, Request(prompt(question)))
-    with counted(pair.slm) as slm, counted(pair.llm) as llm:
-        written = assisted(
-            pair.slm.model, pair.llm.model, pair.tokenizer, ids, max_new_tokens, pair.end_ids, pair.end_id
-        )
-    text = str(pair.tokenizer.decode(written, skip_special_tokens=True))
-    spent = sum((_cost(model, passes) for model, passes in ((pair.slm, slm), (pair.llm, llm))), Cost())
+@torch.inference_mode()
+def write(pair: Pair, prompts: Sequence[list[int]], max_new_tokens: int) -> list[_Text]:
+    """Writes texts greedily: rounds of at most `DRAFT` tokens drafted by the SLM and one pass of the LLM.
+
+    Args:
+        pair: The models.
+        prompts: Token ids.
+        max_new_tokens: Of each text.
+    """
+    texts = [_Text(row, list(ids), len(ids)) for row, ids in enumerate(prompts)]
+    room = max(map(len, prompts)) + max_new_tokens + DRAFT
+    slm, llm = (model.new_cache(len(texts), room) for model in (pair.slm, pair.llm))
+    while going := [text for text in texts if text.finish is None]:
+        for count in range(DRAFT):
+            # The LLM adds a token of its own to every draft, so the last one is never drafted.
+            drafting = [
+                text
+                for text in going
+                if len(text.draft) == count
+                and len(text.tokens) + count < text.prompt + max_new_tokens - 1
+                and not pair.end_ids.intersection(text.draft)
+            ]
+            if drafting:
+                states = _read(pair.slm, slm, drafting, [text.slm for text in drafting])
+                found = pair.slm.logits(torch.stack([each[-1] for each in states])).argmax(-1).tolist()
+                for text, token in zip(drafting, found, strict=True):
+                    text.draft.append(token)
+        states = _read(pair.llm, llm, going, [text.llm for text in going])
+        for text, each in zip(going, states, strict=True):
+            _check(pair, text, pair.llm.logits(each[-1 - len(text.draft) :]).argmax(-1).tolist(), max_new_tokens)
+            for cache in (slm, llm):
+                cache.truncate(text.row, min(cache.lengths[text.row], len(text.tokens) - 1))
+    return texts
+
+
+def _read(
+    model: LanguageModel, cache: RaggedCache, texts: Sequence[_Text], passes: Sequence[list[tuple[int, int]]]
+) -> list[torch.Tensor]:
+    """A model reads what it has not seen of texts and drafts; notes the pass of each."""
+    starts = [cache.lengths[text.row] for text in texts]
+    chunks = [[*text.tokens, *text.draft][start:] for text, start in zip(texts, starts, strict=True)]
+    for own, start, chunk in zip(passes, starts, chunks, strict=True):
+        own.append((len(chunk), start))
+    return model.feed(cache, [text.row for text in texts], chunks)
+
+
+def _check(pair: Pair, text: _Text, choices: Sequence[int], max_new_tokens: int) -> None:
+    """Keeps of a draft what the LLM would have written, and the token it wants next; `choices` are the LLM's."""
+    agreed = next((n for n, (a, b) in enumerate(zip(text.draft, choices, strict=False)) if a != b), len(text.draft))
+    for token in [*text.draft[:agreed], choices[agreed]]:
+        text.tokens.append(token)
+        if token in pair.end_ids:
+            text.finish = "eos"
+            break
+    if text.finish is None and len(text.tokens) >= text.prompt + max_new_tokens:
+        text.finish = "length"
+    text.draft = []
+
+
+def _line(pair: Pair, question: Question, text: _Text) -> dict[str, Any]:
+    written = text.tokens[text.prompt :]
+    answer = str(pair.tokenizer.decode(written, skip_special_tokens=True))
+    spent = _cost(pair.slm, text.slm, checks=False) + _cost(pair.llm, text.llm, checks=True)
     return {
         "question": question.id,
         "method": METHOD,
         "threshold": 0.0,
-        "correct": grade(question, text),
+        "correct": grade(question, answer),
         "tokens": len(written),
         "llm_tokens": len(written),  # the LLM has the last word on every token
         "bytes": spent.bytes,
         "flops": spent.flops,
         "seconds": round(spent.seconds, 4),
-        "finish": "eos" if written and written[-1] in pair.end_ids else "length",
-        "text": text,
+        "finish": text.finish,
+        "text": answer,
     }
 
 
-@contextmanager
-def counted(model: LanguageModel) -> Iterator[list[tuple[int, int]]]:
-    """Collects (tokens fed, positions from which on they stand) of every forward pass of a model while it is open."""
-    passes: list[tuple[int, int]] = []
-
-    def note(_: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        ids: torch.Tensor = kwargs["input_ids"] if kwargs.get("input_ids") is not None else args[0]
-        fed = ids.shape[-1]
-        positions = kwargs.get("position_ids")
-        passes.append((fed, int(positions.min()) if positions is not None else sum(each[0] for each in passes)))
-
-    trunk: Any = model.model.get_decoder()
-    handle = trunk.register_forward_pre_hook(note, with_kwargs=True)
-    try:
-        yield passes
-    finally:
-        handle.remove()
-
-
-def _cost(model: LanguageModel, passes: Sequence[tuple[int, int]]) -> Cost:
-    """Each pass applies `lm_head` to all the tokens that a draft has to be checked against, but reads it once."""
+def _cost(model: LanguageModel, passes: Sequence[tuple[int, int]], checks: bool) -> Cost:
+    """`lm_head` is read once a pass, and applied to all the tokens that a draft has to be checked against."""
     total = Cost()
     for number, (fed, cached) in enumerate(passes):
-        checked = 0 if number == 0 else fed - 1
+        checked = (min(fed, DRAFT + 1) if number == 0 else fed) - 1 if checks else 0
         total += model.cost.forward(fed, cached, True, 0, 0) + Cost(flops=checked * model.cost.head_flops)
     return total
