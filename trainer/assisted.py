@@ -1,11 +1,10 @@
 """Speculative decoding beside the routers, with the same pair (Leviathan et al., ICML 2023; greedy).
 
 It is lossless: the text is the LLM's own, drafted by the SLM and checked by the LLM, several tokens a pass. A router is
-only worth having where it beats that, so it stands beside them on the same questions in the same units: bytes, FLOPs and
-modelled seconds follow from each text's passes as they do for routed texts. transformers' assisted generation does the
-same for one text at a time, with passes of its own on top (prompts read in parts, tokens read again); the benchmark
-times that one. Here the texts of a shard are drafted and checked side by side, and each is charged what it would take
-alone.
+only worth having where it beats that, so it stands beside them on the same questions in the same units: bytes, FLOPs
+and modelled seconds follow from each text's passes as they do for routed texts. transformers' assisted generation does
+the same for one text at a time, with passes of its own on top (prompts read in parts, tokens read again); the benchmark
+times that one. Here the texts of a shard are drafted and checked side by side, and each is charged as if alone.
 
 Knows the engine's models and caches; there is no routing here, so it is not the decode loop's.
 """

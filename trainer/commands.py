@@ -225,7 +225,7 @@ def _add_evaluate(parser: Parser) -> None:
     add("--labels", type=Path, help="folder of labels, whose held-out scores say where thresholds have to lie")
     add("--shares", nargs="+", type=float, metavar="SHARE", help="LLM shares to find thresholds for (default: nine)")
     add("--max-new-tokens", type=int, default=256, help="of an answer (default: %(default)s)")
-    add("--assisted", action="store_true", help="transformers' assisted generation as well")
+    add("--assisted", action="store_true", help="speculative decoding as well")
     add("--results", type=Path, default=Path("assets/results"), help="gets the summary (default: %(default)s)")
 
 

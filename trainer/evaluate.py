@@ -27,10 +27,10 @@ from trainer.methods import Method
 from trainer.provenance import provenance
 from trainer.shards import Shards, write_lines
 
-SHARD_TOKENS = 6144
+SHARD_TOKENS = 4096
 """New tokens, at most, that one method at one threshold writes in the questions written at once.
 
-With some thirty methods and thresholds the `cpu` pair's caches then take up to 10 GB; more at once is hardly faster."""
+With some thirty methods and thresholds the `cpu` pair's caches then take up to 7 GB; more at once is hardly faster."""
 
 
 def evaluate(
