@@ -27,6 +27,7 @@ from engine.pair import Pair
 from engine.prompt import render
 from trainer.data import Question, prompt
 from trainer.grading import grade
+from trainer.provenance import provenance
 from trainer.shards import Shards, write_lines
 
 METHOD = "assisted"
@@ -80,7 +81,7 @@ def assist(
         write_lines(path, [_line(pair, *each) for each in zip(some, texts, strict=True)])
 
     settings = {"preset": pair.preset, "max_new_tokens": max_new_tokens, "draft": DRAFT}
-    Shards(folder, METHOD, SHARD, ".jsonl").run(settings, questions, make, report)
+    Shards(folder, METHOD, SHARD, ".jsonl").run(settings, questions, make, report, notes=provenance())
 
 
 @torch.inference_mode()

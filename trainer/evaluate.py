@@ -9,6 +9,7 @@ Knows methods and shards; what follows from the answers is in `trainer.summary`.
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -73,6 +74,15 @@ def evaluate(
 
     size = max(1, SHARD_TOKENS // max_new_tokens)
     Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=provenance())
+
+
+def chosen_thresholds(folder: Path, stage: str) -> dict[str, list[float]]:
+    """The thresholds that a stage was begun with, by method; empty if it was not begun."""
+    try:
+        about = json.loads((folder / f"{stage}.json").read_text(encoding="utf-8"))
+        return {name: thresholds for name, thresholds, _ in about["methods"]}
+    except FileNotFoundError:
+        return {}
 
 
 def _answers(

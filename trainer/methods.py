@@ -5,7 +5,7 @@ Knows the engine's policies and router folders. How a baseline was trained is in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,11 @@ class Method:
 
 
 def build_methods(
-    names: Sequence[str], pair: Pair, tokens: LabelledTokens | None, shares: Sequence[float] = SHARES
+    names: Sequence[str],
+    pair: Pair,
+    tokens: LabelledTokens | None,
+    shares: Sequence[float] = SHARES,
+    chosen: Mapping[str, Sequence[float]] | None = None,
 ) -> list[Method]:
     """Methods by name, with thresholds that give about the same LLM shares for all.
 
@@ -77,6 +81,7 @@ def build_methods(
         tokens: Labelled tokens that no router was trained on; their scores say which threshold gives which share. May
             be None if all methods are "slm", "llm", "oracle" or "random".
         shares: LLM shares wanted.
+        chosen: Thresholds of methods that were begun elsewhere: another machine's scores differ in their last digits.
 
     Raises:
         TrainerError: An unknown name, or tokens are needed.
@@ -91,7 +96,8 @@ def build_methods(
         if router is not None:
             pair.use_router(router)
         policy = _policy(router) if router else PLAIN[title]()
-        found.append(Method(title, policy, _thresholds(title, policy, router, tokens, shares), router))
+        thresholds = tuple((chosen or {}).get(title, ())) or _thresholds(title, policy, router, tokens, shares)
+        found.append(Method(title, policy, thresholds, router))
     pair.use_router(None)
     if len({method.name for method in found}) < len(found):
         raise TrainerError(f"{', '.join(names)}: a method's name stands there twice")

@@ -129,7 +129,18 @@ def read_evaluation(folder: Path) -> Evaluation:
                 "run evaluate again to go on"
             )
     points = [Point(*key, tuple(answers[name] for name in questions)) for key, answers in sorted(found.items())]
-    return replace(about, points=tuple(points))
+    return replace(about, points=tuple(points), **_made(folder, about))
+
+
+def _made(folder: Path, about: Evaluation) -> dict[str, str]:
+    """Revisions and machines of all stages in a folder: a later one may have been run elsewhere."""
+    stages = [vars(about)]
+    for path in sorted(folder.glob("*.json")):
+        stages.append(read_json(path, dict[str, Any], AGAIN))
+    return {
+        name: "; ".join(dict.fromkeys(stage[name] for stage in stages if stage.get(name)))
+        for name in ("revision", "hardware")
+    }
 
 
 def label(method: str) -> str:

@@ -17,7 +17,7 @@ from trainer.answer import answer, load_answers
 from trainer.assisted import assist
 from trainer.baselines import fit_co_llm, fit_query
 from trainer.data import Question, load_questions
-from trainer.evaluate import evaluate
+from trainer.evaluate import chosen_thresholds, evaluate
 from trainer.fit import FitSettings, fit
 from trainer.grading import grade
 from trainer.iterate import iterate, load_rounds
@@ -112,7 +112,7 @@ class Run:
         where, limit = self.folder / "evaluation", self.recipe.max_new_tokens
         tokens = held_out_tokens(self.folder / "labels-llm")
         for stage, names in (("evaluation", list(PLAIN)), ("evaluation-routers", routers)):
-            methods = build_methods(names, self.pair, tokens, self.recipe.shares)
+            methods = build_methods(names, self.pair, tokens, self.recipe.shares, chosen_thresholds(where, stage))
             evaluate(self.pair, self.dev, methods, where, self.recipe.task, limit, self.report, stage)
         assist(self.pair, self.dev, where, limit, self.report)
         return summarise(read_evaluation(where))
