@@ -169,6 +169,7 @@ class Tuning(Job):
         expected = self.rows[number].expected
         points = [self._measured(row.events, row.prompt_tokens, reference, expected) for row in rows]
         self.results.append(PromptResult(number, tuple(points)))
+        self.ring()
 
     def _measured(
         self, events: Sequence[TokenEvent], prompt_tokens: int, reference: Sequence[int], expected: str | None

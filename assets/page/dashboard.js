@@ -103,15 +103,8 @@ const show = (message, skip, fresh, kept) => {
   schedule();
 };
 
-const channel = openChannel((data) => server[props.resend_name](data),
-  (message, skip, fresh, kept) => show(message, message.figures ? 0 : skip, fresh, kept));
-const receive = () => {
-  if (!props.value) return;
-  const message = JSON.parse(props.value);
-  channel.accept({ ...message, restart: Boolean(message.figures) });
-};
-watch('value', receive);
-receive();
+openChannel((message, skip, fresh, kept) => show(message, message.figures ? 0 : skip, fresh, kept),
+  (message) => ({ ...message, restart: Boolean(message.figures) })).receive();
 
 // While the slider scrubs through a sweep, these are the figures of another text, and look it.
 const elsewhere = (yes) => {
