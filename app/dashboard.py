@@ -66,6 +66,7 @@ def dashboard_message(
         "kept": [kept.number, start] if kept and start else None,
         "threshold": run.request.threshold,
         "count": len(events) - start,
+        "over": done,
         "meter": meter(events, tally.total, view.unit),
         "points": [score_points(events, start), cost_points(series, view.unit, start)],
         "figures": [score_figure(), cost_figure(view.unit)] if start == 0 else None,

@@ -62,7 +62,7 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
             gr.HTML(
                 html_template='<button type="button" class="theme-toggle" aria-label="Switch between light and dark" '
                 'title="Light or dark">◐</button>',
-                js_on_load=(ASSETS / "theme_toggle.js").read_text("utf-8"),
+                js_on_load="".join((ASSETS / f"{name}.js").read_text("utf-8") for name in ("theme_toggle", "frames")),
                 apply_default_css=False,
                 elem_id="theme",
             )
