@@ -10,7 +10,8 @@ import argparse
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from browser import Site, Window, chromium, serve, window
 
@@ -19,7 +20,7 @@ from engine import Request, TokenEvent, load_settings
 from engine.pair import Pair, load
 from trainer.provenance import provenance
 
-TOKENS = 60
+TOKENS = 30
 PROMPT = "Write a Python function that checks whether a string is a palindrome."
 _RANGE = "#threshold input[type=range]"
 # Milliseconds from an input event of the slider to the frame after everything that follows from it in the browser.
@@ -33,6 +34,9 @@ _TURN = """async value => {
 }"""
 _LONG_TASKS = """() => { window.tasks = []; new PerformanceObserver(list =>
   window.tasks.push(...list.getEntries().map(task => task.duration))).observe({ entryTypes: ['longtask'] }); }"""
+# Whether no decision flips between the thresholds at which the text changes next.
+_SAME = """value => { const [down, up] = ['-1', '1'].map(way => document.querySelector(`[data-change="${way}"]`).value);
+  return !(down !== '' && value <= Number(down)) && !(up !== '' && value >= Number(up)); }"""
 # Milliseconds from an input event to the first token that was not there before.
 _FIRST_NEW = """async value => {
   const box = document.querySelector('.stream-text'), range = document.querySelector('#threshold input[type=range]');
@@ -96,6 +100,7 @@ class Clocked:
     """Notes when each token of a pair came, so that runs with and without a page are timed alike."""
 
     def __init__(self, pair: Pair) -> None:
+        self.pair = pair
         self.times: list[float] = []
         self._stream, pair.stream = pair.stream, self._clocked
 
@@ -114,14 +119,40 @@ class Clocked:
 def step_rows(preset: str, rounds: int) -> list[tuple[str, str]]:
     """What is relative to a decode step of real models.
 
-    Round by round the same text is written without a browser, beside an open page that does nothing, and on the page;
-    every time by a run in a thread of its own, because each thread that calls torch brings OpenMP workers of its own.
+    Round by round the same text is written without a browser, then in turn beside an open page that does nothing and on
+    the page; always by a run in a thread of its own, because each thread that calls torch brings OpenMP workers.
     """
+    alone, beside, shown_on, ratios = [], [], [], []
+    with cpu_site(preset) as (site, clock, write):
+        for _ in range(rounds):
+            alone += [write(), write()]
+            with chromium() as browser, window(browser, site) as shown:
+                settle(shown, clock)
+                for _ in range(3):
+                    beside.append(write())
+                    shown.write(PROMPT, seconds=300)
+                    shown_on.append(clock.step)
+                    ratios.append(shown_on[-1] / beside[-1])
+                    shown.page.wait_for_timeout(500)
+    step = statistics.median(alone)
+    low, _, high = statistics.quantiles(ratios, n=4)
+    return [
+        ("a decode step, no browser", f"{1000 * step:.1f} ms"),
+        ("time per token beside an idle page / no browser", f"{statistics.median(beside) / step:.3f}"),
+        ("time per token with the page / no browser", f"{statistics.median(shown_on) / step:.3f}"),
+        (
+            "time per token with the page / beside an idle page, pair by pair",
+            f"{statistics.median(ratios):.3f} (quartiles {low:.3f} and {high:.3f} of {len(ratios)})",
+        ),
+    ]
+
+
+@contextmanager
+def cpu_site(preset: str) -> Iterator[tuple[Site, Clocked, Callable[[], float]]]:
+    """A served page, its clock, and what writes the text that the page writes without one; warmed up."""
     pair = load(preset)
     clock = Clocked(pair)
     asked = Request(PROMPT, pair.threshold, max_new_tokens=TOKENS, alternatives=5)
-    alone, beside, shown_on = [], [], []
-    waits: list[str] = []
     with serve(lambda preset, progress: pair, settings=load_settings(max_new_tokens=TOKENS)) as site:
         site.host.wait(threading.Event())
 
@@ -130,41 +161,40 @@ def step_rows(preset: str, rounds: int) -> list[tuple[str, str]]:
             return clock.step
 
         write()
-        for number in range(rounds):
-            alone.append(write())
-            with chromium() as browser, window(browser, site) as shown:
-                shown.page.wait_for_function(f"document.querySelector('{_RANGE}').value == {pair.threshold}")
-                shown.page.wait_for_timeout(2000)
-                beside.append(write())
-                shown.write(PROMPT, seconds=300)
-                shown_on.append(clock.step)
-                if number == rounds - 1:
-                    waits = first_new(shown, clock, site, statistics.median(alone))
-    step = statistics.median(alone)
-    return [
-        ("a decode step, no browser", f"{1000 * step:.1f} ms"),
-        ("time per token beside an idle page / no browser", f"{statistics.median(beside) / step:.3f}"),
-        ("time per token with the page / no browser", f"{statistics.median(shown_on) / step:.3f}"),
-        ("time per token with the page / beside an idle page", f"{_ratio(shown_on, beside):.3f}"),
-        ("first new token after letting go, in decode steps", "; ".join(waits)),
-    ]
+        yield site, clock, write
 
 
-def _ratio(above: list[float], below: list[float]) -> float:
-    return statistics.median(above) / statistics.median(below)
+def settle(shown: Window, clock: Clocked) -> None:
+    """Waits until the page has the router's threshold and has come to rest."""
+    shown.page.wait_for_function(f"document.querySelector('{_RANGE}').value == {clock.pair.threshold}")
+    shown.page.wait_for_timeout(3000)
+
+
+def wait_rows(preset: str) -> list[tuple[str, str]]:
+    """How long a person waits for the first new token."""
+    with cpu_site(preset) as (site, clock, write), chromium() as browser, window(browser, site) as shown:
+        settle(shown, clock)
+        step = statistics.median([write() for _ in range(3)])
+        shown.write(PROMPT, seconds=300)
+        return [
+            ("a decode step, beside an idle page", f"{1000 * step:.1f} ms"),
+            ("first new token after letting go, in decode steps", "; ".join(first_new(shown, clock, site, step))),
+        ]
 
 
 def first_new(shown: Window, clock: Clocked, site: Site, step: float) -> list[str]:
-    """Decode steps until the first new token after some moves, and what of that the engine itself needed."""
+    """Decode steps until the first new token after some moves, and what of that its own step took in the engine."""
     found = []
     for value in (0.5, 0.99, 0.3, 0.97, 0.9, 0.999):
         shown.wait_state("done", seconds=300)
         shown.page.wait_for_timeout(500)
+        if shown.page.evaluate(_SAME, value):
+            continue
         wait = shown.page.evaluate(_FIRST_NEW, value) / (1000 * step)
         shown.wait_state("done", seconds=300)
         shown.page.wait_for_timeout(300)
         run = next(s.run for s in site.sessions._sessions.values() if s.run)
-        first = next(e for e in run.events if e.threshold == value and e.index >= len(run.events) - len(clock.times))
+        first = run.events[len(run.events) - len(clock.times)]
         found.append(f"{wait:.1f} (engine {first.seconds / step:.1f}, LLM read {first.llm_fed})")
     return found
 
@@ -173,11 +203,12 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="tiny", help="pair for what is relative to a decode step")
-    parser.add_argument("--rounds", type=int, default=5, help="of what is relative to a decode step")
-    parser.add_argument("--part", choices=("sizes", "steps", "both"), default="both")
+    parser.add_argument("--rounds", type=int, default=3, help="of what is relative to a decode step")
+    parser.add_argument("--part", choices=("sizes", "steps", "waits"), nargs="*", default=["sizes", "steps", "waits"])
     options = parser.parse_args()
-    rows = step_rows(options.preset, options.rounds) if options.part != "sizes" else []
-    if options.part != "steps":
+    rows = step_rows(options.preset, options.rounds) if "steps" in options.part else []
+    rows += wait_rows(options.preset) if "waits" in options.part else []
+    if "sizes" in options.part:
         with chromium() as browser:
             rows += size_rows(browser)
     about = provenance()

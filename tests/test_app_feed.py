@@ -90,19 +90,21 @@ def test_a_feed_is_closed_soon_after_the_last_token(shown: Window, site: Site):
     assert shown.write("echo opened again") == "opened again"
 
 
+def still(shown: Window) -> bool:
+    """Whether the page asks for neither a frame nor anything of the server for a second."""
+    shown.page.evaluate("window.frames_asked = 0")
+    shown.requests.clear()
+    shown.page.wait_for_timeout(1000)
+    return shown.page.evaluate("window.frames_asked") == 0 and not shown.requests
+
+
 def test_a_page_that_does_nothing_asks_for_no_frames_and_no_requests(browser, site: Site):
     with window(browser, site) as shown:
         shown.page.add_init_script(_FRAMES)
         shown.open()
 
-        def still() -> bool:
-            shown.page.evaluate("window.frames_asked = 0")
-            shown.requests.clear()
-            shown.page.wait_for_timeout(1000)
-            return shown.page.evaluate("window.frames_asked") == 0 and not shown.requests
-
-        eventually(still, 20)
-        assert still(), "and it stays so"
+        eventually(lambda: still(shown), 20)
+        assert still(shown), "and it stays so"
         assert shown.page.evaluate("document.getAnimations().filter(one => one.playState === 'running').length") == 0
 
 
@@ -115,7 +117,7 @@ def test_while_a_text_is_written_frames_are_asked_for_with_tokens_only(browser, 
     with window(browser, site) as shown:
         shown.page.add_init_script(_FRAMES)
         shown.open()
-        shown.page.wait_for_timeout(3000)
+        eventually(lambda: still(shown), 20)
         shown.ask("a palindrome")
         shown.page.wait_for_selector(".t >> nth=5")
         shown.page.wait_for_timeout(1000)
