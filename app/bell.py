@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 
 class Bell:
-    """Rung from any thread, heard in any event loop."""
+    """Rung from any thread, heard in any event loop.
+
+    Attributes:
+        since: When somebody was last known to care, in `time.monotonic`.
+    """
 
     def __init__(self) -> None:
+        self.since = time.monotonic()
         self._heard: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
 
     def ring(self) -> None:
@@ -20,6 +26,11 @@ class Bell:
                 with suppress(RuntimeError):  # the loop was closed with the server
                     loop.call_soon_threadsafe(event.set)
 
+    @property
+    def unheard(self) -> float:
+        """For how many seconds nobody has listened."""
+        return 0.0 if self._heard else time.monotonic() - self.since
+
     @contextmanager
     def heard(self) -> Iterator[asyncio.Event]:
         """An event that ringing sets, for the caller to wait for and to clear."""
@@ -28,4 +39,5 @@ class Bell:
         try:
             yield event
         finally:
+            self.since = time.monotonic()
             del self._heard[event]

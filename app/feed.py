@@ -59,8 +59,10 @@ class Feeds:
 
         For a browser that cannot open its feed.
         """
-        while session.on:
-            await asyncio.sleep(_LOOK_SECONDS)
+        with session.bell.heard() as rung:
+            while session.on:
+                rung.clear()
+                await _wait(rung, _LOOK_SECONDS)
         found = {panel: list(news(session, self.host, Known()).fresh()) for panel, news in self.panels.items()}
         return {panel: messages[-1] for panel, messages in found.items() if messages}
 

@@ -86,6 +86,7 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
     demo.sessions, demo.feed = sessions, feeds.route  # type: ignore[attr-defined]  # for tests, and for `launch_options`
     demo.queue(max_size=settings.server.queue_size, api_open=False)
     demo._queue.sleep_when_free = QUEUE_LOOKS_EVERY
+    demo._queue.progress_update_sleep_when_free = 10 * QUEUE_LOOKS_EVERY  # for `gr.Progress`, which nothing here uses
     return demo
 
 

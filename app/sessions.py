@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,9 @@ KEPT_CACHES = 8
 """Sessions whose models' caches are kept after a text: up to 80 MB each with the cpu pair's 2,048 tokens of context."""
 
 MAX_BRANCHES = 12
+
+UNHEARD_SECONDS = 3.0
+"""How long something is written though no feed is open: what was asked for by a window that is gone by now stops."""
 
 SWEEP = "sweep"
 """Kind of the job whose texts the slider scrubs through."""
@@ -191,8 +195,14 @@ class Session:
         return self._start(job, host)
 
     def _start(self, job: SomeJob, host: Host) -> SomeJob:
-        job.ring = self.bell.ring
-        self.bell.ring()
+        def ring() -> None:
+            self.bell.ring()
+            if self.bell.unheard > UNHEARD_SECONDS:
+                job.cancel.set()
+
+        self.bell.since = time.monotonic()
+        job.ring = ring
+        ring()
         return job.start(host)
 
     @property

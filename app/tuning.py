@@ -143,6 +143,7 @@ class Tuning(Job):
         decoding, events = self._start(asked)
         for event in events:
             self.token = max(self.token, event.index + 1)
+            self.ring()
             if event.finish_reason is None:
                 continue
             number = group[event.row // points]

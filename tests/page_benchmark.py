@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from browser import Site, Window, chromium, serve, window
 
-from app.sessions import Session
+from app.runs import Run
 from engine import Request, TokenEvent, load_settings
 from engine.pair import Pair, load
 from trainer.provenance import provenance
@@ -157,7 +157,7 @@ def cpu_site(preset: str) -> Iterator[tuple[Site, Clocked, Callable[[], float]]]
         site.host.wait(threading.Event())
 
         def write() -> float:
-            assert Session().begin(asked, site.host).finished.wait(300)
+            assert Run(asked).start(site.host).finished.wait(300)
             return clock.step
 
         write()

@@ -13,6 +13,7 @@ from browser import eventually
 from fake_pair import FakePair
 
 import app.feed
+import app.sessions
 from app.feed import Feeds
 from app.forms import page_request, stop_strings
 from app.header import header_html, pair_name
@@ -239,7 +240,9 @@ def told(host, monkeypatch):
         async def listen() -> list[tuple[str, dict]]:
             found = []
             async for event in Feeds(Sessions(), host, NEWS).follow(session, known or {}):
-                name, data = re.match(r"(?:event|retry): (\S+)\n(?:data:(.*)\n)?\n", event).groups()
+                found_event = re.match(r"(?:event|retry): (\S+)\n(?:data:(.*)\n)?\n", event)
+                assert found_event is not None
+                name, data = found_event.groups()
                 if data and data.strip():
                     found.append((name, json.loads(data)))
                     then()
@@ -289,16 +292,12 @@ def test_a_window_that_says_nothing_sensible_of_what_it_has_gets_everything(host
 def test_a_token_is_sent_as_soon_as_it_is_written(host, pair, told, monkeypatch):
     monkeypatch.setattr(app.feed, "_LOOK_SECONDS", 30)  # so that only the run itself can be what wakes the feed
     pair.tokens_per_second = 40
-    run, late, session = None, [], Session()
-
-    def look() -> None:
-        late.append(len(run.events))
-
-    run = session.begin(request(max_new_tokens=20), host)
+    session = Session()
+    session.begin(request(max_new_tokens=20), host)
     monkeypatch.setattr(app.feed, "LINGER_SECONDS", 0)
     monkeypatch.setattr(app.feed, "FLUSH_SECONDS", 0)
     threading.Timer(2, session.bell.ring).start()  # lets the feed end
-    messages = of(told(session, then=look), "stream")
+    messages = of(told(session), "stream")
     assert len(messages) >= 15, "nearly every token has a message of its own"
 
 
@@ -325,6 +324,16 @@ def test_a_feed_stays_open_while_something_is_on_and_then_says_that_it_is_quiet(
     asyncio.run(listen())
     assert run.state == "done" and last == ["event: quiet\ndata:\n\n"]
     assert not session.bell._heard, "nobody is left listening"
+
+
+def test_what_nobody_listens_to_is_stopped(host, pair, told, monkeypatch):
+    monkeypatch.setattr(app.sessions, "UNHEARD_SECONDS", 0.2)
+    pair.tokens_per_second = 20
+    gone, heard = Session(), Session()
+    run = gone.begin(request(), host)
+    assert run.finished.wait(2) and run.state == "stopped" and len(run.events) < 15
+    run = heard.begin(request(), host)
+    assert of(told(heard), "stream")[-1]["state"] == "done" and len(run.events) == 30
 
 
 def test_figures_go_out_at_most_twice_a_second_and_only_with_new_points(host, pair, told):
@@ -367,8 +376,7 @@ def test_a_run_that_goes_on_from_the_text_on_the_page_sends_only_what_is_new(hos
     run = session.begin(request(threshold=0.5), host)
     assert run.finished.wait(5)
     told(session)
-    flip = next(e.index for e in run.events if e.index > 9 and e.score is not None and e.score >= 0.5)
-    wanted = run.events[flip].score + 1e-4
+    wanted = next(e.score for e in run.events if e.index > 9 and e.score is not None and e.score >= 0.5) + 1e-4
     flip = next(e.index for e in run.events if e.score is not None and 0.5 <= e.score < wanted)
     again = session.turn(wanted, host)
     assert again is not None and again.finished.wait(5)

@@ -95,8 +95,9 @@ const drawState = (message = latest) => {
   const state = message?.state ?? 'idle';
   stateLine.dataset.state = state;
   stateLine.dataset.run = message?.n ?? '';
-  stateLine.textContent = message?.note || {
+  const said = message?.note || {
     idle: 'Nothing written yet', waiting: 'Reading the prompt …', running: 'Writing …', stopped: 'Stopped',
     failed: 'Failed', done: ENDS[message?.finish] ?? 'Done' }[state];
+  if (stateLine.textContent !== said) stateLine.textContent = said;   // the same text anew would be laid out anew
   document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run: latest?.run ?? null, state, tokens: tokens.length } }));
 };
