@@ -75,9 +75,9 @@ const drawMeter = () => {
   element.querySelector('.gauge-llm').style.left = `${100 * llm}%`;
 };
 
-// The meter follows at once. The plots take their time from the models, so while a text is written they get a fortieth of
+// The meter follows at once. The plots take their time from the models, so while a text is written they get an eightieth of
 // it at most.
-const SHARE = 40;
+const SHARE = 80;
 let due = 0, later = 0;
 const draw = () => {
   scheduled = false;
