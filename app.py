@@ -23,6 +23,6 @@ demo = build(host, settings)
 if __name__ == "__main__":
     host.start()
     try:
-        demo.launch(**launch_options(settings))
+        demo.launch(**launch_options(demo, settings))
     except OSError as error:  # gradio's word for a port that is taken
         sys.exit(f"app.py: {error}")

@@ -6,9 +6,7 @@ Knows where the tab's parts stand and which event does what. Leaves writing to `
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
@@ -21,7 +19,7 @@ from app.controls import POLICY_LABELS, prompt_box, threshold_knob
 from app.dashboard import PLOTLY_JS
 from app.forms import page_request, untouched
 from app.host import Host
-from app.live import FLUSH_SECONDS, next_figures, waiting_for
+from app.live import JobNews, next_figures, waiting_for
 from app.sessions import Session, Sessions
 from app.stopping import enable_stop, wire_stop
 from engine import POLICIES, EngineError, Settings
@@ -43,8 +41,8 @@ _TAKE_OVER = """() => {
 }"""
 
 
-def compare_tab(host: Host, sessions: Sessions, settings: Settings) -> None:
-    """The tab's content; called inside the tab.
+def compare_tab(host: Host, sessions: Sessions, settings: Settings) -> Panel:
+    """The tab's content; called inside the tab. Returns what its comparisons are drawn by.
 
     Args:
         host: Has the models.
@@ -54,35 +52,23 @@ def compare_tab(host: Host, sessions: Sessions, settings: Settings) -> None:
     handlers = _Handlers(host, sessions, settings)
     prompt, take, policy, threshold, limit, start, stop = _card(settings)
 
-    def resend_comparison(data: dict[str, Any]) -> str | None:
-        return handlers.resend(data)
-
     panel = Panel(
         "compare",
-        resend_comparison,
-        elem_id="comparison",
+        "comparison",
         parts=("plotly",),
-        resend_name="resend_comparison",
         plotly=f"gradio_api/file={PLOTLY_JS.as_posix()}",  # which `app.dashboard` lets gradio serve
     )
     starts = [start.click, prompt.submit]
+    several: dict[str, Any] = {"trigger_mode": "multiple", **_QUIET}  # a second one stops the first
     enable_stop(stop, starts)
-    written = gr.on(
-        starts,
-        handlers.write,
-        inputs=[prompt, policy, threshold, limit],
-        outputs=panel,
-        postprocess=False,  # a string already
-        trigger_mode="multiple",  # a second one stops the first
-        concurrency_id=KIND,
-        concurrency_limit=settings.server.queue_size,  # they queue for the models in `Host`, which can say so
-        **_QUIET,
-    )
-    wire_stop(stop, sessions, [written], lambda session: [session.jobs.get(KIND)], lambda s: s.stop_job(KIND))
+    started = gr.on(starts, handlers.write, inputs=[prompt, policy, threshold, limit], **several)
+    ended = panel.ended(handlers.ended, **several)
+    wire_stop(stop, sessions, [started], [ended], lambda session: [session.jobs.get(KIND)], lambda s: s.stop_job(KIND))
     take.click(None, outputs=[prompt, threshold], js=_TAKE_OVER, **_QUIET)
     gr.on([threshold.input, take.click], handlers.touch, queue=False, trigger_mode="always_last", **_QUIET)
     timer = gr.Timer(0.5)
     timer.tick(handlers.arrive, inputs=[policy, threshold], outputs=[timer, policy, threshold], queue=False, **_QUIET)
+    return panel
 
 
 def middle_choices(policies: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -128,23 +114,20 @@ class _Handlers:
         self.host, self.sessions, self.settings = host, sessions, settings
         self._touched: WeakSet[Session] = WeakSet()  # whose visitors have moved this tab's threshold
 
-    async def write(
-        self, prompt: str, policy: str, threshold: float, limit: float, request: gr.Request
-    ) -> AsyncIterator[str]:
-        """Starts a comparison and streams it; closing the page closes this generator, which stops the models."""
+    def write(self, prompt: str, policy: str, threshold: float, limit: float, request: gr.Request) -> None:
+        """Starts a comparison."""
         session = self.sessions.get(request.session_hash)
         try:
             job = self._comparison(prompt, policy, threshold, limit, session)
         except EngineError as error:
             raise refusal(error) from error
         session.begin_job(KIND, job, self.host)
-        try:
-            async for message in _follow(job, session, self.host):
-                yield message
-            if job.error and session.jobs.get(KIND) is job:
-                raise refusal(job.error)
-        finally:
-            job.cancel.set()
+
+    def ended(self, request: gr.Request) -> None:
+        """Says why a comparison could not be made."""
+        job = self.sessions.get(request.session_hash).jobs.get(KIND)
+        if job is not None and job.error:
+            raise refusal(job.error)
 
     def touch(self, request: gr.Request) -> None:
         """Remembers that the threshold is the visitor's choice."""
@@ -165,11 +148,6 @@ class _Handlers:
         dial = gr.update(value=pair.threshold) if untouched and pair.threshold != threshold else gr.skip()
         return [gr.Timer(active=False), gr.update(choices=choices, value=chosen), dial]
 
-    def resend(self, data: dict[str, Any]) -> str | None:
-        """What the browser missed of a comparison whose id it knows."""
-        job = self.sessions.find_job(KIND, str(data.get("run")))
-        return comparison_message(job, max(0, int(data.get("from", 0)))) if isinstance(job, Comparison) else None
-
     def _comparison(self, prompt: str, policy: str, threshold: float, limit: float, session: Session) -> Comparison:
         at_share = policy == AT_SHARE
         name = "random" if at_share else policy
@@ -186,19 +164,21 @@ class _Handlers:
         return untouched(self.settings, threshold, session in self._touched)
 
 
-async def _follow(job: Comparison, session: Session, host: Host) -> AsyncIterator[str]:
-    """Yields what the browser lacks until the comparison is over or another has taken its place."""
-    sent, told, due = 0, None, 0.0
-    while job.on and session.jobs.get(KIND) is job:
-        note, count = waiting_for(job, host), len(job.log)
-        if count > sent or note != told:
-            started = time.monotonic()
-            figures = count > 0 and started >= due
-            message = comparison_message(job, sent, count, note, figures)
-            if figures:
-                due = next_figures(started)
-            yield message
-            sent, told = count, note
-        await asyncio.sleep(FLUSH_SECONDS)
-    if session.jobs.get(KIND) is job:
-        yield comparison_message(job, sent)
+class ComparisonNews(JobNews):
+    """What of a comparison a window lacks."""
+
+    kind = KIND
+
+    def message(self, job: Comparison, have: int, over: bool) -> tuple[str, int] | None:
+        """See `JobNews`."""
+        if over:
+            return comparison_message(job, have), len(job.log)
+        note, count, started = waiting_for(job, self.host), len(job.log), time.monotonic()
+        if count == have and note == self.told:
+            return None
+        figures = count > 0 and started >= self.due
+        message = comparison_message(job, have, count, note, figures)
+        if figures:
+            self.due = next_figures(started)
+        self.told = note
+        return message, count

@@ -139,6 +139,7 @@ class Comparison(Job):
         text.events.append(event)
         if text.key != "router":  # it has no column: only its figures are shown
             self.log.append((text.key, event.index))
+        self.ring()
 
 
 def difference(ids: Sequence[int], others: Sequence[int]) -> Difference:

@@ -7,7 +7,7 @@ with `textContent`. (`{{value}}` in a gradio template would execute `${…}` fou
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -31,32 +31,19 @@ def drawn(name: str, elem_id: str, value: str = "", **options: Any) -> gr.HTML:
 
 
 class Panel(gr.HTML):
-    """A component drawn by a script of ours that is sent a growing text or tree in parts.
+    """A component drawn by a script of ours that is sent a growing text or tree in parts, by the feed or by gradio.
+
+    Its event `ended` comes when the feed has brought the end of a job.
 
     Args:
         name: As for `drawn`; its script runs after `channel.js`.
+        elem_id: Its id on the page, and its name in the feed.
         parts: Names of further scripts that run in between, in the same scope.
-        more: Further functions of the server that the script may call.
-        resend: `resend({"run": …, "from": …})` → JSON or None; called where the browser finds that it missed something.
-        options: Constants for the script (as `props`).
+        options: Constants for the script (as `props`), and what else gradio's component takes.
     """
 
-    def __init__(
-        self,
-        name: str,
-        resend: Callable[[dict[str, Any]], str | None],
-        elem_id: str,
-        parts: Sequence[str] = (),
-        more: Sequence[Callable[[dict[str, Any]], Any]] = (),
-        **options: Any,
-    ) -> None:
-        super().__init__(
-            value="",
-            **_drawing(name, "channel", *parts),
-            server_functions=[resend, *more],
-            elem_id=elem_id,
-            **options,
-        )
+    def __init__(self, name: str, elem_id: str, parts: Sequence[str] = (), **options: Any) -> None:
+        super().__init__(value="", **_drawing(name, "channel", *parts), panel=elem_id, elem_id=elem_id, **options)
 
     def get_block_name(self) -> str:
         """Which of gradio's own components draws it."""

@@ -7,7 +7,6 @@ script that draws is `assets/page/dashboard.js`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 import plotly
@@ -16,27 +15,20 @@ from app.components import Panel, to_json
 from app.meter import meter
 from app.plots import cost_figure, cost_points, score_figure, score_points
 from app.runs import Kept, Run
-from app.sessions import Sessions, View
+from app.sessions import View
 from engine import Tally
 
 # The library's own copy, so that no request leaves the machine and the figures are those of the installed version.
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
-def dashboard(sessions: Sessions) -> Panel:
-    """The component. Its value is the newest message; what the browser missed it asks for again."""
-
-    def resend_figures(data: dict[str, Any]) -> str | None:
-        found = sessions.find(str(data.get("run")))
-        return dashboard_message(found[1], found[0].view) if found else None
-
+def dashboard() -> Panel:
+    """The component; its messages are those of `app.live.FigureNews`."""
     gr.set_static_paths([PLOTLY_JS])
     return Panel(
         "dashboard",
-        resend_figures,
-        elem_id="dashboard",
+        "dashboard",
         parts=("plotly",),
-        resend_name="resend_figures",
         figures=[score_figure(), cost_figure("bytes")],  # empty axes from the start; drawing them also warms plotly up
         plotly=f"gradio_api/file={PLOTLY_JS.as_posix()}",
     )
@@ -74,6 +66,7 @@ def dashboard_message(
         "kept": [kept.number, start] if kept and start else None,
         "threshold": run.request.threshold,
         "count": len(events) - start,
+        "over": done,
         "meter": meter(events, tally.total, view.unit),
         "points": [score_points(events, start), cost_points(series, view.unit, start)],
         "figures": [score_figure(), cost_figure(view.unit)] if start == 0 else None,

@@ -1,11 +1,11 @@
-"""What the Playground's events do: they turn what was entered into runs, and stream what the browser lacks.
+"""What the Playground's events do: they turn what was entered into runs, whose texts the feed brings.
 
 Knows gradio's requests and updates; which event calls what is wired in `app.page`, what a run does is in `app.runs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -18,10 +18,9 @@ from app.handles import points_message
 from app.header import header_html
 from app.host import Host
 from app.jobs import Job
-from app.live import follow
 from app.runs import Run
 from app.sessions import SWEEP, Session, Sessions
-from app.sweep import Sweep, Swept, follow_sweep, scores_near
+from app.sweep import Sweep, Swept, scores_near
 from engine import EngineError, Prices, Request, Role, Settings
 
 
@@ -37,13 +36,11 @@ class Handlers:
     def __init__(self, host: Host, sessions: Sessions, settings: Settings) -> None:
         self.host, self.sessions, self.settings = host, sessions, settings
 
-    async def write(self, request: gr.Request, unit: str, slm: float, llm: float, *values: Any) -> AsyncIterator[Any]:
-        """Starts a run and streams it; closing the page closes this generator, which stops the models."""
+    def write(self, request: gr.Request, unit: str, slm: float, llm: float, *values: Any) -> None:
+        """Starts a run."""
         session = self.sessions.get(request.session_hash)
         asked = self._asked(session, unit, slm, llm, values)
-        run = session.begin(asked, self.host, untouched(self.settings, asked.threshold, session.touched))
-        async for tokens, figures in self._stream(run, session):
-            yield tokens, figures
+        session.begin(asked, self.host, untouched(self.settings, asked.threshold, session.touched))
 
     def _asked(self, session: Session, unit: str, slm: float, llm: float, values: Sequence[Any]) -> Request:
         """The request of the page's fields; the session's view follows its unit and prices."""
@@ -54,24 +51,20 @@ class Handlers:
             raise refusal(error) from error
         return asked
 
-    async def retune(self, threshold: float, request: gr.Request) -> AsyncIterator[Any]:
-        """Makes the text that of another threshold, as long as others are set meanwhile."""
-        session = self.sessions.get(request.session_hash)
-        self.turn(threshold, request)
-        while run := session.again(self.host):
-            async for tokens, figures in self._stream(run, session):
-                yield tokens, figures
+    def turn(self, threshold: float, request: gr.Request) -> None:
+        """Applies a threshold to the next token of the run that is on, or starts what makes the text that of it."""
+        try:
+            self.sessions.get(request.session_hash).turn(threshold, self.host)
+        except EngineError as error:
+            raise refusal(error) from error
 
-    async def change_text(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Any]:
+    def change_text(self, request: gr.Request, event: gr.EventData) -> None:
         """Branches from a token, goes back to a branch, or has the text read to its end for an audit."""
         session, asked = self.sessions.get(request.session_hash), event._data or {}
         try:
-            run = self._changed(session, asked)
+            self._changed(session, asked)
         except EngineError as error:
             raise refusal(error) from error
-        if run is not None:
-            async for tokens, figures in self._stream(run, session):
-                yield tokens, figures
 
     def _changed(self, session: Session, asked: dict[str, Any]) -> Run | None:
         kind, number = asked.get("kind"), int(asked.get("number") or 0)
@@ -87,23 +80,16 @@ class Handlers:
         number = int((event._data or {}).get("number") or 0)
         return gr.update(value=branches[number].run.request.threshold) if 0 <= number < len(branches) else gr.skip()
 
-    async def sweep(self, request: gr.Request, unit: str, slm: float, llm: float, *values: Any) -> AsyncIterator[Any]:
+    def sweep(self, request: gr.Request, unit: str, slm: float, llm: float, *values: Any) -> None:
         """Writes the prompt at many thresholds; until another text is asked for, the slider scrubs through them."""
         session = self.sessions.get(request.session_hash)
         asked = self._asked(session, unit, slm, llm, values)
         session.stop()
         session.scrubbing = True
         before = session.jobs.get(SWEEP)
-        job = Sweep(asked, scores_near(session, asked.policy), session.view.prices, before)
-        session.begin_job(SWEEP, job, self.host)
-        try:
-            async for message in follow_sweep(job):
-                yield message
-            if job.error:
-                session.scrubbing = False
-                raise refusal(job.error)
-        finally:
-            job.cancel.set()
+        session.begin_job(
+            SWEEP, Sweep(asked, scores_near(session, asked.policy), session.view.prices, before), self.host
+        )
 
     def scrub(self, request: gr.Request) -> None:
         """Lets the slider scrub through the sweep's texts again."""
@@ -111,28 +97,27 @@ class Handlers:
         session.stop()
         session.scrubbing = SWEEP in session.jobs
 
-    async def open_text(self, threshold: float, request: gr.Request, event: gr.EventData) -> AsyncIterator[Any]:
+    def open_text(self, threshold: float, request: gr.Request, event: gr.EventData) -> None:
         """Goes on from a text of the sweep: exact at the slider's threshold, with both models' candidates."""
         session, row = self.sessions.get(request.session_hash), int((event._data or {}).get("row") or 0)
         job = session.jobs.get(SWEEP)
         if isinstance(job, Sweep) and not job.on and 0 <= row < len(job.thresholds):
-            run = session.open(Swept(job, row), threshold, self.host)
-            async for tokens, figures in self._stream(run, session):
-                yield tokens, figures
+            session.open(Swept(job, row), threshold, self.host)
 
-    async def _stream(self, run: Run, session: Session) -> AsyncIterator[tuple[str, str]]:
-        """What the token stream and the dashboard lack, until the run ends; a failed one is refused by its reason."""
-        # Unchanged values are repeated rather than skipped: gradio makes a new component for every gr.skip().
-        tokens = figures = ""
-        try:
-            async for update in follow(run, session, self.host):
-                tokens, figures = update.tokens or tokens, update.dashboard or figures
-                yield tokens, figures
-            if run.error and session.run is run:
-                raise refusal(run.error)
-        finally:
-            run.cancel.set()
-            self.sessions.trim()
+    def ended(self, request: gr.Request) -> None:
+        """Says why a text could not be written."""
+        self.sessions.trim()
+        run = self.sessions.get(request.session_hash).run
+        if run is not None and run.error:
+            raise refusal(run.error)
+
+    def sweep_ended(self, request: gr.Request) -> None:
+        """Says why a sweep could not be made; the slider is the last text's again then."""
+        session = self.sessions.get(request.session_hash)
+        job = session.jobs.get(SWEEP)
+        if job is not None and job.error:
+            session.scrubbing = False
+            raise refusal(job.error)
 
     def stoppable(self, session: Session) -> list[Job | None]:
         """What the tab's Stop is for."""
@@ -142,13 +127,6 @@ class Handlers:
         """Stops what is written within one step."""
         session.stop()
         session.stop_job(SWEEP)
-
-    def turn(self, threshold: float, request: gr.Request) -> None:
-        """Applies a threshold to the next token of the run that is on, or to the whole text."""
-        try:
-            self.sessions.get(request.session_hash).turn(threshold)
-        except EngineError as error:
-            raise refusal(error) from error
 
     def look(self, unit: str, slm: float, llm: float, request: gr.Request) -> Any:
         """Shows the costs of the text on the page in another unit or at other prices, without running anything."""

@@ -10,6 +10,7 @@ import logging
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from app.host import Host
@@ -33,6 +34,7 @@ class Job:
         error: Why it failed.
         pair: The models that do it, once there are any.
         host: Has them.
+        ring: Called whenever there is something new to show.
     """
 
     def __init__(self, after: Job | None = None) -> None:
@@ -45,6 +47,7 @@ class Job:
         self.error: str | None = None
         self.pair: Any = None
         self.host: Host | None = None
+        self.ring: Callable[[], None] = lambda: None
 
     def start(self: SomeJob, host: Host) -> SomeJob:
         """Starts in a thread of its own; returns itself."""
@@ -69,6 +72,7 @@ class Job:
         finally:
             self.state = end  # before `finished`: who sees that must see how
             self.finished.set()
+            self.ring()
 
     @property
     def on(self) -> bool:

@@ -134,6 +134,7 @@ class Run(Job):
         with closing(self.pair.stream(self.request, self.dial, self.cancel, decoding)) as stream:
             for event in stream:
                 self.events.append(event)
+                self.ring()
                 if self.cancel.is_set():
                     return
 

@@ -5,12 +5,15 @@ Knows which run goes on from which; what a run does is in `app.runs`. Knows noth
 
 from __future__ import annotations
 
+import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from weakref import WeakSet
 
+from app.bell import Bell
 from app.forms import ALTERNATIVES
 from app.host import Host
 from app.jobs import Job, SomeJob
@@ -21,6 +24,9 @@ KEPT_CACHES = 8
 """Sessions whose models' caches are kept after a text: up to 80 MB each with the cpu pair's 2,048 tokens of context."""
 
 MAX_BRANCHES = 12
+
+UNHEARD_SECONDS = 3.0
+"""How long something is written though no feed is open: what was asked for by a window that is gone by now stops."""
 
 SWEEP = "sweep"
 """Kind of the job whose texts the slider scrubs through."""
@@ -45,6 +51,8 @@ class Session:
     """What one browser window has.
 
     Attributes:
+        key: Unguessable; whoever knows it may open the window's feed.
+        bell: Rung whenever there may be news for the feed.
         view: In what costs are shown.
         touched: Whether the visitor has moved the threshold.
         run: The newest run.
@@ -55,6 +63,8 @@ class Session:
     """
 
     def __init__(self, view: View | None = None) -> None:
+        self.key = secrets.token_urlsafe(18)
+        self.bell = Bell()
         self.view = view or View()
         self.touched = False
         self.run: Run | None = None
@@ -62,7 +72,6 @@ class Session:
         self.branches: list[Branch] = []
         self.jobs: dict[str, Job] = {}
         self.scrubbing = False
-        self._wanted: float | None = None
         self._adopted: WeakSet[Job] = WeakSet()
         self._lock = threading.Lock()
 
@@ -70,36 +79,26 @@ class Session:
         """Stops the run that is on, if any, and starts another; for `untouched` see `Run`."""
         with self._lock:
             run = self._plant(Run(request, self.run, untouched))
-        return run.start(host)
+        return self._start(run, host)
 
-    def turn(self, threshold: float) -> None:
+    def turn(self, threshold: float, host: Host) -> Run | None:
         """Sets the threshold: of the next token, while a text is being written; of the whole text, once there is one.
 
-        In the second case `again` starts what has to be written.
+        Returns:
+            The run that writes what changes in the second case; None where there is nothing to do.
 
         Raises:
             InvalidRequest: The threshold is out of range.
         """
-        self.touched, run = True, self.run
-        if run is None or run.fixed or self.scrubbing:
-            return
-        if run.on and not run.again:
-            run.dial.threshold = threshold
-            return
-        self._wanted = Dial(threshold).threshold
-        run.cancel.set()
-
-    @property
-    def pending(self) -> bool:
-        """Whether a threshold was set that `again` has not seen yet."""
-        return self._wanted is not None
-
-    def again(self, host: Host) -> Run | None:
-        """Starts the run that makes the text that of the threshold last set; None where there is nothing to do."""
+        self.touched = True
         with self._lock:
-            wanted, self._wanted, run = self._wanted, None, self.run
-            if wanted is None or run is None or (run.on and not run.again):
+            run = self.run
+            if run is None or run.fixed or self.scrubbing:
                 return None
+            if run.on and not run.again:
+                run.dial.threshold = threshold
+                return None
+            wanted = Dial(threshold).threshold
             change = Change(run, lambda origin: at_threshold(origin.request, origin.folded, wanted))
             return self._go_on(replace(run.request, threshold=wanted), change, host)
 
@@ -161,7 +160,7 @@ class Session:
                 return asked, at_threshold(asked, text.folded, threshold)[1]
 
             run = self._plant(Run(asked, self.run, change=Change(origin, plan, reveal_kept=True)))
-        return run.start(host)
+        return self._start(run, host)
 
     def show(self, run: Run) -> None:
         """Puts a text that was opened on the page, in place of the one that is there or being written."""
@@ -186,14 +185,30 @@ class Session:
             run.branch = branch.number
             self.branches.append(branch)
         self.branches[run.branch].run = self.run = run
-        return run.start(host)
+        return self._start(run, host)
 
     def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
         """Starts a job of some kind, e.g. "compare"; one of the same kind that is on is stopped. Returns the job."""
         with self._lock:
             self.stop_job(kind)
             self.jobs[kind] = job
+        return self._start(job, host)
+
+    def _start(self, job: SomeJob, host: Host) -> SomeJob:
+        def ring() -> None:
+            self.bell.ring()
+            if self.bell.unheard > UNHEARD_SECONDS:
+                job.cancel.set()
+
+        self.bell.since = time.monotonic()
+        job.ring = ring
+        ring()
         return job.start(host)
+
+    @property
+    def on(self) -> bool:
+        """Whether anything that is shown is being written."""
+        return any(job is not None and job.on for job in (self.run, *self.jobs.values()))
 
     def stop_job(self, kind: str) -> None:
         """Stops the job of a kind within one step; does nothing if none is on."""
@@ -207,7 +222,6 @@ class Session:
 
     def stop(self) -> None:
         """Stops the newest run within one step; does nothing if none is on."""
-        self._wanted = None
         if self.run is not None:
             self.run.cancel.set()
 
@@ -267,6 +281,11 @@ class Sessions:
             session = self._sessions.pop(key or "", None)
         if session is not None:
             session.close()
+
+    def find_key(self, key: str) -> Session | None:
+        """The session whose feed has this key."""
+        with self._lock:
+            return next((session for session in self._sessions.values() if session.key == key), None)
 
     def find_job(self, kind: str, job_id: str) -> Job | None:
         """The job of a kind with this id, if it is still kept."""

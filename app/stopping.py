@@ -13,7 +13,14 @@ import gradio as gr
 from app.jobs import Job
 from app.sessions import Session, Sessions
 
-ENABLE = "() => ({ __type__: 'update', interactive: true })"
+ENABLE = """() => {
+  document.dispatchEvent(new CustomEvent('citer-start'));
+  return { __type__: 'update', interactive: true };
+}"""
+"""In the browser: the feed is opened at once, so that it is there when the first token comes."""
+
+STARTED = "() => { document.dispatchEvent(new CustomEvent('citer-start')); }"
+"""In the browser, once the server has started it: where the feed was closed meanwhile, it is opened again."""
 
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
@@ -35,7 +42,8 @@ def enable_stop(button: gr.Button, starts: Iterable[Callable[..., Any]], js: str
 def wire_stop(
     button: gr.Button,
     sessions: Sessions,
-    written: Iterable[Any],
+    starts: Iterable[Any],
+    ends: Iterable[Any],
     jobs: Callable[[Session], Iterable[Job | None]],
     stop: Callable[[Session], None],
 ) -> None:
@@ -44,7 +52,8 @@ def wire_stop(
     Args:
         button: Stop.
         sessions: Of all windows.
-        written: The events whose handlers write.
+        starts: The events that start something; where one is refused, there may be nothing to stop.
+        ends: The events that say that something has ended.
         jobs: What of a session the button is for.
         stop: Stops that within one step.
     """
@@ -59,7 +68,11 @@ def wire_stop(
         stop(sessions.get(request.session_hash))
         return gr.update(interactive=False)
 
-    for event in written:
-        for end in (event.then, event.failure):
-            end(can_stop, outputs=button, queue=False, **_QUIET)
+    look: dict[str, Any] = {"outputs": button, "queue": False, **_QUIET}
+    for start in starts:
+        start.success(None, js=STARTED, **_QUIET)
+        start.failure(can_stop, **look)
+    for end in ends:
+        for after in (end.success, end.failure):
+            after(can_stop, **look)
     button.click(pressed, outputs=button, queue=False, trigger_mode="multiple", **_QUIET)

@@ -7,18 +7,17 @@ sent; `assets/page/sweep.js` draws it.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import engine
-from app.components import Panel, to_json
+from app.components import to_json
 from app.controls import THRESHOLD_DIGITS
 from app.jobs import Job
-from app.live import FLUSH_SECONDS
+from app.live import JobNews
 from app.runs import Run
-from app.sessions import SWEEP, Session, Sessions
+from app.sessions import SWEEP, Session
 from engine import Prices, Request, TokenEvent
 from engine.cost import cost_alone
 from engine.operating_points import LLM_ONLY
@@ -79,6 +78,7 @@ class Sweep(Job):
         self.events[row].append(replace(event, row=0))
         if event.finish_reason:
             self.figures[row] = self._figures(self.events[row])
+        self.ring()
 
     def _figures(self, events: Sequence[TokenEvent]) -> list[float]:
         pair = self.pair
@@ -102,16 +102,6 @@ def choose_thresholds(request: Request, near: Sequence[float], pair: Any) -> lis
     inner = dict.fromkeys(round(threshold, THRESHOLD_DIGITS) for threshold in wanted + even)
     chosen = [threshold for threshold in inner if 0 < threshold <= 1][: THRESHOLDS - 2]
     return sorted({0.0, LLM_ONLY, *chosen})
-
-
-def sweep_panel(sessions: Sessions) -> Panel:
-    """The button, the strip and the chart under the threshold."""
-
-    def resend_nodes(data: dict[str, Any]) -> str | None:
-        found = sessions.find_job(SWEEP, str(data.get("run")))
-        return sweep_message(found, max(0, int(data.get("from", 0))))[0] if isinstance(found, Sweep) else None
-
-    return Panel("sweep", resend_nodes, "sweep", resend_name="resend_nodes")
 
 
 def sweep_message(sweep: Sweep, start: int) -> tuple[str, int]:
@@ -138,16 +128,17 @@ def sweep_message(sweep: Sweep, start: int) -> tuple[str, int]:
     return to_json(message), start + len(nodes)
 
 
-async def follow_sweep(sweep: Sweep) -> AsyncIterator[str]:
-    """Yields what the browser lacks of the tree, 20 to 25 times a second, until the sweep is over."""
-    sent, told = 0, ""
-    while sweep.on:
-        if len(sweep.nodes) > sent or sweep.state != told:
-            told = sweep.state
-            message, sent = sweep_message(sweep, sent)
-            yield message
-        await asyncio.sleep(FLUSH_SECONDS)
-    yield sweep_message(sweep, sent)[0]
+class SweepNews(JobNews):
+    """What of the tree a window lacks."""
+
+    kind = SWEEP
+
+    def message(self, job: Sweep, have: int, over: bool) -> tuple[str, int] | None:
+        """See `JobNews`."""
+        if not over and len(job.nodes) == have and job.state == self.told:
+            return None
+        self.told = job.state
+        return sweep_message(job, have)
 
 
 def scores_near(session: Session, policy: str) -> list[float]:

@@ -16,18 +16,14 @@ from engine import Role, TokenEvent, audit, cumulative
 
 
 def token_stream(sessions: Sessions) -> Panel:
-    """The component. Its value is the newest message; what the browser missed it asks for again."""
-
-    def resend_tokens(data: dict[str, Any]) -> str | None:
-        found = sessions.find(str(data.get("run")))
-        return token_message(found[1], max(0, int(data.get("from", 0)))) if found else None
+    """The component; its messages are those of `app.live.TextNews`."""
 
     def token_cost(data: dict[str, Any]) -> str | None:
         found = sessions.find(str(data.get("run")))
         return cost_of_token(found[1], int(data.get("index", 0)), found[0].view) if found else None
 
     parts = ("token_text", "difference", "preview", "inspector", "audit", "branches")
-    return Panel("token_stream", resend_tokens, "stream", parts, [token_cost], resend_name="resend_tokens")
+    return Panel("token_stream", "stream", parts, server_functions=[token_cost])
 
 
 def token_message(run: Run, start: int, end: int | None = None, note: str = "", kept: Kept | None = None) -> str:

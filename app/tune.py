@@ -6,22 +6,21 @@ ever being stored; picking a point and exporting it happen in the browser (`asse
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import time
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from app.components import ASSETS, Panel, refusal, to_json
+from app.components import ASSETS, Panel, drawn, refusal, to_json
 from app.controls import POLICY_LABELS, Knob, knob
 from app.dashboard import PLOTLY_JS
 from app.expected import RULE
 from app.forms import whole
 from app.host import Host
+from app.live import JobNews
 from app.prompt_file import CELL_LIMIT, MAX_BYTES, PromptTable, parse, read_file
 from app.prompt_formats import MAX_ROWS, shorten
 from app.sessions import Sessions
@@ -44,7 +43,6 @@ or JSONL:
 
 {"prompt": "…", "answer": "…"}"""
 _PREVIEWED = 5
-_POLL_SECONDS = 0.1
 _FLUSH_SECONDS = 0.5
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
@@ -59,14 +57,11 @@ class _Inputs:
     stop: gr.Button
 
 
-def tune_tab(host: Host, sessions: Sessions, settings: Settings) -> None:
-    """The tab's content."""
+def tune_tab(host: Host, sessions: Sessions, settings: Settings) -> Panel:
+    """The tab's content. Returns what its tunings are drawn by."""
     handlers = _Handlers(host, sessions, settings)
 
     # gradio marks what the browser may call, which a bound method does not allow.
-    def resend_tuning(data: dict[str, Any]) -> str | None:
-        return handlers.resend(data)
-
     def text_of(data: dict[str, Any]) -> str | None:
         return handlers.text(data)
 
@@ -76,27 +71,22 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings) -> None:
         with gr.Column(elem_id="tune-result", scale=1, min_width=0):
             shown = Panel(
                 "tune",
-                resend_tuning,
-                elem_id="tune-panel",
+                "tune-panel",
                 parts=("plotly", "tune_curve", "tune_export", "tune_chart", "tune_picker", "tune_prompts_list"),
-                more=(text_of,),
+                server_functions=[text_of],
                 plotly=f"gradio_api/file={PLOTLY_JS.as_posix()}",
                 rule=RULE,
             )
     enable_stop(inputs.stop, [inputs.run.click])
-    ran = inputs.run.click(
-        handlers.tune,
-        inputs=[inputs.text, inputs.policy, inputs.count, inputs.limit],
-        outputs=shown,
-        postprocess=False,
-        trigger_mode="multiple",  # a second one stops the first
-        concurrency_id=KIND,
-        concurrency_limit=settings.server.queue_size,  # they queue for the models in `Host`, which can say so
-        **_QUIET,
+    several: dict[str, Any] = {"trigger_mode": "multiple", **_QUIET}  # a second one stops the first
+    ran = inputs.run.click(handlers.tune, inputs=[inputs.text, inputs.policy, inputs.count, inputs.limit], **several)
+    ended = shown.ended(handlers.ended, **several)
+    wire_stop(
+        inputs.stop, sessions, [ran], [ended], lambda session: [session.jobs.get(KIND)], lambda s: s.stop_job(KIND)
     )
-    wire_stop(inputs.stop, sessions, [ran], lambda session: [session.jobs.get(KIND)], lambda s: s.stop_job(KIND))
     timer = gr.Timer(0.5)
     timer.tick(handlers.offer, inputs=inputs.policy, outputs=[inputs.policy, timer], queue=False, **_QUIET)
+    return shown
 
 
 def _inputs(settings: Settings) -> _Inputs:
@@ -108,10 +98,10 @@ def _inputs(settings: Settings) -> _Inputs:
             max_lines=14,
             elem_id="tune-prompts",
         )
-        Panel(
+        drawn(
             "tune_prompts",
-            read_prompts,
-            elem_id="tune-preview",
+            "tune-preview",
+            server_functions=[read_prompts],
             example=(ASSETS / "tune_example.csv").read_text("utf-8"),
             max_bytes=MAX_BYTES,
             limits=f"At most {MAX_ROWS} prompts of fewer than {CELL_LIMIT:,} characters each.",
@@ -141,8 +131,8 @@ class _Handlers:
     def __init__(self, host: Host, sessions: Sessions, settings: Settings) -> None:
         self.host, self.sessions, self.settings = host, sessions, settings
 
-    async def tune(self, request: gr.Request, text: str, policy: str, count: float, limit: float) -> AsyncIterator[Any]:
-        """Runs the tuning and streams it; closing the page closes this generator, which stops the models."""
+    def tune(self, request: gr.Request, text: str, policy: str, count: float, limit: float) -> None:
+        """Starts a tuning."""
         session = self.sessions.get(request.session_hash)
         try:
             rows = parse(text or "").rows
@@ -151,13 +141,12 @@ class _Handlers:
         except EngineError as error:
             raise refusal(error) from error
         session.begin_job(KIND, job, self.host)
-        try:
-            async for message in _follow(job, self.host, lambda: session.jobs.get(KIND) is job):
-                yield message
-            if job.error and session.jobs.get(KIND) is job:
-                raise refusal(job.error)
-        finally:
-            job.cancel.set()
+
+    def ended(self, request: gr.Request) -> None:
+        """Says why a tuning could not be made."""
+        job = self.sessions.get(request.session_hash).jobs.get(KIND)
+        if job is not None and job.error:
+            raise refusal(job.error)
 
     def offer(self, policy: str) -> tuple[Any, gr.Timer]:
         """The policies that the models can do, once they are there."""
@@ -172,35 +161,29 @@ class _Handlers:
         chosen: dict[str, Any] = {} if policy in offered else {"value": offered[0]}
         return gr.update(choices=choices, **chosen), gr.Timer(active=False)
 
-    def resend(self, data: dict[str, Any]) -> str | None:
-        """What a browser missed of a tuning."""
-        job = self._find(data)
-        return tuning_message(job, self.host, max(0, int(data.get("from", 0)))) if job else None
-
     def text(self, data: dict[str, Any]) -> str | None:
         """One prompt's text at one point."""
-        job = self._find(data)
-        return text_message(job, int(data.get("row", -1)), int(data.get("point", -1))) if job else None
-
-    def _find(self, data: dict[str, Any]) -> Tuning | None:
         job = self.sessions.find_job(KIND, str(data.get("run")))
-        return job if isinstance(job, Tuning) else None
+        found = isinstance(job, Tuning)
+        return text_message(job, int(data.get("row", -1)), int(data.get("point", -1))) if found else None
 
 
-async def _follow(job: Tuning, host: Host, current: Callable[[], bool]) -> AsyncIterator[str]:
-    """Yields what the browser lacks until it is over or another has taken its place."""
-    sent, told, due = 0, "", 0.0
-    while not job.finished.is_set() and current():
-        if time.monotonic() >= due:
-            count = len(job.results)  # before the message, which may have more: the browser skips what it knows
-            message = tuning_message(job, host, sent)
-            if message != told:
-                yield message
-                sent = count
-            told, due = message, time.monotonic() + _FLUSH_SECONDS
-        await asyncio.sleep(_POLL_SECONDS)
-    if current():
-        yield tuning_message(job, host, sent)
+class TuningNews(JobNews):
+    """What of a tuning a window lacks."""
+
+    kind = KIND
+
+    def message(self, job: Tuning, have: int, over: bool) -> tuple[str, int] | None:
+        """See `JobNews`."""
+        if not over and time.monotonic() < self.due:
+            return None
+        self.due = time.monotonic() + _FLUSH_SECONDS
+        count = len(job.results)  # before the message, which may have more: the browser skips what it knows
+        message = tuning_message(job, self.host, have)
+        if message == self.told and not over:
+            return None
+        self.told = message
+        return message, count
 
 
 def read_prompts(data: dict[str, Any]) -> str:

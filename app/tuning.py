@@ -143,6 +143,7 @@ class Tuning(Job):
         decoding, events = self._start(asked)
         for event in events:
             self.token = max(self.token, event.index + 1)
+            self.ring()
             if event.finish_reason is None:
                 continue
             number = group[event.row // points]
@@ -169,6 +170,7 @@ class Tuning(Job):
         expected = self.rows[number].expected
         points = [self._measured(row.events, row.prompt_tokens, reference, expected) for row in rows]
         self.results.append(PromptResult(number, tuple(points)))
+        self.ring()
 
     def _measured(
         self, events: Sequence[TokenEvent], prompt_tokens: int, reference: Sequence[int], expected: str | None

@@ -49,7 +49,7 @@ def serve(load: Callable[..., Any], preset: str | None = None, settings: Setting
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    options = {**launch_options(settings), "server_name": "127.0.0.1", "server_port": port}
+    options = {**launch_options(demo, settings), "server_name": "127.0.0.1", "server_port": port}
     demo.launch(prevent_thread_lock=True, quiet=True, **options)
     try:
         yield Site(f"http://127.0.0.1:{port}/", host, getattr(demo, "sessions"))  # noqa: B009  # set by `build` for tests

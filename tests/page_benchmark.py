@@ -10,13 +10,19 @@ import argparse
 import statistics
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from browser import Window, chromium, eventually, serve, window
+from browser import Site, Window, chromium, serve, window
 
-from engine import Request, load_settings
+from app.runs import Run
+from engine import Request, TokenEvent, load_settings
 from engine.pair import Pair, load
 from trainer.provenance import provenance
 
+TOKENS = 30
+PROMPT = "Write a Python function that checks whether a string is a palindrome."
+_RANGE = "#threshold input[type=range]"
 # Milliseconds from an input event of the slider to the frame after everything that follows from it in the browser.
 _TURN = """async value => {
   const range = document.querySelector('#threshold input[type=range]');
@@ -28,6 +34,9 @@ _TURN = """async value => {
 }"""
 _LONG_TASKS = """() => { window.tasks = []; new PerformanceObserver(list =>
   window.tasks.push(...list.getEntries().map(task => task.duration))).observe({ entryTypes: ['longtask'] }); }"""
+# Whether no decision flips between the thresholds at which the text changes next.
+_SAME = """value => { const [down, up] = ['-1', '1'].map(way => document.querySelector(`[data-change="${way}"]`).value);
+  return !(down !== '' && value <= Number(down)) && !(up !== '' && value >= Number(up)); }"""
 # Milliseconds from an input event to the first token that was not there before.
 _FIRST_NEW = """async value => {
   const box = document.querySelector('.stream-text'), range = document.querySelector('#threshold input[type=range]');
@@ -87,30 +96,106 @@ def size_rows(browser) -> list[tuple[str, str]]:
     return found
 
 
-def step_rows(browser, preset: str) -> list[tuple[str, str]]:
-    """What is relative to a decode step of real models."""
+class Clocked:
+    """Notes when each token of a pair came, so that runs with and without a page are timed alike."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.times: list[float] = []
+        self._stream, pair.stream = pair.stream, self._clocked
+
+    def _clocked(self, *args, **options) -> Iterator[TokenEvent]:
+        self.times = []
+        for event in self._stream(*args, **options):
+            self.times.append(time.perf_counter())
+            yield event
+
+    @property
+    def step(self) -> float:
+        """Seconds per token of the newest text; the first, which pays for the prompt, is left out."""
+        return (self.times[-1] - self.times[0]) / (len(self.times) - 1)
+
+
+def step_rows(preset: str, rounds: int) -> list[tuple[str, str]]:
+    """What is relative to a decode step of real models.
+
+    Round by round the same text is written without a browser, then in turn beside an open page that does nothing and on
+    the page; always by a run in a thread of its own, because each thread that calls torch brings OpenMP workers.
+    """
+    alone, beside, shown_on, ratios = [], [], [], []
+    with cpu_site(preset) as (site, clock, write):
+        for _ in range(rounds):
+            alone += [write(), write()]
+            with chromium() as browser, window(browser, site) as shown:
+                settle(shown, clock)
+                for _ in range(3):
+                    beside.append(write())
+                    shown.write(PROMPT, seconds=300)
+                    shown_on.append(clock.step)
+                    ratios.append(shown_on[-1] / beside[-1])
+                    shown.page.wait_for_timeout(500)
+    step = statistics.median(alone)
+    low, _, high = statistics.quantiles(ratios, n=4)
+    return [
+        ("a decode step, no browser", f"{1000 * step:.1f} ms"),
+        ("time per token beside an idle page / no browser", f"{statistics.median(beside) / step:.3f}"),
+        ("time per token with the page / no browser", f"{statistics.median(shown_on) / step:.3f}"),
+        (
+            "time per token with the page / beside an idle page, pair by pair",
+            f"{statistics.median(ratios):.3f} (quartiles {low:.3f} and {high:.3f} of {len(ratios)})",
+        ),
+    ]
+
+
+@contextmanager
+def cpu_site(preset: str) -> Iterator[tuple[Site, Clocked, Callable[[], float]]]:
+    """A served page, its clock, and what writes the text that the page writes without one; warmed up."""
     pair = load(preset)
-    prompt = "Write a Python function that checks whether a string is a palindrome."
-    request = Request(prompt, pair.threshold, max_new_tokens=100, alternatives=5)
-    found, alone, shown_speed = [], [], []
-    settings = load_settings(max_new_tokens=100)
-    with serve(lambda preset, progress: pair, settings=settings) as site, window(browser, site) as shown:
-        eventually(lambda: shown.page.locator(".models").text_content(), 30)
-        for _ in range(3):
-            started = time.perf_counter()
-            steps = len(list(pair.stream(request)))
-            alone.append((time.perf_counter() - started) / steps)
-            shown.write(prompt, seconds=300)
-            run = next(s.run for s in site.sessions._sessions.values() if s.run)
-            shown_speed.append(sum(e.seconds for e in run.events) / len(run.events))
-        step = statistics.median(shown_speed)
-        found.append(("engine's time per token, with page / alone", f"{step / statistics.median(alone):.2f}"))
-        waits = []
-        for value in (0.5, pair.threshold, 0.3, 0.99):
-            waits.append(shown.page.evaluate(_FIRST_NEW, value) / (1000 * step))
-            shown.wait_state("done", seconds=300)
-            shown.page.wait_for_timeout(300)
-        found.append(("first new token after letting go, in decode steps", ", ".join(f"{w:.1f}" for w in waits)))
+    clock = Clocked(pair)
+    asked = Request(PROMPT, pair.threshold, max_new_tokens=TOKENS, alternatives=5)
+    with serve(lambda preset, progress: pair, settings=load_settings(max_new_tokens=TOKENS)) as site:
+        site.host.wait(threading.Event())
+
+        def write() -> float:
+            assert Run(asked).start(site.host).finished.wait(300)
+            return clock.step
+
+        write()
+        yield site, clock, write
+
+
+def settle(shown: Window, clock: Clocked) -> None:
+    """Waits until the page has the router's threshold and has come to rest."""
+    shown.page.wait_for_function(f"document.querySelector('{_RANGE}').value == {clock.pair.threshold}")
+    shown.page.wait_for_timeout(3000)
+
+
+def wait_rows(preset: str) -> list[tuple[str, str]]:
+    """How long a person waits for the first new token."""
+    with cpu_site(preset) as (site, clock, write), chromium() as browser, window(browser, site) as shown:
+        settle(shown, clock)
+        step = statistics.median([write() for _ in range(3)])
+        shown.write(PROMPT, seconds=300)
+        return [
+            ("a decode step, beside an idle page", f"{1000 * step:.1f} ms"),
+            ("first new token after letting go, in decode steps", "; ".join(first_new(shown, clock, site, step))),
+        ]
+
+
+def first_new(shown: Window, clock: Clocked, site: Site, step: float) -> list[str]:
+    """Decode steps until the first new token after some moves, and what of that its own step took in the engine."""
+    found = []
+    for value in (0.5, 0.99, 0.3, 0.97, 0.9, 0.999):
+        shown.wait_state("done", seconds=300)
+        shown.page.wait_for_timeout(500)
+        if shown.page.evaluate(_SAME, value):
+            continue
+        wait = shown.page.evaluate(_FIRST_NEW, value) / (1000 * step)
+        shown.wait_state("done", seconds=300)
+        shown.page.wait_for_timeout(300)
+        run = next(s.run for s in site.sessions._sessions.values() if s.run)
+        first = run.events[len(run.events) - len(clock.times)]
+        found.append(f"{wait:.1f} (engine {first.seconds / step:.1f}, LLM read {first.llm_fed})")
     return found
 
 
@@ -118,9 +203,14 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="tiny", help="pair for what is relative to a decode step")
+    parser.add_argument("--rounds", type=int, default=3, help="of what is relative to a decode step")
+    parser.add_argument("--part", choices=("sizes", "steps", "waits"), nargs="*", default=["sizes", "steps", "waits"])
     options = parser.parse_args()
-    with chromium() as browser:
-        rows = size_rows(browser) + step_rows(browser, options.preset)
+    rows = step_rows(options.preset, options.rounds) if "steps" in options.part else []
+    rows += wait_rows(options.preset) if "waits" in options.part else []
+    if "sizes" in options.part:
+        with chromium() as browser:
+            rows += size_rows(browser)
     about = provenance()
     print(f"`{about['command']}`, revision {about['revision']}, {about['hardware']}, preset {options.preset}\n")
     print("| what | measured |\n|---|---|")

@@ -1,10 +1,12 @@
 // An audit marks what the other model says about each token of a finished text; it never changes the text.
 
 const toggle = find('.audit-toggle'), auditNote = find('.audit-note');
-let audited = false;
+let audited = false, auditDrawn = '';
 
 const drawAudit = () => {
-  const found = over() && tokens.length ? latest.audit : null;
+  const found = over() && tokens.length ? latest.audit : null, key = `${Boolean(found)}/${audited}/${latest?.n}/${found?.unknown}`;
+  if (!found && key === auditDrawn) return;
+  auditDrawn = key;
   toggle.disabled = !found;
   toggle.setAttribute('aria-pressed', audited && Boolean(found));
   for (const kind of ['missed', 'wasted']) {

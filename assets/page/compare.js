@@ -246,11 +246,9 @@ const show = (message, skip, fresh) => {
   schedule();
 };
 
-const channel = openChannel((data) => server[props.resend_name](data), show);
-const receive = () => { if (props.value) channel.accept(JSON.parse(props.value)); };
-watch('value', receive);
+const channel = openChannel(show);
 new MutationObserver(drawPlot).observe(document.body, { attributes: true, attributeFilter: ['class'] });
 new ResizeObserver(drawPlot).observe(plot);   // also when its tab is opened
 toggleMarks();
 draw();
-receive();
+channel.receive();

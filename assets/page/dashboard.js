@@ -36,17 +36,21 @@ const dressed = (figure) => {
   return [data, layout];
 };
 
+// Resolves to the milliseconds that it took.
 const drawPlots = async () => {
   const Plotly = await plotly;
+  let spent = 0;
   for (const [i, figure] of figures.entries()) {
-    const [data, layout] = dressed(figure);
+    const started = performance.now(), [data, layout] = dressed(figure);
     layout.datarevision = figure.revision;
     const first = !plots[i].data;
     await Plotly.react(plots[i], data, layout, CONFIG);
     if (first && i === 0) plots[0].on('plotly_afterplot', placeSlider);
     placeSlider();
+    spent += performance.now() - started;
     await new Promise(requestAnimationFrame);   // two short tasks rather than a long one
   }
+  return spent;
 };
 
 // The slider's position over the score plot, as an element of ours: moving it costs Plotly nothing.
@@ -71,10 +75,22 @@ const drawMeter = () => {
   element.querySelector('.gauge-llm').style.left = `${100 * llm}%`;
 };
 
+// The meter follows at once. The plots take their time from the models, so while a text is written they get an eightieth of
+// it at most.
+const SHARE = 80;
+let due = 0, later = 0;
 const draw = () => {
   scheduled = false;
   if (latest) drawMeter();
-  drawing = drawing.then(drawPlots).catch((error) => console.error(error));
+  clearTimeout(later);
+  const wait = latest?.over === false && !latest.figures ? due - performance.now() : 0;
+  if (wait > 0) { later = setTimeout(schedule, wait); return; }
+  due = performance.now() + 500;
+  drawing = drawing.then(async () => {
+    const started = performance.now();
+    const spent = await drawPlots();
+    due = Math.max(due, started + SHARE * spent);
+  }).catch((error) => console.error(error));
 };
 const schedule = () => { if (!scheduled) { scheduled = true; requestAnimationFrame(draw); } };
 
@@ -103,15 +119,8 @@ const show = (message, skip, fresh, kept) => {
   schedule();
 };
 
-const channel = openChannel((data) => server[props.resend_name](data),
-  (message, skip, fresh, kept) => show(message, message.figures ? 0 : skip, fresh, kept));
-const receive = () => {
-  if (!props.value) return;
-  const message = JSON.parse(props.value);
-  channel.accept({ ...message, restart: Boolean(message.figures) });
-};
-watch('value', receive);
-receive();
+openChannel((message, skip, fresh, kept) => show(message, message.figures ? 0 : skip, fresh, kept),
+  (message) => ({ ...message, restart: Boolean(message.figures) })).receive();
 
 // While the slider scrubs through a sweep, these are the figures of another text, and look it.
 const elsewhere = (yes) => {

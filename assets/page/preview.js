@@ -47,10 +47,10 @@ const nextChanges = () => {
   return [Number.isFinite(low) && down >= 0 ? down : null, Number.isFinite(high) && up <= Number(range?.max) ? up : null];
 };
 
+const changeButtons = [find('[data-change="-1"]'), find('[data-change="1"]')];
 const drawChanges = () => {
   const [down, up] = over() && tokens.length && (foreign || !latest.fixed) ? nextChanges() : [null, null];
-  for (const [direction, value] of [['-1', down], ['1', up]]) {
-    const button = find(`[data-change="${direction}"]`);
+  for (const [button, value] of [[changeButtons[0], down], [changeButtons[1], up]]) {
     button.disabled = value === null;
     button.value = value ?? '';
     button.querySelector('span').textContent = value === null ? '–' : value.toFixed(4);

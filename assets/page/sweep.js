@@ -114,9 +114,7 @@ const show = (message, skip, fresh) => {
   latest = message;
   schedule();
 };
-const channel = openChannel((data) => server[props.resend_name](data), show);
-const receive = () => { if (props.value) channel.accept(JSON.parse(props.value)); };
-watch('value', receive);
+const channel = openChannel(show);
 
 find('.sweep-go').addEventListener('click', () => { scrubbing = true; trigger('sweep'); });
 openButton.addEventListener('click', () => { if (shown >= 0) trigger('open_text', { row: shown }); });
@@ -132,4 +130,4 @@ document.addEventListener('input', (event) => {
 document.addEventListener('change', (event) => { if (event.target.closest?.('#unit')) schedule(); });
 document.addEventListener('citer-run', () => { scrubbing = false; });   // another text is on the page
 new MutationObserver(schedule).observe(document.body, { attributes: true, attributeFilter: ['class'] });
-receive();
+channel.receive();

@@ -41,11 +41,9 @@ document.addEventListener('citer-text', ({ detail }) => {
   schedule();
 });
 
-const channel = openChannel((data) => server[props.resend_name](data), show);
-const receive = () => { if (props.value) channel.accept(JSON.parse(props.value)); };
-watch('value', receive);
+const channel = openChannel(show);
 drawState();
 drawCounts();
 drawAudit();
 inspect(-1);
-receive();
+channel.receive();

@@ -11,6 +11,7 @@ let tokens = [], spans = [], drawn = 0, counts = [0, 0];
 let latest = null;                       // newest message about the run on the page
 let focused = -1, pinned = -1, hovered = -1;
 let foreign = false, changed = new Set();   // whether the text is a sweep's, and what differs from the one before
+let marked = [];                         // the spans that show the difference
 let scheduled = false, cut = -1;         // where the text is cut off before the next token is drawn
 
 const spelled = (text) => visible(text).replace(/ /g, '·').replace(/\n/g, '⏎').replace(/\t/g, '⇥') || '(nothing yet)';
@@ -46,9 +47,10 @@ const draw = () => {
     spans[last].classList.add('end');
     spans[last].textContent = 'end';
   }
-  for (const span of box.querySelectorAll('.changed')) span.classList.remove('changed');
-  if (foreign) for (const index of changed) spans[index]?.classList.add('changed');
-  if (stick) box.scrollTop = box.scrollHeight;
+  for (const span of marked.splice(0)) span.classList.remove('changed');
+  if (foreign) marked = [...changed].map((index) => spans[index]).filter(Boolean);
+  for (const span of marked) span.classList.add('changed');
+  if (stick) box.scrollTop = 1e9;
   drawCounts();
   drawState();
   drawAudit();
@@ -72,13 +74,16 @@ const clear = (from) => {
 
 const schedule = () => { if (!scheduled) { scheduled = true; requestAnimationFrame(draw); } };
 
+// Looked up once: a search goes through all tokens, and this is drawn with each of them.
+const readouts = Object.fromEntries(['slm', 'llm', 'all'].map((name) => [name, find(`[data-count="${name}"]`)]));
+const jumps = element.querySelectorAll('[data-kind="llm"] [data-jump]');
 const drawCounts = () => {
   const all = counts[SLM] + counts[LLM];
-  const say = (name, text) => { find(`[data-count="${name}"]`).textContent = text; };
+  const say = (name, text) => { readouts[name].textContent = text; };
   say('slm', all ? `${counts[SLM]} · ${percent(counts[SLM] / all)}` : '–');
   say('llm', all ? `${counts[LLM]} · ${percent(counts[LLM] / all)}` : '–');
   say('all', all ? `${all} tokens` : '');
-  element.querySelectorAll('[data-kind="llm"] [data-jump]').forEach((button) => { button.disabled = counts[LLM] === 0; });
+  jumps.forEach((button) => { button.disabled = counts[LLM] === 0; });
 };
 
 // Whether a text stands there that nothing is being added to.
@@ -90,8 +95,9 @@ const drawState = (message = latest) => {
   const state = message?.state ?? 'idle';
   stateLine.dataset.state = state;
   stateLine.dataset.run = message?.n ?? '';
-  stateLine.textContent = message?.note || {
+  const said = message?.note || {
     idle: 'Nothing written yet', waiting: 'Reading the prompt …', running: 'Writing …', stopped: 'Stopped',
     failed: 'Failed', done: ENDS[message?.finish] ?? 'Done' }[state];
+  if (stateLine.textContent !== said) stateLine.textContent = said;   // the same text anew would be laid out anew
   document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run: latest?.run ?? null, state, tokens: tokens.length } }));
 };

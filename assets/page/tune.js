@@ -145,10 +145,7 @@ const show = (message, skip) => {
   message.prompts.slice(skip).forEach((prompt) => addPrompt(prompt, textOf));
   schedule();
 };
-const channel = openChannel((data) => server.resend_tuning(data), show);
-const receive = () => { if (props.value) channel.accept(JSON.parse(props.value)); };
-watch('value', receive);
-receive();
+openChannel(show).receive();
 
 listenToHandles(() => ({ points: curveNow().points, unit: unitNow() }), schedule);
 for (const radio of element.querySelectorAll('[name="tune-unit"]')) radio.addEventListener('change', schedule);
