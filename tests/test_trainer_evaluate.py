@@ -77,6 +77,12 @@ def test_a_deleted_shard_is_answered_again_byte_for_byte(tiny_pair, results):
     assert shard.read_bytes() == before
 
 
+def test_shards_of_another_size_are_not_mixed_in(tiny_pair, results, monkeypatch):
+    monkeypatch.setattr("trainer.evaluate.SHARD_TOKENS", 240)
+    with pytest.raises(TrainerError, match=r"other settings \(shard_size\)"):
+        evaluate(tiny_pair, QUESTIONS, plain(tiny_pair), results, "arithmetic", 120, quiet)
+
+
 def test_results_of_another_router_are_not_mixed_in(tiny_pair, tmp_path):
     methods = [Method("citer", ConfidencePolicy(), (0.5,), make_router(tiny_pair))]
     evaluate(tiny_pair, QUESTIONS[:1], methods, tmp_path, "arithmetic", 40, quiet)

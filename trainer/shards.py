@@ -67,7 +67,8 @@ class Shards:
         Raises:
             TrainerError: The folder holds shards of other questions or settings.
         """
-        self._claim({**settings, "data": digest(questions), "questions": [q.id for q in questions]}, notes or {})
+        made_of = {"shard_size": self.size, "data": digest(questions), "questions": [q.id for q in questions]}
+        self._claim({**settings, **made_of}, notes or {})
         shards = [questions[n : n + self.size] for n in range(0, len(questions), self.size)]
         missing = [n for n in range(len(shards)) if not self.path(n).exists()]
         if len(missing) < len(shards):
@@ -95,6 +96,7 @@ class Shards:
             settings = json.loads(self.settings_path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise TrainerError(f"{self.folder} holds no {self.stage} ({error}): make them first") from error
+        settings.pop("shard_size", None)  # says nothing of what the shards hold
         count = -(-len(settings["questions"]) // self.size)
         paths = [self.path(n) for n in range(count)]
         missing = sum(not path.exists() for path in paths)
@@ -110,7 +112,7 @@ class Shards:
         settings = json.loads(json.dumps(settings))  # as it will be read: tuples are lists there
         if self.settings_path.exists():
             found = json.loads(self.settings_path.read_text(encoding="utf-8"))
-            found = {key: value for key, value in found.items() if key not in notes}
+            found = {"shard_size": self.size, **{key: value for key, value in found.items() if key not in notes}}
             differing = sorted(key for key in settings.keys() | found.keys() if settings.get(key) != found.get(key))
             if differing:
                 raise TrainerError(
