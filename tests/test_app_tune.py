@@ -69,7 +69,7 @@ def test_a_person_measures_their_prompts_moves_lambda_and_takes_the_settings_wit
         tab = Tab(shown).open()
         tab.paste("\n".join([CSV, *MANY.splitlines()[:8]]))
         eventually(lambda: tab.says(".tune-read") == "12 prompts, 4 with an answer · CSV")
-        tab.page.fill("#tune-count input[type=number]", "3")
+        tab.page.fill("#tune-count input[type=number]", "15")
         tab.page.evaluate(_LISTEN)  # what it says on the way may be there for a moment only
         tab.run()
         tab.wait("done")
