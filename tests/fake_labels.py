@@ -11,6 +11,7 @@ import numpy as np
 from engine.router import LOGIT_FEATURES
 from trainer.data import Question
 from trainer.preference import Case
+from trainer.rollout import SHARD
 from trainer.shards import Shards
 
 WIDTH = 16
@@ -81,14 +82,14 @@ def write_labels(folder, columns, **settings):
 
 
 def write_rollouts(folder, rollouts, **settings):
-    """Writes rollouts in one shard per 20 questions; returns the folder."""
+    """Writes rollouts in shards of the size that the stage reads; returns the folder."""
 
     def make(some, path):
         names = {question.id for question in some}
         path.write_text("".join(json.dumps(asdict(r)) + "\n" for r in rollouts if r.question in names))
 
     settings = {"policy": "slm", "threshold": 0.5, "budget": 2, "seed": 0, "llm_bytes": 100.0, **settings}
-    Shards(folder, "rollouts", 20, ".jsonl").run(
+    Shards(folder, "rollouts", SHARD, ".jsonl").run(
         settings, _questions([each.question for each in rollouts]), make, lambda _: None
     )
     return folder

@@ -50,6 +50,8 @@ const read = async (data) => {
 };
 
 const readBox = async () => {
+  clearTimeout(timer);
+  timer = null;
   const text = box().value;
   if (!text.trim()) { asked++; return clear(); }
   const answer = await read({ text });
@@ -73,6 +75,7 @@ const bytes = (file) => new Promise((resolve, reject) => {
 });
 
 const take = async (file) => {
+  if (timer) await readBox();   // what was just typed is read first, or its answer would take the file's place
   if (file.size > props.max_bytes) {
     asked++;
     return say('.tune-refused', `${file.name}: ${file.size.toLocaleString('en')} bytes; at most ${props.max_bytes.toLocaleString('en')} are taken. ${props.limits} Split it.`);
@@ -83,6 +86,7 @@ const take = async (file) => {
   if (!answer) return;
   fill(answer.text);
   clearTimeout(timer);   // it is read already
+  timer = null;
   source = file.name;
   draw(answer);
 };
