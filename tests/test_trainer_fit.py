@@ -20,7 +20,7 @@ from trainer.errors import TrainerError
 from trainer.fit import FitSettings, fit, fit_preferences
 from trainer.preference import Case
 from trainer.rollout import Rollout
-from trainer.tokens import held_out_tokens, load_tokens, scores_of, split_of, thresholds_for
+from trainer.tokens import held_out_tokens, join, load_tokens, scores_of, split_of, thresholds_for
 from trainer.training import Examples, train
 
 SETTINGS = FitSettings(epochs=6, batch=64, learning_rate=2e-3)
@@ -74,6 +74,42 @@ def test_what_is_rolled_out_stands_for_what_is_not(tmp_path, reference, preferen
     np.testing.assert_array_equal(tokens.weight, weight)
     assert tokens.rollouts is not None
     assert (tokens.rollouts["tokens"], tokens.rollouts["slm_right"]) == (1, 0.0)
+
+
+@pytest.mark.parametrize(("kept", "weight"), [(0.0, [1, 0, 3, 0]), (0.25, [1, 0.25, 2.5, 0.25]), (1.0, [1, 1, 1, 1])])
+def test_a_shortcut_weight_divides_what_a_rolled_out_token_stands_for(tmp_path, kept, weight):
+    columns = planted(questions=1, length=4)
+    columns["case"][:] = [Case.SLM_RIGHT] + [Case.ONLY_LLM_RIGHT] * 3
+    labels = write_labels(tmp_path / "labels", columns, reference="llm")
+    rollouts = write_rollouts(tmp_path / "rollouts", [rollout("q0000", 2, True, candidates=3)])
+    tokens = load_tokens(labels, rollouts, shortcut_weight=kept)
+    np.testing.assert_allclose(tokens.weight, weight)
+    np.testing.assert_array_equal(tokens.decided().preference, [1, 1] if kept == 0 else [1, 0, 1, 0])
+
+
+def test_one_router_learns_from_several_labels(tmp_path):
+    one, two = planted(questions=150), planted(questions=150, seed=1)
+    two["question"] = np.char.add("other-", two["question"])
+    folders = [write_labels(tmp_path / "one", one), write_labels(tmp_path / "two", two)]
+    tokens = join([load_tokens(folder) for folder in folders])
+    np.testing.assert_array_equal(tokens.hidden, np.concatenate([one["hidden"], two["hidden"]]))
+    router = fit(folders, tmp_path / "router", replace(SETTINGS, epochs=1), report=quiet)
+    assert sum(router.card.training["questions"].values()) == 300
+    alone = fit(folders[0], tmp_path / "alone", replace(SETTINGS, epochs=1), report=quiet)
+    assert alone.card.training["data"] != router.card.training["data"]
+
+
+def test_labels_that_do_not_go_together_are_refused(tmp_path):
+    columns = planted(questions=2)
+    one = write_labels(tmp_path / "one", columns)
+    with pytest.raises(TrainerError, match=r"question 'q000[01]' is in two folders"):
+        fit([one, one], tmp_path / "router", SETTINGS, report=quiet)
+    columns["question"] = np.char.add("other-", columns["question"])
+    other = write_labels(tmp_path / "two", columns, slm="another")
+    with pytest.raises(TrainerError, match="slm 'small' and 'another' do not go together"):
+        fit([one, other], tmp_path / "router", SETTINGS, report=quiet)
+    with pytest.raises(TrainerError, match="rollouts belong to one folder of labels, and these are 2"):
+        fit([one, other], tmp_path / "router", SETTINGS, rollouts=tmp_path, report=quiet)
 
 
 def test_a_cost_weight_prefers_the_llm_where_the_slm_wastes_bytes(tmp_path):
@@ -316,6 +352,7 @@ def test_calibration_is_stated_whether_it_was_kept_or_not(fitted):
     [
         ({"class_balance": "equal"}, r"class balance 'equal': choose 'none' or 'balanced'"),
         ({"cost_weight": -1.0}, r"cost weight -1.0: λ is 0"),
+        ({"shortcut_weight": 1.5}, r"shortcut weight 1.5: give a number from 0 to 1"),
         ({"width": 17}, r"width 17: a router's file holds at most 16"),
         ({"learning_rate": 1e30}, r"no epoch had a finite loss.*learning rate 1e\+30"),
     ],

@@ -342,6 +342,13 @@ def test_methods_have_an_order_and_names_for_people_and_unknown_ones_come_last()
     assert [label(name) for name in ("slm", "citer-r2", "zeta")] == ["SLM only", "CITER round 2", "zeta"]
 
 
+def test_the_method_that_others_are_compared_with_can_be_named(tmp_path):
+    evaluation = read_evaluation(write_evaluation(tmp_path))
+    comparisons = summarise(evaluation, 20, main="confidence")["comparisons"]
+    assert comparisons["method"] == "confidence"
+    assert "confidence" not in comparisons["against"]
+
+
 def test_the_main_method_is_a_later_round_before_an_earlier_and_rollouts_before_none():
     assert main_method(["citer-r2", "citer-r10", "citer", "confidence"]) == "citer-r10"
     assert main_method(["citer-shortcut", "citer"]) == "citer"

@@ -123,7 +123,9 @@ def _rollouts(training: dict[str, Any]) -> str:
         if done["llm_right"] is not None:
             text += f" and {done['llm_right']:.1%} of the LLM's"
         text += f"; SLM preferred in {done['preferred_slm']:.1%} (λ = {training['cost_weight']:g})"
-    return text + "; weighted by candidates / rolled-out tokens of the question"
+    text += "; weighted by candidates / rolled-out tokens of the question"
+    kept = training.get("shortcut_weight")
+    return text + (f"; what was not rolled out keeps the shortcut's preference at weight {kept:g}" if kept else "")
 
 
 def _balance(training: dict[str, Any]) -> str:
@@ -160,9 +162,10 @@ def _about_cases(card: RouterCard) -> str:
     if method == "citer-shortcut":
         return f'{text}; "neither" is not decided by them and was not trained on.'
     cases = '"neither"' if card.training["reference"] == "data" else '"only LLM right" and "neither"'
+    others = "by the shortcut, at less weight" if card.training.get("shortcut_weight") else "not decided"
     return (
         f"Teacher-forced on the reference. Tokens of the case {cases} are decided by rollouts; those that were not "
-        "rolled out are not decided."
+        f"rolled out are {others}."
     )
 
 

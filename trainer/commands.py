@@ -133,6 +133,7 @@ def _add_fitting(parser: Parser) -> None:
     add("--epochs", type=int, default=40, help="at most; stops early (default: %(default)s)")
     add("--balanced", action="store_true", help="weigh both preferences alike; the score is calibrated again after")
     add("--cost-weight", type=float, default=0.0, help="λ: right answers that an LLM-only answer's bytes are worth")
+    add("--shortcut-weight", type=float, default=0.0, help="0 to 1: of disagreements not rolled out (default: 0)")
     add("--seed", type=int, default=0, help="of weights, order and dropout (default: %(default)s)")
 
 
@@ -149,13 +150,14 @@ def _fitting(options: Options) -> FitSettings:
         cost_weight=options.cost_weight,
         width=options.width,
         wrong_references=options.wrong_references,
+        shortcut_weight=options.shortcut_weight,
         seed=options.seed,
     )
 
 
 def _add_fit(parser: Parser) -> None:
     add = parser.add_argument
-    add("--labels", type=Path, required=True, help="folder that `label` wrote")
+    add("--labels", type=Path, nargs="+", required=True, help="folder that `label` wrote; several are joined")
     add("--rollouts", type=Path, help="folder that `rollout` wrote; without it only the shortcut's preferences count")
     add("--out", type=Path, required=True, help="the router's folder, e.g. assets/routers/mine")
     add("--co-llm", action="store_true", help="the Co-LLM-style baseline: from likelihoods instead of preferences")
@@ -170,7 +172,9 @@ def _run_fit(options: Options) -> None:
 
     if options.co_llm:
         settings = replace(_fitting(options), logit_features=False)
-        fit_co_llm(options.labels, options.out, settings, options.description, command=command())
+        if len(options.labels) > 1:
+            raise TrainerError("--co-llm learns from one folder of labels")
+        fit_co_llm(options.labels[0], options.out, settings, options.description, command=command())
     else:
         settings = _fitting(options)
         fit(options.labels, options.out, settings, options.description, options.rollouts, command=command())

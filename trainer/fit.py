@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,14 @@ from trainer.calibration import (
 from trainer.card import write_card
 from trainer.errors import TrainerError
 from trainer.preference import CASE_NAMES, Case
-from trainer.tokens import LabelledTokens, load_tokens, split_of
+from trainer.tokens import LabelledTokens, join, load_tokens, split_of
 from trainer.training import Examples, FitSettings, logits_of, train
 
 SPLITS = ("train", "stop", "test")
 
 
 def fit(
-    labels: Path,
+    labels: Path | Sequence[Path],
     out: Path,
     settings: FitSettings,
     description: str = "",
@@ -51,7 +51,7 @@ def fit(
     """Fits CITER's router to a folder of labels and writes it with its card.
 
     Args:
-        labels: Written by `trainer.label`.
+        labels: Written by `trainer.label`; several folders are learned from together.
         out: The router's folder; its name is the router's name.
         settings: How.
         description: One line for people.
@@ -66,7 +66,11 @@ def fit(
     Raises:
         TrainerError: Labels or rollouts are missing or do not fit each other; a split has only one preference.
     """
-    tokens = load_tokens(labels, rollouts, settings.cost_weight, settings.wrong_references)
+    folders = [labels] if isinstance(labels, Path) else labels
+    if rollouts and len(folders) > 1:
+        raise TrainerError(f"rollouts belong to one folder of labels, and these are {len(folders)}: leave them out")
+    given = rollouts, settings.cost_weight, settings.wrong_references, settings.shortcut_weight
+    tokens = join([load_tokens(folder, *given) for folder in folders])
     stated = {"method": "citer" if rollouts else "citer-shortcut", "round": round_number, "command": command}
     return fit_preferences(tokens, out, settings, description, stated, report)
 

@@ -115,12 +115,16 @@ class Run:
             methods = build_methods(names, self.pair, tokens, self.recipe.shares, chosen_thresholds(where, stage))
             evaluate(self.pair, self.dev, methods, where, self.recipe.task, limit, self.report, stage)
         assist(self.pair, self.dev, where, limit, self.report)
-        return summarise(read_evaluation(where))
+        return summarise(read_evaluation(where), main=self.best)
+
+    @property
+    def best(self) -> str:
+        """The router that did best on the validation questions; the dev questions have no say in it."""
+        return load_rounds(self.folder)[0].router
 
     def ship(self, summary: Summary, routers: Path) -> None:
         """The round that did best on the validation questions is shipped, with its curve on the dev questions."""
-        best = load_rounds(self.folder)[0].router
-        out = routers / self.recipe.router
+        best, out = self.best, routers / self.recipe.router
         shutil.rmtree(out, ignore_errors=True)
         ship(self.folder / "routers" / best, [curve_of(summary, best)], out)
         self.report(f"{best} is now {out}")

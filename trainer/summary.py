@@ -129,16 +129,17 @@ class Curve(NamedTuple):
     cost: dict[Unit, Array]
 
 
-def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0) -> Summary:
+def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0, main: str | None = None) -> Summary:
     """All statistics of an evaluation, with 95 % intervals of a paired bootstrap over its questions.
 
     Args:
         evaluation: With the methods "slm" and "llm", the ends of every curve.
         resamples: Of the bootstrap; the same questions are drawn for all points and methods.
         seed: Of the bootstrap.
+        main: The method that the others are compared with; None takes the last of CITER's.
 
     Raises:
-        TrainerError: One of the two is missing.
+        TrainerError: One of the two ends is missing.
     """
     names = sorted({point.method for point in evaluation.points}, key=method_order)
     missing = [name for name in ("slm", "llm") if name not in names]
@@ -158,7 +159,7 @@ def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0) -> S
         "resamples": resamples,
         "seed": seed,
         "methods": {name: _method(curve, curves) for name, curve in curves.items()},
-        "comparisons": _compare(curves),
+        "comparisons": _compare(curves, main or main_method(curves)),
     }
 
 
@@ -212,11 +213,10 @@ def _point(curve: Curve, number: int) -> PointSummary:
     }
 
 
-def _compare(curves: dict[str, Curve]) -> Comparisons:
+def _compare(curves: dict[str, Curve], main: str | None) -> Comparisons:
     slm, llm = curves["slm"].accuracy[0], curves["llm"].accuracy[0]
     targets = {f"{gap:g}": statistics.accuracy_targets(slm, llm, gap) for gap in TARGETS}
     routed = {name: _accuracy_at_shares(curve, curves) for name, curve in curves.items() if len(curve.points) > 1}
-    main = main_method(curves)
     return {
         "method": main,
         "targets": {gap: _estimate(target)["value"] for gap, target in targets.items()},

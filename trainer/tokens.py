@@ -31,6 +31,8 @@ CERTAINTY = {"confidence": ConfidencePolicy(), "entropy": EntropyPolicy(), "marg
 
 CHUNK = 8192  # tokens scored at once: 30 MB of float32 for a hidden state of 896
 COLUMNS = ("question", "position", "case", "correct", "slm_logprob", "llm_logprob", "hidden", "logit_features")
+SAME = ("slm", "llm", "quantisation", "hidden_size", "tokenizer", "reference")
+"""What labels must agree on to be learned from together."""
 
 Actions = Mapping[Role, Rollout]
 
@@ -71,8 +73,12 @@ class LabelledTokens:
 
     def where(self, mask: np.ndarray) -> LabelledTokens:
         """The tokens for which a bool [n] holds."""
-        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        return replace(self, **{name: value[mask] for name, value in arrays.items()})
+        return replace(self, **{name: value[mask] for name, value in self.arrays.items()})
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The fields that have a value per token."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
 
     def split(self, *names: str) -> LabelledTokens:
         """The tokens of the questions in some splits; see `split_of`."""
@@ -92,7 +98,11 @@ class LabelledTokens:
 
 
 def load_tokens(
-    labels: Path, rollouts: Path | None = None, cost_weight: float = 0.0, wrong_references: bool = False
+    labels: Path,
+    rollouts: Path | None = None,
+    cost_weight: float = 0.0,
+    wrong_references: bool = False,
+    shortcut_weight: float = 0.0,
 ) -> LabelledTokens:
     """All tokens of some labels, those without a preference too.
 
@@ -100,13 +110,16 @@ def load_tokens(
     that neither model wrote, and with the LLM's own answers as references also those that only the LLM wrote, which may
     be harmless paraphrase. Of these only some are rolled out, the same number in each question however many there are.
     A rolled-out token therefore stands for candidates / rolled-out tokens of its question, so that a small budget does
-    not shift the balance of the preferences; the candidates that were not drawn count nothing.
+    not shift the balance of the preferences; the candidates that were not drawn count nothing. A shortcut weight above
+    0 gives them part of their weight back, with the shortcut's preference.
 
     Args:
         labels: Written by `trainer.label`.
         rollouts: Written by `trainer.rollout` for these labels; None leaves it at the shortcut.
         cost_weight: λ of `rollout_preference`.
         wrong_references: Whether tokens of references that end in a wrong answer have a preference too.
+        shortcut_weight: From 0 to 1: what a token that only the LLM wrote and that was not rolled out weighs; the
+            rolled-out ones of its question stand for that much less of it.
 
     Raises:
         TrainerError: Labels or rollouts are missing or do not belong together; λ needs rollouts of both actions.
@@ -120,19 +133,48 @@ def load_tokens(
     said = None
     if rollouts is not None:
         undecided = [Case.NEITHER] + [Case.ONLY_LLM_RIGHT] * (about["reference"] == "llm")
-        preference[np.isin(columns["case"], undecided)] = np.nan
+        left = np.isin(columns["case"], undecided)
+        weight[left] = shortcut_weight
+        if not shortcut_weight:
+            preference[left] = np.nan
         done, settings = load_rollouts(rollouts)
         if settings.get("labels", about) != about:
             raise TrainerError(f"{rollouts} was rolled out from other labels than {labels}: roll out from these first")
         actions = _by_token(rollouts, done, cost_weight)
         rows = _rows(columns["question"], columns["position"], actions.keys(), rollouts, labels)
         wanted = [_preference(each, cost_weight, settings["llm_bytes"]) for each in actions.values()]
-        preference[rows], weight[rows] = wanted, _weights(actions)
+        standing_for = np.array(_weights(actions), dtype=np.float32)
+        kept = np.where(columns["case"][rows] == Case.ONLY_LLM_RIGHT, shortcut_weight, 0.0)
+        preference[rows], weight[rows] = wanted, standing_for - kept * (standing_for - 1)
         said = _outcomes(actions, wanted, settings)
     if not wrong_references:
         preference[~columns["correct"]] = np.nan
     weight[np.isnan(preference)] = 0.0
     return LabelledTokens(**columns, preference=preference, weight=weight, about=about, rollouts=said)
+
+
+def join(parts: Sequence[LabelledTokens]) -> LabelledTokens:
+    """The tokens of several labels of one pair together, so that one router learns from several tasks.
+
+    Raises:
+        TrainerError: They differ in models or references, or share a question.
+    """
+    first, *others = parts
+    for other in others:
+        if differing := [name for name in SAME if other.about[name] != first.about[name]]:
+            name = differing[0]
+            raise TrainerError(
+                f"labels of {name} {first.about[name]!r} and {other.about[name]!r} do not go together: label all of "
+                "them with the same pair and kind of references"
+            )
+    owners = Counter(name for each in parts for name in set(each.question.tolist()))
+    if twice := [name for name, count in owners.items() if count > 1]:
+        raise TrainerError(f"question {twice[0]!r} is in two folders of labels: name each folder once")
+    if not others:
+        return first
+    data = hashlib.sha256("".join(each.about["data"] for each in parts).encode()).hexdigest()
+    arrays = {name: np.concatenate([getattr(each, name) for each in parts]) for name in first.arrays}
+    return replace(first, **arrays, about={**first.about, "data": data})
 
 
 def held_out_tokens(labels: Path) -> LabelledTokens:

@@ -30,6 +30,8 @@ class FitSettings:
         logit_features: Whether it also sees the SLM's logit features.
         cost_weight: λ, where the rollouts tried both actions: right answers that the LLM's whole cost is worth.
         wrong_references: Whether to learn from references, too, that end in a wrong answer.
+        shortcut_weight: Of tokens that only the LLM wrote and that were not rolled out: 0 leaves them undecided, 1
+            takes the shortcut's word for them.
         class_balance: "balanced" lets both preferences weigh the same in training; the score is then corrected by the
             logarithm of the factor, so that it is a probability again. "none" leaves them as they are.
         calibrate: Whether to try slope and bias on the stopping questions.
@@ -50,6 +52,7 @@ class FitSettings:
     logit_features: bool = True
     cost_weight: float = 0.0
     wrong_references: bool = False
+    shortcut_weight: float = 0.0
     class_balance: Literal["none", "balanced"] = "none"
     calibrate: bool = True
     width: int | None = None
@@ -66,6 +69,8 @@ class FitSettings:
             raise TrainerError(f"class balance {self.class_balance!r}: choose 'none' or 'balanced'")
         if not 0 <= self.cost_weight < math.inf:
             raise TrainerError(f"cost weight {self.cost_weight}: λ is 0 (answers only) or more")
+        if not 0 <= self.shortcut_weight <= 1:
+            raise TrainerError(f"shortcut weight {self.shortcut_weight}: give a number from 0 to 1")
 
 
 @dataclass(frozen=True)
