@@ -55,6 +55,16 @@ def pair():
     return FakePair()
 
 
+@pytest.fixture
+def host(pair):
+    """What runs the models for the page, with the module's pair."""
+    from app.host import Host
+
+    host = Host(lambda preset, progress: pair)
+    host.start()
+    return host
+
+
 @pytest.fixture(scope="module")
 def site(pair, request):
     """A served page in front of the pair; a module's `TOKENS`, if it has some, is the longest text by default."""

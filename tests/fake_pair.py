@@ -194,3 +194,8 @@ def _alternatives(piece: str, index: int, top: float) -> tuple[Alternative, ...]
 
 def _revealed(request: Request, index: int) -> Revealed:
     return Revealed(index, Role.LLM, _alternatives(" was", index, 0.8) if request.alternatives else ())
+
+
+def request(prompt: str = "a palindrome", **options) -> Request:
+    """A request that a `FakePair` answers in 30 tokens at most."""
+    return Request(prompt, **{"max_new_tokens": 30, **options})

@@ -23,7 +23,7 @@ from engine.benchmark.forced import ForcedShare, router_of
 from engine.benchmark.machine import hardware, provenance, synchronise, versions
 from engine.benchmark.measure import Plan
 from engine.benchmark.prompts import prompt_of
-from engine.benchmark.rows import MAIN_SHARE
+from engine.benchmark.rows import BATCHES, MAIN_SHARE
 from engine.benchmark.subject import Subject
 from engine.benchmark.writers import begin
 from engine.decoding import Decoding
@@ -45,7 +45,7 @@ WARM = 3  # steps that are not counted
 
 
 def profile(subject: Subject, plan: Plan) -> dict[str, Any]:
-    """Profiles steps of the SLM (routed, none to the LLM), of the LLM alone, and routed at 30 %.
+    """Profiles steps of the SLM (routed, none to the LLM), of the LLM alone, and routed at 30 %, one text and many.
 
     Args:
         subject: The pair.
@@ -56,16 +56,17 @@ def profile(subject: Subject, plan: Plan) -> dict[str, Any]:
         step without the profiler.
     """
     tokens = max(WARM + 1, plan.steps)
-    prompt = prompt_of(subject.pair.tokenizer, plan.prompt)
-    forced = ForcedShare(router_of(subject.pair), tokens)
-    kinds: dict[str, tuple[Policy, float]] = {
-        "SLM": (forced, 0.0),
-        "LLM": (FixedPolicy(Role.LLM), 0.0),
-        "routed, 30 % LLM": (forced, MAIN_SHARE),
+    forced, many = ForcedShare(router_of(subject.pair), tokens), BATCHES[-1]
+    kinds: dict[str, tuple[Policy, float, int]] = {
+        "SLM": (forced, 0.0, 1),
+        "LLM": (FixedPolicy(Role.LLM), 0.0, 1),
+        "routed, 30 % LLM": (forced, MAIN_SHARE, 1),
+        f"{many} texts at once": (forced, MAIN_SHARE, many),
     }
 
-    def start(policy: Policy, threshold: float) -> Decoding:
-        return begin(subject.pair, [prompt], policy, [threshold], tokens)
+    def start(policy: Policy, threshold: float, texts: int) -> Decoding:
+        prompts = [prompt_of(subject.pair.tokenizer, plan.prompt, number) for number in range(texts)]
+        return begin(subject.pair, prompts, policy, [threshold] * texts, tokens)
 
     return {
         "preset": subject.name,
@@ -73,8 +74,8 @@ def profile(subject: Subject, plan: Plan) -> dict[str, Any]:
         **provenance(),
         "machine": {**hardware(), "versions": versions()},
         "steps": {
-            name: {**_profiled(subject, policy, start(policy, t)), "unprofiled": _plain(subject, start(policy, t))}
-            for name, (policy, t) in kinds.items()
+            name: {**_profiled(subject, kind[0], start(*kind)), "unprofiled": _plain(subject, start(*kind))}
+            for name, kind in kinds.items()
         },
     }
 

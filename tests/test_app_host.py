@@ -1,0 +1,140 @@
+"""The host, without a browser: loading once, turns in order, long jobs that give way."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from browser import eventually
+from fake_pair import FakePair, request
+
+from app.header import header_html, pair_name
+from app.host import Host
+from app.sessions import Session
+from engine import SettingsError, WeightsError
+
+
+@pytest.fixture
+def pair():
+    return FakePair(300)
+
+
+def test_weights_that_cannot_be_had_give_the_tiny_pair_and_the_reason():
+    asked = []
+
+    def load(preset, progress):
+        asked.append(preset)
+        if preset != "tiny":
+            raise WeightsError("Hub and mirror are <unreachable>.")
+        return FakePair(preset="tiny")
+
+    host = Host(load, "cpu")
+    assert host.wait(threading.Event()).preset == "tiny"
+    assert asked == ["cpu", "tiny"]
+    assert "Hub and mirror are <unreachable>." in (host.status.warning or "")
+    assert "&lt;unreachable&gt;" in header_html(host) and "<unreachable>" not in header_html(host)
+
+
+@pytest.mark.parametrize(
+    "fault", [WeightsError("no tiny pair either"), SettingsError("a bad setting"), ValueError("a bug")]
+)
+def test_no_models_at_all_is_said_and_every_run_fails_with_the_reason(fault):
+    def load(preset, progress):
+        raise fault
+
+    host = Host(load, "cpu")
+    run = Session().begin(request(), host)
+    assert run.finished.wait(5) and run.state == "failed" and str(fault) in (run.error or "")
+    assert host.status.phase == "failed" and str(fault) in header_html(host)
+
+
+def test_the_models_are_loaded_once_however_many_ask():
+    calls = []
+    host = Host(lambda preset, progress: calls.append(1) or FakePair())
+    for _ in range(5):
+        host.start()
+    host.wait(threading.Event())
+    assert calls == [1]
+
+
+def test_runs_have_their_turn_in_the_order_they_came_and_never_two_at_once(host, pair):
+    pair.tokens_per_second = 100
+    runs = [Session().begin(request(max_new_tokens=10), host) for _ in range(4)]
+    eventually(lambda: host.ahead(runs[3]) == 3)
+    most = 0
+    while not runs[-1].finished.is_set():
+        most = max(most, pair.open_streams)
+        time.sleep(0.002)
+    assert most == 1 and [len(run.events) for run in runs] == [10] * 4
+    begun = [asked.prompt for asked in pair.requests]
+    assert len(begun) == 4
+
+
+def test_a_run_that_is_cancelled_in_line_leaves_it(host, pair):
+    pair.tokens_per_second = 20
+    first, second, third = (Session().begin(request(), host) for _ in range(3))
+    eventually(lambda: host.ahead(third) == 2)
+    second.cancel.set()
+    assert second.finished.wait(1) and second.state == "stopped" and second.events == []
+    assert host.ahead(third) == 1
+    first.cancel.set()
+    eventually(lambda: third.events)
+    third.cancel.set()
+    assert third.finished.wait(1)
+
+
+@pytest.mark.parametrize(
+    ("slm", "llm", "name"),
+    [
+        ("Qwen2.5-Coder 0.5B", "Qwen2.5-Coder 1.5B", "Qwen2.5-Coder 0.5B ⇄ 1.5B"),
+        ("tiny SLM", "tiny LLM", "tiny SLM ⇄ LLM"),
+        ("a", "b", "a ⇄ b"),
+        ("same", "same", "same ⇄ same"),
+    ],
+)
+def test_the_names_of_a_pair_are_said_once(slm, llm, name):
+    assert pair_name(slm, llm) == name
+
+
+# ---- long jobs ----
+
+
+def test_a_long_job_lets_those_who_wait_go_first_and_then_has_its_turn_again(host):
+    order, cancel = [], threading.Event()
+
+    def long() -> None:
+        with host.turn("long", cancel):
+            for n in range(2):
+                host.give_way("long", cancel)
+                order.append(f"long {n}")
+                eventually(lambda: "short" in order or host.ahead("short") == 1)
+
+    def short() -> None:
+        with host.turn("short", cancel):
+            order.append("short")
+
+    threads = [threading.Thread(target=long), threading.Thread(target=short)]
+    threads[0].start()
+    eventually(lambda: order == ["long 0"])
+    threads[1].start()
+    for thread in threads:
+        thread.join(5)
+    assert order == ["long 0", "short", "long 1"]
+
+
+def test_a_long_job_that_is_cancelled_while_it_gives_way_leaves_the_line(host):
+    cancel, held = threading.Event(), threading.Event()
+
+    def long() -> None:
+        with host.turn("long", cancel):
+            eventually(lambda: host.ahead("short") == 1)
+            host.give_way("long", cancel)
+
+    thread = threading.Thread(target=long)
+    thread.start()
+    eventually(lambda: "long" in host._line)
+    with host.turn("short", held):
+        cancel.set()
+        thread.join(5)
+        assert not thread.is_alive() and "long" not in host._line

@@ -1,0 +1,220 @@
+"""What is sent of a run, and when, without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+import time
+
+import pytest
+from fake_pair import FakePair, request
+
+import app.feed
+import app.sessions
+from app.feed import Feeds
+from app.live import Known
+from app.page import NEWS
+from app.sessions import Session, Sessions
+from app.token_stream import token_message
+from engine import Prices
+
+
+@pytest.fixture
+def pair():
+    return FakePair(300)
+
+
+@pytest.fixture
+def told(host, monkeypatch):
+    """Follows a session's feed to its end, and returns [panel, message] in order; `then` is called after each."""
+    monkeypatch.setattr(app.feed, "LINGER_SECONDS", 0.1)
+
+    def follow(session: Session, known=None, then=lambda: None) -> list[tuple[str, dict]]:
+        async def listen() -> list[tuple[str, dict]]:
+            found = []
+            async for event in Feeds(Sessions(), host, NEWS).follow(session, known or {}):
+                found_event = re.match(r"(?:event|retry): (\S+)\n(?:data:(.*)\n)?\n", event)
+                assert found_event is not None
+                name, data = found_event.groups()
+                if data and data.strip():
+                    found.append((name, json.loads(data)))
+                    then()
+            return found
+
+        return asyncio.run(listen())
+
+    return follow
+
+
+def of(told: list[tuple[str, dict]], panel: str) -> list[dict]:
+    return [message for name, message in told if name == panel]
+
+
+def test_a_feed_sends_every_token_once_and_in_order(host, told):
+    session = Session()
+    run = session.begin(request(max_new_tokens=120), host)
+    messages = of(told(session), "stream")
+    at = 0
+    for message in messages:
+        assert message["from"] == at and message["count"] == len(message["tokens"])
+        at += message["count"]
+    assert at == 120 and messages[-1]["state"] == "done"
+    assert "".join(token[0] for message in messages for token in message["tokens"]) == "".join(
+        e.text for e in run.events
+    )
+
+
+def test_a_feed_opened_again_sends_only_what_the_window_lacks(host, told):
+    session = Session()
+    run = session.begin(request(), host)
+    assert run.finished.wait(5)
+    session.shown = run  # some feed has sent the first tokens
+    found = told(session, {"stream": Known(run.number, 12), "dashboard": Known(run.number, 9)})
+    assert [(m["from"], m["count"], m["state"]) for m in of(found, "stream")] == [(12, 18, "done")]
+    assert [(m["from"], m["count"]) for m in of(found, "dashboard")] == [(9, 21)]
+    known = {"stream": Known(run.number, 30, True), "dashboard": Known(run.number, 30, True)}
+    assert told(session, known) == []
+
+
+def test_a_window_that_says_nothing_sensible_of_what_it_has_gets_everything(host, told):
+    for text in (None, "", "1.2", "a.b.c", "-1.2.0", "1.2.0.0", "٣.1.0", "9" * 20 + ".1.0"):
+        assert app.feed._known(text) == Known()
+    assert app.feed._known("1700000000000.12.1") == Known(1700000000000, 12, True)
+
+
+def test_a_token_is_sent_as_soon_as_it_is_written(host, pair, told, monkeypatch):
+    monkeypatch.setattr(app.feed, "_LOOK_SECONDS", 30)  # so that only the run itself can be what wakes the feed
+    pair.tokens_per_second = 40
+    session = Session()
+    session.begin(request(max_new_tokens=20), host)
+    monkeypatch.setattr(app.feed, "LINGER_SECONDS", 0)
+    monkeypatch.setattr(app.feed, "FLUSH_SECONDS", 0)
+    threading.Timer(2, session.bell.ring).start()  # lets the feed end
+    messages = of(told(session), "stream")
+    assert len(messages) >= 15, "nearly every token has a message of its own"
+
+
+def test_news_come_at_most_25_times_a_second(host, pair, told):
+    pair.tokens_per_second = 300
+    session = Session()
+    session.begin(request(max_new_tokens=300), host)
+    started = time.monotonic()
+    messages = of(told(session), "stream")
+    assert len(messages) <= 2 + 25 * (time.monotonic() - started)
+    assert app.feed.FLUSH_SECONDS >= 1 / 25
+
+
+def test_a_feed_stays_open_while_something_is_on_and_then_says_that_it_is_quiet(host, pair, told, monkeypatch):
+    pair.prefill_seconds, pair.tokens_per_second = 0.6, 100
+    session = Session()
+    run = session.begin(request(), host)
+    last = []
+
+    async def listen() -> None:
+        async for event in Feeds(Sessions(), host, NEWS).follow(session, {}):
+            last[:] = [event]
+
+    asyncio.run(listen())
+    assert run.state == "done" and last == ["event: quiet\ndata:\n\n"]
+    assert not session.bell._heard, "nobody is left listening"
+
+
+def test_what_nobody_listens_to_is_stopped(host, pair, told, monkeypatch):
+    monkeypatch.setattr(app.sessions, "UNHEARD_SECONDS", 0.2)
+    pair.tokens_per_second = 20
+    gone, heard = Session(), Session()
+    run = gone.begin(request(), host)
+    assert run.finished.wait(2) and run.state == "stopped" and len(run.events) < 15
+    run = heard.begin(request(), host)
+    assert of(told(heard), "stream")[-1]["state"] == "done" and len(run.events) == 30
+
+
+def test_figures_go_out_at_most_twice_a_second_and_only_with_new_points(host, pair, told):
+    pair.tokens_per_second = 60
+    session = Session()
+    session.begin(request(max_new_tokens=120), host)
+    messages = of(told(session), "dashboard")
+    assert 3 <= len(messages) <= 7, "two seconds, and the last"
+    assert messages[0]["from"] == 0 and messages[0]["figures"] and not messages[1]["figures"]
+    assert sum(m["count"] for m in messages) == 120
+    assert messages[-1]["meter"]["tokens"] == "120"
+
+
+def test_a_new_view_sends_all_points_again_without_running_anything(host, pair, told):
+    pair.tokens_per_second = 60
+    session = Session()
+    run = session.begin(request(max_new_tokens=60), host)
+    messages = of(told(session, then=lambda: len(run.events) > 20 and session.look("price", Prices(1, 2))), "dashboard")
+    first = next(m for m in messages if m["view"] == 1)
+    assert first["from"] == 0 and first["figures"] and first["meter"]["unit"] == "price"
+    assert len(pair.requests) == 1
+
+
+def test_a_feed_goes_over_to_the_run_that_takes_the_place_of_another(host, pair, told):
+    pair.tokens_per_second = 30
+    session = Session()
+    first = session.begin(request(), host)
+
+    def supersede() -> None:
+        if session.run is first and len(first.events) > 3:
+            session.begin(request("echo x"), host)
+
+    numbers = [m["n"] for m in of(told(session, then=supersede), "stream")]
+    assert session.run is not None and session.run is not first
+    assert numbers == sorted(numbers) and set(numbers) == {first.number, session.run.number}
+
+
+def test_a_run_that_goes_on_from_the_text_on_the_page_sends_only_what_is_new(host, told):
+    session = Session()
+    run = session.begin(request(threshold=0.5), host)
+    assert run.finished.wait(5)
+    told(session)
+    wanted = next(e.score for e in run.events if e.index > 9 and e.score is not None and e.score >= 0.5) + 1e-4
+    flip = next(e.index for e in run.events if e.score is not None and 0.5 <= e.score < wanted)
+    again = session.turn(wanted, host)
+    assert again is not None and again.finished.wait(5)
+    known = {"stream": Known(run.number, 30, True), "dashboard": Known(run.number, 30, True)}
+    found = told(session, known)
+    assert [(m["kept"], m["from"], m["count"]) for m in of(found, "stream")] == [([run.number, flip], flip, 30 - flip)]
+    assert [m["from"] for m in of(found, "dashboard")] == [flip]
+
+
+def test_a_feed_is_opened_by_its_own_key_only(host):
+    from starlette.applications import Starlette
+    from starlette.testclient import TestClient
+
+    sessions = Sessions()
+    keys = {sessions.get(name).key for name in "abc"}
+    assert len(keys) == 3 and all(len(key) >= 20 for key in keys)
+    client = TestClient(Starlette(routes=[Feeds(sessions, host, NEWS).route]))
+    for wrong in ("a", "", "x" * 24):
+        assert client.get(f"/gradio_api/citer/feed/{wrong}").status_code == 404
+
+
+def test_a_browser_that_cannot_open_its_feed_gets_the_finished_text_whole(host, pair):
+    pair.tokens_per_second = 100
+    session = Session()
+    run = session.begin(request(), host)
+    found = asyncio.run(Feeds(Sessions(), host, NEWS).whole(session))
+    assert run.state == "done" and set(found) == {"stream", "dashboard"}
+    message = json.loads(found["stream"])
+    assert message["from"] == 0 and message["count"] == 30 and message["state"] == "done"
+
+
+def test_a_message_sent_again_is_the_same_message(host):
+    run = Session().begin(request(), host)
+    assert run.finished.wait(5)
+    whole, rest = json.loads(token_message(run, 0)), json.loads(token_message(run, 12))
+    assert rest["tokens"] == whole["tokens"][12:] and rest["from"] == 12
+    assert json.loads(token_message(run, 0, 5))["count"] == 5
+
+
+def test_candidates_learned_later_are_sent_for_the_token_they_belong_to(host):
+    run = Session().begin(request(alternatives=5), host)
+    assert run.finished.wait(5)
+    message = json.loads(token_message(run, 0))
+    llm = [i for i, token in enumerate(message["tokens"]) if token[1] == 1]
+    late = {index for index, author, _, _ in message["revealed"] if author == 1}
+    assert late == set(range(max(llm))) - set(llm)
