@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from engine.provenance import command, processor, revision
+
 VERSIONS = ("torch", "transformers", "bitsandbytes", "llama-cpp-python")
 BUFFER = 1 << 30
 """Bytes read for the bandwidth: as much as the models have, so that no cache holds more of it than of them."""
@@ -22,15 +20,8 @@ BUFFER = 1 << 30
 
 def hardware() -> dict[str, Any]:
     """What the figures were measured on."""
-    processor = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        processor = names[0] if names else processor
     return {
-        "processor": processor,
+        "processor": processor(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
@@ -50,14 +41,8 @@ def versions() -> dict[str, str | None]:
 
 
 def provenance() -> dict[str, str]:
-    """The command as typed, without absolute paths, and the code's revision."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        revision = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        revision = "unknown"
-    arguments = [Path(each).name if Path(each).is_absolute() else each for each in sys.argv[1:]]
-    return {"command": " ".join(["python -m engine.benchmark", *arguments]), "revision": revision}
+    """The command as typed, and the code's revision."""
+    return {"command": command("engine.benchmark"), "revision": revision()}
 
 
 class Bandwidth:

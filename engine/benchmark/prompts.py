@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from engine.benchmark.machine import ROOT
 from engine.prompt import render
+from engine.provenance import ROOT
 from engine.request import Request
 
 PROMPTS = ROOT / "assets" / "prompts.json"

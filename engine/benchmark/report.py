@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from engine.benchmark.machine import ROOT
 from engine.errors import EngineError
+from engine.provenance import ROOT
 from engine.section import code, filled, read, table
 
 SUMMARIES, README = ROOT / "assets" / "benchmarks", ROOT / "README.md"
