@@ -73,6 +73,14 @@ def test_answer_label_rollout_and_fit_follow_one_another(capsys, tmp_path):
         "confidence": 1,
         "mine": 1,
     }
+    joining = ["--methods", f"again={tmp_path / 'router'}", "--stage", "evaluation-again", "--shares", "0.1", "0.2"]
+    assert main(["evaluate", *unseen, *labels, *joining, *where]) == 0
+    path = tmp_path / "tiny--arithmetic.json"
+    assert [len(json.loads(path.read_text())["methods"][name]["points"]) for name in ("mine", "again")] == [1, 2]
+    measured = ["--method", "again", "--summaries", str(path), "--out", str(tmp_path / "shipped")]
+    assert main(["ship", "--router", str(tmp_path / "router"), *measured]) == 0
+    points = json.loads((tmp_path / "shipped" / "operating_points.json").read_text())
+    assert [(curve["task"], len(curve["points"])) for curve in points["curves"]] == [("arithmetic", 2)]
 
 
 def test_every_recipe_leaves_questions_to_compare_rounds_on():

@@ -230,6 +230,12 @@ def _add_evaluate(parser: Parser) -> None:
     add("--shares", nargs="+", type=float, metavar="SHARE", help="LLM shares to find thresholds for (default: nine)")
     add("--max-new-tokens", type=int, default=256, help="of an answer (default: %(default)s)")
     add("--assisted", action="store_true", help="speculative decoding as well")
+    add(
+        "--stage",
+        default="evaluation",
+        help="name of the shards: with another name in the same folder, more methods join those that are there, on the "
+        "same questions (default: %(default)s)",
+    )
     add("--results", type=Path, default=Path("assets/results"), help="gets the summary (default: %(default)s)")
 
 
@@ -245,10 +251,27 @@ def _run_evaluate(options: Options) -> None:
     pair, questions = load(options.preset), _questions(options)
     tokens = held_out_tokens(options.labels) if options.labels else None
     methods = build_methods(options.methods, pair, tokens, options.shares or SHARES)
-    evaluate(pair, questions, methods, options.out, options.task, options.max_new_tokens)
+    evaluate(pair, questions, methods, options.out, options.task, options.max_new_tokens, stage=options.stage)
     if options.assisted:
         assist(pair, questions, options.out, options.max_new_tokens)
     print(write_summary(summarise(read_evaluation(options.out)), options.results))
+
+
+def _add_ship(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--router", type=Path, required=True, help="the measured router's folder")
+    add("--method", required=True, help="what it is called in the summaries")
+    add("--summaries", type=Path, nargs="+", required=True, help="the first one's task says where to start")
+    add("--out", type=Path, required=True, help="the new folder, e.g. assets/routers/mine")
+
+
+def _run_ship(options: Options) -> None:
+    from trainer.operating import curve_of, ship
+    from trainer.summary import load_summary
+
+    curves = [curve_of(load_summary(path), options.method) for path in options.summaries]
+    shipped = ship(options.router, curves, options.out)
+    print(f"{options.out}: starts at threshold {shipped.card.threshold}")
 
 
 def _add_report(parser: Parser) -> None:
@@ -336,6 +359,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(
         "answer questions with every method at every threshold, and summarise", _add_evaluate, _run_evaluate
     ),
+    "ship": Command("give a router the curves that were measured, and its starting threshold", _add_ship, _run_ship),
     "report": Command(
         "rewrite the README's results section and the charts from the summaries", _add_report, _run_report
     ),
