@@ -11,7 +11,7 @@ import pytest
 from engine import load
 from engine.router import WEIGHTS, Router
 from trainer.fit import FitSettings
-from trainer.iterate import load_rounds
+from trainer.iterate import Round, chosen_round, load_rounds
 from trainer.recipes import RECIPES
 from trainer.results import read_evaluation
 from trainer.run import Run, run
@@ -36,8 +36,8 @@ def made(tmp_path_factory):
     return root, load_summary(path)
 
 
-def best(root, method_of=lambda rounds: rounds[0].router):
-    return method_of(load_rounds(root / "run"))
+def chosen(root):
+    return chosen_round(load_rounds(root / "run")).router
 
 
 def test_the_router_recovers_most_of_the_gap_at_a_quarter_of_llm_tokens(made):
@@ -45,7 +45,7 @@ def test_the_router_recovers_most_of_the_gap_at_a_quarter_of_llm_tokens(made):
     root, summary = made
     at = {name: shares["0.25"] for name, shares in summary["comparisons"]["accuracy_at_share"].items()}
     slm, llm = (summary["methods"][name]["points"][0]["accuracy"] for name in ("slm", "llm"))
-    ours = at[best(root)]
+    ours = at[chosen(root)]
     assert llm - slm > 0.5
     assert (ours["value"] - slm) / (llm - slm) >= 0.6
     assert ours["value"] >= at["random"]["value"] + 0.25
@@ -83,7 +83,7 @@ def test_the_shipped_router_carries_the_curve_that_was_measured(made, monkeypatc
     assert router.operating_points is not None
     curve = router.operating_points.curves[0]
     assert curve.task == "arithmetic" and curve.questions == RECIPE.dev_questions
-    measured = summary["methods"][best(root)]["points"]
+    measured = summary["methods"][chosen(root)]["points"]
     assert [(p.threshold, p.accuracy, p.bytes) for p in curve.points] == [
         (p["threshold"], p["accuracy"], p["bytes"]) for p in measured
     ]
@@ -95,6 +95,17 @@ def test_the_shipped_router_carries_the_curve_that_was_measured(made, monkeypatc
     pair = load("tiny")
     assert pair.threshold == router.card.threshold
     assert "answer is" in pair.generate("Tom has 12 apples. He finds 5 more. How many apples are there now?").text
+
+
+def test_a_later_round_is_undone_only_where_it_is_surely_worse():
+    def made(number, gap, high):
+        return Round(number, f"citer-r{number}", 0.5, gap, gap and gap - 0.1, high, 0.5, 0.2, 1e9)
+
+    close = [made(1, 0.946, 1.155), made(2, 0.934, 1.1)]
+    assert chosen_round(close).number == 2
+    assert chosen_round([made(1, 0.9, 0.95), made(2, 0.5, 0.6)]).number == 1
+    assert chosen_round([made(1, 0.5, 0.6), made(2, 0.9, 0.95), made(3, 0.4, 0.8)]).number == 2
+    assert chosen_round([made(1, None, None)]).number == 1, "no gap to recover"
 
 
 def test_any_deleted_shard_comes_back_and_the_routers_with_it_bit_for_bit(made):

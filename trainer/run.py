@@ -20,7 +20,7 @@ from trainer.data import Question, load_questions
 from trainer.evaluate import chosen_thresholds, evaluate
 from trainer.fit import FitSettings, fit
 from trainer.grading import grade
-from trainer.iterate import iterate, load_rounds
+from trainer.iterate import chosen_round, iterate, load_rounds
 from trainer.label import label
 from trainer.methods import PLAIN, build_methods
 from trainer.operating import curve_of, ship
@@ -119,11 +119,11 @@ class Run:
 
     @property
     def best(self) -> str:
-        """The router that did best on the validation questions; the dev questions have no say in it."""
-        return load_rounds(self.folder)[0].router
+        """The router that the validation questions chose; the dev questions have no say in it."""
+        return chosen_round(load_rounds(self.folder)).router
 
     def ship(self, summary: Summary, routers: Path) -> None:
-        """The round that did best on the validation questions is shipped, with its curve on the dev questions."""
+        """The round that the validation questions chose is shipped, with its curve on the dev questions."""
         best, out = self.best, routers / self.recipe.router
         shutil.rmtree(out, ignore_errors=True)
         ship(self.folder / "routers" / best, [curve_of(summary, best)], out)
