@@ -240,10 +240,11 @@ def _certainty(logits: torch.Tensor) -> torch.Tensor:
     """`logit_features` of a few rows, in passes over what the processor's cache holds."""
     top = _top(logits, 5)
     shifted = logits - top[:, :1]  # so that no large numbers are subtracted from each other
-    probabilities = shifted.softmax(-1)
-    total = -probabilities.amax(-1, keepdim=True).log()
+    weights = shifted.exp()
+    mass = weights.sum(-1, keepdim=True)
+    total = mass.log()
     log_probabilities = top - top[:, :1] - total
-    entropy = total - shifted.mul_(probabilities).sum(-1, keepdim=True)
+    entropy = total - shifted.mul_(weights).sum(-1, keepdim=True) / mass
     return torch.cat([log_probabilities, top[:, :1] - top[:, 1:2], entropy, total + top[:, :1]], dim=-1)
 
 
