@@ -11,13 +11,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def command(program: str) -> str:
-    """What the user typed, without absolute paths, which are of no use on another machine.
+    """What the user typed, without paths that lead out of the folder it was typed in, which only this machine has.
 
     Args:
         program: As in `python -m <program>`.
     """
-    arguments = [Path(each).name if Path(each).is_absolute() else each for each in sys.argv[1:]]
-    return " ".join([f"python -m {program}", *arguments])
+    paths = [(each, Path(each)) for each in sys.argv[1:]]
+    inside = [path.name if path.is_absolute() or ".." in path.parts else each for each, path in paths]
+    return " ".join([f"python -m {program}", *inside])
 
 
 def revision() -> str:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from engine.provenance import command
 from trainer.__main__ import main
 from trainer.commands import COMMANDS
 from trainer.recipes import RECIPES
@@ -19,6 +20,11 @@ def test_every_command_explains_itself(name, capsys):
     told = capsys.readouterr().out
     assert f"python -m trainer {name}" in told
     assert COMMANDS[name].summary[:20].lower() in told.lower().replace("\n", " ")
+
+
+def test_the_command_that_is_kept_names_no_folder_outside_of_this_one(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["x", "run", "--dev", "/home/me/dev.jsonl", "../data/train.jsonl", "runs/a", "0.5"])
+    assert command("trainer") == "python -m trainer run --dev dev.jsonl train.jsonl runs/a 0.5"
 
 
 def refused(capsys, *arguments):

@@ -135,7 +135,7 @@ def test_the_table_of_savings_has_intervals_and_the_papers_figures_and_says_who_
     assert re.fullmatch(r"\*\*21 % \(\d+ to \d+\)\*\*†?", against[0])  # 44 against 56 MB, and 15 % was to beat
     assert re.fullmatch(r"\*\*25 % \(\d+ to \d+\)\*\*†?", against[3])
     assert against[4] == "15 % (own)"
-    assert rows(text, "random")[1][:4] == ["reached by CITER round 2 only"] * 4
+    assert rows(text, "random")[1][:4] == ["reached by CITER round 2 alone"] * 4
     assert rows(text, "speculative decoding")[1][3].startswith("−20 % (")
     assert "the LLM’s accuracy: 60.0 %" in text
 
@@ -197,6 +197,12 @@ def test_an_unknown_method_is_reported_and_drawn_under_its_own_name(tmp_path):
     summary = summary_of(tmp_path, points)
     assert rows(section(summary, tmp_path), "my rule (v2)")[0][0] == "30 %"
     assert "my rule (v2)" in traces(accuracy_by_share(summary))
+
+
+def test_seconds_of_different_machines_are_not_set_side_by_side(summary, tmp_path):
+    text = section(changed(summary, hardware="two cores; three cores"), tmp_path)
+    assert rows(text, "SLM only")[0][2:4] == ["90 %", ""]
+    assert "seconds cannot be compared and are left out" in text
 
 
 def test_it_names_command_revision_and_hardware(summary, tmp_path):

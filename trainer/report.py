@@ -14,7 +14,7 @@ from engine import section
 from engine.section import code, table
 from trainer.charts import write_charts
 from trainer.errors import TrainerError
-from trainer.results import label
+from trainer.results import JOINT, label
 from trainer.summary import Estimate, PointSummary, Summary, load_summary
 
 RESULTS, README = Path("assets/results"), Path("README.md")
@@ -31,6 +31,7 @@ TRAINING_FREE = ("assisted", "random", "confidence", "entropy", "margin")
 # What the tiny pair's router must show at 25 % LLM share; another pair's gap may be too small for the second.
 GAP_AT_QUARTER, ABOVE_RANDOM = 0.60, 0.25
 OFTEN = 0.05  # share of resamples without a value from which a reader must know of them
+MACHINES = "The stages ran on different machines, so seconds cannot be compared and are left out."
 NOTE = "† In more than 5 % of the resamples one of the two does not get there; the interval is over the others."
 
 
@@ -84,6 +85,8 @@ def _part(summary: Summary, results: Path, base: Path) -> str:
         f"{summary['max_new_tokens']} new tokens an answer; in brackets 95 % intervals from {summary['resamples']:,} "
         "resamples of the questions."
     )
+    if not _one_machine(summary):
+        made += f" {MACHINES}"
     title = f"### {summary['pair']}: {summary['task']}, {summary['questions']} questions"
     return "\n\n".join(filter(None, [title, _chart(summary, results, base), _curves(summary), *compared, made]))
 
@@ -113,7 +116,7 @@ def _curves(summary: Summary) -> str:
                 _percent(at["llm_share"]),
                 f"{_percent(at['accuracy'], 1)} ({_range(at['accuracy_low'], at['accuracy_high'], 1)})",
                 _percent(at["bytes"] / llm) if llm else "",
-                f"{at['seconds']:.3g}",
+                f"{at['seconds']:.3g}" if _one_machine(summary) else "",
                 *(f"{_percent(each['accuracy'], 1)} at {_percent(each['llm_share'])}" for each in beside),
                 *[""] * (2 - len(beside)),
                 "" if gap is None else _interval(gap, method["gap_recovered_low"], method["gap_recovered_high"]),
@@ -152,7 +155,7 @@ def _saving(summary: Summary, main: str, other: str, gap: str, bar: float | None
     reached = [_reaches(summary, name, gap) for name in (main, other)]
     if not any(reached):
         return "reached by neither"
-    return f"reached by {label(other if reached[1] else main)} only"
+    return f"reached by {label(other if reached[1] else main)} alone"
 
 
 def _reaches(summary: Summary, method: str, gap: str) -> bool:
@@ -214,6 +217,10 @@ def _won(summary: Summary, main: str, other: str, gap: str, sign: int) -> str:
         return ""
     nearer = saving["low"] if sign > 0 else saving["high"]
     return text if nearer is not None and nearer * sign > 0 else f"{text}*"
+
+
+def _one_machine(summary: Summary) -> bool:
+    return JOINT not in summary["hardware"]
 
 
 def _nearest(points: list[PointSummary], share: float) -> PointSummary:

@@ -37,6 +37,9 @@ METHODS = {
 Unit = Literal["bytes", "flops", "seconds"]
 UNITS: tuple[Unit, ...] = ("bytes", "flops", "seconds")
 
+JOINT = "; "
+"""Between the commands, revisions and machines of several stages."""
+
 SHARD = re.compile(r"(?!partial-).+-\d{5}\.jsonl")  # of any stage: speculative decoding has shards of its own
 AGAIN = "delete the file and run evaluate again"
 
@@ -133,13 +136,13 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 
 def _made(folder: Path, about: Evaluation) -> dict[str, str]:
-    """Revisions and machines of all stages in a folder: a later one may have been run elsewhere."""
+    """Commands, revisions and machines of all stages in a folder: a later one may have been run elsewhere."""
     stages = [vars(about)]
     for path in sorted(folder.glob("*.json")):
         stages.append(read_json(path, dict[str, Any], AGAIN))
     return {
-        name: "; ".join(dict.fromkeys(stage[name] for stage in stages if stage.get(name)))
-        for name in ("revision", "hardware")
+        name: JOINT.join(dict.fromkeys(stage[name] for stage in stages if stage.get(name)))
+        for name in ("command", "revision", "hardware")
     }
 
 
