@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+
+import gradio as gr
 import pytest
+import uvicorn
 from browser import Site, Window, eventually, window
 from fake_pair import ANSWER, FakePair
+from fastapi import FastAPI
 
 from app.feed import Feeds
+from app.host import Host
+from app.page import build, launch_options
+from engine import load_settings
 
 FEED = "**/citer/feed/**"
 
@@ -69,6 +78,31 @@ def test_where_the_feed_is_blocked_gradio_brings_the_finished_text(browser, site
         assert shown.write("echo the next one") == "the next one"
         shown.page.unroute(FEED)
         assert shown.write("echo by the feed again") == "by the feed again"
+
+
+def test_a_page_behind_a_path_of_a_larger_site_has_its_feed_there(browser, pair: FakePair):
+    pair.tokens_per_second = 100.0
+    host = Host(lambda preset, progress: pair)
+    demo = build(host, load_settings(max_new_tokens=60))
+    options = launch_options(demo, load_settings())
+    app = FastAPI()
+    gr.mount_gradio_app(
+        app, demo, "/tools/citer", **{name: options[name] for name in ("app_kwargs", "theme", "css_paths")}
+    )
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        eventually(lambda: server.started)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/tools/citer/"
+        with window(browser, Site(url, host, None)) as shown:
+            assert ANSWER.startswith(shown.write("a palindrome")) and len(shown.tokens()) == 60
+            assert [u.split("?")[0].rsplit("/", 1)[0] for u in shown.requests if "/feed/" in u] == [
+                f"{url}gradio_api/citer/feed"
+            ]
+        server.should_exit = True
+        thread.join(5)
 
 
 def test_stop_works_where_the_feed_is_blocked(browser, site: Site, pair: FakePair):
