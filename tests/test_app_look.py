@@ -19,6 +19,18 @@ def test_no_request_leaves_the_machine(browser, site: Site):
         assert shown.requests and away == []
 
 
+def test_at_360_px_every_tab_is_in_sight(browser, site: Site):
+    with window(browser, site, 360, 760) as shown:
+        tabs = shown.page.locator("#tabs > .tab-wrapper [role=tab]")
+        assert [tabs.nth(n).inner_text().replace("\n", " ") for n in range(tabs.count())] == [
+            "Playground",
+            "Compare",
+            "Tune on my prompts",
+            "How it works",
+        ]
+        assert tabs.last.bounding_box()["x"] + tabs.last.bounding_box()["width"] <= 360
+
+
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_nothing_moves_while_a_text_is_written_and_nothing_sticks_out(browser, site: Site, pair, width: int):
     def places(page):
