@@ -91,7 +91,7 @@ RECIPES = {
         rounds=1,
         budget=3,
         max_new_tokens=448,
-        shares=(0.04, 0.1, 0.2),
+        shares=(0.06, 0.18),
         router="cpu-gsm8k",
         description="GSM8K",
     ),
