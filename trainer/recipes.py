@@ -91,7 +91,7 @@ RECIPES = {
         rounds=1,
         budget=3,
         max_new_tokens=448,
-        shares=(0.06, 0.18),
+        shares=(0.12, 0.3),
         router="cpu-gsm8k",
         description="GSM8K",
     ),
