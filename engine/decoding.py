@@ -28,12 +28,12 @@ from tokenizers import Tokenizer
 from engine.batch import Row, Slot, Turn, state_of
 from engine.dial import Dial
 from engine.events import Revealed, Role, TokenEvent, fold_revealed
+from engine.logits import logit_features
 from engine.models import LanguageModel
 from engine.policy import Policy, decide
 from engine.prefill import read_beginnings
 from engine.request import Request
 from engine.reveal import reveal, reveal_rest
-from engine.router import logit_features
 from engine.sampling import sample, uniform
 from engine.text import TextStream
 
@@ -222,7 +222,7 @@ class Decoding:
 
     def _certainty(self, slots: Sequence[Slot]) -> None:
         """What the SLM's distribution says of its certainty, once per text for all policies that look at it."""
-        asked = list({s.number: s for s in slots}.values())
+        asked = list({s.number: s for s in slots if s.logit_features is None}.values())
         if asked:
             found = logit_features(torch.stack([s.logits[Role.SLM] for s in asked]))
             for slot, row in zip(asked, found, strict=True):

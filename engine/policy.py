@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from engine.events import Role, role_at
+from engine.logits import ENTROPY
 from engine.router import Router, features
 from engine.sampling import uniform
 
@@ -117,7 +118,7 @@ class EntropyPolicy(Policy):
 
     def score(self, state: State) -> torch.Tensor:
         """See `Policy.score`."""
-        return (-_certainty(state)[:, 6]).exp()
+        return (-_certainty(state)[:, ENTROPY]).exp()
 
 
 class MarginPolicy(Policy):
@@ -203,6 +204,6 @@ def build_policy(name: str, router: Router | None) -> Policy:
 
 
 def _certainty(state: State) -> torch.Tensor:
-    """See `engine.router.logit_features` for the columns."""
+    """See `engine.logits.logit_features` for the columns."""
     assert state.logit_features is not None
     return state.logit_features

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from engine.batch import Slot
 from engine.cache import RaggedCache
 from engine.events import Alternative, Revealed, Role
+from engine.logits import ENTROPY, LOG_SUM_EXP, logit_features, top_k
 from engine.models import LanguageModel
 
 
@@ -36,10 +37,13 @@ def reveal(
     first = max(0, prompt - 1 - start)  # the hidden state before the first generated token
     logits = model.logits(hidden[first : len(slot.tokens) - start])
     slot.logits[role] = logits[-1]  # the decode loop need not apply `lm_head` again
-    probabilities = logits.softmax(-1)
-    top = probabilities.topk(max(t.row.request.alternatives for t in turns))
-    bits = (torch.special.entr(probabilities).sum(-1) / math.log(2)).tolist()
-    for offset, (values, ids) in enumerate(zip(*top, strict=True)):
+    certainty = logit_features(logits)
+    if role is Role.SLM:
+        slot.logit_features = certainty[-1]  # nor the router's inputs be computed again
+    top, indices = top_k(logits, max(t.row.request.alternatives for t in turns))
+    probabilities = (top - certainty[:, LOG_SUM_EXP, None]).exp()
+    bits = (certainty[:, ENTROPY] / math.log(2)).tolist()
+    for offset, (values, ids) in enumerate(zip(probabilities, indices, strict=True)):
         index = start + first + offset + 1 - prompt
         found = tuple(
             Alternative(i, tokenizer.decode([i], skip_special_tokens=False), p)

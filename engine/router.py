@@ -20,15 +20,13 @@ from torch import nn
 
 from engine.download import sha256_of
 from engine.errors import RouterError
+from engine.logits import LOGIT_FEATURES
 from engine.operating_points import FILE as OPERATING_POINTS
 from engine.operating_points import OperatingPoints
 
 WEIGHTS, CARD = "router.safetensors", "router.json"
 FORMAT = 1
 POLARITY = "score is the estimate that the SLM is preferred; score < threshold → LLM"
-ROWS, BLOCK = 8, 128  # rows of logits looked at together; entries of a row whose maximum is taken first
-LOGIT_FEATURES = 8
-"""Width of `logit_features`: five log-probabilities, the margin, the entropy, the log-sum-exp."""
 
 
 @dataclass(frozen=True)
@@ -226,37 +224,3 @@ def features(hidden: torch.Tensor, certainty: torch.Tensor | None) -> torch.Tens
     """
     hidden = hidden.float()
     return hidden if certainty is None else torch.cat([hidden, certainty], dim=-1)
-
-
-def logit_features(logits: torch.Tensor) -> torch.Tensor:
-    """What the SLM's own distribution says of its certainty: float32 logits [n, vocabulary] → [n, LOGIT_FEATURES].
-
-    The five highest log-probabilities, the margin between the first two, the entropy in nats, and the log-sum-exp.
-    """
-    return torch.cat([_certainty(rows) for rows in logits.split(ROWS)])
-
-
-def _certainty(logits: torch.Tensor) -> torch.Tensor:
-    """`logit_features` of a few rows, in passes over what the processor's cache holds."""
-    top = _top(logits, 5)
-    shifted = logits - top[:, :1]  # so that no large numbers are subtracted from each other
-    weights = shifted.exp()
-    mass = weights.sum(-1, keepdim=True)
-    total = mass.log()
-    log_probabilities = top - top[:, :1] - total
-    entropy = total - shifted.mul_(weights).sum(-1, keepdim=True) / mass
-    return torch.cat([log_probabilities, top[:, :1] - top[:, 1:2], entropy, total + top[:, :1]], dim=-1)
-
-
-def _top(values: torch.Tensor, k: int) -> torch.Tensor:
-    """The k highest of each row, in order [n, k]: ten times faster than topk over a whole vocabulary.
-
-    The k highest lie in the k blocks with the highest maxima, or in the rest that fills no block.
-    """
-    width = values.shape[-1] // BLOCK * BLOCK
-    if width < 16 * BLOCK:
-        return values.topk(k, dim=-1).values
-    blocks = values[:, :width].unflatten(-1, (-1, BLOCK))
-    best = blocks.amax(-1).topk(k).indices
-    found = blocks.gather(1, best[..., None].expand(-1, -1, BLOCK)).flatten(1)
-    return torch.cat([found, values[:, width:]], dim=-1).topk(k, dim=-1).values

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import torch
 
+from engine.logits import argmax
 from engine.request import Sampling
 
 _HEAD = 1024  # candidates sorted first; the whole vocabulary is sorted only if these do not decide
@@ -48,7 +49,7 @@ def sample(logits: torch.Tensor, sampling: Sampling, seen: Iterable[int], draw: 
     if sampling.repetition_penalty != 1.0:
         logits = penalise(logits, sampling.repetition_penalty, seen)
     if sampling.temperature == 0.0 or sampling.top_k == 1:
-        return int(logits.argmax())
+        return argmax(logits)
     logits = logits / sampling.temperature
     kept, ids = logits.topk(min(sampling.top_k, logits.shape[-1])) if sampling.top_k else (logits, None)
     total, top_p = kept.logsumexp(-1), sampling.top_p

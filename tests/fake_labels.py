@@ -8,7 +8,7 @@ from dataclasses import asdict
 import datasets
 import numpy as np
 
-from engine.router import LOGIT_FEATURES
+from engine.logits import LOGIT_FEATURES
 from trainer.data import Question
 from trainer.preference import Case
 from trainer.rollout import SHARD

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from engine import Request, Role, RouterError
+from engine.logits import LOGIT_FEATURES, logit_features
 from engine.policy import (
     ConfidencePolicy,
     EntropyPolicy,
@@ -20,7 +21,7 @@ from engine.policy import (
     State,
     decide,
 )
-from engine.router import LOGIT_FEATURES, Router, RouterCard, RouterNetwork, features, input_size, logit_features
+from engine.router import Router, RouterCard, RouterNetwork, features, input_size
 
 
 def make_router(pair, *, logits=False, **changes):

@@ -12,8 +12,9 @@ import torch
 from fake_labels import WIDTH, planted, write_labels, write_rollouts
 
 from engine import Role, RouterError
+from engine.logits import logit_features
 from engine.policy import ConfidencePolicy, EntropyPolicy, MarginPolicy, State
-from engine.router import Router, logit_features
+from engine.router import Router
 from trainer.calibration import calibration_error, reliability
 from trainer.card import render_card
 from trainer.errors import TrainerError

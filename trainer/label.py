@@ -16,11 +16,11 @@ import datasets
 import torch
 
 from engine import Request
+from engine.logits import LOGIT_FEATURES, logit_features
 from engine.models import LanguageModel
 from engine.pair import Pair
 from engine.prefill import read_beginnings
 from engine.prompt import render
-from engine.router import LOGIT_FEATURES, logit_features
 from trainer.answer import Answer
 from trainer.data import Question, prompt
 from trainer.errors import TrainerError

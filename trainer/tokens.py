@@ -48,7 +48,7 @@ class LabelledTokens:
         correct: Bool [n]: whether the reference ends in the right answer.
         slm_logprob, llm_logprob: Of the reference token, float32 [n]; NaN where the LLM was not run.
         hidden: The SLM's hidden states, float16 [n, d].
-        logit_features: Float32 [n, LOGIT_FEATURES], see `engine.router.logit_features`.
+        logit_features: Float32 [n, LOGIT_FEATURES], see `engine.logits.logit_features`.
         preference: Float32 [n]: 1 prefers the SLM, 0 the LLM, NaN is undecided.
         weight: Float32 [n]: how many tokens it stands for in training and in metrics; 0 where undecided.
         about: The labels' settings.

@@ -21,10 +21,10 @@ from engine.benchmark.forced import ForcedShare
 from engine.decoding import Decoding, decode
 from engine.errors import EngineError
 from engine.events import Role
+from engine.logits import logit_features
 from engine.pair import Pair, backend
 from engine.policy import FixedPolicy, Policy, State
 from engine.request import Request
-from engine.router import logit_features
 
 Writer = Callable[[Sequence[Sequence[int]], int], list[list[int]]]
 """Prompts as token ids and tokens to write → the new ids of each text."""
