@@ -24,8 +24,12 @@ from app.host import Host
 from app.live import Known, News
 from app.sessions import Session, Sessions
 
-FLUSH_SECONDS = 0.045
-"""Between two messages: 20 to 25 a second, however fast the models write."""
+FLUSH_SECONDS = 0.1
+"""Between two messages: at most ten a second, however fast the models write. What costs time in a browser is the message,
+and hardly how many tokens it brings."""
+
+FOLLOW_UP_SECONDS = 0.02
+"""Before the message after the first one in a while: that says that a text was begun, and its first token must not wait."""
 
 LINGER_SECONDS = 2.0
 """How long a feed stays open while nothing is on. A browser opens six connections to a host, whatever its windows."""
@@ -82,7 +86,7 @@ class Feeds:
             known: What it has, by panel.
         """
         panels = {panel: news(session, self.host, known.get(panel, Known())) for panel, news in self.panels.items()}
-        last_on = time.monotonic()
+        last_on, last_told = time.monotonic(), 0.0
         with session.bell.heard() as rung:
             yield "retry: 500\n\n"  # so that the headers go out and the browser knows that it is heard
             while True:
@@ -98,7 +102,8 @@ class Feeds:
                     yield "event: quiet\ndata:\n\n"
                     return
                 if told:
-                    await asyncio.sleep(FLUSH_SECONDS)
+                    await asyncio.sleep(FLUSH_SECONDS if now - last_told < 3 * FLUSH_SECONDS else FOLLOW_UP_SECONDS)
+                    last_told = now
                 await _wait(rung, _LOOK_SECONDS)
 
 

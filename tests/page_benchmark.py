@@ -20,7 +20,7 @@ from engine import Request, TokenEvent, load_settings
 from engine.pair import Pair, load
 from trainer.provenance import provenance
 
-TOKENS = 30
+TOKENS = 120
 PROMPT = "Write a Python function that checks whether a string is a palindrome."
 _RANGE = "#threshold input[type=range]"
 # Milliseconds from an input event of the slider to the frame after everything that follows from it in the browser.
