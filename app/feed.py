@@ -24,8 +24,8 @@ from app.host import Host
 from app.live import Known, News
 from app.sessions import Session, Sessions
 
-FLUSH_SECONDS = 0.1
-"""Between two messages: at most ten a second, however fast the models write. What costs time in a browser is the message,
+FLUSH_SECONDS = 0.125
+"""Between two messages: at most eight a second, however fast the models write. What costs time in a browser is the message,
 and hardly how many tokens it brings."""
 
 FOLLOW_UP_SECONDS = 0.02

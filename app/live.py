@@ -1,6 +1,6 @@
 """What a browser window lacks of what is being written: per panel, its news. Knows what is due when; not how it goes.
 
-Figures go out at most twice a second, and less often where they take long to fold, so that following costs little.
+Figures go out at most once a second, and less often where they take long to fold, so that following costs little.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.sessions import Session
 from app.token_stream import token_message
 from engine import Tally
 
-FIGURE_SECONDS = 0.5
+FIGURE_SECONDS = 1.0
 _FOLDING_SHARE = 0.02  # at most this share of the time goes into folding figures
 
 NOTHING = Kept(0, 0)

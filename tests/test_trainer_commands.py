@@ -23,7 +23,9 @@ def test_every_command_explains_itself(name, capsys):
 
 
 def test_the_command_that_is_kept_names_no_folder_outside_of_this_one(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["x", "run", "--dev", "/elsewhere/dev.jsonl", "../data/train.jsonl", "runs/a", "0.5"])
+    monkeypatch.setattr(
+        "sys.argv", ["x", "run", "--dev", "/elsewhere/dev.jsonl", "../data/train.jsonl", "runs/a", "0.5"]
+    )
     assert command("trainer") == "python -m trainer run --dev dev.jsonl train.jsonl runs/a 0.5"
 
 
