@@ -25,11 +25,12 @@ from app.live import Known, News
 from app.sessions import Session, Sessions
 
 FLUSH_SECONDS = 0.125
-"""Between two messages: at most eight a second, however fast the models write. What costs time in a browser is the message,
-and hardly how many tokens it brings."""
+"""Between two messages: at most eight a second, however fast the models write. What costs time in a browser is the
+message, and hardly how many tokens it brings."""
 
 FOLLOW_UP_SECONDS = 0.02
-"""Before the message after the first one in a while: that says that a text was begun, and its first token must not wait."""
+"""Before the message after the first one in a while: that one says that a text was begun, and its first token must not
+wait."""
 
 LINGER_SECONDS = 2.0
 """How long a feed stays open while nothing is on. A browser opens six connections to a host, whatever its windows."""

@@ -4,7 +4,8 @@ One token only waits for memory, so the weights are read in 4 bits, by bitsandby
 without the processor's matrix units: its time grows with the tokens, and from some width on (`wide_from`) it is faster
 to read four times the bytes of a bf16 copy of the same weights. Measured on 2 cores with AMX: 1536 × 8960 takes 0.34 ms
 for 1 token, 1.02 and 1.45 ms for 5 and 8 in NF4, but 1.02 and 1.04 ms in bf16. The copy is kept in the layout that
-oneDNN chooses for the processor, which makes these products 1.1 to 2.2 times faster than a plain matrix does.
+oneDNN chooses for the processor, which makes these products 1.1 to 2.2 times faster than a plain matrix does, and in
+fp32 on a processor that is faster in that (`engine.machine.copy_dtype`).
 
 Matrices that read the same input (q, k, v; gate, up) are one here, with one call for all of them. Knows matrices;
 knows nothing of models.
@@ -19,16 +20,18 @@ from typing import Any
 import torch
 from torch import nn
 
-_AMX, _NO_AMX = 5, 48
+from engine.machine import copy_dtype
+
+_AMX, _NO_AMX = 5, 16
 _DEQUANTISE_FROM = 64
 _TYPICAL = 16  # tokens of the passes that the copy's layout is chosen for; it serves all others as well
 
 
 def wide_from(kept: bool) -> int | None:
-    """Tokens of a pass from which on this processor multiplies faster in bf16 than in NF4.
+    """Tokens of a pass from which on this processor multiplies faster by the copy than in NF4.
 
     Args:
-        kept: Whether the weights are there in bf16. If they have to be dequantised first, at 2.1 billion a second on 2
+        kept: Whether there is a copy. If the weights have to be dequantised first, at 2.1 billion a second on 2
             cores, that only pays for long prompts, and only with matrix units.
     """
     if torch.cpu._is_amx_tile_supported():
@@ -48,20 +51,24 @@ class Linear:
 
         Args:
             modules: `nn.Linear` or bitsandbytes' `Linear4bit`, all with the same input.
-            keep_dense: Keep a bf16 copy of 4-bit weights for wide passes: four times their memory.
+            keep_dense: Keep a copy of 4-bit weights for wide passes: four times their memory in bf16, eight in fp32.
         """
         self.outputs = sum(module.out_features for module in modules)
         self._modules = list(modules)
         self._packed: _Packed | None = None
         self._dense: torch.Tensor | None = None
         self._wide: torch.Tensor | None = None
-        self._bias = _bias(modules)
+        self._wide_dtype = torch.bfloat16
+        self._bias = self._wide_bias = _bias(modules)
         states = [getattr(module.weight, "quant_state", None) for module in modules]
         if all(getattr(state, "packing_format_for_cpu", False) for state in states):
             self._packed = _Packed(modules)
             self._wide_from = wide_from(keep_dense)
             if keep_dense:
-                self._wide = torch.ops.mkldnn._reorder_linear_weight(self._packed.dense(), _TYPICAL)
+                self._wide_dtype = copy_dtype()
+                dense = self._packed.dense().to(self._wide_dtype)
+                self._wide = torch.ops.mkldnn._reorder_linear_weight(dense, _TYPICAL)
+                self._wide_bias = None if self._bias is None else self._bias.to(self._wide_dtype)
         elif not any(states):
             self._dense = _joined(modules)
 
@@ -71,7 +78,8 @@ class Linear:
             out = self._packed(x)
             return out if self._bias is None else out.add_(self._bias)
         if self._wide is not None:
-            return torch.ops.mkldnn._linear_pointwise(x, self._wide, self._bias, "none", [], "")
+            wide_x = x.to(self._wide_dtype)
+            return torch.ops.mkldnn._linear_pointwise(wide_x, self._wide, self._wide_bias, "none", [], "").to(x.dtype)
         dense = self._dense if self._packed is None else self._packed.dense()
         if dense is not None:
             return nn.functional.linear(x, dense, self._bias)

@@ -20,10 +20,11 @@ from engine.decoding import Decoding, decode
 from engine.dial import Dial
 from engine.errors import InvalidRequest, WeightsError
 from engine.events import TokenEvent
+from engine.machine import room_for_copy
 from engine.models import LanguageModel
 from engine.operating_points import OperatingPoints
 from engine.policy import Policy, build_policy
-from engine.presets import ample_memory, choose_preset
+from engine.presets import choose_preset
 from engine.progress import Progress
 from engine.prompt import check_length, render
 from engine.request import DEFAULT_THRESHOLD, POLICIES, Request, Sampling
@@ -284,7 +285,7 @@ def load(
         quantisation=loaded.quantisation,
         context=settings.context,
         prices=Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio),
-        keep_dense=ample_memory() if settings.bf16_copy is None else settings.bf16_copy,
+        keep_dense=room_for_copy() if settings.bf16_copy is None else settings.bf16_copy,
     )
     pair.use_router(_load_router(settings, chosen.name, progress))
     pair.slm.calibrate()

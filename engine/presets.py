@@ -6,7 +6,6 @@ torch is imported only to look at the GPU, and only for `auto`.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from engine.settings import PRESET_NAMES, Settings
 
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
-AMPLE_BYTES = 11.5e9  # a machine sold with 12 GB reports somewhat less
 # A card sold as 8 GB reports between 7.7 and 8.6 · 10^9 bytes, depending on driver and reserved memory.
 GPU_MIN_BYTES = 7_500_000_000
 
@@ -153,11 +151,3 @@ def _gpu_bytes() -> int:
     import torch  # late: a second or more, and only this question needs it
 
     return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
-
-
-def ample_memory() -> bool:
-    """Whether this machine has the memory for a bf16 copy of 4-bit weights: 12 GB or more, where that can be asked."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >= AMPLE_BYTES
-    except (AttributeError, ValueError, OSError):
-        return False

@@ -165,7 +165,7 @@ def cpu_site(preset: str) -> Iterator[tuple[Site, Clocked, Callable[[], float]]]
 
 
 def write_on(shown: Window, site: Site) -> None:
-    """Writes the text on the page, and waits for it on the server: Playwright waits in the page, with 60 frames a second."""
+    """Writes the text on the page, and waits for it on the server: Playwright waits in the page, 60 times a second."""
 
     def newest() -> Run | None:
         return next((session.run for session in site.sessions._sessions.values() if session.run), None)

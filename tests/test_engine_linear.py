@@ -51,9 +51,10 @@ def test_the_bf16_copy_holds_to_the_bit_what_the_4_bit_kernel_multiplies_with():
 
 
 @packed_only
-@pytest.mark.parametrize("keep_dense", [True, False])
-def test_a_wide_pass_agrees_with_single_tokens(keep_dense, monkeypatch):
+@pytest.mark.parametrize(("keep_dense", "dtype"), [(True, torch.bfloat16), (True, torch.float32), (False, None)])
+def test_a_wide_pass_agrees_with_single_tokens(keep_dense, dtype, monkeypatch):
     monkeypatch.setattr(linear, "wide_from", lambda kept: 8)
+    monkeypatch.setattr(linear, "copy_dtype", lambda: dtype)
     both = Linear([module(64, 256, True, 1), module(64, 256, True, 2)], keep_dense)
     x = torch.randn(20, 256).bfloat16()
     with torch.inference_mode():

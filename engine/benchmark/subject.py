@@ -20,8 +20,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from engine.benchmark.shapes import SHAPES
 from engine.errors import SettingsError
 from engine.events import Role
+from engine.machine import room_for_copy
 from engine.pair import Pair, load
-from engine.presets import GgufModel, ample_memory, choose_preset
+from engine.presets import GgufModel, choose_preset
 from engine.progress import ProgressCallback
 from engine.settings import Settings, load_settings
 from engine.weights import load_models
@@ -128,7 +129,7 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
         preset="random",
         quantisation="NF4",
         context=context,
-        keep_dense=where == "cpu" and ample_memory(),
+        keep_dense=where == "cpu" and room_for_copy(),
     )
     for model in (pair.slm, pair.llm):
         model.calibrate()
