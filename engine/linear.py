@@ -14,13 +14,12 @@ knows nothing of models.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
-
-from engine.machine import copy_dtype
 
 _AMX, _NO_AMX = 5, 16
 _DEQUANTISE_FROM = 64
@@ -39,6 +38,12 @@ def wide_from(kept: bool) -> int | None:
     return _NO_AMX if kept else None
 
 
+def four_bit_parameters(model: nn.Module) -> int:
+    """How many weights of a model are in the 4-bit layout that a copy can be kept of: that for processors."""
+    states: list[Any] = [getattr(parameter, "quant_state", None) for parameter in model.parameters()]
+    return sum(math.prod(state.shape) for state in states if getattr(state, "packing_format_for_cpu", False))
+
+
 class Linear:
     """Matrices [out, in] with one input, side by side; how they are stored decides how they are multiplied.
 
@@ -46,29 +51,27 @@ class Linear:
         outputs: Width of the result, all matrices together.
     """
 
-    def __init__(self, modules: Sequence[nn.Linear], keep_dense: bool) -> None:
+    def __init__(self, modules: Sequence[nn.Linear], copy: torch.dtype | None) -> None:
         """Takes modules together; they stay usable, and share their storage with this where that is possible.
 
         Args:
             modules: `nn.Linear` or bitsandbytes' `Linear4bit`, all with the same input.
-            keep_dense: Keep a copy of 4-bit weights for wide passes: four times their memory in bf16, eight in fp32.
+            copy: Keep one of 4-bit weights for wide passes, in this number format; None keeps none.
         """
         self.outputs = sum(module.out_features for module in modules)
         self._modules = list(modules)
         self._packed: _Packed | None = None
         self._dense: torch.Tensor | None = None
         self._wide: torch.Tensor | None = None
-        self._wide_dtype = torch.bfloat16
+        self._copy = copy
         self._bias = self._wide_bias = _bias(modules)
         states = [getattr(module.weight, "quant_state", None) for module in modules]
         if all(getattr(state, "packing_format_for_cpu", False) for state in states):
             self._packed = _Packed(modules)
-            self._wide_from = wide_from(keep_dense)
-            if keep_dense:
-                self._wide_dtype = copy_dtype()
-                dense = self._packed.dense().to(self._wide_dtype)
-                self._wide = torch.ops.mkldnn._reorder_linear_weight(dense, _TYPICAL)
-                self._wide_bias = None if self._bias is None else self._bias.to(self._wide_dtype)
+            self._wide_from = wide_from(copy is not None)
+            if copy is not None:
+                self._wide = torch.ops.mkldnn._reorder_linear_weight(self._packed.dense().to(copy), _TYPICAL)
+                self._wide_bias = None if self._bias is None else self._bias.to(copy)
         elif not any(states):
             self._dense = _joined(modules)
 
@@ -78,7 +81,7 @@ class Linear:
             out = self._packed(x)
             return out if self._bias is None else out.add_(self._bias)
         if self._wide is not None:
-            wide_x = x.to(self._wide_dtype)
+            wide_x = x.to(self._copy)
             return torch.ops.mkldnn._linear_pointwise(wide_x, self._wide, self._wide_bias, "none", [], "").to(x.dtype)
         dense = self._dense if self._packed is None else self._packed.dense()
         if dense is not None:

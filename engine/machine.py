@@ -1,57 +1,41 @@
 """What this machine has and is good at: memory, and the number format that it multiplies fastest.
 
-Knows nothing of models. torch is imported only where it multiplies.
+Knows nothing of models.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from functools import cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
-_COPY_BYTES = 11.5e9  # a machine sold with 12 GB reports somewhat less
-_FP32_COPY_BYTES = 19.5e9
-_WORTH_IT = 1.2  # fp32 has to be that much faster, as it takes twice the memory
+from engine.provenance import processor
+
+_MOST = 0.4  # of the memory, for a copy
 
 
-def room_for_copy() -> bool:
-    """Whether there is memory for a bf16 copy of 4-bit weights: 12 GB or more in all, where that can be asked."""
-    return _memory() >= _COPY_BYTES
+def copy_dtype(parameters: int, wanted: bool | None = None) -> torch.dtype | None:
+    """What a copy of 4-bit weights for wide passes is best kept in: bf16, fp32, or nothing.
 
-
-@cache
-def copy_dtype() -> torch.dtype:
-    """What a copy of 4-bit weights for wide passes is best kept in: bf16, or fp32.
-
-    A processor may have bf16 instructions that are slower than those for fp32: on 2 cores of an Intel Xeon whose matrix
-    units (AMX) are hidden by the virtual machine, 100 × 1536 × 17920 take 33 ms in bf16 and 21 in fp32. No flag tells,
-    so both are timed, which takes some 20 ms. The result is the same: the products are of bf16 values, summed in fp32,
-    either way.
+    Args:
+        parameters: How many weights there are.
+        wanted: Whether to keep a copy; None does if it takes at most two fifths of the memory, where that can be asked.
     """
-    import torch
-
-    if torch.cpu._is_amx_tile_supported() or _memory() < _FP32_COPY_BYTES:
-        return torch.bfloat16
-    faster = _seconds(torch.bfloat16) / _seconds(torch.float32)
-    return torch.float32 if faster > _WORTH_IT else torch.bfloat16
+    room = _MOST * _memory()
+    if not parameters or wanted is False or (wanted is None and parameters * 2 > room):
+        return None
+    return torch.float32 if parameters * 4 <= room and fp32_is_faster() else torch.bfloat16
 
 
-def _seconds(dtype: torch.dtype) -> float:
-    """The least time of five products of 64 tokens, as `engine.linear` multiplies them."""
-    import torch
+def fp32_is_faster() -> bool:
+    """Whether wide products take less time in fp32 than by this processor's bf16 instructions.
 
-    x, weight = torch.ones(64, 1024, dtype=dtype), torch.ones(2048, 1024, dtype=dtype)
-    weight = torch.ops.mkldnn._reorder_linear_weight(weight, len(x))
-    taken: list[float] = []
-    for _ in range(5):
-        started = time.perf_counter()
-        torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-        taken.append(time.perf_counter() - started)
-    return min(taken)
+    True of Intel's server cores without matrix units (AMX), which some virtual machines hide: they start half as many
+    bf16 instructions as fp32 ones, and on 2 of them 100 × 1536 × 17920 take 33 ms in bf16 and 21 in fp32. Told by name
+    rather than timed: a choice that hangs on the clock would give other roundings, and so now and then other tokens,
+    from one start to the next.
+    """
+    return "intel" in processor().lower() and not torch.cpu._is_amx_tile_supported()
 
 
 def _memory() -> int:

@@ -30,14 +30,14 @@ class LanguageModel:
         fed: Tokens fed so far over all rows, for tests and benchmarks.
     """
 
-    def __init__(self, model: PreTrainedModel, name: str, vocabulary: int, keep_dense: bool = False) -> None:
+    def __init__(self, model: PreTrainedModel, name: str, vocabulary: int, copy: torch.dtype | None = None) -> None:
         """Wraps a loaded model.
 
         Args:
             model: Stays usable through transformers.
             name: For people.
             vocabulary: The tokenizer's length.
-            keep_dense: Keep a bf16 copy of 4-bit weights for passes over many tokens; see `engine.linear`.
+            copy: Of 4-bit weights, for passes over many tokens; see `engine.linear`.
 
         Raises:
             WeightsError: The architecture does something that `engine.trunk` does not reproduce.
@@ -47,9 +47,9 @@ class LanguageModel:
         self.vocabulary = vocabulary
         self.config: Any = model.config
         self._decoder: Any = model.get_decoder()
-        self._trunk = Trunk(self._decoder, model.config, name, keep_dense)
+        self._trunk = Trunk(self._decoder, model.config, name, copy)
         self._head_module: Any = model.get_output_embeddings()
-        self._head = Linear([self._head_module], keep_dense)
+        self._head = Linear([self._head_module], copy)
         self.hidden_size: int = self.config.hidden_size
         self.device: torch.device = model.device
         self.dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())

@@ -20,7 +20,8 @@ from engine.decoding import Decoding, decode
 from engine.dial import Dial
 from engine.errors import InvalidRequest, WeightsError
 from engine.events import TokenEvent
-from engine.machine import room_for_copy
+from engine.linear import four_bit_parameters
+from engine.machine import copy_dtype
 from engine.models import LanguageModel
 from engine.operating_points import OperatingPoints
 from engine.policy import Policy, build_policy
@@ -66,11 +67,12 @@ class Pair:
         quantisation: str = "fp32",
         context: int = 2048,
         prices: Prices | None = None,
-        keep_dense: bool = False,
+        copy: bool | None = None,
     ) -> None:
         self.tokenizer = tokenizer
-        self.slm = LanguageModel(slm, slm_name, len(tokenizer), keep_dense)
-        self.llm = LanguageModel(llm, llm_name, len(tokenizer), keep_dense)
+        dtype = copy_dtype(four_bit_parameters(slm) + four_bit_parameters(llm), copy)
+        self.slm = LanguageModel(slm, slm_name, len(tokenizer), dtype)
+        self.llm = LanguageModel(llm, llm_name, len(tokenizer), dtype)
         self.fingerprint = tokenizer_fingerprint(tokenizer)
         self.preset, self.quantisation = preset, quantisation
         self.context = min(context, self.slm.config.max_position_embeddings, self.llm.config.max_position_embeddings)
@@ -285,7 +287,7 @@ def load(
         quantisation=loaded.quantisation,
         context=settings.context,
         prices=Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio),
-        keep_dense=room_for_copy() if settings.bf16_copy is None else settings.bf16_copy,
+        copy=settings.bf16_copy,
     )
     pair.use_router(_load_router(settings, chosen.name, progress))
     pair.slm.calibrate()

@@ -120,8 +120,8 @@ class Settings(BaseSettings):
     bf16_copy: bool | None = Field(
         None,
         description="Keep a bf16 copy of the 4-bit weights for prompts, batches and sweeps, which are several times "
-        "faster with it (4.1 GB more for preset `cpu`; twice that, in fp32, where the processor "
-        "multiplies that much faster and there are 20 GB); unset does so with 12 GB of memory or more.",
+        "faster with it (4.1 GB more for preset `cpu`, or 8.2 in fp32 where the processor multiplies "
+        "that faster); unset does so where it takes at most two fifths of the memory.",
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads for torch; 0 leaves torch's own choice.")
     price: Price = Field(Price.model_validate({}), description="Prices of the page's cost sliders.")

@@ -43,14 +43,14 @@ class _Layer:
 class Trunk:
     """All of a model but its `lm_head`."""
 
-    def __init__(self, decoder: Any, config: Any, name: str, keep_dense: bool) -> None:
+    def __init__(self, decoder: Any, config: Any, name: str, copy: torch.dtype | None) -> None:
         """Takes the layers of a loaded model, whose modules stay usable.
 
         Args:
             decoder: transformers' decoder (`model.get_decoder()`).
             config: Its configuration.
             name: For people.
-            keep_dense: See `engine.linear.Linear`.
+            copy: See `engine.linear.Linear`.
 
         Raises:
             WeightsError: The architecture does something this pass does not reproduce, so its text would silently
@@ -63,7 +63,7 @@ class Trunk:
         self._eps: float = config.rms_norm_eps
         self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
         self._head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self._layers = [_layer(each, keep_dense) for each in decoder.layers]
+        self._layers = [_layer(each, copy) for each in decoder.layers]
         # cos and sin by position; sin carries the sign of the half that is turned.
         self._cos = self._sin = torch.empty(0, self._head_dim)
 
@@ -114,17 +114,17 @@ class Trunk:
         return self._cos[step.positions][:, None], self._sin[step.positions][:, None]
 
 
-def _layer(layer: Any, keep_dense: bool) -> _Layer:
+def _layer(layer: Any, copy: torch.dtype | None) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return _Layer(
         attention_norm=layer.input_layernorm.weight,
-        qkv=Linear([attention.q_proj, attention.k_proj, attention.v_proj], keep_dense),
+        qkv=Linear([attention.q_proj, attention.k_proj, attention.v_proj], copy),
         q_norm=attention.q_norm.weight if hasattr(attention, "q_norm") else None,
         k_norm=attention.k_norm.weight if hasattr(attention, "k_norm") else None,
-        o=Linear([attention.o_proj], keep_dense),
+        o=Linear([attention.o_proj], copy),
         mlp_norm=layer.post_attention_layernorm.weight,
-        gate_up=Linear([mlp.gate_proj, mlp.up_proj], keep_dense),
-        down=Linear([mlp.down_proj], keep_dense),
+        gate_up=Linear([mlp.gate_proj, mlp.up_proj], copy),
+        down=Linear([mlp.down_proj], copy),
     )
 
 

@@ -37,7 +37,7 @@ def test_joined_matrices_give_to_the_bit_what_each_module_gives(tokens, bias):
     with torch.inference_mode():
         expected = torch.cat([module(n, 128, bias, n)(x) for n in (64, 32, 96)], dim=-1)
         modules = [module(n, 128, bias, n) for n in (64, 32, 96)]
-        assert torch.equal(Linear(modules, keep_dense=False)(x), expected)
+        assert torch.equal(Linear(modules, None)(x), expected)
         assert torch.equal(torch.cat([each(x) for each in modules], dim=-1), expected)  # they stay usable
 
 
@@ -51,11 +51,10 @@ def test_the_bf16_copy_holds_to_the_bit_what_the_4_bit_kernel_multiplies_with():
 
 
 @packed_only
-@pytest.mark.parametrize(("keep_dense", "dtype"), [(True, torch.bfloat16), (True, torch.float32), (False, None)])
-def test_a_wide_pass_agrees_with_single_tokens(keep_dense, dtype, monkeypatch):
+@pytest.mark.parametrize("copy", [torch.bfloat16, torch.float32, None])
+def test_a_wide_pass_agrees_with_single_tokens(copy, monkeypatch):
     monkeypatch.setattr(linear, "wide_from", lambda kept: 8)
-    monkeypatch.setattr(linear, "copy_dtype", lambda: dtype)
-    both = Linear([module(64, 256, True, 1), module(64, 256, True, 2)], keep_dense)
+    both = Linear([module(64, 256, True, 1), module(64, 256, True, 2)], copy)
     x = torch.randn(20, 256).bfloat16()
     with torch.inference_mode():
         alone = torch.cat([both(row[None]) for row in x])

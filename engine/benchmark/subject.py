@@ -20,7 +20,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from engine.benchmark.shapes import SHAPES
 from engine.errors import SettingsError
 from engine.events import Role
-from engine.machine import room_for_copy
 from engine.pair import Pair, load
 from engine.presets import GgufModel, choose_preset
 from engine.progress import ProgressCallback
@@ -129,7 +128,6 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
         preset="random",
         quantisation="NF4",
         context=context,
-        keep_dense=where == "cpu" and room_for_copy(),
     )
     for model in (pair.slm, pair.llm):
         model.calibrate()
