@@ -127,6 +127,12 @@ def test_the_strip_shows_where_the_text_changes(shown):
     assert f"changes {changes} times" in (shown.page.get_attribute(".sweep-strip", "aria-label") or "")
 
 
+def test_the_labels_of_the_chart_tell_thresholds_apart_where_they_crowd(shown):
+    press(shown)
+    labels = shown.page.locator(".sweep-plot .xtick text").all_text_contents()
+    assert len(labels) == len(set(labels)) == 5
+
+
 def test_what_differs_from_the_text_before_is_marked(shown, pair):
     press(shown)
     shown.slide("#threshold", 0.0)

@@ -71,6 +71,15 @@ const drawStrip = () => {
   strip.setAttribute('aria-label', `${rows.length} thresholds written, the text changes ${changes} times between them`);
 };
 
+// As few digits as tell them apart, where scores crowd; at least two.
+const distinct = (values) => {
+  for (let digits = 2; digits < 6; digits++) {
+    const texts = values.map((value) => value.toFixed(digits));
+    if (new Set(texts).size === texts.length) return texts;
+  }
+  return values.map((value) => value.toFixed(6));
+};
+
 const drawPlot = () => {
   if (!window.Plotly) return;
   const style = getComputedStyle(element), colour = (name) => style.getPropertyValue(name).trim();
@@ -83,9 +92,11 @@ const drawPlot = () => {
   const data = [line('LLM share', rows.map((row) => 100 * latest.figures[row][SHARE]), { width: 2, dash: 'dash', color: colour('--llm-mark') })];
   if (whole) data.push(line('cost', rows.map((row) => 100 * latest.figures[row][unit()] / whole[unit()]), { width: 2.5, color: colour('--body-text-color') }));
   const axis = { gridcolor: colour('--border-color-primary'), zeroline: false, tickfont: { size: 10 }, color: colour('--body-text-color-subdued') };
-  window.Plotly.react(plot, data, { height: 130, margin: { l: 34, r: 4, t: 6, b: 22 }, showlegend: false, uirevision: 'keep',
+  window.Plotly.react(plot, data, { height: 134, margin: { l: 34, r: 18, t: 6, b: 26 }, showlegend: false, uirevision: 'keep',
     paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font: { family: colour('--font') },
-    xaxis: { ...axis, range: [-0.3, all.length - 0.7], tickvals: ticks, ticktext: ticks.map((row) => all[row].toFixed(2)) }, yaxis: { ...axis, ticksuffix: '%', rangemode: 'tozero' } },
+    xaxis: { ...axis, range: [-0.3, all.length - 0.7], tickvals: ticks, tickangle: 0, ticklabelstandoff: 4,
+      ticktext: distinct(ticks.map((row) => all[row])) },
+    yaxis: { ...axis, ticksuffix: '%', rangemode: 'tozero' } },
   { displayModeBar: false, responsive: true });
 };
 
