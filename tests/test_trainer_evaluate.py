@@ -77,10 +77,13 @@ def test_a_deleted_shard_is_answered_again_byte_for_byte(tiny_pair, results):
     assert shard.read_bytes() == before
 
 
-def test_shards_of_another_size_are_not_mixed_in(tiny_pair, results, monkeypatch):
-    monkeypatch.setattr("trainer.evaluate.SHARD_TOKENS", 240)
-    with pytest.raises(TrainerError, match=r"other settings \(shard_size\)"):
-        evaluate(tiny_pair, QUESTIONS, plain(tiny_pair), results, "arithmetic", 120, quiet)
+def test_a_folder_goes_on_with_shards_of_the_size_it_was_begun_with(tiny_pair, results, monkeypatch):
+    shards = sorted(results.glob("*.jsonl"))
+    before = [shard.read_bytes() for shard in shards]
+    shards[0].unlink()
+    monkeypatch.setattr("trainer.evaluate.AT_ONCE", 1)
+    evaluate(tiny_pair, QUESTIONS, plain(tiny_pair), results, "arithmetic", 120, quiet)
+    assert [shard.read_bytes() for shard in sorted(results.glob("*.jsonl"))] == before
 
 
 def test_results_of_another_router_are_not_mixed_in(tiny_pair, tmp_path):

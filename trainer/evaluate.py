@@ -28,10 +28,11 @@ from trainer.methods import Method
 from trainer.provenance import provenance
 from trainer.shards import Shards, write_lines
 
-SHARD_TOKENS = 4096
-"""New tokens, at most, that one method at one threshold writes in the questions written at once.
+AT_ONCE = 92_160
+"""New tokens, at most, that are written at once: the questions of a shard, by every method at every threshold.
 
-With some thirty methods and thresholds the `cpu` pair's caches then take up to 7 GB; more at once is hardly faster."""
+The `cpu` pair's caches take 41 kB a token, so 3.8 GB and the prompts. The more texts are written at once, the more of
+them share one reading of the weights."""
 
 
 def evaluate(
@@ -72,7 +73,8 @@ def evaluate(
         lines = _answers(pair, some, methods, max_new_tokens)
         write_lines(path, lines)
 
-    size = max(1, SHARD_TOKENS // max_new_tokens)
+    texts = sum(len(method.thresholds) for method in methods)
+    size = max(1, AT_ONCE // (texts * max_new_tokens))
     Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=provenance())
 
 

@@ -26,7 +26,7 @@ class Shards:
     Attributes:
         folder: Holds `<stage>.json` and the shards.
         stage: What the shards are, e.g. "labels"; in file names and messages.
-        size: Questions per shard.
+        size: Questions per shard; a folder that was begun with another size goes on with that.
         suffix: Of a shard's name; "" where a shard is a folder.
     """
 
@@ -67,9 +67,10 @@ class Shards:
         Raises:
             TrainerError: The folder holds shards of other questions or settings.
         """
-        made_of = {"shard_size": self.size, "data": digest(questions), "questions": [q.id for q in questions]}
+        size = self._begun_size()
+        made_of = {"shard_size": size, "data": digest(questions), "questions": [q.id for q in questions]}
         self._claim({**settings, **made_of}, notes or {})
-        shards = [questions[n : n + self.size] for n in range(0, len(questions), self.size)]
+        shards = [questions[n : n + size] for n in range(0, len(questions), size)]
         missing = [n for n in range(len(shards)) if not self.path(n).exists()]
         if len(missing) < len(shards):
             report(f"{len(shards) - len(missing)} of {len(shards)} shards of {self.folder} are there already")
@@ -96,8 +97,8 @@ class Shards:
             settings = json.loads(self.settings_path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise TrainerError(f"{self.folder} holds no {self.stage} ({error}): make them first") from error
-        settings.pop("shard_size", None)  # says nothing of what the shards hold
-        count = -(-len(settings["questions"]) // self.size)
+        size = settings.pop("shard_size", self.size)  # says nothing of what the shards hold
+        count = -(-len(settings["questions"]) // size)
         paths = [self.path(n) for n in range(count)]
         missing = sum(not path.exists() for path in paths)
         if missing:
@@ -105,6 +106,12 @@ class Shards:
                 f"{self.folder}: {missing} of {count} shards are missing; run the same command again to go on"
             )
         return paths, settings
+
+    def _begun_size(self) -> int:
+        try:
+            return json.loads(self.settings_path.read_text(encoding="utf-8"))["shard_size"]
+        except (FileNotFoundError, KeyError):
+            return self.size
 
     def _claim(self, settings: dict[str, Any], notes: dict[str, Any]) -> None:
         """Writes what the shards are of, or checks that it is the same."""
