@@ -85,10 +85,21 @@ def test_answer_label_rollout_and_fit_follow_one_another(capsys, tmp_path):
     assert main(["evaluate", *unseen, *labels, *joining, *where]) == 0
     path = tmp_path / "tiny--arithmetic.json"
     assert [len(json.loads(path.read_text())["methods"][name]["points"]) for name in ("mine", "again")] == [1, 2]
+    shard = tmp_path / "e" / "evaluation-again-00000.jsonl"
+    before = answers_in(shard)
+    shard.unlink()
+    assert main(["evaluate", *unseen, *joining[:4], *where]) == 0
+    assert answers_in(shard) == before, "begun with labels, gone on with without"
     measured = ["--method", "again", "--summaries", str(path), "--out", str(tmp_path / "shipped")]
     assert main(["ship", "--router", str(tmp_path / "router"), *measured]) == 0
     points = json.loads((tmp_path / "shipped" / "operating_points.json").read_text())
     assert [(curve["task"], len(curve["points"])) for curve in points["curves"]] == [("arithmetic", 2)]
+
+
+def answers_in(shard):
+    """Lines of a shard without their seconds, which are measured anew."""
+    lines = [json.loads(line) for line in shard.read_text("utf-8").splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
 def test_every_recipe_leaves_questions_to_compare_rounds_on():

@@ -226,7 +226,12 @@ def _add_evaluate(parser: Parser) -> None:
         metavar="METHOD",
         help="slm, llm, oracle, random, confidence, entropy, margin, or name=folder of a router (default: %(default)s)",
     )
-    add("--labels", type=Path, help="folder of labels, whose held-out scores say where thresholds have to lie")
+    add(
+        "--labels",
+        type=Path,
+        help="folder of labels, whose held-out scores say where thresholds have to lie; without it and --shares, "
+        "a folder goes on with the thresholds that it was begun with",
+    )
     add("--shares", nargs="+", type=float, metavar="SHARE", help="LLM shares to find thresholds for (default: nine)")
     add("--max-new-tokens", type=int, default=256, help="of an answer (default: %(default)s)")
     add("--assisted", action="store_true", help="speculative decoding as well")
@@ -242,7 +247,7 @@ def _add_evaluate(parser: Parser) -> None:
 def _run_evaluate(options: Options) -> None:
     from engine import load
     from trainer.assisted import assist
-    from trainer.evaluate import evaluate
+    from trainer.evaluate import chosen_thresholds, evaluate
     from trainer.methods import SHARES, build_methods
     from trainer.results import read_evaluation
     from trainer.summary import summarise, write_summary
@@ -250,7 +255,8 @@ def _run_evaluate(options: Options) -> None:
 
     pair, questions = load(options.preset), _questions(options)
     tokens = held_out_tokens(options.labels) if options.labels else None
-    methods = build_methods(options.methods, pair, tokens, options.shares or SHARES)
+    begun = {} if options.labels or options.shares else chosen_thresholds(options.out, options.stage)
+    methods = build_methods(options.methods, pair, tokens, options.shares or SHARES, begun)
     evaluate(pair, questions, methods, options.out, options.task, options.max_new_tokens, stage=options.stage)
     if options.assisted:
         assist(pair, questions, options.out, options.max_new_tokens)
