@@ -119,7 +119,7 @@ def test_any_deleted_shard_comes_back_and_the_routers_with_it_bit_for_bit(made):
         "labels-llm/labels-00003",
         "rollouts-1/rollouts-00002.jsonl",
         "rollouts-2/rollouts-00001.jsonl",
-        "validation-1/evaluation-00001.jsonl",
+        "validation-1/evaluation-00000.jsonl",
     ):
         path = folder / shard
         assert path.exists(), shard
