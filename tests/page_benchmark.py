@@ -226,7 +226,7 @@ def main() -> None:
         with chromium() as browser:
             rows += size_rows(browser)
     about = provenance()
-    print(f"`{about['command']}`, revision {about['revision']}, {about['hardware']}, preset {options.preset}\n")
+    print(f"Preset {options.preset}, revision {about['revision']}, {about['hardware']}\n")
     print("| what | measured |\n|---|---|")
     for name, value in rows:
         print(f"| {name} | {value} |")
