@@ -28,11 +28,11 @@ from trainer.methods import Method
 from trainer.provenance import provenance
 from trainer.shards import Shards, write_lines
 
-AT_ONCE = 92_160
+AT_ONCE = 61_440
 """New tokens, at most, that are written at once: the questions of a shard, by every method at every threshold.
 
-The `cpu` pair's caches take 41 kB a token, so 3.8 GB and the prompts. The more texts are written at once, the more of
-them share one reading of the weights."""
+The `cpu` pair's caches take 41 kB a token, so 2.5 GB and the prompts. The more texts are written at once, the more of
+them share one reading of the weights; but with half as many again the process grew to 23 GB, 8 of them the copy."""
 
 
 def evaluate(
