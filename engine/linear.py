@@ -7,6 +7,10 @@ for 1 token, 1.02 and 1.45 ms for 5 and 8 in NF4, but 1.02 and 1.04 ms in bf16. 
 oneDNN chooses for the processor, which makes these products 1.1 to 2.2 times faster than a plain matrix does, and in
 fp32 on a processor that is faster in that (`engine.machine.copy_dtype`).
 
+The kernel wants AVX512-BF16. Without, bitsandbytes dequantises the whole matrix for every product, also of one token:
+20 ms for 1536 × 17920 on 2 cores, against 1 to 2 ms by a bf16 copy, which is then read always. Such a processor has no
+bf16 instructions either, so more than a few tokens are multiplied in fp32, a block of the copy at a time.
+
 Matrices that read the same input (q, k, v; gate, up) are one here, with one call for all of them. Knows matrices;
 knows nothing of models.
 """
@@ -15,14 +19,18 @@ from __future__ import annotations
 
 import ctypes
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from bitsandbytes.functional import dequantize_4bit
 from torch import nn
 
 _AMX, _NO_AMX = 5, 16
 _DEQUANTISE_FROM = 64
+_BF16_UP_TO = 2  # tokens that a processor without bf16 instructions multiplies in bf16 all the same
+_BLOCK = 512  # outputs that are unpacked to fp32 at once, so that they stay in the caches
 _TYPICAL = 16  # tokens of the passes that the copy's layout is chosen for; it serves all others as well
 
 
@@ -39,9 +47,10 @@ def wide_from(kept: bool) -> int | None:
 
 
 def four_bit_parameters(model: nn.Module) -> int:
-    """How many weights of a model are in the 4-bit layout that a copy can be kept of: that for processors."""
-    states: list[Any] = [getattr(parameter, "quant_state", None) for parameter in model.parameters()]
-    return sum(math.prod(state.shape) for state in states if getattr(state, "packing_format_for_cpu", False))
+    """How many weights of a model are in 4 bits and in the processor's memory, where a copy may be kept of them."""
+    here = [parameter for parameter in model.parameters() if parameter.device.type == "cpu"]
+    states: list[Any] = [getattr(parameter, "quant_state", None) for parameter in here]
+    return sum(math.prod(state.shape) for state in states if state is not None)
 
 
 class Linear:
@@ -56,37 +65,56 @@ class Linear:
 
         Args:
             modules: `nn.Linear` or bitsandbytes' `Linear4bit`, all with the same input.
-            copy: Keep one of 4-bit weights for wide passes, in this number format; None keeps none.
+            copy: Keep one of 4-bit weights in this number format; None keeps none.
         """
         self.outputs = sum(module.out_features for module in modules)
         self._modules = list(modules)
-        self._packed: _Packed | None = None
-        self._dense: torch.Tensor | None = None
-        self._wide: torch.Tensor | None = None
-        self._copy = copy
-        self._bias = self._wide_bias = _bias(modules)
-        states = [getattr(module.weight, "quant_state", None) for module in modules]
-        if all(getattr(state, "packing_format_for_cpu", False) for state in states):
+        self._bias = _bias(modules)
+        self._few = self._many = self._by_module
+        self._many_from = sys.maxsize  # tokens
+        states: list[Any] = [getattr(module.weight, "quant_state", None) for module in modules]
+        if not any(states):
+            self._matrix = _joined(modules)
+            self._few = self._by_matrix
+        elif all(getattr(state, "packing_format_for_cpu", False) for state in states):
             self._packed = _Packed(modules)
-            self._wide_from = wide_from(copy is not None)
+            self._few, self._many = self._by_kernel, self._by_dequantising
+            self._many_from = wide_from(copy is not None) or sys.maxsize
             if copy is not None:
-                self._wide = torch.ops.mkldnn._reorder_linear_weight(self._packed.dense().to(copy), _TYPICAL)
-                self._wide_bias = None if self._bias is None else self._bias.to(copy)
-        elif not any(states):
-            self._dense = _joined(modules)
+                self._copy = torch.ops.mkldnn._reorder_linear_weight(self._packed.dense().to(copy), _TYPICAL)
+                self._copy_dtype, self._copy_bias = copy, None if self._bias is None else self._bias.to(copy)
+                self._many = self._by_copy
+        elif all(states) and copy is not None and not torch.cpu._is_avx512_bf16_supported():
+            parts = zip(modules, states, strict=True)
+            self._matrix = torch.cat([dequantize_4bit(module.weight.data, state) for module, state in parts])
+            self._few, self._many, self._many_from = self._by_matrix, self._in_fp32, _BF16_UP_TO + 1
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Inputs [n, in] → [n, out]."""
-        if self._packed is not None and (self._wide_from is None or len(x) < self._wide_from):
-            out = self._packed(x)
-            return out if self._bias is None else out.add_(self._bias)
-        if self._wide is not None:
-            wide_x = x.to(self._copy)
-            return torch.ops.mkldnn._linear_pointwise(wide_x, self._wide, self._wide_bias, "none", [], "").to(x.dtype)
-        dense = self._dense if self._packed is None else self._packed.dense()
-        if dense is not None:
-            return nn.functional.linear(x, dense, self._bias)
+        return self._few(x) if len(x) < self._many_from else self._many(x)
+
+    def _by_module(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([module(x) for module in self._modules], dim=-1)
+
+    def _by_matrix(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self._matrix, self._bias)
+
+    def _by_kernel(self, x: torch.Tensor) -> torch.Tensor:
+        out = self._packed(x)
+        return out if self._bias is None else out.add_(self._bias)
+
+    def _by_dequantising(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self._packed.dense(), self._bias)
+
+    def _by_copy(self, x: torch.Tensor) -> torch.Tensor:
+        wide = x.to(self._copy_dtype)
+        return torch.ops.mkldnn._linear_pointwise(wide, self._copy, self._copy_bias, "none", [], "").to(x.dtype)
+
+    def _in_fp32(self, x: torch.Tensor) -> torch.Tensor:
+        wide, out = x.float(), x.new_empty(len(x), self.outputs)
+        for rows, part in zip(self._matrix.split(_BLOCK), out.split(_BLOCK, dim=1), strict=True):
+            part.copy_(wide @ rows.float().T)
+        return out if self._bias is None else out.add_(self._bias)
 
 
 class _Packed:

@@ -15,7 +15,7 @@ _MOST = 0.4  # of the memory, for a copy
 
 
 def copy_dtype(parameters: int, wanted: bool | None = None) -> torch.dtype | None:
-    """What a copy of 4-bit weights for wide passes is best kept in: bf16, fp32, or nothing.
+    """What a copy of 4-bit weights is best kept in: bf16, fp32, or nothing.
 
     Args:
         parameters: How many weights there are.
@@ -35,7 +35,8 @@ def fp32_is_faster() -> bool:
     rather than timed: a choice that hangs on the clock would give other roundings, and so now and then other tokens,
     from one start to the next.
     """
-    return "intel" in processor().lower() and not torch.cpu._is_amx_tile_supported()
+    has_bf16, has_matrix_units = torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported()
+    return has_bf16 and not has_matrix_units and "intel" in processor().lower()
 
 
 def _memory() -> int:

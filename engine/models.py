@@ -37,7 +37,7 @@ class LanguageModel:
             model: Stays usable through transformers.
             name: For people.
             vocabulary: The tokenizer's length.
-            copy: Of 4-bit weights, for passes over many tokens; see `engine.linear`.
+            copy: Number format of a copy of 4-bit weights, if one is kept; see `engine.linear`.
 
         Raises:
             WeightsError: The architecture does something that `engine.trunk` does not reproduce.

@@ -9,21 +9,22 @@ import pytest
 import torch
 
 from engine import linear, nf4
-from engine.linear import Linear
+from engine.linear import Linear, four_bit_parameters
 
 packed_only = pytest.mark.skipif(nf4.cpu_layout() != "packed", reason="the packed layout needs AVX512-BF16")
 
 
-def module(outputs, inputs, bias, seed):
+def module(outputs, inputs, bias, seed, layout="packed"):
     torch.manual_seed(seed)
     state: Any
-    codes, state = nf4.quantise_weight(torch.randn(outputs, inputs).bfloat16() * 0.05, "packed")
-    state.packing_format_for_cpu = True
+    codes, state = nf4.quantise_weight(torch.randn(outputs, inputs).bfloat16() * 0.05, layout)
+    state.packing_format_for_cpu = layout == "packed"
     made: Any = bnb.nn.Linear4bit(inputs, outputs, bias=bias, compute_dtype=torch.bfloat16, quant_type="nf4")
     params4bit: Any = bnb.nn.Params4bit  # pyright does not see its __new__
     made.weight = params4bit(codes, requires_grad=False, quant_state=state, quant_type="nf4", bnb_quantized=True)
     made.weight.module = made
     made.quant_state = state
+    made.support_avx512bf16_for_cpu = layout == "packed"  # else it would pack itself when it is called
     if bias:
         made.bias.data = torch.randn(outputs).bfloat16()
     return made.eval().requires_grad_(False)
@@ -59,3 +60,21 @@ def test_a_wide_pass_agrees_with_single_tokens(copy, monkeypatch):
     with torch.inference_mode():
         alone = torch.cat([both(row[None]) for row in x])
         torch.testing.assert_close(both(x), alone, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 3, 40])
+@pytest.mark.parametrize("bias", [False, True])
+def test_without_the_kernel_a_copy_gives_what_dequantising_each_time_gives(tokens, bias, monkeypatch):
+    modules = [module(outputs, 256, bias, outputs, "plain") for outputs in (600, 64)]
+    x = torch.randn(tokens, 256).bfloat16()
+    with torch.inference_mode():
+        expected = torch.cat([each(x) for each in modules], dim=-1)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        both = Linear(modules, torch.bfloat16)
+        monkeypatch.setattr(bnb.nn.Linear4bit, "forward", None)
+        torch.testing.assert_close(both(x), expected, rtol=0.02, atol=0.02)
+
+
+def test_weights_in_4_bits_are_counted_for_the_copy_in_either_layout():
+    assert four_bit_parameters(module(64, 128, True, 0, "plain")) == 64 * 128
+    assert four_bit_parameters(torch.nn.Linear(64, 128)) == 0

@@ -13,24 +13,24 @@ INTEL, AMD = "Intel(R) Xeon(R) Processor", "AMD EPYC"
 
 
 @pytest.mark.parametrize(
-    ("memory", "processor", "matrix_units", "wanted", "expected"),
+    ("memory", "processor", "units", "wanted", "expected"),
     [
-        (32 * GB, INTEL, True, None, torch.bfloat16),
-        (32 * GB, INTEL, False, None, torch.float32),
-        (32 * GB, AMD, False, None, torch.bfloat16),
-        (16 * GB, INTEL, False, None, torch.bfloat16),  # no room for more
-        (8 * GB, INTEL, False, None, None),
-        (8 * GB, INTEL, False, True, torch.bfloat16),
-        (0, INTEL, False, None, None),  # cannot be asked
-        (32 * GB, INTEL, False, False, None),
+        (32 * GB, INTEL, "amx", None, torch.bfloat16),
+        (32 * GB, INTEL, "bf16", None, torch.float32),
+        (32 * GB, AMD, "bf16", None, torch.bfloat16),
+        (32 * GB, INTEL, "", None, torch.bfloat16),  # unpacked to fp32 when it is read
+        (16 * GB, INTEL, "bf16", None, torch.bfloat16),  # no room for more
+        (8 * GB, INTEL, "bf16", None, None),
+        (8 * GB, INTEL, "bf16", True, torch.bfloat16),
+        (0, INTEL, "bf16", None, None),  # cannot be asked
+        (32 * GB, INTEL, "bf16", False, None),
     ],
 )
-def test_memory_processor_and_setting_decide_on_the_copy(
-    memory, processor, matrix_units, wanted, expected, monkeypatch
-):
+def test_memory_processor_and_setting_decide_on_the_copy(memory, processor, units, wanted, expected, monkeypatch):
     monkeypatch.setattr(machine, "_memory", lambda: memory)
     monkeypatch.setattr(machine, "processor", lambda: processor)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: matrix_units)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units == "amx")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: units != "")
     assert copy_dtype(2 * GB, wanted) is expected
 
 
