@@ -67,9 +67,8 @@ class Shards:
         Raises:
             TrainerError: The folder holds shards of other questions or settings.
         """
-        size = self._begun_size()
-        made_of = {"shard_size": size, "data": digest(questions), "questions": [q.id for q in questions]}
-        self._claim({**settings, **made_of}, notes or {})
+        made_of = {"data": digest(questions), "questions": [q.id for q in questions]}
+        size = self._claim({**settings, **made_of}, {**(notes or {}), "shard_size": self.size})
         shards = [questions[n : n + size] for n in range(0, len(questions), size)]
         missing = [n for n in range(len(shards)) if not self.path(n).exists()]
         if len(missing) < len(shards):
@@ -107,29 +106,25 @@ class Shards:
             )
         return paths, settings
 
-    def _begun_size(self) -> int:
-        try:
-            return json.loads(self.settings_path.read_text(encoding="utf-8"))["shard_size"]
-        except (FileNotFoundError, KeyError):
-            return self.size
-
-    def _claim(self, settings: dict[str, Any], notes: dict[str, Any]) -> None:
-        """Writes what the shards are of, or checks that it is the same."""
+    def _claim(self, settings: dict[str, Any], notes: dict[str, Any]) -> int:
+        """Writes what the shards are of, or checks that it is the same; returns the questions per shard."""
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = json.loads(json.dumps(settings))  # as it will be read: tuples are lists there
         if self.settings_path.exists():
             found = json.loads(self.settings_path.read_text(encoding="utf-8"))
-            found = {"shard_size": self.size, **{key: value for key, value in found.items() if key not in notes}}
+            size = found.get("shard_size", self.size)
+            found = {key: value for key, value in found.items() if key not in notes}
             differing = sorted(key for key in settings.keys() | found.keys() if settings.get(key) != found.get(key))
             if differing:
                 raise TrainerError(
                     f"{self.folder} holds {self.stage} made with other settings ({', '.join(differing)}): "
                     "choose another folder"
                 )
-            return
+            return size
         partial = self.folder / f"partial-{os.getpid()}.json"
         partial.write_text(json.dumps({**notes, **settings}, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.rename(self.settings_path)
+        return self.size
 
 
 def read_lines(paths: Sequence[Path]) -> list[dict[str, Any]]:
