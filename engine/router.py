@@ -66,14 +66,22 @@ class RouterNetwork(nn.Module):
     """d → 2d → d → 1 with dropout (CITER, appendix), on standardised inputs; d is the width of the input.
 
     The mean and scale of the inputs are part of the weights: hidden states of different models differ by orders of
-    magnitude, and logit features differ from both.
+    magnitude, and logit features differ from both. With a skip connection the logit features have a linear score of
+    their own, to which the layers add a correction.
     """
 
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, inputs: int, hidden: int, dropout: float = 0.1) -> None:
-        """A network for `inputs` features whose first layers have 2 × `hidden` and `hidden` units."""
+    def __init__(self, inputs: int, hidden: int, dropout: float = 0.1, skip: bool = False) -> None:
+        """A network for `inputs` features whose first layers have 2 × `hidden` and `hidden` units.
+
+        Args:
+            inputs: Features; with a skip connection the last `LOGIT_FEATURES` of them are the logit features.
+            hidden: Units of the second layer.
+            dropout: After each hidden layer, in training.
+            skip: Whether it has a skip connection.
+        """
         super().__init__()
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
@@ -86,10 +94,15 @@ class RouterNetwork(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden, 1),
         )
+        self.skip = nn.Linear(LOGIT_FEATURES, 1) if skip else None
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """float32 features [n, inputs] → logits of the routing score [n]."""
-        return self.layers((features - self.mean) / self.scale).squeeze(-1)
+        inputs = (features - self.mean) / self.scale
+        logits = self.layers(inputs)
+        if self.skip is not None:
+            logits = logits + self.skip(inputs[:, -LOGIT_FEATURES:])
+        return logits.squeeze(-1)
 
 
 class Router:
@@ -125,7 +138,7 @@ class Router:
     @property
     def flops(self) -> int:
         """2 × parameters of the linear layers."""
-        return 2 * sum(m.weight.numel() for m in self.network.layers if isinstance(m, nn.Linear))
+        return 2 * sum(m.weight.numel() for m in self.network.modules() if isinstance(m, nn.Linear))
 
     @torch.inference_mode()
     def score(self, features: torch.Tensor) -> torch.Tensor:
@@ -162,7 +175,9 @@ class Router:
         # Its width is read off the weights: a narrow network learns less by heart and moves fewer bytes per token.
         last = weights.get("layers.6.weight", torch.empty(0))
         width = last.shape[-1] if 1 <= last.shape[-1] <= card.hidden_size else card.hidden_size
-        network = RouterNetwork(input_size(card.hidden_size, card.logit_features), width, card.dropout)
+        inputs = input_size(card.hidden_size, card.logit_features)
+        skip = card.logit_features and "skip.weight" in weights
+        network = RouterNetwork(inputs, width, card.dropout, skip)
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:

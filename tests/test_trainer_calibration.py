@@ -114,9 +114,10 @@ def test_one_question_is_not_enough_to_know_whether_it_helps():
     assert calibrate(np.zeros(4), np.array([0, 1, 0, 1]), np.ones(4), np.array(["q"] * 4)) is None
 
 
-def test_folded_into_the_last_layer_it_is_the_same_line():
+@pytest.mark.parametrize("skip", [False, True])
+def test_folded_into_the_last_layer_it_is_the_same_line(skip):
     torch.manual_seed(0)
-    network, features = RouterNetwork(24, 16).eval(), torch.randn(50, 24)
+    network, features = RouterNetwork(24, 16, skip=skip).eval(), torch.randn(50, 24)
     with torch.inference_mode():
         before = network(features).double()
         fold_into(network, 0.4, -1.5)

@@ -19,9 +19,18 @@ from trainer.calibration import calibration_error, reliability
 from trainer.card import render_card
 from trainer.errors import TrainerError
 from trainer.fit import FitSettings, fit, fit_preferences
+from trainer.label import load_labels
 from trainer.preference import Case
 from trainer.rollout import Rollout
-from trainer.tokens import held_out_tokens, join, load_tokens, scores_of, split_of, thresholds_for
+from trainer.tokens import (
+    held_out_tokens,
+    join,
+    load_tokens,
+    rollouts_by_labels,
+    scores_of,
+    split_of,
+    thresholds_for,
+)
 from trainer.training import Examples, train
 
 SETTINGS = FitSettings(epochs=6, batch=64, learning_rate=2e-3)
@@ -73,8 +82,8 @@ def test_what_is_rolled_out_stands_for_what_is_not(tmp_path, reference, preferen
     tokens = load_tokens(labels, rollouts)
     np.testing.assert_array_equal(tokens.preference, preference)
     np.testing.assert_array_equal(tokens.weight, weight)
-    assert tokens.rollouts is not None
-    assert (tokens.rollouts["tokens"], tokens.rollouts["slm_right"]) == (1, 0.0)
+    (done,) = tokens.rollouts
+    assert (done["tokens"], done["slm_right"]) == (1, 0.0)
 
 
 @pytest.mark.parametrize(("kept", "weight"), [(0.0, [1, 0, 3, 0]), (0.25, [1, 0.25, 2.5, 0.25]), (1.0, [1, 1, 1, 1])])
@@ -109,8 +118,26 @@ def test_labels_that_do_not_go_together_are_refused(tmp_path):
     other = write_labels(tmp_path / "two", columns, slm="another")
     with pytest.raises(TrainerError, match="slm 'small' and 'another' do not go together"):
         fit([one, other], tmp_path / "router", SETTINGS, report=quiet)
-    with pytest.raises(TrainerError, match="rollouts belong to one folder of labels, and these are 2"):
-        fit([one, other], tmp_path / "router", SETTINGS, rollouts=tmp_path, report=quiet)
+
+
+def test_rollouts_go_to_the_labels_they_were_made_from(tmp_path):
+    one, two, plain = planted(questions=100), planted(questions=100, seed=1), planted(questions=100, seed=2)
+    two["question"] = np.char.add("two-", two["question"])
+    plain["question"] = np.char.add("plain-", plain["question"])
+    labels = [write_labels(tmp_path / name, each) for name, each in (("1", one), ("2", two), ("3", plain))]
+    rollouts = [
+        # Made from labels with log-probabilities under the LLM, which these may lack.
+        write_rollouts(folder, [rollout(name, 2, n == 0)], labels={**load_labels(labels[n])[1], "run_llm": True})
+        for folder, n, name in ((tmp_path / "of-2", 1, "two-q0000"), (tmp_path / "of-1", 0, "q0000"))
+    ]
+    assert rollouts_by_labels(labels, rollouts) == {labels[1]: rollouts[0], labels[0]: rollouts[1]}
+    router = fit(labels, tmp_path / "router", replace(SETTINGS, epochs=1), rollouts=rollouts, report=quiet)
+    assert [done["slm_right"] for done in router.card.training["rollouts"]] == [1.0, 0.0]
+    assert (tmp_path / "router" / "README.md").read_text().count("finished by the SLM alone") == 2
+    with pytest.raises(TrainerError, match="other labels: name the folder of its labels as well"):
+        fit(labels[:2], tmp_path / "router", SETTINGS, rollouts=[rollouts[0], write_rollouts(tmp_path / "x", [])])
+    with pytest.raises(TrainerError, match="were both rolled out from"):
+        rollouts_by_labels(labels, [rollouts[0], rollouts[0]])
 
 
 def test_a_cost_weight_prefers_the_llm_where_the_slm_wastes_bytes(tmp_path):
@@ -303,6 +330,18 @@ def test_a_narrow_network_scores_the_same_from_its_file(labels, tmp_path):
     assert "8 → 4 → 1" in render_card(router.card)
 
 
+def test_a_skip_connection_starts_from_the_logit_features_and_the_layers_correct_it(labels, tmp_path):
+    settings = replace(SETTINGS, skip=True)
+    router = fit(labels, tmp_path / "router", settings, report=quiet)
+    assert router.card.metrics["auc"] > 0.95
+    assert router.flops == 2 * (24 * 32 + 32 * 16 + 16 + 8)
+    tokens = load_tokens(labels)
+    np.testing.assert_array_equal(scores_of(Router.load(tmp_path / "router"), tokens), scores_of(router, tokens))
+    assert "and a linear score of the logit features" in render_card(router.card)
+    ruined = fit(labels, tmp_path / "ruined", replace(settings, learning_rate=1e6), report=quiet)
+    assert not ruined.network.state_dict()["layers.6.weight"].any()  # no epoch was better than the start
+
+
 def test_balanced_classes_are_learned_from_and_the_score_stays_a_probability(tmp_path):
     labels = write_labels(tmp_path / "labels", planted(base=4.0, strength=2.0))
     settings = replace(SETTINGS, class_balance="balanced", calibrate=False)
@@ -355,6 +394,7 @@ def test_calibration_is_stated_whether_it_was_kept_or_not(fitted):
         ({"cost_weight": -1.0}, r"cost weight -1.0: λ is 0"),
         ({"shortcut_weight": 1.5}, r"shortcut weight 1.5: give a number from 0 to 1"),
         ({"width": 17}, r"width 17: a router's file holds at most 16"),
+        ({"skip": True, "logit_features": False}, r"a skip connection is for the logit features"),
         ({"learning_rate": 1e30}, r"no epoch had a finite loss.*learning rate 1e\+30"),
     ],
 )
@@ -403,7 +443,7 @@ def test_the_card_states_how_it_was_made(fitted):
 def test_the_card_states_the_rollouts_and_their_outcomes(tmp_path):
     labels, rollouts, _ = biased(tmp_path)
     router = fit(labels, tmp_path / "router", FitSettings(epochs=1), rollouts=rollouts, report=quiet, round_number=1)
-    done = router.card.training["rollouts"]
+    (done,) = router.card.training["rollouts"]
     assert done["tokens"] == 600
     assert done["slm_right"] == pytest.approx(0.55, abs=0.06)
     text = (tmp_path / "router" / "README.md").read_text()

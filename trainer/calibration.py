@@ -86,11 +86,13 @@ def calibrate(
 
 @torch.no_grad()
 def fold_into(network: RouterNetwork, slope: float, bias: float) -> None:
-    """Makes a network's logits slope × logit + bias by its last layer alone, so that a router's file stays as it is."""
+    """Makes a network's logits slope × logit + bias by its last weights alone, so its file stays as it is."""
     last = network.layers[-1]
     assert isinstance(last, nn.Linear)
-    last.weight.mul_(slope)
-    last.bias.mul_(slope).add_(bias)
+    for part in (last, network.skip) if network.skip is not None else (last,):
+        part.weight.mul_(slope)
+        part.bias.mul_(slope)
+    last.bias.add_(bias)
 
 
 def cross_entropy(logits: np.ndarray, preferences: np.ndarray, weights: np.ndarray) -> float:

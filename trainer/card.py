@@ -83,7 +83,8 @@ def _rows(card: RouterCard, unit: str) -> Iterator[tuple[str, str]]:
     inputs = f"{card.hidden_size} hidden state" + (" + 8 logit features" if card.logit_features else "")
     yield "method", METHODS[training["method"]]
     yield "input", f"{inputs} of the SLM, {training['quantisation']}"
-    yield "network", f"{width * 2} → {width} → 1, dropout {card.dropout}, weight decay {training['weight_decay']}"
+    skip = ", and a linear score of the logit features" if training.get("skip") else ""
+    yield "network", f"{width * 2} → {width} → 1, dropout {card.dropout}, weight decay {training['weight_decay']}{skip}"
     yield "references", REFERENCES[training["reference"]] + _wrong(training, unit)
     if training["method"].startswith("citer"):
         yield "rollouts", _rollouts(training)
@@ -112,20 +113,24 @@ def _wrong(training: dict[str, Any], unit: str) -> str:
 
 
 def _rollouts(training: dict[str, Any]) -> str:
-    done = training["rollouts"]
-    if done is None:
+    if not training["rollouts"]:
         return "none"
     number = "" if training["round"] is None else f"round {training['round']}: "
+    text = number + "; ".join(_outcomes(done, training["cost_weight"]) for done in training["rollouts"])
+    text += "; weighted by candidates / rolled-out tokens of the question"
+    kept = training.get("shortcut_weight")
+    return text + (f"; what was not rolled out keeps the shortcut's preference at weight {kept:g}" if kept else "")
+
+
+def _outcomes(done: dict[str, Any], cost_weight: float) -> str:
     writer = "the SLM alone" if done["policy"] == "slm" else f"router `{done['policy']}` at {done['threshold']:.2f}"
-    text = f"{number}finished by {writer}, at most {done['budget']} tokens per question, {done['tokens']:,} in all"
+    text = f"finished by {writer}, at most {done['budget']} tokens per question, {done['tokens']:,} in all"
     if done["tokens"]:
         text += f"; the answer was right after {done['slm_right']:.1%} of the SLM's tokens"
         if done["llm_right"] is not None:
             text += f" and {done['llm_right']:.1%} of the LLM's"
-        text += f"; SLM preferred in {done['preferred_slm']:.1%} (λ = {training['cost_weight']:g})"
-    text += "; weighted by candidates / rolled-out tokens of the question"
-    kept = training.get("shortcut_weight")
-    return text + (f"; what was not rolled out keeps the shortcut's preference at weight {kept:g}" if kept else "")
+        text += f"; SLM preferred in {done['preferred_slm']:.1%} (λ = {cost_weight:g})"
+    return text
 
 
 def _balance(training: dict[str, Any]) -> str:

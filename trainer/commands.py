@@ -129,6 +129,7 @@ def _add_fitting(parser: Parser) -> None:
     add("--weight-decay", type=float, default=0.01, help="of AdamW (default: %(default)s)")
     add("--dropout", type=float, default=0.1, help="after each hidden layer (default: %(default)s)")
     add("--width", type=int, help="units of the second hidden layer (default: the SLM's hidden size, as in the paper)")
+    add("--skip", action="store_true", help="start from a linear score of the logit features, and learn to correct it")
     add("--wrong-references", action="store_true", help="learn from references, too, that end in a wrong answer")
     add("--epochs", type=int, default=40, help="at most; stops early (default: %(default)s)")
     add("--balanced", action="store_true", help="weigh both preferences alike; the score is calibrated again after")
@@ -148,6 +149,7 @@ def _fitting(options: Options) -> FitSettings:
         epochs=options.epochs,
         class_balance="balanced" if options.balanced else "none",
         cost_weight=options.cost_weight,
+        skip=options.skip,
         width=options.width,
         wrong_references=options.wrong_references,
         shortcut_weight=options.shortcut_weight,
@@ -158,7 +160,13 @@ def _fitting(options: Options) -> FitSettings:
 def _add_fit(parser: Parser) -> None:
     add = parser.add_argument
     add("--labels", type=Path, nargs="+", required=True, help="folder that `label` wrote; several are joined")
-    add("--rollouts", type=Path, help="folder that `rollout` wrote; without it only the shortcut's preferences count")
+    add(
+        "--rollouts",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="folders that `rollout` wrote for these labels; where there are none the shortcut's preferences count",
+    )
     add("--out", type=Path, required=True, help="the router's folder, e.g. assets/routers/mine")
     add("--co-llm", action="store_true", help="the Co-LLM-style baseline: from likelihoods instead of preferences")
     add("--description", default="", help="one line for people, shown on the page")

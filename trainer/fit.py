@@ -31,7 +31,7 @@ from trainer.calibration import (
 from trainer.card import write_card
 from trainer.errors import TrainerError
 from trainer.preference import CASE_NAMES, Case
-from trainer.tokens import LabelledTokens, join, load_tokens, split_of
+from trainer.tokens import LabelledTokens, join, load_tokens, rollouts_by_labels, split_of
 from trainer.training import Examples, FitSettings, logits_of, train
 
 SPLITS = ("train", "stop", "test")
@@ -42,7 +42,7 @@ def fit(
     out: Path,
     settings: FitSettings,
     description: str = "",
-    rollouts: Path | None = None,
+    rollouts: Path | Sequence[Path] = (),
     report: Callable[[str], None] = print,
     *,
     command: str = "",
@@ -55,7 +55,8 @@ def fit(
         out: The router's folder; its name is the router's name.
         settings: How.
         description: One line for people.
-        rollouts: Written by `trainer.rollout` for these labels; None learns from the shortcut alone.
+        rollouts: Written by `trainer.rollout` for these labels, in any order; labels without any are learned from by
+            the shortcut alone.
         report: Told of progress.
         command: The command line, for the card.
         round_number: Which round of rollouts, for the card.
@@ -67,10 +68,10 @@ def fit(
         TrainerError: Labels or rollouts are missing or do not fit each other; a split has only one preference.
     """
     folders = [labels] if isinstance(labels, Path) else labels
-    if rollouts and len(folders) > 1:
-        raise TrainerError(f"rollouts belong to one folder of labels, and these are {len(folders)}: leave them out")
-    given = rollouts, settings.cost_weight, settings.wrong_references, settings.shortcut_weight
-    tokens = join([load_tokens(folder, *given) for folder in folders])
+    rollouts = [rollouts] if isinstance(rollouts, Path) else rollouts
+    given = settings.cost_weight, settings.wrong_references, settings.shortcut_weight
+    owned = rollouts_by_labels(folders, rollouts)
+    tokens = join([load_tokens(folder, owned.get(folder), *given) for folder in folders])
     stated = {"method": "citer" if rollouts else "citer-shortcut", "round": round_number, "command": command}
     return fit_preferences(tokens, out, settings, description, stated, report)
 
@@ -156,7 +157,7 @@ def write_router(
             **{name: about[name] for name in ("reference", "quantisation", "data")},
             "questions": {name: splits[name] for name in SPLITS},
             "tokens": {name: len(each) for name, each in sets.items()},
-            "rollouts": tokens.rollouts,
+            "rollouts": list(tokens.rollouts),
             "best_threshold": threshold,
             **stated,
         },

@@ -52,7 +52,7 @@ class LabelledTokens:
         preference: Float32 [n]: 1 prefers the SLM, 0 the LLM, NaN is undecided.
         weight: Float32 [n]: how many tokens it stands for in training and in metrics; 0 where undecided.
         about: The labels' settings.
-        rollouts: What was rolled out and came of it, for the card; None without rollouts.
+        rollouts: What was rolled out and came of it, for the card: one for each folder of rollouts.
     """
 
     question: np.ndarray
@@ -66,7 +66,7 @@ class LabelledTokens:
     preference: np.ndarray
     weight: np.ndarray
     about: dict[str, Any] = field(repr=False)
-    rollouts: dict[str, Any] | None = None
+    rollouts: tuple[dict[str, Any], ...] = ()
 
     def __len__(self) -> int:
         return len(self.question)
@@ -130,7 +130,7 @@ def load_tokens(
     for case, value in PREFERENCES.items():
         preference[columns["case"] == case] = value
     weight = np.ones(len(data), dtype=np.float32)
-    said = None
+    said: tuple[dict[str, Any], ...] = ()
     if rollouts is not None:
         undecided = [Case.NEITHER] + [Case.ONLY_LLM_RIGHT] * (about["reference"] == "llm")
         left = np.isin(columns["case"], undecided)
@@ -138,7 +138,7 @@ def load_tokens(
         if not shortcut_weight:
             preference[left] = np.nan
         done, settings = load_rollouts(rollouts)
-        if settings.get("labels", about) != about:
+        if not _same_labels(settings.get("labels", about), about):
             raise TrainerError(f"{rollouts} was rolled out from other labels than {labels}: roll out from these first")
         actions = _by_token(rollouts, done, cost_weight)
         rows = _rows(columns["question"], columns["position"], actions.keys(), rollouts, labels)
@@ -146,7 +146,7 @@ def load_tokens(
         standing_for = np.array(_weights(actions), dtype=np.float32)
         kept = np.where(columns["case"][rows] == Case.ONLY_LLM_RIGHT, shortcut_weight, 0.0)
         preference[rows], weight[rows] = wanted, standing_for - kept * (standing_for - 1)
-        said = _outcomes(actions, wanted, settings)
+        said = (_outcomes(actions, wanted, settings),)
     if not wrong_references:
         preference[~columns["correct"]] = np.nan
     weight[np.isnan(preference)] = 0.0
@@ -174,7 +174,30 @@ def join(parts: Sequence[LabelledTokens]) -> LabelledTokens:
         return first
     data = hashlib.sha256("".join(each.about["data"] for each in parts).encode()).hexdigest()
     arrays = {name: np.concatenate([getattr(each, name) for each in parts]) for name in first.arrays}
-    return replace(first, **arrays, about={**first.about, "data": data})
+    rollouts = tuple(said for each in parts for said in each.rollouts)
+    return replace(first, **arrays, about={**first.about, "data": data}, rollouts=rollouts)
+
+
+def rollouts_by_labels(labels: Sequence[Path], rollouts: Sequence[Path]) -> dict[Path, Path]:
+    """Which folder of rollouts belongs to which folder of labels.
+
+    One of each belong together, unless `load_tokens` finds otherwise.
+
+    Raises:
+        TrainerError: Rollouts of none of these labels, or two of the same.
+    """
+    if len(labels) == len(rollouts) == 1:
+        return dict(zip(labels, rollouts, strict=True))
+    owned: dict[Path, Path] = {}
+    for folder in rollouts:
+        made_from = load_rollouts(folder)[1].get("labels", {})
+        owner = next((each for each in labels if _same_labels(load_labels(each)[1], made_from)), None)
+        if owner is None:
+            raise TrainerError(f"{folder} was rolled out from other labels: name the folder of its labels as well")
+        if owner in owned:
+            raise TrainerError(f"{folder} and {owned[owner]} were both rolled out from {owner}: take one of them")
+        owned[owner] = folder
+    return owned
 
 
 def held_out_tokens(labels: Path) -> LabelledTokens:
@@ -239,6 +262,11 @@ def thresholds_for(scores: np.ndarray, shares: Sequence[float]) -> list[float]:
     cuts = np.concatenate([values[:1], (values[:-1] + values[1:]) / 2, [above]])
     below = np.concatenate([[0], np.cumsum(counts)]) / len(scores)
     return sorted({float(cuts[np.argmin(np.abs(below - share))]) for share in shares})
+
+
+def _same_labels(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two folders of labels have the same tokens; log-probabilities under the LLM may be missing in one."""
+    return all(one.get(name) == other.get(name) for name in (*SAME, "data"))
 
 
 def _array(data: datasets.Dataset, name: str) -> np.ndarray:

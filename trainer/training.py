@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
+from torch import nn
 
+from engine.logits import LOGIT_FEATURES
 from engine.router import RouterNetwork, input_size
 from trainer.errors import TrainerError
 from trainer.tokens import CHUNK, LabelledTokens
@@ -35,6 +37,8 @@ class FitSettings:
         class_balance: "balanced" lets both preferences weigh the same in training; the score is then corrected by the
             logarithm of the factor, so that it is a probability again. "none" leaves them as they are.
         calibrate: Whether to try slope and bias on the stopping questions.
+        skip: Whether the logit features have a linear score of their own, fitted first and then left as it is; the
+            network starts from it and learns a correction, so that few questions do not make it know less than them.
         width: Units of the second hidden layer, half of the first's; None is the paper's d, the width of the hidden
             state. Less makes a network that learns less by heart; in its file it has the same size.
         learning_rate: Of AdamW.
@@ -55,6 +59,7 @@ class FitSettings:
     shortcut_weight: float = 0.0
     class_balance: Literal["none", "balanced"] = "none"
     calibrate: bool = True
+    skip: bool = False
     width: int | None = None
     learning_rate: float = 3e-4
     weight_decay: float = 0.01
@@ -71,6 +76,8 @@ class FitSettings:
             raise TrainerError(f"cost weight {self.cost_weight}: λ is 0 (answers only) or more")
         if not 0 <= self.shortcut_weight <= 1:
             raise TrainerError(f"shortcut weight {self.shortcut_weight}: give a number from 0 to 1")
+        if self.skip and not self.logit_features:
+            raise TrainerError("a skip connection is for the logit features, which this router does not see")
 
 
 @dataclass(frozen=True)
@@ -111,12 +118,18 @@ def train(
             f"width {width}: a router's file holds at most {hidden}, the width of the SLM's hidden state"
         )
     torch.manual_seed(settings.seed)
-    network = RouterNetwork(input_size(hidden, settings.logit_features), width, settings.dropout)
+    network = RouterNetwork(input_size(hidden, settings.logit_features), width, settings.dropout, settings.skip)
     _standardise(network, tokens, settings.logit_features)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    order = torch.Generator().manual_seed(settings.seed)
     weights = examples.weights / examples.weights.mean()  # the learning rate means the same whatever they are
     best, best_loss, best_epoch = network.state_dict(), math.inf, 0
+    if network.skip is not None:
+        _fit_skip(network, replace(examples, weights=weights), losses)
+        best_loss = _mean_loss(network, stop, losses, settings.logit_features)
+        best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        report(f"logit features alone: loss {best_loss:.4f} on the stopping questions")
+    learned = [each for each in network.parameters() if each.requires_grad]
+    optimiser = torch.optim.AdamW(learned, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    order = torch.Generator().manual_seed(settings.seed)
     epoch = 0
     for epoch in range(1, settings.epochs + 1):
         network.train()
@@ -134,7 +147,7 @@ def train(
             best_loss, best_epoch = loss, epoch
         elif epoch - best_epoch >= settings.patience:
             break
-    if not best_epoch:
+    if not math.isfinite(best_loss):
         raise TrainerError(
             f"no epoch had a finite loss on the stopping questions (learning rate {settings.learning_rate:g}): "
             "take a lower one, and look for labels that are not finite"
@@ -160,6 +173,26 @@ def _standardise(network: RouterNetwork, tokens: LabelledTokens, with_logits: bo
     for n in range(0, len(tokens), CHUNK):
         squares += (tokens.features(slice(n, n + CHUNK), with_logits) - network.mean).double().square().sum(0)
     network.scale.copy_((squares / max(1, len(tokens) - 1)).sqrt().clamp_min(1e-3))
+
+
+def _fit_skip(network: RouterNetwork, examples: Examples, losses: Losses) -> None:
+    """Fits the skip connection alone, in one batch, and sets it fast; the layers add nothing yet."""
+    skip, last = network.skip, network.layers[-1]
+    assert skip is not None and isinstance(last, nn.Linear)
+    mean, scale = (values[-LOGIT_FEATURES:] for values in (network.mean, network.scale))
+    inputs = (torch.from_numpy(examples.tokens.logit_features) - mean) / scale
+    optimiser = torch.optim.LBFGS(skip.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        value = (losses(skip(inputs).squeeze(-1), examples.targets) * examples.weights).mean()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    skip.requires_grad_(False)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
 
 
 def _mean_loss(network: RouterNetwork, examples: Examples, losses: Losses, with_logits: bool) -> float:
