@@ -97,7 +97,6 @@ def test_the_llm_finishes_more_answers_right_than_the_slm_does(tiny_pair, labels
         roll_out(tiny_pair, QUESTIONS, labels, tmp_path / str(number), settings, everything, quiet)
         after_llm = [r.correct for r in load_rollouts(tmp_path / str(number))[0] if r.role is Role.LLM]
         shares.append(sum(after_llm) / len(after_llm))
-    tiny_pair.use_router(None)
     assert shares[1] == 1.0  # its own text, which was right
     assert shares[0] < 0.7
 
@@ -115,7 +114,6 @@ def test_a_deleted_shard_is_made_again_byte_for_byte(tiny_pair, labels, rollouts
 def test_rollouts_of_another_policy_are_not_mixed_in(tiny_pair, labels, rollouts):
     with pytest.raises(TrainerError, match="other settings"):
         roll_out(tiny_pair, QUESTIONS, labels, rollouts, SETTINGS, make_router(tiny_pair), quiet)
-    tiny_pair.use_router(None)
 
 
 def test_questions_other_than_the_labels_are_refused(tiny_pair, labels, tmp_path):

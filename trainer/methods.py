@@ -87,7 +87,7 @@ def build_methods(
         TrainerError: An unknown name, or tokens are needed.
         RouterError: A folder is no router, or does not fit the pair.
     """
-    found = []
+    found, own = [], pair.router
     for name in names:
         title, _, folder = name.partition("=")
         router = Router.load(Path(folder)) if folder else None
@@ -98,7 +98,7 @@ def build_methods(
         policy = _policy(router) if router else PLAIN[title]()
         thresholds = tuple((chosen or {}).get(title, ())) or _thresholds(title, policy, router, tokens, shares)
         found.append(Method(title, policy, thresholds, router))
-    pair.use_router(None)
+    pair.use_router(own)
     if len({method.name for method in found}) < len(found):
         raise TrainerError(f"{', '.join(names)}: a method's name stands there twice")
     return found

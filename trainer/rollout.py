@@ -126,6 +126,7 @@ def roll_out(
         "llm_bytes": _llm_bytes(pair, questions, data),
     }
     policy = RouterPolicy(router) if router else FixedPolicy(Role.SLM)
+    own = pair.router
     pair.use_router(router)
 
     def make(some: Sequence[Question], path: Path) -> None:
@@ -134,7 +135,11 @@ def roll_out(
         done = [rollout for batch in batches for rollout in _finish(pair, batch, policy, settings)]
         write_lines(path, map(asdict, done))
 
-    if _shards(folder).run(about, questions, make, report):
+    try:
+        complete = _shards(folder).run(about, questions, make, report)
+    finally:
+        pair.use_router(own)
+    if complete:
         tried = [r for r in load_rollouts(folder)[0] if r.role is Role.SLM]
         harmless = sum(r.correct for r in tried) / max(1, len(tried))
         report(f"{len(tried):,} of the SLM's tokens rolled out; after {harmless:.1%} the answer was right")
