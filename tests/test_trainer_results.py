@@ -347,10 +347,13 @@ def test_the_method_that_others_are_compared_with_can_be_named(tmp_path):
     comparisons = summarise(evaluation, 20, main="confidence")["comparisons"]
     assert comparisons["method"] == "confidence"
     assert "confidence" not in comparisons["against"]
+    with pytest.raises(TrainerError, match="no method 'citer-r9' to compare the others with: slm"):
+        summarise(evaluation, 20, main="citer-r9")
 
 
 def test_the_main_method_is_a_later_round_before_an_earlier_and_rollouts_before_none():
     assert main_method(["citer-r2", "citer-r10", "citer", "confidence"]) == "citer-r10"
     assert main_method(["citer-shortcut", "citer"]) == "citer"
     assert main_method(["citer-shortcut", "co-llm"]) == "citer-shortcut"
+    assert main_method(["citer-r1", "citer-joint", "citer-shortcut"]) == "citer-r1"
     assert main_method(["co-llm", "citation"]) is None

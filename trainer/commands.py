@@ -249,6 +249,7 @@ def _add_evaluate(parser: Parser) -> None:
         help="name of the shards: with another name in the same folder, more methods join those that are there, on the "
         "same questions (default: %(default)s)",
     )
+    add("--main", metavar="METHOD", help="that the others are compared with (default: the last of CITER's rounds)")
     add("--results", type=Path, default=Path("assets/results"), help="gets the summary (default: %(default)s)")
 
 
@@ -268,7 +269,7 @@ def _run_evaluate(options: Options) -> None:
     evaluate(pair, questions, methods, options.out, options.task, options.max_new_tokens, stage=options.stage)
     if options.assisted:
         assist(pair, questions, options.out, options.max_new_tokens)
-    print(write_summary(summarise(read_evaluation(options.out)), options.results))
+    print(write_summary(summarise(read_evaluation(options.out), main=options.main), options.results))
 
 
 def _add_ship(parser: Parser) -> None:

@@ -31,6 +31,7 @@ METHODS = {
     "co-llm": "Co-LLM style",
     "citer-shortcut": "CITER without rollouts",
     "citer": "CITER",
+    "citer-joint": "CITER on several tasks",
 }
 """Known methods and what people call them, in the order of tables and legends; others follow by name."""
 
@@ -167,7 +168,7 @@ def main_method(methods: Iterable[str]) -> str | None:
 
 def is_citer(method: str) -> bool:
     """Whether a method is this project's own: with rollouts, in whichever round, or without."""
-    return method in ("citer", "citer-shortcut") or _round(method) is not None
+    return method in ("citer", "citer-shortcut", "citer-joint") or _round(method) is not None
 
 
 def _round(method: str) -> int | None:

@@ -139,12 +139,14 @@ def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0, main
         main: The method that the others are compared with; None takes the last of CITER's.
 
     Raises:
-        TrainerError: One of the two ends is missing.
+        TrainerError: One of the two ends is missing, or the main method.
     """
     names = sorted({point.method for point in evaluation.points}, key=method_order)
     missing = [name for name in ("slm", "llm") if name not in names]
     if missing:
         raise TrainerError(f"The evaluation has no answers of {missing}, the ends of every curve: evaluate them too")
+    if main and main not in names:
+        raise TrainerError(f"the evaluation has no method {main!r} to compare the others with: {', '.join(names)}")
     counts = statistics.resample(len(evaluation.questions), resamples, seed)
     curves = {name: _curve([p for p in evaluation.points if p.method == name], counts) for name in names}
     return {
