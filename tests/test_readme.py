@@ -36,6 +36,12 @@ def test_its_table_of_settings_is_the_one_the_code_prints():
     assert between("settings") == markdown_table()
 
 
+def test_its_results_are_what_the_summaries_say():
+    from trainer.report import check
+
+    assert check(ROOT / "assets" / "results", ROOT / "README.md")
+
+
 def test_every_file_it_names_exists():
     named = set(re.findall(r"\(((?:docs|assets|engine|trainer|app)/[^)\s]+)\)", README))
     tree = next(block for block in blocks("") if "app.py" in block)
