@@ -102,7 +102,7 @@ def _rows(card: RouterCard, unit: str) -> Iterator[tuple[str, str]]:
     yield "data", f"SHA-256 {training['data'][:12]}…"
     yield "class balance", f"SLM preferred in {card.metrics['preferred_slm']:.1%} held out; {_balance(training)}"
     yield "calibration", _calibration(training)
-    yield "starting threshold", f"{card.threshold:.2f}, {_threshold(card)}"
+    yield "starting threshold", f"{card.threshold:.3g}, {_threshold(card)}"
     yield "seed", str(training["seed"])
 
 
