@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.components import to_json
 from engine.operating_points import LLM_ONLY, MEASURED_UNITS, Curve, OperatingPoint, OperatingPoints
@@ -45,28 +45,27 @@ def points_message(points: OperatingPoints | None, threshold: float, policy: str
         threshold, policy: Where the dials stand now.
 
     Returns:
-        Empty where there is nothing to say. Else `threshold`, `policy`, `curve` ([threshold, LLM share, accuracy, low,
-        high, cost in each of `units` / cost of LLM-only] of every measured point, LLM-only at 1), `units`, `best` (see
-        `best_points`, by unit), `on` and `others` (what was measured, with what), and `cheapest` (choices: [text,
-        explanation, threshold]).
+        Empty where there is nothing to say. Else `threshold`, `policy`, `units`, and `tasks`: of each that was measured
+        `name`, `curve` ([threshold, LLM share, accuracy, low, high, cost in each of `units` / cost of LLM-only] of
+        every measured point, LLM-only at 1), `best` (see `best_points`, by unit), `on` (what was measured, with what),
+        and `cheapest` (choices: [text, explanation, threshold]).
     """
     curves = [curve for curve in points.curves if curve.points] if points else []
     if not curves:
         return ""
-    shown, others = curves[0], curves[1:]
-    return to_json(
-        {
-            "threshold": threshold,
-            "policy": policy,
-            "curve": [_row(shown, point) for point in shown.measured],
-            "units": MEASURED_UNITS,
-            "best": {unit: best_points(shown, unit) for unit in MEASURED_UNITS},
-            "on": f"Measured on {_questions(shown)} (LLM alone {_whole_percent(shown.llm.accuracy)} right): "
-            f"{shown.pair}, {shown.hardware}.",
-            "others": f"Also measured: {', '.join(map(_questions, others))}." if others else "",
-            "cheapest": _cheapest(shown),
-        }
-    )
+    tasks = [_task(curve) for curve in curves]
+    return to_json({"threshold": threshold, "policy": policy, "units": MEASURED_UNITS, "tasks": tasks})
+
+
+def _task(curve: Curve) -> dict[str, Any]:
+    return {
+        "name": curve.task,
+        "curve": [_row(curve, point) for point in curve.measured],
+        "best": {unit: best_points(curve, unit) for unit in MEASURED_UNITS},
+        "on": f"Measured on {_questions(curve)} (LLM alone {_whole_percent(curve.llm.accuracy)} right): "
+        f"{curve.pair}, {curve.hardware}.",
+        "cheapest": _cheapest(curve),
+    }
 
 
 def best_points(curve: Curve, unit: str) -> list[Best]:

@@ -40,7 +40,8 @@ CURVE = Curve(
     # 0.6 is best for no λ; in FLOPs, 0.97 is dearer than the LLM alone.
     points=(point(0.6, 0.4, 0.1, 14.0), point(0.9, 0.58, 0.2, 20.0), point(0.97, 0.61, 0.4, 30.0, 60.0)),
 )
-POINTS = OperatingPoints("0" * 64, (CURVE, replace(CURVE, task="gsm8k", questions=100)))
+HARD = replace(CURVE, task="gsm8k", questions=100, points=(point(0.6, 0.4, 0.3, 30.0), point(0.9, 0.6, 0.6, 40.0)))
+POINTS = OperatingPoints("0" * 64, (CURVE, HARD))
 LINE, CARD = ".points-now", "#threshold-card"
 SHARE, WEIGHT = "#share-handle", "#weight-handle"
 LLM_LINE = "≈ 62 % right cost 100 % of LLM-only"
@@ -68,9 +69,9 @@ def serving(browser):
     """Serves the page in front of a curve of the test's own; its window, once the handles are there."""
 
     @contextmanager
-    def serving(curve: Curve) -> Iterator[Window]:
+    def serving(curve: Curve, alone: bool = False) -> Iterator[Window]:
         pair = FakePair()
-        pair.operating_points = OperatingPoints("0" * 64, (curve, curve))
+        pair.operating_points = OperatingPoints("0" * 64, (curve,) if alone else (curve, curve))
         with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
             shown.page.wait_for_selector(LINE)
             yield shown
@@ -122,7 +123,26 @@ def test_the_line_says_what_the_threshold_gave_and_the_page_on_what_it_was_measu
     assert says(shown, "p.points-about") == measured
     press(shown, "details.points-about summary", "Enter")
     told = says(shown, "details.points-about")
-    assert "95 % interval here: 33 to 43 % right." in told and "Also measured: 100 gsm8k questions." in told
+    assert "95 % interval here: 33 to 43 % right." in told
+
+
+def test_of_several_tasks_one_is_read_and_another_moves_nothing_but_what_is_said(shown: Window):
+    assert shown.page.locator("#measured-task option").all_inner_texts() == ["csqa", "gsm8k"]
+    shown.slide("#threshold", 0.9)
+    eventually(lambda: share_says(shown) == "≈ 20 %")
+    shown.page.select_option("#measured-task", "gsm8k")
+    assert (share_says(shown), says(shown)) == ("≈ 60 %", "≈ 60 % right cost 80 % of LLM-only")
+    assert says(shown, "p.points-about").startswith("Measured on 100 gsm8k questions")
+    assert stands_at(shown) == 0.9
+    move(shown, SHARE, 30)
+    eventually(lambda: stands_at(shown) == 0.6)
+    shown.page.select_option("#measured-task", "csqa")
+    assert share_says(shown) == "≈ 10 %"
+
+
+def test_with_one_task_there_is_none_to_choose(serving):
+    with serving(CURVE, alone=True) as shown:
+        assert not shown.page.is_visible("#measured-task")
 
 
 def test_every_handle_follows_the_threshold_as_the_engine_reads_the_curve(shown: Window):
@@ -430,7 +450,7 @@ def test_steps_that_the_slider_cannot_tell_apart_are_one_best_point():
 def test_any_cost_of_a_strangers_file_gives_a_message_of_finite_numbers(cost: float):
     strange = replace(CURVE, llm=point(LLM_ONLY, 0.62, 1.0, cost, cost))
     message = json.loads(points_message(OperatingPoints("0" * 64, (strange,)), 0.5, "router"))
-    assert message["best"]["bytes"][-1][0] in (0.0, 1.01), "the cheapest"
+    assert message["tasks"][0]["best"]["bytes"][-1][0] in (0.0, 1.01), "the cheapest"
 
 
 def test_a_curve_without_measured_thresholds_says_nothing():
@@ -438,4 +458,4 @@ def test_a_curve_without_measured_thresholds_says_nothing():
     assert points_message(OperatingPoints("0" * 64, (ends_only,)), 0.5, "router") == ""
     assert points_message(OperatingPoints("0" * 64), 0.5, "router") == points_message(None, 0.5, "router") == ""
     other = json.loads(points_message(OperatingPoints("0" * 64, (ends_only, CURVE)), 0.5, "router"))
-    assert other["others"] == "" and len(other["curve"]) == 5
+    assert [len(task["curve"]) for task in other["tasks"]] == [5]

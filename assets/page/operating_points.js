@@ -4,8 +4,8 @@
 // stranger's. Runs as gradio's js_on_load.
 const [PLACE, SHARE, ACCURACY, LOW, HIGH, COST] = [0, 1, 2, 3, 4, 5];   // of a point of the curve; its place is its threshold
 const UNIT_NAMES = { bytes: 'bytes moved', flops: 'FLOPs', seconds: 'seconds' };
-const share = find('#share-handle'), weight = find('#weight-handle');
-let shown = null, dials = null, buttons = [];
+const share = find('#share-handle'), weight = find('#weight-handle'), task = find('#measured-task');
+let measured = null, shown = null, dials = null, buttons = [];   // all tasks; the one that is shown
 let asked = null;   // the LLM share that a hand asked for, and the slider's step nearest to it
 
 // ---- the curve: as `Curve.at` and `Curve.for_share` in the engine -----------------------------------------------------
@@ -138,14 +138,26 @@ const offer = (place, choices) => {
   return made;
 };
 
-const receive = () => {
-  shown = props.value ? JSON.parse(props.value) : null;
-  if (!shown) return draw();
-  dials ??= { threshold: shown.threshold, policy: shown.policy };   // later news come from the dials themselves
+// The task whose curve is read, of several that were measured; what is in force does not change with it.
+const read = () => {
+  shown = { ...measured.tasks[task.selectedIndex], units: measured.units };
+  asked = null;
   say('on', shown.on);
-  say('others', shown.others);
   buttons = offer(find('.points-best'), shown.cheapest);
   draw();
+};
+task.addEventListener('change', read);
+
+const receive = () => {
+  measured = props.value ? JSON.parse(props.value) : null;
+  shown = null;
+  if (!measured) return draw();
+  dials ??= { threshold: measured.threshold, policy: measured.policy };   // later news come from the dials themselves
+  const before = task.value;
+  task.replaceChildren(...measured.tasks.map(({ name }) => new Option(name)));
+  task.selectedIndex = Math.max(0, measured.tasks.findIndex(({ name }) => name === before));
+  find('.points-tasks').hidden = measured.tasks.length < 2;
+  read();
 };
 
 const turn = (changed) => {
