@@ -449,4 +449,6 @@ def test_the_card_states_the_rollouts_and_their_outcomes(tmp_path):
     text = (tmp_path / "router" / "README.md").read_text()
     assert "round 1: finished by the SLM alone, at most 2 tokens per question, 600 in all" in text
     assert f"right after {done['slm_right']:.1%} of the SLM's tokens" in text
+    older = replace(router.card, training={**router.card.training, "rollouts": done})
+    assert render_card(older) == render_card(router.card)
     assert "λ = 0" in text

@@ -113,10 +113,12 @@ def _wrong(training: dict[str, Any], unit: str) -> str:
 
 
 def _rollouts(training: dict[str, Any]) -> str:
-    if not training["rollouts"]:
+    folders = training["rollouts"]
+    if not folders:
         return "none"
+    folders = [folders] if isinstance(folders, dict) else folders  # as cards had it when there was only ever one
     number = "" if training["round"] is None else f"round {training['round']}: "
-    text = number + "; ".join(_outcomes(done, training["cost_weight"]) for done in training["rollouts"])
+    text = number + "; ".join(_outcomes(done, training["cost_weight"]) for done in folders)
     text += "; weighted by candidates / rolled-out tokens of the question"
     kept = training.get("shortcut_weight")
     return text + (f"; what was not rolled out keeps the shortcut's preference at weight {kept:g}" if kept else "")
