@@ -86,7 +86,7 @@ def test_what_the_llm_would_have_written_is_learned_when_it_catches_up(shown: Wi
     authors = shown.page.eval_on_selector_all(".t", "nodes => nodes.map(n => n.classList.contains('llm'))")
     earlier = [i for i in range(max(places)) if not authors[i]]
     shown.page.hover(f'.t[data-i="{earlier[0]}"]')
-    assert shown.page.locator(".candidates >> nth=1").locator(".candidate").count() == 5
+    eventually(lambda: shown.page.locator(".candidates >> nth=1").locator(".candidate").count() == 5)
     shown.slide("#threshold", 0.5)
 
 
