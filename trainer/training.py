@@ -125,7 +125,7 @@ def train(
     if network.skip is not None:
         _fit_skip(network, replace(examples, weights=weights), losses)
         best_loss = _mean_loss(network, stop, losses, settings.logit_features)
-        best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        best = _copied(network)
         report(f"logit features alone: loss {best_loss:.4f} on the stopping questions")
     learned = [each for each in network.parameters() if each.requires_grad]
     optimiser = torch.optim.AdamW(learned, lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -142,8 +142,7 @@ def train(
         loss = _mean_loss(network, stop, losses, settings.logit_features)
         report(f"epoch {epoch}: loss {loss:.4f} on the stopping questions")
         if loss < best_loss:
-            # Copies: a state_dict shares its tensors with the network, which goes on training.
-            best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+            best = _copied(network)
             best_loss, best_epoch = loss, epoch
         elif epoch - best_epoch >= settings.patience:
             break
@@ -173,6 +172,11 @@ def _standardise(network: RouterNetwork, tokens: LabelledTokens, with_logits: bo
     for n in range(0, len(tokens), CHUNK):
         squares += (tokens.features(slice(n, n + CHUNK), with_logits) - network.mean).double().square().sum(0)
     network.scale.copy_((squares / max(1, len(tokens) - 1)).sqrt().clamp_min(1e-3))
+
+
+def _copied(network: RouterNetwork) -> dict[str, torch.Tensor]:
+    """The weights as they are now: a state_dict shares its tensors with the network, which goes on training."""
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
 def _fit_skip(network: RouterNetwork, examples: Examples, losses: Losses) -> None:
