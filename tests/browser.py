@@ -153,3 +153,24 @@ def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
         assert time.monotonic() < deadline, f"still {value!r} after {seconds} s"
         time.sleep(0.02)
     return value
+
+
+def contrast(page: Any, selector: str) -> float:
+    """A text's colour against the ground it stands on: a ratio from 1 to 21 (WCAG 2.1, 1.4.3), once it is there."""
+    return eventually(lambda: page.evaluate(_CONTRAST, selector))
+
+
+_CONTRAST = """(selector) => {
+  const parse = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
+  const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
+  const linear = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = (rgb) => { const [r, g, b] = rgb.map(v => linear(v / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const node = document.querySelector(selector);
+  if (!node) return null;
+  const layers = [];
+  for (let at = node; at; at = at.parentElement) layers.unshift(parse(getComputedStyle(at).backgroundColor));
+  const ground = layers.reduce((under, top) => over(top, under), [255, 255, 255]);
+  const ink = light(over(parse(getComputedStyle(node).color), ground)), paper = light(ground);
+  return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+}"""

@@ -7,9 +7,8 @@ import time
 from dataclasses import replace
 
 import pytest
-from browser import Site, Window, eventually, window
+from browser import Site, Window, contrast, eventually, window
 from conftest import TINY
-from test_app_look import _CONTRAST
 
 import engine
 from app.comparison import Comparison, Difference, comparison_message, difference, sentence
@@ -404,12 +403,12 @@ def test_nothing_sticks_out_at_any_width(browser, site: Site, width: int):
 def test_its_text_has_enough_contrast(browser, site: Site, scheme: str):
     with window(browser, site, color_scheme=scheme) as shown:
         enter(shown)
-        assert shown.page.evaluate(_CONTRAST, ".compare-hint") >= 4.5
+        assert contrast(shown.page, ".compare-hint") >= 4.5
         compare(shown)
         for selector in (".w.slm", ".w.llm", ".w.end", ".compare-state", ".compare-count", "h3", ".compare-sentences p",
                          ".compare-clock", ".compare-note", "figcaption b", ".compare-play", ".compare-pace", "caption",
                          "tbody th", "td b", "td span", ".compare-mark", ".key-llm", ".key-slm"):  # fmt: skip
-            assert shown.page.evaluate(_CONTRAST, f".compare {selector}") >= 4.5, selector
+            assert contrast(shown.page, f".compare {selector}") >= 4.5, selector
 
 
 def test_a_difference_names_what_is_new_and_what_is_lacking():

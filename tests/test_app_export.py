@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from browser import contrast
 from fake_pair import FakePair, FakeRouter
-from test_app_look import _CONTRAST
 
 from app.export import html_page, markdown
 from app.meter import amount
@@ -160,7 +160,7 @@ def test_the_page_follows_the_readers_theme_with_enough_contrast(browser, tmp_pa
         page.hover(".t.llm >> nth=0")
         for selector in (".t.slm", ".t.llm", ".chip", ".candidates b", ".candidates b.llm", ".summary", ".note", "dt",
                          "dd", "thead th", "header p", "footer", ".candidate span"):  # fmt: skip
-            assert page.evaluate(_CONTRAST, selector) >= 4.5, selector
+            assert contrast(page, selector) >= 4.5, selector
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 

@@ -10,9 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from browser import Window, eventually
+from browser import Window, contrast, eventually
 from conftest import TINY
-from test_app_look import _CONTRAST
 
 from app.guide import lesson
 from app.meter import amount, percent
@@ -373,7 +372,7 @@ def test_guide_and_lesson_have_enough_contrast(browser, site, scheme: str):
         shown.page.click(OPENER)
         shown.page.wait_for_selector(CARD)
         for selector in (".guide-step p", ".guide-count", NEXT, ".guide-close", ".guide-back", OPENER):
-            assert shown.page.evaluate(_CONTRAST, selector) >= 4.5, selector
+            assert contrast(shown.page, selector) >= 4.5, selector
         shown.page.click('role=tab[name="How it works"]')
         shown.page.wait_for_selector(".lesson")
         for selector in (
@@ -384,4 +383,4 @@ def test_guide_and_lesson_have_enough_contrast(browser, site, scheme: str):
             ".token.prompt",
             ".score-labels span",
         ):
-            assert shown.page.evaluate(_CONTRAST, selector) >= 4.5, selector
+            assert contrast(shown.page, selector) >= 4.5, selector

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from browser import Site, eventually, window
+from browser import Site, contrast, eventually, window
 
 
 def test_no_request_leaves_the_machine(browser, site: Site):
@@ -68,7 +68,7 @@ def test_text_on_tints_has_enough_contrast(browser, site: Site, scheme: str):
 def _check_contrast(shown) -> None:
     for selector in (".t.slm", ".t.llm", ".t.stale", ".key-llm b", ".key-slm b", ".stream-state", ".stream-preview",
                          ".models", ".meter-headline", ".gauge-labels .key-slm", ".hint", ".ends span"):  # fmt: skip
-        assert shown.page.evaluate(_CONTRAST, selector) >= 4.5, selector
+        assert contrast(shown.page, selector) >= 4.5, selector
 
 
 def test_the_toggle_switches_between_light_and_dark_and_is_remembered(browser, site: Site):
@@ -80,18 +80,3 @@ def test_the_toggle_switches_between_light_and_dark_and_is_remembered(browser, s
         shown.page.reload()
         shown.page.wait_for_selector(".stream-state")
         eventually(lambda: shown.page.evaluate(dark))
-
-
-_CONTRAST = """(selector) => {
-  const parse = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
-  const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
-  const linear = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const light = (rgb) => { const [r, g, b] = rgb.map(v => linear(v / 255));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-  const node = document.querySelector(selector);
-  const layers = [];
-  for (let at = node; at; at = at.parentElement) layers.unshift(parse(getComputedStyle(at).backgroundColor));
-  const ground = layers.reduce((under, top) => over(top, under), [255, 255, 255]);
-  const ink = light(over(parse(getComputedStyle(node).color), ground)), paper = light(ground);
-  return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
-}"""

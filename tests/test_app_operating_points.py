@@ -14,9 +14,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from browser import Window, eventually, serve, window
+from browser import Window, contrast, eventually, serve, window
 from fake_pair import FakePair
-from test_app_look import _CONTRAST
 
 from app.handles import best_points, points_message
 from engine import load_settings
@@ -404,7 +403,7 @@ def test_its_text_has_enough_contrast(browser, site, scheme: str):
         shown.page.click("details.points-about summary")
         for selector in (LINE, "p.points-about", "details.points-about p", ".points-best button", ".handle label",
                          ".handle output", ".handle .ends span"):  # fmt: skip
-            assert shown.page.evaluate(_CONTRAST, selector) >= 4.5, selector
+            assert contrast(shown.page, selector) >= 4.5, selector
 
 
 @pytest.mark.parametrize("text", ["<img src=x onerror=window.hacked=1>", "${window.hacked=1}{{value}}", "</script><b>"])

@@ -9,9 +9,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from browser import Window, eventually, serve, window
+from browser import Window, contrast, eventually, serve, window
 from fake_pair import FakePair
-from test_app_look import _CONTRAST
 
 from app.link import MAX_TEXT
 from engine import Trace
@@ -266,7 +265,7 @@ def test_it_fits_is_readable_and_asks_nobody_else(browser, site, width: int, sch
         for kind in ("json", "html"):
             download(shown, kind, tmp_path)
         for selector in (".share-name", SAID, "[data-take]", "[data-open]", ".link-note p", ".link-note li"):
-            assert shown.page.evaluate(_CONTRAST, selector) >= 4.5, selector
+            assert contrast(shown.page, selector) >= 4.5, selector
         order = [
             shown.page.locator(s).bounding_box()["y"]
             for s in ("#link-note", "#prompt-card", "#stream", BAR, "#dashboard")

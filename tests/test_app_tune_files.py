@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from browser import Site, eventually, window
+from browser import Site, contrast, eventually, window
 from conftest import TINY
-from test_app_look import _CONTRAST
 from tune_tab import CSV, QUESTIONS, TOKENS, Tab
 
 from app.prompt_file import parse
@@ -198,7 +197,7 @@ def test_text_has_enough_contrast(browser, site: Site, scheme: str):
     with window(browser, site, color_scheme=scheme) as shown:
         tab = Tab(shown).open()
         selectors = [".tune-empty li", ".tune-limits", ".tune-sources button"]
-        assert all(tab.page.evaluate(_CONTRAST, s) >= 4.5 for s in selectors)
+        assert all(contrast(tab.page, s) >= 4.5 for s in selectors)
         tab.paste(CSV)
         tab.page.fill("#tune-count input[type=number]", "1")
         tab.page.fill("#tune-limit input", "6")
@@ -211,4 +210,4 @@ def test_text_has_enough_contrast(browser, site: Site, scheme: str):
         for selector in (".tune-refused", ".tune-rows td", ".tune-rows th", ".tune-state", ".tune-about", ".tune-said",
                          ".tune-how", ".tune-unit", ".tune-take textarea", ".tune-buttons button", ".tune-table th",
                          ".tune-mark", ".tune-item-expected", ".tune-views label", ".tune-shipped"):  # fmt: skip
-            assert tab.page.evaluate(_CONTRAST, selector) >= 4.5, selector
+            assert contrast(tab.page, selector) >= 4.5, selector
