@@ -122,8 +122,7 @@ class Window:
 
     def slide(self, selector: str, value: float) -> None:
         """Moves a slider as a hand does: the browser's own input event on the range."""
-        self.page.eval_on_selector(
-            f"{selector} input[type=range]",
+        self.page.locator(f"{selector} input[type=range]").first.evaluate(
             "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', {bubbles: true})); }",
             value,
         )

@@ -117,7 +117,7 @@ def says(shown: Window, selector: str) -> str:
 def scrub(shown: Window, share: float) -> None:
     """Moves the time axis to a share of its length."""
     script = "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', { bubbles: true })); }"
-    shown.page.eval_on_selector(".compare-scrub", script, round(1000 * share))
+    shown.page.locator(".compare-scrub").first.evaluate(script, round(1000 * share))
 
 
 def seconds_of(pair, trace) -> list[float]:
@@ -152,7 +152,9 @@ def test_the_three_texts_are_those_that_each_would_be_alone(compared: Window, pa
         assert "".join(words(compared, key)) == trace.text
         assert authors(compared, key) == [event.role.value for event in trace.events]
         assert compared.page.text_content(f'[data-column="{key}"] .end') == "end"
-    underlined = compared.page.eval_on_selector(".compare .w.llm", "node => getComputedStyle(node).textDecorationLine")
+    underlined = compared.page.locator(".compare .w.llm").first.evaluate(
+        "node => getComputedStyle(node).textDecorationLine"
+    )
     assert underlined == "underline", "colour is not the only cue"
     assert all(url.startswith((compared.url, "data:", "blob:")) for url in compared.requests)
 

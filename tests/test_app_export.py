@@ -62,7 +62,7 @@ def test_the_page_shows_the_coloured_text_from_a_file_without_network(browser, t
         authors = page.eval_on_selector_all(".t", "nodes => nodes.map(node => node.classList.contains('llm'))")
         assert authors == [event.role is Role.LLM for event in trace.events] and True in authors and False in authors
         style = "node => [getComputedStyle(node).backgroundColor, getComputedStyle(node).textDecorationLine]"
-        slm, llm = (page.eval_on_selector(f".t.{name}", style) for name in ("slm", "llm"))
+        slm, llm = (page.locator(f".t.{name}").first.evaluate(style) for name in ("slm", "llm"))
         assert slm[0] != llm[0] and (slm[1], llm[1]) == ("none", "underline"), "colour is not the only cue"
         assert page.text_content('[data-part="prompt"]') == trace.prompt
         assert asked == [(tmp_path / "page.html").as_uri()] and complaints == []

@@ -97,8 +97,7 @@ def weight_says(shown: Window) -> str:
 
 def move(shown: Window, handle: str, value: float) -> None:
     """Moves a handle as a hand does."""
-    shown.page.eval_on_selector(
-        handle,
+    shown.page.locator(handle).first.evaluate(
         "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', {bubbles: true})); }",
         value,
     )
@@ -263,8 +262,7 @@ def test_a_handle_is_not_pulled_back_by_late_news_of_the_threshold(shown: Window
 def test_focus_rings_are_not_clipped(shown: Window):
     for selector in ("#threshold input[type=range]", SHARE, WEIGHT):
         press(shown, selector, "ArrowRight")
-        ring, clips = shown.page.eval_on_selector(
-            selector,
+        ring, clips = shown.page.locator(selector).first.evaluate(
             """(node) => {
               const style = getComputedStyle(node), clips = [];
               for (let at = node.parentElement; at.id !== 'threshold-card'; at = at.parentElement)

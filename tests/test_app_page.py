@@ -30,7 +30,7 @@ def test_the_text_arrives_whole_and_every_token_has_the_colour_of_its_author(sho
     assert classes == [role is Role.LLM for role in roles]
     llm = roles.count(Role.LLM)
     assert f"{llm} · {100 * llm / 60:.0f} %" in shown.page.text_content(".key-llm")
-    underlined = shown.page.eval_on_selector(".t.llm", "node => getComputedStyle(node).textDecorationLine")
+    underlined = shown.page.locator(".t.llm").first.evaluate("node => getComputedStyle(node).textDecorationLine")
     assert underlined == "underline", "colour is not the only cue"
     assert shown.errors == []
 

@@ -287,8 +287,7 @@ def test_every_button_is_reached_and_used_with_the_keyboard(written: Window, tmp
     with written.page.expect_download():
         written.page.keyboard.press("Enter")
     # The browser's own dialog opens on this click; without a screen its event is now and then missed.
-    written.page.eval_on_selector(
-        f"{BAR} input",
+    written.page.locator(f"{BAR} input").first.evaluate(
         "node => node.addEventListener('click', (event) => {"
         "event.preventDefault(); window.picking = navigator.userActivation.isActive; })",
     )

@@ -196,8 +196,7 @@ def test_dragging_one_handle_moves_the_others(measured: Tab):
             float(measured.page.get_attribute(f'[data-handle="{name}"] input[type=range]', end))
             for end in ("min", "max")
         )
-        measured.page.eval_on_selector(
-            f'[data-handle="{name}"] input[type=range]',
+        measured.page.locator(f'[data-handle="{name}"] input[type=range]').first.evaluate(
             "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', {bubbles: true})); }",
             high if name == "weight" else low,
         )
@@ -388,7 +387,7 @@ def test_a_pair_without_a_router_offers_none(browser, pair, monkeypatch):
         tab = Tab(shown).open()
         eventually(lambda: tab.page.input_value("#tune-policy input") == "SLM's own confidence")
         tab.page.click("#tune-policy input")
-        offered = tab.page.locator('[role="option"]').all_inner_texts()
+        offered = eventually(lambda: tab.page.locator('[role="option"]').all_inner_texts())
         assert [text.split("\n")[-1] for text in offered] == ["SLM's own confidence", "chance"]
 
 
