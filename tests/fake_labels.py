@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import datasets
 import numpy as np
 
+from engine import Role
 from engine.logits import LOGIT_FEATURES
 from trainer.data import Question
 from trainer.preference import Case
-from trainer.rollout import SHARD
+from trainer.rollout import SHARD, Rollout
 from trainer.shards import Shards
 
 WIDTH = 16
@@ -93,6 +94,32 @@ def write_rollouts(folder, rollouts, **settings):
         settings, _questions([each.question for each in rollouts]), make, lambda _: None
     )
     return folder
+
+
+def rollout(question, position, correct, candidates=1, role=Role.SLM, bytes_=50.0):
+    """One finished answer of some tokens; `candidates` of its question were there to be rolled out."""
+    return Rollout(question, position, role, correct, bytes_, 5, candidates)
+
+
+def biased(tmp_path):
+    """Questions with many candidates, two in ten harmless, and with few, nine in ten; two of each are rolled out.
+
+    Returns labels, rollouts, and the rate at which the SLM is preferred if every candidate were rolled out.
+    """
+    chance = np.random.default_rng(0)
+    columns, drawn, wanted = planted(questions=300, length=20), [], []
+    for number in range(300):
+        name, candidates = f"q{number:04d}", 16 if number % 2 else 4
+        columns["case"][columns["question"] == name] = [Case.NEITHER] * candidates + [Case.SLM_RIGHT] * (
+            20 - candidates
+        )
+        harmless = chance.random(candidates) < (0.2 if number % 2 else 0.9)
+        wanted += [*harmless, *[True] * (20 - candidates)]
+        drawn += [rollout(name, n, bool(harmless[n]), candidates) for n in chance.choice(candidates, 2, replace=False)]
+    drawn = [replace(each, position=int(each.position)) for each in drawn]
+    columns["hidden"][:] = chance.normal(size=columns["hidden"].shape)
+    rollouts = write_rollouts(tmp_path / "rollouts", drawn)
+    return write_labels(tmp_path / "labels", columns), rollouts, float(np.mean(wanted))
 
 
 def _questions(names):
