@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import pytest
 from browser import Site, contrast, eventually, window
@@ -64,6 +66,22 @@ def test_a_good_file_is_read_and_goes_into_the_box(tab: Tab, name: str, content:
     assert cells[:2] == list(QUESTIONS[0]) and len(cells) == 8
     rows = parse(tab.page.input_value("#tune-prompts textarea")).rows
     assert [(row.prompt, row.expected) for row in rows] == QUESTIONS, "and can be changed there"
+
+
+def test_text_that_is_still_being_read_is_shown_beside_a_file_that_is_refused(tab: Tab, monkeypatch):
+    begun = threading.Event()
+
+    def slowly(text: str):
+        begun.set()
+        time.sleep(0.5)
+        return parse(text)
+
+    monkeypatch.setattr("app.tune.parse", slowly)
+    tab.paste(CSV)
+    eventually(begun.is_set)
+    tab.choose("x.csv", "a,b")
+    tab.page.wait_for_selector(".tune-refused")
+    assert tab.page.locator(".tune-rows td").count() == 8
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
 const box = () => document.querySelector('#tune-prompts textarea');
 const button = (name) => find(`[data-do="${name}"]`);
 const PAUSE = 250;   // milliseconds without a key before the text is read
-let asked = 0, timer = null, source = '', before = null;
+let asked = 0, timer = null, reading = null, source = '', before = null;
 
 const say = (selector, text) => {
   const node = find(selector);
@@ -49,9 +49,14 @@ const read = async (data) => {
   return null;
 };
 
-const readBox = async () => {
+const readBox = () => {
   clearTimeout(timer);
   timer = null;
+  reading = drawBox();
+  return reading;
+};
+
+const drawBox = async () => {
   const text = box().value;
   if (!text.trim()) { asked++; return clear(); }
   const answer = await read({ text });
@@ -75,7 +80,7 @@ const bytes = (file) => new Promise((resolve, reject) => {
 });
 
 const take = async (file) => {
-  if (timer) await readBox();   // what was just typed is read first, or its answer would take the file's place
+  await (timer ? readBox() : reading);   // what was just typed is read first, or one answer would take the other's place
   if (file.size > props.max_bytes) {
     asked++;
     return say('.tune-refused', `${file.name}: ${file.size.toLocaleString('en')} bytes; at most ${props.max_bytes.toLocaleString('en')} are taken. ${props.limits} Split it.`);
