@@ -27,6 +27,12 @@ def latex(answer):
     ("text", "expected"),
     [
         ("It shines. The answer is (C).", "C"),
+        ("The answer is not (B) but (C).", "C"),
+        ("The answer is not A, but C", "C"),
+        ("The answer is not C.", None),
+        ("The correct choice is C.", "C"),
+        ("The answer is most likely C.", "C"),
+        ("Therefore, C is correct.", "C"),
         ("The answer is (c).", "C"),
         ("THE ANSWER IS (C)", "C"),
         ("the answer is: (C) raw silk", "C"),
@@ -104,6 +110,22 @@ def test_labels_may_be_numbers(text, expected):
     ("answer", "text", "right"),
     [
         ("72", "So \\boxed{72}", True),
+        ("72", "The answer is not 72.", False),
+        ("72", "The answer is 72 or 73.", False),
+        ("72", "The answer is 72 to 73.", False),
+        ("72", "The answer is between 72 and 73.", False),
+        ("72", "The answer is at least 72.", False),
+        ("72", "\\boxed{72 \\text{ or } 73}", False),
+        ("72", "\\boxed{72 \\text{ and } 73}", False),
+        ("72", "\\boxed{x \\neq 72}", False),
+        ("72", "\\boxed{\\pm 72}", False),
+        ("72", "\\boxed{\\sin 72}", False),
+        ("72", "\\boxed{\\mathbf{72}}", True),
+        ("72", "The answer is:\n- 72", True),
+        ("-72", "The answer is - 72", True),
+        ("-72", "The answer is negative 72.", True),
+        ("2", "The answer is 5 minus 3 = 2", True),
+        ("2000000", "The answer is 2 million dollars.", True),
         ("72", "\\boxed{71}, no: \\boxed{72}.", True),
         ("72", "\\boxed{72}. The answer is 71", True),
         ("72", "The answer is \\boxed{72 \\text{ apples}}", True),
@@ -198,6 +220,17 @@ def test_a_number_is_the_same_however_it_is_written(answer, text, right):
     [
         ("\\frac{1}{2}", "\\boxed{\\dfrac{1}{2}}", True),
         ("\\frac{1}{2}", "\\boxed{\\frac12}", True),
+        ("\\frac{1}{2}", "\\boxed{\\frac 1 2}", True),
+        ("2\\cos\\theta", "\\boxed{2\\sin\\theta}", False),
+        ("\\log 5", "\\boxed{\\sin 5}", False),
+        ("\\ln 2", "\\boxed{2}", False),
+        ("2\\pi r", "\\boxed{2}", False),
+        ("2\\pi r", "\\boxed{2 \\pi  r}", True),
+        ("\\pm 3", "\\boxed{3}", False),
+        ("16", "\\boxed{16\\pi \\text{ square units}}", False),
+        ("16\\pi", "\\boxed{16\\pi\\text{ cm}^2}", True),
+        ("5\\mathbf{i}", "\\boxed{5\\mathbf{j}}", False),
+        ("5", "\\boxed{\\mathbf{5}}", True),
         ("\\frac{1}{2}", "\\boxed{0.5}", True),
         ("\\frac{1}{2}", "\\boxed{1/2}", True),
         ("0.5", "\\boxed{\\tfrac 1 2}", True),
@@ -265,7 +298,7 @@ def test_two_texts_with_the_same_answer_are_read_alike():
     assert final_answer(latex("1"), "\\boxed{x = \\dfrac34}") == final_answer(latex("1"), "\\boxed{.75}") == "3/4"
 
 
-@pytest.mark.parametrize("text", ["", "x", "1,2", "3 4", "12:30", "1/0", "1e999", "\\sqrt{2}", "2x", "3 apples", "٣"])
+@pytest.mark.parametrize("text", ["", "x", "1,2", "\\log 5", "\\pm 3", "3 4", "12:30", "1/0", "1e999", "\\sqrt{2}", "2x", "3 apples", "٣"])
 def test_what_is_more_or_less_than_a_number_does_not_parse(text):
     assert parse(text) is None
 

@@ -135,7 +135,10 @@ def test_the_table_of_savings_has_intervals_and_the_papers_figures_and_says_who_
     assert re.fullmatch(r"\*\*21 % \(\d+ to \d+\)\*\*†?", against[0])  # 44 against 56 MB, and 15 % was to beat
     assert re.fullmatch(r"\*\*25 % \(\d+ to \d+\)\*\*†?", against[3])
     assert against[4] == "15 % (own)"
-    assert rows(text, "random")[1][:4] == ["reached by CITER round 2 alone"] * 4
+    assert rows(text, "SLM only")[1][:4] == ["reached by CITER round 2 alone"] * 4
+    assert rows(text, "random")[1][0].startswith("55 % (")  # 44 against 97.6 MB, nearly the LLM alone
+    assert rows(text, "random")[1][5] == "none so cheap"
+    assert re.fullmatch(r"6\.7 points \(\d\.\d to \d+\.\d\)", against[5])
     assert rows(text, "speculative decoding")[1][3].startswith("−20 % (")
     assert "the LLM’s accuracy: 60.0 %" in text
 
@@ -181,7 +184,7 @@ def test_a_tie_is_won_by_nobody(tmp_path):
 
 def test_without_a_gap_the_savings_say_so(tmp_path):
     text = section(summary_of(tmp_path, {**POINTS, ("llm", 0.0): (20, 1.0, 100)}), tmp_path)
-    assert rows(text, "LLM only")[1] == ["no gap", "no gap", "no gap", "60 % (60 to 60)", ""]
+    assert rows(text, "LLM only")[1] == ["no gap", "no gap", "no gap", "60 % (60 to 60)", "", "none so cheap"]
     assert "recovers" not in text
 
 

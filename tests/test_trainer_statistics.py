@@ -249,6 +249,9 @@ def test_the_bootstrap_p_value_counts_the_resamples_beyond_zero_on_both_sides():
     assert statistics.bootstrap_p(np.array([-1.0, *[-1.0] * 99])) == pytest.approx(2 / 100)  # never 0
     assert statistics.bootstrap_p(np.array([0.0, 0.0, 0.0])) == 1
     assert math.isnan(statistics.bootstrap_p(np.array([nan, nan])))
+    assert statistics.bootstrap_p(np.array([math.inf, *[math.inf] * 49, *[0.5] * 49, -math.inf])) == pytest.approx(
+        4 / 100
+    )
 
 
 def test_pairing_makes_a_small_but_steady_difference_sure_that_unpaired_intervals_would_hide():

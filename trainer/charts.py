@@ -42,7 +42,8 @@ LOOKS = {
     "entropy": Look("#D55E00", "dot", "square-open"),
     "margin": Look("#D55E00", "dashdot", "square-x-open"),
     "query": Look("#CC79A7", "dash", "triangle-up"),
-    "co-llm": Look("#009E73", "solid", "diamond"),
+    "co-llm": Look("#009E73", "longdashdot", "diamond-wide"),
+    "co-llm-data": Look("#009E73", "solid", "diamond"),
     "citer-shortcut": Look("#56B4E9", "dot", "triangle-down"),
 }
 MAIN = Look("#0072B2", "solid", "circle")

@@ -18,7 +18,9 @@ from trainer.latex import MAX_LENGTH, last_boxed, normalise
 
 # GSM8K's "#### 72", not a heading such as "#### 2. The total".
 _HASHES = r"####(?=\s{0,3}[-+$\\]{0,3}\.?[0-9])(?!\s{0,3}[0-9]{1,2}\.[ \t]+\S)"
-_STATED = re.compile(rf"\banswer[\s*_]{{0,4}}(?:is\b|:)|{_HASHES}", re.IGNORECASE)
+_STATED = re.compile(
+    rf"\b(?:answer|(?:correct|right|best) (?:choice|option))[\s*_]{{0,4}}(?:is\b|:)|{_HASHES}", re.IGNORECASE
+)
 _STATED_OR_BOXED = re.compile(_STATED.pattern + r"|\\boxed(?![a-z])", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _MATH = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
@@ -69,7 +71,11 @@ def _wanted(question: Question) -> str | None:
 def _after_last(pattern: re.Pattern[str], text: str) -> str | None:
     """What follows the last match, without the colons, spaces and emphasis before it; None where there is no match."""
     match = number.last_match(pattern, text)
-    return text[match.end() :].lstrip(" \t\r\n:*_") if match else None
+    if match is None:
+        return None
+    rest = text[match.end() :].lstrip(" \t\r\n:*_")
+    after_a_line = "\n" in text[match.end() : len(text) - len(rest)]
+    return rest[2:] if after_a_line and rest.startswith("- ") else rest  # a list's dash is no minus
 
 
 def _sentence(text: str) -> str:
@@ -127,12 +133,14 @@ class _Marks:
         named: A label that is marked as one: "(C)", "**C**", "option C".
         alone: A line that begins with a label: "C", "C. garments".
         hedged: Another label follows at once: "(a) or (b)" is no answer.
+        denied: A label that is said not to be it: "not (B) but".
     """
 
     begins: re.Pattern[str]
     named: re.Pattern[str]
     alone: re.Pattern[str]
     hedged: re.Pattern[str]
+    denied: re.Pattern[str]
 
 
 @lru_cache(maxsize=64)
@@ -146,10 +154,15 @@ def _marks(labels: tuple[str, ...]) -> _Marks:
     enclosed = rf"[(\[{{]\s{{0,2}}[*_$]{{0,3}}({label})[*_$]{{0,3}}(?:\s{{0,2}}[)\]}}]|[.:]\s)"
     bold = rf"\*\*\s{{0,2}}\(?({label})\)?(?:\*\*|[.:)]\s)"
     option = rf"\b(?:option|choice|letter)\s{{1,3}}[(\"'*$]{{0,3}}{plain}"
-    lead = r"[\s:=*_\"'`“$({\[]{0,12}(?:(?:option|choice|letter)\s{1,3})?[*_\"'`“$({\[]{0,6}"
+    upper = "|".join(re.escape(each) for each in labels if each.isupper()) or r"(?!)"
+    correct = rf"(?<![\w'’])((?-i:{upper}))[)*_\"']{{0,3}} is (?:the )?(?:correct|right|best)\b"
+    lead = (
+        r"[\s:=*_\"'`“$({\[]{0,12}(?:(?:most )?(?:likely|probably|clearly)\s)?"
+        r"(?:(?:option|choice|letter)\s{1,3})?[*_\"'`“$({\[]{0,6}"
+    )
     return _Marks(
         begins=re.compile(lead + plain, re.IGNORECASE),
-        named=re.compile(f"{enclosed}|{bold}|{option}", re.IGNORECASE),
+        named=re.compile(f"{enclosed}|{bold}|{option}|{correct}", re.IGNORECASE),
         alone=re.compile(
             rf"^[ ]{{0,3}}[*_]{{0,3}}({label})(?:[.:)][*_]{{0,3}}(?=\s|$)|[*_]{{0,3}}[ ]{{0,3}}$)",
             re.IGNORECASE | re.MULTILINE,
@@ -157,6 +170,10 @@ def _marks(labels: tuple[str, ...]) -> _Marks:
         hedged=re.compile(
             rf"[)\]}}*_\"']{{0,4}}\s?(?:,\s?)?(?:or|and|/|&|,)\s?(?:option\s|choice\s)?"
             rf"(?:\(\s?(?:{label})\s?\)|(?-i:{capitals})(?![\w'’]))",
+            re.IGNORECASE,
+        ),
+        denied=re.compile(
+            rf"\bnot\s(?:option\s|choice\s)?[(\[*_\"']{{0,3}}(?-i:{label})[)\]*_\"']{{0,3}}(?![\w'’])[,;]?\s?(?:but\s)?",
             re.IGNORECASE,
         ),
     )
@@ -170,7 +187,7 @@ def _choice(question: Question, text: str) -> str | None:
         lines = list(marks.alone.finditer(text))  # several are the choices, told again
         only = lines[0] if len(lines) == 1 else None
         return _label(question, marks, number.last_match(marks.named, text) or only)
-    rest = _LATEX_COMMAND.sub(" ", rest)
+    rest = marks.denied.sub("", _LATEX_COMMAND.sub(" ", rest))
     sentence = _sentence(rest)
     stated = marks.begins.match(rest) or marks.named.search(sentence)
     if stated:

@@ -7,6 +7,7 @@ and so do the elements of a set in another order. Untrusted text is never evalua
 from __future__ import annotations
 
 import re
+from itertools import pairwise, zip_longest
 
 from trainer.number import parse
 
@@ -28,26 +29,28 @@ _COMMAND = re.compile(r"\\([A-Za-z]+|.)", re.DOTALL)
 # Spacing, sizes, math delimiters and signs of currency and per cent say nothing about the value.
 _COMMANDS = {
     **dict.fromkeys(["dfrac", "tfrac", "cfrac"], r"\frac"),
-    **dict.fromkeys(["mbox", "textbf", "textit", "textrm", "mathrm", "mathbf", "operatorname"], r"\text"),
+    **dict.fromkeys(["mbox", "textbf", "textit", "textrm", "mathrm", "operatorname"], r"\text"),
     **dict.fromkeys(["left", "right", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "displaystyle"], ""),
     **dict.fromkeys(["quad", "qquad", "degree", *",!;: ()[]$%"], ""),
     **{"le": r"\leq", "ge": r"\geq", "neq": r"\ne", "lbrace": r"\{", "rbrace": r"\}"},
 }
 _REWRITES = [
-    (re.compile(r"\s++"), ""),
     (re.compile(r"\^\{?\\circ\}?"), ""),
+    (re.compile(r"\\(?:mathbf|boldsymbol|bm)\{([^{}]*+)\}"), r"\1"),
     # A unit after a number: 5\text{ cm}^2.
-    (re.compile(r"(?<=[0-9}])\\text\{[^{}]*+\}(?:\^\{?[0-9]\}?)?[.,]*$"), ""),
+    (re.compile(r"(?<=[0-9A-Za-z})])[ ]?\\text\{[^{}]*+\}(?:\^\{?[0-9]\}?)?[.,]*$"), ""),
     (re.compile(r"\\text\{([^{}]*+)\}"), r"\1"),
-    (re.compile(r"\\frac([0-9A-Za-z])"), r"\\frac{\1}"),
+    (re.compile(r"\\frac[ ]?([0-9A-Za-z])"), r"\\frac{\1}"),
     (re.compile(r"(\\frac\{[^{}]*+\})([0-9A-Za-z])"), r"\1{\2}"),
-    (re.compile(r"\\sqrt([0-9A-Za-z])"), r"\\sqrt{\1}"),
+    (re.compile(r"\\sqrt[ ]?([0-9A-Za-z])"), r"\\sqrt{\1}"),
     (re.compile(r"([_^])\{([0-9A-Za-z])\}"), r"\1\2"),
     (re.compile(r"[.,;:]+$"), ""),
     # "x =", "f(x) =" and "x \in" before the answer, where no other equation follows.
     (re.compile(r"^[A-Za-z](?:_\w|\([A-Za-z]\))?(?:=|\\in(?![A-Za-z]))(?=[^=]+$)"), ""),
     (re.compile(r"^(-?)([0-9A-Za-z]+)/([0-9A-Za-z]+)$"), r"\1\\frac{\2}{\3}"),
 ]
+_TOKEN = re.compile(r"\\[A-Za-z]++|\\.|\S", re.DOTALL)
+_NO_NUMBER = re.compile(r"\\(?!(?:frac|times|cdot)(?![A-Za-z]))")  # a command that says more than a number does
 
 
 def last_boxed(text: str) -> str | None:
@@ -87,7 +90,15 @@ def normalise(latex: str) -> str | None:
     text = latex.translate(_CHARACTERS).replace("{,}", ",").replace("\\!", "")
     text = _COMMAND.sub(lambda match: _COMMANDS.get(match[1], match[0]), text)
     text = text.replace("$", "").replace("%", "")
+    text = _unspaced(text)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
-    value = parse(text)
+    value = None if _NO_NUMBER.search(text) else parse(text)
     return (text or None) if value is None else str(value)
+
+
+def _unspaced(latex: str) -> str:
+    r"""Without spaces, but for the one that ends a command before a letter: \pi r is not \pir."""
+    tokens = _TOKEN.findall(latex)
+    ends = [one[0] == "\\" and one[-1].isalpha() and two[0].isalpha() for one, two in pairwise(tokens)]
+    return "".join(token + " " * space for token, space in zip_longest(tokens, ends, fillvalue=False))

@@ -34,7 +34,15 @@ _NUMBER = re.compile(
 # What makes a number a part of something that is not one: 3 + 4, a power, 3,5 (no thousand), 7:30, 1.2.3, 2(3 + 4).
 _CONTINUED = re.compile(r"%?(?:[ ]?(?:\^|[-+*/x][ ]?\.?[0-9])|[,.:(][0-9])")
 _VARIABLE = re.compile(r"[A-Za-z]")
-_LISTED = re.compile(r"[ ]?[,;][ ]?-?\.?[0-9]")
+_LISTED = re.compile(r"[ ]?[,;][ ]?(?:(?:and|or)[ ])?-?\.?[0-9]|[ ]{1,4}(?:and|or|to)[ ]{1,4}-?\.?[0-9]")
+_OR = re.compile(r"[ ]{1,4}(?:or|to)[ ]{1,4}-?\.?[0-9]")
+# What stands before a number that is not the value, or not the only one.
+_UNSAID = re.compile(
+    r"[±≠≤≥]|\b(?:not|isn't|between|either|neither|at least|at most|less than|more than)\b", re.IGNORECASE
+)
+_NEGATIVE = re.compile(r"\b(?:negative|minus) (?=\.?[0-9])", re.IGNORECASE)
+_SCALE = re.compile(r"[ ](hundred|thousand|million|billion|trillion)\b", re.IGNORECASE)
+_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
 _CHARACTERS = str.maketrans(
     {
@@ -53,11 +61,16 @@ _DEGREES = re.compile(r"\^\{?\\circ\}?")
 _ARGUMENT = r"\s*+(?:\{{\s*+(?P<{0}>-?[0-9.,]++)\s*+\}}|(?P<{0}_digit>[0-9]))"
 _FRACTION = re.compile(r"\\[dtc]?frac" + _ARGUMENT.format("top") + _ARGUMENT.format("bottom"))
 _COMMAND = re.compile(r"\\([A-Za-z]++|.)", re.DOTALL)
-# A root, pi or a fraction of more than numbers is no number, nor is what it multiplies: "^" says so. Of a command that
-# is not here the name is dropped and its argument kept; \$ and \% keep their sign.
+# A root, pi, a function or a fraction of more than numbers is no number, nor is what it multiplies: "^" says so. Of a
+# command that is not here the name is dropped and its argument kept; \$ and \% keep their sign.
+_SYMBOLS = (
+    "sqrt pi frac dfrac tfrac cfrac binom infty log ln lg exp sin cos tan cot sec csc arcsin arccos arctan sinh cosh "
+    "tanh alpha beta gamma delta epsilon theta lambda mu sigma phi varphi omega sum prod int lim max min gcd lcm det"
+)
 _COMMANDS = {
+    **dict.fromkeys(_SYMBOLS.split(), "^"),
     **{"times": "*", "cdot": "*", "div": "/", "approx": "=", "degree": ""},
-    **{"sqrt": "^", "pi": "^", "frac": "^", "dfrac": "^", "tfrac": "^", "cfrac": "^"},
+    **{"pm": "±", "mp": "±", "ne": "≠", "neq": "≠", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥"},
     **{"$": "$", "%": "%", "!": ""},
 }
 
@@ -87,14 +100,17 @@ def first(text: str, alone: bool = False) -> Fraction | None:
         alone: The text is to hold no other number beside it, as in "3, 5".
 
     Returns:
-        None where there is no number, or only an expression whose value is not written.
+        None where there is no number, where the text does not commit itself ("not 5", "5 or 6", "at least 5"), or
+        where it is only an expression whose value is not written.
     """
-    text = _unsigned_space(clean(text).strip())
+    text = _NEGATIVE.sub("-", _unsigned_space(clean(text).strip()))
     match = _NUMBER.search(text)
     if match and "=" in text and (_CONTINUED.match(text, match.end()) or _VARIABLE.match(text, match.end())):
         text = _unsigned_space(text.rpartition("=")[2].strip())
         match = _NUMBER.search(text)
-    if match is None or _CONTINUED.match(text, match.end()) or (alone and _LISTED.match(text, match.end())):
+    if match is None or _CONTINUED.match(text, match.end()) or _UNSAID.search(text, 0, match.start()):
+        return None
+    if (_LISTED if alone else _OR).match(text, match.end()):
         return None
     return _value(match)
 
@@ -143,6 +159,8 @@ def _value(match: re.Match[str]) -> Fraction | None:
         return None
     value = Fraction(number) * Fraction(10) ** exponent
     value = value + Fraction(int(match["numerator"]), int(below)) if match["numerator"] else value / int(below)
+    scale = _SCALE.match(match.string, match.end())
+    value *= _SCALES[scale[1].lower()] if scale else 1
     return -value if match["sign"] else value
 
 

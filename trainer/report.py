@@ -24,12 +24,15 @@ SECTION = "results"
 TO_BEAT = {
     "confidence": (0.15, "own"),
     "co-llm": (0.27, "paper"),
+    "co-llm-data": (0.27, "paper"),
     "query": (0.30, "paper"),
     "citer-shortcut": (0.42, "paper"),
 }
 TRAINING_FREE = ("assisted", "random", "confidence", "entropy", "margin")
 # What the tiny pair's router must show at 25 % LLM share; another pair's gap may be too small for the second.
 GAP_AT_QUARTER, ABOVE_RANDOM = 0.60, 0.25
+QUARTER = "0.25"  # the LLM share at which methods are compared in words
+SURELY = 0.05  # the p-value below which a difference is more than chance
 OFTEN = 0.05  # share of resamples without a value from which a reader must know of them
 MACHINES = "The stages ran on different machines, so seconds cannot be compared and are left out."
 NOTE = "† In more than 5 % of the resamples one of the two does not get there; the interval is over the others."
@@ -132,14 +135,26 @@ def _savings(summary: Summary, main: str) -> str:
     for other, against in comparisons["against"].items():
         bar, source = TO_BEAT.get(other, (None, ""))
         cells = [_saving(summary, main, other, gap, bar) for gap in against["savings"]]
-        rows.append([label(other), *cells, "" if bar is None else f"{_percent(bar)} ({source})"])
+        equal = against["equal_cost"].get(QUARTER, {}).get("bytes")
+        rows.append(
+            [
+                label(other),
+                *cells,
+                "" if bar is None else f"{_percent(bar)} ({source})",
+                _estimate(equal, 1, " points") if equal and equal["value"] is not None else "none so cheap",
+            ]
+        )
     targets = [
         ("the LLM’s accuracy" if gap == "1" else f"{_percent(float(gap))} of the gap")
         + ("" if accuracy is None else f": {_percent(accuracy, 1)}")
         for gap, accuracy in comparisons["targets"].items()
     ]
-    found = table(["against", *targets, "to beat"], rows)
-    lead = f"Share of the bytes that {label(main)} saves at equal accuracy (bold: at least what is to beat):"
+    found = table(["against", *targets, "to beat", "accuracy at equal bytes"], rows)
+    lead = (
+        f"Share of the bytes that {label(main)} saves at equal accuracy (bold: at least what is to beat), and how much "
+        "more accurate it is for the bytes that it moves at 25 % LLM share. Whatever has a threshold can be set to "
+        "either model alone, too:"
+    )
     return f"{lead}\n\n{found}" + (f"\n\n{NOTE}" if "†" in found else "")
 
 
@@ -169,18 +184,18 @@ def _at_quarter(summary: Summary, main: str) -> str:
     if main not in curves:
         return ""
     bars = summary["preset"] == "tiny"
-    ours, gap = curves[main]["0.25"], comparisons["gap_recovered_at_share"][main]["0.25"]
+    ours, gap = curves[main][QUARTER], comparisons["gap_recovered_at_share"][main][QUARTER]
     text = f"At 25 % LLM share {label(main)} has an accuracy of {_estimate(ours, 1)}"
     if gap["value"] is not None:
         text += f" and recovers {_estimate(gap)} of the gap{_bar(gap['value'], GAP_AT_QUARTER, ' %') if bars else ''}"
     if "random" in curves:
-        above = against["random"]["equal_share"]["0.25"]["accuracy"]
-        apart = (ours["low"] or 0) > (curves["random"]["0.25"]["high"] or 0)
+        above = against["random"]["equal_share"][QUARTER]["accuracy"]
+        apart = (ours["low"] or 0) > (curves["random"][QUARTER]["high"] or 0)
         text += f"; its difference from random is {_estimate(above, 1, ' points')}"
         text += _bar(above["value"] or 0, ABOVE_RANDOM, " points") if bars else ""
         text += f", and their intervals {'do not overlap' if apart else 'overlap'}"
     if "confidence" in curves:
-        equal = against["confidence"]["equal_share"]["0.25"]
+        equal = against["confidence"]["equal_share"][QUARTER]
         text += (
             f"; from {label('confidence')} {_estimate(equal['accuracy'], 1, ' points')}, p = "
             f"{equal['accuracy']['p_value'] or 1:.2g} (McNemar at the nearest points: {equal['p_mcnemar']:.2g})"
@@ -202,7 +217,7 @@ def _training_free(summary: Summary, main: str) -> str:
                 found.append(f"{label(other)} at {', '.join(where)} %")
     won = f"a baseline without training wins: {'; '.join(wins)}" if wins else "no baseline without training wins"
     lost = f"{label(main)} wins against: {'; '.join(losses)}" if losses else f"{label(main)} wins against none of them"
-    stars = " (* the interval includes zero)" if "*" in won + lost else ""
+    stars = f" (* p is at least {SURELY:g}, over resamples of the questions)" if "*" in won + lost else ""
     return f"By bytes at these shares of the gap recovered, {won}. {lost[0].upper()}{lost[1:]}{stars}."
 
 
@@ -210,13 +225,13 @@ def _won(summary: Summary, main: str, other: str, gap: str, sign: int) -> str:
     """The target in percent, if the main method (sign 1) or the other (−1) wins there; with a star if not surely."""
     saving = summary["comparisons"]["against"][other]["savings"][gap]["bytes"]
     text = f"{100 * float(gap):.0f}"
-    if saving["value"] is None:
-        winner, loser = (main, other) if sign > 0 else (other, main)
-        return text if _reaches(summary, winner, gap) and not _reaches(summary, loser, gap) else ""
-    if saving["value"] * sign <= 0:
+    lead = saving["value"]
+    if lead is None:
+        lead = _reaches(summary, main, gap) - _reaches(summary, other, gap)
+    if lead * sign <= 0:
         return ""
-    nearer = saving["low"] if sign > 0 else saving["high"]
-    return text if nearer is not None and nearer * sign > 0 else f"{text}*"
+    p_value = saving["p_value"]
+    return text if p_value is not None and p_value < SURELY else f"{text}*"
 
 
 def _one_machine(summary: Summary) -> bool:

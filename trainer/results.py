@@ -28,12 +28,16 @@ METHODS = {
     "entropy": "SLM entropy",
     "margin": "SLM margin",
     "query": "query router",
-    "co-llm": "Co-LLM style",
+    "co-llm": "Co-LLM style, the LLM's answers",
+    "co-llm-data": "Co-LLM style, the data's references",
     "citer-shortcut": "CITER without rollouts",
     "citer": "CITER",
     "citer-joint": "CITER on several tasks",
 }
 """Known methods and what people call them, in the order of tables and legends; others follow by name."""
+
+FIXED = ("slm", "llm", "oracle", "assisted")
+"""Methods without a threshold: each is one point, where the others have a curve from one model alone to the other."""
 
 Unit = Literal["bytes", "flops", "seconds"]
 UNITS: tuple[Unit, ...] = ("bytes", "flops", "seconds")

@@ -199,12 +199,12 @@ def bootstrap_p(differences: Array) -> float:
     """Two-sided p-value of a paired difference [samples] against 0, from its own resamples.
 
     The percentile interval turned round: twice the smaller share of resamples on either side of 0, with one added above
-    and below the line, so that it is never 0 (Davison & Hinkley 1997, chapter 4). NaN where there is no difference to
-    test.
+    and below the line, so that it is never 0 (Davison & Hinkley 1997, chapter 4). A difference may be infinite. NaN
+    where there is no difference to test.
     """
     drawn = differences[1:]
-    drawn = drawn[np.isfinite(drawn)]
-    if not len(drawn) or not np.isfinite(differences[0]):
+    drawn = drawn[~np.isnan(drawn)]
+    if not len(drawn) or np.isnan(differences[0]):
         return math.nan
     smaller = min((drawn <= 0).sum(), (drawn >= 0).sum())
     return min(1.0, 2 * (1 + int(smaller)) / (1 + len(drawn)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -18,6 +19,7 @@ from typing_extensions import TypedDict  # typing's own cannot be validated by p
 from trainer import statistics
 from trainer.errors import TrainerError
 from trainer.results import (
+    FIXED,
     UNITS,
     Amount,
     Evaluation,
@@ -37,7 +39,7 @@ SHARES = (0.1, 0.2, 0.25, 0.3, 0.5)  # LLM shares at which methods are compared
 
 
 class Estimate(TypedDict):
-    """`statistics.Estimate` in JSON, null for what has no value; a difference has a paired bootstrap p-value too."""
+    """`statistics.Estimate` in JSON, null for what has no value; differences and savings have a paired p-value too."""
 
     value: float | None
     low: float | None
@@ -82,8 +84,9 @@ class EqualShare(TypedDict):
 class Against(TypedDict):
     """The main method against another. Keys are those of `TARGETS` and `SHARES`.
 
-    `savings` are 1 − cost / the other's cost at equal accuracy; `equal_cost` are differences of accuracy at the cost
-    that the main method has at an LLM share. What needs a curve is empty or null where one is a single point.
+    `savings` are 1 − cost / the other's cost at equal accuracy; their p-value counts the resamples, too, in which only
+    one of the two gets there. `equal_cost` are differences of accuracy at the cost that the main method has at an LLM
+    share. What needs a curve is empty or null where one is a single point.
     """
 
     savings: dict[str, Units]
@@ -127,6 +130,9 @@ class Curve(NamedTuple):
     share: Array  # [points, samples], as are the accuracy and each unit's cost
     accuracy: Array
     cost: dict[Unit, Array]
+
+
+Curves = dict[str, Curve]  # by method
 
 
 def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0, main: str | None = None) -> Summary:
@@ -191,7 +197,7 @@ def _curve(points: list[Point], counts: Array) -> Curve:
     return Curve(points, summed("llm_tokens") / summed("tokens"), summed("correct") / questions, cost)
 
 
-def _method(curve: Curve, curves: dict[str, Curve]) -> MethodSummary:
+def _method(curve: Curve, curves: Curves) -> MethodSummary:
     gap = _estimate(_average_gap(curve, curves))
     return {
         "points": [_point(curve, number) for number in range(len(curve.points))],
@@ -215,7 +221,7 @@ def _point(curve: Curve, number: int) -> PointSummary:
     }
 
 
-def _compare(curves: dict[str, Curve], main: str | None) -> Comparisons:
+def _compare(curves: Curves, main: str | None) -> Comparisons:
     slm, llm = curves["slm"].accuracy[0], curves["llm"].accuracy[0]
     targets = {f"{gap:g}": statistics.accuracy_targets(slm, llm, gap) for gap in TARGETS}
     routed = {name: _accuracy_at_shares(curve, curves) for name, curve in curves.items() if len(curve.points) > 1}
@@ -223,8 +229,8 @@ def _compare(curves: dict[str, Curve], main: str | None) -> Comparisons:
         "method": main,
         "targets": {gap: _estimate(target)["value"] for gap, target in targets.items()},
         "cost_at_target": {
-            name: {gap: _units(_costs(curve, target)) for gap, target in targets.items()}
-            for name, curve in curves.items()
+            name: {gap: _units(_costs(_choice(name, curves), target)) for gap, target in targets.items()}
+            for name in curves
         },
         "accuracy_at_share": {
             name: {share: _estimate(accuracy) for share, accuracy in row.items()} for name, row in routed.items()
@@ -237,17 +243,18 @@ def _compare(curves: dict[str, Curve], main: str | None) -> Comparisons:
     }
 
 
-def _against(main: str, other: str, curves: dict[str, Curve], targets: dict[str, Array]) -> Against:
+def _against(main: str, other: str, curves: Curves, targets: dict[str, Array]) -> Against:
     ours, theirs = curves[main], curves[other]
-    costs = {gap: (_costs(ours, target), _costs(theirs, target)) for gap, target in targets.items()}
+    choices = _choice(main, curves), _choice(other, curves)
+    costs = {gap: [_costs(choice, target) for choice in choices] for gap, target in targets.items()}
     against: Against = {
-        "savings": {gap: _units({u: 1 - a[u] / b[u] for u in UNITS}) for gap, (a, b) in costs.items()},
+        "savings": {gap: {unit: _saving(a[unit], b[unit]) for unit in UNITS} for gap, (a, b) in costs.items()},
         "equal_cost": {},
         "equal_share": {},
         "gap_recovered": None,
     }
     if len(ours.points) > 1:
-        against["equal_cost"] = {f"{share:g}": _equal_cost(ours, theirs, curves, share) for share in SHARES}
+        against["equal_cost"] = {f"{share:g}": _equal_cost(ours, choices, curves, share) for share in SHARES}
     if len(ours.points) > 1 and len(theirs.points) > 1:
         rows = _accuracy_at_shares(ours, curves), _accuracy_at_shares(theirs, curves)
         for share in SHARES:
@@ -262,30 +269,50 @@ def _against(main: str, other: str, curves: dict[str, Curve], targets: dict[str,
     return against
 
 
-def _average_gap(curve: Curve, curves: dict[str, Curve]) -> Array:
+def _average_gap(curve: Curve, curves: Curves) -> Array:
     """[samples]; NaN for a single point, which has no curve."""
     slm, llm = curves["slm"].accuracy[0], curves["llm"].accuracy[0]
     recovered = statistics.average_gap_recovered(curve.share, curve.accuracy, slm, llm)
     return recovered if len(curve.points) > 1 else np.full_like(recovered, np.nan)
 
 
-def _accuracy_at_shares(curve: Curve, curves: dict[str, Curve]) -> dict[str, Array]:
+def _accuracy_at_shares(curve: Curve, curves: Curves) -> dict[str, Array]:
     ends = curves["slm"].accuracy[0], curves["llm"].accuracy[0]
     path = statistics.curve_over_share(curve.share, curve.accuracy, *ends)
     return {f"{share:g}": statistics.at_share(*path, share) for share in SHARES}
+
+
+def _choice(method: str, curves: Curves) -> Curve:
+    """The points that a method can be run at: those measured, and either model alone, where every threshold ends."""
+    own, *ends = (curves[name] for name in ([method] if method in FIXED else [method, "slm", "llm"]))
+    return Curve(
+        own.points,
+        np.vstack([own.share, *(end.share for end in ends)]),
+        np.vstack([own.accuracy, *(end.accuracy for end in ends)]),
+        {unit: np.vstack([own.cost[unit], *(end.cost[unit] for end in ends)]) for unit in UNITS},
+    )
 
 
 def _costs(curve: Curve, target: Array) -> dict[Unit, Array]:
     return {unit: statistics.cost_at_accuracy(curve.cost[unit], curve.accuracy, target) for unit in UNITS}
 
 
-def _equal_cost(ours: Curve, theirs: Curve, curves: dict[str, Curve], share: float) -> Units:
-    """Differences of accuracy; the budget is what our curve costs at an LLM share."""
+def _saving(ours: Array, theirs: Array) -> Estimate:
+    """1 − ours / theirs, costs [samples]; of two methods the one that alone gets there has won that sample."""
+    missed, missed_by_them = np.isnan(ours), np.isnan(theirs)
+    saving = 1 - ours / theirs
+    won = np.where(missed == missed_by_them, np.nan_to_num(saving), np.where(missed, -np.inf, np.inf))
+    won[0] = np.nan if missed[0] and missed_by_them[0] else won[0]
+    return {**_estimate(saving), "p_value": _difference(won)["p_value"]}
+
+
+def _equal_cost(ours: Curve, choices: Sequence[Curve], curves: Curves, share: float) -> Units:
+    """Differences of accuracy between two methods' choices; the budget is what our curve costs at an LLM share."""
 
     def difference(unit: Unit) -> Array:
         ends = curves["slm"].cost[unit][0], curves["llm"].cost[unit][0]
         budget = statistics.at_share(*statistics.curve_over_share(ours.share, ours.cost[unit], *ends), share)
-        a, b = (statistics.accuracy_at_cost(c.cost[unit], c.accuracy, budget) for c in (ours, theirs))
+        a, b = (statistics.accuracy_at_cost(choice.cost[unit], choice.accuracy, budget) for choice in choices)
         return a - b
 
     return {unit: _difference(difference(unit)) for unit in UNITS}
