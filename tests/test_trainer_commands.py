@@ -55,6 +55,46 @@ def test_a_readme_that_is_not_what_the_summaries_say_is_told(capsys, tmp_path):
     assert "all is well" in readme.read_text()
 
 
+def test_questions_that_routers_learned_from_are_not_evaluated_on(capsys, tmp_path):
+    few = ["--preset", "tiny", "--questions", "2"]
+    assert main(["label", *few, "--out", str(tmp_path / "l")]) == 0
+    where = ["--labels", str(tmp_path / "l"), "--out", str(tmp_path / "e"), "--results", str(tmp_path)]
+    told = refused(capsys, "evaluate", *few, "--split", "train", *where)
+    assert "2 of 2 questions are in" in told and "--split dev" in told and not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("wrong", [("--task", "my task"), ("--methods", "slm", "<b>=x")])
+def test_names_that_could_not_be_read_back_are_refused_before_any_answer(capsys, tmp_path, wrong):
+    told = refused(capsys, "evaluate", "--preset", "tiny", *wrong, "--out", str(tmp_path / "e"))
+    assert "cannot be the name of a" in told and not (tmp_path / "e").exists()
+
+
+def test_one_of_several_processes_leaves_the_summary_to_the_last_and_run_is_started_alone(
+    capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    few = ["--preset", "tiny", "--questions", "2", "--max-new-tokens", "4", "--methods", "slm", "llm"]
+    assert main(["evaluate", *few, "--out", str(tmp_path / "e"), "--results", str(tmp_path)]) == 0
+    assert "other processes are still writing" in capsys.readouterr().out
+    assert "start `run` alone" in refused(capsys, "run")
+
+
+def test_rollouts_are_of_the_questions_that_were_labelled(tmp_path):
+    """Rows without a reference are left out of labels on the data's references, and so of their rollouts."""
+    path = tmp_path / "some.jsonl"
+    rows = [
+        {"id": f"q{n}", "question": f"{n} + 1?", "answer": str(n + 1), "reference": "The answer is so." * (n % 2)}
+        for n in range(6)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    few = ["--preset", "tiny", "--data", str(path), "--questions", "2"]
+    assert main(["label", *few, "--out", str(tmp_path / "l")]) == 0
+    labels = ["--labels", str(tmp_path / "l"), "--budget", "1", "--max-new-tokens", "20"]
+    assert main(["rollout", *few, *labels, "--out", str(tmp_path / "r")]) == 0
+    assert json.loads((tmp_path / "r" / "rollouts.json").read_text())["questions"] == ["q1", "q3"]
+
+
 def test_answer_label_rollout_and_fit_follow_one_another(capsys, tmp_path):
     """The stages by hand, as the README lists them."""
     few = ["--preset", "tiny", "--questions", "60"]

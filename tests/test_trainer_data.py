@@ -153,8 +153,8 @@ def test_json_lines_are_read_from_a_json_file_too(tmp_path):
         ("empty.jsonl", b"", "has no usable row"),
         ("blank.jsonl", b"\n \n", "has no usable row"),
         ("bad.jsonl", b"{}\n[]\n", "has no usable row"),
-        ("latin1.jsonl", '{"id": "caf\xe9"}'.encode("latin-1"), "cannot be read.*UTF-8"),
-        ("weights.bin", bytes(range(256)) * 10, "cannot be read.*UTF-8"),
+        ("latin1.jsonl", '{"id": "caf\xe9"}'.encode("latin-1"), "no usable row: give UTF-8"),
+        ("weights.bin", bytes(range(256)) * 10, "no usable row: give UTF-8"),
         ("nul.jsonl", b"\0" * 100, "has no usable row"),
         ("cut.json", b'[{"id": 1},', "not JSON"),
         ("list.json", b"[]", "has no usable row"),
@@ -165,6 +165,16 @@ def test_a_file_that_cannot_be_used_is_refused_by_name(tmp_path, name, content, 
     (tmp_path / name).write_bytes(content)
     with pytest.raises(TrainerError, match=rf"{name}.*{message}"):
         load_questions([str(tmp_path / name)], 5, report=lambda _: None)
+
+
+def test_one_row_that_is_not_utf_8_is_skipped_with_its_line_and_the_others_are_read(tmp_path):
+    path, said = tmp_path / "some.jsonl", []
+    good = [
+        json.dumps(GOOD | {"id": name, "question": "Caf\u00e9?"}, ensure_ascii=False).encode() for name in ("1", "3")
+    ]
+    path.write_bytes(b"\n".join([good[0], good[0].replace(b"\xc3", b""), good[1]]))
+    assert [question.id for question in read_jsonl(path, said.append)] == ["1", "3"]
+    assert len(said) == 1 and said[0].startswith(f"{path}:2: skipped: not UTF-8")
 
 
 def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path):

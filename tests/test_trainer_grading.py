@@ -298,7 +298,9 @@ def test_two_texts_with_the_same_answer_are_read_alike():
     assert final_answer(latex("1"), "\\boxed{x = \\dfrac34}") == final_answer(latex("1"), "\\boxed{.75}") == "3/4"
 
 
-@pytest.mark.parametrize("text", ["", "x", "1,2", "\\log 5", "\\pm 3", "3 4", "12:30", "1/0", "1e999", "\\sqrt{2}", "2x", "3 apples", "٣"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "1,2", "\\log 5", "\\pm 3", "3 4", "12:30", "1/0", "1e999", "\\sqrt{2}", "2x", "3 apples", "٣"]
+)
 def test_what_is_more_or_less_than_a_number_does_not_parse(text):
     assert parse(text) is None
 

@@ -66,7 +66,7 @@ def test_labels_are_what_both_models_would_write_after_each_reference_prefix(tin
 
 def test_the_llms_own_answers_can_be_the_references_with_their_mistakes_known(tiny_pair, tmp_path):
     answer(tiny_pair, Role.LLM, QUESTIONS[:20], tmp_path / "answers", 120, quiet)
-    answers = load_answers(tmp_path / "answers")
+    answers = load_answers(tmp_path / "answers", Role.LLM)
     spoilt = answers[QUESTIONS[3].id]
     tokens = tiny_pair.tokenizer.encode("The answer is 1.", add_special_tokens=False)
     answers[spoilt.question] = Answer(spoilt.question, [*tokens, tiny_pair.end_id], "The answer is 1.", "eos")
@@ -80,6 +80,17 @@ def test_the_llms_own_answers_can_be_the_references_with_their_mistakes_known(ti
     assert set(rows_of(tmp_path / "labels", QUESTIONS[3])["correct"]) == {False}
     assert set(rows_of(tmp_path / "labels", QUESTIONS[0])["correct"]) == {True}
     assert "SLM right" in said[-1] and "neither 0.0%" in said[-1]
+
+
+def test_labels_on_other_answers_are_not_mixed_in_nor_those_on_the_slms(tiny_pair, tmp_path):
+    for role in Role:
+        answer(tiny_pair, role, QUESTIONS[:2], tmp_path / role.value, 20, quiet)
+    answers = load_answers(tmp_path / "llm", Role.LLM)
+    label(tiny_pair, QUESTIONS[:2], tmp_path / "labels", answers, report=quiet)
+    with pytest.raises(TrainerError, match=r"other settings \(answers\)"):
+        label(tiny_pair, QUESTIONS[:2], tmp_path / "labels", load_answers(tmp_path / "slm", Role.SLM), report=quiet)
+    with pytest.raises(TrainerError, match="holds answers of the SLM: name those that `answer --role llm` wrote"):
+        load_answers(tmp_path / "slm", Role.LLM)
 
 
 def test_a_question_without_an_answer_is_named(tiny_pair, tmp_path):

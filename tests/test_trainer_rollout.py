@@ -31,7 +31,7 @@ def labels(tiny_pair, tmp_path_factory):
     """Labels on the LLM's own answers."""
     folder = tmp_path_factory.mktemp("own")
     answer(tiny_pair, Role.LLM, QUESTIONS, folder / "answers", 120, quiet)
-    label(tiny_pair, QUESTIONS, folder / "labels", load_answers(folder / "answers"), report=quiet)
+    label(tiny_pair, QUESTIONS, folder / "labels", load_answers(folder / "answers", Role.LLM), report=quiet)
     return folder / "labels"
 
 

@@ -139,6 +139,13 @@ def test_a_cost_weight_prefers_the_llm_where_the_slm_wastes_bytes(tmp_path):
     assert load_tokens(labels, rollouts, cost_weight=0.5).preference.tolist() == [1, 0]
 
 
+def test_wrong_references_beside_rollouts_are_refused(tmp_path):
+    labels = write_labels(tmp_path / "labels", planted(questions=1, length=4))
+    rollouts = write_rollouts(tmp_path / "rollouts", [rollout("q0000", 2, True)])
+    with pytest.raises(TrainerError, match="leave out --wrong-references or --rollouts"):
+        load_tokens(labels, rollouts, wrong_references=True)
+
+
 def test_references_with_a_wrong_answer_are_dropped_unless_wanted(tmp_path):
     columns = planted(questions=2, length=4)
     columns["correct"][:4] = False

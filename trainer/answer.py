@@ -13,6 +13,7 @@ from pathlib import Path
 from engine import Request, Role
 from engine.pair import Pair
 from trainer.data import Question, prompt
+from trainer.errors import TrainerError
 from trainer.shards import Shards, read_lines, write_lines
 
 SHARD = 128  # questions, written at once as one batch: as many as two cores with matrix units are still faster for
@@ -78,13 +79,21 @@ def answer(
     _shards(folder).run(settings, questions, make, report)
 
 
-def load_answers(folder: Path) -> dict[str, Answer]:
+def load_answers(folder: Path, role: Role) -> dict[str, Answer]:
     """All answers of a folder, by the question's id.
 
+    Args:
+        folder: Written by `answer`.
+        role: The model that is to have written them.
+
     Raises:
-        TrainerError: None there, or some shard is missing.
+        TrainerError: None there, or some shard is missing, or they are the other model's.
     """
-    paths, _ = _shards(folder).load()
+    paths, about = _shards(folder).load()
+    if about["role"] != role.value:
+        raise TrainerError(
+            f"{folder} holds answers of the {about['role'].upper()}: name those that `answer --role {role.value}` wrote"
+        )
     found = [Answer(**line) for line in read_lines(paths)]
     return {each.question: each for each in found}
 

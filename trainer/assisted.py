@@ -62,7 +62,7 @@ def assist(
     folder: Path,
     max_new_tokens: int,
     report: Callable[[str], None] = print,
-) -> None:
+) -> bool:
     """Answers questions by speculative decoding, as lines like those of `trainer.evaluate`, into the same folder.
 
     Args:
@@ -71,6 +71,9 @@ def assist(
         folder: Of the evaluation.
         max_new_tokens: Of an answer.
         report: Told of progress.
+
+    Returns:
+        Whether all answers are there now; other processes may still be writing theirs.
 
     Raises:
         TrainerError: The folder holds such answers to other questions.
@@ -81,7 +84,7 @@ def assist(
         write_lines(path, [_line(pair, *each) for each in zip(some, texts, strict=True)])
 
     settings = {"preset": pair.preset, "max_new_tokens": max_new_tokens, "draft": DRAFT}
-    Shards(folder, METHOD, SHARD, ".jsonl").run(settings, questions, make, report, notes=provenance())
+    return Shards(folder, METHOD, SHARD, ".jsonl").run(settings, questions, make, report, notes=provenance())
 
 
 @torch.inference_mode()

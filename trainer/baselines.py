@@ -1,7 +1,8 @@
 """Learned rivals of CITER's router, in the same file: a Co-LLM-style token router and a RouteLLM-style query router.
 
 Knows labels and who answers which question right; network, optimiser, early stopping and card are CITER's, so that the
-methods differ in what they learn from and in nothing else. Training-free baselines are policies of the engine.
+methods differ in what they learn from (and the query router, which has one example per question, in its width).
+Training-free baselines are policies of the engine.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Command(NamedTuple):
     run: Callable[[Options], None]
 
 
-def _add_questions(parser: Parser, questions: int) -> None:
+def _add_questions(parser: Parser, questions: int, split: str = "train") -> None:
     """Options of every command that runs the models on questions."""
     add = parser.add_argument
     add("--preset", default="tiny", choices=["tiny", "cpu", "gpu"], help="pair of models (default: %(default)s)")
@@ -43,18 +43,24 @@ def _add_questions(parser: Parser, questions: int) -> None:
         "mmlu-psychology, gsm8k, math from the Hub; or arithmetic, the tiny pair's own language. Several are mixed "
         "evenly (default: arithmetic)",
     )
-    add("--split", default="train", choices=["train", "dev"], help="of a set that has both (default: %(default)s)")
+    add("--split", default=split, choices=["train", "dev"], help="of a set that has both (default: %(default)s)")
     add("--questions", type=int, default=questions, metavar="N", help="how many (default: %(default)s)")
     add("--offset", type=int, default=0, metavar="N", help="skip the first N (default: %(default)s)")
     add("--out", type=Path, required=True, help="folder; run the same command again to go on where it stopped")
 
 
-def _questions(options: Options, need_reference: bool = False) -> list[Question]:
+def _questions(options: Options, count: int | None = None) -> list[Question]:
+    """The questions of the options; for a stage that goes on from labels, chosen as those of the labels were."""
     from trainer.data import load_questions
+    from trainer.label import shards
 
-    return load_questions(
-        options.data, options.questions, options.split, need_reference=need_reference, offset=options.offset
-    )
+    if "reference" in options:  # of `label`
+        of_data = options.reference == "data"
+    else:
+        labels = options.labels if "budget" in options else None
+        of_data = labels is not None and shards(labels).load()[1]["reference"] == "data"
+    wanted = options.questions if count is None else count
+    return load_questions(options.data, wanted, options.split, need_reference=of_data, offset=options.offset)
 
 
 def _add_answer(parser: Parser) -> None:
@@ -84,15 +90,14 @@ def _add_label(parser: Parser) -> None:
 
 
 def _run_label(options: Options) -> None:
-    from engine import load
+    from engine import Role, load
     from trainer.answer import load_answers
     from trainer.label import label
 
     if (options.reference == "llm") != (options.answers is not None):
         raise TrainerError("--reference llm and --answers belong together: make the answers with `answer --role llm`")
-    answers = load_answers(options.answers) if options.answers else None
-    questions = _questions(options, need_reference=answers is None)
-    label(load(options.preset), questions, options.out, answers, run_llm=not options.skip_llm)
+    answers = load_answers(options.answers, Role.LLM) if options.answers else None
+    label(load(options.preset), _questions(options), options.out, answers, run_llm=not options.skip_llm)
 
 
 def _add_rollouts(parser: Parser) -> None:
@@ -199,12 +204,12 @@ def _add_iterate(parser: Parser) -> None:
 
 def _run_iterate(options: Options) -> None:
     from engine import load
-    from trainer.data import load_questions
     from trainer.iterate import iterate
     from trainer.rollout import RolloutSettings
+    from trainer.shards import alone
 
-    wanted = options.questions + options.validation
-    found = load_questions(options.data, wanted, options.split, need_reference=False, offset=options.offset)
+    alone("iterate")
+    found = _questions(options, options.questions + options.validation)
     iterate(
         load(options.preset),
         found[: options.questions],
@@ -224,7 +229,7 @@ def _run_iterate(options: Options) -> None:
 
 
 def _add_evaluate(parser: Parser) -> None:
-    _add_questions(parser, 300)
+    _add_questions(parser, 300, "dev")
     add = parser.add_argument
     add("--task", default="arithmetic", help="name of the questions, in results (default: %(default)s)")
     add(
@@ -258,17 +263,27 @@ def _run_evaluate(options: Options) -> None:
     from trainer.assisted import assist
     from trainer.evaluate import chosen_thresholds, evaluate
     from trainer.methods import SHARES, build_methods
-    from trainer.results import read_evaluation
+    from trainer.results import check_names, read_evaluation
     from trainer.summary import summarise, write_summary
     from trainer.tokens import held_out_tokens
 
-    pair, questions = load(options.preset), _questions(options)
+    check_names(options.task, options.methods)
+    questions = _questions(options)
     tokens = held_out_tokens(options.labels) if options.labels else None
+    if tokens is not None and (seen := {question.id for question in questions} & set(tokens.about["questions"])):
+        raise TrainerError(
+            f"{len(seen)} of {len(questions)} questions are in {options.labels}, e.g. {min(seen)}: routers learned "
+            "from those; evaluate on others (--split dev, --offset, or another file)"
+        )
+    pair = load(options.preset)
     begun = {} if options.labels or options.shares else chosen_thresholds(options.out, options.stage)
     methods = build_methods(options.methods, pair, tokens, options.shares or SHARES, begun)
-    evaluate(pair, questions, methods, options.out, options.task, options.max_new_tokens, stage=options.stage)
+    done = evaluate(pair, questions, methods, options.out, options.task, options.max_new_tokens, stage=options.stage)
     if options.assisted:
-        assist(pair, questions, options.out, options.max_new_tokens)
+        done &= assist(pair, questions, options.out, options.max_new_tokens)
+    if not done:
+        print("other processes are still writing their shards; when they are done, the same command writes the summary")
+        return
     print(write_summary(summarise(read_evaluation(options.out), main=options.main), options.results))
 
 
@@ -322,7 +337,9 @@ def _add_run(parser: Parser) -> None:
 def _run_run(options: Options) -> None:
     from trainer.recipes import RECIPES
     from trainer.run import run
+    from trainer.shards import alone
 
+    alone("run")
     tasks = [task for preset, task in RECIPES if preset == options.preset]
     task = options.task or tasks[0]
     if task not in tasks:

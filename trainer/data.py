@@ -7,6 +7,7 @@ a run of hours.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections import Counter
@@ -134,10 +135,10 @@ def read_jsonl(path: Path, report: Callable[[str], None] = print) -> list[Questi
         TrainerError: The file cannot be read, or has no usable row.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, ValueError) as error:
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
         raise TrainerError(f"{path} cannot be read: {error}. Give a UTF-8 file of JSON lines with {FIELDS}") from error
-    return read_rows(_items(path, text), str(path), report)
+    return read_rows(_items(path, content), str(path), report)
 
 
 def read_rows(rows: Iterator[tuple[str, Any]], name: str, report: Callable[[str], None]) -> list[Question]:
@@ -163,7 +164,7 @@ def read_rows(rows: Iterator[tuple[str, Any]], name: str, report: Callable[[str]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             report(f"{place}: skipped: {f'no field {error}' if isinstance(error, KeyError) else error}")
     if not found:
-        raise TrainerError(f"{name} has no usable row: give one JSON object per line, with {FIELDS}")
+        raise TrainerError(f"{name} has no usable row: give UTF-8 with one JSON object per line, with {FIELDS}")
     return list(found.values())
 
 
@@ -212,25 +213,27 @@ def _load(source: str, count: int, split: Split, seed: int, report: Callable[[st
     raise TrainerError(f"{source}: neither a file nor one of {', '.join([ARITHMETIC, *BENCHMARKS])}")
 
 
-def _items(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    """Each row of a file and where it stands; of a row that is not JSON the exception."""
+def _items(path: Path, content: bytes) -> Iterator[tuple[str, Any]]:
+    """Each row of a file and where it stands; of a row that is not UTF-8 or not JSON the exception."""
     if path.suffix == ".json":
-        whole = _parsed(text)
+        whole = _parsed(content)
         if not isinstance(whole, Exception):
             rows = whole if isinstance(whole, list) else [whole]
             yield from ((f"{path}: item {number}", row) for number, row in enumerate(rows, 1))
             return
-        if text.lstrip().startswith("["):
+        if content.lstrip().startswith(b"["):
             raise TrainerError(f"{path}: {whole}. Mend it, or write one object per line into a .jsonl file")
     # Not `splitlines`, which also splits at line separators that JSON allows inside a text.
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(content.split(b"\n"), 1):
         if line.strip():
             yield f"{path}:{number}", _parsed(line)
 
 
-def _parsed(text: str) -> Any:
+def _parsed(content: bytes) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return ValueError(f"not UTF-8 ({error.reason} at byte {error.start + 1})")
     except (ValueError, RecursionError) as error:
         return ValueError(f"not JSON ({error})")
 

@@ -44,7 +44,7 @@ def evaluate(
     max_new_tokens: int,
     report: Callable[[str], None] = print,
     stage: str = "evaluation",
-) -> None:
+) -> bool:
     """Answers questions with every method at every threshold, into `folder`; resumes where it stopped.
 
     Args:
@@ -57,6 +57,9 @@ def evaluate(
         report: Told of progress.
         stage: Name of the shards. Several stages may share a folder, so that a new router does not ask for the answers
             of the others again; the first is "evaluation".
+
+    Returns:
+        Whether all answers are there now; other processes may still be writing theirs.
 
     Raises:
         TrainerError: The folder holds results of other questions, methods or settings.
@@ -75,7 +78,7 @@ def evaluate(
 
     texts = sum(len(method.thresholds) for method in methods)
     size = max(1, AT_ONCE // (texts * max_new_tokens))
-    Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=provenance())
+    return Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=provenance())
 
 
 def chosen_thresholds(folder: Path, stage: str) -> dict[str, list[float]]:

@@ -6,6 +6,8 @@ engine's models and `datasets`; does not know rollouts, nor what is learned from
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,6 +82,7 @@ def label(
         "tokenizer": pair.fingerprint,
         "reference": "data" if answers is None else "llm",
         "run_llm": run_llm or answers is None,
+        "answers": _digest([answers[q.id].tokens for q in questions]) if answers is not None else None,
     }
 
     def make(some: Sequence[Question], path: Path) -> None:
@@ -115,6 +118,11 @@ def case_shares(labels: datasets.Dataset) -> str:
     cases = Counter(labels["case"])
     shares = ", ".join(f"{CASE_NAMES[case]} {cases[case] / len(labels):.1%}" for case in Case)
     return f"{len(labels):,} tokens: {shares}"
+
+
+def _digest(answers: Sequence[list[int]]) -> str:
+    """SHA-256 of token ids, so that labels on other answers are never mixed with these."""
+    return hashlib.sha256(json.dumps(answers).encode()).hexdigest()
 
 
 def _reference(pair: Pair, question: Question, answers: Mapping[str, Answer] | None) -> Reference:

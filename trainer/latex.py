@@ -7,7 +7,7 @@ and so do the elements of a set in another order. Untrusted text is never evalua
 from __future__ import annotations
 
 import re
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 
 from trainer.number import parse
 
@@ -100,5 +100,8 @@ def normalise(latex: str) -> str | None:
 def _unspaced(latex: str) -> str:
     r"""Without spaces, but for the one that ends a command before a letter: \pi r is not \pir."""
     tokens = _TOKEN.findall(latex)
-    ends = [one[0] == "\\" and one[-1].isalpha() and two[0].isalpha() for one, two in pairwise(tokens)]
-    return "".join(token + " " * space for token, space in zip_longest(tokens, ends, fillvalue=False))
+    spaced = [
+        f"{one} " if one[0] == "\\" and one[-1].isalpha() and two[0].isalpha() else one
+        for one, two in pairwise([*tokens, "."])
+    ]
+    return "".join(spaced)

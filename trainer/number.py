@@ -38,7 +38,7 @@ _LISTED = re.compile(r"[ ]?[,;][ ]?(?:(?:and|or)[ ])?-?\.?[0-9]|[ ]{1,4}(?:and|o
 _OR = re.compile(r"[ ]{1,4}(?:or|to)[ ]{1,4}-?\.?[0-9]")
 # What stands before a number that is not the value, or not the only one.
 _UNSAID = re.compile(
-    r"[±≠≤≥]|\b(?:not|isn't|between|either|neither|at least|at most|less than|more than)\b", re.IGNORECASE
+    r"[±≠≤≥]|\^ *$|\b(?:not|isn't|between|either|neither|at least|at most|less than|more than)\b", re.IGNORECASE
 )
 _NEGATIVE = re.compile(r"\b(?:negative|minus) (?=\.?[0-9])", re.IGNORECASE)
 _SCALE = re.compile(r"[ ](hundred|thousand|million|billion|trillion)\b", re.IGNORECASE)

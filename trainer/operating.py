@@ -61,7 +61,7 @@ def ship(router: Path, curves: list[Curve], out: Path) -> Router:
         out: The new folder; its name becomes the router's.
     """
     shipped = Router.load(router)
-    start = round(operating_threshold(curves[0]), 3)  # a step of the page's slider: what is shown is what is in force
+    start = round(operating_threshold(curves[0]), 4)  # a step of the page's slider: what is shown is what is in force
     shipped.card = replace(shipped.card, name=out.name, threshold=start)
     shipped.save(out)
     OperatingPoints(router=sha256_of(out / WEIGHTS), curves=tuple(curves)).save(out)

@@ -170,6 +170,24 @@ def main_method(methods: Iterable[str]) -> str | None:
     return max(filter(is_citer, methods), key=method_order, default=None)
 
 
+def check_names(task: str, methods: Iterable[str]) -> None:
+    """Refuses names that could not be read back, before hours are spent on answers under them.
+
+    Args:
+        task: Part of a summary's file name.
+        methods: Names, or `name=folder`.
+
+    Raises:
+        TrainerError: One of them.
+    """
+    kinds = {"task": TypeAdapter(Name), "method": TypeAdapter(MethodName)}
+    for what, name in [("task", task), *(("method", method.partition("=")[0]) for method in methods)]:
+        try:
+            kinds[what].validate_python(name)
+        except ValidationError as error:
+            raise TrainerError(f"{name!r} cannot be the name of a {what}: {_reason(error)}") from None
+
+
 def is_citer(method: str) -> bool:
     """Whether a method is this project's own: with rollouts, in whichever round, or without."""
     return method in ("citer", "citer-shortcut", "citer-joint") or _round(method) is not None

@@ -121,7 +121,7 @@ def roll_out(
     about = {
         "policy": router.name if router else "slm",
         "router": fingerprint(router) if router else None,
-        "labels": labelled,
+        "labels": {name: value for name, value in labelled.items() if name != "answers"},
         **asdict(settings),
         "llm_bytes": _llm_bytes(pair, questions, data),
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from engine.pair import Pair, load
 from trainer.answer import answer, load_answers
 from trainer.assisted import assist
 from trainer.baselines import fit_co_llm, fit_query
+from trainer.charts import write_charts
 from trainer.data import Question, load_questions
 from trainer.evaluate import chosen_thresholds, evaluate
 from trainer.fit import FitSettings, fit
@@ -54,7 +55,7 @@ class Run:
     def train(self) -> list[Question]:
         """Questions to train on, with those on which rounds are compared at the end."""
         wanted = self.recipe.train_questions + self.recipe.validation_questions
-        return load_questions(list(self.recipe.train), wanted, "train", report=self.report)
+        return load_questions(list(self.recipe.train), wanted, "train", report=self.report, need_reference=False)
 
     @cached_property
     def dev(self) -> list[Question]:
@@ -67,24 +68,35 @@ class Run:
         """Questions that are labelled."""
         return self.train[: self.recipe.train_questions]
 
+    @property
+    def co_llm(self) -> tuple[str, Path]:
+        """The Co-LLM-style baseline and what it learns from: the data's references, as in its paper, if it has any."""
+        told = all(question.reference for question in self.labelled)
+        return ("co-llm-data", self.folder / "labels-data") if told else ("co-llm", self.folder / "labels-llm")
+
     def label(self) -> None:
-        """Both models' own answers, and labels on the LLM's answers."""
+        """Both models' own answers, and labels on the LLM's answers; for the Co-LLM style on the data's references."""
         recipe, labelled = self.recipe, self.labelled
         limit = recipe.max_new_tokens
         answer(self.pair, Role.LLM, labelled, self.folder / "answers-llm", limit, self.report)
         some = labelled[: recipe.query_questions]
         answer(self.pair, Role.SLM, some, self.folder / "answers-slm", limit, self.report)
-        answers = load_answers(self.folder / "answers-llm")
-        # The LLM is run as well, for its log-probabilities: the Co-LLM-style router learns from them.
+        answers = load_answers(self.folder / "answers-llm", Role.LLM)
+        name, labels = self.co_llm
+        # The LLM's log-probabilities are what a Co-LLM-style router learns from.
         label(self.pair, labelled, self.folder / "labels-llm", answers, report=self.report)
+        if name == "co-llm-data":
+            label(self.pair, labelled, labels, report=self.report)
 
     def fit(self) -> list[str]:
         """All routers that the evaluation compares; returns them as `name=folder`."""
         labels, routers, about = self.folder / "labels-llm", self.folder / "routers", self.recipe.description
         fit(labels, routers / "citer-shortcut", self.fitting, about, report=self.report, command=command())
-        fit_co_llm(labels, routers / "co-llm", report=self.report, command=command())
+        co_llm, likelihoods = self.co_llm
+        settings = replace(self.fitting, logit_features=False, skip=False)
+        fit_co_llm(likelihoods, routers / co_llm, settings, report=self.report, command=command())
         by_id = {question.id: question for question in self.labelled}
-        slm = load_answers(self.folder / "answers-slm")
+        slm = load_answers(self.folder / "answers-slm", Role.SLM)
         slm_right = {name: grade(by_id[name], each.text) for name, each in slm.items()}
         fit_query(labels, slm_right, routers / "query", report=self.report, command=command())
         rounds = iterate(
@@ -104,7 +116,7 @@ class Run:
             self.report,
             about,
         )
-        names = ["citer-shortcut", "co-llm", "query", *sorted(each.router for each in rounds)]
+        names = ["citer-shortcut", co_llm, "query", *sorted(each.router for each in rounds)]
         return [f"{name}={routers / name}" for name in names]
 
     def evaluate(self, routers: list[str]) -> Summary:
@@ -141,11 +153,13 @@ def run(recipe: Recipe, folder: Path, results: Path, routers: Path, fitting: Fit
         fitting: How routers are fitted.
 
     Returns:
-        The summary's path.
+        The summary's path; its charts lie beside it.
     """
     this = Run(recipe, folder, load(recipe.preset), fitting)
     this.label()
     summary = this.evaluate(this.fit())
     path = write_summary(summary, results)
+    for chart in write_charts(summary, results):
+        print(f"wrote {chart}")
     this.ship(summary, routers)
     return path

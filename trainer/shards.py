@@ -143,6 +143,19 @@ def digest(questions: Sequence[Question]) -> str:
     return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
 
 
+def alone(command: str) -> None:
+    """Refuses a command that does more than shards where several processes were launched.
+
+    Raises:
+        TrainerError: There are several.
+    """
+    if process()[1] > 1:
+        raise TrainerError(
+            f"`{command}` fits routers between its stages, which is one process's work: launch answer, label, rollout "
+            f"and evaluate with accelerate, and start `{command}` alone; it goes on from their shards"
+        )
+
+
 def process() -> tuple[int, int]:
     """This process's number and how many there are, as `accelerate launch` (or torchrun) says in the environment."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -122,7 +122,8 @@ def load_tokens(
             rolled-out ones of its question stand for that much less of it.
 
     Raises:
-        TrainerError: Labels or rollouts are missing or do not belong together; λ needs rollouts of both actions.
+        TrainerError: Labels or rollouts are missing or do not belong together; λ needs rollouts of both actions; wrong
+            references beside rollouts.
     """
     data, about = load_labels(labels)
     columns = {name: _array(data, name) for name in COLUMNS}
@@ -131,6 +132,11 @@ def load_tokens(
         preference[columns["case"] == case] = value
     weight = np.ones(len(data), dtype=np.float32)
     said: tuple[dict[str, Any], ...] = ()
+    if rollouts is not None and wrong_references:
+        raise TrainerError(
+            "references with a wrong answer are never rolled out, so beside rollouts only their easy tokens would "
+            "count: leave out --wrong-references or --rollouts"
+        )
     if rollouts is not None:
         undecided = [Case.NEITHER] + [Case.ONLY_LLM_RIGHT] * (about["reference"] == "llm")
         left = np.isin(columns["case"], undecided)
