@@ -6,6 +6,7 @@ it raises `WeightsError`, and the caller decides whether the tiny pair will do.
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,8 @@ def _load_hub(slm: HubModel, llm: HubModel, settings: Settings, progress: Progre
         raise WeightsError("preset gpu loads from the Hub, and CITER_HUB is false: set it to true, or CITER_PRESET=cpu")
     tokenizers = [_from_hub(AutoTokenizer, model, {}) for model in (slm, llm)]
     check_same_tokenizer(slm.title, tokenizers[0], llm.title, tokenizers[1])
+    # Of several processes each has a GPU of its own, as `accelerate launch` (or torchrun) says in the environment.
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     models = []
     for model in (slm, llm):
         say(progress, f"loading {model.title}", "hub")
@@ -145,7 +148,11 @@ def _load_hub(slm: HubModel, llm: HubModel, settings: Settings, progress: Progre
             bnb_4bit_compute_dtype=torch.bfloat16,
             bnb_4bit_use_double_quant=True,
         )
-        options = {"quantization_config": quantisation, "dtype": torch.bfloat16, "device_map": {"": 0}}
+        options = {
+            "quantization_config": quantisation,
+            "dtype": torch.bfloat16,
+            "device_map": {"": torch.cuda.current_device()},
+        }
         models.append(_from_hub(AutoModelForCausalLM, model, options).eval().requires_grad_(False))
     return LoadedPair(
         slm=models[0],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 from conftest import ROOT
@@ -34,6 +35,14 @@ def test_its_table_of_settings_is_the_one_the_code_prints():
     from engine.settings import markdown_table
 
     assert between("settings") == markdown_table()
+
+
+def test_its_trainer_commands_are_understood():
+    from trainer.__main__ import parser
+
+    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line.partition("-m trainer ")[2], comments=True) for line in lines if "-m trainer " in line]
+    assert {parser().parse_args(each).command for each in commands} == {"run", "report", "fit", "evaluate", "ship"}
 
 
 def test_its_results_are_what_the_summaries_say():

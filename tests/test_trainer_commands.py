@@ -110,6 +110,11 @@ def test_answer_label_rollout_and_fit_follow_one_another(capsys, tmp_path):
     card = json.loads((tmp_path / "router" / "router.json").read_text())
     assert card["training"]["command"].startswith("python -m trainer")
     assert "hidden" in (tmp_path / "router" / "README.md").read_text()
+    assert main(["answer", *few, "--role", "slm", "--max-new-tokens", "120", "--out", str(tmp_path / "s")]) == 0
+    query = ["--query", str(tmp_path / "s"), "--data", "arithmetic", "--out", str(tmp_path / "query")]
+    assert main(["fit", *labels, *query]) == 0
+    assert json.loads((tmp_path / "query" / "router.json").read_text())["training"]["method"] == "query"
+    assert main(["fit", *labels, *query[:2], "--out", str(tmp_path / "query")]) == 2, "whose questions?"
     methods = ["--methods", "slm", "llm", "confidence", f"mine={tmp_path / 'router'}", "--shares", "0.1"]
     where = ["--out", str(tmp_path / "e"), "--results", str(tmp_path)]
     unseen = ["--preset", "tiny", "--questions", "4", "--offset", "60", "--max-new-tokens", "40"]

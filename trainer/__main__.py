@@ -13,6 +13,16 @@ from trainer.commands import COMMANDS
 from trainer.errors import TrainerError
 
 
+def parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
+    whole = argparse.ArgumentParser(prog="python -m trainer", description="Build and measure token routers.")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="command")
+    for name, command in COMMANDS.items():
+        about = f"{command.summary[0].upper()}{command.summary[1:]}."
+        command.add_options(commands.add_parser(name, help=command.summary, description=about))
+    return whole
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -22,12 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 2 when the user can put something right.
     """
-    parser = argparse.ArgumentParser(prog="python -m trainer", description="Build and measure token routers.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name, command in COMMANDS.items():
-        about = f"{command.summary[0].upper()}{command.summary[1:]}."
-        command.add_options(commands.add_parser(name, help=command.summary, description=about))
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         COMMANDS[options.command].run(options)
     except (TrainerError, EngineError) as error:

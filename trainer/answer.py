@@ -6,7 +6,7 @@ graded when it is read, so that a better grader needs no new answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from engine import Request, Role
 from engine.pair import Pair
 from trainer.data import Question, prompt
 from trainer.errors import TrainerError
+from trainer.grading import grade
 from trainer.shards import Shards, read_lines, write_lines
 
 SHARD = 128  # questions, written at once as one batch: as many as two cores with matrix units are still faster for
@@ -96,6 +97,20 @@ def load_answers(folder: Path, role: Role) -> dict[str, Answer]:
         )
     found = [Answer(**line) for line in read_lines(paths)]
     return {each.question: each for each in found}
+
+
+def are_right(answers: Mapping[str, Answer], questions: Sequence[Question]) -> dict[str, bool]:
+    """Whether each answer is right, by the question's id.
+
+    Raises:
+        TrainerError: A question is not among those given.
+    """
+    by_id = {question.id: question for question in questions}
+    if missing := [name for name in answers if name not in by_id]:
+        raise TrainerError(
+            f"{len(missing)} of {len(answers)} answers are to other questions than these, e.g. {missing[0]}"
+        )
+    return {name: grade(by_id[name], each.text) for name, each in answers.items()}
 
 
 def _shards(folder: Path) -> Shards:

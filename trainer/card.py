@@ -14,6 +14,7 @@ METHODS = {
     "co-llm": "Co-LLM style (Shen et al., ACL 2024): the likelihood of the reference under both models, no preferences",
     "query": "query router, RouteLLM style (Ong et al., 2024): decides once, by the prompt's hidden state",
 }
+BAR = 40  # characters from 0 to 1
 REFERENCES = {"data": "the data set's", "llm": "the LLM's own answers"}
 
 
@@ -67,10 +68,11 @@ What the score is worth in generated answers is another question, which these fi
 ## Is the score a probability?
 
 Expected calibration error {metrics["ece"]:.3f}, on the held-out {unit}s with a preference. The bins are of equal
-weight, since scores crowd together; a score that is a probability has the same figure in the last two columns.
+weight, since scores crowd together; a score that is a probability has the same figure in both columns, and in the
+diagram its mark (the mean score) at the end of the bar (how often the SLM is preferred).
 {_about_score(card)}
-| {unit}s | share | mean score | SLM preferred |
-|---|---|---|---|
+| {unit}s | share | mean score | SLM preferred | from 0 to 1 |
+|---|---|---|---|---|
 {_reliability(metrics["reliability"])}
 """
 
@@ -184,5 +186,14 @@ def _about_score(card: RouterCard) -> str:
 
 def _reliability(table: list[dict[str, Any]]) -> str:
     return "\n".join(
-        f"| {each['tokens']:,} | {each['share']:.1%} | {each['score']:.3f} | {each['observed']:.3f} |" for each in table
+        f"| {each['tokens']:,} | {each['share']:.1%} | {each['score']:.3f} | {each['observed']:.3f} "
+        f"| `{_bar(each['score'], each['observed'])}` |"
+        for each in table
     )
+
+
+def _bar(score: float, observed: float) -> str:
+    """A row of the reliability diagram: a bar as long as the observed rate, and a mark at the mean score."""
+    cells = ["█" if cell < round(BAR * observed) else "·" for cell in range(BAR + 1)]
+    cells[round(BAR * score)] = "┃"
+    return "".join(cells)

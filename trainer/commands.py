@@ -174,6 +174,13 @@ def _add_fit(parser: Parser) -> None:
     )
     add("--out", type=Path, required=True, help="the router's folder, e.g. assets/routers/mine")
     add("--co-llm", action="store_true", help="the Co-LLM-style baseline: from likelihoods instead of preferences")
+    add(
+        "--query",
+        type=Path,
+        metavar="ANSWERS",
+        help="the query-router baseline, in settings of its own: what `answer --role slm` wrote to questions of --data",
+    )
+    add("--data", nargs="+", metavar="SOURCE", help="with --query: the questions, as for `answer` (split train)")
     add("--description", default="", help="one line for people, shown on the page")
     _add_fitting(parser)
 
@@ -183,7 +190,13 @@ def _run_fit(options: Options) -> None:
     from trainer.fit import fit
     from trainer.provenance import command
 
-    if options.co_llm:
+    if (options.query is None) != (options.data is None) or (options.query and options.co_llm):
+        raise TrainerError(
+            "--query and --data belong together, without --co-llm: the SLM's answers and their questions"
+        )
+    if options.query:
+        _fit_query(options)
+    elif options.co_llm:
         settings = replace(_fitting(options), logit_features=False)
         if len(options.labels) > 1:
             raise TrainerError("--co-llm learns from one folder of labels")
@@ -191,6 +204,24 @@ def _run_fit(options: Options) -> None:
     else:
         settings = _fitting(options)
         fit(options.labels, options.out, settings, options.description, options.rollouts, command=command())
+
+
+def _fit_query(options: Options) -> None:
+    from engine import Role
+    from trainer.answer import are_right, load_answers
+    from trainer.baselines import QUERY, fit_query
+    from trainer.data import load_questions
+    from trainer.label import shards
+    from trainer.provenance import command
+
+    labels, *others = options.labels
+    if others or options.rollouts:
+        raise TrainerError("--query learns from one folder of labels, and from no rollouts")
+    labelled = shards(labels).load()[1]["questions"]
+    questions = load_questions(options.data, len(labelled), need_reference=False)
+    slm_right = are_right(load_answers(options.query, Role.SLM), questions)
+    settings = replace(QUERY, seed=options.seed)
+    fit_query(labels, slm_right, options.out, settings, options.description, command=command())
 
 
 def _add_iterate(parser: Parser) -> None:

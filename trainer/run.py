@@ -13,14 +13,13 @@ from pathlib import Path
 
 from engine import Role
 from engine.pair import Pair, load
-from trainer.answer import answer, load_answers
+from trainer.answer import answer, are_right, load_answers
 from trainer.assisted import assist
 from trainer.baselines import fit_co_llm, fit_query
 from trainer.charts import write_charts
 from trainer.data import Question, load_questions
 from trainer.evaluate import chosen_thresholds, evaluate
 from trainer.fit import FitSettings, fit
-from trainer.grading import grade
 from trainer.iterate import chosen_round, iterate, load_rounds
 from trainer.label import label
 from trainer.methods import PLAIN, build_methods
@@ -95,9 +94,7 @@ class Run:
         co_llm, likelihoods = self.co_llm
         settings = replace(self.fitting, logit_features=False, skip=False)
         fit_co_llm(likelihoods, routers / co_llm, settings, report=self.report, command=command())
-        by_id = {question.id: question for question in self.labelled}
-        slm = load_answers(self.folder / "answers-slm", Role.SLM)
-        slm_right = {name: grade(by_id[name], each.text) for name, each in slm.items()}
+        slm_right = are_right(load_answers(self.folder / "answers-slm", Role.SLM), self.labelled)
         fit_query(labels, slm_right, routers / "query", report=self.report, command=command())
         rounds = iterate(
             self.pair,
