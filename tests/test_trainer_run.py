@@ -56,7 +56,17 @@ def test_the_router_recovers_most_of_the_gap_at_a_quarter_of_llm_tokens(made):
 def test_every_baseline_is_there_with_a_curve(made):
     _, summary = made
     methods = summary["methods"]
-    for name in ("random", "confidence", "entropy", "margin", "co-llm-data", "query", "citer-shortcut", "citer-r1"):
+    for name in (
+        "random",
+        "confidence",
+        "entropy",
+        "margin",
+        "co-llm",
+        "co-llm-data",
+        "query",
+        "citer-shortcut",
+        "citer-r1",
+    ):
         assert len(methods[name]["points"]) >= 4, name
         assert methods[name]["gap_recovered"] is not None
     for name in ("slm", "llm", "oracle", "assisted"):
@@ -103,7 +113,7 @@ def test_questions_without_references_will_do(tmp_path):
     (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
     this = Run(replace(RECIPE, train=(str(tmp_path / "q.jsonl"),)), tmp_path, load("tiny"), SETTINGS, lambda _: None)
     assert len(this.train) == 3
-    assert this.co_llm == ("co-llm", tmp_path / "labels-llm")
+    assert this.co_llm == {"co-llm": tmp_path / "labels-llm"}
 
 
 def test_a_later_round_is_undone_only_where_it_is_surely_worse():

@@ -68,10 +68,13 @@ class Run:
         return self.train[: self.recipe.train_questions]
 
     @property
-    def co_llm(self) -> tuple[str, Path]:
-        """The Co-LLM-style baseline and what it learns from: the data's references, as in its paper, if it has any."""
+    def co_llm(self) -> dict[str, Path]:
+        """The Co-LLM-style baselines, and the labels that each learns from.
+
+        The LLM's own answers, as CITER does; and where all questions have them the data's references, as in its paper.
+        """
         told = all(question.reference for question in self.labelled)
-        return ("co-llm-data", self.folder / "labels-data") if told else ("co-llm", self.folder / "labels-llm")
+        return {"co-llm": self.folder / "labels-llm"} | ({"co-llm-data": self.folder / "labels-data"} if told else {})
 
     def label(self) -> None:
         """Both models' own answers, and labels on the LLM's answers; for the Co-LLM style on the data's references."""
@@ -81,19 +84,18 @@ class Run:
         some = labelled[: recipe.query_questions]
         answer(self.pair, Role.SLM, some, self.folder / "answers-slm", limit, self.report)
         answers = load_answers(self.folder / "answers-llm", Role.LLM)
-        name, labels = self.co_llm
-        # The LLM's log-probabilities are what a Co-LLM-style router learns from.
+        # With the LLM's log-probabilities, which a Co-LLM-style router learns from.
         label(self.pair, labelled, self.folder / "labels-llm", answers, report=self.report)
-        if name == "co-llm-data":
-            label(self.pair, labelled, labels, report=self.report)
+        if "co-llm-data" in self.co_llm:
+            label(self.pair, labelled, self.co_llm["co-llm-data"], report=self.report)
 
     def fit(self) -> list[str]:
         """All routers that the evaluation compares; returns them as `name=folder`."""
         labels, routers, about = self.folder / "labels-llm", self.folder / "routers", self.recipe.description
         fit(labels, routers / "citer-shortcut", self.fitting, about, report=self.report, command=command())
-        co_llm, likelihoods = self.co_llm
         settings = replace(self.fitting, logit_features=False, skip=False)
-        fit_co_llm(likelihoods, routers / co_llm, settings, report=self.report, command=command())
+        for name, likelihoods in self.co_llm.items():
+            fit_co_llm(likelihoods, routers / name, settings, report=self.report, command=command())
         slm_right = are_right(load_answers(self.folder / "answers-slm", Role.SLM), self.labelled)
         fit_query(labels, slm_right, routers / "query", report=self.report, command=command())
         rounds = iterate(
@@ -113,7 +115,7 @@ class Run:
             self.report,
             about,
         )
-        names = ["citer-shortcut", co_llm, "query", *sorted(each.router for each in rounds)]
+        names = ["citer-shortcut", *self.co_llm, "query", *sorted(each.router for each in rounds)]
         return [f"{name}={routers / name}" for name in names]
 
     def evaluate(self, routers: list[str]) -> Summary:
