@@ -144,9 +144,13 @@ class _Handlers:
             return [gr.Timer(active=self.host.status.phase == "loading"), gr.skip(), gr.skip()]
         choices = middle_choices(pair.policies)
         chosen = policy if policy in [name for _, name in choices] else "confidence"
-        untouched = self._untouched(self.sessions.get(request.session_hash), threshold)
+        session = self.sessions.get(request.session_hash)
+        untouched = self._untouched(session, threshold)
         dial = gr.update(value=pair.threshold) if untouched and pair.threshold != threshold else gr.skip()
-        return [gr.Timer(active=False), gr.update(choices=choices, value=chosen), dial]
+        self._touched.add(session)  # from here on the slider stands at the router's own unless a hand has moved it
+        # The value only where it changes: by now the visitor may have chosen another.
+        offered = gr.update(choices=choices) if chosen == policy else gr.update(choices=choices, value=chosen)
+        return [gr.Timer(active=False), offered, dial]
 
     def _comparison(self, prompt: str, policy: str, threshold: float, limit: float, session: Session) -> Comparison:
         at_share = policy == AT_SHARE

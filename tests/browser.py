@@ -102,10 +102,10 @@ class Window:
 
     def write(self, prompt: str, seconds: float = 20) -> str:
         """Asks, waits for the end, and returns the text."""
-        last = self.page.get_attribute(".stream-state", "data-run")
-        self.ask(prompt)
-        selector = f'.stream-state[data-state="done"]:not([data-run="{last}"])'
-        self.page.wait_for_selector(selector, timeout=1000 * seconds)
+        self.page.fill("#prompt textarea", prompt)
+        asked = int(1000 * time.time())  # runs are numbered by when they began: the end of an earlier one will not do
+        self.page.click("#generate")
+        self.page.wait_for_function(_WRITTEN, arg=asked, polling=50, timeout=1000 * seconds)
         return self.text()
 
     def text(self) -> str:
@@ -126,6 +126,12 @@ class Window:
             "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', {bubbles: true})); }",
             value,
         )
+
+
+_WRITTEN = """(asked) => {
+  const { state, run } = document.querySelector('.stream-state').dataset;
+  return state === 'done' && Number(run) >= asked;
+}"""
 
 
 @contextmanager

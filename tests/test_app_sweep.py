@@ -129,7 +129,7 @@ def test_the_strip_shows_where_the_text_changes(shown):
 
 def test_the_labels_of_the_chart_tell_thresholds_apart_where_they_crowd(shown):
     press(shown)
-    labels = shown.page.locator(".sweep-plot .xtick text").all_text_contents()
+    labels = eventually(lambda: shown.page.locator(".sweep-plot .xtick text").all_text_contents(), 20)
     assert len(labels) == len(set(labels)) == 5
 
 

@@ -1,6 +1,6 @@
 // The window's feed: one connection that brings what is written, open while something is. Gradio only starts things. The
 // panels say what they have when it is opened, so that nothing comes twice, whatever happened to the one before.
-let source = null, opened = false, again = 0;
+let source = null, opened = false, wanted = false, again = 0;
 
 const address = () => {
   const have = {};
@@ -15,7 +15,9 @@ const close = () => {
 };
 
 const open = () => {
-  if (source || !props.value || !element.isConnected) return;
+  if (source || !element.isConnected) return;
+  wanted = !props.value;   // asked for before gradio has brought the key
+  if (wanted) return;
   clearTimeout(again);
   opened = false;
   source = new EventSource(address());
@@ -33,6 +35,7 @@ const open = () => {
   });
 };
 
+watch('value', () => { if (wanted) open(); });
 document.addEventListener('citer-start', open);
 document.addEventListener('citer-missed', () => { close(); open(); });
 // As soon as a hand is on the slider: what it changes is written before gradio has answered.

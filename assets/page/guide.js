@@ -81,13 +81,15 @@ const show = (step) => {
   if (watched) resized.observe(watched);
 };
 
-// Who starts a text at the first step has done what it asks for.
+// Who starts a text at the first step has done what it asks for; a short one may be done before anything is heard of it.
 const state = () => document.querySelector('.stream-state');
-const started = new MutationObserver(() => { if (current === 0 && ['waiting', 'running'].includes(state().dataset.state)) go(1); });
+const started = new MutationObserver((changes) => {
+  if (current === 0 && changes.some(({ oldValue }) => oldValue !== state().dataset.run)) go(1);
+});
 
 const start = (byHand) => {
   guide.hidden = false;
-  if (state()) started.observe(state(), { attributes: true, attributeFilter: ['data-state'] });
+  if (state()) started.observe(state(), { attributes: true, attributeFilter: ['data-run'], attributeOldValue: true });
   opener.setAttribute('aria-expanded', 'true');
   resized.observe(document.body);
   show(0);

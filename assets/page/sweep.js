@@ -81,7 +81,7 @@ const distinct = (values) => {
 };
 
 const drawPlot = () => {
-  if (!window.Plotly) return;
+  if (!window.Plotly) return void setTimeout(schedule, 250);   // the dashboard is still loading it
   const style = getComputedStyle(element), colour = (name) => style.getPropertyValue(name).trim();
   const rows = latest.thresholds.map((_, row) => row).filter(complete), whole = latest.figures.at(-1);
   // Evenly by row: scores crowd just below 1, and with them the thresholds.
