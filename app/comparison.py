@@ -192,6 +192,8 @@ def comparison_message(
     """
     over = job.finished.is_set()  # before the events: a comparison that is done by now has all of them
     state = job.state
+    if end is not None and state not in ("waiting", "running"):
+        state = "running"  # as for a text: the next message has the rest and the end
     log = job.log[start:end]
     message: dict[str, Any] = {
         "run": job.id,

@@ -378,7 +378,6 @@ def test_prompt_and_threshold_can_be_copied_from_the_playground(shown: Window):
     shown.page.click("#compare-take")
     eventually(lambda: stands_at(shown) == 0.5)
     assert shown.page.input_value("#compare-prompt textarea") == OTHER
-    shown.page.wait_for_timeout(300)
     shown.page.click("#compare-start")
     shown.page.wait_for_selector(DONE)
     assert says(shown, '[data-column="middle"] h3') == "trained router, threshold 0.5", "a copied 0.5 is a choice"

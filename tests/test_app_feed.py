@@ -41,7 +41,7 @@ def test_a_text_of_any_length_takes_one_connection_and_no_request_per_token(show
 def test_a_connection_that_breaks_loses_no_token_and_none_is_sent_twice(
     shown: Window, pair: FakePair, monkeypatch: pytest.MonkeyPatch
 ):
-    pair.tokens_per_second = 30
+    pair.tokens_per_second = 12
     follow, breaks = Feeds.follow, [3, 4, 5]
 
     async def breaking(self, session, known):

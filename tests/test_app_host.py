@@ -59,9 +59,13 @@ def test_the_models_are_loaded_once_however_many_ask():
 
 
 def test_runs_have_their_turn_in_the_order_they_came_and_never_two_at_once(host, pair):
+    pair.tokens_per_second = 1
+    runs = []
+    for n in range(4):
+        runs.append(Session().begin(request(max_new_tokens=10), host))
+        eventually(lambda n=n: len(host._line) == n + 1)
+    assert host.ahead(runs[3]) == 3
     pair.tokens_per_second = 100
-    runs = [Session().begin(request(max_new_tokens=10), host) for _ in range(4)]
-    eventually(lambda: host.ahead(runs[3]) == 3)
     most = 0
     while not runs[-1].finished.is_set():
         most = max(most, pair.open_streams)

@@ -174,6 +174,7 @@ def test_a_copied_link_restores_every_field_and_the_text(browser, tiny_pair):
         "&top_k=30&repetition_penalty=1.1&max_new_tokens=25&system=Be%20brief.&raw=1&stop=zz%5Cn"
     )
     with page_of(browser, tiny_pair, query, **CLIPBOARD) as (shown, site):
+        shown.page.wait_for_selector(".link-note")
         shown.page.click("#generate")
         shown.wait_state("done")
         ready(shown)

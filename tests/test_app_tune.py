@@ -67,18 +67,18 @@ _LISTEN = """() => {
 def test_a_person_measures_their_prompts_moves_lambda_and_takes_the_settings_with_them(browser, site: Site):
     with window(browser, site, permissions=["clipboard-read", "clipboard-write"]) as shown:
         tab = Tab(shown).open()
-        tab.paste("\n".join([CSV, *MANY.splitlines()[:8]]))
-        eventually(lambda: tab.says(".tune-read") == "12 prompts, 4 with an answer · CSV")
+        tab.paste("\n".join([CSV, *MANY.splitlines()[:40]]))
+        eventually(lambda: tab.says(".tune-read") == "44 prompts, 4 with an answer · CSV")
         tab.page.fill("#tune-count input[type=number]", "15")
         tab.page.evaluate(_LISTEN)  # what it says on the way may be there for a moment only
         tab.run()
         tab.wait("done")
         said = " | ".join(tab.page.evaluate("window.said"))
-        assert "of 12 prompts" in said and "about" in said and " left" in said
+        assert "of 44 prompts" in said and "about" in said and " left" in said
         tab.page.wait_for_selector(".tune-plot .point")
-        assert tab.says(".tune-state") == "done · 12 of 12 prompts"
+        assert tab.says(".tune-state") == "done · 44 of 44 prompts"
         assert tab.page.locator(".tune-plot .errorbars path, .tune-plot .errorbar").count() > 0
-        assert "12 of 12 (4 with an answer)" in tab.says(".tune-about >> nth=0")
+        assert "44 of 44 (4 with an answer)" in tab.says(".tune-about >> nth=0")
         assert "400 arithmetic questions" in tab.says(".tune-beside"), "the router's shipped curve"
 
         tab.type("weight", 0)

@@ -182,6 +182,7 @@ const placeCursor = () => {
 };
 
 const drawTime = () => {
+  if (clearing) return;   // the columns still show what is no longer there
   const last = end(), now = Math.min(at, last), ready = over() && last > 0;
   for (const key of COLUMNS) showUntil(columns[key], at);
   for (const control of [scrub, play]) control.disabled = !ready;

@@ -73,7 +73,7 @@ const askCost = (index) => {
     const answer = await server.token_cost({ run: latest.run, index });
     if (!answer) return;
     costs.set(key, answer);
-    if (inspected?.startsWith(`${index}/`)) inspector.querySelector('.cost')?.replaceChildren(answer);
+    if (key === `${latest.n}/${index}` && inspected?.startsWith(`${index}/`)) inspector.querySelector('.cost')?.replaceChildren(answer);
   }, 120);
 };
 inspector.addEventListener('click', (event) => {
