@@ -252,11 +252,13 @@ def test_resamples_in_which_only_one_method_reaches_the_target_count_as_won(tmp_
     # The rival is right on one question more than 95 % of the gap takes, so in many resamples it is short of it.
     savings = summary_of(tmp_path, {**POINTS, ("assisted", 0.0): (59, 1.0, 65)})["comparisons"]["against"]["assisted"]
     saving = savings["savings"]["0.95"]["bytes"]
-    assert saving["unreached"] > 0.1 and saving["value"] == close(1 - 56 / 65) and saving["low"] > 0
-    assert saving["p_value"] < 0.05, "it never loses"
+    assert saving["unreached"] > 0.1 and saving["value"] == close(1 - 56 / 65)
+    assert (saving["low"] or 0) > 0 and (saving["p_value"] or 1) < 0.05, "it never loses"
     dearer = summary_of(tmp_path / "b", {**POINTS, ("assisted", 0.0): (59, 1.0, 45)})["comparisons"]["against"]
     saving = dearer["assisted"]["savings"]["0.95"]["bytes"]
-    assert saving["high"] < 0 and saving["p_value"] > 0.1, "it loses, but in many resamples it alone gets there"
+    assert (saving["high"] or 0) < 0 and (saving["p_value"] or 0) > 0.1, (
+        "it loses, but in many resamples it alone gets there"
+    )
 
 
 def test_accuracy_at_equal_share_and_at_equal_cost_are_those_computed_by_hand(summary):
