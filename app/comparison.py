@@ -191,9 +191,7 @@ def comparison_message(
         is over `differs` (by key the indices of tokens that LLM-only has not) and `sentences`.
     """
     over = job.finished.is_set()  # before the events: a comparison that is done by now has all of them
-    state = job.state
-    if end is not None and state not in ("waiting", "running"):
-        state = "running"  # as for a text: the next message has the rest and the end
+    state = job.told_state(whole=end is None)
     log = job.log[start:end]
     message: dict[str, Any] = {
         "run": job.id,

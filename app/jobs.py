@@ -84,6 +84,16 @@ class Job:
         """How it ended, where nothing failed."""
         return "stopped" if self.cancel.is_set() else "done"
 
+    def told_state(self, whole: bool) -> State:
+        """Its state, as a message tells it; to be read before what the message holds.
+
+        Args:
+            whole: Whether the message has all that there is. A part tells no end, which may have come since somebody
+                looked, with more than the part; the next message has both.
+        """
+        state = self.state
+        return state if whole or state == "waiting" else "running"
+
     def _write(self) -> None:
         """What it does with `self.pair`, in its turn; sets `state` to "running" once nothing can be refused any more.
 

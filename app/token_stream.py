@@ -42,9 +42,7 @@ def token_message(run: Run, start: int, end: int | None = None, note: str = "", 
         alternatives, entropy]; and once it has ended `audit`: positions `missed` and `wasted`, and how many are
         `unknown`, and `branches`: [number, parent, index, author, text of the token there].
     """
-    state = run.state  # before the events: a run that is done by now has all of them
-    if end is not None and state not in ("waiting", "running"):
-        state = "running"  # it ended since somebody looked, and may have more; the next message says so
+    state = run.told_state(whole=end is None)  # before the events: a run that is done by now has all of them
     events = run.events[start:end]
     late = [late for event in events for late in event.revealed] + (run.late if end is None else [])
     message = {

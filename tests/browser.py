@@ -122,10 +122,13 @@ class Window:
 
     def slide(self, selector: str, value: float) -> None:
         """Moves a slider as a hand does: the browser's own input event on the range."""
-        self.page.locator(f"{selector} input[type=range]").first.evaluate(
-            "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', {bubbles: true})); }",
-            value,
-        )
+        move(self.page, f"{selector} input[type=range]", value)
+
+
+def move(page: Any, selector: str, value: float) -> None:
+    """Sets a range as a hand does, with the browser's own input event."""
+    script = "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', { bubbles: true })); }"
+    page.locator(selector).first.evaluate(script, value)
 
 
 _WRITTEN = """(asked) => {

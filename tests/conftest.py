@@ -48,6 +48,14 @@ def tiny_pair():
 
 
 @pytest.fixture(scope="module")
+def labels(tmp_path_factory):
+    """Labels with a planted signal."""
+    from fake_labels import planted, write_labels
+
+    return write_labels(tmp_path_factory.mktemp("labels"), planted())
+
+
+@pytest.fixture(scope="module")
 def pair():
     """A pair that needs no models."""
     from fake_pair import FakePair

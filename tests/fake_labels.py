@@ -11,6 +11,7 @@ import numpy as np
 from engine import Role
 from engine.logits import LOGIT_FEATURES
 from trainer.data import Question
+from trainer.fit import FitSettings
 from trainer.preference import Case
 from trainer.rollout import SHARD, Rollout
 from trainer.shards import Shards
@@ -25,6 +26,13 @@ SETTINGS = {
     "tokenizer": "0" * 64,
     "reference": "data",
 }
+
+FITTING = FitSettings(epochs=6, batch=64, learning_rate=2e-3)
+"""Enough for the planted signal, in a second or two."""
+
+
+def quiet(_):
+    """A report that nobody reads."""
 
 
 def planted(questions=200, length=20, seed=0, strength=6.0, base=1.0):

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from browser import Site, Window, contrast, eventually, window
+from browser import Site, Window, contrast, eventually, move, window
 from conftest import TINY
 
 import engine
@@ -116,8 +116,7 @@ def says(shown: Window, selector: str) -> str:
 
 def scrub(shown: Window, share: float) -> None:
     """Moves the time axis to a share of its length."""
-    script = "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', { bubbles: true })); }"
-    shown.page.locator(".compare-scrub").first.evaluate(script, round(1000 * share))
+    move(shown.page, ".compare-scrub", round(1000 * share))
 
 
 def seconds_of(pair, trace) -> list[float]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from browser import Window, contrast, eventually, serve, window
+from browser import Window, contrast, eventually, move, serve, window
 from fake_pair import FakePair
 
 from app.handles import best_points, points_message
@@ -95,14 +95,6 @@ def weight_says(shown: Window) -> str:
     return says(shown, 'output[for="weight-handle"]')
 
 
-def move(shown: Window, handle: str, value: float) -> None:
-    """Moves a handle as a hand does."""
-    shown.page.locator(handle).first.evaluate(
-        "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', {bubbles: true})); }",
-        value,
-    )
-
-
 def press(shown: Window, handle: str, *keys: str) -> None:
     shown.page.focus(handle)
     for key in keys:
@@ -132,7 +124,7 @@ def test_of_several_tasks_one_is_read_and_another_moves_nothing_but_what_is_said
     assert (share_says(shown), says(shown)) == ("≈ 60 %", "≈ 60 % right cost 80 % of LLM-only")
     assert says(shown, "p.points-about").startswith("Measured on 100 gsm8k questions")
     assert stands_at(shown) == 0.9
-    move(shown, SHARE, 30)
+    move(shown.page, SHARE, 30)
     eventually(lambda: stands_at(shown) == 0.6)
     shown.page.select_option("#measured-task", "csqa")
     assert share_says(shown) == "≈ 10 %"
@@ -172,7 +164,7 @@ def test_the_weight_handle_says_for_which_weights_the_threshold_is_best(shown: W
 
 def test_the_share_handle_moves_the_threshold_along_the_curve(shown: Window):
     for share in (0, 5, 10, 15, 20, 30, 55, 99, 100):
-        move(shown, SHARE, share)
+        move(shown.page, SHARE, share)
         there = CURVE.for_share(share / 100)
         eventually(lambda there=there: abs(stands_at(shown) - there.threshold) <= 1e-4)
         eventually(lambda there=there: says(shown) == line_at(there.threshold))
@@ -228,7 +220,7 @@ def test_the_weight_is_in_the_pages_unit_and_says_so_where_that_was_not_measured
     eventually(lambda: weight_says(shown) == "between best points")
     assert says(shown) == "≈ 61 % right cost 120 % of LLM-only"
     assert says(shown, '[data-points="unit"]') == "cost: FLOPs"
-    move(shown, WEIGHT, 0)
+    move(shown.page, WEIGHT, 0)
     eventually(lambda: stands_at(shown) == CURVE.best(0, "flops").threshold == 1.01)
     count_in("price")
     eventually(lambda: says(shown, '[data-points="unit"]') == "bytes, not price")
@@ -241,7 +233,7 @@ def test_the_weight_is_in_the_pages_unit_and_says_so_where_that_was_not_measured
 def test_a_share_that_no_step_gives_does_not_catch_the_handle(serving):
     steep = replace(CURVE, points=(point(0.9, 0.5, 0.05, 14.0), point(0.9999, 0.57, 0.2, 20.0)))
     with serving(steep) as shown:
-        move(shown, SHARE, 80)
+        move(shown.page, SHARE, 80)
         press(shown, SHARE, *["ArrowLeft"] * 5)
         assert shown.page.input_value(SHARE) == "75"
         eventually(lambda: stands_at(shown) == 1.0 and share_says(shown) == "≈ 100 %")
@@ -251,7 +243,7 @@ def test_a_share_that_no_step_gives_does_not_catch_the_handle(serving):
 
 
 def test_a_handle_is_not_pulled_back_by_late_news_of_the_threshold(shown: Window):
-    move(shown, SHARE, 60)
+    move(shown.page, SHARE, 60)
     eventually(lambda: abs(stands_at(shown) - CURVE.for_share(0.6).threshold) <= 1e-4)
     shown.page.evaluate(
         "document.dispatchEvent(new CustomEvent('citer-dials', { detail: { threshold: 0.3, policy: 'router' } }))"
@@ -327,7 +319,7 @@ def test_a_handle_turns_the_dial_of_a_run_that_is_on(shown: Window, pair: FakePa
     shown.slide("#threshold", 0)
     shown.ask("a palindrome")
     shown.page.wait_for_selector(".t >> nth=3")
-    move(shown, SHARE, 100)
+    move(shown.page, SHARE, 100)
     shown.page.wait_for_selector(".t.llm")
     pair.tokens_per_second = 200
     shown.wait_state("done")

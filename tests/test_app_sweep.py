@@ -115,7 +115,7 @@ def test_stopping_keeps_what_is_there_and_leaves_no_thread(pair, held):
     sweep = Sweep(Request(PROMPT, max_new_tokens=400), [], Prices()).start(host)
     eventually(lambda: len(sweep.nodes) > 10)
     sweep.cancel.set()
-    assert sweep.finished.wait(10) and sweep.state == "stopped" and len(sweep.nodes) > 10
+    assert sweep.finished.wait(3) and sweep.state == "stopped" and len(sweep.nodes) > 10
     eventually(lambda: not [t for t in threading.enumerate() if t.name == f"citer-run-{sweep.number}"])
     assert isinstance(sweep, Job)
 

@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from browser import Site, eventually, serve, window
+from browser import Site, eventually, move, serve, window
 from conftest import TINY
 from tune_tab import CSV, MANY, QUESTIONS, TOKENS, Tab, curve_of, no_job_threads
 
@@ -196,10 +196,7 @@ def test_dragging_one_handle_moves_the_others(measured: Tab):
             float(measured.page.get_attribute(f'[data-handle="{name}"] input[type=range]', end))
             for end in ("min", "max")
         )
-        measured.page.locator(f'[data-handle="{name}"] input[type=range]').first.evaluate(
-            "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', {bubbles: true})); }",
-            high if name == "weight" else low,
-        )
+        move(measured.page, f'[data-handle="{name}"] input[type=range]', high if name == "weight" else low)
         eventually(lambda others=others: all(measured.at(other) != value for other, value in others.items()))
         assert measured.says(".tune-said").startswith("Threshold 0:")
     for name in before:

@@ -9,29 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fake_labels import WIDTH, biased, planted, write_labels
+from fake_labels import FITTING as SETTINGS
+from fake_labels import WIDTH, biased, planted, quiet, write_labels
 
 from engine.router import Router
 from trainer.calibration import calibration_error, reliability
 from trainer.card import render_card
 from trainer.errors import TrainerError
 from trainer.fit import FitSettings, fit
-from trainer.tokens import (
-    load_tokens,
-    scores_of,
-)
+from trainer.tokens import load_tokens, scores_of
 from trainer.training import Examples, train
-
-SETTINGS = FitSettings(epochs=6, batch=64, learning_rate=2e-3)
-
-
-def quiet(_):
-    pass
-
-
-@pytest.fixture(scope="module")
-def labels(tmp_path_factory):
-    return write_labels(tmp_path_factory.mktemp("labels"), planted())
 
 
 @pytest.fixture(scope="module")

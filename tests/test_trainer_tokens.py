@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fake_labels import biased, planted, rollout, write_labels, write_rollouts
+from fake_labels import FITTING as SETTINGS
+from fake_labels import biased, planted, quiet, rollout, write_labels, write_rollouts
 
 from engine import Role, RouterError
 from engine.logits import logit_features
@@ -26,17 +27,7 @@ from trainer.tokens import (
     thresholds_for,
 )
 
-SETTINGS = FitSettings(epochs=6, batch=64, learning_rate=2e-3)
 STATED = {"method": "citer", "round": 1, "command": "test"}
-
-
-def quiet(_):
-    pass
-
-
-@pytest.fixture(scope="module")
-def labels(tmp_path_factory):
-    return write_labels(tmp_path_factory.mktemp("labels"), planted())
 
 
 @pytest.fixture(scope="module")

@@ -49,18 +49,18 @@ def _add_questions(parser: Parser, questions: int, split: str = "train") -> None
     add("--out", type=Path, required=True, help="folder; run the same command again to go on where it stopped")
 
 
-def _questions(options: Options, count: int | None = None) -> list[Question]:
-    """The questions of the options; for a stage that goes on from labels, chosen as those of the labels were."""
+def _questions(options: Options, need_reference: bool = False, more: int = 0) -> list[Question]:
     from trainer.data import load_questions
+
+    wanted = options.questions + more
+    return load_questions(options.data, wanted, options.split, need_reference=need_reference, offset=options.offset)
+
+
+def _on_references(labels: Path) -> bool:
+    """Whether labels are on the data's references, so that no question without one is among theirs."""
     from trainer.label import shards
 
-    if "reference" in options:  # of `label`
-        of_data = options.reference == "data"
-    else:
-        labels = options.labels if "budget" in options else None
-        of_data = labels is not None and shards(labels).load()[1]["reference"] == "data"
-    wanted = options.questions if count is None else count
-    return load_questions(options.data, wanted, options.split, need_reference=of_data, offset=options.offset)
+    return shards(labels).load()[1]["reference"] == "data"
 
 
 def _add_answer(parser: Parser) -> None:
@@ -97,7 +97,8 @@ def _run_label(options: Options) -> None:
     if (options.reference == "llm") != (options.answers is not None):
         raise TrainerError("--reference llm and --answers belong together: make the answers with `answer --role llm`")
     answers = load_answers(options.answers, Role.LLM) if options.answers else None
-    label(load(options.preset), _questions(options), options.out, answers, run_llm=not options.skip_llm)
+    questions = _questions(options, need_reference=answers is None)
+    label(load(options.preset), questions, options.out, answers, run_llm=not options.skip_llm)
 
 
 def _add_rollouts(parser: Parser) -> None:
@@ -124,7 +125,8 @@ def _run_rollout(options: Options) -> None:
     router = Router.load(options.router) if options.router else None
     threshold = options.threshold if options.threshold is not None else router.card.threshold if router else 0.0
     settings = RolloutSettings(options.budget, options.both, options.max_new_tokens, threshold, options.rollout_seed)
-    roll_out(load(options.preset), _questions(options), options.labels, options.out, settings, router)
+    questions = _questions(options, _on_references(options.labels))
+    roll_out(load(options.preset), questions, options.labels, options.out, settings, router)
 
 
 def _add_fitting(parser: Parser) -> None:
@@ -240,7 +242,7 @@ def _run_iterate(options: Options) -> None:
     from trainer.shards import alone
 
     alone("iterate")
-    found = _questions(options, options.questions + options.validation)
+    found = _questions(options, _on_references(options.labels), more=options.validation)
     iterate(
         load(options.preset),
         found[: options.questions],

@@ -303,7 +303,7 @@ def _saving(ours: Array, theirs: Array) -> Estimate:
     saving = 1 - ours / theirs
     won = np.where(missed == missed_by_them, np.nan_to_num(saving), np.where(missed, -np.inf, np.inf))
     won[0] = np.nan if missed[0] and missed_by_them[0] else won[0]
-    return {**_estimate(saving), "p_value": _difference(won)["p_value"]}
+    return {**_estimate(saving), "p_value": _p_value(won)}
 
 
 def _equal_cost(ours: Curve, choices: Sequence[Curve], curves: Curves, share: float) -> Units:
@@ -327,8 +327,12 @@ def _units(samples: dict[Unit, Array]) -> Units:
 
 
 def _difference(samples: Array) -> Estimate:
-    p_value = statistics.bootstrap_p(samples)
-    return {**_estimate(samples), "p_value": _digits(p_value) if math.isfinite(p_value) else None}
+    return {**_estimate(samples), "p_value": _p_value(samples)}
+
+
+def _p_value(differences: Array) -> float | None:
+    found = statistics.bootstrap_p(differences)
+    return _digits(found) if math.isfinite(found) else None
 
 
 def _estimate(samples: Array) -> Estimate:
