@@ -14,13 +14,13 @@ slow: .venv/.dev  ## the tests that need the real pair's weights
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
 check: .venv/.dev  ## lint, format, types, and the direction of imports
-	rm -f app/*.pyi  # gradio writes these stubs when the page is imported, and pyright would believe old ones
+	find app -name "*.pyi" -delete  # gradio writes these stubs when the page is imported, and pyright would believe old ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into the README; half an hour for the cpu pair
+bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into docs/speed.md and the README; half an hour for the cpu pair
 	$(BIN)/python -m engine.benchmark --preset $(or $(PRESET),cpu) --readme
 
 bench-page: .venv/.dev  ## how fast the page is, on an otherwise idle machine; PRESET=cpu for real models

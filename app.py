@@ -8,8 +8,8 @@ import sys
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
 import engine
-from app.host import Host
-from app.page import build, launch_options
+from app.page import build, host_fault, launch_options
+from app.running.host import Host
 
 try:
     settings = engine.load_settings()
@@ -24,5 +24,5 @@ if __name__ == "__main__":
     host.start()
     try:
         demo.launch(**launch_options(demo, settings))
-    except OSError as error:  # gradio's word for a port that is taken
-        sys.exit(f"app.py: {error}")
+    except OSError as error:  # gradio's word for a port that is taken, and for an address that is none
+        sys.exit(f"app.py: {host_fault(settings.server.host) or error}")

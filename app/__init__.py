@@ -1,1 +1,1 @@
-"""The browser page. Knows gradio, plotly's figure format and the engine's events; never torch."""
+"""The browser page, made with gradio from the events of the engine; it never imports torch."""

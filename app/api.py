@@ -1,4 +1,4 @@
-"""The public endpoint: one call, one trace. Knows gradio's API layer; the page does not go through here."""
+"""The public endpoint `/generate`: one call, one trace. The page itself does not use it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,17 @@ from typing import Any
 
 import gradio as gr
 
-from app.forms import page_prices
-from app.host import Host
-from app.runs import Run
-from app.sessions import Sessions
+from app.running.host import Host
+from app.running.run import Run
+from app.running.sessions import Sessions
 from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Sampling, Settings
+from engine.request import DraftLimit
 
 _POLL_SECONDS = 0.02
 
 
-def add_api(host: Host, sessions: Sessions, settings: Settings, concurrency_id: str, limit: int) -> None:
-    """Adds `/generate` to the page that is being built.
-
-    Args:
-        host: Has the models.
-        sessions: Where a client's runs are kept, so that they stop when it goes away.
-        settings: Defaults of the endpoint's arguments.
-        concurrency_id, limit: The group it shares with the page, and how many may wait in it.
-    """
+def add_api(host: Host, sessions: Sessions, settings: Settings) -> None:
+    """Adds the endpoint to the page that is being built; a client's runs stop when it goes away."""
 
     async def generate(
         request: gr.Request,
@@ -45,6 +38,8 @@ def add_api(host: Host, sessions: Sessions, settings: Settings, concurrency_id: 
         alternatives: int = 0,
         slm_price: float = settings.price.slm,
         llm_price: float = settings.price.llm,
+        acceptance: float = settings.acceptance,
+        max_draft: DraftLimit = settings.max_draft,
     ) -> dict:
         """Writes one text with both models and returns its trace: every token with its author, score and cost.
 
@@ -64,19 +59,33 @@ def add_api(host: Host, sessions: Sessions, settings: Settings, concurrency_id: 
             alternatives: Candidates to record per model and token.
             slm_price: Currency per million tokens of the SLM, for the cost in the unit "price".
             llm_price: The same of the LLM.
+            acceptance: How likely, against the LLM's likeliest token, a token of the SLM must be for the LLM to keep
+                it; 0 keeps all, 1 gives the LLM's own text.
+            max_draft: Tokens that the SLM may write before the LLM reads them; "auto" goes by what a look costs.
         """
         try:
             sampling = Sampling(temperature, top_p, top_k, repetition_penalty)
             asked = Request(
-                prompt, threshold, policy, system, raw, sampling, max_new_tokens, tuple(stop or ()), seed, alternatives
+                prompt,
+                threshold,
+                policy,
+                system,
+                raw,
+                sampling,
+                max_new_tokens,
+                tuple(stop or ()),
+                seed,
+                alternatives,
+                acceptance=acceptance,
+                max_draft=max_draft,
             )
-            prices = page_prices(slm_price, llm_price, settings.price.reading_ratio)
+            prices = Prices(slm_price, llm_price, settings.price.reading_ratio)
             run = sessions.get(request.session_hash).adopt(Run(asked))
             return await _trace(run.start(host), prices)
         except EngineError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
-    gr.api(generate, api_name="generate", concurrency_id=concurrency_id, concurrency_limit=limit)
+    gr.api(generate, api_name="generate", concurrency_id="model", concurrency_limit=settings.server.queue_size)
 
 
 async def _trace(run: Run, prices: Prices) -> dict[str, Any]:

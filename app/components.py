@@ -1,4 +1,4 @@
-"""How the page's own components are made: constant templates, scripts from `assets/page`, values that are JSON strings.
+"""How the page's own components are made: constant templates, modules of `assets/page`, values that are JSON strings.
 
 Text of models and visitors never becomes part of a template or of HTML: it travels as JSON, and the script writes it
 with `textContent`. (`{{value}}` in a gradio template would execute `${…}` found in the text.)
@@ -14,36 +14,65 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
+
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""Of our own events: not in the API's description, not callable by clients, no progress bar over the output."""
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "page"
 
+_SCRIPTS_PATH = "gradio_api/citer/page"  # below gradio's own prefix, which proxies and Spaces let through
+_FILES = StaticFiles(directory=ASSETS)
 
-def drawn(name: str, elem_id: str, value: str = "", **options: Any) -> gr.HTML:
+
+async def _script(request: Request) -> Response:
+    response = await _FILES.get_response(request.path_params["path"], request.scope)
+    response.headers["Cache-Control"] = "no-cache"  # asked for anew, by its ETag: another version is seen at once
+    return response
+
+
+SCRIPTS = Route(f"/{_SCRIPTS_PATH}/{{path:path}}", _script)
+"""Where browsers get the scripts."""
+
+PRELOAD = "".join(
+    f'<link rel="modulepreload" href="{_SCRIPTS_PATH}/{script.relative_to(ASSETS).as_posix()}">'
+    for script in sorted(ASSETS.rglob("*.js"))
+)
+"""For the page's head: the scripts are fetched all at once, not as one asks for another."""
+
+
+_ON_LOAD = """element.inert = true;  // no click is lost: none is taken before the script is there
+import(new URL('%(page)s', document.baseURI)).then((page) => {
+  page.%(name)s({ element, props, server, trigger, watch });
+  element.inert = false;
+});"""
+
+
+def drawn(name: str, elem_id: str, value: str = "", events: Sequence[str] = (), **options: Any) -> gr.HTML:
     """A component drawn by a script of ours.
 
     Args:
-        name: Its template is `<name>.html` and its script `<name>.js`, which runs after `dom.js`.
+        name: "folder/name" in `assets/page`: its template is `folder/name.html`, its script what `page.js` exports as
+            `name`.
         elem_id: Its id on the page.
         value: JSON for the script.
+        events: That the script triggers.
         options: Constants for the script (as `props`), and what else gradio's component takes.
     """
-    return gr.HTML(value, **_drawing(name), elem_id=elem_id, **options)
+    return gr.HTML(value, **_drawing(name, *events), elem_id=elem_id, **options)
 
 
 class Panel(gr.HTML):
-    """A component drawn by a script of ours that is sent a growing text or tree in parts, by the feed or by gradio.
+    """Like `drawn`, but sent a growing text or tree in parts, by the feed under its `elem_id`, or by gradio.
 
-    Its event `ended` comes when the feed has brought the end of a job.
-
-    Args:
-        name: As for `drawn`; its script runs after `channel.js`.
-        elem_id: Its id on the page, and its name in the feed.
-        parts: Names of further scripts that run in between, in the same scope.
-        options: Constants for the script (as `props`), and what else gradio's component takes.
+    Its event `ended` comes when the end of a job has been brought.
     """
 
-    def __init__(self, name: str, elem_id: str, parts: Sequence[str] = (), **options: Any) -> None:
-        super().__init__(value="", **_drawing(name, "channel", *parts), panel=elem_id, elem_id=elem_id, **options)
+    def __init__(self, name: str, elem_id: str, events: Sequence[str] = (), **options: Any) -> None:
+        super().__init__(value="", **_drawing(name, "ended", *events), panel=elem_id, elem_id=elem_id, **options)
 
     def get_block_name(self) -> str:
         """Which of gradio's own components draws it."""
@@ -60,14 +89,12 @@ def refusal(reason: object) -> gr.Error:
     return gr.Error(escape(str(reason), quote=False), print_exception=False)
 
 
-def _drawing(name: str, *parts: str) -> dict[str, Any]:
+@cache  # gradio makes a component anew for every update of its properties
+def _drawing(name: str, *events: str) -> dict[str, Any]:
+    script = _ON_LOAD % {"page": f"{_SCRIPTS_PATH}/page.js", "name": name.rpartition("/")[2]}
+    names = " ".join(f"'{event}'" for event in events)  # gradio takes for an event what stands quoted in a script
     return {
         "html_template": (ASSETS / f"{name}.html").read_text("utf-8"),
-        "js_on_load": "".join(map(_script, ("dom", *parts, name))),
+        "js_on_load": f"{script}  // triggers {names}",
         "apply_default_css": False,
     }
-
-
-@cache  # gradio makes a component anew for every update of its properties
-def _script(name: str) -> str:
-    return (ASSETS / f"{name}.js").read_text("utf-8")

@@ -1,30 +1,31 @@
-"""What a visitor can set, as gradio components: labels, ranges and starting values. Nothing happens here.
+"""What a visitor can set, as gradio components: labels, ranges and starting values; the engine says what is valid.
 
-Ranges are those of the sliders; what is valid is the engine's to say. Where the router was measured, the threshold also
-has two handles in other units and says what it gave; `assets/page/operating_points.js` draws them, see `app.handles`.
+Where the router was measured, its threshold has two more handles: LLM share and cost weight λ, the same choice in other
+units. `assets/page/points/points.js` draws them and moves them along the measured curve, of which it is sent a message.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import gradio as gr
 
-from app.components import ASSETS, drawn
-from app.handles import THRESHOLD_DIGITS
-from app.meter import UNITS
+from app.components import ASSETS, drawn, to_json
+from app.figures import UNITS, counted, reading_along, whole_percent
 from engine import DEFAULT_THRESHOLD, POLICIES, Settings
-from engine.operating_points import LLM_ONLY
+from engine.operating_points import LLM_ONLY, MEASURED_UNITS, Curve, OperatingPoint, OperatingPoints
+from engine.policy import REGISTRY
 
-POLICY_LABELS = {
-    "router": "trained router",
-    "confidence": "SLM's own confidence",
-    "random": "chance",
-    "slm": "always the SLM",
-    "llm": "always the LLM",
-}
+POLICY_LABELS = {name: REGISTRY[name].label for name in POLICIES}
+
+THRESHOLD_DIGITS = 4
+"""Of the slider's steps: scores crowd just below 1, where three decimals are steps of many LLM tokens."""
+
+DRAFT_INFO = "Tokens before the LLM reads them, where it is to accept them. Changes the cost, never the text."
+
+_CHEAPEST_WITHIN = 0.02  # accuracy that "cheapest" may be below the LLM's: two points
 
 
 class Knob(gr.Slider):
@@ -49,45 +50,28 @@ def threshold_knob(settings: Settings, elem_id: str) -> Knob:
     return knob(0, top, start, step=step, label="Threshold", elem_id=elem_id)
 
 
-class _Fields:
-    """Components in the order of their declaration."""
-
-    def all(self) -> list[Any]:
-        return [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
+def acceptance_knob(settings: Settings, elem_id: str) -> Knob:
+    """A dial from all that the SLM wrote to only what the LLM would have written."""
+    return knob(0, 1, settings.acceptance, step=0.01, label="Acceptance", elem_id=elem_id)
 
 
-@dataclass
-class Sampling(_Fields):
-    """How a token is drawn, in the order of `app.forms.page_request`."""
-
-    system: gr.Textbox
-    raw: gr.Checkbox
-    temperature: Knob
-    top_p: Knob
-    top_k: gr.Number
-    repetition_penalty: gr.Number
-    seed: gr.Number
-    max_new_tokens: gr.Number
-    stop: gr.Textbox
+def scoring_choices(policies: Iterable[str]) -> list[tuple[str, str]]:
+    """The policies to which a threshold means something, as (label, value)."""
+    return [(POLICY_LABELS[name], name) for name in policies if REGISTRY[name].scores]
 
 
-@dataclass
-class View(_Fields):
-    """In what costs are shown."""
-
-    unit: gr.Radio
-    slm_price: Knob
-    llm_price: Knob
+def scoring_policy(settings: Settings) -> str:
+    """The policy of the settings, or the router where that one scores nothing."""
+    return settings.policy if REGISTRY[settings.policy].scores else "router"
 
 
-@dataclass
-class Prompt:
-    """What to write and when."""
+def policy_update(choices: list[tuple[str, str]], chosen: str) -> Any:
+    """The choices that the loaded models leave; where the chosen one is not among them, the SLM's confidence is.
 
-    text: gr.Textbox
-    generate: gr.Button
-    stop: gr.Button
-    examples: dict[str, gr.Row]
+    Else the value is not sent: by now the visitor, or a link, may have chosen another.
+    """
+    there = chosen in [name for _, name in choices]
+    return gr.update(choices=choices) if there else gr.update(choices=choices, value="confidence")
 
 
 def prompt_box(label: str, elem_id: str) -> gr.Textbox:
@@ -103,36 +87,27 @@ def prompt_box(label: str, elem_id: str) -> gr.Textbox:
     )
 
 
-def prompt_card() -> Prompt:
-    """Prompt, buttons and examples."""
+def prompt_card() -> tuple[gr.Textbox, gr.Button, gr.Button, dict[str, gr.Row]]:
+    """Prompt, Generate, Stop, and per preset its row of examples."""
     with gr.Column(elem_id="prompt-card", elem_classes="card"):
         text = prompt_box("Prompt", "prompt")
         with gr.Row(elem_id="actions"):
-            examples = {preset: _examples(preset, rows, text) for preset, rows in _load_examples().items()}
+            prompts = json.loads((ASSETS / "examples.json").read_text("utf-8"))
+            examples = {preset: _examples(preset, rows, text) for preset, rows in prompts.items()}
             generate = gr.Button("Generate", variant="primary", elem_id="generate", min_width=112, scale=0)
             stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=80, scale=0)
-    return Prompt(text, generate, stop, examples)
+    return text, generate, stop, examples
 
 
-@dataclass
-class Dials:
-    """What decides who writes, and the other two handles on it."""
-
-    threshold: Knob
-    points: gr.HTML
-    policy: gr.Dropdown
-
-
-def threshold_card(settings: Settings) -> Dials:
-    """The dial between cost and quality, what it means in measured figures, and what turns a state into a score."""
+def dials_card(settings: Settings) -> tuple[Knob, Knob, gr.HTML, gr.HTML, gr.Dropdown]:
+    """Threshold and acceptance, what they mean and cost (see `top_message`, `points_message`), and what scores."""
     with gr.Column(elem_id="threshold-card", elem_classes="card"):
         threshold = threshold_knob(settings, "threshold")
-        gr.HTML(
-            '<div class="ends"><span>SLM only</span><span>score below it → LLM</span><span>LLM only</span></div>',
-            apply_default_css=False,
-            elem_classes="ends-block",
-        )
-        points = drawn("operating_points", "points")
+        _ends("SLM only", "score below it → LLM", "LLM only")
+        acceptance = acceptance_knob(settings, "acceptance")
+        _ends("keeps all that the SLM wrote", "only what the LLM would have written")
+        says = drawn("points/acceptance", "acceptance-says")
+        points = drawn("points/points", "points")
         policy = gr.Dropdown(
             [(POLICY_LABELS[name], name) for name in POLICIES],
             value=settings.policy,
@@ -140,35 +115,34 @@ def threshold_card(settings: Settings) -> Dials:
             filterable=False,
             elem_id="policy",
         )
-    return Dials(threshold, points, policy)
+    return threshold, acceptance, says, points, policy
 
 
-def view_card(settings: Settings) -> View:
-    """The unit of cost and the two prices."""
+def _ends(*words: str) -> None:
+    """What the ends of the slider above mean."""
+    spans = "".join(f"<span>{word}</span>" for word in words)
+    gr.HTML(f'<div class="ends">{spans}</div>', apply_default_css=False, elem_classes="ends-block")
+
+
+def view_card(settings: Settings) -> list[Any]:
+    """The unit of cost, the SLM's price and the LLM's."""
     with gr.Column(elem_id="view-card", elem_classes="card"):
         unit = gr.Radio(
             [(label, name) for name, label in UNITS.items()], value="bytes", label="Cost in", elem_id="unit"
         )
         prices = [
-            knob(
-                0,
-                max(top, value),
-                value,
-                step=step,
-                label=f"{name} price",
-                elem_id=f"{name.lower()}-price",
-            )
+            knob(0, max(top, value), value, step=step, label=f"{name} price", elem_id=f"{name.lower()}-price")
             for name, value, top, step in (
                 ("SLM", settings.price.slm, 2.0, 0.01),
                 ("LLM", settings.price.llm, 10.0, 0.05),
             )
         ]
         gr.HTML('<p id="price-note">per million tokens, in any currency</p>', apply_default_css=False)
-    return View(unit, *prices)
+    return [unit, *prices]
 
 
-def sampling_card(settings: Settings) -> Sampling:
-    """Everything else that shapes a text, folded away."""
+def sampling_card(settings: Settings) -> list[Any]:
+    """Everything else that shapes a text, folded away, in the order of `app.fields.page_request`."""
     with gr.Accordion("Sampling and prompt format", open=False, elem_id="sampling-card", elem_classes="card"):
         temperature = knob(0, 2, 0, step=0.05, label="Temperature")
         top_p = knob(0.05, 1, 1, step=0.05, label="Top-p")
@@ -181,11 +155,9 @@ def sampling_card(settings: Settings) -> Sampling:
         system = gr.Textbox(label="System prompt", lines=1, max_lines=4, placeholder="the model's own default")
         stop = gr.Textbox(label="Stop strings", lines=1, max_lines=4, placeholder=r"one per line; \n is a newline")
         raw = gr.Checkbox(label="Raw completion, no chat format", elem_id="raw")
-    return Sampling(system, raw, temperature, top_p, top_k, penalty, seed, limit, stop)
-
-
-def _load_examples() -> dict[str, list[dict[str, str]]]:
-    return json.loads((ASSETS / "examples.json").read_text("utf-8"))
+        start = 0 if settings.max_draft == "auto" else settings.max_draft
+        draft = gr.Number(start, label="Draft at most (0: auto)", elem_id="max-draft", info=DRAFT_INFO)
+    return [system, raw, temperature, top_p, top_k, penalty, seed, limit, stop, draft]
 
 
 def _examples(preset: str, rows: list[dict[str, str]], text: gr.Textbox) -> gr.Row:
@@ -195,3 +167,103 @@ def _examples(preset: str, rows: list[dict[str, str]], text: gr.Textbox) -> gr.R
             button = gr.Button(example["title"], size="sm", scale=0, min_width=0, elem_classes="example")
             button.click(None, outputs=text, js=f"() => {json.dumps(example['prompt'])}", api_visibility="private")
     return row
+
+
+class BestStep(NamedTuple):
+    """A slider position that is best for the cost weights λ from `low` to `high`; None has no end."""
+
+    threshold: float
+    low: float
+    high: float | None
+
+
+def points_message(points: OperatingPoints | None, threshold: float, policy: str) -> str:
+    """What the browser needs to draw the handles and to say what a threshold gave, as JSON.
+
+    Args:
+        points: The router's; None where it was not measured.
+        threshold, policy: Where the dials stand now.
+
+    Returns:
+        Empty where there is nothing to say. Else `threshold`, `policy`, `units`, and `tasks`: of each that was measured
+        `name`, `cheapest` (choices: [text, explanation, threshold, acceptance]), and `curves`, of each acceptance one:
+        `acceptance`, `curve` ([threshold, LLM share, accuracy, low, high, cost in each of `units` / cost of LLM-only]
+        of every measured point, LLM-only at 1), `best` (see `best_steps`, by unit), `on` (on what it was measured).
+    """
+    tasks: dict[str, list[Curve]] = {}
+    for curve in points.curves if points else ():
+        if curve.points:
+            tasks.setdefault(curve.task, []).append(curve)
+    if not tasks:
+        return ""
+    return to_json(
+        {"threshold": threshold, "policy": policy, "units": MEASURED_UNITS, "tasks": list(map(_task, tasks.values()))}
+    )
+
+
+def best_steps(curve: Curve, unit: str) -> list[BestStep]:
+    """`Curve.best_points` on the slider: points that its steps cannot tell apart count as one.
+
+    Raises:
+        InvalidRequest: The unit was not measured.
+    """
+    steps: list[BestStep] = []
+    for point, low, high in curve.best_points(unit):
+        threshold = _step(point.threshold)
+        same = steps.pop() if steps and steps[-1].threshold == threshold else None
+        steps.append(BestStep(threshold, same.low if same else low, high))
+    return steps
+
+
+def top_message(pair: Any, policy: str) -> str:
+    """What a threshold above every score costs where the SLM reads along only to score, as JSON.
+
+    Returns:
+        `policy` as it stands, the `policies` that this is true of, and by unit `times`: at least so often LLM-only's.
+    """
+    policies = [name for name in pair.policies if REGISTRY[name].scores and name != "random"]  # chance reads nothing
+    return to_json({"policy": policy, "policies": policies, "times": reading_along(pair.slm_cost, pair.llm_cost)})
+
+
+def _task(curves: Sequence[Curve]) -> dict[str, Any]:
+    return {"name": curves[0].task, "cheapest": _cheapest(curves), "curves": list(map(_curve, curves))}
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    questions = counted(curve.questions, f"{curve.task} question")
+    return {
+        "acceptance": curve.acceptance,
+        "curve": [_row(curve, point) for point in curve.measured],
+        "best": {unit: best_steps(curve, unit) for unit in MEASURED_UNITS},
+        "on": f"on {questions} (LLM alone {whole_percent(curve.llm.accuracy)} right): {curve.pair}, {curve.hardware}.",
+    }
+
+
+def _row(curve: Curve, point: OperatingPoint) -> list[float]:
+    measured = [point.llm_share, point.accuracy, point.accuracy_low, point.accuracy_high]
+    return [min(point.threshold, 1.0), *measured, *(curve.relative_cost(point, unit) for unit in MEASURED_UNITS)]
+
+
+def _step(threshold: float) -> float:
+    """The slider's step for a measured threshold; only an end of the curve stands at an end of the slider."""
+    if threshold > 1:
+        return LLM_ONLY
+    step = 10**-THRESHOLD_DIGITS
+    inside = 0 < threshold < 1
+    return round(min(max(threshold, step), 1 - step) if inside else threshold, THRESHOLD_DIGITS)
+
+
+def _cheapest(curves: Sequence[Curve]) -> list[tuple[str, str, float, float]]:
+    """At most one choice: its text, its explanation, and both dials."""
+    good = [(curve, point) for curve in curves if (point := curve.cheapest_within(_CHEAPEST_WITHIN))]
+    if not good:
+        return []
+    curve, point = min(good, key=lambda each: each[1].bytes)
+    acceptance = f", acceptance {point.acceptance:g}" if point.acceptance else ""
+    cost = f", {whole_percent(point.bytes / curve.llm.bytes)} of its bytes moved" if curve.llm.bytes else ""
+    explanation = (
+        f"Threshold {point.threshold:.{THRESHOLD_DIGITS}g}{acceptance}: {whole_percent(point.llm_share)} LLM tokens, "
+        f"{whole_percent(point.accuracy)} right (LLM alone {whole_percent(curve.llm.accuracy)}){cost}"
+    )
+    text = f"cheapest within {100 * _CHEAPEST_WITHIN:.0f} points of the LLM"
+    return [(text, explanation, _step(point.threshold), point.acceptance)]

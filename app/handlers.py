@@ -1,37 +1,51 @@
-"""What the Playground's events do: they turn what was entered into runs, whose texts the feed brings.
+"""What the Playground's events do, and how every tab's Stop button works.
 
-Knows gradio's requests and updates; which event calls what is wired in `app.page`, what a run does is in `app.runs`.
+Events start jobs, whose texts the feed brings; which event calls what is wired in `app.page`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
 
-from app import controls
-from app.components import refusal
-from app.dashboard import dashboard_message
-from app.forms import page_prices, page_request, untouched
-from app.handles import points_message
+from app.components import QUIET, Panel, refusal
+from app.controls import POLICY_LABELS, points_message, policy_update, top_message
+from app.fields import page_request, router_threshold_applies
 from app.header import header_html
-from app.host import Host
-from app.jobs import Job
-from app.runs import Run
-from app.sessions import SWEEP, Session, Sessions
-from app.sweep import Sweep, Swept, scores_near
+from app.running.host import Host
+from app.running.run import Job
+from app.running.sessions import SWEEP, Session, Sessions
+from app.stream.dashboard import dashboard_message
+from app.sweep import OVER, Sweep, SweepRun, scores_near
 from engine import EngineError, Prices, Request, Role, Settings
+
+EACH_TIME: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
+"""Of events that start a job: a second one is not dropped, it stops the first."""
+
+ENABLE = """() => {
+  document.dispatchEvent(new CustomEvent('citer-start'));
+  return { __type__: 'update', interactive: true };
+}"""
+"""In the browser: the feed is opened at once, so that it is there when the first token comes."""
+
+_STARTED = "() => { document.dispatchEvent(new CustomEvent('citer-start')); }"
+"""In the browser, once the server has started it: where the feed was closed meanwhile, it is opened again."""
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Shows the visitor what the engine refuses."""
+    try:
+        yield
+    except EngineError as error:
+        raise refusal(error) from error
 
 
 class Handlers:
-    """What the events of the tab do.
-
-    Args:
-        host: Has the models.
-        sessions: Of all windows.
-        settings: Starting values of the dials.
-    """
+    """What the events of the Playground do."""
 
     def __init__(self, host: Host, sessions: Sessions, settings: Settings) -> None:
         self.host, self.sessions, self.settings = host, sessions, settings
@@ -39,127 +53,172 @@ class Handlers:
     def write(self, request: gr.Request, unit: str, slm: float, llm: float, *values: Any) -> None:
         """Starts a run."""
         session = self.sessions.get(request.session_hash)
-        asked = self._asked(session, unit, slm, llm, values)
-        session.begin(asked, self.host, untouched(self.settings, asked.threshold, session.touched))
+        asked = self._request(session, unit, slm, llm, values)
+        own = router_threshold_applies(self.settings, asked.threshold, session.threshold_moved)
+        session.begin(asked, self.host, own)
 
-    def _asked(self, session: Session, unit: str, slm: float, llm: float, values: Sequence[Any]) -> Request:
+    def _request(self, session: Session, unit: str, slm: float, llm: float, values: Sequence[Any]) -> Request:
         """The request of the page's fields; the session's view follows its unit and prices."""
-        try:
+        with refusals():
             asked = page_request(*values)
-            session.look(unit, self._prices(slm, llm))
-        except EngineError as error:
-            raise refusal(error) from error
-        return asked
+            session.set_view(unit, self._prices(slm, llm))
+            return asked
 
-    def turn(self, threshold: float, request: gr.Request) -> None:
-        """Applies a threshold to the next token of the run that is on, or starts what makes the text that of it."""
-        try:
-            self.sessions.get(request.session_hash).turn(threshold, self.host)
-        except EngineError as error:
-            raise refusal(error) from error
+    def _prices(self, slm: float, llm: float) -> Prices:
+        return Prices(slm, llm, self.settings.price.reading_ratio)
+
+    def set_dials(self, threshold: float, acceptance: float, request: gr.Request) -> None:
+        """Applies both to what the active run drafts next, or to the whole of a text that has ended."""
+        with refusals():
+            self.sessions.get(request.session_hash).set_dials(threshold, acceptance, self.host)
 
     def change_text(self, request: gr.Request, event: gr.EventData) -> None:
         """Branches from a token, goes back to a branch, or has the text read to its end for an audit."""
         session, asked = self.sessions.get(request.session_hash), event._data or {}
-        try:
-            self._changed(session, asked)
-        except EngineError as error:
-            raise refusal(error) from error
-
-    def _changed(self, session: Session, asked: dict[str, Any]) -> Run | None:
         kind, number = asked.get("kind"), int(asked.get("number") or 0)
-        if kind == "branch":
-            token = asked.get("token")
-            role = Role.LLM if asked.get("author") == 1 else Role.SLM
-            return session.branch(number, role, None if token is None else int(token), self.host)
-        return session.go_to(number, self.host) if kind == "go_to" else session.reveal(self.host)
+        with refusals():
+            if kind == "branch":
+                role = Role.LLM if asked.get("author") == 1 else Role.SLM
+                token = asked.get("token")
+                session.branch(number, role, None if token is None else int(token), self.host)
+            elif kind == "go_to":
+                session.go_to(number, self.host)
+            else:
+                session.reveal(self.host)
 
-    def threshold_of_branch(self, request: gr.Request, event: gr.EventData) -> Any:
-        """The slider follows to the threshold of the branch that is gone back to."""
+    def dials_of_branch(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """The sliders follow to the dials of the branch that is gone back to."""
         branches = self.sessions.get(request.session_hash).branches
         number = int((event._data or {}).get("number") or 0)
-        return gr.update(value=branches[number].run.request.threshold) if 0 <= number < len(branches) else gr.skip()
+        if not 0 <= number < len(branches):
+            return [gr.skip()] * 2
+        asked = branches[number].run.request
+        return [gr.update(value=asked.threshold), gr.update(value=asked.acceptance)]
 
-    def sweep(self, request: gr.Request, unit: str, slm: float, llm: float, *values: Any) -> None:
-        """Writes the prompt at many thresholds; until another text is asked for, the slider scrubs through them."""
+    def sweep(self, request: gr.Request, event: gr.EventData, unit: str, slm: float, llm: float, *values: Any) -> None:
+        """Writes the prompt at many settings; until another text is asked for, the sliders scrub through them."""
         session = self.sessions.get(request.session_hash)
-        asked = self._asked(session, unit, slm, llm, values)
+        asked = self._request(session, unit, slm, llm, values)
         session.stop()
         session.scrubbing = True
-        before = session.jobs.get(SWEEP)
-        session.begin_job(
-            SWEEP, Sweep(asked, scores_near(session, asked.policy), session.view.prices, before), self.host
-        )
+        asked_over = (event._data or {}).get("over")
+        over = asked_over if asked_over in OVER else "both"
+        scores = scores_near(session, asked.policy)
+        sweep = Sweep(asked, scores, session.view.prices, over, session.jobs.get(SWEEP))
+        session.begin_job(SWEEP, sweep, self.host)
 
     def scrub(self, request: gr.Request) -> None:
-        """Lets the slider scrub through the sweep's texts again."""
+        """Lets the sliders scrub through the sweep's texts again."""
         session = self.sessions.get(request.session_hash)
         session.stop()
         session.scrubbing = SWEEP in session.jobs
 
-    def open_text(self, threshold: float, request: gr.Request, event: gr.EventData) -> None:
-        """Goes on from a text of the sweep: exact at the slider's threshold, with both models' candidates."""
+    def open_text(self, threshold: float, acceptance: float, request: gr.Request, event: gr.EventData) -> None:
+        """Goes on from a text of the sweep: exact at the sliders' dials, with both models' candidates."""
         session, row = self.sessions.get(request.session_hash), int((event._data or {}).get("row") or 0)
         job = session.jobs.get(SWEEP)
-        if isinstance(job, Sweep) and not job.on and 0 <= row < len(job.thresholds):
-            session.open(Swept(job, row), threshold, self.host)
+        if isinstance(job, Sweep) and not job.active and 0 <= row < len(job.points):
+            session.continue_from(SweepRun(job, row), threshold, acceptance, self.host)
 
     def ended(self, request: gr.Request) -> None:
-        """Says why a text could not be written."""
+        """Says why a text could not be written, if it could not."""
         self.sessions.trim()
-        run = self.sessions.get(request.session_hash).run
-        if run is not None and run.error:
-            raise refusal(run.error)
+        raise_error(self.sessions.get(request.session_hash).run)
 
     def sweep_ended(self, request: gr.Request) -> None:
-        """Says why a sweep could not be made; the slider is the last text's again then."""
+        """Says why a sweep could not be made; then the slider belongs to the last text again."""
         session = self.sessions.get(request.session_hash)
         job = session.jobs.get(SWEEP)
         if job is not None and job.error:
             session.scrubbing = False
-            raise refusal(job.error)
+        raise_error(job)
 
-    def stoppable(self, session: Session) -> list[Job | None]:
-        """What the tab's Stop is for."""
-        return [session.run, session.jobs.get(SWEEP)]
-
-    def stop(self, session: Session) -> None:
-        """Stops what is written within one step."""
-        session.stop()
-        session.stop_job(SWEEP)
-
-    def look(self, unit: str, slm: float, llm: float, request: gr.Request) -> Any:
+    def set_view(self, unit: str, slm: float, llm: float, request: gr.Request) -> Any:
         """Shows the costs of the text on the page in another unit or at other prices, without running anything."""
         session = self.sessions.get(request.session_hash)
-        try:
-            view = session.look(unit, self._prices(slm, llm))
-        except EngineError as error:
-            raise refusal(error) from error
-        message = dashboard_message(session.shown, view) if session.shown else None
-        return message or gr.skip()
+        with refusals():
+            view = session.set_view(unit, self._prices(slm, llm))
+        return (dashboard_message(session.shown, view) if session.shown else None) or gr.skip()
 
-    def progress(self, policy: str, threshold: float, request: gr.Request) -> list[Any]:
-        """How far loading is; once the models are there, what they can do, and their router's own threshold.
+    def follow_loading(self, policy: str, threshold: float, request: gr.Request) -> list[Any]:
+        """How far loading is; once the models are loaded, what they can do, and their router's own threshold.
 
         A threshold that the settings name, or that the visitor has already moved, stays.
         """
         self.host.start()
         phase, pair = self.host.status.phase, self.host.pair
         if pair is None:
-            return [header_html(self.host), gr.skip(), gr.Timer(active=phase == "loading"), *[gr.skip()] * 4]
-        choices = [(controls.POLICY_LABELS[name], name) for name in pair.policies]
-        chosen = policy if policy in pair.policies else "confidence"
-        kind = "tiny" if pair.preset == "tiny" else "cpu"
-        rows = [gr.update(visible=name == kind) for name in ("cpu", "tiny")]
-        session, dial, start = self.sessions.get(request.session_hash), gr.skip(), threshold
+            return [header_html(self.host), gr.skip(), gr.Timer(active=phase == "loading"), *[gr.skip()] * 5]
+        policies = policy_update([(POLICY_LABELS[name], name) for name in pair.policies], policy)
+        rows = [gr.update(visible=name == ("tiny" if pair.preset == "tiny" else "cpu")) for name in ("cpu", "tiny")]
         # `threshold` is from when the browser asked; by now the visitor may have moved it.
-        if untouched(self.settings, threshold, session.touched) and pair.threshold != threshold:
-            start = pair.threshold
-            dial = gr.update(value=start)
-        points = points_message(pair.operating_points, start, chosen)
-        # The value only where it changes: by now the visitor, or a link, may have chosen another.
-        scored = gr.update(choices=choices) if chosen == policy else gr.update(choices=choices, value=chosen)
-        return [header_html(self.host), scored, gr.Timer(active=False), dial, points, *rows]
+        session = self.sessions.get(request.session_hash)
+        applies = router_threshold_applies(self.settings, threshold, session.threshold_moved)
+        start = pair.threshold if applies else threshold
+        session.put_threshold(start)
+        dial = gr.skip() if start == threshold else gr.update(value=start)
+        scores = policies.get("value", policy)
+        messages = [top_message(pair, scores), points_message(pair.operating_points, start, scores)]
+        return [header_html(self.host), policies, gr.Timer(active=False), dial, *messages, *rows]
 
-    def _prices(self, slm: float, llm: float) -> Prices:
-        return page_prices(slm, llm, self.settings.price.reading_ratio)
+
+def enable_stop(button: gr.Button, starts: Iterable[Callable[..., Any]], js: str = ENABLE) -> None:
+    """Enables Stop where something is started, by event listeners such as `start.click`.
+
+    In the browser, and called before the handlers of the starts are added, so that it is done before the answer to a
+    refused request can undo it.
+    """
+    for start in starts:
+        start(None, outputs=button, js=js, **QUIET)
+
+
+def wire_stop(
+    button: gr.Button,
+    sessions: Sessions,
+    jobs_of: Callable[[Session], Iterable[Job | None]],
+    starts: Iterable[Any],
+    ends: Iterable[Any],
+) -> None:
+    """Lets Stop stop, and disables it when nothing is left to stop, also where a start was refused.
+
+    Args:
+        button: Stop.
+        sessions: Of all windows.
+        jobs_of: The jobs of a session that the button stops, within one step.
+        starts, ends: The events that start these jobs, and those that say that one has ended.
+    """
+
+    def can_stop(request: gr.Request) -> Any:
+        # Asked, not assumed: the job that ended may have given way to another, which can be stopped.
+        jobs = jobs_of(sessions.get(request.session_hash))
+        return gr.update(interactive=any(job is not None and job.active for job in jobs))
+
+    def stop(request: gr.Request) -> Any:
+        for job in filter(None, jobs_of(sessions.get(request.session_hash))):
+            job.cancel.set()
+        return gr.update(interactive=False)
+
+    check: dict[str, Any] = {"outputs": button, "queue": False, **QUIET}
+    for start in starts:
+        start.success(None, js=_STARTED, **QUIET)
+        start.failure(can_stop, **check)
+    for end in ends:
+        for after in (end.success, end.failure):
+            after(can_stop, **check)
+    button.click(stop, outputs=button, queue=False, trigger_mode="multiple", **QUIET)
+
+
+def wire_job(button: gr.Button, sessions: Sessions, kind: str, started: Any, panel: Panel) -> None:
+    """`wire_stop` for a tab whose jobs are of one kind and drawn by one panel; also says why a job failed."""
+
+    def ended(request: gr.Request) -> None:
+        raise_error(sessions.get(request.session_hash).jobs.get(kind))
+
+    ends = [panel.ended(ended, **EACH_TIME)]
+    wire_stop(button, sessions, lambda session: [session.jobs.get(kind)], [started], ends)
+
+
+def raise_error(job: Job | None) -> None:
+    """Shows a job's error, if it has one."""
+    if job is not None and job.error:
+        raise refusal(job.error)

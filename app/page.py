@@ -1,83 +1,69 @@
-"""The page: where its parts stand, and which event does what. Leaves runs to `app.runs` and drawing to the panels.
+"""The page: where its parts stand, and which event does what.
 
-Events only start and stop things; what is written comes through the window's feed (`app.feed`).
+Events only start and stop jobs; what is written comes through the window's feed (`app.stream.feed`).
 """
 
 from __future__ import annotations
 
 import os
+import socket
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from app import controls
 from app.api import add_api
-from app.compare import ComparisonNews, compare_tab
-from app.components import ASSETS, Panel
-from app.dashboard import dashboard
-from app.feed import Feeds, wire_feed
+from app.compare.tab import ComparisonUpdates, compare_tab
+from app.components import ASSETS, PRELOAD, QUIET, SCRIPTS, Panel, drawn
 from app.guide import guide, how_it_works
-from app.handlers import Handlers
+from app.handlers import EACH_TIME, ENABLE, Handlers, enable_stop, wire_stop
 from app.header import header_html
-from app.host import Host
-from app.live import FigureNews, TextNews
-from app.sessions import Sessions, View
-from app.share import ShareParts, link_note, share_bar, wire_share
-from app.stopping import ENABLE, enable_stop, wire_stop
-from app.sweep import SweepNews
+from app.running.host import Host
+from app.running.sessions import SWEEP, Sessions, View
+from app.share.buttons import link_note, share_bar, wire_share
+from app.stream.dashboard import dashboard
+from app.stream.feed import Feeds, wire_feed
+from app.stream.token_stream import token_stream
+from app.stream.updates import FigureUpdates, TextUpdates
+from app.sweep import SweepUpdates
 from app.theme import theme
-from app.token_stream import token_stream
-from app.tune import TuningNews, tune_tab
+from app.tune.tab import TuningUpdates, tune_tab
 from engine import Prices, Settings
-
-MODEL = "model"
-"""The concurrency id of the API's calls."""
+from engine.errors import shown
 
 QUEUE_LOOKS_EVERY = 0.02
 """Seconds between two looks of gradio's queue for work: its thousand looks a second would take 4 % of a core."""
 
-# Private: not in the API's description and not callable by clients.
-_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-_LIVE: dict[str, Any] = {**_QUIET, "queue": False, "trigger_mode": "always_last"}
+_LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
 
-_ENABLE_IF_FLIPPED = f"() => (document.querySelector('.t.flip') ? ({ENABLE})() : {{ __type__: 'update' }})"
-_TELL_DIALS = """(threshold, policy) => {
-  document.dispatchEvent(new CustomEvent('citer-dials', { detail: { threshold, policy } }));
+_ENABLE_IF_FLIPPED = f"() => (document.querySelector('.t.flip, .t.draft') ? ({ENABLE})() : {{ __type__: 'update' }})"
+_TELL_DIALS = """(threshold, acceptance, policy) => {
+  document.dispatchEvent(new CustomEvent('citer-dials', { detail: { threshold, acceptance, policy } }));
 }"""
 
 
 def build(host: Host, settings: Settings) -> gr.Blocks:
-    """The page for a host's models.
-
-    Args:
-        host: Loads the models; started when the first visitor comes, or earlier by the caller.
-        settings: Starting values of the dials.
-    """
+    """The page for a host's models, which are loaded when the first visitor comes, or earlier by the caller."""
     price = settings.price
     sessions = Sessions(view=View(prices=Prices(price.slm, price.llm, price.reading_ratio)))
     with gr.Blocks(title="CITER Playground", fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
             header = gr.HTML(header_html(host), elem_id="models", apply_default_css=False)
             guide()
-            gr.HTML(
-                html_template='<button type="button" class="theme-toggle" aria-label="Switch between light and dark" '
-                'title="Light or dark">◐</button>',
-                js_on_load="".join((ASSETS / f"{name}.js").read_text("utf-8") for name in ("theme_toggle", "frames")),
-                apply_default_css=False,
-                elem_id="theme",
-            )
+            drawn("header/theme", "theme")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Playground", elem_id="playground"):
-                panels = _playground(demo, host, sessions, settings, header)
+                panels, verification = _playground(demo, host, sessions, settings, header)
             with gr.Tab("Compare", elem_id="compare"):
-                panels["comparison"] = compare_tab(host, sessions, settings)
+                panels["comparison"] = compare_tab(host, sessions, settings, verification)
             with gr.Tab("Tune on my prompts", elem_id="tune"):
-                panels["tune-panel"] = tune_tab(host, sessions, settings)
+                panels["tune-panel"] = tune_tab(host, sessions, settings, verification)
             with gr.Tab("How it works", elem_id="how") as how:
                 how_it_works(how, sessions)
-        feeds = Feeds(sessions, host, NEWS)
+        feeds = Feeds(sessions, host, UPDATES)
         wire_feed(demo, feeds, panels)
-        add_api(host, sessions, settings, MODEL, settings.server.queue_size)
+        add_api(host, sessions, settings)
 
         def forget(request: gr.Request) -> None:
             sessions.drop(request.session_hash)
@@ -90,16 +76,32 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
     return demo
 
 
+def host_fault(host: str | None) -> str | None:
+    """Why no page can listen at an address, in words; None if one can."""
+    try:
+        kind, _, _, _, address = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind) as probe:
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return (
+            f"CITER_SERVER__HOST = {shown(host)}: not an address of this machine ({reason}); unset it, or give "
+            "127.0.0.1 (this machine) or 0.0.0.0 (all networks)"
+        )
+    return None
+
+
 def launch_options(demo: gr.Blocks, settings: Settings) -> dict[str, Any]:
-    """What `demo.launch` needs: the feed, look, address, and none of gradio's extras."""
+    """What `demo.launch` needs: the feed, scripts, look, address, and none of gradio's extras."""
     on_space = bool(os.environ.get("SPACE_ID"))
     return {
-        "app_kwargs": {"routes": [getattr(demo, "feed")]},  # noqa: B009  # set by `build`
+        "app_kwargs": {"routes": [getattr(demo, "feed"), SCRIPTS]},  # noqa: B009  # set by `build`
         "server_name": "0.0.0.0" if on_space else settings.server.host,
         "server_port": 7860 if on_space else settings.server.port,
         "inbrowser": settings.server.open_browser and not on_space,
         "theme": theme(),
-        "css_paths": [ASSETS / "page.css", *sorted(set(ASSETS.glob("*.css")) - {ASSETS / "page.css"})],
+        "css_paths": [ASSETS / "page.css", *sorted(ASSETS.glob("*/*.css"))],
+        "head": PRELOAD,
         "footer_links": [],
         "run_history": False,
         "enable_monitoring": False,
@@ -109,59 +111,58 @@ def launch_options(demo: gr.Blocks, settings: Settings) -> dict[str, Any]:
     }
 
 
-NEWS = {
-    "stream": TextNews,
-    "dashboard": FigureNews,  # after the text, of which it has the figures
-    "sweep": SweepNews,
-    "comparison": ComparisonNews,
-    "tune-panel": TuningNews,
+UPDATES = {
+    "stream": TextUpdates,
+    "dashboard": FigureUpdates,  # after the text, of which it has the figures
+    "sweep": SweepUpdates,
+    "comparison": ComparisonUpdates,
+    "tune-panel": TuningUpdates,
 }
-"""What makes the news of each panel, by its `elem_id`."""
+"""What makes the messages of each panel, by its `elem_id`."""
 
 
 def _playground(
     demo: gr.Blocks, host: Host, sessions: Sessions, settings: Settings, header: gr.HTML
-) -> dict[str, Panel]:
-    """The tab's content; returns its panels by their names in the feed."""
+) -> tuple[dict[str, Panel], list[Component]]:
+    """The tab's content; returns its panels by their names in the feed, and its fields for what the LLM keeps."""
     with gr.Row(elem_id="main", equal_height=False):
         with gr.Column(elem_id="dials", scale=0, min_width=280):
-            dials = controls.threshold_card(settings)
-            sweep = Panel("sweep", "sweep")
+            threshold, acceptance, says, points, policy = controls.dials_card(settings)
+            sweep = Panel("sweep/sweep", "sweep", events=("sweep", "scrub", "open_text"))
             view = controls.view_card(settings)
             sampling = controls.sampling_card(settings)
         with gr.Column(elem_id="result", scale=1, min_width=0):
             note = link_note()
-            prompt = controls.prompt_card()
+            prompt, generate, stop, examples = controls.prompt_card()
             stream = token_stream(sessions)
             bar = share_bar(sessions)
             panel = dashboard()
     handlers = Handlers(host, sessions, settings)
-    threshold, policy = dials.threshold, dials.policy
-
-    entered = [*view.all(), prompt.text, threshold, policy, *sampling.all()]
-    starts = [prompt.generate.click, prompt.text.submit]
-    several: dict[str, Any] = {"trigger_mode": "multiple", **_QUIET}  # a second one stops the first
-    enable_stop(prompt.stop, [*starts, stream.change_text, sweep.sweep, sweep.open_text])
-    enable_stop(prompt.stop, [threshold.input], js=_ENABLE_IF_FLIPPED)
+    dials = [threshold, acceptance]
+    fields = [prompt, *dials, policy, *sampling]
+    entered = [*view, *fields]
+    starts = [generate.click, prompt.submit]
+    enable_stop(stop, [*starts, stream.change_text, sweep.sweep, sweep.open_text])
+    enable_stop(stop, [dial.input for dial in dials], js=_ENABLE_IF_FLIPPED)
     started = [
-        gr.on(starts, handlers.write, inputs=entered, **several),
-        threshold.input(handlers.turn, inputs=threshold, **_LIVE),
-        stream.change_text(handlers.change_text, **several),
-        sweep.sweep(handlers.sweep, inputs=entered, **several),
-        sweep.open_text(handlers.open_text, inputs=threshold, **several),
+        gr.on(starts, handlers.write, inputs=entered, **EACH_TIME),
+        gr.on([dial.input for dial in dials], handlers.set_dials, inputs=dials, **_LIVE),
+        stream.change_text(handlers.change_text, **EACH_TIME),
+        sweep.sweep(handlers.sweep, inputs=entered, **EACH_TIME),
+        sweep.open_text(handlers.open_text, inputs=dials, **EACH_TIME),
     ]
-    ended = [stream.ended(handlers.ended, **several), sweep.ended(handlers.sweep_ended, **several)]
-    wire_stop(prompt.stop, sessions, started, ended, handlers.stoppable, handlers.stop)
-    sweep.scrub(handlers.scrub, queue=False, **several)
-    stream.go_to(handlers.threshold_of_branch, outputs=threshold, queue=False, **several)
-    # In the browser, and also where the server moved them: what the threshold gave when it was measured follows.
-    gr.on([threshold.change, policy.change], None, inputs=[threshold, policy], js=_TELL_DIALS, **_QUIET)
-    for control in view.all():
-        control.input(handlers.look, inputs=view.all(), outputs=panel, **_LIVE)
-    fields = [prompt.text, threshold, policy, *sampling.all()]
-    restored = wire_share(demo, host, sessions, ShareParts(bar, note, stream, panel, fields))
+    ended = [stream.ended(handlers.ended, **EACH_TIME), sweep.ended(handlers.sweep_ended, **EACH_TIME)]
+    wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started, ended)
+    sweep.scrub(handlers.scrub, queue=False, **EACH_TIME)
+    stream.go_to(handlers.dials_of_branch, outputs=dials, queue=False, **EACH_TIME)
+    # In the browser, also where the server moved the dials: the figures measured at the threshold follow.
+    changes = [control.change for control in (*dials, policy)]
+    gr.on(changes, None, inputs=[*dials, policy], js=_TELL_DIALS, **QUIET)
+    for control in view:
+        control.input(handlers.set_view, inputs=view, outputs=panel, **_LIVE)
+    restored = wire_share(demo, host, sessions, bar, note, [stream, panel], fields)
     timer = gr.Timer(0.5)
-    told = [header, policy, timer, threshold, dials.points, *prompt.examples.values()]
+    followed = [header, policy, timer, threshold, says, points, *examples.values()]
     for event in (restored.then, timer.tick):
-        event(handlers.progress, inputs=[policy, threshold], outputs=told, queue=False, **_QUIET)
-    return {"stream": stream, "dashboard": panel, "sweep": sweep}
+        event(handlers.follow_loading, inputs=[policy, threshold], outputs=followed, queue=False, **QUIET)
+    return {"stream": stream, "dashboard": panel, "sweep": sweep}, [acceptance, sampling[-1]]

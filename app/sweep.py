@@ -1,57 +1,88 @@
-"""A sweep: one prompt at many thresholds, as the prefix tree of their texts, for the slider to scrub through.
+"""A sweep: one prompt at many settings of the dials, as the prefix tree of their texts, to scrub through.
 
-Rows whose texts are the same so far share their passes (the engine's doing) and their nodes here: a node is a token
-after another, so that each token of the tree is kept and sent once, however many thresholds have it. Knows what is
-sent; `assets/page/sweep.js` draws it.
+Swept are threshold, acceptance, or both, which is a map. Each token of the tree is a node, which is kept and sent once,
+however many settings have it. In the same way the engine lets rows whose texts are the same so far share their passes.
+`assets/page/sweep/sweep.js` draws the tree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, NamedTuple, get_args
 
 import engine
 from app.components import to_json
 from app.controls import THRESHOLD_DIGITS
-from app.jobs import Job
-from app.live import JobNews
-from app.runs import Run
-from app.sessions import SWEEP, Session
+from app.figures import significant
+from app.running.run import Job, Run
+from app.running.sessions import SWEEP, Session
+from app.stream.updates import JobUpdates
 from engine import Prices, Request, TokenEvent
-from engine.cost import cost_alone
+from engine.events import extend, llm_share
+from engine.events.cost import cost_alone
+from engine.events.trace import same_acceptance, same_text
 from engine.operating_points import LLM_ONLY
 
+Over = Literal["threshold", "acceptance", "both"]
+OVER: tuple[Over, ...] = get_args(Over)
+"""What can be swept."""
+
 THRESHOLDS = 21
-"""Both ends included. More would cost little where texts stay the same, and a cache row each in any case."""
+"""Of a sweep over the threshold, both ends included. More would cost little where texts stay the same."""
+
+ACCEPTANCES = (0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+"""Of a sweep over the acceptance: denser near 0, where most drafts that an LLM dislikes lie."""
+
+MAP_THRESHOLDS = 7
+MAP_ACCEPTANCES = (0.0, 0.1, 0.3, 0.6, 1.0)
+"""Of a sweep over both: with LLM-only, which is one text at any acceptance, 31 rows."""
+
+_ENDS = (-1.0, 3.0)  # stand for no limit, which JSON has not
+
+
+class SweptPoint(NamedTuple):
+    """A setting of both dials."""
+
+    threshold: float
+    acceptance: float
 
 
 class Sweep(Job):
-    """One prompt at many thresholds.
+    """One prompt at many settings.
 
     Attributes:
-        request: What is asked; its threshold does not matter.
-        near: Scores to choose thresholds from, those of a text of the same policy; may be empty.
-        prices: For the unit "price".
-        thresholds: Ascending, from SLM-only to LLM-only; empty until it has begun.
+        over: What is swept; the other dial is the request's.
+        scores: To choose thresholds from: those of a text of the same policy; may be empty.
+        points: A setting per row, the last LLM-only; empty until it has begun.
         nodes: The tree, in the order it grew: [parent (-1: none), text, score].
-        leaves: Per threshold, its newest node; -1 before the first.
-        events: Per threshold, its text.
-        figures: Per threshold, once its text is complete: LLM share, bytes, FLOPs, seconds (modelled), price.
-        prompt_tokens: Of the rendered prompt.
+        replaced: Nodes that the LLM wrote in place of a draft, with the draft's ratio.
+        leaves: Per row, its newest node; -1 before the first.
+        events: Per row, its text.
+        figures: Per row, once its text is complete: LLM share, bytes, FLOPs, seconds (modelled), price.
+        llm_only: The same of the last row's text where the SLM is not run at all; None until that is complete.
+        same: Per row, once its text is complete: its decisions hold above the first and up to the second threshold,
+            and above the third and up to the fourth acceptance.
     """
 
-    def __init__(self, request: Request, near: Sequence[float], prices: Prices, after: Job | None = None) -> None:
+    def __init__(
+        self, request: Request, scores: Sequence[float], prices: Prices, over: Over, after: Job | None = None
+    ) -> None:
         super().__init__(after)
         self.request = replace(request, alternatives=0)  # an opened text gets its candidates in one pass
-        self.near, self.prices = tuple(near), prices
-        self.thresholds: list[float] = []
+        self.over: Over = over
+        self.scores, self.prices = tuple(scores), prices
+        self.points: list[SweptPoint] = []
         self.nodes: list[list[Any]] = []
+        self.replaced: dict[int, float] = {}
         self.leaves: list[int] = []
         self.events: list[list[TokenEvent]] = []
         self.figures: list[list[float] | None] = []
+        self.llm_only: list[float] | None = None
+        self.same: list[list[float] | None] = []
         self.prompt_tokens = 0
-        self._known: dict[tuple[int, int], int] = {}
+        self._paths: list[list[int]] = []  # per row, the nodes of its text
+        self._node_of: dict[tuple[int, int], int] = {}  # by parent and token id
 
     def _write(self) -> None:
         if self.request.policy in ("slm", "llm"):
@@ -59,85 +90,119 @@ class Sweep(Job):
                 f"policy = {self.request.policy!r} has no threshold to sweep over: choose one that scores tokens"
             )
         self.prompt_tokens = self.pair.check(self.request)
-        self.thresholds = choose_thresholds(self.request, self.near, self.pair)
-        self.leaves, self.events = [-1] * len(self.thresholds), [[] for _ in self.thresholds]
-        self.figures = [None] * len(self.thresholds)
-        decoding = self.pair.start([replace(self.request, threshold=threshold) for threshold in self.thresholds])
+        self.points = choose_points(self.request, self.over, self.scores, self.pair)
+        self._paths, self.events = [[] for _ in self.points], [[] for _ in self.points]
+        self.leaves = [-1] * len(self.points)
+        self.figures, self.same = [None] * len(self.points), [None] * len(self.points)
+        decoding = self.pair.start([self.at(row) for row in range(len(self.points))])
         self.state = "running"
-        for event in engine.decode(decoding, self.cancel):
+        for event in decoding.run(self.cancel):
             self._grow(event)
 
+    def at(self, row: int) -> Request:
+        """The request of one of its texts."""
+        return replace(self.request, threshold=self.points[row].threshold, acceptance=self.points[row].acceptance)
+
     def _grow(self, event: TokenEvent) -> None:
-        row, parent = event.row, self.leaves[event.row]
+        row, path = event.row, self._paths[event.row]
+        del path[event.index :]  # what the LLM took back
+        parent = path[-1] if path else -1
         key = (parent, event.id)
-        if key not in self._known:
+        if key not in self._node_of:
             score = None if event.score is None else round(event.score, 7)
-            self._known[key] = len(self.nodes)
+            self._node_of[key] = len(self.nodes)
             self.nodes.append([parent, event.text, score])
-        self.leaves[row] = self._known[key]
-        self.events[row].append(replace(event, row=0))
+        node = self._node_of[key]
+        if event.refused:  # the one case in which an author does not follow from score and threshold
+            self.replaced.setdefault(node, significant(event.ratio or 0.0))
+        path.append(node)
+        self.leaves[row] = node
+        extend(self.events[row], replace(event, row=0))
         if event.finish_reason:
-            self.figures[row] = self._figures(self.events[row])
-        self.ring()
+            self._complete(row)
+        self.notify()
+
+    def _complete(self, row: int) -> None:
+        events = self.events[row]
+        self.same[row] = [min(max(end, _ENDS[0]), _ENDS[1]) for end in (*same_text(events), *same_acceptance(events))]
+        if row == len(self.points) - 1:
+            self.llm_only = self._figures([replace(e, slm_fed=0, slm_head=False, router=False) for e in events])
+        self.figures[row] = self._figures(events)
 
     def _figures(self, events: Sequence[TokenEvent]) -> list[float]:
         pair = self.pair
         spent = cost_alone(events, self.prompt_tokens, pair.slm_cost, pair.llm_cost, self.prices)
-        share = sum(event.role is engine.Role.LLM for event in events) / len(events)
-        return [float(f"{value:.5g}") for value in (share, spent.bytes, spent.flops, spent.seconds, spent.price)]
+        share = llm_share(events)
+        return [significant(value) for value in (share, spent.bytes, spent.flops, spent.seconds, spent.price)]
 
 
-def choose_thresholds(request: Request, near: Sequence[float], pair: Any) -> list[float]:
+def choose_points(request: Request, over: Over, scores: Sequence[float], pair: Any) -> list[SweptPoint]:
+    """The settings that are swept, in the order of the dials' travel; the last is LLM-only.
+
+    Raises:
+        InvalidRequest: Acceptance alone is to be swept where the SLM drafts nothing.
+    """
+    if over == "acceptance":
+        if request.threshold > 1:
+            raise engine.InvalidRequest(
+                f"threshold = {request.threshold} lets the LLM write every token, so that acceptance changes nothing: "
+                "lower the threshold, or sweep over it"
+            )
+        return [*(SweptPoint(request.threshold, acceptance) for acceptance in ACCEPTANCES), SweptPoint(LLM_ONLY, 1.0)]
+    if over == "threshold":
+        chosen = choose_thresholds(request, scores, pair)
+        return [SweptPoint(threshold, request.acceptance) for threshold in chosen]
+    chosen = choose_thresholds(request, scores, pair, MAP_THRESHOLDS)
+    points = [SweptPoint(threshold, acceptance) for acceptance in MAP_ACCEPTANCES for threshold in chosen[:-1]]
+    return [*points, SweptPoint(LLM_ONLY, 1.0)]
+
+
+def choose_thresholds(request: Request, scores: Sequence[float], pair: Any, count: int = THRESHOLDS) -> list[float]:
     """Thresholds where texts are likely to change, on the slider's steps, both ends included.
 
-    Where the policy is the router and it was measured, evenly by LLM share; else, and where that gives too few, by the
-    scores of a text that is there; else evenly. Chance has the LLM share for its threshold.
+    For a measured router evenly by LLM share; else, and where that gives too few, by the scores of a text of the same
+    policy; else evenly. For chance, a threshold is an LLM share.
     """
-    even = [n / (THRESHOLDS - 1) for n in range(1, THRESHOLDS - 1)]
+    even = [n / (count - 1) for n in range(1, count - 1)]
     points = pair.operating_points if request.policy == "router" else None
     curves = [curve for curve in points.curves if curve.points] if points else []
-    scores = sorted(set(near)) if request.policy != "random" else []
+    scores = sorted(set(scores)) if request.policy != "random" else []
     wanted = [curves[0].for_share(share).threshold for share in even] if curves else []
     wanted += [scores[int(share * len(scores))] + 10**-THRESHOLD_DIGITS for share in even] if scores else []
     inner = dict.fromkeys(round(threshold, THRESHOLD_DIGITS) for threshold in wanted + even)
-    chosen = [threshold for threshold in inner if 0 < threshold <= 1][: THRESHOLDS - 2]
+    chosen = [threshold for threshold in inner if 0 < threshold <= 1][: count - 2]
     return sorted({0.0, LLM_ONLY, *chosen})
 
 
 def sweep_message(sweep: Sweep, start: int) -> tuple[str, int]:
-    """The tree from node `start` on, as JSON, and how many nodes the browser has then.
-
-    The JSON has `run`, `n`, `from`, `count`, `state`, `note`, `nodes`, and per threshold `thresholds`, `leaves` and
-    `figures`.
-    """
+    """The tree from node `start` on, as JSON, and how many nodes the browser has then."""
     state = sweep.state  # before the nodes: a sweep that is done by now has all of them
-    leaves, figures = list(sweep.leaves), list(sweep.figures)
+    figures, same, leaves = list(sweep.figures), list(sweep.same), list(sweep.leaves)
     nodes = sweep.nodes[start:]  # after the leaves: a leaf is a node that is there
     message = {
-        "run": sweep.id,
-        "n": sweep.number,
-        "from": start,
-        "count": len(nodes),
-        "state": state,
-        "note": sweep.error or "",
+        **sweep.heading(start, len(nodes), state),
         "nodes": nodes,
-        "thresholds": sweep.thresholds,
+        "over": sweep.over,
+        "points": sweep.points,
         "leaves": leaves,
+        "replaced": list(sweep.replaced.copy().items()),  # the copy: it may grow meanwhile
         "figures": figures,
+        "llm_only": sweep.llm_only,
+        "same": same,
     }
     return to_json(message), start + len(nodes)
 
 
-class SweepNews(JobNews):
-    """What of the tree a window lacks."""
+class SweepUpdates(JobUpdates):
+    """The part of the tree that a window lacks."""
 
     kind = SWEEP
 
     def message(self, job: Sweep, have: int, over: bool) -> tuple[str, int] | None:
-        """See `JobNews`."""
-        if not over and len(job.nodes) == have and job.state == self.told:
+        """See `JobUpdates`."""
+        if not over and len(job.nodes) == have and job.state == self.last_sent:
             return None
-        self.told = job.state
+        self.last_sent = job.state
         return sweep_message(job, have)
 
 
@@ -149,15 +214,10 @@ def scores_near(session: Session, policy: str) -> list[float]:
     return [event.score for event in run.events if event.score is not None]
 
 
-class Swept(Run):
-    """A text of a sweep as a run that has ended, for another to go on from.
-
-    Args:
-        sweep: Has it.
-        row: Which of its thresholds.
-    """
+class SweepRun(Run):
+    """The text at one of a sweep's settings, as a run that has ended, for another to go on from."""
 
     def __init__(self, sweep: Sweep, row: int) -> None:
-        super().__init__(replace(sweep.request, threshold=sweep.thresholds[row]))
+        super().__init__(sweep.at(row))
         self.events = list(sweep.events[row])
         self.finished.set()

@@ -5,36 +5,47 @@ The public names. What needs torch is imported when first used, so that the page
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from engine.audit import Audit, audit
-from engine.cost import UNITS, Cost, Costs, ModelCost, Prices, Tally, costs, cumulative
-from engine.dial import Dial
 from engine.errors import EngineError, InvalidRequest, RouterError, SettingsError, WeightsError
-from engine.events import Alternative, Revealed, Role, TokenEvent, fold_revealed
-from engine.replay import at_threshold, first_flip, same_text
-from engine.request import DEFAULT_THRESHOLD, POLICIES, Forced, Request, Sampling
+from engine.events import (
+    Alternative,
+    Revealed,
+    Role,
+    TokenEvent,
+    Verdict,
+    charged,
+    extend,
+    fold_revealed,
+    llm_share,
+    llm_tokens,
+    taken_back,
+)  # fmt: skip
+from engine.events.cost import UNITS, Cost, Costs, ModelCost, Prices, Tally, costs, cumulative
+from engine.events.trace import Audit, Trace, at_dials, audit, first_flip, same_acceptance, same_text
+from engine.policy import POLICIES
+from engine.request import DEFAULT_THRESHOLD, Dial, Forced, Request, Sampling, build_request
 from engine.settings import Settings, load_settings
-from engine.trace import Trace
+
+# bitsandbytes warns at import that an optional package is missing. Its own kernels do without it.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 if TYPE_CHECKING:
-    from engine.decoding import Decoding, decode
-    from engine.pair import Pair, build_request, load
+    from engine.decoding import Decoding
+    from engine.pair import Pair, load
     from engine.router import Router
 
-_LAZY = {
-    "Pair": "pair", "load": "pair", "build_request": "pair", "Decoding": "decoding", "decode": "decoding",
-    "Router": "router",
-}  # fmt: skip
+_LAZY = {"Pair": "pair", "load": "pair", "Decoding": "decoding", "Router": "router"}
 
 __all__ = [
-    "DEFAULT_THRESHOLD",
-    "POLICIES", "UNITS", "Alternative", "Audit", "Cost", "Costs", "Decoding", "Dial", "EngineError", "Forced",
-    "InvalidRequest", "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role", "Router", "RouterError", "Sampling",
-    "Settings", "SettingsError", "Tally", "TokenEvent", "Trace", "WeightsError", "at_threshold", "audit",
-    "build_request", "costs", "cumulative", "decode", "first_flip", "fold_revealed", "load", "load_settings",
-    "same_text",
+    "DEFAULT_THRESHOLD", "POLICIES", "UNITS", "Alternative", "Audit", "Cost", "Costs", "Decoding", "Dial",
+    "EngineError", "Forced", "InvalidRequest", "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role",
+    "Router", "RouterError", "Sampling", "Settings", "SettingsError", "Tally", "TokenEvent", "Trace",
+    "Verdict", "WeightsError", "at_dials", "audit", "build_request", "charged", "costs", "cumulative", "extend",
+    "first_flip", "fold_revealed", "llm_share", "llm_tokens", "load", "load_settings", "same_acceptance", "same_text",
+    "taken_back",
 ]  # fmt: skip
 
 

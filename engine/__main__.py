@@ -1,6 +1,6 @@
 """`python -m engine "prompt"`: a routed text in the terminal, coloured by its author, or its trace as JSON.
 
-Knows the command line only. Errors a user can cause go to stderr, with exit status 2 and nothing on stdout.
+Errors a user can cause go to stderr, with exit status 2 and nothing on stdout.
 """
 
 from __future__ import annotations
@@ -10,44 +10,37 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TextIO
+from functools import partial
 
 from engine import (
     POLICIES,
-    EngineError,
-    Request,
     Role,
-    Sampling,
+    Settings,
     TokenEvent,
     Trace,
+    build_request,
     costs,
+    fold_revealed,
     load_settings,
 )
-from engine.progress import print_progress
-from engine.request import DEFAULT_THRESHOLD
-from engine.settings import PRESET_NAMES, Settings
+from engine.errors import CommandParser, exit_status
+from engine.events import extend, llm_passes, llm_tokens, taken_back
+from engine.settings import PRESET_NAMES
+from engine.weights.progress import print_progress
 
-# Okabe–Ito sky blue and orange, as near as 256 colours come; the LLM is underlined as well, for who sees no colour.
+# Okabe–Ito sky blue and orange, as near as 256 colours come; the LLM is underlined too, for those who see no colour.
 _STYLE = {Role.SLM: "\x1b[38;5;74m", Role.LLM: "\x1b[4;38;5;214m"}
-_RESET = "\x1b[0m"
+_TAKEN_BACK, _RESET = "\x1b[9m", "\x1b[0m"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
+    """Runs the command; returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
+    return exit_status(partial(_main, arguments))
 
-    Returns:
-        Exit status: 0, 2 for an error of the user's, 130 if interrupted.
-    """
-    try:
-        settings = load_settings()
-        options = _parser(settings).parse_args(arguments)
-        return _run(options, settings)
-    except EngineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130
+
+def _main(arguments: Sequence[str] | None) -> None:
+    settings = load_settings()
+    _run(_parser(settings).parse_args(arguments), settings)
 
 
 def plain(text: str) -> str:
@@ -60,39 +53,61 @@ def plain(text: str) -> str:
 
 def meter(trace: Trace) -> str:
     """The run's cost in lines of plain text, beside both extremes."""
-    beside = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost, trace.prices)
-    seconds = sum(e.seconds for e in trace.events)
-    count = len(trace.events)
-    by_llm = sum(e.role is Role.LLM for e in trace.events)
-    lines = [
-        f"{count} tokens, {by_llm} by the LLM ({trace.llm_share:.0%}), {count / max(seconds, 1e-9):.1f} tok/s, "
-        f"ended by {trace.finish_reason}",
-        f"{'':14}{'this run':>12}{'SLM-only':>12}{'LLM-only':>12}{'of LLM-only':>13}",
-    ]
-    for unit, scale, name in (("bytes", 1e9, "GB moved"), ("flops", 1e9, "GFLOP"), ("seconds", 1, "seconds")):
-        run, slm, llm = (getattr(cost, unit) for cost in (beside.run, beside.slm_only, beside.llm_only))
+    cost = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost, trace.prices)
+    count, speed = len(trace.events), len(trace.events) / max(cost.run.seconds, 1e-9)
+    rows = [("", "this run", "SLM-only", "LLM-only", "of LLM-only")]
+    for name, unit, scale in (("GB moved", "bytes", 1e9), ("GFLOP", "flops", 1e9), ("seconds", "seconds", 1)):
+        run, slm, llm = (getattr(each, unit) / scale for each in (cost.run, cost.slm_only, cost.llm_only))
         # The extremes of seconds did not happen: they are modelled from measured passes, and marked so.
         mark = "~" if unit == "seconds" else ""
-        lines.append(
-            f"{name:14}{run / scale:>12.3f}{mark + format(slm / scale, '.3f'):>12}"
-            f"{mark + format(llm / scale, '.3f'):>12}{run / max(llm, 1e-12):>13.0%}"
-        )
-    return "\n".join(lines)
-
-
-def _run(options: argparse.Namespace, settings: Settings) -> int:
-    request = Request(
-        prompt=options.prompt,
-        threshold=DEFAULT_THRESHOLD if options.threshold is None else options.threshold,
-        policy=options.policy,
-        system=options.system,
-        raw=options.raw,
-        sampling=Sampling(options.temperature, options.top_p, options.top_k, options.repetition_penalty),
-        max_new_tokens=options.max_new_tokens,
-        stop=tuple(options.stop),
-        seed=options.seed,
-        alternatives=options.alternatives,
+        rows.append((name, f"{run:.3f}", f"{mark}{slm:.3f}", f"{mark}{llm:.3f}", f"{run / max(llm, 1e-12):.0%}"))
+    passes = llm_passes(trace.events)
+    back = f"{taken_back(trace.events)} taken back, " if trace.acceptance else ""
+    return "\n".join(
+        [
+            f"{count} tokens, {llm_tokens(trace.events)} by the LLM ({trace.llm_share:.0%}), {back}"
+            f"{passes} LLM passes, {speed:.1f} tok/s, ended by {trace.finish_reason}",
+            *(f"{name:14}{run:>12}{slm:>12}{llm:>12}{ratio:>13}" for name, run, slm, llm, ratio in rows),
+        ]
     )
+
+
+class Terminal:
+    """A text on stdout as it grows: its events, in order, with nothing printed that may yet be taken back.
+
+    A terminal cannot unwrite a line that has scrolled away, so a draft waits until the LLM has read it. Where there is
+    colour, tokens that were taken back stand struck through before the LLM's.
+    """
+
+    def __init__(self, colour: bool) -> None:
+        self._colour = colour
+        self._printed = 0
+        self.events: list[TokenEvent] = []
+
+    def add(self, event: TokenEvent) -> None:
+        """Takes the next event of the text, and prints what is settled with it."""
+        extend(self.events, event)
+        drafts = (n for n, each in enumerate(fold_revealed(self.events)) if each.provisional)
+        self._print_until(next(drafts, len(self.events)))
+
+    def finish(self) -> None:
+        """Prints the rest, drafts included: the text ends here, by itself or because somebody stopped it."""
+        self._print_until(len(self.events))
+
+    def _print_until(self, end: int) -> None:
+        for event in self.events[self._printed : end]:
+            lost = event.taken_back if self._colour else ()
+            print(*(self._styled(each, _TAKEN_BACK) for each in lost), self._styled(event), sep="", end="", flush=True)
+        self._printed = max(self._printed, end)
+
+    def _styled(self, event: TokenEvent, style: str = "") -> str:
+        text = plain(event.text)
+        return f"{_STYLE[event.role]}{style}{text}{_RESET}" if self._colour and text else text
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> None:
+    own = {"preset", "json"}
+    request = build_request(**{name: v for name, v in vars(options).items() if name not in own and v is not None})
     from engine.pair import load  # torch takes seconds to import: only for a request that is in order
 
     pair = load(options.preset, settings, print_progress if sys.stderr.isatty() else None)
@@ -102,27 +117,19 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         print(f"warning: {pair.router.warning}", file=sys.stderr)
     if options.json:
         print(pair.generate(request).to_json())
-        return 0
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    events: list[TokenEvent] = []
+        return
+    terminal = Terminal(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     try:
         for event in pair.stream(request):
-            events.append(event)
-            _show(event, colour, sys.stdout)
+            terminal.add(event)
     finally:
-        if events:
-            print("\n\n" + meter(pair.trace(request, events)))
-    return 0
-
-
-def _show(event: TokenEvent, colour: bool, out: TextIO) -> None:
-    text = plain(event.text)
-    out.write(f"{_STYLE[event.role]}{text}{_RESET}" if colour and text else text)
-    out.flush()
+        terminal.finish()
+        if terminal.events:
+            print("\n\n" + meter(pair.trace(request, terminal.events)))
 
 
 def _parser(settings: Settings) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m engine",
         description="Write a text with a small and a large model, routed token by token.",
         epilog="Defaults come from CITER_… variables and .env; `python -m engine.settings` lists them.",
@@ -131,6 +138,22 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     add("prompt", help="the question or instruction")
     add("--preset", choices=PRESET_NAMES, help=f"pair of models (default: {settings.preset})")
     add("--threshold", type=float, default=settings.threshold, help="score < threshold → LLM (default: router's own)")
+    add(
+        "--acceptance",
+        type=float,
+        default=0.0,
+        metavar="A",
+        help="0 keeps all that the SLM wrote (default), 1 only what the LLM would have written itself; in between what "
+        "is at least A times as likely to the LLM as its likeliest token",
+    )
+    add(
+        "--max-draft",
+        type=_draft,
+        default="auto",
+        metavar="N",
+        help="with --acceptance: tokens the SLM may write before the LLM reads them (default: auto, by what a look "
+        "costs)",
+    )
     add("--policy", choices=POLICIES, default=settings.policy, help="who decides (default: %(default)s)")
     add("--max-new-tokens", type=int, default=settings.max_new_tokens, metavar="N", help="default: %(default)s")
     add("--seed", type=int, default=settings.seed, metavar="S", help="of sampling and of random routing")
@@ -144,6 +167,14 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     add("--top-k", type=int, default=0, metavar="K", help="keep the K likeliest tokens; 0 keeps all")
     add("--repetition-penalty", type=float, default=1.0, metavar="R", help="above 1 discourages what is there already")
     return parser
+
+
+def _draft(text: str) -> int | str:
+    """A length where it is one; whether it is possible the request says."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
 
 
 if __name__ == "__main__":

@@ -1,14 +1,26 @@
-"""The engine's errors: one base class, so that a caller can catch everything a user can cause with one `except`.
+"""The engine's errors: what a user can cause. A broken invariant of this project's own code is an `assert` instead.
 
-Every message names the bad value and the way out, because the page and the command line show it as it is.
-A broken invariant of this project's own code is an `assert`, not one of these.
+Every message names the bad value and the way out, because the page and the command line show it as it is. How a command
+line does, and with what exit status, is `exit_status`.
 """
 
 from __future__ import annotations
 
+import argparse
+import math
+import os
+import re
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class EngineError(Exception):
-    """Base of everything the engine raises on purpose; `str(error)` is fit to be shown to a user."""
+    """Base of them all: one `except` catches everything; `str(error)` is fit to be shown to a user."""
 
 
 class InvalidRequest(EngineError):
@@ -25,3 +37,123 @@ class RouterError(EngineError):
 
 class SettingsError(EngineError):
     """A setting is unknown or out of range; the message names the environment variable."""
+
+
+def first_fault(error: ValidationError, whole: str = "the file") -> str:
+    """The first thing that pydantic found wrong, as "where: what", without the value itself, which may be anything.
+
+    `whole` stands for "where" if the fault is not in a part of the file; empty leaves it out.
+    """
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or whole
+    return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+SHOWN = 80
+"""Characters, at most, of a value in a message: it may be anything, of any length."""
+
+
+def shown(value: Any, quoted: bool = False, limit: int = SHOWN) -> str:
+    """A value as a message shows it: one line of printable characters, cut off where it is long."""
+    try:
+        text = (
+            value if isinstance(value, str) and not quoted else repr(value[:limit] if _is_long(value, limit) else value)
+        )
+    except (ValueError, RecursionError):  # a whole number of thousands of digits
+        text = f"a value of type {type(value).__name__}"
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: limit + 1])
+    return text if len(text) <= limit and not _is_long(value, limit) else text[: limit - 1] + "…"
+
+
+def _is_long(value: Any, limit: int) -> bool:
+    return isinstance(value, str | bytes | list | tuple) and len(value) > limit
+
+
+def check_text(name: str, value: Any) -> None:
+    """Raises an InvalidRequest that names it if it is no text, or one that no file or model can hold."""
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name} = {shown(value, True)} is not a text")
+    if half := re.search("[\ud800-\udfff]", value):
+        raise InvalidRequest(
+            f"{name} holds half a surrogate pair at character {half.start() + 1}, which is no text: is it UTF-8?"
+        )
+
+
+def check_number(name: str, value: float, low: float, high: float, hint: str) -> None:
+    """Raises an InvalidRequest that names value and range if it is not a finite number in [low, high]."""
+    ok = isinstance(value, int | float) and not isinstance(value, bool)
+    if not ok or not low <= value <= high or not math.isfinite(value):  # the range first: some integers are no floats
+        raise InvalidRequest(f"{name} = {shown(value, True)} must be a number from {low:g} to {high:g} ({hint})")
+
+
+def check_whole(name: str, value: int, low: int, high: int, hint: str) -> None:
+    """Raises an InvalidRequest that names value and range if it is not a whole number in [low, high]."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise InvalidRequest(f"{name} = {shown(value, True)} must be a whole number from {low} to {high} ({hint})")
+
+
+def exit_status(run: Callable[[], int | None], *told: type[Exception]) -> int:
+    """Runs a command line and tells what a user can put right in one line, without a traceback.
+
+    Args:
+        run: Returns its own exit status, None for 0.
+        told: Errors besides `EngineError` whose message is for the user. What the operating system refuses always is.
+
+    Returns:
+        The exit status: 0; 2 for an error of the user's; 130 if interrupted; 141 if whoever read the output has gone.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):  # none, or not a text stream
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        try:
+            status = run()
+        except SystemExit:  # argparse has printed its help
+            _flush()
+            raise
+        _flush()
+        return status or 0
+    except (EngineError, *told) as error:
+        return _told(str(error), 2)
+    except KeyboardInterrupt as stop:
+        return _told(str(stop) or "stopped", 130, "")
+    except BrokenPipeError:
+        return _without_output(141)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        name = f" ({error.filename})" if error.filename else ""
+        return _without_output(_told(f"{error.strerror}{name}", 2))
+
+
+def _told(message: str, status: int, prefix: str = "error: ") -> int:
+    with suppress(OSError, ValueError):  # nobody may be listening there either
+        print(f"{prefix}{message}", file=sys.stderr, flush=True)
+    return status
+
+
+def _without_output(status: int) -> int:
+    """Python writes what is left when it ends, and would complain again: it goes nowhere if it cannot be written."""
+    try:
+        _flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
+def _flush() -> None:
+    """Writes what was printed, while a full disk or a closed pipe can still be told."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser that echoes what was typed as `shown` does, no megabytes and no control codes."""
+
+    def error(self, message: str) -> NoReturn:
+        """Tells what is wrong with the options and ends the program, with exit status 2."""
+        super().error("".join(part if part.isspace() else shown(part) for part in _WORDS.findall(message)))
+
+
+_WORDS = re.compile(r"'(?:[^'\\]|\\.)*'|\s+|\S+?(?=\s|'|$)|.", re.DOTALL)  # a value in quotes counts as one

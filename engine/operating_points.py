@@ -1,8 +1,11 @@
-"""A router's measured curve: the accuracy, the LLM share and the cost that its thresholds gave on held-out questions.
+"""A router's measured curves: the accuracy, the LLM share and the cost that its thresholds gave on held-out questions.
 
-Knows `operating_points.json`, which the trainer writes beside a router, and how to read a curve between its points.
-Knows no torch, so that the page may hold a curve; not how it was measured, nor how it is shown. The file may be a
-stranger's: its size, numbers and lengths are bounded here, and its texts are nothing but text.
+A curve is at one acceptance; a task may have several.
+
+The trainer writes it to `operating_points.json` beside a router; the page reads it, so nothing here imports torch. The
+file may come from the Hub, so its size, numbers and lengths are bounded here, and its texts are nothing but text.
+Interpolation, hull and bootstrap of a curve are in this module only; the browser's script has its own copy of the
+first two, which the page's tests compare with these.
 """
 
 from __future__ import annotations
@@ -10,24 +13,32 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from engine.errors import InvalidRequest, RouterError
-from engine.request import MAX_THRESHOLD, number
+from engine.errors import InvalidRequest, RouterError, check_number, first_fault
+from engine.events import MAX_THRESHOLD
+from engine.weights.files import read_bytes, write_text
 
 FILE = "operating_points.json"
 FORMAT = 1
 MAX_BYTES = 1_000_000
-MEASURED_UNITS = ("bytes", "flops", "seconds")
+Unit = Literal["bytes", "flops", "seconds"]
+MEASURED_UNITS: tuple[Unit, ...] = ("bytes", "flops", "seconds")
 """Units of a point's cost. The unit "price" is not among them: it depends on the page's sliders."""
 
 LLM_ONLY = 1.01
 """The threshold of LLM-only: above every score, and the end of the page's slider."""
 
-Unit = Literal["bytes", "flops", "seconds"]
+MAX_COST_WEIGHT = 1e9
+"""Largest λ, and largest cost relative to LLM-only: a file from elsewhere may hold any two numbers."""
+
+_WAY_OUT = "get the router again, or delete the file to go without operating points"
 _Threshold = Annotated[float, Field(ge=0, le=MAX_THRESHOLD, allow_inf_nan=False)]
 _Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -37,16 +48,14 @@ _Text = Annotated[str, Field(max_length=10_000)]
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """A threshold with its quality and cost, measured or read between two that were.
+    """A setting with its quality and cost, measured or read between two that were.
 
     Attributes:
         threshold: score < threshold → LLM.
-        accuracy: Share of the questions answered right.
-        accuracy_low, accuracy_high: Its 95 % interval over questions.
+        accuracy, accuracy_low, accuracy_high: Share of the questions answered right, and its 95 % interval over them.
         llm_share: LLM-written tokens / generated tokens.
-        bytes: Bytes moved per answer, prompt included.
-        flops: FLOPs per answer.
-        seconds: Seconds per answer, modelled from measured passes.
+        bytes, flops, seconds: Cost per answer, prompt included; seconds are modelled from measured passes.
+        acceptance: What the LLM keeps of a draft; 0 in files from before there was this dial.
     """
 
     threshold: _Threshold
@@ -57,13 +66,10 @@ class OperatingPoint:
     bytes: _Amount
     flops: _Amount
     seconds: _Amount
+    acceptance: _Rate = 0.0
 
     def cost(self, unit: str) -> float:
-        """Cost per answer in one of `MEASURED_UNITS`.
-
-        Raises:
-            InvalidRequest: Another unit.
-        """
+        """Cost per answer in one of `MEASURED_UNITS`; raises InvalidRequest for another unit."""
         if unit not in MEASURED_UNITS:
             raise InvalidRequest(f"unit = {unit!r} was not measured: choose one of {', '.join(MEASURED_UNITS)}")
         return getattr(self, unit)
@@ -78,11 +84,20 @@ def _ordered(point: OperatingPoint) -> OperatingPoint:
 _Point = Annotated[OperatingPoint, AfterValidator(_ordered)]
 
 
+class BestPoint(NamedTuple):
+    """A measured point that is best for the cost weights λ from `low` to `high`; None has no end."""
+
+    point: OperatingPoint
+    low: float
+    high: float | None
+
+
 @dataclass(frozen=True)
 class Curve:
-    """What a router's thresholds gave on one task with one pair.
+    """What a router's thresholds gave on one task with one pair, at one acceptance.
 
-    The two ends have thresholds by definition, whatever they were recorded with: `slm` has 0, `llm` is above 1.
+    The two ends have thresholds by definition, whatever they were recorded with: `slm` has 0, `llm` is above 1. Above
+    acceptance 0 the LLM has its say at threshold 0, too: `slm` stays the SLM alone and is no part of the curve.
 
     Attributes:
         task: What was asked, e.g. "csqa".
@@ -90,7 +105,7 @@ class Curve:
         pair: Models and quantisation, for people.
         command, revision, hardware: What made the figures, so that they can be made again.
         slm, llm: The ends of the curve: each model alone.
-        points: Measured thresholds, sorted; there may be none.
+        points: Measured thresholds, sorted; there may be none. A ValueError if their acceptance is not the same.
     """
 
     task: _Name
@@ -104,30 +119,41 @@ class Curve:
     points: Annotated[tuple[_Point, ...], Field(max_length=1_000)] = ()
 
     def __post_init__(self) -> None:
-        set_once = object.__setattr__  # frozen for everybody else
+        set_once = object.__setattr__  # frozen from then on
         set_once(self, "slm", replace(self.slm, threshold=0.0))
         if self.llm.threshold <= 1:  # an evaluation records methods that have no threshold with 0
             set_once(self, "llm", replace(self.llm, threshold=LLM_ONLY))
         set_once(self, "points", tuple(sorted(self.points, key=lambda point: point.threshold)))
+        if len(found := sorted({point.acceptance for point in self.points})) > 1:
+            raise ValueError(f"points of acceptance {', '.join(map(str, found))}: a curve is at one acceptance")
+        set_once(self, "slm", replace(self.slm, acceptance=0.0))
+        set_once(self, "llm", replace(self.llm, acceptance=self.acceptance))  # its text is the same at any
+
+    @property
+    def acceptance(self) -> float:
+        """The acceptance of all points; 0 without any."""
+        return self.points[0].acceptance if self.points else 0.0
 
     @property
     def measured(self) -> tuple[OperatingPoint, ...]:
-        """Everything measured, from SLM-only to LLM-only, every threshold once (where twice, the later counts).
+        """Everything measured at this acceptance, in order, every threshold once (where twice, the later counts).
 
-        Thresholds of 0 and above 1 are the ends themselves, so `points` that have them are left out.
+        It ends with LLM-only and begins with SLM-only, or above acceptance 0 with the lowest threshold measured. What
+        `points` have at thresholds that are an end is left out.
         """
         between = {point.threshold: point for point in self.points if 0 < point.threshold <= 1}
-        return self.slm, *between.values(), self.llm
+        first = [point for point in self.points if point.threshold == 0][-1:] if self.acceptance else [self.slm]
+        return *first, *between.values(), self.llm
 
     def at(self, threshold: float) -> OperatingPoint:
-        """The point at a threshold: linear between measured neighbours; 0 and below is `slm`, above 1 is `llm`."""
+        """The point at a threshold: linear between measured neighbours; below the first it is that, above 1 `llm`."""
         if threshold > 1:
             return self.llm
         measured = self.measured
         places = [_place(point) for point in measured]
         after = bisect_left(places, threshold)
         if after == 0:
-            return self.slm
+            return measured[0]
         before = after - 1
         fraction = (threshold - places[before]) / (places[after] - places[before])
         return replace(_between(measured[before], measured[after], fraction), threshold=threshold)
@@ -136,13 +162,13 @@ class Curve:
         """The point at an LLM share: linear between measured neighbours.
 
         With few questions the share may dip as the threshold rises, so that several thresholds have the same one: the
-        lowest of them counts, as it is the first on the way up. Below the SLM's share it is `slm`, beyond the highest
-        share `llm`.
+        lowest of them counts, as it is the first on the way up. Below the first share it is the first of `measured`,
+        beyond the highest share `llm`.
         """
         measured = self.measured
         reached = next((i for i, point in enumerate(measured) if point.llm_share >= llm_share), len(measured) - 1)
         if reached == 0:
-            return self.slm
+            return measured[0]
         before, after = measured[reached - 1], measured[reached]
         if after.llm_share <= llm_share:  # measured just there, or nowhere
             return after
@@ -153,15 +179,12 @@ class Curve:
     def cheapest_within(self, points_of_accuracy: float = 0.02, unit: str = "bytes") -> OperatingPoint | None:
         """The cheapest measured point that is hardly worse than the LLM; of equally cheap ones the most accurate.
 
+        SLM-only (at acceptance 0) and LLM-only are measured points too. None only where it was to be better than the
+        LLM.
+
         Args:
             points_of_accuracy: How much worse: 0.02 is two points of accuracy. Below 0 asks for better than the LLM.
             unit: One of `MEASURED_UNITS`.
-
-        Returns:
-            A measured point, SLM-only and LLM-only included; None only where it was to be better than the LLM.
-
-        Raises:
-            InvalidRequest: The unit was not measured.
         """
         needed = self.llm.accuracy - points_of_accuracy - 1e-9  # in floating point 0.26 − 0.02 is more than 0.24
         enough = [point for point in self.measured if point.accuracy >= needed]
@@ -173,19 +196,38 @@ class Curve:
         Between measured points both are linear, so none there is better than its two neighbours.
 
         Args:
-            cost_weight: λ; with 0.1 a tenth of LLM-only's cost is worth one point of accuracy.
+            cost_weight: λ, at least 0; with 0.1 a tenth of LLM-only's cost is worth one point of accuracy.
             unit: One of `MEASURED_UNITS`.
-
-        Raises:
-            InvalidRequest: λ is negative or not a number, or the unit was not measured.
         """
-        number("cost_weight", cost_weight, 0.0, 1e9, "0 ignores the cost")
+        check_number("cost_weight", cost_weight, 0.0, MAX_COST_WEIGHT, "0 ignores the cost")
         whole = self.llm.cost(unit) or 1.0  # where the LLM is free, there is nothing to weigh against
 
         def value(point: OperatingPoint) -> tuple[float, float]:
             return point.accuracy - cost_weight * point.cost(unit) / whole, -point.cost(unit)
 
         return max(self.measured, key=value)
+
+    def best_points(self, unit: str = "bytes") -> list[BestPoint]:
+        """Every measured point that `best` gives for some λ, from λ = 0 upwards: corners of the upper convex hull."""
+        cost = {point: self.relative_cost(point, unit) for point in self.measured}
+        corners: list[OperatingPoint] = []
+
+        def weight(a: OperatingPoint, b: OperatingPoint) -> float:
+            """The λ at which the cheaper a and the better b are equally good."""
+            return min((b.accuracy - a.accuracy) / (cost[b] - cost[a]), MAX_COST_WEIGHT)
+
+        for point in sorted(cost, key=lambda point: (cost[point], -point.accuracy)):
+            if corners and point.accuracy <= corners[-1].accuracy:
+                continue  # dearer and no better
+            while len(corners) > 1 and weight(corners[-1], point) >= weight(corners[-2], corners[-1]):
+                corners.pop()
+            corners.append(point)
+        weights = [weight(a, b) for a, b in pairwise(corners)][::-1]
+        return [BestPoint(*best) for best in zip(corners[::-1], [0.0, *weights], [*weights, None], strict=True)]
+
+    def relative_cost(self, point: OperatingPoint, unit: str) -> float:
+        """Cost / cost of LLM-only, at most `MAX_COST_WEIGHT`; where LLM-only costs nothing, the cost itself."""
+        return min(point.cost(unit) / (self.llm.cost(unit) or 1.0), MAX_COST_WEIGHT)
 
 
 @dataclass(frozen=True)
@@ -203,58 +245,52 @@ class OperatingPoints:
 
     @classmethod
     def load(cls, folder: Path) -> OperatingPoints | None:
-        """Reads a router's `operating_points.json`; None if it has none.
-
-        Raises:
-            RouterError: The file cannot be read, is too large, or a value is missing or out of range.
-        """
+        """Reads a router's `operating_points.json`, None if it has none; raises RouterError as `from_json` does."""
         path = folder / FILE
-        try:
-            with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
-        except FileNotFoundError:
+        if not path.exists() and not path.is_symlink():
             return None
+        try:
+            content = read_bytes(path, MAX_BYTES)
         except OSError as error:
-            raise RouterError(f"{path} cannot be read: {error.strerror or error}") from error
+            raise RouterError(f"{path} cannot be read: {error.strerror or error}; {_WAY_OUT}") from error
         return cls.from_json(content, str(path))
 
     def save(self, folder: Path) -> None:
-        """Writes `operating_points.json` into a router's folder.
-
-        Raises:
-            RouterError: `load` would refuse it; nothing is written.
-            OSError: The folder cannot be written.
-        """
+        """Writes `operating_points.json` into a router's folder; raises RouterError where `load` would refuse it."""
         text = self.to_json()
         self.from_json(text)
-        (folder / FILE).write_text(text, encoding="utf-8")
+        write_text(folder / FILE, text)
 
     @classmethod
     def from_json(cls, content: str | bytes, source: str = FILE) -> OperatingPoints:
-        """Reads what `to_json` wrote.
+        """Reads what `to_json` wrote, which errors call `source`.
 
-        Args:
-            content: At most `MAX_BYTES`.
-            source: What to call it in errors.
-
-        Raises:
-            RouterError: It is too large, or a value is missing or out of range; the message names the first one.
+        Raises RouterError if it is too large, or if a value is missing or out of range: the first such value is named.
         """
-        way_out = "get the router again, or delete the file to go without operating points"
         size = len(content.encode() if isinstance(content, str) else content)
         if size > MAX_BYTES:
-            raise RouterError(f"{source} has more than {MAX_BYTES:,} bytes; {way_out}")
+            raise RouterError(f"{source} has more than {MAX_BYTES:,} bytes; {_WAY_OUT}")
         try:
             return TypeAdapter(cls).validate_json(content, strict=True)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise RouterError(f"{source}: {where}: {first['msg']}; {way_out}") from None
+            raise RouterError(f"{source}: {first_fault(error)}; {_WAY_OUT}") from None
 
     def to_json(self) -> str:
-        """As it stands in the file."""
+        """As it stands in the file; `save` lets none through that holds NaN."""
         content = {"format": self.format, "router": self.router, "curves": [asdict(curve) for curve in self.curves]}
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def bootstrap_counts(items: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """How often each of `items` questions or prompts is drawn in each of `resamples` bootstrap resamples.
+
+    Returns:
+        Counts [1 + resamples, items]. Row 0 has every item once: it is what was measured. Each row sums to `items`.
+    """
+    drawn = np.random.default_rng(seed).integers(items, size=(resamples, items))
+    cells = drawn + items * np.arange(resamples)[:, None]
+    counts = np.bincount(cells.ravel(), minlength=resamples * items).reshape(resamples, items)
+    return np.vstack([np.ones((1, items)), counts.astype(np.float64)])
 
 
 def _place(point: OperatingPoint) -> float:

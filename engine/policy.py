@@ -1,34 +1,38 @@
-"""Who writes the next token. Turns a state into a routing score, and the score into a role, in one place.
+"""Who writes the next token: a policy turns what is known of a position into a routing score.
 
-score < threshold → LLM, for every policy: threshold 0 is SLM-only, above 1 is LLM-only.
+score < threshold → LLM, for every policy (`engine.events.role_at`). `REGISTRY` at the end names them all. torch is
+imported by the methods that need it only, so that the page and the settings can read the registry.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
-import torch
-
+from engine.errors import EngineError, RouterError, WeightsError
 from engine.events import Role, role_at
-from engine.logits import ENTROPY
-from engine.router import Router, features
-from engine.sampling import uniform
+
+if TYPE_CHECKING:
+    import torch
+
+    from engine.router import Router
 
 
 @dataclass(frozen=True)
 class State:
     """What a policy may look at before a token is chosen: n states, which rows may share.
 
+    Tensors are None for policies that do not look at them.
+
     Attributes:
         seeds, positions: Per state, all that chance may depend on.
-        hidden: The SLM's hidden states at the last position, [n, d]; only for policies that need a state.
-        logit_features: How certain the SLM is of its token, float32 [n, LOGIT_FEATURES]; only for policies
-            that need its logits.
-        agree: Whether both models would write the same token, bool [n]; only for policies that see the LLM.
-        prompt_hidden: The SLM's hidden states at the prompt's last position, [n, d]; only for policies that decide by
-            the prompt.
+        hidden, prompt_hidden: The SLM's hidden states at the last position, and at the prompt's last, [n, d].
+        logit_features: How certain the SLM is of its token, float32 [n, LOGIT_FEATURES], see `engine.model.logits`.
+        agree: Whether both models would write the same token, bool [n].
     """
 
     seeds: Sequence[int]
@@ -62,43 +66,44 @@ class Policy(ABC):
         """Whether the SLM must read up to this position of the generated text for the policy's sake."""
         return self.needs_state and (position == 0 or not self.by_prompt)
 
-    def scores(self, position: int) -> bool:
-        """Whether a router's network is run at this position."""
-        return self.runs_router and (position == 0 or not self.by_prompt)
-
     @abstractmethod
     def score(self, state: State) -> torch.Tensor:
         """Routing scores [n] in [0, 1]: how safe it is to let the SLM write."""
 
+    def refused(self, score: float) -> EngineError:
+        """What is wrong where a score is no number."""
+        return WeightsError(
+            f"The SLM's own certainty is {score}, which is no number: its weights are damaged. Get them again."
+        )
+
 
 class RouterPolicy(Policy):
-    """The learned router's score."""
+    """The learned router's score (CITER)."""
 
     runs_router = True
 
     def __init__(self, router: Router) -> None:
         self.router = router
-        self.needs_logits = router.card.logit_features
+        self.needs_logits = router.card.logit_features and not self.by_prompt
 
-    def score(self, state: State) -> torch.Tensor:
-        """See `Policy.score`."""
-        assert state.hidden is not None
-        return self.router.score(features(state.hidden, state.logit_features if self.needs_logits else None))
+    def score(self, state: State) -> torch.Tensor:  # noqa: D102
+        from engine.router import features
+
+        hidden = state.prompt_hidden if self.by_prompt else state.hidden
+        assert hidden is not None
+        return self.router.score(features(hidden, state.logit_features if self.needs_logits else None))
+
+    def refused(self, score: float) -> EngineError:  # noqa: D102
+        return RouterError(
+            f"Router {self.router.name!r} gave the score {score}, which is no number: its weights or the SLM's are "
+            "damaged. Choose another router (CITER_ROUTER), or get the files again."
+        )
 
 
-class QueryPolicy(Policy):
+class QueryPolicy(RouterPolicy):
     """One decision per text, by a router on the hidden state after the prompt (RouteLLM, Ong et al. 2024)."""
 
-    runs_router = True
     by_prompt = True
-
-    def __init__(self, router: Router) -> None:
-        self.router = router
-
-    def score(self, state: State) -> torch.Tensor:
-        """See `Policy.score`."""
-        assert state.prompt_hidden is not None
-        return self.router.score(features(state.prompt_hidden, None))
 
 
 class ConfidencePolicy(Policy):
@@ -106,9 +111,9 @@ class ConfidencePolicy(Policy):
 
     needs_logits = True
 
-    def score(self, state: State) -> torch.Tensor:
-        """See `Policy.score`."""
-        return _certainty(state)[:, 0].exp()
+    def score(self, state: State) -> torch.Tensor:  # noqa: D102
+        assert state.logit_features is not None
+        return state.logit_features[:, 0].exp()
 
 
 class EntropyPolicy(Policy):
@@ -116,9 +121,11 @@ class EntropyPolicy(Policy):
 
     needs_logits = True
 
-    def score(self, state: State) -> torch.Tensor:
-        """See `Policy.score`."""
-        return (-_certainty(state)[:, ENTROPY]).exp()
+    def score(self, state: State) -> torch.Tensor:  # noqa: D102
+        from engine.model.logits import ENTROPY
+
+        assert state.logit_features is not None
+        return (-state.logit_features[:, ENTROPY]).exp()
 
 
 class MarginPolicy(Policy):
@@ -126,22 +133,18 @@ class MarginPolicy(Policy):
 
     needs_logits = True
 
-    def score(self, state: State) -> torch.Tensor:
-        """See `Policy.score`."""
-        top = _certainty(state)[:, :2].exp()
+    def score(self, state: State) -> torch.Tensor:  # noqa: D102
+        assert state.logit_features is not None
+        top = state.logit_features[:, :2].exp()
         return top[:, 0] - top[:, 1]
 
 
 class OraclePolicy(Policy):
-    """1 where both models would write the same token, else 0: the LLM's text for the fewest LLM tokens.
-
-    No real router can look at the LLM first. It is the bound of what routing for agreement can save.
-    """
+    """1 where both models would write the same token, else 0: the bound of what routing for agreement can save."""
 
     sees_llm = True
 
-    def score(self, state: State) -> torch.Tensor:
-        """See `Policy.score`."""
+    def score(self, state: State) -> torch.Tensor:  # noqa: D102
         assert state.agree is not None
         return state.agree.float()
 
@@ -151,10 +154,12 @@ class RandomPolicy(Policy):
 
     needs_state = False
 
-    def score(self, state: State) -> torch.Tensor:
-        """See `Policy.score`."""
-        draws = [uniform(seed, position, 1) for seed, position in zip(state.seeds, state.positions, strict=True)]
-        return torch.tensor(draws)
+    def score(self, state: State) -> torch.Tensor:  # noqa: D102
+        import torch
+
+        from engine.model.sampling import uniform
+
+        return torch.tensor([uniform(*each, 1) for each in zip(state.seeds, state.positions, strict=True)])
 
 
 class FixedPolicy(Policy):
@@ -173,37 +178,57 @@ class FixedPolicy(Policy):
 def decide(
     policy: Policy, state: State, states: Sequence[int], thresholds: Sequence[float]
 ) -> list[tuple[Role, float | None]]:
-    """Roles and scores of rows.
+    """Per row its role, and its score (None for fixed policies); `states` says which of the n states is a row's own.
 
-    Args:
-        policy: Scores the states, each once.
-        state: n states.
-        states: Per row, which of them is its own.
-        thresholds: Per row.
-
-    Returns:
-        Per row its role, and its score (None for fixed policies).
+    Raises:
+        EngineError: A score is not finite, so that no threshold means anything; what it is, `Policy.refused` says.
     """
     if policy.fixed is not None:
         return [(policy.fixed, None)] * len(thresholds)
     scores: list[float] = policy.score(state).tolist()
+    if not all(map(math.isfinite, scores)):
+        raise policy.refused(next(score for score in scores if not math.isfinite(score)))
     return [(role_at(scores[own], threshold), scores[own]) for own, threshold in zip(states, thresholds, strict=True)]
 
 
-def build_policy(name: str, router: Router | None) -> Policy:
-    """The policy of a request's `policy` name; `router` must be given for "router"."""
-    if name == "router":
-        assert router is not None
-        return RouterPolicy(router)
-    return {
-        "confidence": ConfidencePolicy,
-        "random": RandomPolicy,
-        "slm": lambda: FixedPolicy(Role.SLM),
-        "llm": lambda: FixedPolicy(Role.LLM),
-    }[name]()
+@dataclass(frozen=True)
+class Registered:
+    """What is known of a policy before it is built.
+
+    Attributes:
+        label: For people.
+        build: Takes the router if it `needs_router`.
+        scores: Whether it scores at all, so that a threshold means something to it.
+        requestable: Whether a request may name it; the others are for evaluations.
+    """
+
+    label: str
+    build: Callable[..., Policy]
+    needs_router: bool = False
+    scores: bool = True
+    requestable: bool = True
 
 
-def _certainty(state: State) -> torch.Tensor:
-    """See `engine.logits.logit_features` for the columns."""
-    assert state.logit_features is not None
-    return state.logit_features
+# All policies by name.
+REGISTRY = {
+    "router": Registered("trained router", RouterPolicy, needs_router=True),
+    "confidence": Registered("SLM's own confidence", ConfidencePolicy),
+    "random": Registered("chance", RandomPolicy),
+    "slm": Registered("always the SLM", partial(FixedPolicy, Role.SLM), scores=False),
+    "llm": Registered("always the LLM", partial(FixedPolicy, Role.LLM), scores=False),
+    "entropy": Registered("SLM's own entropy", EntropyPolicy, requestable=False),
+    "margin": Registered("SLM's own margin", MarginPolicy, requestable=False),
+    "oracle": Registered("whether both models agree", OraclePolicy, requestable=False),
+    "query": Registered("router that sees the prompt only", QueryPolicy, needs_router=True, requestable=False),
+}
+# Names that a request may give.
+POLICIES = tuple(name for name, policy in REGISTRY.items() if policy.requestable)
+
+
+def build_policy(name: str, router: Router | None = None) -> Policy:
+    """The policy of this name in the registry; those that need a router must be given one."""
+    policy = REGISTRY[name]
+    if not policy.needs_router:
+        return policy.build()
+    assert router is not None, name
+    return policy.build(router)

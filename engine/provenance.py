@@ -1,24 +1,30 @@
-"""Where a figure comes from: command, revision, processor. Goes into results, cards and benchmarks."""
+"""Where a figure comes from: command, revision, machine. Kept with results, cards and benchmarks."""
 
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def command(program: str) -> str:
-    """What the user typed, without paths that lead out of the folder it was typed in, which only this machine has.
+def provenance(program: str) -> dict[str, str]:
+    """The `command`, `revision` and `hardware` that made a result."""
+    return {"command": command(program), "revision": revision(), "hardware": hardware()}
 
-    Args:
-        program: As in `python -m <program>`.
-    """
+
+def command(program: str) -> str:
+    """What the user typed, quoted for a shell; of a path that leads out of the current folder, its name only."""
     paths = [(each, Path(each)) for each in sys.argv[1:]]
     inside = [path.name if path.is_absolute() or ".." in path.parts else each for each, path in paths]
-    return " ".join([f"python -m {program}", *inside])
+    return shlex.join(["python", "-m", program, *inside])
 
 
 def revision() -> str:
@@ -30,9 +36,37 @@ def revision() -> str:
         return "unknown"
 
 
+def machine() -> dict[str, Any]:
+    """What figures were measured on, item by item; "gpu" is None without one."""
+    import torch  # late, as elsewhere where commands must explain themselves at once
+
+    return {
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def hardware(of: dict[str, Any] | None = None) -> str:
+    """The GPU, or the processor and its threads, in words. `of` is what `machine` returned; None asks it now."""
+    of = of or machine()
+    return of["gpu"] or f"{of['threads']} threads of {of['processor']}"
+
+
 def processor() -> str:
     """The processor in words, as its maker or else the system calls it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
+
+
+def versions(packages: Sequence[str]) -> dict[str, str | None]:
+    """Versions of packages; None where one is not installed."""
+    installed: dict[str, str | None] = dict.fromkeys(packages)
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            installed[name] = version(name)
+    return installed

@@ -1,22 +1,26 @@
-"""What can be asked of a pair, and the refusal of what cannot. Knows no torch: bad input never reaches a model.
+"""What can be asked of a pair, and the refusal of what cannot, before any model is touched.
 
 Limits are generous but finite, so that a typo is refused with a message rather than obeyed.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
-from engine.errors import InvalidRequest
-from engine.events import Role
-
-POLICIES = ("router", "confidence", "random", "slm", "llm")
-"""Names a request may give: threshold on the router, on the SLM's top probability, a random share, always one model."""
+from engine.errors import InvalidRequest, check_number, check_text, check_whole, shown
+from engine.events import MAX_THRESHOLD, Role
+from engine.policy import POLICIES
 
 DEFAULT_THRESHOLD = 0.5
-MAX_THRESHOLD = 2.0  # scores end at 1, so anything above 1 is LLM-only; beyond 2 is more likely a percentage or a typo
 MAX_PROMPT_CHARACTERS = 1_000_000
+MAX_DRAFT = 1024
+
+DraftLimit = int | Literal["auto"]
+"""At most so many drafted tokens are unread; "auto" weighs what a look costs (`engine.batch.draft_length`)."""
+
+JudgeKind = Literal["ratio", "learned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,12 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        number("temperature", self.temperature, 0.0, 5.0, "0 is greedy")
-        number("top_p", self.top_p, 0.0, 1.0, "1 keeps every token")
+        check_number("temperature", self.temperature, 0.0, 5.0, "0 is greedy")
+        check_number("top_p", self.top_p, 0.0, 1.0, "1 keeps every token")
         if self.top_p == 0:
             raise InvalidRequest("top_p = 0 keeps no token: it must be above 0; the likeliest token is temperature 0")
-        whole("top_k", self.top_k, 0, 1_000_000, "0 keeps every token")
-        number("repetition_penalty", self.repetition_penalty, 0.1, 10.0, "1 is no penalty")
+        check_whole("top_k", self.top_k, 0, 1_000_000, "0 keeps every token")
+        check_number("repetition_penalty", self.repetition_penalty, 0.1, 10.0, "1 is no penalty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,30 +63,31 @@ class Forced:
     id: int | None = None
 
     def __post_init__(self) -> None:
-        whole("forced index", self.index, 0, 1_000_000, "a position in the generated text")
+        check_whole("forced index", self.index, 0, 1_000_000, "a position in the generated text")
         if self.id is not None:
-            whole("forced id", self.id, 0, 2**31 - 1, "a token of the pair's tokenizer")
+            check_whole("forced id", self.id, 0, 2**31 - 1, "a token of the pair's tokenizer")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One text to write.
+    """One text to write. A value out of its range is an InvalidRequest that names it and the way out.
 
     Attributes:
-        prompt: The user's message, or the text to continue if `raw`.
+        prompt: The user's message, or if `raw` the text to continue without the chat template.
         threshold: score < threshold → LLM; 0 is SLM-only, above 1 LLM-only. For `policy="random"` it is the LLM share.
-        policy: One of `POLICIES`.
+        acceptance: A drafted token is kept if the LLM would write it, too, or finds it at least so likely against its
+            likeliest one. 0 keeps all (CITER as published), 1 gives the LLM-only text.
+        max_draft: Drafted tokens, at most, before the LLM reads them. It changes what a text costs, never the text;
+            with acceptance 0 the LLM reads only where it writes.
+        judge: What acceptance is compared with for a token that is not the LLM's own: its likelihood "ratio", or the
+            pair's "learned" estimate that keeping it does no harm (`engine.judge`).
+        policy: One of `engine.policy.POLICIES`.
         system: System message for the chat template; None leaves the template's own default.
-        raw: Continue `prompt` as it is, without the chat template.
-        sampling: How tokens are drawn; greedy by default.
         max_new_tokens: Generated tokens at most, the end token included.
         stop: Strings that end the text; they are not part of it.
         seed: With the position, all that sampling and the random policy depend on.
         alternatives: Top-k candidates per model and token to record; 0 for none.
         forced: Tokens whose author was chosen by hand, in order of their positions.
-
-    Raises:
-        InvalidRequest: A value is out of its range; the message names it and the way out.
     """
 
     prompt: str
@@ -96,6 +101,9 @@ class Request:
     seed: int = 0
     alternatives: int = 0
     forced: tuple[Forced, ...] = ()
+    acceptance: float = 0.0
+    max_draft: DraftLimit = "auto"
+    judge: JudgeKind = "ratio"
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
@@ -104,35 +112,91 @@ class Request:
             raise InvalidRequest(
                 f"The prompt has {len(self.prompt):,} characters; at most {MAX_PROMPT_CHARACTERS:,} are accepted."
             )
-        number("threshold", self.threshold, 0.0, MAX_THRESHOLD, "0 is SLM-only, above 1 is LLM-only")
+        check_text("The prompt", self.prompt)
+        if self.system is not None:
+            check_text("system", self.system)
+        if not isinstance(self.raw, bool):
+            raise InvalidRequest(f"raw = {shown(self.raw, True)} must be true or false")
+        if not isinstance(self.sampling, Sampling):
+            raise InvalidRequest(f"sampling = {shown(self.sampling, True)} must be a Sampling")
+        Dial(self.threshold, self.acceptance, self.max_draft)
+        if self.judge not in ("ratio", "learned"):
+            raise InvalidRequest(f"judge = {shown(self.judge, True)} is unknown: choose ratio or learned")
         if self.policy not in POLICIES:
-            raise InvalidRequest(f"policy = {self.policy!r} is unknown: choose one of {', '.join(POLICIES)}")
-        whole("max_new_tokens", self.max_new_tokens, 1, 1_000_000, "how many tokens may be written")
-        whole("seed", self.seed, 0, 2**63 - 1, "any whole number from 0")
-        whole("alternatives", self.alternatives, 0, 50, "0 records none")
-        if any(not isinstance(text, str) or not text for text in self.stop):
-            raise InvalidRequest(f"stop = {list(self.stop)!r}: a stop string must not be empty")
+            raise InvalidRequest(f"policy = {shown(self.policy, True)} is unknown: choose one of {', '.join(POLICIES)}")
+        check_whole("max_new_tokens", self.max_new_tokens, 1, 1_000_000, "how many tokens may be written")
+        check_whole("seed", self.seed, 0, 2**63 - 1, "any whole number from 0")
+        check_whole("alternatives", self.alternatives, 0, 50, "0 records none")
+        if not isinstance(self.stop, tuple) or any(not isinstance(text, str) or not text for text in self.stop):
+            raise InvalidRequest(f"stop = {shown(self.stop, True)}: a stop string must not be empty")
+        for text in self.stop:
+            check_text("stop", text)
+        if not isinstance(self.forced, tuple) or not all(isinstance(each, Forced) for each in self.forced):
+            raise InvalidRequest(f"forced = {shown(self.forced, True)}: give tokens as Forced")
         places = [forced.index for forced in self.forced]
         if places != sorted(set(places)):
-            raise InvalidRequest(f"forced = {places}: give each position once, in order")
+            raise InvalidRequest(f"forced = {shown(places, True)}: give each position once, in order")
 
 
-def number(name: str, value: float, low: float, high: float, hint: str) -> None:
-    """Refuses a value that is not a finite number in [low, high].
+def build_request(prompt: str | Request, **options: Any) -> Request:
+    """A request from a prompt and the fields of `Request` and `Sampling` by name; raises InvalidRequest if unknown."""
+    if isinstance(prompt, Request):
+        return replace(prompt, **options)
+    sampling = {each.name: options.pop(each.name) for each in fields(Sampling) if each.name in options}
+    unknown = set(options) - {each.name for each in fields(Request)}
+    if unknown:
+        known = ", ".join(each.name for kind in (Request, Sampling) for each in fields(kind))
+        raise InvalidRequest(f"{shown(', '.join(sorted(unknown)))} is not an option; known are {known}")
+    if isinstance(stop := options.get("stop"), Iterable):
+        options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+    if sampling:
+        options["sampling"] = Sampling(**sampling)
+    return Request(prompt, **options)
 
-    Raises:
-        InvalidRequest: With the name, the value and the range.
+
+class Dial:
+    """What may be changed while a text is being written; it holds for the next token that is drafted.
+
+    Each is one value that is written and read at once, so no lock is needed between the page's and the engine's thread.
     """
-    ok = isinstance(value, int | float) and not isinstance(value, bool)
-    if not ok or not low <= value <= high or not math.isfinite(value):  # the range first: some integers are no floats
-        raise InvalidRequest(f"{name} = {value!r} must be a number from {low:g} to {high:g} ({hint})")
 
+    def __init__(self, threshold: float, acceptance: float = 0.0, max_draft: DraftLimit = "auto") -> None:
+        self.threshold = threshold
+        self.acceptance = acceptance
+        self.max_draft = max_draft
 
-def whole(name: str, value: int, low: int, high: int, hint: str) -> None:
-    """Refuses a value that is not a whole number in [low, high].
+    @classmethod
+    def of(cls, request: Request) -> Dial:
+        """As a request asks."""
+        return cls(request.threshold, request.acceptance, request.max_draft)
 
-    Raises:
-        InvalidRequest: With the name, the value and the range.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise InvalidRequest(f"{name} = {value!r} must be a whole number from {low} to {high} ({hint})")
+    @property
+    def threshold(self) -> float:
+        """The threshold in force; setting it raises InvalidRequest if it is out of range."""
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        check_number("threshold", value, 0.0, MAX_THRESHOLD, "0 is SLM-only, above 1 is LLM-only")
+        self._threshold = float(value)
+
+    @property
+    def acceptance(self) -> float:
+        """The acceptance in force; setting it raises InvalidRequest if it is out of range."""
+        return self._acceptance
+
+    @acceptance.setter
+    def acceptance(self, value: float) -> None:
+        check_number("acceptance", value, 0.0, 1.0, "0 keeps all that the SLM wrote, 1 what the LLM would have written")
+        self._acceptance = float(value)
+
+    @property
+    def max_draft(self) -> DraftLimit:
+        """The longest draft; setting it raises InvalidRequest if it is neither "auto" nor a whole number in range."""
+        return self._max_draft
+
+    @max_draft.setter
+    def max_draft(self, value: DraftLimit) -> None:
+        if value != "auto":
+            check_whole("max_draft", value, 1, MAX_DRAFT, 'drafted tokens before the LLM reads them, or "auto"')
+        self._max_draft: DraftLimit = value

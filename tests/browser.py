@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from app.host import Host
 from app.page import build, launch_options
+from app.running.host import Host
 from engine import Settings, load_settings
 
 FLAGS = [

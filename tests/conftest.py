@@ -6,11 +6,24 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before any library reads them: tests never reach a hub, and a developer's own settings do not change their outcome.
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", GRADIO_ANALYTICS_ENABLED="False")
 for name in [name for name in os.environ if name.startswith("CITER_")]:
     del os.environ[name]
+
+# Property-based tests draw the same few examples in every run; `pytest --hypothesis-profile=many` draws 1,000 new ones.
+settings.register_profile(
+    "suite",
+    max_examples=60,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
+)
+settings.register_profile("many", settings.get_profile("suite"), max_examples=1000, derandomize=False)
+settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "assets" / "tiny"
@@ -66,7 +79,7 @@ def pair():
 @pytest.fixture
 def host(pair):
     """What runs the models for the page, with the module's pair."""
-    from app.host import Host
+    from app.running.host import Host
 
     host = Host(lambda preset, progress: pair)
     host.start()
@@ -101,3 +114,19 @@ def site_window(browser, site):
 
     with window(browser, site) as shown:
         yield shown
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    """A random pair's GGUF files, converted once per module (`converted_pair.Files`)."""
+    from converted_pair import Files  # late: most tests need no GGUF file
+
+    files = Files(tmp_path_factory.mktemp("cache"))
+    files.load()
+    return files
+
+
+@pytest.fixture
+def files(converted, tmp_path):
+    """A converted pair that the test may spoil."""
+    return converted.copied_to(tmp_path / "cache")

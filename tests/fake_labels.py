@@ -9,11 +9,11 @@ import datasets
 import numpy as np
 
 from engine import Role
-from engine.logits import LOGIT_FEATURES
-from trainer.data import Question
-from trainer.fit import FitSettings
+from engine.model.logits import LOGIT_FEATURES
+from trainer.labels.rollouts import SHARD, Rollout
 from trainer.preference import Case
-from trainer.rollout import SHARD, Rollout
+from trainer.questions.question import Question
+from trainer.settings import FitSettings
 from trainer.shards import Shards
 
 WIDTH = 16

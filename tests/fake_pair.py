@@ -1,7 +1,8 @@
 """A pair without models: the engine's interface, plausible events, any speed. For tests of the page, without torch.
 
-It writes a fixed answer, or what follows "echo " in the prompt. Everything depends on seed and position only. It counts
-the streams that are open, so that a test can see whether a model thread was left running.
+It writes a fixed answer, or what follows "echo " in the prompt. Everything depends on seed and position only. What the
+LLM will not keep is drafted in capitals. It counts the streams that are open, so that a test can see whether a model
+thread was left running.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from engine.cost import ModelCost
 from engine.errors import InvalidRequest
-from engine.events import Alternative, Revealed, Role, TokenEvent
+from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, extend, fold_revealed, keeps
+from engine.events.cost import ModelCost
+from engine.events.trace import Trace, build_trace
 from engine.operating_points import OperatingPoints
-from engine.request import Request
-from engine.trace import Trace, build_trace
+from engine.request import Dial, Request
 
 ANSWER = '''Here is a function that checks whether a string is a palindrome:
 
@@ -49,10 +50,10 @@ class FakeDecoding:
     """Stands in for `engine.Decoding` of one row: remembers what stays of the text."""
 
     def __init__(self, request: Request) -> None:
-        self.request, self.kept = request, 0
+        self.request, self.kept = request, []
 
     def resume(self, row: int, request: Request, events) -> None:
-        self.request, self.kept = request, len(events)
+        self.request, self.kept = request, list(events)
 
     def reveal(self, row: int) -> list[Revealed]:
         return []
@@ -104,39 +105,48 @@ class FakePair:
         self.requests.append(request)
         self.open_streams += 1
         try:
-            yield from self._events(request, prompt_tokens, dial, cancel, decoding.kept if decoding else 0)
+            yield from self._events(request, prompt_tokens, dial, cancel, decoding.kept if decoding else [])
         finally:
             self.open_streams -= 1
 
-    def _events(self, request: Request, prompt_tokens: int, dial, cancel, kept: int) -> Iterator[TokenEvent]:
+    def _events(self, request: Request, prompt_tokens: int, dial, cancel, text: list) -> Iterator[TokenEvent]:
         pieces = _pieces(request.prompt, request.max_new_tokens)
+        dial = dial or Dial.of(request)
+        longest = 6 if request.max_draft == "auto" else request.max_draft
         time.sleep(self.prefill_seconds)
-        llm_unseen: list[int] = []
-        for index, piece in enumerate(pieces):
-            if index < kept:
-                continue
-            started = time.perf_counter()
+        llm_unseen: list[int] = [event.index for event in text if event.provisional]
+        text = list(text)
+        while len(text) < len(pieces):
+            index, started = len(text), time.perf_counter()
             time.sleep(1 / self.tokens_per_second)
             stopped = cancel is not None and cancel.is_set()
-            threshold = dial.threshold if dial is not None else request.threshold
-            event = _event(request, index, piece, threshold, time.perf_counter() - started)
+            event = _event(request, index, pieces[index], dial, time.perf_counter() - started)
             fed = prompt_tokens if index == 0 else 1
-            llm_fed = 0
-            if event.role is Role.LLM:
+            last = index == len(pieces) - 1
+            looks = event.provisional and (last or sum(e.provisional for e in text) + 1 >= longest)
+            if event.role is Role.LLM or looks:
                 llm_fed = (len(llm_unseen) + 1) if index != len(llm_unseen) else prompt_tokens + index
-                event = replace(event, revealed=tuple(_revealed(request, i) for i in llm_unseen))
+                event = _judged(request, text, replace(event, slm_fed=fed, llm_fed=llm_fed), dial)
+                event = replace(event, revealed=tuple(_revealed(request, i) for i in llm_unseen if i < event.index))
                 llm_unseen = []
             else:
                 llm_unseen.append(index)
-            last = index == len(pieces) - 1
-            reason = "cancelled" if stopped else ("eos" if not piece else "length") if last else None
-            yield replace(event, slm_fed=fed, llm_fed=llm_fed, finish_reason=reason)
+                event = replace(event, slm_fed=fed)
+            last = event.index == len(pieces) - 1
+            reason = "cancelled" if stopped else ("eos" if not pieces[event.index] else "length") if last else None
+            event = replace(event, finish_reason=reason)
+            extend(text, event)
+            text = list(fold_revealed(text))
+            yield event
             if stopped:
                 return
 
     def generate(self, request: Request) -> Trace:
         """The whole text as a trace."""
-        return self.trace(request, list(self.stream(request)))
+        text: list[TokenEvent] = []
+        for event in self.stream(request):
+            extend(text, event)
+        return self.trace(request, text)
 
     def trace(self, request: Request, events) -> Trace:
         """Folds events into a trace."""
@@ -160,13 +170,38 @@ def _pieces(prompt: str, limit: int) -> list[str]:
     return [*pieces, ""][:limit] if prompt.startswith("echo ") else pieces[:limit]
 
 
-def _event(request: Request, index: int, piece: str, threshold: float, seconds: float) -> TokenEvent:
-    chance = random.Random(f"{request.seed}/{index}")
+def _judged(request: Request, text: list[TokenEvent], event: TokenEvent, dial: Dial) -> TokenEvent:
+    """What the LLM writes or keeps when it reads the drafts of a text, and the event that is to follow them."""
+    drafts = [*(e for e in text if e.provisional), *([event] if event.provisional else [])]
+    read: list[Verdict] = []
+    for draft in drafts:
+        ratio = _ratio(request, draft.index)
+        if not keeps(ratio, draft.acceptance):
+            piece = _pieces(request.prompt, request.max_new_tokens)[draft.index]
+            written = _event(request, draft.index, piece, Dial(2.0), event.seconds)
+            spent = {"slm_fed": event.slm_fed, "llm_fed": event.llm_fed, "llm_head": len(drafts)}
+            asked = {"threshold": draft.threshold, "acceptance": draft.acceptance, "score": draft.score}
+            back = (*text[draft.index :], *([event] if event is draft else []))
+            return replace(written, **spent, **asked, ratio=ratio, taken_back=back, verdicts=tuple(read))
+        read.append(Verdict(draft.index, ratio))
+    own = {"ratio": read.pop().ratio} if event.provisional else {}
+    return replace(event, verdicts=tuple(read), llm_head=len(drafts) or 1, **own)
+
+
+def _ratio(request: Request, index: int) -> float:
+    chance = random.Random(f"{request.seed}/{index}/ratio").random()
+    return 1.0 if chance > 0.4 else round(chance, 3)
+
+
+def _event(request: Request, index: int, piece: str, dial: Dial, seconds: float) -> TokenEvent:
+    chance, threshold = random.Random(f"{request.seed}/{index}"), dial.threshold
     score = round(chance.betavariate(2.2, 0.7), 4)
     if request.policy in ("slm", "llm"):
         role, known = Role(request.policy), None
     else:
         role, known = (Role.LLM if score < threshold else Role.SLM), score
+    if role is Role.SLM and not keeps(_ratio(request, index), dial.acceptance):
+        piece = piece.upper()
     mine, other = _alternatives(piece, index, 0.9 * score), _alternatives(piece, index + 1, 0.95)
     return TokenEvent(
         id=1000 + index,
@@ -174,6 +209,7 @@ def _event(request: Request, index: int, piece: str, threshold: float, seconds: 
         role=role,
         score=known,
         threshold=threshold,
+        acceptance=dial.acceptance,
         slm_fed=1,
         llm_fed=0,
         slm_head=role is Role.SLM,

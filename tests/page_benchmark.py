@@ -15,10 +15,10 @@ from contextlib import contextmanager
 
 from browser import Site, Window, chromium, serve, window
 
-from app.runs import Run
+from app.running.run import Run
 from engine import Request, TokenEvent, load_settings
 from engine.pair import Pair, load
-from trainer.provenance import provenance
+from engine.provenance import provenance
 
 TOKENS = 120
 PROMPT = "Write a Python function that checks whether a string is a palindrome."
@@ -82,7 +82,7 @@ def size_rows(browser) -> list[tuple[str, str]]:
             )
         with window(browser, site) as shown:
             sized(shown, 1000)
-            with site.host.turn("held", threading.Event()):  # so that only the browser answers
+            with site.host.hold_models("held", threading.Event()):  # so that only the browser answers
                 found.append(("preview at 1,000 tokens", f"{turns(shown, [0.004, 0.006, 0.003, 0.007, 0.005]):.0f} ms"))
         with window(browser, site) as shown:
             shown.page.click("text=Sampling and prompt format")
@@ -225,7 +225,7 @@ def main() -> None:
     if "sizes" in options.part:
         with chromium() as browser:
             rows += size_rows(browser)
-    about = provenance()
+    about = provenance("tests.page_benchmark")
     print(f"Preset {options.preset}, revision {about['revision']}, {about['hardware']}\n")
     print("| what | measured |\n|---|---|")
     for name, value in rows:

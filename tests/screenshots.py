@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from browser import Window, chromium, eventually, serve, window
+from PIL import Image
 
 from engine import load_settings
 from engine.pair import load
@@ -16,6 +20,12 @@ QUESTIONS = {
     "cpu": "Write a Python function that checks whether a string is a palindrome.",
     "tiny": "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?",
 }
+THUMB = 16
+"""Pixels of a slider's thumb."""
+
+DRAGGED = (0.8, 0.95)
+"""Where the threshold is dragged to in the animated picture."""
+
 PROMPTS = {
     "cpu": "prompt,answer\nWhat is 17 + 25?,42\nWhat is the capital of France?,Paris\nHow many days has a week?,7\n"
     "Which planet is known as the red planet?,Mars\nWhat is 9 * 8?,72\n",
@@ -38,6 +48,8 @@ def take(shown: Window, name: str) -> None:
 def playground(shown: Window, prompt: str) -> None:
     shown.write(prompt, seconds=300)
     take(shown, "playground")
+    shown.page.click(".theme-toggle")  # light again
+    slider(shown, DRAGGED)
     llm = shown.page.locator(".t.llm")
     (llm if llm.count() else shown.page.locator(".t")).first.click()
     shown.page.click(".audit-toggle")
@@ -49,11 +61,54 @@ def playground(shown: Window, prompt: str) -> None:
     take(shown, "inspector")
 
 
+def slider(shown: Window, stops: Sequence[float]) -> None:
+    """The threshold pressed, dragged over some stops and let go, as an animated picture."""
+    track = shown.page.locator('#threshold input[type="range"]')
+    box = track.bounding_box()
+    assert box is not None
+    low, high, start = (float(track.evaluate(f"node => node.{name}")) for name in ("min", "max", "value"))
+    frames: list[Image.Image] = []
+
+    def picture() -> None:
+        shot = shown.page.screenshot(clip={"x": 0, "y": 0, "width": 1280, "height": 800})
+        frames.append(Image.open(BytesIO(shot)).convert("RGB").resize((800, 500), Image.Resampling.LANCZOS))
+
+    def move(value: float) -> None:
+        share = (value - low) / (high - low)
+        along = THUMB / 2 + share * (box["width"] - THUMB)  # where the thumb's middle stands
+        shown.page.mouse.move(box["x"] + along, box["y"] + box["height"] / 2)
+
+    picture()
+    move(start)
+    shown.page.mouse.down()
+    for before, after in pairwise((start, *stops)):
+        for step in range(1, 5):
+            move(before + (after - before) * step / 4)
+            shown.page.wait_for_timeout(60)
+            picture()
+    shown.page.mouse.up()
+    for _ in range(8):
+        shown.page.wait_for_timeout(250)
+        picture()
+    shown.wait_state("done", seconds=300)
+    picture()
+    both = Image.new("RGB", (800, 1000))  # colours of the first and of the last frame
+    both.paste(frames[0], (0, 0))
+    both.paste(frames[-1], (0, 500))
+    palette = both.quantize(128, method=Image.Quantize.MAXCOVERAGE)
+    drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    milliseconds = [1500, *[200] * (len(frames) - 2), 2500]
+    drawn[0].save(IMAGES / "slider.gif", save_all=True, append_images=drawn[1:], duration=milliseconds, loop=0)
+    shown.slide("#threshold", start)  # the other pictures are of the text at the router's own threshold
+    eventually(lambda: shown.page.locator(".stream-state").get_attribute("data-state") == "running", 5)
+    shown.wait_state("done", seconds=300)
+
+
 def sweep(shown: Window) -> None:
     shown.page.click(".sweep-go")
     shown.page.wait_for_selector('#sweep [data-state="done"], #sweep[data-state="done"]', timeout=600_000)
-    for value in (0.5, 0.9):
-        shown.slide("#threshold", value)
+    for number in (15, 23):  # cells of the map: what the second has that the first has not is marked
+        shown.page.locator(".map-cell").nth(number).click()
         shown.page.wait_for_timeout(400)
     take(shown, "sweep")
 

@@ -43,6 +43,14 @@ def test_generate_returns_the_whole_trace(client: Client):
     assert Trace.from_json(json.dumps(trace)).text == trace["text"]
 
 
+def test_acceptance_and_max_draft_reach_the_engine_and_the_trace(client: Client, pair: FakePair):
+    trace = client.predict("a palindrome", 0.5, acceptance=0.3, max_draft=8, max_new_tokens=5, api_name="/generate")
+    assert (trace["acceptance"], trace["max_draft"]) == (0.3, 8)
+    assert (pair.requests[-1].acceptance, pair.requests[-1].max_draft) == (0.3, 8)
+    trace = client.predict("a palindrome", 0.5, max_new_tokens=5, api_name="/generate")
+    assert (trace["acceptance"], trace["max_draft"]) == (0, "auto")
+
+
 def test_the_cost_follows_the_prices_of_the_call(client: Client):
     cheap, dear = (
         client.predict("a palindrome", 0.5, max_new_tokens=10, llm_price=price, api_name="/generate")["cost"]["price"]
@@ -64,6 +72,7 @@ def test_generate_is_the_only_public_endpoint(client: Client):
 def test_its_description_names_every_argument(client: Client):
     names = {parameter["parameter_name"] for parameter in _endpoints(client)["/generate"]["parameters"]}
     assert {"prompt", "threshold", "policy", "max_new_tokens", "temperature", "seed", "stop"} <= names
+    assert {"acceptance", "max_draft"} <= names
     assert "request" not in names
 
 
@@ -81,6 +90,10 @@ def test_its_description_names_every_argument(client: Client):
         ({"stop": [""]}, "a stop string must not be empty"),
         ({"slm_price": -1}, "SLM price = -1"),
         ({"llm_price": -0.5}, "LLM price = -0.5"),
+        ({"acceptance": 1.5}, "acceptance = 1.5"),
+        ({"acceptance": "some"}, "acceptance = 'some'"),
+        ({"max_draft": 0}, "max_draft = 0"),
+        ({"max_draft": "never"}, "max_draft = 'never'"),
     ],
 )
 def test_bad_values_are_refused_in_the_engines_words(client: Client, pair: FakePair, options, message):
@@ -93,7 +106,7 @@ def test_bad_values_are_refused_in_the_engines_words(client: Client, pair: FakeP
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-1e999"])
 def test_numbers_that_are_none_are_refused_however_they_are_sent(site, pair: FakePair, value: str):
     asked = len(pair.requests)
-    defaults = '"router", 20, 0, 1, 0, 1, 0, null, false, null, 0, 0.1, 1'
+    defaults = '"router", 20, 0, 1, 0, 1, 0, null, false, null, 0, 0.1, 1, 0, "auto"'
     body = f'{{"data": ["a palindrome", {value}, {defaults}]}}'
     call = httpx.post(f"{site.url}gradio_api/call/generate", content=body, headers={"content-type": "application/json"})
     answer = httpx.get(f"{site.url}gradio_api/call/generate/{call.json()['event_id']}", timeout=10).text

@@ -11,11 +11,13 @@ from browser import Site, Window, contrast, eventually, move, window
 from conftest import TINY
 
 import engine
-from app.comparison import Comparison, Difference, comparison_message, difference, sentence
-from app.host import Host
-from app.meter import amount, percent
+from app.compare.comparison import Comparison, Difference, comparison_message, difference, sentence
+from app.figures import amount, percent
+from app.running.host import Host
 from engine import InvalidRequest, Request, Role
-from engine.cost import modelled_seconds
+from engine.decoding import Decoding
+from engine.events import taken_back
+from engine.events.cost import modelled_seconds
 
 pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pair is not in assets/tiny")
 
@@ -61,15 +63,15 @@ def compared(browser, site, pair):
 @pytest.fixture
 def held(monkeypatch):
     """Holds every comparison after four tokens of each text, until it is set or the comparison is cancelled."""
-    go_on, plain = threading.Event(), engine.decode
+    go_on, plain = threading.Event(), Decoding.run
 
-    def decode(decoding, cancel):
+    def run(decoding, cancel):
         for n, event in enumerate(plain(decoding, cancel)):
             while n == 4 * len(decoding.rows) - 1 and not (go_on.is_set() or cancel.is_set()):
                 time.sleep(0.01)
             yield event
 
-    monkeypatch.setattr(engine, "decode", decode)
+    monkeypatch.setattr(Decoding, "run", run)
     return go_on
 
 
@@ -124,11 +126,11 @@ def seconds_of(pair, trace) -> list[float]:
     return [modelled_seconds(trace.events[: n + 1], pair.slm_cost, pair.llm_cost) for n in range(len(trace.events))]
 
 
-def traces(pair, threshold: float, policy: str = "router", prompt: str = PROMPT):
+def traces(pair, threshold: float, policy: str = "router", prompt: str = PROMPT, acceptance: float = 0.0):
     """What the engine writes for the three columns, each text by itself."""
     return {
-        key: pair.generate(prompt, policy=name, threshold=threshold, max_new_tokens=TOKENS)
-        for key, name in zip(COLUMNS, ("slm", policy, "llm"), strict=True)
+        key: pair.generate(prompt, policy=name, threshold=threshold, acceptance=kept, max_new_tokens=TOKENS)
+        for key, name, kept in zip(COLUMNS, ("slm", policy, "llm"), (0.0, acceptance, 0.0), strict=True)
     }
 
 
@@ -169,6 +171,24 @@ def test_any_policy_can_take_the_middle_place(shown: Window, pair, label, policy
         assert "".join(words(shown, key)) == trace.text
         assert authors(shown, key) == [event.role.value for event in trace.events]
     assert says(shown, '[data-column="middle"] h3') == f"{label}, threshold {threshold}"
+
+
+def test_the_playgrounds_acceptance_is_the_middle_texts_and_of_neither_model_alone(shown: Window, pair):
+    shown.page.click('role=tab[name="Playground"]')
+    shown.slide("#acceptance", 0.6)
+    shown.page.click('role=tab[name="Compare"]')
+    eventually(lambda: says(shown, ".compare-acceptance") == "acceptance 0.6, as on the Playground")
+    shown.slide("#compare-threshold", 0.2)
+    compare(shown)
+    written = traces(pair, 0.2, acceptance=0.6)
+    assert taken_back(written["middle"].events), "a text of which something is taken back"
+    for key, trace in written.items():
+        assert "".join(words(shown, key)) == trace.text
+        assert authors(shown, key) == [event.role.value for event in trace.events]
+        run = engine.costs(trace.events, trace.prompt_tokens, pair.slm_cost, pair.llm_cost).run
+        moved = amount(run.bytes, "bytes").replace("\N{NARROW NO-BREAK SPACE}", " ")
+        assert says(shown, f'[data-row="bytes"] [data-of="{key}"]').startswith(moved)
+    assert says(shown, '[data-column="middle"] h3') == "trained router, threshold 0.2, acceptance 0.6"
 
 
 def test_chance_takes_over_the_share_of_the_routers_text(shown: Window, pair):
@@ -248,7 +268,7 @@ def test_half_way_on_the_time_axis_each_text_is_as_far_as_it_would_be_alone(comp
             if expected < len(column):
                 assert says(compared, f'[data-column="{key}"] .compare-count').startswith(f"{len(column) - later} of")
         assert compared.page.is_visible(".compare-cursor") == (part < 1)
-    scrub(compared, 0.5)
+    scrub(compared, 0.35)  # by half of the LLM's time both others are written
     visible = [len(words(compared, key, ":not(.later)")) for key in COLUMNS]
     assert visible[0] > visible[1] > visible[2] > 0, "the SLM is the fastest of the three"
     assert not compared.page.locator('[data-column="llm"] .w.later >> nth=0').is_visible()
@@ -308,7 +328,7 @@ def test_a_second_comparison_stops_the_first(shown: Window, site: Site, pair, he
     ask(shown)
     shown.page.wait_for_selector('[data-column="middle"] .w >> nth=3')
     (first,) = [
-        s.jobs["compare"] for s in site.sessions._sessions.values() if "compare" in s.jobs and s.jobs["compare"].on
+        s.jobs["compare"] for s in site.sessions._sessions.values() if "compare" in s.jobs and s.jobs["compare"].active
     ]
     ask(shown, OTHER)
     eventually(first.finished.is_set)
@@ -361,8 +381,8 @@ def test_a_prompt_beyond_the_context_is_refused_and_the_texts_stay(shown: Window
     "text", ["<img src=x onerror=window.hacked=1>", "${window.hacked=1}{{value}}", "</script>\x1b"]
 )
 def test_hostile_text_is_shown_as_text(shown: Window, monkeypatch, text: str):
-    plain = engine.decode
-    monkeypatch.setattr(engine, "decode", lambda *args: (replace(event, text=text) for event in plain(*args)))
+    plain = Decoding.run
+    monkeypatch.setattr(Decoding, "run", lambda *args: (replace(event, text=text) for event in plain(*args)))
     compare(shown, f"{PROMPT} {text}")
     assert words(shown, "slm")[0] == text.replace("\x1b", "␛")
     assert shown.page.evaluate("window.hacked") is None
@@ -435,11 +455,37 @@ def test_the_sentence_tells_the_same_text_from_another():
 def test_a_threshold_that_nobody_chose_is_the_routers_own_once_the_models_are_there(pair):
     host = Host(lambda preset, progress: pair)
     asked = Request(PROMPT, threshold=0.5, max_new_tokens=8)
-    for untouched, threshold in ((True, pair.threshold), (False, 0.5)):
-        job = Comparison(asked, "trained router", untouched=untouched)
+    for own, threshold in ((True, pair.threshold), (False, 0.5)):
+        job = Comparison(asked, "trained router", router_threshold=own)
         job.work(host)
         assert {event.threshold for event in job.texts["middle"].events} == {threshold}
         assert {event.role for event in job.texts["llm"].events} == {Role.LLM}
+
+
+@pytest.mark.parametrize("at_share", [False, True])
+def test_a_token_gets_its_column_once_it_will_stay(pair, at_share: bool):
+    asked = Request(PROMPT, 0.2, "router", acceptance=0.6, max_new_tokens=40)
+    job = Comparison(replace(asked, policy="random") if at_share else asked, "it", at_share)
+    job.work(Host(lambda preset, progress: pair))
+    routed = pair.generate_batch([asked])[0]
+    text = job.texts["router" if at_share else "middle"]
+    assert [event.id for event in text.events] == [event.id for event in routed.events] and not text.drafts
+    assert taken_back(text.events) == taken_back(routed.events) > 0
+    middle = job.texts["middle"]
+    for key in COLUMNS:
+        assert [index for of, index in job.log if of == key] == list(range(len(job.texts[key].events)))
+    if at_share:
+        chosen = [event for event in routed.events if event.role is Role.LLM and not event.refused]
+        assert middle.request.threshold == len(chosen) / len(routed.events), "what was asked for, not what was refused"
+        assert middle.request.acceptance == 0.6 and middle.title.endswith(", acceptance 0.6)")
+
+
+def test_a_stopped_text_shows_the_drafts_that_nobody_read(pair):
+    job = Comparison(Request(PROMPT, 0.0, "router", acceptance=0.6, max_draft=30, max_new_tokens=40), "it")
+    job.notify = lambda: job.cancel.set() if len(job.texts["slm"].events) == 5 else None
+    job.work(Host(lambda preset, progress: pair))
+    assert job.state == "stopped"
+    assert len(job.texts["middle"].events) == 5 and all(event.provisional for event in job.texts["middle"].events)
 
 
 def test_a_message_about_nothing_yet_needs_no_models():

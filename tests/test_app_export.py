@@ -11,8 +11,8 @@ import pytest
 from browser import contrast
 from fake_pair import FakePair, FakeRouter
 
-from app.export import html_page, markdown
-from app.meter import amount
+from app.figures import amount
+from app.share.export import html_page, markdown
 from engine import UNITS, Request, Role, Trace, costs
 
 BREAKING = [
@@ -122,6 +122,19 @@ def test_every_token_can_be_inspected_with_pointer_and_keyboard(browser, tmp_pat
         assert f"token {first + 1}," in page.inner_text(".facts") or first == 0
         page.keyboard.press("Escape")
         assert page.locator(".current").count() == 0
+
+
+def test_what_was_taken_back_is_said_of_the_token_in_its_place_and_is_only_text(browser, tmp_path: Path):
+    trace = trace_of(HOSTILE, threshold=0.1, acceptance=0.9)
+    refused = next(event for event in trace.events if event.refused)
+    with opened(browser, tmp_path, trace) as (page, asked, complaints):
+        assert texts(page, ".t:not(.end)") == [event.text for event in trace.events if event.text]
+        page.hover(f"#token-{refused.index}")
+        said = page.inner_text(".details")
+        assert "taken back: ‘" in said and f"the LLM finds it {refused.ratio:.2g} × as likely as its own choice" in said
+        assert "charged and not in the text" in page.inner_text("dl")
+        assert page.evaluate("window.hacked") is None and len(asked) == 1 and complaints == []
+    assert "- Acceptance: 0.9" in markdown(trace)
 
 
 def test_the_current_token_is_never_under_the_details(browser, tmp_path: Path):

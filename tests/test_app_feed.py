@@ -12,9 +12,9 @@ from browser import Site, Window, eventually, window
 from fake_pair import ANSWER, FakePair
 from fastapi import FastAPI
 
-from app.feed import Feeds
-from app.host import Host
 from app.page import build, launch_options
+from app.running.host import Host
+from app.stream.feed import Feeds
 from engine import load_settings
 
 FEED = "**/citer/feed/**"
@@ -119,8 +119,8 @@ def test_stop_works_where_the_feed_is_blocked(browser, site: Site, pair: FakePai
 
 def test_a_feed_is_closed_soon_after_the_last_token(shown: Window, site: Site):
     shown.write("a palindrome")
-    bells = [session.bell for session in site.sessions._sessions.values()]
-    eventually(lambda: not any(bell._heard for bell in bells))
+    listeners = [session.listeners for session in site.sessions._sessions.values()]
+    eventually(lambda: not any(each._events for each in listeners))
     assert shown.write("echo opened again") == "opened again"
 
 

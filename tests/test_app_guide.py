@@ -13,9 +13,9 @@ import pytest
 from browser import Window, contrast, eventually
 from conftest import TINY
 
-from app.guide import lesson
-from app.meter import amount, percent
-from app.sessions import View
+from app.figures import amount, percent
+from app.lesson.steps import lesson
+from app.running.sessions import View
 from engine import Prices, Request, Role, TokenEvent, costs
 
 pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pair is not in assets/tiny")
@@ -217,9 +217,9 @@ def event(index: int, role: Role, score: float | None, **options: Any) -> TokenE
     return TokenEvent(index, text, role, score, 0.97, slm_head=role is Role.SLM, seconds=0.01, index=index, **fields)
 
 
-def run_of(pair, *events: TokenEvent, policy: str = "router", on: bool = False) -> Any:
+def run_of(pair, *events: TokenEvent, policy: str = "router", active: bool = False) -> Any:
     request = Request("x", policy=policy)
-    return SimpleNamespace(events=list(events), request=request, prompt_tokens=5, pair=pair, on=on)
+    return SimpleNamespace(events=list(events), request=request, prompt_tokens=5, pair=pair, active=active)
 
 
 def told(words: list[Any]) -> str:
@@ -302,7 +302,7 @@ def test_a_lesson_fits_every_policy_and_every_token(tiny_pair, events, policy: s
 
 
 def test_a_text_that_is_being_written_is_told_so_far(tiny_pair):
-    taught = lesson(run_of(tiny_pair, event(0, S, 0.99, slm_fed=5), on=True), View())
+    taught = lesson(run_of(tiny_pair, event(0, S, 0.99, slm_fed=5), active=True), View())
     assert told(taught["intro"]).startswith("In your text so far of 1 token ")
 
 
@@ -310,7 +310,8 @@ def test_without_a_token_there_is_a_made_up_example_that_says_so(tiny_pair):
     for nothing in (None, run_of(tiny_pair)):
         taught = lesson(nothing, View())
         assert not taught["own"] and "made up" in taught["hint"]
-        assert told(taught["intro"]).startswith("In a text of 12 tokens the SLM wrote 10 and the LLM 2.")
+        assert told(taught["intro"]).startswith("In a text of 12 tokens the SLM wrote 9 and the LLM 3.")
+        assert told(taught["judged"][-1]).endswith("2 went back.")
         assert json.dumps(taught, allow_nan=False)
 
 
@@ -358,7 +359,7 @@ def test_before_a_text_the_tab_has_an_example_and_a_hint(browser, site):
         shown.page.click('role=tab[name="How it works"]')
         shown.page.wait_for_selector(".lesson-hint")
         assert "Write a text in the Playground" in shown.page.inner_text(".lesson-hint")
-        assert re.search(r"the SLM wrote 10 and the LLM 2", shown.page.inner_text(".lesson-intro"))
+        assert re.search(r"the SLM wrote 9 and the LLM 3", shown.page.inner_text(".lesson-intro"))
         shown.page.set_viewport_size({"width": 360, "height": 640})
         assert shown.page.evaluate("document.documentElement.scrollWidth") <= 360
         for item in shown.page.locator(".lesson-steps li").all():

@@ -9,9 +9,10 @@ import pytest
 from browser import eventually
 from fake_pair import FakePair, request
 
-from app.header import header_html, pair_name
-from app.host import Host
-from app.sessions import Session
+from app.figures import pair_name
+from app.header import header_html
+from app.running.host import Host
+from app.running.sessions import Session
 from engine import SettingsError, WeightsError
 
 
@@ -63,7 +64,7 @@ def test_runs_have_their_turn_in_the_order_they_came_and_never_two_at_once(host,
     runs = []
     for n in range(4):
         runs.append(Session().begin(request(max_new_tokens=10), host))
-        eventually(lambda n=n: len(host._line) == n + 1)
+        eventually(lambda n=n: len(host._queue) == n + 1)
     assert host.ahead(runs[3]) == 3
     pair.tokens_per_second = 100
     most = 0
@@ -108,14 +109,14 @@ def test_a_long_job_lets_those_who_wait_go_first_and_then_has_its_turn_again(hos
     order, cancel = [], threading.Event()
 
     def long() -> None:
-        with host.turn("long", cancel):
+        with host.hold_models("long", cancel):
             for n in range(2):
                 host.give_way("long", cancel)
                 order.append(f"long {n}")
                 eventually(lambda: "short" in order or host.ahead("short") == 1)
 
     def short() -> None:
-        with host.turn("short", cancel):
+        with host.hold_models("short", cancel):
             order.append("short")
 
     threads = [threading.Thread(target=long), threading.Thread(target=short)]
@@ -131,14 +132,14 @@ def test_a_long_job_that_is_cancelled_while_it_gives_way_leaves_the_line(host):
     cancel, held = threading.Event(), threading.Event()
 
     def long() -> None:
-        with host.turn("long", cancel):
+        with host.hold_models("long", cancel):
             eventually(lambda: host.ahead("short") == 1)
             host.give_way("long", cancel)
 
     thread = threading.Thread(target=long)
     thread.start()
-    eventually(lambda: "long" in host._line)
-    with host.turn("short", held):
+    eventually(lambda: "long" in host._queue)
+    with host.hold_models("short", held):
         cancel.set()
         thread.join(5)
-        assert not thread.is_alive() and "long" not in host._line
+        assert not thread.is_alive() and "long" not in host._queue

@@ -37,7 +37,7 @@ def test_nothing_moves_while_a_text_is_written_and_nothing_sticks_out(browser, s
         return page.evaluate(
             "['#prompt-card', '#threshold-card', '#stream', '#dashboard', '#view-card'].map(id => {"
             "const box = document.querySelector(id).getBoundingClientRect();"
-            "return [box.x, box.y, box.width, box.height]})"
+            "return [box.x, box.y + scrollY, box.width, box.height]})"
         )
 
     pair.tokens_per_second = 60
@@ -59,7 +59,7 @@ def test_text_on_tints_has_enough_contrast(browser, site: Site, scheme: str):
     with window(browser, site, color_scheme=scheme) as shown:
         shown.write("a palindrome")
         assert shown.page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
-        with site.host.turn("another visitor", threading.Event()):  # so that the text stays not yet true
+        with site.host.hold_models("another visitor", threading.Event()):  # so that the text stays not yet true
             shown.slide("#threshold", 0.6)
             shown.page.wait_for_selector(".t.stale")
             _check_contrast(shown)

@@ -97,7 +97,7 @@ def test_after_a_run_the_slider_marks_what_would_change(shown: Window, site: Sit
     session = eventually(lambda: next((s for s in site.sessions._sessions.values() if s.shown), None))
     before, asked = session.shown, len(pair.requests)
     flips = [e.index for e in before.events if e.score is not None and 0.5 <= e.score < 0.8]
-    with site.host.turn("another visitor", threading.Event()):  # so that nothing is written yet
+    with site.host.hold_models("another visitor", threading.Event()):  # so that nothing is written yet
         shown.slide("#threshold", 0.8)
         shown.page.wait_for_selector(".t.flip")
         marked = shown.page.eval_on_selector_all(".t.flip", "nodes => nodes.map(node => Number(node.dataset.i))")
@@ -265,7 +265,7 @@ def test_an_example_fills_in_the_prompt(shown: Window):
 
 
 def test_the_page_is_usable_while_the_models_load(browser, pair: FakePair):
-    from engine.progress import Progress
+    from engine.weights.progress import Progress
 
     go = threading.Event()
 
@@ -311,3 +311,11 @@ def test_when_the_weights_cannot_be_had_the_page_runs_the_tiny_pair_and_says_why
         assert "tiny pair instead" in warning and "The Hub and the mirror are unreachable." in warning
         assert shown.page.is_visible("text=Shells") and not shown.page.is_visible("text=Regular expression")
         assert shown.write("echo it works") == "it works"
+
+
+def test_an_address_that_is_none_is_told_by_its_variable():
+    from app.page import host_fault
+
+    assert host_fault(None) is None and host_fault("127.0.0.1") is None and host_fault("localhost") is None
+    for host in ("192.0.2.7", "no.such.host.invalid", "x" * 200):
+        assert str(host_fault(host)).startswith(f"CITER_SERVER__HOST = {host[:79]}")

@@ -62,7 +62,7 @@ def test_moving_the_slider_gives_the_text_of_a_run_at_that_threshold(shown, pair
 
 def test_tokens_before_the_first_flip_stay_where_they_are_and_are_not_sent_again(shown, pair):
     before, after = expected(pair, pair.threshold), expected(pair, 0.0)
-    flip = first_flip(before.events, 0.0)
+    flip = first_flip(before.events, 0.0, 0)
     assert flip is not None and flip > 2
     shown.page.evaluate("document.querySelectorAll('.t').forEach((t, i) => { t.mine = i; })")
     fed = pair.slm.fed
@@ -86,9 +86,9 @@ def test_the_page_names_the_next_change_in_both_directions_and_jumps_there(shown
     assert down < pair.threshold < up
     here = expected(pair, pair.threshold)
     for inside in (round(down + 0.001, 3), round(up - 0.001, 3)):
-        assert first_flip(here.events, inside) is None
+        assert first_flip(here.events, inside, 0) is None
     for outside in (down, up):
-        assert first_flip(here.events, outside) is not None
+        assert first_flip(here.events, outside, 0) is not None
     shown.page.click('[data-change="-1"]')
     shows(shown, expected(pair, down))
     shown.slide("#threshold", pair.threshold)
@@ -98,7 +98,7 @@ def test_the_page_names_the_next_change_in_both_directions_and_jumps_there(shown
 
 
 def test_the_preview_is_there_before_the_server_has_answered(shown, site, pair):
-    with site.host.turn("another visitor", threading.Event()):
+    with site.host.hold_models("another visitor", threading.Event()):
         shown.slide("#threshold", 0.0)
         shown.page.wait_for_selector(".t.flip")
         assert "would flip" in (shown.page.text_content(".stream-preview") or "")

@@ -105,3 +105,17 @@ def test_moving_the_slider_while_a_text_is_written_anew_ends_with_the_last_posit
     eventually(lambda: session.run.request.threshold == 0.7 and session.run.state == "done", 20)
     all_there(shown, site)
     assert all(event.threshold == 0.7 for event in session.run.events)
+
+
+def test_a_button_takes_no_click_before_its_script_is_there(shown: Window):
+    held = []
+    shown.page.route("**/citer/page/**", lambda route: held.append(route))
+    shown.open()
+    with pytest.raises(Exception, match="Timeout"):
+        shown.page.click(".theme-toggle", timeout=500)
+    for route in held:
+        route.continue_()
+    shown.page.unroute("**/citer/page/**")
+    dark = shown.page.evaluate("document.body.classList.contains('dark')")
+    shown.page.click(".theme-toggle")
+    assert shown.page.evaluate("document.body.classList.contains('dark')") is not dark

@@ -8,8 +8,8 @@ import pytest
 from browser import eventually
 from fake_pair import FakePair, request
 
-from app.host import Host
-from app.sessions import Session, Sessions
+from app.running.host import Host
+from app.running.sessions import Session, Sessions
 from engine import InvalidRequest
 
 
@@ -20,10 +20,40 @@ def pair():
 
 def test_a_text_asked_for_before_the_models_are_there_starts_at_the_routers_own_threshold(host, pair):
     pair.threshold = 0.9
-    run = Session().begin(request(threshold=0.5), host, untouched=True)
+    run = Session().begin(request(threshold=0.5), host, router_threshold=True)
     assert run.finished.wait(10)
     assert {event.threshold for event in run.events} == {0.9}
     assert run.request.threshold == 0.9
+
+
+def test_an_acceptance_that_was_dragged_while_the_models_load_is_no_choice_of_threshold(pair):
+    session, loading = Session(), Host(lambda *_, **__: pair)
+    for acceptance in (0.2, 0.4):
+        session.set_dials(0.5, acceptance, loading)
+    assert not session.threshold_moved
+    session.set_dials(0.6, 0.4, loading)
+    session.set_dials(0.5, 0.4, loading)
+    assert session.threshold_moved, "and put back by hand"
+
+
+def test_going_back_to_the_first_threshold_from_the_routers_is_a_choice(pair):
+    session, host = Session(), Host(lambda *_, **__: pair)
+    session.put_threshold(0.9)
+    session.set_dials(0.9, 0.4, host)
+    assert not session.threshold_moved
+    session.set_dials(0.5, 0.4, host)
+    assert session.threshold_moved
+
+
+def test_a_text_that_waits_takes_the_routers_threshold_with_the_acceptance_that_was_dragged(pair):
+    ready, session = threading.Event(), Session()
+    pair.threshold = 0.9
+    loading = Host(lambda *_, **__: ready.wait(10) and pair)
+    run = session.begin(request(threshold=0.5), loading, router_threshold=True)
+    session.set_dials(0.5, 0.7, loading)
+    ready.set()
+    assert run.finished.wait(10)
+    assert {(event.threshold, event.acceptance) for event in run.events} == {(0.9, 0.7)}
 
 
 def test_a_threshold_that_someone_chose_stays(host, pair):
@@ -33,7 +63,9 @@ def test_a_threshold_that_someone_chose_stays(host, pair):
     assert {event.threshold for event in chosen.events} == {0.5}
     ready, slow = threading.Event(), FakePair(300)
     slow.threshold = 0.9
-    waiting = Session().begin(request(threshold=0.5), Host(lambda *_, **__: ready.wait(10) and slow), untouched=True)
+    waiting = Session().begin(
+        request(threshold=0.5), Host(lambda *_, **__: ready.wait(10) and slow), router_threshold=True
+    )
     waiting.dial.threshold = 0.2  # turned while it waits
     ready.set()
     assert waiting.finished.wait(10)
@@ -89,7 +121,7 @@ def test_sessions_are_bounded_and_the_least_recently_used_one_is_stopped(host, p
 
 
 def test_dropping_a_session_stops_also_the_runs_of_its_api_calls(host, pair):
-    from app.runs import Run
+    from app.running.run import Run
 
     pair.tokens_per_second = 20
     sessions = Sessions()

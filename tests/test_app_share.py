@@ -12,7 +12,7 @@ import pytest
 from browser import Window, contrast, eventually, serve, window
 from fake_pair import FakePair
 
-from app.link import MAX_TEXT
+from app.fields import MAX_TEXT
 from engine import Trace
 
 BAR, SAID = "#share", ".share-said"
@@ -172,6 +172,7 @@ def test_a_copied_link_restores_every_field_and_the_text(browser, tiny_pair):
     query = (
         "prompt=Ben%20has%20%245.%0AHow%20much%3F&threshold=0.61&policy=confidence&seed=11&temperature=0.8&top_p=0.9"
         "&top_k=30&repetition_penalty=1.1&max_new_tokens=25&system=Be%20brief.&raw=1&stop=zz%5Cn"
+        "&acceptance=0.25&max_draft=6"
     )
     with page_of(browser, tiny_pair, query, **CLIPBOARD) as (shown, site):
         shown.page.wait_for_selector(".link-note")

@@ -1,23 +1,26 @@
-"""The sweep: one prompt at many thresholds, and the slider that scrubs through the texts, on the tiny pair."""
+"""The sweep: one prompt at many settings of the dials, and the sliders that scrub through them, on the tiny pair."""
 
 from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 from browser import Window, eventually
 
-import engine
-from app.components import ASSETS
 from app.controls import THRESHOLD_DIGITS
-from app.host import Host
-from app.jobs import Job
-from app.sweep import Sweep, choose_thresholds, sweep_message
+from app.running.host import Host
+from app.running.run import Job
+from app.sweep import ACCEPTANCES, OVER, Over, Sweep, SweptPoint, choose_points, choose_thresholds, sweep_message
 from engine import InvalidRequest, Prices, Request, Role, costs
+from engine.decoding import Decoding
+from engine.events import role_at
 from engine.pair import Pair
 
 PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
+DISPUTED = "Add 47 and 38, then take away 19."
+"""The tiny models disagree about it at many tokens."""
 
 
 @pytest.fixture(scope="module")
@@ -36,29 +39,35 @@ def shown(site_window: Window):
 
 @pytest.fixture
 def held(monkeypatch):
-    """Holds every sweep after three hundred tokens until it is cancelled: a whole one takes a fraction of a second."""
-    plain = engine.decode
+    """Holds every sweep after six hundred tokens until it is cancelled: a whole one takes a fraction of a second."""
+    plain = Decoding.run
 
-    def decode(decoding, cancel):
+    def run(decoding, cancel):
         for n, event in enumerate(plain(decoding, cancel)):
             yield event
-            if n == 300:
+            if n == 600:
                 cancel.wait(30)
 
-    monkeypatch.setattr(engine, "decode", decode)
+    monkeypatch.setattr(Decoding, "run", run)
 
 
-def swept(pair: Pair, **options) -> Sweep:
+def swept(pair: Pair, over: Over = "threshold", prompt: str = PROMPT, **options) -> Sweep:
     host = Host(lambda preset, progress: pair)
-    sweep = Sweep(Request(PROMPT, max_new_tokens=40, **options), [], Prices()).start(host)
+    asked = Request(prompt, max_new_tokens=40, max_draft=8, **options)  # "auto" depends on the clock
+    sweep = Sweep(asked, [], Prices(), over).start(host)
     assert sweep.finished.wait(60), sweep.state
     return sweep
 
 
-def press(shown: Window) -> None:
+def press(shown: Window, over: str = "threshold") -> None:
     """Presses Sweep and waits for its end."""
+    shown.page.select_option(".sweep-over", over)
     shown.page.click(".sweep-go")
     shown.page.wait_for_selector('#sweep [data-state="done"], #sweep[data-state="done"]', timeout=60_000)
+
+
+def last_sweep(site) -> Sweep:
+    return [s.jobs["sweep"] for s in site.sessions._sessions.values() if "sweep" in s.jobs][-1]
 
 
 def text_of(shown: Window) -> tuple[str, list[str]]:
@@ -67,11 +76,12 @@ def text_of(shown: Window) -> tuple[str, list[str]]:
 
 
 @pytest.mark.parametrize("policy", ["router", "confidence", "random"])
-def test_every_threshold_of_a_sweep_has_the_text_and_the_cost_of_a_run_of_its_own(pair, policy):
-    sweep = swept(pair, policy=policy)
-    assert sweep.state == "done" and sweep.thresholds[0] == 0 and sweep.thresholds[-1] > 1
-    for row in range(0, len(sweep.thresholds), 4):
-        alone = pair.generate(Request(PROMPT, sweep.thresholds[row], policy, max_new_tokens=40))
+@pytest.mark.parametrize("over", OVER)
+def test_every_setting_of_a_sweep_has_the_text_and_the_cost_of_a_run_of_its_own(pair, policy, over):
+    sweep = swept(pair, over, policy=policy, acceptance=0.2)
+    assert sweep.state == "done" and sweep.points[-1].threshold > 1
+    for row in range(0, len(sweep.points), 4):
+        alone = pair.generate(sweep.at(row))
         assert [(e.id, e.role) for e in sweep.events[row]] == [(e.id, e.role) for e in alone.events]
         share, moved, *_ = sweep.figures[row] or []
         assert share == pytest.approx(alone.llm_share, rel=1e-4)
@@ -79,8 +89,18 @@ def test_every_threshold_of_a_sweep_has_the_text_and_the_cost_of_a_run_of_its_ow
         assert moved == pytest.approx(spent.bytes, rel=1e-4)
 
 
-def test_a_sweep_sends_every_token_of_the_tree_once(pair):
+def test_what_llm_only_costs_is_without_the_slm(pair):
     sweep = swept(pair)
+    alone = pair.generate(Request(PROMPT, policy="llm", max_new_tokens=40))
+    spent = costs(alone.events, alone.prompt_tokens, pair.slm_cost, pair.llm_cost)
+    share, moved, *_ = sweep.llm_only or []
+    assert share == 1 and moved == pytest.approx(spent.llm_only.bytes, rel=1e-4)
+    assert moved == pytest.approx(spent.run.bytes, rel=1e-4)
+
+
+@pytest.mark.parametrize("over", OVER)
+def test_a_sweep_sends_every_token_of_the_tree_once(pair, over):
+    sweep = swept(pair, over, DISPUTED)
     message = json.loads(sweep_message(sweep, 0)[0])
     assert message["count"] == len(message["nodes"]) < sum(map(len, sweep.events)) / 2
     for leaf, events in zip(message["leaves"], sweep.events, strict=True):
@@ -93,6 +113,53 @@ def test_a_sweep_sends_every_token_of_the_tree_once(pair):
         assert path[::-1] == [event.text for event in events]
     rest = json.loads(sweep_message(sweep, 7)[0])
     assert rest["nodes"] == message["nodes"][7:]
+
+
+def test_authors_follow_from_scores_and_from_the_drafts_that_were_replaced(pair):
+    sweep = swept(pair, "both", DISPUTED)
+    message = json.loads(sweep_message(sweep, 0)[0])
+    ratios = dict(message["replaced"])
+    assert len(ratios) == len(message["replaced"]) > 5 and all(0 <= ratio < 1 for ratio in ratios.values())
+    for (threshold, _), leaf, events in zip(sweep.points, message["leaves"], sweep.events, strict=True):
+        authors = []
+        while leaf >= 0:
+            parent, _, score = message["nodes"][leaf]
+            authors.append(Role.LLM if leaf in ratios else role_at(score, threshold))
+            leaf = parent
+        assert authors[::-1] == [event.role for event in events]
+
+
+@pytest.mark.parametrize("over", OVER)
+def test_within_its_ranges_of_both_dials_a_text_is_the_same(pair, over):
+    sweep = swept(pair, over, DISPUTED, threshold=0.9)
+    for row in range(0, len(sweep.points), 3):
+        low, high, least, most = sweep.same[row] or []
+        at = sweep.points[row]
+        assert low < at.threshold <= high and least < at.acceptance <= most
+        other = replace(sweep.at(row), threshold=max(0.0, (low + at.threshold) / 2), acceptance=min(most, 1.0))
+        alone = pair.generate(other)
+        assert [e.id for e in alone.events] == [e.id for e in sweep.events[row]], (at, other)
+
+
+def test_the_map_has_llm_only_once_and_the_llms_own_text_wherever_acceptance_is_1(pair):
+    sweep = swept(pair, "both", DISPUTED)
+    assert len(sweep.points) == len(set(sweep.points)) == 31
+    assert sum(point.threshold > 1 for point in sweep.points) == 1
+    for point, leaf in zip(sweep.points, sweep.leaves, strict=True):
+        assert point.acceptance < 1 or leaf == sweep.leaves[-1]
+    assert len(set(sweep.leaves)) > 3
+
+
+def test_the_dial_that_is_not_swept_stays_where_it_is(pair):
+    asked = Request(PROMPT, 0.7, acceptance=0.2)
+    *along, llm_only = choose_points(asked, "acceptance", [], pair)
+    assert along == [SweptPoint(0.7, acceptance) for acceptance in ACCEPTANCES] and llm_only.threshold > 1
+    assert {point.acceptance for point in choose_points(asked, "threshold", [], pair)} == {0.2}
+
+
+def test_acceptance_alone_is_not_swept_where_the_llm_writes_everything(pair):
+    sweep = swept(pair, "acceptance", threshold=1.01)
+    assert sweep.state == "failed" and "threshold = 1.01" in (sweep.error or "")
 
 
 def test_thresholds_are_steps_of_the_slider_and_lie_where_the_router_was_measured(pair):
@@ -112,7 +179,7 @@ def test_a_policy_without_a_threshold_is_refused(pair):
 
 def test_stopping_keeps_what_is_there_and_leaves_no_thread(pair, held):
     host = Host(lambda preset, progress: pair)
-    sweep = Sweep(Request(PROMPT, max_new_tokens=400), [], Prices()).start(host)
+    sweep = Sweep(Request(PROMPT, max_new_tokens=400), [], Prices(), "both").start(host)
     eventually(lambda: len(sweep.nodes) > 10)
     sweep.cancel.set()
     assert sweep.finished.wait(3) and sweep.state == "stopped" and len(sweep.nodes) > 10
@@ -122,12 +189,10 @@ def test_stopping_keeps_what_is_there_and_leaves_no_thread(pair, held):
 
 def test_the_slider_scrubs_through_finished_texts_without_asking_the_models(shown, site, pair):
     press(shown)
-    (session,) = [s for s in site.sessions._sessions.values() if "sweep" in s.jobs and s.jobs["sweep"].state == "done"][
-        -1:
-    ]
-    sweep, fed = session.jobs["sweep"], (pair.slm.fed, pair.llm.fed)
-    for row in (0, len(sweep.thresholds) // 2, len(sweep.thresholds) - 1, 3):
-        shown.slide("#threshold", sweep.thresholds[row])
+    sweep = last_sweep(site)
+    fed = (pair.slm.fed, pair.llm.fed)
+    for row in (0, len(sweep.points) // 2, len(sweep.points) - 1, 3):
+        shown.slide("#threshold", sweep.points[row].threshold)
         text, roles = "".join(e.text for e in sweep.events[row]), [e.role.value for e in sweep.events[row]]
         # Two rows may differ in their authors alone, so that the text is there before it is this row's.
         eventually(lambda text=text, roles=roles: list(text_of(shown)) == [text, roles])
@@ -179,9 +244,11 @@ def test_a_difference_is_a_word_that_the_other_text_has_not_there_or_has_by_anot
     def tokens(text: str) -> list[list[object]]:
         return [[word.lower(), int(word.isupper())] for word in text.split()]
 
-    source = (ASSETS / "difference.js").read_text("utf-8")
-    call = "([source, a, b]) => [...new Function('TEXT', 'AUTHOR', source + '; return differing;')(0, 1)(a, b)].sort()"
-    assert site_window.page.evaluate(call, [source, tokens(old), tokens(new)]) == differing
+    call = """async ([a, b]) => {
+      const { differing } = await import(new URL('gradio_api/citer/page/stream/difference.js', document.baseURI));
+      return [...differing(a, b)].sort();
+    }"""
+    assert site_window.page.evaluate(call, [tokens(old), tokens(new)]) == differing
 
 
 def test_a_text_of_the_sweep_opens_with_candidates_and_branches(shown, pair):
@@ -201,7 +268,7 @@ def test_a_text_of_the_sweep_opens_with_candidates_and_branches(shown, pair):
 def test_generate_during_a_sweep_stops_it_and_writes_at_once(shown, site, pair, held):
     shown.page.click(".sweep-go")
     eventually(lambda: shown.page.locator('#sweep [data-state="running"], #sweep[data-state="running"]').count())
-    sweep = [s.jobs["sweep"] for s in site.sessions._sessions.values() if "sweep" in s.jobs][-1]
+    sweep = last_sweep(site)
     shown.write(PROMPT)
     assert sweep.state == "stopped"
 

@@ -11,10 +11,10 @@ from browser import Site, eventually, move, serve, window
 from conftest import TINY
 from tune_tab import CSV, MANY, QUESTIONS, TOKENS, Tab, curve_of, no_job_threads
 
-from app.expected import is_right
-from app.tuning_curve import agreement
+from app.tune.curve import agreement
 from engine import Role, costs, load_settings
-from engine.cost import modelled_seconds
+from engine.events.cost import modelled_seconds
+from engine.grading import is_right
 from engine.operating_points import OperatingPoint
 
 pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pair is not in assets/tiny")
@@ -225,7 +225,8 @@ def test_json_has_the_point_its_interval_and_what_it_was_measured_on(measured: T
     name, content = measured.download("json")
     taken = json.loads(content)
     assert name == "citer-operating-point.json"
-    assert taken["settings"] == {"CITER_POLICY": "router", "CITER_THRESHOLD": threshold}
+    settings = {"CITER_POLICY": "router", "CITER_THRESHOLD": threshold, "CITER_ACCEPTANCE": 0}
+    assert taken["settings"] == settings
     assert taken["point"] == {**taken["curve"][2], "measured": True}
     assert taken["point"]["low"] <= taken["point"]["quality"] <= taken["point"]["high"]
     about = taken["measured_on"]
@@ -239,11 +240,41 @@ def test_the_link_names_threshold_and_policy_and_the_ends_are_the_models_alone(m
     for threshold, policy in ((0, "slm"), (1.01, "llm"), (0.9, "router")):
         measured.type("threshold", threshold)
         link = measured.page.input_value('.tune [data-take="link"]')
-        assert link == f"{site.url}?threshold={threshold}&policy={policy}"
+        assert link == f"{site.url}?threshold={threshold}&acceptance=0&policy={policy}"
         assert (
             measured.page.input_value('.tune [data-take="settings"]')
-            == f"CITER_POLICY={policy}\nCITER_THRESHOLD={threshold}\n"
+            == f"CITER_POLICY={policy}\nCITER_THRESHOLD={threshold}\nCITER_ACCEPTANCE=0\n"
         )
+
+
+def test_the_playgrounds_acceptance_is_measured_said_and_taken_away(tab: Tab, pair):
+    tab.page.click('role=tab[name="Playground"]')
+    tab.window.slide("#acceptance", 0.6)
+    tab.page.click("text=Sampling and prompt format")
+    tab.page.fill("#max-draft input", "3")
+    tab.open()
+    eventually(lambda: tab.says(".tune-acceptance") == "acceptance 0.6, as on the Playground")
+    tab.paste(CSV)
+    tab.page.fill("#tune-count input[type=number]", "2")
+    tab.run()
+    tab.wait("done")
+    tab.type("threshold", 0)
+    eventually(lambda: tab.says(".tune-said").startswith("Threshold 0, acceptance 0.6: "))
+    eventually(lambda: "no router" in tab.says(".tune-how") and "acceptance 0.6" in tab.says(".tune-about >> nth=0"))
+    assert "at acceptance 0," in tab.says(".tune-beside"), "as the shipped router was measured"
+    exported = tab.json()
+    settings = {"policy": "slm", "threshold": 0, "acceptance": 0.6, "max_draft": 3}
+    assert exported["settings"] == {f"CITER_{name.upper()}": value for name, value in settings.items()}
+    taken = tab.page.input_value('.tune [data-take="settings"]').split()
+    assert taken == ["CITER_POLICY=slm", "CITER_THRESHOLD=0", "CITER_ACCEPTANCE=0.6", "CITER_MAX_DRAFT=3"]
+    assert tab.page.input_value('.tune [data-take="link"]').endswith(
+        "?threshold=0&acceptance=0.6&policy=slm&max_draft=3"
+    )
+    for point, policy in zip(exported["curve"], ("slm", "router", "router", "llm"), strict=True):
+        dials = {**settings, "policy": policy, "threshold": point["threshold"], "max_new_tokens": TOKENS}
+        traces = [pair.generate(prompt, **dials) for prompt, _ in QUESTIONS]
+        run = [costs(t.events, t.prompt_tokens, pair.slm_cost, pair.llm_cost).run for t in traces]
+        assert point["bytes"] == pytest.approx(sum(cost.bytes for cost in run) / 4, rel=1e-6)
 
 
 def test_csv_has_the_curve_as_numbers(measured: Tab):
@@ -254,11 +285,12 @@ def test_csv_has_the_curve_as_numbers(measured: Tab):
     for row, point in zip(rows, curve, strict=True):
         assert float(row["threshold"]) == point["threshold"] and float(row["accuracy"]) == point["quality"]
         assert float(row["bytes"]) == point["bytes"] and row["prompts"] == "4"
+        assert row["acceptance"] == "0"
     assert [row["policy"] for row in rows] == ["slm", *["router"] * (len(rows) - 2), "llm"]
 
 
 def test_no_cell_of_the_csv_is_a_formula(browser, site: Site, pair, monkeypatch):
-    monkeypatch.setattr(pair.slm, "name", '=HYPERLINK("http://x","y")')
+    monkeypatch.setattr(pair, "slm_name", '=HYPERLINK("http://x","y")')
     with window(browser, site) as shown:
         tab = Tab(shown).open()
         tab.paste(QUESTIONS[0][0])

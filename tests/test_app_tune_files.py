@@ -11,7 +11,7 @@ from browser import Site, contrast, eventually, window
 from conftest import TINY
 from tune_tab import CSV, QUESTIONS, TOKENS, Tab
 
-from app.prompt_file import parse
+from app.tune.prompts import parse
 
 pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pair is not in assets/tiny")
 
@@ -76,7 +76,7 @@ def test_text_that_is_still_being_read_is_shown_beside_a_file_that_is_refused(ta
         time.sleep(0.5)
         return parse(text)
 
-    monkeypatch.setattr("app.tune.parse", slowly)
+    monkeypatch.setattr("app.tune.tab.parse", slowly)
     tab.paste(CSV)
     eventually(begun.is_set)
     tab.choose("x.csv", "a,b")
@@ -130,6 +130,22 @@ def test_pasted_prompts_are_read_as_they_change(tab: Tab):
     assert tab.says(".tune-refused") == "" and tab.says(".tune-more") == "and 4 more. Not used: id."
     tab.paste("")
     eventually(lambda: tab.says(".tune-read") == "")
+
+
+@pytest.mark.parametrize("by", ["hand", "file"])
+def test_what_is_given_before_the_scripts_are_there_is_read(tab: Tab, by: str):
+    held, free = [], []
+    tab.page.route("**/citer/page/**", lambda route: route.continue_() if free else held.append(route))
+    tab.window.open()
+    tab.open()
+    tab.paste(CSV) if by == "hand" else tab.choose("mine.csv", CSV)
+    assert tab.says(".tune-read") == ""
+    free.append(True)
+    for route in held:
+        route.continue_()
+    kind = "CSV" if by == "hand" else "mine.csv"
+    eventually(lambda: tab.says(".tune-read") == f"4 prompts, each with an answer · {kind}")
+    tab.page.unroute("**/citer/page/**")
 
 
 def test_the_example_runs_and_is_right(tab: Tab):

@@ -14,30 +14,42 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from engine.benchmark import machine
+from engine.benchmark import measure
 from engine.benchmark.__main__ import main
 from engine.benchmark.agreement import compare, rounding
-from engine.benchmark.bars import BARS, GPU_BARS, judge
-from engine.benchmark.command import NAMES
-from engine.benchmark.forced import ForcedShare, router_of
+from engine.benchmark.forced import AGREEMENT, ForcedCertainty, agrees, certainty, forced, forced_token
 from engine.benchmark.measure import ratios, spread
 from engine.benchmark.profile import PARTS, PYTHON, part_of, render_profile, split
-from engine.benchmark.prompts import prompt_of
-from engine.benchmark.report import load, render, rewrite
-from engine.benchmark.rows import ROWS, available, bytes_to_move
-from engine.benchmark.shapes import SHAPES
+from engine.benchmark.report import SHORT, load, render, render_short, rewrite
+from engine.benchmark.rows import CONFIDENCES, ROWS, available, bytes_to_move
 from engine.benchmark.subject import (
     DEFAULT,
     OWN,
+    SHAPES,
+    Subject,
     _config,
     _quantised_by_bitsandbytes,
     from_shapes,
+    prompt_of,
     stand_in_tokenizer,
 )
-from engine.benchmark.writers import alone, begin, generate, naive, routed, speculative
-from engine.cost import costs
+from engine.benchmark.table import BARS, GPU_BARS, NAMES, judge
+from engine.benchmark.writers import (
+    ForcedShare,
+    alone,
+    begin,
+    generate,
+    naive,
+    routed,
+    router_of,
+    shuffled_scores,
+    speculative,
+    verified,
+)
 from engine.errors import EngineError, SettingsError
 from engine.events import Role
+from engine.events.cost import costs
+from engine.policy import ConfidencePolicy
 
 TOKENS, ROUNDS = 10, 2
 FEW = ["--tokens", str(TOKENS), "--rounds", str(ROUNDS), "--prompt", "40", "--first", "20", "30", "--context", "80"]
@@ -46,7 +58,7 @@ FEW = ["--tokens", str(TOKENS), "--rounds", str(ROUNDS), "--prompt", "40", "--fi
 @pytest.fixture(scope="module")
 def small_buffer():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine, "BUFFER", 1 << 22)
+        patch.setattr(measure, "BUFFER", 1 << 22)
         yield
 
 
@@ -124,7 +136,8 @@ def test_greedy_tokens_are_those_of_generate_on_the_tiny_pair(summary):
 
 def test_the_other_bars_are_measured_and_judged_by_their_medians(summary):
     assert [bar["bar"] for bar in summary["bars"] if bar["measured"] is None] == [
-        "routed at 20 % / llama.cpp, LLM only"
+        "routed at 20 % / llama.cpp, LLM only",
+        "the same with random weights that agree on 93 %",
     ]
     for bar in summary["bars"]:
         if bar["measured"]:
@@ -154,11 +167,11 @@ def test_the_markdown_has_every_row_bar_and_verdict(summary):
     assert len(re.findall(r"\| (?:met|missed by .*|not measured) \|", text)) == len(BARS)
 
 
-def test_only_some_rows_are_measured_on_request_and_the_baseline_always(small_buffer, tmp_path):
+def test_only_the_rows_asked_for_are_measured_and_ratios_need_the_baseline(small_buffer, tmp_path):
     path = tmp_path / "some.json"
     assert main(["--preset", "tiny", *FEW, "--only", "routed-30", "sweep", "--json", str(path)]) == 0
     found = json.loads(path.read_text(encoding="utf-8"))
-    assert list(by_name(found)) == ["generate-llm", "routed-30"]
+    assert [(row["name"], row["ratio"]) for row in found["rows"]] == [("routed-30", None)]
     assert (list(found["extras"]), found["agreement"]) == (["sweep"], {})
 
 
@@ -214,6 +227,37 @@ def test_assisted_generation_writes_the_llms_text(tiny_pair, prompt):
     assert write([prompt], 20) == alone(tiny_pair, Role.LLM)([prompt], 20)
 
 
+def test_every_row_at_acceptance_1_writes_the_llms_text(tiny_pair, prompt):
+    expected = alone(tiny_pair, Role.LLM)([prompt], 40)
+    subject = Subject("tiny", tiny_pair, {}, lambda form: pytest.fail(form))
+    rows = [row for row in ROWS if row.name.startswith("verified-")]
+    assert len(rows) == 1 + len(CONFIDENCES)
+    for row in rows:
+        assert row.writer(subject)([prompt], 40) == expected, row.name
+
+
+def test_models_that_are_forced_to_agree_do_so_on_93_percent(random_pair):
+    found = [agrees(position) for position in range(10_000)]
+    assert sum(found) / len(found) == pytest.approx(AGREEMENT, abs=0.01)
+    for sure in {certainty(position) for position in range(100)}:
+        asked = [agrees(position) for position in range(10_000) if certainty(position) == sure]
+        assert sum(asked) / len(asked) == pytest.approx(sure, abs=0.02)
+
+
+def test_a_forced_pair_writes_by_position_and_is_as_sure_as_it_is_right(random_pair):
+    pair, prompts = forced(random_pair), [prompt_of(random_pair.tokenizer, 30)]
+    size = len(random_pair.tokenizer)
+    expected = {role: [forced_token(role, 30 + n, size) for n in range(300)] for role in Role}
+    assert {role: alone(pair, role)(prompts, 300)[0] for role in Role} == expected
+    assert [a == b for a, b in zip(*expected.values(), strict=True)] == [agrees(30 + n) for n in range(300)]
+    decoding = begin(pair, prompts, ConfidencePolicy(), [0.0], 50)
+    decoding.finish()
+    scores = [event.score for event in decoding.rows[0].events]
+    assert scores == pytest.approx([certainty(30 + n) for n in range(50)], abs=1e-4)
+    by_router = verified(pair, lambda prompt: ForcedCertainty(router_of(pair), prompt), AGREEMENT)
+    assert by_router(prompts, 300) == [expected[Role.LLM]]
+
+
 def test_no_end_token_ends_a_text(tiny_pair, prompt):
     """The tiny pair answers in fewer tokens than these."""
     for write in (alone(tiny_pair, Role.LLM), generate(tiny_pair.llm.model)):
@@ -224,8 +268,8 @@ def test_no_end_token_ends_a_text(tiny_pair, prompt):
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.5])
 @pytest.mark.parametrize("seed", [0, 7])
-def test_a_forced_share_is_exact_and_begins_with_the_llm(tiny_pair, share, seed):
-    scores = ForcedShare(router_of(tiny_pair), 200).scores_of(seed)
+def test_a_forced_share_is_exact_and_begins_with_the_llm(share, seed):
+    scores = shuffled_scores(200, seed)
     assert sum(score < share for score in scores) == share * 200
     assert scores[0] < share
     assert not any(score < 0 or score >= 1 for score in scores)
@@ -340,7 +384,11 @@ def test_an_operator_belongs_to_the_innermost_range_else_to_its_kind():
     assert split([step, *cases.values()])["lm_head"] == 1.0
 
 
-# The README
+# The generated sections
+
+
+def _read(path):
+    return path.read_text(encoding="utf-8")
 
 
 def write_summary(folder, summary):
@@ -348,48 +396,82 @@ def write_summary(folder, summary):
     (folder / "tiny.json").write_text(json.dumps(summary), encoding="utf-8")
 
 
-def test_only_what_stands_between_the_markers_is_rewritten(summary, tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nafter\n", encoding="utf-8")
+@pytest.fixture
+def documents(tmp_path):
+    """A page and a README with their markers and nothing between them."""
+    page, readme = tmp_path / "speed.md", tmp_path / "README.md"
+    page.write_text("before\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nafter\n", encoding="utf-8")
+    readme.write_text("above\n<!-- speed -->\nold\n<!-- /speed -->\nbelow\n", encoding="utf-8")
+    return page, readme
+
+
+def test_only_what_stands_between_the_markers_is_rewritten(summary, tmp_path, documents):
+    page, readme = documents
     write_summary(tmp_path / "benchmarks", summary)
-    assert rewrite(tmp_path / "benchmarks", readme)
-    text = readme.read_text(encoding="utf-8")
+    assert rewrite(tmp_path / "benchmarks", page, readme)
+    text = page.read_text(encoding="utf-8")
     assert text == f"before\n<!-- benchmark -->\n{render(summary)}\n<!-- /benchmark -->\nafter\n"
-    assert not rewrite(tmp_path / "benchmarks", readme)
+    text = readme.read_text(encoding="utf-8")
+    assert text == f"above\n<!-- speed -->\n{render_short(summary)}\n<!-- /speed -->\nbelow\n"
+    assert not rewrite(tmp_path / "benchmarks", page, readme)
 
 
-@pytest.mark.parametrize("text", ["no markers", "<!-- benchmark -->", "<!-- /benchmark --> <!-- benchmark -->"])
-def test_a_readme_without_its_markers_is_refused_and_left_alone(summary, tmp_path, text):
-    readme = tmp_path / "README.md"
-    readme.write_text(text, encoding="utf-8")
+@pytest.mark.parametrize("name", ["benchmark", "speed"])
+@pytest.mark.parametrize("text", ["no markers", "<!-- {0} -->", "<!-- /{0} --> <!-- {0} -->"])
+def test_a_file_without_its_markers_is_refused_and_both_are_left_alone(summary, tmp_path, documents, name, text):
+    damaged = documents[0 if name == "benchmark" else 1]
+    damaged.write_text(text.format(name), encoding="utf-8")
+    before = [path.read_text(encoding="utf-8") for path in documents]
     write_summary(tmp_path / "benchmarks", summary)
-    with pytest.raises(EngineError, match="benchmark -->"):
-        rewrite(tmp_path / "benchmarks", readme)
-    assert readme.read_text(encoding="utf-8") == text
+    with pytest.raises(EngineError, match=f"{name} -->"):
+        rewrite(tmp_path / "benchmarks", *documents)
+    assert [path.read_text(encoding="utf-8") for path in documents] == before
 
 
-def test_a_folder_without_summaries_and_a_damaged_one_are_refused(tmp_path):
+def test_a_folder_without_summaries_and_a_damaged_one_are_refused(tmp_path, documents):
     with pytest.raises(EngineError, match="no summaries"):
-        rewrite(tmp_path, tmp_path / "README.md")
+        rewrite(tmp_path, *documents)
     (tmp_path / "bad.json").write_text("[]", encoding="utf-8")
     with pytest.raises(EngineError, match=r"bad\.json is no summary"):
         load(tmp_path / "bad.json")
 
 
-def test_the_projects_readme_is_what_its_summaries_say(tmp_path):
-    from engine.benchmark.report import README, SUMMARIES
+def test_the_readme_has_a_few_rows_of_the_table_with_the_hardware_below(summary):
+    rows, below = render_short(summary).split("\n\n")
+    measured = by_name(summary)
+    titles = [line.split(" | ")[0].removeprefix("| ") for line in rows.splitlines()[2:]]
+    assert titles == [measured[name]["title"] for name in SHORT if name in measured]
+    assert len(SHORT) <= 8
+    assert "first token at 30" in rows.splitlines()[0], "500 was not measured: the longest of those that were"
+    assert f"threads of {summary['machine']['processor']}" in below
+
+
+def test_the_readmes_row_comes_from_the_cpu_pair_where_it_was_measured(summary, tmp_path, documents):
+    write_summary(tmp_path / "benchmarks", summary)
+    other = {**summary, "preset": "cpu", "pair": "small and large"}
+    (tmp_path / "benchmarks" / "z.json").write_text(json.dumps(other), encoding="utf-8")
+    rewrite(tmp_path / "benchmarks", *documents)
+    assert [text.count("small and large") for text in map(_read, documents)] == [1, 1]
+    assert [text.count(summary["pair"]) for text in map(_read, documents)] == [1, 0]
+
+
+def test_the_projects_speed_page_and_readme_are_what_its_summaries_say(tmp_path):
+    from engine.benchmark.report import PAGE, README, SUMMARIES
 
     if not list(SUMMARIES.glob("*.json")):
         pytest.skip("no summaries yet")
-    copy = tmp_path / "README.md"
-    copy.write_text(README.read_text(encoding="utf-8"), encoding="utf-8")
-    assert not rewrite(SUMMARIES, copy)
+    copies = [tmp_path / path.name for path in (PAGE, README)]
+    for copy, path in zip(copies, (PAGE, README), strict=True):
+        copy.write_text(_read(path), encoding="utf-8")
+    assert not rewrite(SUMMARIES, *copies)
 
 
 # Random weights
 
 
-def test_a_pair_from_configurations_alone_writes_in_4_bits(small_buffer, tmp_path):
+@pytest.mark.parametrize(("weights", "title", "kind"), [("nf4", "NF4", "Linear4bit"), ("int8", "int8", "Int8Linear")])
+def test_a_pair_from_configurations_alone_writes_in_few_bits(small_buffer, tmp_path, monkeypatch, weights, title, kind):
+    monkeypatch.setenv("CITER_CPU_WEIGHTS", weights)
     shape = {
         "model_type": "qwen2", "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2,
         "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 320, "tie_word_embeddings": True,
@@ -400,14 +482,17 @@ def test_a_pair_from_configurations_alone_writes_in_4_bits(small_buffer, tmp_pat
         changed = {**shape, "hidden_size": width, "tie_word_embeddings": name == "small"}
         paths[-1].write_text(json.dumps(changed), encoding="utf-8")
     subject = from_shapes([str(path) for path in paths], 100, "cpu")
-    assert (subject.name, subject.pair.quantisation) == ("random-small-large", "NF4")
-    assert subject.pair.slm.cost.head_bytes < 128 * 320
+    assert (subject.name, subject.pair.quantisation) == ("random-small-large", title)
+    assert subject.pair.slm.cost.head_bytes <= 128 * 320
     prompts = [prompt_of(subject.pair.tokenizer, 20)]
     for role in Role:
         kinds = {form: type(subject.plain(form, role).get_output_embeddings()).__name__ for form in (DEFAULT, OWN)}
-        assert kinds == {DEFAULT: "Linear", OWN: "Linear4bit"}
+        assert kinds == {DEFAULT: "Linear", OWN: kind}
         (text,) = alone(subject.pair, role)(prompts, 12)
         assert len(text) == 12
+    for row in (row for row in ROWS if row.name.startswith("verified-")):
+        (text,) = row.writer(subject)(prompts, 12)
+        assert text == alone(forced(subject.pair), Role.LLM)(prompts, 12)[0]
 
 
 @pytest.mark.parametrize("lm_head_4bit", [True, False])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 import engine.pair
-from engine import Trace
-from engine.__main__ import main, plain
+from engine import Trace, fold_revealed
+from engine.__main__ import Terminal, main, plain
+from engine.events import taken_back
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +53,52 @@ def test_the_threshold_is_the_routers_own_unless_one_is_given(capsys, random_pai
     assert found == [0.77, 0.2, 0.5]
 
 
+VERIFIED = ("hello", "--threshold", "0", "--acceptance", "0.02", "--max-draft", "4")
+
+
+def written(random_pair):
+    options = {"policy": "confidence", "threshold": 0.0, "acceptance": 0.02, "max_draft": 4, "max_new_tokens": 12}
+    return random_pair.generate("hello", **options)
+
+
+def test_a_text_whose_tokens_are_taken_back_is_printed_as_it_ends_up(capsys, random_pair):
+    status, out, err = run(capsys, *VERIFIED)
+    text, _, meter = out.rpartition("\n\n")
+    trace = written(random_pair)
+    assert (status, err) == (0, "")
+    assert text == plain(trace.text)
+    assert taken_back(trace.events) > 0
+    assert f" {taken_back(trace.events)} taken back, " in meter
+    assert f" {sum(event.llm_fed > 0 for event in trace.events)} LLM passes, " in meter
+
+
+def test_a_terminal_strikes_through_what_was_taken_back_where_it_stood(capsys, random_pair, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    _, out, _ = run(capsys, *VERIFIED)
+    struck = re.findall(r"\x1b\[38;5;74m\x1b\[9m(.*?)\x1b\[0m", out, re.DOTALL)
+    events = written(random_pair).events
+    assert struck == [plain(lost.text) for event in events for lost in event.taken_back if lost.text]
+    rest = re.sub(r"\x1b\[38;5;74m\x1b\[9m.*?\x1b\[0m", "", out, flags=re.DOTALL)
+    rest = re.sub(r"\x1b\[[0-9;]*m", "", rest).rpartition("\n\n")[0]
+    assert rest == plain(written(random_pair).text)
+
+
+def test_a_draft_is_printed_once_the_llm_has_read_it_or_the_text_is_stopped(capsys, random_pair):
+    terminal = Terminal(colour=False)
+    options = {"policy": "confidence", "threshold": 0.0, "acceptance": 0.02, "max_draft": 4, "max_new_tokens": 40}
+    out = ""
+    for event in random_pair.stream("hello", **options):
+        terminal.add(event)
+        out += capsys.readouterr().out
+        settled = itertools.takewhile(lambda each: not each.provisional, fold_revealed(terminal.events))
+        assert out == plain("".join(each.text for each in settled))
+        if terminal.events[-1].provisional and len(terminal.events) > 20:
+            break
+    terminal.finish()
+    assert out + capsys.readouterr().out == plain("".join(each.text for each in terminal.events))
+
+
 def test_json_prints_one_object_that_loads_as_a_trace(capsys):
     status, out, _ = run(capsys, "hello", "--json", "--alternatives", "3", "--seed", "4", "--temperature", "0.9")
     trace = Trace.from_json(out)
@@ -67,6 +116,10 @@ def test_json_prints_one_object_that_loads_as_a_trace(capsys):
         (["x", "--top-p", "1.5"], "top_p = 1.5"),
         (["x", "--temperature", "-1"], "temperature = -1"),
         (["x", "--max-new-tokens", "0"], "max_new_tokens = 0"),
+        (["x", "--acceptance", "1.5"], "acceptance = 1.5"),
+        (["x", "--acceptance", "nan"], "acceptance = nan"),
+        (["x", "--max-draft", "0"], "max_draft = 0"),
+        (["x", "--max-draft", "never"], "max_draft = 'never'"),
         (["x", "--policy", "router"], "needs a router"),
         (["x" * 3000], "tokens, but the context holds 2,048"),
     ],

@@ -19,8 +19,13 @@ def event(role, slm_fed, llm_fed, seconds=1.0, slm_head=None, **more):
     return TokenEvent(1, "x", role, 0.5, 0.5, slm_fed, llm_fed, head, seconds, **more)
 
 
+def placed(*events: TokenEvent) -> list[TokenEvent]:
+    """Events of one text, each at its place."""
+    return [replace(each, index=index) for index, each in enumerate(events)]
+
+
 # A prompt of 3 tokens; the SLM writes two tokens, then the LLM one, catching up on 5.
-EVENTS = [event(Role.SLM, 3, 0), event(Role.SLM, 1, 0), event(Role.LLM, 1, 5, seconds=7.0)]
+EVENTS = placed(event(Role.SLM, 3, 0), event(Role.SLM, 1, 0), event(Role.LLM, 1, 5, seconds=7.0))
 
 
 def test_bytes_of_a_run_counted_by_hand():
@@ -62,7 +67,7 @@ def test_seconds_of_the_run_are_measured_and_those_of_the_extremes_modelled():
 
 
 def test_modelled_seconds_follow_the_runs_own_passes_where_there_are_enough():
-    events = [event(Role.SLM, 3, 0)] + [event(Role.SLM, 1, 0, slm_seconds=s) for s in (2.0, 3.0, 9.0)]
+    events = placed(event(Role.SLM, 3, 0), *(event(Role.SLM, 1, 0, slm_seconds=s) for s in (2.0, 3.0, 9.0)))
     assert costs(events, 3, SLM, LLM).slm_only.seconds == pytest.approx(4 * 3.0 + 2 * 0.1)
 
 
@@ -90,7 +95,7 @@ def test_the_last_cumulative_cost_is_the_cost_of_the_run():
 
 
 def test_a_run_by_the_slm_alone_costs_what_slm_only_costs():
-    events = [event(Role.SLM, 3, 0), event(Role.SLM, 1, 0), event(Role.SLM, 1, 0)]
+    events = placed(event(Role.SLM, 3, 0), event(Role.SLM, 1, 0), event(Role.SLM, 1, 0))
     beside = costs(events, 3, SLM, LLM)
     assert (beside.run.bytes, beside.run.flops) == (beside.slm_only.bytes, beside.slm_only.flops)
 

@@ -56,7 +56,7 @@ def assert_same_up_to_a_tie(model, start, ours, theirs):
 
 def prompt_ids(pair, prompt):
     from engine import Request
-    from engine.prompt import render
+    from engine.tokenizer import render
 
     return torch.tensor([render(pair.tokenizer, Request(prompt))])
 

@@ -11,15 +11,16 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from fake_doors import CONTENT, FILE, PART, partial_of
+from fake_sources import CONTENT, FILE, PART, partial_of
 
-from engine import doors, download, storage
-from engine.download import fetch
 from engine.errors import WeightsError
-from engine.progress import Meter, Progress, print_progress
 from engine.settings import load_settings
+from engine.weights import cache_folder as storage
+from engine.weights import sources
+from engine.weights.download import fetch
+from engine.weights.progress import Meter, Progress, print_progress
 
-pytest_plugins = ["fake_doors"]
+pytest_plugins = ["fake_sources"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,7 +34,7 @@ def test_a_checked_file_is_not_read_again(hub, settings, monkeypatch):
     def fail(*_args):
         raise AssertionError("hashed again")
 
-    monkeypatch.setattr(download, "sha256_of", fail)
+    monkeypatch.setattr(storage, "sha256_of", fail)
     assert fetch(FILE, settings) == path
     assert len(hub.requests) == 1
 
@@ -102,16 +103,16 @@ def test_a_full_disk_is_noticed_before_the_download(hub, settings, monkeypatch):
 
 
 def test_a_disk_that_fills_up_keeps_what_can_be_resumed(hub, settings, monkeypatch):
-    real = doors._stream
+    real = sources._stream
 
     def fills_up(url, file, partial, timeout, meter):
         hub.content, hub.cut_after = CONTENT, [30_000]
         try:
             real(url, file, partial, timeout, meter)
-        except doors.httpx.HTTPError:
+        except sources.httpx.HTTPError:
             raise OSError(errno.ENOSPC, "No space left on device") from None
 
-    monkeypatch.setattr(doors, "_stream", fills_up)
+    monkeypatch.setattr(sources, "_stream", fills_up)
     with pytest.raises(WeightsError, match=r"no space in .*CITER_CACHE_DIR"):
         fetch(FILE, settings)
     assert partial_of(settings).read_bytes() == CONTENT[:30_000]
@@ -136,8 +137,8 @@ def test_two_processes_download_once_and_the_second_says_that_it_waits(hub, tmp_
     code = f"""
 import sys
 from pathlib import Path
-from engine.download import fetch
-from engine.presets import GgufFile
+from engine.weights.download import fetch
+from engine.weights.presets import GgufFile
 from engine.settings import load_settings
 path = fetch({FILE!r}, load_settings(cache_dir=Path({str(tmp_path)!r}), mirror=False), None,
              lambda progress: print(progress.what))
@@ -157,7 +158,7 @@ print(len(path.read_bytes()))
 
 def test_progress_comes_at_most_ten_times_a_second_and_always_at_both_ends(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("engine.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("engine.weights.progress.time.monotonic", lambda: now[0])
     seen = []
     meter = Meter(seen.append, "file", 1000, "hub", done=200)
     for done in range(201, 1001):

@@ -8,10 +8,11 @@ import bitsandbytes as bnb
 import pytest
 import torch
 
-from engine import linear, nf4
-from engine.linear import Linear, four_bit_parameters
+from engine.model import linear
+from engine.model.linear import Linear, copy_dtype, four_bit_parameters
+from engine.weights import nf4
 
-packed_only = pytest.mark.skipif(nf4.cpu_layout() != "packed", reason="the packed layout needs AVX512-BF16")
+packed_only = pytest.mark.skipif(nf4.cpu_layout("nf4") != "packed", reason="the packed layout needs AVX512-BF16")
 
 
 def module(outputs, inputs, bias, seed, layout="packed"):
@@ -78,3 +79,34 @@ def test_without_the_kernel_a_copy_gives_what_dequantising_each_time_gives(token
 def test_weights_in_4_bits_are_counted_for_the_copy_in_either_layout():
     assert four_bit_parameters(module(64, 128, True, 0, "plain")) == 64 * 128
     assert four_bit_parameters(torch.nn.Linear(64, 128)) == 0
+
+
+GB = 10**9
+INTEL, AMD = "Intel(R) Xeon(R) Processor", "AMD EPYC"
+
+
+@pytest.mark.parametrize(
+    ("memory", "processor", "units", "wanted", "expected"),
+    [
+        (32 * GB, INTEL, "amx", None, torch.bfloat16),
+        (32 * GB, INTEL, "bf16", None, torch.float32),
+        (32 * GB, AMD, "bf16", None, torch.bfloat16),
+        (32 * GB, INTEL, "", None, torch.bfloat16),  # unpacked to fp32 when it is read
+        (16 * GB, INTEL, "bf16", None, torch.bfloat16),  # no room for more
+        (8 * GB, INTEL, "bf16", None, None),
+        (8 * GB, INTEL, "bf16", True, torch.bfloat16),
+        (0, INTEL, "bf16", None, None),  # cannot be asked
+        (32 * GB, INTEL, "bf16", False, None),
+    ],
+)
+def test_memory_processor_and_setting_decide_on_the_copy(memory, processor, units, wanted, expected, monkeypatch):
+    monkeypatch.setattr(linear, "_memory", lambda: memory)
+    monkeypatch.setattr(linear, "processor", lambda: processor)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units == "amx")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: units != "")
+    assert copy_dtype(2 * GB, wanted) is expected
+
+
+def test_models_without_4_bit_weights_need_none():
+    assert copy_dtype(0) is None
+    assert copy_dtype(0, True) is None

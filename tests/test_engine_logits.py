@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.logits import BLOCK, argmax, top_k
+from engine.model.logits import BLOCK, argmax, top_k
 
 SIZES = (7, 16 * BLOCK - 1, 16 * BLOCK, 40 * BLOCK + 5)
 

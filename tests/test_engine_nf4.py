@@ -8,7 +8,7 @@ import pytest
 import torch
 from random_gguf import by_bitsandbytes, logits, random_qwen
 
-from engine import nf4
+from engine.weights import nf4
 
 
 @pytest.mark.parametrize("lm_head_4bit", [True, False])
@@ -16,8 +16,8 @@ from engine import nf4
 def test_a_stored_model_gives_the_logits_that_bitsandbytes_gives(tmp_path, tied, lm_head_4bit):
     dense = random_qwen(3, tied=tied)
     expected = logits(by_bitsandbytes(copy.deepcopy(dense), lm_head_4bit))
-    nf4.save(nf4.quantise(dense, nf4.cpu_layout()), tmp_path / "model.safetensors")
-    built = nf4.build(dense.config, tmp_path / "model.safetensors", nf4.cpu_layout(), lm_head_4bit)
+    nf4.save(nf4.quantise(dense, nf4.cpu_layout("nf4")), tmp_path / "model.safetensors")
+    built = nf4.build(dense.config, tmp_path / "model.safetensors", nf4.cpu_layout("nf4"), lm_head_4bit)
     assert torch.equal(logits(built), expected)
 
 
@@ -32,8 +32,8 @@ def test_both_layouts_hold_the_same_weights(tmp_path, monkeypatch):
 
 def test_matrices_larger_than_a_chunk_are_quantised_as_a_whole(monkeypatch):
     weight = torch.randn(160, 128, dtype=torch.bfloat16)
-    whole, state = nf4.quantise_weight(weight, nf4.cpu_layout())
+    whole, state = nf4.quantise_weight(weight, nf4.cpu_layout("nf4"))
     monkeypatch.setattr(nf4, "CHUNK", 64 * 128)
-    chunked, chunked_state = nf4.quantise_weight(weight, nf4.cpu_layout())
+    chunked, chunked_state = nf4.quantise_weight(weight, nf4.cpu_layout("nf4"))
     assert torch.equal(whole, chunked)
     assert torch.equal(state.absmax, chunked_state.absmax)

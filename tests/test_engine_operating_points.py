@@ -13,9 +13,9 @@ import pytest
 from test_engine_router import make_router
 
 from engine import InvalidRequest, RouterError
-from engine.download import sha256_of
 from engine.operating_points import FILE, LLM_ONLY, MAX_BYTES, Curve, OperatingPoint, OperatingPoints
 from engine.router import WEIGHTS, Router
+from engine.weights.cache_folder import sha256_of
 
 HASH = "0123456789abcdef" * 4
 
@@ -166,6 +166,44 @@ def test_a_pair_without_a_gap_in_share_can_be_read():
     assert flat.for_share(0.2) == flat.slm and flat.for_share(0.9) == flat.llm
 
 
+def accepted(each, acceptance=0.3):
+    return replace(each, acceptance=acceptance)
+
+
+def test_above_acceptance_0_a_curve_begins_with_its_lowest_threshold_and_not_with_the_slm_alone():
+    curved = curve(accepted(LOW), accepted(HIGH))
+    assert curved.acceptance == 0.3
+    assert curved.measured == (accepted(LOW), accepted(HIGH), accepted(LLM))
+    assert curved.at(0) == curved.at(0.2) == curved.for_share(0) == accepted(LOW)
+    assert curved.at(0.9).acceptance == pytest.approx(0.3)
+    assert curved.at(1.5) == accepted(LLM), "LLM-only is the same text at any acceptance"
+    assert curved.slm == SLM, "what the SLM alone costs stays known"
+
+
+def test_a_measured_threshold_of_0_is_where_a_curve_above_acceptance_0_begins():
+    speculative = accepted(point(0.0, 0.55, 0.2, 22.0))
+    curved = curve(accepted(HIGH), speculative)
+    assert curved.measured[0] == curved.at(0) == speculative
+    assert curved.cheapest_within(0.05) == speculative
+    assert curved.at(0.475).bytes == pytest.approx(26)
+
+
+def test_a_curve_is_at_one_acceptance():
+    with pytest.raises(ValueError, match=r"points of acceptance 0\.0, 0\.3: a curve is at one acceptance"):
+        curve(LOW, accepted(HIGH))
+    text = OperatingPoints(HASH, (curve(accepted(LOW), accepted(HIGH)),)).to_json()
+    OperatingPoints.from_json(text)
+    with pytest.raises(RouterError, match="a curve is at one acceptance"):
+        OperatingPoints.from_json('"acceptance": 0.4'.join(text.rsplit('"acceptance": 0.3', 1)))
+
+
+def test_files_from_before_there_was_an_acceptance_are_at_0():
+    content = json.loads(OperatingPoints(HASH, (CURVE,)).to_json())
+    for each in content["curves"][0]["points"]:
+        del each["acceptance"]
+    assert OperatingPoints.from_json(json.dumps(content)).curves == (CURVE,)
+
+
 def test_of_points_at_one_threshold_the_later_counts():
     twice = curve(LOW, replace(HIGH, threshold=LOW.threshold))
     assert twice.at(LOW.threshold).llm_share == HIGH.llm_share
@@ -183,7 +221,7 @@ def test_saved_points_load_equal(tmp_path):
     assert list(content) == ["format", "router", "curves"] and content["format"] == 1
     assert content["curves"][0]["points"][0] == {
         "threshold": 0.4, "accuracy": 0.3, "accuracy_low": 0.25, "accuracy_high": 0.35, "llm_share": 0.1,
-        "bytes": 14.0, "flops": 28.0, "seconds": 1.4,
+        "bytes": 14.0, "flops": 28.0, "seconds": 1.4, "acceptance": 0.0,
     }  # fmt: skip
 
 
@@ -260,7 +298,7 @@ def test_a_file_beyond_the_limit_is_not_parsed(tmp_path):
     (tmp_path / FILE).write_text(text + " " * (MAX_BYTES - len(text.encode())))
     assert OperatingPoints.load(tmp_path) == POINTS
     (tmp_path / FILE).write_text(text + " " * (MAX_BYTES - len(text.encode()) + 1))
-    with pytest.raises(RouterError, match=r"operating_points\.json has more than 1,000,000 bytes"):
+    with pytest.raises(RouterError, match=r"operating_points\.json cannot be read: it has more than 1,000,000 bytes"):
         OperatingPoints.load(tmp_path)
 
 

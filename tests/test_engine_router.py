@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from conftest import ROOT
+from safetensors.torch import load_file, save_file
 
-from engine import Request, Role, RouterError
-from engine.logits import LOGIT_FEATURES, logit_features
+from engine import POLICIES, Request, Role, RouterError, WeightsError
+from engine.model.logits import LOGIT_FEATURES, logit_features
+from engine.network import RouterNetwork
 from engine.policy import (
+    REGISTRY,
     ConfidencePolicy,
     EntropyPolicy,
     FixedPolicy,
@@ -19,9 +25,11 @@ from engine.policy import (
     RandomPolicy,
     RouterPolicy,
     State,
+    build_policy,
     decide,
 )
-from engine.router import Router, RouterCard, RouterNetwork, features, input_size
+from engine.router import Router, RouterCard, features, input_size
+from engine.weights.cache_folder import sha256_of
 
 
 def make_router(pair, *, logits=False, **changes):
@@ -93,6 +101,15 @@ def test_entropy_and_margin_are_what_they_are_called(state, logits):
     torch.testing.assert_close(MarginPolicy().score(state), top[:, 0] - top[:, 1])
 
 
+def test_the_registry_says_of_each_policy_what_it_is(random_pair):
+    assert POLICIES == ("router", "confidence", "random", "slm", "llm")
+    for name, registered in REGISTRY.items():
+        policy = build_policy(name, make_router(random_pair))
+        assert registered.label
+        assert registered.needs_router is policy.runs_router
+        assert registered.scores is (policy.fixed is None)
+
+
 def test_lm_head_is_applied_for_scoring_only_if_the_router_looks_at_logits(random_pair):
     for logits in (False, True):
         policy = RouterPolicy(make_router(random_pair, logits=logits))
@@ -148,6 +165,48 @@ def test_a_router_for_another_llm_loads_with_a_warning(random_pair):
     assert "huge" in router.warning
 
 
+def spoil(folder, change):
+    """Changes the tensors of a router's file, which no card vouches for then."""
+    weights = load_file(folder / "router.safetensors")
+    change(weights)
+    save_file(weights, folder / "router.safetensors")
+    without_sha256(folder)
+
+
+def without_sha256(folder):
+    card = json.loads((folder / "router.json").read_text())
+    del card["sha256"]
+    (folder / "router.json").write_text(json.dumps(card))
+
+
+def scale_of_zero(folder):
+    spoil(folder, lambda weights: weights["scale"].zero_())
+
+
+def whole_numbers(folder):
+    spoil(folder, lambda weights: weights.update({name: each.to(torch.int32) for name, each in weights.items()}))
+
+
+def a_changed_weight(folder):
+    card = (folder / "router.json").read_text()
+    spoil(folder, lambda weights: weights["mean"].fill_(0.25))
+    (folder / "router.json").write_text(card)
+
+
+def a_folder_for_weights(folder):
+    (folder / "router.safetensors").unlink()
+    (folder / "router.safetensors").mkdir()
+
+
+def a_pipe_for_a_card(folder):
+    (folder / "router.json").unlink()
+    os.mkfifo(folder / "router.json")
+
+
+def deep_nesting(folder):
+    (folder / "router.json").write_text('{"training": ' + '{"a":' * 100_000)
+
+
 def corrupt_weights(folder):
     (folder / "router.safetensors").write_bytes(b"\x00" * 100)
 
@@ -170,9 +229,7 @@ def other_shapes(folder):
 
 
 def not_finite(folder):
-    router = Router.load(folder)
-    router.network.mean[0] = float("nan")
-    router.save(folder)
+    spoil(folder, lambda weights: weights["mean"].fill_(float("nan")))
 
 
 def corrupt_card(folder):
@@ -193,6 +250,12 @@ def card_of_the_other_polarity(folder):
         missing_weights,
         other_shapes,
         not_finite,
+        scale_of_zero,
+        whole_numbers,
+        a_changed_weight,
+        a_folder_for_weights,
+        a_pipe_for_a_card,
+        deep_nesting,
         corrupt_card,
         card_of_the_other_polarity,
     ],
@@ -203,3 +266,69 @@ def test_a_damaged_router_is_refused(random_pair, tmp_path, damage):
     damage(folder)
     with pytest.raises(RouterError, match="router"):
         Router.load(folder)
+
+
+CARD_FAULTS = {
+    "hidden_size": (0, -1, 10**9, "32", 32.5, None, True),
+    "dropout": (-0.1, 1, 2, float("nan"), "0.1"),
+    "threshold": (-1, 3, float("nan"), float("inf"), None),
+    "acceptance": (-1, 2, float("nan")),
+    "logit_features": (1, "yes", None),
+    "name": ("", "x" * 1000, 7),
+    "metrics": ([], {"auc": float("nan")}),
+    "format": (2, "1"),
+    "sha256": ("0" * 64, 7),
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(name, value) for name, values in CARD_FAULTS.items() for value in values]
+)
+def test_a_card_that_cannot_be_is_refused_before_anything_is_allocated(random_pair, tmp_path, field, value):
+    make_router(random_pair).save(tmp_path)
+    path = tmp_path / "router.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(RouterError, match="router"):
+        Router.load(tmp_path)
+
+
+def test_weights_and_cards_that_would_be_refused_are_not_written(random_pair, tmp_path):
+    router = make_router(random_pair)
+    router.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    changes: list[dict[str, Any]] = [
+        {"metrics": {"auc": float("nan")}},
+        {"threshold": float("nan")},
+        {"name": "\ud800"},
+    ]
+    for change in changes:
+        with pytest.raises(RouterError, match="router"):
+            make_router(random_pair, **change).save(tmp_path)
+    router.network.scale[0] = 0
+    with pytest.raises(RouterError, match="scale has values that are not above 0"):
+        router.save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_score_that_is_no_number_ends_the_text_with_the_routers_name(random_pair):
+    router = make_router(random_pair)
+    with torch.no_grad():  # finite, as a file may be, and still too large to calculate with
+        router.network.mean.fill_(3e38)
+        router.network.state_dict()["layers.0.weight"].normal_(std=1e30)
+    random_pair.use_router(router)
+    try:
+        with pytest.raises(RouterError, match=r"Router 'test' gave the score nan, which is no number"):
+            random_pair.generate(Request("hello", raw=True, max_new_tokens=4, threshold=0.5))
+    finally:
+        random_pair.use_router(None)
+
+
+def test_certainty_that_is_no_number_is_the_slms_fault(state):
+    state = replace(state, logit_features=torch.full_like(state.logit_features, float("nan")))
+    with pytest.raises(WeightsError, match="SLM's own certainty is nan"):
+        decide(ConfidencePolicy(), state, range(6), [0.5] * 6)
+
+
+def test_shipped_routers_say_what_their_weights_are():
+    for folder in (ROOT / "assets" / "routers").iterdir():
+        assert json.loads((folder / "router.json").read_text())["sha256"] == sha256_of(folder / "router.safetensors")

@@ -9,7 +9,7 @@ import torch
 from transformers import RepetitionPenaltyLogitsProcessor, TopKLogitsWarper, TopPLogitsWarper
 
 from engine import InvalidRequest, Sampling
-from engine.sampling import penalise, sample, uniform
+from engine.model.sampling import penalise, sample, uniform
 
 NO_IDS = torch.LongTensor([[]])  # these two do not look at them
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import presets
 from engine.errors import EngineError, SettingsError
-from engine.presets import PRESETS, choose_preset
 from engine.settings import PRESET_NAMES, Settings, load_settings, markdown_table, variables
+from engine.weights import presets
+from engine.weights.presets import PRESETS, choose_preset
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -128,7 +128,7 @@ def test_the_table_has_every_variable_with_a_meaning_and_no_machine_path():
 
 
 def test_settings_import_no_torch():
-    code = "import sys, engine.settings, engine.presets; sys.exit('torch' in sys.modules)"
+    code = "import sys, engine.settings, engine.weights.presets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

@@ -8,17 +8,15 @@ from test_engine_decoding import PROMPTS, facts, ids, request
 from test_engine_router import make_router
 
 from engine import Role
-from engine.decoding import decode
+from engine.model.language_model import prefill_shared
 from engine.policy import ConfidencePolicy, EntropyPolicy, FixedPolicy, OraclePolicy, QueryPolicy, RandomPolicy
-from engine.prefill import read_beginnings
 
 THRESHOLDS = [0.0, 0.05, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5, 1.5]
 
 
 def run(pair, requests, policies=None):
     decoding = pair.start(requests, policies)
-    for _ in decode(decoding):
-        pass
+    decoding.finish()
     return decoding
 
 
@@ -83,8 +81,7 @@ def test_going_back_in_a_row_leaves_those_it_shared_a_slot_with_alone(random_pai
         assert {each.slot for each in decoding.rows} == {0}
         decoding.rollback(row, 5)
         decoding.rows[row].dial.threshold = 1.5
-        for _ in decode(decoding):
-            pass
+        decoding.finish()
         others = [random_pair.trace(r.request, r.events) for n, r in enumerate(decoding.rows) if n != row]
         assert [facts(trace) for trace in others] == [expected, expected]
         assert {e.role for e in decoding.rows[row].events[5:]} == {Role.LLM}
@@ -115,7 +112,7 @@ def test_texts_that_begin_alike_read_their_beginning_once_and_end_up_the_same(ra
     model = random_pair.llm
     cache, plain = model.new_cache(5, 64), model.new_cache(5, 64)
     before = model.fed
-    read_beginnings(model, cache, texts)
+    prefill_shared(model, cache, texts)
     rests = [text[cache.lengths[row] :] for row, text in texts.items()]
     assert all(rests)
     hidden = model.feed(cache, range(5), rests)

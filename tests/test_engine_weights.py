@@ -3,67 +3,29 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import os
-import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import gguf
 import pytest
 import torch
-from random_gguf import WORDS, by_bitsandbytes, logits, random_qwen, write_gguf
+from converted_pair import Files
+from random_gguf import WORDS, by_bitsandbytes, logits, random_qwen
 from torch import nn
-from transformers import AutoTokenizer, Qwen2ForCausalLM
+from transformers import AutoTokenizer
 
-from engine import convert, nf4, weights
 from engine.errors import WeightsError
-from engine.presets import PRESETS, GgufFile, GgufModel, HubModel, LocalModel, Preset
 from engine.settings import load_settings
-from engine.vocabulary import PADDING, check_same_tokenizer, tokenizer_fingerprint
-from engine.weights import load_models
+from engine.tokenizer import PADDING, check_same_tokenizer, tokenizer_fingerprint
+from engine.weights import convert, int8, nf4
+from engine.weights.load import load_models
+from engine.weights.manifest import MANIFEST
+from engine.weights.presets import PRESETS, HubModel, LocalModel, Preset
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-class Files:
-    """A cache folder with the GGUF files of a random pair in it, and the preset that names them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.settings = load_settings(cache_dir=folder, hub=False, mirror=False)
-        self.slm_dense, self.llm_dense = random_qwen(1), random_qwen(2, width=192)
-        self.preset = Preset("test", self.add("small", self.slm_dense), self.add("large", self.llm_dense), "")
-
-    def add(self, title: str, model: Qwen2ForCausalLM, words: list[str] = WORDS) -> GgufModel:
-        path = self.settings.cache_dir / "gguf" / f"{title}.gguf"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_gguf(path, model, words)
-        content = path.read_bytes()
-        return GgufModel(title, GgufFile(path.name, len(content), hashlib.sha256(content).hexdigest()))
-
-    def folder(self, title: str) -> Path:
-        return self.settings.cache_dir / "nf4" / f"{title}-{nf4.cpu_layout()}"
-
-    def load(self, **overrides) -> tuple[weights.LoadedPair, list[str]]:
-        said: list[str] = []
-        settings = self.settings.model_copy(update=overrides)
-        return load_models(self.preset, settings, lambda progress: said.append(progress.what)), said
-
-
-@pytest.fixture(scope="module")
-def _converted(tmp_path_factory) -> Files:
-    files = Files(tmp_path_factory.mktemp("cache"))
-    files.load()
-    return files
-
-
-@pytest.fixture
-def files(_converted, tmp_path) -> Files:
-    """A converted pair that the test may spoil."""
-    own = copy.copy(_converted)
-    shutil.copytree(_converted.settings.cache_dir, tmp_path / "cache", copy_function=shutil.copy2)
-    own.settings = _converted.settings.model_copy(update={"cache_dir": tmp_path / "cache"})
-    return own
 
 
 # --- the cache -------------------------------------------------------------------------------------------------------
@@ -80,9 +42,9 @@ def test_a_pair_is_converted_from_gguf_with_its_tokenizer(files):
     pair, _ = files.load()
     assert torch.equal(logits(pair.slm), logits(by_bitsandbytes(copy.deepcopy(files.slm_dense))))
     assert torch.equal(logits(pair.llm), logits(by_bitsandbytes(copy.deepcopy(files.llm_dense))))
-    assert (pair.quantisation, pair.device, pair.slm_title) == ("NF4", "cpu", "small")
+    assert (pair.quantisation, pair.slm.device.type) == ("NF4", "cpu")
     assert pair.tokenizer.decode(pair.tokenizer("the thing")["input_ids"]) == "the thing"
-    assert pair.fingerprint == tokenizer_fingerprint(pair.tokenizer)
+    assert convert.fingerprint_of(files.folder("small")) == tokenizer_fingerprint(pair.tokenizer)
 
 
 def test_padding_entries_of_a_gguf_vocabulary_are_no_tokens(files):
@@ -107,11 +69,20 @@ def test_lm_head_can_be_either_without_another_conversion(files):
     assert said == ["loading small", "loading large"]
 
 
+@pytest.mark.skipif(not int8.supported(), reason="fbgemm needs an x86 processor")
+def test_int8_weights_are_made_from_the_file_and_lie_beside_those_in_nf4(files):
+    pair, said = files.load(cpu_weights="int8")
+    assert (pair.quantisation, sum("converting" in each for each in said) > 0) == ("int8", True)
+    expected = logits(files.slm_dense).float()
+    assert (logits(pair.slm) - expected).norm() < 0.04 * expected.norm()
+    assert files.load(cpu_weights="int8")[1] == files.load()[1] == ["loading small", "loading large"]
+
+
 def test_an_embedding_that_the_file_holds_twice_is_tied_again_by_the_better_copy(tmp_path):
     files = Files(tmp_path)
     dense = random_qwen(5)
     dense.get_input_embeddings().weight.data = dense.lm_head.weight.data * 1.05
-    files.preset = Preset("test", files.add("twice", dense), files.preset.llm, "")
+    files.preset = Preset("test", files.add("twice", dense), files.preset.llm)
     pair, _ = files.load()
     assert pair.slm.config.tie_word_embeddings
     assert torch.equal(pair.slm.state_dict()["model.embed_tokens.weight"], dense.lm_head.weight)
@@ -144,13 +115,13 @@ def test_a_damaged_cache_is_made_again_and_said_so(files, damage):
     elif damage == "missing":
         stored.unlink()
     elif damage == "manifest":
-        (folder / convert.MANIFEST).write_text("{", encoding="utf-8")
+        (folder / MANIFEST).write_text("{", encoding="utf-8")
     elif damage == "config":
         size = (folder / "config.json").stat().st_size
         (folder / "config.json").write_text(" " * size, encoding="utf-8")
     else:
-        manifest = json.loads((folder / convert.MANIFEST).read_text(encoding="utf-8"))
-        (folder / convert.MANIFEST).write_text(json.dumps({**manifest, "bitsandbytes": "0.1"}), encoding="utf-8")
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        (folder / MANIFEST).write_text(json.dumps({**manifest, "bitsandbytes": "0.1"}), encoding="utf-8")
     pair, said = files.load()
     assert torch.equal(logits(pair.slm), logits(by_bitsandbytes(copy.deepcopy(files.slm_dense))))
     assert any("small in the cache is" in line and "made again" in line for line in said)
@@ -180,7 +151,7 @@ def test_a_killed_conversion_leaves_nothing_under_the_final_name(tmp_path, monke
 
 def test_two_files_with_other_tokenizers_are_no_pair(files):
     other = files.add("foreign", random_qwen(4), words=["to", "on", "at"])
-    files.preset = Preset("test", files.preset.slm, other, "")
+    files.preset = Preset("test", files.preset.slm, other)
     with pytest.raises(WeightsError, match=r"small and foreign cannot be a pair.*token 256 is 'th' .* 'to' "):
         files.load()
 
@@ -197,11 +168,12 @@ def test_a_wrong_file_of_the_user_is_refused_even_if_the_cache_is_whole(files, t
 
 def test_a_fingerprint_survives_saving_and_ignores_padding(files, tmp_path):
     pair, _ = files.load()
+    fingerprint = tokenizer_fingerprint(pair.tokenizer)
     padded = AutoTokenizer.from_pretrained(files.settings.cache_dir / "gguf", gguf_file="small.gguf")
     assert len(padded) > len(pair.tokenizer)
-    assert tokenizer_fingerprint(padded) == pair.fingerprint
+    assert tokenizer_fingerprint(padded) == fingerprint
     pair.tokenizer.save_pretrained(tmp_path / "saved")
-    assert tokenizer_fingerprint(AutoTokenizer.from_pretrained(tmp_path / "saved")) == pair.fingerprint
+    assert tokenizer_fingerprint(AutoTokenizer.from_pretrained(tmp_path / "saved")) == fingerprint
     check_same_tokenizer("one", padded, "two", pair.tokenizer)
 
 
@@ -209,7 +181,7 @@ def test_another_end_token_is_another_tokenizer(files):
     pair, _ = files.load()
     other = copy.deepcopy(pair.tokenizer)
     other.eos_token = "<|endoftext|>"
-    assert tokenizer_fingerprint(other) != pair.fingerprint
+    assert tokenizer_fingerprint(other) != tokenizer_fingerprint(pair.tokenizer)
     with pytest.raises(WeightsError, match=r"one and two cannot be a pair.*end token"):
         check_same_tokenizer("one", pair.tokenizer, "two", other)
 
@@ -230,7 +202,6 @@ def test_a_local_pair_is_loaded_in_fp32(files, tmp_path):
         "mine",
         LocalModel("s", tmp_path / "slm"),
         LocalModel("l", tmp_path / "llm"),
-        "",
         tokenizer_folder=files.folder("small"),
     )
     pair = load_models(preset, load_settings())
@@ -239,7 +210,7 @@ def test_a_local_pair_is_loaded_in_fp32(files, tmp_path):
 
 
 def test_a_local_folder_that_is_not_there_is_named(tmp_path):
-    preset = Preset("mine", LocalModel("s", tmp_path / "a"), LocalModel("l", tmp_path / "b"), "", tmp_path)
+    preset = Preset("mine", LocalModel("s", tmp_path / "a"), LocalModel("l", tmp_path / "b"), tmp_path)
     with pytest.raises(WeightsError, match=r"s: .*a is not there"):
         load_models(preset, load_settings())
 
@@ -250,10 +221,27 @@ def test_a_tokenizer_with_more_tokens_than_rows_is_refused(files, tmp_path):
     small.save_pretrained(tmp_path / "slm")
     source = LocalModel("s", tmp_path / "slm")
     with pytest.raises(WeightsError, match="200 rows"):
-        load_models(Preset("mine", source, source, "", files.folder("small")), load_settings())
+        load_models(Preset("mine", source, source, files.folder("small")), load_settings())
 
 
 def test_a_preset_of_two_kinds_is_refused(tmp_path):
-    preset = Preset("mixed", HubModel("s", "a/b"), LocalModel("l", tmp_path), "")
+    preset = Preset("mixed", HubModel("s", "a/b"), LocalModel("l", tmp_path))
     with pytest.raises(WeightsError, match="mixes two kinds"):
         load_models(preset, load_settings())
+
+
+def test_a_conversion_prints_nothing_of_other_libraries(tmp_path):
+    files = Files(tmp_path)
+    code = f"""
+from pathlib import Path
+import engine.pair
+from engine import load_settings
+from engine.weights.load import load_models
+from engine.weights.manifest import MANIFEST
+from engine.weights.presets import GgufFile, GgufModel, Preset
+settings = load_settings(cpu_weights="nf4", cache_dir=Path({str(tmp_path)!r}), hub=False, mirror=False)
+load_models({files.preset!r}, settings)
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    assert files.folder("large").is_dir()

@@ -1,4 +1,4 @@
-"""The README is true: its code runs, its files exist, its table of settings is the one the code prints."""
+"""README and docs are true: their code runs, their commands are understood, their files exist."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import pytest
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 
 
-def blocks(language):
-    fences = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    return [text for name, text in fences if name == language]
+def blocks(text, language):
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [block for name, block in fences if name == language]
 
 
-def between(name):
-    return README.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0].strip()
+def between(text, name):
+    return text.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0].strip()
 
 
 def test_its_python_example_runs(tiny_pair, tmp_path, monkeypatch, capsys):
@@ -25,7 +26,7 @@ def test_its_python_example_runs(tiny_pair, tmp_path, monkeypatch, capsys):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(engine, "load", lambda _: tiny_pair, raising=False)
-    example = next(block for block in blocks("python") if "from engine import" in block)
+    example = next(block for block in blocks(README, "python") if "from engine import" in block)
     exec(compile(example, "README.md", "exec"), {})
     assert "answer is" in capsys.readouterr().out
     assert (tmp_path / "trace.json").exists()
@@ -34,38 +35,55 @@ def test_its_python_example_runs(tiny_pair, tmp_path, monkeypatch, capsys):
 def test_its_table_of_settings_is_the_one_the_code_prints():
     from engine.settings import markdown_table
 
-    assert between("settings") == markdown_table()
+    assert between(DOCS["settings.md"], "settings") == markdown_table()
 
 
 def test_its_trainer_commands_are_understood():
     from trainer.__main__ import parser
 
-    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    lines = "".join(blocks(README + DOCS["training.md"], "sh")).replace("\\\n", " ").splitlines()
     commands = [shlex.split(line.partition("-m trainer ")[2], comments=True) for line in lines if "-m trainer " in line]
-    assert {parser().parse_args(each).command for each in commands} == {"run", "report", "fit", "evaluate", "ship"}
+    used = {parser().parse_args(each).command for each in commands}
+    assert used == {"run", "report", "fit", "speculate", "evaluate", "ship"}
 
 
 def test_its_results_are_what_the_summaries_say():
-    from trainer.report import check
+    from trainer.evaluation.report import check
 
-    assert check(ROOT / "assets" / "results", ROOT / "README.md")
+    assert check(ROOT / "assets" / "results", ROOT / "docs" / "results.md", ROOT / "README.md")
 
 
-def test_every_file_it_names_exists():
-    named = set(re.findall(r"\(((?:docs|assets|engine|trainer|app)/[^)\s]+)\)", README))
-    tree = next(block for block in blocks("") if "app.py" in block)
-    folder = ""
+def test_the_readme_is_read_in_one_go():
+    assert len(README.splitlines()) <= 200
+
+
+def test_every_file_that_is_linked_exists():
+    named = {ROOT / name for name in re.findall(r"\(((?:docs|assets|engine|trainer|app)/[^)#\s]+)", README)}
+    for text in DOCS.values():
+        links = re.findall(r"\]\(([^)#\s]+)", text)
+        named |= {ROOT / "docs" / link for link in links if "://" not in link}
+    assert not sorted(str(path) for path in named if not path.exists())
+    assert len(named) > 10
+
+
+def test_the_tree_names_folders_that_exist_and_leaves_none_out():
+    tree = next(block for block in blocks(README, "") if "app.py" in block)
+    parent, named = "", set()
     for line in tree.splitlines():
-        words = line.split("  ")[0].split() if not line.startswith(" ") else line.strip().split("   ")[0].split()
-        for word in words:
-            if word.endswith("/"):
-                folder = word
-                named.add(word)
-            elif word.endswith(".py"):
-                named.add((folder if line.startswith(" ") else "") + word)
+        if not line.startswith(" "):
+            parent = line.split()[0]
+            named.add(parent)
+        else:
+            named |= {parent + word for word in line.split("   ")[0].split() or line.split() if word.endswith("/")}
+            named |= {parent + word for word in line.split() if re.fullmatch(r"[a-z]+/", word)}
     missing = sorted(name for name in named if not (ROOT / name).exists())
     assert not missing
-    assert len(named) > 20
+    packages = {
+        f"{path.parent.relative_to(ROOT)}/"
+        for kind in ("app", "engine", "trainer")
+        for path in (ROOT / kind).rglob("__init__.py")
+    }
+    assert packages <= named
 
 
 @pytest.mark.parametrize("word", ["make demo", "make test", "CITER_PRESET=tiny"])
@@ -86,6 +104,6 @@ def test_no_machine_path_and_no_index_host_is_in_what_is_committed():
     if not tracked:
         pytest.skip("not a git checkout")
     patterns = re.compile("/" + r"(?:work|root|home/\w+)/|" + "pypi" + r"\.org|files\.python" + "hosted")
-    texts = {name: (ROOT / name) for name in tracked if not name.endswith((".safetensors", ".png"))}
+    texts = {name: (ROOT / name) for name in tracked if not name.endswith((".safetensors", ".png", ".gif"))}
     guilty = [n for n, path in texts.items() if path.exists() and patterns.search(path.read_text("utf-8"))]
     assert guilty == []

@@ -7,20 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fake_labels import WIDTH, planted, write_labels
+from fake_labels import WIDTH, planted, quiet, write_labels
 
 from engine.policy import QueryPolicy, State
 from engine.router import Router
-from trainer.baselines import CO_LLM, QUERY, fit_co_llm, fit_query, marginal_losses
-from trainer.calibration import auc
-from trainer.errors import TrainerError
-from trainer.tokens import load_tokens, scores_of
+from trainer import TrainerError
+from trainer.evaluation.methods import scores_of
+from trainer.fit.baselines import CO_LLM, QUERY, fit_co_llm, fit_query, marginal_losses
+from trainer.fit.calibration import auc
+from trainer.fit.labelled_tokens import load_tokens
 
 SETTINGS = replace(CO_LLM, epochs=6, batch=64, learning_rate=2e-3)
-
-
-def quiet(_):
-    pass
 
 
 def test_the_loss_is_the_marginal_likelihood_however_unlikely_the_token():

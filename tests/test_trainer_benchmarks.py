@@ -8,10 +8,11 @@ import sys
 import datasets
 import pytest
 
-from trainer.benchmarks import BENCHMARKS, load
-from trainer.data import load_questions, prompt
-from trainer.errors import TrainerError
-from trainer.grading import grade
+from engine.grading import grade
+from trainer import TrainerError
+from trainer.questions.benchmarks import BENCHMARKS, load
+from trainer.questions.question import prompt
+from trainer.questions.sources import load_questions
 
 # Rows written for these tests, with the fields and types of each set's card.
 CSQA = {
@@ -173,5 +174,5 @@ def test_benchmarks_without_references_serve_evaluation_only(hub):
 
 
 def test_the_names_are_known_without_importing_datasets():
-    code = "import sys, trainer.benchmarks, trainer.grading; print('datasets' in sys.modules)"
+    code = "import sys, trainer.questions.benchmarks, engine.grading; print('datasets' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.router import RouterNetwork
-from trainer.calibration import (
+from engine.network import RouterNetwork
+from trainer.fit.calibration import (
     auc,
     best_threshold,
     calibrate,

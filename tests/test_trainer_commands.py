@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 
 from engine.provenance import command
-from trainer.__main__ import main
+from trainer.__main__ import main, parser
 from trainer.commands import COMMANDS
-from trainer.recipes import RECIPES
+from trainer.settings import RECIPES, FitSettings, RolloutSettings, chosen
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -27,6 +32,61 @@ def test_the_command_that_is_kept_names_no_folder_outside_of_this_one(monkeypatc
         "sys.argv", ["x", "run", "--dev", "/elsewhere/dev.jsonl", "../data/train.jsonl", "runs/a", "0.5"]
     )
     assert command("trainer") == "python -m trainer run --dev dev.jsonl train.jsonl runs/a 0.5"
+
+
+def test_the_command_that_is_kept_can_be_run_again(monkeypatch):
+    typed = ["fit", "--labels", "l", "--out", "o", "--description", "worked arithmetic, don't"]
+    monkeypatch.setattr("sys.argv", ["x", *typed])
+    assert shlex.split(command("trainer")) == ["python", "-m", "trainer", *typed]
+
+
+def recorded_commands(value):
+    """All trainer commands in a JSON value's `command` fields; a summary joins those of its stages by semicolons."""
+    if isinstance(value, list):
+        return [each for item in value for each in recorded_commands(item)]
+    if not isinstance(value, dict):
+        return []
+    below = [each for key, item in value.items() if key != "command" for each in recorded_commands(item)]
+    own = value.get("command") if isinstance(value.get("command"), str) else ""
+    return below + [each for each in (own or "").split("; ") if each.startswith("python -m trainer ")]
+
+
+RECORDED = sorted(
+    {
+        each
+        for path in (ROOT / "assets").glob("**/*.json")
+        for each in recorded_commands(json.loads(path.read_text("utf-8")))
+    }
+)
+
+
+@pytest.mark.parametrize("line", RECORDED)
+def test_commands_that_results_and_cards_record_are_still_understood(line):
+    # Records of earlier versions have no quotes around a description of several words, which stands last there.
+    line = re.sub(r"--description ([^'\"].*)$", lambda match: f"--description {shlex.quote(match[1])}", line)
+    assert parser().parse_args(shlex.split(line)[3:]).command in COMMANDS
+
+
+def test_results_and_cards_do_record_commands():
+    assert {line.split()[3] for line in RECORDED} == {"run", "fit", "evaluate", "speculate"}
+
+
+def test_settings_have_the_defaults_of_their_class_and_are_changed_by_their_options():
+    def fitting(*arguments):
+        options = parser().parse_args(["fit", "--labels", "l", "--out", "o", *arguments])
+        return FitSettings(**chosen(options, FitSettings))
+
+    assert fitting() == FitSettings()
+    assert fitting("--hidden-only", "--balanced", "--width", "8") == FitSettings(
+        logit_features=False, class_balance="balanced", width=8
+    )
+    rollouts = parser().parse_args(["rollout", "--labels", "l", "--out", "o", "--both", "--rollout-seed", "3"])
+    assert RolloutSettings(**chosen(rollouts, RolloutSettings)) == RolloutSettings(both=True, seed=3)
+
+
+def test_help_needs_no_torch():
+    code = "import sys, trainer.__main__ as m; m.parser().format_help(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def refused(capsys, *arguments):
@@ -139,6 +199,24 @@ def test_answer_label_rollout_and_fit_follow_one_another(capsys, tmp_path):
     assert main(["ship", "--router", str(tmp_path / "router"), *measured]) == 0
     points = json.loads((tmp_path / "shipped" / "operating_points.json").read_text())
     assert [(curve["task"], len(curve["points"])) for curve in points["curves"]] == [("arithmetic", 2)]
+
+    # And the plane: a router for what the LLM keeps, the rival tuned on other questions, a curve for each acceptance.
+    kept = ["fit", *labels, "--target", "kept", "--epochs", "2", "--out", str(tmp_path / "kept")]
+    assert main([*kept, "--co-llm"]) == 2
+    assert main(kept) == 0
+    tuning = ["--questions", "2", "--offset", "70", "--max-new-tokens", "20", "--out", str(tmp_path / "t")]
+    assert main(["speculate", "--preset", "tiny", *tuning]) == 0
+    router = f"kept={tmp_path / 'kept'}"
+    plane = ["slm@0.3", f"{router}@0.3", f"{router}@1/4", f"assisted-tuned={tmp_path / 't'}"]
+    options = ["--methods", *plane, "--stage", "plane", "--shares", "0.1", "0.2"]
+    assert main(["evaluate", *unseen, *labels, *options, *where]) == 0
+    assert list(json.loads(path.read_text())["plane"]["curves"]) == ["slm@0.3", "kept@0.3", "kept@1/4"]
+    measured = ["--method", "kept", "--summaries", str(path), "--acceptance", "0.3", "--out", str(tmp_path / "both")]
+    assert main(["ship", "--router", str(tmp_path / "kept"), *measured]) == 0
+    (curve,) = json.loads((tmp_path / "both" / "operating_points.json").read_text())["curves"]
+    assert [point["acceptance"] for point in curve["points"]] == [0.3] * 3, "threshold 0 and two of the router's"
+    assert json.loads((tmp_path / "both" / "router.json").read_text())["acceptance"] == 0.3
+    assert "| starting acceptance | 0.3 |" in (tmp_path / "both" / "README.md").read_text()
 
 
 def answers_in(shard):

@@ -7,17 +7,20 @@ import json
 import pytest
 from test_engine_router import make_router
 
-from engine import Request
-from engine.assisted import assisted
-from engine.cost import costs
-from engine.policy import ConfidencePolicy
-from trainer.assisted import assist, write
-from trainer.data import load_questions, prompt
-from trainer.errors import TrainerError
-from trainer.evaluate import evaluate
-from trainer.grading import grade
-from trainer.methods import Method, build_methods
-from trainer.shards import read_lines
+from engine import Request, Role
+from engine.benchmark.writers import assisted
+from engine.events import charged, charged_reads, taken_back
+from engine.events.cost import costs
+from engine.grading import grade
+from engine.policy import ConfidencePolicy, build_policy
+from trainer import TrainerError
+from trainer.evaluation.evaluate import evaluate
+from trainer.evaluation.methods import Method, build_methods
+from trainer.evaluation.speculative import as_published
+from trainer.evaluation.tune_speculative import tune
+from trainer.json_files import read_lines
+from trainer.questions.question import prompt
+from trainer.questions.sources import load_questions
 
 QUESTIONS = load_questions(["arithmetic"], 10, "dev")
 
@@ -81,7 +84,7 @@ def test_a_folder_goes_on_with_shards_of_the_size_it_was_begun_with(tiny_pair, r
     shards = sorted(results.glob("*.jsonl"))
     before = [shard.read_bytes() for shard in shards]
     shards[0].unlink()
-    monkeypatch.setattr("trainer.evaluate.AT_ONCE", 1)
+    monkeypatch.setattr("trainer.evaluation.evaluate.AT_ONCE", 1)
     evaluate(tiny_pair, QUESTIONS, plain(tiny_pair), results, "arithmetic", 120, quiet)
     assert [shard.read_bytes() for shard in sorted(results.glob("*.jsonl"))] == before
 
@@ -130,26 +133,123 @@ def test_a_method_that_needs_labels_says_so(tiny_pair):
         build_methods(["confidence"], tiny_pair, None)
 
 
-def test_assisted_generation_writes_the_llms_text_in_fewer_passes_of_it(tiny_pair, results):
-    assist(tiny_pair, QUESTIONS, results, 120, quiet)
-    lines = lines_of(results)
-    drafted = {line["question"]: line for line in lines if line["method"] == "assisted"}
-    for line in lines:
-        if line["method"] == "llm":
-            beside = drafted[line["question"]]
-            assert beside["text"] == line["text"]
-            assert beside["bytes"] < line["bytes"]
-            assert beside["flops"] > line["flops"]  # drafts are paid for as well
+# --- above acceptance 0
 
 
-def test_speculative_decoding_side_by_side_writes_what_transformers_writes_alone(random_pair):
-    prompts = [list(range(start, start + length)) for start, length in ((3, 9), (40, 23), (90, 4))]
-    texts = write(random_pair, prompts, 30)
+@pytest.fixture(scope="module")
+def plane(tiny_pair, tmp_path_factory):
+    """Confidence at two acceptances, and speculative decoding with drafts of the same length without any threshold."""
+    folder = tmp_path_factory.mktemp("plane")
+    policy = ConfidencePolicy()
+    methods = [Method("confidence", policy, (0.0, 0.9), None, acceptance, 6) for acceptance in (0.3, 1.0)]
+    methods += build_methods(["llm", "assisted", "slm@0.3/6"], tiny_pair, None)
+    evaluate(tiny_pair, QUESTIONS, methods, folder, "arithmetic", 120, quiet)
+    return folder
+
+
+def answers_of(folder, method, threshold=0.0, acceptance=1.0):
+    wanted = (method, threshold, acceptance)
+    return [x for x in lines_of(folder) if (x["method"], x["threshold"], x["acceptance"]) == wanted]
+
+
+def test_a_method_is_asked_at_its_acceptance_and_its_answers_say_what_was_taken_back(tiny_pair, plane):
+    for line, question in zip(answers_of(plane, "confidence", 0.9, 0.3), QUESTIONS, strict=True):
+        dials = {"threshold": 0.9, "acceptance": 0.3, "max_draft": 6}
+        trace = tiny_pair.generate(prompt(question), policy="confidence", max_new_tokens=120, **dials)
+        assert line["text"] == trace.text
+        assert line["taken_back"] == taken_back(trace.events)
+        assert line["llm_passes"] == sum(event.llm_fed > 0 for event in charged(trace.events))
+        spent = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost).run
+        assert (line["bytes"], line["flops"], line["max_draft"]) == (spent.bytes, spent.flops, 6)
+    assert any(line["taken_back"] for line in answers_of(plane, "confidence", 0.0, 0.3))
+
+
+def test_at_acceptance_1_every_method_writes_the_llms_text_in_fewer_passes_of_it(plane):
+    alone = answers_of(plane, "llm", acceptance=0.0)
+    for beside in (answers_of(plane, "assisted"), answers_of(plane, "confidence", 0.9)):
+        assert [line["text"] for line in beside] == [line["text"] for line in alone]
+        assert sum(line["llm_passes"] for line in beside) < sum(line["llm_passes"] for line in alone) / 4
+        assert all(b["bytes"] < a["bytes"] and b["flops"] > a["flops"] for a, b in zip(alone, beside, strict=True))
+
+
+def test_threshold_0_is_no_router_at_all(plane):
+    for key in ("text", "taken_back", "llm_passes"):
+        asked, fixed = answers_of(plane, "confidence", 0.0, 0.3), answers_of(plane, "slm", 0.0, 0.3)
+        assert [line[key] for line in asked] == [line[key] for line in fixed]
+
+
+def test_a_point_of_the_plane_is_no_other_stage_than_before_where_no_dial_is_turned(tiny_pair):
+    plain, turned = build_methods(["random", "random@0.3/4"], tiny_pair, None, (0.2,))
+    assert plain.made_of == ["random", [0.2], None]
+    assert turned.made_of == ["random", [0.2], None, 0.3, 4]
+    assert (plain.title, turned.title) == ("random", "random@0.3/4")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["random@0.3", "random@0.3"], "stands there twice"),
+        (["a=one@0.3", "a=other@0.6"], "stands there twice"),
+        (["assisted@0.5"], "assisted is at acceptance 1 by what it is"),
+        (["assisted-tuned"], "assisted-tuned=folder with what `trainer speculate` wrote"),
+        (["magic@0.3"], "'magic' is no method"),
+    ],
+)
+def test_methods_of_the_plane_that_make_no_sense_are_refused(tiny_pair, names, message):
+    with pytest.raises(TrainerError, match=message):
+        build_methods(names, tiny_pair, None, (0.2,))
+
+
+# --- speculative decoding
+
+
+def test_speculative_decoding_is_charged_as_transformers_does_it(random_pair):
+    """The LLM passes are the loop's; after a full draft the LLM's own token costs no pass of the SLM."""
+    asked = [Request(text, threshold=0.0, acceptance=1.0, max_draft=6, max_new_tokens=30) for text in ("ab", "xyz")]
+    decoding = random_pair.start(asked, [build_policy("slm")] * 2)
+    decoding.finish()
     end, pad = random_pair.end_ids, random_pair.end_id
-    for ids, text in zip(prompts, texts, strict=True):
+    for row in decoding.rows:
         models = random_pair.slm.model, random_pair.llm.model
-        alone = assisted(*models, random_pair.tokenizer, ids, 30, end, pad)
-        assert text.tokens[len(ids) :] == alone
-        assert len(text.llm) <= len(alone)
-        read = [position for fed, cached in text.llm for position in range(cached, cached + fed)]
-        assert set(range(len(text.tokens) - 1)) <= set(read)
+        prompt_ids, text = row.tokens[: row.prompt_tokens], row.tokens[row.prompt_tokens :]
+        assert text == assisted(*models, random_pair.tokenizer, prompt_ids, 30, end, pad)
+        told = as_published(row.events, 6)
+        assert [event.llm_fed for event in charged(told)] == [event.llm_fed for event in charged(row.events)]
+        full = [e for e in row.events if e.llm_fed and len(e.verdicts) + len(e.taken_back) + (e.role == "slm") == 6]
+        before, after = ([event.slm_fed for event in charged(events)] for events in (row.events, told))
+        assert full and sum(map(bool, before)) - sum(map(bool, after)) == len(full)
+
+
+def test_no_token_is_left_unread_by_what_is_spared(tiny_pair):
+    asked = [Request(prompt(q), threshold=0.0, acceptance=1.0, max_draft=4, max_new_tokens=60) for q in QUESTIONS]
+    decoding = tiny_pair.start(asked, [build_policy("slm")] * len(asked))
+    decoding.finish()
+    for row in decoding.rows:
+        reads = [
+            charged_reads(events, row.prompt_tokens)[Role.SLM] for events in (row.events, as_published(row.events, 4))
+        ]
+        assert 0 <= reads[0] - reads[1] <= 2, "only what is at the end of the text"
+
+
+def test_speculative_decoding_is_tuned_to_the_fewest_bytes_and_then_run_as_chosen(tiny_pair, tmp_path):
+    training = load_questions(["arithmetic"], 6, "train")
+    best = tune(tiny_pair, training, tmp_path / "tuning", 60, quiet, drafts=(2, 6), confidences=(0.0, 0.5))
+    written = json.loads((tmp_path / "tuning" / "speculative.json").read_text())
+    assert written["chosen"]["bytes"] == min(each["bytes"] for each in written["tried"])
+    assert {(each["max_draft"], each["confidence"]) for each in written["tried"]} == {
+        (3, 0),
+        (3, 0.5),
+        (7, 0),
+        (7, 0.5),
+    }
+    assert written["questions"] == 6 and written["command"].startswith("python -m trainer")
+    (method,) = build_methods([f"assisted-tuned={tmp_path / 'tuning'}"], tiny_pair, None)
+    assert best is not None
+    assert (method.max_draft, method.thresholds, method.acceptance) == (best.max_draft, (best.confidence,), 1.0)
+    evaluate(tiny_pair, training, [method], tmp_path / "again", "arithmetic", 60, quiet)
+    assert sum(x["bytes"] for x in lines_of(tmp_path / "again")) / 6 == pytest.approx(best.bytes)
+
+
+def test_speculative_decoding_that_was_never_tuned_says_what_to_run(tiny_pair, tmp_path):
+    with pytest.raises(TrainerError, match=r"speculative\.json: .*trainer speculate"):
+        build_methods([f"assisted-tuned={tmp_path}"], tiny_pair, None)

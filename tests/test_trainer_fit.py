@@ -13,12 +13,14 @@ from fake_labels import FITTING as SETTINGS
 from fake_labels import WIDTH, biased, planted, quiet, write_labels
 
 from engine.router import Router
-from trainer.calibration import calibration_error, reliability
-from trainer.card import render_card
-from trainer.errors import TrainerError
-from trainer.fit import FitSettings, fit
-from trainer.tokens import load_tokens, scores_of
-from trainer.training import Examples, train
+from trainer import TrainerError
+from trainer.evaluation.methods import scores_of
+from trainer.fit.calibration import auc, calibration_error, reliability
+from trainer.fit.card import render_card
+from trainer.fit.fit_router import fit
+from trainer.fit.gradient_loop import Examples, train
+from trainer.fit.labelled_tokens import load_tokens
+from trainer.settings import FitSettings
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +151,9 @@ def test_calibration_is_stated_whether_it_was_kept_or_not(fitted):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"target": "good"}, r"target 'good': choose 'preferred' or 'kept'"),
         ({"class_balance": "equal"}, r"class balance 'equal': choose 'none' or 'balanced'"),
-        ({"cost_weight": -1.0}, r"cost weight -1.0: λ is 0"),
+        ({"cost_weight": -1.0}, r"cost weight -1.0: give a number from 0 .*λ"),
         ({"shortcut_weight": 1.5}, r"shortcut weight 1.5: give a number from 0 to 1"),
         ({"width": 17}, r"width 17: a router's file holds at most 16"),
         ({"skip": True, "logit_features": False}, r"a skip connection is for the logit features"),
@@ -166,6 +169,45 @@ def test_a_split_without_both_preferences_is_named(tmp_path):
     labels = write_labels(tmp_path / "labels", planted(questions=3))
     with pytest.raises(TrainerError, match=r"the \w+ split \(\d+ decided tokens of \d questions\).*label more"):
         fit(labels, tmp_path / "router", SETTINGS, report=quiet)
+
+
+# --- the target "kept"
+
+
+@pytest.fixture(scope="module")
+def disputed(tmp_path_factory):
+    """Labels on which the LLM writes the SLM's token by the second hidden value, whoever is right by the first."""
+    columns = planted()
+    columns["correct"][:2000] = False
+    agreed = columns["hidden"][:, 1] > 0.3
+    columns["llm_token"] = np.where(agreed, columns["slm_token"], columns["slm_token"] + 10).astype(np.int32)
+    return write_labels(tmp_path_factory.mktemp("disputed") / "labels", columns), agreed
+
+
+def test_a_router_can_predict_what_the_llm_keeps_on_all_tokens_of_all_references(disputed, tmp_path):
+    labels, agreed = disputed
+    router = fit(labels, tmp_path / "kept", replace(SETTINGS, target="kept"), report=quiet)
+    assert router.card.metrics["auc"] > 0.95
+    assert router.card.metrics["preferred_slm"] == pytest.approx(agreed.mean(), abs=0.05)
+    assert sum(router.card.training["tokens"].values()) == len(agreed), "the wrong references are learned from, too"
+    assert auc(scores_of(router, load_tokens(labels)), agreed) > 0.95
+    other = fit(labels, tmp_path / "preferred", SETTINGS, report=quiet)
+    assert auc(scores_of(other, load_tokens(labels)), agreed) < 0.6, "the shortcut's preferences are something else"
+
+
+def test_the_card_says_which_target_a_router_has(disputed, tmp_path, fitted):
+    fit(disputed[0], tmp_path / "kept", replace(SETTINGS, target="kept", epochs=1), report=quiet)
+    text = (tmp_path / "kept" / "README.md").read_text()
+    assert "| method | for verified routing: whether the LLM will keep the SLM's token |" in text
+    assert "| target | whether the LLM's likeliest token is the SLM's" in text
+    assert "| target |" not in (fitted[1] / "README.md").read_text()
+
+
+@pytest.mark.parametrize("more", [{"rollouts": ["somewhere"]}, {"cost_weight": 0.1}])
+def test_the_target_kept_needs_no_rollouts_and_takes_none(labels, tmp_path, more):
+    settings = replace(SETTINGS, target="kept", cost_weight=more.get("cost_weight", 0.0))
+    with pytest.raises(TrainerError, match="takes no rollouts and no cost weight"):
+        fit(labels, tmp_path / "router", settings, rollouts=more.get("rollouts", ()), report=quiet)
 
 
 # --- the card

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import shutil
 
@@ -14,9 +13,10 @@ from huggingface_hub import constants
 
 from engine.operating_points import OperatingPoints
 from engine.router import Router
-from engine.router_source import find_router
-from trainer.errors import TrainerError
-from trainer.publish import add_options, publish, run
+from engine.weights.router_hub import find_router
+from trainer import TrainerError
+from trainer.__main__ import main
+from trainer.publish import publish
 
 pytest_plugins = ["fake_hub"]
 
@@ -135,11 +135,9 @@ def test_another_branch_and_message_are_used(fake_hub, folder, login, said):
 
 
 def test_the_command_line_sends_only_with_its_flag(fake_hub, folder, login, capfd):
-    parser = argparse.ArgumentParser()
-    add_options(parser)
-    run(parser.parse_args([str(folder), NAME]))
+    assert main(["publish", str(folder), NAME]) == 0
     assert fake_hub.requests == []
-    run(parser.parse_args([str(folder), NAME, "--send", "--private"]))
+    assert main(["publish", str(folder), NAME, "--send", "--private"]) == 0
     assert fake_hub.repos[NAME].private
     output = capfd.readouterr()
     assert "Published: " in output.out

@@ -1,4 +1,4 @@
-"""The charts and the README's results section say what the summaries say, whoever wins, and touch nothing else."""
+"""The charts, the page of results and the README's table say what the summaries say, and touch nothing else."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
-from test_trainer_results import POINTS, summary_of
+from test_trainer_record import POINTS, summary_of
 
-from trainer import charts
-from trainer.charts import accuracy_by_cost, accuracy_by_share, gap_bars, overview, write_charts
-from trainer.errors import TrainerError
-from trainer.report import check, render, report
-from trainer.summary import write_summary
+from trainer import TrainerError
+from trainer.evaluation.charts import figures
+from trainer.evaluation.charts.figures import accuracy_over, gap_bars, overview, write_charts
+from trainer.evaluation.report import IN_SHORT, check, render, render_short, report
+from trainer.evaluation.summary import write_summary
 
 BEFORE, AFTER = "# A page\n\nBy hand, before.\n\n<!-- results -->", "<!-- /results -->\n\nBy hand, after.\n"
 
@@ -39,10 +39,13 @@ def no_exporter(monkeypatch):
 
 @pytest.fixture
 def place(tmp_path, summary, no_exporter):
-    """A README with markers, and the folder of one summary."""
-    (tmp_path / "README.md").write_text(f"{BEFORE}\nwhat stood here\n{AFTER}", encoding="utf-8")
+    """The folder of one summary, and a page and a README with markers."""
+    page, readme = tmp_path / "docs" / "results.md", tmp_path / "README.md"
+    page.parent.mkdir()
+    for path in (page, readme):
+        path.write_text(f"{BEFORE}\nwhat stood here\n{AFTER}", encoding="utf-8")
     write_summary(summary, tmp_path / "assets" / "results")
-    return tmp_path / "assets" / "results", tmp_path / "README.md"
+    return tmp_path / "assets" / "results", page, readme
 
 
 def rows(text, first):
@@ -70,25 +73,47 @@ def changed(summary, **fields) -> Any:
 
 
 def test_only_what_stands_between_the_markers_is_rewritten(place):
-    results, readme = place
-    report(results, readme, quiet)
-    text = readme.read_text(encoding="utf-8")
-    assert text.startswith(BEFORE + "\n### Small ⇄ Large · NF4: sums, 100 questions\n")
+    results, page, readme = place
+    report(results, page, readme, quiet)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(BEFORE + "\n## Small ⇄ Large · NF4: sums, 100 questions\n")
     assert text.endswith("resamples of the questions.\n" + AFTER)
-    assert "what stood here" not in text
+    short = readme.read_text(encoding="utf-8")
+    assert short.startswith(BEFORE + "\n| near 25 % share | sums: accuracy at LLM share | bytes of LLM only |\n")
+    assert short.endswith("Small ⇄ Large · NF4, on two cores.\n" + AFTER)
+    assert "what stood here" not in text + short
+
+
+def test_links_of_the_page_lead_from_its_own_folder_to_the_charts(place):
+    results, page, readme = place
+    report(results, page, readme, quiet)
+    links = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    assert links == ["../assets/results/tiny--sums.html"]
+    assert all((page.parent / link).exists() for link in links)
 
 
 def test_a_second_report_changes_nothing_and_the_check_knows(place, summary):
-    results, readme = place
-    assert not check(results, readme)
-    report(results, readme, quiet)
-    first = readme.read_bytes()
-    assert check(results, readme)
-    report(results, readme, quiet)
-    assert readme.read_bytes() == first
+    results, page, readme = place
+    assert not check(results, page, readme)
+    report(results, page, readme, quiet)
+    first = page.read_bytes(), readme.read_bytes()
+    assert check(results, page, readme)
+    report(results, page, readme, quiet)
+    assert (page.read_bytes(), readme.read_bytes()) == first
     write_summary(changed(summary, hardware="three cores"), results)
-    assert not check(results, readme)
-    assert readme.read_bytes() == first
+    assert not check(results, page, readme)
+    assert (page.read_bytes(), readme.read_bytes()) == first
+
+
+def test_the_check_looks_at_both_files(place):
+    results, page, readme = place
+    report(results, page, readme, quiet)
+    for path in (page, readme):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("SLM only", "SLM alone"), encoding="utf-8")
+        assert not check(results, page, readme)
+        path.write_text(text, encoding="utf-8")
+    assert check(results, page, readme)
 
 
 @pytest.mark.parametrize(
@@ -101,22 +126,55 @@ def test_a_second_report_changes_nothing_and_the_check_knows(place, summary):
         ("<!-- /results -->\n<!-- results -->\n", "<!-- /results --> before"),
     ],
 )
-def test_a_missing_marker_is_named_and_the_file_left_as_it_is(place, text, marker):
-    results, readme = place
-    readme.write_text(text, encoding="utf-8")
+@pytest.mark.parametrize("which", [1, 2])
+def test_a_missing_marker_is_named_and_the_files_left_as_they_are(place, text, marker, which):
+    results, page, readme = place
+    place[which].write_text(text, encoding="utf-8")
+    before = page.read_bytes(), readme.read_bytes()
     for call in (report, check):
         with pytest.raises(TrainerError, match=re.escape(marker)):
-            call(results, readme)
-    assert readme.read_text(encoding="utf-8") == text
+            call(results, page, readme)
+    assert (page.read_bytes(), readme.read_bytes()) == before
     assert not list(results.glob("*.html"))
 
 
 def test_without_summaries_or_without_a_readme_it_says_what_to_do(place, tmp_path):
-    results, readme = place
+    results, page, readme = place
     with pytest.raises(TrainerError, match="nowhere holds no summaries"):
-        report(tmp_path / "nowhere", readme, quiet)
+        report(tmp_path / "nowhere", page, readme, quiet)
     with pytest.raises(TrainerError, match=r"absent\.md"):
-        report(results, tmp_path / "absent.md", quiet)
+        report(results, page, tmp_path / "absent.md", quiet)
+    with pytest.raises(TrainerError, match=r"absent\.md"):
+        report(results, tmp_path / "absent.md", readme, quiet)
+
+
+def test_the_short_table_has_a_column_pair_per_task_and_the_main_method_last(summary):
+    other = changed(summary, task="products", preset="cpu", hardware="three cores; two cores")
+    text = render_short([summary, changed(summary, preset="cpu"), other])
+    assert "| sums: accuracy at LLM share | bytes of LLM only | products: accuracy at LLM share |" in text
+    assert rows(text, "LLM only")[0][1::2] == ["100 %", "100 %"]
+    for name, accuracy, size in (("SLM confidence", "50.0 %", "50 %"), ("**CITER round 2**", "60.0 %", "60 %")):
+        cells = [re.sub(r" \(.*\)", "", cell) for cell in rows(text, name)[0]]
+        assert cells == [f"{accuracy} at 25 %", size] * 2
+    assert not rows(text, "SLM entropy"), "it was not measured"
+    assert "(100 of sums, 100 of products). Small ⇄ Large · NF4, on two cores; three cores." in text
+    assert len(IN_SHORT) < 8
+
+
+def test_the_short_table_leaves_the_tiny_pair_out_where_there_is_another_and_names_every_main_method(summary, tmp_path):
+    joint = {("citer-joint" if key[0] == "citer-r2" else key[0], key[1]): value for key, value in POINTS.items()}
+    joint = {key: value for key, value in joint.items() if key[0] != "citer-r1"}
+    real = [changed(summary_of(tmp_path, joint), preset="cpu", task="products"), changed(summary, preset="cpu")]
+    text = render_short([*real, summary])
+    assert len(rows(text, "**CITER on several tasks / CITER round 2**")[0]) == 4
+    assert render_short(real) == text
+
+
+def test_the_short_table_of_both_models_alone_has_two_rows(tmp_path):
+    ends = {key: value for key, value in POINTS.items() if key[0] in ("slm", "llm")}
+    text = render_short([summary_of(tmp_path, ends)])
+    assert len(rows(text, "SLM only")) == len(rows(text, "LLM only")) == 1
+    assert text.count("\n| ") == 3 and "**" not in text
 
 
 def test_the_table_of_methods_has_the_point_nearest_to_25_percent_and_the_cost_against_the_llm_alone(summary, tmp_path):
@@ -199,7 +257,7 @@ def test_an_unknown_method_is_reported_and_drawn_under_its_own_name(tmp_path):
     points = {**POINTS, ("my rule (v2)", 0.4): (45, 0.3, 60), ("my rule (v2)", 0.6): (55, 0.6, 70)}
     summary = summary_of(tmp_path, points)
     assert rows(section(summary, tmp_path), "my rule (v2)")[0][0] == "30 %"
-    assert "my rule (v2)" in traces(accuracy_by_share(summary))
+    assert "my rule (v2)" in traces(accuracy_over(summary, "llm_share"))
 
 
 def test_seconds_of_different_machines_are_not_set_side_by_side(summary, tmp_path):
@@ -225,7 +283,7 @@ def test_only_charts_that_exist_are_linked(summary, tmp_path):
 
 
 def test_a_method_is_a_line_over_its_shares_and_what_has_no_threshold_is_a_labelled_point(summary):
-    figure: Any = accuracy_by_share(summary)
+    figure: Any = accuracy_over(summary, "llm_share")
     found = traces(figure)
     assert found["CITER round 2"].x == (0.1, 0.25, 0.5)
     assert found["CITER round 2"].y == (0.5, 0.6, 0.62)
@@ -237,7 +295,9 @@ def test_a_method_is_a_line_over_its_shares_and_what_has_no_threshold_is_a_label
 
 
 def test_the_band_around_the_main_line_is_its_interval(summary):
-    band = next(t for t in drawn(accuracy_by_share(summary)) if t.legendgroup == "citer-r2" and t.fill == "toself")
+    band = next(
+        t for t in drawn(accuracy_over(summary, "llm_share")) if t.legendgroup == "citer-r2" and t.fill == "toself"
+    )
     points = summary["methods"]["citer-r2"]["points"]
     high, low = [p["accuracy_high"] for p in points], [p["accuracy_low"] for p in points]
     assert band.x == (0.1, 0.25, 0.5, 0.5, 0.25, 0.1)
@@ -246,7 +306,7 @@ def test_the_band_around_the_main_line_is_its_interval(summary):
 
 def test_over_cost_a_line_follows_its_thresholds_even_where_cost_falls(tmp_path):
     points = {**POINTS, ("citer-r2", 0.8): (61, 0.6, 55)}
-    found = traces(accuracy_by_cost(summary_of(tmp_path, points)))
+    found = traces(accuracy_over(summary_of(tmp_path, points), "bytes"))
     assert found["CITER round 2"].x == (40e6, 60e6, 70e6, 55e6)
     assert found["speculative decoding"].x == (50e6,)
 
@@ -255,7 +315,7 @@ def test_no_two_methods_look_the_same_without_colours(tmp_path):
     points = {**POINTS}
     for name in ("entropy", "margin", "query", "co-llm", "citer-shortcut", "citer-r3", "mine", "yours", "theirs"):
         points |= {(name, 0.1): (30, 0.2, 50), (name, 0.9): (50, 0.8, 80)}
-    lines = [t for t in drawn(accuracy_by_share(summary_of(tmp_path, points))) if t.mode == "lines+markers"]
+    lines = [t for t in drawn(accuracy_over(summary_of(tmp_path, points), "llm_share")) if t.mode == "lines+markers"]
     assert len(lines) == 13
     assert len({(t.line.dash, t.marker.symbol) for t in lines}) == 13
 
@@ -280,7 +340,7 @@ def test_the_page_works_offline_and_is_the_same_file_again(summary, tmp_path, no
     assert len(text) < 100_000
     assert "The answer is" not in text
     assert write_charts(summary, tmp_path / "b", quiet)[0].read_bytes() == page.read_bytes()
-    assert told == [charts.PNG_HINT.format(reason="Kaleido requires Google Chrome to be installed.")]
+    assert told == [figures.PNG_HINT.format(reason="Kaleido requires Google Chrome to be installed.")]
     assert not list(tmp_path.glob("*/*.png"))
 
 

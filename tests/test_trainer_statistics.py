@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from trainer import statistics
+from engine.operating_points import bootstrap_counts
+from trainer.evaluation import statistics
 
 nan = math.nan
 
@@ -53,7 +54,7 @@ def most_accurate(cost, accuracy, budget):
 
 
 def test_each_resample_draws_as_many_questions_as_there_are_and_the_first_sample_is_what_was_measured():
-    counts = statistics.resample(7, 500, seed=0)
+    counts = bootstrap_counts(7, 500, seed=0)
     assert counts.shape == (501, 7)
     assert counts[0].tolist() == [1] * 7
     assert (counts.sum(axis=1) == 7).all()
@@ -61,21 +62,21 @@ def test_each_resample_draws_as_many_questions_as_there_are_and_the_first_sample
 
 
 def test_the_same_seed_draws_the_same_questions_and_another_seed_others():
-    first, again, other = (statistics.resample(20, 50, seed) for seed in (3, 3, 4))
+    first, again, other = (bootstrap_counts(20, 50, seed) for seed in (3, 3, 4))
     assert (first == again).all()
     assert (first != other).any()
 
 
 def test_sums_are_those_of_a_loop_over_the_drawn_questions():
     rng = np.random.default_rng(1)
-    values, counts = rng.integers(0, 9, (4, 11)).astype(float), statistics.resample(11, 30, 0)
+    values, counts = rng.integers(0, 9, (4, 11)).astype(float), bootstrap_counts(11, 30, 0)
     by_hand = [[sum(v * c for v, c in zip(row, drawn, strict=True)) for drawn in counts] for row in values]
     assert statistics.sums(values, counts).tolist() == by_hand
 
 
 def test_the_interval_of_a_share_is_that_of_the_binomial():
     right = np.array([[1.0] * 60 + [0.0] * 40])
-    found = statistics.estimate(statistics.sums(right, statistics.resample(100, 4000, 0))[0] / 100)
+    found = statistics.estimate(statistics.sums(right, bootstrap_counts(100, 4000, 0))[0] / 100)
     assert found.value == pytest.approx(0.6)
     assert (found.low, found.high) == pytest.approx((0.50, 0.69), abs=0.015)  # binomial(100, 0.6): 0.50 to 0.69
     assert found.unreached == 0
@@ -257,7 +258,7 @@ def test_the_bootstrap_p_value_counts_the_resamples_beyond_zero_on_both_sides():
 def test_pairing_makes_a_small_but_steady_difference_sure_that_unpaired_intervals_would_hide():
     hard = np.random.default_rng(0).random(200)  # both fail the same hard questions
     first, second = (hard < 0.55).astype(float), (hard < 0.50).astype(float)
-    counts = statistics.resample(200, 1000, 0)
+    counts = bootstrap_counts(200, 1000, 0)
     a, b = statistics.sums(np.stack([first, second]), counts) / 200
     difference = statistics.estimate(a - b)
     assert difference.low > 0

@@ -7,11 +7,12 @@ import torch
 from transformers import AutoConfig
 
 from engine import Request
+from engine.grading import grade_arithmetic as grade
+from trainer import TrainerError
 from trainer.__main__ import main
-from trainer.arithmetic import grade, questions
-from trainer.errors import TrainerError
-from trainer.tiny import build, evaluate, load
-from trainer.tiny_training import END
+from trainer.tiny.arithmetic import questions
+from trainer.tiny.build import build, evaluate, load
+from trainer.tiny.training import END
 
 TINY = Path(__file__).parent.parent / "assets" / "tiny"
 

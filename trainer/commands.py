@@ -1,6 +1,7 @@
 """The options of each of the trainer's commands, and the call they become.
 
-Knows argparse. Heavy modules are imported inside the functions that run, so that `--help` answers at once.
+Options of rollouts, fitting and recipes are made from `trainer.settings`. Heavy modules are imported inside the
+functions that run, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -8,91 +9,124 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trainer import publish
-from trainer.errors import TrainerError
+from trainer import TrainerError
+from trainer.settings import RECIPES, FitSettings, Recipe, RolloutSettings, add_settings, chosen
 
 if TYPE_CHECKING:
-    from trainer.data import Question
-    from trainer.fit import FitSettings
+    from trainer.questions.question import Question
 
-Parser = argparse.ArgumentParser
+Add = Callable[..., None]
+"""`trainer.__main__.add_option` with the parser of the command."""
+
 Options = argparse.Namespace
+
+RESULTS = Path("assets/results")
 
 
 class Command(NamedTuple):
-    """One line of help, what adds the options, and what runs the command."""
+    """What adds a command's options, and what runs it."""
 
-    summary: str
-    add_options: Callable[[Parser], None]
+    add_options: Callable[[Add], None]
     run: Callable[[Options], None]
 
+    @property
+    def summary(self) -> str:
+        """One line of help: the docstring of the function that runs."""
+        return str(self.run.__doc__)
 
-def _add_questions(parser: Parser, questions: int, split: str = "train") -> None:
+
+def _fitting(options: Options) -> FitSettings:
+    return FitSettings(**chosen(options, FitSettings))
+
+
+def _add_questions(add: Add, questions: int = 600, split: str = "train") -> None:
     """Options of every command that runs the models on questions."""
-    add = parser.add_argument
-    add("--preset", default="tiny", choices=["tiny", "cpu", "gpu"], help="pair of models (default: %(default)s)")
+    add("--preset", "pair of models", "tiny", choices=["tiny", "cpu", "gpu"])
     add(
         "--data",
+        "files of JSON lines with id, question, [choices], reference, answer; or csqa, arc-challenge, mmlu-psychology, "
+        "gsm8k, math from the Hub; or arithmetic, the tiny pair's own language. Several are mixed evenly",
+        ["arithmetic"],
         nargs="+",
-        default=["arithmetic"],
         metavar="SOURCE",
-        help="files of JSON lines with id, question, [choices], reference, answer; or csqa, arc-challenge, "
-        "mmlu-psychology, gsm8k, math from the Hub; or arithmetic, the tiny pair's own language. Several are mixed "
-        "evenly (default: arithmetic)",
     )
-    add("--split", default=split, choices=["train", "dev"], help="of a set that has both (default: %(default)s)")
-    add("--questions", type=int, default=questions, metavar="N", help="how many (default: %(default)s)")
-    add("--offset", type=int, default=0, metavar="N", help="skip the first N (default: %(default)s)")
-    add("--out", type=Path, required=True, help="folder; run the same command again to go on where it stopped")
+    add("--split", "of a set that has both", split, choices=["train", "dev"])
+    add("--questions", "how many", questions, metavar="N")
+    add("--offset", "skip the first N", 0, metavar="N")
+    add("--out", "folder; run the same command again to go on where it stopped", type=Path, required=True)
 
 
 def _questions(options: Options, need_reference: bool = False, more: int = 0) -> list[Question]:
-    from trainer.data import load_questions
+    from trainer.questions.sources import load_questions
 
     wanted = options.questions + more
     return load_questions(options.data, wanted, options.split, need_reference=need_reference, offset=options.offset)
 
 
-def _on_references(labels: Path) -> bool:
-    """Whether labels are on the data's references, so that no question without one is among theirs."""
-    from trainer.label import shards
+def _labelled_questions(options: Options, more: int = 0) -> list[Question]:
+    """The questions of `--labels`: where labels are on the data's references, none without one is among theirs."""
+    from trainer.labels.labels import shards
 
-    return shards(labels).load()[1]["reference"] == "data"
-
-
-def _add_answer(parser: Parser) -> None:
-    _add_questions(parser, 600)
-    parser.add_argument("--role", default="llm", choices=["slm", "llm"], help="which model (default: %(default)s)")
-    parser.add_argument("--max-new-tokens", type=int, default=256, help="of an answer (default: %(default)s)")
+    return _questions(options, shards(options.labels).load()[1]["reference"] == "data", more)
 
 
-def _run_answer(options: Options) -> None:
+def _add_run(add: Add) -> None:
+    add("--preset", "pair of models", "tiny", choices=["tiny", "cpu"])
+    add("--task", "csqa or gsm8k with the cpu pair; arithmetic with the tiny one (default: the preset's first)")
+    add_settings(add, Recipe, keep_defaults=False)
+    add("--out", "folder of the stages (default: runs/<preset>-<task>)", type=Path)
+    add("--results", "gets the summary", RESULTS)
+    add("--routers", "gets the best router", Path("assets/routers"))
+    add_settings(add, FitSettings)
+
+
+def _run(options: Options) -> None:
+    """Do all of it: questions, labels, rollouts, routers, evaluation, summary."""
+    from trainer.pipeline import run
+    from trainer.shards import require_one_process
+
+    require_one_process("run")
+    tasks = [task for preset, task in RECIPES if preset == options.preset]
+    task = options.task or tasks[0]
+    if task not in tasks:
+        raise TrainerError(f"--task {task}: the {options.preset} preset has {', '.join(tasks)}")
+    changes = {name: value for name, value in chosen(options, Recipe).items() if value is not None}
+    recipe = replace(RECIPES[options.preset, task], **changes)
+    folder = options.out or Path("runs") / f"{options.preset}-{task}"
+    print(run(recipe, folder, options.results, options.routers, _fitting(options)))
+
+
+def _add_answer(add: Add) -> None:
+    _add_questions(add)
+    add("--role", "which model", "llm", choices=["slm", "llm"])
+    add("--max-new-tokens", "of an answer", 256)
+
+
+def _answer(options: Options) -> None:
+    """Let one model answer questions alone."""
     from engine import Role, load
-    from trainer.answer import answer
+    from trainer.labels.answers import answer
 
     answer(load(options.preset), Role(options.role), _questions(options), options.out, options.max_new_tokens)
 
 
-def _add_label(parser: Parser) -> None:
-    _add_questions(parser, 600)
-    add = parser.add_argument
-    add(
-        "--reference",
-        default="data",
-        choices=["data", "llm"],
-        help="teacher-force on the data's worked answers, or on the LLM's own (default: %(default)s)",
-    )
-    add("--answers", type=Path, help="folder of `answer --role llm`, for --reference llm")
-    add("--skip-llm", action="store_true", help="with --reference llm: do without log-probabilities under the LLM")
+def _add_label(add: Add) -> None:
+    _add_questions(add)
+    about = "teacher-force on the data's worked answers, or on the LLM's own"
+    add("--reference", about, "data", choices=["data", "llm"])
+    add("--answers", "folder of `answer --role llm`, for --reference llm", type=Path)
+    add("--skip-llm", "with --reference llm: do without log-probabilities under the LLM", False)
 
 
-def _run_label(options: Options) -> None:
+def _label(options: Options) -> None:
+    """Say for each token of reference answers which model is preferred, with both models."""
     from engine import Role, load
-    from trainer.answer import load_answers
-    from trainer.label import label
+    from trainer.labels.answers import load_answers
+    from trainer.labels.labels import label
 
     if (options.reference == "llm") != (options.answers is not None):
         raise TrainerError("--reference llm and --answers belong together: make the answers with `answer --role llm`")
@@ -101,120 +135,74 @@ def _run_label(options: Options) -> None:
     label(load(options.preset), questions, options.out, answers, run_llm=not options.skip_llm)
 
 
-def _add_rollouts(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--labels", type=Path, required=True, help="folder that `label` wrote for the same questions")
-    add("--budget", type=int, default=8, help="tokens rolled out per question at most (default: %(default)s)")
-    add("--both", action="store_true", help="try the LLM's token as well, which a cost weight above 0 needs")
-    add("--max-new-tokens", type=int, default=256, help="of a whole answer (default: %(default)s)")
-    add("--rollout-seed", type=int, default=0, help="of the draw of tokens (default: %(default)s)")
+def _add_rollout(add: Add) -> None:
+    _add_questions(add)
+    add_settings(add, RolloutSettings)
+    add("--labels", "folder that `label` wrote for the same questions", type=Path, required=True)
+    add("--router", "finishes the texts; without it the SLM does, alone (round 1)", type=Path)
+    add("--threshold", "of that router (default: its own)", type=float)
 
 
-def _add_rollout(parser: Parser) -> None:
-    _add_questions(parser, 600)
-    _add_rollouts(parser)
-    parser.add_argument("--router", type=Path, help="finishes the texts; without it the SLM does, alone (round 1)")
-    parser.add_argument("--threshold", type=float, help="of that router (default: its own)")
-
-
-def _run_rollout(options: Options) -> None:
+def _rollout(options: Options) -> None:
+    """Finish answers from tokens that labels leave undecided, and grade them."""
     from engine import load
     from engine.router import Router
-    from trainer.rollout import RolloutSettings, roll_out
+    from trainer.labels.rollouts import roll_out
 
     router = Router.load(options.router) if options.router else None
     threshold = options.threshold if options.threshold is not None else router.card.threshold if router else 0.0
-    settings = RolloutSettings(options.budget, options.both, options.max_new_tokens, threshold, options.rollout_seed)
-    questions = _questions(options, _on_references(options.labels))
+    settings = RolloutSettings(**chosen(options, RolloutSettings), threshold=threshold)
+    questions = _labelled_questions(options)
     roll_out(load(options.preset), questions, options.labels, options.out, settings, router)
 
 
-def _add_fitting(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--hidden-only", action="store_true", help="do not show the router the SLM's logit features")
-    add("--learning-rate", type=float, default=3e-4, help="of AdamW (default: %(default)s)")
-    add("--weight-decay", type=float, default=0.01, help="of AdamW (default: %(default)s)")
-    add("--dropout", type=float, default=0.1, help="after each hidden layer (default: %(default)s)")
-    add("--width", type=int, help="units of the second hidden layer (default: the SLM's hidden size, as in the paper)")
-    add("--skip", action="store_true", help="start from a linear score of the logit features, and learn to correct it")
-    add("--wrong-references", action="store_true", help="learn from references, too, that end in a wrong answer")
-    add("--epochs", type=int, default=40, help="at most; stops early (default: %(default)s)")
-    add("--balanced", action="store_true", help="weigh both preferences alike; the score is calibrated again after")
-    add("--cost-weight", type=float, default=0.0, help="λ: right answers that an LLM-only answer's bytes are worth")
-    add("--shortcut-weight", type=float, default=0.0, help="0 to 1: of disagreements not rolled out (default: 0)")
-    add("--seed", type=int, default=0, help="of weights, order and dropout (default: %(default)s)")
+def _add_fit(add: Add) -> None:
+    add("--labels", "folder that `label` wrote; several are joined", type=Path, nargs="+", required=True)
+    about = "folders that `rollout` wrote for these labels; where there are none the shortcut's preferences count"
+    add("--rollouts", about, [], type=Path, nargs="+")
+    add("--out", "the router's folder, e.g. assets/routers/mine", type=Path, required=True)
+    add("--co-llm", "the Co-LLM-style baseline: from likelihoods instead of preferences", False)
+    about = "what a score of 1 means: the SLM is preferred, or the LLM will keep its token (for acceptance above 0)"
+    add("--target", about, "preferred", choices=["preferred", "kept"])
+    about = "the query-router baseline, in settings of its own: what `answer --role slm` wrote to questions of --data"
+    add("--query", about, type=Path, metavar="ANSWERS")
+    add("--data", "with --query: the questions, as for `answer` (split train)", nargs="+", metavar="SOURCE")
+    add("--description", "one line for people, shown on the page", "")
+    add_settings(add, FitSettings)
 
 
-def _fitting(options: Options) -> FitSettings:
-    from trainer.fit import FitSettings
-
-    return FitSettings(
-        logit_features=not options.hidden_only,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        dropout=options.dropout,
-        epochs=options.epochs,
-        class_balance="balanced" if options.balanced else "none",
-        cost_weight=options.cost_weight,
-        skip=options.skip,
-        width=options.width,
-        wrong_references=options.wrong_references,
-        shortcut_weight=options.shortcut_weight,
-        seed=options.seed,
-    )
-
-
-def _add_fit(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--labels", type=Path, nargs="+", required=True, help="folder that `label` wrote; several are joined")
-    add(
-        "--rollouts",
-        type=Path,
-        nargs="+",
-        default=[],
-        help="folders that `rollout` wrote for these labels; where there are none the shortcut's preferences count",
-    )
-    add("--out", type=Path, required=True, help="the router's folder, e.g. assets/routers/mine")
-    add("--co-llm", action="store_true", help="the Co-LLM-style baseline: from likelihoods instead of preferences")
-    add(
-        "--query",
-        type=Path,
-        metavar="ANSWERS",
-        help="the query-router baseline, in settings of its own: what `answer --role slm` wrote to questions of --data",
-    )
-    add("--data", nargs="+", metavar="SOURCE", help="with --query: the questions, as for `answer` (split train)")
-    add("--description", default="", help="one line for people, shown on the page")
-    _add_fitting(parser)
-
-
-def _run_fit(options: Options) -> None:
-    from trainer.baselines import fit_co_llm
-    from trainer.fit import fit
-    from trainer.provenance import command
+def _fit(options: Options) -> None:
+    """Train a router on labels and rollouts, and measure it on questions it never saw."""
+    from engine.provenance import command
+    from trainer.fit.baselines import fit_co_llm
+    from trainer.fit.fit_router import fit
 
     if (options.query is None) != (options.data is None) or (options.query and options.co_llm):
         raise TrainerError(
             "--query and --data belong together, without --co-llm: the SLM's answers and their questions"
         )
+    if options.target == "kept" and (options.query or options.co_llm):
+        raise TrainerError("--target kept is a router of its own: leave out --query and --co-llm")
     if options.query:
         _fit_query(options)
-    elif options.co_llm:
-        settings = replace(_fitting(options), logit_features=False)
-        if len(options.labels) > 1:
-            raise TrainerError("--co-llm learns from one folder of labels")
-        fit_co_llm(options.labels[0], options.out, settings, options.description, command=command())
+        return
+    settings = replace(_fitting(options), target=options.target)
+    about: dict[str, Any] = {"description": options.description, "command": command("trainer")}
+    if not options.co_llm:
+        fit(options.labels, options.out, settings, rollouts=options.rollouts, **about)
+    elif len(options.labels) > 1:
+        raise TrainerError("--co-llm learns from one folder of labels")
     else:
-        settings = _fitting(options)
-        fit(options.labels, options.out, settings, options.description, options.rollouts, command=command())
+        fit_co_llm(options.labels[0], options.out, replace(settings, logit_features=False), **about)
 
 
 def _fit_query(options: Options) -> None:
     from engine import Role
-    from trainer.answer import are_right, load_answers
-    from trainer.baselines import QUERY, fit_query
-    from trainer.data import load_questions
-    from trainer.label import shards
-    from trainer.provenance import command
+    from engine.provenance import command
+    from trainer.fit.baselines import QUERY, fit_query
+    from trainer.labels.answers import are_right, load_answers
+    from trainer.labels.labels import shards
+    from trainer.questions.sources import load_questions
 
     labels, *others = options.labels
     if others or options.rollouts:
@@ -223,82 +211,89 @@ def _fit_query(options: Options) -> None:
     questions = load_questions(options.data, len(labelled), need_reference=False)
     slm_right = are_right(load_answers(options.query, Role.SLM), questions)
     settings = replace(QUERY, seed=options.seed)
-    fit_query(labels, slm_right, options.out, settings, options.description, command=command())
+    fit_query(labels, slm_right, options.out, settings, options.description, command=command("trainer"))
 
 
-def _add_iterate(parser: Parser) -> None:
-    _add_questions(parser, 600)
-    _add_rollouts(parser)
-    add = parser.add_argument
-    add("--rounds", type=int, default=3, help="at most; stops when one brings nothing (default: %(default)s)")
-    add("--validation", type=int, default=100, metavar="N", help="further questions to compare rounds on")
-    _add_fitting(parser)
+def _add_judge(add: Add) -> None:
+    _add_questions(add)
+    add("--answers", "folder of `answer --role llm` for the same questions", type=Path, required=True)
+    about = "folders that `rollout --both` wrote, from labels on those answers"
+    add("--rollouts", about, type=Path, nargs="+", required=True)
+    about = "folder for the LLM's states at the tokens it would not have written; goes on where it stopped"
+    add("--refused", about, type=Path, required=True)
 
 
-def _run_iterate(options: Options) -> None:
+def _judge(options: Options) -> None:
+    """Learn which of the SLM's tokens do no harm to the answer though the LLM would write others."""
+    from engine import Role, load
+    from engine.provenance import command
+    from trainer.fit.fit_judge import fit_judge, harmless_tokens
+    from trainer.labels.answers import load_answers
+    from trainer.labels.refused import gather
+    from trainer.labels.rollouts import load_rollouts
+
+    rolled_out = {each.question for folder in options.rollouts for each in load_rollouts(folder)[0]}
+    questions = [question for question in _questions(options) if question.id in rolled_out]
+    answers = load_answers(options.answers, Role.LLM)
+    if gather(load(options.preset), questions, answers, options.refused):
+        fit_judge(harmless_tokens(options.refused, options.rollouts), options.out, command=command("trainer"))
+
+
+def _add_iterate(add: Add) -> None:
+    _add_questions(add)
+    add("--labels", "folder that `label` wrote for the same questions", type=Path, required=True)
+    add("--rounds", "at most; stops when one brings nothing", 3)
+    add("--validation", "further questions to compare rounds on", 100, metavar="N")
+    add_settings(add, RolloutSettings)
+    add_settings(add, FitSettings)
+
+
+def _iterate(options: Options) -> None:
+    """Roll out and fit in rounds, each with the router of the round before."""
     from engine import load
-    from trainer.iterate import iterate
-    from trainer.rollout import RolloutSettings
-    from trainer.shards import alone
+    from trainer.rounds import iterate
+    from trainer.shards import require_one_process
 
-    alone("iterate")
-    found = _questions(options, _on_references(options.labels), more=options.validation)
-    iterate(
-        load(options.preset),
-        found[: options.questions],
-        found[options.questions :],
-        options.labels,
-        options.out,
-        options.rounds,
-        RolloutSettings(
-            options.budget,
-            options.both or options.cost_weight > 0,
-            options.max_new_tokens,
-            seed=options.rollout_seed,
-        ),
-        _fitting(options),
-        options.max_new_tokens,
-    )
+    require_one_process("iterate")
+    questions = _labelled_questions(options, more=options.validation)
+    labelled, validation = questions[: options.questions], questions[options.questions :]
+    rollouts = RolloutSettings(**chosen(options, RolloutSettings))
+    rollouts = replace(rollouts, both=options.both or options.cost_weight > 0)
+    pair, fitting = load(options.preset), _fitting(options)
+    iterate(pair, labelled, validation, options.labels, options.out, options.rounds, rollouts, fitting)
 
 
-def _add_evaluate(parser: Parser) -> None:
-    _add_questions(parser, 300, "dev")
-    add = parser.add_argument
-    add("--task", default="arithmetic", help="name of the questions, in results (default: %(default)s)")
-    add(
-        "--methods",
-        nargs="+",
-        default=["slm", "llm", "oracle", "random", "confidence"],
-        metavar="METHOD",
-        help="slm, llm, oracle, random, confidence, entropy, margin, or name=folder of a router (default: %(default)s)",
-    )
+def _add_evaluate(add: Add) -> None:
+    _add_questions(add, 300, "dev")
+    add("--task", "name of the questions, in results", "arithmetic")
+    about = "slm, llm, oracle, random, confidence, entropy, margin, assisted, name=folder of a router, assisted-tuned="
+    about += "folder of `speculate`; with @acceptance[/max_draft] behind it elsewhere on the plane: confidence@0.3/8"
+    add("--methods", about, ["slm", "llm", "oracle", "random", "confidence"], nargs="+", metavar="METHOD")
     add(
         "--labels",
+        "folder of labels, whose held-out scores say where thresholds have to lie; without it and --shares, a folder "
+        "goes on with the thresholds that it was begun with",
         type=Path,
-        help="folder of labels, whose held-out scores say where thresholds have to lie; without it and --shares, "
-        "a folder goes on with the thresholds that it was begun with",
     )
-    add("--shares", nargs="+", type=float, metavar="SHARE", help="LLM shares to find thresholds for (default: nine)")
-    add("--max-new-tokens", type=int, default=256, help="of an answer (default: %(default)s)")
-    add("--assisted", action="store_true", help="speculative decoding as well")
-    add(
-        "--stage",
-        default="evaluation",
-        help="name of the shards: with another name in the same folder, more methods join those that are there, on the "
-        "same questions (default: %(default)s)",
-    )
-    add("--main", metavar="METHOD", help="that the others are compared with (default: the last of CITER's rounds)")
-    add("--results", type=Path, default=Path("assets/results"), help="gets the summary (default: %(default)s)")
+    add("--shares", "LLM shares to find thresholds for (default: nine)", nargs="+", type=float, metavar="SHARE")
+    add("--thresholds", "of all methods that score, instead of those for shares", nargs="+", type=float, metavar="T")
+    add("--max-new-tokens", "of an answer", 256)
+    add("--assisted", "speculative decoding as well", False)
+    about = "name of the shards: under another name more methods join those in the folder, on the same questions"
+    add("--stage", about, "evaluation")
+    add("--main", "that the others are compared with (default: the last of CITER's rounds)", metavar="METHOD")
+    add("--results", "gets the summary", RESULTS)
 
 
-def _run_evaluate(options: Options) -> None:
+def _evaluate(options: Options) -> None:
+    """Answer questions with every method at every threshold, and summarise."""
     from engine import load
-    from trainer.assisted import assist
-    from trainer.evaluate import chosen_thresholds, evaluate
-    from trainer.methods import SHARES, build_methods
-    from trainer.results import check_names, read_evaluation
-    from trainer.summary import summarise, write_summary
-    from trainer.tokens import held_out_tokens
+    from trainer.evaluation.evaluate import chosen_thresholds, evaluate
+    from trainer.evaluation.method_names import check_names, title_of
+    from trainer.evaluation.methods import SHARES, build_methods
+    from trainer.evaluation.record import read_evaluation
+    from trainer.evaluation.summary import summarise, write_summary
+    from trainer.fit.labelled_tokens import held_out_tokens
 
     check_names(options.task, options.methods)
     questions = _questions(options)
@@ -310,130 +305,131 @@ def _run_evaluate(options: Options) -> None:
         )
     pair = load(options.preset)
     begun = {} if options.labels or options.shares else chosen_thresholds(options.out, options.stage)
-    methods = build_methods(options.methods, pair, tokens, options.shares or SHARES, begun)
-    done = evaluate(pair, questions, methods, options.out, options.task, options.max_new_tokens, stage=options.stage)
+    if options.thresholds:
+        begun = {title_of(method): options.thresholds for method in options.methods}
+    stages = {options.stage: build_methods(options.methods, pair, tokens, options.shares or SHARES, begun)}
     if options.assisted:
-        done &= assist(pair, questions, options.out, options.max_new_tokens)
-    if not done:
+        stages["assisted"] = build_methods(["assisted"], pair, None)
+    answering = partial(evaluate, pair, questions, folder=options.out, task=options.task)
+    done = [answering(m, max_new_tokens=options.max_new_tokens, stage=stage) for stage, m in stages.items()]
+    if not all(done):
         print("other processes are still writing their shards; when they are done, the same command writes the summary")
         return
     print(write_summary(summarise(read_evaluation(options.out), main=options.main), options.results))
 
 
-def _add_ship(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--router", type=Path, required=True, help="the measured router's folder")
-    add("--method", required=True, help="what it is called in the summaries")
-    add("--summaries", type=Path, nargs="+", required=True, help="the first one's task says where to start")
-    add("--out", type=Path, required=True, help="the new folder, e.g. assets/routers/mine")
+def _add_speculate(add: Add) -> None:
+    _add_questions(add, 60)
+    add("--max-new-tokens", "of an answer", 256)
+    add("--drafts", "tokens drafted before the LLM reads them (default: seven)", nargs="+", type=int, metavar="N")
+    add("--confidences", "below which the SLM drafts no further (default: five)", nargs="+", type=float, metavar="P")
 
 
-def _run_ship(options: Options) -> None:
-    from trainer.operating import curve_of, ship
-    from trainer.summary import load_summary
+def _speculate(options: Options) -> None:
+    """Choose draft length and confidence of speculative decoding, the rival, on training questions."""
+    from engine import load
+    from trainer.evaluation.tune_speculative import CONFIDENCES, DRAFTS, tune
 
-    curves = [curve_of(load_summary(path), options.method) for path in options.summaries]
-    shipped = ship(options.router, curves, options.out)
-    print(f"{options.out}: starts at threshold {shipped.card.threshold}")
+    drafts, confidences = options.drafts or DRAFTS, options.confidences or CONFIDENCES
+    tune(
+        load(options.preset),
+        _questions(options),
+        options.out,
+        options.max_new_tokens,
+        drafts=drafts,
+        confidences=confidences,
+    )
 
 
-def _add_report(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--results", type=Path, default=Path("assets/results"), help="the summaries (default: %(default)s)")
-    add("--readme", type=Path, default=Path("README.md"), help="whose results section is rewritten")
-    add("--check", action="store_true", help="write nothing; fail if the section is not what the summaries say")
+def _add_ship(add: Add) -> None:
+    add("--router", "the measured router's folder", type=Path, required=True)
+    add("--method", "what it is called in the summaries", required=True)
+    add("--summaries", "the first one's task says where to start", type=Path, nargs="+", required=True)
+    add(
+        "--acceptance",
+        "of the curves; the first is where to start (default: 0)",
+        nargs="+",
+        type=float,
+        metavar="ALPHA",
+    )
+    add("--out", "the new folder, e.g. assets/routers/mine", type=Path, required=True)
 
 
-def _run_report(options: Options) -> None:
-    from trainer.report import check, report
+def _ship(options: Options) -> None:
+    """Give a router the curves that were measured, and its starting threshold."""
+    from trainer.evaluation.summary import load_summary
+    from trainer.ship import curve_of, ship
+
+    summaries = [load_summary(path) for path in options.summaries]
+    acceptances = options.acceptance or [0.0]
+    curves = [curve_of(each, options.method, acceptance) for acceptance in acceptances for each in summaries]
+    card = ship(options.router, curves, options.out).card
+    print(f"{options.out}: starts at threshold {card.threshold}, acceptance {card.acceptance:g}")
+
+
+def _add_report(add: Add) -> None:
+    add("--results", "the summaries", RESULTS)
+    add("--page", "gets all figures", Path("docs/results.md"))
+    add("--readme", "gets a short table", Path("README.md"))
+    add("--check", "write nothing; fail if either is not what the summaries say", False)
+
+
+def _report(options: Options) -> None:
+    """Rewrite docs/results.md, the README's table of results and the charts from the summaries."""
+    from trainer.evaluation.report import check, report
 
     if not options.check:
-        report(options.results, options.readme)
-    elif not check(options.results, options.readme):
-        raise TrainerError(f"{options.readme} is not what {options.results} says: run `python -m trainer report`")
+        report(options.results, options.page, options.readme)
+    elif not check(options.results, options.page, options.readme):
+        raise TrainerError(
+            f"{options.page} or {options.readme} is not what {options.results} says: run `python -m trainer report`"
+        )
 
 
-def _add_run(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--preset", default="tiny", choices=["tiny", "cpu"], help="pair of models (default: %(default)s)")
-    add("--task", help="csqa or gsm8k with the cpu pair; arithmetic with the tiny one (default: the preset's first)")
-    add("--train", nargs="+", metavar="SOURCE", help="questions to train on, instead of the benchmark from the Hub")
-    add("--dev", nargs="+", metavar="SOURCE", help="questions to evaluate on")
-    add("--dev-questions", type=int, metavar="N", help="how many of them")
-    add("--rounds", type=int, help="of rollouts, at most (default: the recipe's)")
-    add("--out", type=Path, help="folder of the stages (default: runs/<preset>-<task>)")
-    add("--results", type=Path, default=Path("assets/results"), help="gets the summary (default: %(default)s)")
-    add("--routers", type=Path, default=Path("assets/routers"), help="gets the best router (default: %(default)s)")
-    _add_fitting(parser)
+def _add_publish(add: Add) -> None:
+    add("folder", "the router's folder, as `fit` wrote it", type=Path)
+    add("repo", "owner/name of the model repo; made if it is not there")
+    add("--send", "do send; without it the command only says what it would send", False)
+    add("--private", "make the repo a private one", False)
+    add("--revision", "branch to commit to", "main")
+    add("--message", "the commit's message (default: the router's name)")
 
 
-def _run_run(options: Options) -> None:
-    from trainer.recipes import RECIPES
-    from trainer.run import run
-    from trainer.shards import alone
+def _publish(options: Options) -> None:
+    """Say which files of a router would go to the Hugging Face Hub; with --send, publish them."""
+    from trainer.publish import publish
 
-    alone("run")
-    tasks = [task for preset, task in RECIPES if preset == options.preset]
-    task = options.task or tasks[0]
-    if task not in tasks:
-        raise TrainerError(f"--task {task}: the {options.preset} preset has {', '.join(tasks)}")
-    recipe = RECIPES[options.preset, task]
-    changes = {
-        "train": options.train,
-        "dev": options.dev,
-        "dev_questions": options.dev_questions,
-        "rounds": options.rounds,
-    }
-    recipe = replace(recipe, **{k: tuple(v) if isinstance(v, list) else v for k, v in changes.items() if v is not None})
-    folder = options.out or Path("runs") / f"{options.preset}-{task}"
-    print(run(recipe, folder, options.results, options.routers, _fitting(options)))
+    how = {name: getattr(options, name) for name in ("send", "private", "revision", "message")}
+    publish(options.folder, options.repo, **how)
 
 
-def _add_tiny(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--out", type=Path, default=Path("assets/tiny"), help="the pair's folder (default: %(default)s)")
-    add("--seed", type=int, default=0, help="seed of weights and questions (default: %(default)s)")
-    add(
-        "--steps", type=int, default=1600, help="optimiser steps of the LLM; the SLM takes fewer (default: %(default)s)"
-    )
-    add("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
-    add("--evaluate-only", action="store_true", help="measure the pair in --out, train nothing")
+def _add_tiny(add: Add) -> None:
+    add("--out", "the pair's folder", Path("assets/tiny"))
+    add("--seed", "seed of weights and questions", 0)
+    add("--steps", "optimiser steps of the LLM; the SLM takes fewer", 1600)
+    add("--threads", "CPU threads", 1)
+    add("--evaluate-only", "measure the pair in --out, train nothing", False)
 
 
-def _run_tiny(options: Options) -> None:
-    from trainer.tiny import run
+def _tiny(options: Options) -> None:
+    """Train the two small models that the tests and a machine without network use."""
+    from trainer.tiny.build import run
 
     run(options.out, options.seed, options.steps, options.threads, options.evaluate_only)
 
 
 COMMANDS: dict[str, Command] = {
-    "run": Command("do all of it: questions, labels, rollouts, routers, evaluation, summary", _add_run, _run_run),
-    "answer": Command("let one model answer questions alone", _add_answer, _run_answer),
-    "label": Command(
-        "say for each token of reference answers which model is preferred, with both models", _add_label, _run_label
-    ),
-    "rollout": Command(
-        "finish answers from tokens that labels leave undecided, and grade them", _add_rollout, _run_rollout
-    ),
-    "fit": Command(
-        "train a router on labels and rollouts, and measure it on questions it never saw", _add_fit, _run_fit
-    ),
-    "iterate": Command(
-        "roll out and fit in rounds, each with the router of the round before", _add_iterate, _run_iterate
-    ),
-    "evaluate": Command(
-        "answer questions with every method at every threshold, and summarise", _add_evaluate, _run_evaluate
-    ),
-    "ship": Command("give a router the curves that were measured, and its starting threshold", _add_ship, _run_ship),
-    "report": Command(
-        "rewrite the README's results section and the charts from the summaries", _add_report, _run_report
-    ),
-    "publish": Command(
-        "say which files of a router would go to the Hugging Face Hub; with --send, publish them",
-        publish.add_options,
-        publish.run,
-    ),
-    "tiny": Command(
-        "train the two small models that the tests and a machine without network use", _add_tiny, _run_tiny
-    ),
+    "run": Command(_add_run, _run),
+    "answer": Command(_add_answer, _answer),
+    "label": Command(_add_label, _label),
+    "rollout": Command(_add_rollout, _rollout),
+    "fit": Command(_add_fit, _fit),
+    "judge": Command(_add_judge, _judge),
+    "iterate": Command(_add_iterate, _iterate),
+    "evaluate": Command(_add_evaluate, _evaluate),
+    "speculate": Command(_add_speculate, _speculate),
+    "ship": Command(_add_ship, _ship),
+    "report": Command(_add_report, _report),
+    "publish": Command(_add_publish, _publish),
+    "tiny": Command(_add_tiny, _tiny),
 }

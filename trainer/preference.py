@@ -1,4 +1,4 @@
-"""The rules that turn two models' choices into a preference (CITER, section 3.2). Knows no models and no files.
+"""The rules that turn two models' choices into a preference (CITER, section 3.2).
 
 1. The SLM's greedy token is the reference token → prefer the SLM: it is right, and cheaper.
 2. Else the LLM's greedy token is the reference token → prefer the LLM.
@@ -39,15 +39,7 @@ PREFERENCES = {Case.SLM_RIGHT: 1.0, Case.ONLY_LLM_RIGHT: 0.0}
 
 
 def shortcut(slm: Sequence[int], llm: Sequence[int], reference: Sequence[int]) -> list[Case]:
-    """The case of each position.
-
-    Args:
-        slm, llm: Greedy token ids of both models at each position, teacher-forced on the reference.
-        reference: The reference's token ids.
-
-    Returns:
-        One case per position.
-    """
+    """The case of each position, from the reference's token ids and both models' greedy ones, teacher-forced on it."""
     return [
         Case.SLM_RIGHT if small == wanted else Case.ONLY_LLM_RIGHT if large == wanted else Case.NEITHER
         for small, large, wanted in zip(slm, llm, reference, strict=True)
@@ -55,16 +47,12 @@ def shortcut(slm: Sequence[int], llm: Sequence[int], reference: Sequence[int]) -
 
 
 def rollout_preference(slm: Outcome, llm: Outcome | None, cost_weight: float = 0.0, unit: float = 1.0) -> float:
-    """The preference that rollouts of the two actions show, with the polarity of the routing score.
+    """1 if rollouts prefer the SLM's token, 0 if the LLM's; a tie goes to the SLM, whose token is the cheaper one.
 
     Args:
-        slm: What became of the answer after the SLM's token.
-        llm: After the LLM's; may be None where `cost_weight` is 0, since only the SLM's answer decides then.
+        slm, llm: What became of the answer after each model's token. `llm` may be None where `cost_weight` is 0.
         cost_weight: λ, in right answers per unit of cost.
         unit: Bytes that count as a cost of 1; the mean of an LLM-only answer.
-
-    Returns:
-        1 for the SLM, 0 for the LLM. A tie goes to the SLM, whose token is the cheaper one.
     """
     if cost_weight == 0.0 or llm is None:
         return float(slm.correct)

@@ -1,20 +1,28 @@
 """Publishing: a router's folder becomes a model repo of the Hugging Face Hub, in one commit.
 
-Knows what of a folder is sent, and says so before anything is: without `send` nothing leaves this machine. Does not
-know how a router is trained, nor how it is fetched again (`engine.router_source`, whose list of files this one shares).
-torch and huggingface_hub are imported inside functions, so that the command line's `--help` answers at once.
+What would be sent is listed first; without `send` nothing leaves this machine. `engine.weights.router_hub` fetches such
+a router again, and has the list of its files.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import huggingface_hub
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
 from engine.errors import RouterError
-from trainer.errors import TrainerError
+from engine.operating_points import FILE as OPERATING_POINTS
+from engine.router import Router
+from engine.weights.router_hub import LIMITS, MAIN, without_bars
+from engine.weights.sources import hub_failure
+from trainer import TrainerError
+
+Report = Callable[[str], None]
 
 TOKENS = "https://huggingface.co/settings/tokens"
 _OTHER_CHANGE = "The repo was changed at the same time: look at what is there now, then run the command again."
@@ -29,50 +37,6 @@ WAYS_OUT = {
 NO_ANSWER = "Look at the connection (also HF_ENDPOINT and HF_HUB_OFFLINE) and run the command again."
 
 
-@dataclass(frozen=True)
-class PublishedFile:
-    """A file as it was read once: what is listed is what is sent, whatever happens to the folder meanwhile."""
-
-    name: str
-    content: bytes = field(repr=False)
-
-    def __str__(self) -> str:
-        return f"  {self.name:<22}{len(self.content):>12,} bytes  sha256 {hashlib.sha256(self.content).hexdigest()}"
-
-
-@dataclass(frozen=True)
-class _Target:
-    """Where to, and how."""
-
-    repo_id: str
-    private: bool
-    revision: str
-    message: str
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of `python -m trainer publish`."""
-    add = parser.add_argument
-    add("folder", type=Path, help="the router's folder, as `fit` wrote it")
-    add("repo", help="owner/name of the model repo; made if it is not there")
-    add("--send", action="store_true", help="do send; without it the command only says what it would send")
-    add("--private", action="store_true", help="make the repo a private one")
-    add("--revision", default="main", help="branch to commit to (default: %(default)s)")
-    add("--message", help="the commit's message (default: the router's name)")
-
-
-def run(options: argparse.Namespace) -> None:
-    """Runs `python -m trainer publish` with the options of `add_options`."""
-    publish(
-        options.folder,
-        options.repo,
-        send=options.send,
-        private=options.private,
-        revision=options.revision,
-        message=options.message,
-    )
-
-
 def publish(
     folder: Path,
     repo_id: str,
@@ -81,18 +45,16 @@ def publish(
     private: bool = False,
     revision: str = "main",
     message: str | None = None,
-    report: Callable[[str], None] = print,
+    report: Report = print,
 ) -> str | None:
-    """Says which files of a router's folder would be sent and where to, and sends them if told so.
+    """Says which files of a router's folder would be sent and where to, and with `send` sends them.
 
     Args:
-        folder: The router's.
         repo_id: owner/name; a model repo.
         send: Without it nothing is sent, and no token is looked for.
         private: Make a private repo; refused where a public one is already there.
         revision: Branch to commit to; all but "main" must be there.
         message: The commit's; the router's name if None.
-        report: Told each line.
 
     Returns:
         The commit's URL, or None if nothing was sent.
@@ -101,11 +63,8 @@ def publish(
         TrainerError: No router, or operating points of another one; a name that is none; no token; or the Hub refuses
             or does not answer.
     """
-    from engine.router import Router
-    from engine.router_source import LIMITS
-
     _check_name(repo_id)
-    files = _read_files(folder, LIMITS)
+    files = _read_files(folder)
     try:
         router = Router.load(folder)
     except RouterError as error:
@@ -113,21 +72,29 @@ def publish(
     if router.warning:
         raise TrainerError(router.warning)
     report(f"Router {router.name} → model repo {repo_id}, branch {revision}{', private' if private else ''}")
-    for file in files:
-        report(str(file))
-    report(f"  {len(files)} files, {sum(len(file.content) for file in files):,} bytes")
+    for name, content in files.items():
+        report(f"  {name:<22}{len(content):>12,} bytes  sha256 {hashlib.sha256(content).hexdigest()}")
+    report(f"  {len(files)} files, {sum(map(len, files.values())):,} bytes")
     if left := sorted(path.name for path in folder.iterdir() if path.name not in LIMITS):
         report(f"Not part of a router, stays here: {', '.join(left)}")
     if not send:
         report("Nothing was sent. Run it again with --send to publish.")
         return None
-    return _send(files, _Target(repo_id, private, revision, message or f"Router {router.name}"), report)
+    token = _token()
+    api = HfApi(endpoint=constants.ENDPOINT, token=token, library_name="citer-playground")
+    try:
+        return _commit(api, files, repo_id, private, revision, message or f"Router {router.name}", report)
+    except TrainerError:
+        raise
+    except Exception as error:
+        # No narrower class would do: connection, Hub, large-file storage and hf_xet raise classes of their own, and
+        # huggingface_hub 1 and 2 different ones. `from None`, as the server's own words may quote the token.
+        status, words = hub_failure(error)
+        words = words.replace(token, "…").rstrip(".")
+        raise TrainerError(f"Publishing to {repo_id} failed: {words}. {WAYS_OUT.get(status, NO_ANSWER)}") from None
 
 
 def _check_name(repo_id: str) -> None:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
@@ -136,10 +103,10 @@ def _check_name(repo_id: str) -> None:
         raise TrainerError(f"{repo_id!r} lacks its owner: write owner/name, with your user name on the Hub as owner")
 
 
-def _read_files(folder: Path, limits: dict[str, int]) -> list[PublishedFile]:
-    """The files of the list that are there; a link that leads out of the folder might send anything."""
-    files = []
-    for name, limit in limits.items():
+def _read_files(folder: Path) -> dict[str, bytes]:
+    """The router's files that are there, read once: what is listed is what is sent, whatever happens meanwhile."""
+    files = {}
+    for name, limit in LIMITS.items():
         path = folder / name
         if not path.exists() and not path.is_symlink():
             continue  # what a router cannot be without, Router.load asks for
@@ -148,37 +115,17 @@ def _read_files(folder: Path, limits: dict[str, int]) -> list[PublishedFile]:
                 raise TrainerError(f"{path} is not a file of this folder (a link?): put a copy of the file there")
             if path.stat().st_size > limit:
                 raise TrainerError(f"{path} has {path.stat().st_size:,} bytes; a router's has at most {limit:,}")
-            files.append(PublishedFile(name, path.read_bytes()))
+            files[name] = path.read_bytes()
         except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
             raise TrainerError(f"{path} cannot be read: {error}") from error
     return files
 
 
-def _send(files: Sequence[PublishedFile], target: _Target, report: Callable[[str], None]) -> str:
-    from engine.router_source import hub_failure
-
-    token = _token()
-    try:
-        return _commit(files, target, token, report)
-    except TrainerError:
-        raise
-    except Exception as error:
-        # No narrower class would do: connection, Hub, large-file storage and hf_xet raise classes of their own, and
-        # huggingface_hub 1 and 2 different ones. `from None`, as the server's own words may quote the token.
-        status, words = hub_failure(error)
-        words = words.replace(token, "…").rstrip(".")
-        raise TrainerError(
-            f"Publishing to {target.repo_id} failed: {words}. {WAYS_OUT.get(status, NO_ANSWER)}"
-        ) from None
-
-
 def _token() -> str:
     """The user's token; it goes into headers and nowhere else."""
-    from huggingface_hub import get_token
-
     way_out = f"make one that may write at {TOKENS}, then `hf auth login` or set HF_TOKEN"
     try:
-        token = get_token()
+        token = huggingface_hub.get_token()
     except Exception as error:  # the file it is kept in, or a login service
         raise TrainerError(f"The token cannot be read ({type(error).__name__}): {way_out}") from None
     if not token:
@@ -188,37 +135,32 @@ def _token() -> str:
     return token
 
 
-def _commit(files: Sequence[PublishedFile], target: _Target, token: str, report: Callable[[str], None]) -> str:
+def _commit(
+    api: HfApi, files: Mapping[str, bytes], repo_id: str, private: bool, revision: str, message: str, report: Report
+) -> str:
     """Makes the repo if need be, and commits all files at once."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
-
-    from engine.operating_points import FILE as OPERATING_POINTS
-    from engine.router_source import MAIN, without_bars
-
-    api = HfApi(endpoint=constants.ENDPOINT, token=token, library_name="citer-playground")
     # None, not False: an organisation may make its repos private by default.
-    api.create_repo(target.repo_id, private=target.private or None, exist_ok=True)
-    there = api.model_info(target.repo_id, revision=target.revision)
-    if target.private and not there.private:
+    api.create_repo(repo_id, private=private or None, exist_ok=True)
+    there = api.model_info(repo_id, revision=revision)
+    if private and not there.private:
         raise TrainerError(
-            f"{target.repo_id} is there already and public, so nothing was sent: make it private in its settings on "
+            f"{repo_id} is there already and public, so nothing was sent: make it private in its settings on "
             "the Hub, choose another name, or leave --private out"
         )
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
-        CommitOperationAdd(file.name, file.content) for file in files
+        CommitOperationAdd(name, content) for name, content in files.items()
     ]
-    stale = {sibling.rfilename for sibling in there.siblings or ()} - {file.name for file in files}
-    if OPERATING_POINTS in stale:
+    if OPERATING_POINTS in {sibling.rfilename for sibling in there.siblings or ()} - files.keys():
         report(f"Removing {OPERATING_POINTS} there: it was measured with an earlier router")
         operations.append(CommitOperationDelete(OPERATING_POINTS))
     with without_bars():
         commit = api.create_commit(
-            target.repo_id,
+            repo_id,
             operations,
-            commit_message=target.message,
-            revision=target.revision,
+            commit_message=message,
+            revision=revision,
             parent_commit=there.sha,  # so that the Hub refuses if the repo changes meanwhile
         )
     report(f"{'Unchanged' if commit.oid == there.sha else 'Published'}: {commit.commit_url}")
-    report(f"Load it with CITER_ROUTER={target.repo_id}" + ("" if target.revision == MAIN else f"@{target.revision}"))
+    report(f"Load it with CITER_ROUTER={repo_id}" + ("" if revision == MAIN else f"@{revision}"))
     return str(commit.commit_url)

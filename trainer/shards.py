@@ -1,43 +1,60 @@
-"""Long work in shards: a fixed run of questions each, so that what is interrupted or deleted is made again as it was.
-
-Knows folders, questions and processes. Knows nothing of what a shard holds.
-"""
+"""Long work in shards of some questions each, so that what is interrupted or deleted is made again as it was."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
-from trainer.data import Question
-from trainer.errors import TrainerError
+from filelock import FileLock, Timeout
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict  # typing's own is not for pydantic before Python 3.12
+
+from engine.errors import shown
+from engine.weights.cache_folder import sha256_of
+from engine.weights.files import read_bytes, remove, write_text
+from trainer import TrainerError
+from trainer.json_files import AGAIN, read_json, write_json
+from trainer.questions.question import Question
+
+
+class MadeOf(TypedDict):
+    """What every `<stage>.json` says: whose shards these are. A stage's own class says what it needs besides."""
+
+    __pydantic_config__ = ConfigDict(extra="allow", allow_inf_nan=False)  # pyright: ignore[reportGeneralTypeIssues]
+
+    questions: Annotated[list[str], Field(min_length=1)]
+    data: NotRequired[str]
+    shard_size: NotRequired[Annotated[int, Field(ge=1)]]
 
 
 @dataclass(frozen=True)
 class Shards:
-    """A folder of shards of one stage.
+    """A folder of shards of one stage, and `<stage>.json` that says what they were made of.
+
+    Beside each shard is its SHA-256, so that a damaged one is not taken for the one that was made.
 
     Attributes:
-        folder: Holds `<stage>.json` and the shards.
         stage: What the shards are, e.g. "labels"; in file names and messages.
         size: Questions per shard; a folder that was begun with another size goes on with that.
         suffix: Of a shard's name; "" where a shard is a folder.
+        made_of: What `<stage>.json` must say for its readers.
     """
 
     folder: Path
     stage: str
     size: int
     suffix: str = ""
+    made_of: type = MadeOf
 
     @property
-    def settings_path(self) -> Path:
-        """Where the stage's settings are kept."""
+    def _settings_path(self) -> Path:
         return self.folder / f"{self.stage}.json"
 
     def path(self, number: int) -> Path:
@@ -54,22 +71,39 @@ class Shards:
     ) -> bool:
         """Makes what is missing, one shard after the other; under `accelerate launch` each process makes its own.
 
+        Where it fails before there is a shard, it leaves nothing behind.
+
         Args:
             settings: What the shards depend on besides the questions; a folder made with others is refused.
-            questions: In order.
             make: Writes one shard of some questions to a path.
-            report: Told of progress, with an estimate of the time left.
             notes: Kept beside the settings; may differ when the work is taken up again.
 
         Returns:
             Whether all shards are there now; other processes may still be making theirs.
 
         Raises:
-            TrainerError: The folder holds shards of other questions or settings.
+            TrainerError: The folder holds shards of other questions or settings, or another run is at work there.
         """
         made_of = {"data": digest(questions), "questions": [q.id for q in questions]}
-        size = self._claim({**settings, **made_of}, {**(notes or {}), "shard_size": self.size})
-        shards = [questions[n : n + size] for n in range(0, len(questions), size)]
+        asked = {**settings, **made_of}, {**(notes or {}), "shard_size": self.size}
+        with self._alone():
+            begun = self._settings_path.exists()
+            try:
+                size = self._claim(*asked)
+                shards = [questions[n : n + size] for n in range(0, len(questions), size)]
+                self._make_missing(shards, make, report)
+            except BaseException:
+                if not begun and process()[1] == 1 and not any(self.folder.glob(f"{self.stage}-?????{self.suffix}")):
+                    self._settings_path.unlink(missing_ok=True)
+                raise
+        return all(self.path(n).exists() for n in range(len(shards)))
+
+    def _make_missing(
+        self,
+        shards: Sequence[Sequence[Question]],
+        make: Callable[[Sequence[Question], Path], None],
+        report: Callable[[str], None],
+    ) -> None:
         missing = [n for n in range(len(shards)) if not self.path(n).exists()]
         if len(missing) < len(shards):
             report(f"{len(shards) - len(missing)} of {len(shards)} shards of {self.folder} are there already")
@@ -79,62 +113,109 @@ class Shards:
         for done, number in enumerate(mine, 1):
             # Written beside, then renamed: a shard that exists is complete.
             partial = self.folder / f"partial-{number:05d}{self.suffix}"
-            shutil.rmtree(partial, ignore_errors=True)
-            make(shards[number], partial)
-            partial.rename(self.path(number))
+            remove(partial)
+            try:
+                make(shards[number], partial)
+                write_text(_note_of(self.path(number)), sha256_of_all(partial) + "\n")
+                partial.rename(self.path(number))
+            finally:
+                remove(partial)
             left = (time.monotonic() - started) / done * (len(mine) - done)
             report(f"{self.stage}: shard {number + 1}/{len(shards)} done, about {left / 60:.0f} min left")
-        return all(self.path(n).exists() for n in range(len(shards)))
 
     def load(self) -> tuple[list[Path], dict[str, Any]]:
         """Paths of all shards in order, and the settings they were made with.
 
-        Raises:
-            TrainerError: Nothing there, or some shard is missing.
+        A TrainerError if some are missing, or anything is not as it was written.
         """
-        try:
-            settings = json.loads(self.settings_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise TrainerError(f"{self.folder} holds no {self.stage} ({error}): make them first") from error
+        if not self._settings_path.is_file():
+            raise TrainerError(
+                f"{self.folder} holds no {self.stage} ({self._settings_path} is missing): make them first"
+            )
+        settings = read_json(self._settings_path, self.made_of, f"it is damaged: make the {self.stage} again")
         size = settings.pop("shard_size", self.size)  # says nothing of what the shards hold
         count = -(-len(settings["questions"]) // size)
         paths = [self.path(n) for n in range(count)]
-        missing = sum(not path.exists() for path in paths)
-        if missing:
+        if missing := sum(not path.exists() for path in paths):
             raise TrainerError(
                 f"{self.folder}: {missing} of {count} shards are missing; run the same command again to go on"
             )
+        for path in paths:
+            check_unchanged(path)
         return paths, settings
 
     def _claim(self, settings: dict[str, Any], notes: dict[str, Any]) -> int:
         """Writes what the shards are of, or checks that it is the same; returns the questions per shard."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         settings = json.loads(json.dumps(settings))  # as it will be read: tuples are lists there
-        if self.settings_path.exists():
-            found = json.loads(self.settings_path.read_text(encoding="utf-8"))
-            size = found.get("shard_size", self.size)
-            found = {key: value for key, value in found.items() if key not in notes}
-            differing = sorted(key for key in settings.keys() | found.keys() if settings.get(key) != found.get(key))
+        if self._settings_path.exists():
+            before = read_json(self._settings_path, MadeOf, f"it is damaged: delete {self.folder}, or choose another")
+            size = before.get("shard_size", self.size)
+            before = {key: value for key, value in before.items() if key not in notes}
+            differing = sorted(key for key in settings.keys() | before.keys() if settings.get(key) != before.get(key))
             if differing:
                 raise TrainerError(
-                    f"{self.folder} holds {self.stage} made with other settings ({', '.join(differing)}): "
+                    f"{self.folder} holds {self.stage} made with other settings ({shown(', '.join(differing))}): "
                     "choose another folder"
                 )
             return size
-        partial = self.folder / f"partial-{os.getpid()}.json"
-        partial.write_text(json.dumps({**notes, **settings}, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.rename(self.settings_path)
+        write_json(self._settings_path, {**notes, **settings})
         return self.size
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps a second run out of the folder: it would write the same partial shard. A folder made in vain goes."""
+        new = not self.folder.exists()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainerError(
+                f"{self.folder} cannot be made ({error.strerror or error}): choose another folder"
+            ) from None
+        path = self.folder / f"{self.stage}.{process()[0]}.lock"
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise TrainerError(
+                f"another run is making {self.stage} in {self.folder}: wait for it, or choose another folder"
+            ) from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            lock.release()
+            if new:
+                with suppress(OSError):  # it holds what was made
+                    self.folder.rmdir()
 
-def read_lines(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """The JSON objects of JSONL files, one per line; a line ends with a line feed and nothing else does."""
-    return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+def check_unchanged(shard: Path) -> None:
+    """Refuses, by a TrainerError, a shard that is not what its SHA-256 says; those of earlier versions have none."""
+    note = _note_of(shard)
+    if not note.exists():
+        return
+    try:
+        stated, found = read_bytes(note).strip(), sha256_of_all(shard).encode()
+    except OSError as error:
+        raise TrainerError(f"{shard} cannot be read ({error.strerror or error}); {AGAIN}") from None
+    if stated != found:
+        raise TrainerError(f"{shard} has changed since it was written; {AGAIN}")
 
 
-def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Writes what `read_lines` reads."""
-    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+def sha256_of_all(path: Path) -> str:
+    """The SHA-256 of a file, or of all files of a folder with their names; not of what `datasets` caches there."""
+    if not path.is_dir():
+        return sha256_of(path)
+    parts = [f"{each.relative_to(path)} {sha256_of(each)}" for each in sorted(path.rglob("*")) if _counts(each)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _counts(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith("cache-")
+
+
+def _note_of(shard: Path) -> Path:
+    return shard.with_name(shard.name + ".sha256")
 
 
 def digest(questions: Sequence[Question]) -> str:
@@ -143,12 +224,8 @@ def digest(questions: Sequence[Question]) -> str:
     return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
 
 
-def alone(command: str) -> None:
-    """Refuses a command that does more than shards where several processes were launched.
-
-    Raises:
-        TrainerError: There are several.
-    """
+def require_one_process(command: str) -> None:
+    """Refuses, by a TrainerError, a command that does more than shards where several processes were launched."""
     if process()[1] > 1:
         raise TrainerError(
             f"`{command}` fits routers between its stages, which is one process's work: launch answer, label, rollout "

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.errors import EngineError
-from engine.progress import print_progress
-from engine.settings import PRESET_NAMES
+from engine.errors import EngineError, exit_status
+from engine.settings import PRESET_NAMES, load_settings
+from engine.weights.progress import print_progress
 
 DESCRIPTION = "Measure the engine here: the table of one pair. Run it on an otherwise idle machine."
 
@@ -22,21 +22,19 @@ DESCRIPTION = "Measure the engine here: the table of one pair. Run it on an othe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
     options = _parser().parse_args(arguments)
-    try:
-        return {None: _table, "lm-head": _lm_head, "report": _report}[options.command](options)
-    except EngineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    command = {None: _table, "lm-head": _lm_head, "report": _report}[options.command]
+    if options.instructions:
+        command = _instructions
+    return exit_status(lambda: command(options))
 
 
-def _table(options: argparse.Namespace) -> int:
+def _table(options: argparse.Namespace) -> None:
     # Late: torch takes seconds, and `--help` can do without.
-    from engine.benchmark.command import NAMES, run
     from engine.benchmark.measure import Plan
+    from engine.benchmark.profile import profile, render_profile
     from engine.benchmark.report import SUMMARIES, render, rewrite
     from engine.benchmark.subject import from_preset, from_shapes
+    from engine.benchmark.table import NAMES, run
 
     unknown = sorted(set(options.only) - set(NAMES))
     if unknown:
@@ -47,44 +45,52 @@ def _table(options: argparse.Namespace) -> int:
     else:
         subject = from_preset(options.preset, plan.longest, print_progress)
     if options.profile:
-        from engine.benchmark.profile import profile, render_profile
-
-        found = profile(subject, plan)
-        print(render_profile(found))
-        _write(options.json, found)
-        return 0
-    found = run(subject, plan, options.only, lambda text: print(text, file=sys.stderr, flush=True))
-    print(render(found))
-    _write(options.json, found)
-    if options.readme:
-        _write(SUMMARIES / f"{subject.name}.json", found)
+        summary = profile(subject, plan)
+        print(render_profile(summary))
+    else:
+        summary = run(subject, plan, options.only, lambda text: print(text, file=sys.stderr, flush=True))
+        print(render(summary))
+    if options.json:
+        _write(options.json, summary)
+    if options.readme and not options.profile:
+        _write(SUMMARIES / f"{subject.name}.json", summary)
         rewrite()
-    return 0
 
 
-def _lm_head(options: argparse.Namespace) -> int:
-    from engine.benchmark.lm_head import lm_head
-    from engine.benchmark.machine import hardware
-    from engine.benchmark.prompts import PROMPTS
+def _instructions(options: argparse.Namespace) -> None:
+    from engine.benchmark.instructions import HELD, SUMMARY, measure, render
+    from engine.benchmark.report import rewrite
+
+    sets = [options.instructions] if options.instructions != "all" else list(HELD)
+    plan = ["--rounds", options.rounds, "--prompt", options.prompt, "--tokens", options.tokens, "--first", 50]
+    summary = measure(sets, [*map(str, plan)], load_settings(), lambda text: print(text, file=sys.stderr, flush=True))
+    print(render(summary))
+    if options.json:
+        _write(options.json, summary)
+    if options.readme:
+        _write(SUMMARY, summary)
+        rewrite()
+
+
+def _lm_head(options: argparse.Namespace) -> None:
+    from engine.benchmark.agreement import lm_head
+    from engine.benchmark.subject import PROMPTS
+    from engine.provenance import machine
 
     prompts = json.loads(PROMPTS.read_text(encoding="utf-8"))[: options.prompts]
-    found = lm_head("cpu", prompts, options.tokens)
-    print(json.dumps({"hardware": hardware(), **found}, indent=2))
-    return 0
+    print(json.dumps({"hardware": machine(), **lm_head("cpu", prompts, options.tokens)}, indent=2))
 
 
-def _report(_: argparse.Namespace) -> int:
-    from engine.benchmark.report import README, rewrite
+def _report(_: argparse.Namespace) -> None:
+    from engine.benchmark.report import rewrite
 
-    print(f"{README.name} is {'rewritten' if rewrite() else 'up to date'}")
-    return 0
+    print(f"docs/speed.md and README.md are {'rewritten' if rewrite() else 'up to date'}")
 
 
-def _write(path: Path | None, found: dict[str, Any]) -> None:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        print(f"wrote {path}", file=sys.stderr)
+def _write(path: Path, summary: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"wrote {path}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,18 +118,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--context", type=_positive, default=2000, metavar="N", help="long context of the bar (%(default)s)")
     add("--only", nargs="+", default=[], metavar="ROW", help="some rows only; a wrong name lists them all")
+    add(
+        "--instructions",
+        choices=["avx2", "avx512", "all"],
+        help="instead of the table: the cpu pair held to these instructions, beside llama.cpp; `all`: all three sets",
+    )
     add("--profile", action="store_true", help="instead of the table: where the time of a step goes")
     add("--json", type=Path, metavar="PATH", help="write the summary there")
     add(
         "--readme",
         action="store_true",
-        help="write the summary to assets/benchmarks/PRESET.json and rewrite the README's section from that folder",
+        help="write the summary to assets/benchmarks/PRESET.json, and from that folder docs/speed.md and the README's "
+        "table of speed",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     head = commands.add_parser("lm-head", help="what 4 bits on lm_head of the cpu pair gain and cost")
     head.add_argument("--prompts", type=_positive, default=20, metavar="N", help="how many of assets/prompts.json")
     head.add_argument("--tokens", type=_positive, default=64, metavar="N", help="per text, at most")
-    commands.add_parser("report", help="rewrite the README's section from assets/benchmarks, measuring nothing")
+    commands.add_parser("report", help="rewrite docs/speed.md and the README's table; measures nothing")
     return parser
 
 

@@ -1,13 +1,23 @@
-"""Whether the engine writes what `generate` writes with the same quantised weights, token by token."""
+"""Whether two computations choose the same tokens: the engine and `generate`, `lm_head` in bf16 and in 4 bits."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from statistics import median
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+
+from engine.benchmark.measure import seconds_of
+from engine.events import Role
+from engine.model.language_model import LanguageModel
+from engine.pair import Pair, load
+from engine.request import Request
+from engine.settings import load_settings
+from engine.tokenizer import render
+from engine.weights.progress import print_progress
 
 TIE = 2.0
 """Units of rounding within which two logits count as equal: each of them may be rounded by up to one."""
@@ -16,21 +26,15 @@ TIE = 2.0
 def compare(
     model: PreTrainedModel, prompt: Sequence[int], ours: Sequence[int], theirs: Sequence[int]
 ) -> dict[str, Any]:
-    """Compares two greedy texts of one model.
-
-    Args:
-        model: As transformers runs it; judges where they part.
-        prompt: Token ids before both.
-        ours: The engine's text.
-        theirs: That of `generate`.
+    """Compares two greedy texts of one model after the same prompt, the engine's and that of `generate`.
 
     Returns:
         `tokens` compared, `same`; and where they part: `position`, both `ids`, the difference of their `logits`, that
         difference in `units` of the model's rounding at that size, and whether it is a `tie`.
     """
-    found: dict[str, Any] = {"tokens": len(ours), "same": list(ours) == list(theirs)}
-    if found["same"]:
-        return found
+    result: dict[str, Any] = {"tokens": len(ours), "same": list(ours) == list(theirs)}
+    if result["same"]:
+        return result
     position = next(n for n, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
     text = torch.tensor([[*prompt, *ours[:position]]], device=model.device)
     with torch.inference_mode():
@@ -39,7 +43,7 @@ def compare(
     values = [float(logits[i]) for i in ids]
     unit = rounding(max(map(abs, values)), logits.dtype)
     gap = abs(values[0] - values[1])
-    return {**found, "position": position, "ids": ids, "logits": values, "units": gap / unit, "tie": gap <= TIE * unit}
+    return {**result, "position": position, "ids": ids, "logits": values, "units": gap / unit, "tie": gap <= TIE * unit}
 
 
 def rounding(value: float, dtype: torch.dtype) -> float:
@@ -47,3 +51,58 @@ def rounding(value: float, dtype: torch.dtype) -> float:
     if value == 0:
         return float(torch.finfo(dtype).smallest_normal)
     return torch.finfo(dtype).eps * 2.0 ** math.floor(math.log2(abs(value)))
+
+
+def lm_head(preset: str, prompts: Sequence[str], tokens: int, repeats: int = 30) -> dict[str, Any]:
+    """What 4 bits on `lm_head` gain and cost, for both models of a pair that is quantised here ("cpu").
+
+    On greedy texts (one per prompt, of at most `tokens` tokens) written with `lm_head` in bf16: how often does the
+    4-bit one choose the same token in the same state, and how long does each take for one token?
+
+    Returns:
+        Per model: positions, agreement in [0, 1], texts without a difference, and milliseconds of a one-token trunk
+        pass and of either `lm_head`, as medians of alternating timings.
+    """
+    settings = {name: load_settings(preset=preset, lm_head_4bit=name == "nf4") for name in ("bf16", "nf4")}
+    pairs = {name: load(None, setting, print_progress) for name, setting in settings.items()}
+    return {role.value: _compare_heads(pairs, role, prompts, tokens, repeats) for role in (Role.SLM, Role.LLM)}
+
+
+def _compare_heads(
+    pairs: dict[str, Pair], role: Role, prompts: Sequence[str], tokens: int, repeats: int
+) -> dict[str, Any]:
+    models = {name: pair.slm if role is Role.SLM else pair.llm for name, pair in pairs.items()}
+    dense = models["bf16"]
+    choices = []
+    for prompt in prompts:
+        request = Request(prompt, policy=role.value, max_new_tokens=tokens)
+        written = [event.id for event in pairs["bf16"].generate(request).events]
+        ids = render(pairs["bf16"].tokenizer, request)
+        fed = ids + written[:-1]
+        hidden = dense.feed(dense.new_cache(1, len(fed)), [0], [fed])[0][len(ids) - 1 :]
+        choices.append([model.logits(hidden).argmax(-1).tolist() for model in models.values()])
+    same = [[a == b for a, b in zip(*text, strict=True)] for text in choices]
+    positions = sum(map(len, same))
+    return {
+        "model": dense.name,
+        "positions": positions,
+        "agreement": sum(map(sum, same)) / positions,
+        "texts_without_a_difference": sum(map(all, same)),
+        "texts": len(prompts),
+        "milliseconds": _time_heads(models, repeats),
+        "head_bytes": {name: model.cost.head_bytes for name, model in models.items()},
+    }
+
+
+def _time_heads(models: dict[str, LanguageModel], repeats: int) -> dict[str, float]:
+    """Milliseconds for one token: of the trunk, and of each model's `lm_head`."""
+    dense = models["bf16"]
+    cache = dense.new_cache(1, 100 + repeats)
+    hidden = dense.feed(cache, [0], [[1] * 99])[0][-1:]
+    calls: dict[str, Callable[[], object]] = {"trunk": lambda: dense.feed(cache, [0], [[1]])}
+    calls |= {name: lambda model=model: model.logits(hidden).argmax() for name, model in models.items()}
+    seconds = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            seconds[name].append(seconds_of(call, dense.device))
+    return {name: round(1e3 * median(values[3:]), 2) for name, values in seconds.items()}

@@ -1,58 +1,98 @@
-"""A policy that routes an exact share of a text to the LLM at the price of a real router."""
+"""A pair whose models agree as often as one says: for random weights, which by themselves agree on nothing.
+
+Every pass and every `lm_head` runs as it would; then the likeliest token is replaced by one that depends on its
+position alone. The SLM is as certain of it as it is right: of four tokens in five 99 %, of the fifth `_UNCERTAIN`, so
+that both models agree on 93 % of all tokens (`AGREEMENT`), and a look at the right places pays as it would with a pair
+that knows what it does not know.
+"""
 
 from __future__ import annotations
 
-import random
+import copy
+import math
+from collections.abc import Sequence
 
 import torch
 
+from engine.events import Role
+from engine.model.kv_cache import RaggedCache
+from engine.model.language_model import LanguageModel
+from engine.model.sampling import uniform
 from engine.pair import Pair
-from engine.policy import Policy, State
-from engine.router import Router, RouterCard, RouterNetwork, features, input_size
+from engine.policy import RouterPolicy, State
+from engine.router import Router
+
+AGREEMENT = 0.93
+_CERTAIN, _CERTAIN_SHARE = 0.99, 0.8
+_UNCERTAIN = (AGREEMENT - _CERTAIN_SHARE * _CERTAIN) / (1 - _CERTAIN_SHARE)
+_CERTAINTY, _AGREES = 2, 3  # streams of `uniform`, for what is decided by position
+_DIGIT = 128  # a position is kept in a hidden state as two digits, which bfloat16 holds exactly
 
 
-class ForcedShare(Policy):
-    """Scores that are evenly spread over the text, in an order that the seed shuffles.
+def certainty(position: int) -> float:
+    """How sure the SLM is of its token at this position of prompt and text, in [0, 1]."""
+    return _CERTAIN if uniform(0, position, _CERTAINTY) < _CERTAIN_SHARE else _UNCERTAIN
 
-    Of a text of `length` tokens, threshold t gives the LLM exactly t · length tokens (rounded), so that speeds are
-    compared at the same share. The router's network is run on every hidden state and its score thrown away: this is
-    what routing costs, without what this pair's router happens to think. The first token is the LLM's at every share
-    above 0, so that the time to the first token is the longest there is: both models have read the prompt.
-    """
 
-    runs_router = True
+def agrees(position: int) -> bool:
+    """Whether the LLM's token is the SLM's at this position of prompt and text."""
+    return uniform(0, position, _AGREES) < certainty(position)
 
-    def __init__(self, router: Router, length: int) -> None:
-        """Prepares texts of `length` tokens."""
-        self.router, self.length = router, length
-        self.needs_logits = router.card.logit_features
-        self._spread: dict[int, list[float]] = {}  # by seed
+
+def forced_token(role: Role, position: int, vocabulary: int) -> int:
+    """What a model in this role writes at this position of prompt and text, of `vocabulary` tokens."""
+    half = vocabulary // 2
+    return position % half + (half if role is Role.LLM and not agrees(position) else 0)
+
+
+class ForcedModel(LanguageModel):
+    """One model of such a pair: it shares all weights with the model it is made of."""
+
+    def __init__(self, model: LanguageModel, role: Role) -> None:
+        """Takes the place of `model`, in this role."""
+        self.__dict__.update(model.__dict__)
+        self._role = role
+
+    @torch.inference_mode()
+    def feed(self, cache: RaggedCache, rows: Sequence[int], chunks: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """See `LanguageModel.feed`; the first two numbers of a hidden state say which position comes next."""
+        starts = [cache.lengths[row] for row in rows]
+        hidden = super().feed(cache, rows, chunks)
+        for start, states in zip(starts, hidden, strict=True):
+            following = torch.arange(start + 1, start + 1 + len(states), device=states.device)
+            states[:, 0], states[:, 1] = following // _DIGIT, following % _DIGIT
+        return hidden
+
+    @torch.inference_mode()
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """See `LanguageModel.logits`."""
+        positions = (hidden[:, 0].float() * _DIGIT + hidden[:, 1].float()).round().long().tolist()
+        logits = super().logits(hidden)
+        ids = [forced_token(self._role, position, self.vocabulary) for position in positions]
+        sure = [certainty(position) for position in positions]
+        odds = torch.tensor([math.log(p / (1 - p)) for p in sure], device=logits.device)
+        places = range(len(ids)), ids
+        logits[places] = -math.inf
+        logits[places] = logits.logsumexp(-1) + odds
+        return logits
+
+
+class ForcedCertainty(RouterPolicy):
+    """Runs a router and scores with `certainty` instead, after a prompt of so many tokens: a router that is right."""
+
+    def __init__(self, router: Router, prompt: int) -> None:
+        """Prepares texts whose prompts have `prompt` tokens."""
+        super().__init__(router)
+        self._prompt = prompt
 
     def score(self, state: State) -> torch.Tensor:
         """See `Policy.score`."""
-        assert state.hidden is not None
-        self.router.score(features(state.hidden, state.logit_features if self.needs_logits else None)).tolist()
-        return torch.tensor([self.scores_of(s)[p] for s, p in zip(state.seeds, state.positions, strict=True)])
-
-    def scores_of(self, seed: int) -> list[float]:
-        """The scores of a text, by position."""
-        if seed not in self._spread:
-            self._spread[seed] = spread(self.length, seed)
-        return self._spread[seed]
+        super().score(state).tolist()
+        return torch.tensor([certainty(self._prompt + position) for position in state.positions])
 
 
-def spread(length: int, seed: int) -> list[float]:
-    """0 for the first token, then evenly spread scores in (0, 1) in an order that depends on the seed."""
-    order = list(range(1, length))
-    random.Random(seed).shuffle(order)
-    return [0.0, *((rank + 0.5) / length for rank in order)]
-
-
-def router_of(pair: Pair) -> Router:
-    """The pair's router, or one of the same size with random weights where it has none."""
-    if pair.router is not None:
-        return pair.router
-    size = pair.slm.hidden_size
-    card = RouterCard("random", pair.slm_name, pair.llm_name, size, pair.fingerprint)
-    network = RouterNetwork(input_size(size, with_logits=False), size).to(pair.slm.device)
-    return Router(network.requires_grad_(False), card)
+def forced(pair: Pair) -> Pair:
+    """A pair with the weights of another, whose models agree on `AGREEMENT` of all tokens."""
+    made = copy.copy(pair)
+    made.slm, made.llm = ForcedModel(pair.slm, Role.SLM), ForcedModel(pair.llm, Role.LLM)
+    return made

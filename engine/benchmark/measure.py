@@ -1,28 +1,35 @@
-"""Rounds: every row once, then every row again, so that what slows the machine slows all of them.
+"""How the benchmark measures: time, memory, the memory's bandwidth, and what the rows of the table do not show.
 
-A figure is the median over the rounds with the least and the greatest; a ratio is taken within a round.
+A figure is the median over the rounds, with the least and the greatest. A ratio is taken within a round.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import ctypes
+import gc
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
-from engine.benchmark.forced import router_of
-from engine.benchmark.machine import Bandwidth, seconds_of
-from engine.benchmark.memory import Peak
-from engine.benchmark.prompts import prompt_of
-from engine.benchmark.rows import Row, bytes_to_move, cache_bytes
-from engine.benchmark.subject import Subject
-from engine.benchmark.writers import Writer
+import torch
 
-WARM = 8
-"""Tokens of the runs before the first round: enough to pack weights and to compile what is compiled."""
+from engine.benchmark.rows import MAIN_SHARE
+from engine.benchmark.subject import Subject, prompt_of
+from engine.benchmark.writers import ForcedShare, begin, router_of
+from engine.model.language_model import LanguageModel
+from engine.policy import ConfidencePolicy, Policy, RouterPolicy
+from engine.provenance import command, machine, revision, versions
 
+COMPARED_PACKAGES = ("torch", "transformers", "bitsandbytes", "llama-cpp-python")
 STEPS = 40
+BUFFER = 1 << 30
+"""Bytes read for the bandwidth: as much as the models have, so that no cache holds more of it than of them."""
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,6 @@ class Plan:
     Attributes:
         prompt: Tokens of a prompt.
         tokens: Tokens written.
-        rounds: How often.
         first: Lengths of prompts whose time to the first token is measured, in tokens.
         context: Tokens of context at which a token's time is compared with that at `prompt`.
     """
@@ -54,49 +60,16 @@ class Plan:
         return min(self.tokens, STEPS)
 
 
-class Extra(ABC):
-    """A measurement of another kind, made once a round.
-
-    Attributes:
-        name: For `--only` and the JSON.
-    """
-
-    name: str
-
-    def __init__(self, subject: Subject, plan: Plan) -> None:
-        self._subject, self._plan = subject, plan
-
-    @abstractmethod
-    def run(self) -> None:
-        """Measures once."""
-
-    @abstractmethod
-    def summary(self) -> dict[str, Any]:
-        """What the rounds gave, for the JSON."""
-
-    def _prompt(self, length: int) -> list[int]:
-        return prompt_of(self._subject.pair.tokenizer, length)
-
-
-@dataclass
-class Measured:
-    """What the rounds gave for one row.
-
-    Attributes:
-        seconds: Of each run.
-        begun: Seconds of a run of the same prompts that stops after the first token.
-        first: Seconds to the first token, by the prompt's length.
-        peak: Bytes that each run took above weights and caches.
-        first_peak: The same for the first token after the last of the plan's lengths.
-        texts: The last run's.
-    """
-
-    seconds: list[float] = field(default_factory=list)
-    begun: list[float] = field(default_factory=list)
-    first: dict[int, list[float]] = field(default_factory=dict)
-    peak: list[int] = field(default_factory=list)
-    first_peak: list[int] = field(default_factory=list)
-    texts: list[list[int]] = field(default_factory=list)
+def about(subject: Subject) -> dict[str, Any]:
+    """The head of a summary: what was measured, by which command and revision, on which machine."""
+    pair = subject.pair
+    return {
+        "preset": subject.name,
+        "pair": f"{pair.slm_name} ⇄ {pair.llm_name} · {pair.quantisation}",
+        "command": command("engine.benchmark"),
+        "revision": revision(),
+        "machine": {**machine(), "versions": versions(COMPARED_PACKAGES)},
+    }
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -109,95 +82,188 @@ def ratios(over: Sequence[float], under: Sequence[float]) -> dict[str, Any]:
     return spread([a / b for a, b in zip(over, under, strict=True)])
 
 
-def measure_rows(
-    subject: Subject,
-    rows: Sequence[Row],
-    plan: Plan,
-    bandwidth: Bandwidth,
-    extras: Sequence[Extra],
-    tell: Callable[[str], None],
-) -> dict[str, Measured]:
-    """Runs every row `plan.rounds` times.
+def seconds_of(run: Callable[[], object], device: torch.device) -> float:
+    """Wall-clock seconds of a call, a GPU's work included."""
+    synchronise(device)
+    started = time.perf_counter()
+    run()
+    synchronise(device)
+    return time.perf_counter() - started
 
-    Args:
-        subject: The pair.
-        rows: Those to measure, in this order.
-        plan: How much.
-        bandwidth: Measured once a round.
-        extras: Other measurements, made once a round each.
-        tell: Told of progress.
 
-    Returns:
-        Per row's name what was measured.
+def synchronise(device: torch.device) -> None:
+    """Waits for a GPU; a CPU is never behind."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class PeakMemory:
+    """The most memory taken between `start` and `stop`, above what was there before.
+
+    On CUDA it is torch's own count. On a CPU it is the process's resident memory, whose high-water mark Linux lets it
+    reset; elsewhere it is not known.
     """
-    writers = {row.name: row.writer(subject) for row in rows}
-    found = {row.name: Measured() for row in rows}
-    for row in rows:
-        tell(f"warming up: {row.name}")
-        writers[row.name](_prompts(subject, row, plan.prompt), min(WARM, plan.tokens))
-    for number in range(plan.rounds):
-        bandwidth.measure()
-        for row in rows:
-            tell(f"round {number + 1} of {plan.rounds}: {row.name}")
-            _run(subject, row, writers[row.name], plan, found[row.name])
-        for each in extras:
-            tell(f"round {number + 1} of {plan.rounds}: {each.name}")
-            each.run()
-    return found
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._before: int | None = None
+
+    def start(self) -> None:
+        """Gives freed memory back, so that it does not hide what is taken next, and resets the mark."""
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._before = torch.cuda.memory_allocated(self._device)
+            return
+        try:
+            ctypes.CDLL(None).malloc_trim(0)
+            _CLEAR.write_text("5", encoding="ascii")  # proc(5): resets VmHWM to what is resident now
+            self._before = _status("VmRSS")
+        except (OSError, AttributeError):
+            self._before = None
+
+    def stop(self) -> int | None:
+        """Bytes above what was there at `start`; None where this system has no such count."""
+        if self._before is None:
+            return None
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) - self._before
+        return max(0, _status("VmHWM") - self._before)
 
 
-def _run(subject: Subject, row: Row, write: Writer, plan: Plan, into: Measured) -> None:
-    prompts = _prompts(subject, row, plan.prompt)
-    peak = Peak(subject.device)
-
-    def timed(each: Sequence[Sequence[int]], tokens: int, peaks: list[int]) -> float:
-        def whole() -> None:
-            into.texts = write(each, tokens)
-
-        peak.start()
-        seconds = seconds_of(whole, subject.device)
-        taken = peak.stop()
-        if taken is not None and row.allocates_in_run:
-            caches = cache_bytes(subject.pair.slm_cost, subject.pair.llm_cost, row, len(each[0]) + tokens)
-            peaks.append(max(0, taken - caches))
-        assert [len(text) for text in into.texts] == [tokens] * row.batch, row.name
-        return seconds
-
-    for length in plan.first if row.first_token else ():
-        one = [prompt_of(subject.pair.tokenizer, length)]
-        into.first.setdefault(length, []).append(timed(one, 1, into.first_peak if length == plan.first[-1] else []))
-    into.begun.append(timed(prompts, 1, []))
-    into.seconds.append(timed(prompts, plan.tokens, into.peak))
+def _status(name: str) -> int:
+    lines = _STATUS.read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
-def _prompts(subject: Subject, row: Row, length: int) -> list[list[int]]:
-    return [prompt_of(subject.pair.tokenizer, length, number) for number in range(row.batch)]
+class Bandwidth:
+    """How fast torch's threads read a large buffer, in bytes per second.
+
+    Three kernels that read every byte once and write next to nothing are tried, since none of them is known to be the
+    fastest everywhere; the fastest is what this memory can at least do.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        """Allocates the buffer on a device and chooses the kernel."""
+        flat = torch.ones(BUFFER // 4, device=device)
+        matrix, vector = flat.view(-1, 4096), torch.ones(4096, device=device)
+        kernels = [flat.sum, lambda: torch.dot(flat, flat), lambda: torch.mv(matrix, vector)]
+        self._size, self._device = BUFFER, device
+        for kernel in kernels:
+            self._read(kernel)  # first touch
+        self._kernel = max(kernels, key=self._read)
+        self.rounds: list[float] = []
+
+    def measure(self, repeats: int = 5) -> None:
+        """Adds one figure: the median of some readings."""
+        self.rounds.append(median(self._read(self._kernel) for _ in range(repeats)))
+
+    def _read(self, kernel: Callable[[], object]) -> float:
+        return self._size / seconds_of(kernel, self._device)
 
 
-def summarise(
-    subject: Subject, row: Row, measured: Measured, plan: Plan, bandwidth: Bandwidth, baseline: Measured | None
-) -> dict[str, Any]:
-    """A row of the JSON: figures with their spread, and what follows from them."""
-    written = plan.tokens * row.batch
-    rates = [written / seconds for seconds in measured.seconds]
-    after = [(written - row.batch) / (s - b) for s, b in zip(measured.seconds, measured.begun, strict=True) if s > b]
-    bound = None
-    if row.bounded:
-        router = router_of(subject.pair) if row.uses_router else None
-        roles = [row.roles(plan.tokens, seed) for seed in range(row.batch)]
-        moved = bytes_to_move(subject.pair.slm_cost, subject.pair.llm_cost, plan.prompt, roles, router)
-        bound = [written * per_second / moved for per_second in bandwidth.rounds]
-    return {
-        "name": row.name,
-        "title": row.title,
-        "batch": row.batch,
-        "llm_share": sum(role.value == "llm" for role in row.roles(plan.tokens)) / plan.tokens,
-        "tokens_per_second": spread(rates),
-        "tokens_per_second_after_first": spread(after) if after else None,
-        "ratio": ratios(rates, [plan.tokens / s for s in baseline.seconds]) if baseline else None,
-        "bound_tokens_per_second": median(bound) if bound else None,
-        "share_of_bound": ratios(rates, bound) if bound else None,
-        "peak_bytes": max(measured.peak) if measured.peak else None,
-        "first_token_peak_bytes": max(measured.first_peak) if measured.first_peak else None,
-        "first_token_seconds": {str(length): spread(seconds) for length, seconds in measured.first.items()},
-    }
+# What the rows do not show: the engine's own work around the models, sweeps, and long contexts.
+
+THRESHOLDS = [step / 20 for step in range(21)]
+MIDDLE = 0.5
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A measurement that is no row of the table.
+
+    Attributes:
+        name: For `--only` and the JSON.
+        measure: One round's figures by name.
+        conditions: What else the JSON says of it.
+    """
+
+    name: str
+    measure: Callable[[Subject, Plan], dict[str, float]]
+    conditions: Callable[[Subject, Plan], dict[str, Any]] = lambda *_: {}
+
+    def summary(self, subject: Subject, plan: Plan, rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
+        """Its conditions, and each figure's spread over the rounds."""
+        figures = {name: spread([figures[name] for figures in rounds]) for name in rounds[0]}
+        return {**self.conditions(subject, plan), **figures}
+
+
+def _overhead(subject: Subject, plan: Plan) -> dict[str, float]:
+    """Router, policy, sampling, events and all bookkeeping, as a share of a step in which the SLM writes.
+
+    It is what is left of a step without the SLM's passes and its `lm_head`, so nothing of it can be forgotten.
+    """
+    prompt = prompt_of(subject.pair.tokenizer, plan.prompt)
+    decoding = begin(subject.pair, [prompt], ForcedShare(router_of(subject.pair), plan.steps), [0.0], plan.steps)
+    whole, rest = [], []
+    with _synchronised(subject.pair.slm):
+        decoding.step()  # the prompt
+        while decoding.active:
+            started = time.perf_counter()
+            (event,) = decoding.step()
+            whole.append(time.perf_counter() - started)
+            rest.append(whole[-1] - event.slm_seconds)
+    return {"share_of_slm_step": sum(rest) / sum(whole), "slm_step_seconds": median(whole)} if whole else {}
+
+
+def _synchronised(model: LanguageModel) -> AbstractContextManager[object]:
+    """Has a model's calls return only when a GPU is done, so that its work is not counted as what comes after."""
+
+    def waiting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def waited(*args: Any) -> Any:
+            result = call(*args)
+            synchronise(model.device)
+            return result
+
+        return waited
+
+    if model.device.type != "cuda":
+        return nullcontext()
+    return patch.multiple(model, feed=waiting(model.feed), logits=waiting(model.logits))
+
+
+def _sweep(subject: Subject, plan: Plan) -> dict[str, float]:
+    """One prompt at 21 thresholds, against one run at the middle one."""
+
+    def seconds(thresholds: list[float]) -> float:
+        prompts = [prompt_of(subject.pair.tokenizer, plan.prompt)] * len(thresholds)
+        decoding = begin(subject.pair, prompts, _sweep_policy(subject), thresholds, plan.tokens)
+        return seconds_of(decoding.finish, subject.device)
+
+    middle, sweep = seconds([MIDDLE]), seconds(THRESHOLDS)
+    return {"sweep_seconds": sweep, "middle_seconds": middle, "ratio": sweep / middle}
+
+
+def _sweep_policy(subject: Subject) -> Policy:
+    router = subject.pair.router
+    return RouterPolicy(router) if router is not None else ConfidencePolicy()
+
+
+def _sweep_conditions(subject: Subject, _: Plan) -> dict[str, Any]:
+    policy = type(_sweep_policy(subject)).__name__.removesuffix("Policy").lower()
+    return {"thresholds": len(THRESHOLDS), "policy": policy}
+
+
+def _context(subject: Subject, plan: Plan) -> dict[str, float]:
+    """A token's time at a long context against that at the usual prompt, routed at 30 %, prompt not counted.
+
+    Both texts are written in turns, a step of the one and a step of the other, with the same roles.
+    """
+    policy = ForcedShare(router_of(subject.pair), plan.steps + 1)
+    prompts = [prompt_of(subject.pair.tokenizer, length) for length in (plan.prompt, plan.context)]
+    texts = [begin(subject.pair, [prompt], policy, [MAIN_SHARE], plan.steps + 1) for prompt in prompts]
+    for text in texts:
+        text.step()  # both models read the prompt
+    spent = [0.0, 0.0]
+    while texts[0].active:
+        for number, text in enumerate(texts):
+            spent[number] += seconds_of(text.step, subject.device)
+    short, long = (total / plan.steps for total in spent)
+    return {"short_seconds": short, "long_seconds": long, "ratio": long / short}
+
+
+EXTRAS = (
+    Extra("overhead", _overhead),
+    Extra("sweep", _sweep, _sweep_conditions),
+    Extra("context", _context, lambda _, plan: {"lengths": [plan.prompt, plan.context]}),
+)

@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
+from unittest.mock import patch
 
 from torch.profiler import ProfilerActivity, record_function
 from torch.profiler import profile as torch_profile
 
-import engine.cache
 import engine.decoding
-import engine.linear
-from engine.benchmark.forced import ForcedShare, router_of
-from engine.benchmark.machine import hardware, provenance, synchronise, versions
-from engine.benchmark.measure import Plan
-from engine.benchmark.prompts import prompt_of
+import engine.model.kv_cache
+import engine.model.linear
+from engine.benchmark.markdown import code, table
+from engine.benchmark.measure import Plan, about, synchronise
 from engine.benchmark.rows import BATCHES, MAIN_SHARE
-from engine.benchmark.subject import Subject
-from engine.benchmark.writers import begin
+from engine.benchmark.subject import Subject, prompt_of
+from engine.benchmark.writers import ForcedShare, begin, router_of
 from engine.decoding import Decoding
 from engine.events import Role
 from engine.policy import FixedPolicy, Policy
-from engine.section import code, table
+from engine.provenance import hardware
 
 STEP, PYTHON, SMALL = "step", "Python", "small operators"
 LINEAR, ATTENTION, HEAD = "linear layers", "attention", "lm_head"
@@ -47,13 +46,9 @@ WARM = 3  # steps that are not counted
 def profile(subject: Subject, plan: Plan) -> dict[str, Any]:
     """Profiles steps of the SLM (routed, none to the LLM), of the LLM alone, and routed at 30 %, one text and many.
 
-    Args:
-        subject: The pair.
-        plan: Its prompt's length, and at most its tokens.
-
     Returns:
-        `machine`, and under `steps` per kind of step the milliseconds of each part, of the whole step, and of the same
-        step without the profiler.
+        The head of a summary (see `about`), and under `steps` per kind of step the milliseconds of each part, of the
+        whole step, and of the same step without the profiler.
     """
     tokens = max(WARM + 1, plan.steps)
     forced, many = ForcedShare(router_of(subject.pair), tokens), BATCHES[-1]
@@ -66,55 +61,53 @@ def profile(subject: Subject, plan: Plan) -> dict[str, Any]:
 
     def start(policy: Policy, threshold: float, texts: int) -> Decoding:
         prompts = [prompt_of(subject.pair.tokenizer, plan.prompt, number) for number in range(texts)]
-        return begin(subject.pair, prompts, policy, [threshold] * texts, tokens)
+        decoding = begin(subject.pair, prompts, policy, [threshold] * texts, tokens)
+        for _ in range(WARM):
+            decoding.step()
+        return decoding
 
-    return {
-        "preset": subject.name,
-        "pair": f"{subject.pair.slm_name} ⇄ {subject.pair.llm_name} · {subject.pair.quantisation}",
-        **provenance(),
-        "machine": {**hardware(), "versions": versions()},
-        "steps": {
-            name: {**_profiled(subject, kind[0], start(*kind)), "unprofiled": _plain(subject, start(*kind))}
-            for name, kind in kinds.items()
-        },
+    steps = {
+        name: {**_profiled(subject, kind[0], start(*kind)), "unprofiled": _milliseconds(subject, start(*kind))}
+        for name, kind in kinds.items()
     }
+    return {**about(subject), "steps": steps}
 
 
-def render_profile(found: dict[str, Any]) -> str:
+def render_profile(summary: dict[str, Any]) -> str:
     """A profile as Markdown: a column of milliseconds and shares per kind of step."""
-    steps = found["steps"]
+    steps = summary["steps"]
     rows = [
         [part, *(f"{step['parts'][part]:.2f} ms, {step['parts'][part] / step['whole']:.0%}" for step in steps.values())]
         for part in PARTS
     ]
     rows.append(["**step**", *(f"**{step['whole']:.2f} ms**" for step in steps.values())])
     rows.append(["the same without the profiler", *(f"{step['unprofiled']:.2f} ms" for step in steps.values())])
-    machine = found["machine"]
-    where = machine["gpu"] or f"{machine['threads']} threads of {machine['processor']}"
-    made = f"{code(found['command'])}, revision {found['revision']}, on {where}."
-    return "\n\n".join([f"### {found['pair']}: where a step's time goes", table(["", *steps], rows), made])
+    made = f"{code(summary['command'])}, revision {summary['revision']}, on {hardware(summary['machine'])}."
+    return "\n\n".join([f"### {summary['pair']}: where a step's time goes", table(["", *steps], rows), made])
 
 
 def _profiled(subject: Subject, policy: Policy, decoding: Decoding) -> dict[str, Any]:
-    activities = [ProfilerActivity.CPU]
-    if subject.device.type == "cuda":
-        activities.append(ProfilerActivity.CUDA)
-    for _ in range(WARM):
-        decoding.step()
-    seconds, steps = 0.0, 0
-    with _ranges(subject, policy), torch_profile(activities=activities) as profiler:
-        while decoding.active:
-            started = time.perf_counter()
-            with record_function(STEP):
-                decoding.step()
-                synchronise(subject.device)
-            seconds += time.perf_counter() - started
-            steps += 1
     on_gpu = subject.device.type == "cuda"
-    parts = split(list(profiler.events() or []), on_gpu)
-    whole = 1e3 * seconds / steps
-    parts = {part: parts[part] / steps for part in PARTS if part != PYTHON}
+    activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu]
+    with _ranges(subject, policy), torch_profile(activities=activities) as profiler:
+        whole = _milliseconds(subject, decoding, lambda: record_function(STEP))
+    steps = len(decoding.rows[0].events) - WARM
+    totals = split(list(profiler.events() or []), on_gpu)
+    parts = {part: totals[part] / steps for part in PARTS if part != PYTHON}
     return {"whole": whole, "parts": {**parts, PYTHON: whole - sum(parts.values())}}
+
+
+def _milliseconds(
+    subject: Subject, decoding: Decoding, around: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> float:
+    """Of a step, on average until the texts are finished; `around` is entered for each."""
+    started, steps = time.perf_counter(), 0
+    while decoding.active:
+        with around():
+            decoding.step()
+            synchronise(subject.device)
+        steps += 1
+    return 1e3 * (time.perf_counter() - started) / steps
 
 
 def split(events: Sequence[Any], on_gpu: bool = False) -> dict[str, float]:
@@ -124,12 +117,12 @@ def split(events: Sequence[Any], on_gpu: bool = False) -> dict[str, float]:
         events: The profiler's: each with a name, its parent, and the time that is its own.
         on_gpu: Count the time of a GPU's kernels, and not that of the CPU's calls.
     """
-    found = dict.fromkeys(PARTS, 0.0)
+    totals = dict.fromkeys(PARTS, 0.0)
     for event in events:
         part = part_of(event)
         if part is not None:
-            found[part] += (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e3
-    return found
+            totals[part] += (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e3
+    return totals
 
 
 def part_of(event: Any) -> str | None:
@@ -149,46 +142,17 @@ def part_of(event: Any) -> str | None:
     return next((part for part, kind in _KINDS if any(kind.match(name) for name in names)), SMALL)
 
 
-@contextmanager
-def _ranges(subject: Subject, policy: Policy) -> Iterator[None]:
-    """Names the operators of a few functions while it is open."""
-    with ExitStack() as stack:
-        for model in (subject.pair.slm, subject.pair.llm):
-            stack.enter_context(_named(model, "logits", HEAD))
-        stack.enter_context(_named(policy, "score", ROUTER))
-        stack.enter_context(_named(engine.decoding, "sample", SAMPLING))
-        stack.enter_context(_named(engine.cache.Pass, "store", CACHE))
-        stack.enter_context(_named(engine.linear.Linear, "__call__", LINEAR))  # its kernel is no operator of torch's
-        yield
-
-
-@contextmanager
-def _named(owner: Any, name: str, label: str) -> Iterator[None]:
-    """Puts a named range around every call of a function while it is open."""
-    call: Callable[..., Any] = getattr(owner, name)
-    own = name in vars(owner)
-
-    def ranged(*args: Any, **kwargs: Any) -> Any:
-        with record_function(label):
-            return call(*args, **kwargs)
-
-    setattr(owner, name, ranged)
-    try:
-        yield
-    finally:
-        if own:
-            setattr(owner, name, call)
-        else:
-            delattr(owner, name)
-
-
-def _plain(subject: Subject, decoding: Decoding) -> float:
-    """Milliseconds of a step without the profiler."""
-    for _ in range(WARM):
-        decoding.step()
-    started, steps = time.perf_counter(), 0
-    while decoding.active:
-        decoding.step()
-        synchronise(subject.device)
-        steps += 1
-    return 1e3 * (time.perf_counter() - started) / steps
+def _ranges(subject: Subject, policy: Policy) -> ExitStack:
+    """Puts a named range around every call of a few functions while it is open."""
+    functions = (
+        (subject.pair.slm, "logits", HEAD),
+        (subject.pair.llm, "logits", HEAD),
+        (policy, "score", ROUTER),
+        (engine.decoding, "sample", SAMPLING),
+        (engine.model.kv_cache.RaggedAttention, "store", CACHE),
+        (engine.model.linear.Linear, "__call__", LINEAR),  # its kernel is no operator of torch's
+    )
+    stack = ExitStack()
+    for owner, name, label in functions:
+        stack.enter_context(patch.object(owner, name, record_function(label)(getattr(owner, name))))
+    return stack

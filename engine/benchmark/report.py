@@ -1,72 +1,116 @@
-"""The benchmark's summaries as Markdown, and the README's section made of them. Knows JSON; measures nothing."""
+"""Summaries as Markdown: the section of docs/speed.md, and the short table of the README. Measures nothing."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.benchmark import instructions
+from engine.benchmark.markdown import code, filled, read, table
 from engine.errors import EngineError
-from engine.provenance import ROOT
-from engine.section import code, filled, read, table
+from engine.provenance import ROOT, hardware
 
-SUMMARIES, README = ROOT / "assets" / "benchmarks", ROOT / "README.md"
-SECTION = "benchmark"
+SUMMARIES, PAGE, README = ROOT / "assets" / "benchmarks", ROOT / "docs" / "speed.md", ROOT / "README.md"
+SECTION, SHORT_SECTION, HELD_SECTION = "benchmark", "speed", "instructions"
+SHORT = ("engine-slm", "routed-20", "routed-30", "engine-llm", "generate-llm", "assisted", "llama-slm", "llama-llm")
+"""The rows of the README's table, in this order."""
+SHORT_FIRST = 500
 NOTHING = "–"
 
-Summary = dict[str, Any]
+Json = dict[str, Any]
+Write = Callable[[float], str]
 
 
-def rewrite(folder: Path = SUMMARIES, readme: Path = README) -> bool:
-    """Rewrites the README's section from the summaries of a folder.
+def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) -> bool:
+    """Rewrites both generated sections from the summaries of a folder.
+
+    The page has all of them; the README has a few rows of one, that of the `cpu` pair where there is one.
 
     Returns:
-        Whether that changed it.
+        Whether that changed anything.
 
     Raises:
-        EngineError: No summaries, a damaged one, or a marker is missing.
+        EngineError: No summaries, a damaged one, or a marker is missing; nothing is written then.
     """
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise EngineError(f"{folder} holds no summaries: run `python -m engine.benchmark --json {folder}/….json` first")
-    old = read(readme)
-    new = filled(old, SECTION, "\n\n".join(render(load(path)) for path in paths), readme)
-    if new != old:
-        readme.write_text(new, encoding="utf-8")
+    summaries = [load(path) for path in paths]
+    short = next((each for each in summaries if each["preset"] == "cpu"), summaries[0])
+    whole = "\n\n".join(map(render, summaries))
+    sections = [(page, SECTION, whole), (readme, SHORT_SECTION, render_short(short))]
+    held = folder / instructions.SUMMARY.relative_to(SUMMARIES)
+    if held.exists():
+        measured = json.loads(read(held))
+        sections += [(page, HELD_SECTION, instructions.render(measured))]
+        sections += [(readme, HELD_SECTION, instructions.render_short(measured))]
+    old = {path: read(path) for path in (page, readme)}
+    new = dict(old)
+    for path, name, body in sections:
+        new[path] = filled(new[path], name, body, path)
+    for path, text in new.items():
+        if text != old[path]:
+            path.write_text(text, encoding="utf-8")
     return new != old
 
 
-def load(path: Path) -> Summary:
-    """A summary as `--json` wrote it.
-
-    Raises:
-        EngineError: It cannot be read.
-    """
+def load(path: Path) -> Json:
+    """A summary as `--json` wrote it; an EngineError if it cannot be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if found["rows"] is not None else {}
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        return {**summary, "rows": list(summary["rows"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EngineError(f"{path} is no summary of a benchmark: {error!r}; write it anew with --json") from None
 
 
-def render(summary: Summary) -> str:
+def render(summary: Json) -> str:
     """A summary as Markdown: title, conditions, rows, bars, and whether the texts are those of `generate`."""
-    parts = [f"### {summary['pair']}", _conditions(summary)]
-    if summary["rows"]:
-        parts.append(_rows(summary))
-    if any(bar["measured"] for bar in summary["bars"]):
-        parts.append(_bars(summary))
-    parts += [text for text in (_agreement(summary), _missing(summary)) if text]
-    parts.append(f"{code(summary['command'])}, revision {summary['revision']}.")
-    return "\n\n".join(parts)
+    parts = [
+        f"## {summary['pair']}",
+        _conditions(summary),
+        _rows(summary) if summary["rows"] else "",
+        _bars(summary) if any(bar["measured"] for bar in summary["bars"]) else "",
+        _agreement(summary),
+        _missing(summary),
+        f"{code(summary['command'])}, revision {summary['revision']}.",
+    ]
+    return "\n\n".join(filter(None, parts))
 
 
-def _conditions(summary: Summary) -> str:
+def render_short(summary: Json) -> str:
+    """A few rows of a summary as a table with a few columns, and below it what was measured where."""
+    lengths = summary["plan"]["first"]
+    lengths = [SHORT_FIRST] if SHORT_FIRST in lengths else lengths[-1:]
+    rows = {row["name"]: row for row in summary["rows"]}
+    head = ["", "tokens/s", "to `generate` LLM only", "memory", *_first_token_head(lengths)]
+    body = [
+        [
+            row["title"],
+            _number(row["tokens_per_second"]["median"]),
+            _number(row["ratio"]["median"]) if row["ratio"] else NOTHING,
+            _known(row["peak_bytes"], _bytes),
+            *_first_token(row, lengths),
+        ]
+        for row in (rows[name] for name in SHORT if name in rows)
+    ]
+    plan = summary["plan"]
+    made = (
+        f"{summary['pair']}, on {hardware(summary['machine'])}; "
+        f"prompts of {plan['prompt']:,} tokens, {plan['tokens']:,} new ones; "
+        f"medians of {plan['rounds']} rounds. Memory is what a run took above weights and caches. "
+        "A routed text’s first token takes as long at every share."
+    )
+    return f"{table(head, body)}\n\n{made}"
+
+
+def _conditions(summary: Json) -> str:
     machine, plan = summary["machine"], summary["plan"]
     libraries = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
-    where = machine["gpu"] or f"{machine['threads']} threads of {machine['processor']}"
+    bandwidth = _spread(machine["bandwidth"], lambda value: _number(value / 1e9))
     return (
-        f"{where}; memory read at {_per_second(machine['bandwidth'])} in the same run; Python {machine['python']}, "
+        f"{hardware(machine)}; memory read at {bandwidth} GB/s in the same run; Python {machine['python']}, "
         f"{libraries}. Prompts of {plan['prompt']:,} tokens, {plan['tokens']:,} new tokens, greedy, no end token; "
         f"medians of {plan['rounds']} alternating rounds, in brackets least and greatest. Tokens per second are new "
         "tokens over the time of the whole run, prompt included; beside it, without prompt and first token. The bound "
@@ -76,15 +120,14 @@ def _conditions(summary: Summary) -> str:
     )
 
 
-def _rows(summary: Summary) -> str:
+def _rows(summary: Json) -> str:
     lengths = summary["plan"]["first"]
     head = ["", "tokens/s", "after the first", "to `generate` LLM only", "of the bound", "memory"]
-    head += [f"memory, first token at {length:,}" for length in lengths[-1:]]
-    head += [f"first token at {length:,}" for length in lengths]
+    head += [f"memory, first token at {length:,}" for length in lengths[-1:]] + _first_token_head(lengths)
     return table(head, [_row(row, lengths) for row in summary["rows"]])
 
 
-def _row(row: Summary, lengths: list[int]) -> list[str]:
+def _row(row: Json, lengths: Sequence[int]) -> list[str]:
     share = row["share_of_bound"]
     return [
         row["title"],
@@ -92,64 +135,61 @@ def _row(row: Summary, lengths: list[int]) -> list[str]:
         _number(after["median"]) if (after := row["tokens_per_second_after_first"]) else NOTHING,
         _spread(row["ratio"], _number) if row["ratio"] else NOTHING,
         f"{_percent(share['median'])} of {_number(row['bound_tokens_per_second'])}" if share else NOTHING,
-        NOTHING if row["peak_bytes"] is None else _bytes(row["peak_bytes"]),
-        *(
-            NOTHING if row["first_token_peak_bytes"] is None else _bytes(row["first_token_peak_bytes"])
-            for _ in lengths[-1:]
-        ),
-        *(
-            _seconds(found["median"]) if (found := row["first_token_seconds"].get(str(length))) else NOTHING
-            for length in lengths
-        ),
+        _known(row["peak_bytes"], _bytes),
+        *(_known(row["first_token_peak_bytes"], _bytes) for _ in lengths[-1:]),
+        *_first_token(row, lengths),
     ]
 
 
-def _bars(summary: Summary) -> str:
+def _first_token_head(lengths: Sequence[int]) -> list[str]:
+    return [f"first token at {length:,}" for length in lengths]
+
+
+def _first_token(row: Json, lengths: Sequence[int]) -> list[str]:
+    figures = [row["first_token_seconds"].get(str(length)) for length in lengths]
+    return [_seconds(figure["median"]) if figure else NOTHING for figure in figures]
+
+
+def _bars(summary: Json) -> str:
     rows = []
     for bar in summary["bars"]:
         write = {"ratio": _number, "share": _percent, "bytes": _bytes, "seconds": _seconds}[bar["unit"]]
-        verdict = "not measured"
+        wanted = f"{'at least' if bar['at_least'] else 'under'} {write(bar['wanted'])}"
         if bar["measured"]:
             verdict = "met" if bar["met"] else f"missed by {_percent(bar['missed_by'])}"
-        rows.append(
-            [
-                bar["bar"],
-                f"{'at least' if bar['at_least'] else 'under'} {write(bar['wanted'])}",
-                _spread(bar["measured"], write) if bar["measured"] else NOTHING,
-                verdict,
-            ]
-        )
-    found = table(["bar", "wanted", "measured", ""], rows)
-    meant = (
-        "" if summary["preset"] == "cpu" or summary["machine"]["gpu"] else "The bars are meant for the `cpu` pair.\n\n"
-    )
-    return meant + found
+            rows.append([bar["bar"], wanted, _spread(bar["measured"], write), verdict])
+        else:
+            rows.append([bar["bar"], wanted, NOTHING, "not measured"])
+    verdicts = table(["bar", "wanted", "measured", ""], rows)
+    meant = summary["preset"] == "cpu" or summary["machine"]["gpu"]
+    return verdicts if meant else f"The bars are meant for the `cpu` pair.\n\n{verdicts}"
 
 
-def _agreement(summary: Summary) -> str:
+def _agreement(summary: Json) -> str:
     """One line: do the engine and `generate` write the same with the same weights?"""
     parts = []
-    for name, found in summary["agreement"].items():
-        if found["same"]:
-            parts.append(f"{name}: all {found['tokens']} the same")
-            continue
-        size = f"{found['units']:.1f} units of rounding between the two logits"
-        parts.append(
-            f"{name}: they part at token {found['position']} of {found['tokens']}, {size}, "
-            f"{'a tie' if found['tie'] else 'no tie'}"
-        )
+    for name, texts in summary["agreement"].items():
+        if texts["same"]:
+            parts.append(f"{name}: all {texts['tokens']} the same")
+        else:
+            size = f"{texts['units']:.1f} units of rounding between the two logits"
+            tie = "a tie" if texts["tie"] else "no tie"
+            parts.append(f"{name}: they part at token {texts['position']} of {texts['tokens']}, {size}, {tie}")
     return f"Greedy tokens of this engine and of `generate` with the same weights: {'; '.join(parts)}." if parts else ""
 
 
-def _missing(summary: Summary) -> str:
+def _missing(summary: Json) -> str:
     parts = [f"{name} ({reason})" for name, reason in summary["skipped"].items()]
     return f"Not measured: {'; '.join(parts)}." if parts else ""
 
 
-def _spread(found: Summary, write: Any) -> str:
-    low, high = write(found["min"]), write(found["max"])
-    text = write(found["median"])
-    return text if low == high else f"{text} ({low} to {high})"
+def _spread(figure: Json, write: Write) -> str:
+    middle, low, high = (write(figure[name]) for name in ("median", "min", "max"))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def _known(value: float | None, write: Write) -> str:
+    return NOTHING if value is None else write(value)
 
 
 def _number(value: float) -> str:
@@ -167,7 +207,3 @@ def _seconds(value: float) -> str:
 
 def _bytes(value: float) -> str:
     return f"{value / 1e6:,.0f} MB"
-
-
-def _per_second(found: Summary) -> str:
-    return f"{_spread(found, lambda value: _number(value / 1e9))} GB/s"

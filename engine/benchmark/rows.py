@@ -1,4 +1,4 @@
-"""The rows of the table: what is compared, and what each row cannot avoid doing."""
+"""The rows of the table: which ways of writing are compared, and the bytes that each of them must move."""
 
 from __future__ import annotations
 
@@ -6,21 +6,36 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.benchmark.forced import ForcedShare, router_of, spread
+from engine.benchmark.forced import AGREEMENT, ForcedCertainty, forced
 from engine.benchmark.subject import DEFAULT, OWN, Subject
-from engine.benchmark.writers import Writer, alone, generate, llama, naive, routed, speculative
-from engine.cost import ModelCost
+from engine.benchmark.writers import (
+    ForcedShare,
+    Writer,
+    alone,
+    generate,
+    llama,
+    naive,
+    routed,
+    router_of,
+    shuffled_scores,
+    speculative,
+    verified,
+)
 from engine.events import Role, role_at
+from engine.events.cost import ModelCost
+from engine.policy import ConfidencePolicy, Policy, RouterPolicy
 from engine.router import Router
 
 BASELINE = "generate-llm"
 SHARES = (0.1, 0.2, 0.3, 0.5)
 MAIN_SHARE = 0.3
 BATCHES = (4, 16)
+CONFIDENCES = (0.0, 0.6, 0.8)
+"""Of the SLM, below which the LLM is asked at acceptance 1; 0 is speculative decoding."""
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One way of writing.
 
     Attributes:
@@ -50,23 +65,36 @@ class Row:
         """Who writes each of `tokens` tokens of row `seed` of the batch."""
         if self.share in (0.0, 1.0):
             return [Role.LLM if self.share else Role.SLM] * tokens
-        return [role_at(score, self.share) for score in spread(tokens, seed)]
+        return [role_at(score, self.share) for score in shuffled_scores(tokens, seed)]
 
 
-def _generate(form: str, role: Role) -> Callable[[Subject], Writer]:
-    return lambda subject: generate(subject.plain(form, role))
+def _alone(name: str, how: str, make: Callable[[Subject, Role], Writer], **traits: bool) -> list[TableRow]:
+    """The rows of one way with either model alone."""
+    ends = ((Role.SLM, 0.0), (Role.LLM, 1.0))
+    return [
+        TableRow(
+            f"{name}-{role.value}",
+            f"{role.value.upper()} only, {how}",
+            lambda subject, role=role: make(subject, role),
+            share,
+            first_token=True,
+            **traits,
+        )
+        for role, share in ends
+    ]
 
 
-def _alone(role: Role) -> Callable[[Subject], Writer]:
-    return lambda subject: alone(subject.pair, role)
-
-
-def _routed(share: float) -> Callable[[Subject], Writer]:
+def _routed(share: float, batch: int = 1) -> TableRow:
     def make(subject: Subject) -> Writer:
         router = router_of(subject.pair)
         return routed(subject.pair, lambda tokens: ForcedShare(router, tokens), share)
 
-    return make
+    percent = f"{share:.0%}".rstrip("%")
+    name, title = f"routed-{percent}", f"routed, {percent} % LLM"
+    if batch > 1:
+        name, title = f"{name}x{batch}", f"{title}, {batch} texts at once"
+    first_token = share == MAIN_SHARE and batch == 1
+    return TableRow(name, title, make, share, batch, first_token=first_token, uses_router=True)
 
 
 def _naive(subject: Subject) -> Writer:
@@ -76,65 +104,55 @@ def _naive(subject: Subject) -> Writer:
     return naive(*models, lambda tokens: ForcedShare(router, tokens), MAIN_SHARE)
 
 
+def _verified(name: str, title: str, choose: Callable[[Subject], tuple[Callable[[int], Policy], float]]) -> TableRow:
+    """The LLM's own text by verified routing; random weights agree as `engine.benchmark.forced` says."""
+
+    def make(subject: Subject) -> Writer:
+        policies, threshold = choose(subject)
+        return verified(forced(subject.pair) if subject.random else subject.pair, policies, threshold)
+
+    return TableRow(f"verified-{name}", f"acceptance 1, {title}", make, 1.0, bounded=False)
+
+
+def _by_router(subject: Subject) -> tuple[Callable[[int], Policy], float]:
+    router = router_of(subject.pair)
+    if subject.random:
+        return lambda prompt: ForcedCertainty(router, prompt), AGREEMENT
+    return lambda _: RouterPolicy(router), subject.pair.threshold
+
+
+def _by_confidence(threshold: float) -> TableRow:
+    title = f"SLM confidence < {threshold:g}" if threshold else "threshold 0 (speculative decoding)"
+    return _verified(f"{threshold:g}", title, lambda _: (lambda _: ConfidencePolicy(), threshold))
+
+
 def _speculative(subject: Subject) -> Writer:
     return speculative(subject.plain(OWN, Role.SLM), subject.plain(OWN, Role.LLM), subject.pair.tokenizer)
 
 
-def _llama(role: Role) -> Callable[[Subject], Writer]:
-    return lambda subject: llama(subject.gguf[role], subject.pair.context)
+OURS = "this engine’s weights"
 
-
-_ENDS = ((Role.SLM, "slm", "SLM only", 0.0), (Role.LLM, "llm", "LLM only", 1.0))
-
-ROWS: tuple[Row, ...] = (
-    *(Row(f"generate-{n}", f"{t}, `generate`", _generate(DEFAULT, r), s, first_token=True) for r, n, t, s in _ENDS),
-    *(
-        Row(f"generate-own-{n}", f"{t}, `generate`, this engine’s weights", _generate(OWN, r), s, first_token=True)
-        for r, n, t, s in _ENDS
-    ),
-    *(Row(f"engine-{n}", f"{t}, this engine", _alone(r), s, first_token=True) for r, n, t, s in _ENDS),
-    *(
-        Row(
-            f"routed-{s:.0%}".rstrip("%"),
-            f"routed, {100 * s:.0f} % LLM",
-            _routed(s),
-            s,
-            first_token=s == MAIN_SHARE,
-            uses_router=True,
-        )
-        for s in SHARES
-    ),
-    *(
-        Row(
-            f"routed-30x{n}",
-            f"routed, 30 % LLM, {n} texts at once",
-            _routed(MAIN_SHARE),
-            MAIN_SHARE,
-            n,
-            uses_router=True,
-        )
-        for n in BATCHES
-    ),
-    Row(
-        "naive-30", "routed, 30 % LLM, naive: no LLM cache, this engine’s weights", _naive, MAIN_SHARE, uses_router=True
-    ),
-    Row("assisted", "assisted generation, this engine’s weights", _speculative, 1.0, bounded=False, first_token=True),
-    *(
-        Row(
-            f"llama-{n}",
-            f"{t}, llama.cpp, Q4_K_M",
-            _llama(r),
-            s,
-            bounded=False,
-            first_token=True,
-            allocates_in_run=False,
-        )
-        for r, n, t, s in _ENDS
+ROWS: tuple[TableRow, ...] = (
+    *_alone("generate", "`generate`", lambda subject, role: generate(subject.plain(DEFAULT, role))),
+    *_alone("generate-own", f"`generate`, {OURS}", lambda subject, role: generate(subject.plain(OWN, role))),
+    *_alone("engine", "this engine", lambda subject, role: alone(subject.pair, role)),
+    *(_routed(share) for share in SHARES),
+    *(_routed(MAIN_SHARE, batch) for batch in BATCHES),
+    _verified("router", "the router at its threshold", _by_router),
+    *(_by_confidence(threshold) for threshold in CONFIDENCES),
+    TableRow("naive-30", f"routed, 30 % LLM, naive: no LLM cache, {OURS}", _naive, MAIN_SHARE, uses_router=True),
+    TableRow("assisted", f"assisted generation, {OURS}", _speculative, 1.0, bounded=False, first_token=True),
+    *_alone(
+        "llama",
+        "llama.cpp, Q4_K_M",
+        lambda subject, role: llama(subject.gguf[role], subject.pair.context),
+        bounded=False,
+        allocates_in_run=False,
     ),
 )
 
 
-def available(row: Row, subject: Subject) -> str | None:
+def available(row: TableRow, subject: Subject) -> str | None:
     """Why a row cannot be measured here; None if it can."""
     if not row.name.startswith("llama-"):
         return None
@@ -177,10 +195,8 @@ def bytes_to_move(
     return total
 
 
-def cache_bytes(slm: ModelCost, llm: ModelCost, row: Row, tokens: int) -> int:
+def cache_bytes(slm: ModelCost, llm: ModelCost, row: TableRow, tokens: int) -> int:
     """Keys and values of `tokens` tokens per text in the models that a row runs."""
-    if not row.allocates_in_run:
-        return 0
-    both = row.uses_router or row.name == "assisted"
+    both = row.uses_router or row.name == "assisted" or row.name.startswith("verified-")
     used = [slm] * (both or row.share == 0) + [llm] * (both or row.share > 0)
     return sum(cost.kv_bytes for cost in used) * tokens * row.batch

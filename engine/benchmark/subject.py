@@ -1,8 +1,8 @@
-"""What is measured: a pair in the engine, and the same models outside it, as transformers runs them.
+"""What is measured: a pair in the engine, the same models as transformers runs them, and the prompts.
 
-The models for transformers are loaded on their own: the engine may change the modules of its pair, and what is compared
-with must be what anyone gets. Two forms of them: `default`, with `lm_head` left dense as transformers does by default,
-and `own`, the engine's weights with everything quantised that the engine quantises.
+The models for transformers are loaded a second time: the engine may change the modules of its pair, and what is
+compared with must be what anyone gets. They have two forms: `default`, with `lm_head` left dense as transformers does
+by default, and `own`, the engine's weights with everything quantised that the engine quantises.
 """
 
 from __future__ import annotations
@@ -10,52 +10,80 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
-from engine.benchmark.shapes import SHAPES
 from engine.errors import SettingsError
 from engine.events import Role
 from engine.pair import Pair, load
-from engine.presets import GgufModel, choose_preset
-from engine.progress import ProgressCallback
+from engine.provenance import ROOT
+from engine.request import Request
 from engine.settings import Settings, load_settings
-from engine.weights import load_models
+from engine.tokenizer import render
+from engine.weights.load import load_models
+from engine.weights.presets import GgufModel, choose_preset
+from engine.weights.progress import ProgressCallback
 
 DEFAULT, OWN = "default", "own"
+PROMPTS = ROOT / "assets" / "prompts.json"
 SEED = 0  # of random weights
+
+_QWEN = {
+    "model_type": "qwen2",
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6,
+    "rope_parameters": {"rope_theta": 1e6, "rope_type": "default"},
+    "num_key_value_heads": 2,
+    "vocab_size": 151936,
+    "tie_word_embeddings": True,
+}
+
+
+def _qwen(hidden: int, intermediate: int, layers: int, heads: int, **other: Any) -> dict[str, Any]:
+    sizes = {"hidden_size": hidden, "intermediate_size": intermediate}
+    return {**_QWEN, **sizes, "num_hidden_layers": layers, "num_attention_heads": heads, **other}
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "qwen2.5-coder-0.5b": _qwen(896, 4864, 24, 14),
+    "qwen2.5-coder-1.5b": _qwen(1536, 8960, 28, 12),
+    "qwen2.5-coder-7b": _qwen(3584, 18944, 28, 28, num_key_value_heads=4, vocab_size=152064, tie_word_embeddings=False),
+}
+"""The sizes in the `config.json` of published models, for pairs with random weights."""
 
 
 @dataclass
 class Subject:
-    """A pair and its models outside of the engine, which are loaded when a row first asks for them.
+    """What a benchmark measures: a pair, and its models outside of the engine, loaded when a row first asks for them.
 
     Attributes:
         name: Of the preset, or of the two shapes; a file's name.
-        pair: In the engine.
         gguf: Files of the same models for llama.cpp, where there are any.
+        load_plain: Loads both models as transformers runs them, in a form (`DEFAULT` or `OWN`), once.
+        random: Whether the weights are random, so that the models agree on nothing.
     """
 
     name: str
     pair: Pair
     gguf: dict[Role, Path]
     load_plain: Callable[[str], tuple[PreTrainedModel, PreTrainedModel]]
-    _plain: dict[str, tuple[PreTrainedModel, PreTrainedModel]] = field(default_factory=dict)
+    random: bool = False
 
     def plain(self, form: str, role: Role) -> PreTrainedModel:
-        """A model as transformers runs it.
-
-        Args:
-            form: `DEFAULT` or `OWN`.
-            role: Which of the two.
-        """
-        if form not in self._plain:
-            self._plain[form] = self.load_plain(form)
-        return self._plain[form][0 if role is Role.SLM else 1]
+        """A model as transformers runs it, in a form (`DEFAULT` or `OWN`)."""
+        return self.load_plain(form)[0 if role is Role.SLM else 1]
 
     @property
     def device(self) -> torch.device:
@@ -64,16 +92,7 @@ class Subject:
 
 
 def from_preset(preset: str, context: int, progress: ProgressCallback | None = None) -> Subject:
-    """The pair of a preset, loaded as `engine.load` does.
-
-    Args:
-        preset: Its name, "auto" included.
-        context: Tokens that a text may have, prompt included.
-        progress: Told what is being fetched.
-
-    Raises:
-        EngineError: As `engine.load`.
-    """
+    """The pair of a preset ("auto" included), loaded as `engine.load` does, for texts of `context` tokens."""
     settings = load_settings(preset=preset, context=context)
     pair = load(None, settings, progress)
     chosen = choose_preset(settings)
@@ -84,7 +103,7 @@ def from_preset(preset: str, context: int, progress: ProgressCallback | None = N
 
     models = {Role.SLM: chosen.slm, Role.LLM: chosen.llm}
     gguf = {r: p for r, m in models.items() if isinstance(m, GgufModel) and (p := _gguf(m, r, settings)).exists()}
-    return Subject(pair.preset, pair, gguf, load_plain)
+    return Subject(pair.preset, pair, gguf, cache(load_plain))
 
 
 def _gguf(model: GgufModel, role: Role, settings: Settings) -> Path:
@@ -126,12 +145,12 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
         slm_name=names[0],
         llm_name=names[1],
         preset="random",
-        quantisation="NF4",
+        quantisation=_form(where),
         context=context,
     )
     for model in (pair.slm, pair.llm):
         model.calibrate()
-    return Subject(f"random-{names[0]}-{names[1]}", pair, {}, load_plain)
+    return Subject(f"random-{names[0]}-{names[1]}", pair, {}, cache(load_plain), random=True)
 
 
 def _config(shape: str) -> PretrainedConfig:
@@ -149,11 +168,17 @@ def _dense(config: PretrainedConfig) -> PreTrainedModel:
     return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval().requires_grad_(False)
 
 
+def _form(where: str) -> str:
+    from engine.weights import nf4  # late, as below
+
+    return nf4.form(nf4.cpu_layout(load_settings().cpu_weights)) if where == "cpu" else "NF4"
+
+
 def _quantised_by_engine(config: PretrainedConfig, lm_head_4bit: bool) -> PreTrainedModel:
     """Quantised, stored and rebuilt as the engine does it with real weights; needs the dense model's memory once."""
-    from engine import nf4  # late, as in `engine.weights`: bitsandbytes takes a second
+    from engine.weights import nf4  # late, as in `engine.weights.load`: bitsandbytes takes a second
 
-    layout = nf4.cpu_layout()
+    layout = nf4.cpu_layout(load_settings().cpu_weights)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         nf4.save(nf4.quantise(_dense(config), layout), path)
@@ -167,20 +192,16 @@ def _quantised_by_bitsandbytes(config: PretrainedConfig, lm_head_4bit: bool, dev
     """
     import bitsandbytes as bnb
 
+    from engine.weights.nf4 import rebuild_rotary
+
     torch.manual_seed(SEED)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     params4bit: Any = bnb.nn.Params4bit  # pyright does not see Params4bit.__new__ behind nn.Parameter's
     for name, module in list(model.named_modules()):
         if isinstance(module, torch.nn.Linear) and (name != "lm_head" or lm_head_4bit):
-            linear: Any = bnb.nn.Linear4bit(
-                module.in_features,
-                module.out_features,
-                module.bias is not None,
-                compute_dtype=torch.bfloat16,
-                quant_type="nf4",
-                device="meta",
-            )
+            size, bias = (module.in_features, module.out_features), module.bias is not None
+            linear: Any = bnb.nn.Linear4bit(*size, bias, compute_dtype=torch.bfloat16, quant_type="nf4", device="meta")
             weight = 0.02 * torch.randn(module.weight.shape, dtype=torch.bfloat16)
             linear.weight = params4bit(weight, requires_grad=False, quant_type="nf4", module=linear).to(device)
             model.set_submodule(name, linear)
@@ -194,10 +215,7 @@ def _quantised_by_bitsandbytes(config: PretrainedConfig, lm_head_4bit: bool, dev
     model.load_state_dict(fill, strict=False, assign=True)
     if not lm_head_4bit:
         model.tie_weights()
-    for name, module in list(model.named_modules()):
-        if any(buffer.is_meta for buffer in module.buffers(recurse=False)):  # the rotary embedding's frequencies
-            rebuilt: Any = type(module)
-            model.set_submodule(name, rebuilt(config=model.config).to(device))
+    rebuild_rotary(model, device)
     return model.eval().requires_grad_(False)
 
 
@@ -211,3 +229,30 @@ def stand_in_tokenizer(size: int) -> PreTrainedTokenizerFast:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+
+
+def prompt_of(tokenizer: PreTrainedTokenizerBase, length: int, number: int = 0) -> list[int]:
+    """A prompt of exactly `length` token ids: several questions in one message, whose last is cut in the middle.
+
+    Real questions, because a speculative decoder's speed depends on how well the SLM guesses the LLM; many, so that the
+    answer is longer than what is measured. Prompts of different numbers begin with different questions, as far as there
+    are. The tokenizer's chat template is used where it has one and there is room for it.
+    """
+    questions: list[str] = json.loads(PROMPTS.read_text(encoding="utf-8"))
+    first = number % len(questions)
+    questions = questions[first:] + questions[:first]
+    raw, text, ids = not tokenizer.chat_template, "", []
+    while len(ids) < length:
+        text += "\n".join(questions) + "\n"
+        ids = render(tokenizer, Request(text, raw=raw))
+    ending = 0 if raw else _common_ending(ids, render(tokenizer, Request("?")))
+    ending = ending if ending < length else 0
+    return ids[: length - ending] + ids[len(ids) - ending :]
+
+
+def _common_ending(first: Sequence[int], second: Sequence[int]) -> int:
+    """Tokens that two rendered prompts end with alike: what the template puts after the message."""
+    same = 0
+    while same < min(len(first), len(second)) and first[-1 - same] == second[-1 - same]:
+        same += 1
+    return same

@@ -1,0 +1,229 @@
+"""The page's fields, as the engine's request, from a trace, and as a link's query. Pure functions.
+
+The engine says what is valid. A link or a trace may be a stranger's: its values are checked one by one, and those that
+will not do are left out by name.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from engine import DEFAULT_THRESHOLD, InvalidRequest, Request, Sampling, Settings, Trace
+from engine.errors import check_text
+from engine.events.trace import same_acceptance, same_text
+
+ALTERNATIVES = 5
+"""Candidates per model and token that the page asks for."""
+
+MAX_TEXT = 6_000
+"""Encoded characters of a link's texts together: browsers and proxies cut or refuse addresses of about 8,000."""
+
+_SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty")
+_WHOLE = ("top_k", "max_draft", "seed", "max_new_tokens")
+_TEXTS = ("prompt", "system", "stop")
+# Every page starts with these; its dials, policy, seed and length are its server's, so a link always has those.
+_STARTS = {
+    "system": "",
+    "raw": False,
+    "temperature": 0.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "repetition_penalty": 1.0,
+    "stop": "",
+}
+_YES_NO = {"1": True, "true": True, "0": False, "false": False}
+_LARGEST_SEED = 2**53 - 1  # a browser's numbers are exact up to here
+_SHOWN = 160  # characters of a refusal
+_ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\t": "\t"}  # the backslash first: it is written first
+
+
+def page_request(
+    prompt: str,
+    threshold: float,
+    acceptance: float,
+    policy: str,
+    system: str,
+    raw: bool,
+    temperature: float,
+    top_p: float,
+    top_k: float,
+    repetition_penalty: float,
+    seed: float,
+    max_new_tokens: float,
+    stop: str,
+    max_draft: float,
+) -> Request:
+    """The request of the page's fields, in their order; number fields may be empty and give floats.
+
+    Raises:
+        InvalidRequest: A value is missing or out of range; the message names it.
+    """
+    return Request(
+        prompt=prompt or "",
+        threshold=threshold,
+        acceptance=acceptance,
+        max_draft=draft_limit(max_draft),
+        policy=policy,
+        system=None if system is None or (isinstance(system, str) and not system.strip()) else system,
+        raw=False if raw is None else raw,
+        sampling=Sampling(temperature, top_p, whole(top_k), repetition_penalty),
+        max_new_tokens=whole(max_new_tokens),
+        stop=stop_strings(stop),
+        seed=whole(seed),
+        alternatives=ALTERNATIVES,
+    )
+
+
+FIELDS = tuple(inspect.signature(page_request).parameters)
+"""Names of the page's fields in their order; a link's parameters have the same names."""
+
+
+def draft_limit(value: Any) -> Any:
+    """What the page's field of the longest draft says, where 0 stands for "auto"."""
+    return "auto" if value == 0 else whole(value)
+
+
+def whole(value: Any) -> Any:
+    """A float that is whole as an int; anything else as it is, for the engine to refuse by name."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def stop_strings(text: str | None) -> tuple[str, ...]:
+    r"""One stop string per line; ``\n`` and ``\t`` stand for a newline and a tab, ``\\`` for a backslash."""
+    check_text("stop", text or "")
+    strings: list[str] = []
+    for line in (text or "").splitlines():
+        parts, at = [], 0
+        while at < len(line):
+            pair = line[at : at + 2]
+            parts.append(_ESCAPES.get(pair, line[at]))
+            at += 2 if pair in _ESCAPES else 1
+        if parts:
+            strings.append("".join(parts))
+    return tuple(strings)
+
+
+def stop_text(stop: Iterable[str]) -> str:
+    """Stop strings as the page's field has them; the inverse of `stop_strings`."""
+    lines = list(stop)
+    for written, meant in _ESCAPES.items():
+        lines = [line.replace(meant, written) for line in lines]
+    return "\n".join(lines)
+
+
+def router_threshold_applies(settings: Settings, threshold: float, moved: bool) -> bool:
+    """Whether the router's own threshold takes the page's place: neither the settings nor the visitor chose one."""
+    return settings.threshold is None and threshold == DEFAULT_THRESHOLD and not moved
+
+
+def trace_fields(trace: Trace) -> dict[str, Any]:
+    """What the page's fields hold for a text to be written again; the dials stand where they were last."""
+    last = trace.events[-1] if trace.events else trace
+    return {
+        "prompt": trace.prompt,
+        "threshold": last.threshold,
+        "acceptance": last.acceptance,
+        "policy": trace.policy,
+        "system": trace.system or "",
+        "raw": trace.raw,
+        **{name: getattr(trace.sampling, name) for name in _SAMPLING},
+        "seed": trace.seed,
+        "max_new_tokens": trace.max_new_tokens,
+        "stop": stop_text(trace.stop),
+        "max_draft": 0 if trace.max_draft == "auto" else trace.max_draft,
+    }
+
+
+def link_query(trace: Trace) -> tuple[str, list[str]]:
+    """The query of a link that fills the page's fields as they were for a text, without its question mark.
+
+    Also returns what the link does not restore though the text depends on it, as sentences for people.
+    """
+    values, missing = fitting(trace_fields(trace), trace.stop)
+    given = {name: value for name, value in values.items() if _STARTS.get(name) != value}
+    room = MAX_TEXT
+    for name in reversed(_TEXTS):  # the prompt last: where there is no room for all, it is the one to be left out
+        if name not in given:
+            continue
+        size = len(quote(given[name], safe="", errors="replace"))
+        if size > room:
+            del given[name]
+            missing.append(f"The {'system prompt' if name == 'system' else name} is too long for a link.")
+        else:
+            room -= size
+    written = {name: int(value) if isinstance(value, bool) else value for name, value in given.items()}
+    if trace.forced:
+        missing.append("Tokens chosen by hand are not in the link.")
+    read = [event for event in trace.events if not event.provisional]
+    for name, (low, high) in (("threshold", same_text(trace.events)), ("acceptance", same_acceptance(read))):
+        if name in values and not low < values[name] <= high:
+            missing.append(f"The {name} was turned while this text was written; the link has the last one.")
+    return urlencode(written, quote_via=quote, errors="replace"), missing
+
+
+def read_query(query: Mapping[str, str], policies: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """The fields that a link's query fills in, by name, and why others of `FIELDS` were refused, as sentences.
+
+    `policies` are those of the page's pair.
+    """
+    values: dict[str, Any] = {}
+    refused: list[str] = []
+    for name in FIELDS:
+        if name in query:
+            try:
+                values[name] = _parsed(name, query[name])
+            except InvalidRequest as error:
+                refused.append(str(error))
+    good, bad = fitting(values, policies=policies)
+    return good, [*refused, *bad]
+
+
+def fitting(
+    values: Mapping[str, Any], stop: tuple[str, ...] | None = None, policies: Iterable[str] | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """The values, by field, that the page can hold and the engine accepts, and why the others will not do.
+
+    `stop` is what the field of stop strings must mean, and `policies` are those of the page's pair, where that matters.
+    """
+    good: dict[str, Any] = {}
+    bad: list[str] = []
+    for name, value in values.items():
+        try:
+            _check(name, value, stop, policies)
+            good[name] = value
+        except InvalidRequest as error:
+            text = str(error)
+            bad.append(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+    return good, bad
+
+
+def _check(name: str, value: Any, stop: tuple[str, ...] | None, policies: Iterable[str] | None) -> None:
+    if name in _SAMPLING:
+        Sampling(**{name: value})
+    elif name == "stop":
+        meant = stop_strings(value)
+        if stop is not None and meant != stop:
+            raise InvalidRequest("stop: the page's field cannot hold these stop strings (a line break of another kind)")
+    else:
+        Request(**{"prompt": "any", name: {0: "auto"}.get(value, value) if name == "max_draft" else value})
+    if name == "seed" and value > _LARGEST_SEED:
+        raise InvalidRequest(f"seed = {value} is more than a browser's number field holds exactly (2^53 − 1)")
+    if name == "policy" and policies is not None and value not in policies:
+        raise InvalidRequest(f"policy = {value!r} is not there with these models: they can do {', '.join(policies)}")
+
+
+def _parsed(name: str, text: str) -> Any:
+    if name in _TEXTS or name == "policy":
+        return text
+    short = text if len(text) <= 20 else f"{text[:20]}…"
+    if name == "raw":
+        if text.lower() not in _YES_NO:
+            raise InvalidRequest(f"raw = {short!r} must be 1 or 0")
+        return _YES_NO[text.lower()]
+    try:
+        return int(text) if name in _WHOLE else float(text)
+    except ValueError:
+        raise InvalidRequest(f"{name} = {short!r} is not a {'whole ' if name in _WHOLE else ''}number") from None

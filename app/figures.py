@@ -1,0 +1,119 @@
+"""Figures as people read them: costs, shares, counts, the pair's name, and the meter's numbers. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine import Costs, TokenEvent
+from engine.events import charged, llm_share, taken_back
+from engine.events.cost import ModelCost
+from engine.operating_points import MEASURED_UNITS
+
+UNITS = {"bytes": "bytes moved", "flops": "FLOPs", "seconds": "seconds", "price": "price"}
+"""What the page calls the engine's units."""
+
+_PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_MODELLED = "extremes modelled from measured passes"
+_NO_BREAK = "\N{NARROW NO-BREAK SPACE}"
+
+
+def amount(value: float, unit: str) -> str:
+    """A cost with three significant digits and its unit, as in "12.3 GB"."""
+    if unit == "seconds":
+        return f"{value:.3g}{_NO_BREAK}s" if value < 100 else f"{value:.0f}{_NO_BREAK}s"
+    if unit == "price":
+        return f"{value:.3g}" if value == 0 or value >= 1e-4 else f"{value * 1e6:.3g}{_NO_BREAK}millionths"
+    suffix = "B" if unit == "bytes" else "FLOP"
+    for factor, prefix in _PREFIXES:
+        if value >= factor:
+            return f"{value / factor:.3g}{_NO_BREAK}{prefix}{suffix}"
+    return f"{value:.0f}{_NO_BREAK}{suffix}"
+
+
+def percent(share: float) -> str:
+    """A share as "22 %", with a decimal below ten and "<0.1 %" where that would hide it, as the script has it."""
+    text = "<0.1" if 0 < share < 0.0005 else f"{100 * share:.{1 if 0 < share < 0.0995 else 0}f}"
+    return f"{text}{_NO_BREAK}%"
+
+
+def whole_percent(share: float) -> str:
+    """A share as "20 %", as the script writes it: measured on some hundred questions, it has no decimals to show."""
+    text = "<1" if 0 < share < 0.005 else ">99" if 0.995 < share < 1 else f"{100 * share:.0f}"
+    return f"{text}{_NO_BREAK}%"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun, as in "1 token" or "1,200 tokens"."""
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+
+
+def significant(value: float, digits: int = 5) -> float:
+    """A number without the digits that no plot can show, so that they are not sent."""
+    return float(f"{value:.{digits}g}")
+
+
+def pair_name(slm: str, llm: str) -> str:
+    """Both models' names, without the words they begin with in common: "Qwen2.5-Coder 0.5B ⇄ 1.5B"."""
+    first, second = slm.split(), llm.split()
+    shared = 0
+    while shared < min(len(first), len(second)) - 1 and first[shared] == second[shared]:
+        shared += 1
+    return f"{slm} ⇄ {' '.join(second[shared:])}"
+
+
+def tokens_per_second(events: Sequence[TokenEvent]) -> float | None:
+    """Decoding speed: the first step is left out, because it pays for the prompt. None before the second token."""
+    seconds = sum([event.seconds for event in charged(events)][1:])
+    return (len(events) - 1) / seconds if len(events) > 1 and seconds > 0 else None
+
+
+def times_llm(costs: Costs, unit: str) -> float | None:
+    """What a run costs as a multiple of LLM-only, in one of `engine.UNITS`; None where that is free."""
+    run, llm = getattr(costs.run, unit), getattr(costs.llm_only, unit)
+    return significant(run / llm, 3) if llm > 0 else None
+
+
+def reading_along(slm: ModelCost, llm: ModelCost) -> dict[str, float]:
+    """What a token of the LLM's costs that the SLM reads as well, as a multiple of it alone, by unit of measured cost.
+
+    Modelled: without a context, and without what a score takes beside the SLM's pass.
+    """
+    alone, along = llm.forward(1, 0, 1, 0, 0), slm.forward(1, 0, 0, 0, 0)
+    costs = {unit: (getattr(alone, unit), getattr(along, unit)) for unit in MEASURED_UNITS}
+    return {unit: significant(1 + more / own, 3) for unit, (own, more) in costs.items() if own > 0}
+
+
+def meter(events: Sequence[TokenEvent], costs: Costs, unit: str) -> dict[str, Any]:
+    """What the meter shows of the events so far and of their costs in one of `engine.UNITS`.
+
+    Returns:
+        Texts by field name, and under `gauge` the three costs as shares of the largest.
+    """
+    run, slm, llm = (getattr(getattr(costs, end), unit) for end in ("run", "slm_only", "llm_only"))
+    speed = tokens_per_second(events)
+    largest = max(run, slm, llm)
+    return {
+        "tokens": f"{len(events):,}",
+        "share": percent(llm_share(events)) if events else "–",
+        "speed": f"{speed:.3g}" if speed else "–",
+        "unit": UNITS[unit],
+        "run": amount(run, unit) if events else "–",
+        "slm": amount(slm, unit) if events else "–",
+        "llm": amount(llm, unit) if events else "–",
+        "relative": percent(run / llm) if llm > 0 else "–",
+        "saves": _saving(run, llm),
+        "modelled": "; ".join(filter(None, (_charged(events), _MODELLED if unit == "seconds" else ""))),
+        "gauge": [round(value / largest, 4) if largest > 0 else 0 for value in (run, slm, llm)],
+    }
+
+
+def _charged(events: Sequence[TokenEvent]) -> str:
+    count = taken_back(events)
+    return f"with {counted(count, 'token')} that {'was' if count == 1 else 'were'} taken back" if count else ""
+
+
+def _saving(run: float, llm: float) -> str:
+    if llm <= 0:
+        return "nothing to save"
+    return f"saves {percent(1 - run / llm)}" if run <= llm else f"costs {percent(run / llm - 1)} more"

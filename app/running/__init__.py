@@ -1,0 +1,1 @@
+"""The models behind the page: who holds them, what is being written, and for which browser window."""

@@ -1,0 +1,283 @@
+"""Jobs: what the models do for one visitor, in a thread of its own, one at a time and stopped within one step.
+
+A job waits for the models, works, and says how it ended; the page reads what it has so far. A run is a job that writes
+one text, from its beginning or going on from another: at another threshold, as a branch, or for an audit. The engine
+decides which tokens stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from app.running.host import Host
+from engine import Dial, EngineError, Request, Revealed, TokenEvent, extend, fold_revealed
+
+State = Literal["waiting", "running", "done", "stopped", "failed"]
+SomeJob = TypeVar("SomeJob", bound="Job")
+
+logger = logging.getLogger(__name__)
+
+
+class Job:
+    """Something the models do.
+
+    Attributes:
+        id: Unguessable; a browser that knows it may ask for the job's results again.
+        number: Grows from job to job, across restarts too, so that late messages of an older job can be recognised.
+        cancel: Set to stop the models within one step.
+        finished: Set when it has ended, in any way.
+        state: "waiting" until it holds the models, then "running", then one of the three ends.
+        pair: The models, once they are loaded.
+        notify: Called whenever there is something new to show.
+    """
+
+    def __init__(self, after: Job | None = None) -> None:
+        now = int(1000 * time.time())
+        self.number = max(now, after.number + 1) if after else now
+        self.id = secrets.token_urlsafe(12)
+        self.cancel = threading.Event()
+        self.finished = threading.Event()
+        self.state: State = "waiting"
+        self.error: str | None = None
+        self.pair: Any = None
+        self.host: Host | None = None
+        self.notify: Callable[[], None] = lambda: None
+
+    def start(self: SomeJob, host: Host) -> SomeJob:
+        """Starts in a thread of its own; returns itself."""
+        threading.Thread(target=self.work, args=(host,), name=f"citer-run-{self.number}", daemon=True).start()
+        return self
+
+    def work(self, host: Host) -> None:
+        """Waits for the models, then works until the end or until cancelled. Never raises."""
+        end: State = "failed"
+        self.host = host
+        try:
+            self.pair = host.wait(self.cancel)
+            with host.hold_models(self, self.cancel) as held:
+                if held and self.pair is not None:
+                    self._write()
+            end = self._end
+        except EngineError as error:
+            self.error = str(error)
+        except Exception as error:  # a visitor sees what happened; the log has the traceback
+            logger.exception("job failed")
+            self.error = f"The models stopped with an internal error ({type(error).__name__}: {error})."
+        finally:
+            self.state = end  # before `finished`: a reader that sees the one must see the other
+            self.finished.set()
+            self.notify()
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended yet."""
+        return not self.finished.is_set()
+
+    @property
+    def _end(self) -> State:
+        """How it ended, where nothing failed."""
+        return "stopped" if self.cancel.is_set() else "done"
+
+    def message_state(self, whole: bool) -> State:
+        """The state to send with a message, to be read before its content; `whole` if that is all there is.
+
+        A part never says that the job has ended: the next message brings what the part lacks together with the end.
+        """
+        state = self.state
+        return state if whole or state == "waiting" else "running"
+
+    def heading(self, start: int, count: int, state: State, note: str = "") -> dict[str, Any]:
+        """How the messages about it begin: `run`, `n`, `from` and `count` of its items, `state`, `note` for people."""
+        note = self.error or note
+        return {"run": self.id, "n": self.number, "from": start, "count": count, "state": state, "note": note}
+
+    def _write(self) -> None:
+        """What it does with `self.pair`; sets `state` to "running" once no EngineError can come any more."""
+        raise NotImplementedError
+
+
+class Listeners:
+    """Wakes the coroutines of any event loop that wait for what a job's thread writes, so that none has to poll."""
+
+    def __init__(self) -> None:
+        self.last_heard = time.monotonic()  # when somebody last listened
+        self._events: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+
+    def notify(self) -> None:
+        """Sets every listener's event; may be called from any thread."""
+        for event, loop in list(self._events.items()):
+            if not event.is_set():
+                with suppress(RuntimeError):  # the loop was closed with the server
+                    loop.call_soon_threadsafe(event.set)
+
+    @property
+    def unheard_seconds(self) -> float:
+        """For how many seconds nobody has listened."""
+        return 0.0 if self._events else time.monotonic() - self.last_heard
+
+    @contextmanager
+    def listen(self) -> Iterator[asyncio.Event]:
+        """An event that `notify` sets, for the caller to wait for and to clear."""
+        event = asyncio.Event()
+        self._events[event] = asyncio.get_running_loop()
+        try:
+            yield event
+        finally:
+            self.last_heard = time.monotonic()
+            del self._events[event]
+
+
+class Caches:
+    """The engine's decoding that a text and its changes share; None once it is given up.
+
+    `Decoding.resume` reads only what the caches do not hold; without them a change reads the whole text in one pass.
+    """
+
+    decoding: Any = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a run goes on from another, the origin, which has ended by the time the plan is carried out."""
+
+    origin: Run
+    plan: Callable[[Run], tuple[Request, Sequence[TokenEvent]]]  # what is asked now, and which of its events stay
+    reveal: bool = False  # write nothing, only let both models read the text to its end, for an audit
+    reveal_prefix: bool = False  # let both models read what stays, because its candidates were not recorded
+
+
+@dataclass
+class Branch:
+    """A text of the tree that begins with one generated text, which is number 0 and has no parent."""
+
+    number: int
+    parent: int | None
+    index: int  # of the token at which it forked
+    run: Run  # its newest
+
+
+@dataclass(frozen=True)
+class SharedPrefix:
+    """How many of a run's first tokens the page has already, from the run of this number."""
+
+    number: int
+    count: int
+
+
+class Written(NamedTuple):
+    """A text so far, to be read as one: its events, and in `cuts` from which indices on tokens were taken back."""
+
+    events: list[TokenEvent]
+    cuts: tuple[int, ...] = ()
+
+    def lasting(self, count: int, cuts: int) -> int:
+        """How many of the first `count` tokens stand as they were when there had been so many cuts."""
+        return min((count, *self.cuts[cuts:]))
+
+
+class Run(Job):
+    """One text being written.
+
+    Attributes:
+        router_threshold: Whether nobody chose the threshold, so that it becomes the router's once the pair is loaded.
+        change: How it goes on from another run; None once it has begun, or where it starts from the beginning.
+        again: Whether it went on from another run, so that its text is exactly that of its threshold.
+        caches: Shared by all runs that go on from each other.
+        dial: Its threshold and acceptance; a change applies to the next token that is drafted.
+        written: Its events so far; a run that goes on from another begins with what stays of that one's. The list is
+            appended to, and replaced where tokens are taken back.
+        late: Candidates that were revealed after the last token.
+        fixed: Whether there is nothing to go on with, as in an opened trace.
+        branches, branch: The tree of texts that it belongs to, as its session has it, and the number of its own branch.
+    """
+
+    def __init__(
+        self, request: Request, after: Job | None = None, router_threshold: bool = False, change: Change | None = None
+    ) -> None:
+        super().__init__(after)
+        self.request, self.router_threshold, self.change = request, router_threshold, change
+        self.again = change is not None
+        self.fixed = False
+        self.caches = change.origin.caches if change else Caches()
+        self.branches: list[Branch] = []
+        self.branch = change.origin.branch if change else 0
+        self.dial = Dial.of(request)
+        self.written = Written([])
+        self.late: list[Revealed] = []
+        self.prompt_tokens = 0
+
+    @property
+    def events(self) -> list[TokenEvent]:
+        """The text's so far."""
+        return self.written.events
+
+    @events.setter
+    def events(self, events: list[TokenEvent]) -> None:
+        self.written = Written(events)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the text ended by itself rather than being cut short."""
+        events = self.events
+        return bool(events) and events[-1].finish_reason not in (None, "cancelled")
+
+    @property
+    def folded(self) -> tuple[TokenEvent, ...]:
+        """The events with what was revealed later in its place."""
+        return fold_revealed(self.events)
+
+    @property
+    def _end(self) -> State:
+        return "done" if self.complete else "stopped"
+
+    def _write(self) -> None:
+        if self.router_threshold and self.dial.threshold == self.request.threshold:
+            # Asked for while the models loaded: the page's slider is about to move there, and a short text is faster.
+            self.request = replace(self.request, threshold=self.pair.threshold)
+            self.dial.threshold = self.pair.threshold
+        self.prompt_tokens = self.pair.check(self.request)
+        only_reveal = self._continue_origin()
+        self.state = "running"
+        if self.complete or only_reveal:
+            return
+        decoding = self.caches.decoding
+        with closing(self.pair.stream(self.request, self.dial, self.cancel, decoding)) as stream:
+            for event in stream:
+                self._add(event)
+                self.notify()
+                if self.cancel.is_set():
+                    return
+
+    def _add(self, event: TokenEvent) -> None:
+        events, cuts = self.written
+        if event.index < len(events):
+            events, cuts = [*events], (*cuts, event.index)  # who reads the old ones keeps them whole
+        extend(events, event)
+        self.written = Written(events, cuts)
+
+    def _continue_origin(self) -> bool:
+        """Begins with what stays of the run that this one goes on from, if any; whether nothing more is to be done."""
+        change, self.change = self.change, None  # a newer run need not hold on to an older one
+        caches = self.caches
+        if change is None or caches.decoding is None:
+            caches.decoding = self.pair.start([self.request])
+        if change is None:
+            return False
+        origin = change.origin
+        while origin.change is not None:  # it was stopped before it had begun
+            origin = origin.change.origin
+        self.request, events = change.plan(origin)
+        caches.decoding.resume(0, self.request, events)
+        if events and (change.reveal or change.reveal_prefix):
+            self.late = caches.decoding.reveal(0)
+            events = [*events[:-1], replace(events[-1], revealed=(*events[-1].revealed, *self.late))]
+        self.events = list(fold_revealed(events))
+        return change.reveal

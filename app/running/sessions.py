@@ -1,0 +1,275 @@
+"""Sessions: what each browser window has on its page and running, bounded, and never seen by another window.
+
+Which run goes on from which is decided here; what a run does is in `app.running.run`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from weakref import WeakSet
+
+from app.fields import ALTERNATIVES
+from app.running.host import Host
+from app.running.run import Branch, Change, Job, Listeners, Run, SomeJob
+from engine import DEFAULT_THRESHOLD, Dial, Forced, InvalidRequest, Prices, Request, Role, TokenEvent, at_dials
+
+MAX_CACHES = 8
+"""Sessions whose models' caches are kept after a text: up to 80 MB each with the cpu pair's 2,048 tokens of context."""
+
+MAX_BRANCHES = 12
+
+UNHEARD_SECONDS = 3.0
+"""How long a job works though no feed is open: what was asked for by a window that is gone by now stops."""
+
+SWEEP = "sweep"
+"""Kind of the job whose texts the slider scrubs through."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How the costs of a text are shown: in one of `engine.UNITS`, and at which prices. Changing it runs nothing."""
+
+    number: int = 0  # counts the changes, so that the browser can tell old figures from new
+    unit: str = "bytes"
+    prices: Prices = field(default_factory=Prices)
+
+
+class Session:
+    """What one browser window has.
+
+    Attributes:
+        key: Unguessable; opens the window's feed.
+        listeners: The window's feeds; notified whenever there may be something to send.
+        threshold_moved: Whether the visitor has moved the threshold.
+        run, shown: The newest run, and the one whose text is on its page.
+        branches: The tree of texts that `run` belongs to.
+        jobs: Other jobs by kind, e.g. "compare".
+        scrubbing: Whether the slider scrubs through the texts of a sweep, so that moving it writes nothing.
+    """
+
+    def __init__(self, view: View | None = None) -> None:
+        self.key = secrets.token_urlsafe(18)
+        self.listeners = Listeners()
+        self.view = view or View()
+        self.threshold_moved = False
+        self._threshold = DEFAULT_THRESHOLD  # where the slider was last; one that the settings name is never replaced
+        self.run: Run | None = None
+        self.shown: Run | None = None
+        self.branches: list[Branch] = []
+        self.jobs: dict[str, Job] = {}
+        self.scrubbing = False
+        self._adopted: WeakSet[Job] = WeakSet()
+        self._lock = threading.Lock()
+
+    def begin(self, request: Request, host: Host, router_threshold: bool = False) -> Run:
+        """Stops the active run, if any, and starts another; for `router_threshold` see `Run`."""
+        with self._lock:
+            run = self._begin_tree(Run(request, self.run, router_threshold))
+        return self._start(run, host)
+
+    def put_threshold(self, threshold: float) -> None:
+        """Notes that the page itself put the slider there: going back from it is the visitor's choice."""
+        with self._lock:
+            self._threshold = threshold
+
+    def set_dials(self, threshold: float, acceptance: float, host: Host) -> Run | None:
+        """Sets the dials for the next tokens while a text is being written; for the whole text once it has ended.
+
+        Returns the run that writes what changes in the second case, else None. Raises InvalidRequest if out of range.
+        """
+        with self._lock:
+            self.threshold_moved |= threshold != self._threshold  # both dials come, also where a hand is on the other
+            self._threshold = threshold
+            run = self.run
+            if run is None or run.fixed or self.scrubbing:
+                return None
+            wanted = Dial(threshold, acceptance)  # both are checked before either is set
+            dials = {"threshold": wanted.threshold, "acceptance": wanted.acceptance}
+            if run.active and not run.again:
+                run.dial.threshold, run.dial.acceptance = wanted.threshold, wanted.acceptance
+                return None
+            change = Change(run, lambda origin: at_dials(origin.request, origin.folded, **dials))
+            return self._continue(replace(run.request, **dials), change, host)
+
+    def branch(self, index: int, role: Role, token: int | None, host: Host) -> Run | None:
+        """Starts a branch in which `role` writes the token at `index`; None where there is no such place.
+
+        `token` is the id of the token to write, None leaves it to that model. Raises InvalidRequest at `MAX_BRANCHES`.
+        """
+        with self._lock:
+            run = self.run
+            if run is None or run.fixed or run.active or not 0 <= index < len(run.events):
+                return None
+            if len(self.branches) >= MAX_BRANCHES:
+                raise InvalidRequest(f"There are {MAX_BRANCHES} branches, which is all that are kept: generate anew.")
+            before = tuple(forced for forced in run.request.forced if forced.index < index)
+            request = replace(run.request, forced=(*before, Forced(index, role, token)))
+            change = Change(run, lambda origin: (request, origin.folded[:index]))
+            return self._continue(request, change, host, Branch(len(self.branches), run.branch, index, run))
+
+    def go_to(self, number: int, host: Host) -> Run | None:
+        """Goes back to a branch as it was left; None where there is no such branch, or a text is being written."""
+        with self._lock:
+            if self.run is None or self.run.active or not 0 <= number < len(self.branches):
+                return None
+            run = self.branches[number].run
+            return self._continue(run.request, Change(run, lambda origin: (origin.request, origin.folded)), host)
+
+    def reveal(self, host: Host) -> Run | None:
+        """Lets both models read the rest of a text that was cut short, for an audit; None where that is not needed."""
+        with self._lock:
+            run = self.run
+            if run is None or run.fixed or run.active or not run.events:
+                return None
+            change = Change(run, lambda origin: (origin.request, origin.folded), reveal=True)
+            return self._continue(run.request, change, host)
+
+    def continue_from(self, origin: Run, threshold: float, acceptance: float, host: Host) -> Run:
+        """Goes on at other dials from an ended text that is on no branch, e.g. a sweep's; it begins a new tree.
+
+        What flips there is written anew, and both models read the rest for its candidates. Raises InvalidRequest if a
+        dial is out of range.
+        """
+        request = replace(origin.request, threshold=threshold, acceptance=acceptance, alternatives=ALTERNATIVES)
+
+        def plan(text: Run) -> tuple[Request, Sequence[TokenEvent]]:
+            return request, at_dials(request, text.folded, threshold, acceptance)[1]
+
+        with self._lock:
+            run = self._begin_tree(Run(request, self.run, change=Change(origin, plan, reveal_prefix=True)))
+        return self._start(run, host)
+
+    def show(self, run: Run) -> None:
+        """Puts a text that was opened on the page, in place of the one that is there or being written."""
+        with self._lock:
+            self.shown = self._begin_tree(run)
+
+    def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
+        """Starts a job and returns it; an active one of its kind is stopped."""
+        with self._lock:
+            self.stop_job(kind)
+            self.jobs[kind] = job
+        return self._start(job, host)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything that is shown is being written."""
+        return any(job is not None and job.active for job in (self.run, *self.jobs.values()))
+
+    def stop(self) -> None:
+        """Stops the newest run within one step."""
+        if self.run is not None:
+            self.run.cancel.set()
+
+    def stop_job(self, kind: str) -> None:
+        """Stops the job of a kind within one step."""
+        if kind in self.jobs:
+            self.jobs[kind].cancel.set()
+
+    def adopt(self, job: SomeJob) -> SomeJob:
+        """Stops a job with this session though it is not shown; returns it."""
+        self._adopted.add(job)
+        return job
+
+    def close(self) -> None:
+        """Stops all jobs of this session."""
+        self.stop()
+        for job in [*self.jobs.values(), *self._adopted]:
+            job.cancel.set()
+
+    def set_view(self, unit: str, prices: Prices) -> View:
+        """Changes the view and returns the new one, or the old one where nothing changed."""
+        with self._lock:
+            if (unit, prices) != (self.view.unit, self.view.prices):
+                self.view = View(self.view.number + 1, unit, prices)
+            return self.view
+
+    def _begin_tree(self, run: Run) -> Run:
+        """Lets a run begin a new tree of texts, in place of everything that is on the tab; returns it."""
+        self.stop()
+        self.stop_job(SWEEP)
+        self.scrubbing = False
+        self.run = run
+        self.branches = run.branches = [Branch(0, None, 0, run)]
+        return run
+
+    def _continue(self, request: Request, change: Change, host: Host, branch: Branch | None = None) -> Run:
+        self.stop()
+        run = Run(request, self.run, change=change)
+        run.branches = self.branches
+        if branch is not None:
+            run.branch = branch.number
+            self.branches.append(branch)
+        self.branches[run.branch].run = self.run = run
+        return self._start(run, host)
+
+    def _start(self, job: SomeJob, host: Host) -> SomeJob:
+        def notify() -> None:
+            self.listeners.notify()
+            if self.listeners.unheard_seconds > UNHEARD_SECONDS:
+                job.cancel.set()
+
+        self.listeners.last_heard = time.monotonic()
+        job.notify = notify
+        notify()
+        return job.start(host)
+
+
+class Sessions:
+    """The sessions of all visitors: at most `limit`, the least recently used dropped; a new one starts with `view`."""
+
+    def __init__(self, limit: int = 64, view: View | None = None) -> None:
+        self._limit, self._view = limit, view
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def get(self, key: str | None) -> Session:
+        """The session of a browser window, made on first use."""
+        name = key or ""
+        with self._lock:
+            session = self._sessions.setdefault(name, Session(self._view))
+            self._sessions.move_to_end(name)
+            dropped = [self._sessions.popitem(last=False)[1] for _ in range(len(self._sessions) - self._limit)]
+        for old in dropped:
+            old.close()
+        return session
+
+    def trim(self) -> None:
+        """Gives up the caches of all but the most recently used sessions; their texts stay."""
+        holding = [run for s in reversed(self._all()) if (run := s.run) is not None and run.caches.decoding is not None]
+        for run in holding[MAX_CACHES:]:
+            if not run.active:
+                run.caches.decoding = None
+
+    def drop(self, key: str | None) -> None:
+        """Forgets a session and stops its run."""
+        with self._lock:
+            session = self._sessions.pop(key or "", None)
+        if session is not None:
+            session.close()
+
+    def find_key(self, key: str) -> Session | None:
+        """The session whose feed has this key."""
+        return next((session for session in self._all() if session.key == key), None)
+
+    def find_job(self, kind: str, job_id: str) -> Job | None:
+        """The job of a kind with this id, if it is still there."""
+        jobs = (session.jobs.get(kind) for session in self._all())
+        return next((job for job in jobs if job is not None and job.id == job_id), None)
+
+    def find(self, run_id: str) -> tuple[Session, Run] | None:
+        """The run with this id and its session, if it is still there."""
+        runs = ((session, run) for session in self._all() for run in (session.run, session.shown))
+        return next(((session, run) for session, run in runs if run is not None and run.id == run_id), None)
+
+    def _all(self) -> list[Session]:
+        with self._lock:
+            return list(self._sessions.values())

@@ -1,0 +1,1 @@
+"""A text taken away as a trace, a page, Markdown or a link, and traces and links opened again."""

@@ -1,0 +1,207 @@
+"""A trace as a page of its own, which shows the coloured text without a server, and as Markdown. Pure functions.
+
+Both are safe to open and to paste: texts of models and visitors are data in them, never markup. The page's template is
+`assets/page/share/export.html`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import chain, count, groupby
+from typing import Any
+
+from app.components import ASSETS
+from app.controls import POLICY_LABELS
+from app.figures import UNITS, amount, counted, percent
+from engine import Alternative, Role, Sampling, TokenEvent, Trace, costs
+from engine.events import llm_tokens, taken_back
+
+ENDS = {
+    "eos": "the text ended itself",
+    "stop": "a stop string came up",
+    "length": "the token limit was reached",
+    "cancelled": "it was stopped",
+}
+MARKS = ("⟦", "⟧")
+"""What LLM-written text stands between in Markdown, unless the text itself uses one of them."""
+
+COST_NOTE = "Seconds of SLM only and LLM only are modelled from measured passes."
+
+_DATA, _LIB = "@@DATA@@", "@@LIB@@"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def html_page(trace: Trace) -> str:
+    """A self-contained HTML page: prompt, coloured tokens, what there is to know about each, figures and settings.
+
+    It loads nothing and lets nothing be loaded, and its script is the only one that may run in it.
+    """
+    content = {
+        "prompt": trace.prompt,
+        "system": trace.system,
+        "summary": summary(trace),
+        "facts": facts(trace),
+        "costs": cost_rows(trace),
+        "note": COST_NOTE,
+        "ended": trace.finish_reason == "eos",
+        "tokens": [_token(event) for event in trace.events],
+    }
+    # ASCII: no encoding, line separator or byte order mark can be misread. `<` cannot end the script element.
+    data = re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", json.dumps(content, separators=(",", ":")))
+    before, after = _page()
+    return f"{before}{data}{after}"
+
+
+def markdown(trace: Trace) -> str:
+    """The text for a note or an issue: prompt, marked text, figures and settings."""
+    left, right = _marks(trace)
+    text = "".join(
+        f"{left}{run}{right}" if role is Role.LLM and run else run
+        for role, run in ((role, "".join(e.text for e in of)) for role, of in groupby(trace.events, lambda e: e.role))
+    )
+    parts = ["**Prompt**", _quoted(_fenced(trace.prompt))]
+    if trace.system:
+        parts += ["**System prompt**", _quoted(_fenced(trace.system))]
+    parts += [f"**Text**, with what the LLM wrote between {left} and {right}", _fenced(text), summary(trace) + "."]
+    parts += [_table(["cost", "this text", "SLM only", "LLM only", "of LLM-only"], cost_rows(trace)), COST_NOTE]
+    parts += ["\n".join(f"- {name}: {_literal(value)}" for name, value in facts(trace)), "Made by CITER Playground."]
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(trace: Trace) -> str:
+    """Tokens, LLM share and how it ended, as one line."""
+    tokens, llm = counted(len(trace.events), "token"), llm_tokens(trace.events)
+    return f"{tokens}, {llm:,} of them by the LLM ({percent(trace.llm_share)}); {ENDS[trace.finish_reason]}"
+
+
+def cost_rows(trace: Trace) -> list[list[str]]:
+    """Per unit: its name, the cost of the text, of both extremes, and as a share of LLM-only."""
+    beside = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost, trace.prices)
+    rows = []
+    for unit, label in UNITS.items():
+        run, slm, llm = (getattr(cost, unit) for cost in (beside.run, beside.slm_only, beside.llm_only))
+        amounts = [amount(cost, unit) for cost in (run, slm, llm)]
+        rows.append([label, *amounts, percent(run / llm) if llm > 0 else "–"])
+    return rows
+
+
+def facts(trace: Trace) -> list[tuple[str, str]]:
+    """What the text was written with, as names and values."""
+    threshold, acceptance = (_dial(trace, name) for name in ("threshold", "acceptance"))
+    back = taken_back(trace.events)
+    always = [
+        ("SLM", trace.slm),
+        ("LLM", trace.llm),
+        ("Router", trace.router or "none"),
+        ("Scored by", POLICY_LABELS.get(trace.policy, trace.policy)),
+        ("Threshold", threshold),
+        ("Acceptance", acceptance),
+        ("Sampling", _sampling(trace.sampling)),
+        ("Seed", str(trace.seed)),
+        ("New tokens", f"at most {trace.max_new_tokens:,}"),
+        ("Prompt tokens", f"{trace.prompt_tokens:,}"),
+        ("Prices", f"SLM {trace.prices.slm:g}, LLM {trace.prices.llm:g} per million tokens"),
+    ]
+    by_hand = sum(event.forced for event in trace.events)
+    optional = [
+        ("Prompt format", "raw completion, no chat format", trace.raw),
+        ("Stop strings", ", ".join(json.dumps(text, ensure_ascii=False) for text in trace.stop), trace.stop),
+        ("Chosen by hand", counted(by_hand, "token"), by_hand),
+        ("Taken back", f"{counted(back, 'token')}, charged and not in the text", back),
+        ("Draft at most", str(trace.max_draft), trace.max_draft != "auto"),
+    ]
+    return [*always, *((name, value) for name, value, there in optional if there)]
+
+
+def _dial(trace: Trace, name: str) -> str:
+    values = sorted({getattr(event, name) for event in trace.events} or {getattr(trace, name)})
+    return f"{values[0]:g}" if len(values) == 1 else f"{values[0]:g} to {values[-1]:g}, turned"
+
+
+def _sampling(sampling: Sampling) -> str:
+    drawn = f"temperature {sampling.temperature:g}" if sampling.temperature else "greedy"
+    more = (
+        (f"top-p {sampling.top_p:g}", sampling.temperature and sampling.top_p < 1),
+        (f"top-k {sampling.top_k}", sampling.temperature and sampling.top_k),
+        (f"repetition penalty {sampling.repetition_penalty:g}", sampling.repetition_penalty != 1),
+    )
+    return ", ".join([drawn, *(text for text, there in more if there)])
+
+
+# ---- the page --------------------------------------------------------------------------------------------------------
+
+
+def _token(event: TokenEvent) -> list[Any]:
+    """[text, author, score, threshold, SLM's candidates, LLM's candidates, chosen by hand, ratio, texts taken back], as
+    the page reads it.
+    """
+    score = None if event.score is None else round(event.score, 4)
+    candidates = [_candidates(event.slm_alternatives), _candidates(event.llm_alternatives)]
+    author, back = int(event.role is Role.LLM), [draft.text for draft in event.taken_back]
+    return [event.text, author, score, event.threshold, *candidates, int(event.forced), event.ratio, back]
+
+
+def _candidates(alternatives: Iterable[Alternative]) -> list[list[Any]]:
+    return [[alternative.text, round(alternative.probability, 4)] for alternative in alternatives]
+
+
+@cache
+def _page() -> tuple[str, str]:
+    """What comes before the data and after it; its policy allows the page's own style and script, by their hashes."""
+    modules = "".join((ASSETS / "lib" / name).read_text("utf-8") for name in ("dom.js", "format.js"))
+    functions = re.sub("^export ", "", modules, flags=re.MULTILINE)
+    page = (ASSETS / "share/export.html").read_text("utf-8").replace(_LIB, functions)
+    for element in ("style", "script"):
+        content = re.search(rf"<{element}>(.*?)</{element}>", page, re.DOTALL)
+        assert content, f"export.html has no <{element}>"
+        digest = base64.b64encode(hashlib.sha256(content[1].encode()).digest()).decode()
+        page = page.replace(f"@@{element.upper()}@@", f"'sha256-{digest}'")
+    before, after = page.split(_DATA)
+    return before, after
+
+
+# ---- Markdown --------------------------------------------------------------------------------------------------------
+
+
+def _marks(trace: Trace) -> tuple[str, str]:
+    """A pair of characters that the text does not use: brackets, and others where it uses all of those."""
+    used = set(trace.text)
+    pairs = chain([MARKS], ((chr(code), chr(code + 1)) for code in count(ord("⦃"), 2)))  # mathematical brackets first
+    return next(pair for pair in pairs if used.isdisjoint(pair))
+
+
+def _fenced(text: str) -> str:
+    """A code block that nothing in the text can end; control characters become visible symbols."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    shown = _CONTROL.sub(_symbol, re.sub("\r\n?|[\x85\u2028\u2029]", "\n", text))
+    return f"{fence}text\n{shown}\n{fence}"
+
+
+def _symbol(control: re.Match[str]) -> str:
+    code = ord(control[0])
+    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else "\N{REPLACEMENT CHARACTER}"
+
+
+def _quoted(block: str) -> str:
+    return "\n".join(f"> {line}" for line in block.split("\n"))
+
+
+def _literal(value: str) -> str:
+    """A value on one line that Markdown leaves as it is: plain where it is harmless, else a code span."""
+    if re.fullmatch("[A-Za-z0-9 ,.;%()-]*", value) and "www." not in value.lower():
+        return value
+    flat = re.sub(r"\s+", " ", _CONTROL.sub(_symbol, value))
+    fence = "`" * (max((len(run) for run in re.findall("`+", flat)), default=0) + 1)
+    return f"{fence} {flat} {fence}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of texts that are all ours."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))

@@ -1,0 +1,127 @@
+"""A trace from a file as a finished run, to be shown and inspected like one that was just written, without any model.
+
+The file may be a stranger's: it is parsed as data, its size, numbers and lengths are bounded here, and its texts are
+nothing but text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, replace
+from itertools import chain
+from types import SimpleNamespace
+
+from app.fields import ALTERNATIVES
+from app.running.run import Job, Run
+from engine import InvalidRequest, TokenEvent, Trace
+from engine.errors import check_number, check_whole
+from engine.events import MAX_THRESHOLD, Role
+from engine.events.cost import ModelCost
+
+MAX_BYTES = 20_000_000
+MAX_TOKENS = 20_000
+"""More than any context the page runs with; a browser still draws it."""
+
+_LONGEST_NAME = 300
+_LONGEST_TABLE = 100
+_LONGEST_PIECE = 10_000  # characters of one token's text
+_LARGEST = 10**18  # of a model's bytes and FLOPs
+_LONGEST = 1e7  # seconds of one step
+_HINT = "the file was changed, or another program wrote it"
+
+
+def opened_run(text: str, after: Job | None = None) -> Run:
+    """A finished run that has everything a trace's file says; `after` is the newest run of the session.
+
+    Raises:
+        InvalidRequest: Too large, not a trace, or a value is out of range; the message names it.
+    """
+    size = len(text.encode(errors="replace"))
+    if size > MAX_BYTES:
+        raise InvalidRequest(f"The file has {size:,} bytes; a trace of at most {MAX_BYTES:,} can be opened.")
+    trace = Trace.parse(text)
+    request = replace(trace.request, alternatives=ALTERNATIVES)
+    _check(trace)
+    trace.check_cost()
+    run = Run(request, after)
+    run.fixed = True
+    run.events = list(trace.events)
+    run.prompt_tokens = trace.prompt_tokens
+    run.pair = SimpleNamespace(  # what the page asks of the models that wrote it; these cannot write
+        opened=trace, slm_cost=trace.slm_cost, llm_cost=trace.llm_cost, trace=lambda request, events: trace
+    )
+    run.state = "stopped" if trace.finish_reason == "cancelled" else "done"
+    run.finished.set()
+    return run
+
+
+def _check(trace: Trace) -> None:
+    check_whole(
+        "tokens of the trace", len(trace.events), 1, MAX_TOKENS, "an empty text cannot be shown, nor a longer one"
+    )
+    check_whole("prompt_tokens", trace.prompt_tokens, 0, 10_000_000, _HINT)
+    for name in ("preset", "slm", "llm", "router"):
+        check_whole(f"length of {name}", len(getattr(trace, name) or ""), 0, _LONGEST_NAME, _HINT)
+    for role, cost in (("slm_cost", trace.slm_cost), ("llm_cost", trace.llm_cost)):
+        _check_cost(role, cost)
+    taken_back = [len(event.taken_back) for event in trace.events]
+    check_whole("tokens that were taken back", sum(taken_back), 0, MAX_TOKENS, "more cannot be shown")
+    for position, event in enumerate(trace.events):
+        where = f"events.{position}"
+        _check_event(event, where, position)
+        for n, draft in enumerate(event.taken_back):
+            _check_draft(draft, f"{where}.taken_back.{n}", position + n)
+        _refuse_unless(
+            event.role is Role.LLM or not event.taken_back, f"{where}.taken_back is not empty of an SLM token"
+        )
+    _refuse_unless(trace.text == "".join(event.text for event in trace.events), "text is not that of its tokens")
+    ends = [event.finish_reason for event in trace.events]
+    _refuse_unless(not any(ends[:-1]), "finish_reason is set before the last token")
+    _refuse_unless((ends[-1] or "cancelled") == trace.finish_reason, "finish_reason is not that of the last token")
+
+
+def _check_cost(role: str, cost: ModelCost) -> None:
+    tables = cost.pass_table, cost.head_table
+    _refuse_unless(bool(tables[0]) == bool(tables[1]), f"{role} has one table of seconds without the other")
+    for table in tables:
+        check_whole(f"{role}: lengths measured", len(table), 0, _LONGEST_TABLE, _HINT)
+    for value in chain(astuple(replace(cost, pass_table=(), head_table=())), *chain(*tables)):
+        if value != ():
+            (check_whole if isinstance(value, int) else check_number)(role, value, 0, _LARGEST, _HINT)
+
+
+def _check_draft(event: TokenEvent, where: str, position: int) -> None:
+    """Of a token that was taken back, which is no part of the text."""
+    _check_event(event, where, position)
+    _refuse_unless(not event.taken_back, f"{where}.taken_back is not empty")
+
+
+def _check_event(event: TokenEvent, where: str, position: int) -> None:
+    check_whole(f"{where}.index", event.index, position, position, "tokens are numbered in their order")
+    check_whole(f"{where}.id", event.id, 0, 2**31 - 1, _HINT)
+    check_whole(f"{where}.row", event.row, 0, 0, "a trace is one text")
+    if event.score is not None:
+        check_number(f"{where}.score", event.score, 0, 1, _HINT)
+    for name in ("slm_entropy", "llm_entropy"):
+        if getattr(event, name) is not None:
+            check_number(f"{where}.{name}", getattr(event, name), 0, 64, _HINT)
+    check_number(f"{where}.threshold", event.threshold, 0, MAX_THRESHOLD, _HINT)
+    check_number(f"{where}.acceptance", event.acceptance, 0, 1, _HINT)
+    if event.ratio is not None:
+        check_number(f"{where}.ratio", event.ratio, 0, 1, _HINT)
+    for name in ("slm_fed", "llm_fed", "llm_head"):
+        check_whole(f"{where}.{name}", getattr(event, name), 0, 10_000_000, _HINT)
+    for name in ("seconds", "slm_seconds", "llm_seconds"):
+        check_number(f"{where}.{name}", getattr(event, name), 0, _LONGEST, _HINT)
+    candidates = (*event.slm_alternatives, *event.llm_alternatives)
+    check_whole(f"{where}: candidates", len(candidates), 0, 100, _HINT)
+    for candidate in candidates:
+        check_number(f"{where}: probability of a candidate", candidate.probability, 0, 1.001, _HINT)  # rounding
+    for text in (event.text, *(candidate.text for candidate in candidates)):
+        check_whole(f"{where}: length of a text", len(text), 0, _LONGEST_PIECE, _HINT)
+    for name in ("revealed", "verdicts"):
+        _refuse_unless(not getattr(event, name), f"{where}.{name} is not empty")
+
+
+def _refuse_unless(holds: bool, what: str) -> None:
+    if not holds:
+        raise InvalidRequest(f"The trace contradicts itself ({_HINT}): {what}.")

@@ -1,0 +1,133 @@
+"""The feed: what is being written, brought to a browser window as server-sent events.
+
+Gradio starts and stops jobs; what they write comes here, because an update through gradio's queue and frontend costs as
+much as a third of a token. A window opens its feed by a key that nobody can guess, says what it has of each panel, and
+gets what it lacks (`app.stream.updates`), in order, until nothing is being written any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import gradio as gr
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from app.components import QUIET, Panel, drawn
+from app.running.host import Host
+from app.running.sessions import Session, Sessions
+from app.stream.updates import PanelState, PanelUpdates
+
+FLUSH_SECONDS = 0.125
+"""Between two messages: at most eight a second, however fast the models write. What costs time in a browser is the
+message, and hardly how many tokens it brings."""
+
+FOLLOW_UP_SECONDS = 0.02
+"""Instead, after the first message in a while: it says that a text was begun, whose first token must not wait."""
+
+LINGER_SECONDS = 2.0
+"""How long an idle feed stays open: a browser opens six connections to a host, however many windows it has."""
+
+_LOOK_SECONDS = 0.25  # for what nobody notifies: places in the queue, a tuning's remaining time, figures that are due
+_PATH = "/gradio_api/citer/feed"  # gradio's own prefix, which proxies and Spaces let through; without a dot, which
+# would have gradio compress it, and hold it back
+
+MakeUpdates = Callable[[Session, Host, PanelState], PanelUpdates]
+
+
+class Feeds:
+    """The feeds of all windows; `panels` has what makes each panel's updates for a window."""
+
+    def __init__(self, sessions: Sessions, host: Host, panels: Mapping[str, MakeUpdates]) -> None:
+        self.sessions, self.host, self.panels = sessions, host, panels
+
+    @property
+    def route(self) -> Route:
+        """Where browsers open their feeds."""
+        return Route(_PATH + "/{key}", self._open)
+
+    async def whole(self, session: Session) -> dict[str, str]:
+        """Waits until nothing is active, and returns the newest message of every panel that has one.
+
+        For a browser that cannot open its feed.
+        """
+        with session.listeners.listen() as notified:
+            while session.active:
+                notified.clear()
+                await _wait(notified, _LOOK_SECONDS)
+        messages = {panel: list(updates.due()) for panel, updates in self._updates(session, {}).items()}
+        return {panel: due[-1] for panel, due in messages.items() if due}
+
+    def _updates(self, session: Session, browser: Mapping[str, PanelState]) -> dict[str, PanelUpdates]:
+        nothing = PanelState()
+        return {panel: make(session, self.host, browser.get(panel, nothing)) for panel, make in self.panels.items()}
+
+    async def _open(self, request: Request) -> Response:
+        session = self.sessions.find_key(request.path_params["key"])
+        if session is None:
+            return Response(status_code=404)
+        browser = {panel: _panel_state(request.query_params.get(panel)) for panel in self.panels}
+        headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}  # proxies: pass on at once
+        return StreamingResponse(self.follow(session, browser), media_type="text/event-stream", headers=headers)
+
+    async def follow(self, session: Session, browser: Mapping[str, PanelState]) -> AsyncIterator[str]:
+        """Yields what a window lacks, as server-sent events named after their panels; "quiet" is the last.
+
+        `browser` is what the window has, by panel.
+        """
+        panels = self._updates(session, browser)
+        last_active, last_sent = time.monotonic(), 0.0
+        with session.listeners.listen() as notified:
+            yield "retry: 500\n\n"  # so that the headers go out and the browser knows that it is heard
+            while True:
+                notified.clear()  # before looking: what happens from here on notifies again
+                active = session.active
+                messages = [(panel, message) for panel, updates in panels.items() for message in updates.due()]
+                for panel, message in messages:
+                    yield f"event: {panel}\ndata: {message}\n\n"
+                now = time.monotonic()
+                if active:
+                    last_active = now
+                elif now - last_active > LINGER_SECONDS:
+                    yield "event: quiet\ndata:\n\n"
+                    return
+                if messages:
+                    await asyncio.sleep(FLUSH_SECONDS if now - last_sent < 3 * FLUSH_SECONDS else FOLLOW_UP_SECONDS)
+                    last_sent = now
+                await _wait(notified, _LOOK_SECONDS)
+
+
+def wire_feed(demo: gr.Blocks, feeds: Feeds, panels: Mapping[str, Panel]) -> None:
+    """Adds what opens the feed in the browser; where that fails, gradio brings the finished texts (`Feeds.whole`)."""
+    opener = drawn("stream/feed", "feed", events=("unreached",), path=_PATH.removeprefix("/"), panels=list(panels))
+
+    def key(request: gr.Request) -> str:
+        return feeds.sessions.get(request.session_hash).key
+
+    async def whole(request: gr.Request) -> list[Any]:
+        session = feeds.sessions.get(request.session_hash)
+        messages = await feeds.whole(session)
+        return [session.key, *(messages.get(name, gr.skip()) for name in panels)]
+
+    demo.load(key, outputs=opener, queue=False, **QUIET)
+    outputs = [opener, *panels.values()]
+    opener.unreached(whole, outputs=outputs, trigger_mode="multiple", concurrency_limit=None, **QUIET)
+
+
+async def _wait(notified: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(notified.wait(), seconds)
+
+
+def _panel_state(text: str | None) -> PanelState:
+    """What a window says it has of a panel: "number.items.end seen.cuts"; nothing where it says anything else."""
+    if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15}){3}", text or ""):
+        return PanelState()
+    number, count, ended, cuts = map(int, (text or "").split("."))
+    return PanelState(number, count, ended > 0, cuts)

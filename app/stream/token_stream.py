@@ -1,0 +1,145 @@
+"""The generated text in the browser, every token coloured by its author: the component, and what is sent to it.
+
+Tokens travel in a compact form, which `assets/page/stream/stream.js` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.components import Panel, to_json
+from app.figures import amount
+from app.running.run import Branch, Run, SharedPrefix, Written
+from app.running.sessions import Sessions, View
+from engine import Role, TokenEvent, audit, cumulative
+
+
+def token_stream(sessions: Sessions) -> Panel:
+    """The component; its messages are those of `app.stream.updates.TextUpdates`."""
+
+    def token_cost(data: dict[str, Any]) -> str | None:
+        owned = sessions.find(str(data.get("run")))
+        return cost_of_token(owned[1], int(data.get("index", 0)), owned[0].view) if owned else None
+
+    return Panel("stream/stream", "stream", events=("change_text", "go_to"), server_functions=[token_cost])
+
+
+def token_message(
+    run: Run,
+    start: int,
+    end: int | None = None,
+    note: str = "",
+    shared: SharedPrefix | None = None,
+    written: Written | None = None,
+) -> str:
+    """The run's tokens from `start` on, as JSON.
+
+    Args:
+        start, end: How many the browser was already sent, and where to stop; None sends all there are.
+        note: What the run waits for, for people.
+        shared: Which tokens of another run the browser may keep; they have this run's dials from now on.
+        written: The text to send of, where `start` follows from it; None takes it as it is now.
+
+    Returns:
+        `Job.heading` with `cuts`: how often tokens were taken back; if more often than the browser knows, those from
+        `from` on are no more. Also `finish`, `policy`, `threshold`, `acceptance`, `kept` ([run, tokens]), `branch`,
+        `fixed`, `tokens`, `verdicts`: ratios of earlier tokens as [index, ratio],
+        `revealed`: candidates of earlier tokens as [index, author, candidates, entropy]; and once it has ended
+        `audit`: positions `missed` and `wasted`, and how many are `unknown`, and `branches`: [number, parent, index,
+        author, text of the token there].
+    """
+    state = run.message_state(whole=end is None)  # before the events: a run that is done by now has all of them
+    text, cuts = written or run.written
+    events = text[start:end]
+    late = [late for event in events for late in event.revealed] + (run.late if end is None else [])
+    read = [verdict for event in events for verdict in event.verdicts]
+    kept = [(event.index, event.ratio) for event in text[:start] if event.ratio is not None] if shared else []
+    message = {
+        **run.heading(start, len(events), state, note),
+        "cuts": len(cuts),
+        "finish": text[-1].finish_reason if text else None,
+        "policy": run.request.policy,
+        "threshold": run.request.threshold,
+        "acceptance": run.request.acceptance,
+        "kept": [shared.number, shared.count] if shared and shared.count else None,
+        "branch": run.branch,
+        "fixed": run.fixed,
+        "tokens": [_token(event) for event in events],
+        "revealed": [
+            [each.index, _author(each.role), _candidates(each.alternatives), _bits(each.entropy)]
+            for each in late
+            if each.alternatives
+        ],
+        "verdicts": [[index, _ratio(ratio)] for index, ratio in [*kept, *read]],
+        **({"audit": _audit(run), "branches": list(map(_branch, run.branches))} if not run.active else {}),
+    }
+    return to_json(message)
+
+
+def _audit(run: Run) -> dict[str, Any]:
+    result = audit(run.folded)
+    return {"missed": result.missed, "wasted": result.wasted, "unknown": len(result.unknown)}
+
+
+def cost_of_token(run: Run, index: int, view: View) -> str | None:
+    """What one token cost, in the view's unit, beside what it would have cost at both ends; None if it is not there."""
+    pair, events = run.pair, run.events[: index + 1]
+    series = list(cumulative(events, run.prompt_tokens, pair.slm_cost, pair.llm_cost, view.prices))
+    if not 0 <= index < len(series):
+        return None
+
+    def part(end: str) -> str:
+        costs = [getattr(getattr(total, end), view.unit) for total in series[-2:]]
+        return amount(costs[-1] - costs[0] if index else costs[0], view.unit)
+
+    return f"cost {part('run')} (SLM only {part('slm_only')}, LLM only {part('llm_only')})"
+
+
+def _branch(branch: Branch) -> list[Any]:
+    events = branch.run.events
+    first = events[branch.index] if branch.number and branch.index < len(events) else None
+    author, text = (_author(first.role), first.text) if first else (0, None)
+    return [branch.number, branch.parent, branch.index, author, text]
+
+
+def _token(event: TokenEvent) -> list[Any]:
+    """[text, author, score, threshold, SLM fed, LLM fed, milliseconds, SLM's candidates, LLM's candidates, forced,
+    SLM's entropy, LLM's entropy, acceptance, ratio, texts that were taken back here].
+
+    Scores and ratios have as many digits as it takes that the browser decides as the engine does.
+    """
+    return [
+        event.text,
+        _author(event.role),
+        None if event.score is None else round(event.score, 7),
+        round(event.threshold, 4),
+        event.slm_fed,
+        event.llm_fed,
+        round(1000 * event.seconds),
+        _candidates(event.slm_alternatives),
+        _candidates(event.llm_alternatives),
+        int(event.forced),
+        _bits(event.slm_entropy),
+        _bits(event.llm_entropy),
+        round(event.acceptance, 4),
+        _ratio(event.ratio),
+        [draft.text for draft in event.taken_back],
+    ]
+
+
+def _ratio(ratio: float | None) -> float | None:
+    # Only the LLM's own choice has 1, also to the browser.
+    return ratio if ratio in (None, 1) else min(round(ratio, 7), 1 - 1e-7)
+
+
+def _bits(entropy: float | None) -> float | None:
+    return None if entropy is None else round(entropy, 3)
+
+
+def _author(role: Role) -> int:
+    return 0 if role is Role.SLM else 1
+
+
+def _candidates(alternatives: Sequence[Any]) -> list[list[Any]]:
+    return [[each.text, round(each.probability, 4), each.id] for each in alternatives]

@@ -1,0 +1,199 @@
+"""What a browser window lacks of what is being written, per panel, and when it is due to be sent.
+
+Figures go out at most once a second, and less often where they take long to fold, so that following costs little.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from app.figures import counted
+from app.running.host import Host
+from app.running.run import Job, Run, SharedPrefix
+from app.running.sessions import Session
+from app.stream.dashboard import dashboard_message, new_tally
+from app.stream.token_stream import token_message
+from engine import Tally, TokenEvent
+
+FIGURE_SECONDS = 1.0
+_FOLDING_SHARE = 0.02  # at most this share of the time goes into folding figures
+
+_NOTHING_SHARED = SharedPrefix(0, 0)
+
+
+@dataclass(frozen=True)
+class PanelState:
+    """What a browser has of a panel: of which job (by number) how many items, and whether it saw the job's end.
+
+    `cuts` is how often it was told that the LLM took back a part of the text.
+    """
+
+    number: int = -1
+    count: int = 0
+    ended: bool = False
+    cuts: int = 0
+
+
+class PanelUpdates:
+    """Makes the messages that bring one panel of one window up to date."""
+
+    def due(self) -> Iterator[str]:
+        """The messages that are due now, as JSON."""
+        raise NotImplementedError
+
+
+class TextUpdates(PanelUpdates):
+    """The tokens of the newest run.
+
+    A run that goes on from another begins with tokens that are on the page already; only what follows them is sent.
+    An opened text is put on the page by gradio, and while the slider scrubs through a sweep, another text is there.
+    The session's `shown` becomes the run of which tokens were sent.
+    """
+
+    def __init__(self, session: Session, host: Host, browser: PanelState) -> None:
+        self._session, self._host = session, host
+        self._page = next((run for run in (session.run, session.shown) if run and run.number == browser.number), None)
+        self._there = browser.count, browser.cuts  # of the tokens of the run on the page
+        same = self._page is not None and self._page is session.run
+        self._run = session.run if same else None
+        self._over, self._begun = (browser.ended, True) if same else (False, False)
+        self._note, self._shared = "", _NOTHING_SHARED
+
+    def due(self) -> Iterator[str]:
+        """See `PanelUpdates`."""
+        run = self._session.run
+        if run is None or self._session.scrubbing:
+            return
+        if run is not self._run:
+            self._run, self._over, self._begun = run, False, False
+            self._note, self._shared = "", _NOTHING_SHARED
+            if run.fixed:
+                self._page, self._over = run, True
+        if self._over:
+            return
+        over = run.finished.is_set()  # before the events: a run that is done by now has all of them
+        note, written = "" if over else waiting_for(run, self._host), run.written
+        count = len(written.events)
+        if count and not self._begun:
+            self._begun, self._shared = True, shared_prefix(self._page, run, *self._there)
+            self._there = self._shared.count, len(written.cuts)
+        sent = written.lasting(*self._there) if self._begun else 0
+        if not over and count <= sent and note == self._note:
+            return
+        if count > sent or (over and count):
+            self._session.shown = self._page = run
+        message = token_message(run, sent, None if over else count, note, self._shared, written)
+        if self._begun:
+            self._there = max(sent, count), len(written.cuts)
+        self._note, self._over = note, over
+        yield message
+
+
+class FigureUpdates(PanelUpdates):
+    """Meter and points of the text that is on the page; asked after `TextUpdates`, with the same arguments."""
+
+    def __init__(self, session: Session, host: Host, browser: PanelState) -> None:
+        self._session, self._view = session, session.view
+        shown = session.shown
+        same = shown is not None and shown.number == browser.number
+        self._run = shown if same else None
+        self._there = (browser.count, browser.cuts) if same else (0, 0)
+        self._over = False
+        if shown is not None and same and not shown.active:
+            self._over = shown.written.lasting(*self._there) >= len(shown.events)
+        self._tally: Tally | None = None
+        self._next_due = 0.0
+
+    def due(self) -> Iterator[str]:
+        """See `PanelUpdates`."""
+        run, view, shared = self._session.shown, self._session.view, None
+        if run is None:
+            return
+        over, started, written = run.finished.is_set(), time.monotonic(), run.written
+        if run is not self._run:
+            shared = shared_prefix(self._run, run, *self._there) if view is self._view else _NOTHING_SHARED
+            self._there = shared.count, len(written.cuts)
+            self._run, self._tally, self._next_due, self._over = run, None, 0.0, run.fixed
+        elif view is not self._view and not self._over:  # else gradio has brought it
+            self._tally, self._there, self._next_due = None, (0, 0), 0.0
+        self._view = view
+        if self._over or (not over and started < self._next_due):
+            return
+        points = written.lasting(*self._there)
+        if self._tally is None or points < self._tally.count:
+            self._tally = new_tally(run, view)  # folds anew what was taken back since
+        message = dashboard_message(run, view, points, shared if points else None, self._tally, written)
+        self._there, self._over = (self._tally.count, len(written.cuts)), over
+        self._next_due = next_figures(started)
+        if message:
+            yield message
+
+
+class JobUpdates(PanelUpdates):
+    """The results of the newest job of a kind; arguments as for `TextUpdates`.
+
+    Attributes:
+        kind: Of the session's jobs.
+        last_sent, next_due: For `message` to set: what was sent last of this job, and when more is due
+            (`time.monotonic`).
+    """
+
+    kind = ""
+
+    def __init__(self, session: Session, host: Host, browser: PanelState) -> None:
+        self._session, self.host = session, host
+        self._job = session.jobs.get(self.kind)
+        same = self._job is not None and self._job.number == browser.number
+        self._count, self._over = (browser.count, browser.ended) if same else (0, False)
+        self.last_sent, self.next_due = "", 0.0
+
+    def due(self) -> Iterator[str]:
+        """See `PanelUpdates`."""
+        job = self._session.jobs.get(self.kind)
+        if job is not self._job:
+            self._job, self._count, self._over, self.last_sent, self.next_due = job, 0, False, "", 0.0
+        if job is None or self._over:
+            return
+        over = job.finished.is_set()  # before its results: a job that is done by now has all of them
+        made = self.message(job, self._count, over)
+        self._over = over
+        if made is not None:
+            message, self._count = made
+            yield message
+
+    def message(self, job: Any, have: int, over: bool) -> tuple[str, int] | None:
+        """What the browser lacks, and how many items it has then; None where nothing is due. The last is always due."""
+        raise NotImplementedError
+
+
+def next_figures(started: float) -> float:
+    """When figures are due again whose folding began at `started` and is over now, both in `time.monotonic`."""
+    return started + max(FIGURE_SECONDS, (time.monotonic() - started) / _FOLDING_SHARE)
+
+
+def shared_prefix(page: Run | None, run: Run, count: int, cuts: int) -> SharedPrefix:
+    """How many of a run's first tokens are those on the page; for `count` and `cuts` of the page see `PanelState`."""
+    if page is None or not run.again:
+        return _NOTHING_SHARED
+    there = page.written.events[: page.written.lasting(count, cuts)]
+    pairs = zip(there, run.events, strict=False)
+    same = next((n for n, (a, b) in enumerate(pairs) if _on_page(a) != _on_page(b)), None)
+    return SharedPrefix(page.number, min(len(there), len(run.events)) if same is None else same)
+
+
+def _on_page(event: TokenEvent) -> tuple[Any, ...]:
+    """What tells tokens apart that stand in the same place of texts which go on from each other."""
+    return event.id, event.role, event.forced, len(event.taken_back)
+
+
+def waiting_for(job: Job, host: Host) -> str:
+    """What a job waits for, for people; empty once it holds the models."""
+    if job.state != "waiting" or job.cancel.is_set():
+        return ""
+    if host.status.phase == "loading":
+        return "Waiting for the models to load; it starts by itself."
+    ahead = host.ahead(job)
+    return f"Waiting: {counted(ahead, 'text')} before yours." if ahead else "Reading the prompt …"

@@ -1,0 +1,145 @@
+"""From what single prompts gave at single thresholds to a curve with intervals, and which thresholds to try.
+
+The curve is the engine's `Curve`, read as a router's is. Its "accuracy" is one of two qualities: the share of right
+answers, or the agreement with the LLM's own text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from engine.operating_points import LLM_ONLY, Curve, OperatingPoint, bootstrap_counts
+
+Quality = Literal["right", "same"]
+QUALITIES: tuple[Quality, ...] = ("right", "same")
+
+RESAMPLES = 1000
+_SEED = 0  # the same prompts, the same intervals
+_DENSER = 1.5  # shares are closer together where the LLM writes little: there the curve is steep
+
+
+@dataclass(frozen=True, slots=True)
+class TextResult:
+    """One prompt's text at one threshold, with its cost; seconds are modelled from measured passes."""
+
+    text: str
+    right: bool | None  # whether it gives the expected answer; None where none is expected
+    agreement: float  # with the LLM's own text, in [0, 1], see `agreement`
+    tokens: int
+    llm_tokens: int
+    bytes: float
+    flops: float
+    seconds: float
+
+    def quality(self, kind: Quality) -> float:
+        """Right as 1 or 0, or the agreement."""
+        return float(bool(self.right)) if kind == "right" else self.agreement
+
+
+@dataclass(frozen=True, slots=True)
+class PromptResult:
+    """What one prompt gave, from the SLM over every threshold to LLM-only."""
+
+    row: int  # which of the visitor's prompts
+    points: tuple[TextResult, ...]
+
+
+def build_curve(
+    results: Sequence[PromptResult], thresholds: Sequence[float], kind: Quality, acceptance: float = 0.0
+) -> Curve | None:
+    """The curve of all prompts so far; for right answers, of those that have an expected one, None while none has.
+
+    `thresholds` are those between both ends, ascending, all measured at an `acceptance`; `kind` is the quality that
+    stands as the curve's accuracy, with 95 % percentile bootstrap intervals over prompts.
+    """
+    used = [result.points for result in results if kind == "same" or result.points[0].right is not None]
+    if not used:
+        return None
+    counts = bootstrap_counts(len(used), RESAMPLES, _SEED)[1:]
+    places = [0.0, *thresholds, LLM_ONLY]
+    points = [
+        replace(_point(place, texts, kind, counts), acceptance=acceptance)
+        for place, texts in zip(places, zip(*used, strict=True), strict=True)
+    ]
+    return Curve(
+        task="own prompts",
+        questions=len(used),
+        pair="",
+        command="",
+        revision="",
+        hardware="",
+        slm=points[0],
+        llm=points[-1],
+        points=tuple(points[1:-1] if acceptance == 0 else points[:-1]),  # above 0 the SLM alone was not measured
+    )
+
+
+def agreement(tokens: Sequence[int], llm_tokens: Sequence[int]) -> float:
+    """1 − edit distance / length of the longer text, both as token ids: 1 is the same text, 0 has nothing in common.
+
+    Takes time in proportion to the product of both lengths.
+    """
+    longer = max(len(tokens), len(llm_tokens))
+    same = next((i for i, (a, b) in enumerate(zip(tokens, llm_tokens, strict=False)) if a != b), None)
+    if same is None:  # one begins with the other
+        return min(len(tokens), len(llm_tokens)) / longer if longer else 1.0
+    a, b = np.array(tokens[same:]), np.array(llm_tokens[same:])
+    steps = np.arange(len(b) + 1)
+    row = steps.copy()
+    for number, token in enumerate(a, 1):
+        changed = np.minimum(row[1:] + 1, row[:-1] + (b != token))  # deleted, or replaced where it differs
+        row = np.minimum.accumulate(np.concatenate([[number], changed]) - steps) + steps  # or some of b inserted
+    return 1 - int(row[-1]) / longer
+
+
+def thresholds_of_curve(curve: Curve, count: int) -> tuple[float, ...]:
+    """Thresholds for about `count` LLM shares, denser where the LLM writes little, from a measured curve."""
+    return _distinct(curve.for_share(share).threshold for share in _dense_shares(count))
+
+
+def thresholds_of_scores(scores: Sequence[float], count: int) -> tuple[float, ...]:
+    """As `thresholds_of_curve`, from the scores of the SLM's own texts: below each lies about such a share of them."""
+    chosen = _distinct(np.quantile(scores, _dense_shares(count)).tolist()) if scores else ()
+    return chosen or even_thresholds(count)
+
+
+def even_thresholds(count: int) -> tuple[float, ...]:
+    """Evenly spaced; for chance, a threshold is a share."""
+    return _distinct(i / (count + 1) for i in range(1, count + 1))
+
+
+def rounded(threshold: float) -> float:
+    """To three digits of its distance from 0 and 1: scores crowd just below 1. The page shows what was used."""
+    distance = min(threshold, 1 - threshold)
+    if distance <= 0:
+        return round(threshold, 2)
+    return round(threshold, min(9, max(3, 2 - math.floor(math.log10(distance)))))
+
+
+def _dense_shares(count: int) -> list[float]:
+    return [(i / (count + 1)) ** _DENSER for i in range(1, count + 1)]
+
+
+def _distinct(thresholds: Iterable[float]) -> tuple[float, ...]:
+    return tuple(sorted({value for value in map(rounded, thresholds) if 0 < value <= 1}))
+
+
+def _point(threshold: float, texts: Sequence[TextResult], kind: Quality, counts: np.ndarray) -> OperatingPoint:
+    qualities = np.array([text.quality(kind) for text in texts])
+    value = float(qualities.mean())
+    low, high = np.percentile(counts @ qualities / len(texts), [2.5, 97.5])
+    return OperatingPoint(
+        threshold=threshold,
+        accuracy=value,
+        accuracy_low=min(value, float(low)),
+        accuracy_high=max(value, min(1.0, float(high))),
+        llm_share=sum(text.llm_tokens for text in texts) / max(1, sum(text.tokens for text in texts)),
+        bytes=float(np.mean([text.bytes for text in texts])),
+        flops=float(np.mean([text.flops for text in texts])),
+        seconds=float(np.mean([text.seconds for text in texts])),
+    )

@@ -1,0 +1,185 @@
+"""The tab Tune on my prompts: a visitor's own prompts at many thresholds, and the operating point to take away.
+
+Files are read without ever being stored. Picking a point and exporting it happen in the browser.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from app.components import ASSETS, QUIET, Panel, drawn, to_json
+from app.controls import knob, policy_update, scoring_choices, scoring_policy
+from app.fields import draft_limit, whole
+from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
+from app.running.host import Host
+from app.running.sessions import Sessions
+from app.stream.dashboard import PLOTLY_URL
+from app.stream.updates import JobUpdates
+from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, PromptTable, parse, read_file, shorten
+from app.tune.tuning import MAX_THRESHOLDS, Tuning, text_message, tuning_message
+from engine import POLICIES, InvalidRequest, Request, Settings
+from engine.grading import RULE
+
+KIND = "tune"
+"""Of the tuning among a session's jobs."""
+
+_THRESHOLDS = 9
+_PLACEHOLDER = """One prompt per line, or CSV with a header:
+
+prompt,answer
+How many days have two weeks?,14
+
+or JSONL:
+
+{"prompt": "…", "answer": "…"}"""
+_PREVIEWED = 5
+_FLUSH_SECONDS = 0.5
+
+
+def tune_tab(host: Host, sessions: Sessions, settings: Settings, verification: list[Component]) -> Panel:
+    """The tab's content; called inside the tab. Returns the panel that draws tunings.
+
+    `verification` are the Playground's fields for what the LLM keeps: acceptance, and the longest draft.
+    """
+    handlers = _TuneHandlers(host, sessions, settings)
+
+    def text_of(data: dict[str, Any]) -> str | None:
+        job = sessions.find_job(KIND, str(data.get("run")))
+        number, point = int(data.get("row", -1)), int(data.get("point", -1))
+        return text_message(job, number, point) if isinstance(job, Tuning) else None
+
+    with gr.Row(elem_id="tune-main", equal_height=False):
+        with gr.Column(elem_id="tune-input", scale=0, min_width=320):
+            text, policy, count, limit, run, stop = _inputs(settings)
+        with gr.Column(elem_id="tune-result", scale=1, min_width=0):
+            panel = Panel(
+                "tune/tune",
+                "tune-panel",
+                server_functions=[text_of],
+                plotly=PLOTLY_URL,
+                rule=RULE,
+            )
+    enable_stop(stop, [run.click])
+    started = run.click(handlers.tune, inputs=[text, policy, count, limit, *verification], **EACH_TIME)
+    wire_job(stop, sessions, KIND, started, panel)
+    timer = gr.Timer(0.5)
+    timer.tick(handlers.follow_loading, inputs=policy, outputs=[policy, timer], queue=False, **QUIET)
+    return panel
+
+
+def _inputs(settings: Settings) -> tuple[Any, ...]:
+    with gr.Column(elem_classes="card", elem_id="tune-prompts-card"):
+        text = gr.Textbox(label="Your prompts", placeholder=_PLACEHOLDER, lines=8, max_lines=14, elem_id="tune-prompts")
+        drawn(
+            "tune/prompts",
+            "tune-preview",
+            server_functions=[read_prompts],
+            example=(ASSETS / "tune/example.csv").read_text("utf-8"),
+            max_bytes=MAX_BYTES,
+            limits=f"At most {MAX_ROWS} prompts of fewer than {CELL_LIMIT:,} characters each.",
+        )
+    with gr.Column(elem_classes="card", elem_id="tune-settings-card"):
+        choices, chosen = scoring_choices(POLICIES), scoring_policy(settings)
+        policy = gr.Dropdown(choices, value=chosen, label="Scored by", filterable=False, elem_id="tune-policy")
+        label = "Thresholds between both ends"
+        count = knob(1, MAX_THRESHOLDS, _THRESHOLDS, step=1, label=label, elem_id="tune-count")
+        limit = gr.Number(settings.max_new_tokens, label="New tokens per text", elem_id="tune-limit")
+        gr.HTML('<p class="tune-hint tune-acceptance"></p>', apply_default_css=False)
+        with gr.Row(elem_id="tune-actions"):
+            run = gr.Button("Run", variant="primary", elem_id="tune-run", min_width=112)
+            stop = gr.Button("Stop", interactive=False, elem_id="tune-stop", min_width=80)
+    return text, policy, count, limit, run, stop
+
+
+class _TuneHandlers:
+    """What the tab's events do."""
+
+    def __init__(self, host: Host, sessions: Sessions, settings: Settings) -> None:
+        self.host, self.sessions, self.settings = host, sessions, settings
+
+    def tune(
+        self,
+        request: gr.Request,
+        text: str,
+        policy: str,
+        count: float,
+        limit: float,
+        acceptance: float,
+        max_draft: float,
+    ) -> None:
+        """Starts a tuning."""
+        session = self.sessions.get(request.session_hash)
+        with refusals():
+            rows = parse(text or "").rows
+            asked = Request(
+                rows[0].prompt,
+                policy=policy,
+                acceptance=acceptance,
+                max_draft=draft_limit(max_draft),
+                max_new_tokens=whole(limit),
+                seed=self.settings.seed,
+            )
+            job = Tuning(rows, asked, whole(count), session.jobs.get(KIND))
+        session.begin_job(KIND, job, self.host)
+
+    def follow_loading(self, policy: str) -> tuple[Any, gr.Timer]:
+        """The policies that the models can do, once they are loaded."""
+        self.host.start()
+        pair = self.host.pair
+        if pair is None:
+            return gr.skip(), gr.Timer(active=self.host.status.phase == "loading")
+        return policy_update(scoring_choices(pair.policies), policy), gr.Timer(active=False)
+
+
+class TuningUpdates(JobUpdates):
+    """The parts of a tuning that a window lacks."""
+
+    kind = KIND
+
+    def message(self, job: Tuning, have: int, over: bool) -> tuple[str, int] | None:
+        """See `JobUpdates`."""
+        if not over and time.monotonic() < self.next_due:
+            return None
+        self.next_due = time.monotonic() + _FLUSH_SECONDS
+        count = len(job.results)  # before the message, which may have more: the browser skips what it knows
+        message = tuning_message(job, self.host, have)
+        if message == self.last_sent and not over:
+            return None
+        self.last_sent = message
+        return message, count
+
+
+def read_prompts(data: dict[str, Any]) -> str:
+    """Reads pasted text, or a file that the browser sends as base64, for the preview.
+
+    Returns:
+        JSON: `error`, or `count`, `answers`, `kind`, `unused`, the first `rows`, and for a file its `text`.
+    """
+    try:
+        if "file" not in data:
+            return to_json(_preview(parse(str(data.get("text", "")))))
+        try:
+            content = base64.b64decode(str(data["file"]), validate=True)
+        except (binascii.Error, ValueError):
+            raise InvalidRequest("The file did not arrive whole. Try again.") from None
+        text, table = read_file(str(data.get("name", "")), content)
+        return to_json({**_preview(table), "text": text})
+    except InvalidRequest as error:
+        return to_json({"error": str(error)})
+
+
+def _preview(table: PromptTable) -> dict[str, Any]:
+    rows = [[shorten(row.prompt, 120), shorten(row.expected or "", 40)] for row in table.rows[:_PREVIEWED]]
+    return {
+        "count": len(table.rows),
+        "answers": sum(row.expected is not None for row in table.rows),
+        "kind": table.kind,
+        "unused": [shorten(name) for name in table.unused[:8]],
+        "rows": rows,
+    }

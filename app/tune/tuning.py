@@ -1,0 +1,276 @@
+"""A visitor's own prompts at many thresholds: the job that writes them, and what the browser is sent of it.
+
+The prompts go through the models in small groups, each prompt at all thresholds at once, where texts that are the same
+so far share their work. Both ends are the models alone, as in a router's measured curve: with the router switched on,
+its own cost would be theirs too. Above acceptance 0 the first is the SLM with the LLM reading what it drafts.
+`assets/page/tune/tune.js` draws.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from app.components import to_json
+from app.controls import POLICY_LABELS
+from app.figures import counted, pair_name, significant
+from app.running.host import Host
+from app.running.run import Job, State
+from app.tune.curve import (
+    QUALITIES,
+    PromptResult,
+    Quality,
+    TextResult,
+    agreement,
+    build_curve,
+    even_thresholds,
+    thresholds_of_curve,
+    thresholds_of_scores,
+)
+from app.tune.prompts import PromptRow, shorten
+from engine import InvalidRequest, Request, TokenEvent
+from engine.errors import check_whole
+from engine.events import llm_tokens
+from engine.events.cost import cost_alone
+from engine.grading import is_right
+from engine.operating_points import LLM_ONLY, Curve
+
+MAX_THRESHOLDS = 25
+_ROWS = 48  # of a batch: small groups stop quickly and need small caches
+_SLOTS = 24_576  # tokens of a batch's caches, prompts included; room for the default thresholds at a full context
+_PROBED = 4  # prompts whose scores choose the thresholds where the router was not measured
+_SHOWN = 160  # characters of a prompt in the browser's list
+
+
+class Tuning(Job):
+    """All prompts at all thresholds.
+
+    Args:
+        rows: The prompts.
+        request: What every prompt is asked with, its acceptance too; its own prompt and threshold do not count. Its
+            policy is one that scores: "router", "confidence" or "random".
+        count: How many thresholds between both ends, 1 to `MAX_THRESHOLDS`.
+
+    Attributes:
+        thresholds: Between both ends, once they are chosen.
+        results: Prompts that are done at all thresholds; only ever appended to.
+        began: When the first group began, in seconds of `time.monotonic`; None before.
+        token: How many tokens the active group has written at most.
+
+    Raises:
+        InvalidRequest: A value is out of range.
+    """
+
+    def __init__(self, rows: Sequence[PromptRow], request: Request, count: int, after: Job | None) -> None:
+        super().__init__(after)
+        check_whole("thresholds", count, 1, MAX_THRESHOLDS, "between SLM-only and LLM-only, which are always there")
+        self.rows, self.request, self.policy, self._count = tuple(rows), request, request.policy, count
+        self.thresholds: tuple[float, ...] = ()
+        self.results: list[PromptResult] = []
+        self.began: float | None = None
+        self.token = 0
+        self._curves: tuple[int, dict[Quality, Curve | None]] = (-1, {})
+
+    def curves(self) -> dict[Quality, Curve | None]:
+        """The curves of the results so far, by quality; made anew only where there are more."""
+        results = list(self.results)
+        if self._curves[0] != len(results):
+            self._curves = len(results), {kind: self._curve(results, kind) for kind in QUALITIES}
+        return self._curves[1]
+
+    def _curve(self, results: Sequence[PromptResult], kind: Quality) -> Curve | None:
+        return build_curve(results, self.thresholds, kind, self.request.acceptance)
+
+    def shipped(self, acceptance: float) -> Curve | None:
+        """The router's own curve, where it is what scores: of its first task that which is nearest to an acceptance."""
+        points = self.pair.operating_points if self.pair is not None and self.policy == "router" else None
+        curves = [curve for curve in points.curves if curve.points] if points else []
+        task = [curve for curve in curves if curve.task == curves[0].task]
+        return min(task, key=lambda curve: abs(curve.acceptance - acceptance), default=None)
+
+    @property
+    def _end(self) -> State:
+        return "done" if len(self.results) == len(self.rows) else super()._end
+
+    def _write(self) -> None:
+        lengths = [self._check(row) for row in self.rows]
+        self.state = "running"
+        self.thresholds = self._choose()
+        self.began = time.monotonic()
+        for group in self._groups(lengths):
+            if self.host is not None:
+                self.host.give_way(self, self.cancel)  # so that other visitors need not wait for all prompts
+            if self.cancel.is_set():
+                return
+            self._measure(group)
+
+    def _check(self, row: PromptRow) -> int:
+        try:
+            return self.pair.check(replace(self.request, prompt=row.prompt))
+        except InvalidRequest as error:
+            raise InvalidRequest(f"Your prompts, {row.place}: {error}") from None
+
+    def _choose(self) -> tuple[float, ...]:
+        if self.policy == "random":
+            return even_thresholds(self._count)
+        if (curve := self.shipped(0.0)) is not None:  # there the LLM's share is what a threshold asks it for
+            return thresholds_of_curve(curve, self._count)
+        alone = replace(self.request, threshold=0.0, acceptance=0.0)
+        asked = [replace(alone, prompt=row.prompt) for row in self.rows[:_PROBED]]
+        events = self.pair.start(asked).run(self.cancel)
+        return thresholds_of_scores([event.score for event in events if event.score is not None], self._count)
+
+    def _groups(self, lengths: Sequence[int]) -> Iterator[range]:
+        """Numbers of prompts that fit into one batch; a prompt is never split."""
+        points, start = len(self.thresholds) + 2, 0
+        while start < len(self.rows):
+            end, longest = start, 0
+            while end < len(self.rows):
+                longest = max(longest, min(lengths[end] + self.request.max_new_tokens, self.pair.context))
+                rows = (end + 1 - start) * points
+                if end > start and (rows > _ROWS or rows * longest > _SLOTS):
+                    break
+                end += 1
+            yield range(start, end)
+            start = end
+
+    def _measure(self, group: range) -> None:
+        """Writes all texts of a group, and keeps every prompt as soon as its last text ends."""
+        asked = [request for number in group for request in self._requests(self.rows[number].prompt)]
+        points = len(self.thresholds) + 2
+        left = dict.fromkeys(group, points)  # texts that have not ended
+        decoding = self.pair.start(asked)
+        for event in decoding.run(self.cancel):
+            self.token = max(self.token, event.index + 1)
+            self.notify()
+            if event.finish_reason is None:
+                continue
+            number = group[event.row // points]
+            left[number] -= 1
+            if left[number] == 0:
+                first = (number - group.start) * points
+                self._keep(number, decoding.rows[first : first + points])
+        self.token = 0
+
+    def _requests(self, prompt: str) -> list[Request]:
+        asked = replace(self.request, prompt=prompt)
+        return [
+            replace(asked, policy="slm", threshold=0.0),  # above acceptance 0 the LLM reads what it drafts
+            *(replace(asked, threshold=threshold) for threshold in self.thresholds),
+            replace(asked, policy="llm", threshold=LLM_ONLY, acceptance=0.0),
+        ]
+
+    def _keep(self, number: int, rows: Sequence[Any]) -> None:
+        reference = [event.id for event in rows[-1].events]
+        expected = self.rows[number].expected
+        points = [self._measured(row.events, row.prompt_tokens, reference, expected) for row in rows]
+        self.results.append(PromptResult(number, tuple(points)))
+        self.notify()
+
+    def _measured(
+        self, events: Sequence[TokenEvent], prompt_tokens: int, reference: Sequence[int], expected: str | None
+    ) -> TextResult:
+        text = "".join(event.text for event in events)
+        cost = cost_alone(events, prompt_tokens, self.pair.slm_cost, self.pair.llm_cost)
+        return TextResult(
+            text=text,
+            right=None if expected is None else is_right(text, expected),
+            agreement=agreement([event.id for event in events], reference),
+            tokens=len(events),
+            llm_tokens=llm_tokens(events),
+            bytes=cost.bytes,
+            flops=cost.flops,
+            seconds=cost.seconds,
+        )
+
+
+def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
+    """Everything of a tuning but the prompts that the browser already has, as JSON.
+
+    Curves travel whole, being a dozen points; prompts only once, those from `start` on; texts when they are asked for.
+
+    Returns:
+        `Job.heading` with `done`, `total`; `about` (what was asked of what); `curves` by quality and `shipped`, each
+        with `points` (see `_curve`), or None; and `prompts`: [number, place, prompt, expected answer, right per point,
+        agreement per point].
+    """
+    state = tuning.state  # before the results: a tuning that is done by now has all of them
+    results = list(tuning.results)
+    pair, asked = tuning.pair, tuning.request
+    shipped = tuning.shipped(asked.acceptance)
+    message = {
+        **tuning.heading(start, len(results) - start, state, progress(tuning, host)),
+        "done": len(results),
+        "total": len(tuning.rows),
+        "about": {
+            "policy": tuning.policy,
+            "scored_by": POLICY_LABELS[tuning.policy],
+            "pair": f"{pair_name(pair.slm_name, pair.llm_name)} · {pair.quantisation}" if pair else "",
+            "device": pair.device if pair else "",
+            "preset": pair.preset if pair else "",
+            "router": pair.router.name if pair and pair.router and tuning.policy == "router" else None,
+            "acceptance": asked.acceptance,
+            "max_draft": asked.max_draft,
+            "max_new_tokens": asked.max_new_tokens,
+            "seed": asked.seed,
+        },
+        "curves": {kind: curve and _curve(curve) for kind, curve in tuning.curves().items()},
+        "shipped": shipped
+        and {**_curve(shipped), "task": shipped.task, "pair": shipped.pair, "acceptance": shipped.acceptance},
+        "prompts": [_prompt(tuning, result) for result in results[start:]],
+    }
+    return to_json(message)
+
+
+def text_message(tuning: Tuning, row: int, point: int) -> str | None:
+    """What a prompt became at a point, with the whole prompt and answer, as JSON; None where it is not there."""
+    result = next((result for result in list(tuning.results) if result.row == row), None)
+    if result is None or not 0 <= point < len(result.points):
+        return None
+    asked = tuning.rows[row]
+    return to_json({"prompt": asked.prompt, "expected": asked.expected, "text": result.points[point].text})
+
+
+def progress(tuning: Tuning, host: Host) -> str:
+    """How far it is, for people: "23 of 200 prompts · about 4 min left", or what it waits for."""
+    done, total = len(tuning.results), len(tuning.rows)
+    of = f"{done} of {counted(total, 'prompt')}"
+    if tuning.state not in ("waiting", "running"):
+        return of
+    if tuning.cancel.is_set():
+        return f"{of} · stopping …"
+    if tuning.state == "waiting":
+        if host.status.phase == "loading":
+            return "Waiting for the models to load; the prompts start by themselves."
+        ahead = host.ahead(tuning)
+        return f"Waiting: {ahead} before yours." if ahead else "Reading the prompts …"
+    if tuning.began is None:
+        return f"{of} · choosing thresholds by the scores of the first …"
+    token = f" · the next at token {tuning.token:,}" if tuning.token else ""
+    left = (time.monotonic() - tuning.began) / done * (total - done) if done else None
+    return of + token + (f" · about {_duration(left)} left" if left is not None else "")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 50:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    """How many questions, and per point: threshold, quality, low, high, LLM share, bytes, FLOPs, seconds."""
+    points = [
+        [p.threshold, p.accuracy, p.accuracy_low, p.accuracy_high, p.llm_share, p.bytes, p.flops, p.seconds]
+        for p in curve.measured
+    ]
+    return {"questions": curve.questions, "points": [[significant(value, 9) for value in point] for point in points]}
+
+
+def _prompt(tuning: Tuning, result: PromptResult) -> list[Any]:
+    row = tuning.rows[result.row]
+    right = [one.right for one in result.points] if row.expected is not None else None
+    prompt, expected = (None if text is None else shorten(text, _SHOWN) for text in (row.prompt, row.expected))
+    return [result.row, row.place, prompt, expected, right, [round(one.agreement, 3) for one in result.points]]

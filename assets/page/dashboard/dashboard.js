@@ -1,0 +1,102 @@
+// Draws the meter and the two plots. The server sends figures once per run and view, and then only new points; colours
+// that belong to the theme are filled in here.
+import { openChannel } from '../lib/channel.js';
+import { finder, listen, onSlider, perFrame, slider } from '../lib/dom.js';
+import { CONFIG, loadPlotly, onTheme, themeOf } from '../lib/plot.js';
+
+const PART = 80;   // while a text is written the plots get an eightieth of the time at most: it is the models'
+
+// Plotly draws every marker as an element of its own, which is slow by the thousand; filled outlines are one for all.
+const MANY = 400, HALF = { SLM: 0.013, LLM: 0.03 };
+const outlines = (trace, tokens) => {
+  const high = HALF[trace.name], wide = 0.006 * tokens;
+  const x = trace.x.flatMap((at) => [at - wide, at + wide, at + wide, at - wide, null]);
+  const y = trace.y.flatMap((score) => [score - high, score - high, score + high, score + high, null]);
+  return { ...trace, mode: 'none', fill: 'toself', fillcolor: trace.marker.color, hoverinfo: 'skip', x, y };
+};
+
+const dressed = (figure, { ink, soft, axis, layout }) => {
+  const dots = figure.data.filter((trace) => trace.mode === 'markers'), tokens = dots.reduce((sum, { x }) => sum + x.length, 0);
+  const data = figure.data.map((trace) => {
+    if (trace.meta === 'ink') return { ...trace, line: { ...trace.line, color: trace.name === 'threshold' ? soft : ink } };
+    return tokens > MANY && dots.includes(trace) ? outlines(trace, tokens) : trace;
+  });
+  return [data, { ...figure.layout, ...layout, xaxis: axis(figure.layout.xaxis), yaxis: axis(figure.layout.yaxis) }];
+};
+
+export const start = (gradio) => {
+  const { element, props } = gradio, find = finder(element), field = (name) => find(`[data-field="${name}"]`);
+  const plots = [...element.querySelectorAll('.plot')], level = find('.slider-line'), plotly = loadPlotly(props.plotly);
+  let latest = null, { figures } = props, revision = 0, drawing = Promise.resolve(), due = 0, later = 0;
+
+  // The slider's position over the score plot, as an element of ours: moving it costs Plotly nothing.
+  const placeSlider = () => {
+    const value = Number.parseFloat(slider()?.value), axes = plots[0]._fullLayout;
+    if (!axes || Number.isNaN(value)) return;
+    const { l, t, w } = axes._size, down = axes.yaxis.l2p(value);
+    level.hidden = down < 0 || down > axes.yaxis._length;
+    Object.assign(level.style, { left: `${plots[0].offsetLeft + l}px`, width: `${w}px`, top: `${plots[0].offsetTop + t + down}px` });
+  };
+  const placeSoon = () => requestAnimationFrame(placeSlider);
+
+  const drawPlots = async () => {
+    const Plotly = await plotly, begun = performance.now();
+    let spent = 0;
+    for (const [i, figure] of figures.entries()) {
+      const started = performance.now(), [data, layout] = dressed(figure, themeOf(element)), first = !plots[i].data;
+      await Plotly.react(plots[i], data, { ...layout, datarevision: revision }, { ...CONFIG, doubleClick: 'reset' });
+      if (first && i === 0) plots[0].on('plotly_afterplot', placeSlider);
+      placeSlider();
+      spent += performance.now() - started;
+      await new Promise(requestAnimationFrame);   // two short tasks rather than a long one
+    }
+    due = Math.max(due, begun + PART * spent);
+  };
+
+  const drawMeter = () => {
+    const { gauge, ...texts } = latest.meter;
+    for (const [name, text] of Object.entries(texts)) if (field(name)) field(name).textContent = text;
+    ['--run', '--slm-at', '--llm-at'].forEach((name, i) => find('.gauge-track').style.setProperty(name, gauge[i]));
+  };
+
+  // The meter follows at once, the plots when their time has come.
+  const schedule = perFrame(() => {
+    if (latest) drawMeter();
+    clearTimeout(later);
+    const wait = latest?.over === false && !latest.figures ? due - performance.now() : 0;
+    if (wait > 0) { later = setTimeout(schedule, wait); return; }
+    due = performance.now() + 500;
+    drawing = drawing.then(drawPlots).catch((error) => console.error(error));
+  });
+
+  // What stays: points up to a token, of another run all at the new threshold.
+  const keep = (tokens, threshold = null) => figures.flatMap(({ data }) => data).forEach((trace) => {
+    const end = trace.x.findIndex((x) => x > tokens), some = end < 0 ? trace.x.length : end;
+    trace.x = trace.x.slice(0, some);
+    trace.y = threshold !== null && trace.name === 'threshold' ? trace.x.map(() => threshold) : trace.y.slice(0, some);
+  });
+
+  const show = (message, skip, fresh, have) => {
+    if (message.figures) figures = message.figures;
+    else keep(have, fresh ? message.threshold : null);
+    latest = message;
+    if (message.over) document.dispatchEvent(new CustomEvent('citer-cost', { detail: message }));
+    revision++;
+    const known = message.from + (message.figures ? 0 : skip);   // points carry their token's number
+    message.points.forEach((traces, i) => traces.forEach(({ x, y }, k) => {
+      const first = x.findIndex((token) => token > known), trace = figures[i].data[k];
+      if (first < 0) return;
+      trace.x = [...trace.x, ...x.slice(first)];
+      trace.y = [...trace.y, ...y.slice(first)];
+    }));
+    schedule();
+  };
+  openChannel(gradio, show, ({ figures: whole }) => whole).receive();
+
+  // While the slider scrubs through a sweep, these are the figures of another text.
+  for (const type of ['citer-text', 'citer-run']) listen(element, type, () => find('.dashboard').classList.toggle('elsewhere', type === 'citer-text'));
+  onSlider(element, placeSoon);
+  onTheme(schedule);
+  new ResizeObserver(placeSoon).observe(element);
+  (window.requestIdleCallback ?? setTimeout)(schedule);
+};

@@ -1,0 +1,139 @@
+// Four steps that point at prompt, text, threshold and cost, beside what they talk about and never over it. Not modal:
+// nothing outside the card is covered against clicks, nothing moves when it goes. It shows itself once, to a visitor who
+// has done nothing for a while; whoever is at work already is left alone.
+import { finder, listen } from '../lib/dom.js';
+
+const KEY = 'citer-guide', IDLE_MS = 2000, GAP = 12, MARGIN = 8;
+
+const seen = () => { try { return localStorage.getItem(KEY) !== null; } catch { return false; } };
+const remember = () => { try { localStorage.setItem(KEY, 'seen'); } catch { /* private windows forget it */ } };
+const clamp = (value, size, whole) => Math.max(MARGIN, Math.min(value, whole - size - MARGIN));
+
+export const start = ({ element }) => {
+  const find = finder(element);
+  const opener = find('.guide-open'), guide = find('.guide'), card = find('.guide-card'), ring = find('.guide-ring');
+  const back = find('.guide-back'), next = find('.guide-next'), steps = [...element.querySelectorAll('.guide-step')];
+  let current = 0, side = null;   // null: there is no room on any
+
+  const targets = () => [...document.querySelectorAll(steps[current].dataset.target)];
+
+  // Around all that the step talks about.
+  const area = () => {
+    const boxes = targets().map((node) => node.getBoundingClientRect());
+    const [left, top] = ['left', 'top'].map((edge) => Math.min(...boxes.map((box) => box[edge])));
+    const [right, bottom] = ['right', 'bottom'].map((edge) => Math.max(...boxes.map((box) => box[edge])));
+    return new DOMRect(left, top, right - left, bottom - top);
+  };
+
+  // Per side of an area where the card's corner goes, and whether there is room.
+  const places = (at) => {
+    const { clientWidth: width, clientHeight: height } = document.documentElement, { offsetWidth: w, offsetHeight: h } = card;
+    const beside = clamp(at.top, h, height), along = clamp(at.left, w, width);
+    return {
+      left: [at.left - GAP - w, beside, at.left - GAP - w >= MARGIN],
+      right: [at.right + GAP, beside, at.right + GAP + w <= width - MARGIN],
+      below: [along, at.bottom + GAP, at.bottom + GAP + h <= height - MARGIN],
+      above: [along, at.top - GAP - h, at.top - GAP - h >= MARGIN],
+    };
+  };
+
+  // On the first side with room, or on the same as before; where there is no room, below: there it may reach out of the
+  // window but covers nothing it talks about.
+  const put = (anew) => {
+    if (guide.hidden || targets().length === 0) return;
+    const at = area(), all = places(at);
+    if (anew) side = steps[current].dataset.sides.split(' ').find((name) => all[name][2]) ?? null;
+    const [left, top] = all[side ?? 'below'];
+    guide.classList.toggle('away', at.width === 0);   // on another tab
+    Object.assign(card.style, { left: `${left}px`, top: `${top}px` });
+    Object.assign(ring.style, { left: `${at.left - 4}px`, top: `${at.top - 4}px`, width: `${at.width + 8}px`, height: `${at.height + 8}px` });
+  };
+
+  const reach = () => {
+    put(true);
+    const { top, bottom } = area();
+    if (side && top >= 0 && bottom <= document.documentElement.clientHeight) return;
+    targets()[0].scrollIntoView({ block: 'center' });
+    put(true);
+    if (side) return;
+    window.scrollBy(0, area().top - 2 * MARGIN);
+    put(true);
+  };
+
+  const putSoon = () => requestAnimationFrame(() => put(true));
+  const resized = new ResizeObserver(putSoon);
+
+  const show = (step) => {
+    current = step;
+    steps.forEach((node, i) => { node.hidden = i !== step; });
+    find('.guide-count').textContent = `${step + 1} of ${steps.length}`;
+    back.style.visibility = step === 0 ? 'hidden' : '';
+    next.textContent = step === steps.length - 1 ? 'Done' : 'Next';
+    resized.disconnect();
+    for (const node of [document.body, ...targets()]) resized.observe(node);
+  };
+
+  // Who starts a text at the first step has done what it asks for; a short one may be done before anything is heard of it.
+  const state = () => document.querySelector('.stream-state');
+  const started = new MutationObserver((changes) => {
+    if (current === 0 && changes.some(({ oldValue }) => oldValue !== state().dataset.run)) go(1);
+  });
+
+  const open = (byHand) => {
+    guide.hidden = false;
+    opener.setAttribute('aria-expanded', 'true');
+    if (state()) started.observe(state(), { attributes: true, attributeFilter: ['data-run'], attributeOldValue: true });
+    show(0);
+    if (!byHand) return put(true);   // nobody asked for it: the page does not scroll, focus stays where it is
+    reach();
+    next.focus({ preventScroll: true });
+  };
+
+  const close = () => {
+    if (guide.hidden) return;
+    const inside = guide.contains(document.activeElement);
+    guide.hidden = true;
+    opener.setAttribute('aria-expanded', 'false');
+    resized.disconnect();
+    started.disconnect();
+    remember();
+    if (inside) opener.focus({ preventScroll: true });
+  };
+
+  const go = (step) => {
+    if (step === steps.length) return close();
+    show(step);
+    reach();
+    if (document.activeElement === back && step === 0) next.focus({ preventScroll: true });
+  };
+
+  next.addEventListener('click', () => go(current + 1));
+  back.addEventListener('click', () => go(current - 1));
+  find('.guide-close').addEventListener('click', close);
+  opener.addEventListener('click', () => {
+    if (!guide.hidden) return close();
+    const tab = [...document.querySelectorAll('#tabs [role="tab"]')].find((node) => node.textContent.trim() === 'Playground');
+    if (tab && tab.getAttribute('aria-selected') !== 'true') tab.click();
+    requestAnimationFrame(() => requestAnimationFrame(() => open(true)));
+  });
+  listen(element, 'keydown', ({ key, defaultPrevented }) => { if (key === 'Escape' && !defaultPrevented) close(); });
+  window.addEventListener('scroll', () => put(false), { capture: true, passive: true });
+  window.addEventListener('resize', putSoon);
+
+  if (!seen()) {
+    const busy = new AbortController(), { signal } = busy;
+    let timer = null;
+    const appear = () => {
+      const idle = !signal.aborted && (state()?.dataset.state ?? 'idle') === 'idle';
+      busy.abort();
+      if (idle && element.isConnected && guide.hidden) open(false);
+    };
+    const wait = () => {
+      clearTimeout(timer);
+      if (!document.hidden) timer = setTimeout(() => (window.requestIdleCallback ?? setTimeout)(appear), IDLE_MS);
+    };
+    for (const sign of ['pointerdown', 'keydown', 'input']) document.addEventListener(sign, () => busy.abort(), { signal, capture: true });
+    document.addEventListener('visibilitychange', wait, { signal });
+    wait();
+  }
+};

@@ -1,0 +1,58 @@
+// Elements: found, made, filled, listened to; and the dials of the page that panels follow.
+
+export const finder = (element) => (selector) => element.querySelector(selector);
+
+export const make = (tag, className, text) => {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+};
+
+export const makeButton = (className, text) => Object.assign(make('button', className, text), { type: 'button' });
+
+// The same text anew would be laid out anew, and read out anew.
+export const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+
+// A function that has `draw` run with the next frame, once however often it was asked.
+export const perFrame = (draw) => {
+  let asked = false;
+  return () => {
+    if (!asked) requestAnimationFrame(() => { asked = false; draw(); });
+    asked = true;
+  };
+};
+
+// Listens to the page until gradio puts another panel in this one's place.
+export const listen = (element, type, heard) => document.addEventListener(type, (event) => { if (element.isConnected) heard(event); });
+
+// The page's two dials, "threshold" and "acceptance".
+export const slider = (dial = 'threshold') => document.querySelector(`#${dial} input[type="range"]`);
+export const dialAt = (dial) => Number.parseFloat(slider(dial)?.value);
+
+// As a hand moves it, so that everything that follows a hand follows this too.
+export const moveSlider = (value, dial = 'threshold') => {
+  slider(dial).value = value;
+  slider(dial).dispatchEvent(new Event('input', { bubbles: true }));
+};
+
+export const onSlider = (element, heard, dial = 'threshold') => listen(element, 'input', ({ target }) => {
+  if (target.closest?.(`#${dial}`)) heard(Number.parseFloat(target.value));
+});
+
+// Says where the Playground's acceptance stands, in the card of another tab that takes it from there.
+export const showAcceptance = (element, selector) => {
+  const draw = () => {
+    const acceptance = dialAt('acceptance'), place = document.querySelector(selector);
+    if (place && Number.isFinite(acceptance)) say(place, `acceptance ${acceptance}, as on the Playground`);
+  };
+  onSlider(element, draw, 'acceptance');
+  listen(element, 'citer-dials', draw);
+  draw();
+};
+
+export const unitChosen = () => document.querySelector('#unit input:checked')?.value ?? 'bytes';
+
+export const onUnit = (element, heard) => listen(element, 'input', ({ target }) => {
+  if (target.closest?.('#unit')) requestAnimationFrame(heard);   // gradio unchecks the old one only then
+});

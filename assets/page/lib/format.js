@@ -1,0 +1,26 @@
+// Figures and model text as a visitor reads them.
+const NO_BREAK = '\u202f';
+
+// A share as whole percent, where it is exact: hardly any is not none.
+const whole = (share) => (share > 0 && share < 0.005 ? '<1' : `${Math.round(100 * share)}`);
+export const rounded = (share) => `${whole(share)}${NO_BREAK}%`;
+
+// A measured share, which is sure to no decimals: hardly any is not none, and nearly all is not all.
+export const wholeNumber = (share) => (share < 1 && share > 0.995 ? '>99' : whole(share));
+export const wholePercent = (share) => `${wholeNumber(share)}${NO_BREAK}%`;
+
+// A share with a decimal where it is small.
+export const percent = (share) => (share > 0 && share < 0.0005 ? '<0.1 %'
+  : `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`);
+
+export const seconds = (value) => `${value < 100 ? Number(value.toPrecision(3)) : Math.round(value)}${NO_BREAK}s`;
+
+// "1 prompt", "2 prompts".
+export const counted = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
+
+// Control characters become visible symbols: an escape sequence must neither act nor vanish.
+const symbol = (code) => (code < 0x20 ? String.fromCodePoint(0x2400 + code) : code === 0x7f ? '␡' : '\ufffd');
+export const visible = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (c) => symbol(c.charCodeAt(0)));
+
+// White space too: a token as a name of itself.
+export const spelled = (text) => visible(text).replace(/ /g, '·').replace(/\n/g, '⏎').replace(/\t/g, '⇥') || '(nothing yet)';

@@ -1,0 +1,15 @@
+// What draws each of the page's own components, by its name in Python (`app.components`).
+export { start as compare } from './compare/compare.js';
+export { start as dashboard } from './dashboard/dashboard.js';
+export { start as feed } from './stream/feed.js';
+export { start as guide } from './guide/guide.js';
+export { start as how_it_works } from './guide/how_it_works.js';
+export { start as theme } from './header/theme.js';
+export { start as acceptance } from './points/acceptance.js';
+export { start as points } from './points/points.js';
+export { start as link_note } from './share/link_note.js';
+export { start as share } from './share/share.js';
+export { start as stream } from './stream/stream.js';
+export { start as sweep } from './sweep/sweep.js';
+export { start as prompts } from './tune/prompts.js';
+export { start as tune } from './tune/tune.js';

@@ -1,0 +1,49 @@
+// What the acceptance does, in words, and a line where the dials' setting costs more than the LLM alone, so that it is said
+// before it is chosen.
+import { follow } from '../lib/channel.js';
+import { shortThreshold } from '../lib/curve.js';
+import { dialAt, finder, listen, onSlider, onUnit, say, unitChosen } from '../lib/dom.js';
+
+const DEAR = 1.1, NEAR = 0.02;   // × LLM-only; of a dial
+
+const short = (times) => String(Number(times.toFixed(2)));
+const asMeasured = ({ task, acceptance, threshold, times, unit }) => (
+  `Measured on ${task} at acceptance ${acceptance}, threshold ${shortThreshold(threshold)}: ${short(times)} × the LLM alone in ${unit}.`);
+
+const meaning = (acceptance) => (acceptance === 0 ? 'The LLM does not look at what the SLM drafts.'
+  : acceptance === 1 ? 'A drafted token stays if it is the LLM’s own choice: its text, token for token.'
+    : `A drafted token stays if the LLM finds it at least ${acceptance} × as likely as its own choice.`);
+
+export const start = ({ element, props, watch }) => {
+  const find = finder(element), line = find('.cost-warning');
+  let top = null, policy = null;   // what a threshold above every score costs at least, and what scores
+  let tried = [], measured = [];   // what texts on the page cost with their settings; what a router's measured settings near the dials did
+
+  const draw = () => {
+    const [threshold, acceptance, unit] = [dialAt('threshold'), dialAt('acceptance'), unitChosen()];
+    if (Number.isNaN(threshold + acceptance)) return;
+    const near = (setting) => Math.abs(setting.threshold - threshold) + Math.abs(setting.acceptance - acceptance) < NEAR;
+    const own = tried.findLast((setting) => setting.unit === unit && near(setting))?.times ?? 0;
+    say(find('.acceptance-means'), meaning(acceptance));
+    const along = threshold >= 1 && top?.policies.includes(policy) ? top.times[unit] ?? 0 : 0, dear = measured.find(({ times }) => times > DEAR);
+    line.hidden = Math.max(own, along) <= DEAR && !dear;
+    line.classList.toggle('aside', Math.max(own, along) <= DEAR && dear?.shown === false);   // about another task than the one that is read
+    say(line, line.hidden ? '' : own > DEAR ? `With these dials a text here cost ${short(own)} × the LLM alone.`
+      : along > DEAR ? `The LLM writes all, and the SLM reads along to score it: at least ${short(along)} × the LLM alone (modelled).` : asMeasured(dear));
+  };
+
+  listen(element, 'citer-cost', ({ detail: { threshold, acceptance, times, unit } }) => {
+    tried = [...tried.slice(-50), { threshold, acceptance, times, unit }];
+    draw();
+  });
+  listen(element, 'citer-measured', ({ detail }) => { measured = detail; draw(); });
+  listen(element, 'citer-dials', ({ detail }) => { policy = detail.policy; draw(); });
+  onUnit(element, draw);
+  for (const dial of ['threshold', 'acceptance']) onSlider(element, draw, dial);
+  follow({ props, watch }, (message) => {
+    top = message;
+    policy ??= message?.policy ?? null;
+    draw();
+  });
+  document.dispatchEvent(new CustomEvent('citer-measured-wanted'));   // it may have been said before anything listened here
+};

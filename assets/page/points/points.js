@@ -1,0 +1,176 @@
+// Three handles on one operating point: threshold, LLM share, cost weight λ. Says what a threshold gave when the router was
+// measured, and moves the threshold by what it gives. The threshold is the only one that anything else listens to; the
+// other two follow it along the measured curve. Every text is written with textContent: a router's file may be a stranger's.
+import { follow } from '../lib/channel.js';
+import { atShare, atThreshold, HIGH, LOW, QUALITY, relative, SHARE, THRESHOLD, UNITS, valuesAt } from '../lib/curve.js';
+import { dialAt, finder, listen, makeButton, moveSlider, onSlider, onUnit, say, slider, unitChosen } from '../lib/dom.js';
+import { wholeNumber, wholePercent } from '../lib/format.js';
+
+const UNIT_NAMES = { bytes: 'bytes moved', flops: 'FLOPs', seconds: 'seconds' };
+const measuredUnit = () => (unitChosen() in UNITS ? unitChosen() : 'bytes');
+
+// A task as the server sends it, with its points in the order of lib/curve.js.
+const ordered = ([threshold, share, accuracy, low, high, ...costs]) => [threshold, accuracy, low, high, share, ...costs];
+const taskOf = (task) => ({ ...task, curves: task.curves.map((one) => ({ ...one, curve: one.curve.map(ordered) })) });
+const NEAR = 0.02;   // acceptances so near have one curve
+
+const at = (curve, threshold) => valuesAt(curve, atThreshold(curve, threshold));
+
+// A share may fall between two steps of the slider; the one that gives more nearly what was asked for.
+const stepForShare = (curve, wanted) => {
+  const place = atShare(curve, wanted), step = Number(slider().step);
+  if (place === curve.length - 1) return slider().max;
+  const off = (n) => Math.abs(at(curve, n * step)[SHARE] - wanted), down = Math.floor(valuesAt(curve, place)[THRESHOLD] / step);
+  return step * (off(down + 1) < off(down) ? down + 1 : down);
+};
+
+// ---- λ: its handle stands at 2·i for the i-th best point, at odd places between two of them and beyond the ends ------
+// A best point is [threshold, lowest λ, highest λ]; they come from λ = 0 upwards.
+
+// Two thresholds are the same where no figure on the page tells them apart: a router's own may be rounded.
+const same = (a, b) => [SHARE, QUALITY, UNITS[measuredUnit()]].every((column) => Math.abs(a[column] - b[column]) < 0.005);
+
+const standOf = (curve, best, threshold) => {
+  const now = at(curve, threshold), exact = best.findIndex(([place]) => place === threshold);
+  const here = exact >= 0 ? exact : best.findIndex(([place]) => same(at(curve, place), now));
+  if (here >= 0) return 2 * here;
+  // From λ = 0 upwards thresholds fall, unless a cheap threshold lies above a dear one; then the nearest one counts.
+  const below = best.findIndex(([place]) => place < threshold);
+  return 2 * (below < 0 ? best.length : below) - 1;
+};
+
+const figure = (value) => String(value >= 10 ? Math.round(value) : Number(value.toPrecision(2)));   // 0.15, 3.5, 120
+// For which λ the threshold is best: in short, and as a sentence for who cannot see the handle.
+const lambda = (best, stand) => {
+  if (stand < 0 || stand > 2 * best.length - 2) return ['best for no λ', 'best for no λ'];
+  const [, low, high] = best[stand >> 1];
+  if (stand % 2) return ['between best points', `λ near ${figure(high)}, between two best points`];
+  const text = best.length === 1 ? 'any' : high === null ? `above ${figure(low)}` : `${figure(low)} to ${figure(high)}`;
+  return [text, `best for λ ${text}`];
+};
+
+const setHandle = (handle, options, text) => {
+  for (const [name, value] of Object.entries(options)) if (handle[name] !== String(value)) handle[name] = value;
+  handle.setAttribute('aria-valuetext', text);
+  const [low, high] = [Number(handle.min), Number(handle.max)];
+  handle.style.setProperty('--filled', high > low ? (Number(handle.value) - low) / (high - low) : 0);
+};
+
+export const start = ({ element, props, watch }) => {
+  const find = finder(element), sayAt = (name, text) => say(find(`[data-points="${name}"]`), text);
+  const share = find('#share-handle'), weight = find('#weight-handle'), task = find('#measured-task'), choices = find('.points-best');
+  let tasks = [], chosen = null, shown = null;   // the task, and that of its curves whose acceptance is nearest
+  let dials = null;   // threshold, acceptance and policy
+  let asked = null;   // the LLM share that a hand asked for, and the slider's step nearest to it
+
+  const off = ({ acceptance }) => Math.abs(acceptance - dials.acceptance);
+  const nearest = (curves) => curves.reduce((best, one) => (off(one) < off(best) ? one : best));
+  // Where one acceptance was measured and the dial stands at another, nothing is known.
+  const unknown = (curves) => curves.length === 1 && off(curves[0]) > NEAR;
+
+  // What the measured point nearest to the dials cost on a task, as a multiple of LLM-only.
+  const costOn = ({ name, curves }) => {
+    const { acceptance, curve } = nearest(curves), unit = measuredUnit(), away = (point) => Math.abs(point[THRESHOLD] - dials.threshold);
+    const point = curve.reduce((best, one) => (away(one) < away(best) ? one : best));
+    return { task: name, acceptance, threshold: point[THRESHOLD], times: relative(curve, point, unit), unit: UNIT_NAMES[unit] };
+  };
+  // For the line that warns: of every task, the one that is shown first.
+  const tellCosts = (useful) => {
+    const known = useful ? [chosen, ...tasks.filter((one) => one !== chosen)].filter(({ curves }) => !unknown(curves)) : [];
+    const detail = known.map((one) => ({ ...costOn(one), shown: one === chosen }));
+    document.dispatchEvent(new CustomEvent('citer-measured', { detail }));
+  };
+
+  const drawShare = (now) => {
+    const kept = asked?.threshold === dials.threshold;   // stays where the hand put it; the figure says what it gave
+    setHandle(share, { value: kept ? asked.share : Math.round(100 * now[SHARE]) }, `about ${wholeNumber(now[SHARE])} % LLM tokens`);
+    sayAt('share', `≈ ${wholePercent(now[SHARE])}`);
+  };
+
+  const drawWeight = () => {
+    const unit = measuredUnit(), asked = unitChosen(), best = shown.best[unit], last = 2 * best.length - 2;
+    const stand = standOf(shown.curve, best, dials.threshold), [text, sentence] = lambda(best, stand);
+    // Steps of two go from best point to best point; away from them, a step of one leads to the nearest on either side.
+    const range = { min: Math.min(0, stand), max: Math.max(last, stand), step: stand % 2 ? 1 : 2 };
+    weight.disabled = last === 0 && stand === 0;
+    setHandle(weight, { ...range, value: stand }, `${sentence}, cost in ${UNIT_NAMES[unit]}`);
+    sayAt('weight', text);
+    sayAt('unit', unit === asked ? `cost: ${UNIT_NAMES[unit]}` : 'bytes, not price');
+    sayAt('price', unit === asked ? '' : `No ${asked} was measured: λ weighs ${UNIT_NAMES[unit]} instead.`);
+  };
+
+  const draw = () => {
+    const useful = chosen !== null && dials.policy === 'router', card = find('.points');
+    card.hidden = !useful;
+    tellCosts(useful);
+    if (!useful) return;
+    shown = nearest(chosen.curves);
+    const { acceptance, curve, on } = shown, now = at(curve, dials.threshold), unit = measuredUnit(), far = off(shown) > NEAR;
+    const only = unknown(chosen.curves), where = `at acceptance ${acceptance}${only ? ' only' : ''}${far ? `, not ${dials.acceptance},` : ''} `;
+    card.classList.toggle('unknown', only);
+    find('.points-now').classList.toggle('far', far);
+    sayAt('on', `Measured ${far || acceptance ? where : ''}${on}`);
+    sayAt('accuracy', wholePercent(now[QUALITY]));
+    sayAt('cost', curve.at(-1)[UNITS[unit]] > 0 ? `cost ${wholePercent(relative(curve, now, unit))} of LLM-only` : '');
+    sayAt('interval', `95 % interval here: ${wholeNumber(now[LOW])} to ${wholePercent(now[HIGH])} right.`);
+    drawShare(now);
+    drawWeight();
+    for (const button of choices.children) button.setAttribute('aria-pressed', button.value === `${dials.threshold}/${dials.acceptance}`);
+  };
+
+  const choose = (threshold, byShare = null) => {
+    slider().value = threshold;
+    asked = byShare === null ? null : { share: byShare, threshold: Number(slider().value) };
+    moveSlider(threshold);
+  };
+
+  share.addEventListener('input', () => choose(stepForShare(shown.curve, Number(share.value) / 100), share.value));
+  weight.addEventListener('input', () => {
+    const best = shown.best[measuredUnit()], i = Math.round(Number(weight.value) / 2);
+    choose(best[Math.max(0, Math.min(best.length - 1, i))][THRESHOLD]);
+  });
+
+  // Another task's curve is read; what is in force does not change with it.
+  const read = () => {
+    chosen = tasks[task.selectedIndex];
+    asked = null;
+    choices.replaceChildren(...chosen.cheapest.map(([text, title, threshold, acceptance]) => {
+      const button = Object.assign(makeButton('', text), { title, value: `${threshold}/${acceptance}` });
+      button.addEventListener('click', () => {
+        if (acceptance !== dials.acceptance) moveSlider(acceptance, 'acceptance');
+        choose(threshold);
+      });
+      return button;
+    }));
+    choices.hidden = chosen.cheapest.length === 0;
+    draw();
+  };
+  task.addEventListener('change', read);
+
+  const turn = (changed) => {
+    if (![changed.threshold ?? 0, changed.acceptance ?? 0].every(Number.isFinite)) return;   // a number's box is being typed in
+    dials = { ...dials, ...changed };
+    draw();
+  };
+  // A hand on the slider is seen at once; the other event also comes when the server moved it, or another policy scores. It
+  // may come late: where the slider has moved on, only the policy is news.
+  onSlider(element, (threshold) => { if (dials) turn({ threshold }); });
+  onSlider(element, (acceptance) => { if (dials) turn({ acceptance }); }, 'acceptance');
+  listen(element, 'citer-dials', ({ detail: { threshold, acceptance, policy } }) => {
+    const late = dials && threshold !== Number(slider().value);
+    turn({ threshold: late ? dials.threshold : threshold, acceptance: late ? dials.acceptance : acceptance, policy });
+  });
+  listen(element, 'citer-measured-wanted', () => tellCosts(chosen !== null && dials.policy === 'router'));
+  onUnit(element, draw);
+  follow({ props, watch }, (message) => {
+    chosen = null;
+    if (!message) return draw();
+    dials ??= { threshold: message.threshold, acceptance: dialAt('acceptance'), policy: message.policy };   // later news come from the dials themselves
+    tasks = message.tasks.map(taskOf);
+    const before = task.value;
+    task.replaceChildren(...tasks.map(({ name }) => new Option(name)));
+    task.selectedIndex = Math.max(0, tasks.findIndex(({ name }) => name === before));
+    find('.points-tasks').hidden = tasks.length < 2;
+    read();
+  });
+};

@@ -1,0 +1,50 @@
+// The window's feed: one connection that brings what is written, open while something is. Gradio only starts things. The
+// panels say what they have when it is opened, so that nothing comes twice, whatever happened to the one before.
+import { onSlider } from '../lib/dom.js';
+
+export const start = ({ element, props, trigger, watch }) => {
+  let source = null, again = 0;
+  let asked = false;   // for news, of which none has come since
+
+  const close = () => {
+    clearTimeout(again);
+    source?.close();
+    source = null;
+  };
+
+  const open = () => {
+    asked = true;
+    if (source || !props.value || !element.isConnected) return;   // gradio brings the key, the value, after the page
+    clearTimeout(again);
+    const have = {};
+    document.dispatchEvent(new CustomEvent('citer-have', { detail: have }));
+    let opened = false;
+    asked = false;
+    source = new EventSource(`${props.path}/${props.value}?${new URLSearchParams(have)}`);
+    source.addEventListener('open', () => { opened = true; });
+    source.addEventListener('quiet', () => {
+      close();
+      if (asked) open();   // what was asked for while this was on its way
+    });
+    for (const panel of props.panels) {
+      source.addEventListener(panel, ({ data }) => {
+        asked = false;
+        document.dispatchEvent(new CustomEvent('citer-news', { detail: { panel, data } }));
+      });
+    }
+    // A connection that broke is opened anew with what is there by then; one that cannot be opened is not needed: gradio
+    // brings the finished text.
+    source.addEventListener('error', () => {
+      close();
+      if (opened) again = setTimeout(open, 300); else trigger('unreached');
+    });
+  };
+
+  watch('value', () => { if (asked) open(); });
+  document.addEventListener('citer-start', open);
+  document.addEventListener('citer-missed', () => { close(); open(); });
+  // As soon as a hand is on the slider: what it changes is written before gradio has answered.
+  for (const dial of ['threshold', 'acceptance']) onSlider(element, () => { if (document.querySelector('.stream-text .t')) open(); }, dial);
+  // Started before this script was there: then a Stop button can be pressed.
+  if (document.querySelector('#stop:enabled, #compare-stop:enabled, #tune-stop:enabled')) open();
+};

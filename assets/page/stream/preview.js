@@ -1,0 +1,58 @@
+// What other dials would change, before the server has answered: decisions that would flip are outlined, what follows
+// the first is dimmed as not yet true, what the LLM would have to read first is marked as a draft, and the nearest
+// thresholds that change the text can be jumped to.
+import { dialAt, moveSlider, onSlider, perFrame, slider } from '../lib/dom.js';
+import { counted } from '../lib/format.js';
+import { AUTHOR, authorAt, FORCED, isDraft, isRefusal, keptAt, LLM, RATIO, sameAuthors, SCORE, SLM } from '../lib/threshold.js';
+
+const decided = (token) => token[SCORE] !== null && !token[FORCED] && !isRefusal(token);
+
+// Whether the other model would write it.
+const flips = (token, threshold, acceptance) => {
+  if (token[FORCED]) return false;
+  const author = token[SCORE] === null ? token[AUTHOR] : authorAt(token[SCORE], threshold);
+  if (isRefusal(token)) return (token[SCORE] === null || author === SLM) && keptAt(token[RATIO], acceptance);
+  return author !== token[AUTHOR] || (author === SLM && !keptAt(token[RATIO] ?? null, acceptance));
+};
+
+// The slider's nearest steps below and above which another text begins, or null.
+const nextChanges = (tokens) => {
+  const { low, high } = sameAuthors(tokens.filter(decided));
+  const range = slider(), steps = Math.round(1 / (Number(range?.step) || 0.001));
+  const down = Math.floor(low * steps + 1e-9) / steps, up = (Math.floor(high * steps + 1e-9) + 1) / steps;
+  return [Number.isFinite(low) && down >= 0 ? down : null, Number.isFinite(high) && up <= Number(range?.max) ? up : null];
+};
+
+// Returns what draws the buttons to the nearest changes.
+export const startPreview = (text, { element }) => {
+  const line = element.querySelector('.stream-preview'), buttons = [...element.querySelectorAll('[data-change]')];
+
+  const preview = perFrame(() => {
+    const threshold = dialAt('threshold'), acceptance = dialAt('acceptance');
+    if (text.foreign || !text.over || Number.isNaN(threshold + acceptance)) return;
+    let flipped = 0, unread = 0, first = Infinity;
+    text.tokens.forEach((token, i) => {
+      const flip = flips(token, threshold, acceptance), draft = !flip && i < first && isDraft(token, acceptance);
+      if (flip && flipped++ === 0) first = i;
+      unread += draft;
+      for (const [name, on] of Object.entries({ flip, draft, stale: i > first })) text.spans[i]?.classList.toggle(name, on);
+    });
+    line.classList.toggle('changes', flipped + unread > 0);
+    line.textContent = unread ? `the LLM is to read ${counted(unread, 'drafted token')}`
+      : flipped ? `${counted(flipped, 'decision')} would flip, the first at token ${first + 1}`
+        : text.tokens.length ? 'Same text at these dials' : '';
+  });
+
+  for (const dial of ['threshold', 'acceptance']) onSlider(element, preview, dial);
+  text.box.addEventListener('cut', () => { line.textContent = ''; });
+  buttons.forEach((button) => button.addEventListener('click', () => moveSlider(Number(button.value))));
+
+  return () => {
+    const known = text.over && text.tokens.length && (text.foreign || !text.message.fixed);
+    (known ? nextChanges(text.tokens) : [null, null]).forEach((change, i) => {
+      buttons[i].disabled = change === null;
+      buttons[i].value = change ?? '';
+      buttons[i].querySelector('span').textContent = change?.toFixed(4) ?? '–';
+    });
+  };
+};

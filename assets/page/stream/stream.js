@@ -1,0 +1,88 @@
+// The generated text, token by token: what the server says about it, and when what of it is drawn. Every text that came
+// from a model is written with textContent.
+import { openChannel } from '../lib/channel.js';
+import { finder, listen, perFrame, say } from '../lib/dom.js';
+import { percent } from '../lib/format.js';
+import { ACCEPTANCE, AUTHOR, LLM, LLM_BITS, LLM_TOP, RATIO, SLM_BITS, SLM_TOP, TEXT, THRESHOLD } from '../lib/threshold.js';
+import { startAudit } from './audit.js';
+import { startBranches } from './branches.js';
+import { differing } from './difference.js';
+import { startInspector } from './inspector.js';
+import { startPointer } from './pointer.js';
+import { startPreview } from './preview.js';
+import { startTaken } from './taken.js';
+import { Text } from './text.js';
+
+const ENDS = { eos: 'Done: the text ended itself', stop: 'Done: a stop string came up',
+  length: 'Done: the token limit is reached', cancelled: 'Stopped' };
+const STATES = { idle: 'Nothing written yet', waiting: 'Reading the prompt …', running: 'Writing …', stopped: 'Stopped',
+  failed: 'Failed' };
+
+const sameToken = (a, b) => a?.[TEXT] === b?.[TEXT] && a?.[AUTHOR] === b?.[AUTHOR];
+
+export const start = (gradio) => {
+  const { element } = gradio, find = finder(element), text = new Text(find('.stream-text'));
+  const inspect = startInspector(text, gradio), parts = [startAudit, startBranches, startPreview, startTaken].map((part) => part(text, gradio));
+  startPointer(text, gradio, inspect);
+
+  // Looked up once: a search goes through all tokens, and this is drawn with each of them.
+  const [stateLine, slm, llm, total] = ['.stream-state', '[data-count="slm"]', '[data-count="llm"]', '[data-count="all"]'].map(find);
+  const jumps = element.querySelectorAll('[data-kind="llm"] [data-jump]');
+
+  const drawCounts = () => {
+    const all = text.tokens.length, count = text.tokens.filter((token) => token[AUTHOR] === LLM).length;
+    const part = (some) => (all ? `${some} · ${percent(some / all)}` : '–');
+    say(slm, part(all - count));
+    say(llm, part(count));
+    say(total, all ? `${all} tokens` : '');
+    jumps.forEach((button) => { button.disabled = count === 0; });
+  };
+
+  const drawState = (message = text.message) => {
+    const state = message?.state ?? 'idle';
+    Object.assign(stateLine.dataset, { state, run: message?.n ?? '' });
+    say(stateLine, message?.note || (STATES[state] ?? ENDS[message?.finish] ?? 'Done'));
+    document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run: text.message?.run ?? null, state, tokens: text.tokens.length } }));
+  };
+
+  const draw = () => {
+    text.draw();
+    drawCounts();
+    drawState();
+    for (const drawPart of parts) drawPart();
+    inspect(text.current);
+  };
+  const schedule = perFrame(draw);
+
+  const channel = openChannel(gradio, (message, skip, fresh, have) => {
+    if (fresh && message.count === 0 && !message.kept) return drawState(message);   // keep the last text until there is a new one
+    if (fresh) {
+      document.dispatchEvent(new CustomEvent('citer-run'));
+      text.foreign = false;
+    }
+    if (fresh || text.tokens.length > have) text.replace(text.tokens.slice(0, have), have);
+    if (fresh) for (const token of text.tokens) Object.assign(token, { [THRESHOLD]: message.threshold, [ACCEPTANCE]: message.acceptance });
+    text.message = { ...message, branches: message.branches ?? (fresh && !have ? [] : text.message?.branches) };
+    text.tokens.push(...message.tokens.slice(skip));
+    for (const [index, ratio] of message.verdicts) if (text.tokens[index]) text.tokens[index][RATIO] = ratio;
+    for (const [index, author, list, bits] of message.revealed) {
+      const [top, entropy] = author === LLM ? [LLM_TOP, LLM_BITS] : [SLM_TOP, SLM_BITS];
+      if (text.tokens[index]) Object.assign(text.tokens[index], { [top]: list, [entropy]: bits });
+    }
+    schedule();
+  });
+
+  // A text of a sweep, shown without asking the server; what differs from the text before it is marked.
+  listen(element, 'citer-text', ({ detail: { tokens, complete, note } }) => {
+    const old = text.tokens, differs = tokens.findIndex((token, i) => !sameToken(token, old[i])), kept = differs < 0 ? tokens.length : differs;
+    if (text.foreign && kept === old.length && kept === tokens.length && text.message.note === note) return;
+    text.foreign = true;
+    text.replace(tokens, kept, old.length ? differing(old, tokens) : undefined);
+    channel.forget();
+    text.message = { n: '', state: complete ? 'done' : 'running', note, finish: complete ? 'eos' : null, fixed: true, policy: '', branches: [] };
+    schedule();
+  });
+
+  draw();
+  channel.receive();
+};

@@ -1,0 +1,62 @@
+// A sweep over one dial: a strip that shows where the text changes, and LLM share and cost along the dial.
+import { make, moveSlider, slider } from '../lib/dom.js';
+import { CONFIG, themeOf } from '../lib/plot.js';
+import { distinct } from './texts.js';
+
+const GAP = 400;   // milliseconds between two drawings of the chart while texts are written
+const SHARE = 0;
+
+const top = (dial) => Number(slider(dial)?.max) || 1;
+
+const pieceOf = (texts, row) => {
+  const dial = texts.over, { line } = texts, values = line.map((other) => texts.place(other)[dial]);
+  const between = (a, b) => (values[a] + values[b]) / 2, share = texts.message.figures[row]?.[SHARE], end = top(dial);
+  const from = row ? between(row - 1, row) : 0, to = row + 1 < line.length ? between(row, row + 1) : end, piece = make('i');
+  piece.style.cssText = `left: ${100 * from / end}%; width: ${100 * (to - from) / end}%; --share: ${share ?? 0}`;
+  piece.classList.toggle('open', share === undefined);
+  piece.classList.toggle('changes', row > 0 && texts.textOf(row).words !== texts.textOf(row - 1).words);
+  return piece;
+};
+
+// Evenly by row: scores crowd just below 1, and with them the thresholds.
+const chart = (texts, { colour, ink, axis, layout }) => {
+  const all = texts.line, rows = texts.complete.filter((row) => all.includes(row)), percents = rows.map((row) => texts.percents(row));
+  const values = all.map((row) => texts.place(row)[texts.over]);
+  const ticks = [0, 0.25, 0.5, 0.75, 1].map((part) => Math.round(part * (all.length - 1)));
+  const trace = (name, key, line) => ({ type: 'scatter', mode: 'lines+markers', name, x: rows, y: percents.map((row) => row[key]), line,
+    marker: { size: 4 }, customdata: rows.map((row) => values[row].toFixed(4)), hovertemplate: `${texts.over} %{customdata}: %{y:.0f} %<extra>${name}</extra>` });
+  const data = [trace('LLM share', 'share', { width: 2, dash: 'dash', color: colour('--llm-mark') })];
+  if (texts.isComplete(texts.last)) data.push(trace('cost', 'cost', { width: 2.5, color: ink }));
+  const plain = (own) => axis({ ...own, tickfont: { size: 10 }, showline: false });
+  return [data, { ...layout, height: 134, margin: { l: 34, r: 18, t: 6, b: 26 }, uirevision: 'keep',
+    xaxis: plain({ range: [-0.3, all.length - 0.7], tickvals: ticks, tickangle: 0, ticklabelstandoff: 4,
+      ticktext: distinct(ticks.map((row) => values[row])) }),
+    yaxis: plain({ ticksuffix: '%', rangemode: 'tozero' }) }, CONFIG];
+};
+
+// Returns what draws it. `choose` is called before the slider is moved, `redraw` asks for another drawing.
+export const startLine = (element, texts, { choose, redraw }) => {
+  const strip = element.querySelector('.sweep-strip'), plot = element.querySelector('.sweep-plot');
+  let drawn = 0;
+
+  const drawStrip = () => {
+    const rows = texts.begun.filter((row) => texts.line.includes(row));
+    strip.replaceChildren(...rows.map((row) => pieceOf(texts, row)));
+    const changes = strip.querySelectorAll('.changes').length;
+    strip.setAttribute('aria-label', `${texts.line.length} settings of the ${texts.over} written, the text changes ${changes} times between them`);
+  };
+
+  strip.addEventListener('click', (event) => {
+    const box = strip.getBoundingClientRect();
+    choose();
+    moveSlider(top(texts.over) * (event.clientX - box.left) / box.width, texts.over);
+  });
+
+  return () => {
+    drawStrip();
+    if (performance.now() - drawn <= GAP && texts.isOn) return;
+    if (!window.Plotly) return void setTimeout(redraw, 250);   // the dashboard is still loading it
+    drawn = performance.now();
+    window.Plotly.react(plot, ...chart(texts, themeOf(element)));
+  };
+};

@@ -1,0 +1,139 @@
+// The map of a sweep over both dials: a cell per setting, threshold to the right and acceptance up, its colour and number
+// the cost, a line around the cells whose text is the LLM's own, and a point that pointer and arrow keys move.
+import { make, say } from '../lib/dom.js';
+import { distinct } from './texts.js';
+
+const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
+  Home: [0, -99], End: [0, 99], PageUp: [-99, 0], PageDown: [99, 0] };
+const EDGES = { top: [-1, 0], right: [0, 1], bottom: [1, 0], left: [0, -1] };
+
+const within = (value, length) => Math.min(Math.max(value, 0), length - 1);
+
+// The number without what an axis of shares does not need: ".93" of 0.930.
+const short = (text) => (Number(text) === 0 ? '0' : Number(text) === 1 ? '1' : text.replace(/^0/, '').replace(/0+$/, ''));
+
+// Where the cells stand: the thresholds from left to right, the acceptances from above.
+const axesOf = (texts) => {
+  const sorted = (dial) => [...new Set(texts.message.points.map((_, row) => texts.place(row)[dial]))].sort((a, b) => a - b);
+  return { thresholds: sorted('threshold'), acceptances: sorted('acceptance').reverse() };
+};
+
+const describe = (node, attributes) => {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  return node;
+};
+
+const header = (role, text, label) => describe(make('span', 'map-label', text), { role, 'aria-label': label });
+
+const rowOf = (...nodes) => {
+  const row = describe(make('div', 'map-row'), { role: 'row' });
+  row.append(...nodes);
+  return row;
+};
+
+// Returns what draws it. `move(place, released)` is told where the point is taken, and whether it stays there.
+export const startMap = (element, texts, move) => {
+  const box = element.querySelector('.map-cells');
+  let axes = { thresholds: [], acceptances: [] }, cells = [], point = [0, 0], held = null;
+
+  const placeOf = ([y, x]) => ({ threshold: axes.thresholds[x], acceptance: axes.acceptances[y] });
+
+  // LLM-only is one text at any acceptance.
+  const textAt = ([y, x]) => (x === axes.thresholds.length - 1 ? texts.last
+    : texts.message.points.findIndex(([threshold, acceptance]) => threshold === axes.thresholds[x] && acceptance === axes.acceptances[y]));
+
+  // The cell of a row; of LLM-only's the one that is nearest to an acceptance.
+  const cellOf = (row, { acceptance }) => {
+    const own = texts.place(row), wanted = row === texts.last ? acceptance : own.acceptance;
+    const near = axes.acceptances.map((other, y) => [Math.abs(other - wanted), y]).sort(([a], [b]) => a - b);
+    return [near[0][1], axes.thresholds.indexOf(own.threshold)];
+  };
+
+  const build = () => {
+    const { thresholds, acceptances } = axes, written = distinct(thresholds.slice(0, -1)).map(short);
+    cells = acceptances.map(() => thresholds.map(() => describe(make('span', 'map-cell'), { role: 'gridcell' })));
+    const rows = acceptances.map((acceptance, y) => (
+      rowOf(header('rowheader', short(acceptance.toFixed(2)), `acceptance ${acceptance}`), ...cells[y])));
+    const foot = rowOf(header('columnheader', '', 'acceptance'), ...thresholds.map((threshold, x) => (
+      header('columnheader', written[x] ?? 'LLM', x < written.length ? `threshold ${threshold}` : 'LLM-only'))));
+    box.style.setProperty('--columns', thresholds.length);
+    box.replaceChildren(...rows, foot);
+  };
+
+  const colour = () => {
+    const costs = cells.map((line, y) => line.map((_, x) => (texts.isComplete(textAt([y, x])) ? texts.percents(textAt([y, x])).cost : null)));
+    const known = costs.flat().filter((cost) => cost !== null), low = Math.min(...known), high = Math.max(...known);
+    const own = cells.map((line, y) => line.map((_, x) => texts.isLlmText(textAt([y, x]))));
+    cells.forEach((line, y) => line.forEach((cell, x) => {
+      const cost = costs[y][x];
+      say(cell, cost === null ? '·' : `${Math.round(cost)}`);
+      cell.style.setProperty('--cost', cost !== null && high > low ? (cost - low) / (high - low) : 0);
+      describe(cell, { 'aria-label': cost === null ? 'not written yet' : `${Math.round(cost)} % of LLM-only${own[y][x] ? ', the LLM’s own text' : ''}` });
+      for (const [edge, [down, right]] of Object.entries(EDGES)) {
+        cell.style.setProperty(`--${edge}`, own[y][x] && !own[y + down]?.[x + right] ? 1 : 0);
+      }
+    }));
+  };
+
+  const setPoint = (at) => {
+    point = at;
+    cells.forEach((line, y) => line.forEach((cell, x) => {
+      const here = y === at[0] && x === at[1];
+      describe(cell, { 'aria-selected': here, tabindex: here ? 0 : -1 });
+    }));
+  };
+
+  const go = (at, released) => {
+    setPoint(at);
+    move(placeOf(at), released);
+  };
+
+  const under = ({ clientX, clientY }) => {
+    const first = cells[0][0].getBoundingClientRect(), end = cells.at(-1).at(-1).getBoundingClientRect();
+    const part = (value, from, to, count) => within(Math.floor((count * (value - from)) / (to - from)), count);
+    return [part(clientY, first.top, end.bottom, cells.length), part(clientX, first.left, end.right, cells[0].length)];
+  };
+
+  const release = () => {
+    if (!held) return;
+    const at = held;
+    held = null;
+    go(at, true);
+  };
+
+  box.addEventListener('pointerdown', (event) => {
+    if (event.button !== 0 || !event.target.closest('.map-cell')) return;
+    event.preventDefault();   // no text is selected
+    box.setPointerCapture(event.pointerId);
+    go(held = under(event), false);
+    cells[held[0]][held[1]].focus({ preventScroll: true });
+  });
+  box.addEventListener('pointermove', (event) => {
+    const at = held && under(event);
+    if (at && (at[0] !== held[0] || at[1] !== held[1])) go(held = at, false);
+  });
+  box.addEventListener('pointerup', release);
+  box.addEventListener('pointercancel', release);
+  box.addEventListener('keydown', (event) => {
+    const step = MOVES[event.key];
+    if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    const at = [within(point[0] + step[0], cells.length), within(point[1] + step[1], cells[0].length)];
+    go(at, true);
+    cells[at[0]][at[1]].focus();
+  });
+
+  return {
+    draw: () => {
+      const now = axesOf(texts);
+      if (JSON.stringify(now) !== JSON.stringify(axes)) {
+        axes = now;
+        build();
+        setPoint([0, 0]);
+      }
+      colour();
+    },
+    // Puts the point where a row's text is; `place` is where the sliders stand.
+    point: (row, place) => setPoint(cellOf(row, place)),
+  };
+};

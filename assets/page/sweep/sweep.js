@@ -1,0 +1,110 @@
+// A sweep in the browser: the prefix tree of one prompt's texts, along one dial as a strip and a chart or over both as a
+// map, and the sliders that scrub through the texts. Every text is written by the token stream.
+import { openChannel } from '../lib/channel.js';
+import { dialAt, finder, listen, moveSlider, onSlider, onUnit, perFrame, say } from '../lib/dom.js';
+import { counted } from '../lib/format.js';
+import { onTheme } from '../lib/plot.js';
+import { startLine } from './line.js';
+import { startMap } from './map.js';
+import { Texts } from './texts.js';
+
+const ENDS = { waiting: 'waiting for the models …', running: 'writing …', stopped: 'stopped; what is there stays', failed: 'failed' };
+const DIALS = ['threshold', 'acceptance'];
+
+// What a setting at the edge of the plane is called elsewhere.
+const known = ({ threshold, acceptance }) => (threshold > 1 ? 'LLM-only' : threshold === 0 && acceptance === 0 ? 'SLM-only'
+  : threshold === 0 && acceptance === 1 ? 'speculative decoding' : '');
+
+const plain = (value) => Number(value.toFixed(4));   // no more digits than it has
+const written = ({ threshold, acceptance }) => `threshold ${plain(threshold)}, acceptance ${plain(acceptance)}`;
+
+export const start = (gradio) => {
+  const { element, trigger } = gradio, find = finder(element), texts = new Texts();
+  const [line, map, cheapestButton, openButton] = ['.sweep-line', '.sweep-map', '.sweep-cheapest', '.sweep-open'].map(find);
+  let scrubbing = false, held = null, shown;
+
+  const sliders = () => Object.fromEntries(DIALS.map((dial) => [dial, dialAt(dial)]));
+
+  // The sliders, and with them what is on the page, belong to the sweep again.
+  const choose = () => {
+    if (!scrubbing) trigger('scrub');
+    scrubbing = true;
+  };
+
+  const figuresOf = (row) => {
+    if (!texts.isComplete(row)) return 'still being written';
+    const { share, cost } = texts.percents(row), words = [`${Math.round(share)} % LLM`];
+    if (cost !== null) words.push(`${Math.round(cost)} % of LLM-only`);
+    if (texts.isLlmText(row)) words.push('the LLM’s own text');
+    return words.join(' · ');
+  };
+
+  const scrub = () => {
+    if (!scrubbing || !texts.message) return;
+    const place = held ?? sliders(), row = texts.rowAt(place);
+    if (row === undefined) return;
+    const exact = texts.isExact(row, place), at = exact ? place : texts.place(row), complete = texts.isComplete(row);
+    say(find('.sweep-now b'), `${exact ? '' : 'nearest: '}${written(at)}`);
+    say(find('.sweep-now span'), [known(at), figuresOf(row)].filter(Boolean).join(' · '));
+    openButton.disabled = texts.isOn || !complete;
+    shown = row;
+    if (texts.over === 'both' && !held) drawMap.point(row, place);
+    const note = `Sweep: the text at ${written(at)}${exact ? '' : ', the nearest written'}`;
+    document.dispatchEvent(new CustomEvent('citer-text', { detail: { tokens: texts.textOf(row).tokens, complete, note } }));
+  };
+
+  const setSliders = (place) => {
+    for (const dial of DIALS) moveSlider(place[dial], dial);
+  };
+
+  const drawMap = startMap(element, texts, (place, released) => {
+    choose();
+    held = released ? null : place;
+    if (released) setSliders(place);
+    scrub();
+  });
+
+  const noteOf = ({ points, leaves, figures, state, note }) => {
+    if (note) return note;
+    if (state !== 'done') return `${figures.filter(Boolean).length} of ${points.length || '…'} ${ENDS[state]}`;
+    const found = counted(new Set(leaves).size, 'text');
+    if (texts.over === 'both') return `${points.length} settings, ${found}`;
+    const other = DIALS.find((dial) => dial !== texts.over);
+    return `${texts.line.length} settings at ${other} ${plain(points[0][DIALS.indexOf(other)])}, ${found}`;
+  };
+
+  const schedule = perFrame(() => {
+    if (!texts.message) return;
+    find('.sweep-body').hidden = texts.message.points.length === 0;
+    say(find('.sweep-note'), noteOf(texts.message));
+    element.dataset.state = texts.message.state;
+    if (!texts.message.points.length) return;
+    line.hidden = texts.over === 'both';
+    map.hidden = !line.hidden;
+    cheapestButton.disabled = texts.isOn || texts.cheapest === undefined;
+    (line.hidden ? drawMap.draw : drawLine)();
+    scrub();
+  });
+
+  const drawLine = startLine(element, texts, { choose, redraw: schedule });
+
+  find('.sweep-go').addEventListener('click', () => {
+    scrubbing = true;
+    trigger('sweep', { over: find('.sweep-over').value });
+  });
+  cheapestButton.addEventListener('click', () => {
+    choose();
+    setSliders(texts.place(texts.cheapest));
+    scrub();
+  });
+  openButton.addEventListener('click', () => { if (shown !== undefined) trigger('open_text', { row: shown }); });
+  for (const dial of DIALS) onSlider(element, () => requestAnimationFrame(scrub), dial);
+  onUnit(element, schedule);
+  listen(element, 'citer-run', () => { scrubbing = false; });   // another text is on the page
+  onTheme(schedule);
+  openChannel(gradio, (message, skip, fresh) => {
+    texts.take(message, skip, fresh);
+    if (fresh) { shown = undefined; held = null; }
+    schedule();
+  }).receive();
+};

@@ -1,0 +1,102 @@
+// The prompts as they were read, below the box they stand in: pasted text is read as it changes, a file goes into the box.
+// A file is read here and sent as it is, so that none is stored; what is refused changes nothing. Every text is written
+// with textContent.
+import { finder, listen, say } from '../lib/dom.js';
+import { counted } from '../lib/format.js';
+import { fillRows } from './words.js';
+
+const PAUSE = 250;   // milliseconds without a key before the text is read
+
+const box = () => document.querySelector('#tune-prompts textarea');
+
+const base64 = (file) => new Promise((resolve, reject) => {
+  const reader = new FileReader();
+  reader.onload = () => resolve(reader.result.split(',')[1] ?? '');
+  reader.onerror = () => reject(reader.error);
+  reader.readAsDataURL(file);
+});
+
+export const start = ({ element, props, server }) => {
+  const find = finder(element), button = (name) => find(`[data-do="${name}"]`), picker = find('input');
+  let asked = 0;   // only the newest is answered
+  let timer = null, reading = null, source = '', before = null;
+
+  const sayAt = (name, text = '') => {
+    say(find(`.tune-${name}`), text);
+    find(`.tune-${name}`).hidden = text === '';
+  };
+  const refuse = (reason) => sayAt('refused', reason);
+
+  const draw = ({ count, answers, kind, rows, unused }) => {
+    const answered = answers === 0 ? 'none with an answer' : answers === count ? 'each with an answer' : `${answers} with an answer`;
+    const more = count - rows.length;
+    refuse('');
+    sayAt('read', `${counted(count, 'prompt')}, ${answered} · ${source || (kind === 'lines' ? 'one per line' : kind)}`);
+    sayAt('more', [more > 0 && `and ${more} more.`, unused.length > 0 && `Not used: ${unused.join(', ')}.`].filter(Boolean).join(' '));
+    find('.tune-rows').hidden = false;
+    find('.tune-rows').classList.toggle('bare', answers === 0);
+    fillRows(find('tbody'), rows);
+  };
+
+  // Resolves to what was read, or to why it was not (`error`).
+  const read = async (data) => {
+    try {
+      return JSON.parse(await server.read_prompts(data));
+    } catch {
+      return { error: 'The prompts could not be read: the server does not answer. Try again.' };
+    }
+  };
+
+  const readBox = async () => {
+    clearTimeout(timer);
+    timer = null;
+    const number = ++asked, text = box()?.value ?? '', answer = text.trim() ? await read({ text }) : { error: '' };
+    if (number !== asked) return;
+    if (answer.error === undefined) return draw(answer);
+    for (const name of ['read', 'more']) sayAt(name);
+    find('.tune-rows').hidden = true;
+    refuse(answer.error);
+  };
+
+  const fill = (text) => {
+    const node = box();
+    before = node.value.trim() && node.value !== text ? node.value : null;
+    button('back').hidden = before === null;
+    Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(node, text);
+    node.dispatchEvent(new Event('input', { bubbles: true }));
+  };
+
+  const take = async (file) => {
+    if (timer) reading = readBox();   // what was just typed is read first, or one answer would take the other's place
+    await reading;
+    const number = ++asked, { name, size } = file, [is, most] = [size, props.max_bytes].map((bytes) => bytes.toLocaleString('en'));
+    if (size > props.max_bytes) return refuse(`${name}: ${is} bytes; at most ${most} are taken. ${props.limits} Split it.`);
+    const content = await base64(file).catch(() => null);
+    const answer = content === null ? { error: `${name} cannot be read. Try again.` } : await read({ name, file: content });
+    if (number !== asked) return;
+    if (answer.error !== undefined) return refuse(answer.error);
+    fill(answer.text);
+    clearTimeout(timer);   // it is read already
+    timer = null;
+    source = name;
+    draw(answer);
+  };
+  const takePicked = () => {
+    const [file] = picker.files;
+    if (file) take(file).finally(() => { picker.value = ''; });   // so that the same file can be chosen again
+  };
+
+  sayAt('limits', `Or a .csv, .jsonl or .txt file. ${props.limits}`);
+  listen(element, 'input', ({ target }) => {
+    if (!target.closest?.('#tune-prompts')) return;
+    source = '';
+    clearTimeout(timer);
+    timer = setTimeout(() => { reading = readBox(); }, PAUSE);
+  });
+  picker.addEventListener('change', takePicked);
+  button('upload').addEventListener('click', () => picker.click());
+  button('example').addEventListener('click', () => fill(props.example));
+  button('back').addEventListener('click', () => fill(before));
+  reading = readBox();   // what was typed, and a file that was picked, before this script was there
+  takePicked();
+};

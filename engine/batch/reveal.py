@@ -1,0 +1,45 @@
+"""What both models would have written at each token: candidates read off hidden states that are computed anyway.
+
+Catch-up gives the LLM's hidden states of all the tokens it reads, so the alternatives of every token cost no further
+pass, only `lm_head`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from tokenizers import Tokenizer
+
+from engine.batch.rows import Slot
+from engine.events import Alternative, Revealed, Role
+from engine.model.logits import ENTROPY, LOG_SUM_EXP, logit_features, top_k
+
+
+def reveal(tokenizer: Tokenizer, role: Role, slot: Slot, index: int, logits: torch.Tensor) -> None:
+    """Notes what a model would write at some positions, in those of the slot's rows that ask for it.
+
+    Args:
+        index: The first of the positions in the generated text.
+        logits: The model's there, float32 [positions, vocabulary].
+    """
+    steps = [step for step in slot.steps if step.row.request.alternatives]
+    position = steps[0].row.position
+    features = logit_features(logits)
+    if role is Role.SLM:
+        slot.logit_features = features[-1]
+    top, indices = top_k(logits, max(step.row.request.alternatives for step in steps))
+    probabilities = (top - features[:, LOG_SUM_EXP, None]).exp().tolist()
+    bits = (features[:, ENTROPY] / math.log(2)).tolist()
+    per_position = zip(probabilities, indices.tolist(), bits, strict=True)
+    for place, (values, ids, entropy) in enumerate(per_position, index):
+        candidates = tuple(
+            Alternative(i, tokenizer.decode([i], skip_special_tokens=False), p)
+            for i, p in zip(ids, values, strict=True)
+        )
+        for step in steps:
+            wanted = candidates[: step.row.request.alternatives]
+            if place == position:
+                step.alternatives[role], step.entropy[role] = wanted, entropy
+            else:
+                step.revealed.append(Revealed(place, role, wanted, entropy))

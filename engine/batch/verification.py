@@ -1,0 +1,110 @@
+"""Verification: what the LLM keeps of a draft, from the logits of the pass in which it reads the draft anyway.
+
+At each drafted position the LLM's own token is drawn as if it wrote there, with the same seed. So with acceptance 1 the
+text is the LLM-only text, greedy or sampled; with less it is that of a rule that looks at one position at a time, and
+the same whenever the LLM reads. The rule for greedy texts is that of BiLD (Kim et al. 2023, arXiv 2302.07863).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from engine.batch.rows import Choice, RowStep, Slot, drafted_event
+from engine.events import Role, TokenEvent, Verdict, keeps, known
+from engine.model.sampling import sample, uniform
+
+_BELOW_ONE = math.nextafter(1.0, 0.0)
+
+
+def note_choices(slot: Slot, hidden: torch.Tensor, logits: torch.Tensor, index: int) -> None:
+    """Notes the LLM's choices at positions of the text so far, for all rows that share it.
+
+    Args:
+        hidden, logits: The LLM's, [positions, d] and float32 [positions, vocabulary].
+        index: The position in the generated text that the first of them is about. Where a row has no token yet, nothing
+            is noted.
+    """
+    for step in slot.steps:
+        if step.judges:
+            written = len(step.row.tokens) - slot.prompt_tokens
+            for place in range(index, min(written, index + len(logits))):
+                step.row.choices[place] = _choice(step, hidden[place - index], logits[place - index], place)
+
+
+def note_drafts(slot: Slot) -> None:
+    """Notes the LLM's choice where rows drafted in this step, if the LLM had read the text before they did."""
+    if Role.LLM in slot.logits:
+        for step in slot.steps:
+            if step.judged and step.row.position not in step.row.choices:
+                hidden, logits = slot.hidden[Role.LLM], slot.logits[Role.LLM]
+                step.row.choices[step.row.position] = _choice(step, hidden, logits, step.row.position)
+
+
+def _choice(step: RowStep, hidden: torch.Tensor, logits: torch.Tensor, place: int) -> Choice:
+    """The LLM's choice at a position of a row whose token there is known: hidden [d], float32 logits [vocabulary]."""
+    row, request = step.row, step.row.request
+    end = row.prompt_tokens + place
+    own = sample(logits, request.sampling, row.tokens[:end], uniform(request.seed, place))
+    token = row.tokens[end]
+    if token == own:
+        return Choice(own, 1.0)
+    log_ratio = logits[token] - logits.max()
+    ratio = row.judge.harmless(hidden, log_ratio) if row.judge else float(log_ratio.exp())
+    return Choice(own, min(_BELOW_ONE, ratio))
+
+
+def verify(step: RowStep) -> int | None:
+    """Settles a row's draft, which the LLM has read; the position of the first token that is not kept, if any.
+
+    Those before it are kept: their verdicts are noted.
+    """
+    row = step.row
+    drafts = [(event.index, event.acceptance, event.score) for event in row.provisional]
+    if step.judged:
+        drafts.append((row.position, step.acceptance, step.score))
+    for index, acceptance, score in drafts:
+        ratio = row.choices[index].ratio
+        kept = keeps(ratio, acceptance)
+        count_verdict(row.kept, score, kept)
+        if not kept:
+            return index
+        if index < row.position:
+            step.verdicts.append(Verdict(index, ratio))
+    row.settled = row.position + 1
+    return None
+
+
+def take_back(step: RowStep, index: int) -> None:
+    """Takes a row's draft back from a position on; the tokens stay with the step, as events."""
+    row = step.row
+    drafts: Sequence[TokenEvent] = row.events[index:]
+    if step.drafted:
+        drafts = [*drafts, drafted_event(step)]
+    about = [(where, fields) for where, fields in map(known, step.revealed) if where >= index]
+    earlier = [each for draft in drafts for each in draft.revealed if each.index < index]
+    for draft in drafts:
+        fields = {name: value for where, each in about if where == draft.index for name, value in each.items()}
+        ratio = row.choices[draft.index].ratio if draft.judged else draft.ratio
+        step.taken_back.append(replace(draft, **fields, ratio=ratio))
+    step.revealed = [*earlier, *(each for each in step.revealed if each.index < index)]
+    row.events = row.events[:index]
+    row.tokens = row.tokens[: row.prompt_tokens + index]
+    row.choices = {place: choice for place, choice in row.choices.items() if place < index}
+    row.settled = index + 1
+    row.finish_reason = None
+
+
+def count_verdict(counts: dict[int, list[int]], score: float | None, kept: bool) -> None:
+    """Counts how often drafts of a score are kept; see `engine.batch.draft_length`."""
+    here = counts.setdefault(score_bin(score), [0, 0])
+    here[0] += kept
+    here[1] += 1
+
+
+def score_bin(score: float | None) -> int:
+    """Scores that are taken together: tenths, and one for tokens without a score."""
+    return -1 if score is None else min(9, int(10 * score))

@@ -1,0 +1,226 @@
+"""What a run costs: bytes moved, FLOPs, seconds and price, as folds over its events.
+
+What a pass costs is measured where a model is loaded (`ModelCost`); a run's cost follows from what each event says was
+fed to which model. All figures are those of a single stream: in a batch the weights are read once for all rows, which
+is not credited here. SLM-only and LLM-only are computed for the same number of generated tokens: one model reads the
+prompt in its first pass and one token in each further pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from engine.errors import check_number
+from engine.events import TokenEvent, charged, tokens_read
+
+UNITS = ("bytes", "flops", "seconds", "price")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Bytes moved, floating-point operations, wall-clock seconds, and price in currency."""
+
+    bytes: float = 0.0
+    flops: float = 0.0
+    seconds: float = 0.0
+    price: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.bytes + other.bytes, self.flops + other.flops, self.seconds + other.seconds, self.price + other.price
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Currency per million tokens of each model.
+
+    A forward pass answers for one position, at the full price; the other tokens it reads (prompt, catch-up) are billed
+    at `reading_ratio` of it. Hosted models list input at about a quarter of output, hence the default. A price that is
+    negative or not finite is an InvalidRequest.
+    """
+
+    slm: float = 0.1
+    llm: float = 1.0
+    reading_ratio: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_number("SLM price", self.slm, 0.0, 1e6, "currency per million tokens")
+        check_number("LLM price", self.llm, 0.0, 1e6, "currency per million tokens")
+        check_number(
+            "reading ratio", self.reading_ratio, 0.0, 1.0, "share of the full price for a token that is only read"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    """What one forward pass of a model moves and computes.
+
+    Attributes:
+        trunk_bytes: Weights that every pass reads, as stored (4-bit blocks and their scales, norms, biases).
+        head_bytes: `lm_head`, read only when applied.
+        embedding_bytes: One row of the embedding, read per token.
+        kv_bytes: Keys and values of one token over all layers.
+        trunk_flops: 2 × parameters of the trunk's linear layers, per token.
+        head_flops: 2 × parameters of `lm_head`, per position it is applied to.
+        attention_flops: Per pair of query and key, over all layers and heads.
+        pass_seconds: Measured one-token pass with `lm_head`, used to model runs that did not happen.
+        token_seconds: Measured seconds per further token in the same pass, where there is no table.
+        pass_table, head_table: Measured (tokens, seconds): of a pass of so many tokens with `lm_head` at one position,
+            and of `lm_head` at so many.
+        router_bytes, router_flops: For the SLM: what a score of the router in use costs on top.
+    """
+
+    trunk_bytes: int
+    head_bytes: int
+    embedding_bytes: int
+    kv_bytes: int
+    trunk_flops: int
+    head_flops: int
+    attention_flops: int
+    pass_seconds: float = 0.0
+    token_seconds: float = 0.0
+    router_bytes: int = 0
+    router_flops: int = 0
+    pass_table: tuple[tuple[int, float], ...] = ()
+    head_table: tuple[tuple[int, float], ...] = ()
+
+    def seconds(self, fed: int, head: int = 1) -> float:
+        """A pass over `fed` tokens with `lm_head` at `head` positions; the measured one-token pass sets the scale."""
+        if not self.pass_table:
+            return self.pass_seconds + (fed - 1) * self.token_seconds
+        one, heads = self.pass_table[0][1], self.head_table
+        longer = _at(self.pass_table, fed) + (_at(heads, head) - heads[0][1] if head > 1 else 0.0)
+        return self.pass_seconds / one * longer if one else longer
+
+    def forward(self, fed: int, cached: int, head: int, price: float, reading_ratio: float) -> Cost:
+        """The cost of a pass over `fed` new tokens (0: none), with `cached` ones in the KV cache.
+
+        `lm_head` is applied to `head` positions. Every key and value is read once, the new ones are also
+        written. See `Prices` for `price` and `reading_ratio`.
+        """
+        if fed == 0:
+            return Cost()
+        weights = self.trunk_bytes + (head > 0) * self.head_bytes
+        keys_seen = fed * cached + fed * (fed + 1) // 2
+        return Cost(
+            bytes=weights + fed * self.embedding_bytes + (cached + 2 * fed) * self.kv_bytes,
+            flops=fed * self.trunk_flops + head * self.head_flops + keys_seen * self.attention_flops,
+            seconds=self.seconds(fed, head),
+            price=(1 + (fed - 1) * reading_ratio) * price / 1e6,
+        )
+
+
+def _at(table: Sequence[tuple[int, float]], tokens: int) -> float:
+    """Read off the straight line between two measured lengths, or beyond the last of them."""
+    after = next((n for n, (length, _) in enumerate(table) if length >= tokens), len(table) - 1)
+    (low, start), (high, end) = table[max(0, after - 1)], table[after]
+    return end if low == high else start + (end - start) * (tokens - low) / (high - low)
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """A run beside both extremes for the same number of generated tokens; the extremes' seconds are modelled."""
+
+    run: Cost
+    slm_only: Cost
+    llm_only: Cost
+
+
+def costs(
+    events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
+) -> Costs:
+    """Folds one row's events, in order, into its cost and that of both extremes; `prices` is for the unit "price"."""
+    tally = Tally(prompt_tokens, slm, llm, prices)
+    tally.add(events)
+    return tally.total
+
+
+def cumulative(
+    events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
+) -> Iterator[Costs]:
+    """Yields the running cost after each event; the last is the cost of the run."""
+    yield from Tally(prompt_tokens, slm, llm, prices).add(events)
+
+
+class Tally:
+    """The running cost (`total`) of a text that grows: everything is charged once; `count` tokens are in the text.
+
+    It takes the events of a stream as they come, or those of a text. The extremes' seconds follow the median pass so
+    far; they settle only when a whole text is folded at once.
+    """
+
+    def __init__(self, prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None) -> None:
+        self._prompt_tokens, self._slm, self._llm = prompt_tokens, slm, llm
+        self._prices = prices or Prices()
+        self._slm_cached = self._llm_cached = 0
+        self._slm_passes: list[float] = []
+        self._llm_passes: list[float] = []
+        self._run = Cost()
+        self._alone = [(Cost(), Cost())]  # SLM-only and LLM-only, by tokens in the text
+
+    @property
+    def count(self) -> int:
+        """Tokens in the text."""
+        return len(self._alone) - 1
+
+    @property
+    def total(self) -> Costs:
+        """The cost so far."""
+        return Costs(self._run, *self._alone[-1])
+
+    def add(self, events: Sequence[TokenEvent]) -> list[Costs]:
+        """Folds the next events of the row; returns the running cost after each of them."""
+        paid = list(charged(events))
+        self._slm_passes += [e.slm_seconds for e in paid if e.slm_fed == 1]
+        self._llm_passes += [e.llm_seconds for e in paid if e.llm_fed == 1]
+        slm_alone = _timed(self._slm, self._slm_passes)
+        llm_alone = _timed(self._llm, self._llm_passes)
+        return [self._add(event, slm_alone, llm_alone) for event in events]
+
+    def _add(self, event: TokenEvent, slm_alone: ModelCost, llm_alone: ModelCost) -> Costs:
+        for draft in event.taken_back:
+            if draft.index >= self.count:  # in a stream the others were charged when they were written
+                self._charge(draft)
+        self._charge(event)
+        del self._alone[event.index + 1 :]
+        fed, cached = (1, self._prompt_tokens + self.count - 1) if self.count else (self._prompt_tokens, 0)
+        slm_only, llm_only = self._alone[-1]
+        ratio = self._prices.reading_ratio
+        slm_only += slm_alone.forward(fed, cached, 1, self._prices.slm, ratio)
+        llm_only += llm_alone.forward(fed, cached, 1, self._prices.llm, ratio)
+        self._alone.append((slm_only, llm_only))
+        return self.total
+
+    def _charge(self, event: TokenEvent) -> None:
+        prices, ratio = self._prices, self._prices.reading_ratio
+        run = self._slm.forward(event.slm_fed, self._slm_cached, event.slm_head, prices.slm, ratio)
+        run += self._llm.forward(event.llm_fed, self._llm_cached, event.llm_head, prices.llm, ratio)
+        if event.router:
+            run += Cost(bytes=self._slm.router_bytes, flops=self._slm.router_flops)
+        self._run += replace(run, seconds=event.seconds)
+        self._slm_cached = tokens_read(self._slm_cached, event.slm_fed, self._prompt_tokens, event.index)
+        self._llm_cached = tokens_read(self._llm_cached, event.llm_fed, self._prompt_tokens, event.index)
+
+
+def _timed(model: ModelCost, passes: Sequence[float]) -> ModelCost:
+    """With the median of the run's own one-token passes, if it has at least three, for the one measured at load."""
+    return replace(model, pass_seconds=median(passes)) if len(passes) >= 3 else model
+
+
+def modelled_seconds(events: Sequence[TokenEvent], slm: ModelCost, llm: ModelCost) -> float:
+    """Seconds that one row would take alone, from the measured pass of each model: rows of a batch share the clock."""
+    return sum(
+        slm.forward(event.slm_fed, 0, event.slm_head, 0, 0).seconds
+        + llm.forward(event.llm_fed, 0, event.llm_head, 0, 0).seconds
+        for event in charged(events)
+    )
+
+
+def cost_alone(
+    events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
+) -> Cost:
+    """What one row of a batch would cost by itself: as `costs` has it, with modelled seconds."""
+    return replace(costs(events, prompt_tokens, slm, llm, prices).run, seconds=modelled_seconds(events, slm, llm))

@@ -1,0 +1,195 @@
+"""Roles, alternatives, and the one event that a generated token leaves behind.
+
+Everything that is shown, priced or stored about a run is a fold over these events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple
+
+# Why a text ended: an end token, a stop string, the token or context limit, or a person.
+FinishReason = Literal["eos", "stop", "length", "cancelled"]
+
+
+MAX_THRESHOLD = 2.0
+"""Scores end at 1, so anything above 1 is LLM-only; beyond 2 is more likely a percentage or a typo."""
+
+
+class Role(StrEnum):
+    """The two authors of a text."""
+
+    SLM = "slm"
+    LLM = "llm"
+
+
+def role_at(score: float, threshold: float) -> Role:
+    """Who writes a token with this routing score. The one place where score and threshold are compared."""
+    return Role.LLM if score < threshold else Role.SLM
+
+
+def keeps(ratio: float, acceptance: float) -> bool:
+    """Whether a drafted token is kept. The one place where ratio and acceptance are compared."""
+    return ratio >= acceptance
+
+
+def llm_tokens(events: Iterable[TokenEvent]) -> int:
+    """How many tokens of a text the LLM wrote."""
+    return sum(event.role is Role.LLM for event in events)
+
+
+def llm_share(events: Collection[TokenEvent]) -> float:
+    """LLM-written tokens / tokens of the text, in [0, 1]; 0 of no tokens."""
+    return llm_tokens(events) / max(1, len(events))
+
+
+class Alternative(NamedTuple):
+    """One candidate for a position: token id, its text, and its probability in [0, 1] before sampling settings."""
+
+    id: int
+    text: str
+    probability: float
+
+
+class Revealed(NamedTuple):
+    """A model's candidates at an earlier position, learned from the hidden states of its catch-up."""
+
+    index: int
+    role: Role
+    alternatives: tuple[Alternative, ...]
+    entropy: float | None = None
+
+
+class Verdict(NamedTuple):
+    """The ratio of an earlier drafted token that the LLM keeps, learned when it read the draft."""
+
+    index: int
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """One generated token and everything known about it.
+
+    Attributes:
+        row, index: Row of the batch, and position in the generated text; both from 0.
+        text: The text this token completed; empty while a character or stop string is incomplete, and for end tokens.
+        score: Routing score in [0, 1]; None for policies that do not score.
+        threshold, acceptance: In force when it was decided.
+        ratio: Of the token that the SLM drafted here, once the LLM has read it: 1 if the LLM would draw the same, else
+            its probability over that of the LLM's likeliest token, below 1. The drafted token is this one, or with the
+            LLM as author the first of `taken_back`.
+        taken_back: Drafts that the LLM took back when it wrote this token, in order from this index on. They are
+            charged, and no part of the text.
+        verdicts: Of drafts before this index that were read and kept with this token.
+        slm_fed, llm_fed: Tokens each model had to read for this decision, with the first the prompt; 0 = not consulted.
+        slm_head: Whether the SLM's `lm_head` was applied.
+        llm_head: Positions to which the LLM's `lm_head` was applied if it was fed: one, or all of a draft.
+        router: Whether a router's network was run for the score.
+        seconds: Wall-clock seconds of the step, divided by the texts that took part in it.
+        slm_seconds, llm_seconds: The share of `seconds` spent in each model.
+        slm_alternatives, llm_alternatives: Top-k candidates of each model at this position, where asked for and known.
+        slm_entropy, llm_entropy: How undecided each model was here, in bits; known where its candidates are.
+        forced: Whether a person chose the author here (see `engine.request.Forced`), so that the threshold did not.
+        finish_reason: Set on the last event of a text only.
+    """
+
+    id: int
+    text: str
+    role: Role
+    score: float | None
+    threshold: float
+    slm_fed: int
+    llm_fed: int
+    slm_head: bool
+    seconds: float
+    slm_seconds: float = 0.0
+    llm_seconds: float = 0.0
+    row: int = 0
+    index: int = 0
+    router: bool = False
+    slm_alternatives: tuple[Alternative, ...] = ()
+    llm_alternatives: tuple[Alternative, ...] = ()
+    slm_entropy: float | None = None
+    llm_entropy: float | None = None
+    revealed: tuple[Revealed, ...] = ()
+    forced: bool = False
+    finish_reason: FinishReason | None = None
+    acceptance: float = 0.0
+    ratio: float | None = None
+    taken_back: tuple[TokenEvent, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    llm_head: int = 1
+
+    @property
+    def judged(self) -> bool:
+        """Whether the LLM's verdict decides about this token: it is a draft, and not all drafts are kept."""
+        return self.role is Role.SLM and not self.forced and self.acceptance > 0
+
+    @property
+    def provisional(self) -> bool:
+        """Whether the LLM may still take this token back."""
+        return self.judged and self.ratio is None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the LLM wrote this token because it did not keep the SLM's."""
+        return self.role is Role.LLM and self.ratio is not None
+
+
+def extend(text: list[TokenEvent], event: TokenEvent) -> None:
+    """Adds the next event of a stream to the events of a text: what it takes back goes."""
+    del text[event.index :]
+    text.append(event)
+
+
+def charged(events: Iterable[TokenEvent]) -> Iterator[TokenEvent]:
+    """All that was paid for: each event of a text after the drafts that it took back."""
+    for event in events:
+        yield from event.taken_back
+        yield event
+
+
+def llm_passes(events: Iterable[TokenEvent]) -> int:
+    """How often the LLM read, for a text and for what was taken back."""
+    return sum(event.llm_fed > 0 for event in charged(events))
+
+
+def tokens_read(read: int, fed: int, prompt_tokens: int, index: int) -> int:
+    """What a model has read of a text once the token at an index is written: what was read after it is taken back."""
+    return min(read + fed, prompt_tokens + index)
+
+
+def charged_reads(events: Iterable[TokenEvent], prompt_tokens: int) -> dict[Role, int]:
+    """The tokens of a text that each model was charged for."""
+    read = dict.fromkeys(Role, 0)
+    for event in charged(events):
+        for role, fed in ((Role.SLM, event.slm_fed), (Role.LLM, event.llm_fed)):
+            read[role] = tokens_read(read[role], fed, prompt_tokens, event.index)
+    return read
+
+
+def taken_back(events: Iterable[TokenEvent]) -> int:
+    """How many drafted tokens the LLM took back."""
+    return sum(len(event.taken_back) for event in events)
+
+
+def fold_revealed(events: Iterable[TokenEvent]) -> tuple[TokenEvent, ...]:
+    """Moves each `Revealed` and `Verdict` to the event it is about; the result has none left."""
+    folded: list[TokenEvent] = []
+    late: list[tuple[int, dict[str, Any]]] = []
+    for event in events:
+        late.extend(known(revealed) for revealed in event.revealed)
+        late.extend((verdict.index, {"ratio": verdict.ratio}) for verdict in event.verdicts)
+        folded.append(replace(event, revealed=(), verdicts=()) if event.revealed or event.verdicts else event)
+    for index, fields in late:
+        folded[index] = replace(folded[index], **fields)
+    return tuple(folded)
+
+
+def known(revealed: Revealed) -> tuple[int, dict[str, Any]]:
+    """The index of the event that something revealed is about, and its fields that become known."""
+    index, role, alternatives, entropy = revealed
+    return index, {f"{role.value}_alternatives": alternatives, f"{role.value}_entropy": entropy}

@@ -1,0 +1,238 @@
+"""A finished text: the trace as JSON and back, what another threshold would change in it, and an audit of its tokens.
+
+A trace may come from a stranger: it is parsed as data and validated, never executed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from engine.errors import InvalidRequest, first_fault
+from engine.events import FinishReason, Role, TokenEvent, fold_revealed, keeps, llm_share, role_at
+from engine.events.cost import UNITS, ModelCost, Prices, costs
+from engine.request import DraftLimit, Forced, JudgeKind, Request, Sampling
+
+FORMAT = 1
+_ASKED = [each.name for each in fields(Request) if each.name != "alternatives"]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One generated text with everything known about each of its tokens.
+
+    Attributes:
+        prompt, system, raw, threshold, policy, sampling, max_new_tokens, stop, seed, forced, acceptance, max_draft,
+            judge: See `engine.Request`.
+        events: Of the text's tokens, by position; what was taken back hangs at the token written instead.
+        slm, llm, router: Names of the models and of the router (None if the policy used none).
+        slm_cost, llm_cost: What a forward pass costs, so that costs can be recomputed without the models.
+    """
+
+    __pydantic_config__ = ConfigDict(allow_inf_nan=False)  # of all numbers in a file: JSON has neither
+
+    prompt: str
+    text: str
+    preset: str
+    slm: str
+    llm: str
+    router: str | None
+    policy: str
+    threshold: float
+    prompt_tokens: int
+    events: tuple[TokenEvent, ...]
+    finish_reason: FinishReason
+    slm_cost: ModelCost
+    llm_cost: ModelCost
+    system: str | None = None
+    raw: bool = False
+    sampling: Sampling = field(default_factory=Sampling)
+    max_new_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    forced: tuple[Forced, ...] = ()
+    acceptance: float = 0.0
+    max_draft: DraftLimit = "auto"
+    judge: JudgeKind = "ratio"
+    prices: Prices = field(default_factory=Prices)
+    format: int = FORMAT
+
+    @property
+    def llm_share(self) -> float:
+        """LLM-written tokens / generated tokens, in [0, 1]."""
+        return llm_share(self.events)
+
+    @property
+    def request(self) -> Request:
+        """What was asked, apart from `alternatives`; raises InvalidRequest where a value is out of range."""
+        return Request(**{name: getattr(self, name) for name in _ASKED})
+
+    def to_json(self) -> str:
+        """The trace as one JSON object, with its cost in every unit beside both extremes."""
+        cost = self._cost()
+        modelled = {"modelled": ["seconds.slm_only", "seconds.llm_only"]}
+        value = {**asdict(self), "llm_share": self.llm_share, "cost": {**cost, **modelled}}
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+    def _cost(self) -> dict[str, dict[str, float]]:
+        """In every unit, of the run and of both extremes."""
+        beside = asdict(costs(self.events, self.prompt_tokens, self.slm_cost, self.llm_cost, self.prices))
+        return {unit: {which: cost[unit] for which, cost in beside.items()} for unit in UNITS}
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Trace:
+        """Reads what `to_json` wrote; raises InvalidRequest, with the first field that is wrong, for anything else."""
+        trace = cls.parse(text)
+        trace.check_cost()
+        return trace
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Trace:
+        """`from_json` for who looks at the values before `check_cost`."""
+        try:
+            trace = _adapter().validate_json(text)
+        except ValidationError as error:
+            raise InvalidRequest(f"This is not a trace written by this program: {first_fault(error)}") from None
+        if trace.format != FORMAT:
+            raise InvalidRequest(f"The trace has format {trace.format}; this program reads format {FORMAT}.")
+        return trace
+
+    def check_cost(self) -> None:
+        """Raises InvalidRequest where no cost follows from the numbers: they are too large, or point nowhere."""
+        try:
+            finite = all(math.isfinite(value) for unit in self._cost().values() for value in unit.values())
+        except (OverflowError, IndexError):
+            finite = False
+        if not finite:
+            raise InvalidRequest(
+                "This is not a trace written by this program: what it cost is more than a number holds"
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Writes `to_json` to a file in UTF-8."""
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Trace:
+        """Reads a file that `save` wrote; raises what `from_json` does, or OSError."""
+        return cls.from_json(Path(path).read_bytes())
+
+
+def build_trace(request: Request, events: Iterable[TokenEvent], **about: Any) -> Trace:
+    """One row's events as a trace, what later steps revealed filled in; `about` are the trace's remaining fields."""
+    folded = fold_revealed(events)
+    last = folded[-1].finish_reason if folded else None
+    asked = {name: getattr(request, name) for name in _ASKED}
+    return Trace(
+        **asked, **about, text="".join(e.text for e in folded), events=folded, finish_reason=last or "cancelled"
+    )
+
+
+@cache
+def _adapter() -> TypeAdapter[Trace]:
+    return TypeAdapter(Trace)
+
+
+# Other dials. Up to the first decision that flips, a text is the same at any threshold and acceptance: scores and
+# ratios depend on the text before them only, and chance on seed and position. `Decoding.resume` goes on from there.
+
+
+def first_flip(events: Sequence[TokenEvent], threshold: float, acceptance: float) -> int | None:
+    """Index of the first token that the other model would write at these dials; forced ones never flip.
+
+    What the LLM has not read is taken to be kept.
+    """
+    return next((n for n, event in enumerate(fold_revealed(events)) if _flips(event, threshold, acceptance)), None)
+
+
+def _flips(event: TokenEvent, threshold: float, acceptance: float) -> bool:
+    if event.forced:
+        return False
+    role = event.role if event.score is None else role_at(event.score, threshold)
+    if event.refused:  # its score alone would not have given it to the LLM
+        drafted = event.score is None or role is Role.SLM
+        return drafted and event.ratio is not None and keeps(event.ratio, acceptance)
+    if event.role is Role.SLM and event.ratio is not None and not keeps(event.ratio, acceptance):
+        return True
+    return role is not event.role
+
+
+def same_text(events: Sequence[TokenEvent]) -> tuple[float, float]:
+    """The thresholds at which every decision of a text stays as it is, as (low, high].
+
+    They are the highest score that went to the LLM (−∞ without one), and the lowest that went to the SLM (+∞). Empty
+    (low ≥ high) where the threshold was moved while the text was written.
+    """
+    decided = [(e.score, e.role) for e in events if e.score is not None and not e.forced and not e.refused]
+    low = max((score for score, role in decided if role is Role.LLM), default=-math.inf)
+    high = min((score for score, role in decided if role is Role.SLM), default=math.inf)
+    return low, high
+
+
+def same_acceptance(events: Sequence[TokenEvent]) -> tuple[float, float]:
+    """The acceptances at which every decision of a text stays as it is, as (low, high].
+
+    They are the highest ratio of a draft that was not kept (−∞ without one), and the lowest of one that was (+∞); 0
+    where the LLM has not read one.
+    """
+    events = fold_revealed(events)
+    drafts = [event for event in events if event.role is Role.SLM and not event.forced]
+    low = max((e.ratio for e in events if e.refused and e.ratio is not None), default=-math.inf)
+    high = min((0.0 if event.ratio is None else event.ratio for event in drafts), default=math.inf)
+    return low, high
+
+
+def at_dials(
+    request: Request, events: Sequence[TokenEvent], threshold: float, acceptance: float
+) -> tuple[Request, list[TokenEvent]]:
+    """A request at other dials and the events of its text that are the same there, for `Decoding.resume`.
+
+    Without a flip those are all events, and a complete text is complete; but where the LLM has yet to read what is
+    drafted, the last token is decided anew, and the LLM reads the rest with it.
+    """
+    events = fold_revealed(events)
+    flip = first_flip(events, threshold, acceptance)
+    kept = [replace(event, threshold=threshold, acceptance=acceptance) for event in events[:flip]]
+    if flip is None and kept and kept[-1].finish_reason and any(event.provisional for event in kept):
+        kept.pop()
+    return replace(request, threshold=threshold, acceptance=acceptance), kept
+
+
+# Audit. Which tokens the other model would have written too, or differently: read off the candidates that both models'
+# passes leave with each token (`Decoding.reveal` reads what is left).
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the other model says about each token, by position.
+
+    Attributes:
+        missed: Written by the SLM where the LLM's likeliest token is another: what the router let pass.
+        wasted: Written by the LLM where the SLM's likeliest token is the same: what the router paid for nothing.
+        unknown: Where the other model's candidates are not known.
+    """
+
+    missed: tuple[int, ...]
+    wasted: tuple[int, ...]
+    unknown: tuple[int, ...]
+
+
+def audit(events: Sequence[TokenEvent]) -> Audit:
+    """Audits a text, with what was revealed later folded in (`engine.events.fold_revealed`)."""
+    missed, wasted, unknown = [], [], []
+    for index, event in enumerate(events):
+        other = event.llm_alternatives if event.role is Role.SLM else event.slm_alternatives
+        if not other:
+            unknown.append(index)
+        elif event.role is Role.SLM and other[0].id != event.id:
+            missed.append(index)
+        elif event.role is Role.LLM and other[0].id == event.id:
+            wasted.append(index)
+    return Audit(tuple(missed), tuple(wasted), tuple(unknown))

@@ -1,0 +1,1 @@
+"""One language model: forward pass, KV cache, 4-bit products, and what is read off its logits."""

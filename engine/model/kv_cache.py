@@ -1,0 +1,141 @@
+"""A KV cache whose rows have lengths of their own.
+
+Rows of a batch lag by different amounts, so one preallocated block per layer holds every row, each with its own length.
+New keys go behind a row's last ones, at their position in the text, and what a token sees follows from the lengths.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import PretrainedConfig
+
+
+def head_dim(config: PretrainedConfig) -> int:
+    """Width of an attention head, which not every configuration names."""
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+class RaggedCache:
+    """Keys and values of one model for a fixed number of rows.
+
+    Attributes:
+        keys, values: Per layer a tensor [rows, kv_heads, capacity, head_dim].
+        lengths: Tokens stored per row, at most `capacity`.
+    """
+
+    def __init__(
+        self, config: PretrainedConfig, rows: int, capacity: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        """Allocates `rows` rows of `capacity` tokens, in the model's compute type."""
+        shape = (rows, config.num_key_value_heads, capacity, head_dim(config))
+        layers = range(config.num_hidden_layers)
+        self.keys = [_zeros(shape, dtype, device) for _ in layers]
+        self.values = [_zeros(shape, dtype, device) for _ in layers]
+        self.lengths = [0] * rows
+        self.capacity = capacity
+
+    def truncate(self, row: int, length: int) -> None:
+        """Rolls a row back to its first `length` tokens; what lies beyond is overwritten later."""
+        assert 0 <= length <= self.lengths[row], (length, self.lengths[row])
+        self.lengths[row] = length
+
+    def fork(self, source: int, target: int, length: int | None = None) -> None:
+        """Makes row `target` a copy of row `source`, or of its first `length` tokens."""
+        length = self.lengths[source] if length is None else length
+        assert length <= self.lengths[source], (length, self.lengths[source])
+        for block in (*self.keys, *self.values):
+            block[target, :, :length] = block[source, :, :length]
+        self.lengths[target] = length
+
+
+class RaggedAttention:
+    """The attention of one forward pass over some rows of a `RaggedCache`: where its tokens stand, what each sees.
+
+    Attributes:
+        positions: int64 [tokens], in the row's text and in its part of the cache.
+        end: The longest row's new length.
+    """
+
+    def __init__(self, cache: RaggedCache, rows: Sequence[int], chunks: Sequence[int]) -> None:
+        """Prepares a pass over so many new tokens (`chunks`, at least 1) of each of these rows, in this order."""
+        starts = [cache.lengths[row] for row in rows]
+        spans = [range(start, start + chunk) for start, chunk in zip(starts, chunks, strict=True)]
+        self._cache, self.end = cache, max(span.stop for span in spans)
+        assert self.end <= cache.capacity, (self.end, cache.capacity)
+        device = cache.keys[0].device
+        self.positions = torch.tensor([position for span in spans for position in span], device=device)
+        self._row = torch.tensor([row for row, span in zip(rows, spans, strict=True) for _ in span], device=device)
+        self._single = (rows[0], spans[0].start, spans[0].stop) if len(rows) == 1 else None
+        self._groups: list[_Group] = []
+        # Stretches of rows that follow each other and have chunks of one length.
+        for (_, chunk), stretch in groupby(range(len(rows)), lambda n: (rows[n] - n, chunks[n])):
+            members = list(stretch)
+            before = self._groups[-1].tokens.stop if self._groups else 0
+            tokens = slice(before, before + chunk * len(members))
+            row, lengths = rows[members[0]], [starts[n] for n in members]
+            self._groups.append(_Group(row, lengths, chunk, tokens, self.positions, cache.keys[0].dtype))
+
+    def store(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Stores one layer's new keys and values, each [tokens, kv_heads, head_dim]."""
+        for block, new in ((self._cache.keys[layer], keys), (self._cache.values[layer], values)):
+            if self._single:
+                row, start, end = self._single
+                block[row, :, start:end] = new.transpose(0, 1)
+            else:
+                # Index tensors on both sides of a slice: the result's dimensions are [tokens, kv_heads, head_dim].
+                block[self._row, :, self.positions] = new
+
+    def attend(self, layer: int, queries: torch.Tensor) -> torch.Tensor:
+        """What the tokens take from all they see: queries [tokens, heads, head_dim] → [tokens, heads · head_dim]."""
+        keys, values = self._cache.keys[layer], self._cache.values[layer]
+        outputs = [group.attend(queries[group.tokens], keys, values) for group in self._groups]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+class _Group:
+    """Rows that attend in one call: they follow each other in the cache and have as many new tokens each."""
+
+    def __init__(
+        self, first: int, starts: Sequence[int], chunk: int, tokens: slice, positions: torch.Tensor, dtype: torch.dtype
+    ) -> None:
+        """Rows from `first` on, with `starts` tokens each before, and `chunk` new ones at these places of the pass."""
+        self.tokens = tokens
+        self._rows, self._chunk, self._end = slice(first, first + len(starts)), chunk, max(starts) + chunk
+        # Where nothing was cached before, a token sees those up to itself.
+        self._causal = chunk > 1 and max(starts) == 0
+        self._mask = None  # added to the products [rows, 1, chunk, end]
+        if not self._causal and (chunk > 1 or min(starts) < max(starts)):
+            positions = positions[tokens].view(len(starts), chunk, 1)
+            hidden = torch.arange(self._end, device=positions.device) > positions
+            mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+            self._mask = mask.masked_fill_(hidden, -math.inf)[:, None]
+
+    def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """What the group's tokens take from all they see of the layer's keys and values."""
+        keys, values = keys[self._rows, :, : self._end], values[self._rows, :, : self._end]
+        rows, kv_heads, _, width = keys.shape
+        if self._chunk == 1:
+            # The heads that share keys are to them as tokens are: nothing is repeated.
+            grouped = queries.view(rows, kv_heads, -1, width)
+            return scaled_dot_product_attention(grouped, keys, values, self._mask).reshape(rows, -1)
+        by_head = queries.view(rows, self._chunk, -1, width).transpose(1, 2)
+        seen = scaled_dot_product_attention(by_head, keys, values, self._mask, is_causal=self._causal, enable_gqa=True)
+        return seen.transpose(1, 2).reshape(rows * self._chunk, -1)
+
+
+def _zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Zeros, not empty: a masked position still enters the product with weight 0, and 0 × NaN would be NaN.
+
+    On a CPU they come from numpy, where the system maps a page when it is first written; torch would write them all. A
+    sweep has a row for every threshold and uses few of them.
+    """
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    flat = torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, dtype=np.uint8))
+    return flat.view(dtype).view(*shape)

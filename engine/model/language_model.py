@@ -1,0 +1,168 @@
+"""One language model as the decode loop needs it: feed tokens, get hidden states; apply `lm_head` only where asked."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
+
+from engine.events.cost import ModelCost
+from engine.model.forward import Trunk
+from engine.model.kv_cache import RaggedAttention, RaggedCache, head_dim
+from engine.model.linear import Linear
+from engine.weights.int8 import Int8Linear
+
+LENGTHS = (1, 2, 4, 8, 16, 32)  # of the passes that are timed
+_TIMES = 5
+
+
+class LanguageModel:
+    """A causal language model split into its trunk and its `lm_head`.
+
+    Attributes:
+        vocabulary: Length of the tokenizer; logits are cut to it, since embeddings are padded differently per model.
+        fed: Tokens fed so far over all rows, for tests and benchmarks.
+    """
+
+    def __init__(self, model: PreTrainedModel, name: str, vocabulary: int, copy: torch.dtype | None = None) -> None:
+        """Wraps a loaded model, which stays usable through transformers.
+
+        Args:
+            model: Raises WeightsError if `engine.model.forward` does not reproduce its architecture.
+            name: For people.
+            vocabulary: The tokenizer's length.
+            copy: Number format of a copy of 4-bit weights, if one is kept; see `engine.model.linear`.
+        """
+        self.name = name
+        self.model = model.eval()
+        self.vocabulary = vocabulary
+        self.config: Any = model.config
+        self._decoder: Any = model.get_decoder()
+        self._trunk = Trunk(self._decoder, model.config, name, copy)
+        self._head_module: Any = model.get_output_embeddings()
+        self._head = Linear([self._head_module], copy)
+        self.hidden_size: int = self.config.hidden_size
+        self.device: torch.device = model.device
+        self.dtype = self._trunk.dtype
+        self.fed = 0
+        self.cost = self._measure_cost()
+
+    def new_cache(self, rows: int, capacity: int) -> RaggedCache:
+        """An empty cache for `rows` rows of `capacity` tokens."""
+        return RaggedCache(self.config, rows, capacity, self.dtype, self.device)
+
+    @torch.inference_mode()
+    def feed(self, cache: RaggedCache, rows: Sequence[int], chunks: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Reads new tokens in one pass, and adds them to the cache.
+
+        Args:
+            cache: Of this model.
+            rows: Rows of the cache that take part, each once.
+            chunks: Each row's new token ids, at least one.
+
+        Returns:
+            Per row its last-layer hidden states after the final norm, [chunk, d].
+        """
+        # Rows that follow each other in the cache with chunks of one length attend in one call.
+        order = sorted(range(len(rows)), key=lambda n: (len(chunks[n]), rows[n]))
+        sizes = [len(chunks[n]) for n in order]
+        attention = RaggedAttention(cache, [rows[n] for n in order], sizes)
+        ids = torch.tensor([token for n in order for token in chunks[n]], device=self.device)
+        states = self._trunk(ids, attention).split(sizes)
+        for row, chunk in zip(rows, chunks, strict=True):
+            cache.lengths[row] += len(chunk)
+        self.fed += len(ids)
+        hidden = dict(zip(order, states, strict=True))
+        return [hidden[n] for n in range(len(rows))]
+
+    @torch.inference_mode()
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Applies `lm_head`: hidden states [n, d] → float32 logits [n, vocabulary]."""
+        return self._head(hidden)[:, : self.vocabulary].float()
+
+    def calibrate(self) -> None:
+        """Times passes by their length, with `lm_head` at one position, and `lm_head` at many; warms up as well."""
+        cache = self.new_cache(1, LENGTHS[-1])
+        self.logits(self.feed(cache, [0], [[0] * 2])[0])  # the first pass packs weights and is not typical
+        timed = [min(self._time(cache, length, 1) for _ in range(_TIMES)) for length in LENGTHS]
+        timed = [*accumulate(reversed(timed), min)][::-1]  # what disturbs only adds: no longer pass is faster
+        passes = list(zip(LENGTHS, timed, strict=True))
+        one = passes[0][1]
+        heads = [(1, 0.0)]
+        for length, seconds in passes[1:4]:
+            whole = min(self._time(cache, length, length) for _ in range(_TIMES))
+            heads.append((length, max(0.0, whole - seconds)))
+        self.fed = 0
+        per_token = max(0.0, passes[-1][1] - one) / (LENGTHS[-1] - 1)
+        self.cost = replace(
+            self.cost, pass_seconds=one, token_seconds=per_token, pass_table=tuple(passes), head_table=tuple(heads)
+        )
+
+    def _time(self, cache: RaggedCache, tokens: int, head: int) -> float:
+        cache.truncate(0, 0)
+        started = time.perf_counter()
+        self.logits(self.feed(cache, [0], [[0] * tokens])[0][-head:]).argmax().item()
+        return time.perf_counter() - started
+
+    def _measure_cost(self) -> ModelCost:
+        config = self.config
+        width = head_dim(config)
+        linear = [m for m in self._decoder.modules() if isinstance(m, torch.nn.Linear | Int8Linear)]
+        embedding: Any = self.model.get_input_embeddings().weight
+        trunk_bytes = sum(stored_bytes(p) for p in self._decoder.parameters()) - stored_bytes(embedding)
+        return ModelCost(
+            trunk_bytes=trunk_bytes,
+            head_bytes=stored_bytes(self._head_module.weight),
+            embedding_bytes=embedding.element_size() * embedding.shape[-1],
+            kv_bytes=2 * config.num_hidden_layers * config.num_key_value_heads * width * self.dtype.itemsize,
+            trunk_flops=2 * sum(m.in_features * m.out_features for m in linear),
+            head_flops=2 * self._head_module.in_features * self._head_module.out_features,
+            attention_flops=4 * config.num_hidden_layers * config.num_attention_heads * width,
+        )
+
+
+def stored_bytes(parameter: torch.Tensor) -> int:
+    """Bytes a pass reads of one parameter: its storage, and for a 4-bit one also the scales of its blocks."""
+    state = getattr(parameter, "quant_state", None)
+    scales = [] if state is None else [state.absmax, state.state2.absmax] if state.nested else [state.absmax]
+    return sum(tensor.nbytes for tensor in (parameter, *scales))
+
+
+SHORTEST = 16  # tokens that two texts must have in common before a copy is worth a pass of its own
+
+
+def prefill_shared(model: LanguageModel, cache: RaggedCache, texts: Mapping[int, Sequence[int]]) -> None:
+    """Prefills the prefixes that new texts share, each once; at least the last token of each text is left to be read.
+
+    Longest first, each text takes a copy of the prefix that it shares with one before it. `texts` are token ids by row
+    of the cache; only rows of which nothing is cached yet are looked at.
+    """
+    fresh = sorted((row for row in texts if cache.lengths[row] == 0), key=lambda row: -len(texts[row]))
+    if len(fresh) < 2:
+        return
+    ids = pad_sequence([torch.tensor(texts[row]) for row in fresh], batch_first=True, padding_value=-1)
+    depth = dict.fromkeys(fresh, 0)  # copies of copies
+    passes: dict[int, dict[int, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
+    for n, row in enumerate(fresh[1:], 1):
+        common = (ids[:n] == ids[n]).cumprod(1).sum(1)
+        best = int(common.argmax())  # the first of the best, which is the longest
+        donor = fresh[best]
+        length = min(int(common[best]), len(texts[row]) - 1, len(texts[donor]) - 1)
+        if length >= SHORTEST:
+            depth[row] = depth[donor] + 1
+            passes[depth[donor]][donor].append((row, length))
+    for _, donors in sorted(passes.items()):
+        chunks = {donor: texts[donor][cache.lengths[donor] : -1] for donor in donors}
+        fed = {donor: chunk for donor, chunk in chunks.items() if chunk}
+        if fed:
+            model.feed(cache, list(fed), list(fed.values()))
+        for donor, copies in donors.items():
+            for row, length in copies:
+                cache.fork(donor, row, length)

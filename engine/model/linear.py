@@ -1,0 +1,209 @@
+"""One matrix product of a model, for few tokens or many: its weights, read the way that suits pass and processor.
+
+One token only waits for memory, so the weights are read in 4 bits, by bitsandbytes' fused kernel. That kernel computes
+without the processor's matrix units: its time grows with the tokens, and from some width on (`wide_from`) it is faster
+to read four times the bytes of a bf16 copy of the same weights. Measured on 2 cores with AMX: 1536 × 8960 takes 0.34 ms
+for 1 token, 1.02 and 1.45 ms for 5 and 8 in NF4, but 1.02 and 1.04 ms in bf16. The copy is kept in the layout that
+oneDNN chooses for the processor, which makes these products 1.1 to 2.2 times faster than a plain matrix does, and in
+fp32 on a processor that is faster in that (`copy_dtype`).
+
+The kernel wants AVX512-BF16. Other x86 processors take int8 weights (`engine.weights.int8`), with one product for a
+pass of any length. Where there is neither (Arm), bitsandbytes would dequantise the whole matrix for every product, also
+of one token: so a bf16 copy is read always, and in fp32, a block at a time, for more than a few tokens.
+
+Matrices that read the same input (q, k, v; gate, up) are one here, with one call for all of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from bitsandbytes.functional import dequantize_4bit
+from torch import nn
+
+from engine.provenance import processor
+from engine.weights.int8 import Int8Linear, Int8Product
+
+_AMX, _NO_AMX, _DEQUANTISE_FROM = 5, 16, 64  # see `wide_from`
+_BF16_UP_TO = 2  # tokens that a processor without bf16 instructions multiplies in bf16 all the same
+_BLOCK = 512  # outputs that are unpacked to fp32 at once, so that they stay in the caches
+_TYPICAL = 16  # tokens of the passes that the copy's layout is chosen for; it serves all others as well
+_COPY_SHARE = 0.4  # of the memory, at most, for a copy
+
+
+class Linear:
+    """Matrices [out, in] with one input, side by side; how they are stored decides how they are multiplied."""
+
+    def __init__(self, modules: Sequence[nn.Linear], copy: torch.dtype | None) -> None:
+        """Takes modules together, plain or bitsandbytes' `Linear4bit`; they stay usable, and share storage if possible.
+
+        `copy` is the number format in which to keep a copy of 4-bit weights; None keeps none.
+        """
+        self._width = sum(module.out_features for module in modules)
+        self._modules = list(modules)
+        self._bias = _bias(modules)
+        self._few = self._many = self._by_module
+        self._many_from = sys.maxsize  # tokens
+        states: list[Any] = [getattr(module.weight, "quant_state", None) for module in modules]
+        if all(isinstance(module, Int8Linear) for module in modules):
+            self._int8 = Int8Product(modules)  # pyright: ignore[reportArgumentType]
+            self._few = self._many = self._by_int8
+        elif not any(states):
+            self._matrix = _joined([module.weight for module in modules])
+            self._few = self._by_matrix
+        elif all(getattr(state, "packing_format_for_cpu", False) for state in states):
+            self._packed = _Packed(modules)
+            self._few, self._many = self._by_kernel, self._by_dequantising
+            self._many_from = wide_from(copy is not None)
+            if copy is not None:
+                self._copy = torch.ops.mkldnn._reorder_linear_weight(self._packed.dense().to(copy), _TYPICAL)
+                self._copy_dtype, self._copy_bias = copy, None if self._bias is None else self._bias.to(copy)
+                self._many = self._by_copy
+        elif all(states) and copy is not None and not torch.cpu._is_avx512_bf16_supported():
+            parts = zip(modules, states, strict=True)
+            self._matrix = torch.cat([dequantize_4bit(module.weight.data, state) for module, state in parts])
+            self._few, self._many, self._many_from = self._by_matrix, self._in_fp32, _BF16_UP_TO + 1
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Inputs [n, in] → [n, out]."""
+        return self._few(x) if len(x) < self._many_from else self._many(x)
+
+    def _by_module(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([module(x) for module in self._modules], dim=-1)
+
+    def _by_int8(self, x: torch.Tensor) -> torch.Tensor:
+        out = self._int8(x)
+        return out if self._bias is None else out.add_(self._bias)
+
+    def _by_matrix(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self._matrix, self._bias)
+
+    def _by_kernel(self, x: torch.Tensor) -> torch.Tensor:
+        out = self._packed(x)
+        return out if self._bias is None else out.add_(self._bias)
+
+    def _by_dequantising(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self._packed.dense(), self._bias)
+
+    def _by_copy(self, x: torch.Tensor) -> torch.Tensor:
+        wide = x.to(self._copy_dtype)
+        return torch.ops.mkldnn._linear_pointwise(wide, self._copy, self._copy_bias, "none", [], "").to(x.dtype)
+
+    def _in_fp32(self, x: torch.Tensor) -> torch.Tensor:
+        wide, out = x.float(), x.new_empty(len(x), self._width)
+        for rows, part in zip(self._matrix.split(_BLOCK), out.split(_BLOCK, dim=1), strict=True):
+            part.copy_(wide @ rows.float().T)
+        return out if self._bias is None else out.add_(self._bias)
+
+
+class _Packed:
+    """NF4 in the layout of bitsandbytes' kernel for CPUs with AVX512-BF16.
+
+    It is called as bitsandbytes does, less the checks and conversions, which take 20 µs of a product of 100 µs.
+    """
+
+    def __init__(self, modules: Sequence[Any]) -> None:
+        from bitsandbytes import cextension
+
+        library: Any = cextension.lib
+        self._kernel = library.gemv_4bit_inference_cpu_nf4_bf16
+        weights = [module.weight for module in modules]
+        scales = [weight.quant_state.absmax for weight in weights]
+        self._codes, self._scales = _joined(weights), torch.cat(scales, dim=1) if len(scales) > 1 else scales[0]
+        outputs, inputs = self._codes.shape[0], 2 * self._codes.shape[1]
+        assert self._scales.dtype is torch.bfloat16 and self._scales.is_contiguous(), self._scales.dtype
+        self._shape = (ctypes.c_int64(outputs), ctypes.c_int64(inputs))
+        self._inputs, self._outputs = inputs, outputs
+        self._pointers = (ctypes.c_void_p(self._codes.data_ptr()), ctypes.c_void_p(self._scales.data_ptr()))
+        self._block = ctypes.c_int64(weights[0].quant_state.blocksize)
+        self._out_stride = ctypes.c_int64(outputs)
+
+    def dense(self) -> torch.Tensor:
+        """The same weights in bf16 [out, in]."""
+        from engine.weights.nf4 import dense_of
+
+        return dense_of(self._codes, self._scales)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        assert x.dtype is torch.bfloat16 and x.shape[1] == self._inputs and x.stride(1) == 1, (x.dtype, x.shape)
+        out = torch.empty(len(x), self._outputs, dtype=torch.bfloat16)
+        self._kernel(
+            ctypes.c_int64(len(x)),
+            *self._shape,
+            ctypes.c_void_p(x.data_ptr()),
+            *self._pointers,
+            ctypes.c_void_p(out.data_ptr()),
+            self._block,
+            ctypes.c_int64(x.stride(0)),
+            self._out_stride,
+        )
+        return out
+
+
+def _joined(weights: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Weights of modules as one matrix, which the modules use parts of from now on, so that they are stored once."""
+    if len(weights) == 1:
+        return weights[0].data
+    joined = torch.cat([weight.data for weight in weights])
+    for weight, own in zip(weights, joined.split([len(weight) for weight in weights]), strict=True):
+        weight.data = own
+    return joined
+
+
+def _bias(modules: Sequence[nn.Linear]) -> torch.Tensor | None:
+    biases = [module.bias.data for module in modules if module.bias is not None]
+    return torch.cat(biases) if biases else None
+
+
+def wide_from(kept: bool) -> int:
+    """Tokens of a pass from which on this processor multiplies faster by the copy than in NF4.
+
+    Without a copy the weights are dequantised first (2.1 billion a second on 2 cores): for long prompts and AMX only.
+    """
+    if torch.cpu._is_amx_tile_supported():
+        return _AMX if kept else _DEQUANTISE_FROM
+    return _NO_AMX if kept else sys.maxsize
+
+
+def four_bit_parameters(model: nn.Module) -> int:
+    """How many weights of a model are in 4 bits and in the processor's memory, where a copy may be kept of them."""
+    here = [parameter for parameter in model.parameters() if parameter.device.type == "cpu"]
+    states: list[Any] = [getattr(parameter, "quant_state", None) for parameter in here]
+    return sum(math.prod(state.shape) for state in states if state is not None)
+
+
+def copy_dtype(parameters: int, wanted: bool | None = None) -> torch.dtype | None:
+    """What a copy of so many 4-bit weights is best kept in: bf16, fp32, or nothing.
+
+    `wanted` says whether to keep one; None does if it takes at most two fifths of the memory, where that can be asked.
+    """
+    room = _COPY_SHARE * _memory()
+    if not parameters or wanted is False or (wanted is None and parameters * 2 > room):
+        return None
+    return torch.float32 if parameters * 4 <= room and fp32_is_faster() else torch.bfloat16
+
+
+def fp32_is_faster() -> bool:
+    """Whether wide products take less time in fp32 than by this processor's bf16 instructions.
+
+    True of Intel's server cores without matrix units (AMX), which some virtual machines hide: they start half as many
+    bf16 instructions as fp32 ones, and on 2 of them 100 × 1536 × 17920 take 33 ms in bf16 and 21 in fp32. Chosen by
+    the name and not by timing, which would give other roundings, and so now and then other tokens, from one start to
+    the next.
+    """
+    has_bf16, has_matrix_units = torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported()
+    return has_bf16 and not has_matrix_units and "intel" in processor().lower()
+
+
+def _memory() -> int:
+    """Bytes in all; 0 where that cannot be asked."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0

@@ -1,0 +1,178 @@
+"""All that is done with the pair's tokenizer: prompts to ids, ids to text as they come, and whether two are the same.
+
+A prompt is data: what a person types never becomes a control token, whatever it spells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from engine.errors import InvalidRequest, WeightsError
+from engine.request import Request
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PADDING = re.compile(r"\[PAD\d+\]")  # fills a GGUF vocabulary up to the padded embedding; no token of the language
+_MARK = "\ue000{}\ue001"  # private-use characters: stand in for a message while the template is rendered
+
+
+def render(tokenizer: PreTrainedTokenizerBase, request: Request) -> list[int]:
+    """Token ids of a request's prompt: the bare text if raw, else by the chat template (InvalidRequest without one)."""
+    if request.raw:
+        return _encode(tokenizer, request.prompt, typed=True)
+    if not tokenizer.chat_template:
+        raise InvalidRequest("This pair's tokenizer has no chat template: ask for raw completion instead.")
+    roles = [("system", request.system)] if request.system else []
+    roles.append(("user", request.prompt))
+    messages = [{"role": role, "content": _MARK.format(n)} for n, (role, _) in enumerate(roles)]
+    rest = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    ids: list[int] = []
+    for n, (_, content) in enumerate(roles):
+        before, rest = rest.split(_MARK.format(n), 1)
+        ids += _encode(tokenizer, before) + _encode(tokenizer, content, typed=True)
+    return ids + _encode(tokenizer, rest)
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str, typed: bool = False) -> list[int]:
+    """Ids of a part of the template, or of what a person typed, in which special tokens are plain text."""
+    return tokenizer.encode(text, add_special_tokens=False, split_special_tokens=typed)
+
+
+def check_length(prompt_tokens: int, context: int) -> None:
+    """Raises InvalidRequest, with both numbers, for a prompt that leaves no room for a token."""
+    if prompt_tokens >= context:
+        raise InvalidRequest(
+            f"The prompt has {prompt_tokens:,} tokens, but the context holds {context:,} and the answer needs room: "
+            f"shorten it by at least {prompt_tokens - context + 1:,} tokens, or raise CITER_CONTEXT."
+        )
+
+
+def backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """The Rust tokenizer inside, which decodes token by token; raises WeightsError if there is none."""
+    rust = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(rust, Tokenizer):
+        raise WeightsError(f"{type(tokenizer).__name__} is not a fast tokenizer: save it as a tokenizer.json first")
+    return rust
+
+
+def end_ids(tokenizer: PreTrainedTokenizerBase, *models: PreTrainedModel) -> frozenset[int]:
+    """Ids that end a text: the tokenizer's, and those the models' configurations name."""
+    named = [tokenizer.eos_token_id]
+    for model in models:
+        for value in (model.config.eos_token_id, getattr(model.generation_config, "eos_token_id", None)):
+            named += value if isinstance(value, list) else [value]
+    # Chat models end a message with one token and a document with another; GGUF files name only one of them.
+    named += [tokenizer.get_vocab().get(text) for text in ("<|im_end|>", "<|endoftext|>")]
+    return frozenset(i for i in named if isinstance(i, int))
+
+
+class TextStream:
+    """Incremental text of one row.
+
+    A character whose bytes span several tokens arrives with the token that completes it. Text that may be the beginning
+    of a stop string is held back until it is known not to be. Special tokens have no text.
+
+    Attributes:
+        stopped: Whether a stop string was reached; the text ends just before it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = (), tokens: Sequence[int] = ()) -> None:
+        """Starts with the text of some tokens; see `backend` for the tokenizer. No stop string may be empty."""
+        self._tokenizer = tokenizer
+        self._stop = tuple(stop)
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._held = ""
+        self.stopped = False
+        for token in tokens:
+            self.push(token)
+
+    def push(self, token: int) -> str:
+        """Adds a token and returns the text that became certain with it, possibly empty."""
+        self._held += self._stream.step(self._tokenizer, token) or ""
+        cut = min((at for at in (self._held.find(stop) for stop in self._stop) if at >= 0), default=-1)
+        if cut >= 0:
+            self.stopped = True
+            certain, self._held = self._held[:cut], ""
+            return certain
+        keep = max((_overlap(self._held, stop) for stop in self._stop), default=0)
+        certain, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return certain
+
+    def finish(self) -> str:
+        """Returns what was held back for a stop string that did not come; an unfinished character is dropped."""
+        rest, self._held = self._held, ""
+        return rest
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that is a proper beginning of `stop`."""
+    longest = min(len(text), len(stop) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The sha256 (hex) of all that decides which ids a text becomes and where it ends; routers are bound to it.
+
+    That is the id of every token, special ones included, the merges in order, and the end token. It is the same for
+    a tokenizer from the Hub and from a GGUF file, and does not change with a library's version.
+    """
+    digest = hashlib.sha256()
+    for index, token in sorted(_tokens(tokenizer).items()):
+        digest.update(f"{index}\0{token}\n".encode("utf-8", "surrogatepass"))
+    for left, right in _merges(tokenizer):
+        digest.update(f"{left}\0{right}\n".encode("utf-8", "surrogatepass"))
+    digest.update(f"end\0{tokenizer.eos_token}\n".encode())
+    return digest.hexdigest()
+
+
+def check_same_tokenizer(
+    slm_name: str, slm_tokenizer: PreTrainedTokenizerBase, llm_name: str, llm_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Raises WeightsError, with the first difference, if one model's ids would be other words to the other."""
+    reason = _difference(slm_tokenizer, llm_tokenizer)
+    if reason:
+        raise WeightsError(
+            f"{slm_name} and {llm_name} cannot be a pair, their tokenizers differ: {reason}. "
+            "Choose two models of one family."
+        )
+
+
+def _difference(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> str:
+    """The first difference in words, empty if there is none."""
+    one, two = _tokens(first), _tokens(second)
+    for index in sorted(one.keys() | two.keys()):
+        if one.get(index) != two.get(index):
+            return f"token {index} is {_quoted(one.get(index))} in the one and {_quoted(two.get(index))} in the other"
+    for number, (left, right) in enumerate(zip(_merges(first), _merges(second), strict=False)):
+        if left != right:
+            return f"merge {number} is {left} in the one and {right} in the other"
+    if len(_merges(first)) != len(_merges(second)):
+        return f"{len(_merges(first))} merges in the one and {len(_merges(second))} in the other"
+    if first.eos_token != second.eos_token:
+        return f"the end token is {_quoted(first.eos_token)} in the one and {_quoted(second.eos_token)} in the other"
+    return ""
+
+
+def _quoted(token: object) -> str:
+    return "absent" if token is None else repr(token)
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    return {index: token for token, index in tokenizer.get_vocab().items() if not PADDING.fullmatch(token)}
+
+
+def _merges(tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, str]]:
+    """Merges of a byte-pair tokenizer in order; empty for other kinds."""
+    rust = getattr(tokenizer, "backend_tokenizer", None)
+    merges = (json.loads(rust.to_str())["model"].get("merges") or []) if rust is not None else []
+    # Older tokenizers write "a b", newer ones ["a", "b"].
+    pairs = [merge.split(" ", 1) if isinstance(merge, str) else merge for merge in merges]
+    return [(pair[0], pair[1]) for pair in pairs]

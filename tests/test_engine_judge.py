@@ -1,0 +1,110 @@
+"""The judge: what it decides, what stays true whatever it says, and the refusal of one that does not belong here."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from engine.errors import InvalidRequest, RouterError
+from engine.events import Role, keeps
+from engine.judge import Judge, JudgeCard
+from engine.network import RouterNetwork
+
+PROMPT = "What is 27 + 48?"
+ASKED = {"policy": "confidence", "threshold": 0.3, "max_new_tokens": 40, "judge": "learned"}
+
+
+def random_judge(pair, **changes):
+    """A judge with random weights that are large enough for its estimates to differ."""
+    torch.manual_seed(7)
+    about = {"slm": pair.slm_name, "llm": pair.llm_name, "tokenizer": pair.fingerprint}
+    card = JudgeCard("random", **{**about, "hidden_size": pair.llm.hidden_size, "width": 4, **changes})
+    network = RouterNetwork(card.hidden_size + 1, card.width, skip=1)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.7)
+    return Judge(network, card)
+
+
+@pytest.fixture
+def judged(random_pair):
+    """A pair whose models seldom agree, with a judge."""
+    random_pair.use_judge(random_judge(random_pair))
+    yield random_pair
+    random_pair.use_judge(None)
+
+
+def drafts(trace):
+    """What the SLM drafted and the LLM judged, kept or not."""
+    written = [event for event in trace.events if event.role is Role.SLM]
+    return written + [draft for event in trace.events for draft in event.taken_back[:1]]
+
+
+@pytest.mark.parametrize("acceptance", [0.2, 0.5, 0.8])
+def test_the_text_does_not_depend_on_when_the_llm_reads(judged, acceptance):
+    traces = [judged.generate(PROMPT, acceptance=acceptance, max_draft=length, **ASKED) for length in (1, 3, 8, "auto")]
+    assert len({tuple(event.id for event in trace.events) for trace in traces}) == 1
+    for trace in traces:
+        assert all(keeps(event.ratio, acceptance) for event in trace.events if event.role is Role.SLM)
+
+
+def test_its_estimates_decide_instead_of_the_ratio(judged):
+    learned = drafts(judged.generate(PROMPT, acceptance=0.5, **ASKED))
+    ratios = drafts(judged.generate(PROMPT, acceptance=0.5, **{**ASKED, "judge": "ratio"}))
+    assert {draft.ratio for draft in learned} != {draft.ratio for draft in ratios}
+    assert len({draft.ratio for draft in learned}) > 3
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0}])
+def test_acceptance_1_gives_the_llms_text_whatever_it_says(judged, sampling):
+    with torch.no_grad():
+        judged.judge.network.layers[-1].bias.fill_(1e4)  # finds everything harmless
+    learned = judged.generate(PROMPT, acceptance=1.0, **sampling, **ASKED)
+    llm = judged.generate(PROMPT, policy="llm", max_new_tokens=40, **sampling)
+    assert [event.id for event in learned.events] == [event.id for event in llm.events]
+
+
+def test_acceptance_0_keeps_all(judged):
+    with torch.no_grad():
+        judged.judge.network.layers[-1].bias.fill_(-1e4)  # finds nothing harmless
+    texts = {
+        judged.generate(PROMPT, acceptance=0.0, **{**ASKED, "judge": judge}).text for judge in ("ratio", "learned")
+    }
+    assert len(texts) == 1
+
+
+def test_a_draft_that_was_not_read_is_judged_when_the_text_goes_on(judged):
+    whole = judged.generate(PROMPT, acceptance=0.5, max_draft=8, **ASKED)
+    decoding = judged.start([whole.request])
+    for _ in range(60):
+        decoding.step()
+        row = decoding.rows[0]
+        if row.provisional or row.finish_reason:
+            break
+    assert row.provisional
+    decoding.resume(0, whole.request, list(row.events))
+    decoding.finish()
+    assert [event.id for event in decoding.rows[0].events] == [event.id for event in whole.events]
+
+
+def test_saved_and_loaded_it_says_the_same(judged, tmp_path):
+    judged.judge.save(tmp_path)
+    hidden, log_ratio = torch.randn(judged.llm.hidden_size), torch.tensor(-1.5)
+    loaded = Judge.load(tmp_path)
+    assert loaded.card == judged.judge.card
+    assert loaded.harmless(hidden, log_ratio) == judged.judge.harmless(hidden, log_ratio)
+
+
+def test_what_does_not_fit_is_refused(random_pair, tmp_path):
+    with pytest.raises(InvalidRequest, match="none is loaded"):
+        random_pair.generate(PROMPT, **ASKED)
+    with pytest.raises(InvalidRequest, match="judge = 'fair' is unknown"):
+        random_pair.generate(PROMPT, judge="fair")
+    with pytest.raises(RouterError, match="was trained for other"):
+        random_pair.use_judge(random_judge(random_pair, slm="other"))
+    with pytest.raises(RouterError, match="cannot be read"):
+        Judge.load(tmp_path)
+    random_judge(random_pair, width=5).save(tmp_path)
+    random_judge(random_pair).save(tmp_path / "narrow")
+    (tmp_path / "judge.safetensors").write_bytes((tmp_path / "narrow" / "judge.safetensors").read_bytes())
+    with pytest.raises(RouterError, match=r"does not match its card: 'layers\.0\.bias'"):
+        Judge.load(tmp_path)

@@ -1,0 +1,67 @@
+"""Text arrives in whole characters, and never any of a stop string."""
+
+from __future__ import annotations
+
+import pytest
+from random_pair import byte_tokenizer
+
+from engine.tokenizer import TextStream
+
+TOKENIZER = byte_tokenizer()
+
+
+def pieces(text, stop=()):
+    stream = TextStream(TOKENIZER.backend_tokenizer, stop)
+    found = []
+    for token in TOKENIZER.encode(text):
+        found.append(stream.push(token))
+        if stream.stopped:
+            break
+    return found, stream
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "日本語", "👩🏽‍🚀 of the 🏳️‍🌈", "e\u0301 n\u0303 ที่", "a\u00a0b\tc\n\nd", "مرحبا"]
+)
+def test_characters_arrive_whole_and_none_is_lost(text):
+    found, stream = pieces(text)
+    assert "".join(found) + stream.finish() == text
+    assert all("\ufffd" not in piece for piece in found)
+
+
+def test_a_character_arrives_with_the_token_that_completes_it():
+    assert pieces("é日")[0] == ["", "é", "", "", "日"]
+
+
+def test_an_unfinished_character_is_not_shown():
+    stream = TextStream(TOKENIZER.backend_tokenizer)
+    first, second, _ = TOKENIZER.encode("日")
+    assert [stream.push(first), stream.push(second), stream.finish()] == ["", "", ""]
+
+
+def test_nothing_of_a_stop_string_is_shown():
+    found, stream = pieces("one two END three", stop=("END",))
+    assert "".join(found) == "one two "
+    assert stream.stopped
+
+
+def test_what_only_looked_like_a_stop_string_is_shown_after_all():
+    found, stream = pieces("one EN two EN", stop=("END",))
+    assert "".join(found) == "one EN two "
+    assert not stream.stopped
+    assert stream.finish() == "EN"
+
+
+def test_the_earliest_of_several_stop_strings_ends_the_text():
+    found, _ = pieces("abcdef", stop=("def", "cd"))
+    assert "".join(found) == "ab"
+
+
+def test_a_stop_string_of_one_character_holds_nothing_back():
+    found, _ = pieces("ab.c", stop=(".",))
+    assert found == ["a", "b", ""]
+
+
+def test_special_tokens_have_no_text():
+    stream = TextStream(TOKENIZER.backend_tokenizer)
+    assert stream.push(TOKENIZER.get_vocab()["<|im_end|>"]) == ""

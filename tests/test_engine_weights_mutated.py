@@ -1,0 +1,158 @@
+"""Converted weights that were damaged on the disk: noticed, told by name, and made again; never loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+from converted_pair import Files
+from hypothesis import given
+from hypothesis import strategies as st
+from mutations import damaged_bytes, damaged_json, no_file_larger_than
+from random_gguf import logits
+
+from engine.errors import WeightsError
+from engine.weights import __main__ as command
+from engine.weights import cache_folder, convert, manifest
+from engine.weights.cache_folder import NOTE
+from engine.weights.manifest import MANIFEST, Manifest
+
+
+@pytest.fixture(scope="module")
+def folder(converted, tmp_path_factory):
+    """One model's folder, spoilt anew by each example."""
+    return converted.copied_to(tmp_path_factory.mktemp("spoilt") / "cache").folder("small")
+
+
+def flip(path, at=-1000):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0x40
+    with path.open("r+b") as file:  # in place, so that the inode stays
+        file.write(content)
+
+
+@given(data=st.data())
+def test_damaged_weights_are_always_noticed(converted, folder, data):
+    whole = (converted.folder("small") / convert.WEIGHTS).read_bytes()
+    (folder / convert.WEIGHTS).write_bytes(data.draw(damaged_bytes(whole)))
+    told = convert.problem(folder, converted.preset.slm)
+    (folder / convert.WEIGHTS).write_bytes(whole)
+    assert told is not None and convert.WEIGHTS in told
+    assert convert.problem(folder, converted.preset.slm) is None
+
+
+@given(data=st.data())
+def test_a_damaged_manifest_is_noticed_or_vouches_for_the_same_files(converted, folder, data):
+    content = (converted.folder("small") / MANIFEST).read_bytes()
+    (folder / MANIFEST).write_bytes(data.draw(damaged_json(json.loads(content))))
+    told = convert.problem(folder, converted.preset.slm)
+    if told is None:
+        found, whole = Manifest.load(folder), Manifest.load(converted.folder("small"))
+        assert found.files.items() <= whole.files.items() and convert.WEIGHTS in found.files
+        assert found.sha256 == {name: whole.sha256[name] for name in found.files}
+    else:
+        assert told.startswith("its ") and len(told) < 500
+
+
+def test_flipped_bytes_of_the_data_are_made_good(converted, files):
+    before = logits(converted.load()[0].slm)
+    flip(files.folder("small") / convert.WEIGHTS)
+    pair, said = files.load()
+    assert torch.equal(logits(pair.slm), before)
+    assert "small in the cache is made again: its model.safetensors has changed" in said
+
+
+def test_a_large_file_is_hashed_once_and_again_after_any_change(converted, tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "SMALL", 0)
+    files = converted.copied_to(tmp_path / "cache")
+    folder, model = files.folder("small"), files.preset.slm
+    assert convert.problem(folder, model) is None, "copied files have other inodes, so they were hashed"
+    hashed, real = [], cache_folder.sha256_of
+    monkeypatch.setattr(cache_folder, "sha256_of", lambda path, *rest: hashed.append(path.name) or real(path, *rest))
+    assert convert.problem(folder, model) is None and hashed == []
+    weights = folder / convert.WEIGHTS
+    os.utime(weights, ns=(1, 1))
+    assert convert.problem(folder, model) is None and hashed == [convert.WEIGHTS]
+    shutil.copy2(weights, folder / "new")
+    (folder / "new").replace(weights)
+    assert convert.problem(folder, model) is None and hashed == [convert.WEIGHTS] * 2, "another inode"
+    stat = weights.stat()
+    flip(weights)
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert convert.problem(folder, model) is None, "nothing shows, as when a disk decays"
+    assert convert.problem(folder, model, again=True) == "its model.safetensors has changed"
+    assert convert.problem(folder, model) == "its model.safetensors has changed", (
+        "what a request found is not forgotten"
+    )
+
+
+def test_what_a_request_finds_is_told_and_made_again(files, monkeypatch, capsys):
+    monkeypatch.setattr(manifest, "SMALL", 0)
+    monkeypatch.setattr(command, "PRESETS", {"test": files.preset})
+    monkeypatch.setattr(command, "load_settings", lambda: files.settings)
+    assert command.main() == 0
+    assert capsys.readouterr().out.count(": whole\n") == 4
+    weights = files.folder("small") / convert.WEIGHTS
+    stat = weights.stat()
+    flip(weights)
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert command.main() == 2
+    assert f"{weights.parent}: its model.safetensors has changed" in capsys.readouterr().out
+    assert any("made again" in line for line in files.load()[1])
+    assert command.main() == 0
+
+
+def test_a_folder_of_an_earlier_version_gets_the_hash_that_it_lacks(files):
+    folder = files.folder("small")
+    stored = json.loads((folder / MANIFEST).read_text())
+    whole = dict(stored["sha256"])
+    del stored["sha256"][convert.WEIGHTS]
+    (folder / MANIFEST).write_text(json.dumps(stored))
+    assert not any("again" in line for line in files.load()[1])
+    assert Manifest.load(folder).sha256 == whole
+    flip(folder / convert.WEIGHTS)
+    assert any("made again" in line for line in files.load()[1])
+
+
+@pytest.mark.parametrize("name", [MANIFEST, convert.WEIGHTS, "config.json", "tokenizer.json", "", ".tmp"])
+@pytest.mark.parametrize("instead", ["folder", "file", "link", "pipe"])
+def test_whatever_stands_in_a_files_place_is_made_good(files, name, instead):
+    folder = files.folder("small")
+    path = folder / name if name not in ("", ".tmp") else folder.with_name(folder.name + name)
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    if name == ".tmp":
+        shutil.rmtree(folder)  # so that it is in the way
+    match instead:
+        case "folder":
+            (path / "below").mkdir(parents=True)
+        case "file":
+            path.write_text("[" * 100_000)
+        case "link":
+            path.symlink_to(path)
+        case "pipe":
+            os.mkfifo(path)
+    pair, said = files.load()
+    assert torch.isfinite(logits(pair.slm)).all()
+    assert any("converting small" in line for line in said)
+
+
+@pytest.mark.parametrize("size", [1_000, 20_000, 200_000])
+def test_a_disk_that_fills_up_in_mid_conversion_is_called_so_and_nothing_is_left(tmp_path, size):
+    """It stops at the tokenizer, which is another library's than the weights."""
+    files = Files(tmp_path)
+    with no_file_larger_than(size), pytest.raises(WeightsError, match=r"no space in .*nf4: .* CITER_CACHE_DIR"):
+        files.load()
+    assert not [path for path in (tmp_path / "nf4").iterdir() if path.suffix != ".lock"]
+    files.load()
+
+
+def test_a_large_files_note_that_cannot_be_kept_costs_time_only(files, monkeypatch):
+    monkeypatch.setattr(manifest, "SMALL", 0)
+    (files.folder("small") / (convert.WEIGHTS + NOTE)).mkdir()
+    for _ in range(2):
+        assert convert.problem(files.folder("small"), files.preset.slm) is None

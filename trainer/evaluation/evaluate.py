@@ -1,0 +1,135 @@
+"""Evaluation: every method at every setting on questions that no router saw, as one line per answer.
+
+All of a question's answers are written in one batch of the engine's decode loop, where texts that are the same so far
+share their passes: a sweep over methods and thresholds at once. What an answer costs is what it would cost alone: bytes
+and FLOPs follow exactly from its events, its seconds are modelled from the measured pass of each model.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from engine import Request
+from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
+from engine.events.cost import cost_alone
+from engine.pair import Pair
+from engine.provenance import provenance
+from trainer.evaluation.method_names import SPECULATIVE, MaxDraft, Rate, spelled
+from trainer.evaluation.methods import Method
+from trainer.evaluation.record import GradedAnswer
+from trainer.evaluation.speculative import as_published
+from trainer.json_files import AGAIN, read_json, write_lines
+from trainer.questions.question import Question, prompt
+from trainer.shards import Shards
+
+AT_ONCE = 61_440
+"""New tokens, at most, that are written at once: the questions of a shard, by every method at every threshold.
+
+The `cpu` pair's caches take 41 kB a token, so 2.5 GB and the prompts. The more texts are written at once, the more of
+them share one reading of the weights; but with half as many again the process grew to 23 GB, 8 of them the copy."""
+
+
+_Thresholds = list[Annotated[float, Field(allow_inf_nan=False)]]
+
+
+class _Begun(TypedDict):
+    """What a stage's file says of its methods; see `Method.made_of`."""
+
+    methods: list[tuple[str, _Thresholds, str | None] | tuple[str, _Thresholds, str | None, Rate, MaxDraft]]
+
+
+def evaluate(
+    pair: Pair,
+    questions: Sequence[Question],
+    methods: Sequence[Method],
+    folder: Path,
+    task: str,
+    max_new_tokens: int,
+    report: Callable[[str], None] = print,
+    stage: str = "evaluation",
+) -> bool:
+    """Answers questions with every method at every threshold, into `folder`; resumes where it stopped.
+
+    Args:
+        questions: None of which a router was trained on.
+        folder: Gets `<stage>.json` and one JSONL file per shard.
+        task: Name of the questions, in results.
+        max_new_tokens: An answer that is cut there is graded as it is, which mostly means wrong.
+        stage: Several may share a folder, so that a new router does not ask for the answers of the others again.
+
+    Returns:
+        Whether all answers are there now; other processes may still be writing theirs.
+
+    Raises:
+        TrainerError: The folder holds results of other questions, methods or settings.
+    """
+
+    def make(some: Sequence[Question], path: Path) -> None:
+        write_lines(path, map(asdict, _answers(pair, some, methods, max_new_tokens)))
+
+    settings = {
+        "pair": f"{pair.slm_name} ⇄ {pair.llm_name} · {pair.quantisation}",
+        "preset": pair.preset,
+        "task": task,
+        "max_new_tokens": max_new_tokens,
+        "methods": [method.made_of for method in methods],
+    }
+    texts = sum(len(method.thresholds) for method in methods)
+    size = max(1, AT_ONCE // max(1, texts * max_new_tokens))
+    return Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=provenance("trainer"))
+
+
+def chosen_thresholds(folder: Path, stage: str) -> dict[str, list[float]]:
+    """The thresholds that a stage was begun with, by the method's title; empty if it was not begun."""
+    path = folder / f"{stage}.json"
+    if not path.exists():
+        return {}
+    methods = read_json(path, _Begun, AGAIN)["methods"]
+    return {spelled(name, *dials): thresholds for name, thresholds, _, *dials in methods}
+
+
+def _answers(
+    pair: Pair, questions: Sequence[Question], methods: Sequence[Method], max_new_tokens: int
+) -> Iterator[GradedAnswer]:
+    asked = [(q, m, threshold) for q in questions for m in methods for threshold in m.thresholds]
+    requests = [
+        # Random routing depends on the seed, which is the question's own: no two questions share their draws.
+        Request(
+            prompt(q),
+            threshold=threshold,
+            acceptance=method.acceptance,
+            max_draft=method.max_draft,
+            max_new_tokens=max_new_tokens,
+            seed=zlib.crc32(q.id.encode()),
+        )
+        for q, method, threshold in asked
+    ]
+    decoding = pair.start(requests, [method.policy for _, method, _ in asked])
+    decoding.finish()
+    for (question, method, threshold), row in zip(asked, decoding.rows, strict=True):
+        router_bytes, router_flops = (method.router.bytes, method.router.flops) if method.router else (0, 0)
+        slm_cost = replace(pair.slm_cost, router_bytes=router_bytes, router_flops=router_flops)
+        events: Sequence[TokenEvent] = row.events
+        if method.name in SPECULATIVE and method.max_draft != "auto":
+            events = as_published(events, method.max_draft)
+        yield GradedAnswer.graded(
+            question,
+            "".join(event.text for event in events),
+            cost_alone(events, row.prompt_tokens, slm_cost, pair.llm_cost),
+            method=method.name,
+            threshold=threshold,
+            tokens=len(events),
+            llm_tokens=llm_tokens(events),
+            finish=row.finish_reason,
+            acceptance=method.acceptance,
+            max_draft=method.max_draft,
+            llm_passes=llm_passes(events),
+            taken_back=taken_back(events),
+        )

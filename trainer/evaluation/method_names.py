@@ -1,0 +1,126 @@
+"""What methods are called: names on the command line and in records, and what people read.
+
+A method is given to `evaluate` as `name[=folder][@acceptance[/max_draft]]`: `router=folder@0.3`, `confidence@1/8`. A
+plain name is at acceptance 0, and a draft is as long as the engine finds best.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from engine.errors import first_fault
+from engine.request import MAX_DRAFT, DraftLimit
+from trainer import TrainerError
+
+Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+MaxDraft = Annotated[int, Field(ge=1, le=MAX_DRAFT)] | Literal["auto"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # part of a file's name
+MethodName = Annotated[str, Field(pattern=r"^\w[\w .,:+=@()-]*$")]  # stands in tables and pages as it is
+
+METHODS = {
+    "slm": "SLM only",
+    "llm": "LLM only",
+    "oracle": "oracle",
+    "assisted": "speculative decoding",
+    "assisted-tuned": "speculative decoding, tuned",
+    "random": "random",
+    "confidence": "SLM confidence",
+    "entropy": "SLM entropy",
+    "margin": "SLM margin",
+    "query": "query router",
+    "co-llm": "Co-LLM style, the LLM's answers",
+    "co-llm-data": "Co-LLM style, the data's references",
+    "citer-shortcut": "CITER without rollouts",
+    "kept": "router for what the LLM keeps",
+    "citer": "CITER",
+    "citer-joint": "CITER on several tasks",
+}
+"""Known methods and what people call them, in the order of tables and legends; others follow by name."""
+
+SPECULATIVE = ("assisted", "assisted-tuned")
+"""Speculative decoding: acceptance 1 is part of what the method is, and so is the length of a draft."""
+
+FIXED = ("slm", "llm", "oracle", *SPECULATIVE)
+"""Methods without a threshold: each is one point, where the others have a curve from one model alone to the other."""
+
+
+class AskedMethod(NamedTuple):
+    """A method as it is asked for; `folder` is "" where the name says all."""
+
+    name: str
+    folder: str
+    acceptance: float
+    max_draft: DraftLimit
+
+
+_DIALS = re.compile(r"(?P<method>.+)@(?P<acceptance>\d*\.?\d+)(?:/(?P<draft>\w+))?")
+
+
+def parsed(text: str) -> AskedMethod:
+    """Reads `name[=folder][@acceptance[/max_draft]]`; a TrainerError for a number that is out of range."""
+    found = _DIALS.fullmatch(text)
+    name, _, folder = (found["method"] if found else text).partition("=")
+    acceptance, draft = (float(found["acceptance"]), found["draft"] or "auto") if found else (0.0, "auto")
+    if acceptance > 1:
+        raise TrainerError(f"{text}: acceptance {acceptance:g} is not from 0 (keep all) to 1 (as the LLM alone)")
+    if draft != "auto" and not (draft.isdecimal() and 1 <= int(draft) <= MAX_DRAFT):
+        raise TrainerError(f"{text}: a draft of {draft!r} tokens; give a whole number from 1 to {MAX_DRAFT}, or auto")
+    return AskedMethod(name, folder, acceptance, "auto" if draft == "auto" else int(draft))
+
+
+def spelled(name: str, acceptance: float = 0.0, max_draft: DraftLimit = "auto") -> str:
+    """The shortest text that `parsed` reads as these, and speculative decoding by its name alone."""
+    if name in SPECULATIVE or (acceptance == 0 and max_draft == "auto"):
+        return name
+    return f"{name}@{acceptance:g}" + ("" if max_draft == "auto" else f"/{max_draft}")
+
+
+def title_of(text: str) -> str:
+    """What a method that is asked for is called in records and summaries."""
+    name, _, acceptance, max_draft = parsed(text)
+    return spelled(name, acceptance, max_draft)
+
+
+def check_names(task: str, methods: Sequence[str]) -> None:
+    """Refuses, by a TrainerError, names that could not be read back, before hours are spent on answers under them.
+
+    Methods are given as `parsed` reads them.
+    """
+    kinds = {"task": TypeAdapter(Name), "method": TypeAdapter(MethodName)}
+    for what, name in [("task", task), *(("method", parsed(method).name) for method in methods)]:
+        try:
+            kinds[what].validate_python(name)
+        except ValidationError as error:
+            reason = first_fault(error, whole="")
+            raise TrainerError(f"{name!r} cannot be the name of a {what}: {reason}") from None
+
+
+def label(method: str) -> str:
+    """What people call a method; a name that this project does not know is its own label."""
+    return METHODS.get(method, method) if (number := _round(method)) is None else f"CITER round {number}"
+
+
+def method_order(method: str) -> tuple[int, str]:
+    """Sorts methods as `METHODS` has them, then the rounds of CITER, then unknown ones by name."""
+    if method in METHODS:
+        return list(METHODS).index(method), method
+    return (1_000 if (number := _round(method)) is None else len(METHODS) + number), method
+
+
+def main_method(methods: Iterable[str]) -> str | None:
+    """The last of CITER's rounds, else "citer-joint", "citer" or "citer-shortcut"; None without any."""
+    return max(filter(is_citer, methods), key=method_order, default=None)
+
+
+def is_citer(method: str) -> bool:
+    """Whether a method is this project's own: with rollouts, in whichever round, or without."""
+    return method in ("citer", "citer-shortcut", "citer-joint") or _round(method) is not None
+
+
+def _round(method: str) -> int | None:
+    match = re.fullmatch(r"citer-r(\d{1,2})", method)
+    return int(match[1]) if match else None

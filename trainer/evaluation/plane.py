@@ -1,0 +1,183 @@
+"""The plane of threshold and acceptance: its curves, its front, and the least cost at which each family gets there.
+
+Families are sets of measured points. Unlike in `trainer.evaluation.statistics.cost_at_accuracy` nothing is read between
+points: a mixture of two settings is none that anybody would run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from typing_extensions import TypedDict  # typing's own cannot be validated by pydantic before Python 3.12
+
+from engine.operating_points import MEASURED_UNITS
+from trainer.evaluation import statistics
+from trainer.evaluation.estimates import (
+    EstimateSummary,
+    PointSummary,
+    Units,
+    difference,
+    digits,
+    digits_or_none,
+    estimated,
+    estimates,
+    point_at,
+    resampled,
+)
+from trainer.evaluation.method_names import FIXED, SPECULATIVE, MaxDraft, MethodName, Rate, method_order, spelled
+from trainer.evaluation.record import Amount, Point
+from trainer.evaluation.statistics import Array, ResampledCurve
+
+WITHIN = 0.01
+"""How far below the LLM's accuracy counts as the LLM's, on the same questions."""
+
+GAPS = (0.8, 0.9, 0.95)
+
+WHOLE = "plane"
+"""The family of everything that was measured."""
+
+
+class PlanePoint(PointSummary):
+    """A point of the plane; the LLM's passes and the tokens taken back are means per answer, null where not known."""
+
+    method: MethodName
+    acceptance: Rate
+    max_draft: MaxDraft
+    llm_passes: Amount | None
+    taken_back: Amount | None
+
+
+class Reached(TypedDict):
+    """A family at an accuracy: what is null or empty has no point that gets there.
+
+    Attributes:
+        point: The one that moves the fewest bytes.
+        difference: Of its accuracy from the LLM's, on the same questions.
+        cost: The family's least per answer, chosen anew in each resample.
+        ratio: The whole plane's least cost / the family's.
+    """
+
+    point: PlanePoint | None
+    difference: EstimateSummary | None
+    cost: Units
+    ratio: Units
+
+
+class Plane(TypedDict):
+    """What was measured at acceptances above 0, beside the same methods at 0.
+
+    Attributes:
+        targets: Accuracies by "llm" (the LLM's, less `WITHIN`) or share of the gap; null without a gap.
+        families: By family and target.
+        curves: By method as `method_names.spelled` has it, in order of the threshold.
+        front: Best accuracy per bytes: cheapest first, each more accurate than all cheaper ones.
+    """
+
+    targets: dict[str, float | None]
+    families: dict[str, dict[str, Reached]]
+    curves: dict[str, list[PlanePoint]]
+    front: list[PlanePoint]
+
+
+def plane_of(points: Sequence[Point], counts: Array) -> Plane:
+    """The plane's statistics.
+
+    Args:
+        points: All of an evaluation, "slm" and "llm" among them.
+        counts: The bootstrap's draws of the questions [samples, questions].
+    """
+    real = [point for point in points if point.method != "oracle"]  # it looks at both models, which nobody can
+    curve = resampled(real, counts)
+    shown = [_point(point, curve, number) for number, point in enumerate(real)]
+    slm, llm = (next(n for n, each in enumerate(real) if _alone(each, name)) for name in ("slm", "llm"))
+    targets = {"llm": curve.accuracy[llm] - WITHIN} | {
+        f"{gap:g}": statistics.accuracy_targets(curve.accuracy[slm], curve.accuracy[llm], gap) for gap in GAPS
+    }
+    least = {
+        (family, name): {
+            unit: statistics.least_cost(curve.cost[unit][members], curve.accuracy[members], target)
+            for unit in MEASURED_UNITS
+        }
+        for family, members in _families(real).items()
+        for name, target in targets.items()
+    }
+
+    def reached(family: str, members: list[int], name: str) -> Reached:
+        cost, whole = least[family, name], least[WHOLE, name]
+        cheapest = _cheapest(curve, members, float(targets[name][0]))
+        return {
+            "point": None if cheapest is None else shown[cheapest],
+            "difference": None if cheapest is None else difference(curve.accuracy[cheapest], curve.accuracy[llm]),
+            "cost": estimates(cost),
+            "ratio": {unit: _ratio(whole[unit], cost[unit]) for unit in MEASURED_UNITS},
+        }
+
+    return {
+        "targets": {name: digits_or_none(float(target[0])) for name, target in targets.items()},
+        "families": {
+            family: {name: reached(family, members, name) for name in targets}
+            for family, members in _families(real).items()
+        },
+        "curves": _curves(real, shown),
+        "front": [shown[number] for number in _front(curve)],
+    }
+
+
+def _alone(point: Point, name: str) -> bool:
+    return point.method == name and point.acceptance == 0
+
+
+def _families(points: Sequence[Point]) -> dict[str, list[int]]:
+    """Indices of points by family; those that were not measured are left out. Either model alone belongs to most."""
+    numbered = list(enumerate(points))
+    ends = {n for n, each in numbered if _alone(each, "slm") or _alone(each, "llm")}
+    families = {
+        WHOLE: {n for n, _ in numbered},
+        "acceptance-0": {n for n, each in numbered if each.acceptance == 0 and each.method not in SPECULATIVE},
+        **{name: {n for n, each in numbered if each.method == name} for name in reversed(SPECULATIVE)},
+    }
+    if any(each.method == "confidence" for each in points):
+        families["confidence"] = ends | {n for n, each in numbered if each.method == "confidence"}
+    return {name: sorted(members) for name, members in families.items() if members}
+
+
+def _curves(points: Sequence[Point], shown: Sequence[PlanePoint]) -> dict[str, list[PlanePoint]]:
+    """The points of every method that was measured above acceptance 0 as well, a curve for each acceptance."""
+    methods = {each.method for each in points if each.acceptance > 0 and each.method not in SPECULATIVE}
+    curves: dict[str, list[PlanePoint]] = {}
+    for each in sorted(shown, key=lambda each: (method_order(each["method"]), each["acceptance"], each["threshold"])):
+        if each["method"] in methods and (each["acceptance"] > 0 or each["method"] not in FIXED):
+            curves.setdefault(spelled(each["method"], each["acceptance"], each["max_draft"]), []).append(each)
+    return curves
+
+
+def _front(curve: ResampledCurve) -> list[int]:
+    size, accuracy = curve.cost["bytes"][:, 0], curve.accuracy[:, 0]
+    front: list[int] = []
+    for number in np.lexsort((-accuracy, size)).tolist():
+        if not front or accuracy[number] > accuracy[front[-1]] + statistics.TOLERANCE:
+            front.append(number)
+    return front
+
+
+def _cheapest(curve: ResampledCurve, members: Sequence[int], target: float) -> int | None:
+    enough = [n for n in members if curve.accuracy[n, 0] >= target - statistics.TOLERANCE]
+    return min(enough, key=lambda n: (curve.cost["bytes"][n, 0], -curve.accuracy[n, 0]), default=None)
+
+
+def _ratio(whole: Array, own: Array) -> EstimateSummary:
+    ratio = whole / own
+    return estimated(ratio, ratio - 1)
+
+
+def _point(point: Point, curve: ResampledCurve, number: int) -> PlanePoint:
+    passes, taken_back = (float(point.column(name).mean()) for name in ("llm_passes", "taken_back"))
+    return {
+        **point_at(curve, number),
+        "method": point.method,
+        "acceptance": digits(point.acceptance),
+        "max_draft": point.max_draft,
+        "llm_passes": digits_or_none(passes),
+        "taken_back": digits_or_none(taken_back),
+    }

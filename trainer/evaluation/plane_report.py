@@ -1,0 +1,112 @@
+"""The part of `docs/results.md` on a plane of threshold and acceptance; a summary without one has none."""
+
+from __future__ import annotations
+
+from engine.benchmark.markdown import table
+from trainer.evaluation.estimates import interval, percent
+from trainer.evaluation.method_names import label, spelled
+from trainer.evaluation.plane import WHOLE, WITHIN, Plane, PlanePoint, Reached
+from trainer.evaluation.record import JOINT
+from trainer.evaluation.summary import Summary
+
+PLANE_IMAGE = "-plane.png"
+"""How the name of the plane's chart ends, beside the summary's other files."""
+
+FAMILIES = {
+    WHOLE: "**the whole plane**",
+    "acceptance-0": "acceptance 0, all methods",
+    "assisted-tuned": "**speculative decoding, tuned**",
+    "assisted": "speculative decoding",
+    "confidence": "SLM confidence, any acceptance",
+}
+
+
+def plane_section(summary: Summary) -> str:
+    """Cost at given accuracies by family, curves and front as Markdown tables; empty without a plane."""
+    plane = summary.get("plane")
+    if plane is None:
+        return ""
+    llm = summary["methods"]["llm"]["points"][0]["bytes"]
+    lead = (
+        "**The plane of threshold and acceptance.** Fewest bytes, as a share of LLM only, at which a measured point is "
+        "as accurate as it says above; the point; and what the cheapest point of the whole plane moves of that (95 % "
+        "interval, every resample choosing its own points):"
+    )
+    curves = (
+        "Curves by acceptance: accuracy at the bytes of LLM only, one line per threshold. Behind a slash is the length "
+        "of a draft where it was fixed:"
+    )
+    front = "Its front, the best accuracy for the bytes:"
+    parts = [lead, _families(plane, llm), curves, _curves(plane, llm), front, _front(summary, plane, llm)]
+    return "\n\n".join(parts)
+
+
+def _families(plane: Plane, llm: float) -> str:
+    targets = [
+        (f"the LLM’s accuracy, less {100 * WITHIN:g} point" if name == "llm" else f"{percent(float(name))} of the gap")
+        + ("" if accuracy is None else f": {percent(accuracy, 1)}")
+        for name, accuracy in plane["targets"].items()
+    ]
+    rows = [
+        [FAMILIES[family], *(_reached(family, reached[name], llm) for name in plane["targets"])]
+        for family, reached in plane["families"].items()
+    ]
+    return table(["", *targets], rows)
+
+
+def _reached(family: str, reached: Reached, llm: float) -> str:
+    point, ratio = reached["point"], reached["ratio"]["bytes"]
+    if point is None:
+        return "not reached"
+    text = f"{percent(point['bytes'] / llm)}, {setting(point)}"
+    if family == WHOLE or ratio["value"] is None:
+        return text
+    return f"{text}; the plane {interval(ratio['value'], ratio['low'], ratio['high'])}"
+
+
+def setting(point: PlanePoint) -> str:
+    """A point's method with its dials, as `method_names` spells them."""
+    name = spelled(point["method"], point["acceptance"], point["max_draft"])
+    limit = point["max_draft"]
+    # Of speculative decoding only: with the token that the LLM adds to a full draft, as the engine counts.
+    draft = "" if limit == "auto" or "/" in name else f", drafts of {limit - 1}"
+    return name if point["method"] in ("slm", "llm") else f"{name} < {point['threshold']:.3g}{draft}"
+
+
+def _curves(plane: Plane, llm: float) -> str:
+    """A row per method and a column per acceptance."""
+    curves = [(points[0], points) for points in plane["curves"].values()]
+    acceptances = sorted({first["acceptance"] for first, _ in curves})
+    drafts = {(first["method"], str(first["max_draft"])): first for first, _ in curves}
+    rows = []
+    for (method, draft), first in drafts.items():
+        own = {
+            point["acceptance"]: points
+            for point, points in curves
+            if (point["method"], str(point["max_draft"])) == (method, draft)
+        }
+        name = label(method) if method != "slm" else "no router, the SLM always drafts"
+        name += "" if draft == "auto" else f" / {first['max_draft']}"
+        rows.append([name, *("<br>".join(_in_curve(p, llm) for p in own.get(each, [])) for each in acceptances)])
+    return table(["", *(f"acceptance {each:g}" for each in acceptances)], rows)
+
+
+def _in_curve(point: PlanePoint, llm: float) -> str:
+    return f"{point['threshold']:.3g}: {percent(point['accuracy'], 1)} at {percent(point['bytes'] / llm)}"
+
+
+def _front(summary: Summary, plane: Plane, llm: float) -> str:
+    alike = JOINT not in summary["hardware"]  # else seconds of different machines would stand side by side
+    rows = [
+        [
+            setting(point),
+            interval(point["accuracy"], point["accuracy_low"], point["accuracy_high"], 1),
+            percent(point["bytes"] / llm),
+            f"{point['seconds']:.3g}" if alike else "",
+            percent(point["llm_share"]),
+            *("" if value is None else f"{value:.1f}" for value in (point["llm_passes"], point["taken_back"])),
+        ]
+        for point in plane["front"]
+    ]
+    head = ["accuracy", "bytes of LLM only", "seconds, modelled", "LLM share", "LLM passes", "tokens taken back"]
+    return table(["setting", *head], rows)

@@ -1,0 +1,171 @@
+"""What one line of an evaluation holds, and how a folder of them is read back.
+
+`trainer.evaluation.evaluate` writes the lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from engine.events.cost import Cost
+from engine.grading import grade
+from engine.request import DraftLimit
+from trainer import TrainerError
+from trainer.evaluation.method_names import MaxDraft, MethodName, Name, Rate, spelled
+from trainer.evaluation.statistics import Array
+from trainer.json_files import numbered_lines, read_json
+from trainer.questions.question import Question
+from trainer.shards import check_unchanged
+
+JOINT = "; "
+"""Between the commands, revisions and machines of several stages."""
+
+SHARD = re.compile(r"(?!partial-).+-\d{5}\.jsonl")  # of any stage: speculative decoding has shards of its own
+AGAIN = "delete the file and run evaluate again"
+
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class PointKey(NamedTuple):
+    """A point of the plane: a method at an acceptance and a threshold, with the length of its drafts."""
+
+    method: str
+    acceptance: float
+    max_draft: DraftLimit
+    threshold: float
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Sorts points."""
+        return *self[:2], 0 if self.max_draft == "auto" else self.max_draft, self.threshold
+
+    def __str__(self) -> str:
+        return f"{spelled(*self[:3])} at threshold {self.threshold:g}"
+
+
+@dataclass(frozen=True)
+class GradedAnswer:
+    """One method's answer to one question at one setting: a line of a shard.
+
+    Attributes:
+        threshold: 0 where the method has none.
+        bytes, flops, seconds: Of the whole answer, prompt included; seconds are modelled from measured passes.
+        acceptance, max_draft: As in the request.
+        llm_passes: Of the whole answer; None, as the next one, in lines from before it was written down.
+        taken_back: Drafted tokens that the LLM did not keep; they are charged, and not among `tokens`.
+    """
+
+    question: str
+    method: MethodName
+    threshold: Annotated[float, Field(allow_inf_nan=False)]
+    correct: bool
+    tokens: Annotated[int, Field(ge=1)]
+    llm_tokens: Annotated[int, Field(ge=0)]
+    bytes: Amount
+    flops: Amount
+    seconds: Amount
+    finish: str
+    text: str
+    acceptance: Rate = 0.0
+    max_draft: MaxDraft = "auto"
+    llm_passes: Annotated[int, Field(ge=0)] | None = None
+    taken_back: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def setting(self) -> PointKey:
+        """What of it was asked for; the same for all answers of a point."""
+        return PointKey(self.method, self.acceptance, self.max_draft, self.threshold)
+
+    @classmethod
+    def graded(cls, question: Question, text: str, spent: Cost, **others: Any) -> GradedAnswer:
+        """An answer that was just written; `others` are the fields that follow from neither its text nor its cost."""
+        cost = {"bytes": spent.bytes, "flops": spent.flops, "seconds": round(spent.seconds, 4)}
+        return cls(question=question.id, correct=grade(question, text), text=text, **cost, **others)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One method at one setting, with its answers in the order of the evaluation's questions."""
+
+    method: str
+    threshold: float
+    answers: tuple[GradedAnswer, ...]
+    acceptance: float = 0.0
+    max_draft: MaxDraft = "auto"
+
+    def column(self, name: str) -> Array:
+        """One field of all answers [questions]; NaN where it was not written down."""
+        return np.array([getattr(answer, name) for answer in self.answers], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluation.json` says, and all points, by method, acceptance and threshold."""
+
+    pair: str
+    preset: Name
+    task: Name
+    command: str
+    revision: str
+    hardware: str
+    max_new_tokens: int
+    questions: tuple[str, ...]
+    points: tuple[Point, ...] = ()
+
+
+class _Provenance(TypedDict, total=False):
+    command: str
+    revision: str
+    hardware: str
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Reads what `python -m trainer evaluate` wrote; a TrainerError names the file and line that are not, or a gap."""
+    about = read_json(folder / "evaluation.json", Evaluation, "run `python -m trainer evaluate` first")
+    questions = set(about.questions)
+    if not questions or len(questions) < len(about.questions):
+        raise TrainerError(f"{folder / 'evaluation.json'}: its questions must be at least one, and none twice")
+    by_point: dict[PointKey, dict[str, GradedAnswer]] = {}
+    for where, answer in _read_answers(folder):
+        answers = by_point.setdefault(answer.setting, {})
+        if answer.question not in questions:
+            raise TrainerError(f"{where}: question {answer.question!r} is not one of evaluation.json")
+        if answer.question in answers:
+            raise TrainerError(f"{where}: {answer.setting} answers {answer.question!r} twice; {AGAIN}")
+        answers[answer.question] = answer
+    points = []
+    for key, answers in sorted(by_point.items(), key=lambda item: item[0].order):
+        if len(answers) < len(questions):
+            raise TrainerError(
+                f"{folder}: {key} has {len(answers)} of {len(questions)} answers; run evaluate again to go on"
+            )
+        own = tuple(answers[name] for name in about.questions)
+        points.append(Point(key.method, key.threshold, own, key.acceptance, key.max_draft))
+    return replace(about, points=tuple(points), **_provenance(folder, about))
+
+
+def _provenance(folder: Path, about: Evaluation) -> dict[str, str]:
+    """Commands, revisions and machines of all stages in a folder: a later one may have been run elsewhere."""
+    stages = [vars(about), *(read_json(path, _Provenance, AGAIN) for path in sorted(folder.glob("*.json")))]
+    return {
+        name: JOINT.join(dict.fromkeys(stage[name] for stage in stages if stage.get(name)))
+        for name in ("command", "revision", "hardware")
+    }
+
+
+def _read_answers(folder: Path) -> Iterator[tuple[str, GradedAnswer]]:
+    """Answers of all complete shards, with file and line."""
+    for path in sorted(p for p in folder.glob("*.jsonl") if SHARD.fullmatch(p.name)):
+        check_unchanged(path)
+        for where, answer in numbered_lines(path, GradedAnswer, AGAIN):
+            if answer.llm_tokens > answer.tokens:
+                raise TrainerError(f"{where}: {answer.llm_tokens} of {answer.tokens} tokens are the LLM's; {AGAIN}")
+            yield where, answer

@@ -1,0 +1,276 @@
+"""From the summaries under `assets/results` to their charts, to `docs/results.md`, and to the README's short table.
+
+In both files only what stands between `<!-- results -->` and `<!-- /results -->` is written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from engine.benchmark.markdown import SectionError, code, filled, read, table
+from trainer import TrainerError
+from trainer.evaluation.charts.figures import write_charts
+from trainer.evaluation.estimates import PointSummary, in_words, interval, percent
+from trainer.evaluation.method_names import label
+from trainer.evaluation.plane_report import PLANE_IMAGE, plane_section
+from trainer.evaluation.record import JOINT
+from trainer.evaluation.summary import Summary, load_summary
+
+RESULTS, PAGE, README = Path("assets/results"), Path("docs/results.md"), Path("README.md")
+
+# Saving in cost at equal accuracy to beat: the figures of the paper (Zheng et al. 2025), and this project's own.
+TO_BEAT = {
+    "confidence": (0.15, "own"),
+    "co-llm": (0.27, "paper"),
+    "co-llm-data": (0.27, "paper"),
+    "query": (0.30, "paper"),
+    "citer-shortcut": (0.42, "paper"),
+}
+TRAINING_FREE = ("assisted", "assisted-tuned", "random", "confidence", "entropy", "margin")
+IN_SHORT = ("llm", "slm", "assisted", "random", "confidence", "entropy", "citer-shortcut")  # and the main method
+# What the tiny pair's router must show at 25 % LLM share; another pair's gap may be too small for the second.
+GAP_AT_QUARTER, ABOVE_RANDOM = 0.60, 0.25
+QUARTER = "0.25"  # the LLM share at which methods are compared in words
+SURELY = 0.05  # the p-value below which a difference is more than chance
+OFTEN = 0.05  # share of resamples without a value from which a reader must know of them
+MACHINES = "The stages ran on different machines, so seconds cannot be compared and are left out."
+NOTE = "† In more than 5 % of the resamples one of the two does not get there; the interval is over the others."
+
+
+def report(
+    results: Path = RESULTS, page: Path = PAGE, readme: Path = README, tell: Callable[[str], None] = print
+) -> None:
+    """Draws the charts of all summaries beside them, and rewrites the results sections of both files.
+
+    A TrainerError if there are no summaries, one is damaged, or a marker is missing.
+    """
+    _rewritten(results, page, readme)  # refuses bad markers before the charts, which take seconds
+    for summary in _summaries(results):
+        for path in write_charts(summary, results, tell):
+            tell(f"wrote {path}")
+    for path, (_, text) in _rewritten(results, page, readme).items():
+        path.write_text(text, encoding="utf-8")
+        tell(f"wrote the results to {path}")
+
+
+def check(results: Path = RESULTS, page: Path = PAGE, readme: Path = README) -> bool:
+    """Whether both results sections are what `report` would write now. Changes nothing; raises as `report` does."""
+    return all(before == after for before, after in _rewritten(results, page, readme).values())
+
+
+def _rewritten(results: Path, page: Path, readme: Path) -> dict[Path, tuple[str, str]]:
+    """The text of both files, as it is and as it has to be."""
+    summaries = _summaries(results)
+    sections = {page: render(summaries, results, page.parent), readme: render_short(summaries)}
+    try:
+        return {path: (text := read(path), filled(text, "results", body, path)) for path, body in sections.items()}
+    except SectionError as error:
+        raise TrainerError(str(error)) from None
+
+
+def _summaries(results: Path) -> list[Summary]:
+    summaries = [load_summary(path) for path in sorted(results.glob("*--*.json"))]
+    if not summaries:
+        raise TrainerError(f"{results} holds no summaries: run `python -m trainer evaluate`, or name their folder")
+    return summaries
+
+
+def render_short(summaries: Sequence[Summary]) -> str:
+    """A few methods near 25 % LLM share on all tasks of real pairs; on the tiny pair's if there are no others."""
+    shown = [summary for summary in summaries if summary["preset"] != "tiny"] or summaries
+    rows = []
+    for name in (*IN_SHORT, None):
+        names = [name or summary["comparisons"]["method"] or "" for summary in shown]
+        cells = [cell for summary, each in zip(shown, names, strict=True) for cell in _in_short(summary, each)]
+        title = label(name) if name else f"**{' / '.join(dict.fromkeys(label(each) for each in names if each))}**"
+        rows += [[title, *cells]] if any(cells) else []
+    head = [cell for summary in shown for cell in (f"{summary['task']}: accuracy at LLM share", "bytes of LLM only")]
+    questions = ", ".join(f"{summary['questions']} of {summary['task']}" for summary in shown)
+    pairs = ", ".join(dict.fromkeys(summary["pair"] for summary in shown))
+    machines = dict.fromkeys(machine for summary in shown for machine in summary["hardware"].split(JOINT))
+    return (
+        f"{table(['near 25 % share', *head], rows)}\n\n"
+        "Each method at its measured point nearest to 25 % LLM share; in brackets 95 % intervals over the questions "
+        f"({questions}). {pairs}, on {JOINT.join(machines)}."
+    )
+
+
+def _in_short(summary: Summary, name: str) -> list[str]:
+    if name not in summary["methods"]:
+        return ["", ""]
+    point = _nearest(summary["methods"][name]["points"], 0.25)
+    accuracy, size = _accuracy_and_bytes(summary, point)
+    return [f"{accuracy} at {percent(point['llm_share'])}", size]
+
+
+def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
+    """All figures as Markdown, one part per pair and task.
+
+    Charts are linked from folder `base` to folder `results`; what is not there is not linked.
+    """
+    return "\n\n".join(_part(summary, results, base) for summary in summaries)
+
+
+def _part(summary: Summary, results: Path, base: Path) -> str:
+    main = summary["comparisons"]["method"]
+    compared = [_savings(summary, main), _at_quarter(summary, main), _training_free(summary, main)] if main else []
+    source = (
+        f"{code(summary['command'])}, revision {summary['revision']}, on {summary['hardware']}; at most "
+        f"{summary['max_new_tokens']} new tokens an answer; in brackets 95 % intervals from {summary['resamples']:,} "
+        f"resamples of the questions.{f' {MACHINES}' if JOINT in summary['hardware'] else ''}"
+    )
+    title = f"## {summary['pair']}: {summary['task']}, {summary['questions']} questions"
+    plane = [_plane_chart(summary, results, base), plane_section(summary)]
+    parts = [title, _chart(summary, results, base), _curves(summary), *compared, *plane, source]
+    return "\n\n".join(filter(None, parts))
+
+
+def _chart(summary: Summary, results: Path, base: Path) -> str:
+    page, image = (results / f"{summary['preset']}--{summary['task']}{suffix}" for suffix in (".html", ".png"))
+    to_page, to_image = (Path(os.path.relpath(path, base)).as_posix() for path in (page, image))
+    shown = f"![Accuracy over LLM share and over bytes]({to_image})" if image.exists() else ""
+    return f"[{shown or 'Interactive charts'}]({to_page})" if page.exists() else shown
+
+
+def _plane_chart(summary: Summary, results: Path, base: Path) -> str:
+    image = results / f"{summary['preset']}--{summary['task']}{PLANE_IMAGE}"
+    if "plane" not in summary or not image.exists():
+        return ""
+    return f"![Accuracy over bytes, by acceptance]({Path(os.path.relpath(image, base)).as_posix()})"
+
+
+def _curves(summary: Summary) -> str:
+    """One row per method: its point nearest to 25 % LLM share in full, those nearest to 10 and 50 % in short."""
+    rows = []
+    for name, method in summary["methods"].items():
+        points, gap = method["points"], method["gap_recovered"]
+        at = _nearest(points, 0.25)
+        beside = [_nearest(points, share) for share in (0.1, 0.5)] if len(points) > 1 else []
+        rows.append(
+            [
+                f"**{label(name)}**" if name == summary["comparisons"]["method"] else label(name),
+                percent(at["llm_share"]),
+                *_accuracy_and_bytes(summary, at),
+                "" if JOINT in summary["hardware"] else f"{at['seconds']:.3g}",
+                *(f"{percent(each['accuracy'], 1)} at {percent(each['llm_share'])}" for each in beside),
+                *[""] * (2 - len(beside)),
+                "" if gap is None else interval(gap, method["gap_recovered_low"], method["gap_recovered_high"]),
+            ]
+        )
+    head = ["LLM share", "accuracy", "bytes of LLM only", "seconds, modelled", "near 10 % share", "near 50 % share"]
+    return table(["method, near 25 % share", *head, "average gap recovered"], rows)
+
+
+def _accuracy_and_bytes(summary: Summary, point: PointSummary) -> list[str]:
+    llm = summary["methods"]["llm"]["points"][0]["bytes"]
+    accuracy = interval(point["accuracy"], point["accuracy_low"], point["accuracy_high"], 1)
+    return [accuracy, percent(point["bytes"] / llm) if llm else ""]
+
+
+def _savings(summary: Summary, main: str) -> str:
+    rows = []
+    for other, against in summary["comparisons"]["against"].items():
+        bar, source = TO_BEAT.get(other, (None, ""))
+        equal = against["equal_cost"].get(QUARTER, {}).get("bytes")
+        rows.append(
+            [
+                label(other),
+                *(_saving(summary, main, other, gap, bar) for gap in against["savings"]),
+                "" if bar is None else f"{percent(bar)} ({source})",
+                in_words(equal, 1, " points") if equal and equal["value"] is not None else "none so cheap",
+            ]
+        )
+    targets = [
+        ("the LLM’s accuracy" if gap == "1" else f"{percent(float(gap))} of the gap")
+        + ("" if accuracy is None else f": {percent(accuracy, 1)}")
+        for gap, accuracy in summary["comparisons"]["targets"].items()
+    ]
+    savings = table(["against", *targets, "to beat", "accuracy at equal bytes"], rows)
+    lead = (
+        f"Share of the bytes that {label(main)} saves at equal accuracy (bold: at least what is to beat), and how much "
+        "more accurate it is for the bytes that it moves at 25 % LLM share. Whatever has a threshold can be set to "
+        "either model alone, too:"
+    )
+    return f"{lead}\n\n{savings}" + (f"\n\n{NOTE}" if "†" in savings else "")
+
+
+def _saving(summary: Summary, main: str, other: str, gap: str, bar: float | None) -> str:
+    comparisons = summary["comparisons"]
+    saving = comparisons["against"][other]["savings"][gap]["bytes"]
+    if saving["value"] is not None:
+        text = f"**{in_words(saving)}**" if bar is not None and saving["value"] >= bar else in_words(saving)
+        return text + ("†" if saving["unreached"] > OFTEN else "")
+    if comparisons["targets"][gap] is None:
+        return "no gap"
+    reached = [label(name) for name in (main, other) if _reaches(summary, name, gap)]
+    return f"reached by {reached[0]} alone" if reached else "reached by neither"
+
+
+def _reaches(summary: Summary, method: str, gap: str) -> bool:
+    return summary["comparisons"]["cost_at_target"][method][gap]["bytes"]["value"] is not None
+
+
+def _at_quarter(summary: Summary, main: str) -> str:
+    """In words: the accuracy at 25 % LLM share, and how it differs from random and from the SLM's confidence."""
+    comparisons = summary["comparisons"]
+    curves, against = comparisons["accuracy_at_share"], comparisons["against"]
+    if main not in curves:
+        return ""
+    judged = summary["preset"] == "tiny"
+    ours, gap = curves[main][QUARTER], comparisons["gap_recovered_at_share"][main][QUARTER]
+    text = f"At 25 % LLM share {label(main)} has an accuracy of {in_words(ours, 1)}"
+    if gap["value"] is not None:
+        text += f" and recovers {in_words(gap)} of the gap"
+        text += _bar(gap["value"], GAP_AT_QUARTER, " %") if judged else ""
+    if "random" in curves:
+        above = against["random"]["equal_share"][QUARTER]["accuracy"]
+        apart = (ours["low"] or 0) > (curves["random"][QUARTER]["high"] or 0)
+        text += f"; its difference from random is {in_words(above, 1, ' points')}"
+        text += _bar(above["value"] or 0, ABOVE_RANDOM, " points") if judged else ""
+        text += f", and their intervals {'do not overlap' if apart else 'overlap'}"
+    if "confidence" in curves:
+        equal = against["confidence"]["equal_share"][QUARTER]
+        text += (
+            f"; from {label('confidence')} {in_words(equal['accuracy'], 1, ' points')}, p = "
+            f"{equal['accuracy']['p_value'] or 1:.2g} (McNemar at the nearest points: {equal['p_mcnemar']:.2g})"
+        )
+    return text + "."
+
+
+def _training_free(summary: Summary, main: str) -> str:
+    """In words: at which targets baselines without training move fewer bytes than the router, and at which more."""
+    wins, losses = (
+        "; ".join(
+            f"{label(other)} at {', '.join(targets)} %"
+            for other in TRAINING_FREE
+            if other in summary["comparisons"]["against"] and (targets := _won(summary, main, other, sign))
+        )
+        for sign in (-1, 1)
+    )
+    won = f"a baseline without training wins: {wins}" if wins else "no baseline without training wins"
+    lost = f"{label(main)} wins against: {losses}" if losses else f"{label(main)} wins against none of them"
+    stars = f" (* p is at least {SURELY:g}, over resamples of the questions)" if "*" in won + lost else ""
+    return f"By bytes at these shares of the gap recovered, {won}. {lost[0].upper()}{lost[1:]}{stars}."
+
+
+def _won(summary: Summary, main: str, other: str, sign: int) -> list[str]:
+    """Targets in percent at which the main method (sign 1) or the other (−1) wins; with a star if not surely."""
+    won = []
+    for gap in summary["comparisons"]["targets"]:
+        saving = summary["comparisons"]["against"][other]["savings"][gap]["bytes"]
+        lead, p_value = saving["value"], saving["p_value"]
+        if lead is None:
+            lead = _reaches(summary, main, gap) - _reaches(summary, other, gap)
+        if lead * sign > 0:
+            won.append(f"{100 * float(gap):.0f}" + ("" if p_value is not None and p_value < SURELY else "*"))
+    return won
+
+
+def _nearest(points: list[PointSummary], share: float) -> PointSummary:
+    return min(points, key=lambda point: abs(point["llm_share"] - share))
+
+
+def _bar(value: float, bar: float, unit: str) -> str:
+    return f" (bar: {percent(bar, 0, unit)}, {'met' if value >= bar else 'not met'})"

@@ -1,0 +1,251 @@
+"""From the answers of an evaluation to its summary, `assets/results/<preset>--<task>.json`, and back from disk.
+
+Here stands which statistics a summary holds; `trainer.evaluation.statistics` computes them. The same answers give the
+same summary, to the bit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import (
+    Annotated,
+    NotRequired,  # typing's own TypedDict is not for pydantic before Python 3.12
+)
+
+import numpy as np
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from engine.operating_points import MEASURED_UNITS, Unit, bootstrap_counts
+from trainer import TrainerError
+from trainer.evaluation import statistics
+from trainer.evaluation.estimates import (
+    EstimateSummary,
+    PointSummary,
+    Units,
+    difference,
+    digits,
+    estimated,
+    estimates,
+    point_at,
+    resampled,
+)
+from trainer.evaluation.method_names import FIXED, SPECULATIVE, MethodName, Name, Rate, main_method, method_order
+from trainer.evaluation.plane import Plane, plane_of
+from trainer.evaluation.record import Evaluation
+from trainer.evaluation.statistics import Array, ResampledCurve
+from trainer.json_files import read_json, write_json
+
+TARGETS = (0.8, 0.9, 0.95, 1.0)  # shares of the gap; 1 is the LLM's own accuracy
+COMPARED_SHARES = (0.1, 0.2, 0.25, 0.3, 0.5)  # LLM shares at which methods are compared
+
+
+class MethodSummary(TypedDict):
+    """A method's curve by threshold, and its APGR: null without a curve (one point) or without a gap."""
+
+    points: Annotated[list[PointSummary], Field(min_length=1)]
+    gap_recovered: float | None
+    gap_recovered_low: float | None
+    gap_recovered_high: float | None
+
+
+class EqualShare(TypedDict):
+    """Difference of accuracies at an LLM share; McNemar is between the two measured points nearest to it."""
+
+    accuracy: EstimateSummary
+    nearest: tuple[PointSummary, PointSummary]
+    p_mcnemar: Rate
+
+
+class Against(TypedDict):
+    """The main method against another. Keys are those of `TARGETS` and `COMPARED_SHARES`.
+
+    `savings` are 1 − cost / the other's cost at equal accuracy; their p-value counts the resamples, too, in which only
+    one of the two gets there. `equal_cost` are differences of accuracy at the cost that the main method has at an LLM
+    share. What needs a curve is empty or null where one is a single point.
+    """
+
+    savings: dict[str, Units]
+    equal_cost: dict[str, Units]
+    equal_share: dict[str, EqualShare]
+    gap_recovered: EstimateSummary | None
+
+
+class Comparisons(TypedDict):
+    """`method` is the main one, null without a CITER router; `targets` are accuracies, the rest is by method."""
+
+    method: str | None
+    targets: dict[str, float | None]
+    cost_at_target: dict[str, dict[str, Units]]
+    accuracy_at_share: dict[str, dict[str, EstimateSummary]]
+    gap_recovered_at_share: dict[str, dict[str, EstimateSummary]]
+    against: dict[str, Against]
+
+
+class Summary(TypedDict):
+    """One pair and task: a file of `assets/results`.
+
+    `methods` and what compares them are at acceptance 0; `plane` is there where others were measured, too.
+    """
+
+    pair: str
+    preset: Name
+    task: Name
+    questions: int
+    max_new_tokens: int
+    command: str
+    revision: str
+    hardware: str
+    resamples: int
+    seed: int
+    methods: dict[MethodName, MethodSummary]
+    comparisons: Comparisons
+    plane: NotRequired[Plane]
+
+
+Curves = dict[str, ResampledCurve]  # by method
+Costs = dict[str, dict[str, dict[Unit, Array]]]  # [samples] at the accuracy of a target, by method, target and unit
+
+
+def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0, main: str | None = None) -> Summary:
+    """All statistics of an evaluation, with 95 % intervals of a paired bootstrap over its questions.
+
+    Args:
+        evaluation: With the methods "slm" and "llm", the ends of every curve.
+        resamples, seed: Of the bootstrap; the same questions are drawn for all points and methods.
+        main: The method that the others are compared with; None takes the last of CITER's.
+
+    Raises:
+        TrainerError: One of the two ends is missing, or the main method.
+    """
+    # Elsewhere on the plane a curve does not begin with the SLM alone, and an LLM share is no measure of cost.
+    plain = [point for point in evaluation.points if point.acceptance == 0 or point.method in SPECULATIVE]
+    names = sorted({point.method for point in plain}, key=method_order)
+    if missing := [name for name in ("slm", "llm") if name not in names]:
+        raise TrainerError(f"The evaluation has no answers of {missing}, the ends of every curve: evaluate them too")
+    if main and main not in names:
+        raise TrainerError(f"the evaluation has no method {main!r} to compare the others with: {', '.join(names)}")
+    counts = bootstrap_counts(len(evaluation.questions), resamples, seed)
+    curves = {name: resampled([p for p in plain if p.method == name], counts) for name in names}
+    summary: Summary = {
+        "pair": evaluation.pair,
+        "preset": evaluation.preset,
+        "task": evaluation.task,
+        "questions": len(evaluation.questions),
+        "max_new_tokens": evaluation.max_new_tokens,
+        "command": evaluation.command,
+        "revision": evaluation.revision,
+        "hardware": evaluation.hardware,
+        "resamples": resamples,
+        "seed": seed,
+        "methods": {name: _method(curve, curves) for name, curve in curves.items()},
+        "comparisons": _compare(curves, main or main_method(curves)),
+    }
+    if len(plain) < len(evaluation.points):
+        summary["plane"] = plane_of(evaluation.points, counts)
+    return summary
+
+
+def write_summary(summary: Summary, folder: Path = Path("assets/results")) -> Path:
+    """Writes a summary as `<preset>--<task>.json`; the same summary is the same file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{summary['preset']}--{summary['task']}.json"
+    write_json(path, summary, indent=1)
+    return path
+
+
+def load_summary(path: Path) -> Summary:
+    """Reads what `write_summary` wrote; a TrainerError names the first field that is wrong."""
+    return read_json(path, Summary, "make it again with `python -m trainer evaluate`")
+
+
+def _method(curve: ResampledCurve, curves: Curves) -> MethodSummary:
+    gap = estimated(curve.average_gap_recovered(curves["slm"], curves["llm"]))
+    return {
+        "points": [point_at(curve, number) for number in range(len(curve.thresholds))],
+        "gap_recovered": gap["value"],
+        "gap_recovered_low": gap["low"],
+        "gap_recovered_high": gap["high"],
+    }
+
+
+def _compare(curves: Curves, main: str | None) -> Comparisons:
+    slm, llm = curves["slm"].accuracy[0], curves["llm"].accuracy[0]
+    targets = {f"{gap:g}": statistics.accuracy_targets(slm, llm, gap) for gap in TARGETS}
+    costs: Costs = {
+        name: {
+            gap: {unit: statistics.cost_at_accuracy(*_choices(name, curves, unit), target) for unit in MEASURED_UNITS}
+            for gap, target in targets.items()
+        }
+        for name in curves
+    }
+    routed = {
+        name: {f"{share:g}": curve.at_share(share, curves["slm"], curves["llm"]) for share in COMPARED_SHARES}
+        for name, curve in curves.items()
+        if len(curve.thresholds) > 1
+    }
+    recovered = {
+        name: {share: statistics.gap_recovered(accuracy, slm, llm) for share, accuracy in row.items()}
+        for name, row in routed.items()
+    }
+    return {
+        "method": main,
+        "targets": {gap: estimated(target)["value"] for gap, target in targets.items()},
+        "cost_at_target": estimates(costs),
+        "accuracy_at_share": estimates(routed),
+        "gap_recovered_at_share": estimates(recovered),
+        "against": {name: _against(main, name, curves, costs) for name in curves if main and name != main},
+    }
+
+
+def _against(main: str, other: str, curves: Curves, costs: Costs) -> Against:
+    ours, theirs = curves[main], curves[other]
+    against: Against = {
+        "savings": {
+            gap: {unit: _saving(cost, costs[other][gap][unit]) for unit, cost in units.items()}
+            for gap, units in costs[main].items()
+        },
+        "equal_cost": {},
+        "equal_share": {},
+        "gap_recovered": None,
+    }
+    if len(ours.thresholds) > 1:
+        against["equal_cost"] = {
+            f"{share:g}": {unit: _equal_cost(main, other, curves, share, unit) for unit in MEASURED_UNITS}
+            for share in COMPARED_SHARES
+        }
+    if len(ours.thresholds) > 1 and len(theirs.thresholds) > 1:
+        against["equal_share"] = {f"{share:g}": _equal_share(ours, theirs, curves, share) for share in COMPARED_SHARES}
+        gaps = (curve.average_gap_recovered(curves["slm"], curves["llm"]) for curve in (ours, theirs))
+        against["gap_recovered"] = difference(*gaps)
+    return against
+
+
+def _saving(ours: Array, theirs: Array) -> EstimateSummary:
+    """1 − ours / theirs, costs [samples]; of two methods the one that alone gets there has won that sample."""
+    missed, missed_by_them = np.isnan(ours), np.isnan(theirs)
+    saving = 1 - ours / theirs
+    won = np.where(missed == missed_by_them, np.nan_to_num(saving), np.where(missed, -np.inf, np.inf))
+    won[0] = np.nan if missed[0] and missed_by_them[0] else won[0]
+    return estimated(saving, won)
+
+
+def _equal_cost(main: str, other: str, curves: Curves, share: float, unit: Unit) -> EstimateSummary:
+    """Difference of accuracy between two methods; the budget is what the main one's curve costs at an LLM share."""
+    budget = curves[main].at_share(share, curves["slm"], curves["llm"], unit)
+    return difference(*(statistics.accuracy_at_cost(*_choices(name, curves, unit), budget) for name in (main, other)))
+
+
+def _equal_share(ours: ResampledCurve, theirs: ResampledCurve, curves: Curves, share: float) -> EqualShare:
+    near = [(curve, int(np.abs(curve.share[:, 0] - share).argmin())) for curve in (ours, theirs)]
+    return {
+        "accuracy": difference(*(curve.at_share(share, curves["slm"], curves["llm"]) for curve in (ours, theirs))),
+        "nearest": (point_at(*near[0]), point_at(*near[1])),
+        "p_mcnemar": digits(statistics.mcnemar(*(curve.correct[number] > 0 for curve, number in near))),
+    }
+
+
+def _choices(method: str, curves: Curves, unit: Unit) -> tuple[Array, Array]:
+    """Cost and accuracy [points, samples] of all that a method can be run at: its points, and either model alone."""
+    parts = [curves[name] for name in ([method] if method in FIXED else [method, "slm", "llm"])]
+    return np.vstack([part.cost[unit] for part in parts]), np.vstack([part.accuracy for part in parts])

@@ -1,0 +1,1 @@
+"""From labels and rollouts to a router with its model card."""

@@ -1,0 +1,183 @@
+"""The model card beside a router, in Markdown. Every figure in it comes from the router's own `router.json`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from engine.router import RouterCard
+from engine.weights.files import write_text
+
+METHODS = {
+    "citer": "CITER (Zheng et al., COLM 2025): preferences from the shortcut and from rollouts",
+    "citer-shortcut": "CITER (Zheng et al., COLM 2025) without rollouts: the shortcut's preferences alone",
+    "co-llm": "Co-LLM style (Shen et al., ACL 2024): the likelihood of the reference under both models, no preferences",
+    "kept": "for verified routing: whether the LLM will keep the SLM's token",
+    "query": "query router, RouteLLM style (Ong et al., 2024): decides once, by the prompt's hidden state",
+}
+BAR = 40  # characters from 0 to 1
+SHORTCUT = 'Teacher-forced on the reference. "SLM right" and "only LLM right" are the shortcut\'s preferences'
+ABOUT_CASES = {
+    "query": "The case of a question is whose answer is right; the LLM is preferred where only its own is.",
+    "co-llm": f"{SHORTCUT}, with which this router is measured; it was trained without.",
+    "kept": f"{SHORTCUT}, which this router does not learn from: below, the SLM is preferred where the LLM would write "
+    "the same token.",
+    "citer-shortcut": f'{SHORTCUT}; "neither" is not decided by them and was not trained on.',
+}
+MEASURED = "chosen on the measured curve (`operating_points.json`)"
+NO_PREFERENCE = "This score is a weight of likelihoods and no estimate of a preference: only its order is meant.\n"
+KEPT = "whether the LLM's likeliest token is the SLM's, on every token of the references"
+REFERENCES = {"data": "the data set's", "llm": "the LLM's own answers"}
+
+
+def write_card(card: RouterCard, folder: Path) -> None:
+    """Writes `README.md` into a router's folder."""
+    write_text(folder / "README.md", render_card(card))
+
+
+def render_card(card: RouterCard) -> str:
+    """The model card in Markdown, with the Hub's YAML header."""
+    metrics, unit = card.metrics, "question" if card.training["method"] == "query" else "token"
+    counts = f"{metrics['questions']} questions the router never saw"
+    counts += f", {metrics['tokens']:,} tokens." if unit == "token" else "."
+    rows = "\n".join(f"| {name} | {text} |" for name, text in _rows(card, unit).items() if text)
+    cases = "\n".join(f"| {name} | {share:.1%} |" for name, share in metrics["cases"].items())
+    bins = "\n".join(_bin(each) for each in metrics["reliability"])
+    command = card.training.get("command")
+    made = f"\nMade by\n\n```\n{command}\n```\n" if command else ""
+    return f"""---
+license: apache-2.0
+library_name: citer-playground
+tags: [router, token-level-routing, citer]
+---
+
+# Router `{card.name}`
+
+{card.description}
+
+Scores how safe it is to let **{card.slm}** write the {"next token" if unit == "token" else "answer"} instead of
+**{card.llm}**. {card.polarity[0].upper()}{card.polarity[1:]}.
+
+| | |
+|---|---|
+{rows}
+{made}
+## On the held-out questions
+
+{counts}
+
+| ranking of {unit}s by | AUC against the preference |
+|---|---|
+| this router's score | {metrics["auc"]:.3f} |
+| the SLM's top probability | {metrics["auc_top_probability"]:.3f} |
+
+| case | share of {unit}s |
+|---|---|
+{cases}
+
+{_about_cases(card)}
+What the score is worth in generated answers is another question, which these figures do not settle.
+
+## Is the score a probability?
+
+Expected calibration error {metrics["ece"]:.3f}, on the held-out {unit}s with a preference. The bins are of equal
+weight, since scores crowd together; a score that is a probability has the same figure in both columns, and in the
+diagram its mark (the mean score) at the end of the bar (how often the SLM is preferred).
+{NO_PREFERENCE if card.training["method"] == "co-llm" else ""}
+| {unit}s | share | mean score | SLM preferred | from 0 to 1 |
+|---|---|---|---|---|
+{bins}
+"""
+
+
+def _rows(card: RouterCard, unit: str) -> dict[str, str]:
+    """What is stated of the router and its training; what is empty does not apply to it."""
+    training = card.training
+    of_tokens = unit == "token"
+    width = training["width"] or card.hidden_size
+    logit_features = " + 8 logit features" if card.logit_features else ""
+    skip = ", and a linear score of the logit features" if training.get("skip") else ""
+    which = ", the wrong ones too" if training["wrong_references"] else ", the right ones"
+    separates = card.threshold == training["best_threshold"]
+    return {
+        "method": METHODS[training["method"]],
+        "target": KEPT if training.get("target") == "kept" else "",
+        "input": f"{card.hidden_size} hidden state{logit_features} of the SLM, {training['quantisation']}",
+        "network": f"{width * 2} → {width} → 1, dropout {card.dropout}, weight decay {training['weight_decay']}{skip}",
+        "references": REFERENCES[training["reference"]] + which * (training["reference"] == "llm" and of_tokens),
+        "rollouts": _rollouts(training) if training["method"].startswith("citer") else "",
+        "questions": _splits(training["questions"], "d"),
+        "decided tokens": _splits(training["tokens"], ",") if of_tokens else "",
+        "learned from": f"{training['learned_from']:,} tokens, decided or not" if "learned_from" in training else "",
+        "data": f"SHA-256 {training['data'][:12]}…",
+        "class balance": f"SLM preferred in {card.metrics['preferred_slm']:.1%} held out; {_balance(training)}",
+        "calibration": _calibration(training.get("calibration")),
+        "starting threshold": f"{card.threshold:.3g}, "
+        + ("which separates the preferences of the early-stopping questions best" if separates else MEASURED),
+        "starting acceptance": f"{card.acceptance:g}" if card.acceptance else "",
+        "seed": str(training["seed"]),
+    }
+
+
+def _splits(counts: dict[str, int], form: str) -> str:
+    train, stop, test = (format(counts[name], form) for name in ("train", "stop", "test"))
+    return f"{train} training, {stop} early stopping, {test} held out"
+
+
+def _rollouts(training: dict[str, Any]) -> str:
+    folders = training["rollouts"]
+    if not folders:
+        return "none"
+    folders = [folders] if isinstance(folders, dict) else folders  # as cards had it when there was only ever one
+    number = "" if training["round"] is None else f"round {training['round']}: "
+    text = number + "; ".join(_outcomes(done, training["cost_weight"]) for done in folders)
+    text += "; weighted by candidates / rolled-out tokens of the question"
+    kept = training.get("shortcut_weight")
+    return text + (f"; what was not rolled out keeps the shortcut's preference at weight {kept:g}" if kept else "")
+
+
+def _outcomes(done: dict[str, Any], cost_weight: float) -> str:
+    writer = "the SLM alone" if done["policy"] == "slm" else f"router `{done['policy']}` at {done['threshold']:.2f}"
+    text = f"finished by {writer}, at most {done['budget']} tokens per question, {done['tokens']:,} in all"
+    if done["tokens"]:
+        text += f"; the answer was right after {done['slm_right']:.1%} of the SLM's tokens"
+        if done["llm_right"] is not None:
+            text += f" and {done['llm_right']:.1%} of the LLM's"
+        text += f"; SLM preferred in {done['preferred_slm']:.1%} (λ = {cost_weight:g})"
+    return text
+
+
+def _balance(training: dict[str, Any]) -> str:
+    factors = training.get("class_factors")
+    if training["class_balance"] == "none" or factors is None:
+        return "no class weights"
+    rarer = max(factors, key=lambda name: factors[name])
+    return f"{rarer.upper()}'s weighed {factors[rarer]:.2f} times in training, and the logit corrected by the logarithm"
+
+
+def _calibration(tried: dict[str, Any] | None) -> str:
+    if tried is None:
+        return "none"
+    losses = f"loss {tried['loss_before']:.4f} → {tried['loss_after']:.4f}, cross-validated by stopping question"
+    if not tried["kept"]:
+        return f"none: slope and bias were tried and did not help ({losses})"
+    return f"logit × {tried['slope']:.3f} {tried['bias']:+.3f}, part of the last layer ({losses})"
+
+
+def _about_cases(card: RouterCard) -> str:
+    if text := ABOUT_CASES.get(card.training["method"]):
+        return text
+    cases = '"neither"' if card.training["reference"] == "data" else '"only LLM right" and "neither"'
+    others = "by the shortcut, at less weight" if card.training.get("shortcut_weight") else "not decided"
+    return (
+        f"Teacher-forced on the reference. Tokens of the case {cases} are decided by rollouts; those that were not "
+        f"rolled out are {others}."
+    )
+
+
+def _bin(each: dict[str, Any]) -> str:
+    """A row of the reliability diagram: a bar as long as the observed rate, and a mark at the mean score."""
+    cells = ["█" if cell < round(BAR * each["observed"]) else "·" for cell in range(BAR + 1)]
+    cells[round(BAR * each["score"])] = "┃"
+    figures = f"| {each['tokens']:,} | {each['share']:.1%} | {each['score']:.3f} | {each['observed']:.3f}"
+    return f"{figures} | `{''.join(cells)}` |"

@@ -1,0 +1,286 @@
+"""From labels and rollouts to arrays: what each token looks like, who is preferred there, and how much it counts.
+
+Also the split of the questions: which of them train a router, stop its training early, and measure it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow
+import torch
+
+from engine import Role
+from trainer import TrainerError
+from trainer.labels.labels import load_labels
+from trainer.labels.rollouts import Rollout, load_rollouts
+from trainer.preference import PREFERENCES, Case, rollout_preference
+
+CHUNK = 8192  # tokens scored at once: 30 MB of float32 for a hidden state of 896
+COLUMNS = (
+    "question",
+    "position",
+    "case",
+    "correct",
+    "slm_logprob",
+    "llm_logprob",
+    "hidden",
+    "logit_features",
+    "slm_token",
+    "llm_token",
+)
+SAME = ("slm", "llm", "quantisation", "hidden_size", "tokenizer", "reference")
+"""What labels must agree on to be learned from together."""
+
+Actions = Mapping[Role, Rollout]
+
+
+@dataclass(frozen=True)
+class LabelledTokens:
+    """n tokens of references, with all that is known of them.
+
+    Attributes:
+        question: Ids [n], str.
+        position: Int32 [n]; at 0 the hidden state is that after the prompt.
+        case: Int8 [n], values of `Case`.
+        correct: Bool [n]: whether the reference ends in the right answer.
+        slm_logprob, llm_logprob: Of the reference token, float32 [n]; NaN where the LLM was not run.
+        hidden: The SLM's hidden states, float16 [n, d].
+        logit_features: Float32 [n, LOGIT_FEATURES], see `engine.model.logits.logit_features`.
+        slm_token, llm_token: Int32 [n], each model's greedy token. The LLM's own answers are its greedy tokens.
+        preference: Float32 [n]: 1 prefers the SLM, 0 the LLM, NaN is undecided.
+        weight: Float32 [n]: how many tokens it stands for in training and in metrics; 0 where undecided.
+        about: The labels' settings.
+        rollouts: What was rolled out and came of it, for the card: one for each folder of rollouts.
+    """
+
+    question: np.ndarray
+    position: np.ndarray
+    case: np.ndarray
+    correct: np.ndarray
+    slm_logprob: np.ndarray
+    llm_logprob: np.ndarray
+    hidden: np.ndarray
+    logit_features: np.ndarray
+    slm_token: np.ndarray
+    llm_token: np.ndarray
+    preference: np.ndarray
+    weight: np.ndarray
+    about: dict[str, Any] = field(repr=False)
+    rollouts: tuple[dict[str, Any], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.question)
+
+    def where(self, mask: np.ndarray) -> LabelledTokens:
+        """The tokens for which a bool [n] holds."""
+        return replace(self, **{name: value[mask] for name, value in self.arrays.items()})
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The fields that have a value per token."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+
+    def split(self, *names: str) -> LabelledTokens:
+        """The tokens of the questions in some splits; see `split_of`."""
+        sides = {question: split_of(question) in names for question in set(self.question)}
+        return self.where(np.array([sides[question] for question in self.question], dtype=bool))
+
+    def decided(self) -> LabelledTokens:
+        """The tokens with a preference."""
+        return self.where(self.weight > 0)
+
+    def kept(self) -> LabelledTokens:
+        """The same tokens, preferring the SLM where the LLM would keep its token: where both models' are the same.
+
+        Every token is decided and counts alike, those of wrong references too: an answer's worth has no part in it.
+        """
+        preference = (self.slm_token == self.llm_token).astype(np.float32)
+        return replace(self, preference=preference, weight=np.ones_like(preference))
+
+    def features(self, rows: Any, with_logits: bool) -> torch.Tensor:
+        """The router's input for some rows (indices or a slice): float32 [rows, inputs]."""
+        parts = [self.hidden[rows].astype(np.float32)]
+        if with_logits:
+            parts.append(self.logit_features[rows])
+        return torch.from_numpy(np.concatenate(parts, axis=1))
+
+    def chunks(self, with_logits: bool) -> Iterator[torch.Tensor]:
+        """The router's input for all rows, in pieces: all at once may not fit into memory."""
+        for n in range(0, len(self), CHUNK):
+            yield self.features(slice(n, n + CHUNK), with_logits)
+
+
+def load_tokens(
+    labels: Path,
+    rollouts: Path | None = None,
+    cost_weight: float = 0.0,
+    wrong_references: bool = False,
+    shortcut_weight: float = 0.0,
+) -> LabelledTokens:
+    """All tokens of some labels, those without a preference too.
+
+    The shortcut decides (CITER, section 3.2) except where rollouts are given for the tokens it does not settle: those
+    that neither model wrote, and with the LLM's own answers as references also those that only the LLM wrote, which may
+    be harmless paraphrase. Of these only some are rolled out, the same number in each question however many there are.
+    A rolled-out token therefore stands for candidates / rolled-out tokens of its question, so that a small budget does
+    not shift the balance of the preferences; the candidates that were not drawn count nothing. A shortcut weight above
+    0 gives them part of their weight back, with the shortcut's preference.
+
+    Args:
+        cost_weight: λ of `rollout_preference`.
+        wrong_references: Whether tokens of references that end in a wrong answer have a preference too.
+        shortcut_weight: From 0 to 1: what a token that only the LLM wrote and that was not rolled out weighs; the
+            rolled-out ones of its question stand for that much less of it.
+
+    Raises:
+        TrainerError: Labels or rollouts are missing or do not belong together; λ needs rollouts of both actions; wrong
+            references beside rollouts.
+    """
+    data, about = load_labels(labels)
+    columns = {name: _array(data, name) for name in COLUMNS}
+    preference = np.full(len(data), np.nan, dtype=np.float32)
+    for case, value in PREFERENCES.items():
+        preference[columns["case"] == case] = value
+    tokens = LabelledTokens(**columns, preference=preference, weight=np.ones_like(preference), about=about, rollouts=())
+    if rollouts is not None:
+        if wrong_references:
+            raise TrainerError(
+                "references with a wrong answer are never rolled out, so beside rollouts only their easy tokens would "
+                "count: leave out --wrong-references or --rollouts"
+            )
+        tokens = _with_rollouts(tokens, labels, rollouts, cost_weight, shortcut_weight)
+    if not wrong_references:
+        preference[~columns["correct"]] = np.nan
+    tokens.weight[np.isnan(preference)] = 0.0
+    return tokens
+
+
+def join(parts: Sequence[LabelledTokens]) -> LabelledTokens:
+    """The tokens of several labels together, so that one router learns from several tasks.
+
+    A TrainerError if they differ in models or references, or share a question.
+    """
+    first, *others = parts
+    for other in others:
+        if name := next((name for name in SAME if other.about[name] != first.about[name]), None):
+            raise TrainerError(
+                f"labels of {name} {first.about[name]!r} and {other.about[name]!r} do not go together: label all of "
+                "them with the same pair and kind of references"
+            )
+    owners = Counter(name for each in parts for name in set(each.question.tolist()))
+    if twice := [name for name, count in owners.items() if count > 1]:
+        raise TrainerError(f"question {twice[0]!r} is in two folders of labels: name each folder once")
+    if not others:
+        return first
+    data = hashlib.sha256("".join(each.about["data"] for each in parts).encode()).hexdigest()
+    arrays = {name: np.concatenate([getattr(each, name) for each in parts]) for name in first.arrays}
+    rollouts = tuple(outcomes for each in parts for outcomes in each.rollouts)
+    return replace(first, **arrays, about={**first.about, "data": data}, rollouts=rollouts)
+
+
+def rollouts_by_labels(labels: Sequence[Path], rollouts: Sequence[Path]) -> dict[Path, Path]:
+    """Which folder of rollouts belongs to which of labels; of one of each, `load_tokens` sees whether they do.
+
+    A TrainerError for rollouts of none of these labels, or two of the same.
+    """
+    if len(labels) == len(rollouts) == 1:
+        return dict(zip(labels, rollouts, strict=True))
+    owned: dict[Path, Path] = {}
+    for folder in rollouts:
+        made_from = load_rollouts(folder)[1].get("labels", {})
+        owner = next((each for each in labels if _same_labels(load_labels(each)[1], made_from)), None)
+        if owner is None:
+            raise TrainerError(f"{folder} was rolled out from other labels: name the folder of its labels as well")
+        if owner in owned:
+            raise TrainerError(f"{folder} and {owned[owner]} were both rolled out from {owner}: take one of them")
+        owned[owner] = folder
+    return owned
+
+
+def held_out_tokens(labels: Path) -> LabelledTokens:
+    """The tokens of the questions that no router's weights were trained on: early stopping and test."""
+    return load_tokens(labels).split("stop", "test")
+
+
+def split_of(question: str) -> str:
+    """The split of a question id: "train", "stop" (early stopping) or "test" (metrics); 80, 10 and 10 of a hundred.
+
+    Read off a hash, so that it is the same in every run and every round, and all of a question is on one side.
+    """
+    bucket = int(hashlib.sha256(question.encode()).hexdigest(), 16) % 100
+    return "train" if bucket < 80 else "stop" if bucket < 90 else "test"
+
+
+def _same_labels(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two folders of labels have the same tokens; log-probabilities under the LLM may be missing in one."""
+    return all(one.get(name) == other.get(name) for name in (*SAME, "data"))
+
+
+def _array(data: datasets.Dataset, name: str) -> np.ndarray:
+    """A column as an array [tokens] or [tokens, width], straight from Arrow: row by row it would take minutes."""
+    column = data.data.column(name).combine_chunks()
+    if isinstance(column, pyarrow.FixedSizeListArray):
+        return column.flatten().to_numpy().reshape(len(data), -1)
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _with_rollouts(
+    tokens: LabelledTokens, labels: Path, folder: Path, cost_weight: float, shortcut_weight: float
+) -> LabelledTokens:
+    """Lets rollouts decide where the shortcut does not settle it; sets preferences and weights in place."""
+    rollouts, settings = load_rollouts(folder)
+    if not _same_labels(settings.get("labels", tokens.about), tokens.about):
+        raise TrainerError(f"{folder} was rolled out from other labels than {labels}: roll out from these first")
+    by_token = _by_token(folder, rollouts, cost_weight)
+    names = zip(tokens.question.tolist(), tokens.position.tolist(), strict=True)
+    row_of = {name: row for row, name in enumerate(names)}
+    if strange := [name for name in by_token if name not in row_of]:
+        question, position = strange[0]
+        raise TrainerError(f"{folder} has position {position} of question {question}, which is not in {labels}")
+    cases = [Case.NEITHER] + [Case.ONLY_LLM_RIGHT] * (tokens.about["reference"] == "llm")
+    unsettled = np.isin(tokens.case, cases)
+    tokens.weight[unsettled] = shortcut_weight
+    if not shortcut_weight:
+        tokens.preference[unsettled] = np.nan
+    rows, actions, unit = [row_of[name] for name in by_token], list(by_token.values()), settings["llm_bytes"]
+    wanted = [rollout_preference(each[Role.SLM], each.get(Role.LLM), cost_weight, unit) for each in actions]
+    drawn = Counter(question for question, _ in by_token)
+    inverse_chances = [each[Role.SLM].candidates / drawn[question] for (question, _), each in by_token.items()]
+    stands_for = np.array(inverse_chances, dtype=np.float32)
+    kept = np.where(tokens.case[rows] == Case.ONLY_LLM_RIGHT, shortcut_weight, 0.0)
+    tokens.preference[rows], tokens.weight[rows] = wanted, stands_for - kept * (stands_for - 1)
+    return replace(tokens, rollouts=(_outcomes(actions, wanted, settings),))
+
+
+def _by_token(folder: Path, rollouts: Sequence[Rollout], cost_weight: float) -> Mapping[tuple[str, int], Actions]:
+    """The rollouts of each token (question and position), by who wrote it."""
+    by_token: dict[tuple[str, int], dict[Role, Rollout]] = defaultdict(dict)
+    for rollout in rollouts:
+        by_token[rollout.question, rollout.position][rollout.role] = rollout
+    for role in (Role.SLM, Role.LLM) if cost_weight else (Role.SLM,):
+        if missing := sum(role not in actions for actions in by_token.values()):
+            raise TrainerError(
+                f"{folder}: {missing} of {len(by_token)} tokens were not rolled out with the {role.name}'s token, "
+                f"which a cost weight of {cost_weight:g} needs: roll out both actions into another folder"
+            )
+    return by_token
+
+
+def _outcomes(tokens: Sequence[Actions], wanted: Sequence[float], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the card says of the rollouts: how they were made, and shares of the rolled-out tokens, unweighted."""
+    right = {role: [each[role].correct for each in tokens if role in each] for role in (Role.SLM, Role.LLM)}
+    return {
+        **{name: settings.get(name) for name in ("policy", "threshold", "budget", "seed", "llm_bytes")},
+        "tokens": len(tokens),
+        "slm_right": round(float(np.mean(right[Role.SLM])), 4) if tokens else None,
+        "llm_right": round(float(np.mean(right[Role.LLM])), 4) if right[Role.LLM] else None,
+        "preferred_slm": round(float(np.mean(wanted)), 4) if tokens else None,
+    }

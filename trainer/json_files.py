@@ -1,0 +1,76 @@
+"""JSON that the trainer wrote earlier, read back as what it should be: the first fault is told with file and line.
+
+Numbers that are not finite are neither written nor read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from engine.errors import first_fault
+from engine.weights.files import write_text
+from trainer import TrainerError
+
+AGAIN = "delete the file and run the same command again"
+
+
+def read_json(path: Path, kind: Any, way_out: str) -> Any:
+    """A file's content, validated by pydantic as `kind`; a TrainerError names the first fault and the way out."""
+    try:
+        return _adapter(kind).validate_json(path.read_bytes())
+    except OSError as error:
+        raise TrainerError(f"{path}: {error.strerror or error}; {way_out}") from None
+    except ValidationError as error:
+        raise TrainerError(f"{path}: {first_fault(error, whole='')}; {way_out}") from None
+
+
+def write_json(path: Path, value: Any, indent: int | None = None) -> None:
+    """Writes what `read_json` reads, whole or not at all."""
+    write_text(path, _dumped(value, path, indent=indent) + "\n")
+
+
+def read_lines(paths: Sequence[Path], kind: Any = dict[str, Any]) -> list[Any]:
+    """The objects of JSONL files, one per line, validated as `kind`; see `numbered_lines`."""
+    return [value for path in paths for _, value in numbered_lines(path, kind)]
+
+
+def numbered_lines(path: Path, kind: Any, way_out: str = AGAIN) -> Iterator[tuple[str, Any]]:
+    """Each object of a JSONL file, and where it stands; a TrainerError names the first line that is none of `kind`.
+
+    A line ends with a line feed and nothing else does, since a text may hold U+2028.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TrainerError(f"{path}: {error.strerror or error}; {way_out}") from None
+    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n") if content else [], 1):
+        where = f"{path}:{number}"
+        try:
+            yield where, _adapter(kind).validate_json(line, strict=True)
+        except ValidationError as error:
+            raise TrainerError(f"{where}: {first_fault(error, whole='')}; {way_out}") from None
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Writes what `read_lines` reads."""
+    path.write_text("".join(_dumped(line, path) + "\n" for line in lines), encoding="utf-8")
+
+
+def _dumped(value: Any, path: Path, indent: int | None = None) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+        text.encode("utf-8")
+    except ValueError as error:  # NaN, or half a surrogate pair
+        raise TrainerError(f"{path} is not written: {error}") from None
+    return text
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

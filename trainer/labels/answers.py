@@ -1,0 +1,100 @@
+"""One model's own greedy answers to questions: references for labels (`--reference llm`), and who can answer what.
+
+Whether an answer is right is graded when it is read, so that a better grader needs no new answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from engine import Request, Role
+from engine.grading import grade
+from engine.pair import Pair
+from trainer import TrainerError
+from trainer.json_files import read_lines, write_lines
+from trainer.questions.question import Question, prompt
+from trainer.shards import MadeOf, Shards
+
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+
+SHARD = 128  # questions, written at once as one batch: as many as two cores with matrix units are still faster for
+
+
+class _MadeOf(MadeOf):
+    role: Role
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote to a question, which is named by its id.
+
+    `tokens` has the end token where the model ended the text, and `finish` is "eos" then.
+    """
+
+    question: str
+    tokens: list[TokenId]
+    text: str
+    finish: str
+
+
+def answer(
+    pair: Pair,
+    role: Role,
+    questions: Sequence[Question],
+    folder: Path,
+    max_new_tokens: int,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Lets one of the pair's models answer questions greedily, into `folder`; resumes where it stopped.
+
+    Raises:
+        TrainerError: The folder holds answers to other questions or of another model.
+    """
+
+    def make(batch: Sequence[Question], path: Path) -> None:
+        requests = [Request(prompt(q), policy=role.value, max_new_tokens=max_new_tokens) for q in batch]
+        traces = pair.generate_batch(requests)
+        lines = [
+            {"question": q.id, "tokens": [e.id for e in t.events], "text": t.text, "finish": t.finish_reason}
+            for q, t in zip(batch, traces, strict=True)
+        ]
+        write_lines(path, lines)
+
+    settings = {
+        "preset": pair.preset,
+        "role": role.value,
+        "model": pair.slm_name if role is Role.SLM else pair.llm_name,
+        "quantisation": pair.quantisation,
+        "tokenizer": pair.fingerprint,
+        "max_new_tokens": max_new_tokens,
+    }
+    _shards(folder).run(settings, questions, make, report)
+
+
+def load_answers(folder: Path, role: Role) -> dict[str, Answer]:
+    """All answers of a folder by the question's id; a TrainerError if some are missing or they are another model's."""
+    paths, about = _shards(folder).load()
+    if about["role"] != role.value:
+        raise TrainerError(
+            f"{folder} holds answers of the {about['role'].upper()}: name those that `answer --role {role.value}` wrote"
+        )
+    return {each.question: each for each in read_lines(paths, Answer)}
+
+
+def are_right(answers: Mapping[str, Answer], questions: Sequence[Question]) -> dict[str, bool]:
+    """Whether each answer is right, by the question's id; a TrainerError if its question is not among those given."""
+    by_id = {question.id: question for question in questions}
+    if missing := [name for name in answers if name not in by_id]:
+        raise TrainerError(
+            f"{len(missing)} of {len(answers)} answers are to other questions than these, e.g. {missing[0]}"
+        )
+    return {name: grade(by_id[name], each.text) for name, each in answers.items()}
+
+
+def _shards(folder: Path) -> Shards:
+    return Shards(folder, "answers", SHARD, ".jsonl", _MadeOf)

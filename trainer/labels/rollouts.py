@@ -1,0 +1,204 @@
+"""Rollouts: what becomes of the answer if a given model writes a given token (CITER, section 3.2).
+
+At a sample of the tokens that the shortcut does not settle, the text is finished from that token on under a policy,
+through the engine's decode loop, and the answer is graded. The first round finishes with the SLM alone, a later one
+with the router of the round before at its threshold. `trainer.preference` makes preferences of the outcomes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, NotRequired
+
+import datasets
+from pydantic import Field
+
+from engine import Request, Role
+from engine.events.cost import costs
+from engine.grading import grade
+from engine.pair import Pair
+from engine.policy import FixedPolicy, Policy, RouterPolicy
+from engine.router import Router
+from engine.tokenizer import render
+from trainer import TrainerError
+from trainer.json_files import read_lines, write_lines
+from trainer.labels.labels import load_labels
+from trainer.preference import Case
+from trainer.questions.question import Question, prompt
+from trainer.settings import RolloutSettings
+from trainer.shards import MadeOf, Shards
+
+SHARD = 60  # questions
+ROWS = 256  # rollouts written at once: more do not make two cores faster
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What became of one answer.
+
+    Attributes:
+        question, position: The token that was chosen, and `role` is who wrote it.
+        correct: Whether the finished answer is right.
+        bytes: Moved from that token to the end.
+        tokens: Written from there on.
+        candidates: Tokens of the question among which those to roll out were drawn.
+    """
+
+    question: str
+    position: Annotated[int, Field(ge=0)]
+    role: Role
+    correct: bool
+    bytes: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    tokens: Annotated[int, Field(ge=1)]
+    candidates: Annotated[int, Field(ge=1)]
+
+
+class _MadeOf(MadeOf):
+    llm_bytes: Annotated[float, Field(gt=0)]
+    labels: NotRequired[dict[str, Any]]
+
+
+@dataclass
+class _Start:
+    """A text to be finished: the reference up to a token, then one model's token instead of it."""
+
+    question: Question
+    position: int
+    role: Role
+    candidates: int
+    written: list[int] = field(repr=False)
+
+
+def roll_out(
+    pair: Pair,
+    questions: Sequence[Question],
+    labels: Path,
+    folder: Path,
+    settings: RolloutSettings,
+    router: Router | None = None,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Rolls out undecided tokens of labelled questions into `folder`; resumes where it stopped.
+
+    With references from the data set those are the tokens that neither model wrote; with the LLM's own answers, where
+    the shortcut is always decided but myopic, all tokens where the SLM would have written another.
+
+    Args:
+        questions: Those of the labels.
+        router: Finishes the texts, at `settings.threshold`; None lets the SLM finish them alone (the first round).
+
+    Raises:
+        TrainerError: The labels are incomplete or of other questions; the folder holds rollouts made otherwise.
+    """
+    data, labelled = load_labels(labels)
+    if {question.id for question in questions} != set(labelled["questions"]):
+        raise TrainerError(f"{labels} holds labels of other questions than the {len(questions)} given")
+    starts = _starts(questions, data, labelled["reference"], settings)
+    about = {
+        "policy": router.name if router else "slm",
+        "router": fingerprint(router) if router else None,
+        "labels": {name: value for name, value in labelled.items() if name != "answers"},
+        **asdict(settings),
+        "llm_bytes": _llm_bytes(pair, questions, data),
+    }
+    policy, own = RouterPolicy(router) if router else FixedPolicy(Role.SLM), pair.router
+    pair.use_router(router)
+
+    def make(some: Sequence[Question], path: Path) -> None:
+        todo = [start for question in some for start in starts[question.id]]
+        batches = [todo[n : n + ROWS] for n in range(0, len(todo), ROWS)]
+        write_lines(path, [asdict(each) for batch in batches for each in _finish(pair, batch, policy, settings)])
+
+    try:
+        complete = _shards(folder).run(about, questions, make, report)
+    finally:
+        pair.use_router(own)
+    if complete:
+        right = [rollout.correct for rollout in load_rollouts(folder)[0] if rollout.role is Role.SLM]
+        share = sum(right) / max(1, len(right))
+        report(f"{len(right):,} of the SLM's tokens rolled out; after {share:.1%} the answer was right")
+
+
+def load_rollouts(folder: Path) -> tuple[list[Rollout], dict[str, Any]]:
+    """All rollouts of a folder, and the settings they were made with; a TrainerError if some are missing."""
+    paths, settings = _shards(folder).load()
+    return read_lines(paths, Rollout), settings
+
+
+def fingerprint(router: Router) -> str:
+    """SHA-256 of a router's weights as tensors, wherever they are kept; rollouts and evaluations name routers by it.
+
+    Operating points name the file `router.safetensors` instead, by `engine.weights.cache_folder.sha256_of`.
+    """
+    weights = router.network.state_dict()
+    return hashlib.sha256(b"".join(weights[name].cpu().numpy().tobytes() for name in sorted(weights))).hexdigest()
+
+
+def _shards(folder: Path) -> Shards:
+    return Shards(folder, "rollouts", SHARD, ".jsonl", _MadeOf)
+
+
+def _starts(
+    questions: Sequence[Question], data: datasets.Dataset, reference: str, settings: RolloutSettings
+) -> Mapping[str, list[_Start]]:
+    """What to roll out, by question: the draw depends on the seed and the question alone."""
+    by_id = {question.id: question for question in questions}
+    undecided = {Case.NEITHER, Case.ONLY_LLM_RIGHT} if reference == "llm" else {Case.NEITHER}
+    columns = data.select_columns(["question", "position", "token", "slm_token", "llm_token", "case", "correct"])
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in columns.to_list():
+        rows[row["question"]].append(row)
+    starts: dict[str, list[_Start]] = {}
+    for name, tokens in rows.items():
+        candidates = [row for row in tokens if row["correct"] and row["case"] in undecided]
+        drawn = random.Random(f"{settings.seed} {name}").sample(candidates, min(settings.budget, len(candidates)))
+        written = [row["token"] for row in tokens]
+        starts[name] = [
+            _Start(by_id[name], row["position"], role, len(candidates), [*written[: row["position"]], row[column]])
+            for row in sorted(drawn, key=lambda row: row["position"])
+            for role, column in ((Role.SLM, "slm_token"), (Role.LLM, "llm_token"))[: 1 + settings.both]
+        ]
+    return starts
+
+
+def _finish(pair: Pair, starts: Sequence[_Start], policy: Policy, settings: RolloutSettings) -> list[Rollout]:
+    """Finishes a batch of texts and grades them."""
+    unended = [s for s in starts if s.written[-1] not in pair.end_ids and len(s.written) < settings.max_new_tokens]
+    rows = {}
+    if unended:
+        limit, dial = settings.max_new_tokens, settings.threshold
+        requests = [
+            Request(prompt(start.question), threshold=dial, max_new_tokens=limit - len(start.written))
+            for start in unended
+        ]
+        prompts = [render(pair.tokenizer, r) + start.written for r, start in zip(requests, unended, strict=True)]
+        decoding = pair.start(requests, [policy] * len(unended), prompts)
+        decoding.finish()
+        rows = dict(zip(map(id, unended), decoding.rows, strict=True))
+    finished = []
+    for start in starts:
+        row = rows.get(id(start))
+        events = row.events if row else []
+        written = [*start.written, *(event.id for event in events)]
+        text = pair.tokenizer.decode(written, skip_special_tokens=True)
+        spent = costs(events, row.prompt_tokens, pair.slm_cost, pair.llm_cost).run.bytes if row else 0.0
+        # The action itself: both models stand at the token, and one of them writes it.
+        action = (pair.slm_cost if start.role is Role.SLM else pair.llm_cost).forward(1, 0, True, 0, 0).bytes
+        chosen, correct = (start.question.id, start.position, start.role), grade(start.question, str(text))
+        finished.append(Rollout(*chosen, correct, spent + action, 1 + len(events), start.candidates))
+    return finished
+
+
+def _llm_bytes(pair: Pair, questions: Sequence[Question], data: datasets.Dataset) -> float:
+    """Mean bytes that the LLM alone moves to write a reference: the unit of cost of λ."""
+    lengths, total = Counter(data["question"]), 0.0
+    for question in questions:
+        read = len(render(pair.tokenizer, Request(prompt(question))))
+        for fed, cached in [(read, 0)] + [(1, read + n) for n in range(lengths[question.id] - 1)]:
+            total += pair.llm_cost.forward(fed, cached, True, 0, 0).bytes
+    return total / len(questions)

@@ -1,0 +1,172 @@
+"""`python -m trainer run`: a recipe from questions to a shipped router, one resumable stage after the other.
+
+Here is the order of the stages and where each keeps its files; what a stage does is in its own module.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from engine import Role
+from engine.pair import Pair, load
+from engine.provenance import command
+from trainer.evaluation.charts.figures import write_charts
+from trainer.evaluation.evaluate import chosen_thresholds, evaluate
+from trainer.evaluation.methods import PLAIN, SHARES, build_methods
+from trainer.evaluation.record import read_evaluation
+from trainer.evaluation.summary import Summary, summarise, write_summary
+from trainer.evaluation.tune_speculative import tune
+from trainer.fit.baselines import fit_co_llm, fit_query
+from trainer.fit.fit_router import fit
+from trainer.fit.labelled_tokens import held_out_tokens
+from trainer.labels.answers import answer, are_right, load_answers
+from trainer.labels.labels import label
+from trainer.questions.question import Question, Split
+from trainer.questions.sources import load_questions
+from trainer.rounds import chosen_round, iterate, load_rounds
+from trainer.settings import FitSettings, Recipe, RolloutSettings
+from trainer.ship import curve_of, ship
+
+
+@dataclass
+class Pipeline:
+    """The stages of a recipe, with their files in a folder."""
+
+    recipe: Recipe
+    folder: Path
+    pair: Pair
+    fitting: FitSettings
+    report: Callable[[str], None] = print
+
+    @cached_property
+    def train(self) -> list[Question]:
+        """Questions to label, and after them those on which rounds are compared."""
+        return self._load(self.recipe.train, self.recipe.train_questions + self.recipe.validation_questions, "train")
+
+    @cached_property
+    def dev(self) -> list[Question]:
+        """Questions to evaluate on."""
+        return self._load(self.recipe.dev, self.recipe.dev_questions, "dev")
+
+    def _load(self, sources: Sequence[str], count: int, split: Split) -> list[Question]:
+        sources = list(sources) or [self.recipe.task]
+        return load_questions(sources, count, split, report=self.report, need_reference=False)
+
+    @property
+    def labelled(self) -> list[Question]:
+        """Questions to label."""
+        return self.train[: self.recipe.train_questions]
+
+    @property
+    def co_llm(self) -> dict[str, Path]:
+        """The Co-LLM-style baselines, and the labels that each learns from.
+
+        The LLM's own answers, as CITER does; and where all questions have them the data's references, as in its paper.
+        """
+        folders = {"co-llm": self.folder / "labels-llm"}
+        if all(question.reference for question in self.labelled):
+            folders["co-llm-data"] = self.folder / "labels-data"
+        return folders
+
+    @property
+    def best(self) -> str:
+        """The router that the validation questions chose; the dev questions have no say in it."""
+        return chosen_round(load_rounds(self.folder)).router
+
+    def label(self) -> None:
+        """Both models' own answers, and labels on the LLM's answers; for the Co-LLM style on the data's references."""
+        labelled, limit = self.labelled, self.recipe.max_new_tokens
+        answer(self.pair, Role.LLM, labelled, self.folder / "answers-llm", limit, self.report)
+        some = labelled[: self.recipe.query_questions]
+        answer(self.pair, Role.SLM, some, self.folder / "answers-slm", limit, self.report)
+        answers = load_answers(self.folder / "answers-llm", Role.LLM)
+        # With the LLM's log-probabilities, which a Co-LLM-style router learns from.
+        label(self.pair, labelled, self.folder / "labels-llm", answers, report=self.report)
+        if "co-llm-data" in self.co_llm:
+            label(self.pair, labelled, self.co_llm["co-llm-data"], report=self.report)
+
+    def fit(self) -> list[str]:
+        """All routers that the evaluation compares; returns them as `name=folder`."""
+        recipe, fitting = self.recipe, self.fitting
+        labels, routers = self.folder / "labels-llm", self.folder / "routers"
+        kept = ["kept"] if recipe.acceptances else []
+        about: dict[str, Any] = {"report": self.report, "command": command("trainer")}
+        fit(labels, routers / "citer-shortcut", fitting, recipe.description, **about)
+        settings = replace(fitting, logit_features=False, skip=False)
+        for name, likelihoods in self.co_llm.items():
+            fit_co_llm(likelihoods, routers / name, settings, **about)
+        for name in kept:
+            judged = replace(fitting, target="kept", cost_weight=0.0)
+            fit(labels, routers / name, judged, recipe.description, **about)
+        slm_right = are_right(load_answers(self.folder / "answers-slm", Role.SLM), self.labelled)
+        fit_query(labels, slm_right, routers / "query", **about)
+        rollouts = RolloutSettings(
+            budget=recipe.budget,
+            both=fitting.cost_weight > 0,  # λ compares what both tokens come to
+            max_new_tokens=recipe.max_new_tokens,
+        )
+        rest = self.train[recipe.train_questions :]
+        rounds = iterate(
+            self.pair,
+            self.labelled,
+            rest,
+            labels,
+            self.folder,
+            recipe.rounds,
+            rollouts,
+            fitting,
+            self.report,
+            recipe.description,
+        )
+        names = ["citer-shortcut", *kept, *self.co_llm, "query", *sorted(each.router for each in rounds)]
+        return [f"{name}={routers / name}" for name in names]
+
+    def evaluate(self, routers: list[str]) -> Summary:
+        """Every method on the dev questions, summarised."""
+        where, limit = self.folder / "evaluation", self.recipe.max_new_tokens
+        tokens = held_out_tokens(self.folder / "labels-llm")
+        stages = {"evaluation": PLAIN, "evaluation-routers": routers, "assisted": ["assisted"]}
+        if self.recipe.acceptances:
+            stages["evaluation-plane"] = self._plane()
+        for stage, names in stages.items():
+            shares = self.recipe.shares or SHARES
+            methods = build_methods(names, self.pair, tokens, shares, chosen_thresholds(where, stage))
+            evaluate(self.pair, self.dev, methods, where, self.recipe.task, limit, self.report, stage)
+        return summarise(read_evaluation(where), main=self.best)
+
+    def _plane(self) -> list[str]:
+        """The methods of the plane: no router, the SLM's confidence, both kinds of router; and the rival, tuned."""
+        tuning, routers = self.folder / "speculation", self.folder / "routers"
+        # Training questions that no router learned from.
+        rest = self.train[self.recipe.train_questions :]
+        tune(self.pair, rest, tuning, self.recipe.max_new_tokens, self.report)
+        names = ["slm", "confidence", *(f"{name}={routers / name}" for name in ("kept", self.best))]
+        plane = [f"{name}@{acceptance:g}" for acceptance in self.recipe.acceptances for name in names]
+        return [*plane, f"assisted-tuned={tuning}"]
+
+    def ship(self, summary: Summary, routers: Path) -> None:
+        """Ships the best router, with its curve on the dev questions."""
+        best, out = self.best, routers / self.recipe.router
+        shutil.rmtree(out, ignore_errors=True)
+        ship(self.folder / "routers" / best, [curve_of(summary, best)], out)
+        self.report(f"{best} is now {out}")
+
+
+def run(recipe: Recipe, folder: Path, results: Path, routers: Path, fitting: FitSettings) -> Path:
+    """Carries out a recipe, of which `folder` keeps the stages' files; what is already there is not made again.
+
+    The best router is then in `routers`, and the summary with its charts in `results`; returns the summary's path.
+    """
+    pipeline = Pipeline(recipe, folder, load(recipe.preset), fitting)
+    pipeline.label()
+    summary = pipeline.evaluate(pipeline.fit())
+    path = write_summary(summary, results)
+    for chart in write_charts(summary, results):
+        print(f"wrote {chart}")
+    pipeline.ship(summary, routers)
+    return path

@@ -1,0 +1,1 @@
+"""Questions of every task: their fields, their prompts, and where they come from."""

@@ -1,0 +1,110 @@
+"""Where questions come from: local files, the benchmarks by name, and the built-in arithmetic."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from trainer import TrainerError
+from trainer.questions import benchmarks
+from trainer.questions.question import ARITHMETIC, FIELDS, Question, Split, read_rows
+from trainer.tiny.arithmetic import questions
+
+
+def load_questions(
+    sources: list[str],
+    limit: int,
+    split: Split = "train",
+    seed: int = 0,
+    report: Callable[[str], None] = print,
+    need_reference: bool = True,
+    offset: int = 0,
+) -> list[Question]:
+    """Questions of each source, taken in turn, so that a mixture is even.
+
+    Args:
+        sources: Paths of JSONL or JSON files, names of benchmarks, or `ARITHMETIC`. A name is a path where it has a
+            separator or a suffix, or where there is such a file.
+        split: For benchmarks and `ARITHMETIC`; a file is one split.
+        seed: For `ARITHMETIC`.
+        report: Told of rows that were skipped, with file and line.
+        need_reference: Leave out questions that have no reference.
+        offset: So many of the mixed questions are skipped first.
+
+    Raises:
+        TrainerError: A source cannot be had, two share an id, or no question is left.
+    """
+    if limit < 1 or offset < 0:
+        raise TrainerError(f"{limit} questions after the first {offset}: ask for 1 or more, after 0 or more")
+    named = ", ".join(sources)
+    lists = [_load(source, offset + limit, split, seed, report) for source in sources]
+    if need_reference:
+        lists = [[question for question in each if question.reference] for each in lists]
+    mixed = [question for group in zip_longest(*lists) for question in group if question is not None]
+    if not mixed:
+        raise TrainerError(
+            f"{named}: no question with a reference (a worked answer). The multiple-choice benchmarks have none: "
+            "let the LLM write them (--reference llm), or give a file with a `reference` in each row"
+        )
+    id_, count = Counter(question.id for question in mixed).most_common(1)[0]
+    if count > 1:
+        raise TrainerError(f"{named}: {count} questions have the id {id_!r}; answers are kept by id, make them differ")
+    if offset >= len(mixed):
+        raise TrainerError(f"{named}: no question is left after the first {offset}, there are {len(mixed)}")
+    return mixed[offset : offset + limit]
+
+
+def read_jsonl(path: Path, report: Callable[[str], None] = print) -> list[Question]:
+    """Reads one row per line, as `question_of` takes them; a file named .json may also be one list of rows.
+
+    Each row that is skipped is reported as `path:line: skipped: reason`, or with its number in the list.
+
+    Raises:
+        TrainerError: The file cannot be read, or has no usable row.
+    """
+    try:
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
+        raise TrainerError(f"{path} cannot be read: {error}. Give a UTF-8 file of JSON lines with {FIELDS}") from error
+    return read_rows(_rows(path, content), str(path), report)
+
+
+def _load(source: str, count: int, split: Split, seed: int, report: Callable[[str], None]) -> list[Question]:
+    path = Path(source)
+    if path.name != source or path.suffix or path.is_file():
+        return read_jsonl(path, report)
+    if source == ARITHMETIC:
+        return list(questions(split, count, seed))
+    if source in benchmarks.BENCHMARKS:
+        return benchmarks.load(source, split, report)
+    raise TrainerError(f"{source}: neither a file nor one of {', '.join([ARITHMETIC, *benchmarks.BENCHMARKS])}")
+
+
+def _rows(path: Path, content: bytes) -> Iterator[tuple[str, Any]]:
+    """Each row of a file and where it stands; of a row that is not UTF-8 or not JSON the exception."""
+    if path.suffix == ".json":
+        whole = _parsed(content)
+        if not isinstance(whole, Exception):
+            rows = whole if isinstance(whole, list) else [whole]
+            yield from ((f"{path}: item {number}", row) for number, row in enumerate(rows, 1))
+            return
+        if content.lstrip().startswith(b"["):
+            raise TrainerError(f"{path}: {whole}. Mend it, or write one object per line into a .jsonl file")
+    # Not `splitlines`, which also splits at line separators that JSON allows inside a text.
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if line.strip():
+            yield f"{path}:{number}", _parsed(line)
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return ValueError(f"not UTF-8 ({error.reason} at byte {error.start + 1})")
+    except (ValueError, RecursionError) as error:
+        return ValueError(f"not JSON ({error})")

@@ -1,0 +1,83 @@
+"""From measured results to what a router is shipped with: its curves, and where on the first of them to start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from engine.operating_points import Curve, OperatingPoint, OperatingPoints
+from engine.router import WEIGHTS, Router
+from engine.weights.cache_folder import sha256_of
+from trainer import TrainerError
+from trainer.evaluation.estimates import PointSummary
+from trainer.evaluation.method_names import spelled
+from trainer.evaluation.statistics import TOLERANCE
+from trainer.evaluation.summary import Summary
+from trainer.fit.card import write_card
+
+WITHIN = 0.02
+"""Accuracy below the LLM's that an operating threshold may cost."""
+
+
+def curve_of(summary: Summary, method: str, acceptance: float = 0.0) -> Curve:
+    """The measured curve of a method at an acceptance, with both ends; a TrainerError if the summary lacks one of them.
+
+    Above acceptance 0 what the SLM drafts without a router, if that was measured, is the curve at threshold 0.
+    """
+    methods = summary["methods"]
+    if missing := sorted({"slm", "llm", *([method] if acceptance == 0 else [])} - methods.keys()):
+        raise TrainerError(f"the results of {summary['task']} have no {', '.join(missing)}")
+    points: Sequence[PointSummary]
+    if acceptance == 0:
+        points = methods[method]["points"]
+    else:
+        curves = summary["plane"]["curves"] if "plane" in summary else {}
+        name = spelled(method, acceptance)
+        if name not in curves:
+            raise TrainerError(f"the results of {summary['task']} have no {name}: evaluate it at that acceptance")
+        points = [*curves.get(spelled("slm", acceptance), []), *curves[name]]
+    return Curve(
+        task=summary["task"],
+        questions=summary["questions"],
+        pair=summary["pair"],
+        command=summary["command"],
+        revision=summary["revision"],
+        hardware=summary["hardware"],
+        slm=_point(methods["slm"]["points"][0]),
+        llm=_point(methods["llm"]["points"][0]),
+        points=tuple(_point(point, acceptance) for point in points),
+    )
+
+
+def _point(point: PointSummary, acceptance: float = 0.0) -> OperatingPoint:
+    names = [each.name for each in fields(OperatingPoint) if each.name != "acceptance"]
+    return OperatingPoint(**{name: point[name] for name in names}, acceptance=acceptance)
+
+
+def operating_threshold(curve: Curve) -> float:
+    """Where a router is used unless a person chooses otherwise, and where the next round's rollouts are finished.
+
+    The cheapest of the router's own measured points within `WITHIN` of the LLM; where none is, the most accurate one.
+    Unlike in `Curve.cheapest_within` either model alone is not among them: a router that is shipped routes.
+    """
+    enough = [point for point in curve.points if point.accuracy >= curve.llm.accuracy - WITHIN - TOLERANCE]
+    if enough:
+        chosen = min(enough, key=lambda point: point.bytes)
+    else:
+        chosen = max(curve.points, key=lambda point: (point.accuracy, -point.bytes))
+    return min(max(chosen.threshold, 0.001), 1.0)
+
+
+def ship(router: Path, curves: list[Curve], out: Path) -> Router:
+    """Copies a router's folder to `out`, whose name becomes its own, with its curves and where to start.
+
+    The first of the curves, one per task and acceptance, says where: its acceptance, and the threshold on it.
+    """
+    shipped = Router.load(router)
+    start = round(operating_threshold(curves[0]), 4)  # a step of the page's slider: what is shown is what is in force
+    shipped.card = replace(shipped.card, name=out.name, threshold=start, acceptance=curves[0].acceptance)
+    shipped.save(out)
+    OperatingPoints(router=sha256_of(out / WEIGHTS), curves=tuple(curves)).save(out)
+    write_card(shipped.card, out)
+    return shipped

@@ -1,0 +1,128 @@
+"""The command `python -m trainer tiny`: trains the tiny pair, stores it, and measures it with the engine's decode loop.
+
+The pair stands in for a real one in tests and where there is no network: the same architecture (Qwen2), one tokenizer,
+padded vocabularies that differ. It knows only worked arithmetic. The SLM writes the words and misses many digits; the
+LLM gets nearly all of them right.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+
+from engine import Request, Role
+from engine.grading import grade_arithmetic
+from engine.pair import Pair
+from trainer import TrainerError
+from trainer.tiny.arithmetic import questions
+from trainer.tiny.training import BATCH, MODELS, train_model, train_tokenizer
+
+MAX_NEW_TOKENS = 120  # the longest reference has about 100 tokens
+ROWS = 100  # texts written at once
+
+
+def load(folder: Path) -> Pair:
+    """Reads a pair in fp32 from a folder, without a router; a TrainerError if it holds none."""
+    missing = [name for name in ("slm", "llm", "tokenizer") if not (folder / name).is_dir()]
+    if missing:
+        raise TrainerError(f"{folder} holds no {' or '.join(missing)}: train the pair with `python -m trainer tiny`")
+    slm, llm = (
+        Qwen2ForCausalLM.from_pretrained(folder / name, dtype=torch.float32, local_files_only=True)
+        for name in ("slm", "llm")
+    )
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer", local_files_only=True)
+    return Pair(slm, llm, tokenizer, slm_name="tiny SLM", llm_name="tiny LLM", preset="tiny")
+
+
+def build(folder: Path, steps: int, seed: int) -> dict[str, float]:
+    """Trains the tokenizer and both models, and writes them to `tokenizer/`, `slm/` and `llm/` of a folder.
+
+    Each model takes its share of the optimiser steps. Returns the training seconds by model.
+
+    Raises:
+        TrainerError: `steps` is not positive.
+    """
+    if steps < 1:
+        raise TrainerError(f"--steps must be at least 1, not {steps}")
+    tokenizer = train_tokenizer(seed)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    seconds = {}
+    for name, shape in MODELS.items():
+        begun = time.perf_counter()
+        train_model(shape, tokenizer, max(1, round(steps * shape.share)), seed, name).save_pretrained(folder / name)
+        seconds[name] = time.perf_counter() - begun
+    return seconds
+
+
+def evaluate(folder: Path, count: int = 500) -> dict[str, float]:
+    """Measures a stored pair on the first questions of the dev split (seed 0), which no training question equals.
+
+    Returns:
+        "slm" and "llm": shares of right answers, decoding greedily. "differ": the share of the tokens of the LLM's
+        answers (end token included) where the SLM would write another. "tokens": tokens per answer of the LLM.
+    """
+    pair, asked = load(folder), list(questions("dev", count, 0))
+    right = dict.fromkeys(Role, 0)
+    tokens = differ = 0
+    for batch in (asked[n : n + ROWS] for n in range(0, count, ROWS)):
+        for role in Role:
+            dials = {"policy": role.value, "max_new_tokens": MAX_NEW_TOKENS, "alternatives": int(role is Role.LLM)}
+            requests = [Request(question.question, **dials) for question in batch]
+            for question, trace in zip(batch, pair.generate_batch(requests), strict=True):
+                right[role] += grade_arithmetic(trace.text, question.answer)
+                if role is Role.LLM:
+                    tokens += len(trace.events)
+                    differ += sum(event.slm_alternatives[0].id != event.id for event in trace.events)
+    return {
+        "slm": right[Role.SLM] / count,
+        "llm": right[Role.LLM] / count,
+        "differ": differ / tokens,
+        "tokens": tokens / count,
+    }
+
+
+def run(folder: Path, seed: int, steps: int, threads: int, evaluate_only: bool) -> None:
+    """Trains, measures, and writes the folder's README; or only measures."""
+    if threads < 1:
+        raise TrainerError(f"--threads must be at least 1, not {threads}")
+    torch.set_num_threads(threads)
+    seconds = {} if evaluate_only else build(folder, steps, seed)
+    measured = evaluate(folder)
+    slm, llm, differ = (measured[name] for name in ("slm", "llm", "differ"))
+    print(f"500 unseen questions: SLM {slm:.1%}, LLM {llm:.1%}, tokens differ {differ:.1%}")
+    if seconds:
+        command = f"python -m trainer tiny --steps {steps} --seed {seed} --threads {threads}"
+        text = _readme(folder, measured, seconds, command, f"{os.cpu_count()} CPU cores ({threads} used)")
+        (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _readme(folder: Path, measured: dict[str, float], seconds: dict[str, float], command: str, hardware: str) -> str:
+    """What the folder holds, how it was made and what it measures, in Markdown."""
+    rows = []
+    for name, shape in MODELS.items():
+        size = (folder / name / "model.safetensors").stat().st_size
+        rows.append(
+            f"| {name.upper()} | {size / 4e6:.2f} M | {shape.layers} × {shape.hidden} | {shape.vocabulary} "
+            f"| {size / 1e6:.1f} MB | {seconds[name] / 60:.0f} min | {measured[name]:.1%} |"
+        )
+    return f"""# The tiny pair
+
+Two Qwen2 models that share one byte-level tokenizer, trained from nothing on worked arithmetic
+(`trainer/tiny/arithmetic.py`). They stand in for the real pair in tests and on a machine with no network.
+
+| model | parameters | layers × width | vocabulary | fp32 weights | training | answers right |
+|---|---|---|---|---|---|---|
+{chr(10).join(rows)}
+
+Made on {hardware}, in batches of {BATCH} fresh questions, with Muon for the layers' matrices and AdamW for the rest, by
+
+    {command}
+
+Measured with greedy decoding, exact final answer, on 500 questions whose numbers no training question has (dev split,
+seed 0). On the LLM's own answers, {measured["tokens"]:.0f} tokens each, the SLM would write another token in
+{measured["differ"]:.1%} of places. To measure again: `python -m trainer tiny --evaluate-only`.
+"""
