@@ -35,6 +35,28 @@ def test_the_text_arrives_whole_and_every_token_has_the_colour_of_its_author(sho
     assert shown.errors == []
 
 
+_TYPED_WITHIN_A_FRAME = """async () => {
+  const paint = window.requestAnimationFrame, held = [], field = () => document.querySelector('#max-draft input');
+  window.requestAnimationFrame = (draw) => held.push(draw);
+  [...document.querySelectorAll('#sampling-card button')].find((node) => node.textContent.includes('Sampling')).click();
+  while (!field()) await new Promise((resolve) => setTimeout(resolve, 10));
+  field().value = '3';
+  field().dispatchEvent(new Event('input', { bubbles: true }));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  window.requestAnimationFrame = paint;
+  held.forEach((draw) => paint(draw));
+}"""
+
+
+def test_what_is_typed_before_a_slow_browser_has_drawn_the_fields_is_kept(shown: Window, site: Site):
+    shown.page.evaluate(_TYPED_WITHIN_A_FRAME)
+    shown.page.wait_for_timeout(300)
+    assert shown.page.input_value("#max-draft input") == "3"
+    shown.write("echo one two")
+    (session,) = [s for s in site.sessions._sessions.values() if s.shown]
+    assert session.run.request.max_draft == 3
+
+
 def test_a_text_that_ended_itself_shows_a_chip(shown: Window):
     assert shown.write("echo one two") == "one two"
     assert shown.page.text_content(".t.end") == "end"

@@ -1,4 +1,6 @@
 // What draws each of the page's own components, by its name in Python (`app.components`).
+import './lib/first_input.js';
+
 export { start as compare } from './compare/compare.js';
 export { start as dashboard } from './dashboard/dashboard.js';
 export { start as feed } from './stream/feed.js';

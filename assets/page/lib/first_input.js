@@ -1,0 +1,24 @@
+// Gradio draws what is in a tab or an accordion when it is opened first, and a frame later sets each field there to its
+// starting value again (6.31, `render_previously_invisible_children`): what a visitor has entered by then would be lost.
+// So what is entered first in a field is looked after for some frames, and entered again where it was taken.
+const FRAMES = 5;
+const looked = new WeakSet(), latest = new WeakMap();
+const kind = (field) => (field.type === 'checkbox' ? 'checked' : 'value');
+
+const look = (field, left) => requestAnimationFrame(() => {
+  const key = kind(field);
+  if (field[key] !== latest.get(field)) {
+    field[key] = latest.get(field);
+    for (const type of ['input', 'change']) field.dispatchEvent(new Event(type, { bubbles: true }));
+  }
+  if (left > 1) look(field, left - 1);
+  else latest.delete(field);
+});
+
+document.addEventListener('input', ({ target }) => {
+  if (!target.matches?.('input:not([type="radio"]), textarea')) return;
+  if (latest.has(target) || !looked.has(target)) latest.set(target, target[kind(target)]);
+  if (looked.has(target)) return;
+  looked.add(target);
+  look(target, FRAMES);
+}, true);
