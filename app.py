@@ -6,6 +6,7 @@ import os
 import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+os.environ.setdefault("FORWARDED_ALLOW_IPS", "")  # for uvicorn: who asks is what the connection says
 
 import engine
 from app.page import build, host_fault, launch_options

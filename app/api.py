@@ -1,24 +1,40 @@
-"""The public endpoint `/generate`: one call, one trace. The page itself does not use it."""
+"""The public endpoint `/generate`: one call, one trace, and no session. The page itself does not use it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
+from gradio.context import LocalContext
 
+from app.entrance.callers import Callers, calling_address
 from app.running.host import Host
+from app.running.places import Places
 from app.running.run import Run
-from app.running.sessions import Sessions
 from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Sampling, Settings
 from engine.request import DraftLimit
+
+FIRST_HEARD_SECONDS = 10.0
+"""How long after its call a client may begin to wait for the result, which is another request."""
+
+UNHEARD_SECONDS = 3.0
+"""How long a text is written on after its client has stopped waiting for it."""
 
 _POLL_SECONDS = 0.02
 
 
-def add_api(host: Host, sessions: Sessions, settings: Settings) -> None:
+class ApiRun(Run):
+    """A text that a call waits for."""
+
+    entrance = "api"
+
+
+def add_api(host: Host, places: Places, callers: Callers, settings: Settings) -> None:
     """Adds the endpoint to the page that is being built; a client's runs stop when it goes away."""
 
     async def generate(
@@ -73,29 +89,37 @@ def add_api(host: Host, sessions: Sessions, settings: Settings) -> None:
                 raw,
                 sampling,
                 max_new_tokens,
-                tuple(stop or ()),
+                tuple(stop) if isinstance(stop, list) else stop or (),  # pyright: ignore[reportArgumentType]
                 seed,
                 alternatives,
                 acceptance=acceptance,
                 max_draft=max_draft,
             )
             prices = Prices(slm_price, llm_price, settings.price.reading_ratio)
-            run = sessions.get(request.session_hash).adopt(Run(asked))
-            return await _trace(run.start(host), prices)
+            run = ApiRun(asked)
+            places.take(run, calling_address(settings.server.proxies))
         except EngineError as error:
             raise gr.Error(str(error), print_exception=False) from error
+        names = request.session_hash, LocalContext.event_id.get(None)
+        return await _trace(run.start(host), prices, lambda: callers.hear(*names))
 
-    gr.api(generate, api_name="generate", concurrency_id="model", concurrency_limit=settings.server.queue_size)
+    # No limit of gradio's: what is too much is refused at once, by `places`, instead of filling the queue of the page.
+    gr.api(generate, api_name="generate", concurrency_limit=None)
 
 
-async def _trace(run: Run, prices: Prices) -> dict[str, Any]:
+async def _trace(run: Run, prices: Prices, heard: Callable[[], bool]) -> dict[str, Any]:
+    gives_up = time.monotonic() + FIRST_HEARD_SECONDS
     try:
         while not run.finished.is_set():
             await asyncio.sleep(_POLL_SECONDS)
+            if heard():
+                gives_up = time.monotonic() + UNHEARD_SECONDS
+            elif time.monotonic() > gives_up:
+                break
     finally:
         run.cancel.set()
     if run.error:
         raise gr.Error(run.error, print_exception=False)
-    if run.pair is None:
-        raise gr.Error("Cancelled before it started.", print_exception=False)
+    if run.pair is None or run.active:
+        raise gr.Error("Cancelled before it was done.", print_exception=False)
     return json.loads(replace(run.pair.trace(run.request, run.events), prices=prices).to_json())

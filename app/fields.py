@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 from engine import DEFAULT_THRESHOLD, InvalidRequest, Request, Sampling, Settings, Trace
 from engine.errors import check_text
 from engine.events.trace import same_acceptance, same_text
+from engine.request import MAX_STOP_CHARACTERS, MAX_STOPS
 
 ALTERNATIVES = 5
 """Candidates per model and token that the page asks for."""
@@ -37,6 +38,7 @@ _STARTS = {
 _YES_NO = {"1": True, "true": True, "0": False, "false": False}
 _LARGEST_SEED = 2**53 - 1  # a browser's numbers are exact up to here
 _SHOWN = 160  # characters of a refusal
+_MAX_STOP_TEXT = MAX_STOPS * (2 * MAX_STOP_CHARACTERS + 1)  # each character may be written as two
 _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\t": "\t"}  # the backslash first: it is written first
 
 
@@ -93,7 +95,7 @@ def whole(value: Any) -> Any:
 
 def stop_strings(text: str | None) -> tuple[str, ...]:
     r"""One stop string per line; ``\n`` and ``\t`` stand for a newline and a tab, ``\\`` for a backslash."""
-    check_text("stop", text or "")
+    check_text("stop", text or "", _MAX_STOP_TEXT)
     strings: list[str] = []
     for line in (text or "").splitlines():
         parts, at = [], 0

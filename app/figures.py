@@ -117,3 +117,11 @@ def _saving(run: float, llm: float) -> str:
     if llm <= 0:
         return "nothing to save"
     return f"saves {percent(1 - run / llm)}" if run <= llm else f"costs {percent(run / llm - 1)} more"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people, no more exact than a guess is: "20 s", "3 min", "2.5 h"."""
+    if seconds < 50:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"

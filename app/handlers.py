@@ -100,12 +100,12 @@ class Handlers:
         session = self.sessions.get(request.session_hash)
         asked = self._request(session, unit, slm, llm, values)
         session.stop()
-        session.scrubbing = True
         asked_over = (event._data or {}).get("over")
         over = asked_over if asked_over in OVER else "both"
         scores = scores_near(session, asked.policy)
         sweep = Sweep(asked, scores, session.view.prices, over, session.jobs.get(SWEEP))
         session.begin_job(SWEEP, sweep, self.host)
+        session.scrubbing = True
 
     def scrub(self, request: gr.Request) -> None:
         """Lets the sliders scrub through the sweep's texts again."""
@@ -135,7 +135,7 @@ class Handlers:
 
     def set_view(self, unit: str, slm: float, llm: float, request: gr.Request) -> Any:
         """Shows the costs of the text on the page in another unit or at other prices, without running anything."""
-        session = self.sessions.get(request.session_hash)
+        session = self.sessions.enter(request.session_hash)
         with refusals():
             view = session.set_view(unit, self._prices(slm, llm))
         return (dashboard_message(session.shown, view) if session.shown else None) or gr.skip()
@@ -152,7 +152,7 @@ class Handlers:
         policies = policy_update([(POLICY_LABELS[name], name) for name in pair.policies], policy)
         rows = [gr.update(visible=name == ("tiny" if pair.preset == "tiny" else "cpu")) for name in ("cpu", "tiny")]
         # `threshold` is from when the browser asked; by now the visitor may have moved it.
-        session = self.sessions.get(request.session_hash)
+        session = self.sessions.enter(request.session_hash)
         applies = router_threshold_applies(self.settings, threshold, session.threshold_moved)
         start = pair.threshold if applies else threshold
         session.put_threshold(start)

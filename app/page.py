@@ -5,7 +5,6 @@ Events only start and stop jobs; what is written comes through the window's feed
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import Any
 
@@ -16,12 +15,17 @@ from app import controls
 from app.api import add_api
 from app.compare.tab import ComparisonUpdates, compare_tab
 from app.components import ASSETS, PRELOAD, QUIET, SCRIPTS, Panel, drawn
+from app.entrance.blocks import PageBlocks
+from app.entrance.callers import Callers, calling_address, on_space
+from app.entrance.guard import guarded
 from app.guide import guide, how_it_works
 from app.handlers import EACH_TIME, ENABLE, Handlers, enable_stop, wire_stop
 from app.header import header_html
 from app.running.host import Host
+from app.running.places import Places
 from app.running.sessions import SWEEP, Sessions, View
 from app.share.buttons import link_note, share_bar, wire_share
+from app.share.open_trace import MAX_BYTES
 from app.stream.dashboard import dashboard
 from app.stream.feed import Feeds, wire_feed
 from app.stream.token_stream import token_stream
@@ -35,6 +39,12 @@ from engine.errors import shown
 QUEUE_LOOKS_EVERY = 0.02
 """Seconds between two looks of gradio's queue for work: its thousand looks a second would take 4 % of a core."""
 
+_OTHER_EVENTS = 40
+"""Events of gradio at a time beside those that wait for a text: a call of the API, or a window without a feed."""
+
+_WAITING_EVENTS = 128
+"""Events that gradio lets wait. Those that write anything have their places elsewhere; these take milliseconds."""
+
 _LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
 
 _ENABLE_IF_FLIPPED = f"() => (document.querySelector('.t.flip, .t.draft') ? ({ENABLE})() : {{ __type__: 'update' }})"
@@ -45,9 +55,11 @@ _TELL_DIALS = """(threshold, acceptance, policy) => {
 
 def build(host: Host, settings: Settings) -> gr.Blocks:
     """The page for a host's models, which are loaded when the first visitor comes, or earlier by the caller."""
-    price = settings.price
-    sessions = Sessions(view=View(prices=Prices(price.slm, price.llm, price.reading_ratio)))
-    with gr.Blocks(title="CITER Playground", fill_width=True, analytics_enabled=False) as demo:
+    price, server = settings.price, settings.server
+    callers, places = Callers(), Places(server.queue_size, server.per_address)
+    view = View(prices=Prices(price.slm, price.llm, price.reading_ratio))
+    sessions = Sessions(view=view, places=places, address=lambda: calling_address(server.proxies))
+    with PageBlocks(title="CITER Playground", fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
             header = gr.HTML(header_html(host), elem_id="models", apply_default_css=False)
             guide()
@@ -61,16 +73,16 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
                 panels["tune-panel"] = tune_tab(host, sessions, settings, verification)
             with gr.Tab("How it works", elem_id="how") as how:
                 how_it_works(how, sessions)
-        feeds = Feeds(sessions, host, UPDATES)
+        feeds = Feeds(sessions, host, UPDATES, callers)
         wire_feed(demo, feeds, panels)
-        add_api(host, sessions, settings)
+        add_api(host, places, callers, settings)
 
         def forget(request: gr.Request) -> None:
             sessions.drop(request.session_hash)
 
         demo.unload(forget)
-    demo.sessions, demo.feed = sessions, feeds.route  # type: ignore[attr-defined]  # for tests, and for `launch_options`
-    demo.queue(max_size=settings.server.queue_size, api_open=False)
+    demo.sessions, demo.feeds = sessions, feeds  # type: ignore[attr-defined]  # for tests, and for `launch_options`
+    demo.queue(max_size=_WAITING_EVENTS, api_open=False)
     demo._queue.sleep_when_free = QUEUE_LOOKS_EVERY
     demo._queue.progress_update_sleep_when_free = 10 * QUEUE_LOOKS_EVERY  # for `gr.Progress`, which nothing here uses
     return demo
@@ -93,12 +105,15 @@ def host_fault(host: str | None) -> str | None:
 
 def launch_options(demo: gr.Blocks, settings: Settings) -> dict[str, Any]:
     """What `demo.launch` needs: the feed, scripts, look, address, and none of gradio's extras."""
-    on_space = bool(os.environ.get("SPACE_ID"))
+    feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`
+    server, space = settings.server, on_space()
     return {
-        "app_kwargs": {"routes": [getattr(demo, "feed"), SCRIPTS]},  # noqa: B009  # set by `build`
-        "server_name": "0.0.0.0" if on_space else settings.server.host,
-        "server_port": 7860 if on_space else settings.server.port,
-        "inbrowser": settings.server.open_browser and not on_space,
+        "app_kwargs": {"routes": [feeds.route, SCRIPTS], **guarded(server.hosts, server.host, feeds.callers)},
+        "server_name": "0.0.0.0" if space else server.host,
+        "server_port": 7860 if space else server.port,
+        "inbrowser": server.open_browser and not space,
+        "max_file_size": MAX_BYTES,
+        "max_threads": _OTHER_EVENTS + 2 * server.queue_size,
         "theme": theme(),
         "css_paths": [ASSETS / "page.css", *sorted(ASSETS.glob("*/*.css"))],
         "head": PRELOAD,

@@ -69,10 +69,12 @@ def _is_long(value: Any, limit: int) -> bool:
     return isinstance(value, str | bytes | list | tuple) and len(value) > limit
 
 
-def check_text(name: str, value: Any) -> None:
-    """Raises an InvalidRequest that names it if it is no text, or one that no file or model can hold."""
+def check_text(name: str, value: Any, most: int) -> None:
+    """Raises an InvalidRequest that names it if it is no text, over `most` characters, or what no file can hold."""
     if not isinstance(value, str):
         raise InvalidRequest(f"{name} = {shown(value, True)} is not a text")
+    if len(value) > most:
+        raise InvalidRequest(f"{name} has {len(value):,} characters; at most {most:,} are accepted.")
     if half := re.search("[\ud800-\udfff]", value):
         raise InvalidRequest(
             f"{name} holds half a surrogate pair at character {half.start() + 1}, which is no text: is it UTF-8?"

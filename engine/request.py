@@ -15,6 +15,10 @@ from engine.policy import POLICIES
 
 DEFAULT_THRESHOLD = 0.5
 MAX_PROMPT_CHARACTERS = 1_000_000
+MAX_SYSTEM_CHARACTERS = 100_000
+MAX_STOPS = 100
+MAX_STOP_CHARACTERS = 1_000
+MAX_FORCED = 100_000
 MAX_DRAFT = 1024
 
 DraftLimit = int | Literal["auto"]
@@ -106,15 +110,13 @@ class Request:
     judge: JudgeKind = "ratio"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.prompt, str) or not self.prompt.strip():
-            raise InvalidRequest("The prompt is empty: write a question or an instruction.")
-        if len(self.prompt) > MAX_PROMPT_CHARACTERS:
-            raise InvalidRequest(
-                f"The prompt has {len(self.prompt):,} characters; at most {MAX_PROMPT_CHARACTERS:,} are accepted."
-            )
-        check_text("The prompt", self.prompt)
+        if not isinstance(self.prompt, str) or not self.prompt:
+            raise InvalidRequest(_NO_PROMPT)
+        check_text("The prompt", self.prompt, MAX_PROMPT_CHARACTERS)
+        if not self.prompt.strip():
+            raise InvalidRequest(_NO_PROMPT)
         if self.system is not None:
-            check_text("system", self.system)
+            check_text("system", self.system, MAX_SYSTEM_CHARACTERS)
         if not isinstance(self.raw, bool):
             raise InvalidRequest(f"raw = {shown(self.raw, True)} must be true or false")
         if not isinstance(self.sampling, Sampling):
@@ -127,15 +129,27 @@ class Request:
         check_whole("max_new_tokens", self.max_new_tokens, 1, 1_000_000, "how many tokens may be written")
         check_whole("seed", self.seed, 0, 2**63 - 1, "any whole number from 0")
         check_whole("alternatives", self.alternatives, 0, 50, "0 records none")
-        if not isinstance(self.stop, tuple) or any(not isinstance(text, str) or not text for text in self.stop):
+        _check_count("stop", self.stop, MAX_STOPS, "stop strings")
+        if any(not isinstance(text, str) or not text for text in self.stop):
             raise InvalidRequest(f"stop = {shown(self.stop, True)}: a stop string must not be empty")
         for text in self.stop:
-            check_text("stop", text)
-        if not isinstance(self.forced, tuple) or not all(isinstance(each, Forced) for each in self.forced):
+            check_text("stop", text, MAX_STOP_CHARACTERS)
+        _check_count("forced", self.forced, MAX_FORCED, "forced tokens")
+        if not all(isinstance(each, Forced) for each in self.forced):
             raise InvalidRequest(f"forced = {shown(self.forced, True)}: give tokens as Forced")
         places = [forced.index for forced in self.forced]
         if places != sorted(set(places)):
             raise InvalidRequest(f"forced = {shown(places, True)}: give each position once, in order")
+
+
+_NO_PROMPT = "The prompt is empty: write a question or an instruction."
+
+
+def _check_count(name: str, values: tuple[Any, ...], most: int, what: str) -> None:
+    if not isinstance(values, tuple):
+        raise InvalidRequest(f"{name} = {shown(values, True)} is no tuple of {what}")
+    if len(values) > most:
+        raise InvalidRequest(f"{name} has {len(values):,} entries; at most {most:,} {what} are accepted.")
 
 
 def build_request(prompt: str | Request, **options: Any) -> Request:

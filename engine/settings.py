@@ -90,7 +90,27 @@ class Server(BaseModel):
     )
     open_browser: bool = Field(False, description="Open a browser window once the page is up.")
     queue_size: int = Field(
-        16, ge=1, le=10_000, description="Requests that may wait; a further one is told to come back later."
+        32,
+        ge=1,
+        le=10_000,
+        description="Texts and other jobs of the page that may wait or be worked on, and as many of `/generate`; a "
+        "further one is told to come back later.",
+    )
+    per_address: int = Field(8, ge=1, le=10_000, description="Of either, how many one client address may have.")
+    proxies: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="Proxies in front of the page that append to `X-Forwarded-For`, from which client addresses are "
+        "read then; 0 trusts the connection alone, and knows no addresses of this machine or on a Space.",
+    )
+    hosts: str = Field(
+        "",
+        max_length=4096,
+        pattern=r"^[\w.*:, \[\]-]*$",
+        description="Names by which the page may be asked, and sites whose pages may ask it, by commas, e.g. "
+        "`demo.example.org, *.lan`; `*` allows all. IP addresses, `localhost` and this machine's name always work, "
+        "and on a Space its own names.",
     )
 
 

@@ -9,10 +9,14 @@ import pytest
 from browser import eventually
 from fake_pair import FakePair, request
 
+from app.api import ApiRun
 from app.figures import pair_name
 from app.header import header_html
 from app.running.host import Host
+from app.running.places import TurnTimes
+from app.running.run import Run
 from app.running.sessions import Session
+from app.stream.updates import waiting_for
 from engine import SettingsError, WeightsError
 
 
@@ -87,6 +91,47 @@ def test_a_run_that_is_cancelled_in_line_leaves_it(host, pair):
     eventually(lambda: third.events)
     third.cancel.set()
     assert third.finished.wait(1)
+
+
+def test_calls_of_the_api_and_the_page_take_turns_where_both_wait(host, pair):
+    pair.tokens_per_second = 20
+    runs = [Run(request()), *(ApiRun(request()) for _ in range(3)), *(Run(request()) for _ in range(3))]
+    for n, run in enumerate(runs):
+        run.start(host)
+        eventually(lambda n=n: len(host._queue) == n + 1)
+    assert [runs.index(run) for run in host._queue] == [0, 1, 4, 2, 5, 3, 6]
+    for run in runs:
+        run.cancel.set()
+    eventually(lambda: not host._queue)
+
+
+def test_who_waits_hears_how_long_by_the_turns_before_and_nothing_that_was_made_up(host, pair):
+    pair.tokens_per_second = 20
+    first, second, third = (Run(request()) for _ in range(3))
+    for n, run in enumerate((first, second, third)):
+        run.start(host)
+        eventually(lambda n=n: len(host._queue) == n + 1)
+    assert waiting_for(second, host) == "Waiting: 1 text before yours."
+    host._turns.add(first, 70.0)
+    host._turns.add(first, 90.0)
+    assert waiting_for(second, host) == "Waiting: 1 text before yours, about 1 min."
+    assert waiting_for(third, host) == "Waiting: 2 texts before yours, about 3 min."
+    assert TurnTimes().ahead([first], 0.0) is None
+    for run in (first, second, third):
+        run.cancel.set()
+        assert run.finished.wait(5)
+    assert len(host._turns._seconds[Run]) == 2, "turns that were cut short tell nothing"
+
+
+def test_an_estimate_goes_by_the_kind_of_job_and_ends_where_it_was_wrong():
+    times, text, tuning = TurnTimes(), "a text", 3
+    times.add(text, 10.0)
+    times.add(text, 20.0)
+    assert times.ahead([text, text], held=5.0) == 25.0
+    assert times.ahead([text, tuning], held=5.0) is None
+    assert times.ahead([text, text], held=16.0) is None
+    times.add(tuning, 100.0)
+    assert times.ahead([tuning, text], held=40.0) == 75.0
 
 
 @pytest.mark.parametrize(

@@ -275,7 +275,7 @@ def test_a_second_visitor_is_told_to_wait_and_then_served(browser, site: Site, s
     shown.page.wait_for_selector(".t")
     with window(browser, site) as other:
         other.ask("echo served")
-        other.page.wait_for_selector("text=Waiting: 1 text before yours.")
+        other.page.wait_for_selector("text=Waiting: 1 text before yours")
         pair.tokens_per_second = 200
         other.page.wait_for_selector(".t.end")
         assert other.text() == "served"

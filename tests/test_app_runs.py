@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
 from browser import eventually
 from fake_pair import FakePair, request
 
+from app.api import ApiRun
 from app.running.host import Host
+from app.running.places import Busy, Places
+from app.running.run import Run
 from app.running.sessions import Session, Sessions
 from engine import InvalidRequest
 
@@ -110,27 +114,79 @@ def test_the_dial_applies_to_the_next_token(host, pair):
         run.dial.threshold = float("nan")
 
 
-def test_sessions_are_bounded_and_the_least_recently_used_one_is_stopped(host, pair):
+def test_a_session_that_writes_or_is_listened_to_is_never_dropped_and_the_newcomer_is_told(host, pair):
     pair.tokens_per_second = 20
     sessions = Sessions(limit=2)
-    run = sessions.get("a").begin(request(), host)
-    sessions.get("b")
-    sessions.get("c")
-    assert len(sessions) == 2 and run.finished.wait(2) and run.state == "stopped"
-    assert sessions.get("a").run is None
+    run, other = sessions.get("a").begin(request(), host), sessions.get("b").begin(request(), host)
+    for n in range(64):
+        with pytest.raises(Busy, match="2 visitors are here"):
+            sessions.get(f"invented {n}").begin(request(), host)
+    assert len(sessions) == 2 and run.active and other.active and sessions.get("a").run is run
+    other.cancel.set()
+    assert other.finished.wait(5)
+
+    async def listened_to() -> None:
+        with sessions.get("b").listeners.listen():
+            with pytest.raises(Busy):
+                sessions.get("c").begin(request(), host)
+
+    asyncio.run(listened_to())
+    third = sessions.get("c").begin(request(), host)
+    assert sessions.get("b").run is None and sessions.get("a").run is run and run.active
+    for key in "ac":
+        sessions.drop(key)
+    assert run.finished.wait(5) and third.finished.wait(5)
 
 
-def test_dropping_a_session_stops_also_the_runs_of_its_api_calls(host, pair):
-    from app.running.run import Run
+def test_of_sessions_that_rest_the_least_recently_used_is_dropped(host):
+    sessions = Sessions(limit=2)
+    for key in "ab":
+        assert sessions.get(key).begin(request(), host).finished.wait(5)
+    sessions.get("a")
+    assert sessions.get("c").begin(request(), host).finished.wait(5)
+    assert sessions.get("b").run is None and sessions.get("a").run is not None and len(sessions) == 2
 
-    pair.tokens_per_second = 20
+
+def test_who_comes_with_nothing_gets_nothing_kept(host, monkeypatch):
     sessions = Sessions()
-    run = sessions.get("a").adopt(Run(request()))
-    run.start(host)
-    eventually(lambda: run.events)
+    for n in range(64):
+        sessions.get(f"invented {n}").stop()
+        assert sessions.get(f"invented {n}").set_dials(0.5, 0.5, host) is None
+    assert len(sessions) == 0
+    monkeypatch.setattr("app.running.sessions.MAX_EMPTY", 3)
+    keys = [sessions.enter(f"opened {n}").key for n in range(5)]
+    assert [sessions.find_key(key) is not None for key in keys] == [False, False, True, True, True]
+
+
+def test_page_and_api_have_places_of_their_own_and_an_address_its_share():
+    places, calls = Places(3, 2), [ApiRun(request()) for _ in range(4)]
+    for run in calls[:3]:
+        places.take(run)
+    with pytest.raises(Busy, match="3 texts are waiting"):
+        places.take(calls[3])
+    mine = [Run(request()) for _ in range(4)]
+    for run in mine[:2]:
+        places.take(run, "198.51.100.9")
+    with pytest.raises(Busy, match="its share"):
+        places.take(mine[2], "198.51.100.9")
+    places.take(mine[2], "198.51.100.9", replaced=[mine[0]])
+    mine[0].cancel.set()
+    places.take(mine[3], "198.51.100.10")
+    calls[0].finished.set()
+    places.take(calls[3])
+
+
+def test_what_is_refused_changes_nothing(host, pair):
+    pair.tokens_per_second = 20
+    sessions = Sessions(places=Places(1, 1))
+    run = sessions.get("a").begin(request(), host)
+    with pytest.raises(Busy):
+        sessions.get("b").begin(request(), host)
+    assert sessions.get("b").run is None and len(sessions) == 1
+    again = sessions.get("a").begin(request(), host)
+    assert run.cancel.is_set() and again.active, "one's own text gives its place to the next"
     sessions.drop("a")
-    assert run.finished.wait(1)
-    sessions.drop("a")
+    assert again.finished.wait(5)
 
 
 def test_a_run_is_found_by_its_id_only(host):

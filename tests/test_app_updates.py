@@ -15,11 +15,12 @@ from fake_pair import FakePair, request
 import app.running.sessions
 import app.stream.feed
 import app.stream.updates
+from app.entrance.callers import Callers
 from app.page import UPDATES
 from app.running.run import Change, Run
 from app.running.sessions import Session, Sessions
 from app.stream.dashboard import dashboard_message
-from app.stream.feed import Feeds
+from app.stream.feed import KEEP_ALIVE_SECONDS, MAX_FEEDS, Feeds
 from app.stream.token_stream import token_message
 from app.stream.updates import PanelState, shared_prefix
 from engine import Prices
@@ -249,11 +250,38 @@ def test_a_feed_is_opened_by_its_own_key_only(host):
     from starlette.testclient import TestClient
 
     sessions = Sessions()
-    keys = {sessions.get(name).key for name in "abc"}
+    keys = {sessions.enter(name).key for name in "abc"}
     assert len(keys) == 3 and all(len(key) >= 20 for key in keys)
     client = TestClient(Starlette(routes=[Feeds(sessions, host, UPDATES).route]))
     for wrong in ("a", "", "x" * 24):
         assert client.get(f"/gradio_api/citer/feed/{wrong}").status_code == 404
+
+
+def test_a_feed_says_something_while_nothing_happens(host, pair, monkeypatch):
+    assert KEEP_ALIVE_SECONDS < 20
+    monkeypatch.setattr("app.stream.feed.KEEP_ALIVE_SECONDS", 0.1)
+    session, said = Session(), []
+
+    async def follow() -> None:
+        async for event in Feeds(Sessions(), host, UPDATES).follow(session, {}):
+            said.append(event)
+            if said.count(": still here\n\n") == 3:
+                return
+
+    session.run = Run(request())  # it waits, and is never begun
+    asyncio.run(asyncio.wait_for(follow(), 30))
+    assert said[0].startswith("retry") and len([each for each in said if each.startswith("event: stream")]) == 1
+
+
+def test_a_window_has_few_feeds(host):
+    from starlette.applications import Starlette
+    from starlette.testclient import TestClient
+
+    sessions = Sessions()
+    session = sessions.enter("a")
+    client = TestClient(Starlette(routes=[Feeds(sessions, host, UPDATES).route]))
+    session.listeners._events = dict.fromkeys(map(object, range(MAX_FEEDS)))  # type: ignore[assignment]
+    assert client.get(f"/gradio_api/citer/feed/{session.key}").status_code == 429
 
 
 def test_a_browser_that_cannot_open_its_feed_gets_the_finished_text_whole(host, pair):
@@ -264,6 +292,15 @@ def test_a_browser_that_cannot_open_its_feed_gets_the_finished_text_whole(host, 
     assert run.state == "done" and set(found) == {"stream", "dashboard"}
     message = json.loads(found["stream"])
     assert message["from"] == 0 and message["count"] == 30 and message["state"] == "done"
+
+
+def test_nobody_is_brought_a_text_who_does_not_wait_for_it(host, pair):
+    pair.tokens_per_second = 5
+    callers, session = Callers(), Session()
+    callers.watched = True  # and no stream is open
+    run = session.begin(request(max_new_tokens=1000), host)
+    asyncio.run(asyncio.wait_for(Feeds(Sessions(), host, UPDATES, callers).whole(session, "gone"), 60))
+    assert run.finished.wait(20) and run.state == "stopped"
 
 
 def test_a_message_sent_again_is_the_same_message(host):

@@ -7,7 +7,14 @@ import sys
 
 import pytest
 
-from engine import Dial, InvalidRequest, Request
+from engine import Dial, Forced, InvalidRequest, Request, Role
+from engine.request import (
+    MAX_FORCED,
+    MAX_PROMPT_CHARACTERS,
+    MAX_STOP_CHARACTERS,
+    MAX_STOPS,
+    MAX_SYSTEM_CHARACTERS,
+)
 
 
 @pytest.mark.parametrize("prompt", ["", "   ", "\n\t ", None, 5])
@@ -40,6 +47,31 @@ def test_other_values_out_of_range_are_refused_by_name(bad):
     (name,) = bad
     with pytest.raises(InvalidRequest, match=name):
         Request("x", **bad)
+
+
+@pytest.mark.parametrize(
+    ("large", "said"),
+    [
+        ({"prompt": "x" * (MAX_PROMPT_CHARACTERS + 1)}, "The prompt has 1,000,001 characters; at most 1,000,000"),
+        ({"system": "x" * (MAX_SYSTEM_CHARACTERS + 1)}, "system has 100,001 characters; at most 100,000"),
+        ({"stop": ("x",) * (MAX_STOPS + 1)}, "stop has 101 entries; at most 100"),
+        ({"stop": ("x" * (MAX_STOP_CHARACTERS + 1),)}, "stop has 1,001 characters; at most 1,000"),
+        ({"forced": (Forced(0, Role.SLM),) * (MAX_FORCED + 1)}, "forced has 100,001 entries; at most 100,000"),
+        ({"policy": "x" * 5_000_000}, "is unknown"),
+        ({"judge": "x" * 5_000_000}, "is unknown"),
+        ({"stop": 5}, "stop = 5 is no tuple"),
+        ({"seed": 10**5000}, "seed = "),
+    ],
+)
+def test_every_field_has_a_limit_and_what_is_too_large_is_not_said_back(large, said):
+    with pytest.raises(InvalidRequest, match=said) as refused:
+        Request(**{"prompt": "x", **large})
+    assert len(str(refused.value)) < 300
+
+
+def test_the_largest_of_all_is_accepted():
+    stops = ("x" * MAX_STOP_CHARACTERS,) * MAX_STOPS
+    Request("x" * MAX_PROMPT_CHARACTERS, system="x" * MAX_SYSTEM_CHARACTERS, stop=stops)
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones(random_pair):

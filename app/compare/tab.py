@@ -134,7 +134,7 @@ class _CompareHandlers:
         pair = self.host.pair
         if pair is None:
             return [gr.Timer(active=self.host.status.phase == "loading"), gr.skip(), gr.skip()]
-        session = self.sessions.get(request.session_hash)
+        session = self.sessions.enter(request.session_hash)
         own = self._router_threshold(session, threshold) and pair.threshold != threshold
         dial = gr.update(value=pair.threshold) if own else gr.skip()
         self._moved.add(session)  # from here on the slider stands at the router's own unless a hand has moved it

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from app.running.places import TurnTimes
 from engine import EngineError, WeightsError
 from engine.weights.progress import Progress
 
@@ -62,6 +64,8 @@ class Host:
         self._thread: threading.Thread | None = None
         self._queue: deque[object] = deque()
         self._queue_moved = threading.Condition()
+        self._turns = TurnTimes()
+        self._turn_began = 0.0  # of the first in the queue, in `time.monotonic`
 
     def start(self) -> None:
         """Starts loading in the background; later calls do nothing."""
@@ -81,16 +85,20 @@ class Host:
         return self.pair
 
     @contextmanager
-    def hold_models(self, job: object, cancel: threading.Event) -> Iterator[bool]:
+    def hold_models(
+        self, job: object, cancel: threading.Event, look: Callable[[], None] = lambda: None
+    ) -> Iterator[bool]:
         """Waits until `job` is first in the queue, and keeps the models for it alone; first come, first served.
 
-        Yields False if it was cancelled while waiting, so that it does not hold them.
+        Where jobs of the page and of the API (`Job.entrance`) wait, they take turns. `look` is called now and then
+        while it waits, and may cancel it. Yields False if it was cancelled while waiting: then it does not hold them.
         """
         with self._queue_moved:
-            self._queue.append(job)
-            self._wait_until_first(job, cancel)
+            self._queue.insert(self._place_of(job), job)
+            self._wait_until_first(job, cancel, look)
         try:
             yield not cancel.is_set()
+            self._end_turn(job, cancel)
         finally:
             with self._queue_moved:
                 self._queue.remove(job)
@@ -100,6 +108,7 @@ class Host:
         """Lets the jobs that wait go first; returns when this one holds the models again, or when it is cancelled."""
         with self._queue_moved:
             if len(self._queue) > 1 and self._queue[0] is job:
+                self._end_turn(job, cancel)
                 self._queue.rotate(-1)
                 self._queue_moved.notify_all()
                 self._wait_until_first(job, cancel)
@@ -109,9 +118,30 @@ class Host:
         with self._queue_moved:
             return self._queue.index(job) if job in self._queue else 0
 
-    def _wait_until_first(self, job: object, cancel: threading.Event) -> None:
+    def seconds_ahead(self, job: object) -> float | None:
+        """About how long it will wait, by the turns that ended; None where they do not tell."""
+        with self._queue_moved:
+            before = list(self._queue)[: self._queue.index(job)] if job in self._queue else []
+            return self._turns.ahead(before, time.monotonic() - self._turn_began)
+
+    def _place_of(self, job: object) -> int:
+        """In the queue: a job of the API goes last, one of the page waits for one of the API's per job of the page."""
+        if _entrance(job) == "api":
+            return len(self._queue)
+        last = max((n for n, other in enumerate(self._queue) if _entrance(other) == "page"), default=-1)
+        return min(max(last + 2, 1), len(self._queue))  # whoever holds the models keeps them
+
+    def _end_turn(self, job: object, cancel: threading.Event) -> None:
+        """Notes how long a turn took that was not cut short."""
+        if self._queue[0] is job and not cancel.is_set():
+            self._turns.add(job, time.monotonic() - self._turn_began)
+
+    def _wait_until_first(self, job: object, cancel: threading.Event, look: Callable[[], None] = lambda: None) -> None:
         while self._queue[0] is not job and not cancel.is_set():
             self._queue_moved.wait(_POLL_SECONDS)
+            look()
+        if self._queue[0] is job:
+            self._turn_began = time.monotonic()
 
     def _load_pair(self) -> None:
         try:
@@ -145,3 +175,7 @@ class Host:
     def _fail(self, message: str) -> None:
         logger.error("no models: %s", message)
         self.status = replace(self.status, phase="failed", error=message)
+
+
+def _entrance(job: object) -> str:
+    return getattr(job, "entrance", "page")

@@ -17,7 +17,9 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from app.entrance.faults import log_fault
 from app.running.host import Host
+from app.running.places import Entrance
 from engine import Dial, EngineError, Request, Revealed, TokenEvent, extend, fold_revealed
 
 State = Literal["waiting", "running", "done", "stopped", "failed"]
@@ -37,7 +39,11 @@ class Job:
         state: "waiting" until it holds the models, then "running", then one of the three ends.
         pair: The models, once they are loaded.
         notify: Called whenever there is something new to show.
+        look: Called now and then while it waits in line; cancels it where nobody waits for it any more.
+        entrance: By which it was asked for.
     """
+
+    entrance: Entrance = "page"
 
     def __init__(self, after: Job | None = None) -> None:
         now = int(1000 * time.time())
@@ -50,6 +56,7 @@ class Job:
         self.pair: Any = None
         self.host: Host | None = None
         self.notify: Callable[[], None] = lambda: None
+        self.look: Callable[[], None] = lambda: None
 
     def start(self: SomeJob, host: Host) -> SomeJob:
         """Starts in a thread of its own; returns itself."""
@@ -62,14 +69,14 @@ class Job:
         self.host = host
         try:
             self.pair = host.wait(self.cancel)
-            with host.hold_models(self, self.cancel) as held:
+            with host.hold_models(self, self.cancel, self.look) as held:
                 if held and self.pair is not None:
                     self._write()
             end = self._end
         except EngineError as error:
             self.error = str(error)
-        except Exception as error:  # a visitor sees what happened; the log has the traceback
-            logger.exception("job failed")
+        except Exception as error:  # the visitor sees what happened; the log has the place, and nobody's text
+            log_fault(logger, "job failed", error)
             self.error = f"The models stopped with an internal error ({type(error).__name__}: {error})."
         finally:
             self.state = end  # before `finished`: a reader that sees the one must see the other
@@ -117,6 +124,9 @@ class Listeners:
             if not event.is_set():
                 with suppress(RuntimeError):  # the loop was closed with the server
                     loop.call_soon_threadsafe(event.set)
+
+    def __len__(self) -> int:
+        return len(self._events)
 
     @property
     def unheard_seconds(self) -> float:

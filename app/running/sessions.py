@@ -9,17 +9,20 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from weakref import WeakSet
 
 from app.fields import ALTERNATIVES
 from app.running.host import Host
+from app.running.places import LATER, Busy, Places
 from app.running.run import Branch, Change, Job, Listeners, Run, SomeJob
 from engine import DEFAULT_THRESHOLD, Dial, Forced, InvalidRequest, Prices, Request, Role, TokenEvent, at_dials
 
 MAX_CACHES = 8
 """Sessions whose models' caches are kept after a text: up to 80 MB each with the cpu pair's 2,048 tokens of context."""
+
+MAX_EMPTY = 1_024
+"""Windows that have nothing yet of which anything is kept: a few hundred bytes each."""
 
 MAX_BRANCHES = 12
 
@@ -28,6 +31,10 @@ UNHEARD_SECONDS = 3.0
 
 SWEEP = "sweep"
 """Kind of the job whose texts the slider scrubs through."""
+
+
+Admit = Callable[["Session", Job, Collection[Job | None]], None]
+"""Called before a session begins a job, with those that end for it; raises Busy where there is no room."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,10 @@ class Session:
         branches: The tree of texts that `run` belongs to.
         jobs: Other jobs by kind, e.g. "compare".
         scrubbing: Whether the slider scrubs through the texts of a sweep, so that moving it writes nothing.
+        holds: Whether it was ever let have a job or a text, which is all that is worth keeping.
     """
 
-    def __init__(self, view: View | None = None) -> None:
+    def __init__(self, view: View | None = None, admit: Admit = lambda session, job, replaced: None) -> None:
         self.key = secrets.token_urlsafe(18)
         self.listeners = Listeners()
         self.view = view or View()
@@ -63,7 +71,8 @@ class Session:
         self.branches: list[Branch] = []
         self.jobs: dict[str, Job] = {}
         self.scrubbing = False
-        self._adopted: WeakSet[Job] = WeakSet()
+        self.holds = False
+        self._admit = admit
         self._lock = threading.Lock()
 
     def begin(self, request: Request, host: Host, router_threshold: bool = False) -> Run:
@@ -152,6 +161,7 @@ class Session:
     def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
         """Starts a job and returns it; an active one of its kind is stopped."""
         with self._lock:
+            self._admit(self, job, [self.jobs.get(kind)])
             self.stop_job(kind)
             self.jobs[kind] = job
         return self._start(job, host)
@@ -160,6 +170,11 @@ class Session:
     def active(self) -> bool:
         """Whether anything that is shown is being written."""
         return any(job is not None and job.active for job in (self.run, *self.jobs.values()))
+
+    @property
+    def in_use(self) -> bool:
+        """Whether something is being written, or a window listens."""
+        return self.active or len(self.listeners) > 0
 
     def stop(self) -> None:
         """Stops the newest run within one step."""
@@ -171,15 +186,10 @@ class Session:
         if kind in self.jobs:
             self.jobs[kind].cancel.set()
 
-    def adopt(self, job: SomeJob) -> SomeJob:
-        """Stops a job with this session though it is not shown; returns it."""
-        self._adopted.add(job)
-        return job
-
     def close(self) -> None:
         """Stops all jobs of this session."""
         self.stop()
-        for job in [*self.jobs.values(), *self._adopted]:
+        for job in [*self.jobs.values()]:
             job.cancel.set()
 
     def set_view(self, unit: str, prices: Prices) -> View:
@@ -191,6 +201,7 @@ class Session:
 
     def _begin_tree(self, run: Run) -> Run:
         """Lets a run begin a new tree of texts, in place of everything that is on the tab; returns it."""
+        self._admit(self, run, [self.run, self.jobs.get(SWEEP)])
         self.stop()
         self.stop_job(SWEEP)
         self.scrubbing = False
@@ -199,8 +210,9 @@ class Session:
         return run
 
     def _continue(self, request: Request, change: Change, host: Host, branch: Branch | None = None) -> Run:
-        self.stop()
         run = Run(request, self.run, change=change)
+        self._admit(self, run, [self.run])
+        self.stop()
         run.branches = self.branches
         if branch is not None:
             run.branch = branch.number
@@ -209,22 +221,41 @@ class Session:
         return self._start(run, host)
 
     def _start(self, job: SomeJob, host: Host) -> SomeJob:
-        def notify() -> None:
-            self.listeners.notify()
+        def look() -> None:
             if self.listeners.unheard_seconds > UNHEARD_SECONDS:
                 job.cancel.set()
 
+        def notify() -> None:
+            self.listeners.notify()
+            look()
+
         self.listeners.last_heard = time.monotonic()
-        job.notify = notify
+        job.notify, job.look = notify, look
         notify()
         return job.start(host)
 
 
 class Sessions:
-    """The sessions of all visitors: at most `limit`, the least recently used dropped; a new one starts with `view`."""
+    """The sessions of all visitors.
 
-    def __init__(self, limit: int = 64, view: View | None = None) -> None:
-        self._limit, self._view = limit, view
+    At most `limit` that have a text or a job. One that is in use is never dropped for another: then the newcomer is
+    refused; else the least recently used is. Of those that have nothing at most `MAX_EMPTY` are remembered.
+
+    Args:
+        limit: How many.
+        view: A new session's.
+        places: For their jobs; None sets no limit.
+        address: Gives the address of who is asking now; None where it is not known.
+    """
+
+    def __init__(
+        self,
+        limit: int = 64,
+        view: View | None = None,
+        places: Places | None = None,
+        address: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._limit, self._view, self._places, self._address = limit, view, places, address
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -232,15 +263,44 @@ class Sessions:
         return len(self._sessions)
 
     def get(self, key: str | None) -> Session:
-        """The session of a browser window, made on first use."""
+        """The session of a browser window; one that is not known here is new, and kept once it begins something."""
         name = key or ""
         with self._lock:
-            session = self._sessions.setdefault(name, Session(self._view))
+            session = self._sessions.get(name)
+            if session is None:
+                return Session(self._view, lambda *asked: self._admit(name, *asked))
             self._sessions.move_to_end(name)
-            dropped = [self._sessions.popitem(last=False)[1] for _ in range(len(self._sessions) - self._limit)]
-        for old in dropped:
-            old.close()
+            return session
+
+    def enter(self, key: str | None) -> Session:
+        """`get` for a window that was just opened: what it is told now holds for what it begins later."""
+        name, session = key or "", self.get(key)
+        with self._lock:
+            session = self._sessions.setdefault(name, session)
+            empty = [other for other, of in self._sessions.items() if not of.holds]
+            for other in empty[: max(0, len(empty) - MAX_EMPTY)]:
+                del self._sessions[other]
         return session
+
+    def _admit(self, name: str, session: Session, job: Job, replaced: Collection[Job | None]) -> None:
+        """Before a session begins a job: finds a place for both, or raises Busy."""
+        with self._lock:
+            old = self._sessions.get(name)
+            others = [(other, of) for other, of in self._sessions.items() if of.holds and of is not session]
+            dropped = [] if old in (None, session) else [name]  # it was made while nobody kept this one
+            if len(others) - len(dropped) >= self._limit:
+                idle = next((other for other, of in others if not of.in_use), None)
+                if idle is None:
+                    raise Busy(f"{self._limit} visitors are here, which is all there is room for. {LATER}")
+                dropped.append(idle)
+            if self._places is not None and job.active:
+                self._places.take(job, self._address(), replaced)
+            closing = [self._sessions.pop(other) for other in dropped]
+            self._sessions[name] = session
+            self._sessions.move_to_end(name)
+            session.holds = True
+        for other in closing:
+            other.close()
 
     def trim(self) -> None:
         """Gives up the caches of all but the most recently used sessions; their texts stay."""

@@ -99,7 +99,7 @@ class _ShareHandlers:
         if not values and not refused:
             return [gr.skip()] * (1 + len(self.fields))
         if "threshold" in values:  # else the router's own would take its place once the models are there
-            self.sessions.get(request.session_hash).threshold_moved = True
+            self.sessions.enter(request.session_hash).threshold_moved = True
         filled = ", ".join(_NAMES.get(name, name.replace("_", " ")) for name in values)
         said = f"The link filled in {filled or 'nothing'}; Generate writes the text."
         if refused:

@@ -35,7 +35,7 @@ def opened_run(text: str, after: Job | None = None) -> Run:
     Raises:
         InvalidRequest: Too large, not a trace, or a value is out of range; the message names it.
     """
-    size = len(text.encode(errors="replace"))
+    size = max(len(text), 0 if len(text) > MAX_BYTES else len(text.encode(errors="replace")))
     if size > MAX_BYTES:
         raise InvalidRequest(f"The file has {size:,} bytes; a trace of at most {MAX_BYTES:,} can be opened.")
     trace = Trace.parse(text)

@@ -16,12 +16,13 @@ from typing import Any
 
 import gradio as gr
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from app.components import QUIET, Panel, drawn
+from app.entrance.callers import Callers
 from app.running.host import Host
-from app.running.sessions import Session, Sessions
+from app.running.sessions import UNHEARD_SECONDS, Session, Sessions
 from app.stream.updates import PanelState, PanelUpdates
 
 FLUSH_SECONDS = 0.125
@@ -34,6 +35,12 @@ FOLLOW_UP_SECONDS = 0.02
 LINGER_SECONDS = 2.0
 """How long an idle feed stays open: a browser opens six connections to a host, however many windows it has."""
 
+KEEP_ALIVE_SECONDS = 15.0
+"""Something is said at least this often: proxies close a connection on which nothing comes, some after 20 s."""
+
+MAX_FEEDS = 8
+"""Of a window at once: one, and those whose end the server has not noticed yet."""
+
 _LOOK_SECONDS = 0.25  # for what nobody notifies: places in the queue, a tuning's remaining time, figures that are due
 _PATH = "/gradio_api/citer/feed"  # gradio's own prefix, which proxies and Spaces let through; without a dot, which
 # would have gradio compress it, and hold it back
@@ -42,25 +49,38 @@ MakeUpdates = Callable[[Session, Host, PanelState], PanelUpdates]
 
 
 class Feeds:
-    """The feeds of all windows; `panels` has what makes each panel's updates for a window."""
+    """The feeds of all windows.
 
-    def __init__(self, sessions: Sessions, host: Host, panels: Mapping[str, MakeUpdates]) -> None:
+    Args:
+        sessions, host: Of the page.
+        panels: What makes each panel's updates for a window.
+        callers: Who waits for what gradio brings.
+    """
+
+    def __init__(
+        self, sessions: Sessions, host: Host, panels: Mapping[str, MakeUpdates], callers: Callers | None = None
+    ) -> None:
         self.sessions, self.host, self.panels = sessions, host, panels
+        self.callers = callers or Callers()
 
     @property
     def route(self) -> Route:
         """Where browsers open their feeds."""
         return Route(_PATH + "/{key}", self._open)
 
-    async def whole(self, session: Session) -> dict[str, str]:
+    async def whole(self, session: Session, session_hash: str | None = None) -> dict[str, str]:
         """Waits until nothing is active, and returns the newest message of every panel that has one.
 
-        For a browser that cannot open its feed.
+        For a browser that cannot open its feed, for as long as it waits for an answer under its `session_hash`.
         """
+        heard, now = time.monotonic(), time.monotonic()
         with session.listeners.listen() as notified:
-            while session.active:
+            while session.active and now - heard < UNHEARD_SECONDS:
                 notified.clear()
                 await _wait(notified, _LOOK_SECONDS)
+                now = time.monotonic()
+                if self.callers.hear(session_hash):
+                    heard = now
         messages = {panel: list(updates.due()) for panel, updates in self._updates(session, {}).items()}
         return {panel: due[-1] for panel, due in messages.items() if due}
 
@@ -72,6 +92,8 @@ class Feeds:
         session = self.sessions.find_key(request.path_params["key"])
         if session is None:
             return Response(status_code=404)
+        if len(session.listeners) >= MAX_FEEDS:
+            return PlainTextResponse(f"This window has {MAX_FEEDS} feeds open already.", 429)
         browser = {panel: _panel_state(request.query_params.get(panel)) for panel in self.panels}
         headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}  # proxies: pass on at once
         return StreamingResponse(self.follow(session, browser), media_type="text/event-stream", headers=headers)
@@ -83,6 +105,7 @@ class Feeds:
         """
         panels = self._updates(session, browser)
         last_active, last_sent = time.monotonic(), 0.0
+        last_said = last_active
         with session.listeners.listen() as notified:
             yield "retry: 500\n\n"  # so that the headers go out and the browser knows that it is heard
             while True:
@@ -92,6 +115,11 @@ class Feeds:
                 for panel, message in messages:
                     yield f"event: {panel}\ndata: {message}\n\n"
                 now = time.monotonic()
+                if messages:
+                    last_said = now
+                elif now - last_said > KEEP_ALIVE_SECONDS:
+                    last_said = now
+                    yield ": still here\n\n"
                 if active:
                     last_active = now
                 elif now - last_active > LINGER_SECONDS:
@@ -108,11 +136,11 @@ def wire_feed(demo: gr.Blocks, feeds: Feeds, panels: Mapping[str, Panel]) -> Non
     opener = drawn("stream/feed", "feed", events=("unreached",), path=_PATH.removeprefix("/"), panels=list(panels))
 
     def key(request: gr.Request) -> str:
-        return feeds.sessions.get(request.session_hash).key
+        return feeds.sessions.enter(request.session_hash).key
 
     async def whole(request: gr.Request) -> list[Any]:
         session = feeds.sessions.get(request.session_hash)
-        messages = await feeds.whole(session)
+        messages = await feeds.whole(session, request.session_hash)
         return [session.key, *(messages.get(name, gr.skip()) for name in panels)]
 
     demo.load(key, outputs=opener, queue=False, **QUIET)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app.figures import counted
+from app.figures import counted, duration
 from app.running.host import Host
 from app.running.run import Job, Run, SharedPrefix
 from app.running.sessions import Session
@@ -189,11 +189,12 @@ def _on_page(event: TokenEvent) -> tuple[Any, ...]:
     return event.id, event.role, event.forced, len(event.taken_back)
 
 
-def waiting_for(job: Job, host: Host) -> str:
-    """What a job waits for, for people; empty once it holds the models."""
+def waiting_for(job: Job, host: Host, reading: str = "Reading the prompt …") -> str:
+    """What a job waits for, for people; empty once it holds the models. `reading` is said when it is the next."""
     if job.state != "waiting" or job.cancel.is_set():
         return ""
     if host.status.phase == "loading":
         return "Waiting for the models to load; it starts by itself."
-    ahead = host.ahead(job)
-    return f"Waiting: {counted(ahead, 'text')} before yours." if ahead else "Reading the prompt …"
+    ahead, seconds = host.ahead(job), host.seconds_ahead(job)
+    about = "" if seconds is None else f", about {duration(seconds)}"
+    return f"Waiting: {counted(ahead, 'text')} before yours{about}." if ahead else reading

@@ -40,6 +40,7 @@ or JSONL:
 {"prompt": "…", "answer": "…"}"""
 _PREVIEWED = 5
 _FLUSH_SECONDS = 0.5
+_MAX_ENCODED = 4 * MAX_BYTES // 3 + 4  # base64 writes three bytes as four characters
 
 
 def tune_tab(host: Host, sessions: Sessions, settings: Settings, verification: list[Component]) -> Panel:
@@ -164,8 +165,11 @@ def read_prompts(data: dict[str, Any]) -> str:
     try:
         if "file" not in data:
             return to_json(_preview(parse(str(data.get("text", "")))))
+        encoded = str(data["file"])
+        if len(encoded) > _MAX_ENCODED:
+            raise InvalidRequest(f"The file is too large: at most {MAX_BYTES:,} bytes are taken. Split it.")
         try:
-            content = base64.b64decode(str(data["file"]), validate=True)
+            content = base64.b64decode(encoded, validate=True)
         except (binascii.Error, ValueError):
             raise InvalidRequest("The file did not arrive whole. Try again.") from None
         text, table = read_file(str(data.get("name", "")), content)

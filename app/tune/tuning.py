@@ -15,9 +15,10 @@ from typing import Any
 
 from app.components import to_json
 from app.controls import POLICY_LABELS
-from app.figures import counted, pair_name, significant
+from app.figures import counted, duration, pair_name, significant
 from app.running.host import Host
 from app.running.run import Job, State
+from app.stream.updates import waiting_for
 from app.tune.curve import (
     QUALITIES,
     PromptResult,
@@ -244,20 +245,12 @@ def progress(tuning: Tuning, host: Host) -> str:
     if tuning.state == "waiting":
         if host.status.phase == "loading":
             return "Waiting for the models to load; the prompts start by themselves."
-        ahead = host.ahead(tuning)
-        return f"Waiting: {ahead} before yours." if ahead else "Reading the prompts …"
+        return waiting_for(tuning, host, "Reading the prompts …")
     if tuning.began is None:
         return f"{of} · choosing thresholds by the scores of the first …"
     token = f" · the next at token {tuning.token:,}" if tuning.token else ""
     left = (time.monotonic() - tuning.began) / done * (total - done) if done else None
-    return of + token + (f" · about {_duration(left)} left" if left is not None else "")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 50:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+    return of + token + (f" · about {duration(left)} left" if left is not None else "")
 
 
 def _curve(curve: Curve) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What everything that comes from outside passes first: who may ask, how much, and what the log hears of it."""

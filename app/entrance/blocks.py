@@ -1,0 +1,38 @@
+"""Gradio's blocks, with every fault of an event told in a few words, and none of what a visitor sent in the log.
+
+Gradio prints a traceback whose message may hold all that was sent, and gives back a value that no field can have.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gradio as gr
+
+from app.components import refusal
+from app.entrance.faults import log_fault
+from engine import EngineError
+from engine.errors import shown
+
+_LONGEST = 300  # characters of a fault that is gradio's
+
+logger = logging.getLogger(__name__)
+
+
+class PageBlocks(gr.Blocks):
+    """Blocks whose events fail with an error for the visitor, whatever happened."""
+
+    async def process_api(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """See `gr.Blocks`: checks what was sent, calls the handler, makes the answer."""
+        try:
+            return await super().process_api(*args, **options)
+        except gr.Error as error:
+            if not error.print_exception:  # ours, see `refusal`
+                raise
+            raise refusal(shown(str(error.message), limit=_LONGEST)) from None
+        except EngineError as error:
+            raise refusal(error) from None
+        except Exception as error:
+            log_fault(logger, "an event failed", error)
+            raise refusal("The page's server failed at this; its log says where.") from None

@@ -1,0 +1,83 @@
+"""How many jobs there may be at once, of whom, and how long one's turn with the models takes.
+
+Page and API have places of their own, so that neither locks the other out, and of each one client address has a share.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Literal
+
+from engine import EngineError
+
+if TYPE_CHECKING:
+    from app.running.run import Job
+
+Entrance = Literal["page", "api"]
+
+_REMEMBERED = 20  # turns of a kind
+
+
+class Busy(EngineError):
+    """There is no place for another job, or another visitor, now."""
+
+
+class Places:
+    """Jobs of each entrance that wait or work: at most `each`, and at most `share` of one client address."""
+
+    def __init__(self, each: int, share: int) -> None:
+        self._each, self._share = each, share
+        self._taken: dict[Entrance, list[tuple[Job, str | None]]] = {"page": [], "api": []}
+        self._lock = threading.Lock()
+
+    def take(self, job: Job, address: str | None = None, replaced: Collection[Job | None] = ()) -> None:
+        """Gives a job a place until it has ended or is cancelled.
+
+        Args:
+            job: Not started yet.
+            address: The client's; where it is not known, no share is counted.
+            replaced: Jobs that will be cancelled for this one.
+
+        Raises:
+            Busy: All are taken.
+        """
+        with self._lock:
+            entrance = job.entrance
+            taken = [(other, of) for other, of in self._taken[entrance] if other.active and not other.cancel.is_set()]
+            self._taken[entrance] = taken
+            staying = [of for other, of in taken if other not in replaced]
+            if address is not None and staying.count(address) >= self._share:
+                raise Busy(
+                    f"{self._share} texts for your network address are waiting or being written, which is its share. "
+                    "Stop one, or come back when one is done."
+                )
+            if len(staying) >= self._each:
+                raise Busy(f"{self._each} texts are waiting or being written, which is all there is room for. {LATER}")
+            taken.append((job, address))
+
+
+LATER = "Come back in a minute."
+
+
+class TurnTimes:
+    """Seconds of the turns that ended, by the kind of job: what is said of the next ones goes by nothing else."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[type, deque[float]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
+
+    def add(self, job: object, seconds: float) -> None:
+        """Notes how long a job held the models."""
+        self._seconds[type(job)].append(seconds)
+
+    def ahead(self, jobs: Collection[object], held: float) -> float | None:
+        """About how many seconds jobs take one after another; None where there is no basis.
+
+        `held` is for how long the first has held the models.
+        """
+        means = [sum(known) / len(known) if (known := self._seconds.get(type(job))) else None for job in jobs]
+        known = [mean for mean in means if mean is not None]
+        if not known or len(known) < len(means) or held >= known[0]:  # a first that takes longer than most has no end
+            return None
+        return sum(known) - held

@@ -1,0 +1,355 @@
+"""What comes from outside, over HTTP: refused where it is too much or from elsewhere, and none of it in the log."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from browser import Site, eventually, serve
+from fake_pair import FakePair, request
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from app import api
+from app.entrance import guard
+from app.entrance.callers import Callers, client_address
+from app.entrance.guard import Guard
+from app.fields import MAX_TEXT
+from engine import load_settings
+
+SECRET = "xyzzy-plugh"
+PLACES = 4
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return FakePair(500)
+
+
+@pytest.fixture(scope="module")
+def site(pair):
+    settings = load_settings(max_new_tokens=60, server={"queue_size": PLACES, "per_address": 2, "proxies": 1})
+    with serve(lambda preset, progress: pair, settings=settings) as site:
+        site.host.start()
+        yield site
+
+
+@pytest.fixture
+def client(site: Site, pair: FakePair) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=site.url, timeout=30) as client:
+        yield client
+    pair.tokens_per_second = 500
+    eventually(lambda: not site.host._queue, 20)
+
+
+def call(client: httpx.Client, *values: Any, address: str = "") -> str:
+    """Asks `/generate` as a script does; the event of its result."""
+    headers, data = {"x-forwarded-for": address} if address else {}, [*values, *_DEFAULTS[len(values) :]]
+    asked = client.post("gradio_api/call/generate", json={"data": data}, headers=headers)
+    assert asked.status_code == 200, asked.text
+    return asked.json()["event_id"]
+
+
+_DEFAULTS = ["a palindrome", 0.5, "router", 20, 0, 1, 0, 1, 0, None, False, None, 0, 0.1, 1, 0, "auto"]
+
+
+def result(client: httpx.Client, event: str) -> str:
+    """What it gives, as server-sent events."""
+    return client.get(f"gradio_api/call/generate/{event}").text
+
+
+def page_event(client: httpx.Client, name: str, session: str, data: list[Any] | None = None) -> httpx.Response:
+    """Posts an event of the page as its own script does; without `data`, what its fields hold when it is opened."""
+    config = client.get("config").json()
+    event = next(each for each in config["dependencies"] if each["api_name"] == name)
+    fields = {each["id"]: each["props"].get("value") for each in config["components"]}
+    values = [fields[number] for number in event["inputs"]] if data is None else data
+    body = {"data": values, "fn_index": event["id"], "session_hash": session, "trigger_id": None, "event_data": None}
+    if not event["queue"]:
+        return client.post("gradio_api/run/predict", json=body)
+    client.post("gradio_api/queue/join", json=body).raise_for_status()
+    return client.get("gradio_api/queue/data", params={"session_hash": session})
+
+
+# ---- how much ----
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (0, "x" * 1_000_001, "The prompt has 1,000,001 characters"),
+        (2, SECRET * 300_000, "is unknown"),
+        (9, SECRET * 10_000, "system has 110,000 characters"),
+        (11, ["x"] * 1_000_000, "stop has 1,000,000 entries"),
+        (11, ["x" * 1_001], "stop has 1,001 characters"),
+        (11, 5, "stop = 5 is no"),
+        (16, SECRET * 300_000, "max_draft"),
+    ],
+)
+def test_every_field_of_a_call_has_a_limit_and_is_not_given_back(client, pair, place: int, value: Any, said: str):
+    asked = len(pair.requests)
+    values = [*_DEFAULTS]
+    values[place] = value
+    answer = result(client, call(client, *values))
+    assert said in answer and len(answer) < 1_000 and len(pair.requests) == asked
+
+
+def test_the_page_gives_back_a_few_words_of_what_no_field_holds(client: httpx.Client):
+    config = client.get("config").json()
+    event = next(each for each in config["dependencies"] if each["api_name"] == "write")
+    fields = {each["id"]: each["props"] for each in config["components"]}
+    values = [
+        SECRET * 100_000 if fields[number].get("elem_id") == "policy" else fields[number].get("value")
+        for number in event["inputs"]
+    ]
+    answer = page_event(client, "write", "large-policy", values).text
+    assert '"success":false' in answer and len(answer) < 3_000
+
+
+def test_nothing_that_was_sent_reaches_the_log(client: httpx.Client, capfd: pytest.CaptureFixture[str]):
+    page_event(client, "write", "few-values", [SECRET])
+    page_event(client, "write", "many-values", [SECRET] * 40)
+    page_event(client, "set_dials", "no-numbers", [SECRET, SECRET])
+    page_event(client, "tune", "no-table", [SECRET] * 6)
+    for body in ({"data": SECRET}, {"data": [SECRET], "fn_index": SECRET}, {"fn_index": 10**6, "data": [SECRET]}):
+        client.post("gradio_api/queue/join", json=body)
+        client.post("gradio_api/call/generate", json=body)
+    client.post("gradio_api/queue/join", content=SECRET)
+    panel = next(c for c in client.get("config").json()["components"] if c["props"].get("elem_id") == "tune-panel")
+    asked = {"component_id": panel["id"], "session_hash": "s", "fn_name": "text_of", "data": {"row": SECRET}}
+    assert client.post("gradio_api/component_server", json=asked).status_code == 500
+    result(client, call(client, SECRET, SECRET))
+    out, err = capfd.readouterr()
+    assert SECRET not in out + err
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(site: Site):
+    where = urlsplit(site.url)
+    with socket.create_connection((where.hostname, where.port), timeout=10) as connection:
+        head = (
+            f"POST /gradio_api/queue/join HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: {guard.MAX_BODY + 1}\r\n"
+        )
+        connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode())
+        answer = connection.recv(10_000).decode()
+    assert answer.startswith("HTTP/1.1 413") and f"at most {guard.MAX_BODY:,} bytes" in answer
+
+
+def test_a_body_that_says_nothing_is_counted_as_it_comes(client: httpx.Client, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(guard, "MAX_BODY", 10_000)
+    body = json.dumps({"data": ["x" * 20_000]}).encode()
+    parts = (body[at : at + 1_000] for at in range(0, len(body), 1_000))
+    answer = client.post("gradio_api/queue/join", content=parts, headers={"content-type": "application/json"})
+    assert answer.status_code == 413 and "at most 10,000 bytes" in answer.text
+
+
+def test_a_body_is_not_collected_on_its_way():
+    passed = []
+
+    async def counting(asked: Request) -> PlainTextResponse:
+        async for part in asked.stream():
+            passed.append(len(part))
+        return PlainTextResponse("read")
+
+    app = Guard(Starlette(routes=[Route("/", counting, methods=["POST"])]), "", None, Callers())
+    answer = TestClient(app, base_url="http://localhost").post("/", content=(b"x" * 1_000 for _ in range(5)))
+    assert answer.text == "read" and sum(passed) == 5_000
+
+
+def test_a_body_that_does_not_fit_is_not_given_back(client: httpx.Client):
+    answer = client.post("gradio_api/queue/join", json={"data": {"x": SECRET * 1_000}})
+    assert answer.status_code == 422 and SECRET not in answer.text and "body.data" in answer.text
+
+
+def test_an_address_has_a_limit_that_leaves_room_for_links(client: httpx.Client):
+    assert client.get("", params={"prompt": "x" * (guard.MAX_QUERY + 1)}).status_code == 414
+    assert client.get("", params={"prompt": "x" * MAX_TEXT}).status_code == 200
+
+
+# ---- from where ----
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["upload", "upload/", "upload_progress?upload_id=1", "deep_link?session_hash=x", "dev/reload", "process_recording"],
+)
+def test_routes_that_the_page_does_not_need_are_closed(client: httpx.Client, path: str):
+    asked = client.post if path.startswith(("upload/", "process")) or path == "upload" else client.get
+    assert asked(f"gradio_api/{path}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "", "127.0.0.1@evil.example", "evil.example:7860"]
+)
+def test_a_foreign_name_is_refused(client: httpx.Client, host: str):
+    answer = client.get("", headers={"host": host})
+    assert answer.status_code in (400, 403)
+    if answer.status_code == 403:
+        assert "CITER_SERVER__HOSTS" in answer.text
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:1", "127.0.0.1:7", "[::1]:7860", "10.1.2.3", socket.gethostname()]
+)
+def test_its_own_names_and_addresses_are_not(client: httpx.Client, host: str):
+    assert client.get("config", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "http://127.0.0.1:1", "http://localhost:3000", "null", "http://["]
+)
+def test_another_sites_page_gets_nothing(client: httpx.Client, site: Site, origin: str):
+    asked = {"origin": origin, "access-control-request-method": "POST"}
+    answers = [
+        client.get("config", headers={"origin": origin}),
+        client.options("gradio_api/queue/join", headers=asked),
+        client.post("gradio_api/call/generate", json={"data": _DEFAULTS}, headers={"origin": origin}),
+        client.post("gradio_api/upload", files={"files": b"x"}, headers={"origin": origin}),
+    ]
+    assert [answer.status_code for answer in answers] == [403] * 4
+    assert not [name for answer in answers for name in answer.headers if name.startswith("access-control")]
+
+
+def test_the_page_itself_may_ask_and_so_may_a_program(client: httpx.Client, site: Site):
+    assert client.get("config", headers={"origin": site.url.rstrip("/")}).status_code == 200
+    assert client.get("config").status_code == 200
+
+
+def _answered(hosts: str, host: str, origin: str | None = None) -> int:
+    app = Guard(Starlette(routes=[Route("/", lambda _: PlainTextResponse("here"))]), hosts, None, Callers())
+    headers = {"host": host, **({"origin": origin} if origin else {})}
+    return TestClient(app).get("/", headers=headers).status_code
+
+
+@pytest.mark.parametrize(
+    ("hosts", "host", "origin", "status"),
+    [
+        ("demo.example.org", "demo.example.org", "https://demo.example.org", 200),
+        ("demo.example.org", "demo.example.org:8080", "https://demo.example.org", 200),
+        ("demo.example.org", "127.0.0.1:7860", "https://demo.example.org", 200),
+        ("demo.example.org", "demo.example.org", "https://other.example.org", 403),
+        (" *.lan , x", "box.lan", None, 200),
+        ("*.lan", "lan", None, 403),
+        ("*", "any.example", "https://other.example", 200),
+    ],
+)
+def test_a_setting_allows_names_and_sites(hosts: str, host: str, origin: str | None, status: int):
+    assert _answered(hosts, host, origin) == status
+
+
+def test_a_space_is_asked_by_its_names(monkeypatch: pytest.MonkeyPatch):
+    assert _answered("", "me-citer.hf.space") == 403
+    monkeypatch.setenv("SPACE_ID", "me/citer")
+    for origin in (None, "https://me-citer.hf.space", "https://huggingface.co"):
+        assert _answered("", "me-citer.hf.space", origin) == 200
+    assert _answered("", "me-citer.hf.space", "https://evil.example") == 403
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "proxies", "address"),
+    [
+        ("203.0.113.5", None, 0, "203.0.113.5"),
+        ("203.0.113.5", "198.51.100.9", 0, "203.0.113.5"),
+        ("127.0.0.1", "198.51.100.9", 0, None),
+        ("::1", None, 0, None),
+        ("127.0.0.1", "198.51.100.9", 1, "198.51.100.9"),
+        ("127.0.0.1", "1.1.1.1, 198.51.100.9", 1, "198.51.100.9"),
+        ("127.0.0.1", "1.1.1.1, 198.51.100.9, 10.0.0.1", 2, "198.51.100.9"),
+        ("127.0.0.1", "198.51.100.9", 2, None),
+        ("127.0.0.1", "no address", 1, None),
+        ("2001:db8:1:2:3:4:5:6", None, 0, "2001:db8:1:2::"),
+        ("::ffff:203.0.113.5", None, 0, "203.0.113.5"),
+        (None, None, 0, None),
+    ],
+)
+def test_an_address_is_known_from_the_connection_or_from_proxies_that_a_setting_names(
+    peer, forwarded, proxies, address
+):
+    headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
+    assert client_address(peer and SimpleNamespace(host=peer), headers, proxies) == address
+
+
+def test_on_a_space_the_connection_is_its_proxys(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SPACE_ID", "me/citer")
+    assert client_address(SimpleNamespace(host="10.20.30.40"), {}, 0) is None
+
+
+# ---- for how many ----
+
+
+def test_calls_leave_no_session_and_neither_do_events_of_windows_that_are_none(client: httpx.Client, site: Site):
+    before = len(site.sessions)
+    assert "event: complete" in result(client, call(client))
+    for n in range(3):
+        for name in ("stop", "can_stop", "set_dials", "ended"):
+            page_event(client, name, f"invented-{n}")
+    assert len(site.sessions) == before
+
+
+def test_calls_have_places_of_their_own_and_the_page_its_turn(client: httpx.Client, site: Site, pair: FakePair):
+    pair.tokens_per_second = 10
+    events = [call(client, "a palindrome", 0.5, "router", 1000) for _ in range(32)]
+    eventually(lambda: len(site.host._queue) == PLACES)
+    refused = [result(client, event) for event in events[PLACES:]]
+    assert len(refused) == 32 - PLACES and all("room for" in each for each in refused)
+    session = site.sessions.enter("visitor")
+    assert page_event(client, "write", "visitor").status_code == 200
+    assert session.run is not None and site.host.ahead(session.run) == 1, "behind the one that is being written"
+    session.close()
+
+
+def test_an_address_has_a_share(client: httpx.Client, site: Site, pair: FakePair):
+    pair.tokens_per_second = 10
+    for _ in range(2):
+        call(client, "a palindrome", 0.5, "router", 1000, address="198.51.100.9")
+    eventually(lambda: len(site.host._queue) == 2)
+    # What the client says itself, before what the proxy adds, is nobody's address.
+    refused = result(client, call(client, "a palindrome", address="203.0.113.1, 198.51.100.9"))
+    assert "2 texts for your network address" in refused
+    call(client, "a palindrome", 0.5, "router", 1000, address="198.51.100.10")
+    eventually(lambda: len(site.host._queue) == 3)
+
+
+@pytest.fixture(autouse=True)
+def _unheard_soon(monkeypatch: pytest.MonkeyPatch):
+    """So that what a test leaves behind ends soon."""
+    monkeypatch.setattr(api, "FIRST_HEARD_SECONDS", 3.0)
+
+
+def test_what_nobody_listens_to_stops_and_what_somebody_waits_for_does_not(
+    client: httpx.Client, site: Site, pair: FakePair, monkeypatch: pytest.MonkeyPatch
+):
+    pair.tokens_per_second = 10
+    monkeypatch.setattr(api, "FIRST_HEARD_SECONDS", 1.0)
+    monkeypatch.setattr(api, "UNHEARD_SECONDS", 0.5)
+    call(client, "a palindrome", 0.5, "router", 1000)
+    eventually(lambda: pair.open_streams == 1)
+    eventually(lambda: pair.open_streams == 0, 20)
+    heard = call(client, "a palindrome", 0.5, "router", 30)  # three seconds, and nothing comes meanwhile
+    assert "event: complete" in result(client, heard)
+    with client.stream("GET", f"gradio_api/call/generate/{call(client, 'a palindrome', 0.5, 'router', 1000)}"):
+        eventually(lambda: pair.open_streams == 1)
+    eventually(lambda: pair.open_streams == 0, 20)
+
+
+def test_what_waits_in_line_for_nobody_leaves_it(site: Site, client: httpx.Client, pair: FakePair):
+    pair.tokens_per_second = 5
+    first, second = site.sessions.enter("first"), site.sessions.enter("second")
+    run = first.begin(request(max_new_tokens=1000), site.host)
+    heard = threading.Event()  # stands for a feed that is open
+    heard.set()
+    first.listeners._events[heard] = None  # type: ignore[index]
+    waiting = second.begin(request(), site.host)
+    eventually(lambda: waiting.finished.is_set(), 20)
+    assert waiting.state == "stopped" and run.active
+    first.listeners._events.clear()
+    first.close()
