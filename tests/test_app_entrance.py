@@ -25,6 +25,7 @@ from app.entrance import guard
 from app.entrance.callers import Callers, client_address
 from app.entrance.guard import Guard
 from app.fields import MAX_TEXT
+from app.running.sessions import Session
 from engine import load_settings
 
 SECRET = "xyzzy-plugh"
@@ -49,7 +50,23 @@ def client(site: Site, pair: FakePair) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=site.url, timeout=30) as client:
         yield client
     pair.tokens_per_second = 500
+    for job in list(site.host._queue):
+        job.cancel.set()  # type: ignore[attr-defined]
     eventually(lambda: not site.host._queue, 20)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls wait long for somebody to listen, however slow this machine is."""
+    monkeypatch.setattr(api, "FIRST_HEARD_SECONDS", 120.0)
+
+
+def listened_to(site: Site, name: str) -> Session:
+    """A window's session with a feed open, as far as it can tell."""
+    session, heard = site.sessions.enter(name), threading.Event()
+    heard.set()
+    session.listeners._events[heard] = None
+    return session
 
 
 def call(client: httpx.Client, *values: Any, address: str = "") -> str:
@@ -68,13 +85,16 @@ def result(client: httpx.Client, event: str) -> str:
     return client.get(f"gradio_api/call/generate/{event}").text
 
 
-def page_event(client: httpx.Client, name: str, session: str, data: list[Any] | None = None) -> httpx.Response:
-    """Posts an event of the page as its own script does; without `data`, what its fields hold when it is opened."""
+def page_event(
+    client: httpx.Client, name: str, session: str, data: list[Any] | None = None, **entered: Any
+) -> httpx.Response:
+    """Posts an event of the page as its own script does: `data`, or what its fields hold, `entered` by their ids."""
     config = client.get("config").json()
     event = next(each for each in config["dependencies"] if each["api_name"] == name)
-    fields = {each["id"]: each["props"].get("value") for each in config["components"]}
-    values = [fields[number] for number in event["inputs"]] if data is None else data
-    body = {"data": values, "fn_index": event["id"], "session_hash": session, "trigger_id": None, "event_data": None}
+    fields = {each["id"]: each["props"] for each in config["components"]}
+    inputs = [fields[number] for number in event["inputs"]]
+    values = [entered.get(field.get("elem_id"), field.get("value")) for field in inputs]
+    body = {"data": values if data is None else data, "fn_index": event["id"], "session_hash": session}
     if not event["queue"]:
         return client.post("gradio_api/run/predict", json=body)
     client.post("gradio_api/queue/join", json=body).raise_for_status()
@@ -105,14 +125,7 @@ def test_every_field_of_a_call_has_a_limit_and_is_not_given_back(client, pair, p
 
 
 def test_the_page_gives_back_a_few_words_of_what_no_field_holds(client: httpx.Client):
-    config = client.get("config").json()
-    event = next(each for each in config["dependencies"] if each["api_name"] == "write")
-    fields = {each["id"]: each["props"] for each in config["components"]}
-    values = [
-        SECRET * 100_000 if fields[number].get("elem_id") == "policy" else fields[number].get("value")
-        for number in event["inputs"]
-    ]
-    answer = page_event(client, "write", "large-policy", values).text
+    answer = page_event(client, "write", "large-policy", prompt="a palindrome", policy=SECRET * 100_000).text
     assert '"success":false' in answer and len(answer) < 3_000
 
 
@@ -295,18 +308,20 @@ def test_calls_leave_no_session_and_neither_do_events_of_windows_that_are_none(c
     assert len(site.sessions) == before
 
 
+@pytest.mark.usefixtures("patient")
 def test_calls_have_places_of_their_own_and_the_page_its_turn(client: httpx.Client, site: Site, pair: FakePair):
     pair.tokens_per_second = 10
     events = [call(client, "a palindrome", 0.5, "router", 1000) for _ in range(32)]
     eventually(lambda: len(site.host._queue) == PLACES)
     refused = [result(client, event) for event in events[PLACES:]]
     assert len(refused) == 32 - PLACES and all("room for" in each for each in refused)
-    session = site.sessions.enter("visitor")
-    assert page_event(client, "write", "visitor").status_code == 200
+    session = listened_to(site, "visitor")
+    assert '"success":true' in page_event(client, "write", "visitor", prompt="a palindrome").text
     assert session.run is not None and site.host.ahead(session.run) == 1, "behind the one that is being written"
-    session.close()
+    site.sessions.drop("visitor")
 
 
+@pytest.mark.usefixtures("patient")
 def test_an_address_has_a_share(client: httpx.Client, site: Site, pair: FakePair):
     pair.tokens_per_second = 10
     for _ in range(2):
@@ -319,10 +334,18 @@ def test_an_address_has_a_share(client: httpx.Client, site: Site, pair: FakePair
     eventually(lambda: len(site.host._queue) == 3)
 
 
-@pytest.fixture(autouse=True)
-def _unheard_soon(monkeypatch: pytest.MonkeyPatch):
-    """So that what a test leaves behind ends soon."""
-    monkeypatch.setattr(api, "FIRST_HEARD_SECONDS", 3.0)
+def test_an_address_has_a_share_of_the_pages_places_too(client: httpx.Client, site: Site, pair: FakePair):
+    pair.tokens_per_second = 10
+    client.headers["x-forwarded-for"] = "198.51.100.9"
+    for name in ("one", "two"):
+        listened_to(site, name)
+        page_event(client, "write", name, prompt="a palindrome")
+    assert "2 texts for your network address" in page_event(client, "write", "three", prompt="a palindrome").text
+    assert site.sessions.get("three").run is None
+    client.headers["x-forwarded-for"] = "198.51.100.10"
+    assert '"success":true' in page_event(client, "write", "three", prompt="a palindrome").text
+    for name in ("one", "two", "three"):
+        site.sessions.drop(name)
 
 
 def test_what_nobody_listens_to_stops_and_what_somebody_waits_for_does_not(
@@ -343,13 +366,9 @@ def test_what_nobody_listens_to_stops_and_what_somebody_waits_for_does_not(
 
 def test_what_waits_in_line_for_nobody_leaves_it(site: Site, client: httpx.Client, pair: FakePair):
     pair.tokens_per_second = 5
-    first, second = site.sessions.enter("first"), site.sessions.enter("second")
+    first, second = listened_to(site, "first"), site.sessions.enter("second")
     run = first.begin(request(max_new_tokens=1000), site.host)
-    heard = threading.Event()  # stands for a feed that is open
-    heard.set()
-    first.listeners._events[heard] = None  # type: ignore[index]
     waiting = second.begin(request(), site.host)
     eventually(lambda: waiting.finished.is_set(), 20)
     assert waiting.state == "stopped" and run.active
-    first.listeners._events.clear()
-    first.close()
+    site.sessions.drop("first")

@@ -126,9 +126,8 @@ def test_a_session_that_writes_or_is_listened_to_is_never_dropped_and_the_newcom
     assert other.finished.wait(5)
 
     async def listened_to() -> None:
-        with sessions.get("b").listeners.listen():
-            with pytest.raises(Busy):
-                sessions.get("c").begin(request(), host)
+        with sessions.get("b").listeners.listen(), pytest.raises(Busy):
+            sessions.get("c").begin(request(), host)
 
     asyncio.run(listened_to())
     third = sessions.get("c").begin(request(), host)
@@ -152,6 +151,8 @@ def test_who_comes_with_nothing_gets_nothing_kept(host, monkeypatch):
     for n in range(64):
         sessions.get(f"invented {n}").stop()
         assert sessions.get(f"invented {n}").set_dials(0.5, 0.5, host) is None
+    with pytest.raises(InvalidRequest, match="session_hash has 1,000,000 characters"):
+        sessions.enter("x" * 1_000_000)
     assert len(sessions) == 0
     monkeypatch.setattr("app.running.sessions.MAX_EMPTY", 3)
     keys = [sessions.enter(f"opened {n}").key for n in range(5)]

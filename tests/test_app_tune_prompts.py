@@ -7,6 +7,7 @@ import json
 import pytest
 
 from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, formula_like, parse, read_file
+from app.tune.tab import read_prompts
 from engine import InvalidRequest
 
 
@@ -186,3 +187,9 @@ def test_a_file_of_another_kind_is_refused_by_its_name(name):
 def test_a_message_shows_little_of_a_value_and_no_control_characters():
     message = refused("prompt,answer\n" + "a," * 3000, "\x1b[31m" + "n" * 300 + ".csv")
     assert len(message) < 400 and message.isprintable()
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr("base64.b64decode", lambda *_, **__: pytest.fail("it was decoded"))
+    said = json.loads(read_prompts({"name": "a.csv", "file": "A" * (2 * MAX_BYTES)}))
+    assert "at most 5,000,000 bytes" in said["error"]

@@ -280,7 +280,7 @@ def test_a_window_has_few_feeds(host):
     sessions = Sessions()
     session = sessions.enter("a")
     client = TestClient(Starlette(routes=[Feeds(sessions, host, UPDATES).route]))
-    session.listeners._events = dict.fromkeys(map(object, range(MAX_FEEDS)))  # type: ignore[assignment]
+    session.listeners._events = dict.fromkeys([object() for _ in range(MAX_FEEDS)])  # type: ignore[assignment]
     assert client.get(f"/gradio_api/citer/feed/{session.key}").status_code == 429
 
 

@@ -15,6 +15,7 @@ from gradio.context import LocalContext
 
 _FORWARDED = "x-forwarded-for"
 _DATA = "/gradio_api/queue/data"
+_ALIVE = re.compile(r"/gradio_api/heartbeat/([^/]{1,100})")  # open for as long as a page or a Python client is there
 _CALL = re.compile(r"/gradio_api/call/(?:v2/)?[^/]+/(\w{1,100})")
 
 
@@ -59,7 +60,7 @@ def _address(text: str) -> str | None:
 
 
 class Callers:
-    """Which of gradio's results somebody is waiting for: the streams that are open, by session hash and by event."""
+    """Who waits for gradio's results: the streams that are open, by session hash and by event."""
 
     def __init__(self) -> None:
         self.watched = False  # whether requests come through here at all
@@ -89,5 +90,5 @@ class Callers:
 def _listens_for(path: str, query: bytes) -> str | None:
     if path == _DATA:
         return next(iter(parse_qs(query.decode("latin-1")).get("session_hash", [])), None)
-    called = _CALL.fullmatch(path)
+    called = _CALL.fullmatch(path) or _ALIVE.fullmatch(path)
     return called[1] if called else None

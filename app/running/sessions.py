@@ -24,6 +24,9 @@ MAX_CACHES = 8
 MAX_EMPTY = 1_024
 """Windows that have nothing yet of which anything is kept: a few hundred bytes each."""
 
+LONGEST_HASH = 100
+"""Characters of what a window calls itself; gradio's have some ten, and its Python client's 36."""
+
 MAX_BRANCHES = 12
 
 UNHEARD_SECONDS = 3.0
@@ -263,8 +266,14 @@ class Sessions:
         return len(self._sessions)
 
     def get(self, key: str | None) -> Session:
-        """The session of a browser window; one that is not known here is new, and kept once it begins something."""
+        """The session of a browser window; one that is not known here is new, and kept once it begins something.
+
+        Raises:
+            InvalidRequest: Its name is too long.
+        """
         name = key or ""
+        if len(name) > LONGEST_HASH:
+            raise InvalidRequest(f"session_hash has {len(name):,} characters; at most {LONGEST_HASH} are accepted.")
         with self._lock:
             session = self._sessions.get(name)
             if session is None:
