@@ -65,7 +65,7 @@ def listened_to(site: Site, name: str) -> Session:
     """A window's session with a feed open, as far as it can tell."""
     session, heard = site.sessions.enter(name), threading.Event()
     heard.set()
-    session.listeners._events[heard] = None
+    session.listeners._events[heard] = None  # type: ignore[index, assignment]
     return session
 
 

@@ -286,7 +286,7 @@ class Sessions:
         name, session = key or "", self.get(key)
         with self._lock:
             session = self._sessions.setdefault(name, session)
-            empty = [other for other, of in self._sessions.items() if not of.holds]
+            empty = [other for other, of in self._sessions.items() if not of.holds and not of.in_use]
             for other in empty[: max(0, len(empty) - MAX_EMPTY)]:
                 del self._sessions[other]
         return session
@@ -294,22 +294,22 @@ class Sessions:
     def _admit(self, name: str, session: Session, job: Job, replaced: Collection[Job | None]) -> None:
         """Before a session begins a job: finds a place for both, or raises Busy."""
         with self._lock:
-            old = self._sessions.get(name)
-            others = [(other, of) for other, of in self._sessions.items() if of.holds and of is not session]
-            dropped = [] if old in (None, session) else [name]  # it was made while nobody kept this one
-            if len(others) - len(dropped) >= self._limit:
-                idle = next((other for other, of in others if not of.in_use), None)
+            others = {other: of for other, of in self._sessions.items() if of.holds and other != name}
+            idle = None
+            if len(others) >= self._limit:
+                idle = next((other for other, of in others.items() if not of.in_use), None)
                 if idle is None:
                     raise Busy(f"{self._limit} visitors are here, which is all there is room for. {LATER}")
-                dropped.append(idle)
             if self._places is not None and job.active:
                 self._places.take(job, self._address(), replaced)
-            closing = [self._sessions.pop(other) for other in dropped]
+            dropped = self._sessions.pop(idle) if idle is not None else None
+            doubled = self._sessions.get(name)  # made where nobody kept this one yet
             self._sessions[name] = session
             self._sessions.move_to_end(name)
             session.holds = True
-        for other in closing:
-            other.close()
+        for other in (dropped, doubled):
+            if other is not None and other is not session:
+                other.close()
 
     def trim(self) -> None:
         """Gives up the caches of all but the most recently used sessions; their texts stay."""

@@ -139,7 +139,7 @@ def wire_feed(demo: gr.Blocks, feeds: Feeds, panels: Mapping[str, Panel]) -> Non
         return feeds.sessions.enter(request.session_hash).key
 
     async def whole(request: gr.Request) -> list[Any]:
-        session = feeds.sessions.get(request.session_hash)
+        session = feeds.sessions.enter(request.session_hash)
         messages = await feeds.whole(session, request.session_hash)
         return [session.key, *(messages.get(name, gr.skip()) for name in panels)]
 
