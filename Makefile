@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: .venv/.run  ## the page in the browser
 	$(BIN)/python app.py
 
-test: .venv/.dev  ## all tests but the slow ones; offline, on the tiny pair
-	$(BIN)/python -m pytest
+test: .venv/.dev  ## all tests but the slow ones; offline, on the tiny pair; those of the page have the machine to themselves
+	$(BIN)/python -m pytest tests/test_app_*.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore-glob='*/test_app_*.py'
 
 slow: .venv/.dev  ## the tests that need the real pair's weights
 	$(BIN)/python -m pytest -m slow --timeout 3600
