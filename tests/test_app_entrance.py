@@ -264,7 +264,8 @@ def test_a_space_is_asked_by_its_names(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SPACE_ID", "me/citer")
     for origin in (None, "https://me-citer.hf.space", "https://huggingface.co"):
         assert _answered("", "me-citer.hf.space", origin) == 200
-    assert _answered("", "me-citer.hf.space", "https://evil.example") == 403
+    for origin in ("https://evil.example", "https://evil.hf.space"):
+        assert _answered("", "me-citer.hf.space", origin) == 403
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ class Guard:
         self._hosts = ("localhost", own, f"{own}.local", *self._given, *(name.lower() for name in named if name))
         self._origins = self._given
         if on_space():
-            self._hosts, self._origins = (*self._hosts, *_SPACE_HOSTS), (*self._origins, *_SPACE_HOSTS, *_SPACE_ORIGINS)
+            self._hosts, self._origins = (*self._hosts, *_SPACE_HOSTS), (*self._origins, *_SPACE_ORIGINS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or lets gradio do so."""
