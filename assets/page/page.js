@@ -1,5 +1,6 @@
 // What draws each of the page's own components, by its name in Python (`app.components`).
 import './lib/first_input.js';
+import './lib/number_fields.js';
 
 export { start as compare } from './compare/compare.js';
 export { start as dashboard } from './dashboard/dashboard.js';
@@ -15,3 +16,4 @@ export { start as stream } from './stream/stream.js';
 export { start as sweep } from './sweep/sweep.js';
 export { start as prompts } from './tune/prompts.js';
 export { start as tune } from './tune/tune.js';
+export { start as versions } from './versions/versions.js';
