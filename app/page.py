@@ -128,6 +128,7 @@ def _playground(
     """The tab's content; returns its panels by their names in the feed, and its fields for what the LLM keeps."""
     with gr.Row(elem_id="main", equal_height=False):
         with gr.Column(elem_id="dials", scale=0, min_width=280):
+            drawn("dashboard/headline", "headline")
             threshold, acceptance, says, points, policy = controls.dials_card(settings)
             sweep = Panel("sweep/sweep", "sweep", events=("sweep", "scrub", "open_text"))
             view = controls.view_card(settings)

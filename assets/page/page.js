@@ -4,6 +4,7 @@ import './lib/number_fields.js';
 
 export { start as compare } from './compare/compare.js';
 export { start as dashboard } from './dashboard/dashboard.js';
+export { start as headline } from './dashboard/headline.js';
 export { start as feed } from './stream/feed.js';
 export { start as guide } from './guide/guide.js';
 export { start as how_it_works } from './guide/how_it_works.js';
