@@ -2,16 +2,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow check format bench bench-page screenshots clean
+.PHONY: demo test slow gpu check format bench bench-page rehearse-space screenshots clean
 
 demo: .venv/.run  ## the page in the browser
 	$(BIN)/python app.py
 
-test: .venv/.dev  ## all tests but the slow ones; offline, on the tiny pair
-	$(BIN)/python -m pytest
+test: .venv/.dev  ## all tests but the slow ones; offline, on the tiny pair; those of the page have the machine to themselves
+	$(BIN)/python -m pytest tests/test_app_*.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore-glob='*/test_app_*.py'
 
 slow: .venv/.dev  ## the tests that need the real pair's weights
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+gpu: .venv/.dev  ## what needs a CUDA GPU: its tests, the speed of random weights of real shapes, and of preset gpu
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m engine.benchmark --random-weights qwen2.5-coder-0.5b qwen2.5-coder-7b
+	$(BIN)/python -m engine.benchmark --preset gpu
 
 check: .venv/.dev  ## lint, format, types, and the direction of imports
 	find app -name "*.pyi" -delete  # gradio writes these stubs when the page is imported, and pyright would believe old ones
@@ -25,6 +31,9 @@ bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into doc
 
 bench-page: .venv/.dev  ## how fast the page is, on an otherwise idle machine; PRESET=cpu for real models
 	PYTHONPATH=. $(BIN)/python tests/page_benchmark.py --preset $(or $(PRESET),tiny)
+
+rehearse-space: .venv/.dev  ## a free Hugging Face Space on this machine, into docs/deploy.md; ten minutes, needs python3.12
+	PYTHONPATH=. $(BIN)/python tests/space_rehearsal.py --write
 
 screenshots: .venv/.dev  ## the pictures of the docs, with the cpu pair
 	PYTHONPATH=. $(BIN)/python tests/screenshots.py

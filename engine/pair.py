@@ -32,6 +32,7 @@ from engine.weights.router_hub import find_router
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_MOST_CALIBRATIONS = 3
 ROUTERS = Path(__file__).resolve().parent.parent / "assets" / "routers"
 
 
@@ -122,6 +123,15 @@ class Pair:
             judge.fit_to(self.slm_name, self.llm_name, self.llm.hidden_size, self.fingerprint)
             judge.network.to(self.llm.device)
         self.judge = judge
+
+    def calibrate(self) -> None:
+        """Measures what a pass of each model takes; again, a few times, where the machine's other work spoiled it."""
+        for _ in range(_MOST_CALIBRATIONS):
+            self.slm.calibrate()
+            self.llm.calibrate()
+            larger = self.llm_cost.trunk_bytes > self.slm_cost.trunk_bytes
+            if (self.llm_cost.pass_seconds > self.slm_cost.pass_seconds) == larger:
+                return
 
     def check(self, request: Request) -> int:
         """Raises InvalidRequest for what cannot be served, before any model runs; returns the prompt's tokens."""
@@ -248,8 +258,7 @@ def load(
         copy=settings.bf16_copy,
     )
     pair.use_router(_load_router(settings, chosen.name, progress))
-    pair.slm.calibrate()
-    pair.llm.calibrate()
+    pair.calibrate()
     return pair
 
 

@@ -57,9 +57,16 @@ def _draft_limit(value: Any) -> DraftLimit:
 
 
 def default_cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/citer-playground`, or `~/.cache/citer-playground` where XDG is unset or relative."""
+    """`$XDG_CACHE_HOME/citer-playground`, or `~/.cache/citer-playground` where XDG is unset or relative.
+
+    On a Hugging Face Space with storage that lasts, it is there: `/data/citer-playground`.
+    """
     xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))  # a relative one is to be ignored, says its specification
-    return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "citer-playground"
+    if xdg.is_absolute():
+        return xdg / "citer-playground"
+    lasting = Path("/data")
+    on_space = "SPACE_ID" in os.environ and os.access(lasting, os.W_OK)
+    return (lasting if on_space else Path.home() / ".cache") / "citer-playground"
 
 
 class Price(BaseModel):

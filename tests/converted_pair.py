@@ -12,7 +12,7 @@ from transformers import Qwen2ForCausalLM
 
 from engine.settings import load_settings
 from engine.weights import load as weights
-from engine.weights import nf4
+from engine.weights import store
 from engine.weights.load import load_models
 from engine.weights.presets import GgufFile, GgufModel, Preset
 
@@ -33,7 +33,7 @@ class Files:
         return GgufModel(title, GgufFile(path.name, len(content), hashlib.sha256(content).hexdigest()))
 
     def folder(self, title: str) -> Path:
-        return self.settings.cache_dir / "nf4" / f"{title}-{nf4.cpu_layout('nf4')}"
+        return self.settings.cache_dir / "nf4" / f"{title}-{store.cpu_layout('nf4')}"
 
     def load(self, **overrides) -> tuple[weights.LoadedPair, list[str]]:
         said: list[str] = []

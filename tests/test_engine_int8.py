@@ -12,9 +12,10 @@ import pytest
 import torch
 from random_gguf import logits, random_qwen
 
+from engine.model import int8
 from engine.model.language_model import LanguageModel
 from engine.model.linear import Linear
-from engine.weights import int8, nf4
+from engine.weights import store
 
 pytestmark = pytest.mark.skipif(not int8.supported(), reason="fbgemm needs an x86 processor")
 
@@ -65,7 +66,7 @@ def test_a_token_of_zeros_gives_zeros():
 
 EXTREME = """
 import torch
-from engine.weights import int8
+from engine.model import int8
 codes = torch.full((32, 1024), {sign} * int8.LARGEST_WEIGHT, dtype=torch.int8)
 made = int8.Int8Linear(codes, torch.ones(32), bias=False)
 print((made(torch.ones(2, 1024)) / int8.LARGEST_WEIGHT).unique().tolist())
@@ -87,15 +88,15 @@ def test_the_largest_weights_and_inputs_do_not_saturate(instructions, sign):
 def test_a_stored_model_gives_nearly_the_logits_of_the_original(tmp_path, tied, quantised_head):
     dense = random_qwen(3, tied=tied)
     expected = logits(copy.deepcopy(dense)).float()
-    nf4.save(nf4.quantise(dense, "int8"), tmp_path / "model.safetensors")
-    built = nf4.build(dense.config, tmp_path / "model.safetensors", "int8", quantised_head)
+    store.save(store.quantise(dense, "int8"), tmp_path / "model.safetensors")
+    built = store.build(dense.config, tmp_path / "model.safetensors", "int8", quantised_head)
     assert (logits(built) - expected).norm() < 0.04 * expected.norm()
 
 
 def test_a_model_reads_tokens_one_by_one_and_together_alike(tmp_path):
     dense = random_qwen(3)
-    nf4.save(nf4.quantise(dense, "int8"), tmp_path / "model.safetensors")
-    built = nf4.build(dense.config, tmp_path / "model.safetensors", "int8", lm_head_4bit=True)
+    store.save(store.quantise(dense, "int8"), tmp_path / "model.safetensors")
+    built = store.build(dense.config, tmp_path / "model.safetensors", "int8", lm_head_4bit=True)
     model = LanguageModel(built, "int8", built.config.vocab_size)
     ids = [5, 9, 2, 7, 1, 3]
     together = model.logits(model.feed(model.new_cache(1, 8), [0], [ids])[0])
@@ -107,7 +108,7 @@ def test_a_model_reads_tokens_one_by_one_and_together_alike(tmp_path):
 
 def test_a_processor_that_is_held_to_avx2_stores_int8():
     done = subprocess.run(
-        [sys.executable, "-c", "from engine.weights.nf4 import cpu_layout; print(cpu_layout())"],
+        [sys.executable, "-c", "from engine.weights.store import cpu_layout; print(cpu_layout())"],
         env=os.environ | {"ATEN_CPU_CAPABILITY": "avx2"},
         capture_output=True,
         text=True,

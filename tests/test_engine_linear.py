@@ -10,9 +10,9 @@ import torch
 
 from engine.model import linear
 from engine.model.linear import Linear, copy_dtype, four_bit_parameters
-from engine.weights import nf4
+from engine.weights import nf4, store
 
-packed_only = pytest.mark.skipif(nf4.cpu_layout("nf4") != "packed", reason="the packed layout needs AVX512-BF16")
+packed_only = pytest.mark.skipif(store.cpu_layout("nf4") != "packed", reason="the packed layout needs AVX512-BF16")
 
 
 def module(outputs, inputs, bias, seed, layout="packed"):

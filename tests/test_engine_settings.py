@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +116,15 @@ def test_xdg_cache_home_is_respected_unless_relative(monkeypatch, tmp_path):
     assert load_settings().cache_dir == tmp_path / "citer-playground"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert load_settings().cache_dir == Path.home() / ".cache" / "citer-playground"
+
+
+def test_a_space_keeps_weights_where_its_storage_lasts_if_it_has_any(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("SPACE_ID", "somebody/citer")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != Path("/data"))
+    assert load_settings().cache_dir == Path.home() / ".cache" / "citer-playground"
+    monkeypatch.setattr(os, "access", lambda path, mode: path == Path("/data") and mode == os.W_OK)
+    assert load_settings().cache_dir == Path("/data/citer-playground")
 
 
 def test_the_table_has_every_variable_with_a_meaning_and_no_machine_path():

@@ -18,9 +18,10 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from engine.errors import WeightsError
+from engine.model import int8
 from engine.settings import load_settings
 from engine.tokenizer import PADDING, check_same_tokenizer, tokenizer_fingerprint
-from engine.weights import convert, int8, nf4
+from engine.weights import convert, store
 from engine.weights.load import load_models
 from engine.weights.manifest import MANIFEST
 from engine.weights.presets import PRESETS, HubModel, LocalModel, Preset
@@ -142,7 +143,7 @@ def test_a_killed_conversion_leaves_nothing_under_the_final_name(tmp_path, monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(nf4, "save", killed)
+        patch.setattr(store, "save", killed)
         with pytest.raises(KeyboardInterrupt):
             files.load()
     assert not [path for path in (tmp_path / "nf4").iterdir() if path.is_dir()]

@@ -14,7 +14,7 @@ from trainer.evaluation.charts.figures import plane_charts, write_charts
 from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.report import render
 from trainer.evaluation.summary import load_summary, summarise, write_summary
-from trainer.ship import curve_of
+from trainer.ship import curve_of, curves_of
 
 # (method, threshold, acceptance, max_draft): right answers of 100, LLM share, bytes.
 ABOVE_0 = {
@@ -141,6 +141,13 @@ def test_a_router_ships_a_curve_for_each_acceptance_that_begins_where_no_router_
     assert curve_of(plane_summary, "citer-r2").acceptance == 0
     with pytest.raises(TrainerError, match=r"no citer-r2@0\.6: evaluate it at that acceptance"):
         curve_of(plane_summary, "citer-r2", 0.6)
+
+
+def test_a_router_ships_what_was_measured_at_drafts_of_a_length(tmp_path):
+    points = {("confidence", 0.5, 0.1, length): (value, 0.2, 46) for length, value in ((4, 57), (8, 58))}
+    summary = summarise(read_evaluation(write_plane(tmp_path, {**ABOVE_0, **points})), 20)
+    curves = curves_of(summary, "confidence")
+    assert [(curve.acceptance, curve.points[0].accuracy) for curve in curves][:2] == [(0.0, 0.4), (0.1, 0.58)]
 
 
 def test_what_the_slm_drafts_without_a_router_is_threshold_0_of_every_curve(tmp_path):

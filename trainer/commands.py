@@ -347,7 +347,7 @@ def _add_ship(add: Add) -> None:
     add("--summaries", "the first one's task says where to start", type=Path, nargs="+", required=True)
     add(
         "--acceptance",
-        "of the curves; the first is where to start (default: 0)",
+        "of the curves; the first is where to start (default: 0, and all that were measured)",
         nargs="+",
         type=float,
         metavar="ALPHA",
@@ -358,11 +358,13 @@ def _add_ship(add: Add) -> None:
 def _ship(options: Options) -> None:
     """Give a router the curves that were measured, and its starting threshold."""
     from trainer.evaluation.summary import load_summary
-    from trainer.ship import curve_of, ship
+    from trainer.ship import curve_of, curves_of, ship
 
     summaries = [load_summary(path) for path in options.summaries]
-    acceptances = options.acceptance or [0.0]
-    curves = [curve_of(each, options.method, acceptance) for acceptance in acceptances for each in summaries]
+    if options.acceptance:
+        curves = [curve_of(each, options.method, alpha) for alpha in options.acceptance for each in summaries]
+    else:
+        curves = [curve for each in summaries for curve in curves_of(each, options.method)]
     card = ship(options.router, curves, options.out).card
     print(f"{options.out}: starts at threshold {card.threshold}, acceptance {card.acceptance:g}")
 

@@ -7,11 +7,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from engine.operating_points import Curve, OperatingPoint, OperatingPoints
+from engine.request import DraftLimit
 from engine.router import WEIGHTS, Router
 from engine.weights.cache_folder import sha256_of
 from trainer import TrainerError
 from trainer.evaluation.estimates import PointSummary
-from trainer.evaluation.method_names import spelled
+from trainer.evaluation.method_names import parsed, spelled
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import Summary
 from trainer.fit.card import write_card
@@ -23,7 +24,8 @@ WITHIN = 0.02
 def curve_of(summary: Summary, method: str, acceptance: float = 0.0) -> Curve:
     """The measured curve of a method at an acceptance, with both ends; a TrainerError if the summary lacks one of them.
 
-    Above acceptance 0 what the SLM drafts without a router, if that was measured, is the curve at threshold 0.
+    Above acceptance 0 it is that of the longest drafts measured, where "auto" counts as longest; and what the SLM
+    drafts to that length without a router, if that was measured, is its threshold 0.
     """
     methods = summary["methods"]
     if missing := sorted({"slm", "llm", *([method] if acceptance == 0 else [])} - methods.keys()):
@@ -32,11 +34,14 @@ def curve_of(summary: Summary, method: str, acceptance: float = 0.0) -> Curve:
     if acceptance == 0:
         points = methods[method]["points"]
     else:
-        curves = summary["plane"]["curves"] if "plane" in summary else {}
-        name = spelled(method, acceptance)
-        if name not in curves:
+        lengths = _lengths(summary, method).get(acceptance)
+        if not lengths:
+            name = spelled(method, acceptance)
             raise TrainerError(f"the results of {summary['task']} have no {name}: evaluate it at that acceptance")
-        points = [*curves.get(spelled("slm", acceptance), []), *curves[name]]
+        longest: DraftLimit = "auto" if "auto" in lengths else max(lengths)
+        curves = summary["plane"]["curves"] if "plane" in summary else {}
+        titles = [spelled(name, acceptance, longest) for name in ("slm", method)]
+        points = [point for title in titles for point in curves.get(title, [])]
     return Curve(
         task=summary["task"],
         questions=summary["questions"],
@@ -48,6 +53,21 @@ def curve_of(summary: Summary, method: str, acceptance: float = 0.0) -> Curve:
         llm=_point(methods["llm"]["points"][0]),
         points=tuple(_point(point, acceptance) for point in points),
     )
+
+
+def curves_of(summary: Summary, method: str) -> list[Curve]:
+    """Its curves at all acceptances that were measured, from 0 on."""
+    return [curve_of(summary, method, acceptance) for acceptance in (0.0, *sorted(_lengths(summary, method)))]
+
+
+def _lengths(summary: Summary, method: str) -> dict[float, list[DraftLimit]]:
+    """At which acceptances above 0, and with drafts of which lengths, a method was measured."""
+    lengths: dict[float, list[DraftLimit]] = {}
+    for title in summary["plane"]["curves"] if "plane" in summary else {}:
+        name, _, acceptance, max_draft = parsed(title)
+        if name == method and acceptance > 0:
+            lengths.setdefault(acceptance, []).append(max_draft)
+    return lengths
 
 
 def _point(point: PointSummary, acceptance: float = 0.0) -> OperatingPoint:

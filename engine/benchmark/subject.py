@@ -169,20 +169,20 @@ def _dense(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def _form(where: str) -> str:
-    from engine.weights import nf4  # late, as below
+    from engine.weights import store  # late, as below
 
-    return nf4.form(nf4.cpu_layout(load_settings().cpu_weights)) if where == "cpu" else "NF4"
+    return store.form(store.cpu_layout(load_settings().cpu_weights)) if where == "cpu" else "NF4"
 
 
 def _quantised_by_engine(config: PretrainedConfig, lm_head_4bit: bool) -> PreTrainedModel:
     """Quantised, stored and rebuilt as the engine does it with real weights; needs the dense model's memory once."""
-    from engine.weights import nf4  # late, as in `engine.weights.load`: bitsandbytes takes a second
+    from engine.weights import store  # late, as in `engine.weights.load`: bitsandbytes takes a second
 
-    layout = nf4.cpu_layout(load_settings().cpu_weights)
+    layout = store.cpu_layout(load_settings().cpu_weights)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
-        nf4.save(nf4.quantise(_dense(config), layout), path)
-        return nf4.build(config, path, layout, lm_head_4bit)
+        store.save(store.quantise(_dense(config), layout), path)
+        return store.build(config, path, layout, lm_head_4bit)
 
 
 def _quantised_by_bitsandbytes(config: PretrainedConfig, lm_head_4bit: bool, device: torch.device) -> PreTrainedModel:
@@ -192,7 +192,7 @@ def _quantised_by_bitsandbytes(config: PretrainedConfig, lm_head_4bit: bool, dev
     """
     import bitsandbytes as bnb
 
-    from engine.weights.nf4 import rebuild_rotary
+    from engine.weights.store import rebuild_rotary
 
     torch.manual_seed(SEED)
     with torch.device("meta"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -15,12 +16,13 @@ from transformers import PreTrainedModel
 
 from engine.events.cost import ModelCost
 from engine.model.forward import Trunk
+from engine.model.int8 import Int8Linear
 from engine.model.kv_cache import RaggedAttention, RaggedCache, head_dim
 from engine.model.linear import Linear
-from engine.weights.int8 import Int8Linear
 
 LENGTHS = (1, 2, 4, 8, 16, 32)  # of the passes that are timed
-_TIMES = 5
+_MOST_TIMES, _ALIKE = 6, 1.1
+"""A pass is timed until its two shortest times are alike, so once or twice more where the machine was busy."""
 
 
 class LanguageModel:
@@ -90,26 +92,26 @@ class LanguageModel:
     def calibrate(self) -> None:
         """Times passes by their length, with `lm_head` at one position, and `lm_head` at many; warms up as well."""
         cache = self.new_cache(1, LENGTHS[-1])
-        self.logits(self.feed(cache, [0], [[0] * 2])[0])  # the first pass packs weights and is not typical
-        timed = [min(self._time(cache, length, 1) for _ in range(_TIMES)) for length in LENGTHS]
+        hidden = self.feed(cache, [0], [[0] * LENGTHS[-1]])[0]  # the first pass packs weights and is not typical
+        self.logits(hidden[:1])
+        timed = [_shortest(partial(self._pass, cache, length)) for length in LENGTHS]
         timed = [*accumulate(reversed(timed), min)][::-1]  # what disturbs only adds: no longer pass is faster
-        passes = list(zip(LENGTHS, timed, strict=True))
-        one = passes[0][1]
-        heads = [(1, 0.0)]
-        for length, seconds in passes[1:4]:
-            whole = min(self._time(cache, length, length) for _ in range(_TIMES))
-            heads.append((length, max(0.0, whole - seconds)))
+        heads = [_shortest(partial(self._predict, hidden[:length])) for length in LENGTHS[:4]]
         self.fed = 0
-        per_token = max(0.0, passes[-1][1] - one) / (LENGTHS[-1] - 1)
         self.cost = replace(
-            self.cost, pass_seconds=one, token_seconds=per_token, pass_table=tuple(passes), head_table=tuple(heads)
+            self.cost,
+            pass_seconds=timed[0],
+            token_seconds=max(0.0, timed[-1] - timed[0]) / (LENGTHS[-1] - 1),
+            pass_table=tuple(zip(LENGTHS, timed, strict=True)),
+            head_table=tuple((n, max(0.0, each - heads[0])) for n, each in zip(LENGTHS, heads, strict=False)),
         )
 
-    def _time(self, cache: RaggedCache, tokens: int, head: int) -> float:
+    def _pass(self, cache: RaggedCache, tokens: int) -> None:
         cache.truncate(0, 0)
-        started = time.perf_counter()
-        self.logits(self.feed(cache, [0], [[0] * tokens])[0][-head:]).argmax().item()
-        return time.perf_counter() - started
+        self._predict(self.feed(cache, [0], [[0] * tokens])[0][-1:])
+
+    def _predict(self, hidden: torch.Tensor) -> None:
+        self.logits(hidden).argmax().item()
 
     def _measure_cost(self) -> ModelCost:
         config = self.config
@@ -126,6 +128,16 @@ class LanguageModel:
             head_flops=2 * self._head_module.in_features * self._head_module.out_features,
             attention_flops=4 * config.num_hidden_layers * config.num_attention_heads * width,
         )
+
+
+def _shortest(run: Callable[[], object]) -> float:
+    """Seconds that something takes when nothing disturbs it."""
+    times: list[float] = []
+    while len(times) < 2 or (times[1] > _ALIKE * times[0] and len(times) < _MOST_TIMES):
+        started = time.perf_counter()
+        run()
+        times = sorted([*times, time.perf_counter() - started])
+    return times[0]
 
 
 def stored_bytes(parameter: torch.Tensor) -> int:

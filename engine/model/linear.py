@@ -7,7 +7,7 @@ for 1 token, 1.02 and 1.45 ms for 5 and 8 in NF4, but 1.02 and 1.04 ms in bf16. 
 oneDNN chooses for the processor, which makes these products 1.1 to 2.2 times faster than a plain matrix does, and in
 fp32 on a processor that is faster in that (`copy_dtype`).
 
-The kernel wants AVX512-BF16. Other x86 processors take int8 weights (`engine.weights.int8`), with one product for a
+The kernel wants AVX512-BF16. Other x86 processors take int8 weights (`engine.model.int8`), with one product for a
 pass of any length. Where there is neither (Arm), bitsandbytes would dequantise the whole matrix for every product, also
 of one token: so a bf16 copy is read always, and in fp32, a block at a time, for more than a few tokens.
 
@@ -27,8 +27,8 @@ import torch
 from bitsandbytes.functional import dequantize_4bit
 from torch import nn
 
+from engine.model.int8 import Int8Linear, Int8Product
 from engine.provenance import processor
-from engine.weights.int8 import Int8Linear, Int8Product
 
 _AMX, _NO_AMX, _DEQUANTISE_FROM = 5, 16, 64  # see `wide_from`
 _BF16_UP_TO = 2  # tokens that a processor without bf16 instructions multiplies in bf16 all the same

@@ -23,7 +23,7 @@ from transformers import modeling_gguf_pytorch_utils as gguf_loading
 
 from engine.settings import Settings
 from engine.tokenizer import PADDING, tokenizer_fingerprint
-from engine.weights import manifest, nf4
+from engine.weights import manifest, store
 from engine.weights.cache_folder import locked, make_folder, require_space, writing
 from engine.weights.download import fetch
 from engine.weights.files import remove
@@ -60,8 +60,8 @@ def converted(
 
 def folder_of(model: GgufModel, settings: Settings) -> Path:
     """Where a model's quantised form lies; one folder per CPU layout, so that machines may share a cache."""
-    layout = nf4.cpu_layout(settings.cpu_weights)
-    return settings.cache_dir / nf4.form(layout).lower() / f"{Path(model.file.name).stem}-{layout}"
+    layout = store.cpu_layout(settings.cpu_weights)
+    return settings.cache_dir / store.form(layout).lower() / f"{Path(model.file.name).stem}-{layout}"
 
 
 def problem(
@@ -79,7 +79,7 @@ def fingerprint_of(folder: Path) -> str:
 def load_folder(folder: Path, lm_head_4bit: bool) -> PreTrainedModel:
     """Loads a converted model; raises whatever the libraries do for damage that `problem` does not see."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    return nf4.build(config, folder / WEIGHTS, Manifest.load(folder).layout, lm_head_4bit)
+    return store.build(config, folder / WEIGHTS, Manifest.load(folder).layout, lm_head_4bit)
 
 
 def _layout(folder: Path) -> str:
@@ -98,7 +98,7 @@ def _stamp(model: GgufModel, folder: Path) -> dict[str, Any]:
 
 
 def _convert(model: GgufModel, path: Path, folder: Path, progress: ProgressCallback | None) -> None:
-    form = nf4.form(_layout(folder))
+    form = store.form(_layout(folder))
     # NF4 is a little larger than the GGUF file, because the embedding is kept in bf16.
     needed = int((1.3 if form == "NF4" else 1.9) * model.file.bytes)
     temporary = folder.with_name(folder.name + ".tmp")
@@ -113,7 +113,7 @@ def _convert(model: GgufModel, path: Path, folder: Path, progress: ProgressCallb
             dense = _load_dense(path)
             say(progress, f"converting {model.title} to {form}, once: quantising")
             dense.config.save_pretrained(temporary)
-            nf4.save(nf4.quantise(dense, _layout(folder)), temporary / WEIGHTS)
+            store.save(store.quantise(dense, _layout(folder)), temporary / WEIGHTS)
             Manifest.of(temporary, _stamp(model, folder), fingerprint).save(temporary)
             remove(folder)
             temporary.replace(folder)

@@ -66,7 +66,7 @@ def load_models(preset: Preset, settings: Settings, progress: ProgressCallback |
 
 def _load_gguf(slm: GgufModel, llm: GgufModel, settings: Settings, progress: ProgressCallback | None) -> LoadedPair:
     from engine.weights.convert import fingerprint_of  # late: it takes a second that the other presets can do without
-    from engine.weights.nf4 import cpu_layout, form
+    from engine.weights.store import cpu_layout, form
 
     slm_folder, slm_model = _load_converted(slm, settings, settings.slm_gguf, progress)
     llm_folder, llm_model = _load_converted(llm, settings, settings.llm_gguf, progress)

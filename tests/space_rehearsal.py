@@ -1,0 +1,182 @@
+"""Rehearses a free Hugging Face Space on this machine: how long a visitor waits, and how much memory it takes.
+
+`make rehearse-space` makes what a Space makes: the committed project in a folder of a user who is not root,
+an environment from `requirements.txt` and gradio's `oauth` and `mcp`, two cores, 16 GB (a limit of the system, where
+one can be set), `SPACE_ID`, and the libraries held to AVX2. It starts the page with an empty cache, then with the one
+that it left, asks for a text both times, and prints a table (`--write` puts it into docs/deploy.md). Only downloading
+weights is left out: they are taken from this machine's cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from engine.benchmark.instructions import HELD
+from engine.benchmark.markdown import filled, table
+from engine.provenance import ROOT, hardware, revision
+from engine.settings import load_settings
+
+USER = 1000
+MEMORY = 16 * 10**9
+PAGE = "http://127.0.0.1:7860"  # a Space's port is always this
+HOST = {"Host": "rehearsal-citer.hf.space"}
+GROUP = Path("/sys/fs/cgroup/memory/citer-space")
+DEADLINE = 900.0  # seconds
+
+
+def main() -> None:
+    """Makes the environment, starts the page twice, and says what was measured."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--python", default="python3.12", help="interpreter of the Space (default: python3.12)")
+    options.add_argument("--write", action="store_true", help="put the table into docs/deploy.md")
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="space-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        installed = prepare(folder, asked.python)
+        runs = [run(folder) for _ in range(2)]
+    text = report(asked.python, installed, runs)
+    print(text)
+    if asked.write:
+        path = ROOT / "docs" / "deploy.md"
+        path.write_text(filled(path.read_text("utf-8"), "rehearsal", text, path), encoding="utf-8")
+
+
+def prepare(folder: Path, python: str) -> float:
+    """Lays out project, environment and downloaded weights; returns the seconds that installing took."""
+    (folder / "app").mkdir()
+    archive = subprocess.run(["git", "-C", str(ROOT), "archive", "HEAD"], check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(folder / "app")], input=archive, check=True)
+    version = re.search(r"^sdk_version: (\S+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert version, "README.md names no sdk_version"
+    started = time.monotonic()
+    subprocess.run([python, "-m", "venv", str(folder / "venv")], check=True)
+    pip = [str(folder / "venv/bin/python"), "-m", "pip", "install", "-q", "-r", str(folder / "app/requirements.txt")]
+    subprocess.run([*pip, f"gradio[oauth,mcp]=={version[1]}"], check=True)
+    installed = time.monotonic() - started
+    weights = folder / "home/.cache/citer-playground/gguf"
+    shutil.copytree(load_settings().cache_dir / "gguf", weights)
+    if os.getuid() == 0:
+        subprocess.run(["chown", "-R", f"{USER}:{USER}", str(folder / "home"), str(folder / "app")], check=True)
+    return installed
+
+
+def run(folder: Path) -> dict[str, Any]:
+    """Starts the page and asks for two texts; seconds from the start, and the most memory in bytes."""
+    with memory_limit() as enter:
+        started = time.monotonic()
+        page = subprocess.Popen(
+            [*as_user(), str(folder / "venv/bin/python"), "app.py"],
+            cwd=folder / "app",
+            env=environment(folder),
+            preexec_fn=enter,
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            shown = wait_for_page(page, started)
+            ask(1)
+            first = time.monotonic() - started
+            again = time.monotonic()
+            ask(64)
+            seconds = time.monotonic() - again
+            status = Path(f"/proc/{page.pid}/status").read_text()
+            peak, now = (1024 * int(re.findall(rf"{key}:\s+(\d+)", status)[0]) for key in ("VmHWM", "VmRSS"))
+        finally:
+            page.terminate()
+            page.wait()
+    return {"page": shown, "first": first, "text": seconds, "peak": peak, "rest": now, "limited": enter is not None}
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """A Space's variables; nothing of ours but what holds the libraries to AVX2."""
+    kept = {name: os.environ[name] for name in ("LANG", "LC_ALL") if name in os.environ}
+    path = f"{folder / 'venv/bin'}:/usr/local/bin:/usr/bin:/bin"
+    return {**kept, **HELD["avx2"], "PATH": path, "HOME": str(folder / "home"), "SPACE_ID": "rehearsal/citer"}
+
+
+def as_user() -> list[str]:
+    """Two cores, and a user without rights where we have them."""
+    cores = ["taskset", "-c", "0,1"]
+    ids = [f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+    return [*cores, *(["setpriv", *ids] if os.getuid() == 0 else [])]
+
+
+@contextmanager
+def memory_limit() -> Any:
+    """A control group of 16 GB (version 1), entered by what is yielded; None where there can be none."""
+    try:
+        GROUP.mkdir(exist_ok=True)
+        (GROUP / "memory.limit_in_bytes").write_text(str(MEMORY))
+    except OSError:
+        yield None
+        return
+    try:
+        yield lambda: (GROUP / "cgroup.procs").write_text(str(os.getpid()))
+    finally:
+        time.sleep(0.5)  # the group is empty once its process is gone for good
+        GROUP.rmdir()
+
+
+def wait_for_page(page: subprocess.Popen[bytes], started: float) -> float:
+    """Seconds from the start to the page's first answer."""
+    while time.monotonic() - started < DEADLINE:
+        if page.poll() is not None:
+            sys.exit(f"the page ended with status {page.returncode}")
+        try:
+            if httpx.get(PAGE, headers=HOST, timeout=5).status_code == 200:
+                return time.monotonic() - started
+        except httpx.TransportError:
+            time.sleep(0.05)
+    sys.exit(f"no page after {DEADLINE:.0f} s")
+
+
+def ask(tokens: int) -> None:
+    """Has a text of so many tokens written over HTTP, as a client does, and waits for it."""
+    asked = {"data": ["Write a function that reverses a string.", 0.5, "router", tokens]}
+    call = f"{PAGE}/gradio_api/call/generate"
+    event = httpx.post(call, headers=HOST, json=asked, timeout=30).raise_for_status().json()["event_id"]
+    answer = httpx.get(f"{call}/{event}", headers=HOST, timeout=DEADLINE).text
+    if "event: complete" not in answer:
+        sys.exit(f"no text came: {answer[:500]}")
+    written = json.loads(answer.split("data: ", 1)[1].splitlines()[0])
+    print(f"{len(written[0]['events'])} tokens", file=sys.stderr)
+
+
+def report(python: str, installed: float, runs: list[dict[str, Any]]) -> str:
+    """The table as Markdown."""
+    named = [("first start, weights to be converted", runs[0]), ("second start", runs[1])]
+    rows = [
+        [
+            name,
+            f"{run['page']:.1f} s",
+            f"{run['first']:.1f} s",
+            f"{run['text']:.1f} s",
+            f"{run['peak'] / 1e9:.1f} GB",
+            f"{run['rest'] / 1e9:.1f} GB",
+        ]
+        for name, run in named
+    ]
+    head = ["", "to the page", "to the first token", "64 more tokens", "most memory", "memory after"]
+    limit = "a limit of 16 GB" if runs[0]["limited"] else "no limit of memory (none could be set here)"
+    user = "a user without rights" if os.getuid() == 0 else "this user"
+    return (
+        f"{table(head, rows)}\n\n{hardware()}, held to AVX2, two cores, {limit}, {user}, {python}; installing took "
+        f"{installed:.0f} s. `make rehearse-space`, revision {revision()}."
+    )
+
+
+if __name__ == "__main__":
+    main()
