@@ -110,7 +110,7 @@ def meter(events: Sequence[TokenEvent], costs: Costs, unit: str) -> dict[str, An
 
 
 def headline(events: Sequence[TokenEvent], costs: Costs, unit: str) -> dict[str, str]:
-    """The LLM's `share`, the `cost` beside LLM-only's in a unit, and the `speed` beside its; what is unknown is left out.
+    """The LLM's `share`, `cost` in a unit and `speed` beside LLM-only's, as texts; what is unknown is left out.
 
     LLM-only's seconds are modelled from measured passes, so the speed has two digits.
     """
