@@ -16,7 +16,8 @@ const look = (field, left) => requestAnimationFrame(() => {
 });
 
 document.addEventListener('input', ({ target }) => {
-  if (!target.matches?.('input:not([type="radio"]), textarea')) return;
+  if (!target.matches?.('input:not([type="radio"], [type="file"]), textarea')) return;
+  if (target.type === 'number' && target.value === '') return;   // `number_fields.js` looks after that
   if (latest.has(target) || !looked.has(target)) latest.set(target, target[kind(target)]);
   if (looked.has(target)) return;
   looked.add(target);
