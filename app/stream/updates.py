@@ -176,7 +176,7 @@ def next_figures(started: float) -> float:
 
 def shared_prefix(page: Run | None, run: Run, count: int, cuts: int) -> SharedPrefix:
     """How many of a run's first tokens are those on the page; for `count` and `cuts` of the page see `PanelState`."""
-    if page is None or not run.again:
+    if page is None or not run.again or page.caches is not run.caches:  # of another prompt, or written anew
         return _NOTHING_SHARED
     there = page.written.events[: page.written.lasting(count, cuts)]
     pairs = zip(there, run.events, strict=False)
