@@ -7,7 +7,7 @@ units. `assets/page/points/points.js` draws them and moves them along the measur
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -41,6 +41,17 @@ class Knob(gr.Slider):
 def knob(minimum: float, maximum: float, value: float, **options: Any) -> Knob:
     """A slider without gradio's reset button, which changes the value without an event."""
     return Knob(minimum, maximum, value, buttons=[], **options)
+
+
+def fill(components: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
+    """Updates that fill in the page's fields, by name; those without a value stay as they are."""
+
+    def filled(field: Any, value: Any) -> Any:
+        if isinstance(field, Knob):  # the engine accepts more than the slider's range
+            return gr.update(value=value, minimum=min(field.minimum, value), maximum=max(field.maximum, value))
+        return gr.update(value=value)
+
+    return [filled(field, values[name]) if name in values else gr.skip() for name, field in components.items()]
 
 
 def threshold_knob(settings: Settings, elem_id: str) -> Knob:
@@ -100,13 +111,16 @@ def prompt_card() -> tuple[gr.Textbox, gr.Button, gr.Button, dict[str, gr.Row]]:
 
 
 def dials_card(settings: Settings) -> tuple[Knob, Knob, gr.HTML, gr.HTML, gr.Dropdown]:
-    """Threshold and acceptance, what they mean and cost (see `top_message`, `points_message`), and what scores."""
+    """Threshold and acceptance, what they mean and cost (see `top_message`, `points_message`), and what scores.
+
+    What says what they mean has an event `commit`: a hand that moved the dials has let them go.
+    """
     with gr.Column(elem_id="threshold-card", elem_classes="card"):
         threshold = threshold_knob(settings, "threshold")
         _ends("SLM only", "score below it → LLM", "LLM only")
         acceptance = acceptance_knob(settings, "acceptance")
         _ends("keeps all that the SLM wrote", "only what the LLM would have written")
-        says = drawn("points/acceptance", "acceptance-says")
+        says = drawn("points/acceptance", "acceptance-says", events=("commit",))
         points = drawn("points/points", "points")
         policy = gr.Dropdown(
             [(POLICY_LABELS[name], name) for name in POLICIES],

@@ -124,18 +124,23 @@ def router_threshold_applies(settings: Settings, threshold: float, moved: bool) 
 def trace_fields(trace: Trace) -> dict[str, Any]:
     """What the page's fields hold for a text to be written again; the dials stand where they were last."""
     last = trace.events[-1] if trace.events else trace
+    return {**request_fields(trace), "threshold": last.threshold, "acceptance": last.acceptance}
+
+
+def request_fields(asked: Request | Trace) -> dict[str, Any]:
+    """What the page's fields hold for a request; the inverse of `page_request`."""
     return {
-        "prompt": trace.prompt,
-        "threshold": last.threshold,
-        "acceptance": last.acceptance,
-        "policy": trace.policy,
-        "system": trace.system or "",
-        "raw": trace.raw,
-        **{name: getattr(trace.sampling, name) for name in _SAMPLING},
-        "seed": trace.seed,
-        "max_new_tokens": trace.max_new_tokens,
-        "stop": stop_text(trace.stop),
-        "max_draft": 0 if trace.max_draft == "auto" else trace.max_draft,
+        "prompt": asked.prompt,
+        "threshold": asked.threshold,
+        "acceptance": asked.acceptance,
+        "policy": asked.policy,
+        "system": asked.system or "",
+        "raw": asked.raw,
+        **{name: getattr(asked.sampling, name) for name in _SAMPLING},
+        "seed": asked.seed,
+        "max_new_tokens": asked.max_new_tokens,
+        "stop": stop_text(asked.stop),
+        "max_draft": 0 if asked.max_draft == "auto" else asked.max_draft,
     }
 
 

@@ -12,13 +12,14 @@ from typing import Any
 import gradio as gr
 
 from app.components import QUIET, Panel, refusal
-from app.controls import POLICY_LABELS, points_message, policy_update, top_message
-from app.fields import page_request, router_threshold_applies
+from app.controls import POLICY_LABELS, fill, points_message, policy_update, top_message
+from app.fields import FIELDS, fitting, page_request, request_fields, router_threshold_applies
 from app.header import header_html
 from app.running.host import Host
 from app.running.run import Job
 from app.running.sessions import SWEEP, Session, Sessions
 from app.stream.dashboard import dashboard_message
+from app.stream.versions import versions_message
 from app.sweep import OVER, Sweep, SweepRun, scores_near
 from engine import EngineError, Prices, Request, Role, Settings
 
@@ -31,7 +32,7 @@ ENABLE = """() => {
 }"""
 """In the browser: the feed is opened at once, so that it is there when the first token comes."""
 
-_STARTED = "() => { document.dispatchEvent(new CustomEvent('citer-start')); }"
+STARTED = "() => { document.dispatchEvent(new CustomEvent('citer-start')); }"
 """In the browser, once the server has started it: where the feed was closed meanwhile, it is opened again."""
 
 
@@ -47,15 +48,17 @@ def refusals() -> Iterator[None]:
 class Handlers:
     """What the events of the Playground do."""
 
-    def __init__(self, host: Host, sessions: Sessions, settings: Settings) -> None:
+    def __init__(self, host: Host, sessions: Sessions, settings: Settings, fields: Sequence[Any]) -> None:
         self.host, self.sessions, self.settings = host, sessions, settings
+        self.fields = dict(zip(FIELDS, fields, strict=True))
 
-    def write(self, request: gr.Request, unit: str, slm: float, llm: float, *values: Any) -> None:
-        """Starts a run."""
+    def write(self, request: gr.Request, unit: str, slm: float, llm: float, *values: Any) -> str:
+        """Starts a run; what the versions are then."""
         session = self.sessions.get(request.session_hash)
         asked = self._request(session, unit, slm, llm, values)
         own = router_threshold_applies(self.settings, asked.threshold, session.threshold_moved)
         session.begin(asked, self.host, own)
+        return versions_message(session)
 
     def _request(self, session: Session, unit: str, slm: float, llm: float, values: Sequence[Any]) -> Request:
         """The request of the page's fields; the session's view follows its unit and prices."""
@@ -67,35 +70,37 @@ class Handlers:
     def _prices(self, slm: float, llm: float) -> Prices:
         return Prices(slm, llm, self.settings.price.reading_ratio)
 
-    def set_dials(self, threshold: float, acceptance: float, request: gr.Request) -> None:
+    def set_dials(self, threshold: float, acceptance: float, request: gr.Request) -> str:
         """Applies both to what the active run drafts next, or to the whole of a text that has ended."""
+        session = self.sessions.get(request.session_hash)
         with refusals():
-            self.sessions.get(request.session_hash).set_dials(threshold, acceptance, self.host)
+            session.set_dials(threshold, acceptance, self.host)
+        return versions_message(session)
 
-    def change_text(self, request: gr.Request, event: gr.EventData) -> None:
-        """Branches from a token, goes back to a branch, or has the text read to its end for an audit."""
+    def change_text(self, request: gr.Request, event: gr.EventData) -> str:
+        """Branches from a token, or has the text read to its end for an audit."""
         session, asked = self.sessions.get(request.session_hash), event._data or {}
-        kind, number = asked.get("kind"), int(asked.get("number") or 0)
         with refusals():
-            if kind == "branch":
+            if asked.get("kind") == "branch":
                 role = Role.LLM if asked.get("author") == 1 else Role.SLM
                 token = asked.get("token")
-                session.branch(number, role, None if token is None else int(token), self.host)
-            elif kind == "go_to":
-                session.go_to(number, self.host)
+                session.branch(int(asked.get("number") or 0), role, None if token is None else int(token), self.host)
             else:
                 session.reveal(self.host)
+        return versions_message(session)
 
-    def dials_of_branch(self, request: gr.Request, event: gr.EventData) -> list[Any]:
-        """The sliders follow to the dials of the branch that is gone back to."""
-        branches = self.sessions.get(request.session_hash).branches
-        number = int((event._data or {}).get("number") or 0)
-        if not 0 <= number < len(branches):
-            return [gr.skip()] * 2
-        asked = branches[number].run.request
-        return [gr.update(value=asked.threshold), gr.update(value=asked.acceptance)]
+    def go_to(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Puts a kept text on the page, by its number or by undo and redo; the fields follow to what was asked."""
+        session, asked = self.sessions.get(request.session_hash), event._data or {}
+        by = asked.get("step")
+        run = session.step(by) if by in (-1, 1) else session.go_to(int(asked.get("number") or 0))
+        values: dict[str, Any] = {}
+        if run is not None:
+            policies = None if self.host.pair is None else self.host.pair.policies
+            values, _ = fitting(request_fields(run.settings), run.request.stop, policies)
+        return [versions_message(session), *fill(self.fields, values)]
 
-    def sweep(self, request: gr.Request, event: gr.EventData, unit: str, slm: float, llm: float, *values: Any) -> None:
+    def sweep(self, request: gr.Request, event: gr.EventData, unit: str, slm: float, llm: float, *values: Any) -> str:
         """Writes the prompt at many settings; until another text is asked for, the sliders scrub through them."""
         session = self.sessions.get(request.session_hash)
         asked = self._request(session, unit, slm, llm, values)
@@ -106,24 +111,31 @@ class Handlers:
         sweep = Sweep(asked, scores, session.view.prices, over, session.jobs.get(SWEEP))
         session.begin_job(SWEEP, sweep, self.host)
         session.scrubbing = True
+        return versions_message(session)
 
-    def scrub(self, request: gr.Request) -> None:
+    def scrub(self, request: gr.Request) -> str:
         """Lets the sliders scrub through the sweep's texts again."""
         session = self.sessions.get(request.session_hash)
         session.stop()
         session.scrubbing = SWEEP in session.jobs
+        return versions_message(session)
 
-    def open_text(self, threshold: float, acceptance: float, request: gr.Request, event: gr.EventData) -> None:
+    def open_text(self, threshold: float, acceptance: float, request: gr.Request, event: gr.EventData) -> str:
         """Goes on from a text of the sweep: exact at the sliders' dials, with both models' candidates."""
         session, row = self.sessions.get(request.session_hash), int((event._data or {}).get("row") or 0)
         job = session.jobs.get(SWEEP)
         if isinstance(job, Sweep) and not job.active and 0 <= row < len(job.points):
             session.continue_from(SweepRun(job, row), threshold, acceptance, self.host)
+        return versions_message(session)
 
-    def ended(self, request: gr.Request) -> None:
-        """Says why a text could not be written, if it could not."""
+    def ended(self, request: gr.Request) -> str:
+        """Says why a text could not be written, if it could not; else what the versions are now."""
         self.sessions.trim()
-        raise_error(self.sessions.get(request.session_hash).run)
+        session = self.sessions.get(request.session_hash)
+        if session.run is not None:
+            session.history.release_caches(session.run)
+        raise_error(session.run)
+        return versions_message(session)
 
     def sweep_ended(self, request: gr.Request) -> None:
         """Says why a sweep could not be made; then the slider belongs to the last text again."""
@@ -138,7 +150,8 @@ class Handlers:
         session = self.sessions.enter(request.session_hash)
         with refusals():
             view = session.set_view(unit, self._prices(slm, llm))
-        return (dashboard_message(session.shown, view) if session.shown else None) or gr.skip()
+        figures = dashboard_message(session.shown, view) if session.shown else None
+        return figures or gr.skip(), versions_message(session)
 
     def follow_loading(self, policy: str, threshold: float, request: gr.Request) -> list[Any]:
         """How far loading is; once the models are loaded, what they can do, and their router's own threshold.
@@ -200,7 +213,7 @@ def wire_stop(
 
     check: dict[str, Any] = {"outputs": button, "queue": False, **QUIET}
     for start in starts:
-        start.success(None, js=_STARTED, **QUIET)
+        start.success(None, js=STARTED, **QUIET)
         start.failure(can_stop, **check)
     for end in ends:
         for after in (end.success, end.failure):

@@ -19,7 +19,7 @@ from app.entrance.blocks import PageBlocks
 from app.entrance.callers import Callers, calling_address, on_space
 from app.entrance.guard import guarded
 from app.guide import guide, how_it_works
-from app.handlers import EACH_TIME, ENABLE, Handlers, enable_stop, wire_stop
+from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire_stop
 from app.header import header_html
 from app.running.host import Host
 from app.running.places import Places
@@ -30,6 +30,7 @@ from app.stream.dashboard import dashboard
 from app.stream.feed import Feeds, wire_feed
 from app.stream.token_stream import token_stream
 from app.stream.updates import FigureUpdates, TextUpdates
+from app.stream.versions import versions_strip
 from app.sweep import SweepUpdates
 from app.theme import theme
 from app.tune.tab import TuningUpdates, tune_tab
@@ -142,6 +143,7 @@ def _playground(
     """The tab's content; returns its panels by their names in the feed, and its fields for what the LLM keeps."""
     with gr.Row(elem_id="main", equal_height=False):
         with gr.Column(elem_id="dials", scale=0, min_width=280):
+            drawn("dashboard/headline", "headline")
             threshold, acceptance, says, points, policy = controls.dials_card(settings)
             sweep = Panel("sweep/sweep", "sweep", events=("sweep", "scrub", "open_text"))
             view = controls.view_card(settings)
@@ -150,31 +152,35 @@ def _playground(
             note = link_note()
             prompt, generate, stop, examples = controls.prompt_card()
             stream = token_stream(sessions)
+            versions = versions_strip()
             bar = share_bar(sessions)
             panel = dashboard()
-    handlers = Handlers(host, sessions, settings)
     dials = [threshold, acceptance]
     fields = [prompt, *dials, policy, *sampling]
+    handlers = Handlers(host, sessions, settings, fields)
     entered = [*view, *fields]
     starts = [generate.click, prompt.submit]
     enable_stop(stop, [*starts, stream.change_text, sweep.sweep, sweep.open_text])
-    enable_stop(stop, [dial.input for dial in dials], js=_ENABLE_IF_FLIPPED)
+    enable_stop(stop, [says.commit], js=_ENABLE_IF_FLIPPED)
+    to_versions: dict[str, Any] = {"outputs": versions, **EACH_TIME}
     started = [
-        gr.on(starts, handlers.write, inputs=entered, **EACH_TIME),
-        gr.on([dial.input for dial in dials], handlers.set_dials, inputs=dials, **_LIVE),
-        stream.change_text(handlers.change_text, **EACH_TIME),
-        sweep.sweep(handlers.sweep, inputs=entered, **EACH_TIME),
-        sweep.open_text(handlers.open_text, inputs=dials, **EACH_TIME),
+        gr.on(starts, handlers.write, inputs=entered, **to_versions),
+        says.commit(handlers.set_dials, inputs=dials, outputs=versions, **_LIVE),
+        stream.change_text(handlers.change_text, **to_versions),
+        sweep.sweep(handlers.sweep, inputs=entered, **to_versions),
+        sweep.open_text(handlers.open_text, inputs=dials, **to_versions),
     ]
-    ended = [stream.ended(handlers.ended, **EACH_TIME), sweep.ended(handlers.sweep_ended, **EACH_TIME)]
+    ended = [stream.ended(handlers.ended, **to_versions), sweep.ended(handlers.sweep_ended, **EACH_TIME)]
     wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started, ended)
-    sweep.scrub(handlers.scrub, queue=False, **EACH_TIME)
-    stream.go_to(handlers.dials_of_branch, outputs=dials, queue=False, **EACH_TIME)
+    sweep.scrub(handlers.scrub, queue=False, **to_versions)
+    # One at a time: the fields follow to the text that is shown last.
+    gone = versions.go_to(handlers.go_to, outputs=[versions, *fields], queue=False, trigger_mode="once", **QUIET)
+    gone.success(None, js=STARTED, **QUIET)
     # In the browser, also where the server moved the dials: the figures measured at the threshold follow.
     changes = [control.change for control in (*dials, policy)]
     gr.on(changes, None, inputs=[*dials, policy], js=_TELL_DIALS, **QUIET)
     for control in view:
-        control.input(handlers.set_view, inputs=view, outputs=panel, **_LIVE)
+        control.input(handlers.set_view, inputs=view, outputs=[panel, versions], **_LIVE)
     restored = wire_share(demo, host, sessions, bar, note, [stream, panel], fields)
     timer = gr.Timer(0.5)
     followed = [header, policy, timer, threshold, says, points, *examples.values()]

@@ -121,13 +121,16 @@ class Window:
         return self.page.text_content(f'[data-field="{name}"]').replace("\N{NARROW NO-BREAK SPACE}", " ")
 
     def slide(self, selector: str, value: float) -> None:
-        """Moves a slider as a hand does: the browser's own input event on the range."""
+        """Moves a slider and lets it go, as a hand does: the browser's own events on the range."""
         move(self.page, f"{selector} input[type=range]", value)
 
 
 def move(page: Any, selector: str, value: float) -> None:
-    """Sets a range as a hand does, with the browser's own input event."""
-    script = "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', { bubbles: true })); }"
+    """Sets a range and lets it go as a hand does, with the browser's own events."""
+    script = """(node, value) => {
+      node.value = value;
+      for (const type of ['input', 'pointerup']) node.dispatchEvent(new Event(type, { bubbles: true }));
+    }"""
     page.locator(selector).first.evaluate(script, value)
 
 

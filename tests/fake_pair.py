@@ -67,6 +67,7 @@ class FakePair:
         prefill_seconds: Pause before the first token.
         open_streams: Streams that are running now.
         requests: Every request it was given, in order.
+        tokens: How many it was asked for, of all streams together.
         operating_points: What its router's thresholds are said to have given; None unless a test makes something up.
     """
 
@@ -83,6 +84,7 @@ class FakePair:
         self.slm_cost, self.llm_cost = _SLM, _LLM
         self.open_streams = 0
         self.requests: list[Request] = []
+        self.tokens = 0
 
     def check(self, request: Request) -> int:
         """Prompt tokens; refuses a prompt beyond the context as the engine does."""
@@ -118,6 +120,7 @@ class FakePair:
         text = list(text)
         while len(text) < len(pieces):
             index, started = len(text), time.perf_counter()
+            self.tokens += 1
             time.sleep(1 / self.tokens_per_second)
             stopped = cancel is not None and cancel.is_set()
             event = _event(request, index, pieces[index], dial, time.perf_counter() - started)

@@ -37,7 +37,7 @@ _LONG_TASKS = """() => { window.tasks = []; new PerformanceObserver(list =>
 # Whether no decision flips between the thresholds at which the text changes next.
 _SAME = """value => { const [down, up] = ['-1', '1'].map(way => document.querySelector(`[data-change="${way}"]`).value);
   return !(down !== '' && value <= Number(down)) && !(up !== '' && value >= Number(up)); }"""
-# Milliseconds from an input event to the first token that was not there before.
+# Milliseconds from letting the slider go to the first token that was not there before.
 _FIRST_NEW = """async value => {
   const box = document.querySelector('.stream-text'), range = document.querySelector('#threshold input[type=range]');
   const before = new Set(box.children);
@@ -48,7 +48,7 @@ _FIRST_NEW = """async value => {
   }).observe(box, { childList: true }));
   const started = performance.now();
   range.value = value;
-  range.dispatchEvent(new Event('input', { bubbles: true }));
+  for (const type of ['input', 'pointerup']) range.dispatchEvent(new Event(type, { bubbles: true }));
   return await first - started;
 }"""
 
@@ -204,9 +204,12 @@ def first_new(shown: Window, clock: Clocked, site: Site, step: float) -> list[st
         shown.page.wait_for_timeout(500)
         if shown.page.evaluate(_SAME, value):
             continue
+        times = clock.times
         wait = shown.page.evaluate(_FIRST_NEW, value) / (1000 * step)
         shown.wait_state("done", seconds=300)
         shown.page.wait_for_timeout(300)
+        if clock.times is times:  # a kept text has come back
+            continue
         run = next(s.run for s in site.sessions._sessions.values() if s.run)
         first = run.events[len(run.events) - len(clock.times)]
         found.append(f"{wait:.1f} (engine {first.seconds / step:.1f}, LLM read {first.llm_fed})")

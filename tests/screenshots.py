@@ -99,9 +99,8 @@ def slider(shown: Window, stops: Sequence[float]) -> None:
     drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     milliseconds = [1500, *[200] * (len(frames) - 2), 2500]
     drawn[0].save(IMAGES / "slider.gif", save_all=True, append_images=drawn[1:], duration=milliseconds, loop=0)
-    shown.slide("#threshold", start)  # the other pictures are of the text at the router's own threshold
-    eventually(lambda: shown.page.locator(".stream-state").get_attribute("data-state") == "running", 5)
-    shown.wait_state("done", seconds=300)
+    shown.page.locator(".version").first.click()  # the other pictures are of the text at the router's own threshold
+    shown.page.wait_for_selector('.version:first-child[aria-current="true"]')
 
 
 def sweep(shown: Window) -> None:

@@ -98,11 +98,11 @@ _PLACES = """() => ['#prompt-card', '#threshold-card', '#stream', '#dashboard', 
 def test_it_shows_itself_once_without_taking_the_focus_or_moving_anything(browser, site):
     with visit(browser, site, seen=True) as other:
         other.page.wait_for_selector("text=tiny SLM ⇄ LLM")
-        other.page.wait_for_selector(".points-now")
+        other.page.wait_for_selector(".points > summary")
         without = other.page.evaluate(_PLACES)
     with visit(browser, site) as shown:
         shown.page.wait_for_selector(CARD)
-        shown.page.wait_for_selector(".points-now")
+        shown.page.wait_for_selector(".points > summary")
         assert shown.page.evaluate("document.activeElement === document.body && scrollY === 0")
         assert shown.page.evaluate(_PLACES) == without
         shown.page.keyboard.press("Escape")

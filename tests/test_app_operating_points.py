@@ -26,6 +26,7 @@ from points_panel import (
     WEIGHT,
     in_front_of,
     line_at,
+    look_inside,
     point,
     press,
     says,
@@ -51,7 +52,7 @@ def pair():
 def shown(site_window):
     site_window.page.goto("about:blank")  # the last test's streams break off with an error of theirs
     site_window.open()
-    site_window.page.wait_for_selector(LINE)
+    look_inside(site_window)
     yield site_window
     assert site_window.errors == []
 
@@ -222,7 +223,7 @@ def test_focus_rings_are_not_clipped(shown: Window):
 
 def test_the_line_follows_without_the_server(browser, site):
     with window(browser, site) as shown:
-        shown.page.wait_for_selector(LINE)
+        look_inside(shown)
         shown.page.context.set_offline(True)
         for threshold, share in ((0.9, "≈ 20 %"), (0.6, "≈ 10 %")):
             shown.slide("#threshold", threshold)
@@ -284,7 +285,7 @@ def test_a_threshold_that_the_server_sets_is_explained_too(browser):
     pair = FakePair()
     pair.operating_points, pair.threshold = POINTS, 0.9
     with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
-        shown.page.wait_for_selector(LINE)
+        look_inside(shown)
         eventually(lambda: stands_at(shown) == 0.9 and says(shown) == line_at(0.9))
         assert share_says(shown) == "≈ 20 %" and weight_says(shown) == "0.15 to 1.4"
 
@@ -308,7 +309,7 @@ def test_it_starts_hidden_where_the_settings_choose_another_policy(browser, pair
     with serve(lambda preset, progress: pair, settings=settings) as site, window(browser, site) as shown:
         shown.page.wait_for_selector("text=fake-r1")
         shown.page.wait_for_timeout(500)
-        assert shown.page.is_hidden(LINE)
+        assert shown.page.is_hidden("details.points")
 
 
 def test_an_unmeasured_router_shows_nothing_and_leaves_no_hole(browser, shown: Window):
@@ -328,7 +329,7 @@ def test_an_unmeasured_router_shows_nothing_and_leaves_no_hole(browser, shown: W
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_it_fits_into_its_card_and_nothing_moves_while_the_slider_does(browser, site, width: int):
     with window(browser, site, width=width) as shown:
-        shown.page.wait_for_selector(LINE)
+        look_inside(shown)
         card = shown.page.locator(CARD).bounding_box()
         for selector in (".points > *:visible", ".handle > *", ".points button"):
             for box in (node.bounding_box() for node in shown.page.locator(selector).all()):
@@ -343,7 +344,7 @@ def test_it_fits_into_its_card_and_nothing_moves_while_the_slider_does(browser, 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_its_text_has_enough_contrast(browser, site, scheme: str):
     with window(browser, site, color_scheme=scheme) as shown:
-        shown.page.wait_for_selector(LINE)
+        look_inside(shown)
         shown.page.click(".points-best button")
         shown.page.click("details.points-about summary")
         for selector in (LINE, "p.points-about", "details.points-about p", ".points-best button", ".handle label",

@@ -57,6 +57,17 @@ def test_what_is_typed_before_a_slow_browser_has_drawn_the_fields_is_kept(shown:
     assert session.run.request.max_draft == 3
 
 
+def test_one_line_beside_the_dials_says_what_the_meter_says(shown: Window):
+    assert shown.page.inner_text(".headline") == "Share and cost of your text"
+    shown.write("a palindrome")
+    shown.page.wait_for_selector(".dashboard [data-field=relative]:has-text('%')")
+    parts = shown.page.eval_on_selector_all(".headline > span", "nodes => nodes.map((node) => node.textContent)")
+    share, cost, speed = [" ".join(part.replace("\N{NARROW NO-BREAK SPACE}", " ").split()) for part in parts]
+    assert share == f"{shown.field('share')} by the LLM"
+    assert cost == f"{shown.field('relative')} of its cost"
+    assert speed.endswith(" times as fast")
+
+
 def test_a_text_that_ended_itself_shows_a_chip(shown: Window):
     assert shown.write("echo one two") == "one two"
     assert shown.page.text_content(".t.end") == "end"

@@ -11,7 +11,20 @@ from functools import partial
 import pytest
 from browser import Window, eventually
 from fake_pair import FakePair
-from points_panel import CURVE, HARD, LINE, POINTS, SHARE, WARNING, WEIGHT, in_front_of, line_at, says, stands_at
+from points_panel import (
+    CURVE,
+    HARD,
+    LINE,
+    POINTS,
+    SHARE,
+    WARNING,
+    WEIGHT,
+    in_front_of,
+    line_at,
+    look_inside,
+    says,
+    stands_at,
+)
 
 from app.figures import reading_along
 from engine import costs
@@ -29,7 +42,7 @@ def pair():
 def shown(site_window):
     site_window.page.goto("about:blank")  # the last test's streams break off with an error of theirs
     site_window.open()
-    site_window.page.wait_for_selector(LINE)
+    look_inside(site_window)
     yield site_window
     assert site_window.errors == []
 

@@ -114,10 +114,13 @@ def test_a_candidate_branches_the_text_and_the_first_text_can_be_gone_back_to(sh
     shown.page.click(f'.candidate[data-author="0"][data-id="{candidate.id}"]')
     shows(shown, expected(pair, pair.threshold, forced=(Forced(at, Role.SLM, candidate.id),)))
     assert shown.page.locator(".t.forced").count() == 1
-    branches = shown.page.locator(".branch")
-    assert branches.count() == 2 and f"token {at + 1}" in (branches.nth(1).text_content() or "")
-    branches.nth(0).click()
+    versions = shown.page.locator(".version")
+    eventually(lambda: versions.count() == 2)
+    assert f"token {at + 1}" in (versions.nth(1).text_content() or "")
+    fed = pair.slm.fed
+    versions.nth(0).click()
     shows(shown, trunk)
+    assert pair.slm.fed == fed
 
 
 def test_a_branch_keeps_its_token_at_other_thresholds(shown, pair):

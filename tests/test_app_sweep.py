@@ -265,6 +265,21 @@ def test_a_text_of_the_sweep_opens_with_candidates_and_branches(shown, pair):
     eventually(lambda: shown.text() == pair.generate(Request(PROMPT, 0.0, max_new_tokens=60)).text)
 
 
+def test_undo_brings_the_text_back_from_a_sweep(shown, pair):
+    text = shown.write(PROMPT)
+    undo = '[data-step="-1"]'
+    assert shown.page.is_disabled(undo)
+    press(shown)
+    eventually(lambda: shown.page.is_enabled(undo))
+    shown.slide("#threshold", 0.0)
+    eventually(lambda: "Sweep:" in (shown.page.text_content(".stream-state") or ""))
+    fed = pair.slm.fed
+    shown.page.click(undo)
+    eventually(lambda: "Sweep:" not in (shown.page.text_content(".stream-state") or ""))
+    assert shown.text() == text and pair.slm.fed == fed
+    eventually(lambda: float(shown.page.input_value("#threshold input[type=range]")) == pair.threshold)
+
+
 def test_generate_during_a_sweep_stops_it_and_writes_at_once(shown, site, pair, held):
     shown.page.click(".sweep-go")
     eventually(lambda: shown.page.locator('#sweep [data-state="running"], #sweep[data-state="running"]').count())

@@ -46,8 +46,7 @@ class Job:
     entrance: Entrance = "page"
 
     def __init__(self, after: Job | None = None) -> None:
-        now = int(1000 * time.time())
-        self.number = max(now, after.number + 1) if after else now
+        self.renumber(after)
         self.id = secrets.token_urlsafe(12)
         self.cancel = threading.Event()
         self.finished = threading.Event()
@@ -57,6 +56,11 @@ class Job:
         self.host: Host | None = None
         self.notify: Callable[[], None] = lambda: None
         self.look: Callable[[], None] = lambda: None
+
+    def renumber(self, after: Job | None) -> None:
+        """Gives it a new number, so that what is shown of it again is news to a browser."""
+        now = int(1000 * time.time())
+        self.number = max(now, after.number + 1) if after else now
 
     def start(self: SomeJob, host: Host) -> SomeJob:
         """Starts in a thread of its own; returns itself."""
@@ -164,16 +168,6 @@ class Change:
     reveal_prefix: bool = False  # let both models read what stays, because its candidates were not recorded
 
 
-@dataclass
-class Branch:
-    """A text of the tree that begins with one generated text, which is number 0 and has no parent."""
-
-    number: int
-    parent: int | None
-    index: int  # of the token at which it forked
-    run: Run  # its newest
-
-
 @dataclass(frozen=True)
 class SharedPrefix:
     """How many of a run's first tokens the page has already, from the run of this number."""
@@ -206,7 +200,8 @@ class Run(Job):
             appended to, and replaced where tokens are taken back.
         late: Candidates that were revealed after the last token.
         fixed: Whether there is nothing to go on with, as in an opened trace.
-        branches, branch: The tree of texts that it belongs to, as its session has it, and the number of its own branch.
+        about: What is said of it where it has nothing else to say.
+        brought: Whether gradio has put it on the page, so that the feed need not.
     """
 
     def __init__(
@@ -215,10 +210,9 @@ class Run(Job):
         super().__init__(after)
         self.request, self.router_threshold, self.change = request, router_threshold, change
         self.again = change is not None
-        self.fixed = False
+        self.fixed = self.brought = False
+        self.about = ""
         self.caches = change.origin.caches if change else Caches()
-        self.branches: list[Branch] = []
-        self.branch = change.origin.branch if change else 0
         self.dial = Dial.of(request)
         self.written = Written([])
         self.late: list[Revealed] = []
@@ -243,6 +237,18 @@ class Run(Job):
     def folded(self) -> tuple[TokenEvent, ...]:
         """The events with what was revealed later in its place."""
         return fold_revealed(self.events)
+
+    @property
+    def settings(self) -> Request:
+        """What was asked, with the dials as they stood last."""
+        last = self.events[-1] if self.events else self.request
+        return replace(self.request, threshold=last.threshold, acceptance=last.acceptance)
+
+    def show_again(self, after: Job | None) -> None:
+        """Comes to the page anew, as it was left; `after` is the newest run of the session."""
+        self.again = len({(event.threshold, event.acceptance) for event in self.events}) == 1
+        self.request, self.brought = self.settings, False
+        self.renumber(after)
 
     @property
     def _end(self) -> State:

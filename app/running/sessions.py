@@ -13,10 +13,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from app.fields import ALTERNATIVES
+from app.running.history import History, Version
 from app.running.host import Host
 from app.running.places import LATER, Busy, Places
-from app.running.run import Branch, Change, Job, Listeners, Run, SomeJob
-from engine import DEFAULT_THRESHOLD, Dial, Forced, InvalidRequest, Prices, Request, Role, TokenEvent, at_dials
+from app.running.run import Change, Job, Listeners, Run, SomeJob
+from engine import DEFAULT_THRESHOLD, Dial, Forced, Prices, Request, Role, TokenEvent, at_dials
 
 MAX_CACHES = 8
 """Sessions whose models' caches are kept after a text: up to 80 MB each with the cpu pair's 2,048 tokens of context."""
@@ -26,8 +27,6 @@ MAX_EMPTY = 1_024
 
 LONGEST_HASH = 100
 """Characters of what a window calls itself; gradio's have some ten, and its Python client's 36."""
-
-MAX_BRANCHES = 12
 
 UNHEARD_SECONDS = 3.0
 """How long a job works though no feed is open: what was asked for by a window that is gone by now stops."""
@@ -57,7 +56,7 @@ class Session:
         listeners: The window's feeds; notified whenever there may be something to send.
         threshold_moved: Whether the visitor has moved the threshold.
         run, shown: The newest run, and the one whose text is on its page.
-        branches: The tree of texts that `run` belongs to.
+        history: The texts that it has had, `run`'s among them.
         jobs: Other jobs by kind, e.g. "compare".
         scrubbing: Whether the slider scrubs through the texts of a sweep, so that moving it writes nothing.
         holds: Whether it was ever let have a job or a text, which is all that is worth keeping.
@@ -71,7 +70,7 @@ class Session:
         self._threshold = DEFAULT_THRESHOLD  # where the slider was last; one that the settings name is never replaced
         self.run: Run | None = None
         self.shown: Run | None = None
-        self.branches: list[Branch] = []
+        self.history = History()
         self.jobs: dict[str, Job] = {}
         self.scrubbing = False
         self.holds = False
@@ -81,8 +80,7 @@ class Session:
     def begin(self, request: Request, host: Host, router_threshold: bool = False) -> Run:
         """Stops the active run, if any, and starts another; for `router_threshold` see `Run`."""
         with self._lock:
-            run = self._begin_tree(Run(request, self.run, router_threshold))
-        return self._start(run, host)
+            return self._start(self._put(Run(request, self.run, router_threshold)), host)
 
     def put_threshold(self, threshold: float) -> None:
         """Notes that the page itself put the slider there: going back from it is the visitor's choice."""
@@ -92,45 +90,65 @@ class Session:
     def set_dials(self, threshold: float, acceptance: float, host: Host) -> Run | None:
         """Sets the dials for the next tokens while a text is being written; for the whole text once it has ended.
 
-        Returns the run that writes what changes in the second case, else None. Raises InvalidRequest if out of range.
+        Returns, in the second case, the run whose text is there then: a kept one as it was left, or a new one that
+        goes on from the kept text that is the same the longest. Else None. Raises InvalidRequest if out of range.
         """
+        wanted = Dial(threshold, acceptance)  # both are checked before either is set
+        dials = {"threshold": wanted.threshold, "acceptance": wanted.acceptance}
         with self._lock:
             self.threshold_moved |= threshold != self._threshold  # both dials come, also where a hand is on the other
             self._threshold = threshold
             run = self.run
             if run is None or run.fixed or self.scrubbing:
                 return None
-            wanted = Dial(threshold, acceptance)  # both are checked before either is set
-            dials = {"threshold": wanted.threshold, "acceptance": wanted.acceptance}
             if run.active and not run.again:
                 run.dial.threshold, run.dial.acceptance = wanted.threshold, wanted.acceptance
                 return None
-            change = Change(run, lambda origin: at_dials(origin.request, origin.folded, **dials))
-            return self._continue(replace(run.request, **dials), change, host)
+            request = replace(run.request, **dials)
+            if run.active and run.request == request:
+                return None
+            version, whole = self.history.nearest(run, **dials)
+            if whole:
+                return None if version is self.history.current else self._show(version, step=True)
+            change = Change(version.text, lambda origin: at_dials(origin.request, origin.folded, **dials))
+            return self._start(self._put(self._continued(request, change)), host)
 
     def branch(self, index: int, role: Role, token: int | None, host: Host) -> Run | None:
         """Starts a branch in which `role` writes the token at `index`; None where there is no such place.
 
-        `token` is the id of the token to write, None leaves it to that model. Raises InvalidRequest at `MAX_BRANCHES`.
+        `token` is the id of the token to write, None leaves it to that model.
         """
         with self._lock:
             run = self.run
             if run is None or run.fixed or run.active or not 0 <= index < len(run.events):
                 return None
-            if len(self.branches) >= MAX_BRANCHES:
-                raise InvalidRequest(f"There are {MAX_BRANCHES} branches, which is all that are kept: generate anew.")
             before = tuple(forced for forced in run.request.forced if forced.index < index)
             request = replace(run.request, forced=(*before, Forced(index, role, token)))
             change = Change(run, lambda origin: (request, origin.folded[:index]))
-            return self._continue(request, change, host, Branch(len(self.branches), run.branch, index, run))
+            return self._start(self._put(self._continued(request, change)), host)
 
-    def go_to(self, number: int, host: Host) -> Run | None:
-        """Goes back to a branch as it was left; None where there is no such branch, or a text is being written."""
+    def go_to(self, number: int) -> Run | None:
+        """Puts a version on the page as it was left; None where it is there already or no longer kept."""
         with self._lock:
-            if self.run is None or self.run.active or not 0 <= number < len(self.branches):
+            version = self.history.find(number)
+            if version is None or (version is self.history.current and not self.scrubbing):
                 return None
-            run = self.branches[number].run
-            return self._continue(run.request, Change(run, lambda origin: (origin.request, origin.folded)), host)
+            return self._show(version, step=version is not self.history.current)
+
+    def can_step(self, by: int) -> bool:
+        """Whether there is something to undo (-1) or to redo (1)."""
+        current = self.history.current
+        if self.scrubbing and by < 0:  # a sweep's texts are there in the place of the current one
+            return current is not None and bool(current.text.events)
+        return self.history.can_step(by)
+
+    def step(self, by: int) -> Run | None:
+        """Undoes (-1) or redoes (1) the last change of the text; None at the ends."""
+        with self._lock:
+            if not self.can_step(by):
+                return None
+            version = self.history.current if self.scrubbing and by < 0 else self.history.step(by)
+            return self._show(version) if version is not None else None
 
     def reveal(self, host: Host) -> Run | None:
         """Lets both models read the rest of a text that was cut short, for an audit; None where that is not needed."""
@@ -139,10 +157,14 @@ class Session:
             if run is None or run.fixed or run.active or not run.events:
                 return None
             change = Change(run, lambda origin: (origin.request, origin.folded), reveal=True)
-            return self._continue(run.request, change, host)
+            again = self._continued(run.request, change)
+            self._admit(self, again, [run])
+            self.run = again
+            self.history.take_over(again)
+            return self._start(again, host)
 
     def continue_from(self, origin: Run, threshold: float, acceptance: float, host: Host) -> Run:
-        """Goes on at other dials from an ended text that is on no branch, e.g. a sweep's; it begins a new tree.
+        """Goes on at other dials from an ended text that is none of its versions, e.g. a sweep's.
 
         What flips there is written anew, and both models read the rest for its candidates. Raises InvalidRequest if a
         dial is out of range.
@@ -153,13 +175,13 @@ class Session:
             return request, at_dials(request, text.folded, threshold, acceptance)[1]
 
         with self._lock:
-            run = self._begin_tree(Run(request, self.run, change=Change(origin, plan, reveal_prefix=True)))
-        return self._start(run, host)
+            run = Run(request, self.run, change=Change(origin, plan, reveal_prefix=True))
+            return self._start(self._put(run), host)
 
     def show(self, run: Run) -> None:
         """Puts a text that was opened on the page, in place of the one that is there or being written."""
         with self._lock:
-            self.shown = self._begin_tree(run)
+            self.shown = self._put(run)
 
     def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
         """Starts a job and returns it; an active one of its kind is stopped."""
@@ -202,26 +224,40 @@ class Session:
                 self.view = View(self.view.number + 1, unit, prices)
             return self.view
 
-    def _begin_tree(self, run: Run) -> Run:
-        """Lets a run begin a new tree of texts, in place of everything that is on the tab; returns it."""
+    def _put(self, run: Run) -> Run:
+        """Lets a run write another text, in place of everything that is on the tab; returns it."""
         self._admit(self, run, [self.run, self.jobs.get(SWEEP)])
+        self._clear()
+        self.run = run
+        self.history.begin(run)
+        self.history.release_caches(run)
+        return run
+
+    def _show(self, version: Version, step: bool = False) -> Run:
+        """Puts a kept text on the page as it was left, as a step of its own or as one that is undone or redone."""
+        self._clear()
+        if step:
+            self.history.show(version)
+        run = version.text
+        run.show_again(self.run)
+        version.run, version.before, self.run = run, None, run
+        self._threshold, self.threshold_moved = run.request.threshold, True
+        self.history.release_caches(run)
+        self.listeners.last_heard = time.monotonic()
+        self.listeners.notify()
+        return run
+
+    def _clear(self) -> None:
         self.stop()
         self.stop_job(SWEEP)
         self.scrubbing = False
-        self.run = run
-        self.branches = run.branches = [Branch(0, None, 0, run)]
-        return run
 
-    def _continue(self, request: Request, change: Change, host: Host, branch: Branch | None = None) -> Run:
+    def _continued(self, request: Request, change: Change) -> Run:
+        """A run that goes on from another, with the caches of the one on the page, which has the same prompt."""
         run = Run(request, self.run, change=change)
-        self._admit(self, run, [self.run])
-        self.stop()
-        run.branches = self.branches
-        if branch is not None:
-            run.branch = branch.number
-            self.branches.append(branch)
-        self.branches[run.branch].run = self.run = run
-        return self._start(run, host)
+        if self.run is not None:
+            run.caches = self.run.caches
+        return run
 
     def _start(self, job: SomeJob, host: Host) -> SomeJob:
         def look() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 
 from app.components import QUIET, drawn, to_json
-from app.controls import Knob
+from app.controls import fill
 from app.fields import FIELDS, fitting, link_query, read_query, trace_fields
 from app.running.host import Host
 from app.running.run import Run
@@ -123,19 +123,11 @@ class _ShareHandlers:
         values, missing = fitting(trace_fields(trace), trace.stop, self._policies())
         said = " ".join([f"Opened {name}; the fields above are those it was written with.", *missing])
         note = to_json({"said": said, "bad": False, "at": time.monotonic_ns()})
-        router = f", router {trace.router}" if trace.router else ""
-        about = f"Opened from a trace: {trace.slm} ⇄ {trace.llm}{router}"
-        return [note, token_message(run, 0, note=about), figures, *self._updates(values)]
+        return [note, token_message(run, 0), figures, *self._updates(values)]
 
     def _policies(self) -> Sequence[str]:
         """What can be chosen: all until the models are there."""
         return POLICIES if self.host.pair is None else self.host.pair.policies
 
     def _updates(self, values: Mapping[str, Any]) -> list[Any]:
-        return [_filled(field, values[name]) if name in values else gr.skip() for name, field in self.fields.items()]
-
-
-def _filled(field: Any, value: Any) -> Any:
-    if isinstance(field, Knob):  # the engine accepts more than the slider's range
-        return gr.update(value=value, minimum=min(field.minimum, value), maximum=max(field.maximum, value))
-    return gr.update(value=value)
+        return fill(self.fields, values)

@@ -43,7 +43,9 @@ def opened_run(text: str, after: Job | None = None) -> Run:
     _check(trace)
     trace.check_cost()
     run = Run(request, after)
-    run.fixed = True
+    run.fixed = run.brought = True
+    router = f", router {trace.router}" if trace.router else ""
+    run.about = f"Opened from a trace: {trace.slm} ⇄ {trace.llm}{router}"
     run.events = list(trace.events)
     run.prompt_tokens = trace.prompt_tokens
     run.pair = SimpleNamespace(  # what the page asks of the models that wrote it; these cannot write

@@ -10,9 +10,10 @@ from typing import Any
 
 from app.components import Panel, to_json
 from app.figures import amount
-from app.running.run import Branch, Run, SharedPrefix, Written
+from app.running.run import Run, SharedPrefix, Written
 from app.running.sessions import Sessions, View
 from engine import Role, TokenEvent, audit, cumulative
+from engine.policy import REGISTRY
 
 
 def token_stream(sessions: Sessions) -> Panel:
@@ -22,7 +23,7 @@ def token_stream(sessions: Sessions) -> Panel:
         owned = sessions.find(str(data.get("run")))
         return cost_of_token(owned[1], int(data.get("index", 0)), owned[0].view) if owned else None
 
-    return Panel("stream/stream", "stream", events=("change_text", "go_to"), server_functions=[token_cost])
+    return Panel("stream/stream", "stream", events=("change_text",), server_functions=[token_cost])
 
 
 def token_message(
@@ -43,11 +44,11 @@ def token_message(
 
     Returns:
         `Job.heading` with `cuts`: how often tokens were taken back; if more often than the browser knows, those from
-        `from` on are no more. Also `finish`, `policy`, `threshold`, `acceptance`, `kept` ([run, tokens]), `branch`,
-        `fixed`, `tokens`, `verdicts`: ratios of earlier tokens as [index, ratio],
+        `from` on are no more. Also `finish`, `policy`, `threshold`, `acceptance`, `kept` ([run, tokens]), `fixed`,
+        `asked`: with the first tokens, prompt and label of the policy; `tokens`,
+        `verdicts`: ratios of earlier tokens as [index, ratio],
         `revealed`: candidates of earlier tokens as [index, author, candidates, entropy]; and once it has ended
-        `audit`: positions `missed` and `wasted`, and how many are `unknown`, and `branches`: [number, parent, index,
-        author, text of the token there].
+        `audit`: positions `missed` and `wasted`, and how many are `unknown`.
     """
     state = run.message_state(whole=end is None)  # before the events: a run that is done by now has all of them
     text, cuts = written or run.written
@@ -55,15 +56,15 @@ def token_message(
     late = [late for event in events for late in event.revealed] + (run.late if end is None else [])
     read = [verdict for event in events for verdict in event.verdicts]
     kept = [(event.index, event.ratio) for event in text[:start] if event.ratio is not None] if shared else []
+    first = shared.count if shared else 0
     message = {
-        **run.heading(start, len(events), state, note),
+        **run.heading(start, len(events), state, note or run.about),
         "cuts": len(cuts),
         "finish": text[-1].finish_reason if text else None,
         "policy": run.request.policy,
         "threshold": run.request.threshold,
         "acceptance": run.request.acceptance,
         "kept": [shared.number, shared.count] if shared and shared.count else None,
-        "branch": run.branch,
         "fixed": run.fixed,
         "tokens": [_token(event) for event in events],
         "revealed": [
@@ -72,7 +73,8 @@ def token_message(
             if each.alternatives
         ],
         "verdicts": [[index, _ratio(ratio)] for index, ratio in [*kept, *read]],
-        **({"audit": _audit(run), "branches": list(map(_branch, run.branches))} if not run.active else {}),
+        **({"asked": [run.request.prompt, REGISTRY[run.request.policy].label]} if start == first else {}),
+        **({"audit": _audit(run)} if not run.active else {}),
     }
     return to_json(message)
 
@@ -94,13 +96,6 @@ def cost_of_token(run: Run, index: int, view: View) -> str | None:
         return amount(costs[-1] - costs[0] if index else costs[0], view.unit)
 
     return f"cost {part('run')} (SLM only {part('slm_only')}, LLM only {part('llm_only')})"
-
-
-def _branch(branch: Branch) -> list[Any]:
-    events = branch.run.events
-    first = events[branch.index] if branch.number and branch.index < len(events) else None
-    author, text = (_author(first.role), first.text) if first else (0, None)
-    return [branch.number, branch.parent, branch.index, author, text]
 
 
 def _token(event: TokenEvent) -> list[Any]:

@@ -70,7 +70,7 @@ class TextUpdates(PanelUpdates):
         if run is not self._run:
             self._run, self._over, self._begun = run, False, False
             self._note, self._shared = "", _NOTHING_SHARED
-            if run.fixed:
+            if run.brought:
                 self._page, self._over = run, True
         if self._over:
             return
@@ -116,7 +116,7 @@ class FigureUpdates(PanelUpdates):
         if run is not self._run:
             shared = shared_prefix(self._run, run, *self._there) if view is self._view else _NOTHING_SHARED
             self._there = shared.count, len(written.cuts)
-            self._run, self._tally, self._next_due, self._over = run, None, 0.0, run.fixed
+            self._run, self._tally, self._next_due, self._over = run, None, 0.0, run.brought
         elif view is not self._view and not self._over:  # else gradio has brought it
             self._tally, self._there, self._next_due = None, (0, 0), 0.0
         self._view = view
@@ -176,7 +176,7 @@ def next_figures(started: float) -> float:
 
 def shared_prefix(page: Run | None, run: Run, count: int, cuts: int) -> SharedPrefix:
     """How many of a run's first tokens are those on the page; for `count` and `cuts` of the page see `PanelState`."""
-    if page is None or not run.again:
+    if page is None or not run.again or page.caches is not run.caches:  # of another prompt, or written anew
         return _NOTHING_SHARED
     there = page.written.events[: page.written.lasting(count, cuts)]
     pairs = zip(there, run.events, strict=False)

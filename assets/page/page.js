@@ -1,8 +1,10 @@
 // What draws each of the page's own components, by its name in Python (`app.components`).
 import './lib/first_input.js';
+import './lib/number_fields.js';
 
 export { start as compare } from './compare/compare.js';
 export { start as dashboard } from './dashboard/dashboard.js';
+export { start as headline } from './dashboard/headline.js';
 export { start as feed } from './stream/feed.js';
 export { start as guide } from './guide/guide.js';
 export { start as how_it_works } from './guide/how_it_works.js';
@@ -15,3 +17,4 @@ export { start as stream } from './stream/stream.js';
 export { start as sweep } from './sweep/sweep.js';
 export { start as prompts } from './tune/prompts.js';
 export { start as tune } from './tune/tune.js';
+export { start as versions } from './versions/versions.js';

@@ -30,11 +30,14 @@ export const listen = (element, type, heard) => document.addEventListener(type, 
 export const slider = (dial = 'threshold') => document.querySelector(`#${dial} input[type="range"]`);
 export const dialAt = (dial) => Number.parseFloat(slider(dial)?.value);
 
-// As a hand moves it, so that everything that follows a hand follows this too.
+// As a hand moves it, so that everything that follows a hand follows this too. It is committed after a short rest, or at once
+// with `releaseSliders` (`points/commit.js`).
 export const moveSlider = (value, dial = 'threshold') => {
   slider(dial).value = value;
   slider(dial).dispatchEvent(new Event('input', { bubbles: true }));
 };
+
+export const releaseSliders = () => document.dispatchEvent(new CustomEvent('citer-release'));
 
 export const onSlider = (element, heard, dial = 'threshold') => listen(element, 'input', ({ target }) => {
   if (target.closest?.(`#${dial}`)) heard(Number.parseFloat(target.value));

@@ -7,7 +7,7 @@ const kind = (field) => (field.type === 'checkbox' ? 'checked' : 'value');
 
 const look = (field, left) => requestAnimationFrame(() => {
   const key = kind(field);
-  if (field[key] !== latest.get(field) && latest.get(field) !== '') {
+  if (field[key] !== latest.get(field)) {
     field[key] = latest.get(field);
     for (const type of ['input', 'change']) field.dispatchEvent(new Event(type, { bubbles: true }));
   }
@@ -15,11 +15,12 @@ const look = (field, left) => requestAnimationFrame(() => {
   else latest.delete(field);
 });
 
-// Our own panels set their fields themselves, and an emptied one is filled again.
+// Our own panels set their fields themselves.
 const isOurs = (field) => field.closest('.html-container') !== null;
 
 document.addEventListener('input', ({ target }) => {
-  if (!target.matches?.('input:not([type="radio"]), textarea') || isOurs(target)) return;
+  if (!target.matches?.('input:not([type="radio"], [type="file"]), textarea') || isOurs(target)) return;
+  if (target.type === 'number' && target.value === '') return;   // `number_fields.js` looks after that
   if (latest.has(target) || !looked.has(target)) latest.set(target, target[kind(target)]);
   if (looked.has(target)) return;
   looked.add(target);

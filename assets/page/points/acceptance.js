@@ -3,6 +3,7 @@
 import { follow } from '../lib/channel.js';
 import { shortThreshold } from '../lib/curve.js';
 import { dialAt, finder, listen, onSlider, onUnit, say, unitChosen } from '../lib/dom.js';
+import { startCommit } from './commit.js';
 
 const DEAR = 1.1, NEAR = 0.02;   // × LLM-only; of a dial
 
@@ -14,7 +15,8 @@ const meaning = (acceptance) => (acceptance === 0 ? 'The LLM does not look at wh
   : acceptance === 1 ? 'A drafted token stays if it is the LLM’s own choice: its text, token for token.'
     : `A drafted token stays if the LLM finds it at least ${acceptance} × as likely as its own choice.`);
 
-export const start = ({ element, props, watch }) => {
+export const start = ({ element, props, trigger, watch }) => {
+  startCommit({ element, trigger });
   const find = finder(element), line = find('.cost-warning');
   let top = null, policy = null;   // what a threshold above every score costs at least, and what scores
   let tried = [], measured = [];   // what texts on the page cost with their settings; what a router's measured settings near the dials did

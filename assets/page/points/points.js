@@ -3,7 +3,7 @@
 // other two follow it along the measured curve. Every text is written with textContent: a router's file may be a stranger's.
 import { follow } from '../lib/channel.js';
 import { atShare, atThreshold, HIGH, LOW, QUALITY, relative, SHARE, THRESHOLD, UNITS, valuesAt } from '../lib/curve.js';
-import { dialAt, finder, listen, makeButton, moveSlider, onSlider, onUnit, say, slider, unitChosen } from '../lib/dom.js';
+import { dialAt, finder, listen, makeButton, moveSlider, onSlider, onUnit, releaseSliders, say, slider, unitChosen } from '../lib/dom.js';
 import { wholeNumber, wholePercent } from '../lib/format.js';
 
 const UNIT_NAMES = { bytes: 'bytes moved', flops: 'FLOPs', seconds: 'seconds' };
@@ -139,6 +139,7 @@ export const start = ({ element, props, watch }) => {
       button.addEventListener('click', () => {
         if (acceptance !== dials.acceptance) moveSlider(acceptance, 'acceptance');
         choose(threshold);
+        releaseSliders();
       });
       return button;
     }));

@@ -1,6 +1,5 @@
 // The window's feed: one connection that brings what is written, open while something is. Gradio only starts things. The
 // panels say what they have when it is opened, so that nothing comes twice, whatever happened to the one before.
-import { onSlider } from '../lib/dom.js';
 
 export const start = ({ element, props, trigger, watch }) => {
   let source = null, again = 0;
@@ -43,8 +42,8 @@ export const start = ({ element, props, trigger, watch }) => {
   watch('value', () => { if (asked) open(); });
   document.addEventListener('citer-start', open);
   document.addEventListener('citer-missed', () => { close(); open(); });
-  // As soon as a hand is on the slider: what it changes is written before gradio has answered.
-  for (const dial of ['threshold', 'acceptance']) onSlider(element, () => { if (document.querySelector('.stream-text .t')) open(); }, dial);
+  // As soon as the dials are let go: what that changes is written before gradio has answered.
+  document.addEventListener('citer-commit', () => { if (document.querySelector('.stream-text .t')) open(); });
   // Started before this script was there: then a Stop button can be pressed.
   if (document.querySelector('#stop:enabled, #compare-stop:enabled, #tune-stop:enabled')) open();
 };

@@ -1,7 +1,7 @@
-// What other dials would change, before the server has answered: decisions that would flip are outlined, what follows
+// What other dials would change, while a hand is on them: decisions that would flip are outlined, what follows
 // the first is dimmed as not yet true, what the LLM would have to read first is marked as a draft, and the nearest
 // thresholds that change the text can be jumped to.
-import { dialAt, moveSlider, onSlider, perFrame, slider } from '../lib/dom.js';
+import { dialAt, listen, moveSlider, onSlider, perFrame, releaseSliders, slider } from '../lib/dom.js';
 import { counted } from '../lib/format.js';
 import { AUTHOR, authorAt, FORCED, isDraft, isRefusal, keptAt, LLM, RATIO, sameAuthors, SCORE, SLM } from '../lib/threshold.js';
 
@@ -13,6 +13,19 @@ const flips = (token, threshold, acceptance) => {
   const author = token[SCORE] === null ? token[AUTHOR] : authorAt(token[SCORE], threshold);
   if (isRefusal(token)) return (token[SCORE] === null || author === SLM) && keptAt(token[RATIO], acceptance);
   return author !== token[AUTHOR] || (author === SLM && !keptAt(token[RATIO] ?? null, acceptance));
+};
+
+// What other dials would change in a text: where the first decision flips (Infinity: nowhere), how many do, and how many
+// tokens the LLM would have to read first.
+export const changes = ({ tokens }, threshold, acceptance, each = () => {}) => {
+  let flipped = 0, unread = 0, first = Infinity;
+  tokens.forEach((token, i) => {
+    const flip = flips(token, threshold, acceptance), draft = !flip && i < first && isDraft(token, acceptance);
+    if (flip && flipped++ === 0) first = i;
+    unread += draft;
+    each(i, { flip, draft, stale: i > first });
+  });
+  return { flipped, unread, first };
 };
 
 // The slider's nearest steps below and above which another text begins, or null.
@@ -27,25 +40,26 @@ const nextChanges = (tokens) => {
 export const startPreview = (text, { element }) => {
   const line = element.querySelector('.stream-preview'), buttons = [...element.querySelectorAll('[data-change]')];
 
-  const preview = perFrame(() => {
+  const draw = () => {
     const threshold = dialAt('threshold'), acceptance = dialAt('acceptance');
     if (text.foreign || !text.over || Number.isNaN(threshold + acceptance)) return;
-    let flipped = 0, unread = 0, first = Infinity;
-    text.tokens.forEach((token, i) => {
-      const flip = flips(token, threshold, acceptance), draft = !flip && i < first && isDraft(token, acceptance);
-      if (flip && flipped++ === 0) first = i;
-      unread += draft;
-      for (const [name, on] of Object.entries({ flip, draft, stale: i > first })) text.spans[i]?.classList.toggle(name, on);
+    const { flipped, unread, first } = changes(text, threshold, acceptance, (i, marks) => {
+      for (const [name, on] of Object.entries(marks)) text.spans[i]?.classList.toggle(name, on);
     });
     line.classList.toggle('changes', flipped + unread > 0);
     line.textContent = unread ? `the LLM is to read ${counted(unread, 'drafted token')}`
       : flipped ? `${counted(flipped, 'decision')} would flip, the first at token ${first + 1}`
         : text.tokens.length ? 'Same text at these dials' : '';
-  });
+  };
+  const preview = perFrame(draw);
 
   for (const dial of ['threshold', 'acceptance']) onSlider(element, preview, dial);
+  listen(element, 'citer-commit', draw);   // whether there is something to write is read off the tokens then
   text.box.addEventListener('cut', () => { line.textContent = ''; });
-  buttons.forEach((button) => button.addEventListener('click', () => moveSlider(Number(button.value))));
+  buttons.forEach((button) => button.addEventListener('click', () => {
+    moveSlider(Number(button.value));
+    releaseSliders();
+  }));
 
   return () => {
     const known = text.over && text.tokens.length && (text.foreign || !text.message.fixed);

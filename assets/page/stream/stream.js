@@ -5,9 +5,9 @@ import { finder, listen, perFrame, say } from '../lib/dom.js';
 import { percent } from '../lib/format.js';
 import { ACCEPTANCE, AUTHOR, LLM, LLM_BITS, LLM_TOP, RATIO, SLM_BITS, SLM_TOP, TEXT, THRESHOLD } from '../lib/threshold.js';
 import { startAudit } from './audit.js';
-import { startBranches } from './branches.js';
 import { differing } from './difference.js';
 import { startInspector } from './inspector.js';
+import { startOrigin } from './origin.js';
 import { startPointer } from './pointer.js';
 import { startPreview } from './preview.js';
 import { startTaken } from './taken.js';
@@ -22,7 +22,7 @@ const sameToken = (a, b) => a?.[TEXT] === b?.[TEXT] && a?.[AUTHOR] === b?.[AUTHO
 
 export const start = (gradio) => {
   const { element } = gradio, find = finder(element), text = new Text(find('.stream-text'));
-  const inspect = startInspector(text, gradio), parts = [startAudit, startBranches, startPreview, startTaken].map((part) => part(text, gradio));
+  const inspect = startInspector(text, gradio), parts = [startAudit, startOrigin, startPreview, startTaken].map((part) => part(text, gradio));
   startPointer(text, gradio, inspect);
 
   // Looked up once: a search goes through all tokens, and this is drawn with each of them.
@@ -62,7 +62,7 @@ export const start = (gradio) => {
     }
     if (fresh || text.tokens.length > have) text.replace(text.tokens.slice(0, have), have);
     if (fresh) for (const token of text.tokens) Object.assign(token, { [THRESHOLD]: message.threshold, [ACCEPTANCE]: message.acceptance });
-    text.message = { ...message, branches: message.branches ?? (fresh && !have ? [] : text.message?.branches) };
+    text.message = { ...message, asked: message.asked ?? text.message?.asked };
     text.tokens.push(...message.tokens.slice(skip));
     for (const [index, ratio] of message.verdicts) if (text.tokens[index]) text.tokens[index][RATIO] = ratio;
     for (const [index, author, list, bits] of message.revealed) {
@@ -79,7 +79,7 @@ export const start = (gradio) => {
     text.foreign = true;
     text.replace(tokens, kept, old.length ? differing(old, tokens) : undefined);
     channel.forget();
-    text.message = { n: '', state: complete ? 'done' : 'running', note, finish: complete ? 'eos' : null, fixed: true, policy: '', branches: [] };
+    text.message = { n: '', state: complete ? 'done' : 'running', note, finish: complete ? 'eos' : null, fixed: true, policy: '' };
     schedule();
   });
 

@@ -2,7 +2,7 @@
 // map, and the sliders that scrub through the texts. Every text is written by the token stream.
 import { openChannel } from '../lib/channel.js';
 import { dialAt, finder, listen, moveSlider, onSlider, onUnit, perFrame, say } from '../lib/dom.js';
-import { counted } from '../lib/format.js';
+import { counted, percent } from '../lib/format.js';
 import { onTheme } from '../lib/plot.js';
 import { startLine } from './line.js';
 import { startMap } from './map.js';
@@ -31,10 +31,15 @@ export const start = (gradio) => {
     scrubbing = true;
   };
 
+  const headlineOf = (row) => {
+    const { share, cost } = texts.percents(row);
+    return { share: percent(share / 100), cost: cost === null ? '' : percent(cost / 100) };
+  };
+
   const figuresOf = (row) => {
     if (!texts.isComplete(row)) return 'still being written';
-    const { share, cost } = texts.percents(row), words = [`${Math.round(share)} % LLM`];
-    if (cost !== null) words.push(`${Math.round(cost)} % of LLM-only`);
+    const { share, cost } = headlineOf(row), words = [`${share} LLM`];
+    if (cost) words.push(`${cost} of LLM-only`);
     if (texts.isLlmText(row)) words.push('the LLM’s own text');
     return words.join(' · ');
   };
@@ -50,7 +55,7 @@ export const start = (gradio) => {
     shown = row;
     if (texts.over === 'both' && !held) drawMap.point(row, place);
     const note = `Sweep: the text at ${written(at)}${exact ? '' : ', the nearest written'}`;
-    document.dispatchEvent(new CustomEvent('citer-text', { detail: { tokens: texts.textOf(row).tokens, complete, note } }));
+    document.dispatchEvent(new CustomEvent('citer-text', { detail: { tokens: texts.textOf(row).tokens, complete, note, figures: complete ? headlineOf(row) : {} } }));
   };
 
   const setSliders = (place) => {

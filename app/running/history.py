@@ -1,0 +1,161 @@
+"""The texts that a window has had: kept by their settings, within bounds, to go back to without running a model.
+
+A branch is a version like any other: what was chosen by hand is part of its request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.running.run import Run
+from engine import Request, at_dials
+
+MAX_VERSIONS = 24
+
+MAX_KEPT_TOKENS = 12_000
+"""Of all kept texts of a window; a token with both models' candidates takes about two kilobytes."""
+
+
+@dataclass(eq=False)
+class Version:
+    """A text with its settings.
+
+    Attributes:
+        number: Versions are numbered as they were begun.
+        run: The newest run of this text.
+        before: Has the text until `run` has taken it over.
+        interrupted: Whether another text was asked for while this one was being written.
+        figures: What was folded of its events last, and for what, for `app.stream.versions`.
+    """
+
+    number: int
+    run: Run
+    before: Run | None = None
+    interrupted: bool = False
+    figures: tuple[Any, list[float | None]] | None = None
+
+    @property
+    def text(self) -> Run:
+        """The run that has the text."""
+        return self.run if self.run.events or self.before is None else self.before
+
+
+class History:
+    """A window's versions, and the steps in which they came to be on the page, for undo and redo.
+
+    Attributes:
+        versions: All that are kept, in the order in which they were begun; the newest may be being written.
+    """
+
+    def __init__(self) -> None:
+        self.versions: list[Version] = []
+        self._steps: list[Version] = []
+        self._at = -1
+        self._begun = 0
+
+    @property
+    def current(self) -> Version | None:
+        """The version whose text is on the page or being written."""
+        return self._steps[self._at] if self._steps else None
+
+    def begin(self, run: Run) -> None:
+        """A run writes a text that is new; what could be redone is dropped."""
+        version = Version(self._begun, run)
+        self._begun += 1
+        self.show(version)
+        self.versions.append(version)
+        while len(self.versions) > 1 and self._is_full:
+            self._drop(self.versions[0] if self.versions[0] is not version else self.versions[1])
+
+    def take_over(self, run: Run) -> None:
+        """A run has the current text, and learns more about it."""
+        version = self._steps[self._at]
+        version.before, version.run = version.text, run
+
+    def show(self, version: Version) -> None:
+        """A version comes to the page as a step of its own; what could be redone is dropped."""
+        self._leave()
+        del self._steps[self._at + 1 :]
+        self._steps.append(version)
+        self._at = len(self._steps) - 1
+
+    def can_step(self, by: int) -> bool:
+        """Whether there is something to undo (-1) or to redo (1)."""
+        return self._steps != [] and 0 <= self._at + by < len(self._steps)
+
+    def step(self, by: int) -> Version | None:
+        """Undoes (-1) or redoes (1) a step; returns the version that is current then, None at the ends."""
+        if not self.can_step(by):
+            return None
+        dropped = self._leave()
+        if not (dropped and by < 0):  # instead of a text that never came, the one before is on the page still
+            self._at += by
+        return self.current
+
+    def find(self, number: int) -> Version | None:
+        """The version of this number, if it is still kept and has a text."""
+        return next((each for each in self.versions if each.number == number and each.text.events), None)
+
+    def nearest(self, run: Run, threshold: float, acceptance: float) -> tuple[Version, bool]:
+        """Of the kept texts that differ from a run in the dials only, the one that is the same the longest at others.
+
+        Returns:
+            The version, the current one where it is as good as any, and whether its text is all there is to be.
+        """
+        best, longest = self._steps[self._at], -1
+        for version in self._alike(run):
+            text, same = version.text, len(at_dials(run.request, version.text.events, threshold, acceptance)[1])
+            whole = same == len(text.events) and (text.complete or _was_stopped_at(version, threshold, acceptance))
+            if whole and not text.active:
+                return version, True
+            if same > longest:
+                best, longest = version, same
+        return best, False
+
+    def release_caches(self, run: Run) -> None:
+        """Gives up the models' caches of all texts that share none with a run."""
+        for version in self.versions:
+            for other in filter(None, (version.run, version.before)):
+                if other.caches is not run.caches and not other.active:
+                    other.caches.decoding = None
+
+    def _alike(self, run: Run) -> Iterator[Version]:
+        wanted, current = _without_dials(run.request), self.current
+        others = (each for each in reversed(self.versions) if each is not current)
+        for version in [*filter(None, [current]), *others]:
+            text = version.text
+            if text.events and not text.fixed and _without_dials(text.request) == wanted:
+                yield version
+
+    @property
+    def _is_full(self) -> bool:
+        tokens = sum(len(version.text.events) for version in self.versions)
+        return len(self.versions) > MAX_VERSIONS or tokens > MAX_KEPT_TOKENS
+
+    def _leave(self) -> bool:
+        """Another version takes the place of the current one; whether that one was dropped, because it has no text."""
+        version = self.current
+        if version is None:
+            return False
+        version.interrupted |= version.run.active
+        if version.text.events:
+            return False
+        self._drop(version)
+        return True
+
+    def _drop(self, version: Version) -> None:
+        self.versions = [each for each in self.versions if each is not version]
+        self._at -= sum(each is version for each in self._steps[: self._at + 1])
+        self._steps = [each for each in self._steps if each is not version]
+
+
+def _without_dials(request: Request) -> Request:
+    return replace(request, threshold=0.0, acceptance=0.0)
+
+
+def _was_stopped_at(version: Version, threshold: float, acceptance: float) -> bool:
+    """Whether somebody stopped it at these dials, and wanted no more of it."""
+    dials = {(event.threshold, event.acceptance) for event in version.text.events}
+    return not version.interrupted and dials == {(threshold, acceptance)}

@@ -1,0 +1,66 @@
+// When the dials are committed. While a hand is on them, or on a handle that moves them, the browser only outlines what would
+// change; let go, they are sent: at pointer up, at Enter or on leaving a number's box, a short rest after the last key.
+import { listen } from '../lib/dom.js';
+
+const REST = 400;   // milliseconds after a key, or after something else than a hand moved a slider
+const DIALS = '#threshold, #acceptance', CARD = '#threshold-card';
+const STEPS = new Set(['ArrowUp', 'ArrowDown', 'ArrowLeft', 'ArrowRight', 'PageUp', 'PageDown', 'Home', 'End']);
+
+const isRange = (node) => node.matches?.(`${CARD} input[type="range"]`);
+const isBox = (node) => node.matches?.(`${CARD} input[type="number"]`);
+const moves = ({ key, target }) => (isRange(target) && STEPS.has(key)) || (isBox(target) && (key === 'ArrowUp' || key === 'ArrowDown'));
+
+// A number typed beyond the dial's ends, at the end.
+const bound = (box) => {
+  const value = Math.min(Math.max(Number(box.value), Number(box.min)), Number(box.max));
+  if (box.value === '' || value === Number(box.value)) return;
+  box.value = value;
+  box.dispatchEvent(new Event('input', { bubbles: true }));
+};
+
+export const startCommit = ({ element, trigger }) => {
+  let moved = false, typed = false;   // since the last commit; by digits in a number's box
+  let held = '', resting = 0;   // by a "pointer" or a "key"
+
+  const commit = () => {
+    clearTimeout(resting);
+    if (!moved) return;
+    moved = typed = false;
+    document.dispatchEvent(new CustomEvent('citer-commit'));
+    setTimeout(() => trigger('commit'));   // by then gradio has taken the value up
+  };
+  const rest = () => {
+    clearTimeout(resting);
+    resting = setTimeout(commit, REST);
+  };
+
+  listen(element, 'input', ({ target }) => {
+    if (!target.closest?.(DIALS)) return;
+    clearTimeout(resting);
+    moved = true;
+    typed = !held && target.type === 'number';
+    if (!held && !typed) rest();
+  });
+  listen(element, 'pointerdown', ({ target }) => { if (isRange(target) || isBox(target)) held = 'pointer'; });
+  for (const end of ['pointerup', 'pointercancel']) listen(element, end, () => {
+    held = '';
+    if (!typed) commit();   // a click into a number that is being typed is no end of it
+  });
+  listen(element, 'keydown', (event) => {
+    if (moves(event)) held ||= 'key';
+    if (event.key !== 'Enter' || !isBox(event.target)) return;
+    bound(event.target);
+    commit();
+  });
+  listen(element, 'keyup', () => {
+    if (held !== 'key') return;
+    held = '';
+    if (moved) rest();
+  });
+  listen(element, 'focusout', ({ target }) => {
+    if (!target.closest?.(CARD)) return;
+    if (held === 'key') held = '';
+    if (!held) commit();
+  });
+  listen(element, 'citer-release', commit);
+};

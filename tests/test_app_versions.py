@@ -1,0 +1,316 @@
+"""Dials that preview until they are let go, and kept texts to go back to, in Chromium, with a real pointer and keys."""
+
+from __future__ import annotations
+
+import pytest
+from browser import Window, contrast, eventually, window
+from fake_pair import FakePair
+
+from app.running.run import Run
+from engine import first_flip
+
+TOKENS = 60
+BOX, RANGE = "#threshold input[type=number]", "#threshold input[type=range]"
+
+
+@pytest.fixture
+def shown(site_window: Window, pair: FakePair):
+    """The page with a finished text at threshold 0.5."""
+    pair.tokens_per_second = 2000
+    site_window.open()
+    site_window.page.wait_for_selector("text=fake-r1")
+    site_window.write("a palindrome")
+    yield site_window
+    assert site_window.errors == []
+
+
+def newest(site) -> Run:
+    return max((s.run for s in site.sessions._all() if s.run), key=lambda run: run.number)
+
+
+def along(shown: Window, value: float) -> tuple[float, float]:
+    """Where the threshold's thumb stands at a value."""
+    track = shown.page.locator(RANGE)
+    box, thumb, top = track.bounding_box(), 16, float(track.get_attribute("max"))
+    return box["x"] + thumb / 2 + value / top * (box["width"] - thumb), box["y"] + box["height"] / 2
+
+
+def settled(shown: Window, site, threshold: float) -> Run:
+    """Waits until the page has the finished text of a threshold."""
+    eventually(lambda: not newest(site).active and newest(site).settings.threshold == threshold, 10)
+    run = newest(site)
+    eventually(lambda: shown.page.get_attribute(".stream-state", "data-run") == str(run.number), 10)
+    eventually(lambda: roles(shown) == [event.role.value for event in run.events], 10)
+    eventually(lambda: shown.page.locator('.version[aria-current="true"]').count() == 1, 10)
+    return run
+
+
+def roles(shown: Window) -> list[str]:
+    return shown.page.eval_on_selector_all(".t", "nodes => nodes.map(n => n.classList.contains('llm') ? 'llm' : 'slm')")
+
+
+def type_threshold(shown: Window, text: str) -> None:
+    shown.page.click(BOX)
+    shown.page.keyboard.press("Control+A")
+    shown.page.keyboard.type(text)
+
+
+def answered(shown: Window) -> None:
+    """Waits for an answer of the server's to something that was asked after all that came before."""
+    with shown.page.expect_response(lambda response: "/gradio_api/" in response.url):
+        shown.page.evaluate("document.querySelector('#unit input:not(:checked)').click()")
+
+
+def test_a_slider_that_is_held_asks_for_nothing_and_is_written_on_from_the_first_flip_when_let_go(shown, site, pair):
+    page, before, tokens, text = shown.page, newest(site), pair.tokens, shown.text()
+    page.evaluate("document.querySelectorAll('.t').forEach(t => { t.mine = true; })")
+    page.mouse.move(*along(shown, 0.5))
+    page.mouse.down()
+    for value in (0.6, 0.3, 0.8):
+        page.mouse.move(*along(shown, value), steps=3)
+    page.wait_for_selector(".t.flip")
+    page.wait_for_timeout(1000)  # held, as somebody does who reads
+    answered(shown)
+    assert pair.tokens == tokens and newest(site) is before and shown.text() == text
+    assert page.locator(".t").evaluate_all("nodes => nodes.every(n => n.mine)")
+    assert "would flip" in page.inner_text(".stream-preview")
+    assert "threshold 0.5" in page.inner_text(".stream-origin")
+    threshold = float(page.input_value(BOX))
+    page.mouse.up()
+    after = settled(shown, site, threshold)
+    flip = first_flip(before.events, threshold, 0.0)
+    assert pair.tokens - tokens == len(after.events) - flip
+    assert page.eval_on_selector_all(".t", "nodes => nodes.filter(n => n.mine).length") == flip
+    assert page.locator(".t.flip, .t.stale").count() == 0 and page.inner_text(".stream-origin") == ""
+
+
+def test_going_back_is_instant_and_asks_for_no_token(shown, site, pair):
+    first = newest(site)
+    shown.slide("#threshold", 0.9)
+    other = settled(shown, site, 0.9)
+    tokens, requests = pair.tokens, len(pair.requests)
+    shown.slide("#threshold", 0.5)
+    assert settled(shown, site, 0.5) is first
+    shown.slide("#threshold", 0.9)
+    assert settled(shown, site, 0.9) is other
+    assert (pair.tokens, len(pair.requests)) == (tokens, requests)
+    eventually(lambda: shown.page.is_disabled("#stop"))
+
+
+def test_a_dial_that_is_dragged_while_a_text_is_written_holds_once_it_is_let_go(shown, site, pair):
+    pair.tokens_per_second = 25
+    page = shown.page
+    page.click("#generate")
+    eventually(lambda: newest(site).active and len(newest(site).events) > 3)
+    run = newest(site)
+    page.mouse.move(*along(shown, 0.5))
+    page.mouse.down()
+    page.mouse.move(*along(shown, 0.9), steps=3)
+    held = len(run.events)
+    eventually(lambda: len(run.events) > held + 5)
+    assert {event.threshold for event in run.events} == {0.5}, "a hand is still on it"
+    page.mouse.up()
+    turned = float(page.input_value(BOX))
+    eventually(lambda: turned in {event.threshold for event in run.events})
+    pair.tokens_per_second = 2000
+    shown.wait_state("done")
+    assert newest(site) is run and len(run.events) == TOKENS
+    assert f"threshold 0.5, then {turned:g}" in page.inner_text(".stream-origin")
+
+
+def test_digits_are_applied_once_when_they_are_all_there(shown, site, pair):
+    requests = len(pair.requests)
+    type_threshold(shown, "0.95")
+    answered(shown)
+    assert len(pair.requests) == requests, "neither 0 nor 0.9 was asked for"
+    shown.page.keyboard.press("Enter")
+    settled(shown, site, 0.95)
+    assert [each.threshold for each in pair.requests[requests:]] == [0.95]
+    type_threshold(shown, "0.7")
+    shown.page.focus("#prompt textarea")
+    settled(shown, site, 0.7)
+    assert [each.threshold for each in pair.requests[requests:]] == [0.95, 0.7]
+    type_threshold(shown, "5")
+    shown.page.keyboard.press("Enter")
+    settled(shown, site, 1.01)
+
+
+def test_a_comma_is_a_point(shown, site):
+    type_threshold(shown, "0,7")
+    assert shown.page.input_value(BOX) == "0.7"
+    shown.page.keyboard.press("Enter")
+    settled(shown, site, 0.7)
+
+
+@pytest.mark.parametrize("leave", ["Tab", "Enter"])
+def test_an_emptied_number_stays_what_it_was_and_says_so(shown, site, pair, leave):
+    page, run, requests = shown.page, newest(site), len(pair.requests)
+    type_threshold(shown, "")
+    page.keyboard.press("Backspace")
+    assert page.input_value(BOX) == "" and float(page.input_value(RANGE)) == 0.5
+    assert page.inner_text("#threshold .number-kept") == "empty: still 0.5"
+    assert contrast(page, "#threshold .number-kept") >= 4.5
+    page.keyboard.press(leave)
+    assert page.input_value(BOX) == "0.5" and page.is_hidden("#threshold .number-kept")
+    answered(shown)
+    assert newest(site) is run and len(pair.requests) == requests and page.locator(".toast-body").count() == 0
+
+
+@pytest.mark.parametrize("name", ["#llm-price", "#max-new-tokens", "#max-draft"])
+def test_no_keystroke_in_a_number_is_an_error(shown, site, name):
+    page, field = shown.page, f"{name} input[type=number]"
+    if not page.is_visible(field):
+        page.click("text=Sampling and prompt format")
+    before = page.input_value(field)
+    statuses = []
+    page.on("response", lambda response: statuses.append(response.status))
+    page.focus(field)
+    page.keyboard.press("Control+A")
+    for key in ("Backspace", "-", "e", "Tab"):
+        page.keyboard.press(key)
+    assert page.input_value(field) == before
+    shown.write("a palindrome")
+    assert page.locator(".toast-body").count() == 0 and max(statuses) < 400
+
+
+def test_arrow_keys_are_committed_once_after_a_rest(shown, site, pair):
+    page, requests = shown.page, len(pair.requests)
+    page.focus(RANGE)
+    page.keyboard.down("End")
+    answered(shown)
+    assert len(pair.requests) == requests, "the key is down"
+    page.keyboard.up("End")
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    settled(shown, site, 1.0097)
+    assert [each.threshold for each in pair.requests[requests:]] == [1.0097]
+
+
+def test_a_handle_that_moves_the_threshold_waits_for_the_hand_too(shown, site, pair):
+    requests = len(pair.requests)
+    shown.page.click('[data-change="1"]')
+    eventually(lambda: len(pair.requests) == requests + 1)
+    settled(shown, site, float(shown.page.input_value(BOX)))
+
+
+def test_undo_and_redo_by_buttons_and_keys_with_prompt_and_dials(shown, site, pair):
+    page, undo, redo = shown.page, '[data-step="-1"]', '[data-step="1"]'
+    assert page.is_disabled(undo) and page.is_disabled(redo)
+    first = newest(site)
+    shown.slide("#threshold", 0.9)
+    second = settled(shown, site, 0.9)
+    shown.write("echo one two three")
+    third = newest(site)
+    tokens = pair.tokens
+    page.click(undo)
+    assert settled(shown, site, 0.9) is second and page.input_value("#prompt textarea") == "a palindrome"
+    page.click(undo)
+    assert settled(shown, site, 0.5) is first and float(page.input_value(RANGE)) == 0.5
+    eventually(lambda: page.is_disabled(undo) and page.is_enabled(redo))
+    page.focus(".stream-text")
+    page.keyboard.press("Control+Shift+Z")
+    assert settled(shown, site, 0.9) is second
+    eventually(lambda: page.is_enabled(undo))
+    page.keyboard.press("Control+Shift+Z")
+    eventually(lambda: shown.text() == "one two three")
+    assert newest(site) is third and page.input_value("#prompt textarea") == "echo one two three"
+    eventually(lambda: page.is_disabled(redo))
+    page.keyboard.press("Control+Z")
+    assert settled(shown, site, 0.9) is second and pair.tokens == tokens
+    eventually(lambda: page.is_enabled(redo))
+    shown.slide("#threshold", 0.2)
+    settled(shown, site, 0.2)
+    eventually(lambda: page.is_disabled(redo))
+    assert page.inner_text(".stream-origin") == ""
+
+
+def test_ctrl_z_in_a_text_field_is_the_fields_own(shown, site):
+    shown.slide("#threshold", 0.9)
+    run = settled(shown, site, 0.9)
+    page = shown.page
+    page.click("#prompt textarea")
+    page.keyboard.type("abc")
+    page.keyboard.press("Control+Z")
+    answered(shown)
+    assert newest(site) is run
+
+
+def test_the_strip_names_what_is_kept_and_goes_back_with_enter(shown, site, pair):
+    page = shown.page
+    shown.slide("#acceptance", 0.8)
+    eventually(lambda: page.locator(".version").count() == 2)
+    first, second = page.locator(".version").all()
+    share, cost = shown.field("share"), shown.field("relative")
+    eventually(lambda: second.get_attribute("aria-current") == "true")
+    eventually(lambda: f"{shown.field('relative')}".replace(" ", "") in second.inner_text().replace(" ", ""))
+    assert "0.5, acceptance 0.8" in second.inner_text() and "acceptance" not in first.inner_text(), (share, cost)
+    tokens = pair.tokens
+    first.focus()
+    page.keyboard.press("Enter")
+    eventually(lambda: newest(site).settings.acceptance == 0 and first.get_attribute("aria-current") == "true")
+    assert pair.tokens == tokens
+    eventually(lambda: float(page.input_value("#acceptance input[type=range]")) == 0)
+    assert page.evaluate("document.activeElement.classList.contains('version')"), "the focus stays"
+    for selector in (".version b", ".version span"):
+        assert contrast(page, selector) >= 4.5
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_many_versions_fit_a_telephone(browser, site, pair, scheme):
+    pair.tokens_per_second = 2000
+    with window(browser, site, 360, 780, color_scheme=scheme, reduced_motion="reduce") as phone:
+        phone.page.wait_for_selector("text=fake-r1")
+        phone.write("a palindrome")
+        for count, threshold in enumerate((0.9, 0.8, 0.7, 0.6, 0.4), start=2):
+            phone.slide("#threshold", threshold)
+            eventually(lambda count=count: phone.page.locator(".version").count() == count, 10)
+        assert phone.page.evaluate("document.documentElement.scrollWidth") <= 360
+        here = phone.page.locator('.version[aria-current="true"]').bounding_box()
+        assert here["x"] >= 0 and here["x"] + here["width"] <= 360
+        assert contrast(phone.page, ".version span") >= 4.5
+        assert phone.errors == []
+
+
+def test_after_the_prompt_is_edited_the_line_says_whose_the_text_is_and_the_dial_goes_on_with_it(shown, site):
+    page = shown.page
+    page.fill("#prompt textarea", "echo another")
+    eventually(lambda: "answers “a palindrome”" in page.inner_text(".stream-origin"))
+    assert contrast(page, ".stream-origin") >= 4.5
+    shown.slide("#threshold", 0.9)
+    assert settled(shown, site, 0.9).request.prompt == "a palindrome"
+    assert "answers “a palindrome”" in page.inner_text(".stream-origin")
+    page.click("#generate")
+    eventually(lambda: shown.text() == "another")
+    eventually(lambda: page.inner_text(".stream-origin") == "")
+
+
+def test_after_another_policy_is_chosen_the_line_says_who_scored_the_text(shown):
+    page = shown.page
+    page.click("#policy input")
+    page.click("role=option[name='always the LLM']")
+    eventually(lambda: "Generate takes always the LLM" in page.inner_text(".stream-origin"))
+
+
+def test_a_prompt_is_only_ever_text_in_the_strip_and_the_line(shown):
+    markup = "echo <img src=x onerror=document.title='owned'><b>bold</b>"
+    shown.write(markup)
+    shown.page.fill("#prompt textarea", "echo x")
+    eventually(lambda: "<img" in shown.page.inner_text(".stream-origin"))
+    assert shown.page.locator(".versions img, .stream-origin img, .stream-origin b").count() == 0
+    assert shown.page.title() != "owned"
+
+
+def test_an_opened_trace_is_a_step(shown, site, pair, tmp_path):
+    first = newest(site)
+    path = tmp_path / "trace.json"
+    pair.trace(first.request, first.events).save(path)
+    shown.write("echo other")
+    shown.page.set_input_files(".share input[type=file]", str(path))
+    shown.page.wait_for_selector("text=Opened from a trace")
+    eventually(lambda: shown.page.locator(".version").count() == 3)
+    shown.page.click('[data-step="-1"]')
+    eventually(lambda: shown.text() == "other")
+    eventually(lambda: shown.page.is_enabled('[data-step="1"]'))
+    shown.page.click('[data-step="1"]')
+    shown.page.wait_for_selector("text=Opened from a trace")
+    eventually(lambda: len(roles(shown)) == len(first.events))
