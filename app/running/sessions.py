@@ -17,7 +17,7 @@ from app.running.history import History, Version
 from app.running.host import Host
 from app.running.places import LATER, Busy, Places
 from app.running.run import Change, Job, Listeners, Run, SomeJob
-from engine import DEFAULT_THRESHOLD, Dial, Forced, Prices, Request, Role, TokenEvent, at_dials
+from engine import DEFAULT_THRESHOLD, Dial, Forced, InvalidRequest, Prices, Request, Role, TokenEvent, at_dials
 
 MAX_CACHES = 8
 """Sessions whose models' caches are kept after a text: up to 80 MB each with the cpu pair's 2,048 tokens of context."""
