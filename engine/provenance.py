@@ -52,7 +52,8 @@ def machine() -> dict[str, Any]:
 def hardware(of: dict[str, Any] | None = None) -> str:
     """The GPU, or the processor and its threads, in words. `of` is what `machine` returned; None asks it now."""
     of = of or machine()
-    return of["gpu"] or f"{of['threads']} threads of {of['processor']}"
+    threads = of["threads"]
+    return of["gpu"] or f"{threads} thread{'s' if threads != 1 else ''} of {of['processor']}"
 
 
 def processor() -> str:
