@@ -100,7 +100,7 @@ def test_a_text_that_was_stopped_comes_back_as_it_was(host, pair):
 
 def test_a_text_that_gave_way_to_another_is_written_on_from_its_end(session, host, pair):
     pair.tokens_per_second = 50
-    flip = first_flip(session.run.events, 0.7, 0.0)
+    flip = first_flip(session.run.events, 0.7, 0.0) or 0
     cut = session.set_dials(0.7, 0.0, host)
     eventually(lambda: len(cut.events) > flip + 4)
     finished(session.set_dials(0.5, 0.0, host))
