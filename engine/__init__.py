@@ -36,13 +36,14 @@ if TYPE_CHECKING:
     from engine.decoding import Decoding
     from engine.pair import Pair, load
     from engine.router import Router
+    from engine.scheduler import Scheduler
 
-_LAZY = {"Pair": "pair", "load": "pair", "Decoding": "decoding", "Router": "router"}
+_LAZY = {"Pair": "pair", "load": "pair", "Decoding": "decoding", "Router": "router", "Scheduler": "scheduler"}
 
 __all__ = [
     "DEFAULT_THRESHOLD", "POLICIES", "UNITS", "Alternative", "Audit", "Cost", "Costs", "Decoding", "Dial",
     "EngineError", "Forced", "InvalidRequest", "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role",
-    "Router", "RouterError", "Sampling", "Settings", "SettingsError", "Tally", "TokenEvent", "Trace",
+    "Router", "RouterError", "Sampling", "Scheduler", "Settings", "SettingsError", "Tally", "TokenEvent", "Trace",
     "Verdict", "WeightsError", "at_dials", "audit", "build_request", "charged", "costs", "cumulative", "extend",
     "first_flip", "fold_revealed", "llm_share", "llm_tokens", "load", "load_settings", "same_acceptance", "same_text",
     "taken_back",

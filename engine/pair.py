@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from engine.batch.judge import Judge
 from engine.decoding import Decoding
 from engine.errors import InvalidRequest
 from engine.events import TokenEvent
 from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
-from engine.judge import Judge
 from engine.model.language_model import LanguageModel
 from engine.model.linear import copy_dtype, four_bit_parameters
 from engine.operating_points import OperatingPoints
@@ -38,6 +38,10 @@ ROUTERS = Path(__file__).resolve().parent.parent / "assets" / "routers"
 
 class Pair:
     """Two models with one tokenizer, and a router if there is one for them.
+
+    `generate`, `generate_batch` and `stream` step a decoding of their own in the caller's thread, for scripts and
+    evaluations. Where several want text at once, `engine.scheduler.Scheduler` steps one for all, in a thread of its
+    own; both write the same texts. They must not run at the same time: a pair is for one thread.
 
     Attributes:
         fingerprint: Of the tokenizer, see `engine.tokenizer.tokenizer_fingerprint`.
@@ -73,6 +77,7 @@ class Pair:
         self.context = min(context, self.slm.config.max_position_embeddings, self.llm.config.max_position_embeddings)
         self.prices = prices or Prices()
         self.router: Router | None = None
+        self._policies: dict[str, Policy] = {}  # one object each: rows with the same are scored together
         self.judge: Judge | None = None
         self.end_ids = end_ids(tokenizer, slm, llm)
         self.end_id = tokenizer.get_vocab()[str(tokenizer.eos_token)]
@@ -113,7 +118,7 @@ class Pair:
         if router is not None:
             router.fit_to(self.slm_name, self.llm_name, self.slm.hidden_size, self.fingerprint)
             router.network.to(self.slm.device)
-        self.router = router
+        self.router, self._policies = router, {}
         size, flops = (router.bytes, router.flops) if router else (0, 0)
         self.slm.cost = replace(self.slm.cost, router_bytes=size, router_flops=flops)
 
@@ -135,11 +140,19 @@ class Pair:
 
     def check(self, request: Request) -> int:
         """Raises InvalidRequest for what cannot be served, before any model runs; returns the prompt's tokens."""
-        self._policy(request)
+        return len(self.prepare(request)[1])
+
+    def prepare(self, request: Request) -> tuple[Policy, list[int]]:
+        """A request's policy and its prompt as token ids, for `Decoding.add`; raises as `check` does."""
+        policy = self._policy(request)
         self._check_row(request)
-        tokens = len(render(self.tokenizer, request))
-        check_length(tokens, self.context)
-        return tokens
+        prompt = render(self.tokenizer, request)
+        check_length(len(prompt), self.context)
+        return policy, prompt
+
+    def open(self) -> Decoding:
+        """A batch without texts, for `Decoding.add`."""
+        return Decoding(self.slm, self.llm, backend(self.tokenizer), self.end_ids, self.context, self.judge)
 
     def start(
         self,
@@ -157,16 +170,16 @@ class Pair:
         if not requests:
             raise InvalidRequest("A batch needs at least one request.")
         if policies is None:
-            named = {request.policy: self._policy(request) for request in requests}
-            policies = [named[request.policy] for request in requests]
+            policies = [self._policy(request) for request in requests]
         if prompts is None:
             prompts = [render(self.tokenizer, request) for request in requests]
         for request in requests:
             self._check_row(request)
         for prompt in prompts:
             check_length(len(prompt), self.context)
-        rust = backend(self.tokenizer)
-        return Decoding(self.slm, self.llm, rust, self.end_ids, policies, requests, prompts, self.context, self.judge)
+        decoding = self.open()
+        decoding.add(requests, policies, prompts)
+        return decoding
 
     def stream(
         self,
@@ -227,7 +240,9 @@ class Pair:
             raise InvalidRequest(
                 f"policy = {request.policy!r} needs a router, and none is loaded: choose {', '.join(self.policies)}"
             )
-        return build_policy(request.policy, self.router)
+        if request.policy not in self._policies:
+            self._policies[request.policy] = build_policy(request.policy, self.router)
+        return self._policies[request.policy]
 
 
 def load(

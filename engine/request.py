@@ -84,7 +84,7 @@ class Request:
         max_draft: Drafted tokens, at most, before the LLM reads them. It changes what a text costs, never the text;
             with acceptance 0 the LLM reads only where it writes.
         judge: What acceptance is compared with for a token that is not the LLM's own: its likelihood "ratio", or the
-            pair's "learned" estimate that keeping it does no harm (`engine.judge`).
+            pair's "learned" estimate that keeping it does no harm (`engine.batch.judge`).
         policy: One of `engine.policy.POLICIES`.
         system: System message for the chat template; None leaves the template's own default.
         max_new_tokens: Generated tokens at most, the end token included.

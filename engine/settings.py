@@ -173,6 +173,13 @@ class Settings(BaseSettings):
     context: int = Field(
         2048, ge=16, le=1_000_000, description="Tokens (prompt and text) that the KV cache holds per row."
     )
+    rows: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Texts that `engine.scheduler` writes at once, at most, while others wait; fewer where their KV "
+        "caches would take over a quarter of the memory.",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of sampling and of the random policy.")
     cache_dir: _HomePath = Field(
         default_factory=default_cache_dir,

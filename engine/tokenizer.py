@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PADDING = re.compile(r"\[PAD\d+\]")  # fills a GGUF vocabulary up to the padded embedding; no token of the language
+_ENCODING = threading.Lock()
+"""transformers keeps `split_special_tokens` in the tokenizer during a call: of two threads one would encode as the
+other asked, and what a person typed could become a control token."""
 _MARK = "\ue000{}\ue001"  # private-use characters: stand in for a message while the template is rendered
 
 
@@ -43,7 +47,8 @@ def render(tokenizer: PreTrainedTokenizerBase, request: Request) -> list[int]:
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str, typed: bool = False) -> list[int]:
     """Ids of a part of the template, or of what a person typed, in which special tokens are plain text."""
-    return tokenizer.encode(text, add_special_tokens=False, split_special_tokens=typed)
+    with _ENCODING:
+        return tokenizer.encode(text, add_special_tokens=False, split_special_tokens=typed)
 
 
 def check_length(prompt_tokens: int, context: int) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from engine.batch.judge import Judge, JudgeCard
 from engine.errors import InvalidRequest, RouterError
 from engine.events import Role, keeps
-from engine.judge import Judge, JudgeCard
 from engine.network import RouterNetwork
 
 PROMPT = "What is 27 + 48?"

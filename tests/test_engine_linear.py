@@ -100,7 +100,7 @@ INTEL, AMD = "Intel(R) Xeon(R) Processor", "AMD EPYC"
     ],
 )
 def test_memory_processor_and_setting_decide_on_the_copy(memory, processor, units, wanted, expected, monkeypatch):
-    monkeypatch.setattr(linear, "_memory", lambda: memory)
+    monkeypatch.setattr(linear, "memory_bytes", lambda: memory)
     monkeypatch.setattr(linear, "processor", lambda: processor)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units == "amx")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: units != "")

@@ -12,9 +12,9 @@ from mutations import damaged_bytes, damaged_json
 from test_engine_judge import random_judge
 from test_engine_router import make_router
 
+from engine.batch.judge import Judge
 from engine.errors import RouterError
 from engine.events import MAX_THRESHOLD
-from engine.judge import Judge
 from engine.operating_points import FILE
 from engine.policy import RouterPolicy, State, decide
 from engine.router import CARD, WEIGHTS, Router

@@ -7,9 +7,19 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
+from tokenizers import Tokenizer
 
-from engine.events import Alternative, FinishReason, Revealed, Role, TokenEvent, Verdict, tokens_read
-from engine.judge import Judge
+from engine.batch.judge import Judge
+from engine.events import (
+    Alternative,
+    FinishReason,
+    Revealed,
+    Role,
+    TokenEvent,
+    Verdict,
+    charged_reads,
+    fold_revealed,
+)  # fmt: skip
 from engine.policy import Policy, State
 from engine.request import Dial, Forced, Request
 from engine.tokenizer import TextStream
@@ -22,12 +32,16 @@ class Choice(NamedTuple):
     ratio: float
 
 
-@dataclass
+NOWHERE = -1
+
+
+@dataclass(eq=False)
 class Row:
     """One text being written.
 
     Attributes:
-        slot: Its row in the KV caches; rows with the same text so far may share one.
+        slot: Its row in the KV caches; rows with the same text so far may share one. `NOWHERE` before the row enters a
+            batch, and once it is removed.
         prompt_tokens: How many of `tokens` are the prompt.
         limit: Generated tokens at most; the smaller of the request's and what the context leaves.
         dial: Holds the dials in force; may be moved between any two steps.
@@ -43,12 +57,12 @@ class Row:
 
     request: Request
     policy: Policy
-    slot: int
     prompt_tokens: int
     tokens: list[int]
     limit: int
     dial: Dial
     text: TextStream
+    slot: int = NOWHERE
     events: list[TokenEvent] = field(default_factory=list)
     read: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
     prompt_hidden: torch.Tensor | None = None
@@ -68,6 +82,44 @@ class Row:
         """Index of the next token in the generated text."""
         return len(self.events)
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether it may be written on; not where it was removed."""
+        return self.finish_reason is None and self.slot != NOWHERE
+
+    def cached(self, role: Role) -> int:
+        """How many of its tokens may come from a cache of the same text.
+
+        The last is read for its hidden state, and drafts for what the LLM thinks of them: its choice at a position is
+        known from the pass over the token before it.
+        """
+        drafts = role is Role.LLM and self.settled < self.position
+        return self.prompt_tokens + self.settled - 1 if drafts else len(self.tokens) - 1
+
+    def go_on(self, request: Request, events: Sequence[TokenEvent], tokenizer: Tokenizer) -> None:
+        """Makes its text that of some events, to be written on as a request with the same prompt wants it."""
+        self.request = request
+        self.dial.threshold, self.dial.acceptance = request.threshold, request.acceptance
+        self.dial.max_draft = request.max_draft
+        self.events = list(fold_revealed(events))
+        self.tokens = self.tokens[: self.prompt_tokens] + [event.id for event in events]
+        self.read = charged_reads(self.events, self.prompt_tokens)
+        self.finish_reason = events[-1].finish_reason if events else None
+        self.choices, self.kept = {}, {}
+        self.settled = next((n for n, event in enumerate(self.events) if event.provisional), len(events))
+        self.text = TextStream(tokenizer, request.stop, self.tokens[self.prompt_tokens :])
+
+    def copy(self) -> Row:
+        """A row that nothing done to this one changes, but for its dial and its `text`."""
+        return replace(
+            self,
+            tokens=list(self.tokens),
+            events=list(self.events),
+            read=dict(self.read),
+            choices=dict(self.choices),
+            kept={score: list(counts) for score, counts in self.kept.items()},
+        )
+
 
 @dataclass(eq=False)
 class Slot:
@@ -78,15 +130,21 @@ class Slot:
         hidden, logits: Per model that was asked: [d] and [vocabulary].
         logit_features: Of the SLM's logits, where a policy looks at them [LOGIT_FEATURES].
         seconds: This slot's share of the time spent in each model.
+        elapsed: Its share of all that time.
+        starts: Tokens that each model had read before the step.
+        put_off: Whether more is to be read than this step may, so that its rows write in a later one.
     """
 
     number: int
     tokens: list[int]
+    starts: dict[Role, int]
     steps: list[RowStep] = field(default_factory=list)
     hidden: dict[Role, torch.Tensor] = field(default_factory=dict)
     logits: dict[Role, torch.Tensor] = field(default_factory=dict)
     logit_features: torch.Tensor | None = None
     seconds: dict[Role, float] = field(default_factory=lambda: dict.fromkeys(Role, 0.0))
+    elapsed: float = 0.0
+    put_off: bool = False
 
     @property
     def wants_alternatives(self) -> bool:
@@ -110,6 +168,7 @@ class RowStep:
 
     Attributes:
         number: The row's number in the batch.
+        before: A copy of the row as it was.
         threshold, acceptance: In force.
         forced: What a person decided here instead of the policy, if anything.
         judges: Whether the LLM's choices matter: this row has a draft, or may get one.
@@ -125,6 +184,7 @@ class RowStep:
     number: int
     row: Row
     slot: Slot
+    before: Row
     threshold: float
     acceptance: float = 0.0
     role: Role = Role.SLM
@@ -145,6 +205,27 @@ class RowStep:
         """Whether the LLM's verdict decides about the token that the SLM drafted in this step."""
         return self.drafted and self.forced is None and self.acceptance > 0
 
+    def take_over(self, earlier: RowStep) -> None:
+        """Goes on from what an earlier step has found out before it was put off."""
+        self.alternatives, self.entropy, self.revealed = earlier.alternatives, earlier.entropy, earlier.revealed
+
+    def undo(self, tokenizer: Tokenizer) -> None:
+        """Makes the row what it was before the step."""
+        row, before, written = self.row, self.before, self.row.tokens != self.before.tokens
+        vars(row).update(vars(before))
+        if written:
+            row.text = TextStream(tokenizer, row.request.stop, row.tokens[row.prompt_tokens :])
+
+
+def going(steps: Iterable[RowStep]) -> list[RowStep]:
+    """Those that are not put off."""
+    return [step for step in steps if not step.slot.put_off]
+
+
+def slots_of(steps: Iterable[RowStep]) -> list[Slot]:
+    """The slots that some rows share, each once."""
+    return list(dict.fromkeys(step.slot for step in steps))
+
 
 def state_of(policy: Policy, steps: Sequence[RowStep]) -> State:
     """One state per step, with what the policy looks at."""
@@ -163,76 +244,4 @@ def state_of(policy: Policy, steps: Sequence[RowStep]) -> State:
         logit_features=stack(step.slot.logit_features for step in steps) if policy.needs_logits else None,
         agree=torch.tensor([agree(step.slot) for step in steps]) if policy.sees_llm else None,
         prompt_hidden=stack(step.row.prompt_hidden for step in steps) if policy.by_prompt else None,
-    )
-
-
-def record(step: RowStep, seconds: float) -> TokenEvent:
-    """Adds the event of what happened to the row. A model is charged for what this row alone would have made it do."""
-    event = replace(_written(step), seconds=seconds)
-    row = step.row
-    if step.taken_back:
-        if step.drafted:  # what drafting cost is in the event of that draft
-            event = replace(event, router=False, slm_head=False, slm_seconds=0.0)
-        first = step.taken_back[0]
-        event = replace(
-            event,
-            score=first.score,
-            threshold=first.threshold,
-            acceptance=first.acceptance,
-            ratio=first.ratio,
-            slm_alternatives=first.slm_alternatives,
-            slm_entropy=first.slm_entropy,
-            llm_alternatives=first.llm_alternatives,
-            llm_entropy=first.llm_entropy,
-            taken_back=tuple(step.taken_back),
-        )
-    row.read = {role: tokens_read(read, 0, row.prompt_tokens, event.index) for role, read in row.read.items()}
-    if not event.judged and row.settled == event.index:
-        row.settled += 1
-    row.events.append(event)
-    return event
-
-
-def drafted_event(step: RowStep) -> TokenEvent:
-    """The event of a token that the SLM drafted in this step and the LLM takes back in it."""
-    draft = _written(replace(step, asked=False, verdicts=[], revealed=[]))
-    return replace(draft, finish_reason=None)
-
-
-def _written(step: RowStep) -> TokenEvent:
-    """The event of the row's last token, as if nothing were taken back; the row's models have read what it says."""
-    row, policy = step.row, step.row.policy
-    end = len(step.slot.tokens)
-    position = end - row.prompt_tokens
-    charged = {Role.SLM: step.drafted or policy.reads(position), Role.LLM: step.asked}
-    fed = {role: end - row.read[role] if charged[role] else 0 for role in Role}
-    row.read = {role: end if charged[role] else row.read[role] for role in Role}
-    kept = step.judged and step.asked and not step.taken_back
-    ratio = row.choices[position].ratio if kept else None
-    return TokenEvent(
-        row=step.number,
-        index=row.position,
-        id=row.tokens[-1],
-        text=step.text,
-        role=step.role,
-        score=step.score,
-        router=policy.runs_router and policy.reads(position),
-        threshold=step.threshold,
-        acceptance=step.acceptance,
-        ratio=ratio,
-        verdicts=tuple(step.verdicts),
-        slm_fed=fed[Role.SLM],
-        llm_fed=fed[Role.LLM],
-        slm_head=step.drafted or policy.needs_logits,
-        llm_head=max(1, min(fed[Role.LLM], position + 1)) if step.judges else 1,
-        seconds=0.0,
-        slm_seconds=step.slot.seconds[Role.SLM] * charged[Role.SLM],
-        llm_seconds=step.slot.seconds[Role.LLM] * charged[Role.LLM],
-        slm_alternatives=step.alternatives.get(Role.SLM, ()),
-        llm_alternatives=step.alternatives.get(Role.LLM, ()),
-        slm_entropy=step.entropy.get(Role.SLM),
-        llm_entropy=step.entropy.get(Role.LLM),
-        revealed=tuple(step.revealed),
-        forced=step.forced is not None,
-        finish_reason=row.finish_reason,
     )

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import torch
 
-from engine.batch.rows import Choice, RowStep, Slot, drafted_event
+from engine.batch.record import drafted_event
+from engine.batch.rows import Choice, RowStep, Slot
 from engine.events import Role, TokenEvent, Verdict, keeps, known
 from engine.model.sampling import sample, uniform
 

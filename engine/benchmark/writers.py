@@ -93,7 +93,9 @@ def begin(
     """A batch of this engine that no end token ends; row n has seed n and threshold n."""
     requests = [Request("-", t, max_new_tokens=tokens, seed=n, acceptance=acceptance) for n, t in enumerate(thresholds)]
     policies = [policy] * len(requests)
-    return Decoding(pair.slm, pair.llm, backend(pair.tokenizer), frozenset(), policies, requests, prompts, pair.context)
+    decoding = Decoding(pair.slm, pair.llm, backend(pair.tokenizer), frozenset(), pair.context)
+    decoding.add(requests, policies, prompts)
+    return decoding
 
 
 def naive(slm: Any, llm: Any, policies: Callable[[int], ForcedShare], threshold: float) -> Writer:

@@ -22,7 +22,7 @@ def head_dim(config: PretrainedConfig) -> int:
 
 
 class RaggedCache:
-    """Keys and values of one model for a fixed number of rows.
+    """Keys and values of one model for a number of rows, which may grow.
 
     Attributes:
         keys, values: Per layer a tensor [rows, kv_heads, capacity, head_dim].
@@ -39,6 +39,24 @@ class RaggedCache:
         self.values = [_zeros(shape, dtype, device) for _ in layers]
         self.lengths = [0] * rows
         self.capacity = capacity
+
+    def grow(self, rows: int, capacity: int) -> None:
+        """Makes it a cache of so many rows of so many tokens, neither fewer than now; what is stored stays."""
+        assert rows >= len(self.lengths) and capacity >= self.capacity, (rows, capacity)
+        for blocks in (self.keys, self.values):
+            for layer, old in enumerate(blocks):  # one after the other: never is all of it in memory twice
+                new = _zeros((rows, old.shape[1], capacity, old.shape[3]), old.dtype, old.device)
+                for row, length in enumerate(self.lengths):
+                    new[row, :, :length] = old[row, :, :length]
+                blocks[layer] = new
+        self.lengths += [0] * (rows - len(self.lengths))
+        self.capacity = capacity
+
+    def clear(self, row: int) -> None:
+        """Empties a row whose values may be no numbers, which another text behind them would not be safe from."""
+        for block in (*self.keys, *self.values):
+            block[row] = 0
+        self.lengths[row] = 0
 
     def truncate(self, row: int, length: int) -> None:
         """Rolls a row back to its first `length` tokens; what lies beyond is overwritten later."""
@@ -135,7 +153,7 @@ def _zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> to
     On a CPU they come from numpy, where the system maps a page when it is first written; torch would write them all. A
     sweep has a row for every threshold and uses few of them.
     """
-    if device.type != "cpu":
+    if device.type != "cpu" or not math.prod(shape):
         return torch.zeros(shape, dtype=dtype, device=device)
     flat = torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, dtype=np.uint8))
     return flat.view(dtype).view(*shape)

@@ -183,7 +183,7 @@ def copy_dtype(parameters: int, wanted: bool | None = None) -> torch.dtype | Non
 
     `wanted` says whether to keep one; None does if it takes at most two fifths of the memory, where that can be asked.
     """
-    room = _COPY_SHARE * _memory()
+    room = _COPY_SHARE * memory_bytes()
     if not parameters or wanted is False or (wanted is None and parameters * 2 > room):
         return None
     return torch.float32 if parameters * 4 <= room and fp32_is_faster() else torch.bfloat16
@@ -201,7 +201,7 @@ def fp32_is_faster() -> bool:
     return has_bf16 and not has_matrix_units and "intel" in processor().lower()
 
 
-def _memory() -> int:
+def memory_bytes() -> int:
     """Bytes in all; 0 where that cannot be asked."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

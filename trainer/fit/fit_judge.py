@@ -19,7 +19,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from engine import Role
-from engine.judge import Judge, JudgeCard
+from engine.batch.judge import Judge, JudgeCard
 from engine.network import RouterNetwork
 from trainer import TrainerError
 from trainer.fit import calibration

@@ -1,0 +1,76 @@
+"""Who gets a row next, and who gives one up: interactive texts first, and a fair share for each owner."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+from engine.batch.handle import Handle
+
+_OWNERS = 1000  # that are remembered, those served last
+
+
+class Line:
+    """Texts that wait for a row.
+
+    Of the interactive ones, else of the others, the owner with the fewest rows is next, among equals the one who was
+    served longest ago; of an owner's, the oldest.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[Handle] = []
+        self._served: dict[Hashable, int] = {}
+        self._count = 0
+
+    def serve(self, handle: Handle) -> None:
+        """Takes a text that gets a row out of the line."""
+        self.waiting.remove(handle)
+        self._count += 1
+        self._served.pop(handle.owner, None)
+        self._served[handle.owner] = self._count
+        if len(self._served) > _OWNERS:
+            del self._served[next(iter(self._served))]
+
+    def first(self, running: Sequence[Handle]) -> Handle | None:
+        """The next to get a row."""
+        held = _held(running)
+        return min(self.waiting, key=lambda handle: self._rank(handle, held), default=None)
+
+    def ahead(self, handle: Handle, running: Sequence[Handle]) -> int:
+        """How many get a row before a text that waits, were they served now."""
+        held = _held(running)
+        before: Counter[Hashable] = Counter()  # of each owner, those that have come before the one looked at
+        ranks: list[tuple[tuple[bool, int, int, int], Handle]] = []
+        for each in sorted(self.waiting, key=lambda each: (not each.interactive, each.arrived)):
+            key = (each.owner, each.interactive)
+            kind, rows, served, arrived = self._rank(each, held)
+            ranks.append(((kind, rows + before[key], served, arrived), each))
+            before[key] += 1
+        order = [each for _, each in sorted(ranks, key=lambda rank: rank[0])]
+        return order.index(handle) if handle in order else 0
+
+    def gives_way(self, to: Handle, running: Sequence[Handle]) -> Handle | None:
+        """Whose row goes to a text that waits, if any: a batch's to an interactive one, else one of too many."""
+        batches = [handle for handle in running if not handle.interactive]
+        if to.interactive and batches:
+            return _newest_of_most(batches)
+        alike = [handle for handle in running if handle.interactive == to.interactive]
+        if not alike:
+            return None
+        held, victim = Counter(handle.owner for handle in alike), _newest_of_most(alike)
+        return victim if held[victim.owner] - held[to.owner] >= 2 else None  # else it would come back at once
+
+    def _rank(self, handle: Handle, held: Counter[tuple[Hashable, bool]]) -> tuple[bool, int, int, int]:
+        rows = held[handle.owner, handle.interactive]
+        return not handle.interactive, rows, self._served.get(handle.owner, 0), handle.arrived
+
+
+def _held(running: Sequence[Handle]) -> Counter[tuple[Hashable, bool]]:
+    """How many rows each owner has, of either kind."""
+    return Counter((handle.owner, handle.interactive) for handle in running)
+
+
+def _newest_of_most(handles: Sequence[Handle]) -> Handle:
+    """Of the owner with the most rows, the text that came last: it has the least to read again."""
+    held = Counter(handle.owner for handle in handles)
+    return max(handles, key=lambda handle: (held[handle.owner], handle.arrived))

@@ -1,0 +1,150 @@
+"""What both models read of the texts in a step, and what they say there: hidden states, logits, choices, candidates.
+
+A long text may be read in pieces, so that the rows beside it need not wait: what is left of it after a step's share is
+read in later steps, and its rows are put off until then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import torch
+from tokenizers import Tokenizer
+
+from engine.batch.reveal import reveal
+from engine.batch.rows import RowStep, Slot, going
+from engine.batch.verification import note_choices
+from engine.events import Role
+from engine.model.kv_cache import RaggedCache
+from engine.model.language_model import LENGTHS, LanguageModel, prefill_shared
+from engine.model.logits import logit_features
+
+LOOK = 64  # positions to which `lm_head` is applied at once: float32 logits of the cpu pair take 0.6 MB each
+SHORT = LENGTHS[-1]
+"""Tokens that are always read at once: a next token, a draft, what the LLM has to catch up with now and then."""
+
+
+class Reader:
+    """Both models with their KV caches."""
+
+    def __init__(
+        self, models: Mapping[Role, LanguageModel], caches: Mapping[Role, RaggedCache], tokenizer: Tokenizer
+    ) -> None:
+        self._models, self._caches, self._tokenizer = models, caches, tokenizer
+        self._left: dict[Role, int] | None = None
+
+    def allow(self, tokens: int | None) -> None:
+        """In this step each model may read so many tokens of texts of which it has more than `SHORT` to read."""
+        self._left = None if tokens is None else dict.fromkeys(Role, tokens)
+
+    def read_for_policies(self, steps: Sequence[RowStep]) -> None:
+        """What policies look at, once per slot however many rows share it."""
+        reading = [step for step in steps if step.row.policy.reads(step.row.position)]
+        self.read(Role.SLM, [step.slot for step in reading])
+        for step in going(reading):
+            if step.row.policy.by_prompt:
+                step.row.prompt_hidden = step.slot.hidden[Role.SLM]
+        certain = [step.slot for step in steps if step.row.policy.needs_logits]
+        compared = [step.slot for step in steps if step.row.policy.sees_llm]
+        self.predict(Role.SLM, certain + compared)
+        self.predict(Role.LLM, compared)
+        new = list(dict.fromkeys(slot for slot in certain if slot.logit_features is None and not slot.put_off))
+        if new:
+            features = logit_features(torch.stack([slot.logits[Role.SLM] for slot in new]))
+            for slot, own in zip(new, features, strict=True):
+                slot.logit_features = own
+
+    def read(self, role: Role, slots: Sequence[Slot]) -> None:
+        """A model reads what it has not seen of these texts, in one pass: prefill, next token or catch-up."""
+        asked = list(dict.fromkeys(slot for slot in slots if role not in slot.hidden and not slot.put_off))
+        if not asked:
+            return
+        started = time.perf_counter()
+        model, cache = self._models[role], self._caches[role]
+        chunks = self._pieces(role, asked)
+        whole = [slot for slot in asked if not slot.put_off]
+        # Of what is generated, alternatives and verdicts need every hidden state: no copy of another's prefix there.
+        ends = {slot: slot.prompt_tokens if slot.judges else None for slot in whole if not slot.wants_alternatives}
+        prefill_shared(model, cache, {slot.number: slot.tokens[:end] for slot, end in ends.items()})
+        starts = {slot: cache.lengths[slot.number] for slot in whole}
+        chunks |= {slot: slot.tokens[start:] for slot, start in starts.items()}
+        if not chunks:
+            return
+        hidden = dict(zip(chunks, model.feed(cache, [slot.number for slot in chunks], [*chunks.values()]), strict=True))
+        seconds = (time.perf_counter() - started) / len(chunks)
+        for slot in chunks:
+            slot.seconds[role] += seconds
+        for slot, start in starts.items():
+            slot.hidden[role] = hidden[slot][-1]
+            self._look(role, slot, start, hidden[slot])
+
+    def predict(self, role: Role, slots: Sequence[Slot]) -> None:
+        """A model's logits at the end of these texts, where they are not known in this step yet."""
+        self.read(role, [slot for slot in slots if role not in slot.logits])
+        asked = list(dict.fromkeys(slot for slot in slots if role not in slot.logits and not slot.put_off))
+        if not asked:
+            return
+        started = time.perf_counter()
+        logits = self._models[role].logits(torch.stack([slot.hidden[role] for slot in asked]))
+        seconds = (time.perf_counter() - started) / len(asked)
+        for slot, own in zip(asked, logits, strict=True):
+            slot.logits[role] = own
+            slot.seconds[role] += seconds
+
+    def read_rest(self, slot: Slot) -> None:
+        """Both models read what is left of a text, for its alternatives only: this is not charged."""
+        for role, model in self._models.items():
+            start = self._caches[role].lengths[slot.number]
+            chunk = slot.tokens[start:]
+            if chunk:
+                self._look(role, slot, start, model.feed(self._caches[role], [slot.number], [chunk])[0])
+
+    def _pieces(self, role: Role, slots: Sequence[Slot]) -> dict[Slot, list[int]]:
+        """Puts off the slots that have more to read than is left in this step; returns what is read of them now.
+
+        First come, first served. A piece has no token whose hidden state is looked at.
+        """
+        pieces: dict[Slot, list[int]] = {}
+        if self._left is None:
+            return pieces
+        for slot in slots:
+            left, start = self._left[role], self._caches[role].lengths[slot.number]
+            unread, plain = len(slot.tokens) - start, _plain(role, slot) - start
+            if unread <= SHORT:
+                continue
+            if unread > left and plain > 0:
+                slot.put_off = True
+                unread = min(left, plain)
+                if unread:
+                    pieces[slot] = slot.tokens[start : start + unread]
+            self._left[role] = max(0, left - unread)
+        return pieces
+
+    def _look(self, role: Role, slot: Slot, start: int, hidden: torch.Tensor) -> None:
+        """Applies `lm_head` to all that was read of a generated text, where candidates or verdicts are wanted of it.
+
+        `start`: how many tokens the model had read before. `hidden`: its states of the rest, [tokens, d].
+        """
+        judges = role is Role.LLM and slot.judges
+        if not (judges or slot.wants_alternatives):
+            return
+        first = max(0, slot.prompt_tokens - 1 - start)  # the hidden state before the first generated token
+        index = start + first + 1 - slot.prompt_tokens
+        for place in range(first, len(hidden), LOOK):
+            started = time.perf_counter()
+            logits = self._models[role].logits(hidden[place : place + LOOK])
+            slot.logits[role] = logits[-1]  # what comes next is known as well
+            if judges:
+                note_choices(slot, hidden[place : place + LOOK], logits, index)
+                slot.seconds[role] += time.perf_counter() - started
+            if slot.wants_alternatives:
+                reveal(self._tokenizer, role, slot, index, logits)
+            index += len(logits)
+
+
+def _plain(role: Role, slot: Slot) -> int:
+    """How many of a slot's tokens are read for the next ones only: candidates or verdicts are wanted of the others."""
+    if slot.wants_alternatives:
+        return slot.prompt_tokens - 1
+    return min(step.row.cached(role) if step.judges else len(slot.tokens) - 1 for step in slot.steps)

@@ -1,0 +1,80 @@
+"""The event of what a step did to a row: the one place where a row is charged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from engine.batch.rows import RowStep
+from engine.events import Role, TokenEvent, tokens_read
+
+
+def record(step: RowStep) -> TokenEvent:
+    """Adds the event of what happened to the row. A model is charged for what this row alone would have made it do."""
+    event = replace(_written(step), seconds=step.slot.elapsed)
+    row = step.row
+    if step.taken_back:
+        if step.drafted:  # what drafting cost is in the event of that draft
+            event = replace(event, router=False, slm_head=False, slm_seconds=0.0)
+        first = step.taken_back[0]
+        event = replace(
+            event,
+            score=first.score,
+            threshold=first.threshold,
+            acceptance=first.acceptance,
+            ratio=first.ratio,
+            slm_alternatives=first.slm_alternatives,
+            slm_entropy=first.slm_entropy,
+            llm_alternatives=first.llm_alternatives,
+            llm_entropy=first.llm_entropy,
+            taken_back=tuple(step.taken_back),
+        )
+    row.read = {role: tokens_read(read, 0, row.prompt_tokens, event.index) for role, read in row.read.items()}
+    if not event.judged and row.settled == event.index:
+        row.settled += 1
+    row.events.append(event)
+    return event
+
+
+def drafted_event(step: RowStep) -> TokenEvent:
+    """The event of a token that the SLM drafted in this step and the LLM takes back in it."""
+    draft = _written(replace(step, asked=False, verdicts=[], revealed=[]))
+    return replace(draft, finish_reason=None)
+
+
+def _written(step: RowStep) -> TokenEvent:
+    """The event of the row's last token, as if nothing were taken back; the row's models have read what it says."""
+    row, policy = step.row, step.row.policy
+    end = len(step.slot.tokens)
+    position = end - row.prompt_tokens
+    charged = {Role.SLM: step.drafted or policy.reads(position), Role.LLM: step.asked}
+    fed = {role: end - row.read[role] if charged[role] else 0 for role in Role}
+    row.read = {role: end if charged[role] else row.read[role] for role in Role}
+    kept = step.judged and step.asked and not step.taken_back
+    ratio = row.choices[position].ratio if kept else None
+    return TokenEvent(
+        row=step.number,
+        index=row.position,
+        id=row.tokens[-1],
+        text=step.text,
+        role=step.role,
+        score=step.score,
+        router=policy.runs_router and policy.reads(position),
+        threshold=step.threshold,
+        acceptance=step.acceptance,
+        ratio=ratio,
+        verdicts=tuple(step.verdicts),
+        slm_fed=fed[Role.SLM],
+        llm_fed=fed[Role.LLM],
+        slm_head=step.drafted or policy.needs_logits,
+        llm_head=max(1, min(fed[Role.LLM], position + 1)) if step.judges else 1,
+        seconds=0.0,
+        slm_seconds=step.slot.seconds[Role.SLM] * charged[Role.SLM],
+        llm_seconds=step.slot.seconds[Role.LLM] * charged[Role.LLM],
+        slm_alternatives=step.alternatives.get(Role.SLM, ()),
+        llm_alternatives=step.alternatives.get(Role.LLM, ()),
+        slm_entropy=step.entropy.get(Role.SLM),
+        llm_entropy=step.entropy.get(Role.LLM),
+        revealed=tuple(step.revealed),
+        forced=step.forced is not None,
+        finish_reason=row.finish_reason,
+    )

@@ -1,0 +1,283 @@
+"""One scheduler for all who want text: a single thread steps one `Decoding`, whose rows come and go between steps.
+
+So the weights are read once for all texts that are being written, and every text is token for token what it would be
+alone. Before each step:
+
+1. What was cancelled ends, and what the line says gets a row (`engine.batch.line`): interactive texts before batches,
+   and for each owner a fair share. Where no row is free, a batch's text gives its own up, or that of an owner who has
+   two more than the one in line; it goes on later as if it had stayed.
+2. Interactive texts take part in the step, of batches beside them a few: those fill what is left.
+3. Of a long prompt a piece is read that takes about half a step, so that nobody waits for it.
+
+A row that fails ends alone. The text of an interactive row that has ended rests: what the caches hold of it serves the
+texts that go on from it or begin alike, until its slot is needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+
+import torch
+
+from engine.batch.handle import Batch, Handle, Order, State
+from engine.batch.held_rows import HeldRows
+from engine.batch.line import Line
+from engine.errors import EngineError
+from engine.events import TokenEvent
+from engine.model.linear import memory_bytes
+from engine.pair import Pair
+from engine.request import Dial, Request
+
+DEFAULT_ROWS = 16
+_MEMORY_SHARE = 0.25  # of the memory, at most, for KV caches
+_ALONE = 512  # tokens of a prompt that are read at once where nobody waits for the step: a stop still works within one
+_READ, _LEAST = 64, 16  # tokens of prompts in a step before steps were measured, and at least
+_NEW = 0.1  # weight of a new figure in a running mean
+
+logger = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """Writes texts for all owners at once.
+
+    Attributes:
+        bound: Rows at most.
+        rows, waiting: Texts that have a row now, and that wait for one.
+        tokens, steps, texts, failures, seconds: Totals since the start: tokens written (those taken back included),
+            steps, texts that ended, those of them that failed, and seconds spent in steps.
+    """
+
+    def __init__(self, pair: Pair, rows: int = DEFAULT_ROWS) -> None:
+        """Starts its thread; `rows` are fewer where their KV caches would take over a quarter of the memory."""
+        self.bound = fitting_rows(pair, rows)
+        self.rows = self.waiting = self.tokens = self.steps = self.texts = self.failures = 0
+        self.seconds = 0.0
+        self._pair, self._held = pair, HeldRows(pair, self.bound)
+        self._line, self._changed, self._closed = Line(), threading.Condition(), False
+        self._arrived = 0
+        self._mean_step = self._mean_text = 0.0
+        self._thread = threading.Thread(target=self._work, name="citer-scheduler", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self,
+        request: Request,
+        owner: Hashable,
+        *,
+        interactive: bool = True,
+        dial: Dial | None = None,
+        after: Handle | None = None,
+        events: Sequence[TokenEvent] = (),
+        reveal: bool = False,
+        write: bool = True,
+        listener: Callable[[Handle], None] | None = None,
+    ) -> Handle:
+        """Asks for one text.
+
+        Args:
+            request: Raises InvalidRequest here, before anything is run, if it cannot be served.
+            owner: Anything hashable, the same for all that one visitor or client asks for.
+            interactive: Whether somebody watches.
+            dial: To be moved while it is written.
+            after: A text that has ended and that this one goes on from. Its caches become this one's.
+            events: What stays of that text, or of one from elsewhere with the same prompt, as for `Decoding.resume`.
+            reveal: Both models read `events` to their end first, for candidates: `Handle.revealed`.
+            write: Whether to write on from there at all.
+            listener: See `Batch`.
+        """
+        batch = self._batch(listener)
+        handle = Handle(self._order(request, events, reveal, write), owner, interactive, batch, dial, after)
+        self._put_in_line(batch)
+        return handle
+
+    def submit_all(
+        self,
+        requests: Sequence[Request],
+        owner: Hashable,
+        *,
+        interactive: bool = False,
+        listener: Callable[[Handle], None] | None = None,
+    ) -> Batch:
+        """Asks for several texts, as for a sweep; if one cannot be served, for none: an InvalidRequest."""
+        batch = self._batch(listener)
+        for order in [self._order(request) for request in requests]:
+            Handle(order, owner, interactive, batch)
+        self._put_in_line(batch)
+        return batch
+
+    def leave(self, owner: Hashable) -> None:
+        """An owner is gone: all that is written for it ends within a step, and nothing of it is kept."""
+        with self._changed:
+            for handle in (*self._line.waiting, *self._held.running, *self._held.resting):
+                if handle.owner == owner:
+                    handle.cancelled = handle.forgotten = True
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Ends all texts and the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _order(
+        self, request: Request, events: Sequence[TokenEvent] = (), reveal: bool = False, write: bool = True
+    ) -> Order:
+        policy, prompt = self._pair.prepare(request)
+        return Order(request, policy, prompt, tuple(events), reveal and bool(events), write)
+
+    def _batch(self, listener: Callable[[Handle], None] | None) -> Batch:
+        return Batch(self._wake, self._ahead, self._estimate, listener)
+
+    def _put_in_line(self, batch: Batch) -> None:
+        with self._changed:
+            if self._closed:
+                raise EngineError("The models are being shut down: ask again once they are back.")
+            for handle in batch.handles:
+                self._arrived += 1
+                handle.arrived = self._arrived
+            self._line.waiting += batch.handles
+            self.waiting = len(self._line.waiting)
+            self._changed.notify()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
+
+    def _ahead(self, handle: Handle) -> int:
+        with self._changed:
+            return self._line.ahead(handle, self._held.running)
+
+    def _estimate(self, handle: Handle) -> float | None:
+        if handle.state != "waiting":
+            return 0.0
+        return (self._ahead(handle) + 1) * self._mean_text / self.bound if self._mean_text else None
+
+    # The scheduler's thread
+
+    def _work(self) -> None:
+        try:
+            while self._wait():
+                try:
+                    self._arrange()
+                    if self._held.running:
+                        self._step()
+                except Exception as error:  # no text's own fault: all end, and later ones may still be served
+                    logger.exception("the scheduler failed")
+                    self._end_all("failed", error)
+        finally:
+            with self._changed:
+                self._closed = True
+            self._end_all("stopped")
+            self._held = HeldRows(self._pair, self.bound)  # the caches are freed
+
+    def _end_all(self, state: State, error: Exception | None = None) -> None:
+        with self._changed:
+            handles = [*self._held.running, *self._line.waiting]
+            self._line.waiting.clear()
+        for handle in handles:
+            self._end(handle, state, error)
+
+    def _wait(self) -> bool:
+        """Waits until there is something to do; whether there is."""
+
+        def due() -> bool:
+            return bool(
+                self._closed or self._line.waiting or self._held.running or any(h.forgotten for h in self._held.resting)
+            )
+
+        with self._changed:
+            self._changed.wait_for(due)
+            return not self._closed
+
+    def _arrange(self) -> None:
+        """Ends what was cancelled, and gives rows to those that are next in line."""
+        for handle in [handle for handle in self._held.resting if handle.forgotten]:
+            self._held.forget(handle)
+        with self._changed:
+            waiting = [handle for handle in self._line.waiting if handle.cancelled]
+            for handle in waiting:
+                self._line.waiting.remove(handle)
+        for handle in [handle for handle in (*waiting, *self._held.running) if handle.cancelled]:
+            self._end(handle, "stopped")
+        new: list[Handle] = []
+        while (handle := self._next()) is not None:
+            new.append(handle)
+        for handle, error in self._held.enter([handle for handle in new if handle in self._held.running]):
+            self._end(handle, "failed", error)
+        for handle in [*self._held.running]:
+            if not (handle.order.write and handle.row is not None and handle.row.unfinished):
+                self._end(handle, "done")  # there was nothing to write
+        self.rows, self.waiting = len(self._held.running), len(self._line.waiting)
+
+    def _next(self) -> Handle | None:
+        """Takes the next out of the line if there is a row for it, or one that another gives up for it."""
+        with self._changed:
+            handle = self._line.first(self._held.running)
+            if handle is None:
+                return None
+            if len(self._held.running) >= self.bound:
+                other = self._line.gives_way(handle, self._held.running)
+                if other is None:
+                    return None
+                self._held.leave(other)
+                other.state = "waiting"
+                self._line.waiting.append(other)
+            self._line.serve(handle)
+            handle.state = "running"
+            self._held.running.append(handle)
+            return handle
+
+    def _step(self) -> None:
+        """One step of those who take part; their events go to who waits for them."""
+        chosen = self._held.chosen()
+        started = time.monotonic()
+        events, failed = self._held.step(chosen, self._reading(chosen))
+        seconds = time.monotonic() - started
+        self.steps += 1
+        self.seconds += seconds
+        self.tokens += len(events)
+        if len(chosen) > 1:
+            self._mean_step += (seconds - self._mean_step) * (_NEW if self._mean_step else 1.0)
+        handles = {handle.number: handle for handle in chosen}
+        for event in events:
+            handle = handles[event.row]
+            handle.tell(event)
+            if event.finish_reason is not None:
+                self._end(handle, "done")
+        for handle, error in failed:
+            self._end(handle, "failed", error)
+
+    def _reading(self, handles: Sequence[Handle]) -> int:
+        """How many tokens of long texts are read in a step."""
+        if len({handle.slot for handle in handles}) == 1:
+            return _ALONE
+        seconds = self._pair.llm_cost.token_seconds
+        if not seconds or not self._mean_step:
+            return _READ
+        return max(_LEAST, min(_ALONE, int(self._mean_step / 2 / seconds)))
+
+    def _end(self, handle: Handle, state: State, error: Exception | None = None) -> None:
+        """A text has ended; its row rests or is free."""
+        with self._changed:
+            if handle in self._held.running:
+                took = time.monotonic() - handle.since
+                self._mean_text += (took - self._mean_text) * (_NEW if self._mean_text else 1.0)
+            self._held.leave(handle, rest=handle.interactive and state != "failed", clear=state == "failed")
+        if error is not None and not isinstance(error, EngineError):
+            logger.error("a text failed", exc_info=error)
+        self.texts += 1
+        self.failures += state == "failed"
+        self.rows = len(self._held.running)
+        handle.end(state, error)
+
+
+def fitting_rows(pair: Pair, rows: int) -> int:
+    """So many rows, or as many as have room for their KV caches in a quarter of the memory; at least one."""
+    device = pair.llm.device
+    memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else memory_bytes()
+    each = (pair.slm_cost.kv_bytes + pair.llm_cost.kv_bytes) * pair.context
+    return max(1, min(rows, int(_MEMORY_SHARE * memory) // each)) if memory else rows
