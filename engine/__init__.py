@@ -6,6 +6,7 @@ The public names. What needs torch is imported when first used, so that the page
 from __future__ import annotations
 
 import logging
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,9 @@ from engine.settings import Settings, load_settings
 
 # bitsandbytes warns at import that an optional package is missing. Its own kernels do without it.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+# `python -m engine.settings` prints the settings, which are imported above: harmless, and no news for who asks for them.
+warnings.filterwarnings("ignore", r"'engine\.settings' found in sys\.modules", RuntimeWarning)
 
 if TYPE_CHECKING:
     from engine.decoding import Decoding
