@@ -33,7 +33,7 @@ from engine.settings import Settings, load_settings
 # bitsandbytes warns at import that an optional package is missing. Its own kernels do without it.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
-# `python -m engine.settings` prints the settings, which are imported above: harmless, and no news for who asks for them.
+# `python -m engine.settings` prints the settings, which are imported above: harmless, and no news to who asks.
 warnings.filterwarnings("ignore", r"'engine\.settings' found in sys\.modules", RuntimeWarning)
 
 if TYPE_CHECKING:
