@@ -31,6 +31,10 @@ FLAGS = [
 ]
 
 
+AS_A_PERSON = "Object.defineProperty(navigator, 'webdriver', { get: () => false });"
+"""Run before the page's scripts, it does not tell that a program drives the browser (see header/theme.js)."""
+
+
 @dataclass
 class Site:
     """A served page: where it is, and what stands behind it."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from browser import Site, Window, chromium, serve, window
+from browser import AS_A_PERSON, Site, Window, chromium, serve, window
 
 from app.running.run import Run
 from engine import Request, TokenEvent, load_settings
@@ -179,7 +179,9 @@ def write_on(shown: Window, site: Site) -> None:
 
 
 def settle(shown: Window, clock: Clocked) -> None:
-    """Waits until the page has the router's threshold and has come to rest."""
+    """Waits until the page, as a person opens it, has the router's threshold and has come to rest."""
+    shown.page.add_init_script(AS_A_PERSON)
+    shown.open()
     shown.page.wait_for_function(f"document.querySelector('{_RANGE}').value == {clock.pair.threshold}")
     shown.page.wait_for_timeout(8000)  # gradio's loading sign swings for the first five seconds
 

@@ -8,7 +8,7 @@ import threading
 import gradio as gr
 import pytest
 import uvicorn
-from browser import Site, Window, eventually, window
+from browser import AS_A_PERSON, Site, Window, eventually, window
 from fake_pair import ANSWER, FakePair
 from fastapi import FastAPI
 
@@ -134,7 +134,7 @@ def still(shown: Window) -> bool:
 
 def test_a_page_that_does_nothing_asks_for_no_frames_and_no_requests(browser, site: Site):
     with window(browser, site) as shown:
-        shown.page.add_init_script(_FRAMES)
+        shown.page.add_init_script(AS_A_PERSON + _FRAMES)
         shown.open()
 
         eventually(lambda: still(shown), 20)
@@ -149,7 +149,7 @@ _FRAMES = """{ const ask = window.requestAnimationFrame; window.frames_asked = 0
 def test_while_a_text_is_written_frames_are_asked_for_with_tokens_only(browser, site: Site, pair: FakePair):
     pair.tokens_per_second = 5
     with window(browser, site) as shown:
-        shown.page.add_init_script(_FRAMES)
+        shown.page.add_init_script(AS_A_PERSON + _FRAMES)
         shown.open()
         eventually(lambda: still(shown), 20)
         shown.ask("a palindrome")

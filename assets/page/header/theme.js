@@ -5,7 +5,8 @@ const apply = (dark) => document.body.classList.toggle('dark', dark);
 
 // Gradio's loading sign asks for frame after frame, and goes on when it is gone (6.31): a page that does nothing is drawn
 // sixty times a second, beside models that need the processor. Where exactly one other callback has come with each frame
-// for half a second, it is that one.
+// for half a second, it is that one. A program that drives the browser waits by frames of its own, in which it looks for
+// something: nobody can tell those from gradio's, and ending them would let it wait for ever.
 const ENOUGH = 30;
 const endIdleFrames = () => {
   let last = 0, alike = 0, left = 40 * ENOUGH;
@@ -26,5 +27,5 @@ export const start = ({ element }) => {
     apply(dark);
     try { localStorage.setItem(KEY, dark ? 'dark' : 'light'); } catch { /* private windows forget it */ }
   });
-  endIdleFrames();
+  if (!navigator.webdriver) endIdleFrames();
 };
