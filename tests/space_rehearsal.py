@@ -10,7 +10,6 @@ weights is left out: they are taken from this machine's cache.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from gradio_client import Client
 
 from engine.benchmark.instructions import HELD
 from engine.benchmark.markdown import filled, table
@@ -145,14 +145,9 @@ def wait_for_page(page: subprocess.Popen[bytes], started: float) -> float:
 
 def ask(tokens: int) -> None:
     """Has a text of so many tokens written over HTTP, as a client does, and waits for it."""
-    asked = {"data": ["Write a function that reverses a string.", 0.5, "router", tokens]}
-    call = f"{PAGE}/gradio_api/call/generate"
-    event = httpx.post(call, headers=HOST, json=asked, timeout=30).raise_for_status().json()["event_id"]
-    answer = httpx.get(f"{call}/{event}", headers=HOST, timeout=DEADLINE).text
-    if "event: complete" not in answer:
-        sys.exit(f"no text came: {answer[:500]}")
-    written = json.loads(answer.split("data: ", 1)[1].splitlines()[0])
-    print(f"{len(written[0]['events'])} tokens", file=sys.stderr)
+    client = Client(PAGE, headers=HOST, verbose=False, httpx_kwargs={"timeout": DEADLINE})
+    trace = client.predict("Write a function that reverses a string.", 0.5, max_new_tokens=tokens, api_name="/generate")
+    print(f"{len(trace['events'])} tokens", file=sys.stderr)
 
 
 def report(python: str, installed: float, runs: list[dict[str, Any]]) -> str:

@@ -129,6 +129,11 @@ def test_the_page_gives_back_a_few_words_of_what_no_field_holds(client: httpx.Cl
     assert '"success":false' in answer and len(answer) < 3_000
 
 
+def test_a_call_without_all_its_values_hears_how_many_there_are(client: httpx.Client):
+    event = client.post("gradio_api/call/generate", json={"data": ["a palindrome", 0.5]}).json()["event_id"]
+    assert "receive enough input values (needed: 17, got: 2)" in result(client, event)
+
+
 def test_nothing_that_was_sent_reaches_the_log(client: httpx.Client, capfd: pytest.CaptureFixture[str]):
     page_event(client, "write", "few-values", [SECRET])
     page_event(client, "write", "many-values", [SECRET] * 40)

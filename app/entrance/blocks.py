@@ -16,6 +16,8 @@ from engine import EngineError
 from engine.errors import shown
 
 _LONGEST = 300  # characters of a fault that is gradio's
+_TOO_FEW = "receive enough input values"  # gradio's words to who calls an endpoint without all its values
+_FAILED = "The page's server failed at this; its log says where."
 
 logger = logging.getLogger(__name__)
 
@@ -34,5 +36,7 @@ class PageBlocks(gr.Blocks):
         except EngineError as error:
             raise refusal(error) from None
         except Exception as error:
+            if isinstance(error, ValueError) and _TOO_FEW in str(error):
+                raise refusal(shown(str(error), limit=_LONGEST)) from None
             log_fault(logger, "an event failed", error)
-            raise refusal("The page's server failed at this; its log says where.") from None
+            raise refusal(_FAILED) from None
