@@ -443,7 +443,7 @@ def test_the_readme_has_a_few_rows_of_the_table_with_the_hardware_below(summary)
     assert titles == [measured[name]["title"] for name in SHORT if name in measured]
     assert len(SHORT) <= 8
     assert "first token at 30" in rows.splitlines()[0], "500 was not measured: the longest of those that were"
-    assert f"threads of {summary['machine']['processor']}" in below
+    assert f" of {summary['machine']['processor']}; prompts of 40 tokens" in below
 
 
 def test_the_readmes_row_comes_from_the_cpu_pair_where_it_was_measured(summary, tmp_path, documents):

@@ -18,6 +18,8 @@ from trainer.pipeline import Pipeline, run
 from trainer.rounds import Round, chosen_round, load_rounds
 from trainer.settings import RECIPES, FitSettings
 
+pytestmark = pytest.mark.timeout(900)  # all stages from scratch: minutes where the machine is busy
+
 RECIPE = replace(
     RECIPES["tiny", "arithmetic"],
     train_questions=240,
