@@ -98,21 +98,27 @@ def rehearse(options: argparse.Namespace) -> Rehearsal:
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         log = Path(folder) / "log"
         with page(options.app, log) as (url, process):
+            _say("the page is there")
             served = Served.read(url)
             trace = _one_text(served, after, marker, "a first text")
             traces = damaged_traces(trace, _TRACES, options.seed) if trace and options.attackers else []
             sides = options, served, texts, marker
+            _say("visitors come")
             _side_by_side(_visitors(*sides, without), [], clock(seconds / 10))
             attackers = [Attacker(served, attacks, traces, marker, n, options.seed) for n in range(options.attackers)]
             sampler = Sampler(process.pid, min(5.0, max(0.2, seconds / 20)))
             sampler.start()
+            _say("attackers come as well")
             _side_by_side(_visitors(*sides, with_attackers), attackers, clock(seconds))
             samples = sampler.stop()
+            _say("all have left")
             _one_text(served, after, marker, "a text when all is over")
             gone = process.poll()
         _check_log(log, marker, after)
         if gone is not None:
             after.lost("the page's process runs to the end", f"it ended with status {gone}")
+    if options.mutations:
+        _say("files are damaged")
     mutations = soak_mutations.run(options.mutations, options.seed) if options.mutations else {}
     return Rehearsal(seconds, without, with_attackers, attacks, after, samples, mutations)
 
@@ -147,6 +153,10 @@ def page(app: Path, log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _say(what: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

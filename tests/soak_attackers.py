@@ -6,7 +6,7 @@ import json
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,19 +58,22 @@ class Attacker:
         self._sockets: list[socket.socket] = []
 
     def attack(self, until: float, pause: float = 1.0) -> None:
-        """Attacks until the clock (`time.monotonic`) says so; each attack at least once where there is time."""
-        attacks = self.attacks()
+        """Attacks until the clock (`time.monotonic`) says so, all kinds in turn."""
         try:
-            while time.monotonic() < until:
-                self.random.shuffle(attacks)
-                for what, act in attacks:
-                    if time.monotonic() >= until:
-                        break
-                    self._attempt(what, act)
-                    time.sleep(self.random.uniform(0, pause))
+            for what, act in self._drawn():
+                self._attempt(what, act)
+                if time.monotonic() >= until:
+                    break
+                time.sleep(self.random.uniform(0, pause))
         finally:
             for each in self._sockets:
                 each.close()
+
+    def _drawn(self) -> Iterator[tuple[str, Callable[[httpx.Client], None]]]:
+        attacks = self.attacks()
+        while True:
+            self.random.shuffle(attacks)
+            yield from attacks
 
     def attacks(self) -> list[tuple[str, Callable[[httpx.Client], None]]]:
         """All that it can do."""

@@ -59,9 +59,10 @@ class Visitor:
 
     def stay(self, until: float, pause: float = 4.0) -> None:
         """Visits until the clock (`time.monotonic`) says so, with pauses in which a text would be read."""
-        while time.monotonic() < until:
+        self.visit()
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(self.random.uniform(0, min(pause, left)))
             self.visit()
-            time.sleep(self.random.uniform(0, min(pause, max(0.0, until - time.monotonic()))))
 
     def visit(self) -> None:
         """Comes, asks, and goes."""
