@@ -37,7 +37,11 @@ def damaged_traces(trace: dict[str, Any], count: int, number: int) -> list[str]:
 
     @seed(number)
     @settings(
-        max_examples=count, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=[*HealthCheck]
+        max_examples=count,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     )
     @given(content=damaged_json(trace))
     def collect(content: bytes) -> None:
