@@ -27,7 +27,7 @@ from pathlib import Path
 import httpx
 import soak_mutations
 from soak_attackers import Attacker, damaged_traces
-from soak_page import LONGEST, Asked, Served, call, result
+from soak_page import LONGEST, Asked, Served, call, check_whole, result
 from soak_tally import Sample, Sampler, Tally, clock, counts_table, growth, judged, samples_table, times_table
 from soak_visitors import PROMPTS, ApiVisitor, BrowserVisitor, FeedVisitor, Texts, Visitor
 
@@ -178,7 +178,8 @@ def _one_text(served: Served, tally: Tally, marker: str, what: str) -> dict | No
     with served.client(visitor.address) as client:
         asked = Asked(f"{PROMPTS[0]} ({marker})", 0.3, 0.5, 48).call()
         asked[12] = 2  # candidates, so that mutations have some to damage
-        visitor.attempt(what, lambda: found.append(result(client, call(client, asked))))
+        if visitor.attempt(what, lambda: found.append(result(client, call(client, asked)))):
+            visitor.attempt(f"{what}, whole", lambda: check_whole(found[0]))
     return found[0] if found else None
 
 

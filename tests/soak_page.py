@@ -99,6 +99,12 @@ def result(client: httpx.Client, event: str) -> dict[str, Any]:
     raise _refused(json.loads(data or "null"))
 
 
+def check_whole(trace: dict[str, Any]) -> None:
+    """Raises Lost if a trace's text was cut short."""
+    if trace["finish_reason"] not in ("eos", "length"):
+        raise Lost(f"a call's text ended as {trace['finish_reason']!r}")
+
+
 def server_events(client: httpx.Client, path: str, params: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Name and data of each event of a stream, until it ends."""
     until, name = time.monotonic() + LONGEST, ""
@@ -190,6 +196,8 @@ class BareWindow:
 
     def follow(self, enough: Callable[[], bool] = lambda: False) -> bool:
         """Reads the feed until `enough` or until the server has no more; whether it was enough."""
+        if enough():
+            return True
         have = f"{self.shown}.{len(self.tokens)}.{int(self.state in ENDS)}.{self.cuts}"
         known = {"stream": have} if self.shown >= 0 else {}
         for name, data in server_events(self.client, f"gradio_api/citer/feed/{self._key}", known):

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import httpx
 from browser import Site, Window, chromium, window
-from soak_page import Asked, BareWindow, Lost, Refused, Served, call, result
+from soak_page import Asked, BareWindow, Lost, Refused, Served, call, check_whole, result
 from soak_tally import Tally
 from test_app_acceptance import drag
 
@@ -27,6 +27,10 @@ _FIRST = """asked => document.querySelector('[data-testid="toast-body"]') || (
 _OVER = """asked => document.querySelector('[data-testid="toast-body"]') || (
   Number(document.querySelector('.stream-state').dataset.run) >= asked
   && ['done', 'stopped', 'failed'].includes(document.querySelector('.stream-state').dataset.state))"""
+
+# Nothing that the dials would change is left of an earlier text.
+_SETTLED = """() => document.querySelector('.stream-state').dataset.state === 'done'
+  && document.querySelector('.t') && !document.querySelector('.t.flip, .t.stale')"""
 
 
 class Texts:
@@ -93,8 +97,7 @@ class ApiVisitor(Visitor):
         asked, began = self.asked(), time.perf_counter()
         trace = result(client, call(client, asked.call()))
         self.tally.time("whole text, by the API", time.perf_counter() - began)
-        if trace["finish_reason"] not in ("eos", "length"):
-            raise Lost(f"a call's text ended as {trace['finish_reason']!r}")
+        check_whole(trace)
         self.texts.check(asked, trace["text"])
 
 
@@ -204,8 +207,7 @@ class BrowserVisitor(Visitor):
 
     def _drag(self, shown: Window) -> None:
         drag(shown, "threshold", 0.9, self.random.choice([0.1, 0.6, 1.01]))
-        shown.page.wait_for_selector('.stream-state[data-state="done"]', timeout=120_000)
-        self._whole(shown)
+        shown.page.wait_for_function(_SETTLED, polling=50, timeout=120_000)
 
     def _whole(self, shown: Window) -> None:
         if shown.page.get_attribute(".stream-state", "data-state") != "done" or not shown.tokens():
