@@ -28,7 +28,18 @@ import httpx
 import soak_mutations
 from soak_attackers import Attacker, damaged_traces
 from soak_page import LONGEST, Asked, Served, call, check_whole, result
-from soak_tally import Sample, Sampler, Tally, clock, counts_table, growth, judged, samples_table, times_table
+from soak_tally import (
+    LONG_ENOUGH,
+    Sample,
+    Sampler,
+    Tally,
+    clock,
+    counts_table,
+    growth,
+    judged,
+    samples_table,
+    times_table,
+)
 from soak_visitors import PROMPTS, ApiVisitor, BrowserVisitor, FeedVisitor, Texts, Visitor
 
 from engine.benchmark.markdown import code, filled, table
@@ -250,8 +261,8 @@ def report(options: argparse.Namespace, rehearsal: Rehearsal, arguments: list[st
         errors.update({f"**lost**: {name}: {what}": n for what, n in counts.items() if what != "tried"})
     grown = growth(rehearsal.samples)
     said = f"{rehearsal.seconds / 60:g} minutes with attackers, {rehearsal.seconds / 600:g} before without."
-    if rehearsal.seconds < 1800:
-        said = f"A short run: {said} It tells nothing of memory."
+    if rehearsal.seconds < LONG_ENOUGH:
+        said = f"**Not the full half hour**, and too short to judge memory by: {said}"
     lines = [
         f"{'Nothing' if not rehearsal.losses else rehearsal.losses} lost. {said} {options.visitors} visitors "
         f"({options.browsers} of them with a browser) and {options.attackers} attackers.",
