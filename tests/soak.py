@@ -115,12 +115,12 @@ def rehearse(options: argparse.Namespace) -> Rehearsal:
             traces = damaged_traces(trace, _TRACES, options.seed) if trace and options.attackers else []
             sides = options, served, texts, marker
             _say("visitors come")
-            _side_by_side(_visitors(*sides, without), [], clock(seconds / 10))
+            _side_by_side(_visitors(*sides, without, 0), [], clock(seconds / 10))
             attackers = [Attacker(served, attacks, traces, marker, n, options.seed) for n in range(options.attackers)]
             sampler = Sampler(process.pid, min(5.0, max(0.2, seconds / 20)))
             sampler.start()
             _say("attackers come as well")
-            _side_by_side(_visitors(*sides, with_attackers), attackers, clock(seconds))
+            _side_by_side(_visitors(*sides, with_attackers, options.visitors), attackers, clock(seconds))
             samples = sampler.stop()
             _say("all have left")
             _one_text(served, after, marker, "a text when all is over")
@@ -194,9 +194,14 @@ def _one_text(served: Served, tally: Tally, marker: str, what: str) -> dict | No
     return found[0] if found else None
 
 
-def _visitors(options: argparse.Namespace, served: Served, texts: Texts, marker: str, tally: Tally) -> list[Visitor]:
+def _visitors(
+    options: argparse.Namespace, served: Served, texts: Texts, marker: str, tally: Tally, first: int
+) -> list[Visitor]:
+    """Honest ones, numbered from `first` on, so that no two of a rehearsal have windows of the same name."""
     kinds = [BrowserVisitor] * options.browsers + [FeedVisitor, FeedVisitor, ApiVisitor] * options.visitors
-    return [kind(served, tally, texts, marker, n, options.seed) for n, kind in enumerate(kinds[: options.visitors])]
+    return [
+        kind(served, tally, texts, marker, first + n, options.seed) for n, kind in enumerate(kinds[: options.visitors])
+    ]
 
 
 def _side_by_side(visitors: list[Visitor], attackers: list[Attacker], until: float) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-LONGEST = 120.0
+LONGEST = 300.0
 """Seconds after which a text counts as lost."""
 
 ENDS = ("done", "stopped", "failed")

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import httpx
 from browser import Site, Window, chromium, window
-from soak_page import Asked, BareWindow, Lost, Refused, Served, call, check_whole, result
+from soak_page import LONGEST, Asked, BareWindow, Lost, Refused, Served, call, check_whole, result
 from soak_tally import Tally
 from test_app_acceptance import drag
 
@@ -22,6 +22,8 @@ PROMPTS = [
 ]
 THRESHOLDS = (0.0, 0.3, 0.8, 1.01)  # not the page's first, which the router's own replaces
 ACCEPTANCES = (0.0, 0.5, 1.0)
+READING = 4.0
+"""Seconds, at most, for which somebody reads a text before they do the next thing."""
 _FIRST = """asked => document.querySelector('[data-testid="toast-body"]') || (
   Number(document.querySelector('.stream-state').dataset.run) >= asked && document.querySelector('.t'))"""
 _OVER = """asked => document.querySelector('[data-testid="toast-body"]') || (
@@ -61,11 +63,11 @@ class Visitor:
         prompt, threshold = self.random.choice(PROMPTS), self.random.choice(THRESHOLDS)
         return Asked(f"{prompt} ({self.marker})", threshold, self.random.choice(ACCEPTANCES), 48)
 
-    def stay(self, until: float, pause: float = 4.0) -> None:
+    def stay(self, until: float) -> None:
         """Visits until the clock (`time.monotonic`) says so, with pauses in which a text would be read."""
         self.visit()
         while (left := until - time.monotonic()) > 0:
-            time.sleep(self.random.uniform(0, min(pause, left)))
+            time.sleep(self.random.uniform(0, min(READING, left)))
             self.visit()
 
     def visit(self) -> None:
@@ -113,6 +115,7 @@ class FeedVisitor(Visitor):
             shown, asked = opened[0], self.asked()
             if self.attempt("texts by the feed", lambda: self._write(shown, asked)):
                 for _ in range(self.random.randint(0, 2)):
+                    time.sleep(self.random.uniform(0, READING))
                     if not self.attempt("dials moved after a text", lambda: self._turn(shown, asked)):
                         break
             match self.random.choice(["stop", "close", "stay"]):
@@ -149,16 +152,17 @@ class FeedVisitor(Visitor):
         shown.outcome()
 
     def _leave(self, shown: BareWindow) -> None:
+        before = shown.number
         shown.join("write", self.asked().fields(self.served))
-        shown.follow(lambda: shown.first is not None)
+        shown.follow(lambda: shown.number > before and shown.first is not None)
 
 
 class BrowserVisitor(Visitor):
     """Chromium: generates, drags the threshold, stops, closes the tab, and comes back."""
 
-    def stay(self, until: float, pause: float = 4.0) -> None:
+    def stay(self, until: float) -> None:
         with chromium() as self.browser:
-            super().stay(until, pause)
+            super().stay(until)
 
     def visit(self) -> None:
         site = Site(self.served.url, cast(Any, None), None)
@@ -186,11 +190,13 @@ class BrowserVisitor(Visitor):
             if type(error).__module__.startswith("playwright"):
                 raise Lost(f"a browser waited in vain: {str(error).splitlines()[0][:120]}") from None
             raise
-        if shown.errors:
-            raise Lost(f"the browser complains: {shown.errors[0][:120]}")
+        # A feed that is refused is told in the console, and gradio stands in for it.
+        complaints = [each for each in shown.errors if not each.startswith("Failed to load resource")]
+        if complaints:
+            raise Lost(f"the browser complains: {complaints[0][:120]}")
 
     def _wait(self, shown: Window, script: str, asked: int) -> None:
-        shown.page.wait_for_function(script, arg=asked, polling=20, timeout=120_000)
+        shown.page.wait_for_function(script, arg=asked, polling=20, timeout=1000 * LONGEST)
         toast = shown.page.query_selector('[data-testid="toast-body"]')
         if toast is not None:
             said = " ".join(toast.text_content().split())
@@ -207,7 +213,7 @@ class BrowserVisitor(Visitor):
 
     def _drag(self, shown: Window) -> None:
         drag(shown, "threshold", 0.9, self.random.choice([0.1, 0.6, 1.01]))
-        shown.page.wait_for_function(_SETTLED, polling=50, timeout=120_000)
+        shown.page.wait_for_function(_SETTLED, polling=50, timeout=1000 * LONGEST)
 
     def _whole(self, shown: Window) -> None:
         if shown.page.get_attribute(".stream-state", "data-state") != "done" or not shown.tokens():
