@@ -10,6 +10,8 @@ from conftest import ROOT
 from soak_mutations import counting
 from soak_tally import Sample, Tally, growth, judged
 
+pytestmark = pytest.mark.slow  # it measures a server in a process of its own, which busy machines disturb
+
 SHORT = ["--minutes", "0.05", "--visitors", "2", "--mutations", "0"]
 
 # A page whose texts all break off, and which tells its log what it was asked for.
