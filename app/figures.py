@@ -88,7 +88,7 @@ def meter(events: Sequence[TokenEvent], costs: Costs, unit: str) -> dict[str, An
     """What the meter shows of the events so far and of their costs in one of `engine.UNITS`.
 
     Returns:
-        Texts by field name; under `gauge` the three costs as shares of the largest, under `headline` its texts.
+        Texts by field name, and under `gauge` the three costs as shares of the largest.
     """
     run, slm, llm = (getattr(getattr(costs, end), unit) for end in ("run", "slm_only", "llm_only"))
     speed = tokens_per_second(events)
@@ -103,24 +103,16 @@ def meter(events: Sequence[TokenEvent], costs: Costs, unit: str) -> dict[str, An
         "llm": amount(llm, unit) if events else "–",
         "relative": percent(run / llm) if llm > 0 else "–",
         "saves": _saving(run, llm),
+        "faster": _faster(costs) if events else "–",
         "modelled": "; ".join(filter(None, (_charged(events), _MODELLED if unit == "seconds" else ""))),
         "gauge": [round(value / largest, 4) if largest > 0 else 0 for value in (run, slm, llm)],
-        "headline": headline(events, costs, unit),
     }
 
 
-def headline(events: Sequence[TokenEvent], costs: Costs, unit: str) -> dict[str, str]:
-    """The LLM's `share`, `cost` in a unit and `speed` beside LLM-only's, as texts; what is unknown is left out.
-
-    LLM-only's seconds are modelled from measured passes, so the speed has two digits.
-    """
-    run, llm = (getattr(each, unit) for each in (costs.run, costs.llm_only))
-    texts = {"share": percent(llm_share(events))} if events else {}
-    if llm > 0:
-        texts["cost"] = percent(run / llm)
-    if events and costs.run.seconds > 0 and costs.llm_only.seconds > 0:
-        texts["speed"] = f"{costs.llm_only.seconds / costs.run.seconds:.2g} times"
-    return texts
+def _faster(costs: Costs) -> str:
+    """How many times as fast as LLM-only, whose seconds are modelled from measured passes: so with two digits."""
+    run, llm = costs.run.seconds, costs.llm_only.seconds
+    return f"{llm / run:.2g} times" if run > 0 and llm > 0 else "–"
 
 
 def _charged(events: Sequence[TokenEvent]) -> str:

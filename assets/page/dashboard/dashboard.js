@@ -54,8 +54,8 @@ export const start = (gradio) => {
   };
 
   const drawMeter = () => {
-    const { gauge, headline, ...texts } = latest.meter;
-    document.dispatchEvent(new CustomEvent('citer-figures', { detail: headline }));
+    const { gauge, ...texts } = latest.meter;
+    document.dispatchEvent(new CustomEvent('citer-figures', { detail: texts }));
     for (const [name, text] of Object.entries(texts)) if (field(name)) field(name).textContent = text;
     ['--run', '--slm-at', '--llm-at'].forEach((name, i) => find('.gauge-track').style.setProperty(name, gauge[i]));
   };

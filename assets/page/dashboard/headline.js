@@ -1,7 +1,7 @@
 // One line beside the dials about the text on the page: the LLM's share, the cost and the speed, beside the LLM alone.
 import { finder, listen, make } from '../lib/dom.js';
 
-const WORDS = [['share', 'by the LLM'], ['cost', 'of its cost'], ['speed', 'as fast']];
+const WORDS = [['share', 'by the LLM'], ['relative', 'of its cost'], ['faster', 'as fast']], UNKNOWN = '–';   // figures of the meter
 
 export const start = ({ element }) => {
   const line = finder(element)('.headline');
@@ -9,7 +9,7 @@ export const start = ({ element }) => {
 
   const draw = (figures) => {
     if (!figures) return;
-    const parts = WORDS.filter(([name]) => figures[name]).map(([name, words]) => {
+    const parts = WORDS.filter(([name]) => (figures[name] ?? UNKNOWN) !== UNKNOWN).map(([name, words]) => {
       const part = make('span', '', ` ${words}`);
       part.prepend(make('b', '', figures[name]));
       return part;

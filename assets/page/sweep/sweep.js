@@ -33,13 +33,13 @@ export const start = (gradio) => {
 
   const headlineOf = (row) => {
     const { share, cost } = texts.percents(row);
-    return { share: percent(share / 100), cost: cost === null ? '' : percent(cost / 100) };
+    return { share: percent(share / 100), relative: cost === null ? undefined : percent(cost / 100) };
   };
 
   const figuresOf = (row) => {
     if (!texts.isComplete(row)) return 'still being written';
-    const { share, cost } = headlineOf(row), words = [`${share} LLM`];
-    if (cost) words.push(`${cost} of LLM-only`);
+    const { share, relative } = headlineOf(row), words = [`${share} LLM`];
+    if (relative) words.push(`${relative} of LLM-only`);
     if (texts.isLlmText(row)) words.push('the LLM’s own text');
     return words.join(' · ');
   };
