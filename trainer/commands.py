@@ -318,6 +318,30 @@ def _evaluate(options: Options) -> None:
     print(write_summary(summarise(read_evaluation(options.out), main=options.main), options.results))
 
 
+def _add_seconds(add: Add) -> None:
+    _add_questions(add, 20, "dev")
+    add("--task", "name of the questions, in results", "arithmetic")
+    about = "METHOD:THRESHOLD, methods as for `evaluate`; the LLM alone is always among them"
+    add("--points", about, ["slm", "confidence:0.6"], nargs="+", metavar="POINT")
+    add("--max-new-tokens", "of an answer", 256)
+    add("--results", "gets what was measured", RESULTS)
+
+
+def _seconds(options: Options) -> None:
+    """Measure seconds of answers, one text at a time, methods taking turns; on an idle machine."""
+    from engine import load
+    from trainer.evaluation.method_names import check_names
+    from trainer.evaluation.seconds import measure, points_of, seconds_table, write_seconds
+
+    check_names(options.task, [point.rpartition(":")[0] or point for point in options.points])
+    questions = _questions(options)
+    pair = load(options.preset)
+    methods = points_of(options.points, pair)
+    summary = measure(pair, questions, methods, options.out, options.task, options.max_new_tokens)
+    if summary is not None:
+        print(f"{seconds_table(summary)}\n\nwrote {write_seconds(summary, options.results)}")
+
+
 def _add_speculate(add: Add) -> None:
     _add_questions(add, 60)
     add("--max-new-tokens", "of an answer", 256)
@@ -429,6 +453,7 @@ COMMANDS: dict[str, Command] = {
     "judge": Command(_add_judge, _judge),
     "iterate": Command(_add_iterate, _iterate),
     "evaluate": Command(_add_evaluate, _evaluate),
+    "seconds": Command(_add_seconds, _seconds),
     "speculate": Command(_add_speculate, _speculate),
     "ship": Command(_add_ship, _ship),
     "report": Command(_add_report, _report),

@@ -17,6 +17,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from engine import Request
+from engine.batch.rows import Row
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
 from engine.events.cost import cost_alone
 from engine.pair import Pair
@@ -95,41 +96,48 @@ def chosen_thresholds(folder: Path, stage: str) -> dict[str, list[float]]:
     return {spelled(name, *dials): thresholds for name, thresholds, _, *dials in methods}
 
 
+def asked_of(question: Question, method: Method, threshold: float, max_new_tokens: int) -> Request:
+    """What the engine is asked for an answer by a method at a threshold."""
+    return Request(
+        prompt(question),
+        threshold=threshold,
+        acceptance=method.acceptance,
+        max_draft=method.max_draft,
+        max_new_tokens=max_new_tokens,
+        # Random routing depends on the seed, which is the question's own: no two questions share their draws.
+        seed=zlib.crc32(question.id.encode()),
+    )
+
+
 def _answers(
     pair: Pair, questions: Sequence[Question], methods: Sequence[Method], max_new_tokens: int
 ) -> Iterator[GradedAnswer]:
     asked = [(q, m, threshold) for q in questions for m in methods for threshold in m.thresholds]
-    requests = [
-        # Random routing depends on the seed, which is the question's own: no two questions share their draws.
-        Request(
-            prompt(q),
-            threshold=threshold,
-            acceptance=method.acceptance,
-            max_draft=method.max_draft,
-            max_new_tokens=max_new_tokens,
-            seed=zlib.crc32(q.id.encode()),
-        )
-        for q, method, threshold in asked
-    ]
+    requests = [asked_of(*each, max_new_tokens) for each in asked]
     decoding = pair.start(requests, [method.policy for _, method, _ in asked])
     decoding.finish()
     for (question, method, threshold), row in zip(asked, decoding.rows, strict=True):
-        router_bytes, router_flops = (method.router.bytes, method.router.flops) if method.router else (0, 0)
-        slm_cost = replace(pair.slm_cost, router_bytes=router_bytes, router_flops=router_flops)
-        events: Sequence[TokenEvent] = row.events
-        if method.name in SPECULATIVE and method.max_draft != "auto":
-            events = as_published(events, method.max_draft)
-        yield GradedAnswer.graded(
-            question,
-            "".join(event.text for event in events),
-            cost_alone(events, row.prompt_tokens, slm_cost, pair.llm_cost),
-            method=method.name,
-            threshold=threshold,
-            tokens=len(events),
-            llm_tokens=llm_tokens(events),
-            finish=row.finish_reason,
-            acceptance=method.acceptance,
-            max_draft=method.max_draft,
-            llm_passes=llm_passes(events),
-            taken_back=taken_back(events),
-        )
+        yield graded(pair, question, method, threshold, row)
+
+
+def graded(pair: Pair, question: Question, method: Method, threshold: float, row: Row) -> GradedAnswer:
+    """The answer that a finished row of the engine is, with what it would cost alone."""
+    router_bytes, router_flops = (method.router.bytes, method.router.flops) if method.router else (0, 0)
+    slm_cost = replace(pair.slm_cost, router_bytes=router_bytes, router_flops=router_flops)
+    events: Sequence[TokenEvent] = row.events
+    if method.name in SPECULATIVE and method.max_draft != "auto":
+        events = as_published(events, method.max_draft)
+    return GradedAnswer.graded(
+        question,
+        "".join(event.text for event in events),
+        cost_alone(events, row.prompt_tokens, slm_cost, pair.llm_cost),
+        method=method.name,
+        threshold=threshold,
+        tokens=len(events),
+        llm_tokens=llm_tokens(events),
+        finish=row.finish_reason,
+        acceptance=method.acceptance,
+        max_draft=method.max_draft,
+        llm_passes=llm_passes(events),
+        taken_back=taken_back(events),
+    )

@@ -16,6 +16,8 @@ from trainer.evaluation.estimates import PointSummary, in_words, interval, perce
 from trainer.evaluation.method_names import label
 from trainer.evaluation.plane_report import PLANE_IMAGE, plane_section
 from trainer.evaluation.record import JOINT
+from trainer.evaluation.seconds import SUFFIX as SECONDS
+from trainer.evaluation.seconds import load_seconds, seconds_section
 from trainer.evaluation.summary import Summary, load_summary
 
 RESULTS, PAGE, README = Path("assets/results"), Path("docs/results.md"), Path("README.md")
@@ -71,7 +73,8 @@ def _rewritten(results: Path, page: Path, readme: Path) -> dict[Path, tuple[str,
 
 
 def _summaries(results: Path) -> list[Summary]:
-    summaries = [load_summary(path) for path in sorted(results.glob("*--*.json"))]
+    paths = [path for path in sorted(results.glob("*--*.json")) if not path.name.endswith(SECONDS)]
+    summaries = [load_summary(path) for path in paths]
     if not summaries:
         raise TrainerError(f"{results} holds no summaries: run `python -m trainer evaluate`, or name their folder")
     return summaries
@@ -123,8 +126,14 @@ def _part(summary: Summary, results: Path, base: Path) -> str:
     )
     title = f"## {summary['pair']}: {summary['task']}, {summary['questions']} questions"
     plane = [_plane_chart(summary, results, base), plane_section(summary)]
-    parts = [title, _chart(summary, results, base), _curves(summary), *compared, *plane, source]
+    parts = [title, _chart(summary, results, base), _curves(summary), *compared, *plane, _seconds(summary, results)]
+    parts.append(source)
     return "\n\n".join(filter(None, parts))
+
+
+def _seconds(summary: Summary, results: Path) -> str:
+    path = results / f"{summary['preset']}--{summary['task']}{SECONDS}"
+    return seconds_section(load_seconds(path)) if path.exists() else ""
 
 
 def _chart(summary: Summary, results: Path, base: Path) -> str:

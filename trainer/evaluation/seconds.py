@@ -1,0 +1,270 @@
+"""Seconds of an answer as they pass: one text at a time on an idle machine, prompt included, methods taking turns.
+
+`trainer.evaluation.evaluate` models seconds from the measured pass of each model. This measures them on a few of the
+same questions, says how far that model is off, and how many times as fast as the LLM alone a setting is.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from engine.benchmark.markdown import code, table
+from engine.operating_points import bootstrap_counts
+from engine.pair import Pair
+from engine.provenance import provenance
+from trainer import TrainerError
+from trainer.evaluation.estimates import EstimateSummary, digits, estimated
+from trainer.evaluation.evaluate import asked_of, graded
+from trainer.evaluation.method_names import MaxDraft, Name, Rate, parsed, spelled
+from trainer.evaluation.methods import Method, build_methods
+from trainer.evaluation.record import GradedAnswer, PointKey
+from trainer.evaluation.statistics import Array
+from trainer.json_files import AGAIN, read_json, read_lines, write_json, write_lines
+from trainer.questions.question import Question
+from trainer.shards import Shards
+
+STAGE = "seconds"
+RESAMPLES, SEED = 2000, 0
+SUFFIX = ".seconds.json"
+"""How the file of what was measured is called, beside the summary of the same pair and task."""
+
+
+@dataclass(frozen=True)
+class TimedAnswer:
+    """An answer and how long it took.
+
+    Attributes:
+        measured: Seconds from the question to the last token.
+        processor: Seconds of all threads of the process in that time.
+    """
+
+    answer: GradedAnswer
+    measured: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    processor: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class TimedPoint(TypedDict):
+    """A setting, with means per answer.
+
+    Attributes:
+        seconds, modelled: Measured, and modelled from the pass of each model.
+        fastest, slowest: Of the measured tokens per second of one answer.
+        speedup: How many times as fast as the LLM alone, over all questions.
+        bytes_ratio: Bytes of those of the LLM alone.
+    """
+
+    method: str
+    threshold: float
+    acceptance: Rate
+    max_draft: MaxDraft
+    correct: Rate
+    tokens: float
+    llm_passes: float
+    taken_back: float
+    seconds: float
+    modelled: float
+    tokens_per_second: float
+    fastest: float
+    slowest: float
+    speedup: EstimateSummary
+    bytes_ratio: EstimateSummary
+
+
+class SecondsSummary(TypedDict):
+    """What was measured of one pair and task, and where."""
+
+    pair: str
+    preset: Name
+    task: Name
+    questions: Annotated[int, Field(ge=1)]
+    max_new_tokens: int
+    command: str
+    revision: str
+    hardware: str
+    passes: dict[str, dict[str, float]]
+    points: list[TimedPoint]
+
+
+def points_of(asked: Sequence[str], pair: Pair) -> list[Method]:
+    """Methods at one threshold each, from `METHOD:THRESHOLD`; the LLM alone is always the first.
+
+    Raises:
+        TrainerError: A threshold is no number, or a method is unknown.
+    """
+    methods = build_methods(["llm"], pair, None)
+    for text in asked:
+        method, colon, number = text.rpartition(":")
+        if not colon:
+            method, number = number, "0"
+        try:
+            threshold = float(number)
+        except ValueError:
+            raise TrainerError(f"{text}: {number!r} is no threshold; write METHOD:THRESHOLD") from None
+        name, _, acceptance, max_draft = parsed(method)
+        built = build_methods([method], pair, None, chosen={spelled(name, acceptance, max_draft): [threshold]})
+        methods += [each for each in built if each.name != "llm"]
+    if len({(each.title, each.thresholds) for each in methods}) < len(methods):
+        raise TrainerError(f"{', '.join(asked)}: a point stands there twice")
+    return methods
+
+
+def measure(
+    pair: Pair,
+    questions: Sequence[Question],
+    methods: Sequence[Method],
+    folder: Path,
+    task: str,
+    max_new_tokens: int,
+    report: Callable[[str], None] = print,
+) -> SecondsSummary | None:
+    """Answers each question by each method, one after the other, into `folder`; resumes where it stopped.
+
+    Args:
+        methods: With a threshold each, the LLM alone among them. In which order they take their turns differs from
+            question to question.
+
+    Returns:
+        What was measured; None while another process still writes.
+
+    Raises:
+        TrainerError: The folder holds answers to other questions, or by other methods.
+    """
+
+    def make(some: Sequence[Question], path: Path) -> None:
+        write_lines(
+            path, (asdict(each) for question in some for each in _timed(pair, question, methods, max_new_tokens))
+        )
+
+    costs = {"slm": pair.slm_cost, "llm": pair.llm_cost}
+    settings = {
+        "pair": f"{pair.slm_name} ⇄ {pair.llm_name} · {pair.quantisation}",
+        "preset": pair.preset,
+        "task": task,
+        "max_new_tokens": max_new_tokens,
+        "methods": [method.made_of for method in methods],
+    }
+    passes = {role: {str(n): digits(seconds) for n, seconds in cost.pass_table} for role, cost in costs.items()}
+    shards = Shards(folder, STAGE, 1, ".jsonl")
+    if not shards.run(settings, questions, make, report, notes=provenance("trainer") | {"passes": passes}):
+        return None
+    return summarised(folder)
+
+
+def _timed(pair: Pair, question: Question, methods: Sequence[Method], max_new_tokens: int) -> Iterator[TimedAnswer]:
+    first = zlib.crc32(question.id.encode()) % len(methods)
+    for method in (*methods[first:], *methods[:first]):
+        (threshold,) = method.thresholds
+        started, processor = time.perf_counter(), time.process_time()
+        decoding = pair.start([asked_of(question, method, threshold, max_new_tokens)], [method.policy])
+        decoding.finish()
+        measured, spent = time.perf_counter() - started, time.process_time() - processor
+        answer = graded(pair, question, method, threshold, decoding.rows[0])
+        yield TimedAnswer(answer, round(measured, 4), round(spent, 4))
+
+
+def summarised(folder: Path) -> SecondsSummary:
+    """What the answers of a folder come to, in the order in which methods were asked for."""
+    paths, about = Shards(folder, STAGE, 1, ".jsonl").load()
+    by_point: dict[PointKey, list[TimedAnswer]] = {}
+    for each in read_lines(paths, TimedAnswer):
+        by_point.setdefault(each.answer.setting, []).append(each)
+    llm = next(answers for key, answers in by_point.items() if key.method == "llm")
+    counts = bootstrap_counts(len(llm), RESAMPLES, SEED)
+    order = [(name, *(dials or (0.0, "auto")), *thresholds) for name, thresholds, _, *dials in about["methods"]]
+    points = [_point(by_point[PointKey(*key)], llm, counts) for key in order]
+    kept = ("pair", "preset", "task", "max_new_tokens", "command", "revision", "hardware", "passes")
+    return SecondsSummary(questions=len(llm), points=points, **{name: about[name] for name in kept})
+
+
+def _point(answers: Sequence[TimedAnswer], llm: Sequence[TimedAnswer], counts: Array) -> TimedPoint:
+    by_question = {each.answer.question: each for each in answers}
+    own = [by_question[each.answer.question] for each in llm]
+    first = own[0].answer
+
+    def column(of: Sequence[TimedAnswer], name: str) -> Array:
+        return np.array([getattr(each.answer, name) for each in of], dtype=np.float64)
+
+    def mean(name: str) -> float:
+        return digits(float(column(own, name).mean()))
+
+    seconds, llm_seconds = (np.array([each.measured for each in of]) for of in (own, llm))
+    rates = column(own, "tokens") / seconds
+    drawn = [counts @ each for each in (llm_seconds, seconds, column(own, "bytes"), column(llm, "bytes"))]
+    return TimedPoint(
+        method=first.method,
+        threshold=first.threshold,
+        acceptance=first.acceptance,
+        max_draft=first.max_draft,
+        correct=mean("correct"),
+        tokens=mean("tokens"),
+        llm_passes=mean("llm_passes"),
+        taken_back=mean("taken_back"),
+        seconds=digits(float(seconds.mean())),
+        modelled=mean("seconds"),
+        tokens_per_second=digits(float(column(own, "tokens").sum() / seconds.sum())),
+        fastest=digits(float(rates.max())),
+        slowest=digits(float(rates.min())),
+        speedup=estimated(drawn[0] / drawn[1]),
+        bytes_ratio=estimated(drawn[2] / drawn[3]),
+    )
+
+
+def write_seconds(summary: SecondsSummary, results: Path) -> Path:
+    """Writes what was measured to `<preset>--<task>.seconds.json` among the results."""
+    results.mkdir(parents=True, exist_ok=True)
+    path = results / f"{summary['preset']}--{summary['task']}{SUFFIX}"
+    write_json(path, summary, indent=1)
+    return path
+
+
+def load_seconds(path: Path) -> SecondsSummary:
+    """Reads what `write_seconds` wrote."""
+    return read_json(path, SecondsSummary, AGAIN)
+
+
+def seconds_section(summary: SecondsSummary) -> str:
+    """The part of `docs/results.md` on seconds."""
+    llm = summary["passes"]["llm"]
+    passes = ", ".join(f"{1000 * llm[str(n)]:.0f}" for n in (1, 4, 8, 16) if str(n) in llm)
+    return (
+        f"**Seconds, measured** on {summary['questions']} of these questions, one text at a time, prompt included, "
+        "methods taking turns (95 % intervals over the questions). Passes of the LLM over 1, 4, 8 and 16 tokens took "
+        f"{passes} ms here:\n\n{seconds_table(summary)}\n\n"
+        f"{code(summary['command'])}, revision {summary['revision']}, on {summary['hardware']}; at most "
+        f"{summary['max_new_tokens']} new tokens an answer."
+    )
+
+
+def seconds_table(summary: SecondsSummary) -> str:
+    """One row per setting, as Markdown."""
+    rows = [_row(point) for point in summary["points"]]
+    head = ["times as fast as LLM only", "seconds, measured", "modelled", "tokens per second, slowest to fastest"]
+    return table(["one text at a time", *head, "bytes of LLM only", "tokens", "LLM passes", "taken back"], rows)
+
+
+def _row(point: TimedPoint) -> list[Any]:
+    name = spelled(point["method"], point["acceptance"], point["max_draft"])
+    speedup, size = point["speedup"], point["bytes_ratio"]["value"] or 0
+    times = f"{speedup['value']:.2f}"
+    if speedup["low"] != speedup["high"]:
+        times += f" ({speedup['low']:.2f} to {speedup['high']:.2f})"
+    return [
+        name if point["method"] in ("slm", "llm") else f"{name} < {point['threshold']:.3g}",
+        times,
+        f"{point['seconds']:.3g}",
+        f"{point['modelled']:.3g}",
+        f"{point['tokens_per_second']:.3g}, {point['slowest']:.3g} to {point['fastest']:.3g}",
+        f"{100 * size:.0f} %",
+        f"{point['tokens']:.0f}",
+        f"{point['llm_passes']:.0f}",
+        f"{point['taken_back']:.0f}",
+    ]
