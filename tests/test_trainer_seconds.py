@@ -1,0 +1,95 @@
+"""Seconds of answers: measured one text at a time, methods taking turns, taken up again, and told beside the model."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainer import TrainerError
+from trainer.evaluation import seconds
+from trainer.evaluation.report import RESULTS, render
+from trainer.evaluation.summary import load_summary
+from trainer.json_files import read_lines
+from trainer.questions.sources import load_questions
+
+QUESTIONS = load_questions(["arithmetic"], 3, "dev")
+POINTS = ("slm", "confidence:0.6", "confidence@1/4:0.6")
+
+
+def measured(pair, folder, questions=QUESTIONS, points=POINTS):
+    methods = seconds.points_of(points, pair)
+    return seconds.measure(pair, questions, methods, folder, "arithmetic", 40, lambda _: None)
+
+
+def answers_in(folder):
+    return [read_lines([path], seconds.TimedAnswer) for path in sorted(folder.glob("*.jsonl"))]
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_pair, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("seconds")
+    measured(tiny_pair, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def summary(folder):
+    return seconds.summarised(folder)
+
+
+def test_every_point_answers_every_question_and_the_llm_alone_is_always_among_them(folder, summary):
+    assert [len(answers) for answers in answers_in(folder)] == [4] * 3
+    assert [(p["method"], p["acceptance"], p["max_draft"], p["threshold"]) for p in summary["points"]] == [
+        ("llm", 0, "auto", 0),
+        ("slm", 0, "auto", 0),
+        ("confidence", 0, "auto", 0.6),
+        ("confidence", 1, 4, 0.6),
+    ]
+
+
+def test_the_order_of_turns_differs_from_question_to_question(folder):
+    assert len({answers[0].answer.method for answers in answers_in(folder)}) > 1
+
+
+def test_a_speedup_is_the_llms_seconds_over_a_points_own_and_that_of_the_llm_is_one(folder, summary):
+    answers = [each for answers in answers_in(folder) for each in answers]
+    llm, slm = (sum(each.measured for each in answers if each.answer.method == m) for m in ("llm", "slm"))
+    assert summary["points"][0]["speedup"]["value"] == 1
+    assert summary["points"][1]["speedup"]["value"] == pytest.approx(llm / slm, rel=1e-3)
+    assert summary["points"][1]["bytes_ratio"]["value"] < 1
+
+
+def test_at_acceptance_1_the_answers_are_the_llms_own(folder):
+    for answers in answers_in(folder):
+        texts = {(each.answer.method, each.answer.acceptance): each.answer.text for each in answers}
+        assert texts["confidence", 1.0] == texts["llm", 0.0]
+
+
+def test_a_question_that_was_measured_is_not_asked_again(tiny_pair, folder):
+    kept, lost = sorted(folder.glob("*.jsonl"))[:2]
+    before = kept.read_bytes()
+    lost.unlink()
+    measured(tiny_pair, folder)
+    assert kept.read_bytes() == before and lost.exists()
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        (["confidence:half"], "'half' is no threshold"),
+        (["slm", "slm"], "stands there twice"),
+        (["guess:0.5"], "is no method"),
+        (["confidence@2:0.5"], "acceptance 2"),
+    ],
+)
+def test_a_point_that_means_nothing_is_refused_by_name(tiny_pair, points, said):
+    with pytest.raises(TrainerError, match=said):
+        seconds.points_of(points, tiny_pair)
+
+
+def test_the_report_has_a_table_of_them_where_they_were_measured(summary, tmp_path):
+    evaluated = load_summary(RESULTS / "tiny--arithmetic.json")
+    assert "Seconds, measured" not in render([evaluated], tmp_path, tmp_path)
+    seconds.write_seconds(summary, tmp_path)
+    text = render([evaluated], tmp_path, tmp_path)
+    assert "Seconds, measured** on 3 of these questions" in text
+    assert "| confidence@1/4 < 0.6 |" in text
