@@ -63,7 +63,7 @@ def threshold_knob(settings: Settings, elem_id: str) -> Knob:
 
 def acceptance_knob(settings: Settings, elem_id: str) -> Knob:
     """A dial from all that the SLM wrote to only what the LLM would have written."""
-    return knob(0, 1, settings.acceptance, step=0.01, label="Acceptance", elem_id=elem_id)
+    return knob(0, 1, settings.acceptance or 0.0, step=0.01, label="Acceptance", elem_id=elem_id)
 
 
 def scoring_choices(policies: Iterable[str]) -> list[tuple[str, str]]:

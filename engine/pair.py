@@ -98,6 +98,11 @@ class Pair:
         return self.router.card.threshold if self.router else DEFAULT_THRESHOLD
 
     @property
+    def acceptance(self) -> float:
+        """Where to start with the other dial: the router's own, too."""
+        return self.router.card.acceptance if self.router else 0.0
+
+    @property
     def operating_points(self) -> OperatingPoints | None:
         """What the router's thresholds gave, if they were measured; with another LLM they would say nothing."""
         return self.router.operating_points if self.router and self.router.card.llm == self.llm_name else None
