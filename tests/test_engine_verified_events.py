@@ -11,7 +11,7 @@ from itertools import pairwise, product
 import pytest
 from slow_reference import SlowReference
 from test_engine_cost import LLM, SLM, event
-from test_engine_verified import DRAFTS, PROMPTS, SAMPLED, asked, ids
+from test_engine_verified import DRAFTS, GREEDY, PROMPTS, SAMPLED, asked, ids
 
 from engine import Dial, Forced, InvalidRequest, Role, Trace, at_dials, audit, costs, first_flip, fold_revealed
 from engine.events import extend, keeps, taken_back
@@ -264,6 +264,37 @@ def test_at_acceptance_1_a_greedy_text_has_nothing_that_the_router_let_pass(tiny
     row = asked(PROMPTS[1], 0.3, acceptance=1.0, alternatives=1)
     found = audit(tiny_pair.generate(row).events)
     assert (found.missed, found.unknown) == ((), ())
+
+
+@pytest.mark.parametrize("acceptance", [0.003, 0.1, 0.6])
+def test_an_audit_in_between_misses_what_was_kept_though_the_llm_would_write_another(tiny_pair, acceptance):
+    row = verified(threshold=0.1, policy="random", acceptance=acceptance, sampling=GREEDY, alternatives=2)
+    texts = [tiny_pair.generate(replace(row, prompt=prompt)) for prompt in PROMPTS]
+    for text in texts:
+        found = audit(text.events)
+        kept = [each.index for each in text.events if each.role is Role.SLM and (each.ratio or 0) < 1]
+        assert (list(found.missed), found.unknown) == (kept, ())
+        assert all((text.events[index].ratio or 0) >= acceptance for index in found.missed)
+        # Where the LLM refused the SLM's token it was not asked in vain.
+        assert not [index for index in found.wasted if text.events[index].taken_back]
+    assert any(audit(text.events).missed for text in texts) == (acceptance < 0.6)
+    assert any(audit(text.events).wasted for text in texts)
+
+
+@pytest.mark.parametrize("steps", [3, 6])
+def test_a_text_that_was_cut_short_within_a_draft_is_audited_after_one_more_pass(tiny_pair, steps):
+    row = verified(threshold=0.0, acceptance=0.1, sampling=GREEDY, alternatives=2)
+    whole = audit(tiny_pair.generate(row).events)
+    decoding = tiny_pair.start([row])
+    for _ in range(steps):
+        decoding.step()
+    events = list(decoding.rows[0].events)
+    assert fold_revealed(events)[-1].provisional and audit(fold_revealed(events)).unknown
+    events[-1] = replace(events[-1], revealed=(*events[-1].revealed, *decoding.reveal(0)))
+    found = audit(fold_revealed(events))
+    assert found.unknown == ()
+    settled = next(each.index for each in fold_revealed(events) if each.provisional)
+    assert [n for n in found.missed if n < settled] == [n for n in whole.missed if n < settled]
 
 
 # Stored
