@@ -133,6 +133,8 @@ class Pair:
             judge.fit_to(self.slm_name, self.llm_name, self.llm.hidden_size, self.fingerprint)
             judge.network.to(self.llm.device)
         self.judge = judge
+        size, flops = (judge.network.bytes, judge.network.flops) if judge else (0, 0)
+        self.llm.cost = replace(self.llm.cost, router_bytes=size, router_flops=flops)
 
     def calibrate(self) -> None:
         """Measures what a pass of each model takes; again, a few times, where the machine's other work spoiled it."""
