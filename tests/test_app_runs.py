@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 import pytest
 from browser import eventually
 from fake_pair import FakePair, request
 
 from app.api import ApiRun
-from app.fields import router_dials
+from app.fields import FIELDS, router_dials
+from app.handlers import Handlers
 from app.running.host import Host
 from app.running.places import Busy, Places
 from app.running.run import Run
@@ -76,6 +78,19 @@ def test_the_routers_dials_are_those_that_neither_the_settings_nor_the_visitor_c
     assert router_dials(load_settings(threshold=0.5), 0.5, 0, set()) == ("acceptance",)
     assert router_dials(load_settings(acceptance=0), 0.5, 0, set()) == ("threshold",), "0 by the settings is a choice"
     assert router_dials(load_settings(), 0.5, 0.4, set()) == ("threshold",)
+
+
+@pytest.mark.parametrize(("settings", "dials"), [({}, (0.9, 0.3)), ({"acceptance": 0.0}, (0.9, None))])
+def test_once_the_models_are_there_both_sliders_go_to_where_the_router_starts(host, pair, settings, dials):
+    pair.threshold, pair.acceptance = 0.9, 0.3
+    sessions, window = Sessions(), SimpleNamespace(session_hash="a window")
+    eventually(lambda: host.pair)
+    handlers = Handlers(host, sessions, load_settings(**settings), [None] * len(FIELDS))
+    _, _, _, *moved = handlers.follow_loading("router", 0.5, 0.0, window)[:5]  # type: ignore[arg-type]
+    assert tuple(update.get("value") for update in moved) == dials
+    session = sessions.get("a window")
+    session.set_dials(0.9, dials[1] or 0.0, host)
+    assert not session.moved, "where the page itself put them"
 
 
 def test_a_threshold_that_someone_chose_stays(host, pair):
