@@ -245,7 +245,7 @@ def test_saved_points_load_equal(tmp_path):
     POINTS.save(tmp_path)
     assert OperatingPoints.load(tmp_path) == POINTS
     content = json.loads((tmp_path / FILE).read_text("utf-8"))
-    assert list(content) == ["format", "router", "curves"] and content["format"] == 1
+    assert list(content) == ["format", "router", "curves", "untrained"] and content["format"] == 1
     assert content["curves"][0]["points"][0] == {
         "threshold": 0.4, "accuracy": 0.3, "accuracy_low": 0.25, "accuracy_high": 0.35, "llm_share": 0.1,
         "bytes": 14.0, "flops": 28.0, "seconds": 1.4, "acceptance": 0.0,
