@@ -206,8 +206,9 @@ def points_message(points: OperatingPoints | None, threshold: float, policy: str
         `best` (see `best_steps`, by unit), `on` (on what it was measured, and how).
     """
     tasks: dict[tuple[str, str], list[Curve]] = {}
-    for scores in ("router", *points.untrained) if points else ():
-        for curve in points.of(scores):
+    measured = {"router": points.curves, **points.untrained} if points else {}
+    for scores, curves in measured.items():
+        for curve in curves:
             if curve.points:
                 tasks.setdefault((scores, curve.task), []).append(curve)
     if not tasks:

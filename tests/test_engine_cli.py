@@ -61,9 +61,11 @@ def test_both_dials_are_the_routers_own_unless_they_are_given(capsys, random_pai
 def test_the_settings_name_both_dials_and_the_longest_draft_unless_they_are_given(capsys, monkeypatch):
     for name, value in {"THRESHOLD": "0.3", "ACCEPTANCE": "0.25", "MAX_DRAFT": "6"}.items():
         monkeypatch.setenv(f"CITER_{name}", value)
-    trace = Trace.from_json(run(capsys, "hello", "--json")[1])
+    _, out, _ = run(capsys, "hello", "--json")
+    trace = Trace.from_json(out)
     assert (*dials(trace), trace.max_draft) == (0.3, 0.25, 6)
-    trace = Trace.from_json(run(capsys, "hello", "--json", "--acceptance", "0", "--max-draft", "auto")[1])
+    _, out, _ = run(capsys, "hello", "--json", "--acceptance", "0", "--max-draft", "auto")
+    trace = Trace.from_json(out)
     assert (*dials(trace), trace.max_draft) == (0.3, 0.0, "auto")
 
 

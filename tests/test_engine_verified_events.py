@@ -7,12 +7,14 @@ import math
 import threading
 from dataclasses import replace
 from itertools import pairwise, product
+from pathlib import Path
 
 import pytest
 from slow_reference import SlowReference
 from test_engine_cost import LLM, SLM, event
 from test_engine_verified import DRAFTS, GREEDY, PROMPTS, SAMPLED, asked, ids
 
+from app.share.open_trace import opened_run
 from engine import Dial, Forced, InvalidRequest, Role, Trace, at_dials, audit, costs, first_flip, fold_revealed
 from engine.events import extend, keeps, taken_back
 from engine.events.cost import Cost
@@ -310,20 +312,33 @@ def test_a_trace_is_stored_with_what_was_taken_back(tiny_pair, tmp_path):
     assert costs(opened.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost).run.bytes > 0
 
 
-def test_a_trace_from_before_there_was_an_acceptance_opens(tiny_pair):
-    trace = tiny_pair.generate(asked(acceptance=0.0))
-    value = json.loads(trace.to_json())
-    for name in ("acceptance", "max_draft"):
-        del value[name]
-    for each in value["events"]:
-        for name in ("acceptance", "ratio", "taken_back", "verdicts", "llm_head"):
-            del each[name]
-    for cost in ("slm_cost", "llm_cost"):
-        del value[cost]["pass_table"], value[cost]["head_table"]
-    opened = Trace.from_json(json.dumps(value))
-    assert opened.text == trace.text
-    assert opened.acceptance == 0
-    assert ids(opened.events) == ids(trace.events)
+OLD = Path(__file__).parent / "trace_before_acceptance.json"
+"""Written by `python -m engine … --json` at revision 85f8a86, before there was an acceptance."""
+
+
+def test_a_trace_from_before_there_was_an_acceptance_opens_and_is_written_again(tiny_pair):
+    assert not {"acceptance", "max_draft", "judge"} & json.loads(OLD.read_text("utf-8")).keys()
+    old = Trace.load(OLD)
+    assert (old.acceptance, old.max_draft, old.judge) == (0.0, "auto", "ratio")
+    assert {each.role for each in old.events} == set(Role)
+    again = tiny_pair.generate(old.request)
+    assert (ids(again.events), again.text, again.finish_reason) == (ids(old.events), old.text, old.finish_reason)
+    charged_then = costs(old.events, old.prompt_tokens, old.slm_cost, old.llm_cost)
+    charged_now = costs(again.events, again.prompt_tokens, again.slm_cost, again.llm_cost)
+    assert (charged_then.run.bytes, charged_then.run.flops) == (charged_now.run.bytes, charged_now.run.flops)
+    assert old.to_json() == Trace.from_json(old.to_json()).to_json()
+    assert opened_run(OLD.read_text("utf-8")).events == list(old.events), "on the page, too"
+
+
+@pytest.mark.parametrize(("threshold", "acceptance"), [(0.9, 1.0), (0.3, 0.0), (0.0, 0.6), (1.01, 0.0)])
+def test_a_trace_from_before_there_was_an_acceptance_goes_on_at_other_dials(tiny_pair, threshold, acceptance):
+    old = Trace.load(OLD)
+    decoding = tiny_pair.start([old.request])
+    decoding.resume(0, *at_dials(old.request, old.events, threshold, acceptance))
+    decoding.finish()
+    fresh = tiny_pair.generate(replace(old.request, threshold=threshold, acceptance=acceptance))
+    assert ids(decoding.rows[0].events) == ids(fresh.events)
+    assert not any(each.provisional for each in fold_revealed(decoding.rows[0].events))
 
 
 @pytest.mark.parametrize(("name", "value"), [("acceptance", 2.0), ("max_draft", 0), ("max_draft", "always")])

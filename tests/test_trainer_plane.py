@@ -166,7 +166,8 @@ def test_a_curve_above_acceptance_0_says_how_long_its_drafts_were(plane_summary,
 def test_seconds_are_shipped_only_where_all_stages_ran_on_one_machine(plane_summary):
     alike = curve_of(plane_summary, "citer-r2", 0.3)
     assert alike.units == ("bytes", "flops", "seconds")
-    joined = curve_of({**plane_summary, "hardware": JOINT.join(["a laptop", "a server"])}, "citer-r2", 0.3)
+    two: Any = {**plane_summary, "hardware": JOINT.join(["a laptop", "a server"])}
+    joined = curve_of(two, "citer-r2", 0.3)
     assert joined.units == ("bytes", "flops")
     assert {point.seconds for point in (*joined.points, joined.slm, joined.llm)} == {None}
     assert [point.bytes for point in joined.points] == [point.bytes for point in alike.points]
