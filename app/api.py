@@ -54,7 +54,7 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
         alternatives: int = 0,
         slm_price: float = settings.price.slm,
         llm_price: float = settings.price.llm,
-        acceptance: float = settings.acceptance,
+        acceptance: float = settings.acceptance or 0.0,
         max_draft: DraftLimit = settings.max_draft,
     ) -> dict:
         """Writes one text with both models and returns its trace: every token with its author, score and cost.

@@ -63,7 +63,7 @@ def threshold_knob(settings: Settings, elem_id: str) -> Knob:
 
 def acceptance_knob(settings: Settings, elem_id: str) -> Knob:
     """A dial from all that the SLM wrote to only what the LLM would have written."""
-    return knob(0, 1, settings.acceptance, step=0.01, label="Acceptance", elem_id=elem_id)
+    return knob(0, 1, settings.acceptance or 0.0, step=0.01, label="Acceptance", elem_id=elem_id)
 
 
 def scoring_choices(policies: Iterable[str]) -> list[tuple[str, str]]:
@@ -200,19 +200,21 @@ def points_message(points: OperatingPoints | None, threshold: float, policy: str
 
     Returns:
         Empty where there is nothing to say. Else `threshold`, `policy`, `units`, and `tasks`: of each that was measured
-        `name`, `cheapest` (choices: [text, explanation, threshold, acceptance]), and `curves`, of each acceptance one:
-        `acceptance`, `curve` ([threshold, LLM share, accuracy, low, high, cost in each of `units` / cost of LLM-only]
-        of every measured point, LLM-only at 1), `best` (see `best_steps`, by unit), `on` (on what it was measured).
+        `policy` (whose curves they are), `name`, `cheapest` (choices: [text, explanation, threshold, acceptance]), and
+        `curves`, of each acceptance one: `acceptance`, `curve` ([threshold, LLM share, accuracy, low, high, cost in
+        each of `units` / cost of LLM-only, None where it was not measured] of every measured point, LLM-only at 1),
+        `best` (see `best_steps`, by unit), `on` (on what it was measured, and how).
     """
-    tasks: dict[str, list[Curve]] = {}
-    for curve in points.curves if points else ():
-        if curve.points:
-            tasks.setdefault(curve.task, []).append(curve)
+    tasks: dict[tuple[str, str], list[Curve]] = {}
+    measured = {"router": points.curves, **points.untrained} if points else {}
+    for scores, curves in measured.items():
+        for curve in curves:
+            if curve.points:
+                tasks.setdefault((scores, curve.task), []).append(curve)
     if not tasks:
         return ""
-    return to_json(
-        {"threshold": threshold, "policy": policy, "units": MEASURED_UNITS, "tasks": list(map(_task, tasks.values()))}
-    )
+    told = [_task(scores, curves) for (scores, _), curves in tasks.items()]
+    return to_json({"threshold": threshold, "policy": policy, "units": MEASURED_UNITS, "tasks": told})
 
 
 def best_steps(curve: Curve, unit: str) -> list[BestStep]:
@@ -239,23 +241,27 @@ def top_message(pair: Any, policy: str) -> str:
     return to_json({"policy": policy, "policies": policies, "times": reading_along(pair.slm_cost, pair.llm_cost)})
 
 
-def _task(curves: Sequence[Curve]) -> dict[str, Any]:
-    return {"name": curves[0].task, "cheapest": _cheapest(curves), "curves": list(map(_curve, curves))}
+def _task(policy: str, curves: Sequence[Curve]) -> dict[str, Any]:
+    told = list(map(_curve, curves))
+    return {"policy": policy, "name": curves[0].task, "cheapest": _cheapest(curves), "curves": told}
 
 
 def _curve(curve: Curve) -> dict[str, Any]:
     questions = counted(curve.questions, f"{curve.task} question")
+    drafts = f"with drafts of at most {counted(curve.max_draft, 'token')} " if isinstance(curve.max_draft, int) else ""
+    alone = f"LLM alone {whole_percent(curve.llm.accuracy)} right"
     return {
         "acceptance": curve.acceptance,
         "curve": [_row(curve, point) for point in curve.measured],
-        "best": {unit: best_steps(curve, unit) for unit in MEASURED_UNITS},
-        "on": f"on {questions} (LLM alone {whole_percent(curve.llm.accuracy)} right): {curve.pair}, {curve.hardware}.",
+        "best": {unit: best_steps(curve, unit) for unit in curve.units},
+        "on": f"{drafts}on {questions} ({alone}): {curve.pair}, {curve.hardware}.",
     }
 
 
-def _row(curve: Curve, point: OperatingPoint) -> list[float]:
+def _row(curve: Curve, point: OperatingPoint) -> list[float | None]:
     measured = [point.llm_share, point.accuracy, point.accuracy_low, point.accuracy_high]
-    return [min(point.threshold, 1.0), *measured, *(curve.relative_cost(point, unit) for unit in MEASURED_UNITS)]
+    costs = (curve.relative_cost(point, unit) if unit in curve.units else None for unit in MEASURED_UNITS)
+    return [min(point.threshold, 1.0), *measured, *costs]
 
 
 def _step(threshold: float) -> float:

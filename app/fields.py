@@ -7,7 +7,7 @@ will not do are left out by name.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -18,6 +18,9 @@ from engine.request import MAX_STOP_CHARACTERS, MAX_STOPS
 
 ALTERNATIVES = 5
 """Candidates per model and token that the page asks for."""
+
+DIALS = ("threshold", "acceptance")
+"""Fields that a router has a start of its own for."""
 
 MAX_TEXT = 6_000
 """Encoded characters of a link's texts together: browsers and proxies cut or refuse addresses of about 8,000."""
@@ -116,9 +119,14 @@ def stop_text(stop: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
-def router_threshold_applies(settings: Settings, threshold: float, moved: bool) -> bool:
-    """Whether the router's own threshold takes the page's place: neither the settings nor the visitor chose one."""
-    return settings.threshold is None and threshold == DEFAULT_THRESHOLD and not moved
+def router_dials(settings: Settings, threshold: float, acceptance: float, moved: Collection[str]) -> tuple[str, ...]:
+    """Which of both dials the router's own start takes over: those that neither the settings nor the visitor chose.
+
+    `threshold` and `acceptance` are where the page's stand, and `moved` are the names of those a hand has moved.
+    """
+    unmoved = (threshold == DEFAULT_THRESHOLD, acceptance == 0)
+    at_start = (name for name, there in zip(DIALS, unmoved, strict=True) if there and name not in moved)
+    return tuple(name for name in at_start if getattr(settings, name) is None)
 
 
 def trace_fields(trace: Trace) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import gradio as gr
 
 from app.components import QUIET, Panel, refusal
 from app.controls import POLICY_LABELS, fill, points_message, policy_update, top_message
-from app.fields import FIELDS, fitting, page_request, request_fields, router_threshold_applies
+from app.fields import FIELDS, fitting, page_request, request_fields, router_dials
 from app.header import header_html
 from app.running.host import Host
 from app.running.run import Job
@@ -56,7 +56,7 @@ class Handlers:
         """Starts a run; what the versions are then."""
         session = self.sessions.get(request.session_hash)
         asked = self._request(session, unit, slm, llm, values)
-        own = router_threshold_applies(self.settings, asked.threshold, session.threshold_moved)
+        own = router_dials(self.settings, asked.threshold, asked.acceptance, session.moved)
         session.begin(asked, self.host, own)
         return versions_message(session)
 
@@ -153,26 +153,26 @@ class Handlers:
         figures = dashboard_message(session.shown, view) if session.shown else None
         return figures or gr.skip(), versions_message(session)
 
-    def follow_loading(self, policy: str, threshold: float, request: gr.Request) -> list[Any]:
-        """How far loading is; once the models are loaded, what they can do, and their router's own threshold.
+    def follow_loading(self, policy: str, threshold: float, acceptance: float, request: gr.Request) -> list[Any]:
+        """How far loading is; once the models are loaded, what they can do, and where their router starts.
 
-        A threshold that the settings name, or that the visitor has already moved, stays.
+        A dial that the settings name, or that the visitor has already moved, stays.
         """
         self.host.start()
         phase, pair = self.host.status.phase, self.host.pair
         if pair is None:
-            return [header_html(self.host), gr.skip(), gr.Timer(active=phase == "loading"), *[gr.skip()] * 5]
+            return [header_html(self.host), gr.skip(), gr.Timer(active=phase == "loading"), *[gr.skip()] * 6]
         policies = policy_update([(POLICY_LABELS[name], name) for name in pair.policies], policy)
         rows = [gr.update(visible=name == ("tiny" if pair.preset == "tiny" else "cpu")) for name in ("cpu", "tiny")]
-        # `threshold` is from when the browser asked; by now the visitor may have moved it.
-        session = self.sessions.enter(request.session_hash)
-        applies = router_threshold_applies(self.settings, threshold, session.threshold_moved)
-        start = pair.threshold if applies else threshold
-        session.put_threshold(start)
-        dial = gr.skip() if start == threshold else gr.update(value=start)
+        # The dials are from when the browser asked; by now the visitor may have moved them.
+        session, asked = self.sessions.enter(request.session_hash), {"threshold": threshold, "acceptance": acceptance}
+        own = router_dials(self.settings, threshold, acceptance, session.moved)
+        start = asked | {name: getattr(pair, name) for name in own}
+        session.put_dials(**start)
+        dials = [gr.skip() if start[name] == value else gr.update(value=start[name]) for name, value in asked.items()]
         scores = policies.get("value", policy)
-        messages = [top_message(pair, scores), points_message(pair.operating_points, start, scores)]
-        return [header_html(self.host), policies, gr.Timer(active=False), dial, *messages, *rows]
+        messages = [top_message(pair, scores), points_message(pair.operating_points, start["threshold"], scores)]
+        return [header_html(self.host), policies, gr.Timer(active=False), *dials, *messages, *rows]
 
 
 def enable_stop(button: gr.Button, starts: Iterable[Callable[..., Any]], js: str = ENABLE) -> None:

@@ -183,7 +183,7 @@ def _playground(
         control.input(handlers.set_view, inputs=view, outputs=[panel, versions], **_LIVE)
     restored = wire_share(demo, host, sessions, bar, note, [stream, panel], fields)
     timer = gr.Timer(0.5)
-    followed = [header, policy, timer, threshold, says, points, *examples.values()]
+    followed = [header, policy, timer, *dials, says, points, *examples.values()]
     for event in (restored.then, timer.tick):
-        event(handlers.follow_loading, inputs=[policy, threshold], outputs=followed, queue=False, **QUIET)
+        event(handlers.follow_loading, inputs=[policy, *dials], outputs=followed, queue=False, **QUIET)
     return {"stream": stream, "dashboard": panel, "sweep": sweep}, [acceptance, sampling[-1]]

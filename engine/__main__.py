@@ -111,8 +111,9 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
     from engine.pair import load  # torch takes seconds to import: only for a request that is in order
 
     pair = load(options.preset, settings, print_progress if sys.stderr.isatty() else None)
-    if options.threshold is None and request.policy == "router":
-        request = replace(request, threshold=pair.threshold)
+    if request.policy == "router":
+        own = {name: getattr(pair, name) for name in ("threshold", "acceptance") if getattr(options, name) is None}
+        request = replace(request, **own)
     if pair.router is not None and pair.router.warning and request.policy == "router":
         print(f"warning: {pair.router.warning}", file=sys.stderr)
     if options.json:
@@ -141,18 +142,18 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     add(
         "--acceptance",
         type=float,
-        default=0.0,
+        default=settings.acceptance,
         metavar="A",
-        help="0 keeps all that the SLM wrote (default), 1 only what the LLM would have written itself; in between what "
-        "is at least A times as likely to the LLM as its likeliest token",
+        help="0 keeps all that the SLM wrote, 1 only what the LLM would have written itself; in between what is at "
+        "least A times as likely to the LLM as its likeliest token (default: router's own)",
     )
     add(
         "--max-draft",
         type=_draft,
-        default="auto",
+        default=settings.max_draft,
         metavar="N",
-        help="with --acceptance: tokens the SLM may write before the LLM reads them (default: auto, by what a look "
-        "costs)",
+        help="with --acceptance: tokens the SLM may write before the LLM reads them; auto goes by what a look costs "
+        "(default: %(default)s)",
     )
     add("--policy", choices=POLICIES, default=settings.policy, help="who decides (default: %(default)s)")
     add("--max-new-tokens", type=int, default=settings.max_new_tokens, metavar="N", help="default: %(default)s")

@@ -68,6 +68,16 @@ class RouterNetwork(nn.Module):
         return logits.squeeze(-1)
 
     @property
+    def bytes(self) -> int:
+        """Weights that one run reads."""
+        return sum(tensor.nbytes for tensor in self.state_dict().values())
+
+    @property
+    def flops(self) -> int:
+        """2 × parameters of the linear layers."""
+        return 2 * sum(m.weight.numel() for m in self.modules() if isinstance(m, nn.Linear))
+
+    @property
     def fault(self) -> str | None:
         """Why it cannot score, whatever it is given; None if it can."""
         for name, tensor in self.state_dict().items():

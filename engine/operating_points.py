@@ -1,6 +1,7 @@
 """A router's measured curves: the accuracy, the LLM share and the cost that its thresholds gave on held-out questions.
 
-A curve is at one acceptance; a task may have several.
+A curve is at one acceptance; a task may have several. Beside the router's own stand those of policies without training,
+which the page offers as well.
 
 The trainer writes it to `operating_points.json` beside a router; the page reads it, so nothing here imports torch. The
 file may come from the Hub, so its size, numbers and lengths are bounded here, and its texts are nothing but text.
@@ -12,10 +13,10 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from engine.errors import InvalidRequest, RouterError, check_number, first_fault
 from engine.events import MAX_THRESHOLD
+from engine.request import MAX_DRAFT
 from engine.weights.files import read_bytes, write_text
 
 FILE = "operating_points.json"
@@ -54,7 +56,8 @@ class OperatingPoint:
         threshold: score < threshold → LLM.
         accuracy, accuracy_low, accuracy_high: Share of the questions answered right, and its 95 % interval over them.
         llm_share: LLM-written tokens / generated tokens.
-        bytes, flops, seconds: Cost per answer, prompt included; seconds are modelled from measured passes.
+        bytes, flops, seconds: Cost per answer, prompt included; seconds are modelled from measured passes, and None
+            where not all of a curve was measured on one machine.
         acceptance: What the LLM keeps of a draft; 0 in files from before there was this dial.
     """
 
@@ -65,13 +68,18 @@ class OperatingPoint:
     llm_share: _Rate
     bytes: _Amount
     flops: _Amount
-    seconds: _Amount
+    seconds: _Amount | None
     acceptance: _Rate = 0.0
 
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """In which its cost is known."""
+        return tuple(unit for unit in MEASURED_UNITS if getattr(self, unit) is not None)
+
     def cost(self, unit: str) -> float:
-        """Cost per answer in one of `MEASURED_UNITS`; raises InvalidRequest for another unit."""
-        if unit not in MEASURED_UNITS:
-            raise InvalidRequest(f"unit = {unit!r} was not measured: choose one of {', '.join(MEASURED_UNITS)}")
+        """Cost per answer in one of `units`; raises InvalidRequest for another unit."""
+        if unit not in self.units:
+            raise InvalidRequest(f"unit = {unit!r} was not measured: choose one of {', '.join(self.units)}")
         return getattr(self, unit)
 
 
@@ -94,7 +102,7 @@ class BestPoint(NamedTuple):
 
 @dataclass(frozen=True)
 class Curve:
-    """What a router's thresholds gave on one task with one pair, at one acceptance.
+    """What the thresholds of a router, or of another policy, gave on one task with one pair, at one acceptance.
 
     The two ends have thresholds by definition, whatever they were recorded with: `slm` has 0, `llm` is above 1. Above
     acceptance 0 the LLM has its say at threshold 0, too: `slm` stays the SLM alone and is no part of the curve.
@@ -106,6 +114,7 @@ class Curve:
         command, revision, hardware: What made the figures, so that they can be made again.
         slm, llm: The ends of the curve: each model alone.
         points: Measured thresholds, sorted; there may be none. A ValueError if their acceptance is not the same.
+        max_draft: Drafted tokens at most before the LLM looked; None at acceptance 0, and where it is not known.
     """
 
     task: _Name
@@ -117,6 +126,7 @@ class Curve:
     slm: _Point
     llm: _Point
     points: Annotated[tuple[_Point, ...], Field(max_length=1_000)] = ()
+    max_draft: Annotated[int, Field(ge=1, le=MAX_DRAFT)] | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
         set_once = object.__setattr__  # frozen from then on
@@ -133,6 +143,12 @@ class Curve:
     def acceptance(self) -> float:
         """The acceptance of all points; 0 without any."""
         return self.points[0].acceptance if self.points else 0.0
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """In which the cost of all its points is known."""
+        every = (self.slm, self.llm, *self.points)
+        return tuple(unit for unit in MEASURED_UNITS if all(unit in point.units for point in every))
 
     @property
     def measured(self) -> tuple[OperatingPoint, ...]:
@@ -184,7 +200,7 @@ class Curve:
 
         Args:
             points_of_accuracy: How much worse: 0.02 is two points of accuracy. Below 0 asks for better than the LLM.
-            unit: One of `MEASURED_UNITS`.
+            unit: One of `units`.
         """
         needed = self.llm.accuracy - points_of_accuracy - 1e-9  # in floating point 0.26 − 0.02 is more than 0.24
         enough = [point for point in self.measured if point.accuracy >= needed]
@@ -197,7 +213,7 @@ class Curve:
 
         Args:
             cost_weight: λ, at least 0; with 0.1 a tenth of LLM-only's cost is worth one point of accuracy.
-            unit: One of `MEASURED_UNITS`.
+            unit: One of `units`.
         """
         check_number("cost_weight", cost_weight, 0.0, MAX_COST_WEIGHT, "0 ignores the cost")
         whole = self.llm.cost(unit) or 1.0  # where the LLM is free, there is nothing to weigh against
@@ -232,16 +248,24 @@ class Curve:
 
 @dataclass(frozen=True)
 class OperatingPoints:
-    """The curves of one router.
+    """The curves of one router, and of what it is compared with.
 
     Attributes:
         router: sha256 (hex) of the `router.safetensors` that was measured.
-        curves: One per task; the first is the one to show.
+        curves: One per task and acceptance; the first is the one to show.
+        untrained: Curves of policies without training on the same questions, by the policy's name.
     """
 
     router: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     curves: Annotated[tuple[Curve, ...], Field(max_length=100)] = ()
+    untrained: Annotated[dict[_Name, Annotated[tuple[Curve, ...], Field(max_length=100)]], Field(max_length=20)] = (
+        field(default_factory=dict)
+    )
     format: Literal[1] = FORMAT
+
+    def of(self, policy: str) -> tuple[Curve, ...]:
+        """The curves of a policy: the router's own, or those of one without training; there may be none."""
+        return self.curves if policy == "router" else self.untrained.get(policy, ())
 
     @classmethod
     def load(cls, folder: Path) -> OperatingPoints | None:
@@ -277,7 +301,12 @@ class OperatingPoints:
 
     def to_json(self) -> str:
         """As it stands in the file; `save` lets none through that holds NaN."""
-        content = {"format": self.format, "router": self.router, "curves": [asdict(curve) for curve in self.curves]}
+        content = {
+            "format": self.format,
+            "router": self.router,
+            "curves": [asdict(curve) for curve in self.curves],
+            "untrained": {name: [asdict(curve) for curve in curves] for name, curves in self.untrained.items()},
+        }
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -303,6 +332,8 @@ def _between(before: OperatingPoint, after: OperatingPoint, fraction: float) -> 
     return OperatingPoint(**{name: _mix(getattr(before, name), getattr(after, name), fraction) for name in names})
 
 
-def _mix(before: float, after: float, fraction: float) -> float:
-    """Exact at both ends, unlike before + fraction · (after − before)."""
+def _mix(before: Any, after: Any, fraction: float) -> Any:
+    """Exact at both ends, unlike before + fraction · (after − before); None where either is."""
+    if before is None or after is None:
+        return None
     return before * (1 - fraction) + after * fraction

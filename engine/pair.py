@@ -98,6 +98,11 @@ class Pair:
         return self.router.card.threshold if self.router else DEFAULT_THRESHOLD
 
     @property
+    def acceptance(self) -> float:
+        """Where to start with the other dial: the router's own, too."""
+        return self.router.card.acceptance if self.router else 0.0
+
+    @property
     def operating_points(self) -> OperatingPoints | None:
         """What the router's thresholds gave, if they were measured; with another LLM they would say nothing."""
         return self.router.operating_points if self.router and self.router.card.llm == self.llm_name else None
@@ -128,6 +133,8 @@ class Pair:
             judge.fit_to(self.slm_name, self.llm_name, self.llm.hidden_size, self.fingerprint)
             judge.network.to(self.llm.device)
         self.judge = judge
+        size, flops = (judge.network.bytes, judge.network.flops) if judge else (0, 0)
+        self.llm.cost = replace(self.llm.cost, router_bytes=size, router_flops=flops)
 
     def calibrate(self) -> None:
         """Measures what a pass of each model takes; again, a few times, where the machine's other work spoiled it."""

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
 
 from engine.errors import RouterError
 from engine.events import MAX_THRESHOLD
@@ -87,12 +86,12 @@ class Router:
     @property
     def bytes(self) -> int:
         """Weights that one score reads."""
-        return sum(tensor.nbytes for tensor in self.network.state_dict().values())
+        return self.network.bytes
 
     @property
     def flops(self) -> int:
         """2 × parameters of the linear layers."""
-        return 2 * sum(m.weight.numel() for m in self.network.modules() if isinstance(m, nn.Linear))
+        return self.network.flops
 
     @torch.inference_mode()
     def score(self, features: torch.Tensor) -> torch.Tensor:

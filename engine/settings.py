@@ -156,13 +156,13 @@ class Settings(BaseSettings):
         description="A routing score below it goes to the LLM: 0 is SLM only, above 1 is LLM only (0 to 2); "
         "unset is the router's own.",
     )
-    acceptance: float = Field(
-        0.0,
+    acceptance: float | None = Field(
+        None,
         ge=0,
         le=1,
         allow_inf_nan=False,
         description="How likely a drafted token must be, beside the LLM's own choice, for the LLM to keep it: 0 keeps "
-        "all that the SLM wrote, 1 only what the LLM would have written.",
+        "all that the SLM wrote, 1 only what the LLM would have written; unset is the router's own.",
     )
     max_draft: Annotated[DraftLimit, PlainValidator(_draft_limit)] = Field(
         "auto",

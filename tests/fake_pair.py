@@ -77,7 +77,7 @@ class FakePair:
         self.preset = preset
         self.slm_name, self.llm_name = "Qwen2.5-Coder 0.5B", "Qwen2.5-Coder 1.5B"
         self.quantisation, self.device, self.context = "NF4", "CPU", 2048
-        self.threshold = 0.5
+        self.threshold, self.acceptance = 0.5, 0.0
         self.router = router or FakeRouter()
         self.operating_points: OperatingPoints | None = None
         self.policies = ("router", "confidence", "random", "slm", "llm")

@@ -455,8 +455,8 @@ def test_the_sentence_tells_the_same_text_from_another():
 def test_a_threshold_that_nobody_chose_is_the_routers_own_once_the_models_are_there(pair):
     host = Host(lambda preset, progress: pair)
     asked = Request(PROMPT, threshold=0.5, max_new_tokens=8)
-    for own, threshold in ((True, pair.threshold), (False, 0.5)):
-        job = Comparison(asked, "trained router", router_threshold=own)
+    for own, threshold in ((["threshold"], pair.threshold), ([], 0.5)):
+        job = Comparison(asked, "trained router", router_dials=own)
         job.work(host)
         assert {event.threshold for event in job.texts["middle"].events} == {threshold}
         assert {event.role for event in job.texts["llm"].events} == {Role.LLM}

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from browser import Window, eventually
+from browser import Window, eventually, serve, window
 from fake_pair import FakePair
 from points_panel import (
     CURVE,
@@ -22,6 +22,7 @@ from points_panel import (
     in_front_of,
     line_at,
     look_inside,
+    point,
     says,
     stands_at,
 )
@@ -100,6 +101,35 @@ def test_where_another_task_was_dear_the_warning_is_of_that_and_the_task_that_is
         shown.page.select_option("#measured-task", "gsm8k")
         eventually(lambda: says(shown) == "≈ 60 % right")
         assert says(shown, WARNING).startswith("Measured on gsm8k")
+
+
+def test_what_needs_no_training_is_warned_of_too_where_it_was_measured_and_seconds_of_two_machines_are_not_claimed(
+    browser,
+):
+    def untimed(curve):
+        ends = {name: replace(getattr(curve, name), seconds=None) for name in ("slm", "llm")}
+        return replace(curve, **ends, points=tuple(replace(each, seconds=None) for each in curve.points))
+
+    dear = untimed(replace(CURVE, points=(point(0.3, 0.5, 0.2, 57.5), point(0.7, 0.6, 0.4, 40.0))))
+    kept = replace(dear, points=tuple(replace(each, acceptance=0.3) for each in dear.points), max_draft=8)
+    pair = FakePair()
+    pair.operating_points = replace(POINTS, curves=(untimed(CURVE),), untrained={"confidence": (dear, kept)})
+    with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
+        look_inside(shown)
+        shown.slide("#threshold", 0.305)
+        assert shown.page.is_hidden(WARNING), "the router is cheap there"
+        shown.page.click("#policy input")
+        shown.page.click('[role="option"] >> text="SLM\'s own confidence"')
+        said = "Measured on csqa at acceptance 0, threshold 0.3: 1.15 × the LLM alone in bytes moved."
+        eventually(lambda: says(shown, WARNING) == said)
+        assert not pair.requests
+        shown.page.check("#unit input[value=seconds]")
+        assert says(shown, WARNING) == said
+        assert says(shown, '[data-points="unit"]') == "bytes, not seconds"
+        shown.slide("#acceptance", 0.3)
+        about = "Measured at acceptance 0.3 with drafts of at most 8 tokens on 300 csqa questions"
+        eventually(lambda: says(shown, "p.points-about").startswith(about))
+        assert shown.errors == []
 
 
 def test_the_setting_that_the_page_opens_with_is_warned_of(serving):

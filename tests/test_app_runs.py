@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 import pytest
 from browser import eventually
 from fake_pair import FakePair, request
 
 from app.api import ApiRun
+from app.fields import FIELDS, router_dials
+from app.handlers import Handlers
 from app.running.host import Host
 from app.running.places import Busy, Places
 from app.running.run import Run
 from app.running.sessions import Session, Sessions
-from engine import InvalidRequest
+from engine import InvalidRequest, load_settings
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def pair():
 
 def test_a_text_asked_for_before_the_models_are_there_starts_at_the_routers_own_threshold(host, pair):
     pair.threshold = 0.9
-    run = Session().begin(request(threshold=0.5), host, router_threshold=True)
+    run = Session().begin(request(threshold=0.5), host, router_dials=["threshold"])
     assert run.finished.wait(10)
     assert {event.threshold for event in run.events} == {0.9}
     assert run.request.threshold == 0.9
@@ -34,30 +37,60 @@ def test_an_acceptance_that_was_dragged_while_the_models_load_is_no_choice_of_th
     session, loading = Session(), Host(lambda *_, **__: pair)
     for acceptance in (0.2, 0.4):
         session.set_dials(0.5, acceptance, loading)
-    assert not session.threshold_moved
+    assert "threshold" not in session.moved
     session.set_dials(0.6, 0.4, loading)
     session.set_dials(0.5, 0.4, loading)
-    assert session.threshold_moved, "and put back by hand"
+    assert "threshold" in session.moved, "and put back by hand"
 
 
 def test_going_back_to_the_first_threshold_from_the_routers_is_a_choice(pair):
     session, host = Session(), Host(lambda *_, **__: pair)
-    session.put_threshold(0.9)
+    session.put_dials(0.9, 0)
     session.set_dials(0.9, 0.4, host)
-    assert not session.threshold_moved
+    assert "threshold" not in session.moved
     session.set_dials(0.5, 0.4, host)
-    assert session.threshold_moved
+    assert "threshold" in session.moved
 
 
 def test_a_text_that_waits_takes_the_routers_threshold_with_the_acceptance_that_was_dragged(pair):
     ready, session = threading.Event(), Session()
     pair.threshold = 0.9
     loading = Host(lambda *_, **__: ready.wait(10) and pair)
-    run = session.begin(request(threshold=0.5), loading, router_threshold=True)
+    run = session.begin(request(threshold=0.5), loading, router_dials=["threshold"])
     session.set_dials(0.5, 0.7, loading)
     ready.set()
     assert run.finished.wait(10)
     assert {(event.threshold, event.acceptance) for event in run.events} == {(0.9, 0.7)}
+
+
+def test_a_text_asked_for_before_the_models_are_there_starts_at_the_routers_own_acceptance_too(host, pair):
+    pair.threshold, pair.acceptance = 0.9, 0.3
+    run = Session().begin(request(threshold=0.5), host, router_dials=["threshold", "acceptance"])
+    assert run.finished.wait(10)
+    assert {(event.threshold, event.acceptance) for event in run.events} == {(0.9, 0.3)}
+    assert (run.request.threshold, run.request.acceptance) == (0.9, 0.3)
+
+
+def test_the_routers_dials_are_those_that_neither_the_settings_nor_the_visitor_chose():
+    assert router_dials(load_settings(), 0.5, 0, set()) == ("threshold", "acceptance")
+    assert router_dials(load_settings(), 0.5, 0, {"acceptance"}) == ("threshold",)
+    assert router_dials(load_settings(), 0.7, 0, set()) == ("acceptance",)
+    assert router_dials(load_settings(threshold=0.5), 0.5, 0, set()) == ("acceptance",)
+    assert router_dials(load_settings(acceptance=0), 0.5, 0, set()) == ("threshold",), "0 by the settings is a choice"
+    assert router_dials(load_settings(), 0.5, 0.4, set()) == ("threshold",)
+
+
+@pytest.mark.parametrize(("settings", "dials"), [({}, (0.9, 0.3)), ({"acceptance": 0.0}, (0.9, None))])
+def test_once_the_models_are_there_both_sliders_go_to_where_the_router_starts(host, pair, settings, dials):
+    pair.threshold, pair.acceptance = 0.9, 0.3
+    sessions, window = Sessions(), SimpleNamespace(session_hash="a window")
+    eventually(lambda: host.pair)
+    handlers = Handlers(host, sessions, load_settings(**settings), [None] * len(FIELDS))
+    _, _, _, *moved = handlers.follow_loading("router", 0.5, 0.0, window)[:5]  # type: ignore[arg-type]
+    assert tuple(update.get("value") for update in moved) == dials
+    session = sessions.get("a window")
+    session.set_dials(0.9, dials[1] or 0.0, host)
+    assert not session.moved, "where the page itself put them"
 
 
 def test_a_threshold_that_someone_chose_stays(host, pair):
@@ -68,7 +101,7 @@ def test_a_threshold_that_someone_chose_stays(host, pair):
     ready, slow = threading.Event(), FakePair(300)
     slow.threshold = 0.9
     waiting = Session().begin(
-        request(threshold=0.5), Host(lambda *_, **__: ready.wait(10) and slow), router_threshold=True
+        request(threshold=0.5), Host(lambda *_, **__: ready.wait(10) and slow), router_dials=["threshold"]
     )
     waiting.dial.threshold = 0.2  # turned while it waits
     ready.set()

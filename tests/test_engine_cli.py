@@ -39,18 +39,34 @@ def test_the_text_is_streamed_without_colour_when_piped_and_ends_with_the_meter(
         assert unit in meter
 
 
-def test_the_threshold_is_the_routers_own_unless_one_is_given(capsys, random_pair):
+def dials(trace: Trace):
+    return trace.threshold, trace.acceptance
+
+
+def test_both_dials_are_the_routers_own_unless_they_are_given(capsys, random_pair):
     from test_engine_router import make_router
 
-    random_pair.use_router(make_router(random_pair, threshold=0.77))
+    random_pair.use_router(make_router(random_pair, threshold=0.77, acceptance=0.4))
     try:
         found = []
-        for arguments in ([], ["--threshold", "0.2"], ["--policy", "confidence"]):
+        given = ([], ["--threshold", "0.2"], ["--acceptance", "0"], ["--policy", "confidence"])
+        for arguments in given:
             assert main(["hello", "--json", "--policy", "router", "--max-new-tokens", "3", *arguments]) == 0
-            found.append(Trace.from_json(capsys.readouterr().out).threshold)
+            found.append(dials(Trace.from_json(capsys.readouterr().out)))
     finally:
         random_pair.use_router(None)
-    assert found == [0.77, 0.2, 0.5]
+    assert found == [(0.77, 0.4), (0.2, 0.4), (0.77, 0.0), (0.5, 0.0)]
+
+
+def test_the_settings_name_both_dials_and_the_longest_draft_unless_they_are_given(capsys, monkeypatch):
+    for name, value in {"THRESHOLD": "0.3", "ACCEPTANCE": "0.25", "MAX_DRAFT": "6"}.items():
+        monkeypatch.setenv(f"CITER_{name}", value)
+    _, out, _ = run(capsys, "hello", "--json")
+    trace = Trace.from_json(out)
+    assert (*dials(trace), trace.max_draft) == (0.3, 0.25, 6)
+    _, out, _ = run(capsys, "hello", "--json", "--acceptance", "0", "--max-draft", "auto")
+    trace = Trace.from_json(out)
+    assert (*dials(trace), trace.max_draft) == (0.3, 0.0, "auto")
 
 
 VERIFIED = ("hello", "--threshold", "0", "--acceptance", "0.02", "--max-draft", "4")

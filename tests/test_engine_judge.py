@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from engine.batch.judge import Judge, JudgeCard
 from engine.errors import InvalidRequest, RouterError
-from engine.events import Role, keeps
+from engine.events import Role, charged, keeps
+from engine.events.cost import costs
 from engine.network import RouterNetwork
 
 PROMPT = "What is 27 + 48?"
@@ -52,6 +55,23 @@ def test_its_estimates_decide_instead_of_the_ratio(judged):
     ratios = drafts(judged.generate(PROMPT, acceptance=0.5, **{**ASKED, "judge": "ratio"}))
     assert {draft.ratio for draft in learned} != {draft.ratio for draft in ratios}
     assert len({draft.ratio for draft in learned}) > 3
+
+
+@pytest.mark.parametrize(("acceptance", "draft"), [(0.5, 1), (0.5, 8), (0.2, "auto")])
+def test_every_draft_that_it_looks_at_is_charged_and_none_where_the_ratio_decides(
+    judged, monkeypatch, acceptance, draft
+):
+    looked, harmless = [], judged.judge.harmless
+    monkeypatch.setattr(judged.judge, "harmless", lambda *given: looked.append(1) or harmless(*given))
+    trace = judged.generate(PROMPT, acceptance=acceptance, max_draft=draft, **ASKED)
+    assert sum(event.judgements for event in charged(trace.events)) == len(looked) > 3
+    free = replace(trace.llm_cost, router_bytes=0, router_flops=0)
+    run, without = (costs(trace.events, trace.prompt_tokens, trace.slm_cost, llm).run for llm in (trace.llm_cost, free))
+    network = judged.judge.network
+    assert run.bytes - without.bytes == len(looked) * network.bytes > 0
+    assert run.flops - without.flops == len(looked) * network.flops > 0
+    by_ratio = judged.generate(PROMPT, acceptance=acceptance, max_draft=draft, **{**ASKED, "judge": "ratio"})
+    assert not any(event.judgements for event in charged(by_ratio.events))
 
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0}])

@@ -140,6 +140,33 @@ def test_a_unit_that_was_not_measured_is_refused_by_name():
             ask()
 
 
+def untimed(each):
+    return replace(each, seconds=None)
+
+
+def test_where_seconds_cannot_be_compared_the_rest_is_read_as_before_and_they_are_refused():
+    without = curve(*map(untimed, (LOW, MIDDLE, DIP, HIGH)), slm=untimed(SLM), llm=untimed(LLM))
+    assert CURVE.units == ("bytes", "flops", "seconds") and without.units == ("bytes", "flops")
+    assert without.at(0.6) == untimed(CURVE.at(0.6))
+    assert without.for_share(0.2) == untimed(CURVE.for_share(0.2))
+    assert without.best_points() == [best._replace(point=untimed(best.point)) for best in CURVE.best_points()]
+    with pytest.raises(InvalidRequest, match=r"'seconds' was not measured: choose one of bytes, flops$"):
+        without.best(1, "seconds")
+    assert replace(CURVE, points=(untimed(LOW),)).units == ("bytes", "flops"), "known of some is known of none"
+    assert OperatingPoints.from_json(OperatingPoints(HASH, (without,)).to_json()).curves == (without,)
+
+
+def test_beside_a_routers_curves_stand_those_of_policies_without_training():
+    points = OperatingPoints(HASH, (CURVE,), {"confidence": (curve(LOW, max_draft=8), curve(HIGH))})
+    assert OperatingPoints.from_json(points.to_json()) == points
+    assert points.of("router") == (CURVE,)
+    assert [each.points for each in points.of("confidence")] == [(LOW,), (HIGH,)]
+    assert points.of("random") == ()
+    old = json.loads(points.to_json())
+    del old["untrained"]
+    assert OperatingPoints.from_json(json.dumps(old)).of("confidence") == (), "a file from before they were shipped"
+
+
 @pytest.mark.parametrize(
     "points",
     [
@@ -218,7 +245,7 @@ def test_saved_points_load_equal(tmp_path):
     POINTS.save(tmp_path)
     assert OperatingPoints.load(tmp_path) == POINTS
     content = json.loads((tmp_path / FILE).read_text("utf-8"))
-    assert list(content) == ["format", "router", "curves"] and content["format"] == 1
+    assert list(content) == ["format", "router", "curves", "untrained"] and content["format"] == 1
     assert content["curves"][0]["points"][0] == {
         "threshold": 0.4, "accuracy": 0.3, "accuracy_low": 0.25, "accuracy_high": 0.35, "llm_share": 0.1,
         "bytes": 14.0, "flops": 28.0, "seconds": 1.4, "acceptance": 0.0,

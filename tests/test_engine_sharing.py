@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 from test_engine_decoding import PROMPTS, facts, ids, request
@@ -39,6 +41,34 @@ def test_a_sweep_feeds_each_model_a_shared_beginning_once(random_pair):
     different = {tuple(ids(trace)) for trace in together}
     assert 1 < len(different) < len(THRESHOLDS)
     assert fed <= together[0].prompt_tokens + sum(len(text) for text in different)
+
+
+@pytest.mark.parametrize(
+    "dials",
+    [
+        [(0.1, acceptance) for acceptance in (0.0, 0.001, 0.01, 0.1, 0.3, 0.6, 1.0)],
+        list(product((0.0, 0.12, 0.3), (0.0, 0.01, 0.3, 1.0))),
+    ],
+    ids=["acceptances", "a grid"],
+)
+def test_a_sweep_over_acceptances_or_a_grid_feeds_each_model_a_shared_beginning_once(random_pair, dials):
+    asked = [request(PROMPTS[2], threshold=t, acceptance=a, max_draft=4) for t, a in dials]
+    models = (random_pair.slm, random_pair.llm)
+
+    def fed_by(requests):
+        before = [model.fed for model in models]
+        rows = run(random_pair, requests).rows
+        return [ids(row) for row in rows], [model.fed - count for model, count in zip(models, before, strict=True)]
+
+    together, fed = fed_by(asked)
+    alone = [fed_by([each]) for each in asked]
+    assert together == [text for texts, _ in alone for text in texts]
+    assert 1 < len({tuple(text) for text in together}) < len(dials)
+    prompt = run(random_pair, asked[:1]).rows[0].prompt_tokens
+    for which, count in enumerate(fed):
+        readers = [each[which] for _, each in alone if each[which]]
+        assert count < sum(readers) - (len(readers) - 1) * prompt, "more than the prompt is shared"
+    assert fed_by([*asked, *asked]) == (together * 2, fed), "what is asked twice is read once"
 
 
 def test_rows_of_different_policies_share_a_batch_and_are_what_they_are_alone(random_pair):

@@ -7,12 +7,14 @@ import math
 import threading
 from dataclasses import replace
 from itertools import pairwise, product
+from pathlib import Path
 
 import pytest
 from slow_reference import SlowReference
 from test_engine_cost import LLM, SLM, event
-from test_engine_verified import DRAFTS, PROMPTS, SAMPLED, asked, ids
+from test_engine_verified import DRAFTS, GREEDY, PROMPTS, SAMPLED, asked, ids
 
+from app.share.open_trace import opened_run
 from engine import Dial, Forced, InvalidRequest, Role, Trace, at_dials, audit, costs, first_flip, fold_revealed
 from engine.events import extend, keeps, taken_back
 from engine.events.cost import Cost
@@ -266,6 +268,37 @@ def test_at_acceptance_1_a_greedy_text_has_nothing_that_the_router_let_pass(tiny
     assert (found.missed, found.unknown) == ((), ())
 
 
+@pytest.mark.parametrize("acceptance", [0.003, 0.1, 0.6])
+def test_an_audit_in_between_misses_what_was_kept_though_the_llm_would_write_another(tiny_pair, acceptance):
+    row = verified(threshold=0.1, policy="random", acceptance=acceptance, sampling=GREEDY, alternatives=2)
+    texts = [tiny_pair.generate(replace(row, prompt=prompt)) for prompt in PROMPTS]
+    for text in texts:
+        found = audit(text.events)
+        kept = [each.index for each in text.events if each.role is Role.SLM and (each.ratio or 0) < 1]
+        assert (list(found.missed), found.unknown) == (kept, ())
+        assert all((text.events[index].ratio or 0) >= acceptance for index in found.missed)
+        # Where the LLM refused the SLM's token it was not asked in vain.
+        assert not [index for index in found.wasted if text.events[index].taken_back]
+    assert any(audit(text.events).missed for text in texts) == (acceptance < 0.6)
+    assert any(audit(text.events).wasted for text in texts)
+
+
+@pytest.mark.parametrize("steps", [3, 6])
+def test_a_text_that_was_cut_short_within_a_draft_is_audited_after_one_more_pass(tiny_pair, steps):
+    row = verified(threshold=0.0, acceptance=0.1, sampling=GREEDY, alternatives=2)
+    whole = audit(tiny_pair.generate(row).events)
+    decoding = tiny_pair.start([row])
+    for _ in range(steps):
+        decoding.step()
+    events = list(decoding.rows[0].events)
+    assert fold_revealed(events)[-1].provisional and audit(fold_revealed(events)).unknown
+    events[-1] = replace(events[-1], revealed=(*events[-1].revealed, *decoding.reveal(0)))
+    found = audit(fold_revealed(events))
+    assert found.unknown == ()
+    settled = next(each.index for each in fold_revealed(events) if each.provisional)
+    assert [n for n in found.missed if n < settled] == [n for n in whole.missed if n < settled]
+
+
 # Stored
 
 
@@ -279,20 +312,33 @@ def test_a_trace_is_stored_with_what_was_taken_back(tiny_pair, tmp_path):
     assert costs(opened.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost).run.bytes > 0
 
 
-def test_a_trace_from_before_there_was_an_acceptance_opens(tiny_pair):
-    trace = tiny_pair.generate(asked(acceptance=0.0))
-    value = json.loads(trace.to_json())
-    for name in ("acceptance", "max_draft"):
-        del value[name]
-    for each in value["events"]:
-        for name in ("acceptance", "ratio", "taken_back", "verdicts", "llm_head"):
-            del each[name]
-    for cost in ("slm_cost", "llm_cost"):
-        del value[cost]["pass_table"], value[cost]["head_table"]
-    opened = Trace.from_json(json.dumps(value))
-    assert opened.text == trace.text
-    assert opened.acceptance == 0
-    assert ids(opened.events) == ids(trace.events)
+OLD = Path(__file__).parent / "trace_before_acceptance.json"
+"""Written by `python -m engine … --json` at revision 85f8a86, before there was an acceptance."""
+
+
+def test_a_trace_from_before_there_was_an_acceptance_opens_and_is_written_again(tiny_pair):
+    assert not {"acceptance", "max_draft", "judge"} & json.loads(OLD.read_text("utf-8")).keys()
+    old = Trace.load(OLD)
+    assert (old.acceptance, old.max_draft, old.judge) == (0.0, "auto", "ratio")
+    assert {each.role for each in old.events} == set(Role)
+    again = tiny_pair.generate(old.request)
+    assert (ids(again.events), again.text, again.finish_reason) == (ids(old.events), old.text, old.finish_reason)
+    charged_then = costs(old.events, old.prompt_tokens, old.slm_cost, old.llm_cost)
+    charged_now = costs(again.events, again.prompt_tokens, again.slm_cost, again.llm_cost)
+    assert (charged_then.run.bytes, charged_then.run.flops) == (charged_now.run.bytes, charged_now.run.flops)
+    assert old.to_json() == Trace.from_json(old.to_json()).to_json()
+    assert opened_run(OLD.read_text("utf-8")).events == list(old.events), "on the page, too"
+
+
+@pytest.mark.parametrize(("threshold", "acceptance"), [(0.9, 1.0), (0.3, 0.0), (0.0, 0.6), (1.01, 0.0)])
+def test_a_trace_from_before_there_was_an_acceptance_goes_on_at_other_dials(tiny_pair, threshold, acceptance):
+    old = Trace.load(OLD)
+    decoding = tiny_pair.start([old.request])
+    decoding.resume(0, *at_dials(old.request, old.events, threshold, acceptance))
+    decoding.finish()
+    fresh = tiny_pair.generate(replace(old.request, threshold=threshold, acceptance=acceptance))
+    assert ids(decoding.rows[0].events) == ids(fresh.events)
+    assert not any(each.provisional for each in fold_revealed(decoding.rows[0].events))
 
 
 @pytest.mark.parametrize(("name", "value"), [("acceptance", 2.0), ("max_draft", 0), ("max_draft", "always")])

@@ -99,6 +99,10 @@ def test_a_recipe_with_acceptances_evaluates_the_plane_against_tuned_speculative
     assert plane["families"]["assisted-tuned"]["llm"]["point"]["method"] == "assisted-tuned"
     tuned_on = set(_questions(tmp_path / "speculation" / "evaluation.json"))
     assert len(tuned_on) == 6 and not tuned_on & set(read_evaluation(tmp_path / "evaluation").questions)
+    this.ship(summary, tmp_path / "shipped")
+    points: Any = Router.load(tmp_path / "shipped" / recipe.router).operating_points
+    assert [curve.acceptance for curve in points.curves] == [0.0, 0.3, 1.0]
+    assert [curve.acceptance for curve in points.of("confidence")] == [0.0, 0.3, 1.0]
 
 
 def test_no_question_is_trained_and_evaluated_on(made):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import plotly.graph_objects as go
 import pytest
 from test_trainer_record import POINTS, close, lines, summary_of, write_evaluation
 
+from engine.pair import ROUTERS
+from engine.router import Router
 from trainer import TrainerError
 from trainer.evaluation.charts.figures import plane_charts, write_charts
-from trainer.evaluation.record import read_evaluation
+from trainer.evaluation.record import JOINT, read_evaluation
 from trainer.evaluation.report import render
 from trainer.evaluation.summary import load_summary, summarise, write_summary
-from trainer.ship import curve_of, curves_of
+from trainer.ship import curve_of, curves_of, ship, untrained_curves
+
+TINY = ROUTERS / "tiny"
 
 # (method, threshold, acceptance, max_draft): right answers of 100, LLM share, bytes.
 ABOVE_0 = {
@@ -150,6 +155,38 @@ def test_a_router_ships_what_was_measured_at_drafts_of_a_length(tmp_path):
     assert [(curve.acceptance, curve.points[0].accuracy) for curve in curves][:2] == [(0.0, 0.4), (0.1, 0.58)]
 
 
+def test_a_curve_above_acceptance_0_says_how_long_its_drafts_were(plane_summary, tmp_path):
+    at_0, at_a_third, at_1 = curves_of(plane_summary, "confidence")
+    assert (at_0.max_draft, at_a_third.max_draft, at_1.max_draft) == (None, "auto", "auto")
+    points = {**ABOVE_0, ("confidence", 0.5, 0.1, 8): (58, 0.2, 46)}
+    summary = summarise(read_evaluation(write_plane(tmp_path, points)), 20)
+    assert curve_of(summary, "confidence", 0.1).max_draft == 8
+
+
+def test_seconds_are_shipped_only_where_all_stages_ran_on_one_machine(plane_summary):
+    alike = curve_of(plane_summary, "citer-r2", 0.3)
+    assert alike.units == ("bytes", "flops", "seconds")
+    two: Any = {**plane_summary, "hardware": JOINT.join(["a laptop", "a server"])}
+    joined = curve_of(two, "citer-r2", 0.3)
+    assert joined.units == ("bytes", "flops")
+    assert {point.seconds for point in (*joined.points, joined.slm, joined.llm)} == {None}
+    assert [point.bytes for point in joined.points] == [point.bytes for point in alike.points]
+
+
+def test_beside_a_router_are_shipped_the_curves_of_what_needs_no_training(plane_summary, tmp_path):
+    untrained = untrained_curves([plane_summary])
+    assert {name: [curve.acceptance for curve in curves] for name, curves in untrained.items()} == {
+        "confidence": [0.0, 0.3, 1.0],
+        "random": [0.0],
+    }
+    shipped = ship(TINY, curves_of(plane_summary, "citer-r2"), tmp_path / "mine", untrained)
+    points: Any = Router.load(tmp_path / "mine").operating_points
+    assert shipped.card.threshold == Router.load(tmp_path / "mine").card.threshold
+    assert [curve.acceptance for curve in points.of("router")] == [0.0, 0.3]
+    assert [curve.points for curve in points.of("confidence")] == [curve.points for curve in untrained["confidence"]]
+    assert points.of("entropy") == ()
+
+
 def test_what_the_slm_drafts_without_a_router_is_threshold_0_of_every_curve(tmp_path):
     points = {**ABOVE_0, ("slm", 0.0, 0.3, "auto"): (57, 0.2, 46)}
     curve = curve_of(summarise(read_evaluation(write_plane(tmp_path, points)), 20), "citer-r2", 0.3)
@@ -163,8 +200,9 @@ def test_a_summary_with_a_plane_reads_back(tmp_path, plane_summary):
 def test_the_page_of_results_has_the_plane_in_three_tables_and_without_one_none(tmp_path, plane_summary):
     text = render([plane_summary], tmp_path, tmp_path)
     assert "| the LLM’s accuracy, less 1 point: 59.0 % | 80 % of the gap: 52.0 % |" in text
-    assert "| **the whole plane** | 36 %, citer-r2@0.3 < 0.5 |" in text
-    assert "| **speculative decoding, tuned** | 48 %, assisted-tuned < 0.5, drafts of 3; the plane 75 % (" in text
+    assert "| **the whole plane** | 36 %, citer-r2@0.3 < 0.5; −1.0 points (−" in text, "paired with LLM-only"
+    tuned = r"\| 48 %, assisted-tuned < 0\.5, drafts of 3; 0\.0 points \([^)]*\); the plane 75 % \("
+    assert re.search(r"\| \*\*speculative decoding, tuned\*\* " + tuned, text)
     assert "| SLM confidence | 0.3: 40.0 % at 40 %<br>0.5: 50.0 % at 50 %<br>0.7: 60.0 % at 80 % | 0.3: 52.0 %" in text
     assert "| no router, the SLM always drafts / 5 |  | 0: 56.0 % at 45 % |  |" in text
     assert "| confidence@1 < 0.5 | 60.0 % (" in text

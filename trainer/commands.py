@@ -382,14 +382,14 @@ def _add_ship(add: Add) -> None:
 def _ship(options: Options) -> None:
     """Give a router the curves that were measured, and its starting threshold."""
     from trainer.evaluation.summary import load_summary
-    from trainer.ship import curve_of, curves_of, ship
+    from trainer.ship import curve_of, curves_of, ship, untrained_curves
 
     summaries = [load_summary(path) for path in options.summaries]
     if options.acceptance:
         curves = [curve_of(each, options.method, alpha) for alpha in options.acceptance for each in summaries]
     else:
         curves = [curve for each in summaries for curve in curves_of(each, options.method)]
-    card = ship(options.router, curves, options.out).card
+    card = ship(options.router, curves, options.out, untrained_curves(summaries)).card
     print(f"{options.out}: starts at threshold {card.threshold}, acceptance {card.acceptance:g}")
 
 

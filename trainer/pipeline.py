@@ -30,7 +30,7 @@ from trainer.questions.question import Question, Split
 from trainer.questions.sources import load_questions
 from trainer.rounds import chosen_round, iterate, load_rounds
 from trainer.settings import FitSettings, Recipe, RolloutSettings
-from trainer.ship import curve_of, ship
+from trainer.ship import curves_of, ship, untrained_curves
 
 
 @dataclass
@@ -150,10 +150,10 @@ class Pipeline:
         return [*plane, f"assisted-tuned={tuning}"]
 
     def ship(self, summary: Summary, routers: Path) -> None:
-        """Ships the best router, with its curve on the dev questions."""
+        """Ships the best router, with its curves on the dev questions: at acceptance 0, and at others if measured."""
         best, out = self.best, routers / self.recipe.router
         shutil.rmtree(out, ignore_errors=True)
-        ship(self.folder / "routers" / best, [curve_of(summary, best)], out)
+        ship(self.folder / "routers" / best, curves_of(summary, best), out, untrained_curves([summary]))
         self.report(f"{best} is now {out}")
 
 

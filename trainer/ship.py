@@ -1,18 +1,23 @@
-"""From measured results to what a router is shipped with: its curves, and where on the first of them to start."""
+"""From measured results to what a router is shipped with: its curves, and where on the first of them to start.
+
+Beside them are shipped those of policies that need no training, so that the page can say what these cost, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
 from engine.operating_points import Curve, OperatingPoint, OperatingPoints
+from engine.policy import POLICIES, REGISTRY
 from engine.request import DraftLimit
 from engine.router import WEIGHTS, Router
 from engine.weights.cache_folder import sha256_of
 from trainer import TrainerError
 from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import parsed, spelled
+from trainer.evaluation.record import JOINT
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import Summary
 from trainer.fit.card import write_card
@@ -25,12 +30,14 @@ def curve_of(summary: Summary, method: str, acceptance: float = 0.0) -> Curve:
     """The measured curve of a method at an acceptance, with both ends; a TrainerError if the summary lacks one of them.
 
     Above acceptance 0 it is that of the longest drafts measured, where "auto" counts as longest; and what the SLM
-    drafts to that length without a router, if that was measured, is its threshold 0.
+    drafts to that length without a router, if that was measured, is its threshold 0. Seconds are left out where the
+    stages ran on different machines.
     """
     methods = summary["methods"]
     if missing := sorted({"slm", "llm", *([method] if acceptance == 0 else [])} - methods.keys()):
         raise TrainerError(f"the results of {summary['task']} have no {', '.join(missing)}")
     points: Sequence[PointSummary]
+    longest: DraftLimit | None = None
     if acceptance == 0:
         points = methods[method]["points"]
     else:
@@ -38,10 +45,11 @@ def curve_of(summary: Summary, method: str, acceptance: float = 0.0) -> Curve:
         if not lengths:
             name = spelled(method, acceptance)
             raise TrainerError(f"the results of {summary['task']} have no {name}: evaluate it at that acceptance")
-        longest: DraftLimit = "auto" if "auto" in lengths else max(lengths)
+        longest = "auto" if "auto" in lengths else max(lengths)
         curves = summary["plane"]["curves"] if "plane" in summary else {}
         titles = [spelled(name, acceptance, longest) for name in ("slm", method)]
         points = [point for title in titles for point in curves.get(title, [])]
+    timed = JOINT not in summary["hardware"]
     return Curve(
         task=summary["task"],
         questions=summary["questions"],
@@ -49,15 +57,26 @@ def curve_of(summary: Summary, method: str, acceptance: float = 0.0) -> Curve:
         command=summary["command"],
         revision=summary["revision"],
         hardware=summary["hardware"],
-        slm=_point(methods["slm"]["points"][0]),
-        llm=_point(methods["llm"]["points"][0]),
-        points=tuple(_point(point, acceptance) for point in points),
+        slm=_point(methods["slm"]["points"][0], timed),
+        llm=_point(methods["llm"]["points"][0], timed),
+        points=tuple(_point(point, timed, acceptance) for point in points),
+        max_draft=longest,
     )
 
 
 def curves_of(summary: Summary, method: str) -> list[Curve]:
     """Its curves at all acceptances that were measured, from 0 on."""
     return [curve_of(summary, method, acceptance) for acceptance in (0.0, *sorted(_lengths(summary, method)))]
+
+
+def untrained_curves(summaries: Sequence[Summary]) -> dict[str, list[Curve]]:
+    """All curves of the policies without training that a request may name, by the policy's name."""
+    names = [name for name in POLICIES if REGISTRY[name].scores and not REGISTRY[name].needs_router]
+    curves = {
+        name: [curve for each in summaries if name in each["methods"] for curve in curves_of(each, name)]
+        for name in names
+    }
+    return {name: found for name, found in curves.items() if found}
 
 
 def _lengths(summary: Summary, method: str) -> dict[float, list[DraftLimit]]:
@@ -70,9 +89,10 @@ def _lengths(summary: Summary, method: str) -> dict[float, list[DraftLimit]]:
     return lengths
 
 
-def _point(point: PointSummary, acceptance: float = 0.0) -> OperatingPoint:
-    names = [each.name for each in fields(OperatingPoint) if each.name != "acceptance"]
-    return OperatingPoint(**{name: point[name] for name in names}, acceptance=acceptance)
+def _point(point: PointSummary, timed: bool, acceptance: float = 0.0) -> OperatingPoint:
+    names = [each.name for each in fields(OperatingPoint) if each.name not in ("seconds", "acceptance")]
+    seconds = point["seconds"] if timed else None
+    return OperatingPoint(**{name: point[name] for name in names}, seconds=seconds, acceptance=acceptance)
 
 
 def operating_threshold(curve: Curve) -> float:
@@ -89,15 +109,17 @@ def operating_threshold(curve: Curve) -> float:
     return min(max(chosen.threshold, 0.001), 1.0)
 
 
-def ship(router: Path, curves: list[Curve], out: Path) -> Router:
+def ship(router: Path, curves: list[Curve], out: Path, untrained: Mapping[str, list[Curve]] | None = None) -> Router:
     """Copies a router's folder to `out`, whose name becomes its own, with its curves and where to start.
 
     The first of the curves, one per task and acceptance, says where: its acceptance, and the threshold on it.
+    `untrained` are the curves of policies without training, by their names.
     """
     shipped = Router.load(router)
     start = round(operating_threshold(curves[0]), 4)  # a step of the page's slider: what is shown is what is in force
     shipped.card = replace(shipped.card, name=out.name, threshold=start, acceptance=curves[0].acceptance)
     shipped.save(out)
-    OperatingPoints(router=sha256_of(out / WEIGHTS), curves=tuple(curves)).save(out)
+    beside = {name: tuple(own) for name, own in (untrained or {}).items()}
+    OperatingPoints(sha256_of(out / WEIGHTS), tuple(curves), beside).save(out)
     write_card(shipped.card, out)
     return shipped

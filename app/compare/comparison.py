@@ -6,7 +6,7 @@ pass of each model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from typing import Any
@@ -75,7 +75,7 @@ class Comparison(Job):
         label: That policy's name on the page.
         at_share: Whether the request's threshold is the router's, and chance is to take over the LLM share that the
             router's text has there. Then that text is written first, and chance's after it.
-        router_threshold: Whether nobody chose the threshold, so that it becomes the router's once the pair is loaded.
+        router_dials: Names of the dials that nobody chose, so that they become the router's once the pair is loaded.
 
     Attributes:
         texts: By key, in the order of the page.
@@ -88,11 +88,11 @@ class Comparison(Job):
         request: Request,
         label: str,
         at_share: bool = False,
-        router_threshold: bool = False,
+        router_dials: Collection[str] = (),
         after: Job | None = None,
     ) -> None:
         super().__init__(after)
-        self._router_threshold = router_threshold
+        self._router_dials = router_dials
         # chance's label may say at which share
         subjects = {"router": "The routed text", "random": "The text by chance"}
         subject = subjects.get(request.policy, f"The text by {label}")
@@ -114,10 +114,10 @@ class Comparison(Job):
         return "done" if complete else super()._end
 
     def _write(self) -> None:
-        if self._router_threshold:
-            for text in self.texts.values():
-                text.request = replace(text.request, threshold=self.pair.threshold)
         middle, router = self.texts["middle"], self.texts.get("router")
+        own = {name: getattr(self.pair, name) for name in self._router_dials}
+        for text in filter(None, (middle, router)):
+            text.request = replace(text.request, **own)
         scored = router or middle
         kept = f", acceptance {scored.request.acceptance:g}" if scored.request.acceptance else ""
         scored.title += f", threshold {scored.request.threshold:g}{kept}"

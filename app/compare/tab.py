@@ -15,7 +15,7 @@ from gradio.components import Component
 from app.compare.comparison import Comparison, comparison_message
 from app.components import QUIET, Panel
 from app.controls import POLICY_LABELS, policy_update, prompt_box, scoring_choices, scoring_policy, threshold_knob
-from app.fields import draft_limit, router_threshold_applies, whole
+from app.fields import draft_limit, router_dials, whole
 from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
 from app.running.host import Host
 from app.running.sessions import Session, Sessions
@@ -135,18 +135,20 @@ class _CompareHandlers:
         if pair is None:
             return [gr.Timer(active=self.host.status.phase == "loading"), gr.skip(), gr.skip()]
         session = self.sessions.enter(request.session_hash)
-        own = self._router_threshold(session, threshold) and pair.threshold != threshold
+        own = "threshold" in self._router_dials(session, threshold) and pair.threshold != threshold
         dial = gr.update(value=pair.threshold) if own else gr.skip()
         self._moved.add(session)  # from here on the slider stands at the router's own unless a hand has moved it
         return [gr.Timer(active=False), policy_update(middle_choices(pair.policies), policy), dial]
 
     def _comparison(self, asked: Request, at_share: bool, session: Session) -> Comparison:
         label = AT_SHARE_LABEL if at_share else POLICY_LABELS[asked.policy]
-        own = self._router_threshold(session, asked.threshold)
+        own = self._router_dials(session, asked.threshold, asked.acceptance)
         return Comparison(asked, label, at_share, own, session.jobs.get(KIND))
 
-    def _router_threshold(self, session: Session, threshold: float) -> bool:
-        return router_threshold_applies(self.settings, threshold, session in self._moved)
+    def _router_dials(self, session: Session, threshold: float, acceptance: float = 0.0) -> tuple[str, ...]:
+        """As `router_dials` has it: the threshold is this tab's own, the acceptance the Playground's."""
+        moved = session.moved - {"threshold"} | ({"threshold"} if session in self._moved else set())
+        return router_dials(self.settings, threshold, acceptance, moved)
 
 
 class ComparisonUpdates(JobUpdates):

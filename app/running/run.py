@@ -12,7 +12,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -191,7 +191,7 @@ class Run(Job):
     """One text being written.
 
     Attributes:
-        router_threshold: Whether nobody chose the threshold, so that it becomes the router's once the pair is loaded.
+        router_dials: Names of the dials that nobody chose, so that they become the router's once the pair is loaded.
         change: How it goes on from another run; None once it has begun, or where it starts from the beginning.
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
         caches: Shared by all runs that go on from each other.
@@ -205,10 +205,14 @@ class Run(Job):
     """
 
     def __init__(
-        self, request: Request, after: Job | None = None, router_threshold: bool = False, change: Change | None = None
+        self,
+        request: Request,
+        after: Job | None = None,
+        router_dials: Collection[str] = (),
+        change: Change | None = None,
     ) -> None:
         super().__init__(after)
-        self.request, self.router_threshold, self.change = request, router_threshold, change
+        self.request, self.router_dials, self.change = request, router_dials, change
         self.again = change is not None
         self.fixed = self.brought = False
         self.about = ""
@@ -255,10 +259,11 @@ class Run(Job):
         return "done" if self.complete else "stopped"
 
     def _write(self) -> None:
-        if self.router_threshold and self.dial.threshold == self.request.threshold:
-            # Asked for while the models loaded: the page's slider is about to move there, and a short text is faster.
-            self.request = replace(self.request, threshold=self.pair.threshold)
-            self.dial.threshold = self.pair.threshold
+        for name in self.router_dials:
+            if getattr(self.dial, name) == getattr(self.request, name):
+                # Asked for while the models loaded: the page's slider is about to move there, a short text is faster.
+                self.request = replace(self.request, **{name: getattr(self.pair, name)})
+                setattr(self.dial, name, getattr(self.pair, name))
         self.prompt_tokens = self.pair.check(self.request)
         only_reveal = self._continue_origin()
         self.state = "running"

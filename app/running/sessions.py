@@ -54,7 +54,7 @@ class Session:
     Attributes:
         key: Unguessable; opens the window's feed.
         listeners: The window's feeds; notified whenever there may be something to send.
-        threshold_moved: Whether the visitor has moved the threshold.
+        moved: Which of the dials, "threshold" and "acceptance", the visitor has moved.
         run, shown: The newest run, and the one whose text is on its page.
         history: The texts that it has had, `run`'s among them.
         jobs: Other jobs by kind, e.g. "compare".
@@ -66,8 +66,9 @@ class Session:
         self.key = secrets.token_urlsafe(18)
         self.listeners = Listeners()
         self.view = view or View()
-        self.threshold_moved = False
-        self._threshold = DEFAULT_THRESHOLD  # where the slider was last; one that the settings name is never replaced
+        self.moved: set[str] = set()
+        # Where they were last; one that the settings name is never replaced.
+        self._dials = {"threshold": DEFAULT_THRESHOLD, "acceptance": 0.0}
         self.run: Run | None = None
         self.shown: Run | None = None
         self.history = History()
@@ -77,15 +78,15 @@ class Session:
         self._admit = admit
         self._lock = threading.Lock()
 
-    def begin(self, request: Request, host: Host, router_threshold: bool = False) -> Run:
-        """Stops the active run, if any, and starts another; for `router_threshold` see `Run`."""
+    def begin(self, request: Request, host: Host, router_dials: Collection[str] = ()) -> Run:
+        """Stops the active run, if any, and starts another; for `router_dials` see `Run`."""
         with self._lock:
-            return self._start(self._put(Run(request, self.run, router_threshold)), host)
+            return self._start(self._put(Run(request, self.run, router_dials)), host)
 
-    def put_threshold(self, threshold: float) -> None:
-        """Notes that the page itself put the slider there: going back from it is the visitor's choice."""
+    def put_dials(self, threshold: float, acceptance: float) -> None:
+        """Notes that the page itself put the sliders there: going back from it is the visitor's choice."""
         with self._lock:
-            self._threshold = threshold
+            self._dials = {"threshold": threshold, "acceptance": acceptance}
 
     def set_dials(self, threshold: float, acceptance: float, host: Host) -> Run | None:
         """Sets the dials for the next tokens while a text is being written; for the whole text once it has ended.
@@ -96,8 +97,9 @@ class Session:
         wanted = Dial(threshold, acceptance)  # both are checked before either is set
         dials = {"threshold": wanted.threshold, "acceptance": wanted.acceptance}
         with self._lock:
-            self.threshold_moved |= threshold != self._threshold  # both dials come, also where a hand is on the other
-            self._threshold = threshold
+            # Both dials come, also where a hand is on one of them.
+            self.moved |= {name for name, value in dials.items() if value != self._dials[name]}
+            self._dials = dials
             run = self.run
             if run is None or run.fixed or self.scrubbing:
                 return None
@@ -241,7 +243,8 @@ class Session:
         run = version.text
         run.show_again(self.run)
         version.run, version.before, self.run = run, None, run
-        self._threshold, self.threshold_moved = run.request.threshold, True
+        self._dials = {"threshold": run.request.threshold, "acceptance": run.request.acceptance}
+        self.moved.update(self._dials)
         self.history.release_caches(run)
         self.listeners.last_heard = time.monotonic()
         self.listeners.notify()

@@ -15,7 +15,7 @@ import gradio as gr
 
 from app.components import QUIET, drawn, to_json
 from app.controls import fill
-from app.fields import FIELDS, fitting, link_query, read_query, trace_fields
+from app.fields import DIALS, FIELDS, fitting, link_query, read_query, trace_fields
 from app.running.host import Host
 from app.running.run import Run
 from app.running.sessions import Session, Sessions
@@ -98,8 +98,8 @@ class _ShareHandlers:
         values, refused = read_query(query, self._policies())
         if not values and not refused:
             return [gr.skip()] * (1 + len(self.fields))
-        if "threshold" in values:  # else the router's own would take its place once the models are there
-            self.sessions.enter(request.session_hash).threshold_moved = True
+        if chosen := values.keys() & DIALS:  # else the router's own would take their place once the models are there
+            self.sessions.enter(request.session_hash).moved |= chosen
         filled = ", ".join(_NAMES.get(name, name.replace("_", " ")) for name in values)
         said = f"The link filled in {filled or 'nothing'}; Generate writes the text."
         if refused:
@@ -119,7 +119,7 @@ class _ShareHandlers:
         trace: Trace = run.pair.opened
         figures = await asyncio.to_thread(dashboard_message, run, session.view)
         session.show(run)  # no await from here on: the window's feed must not send anything in between
-        session.threshold_moved = True
+        session.moved.update(DIALS)
         values, missing = fitting(trace_fields(trace), trace.stop, self._policies())
         said = " ".join([f"Opened {name}; the fields above are those it was written with.", *missing])
         note = to_json({"said": said, "bad": False, "at": time.monotonic_ns()})

@@ -254,12 +254,13 @@ def progress(tuning: Tuning, host: Host) -> str:
 
 
 def _curve(curve: Curve) -> dict[str, Any]:
-    """How many questions, and per point: threshold, quality, low, high, LLM share, bytes, FLOPs, seconds."""
+    """How many questions, and per point: threshold, quality, low, high, LLM share, bytes, FLOPs, seconds if known."""
     points = [
         [p.threshold, p.accuracy, p.accuracy_low, p.accuracy_high, p.llm_share, p.bytes, p.flops, p.seconds]
         for p in curve.measured
     ]
-    return {"questions": curve.questions, "points": [[significant(value, 9) for value in point] for point in points]}
+    rounded = [[value if value is None else significant(value, 9) for value in point] for point in points]
+    return {"questions": curve.questions, "points": rounded}
 
 
 def _prompt(tuning: Tuning, result: PromptResult) -> list[Any]:

@@ -88,6 +88,7 @@ class TokenEvent:
         slm_head: Whether the SLM's `lm_head` was applied.
         llm_head: Positions to which the LLM's `lm_head` was applied if it was fed: one, or all of a draft.
         router: Whether a router's network was run for the score.
+        judgements: Drafted tokens that a learned judge looked at, where one decides what is kept.
         seconds: Wall-clock seconds of the step, divided by the texts that took part in it.
         slm_seconds, llm_seconds: The share of `seconds` spent in each model.
         slm_alternatives, llm_alternatives: Top-k candidates of each model at this position, where asked for and known.
@@ -122,6 +123,7 @@ class TokenEvent:
     taken_back: tuple[TokenEvent, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     llm_head: int = 1
+    judgements: int = 0
 
     @property
     def judged(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.benchmark.markdown import table
-from trainer.evaluation.estimates import interval, percent
+from trainer.evaluation.estimates import in_words, interval, percent
 from trainer.evaluation.method_names import label, spelled
 from trainer.evaluation.plane import WHOLE, WITHIN, Plane, PlanePoint, Reached
 from trainer.evaluation.record import JOINT
@@ -29,8 +29,9 @@ def plane_section(summary: Summary) -> str:
     llm = summary["methods"]["llm"]["points"][0]["bytes"]
     lead = (
         "**The plane of threshold and acceptance.** Fewest bytes, as a share of LLM only, at which a measured point is "
-        "as accurate as it says above; the point; and what the cheapest point of the whole plane moves of that (95 % "
-        "interval, every resample choosing its own points):"
+        "as accurate as it says above; the point; how much its accuracy differs from LLM only’s on the same questions; "
+        "and what the cheapest point of the whole plane moves of its bytes (95 % intervals; of the last, every "
+        "resample chooses its own points):"
     )
     curves = (
         "Curves by acceptance: accuracy at the bytes of LLM only, one line per threshold. Behind a slash is the length "
@@ -55,10 +56,10 @@ def _families(plane: Plane, llm: float) -> str:
 
 
 def _reached(family: str, reached: Reached, llm: float) -> str:
-    point, ratio = reached["point"], reached["ratio"]["bytes"]
-    if point is None:
+    point, difference, ratio = reached["point"], reached["difference"], reached["ratio"]["bytes"]
+    if point is None or difference is None:
         return "not reached"
-    text = f"{percent(point['bytes'] / llm)}, {setting(point)}"
+    text = f"{percent(point['bytes'] / llm)}, {setting(point)}; {in_words(difference, 1, ' points')}"
     if family == WHOLE or ratio["value"] is None:
         return text
     return f"{text}; the plane {interval(ratio['value'], ratio['low'], ratio['high'])}"

@@ -5,12 +5,15 @@ export const UNITS = { bytes: BYTES, flops: FLOPS, seconds: SECONDS };
 
 const start = (point) => Math.min(point[THRESHOLD], 1);   // no score is above 1, so LLM-only begins right there
 
+// Whether the costs of all points are known in a unit: one cannot compare the seconds of different machines.
+export const measuredIn = (points, unit) => unit in UNITS && points.every((point) => point[UNITS[unit]] !== null);
+
 // The values at a place.
 export const valuesAt = (points, place) => {
   const before = Math.floor(place), part = place - before, [a, b] = points.slice(before);
   if (part === 0) return a;
   const mix = (from, to) => from * (1 - part) + to * part;
-  return a.map((value, i) => (i === THRESHOLD ? mix(start(a), start(b)) : mix(value, b[i])));
+  return a.map((value, i) => (i === THRESHOLD ? mix(start(a), start(b)) : value === null ? null : mix(value, b[i])));
 };
 
 // The place of a column's value, the first on the way up; beyond the highest it is the last point.

@@ -1,13 +1,13 @@
-// Three handles on one operating point: threshold, LLM share, cost weight λ. Says what a threshold gave when the router was
-// measured, and moves the threshold by what it gives. The threshold is the only one that anything else listens to; the
+// Three handles on one operating point: threshold, LLM share, cost weight λ. Says what a threshold gave when the policy that
+// scores was measured, and moves the threshold by what it gives. The threshold is the only one that anything else listens to; the
 // other two follow it along the measured curve. Every text is written with textContent: a router's file may be a stranger's.
 import { follow } from '../lib/channel.js';
-import { atShare, atThreshold, HIGH, LOW, QUALITY, relative, SHARE, THRESHOLD, UNITS, valuesAt } from '../lib/curve.js';
+import { atShare, atThreshold, HIGH, LOW, measuredIn, QUALITY, relative, SHARE, THRESHOLD, UNITS, valuesAt } from '../lib/curve.js';
 import { dialAt, finder, listen, makeButton, moveSlider, onSlider, onUnit, releaseSliders, say, slider, unitChosen } from '../lib/dom.js';
 import { wholeNumber, wholePercent } from '../lib/format.js';
 
 const UNIT_NAMES = { bytes: 'bytes moved', flops: 'FLOPs', seconds: 'seconds' };
-const measuredUnit = () => (unitChosen() in UNITS ? unitChosen() : 'bytes');
+const unitOf = (curve) => (measuredIn(curve, unitChosen()) ? unitChosen() : 'bytes');   // the page's, where it was measured
 
 // A task as the server sends it, with its points in the order of lib/curve.js.
 const ordered = ([threshold, share, accuracy, low, high, ...costs]) => [threshold, accuracy, low, high, share, ...costs];
@@ -28,11 +28,11 @@ const stepForShare = (curve, wanted) => {
 // A best point is [threshold, lowest λ, highest λ]; they come from λ = 0 upwards.
 
 // Two thresholds are the same where no figure on the page tells them apart: a router's own may be rounded.
-const same = (a, b) => [SHARE, QUALITY, UNITS[measuredUnit()]].every((column) => Math.abs(a[column] - b[column]) < 0.005);
+const same = (a, b, unit) => [SHARE, QUALITY, UNITS[unit]].every((column) => Math.abs(a[column] - b[column]) < 0.005);
 
 const standOf = (curve, best, threshold) => {
   const now = at(curve, threshold), exact = best.findIndex(([place]) => place === threshold);
-  const here = exact >= 0 ? exact : best.findIndex(([place]) => same(at(curve, place), now));
+  const here = exact >= 0 ? exact : best.findIndex(([place]) => same(at(curve, place), now, unitOf(curve)));
   if (here >= 0) return 2 * here;
   // From λ = 0 upwards thresholds fall, unless a cheap threshold lies above a dear one; then the nearest one counts.
   const below = best.findIndex(([place]) => place < threshold);
@@ -59,7 +59,8 @@ const setHandle = (handle, options, text) => {
 export const start = ({ element, props, watch }) => {
   const find = finder(element), sayAt = (name, text) => say(find(`[data-points="${name}"]`), text);
   const share = find('#share-handle'), weight = find('#weight-handle'), task = find('#measured-task'), choices = find('.points-best');
-  let tasks = [], chosen = null, shown = null;   // the task, and that of its curves whose acceptance is nearest
+  let measured = [], tasks = [];   // all, and those of the policy that scores
+  let chosen = null, shown = null;   // the task, and that of its curves whose acceptance is nearest
   let dials = null;   // threshold, acceptance and policy
   let asked = null;   // the LLM share that a hand asked for, and the slider's step nearest to it
 
@@ -70,13 +71,13 @@ export const start = ({ element, props, watch }) => {
 
   // What the measured point nearest to the dials cost on a task, as a multiple of LLM-only.
   const costOn = ({ name, curves }) => {
-    const { acceptance, curve } = nearest(curves), unit = measuredUnit(), away = (point) => Math.abs(point[THRESHOLD] - dials.threshold);
+    const { acceptance, curve } = nearest(curves), unit = unitOf(curve), away = (point) => Math.abs(point[THRESHOLD] - dials.threshold);
     const point = curve.reduce((best, one) => (away(one) < away(best) ? one : best));
     return { task: name, acceptance, threshold: point[THRESHOLD], times: relative(curve, point, unit), unit: UNIT_NAMES[unit] };
   };
   // For the line that warns: of every task, the one that is shown first.
-  const tellCosts = (useful) => {
-    const known = useful ? [chosen, ...tasks.filter((one) => one !== chosen)].filter(({ curves }) => !unknown(curves)) : [];
+  const tellCosts = () => {
+    const known = chosen ? [chosen, ...tasks.filter((one) => one !== chosen)].filter(({ curves }) => !unknown(curves)) : [];
     const detail = known.map((one) => ({ ...costOn(one), shown: one === chosen }));
     document.dispatchEvent(new CustomEvent('citer-measured', { detail }));
   };
@@ -88,24 +89,25 @@ export const start = ({ element, props, watch }) => {
   };
 
   const drawWeight = () => {
-    const unit = measuredUnit(), asked = unitChosen(), best = shown.best[unit], last = 2 * best.length - 2;
+    const unit = unitOf(shown.curve), asked = unitChosen(), best = shown.best[unit], last = 2 * best.length - 2;
     const stand = standOf(shown.curve, best, dials.threshold), [text, sentence] = lambda(best, stand);
     // Steps of two go from best point to best point; away from them, a step of one leads to the nearest on either side.
     const range = { min: Math.min(0, stand), max: Math.max(last, stand), step: stand % 2 ? 1 : 2 };
     weight.disabled = last === 0 && stand === 0;
     setHandle(weight, { ...range, value: stand }, `${sentence}, cost in ${UNIT_NAMES[unit]}`);
     sayAt('weight', text);
-    sayAt('unit', unit === asked ? `cost: ${UNIT_NAMES[unit]}` : 'bytes, not price');
-    sayAt('price', unit === asked ? '' : `No ${asked} was measured: λ weighs ${UNIT_NAMES[unit]} instead.`);
+    sayAt('unit', unit === asked ? `cost: ${UNIT_NAMES[unit]}` : `bytes, not ${asked}`);
+    const why = asked in UNITS ? `What was measured in ${asked} cannot be compared` : `No ${asked} was measured`;
+    sayAt('price', unit === asked ? '' : `${why}: λ weighs ${UNIT_NAMES[unit]} instead.`);
   };
 
   const draw = () => {
-    const useful = chosen !== null && dials.policy === 'router', card = find('.points');
-    card.hidden = !useful;
-    tellCosts(useful);
-    if (!useful) return;
+    const card = find('.points');
+    card.hidden = !chosen;
+    tellCosts();
+    if (!chosen) return;
     shown = nearest(chosen.curves);
-    const { acceptance, curve, on } = shown, now = at(curve, dials.threshold), unit = measuredUnit(), far = off(shown) > NEAR;
+    const { acceptance, curve, on } = shown, now = at(curve, dials.threshold), unit = unitOf(curve), far = off(shown) > NEAR;
     const only = unknown(chosen.curves), where = `at acceptance ${acceptance}${only ? ' only' : ''}${far ? `, not ${dials.acceptance},` : ''} `;
     card.classList.toggle('unknown', only);
     find('.points-now').classList.toggle('far', far);
@@ -126,14 +128,15 @@ export const start = ({ element, props, watch }) => {
 
   share.addEventListener('input', () => choose(stepForShare(shown.curve, Number(share.value) / 100), share.value));
   weight.addEventListener('input', () => {
-    const best = shown.best[measuredUnit()], i = Math.round(Number(weight.value) / 2);
+    const best = shown.best[unitOf(shown.curve)], i = Math.round(Number(weight.value) / 2);
     choose(best[Math.max(0, Math.min(best.length - 1, i))][THRESHOLD]);
   });
 
   // Another task's curve is read; what is in force does not change with it.
   const read = () => {
-    chosen = tasks[task.selectedIndex];
+    chosen = tasks[task.selectedIndex] ?? null;
     asked = null;
+    if (!chosen) return draw();
     choices.replaceChildren(...chosen.cheapest.map(([text, title, threshold, acceptance]) => {
       const button = Object.assign(makeButton('', text), { title, value: `${threshold}/${acceptance}` });
       button.addEventListener('click', () => {
@@ -148,10 +151,22 @@ export const start = ({ element, props, watch }) => {
   };
   task.addEventListener('change', read);
 
+  // The tasks on which the policy that scores was measured; the one that was read stays, if it is among them.
+  const offer = () => {
+    const before = task.value;
+    tasks = measured.filter(({ policy }) => policy === dials?.policy);
+    task.replaceChildren(...tasks.map(({ name }) => new Option(name)));
+    task.selectedIndex = Math.max(0, tasks.findIndex(({ name }) => name === before));
+    find('.points-tasks').hidden = tasks.length < 2;
+    read();
+  };
+
   const turn = (changed) => {
     if (![changed.threshold ?? 0, changed.acceptance ?? 0].every(Number.isFinite)) return;   // a number's box is being typed in
+    const scored = dials?.policy;
     dials = { ...dials, ...changed };
-    draw();
+    if (dials.policy === scored) draw();
+    else offer();
   };
   // A hand on the slider is seen at once; the other event also comes when the server moved it, or another policy scores. It
   // may come late: where the slider has moved on, only the policy is news.
@@ -161,17 +176,11 @@ export const start = ({ element, props, watch }) => {
     const late = dials && threshold !== Number(slider().value);
     turn({ threshold: late ? dials.threshold : threshold, acceptance: late ? dials.acceptance : acceptance, policy });
   });
-  listen(element, 'citer-measured-wanted', () => tellCosts(chosen !== null && dials.policy === 'router'));
+  listen(element, 'citer-measured-wanted', tellCosts);
   onUnit(element, draw);
   follow({ props, watch }, (message) => {
-    chosen = null;
-    if (!message) return draw();
-    dials ??= { threshold: message.threshold, acceptance: dialAt('acceptance'), policy: message.policy };   // later news come from the dials themselves
-    tasks = message.tasks.map(taskOf);
-    const before = task.value;
-    task.replaceChildren(...tasks.map(({ name }) => new Option(name)));
-    task.selectedIndex = Math.max(0, tasks.findIndex(({ name }) => name === before));
-    find('.points-tasks').hidden = tasks.length < 2;
-    read();
+    measured = message?.tasks.map(taskOf) ?? [];
+    if (message) dials ??= { threshold: message.threshold, acceptance: dialAt('acceptance'), policy: message.policy };   // later news come from the dials themselves
+    offer();
   });
 };

@@ -1,6 +1,6 @@
 // Tune on my prompts: progress, the curve, the picker and what is taken away. Every text is written with textContent.
 import { openChannel } from '../lib/channel.js';
-import { HIGH, LOW, QUALITY, relative, SHARE, shortThreshold, THRESHOLD, UNITS, valuesAt } from '../lib/curve.js';
+import { HIGH, LOW, measuredIn, QUALITY, relative, SHARE, shortThreshold, THRESHOLD, UNITS, valuesAt } from '../lib/curve.js';
 import { finder, perFrame, say, showAcceptance } from '../lib/dom.js';
 import { counted, wholePercent } from '../lib/format.js';
 import { loadPlotly, onTheme, themeOf } from '../lib/plot.js';
@@ -46,6 +46,9 @@ const measuredOn = ({ about, done, total }, { kind, questions }) => {
 const shippedOn = ({ questions, task, pair, acceptance }, kind) => `Dashed: the router as it was shipped, at acceptance ${acceptance}, `
   + `right answers on ${questions} ${task} questions with ${pair}${kind === 'same' ? '; not agreement, so compare the shapes' : ''}.`;
 
+// The router's shipped curve, where it was measured in the unit.
+const shippedIn = ({ shipped }, unit) => (shipped && measuredIn(shipped.points, unit) ? shipped : null);
+
 const cellsOf = (points, point) => [shortThreshold(point[THRESHOLD]), wholePercent(point[QUALITY]),
   `${wholePercent(point[LOW])} to ${wholePercent(point[HIGH])}`, wholePercent(point[SHARE]),
   ...Object.keys(UNITS).map((unit) => wholePercent(relative(points, point, unit)))];
@@ -89,7 +92,7 @@ export const start = (gradio) => {
   };
 
   const drawAbout = () => {
-    const { shipped, curves } = shown, { kind } = now, legend = find('.tune-shipped');
+    const { kind, unit } = now, shipped = shippedIn(shown, unit), legend = find('.tune-shipped');
     sayAt('about', measuredOn(shown, now));
     sayAt('rule', kind === 'right' ? props.rule : AGREEMENT);
     sayAt('beside', shipped ? shippedOn(shipped, kind) : '');
@@ -97,7 +100,7 @@ export const start = (gradio) => {
     legend.hidden = !shipped;
     say(legend, shipped ? `router as shipped (${shipped.task})` : '');
     for (const radio of element.querySelectorAll('[name="tune-kind"]')) {
-      Object.assign(radio, { checked: radio.value === kind, disabled: curves[radio.value] === null });
+      Object.assign(radio, { checked: radio.value === kind, disabled: shown.curves[radio.value] === null });
     }
   };
 
@@ -116,7 +119,7 @@ export const start = (gradio) => {
 
   const drawChart = async () => {
     const Plotly = await plotly, first = !plot.data;
-    await Plotly.react(plot, ...chart(now, shown.shipped?.points ?? [], themeOf(element)));
+    await Plotly.react(plot, ...chart(now, shippedIn(shown, now.unit)?.points ?? [], themeOf(element)));
     if (!first) return;
     plot.on('plotly_click', (event) => {
       const point = now.points[clicked(event, now.points)];

@@ -1,0 +1,112 @@
+"""When the LLM looks by itself ("auto"), with made-up costs of passes; and the table of passes measured at load."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from engine.batch.draft_length import LONGEST, due
+from engine.events.cost import ModelCost
+from engine.model import language_model
+from engine.model.language_model import LENGTHS
+
+PROMPT, SETTLED = 10, 4  # tokens before the draft
+
+
+def model(*seconds: float) -> ModelCost:
+    """A model whose passes over 1, 2, … tokens take so long, and whose `lm_head` costs the same at any number."""
+    passes = tuple(enumerate(seconds, 1))
+    return ModelCost(1000, 100, 1, 1, 1, 1, 1, pass_seconds=seconds[0], pass_table=passes, head_table=((1, 0), (8, 0)))
+
+
+IN_SEQUENCE = model(
+    *(1.0 * n for n in range(1, 2 * LONGEST + 1))
+)  # a longer pass costs what its tokens cost one by one
+FREE = model(*[1.0] * (2 * LONGEST))  # a longer pass costs nothing more
+SLM = model(0.2, 0.2)
+
+
+def drafted(*scores: float | None, limit: Any = "auto", counts: Any = None, finish: str | None = None) -> Any:
+    """A row's step after the SLM has drafted a token per score, the last of them in this step."""
+    earlier, last = scores[:-1], scores[-1:]
+    row = SimpleNamespace(
+        provisional=[SimpleNamespace(index=SETTLED + n, score=score) for n, score in enumerate(earlier)],
+        position=SETTLED + len(earlier),
+        prompt_tokens=PROMPT,
+        finish_reason=finish,
+        dial=SimpleNamespace(max_draft=limit),
+        kept=counts or {},
+    )
+    tokens = [0] * (PROMPT + row.position)
+    return SimpleNamespace(
+        row=row, score=last[0] if last else None, judged=bool(last), slot=SimpleNamespace(tokens=tokens)
+    )
+
+
+def waits(score: float | None, llm: ModelCost, **options: Any) -> int:
+    """How many tokens of a score are drafted before the LLM looks."""
+    return next(n for n in range(1, 100) if due(drafted(*[score] * n, **options), SLM, llm))
+
+
+@pytest.mark.parametrize("score", [0.1, 0.5, 0.97, None])
+def test_where_a_longer_pass_costs_what_its_tokens_cost_one_by_one_it_looks_at_once(score):
+    assert waits(score, IN_SEQUENCE) == 1
+
+
+@pytest.mark.parametrize(("score", "tokens"), [(0.1, 1), (0.3, 2), (0.5, 3), (0.8, 9), (0.97, LONGEST), (1.0, LONGEST)])
+def test_where_a_longer_pass_is_free_it_waits_until_the_draft_is_hardly_kept_or_longest(score, tokens):
+    """Another token saves a pass of 1 with the chance that all is kept, and loses a pass of 0.2 with the rest."""
+    assert waits(score, FREE) == tokens
+    if tokens < LONGEST:
+        assert score**tokens < 1 / 6 <= score ** (tokens - 1)
+
+
+def test_between_the_two_it_waits_for_what_the_next_token_adds_to_the_pass():
+    steps = model(1, 1, 1, 1, 2, 2, 2, 2, *[3] * 40)  # four tokens at the price of one, and so on
+    assert waits(0.97, steps) == 4, "a fifth would cost a whole pass more"
+
+
+def test_a_text_whose_drafts_were_not_kept_is_looked_at_sooner_than_its_scores_say_and_the_other_way_round():
+    assert waits(0.95, FREE, counts={9: [0, 20]}) == 1
+    assert waits(0.15, FREE, counts={1: [40, 40]}) > waits(0.15, FREE) == 1
+
+
+def test_before_a_draft_ends_a_text_the_llm_reads_it_and_without_a_draft_there_is_nothing_to_read():
+    assert due(drafted(1.0, finish="eos"), SLM, FREE)
+    assert due(drafted(1.0, finish="length", limit=8), SLM, FREE)
+    assert not due(drafted(finish="eos"), SLM, FREE)
+
+
+@pytest.mark.parametrize("length", [1, 3, 40])
+@pytest.mark.parametrize("llm", [IN_SEQUENCE, FREE])
+def test_a_fixed_number_of_tokens_is_that_number_whatever_passes_cost(length, llm):
+    assert waits(0.5, llm, limit=length) == length
+
+
+def test_where_no_pass_was_timed_it_goes_by_bytes_of_which_a_longer_pass_moves_hardly_more():
+    untimed = ModelCost(1000, 100, 1, 1, 1, 1, 1)
+    small = ModelCost(200, 20, 1, 1, 1, 1, 1)
+    assert due(drafted(0.1), small, untimed)
+    assert not due(drafted(0.9), small, untimed)
+
+
+def test_the_table_of_passes_forgets_what_disturbed_a_shorter_one_and_never_falls(random_pair, monkeypatch):
+    measured = iter([5.0, 4.0, 6.0, 9.0, 8.0, 20.0, *(1.0, 0.5, 2.0, 3.0)])  # of passes by `LENGTHS`, and of `lm_head`
+    monkeypatch.setattr(language_model, "_shortest", lambda run: next(measured))
+    llm = random_pair.llm
+    monkeypatch.setattr(llm, "cost", llm.cost)  # put back afterwards
+    llm.calibrate()
+    assert llm.cost.pass_table == tuple(zip(LENGTHS, (4.0, 4.0, 6.0, 8.0, 8.0, 20.0), strict=True))
+    assert llm.cost.head_table == ((1, 0.0), (2, 0.0), (4, 1.0), (8, 2.0)), "no more positions cost less"
+    assert llm.cost.pass_seconds == 4.0
+    assert [llm.cost.seconds(n) for n in (1, 3, 8, 24, 48)] == [4.0, 5.0, 8.0, 14.0, 32.0], "lines between and beyond"
+
+
+def test_no_longer_pass_of_a_loaded_pair_is_faster(tiny_pair):
+    for cost in (tiny_pair.slm_cost, tiny_pair.llm_cost):
+        assert [length for length, _ in cost.pass_table] == list(LENGTHS)
+        assert all(0 < short <= long for (_, short), (_, long) in pairwise(cost.pass_table))
+        assert all(cost.seconds(n) <= cost.seconds(n + 1) for n in range(1, 40))
