@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import chdir
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -59,7 +60,13 @@ def test_a_damaged_trace_is_refused_by_name_or_can_be_shown_and_saved(content):
     link_query(trace)
 
 
-LINK = dict.fromkeys(FIELDS, st.one_of(st.text(max_size=30), VALUES.map(str), st.integers().map(str)))
+LINK: dict[str, Any] = dict.fromkeys(FIELDS, st.one_of(st.text(max_size=30), VALUES.map(str), st.integers().map(str)))
+LINK["stop"] = st.one_of(
+    LINK["stop"],
+    st.text(alphabet="a\\n\n\u2028\ud800", max_size=30),
+    st.integers(0, 2_000).map(lambda length: "x" * length),
+    st.integers(0, 200).map(lambda count: "x\n" * count),
+)
 
 
 @given(query=st.fixed_dictionaries({}, optional=LINK))
