@@ -108,7 +108,9 @@ def test_what_a_call_names_is_here_or_refused(names, body):
 
 
 LONG = "x" * (LONGEST_HASH + 1)
+IN_BROWSER = next(index for index, function in PAGE.fns.items() if not function.fn)
 REFUSED = [
+    ("queue/join", {"data": [], "fn_index": IN_BROWSER, "session_hash": "s"}, 404),
     ("queue/join", {"data": [], "fn_index": 10**6, "session_hash": "s"}, 404),
     ("queue/join", {"data": [], "fn_index": "7", "session_hash": "s"}, 422),
     ("queue/join", {"data": [], "fn_index": 0, "session_hash": LONG}, 422),

@@ -17,6 +17,7 @@ from engine.errors import shown
 _NAMES = ("session_hash", "event_id", "fn_name")
 _FORMS = ("multipart/", "application/x-www-form-urlencoded")
 _HERE = "There is nothing here of that name"
+_ENDPOINT = "The endpoint is called generate."
 
 
 def check_asked(page: Blocks, names: dict[str, Any], body: Any = None, by_name: bool = False) -> None:
@@ -35,7 +36,8 @@ def check_asked(page: Blocks, names: dict[str, Any], body: Any = None, by_name: 
     for name, value in [*names.items(), *said.items()]:
         if name in _NAMES and value is not None and not (isinstance(value, str) and len(value) <= LONGEST_HASH):
             raise HTTPException(422, f"{name} must be a text of at most {LONGEST_HASH} characters.")
-    for name, known in (("fn_index", page.fns), ("component_id", page.blocks)):
+    answered = {index for index, function in page.fns.items() if function.fn}  # the others happen in the browser
+    for name, known in (("fn_index", answered), ("component_id", page.blocks)):
         number = said.get(name)
         if number is None:
             continue
@@ -46,19 +48,22 @@ def check_asked(page: Blocks, names: dict[str, Any], body: Any = None, by_name: 
     if said.get("batched"):
         raise HTTPException(422, "batched must be false: this page answers one event at a time.")
     called = names.get("api_name")
-    if body is None or called is None or (said.get("fn_index") is not None and not by_name):
+    if body is None or called is None:
         return
     if by_name:
-        endpoints = {name.removeprefix("/"): each for name, each in page.get_api_info()["named_endpoints"].items()}
-    else:
-        endpoints = {function.api_name for function in page.fns.values()}
-    if called not in endpoints:
-        raise HTTPException(404, f"{_HERE}: {shown(called)}. The endpoint is called generate.")
-    if by_name:
-        try:
-            construct_args(endpoints[called]["parameters"], (), said)
-        except (TypeError, ValueError) as error:
-            raise HTTPException(422, shown(str(error))) from None
+        _check_values(page, called, said)
+    elif said.get("fn_index") is None and called not in (function.api_name for function in page.fns.values()):
+        raise HTTPException(404, f"{_HERE}: {shown(called)}. {_ENDPOINT}")
+
+
+def _check_values(page: Blocks, called: str, values: dict[str, Any]) -> None:
+    endpoint = page.get_api_info()["named_endpoints"].get(f"/{called}")
+    if endpoint is None:
+        raise HTTPException(404, f"{_HERE}: {shown(called)}. {_ENDPOINT}")
+    try:
+        construct_args(endpoint["parameters"], (), values)
+    except (TypeError, ValueError) as error:
+        raise HTTPException(422, shown(str(error))) from None
 
 
 async def check_request(request: Request) -> None:
