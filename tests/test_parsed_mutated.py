@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 from fake_pair import FakePair
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mutations import VALUES, damaged_bytes, damaged_json
 
@@ -69,6 +69,8 @@ LINK["stop"] = st.one_of(
 )
 
 
+@example(query={"stop": "x" * 1_001})
+@example(query={"stop": "x\n" * 101})
 @given(query=st.fixed_dictionaries({}, optional=LINK))
 def test_any_link_fills_in_what_can_be_asked_and_names_the_rest(query):
     values, refused = read_query(query, POLICIES)

@@ -16,7 +16,7 @@ from gradio.state_holder import SessionState, StateHolder
 from app.entrance.callers import Callers
 
 MAX_STATES = 256
-"""Windows: some ten kilobytes each. One whose is dropped has the sliders' ranges that the page began with."""
+"""Windows: four kilobytes each, and what was changed. One whose is dropped has the sliders' ranges of the beginning."""
 
 
 class PageState(SessionState):
