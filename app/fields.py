@@ -220,6 +220,7 @@ def _check(name: str, value: Any, stop: tuple[str, ...] | None, policies: Iterab
         Sampling(**{name: value})
     elif name == "stop":
         meant = stop_strings(value)
+        Request("any", stop=meant)
         if stop is not None and meant != stop:
             raise InvalidRequest("stop: the page's field cannot hold these stop strings (a line break of another kind)")
     else:

@@ -13,6 +13,7 @@ import gradio as gr
 
 from app.components import QUIET, Panel, refusal
 from app.controls import POLICY_LABELS, fill, points_message, policy_update, top_message
+from app.entrance.said import said_fields, said_number, said_text
 from app.fields import FIELDS, fitting, page_request, request_fields, router_dials
 from app.header import header_html
 from app.running.host import Host
@@ -79,21 +80,24 @@ class Handlers:
 
     def change_text(self, request: gr.Request, event: gr.EventData) -> str:
         """Branches from a token, or has the text read to its end for an audit."""
-        session, asked = self.sessions.get(request.session_hash), event._data or {}
+        session = self.sessions.get(request.session_hash)
         with refusals():
+            asked = said_fields(event._data)
             if asked.get("kind") == "branch":
-                role = Role.LLM if asked.get("author") == 1 else Role.SLM
-                token = asked.get("token")
-                session.branch(int(asked.get("number") or 0), role, None if token is None else int(token), self.host)
+                role = Role.LLM if said_number(asked, "author") == 1 else Role.SLM
+                token = said_number(asked, "token") if asked.get("token") is not None else None
+                session.branch(said_number(asked, "number"), role, token, self.host)
             else:
                 session.reveal(self.host)
         return versions_message(session)
 
     def go_to(self, request: gr.Request, event: gr.EventData) -> list[Any]:
         """Puts a kept text on the page, by its number or by undo and redo; the fields follow to what was asked."""
-        session, asked = self.sessions.get(request.session_hash), event._data or {}
-        by = asked.get("step")
-        run = session.step(by) if by in (-1, 1) else session.go_to(int(asked.get("number") or 0))
+        session = self.sessions.get(request.session_hash)
+        with refusals():
+            asked = said_fields(event._data)
+            by, number = said_number(asked, "step"), said_number(asked, "number")
+        run = session.step(by) if by in (-1, 1) else session.go_to(number)
         values: dict[str, Any] = {}
         if run is not None:
             policies = None if self.host.pair is None else self.host.pair.policies
@@ -104,9 +108,10 @@ class Handlers:
         """Writes the prompt at many settings; until another text is asked for, the sliders scrub through them."""
         session = self.sessions.get(request.session_hash)
         asked = self._request(session, unit, slm, llm, values)
-        session.stop()
-        asked_over = (event._data or {}).get("over")
+        with refusals():
+            asked_over = said_text(said_fields(event._data), "over")
         over = asked_over if asked_over in OVER else "both"
+        session.stop()
         scores = scores_near(session, asked.policy)
         sweep = Sweep(asked, scores, session.view.prices, over, session.jobs.get(SWEEP))
         session.begin_job(SWEEP, sweep, self.host)
@@ -122,10 +127,12 @@ class Handlers:
 
     def open_text(self, threshold: float, acceptance: float, request: gr.Request, event: gr.EventData) -> str:
         """Goes on from a text of the sweep: exact at the sliders' dials, with both models' candidates."""
-        session, row = self.sessions.get(request.session_hash), int((event._data or {}).get("row") or 0)
+        session = self.sessions.get(request.session_hash)
         job = session.jobs.get(SWEEP)
-        if isinstance(job, Sweep) and not job.active and 0 <= row < len(job.points):
-            session.continue_from(SweepRun(job, row), threshold, acceptance, self.host)
+        with refusals():
+            row = said_number(said_fields(event._data), "row")
+            if isinstance(job, Sweep) and not job.active and 0 <= row < len(job.points):
+                session.continue_from(SweepRun(job, row), threshold, acceptance, self.host)
         return versions_message(session)
 
     def ended(self, request: gr.Request) -> str:

@@ -16,8 +16,9 @@ from app.api import add_api
 from app.compare.tab import ComparisonUpdates, compare_tab
 from app.components import ASSETS, PRELOAD, QUIET, SCRIPTS, Panel, drawn
 from app.entrance.blocks import PageBlocks
-from app.entrance.callers import Callers, calling_address, on_space
+from app.entrance.callers import Callers, calling_address, client_address, on_space
 from app.entrance.guard import guarded
+from app.entrance.queue import PageQueue
 from app.guide import guide, how_it_works
 from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire_stop
 from app.header import header_html
@@ -42,9 +43,6 @@ QUEUE_LOOKS_EVERY = 0.02
 
 _OTHER_EVENTS = 40
 """Events of gradio at a time beside those that wait for a text: a call of the API, or a window without a feed."""
-
-_WAITING_EVENTS = 128
-"""Events that gradio lets wait. Those that write anything have their places elsewhere; these take milliseconds."""
 
 _LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
 
@@ -83,7 +81,8 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
 
         demo.unload(forget)
     demo.sessions, demo.feeds = sessions, feeds  # type: ignore[attr-defined]  # for tests, and for `launch_options`
-    demo.queue(max_size=_WAITING_EVENTS, api_open=False)
+    demo.queue(api_open=False)
+    demo._queue = PageQueue(demo, callers, lambda asked: client_address(asked.client, asked.headers, server.proxies))
     demo._queue.sleep_when_free = QUEUE_LOOKS_EVERY
     demo._queue.progress_update_sleep_when_free = 10 * QUEUE_LOOKS_EVERY  # for `gr.Progress`, which nothing here uses
     return demo
@@ -109,7 +108,10 @@ def launch_options(demo: gr.Blocks, settings: Settings) -> dict[str, Any]:
     feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`
     server, space = settings.server, on_space()
     return {
-        "app_kwargs": {"routes": [feeds.route, SCRIPTS], **guarded(server.hosts, server.host, feeds.callers)},
+        "app_kwargs": {
+            "routes": [feeds.route, SCRIPTS],
+            **guarded(server.hosts, server.host, feeds.callers, server.proxies),
+        },
         "server_name": "0.0.0.0" if space else server.host,
         "server_port": 7860 if space else server.port,
         "inbrowser": server.open_browser and not space,

@@ -153,7 +153,7 @@ class Pair:
         """A request's policy and its prompt as token ids, for `Decoding.add`; raises as `check` does."""
         policy = self._policy(request)
         self._check_row(request)
-        prompt = render(self.tokenizer, request)
+        prompt = render(self.tokenizer, request, self.context)
         check_length(len(prompt), self.context)
         return policy, prompt
 
@@ -179,7 +179,7 @@ class Pair:
         if policies is None:
             policies = [self._policy(request) for request in requests]
         if prompts is None:
-            prompts = [render(self.tokenizer, request) for request in requests]
+            prompts = [render(self.tokenizer, request, self.context) for request in requests]
         for request in requests:
             self._check_row(request)
         for prompt in prompts:

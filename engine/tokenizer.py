@@ -25,11 +25,19 @@ PADDING = re.compile(r"\[PAD\d+\]")  # fills a GGUF vocabulary up to the padded 
 _ENCODING = threading.Lock()
 """transformers keeps `split_special_tokens` in the tokenizer during a call: of two threads one would encode as the
 other asked, and what a person typed could become a control token."""
+_LIKELY_CHARACTERS = 8  # more than a token has on average in any language
+_MARGIN = 1.25  # what stands behind a piece may change how its end is split, never a quarter of it
 _MARK = "\ue000{}\ue001"  # private-use characters: stand in for a message while the template is rendered
 
 
-def render(tokenizer: PreTrainedTokenizerBase, request: Request) -> list[int]:
-    """Token ids of a request's prompt: the bare text if raw, else by the chat template (InvalidRequest without one)."""
+def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | None = None) -> list[int]:
+    """Token ids of a request's prompt: the bare text if raw, else by the chat template (InvalidRequest without one).
+
+    Where `context` is given, in tokens, a text whose beginning overfills it is refused (InvalidRequest) before the rest
+    is encoded: a million characters would take a second, in which nobody else's prompt is encoded.
+    """
+    if context is not None:
+        _refuse_far_too_long(tokenizer, request, context)
     if request.raw:
         return _encode(tokenizer, request.prompt, typed=True)
     if not tokenizer.chat_template:
@@ -49,6 +57,18 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str, typed: bool = False) 
     """Ids of a part of the template, or of what a person typed, in which special tokens are plain text."""
     with _ENCODING:
         return tokenizer.encode(text, add_special_tokens=False, split_special_tokens=typed)
+
+
+def _refuse_far_too_long(tokenizer: PreTrainedTokenizerBase, request: Request, context: int) -> None:
+    beginning = _LIKELY_CHARACTERS * context
+    for name, text in (("prompt", request.prompt), ("system prompt", "" if request.raw else request.system or "")):
+        if len(text) > beginning:
+            tokens = len(_encode(tokenizer, text[:beginning], typed=True))
+            if tokens >= _MARGIN * context:
+                raise InvalidRequest(
+                    f"The {name} has {len(text):,} characters, of which the first {beginning:,} are {tokens:,} tokens, "
+                    f"but the context holds {context:,} and the answer needs room: shorten it, or raise CITER_CONTEXT."
+                )
 
 
 def check_length(prompt_tokens: int, context: int) -> None:

@@ -45,6 +45,7 @@ class Site:
     url: str
     host: Host
     sessions: Any
+    page: Any = None
 
 
 @contextmanager
@@ -59,7 +60,7 @@ def serve(load: Callable[..., Any], preset: str | None = None, settings: Setting
     options = {**launch_options(demo, settings), "server_name": "127.0.0.1", "server_port": port}
     demo.launch(prevent_thread_lock=True, quiet=True, **options)
     try:
-        yield Site(f"http://127.0.0.1:{port}/", host, getattr(demo, "sessions"))  # noqa: B009  # set by `build` for tests
+        yield Site(f"http://127.0.0.1:{port}/", host, getattr(demo, "sessions"), demo)  # noqa: B009  # set by `build`
     finally:
         demo.close(verbose=False)
 

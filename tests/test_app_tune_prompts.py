@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 
 import pytest
@@ -115,6 +116,12 @@ REFUSED = {
     "two columns for answers": ("prompt,answer,Answer\na,b,c", ["“answer” and “Answer”"]),
     "a misspelt column": ("prompt,anwser\na,b", ["“anwser”", "did you mean “answer”?"]),
     "too many cells": ("prompt,answer\nWhat, then?,3", ["row 2", "3 cells", "header has 2", "double quotes"]),
+    "too many columns": ("prompt" + ",x" * 100 + "\na", ["row 1", "101 columns", "100"]),
+    "too many fields": ('{"prompt": "a"' + "".join(f', "x{n}": 1' for n in range(300_000)) + "}", ["300,001"]),
+    "the last of many fields twice": (
+        "{" + ", ".join(f'"x{n}": 1' for n in [*range(300_000), 299_999]) + "}",
+        ["“x299999” stands there twice"],
+    ),
     "a quote that never ends": ('prompt\nok\n"oh\nno', ["row 3", "never closed"]),
     "a quote in the middle": ('prompt\n"a"b', ["row 2", "no CSV"]),
     "an answer without a prompt": ("prompt,answer\n,5", ["row 2", "it is empty", "“5”"]),
@@ -193,3 +200,11 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch):
     monkeypatch.setattr("base64.b64decode", lambda *_, **__: pytest.fail("it was decoded"))
     said = json.loads(read_prompts({"name": "a.csv", "file": "A" * (2 * MAX_BYTES)}))
     assert "at most 5,000,000 bytes" in said["error"]
+
+
+def test_only_what_may_be_misspelt_is_compared(monkeypatch):
+    compared = []
+    monkeypatch.setattr(difflib, "get_close_matches", lambda name, *_, **__: compared.append(name))
+    parse("\n".join([json.dumps({"prompt": "a", "answer": "b", **{f"x{n}": 1 for n in range(98)}})] * MAX_ROWS))
+    parse(json.dumps({"prompt": "a", "note": "b", "x" * 1_000_000: "c"}))
+    assert compared == ["note"]

@@ -319,3 +319,44 @@ def test_candidates_learned_later_are_sent_for_the_token_they_belong_to(host):
     llm = [i for i, token in enumerate(message["tokens"]) if token[1] == 1]
     late = {index for index, author, _, _ in message["revealed"] if author == 1}
     assert late == set(range(max(llm))) - set(llm)
+
+
+def test_a_window_waits_for_its_finished_texts_once_and_who_asks_again_ends_the_older(host, pair):
+    pair.tokens_per_second = 20
+    session, feeds = Session(), Feeds(Sessions(), host, UPDATES)
+
+    async def ask_often() -> list[dict[str, str]]:
+        session.begin(request(max_new_tokens=200), host)
+        asked = [asyncio.create_task(feeds.whole(session)) for _ in range(50)]
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0.1)
+        assert [task.done() for task in asked] == [True] * 49 + [False] and len(session.listeners) == 1
+        session.stop()
+        return await asyncio.gather(*asked)
+
+    found = asyncio.run(ask_often())
+    assert found[:-1] == [{}] * 49 and "stream" in found[-1]
+
+
+@pytest.mark.parametrize("ends_at_once", [False, True])
+def test_a_text_that_is_begun_while_the_feed_looks_is_brought_by_it(host, told, ends_at_once):
+    session = Session()
+    started = threading.Event()
+
+    def due(self):
+        if not started.is_set() and time.monotonic() - opened > 0.15:  # it lingers no longer
+            started.set()
+            run = session.begin(request(max_new_tokens=5), host)
+            assert not ends_at_once or run.finished.wait(5)
+        return []
+
+    updates = type("Late", (), {"due": due})
+    opened = time.monotonic()
+
+    async def listen() -> list[str]:
+        panels = {"late": lambda *_: updates(), **UPDATES}
+        return [event async for event in Feeds(Sessions(), host, dict(reversed(panels.items()))).follow(session, {})]
+
+    found = asyncio.run(listen())
+    assert started.is_set() and any(event.startswith("event: stream") for event in found[:-1])
+    assert found[-1].startswith("event: quiet")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from random_pair import byte_tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+import engine.tokenizer
 from engine import InvalidRequest, Request
 from engine.tokenizer import render
 
 TOKENIZER = byte_tokenizer()
+TINY = AutoTokenizer.from_pretrained(Path(__file__).parent.parent / "assets/tiny/tokenizer")
 
 
 def test_the_chat_template_is_applied_with_the_system_message():
@@ -52,3 +59,59 @@ def test_prompts_that_are_rendered_at_once_stay_apart():
     expected = render(TOKENIZER, typed)
     with ThreadPoolExecutor(4) as pool:
         assert all(ids == expected for ids in pool.map(lambda _: render(TOKENIZER, typed), range(2000)))
+
+
+# ---- texts that are far too long ----
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Characters of each text that is encoded."""
+    lengths, encode = [], engine.tokenizer._encode
+
+    def counting(tokenizer, text: str, typed: bool = False) -> list[int]:
+        lengths.append(len(text))
+        return encode(tokenizer, text, typed)
+
+    monkeypatch.setattr(engine.tokenizer, "_encode", counting)
+    return lengths
+
+
+@pytest.mark.parametrize("request_", [Request("long " * 200_000), Request("a", system="long " * 20_000)])
+def test_of_a_text_that_is_far_too_long_the_beginning_is_encoded(encoded: list[int], request_: Request):
+    with pytest.raises(InvalidRequest, match=r"shorten it, or raise CITER_CONTEXT"):
+        render(TOKENIZER, request_, context=512)
+    assert sum(encoded) <= 8 * 512
+
+
+def words(count: int) -> Tokenizer:
+    """A tokenizer of whole words, where more than eight characters are a token."""
+    found = Tokenizer(models.WordLevel({f"{n:019}": n for n in range(count)}, unk_token="0" * 19))
+    found.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return found
+
+
+def test_a_long_text_of_few_tokens_is_taken():
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words(400))
+    text = " ".join(f"{n:019}" for n in range(400))
+    assert len(text) > 8 * 512 and render(tokenizer, Request(text, raw=True), context=512) == list(range(400))
+
+
+@settings(max_examples=60)
+@given(
+    piece=st.text(min_size=1, max_size=12),
+    more=st.text(alphabet="a b\n1=é漢 ", max_size=40),
+    times=st.integers(1, 400),
+    context=st.integers(8, 64),
+)
+def test_whatever_is_refused_by_its_beginning_is_too_long_as_a_whole(piece: str, more: str, times: int, context: int):
+    text = piece * times + more * (times // 4)
+    if not text.strip() or any("\ud800" <= c <= "\udfff" for c in text):
+        return
+    for tokenizer in (TOKENIZER, TINY):
+        asked = Request(text, raw=True)
+        whole = render(tokenizer, asked)
+        try:
+            assert render(tokenizer, asked, context) == whole
+        except InvalidRequest:
+            assert len(whole) >= context

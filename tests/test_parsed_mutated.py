@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from contextlib import chdir
+from typing import Any
 from unittest import mock
 
 import pytest
 from fake_pair import FakePair
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mutations import VALUES, damaged_bytes, damaged_json
 
@@ -59,9 +60,17 @@ def test_a_damaged_trace_is_refused_by_name_or_can_be_shown_and_saved(content):
     link_query(trace)
 
 
-LINK = dict.fromkeys(FIELDS, st.one_of(st.text(max_size=30), VALUES.map(str), st.integers().map(str)))
+LINK: dict[str, Any] = dict.fromkeys(FIELDS, st.one_of(st.text(max_size=30), VALUES.map(str), st.integers().map(str)))
+LINK["stop"] = st.one_of(
+    LINK["stop"],
+    st.text(alphabet="a\\n\n\u2028\ud800", max_size=30),
+    st.sampled_from([999, 1_000, 1_001, 1_999]).map(lambda length: "x" * length),
+    st.sampled_from([99, 100, 101, 199]).map(lambda count: "x\n" * count),
+)
 
 
+@example(query={"stop": "x" * 1_001})
+@example(query={"stop": "x\n" * 101})
 @given(query=st.fixed_dictionaries({}, optional=LINK))
 def test_any_link_fills_in_what_can_be_asked_and_names_the_rest(query):
     values, refused = read_query(query, POLICIES)

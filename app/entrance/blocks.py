@@ -12,7 +12,7 @@ import gradio as gr
 
 from app.components import refusal
 from app.entrance.faults import log_fault
-from engine import EngineError
+from engine import EngineError, InvalidRequest
 from engine.errors import shown
 
 _LONGEST = 300  # characters of a fault that is gradio's
@@ -25,6 +25,17 @@ logger = logging.getLogger(__name__)
 class PageBlocks(gr.Blocks):
     """Blocks whose events fail with an error for the visitor, whatever happened."""
 
+    async def preprocess_data(self, *args: Any, **options: Any) -> Any:
+        """See `gr.Blocks`: what no field can hold is the visitor's fault, not the server's."""
+        try:
+            return await super().preprocess_data(*args, **options)
+        except (EngineError, gr.Error):
+            raise
+        except Exception as error:
+            if _TOO_FEW in str(error):
+                raise InvalidRequest(shown(str(error), limit=_LONGEST)) from None
+            raise InvalidRequest("The page's fields cannot hold what was sent for them.") from None
+
     async def process_api(self, *args: Any, **options: Any) -> dict[str, Any]:
         """See `gr.Blocks`: checks what was sent, calls the handler, makes the answer."""
         try:
@@ -36,7 +47,5 @@ class PageBlocks(gr.Blocks):
         except EngineError as error:
             raise refusal(error) from None
         except Exception as error:
-            if isinstance(error, ValueError) and _TOO_FEW in str(error):
-                raise refusal(shown(str(error), limit=_LONGEST)) from None
             log_fault(logger, "an event failed", error)
             raise refusal(_FAILED) from None

@@ -1,6 +1,6 @@
 """The first that a request meets, before gradio: whose page it takes this for, whose page asked, how much it brings.
 
-An ASGI application around gradio's. It reads no body and keeps none: it counts bytes as they pass.
+An ASGI application around gradio's. It reads no body and keeps none: it counts bytes as they pass (`bodies`).
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+from fastapi import Depends
 from fastapi.exceptions import RequestValidationError
 from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.entrance.callers import Callers, on_space
+from app.entrance.asked import check_request
+from app.entrance.bodies import Bodies, Passing, most_bytes, said, too_large
+from app.entrance.callers import Callers, client_address, on_space
 from app.entrance.faults import log_fault
-from app.share.open_trace import MAX_BYTES
-
-MAX_BODY = 8 * MAX_BYTES // 5
-"""Bytes of a request: JSON spells some of a trace's characters as two, of which a trace has by far the most."""
+from app.entrance.states import PageStates
+from engine import EngineError
 
 MAX_QUERY = 16_000
 """Bytes of an address's query: more than `app.fields.MAX_TEXT`, in a link that a browser or a proxy would take."""
@@ -64,10 +65,12 @@ class Guard:
         hosts: Names by which the page may be asked, besides addresses and this machine's own: `server.hosts`.
         host: Where it listens, if that is a name.
         callers: Are told who waits for results.
+        proxies: How many stand in front of it, for `client_address`.
     """
 
-    def __init__(self, app: ASGIApp, hosts: str, host: str | None, callers: Callers) -> None:
+    def __init__(self, app: ASGIApp, hosts: str, host: str | None, callers: Callers, proxies: int = 0) -> None:
         self.app, self.callers = app, callers
+        self._proxies, self._bodies = proxies, Bodies()
         self._given = tuple(name.strip().lower() for name in hosts.split(",") if name.strip())
         own = socket.gethostname().lower()
         named = (host, os.environ.get("GRADIO_SERVER_NAME"), os.environ.get("SPACE_HOST"))
@@ -85,36 +88,43 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, send)
             return
-        passing = _Passing(receive, send)
-        with self.callers.listening(scope["method"], get_route_path(scope), scope["query_string"]):
+        path = get_route_path(scope)
+        passing = Passing(receive, send, most_bytes(path), self._bodies, self._address(scope))
+        with self.callers.listening(scope["method"], path, scope["query_string"]):
             try:
                 await self.app(scope, passing.receive, passing.send)
             except Exception as error:
-                if not passing.too_large:
+                if passing.refused is None:
                     log_fault(logger, f"{scope['method']} request failed", error)
+            finally:
+                passing.close()
         if not passing.started:
-            answer = _too_large() if passing.too_large else _said(500, "The page's server failed; its log says where.")
+            answer = passing.refused or said(500, "The page's server failed; its log says where.")
             await answer(scope, receive, send)
+
+    def _address(self, scope: Scope) -> str | None:
+        request = Request(scope)
+        return client_address(request.client, request.headers, self._proxies)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         hosts, origin = headers.getlist("host"), headers.get("origin")
         name, port = _split_host(hosts[0]) if len(hosts) == 1 else ("", None)
         if not _is_address(name) and not _matches(name, self._hosts):
-            return _said(
+            return said(
                 403, "This page is not served under that name. Its host can allow the name with CITER_SERVER__HOSTS."
             )
         if origin is not None and not self._may_ask(origin, name, port):
-            return _said(
+            return said(
                 403, "Another site's page may not ask this one. Its host can allow the site with CITER_SERVER__HOSTS."
             )
         if get_route_path(scope).startswith(CLOSED):
-            return _said(404, "There is nothing here: this page takes no uploads and has no such route.")
+            return said(404, "There is nothing here: this page takes no uploads and has no such route.")
         if len(scope["query_string"]) > MAX_QUERY:
-            return _said(414, f"The address is too long: at most {MAX_QUERY:,} bytes may follow its question mark.")
-        length = headers.get("content-length", "0")
-        if not (length.isascii() and length.isdigit()) or len(length) > 15 or int(length) > MAX_BODY:
-            return _too_large()
+            return said(414, f"The address is too long: at most {MAX_QUERY:,} bytes may follow its question mark.")
+        length, most = headers.get("content-length", "0"), most_bytes(get_route_path(scope))
+        if not (length.isascii() and length.isdigit()) or len(length) > 15 or int(length) > most:
+            return too_large(most)
         return None
 
     def _may_ask(self, origin: str, host: str, port: int | None) -> bool:
@@ -129,35 +139,8 @@ class Guard:
         return bool(name) and (same or _matches(name, self._origins))
 
 
-class _Passing:
-    """One request on its way through: its body is counted, and no answer is begun that is not wanted any more."""
-
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive, self._send = receive, send
-        self._bytes = 0
-        self.too_large = self.started = False
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        self._bytes += len(message.get("body", b""))
-        if self._bytes > MAX_BODY:
-            self.too_large = True
-            raise BodyTooLarge
-        return message
-
-    async def send(self, message: Message) -> None:
-        if self.too_large and not self.started:
-            return  # what became of the error on its way: the visitor is told the reason instead
-        self.started = True
-        await self._send(message)
-
-
-class BodyTooLarge(Exception):
-    """A request brought more than `MAX_BODY`, without having said so."""
-
-
-def guarded(hosts: str, host: str | None, callers: Callers) -> dict[str, Any]:
-    """What gradio's application needs to stand behind a `Guard`, as `app_kwargs`.
+def guarded(hosts: str, host: str | None, callers: Callers, proxies: int = 0) -> dict[str, Any]:
+    """What gradio's application needs to stand behind a `Guard`, and to keep little, as `app_kwargs`.
 
     It puts its own middleware around what it is given, which would answer other sites first; so the guard steps around
     all of it when the server starts.
@@ -166,10 +149,18 @@ def guarded(hosts: str, host: str | None, callers: Callers) -> dict[str, Any]:
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
         inner = app.middleware_stack or app.build_middleware_stack()
-        app.middleware_stack = Guard(inner, hosts, host, callers)
+        app.middleware_stack = Guard(inner, hosts, host, callers, proxies)
+        app.state_holder = PageStates(callers)
+        app.state_holder.set_blocks(app.get_blocks())
         yield
 
-    return {"lifespan": lifespan, "exception_handlers": {RequestValidationError: _not_understood}}
+    handlers = {RequestValidationError: _not_understood, EngineError: _refused}
+    return {"lifespan": lifespan, "exception_handlers": handlers, "dependencies": [Depends(check_request)]}
+
+
+async def _refused(request: Request, error: Any) -> Response:
+    """Where a function of a component refuses what it was given."""
+    return JSONResponse({"detail": str(error)}, 422)
 
 
 async def _not_understood(request: Request, error: Any) -> Response:
@@ -199,12 +190,3 @@ def _is_address(name: str) -> bool:
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
     return bool(name) and any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _too_large() -> Response:
-    return _said(413, f"The request is too large: at most {MAX_BODY:,} bytes are taken.", close=True)
-
-
-def _said(status: int, text: str, close: bool = False) -> Response:
-    headers = {"Connection": "close"} if close else None  # nothing more of a body is read
-    return PlainTextResponse(text + "\n", status, headers)

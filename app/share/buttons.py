@@ -15,6 +15,7 @@ import gradio as gr
 
 from app.components import QUIET, drawn, to_json
 from app.controls import fill
+from app.entrance.said import said_fields, said_text
 from app.fields import DIALS, FIELDS, fitting, link_query, read_query, trace_fields
 from app.running.host import Host
 from app.running.run import Run
@@ -39,9 +40,10 @@ _NAMES = {
 def share_bar(sessions: Sessions) -> gr.HTML:
     """The row of buttons under the text. Its value is what to say about a file that was opened."""
 
-    def take(data: dict[str, Any]) -> str | None:
-        owned = sessions.find(str(data.get("run")))
-        return taken(owned[1], owned[0], str(data.get("kind"))) if owned else None
+    def take(data: Any) -> str | None:
+        asked = said_fields(data)
+        owned, kind = sessions.find(said_text(asked, "run")), said_text(asked, "kind")
+        return taken(owned[1], owned[0], kind) if owned else None
 
     return drawn("share/share", "share", events=("upload",), server_functions=[take], max_bytes=MAX_BYTES)
 
@@ -110,7 +112,8 @@ class _ShareHandlers:
     async def open_trace(self, data: gr.EventData, request: gr.Request) -> list[Any]:
         """Puts the text of a trace on the page in place of the one that is there; a bad file leaves everything."""
         session = self.sessions.get(request.session_hash)
-        name, text = str(getattr(data, "name", ""))[:_LONGEST_NAME], str(getattr(data, "text", ""))
+        given = said_fields(data._data)
+        name, text = said_text(given, "name")[:_LONGEST_NAME], said_text(given, "text")
         try:
             run = await asyncio.to_thread(opened_run, text, session.run)
         except InvalidRequest as error:

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gradio as gr
 from starlette.requests import Request
@@ -62,6 +63,7 @@ class Feeds:
     ) -> None:
         self.sessions, self.host, self.panels = sessions, host, panels
         self.callers = callers or Callers()
+        self._newest: WeakKeyDictionary[Session, object] = WeakKeyDictionary()  # who asked for all of a session last
 
     @property
     def route(self) -> Route:
@@ -71,11 +73,16 @@ class Feeds:
     async def whole(self, session: Session, session_hash: str | None = None) -> dict[str, str]:
         """Waits until nothing is active, and returns the newest message of every panel that has one.
 
-        For a browser that cannot open its feed, for as long as it waits for an answer under its `session_hash`.
+        For a browser that cannot open its feed, for as long as it waits for an answer under its `session_hash`. Each
+        of these holds one of gradio's places, so a session has one: who asks again ends the older, which gets nothing.
         """
         heard, now = time.monotonic(), time.monotonic()
+        me = self._newest[session] = object()
+        session.listeners.notify()
         with session.listeners.listen() as notified:
             while session.active and now - heard < UNHEARD_SECONDS:
+                if self._newest[session] is not me:
+                    return {}
                 notified.clear()
                 await _wait(notified, _LOOK_SECONDS)
                 now = time.monotonic()
@@ -123,8 +130,10 @@ class Feeds:
                 if active:
                     last_active = now
                 elif now - last_active > LINGER_SECONDS:
-                    yield "event: quiet\ndata:\n\n"
-                    return
+                    await asyncio.sleep(0)  # what another thread notified of comes now
+                    if not (notified.is_set() or session.active):  # else a run has begun since it looked
+                        yield "event: quiet\ndata:\n\n"
+                        return
                 if messages:
                     await asyncio.sleep(FLUSH_SECONDS if now - last_sent < 3 * FLUSH_SECONDS else FOLLOW_UP_SECONDS)
                     last_sent = now

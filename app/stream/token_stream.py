@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.components import Panel, to_json
+from app.entrance.said import said_fields, said_number, said_text
 from app.figures import amount
 from app.running.run import Run, SharedPrefix, Written
 from app.running.sessions import Sessions, View
@@ -19,9 +20,10 @@ from engine.policy import REGISTRY
 def token_stream(sessions: Sessions) -> Panel:
     """The component; its messages are those of `app.stream.updates.TextUpdates`."""
 
-    def token_cost(data: dict[str, Any]) -> str | None:
-        owned = sessions.find(str(data.get("run")))
-        return cost_of_token(owned[1], int(data.get("index", 0)), owned[0].view) if owned else None
+    def token_cost(data: Any) -> str | None:
+        asked = said_fields(data)
+        owned, index = sessions.find(said_text(asked, "run")), said_number(asked, "index")
+        return cost_of_token(owned[1], index, owned[0].view) if owned else None
 
     return Panel("stream/stream", "stream", events=("change_text",), server_functions=[token_cost])
 

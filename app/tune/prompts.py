@@ -25,6 +25,9 @@ MAX_ROWS = 200
 CELL_LIMIT = 10_000
 """A cell has fewer characters than this."""
 
+MAX_COLUMNS = 100
+"""Of a table, and fields of an object."""
+
 PROMPT, EXPECTED = ("prompt", "question"), ("answer", "expected")
 """Names of the two columns."""
 
@@ -40,6 +43,7 @@ _CONTROL = "the control character U+{:04X} is not plain text. Remove it, or expo
 _FORMULA = tuple("=+-@＝＋－＠")
 _SIGNED_NUMBER = re.compile(r"[+-] ?[$€£¥]? ?\d[\d., \xa0\u202f]*(?:[eE][+-]?\d+)?(?:/\d+)? ?%?")
 _MAGIC = {b"PK\x03\x04": "a ZIP archive, perhaps a workbook (.xlsx)", b"%PDF": "a PDF", b"\x1f\x8b": "gzipped"}
+_LONGEST_MISSPELT = 20  # characters of a name that may be meant for "answer" or "expected"
 _UTF8 = "Save it in UTF-8; spreadsheets call it “CSV UTF-8”."
 
 
@@ -165,6 +169,9 @@ def _columns(names: Sequence[str], where: str, missing: str, way_out: str) -> tu
 
     A misspelt "answer" is refused: leaving it out would measure another thing than was meant.
     """
+    if len(names) > MAX_COLUMNS:
+        many = f"{len(names):,} columns; at most {MAX_COLUMNS} are taken"
+        raise InvalidRequest(f"{where}: {many}. Remove those that are not needed; {_COLUMNS}.")
     plain = [name.strip().lower() for name in names]
     prompts = [i for i, name in enumerate(plain) if name in PROMPT]
     answers = [i for i, name in enumerate(plain) if name in EXPECTED]
@@ -176,9 +183,9 @@ def _columns(names: Sequence[str], where: str, missing: str, way_out: str) -> tu
             both = " and ".join(f"“{names[i].strip()}”" for i in same)
             raise InvalidRequest(f"{where}: {both} mean the same; {_COLUMNS}. Keep one of them.")
     unused = [i for i in range(len(names)) if i not in (*prompts, *answers)]
-    for i in unused:
-        near = difflib.get_close_matches(plain[i], EXPECTED, n=1, cutoff=0.75)
-        if near and not answers:
+    for i in unused if not answers else []:
+        near = len(plain[i]) <= _LONGEST_MISSPELT and difflib.get_close_matches(plain[i], EXPECTED, n=1, cutoff=0.75)
+        if near:
             unknown = f"“{shorten(names[i].strip())}” is not known: did you mean “{near[0]}”?"
             raise InvalidRequest(f"{where}: {unknown} Rename or remove it; {_COLUMNS}.")
     return prompts[0], answers[0] if answers else None, unused
@@ -282,11 +289,12 @@ def _jsonl(text: str, source: str) -> tuple[list[_Cells], list[str]]:
 
 def _object(line: str, where: str) -> dict[str, Any]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
+        record = dict(pairs)
+        if len(record) < len(pairs):
+            seen: set[str] = set()
+            twice = next(name for name, _ in pairs if name in seen or seen.add(name))
             raise InvalidRequest(f"{where}: the field “{shorten(twice)}” stands there twice. Keep one of them.")
-        return dict(pairs)
+        return record
 
     try:
         record = json.loads(line, object_pairs_hook=once)

@@ -15,6 +15,7 @@ from gradio.components import Component
 
 from app.components import ASSETS, QUIET, Panel, drawn, to_json
 from app.controls import knob, policy_update, scoring_choices, scoring_policy
+from app.entrance.said import said_fields, said_number, said_text
 from app.fields import draft_limit, whole
 from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
 from app.running.host import Host
@@ -50,9 +51,10 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, verification: l
     """
     handlers = _TuneHandlers(host, sessions, settings)
 
-    def text_of(data: dict[str, Any]) -> str | None:
-        job = sessions.find_job(KIND, str(data.get("run")))
-        number, point = int(data.get("row", -1)), int(data.get("point", -1))
+    def text_of(data: Any) -> str | None:
+        asked = said_fields(data)
+        job = sessions.find_job(KIND, said_text(asked, "run"))
+        number, point = said_number(asked, "row", -1), said_number(asked, "point", -1)
         return text_message(job, number, point) if isinstance(job, Tuning) else None
 
     with gr.Row(elem_id="tune-main", equal_height=False):
@@ -156,23 +158,24 @@ class TuningUpdates(JobUpdates):
         return message, count
 
 
-def read_prompts(data: dict[str, Any]) -> str:
+def read_prompts(data: Any) -> str:
     """Reads pasted text, or a file that the browser sends as base64, for the preview.
 
     Returns:
         JSON: `error`, or `count`, `answers`, `kind`, `unused`, the first `rows`, and for a file its `text`.
     """
     try:
-        if "file" not in data:
-            return to_json(_preview(parse(str(data.get("text", "")))))
-        encoded = str(data["file"])
+        given = said_fields(data)
+        if "file" not in given:
+            return to_json(_preview(parse(said_text(given, "text"))))
+        encoded = said_text(given, "file")
         if len(encoded) > _MAX_ENCODED:
             raise InvalidRequest(f"The file is too large: at most {MAX_BYTES:,} bytes are taken. Split it.")
         try:
             content = base64.b64decode(encoded, validate=True)
         except (binascii.Error, ValueError):
             raise InvalidRequest("The file did not arrive whole. Try again.") from None
-        text, table = read_file(str(data.get("name", "")), content)
+        text, table = read_file(said_text(given, "name"), content)
         return to_json({**_preview(table), "text": text})
     except InvalidRequest as error:
         return to_json({"error": str(error)})

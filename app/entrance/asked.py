@@ -1,0 +1,80 @@
+"""What a call of gradio names, checked before gradio looks it up.
+
+Gradio keeps whatever session hash comes, and a name that it does not know is a fault of the server to it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import HTTPException, Request
+from gradio import Blocks
+from gradio_client.utils import construct_args
+
+from app.running.sessions import LONGEST_HASH
+from engine.errors import shown
+
+_NAMES = ("session_hash", "event_id", "fn_name")
+_FORMS = ("multipart/", "application/x-www-form-urlencoded")
+_HERE = "There is nothing here of that name"
+_ENDPOINT = "The endpoint is called generate."
+
+
+def check_asked(page: Blocks, names: dict[str, Any], body: Any = None, by_name: bool = False) -> None:
+    """Refuses a request that names what it may not, or what the page has not.
+
+    Args:
+        page: What is asked.
+        names: By the address: its parameters, those in its path among them.
+        body: What a POST says, as parsed JSON of any kind; None of another request.
+        by_name: Whether it gives the values of an endpoint by their names.
+
+    Raises:
+        HTTPException: 404 for what is not here, 422 for what is no name.
+    """
+    said = body if isinstance(body, dict) else {}
+    for name, value in [*names.items(), *said.items()]:
+        if name in _NAMES and value is not None and not (isinstance(value, str) and len(value) <= LONGEST_HASH):
+            raise HTTPException(422, f"{name} must be a text of at most {LONGEST_HASH} characters.")
+    answered = {index for index, function in page.fns.items() if function.fn}  # the others happen in the browser
+    for name, known in (("fn_index", answered), ("component_id", page.blocks)):
+        number = said.get(name)
+        if number is None:
+            continue
+        if not isinstance(number, int):
+            raise HTTPException(422, f"{name} must be a whole number.")
+        if number not in known:
+            raise HTTPException(404, f"{_HERE}: {name} = {shown(number)}.")
+    if said.get("batched"):
+        raise HTTPException(422, "batched must be false: this page answers one event at a time.")
+    called = names.get("api_name")
+    if body is None or called is None:
+        return
+    if by_name:
+        _check_values(page, called, said)
+    elif said.get("fn_index") is None and called not in (function.api_name for function in page.fns.values()):
+        raise HTTPException(404, f"{_HERE}: {shown(called)}. {_ENDPOINT}")
+
+
+def _check_values(page: Blocks, called: str, values: dict[str, Any]) -> None:
+    endpoint = page.get_api_info()["named_endpoints"].get(f"/{called}")
+    if endpoint is None:
+        raise HTTPException(404, f"{_HERE}: {shown(called)}. {_ENDPOINT}")
+    try:
+        construct_args(endpoint["parameters"], (), values)
+    except (TypeError, ValueError) as error:
+        raise HTTPException(422, shown(str(error))) from None
+
+
+async def check_request(request: Request) -> None:
+    """`check_asked` for a request to gradio's application; what is no JSON is left to its routes."""
+    names = {**request.query_params, **request.path_params}
+    body: Any = None
+    if request.method == "POST":
+        if request.headers.get("content-type", "").startswith(_FORMS):
+            raise HTTPException(415, "This page takes JSON only: it reads files in the browser.")
+        try:
+            body = await request.json()
+        except (ValueError, RecursionError):
+            body = {}
+    check_asked(request.app.get_blocks(), names, body, "/gradio_api/call/v2/" in request.url.path)
