@@ -10,6 +10,7 @@ from engine.operating_points import Curve, OperatingPoint, OperatingPoints
 from engine.request import DraftLimit
 from engine.router import WEIGHTS, Router
 from engine.weights.cache_folder import sha256_of
+from engine.weights.files import filling
 from trainer import TrainerError
 from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import parsed, spelled
@@ -92,12 +93,14 @@ def operating_threshold(curve: Curve) -> float:
 def ship(router: Path, curves: list[Curve], out: Path) -> Router:
     """Copies a router's folder to `out`, whose name becomes its own, with its curves and where to start.
 
-    The first of the curves, one per task and acceptance, says where: its acceptance, and the threshold on it.
+    The first of the curves, one per task and acceptance, says where: its acceptance, and the threshold on it. What is
+    in `out` is replaced when all files are written, or not at all.
     """
     shipped = Router.load(router)
     start = round(operating_threshold(curves[0]), 4)  # a step of the page's slider: what is shown is what is in force
     shipped.card = replace(shipped.card, name=out.name, threshold=start, acceptance=curves[0].acceptance)
-    shipped.save(out)
-    OperatingPoints(router=sha256_of(out / WEIGHTS), curves=tuple(curves)).save(out)
-    write_card(shipped.card, out)
+    with filling(out) as new:
+        shipped.save(new)
+        OperatingPoints(router=sha256_of(new / WEIGHTS), curves=tuple(curves)).save(new)
+        write_card(shipped.card, new)
     return shipped
