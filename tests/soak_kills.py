@@ -61,16 +61,15 @@ def run(count: int, seed: int, tally: Tally) -> None:
 
 def _kill_often(what: str, program: str, folder: Path, count: int, drawn: random.Random, tally: Tally) -> None:
     """The moments are anywhere between the first line of work and the last."""
-    began = time.perf_counter()
-    fault = _started(program, folder / "whole", None)
-    seconds, whole = time.perf_counter() - began, contents(folder / "whole")
+    fault, seconds = _started(program, folder / "whole", None)
+    whole = contents(folder / "whole")
     if fault or not whole:
         tally.lost(what, f"nobody disturbed it, and {fault or 'it made nothing'}")
         return
     for number in range(count):
         here = folder / str(number)
         _started(program, here, drawn.uniform(0, seconds))
-        fault = _started(program, here, None)
+        fault, _ = _started(program, here, None)
         if fault:
             tally.lost(what, f"run again, {fault}")
         elif (found := contents(here)) != whole:
@@ -80,8 +79,12 @@ def _kill_often(what: str, program: str, folder: Path, count: int, drawn: random
             tally.held(what)
 
 
-def _started(program: str, folder: Path, kill_after: float | None) -> str:
-    """Runs a program until its end, or kills it so many seconds after it was ready; what went wrong, if anything."""
+def _started(program: str, folder: Path, kill_after: float | None) -> tuple[str, float]:
+    """Runs a program until its end, or kills it so many seconds after it was ready.
+
+    Returns:
+        What went wrong, if anything, where it was to run to its end; and the seconds from when it was ready.
+    """
     env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", program, str(folder)]
     with tempfile.TemporaryFile() as said:
@@ -90,19 +93,21 @@ def _started(program: str, folder: Path, kill_after: float | None) -> str:
         try:
             while (line := process.stdout.readline()) not in (_READY, b""):
                 pass
+            began = time.perf_counter()
             try:
                 process.communicate(timeout=_LONGEST if kill_after is None else kill_after)
             except subprocess.TimeoutExpired:
                 if kill_after is None:
-                    return f"no end after {_LONGEST:.0f} s"
+                    return f"no end after {_LONGEST:.0f} s", _LONGEST
+            seconds = time.perf_counter() - began
         finally:
             process.kill()
             process.communicate()
         said.seek(0)
         lines = said.read().decode(errors="replace").split("\n")
     if kill_after is None and (process.returncode or line != _READY):
-        return f"status {process.returncode}: {' '.join(lines)[-200:]}"
-    return ""
+        return f"status {process.returncode}: {' '.join(lines)[-200:]}", seconds
+    return "", seconds
 
 
 def contents(folder: Path) -> dict[str, bytes]:
