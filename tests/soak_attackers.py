@@ -69,9 +69,11 @@ class Attacker:
         self.address = f"203.0.113.{number % 250 + 1}"
         self.host = urlsplit(served.url)
         self._sockets: list[socket.socket] = []
+        self.until = 0.0  # when to leave, in `time.monotonic`
 
     def attack(self, until: float, pause: float = 1.0) -> None:
         """Attacks until the clock (`time.monotonic`) says so, all kinds in turn."""
+        self.until = until
         try:
             for what, act in self._drawn():
                 self._attempt(what, act)

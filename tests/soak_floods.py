@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -119,6 +120,8 @@ class Flooder(Attacker):
     def windows(self, client: httpx.Client) -> None:
         """Each asks for the key of its feed; refused or not, the page has to answer the last as the first."""
         for _ in range(_WINDOWS):
+            if time.monotonic() >= self.until:
+                return
             self._judge(client.post("gradio_api/run/predict", json=self._event("key", self._session())), True)
 
     def unknown(self, client: httpx.Client) -> None:
