@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -174,7 +174,7 @@ def _visitors(
     ]
 
 
-def _side_by_side(visitors: list[Visitor], attackers: list[Attacker], until: float) -> None:
+def _side_by_side(visitors: Sequence[Visitor], attackers: Sequence[Attacker], until: float) -> None:
     """Lets all come at once until the time is over, and waits for the last text of each."""
     everybody = [*((each.tally, "visitors", each.stay) for each in visitors)]
     everybody += [(each.tally, "attackers", each.attack) for each in attackers]

@@ -159,8 +159,8 @@ def window(monkeypatch: pytest.MonkeyPatch):
     """A window whose results come from a list in place of a server."""
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(soak_page, "server_events", lambda *_: (("", json.dumps(each)) for each in told))
-    shown = BareWindow.__new__(BareWindow)
-    shown.client, shown.session, shown.number, shown.state, shown.note = Any, "s", 7, "running", "waiting"
+    shown: Any = BareWindow.__new__(BareWindow)
+    shown.client, shown.session, shown.number, shown.state, shown.note = None, "s", 7, "running", "waiting"
     return shown, told
 
 
