@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow gpu check format bench bench-page soak rehearse-space screenshots clean
+.PHONY: demo test slow gpu check format bench bench-page soak soak-short rehearse-space screenshots clean
 
 demo: .venv/.run  ## the page in the browser
 	$(BIN)/python app.py
@@ -32,8 +32,11 @@ bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into doc
 bench-page: .venv/.dev  ## how fast the page is, on an otherwise idle machine; PRESET=cpu for real models
 	PYTHONPATH=. $(BIN)/python tests/page_benchmark.py --preset $(or $(PRESET),tiny)
 
-soak: .venv/.dev  ## visitors and attackers for half an hour, and 1,000 damaged files of each kind, into docs/reliability.md
-	PYTHONPATH=. $(BIN)/python tests/soak.py --minutes 30 --browsers 2 --mutations 1000 --write
+soak: .venv/.dev  ## visitors and attackers for an hour, kills, and 1,000 damaged files of each kind, into docs/reliability.md
+	PYTHONPATH=. $(BIN)/python tests/soak.py --minutes 60 --browsers 2 --kills 30 --mutations 1000 --write
+
+soak-short: .venv/.dev  ## the same code in one to two minutes, printed: few visitors, few damaged files
+	PYTHONPATH=. $(BIN)/python tests/soak.py --minutes 0.3 --visitors 4 --attackers 2 --kills 1 --mutations 2
 
 rehearse-space: .venv/.dev  ## a free Hugging Face Space on this machine, into docs/deploy.md; ten minutes, needs python3.12
 	PYTHONPATH=. $(BIN)/python tests/space_rehearsal.py --write

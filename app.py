@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 os.environ.setdefault("FORWARDED_ALLOW_IPS", "")  # for uvicorn: who asks is what the connection says
@@ -17,11 +18,20 @@ try:
 except engine.SettingsError as error:
     sys.exit(f"app.py: {error}")
 
-# `engine.load` imports torch, so it is looked up only when the host loads: the page is there before.
-host = Host(lambda preset, progress: engine.load(preset, settings, progress), settings.preset)
+
+def load(preset, progress):
+    """The pair of the settings, or one that stands in for it: that has a router of its own."""
+    own = {} if preset == settings.preset else {"router": "auto"}
+    # `engine.load` imports torch, so it is looked up only when the host loads: the page is there before.
+    return engine.load(preset, settings.model_copy(update=own), progress)
+
+
+host = Host(load, settings.preset)
 demo = build(host, settings)
 
 if __name__ == "__main__":
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # uvicorn asks it what it is
     host.start()
     try:
         demo.launch(**launch_options(demo, settings))

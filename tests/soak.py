@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import shutil
 import socket
 import subprocess
@@ -18,60 +17,26 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import soak_kills
 import soak_mutations
 from soak_attackers import Attacker, damaged_traces
+from soak_floods import Flooder
 from soak_page import LONGEST, Asked, Served, call, check_whole, result
-from soak_tally import (
-    LONG_ENOUGH,
-    Sample,
-    Sampler,
-    Tally,
-    clock,
-    counts_table,
-    growth,
-    judged,
-    samples_table,
-    times_table,
-)
+from soak_report import Rehearsal, report
+from soak_tally import Sampler, Tally, clock
 from soak_visitors import PROMPTS, ApiVisitor, BrowserVisitor, FeedVisitor, Texts, Visitor
 
-from engine.benchmark.markdown import code, filled, table
-from engine.provenance import ROOT, hardware, revision
+from engine.benchmark.markdown import filled
+from engine.provenance import ROOT
 
 PAGE = ROOT / "docs" / "reliability.md"
 _START = 120.0  # seconds until the page must be there
 _TRACES = 200  # mutated ones that attackers draw from
-
-
-@dataclass
-class Rehearsal:
-    """All that came out of one."""
-
-    seconds: float
-    without: Tally
-    with_attackers: Tally
-    attacks: Tally
-    after: Tally
-    samples: list[Sample]
-    mutations: dict[str, Counter[str]]
-
-    @property
-    def limits(self) -> Tally:
-        """What is judged of the whole."""
-        return judged(self.without, self.with_attackers, self.samples, self.seconds)
-
-    @property
-    def losses(self) -> int:
-        """Everything that was lost."""
-        parts = (self.without, self.with_attackers, self.attacks, self.after, self.limits)
-        return sum(part.losses for part in parts) + sum(_failures(counts) for counts in self.mutations.values())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,11 +55,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=30, help="with attackers; a tenth more before, without")
+    parser.add_argument("--minutes", type=float, default=60, help="with attackers; a tenth more before, without")
     parser.add_argument("--visitors", type=int, default=20, help="honest ones, browsers among them")
     parser.add_argument("--attackers", type=int, default=4)
     parser.add_argument("--browsers", type=int, default=0, help="visitors with Chromium")
     parser.add_argument("--mutations", type=int, default=200, help="of each kind of file afterwards; 0 leaves them out")
+    parser.add_argument("--kills", type=int, default=10, help="of each kind of process, and as many downloads")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
     parser.add_argument("--app", type=Path, default=ROOT / "app.py", help="the page's program")
@@ -104,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 def rehearse(options: argparse.Namespace) -> Rehearsal:
     """Without attackers, with them, after them, and the files."""
     marker, seconds = f"plugh{options.seed:x}xyzzy", 60 * options.minutes
-    without, with_attackers, attacks, after = Tally(), Tally(), Tally(), Tally()
+    without, with_attackers, attacks, after, disk = Tally(), Tally(), Tally(), Tally(), Tally()
     texts = Texts()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         log = Path(folder) / "log"
@@ -116,8 +82,9 @@ def rehearse(options: argparse.Namespace) -> Rehearsal:
             sides = options, served, texts, marker
             _say("visitors come")
             _side_by_side(_visitors(*sides, without, 0), [], clock(seconds / 10))
-            attackers = [Attacker(served, attacks, traces, marker, n, options.seed) for n in range(options.attackers)]
-            sampler = Sampler(process.pid, min(5.0, max(0.2, seconds / 20)))
+            count = options.attackers if trace else 0
+            attackers = [Flooder(served, attacks, trace or {}, traces, marker, n, options.seed) for n in range(count)]
+            sampler = Sampler(process.pid, min(5.0, max(0.2, seconds / 60)))
             sampler.start()
             _say("attackers come as well")
             _side_by_side(_visitors(*sides, with_attackers, options.visitors), attackers, clock(seconds))
@@ -128,10 +95,13 @@ def rehearse(options: argparse.Namespace) -> Rehearsal:
         _check_log(log, marker, after)
         if gone is not None:
             after.lost("the page's process runs to the end", f"it ended with status {gone}")
+    if options.kills:
+        _say("processes are killed")
+        soak_kills.run(options.kills, options.seed, disk)
     if options.mutations:
         _say("files are damaged")
     mutations = soak_mutations.run(options.mutations, options.seed) if options.mutations else {}
-    return Rehearsal(seconds, without, with_attackers, attacks, after, samples, mutations)
+    return Rehearsal(seconds, without, with_attackers, attacks, after, disk, samples, mutations)
 
 
 @contextmanager
@@ -204,24 +174,25 @@ def _visitors(
     ]
 
 
-def _side_by_side(visitors: list[Visitor], attackers: list[Attacker], until: float) -> None:
+def _side_by_side(visitors: Sequence[Visitor], attackers: Sequence[Attacker], until: float) -> None:
     """Lets all come at once until the time is over, and waits for the last text of each."""
-    threads = [threading.Thread(target=_stay, args=(each, until), daemon=True) for each in visitors]
-    threads += [threading.Thread(target=each.attack, args=(until,), daemon=True) for each in attackers]
+    everybody = [*((each.tally, "visitors", each.stay) for each in visitors)]
+    everybody += [(each.tally, "attackers", each.attack) for each in attackers]
+    threads = [threading.Thread(target=_stay, args=(*each, until), daemon=True) for each in everybody]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()) + 2 * LONGEST)
-    for each, thread in zip(visitors, threads, strict=False):
+    for (tally, who, _), thread in zip(everybody, threads, strict=True):
         if thread.is_alive():
-            each.tally.lost("visitors who leave in the end", "one waits for ever")
+            tally.lost(f"{who} who leave in the end", "one waits for ever")
 
 
-def _stay(visitor: Visitor, until: float) -> None:
+def _stay(tally: Tally, who: str, stay: Callable[[float], None], until: float) -> None:
     try:
-        visitor.stay(until)
+        stay(until)
     except Exception as error:  # a fault of the rehearsal is none of the page, but nothing may go unseen
-        visitor.tally.lost("visitors", f"{type(error).__name__}: {error}")
+        tally.lost(who, f"{type(error).__name__}: {error}")
 
 
 def _check_log(log: Path, marker: str, tally: Tally) -> None:
@@ -236,50 +207,6 @@ def _check_log(log: Path, marker: str, tally: Tally) -> None:
     for line in text.splitlines():
         if " failed: " in line:
             tally.errors[f"in the log: {line[:100]}"] += 1
-
-
-def _failures(counts: Counter[str]) -> int:
-    return sum(number for what, number in counts.items() if what != "tried")
-
-
-def _mutations_table(found: dict[str, Counter[str]]) -> str:
-    rows = []
-    for name, counts in found.items():
-        crashed = sum(number for what, number in counts.items() if what.startswith("crash"))
-        accepted = sum(number for what, number in counts.items() if what.startswith("accepted"))
-        rest = _failures(counts) - crashed - accepted
-        rows.append([name, f"{counts['tried']:,}", f"{crashed + rest:,}", f"{accepted:,}"])
-    return table(["damage", "tried", "crashed", "not as it should be, silently"], rows)
-
-
-def report(options: argparse.Namespace, rehearsal: Rehearsal, arguments: list[str]) -> str:
-    """The tables as Markdown."""
-    parts = [
-        (", without attackers", rehearsal.without),
-        (", with attackers", rehearsal.with_attackers),
-        (" (attack)", rehearsal.attacks),
-        ("", rehearsal.after),
-        ("", rehearsal.limits),
-    ]
-    errors = sum((part.errors for _, part in parts), Counter())
-    for name, counts in rehearsal.mutations.items():
-        errors.update({f"**lost**: {name}: {what}": n for what, n in counts.items() if what != "tried"})
-    grown = growth(rehearsal.samples)
-    said = f"{rehearsal.seconds / 60:g} minutes with attackers, {rehearsal.seconds / 600:g} before without."
-    if rehearsal.seconds < LONG_ENOUGH:
-        said = f"**Not the full half hour**, and too short to judge memory by: {said}"
-    lines = [
-        f"{'Nothing' if not rehearsal.losses else rehearsal.losses} lost. {said} {options.visitors} visitors "
-        f"({options.browsers} of them with a browser) and {options.attackers} attackers.",
-        counts_table(parts),
-        times_table(rehearsal.without, rehearsal.with_attackers),
-        samples_table(rehearsal.samples),
-        "" if grown is None else f"Memory at the end of the second half against the first's: {grown:+.1%}.",
-        _mutations_table(rehearsal.mutations) if rehearsal.mutations else "",
-        "\n".join(f"- {number:,} × {what}" for what, number in errors.most_common(40)),
-        f"{code('python tests/soak.py ' + shlex.join(arguments))}, revision {revision()}, {hardware()}.",
-    ]
-    return "\n\n".join(line for line in lines if line)
 
 
 if __name__ == "__main__":

@@ -35,11 +35,13 @@ class Served:
         url: Where, with a slash at its end.
         events: Numbers of the page's events by name.
         fields: What the fields of `write` hold at first, with their ids.
+        reads_prompts: The component that is asked to read a file of prompts.
     """
 
     url: str
     events: dict[str, int]
     fields: tuple[tuple[str | None, Any], ...]
+    reads_prompts: int
 
     @classmethod
     def read(cls, url: str) -> Served:
@@ -48,7 +50,8 @@ class Served:
         props = {each["id"]: each["props"] for each in config["components"]}
         write = next(each for each in config["dependencies"] if each["api_name"] == "write")
         fields = tuple((props[n].get("elem_id"), props[n].get("value")) for n in write["inputs"])
-        return cls(url, {each["api_name"]: each["id"] for each in config["dependencies"]}, fields)
+        reads = next(n for n, each in props.items() if "read_prompts" in (each.get("server_fns") or ()))
+        return cls(url, {each["api_name"]: each["id"] for each in config["dependencies"]}, fields, reads)
 
     def client(self, address: str) -> httpx.Client:
         """A client that a proxy would say has this address."""
@@ -96,7 +99,7 @@ def result(client: httpx.Client, event: str) -> dict[str, Any]:
         return json.loads(data)[0]
     if name != "error":
         raise Lost("a call's result broke off")
-    raise _refused(json.loads(data or "null"))
+    raise refusal(json.loads(data or "null"))
 
 
 def check_whole(trace: dict[str, Any]) -> None:
@@ -112,13 +115,24 @@ def server_events(client: httpx.Client, path: str, params: dict[str, str]) -> It
         if answer.status_code != 200:
             answer.read()
             raise refusal_of(answer)
-        for line in answer.iter_lines():
+        for line in _lines(answer):
             if time.monotonic() > until:
                 raise Lost(f"no end after {LONGEST:.0f} s")
             if line.startswith("event:"):
                 name = line[6:].strip()
             elif line.startswith("data:"):
                 yield name, line[5:].strip()
+
+
+def _lines(answer: httpx.Response) -> Iterator[str]:
+    """A stream's lines; a line feed ends one and nothing else does, since a text may hold U+2028 or U+0085."""
+    rest: list[bytes] = []
+    for part in answer.iter_bytes():
+        first, *more = part.split(b"\n")
+        rest.append(first)
+        for each in more:
+            yield b"".join(rest).decode().removesuffix("\r")
+            rest = [each]
 
 
 def refusal_of(answer: httpx.Response) -> Exception:
@@ -131,11 +145,12 @@ def refusal_of(answer: httpx.Response) -> Exception:
         said = said.get("detail") or said.get("error")
     except (ValueError, AttributeError):
         said = answer.text
-    refused = _refused(said)
+    refused = refusal(said)
     return refused if isinstance(refused, Refused) else Lost(f"status {answer.status_code}: {refused}")
 
 
-def _refused(output: Any) -> Exception:
+def refusal(output: Any) -> Exception:
+    """What stands in the place of a result: a reason in words, or nothing that helps anybody."""
     said = output.get("error") if isinstance(output, dict) else output
     if not isinstance(said, str) or " " not in said or any(fault in said for fault in _FAULTS):
         return Lost(f"ended with {str(said)[:160]!r}")
@@ -175,29 +190,32 @@ class BareWindow:
             raise refusal_of(answer)
         return answer
 
-    def join(self, name: str, data: list[Any]) -> None:
-        """Puts an event into gradio's queue; `outcome` says what became of it."""
+    def join(self, name: str, data: list[Any]) -> str:
+        """Puts an event into gradio's queue; `outcome` says what became of the one of this id."""
         body = {"data": data, "fn_index": self.served.events[name], "session_hash": self.session}
         answer = self.client.post("gradio_api/queue/join", json=body)
         if answer.status_code != 200:
             raise refusal_of(answer)
+        return answer.json()["event_id"]
 
-    def outcome(self) -> None:
-        """Waits for the event in the queue; Refused with its reason if it failed."""
+    def outcome(self, event: str) -> None:
+        """Waits for an event in the queue; Refused with its reason if it failed."""
+        began = time.perf_counter()
         for _, data in server_events(self.client, "gradio_api/queue/data", {"session_hash": self.session}):
             message = json.loads(data)
-            if message.get("msg") == "process_completed":
+            if message.get("msg") == "process_completed" and message.get("event_id") == event:
                 if not message["success"]:
-                    raise _refused(message["output"])
+                    raise refusal(message["output"])
                 return
             if message.get("msg") == "unexpected_error":
-                raise _refused(message.get("message"))
-        raise Lost("an event of the page has no outcome")
+                raise refusal(message.get("message"))
+        raise Lost(f"an event of the page has no outcome; {self._where(began)}")
 
     def follow(self, enough: Callable[[], bool] = lambda: False) -> bool:
         """Reads the feed until `enough` or until the server has no more; whether it was enough."""
         if enough():
             return True
+        began = time.perf_counter()
         have = f"{self.shown}.{len(self.tokens)}.{int(self.state in ENDS)}.{self.cuts}"
         known = {"stream": have} if self.shown >= 0 else {}
         for name, data in server_events(self.client, f"gradio_api/citer/feed/{self._key}", known):
@@ -207,7 +225,7 @@ class BareWindow:
                 self._take(json.loads(data))
                 if enough():
                     return True
-        raise Lost("the feed broke off")
+        raise Lost(f"the feed broke off; {self._where(began)}")
 
     def _take(self, message: dict[str, Any]) -> None:
         number, start, kept = message["n"], message["from"], message["kept"]
@@ -238,17 +256,22 @@ class BareWindow:
     def write(self, asked: Asked) -> float:
         """Presses Generate and reads to the end; seconds to the first token."""
         before, began = self.number, time.perf_counter()
-        self.join("write", asked.fields(self.served))
+        event = self.join("write", asked.fields(self.served))
         over = self.follow(lambda: self.ended(before))
-        self.outcome()
+        self.outcome(event)
         if not over and not self.follow(lambda: self.ended(before)):
-            raise Lost("the feed went quiet before the text had ended")
+            raise Lost(f"the feed went quiet before the text had ended; {self._where(began)}")
         self.check_end("done")
         return (self.first or time.perf_counter()) - began
 
     def check_end(self, *ends: str) -> None:
         """Raises what it is if the newest text ended in another way."""
         if self.state == "failed":
-            raise _refused(self.note)
+            raise refusal(self.note)
         if self.state not in ends:
-            raise Lost(f"a text ended as {self.state!r} ({self.note[:80]})")
+            raise Lost(f"a text ended as {self.state!r} ({self.note[:80]}); it is number {self.number}")
+
+    def _where(self, began: float) -> str:
+        """What the window knew when it had waited in vain."""
+        waited = time.perf_counter() - began
+        return f"number {self.number} is {self.state!r} ({self.note[:40]}) after {waited:.0f} s"

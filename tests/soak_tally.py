@@ -15,11 +15,20 @@ from engine.benchmark.markdown import table
 SLOWER = 5.0
 """An honest visitor's first token may take so many times as long with attackers as without."""
 
-GROWTH = 0.05
-"""Memory after the second half may be so much above that after the first, where the halves are long enough to tell."""
+REFUSED = 0.25
+"""So many of the texts that honest visitors ask for may be refused, of each kind."""
 
-LONG_ENOUGH = 1800.0  # seconds
-_FEW = 10  # times of which no median is judged
+GROWTH = 0.05
+"""Memory after the second half may be so much above that after the first, where attackers are there for an `HOUR`."""
+
+SHORT_GROWTH = 0.25
+"""The same where they are there for less: a server that has just started is still filling what it keeps."""
+
+HOUR = 3600.0  # seconds
+FEW = 10
+"""Fewer times than this are not judged, and the report says so."""
+
+_STEPS = 12  # of the curve over time
 
 
 @dataclass
@@ -38,10 +47,16 @@ class Row:
 
 @dataclass
 class Tally:
-    """Counts of one part of the rehearsal; may be used from any thread."""
+    """Counts of one part of the rehearsal; may be used from any thread.
+
+    Attributes:
+        errors: How often each kind of reason came, without its numbers.
+        first: The first loss of each kind, with its numbers.
+    """
 
     rows: dict[str, Row] = field(default_factory=lambda: defaultdict(Row))
     errors: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
     times: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -60,7 +75,9 @@ class Tally:
         """Anything else."""
         with self._lock:
             self.rows[what].lost += 1
-            self.errors[f"**lost**: {what}: {_kind(why)}"] += 1
+            kind = f"**lost**: {what}: {_kind(why)}"
+            self.errors[kind] += 1
+            self.first.setdefault(kind, _line(why))
 
     def time(self, what: str, seconds: float) -> None:
         """Notes how long something took."""
@@ -74,9 +91,12 @@ class Tally:
 
 
 def _kind(text: str) -> str:
-    """A reason on one short line of Markdown, with its numbers left out, so that the same ones are counted together."""
-    line = " ".join(text.replace("`", "'").replace("|", "/").replace("<", "‹").split())
-    return "".join("#" if each.isdigit() else each for each in line)[:120]
+    """A reason on one short line, with its numbers left out, so that the same ones are counted together."""
+    return "".join("#" if each.isdigit() else each for each in _line(text))[:120]
+
+
+def _line(text: str) -> str:
+    return " ".join(text.replace("`", "'").replace("|", "/").replace("<", "‹").split())[:200]
 
 
 @dataclass(frozen=True)
@@ -86,15 +106,16 @@ class Sample:
     memory: int  # bytes resident
     threads: int
     descriptors: int
+    at: float = 0.0  # seconds since the first
 
     @classmethod
-    def of(cls, pid: int) -> Sample:
+    def of(cls, pid: int, at: float) -> Sample:
         """From /proc; OSError if the process is gone."""
         status = dict(
             line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
         )
         descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-        return cls(1024 * int(status["VmRSS"].split()[0]), int(status["Threads"]), descriptors)
+        return cls(1024 * int(status["VmRSS"].split()[0]), int(status["Threads"]), descriptors, at)
 
 
 class Sampler(threading.Thread):
@@ -105,12 +126,13 @@ class Sampler(threading.Thread):
         self.pid, self.every = pid, every
         self.samples: list[Sample] = []
         self._over = threading.Event()
+        self._began = time.monotonic()
 
     def run(self) -> None:
         """See `threading.Thread`."""
         while not self._over.wait(self.every if self.samples else 0):
             try:
-                self.samples.append(Sample.of(self.pid))
+                self._take()
             except (OSError, KeyError):
                 return
 
@@ -119,8 +141,11 @@ class Sampler(threading.Thread):
         self._over.set()
         self.join()
         with suppress(OSError, KeyError):
-            self.samples.append(Sample.of(self.pid))
+            self._take()
         return self.samples
+
+    def _take(self) -> None:
+        self.samples.append(Sample.of(self.pid, time.monotonic() - self._began))
 
 
 def growth(samples: list[Sample]) -> float | None:
@@ -158,36 +183,55 @@ def _spread(seconds: list[float]) -> list[str]:
 
 
 def samples_table(samples: list[Sample]) -> str:
-    """What the process used at the start, half and end."""
+    """What the process used over time, in twelve steps, and the most."""
     if not samples:
         return "The process was gone before it could be looked at."
-    moments = [("start", samples[0]), ("half", samples[len(samples) // 2]), ("end", samples[-1])]
+    chosen = sorted({round(n * (len(samples) - 1) / _STEPS) for n in range(_STEPS + 1)})
     most = Sample(*(max(getattr(s, name) for s in samples) for name in ("memory", "threads", "descriptors")))
     rows = [
         [name, f"{sample.memory / 1e6:.0f} MB", str(sample.threads), str(sample.descriptors)]
-        for name, sample in [*moments, ("most", most)]
+        for name, sample in [*((f"{samples[n].at / 60:.1f}", samples[n]) for n in chosen), ("most", most)]
     ]
-    return table(["the page's process", "memory", "threads", "descriptors"], rows)
+    return table(["minutes", "memory", "threads", "descriptors"], rows)
 
 
-def judged(without: Tally, with_: Tally, samples: list[Sample], seconds: float) -> Tally:
-    """The two limits that the whole rehearsal has, as rows."""
-    tally = Tally()
+def judged(parts: dict[str, Tally], samples: list[Sample], seconds: float) -> tuple[Tally, list[str]]:
+    """The limits of the whole rehearsal, as rows; and in words which of them could not be judged.
+
+    Args:
+        parts: What honest visitors met: "without attackers" and "with attackers".
+        seconds: How long attackers were there.
+    """
+    tally, silent = Tally(), []
+    without, with_ = parts.values()
     for what in ("first token, by the feed", "first token, in a browser"):
         before, after = without.times.get(what, []), with_.times.get(what, [])
-        if min(len(before), len(after)) >= _FEW:
-            ratio, row = statistics.median(after) / statistics.median(before), f"{what}: within {SLOWER:.0f} times"
-            if ratio <= SLOWER:
-                tally.held(row)
-            else:
-                tally.lost(row, f"{ratio:.1f} times as long")
-    grown, row = growth(samples), f"memory of the second half within {GROWTH:.0%} of the first's"
-    if grown is not None and seconds >= LONG_ENOUGH:
-        if grown <= GROWTH:
-            tally.held(row)
-        else:
-            tally.lost(row, f"{grown:+.1%}")
-    return tally
+        if min(len(before), len(after)) >= FEW:
+            ratio = statistics.median(after) / statistics.median(before)
+            _judge(tally, f"{what}: within {SLOWER:.0f} times", ratio <= SLOWER, f"{ratio:.1f} times as long")
+        elif before or after:
+            silent.append(f"{what}: {len(before)} without attackers and {len(after)} with them, {FEW} of each are due")
+    for part, visitors in parts.items():
+        for what, row in [*visitors.rows.items()]:
+            if what.startswith("texts") and row.tried >= FEW:
+                share = row.refused / row.tried
+                _judge(tally, f"{what}, {part}: {REFUSED:.0%} refused at most", share <= REFUSED, f"{share:.0%}")
+            elif what.startswith("texts"):
+                silent.append(f"{what}, {part}, share refused: {row.tried} tried, {FEW} are due")
+    grown, bound = growth(samples), GROWTH if seconds >= HOUR else SHORT_GROWTH
+    if grown is not None:
+        row = f"memory of the second half within {bound:.0%} of the first's"
+        _judge(tally, row, grown <= bound, f"{grown:+.1%}")
+    else:
+        silent.append(f"memory: it was looked at {len(samples)} times")
+    return tally, silent
+
+
+def _judge(tally: Tally, what: str, holds: bool, found: str) -> None:
+    if holds:
+        tally.held(what)
+    else:
+        tally.lost(what, found)
 
 
 def clock(seconds: float) -> float:

@@ -139,7 +139,7 @@ class FeedVisitor(Visitor):
 
     def _stop(self, shown: BareWindow) -> None:
         before = shown.number
-        shown.join("write", self.asked().fields(self.served))
+        event = shown.join("write", self.asked().fields(self.served))
         begun = shown.follow(lambda: shown.number > before)
         shown.post("stop")
         pressed = time.perf_counter()
@@ -149,7 +149,7 @@ class FeedVisitor(Visitor):
             if not over:
                 raise Lost("a stopped text did not end")
             shown.check_end("done", "stopped")
-        shown.outcome()
+        shown.outcome(event)
 
     def _leave(self, shown: BareWindow) -> None:
         before = shown.number

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import runpy
 import threading
 import time
 
 import pytest
 from browser import eventually
+from conftest import ROOT
+from converted_pair import Files
 from fake_pair import FakePair, request
+from mutations import no_file_larger_than
 
+import engine
 from app.api import ApiRun
 from app.figures import pair_name
 from app.header import header_html
@@ -39,6 +44,32 @@ def test_weights_that_cannot_be_had_give_the_tiny_pair_and_the_reason():
     assert asked == ["cpu", "tiny"]
     assert "Hub and mirror are <unreachable>." in (host.status.warning or "")
     assert "&lt;unreachable&gt;" in header_html(host) and "<unreachable>" not in header_html(host)
+
+
+def test_a_disk_that_fills_up_in_mid_conversion_gives_the_tiny_pair_and_the_reason(tmp_path):
+    files = Files(tmp_path)
+
+    def load(preset, progress):
+        return files.load()[0] if preset != "tiny" else FakePair(preset="tiny")
+
+    host = Host(load, "cpu")
+    with no_file_larger_than(20_000):
+        assert host.wait(threading.Event()).preset == "tiny"
+    said = host.status.warning or ""
+    assert said.startswith("Running the tiny pair instead. no space in ") and "CITER_CACHE_DIR" in said
+    assert host.status.phase == "ready" and "CITER_CACHE_DIR" in header_html(host)
+
+
+def test_the_tiny_pair_that_stands_in_has_its_own_router_and_not_the_one_of_the_settings(monkeypatch):
+    """Which is for another pair, or is what could not be had."""
+    asked = []
+    monkeypatch.setenv("CITER_ROUTER", "someone/router")
+    monkeypatch.setenv("CITER_PRESET", "cpu")
+    load = runpy.run_path(str(ROOT / "app.py"))["load"]
+    monkeypatch.setattr(engine, "load", lambda preset, settings, progress: asked.append((preset, settings.router)))
+    load("cpu", None)
+    load("tiny", None)
+    assert asked == [("cpu", "someone/router"), ("tiny", "auto")]
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
+from browser import eventually
 from conftest import ROOT
 
 from engine.errors import InvalidRequest, check_number, shown
+from engine.weights.presets import PRESETS, GgufModel
 
 ENGINE = [sys.executable, "-m", "engine"]
 TEXT = ["What is 1 + 1?", "--preset", "tiny", "--max-new-tokens", "3"]
 ANSWER = ["answer", "--preset", "tiny", "--questions", "1", "--max-new-tokens", "2", "--out"]
+SLM = PRESETS["cpu"].slm
+assert isinstance(SLM, GgufModel)
+GGUF = SLM.file.name
+WEIGHTS = [sys.executable, "-m", "engine.weights"]
 COMMANDS = [
     [*ENGINE, *TEXT],
     [sys.executable, "-m", "engine.settings"],
+    [sys.executable, "-m", "engine.benchmark", "report"],
     [sys.executable, "-m", "trainer", *ANSWER],
 ]
 
@@ -24,14 +32,17 @@ COMMANDS = [
 def run(command, cwd, **streams):
     if command[-1] == "--out":
         command = [*command, str(cwd / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CITER_CACHE_DIR": str(cwd / "cache")}
+    if command == WEIGHTS:  # something to speak of
+        (cwd / "cache" / "gguf").mkdir(parents=True)
+        (cwd / "cache" / "gguf" / GGUF).write_bytes(b"x")
     streams = {"stdout": subprocess.PIPE, **streams}
     return subprocess.run(
         command, cwd=cwd, env=environment, stderr=subprocess.PIPE, timeout=120, check=False, **streams
     )
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda each: " ".join(each[2:])[:40])
+@pytest.mark.parametrize("command", [*COMMANDS, WEIGHTS], ids=lambda each: " ".join(each[2:])[:40])
 def test_a_full_device_is_called_so(command, tmp_path):
     with open("/dev/full", "w") as full:  # noqa: PTH123
         ended = run(command, tmp_path, stdout=full)
@@ -47,6 +58,36 @@ def test_a_reader_that_has_gone_ends_it_quietly(command, tmp_path):
     os.close(writer)
     assert ended.returncode == 141
     assert b"Traceback" not in ended.stderr and b"Broken" not in ended.stderr
+
+
+def test_the_page_calls_a_full_device_so(tmp_path):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        ended = run([sys.executable, str(ROOT / "app.py")], tmp_path, stdout=full)
+    assert ended.returncode == 1
+    assert b"No space left on device" in ended.stderr and b"Traceback" not in ended.stderr
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+def test_the_page_is_served_where_there_is_no_output(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {"CITER_PRESET": "tiny", "CITER_SERVER__HOST": "127.0.0.1", "CITER_SERVER__PORT": str(port)}
+    command = ["sh", "-c", f"exec '{sys.executable}' '{ROOT / 'app.py'}' >&-"]
+    environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as process:
+        try:
+            eventually(lambda: process.poll() is not None or answers(port), 60)
+            assert process.poll() is None
+        finally:
+            process.terminate()
+            told = process.communicate()[1]
+    assert b"Traceback" not in told
 
 
 @pytest.mark.parametrize("module", ["engine", "engine.benchmark", "trainer"])

@@ -10,8 +10,9 @@ from conftest import ROOT
 from fake_hub import TOKEN, Repo
 from huggingface_hub import constants
 from huggingface_hub.utils import are_progress_bars_disabled
+from mutations import no_file_larger_than
 
-from engine.errors import RouterError
+from engine.errors import RouterError, WeightsError
 from engine.router import Router
 from engine.weights.router_hub import find_router
 
@@ -301,3 +302,13 @@ def test_nothing_is_written_into_a_cache_that_is_complete(repo, cache):
     before = {path: path.lstat().st_mtime_ns for path in cache.rglob("*")}
     assert find_router("someone/tiny", ROUTERS, cache) == folder
     assert {path: path.lstat().st_mtime_ns for path in cache.rglob("*")} == before
+
+
+def test_a_full_disk_is_called_so_and_a_router_that_is_in_the_cache_serves_still(fake_hub, repo, cache):
+    with no_file_larger_than(10_000), pytest.raises(WeightsError, match=r"no space in .*routers: .* CITER_CACHE_DIR"):
+        find_router("someone/tiny", ROUTERS, cache)
+    folder, said = find_router("someone/tiny", ROUTERS, cache), []
+    repo.commit({**tiny_files(), "router.safetensors": bytes(80_000)})
+    with no_file_larger_than(10_000):
+        assert find_router("someone/tiny", ROUTERS, cache, progress=lambda each: said.append(each.what)) == folder
+    assert "from the cache" in said[-1] and "no space" in said[-1]

@@ -10,7 +10,7 @@ import pytest
 from fake_labels import planted, rollout, write_labels, write_rollouts
 from hypothesis import given
 from hypothesis import strategies as st
-from mutations import damaged_bytes, damaged_json, no_file_larger_than
+from mutations import damaged_bytes, damaged_json
 from test_trainer_record import write_evaluation
 
 from engine import Role
@@ -265,17 +265,3 @@ def test_a_file_in_the_way_of_the_folder_is_named_before_any_work(capsys, few_la
         assert main(filled(arguments, few_labels, out)) == 2
         assert f"{tmp_path / 'file'} is no folder" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_a_full_disk_is_called_so_and_leaves_no_half_of_anything(capsys, tmp_path):
-    labels, out = write_labels(tmp_path / "b", planted(questions=60, length=10)), tmp_path / "router"
-    fit = ["fit", "--labels", str(labels), "--epochs", "1", "--out", str(out)]
-    with no_file_larger_than(2_000):
-        assert main(fit) == 2
-    assert "free some space" in capsys.readouterr().err and not out.exists()
-    with no_file_larger_than(100):
-        assert main(filled(ANSWERS, labels, tmp_path / "a")) == 2
-    assert "no space left" in capsys.readouterr().err and not (tmp_path / "a").exists()
-    with no_file_larger_than(2_000):
-        assert main(["label", "--preset", "tiny", "--questions", "2", "--out", str(tmp_path / "l")]) == 2
-    assert "no space left" in capsys.readouterr().err and not (tmp_path / "l").exists()

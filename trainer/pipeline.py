@@ -5,7 +5,6 @@ Here is the order of the stages and where each keeps its files; what a stage doe
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -152,7 +151,6 @@ class Pipeline:
     def ship(self, summary: Summary, routers: Path) -> None:
         """Ships the best router, with its curves on the dev questions: at acceptance 0, and at others if measured."""
         best, out = self.best, routers / self.recipe.router
-        shutil.rmtree(out, ignore_errors=True)
         ship(self.folder / "routers" / best, curves_of(summary, best), out, untrained_curves([summary]))
         self.report(f"{best} is now {out}")
 

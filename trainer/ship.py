@@ -14,6 +14,7 @@ from engine.policy import POLICIES, REGISTRY
 from engine.request import DraftLimit
 from engine.router import WEIGHTS, Router
 from engine.weights.cache_folder import sha256_of
+from engine.weights.files import filling
 from trainer import TrainerError
 from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import parsed, spelled
@@ -113,13 +114,15 @@ def ship(router: Path, curves: list[Curve], out: Path, untrained: Mapping[str, l
     """Copies a router's folder to `out`, whose name becomes its own, with its curves and where to start.
 
     The first of the curves, one per task and acceptance, says where: its acceptance, and the threshold on it.
-    `untrained` are the curves of policies without training, by their names.
+    `untrained` are the curves of policies without training, by their names. What is in `out` is replaced when all files
+    are written, or not at all.
     """
     shipped = Router.load(router)
     start = round(operating_threshold(curves[0]), 4)  # a step of the page's slider: what is shown is what is in force
     shipped.card = replace(shipped.card, name=out.name, threshold=start, acceptance=curves[0].acceptance)
-    shipped.save(out)
     beside = {name: tuple(own) for name, own in (untrained or {}).items()}
-    OperatingPoints(sha256_of(out / WEIGHTS), tuple(curves), beside).save(out)
-    write_card(shipped.card, out)
+    with filling(out) as new:
+        shipped.save(new)
+        OperatingPoints(sha256_of(new / WEIGHTS), tuple(curves), beside).save(new)
+        write_card(shipped.card, new)
     return shipped

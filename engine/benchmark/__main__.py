@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.errors import EngineError, exit_status
 from engine.settings import PRESET_NAMES, load_settings
+from engine.weights.files import write_json
 from engine.weights.progress import print_progress
 
 DESCRIPTION = "Measure the engine here: the table of one pair. Run it on an otherwise idle machine."
@@ -78,7 +79,7 @@ def _lm_head(options: argparse.Namespace) -> None:
     from engine.provenance import machine
 
     prompts = json.loads(PROMPTS.read_text(encoding="utf-8"))[: options.prompts]
-    print(json.dumps({"hardware": machine(), **lm_head("cpu", prompts, options.tokens)}, indent=2))
+    print(json.dumps({"hardware": machine(), **lm_head("cpu", prompts, options.tokens)}, indent=2, allow_nan=False))
 
 
 def _report(_: argparse.Namespace) -> None:
@@ -89,7 +90,7 @@ def _report(_: argparse.Namespace) -> None:
 
 def _write(path: Path, summary: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(path, summary, indent=1, ensure_ascii=False)
     print(f"wrote {path}", file=sys.stderr)
 
 

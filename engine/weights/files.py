@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,33 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Gives a folder to write to, inside `folder`, which is made where it is missing.
+
+    In the end what is there takes the place of what has its name in `folder`, and nothing else is touched. After an
+    error `folder` is as it was.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    new, old = (folder / f"{name}.{os.getpid()}.tmp" for name in ("new", "old"))
+    try:
+        for each in (new, old):
+            remove(each)  # of a process that was killed
+            each.mkdir(parents=True)
+        yield new
+        for each in sorted(new.iterdir()):
+            there = folder / each.name
+            if os.path.lexists(there):
+                there.rename(old / each.name)  # aside, not away, until the new one is there
+            each.rename(there)
+    finally:
+        for each in (new, old):
+            remove(each)
+        with suppress(OSError):  # they hold what was written, or could not be made
+            for each in made:
+                each.rmdir()
 
 
 def remove(path: Path) -> None:

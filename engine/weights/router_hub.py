@@ -23,8 +23,9 @@ from huggingface_hub.utils import (
 )
 
 from engine import operating_points
-from engine.errors import RouterError
+from engine.errors import RouterError, WeightsError
 from engine.router import CARD, WEIGHTS
+from engine.weights.cache_folder import writing
 from engine.weights.files import MAX_JSON, read_json, write_json
 from engine.weights.progress import ProgressCallback, say
 from engine.weights.sources import SourceUnavailable, hub_failure
@@ -69,6 +70,8 @@ def find_router(
 ) -> Path:
     """The folder of a router, fetched from the Hub if it is a repo's id and no folder has that name, or a RouterError.
 
+    A WeightsError instead if what was fetched cannot be written: it is the cache that is at fault, not the router.
+
     Args:
         name: A path, a folder's name in `routers`, `owner/name` or `owner/name@revision` (branch, tag or commit).
         routers, cache: Folders of the shipped routers, and of fetched ones.
@@ -91,14 +94,17 @@ def find_router(
         if not hub:
             raise SourceUnavailable("CITER_HUB is false")
         return _fetch(repo, cache, timeout, progress)
-    except SourceUnavailable as reason:
+    except (SourceUnavailable, WeightsError) as reason:
         folder = _cached(repo, cache)
+        if folder is None and isinstance(reason, WeightsError):
+            raise
         if folder is None:
             raise RouterError(
                 f"CITER_ROUTER = {repo}: no such folder, not cached, and not to be had from the Hub ({reason}). "
                 f"Try again with a connection, or put {' and '.join(REQUIRED)} into a folder and name its path."
             ) from reason
-        say(progress, f"router {repo} from the cache, as the Hub is out of reach ({reason})", "cache")
+        why = "a newer one cannot be kept" if isinstance(reason, WeightsError) else "the Hub is out of reach"
+        say(progress, f"router {repo} from the cache, as {why} ({reason})", "cache")
         return folder
 
 
@@ -128,14 +134,15 @@ def _parse(name: str) -> _Repo | None:
 def _fetch(repo: _Repo, cache: Path, timeout: float, progress: ProgressCallback | None) -> Path:
     """Brings a repo's files into the cache, all of one commit, and remembers the commit.
 
-    SourceUnavailable is raised if the Hub is out of reach or does not deliver, RouterError if it has no such router.
+    SourceUnavailable is raised if the Hub is out of reach or does not deliver, RouterError if it has no such router,
+    WeightsError if the cache cannot be written.
     """
     api = HfApi(endpoint=constants.ENDPOINT, library_name="citer-playground")
     say(progress, f"looking for router {repo}", "hub")
     commit, sizes = _look_up(api, repo, timeout)
     files = _accepted(repo, sizes)
     try:
-        with without_bars():
+        with without_bars(), writing(cache, sum(sizes[file] or 0 for file in files)):
             for file in files:
                 copy = api.hf_hub_download(repo.repo_id, file, revision=commit, cache_dir=cache, etag_timeout=timeout)
                 size = Path(copy).stat().st_size
@@ -143,9 +150,9 @@ def _fetch(repo: _Repo, cache: Path, timeout: float, progress: ProgressCallback 
                     raise SourceUnavailable(f"{file} has {size:,} bytes and was said to have {sizes[file]:,}")
         if read_json(repo.record(cache)).get("commit") != commit:  # a cache that is complete may be read-only
             write_json(repo.record(cache), {"commit": commit})
-    except SourceUnavailable:
+    except (SourceUnavailable, WeightsError):
         raise
-    except Exception as error:  # as in _look_up; here also the disk and hf_xet
+    except Exception as error:  # as in _look_up; here also hf_xet
         raise SourceUnavailable(hub_failure(error)[1]) from error
     return Path(copy).parent
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 from engine import Request, Role
 from engine.grading import grade_arithmetic
 from engine.pair import Pair
+from engine.weights.files import filling
 from trainer import TrainerError
 from trainer.tiny.arithmetic import questions
 from trainer.tiny.training import BATCH, MODELS, train_model, train_tokenizer
@@ -86,18 +87,26 @@ def evaluate(folder: Path, count: int = 500) -> dict[str, float]:
 
 
 def run(folder: Path, seed: int, steps: int, threads: int, evaluate_only: bool) -> None:
-    """Trains, measures, and writes the folder's README; or only measures."""
+    """Trains, measures, and writes the folder with its README when all of it is there; or only measures."""
     if threads < 1:
         raise TrainerError(f"--threads must be at least 1, not {threads}")
     torch.set_num_threads(threads)
-    seconds = {} if evaluate_only else build(folder, steps, seed)
+    if evaluate_only:
+        _measure(folder)
+        return
+    command = f"python -m trainer tiny --steps {steps} --seed {seed} --threads {threads}"
+    with filling(folder) as new:
+        seconds = build(new, steps, seed)
+        text = _readme(new, _measure(new), seconds, command, f"{os.cpu_count()} CPU cores ({threads} used)")
+        (new / "README.md").write_text(text, encoding="utf-8")
+
+
+def _measure(folder: Path) -> dict[str, float]:
+    """As `evaluate`, and tells it."""
     measured = evaluate(folder)
     slm, llm, differ = (measured[name] for name in ("slm", "llm", "differ"))
     print(f"500 unseen questions: SLM {slm:.1%}, LLM {llm:.1%}, tokens differ {differ:.1%}")
-    if seconds:
-        command = f"python -m trainer tiny --steps {steps} --seed {seed} --threads {threads}"
-        text = _readme(folder, measured, seconds, command, f"{os.cpu_count()} CPU cores ({threads} used)")
-        (folder / "README.md").write_text(text, encoding="utf-8")
+    return measured
 
 
 def _readme(folder: Path, measured: dict[str, float], seconds: dict[str, float], command: str, hardware: str) -> str:
