@@ -18,7 +18,7 @@ except engine.SettingsError as error:
     sys.exit(f"app.py: {error}")
 
 # `engine.load` imports torch, so it is looked up only when the host loads: the page is there before.
-host = Host(lambda preset, progress: engine.load(preset, settings, progress), settings.preset)
+host = Host(lambda preset, progress: engine.load(preset, settings, progress), settings.preset, settings.rows)
 demo = build(host, settings)
 
 if __name__ == "__main__":

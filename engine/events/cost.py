@@ -219,6 +219,14 @@ def modelled_seconds(events: Sequence[TokenEvent], slm: ModelCost, llm: ModelCos
     )
 
 
+def timed_alone(event: TokenEvent, slm: ModelCost, llm: ModelCost) -> TokenEvent:
+    """An event of a stream with the seconds that its passes take alone, instead of a share of a batch's step."""
+    drafted = [draft for draft in event.taken_back if not draft.seconds]  # in this very step
+    of_slm = sum(slm.forward(each.slm_fed, 0, each.slm_head, 0, 0).seconds for each in (*drafted, event))
+    of_llm = llm.forward(event.llm_fed, 0, event.llm_head, 0, 0).seconds
+    return replace(event, seconds=of_slm + of_llm, slm_seconds=of_slm * (event.slm_fed > 0), llm_seconds=of_llm)
+
+
 def cost_alone(
     events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
 ) -> Cost:
