@@ -18,6 +18,7 @@ from app.components import ASSETS, PRELOAD, QUIET, SCRIPTS, Panel, drawn
 from app.entrance.blocks import PageBlocks
 from app.entrance.callers import Callers, calling_address, on_space
 from app.entrance.guard import guarded
+from app.entrance.metrics import metrics_route
 from app.guide import guide, how_it_works
 from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire_stop
 from app.header import header_html
@@ -108,8 +109,9 @@ def launch_options(demo: gr.Blocks, settings: Settings) -> dict[str, Any]:
     """What `demo.launch` needs: the feed, scripts, look, address, and none of gradio's extras."""
     feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`
     server, space = settings.server, on_space()
+    routes = [feeds.route, SCRIPTS, *([metrics_route(feeds.host)] if server.metrics else [])]
     return {
-        "app_kwargs": {"routes": [feeds.route, SCRIPTS], **guarded(server.hosts, server.host, feeds.callers)},
+        "app_kwargs": {"routes": routes, **guarded(server.hosts, server.host, feeds.callers)},
         "server_name": "0.0.0.0" if space else server.host,
         "server_port": 7860 if space else server.port,
         "inbrowser": server.open_browser and not space,

@@ -111,6 +111,11 @@ class Server(BaseModel):
         description="Proxies in front of the page that append to `X-Forwarded-For`, from which client addresses are "
         "read then; 0 trusts the connection alone, and knows no addresses of this machine or on a Space.",
     )
+    metrics: bool = Field(
+        False,
+        description="Give the server's own figures at `/metrics`, in Prometheus' text format, to whoever may ask the "
+        "page.",
+    )
     hosts: str = Field(
         "",
         max_length=4096,
@@ -177,8 +182,8 @@ class Settings(BaseSettings):
         16,
         ge=1,
         le=1024,
-        description="Texts that `engine.scheduler` writes at once, at most, while others wait; fewer where their KV "
-        "caches would take over a quarter of the memory.",
+        description="Texts that are written at once, of all visitors together, while others wait in line; fewer where "
+        "their KV caches would take over a quarter of the memory.",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of sampling and of the random policy.")
     cache_dir: _HomePath = Field(

@@ -143,7 +143,7 @@ def test_a_text_that_waits_is_cancelled_without_a_row(tiny_pair):
     with scheduling(tiny_pair, 1) as scheduler:
         with held(scheduler):
             handle = scheduler.submit(asked(), "me")
-            assert (handle.state, handle.ahead, handle.estimate) == ("waiting", 0, None)
+            assert (handle.state, handle.place, handle.estimate) == ("waiting", 1, None)
             handle.cancel()
         assert handle.wait(TIME)
         assert (handle.state, handle.stream) == ("stopped", [])
@@ -228,8 +228,8 @@ def test_an_owner_with_one_text_need_not_wait_for_one_with_ten(tiny_pair):
         with held(scheduler):
             many = [scheduler.submit(asked(PROMPTS[n % 4], 1.01, seed=n), "many") for n in range(10)]
             one = scheduler.submit(asked(), "one", listener=listen)
-            assert one.ahead <= 1
-            assert many[-1].ahead == 10
+            assert one.place == 0
+            assert many[-1].place == 8
             begun = scheduler.steps
         assert one.wait(TIME)
         assert first[id(one)] <= begun + 2
@@ -420,10 +420,10 @@ def test_there_is_an_estimate_once_a_text_has_ended(tiny_pair):
         with held(scheduler):
             handles = [scheduler.submit(asked(), "me") for _ in range(3)]
             estimates = [handle.estimate or 0.0 for handle in handles]
-            assert [handle.ahead for handle in handles] == [0, 1, 2]
+            assert [handle.place for handle in handles] == [1, 2, 3]
             assert 0 < estimates[0] < estimates[1] < estimates[2]
         assert handles[-1].wait(TIME)
-        assert (handles[-1].ahead, handles[-1].estimate) == (0, 0.0)
+        assert (handles[-1].place, handles[-1].estimate) == (0, 0.0)
         assert scheduler.tokens >= 4
         assert scheduler.seconds > 0
 

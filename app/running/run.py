@@ -220,6 +220,7 @@ class Run(Job):
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
         family: The same object for all runs that go on from each other, whose texts begin alike.
         handle: Of the scheduler, once it was asked for the text.
+        beside: How many of its tokens were written beside other texts; see `Handle.beside`.
         dial: Its threshold and acceptance; a change applies to the next token that is drafted.
         written: Its events so far; a run that goes on from another begins with what stays of that one's. The list is
             appended to, and replaced where tokens are taken back.
@@ -239,6 +240,7 @@ class Run(Job):
         self.about = ""
         self.family: object = change.origin.family if change else object()
         self.handle: Any = None
+        self.beside = 0
         self.dial = Dial.of(request)
         self.written = Written([])
         self.late: list[Revealed] = []
@@ -307,6 +309,7 @@ class Run(Job):
         for event in self._follow(self.handle.batch):
             if self.change is not None:
                 self._take_over(kept)
+            self.beside = self.handle.beside
             self._add(event)
             self.notify()
         if self.change is not None and self.handle.row is not None:
