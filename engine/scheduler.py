@@ -206,8 +206,8 @@ class Scheduler:
         """Ends what was cancelled, and gives rows to those that are next in line."""
         for handle in [handle for handle in self._held.resting if handle.forgotten]:
             self._held.forget(handle)
+        waiting = [handle for handle in [*self._line.waiting] if handle.cancelled]
         with self._changed:
-            waiting = [handle for handle in self._line.waiting if handle.cancelled]
             for handle in waiting:
                 self._line.waiting.remove(handle)
         for handle in [handle for handle in (*waiting, *self._held.running) if handle.cancelled]:

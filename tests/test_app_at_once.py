@@ -18,6 +18,7 @@ from app.running.run import Job, Run
 from app.running.sessions import Session
 from app.sweep import Sweep
 from engine import Prices, Request, costs, load_settings
+from engine.events.cost import modelled_seconds
 
 PROMPTS = (
     "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?",
@@ -130,8 +131,8 @@ def test_the_meter_says_what_a_text_costs_alone_also_where_others_were_written_b
     runs = [Session().begin(asked(n, 0.9), host) for n in range(4)]
     assert all(run.finished.wait(30) for run in runs)
     for run in runs:
-        shared = [event for event in run.events if event.slm_seconds == pair.slm_cost.forward(1, 0, 1, 0, 0).seconds]
-        assert run.beside >= len(shared) > 0
+        modelled = [modelled_seconds([event], pair.slm_cost, pair.llm_cost) for event in run.events]
+        assert sum(event.seconds == value for event, value in zip(run.events, modelled, strict=True)) == run.beside > 0
         cost = costs(run.events, run.prompt_tokens, pair.slm_cost, pair.llm_cost)
         assert f"{run.beside} of {len(run.events)}" in meter(run.events, cost, "seconds", run.beside)["modelled"]
     by_itself = Run(asked(0, 0.9)).start(host)
