@@ -256,8 +256,8 @@ class Scheduler:
             self._mean_step += (seconds - self._mean_step) * (_NEW if self._mean_step else 1.0)
         for event in events:
             handle = handles[event.row]
-            if shared:
-                event = timed_alone(event, self._pair.slm_cost, self._pair.llm_cost)
+            if shared and handle.row is not None:
+                event = handle.row.events[-1] = timed_alone(event, self._pair.slm_cost, self._pair.llm_cost)
                 handle.beside += 1
             handle.tell(event)
             if event.finish_reason is not None:

@@ -70,7 +70,7 @@ def asked(number: int = 0, threshold: float = 0.5, **options) -> Request:
     return Request(PROMPTS[number % 3], threshold, seed=number, **options)
 
 
-def alone(pair, request: Request) -> list[object]:
+def alone(pair, request: Request) -> list[list[object]]:
     return facts(pair.generate(request).events)
 
 

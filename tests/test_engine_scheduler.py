@@ -14,8 +14,9 @@ import torch
 from test_engine_rows import LONG, PLANE, expected, facts
 from test_engine_verified import GREEDY, PROMPTS, SAMPLED, asked
 
-from engine import EngineError, InvalidRequest, Role, RouterError, extend, load_settings
+from engine import EngineError, InvalidRequest, Role, RouterError, costs, extend, load_settings
 from engine.batch.handle import Handle
+from engine.events.cost import modelled_seconds
 from engine.policy import RouterPolicy
 from engine.scheduler import Scheduler, fitting_rows
 
@@ -436,3 +437,21 @@ def test_rows_are_bounded_by_the_setting_and_by_memory(tiny_pair, monkeypatch):
     assert fitting_rows(tiny_pair, 16) == 1
     monkeypatch.setattr("engine.scheduler.memory_bytes", lambda: 0)
     assert fitting_rows(tiny_pair, 16) == load_settings().rows
+
+
+def test_what_a_text_costs_is_what_it_costs_alone_also_where_steps_are_shared(tiny_pair):
+    texts = [asked(PROMPTS[n], 0.4, acceptance=0.6, max_draft=8, seed=n) for n in range(4)]
+    slm, llm = tiny_pair.slm_cost, tiny_pair.llm_cost
+    with scheduling(tiny_pair) as scheduler:
+        with held(scheduler):
+            handles = [scheduler.submit(text, n) for n, text in enumerate(texts)]
+        for handle in handles:
+            assert handle.wait(TIME)
+    assert any(event.taken_back for handle in handles for event in handle.events)
+    for handle, text in zip(handles, texts, strict=True):
+        if handle.beside == len(handle.stream):
+            alone, tokens = tiny_pair.generate(text).events, len(handle.order.prompt)
+            assert costs(handle.events, tokens, slm, llm).run.seconds == pytest.approx(
+                modelled_seconds(alone, slm, llm)
+            )
+    assert any(handle.beside == len(handle.stream) for handle in handles)

@@ -143,6 +143,7 @@ class Job:
         for event in batch:
             self.state = "running"
             yield event
+        self._batch = None
         for handle in batch.handles:
             if handle.error is not None:
                 raise handle.error
@@ -290,9 +291,10 @@ class Run(Job):
         change, kept, after = self.change, [], None
         if change is not None:
             origin = change.origin
-            while origin.change is not None:  # it was stopped before it had begun
+            origin.finished.wait()  # it was stopped, which takes a step
+            while origin.change is not None:  # and that before it had begun
                 origin = origin.change.origin
-            origin.finished.wait()  # it is stopped, which takes a step
+                origin.finished.wait()
             self.request, kept = change.plan(origin)
             after = origin.handle
         self.handle = self.scheduler.submit(
