@@ -6,8 +6,7 @@ same passes take alone, by measured passes. What was really spent, the scheduler
 
 1. What was cancelled ends, and what the line says gets a row (`engine.batch.line`): interactive texts before batches,
    and for each owner a fair share. Where no row is free, a batch's text gives its own up, or that of an owner who has
-   two more than the one in line; it goes on later as if it had stayed. A text of a batch that comes in later than the
-   others begins with what it has in common with them.
+   two more than the one in line; it goes on later as if it had stayed.
 2. Interactive texts take part in the step, of batches beside them a few: those fill what is left.
 3. Of a long prompt a piece is read that takes about half a step, so that nobody waits for it.
 
@@ -214,8 +213,6 @@ class Scheduler:
             self._end(handle, "stopped")
         new: list[Handle] = []
         while (handle := self._next()) is not None:
-            if handle.row is None and not handle.order.events:
-                handle.begin_like_others()
             new.append(handle)
         for handle, error in self._held.enter([handle for handle in new if handle in self._held.running]):
             self._end(handle, "failed", error)

@@ -102,20 +102,6 @@ def test_a_sweep_gives_way_to_a_visitors_text_and_goes_on_afterwards(host, pair)
         assert facts(events) == alone(pair, sweep.at(row))
 
 
-def test_a_sweep_of_more_texts_than_rows_writes_nothing_twice(pair):
-    written = []
-    for rows in (40, 4):
-        host = Host(lambda preset, progress: pair, rows=rows)
-        host.wait(threading.Event())
-        sweep = Sweep(asked(), [], Prices(), "threshold").start(host)
-        assert sweep.finished.wait(60) and sweep.state == "done"
-        written.append((sum(map(len, sweep.events)), len(sweep.nodes), host.scheduler.tokens))
-        host.close()
-    (texts, nodes, tokens), (others, same_nodes, fewer) = written
-    assert (texts, nodes) == (others, same_nodes)
-    assert tokens == texts and fewer < 0.8 * texts, "what the later ones have in common with the first is known"
-
-
 def test_a_stop_ends_its_own_text_only(host, pair):
     run = Run(asked(2, 0.0))
     with held(run, 5, host):

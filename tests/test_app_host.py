@@ -113,7 +113,7 @@ def test_who_waits_hears_the_place_in_line_and_about_how_long(pair):
         runs = []
         for n in range(3):
             runs.append(Session().begin(request(), host))
-            eventually(lambda n=n: runs[n].events or runs[n].place[0] == n)
+            eventually(lambda n=n: runs[n].place[0] == n if n else runs[n].events)
         assert waiting_for(runs[0], host) == ""
         host.scheduler._mean_text = 80.0
         assert waiting_for(runs[1], host) == "Waiting: place 1 in line, about 1 min."

@@ -12,7 +12,6 @@ from typing import Literal
 
 from engine.batch.rows import NOWHERE, Row
 from engine.events import Revealed, TokenEvent
-from engine.events.trace import at_dials
 from engine.policy import Policy
 from engine.request import Dial, Request
 
@@ -136,20 +135,6 @@ class Handle:
         if self.error is not None:
             raise self.error
 
-    def begin_like_others(self) -> None:
-        """Takes what it has in common with texts of its batch that differ in the dials only and are further."""
-        asked, alike = self.order.request, _without_dials(self.order.request)
-        texts = [
-            at_dials(asked, other.events, asked.threshold, asked.acceptance)[1]
-            for other in self.batch.handles
-            if other.row is not None and _without_dials(other.order.request) == alike
-        ]
-        same = max(texts, key=len, default=[])
-        if same:
-            self.order = replace(self.order, events=same)
-            for event in same:
-                self.tell(event)
-
     def tell(self, event: TokenEvent) -> None:
         """Passes an event on."""
         self.batch.tell(self, replace(event, row=self.batch_row))
@@ -239,7 +224,3 @@ class Batch:
                 handle.cancel()
                 with suppress(Exception):
                     logger.exception("the listener of a text is gone")
-
-
-def _without_dials(request: Request) -> Request:
-    return replace(request, threshold=0.0, acceptance=0.0)

@@ -32,8 +32,8 @@ class HeldRows:
         self.resting: list[Handle] = []
 
     def enter(self, handles: Sequence[Handle]) -> Failed:
-        """Gives rows to texts that are among the running ones; new ones enter together, so that they share."""
-        begin = [handle for handle in handles if not (handle.row or handle.after or handle.order.reveal)]
+        """Gives rows to texts that are among the running ones; those that begin enter together, so that they share."""
+        begin = [handle for handle in handles if not (handle.row or handle.after or handle.order.events)]
         others = sorted((handle for handle in handles if handle not in begin), key=lambda handle: handle.after is None)
         failed: Failed = []
         for group in (*([handle] for handle in others), begin):  # rows that rest are taken over before they are freed
@@ -83,7 +83,7 @@ class HeldRows:
         return [event for events, _ in halves for event in events], [each for _, failed in halves for each in failed]
 
     def _enter(self, group: Sequence[Handle]) -> None:
-        """All are new, or there is one."""
+        """All begin a text, or there is one."""
         if not group:
             return
         first = group[0]
