@@ -52,7 +52,7 @@ def held(job: Job, count: int, host: Host) -> Iterator[None]:
     reached, go_on = threading.Event(), threading.Event()
 
     def look() -> None:
-        if job._batch is not None and len(job._batch.stream) >= count:
+        if job._pending is not None and len(job._pending.stream) >= count:
             reached.set()
             assert go_on.wait(60)
 

@@ -56,7 +56,7 @@ class Job:
         self.error: str | None = None
         self.pair: Any = None
         self.host: Host | None = None
-        self._batch: Any = None  # what the scheduler writes for it, or has written last
+        self._pending: Any = None  # what the scheduler writes for it, or has written last
         self.notify: Callable[[], None] = lambda: None
         self.look: Callable[[], None] = lambda: None
 
@@ -97,7 +97,7 @@ class Job:
     @property
     def place(self) -> tuple[int, float | None]:
         """Its place in the scheduler's line (see `Handle.place`), and in about how many seconds it may get a row."""
-        batch = self._batch
+        batch = self._pending
         return (batch.handles[0].place, batch.handles[0].estimate) if batch is not None else (0, None)
 
     @property
@@ -139,11 +139,11 @@ class Job:
 
     def _follow(self, batch: Any) -> Iterator[TokenEvent]:
         """The events of what was asked for, as they come; raises why one failed."""
-        self._batch = batch
+        self._pending = batch
         for event in batch:
             self.state = "running"
             yield event
-        self._batch = None
+        self._pending = None
         for handle in batch.handles:
             if handle.error is not None:
                 raise handle.error
