@@ -179,7 +179,7 @@ class Settings(BaseSettings):
         2048, ge=16, le=1_000_000, description="Tokens (prompt and text) that the KV cache holds per row."
     )
     rows: int = Field(
-        16,
+        32,
         ge=1,
         le=1024,
         description="Texts that are written at once, of all visitors together, while others wait in line; fewer where "
