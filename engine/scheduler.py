@@ -32,8 +32,8 @@ from engine.events.cost import timed_alone
 from engine.model.linear import memory_bytes
 from engine.pair import Pair
 from engine.request import Dial, Request
+from engine.settings import DEFAULT_ROWS
 
-DEFAULT_ROWS = 32  # as many as a sweep over both dials has texts, which share their beginning where all have a row
 _MEMORY_SHARE = 0.25  # of the memory, at most, for KV caches
 _ALONE = 512  # tokens of a prompt that are read at once where nobody waits for the step: a stop still works within one
 _READ, _LEAST = 64, 16  # tokens of prompts in a step before steps were measured, and at least

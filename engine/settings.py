@@ -26,6 +26,7 @@ from engine.request import MAX_DRAFT, DraftLimit
 PREFIX = "CITER_"
 DELIMITER = "__"
 ENV_FILE = ".env"
+DEFAULT_ROWS = 32  # a sweep over both dials has 31 texts: where all have a row, they share their beginning
 PRESET_NAMES = ("auto", "gpu", "cpu", "tiny")
 
 # NaN passes every comparison with ge/le in some paths and would make "score < threshold" always false: refused by name.
@@ -179,7 +180,7 @@ class Settings(BaseSettings):
         2048, ge=16, le=1_000_000, description="Tokens (prompt and text) that the KV cache holds per row."
     )
     rows: int = Field(
-        32,
+        DEFAULT_ROWS,
         ge=1,
         le=1024,
         description="Texts that are written at once, of all visitors together, while others wait in line; fewer where "

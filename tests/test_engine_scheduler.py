@@ -18,7 +18,7 @@ from engine import EngineError, InvalidRequest, Role, RouterError, costs, extend
 from engine.batch.handle import Handle
 from engine.events.cost import modelled_seconds
 from engine.policy import RouterPolicy
-from engine.scheduler import DEFAULT_ROWS, Scheduler, fitting_rows
+from engine.scheduler import Scheduler, fitting_rows
 
 TIME = 120  # seconds, far more than any of this takes
 
@@ -436,7 +436,7 @@ def test_rows_are_bounded_by_the_setting_and_by_memory(tiny_pair, monkeypatch):
     monkeypatch.setattr("engine.scheduler.memory_bytes", lambda: 1)
     assert fitting_rows(tiny_pair, 16) == 1
     monkeypatch.setattr("engine.scheduler.memory_bytes", lambda: 0)
-    assert fitting_rows(tiny_pair, DEFAULT_ROWS) == DEFAULT_ROWS == load_settings().rows
+    assert fitting_rows(tiny_pair, 32) == load_settings().rows == 32
 
 
 def test_what_a_text_costs_is_what_it_costs_alone_also_where_steps_are_shared(tiny_pair):

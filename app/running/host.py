@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import engine
-from engine import EngineError, Settings, WeightsError
+from engine import EngineError, WeightsError
+from engine.settings import DEFAULT_ROWS
 from engine.weights.progress import Progress
 
 FALLBACK = "tiny"
-DEFAULT_ROWS = Settings.model_fields["rows"].default
 _POLL_SECONDS = 0.1  # a job that is cancelled while the models load must end though nobody notifies it
 
 logger = logging.getLogger(__name__)
