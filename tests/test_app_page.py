@@ -345,7 +345,8 @@ def test_when_the_weights_cannot_be_had_the_page_runs_the_tiny_pair_and_says_why
         shown.page.wait_for_selector(".warning")
         warning = shown.page.text_content(".warning")
         assert "tiny pair instead" in warning and "The Hub and the mirror are unreachable." in warning
-        assert shown.page.is_visible("text=Shells") and not shown.page.is_visible("text=Regular expression")
+        shown.page.wait_for_selector("text=Shells")
+        assert not shown.page.is_visible("text=Regular expression")
         assert shown.write("echo it works") == "it works"
 
 
