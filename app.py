@@ -26,7 +26,7 @@ def load(preset, progress):
     return engine.load(preset, settings.model_copy(update=own), progress)
 
 
-host = Host(load, settings.preset)
+host = Host(load, settings.preset, settings.rows)
 demo = build(host, settings)
 
 if __name__ == "__main__":

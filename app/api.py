@@ -96,8 +96,9 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
                 max_draft=max_draft,
             )
             prices = Prices(slm_price, llm_price, settings.price.reading_ratio)
-            run = ApiRun(asked)
-            places.take(run, calling_address(settings.server.proxies))
+            run, address = ApiRun(asked), calling_address(settings.server.proxies)
+            places.take(run, address)
+            run.owner = address or ApiRun.entrance  # whose address is not known: all of them are one owner
         except EngineError as error:
             raise gr.Error(str(error), print_exception=False) from error
         names = request.session_hash, LocalContext.event_id.get(None)

@@ -84,8 +84,11 @@ def reading_along(slm: ModelCost, llm: ModelCost) -> dict[str, float]:
     return {unit: significant(1 + more / own, 3) for unit, (own, more) in costs.items() if own > 0}
 
 
-def meter(events: Sequence[TokenEvent], costs: Costs, unit: str) -> dict[str, Any]:
+def meter(events: Sequence[TokenEvent], costs: Costs, unit: str, beside: int = 0) -> dict[str, Any]:
     """What the meter shows of the events so far and of their costs in one of `engine.UNITS`.
+
+    Args:
+        beside: How many tokens were written beside other texts, so that their seconds are modelled.
 
     Returns:
         Texts by field name, and under `gauge` the three costs as shares of the largest.
@@ -104,7 +107,9 @@ def meter(events: Sequence[TokenEvent], costs: Costs, unit: str) -> dict[str, An
         "relative": percent(run / llm) if llm > 0 else "–",
         "saves": _saving(run, llm),
         "faster": _faster(costs) if events else "–",
-        "modelled": "; ".join(filter(None, (_charged(events), _MODELLED if unit == "seconds" else ""))),
+        "modelled": "; ".join(
+            filter(None, (_charged(events), _beside(events, beside), _MODELLED if unit == "seconds" else ""))
+        ),
         "gauge": [round(value / largest, 4) if largest > 0 else 0 for value in (run, slm, llm)],
     }
 
@@ -118,6 +123,13 @@ def _faster(costs: Costs) -> str:
 def _charged(events: Sequence[TokenEvent]) -> str:
     count = taken_back(events)
     return f"with {counted(count, 'token')} that {'was' if count == 1 else 'were'} taken back" if count else ""
+
+
+def _beside(events: Sequence[TokenEvent], beside: int) -> str:
+    if not beside:
+        return ""
+    count = counted(len(events), "token")
+    return f"{beside:,} of {count} written beside other texts: for these, seconds and speed are modelled, as if alone"
 
 
 def _saving(run: float, llm: float) -> str:

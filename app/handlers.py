@@ -137,10 +137,7 @@ class Handlers:
 
     def ended(self, request: gr.Request) -> str:
         """Says why a text could not be written, if it could not; else what the versions are now."""
-        self.sessions.trim()
         session = self.sessions.get(request.session_hash)
-        if session.run is not None:
-            session.history.release_caches(session.run)
         raise_error(session.run)
         return versions_message(session)
 

@@ -18,6 +18,7 @@ from app.components import ASSETS, PRELOAD, QUIET, SCRIPTS, Panel, drawn
 from app.entrance.blocks import PageBlocks
 from app.entrance.callers import Callers, calling_address, client_address, on_space
 from app.entrance.guard import guarded
+from app.entrance.metrics import metrics_route
 from app.entrance.queue import PageQueue
 from app.guide import guide, how_it_works
 from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire_stop
@@ -57,7 +58,7 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
     price, server = settings.price, settings.server
     callers, places = Callers(), Places(server.queue_size, server.per_address)
     view = View(prices=Prices(price.slm, price.llm, price.reading_ratio))
-    sessions = Sessions(view=view, places=places, address=lambda: calling_address(server.proxies))
+    sessions = Sessions(view=view, places=places, address=lambda: calling_address(server.proxies), leave=host.leave)
     with PageBlocks(title="CITER Playground", fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
             header = gr.HTML(header_html(host), elem_id="models", apply_default_css=False)
@@ -107,9 +108,10 @@ def launch_options(demo: gr.Blocks, settings: Settings) -> dict[str, Any]:
     """What `demo.launch` needs: the feed, scripts, look, address, and none of gradio's extras."""
     feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`
     server, space = settings.server, on_space()
+    routes = [feeds.route, SCRIPTS, *([metrics_route(feeds.host)] if server.metrics else [])]
     return {
         "app_kwargs": {
-            "routes": [feeds.route, SCRIPTS],
+            "routes": routes,
             **guarded(server.hosts, server.host, feeds.callers, server.proxies),
         },
         "server_name": "0.0.0.0" if space else server.host,

@@ -94,9 +94,7 @@ class Sweep(Job):
         self._paths, self.events = [[] for _ in self.points], [[] for _ in self.points]
         self.leaves = [-1] * len(self.points)
         self.figures, self.same = [None] * len(self.points), [None] * len(self.points)
-        decoding = self.pair.start([self.at(row) for row in range(len(self.points))])
-        self.state = "running"
-        for event in decoding.run(self.cancel):
+        for event in self._follow(self._submit([self.at(row) for row in range(len(self.points))])):
             self._grow(event)
 
     def at(self, row: int) -> Request:

@@ -1,7 +1,8 @@
 """One scheduler for all who want text: a single thread steps one `Decoding`, whose rows come and go between steps.
 
 So the weights are read once for all texts that are being written, and every text is token for token what it would be
-alone. Before each step:
+alone. Its events say what it would have cost alone, too: in a step that texts share, their seconds are those that the
+same passes take alone, by measured passes. What was really spent, the scheduler's own totals say. Before each step:
 
 1. What was cancelled ends, and what the line says gets a row (`engine.batch.line`): interactive texts before batches,
    and for each owner a fair share. Where no row is free, a batch's text gives its own up, or that of an owner who has
@@ -27,11 +28,12 @@ from engine.batch.held_rows import HeldRows
 from engine.batch.line import Line
 from engine.errors import EngineError
 from engine.events import TokenEvent
+from engine.events.cost import timed_alone
 from engine.model.linear import memory_bytes
 from engine.pair import Pair
 from engine.request import Dial, Request
+from engine.settings import DEFAULT_ROWS
 
-DEFAULT_ROWS = 16
 _MEMORY_SHARE = 0.25  # of the memory, at most, for KV caches
 _ALONE = 512  # tokens of a prompt that are read at once where nobody waits for the step: a stop still works within one
 _READ, _LEAST = 64, 16  # tokens of prompts in a step before steps were measured, and at least
@@ -74,6 +76,7 @@ class Scheduler:
         reveal: bool = False,
         write: bool = True,
         listener: Callable[[Handle], None] | None = None,
+        stopped: Callable[[], bool] | None = None,
     ) -> Handle:
         """Asks for one text.
 
@@ -86,9 +89,9 @@ class Scheduler:
             events: What stays of that text, or of one from elsewhere with the same prompt, as for `Decoding.resume`.
             reveal: Both models read `events` to their end first, for candidates: `Handle.revealed`.
             write: Whether to write on from there at all.
-            listener: See `Batch`.
+            listener, stopped: See `Batch`.
         """
-        batch = self._batch(listener)
+        batch = self._batch(listener, stopped)
         handle = Handle(self._order(request, events, reveal, write), owner, interactive, batch, dial, after)
         self._put_in_line(batch)
         return handle
@@ -100,9 +103,10 @@ class Scheduler:
         *,
         interactive: bool = False,
         listener: Callable[[Handle], None] | None = None,
+        stopped: Callable[[], bool] | None = None,
     ) -> Batch:
         """Asks for several texts, as for a sweep; if one cannot be served, for none: an InvalidRequest."""
-        batch = self._batch(listener)
+        batch = self._batch(listener, stopped)
         for order in [self._order(request) for request in requests]:
             Handle(order, owner, interactive, batch)
         self._put_in_line(batch)
@@ -113,7 +117,8 @@ class Scheduler:
         with self._changed:
             for handle in (*self._line.waiting, *self._held.running, *self._held.resting):
                 if handle.owner == owner:
-                    handle.cancelled = handle.forgotten = True
+                    handle.forgotten = True
+                    handle.cancel()
             self._changed.notify()
 
     def close(self) -> None:
@@ -129,8 +134,8 @@ class Scheduler:
         policy, prompt = self._pair.prepare(request)
         return Order(request, policy, prompt, tuple(events), reveal and bool(events), write)
 
-    def _batch(self, listener: Callable[[Handle], None] | None) -> Batch:
-        return Batch(self._wake, self._ahead, self._estimate, listener)
+    def _batch(self, listener: Callable[[Handle], None] | None, stopped: Callable[[], bool] | None) -> Batch:
+        return Batch(self._wake, self._place, self._estimate, listener, stopped)
 
     def _put_in_line(self, batch: Batch) -> None:
         with self._changed:
@@ -147,14 +152,17 @@ class Scheduler:
         with self._changed:
             self._changed.notify()
 
-    def _ahead(self, handle: Handle) -> int:
+    def _place(self, handle: Handle) -> int:
         with self._changed:
-            return self._line.ahead(handle, self._held.running)
+            if handle not in self._line.waiting:
+                return 0
+            running = self._held.running  # of which batches give way to an interactive text
+            free = self.bound - sum(each.interactive or not handle.interactive for each in running)
+            return max(0, self._line.ahead(handle, running) + 1 - free)
 
     def _estimate(self, handle: Handle) -> float | None:
-        if handle.state != "waiting":
-            return 0.0
-        return (self._ahead(handle) + 1) * self._mean_text / self.bound if self._mean_text else None
+        place = self._place(handle)
+        return place * self._mean_text / self.bound if self._mean_text or not place else None
 
     # The scheduler's thread
 
@@ -197,8 +205,8 @@ class Scheduler:
         """Ends what was cancelled, and gives rows to those that are next in line."""
         for handle in [handle for handle in self._held.resting if handle.forgotten]:
             self._held.forget(handle)
+        waiting = [handle for handle in [*self._line.waiting] if handle.cancelled]
         with self._changed:
-            waiting = [handle for handle in self._line.waiting if handle.cancelled]
             for handle in waiting:
                 self._line.waiting.remove(handle)
         for handle in [handle for handle in (*waiting, *self._held.running) if handle.cancelled]:
@@ -234,6 +242,7 @@ class Scheduler:
     def _step(self) -> None:
         """One step of those who take part; their events go to who waits for them."""
         chosen = self._held.chosen()
+        handles, shared = {handle.number: handle for handle in chosen}, len({handle.slot for handle in chosen}) > 1
         started = time.monotonic()
         events, failed = self._held.step(chosen, self._reading(chosen))
         seconds = time.monotonic() - started
@@ -242,9 +251,11 @@ class Scheduler:
         self.tokens += len(events)
         if len(chosen) > 1:
             self._mean_step += (seconds - self._mean_step) * (_NEW if self._mean_step else 1.0)
-        handles = {handle.number: handle for handle in chosen}
         for event in events:
             handle = handles[event.row]
+            if shared and handle.row is not None:
+                event = handle.row.events[-1] = timed_alone(event, self._pair.slm_cost, self._pair.llm_cost)
+                handle.beside += 1
             handle.tell(event)
             if event.finish_reason is not None:
                 self._end(handle, "done")
@@ -267,8 +278,6 @@ class Scheduler:
                 took = time.monotonic() - handle.since
                 self._mean_text += (took - self._mean_text) * (_NEW if self._mean_text else 1.0)
             self._held.leave(handle, rest=handle.interactive and state != "failed", clear=state == "failed")
-        if error is not None and not isinstance(error, EngineError):
-            logger.error("a text failed", exc_info=error)
         self.texts += 1
         self.failures += state == "failed"
         self.rows = len(self._held.running)

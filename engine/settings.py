@@ -26,6 +26,7 @@ from engine.request import MAX_DRAFT, DraftLimit
 PREFIX = "CITER_"
 DELIMITER = "__"
 ENV_FILE = ".env"
+DEFAULT_ROWS = 32  # a sweep over both dials has 31 texts: where all have a row, they share their beginning
 PRESET_NAMES = ("auto", "gpu", "cpu", "tiny")
 
 # NaN passes every comparison with ge/le in some paths and would make "score < threshold" always false: refused by name.
@@ -111,6 +112,11 @@ class Server(BaseModel):
         description="Proxies in front of the page that append to `X-Forwarded-For`, from which client addresses are "
         "read then; 0 trusts the connection alone, and knows no addresses of this machine or on a Space.",
     )
+    metrics: bool = Field(
+        False,
+        description="Give the server's own figures at `/metrics`, in Prometheus' text format, to whoever may ask the "
+        "page.",
+    )
     hosts: str = Field(
         "",
         max_length=4096,
@@ -174,11 +180,11 @@ class Settings(BaseSettings):
         2048, ge=16, le=1_000_000, description="Tokens (prompt and text) that the KV cache holds per row."
     )
     rows: int = Field(
-        16,
+        DEFAULT_ROWS,
         ge=1,
         le=1024,
-        description="Texts that `engine.scheduler` writes at once, at most, while others wait; fewer where their KV "
-        "caches would take over a quarter of the memory.",
+        description="Texts that are written at once, of all visitors together, while others wait in line; fewer where "
+        "their KV caches would take over a quarter of the memory.",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of sampling and of the random policy.")
     cache_dir: _HomePath = Field(

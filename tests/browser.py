@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ class Site:
 def serve(load: Callable[..., Any], preset: str | None = None, settings: Settings | None = None) -> Iterator[Site]:
     """Serves the page on a free port; `load(preset, progress=…)` gives the pair."""
     settings = settings or load_settings(max_new_tokens=60)
-    host = Host(load, preset)
+    host = Host(load, preset, settings.rows)
     demo = build(host, settings)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -63,6 +64,7 @@ def serve(load: Callable[..., Any], preset: str | None = None, settings: Setting
         yield Site(f"http://127.0.0.1:{port}/", host, getattr(demo, "sessions"), demo)  # noqa: B009  # set by `build`
     finally:
         demo.close(verbose=False)
+        host.close()
 
 
 @contextmanager
@@ -163,6 +165,19 @@ def window(browser: Any, site: Site, width: int = 1280, height: int = 900, **opt
         yield shown
     finally:
         context.close()
+
+
+@contextmanager
+def paused(host: Host) -> Iterator[None]:
+    """The scheduler stands still before its next step, so that nothing is written and nothing ends."""
+    go_on, scheduler = threading.Event(), host.scheduler
+    arrange = scheduler._arrange
+    scheduler._arrange = lambda: go_on.wait(60) and arrange()
+    try:
+        yield
+    finally:
+        scheduler._arrange = arrange
+        go_on.set()
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:

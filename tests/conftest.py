@@ -34,6 +34,8 @@ def _one_thread():
     """Models of a few thousand parameters run slower on two threads than on one."""
     import torch
 
+    import engine.scheduler  # noqa: F401  # takes seconds, which no test is to wait for in a host's first text
+
     torch.set_num_threads(1)
 
 
@@ -83,7 +85,8 @@ def host(pair):
 
     host = Host(lambda preset, progress: pair)
     host.start()
-    return host
+    yield host
+    host.close()
 
 
 @pytest.fixture(scope="module")

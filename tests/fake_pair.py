@@ -1,18 +1,21 @@
 """A pair without models: the engine's interface, plausible events, any speed. For tests of the page, without torch.
 
 It writes a fixed answer, or what follows "echo " in the prompt. Everything depends on seed and position only. What the
-LLM will not keep is drafted in capitals. It counts the streams that are open, so that a test can see whether a model
-thread was left running.
+LLM will not keep is drafted in capitals. It counts the texts that are being written, so that a test can see whether one
+was left over.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import re
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 from engine.errors import InvalidRequest
 from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, extend, fold_revealed, keeps
@@ -37,6 +40,9 @@ _SLM = ModelCost(280_000_000, 76_000_000, 1_000, 24_000, 720_000_000, 272_000_00
 _LLM = ModelCost(740_000_000, 131_000_000, 1_700, 57_000, 2_620_000_000, 466_000_000, 172_000, 0.08, 0.005)
 
 
+_MOMENT = 0.05  # seconds
+
+
 @dataclass(frozen=True)
 class FakeRouter:
     """What the page reads of a router."""
@@ -46,17 +52,85 @@ class FakeRouter:
     warning: str | None = None
 
 
+@dataclass(eq=False)
+class FakeRow:
+    """Stands in for `engine.batch.rows.Row`."""
+
+    request: Request
+    policy: str
+    prompt_tokens: int
+    tokens: list[int]
+    dial: Dial
+    limit: int = 0
+    events: list[TokenEvent] = field(default_factory=list)
+    unseen: list[int] = field(default_factory=list)  # by the LLM
+    slot: int = -1
+    finish_reason: str | None = None
+    begun: bool = False
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it may be written on."""
+        return self.finish_reason is None and self.slot >= 0
+
+    def go_on(self, request: Request, events) -> None:
+        """Takes over what stays of a text."""
+        self.request, self.events, self.begun = request, list(fold_revealed(events)), False
+        self.tokens = self.tokens[: self.prompt_tokens] + [event.id for event in events]
+        self.unseen = [event.index for event in self.events if event.provisional]
+        self.finish_reason = events[-1].finish_reason if events else None
+
+    def copy(self) -> FakeRow:
+        """One that nothing done to this one changes."""
+        return replace(self, tokens=list(self.tokens), events=list(self.events), unseen=list(self.unseen))
+
+
 class FakeDecoding:
-    """Stands in for `engine.Decoding` of one row: remembers what stays of the text."""
+    """Stands in for `engine.Decoding`, as far as the scheduler goes: a step takes as long as the pair says."""
 
-    def __init__(self, request: Request) -> None:
-        self.request, self.kept = request, []
+    def __init__(self, pair: FakePair) -> None:
+        self.pair, self.rows = pair, []
 
-    def resume(self, row: int, request: Request, events) -> None:
-        self.request, self.kept = request, list(events)
+    def add(self, requests, policies, prompts, texts=(), known=None) -> list[int]:
+        """Adds texts."""
+        rows = [
+            FakeRow(request, policy, len(prompt), list(prompt), Dial.of(request))
+            for request, policy, prompt in zip(requests, policies, prompts, strict=True)
+        ]
+        for row, events in zip(rows, texts, strict=False):
+            row.go_on(row.request, events)
+        return self.enter(rows)
 
-    def reveal(self, row: int) -> list[Revealed]:
+    def enter(self, rows, known=None) -> list[int]:
+        """Gives rows a place."""
+        numbers = []
+        for row in rows:
+            free = [number for number, other in enumerate(self.rows) if other.slot < 0]
+            row.slot = free[0] if free else len(self.rows)
+            self.rows[row.slot : row.slot + 1] = [row]
+            numbers.append(row.slot)
+        return numbers
+
+    def remove(self, number: int, clear: bool = False) -> FakeRow:
+        """Takes a row away."""
+        row = self.rows[number]
+        row.slot, self.rows[number] = -1, row.copy()
+        self.rows[number].slot = -1
+        return row
+
+    def resume(self, number: int, request: Request, events) -> None:
+        """Goes on from what stays of a text."""
+        self.rows[number].go_on(request, events)
+
+    def reveal(self, number: int) -> list[Revealed]:
+        """Nothing new."""
         return []
+
+    def step(self, numbers, reading=None) -> list[TokenEvent]:
+        """A token of each row."""
+        rows = {number: self.rows[number] for number in numbers if self.rows[number].unfinished}
+        with self.pair.writing(list(rows.values())) as seconds:
+            return [replace(self.pair.write(row, seconds()), row=number) for number, row in rows.items()]
 
 
 class FakePair:
@@ -65,7 +139,6 @@ class FakePair:
     Attributes:
         tokens_per_second: Speed; tests change it while it runs.
         prefill_seconds: Pause before the first token.
-        open_streams: Streams that are running now.
         requests: Every request it was given, in order.
         tokens: How many it was asked for, of all streams together.
         operating_points: What its router's thresholds are said to have given; None unless a test makes something up.
@@ -82,9 +155,15 @@ class FakePair:
         self.operating_points: OperatingPoints | None = None
         self.policies = ("router", "confidence", "random", "slm", "llm")
         self.slm_cost, self.llm_cost = _SLM, _LLM
-        self.open_streams = 0
+        self.llm = SimpleNamespace(device=SimpleNamespace(type="cpu"))
         self.requests: list[Request] = []
         self.tokens = 0
+        self._writing, self._wrote = 0, 0.0
+
+    @property
+    def open_streams(self) -> int:
+        """Texts that are being written: in a step, or in one a moment ago."""
+        return self._writing if time.monotonic() < self._wrote + _MOMENT else 0
 
     def check(self, request: Request) -> int:
         """Prompt tokens; refuses a prompt beyond the context as the engine does."""
@@ -95,54 +174,62 @@ class FakePair:
             )
         return tokens
 
-    def start(self, requests: list[Request]) -> FakeDecoding:
-        """What `stream` goes on with."""
-        return FakeDecoding(requests[0])
+    def prepare(self, request: Request) -> tuple[str, list[int]]:
+        """Policy and prompt."""
+        return request.policy, [zlib.crc32(request.prompt.encode())] * self.check(request)
 
-    def stream(
-        self, request: Request, dial=None, cancel: threading.Event | None = None, decoding: FakeDecoding | None = None
-    ) -> Iterator[TokenEvent]:
-        """One event per token; the last has a finish reason."""
-        prompt_tokens = self.check(request)
-        self.requests.append(request)
-        self.open_streams += 1
+    def open(self) -> FakeDecoding:
+        """What the scheduler steps."""
+        return FakeDecoding(self)
+
+    @contextmanager
+    def writing(self, rows: list[FakeRow]) -> Iterator[Callable[[], float]]:
+        """Takes the time of a step; gives how long it has taken."""
+        self._writing, self._wrote, started = len(rows), math.inf, time.perf_counter()
+        new = [row for row in rows if not row.begun]
+        for row in new:
+            self.requests.append(row.request)
+            row.begun = True
+        time.sleep(self.prefill_seconds * bool(new) + 1 / self.tokens_per_second)
+        self.tokens += len(rows)
         try:
-            yield from self._events(request, prompt_tokens, dial, cancel, decoding.kept if decoding else [])
+            yield lambda: time.perf_counter() - started
         finally:
-            self.open_streams -= 1
+            self._writing, self._wrote = sum(row.unfinished for row in rows), time.monotonic()
 
-    def _events(self, request: Request, prompt_tokens: int, dial, cancel, text: list) -> Iterator[TokenEvent]:
-        pieces = _pieces(request.prompt, request.max_new_tokens)
-        dial = dial or Dial.of(request)
+    def write(self, row: FakeRow, seconds: float) -> TokenEvent:
+        """The next event of a text."""
+        request, dial, text = row.request, row.dial, row.events
+        pieces, index = _pieces(request.prompt, request.max_new_tokens), len(row.events)
         longest = 6 if request.max_draft == "auto" else request.max_draft
-        time.sleep(self.prefill_seconds)
-        llm_unseen: list[int] = [event.index for event in text if event.provisional]
-        text = list(text)
-        while len(text) < len(pieces):
-            index, started = len(text), time.perf_counter()
-            self.tokens += 1
-            time.sleep(1 / self.tokens_per_second)
-            stopped = cancel is not None and cancel.is_set()
-            event = _event(request, index, pieces[index], dial, time.perf_counter() - started)
-            fed = prompt_tokens if index == 0 else 1
-            last = index == len(pieces) - 1
-            looks = event.provisional and (last or sum(e.provisional for e in text) + 1 >= longest)
-            if event.role is Role.LLM or looks:
-                llm_fed = (len(llm_unseen) + 1) if index != len(llm_unseen) else prompt_tokens + index
-                event = _judged(request, text, replace(event, slm_fed=fed, llm_fed=llm_fed), dial)
-                event = replace(event, revealed=tuple(_revealed(request, i) for i in llm_unseen if i < event.index))
-                llm_unseen = []
-            else:
-                llm_unseen.append(index)
-                event = replace(event, slm_fed=fed)
-            last = event.index == len(pieces) - 1
-            reason = "cancelled" if stopped else ("eos" if not pieces[event.index] else "length") if last else None
-            event = replace(event, finish_reason=reason)
-            extend(text, event)
-            text = list(fold_revealed(text))
+        event = _event(request, index, pieces[index], dial, seconds)
+        fed = row.prompt_tokens if index == 0 else 1
+        last = index == len(pieces) - 1
+        looks = event.provisional and (last or sum(e.provisional for e in text) + 1 >= longest)
+        if event.role is Role.LLM or looks:
+            llm_fed = (len(row.unseen) + 1) if index != len(row.unseen) else row.prompt_tokens + index
+            event = _judged(request, text, replace(event, slm_fed=fed, llm_fed=llm_fed), dial)
+            event = replace(event, revealed=tuple(_revealed(request, i) for i in row.unseen if i < event.index))
+            row.unseen = []
+        else:
+            row.unseen.append(index)
+            event = replace(event, slm_fed=fed)
+        if event.index == len(pieces) - 1:
+            row.finish_reason = "length" if pieces[event.index] else "eos"
+        event = replace(event, finish_reason=row.finish_reason)
+        extend(text, event)
+        row.events = list(fold_revealed(text))
+        row.tokens = row.tokens[: row.prompt_tokens] + [each.id for each in row.events]
+        return event
+
+    def stream(self, request: Request) -> Iterator[TokenEvent]:
+        """A text by itself, without a scheduler: one event per token; the last has a finish reason."""
+        policy, prompt = self.prepare(request)
+        row = FakeRow(request, policy, len(prompt), prompt, Dial.of(request), slot=0)
+        while row.unfinished:
+            with self.writing([row]) as seconds:
+                event = self.write(row, seconds())
             yield event
-            if stopped:
-                return
 
     def generate(self, request: Request) -> Trace:
         """The whole text as a trace."""

@@ -12,11 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from browser import AS_A_PERSON, Site, Window, chromium, serve, window
+from browser import AS_A_PERSON, Site, Window, chromium, paused, serve, window
 
 from app.running.run import Run
-from engine import Request, TokenEvent, load_settings
+from engine import Decoding, Request, TokenEvent, load_settings
 from engine.pair import Pair, load
 from engine.provenance import provenance
 
@@ -82,7 +83,7 @@ def size_rows(browser) -> list[tuple[str, str]]:
             )
         with window(browser, site) as shown:
             sized(shown, 1000)
-            with site.host.hold_models("held", threading.Event()):  # so that only the browser answers
+            with paused(site.host):  # so that only the browser answers
                 found.append(("preview at 1,000 tokens", f"{turns(shown, [0.004, 0.006, 0.003, 0.007, 0.005]):.0f} ms"))
         with window(browser, site) as shown:
             shown.page.click("text=Sampling and prompt format")
@@ -102,13 +103,24 @@ class Clocked:
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
         self.times: list[float] = []
-        self._stream, pair.stream = pair.stream, self._clocked
+        self._last: Request | None = None  # of the text whose times these are
+        self._open, pair.open = pair.open, self._clocked
 
-    def _clocked(self, *args, **options) -> Iterator[TokenEvent]:
-        self.times = []
-        for event in self._stream(*args, **options):
-            self.times.append(time.perf_counter())
-            yield event
+    def _clocked(self) -> Decoding:
+        decoding = self._open()
+        step = decoding.step
+
+        def clocked(*args: Any) -> list[TokenEvent]:
+            events = step(*args)
+            if any(decoding.rows[event.row].request is not self._last for event in events):
+                self.times = []
+            for event in events:
+                self._last = decoding.rows[event.row].request
+                self.times.append(time.perf_counter())
+            return events
+
+        decoding.step = clocked  # type: ignore[method-assign]
+        return decoding
 
     @property
     def step(self) -> float:

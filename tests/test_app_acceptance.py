@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from threading import Event
-
 import pytest
-from browser import Window, contrast, eventually, serve, window
+from browser import Window, contrast, eventually, paused, serve, window
 from fake_pair import FakePair
 
 from app.running.run import Run
@@ -214,7 +212,7 @@ def test_before_the_server_has_answered_the_page_outlines_what_would_flip_or_hav
     shown.write("a palindrome")
     before = newest(site)
     refused = [event.index for event in before.folded if event.refused]
-    with site.host.hold_models("another visitor", Event()):
+    with paused(site.host):
         shown.slide("#acceptance", 0)
         eventually(lambda: any(classes(shown, "flip")))
         assert [i for i, flip in enumerate(classes(shown, "flip")) if flip] == refused
@@ -222,7 +220,7 @@ def test_before_the_server_has_answered_the_page_outlines_what_would_flip_or_hav
     eventually(lambda: newest(site).number > before.number and not newest(site).active, 10)
     eventually(lambda: shown.text() == "".join(event.text for event in newest(site).events))
     eventually(lambda: not any(classes(shown, "flip")))
-    with site.host.hold_models("another visitor", Event()):
+    with paused(site.host):
         shown.slide("#acceptance", 0.2)  # at 0.5 the kept text of 0.8 would be the same, and come back at once
         eventually(lambda: any(classes(shown, "draft")))
         assert "the LLM is to read" in shown.page.inner_text(".stream-preview")
@@ -237,7 +235,7 @@ def test_a_text_that_cost_more_than_the_llm_says_so_beside_the_dials(shown: Wind
     shown.write("a palindrome")
     shown.page.wait_for_selector(f"{line}:not([hidden])")
     assert "× the LLM alone" in shown.page.inner_text(line)
-    with site.host.hold_models("another visitor", Event()):
+    with paused(site.host):
         shown.slide("#acceptance", 0.2)
         shown.page.wait_for_selector(line, state="hidden")
         shown.slide("#acceptance", 0.95)

@@ -100,7 +100,7 @@ def test_bad_values_are_refused_in_the_engines_words(client: Client, pair: FakeP
     asked = len(pair.requests)
     with pytest.raises(AppError, match=message.split("(")[0]):
         client.predict(**{"prompt": "a palindrome", **options}, api_name="/generate")
-    assert len(pair.requests) == asked and pair.open_streams == 0
+    assert len(pair.requests) == asked
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-1e999"])

@@ -50,9 +50,15 @@ def client(site: Site, pair: FakePair) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=site.url, timeout=30) as client:
         yield client
     pair.tokens_per_second = 500
-    for job in list(site.host._queue):
-        job.cancel.set()  # type: ignore[attr-defined]
-    eventually(lambda: not site.host._queue, 20)
+    for owner in {handle.owner for handle in handles(site)}:
+        site.host.leave(owner)
+    eventually(lambda: not handles(site), 20)
+
+
+def handles(site: Site) -> list[Any]:
+    """The texts that are written now or wait in line."""
+    scheduler = site.host.scheduler
+    return [*scheduler._held.running, *scheduler._line.waiting]
 
 
 @pytest.fixture
@@ -319,12 +325,13 @@ def test_calls_leave_no_session_and_neither_do_events_of_windows_that_are_none(c
 def test_calls_have_places_of_their_own_and_the_page_its_turn(client: httpx.Client, site: Site, pair: FakePair):
     pair.tokens_per_second = 10
     events = [call(client, "a palindrome", 0.5, "router", 1000) for _ in range(32)]
-    eventually(lambda: len(site.host._queue) == PLACES)
+    eventually(lambda: len(handles(site)) == PLACES)
     refused = [result(client, event) for event in events[PLACES:]]
     assert len(refused) == 32 - PLACES and all("room for" in each for each in refused)
     session = listened_to(site, "visitor")
     assert '"success":true' in page_event(client, "write", "visitor", prompt="a palindrome").text
-    assert session.run is not None and site.host.ahead(session.run) == 1, "behind the one that is being written"
+    assert session.run is not None
+    eventually(lambda: session.run.events, 2)  # type: ignore[union-attr]
     site.sessions.drop("visitor")
 
 
@@ -333,12 +340,12 @@ def test_an_address_has_a_share(client: httpx.Client, site: Site, pair: FakePair
     pair.tokens_per_second = 10
     for _ in range(2):
         call(client, "a palindrome", 0.5, "router", 1000, address="198.51.100.9")
-    eventually(lambda: len(site.host._queue) == 2)
+    eventually(lambda: len(handles(site)) == 2)
     # What the client says itself, before what the proxy adds, is nobody's address.
     refused = result(client, call(client, "a palindrome", address="203.0.113.1, 198.51.100.9"))
     assert "2 texts for your network address" in refused
     call(client, "a palindrome", 0.5, "router", 1000, address="198.51.100.10")
-    eventually(lambda: len(site.host._queue) == 3)
+    eventually(lambda: len(handles(site)) == 3)
 
 
 def test_an_address_has_a_share_of_the_pages_places_too(client: httpx.Client, site: Site, pair: FakePair):
@@ -371,10 +378,14 @@ def test_what_nobody_listens_to_stops_and_what_somebody_waits_for_does_not(
     eventually(lambda: pair.open_streams == 0, 20)
 
 
-def test_what_waits_in_line_for_nobody_leaves_it(site: Site, client: httpx.Client, pair: FakePair):
+def test_what_waits_in_line_for_nobody_leaves_it(
+    site: Site, client: httpx.Client, pair: FakePair, monkeypatch: pytest.MonkeyPatch
+):
     pair.tokens_per_second = 5
+    monkeypatch.setattr(site.host.scheduler, "bound", 1)
     first, second = listened_to(site, "first"), site.sessions.enter("second")
     run = first.begin(request(max_new_tokens=1000), site.host)
+    eventually(lambda: run.events)
     waiting = second.begin(request(), site.host)
     eventually(lambda: waiting.finished.is_set(), 20)
     assert waiting.state == "stopped" and run.active

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from browser import eventually
+from browser import eventually, paused
 from fake_pair import FakePair, request
 
 from app.running import history
@@ -158,7 +158,7 @@ def test_a_text_that_never_came_is_no_step(session, host, pair):
 
 def test_an_audit_is_no_step_and_loses_no_text(session, host):
     text = [event.text for event in session.run.events]
-    with host.hold_models("another visitor", session.run.finished.__class__()):
+    with paused(host):
         audit = session.reveal(host)
         assert session.step(-1) is None
         assert [event.text for event in session.history.current.text.events] == text
@@ -183,16 +183,6 @@ def test_versions_are_bounded_in_number_and_tokens(session, host, monkeypatch):
     finished(session.begin(request(seed=1), host))
     finished(session.begin(request(seed=2), host))
     assert sum(len(each.run.events) for each in session.history.versions) <= 70, "one more may be being written"
-
-
-def test_only_the_text_on_the_page_keeps_the_models_caches(session, host):
-    first = session.run
-    second = finished(session.begin(request("echo x"), host))
-    third = finished(session.begin(request("echo y"), host))
-    assert [run.caches.decoding is None for run in (first, second, third)] == [True, True, False]
-    session.go_to(0)
-    assert third.caches.decoding is None
-    assert finished(session.set_dials(0.9, 0.0, host)).complete, "the text is read anew"
 
 
 def test_what_is_told_of_a_version(session, host):

@@ -1,10 +1,10 @@
-"""The host, without a browser: loading once, turns in order, long jobs that give way."""
+"""The host, without a browser: loading once, and many texts at once."""
 
 from __future__ import annotations
 
 import runpy
 import threading
-import time
+from contextlib import contextmanager
 
 import pytest
 from browser import eventually
@@ -18,9 +18,7 @@ from app.api import ApiRun
 from app.figures import pair_name
 from app.header import header_html
 from app.running.host import Host
-from app.running.places import TurnTimes
-from app.running.run import Run
-from app.running.sessions import Session
+from app.running.sessions import Session, Sessions
 from app.stream.updates import waiting_for
 from engine import SettingsError, WeightsError
 
@@ -94,77 +92,6 @@ def test_the_models_are_loaded_once_however_many_ask():
     assert calls == [1]
 
 
-def test_runs_have_their_turn_in_the_order_they_came_and_never_two_at_once(host, pair):
-    pair.tokens_per_second = 1
-    runs = []
-    for n in range(4):
-        runs.append(Session().begin(request(max_new_tokens=10), host))
-        eventually(lambda n=n: len(host._queue) == n + 1)
-    assert host.ahead(runs[3]) == 3
-    pair.tokens_per_second = 100
-    most = 0
-    while not runs[-1].finished.is_set():
-        most = max(most, pair.open_streams)
-        time.sleep(0.002)
-    assert most == 1 and [len(run.events) for run in runs] == [10] * 4
-    begun = [asked.prompt for asked in pair.requests]
-    assert len(begun) == 4
-
-
-def test_a_run_that_is_cancelled_in_line_leaves_it(host, pair):
-    pair.tokens_per_second = 20
-    first, second, third = (Session().begin(request(), host) for _ in range(3))
-    eventually(lambda: host.ahead(third) == 2)
-    second.cancel.set()
-    assert second.finished.wait(1) and second.state == "stopped" and second.events == []
-    assert host.ahead(third) == 1
-    first.cancel.set()
-    eventually(lambda: third.events)
-    third.cancel.set()
-    assert third.finished.wait(1)
-
-
-def test_calls_of_the_api_and_the_page_take_turns_where_both_wait(host, pair):
-    pair.tokens_per_second = 20
-    runs = [Run(request()), *(ApiRun(request()) for _ in range(3)), *(Run(request()) for _ in range(3))]
-    for n, run in enumerate(runs):
-        run.start(host)
-        eventually(lambda n=n: len(host._queue) == n + 1)
-    assert [runs.index(run) for run in host._queue] == [0, 1, 4, 2, 5, 3, 6]
-    for run in runs:
-        run.cancel.set()
-    eventually(lambda: not host._queue)
-
-
-def test_who_waits_hears_how_long_by_the_turns_before_and_nothing_that_was_made_up(host, pair):
-    pair.tokens_per_second = 20
-    first, second, third = (Run(request()) for _ in range(3))
-    for n, run in enumerate((first, second, third)):
-        run.start(host)
-        eventually(lambda n=n: len(host._queue) == n + 1)
-    assert waiting_for(second, host) == "Waiting: 1 text before yours."
-    host._turns.add(first, 70.0)
-    host._turns.add(first, 90.0)
-    assert waiting_for(second, host) == "Waiting: 1 text before yours, about 1 min."
-    assert waiting_for(third, host) == "Waiting: 2 texts before yours, about 3 min."
-    assert TurnTimes().ahead([first], 0.0) is None
-    for run in (first, second, third):
-        run.cancel.set()
-        assert run.finished.wait(5)
-    assert len(host._turns._seconds[Run]) == 2, "turns that were cut short tell nothing"
-
-
-def test_an_estimate_goes_by_the_kind_of_job_and_ends_where_it_was_wrong():
-    times, text, tuning = TurnTimes(), "a text", 3
-    times.add(text, 10.0)
-    times.add(text, 20.0)
-    assert times.ahead([text, text], held=5.0) == 25.0
-    assert times.ahead([text, tuning], held=5.0) is None
-    assert times.ahead([text, text], held=16.0) is None
-    times.add(tuning, 100.0)
-    assert times.ahead([tuning, text], held=40.0) == 75.0
-
-
 @pytest.mark.parametrize(
     ("slm", "llm", "name"),
     [
@@ -178,44 +105,87 @@ def test_the_names_of_a_pair_are_said_once(slm, llm, name):
     assert pair_name(slm, llm) == name
 
 
-# ---- long jobs ----
+# ---- many at once ----
 
 
-def test_a_long_job_lets_those_who_wait_go_first_and_then_has_its_turn_again(host):
-    order, cancel = [], threading.Event()
-
-    def long() -> None:
-        with host.hold_models("long", cancel):
-            for n in range(2):
-                host.give_way("long", cancel)
-                order.append(f"long {n}")
-                eventually(lambda: "short" in order or host.ahead("short") == 1)
-
-    def short() -> None:
-        with host.hold_models("short", cancel):
-            order.append("short")
-
-    threads = [threading.Thread(target=long), threading.Thread(target=short)]
-    threads[0].start()
-    eventually(lambda: order == ["long 0"])
-    threads[1].start()
-    for thread in threads:
-        thread.join(5)
-    assert order == ["long 0", "short", "long 1"]
+def test_visitors_texts_are_written_at_the_same_time(host, pair):
+    pair.tokens_per_second = 20
+    runs = [Session().begin(request(seed=n), host) for n in range(5)]
+    eventually(lambda: pair.open_streams == 5)
+    pair.tokens_per_second = 2000
+    for n, run in enumerate(runs):
+        assert run.finished.wait(10)
+        assert run.state == "done"
+        assert facts(run.events) == facts(FakePair(1e6).stream(request(seed=n)))
 
 
-def test_a_long_job_that_is_cancelled_while_it_gives_way_leaves_the_line(host):
-    cancel, held = threading.Event(), threading.Event()
+def test_a_run_that_is_cancelled_in_line_leaves_it(pair):
+    pair.tokens_per_second = 20
+    with hosting(pair, rows=1) as host:
+        first = Session().begin(request(), host)
+        eventually(lambda: first.events)
+        second = Session().begin(request(), host)
+        eventually(lambda: second.place[0] == 1)
+        third = Session().begin(request(), host)
+        eventually(lambda: third.place[0] == 2)
+        second.cancel.set()
+        assert second.finished.wait(1) and second.state == "stopped" and second.events == []
+        assert third.place[0] == 1
+        first.cancel.set()
+        eventually(lambda: third.events)
 
-    def long() -> None:
-        with host.hold_models("long", cancel):
-            eventually(lambda: host.ahead("short") == 1)
-            host.give_way("long", cancel)
 
-    thread = threading.Thread(target=long)
-    thread.start()
-    eventually(lambda: "long" in host._queue)
-    with host.hold_models("short", held):
-        cancel.set()
-        thread.join(5)
-        assert not thread.is_alive() and "long" not in host._queue
+def test_who_waits_hears_the_place_in_line_and_about_how_long(pair):
+    pair.tokens_per_second = 2000
+    with hosting(pair, rows=1) as host:
+        for _ in range(2):
+            assert Session().begin(request(), host).finished.wait(10)
+        pair.tokens_per_second = 20
+        runs = []
+        for n in range(3):
+            runs.append(Session().begin(request(), host))
+            eventually(lambda n=n: runs[n].place[0] == n if n else runs[n].events)
+        assert waiting_for(runs[0], host) == ""
+        host.scheduler._mean_text = 80.0
+        assert waiting_for(runs[1], host) == "Waiting: place 1 in line, about 1 min."
+        assert waiting_for(runs[2], host) == "Waiting: place 2 in line, about 3 min."
+        host.scheduler._mean_text = 0.0
+        assert waiting_for(runs[2], host) == "Waiting: place 2 in line."
+
+
+def test_a_visitor_need_not_wait_for_all_calls_of_the_api(pair):
+    pair.tokens_per_second = 20
+    with hosting(pair, rows=2) as host:
+        calls = [ApiRun(request()) for _ in range(5)]
+        for run in calls:
+            run.owner = "api"
+            run.start(host)
+        eventually(lambda: pair.open_streams == 2)
+        visitor = Session().begin(request(), host)
+        eventually(lambda: visitor.events, 2)
+        assert sum(not run.finished.is_set() for run in calls) == 5
+
+
+def test_who_leaves_frees_the_rows_and_the_caches(host, pair):
+    pair.tokens_per_second = 20
+    sessions = Sessions(leave=host.leave)
+    run = sessions.get("a").begin(request(), host)
+    other = sessions.get("b").begin(request(), host)
+    eventually(lambda: run.events and other.events)
+    sessions.drop("a")
+    assert run.finished.wait(1) and run.state == "stopped" and other.active
+    eventually(lambda: host.scheduler.rows == 1 and host.scheduler._held.resting == [])
+
+
+def facts(events) -> list[tuple[object, ...]]:
+    return [(event.index, event.id, event.text, event.role, event.slm_fed, event.llm_fed) for event in events]
+
+
+@contextmanager
+def hosting(pair, rows: int):
+    host = Host(lambda preset, progress: pair, rows=rows)
+    try:
+        yield host
+    finally:
+        host.wait(threading.Event())
+        host.close()

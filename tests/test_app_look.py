@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
-from browser import Site, contrast, eventually, window
+from browser import Site, contrast, eventually, paused, window
 
 
 def test_no_request_leaves_the_machine(browser, site: Site):
@@ -59,7 +57,7 @@ def test_text_on_tints_has_enough_contrast(browser, site: Site, scheme: str):
     with window(browser, site, color_scheme=scheme) as shown:
         shown.write("a palindrome")
         assert shown.page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
-        with site.host.hold_models("another visitor", threading.Event()):  # so that the text stays not yet true
+        with paused(site.host):  # so that the text stays not yet true
             shown.slide("#threshold", 0.6)
             shown.page.wait_for_selector(".t.stale")
             _check_contrast(shown)

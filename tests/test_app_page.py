@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from browser import Site, Window, eventually, serve, window
+from browser import Site, Window, eventually, paused, serve, window
 from fake_pair import ANSWER, FakePair
 
 from engine import Role, WeightsError
@@ -130,7 +130,7 @@ def test_after_a_run_the_slider_marks_what_would_change(shown: Window, site: Sit
     session = eventually(lambda: next((s for s in site.sessions._sessions.values() if s.shown), None))
     before, asked = session.shown, len(pair.requests)
     flips = [e.index for e in before.events if e.score is not None and 0.5 <= e.score < 0.8]
-    with site.host.hold_models("another visitor", threading.Event()):  # so that nothing is written yet
+    with paused(site.host):  # so that nothing is written yet
         shown.slide("#threshold", 0.8)
         shown.page.wait_for_selector(".t.flip")
         marked = shown.page.eval_on_selector_all(".t.flip", "nodes => nodes.map(node => Number(node.dataset.i))")
@@ -280,13 +280,16 @@ def test_two_windows_never_see_each_others_text_or_sliders(browser, site: Site, 
         assert shown.tokens(".llm") == [] and other.tokens(".slm") == []
 
 
-def test_a_second_visitor_is_told_to_wait_and_then_served(browser, site: Site, shown: Window, pair: FakePair):
+def test_who_finds_all_rows_taken_is_told_the_place_in_line_and_then_served(
+    browser, site: Site, shown: Window, pair: FakePair, monkeypatch
+):
     pair.tokens_per_second = 5
+    monkeypatch.setattr(site.host.scheduler, "bound", 1)
     shown.ask("a palindrome")
     shown.page.wait_for_selector(".t")
     with window(browser, site) as other:
         other.ask("echo served")
-        other.page.wait_for_selector("text=Waiting: 1 text before yours")
+        other.page.wait_for_selector("text=Waiting: place 1 in line")
         pair.tokens_per_second = 200
         other.page.wait_for_selector(".t.end")
         assert other.text() == "served"
@@ -342,7 +345,8 @@ def test_when_the_weights_cannot_be_had_the_page_runs_the_tiny_pair_and_says_why
         shown.page.wait_for_selector(".warning")
         warning = shown.page.text_content(".warning")
         assert "tiny pair instead" in warning and "The Hub and the mirror are unreachable." in warning
-        assert shown.page.is_visible("text=Shells") and not shown.page.is_visible("text=Regular expression")
+        shown.page.wait_for_selector("text=Shells")
+        assert not shown.page.is_visible("text=Regular expression")
         assert shown.write("echo it works") == "it works"
 
 

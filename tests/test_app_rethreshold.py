@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
-from browser import Window, eventually, window
+from browser import Window, eventually, paused, window
 
 from engine import Forced, Request, Role, audit, first_flip
 from engine.pair import Pair
@@ -98,7 +96,7 @@ def test_the_page_names_the_next_change_in_both_directions_and_jumps_there(shown
 
 
 def test_the_preview_is_there_before_the_server_has_answered(shown, site, pair):
-    with site.host.hold_models("another visitor", threading.Event()):
+    with paused(site.host):
         shown.slide("#threshold", 0.0)
         shown.page.wait_for_selector(".t.flip")
         assert "would flip" in (shown.page.text_content(".stream-preview") or "")
@@ -170,7 +168,6 @@ def test_two_windows_never_change_each_others_text(browser, site, shown, pair):
 
 def test_texts_stay_when_their_caches_were_given_up(shown, site, pair):
     for session in site.sessions._sessions.values():
-        if session.run is not None:
-            session.run.caches.decoding = None
+        site.host.leave(session.key)
     shown.slide("#threshold", 0.4)
     shows(shown, expected(pair, 0.4))

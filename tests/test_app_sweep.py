@@ -14,7 +14,6 @@ from app.running.host import Host
 from app.running.run import Job
 from app.sweep import ACCEPTANCES, OVER, Over, Sweep, SweptPoint, choose_points, choose_thresholds, sweep_message
 from engine import InvalidRequest, Prices, Request, Role, costs
-from engine.decoding import Decoding
 from engine.events import role_at
 from engine.pair import Pair
 
@@ -40,15 +39,14 @@ def shown(site_window: Window):
 @pytest.fixture
 def held(monkeypatch):
     """Holds every sweep after six hundred tokens until it is cancelled: a whole one takes a fraction of a second."""
-    plain = Decoding.run
+    plain = Sweep._grow
 
-    def run(decoding, cancel):
-        for n, event in enumerate(plain(decoding, cancel)):
-            yield event
-            if n == 600:
-                cancel.wait(30)
+    def grow(sweep, event):
+        plain(sweep, event)
+        if sum(map(len, sweep.events)) == 600:
+            sweep.cancel.wait(30)
 
-    monkeypatch.setattr(Decoding, "run", run)
+    monkeypatch.setattr(Sweep, "_grow", grow)
 
 
 def swept(pair: Pair, over: Over = "threshold", prompt: str = PROMPT, **options) -> Sweep:

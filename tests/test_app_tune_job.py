@@ -44,15 +44,14 @@ def test_progress_says_how_much_is_done_and_how_long_it_will_take(pair, monkeypa
     assert progress(job, host) == "79 of 80 prompts"
 
 
-def test_groups_are_small_whole_and_fit_the_caches(pair):
+def test_groups_are_small_and_whole(pair):
     job = tuning(MANY, count=9)
     job.pair, job.thresholds = pair, tuple(n / 10 for n in range(1, 10))
-    groups = list(job._groups([100] * 80))
+    groups = list(job._groups())
     assert [number for group in groups for number in group] == list(range(80))
     assert {len(group) for group in groups} == {4}, "44 rows"
-    assert {len(group) for group in job._groups([2000] * 80)} == {1}
     job.thresholds = tuple(n / 100 for n in range(1, 100))
-    assert {len(group) for group in job._groups([10] * 80)} == {1}, "a prompt is never split"
+    assert {len(group) for group in job._groups()} == {1}, "a prompt is never split"
 
 
 @pytest.mark.parametrize("count", [0, 26, 2.5, True, None, float("nan")])

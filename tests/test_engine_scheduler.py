@@ -14,8 +14,9 @@ import torch
 from test_engine_rows import LONG, PLANE, expected, facts
 from test_engine_verified import GREEDY, PROMPTS, SAMPLED, asked
 
-from engine import EngineError, InvalidRequest, Role, RouterError, extend, load_settings
+from engine import EngineError, InvalidRequest, Role, RouterError, costs, extend, load_settings
 from engine.batch.handle import Handle
+from engine.events.cost import modelled_seconds
 from engine.policy import RouterPolicy
 from engine.scheduler import Scheduler, fitting_rows
 
@@ -143,7 +144,7 @@ def test_a_text_that_waits_is_cancelled_without_a_row(tiny_pair):
     with scheduling(tiny_pair, 1) as scheduler:
         with held(scheduler):
             handle = scheduler.submit(asked(), "me")
-            assert (handle.state, handle.ahead, handle.estimate) == ("waiting", 0, None)
+            assert (handle.state, handle.place, handle.estimate) == ("waiting", 1, None)
             handle.cancel()
         assert handle.wait(TIME)
         assert (handle.state, handle.stream) == ("stopped", [])
@@ -228,8 +229,8 @@ def test_an_owner_with_one_text_need_not_wait_for_one_with_ten(tiny_pair):
         with held(scheduler):
             many = [scheduler.submit(asked(PROMPTS[n % 4], 1.01, seed=n), "many") for n in range(10)]
             one = scheduler.submit(asked(), "one", listener=listen)
-            assert one.ahead <= 1
-            assert many[-1].ahead == 10
+            assert one.place == 0
+            assert many[-1].place == 8
             begun = scheduler.steps
         assert one.wait(TIME)
         assert first[id(one)] <= begun + 2
@@ -420,10 +421,10 @@ def test_there_is_an_estimate_once_a_text_has_ended(tiny_pair):
         with held(scheduler):
             handles = [scheduler.submit(asked(), "me") for _ in range(3)]
             estimates = [handle.estimate or 0.0 for handle in handles]
-            assert [handle.ahead for handle in handles] == [0, 1, 2]
+            assert [handle.place for handle in handles] == [1, 2, 3]
             assert 0 < estimates[0] < estimates[1] < estimates[2]
         assert handles[-1].wait(TIME)
-        assert (handles[-1].ahead, handles[-1].estimate) == (0, 0.0)
+        assert (handles[-1].place, handles[-1].estimate) == (0, 0.0)
         assert scheduler.tokens >= 4
         assert scheduler.seconds > 0
 
@@ -435,4 +436,22 @@ def test_rows_are_bounded_by_the_setting_and_by_memory(tiny_pair, monkeypatch):
     monkeypatch.setattr("engine.scheduler.memory_bytes", lambda: 1)
     assert fitting_rows(tiny_pair, 16) == 1
     monkeypatch.setattr("engine.scheduler.memory_bytes", lambda: 0)
-    assert fitting_rows(tiny_pair, 16) == load_settings().rows
+    assert fitting_rows(tiny_pair, 32) == load_settings().rows == 32
+
+
+def test_what_a_text_costs_is_what_it_costs_alone_also_where_steps_are_shared(tiny_pair):
+    texts = [asked(PROMPTS[n], 0.4, acceptance=0.6, max_draft=8, seed=n) for n in range(4)]
+    slm, llm = tiny_pair.slm_cost, tiny_pair.llm_cost
+    with scheduling(tiny_pair) as scheduler:
+        with held(scheduler):
+            handles = [scheduler.submit(text, n) for n, text in enumerate(texts)]
+        for handle in handles:
+            assert handle.wait(TIME)
+    assert any(event.taken_back for handle in handles for event in handle.events)
+    for handle, text in zip(handles, texts, strict=True):
+        if handle.beside == len(handle.stream):
+            alone, tokens = tiny_pair.generate(text).events, len(handle.order.prompt)
+            assert costs(handle.events, tokens, slm, llm).run.seconds == pytest.approx(
+                modelled_seconds(alone, slm, llm)
+            )
+    assert any(handle.beside == len(handle.stream) for handle in handles)

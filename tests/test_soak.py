@@ -31,12 +31,11 @@ from app.running.host import Host
 from engine import load_settings
 
 class Faulty(FakePair):
-    def stream(self, request, *rest):
-        print(request.prompt)
-        for event in super().stream(request, *rest):
-            if event.index == 5:
-                return
-            yield event
+    def write(self, row, seconds):
+        print(row.request.prompt)
+        event = super().write(row, seconds)
+        row.finish_reason = row.finish_reason or ("length" if event.index == 5 else None)
+        return event
 
 settings = load_settings()
 demo = build(Host(lambda preset, progress: Faulty(1000)), settings)

@@ -134,11 +134,10 @@ class Comparison(Job):
         }
 
     def _batch(self, texts: Sequence[Text]) -> None:
-        decoding = self.pair.start([text.request for text in texts])
-        for text, row in zip(texts, decoding.rows, strict=True):
-            text.prompt_tokens = row.prompt_tokens
-        self.state = "running"
-        for event in decoding.run(self.cancel):
+        batch = self._submit([text.request for text in texts], interactive=True)
+        for text, handle in zip(texts, batch.handles, strict=True):
+            text.prompt_tokens = len(handle.order.prompt)
+        for event in self._follow(batch):
             text = texts[event.row]
             for lasting in text.lasting(event):
                 self._add(text, lasting)

@@ -114,13 +114,6 @@ class History:
                 best, longest = version, same
         return best, False
 
-    def release_caches(self, run: Run) -> None:
-        """Gives up the models' caches of all texts that share none with a run."""
-        for version in self.versions:
-            for other in filter(None, (version.run, version.before)):
-                if other.caches is not run.caches and not other.active:
-                    other.caches.decoding = None
-
     def _alike(self, run: Run) -> Iterator[Version]:
         wanted, current = _without_dials(run.request), self.current
         others = (each for each in reversed(self.versions) if each is not current)

@@ -1,4 +1,4 @@
-"""How many jobs there may be at once, of whom, and how long one's turn with the models takes.
+"""How many jobs there may be at once, and of whom.
 
 Page and API have places of their own, so that neither locks the other out, and of each one client address has a share.
 """
@@ -6,7 +6,6 @@ Page and API have places of their own, so that neither locks the other out, and 
 from __future__ import annotations
 
 import threading
-from collections import defaultdict, deque
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from app.running.run import Job
 
 Entrance = Literal["page", "api"]
-
-_REMEMBERED = 20  # turns of a kind
 
 
 class Busy(EngineError):
@@ -59,25 +56,3 @@ class Places:
 
 
 LATER = "Come back in a minute."
-
-
-class TurnTimes:
-    """Seconds of the turns that ended, by the kind of job: what is said of the next ones goes by nothing else."""
-
-    def __init__(self) -> None:
-        self._seconds: defaultdict[type, deque[float]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
-
-    def add(self, job: object, seconds: float) -> None:
-        """Notes how long a job held the models."""
-        self._seconds[type(job)].append(seconds)
-
-    def ahead(self, jobs: Collection[object], held: float) -> float | None:
-        """About how many seconds jobs take one after another; None where there is no basis.
-
-        `held` is for how long the first has held the models.
-        """
-        means = [sum(known) / len(known) if (known := self._seconds.get(type(job))) else None for job in jobs]
-        known = [mean for mean in means if mean is not None]
-        if not known or len(known) < len(means) or held >= known[0]:  # a first that takes longer than most has no end
-            return None
-        return sum(known) - held

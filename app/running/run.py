@@ -1,8 +1,8 @@
-"""Jobs: what the models do for one visitor, in a thread of its own, one at a time and stopped within one step.
+"""Jobs: what is written for one visitor, with a thread of its own that takes what comes; stopped within one step.
 
-A job waits for the models, works, and says how it ended; the page reads what it has so far. A run is a job that writes
-one text, from its beginning or going on from another: at another threshold, as a branch, or for an audit. The engine
-decides which tokens stay.
+A job waits for the models, asks their scheduler for texts, and says how it ended; the page reads what it has so far. A
+run is a job that writes one text, from its beginning or going on from another: at another threshold, as a branch, or
+for an audit. The engine decides which tokens stay.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -36,10 +36,11 @@ class Job:
         number: Grows from job to job, across restarts too, so that late messages of an older job can be recognised.
         cancel: Set to stop the models within one step.
         finished: Set when it has ended, in any way.
-        state: "waiting" until it holds the models, then "running", then one of the three ends.
+        owner: Whose it is, for the scheduler: rows are shared out evenly among owners.
+        state: "waiting" until its first token, then "running", then one of the three ends.
         pair: The models, once they are loaded.
         notify: Called whenever there is something new to show.
-        look: Called now and then while it waits in line; cancels it where nobody waits for it any more.
+        look: Called before each step; cancels it where nobody waits for it any more.
         entrance: By which it was asked for.
     """
 
@@ -48,12 +49,14 @@ class Job:
     def __init__(self, after: Job | None = None) -> None:
         self.renumber(after)
         self.id = secrets.token_urlsafe(12)
+        self.owner: Hashable = self.id
         self.cancel = threading.Event()
         self.finished = threading.Event()
         self.state: State = "waiting"
         self.error: str | None = None
         self.pair: Any = None
         self.host: Host | None = None
+        self._pending: Any = None  # what the scheduler writes for it, or has written last
         self.notify: Callable[[], None] = lambda: None
         self.look: Callable[[], None] = lambda: None
 
@@ -73,9 +76,8 @@ class Job:
         self.host = host
         try:
             self.pair = host.wait(self.cancel)
-            with host.hold_models(self, self.cancel, self.look) as held:
-                if held and self.pair is not None:
-                    self._write()
+            if self.pair is not None and not self.unwanted():
+                self._write()
             end = self._end
         except EngineError as error:
             self.error = str(error)
@@ -86,6 +88,17 @@ class Job:
             self.state = end  # before `finished`: a reader that sees the one must see the other
             self.finished.set()
             self.notify()
+
+    def unwanted(self) -> bool:
+        """Whether it is cancelled, or nobody waits for it any more."""
+        self.look()
+        return self.cancel.is_set()
+
+    @property
+    def place(self) -> tuple[int, float | None]:
+        """Its place in the scheduler's line (see `Handle.place`), and in about how many seconds it may get a row."""
+        batch = self._pending
+        return (batch.handles[0].place, batch.handles[0].estimate) if batch is not None else (0, None)
 
     @property
     def active(self) -> bool:
@@ -111,8 +124,29 @@ class Job:
         return {"run": self.id, "n": self.number, "from": start, "count": count, "state": state, "note": note}
 
     def _write(self) -> None:
-        """What it does with `self.pair`; sets `state` to "running" once no EngineError can come any more."""
+        """Asks `scheduler` for texts and takes what comes."""
         raise NotImplementedError
+
+    @property
+    def scheduler(self) -> Any:
+        """What writes the texts; only once the models are loaded."""
+        assert self.host is not None
+        return self.host.scheduler
+
+    def _submit(self, requests: Sequence[Request], interactive: bool = False) -> Any:
+        """Asks for several texts: an `engine.batch.handle.Batch`."""
+        return self.scheduler.submit_all(requests, self.owner, interactive=interactive, stopped=self.unwanted)
+
+    def _follow(self, batch: Any) -> Iterator[TokenEvent]:
+        """The events of what was asked for, as they come; raises why one failed."""
+        self._pending = batch
+        for event in batch:
+            self.state = "running"
+            yield event
+        self._pending = None
+        for handle in batch.handles:
+            if handle.error is not None:
+                raise handle.error
 
 
 class Listeners:
@@ -147,15 +181,6 @@ class Listeners:
         finally:
             self.last_heard = time.monotonic()
             del self._events[event]
-
-
-class Caches:
-    """The engine's decoding that a text and its changes share; None once it is given up.
-
-    `Decoding.resume` reads only what the caches do not hold; without them a change reads the whole text in one pass.
-    """
-
-    decoding: Any = None
 
 
 @dataclass(frozen=True)
@@ -194,7 +219,9 @@ class Run(Job):
         router_dials: Names of the dials that nobody chose, so that they become the router's once the pair is loaded.
         change: How it goes on from another run; None once it has begun, or where it starts from the beginning.
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
-        caches: Shared by all runs that go on from each other.
+        family: The same object for all runs that go on from each other, whose texts begin alike.
+        handle: Of the scheduler, once it was asked for the text.
+        beside: How many of its tokens were written beside other texts; see `Handle.beside`.
         dial: Its threshold and acceptance; a change applies to the next token that is drafted.
         written: Its events so far; a run that goes on from another begins with what stays of that one's. The list is
             appended to, and replaced where tokens are taken back.
@@ -216,7 +243,9 @@ class Run(Job):
         self.again = change is not None
         self.fixed = self.brought = False
         self.about = ""
-        self.caches = change.origin.caches if change else Caches()
+        self.family: object = change.origin.family if change else object()
+        self.handle: Any = None
+        self.beside = 0
         self.dial = Dial.of(request)
         self.written = Written([])
         self.late: list[Revealed] = []
@@ -264,18 +293,42 @@ class Run(Job):
                 # Asked for while the models loaded: the page's slider is about to move there, a short text is faster.
                 self.request = replace(self.request, **{name: getattr(self.pair, name)})
                 setattr(self.dial, name, getattr(self.pair, name))
-        self.prompt_tokens = self.pair.check(self.request)
-        only_reveal = self._continue_origin()
-        self.state = "running"
-        if self.complete or only_reveal:
-            return
-        decoding = self.caches.decoding
-        with closing(self.pair.stream(self.request, self.dial, self.cancel, decoding)) as stream:
-            for event in stream:
-                self._add(event)
-                self.notify()
-                if self.cancel.is_set():
-                    return
+        change, kept, after = self.change, [], None
+        if change is not None:
+            origin = change.origin
+            origin.finished.wait()  # it was stopped, which takes a step
+            while origin.change is not None:  # and that before it had begun
+                origin = origin.change.origin
+                origin.finished.wait()
+            self.request, kept = change.plan(origin)
+            after = origin.handle
+        self.handle = self.scheduler.submit(
+            self.request,
+            self.owner,
+            dial=self.dial,
+            after=after,
+            events=kept,
+            reveal=change is not None and (change.reveal or change.reveal_prefix),
+            write=change is None or not change.reveal,
+            stopped=self.unwanted,
+        )
+        self.prompt_tokens = len(self.handle.order.prompt)
+        for event in self._follow(self.handle.batch):
+            if self.change is not None:
+                self._take_over(kept)
+            self.beside = self.handle.beside
+            self._add(event)
+            self.notify()
+        if self.change is not None and self.handle.row is not None:
+            self._take_over(kept)
+
+    def _take_over(self, events: Sequence[TokenEvent]) -> None:
+        """Begins with what stays of the run that this one goes on from."""
+        self.change = None  # a newer run need not hold on to an older one
+        self.late = self.handle.revealed
+        if events and self.late:
+            events = [*events[:-1], replace(events[-1], revealed=(*events[-1].revealed, *self.late))]
+        self.events = list(fold_revealed(events))
 
     def _add(self, event: TokenEvent) -> None:
         events, cuts = self.written
@@ -283,22 +336,3 @@ class Run(Job):
             events, cuts = [*events], (*cuts, event.index)  # who reads the old ones keeps them whole
         extend(events, event)
         self.written = Written(events, cuts)
-
-    def _continue_origin(self) -> bool:
-        """Begins with what stays of the run that this one goes on from, if any; whether nothing more is to be done."""
-        change, self.change = self.change, None  # a newer run need not hold on to an older one
-        caches = self.caches
-        if change is None or caches.decoding is None:
-            caches.decoding = self.pair.start([self.request])
-        if change is None:
-            return False
-        origin = change.origin
-        while origin.change is not None:  # it was stopped before it had begun
-            origin = origin.change.origin
-        self.request, events = change.plan(origin)
-        caches.decoding.resume(0, self.request, events)
-        if events and (change.reveal or change.reveal_prefix):
-            self.late = caches.decoding.reveal(0)
-            events = [*events[:-1], replace(events[-1], revealed=(*events[-1].revealed, *self.late))]
-        self.events = list(fold_revealed(events))
-        return change.reveal

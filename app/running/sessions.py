@@ -19,9 +19,6 @@ from app.running.places import LATER, Busy, Places
 from app.running.run import Change, Job, Listeners, Run, SomeJob
 from engine import DEFAULT_THRESHOLD, Dial, Forced, InvalidRequest, Prices, Request, Role, TokenEvent, at_dials
 
-MAX_CACHES = 8
-"""Sessions whose models' caches are kept after a text: up to 80 MB each with the cpu pair's 2,048 tokens of context."""
-
 MAX_EMPTY = 1_024
 """Windows that have nothing yet of which anything is kept: a few hundred bytes each."""
 
@@ -232,7 +229,6 @@ class Session:
         self._clear()
         self.run = run
         self.history.begin(run)
-        self.history.release_caches(run)
         return run
 
     def _show(self, version: Version, step: bool = False) -> Run:
@@ -245,7 +241,6 @@ class Session:
         version.run, version.before, self.run = run, None, run
         self._dials = {"threshold": run.request.threshold, "acceptance": run.request.acceptance}
         self.moved.update(self._dials)
-        self.history.release_caches(run)
         self.listeners.last_heard = time.monotonic()
         self.listeners.notify()
         return run
@@ -256,10 +251,10 @@ class Session:
         self.scrubbing = False
 
     def _continued(self, request: Request, change: Change) -> Run:
-        """A run that goes on from another, with the caches of the one on the page, which has the same prompt."""
+        """A run that goes on from another; it is of the family of the one on the page, which has the same prompt."""
         run = Run(request, self.run, change=change)
         if self.run is not None:
-            run.caches = self.run.caches
+            run.family = self.run.family
         return run
 
     def _start(self, job: SomeJob, host: Host) -> SomeJob:
@@ -267,13 +262,9 @@ class Session:
             if self.listeners.unheard_seconds > UNHEARD_SECONDS:
                 job.cancel.set()
 
-        def notify() -> None:
-            self.listeners.notify()
-            look()
-
         self.listeners.last_heard = time.monotonic()
-        job.notify, job.look = notify, look
-        notify()
+        job.owner, job.notify, job.look = self.key, self.listeners.notify, look
+        self.listeners.notify()
         return job.start(host)
 
 
@@ -288,6 +279,7 @@ class Sessions:
         view: A new session's.
         places: For their jobs; None sets no limit.
         address: Gives the address of who is asking now; None where it is not known.
+        leave: Is told the key of a session that is dropped.
     """
 
     def __init__(
@@ -296,8 +288,10 @@ class Sessions:
         view: View | None = None,
         places: Places | None = None,
         address: Callable[[], str | None] = lambda: None,
+        leave: Callable[[str], None] = lambda key: None,
     ) -> None:
         self._limit, self._view, self._places, self._address = limit, view, places, address
+        self._leave = leave
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -348,21 +342,14 @@ class Sessions:
             session.holds = True
         for other in (dropped, doubled):
             if other is not None and other is not session:
-                other.close()
-
-    def trim(self) -> None:
-        """Gives up the caches of all but the most recently used sessions; their texts stay."""
-        holding = [run for s in reversed(self._all()) if (run := s.run) is not None and run.caches.decoding is not None]
-        for run in holding[MAX_CACHES:]:
-            if not run.active:
-                run.caches.decoding = None
+                self._close(other)
 
     def drop(self, key: str | None) -> None:
         """Forgets a session and stops its run."""
         with self._lock:
             session = self._sessions.pop(key or "", None)
         if session is not None:
-            session.close()
+            self._close(session)
 
     def find_key(self, key: str) -> Session | None:
         """The session whose feed has this key."""
@@ -377,6 +364,10 @@ class Sessions:
         """The run with this id and its session, if it is still there."""
         runs = ((session, run) for session in self._all() for run in (session.run, session.shown))
         return next(((session, run) for session, run in runs if run is not None and run.id == run_id), None)
+
+    def _close(self, session: Session) -> None:
+        session.close()
+        self._leave(session.key)
 
     def _all(self) -> list[Session]:
         with self._lock:

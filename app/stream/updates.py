@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app.figures import counted, duration
+from app.figures import duration
 from app.running.host import Host
 from app.running.run import Job, Run, SharedPrefix
 from app.running.sessions import Session
@@ -176,7 +176,7 @@ def next_figures(started: float) -> float:
 
 def shared_prefix(page: Run | None, run: Run, count: int, cuts: int) -> SharedPrefix:
     """How many of a run's first tokens are those on the page; for `count` and `cuts` of the page see `PanelState`."""
-    if page is None or not run.again or page.caches is not run.caches:  # of another prompt, or written anew
+    if page is None or not run.again or page.family is not run.family:  # of another prompt, or written anew
         return _NOTHING_SHARED
     there = page.written.events[: page.written.lasting(count, cuts)]
     pairs = zip(there, run.events, strict=False)
@@ -190,11 +190,11 @@ def _on_page(event: TokenEvent) -> tuple[Any, ...]:
 
 
 def waiting_for(job: Job, host: Host, reading: str = "Reading the prompt …") -> str:
-    """What a job waits for, for people; empty once it holds the models. `reading` is said when it is the next."""
+    """What a job waits for, for people; empty once it has a token. `reading` is said once it has a row."""
     if job.state != "waiting" or job.cancel.is_set():
         return ""
     if host.status.phase == "loading":
         return "Waiting for the models to load; it starts by itself."
-    ahead, seconds = host.ahead(job), host.seconds_ahead(job)
+    place, seconds = job.place
     about = "" if seconds is None else f", about {duration(seconds)}"
-    return f"Waiting: {counted(ahead, 'text')} before yours{about}." if ahead else reading
+    return f"Waiting: place {place} in line{about}." if place else reading

@@ -1,7 +1,7 @@
 """A visitor's own prompts at many thresholds: the job that writes them, and what the browser is sent of it.
 
-The prompts go through the models in small groups, each prompt at all thresholds at once, where texts that are the same
-so far share their work. Both ends are the models alone, as in a router's measured curve: with the router switched on,
+The prompts are written in small groups, each prompt at all thresholds at once, where texts that are the same so far
+share their work. Both ends are the models alone, as in a router's measured curve: with the router switched on,
 its own cost would be theirs too. Above acceptance 0 the first is the SLM with the LLM reading what it drafts.
 `assets/page/tune/tune.js` draws.
 """
@@ -39,8 +39,7 @@ from engine.grading import is_right
 from engine.operating_points import LLM_ONLY, Curve
 
 MAX_THRESHOLDS = 25
-_ROWS = 48  # of a batch: small groups stop quickly and need small caches
-_SLOTS = 24_576  # tokens of a batch's caches, prompts included; room for the default thresholds at a full context
+_TEXTS = 48  # of a group
 _PROBED = 4  # prompts whose scores choose the thresholds where the router was not measured
 _SHOWN = 160  # characters of a prompt in the browser's list
 
@@ -96,20 +95,18 @@ class Tuning(Job):
         return "done" if len(self.results) == len(self.rows) else super()._end
 
     def _write(self) -> None:
-        lengths = [self._check(row) for row in self.rows]
-        self.state = "running"
+        for row in self.rows:
+            self._check(row)
         self.thresholds = self._choose()
         self.began = time.monotonic()
-        for group in self._groups(lengths):
-            if self.host is not None:
-                self.host.give_way(self, self.cancel)  # so that other visitors need not wait for all prompts
+        for group in self._groups():
             if self.cancel.is_set():
                 return
             self._measure(group)
 
-    def _check(self, row: PromptRow) -> int:
+    def _check(self, row: PromptRow) -> None:
         try:
-            return self.pair.check(replace(self.request, prompt=row.prompt))
+            self.pair.check(replace(self.request, prompt=row.prompt))
         except InvalidRequest as error:
             raise InvalidRequest(f"Your prompts, {row.place}: {error}") from None
 
@@ -120,30 +117,22 @@ class Tuning(Job):
             return thresholds_of_curve(curve, self._count)
         alone = replace(self.request, threshold=0.0, acceptance=0.0)
         asked = [replace(alone, prompt=row.prompt) for row in self.rows[:_PROBED]]
-        events = self.pair.start(asked).run(self.cancel)
+        events = self._follow(self._submit(asked))
         return thresholds_of_scores([event.score for event in events if event.score is not None], self._count)
 
-    def _groups(self, lengths: Sequence[int]) -> Iterator[range]:
-        """Numbers of prompts that fit into one batch; a prompt is never split."""
-        points, start = len(self.thresholds) + 2, 0
-        while start < len(self.rows):
-            end, longest = start, 0
-            while end < len(self.rows):
-                longest = max(longest, min(lengths[end] + self.request.max_new_tokens, self.pair.context))
-                rows = (end + 1 - start) * points
-                if end > start and (rows > _ROWS or rows * longest > _SLOTS):
-                    break
-                end += 1
-            yield range(start, end)
-            start = end
+    def _groups(self) -> Iterator[range]:
+        """Numbers of prompts that are written together; a prompt is never split."""
+        size = max(1, _TEXTS // (len(self.thresholds) + 2))
+        for start in range(0, len(self.rows), size):
+            yield range(start, min(start + size, len(self.rows)))
 
     def _measure(self, group: range) -> None:
         """Writes all texts of a group, and keeps every prompt as soon as its last text ends."""
         asked = [request for number in group for request in self._requests(self.rows[number].prompt)]
         points = len(self.thresholds) + 2
         left = dict.fromkeys(group, points)  # texts that have not ended
-        decoding = self.pair.start(asked)
-        for event in decoding.run(self.cancel):
+        batch = self._submit(asked)
+        for event in self._follow(batch):
             self.token = max(self.token, event.index + 1)
             self.notify()
             if event.finish_reason is None:
@@ -152,7 +141,7 @@ class Tuning(Job):
             left[number] -= 1
             if left[number] == 0:
                 first = (number - group.start) * points
-                self._keep(number, decoding.rows[first : first + points])
+                self._keep(number, batch.handles[first : first + points])
         self.token = 0
 
     def _requests(self, prompt: str) -> list[Request]:
@@ -163,10 +152,10 @@ class Tuning(Job):
             replace(asked, policy="llm", threshold=LLM_ONLY, acceptance=0.0),
         ]
 
-    def _keep(self, number: int, rows: Sequence[Any]) -> None:
-        reference = [event.id for event in rows[-1].events]
+    def _keep(self, number: int, texts: Sequence[Any]) -> None:
+        reference = [event.id for event in texts[-1].events]
         expected = self.rows[number].expected
-        points = [self._measured(row.events, row.prompt_tokens, reference, expected) for row in rows]
+        points = [self._measured(text.events, len(text.order.prompt), reference, expected) for text in texts]
         self.results.append(PromptResult(number, tuple(points)))
         self.notify()
 

@@ -52,9 +52,11 @@ class Handle:
         state: "waiting" until it has a row, and again where that was given to another; then one of the three ends.
         error: Why it failed.
         stream: All events in the order in which they came; `engine.extend` folds them into the text.
+        beside: How many of its tokens were written in steps that other texts shared. Their seconds are not a share of
+            the step but what the same passes take alone, by measured passes.
         revealed: What `Order.reveal` found.
         number, row: In the decoding; a row without a number has left it, and can enter again. For the scheduler.
-        cancelled, forgotten: Whether it is to end within a step, and whether nothing of it is to be kept then.
+        forgotten: Whether nothing of it is to be kept once it has ended.
     """
 
     def __init__(
@@ -76,7 +78,9 @@ class Handle:
         self.revealed: list[Revealed] = []
         self.number: int | None = None
         self.row: Row | None = None
-        self.cancelled = self.forgotten = False
+        self.forgotten = False
+        self.beside = 0
+        self._cancelled = False
         self.arrived = 0  # in which order it came, counted over all
         self.since = time.monotonic()  # when it got its row
         self._ended = threading.Event()
@@ -93,14 +97,19 @@ class Handle:
         return NOWHERE if self.row is None else self.row.slot
 
     @property
+    def cancelled(self) -> bool:
+        """Whether it is to end within a step."""
+        return self._cancelled or self.batch.stopped()
+
+    @property
     def ended(self) -> bool:
         """Whether nothing more comes."""
         return self._ended.is_set()
 
     @property
-    def ahead(self) -> int:
-        """How many texts get a row before it does; 0 once it has one."""
-        return self.batch.ahead(self)
+    def place(self) -> int:
+        """Its place in line: 1 is the next to get a row; 0 once it has one, or gets one with the next step."""
+        return self.batch.place(self)
 
     @property
     def estimate(self) -> float | None:
@@ -113,7 +122,7 @@ class Handle:
 
     def cancel(self) -> None:
         """Ends it within one step, or at once if it waits."""
-        self.cancelled = True
+        self._cancelled = True
         self.batch.wake()
 
     def __iter__(self) -> Iterator[TokenEvent]:
@@ -148,18 +157,23 @@ class Batch:
     def __init__(
         self,
         wake: Callable[[], None],
-        ahead: Callable[[Handle], int],
+        place: Callable[[Handle], int],
         estimate: Callable[[Handle], float | None],
         listener: Callable[[Handle], None] | None = None,
+        stopped: Callable[[], bool] | None = None,
     ) -> None:
-        """`listener` hears from the scheduler's thread of each event and each end; if it raises, its text is stopped.
+        """A batch without texts, which `Handle` adds.
 
-        `wake`, `ahead`, `estimate`: of the scheduler.
+        Args:
+            wake, place, estimate: Of the scheduler.
+            listener: Hears from the scheduler's thread of each event and each end; if it raises, its text is stopped.
+            stopped: Is asked by that thread before each step, so it must be quick; once it says so, or raises, all
+                texts end.
         """
         self.handles: list[Handle] = []
         self.stream: list[TokenEvent] = []
-        self.wake, self.ahead, self.estimate = wake, ahead, estimate
-        self._listener = listener
+        self.wake, self.place, self.estimate = wake, place, estimate
+        self._listener, self._stopped = listener, stopped
         self._news = threading.Condition()
 
     def __iter__(self) -> Iterator[TokenEvent]:
@@ -168,6 +182,14 @@ class Batch:
             yield from self.read(self.stream, lambda: all(handle.ended for handle in self.handles))
         finally:
             self.cancel()
+
+    def stopped(self) -> bool:
+        """Whether all of them are to end within a step."""
+        try:
+            return self._stopped is not None and self._stopped()
+        except Exception:
+            logger.exception("who asked for a text is gone")
+            return True
 
     def cancel(self) -> None:
         """Ends all of them within one step."""
@@ -199,6 +221,6 @@ class Batch:
             try:
                 self._listener(handle)
             except Exception:
-                handle.cancelled = True
+                handle.cancel()
                 with suppress(Exception):
                     logger.exception("the listener of a text is gone")

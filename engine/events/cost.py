@@ -222,6 +222,19 @@ def modelled_seconds(events: Sequence[TokenEvent], slm: ModelCost, llm: ModelCos
     )
 
 
+def timed_alone(event: TokenEvent, slm: ModelCost, llm: ModelCost) -> TokenEvent:
+    """An event of a stream with the seconds that its passes take alone, instead of a share of a batch's step."""
+    of_llm = llm.forward(event.llm_fed, 0, event.llm_head, 0, 0).seconds
+    of_slm = slm.forward(event.slm_fed, 0, event.slm_head, 0, 0).seconds
+    seconds, taken_back = of_slm + of_llm, list(event.taken_back)
+    for n, draft in enumerate(taken_back):
+        if not draft.seconds:  # it was drafted in this very step, whose event has its seconds
+            drafting = slm.forward(draft.slm_fed, 0, draft.slm_head, 0, 0).seconds
+            taken_back[n] = replace(draft, slm_seconds=drafting)
+            seconds += drafting
+    return replace(event, seconds=seconds, slm_seconds=of_slm, llm_seconds=of_llm, taken_back=tuple(taken_back))
+
+
 def cost_alone(
     events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
 ) -> Cost:

@@ -89,7 +89,8 @@ class TokenEvent:
         llm_head: Positions to which the LLM's `lm_head` was applied if it was fed: one, or all of a draft.
         router: Whether a router's network was run for the score.
         judgements: Drafted tokens that a learned judge looked at, where one decides what is kept.
-        seconds: Wall-clock seconds of the step, divided by the texts that took part in it.
+        seconds: Wall-clock seconds of the step, divided by the texts that took part in it. The scheduler says instead,
+            where texts share a step, what the same passes take alone (`engine.events.cost.timed_alone`).
         slm_seconds, llm_seconds: The share of `seconds` spent in each model.
         slm_alternatives, llm_alternatives: Top-k candidates of each model at this position, where asked for and known.
         slm_entropy, llm_entropy: How undecided each model was here, in bits; known where its candidates are.
