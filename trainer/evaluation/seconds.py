@@ -179,8 +179,10 @@ def summarised(folder: Path) -> SecondsSummary:
         by_point.setdefault(each.answer.setting, []).append(each)
     llm = next(answers for key, answers in by_point.items() if key.method == "llm")
     counts = bootstrap_counts(len(llm), RESAMPLES, SEED)
-    order = [(name, *(dials or (0.0, "auto")), *thresholds) for name, thresholds, _, *dials in about["methods"]]
-    points = [_point(by_point[PointKey(*key)], llm, counts) for key in order]
+    points = []
+    for name, (threshold,), _, *dials in about["methods"]:
+        acceptance, max_draft = dials or (0.0, "auto")
+        points.append(_point(by_point[PointKey(name, acceptance, max_draft, threshold)], llm, counts))
     kept = ("pair", "preset", "task", "max_new_tokens", "command", "revision", "hardware", "passes")
     return SecondsSummary(questions=len(llm), points=points, **{name: about[name] for name in kept})
 
