@@ -39,9 +39,17 @@ class Clock:
 class Bench:
     """A scheduler, and prompts of about `length` tokens that never come twice."""
 
-    def __init__(self, pair: Pair, length: int, threshold: float) -> None:
-        self.pair, self.scheduler, self.threshold = pair, Scheduler(pair), threshold
+    def __init__(self, pair: Pair, length: int) -> None:
+        self.pair, self.scheduler, self.threshold = pair, Scheduler(pair), 0.0
         self._length, self._numbers = length, count()
+
+    def choose_threshold(self, texts: int, tokens: int, share: float) -> None:
+        """Takes that below which such a share of the scores of SLM-only texts lies."""
+        handles = [self.ask(tokens, owner)[0] for owner in range(texts)]
+        assert all(handle.wait(600) for handle in handles)
+        scores = sorted(event.score or 0.0 for handle in handles for event in handle.events)
+        self.threshold = scores[int(share * len(scores))]
+        self.leave(texts)
 
     def prompt(self, length: int) -> str:
         number = next(self._numbers)
@@ -94,13 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--texts", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=60)
     parser.add_argument("--prompt", type=int, default=100)
-    parser.add_argument("--share", type=float, default=0.2, help="of tokens by the LLM, about: by the router's curve")
+    parser.add_argument("--share", type=float, default=0.2, help="of tokens by the LLM, about")
     asked = parser.parse_args(arguments)
     pair = load(asked.preset)
-    points = pair.operating_points
-    threshold = points.curves[0].for_share(asked.share).threshold if points else pair.threshold
-    bench = Bench(pair, asked.prompt, threshold)
-    bench.together(asked.texts, 10)  # the caches grow once
+    bench = Bench(pair, asked.prompt)
+    bench.choose_threshold(asked.texts, asked.tokens, asked.share)
     one, many, shares, ratios = [], [], [], []
     for _ in range(asked.rounds):
         alone = [bench.together(1, asked.tokens) for _ in range(2)]
@@ -112,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"one text: {statistics.median(one):.1f} tokens/s ({min(one):.1f} to {max(one):.1f})")
     print(f"{asked.texts} at once: {statistics.median(many):.1f} tokens/s ({min(many):.1f} to {max(many):.1f})")
     print(f"ratio: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-    print(f"LLM share: {statistics.mean(shares):.2f} at threshold {threshold:.3f}")
+    print(f"LLM share: {statistics.mean(shares):.2f} at threshold {bench.threshold:.3f}")
     for length in (asked.prompt, 1500):
         found = [bench.newcomer(asked.texts - 1, length) for _ in range(asked.rounds)]
         first, step, gap = (statistics.median(values) for values in zip(*found, strict=True))

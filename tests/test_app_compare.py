@@ -15,9 +15,10 @@ from app.compare.comparison import Comparison, Difference, comparison_message, d
 from app.figures import amount, percent
 from app.running.host import Host
 from engine import InvalidRequest, Request, Role
-from engine.decoding import Decoding
+from engine.batch.handle import Handle
 from engine.events import taken_back
 from engine.events.cost import modelled_seconds
+from engine.scheduler import Scheduler
 
 pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pair is not in assets/tiny")
 
@@ -63,15 +64,17 @@ def compared(browser, site, pair):
 @pytest.fixture
 def held(monkeypatch):
     """Holds every comparison after four tokens of each text, until it is set or the comparison is cancelled."""
-    go_on, plain = threading.Event(), Decoding.run
+    go_on, plain = threading.Event(), Scheduler._arrange
 
-    def run(decoding, cancel):
-        for n, event in enumerate(plain(decoding, cancel)):
-            while n == 4 * len(decoding.rows) - 1 and not (go_on.is_set() or cancel.is_set()):
-                time.sleep(0.01)
-            yield event
+    def arrange(scheduler):
+        texts = [*scheduler._held.running]
+        while texts and all(len(text.stream) == 4 for text in texts) and not go_on.is_set():
+            if any(text.cancelled for text in texts):
+                break
+            time.sleep(0.01)
+        plain(scheduler)
 
-    monkeypatch.setattr(Decoding, "run", run)
+    monkeypatch.setattr(Scheduler, "_arrange", arrange)
     return go_on
 
 
@@ -381,8 +384,8 @@ def test_a_prompt_beyond_the_context_is_refused_and_the_texts_stay(shown: Window
     "text", ["<img src=x onerror=window.hacked=1>", "${window.hacked=1}{{value}}", "</script>\x1b"]
 )
 def test_hostile_text_is_shown_as_text(shown: Window, monkeypatch, text: str):
-    plain = Decoding.run
-    monkeypatch.setattr(Decoding, "run", lambda *args: (replace(event, text=text) for event in plain(*args)))
+    plain = Handle.tell
+    monkeypatch.setattr(Handle, "tell", lambda handle, event: plain(handle, replace(event, text=text)))
     compare(shown, f"{PROMPT} {text}")
     assert words(shown, "slm")[0] == text.replace("\x1b", "␛")
     assert shown.page.evaluate("window.hacked") is None
@@ -482,7 +485,7 @@ def test_a_token_gets_its_column_once_it_will_stay(pair, at_share: bool):
 
 def test_a_stopped_text_shows_the_drafts_that_nobody_read(pair):
     job = Comparison(Request(PROMPT, 0.0, "router", acceptance=0.6, max_draft=30, max_new_tokens=40), "it")
-    job.notify = lambda: job.cancel.set() if len(job.texts["slm"].events) == 5 else None
+    job.look = lambda: job.cancel.set() if job._pending and len(job._pending.handles[0].stream) == 5 else None
     job.work(Host(lambda preset, progress: pair))
     assert job.state == "stopped"
     assert len(job.texts["middle"].events) == 5 and all(event.provisional for event in job.texts["middle"].events)
