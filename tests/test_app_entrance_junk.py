@@ -114,7 +114,7 @@ REFUSED = [
     ("queue/join", {"data": [], "fn_index": 10**6, "session_hash": "s"}, 404),
     ("queue/join", {"data": [], "fn_index": "7", "session_hash": "s"}, 422),
     ("queue/join", {"data": [], "fn_index": 0, "session_hash": LONG}, 422),
-    ("queue/join", {"data": [], "fn_index": 0, "session_hash": "s", "batched": True}, 422),
+    ("queue/join", {"data": [], "fn_index": EVENTS[0]._id, "session_hash": "s", "batched": True}, 422),
     ("run/predict", {"data": [], "fn_index": -1, "session_hash": "s"}, 404),
     ("run/nothing", {"data": []}, 404),
     ("run/nothing", {"data": [], "session_hash": ["s"]}, 422),
