@@ -25,7 +25,8 @@ from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire
 from app.header import header_html
 from app.running.host import Host
 from app.running.places import Places
-from app.running.sessions import SWEEP, Sessions, View
+from app.running.session import SWEEP, View
+from app.running.sessions import Sessions
 from app.share.buttons import link_note, share_bar, wire_share
 from app.share.open_trace import MAX_BYTES
 from app.stream.dashboard import dashboard

@@ -16,7 +16,7 @@ from app.components import to_json
 from app.controls import THRESHOLD_DIGITS
 from app.figures import significant
 from app.running.run import Job, Run
-from app.running.sessions import SWEEP, Session
+from app.running.session import SWEEP, Session
 from app.stream.updates import JobUpdates
 from engine import Prices, Request, TokenEvent
 from engine.events import extend, llm_share

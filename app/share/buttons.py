@@ -19,7 +19,8 @@ from app.entrance.said import said_fields, said_text
 from app.fields import DIALS, FIELDS, fitting, link_query, read_query, trace_fields
 from app.running.host import Host
 from app.running.run import Run
-from app.running.sessions import Session, Sessions
+from app.running.session import Session
+from app.running.sessions import Sessions
 from app.share.export import html_page, markdown
 from app.share.open_trace import MAX_BYTES, opened_run
 from app.stream.dashboard import dashboard_message
