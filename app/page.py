@@ -59,7 +59,13 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
     price, server = settings.price, settings.server
     callers, places = Callers(), Places(server.queue_size, server.per_address)
     view = View(prices=Prices(price.slm, price.llm, price.reading_ratio))
-    sessions = Sessions(view=view, places=places, address=lambda: calling_address(server.proxies), leave=host.leave)
+    sessions = Sessions(
+        view=view,
+        places=places,
+        address=lambda: calling_address(server.proxies),
+        leave=host.leave,
+        open_now=callers.hear,
+    )
     with PageBlocks(title="CITER Playground", fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
             header = gr.HTML(header_html(host), elem_id="models", apply_default_css=False)

@@ -49,6 +49,7 @@ class Session:
         jobs: Other jobs by kind, e.g. "compare".
         scrubbing: Whether the slider scrubs through the texts of a sweep, so that moving it writes nothing.
         holds: Whether it was ever let have a job or a text, which is all that is worth keeping.
+        address: The client's that asked last; None where it is not known.
     """
 
     def __init__(self, view: View | None = None, admit: Admit = lambda session, job, replaced: None) -> None:
@@ -64,6 +65,7 @@ class Session:
         self.jobs: dict[str, Job] = {}
         self.scrubbing = False
         self.holds = False
+        self.address: str | None = None
         self._admit = admit
         self._lock = threading.Lock()
 
@@ -192,6 +194,15 @@ class Session:
         """Whether something is being written, or a window listens."""
         return self.active or len(self.listeners) > 0
 
+    @property
+    def weight(self) -> int:
+        """What it keeps, in tokens: see `Job.weight`."""
+        return self.history.weight + self._beside
+
+    @property
+    def _beside(self) -> int:
+        return sum(job.weight for job in [*self.jobs.values()])
+
     def stop(self) -> None:
         """Stops the newest run within one step."""
         if self.run is not None:
@@ -220,7 +231,7 @@ class Session:
         self._admit(self, run, [self.run, self.jobs.get(SWEEP)])
         self._clear()
         self.run = run
-        self.history.begin(run)
+        self.history.begin(run, self._beside)
         return run
 
     def _show(self, version: Version, step: bool = False) -> Run:

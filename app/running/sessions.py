@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
 from app.running.places import LATER, Busy, Places
 from app.running.run import Job, Run
@@ -14,6 +15,9 @@ from engine import InvalidRequest
 MAX_EMPTY = 1_024
 """Windows that have nothing yet of which anything is kept: a few hundred bytes each."""
 
+MAX_KEPT = 250_000
+"""Of all windows together, in tokens as `Job.weight` counts them: half a gigabyte, or five of the largest traces."""
+
 LONGEST_HASH = 100
 """Characters of what a window calls itself; gradio's have some ten, and its Python client's 36."""
 
@@ -21,8 +25,10 @@ LONGEST_HASH = 100
 class Sessions:
     """The sessions of all visitors.
 
-    At most `limit` that have a text or a job. One that is in use is never dropped for another: then the newcomer is
-    refused; else the least recently used is. Of those that have nothing at most `MAX_EMPTY` are remembered.
+    At most `limit` that have a text or a job, and of one client address, where it is known, half of that. One that is
+    in use is never dropped for another: then the newcomer is refused. Of the others one goes that nobody has open any
+    more, else one of the address that has the most, the least recently used first. So it is with what they keep, too,
+    in tokens. Of those that have nothing at most `MAX_EMPTY` are remembered.
 
     Args:
         limit: How many.
@@ -30,6 +36,7 @@ class Sessions:
         places: For their jobs; None sets no limit.
         address: Gives the address of who is asking now; None where it is not known.
         leave: Is told the key of a session that is dropped.
+        open_now: Whether the window of this name is open in a browser, as far as is known.
     """
 
     def __init__(
@@ -39,9 +46,10 @@ class Sessions:
         places: Places | None = None,
         address: Callable[[], str | None] = lambda: None,
         leave: Callable[[str], None] = lambda key: None,
+        open_now: Callable[[str], bool] = lambda name: True,
     ) -> None:
         self._limit, self._view, self._places, self._address = limit, view, places, address
-        self._leave = leave
+        self._leave, self._open_now = leave, open_now
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -77,22 +85,60 @@ class Sessions:
     def _admit(self, name: str, session: Session, job: Job, replaced: Collection[Job | None]) -> None:
         """Before a session begins a job: finds a place for both, or raises Busy."""
         with self._lock:
-            others = {other: of for other, of in self._sessions.items() if of.holds and other != name}
-            idle = None
-            if len(others) >= self._limit:
-                idle = next((other for other, of in others.items() if not of.in_use), None)
-                if idle is None:
-                    raise Busy(f"{self._limit} visitors are here, which is all there is room for. {LATER}")
+            address = self._address()
+            leaving = self._leaving(name, address, session.weight + job.weight, job.weight > 0)
             if self._places is not None and job.active:
-                self._places.take(job, self._address(), replaced)
-            dropped = self._sessions.pop(idle) if idle is not None else None
+                self._places.take(job, address, replaced)
+            dropped = [self._sessions.pop(other) for other in leaving]
             doubled = self._sessions.get(name)  # made where nobody kept this one yet
+            if doubled is not None and doubled is not session:
+                dropped.append(doubled)
             self._sessions[name] = session
             self._sessions.move_to_end(name)
-            session.holds = True
-        for other in (dropped, doubled):
-            if other is not None and other is not session:
-                self._close(other)
+            session.holds, session.address = True, address
+        for other in dropped:
+            self._close(other)
+
+    def _leaving(self, name: str, address: str | None, weight: int, brings: bool) -> list[str]:
+        """Which sessions go so that one has room.
+
+        Args:
+            name, address, weight: Of that one, with what it is to have.
+            brings: Whether it comes with something that is kept already, e.g. an opened trace; else it is not refused
+                for what others keep.
+
+        Raises:
+            Busy: There is no room, and too few that could go.
+        """
+        held = {other: of for other, of in self._sessions.items() if of.holds and other != name}
+        count = Counter(of.address for of in held.values())
+        order = sorted(held, key=lambda other: (self._open_now(other), -count[held[other].address]))
+        leaving: list[str] = []
+        mine = [] if address is None else [other for other in order if held[other].address == address]
+        for group, part in ((mine, 2), (order, 1)):
+            most, room = max(1, self._limit // part), MAX_KEPT // part - weight
+            staying = [other for other in group if other not in leaving]
+            idle = [other for other in staying if not held[other].in_use]
+            many, kept = len(staying), sum(held[other].weight for other in staying)
+            while group and (many >= most or kept > room):
+                if not idle:
+                    if many < most and not brings:
+                        break
+                    raise Busy(_no_room(many >= most, most, part))
+                leaving.append(idle.pop(0))
+                many, kept = many - 1, kept - held[leaving[-1]].weight
+        return leaving
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place among the page's, as a job has, for something else that takes a while; raises Busy."""
+        job = Job()
+        if self._places is not None:
+            self._places.take(job, self._address())
+        try:
+            yield
+        finally:
+            job.finished.set()
 
     def drop(self, key: str | None) -> None:
         """Forgets a session and stops its run."""
@@ -122,3 +168,11 @@ class Sessions:
     def _all(self) -> list[Session]:
         with self._lock:
             return list(self._sessions.values())
+
+
+def _no_room(many: bool, most: int, part: int) -> str:
+    if not many:
+        return f"What is kept for {'your network address' if part > 1 else 'all visitors'} leaves no room. {LATER}"
+    if part > 1:
+        return f"{most} windows of your network address are in use, which is its share. Close one, or come back later."
+    return f"{most} visitors are here, which is all there is room for. {LATER}"
