@@ -160,10 +160,11 @@ def test_a_file_of_few_tokens_weighs_what_it_takes(pair):
 
 def test_sweeps_and_tunings_count_among_what_a_window_keeps(host, monkeypatch):
     visitors = Visitors(4, host)
-    visitors.rest("a1")
+    run = visitors.come("a1")
+    assert run.finished.wait(10)
     session = visitors.all.get("a1")
     own = session.weight
-    assert own == len(session.run.events)
+    assert own == len(run.events)
     sweep = session.begin_job("sweep", Sweep(request(), [], Prices(), "threshold"), host)
     tuning = session.begin_job("tune", Tuning(parse("one\ntwo\nthree").rows, request(), 5, None), host)
     assert sweep.finished.wait(20) and tuning.finished.wait(20) and tuning.results

@@ -115,7 +115,7 @@ class Sessions:
         order = sorted(held, key=lambda other: (self._open_now(other), -count[held[other].address]))
         leaving: list[str] = []
         mine = [] if address is None else [other for other in order if held[other].address == address]
-        for group, part in ((mine, 2), (order, 1)):
+        for group, part in ((mine, 2), (order, 1)):  # of an address half, then of all together
             most, room = max(1, self._limit // part), MAX_KEPT // part - weight
             staying = [other for other in group if other not in leaving]
             idle = [other for other in staying if not held[other].in_use]
