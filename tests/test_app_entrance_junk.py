@@ -141,6 +141,9 @@ def test_by_http_they_are_refused_with_words_and_a_status(capfd: pytest.CaptureF
         assert client.post("component_server", files={"x": b"x"}).status_code == 415
         assert client.get(f"heartbeat/{LONG}").status_code == 422
         assert client.get("queue/data", params={"session_hash": LONG}).status_code == 422
+        for path in ("call/generate/invented", "call/v2/generate/invented"):
+            answer = client.get(path)
+            assert answer.status_code == 404 and "no result of that name" in answer.json()["detail"]
         odd = client.post("component_server", content=b'{"data": ' + b"9" * 5_000, headers={"content-type": "text/x"})
         assert odd.status_code == 400
     assert "Traceback" not in "".join(capfd.readouterr())

@@ -66,9 +66,19 @@ def _check_values(page: Blocks, called: str, values: dict[str, Any]) -> None:
         raise HTTPException(422, shown(str(error))) from None
 
 
+def _check_result(page: Blocks, event: str) -> None:
+    """Refuses who asks for a result that is not kept: gradio would begin an answer, and break it off."""
+    queue = page._queue
+    kept = event in queue.event_ids_to_events or event in queue.pending_messages_per_session
+    if not kept and not any(event in ids for ids in [*queue.pending_event_ids_session.values()]):
+        raise HTTPException(404, "There is no result of that name, or it was read or dropped: ask again.")
+
+
 async def check_request(request: Request) -> None:
     """`check_asked` for a request to gradio's application; what is no JSON is left to its routes."""
     names = {**request.query_params, **request.path_params}
+    if request.method == "GET" and "event_id" in request.path_params:
+        _check_result(request.app.get_blocks(), request.path_params["event_id"])
     body: Any = None
     if request.method == "POST":
         if request.headers.get("content-type", "").startswith(_FORMS):
