@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+import re
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -183,8 +185,9 @@ def guarded_client(*, take: Any = counting) -> TestClient:
 )
 def test_a_body_may_be_as_large_as_its_route_needs(path: str, most: int):
     client = guarded_client()
-    assert client.post(f"/{path}", content=b"x" * most).text == str(most)
-    assert client.post(f"/{path}", content=b"x" * (most + 1)).status_code == 413
+    text = b'"' + b"x" * (most - 1)
+    assert client.post(f"/{path}", content=text).text == str(most)
+    assert client.post(f"/{path}", content=text + b"x").status_code == 413
 
 
 def test_all_bodies_together_are_bounded_and_a_small_one_is_always_taken(monkeypatch: pytest.MonkeyPatch):
@@ -194,14 +197,35 @@ def test_all_bodies_together_are_bounded_and_a_small_one_is_always_taken(monkeyp
     async def while_it_is_answered(asked: Request) -> PlainTextResponse:
         await asked.body()
         if asked.query_params.get("more"):
-            said.append(client.post("/gradio_api/queue/join", content=b"x" * 200_000))
-            said.append(client.post("/gradio_api/queue/join", content=b"x" * 60_000))
+            said.append(client.post("/gradio_api/queue/join", content=b'"' + b"x" * 200_000))
+            said.append(client.post("/gradio_api/queue/join", content=b'"' + b"x" * 60_000))
         return PlainTextResponse("read")
 
     client = guarded_client(take=while_it_is_answered)
-    assert client.post("/gradio_api/queue/join?more=1", content=b"x" * 200_000).text == "read"
+    assert client.post("/gradio_api/queue/join?more=1", content=b'"' + b"x" * 200_000).text == "read"
     assert [answer.status_code for answer in said] == [503, 200] and "Others are sending" in said[0].text
-    assert client.post("/gradio_api/queue/join", content=b"x" * 200_000).text == "read", "the room was given back"
+    assert client.post("/gradio_api/queue/join", content=b'"' + b"x" * 200_000).text == "read", (
+        "the room was given back"
+    )
+
+
+def test_what_would_be_millions_of_values_is_refused_before_it_is_parsed():
+    client = guarded_client()
+    for nested in (b"[" + b"[]," * 5_000_000 + b"[]]", b"[" + b'"x",' * 200_000 + b'"x"]'):
+        answer = client.post("/gradio_api/run/predict", content=nested)
+        assert answer.status_code == 413 and "too many values" in answer.text
+    quoted = json.dumps({"data": json.dumps([["\\", '"']] * 500_000)}).encode()
+    assert client.post("/gradio_api/run/predict", content=quoted).text == str(len(quoted))
+
+
+def test_what_is_outside_of_strings_is_counted_in_any_pieces():
+    text = json.dumps({"a\\": 'x"y\\\\', "": [1, '\\\\"']}).encode()
+    outside = len(re.sub(rb'"(?:[^"\\]|\\.)*"', b'""', text))
+    for size in (1, 2, 3, 7, 100):
+        count = bodies.Outside()
+        for start in range(0, len(text), size):
+            count.take(text[start : start + size])
+        assert count.count == outside
 
 
 def test_an_address_has_half_of_the_room():

@@ -25,6 +25,10 @@ MAX_CALL = 8 * MAX_PROMPTS // 5
 MAX_OTHER = 65_536
 """Of any other; and no request is refused for what others bring before it has brought more than this."""
 
+MAX_OUTSIDE = 400_000
+"""Bytes of a body outside its strings, of which the page sends a few hundred. Parsed, each takes twenty times as much
+memory."""
+
 MAX_TOGETHER = 96_000_000
 """Of all requests that are being answered; one client address, where it is known, may bring half of it."""
 
@@ -62,6 +66,26 @@ class Bodies:
             del self._held[address]
 
 
+class Outside:
+    """Counts the bytes of JSON outside strings, as it comes, without parsing it.
+
+    Attributes:
+        count: So far; the ends of strings count.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._in_string, self._rest = False, b""
+
+    def take(self, part: bytes) -> None:
+        """Counts a part."""
+        part = (self._rest + part).replace(b"\\\\", b"")
+        self._rest = b"\\" if part.endswith(b"\\") else b""  # what it escapes is to come
+        pieces = part.removesuffix(self._rest).replace(b'\\"', b"").split(b'"')
+        self.count += len(pieces) - 1 + sum(map(len, pieces[self._in_string :: 2]))
+        self._in_string ^= len(pieces) % 2 == 0
+
+
 class BodyRefused(Exception):
     """A request brought more than there is room for, or took too long."""
 
@@ -78,6 +102,7 @@ class Passing:
         self._receive, self._send, self._most = receive, send, most
         self._bodies, self._address = bodies, address
         self._bytes = self._counted = 0
+        self._outside = Outside()
         self._until = asyncio.get_running_loop().time() + BODY_SECONDS
         self._whole = False
         self.refused: Response | None = None
@@ -96,6 +121,9 @@ class Passing:
         self._bytes += len(message.get("body", b""))
         if self._bytes > self._most:
             self._refuse(too_large(self._most))
+        self._outside.take(message.get("body", b""))
+        if self._outside.count > MAX_OUTSIDE:
+            self._refuse(said(413, "The request has too many values: this page sends few, and long texts.", close=True))
         more = self._bytes - self._counted
         if self._bytes > MAX_OTHER and more:
             if not self._bodies.take(more, self._address):
