@@ -9,7 +9,8 @@ import gradio as gr
 
 from app.components import ASSETS, QUIET, drawn, to_json
 from app.lesson.steps import lesson
-from app.running.sessions import Sessions, View
+from app.running.session import View
+from app.running.sessions import Sessions
 
 
 def guide() -> gr.HTML:

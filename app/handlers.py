@@ -18,7 +18,8 @@ from app.fields import FIELDS, fitting, page_request, request_fields, router_dia
 from app.header import header_html
 from app.running.host import Host
 from app.running.run import Job
-from app.running.sessions import SWEEP, Session, Sessions
+from app.running.session import SWEEP, Session
+from app.running.sessions import Sessions
 from app.stream.dashboard import dashboard_message
 from app.stream.versions import versions_message
 from app.sweep import OVER, Sweep, SweepRun, scores_near

@@ -25,7 +25,8 @@ from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire
 from app.header import header_html
 from app.running.host import Host
 from app.running.places import Places
-from app.running.sessions import SWEEP, Sessions, View
+from app.running.session import SWEEP, View
+from app.running.sessions import Sessions
 from app.share.buttons import link_note, share_bar, wire_share
 from app.share.open_trace import MAX_BYTES
 from app.stream.dashboard import dashboard
@@ -58,7 +59,13 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
     price, server = settings.price, settings.server
     callers, places = Callers(), Places(server.queue_size, server.per_address)
     view = View(prices=Prices(price.slm, price.llm, price.reading_ratio))
-    sessions = Sessions(view=view, places=places, address=lambda: calling_address(server.proxies), leave=host.leave)
+    sessions = Sessions(
+        view=view,
+        places=places,
+        address=lambda: calling_address(server.proxies),
+        leave=host.leave,
+        open_now=callers.hear,
+    )
     with PageBlocks(title="CITER Playground", fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
             header = gr.HTML(header_html(host), elem_id="models", apply_default_css=False)

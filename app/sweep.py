@@ -16,8 +16,8 @@ from app.components import to_json
 from app.controls import THRESHOLD_DIGITS
 from app.figures import significant
 from app.running.run import Job, Run
-from app.running.sessions import SWEEP, Session
-from app.stream.updates import JobUpdates
+from app.running.session import SWEEP, Session
+from app.stream.updates import JobUpdates, waiting_for
 from engine import Prices, Request, TokenEvent
 from engine.events import extend, llm_share
 from engine.events.cost import cost_alone
@@ -97,6 +97,11 @@ class Sweep(Job):
         for event in self._follow(self._submit([self.at(row) for row in range(len(self.points))])):
             self._grow(event)
 
+    @property
+    def weight(self) -> int:
+        """See `Job.weight`; a token without candidates takes a quarter."""
+        return sum(map(len, [*self.events])) // 4
+
     def at(self, row: int) -> Request:
         """The request of one of its texts."""
         return replace(self.request, threshold=self.points[row].threshold, acceptance=self.points[row].acceptance)
@@ -172,13 +177,16 @@ def choose_thresholds(request: Request, scores: Sequence[float], pair: Any, coun
     return sorted({0.0, LLM_ONLY, *chosen})
 
 
-def sweep_message(sweep: Sweep, start: int) -> tuple[str, int]:
-    """The tree from node `start` on, as JSON, and how many nodes the browser has then."""
+def sweep_message(sweep: Sweep, start: int, note: str = "") -> tuple[str, int]:
+    """The tree from node `start` on, as JSON, and how many nodes the browser has then.
+
+    `note` is what it waits for, for people.
+    """
     state = sweep.state  # before the nodes: a sweep that is done by now has all of them
     figures, same, leaves = list(sweep.figures), list(sweep.same), list(sweep.leaves)
     nodes = sweep.nodes[start:]  # after the leaves: a leaf is a node that is there
     message = {
-        **sweep.heading(start, len(nodes), state),
+        **sweep.heading(start, len(nodes), state, note),
         "nodes": nodes,
         "over": sweep.over,
         "points": sweep.points,
@@ -198,10 +206,12 @@ class SweepUpdates(JobUpdates):
 
     def message(self, job: Sweep, have: int, over: bool) -> tuple[str, int] | None:
         """See `JobUpdates`."""
-        if not over and len(job.nodes) == have and job.state == self.last_sent:
+        note = waiting_for(job, self.host)
+        now = f"{job.state} {note}"
+        if not over and len(job.nodes) == have and now == self.last_sent:
             return None
-        self.last_sent = job.state
-        return sweep_message(job, have)
+        self.last_sent = now
+        return sweep_message(job, have, note)
 
 
 def scores_near(session: Session, policy: str) -> list[float]:

@@ -15,7 +15,7 @@ from app.entrance.metrics import metrics_text
 from app.figures import meter
 from app.running.host import Host
 from app.running.run import Job, Run
-from app.running.sessions import Session
+from app.running.session import Session
 from app.sweep import Sweep
 from engine import Prices, Request, costs, load_settings
 from engine.events.cost import modelled_seconds
@@ -43,7 +43,7 @@ def host(pair) -> Iterator[Host]:
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch):
     """Nothing here has a feed."""
-    monkeypatch.setattr("app.running.sessions.UNHEARD_SECONDS", 600)
+    monkeypatch.setattr("app.running.session.UNHEARD_SECONDS", 600)
 
 
 @contextmanager

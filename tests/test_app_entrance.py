@@ -25,7 +25,7 @@ from app.entrance import bodies, guard
 from app.entrance.callers import Callers, client_address
 from app.entrance.guard import Guard
 from app.fields import MAX_TEXT
-from app.running.sessions import Session
+from app.running.session import Session
 from engine import load_settings
 
 SECRET = "xyzzy-plugh"

@@ -15,7 +15,7 @@ from conftest import TINY
 
 from app.figures import amount, percent
 from app.lesson.steps import lesson
-from app.running.sessions import View
+from app.running.session import View
 from engine import Prices, Request, Role, TokenEvent, costs
 
 pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pair is not in assets/tiny")

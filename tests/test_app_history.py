@@ -10,7 +10,7 @@ from fake_pair import FakePair, request
 
 from app.running import history
 from app.running.run import Run
-from app.running.sessions import SWEEP, Session
+from app.running.session import SWEEP, Session
 from app.share.open_trace import opened_run
 from app.stream.versions import versions_message
 from engine import Role, first_flip

@@ -18,7 +18,8 @@ from app.api import ApiRun
 from app.figures import pair_name
 from app.header import header_html
 from app.running.host import Host
-from app.running.sessions import Session, Sessions
+from app.running.session import Session
+from app.running.sessions import Sessions
 from app.stream.updates import waiting_for
 from engine import SettingsError, WeightsError
 

@@ -9,7 +9,7 @@ from browser import eventually, window
 from test_app_guide import L, S, event, run_of, told
 
 from app.lesson.steps import lesson
-from app.running.sessions import View
+from app.running.session import View
 from engine import Request, TokenEvent
 from engine.events import taken_back
 

@@ -13,7 +13,7 @@ from fake_pair import FakePair
 import app.share.open_trace
 from app.fields import link_query
 from app.running.run import Run
-from app.running.sessions import View
+from app.running.session import View
 from app.share.export import html_page, markdown
 from app.share.open_trace import opened_run
 from app.stream.dashboard import dashboard_message

@@ -16,7 +16,8 @@ from app.handlers import Handlers
 from app.running.host import Host
 from app.running.places import Busy, Places
 from app.running.run import Run
-from app.running.sessions import Session, Sessions
+from app.running.session import Session
+from app.running.sessions import Sessions
 from engine import InvalidRequest, load_settings
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from browser import Window, eventually
@@ -12,7 +13,19 @@ from browser import Window, eventually
 from app.controls import THRESHOLD_DIGITS
 from app.running.host import Host
 from app.running.run import Job
-from app.sweep import ACCEPTANCES, OVER, Over, Sweep, SweptPoint, choose_points, choose_thresholds, sweep_message
+from app.running.session import Session
+from app.stream.updates import PanelState
+from app.sweep import (
+    ACCEPTANCES,
+    OVER,
+    Over,
+    Sweep,
+    SweepUpdates,
+    SweptPoint,
+    choose_points,
+    choose_thresholds,
+    sweep_message,
+)
 from engine import InvalidRequest, Prices, Request, Role, costs
 from engine.events import role_at
 from engine.pair import Pair
@@ -292,3 +305,22 @@ def test_generate_after_a_sweep_writes_a_text_of_its_own(shown, pair):
     shown.slide("#threshold", 0.0)
     eventually(lambda: shown.text() == pair.generate(Request(PROMPT, 0.0, max_new_tokens=60)).text)
     assert text and Role.SLM
+
+
+def test_a_sweep_in_line_is_told_where_it_stands(pair):
+    host, session = Host(lambda preset, progress: pair), Session()
+    sweep = session.jobs["sweep"] = Sweep(Request(PROMPT), [], Prices(), "threshold")
+    updates = SweepUpdates(session, host, PanelState())
+    host.status = replace(host.status, phase="ready")
+
+    def notes(place: int, seconds: float | None = None) -> list[str]:
+        first = SimpleNamespace(place=place, estimate=seconds)
+        sweep._pending = SimpleNamespace(handles=[first])
+        return [json.loads(message)["note"] for message in updates.due()]
+
+    assert notes(3) == ["Waiting: place 3 in line."]
+    assert notes(3) == []
+    assert notes(2, 20.0) == ["Waiting: place 2 in line, about 20 s."]
+    assert notes(0) == ["Reading the prompt …"]
+    sweep.state = "running"
+    assert notes(0) == [""]

@@ -12,13 +12,14 @@ from itertools import pairwise
 import pytest
 from fake_pair import FakePair, request
 
-import app.running.sessions
+import app.running.session
 import app.stream.feed
 import app.stream.updates
 from app.entrance.callers import Callers
 from app.page import UPDATES
 from app.running.run import Change, Run
-from app.running.sessions import Session, Sessions
+from app.running.session import Session
+from app.running.sessions import Sessions
 from app.stream.dashboard import dashboard_message
 from app.stream.feed import KEEP_ALIVE_SECONDS, MAX_FEEDS, Feeds
 from app.stream.token_stream import token_message
@@ -127,12 +128,12 @@ def test_a_feed_stays_open_while_something_is_on_and_then_says_that_it_is_quiet(
 
 
 def test_what_nobody_listens_to_is_stopped(host, pair, told, monkeypatch):
-    monkeypatch.setattr(app.running.sessions, "UNHEARD_SECONDS", 0.2)
+    monkeypatch.setattr(app.running.session, "UNHEARD_SECONDS", 0.2)
     pair.tokens_per_second = 20
     gone, heard = Session(), Session()
     run = gone.begin(request(), host)
     assert run.finished.wait(2) and run.state == "stopped" and len(run.events) < 15
-    monkeypatch.setattr(app.running.sessions, "UNHEARD_SECONDS", 1)  # listening begins sooner, the text takes longer
+    monkeypatch.setattr(app.running.session, "UNHEARD_SECONDS", 1)  # listening begins sooner, the text takes longer
     run = heard.begin(request(), host)
     assert of(told(heard), "stream")[-1]["state"] == "done" and len(run.events) == 30
 

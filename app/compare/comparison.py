@@ -109,6 +109,11 @@ class Comparison(Job):
         self.differences: dict[str, Difference] = {}
 
     @property
+    def weight(self) -> int:
+        """See `Job.weight`; a token without candidates takes a quarter."""
+        return sum(len(text.events) for text in self.texts.values()) // 4
+
+    @property
     def _end(self) -> State:
         complete = all(text.events and text.events[-1].finish_reason for text in self.texts.values())
         return "done" if complete else super()._end

@@ -18,7 +18,8 @@ from app.controls import POLICY_LABELS, policy_update, prompt_box, scoring_choic
 from app.fields import draft_limit, router_dials, whole
 from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
 from app.running.host import Host
-from app.running.sessions import Session, Sessions
+from app.running.session import Session
+from app.running.sessions import Sessions
 from app.stream.dashboard import PLOTLY_URL
 from app.stream.updates import JobUpdates, next_figures, waiting_for
 from engine import POLICIES, Request, Settings

@@ -10,7 +10,7 @@ from app.lesson.example import example
 from app.lesson.judged import judged
 from app.lesson.words import Words, apart, chip, spelled
 from app.running.run import Run
-from app.running.sessions import View
+from app.running.session import View
 from engine import Role, TokenEvent, costs
 from engine.events import fold_revealed, llm_tokens, role_at
 

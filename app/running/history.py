@@ -15,7 +15,7 @@ from engine import Request, at_dials
 MAX_VERSIONS = 24
 
 MAX_KEPT_TOKENS = 12_000
-"""Of all kept texts of a window; a token with both models' candidates takes about two kilobytes."""
+"""Of all that a window keeps, as `Job.weight` counts them; the newest text is kept however long it is."""
 
 
 @dataclass(eq=False)
@@ -60,13 +60,21 @@ class History:
         """The version whose text is on the page or being written."""
         return self._steps[self._at] if self._steps else None
 
-    def begin(self, run: Run) -> None:
-        """A run writes a text that is new; what could be redone is dropped."""
+    @property
+    def weight(self) -> int:
+        """Of all texts together: see `Job.weight`."""
+        return sum(version.text.weight for version in [*self.versions])
+
+    def begin(self, run: Run, beside: int = 0) -> None:
+        """A run writes a text that is new; what could be redone is dropped.
+
+        `beside` is the weight of what the window keeps besides, e.g. a sweep.
+        """
         version = Version(self._begun, run)
         self._begun += 1
         self.show(version)
         self.versions.append(version)
-        while len(self.versions) > 1 and self._is_full:
+        while len(self.versions) > 1 and (len(self.versions) > MAX_VERSIONS or self.weight + beside > MAX_KEPT_TOKENS):
             self._drop(self.versions[0] if self.versions[0] is not version else self.versions[1])
 
     def take_over(self, run: Run) -> None:
@@ -121,11 +129,6 @@ class History:
             text = version.text
             if text.events and not text.fixed and _without_dials(text.request) == wanted:
                 yield version
-
-    @property
-    def _is_full(self) -> bool:
-        tokens = sum(len(version.text.events) for version in self.versions)
-        return len(self.versions) > MAX_VERSIONS or tokens > MAX_KEPT_TOKENS
 
     def _leave(self) -> bool:
         """Another version takes the place of the current one; whether that one was dropped, because it has no text."""

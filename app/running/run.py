@@ -12,6 +12,7 @@ import logging
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from app.running.places import Entrance
 from engine import Dial, EngineError, Request, Revealed, TokenEvent, extend, fold_revealed
 
 State = Literal["waiting", "running", "done", "stopped", "failed"]
+_TOKEN_BYTES = 400  # of a file; what it says takes some five times as much memory
 SomeJob = TypeVar("SomeJob", bound="Job")
 
 logger = logging.getLogger(__name__)
@@ -110,6 +112,11 @@ class Job:
         """How it ended, where nothing failed."""
         return "stopped" if self.cancel.is_set() else "done"
 
+    @property
+    def weight(self) -> int:
+        """The memory that it keeps, in tokens with both models' candidates, of which one takes about two kilobytes."""
+        return 0
+
     def message_state(self, whole: bool) -> State:
         """The state to send with a message, to be read before its content; `whole` if that is all there is.
 
@@ -140,10 +147,12 @@ class Job:
     def _follow(self, batch: Any) -> Iterator[TokenEvent]:
         """The events of what was asked for, as they come; raises why one failed."""
         self._pending = batch
-        for event in batch:
-            self.state = "running"
-            yield event
-        self._pending = None
+        try:
+            for event in batch:
+                self.state = "running"
+                yield event
+        finally:
+            self._pending = None
         for handle in batch.handles:
             if handle.error is not None:
                 raise handle.error
@@ -220,7 +229,7 @@ class Run(Job):
         change: How it goes on from another run; None once it has begun, or where it starts from the beginning.
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
         family: The same object for all runs that go on from each other, whose texts begin alike.
-        handle: Of the scheduler, once it was asked for the text.
+        handle: Of the scheduler, while the text is written and as long as its row rests; it has all events once more.
         beside: How many of its tokens were written beside other texts; see `Handle.beside`.
         dial: Its threshold and acceptance; a change applies to the next token that is drafted.
         written: Its events so far; a run that goes on from another begins with what stays of that one's. The list is
@@ -229,6 +238,7 @@ class Run(Job):
         fixed: Whether there is nothing to go on with, as in an opened trace.
         about: What is said of it where it has nothing else to say.
         brought: Whether gradio has put it on the page, so that the feed need not.
+        size: Bytes of the file that it was opened from.
     """
 
     def __init__(
@@ -242,14 +252,20 @@ class Run(Job):
         self.request, self.router_dials, self.change = request, router_dials, change
         self.again = change is not None
         self.fixed = self.brought = False
+        self.size = 0
         self.about = ""
         self.family: object = change.origin.family if change else object()
-        self.handle: Any = None
+        self._handle: Callable[[], Any] = lambda: None
         self.beside = 0
         self.dial = Dial.of(request)
         self.written = Written([])
         self.late: list[Revealed] = []
         self.prompt_tokens = 0
+
+    @property
+    def handle(self) -> Any:
+        """The scheduler's; None before it was asked for the text, and when it needs it no more."""
+        return self._handle()
 
     @property
     def events(self) -> list[TokenEvent]:
@@ -265,6 +281,11 @@ class Run(Job):
         """Whether the text ended by itself rather than being cut short."""
         events = self.events
         return bool(events) and events[-1].finish_reason not in (None, "cancelled")
+
+    @property
+    def weight(self) -> int:
+        """See `Job.weight`."""
+        return max(len(self.events), self.size // _TOKEN_BYTES)
 
     @property
     def folded(self) -> tuple[TokenEvent, ...]:
@@ -288,6 +309,19 @@ class Run(Job):
         return "done" if self.complete else "stopped"
 
     def _write(self) -> None:
+        handle, kept = self._ask()
+        self.prompt_tokens = len(handle.order.prompt)
+        for event in self._follow(handle.batch):
+            if self.change is not None:
+                self._take_over(kept)
+            self.beside = handle.beside
+            self._add(event)
+            self.notify()
+        if self.change is not None and handle.row is not None:
+            self._take_over(kept)
+
+    def _ask(self) -> tuple[Any, Sequence[TokenEvent]]:
+        """Asks the scheduler for the text: its handle, and what stays of the text that this one goes on from."""
         for name in self.router_dials:
             if getattr(self.dial, name) == getattr(self.request, name):
                 # Asked for while the models loaded: the page's slider is about to move there, a short text is faster.
@@ -302,7 +336,7 @@ class Run(Job):
                 origin.finished.wait()
             self.request, kept = change.plan(origin)
             after = origin.handle
-        self.handle = self.scheduler.submit(
+        handle = self.scheduler.submit(
             self.request,
             self.owner,
             dial=self.dial,
@@ -312,15 +346,8 @@ class Run(Job):
             write=change is None or not change.reveal,
             stopped=self.unwanted,
         )
-        self.prompt_tokens = len(self.handle.order.prompt)
-        for event in self._follow(self.handle.batch):
-            if self.change is not None:
-                self._take_over(kept)
-            self.beside = self.handle.beside
-            self._add(event)
-            self.notify()
-        if self.change is not None and self.handle.row is not None:
-            self._take_over(kept)
+        self._handle = weakref.ref(handle)
+        return handle, kept
 
     def _take_over(self, events: Sequence[TokenEvent]) -> None:
         """Begins with what stays of the run that this one goes on from."""

@@ -19,12 +19,13 @@ from app.entrance.said import said_fields, said_text
 from app.fields import DIALS, FIELDS, fitting, link_query, read_query, trace_fields
 from app.running.host import Host
 from app.running.run import Run
-from app.running.sessions import Session, Sessions
+from app.running.session import Session
+from app.running.sessions import Sessions
 from app.share.export import html_page, markdown
 from app.share.open_trace import MAX_BYTES, opened_run
 from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
-from engine import POLICIES, InvalidRequest, Trace
+from engine import POLICIES, EngineError, Trace
 
 _LONGEST_NAME = 100  # of a file
 _NAMES = {
@@ -115,13 +116,14 @@ class _ShareHandlers:
         given = said_fields(data._data)
         name, text = said_text(given, "name")[:_LONGEST_NAME], said_text(given, "text")
         try:
-            run = await asyncio.to_thread(opened_run, text, session.run)
-        except InvalidRequest as error:
+            with self.sessions.place():  # few at a time: reading one takes several times its size
+                run = await asyncio.to_thread(opened_run, text, session.run)
+                figures = await asyncio.to_thread(dashboard_message, run, session.view)
+            session.show(run)  # no await from here on: the window's feed must not send anything in between
+        except EngineError as error:
             said = to_json({"said": f"{name} was not opened. {error}", "bad": True, "at": time.monotonic_ns()})
             return [said, *[gr.skip()] * (2 + len(self.fields))]
         trace: Trace = run.pair.opened
-        figures = await asyncio.to_thread(dashboard_message, run, session.view)
-        session.show(run)  # no await from here on: the window's feed must not send anything in between
         session.moved.update(DIALS)
         values, missing = fitting(trace_fields(trace), trace.stop, self._policies())
         said = " ".join([f"Opened {name}; the fields above are those it was written with.", *missing])

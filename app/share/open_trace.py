@@ -44,6 +44,7 @@ def opened_run(text: str, after: Job | None = None) -> Run:
     trace.check_cost()
     run = Run(request, after)
     run.fixed = run.brought = True
+    run.size = size
     router = f", router {trace.router}" if trace.router else ""
     run.about = f"Opened from a trace: {trace.slm} ⇄ {trace.llm}{router}"
     run.events = list(trace.events)

@@ -16,7 +16,7 @@ import plotly
 from app.components import Panel, to_json
 from app.figures import meter, significant, times_llm
 from app.running.run import Run, SharedPrefix, Written
-from app.running.sessions import View
+from app.running.session import View
 from engine import Costs, Role, Tally, TokenEvent
 
 # The library's own copy, so that no request leaves the machine and the figures are those of the installed version.

@@ -23,7 +23,8 @@ from starlette.routing import Route
 from app.components import QUIET, Panel, drawn
 from app.entrance.callers import Callers
 from app.running.host import Host
-from app.running.sessions import UNHEARD_SECONDS, Session, Sessions
+from app.running.session import UNHEARD_SECONDS, Session
+from app.running.sessions import Sessions
 from app.stream.updates import PanelState, PanelUpdates
 
 FLUSH_SECONDS = 0.125

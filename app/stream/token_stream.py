@@ -12,7 +12,8 @@ from app.components import Panel, to_json
 from app.entrance.said import said_fields, said_number, said_text
 from app.figures import amount
 from app.running.run import Run, SharedPrefix, Written
-from app.running.sessions import Sessions, View
+from app.running.session import View
+from app.running.sessions import Sessions
 from engine import Role, TokenEvent, audit, cumulative
 from engine.policy import REGISTRY
 

@@ -13,7 +13,7 @@ from typing import Any
 from app.figures import duration
 from app.running.host import Host
 from app.running.run import Job, Run, SharedPrefix
-from app.running.sessions import Session
+from app.running.session import Session
 from app.stream.dashboard import dashboard_message, new_tally
 from app.stream.token_stream import token_message
 from engine import Tally, TokenEvent

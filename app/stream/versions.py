@@ -10,7 +10,7 @@ import gradio as gr
 from app.components import drawn, to_json
 from app.figures import times_llm
 from app.running.history import Version
-from app.running.sessions import Session, View
+from app.running.session import Session, View
 from app.stream.dashboard import new_tally
 from engine import Role
 from engine.events import llm_share

@@ -41,6 +41,7 @@ from engine.operating_points import LLM_ONLY, Curve
 MAX_THRESHOLDS = 25
 _TEXTS = 48  # of a group
 _PROBED = 4  # prompts whose scores choose the thresholds where the router was not measured
+_LEAST_BYTES = 500  # that a text takes beside its characters, in memory
 _SHOWN = 160  # characters of a prompt in the browser's list
 
 
@@ -71,7 +72,13 @@ class Tuning(Job):
         self.results: list[PromptResult] = []
         self.began: float | None = None
         self.token = 0
+        self._bytes = sum(_LEAST_BYTES + len(row.prompt) for row in self.rows)
         self._curves: tuple[int, dict[Quality, Curve | None]] = (-1, {})
+
+    @property
+    def weight(self) -> int:
+        """See `Job.weight`."""
+        return self._bytes // 2_000
 
     def curves(self) -> dict[Quality, Curve | None]:
         """The curves of the results so far, by quality; made anew only where there are more."""
@@ -157,6 +164,7 @@ class Tuning(Job):
         expected = self.rows[number].expected
         points = [self._measured(text.events, len(text.order.prompt), reference, expected) for text in texts]
         self.results.append(PromptResult(number, tuple(points)))
+        self._bytes += sum(_LEAST_BYTES + len(point.text) for point in points)
         self.notify()
 
     def _measured(

@@ -1,0 +1,271 @@
+"""A session: what one browser window has on its page and running.
+
+Which run goes on from which is decided here; what a run does is in `app.running.run`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+from app.fields import ALTERNATIVES
+from app.running.history import History, Version
+from app.running.host import Host
+from app.running.run import Change, Job, Listeners, Run, SomeJob
+from engine import DEFAULT_THRESHOLD, Dial, Forced, Prices, Request, Role, TokenEvent, at_dials
+
+UNHEARD_SECONDS = 3.0
+"""How long a job works though no feed is open: what was asked for by a window that is gone by now stops."""
+
+SWEEP = "sweep"
+"""Kind of the job whose texts the slider scrubs through."""
+
+
+Admit = Callable[["Session", Job, Collection[Job | None]], None]
+"""Called before a session begins a job, with those that end for it; raises Busy where there is no room."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How the costs of a text are shown: in one of `engine.UNITS`, and at which prices. Changing it runs nothing."""
+
+    number: int = 0  # counts the changes, so that the browser can tell old figures from new
+    unit: str = "bytes"
+    prices: Prices = field(default_factory=Prices)
+
+
+class Session:
+    """What one browser window has.
+
+    Attributes:
+        key: Unguessable; opens the window's feed.
+        listeners: The window's feeds; notified whenever there may be something to send.
+        moved: Which of the dials, "threshold" and "acceptance", the visitor has moved.
+        run, shown: The newest run, and the one whose text is on its page.
+        history: The texts that it has had, `run`'s among them.
+        jobs: Other jobs by kind, e.g. "compare".
+        scrubbing: Whether the slider scrubs through the texts of a sweep, so that moving it writes nothing.
+        holds: Whether it was ever let have a job or a text, which is all that is worth keeping.
+        address: The client's that asked last; None where it is not known.
+    """
+
+    def __init__(self, view: View | None = None, admit: Admit = lambda session, job, replaced: None) -> None:
+        self.key = secrets.token_urlsafe(18)
+        self.listeners = Listeners()
+        self.view = view or View()
+        self.moved: set[str] = set()
+        # Where they were last; one that the settings name is never replaced.
+        self._dials = {"threshold": DEFAULT_THRESHOLD, "acceptance": 0.0}
+        self.run: Run | None = None
+        self.shown: Run | None = None
+        self.history = History()
+        self.jobs: dict[str, Job] = {}
+        self.scrubbing = False
+        self.holds = False
+        self.address: str | None = None
+        self._admit = admit
+        self._lock = threading.Lock()
+
+    def begin(self, request: Request, host: Host, router_dials: Collection[str] = ()) -> Run:
+        """Stops the active run, if any, and starts another; for `router_dials` see `Run`."""
+        with self._lock:
+            return self._start(self._put(Run(request, self.run, router_dials)), host)
+
+    def put_dials(self, threshold: float, acceptance: float) -> None:
+        """Notes that the page itself put the sliders there: going back from it is the visitor's choice."""
+        with self._lock:
+            self._dials = {"threshold": threshold, "acceptance": acceptance}
+
+    def set_dials(self, threshold: float, acceptance: float, host: Host) -> Run | None:
+        """Sets the dials for the next tokens while a text is being written; for the whole text once it has ended.
+
+        Returns, in the second case, the run whose text is there then: a kept one as it was left, or a new one that
+        goes on from the kept text that is the same the longest. Else None. Raises InvalidRequest if out of range.
+        """
+        wanted = Dial(threshold, acceptance)  # both are checked before either is set
+        dials = {"threshold": wanted.threshold, "acceptance": wanted.acceptance}
+        with self._lock:
+            # Both dials come, also where a hand is on one of them.
+            self.moved |= {name for name, value in dials.items() if value != self._dials[name]}
+            self._dials = dials
+            run = self.run
+            if run is None or run.fixed or self.scrubbing:
+                return None
+            if run.active and not run.again:
+                run.dial.threshold, run.dial.acceptance = wanted.threshold, wanted.acceptance
+                return None
+            request = replace(run.request, **dials)
+            if run.active and run.request == request:
+                return None
+            version, whole = self.history.nearest(run, **dials)
+            if whole:
+                return None if version is self.history.current else self._show(version, step=True)
+            change = Change(version.text, lambda origin: at_dials(origin.request, origin.folded, **dials))
+            return self._start(self._put(self._continued(request, change)), host)
+
+    def branch(self, index: int, role: Role, token: int | None, host: Host) -> Run | None:
+        """Starts a branch in which `role` writes the token at `index`; None where there is no such place.
+
+        `token` is the id of the token to write, None leaves it to that model.
+        """
+        with self._lock:
+            run = self.run
+            if run is None or run.fixed or run.active or not 0 <= index < len(run.events):
+                return None
+            before = tuple(forced for forced in run.request.forced if forced.index < index)
+            request = replace(run.request, forced=(*before, Forced(index, role, token)))
+            change = Change(run, lambda origin: (request, origin.folded[:index]))
+            return self._start(self._put(self._continued(request, change)), host)
+
+    def go_to(self, number: int) -> Run | None:
+        """Puts a version on the page as it was left; None where it is there already or no longer kept."""
+        with self._lock:
+            version = self.history.find(number)
+            if version is None or (version is self.history.current and not self.scrubbing):
+                return None
+            return self._show(version, step=version is not self.history.current)
+
+    def can_step(self, by: int) -> bool:
+        """Whether there is something to undo (-1) or to redo (1)."""
+        current = self.history.current
+        if self.scrubbing and by < 0:  # a sweep's texts are there in the place of the current one
+            return current is not None and bool(current.text.events)
+        return self.history.can_step(by)
+
+    def step(self, by: int) -> Run | None:
+        """Undoes (-1) or redoes (1) the last change of the text; None at the ends."""
+        with self._lock:
+            if not self.can_step(by):
+                return None
+            version = self.history.current if self.scrubbing and by < 0 else self.history.step(by)
+            return self._show(version) if version is not None else None
+
+    def reveal(self, host: Host) -> Run | None:
+        """Lets both models read the rest of a text that was cut short, for an audit; None where that is not needed."""
+        with self._lock:
+            run = self.run
+            if run is None or run.fixed or run.active or not run.events:
+                return None
+            change = Change(run, lambda origin: (origin.request, origin.folded), reveal=True)
+            again = self._continued(run.request, change)
+            self._admit(self, again, [run])
+            self.run = again
+            self.history.take_over(again)
+            return self._start(again, host)
+
+    def continue_from(self, origin: Run, threshold: float, acceptance: float, host: Host) -> Run:
+        """Goes on at other dials from an ended text that is none of its versions, e.g. a sweep's.
+
+        What flips there is written anew, and both models read the rest for its candidates. Raises InvalidRequest if a
+        dial is out of range.
+        """
+        request = replace(origin.request, threshold=threshold, acceptance=acceptance, alternatives=ALTERNATIVES)
+
+        def plan(text: Run) -> tuple[Request, Sequence[TokenEvent]]:
+            return request, at_dials(request, text.folded, threshold, acceptance)[1]
+
+        with self._lock:
+            run = Run(request, self.run, change=Change(origin, plan, reveal_prefix=True))
+            return self._start(self._put(run), host)
+
+    def show(self, run: Run) -> None:
+        """Puts a text that was opened on the page, in place of the one that is there or being written."""
+        with self._lock:
+            self.shown = self._put(run)
+
+    def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
+        """Starts a job and returns it; an active one of its kind is stopped."""
+        with self._lock:
+            self._admit(self, job, [self.jobs.get(kind)])
+            self.stop_job(kind)
+            self.jobs[kind] = job
+        return self._start(job, host)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything that is shown is being written."""
+        return any(job is not None and job.active for job in (self.run, *self.jobs.values()))
+
+    @property
+    def in_use(self) -> bool:
+        """Whether something is being written, or a window listens."""
+        return self.active or len(self.listeners) > 0
+
+    @property
+    def weight(self) -> int:
+        """What it keeps, in tokens: see `Job.weight`."""
+        return self.history.weight + self._beside
+
+    @property
+    def _beside(self) -> int:
+        return sum(job.weight for job in [*self.jobs.values()])
+
+    def stop(self) -> None:
+        """Stops the newest run within one step."""
+        if self.run is not None:
+            self.run.cancel.set()
+
+    def stop_job(self, kind: str) -> None:
+        """Stops the job of a kind within one step."""
+        if kind in self.jobs:
+            self.jobs[kind].cancel.set()
+
+    def close(self) -> None:
+        """Stops all jobs of this session."""
+        self.stop()
+        for job in [*self.jobs.values()]:
+            job.cancel.set()
+
+    def set_view(self, unit: str, prices: Prices) -> View:
+        """Changes the view and returns the new one, or the old one where nothing changed."""
+        with self._lock:
+            if (unit, prices) != (self.view.unit, self.view.prices):
+                self.view = View(self.view.number + 1, unit, prices)
+            return self.view
+
+    def _put(self, run: Run) -> Run:
+        """Lets a run write another text, in place of everything that is on the tab; returns it."""
+        self._admit(self, run, [self.run, self.jobs.get(SWEEP)])
+        self._clear()
+        self.run = run
+        self.history.begin(run, self._beside)
+        return run
+
+    def _show(self, version: Version, step: bool = False) -> Run:
+        """Puts a kept text on the page as it was left, as a step of its own or as one that is undone or redone."""
+        self._clear()
+        if step:
+            self.history.show(version)
+        run = version.text
+        run.show_again(self.run)
+        version.run, version.before, self.run = run, None, run
+        self._dials = {"threshold": run.request.threshold, "acceptance": run.request.acceptance}
+        self.moved.update(self._dials)
+        self.listeners.last_heard = time.monotonic()
+        self.listeners.notify()
+        return run
+
+    def _clear(self) -> None:
+        self.stop()
+        self.stop_job(SWEEP)
+        self.scrubbing = False
+
+    def _continued(self, request: Request, change: Change) -> Run:
+        """A run that goes on from another; it is of the family of the one on the page, which has the same prompt."""
+        run = Run(request, self.run, change=change)
+        if self.run is not None:
+            run.family = self.run.family
+        return run
+
+    def _start(self, job: SomeJob, host: Host) -> SomeJob:
+        def look() -> None:
+            if self.listeners.unheard_seconds > UNHEARD_SECONDS:
+                job.cancel.set()
+
+        self.listeners.last_heard = time.monotonic()
+        job.owner, job.notify, job.look = self.key, self.listeners.notify, look
+        self.listeners.notify()
+        return job.start(host)
