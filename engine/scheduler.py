@@ -264,12 +264,14 @@ class Scheduler:
 
     def _reading(self, handles: Sequence[Handle]) -> int:
         """How many tokens of long texts are read in a step."""
-        if len({handle.slot for handle in handles}) == 1:
+        slots = len({handle.slot for handle in handles})
+        if slots == 1:
             return _ALONE
-        seconds = self._pair.llm_cost.token_seconds
-        if not seconds or not self._mean_step:
+        llm, most = self._pair.llm_cost, self._mean_step / 2
+        if not most or not llm.pass_seconds:
             return _READ
-        return max(_LEAST, min(_ALONE, int(self._mean_step / 2 / seconds)))
+        lengths = range(_LEAST, _ALONE + 1, _LEAST)
+        return max((n for n in lengths if llm.seconds(slots + n) - llm.seconds(slots) <= most), default=_LEAST)
 
     def _end(self, handle: Handle, state: State, error: Exception | None = None) -> None:
         """A text has ended; its row rests or is free."""

@@ -29,6 +29,14 @@ ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "assets" / "tiny"
 
 
+LONGEST = "test_trainer_pipeline.py"
+
+
+def pytest_collection_modifyitems(items):
+    """The longest module first: as the last of two processes' work it would end minutes after all others."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Models of a few thousand parameters run slower on two threads than on one."""

@@ -225,7 +225,7 @@ def test_before_the_server_has_answered_the_page_outlines_what_would_flip_or_hav
         eventually(lambda: any(classes(shown, "draft")))
         assert "the LLM is to read" in shown.page.inner_text(".stream-preview")
     eventually(lambda: shown.text() == "".join(event.text for event in newest(site).events), 10)
-    assert not any(classes(shown, "draft"))
+    eventually(lambda: not any(classes(shown, "draft")))
 
 
 def test_a_text_that_cost_more_than_the_llm_says_so_beside_the_dials(shown: Window, site):

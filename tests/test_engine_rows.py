@@ -107,6 +107,23 @@ def test_a_long_prompt_is_read_in_pieces_between_the_steps_of_a_text_that_is_bei
     assert facts(decoding.rows[first].events) == expected(tiny_pair, short)
 
 
+def test_who_has_little_to_catch_up_with_does_not_wait_until_a_long_prompt_is_read(tiny_pair):
+    decoding = tiny_pair.open()
+    (writes,) = add(tiny_pair, decoding, asked(threshold=0.0, max_new_tokens=60))
+    row = decoding.rows[writes]
+    while row.position < SHORT + 4:
+        decoding.step()
+    row.dial.threshold = 1.01  # the LLM has to read all of it, more than is read at once
+    (long,) = add(tiny_pair, decoding, asked(LONG, policy="llm"))
+    steps, before = 0, len(row.events)
+    while len(row.events) == before:
+        decoding.step([long, writes], reading=16)
+        steps += 1
+    assert len(row.tokens) - 1 > SHORT
+    assert not decoding.rows[long].events
+    assert steps <= len(row.tokens) // 16 + 1
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"acceptance": 0.5}, {"alternatives": 3}, {"acceptance": 1.0, "alternatives": 2}]
 )

@@ -103,13 +103,15 @@ class Reader:
     def _pieces(self, role: Role, slots: Sequence[Slot]) -> dict[Slot, list[int]]:
         """Puts off the slots that have more to read than is left in this step; returns what is read of them now.
 
-        First come, first served. A piece has no token whose hidden state is looked at.
+        Who has the least to read comes first, so that a long prompt makes nobody wait who only has to catch up. A piece
+        has no token whose hidden state is looked at.
         """
         pieces: dict[Slot, list[int]] = {}
         if self._left is None:
             return pieces
-        for slot in slots:
-            left, start = self._left[role], self._caches[role].lengths[slot.number]
+        lengths = self._caches[role].lengths
+        for slot in sorted(slots, key=lambda slot: len(slot.tokens) - lengths[slot.number]):
+            left, start = self._left[role], lengths[slot.number]
             unread, plain = len(slot.tokens) - start, _plain(role, slot) - start
             if unread <= SHORT:
                 continue
