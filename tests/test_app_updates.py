@@ -269,6 +269,7 @@ def test_a_feed_says_something_while_nothing_happens(host, pair, monkeypatch):
             if said.count(": still here\n\n") == 3:
                 return
 
+    host.wait(threading.Event())  # or the note would change, from what is loaded to what is waited for
     session.run = Run(request())  # it waits, and is never begun
     asyncio.run(asyncio.wait_for(follow(), 30))
     assert said[0].startswith("retry") and len([each for each in said if each.startswith("event: stream")]) == 1
