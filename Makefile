@@ -7,8 +7,8 @@ BIN := .venv/bin
 demo: .venv/.run  ## the page in the browser
 	$(BIN)/python app.py
 
-test: .venv/.dev  ## all tests but the slow ones; offline, on the tiny pair; those of the page have the machine to themselves
-	$(BIN)/python -m pytest tests/test_app_*.py
+test: .venv/.dev  ## all tests but the slow ones; offline, on the tiny pair; two processes, first for those of the page
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_app_*.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore-glob='*/test_app_*.py'
 
 slow: .venv/.dev  ## the tests that need the real pair's weights
