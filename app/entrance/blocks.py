@@ -17,7 +17,6 @@ from engine.errors import shown
 
 _LONGEST = 300  # characters of a fault that is gradio's
 _TOO_FEW = "receive enough input values"  # gradio's words to who calls an endpoint without all its values
-_FAILED = "The page's server failed at this; its log says where."
 
 logger = logging.getLogger(__name__)
 
@@ -48,4 +47,4 @@ class PageBlocks(gr.Blocks):
             raise refusal(error) from None
         except Exception as error:
             log_fault(logger, "an event failed", error)
-            raise refusal(_FAILED) from None
+            raise refusal("The page's server failed at this; its log says where.") from None

@@ -12,6 +12,7 @@ from collections import Counter
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Send
 
+from app.running.places import LATER
 from app.share.open_trace import MAX_BYTES
 from app.tune.prompts import MAX_BYTES as MAX_PROMPTS
 
@@ -37,7 +38,6 @@ BODY_SECONDS = 60.0
 
 _TRACES = ("/gradio_api/run/", "/gradio_api/api/")
 _CALLS = ("/gradio_api/queue/join", "/gradio_api/call/", "/gradio_api/component_server")
-_LATER = "Come back in a minute."
 
 
 def most_bytes(path: str) -> int:
@@ -127,7 +127,7 @@ class Passing:
         more = self._bytes - self._counted
         if self._bytes > MAX_OTHER and more:
             if not self._bodies.take(more, self._address):
-                self._refuse(said(503, f"Others are sending too much to take this as well. {_LATER}", close=True))
+                self._refuse(said(503, f"Others are sending too much to take this as well. {LATER}", close=True))
             self._counted += more
         return message
 

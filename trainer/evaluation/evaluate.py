@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -75,16 +75,21 @@ def evaluate(
     def make(some: Sequence[Question], path: Path) -> None:
         write_lines(path, map(asdict, _answers(pair, some, methods, max_new_tokens)))
 
-    settings = {
+    settings = begun_with(pair, methods, task, max_new_tokens)
+    texts = sum(len(method.thresholds) for method in methods)
+    size = max(1, AT_ONCE // max(1, texts * max_new_tokens))
+    return Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=provenance("trainer"))
+
+
+def begun_with(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens: int) -> dict[str, Any]:
+    """What a stage's file says beside its questions; a stage that was begun with anything else is not gone on with."""
+    return {
         "pair": f"{pair.slm_name} ⇄ {pair.llm_name} · {pair.quantisation}",
         "preset": pair.preset,
         "task": task,
         "max_new_tokens": max_new_tokens,
         "methods": [method.made_of for method in methods],
     }
-    texts = sum(len(method.thresholds) for method in methods)
-    size = max(1, AT_ONCE // max(1, texts * max_new_tokens))
-    return Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=provenance("trainer"))
 
 
 def chosen_thresholds(folder: Path, stage: str) -> dict[str, list[float]]:

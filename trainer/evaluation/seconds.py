@@ -23,8 +23,8 @@ from engine.pair import Pair
 from engine.provenance import provenance
 from trainer import TrainerError
 from trainer.evaluation.estimates import EstimateSummary, digits, estimated
-from trainer.evaluation.evaluate import asked_of, graded
-from trainer.evaluation.method_names import MaxDraft, Name, Rate, parsed, spelled
+from trainer.evaluation.evaluate import asked_of, begun_with, graded
+from trainer.evaluation.method_names import MaxDraft, Name, Rate, spelled, title_of
 from trainer.evaluation.methods import Method, build_methods
 from trainer.evaluation.record import GradedAnswer, PointKey
 from trainer.evaluation.statistics import Array
@@ -109,8 +109,7 @@ def points_of(asked: Sequence[str], pair: Pair) -> list[Method]:
             threshold = float(number)
         except ValueError:
             raise TrainerError(f"{text}: {number!r} is no threshold; write METHOD:THRESHOLD") from None
-        name, _, acceptance, max_draft = parsed(method)
-        built = build_methods([method], pair, None, chosen={spelled(name, acceptance, max_draft): [threshold]})
+        built = build_methods([method], pair, None, chosen={title_of(method): [threshold]})
         methods += [each for each in built if each.name != "llm"]
     if len({(each.title, each.thresholds) for each in methods}) < len(methods):
         raise TrainerError(f"{', '.join(asked)}: a point stands there twice")
@@ -145,13 +144,7 @@ def measure(
         )
 
     costs = {"slm": pair.slm_cost, "llm": pair.llm_cost}
-    settings = {
-        "pair": f"{pair.slm_name} ⇄ {pair.llm_name} · {pair.quantisation}",
-        "preset": pair.preset,
-        "task": task,
-        "max_new_tokens": max_new_tokens,
-        "methods": [method.made_of for method in methods],
-    }
+    settings = begun_with(pair, methods, task, max_new_tokens)
     passes = {role: {str(n): digits(seconds) for n, seconds in cost.pass_table} for role, cost in costs.items()}
     shards = Shards(folder, STAGE, 1, ".jsonl")
     if not shards.run(settings, questions, make, report, notes=provenance("trainer") | {"passes": passes}):
