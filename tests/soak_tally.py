@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -72,12 +73,14 @@ class Tally:
             self.errors[f"refused: {_kind(reason)}"] += 1
 
     def lost(self, what: str, why: str) -> None:
-        """Anything else."""
+        """Anything else; the first of each kind is said at once, for an hour is long."""
         with self._lock:
             self.rows[what].lost += 1
             kind = f"**lost**: {what}: {_kind(why)}"
             self.errors[kind] += 1
-            self.first.setdefault(kind, _line(why))
+            if kind not in self.first:
+                self.first[kind] = _line(why)
+                print(f"{time.strftime('%H:%M:%S')} lost: {what}: {_line(why)}", file=sys.stderr, flush=True)
 
     def time(self, what: str, seconds: float) -> None:
         """Notes how long something took."""
