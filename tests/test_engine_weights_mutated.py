@@ -38,17 +38,17 @@ def flip(path, at=-1000):
 def test_damaged_weights_are_always_noticed(converted, folder, data):
     whole = (converted.folder("small") / convert.WEIGHTS).read_bytes()
     (folder / convert.WEIGHTS).write_bytes(data.draw(damaged_bytes(whole)))
-    told = convert.problem(folder, converted.preset.slm)
+    told = convert.problem(folder, converted.preset.slm.file.sha256)
     (folder / convert.WEIGHTS).write_bytes(whole)
     assert told is not None and convert.WEIGHTS in told
-    assert convert.problem(folder, converted.preset.slm) is None
+    assert convert.problem(folder, converted.preset.slm.file.sha256) is None
 
 
 @given(data=st.data())
 def test_a_damaged_manifest_is_noticed_or_vouches_for_the_same_files(converted, folder, data):
     content = (converted.folder("small") / MANIFEST).read_bytes()
     (folder / MANIFEST).write_bytes(data.draw(damaged_json(json.loads(content))))
-    told = convert.problem(folder, converted.preset.slm)
+    told = convert.problem(folder, converted.preset.slm.file.sha256)
     if told is None:
         found, whole = Manifest.load(folder), Manifest.load(converted.folder("small"))
         assert found.files.items() <= whole.files.items() and convert.WEIGHTS in found.files
@@ -68,7 +68,7 @@ def test_flipped_bytes_of_the_data_are_made_good(converted, files):
 def test_a_large_file_is_hashed_once_and_again_after_any_change(converted, tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "SMALL", 0)
     files = converted.copied_to(tmp_path / "cache")
-    folder, model = files.folder("small"), files.preset.slm
+    folder, model = files.folder("small"), files.preset.slm.file.sha256
     assert convert.problem(folder, model) is None, "copied files have other inodes, so they were hashed"
     hashed, real = [], cache_folder.sha256_of
     monkeypatch.setattr(cache_folder, "sha256_of", lambda path, *rest: hashed.append(path.name) or real(path, *rest))
@@ -155,4 +155,4 @@ def test_a_large_files_note_that_cannot_be_kept_costs_time_only(files, monkeypat
     monkeypatch.setattr(manifest, "SMALL", 0)
     (files.folder("small") / (convert.WEIGHTS + NOTE)).mkdir()
     for _ in range(2):
-        assert convert.problem(files.folder("small"), files.preset.slm) is None
+        assert convert.problem(files.folder("small"), files.preset.slm.file.sha256) is None
