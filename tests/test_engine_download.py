@@ -73,9 +73,7 @@ def test_another_file_of_the_user_is_refused_with_both_hashes(hub, settings, tmp
     mine = tmp_path / "mine.gguf"
     mine.write_bytes(CONTENT[::-1])
     found = hashlib.sha256(CONTENT[::-1]).hexdigest()
-    with pytest.raises(
-        WeightsError, match=rf"not the model\.gguf that it was: .*{found}, not {FILE.sha256}"
-    ):
+    with pytest.raises(WeightsError, match=rf"not the model\.gguf that it was: .*{found}, not {FILE.sha256}"):
         fetch(FILE, settings, mine)
     assert hub.requests == []
 

@@ -204,8 +204,8 @@ def test_a_local_pair_is_loaded_in_fp32(files, tmp_path):
     for name, dense in (("slm", files.slm_dense), ("llm", files.llm_dense)):
         dense.save_pretrained(tmp_path / name)
     words = files.folder("small")
-    models = (FolderModel(name, tmp_path / name, words) for name in ("slm", "llm"))
-    preset = Preset("mine", *models, "cpu", "fp32")
+    slm, llm = (FolderModel(name, tmp_path / name, words) for name in ("slm", "llm"))
+    preset = Preset("mine", slm, llm, "cpu", "fp32")
     pair = load_models(preset, load_settings())
     assert (pair.slm.dtype, pair.quantisation) == (torch.float32, "fp32")
     assert not pair.llm.training

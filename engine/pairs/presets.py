@@ -125,12 +125,12 @@ def choose_preset(settings: Settings, progress: ProgressCallback | None = None) 
 
     A GGUF file of the user's is hashed, once, since by its content it may be one that this project knows.
     """
-    named = {"CITER_SLM": settings.slm, "CITER_LLM": settings.llm}
-    slm, llm = (text and _model(name, text, settings, progress) for name, text in named.items())
+    slm = None if settings.slm is None else _model("CITER_SLM", settings.slm, settings, progress)
+    llm = None if settings.llm is None else _model("CITER_LLM", settings.llm, settings, progress)
     if slm and llm and settings.preset == "auto":
         return _known(Preset(_name(slm, llm), slm, llm))
     base = _named(settings, progress)
-    if not slm and not llm:
+    if slm is None and llm is None:
         return base
     slm, llm = slm or base.slm, llm or base.llm
     return _known(replace(base, name=_name(slm, llm), slm=slm, llm=llm, router=None))

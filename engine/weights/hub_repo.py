@@ -203,9 +203,9 @@ def _look_up(api: HfApi, repo: HubRepo, wanted: Wanted, timeout: float) -> tuple
 
 def _repo_file(sibling: Any) -> RepoFile:
     size, stored = sibling.size, getattr(sibling, "lfs", None)
-    sha256 = (stored or {}).get("sha256") if isinstance(stored, dict | None) else getattr(stored, "sha256", "")
+    sha256 = stored.get("sha256") if isinstance(stored, dict) else getattr(stored, "sha256", None)
     known = isinstance(sha256, str) and _SHA256.fullmatch(sha256)
-    return RepoFile(size if isinstance(size, int) and size >= 0 else -1, sha256 if known else "")
+    return RepoFile(size if isinstance(size, int) and size >= 0 else -1, str(sha256) if known else "")
 
 
 def _accepted(repo: HubRepo, wanted: Wanted, holds: Mapping[str, RepoFile]) -> list[str]:

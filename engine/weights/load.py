@@ -63,7 +63,12 @@ def load_models(preset: Preset, settings: Settings, progress: ProgressCallback |
                 f"{title} has {model.config.vocab_size} rows in its vocabulary, fewer than the tokenizer's "
                 f"{len(slm.tokenizer)} tokens: the tokenizer is not this model's"
             )
-    return LoadedPair(slm.model.to(device), llm.model.to(device), slm.tokenizer, store.form(layout))
+    return LoadedPair(_moved(slm.model, device), _moved(llm.model, device), slm.tokenizer, store.form(layout))
+
+
+def _moved(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    # pyright takes transformers' wrapper of `to` for a function of something else.
+    return model if device.type == "cpu" else model.to(device)  # pyright: ignore[reportArgumentType]
 
 
 def layout_of(preset: Preset, settings: Settings) -> str:
