@@ -35,6 +35,11 @@ class GgufModel:
     file: PinnedFile
     path: Path | None = None
 
+    @property
+    def hub_repo(self) -> str:
+        """The repo of the Hub that has it, if it is known."""
+        return self.file.hub_repo
+
 
 @dataclass(frozen=True)
 class FolderModel:
@@ -43,6 +48,7 @@ class FolderModel:
     title: str
     folder: Path
     tokenizer: Path | None = None
+    hub_repo: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,11 @@ class HubModel:
 
     title: str
     repo: HubRepo
+
+    @property
+    def hub_repo(self) -> str:
+        """The repo's id."""
+        return self.repo.repo_id
 
 
 Model = GgufModel | FolderModel | HubModel
