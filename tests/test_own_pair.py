@@ -91,7 +91,7 @@ def trace_request(trace):
 def test_folders_are_quantised_once_and_again_after_a_change(own, cache):
     settings, said = named(own, cpu_weights="nf4"), []
     pair = load(None, settings, lambda progress: said.append(progress.what))
-    assert pair.preset == "small+large" and pair.quantisation == "NF4" and pair.router is None
+    assert pair.preset == "small_large" and pair.quantisation == "NF4" and pair.router is None
     assert any("converting large" in each for each in said)
     for model, folder in zip((pair.slm.model, pair.llm.model), own, strict=True):
         dense = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
@@ -109,7 +109,7 @@ def test_one_model_may_take_the_place_of_a_presets(own):
     add_tokenizer(own[1])
     settings = load_settings(preset="tiny", llm=str(own[1]), router="tiny")
     pair = load(None, settings)
-    assert (pair.slm_name, pair.llm_name, pair.preset) == ("tiny SLM", "large", "tiny-slm+large")
+    assert (pair.slm_name, pair.llm_name, pair.preset) == ("tiny SLM", "large", "tiny-slm_large")
     assert pair.router is not None and "tiny LLM" in (pair.router.warning or "")
 
 
@@ -201,12 +201,12 @@ def test_gguf_files_are_taken_by_path_and_known_ones_are_recognised(tmp_path, mo
     paths = [files.settings.cache_dir / "gguf" / f"{name}.gguf" for name in ("small", "large")]
     settings = named(paths, cpu_weights="nf4", hub=False, mirror=False)
     pair = load(None, settings)
-    assert (pair.preset, pair.quantisation) == ("small+large", "NF4")
+    assert (pair.preset, pair.quantisation) == ("small_large", "NF4")
     assert torch.equal(logits(pair.slm.model), logits(by_bitsandbytes(copy.deepcopy(files.slm_dense))))
     monkeypatch.setitem(PRESETS, "cpu", replace(files.preset, name="cpu"))
     chosen = choose_preset(settings)
     assert (chosen.name, chosen.slm.title) == ("cpu", "small")
-    assert choose_preset(load_settings(preset="cpu", slm=str(paths[1]))).name == "large+large"
+    assert choose_preset(load_settings(preset="cpu", slm=str(paths[1]))).name == "large_large"
 
 
 # --- the Hub ---------------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_a_repo_is_fetched_at_one_commit_checked_by_hash_and_needed_once(saved, 
     repo.commit({**content, "evil.py": b"1/0"}, branch="v1")
     settings, said = named((saved[0], "someone/large@v1")), []
     pair = load(None, settings, lambda progress: said.append(progress.what))
-    assert (pair.preset, pair.llm_name) == ("small+large-v1", "large@v1")
+    assert (pair.preset, pair.llm_name) == ("small_large-v1", "large@v1")
     assert not fake_hub.asked("evil.py"), "files that nobody asked for are never fetched"
     before = len(fake_hub.asked("/resolve/"))
     fake_hub.fail["/api/"] = (503, "Service Unavailable")
@@ -290,11 +290,11 @@ def test_the_trainer_builds_a_router_for_a_pair_of_ones_own_and_it_is_then_taken
     (tmp_path / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
     models = ["--slm", str(slm), "--llm", str(llm)]
     told = ["run", *models, "--out", str(tmp_path / "run"), "--routers", str(tmp_path / "routers")]
-    assert trainer(told) == 2 and "small+large has no recipe of its own: give questions" in capsys.readouterr().err
+    assert trainer(told) == 2 and "small_large has no recipe of its own: give questions" in capsys.readouterr().err
     few = ["--data", str(tmp_path / "sums.jsonl"), "--rounds", "1", "--budget", "2", "--max-new-tokens", "90"]
     assert trainer([*told, *few, "--epochs", "4"]) == 0
-    assert (tmp_path / "run" / "results" / "small+large--sums.json").is_file()
-    card = Router.load(tmp_path / "routers" / "small+large").card
+    assert (tmp_path / "run" / "results" / "small_large--sums.json").is_file()
+    card = Router.load(tmp_path / "routers" / "small_large").card
     assert (card.slm, card.llm, card.hidden_size) == ("small", "large", 64)
     monkeypatch.setattr("engine.pair.ROUTERS", tmp_path / "routers")
     pair = load(None, named((slm, llm)))

@@ -91,7 +91,7 @@ class Origin:
 
     @property
     def dense_bytes(self) -> int:
-        """Memory that reading takes beside what is made of it."""
+        """Memory of the whole model as it is read, before anything is made of it."""
         return 0
 
     def tokenizer(self) -> Any:

@@ -23,7 +23,7 @@ from engine.errors import SettingsError, first_fault, shown
 from engine.weights.files import read_bytes
 
 PRESET_NAMES = ("auto", "gpu", "cpu", "tiny")
-_NAME = re.compile(r"\w[\w.+-]{0,63}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as the names of results are
 _MOST = 1000  # pairs of a file
 
 _Reference = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
@@ -67,7 +67,7 @@ def _pair(path: Path, name: str, table: object) -> OwnPair:
     where = f"CITER_PAIRS = {path}: [{shown(name)}]"
     if name in PRESET_NAMES or not _NAME.fullmatch(name):
         raise SettingsError(
-            f"{where} is no name for a pair of one's own: letters, digits and . + - _ make one, "
+            f"{where} is no name for a pair of one's own: letters, digits and . - _ make one, "
             f"and {', '.join(PRESET_NAMES)} are taken"
         )
     try:

@@ -52,13 +52,13 @@ def _check_disk(missing: Sequence[Origin], needed: int, settings: Settings) -> N
 
 
 def _check_memory(origins: Sequence[Origin], missing: Sequence[Origin], layout: str, device: torch.device) -> None:
-    """Converting goes on beside what is loaded already; at last both models are loaded."""
+    """Converting goes on beside what is loaded already, and frees each dense matrix; at last both models are loaded."""
     loaded = {origin: origin.counts.stored(layout) for origin in origins}
     here = {origin: 0 if device.type == "cuda" else size for origin, size in loaded.items()}
     before, needs = 0, {}
     for origin in origins:
         if origin in missing:
-            needs[f"converting {origin.title}"] = before + origin.dense_bytes + loaded[origin]
+            needs[f"converting {origin.title}"] = before + max(origin.dense_bytes, loaded[origin])
         before += here[origin]
     needs["loading both"] = before
     what, needed = max(needs.items(), key=lambda each: each[1])
