@@ -206,7 +206,7 @@ def _gguf(path: Path, settings: Settings, progress: ProgressCallback | None) -> 
 
 def _name(slm: Model, llm: Model) -> str:
     """A name for folders and files: both titles, in the letters that any system takes."""
-    return "+".join(
+    return "_".join(
         re.sub(r"[^a-z0-9.]+", "-", model.title.lower()).strip("-.")[:60] or "model" for model in (slm, llm)
     )
 
