@@ -20,20 +20,23 @@ _CGROUP = Path("/sys/fs/cgroup")
 _SPARE = 300_000_000  # bytes of memory for Python, its libraries and the texts
 
 
-def check_room(origins: Sequence[Origin], settings: Settings, layout: str, device: torch.device) -> None:
+def unconverted(origins: Sequence[Origin], settings: Settings, layout: str) -> list[Origin]:
+    """Those that are not in the cache in this layout yet; models that are kept as they are never are."""
+    if layout == FP32:
+        return list(origins)
+    places = {origin: folder_of(origin.key, settings, layout) for origin in origins}
+    return [origin for origin, folder in places.items() if problem(folder, origin.identity)]
+
+
+def check_room(
+    origins: Sequence[Origin], missing: Sequence[Origin], settings: Settings, layout: str, device: torch.device
+) -> None:
     """Raises a WeightsError with all numbers if a pair needs more disk or memory than there is.
 
-    What was converted before is only loaded, and not asked about again.
+    `missing` are those that are yet to be converted (`unconverted`).
     """
-    if layout == FP32:
-        missing, disk = list(origins), sum(origin.fetched for origin in origins)
-    else:
-        places = {origin: folder_of(origin.key, settings, layout) for origin in origins}
-        missing = [origin for origin, folder in places.items() if problem(folder, origin.identity)]
-        disk = sum(origin.fetched + origin.counts.stored(layout) for origin in missing)
-    if not missing:
-        return
-    _check_disk(missing, disk, settings)
+    kept = {origin: 0 if layout == FP32 else origin.counts.stored(layout) for origin in missing}
+    _check_disk(missing, sum(origin.fetched + size for origin, size in kept.items()), settings)
     _check_memory(origins, missing, layout, device)
 
 

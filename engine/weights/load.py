@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 from engine.errors import WeightsError
 from engine.pairs.origin import Origin, origin_of, read_tokenizer
 from engine.pairs.presets import Preset
-from engine.pairs.room import check_room
+from engine.pairs.room import check_room, unconverted
 from engine.settings import Settings
 from engine.tokenizer import check_same_tokenizer, tokenizer_fingerprint
 from engine.weights import store
@@ -51,8 +51,9 @@ def load_models(preset: Preset, settings: Settings, progress: ProgressCallback |
     device = _device(preset)
     layout = layout_of(preset, settings)
     origins = [origin_of(model, settings, progress) for model in (preset.slm, preset.llm)]
-    _compare(origins)
-    check_room(origins, settings, layout, device)
+    if missing := unconverted(origins, settings, layout):
+        _compare(origins)
+        check_room(origins, missing, settings, layout, device)
     slm, llm = (_load(origin, settings, layout, progress) for origin in origins)
     if tokenizer_fingerprint(slm.tokenizer) != tokenizer_fingerprint(llm.tokenizer):
         check_same_tokenizer(preset.slm.title, slm.tokenizer, preset.llm.title, llm.tokenizer)
