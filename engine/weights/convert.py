@@ -16,7 +16,8 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from engine.pairs.config import check_widths
-from engine.pairs.origin import Origin, quick_and_quiet_reading
+from engine.pairs.gguf_dense import quick_and_quiet_reading
+from engine.pairs.origin import Origin
 from engine.settings import Settings
 from engine.tokenizer import PADDING, tokenizer_fingerprint
 from engine.weights import manifest, store
