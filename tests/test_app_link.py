@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +42,7 @@ def trace() -> Trace:
 
 
 @pytest.fixture(scope="module")
-def sweep(tiny_pair: Pair) -> Sweep:
+def sweep(tiny_pair: Pair) -> Iterator[Sweep]:
     """The tiny pair's texts at many settings."""
     host = Host(lambda preset, progress: tiny_pair)
     host.start()
@@ -62,7 +63,8 @@ def test_a_link_has_the_text_as_it_was_written(trace: Trace):
     back = Trace.parse(link_json(trace))
     assert back.text == trace.text and back.request == trace.request
     for one, other in zip(back.events, trace.events, strict=True):
-        assert (one.id, one.text, one.role, one.finish_reason) == (other.id, other.text, other.role, other.finish_reason)
+        exact = ("id", "text", "role", "finish_reason")
+        assert all(getattr(one, name) == getattr(other, name) for name in exact)
         assert (one.score is None) == (other.score is None)
         assert one.score == pytest.approx(other.score, rel=1e-8)
         assert [each.text for each in one.llm_alternatives] == [each.text for each in other.llm_alternatives]

@@ -1,7 +1,7 @@
 """The row of buttons under the text: it goes out as a link, a picture, Markdown, a page of its own or a trace.
 
-Traces are opened, from files and from links, which otherwise fill in the page's fields when it loads. Nothing is written
-to disk, and nothing here needs a model.
+Traces are opened, from files and from links; other links fill in the page's fields when it loads. Nothing is written to
+disk, and nothing here needs a model.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from app.components import QUIET, drawn, to_json
 from app.controls import fill
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, FIELDS, fitting, link_query, read_query, trace_fields
-from app.running.host import Host
 from app.figures import pair_name
+from app.running.host import Host
 from app.running.run import Job
 from app.running.session import SWEEP
 from app.running.sessions import Sessions
@@ -77,7 +77,8 @@ def wire_share(
 ) -> Any:
     """Lets files be opened, and links fill in the page when it loads; returns the event of filling in.
 
-    `shown` are the panels of the text, of its figures and of its sweep; `fields` are the page's, in the order of `FIELDS`.
+    `shown` are the panels of the text, of its figures and of its sweep; `fields` are the page's, in the order of
+    `FIELDS`.
     """
     handlers = _ShareHandlers(host, sessions, fields)
     for opener in (bar, note):
@@ -102,8 +103,8 @@ def _text_of(sessions: Sessions, job_id: str, row: int) -> tuple[Trace, Job | No
 def taken(trace: Trace, sweep: Job | None, kind: str, home: str = "") -> str | None:
     """What a button hands out, as JSON: `text`, and `notes` about what is not in it. None for another kind.
 
-    `kind` is "json", "html", "markdown", "picture" (what is on one, as JSON), "link" (the trace as short as a link needs
-    it, empty where it is far too long for one) or "settings" (the query of a link).
+    `kind` is "json", "html", "markdown", "picture" (what is on one, as JSON), "link" (the trace as short as a link
+    needs it, empty where it is far too long for one) or "settings" (the query of a link).
     """
     text, notes = "", []
     if kind in ("html", "markdown"):

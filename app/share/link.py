@@ -15,7 +15,7 @@ from app.figures import significant
 from engine import Alternative, Trace
 
 MAX_LINK_TOKENS = 5_000
-"""A longer text is not even tried: deflated, a token takes some eight bytes and more, and a link has room for 24,000."""
+"""A longer text is not even tried: deflated, a token takes some eight bytes, and a link has room for 24,000."""
 
 _DIGITS = 9  # scores and ratios are 32-bit numbers: decisions stay as they are
 _FEW_DIGITS = 4  # of what is only looked at
@@ -23,7 +23,7 @@ _LOOKED_AT = ("seconds", "slm_seconds", "llm_seconds", "slm_entropy", "llm_entro
 
 
 def link_json(trace: Trace, sweep: dict[str, Any] | None = None) -> str:
-    """The trace as JSON that `Trace.parse` reads, without what has its default, and with few digits of what was measured.
+    """The trace as JSON that `Trace.parse` reads, without defaults, and with few digits of what was measured.
 
     Empty where it is far too long. `sweep` is what stands beside it (`app.share.swept`).
     """
@@ -43,10 +43,8 @@ def _short(value: Any, digits: int = _DIGITS) -> Any:
         return {name: _short(each, digits) for name, each in value.items()}
     if not is_dataclass(value):
         return value
-    given = ((name, getattr(value, name), default) for name, default in _defaults(type(value)))
-    return {
-        name: _short(own, _FEW_DIGITS if name in _LOOKED_AT else digits) for name, own, default in given if own != default
-    }
+    given = {name: getattr(value, name) for name, default in _defaults(type(value)) if getattr(value, name) != default}
+    return {name: _short(own, _FEW_DIGITS if name in _LOOKED_AT else digits) for name, own in given.items()}
 
 
 @cache

@@ -5,7 +5,7 @@ The file may be a stranger's: what it says is data, and is checked here before t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
 
@@ -73,7 +73,9 @@ _NAMES = [each.name for each in fields(Swept)]
 
 def swept_of(job: Job | None, request: Request) -> dict[str, Any] | None:
     """A finished sweep as a trace's file has it, if the text of the request is of that sweep; else None."""
-    if not isinstance(job, Sweep) or job.state != "done" or _apart_from_dials(job.request) != _apart_from_dials(request):
+    if not isinstance(job, Sweep) or job.state != "done":
+        return None
+    if _apart_from_dials(job.request) != _apart_from_dials(request):
         return None
     return {name: getattr(job, name) for name in _NAMES} | {"replaced": list(job.replaced.items())}
 
@@ -107,7 +109,9 @@ def _apart_from_dials(request: Request) -> Request:
 
 def _check(swept: Swept) -> None:
     check_whole("settings of the sweep", len(swept.points), 1, MAX_SETTINGS, "no or more settings cannot be shown")
-    check_whole("tokens of the sweep", len(swept.nodes), 1, MAX_TOKENS, "an empty sweep cannot be shown, nor a larger one")
+    check_whole(
+        "tokens of the sweep", len(swept.nodes), 1, MAX_TOKENS, "an empty one cannot be shown, nor a larger one"
+    )
     for name in ("leaves", "figures", "same"):
         check_whole(f"sweep.{name}: settings", len(getattr(swept, name)), len(swept.points), len(swept.points), _HINT)
     for threshold, acceptance in swept.points:
