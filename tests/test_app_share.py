@@ -150,7 +150,7 @@ def test_a_picture_has_the_coloured_text_and_its_headline(browser, site, scheme:
         ready(shown)
         image = Image.open(picture(shown, tmp_path)).convert("RGB")
         assert image.width == 2160 and 1000 < image.height < 7000
-        counts = Counter(dict((colour, count) for count, colour in image.getcolors(image.width * image.height) or []))
+        counts = Counter({colour: count for count, colour in image.getcolors(image.width * image.height) or []})
         paper = shown.page.evaluate("getComputedStyle(document.querySelector('.stream')).backgroundColor")
         ground = tuple(int(part) for part in re.findall(r"\d+", paper)[:3])
         assert counts.most_common(1)[0][0] == ground or counts[ground] > 100_000

@@ -109,9 +109,7 @@ def _apart_from_dials(request: Request) -> Request:
 
 def _check(swept: Swept) -> None:
     check_whole("settings of the sweep", len(swept.points), 1, MAX_SETTINGS, "no or more settings cannot be shown")
-    check_whole(
-        "tokens of the sweep", len(swept.nodes), 1, MAX_TOKENS, "an empty one cannot be shown, nor a larger one"
-    )
+    check_whole("tokens of the sweep", len(swept.nodes), 1, MAX_TOKENS, "none or more cannot be shown")
     for name in ("leaves", "figures", "same"):
         check_whole(f"sweep.{name}: settings", len(getattr(swept, name)), len(swept.points), len(swept.points), _HINT)
     for threshold, acceptance in swept.points:
