@@ -6,7 +6,7 @@ import { save } from '../lib/take.js';
 import { AUTHOR, SECONDS, TEXT } from './column.js';
 
 const WIDTH = 1280, HEIGHT = 720, EDGE = 28, GAP = 20, TOP = 142, LINES = 17, MOST_LINES = 400;   // pixels, and lines of a text
-const RATE = 30, BITS = 4_000_000, HOLD = 1.5;   // pictures and bits a second; seconds in which the end stands
+const RATE = 20, BITS = 4_000_000, HOLD = 1.5;   // pictures and bits a second; seconds in which the end stands
 const SHORTEST = 4, LONGEST = 15;                // seconds of the film: a longer race is played faster, a shorter one slower
 const TYPES = ['video/webm;codecs=vp9', 'video/webm;codecs=vp8', 'video/webm'];
 

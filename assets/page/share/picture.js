@@ -18,7 +18,7 @@ export const drawPicture = ({ title, headline, prompt, about, home, tokens }, el
   font(SIZE, MONO);
   const all = linesOf(pen, tokens, MOST_LINES, wide), lines = all.slice(0, MOST_LINES), cut = all.length > lines.length;
   const shown = cut ? (lines.flat().at(-1)?.[1] ?? 0) + 1 : tokens.length;
-  const top = 150 + 22 * question.length + 20, below = top + LINE * lines.length, height = below + 2 * INSIDE + 56;
+  const top = 150 + 22 * question.length + 20, below = top + LINE * lines.length, height = below + 62;
 
   canvas.width = WIDTH * SCALE;
   canvas.height = height * SCALE;
@@ -53,7 +53,7 @@ export const drawPicture = ({ title, headline, prompt, about, home, tokens }, el
     x -= 18;
   }
   pen.beginPath();
-  pen.roundRect(EDGE, 112, WIDTH - 2 * EDGE, below + INSIDE - 112, 12);
+  pen.roundRect(EDGE, 112, WIDTH - 2 * EDGE, below - 112, 12);
   pen.fillStyle = colours.paper;
   pen.fill();
   pen.strokeStyle = colours.line;

@@ -7,13 +7,15 @@ import { differing } from '../stream/difference.js';
 
 const UNKNOWN = '–';
 
-const spanOf = (token, i, tokens, marked) => {
+const spanOf = (token, i, marked) => {
   const span = make('span', token[AUTHOR] === LLM ? 'w llm' : 'w slm', visible(token[TEXT]));
-  const end = i === tokens.length - 1 && token[TEXT] === '';
-  span.classList.toggle('differs', marked.has(i) && !end);
+  span.classList.toggle('differs', marked.has(i));
   span.classList.toggle('newline', token[TEXT].includes('\n') && (marked.has(i) || token[AUTHOR] === LLM));
   return span;
 };
+
+// Numbers of the tokens of `text` that the other has not; of what is empty, such as the end, there is nothing to mark.
+const markedOf = (text, other) => new Set([...differing(other, text)].filter((i) => text[i][TEXT] !== ''));
 
 const named = (token) => (token ? `‘${spelled(token[TEXT])}’ (${NAMES[token[AUTHOR]]})` : 'the end');
 
@@ -70,7 +72,7 @@ export const startBeside = (element, list, ask, goTo) => {
   };
 
   const show = (texts) => {
-    const tokens = texts.map((each) => each.tokens), marks = [differing(tokens[1], tokens[0]), differing(tokens[0], tokens[1])];
+    const tokens = texts.map((each) => each.tokens), marks = [markedOf(...tokens), markedOf(tokens[1], tokens[0])];
     say(find('.beside-says'), saidOf(tokens, marks));
     articles.forEach((article, side) => {
       const { number, figures } = texts[side], own = list.querySelector(`[data-number="${number}"]`), box = article.querySelector('.beside-text');
@@ -81,7 +83,7 @@ export const startBeside = (element, list, ask, goTo) => {
         part.prepend(make('b', '', figures[key]));
         return part;
       }));
-      box.replaceChildren(...tokens[side].map((token, i) => spanOf(token, i, tokens[side], marks[side])));
+      box.replaceChildren(...tokens[side].map((token, i) => spanOf(token, i, marks[side])));
       box.setAttribute('aria-label', `Text at threshold ${name}`);
       article.querySelector('.beside-take').onclick = () => { dialog.close(); goTo({ number }); };
     });
