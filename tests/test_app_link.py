@@ -193,7 +193,7 @@ def test_run_it_again_writes_it_with_the_models_here_and_leaves_the_address_clea
     eventually(lambda: len(pair.requests) > before)
     asked = pair.requests[-1]
     assert (asked.prompt, asked.threshold, asked.seed) == (trace.prompt, 0.8, 9)
-    eventually(lambda: "#" not in shown.page.url)
+    eventually(lambda: shown.page.evaluate("location.hash") == "")
     assert shown.page.is_hidden(".link-note")
     shown.wait_state("done")
 

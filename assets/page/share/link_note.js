@@ -5,7 +5,7 @@ import { carried, unpack } from './pack.js';
 
 export const start = ({ element, props, trigger, watch }) => {
   const find = finder(element), note = find('.link-note');
-  let text = null, seen = false;   // the run of the link's text, and whether that is on the page by now
+  let text = null, seen = false, onPage = null;   // the run of the link's text, whether that was on the page by now, and which is
 
   const tell = ({ said, refused = [], again = false, run = null, bad = false }) => {
     note.hidden = !said;
@@ -14,7 +14,7 @@ export const start = ({ element, props, trigger, watch }) => {
     find('p').textContent = said;
     find('ul').replaceChildren(...refused.map((reason) => make('li', '', reason)));
     find('.link-again').hidden = !again;
-    [text, seen] = [run, false];
+    [text, seen] = [run, run !== null && run === onPage];
   };
 
   const open = async () => {
@@ -31,6 +31,7 @@ export const start = ({ element, props, trigger, watch }) => {
   find('.link-again').addEventListener('click', () => document.querySelector('#generate').click());
   // The address carries the text for as long as it is on the page: so it can be passed on from there, and is not brought back.
   listen(element, 'citer-shown', ({ detail: { run } }) => {
+    onPage = run;
     if (text === null || run === null) return;
     if (run === text) seen = true;
     else if (seen) {
