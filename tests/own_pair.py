@@ -57,18 +57,19 @@ def save_random(folder: Path) -> tuple[Path, Path]:
 
 def save_arithmetic(folder: Path) -> tuple[Path, Path]:
     """The tiny pair as Llama models, whose heads are matrices of their own: they can do arithmetic, in 4 bits too."""
-    for name, role in (("small", "slm"), ("large", "llm")):
+    for title, role in (("small", "slm"), ("large", "llm")):
         qwen = Qwen2ForCausalLM.from_pretrained(TINY / role)
-        values = qwen.config.to_dict() | {"tie_word_embeddings": False, "attention_bias": True}
+        values: dict[str, Any] = qwen.config.to_dict() | {"tie_word_embeddings": False, "attention_bias": True}
         for key in ("model_type", "architectures", "layer_types", "use_sliding_window", "max_window_layers"):
             values.pop(key, None)
         llama = LlamaForCausalLM(LlamaConfig(**values))
         left = llama.load_state_dict(qwen.state_dict(), strict=False)
         assert all(name.endswith("o_proj.bias") for name in left.missing_keys) and not left.unexpected_keys
-        for layer in llama.model.layers:
-            nn.init.zeros_(layer.self_attn.o_proj.bias)  # pyright: ignore[reportArgumentType]
-        llama.save_pretrained(folder / name)
-        add_tokenizer(folder / name)
+        for name, parameter in llama.named_parameters():
+            if name.endswith("o_proj.bias"):
+                nn.init.zeros_(parameter)
+        llama.save_pretrained(folder / title)
+        add_tokenizer(folder / title)
     return folder / "small", folder / "large"
 
 

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections import namedtuple
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -75,7 +76,7 @@ def test_a_pair_of_another_shape_writes_what_transformers_writes(saved, tmp_path
     assert (pair.preset, pair.slm_name, pair.llm_name, pair.quantisation) == ("mine", "small", "large", "fp32")
     for role, folder in zip(Role, saved, strict=True):
         trace = pair.generate("Add 2 to 3.", policy="confidence", threshold=DIAL[role], max_new_tokens=24)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         prompt = pair.prepare(trace_request(trace))[1]
         padding = list(range(len(pair.tokenizer), 576))  # rows of the embedding that are no tokens
         wanted = model.generate(torch.tensor([prompt]), max_new_tokens=24, do_sample=False, suppress_tokens=padding)
@@ -94,7 +95,7 @@ def test_folders_are_quantised_once_and_again_after_a_change(own, cache):
     assert pair.preset == "small_large" and pair.quantisation == "NF4" and pair.router is None
     assert any("converting large" in each for each in said)
     for model, folder in zip((pair.slm.model, pair.llm.model), own, strict=True):
-        dense = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        dense: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
         assert torch.equal(logits(model), logits(by_bitsandbytes(copy.deepcopy(dense))))
     said.clear()
     load(None, settings, lambda progress: said.append(progress.what))
