@@ -7,8 +7,8 @@ from itertools import count
 
 from engine.batch.rows import NOWHERE, Row, Slot
 from engine.events import Role
-from engine.model.kv_cache import RaggedCache
-from engine.model.language_model import SHORTEST, LanguageModel
+from engine.model.any_model import AnyCache, AnyModel
+from engine.model.language_model import SHORTEST
 
 
 class Slots:
@@ -18,9 +18,9 @@ class Slots:
         caches: Per model, with a row for each slot.
     """
 
-    def __init__(self, models: Mapping[Role, LanguageModel], rows: Sequence[Row], context: int) -> None:
+    def __init__(self, models: Mapping[Role, AnyModel], rows: Sequence[Row], context: int) -> None:
         """Empty caches for rows that are added later; `rows` is the batch's own list, in which they will be."""
-        self.caches: dict[Role, RaggedCache] = {role: model.new_cache(0, 0) for role, model in models.items()}
+        self.caches: dict[Role, AnyCache] = {role: model.new_cache(0, 0) for role, model in models.items()}
         self._rows, self._context = rows, context
 
     def reserve(self, slots: int, capacity: int) -> None:
