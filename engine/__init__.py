@@ -49,8 +49,8 @@ __all__ = [
     "EngineError", "Forced", "InvalidRequest", "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role",
     "Router", "RouterError", "Sampling", "Scheduler", "ServerError", "Settings", "SettingsError", "Tally",
     "TokenEvent", "Trace", "Verdict", "WeightsError", "at_dials", "audit", "build_request", "charged", "costs",
-    "cumulative", "extend", "first_flip", "fold_revealed", "llm_share", "llm_tokens", "load", "load_settings", "same_acceptance", "same_text",
-    "taken_back",
+    "cumulative", "extend", "first_flip", "fold_revealed", "llm_share", "llm_tokens", "load", "load_settings",
+    "same_acceptance", "same_text", "taken_back",
 ]  # fmt: skip
 
 

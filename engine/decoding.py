@@ -38,7 +38,7 @@ from engine.batch.rows import NOWHERE, Row, RowStep, Slot, going, slots_of, stat
 from engine.batch.slots import Slots, common
 from engine.batch.verification import note_drafts, take_back, verify
 from engine.events import Revealed, Role, TokenEvent
-from engine.model.any_model import AnyModel
+from engine.model.any_model import AnyModel, check_acceptance
 from engine.model.sampling import sample, uniform
 from engine.policy import Policy, decide
 from engine.request import Dial, Request
@@ -250,7 +250,7 @@ class Decoding:
             if row.slot not in slots:
                 slots[row.slot] = self._slot_of(row, late)
             slot, acceptance = slots[row.slot], 0.0 if alone else dial.acceptance
-            assert acceptance == 0 or llm.judges, "see `Pair.check_acceptance`"
+            check_acceptance(llm, acceptance)
             forced = next((f for f in row.request.forced if f.index == row.position), None)
             judges = acceptance > 0 or bool(row.provisional)
             step = RowStep(

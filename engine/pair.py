@@ -16,6 +16,7 @@ from engine.errors import EngineError, InvalidRequest
 from engine.events import TokenEvent
 from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
+from engine.model.any_model import check_acceptance
 from engine.model.language_model import LanguageModel
 from engine.model.linear import copy_dtype, four_bit_parameters
 from engine.operating_points import OperatingPoints
@@ -123,6 +124,11 @@ class Pair:
         """Where the models run, for people."""
         device = self.slm.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+
+    @property
+    def trouble(self) -> str:
+        """What keeps the LLM from writing now, for people; empty where nothing does."""
+        return self.llm.trouble if isinstance(self.llm, ServedModel) else ""
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -251,11 +257,7 @@ class Pair:
 
     def check_acceptance(self, acceptance: float) -> None:
         """Raises InvalidRequest for an acceptance that this LLM cannot serve."""
-        if acceptance > 0 and not self.llm.judges:
-            raise InvalidRequest(
-                f"acceptance = {acceptance:g}: {self.llm_name} is on a server that tells no probabilities of a draft, "
-                "so it cannot judge what the SLM wrote: set the acceptance to 0"
-            )
+        check_acceptance(self.llm, acceptance)
 
     def _check_row(self, request: Request) -> None:
         self.check_acceptance(request.acceptance)

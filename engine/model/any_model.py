@@ -7,7 +7,17 @@ from typing import Any, Protocol
 
 import torch
 
+from engine.errors import InvalidRequest
 from engine.events.cost import ModelCost
+
+
+def check_acceptance(llm: AnyModel, acceptance: float) -> None:
+    """Raises InvalidRequest for an acceptance that an LLM cannot serve."""
+    if acceptance > 0 and not llm.judges:
+        raise InvalidRequest(
+            f"acceptance = {acceptance:g}: {llm.name} is on a server that tells no probabilities of a draft, so it "
+            "cannot judge what the SLM wrote: set the acceptance to 0"
+        )
 
 
 class AnyCache(Protocol):

@@ -84,6 +84,14 @@ class ServedModel:
         """Whether the server is gone, and texts are to be written on without it."""
         return self._goes_on and self.connection.gone
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the server now and what follows, for people; empty while it answers."""
+        trouble = self.connection.trouble
+        if not trouble:
+            return ""
+        return f"{trouble}: the SLM writes alone." if self.gone else f"{trouble}; waiting for it …"
+
     def new_cache(self, rows: int, capacity: int) -> TextCache:
         """An empty cache for `rows` texts of `capacity` tokens."""
         return TextCache(rows, capacity)
