@@ -153,6 +153,11 @@ class Pair:
         size, flops = (judge.network.bytes, judge.network.flops) if judge else (0, 0)
         self.llm.cost = replace(self.llm.cost, router_bytes=size, router_flops=flops)
 
+    def close(self) -> None:
+        """Ends the connection to the LLM's server, if it is on one."""
+        if isinstance(self.llm, ServedModel):
+            self.llm.connection.close()
+
     def calibrate(self) -> None:
         """Measures what a pass of each model takes; again, a few times, where the machine's other work spoiled it."""
         if not self.llm.local:

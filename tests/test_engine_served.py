@@ -44,7 +44,7 @@ def loaded(server, **settings):
     try:
         yield pair
     finally:
-        pair.llm.connection.close()
+        pair.close()
 
 
 @pytest.fixture(scope="module", params=OWNERS)
