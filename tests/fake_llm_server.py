@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-OWNERS = {"vllm": "vllm", "sglang": "sglang", "llama.cpp": "llamacpp", "citer": "citer-playground"}
+OWNERS = {"vllm": "vllm", "sglang": "sglang", "llama.cpp": "llamacpp", "citer": "citer"}
 
 
 class FakeServer:
@@ -148,8 +148,7 @@ class FakeServer:
 def _completions(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[str, Any]:
     tokens, top = body["prompt"], body["logprobs"]
     assert body["max_tokens"] == 1 and body["return_token_ids"] and body["return_tokens_as_token_ids"]
-    start = body.get("prompt_logprobs_start", 1) if server.kind == "citer" else 1
-    looks = len(tokens) - start + 1 if body.get("prompt_logprobs") else 1
+    looks = len(tokens) if body.get("prompt_logprobs") else 1
     *of_prompt, last = server.likeliest(tokens, looks, top)
     choice: dict[str, Any] = {
         "index": 0,
@@ -166,9 +165,9 @@ def _completions(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[
             }
             for place in of_prompt
         ]
-        for place, actual in zip(told, tokens[start:], strict=True):
+        for place, actual in zip(told, tokens[1:], strict=True):
             place.setdefault(str(actual), {"logprob": -50.0, "rank": 10**5, "decoded_token": ""})
-        choice["prompt_logprobs"] = [None, *told] if start == 1 else told
+        choice["prompt_logprobs"] = [None, *told]
     return {"object": "text_completion", "choices": [choice], "usage": {"prompt_tokens": len(tokens)}}
 
 

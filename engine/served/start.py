@@ -28,6 +28,9 @@ from engine.settings import Settings
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+LLM_ALONE = ":llm"
+"""How this project's endpoint names the LLM of a pair, beside the pair itself and its settings."""
+
 logger = logging.getLogger(__name__)
 
 DIALECTS: dict[str, Dialect] = {"vllm": VLLM, "sglang": SGLANG, "llama.cpp": LLAMA_CPP, "citer": OWN}
@@ -80,7 +83,8 @@ def _models(reply: Any) -> list[dict[str, Any]]:
 
 
 def _chosen(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    named = [model for model in models if model["id"] == name] if name else models
+    llms = [model for model in models if model.get("owned_by") == OWN.owner and model["id"].endswith(LLM_ALONE)]
+    named = [model for model in models if model["id"] == name] if name else llms or models
     if len(named) == 1 or (named and not name and len({model.get("root") for model in models}) == 1):
         return named[0]
     there = ", ".join(shown(model["id"]) for model in models[:10]) or "none"

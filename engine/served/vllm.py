@@ -6,7 +6,7 @@ have the same. vLLM tells `prompt_logprobs` of a whole prompt only, and skips it
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from engine.served.dialect import Dialect, Likely, Question, likely
@@ -14,7 +14,7 @@ from engine.served.dialect import Dialect, Likely, Question, likely
 _PREFIX = "token_id:"
 
 
-def _body(question: Question, start: bool = False) -> dict[str, Any]:
+def _body(question: Question) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": question.model,
         "prompt": list(question.tokens),
@@ -26,8 +26,6 @@ def _body(question: Question, start: bool = False) -> dict[str, Any]:
     }
     if question.looks > 1:
         body["prompt_logprobs"] = question.top
-        if start:
-            body["prompt_logprobs_start"] = len(question.tokens) - question.looks + 1
     return body
 
 
@@ -65,16 +63,5 @@ VLLM = Dialect(
     tokens_read=_tokens_read,
     most=20,
 )
-OWN = Dialect(
-    name="this project's endpoint",
-    owner="citer-playground",
-    path="/v1/completions",
-    body=partial(_body, start=True),
-    read=_read,
-    judges=True,
-    rereads=False,
-    tokens_path="/tokenize",
-    tokens_body=_tokens_body,
-    tokens_read=_tokens_read,
-    most=20,
-)
+OWN = replace(VLLM, name="this project's endpoint", owner="citer", judges=False, rereads=False)
+"""It tells no probabilities of a prompt."""
