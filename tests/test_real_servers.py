@@ -8,6 +8,7 @@ from test_engine_served import KEY, THRESHOLDS, asked, loaded, written
 from test_engine_verified import PROMPTS
 
 from engine.events import llm_passes
+from engine.served.model import ServedModel
 
 pytestmark = pytest.mark.servers
 
@@ -31,13 +32,15 @@ class Address:
 def test_a_real_server_writes_what_the_model_writes_here(real, tiny_pair):
     kind, url = real
     with loaded(Address(url)) as pair:
-        assert pair.llm.dialect.name.lower().startswith(kind), "it says itself which server it is"
-        kept = (0.0, 0.5, 1.0) if pair.llm.judges else (0.0,)
+        llm = pair.llm
+        assert isinstance(llm, ServedModel)
+        assert llm.dialect.name.lower().startswith(kind), "it says itself which server it is"
+        kept = (0.0, 0.5, 1.0) if llm.judges else (0.0,)
         requests = [asked(prompt, t, a) for prompt in PROMPTS for t in THRESHOLDS for a in kept]
-        before = pair.llm.requests
+        before = llm.requests
         ours, theirs = tiny_pair.generate_batch(requests), pair.generate_batch(requests)
         assert written(theirs) == written(ours)
-        assert 0 < pair.llm.requests - before <= sum(llm_passes(trace.events) for trace in ours)
+        assert 0 < llm.requests - before <= sum(llm_passes(trace.events) for trace in ours)
 
 
 def test_a_key_that_a_real_server_does_not_want_does_no_harm(real):
