@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.errors import SettingsError, WeightsError, shown
+from engine.errors import SettingsError, shown
 from engine.events.cost import ModelCost
 from engine.served.connection import MODELS, Connection, Refusal
 from engine.served.dialect import Dialect, WrongAnswer
@@ -46,8 +46,7 @@ def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torc
 
     Raises:
         ServerError: It cannot be reached, or is none of the servers that are known.
-        SettingsError: A setting does not fit the server.
-        WeightsError: Its tokens are others than the SLM's.
+        SettingsError: A setting does not fit the server, or its tokens are others than the SLM's.
     """
     key = settings.llm_key.get_secret_value() if settings.llm_key else None
     at_once = settings.rows + 1
@@ -134,7 +133,7 @@ def _cost(config: Path | None) -> ModelCost:
 
 
 def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises WeightsError, with the first of them, if the server spells one of 200 strings in other tokens.
+    """Raises SettingsError, with the first of them, if the server spells one of 200 strings in other tokens.
 
     A server that cannot tell is believed, with a warning.
     """
@@ -152,9 +151,9 @@ def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer
             logger.warning("%s cannot be compared with the SLM's tokens: the server has no %s", model, path)
             return
         if ours != theirs:
-            raise WeightsError(
-                f"{shown(model)} on the server cannot be the LLM here, its tokenizer differs: {shown(text, True)} is "
-                f"{shown(ours)} to the SLM and {shown(theirs)} to the server. Choose two models of one family."
+            raise SettingsError(
+                f"CITER_LLM_URL: {shown(model)} on the server cannot be the LLM here, its tokenizer differs: "
+                f"{shown(text, True)} is {shown(ours)} to the SLM and {shown(theirs)} to the server. Choose two models of one family."
             )
 
 
