@@ -153,7 +153,8 @@ def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer
         if ours != theirs:
             raise SettingsError(
                 f"CITER_LLM_URL: {shown(model)} on the server cannot be the LLM here, its tokenizer differs: "
-                f"{shown(text, True)} is {shown(ours)} to the SLM and {shown(theirs)} to the server. Choose two models of one family."
+                f"{shown(text, True)} is {shown(ours)} to the SLM and {shown(theirs)} to the server. "
+                "Choose two models of one family."
             )
 
 
