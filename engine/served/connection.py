@@ -173,10 +173,12 @@ class Connection:
         if reply.status_code == _BUSY or reply.status_code in _PASSING:
             raise _Passing(f"status {reply.status_code}", _seconds(reply), reply.status_code == _BUSY)
         if reply.status_code in (401, 403):
-            raise Refusal(f"The LLM's server refuses the key (status {reply.status_code}): check CITER_LLM_KEY", reply)
+            raise ServerRefusal(
+                f"The LLM's server refuses the key (status {reply.status_code}): check CITER_LLM_KEY", reply
+            )
         if reply.status_code != 200:
             said = f"The LLM's server refuses {path} with status {reply.status_code}: {self._said(data)}"
-            raise Refusal(said, reply)
+            raise ServerRefusal(said, reply)
         try:
             return json.loads(data)
         except (ValueError, RecursionError):
@@ -187,7 +189,7 @@ class Connection:
         return shown(text.replace(self._key, "…") if self._key else text, limit=200)
 
 
-class Refusal(ServerError):
+class ServerRefusal(ServerError):
     """What the server will say again, however often it is asked."""
 
     def __init__(self, message: str, reply: httpx.Response) -> None:

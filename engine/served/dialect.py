@@ -18,7 +18,7 @@ LEAST_LOGPROB = -1e4
 
 
 @dataclass(frozen=True)
-class Question:
+class Inquiry:
     """What comes next in a text.
 
     Attributes:
@@ -61,8 +61,8 @@ class Dialect:
     name: str
     owner: str
     path: str
-    body: Callable[[Question], dict[str, Any]]
-    read: Callable[[Question, Any], list[Likely]]
+    body: Callable[[Inquiry], dict[str, Any]]
+    read: Callable[[Inquiry, Any], list[Likely]]
     judges: bool
     rereads: bool
     tokens_path: str
@@ -70,7 +70,7 @@ class Dialect:
     tokens_read: Callable[[Any], list[int]]
     most: int
 
-    def answer(self, question: Question, reply: Any) -> list[Likely]:
+    def answer(self, question: Inquiry, reply: Any) -> list[Likely]:
         """What a reply says; raises WrongAnswer if it is not of the shape that its server documents."""
         try:
             found = self.read(question, reply)
@@ -85,7 +85,7 @@ class WrongAnswer(ServerError):
     """A reply that does not have the shape it should have; asked again, it may."""
 
 
-def likely(question: Question, pairs: Iterable[tuple[Any, Any]], chosen: Any = None) -> Likely:
+def likely(question: Inquiry, pairs: Iterable[tuple[Any, Any]], chosen: Any = None) -> Likely:
     """The likeliest of (token id, log-probability), best first; `chosen` is the server's own among equals.
 
     Raises ValueError for what is no id or no logarithm of a probability, and where nothing is left.

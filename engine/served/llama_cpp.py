@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.served.dialect import Dialect, Likely, Question, likely
+from engine.served.dialect import Dialect, Inquiry, Likely, likely
 
 
-def _body(question: Question) -> dict[str, Any]:
+def _body(question: Inquiry) -> dict[str, Any]:
     return {
         "prompt": list(question.tokens),
         "n_predict": 1,
@@ -22,7 +22,7 @@ def _body(question: Question) -> dict[str, Any]:
     }
 
 
-def _read(question: Question, reply: Any) -> list[Likely]:
+def _read(question: Inquiry, reply: Any) -> list[Likely]:
     place = reply["completion_probabilities"][0]
     return [likely(question, ((each["id"], each["logprob"]) for each in place["top_logprobs"]), place["id"])]
 

@@ -22,7 +22,7 @@ import torch
 from engine.errors import ServerError
 from engine.events.cost import ModelCost
 from engine.served.connection import Connection
-from engine.served.dialect import LEAST_LOGPROB, Dialect, Likely, Question
+from engine.served.dialect import LEAST_LOGPROB, Dialect, Inquiry, Likely
 from engine.served.text_cache import Asked, TextCache
 
 _WAIT_SECONDS = 0.02
@@ -161,7 +161,7 @@ class ServedModel:
 
     def _send(self, tokens: Sequence[int], looks: int) -> Future[list[Likely]]:
         self.requests += 1
-        question = Question(tokens, looks, self.top, self._model, self.vocabulary)
+        question = Inquiry(tokens, looks, self.top, self._model, self.vocabulary)
         read = partial(self.dialect.answer, question)
         return self.connection.ask(self.dialect.path, self.dialect.body(question), read)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.served.dialect import Dialect, Likely, Question, likely
+from engine.served.dialect import Dialect, Inquiry, Likely, likely
 
 
-def _body(question: Question) -> dict[str, Any]:
+def _body(question: Inquiry) -> dict[str, Any]:
     body: dict[str, Any] = {
         "input_ids": list(question.tokens),
         "sampling_params": {"max_new_tokens": 1, "temperature": 0, "ignore_eos": True},
@@ -24,7 +24,7 @@ def _body(question: Question) -> dict[str, Any]:
     return body
 
 
-def _read(question: Question, reply: Any) -> list[Likely]:
+def _read(question: Inquiry, reply: Any) -> list[Likely]:
     about = reply["meta_info"]
     of_prompt = about["input_top_logprobs"][1 - question.looks :] if question.looks > 1 else []
     (last,) = about["output_top_logprobs"]

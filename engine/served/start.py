@@ -16,7 +16,7 @@ import torch
 
 from engine.errors import SettingsError, shown
 from engine.events.cost import ModelCost
-from engine.served.connection import MODELS, Connection, Refusal
+from engine.served.connection import MODELS, Connection, ServerRefusal
 from engine.served.dialect import Dialect, WrongAnswer
 from engine.served.llama_cpp import LLAMA_CPP
 from engine.served.model import UNKNOWN, ServedModel
@@ -145,7 +145,7 @@ def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer
         ours = tokenizer.encode(text, add_special_tokens=False)
         try:
             theirs = answer.result()
-        except Refusal as refusal:
+        except ServerRefusal as refusal:
             if refusal.status not in (404, 405):
                 raise
             logger.warning("%s cannot be compared with the SLM's tokens: the server has no %s", model, path)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from engine.served.dialect import Dialect, Likely, Question, likely
+from engine.served.dialect import Dialect, Inquiry, Likely, likely
 
 _PREFIX = "token_id:"
 
 
-def _body(question: Question) -> dict[str, Any]:
+def _body(question: Inquiry) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": question.model,
         "prompt": list(question.tokens),
@@ -29,7 +29,7 @@ def _body(question: Question) -> dict[str, Any]:
     return body
 
 
-def _read(question: Question, reply: Any) -> list[Likely]:
+def _read(question: Inquiry, reply: Any) -> list[Likely]:
     choice = reply["choices"][0]
     of_prompt = (choice.get("prompt_logprobs") or [])[1 - question.looks :] if question.looks > 1 else []
     found = [
