@@ -94,6 +94,7 @@ class Subject:
 def from_settings(settings: Settings, progress: ProgressCallback | None = None) -> Subject:
     """The pair of the settings, loaded as `engine.load` does, for texts of their `context` tokens."""
     pair = load(None, settings, progress)
+    _ = pair.models  # both are to be here
     chosen = choose_preset(settings)
 
     def load_plain(form: str) -> tuple[PreTrainedModel, PreTrainedModel]:
@@ -146,7 +147,7 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
         quantisation=_form(where),
         context=context,
     )
-    for model in (pair.slm, pair.llm):
+    for model in pair.models:
         model.calibrate()
     return Subject(f"random-{names[0]}-{names[1]}", pair, {}, cache(load_plain), random=True)
 

@@ -45,9 +45,7 @@ def load_models(preset: Preset, settings: Settings, progress: ProgressCallback |
         WeightsError: no source has a file, it is not what it should be, disk or memory do not hold it, the GPU is
             missing, or the two tokenizers differ. The message says which and what to do.
     """
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    transformers_logging.disable_progress_bar()  # `progress` has it
+    _set_up(settings)
     device = _device(preset)
     layout = layout_of(preset, settings)
     origins = [origin_of(model, settings, progress) for model in (preset.slm, preset.llm)]
@@ -58,18 +56,42 @@ def load_models(preset: Preset, settings: Settings, progress: ProgressCallback |
     if tokenizer_fingerprint(slm.tokenizer) != tokenizer_fingerprint(llm.tokenizer):
         check_same_tokenizer(preset.slm.title, slm.tokenizer, preset.llm.title, llm.tokenizer)
     for title, model in ((preset.slm.title, slm.model), (preset.llm.title, llm.model)):
-        # Every token needs a row; more rows than tokens are padding and do no harm.
-        if model.config.vocab_size < len(slm.tokenizer):
-            raise WeightsError(
-                f"{title} has {model.config.vocab_size} rows in its vocabulary, fewer than the tokenizer's "
-                f"{len(slm.tokenizer)} tokens: the tokenizer is not this model's"
-            )
+        _check_rows(title, model, slm.tokenizer)
     return LoadedPair(_moved(slm.model, device), _moved(llm.model, device), slm.tokenizer, store.form(layout))
 
 
 def _moved(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     # pyright takes transformers' wrapper of `to` for a function of something else.
     return model if device.type == "cpu" else model.to(device)  # pyright: ignore[reportArgumentType]
+
+
+def load_slm(
+    preset: Preset, settings: Settings, progress: ProgressCallback | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
+    """As `load_models`, of a pair whose LLM is elsewhere: the SLM, the tokenizer, and how its weights are stored."""
+    _set_up(settings)
+    device, layout = _device(preset), layout_of(preset, settings)
+    origins = [origin_of(preset.slm, settings, progress)]
+    if missing := unconverted(origins, settings, layout):
+        check_room(origins, missing, settings, layout, device)
+    slm = _load(origins[0], settings, layout, progress)
+    _check_rows(preset.slm.title, slm.model, slm.tokenizer)
+    return _moved(slm.model, device), slm.tokenizer, store.form(layout)
+
+
+def _set_up(settings: Settings) -> None:
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    transformers_logging.disable_progress_bar()  # `progress` has it
+
+
+def _check_rows(title: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    # Every token needs a row; more rows than tokens are padding and do no harm.
+    if model.config.vocab_size < len(tokenizer):
+        raise WeightsError(
+            f"{title} has {model.config.vocab_size} rows in its vocabulary, fewer than the tokenizer's "
+            f"{len(tokenizer)} tokens: the tokenizer is not this model's"
+        )
 
 
 def layout_of(preset: Preset, settings: Settings) -> str:
