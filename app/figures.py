@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from engine import Costs, TokenEvent
@@ -23,7 +25,7 @@ def amount(value: float, unit: str) -> str:
     if unit == "seconds":
         return f"{value:.3g}{_NO_BREAK}s" if value < 100 else f"{value:.0f}{_NO_BREAK}s"
     if unit == "price":
-        return f"{value:.3g}" if value == 0 or value >= 1e-4 else f"{value * 1e6:.3g}{_NO_BREAK}millionths"
+        return f"{Decimal(f'{value:.3g}'):f}"  # 0.0000053: what one text costs is little
     suffix = "B" if unit == "bytes" else "FLOP"
     for factor, prefix in _PREFIXES:
         if value >= factor:
@@ -51,6 +53,20 @@ def counted(count: int, noun: str) -> str:
 def significant(value: float, digits: int = 5) -> float:
     """A number without the digits that no plot can show, so that they are not sent."""
     return float(f"{value:.{digits}g}")
+
+
+def machines(hardware: str) -> str:
+    """What something was measured on, as one phrase: "1 or 2 threads of AMD EPYC or Intel Xeon".
+
+    `hardware` is "2 threads of AMD EPYC; 1 thread of Intel(R) Xeon(R) Processor"; anything else stays as it is.
+    """
+    plain = re.sub(r"\((R|TM)\)| Processor\b| CPU\b", "", hardware)
+    each = [re.fullmatch(r"(\d{1,4}) threads? of (.+)", part) for part in plain.split("; ")]
+    if not all(each):
+        return plain
+    counts, names = (list(dict.fromkeys(found[group] for found in each if found)) for group in (1, 2))
+    counts.sort(key=int)
+    return f"{' or '.join(counts)} thread{'' if counts == ['1'] else 's'} of {' or '.join(names)}"
 
 
 def pair_name(slm: str, llm: str) -> str:

@@ -243,8 +243,8 @@ def test_tokens_that_the_llm_only_text_has_not_are_marked_and_counted(compared: 
     assert places == {"slm": list(found.own), "middle": [], "llm": []}
     assert says(compared, ".compare-sentences p >> nth=0") == "The routed text is the LLM-only text, token for token."
     assert says(compared, ".compare-sentences p >> nth=1") == (
-        f"The SLM-only text has {len(found.own)} of {len(ids['slm'])} tokens that the LLM-only text has not, "
-        f"and lacks {found.lacks} of its {len(ids['llm'])}."
+        f"The SLM-only text shares {len(ids['slm']) - len(found.own)} of its {len(ids['slm'])} tokens with the "
+        f"LLM-only text; it lacks {found.lacks} of that text’s {len(ids['llm'])}."
     )
 
 
@@ -451,8 +451,9 @@ def test_a_difference_of_long_repetitive_texts_is_found_at_once():
 def test_the_sentence_tells_the_same_text_from_another():
     assert sentence("It", Difference(), 4, 4) == "It is the LLM-only text, token for token."
     said = sentence("It", Difference((1, 2, 3), 2), 41, 40)
-    assert said == "It has 3 of 41 tokens that the LLM-only text has not, and lacks 2 of its 40."
-    assert "0 of 40" in sentence("It", Difference((), 1), 40, 41)
+    assert said == "It shares 38 of its 41 tokens with the LLM-only text; it lacks 2 of that text’s 40."
+    said = sentence("It", Difference((), 1), 1, 41)
+    assert said == "It shares all 1 token with the LLM-only text; it lacks 1 of that text’s 41."
 
 
 def test_a_threshold_that_nobody_chose_is_the_routers_own_once_the_models_are_there(pair):

@@ -2,7 +2,7 @@
 // from a model is written with textContent.
 import { openChannel } from '../lib/channel.js';
 import { finder, listen, perFrame, say } from '../lib/dom.js';
-import { percent } from '../lib/format.js';
+import { counted, percent } from '../lib/format.js';
 import { ACCEPTANCE, AUTHOR, LLM, LLM_BITS, LLM_TOP, RATIO, SLM_BITS, SLM_TOP, TEXT, THRESHOLD } from '../lib/threshold.js';
 import { startAudit } from './audit.js';
 import { differing } from './difference.js';
@@ -34,7 +34,7 @@ export const start = (gradio) => {
     const part = (some) => (all ? `${some} · ${percent(some / all)}` : '–');
     say(slm, part(all - count));
     say(llm, part(count));
-    say(total, all ? `${all} tokens` : '');
+    say(total, all ? counted(all, 'token') : '');
     jumps.forEach((button) => { button.disabled = count === 0; });
   };
 

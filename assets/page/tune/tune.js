@@ -40,7 +40,7 @@ const footnote = ({ unit, points, questions, values, measured, policy }, about, 
 const measuredOn = ({ about, done, total }, { kind, questions }) => {
   const of = kind === 'right' && questions < done ? ` (${questions} with an answer)` : '', router = about.router ? ` ${about.router}` : '';
   return `Your prompts: ${done} of ${total}${of}, ${about.pair} on ${about.device}, scored by ${about.scored_by}${router}, acceptance ${about.acceptance}, `
-    + `greedy, at most ${about.max_new_tokens} tokens; bars are 95\u202f% bootstrap intervals over prompts.`;
+    + `greedy, at most ${counted(about.max_new_tokens, 'token')}; bars are 95\u202f% bootstrap intervals over prompts.`;
 };
 
 const shippedOn = ({ questions, task, pair, acceptance }, kind) => `Dashed: the router as it was shipped, at acceptance ${acceptance}, `
