@@ -25,6 +25,7 @@ THRESHOLD_DIGITS = 4
 
 DRAFT_INFO = "Tokens before the LLM reads them, where it is to accept them. Changes the cost, never the text."
 
+_KEYS = "Enter sends, Shift + Enter breaks the line, Esc stops."
 _TINY_KNOWS = "The tiny pair has learned short sums like these, what came and what went, and nothing else."
 _CHEAPEST_WITHIN = 0.02  # accuracy that "cheapest" may be below the LLM's: two points
 
@@ -87,16 +88,18 @@ def policy_update(choices: list[tuple[str, str]], chosen: str) -> Any:
 
 
 def prompt_box(label: str, elem_id: str) -> gr.Textbox:
-    """Where a prompt is written; its label is for screen readers."""
-    return gr.Textbox(
+    """Where a prompt is written, and by which keys (`assets/page/lib/keys.js`); its label is for screen readers."""
+    box = gr.Textbox(
         label=label,
         lines=2,
         max_lines=8,
-        placeholder="Ask for something. Shift + Enter starts.",
+        placeholder="Ask for something.",
         elem_id=elem_id,
         container=False,
         show_label=False,
     )
+    gr.HTML(f'<p class="prompt-hint prompt-keys">{_KEYS}</p>', apply_default_css=False)
+    return box
 
 
 def prompt_card() -> tuple[gr.Textbox, gr.Button, gr.Button, dict[str, gr.Row]]:

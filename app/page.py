@@ -153,12 +153,7 @@ def _playground(
 ) -> tuple[dict[str, Panel], list[Component]]:
     """The tab's content; returns its panels by their names in the feed, and its fields for what the LLM keeps."""
     with gr.Row(elem_id="main", equal_height=False):
-        with gr.Column(elem_id="dials", scale=0, min_width=280):
-            drawn("dashboard/headline", "headline")
-            threshold, acceptance, says, points, policy = controls.dials_card(settings)
-            sweep = Panel("sweep/sweep", "sweep", events=("sweep", "scrub", "open_text"))
-            view = controls.view_card(settings)
-            sampling = controls.sampling_card(settings)
+        # Before the dials for the keyboard, beside them for the eye.
         with gr.Column(elem_id="result", scale=1, min_width=0):
             note = link_note()
             prompt, generate, stop, examples = controls.prompt_card()
@@ -166,16 +161,21 @@ def _playground(
             versions = versions_strip()
             bar = share_bar(sessions)
             panel = dashboard()
+        with gr.Column(elem_id="dials", scale=0, min_width=280):
+            drawn("dashboard/headline", "headline")
+            threshold, acceptance, says, points, policy = controls.dials_card(settings)
+            sweep = Panel("sweep/sweep", "sweep", events=("sweep", "scrub", "open_text"))
+            view = controls.view_card(settings)
+            sampling = controls.sampling_card(settings)
     dials = [threshold, acceptance]
     fields = [prompt, *dials, policy, *sampling]
     handlers = Handlers(host, sessions, settings, fields)
     entered = [*view, *fields]
-    starts = [generate.click, prompt.submit]
-    enable_stop(stop, [*starts, stream.change_text, sweep.sweep, sweep.open_text])
+    enable_stop(stop, [generate.click, stream.change_text, sweep.sweep, sweep.open_text])
     enable_stop(stop, [says.commit], js=_ENABLE_IF_FLIPPED)
     to_versions: dict[str, Any] = {"outputs": versions, **EACH_TIME}
     started = [
-        gr.on(starts, handlers.write, inputs=entered, **to_versions),
+        generate.click(handlers.write, inputs=entered, **to_versions),
         says.commit(handlers.set_dials, inputs=dials, outputs=versions, **_LIVE),
         stream.change_text(handlers.change_text, **to_versions),
         sweep.sweep(handlers.sweep, inputs=entered, **to_versions),

@@ -146,7 +146,7 @@ def test_the_threshold_starts_at_the_routers_own_and_stays_where_a_hand_puts_it(
     shown.slide("#compare-threshold", engine.DEFAULT_THRESHOLD)
     compare(shown)
     assert stands_at(shown) == engine.DEFAULT_THRESHOLD
-    assert says(shown, '[data-column="middle"] h3') == "trained router, threshold 0.5", (
+    assert says(shown, '[data-column="middle"] h2') == "trained router, threshold 0.5", (
         "a 0.5 that was chosen is a choice"
     )
 
@@ -173,7 +173,7 @@ def test_any_policy_can_take_the_middle_place(shown: Window, pair, label, policy
     for key, trace in traces(pair, threshold, policy).items():
         assert "".join(words(shown, key)) == trace.text
         assert authors(shown, key) == [event.role.value for event in trace.events]
-    assert says(shown, '[data-column="middle"] h3') == f"{label}, threshold {threshold}"
+    assert says(shown, '[data-column="middle"] h2') == f"{label}, threshold {threshold}"
 
 
 def test_the_playgrounds_acceptance_is_the_middle_texts_and_of_neither_model_alone(shown: Window, pair):
@@ -191,7 +191,7 @@ def test_the_playgrounds_acceptance_is_the_middle_texts_and_of_neither_model_alo
         run = engine.costs(trace.events, trace.prompt_tokens, pair.slm_cost, pair.llm_cost).run
         moved = amount(run.bytes, "bytes").replace("\N{NARROW NO-BREAK SPACE}", " ")
         assert says(shown, f'[data-row="bytes"] [data-of="{key}"]').startswith(moved)
-    assert says(shown, '[data-column="middle"] h3') == "trained router, threshold 0.2, acceptance 0.6"
+    assert says(shown, '[data-column="middle"] h2') == "trained router, threshold 0.2, acceptance 0.6"
 
 
 def test_chance_takes_over_the_share_of_the_routers_text(shown: Window, pair):
@@ -203,7 +203,7 @@ def test_chance_takes_over_the_share_of_the_routers_text(shown: Window, pair):
     assert "".join(words(shown, "middle")) == expected.text
     by_chance = authors(shown, "middle")
     assert abs(by_chance.count("llm") / len(by_chance) - routed.llm_share) < 0.15
-    assert says(shown, '[data-column="middle"] h3') == f"{AT_SHARE} ({share_of(routed)})"
+    assert says(shown, '[data-column="middle"] h2') == f"{AT_SHARE} ({share_of(routed)})"
     assert says(shown, '[data-row="share"] [data-of="router"]') == share_of(routed)
     assert says(shown, 'th[data-of="router"]') == f"trained router, threshold {pair.threshold:g}"
     sentences = says(shown, ".compare-sentences")
@@ -402,7 +402,7 @@ def test_prompt_and_threshold_can_be_copied_from_the_playground(shown: Window):
     assert shown.page.input_value("#compare-prompt textarea") == OTHER
     shown.page.click("#compare-start")
     shown.page.wait_for_selector(DONE)
-    assert says(shown, '[data-column="middle"] h3') == "trained router, threshold 0.5", "a copied 0.5 is a choice"
+    assert says(shown, '[data-column="middle"] h2') == "trained router, threshold 0.5", "a copied 0.5 is a choice"
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
@@ -414,7 +414,7 @@ def test_nothing_sticks_out_at_any_width(browser, site: Site, width: int):
         assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
         card = shown.page.locator(".compare").bounding_box()
         inside = (
-            ".compare h3, .compare-text, .compare-table :is(th, td), .compare-scrub, .compare-player > *, .compare p"
+            ".compare h2, .compare-text, .compare-table :is(th, td), .compare-scrub, .compare-player > *, .compare p"
         )
         for box in (node.bounding_box() for node in shown.page.locator(f".compare :is({inside})").all()):
             assert box is None or (card["x"] <= box["x"] and box["x"] + box["width"] <= card["x"] + card["width"])
@@ -428,7 +428,7 @@ def test_its_text_has_enough_contrast(browser, site: Site, scheme: str):
         enter(shown)
         assert contrast(shown.page, ".compare-hint") >= 4.5
         compare(shown)
-        for selector in (".w.slm", ".w.llm", ".w.end", ".compare-state", ".compare-count", "h3", ".compare-sentences p",
+        for selector in (".w.slm", ".w.llm", ".w.end", ".compare-state", ".compare-count", ".compare-columns h2", ".compare-sentences p",
                          ".compare-clock", ".compare-note", "figcaption b", ".compare-play", ".compare-pace", "caption",
                          "tbody th", "td b", "td span", ".compare-mark", ".key-llm", ".key-slm"):  # fmt: skip
             assert contrast(shown.page, f".compare {selector}") >= 4.5, selector

@@ -48,9 +48,8 @@ def compare_tab(host: Host, sessions: Sessions, settings: Settings, verification
     prompt, take, policy, threshold, limit, start, stop = _card(settings)
 
     panel = Panel("compare/compare", "comparison", plotly=PLOTLY_URL)
-    starts = [start.click, prompt.submit]
-    enable_stop(stop, starts)
-    started = gr.on(starts, handlers.write, inputs=[prompt, policy, threshold, limit, *verification], **EACH_TIME)
+    enable_stop(stop, [start.click])
+    started = start.click(handlers.write, inputs=[prompt, policy, threshold, limit, *verification], **EACH_TIME)
     wire_job(stop, sessions, KIND, started, panel)
     take.click(None, outputs=[prompt, threshold], js=_TAKE_OVER, **QUIET)
     gr.on([threshold.input, take.click], handlers.threshold_moved, queue=False, trigger_mode="always_last", **QUIET)

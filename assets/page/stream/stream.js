@@ -18,6 +18,8 @@ const ENDS = { eos: 'Done: the text ended itself', stop: 'Done: a stop string ca
 const STATES = { idle: 'Nothing written yet', waiting: 'Reading the prompt …', running: 'Writing …', stopped: 'Stopped',
   failed: 'Failed' };
 
+const isNarrow = window.matchMedia('(width <= 860px)'), isCalm = window.matchMedia('(prefers-reduced-motion: reduce)');
+
 const sameToken = (a, b) => a?.[TEXT] === b?.[TEXT] && a?.[AUTHOR] === b?.[AUTHOR];
 
 export const start = (gradio) => {
@@ -36,6 +38,7 @@ export const start = (gradio) => {
     say(llm, part(count));
     say(total, all ? counted(all, 'token') : '');
     jumps.forEach((button) => { button.disabled = count === 0; });
+    find('.key-changed').hidden = text.changed.size === 0;
   };
 
   const drawState = (message = text.message) => {
@@ -81,6 +84,12 @@ export const start = (gradio) => {
     channel.forget();
     text.message = { n: '', state: complete ? 'done' : 'running', note, finish: complete ? 'eos' : null, fixed: true, policy: '' };
     schedule();
+  });
+
+  // On a telephone the text stands below the prompt: whoever asks for one is taken there.
+  listen(element, 'click', ({ target }) => {
+    if (!target.closest?.('#generate') || !isNarrow.matches || !document.querySelector('#prompt textarea')?.value.trim()) return;
+    element.scrollIntoView({ block: 'start', behavior: isCalm.matches ? 'auto' : 'smooth' });
   });
 
   draw();
