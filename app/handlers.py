@@ -14,7 +14,7 @@ import gradio as gr
 from app.components import QUIET, Panel, refusal
 from app.controls import POLICY_LABELS, fill, points_message, policy_update, top_message
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import FIELDS, fitting, page_request, request_fields, router_dials
+from app.fields import FIELDS, fitting, page_request, request_fields, router_dials, whole
 from app.header import header_html
 from app.running.host import Host
 from app.running.run import Job
@@ -79,8 +79,8 @@ class Handlers:
             session.set_dials(threshold, acceptance, self.host)
         return versions_message(session)
 
-    def change_text(self, request: gr.Request, event: gr.EventData) -> str:
-        """Branches from a token, or has the text read to its end for an audit."""
+    def change_text(self, more: float, request: gr.Request, event: gr.EventData) -> str:
+        """Branches from a token, goes on by `more` tokens, or has the text read to its end for an audit."""
         session = self.sessions.get(request.session_hash)
         with refusals():
             asked = said_fields(event._data)
@@ -88,6 +88,8 @@ class Handlers:
                 role = Role.LLM if said_number(asked, "author") == 1 else Role.SLM
                 token = said_number(asked, "token") if asked.get("token") is not None else None
                 session.branch(said_number(asked, "number"), role, token, self.host)
+            elif asked.get("kind") == "continue":
+                session.extend(whole(more), self.host)
             else:
                 session.reveal(self.host)
         return versions_message(session)

@@ -177,7 +177,7 @@ def _playground(
     started = [
         generate.click(handlers.write, inputs=entered, **to_versions),
         says.commit(handlers.set_dials, inputs=dials, outputs=versions, **_LIVE),
-        stream.change_text(handlers.change_text, **to_versions),
+        stream.change_text(handlers.change_text, inputs=handlers.fields["max_new_tokens"], **to_versions),
         sweep.sweep(handlers.sweep, inputs=entered, **to_versions),
         sweep.open_text(handlers.open_text, inputs=dials, **to_versions),
     ]

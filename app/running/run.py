@@ -200,6 +200,7 @@ class Change:
     plan: Callable[[Run], tuple[Request, Sequence[TokenEvent]]]  # what is asked now, and which of its events stay
     reveal: bool = False  # write nothing, only let both models read the text to its end, for an audit
     reveal_prefix: bool = False  # let both models read what stays, because its candidates were not recorded
+    moves: bool = False  # into a row of its own, because its text may become longer than the origin's row has room for
 
 
 @dataclass(frozen=True)
@@ -283,6 +284,13 @@ class Run(Job):
         return bool(events) and events[-1].finish_reason not in (None, "cancelled")
 
     @property
+    def extendable(self) -> bool:
+        """Whether its text ended at the limit that was asked for, and the context has room for more of it."""
+        if self.fixed or self.active or not self.events or self.events[-1].finish_reason != "length":
+            return False
+        return self.prompt_tokens + len(self.events) < self.pair.context
+
+    @property
     def weight(self) -> int:
         """See `Job.weight`."""
         return max(len(self.events), self.size // _TOKEN_BYTES)
@@ -335,7 +343,7 @@ class Run(Job):
                 origin = origin.change.origin
                 origin.finished.wait()
             self.request, kept = change.plan(origin)
-            after = origin.handle
+            after = None if change.moves else origin.handle
         handle = self.scheduler.submit(
             self.request,
             self.owner,

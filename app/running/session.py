@@ -120,6 +120,21 @@ class Session:
             change = Change(run, lambda origin: (request, origin.folded[:index]))
             return self._start(self._put(self._continued(request, change)), host)
 
+    def extend(self, more: int, host: Host) -> Run | None:
+        """Goes on from a text that ended at its limit, by at most so many tokens; None where it did not end there.
+
+        The last token is written again: there its limit had decided what was still shown of it. Raises InvalidRequest
+        if `more` is out of range.
+        """
+        with self._lock:
+            run = self.run
+            if run is None or not run.extendable:
+                return None
+            replace(run.request, max_new_tokens=more)  # so that a bad number is refused by its own value
+            request = replace(run.settings, max_new_tokens=len(run.events) + more)
+            change = Change(run, lambda origin: (request, origin.folded[:-1]), moves=True)
+            return self._start(self._put(self._continued(request, change)), host)
+
     def go_to(self, number: int) -> Run | None:
         """Puts a version on the page as it was left; None where it is there already or no longer kept."""
         with self._lock:

@@ -10,6 +10,7 @@ import { startInspector } from './inspector.js';
 import { startOrigin } from './origin.js';
 import { startPointer } from './pointer.js';
 import { startPreview } from './preview.js';
+import { startRendered } from './rendered.js';
 import { startTaken } from './taken.js';
 import { Text } from './text.js';
 
@@ -24,11 +25,13 @@ const sameToken = (a, b) => a?.[TEXT] === b?.[TEXT] && a?.[AUTHOR] === b?.[AUTHO
 
 export const start = (gradio) => {
   const { element } = gradio, find = finder(element), text = new Text(find('.stream-text'));
-  const inspect = startInspector(text, gradio), parts = [startAudit, startOrigin, startPreview, startTaken].map((part) => part(text, gradio));
+  const inspect = startInspector(text, gradio), parts = [startAudit, startOrigin, startPreview, startRendered, startTaken].map((part) => part(text, gradio));
   startPointer(text, gradio, inspect);
 
   // Looked up once: a search goes through all tokens, and this is drawn with each of them.
   const [stateLine, slm, llm, total] = ['.stream-state', '[data-count="slm"]', '[data-count="llm"]', '[data-count="all"]'].map(find);
+  const more = find('.stream-more');
+  more.addEventListener('click', () => gradio.trigger('change_text', { kind: 'continue' }));
   const jumps = element.querySelectorAll('[data-kind="llm"] [data-jump]');
 
   const drawCounts = () => {
@@ -38,6 +41,7 @@ export const start = (gradio) => {
     say(llm, part(count));
     say(total, all ? counted(all, 'token') : '');
     jumps.forEach((button) => { button.disabled = count === 0; });
+    if (all && !text.foreign) document.dispatchEvent(new CustomEvent('citer-count', { detail: { n: text.message.n, tokens: all.toLocaleString('en'), share: percent(count / all) } }));
     find('.key-changed').hidden = text.changed.size === 0;
   };
 
@@ -45,6 +49,7 @@ export const start = (gradio) => {
     const state = message?.state ?? 'idle';
     Object.assign(stateLine.dataset, { state, run: message?.n ?? '' });
     say(stateLine, message?.note || (STATES[state] ?? ENDS[message?.finish] ?? 'Done'));
+    more.hidden = !(text.over && !text.foreign && text.message.more);
     document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run: text.message?.run ?? null, state, tokens: text.tokens.length } }));
   };
 
