@@ -154,6 +154,19 @@ def _saving(run: float, llm: float) -> str:
     return f"saves {percent(1 - run / llm)}" if run <= llm else f"costs {percent(run / llm - 1)} more"
 
 
+def tokens_of_all(done: int, expected: float, sure: bool, seconds: float) -> str:
+    """How far something is, in tokens, and what is left: "640 of about 2,480 tokens, about 20 s left".
+
+    Args:
+        done, expected: Tokens so far, and of all texts together.
+        sure: Whether `expected` goes by texts that have ended; else it is the most there can be.
+        seconds: Since the first token.
+    """
+    total = max(done, round(expected))
+    left = f", about {duration(seconds / done * (total - done))} left" if sure and done and total > done else ""
+    return f"{done:,} of {'about' if sure else 'at most'} {counted(total, 'token')}{left}"
+
+
 def duration(seconds: float) -> str:
     """Seconds for people, no more exact than a guess is: "20 s", "3 min", "2.5 h"."""
     if seconds < 50:

@@ -73,11 +73,11 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
             drawn("header/theme", "theme")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Playground", elem_id="playground"):
-                panels, verification = _playground(demo, host, sessions, settings, header)
+                panels, fields = _playground(demo, host, sessions, settings, header)
             with gr.Tab("Compare", elem_id="compare"):
-                panels["comparison"] = compare_tab(host, sessions, settings, verification)
+                panels["comparison"] = compare_tab(host, sessions, settings, fields)
             with gr.Tab("Tune on my prompts", elem_id="tune"):
-                panels["tune-panel"] = tune_tab(host, sessions, settings, verification)
+                panels["tune-panel"] = tune_tab(host, sessions, settings, fields)
             with gr.Tab("How it works", elem_id="how") as how:
                 how_it_works(how, sessions)
         feeds = Feeds(sessions, host, UPDATES, callers)
@@ -150,8 +150,8 @@ UPDATES = {
 
 def _playground(
     demo: gr.Blocks, host: Host, sessions: Sessions, settings: Settings, header: gr.HTML
-) -> tuple[dict[str, Panel], list[Component]]:
-    """The tab's content; returns its panels by their names in the feed, and its fields for what the LLM keeps."""
+) -> tuple[dict[str, Panel], dict[str, Component]]:
+    """The tab's content; returns its panels by their names in the feed, and its fields by theirs (`FIELDS`)."""
     with gr.Row(elem_id="main", equal_height=False):
         # Before the dials for the keyboard, beside them for the eye.
         with gr.Column(elem_id="result", scale=1, min_width=0):
@@ -197,4 +197,4 @@ def _playground(
     followed = [header, policy, timer, *dials, says, points, *examples.values()]
     for event in (restored.then, timer.tick):
         event(handlers.follow_loading, inputs=[policy, *dials], outputs=followed, queue=False, **QUIET)
-    return {"stream": stream, "dashboard": panel, "sweep": sweep}, [acceptance, sampling[-1]]
+    return {"stream": stream, "dashboard": panel, "sweep": sweep}, handlers.fields

@@ -392,13 +392,16 @@ def test_hostile_text_is_shown_as_text(shown: Window, monkeypatch, text: str):
     assert shown.page.locator(".compare img, .compare script").count() == 0
 
 
-def test_prompt_and_threshold_can_be_copied_from_the_playground(shown: Window):
+def test_prompt_threshold_and_length_can_be_copied_from_the_playground(shown: Window):
     shown.page.click('role=tab[name="Playground"]')
     shown.page.fill("#prompt textarea", OTHER)
     shown.slide("#threshold", 0.5)
+    shown.page.click("text=Sampling and prompt format")
+    shown.page.fill("#max-new-tokens input", "33")
     shown.page.click('role=tab[name="Compare"]')
     shown.page.click("#compare-take")
     eventually(lambda: stands_at(shown) == 0.5)
+    assert shown.page.input_value("#compare-limit input") == "33"
     assert shown.page.input_value("#compare-prompt textarea") == OTHER
     shown.page.click("#compare-start")
     shown.page.wait_for_selector(DONE)
@@ -428,7 +431,8 @@ def test_its_text_has_enough_contrast(browser, site: Site, scheme: str):
         enter(shown)
         assert contrast(shown.page, ".compare-hint") >= 4.5
         compare(shown)
-        for selector in (".w.slm", ".w.llm", ".w.end", ".compare-state", ".compare-count", ".compare-columns h2", ".compare-sentences p",
+        for selector in (".w.slm", ".w.llm", ".w.end", ".compare-state", ".compare-count", ".compare h2",
+                         ".compare-sentences p",
                          ".compare-clock", ".compare-note", "figcaption b", ".compare-play", ".compare-pace", "caption",
                          "tbody th", "td b", "td span", ".compare-mark", ".key-llm", ".key-slm"):  # fmt: skip
             assert contrast(shown.page, f".compare {selector}") >= 4.5, selector

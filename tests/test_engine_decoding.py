@@ -11,8 +11,8 @@ from itertools import islice
 import pytest
 import torch
 
-from engine.batch.reading import Reader
 from engine import Dial, InvalidRequest, Request, Role
+from engine.batch.reading import Reader
 from engine.policy import FixedPolicy
 
 PROMPTS = ["hello world", "日本語の文章", "a much longer prompt that goes on and on " * 4, "x"]

@@ -100,7 +100,17 @@ class Job:
     def place(self) -> tuple[int, float | None]:
         """Its place in the scheduler's line (see `Handle.place`), and in about how many seconds it may get a row."""
         batch = self._pending
-        return (batch.handles[0].place, batch.handles[0].estimate) if batch is not None else (0, None)
+        if batch is None:
+            return 0, None
+        first = next((handle for handle in batch.handles if not handle.ended), batch.handles[0])
+        return first.place, first.estimate
+
+    @property
+    def paused(self) -> bool:
+        """Whether others have its rows in the middle of its texts; it goes on by itself."""
+        batch = self._pending if self.state == "running" else None
+        states = {handle.state for handle in batch.handles if not handle.ended} if batch is not None else set()
+        return states == {"waiting"}
 
     @property
     def active(self) -> bool:
@@ -123,7 +133,7 @@ class Job:
         A part never says that the job has ended: the next message brings what the part lacks together with the end.
         """
         state = self.state
-        return state if whole or state == "waiting" else "running"
+        return state if whole or state == "waiting" else "waiting" if self.paused else "running"
 
     def heading(self, start: int, count: int, state: State, note: str = "") -> dict[str, Any]:
         """How the messages about it begin: `run`, `n`, `from` and `count` of its items, `state`, `note` for people."""

@@ -174,8 +174,8 @@ class Session:
     def continue_from(self, origin: Run, threshold: float, acceptance: float, host: Host) -> Run:
         """Goes on at other dials from an ended text that is none of its versions, e.g. a sweep's.
 
-        What flips there is written anew, and both models read the rest for its candidates. Raises InvalidRequest if a
-        dial is out of range.
+        What stays is on the page at once. What flips is written anew, and both models read the rest for its candidates.
+        Raises InvalidRequest if a dial is out of range.
         """
         request = replace(origin.request, threshold=threshold, acceptance=acceptance, alternatives=ALTERNATIVES)
 
@@ -184,6 +184,10 @@ class Session:
 
         with self._lock:
             run = Run(request, self.run, change=Change(origin, plan, reveal_prefix=True))
+            run.pair, run.prompt_tokens = origin.pair, origin.prompt_tokens
+            run.events = list(plan(origin)[1])
+            if run.events:
+                run.state = "running"
             return self._start(self._put(run), host)
 
     def show(self, run: Run) -> None:
