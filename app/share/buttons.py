@@ -6,8 +6,10 @@ Links fill in the page's fields when it loads. Nothing is written to disk, and n
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +29,7 @@ from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
 from engine import POLICIES, EngineError, Trace
 
+_FROM_BEFORE = "From before the page was loaded again; Generate writes it anew"
 _LONGEST_NAME = 100  # of a file
 _NAMES = {
     "top_p": "top-p",
@@ -36,6 +39,26 @@ _NAMES = {
     "system": "system prompt",
     "stop": "stop strings",
 }
+
+
+_TELL_FIELDS = f"""(...values) => {{
+  const names = {json.dumps(FIELDS)};
+  const detail = Object.fromEntries(names.map((name, i) => [name, values[i]]));
+  document.dispatchEvent(new CustomEvent('citer-fields', {{ detail }}));
+}}"""
+
+# What `assets/page/share/keep.js` has kept: the fields as JSON, and the text as a trace; empty where there is nothing.
+_KEPT = """() => {
+  try {
+    const type = performance.getEntriesByType('navigation')[0]?.type, fields = sessionStorage.getItem('citer-fields');
+    const same = fields === null || JSON.parse(fields).at === location.search;   // else another link was opened
+    if (!same || (type !== 'reload' && type !== 'back_forward')) return ['', ''];
+    return [fields ?? '', sessionStorage.getItem('citer-text') ?? ''];
+  } catch {
+    return ['', ''];
+  }
+}"""
+_MOST_KEPT = 1_500_000  # characters of the fields, whose prompt may have a million
 
 
 def share_bar(sessions: Sessions) -> gr.HTML:
@@ -69,7 +92,9 @@ def wire_share(
     """
     handlers = _ShareHandlers(host, sessions, fields)
     bar.upload(handlers.open_trace, outputs=[bar, *shown, *fields], **QUIET, queue=False)
-    return demo.load(handlers.restore, outputs=[note, *fields], **QUIET, queue=False)
+    gr.on([field.change for field in fields], None, inputs=list(fields), js=_TELL_FIELDS, **QUIET)
+    kept: dict[str, Any] = {"inputs": [note, bar], "js": _KEPT}  # two components that can carry a text
+    return demo.load(handlers.restore, outputs=[note, *shown, *fields], **kept, **QUIET, queue=False)
 
 
 def taken(run: Run, session: Session, kind: str) -> str | None:
@@ -95,12 +120,18 @@ class _ShareHandlers:
         self.host, self.sessions = host, sessions
         self.fields = dict(zip(FIELDS, fields, strict=True))
 
-    def restore(self, request: gr.Request) -> list[Any]:
-        """Fills in the fields from the address; nothing runs by itself."""
+    async def restore(self, fields: Any, text: Any, request: gr.Request) -> list[Any]:
+        """Puts back what the window had before it was loaded again, or fills in the fields from the address.
+
+        Nothing runs by itself. `fields` and `text` are from the browser's storage: JSON, and a trace.
+        """
+        kept = _kept_fields(fields)
+        if kept or text:
+            return await self._take_up(kept, text if isinstance(text, str) else "", request)
         query = dict(request.query_params)
         values, refused = read_query(query, self._policies())
         if not values and not refused:
-            return [gr.skip()] * (1 + len(self.fields))
+            return [gr.skip()] * (3 + len(self.fields))
         if chosen := values.keys() & DIALS:  # else the router's own would take their place once the models are there
             self.sessions.enter(request.session_hash).moved |= chosen
         filled = ", ".join(_NAMES.get(name, name.replace("_", " ")) for name in values)
@@ -108,7 +139,25 @@ class _ShareHandlers:
         if refused:
             said += " It also asked for what cannot be had:"
         note = to_json({"said": said, "refused": refused})
-        return [note, *self._updates(values)]
+        return [note, gr.skip(), gr.skip(), *self._updates(values)]
+
+    async def _take_up(self, kept: Mapping[str, Any], text: str, request: gr.Request) -> list[Any]:
+        session, shown = self.sessions.enter(request.session_hash), [gr.skip(), gr.skip()]
+        values, _ = fitting({name: kept[name] for name in FIELDS if name in kept}, policies=self._policies())
+        session.moved |= values.keys() & DIALS
+        if text:
+            with suppress(EngineError):  # there is no room, or it is none: the fields are there all the same
+                _, shown = await self._show(text, session, _FROM_BEFORE)
+        return [gr.skip(), *shown, *self._updates(values)]
+
+    async def _show(self, text: str, session: Session, about: str = "") -> tuple[Run, list[Any]]:
+        """Puts the text of a trace on the page; returns its run and the messages that bring it. Raises EngineError."""
+        with self.sessions.place():  # few at a time: reading one takes several times its size
+            run = await asyncio.to_thread(opened_run, text, session.run)
+            run.about = about or run.about
+            figures = await asyncio.to_thread(dashboard_message, run, session.view)
+        session.show(run)  # no await from here on: the window's feed must not send anything in between
+        return run, [token_message(run, 0), figures]
 
     async def open_trace(self, data: gr.EventData, request: gr.Request) -> list[Any]:
         """Puts the text of a trace on the page in place of the one that is there; a bad file leaves everything."""
@@ -116,10 +165,7 @@ class _ShareHandlers:
         given = said_fields(data._data)
         name, text = said_text(given, "name")[:_LONGEST_NAME], said_text(given, "text")
         try:
-            with self.sessions.place():  # few at a time: reading one takes several times its size
-                run = await asyncio.to_thread(opened_run, text, session.run)
-                figures = await asyncio.to_thread(dashboard_message, run, session.view)
-            session.show(run)  # no await from here on: the window's feed must not send anything in between
+            run, messages = await self._show(text, session)
         except EngineError as error:
             said = to_json({"said": f"{name} was not opened. {error}", "bad": True, "at": time.monotonic_ns()})
             return [said, *[gr.skip()] * (2 + len(self.fields))]
@@ -128,7 +174,7 @@ class _ShareHandlers:
         values, missing = fitting(trace_fields(trace), trace.stop, self._policies())
         said = " ".join([f"Opened {name}; the fields above are those it was written with.", *missing])
         note = to_json({"said": said, "bad": False, "at": time.monotonic_ns()})
-        return [note, token_message(run, 0), figures, *self._updates(values)]
+        return [note, *messages, *self._updates(values)]
 
     def _policies(self) -> Sequence[str]:
         """What can be chosen: all until the models are there."""
@@ -136,3 +182,13 @@ class _ShareHandlers:
 
     def _updates(self, values: Mapping[str, Any]) -> list[Any]:
         return fill(self.fields, values)
+
+
+def _kept_fields(text: Any) -> dict[str, Any]:
+    """What a browser has kept of the fields; nothing where that is anything else."""
+    try:
+        found = json.loads(text) if isinstance(text, str) and 0 < len(text) <= _MOST_KEPT else {}
+        values = found.get("values") if isinstance(found, dict) else None
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}

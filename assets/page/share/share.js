@@ -3,6 +3,7 @@
 import { follow } from '../lib/channel.js';
 import { finder, listen } from '../lib/dom.js';
 import { copy, save } from '../lib/take.js';
+import { startKeep } from './keep.js';
 
 const TYPES = { json: 'application/json', html: 'text/html' };   // of what is saved; the others are copied
 
@@ -72,5 +73,6 @@ export const start = ({ element, props, server, trigger, watch }) => {
     if (!there) sayLine('');   // what was said is about a text that gives way to another
     for (const button of takers) button.disabled = !there;
   });
+  startKeep({ element, server });
   follow({ props, watch }, (message) => { if (message) sayLine(message.said, message.bad); });
 };

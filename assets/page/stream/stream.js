@@ -4,13 +4,13 @@ import { openChannel } from '../lib/channel.js';
 import { finder, listen, perFrame, say } from '../lib/dom.js';
 import { counted, percent } from '../lib/format.js';
 import { ACCEPTANCE, AUTHOR, LLM, LLM_BITS, LLM_TOP, RATIO, SLM_BITS, SLM_TOP, TEXT, THRESHOLD } from '../lib/threshold.js';
+import { startRendered } from '../rendered/rendered.js';
 import { startAudit } from './audit.js';
 import { differing } from './difference.js';
 import { startInspector } from './inspector.js';
 import { startOrigin } from './origin.js';
 import { startPointer } from './pointer.js';
 import { startPreview } from './preview.js';
-import { startRendered } from './rendered.js';
 import { startTaken } from './taken.js';
 import { Text } from './text.js';
 
