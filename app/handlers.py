@@ -91,11 +91,13 @@ class Handlers:
     def _prices(self, slm: float, llm: float) -> Prices:
         return Prices(slm, llm, self.settings.price.reading_ratio)
 
-    def set_dials(self, threshold: float, acceptance: float, request: gr.Request, event: gr.EventData) -> str:
+    def set_dials(
+        self, threshold: float, acceptance: float, policy: str, request: gr.Request, event: gr.EventData
+    ) -> str:
         """Applies both to what the active run drafts next, or to the whole of a text that has ended."""
         with refusals():
             session = self._of(request, said_text(said_fields(event._data), "run"))
-            session.set_dials(threshold, acceptance, self.host)
+            session.set_dials(threshold, acceptance, self.host, policy)
         return versions_message(session)
 
     def change_text(self, more: float, request: gr.Request, event: gr.EventData) -> str:

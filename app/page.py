@@ -49,7 +49,7 @@ _OTHER_EVENTS = 40
 
 _LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
 
-_ENABLE_IF_FLIPPED = f"() => (document.querySelector('.t.flip, .t.draft') ? ({ENABLE})() : {{ __type__: 'update' }})"
+_ENABLE_IF_FLIPPED = f"() => (document.querySelector('.t.flip, .t.draft, .stream-origin.rescored') ? ({ENABLE})() : {{ __type__: 'update' }})"
 _TELL_DIALS = """(threshold, acceptance, policy) => {
   document.dispatchEvent(new CustomEvent('citer-dials', { detail: { threshold, acceptance, policy } }));
 }"""
@@ -179,7 +179,7 @@ def _playground(
     to_versions: dict[str, Any] = {"outputs": versions, **EACH_TIME}
     started = [
         generate.click(handlers.write, inputs=entered, **to_versions),
-        says.commit(handlers.set_dials, inputs=dials, outputs=versions, **_LIVE),
+        says.commit(handlers.set_dials, inputs=[*dials, policy], outputs=versions, **_LIVE),
         stream.change_text(handlers.change_text, inputs=handlers.fields["max_new_tokens"], **to_versions),
         sweep.sweep(handlers.sweep, inputs=entered, **to_versions),
         sweep.open_text(handlers.open_text, inputs=dials, **to_versions),

@@ -85,8 +85,10 @@ class Session:
         with self._lock:
             self._dials = {"threshold": threshold, "acceptance": acceptance}
 
-    def set_dials(self, threshold: float, acceptance: float, host: Host) -> Run | None:
+    def set_dials(self, threshold: float, acceptance: float, host: Host, policy: str | None = None) -> Run | None:
         """Sets the dials for the next tokens while a text is being written; for the whole text once it has ended.
+
+        Where the page says another `policy` than the text was written with, its prompt is written anew with that one.
 
         Returns, in the second case, the run whose text is there then: a kept one as it was left, or a new one that
         goes on from the kept text that is the same the longest. Else None. Raises InvalidRequest if out of range.
@@ -100,6 +102,8 @@ class Session:
             run = self.run
             if run is None or run.fixed or self.scrubbing:
                 return None
+            if policy not in (None, run.request.policy):
+                return self._start(self._put(Run(replace(run.request, policy=policy, forced=(), **dials), run)), host)
             if run.active and not run.again:
                 run.dial.threshold, run.dial.acceptance = wanted.threshold, wanted.acceptance
                 return None
