@@ -49,7 +49,8 @@ _OTHER_EVENTS = 40
 
 _LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
 
-_ENABLE_IF_FLIPPED = f"() => (document.querySelector('.t.flip, .t.draft, .stream-origin.rescored') ? ({ENABLE})() : {{ __type__: 'update' }})"
+_ENABLE_IF_FLIPPED = f"""() => (
+  document.querySelector('.t.flip, .t.draft, .stream-origin.rescored') ? ({ENABLE})() : {{ __type__: 'update' }})"""
 _TELL_DIALS = """(threshold, acceptance, policy) => {
   document.dispatchEvent(new CustomEvent('citer-dials', { detail: { threshold, acceptance, policy } }));
 }"""
