@@ -17,6 +17,7 @@ UNITS = {"bytes": "bytes moved", "flops": "FLOPs", "seconds": "seconds", "price"
 
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _MODELLED = "extremes modelled from measured passes"
+_OF_SLM = "of the SLM alone: the LLM's server does not tell (CITER_LLM_CONFIG)"
 _NO_BREAK = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -112,6 +113,10 @@ def meter(events: Sequence[TokenEvent], costs: Costs, unit: str, beside: int = 0
     run, slm, llm = (getattr(getattr(costs, end), unit) for end in ("run", "slm_only", "llm_only"))
     speed = tokens_per_second(events)
     largest = max(run, slm, llm)
+    about = _MODELLED if unit == "seconds" else ""
+    unknown = llm == 0 and slm > 0 and unit in ("bytes", "flops")  # of an LLM on a server
+    if unknown:
+        about = _OF_SLM
     return {
         "tokens": f"{len(events):,}",
         "share": percent(llm_share(events)) if events else "–",
@@ -119,13 +124,11 @@ def meter(events: Sequence[TokenEvent], costs: Costs, unit: str, beside: int = 0
         "unit": UNITS[unit],
         "run": amount(run, unit) if events else "–",
         "slm": amount(slm, unit) if events else "–",
-        "llm": amount(llm, unit) if events else "–",
+        "llm": "not known" if unknown else amount(llm, unit) if events else "–",
         "relative": percent(run / llm) if llm > 0 else "–",
-        "saves": _saving(run, llm),
+        "saves": "the LLM's are not known" if unknown else _saving(run, llm),
         "faster": _faster(costs) if events else "–",
-        "modelled": "; ".join(
-            filter(None, (_charged(events), _beside(events, beside), _MODELLED if unit == "seconds" else ""))
-        ),
+        "modelled": "; ".join(filter(None, (_charged(events), _beside(events, beside), about))),
         "gauge": [round(value / largest, 4) if largest > 0 else 0 for value in (run, slm, llm)],
     }
 

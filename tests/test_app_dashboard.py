@@ -120,6 +120,13 @@ def test_the_meter_says_what_a_run_saves_or_costs_more(events):
     assert meter(events, dear, "bytes")["gauge"] == [1.0, 0.16, 0.8]
 
 
+def test_the_meter_says_that_the_bytes_of_an_llm_on_a_server_are_not_known(events):
+    unknown = Costs(Cost(bytes=4e9, price=1.0), Cost(bytes=2e9, price=0.5), Cost(price=2.0))
+    shown = meter(events, unknown, "bytes")
+    assert (shown["llm"], shown["saves"], shown["relative"]) == ("not known", "the LLM's are not known", "–")
+    assert "CITER_LLM_CONFIG" in shown["modelled"] and "CITER" not in meter(events, unknown, "price")["modelled"]
+
+
 def test_the_meter_of_nothing_shows_dashes():
     nothing = meter([], Costs(Cost(), Cost(), Cost()), "price")
     assert nothing["run"] == nothing["speed"] == nothing["share"] == "–"

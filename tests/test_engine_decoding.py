@@ -91,10 +91,10 @@ def test_no_token_is_fed_twice_to_a_model(random_pair, monkeypatch):
 
 
 def counting(feed, positions):
-    def counted(cache, rows, chunks):
+    def counted(cache, rows, chunks, looks=None):
         for row, chunk in zip(rows, chunks, strict=True):
             positions.update((row, cache.lengths[row] + n) for n in range(len(chunk)))
-        return feed(cache, rows, chunks)
+        return feed(cache, rows, chunks, looks)
 
     return counted
 

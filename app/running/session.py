@@ -94,6 +94,8 @@ class Session:
         goes on from the kept text that is the same the longest. Else None. Raises InvalidRequest if out of range.
         """
         wanted = Dial(threshold, acceptance)  # both are checked before either is set
+        if host.pair is not None:
+            host.pair.check_acceptance(wanted.acceptance)
         dials = {"threshold": wanted.threshold, "acceptance": wanted.acceptance}
         with self._lock:
             # Both dials come, also where a hand is on one of them.
@@ -200,10 +202,15 @@ class Session:
                 run.state = "running"
             return self._start(self._put(run), host)
 
-    def show(self, run: Run) -> None:
-        """Puts a text that was opened on the page, in place of the one that is there or being written."""
+    def show(self, run: Run, sweep: Job | None = None) -> None:
+        """Puts a text that was opened on the page, in place of the one that is there or being written.
+
+        `sweep` was opened with it, for the slider to scrub through.
+        """
         with self._lock:
             self.shown = self._put(run)
+            if sweep is not None:
+                self.jobs[SWEEP] = sweep
 
     def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
         """Starts a job and returns it; an active one of its kind is stopped."""

@@ -79,7 +79,7 @@ class TextUpdates(PanelUpdates):
         if self._over:
             return
         over = run.finished.is_set()  # before the events: a run that is done by now has all of them
-        note, written = "" if over else waiting_for(run, self._host), run.written
+        note, written = "" if over else waiting_for(run, self._host) or trouble_of(run), run.written
         count = len(written.events)
         if count != self._newest[0] or note or over:
             self._newest = count, time.monotonic()
@@ -197,6 +197,11 @@ def _on_page(event: TokenEvent) -> tuple[Any, ...]:
     return event.id, event.role, event.forced, len(event.taken_back)
 
 
+def trouble_of(job: Job) -> str:
+    """What keeps a job's models from writing, for people; empty while nothing does."""
+    return job.pair.trouble if job.pair is not None and job.state == "running" else ""
+
+
 def waiting_for(job: Job, host: Host, reading: str = "Reading the prompt …") -> str:
     """What a job waits for, for people; empty while it is written. `reading` is said once it has a row."""
     paused = job.paused
@@ -204,6 +209,8 @@ def waiting_for(job: Job, host: Host, reading: str = "Reading the prompt …") -
         return ""
     if host.status.phase == "loading":
         return "Waiting for the models to load; it starts by itself."
+    if job.pair is not None and job.pair.trouble:
+        return job.pair.trouble
     place, seconds = job.place
     about = "" if seconds is None else f", about {duration(seconds)}"
     if paused:

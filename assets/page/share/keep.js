@@ -12,9 +12,9 @@ const isReload = () => ['reload', 'back_forward'].includes(performance.getEntrie
 export const startKeep = ({ element, server }) => {
   let read = '', due = 0, timer = 0;   // what was read last, when more is due
 
-  const keep = async (run, key) => {
+  const keep = async (asked, key) => {
     try {
-      const answer = await server.take({ run, kind: 'json' });
+      const answer = await server.take({ ...asked, kind: 'json' });
       if (answer) write(TEXT, JSON.parse(answer).text);
     } catch {
       if (read === key) read = '';   // the server is away; a later look tries again
@@ -23,11 +23,11 @@ export const startKeep = ({ element, server }) => {
 
   if (!isReload()) try { for (const key of [FIELDS, TEXT]) sessionStorage.removeItem(key); } catch { /* forbidden */ }
   listen(element, 'citer-fields', ({ detail }) => write(FIELDS, JSON.stringify({ at: location.search, values: detail })));
-  listen(element, 'citer-shown', ({ detail: { run, state, tokens } }) => {
-    const over = ENDS.includes(state), key = `${run}/${tokens}/${state}`, now = performance.now();
+  listen(element, 'citer-shown', ({ detail: { run, row = null, state, tokens } }) => {
+    const over = ENDS.includes(state), key = `${run}/${row}/${tokens}/${state}`, now = performance.now();
     if (!run || !tokens || key === read || (!over && (state !== 'running' || now < due))) return;
     [read, due] = [key, now + REST];
     clearTimeout(timer);
-    timer = setTimeout(() => keep(run, key), over ? SOON : 0);
+    timer = setTimeout(() => keep({ run, row }, key), over ? SOON : 0);
   });
 };
