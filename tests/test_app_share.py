@@ -284,7 +284,14 @@ def test_every_button_is_reached_and_used_with_the_keyboard(written: Window, tmp
     for _ in range(5):
         reached.append(written.page.evaluate("document.activeElement.textContent"))
         written.page.keyboard.press("Tab")
-    assert reached == ["Copy as Markdown", "Copy link", "Trace (JSON)", "Page (HTML)", "Open a trace…"]
+    assert reached == [
+        "Copy as Markdown",
+        "Copy link",
+        "Trace (JSON)",
+        "Page (HTML)",
+        "Use from a program",
+        "Open a trace…",
+    ]
     written.page.focus('[data-take="json"]')
     with written.page.expect_download():
         written.page.keyboard.press("Enter")

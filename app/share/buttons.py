@@ -23,6 +23,7 @@ from app.running.session import Session
 from app.running.sessions import Sessions
 from app.share.export import html_page, markdown
 from app.share.open_trace import MAX_BYTES, opened_run
+from app.share.program import program
 from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
 from engine import POLICIES, EngineError, Trace
@@ -75,7 +76,7 @@ def wire_share(
 def taken(run: Run, session: Session, kind: str) -> str | None:
     """What a button hands out, as JSON: `text`, and `notes` about what is not in it. None while there is no text.
 
-    `kind` is "json", "html", "markdown" or "link" (the query of one).
+    `kind` is "json", "html", "markdown", "program" or "link" (the query of one).
     """
     events = list(run.events)
     if not events:
@@ -84,7 +85,7 @@ def taken(run: Run, session: Session, kind: str) -> str | None:
     if kind == "link":
         text, notes = link_query(trace)
         return to_json({"text": text, "notes": notes})
-    made = {"json": Trace.to_json, "html": html_page, "markdown": markdown}
+    made = {"json": Trace.to_json, "html": html_page, "markdown": markdown, "program": program}
     return to_json({"text": made[kind](trace), "notes": []}) if kind in made else None
 
 

@@ -37,7 +37,7 @@ def named_setting(name: str, pair: Pair, settings: Settings) -> RouterSetting:
     elif name == pair.preset:
         return _default(pair, settings)
     elif name.startswith(f"{pair.preset}:"):
-        setting, dials = _default(pair, settings), name.removeprefix(f"{pair.preset}:")
+        setting, dials = _of_policy(_best(pair), pair, settings), name.removeprefix(f"{pair.preset}:")
     else:
         raise _unknown(name, pair)
     if dials in ("llm", "slm"):
@@ -68,15 +68,35 @@ def with_field(setting: RouterSetting, said: Any, pair: Pair, settings: Settings
         return _at(setting, **{name: value for name, value in said.items() if value is not None})
 
 
+def setting_name(preset: str, policy: str, threshold: float, acceptance: float) -> str:
+    """A model's name for a setting of a pair: the inverse of `named_setting`, where the pair has the router."""
+    if policy in ("slm", "llm"):
+        return f"{preset}:{policy}"
+    dials = f"{_plain(threshold)}@{_plain(acceptance)}"
+    return f"{preset}:{dials}" if policy == "router" else f"router-{policy}-{dials}"
+
+
+def _plain(number: float) -> str:
+    """A number without an exponent, and no digit more than it has."""
+    return f"{number:.12f}".rstrip("0").rstrip(".")
+
+
 def model_names(pair: Pair, settings: Settings) -> list[str]:
     """Those that a list shows; the dials may have any value."""
     names = [pair.preset, f"{pair.preset}:slm", f"{pair.preset}:llm"]
-    return names + ([f"router-{pair.router.name}-{_default(pair, settings).threshold:g}"] if pair.router else [])
+    return names + (
+        [f"router-{pair.router.name}-{_plain(_of_policy('router', pair, settings).threshold)}"] if pair.router else []
+    )
 
 
 def _default(pair: Pair, settings: Settings) -> RouterSetting:
-    """That of the settings, or the router's own."""
-    return _of_policy(settings.policy if settings.policy in pair.policies else "confidence", pair, settings)
+    """That of the settings."""
+    return _of_policy(settings.policy if settings.policy in pair.policies else _best(pair), pair, settings)
+
+
+def _best(pair: Pair) -> str:
+    """What a threshold is for, where nobody says otherwise."""
+    return "router" if pair.router else "confidence"
 
 
 def _of_policy(policy: str, pair: Pair, settings: Settings) -> RouterSetting:

@@ -28,6 +28,7 @@ from engine.endpoint.names import Names
 from engine.endpoint.places import Busy, Entrance, Places
 from engine.endpoint.refusals import PREFIX, Refusal, refused
 from engine.endpoint.replies import Reply, event_stream
+from engine.errors import shown
 from engine.settings import Settings
 
 if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
@@ -198,7 +199,9 @@ async def _refusal(_: Request, refusal: Any) -> Response:
 
 
 async def _no_route(request: Request, error: Any) -> Response:
-    return refused(error.status_code, f"{request.method} {PREFIX}… has no such route here.")
+    path = shown(request.url.path)
+    said = f"There is no {path} here." if error.status_code == 404 else f"{path} is not asked by {request.method}."
+    return refused(error.status_code, said)
 
 
 async def _gone(_: Request, error: Any) -> Response:

@@ -24,10 +24,12 @@ export const start = ({ element, props, server, trigger, watch }) => {
   };
 
   // Where the browser refuses, the text is shown, selected.
-  const copyOrShow = async (text, what) => {
-    if (await copy(text)) return sayLine(`Copied ${what}.`);
-    sayLine('The browser does not let this page copy. Here it is, selected, to copy by hand:');
+  const copyOrShow = async (text, what, show = false) => {
+    const copied = await copy(text);
+    sayLine(copied ? `Copied ${what}.` : 'The browser does not let this page copy. Here it is, selected, to copy by hand:');
+    if (copied && !show) return;
     Object.assign(spare, { hidden: false, value: text });
+    if (copied) return;
     spare.focus();
     spare.select();
   };
@@ -39,6 +41,7 @@ export const start = ({ element, props, server, trigger, watch }) => {
       const { text, notes } = JSON.parse(answer);
       if (kind in TYPES) saveAs(text, kind);
       else if (kind === 'link') await copyOrShow(`${location.origin}${location.pathname}?${text}`, 'the link');
+      else if (kind === 'program') await copyOrShow(text.replace('{address}', () => new URL('v1', document.baseURI).href), 'three lines for a program', true);
       else await copyOrShow(text, 'as Markdown');
       if (notes.length) said.textContent += ` ${notes.join(' ')}`;
     } catch (error) {
