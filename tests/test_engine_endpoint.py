@@ -12,7 +12,7 @@ import pytest
 from served_endpoint import serve_endpoint
 
 from engine import Sampling
-from engine.endpoint import bodies, fields
+from engine.endpoint import bodies
 from engine.endpoint.model_names import RouterSetting, named_setting, setting_name
 from engine.endpoint.refusals import Refusal
 from engine.events import llm_share, taken_back
@@ -82,9 +82,7 @@ def eventually(holds, seconds=20.0):
         ("tiny", {"citer": {"policy": "random", "threshold": 0.5}, "seed": 3}, {"policy": "random", "seed": 3}),
     ],
 )
-def test_a_text_is_that_of_the_pair_token_for_token_with_its_authors_and_its_cost(
-    client, tiny_pair, model, asked, same
-):
+def test_a_text_is_that_of_the_pair_token_for_token_with_authors_and_cost(client, tiny_pair, model, asked, same):
     setting = named_setting(model, tiny_pair, load_settings())
     sampling = Sampling(**{name: asked[name] for name in ("temperature", "top_p") if name in asked})
     same = {"acceptance": setting.acceptance, "policy": setting.policy, "threshold": setting.threshold, **same}
@@ -95,7 +93,8 @@ def test_a_text_is_that_of_the_pair_token_for_token_with_its_authors_and_its_cos
     assert choice["finish_reason"] == "stop" and reply["object"] == "chat.completion"
     about = reply["citer"]
     assert about["llm_share"] == llm_share(trace.events) and about["taken_back"] == taken_back(trace.events)
-    assert [token["score"] for token in choice["citer"]["tokens"]] == [event.score for event in trace.events]
+    scores = zip(choice["citer"]["tokens"], trace.events, strict=True)
+    assert all(token["score"] == pytest.approx(event.score, abs=1e-5) for token, event in scores)
     cost = json.loads(trace.to_json())["cost"]
     assert {unit: about["cost"][unit] for unit in ("bytes", "flops", "price")} == {
         unit: cost[unit] for unit in ("bytes", "flops", "price")
@@ -111,9 +110,7 @@ def test_a_stream_sends_the_same_text_and_only_what_is_never_taken_back(client, 
     parts = chunks(client, **asked, stream_options={"include_usage": True})
     usage = parts.pop()
     assert usage["choices"] == [] and usage["usage"] == whole["usage"]
-    assert {part["usage"] for part in parts} == {None} and {part["object"] for part in parts} == {
-        "chat.completion.chunk"
-    }
+    assert {(part["usage"], part["object"]) for part in parts} == {(None, "chat.completion.chunk")}
     choices = [part["choices"][0] for part in parts]
     assert choices[0]["delta"]["role"] == "assistant"
     (message,) = whole["choices"]
@@ -229,8 +226,11 @@ def test_a_models_name_is_a_setting_and_the_list_has_some(client, tiny_pair):
 
 @pytest.mark.parametrize(
     "name",
-    ["gpt-4", "", "tiny:", "tiny:nan", "tiny:1e-1", "tiny:-1", "tiny:3", "tiny:0.5@", "tiny:0.5@1.1", "tiny:0.5@0.1@0"]
-    + ["TINY", "tiny:LLM", "router-tiny", "router-gpt-0.5", "router-slm-0.5", "router-router-0.5", "tiny:١", "x" * 300],
+    [
+        *("gpt-4", "", "TINY", "tiny:", "tiny:LLM", "tiny:nan", "tiny:1e-1", "tiny:-1", "tiny:3", "tiny:١", "x" * 300),
+        *("tiny:0.5@", "tiny:0.5@1.1", "tiny:0.5@0.1@0"),
+        *("router-tiny", "router-gpt-0.5", "router-slm-0.5", "router-router-0.5"),
+    ],
 )
 def test_a_name_that_is_none_is_refused_and_the_refusal_says_which_there_are(tiny_pair, name):
     with pytest.raises(Refusal) as refused:
@@ -383,24 +383,18 @@ def test_two_clients_at_once_get_their_own_texts(client, tiny_pair):
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_goes_away_frees_its_row(client, served, stream, monkeypatch):
+def test_a_client_that_goes_away_frees_its_row(client, served, stream):
     body = {"model": "tiny:1.5", "stream": stream, "temperature": 5.0, **LONG, "n": 4}
-    steps: list[int] = []
-
-    def leave(*_):
-        steps.append(served.scheduler.steps)
-        raise httpx.ReadTimeout("gone")
-
+    before = served.scheduler.texts
     with pytest.raises(httpx.TimeoutException), httpx.Client(base_url=served.url, timeout=60) as leaving:
         if stream:
             with leaving.stream("POST", CHAT, json=body) as answer:
                 next(answer.iter_lines())
-                leave()
+                raise httpx.ReadTimeout("gone")
         else:
             leaving.post(CHAT, json=body, timeout=httpx.Timeout(60, read=0.5))
-    before = served.scheduler.texts
-    eventually(lambda: served.scheduler.rows == served.scheduler.waiting == 0)
-    assert served.scheduler.texts - before <= 4 and chat(client, max_tokens=2)
+    eventually(lambda: served.scheduler.texts == before + 4 and served.scheduler.rows == 0)
+    assert chat(client, max_tokens=2)
 
 
 def test_more_than_there_is_room_for_is_told_to_come_back(tiny_pair):
@@ -425,7 +419,3 @@ def test_a_text_that_fails_is_an_error_of_the_server_without_words_of_the_prompt
         assert "my own words" not in answer.text + caplog.text and "ZeroDivisionError" in caplog.text
         monkeypatch.undo()
         assert httpx.post(f"{served.url}{CHAT}", json={"model": "tiny", "messages": MESSAGES}, timeout=30).is_success
-
-
-def test_limits_are_those_of_the_engine():
-    assert fields.MAX_TEXTS <= 32 and fields.MAX_CANDIDATES <= 50
