@@ -13,7 +13,7 @@ from served_endpoint import serve_endpoint
 
 from engine import Sampling
 from engine.endpoint import bodies
-from engine.endpoint.model_names import RouterSetting, named_setting, setting_name
+from engine.endpoint.model_names import RouterSetting, named_setting, setting_name, with_field
 from engine.endpoint.refusals import Refusal
 from engine.events import llm_share, taken_back
 from engine.request import MAX_STOPS, Turn
@@ -22,7 +22,8 @@ from engine.settings import load_settings
 QUESTION = "Start with 12. Add 30. What is the result?"
 MESSAGES = [{"role": "user", "content": QUESTION}]
 CHAT, COMPLETIONS = "/chat/completions", "/completions"
-LONG = {"max_tokens": 1900, "messages": [{"role": "user", "content": "Start with 7. " + "Add 5. " * 20}]}
+LONG = {"model": "custom:slm", "messages": MESSAGES, "max_tokens": 1900}
+"""To the random pair: a text that does not end by itself."""
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +80,14 @@ def eventually(holds, seconds=20.0):
         ("tiny:0", {}, {"threshold": 0.0}),
         ("tiny:llm", {"temperature": 1.5, "seed": 7, "top_p": 0.9}, {"policy": "llm", "seed": 7}),
         ("router-confidence-0.9@1", {"temperature": 1.5, "seed": -1}, {"policy": "confidence", "seed": 2**63 - 1}),
-        ("tiny", {"citer": {"policy": "random", "threshold": 0.5}, "seed": 3}, {"policy": "random", "seed": 3}),
+        ("tiny", {"citer": {"policy": "random", "threshold": 0.5}, "seed": 3}, {"threshold": 0.5, "seed": 3}),
     ],
 )
 def test_a_text_is_that_of_the_pair_token_for_token_with_authors_and_cost(client, tiny_pair, model, asked, same):
     setting = named_setting(model, tiny_pair, load_settings())
     sampling = Sampling(**{name: asked[name] for name in ("temperature", "top_p") if name in asked})
-    same = {"acceptance": setting.acceptance, "policy": setting.policy, "threshold": setting.threshold, **same}
+    setting = with_field(setting, asked.get("citer"), tiny_pair, load_settings())
+    same = {**vars(setting), **same}
     trace = tiny_pair.generate(QUESTION, sampling=sampling, **same)
     reply = chat(client, model=model, **asked)
     (choice,) = reply["choices"]
@@ -383,29 +385,30 @@ def test_two_clients_at_once_get_their_own_texts(client, tiny_pair):
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_goes_away_frees_its_row(client, served, stream):
-    body = {"model": "tiny:1.5", "stream": stream, "temperature": 5.0, **LONG, "n": 4}
-    before = served.scheduler.texts
-    with pytest.raises(httpx.TimeoutException), httpx.Client(base_url=served.url, timeout=60) as leaving:
-        if stream:
-            with leaving.stream("POST", CHAT, json=body) as answer:
-                next(answer.iter_lines())
-                raise httpx.ReadTimeout("gone")
-        else:
-            leaving.post(CHAT, json=body, timeout=httpx.Timeout(60, read=0.5))
-    eventually(lambda: served.scheduler.texts == before + 4 and served.scheduler.rows == 0)
-    assert chat(client, max_tokens=2)
+def test_a_client_that_goes_away_frees_its_row_within_a_step(random_pair, stream):
+    with serve_endpoint(random_pair) as served, httpx.Client(base_url=served.url, timeout=60) as client:
+        with pytest.raises(httpx.TimeoutException), httpx.Client(base_url=served.url, timeout=60) as leaving:
+            if stream:
+                with leaving.stream("POST", CHAT, json={**LONG, "stream": True}) as answer:
+                    next(answer.iter_lines())
+                    raise httpx.ReadTimeout("gone")
+            else:
+                leaving.post(CHAT, json=LONG, timeout=httpx.Timeout(60, read=0.3))
+        eventually(lambda: served.scheduler.rows == 0)
+        assert served.scheduler.texts == 1 and served.scheduler.tokens < LONG["max_tokens"]
+        steps = served.scheduler.steps
+        assert chat(client, model="custom", max_tokens=2)["usage"]["completion_tokens"] == 2
+        assert served.scheduler.steps == steps + 2
 
 
-def test_more_than_there_is_room_for_is_told_to_come_back(tiny_pair):
-    with serve_endpoint(tiny_pair, server={"queue_size": 1}) as served, httpx.Client(base_url=served.url) as client:
-        body = {"model": "tiny:1.5", "stream": True, "temperature": 5.0, "max_tokens": 1900, "messages": MESSAGES}
-        with client.stream("POST", CHAT, json={**body, "n": 8}) as answer:
+def test_more_than_there_is_room_for_is_told_to_come_back(random_pair):
+    with serve_endpoint(random_pair, server={"queue_size": 1}) as served, httpx.Client(base_url=served.url) as client:
+        with client.stream("POST", CHAT, json={**LONG, "stream": True}) as answer:
             next(answer.iter_lines())
-            refused = client.post(CHAT, json=body)
+            refused = client.post(CHAT, json=LONG)
             assert refused.status_code == 429 and refused.json()["error"]["type"] == "rate_limit_error"
             assert int(refused.headers["retry-after"]) >= 1
-        eventually(lambda: client.post(CHAT, json={**body, "stream": False, "max_tokens": 1}).status_code == 200)
+        eventually(lambda: client.post(CHAT, json={**LONG, "max_tokens": 1}).status_code == 200)
 
 
 def test_a_text_that_fails_is_an_error_of_the_server_without_words_of_the_prompt(tiny_pair, monkeypatch, caplog):

@@ -15,7 +15,7 @@ from engine.settings import Settings
 if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
     from engine.pair import Pair
 
-_NUMBER = r"\d{1,3}(?:\.\d{1,12})?"
+_NUMBER = r"[0-9]{1,3}(?:\.[0-9]{1,12})?"
 _DIALS = re.compile(rf"(?P<threshold>{_NUMBER})(?:@(?P<acceptance>{_NUMBER}))?")
 _AS_ROUTELLM = re.compile(rf"router-(?P<router>.+)-(?P<dials>{_NUMBER}(?:@{_NUMBER})?)", re.DOTALL)
 
