@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # with them comes torch, for which a page that is starting do
 
 _KINDS = {True: ("chatcmpl", "chat.completion", "chat.completion.chunk"), False: ("cmpl",) + 2 * ("text_completion",)}
 
+_AWAY_SECONDS = 30  # in which a server that ends may be there again
+
 logger = logging.getLogger(__name__)
 
 
@@ -40,14 +42,19 @@ class Reply:
     def submit(self, scheduler: Scheduler, owner: Hashable) -> None:
         """Asks for the texts; encoding the prompts takes a while. Raises Refusal where they cannot be served."""
         requests, prompts = zip(*self._asked.texts(), strict=True)
-        with blamed("messages" if self._asked.chat else "prompt"):
-            batch = scheduler.submit_all(
-                requests,
-                owner,
-                prompts=prompts,
-                interactive=len(requests) == 1,
-                listener=lambda _: self._loop.call_soon_threadsafe(self._news.set),
-            )
+        try:
+            with blamed("messages" if self._asked.chat else "prompt"):
+                batch = scheduler.submit_all(
+                    requests,
+                    owner,
+                    prompts=prompts,
+                    interactive=len(requests) == 1,
+                    listener=lambda _: self._loop.call_soon_threadsafe(self._news.set),
+                )
+        except Refusal:
+            raise
+        except EngineError as error:
+            raise Refusal(503, str(error), after=_AWAY_SECONDS) from None
         self._batch = batch
         self._choices = [ChoiceText(n, handle, self._asked, self._pair) for n, handle in enumerate(batch.handles)]
 
@@ -69,7 +76,7 @@ class Reply:
         left = set(range(len(self._choices)))
         begun: set[int] = set()
         async for event in self._events():
-            choice, settled = self._choices[event.row], None
+            choice = self._choices[event.row]
             settled = choice.text.add(event)
             if not settled:
                 continue
@@ -111,7 +118,7 @@ class Reply:
                 log_fault(logger, "a text of the endpoint failed", error)
                 raise Refusal(500, "The models stopped with an internal error; the server's log says where.")
             if choice.handle.state == "stopped":
-                raise Refusal(503, "The server is shutting down: the text was not finished.", after=30)
+                raise Refusal(503, "The server is shutting down: the text was not finished.", after=_AWAY_SECONDS)
 
     def _usage(self) -> dict[str, int]:
         read = sum(len(choice.handle.order.prompt) for choice in self._choices[:: self._asked.n])
