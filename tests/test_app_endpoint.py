@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -51,9 +53,13 @@ def test_what_the_page_refuses_is_told_to_programs_in_their_shape(client: httpx.
     for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
         answer = client.post("/chat/completions", json=ASKED, headers=headers)
         assert answer.status_code == 403 and answer.json()["error"]["type"] == "invalid_request_error"
-    declared = {"Content-Length": str(MOST_BYTES + 1), "Content-Type": "application/json"}
-    with client.stream("POST", "/completions", content=iter([b"{"]), headers=declared) as answer:
-        assert answer.status_code == 413 and b"2,000,000 bytes" in answer.read()
+    connection = HTTPConnection(urlsplit(site.url).netloc, timeout=30)
+    connection.putrequest("POST", "/v1/completions")
+    connection.putheader("Content-Length", str(MOST_BYTES + 1))
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.status == 413 and "2,000,000 bytes" in json.load(answer)["error"]["message"]
+    connection.close()
     assert client.get("/embeddings").json()["error"]["code"] == "not_found"
     assert client.post("/chat/completions", json={**ASKED, "temperature": 9}).json()["error"]["param"] == "temperature"
     assert httpx.post(f"{site.url}generate", json={}).status_code == 404  # elsewhere in the page's own words
