@@ -23,7 +23,7 @@ from engine.endpoint.places import Places
 from engine.endpoint.refusals import Refusal
 from engine.request import DraftLimit
 
-FIRST_HEARD_SECONDS = 5.0
+FIRST_HEARD_SECONDS = 15.0
 """How long after its call a client may begin to wait for the result, which is another request."""
 
 UNHEARD_SECONDS = 3.0
