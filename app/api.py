@@ -19,7 +19,7 @@ from app.entrance.callers import Callers, calling_address
 from app.running.host import Host
 from app.running.run import Run
 from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Sampling, Settings
-from engine.endpoint.places import Places
+from engine.endpoint.places import Entrance, Places
 from engine.endpoint.refusals import Refusal
 from engine.request import DraftLimit
 
@@ -38,7 +38,7 @@ _POLL_SECONDS = 0.02
 class ApiRun(Run):
     """A text that a call waits for."""
 
-    entrance = "api"
+    entrance: Entrance = "api"
 
 
 def add_api(host: Host, places: Places, callers: Callers, settings: Settings) -> None:

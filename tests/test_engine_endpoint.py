@@ -349,10 +349,10 @@ def test_the_key_is_asked_for_where_there_is_one_and_is_in_no_log(tiny_pair, cap
     key = "s3cret-ünlocked"
     with caplog.at_level(logging.DEBUG), serve_endpoint(tiny_pair, api_key=key) as served:
         for given in (None, "Bearer wrong", f"Basic {key}", "Bearer"):
-            headers = {"Authorization": given.encode()} if given else {}
+            headers = {b"Authorization": given.encode()} if given else {}
             answer = httpx.get(f"{served.url}/models", headers=headers)
             assert answer.status_code == 401 and answer.json()["error"]["code"] == "invalid_api_key"
-        headers = {"Authorization": f"Bearer {key}".encode()}
+        headers = {b"Authorization": f"Bearer {key}".encode()}
         assert httpx.get(f"{served.url}/models", headers=headers).status_code == 200
         secret = {"role": "user", "content": "my own words"}
         answer = httpx.post(

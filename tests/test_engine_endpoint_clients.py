@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, TINY
@@ -19,7 +20,7 @@ from served_endpoint import serve_endpoint
 from engine.grading import grade_arithmetic
 
 QUESTION = "Start with 12. Add 30. What is the result?"
-MESSAGES = [{"role": "user", "content": QUESTION}]
+MESSAGES: Any = [{"role": "user", "content": QUESTION}]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_the_official_client_chats_streams_completes_and_lists(served, expected)
     client = OpenAI(base_url=served.url, api_key="none")
     assert next(iter(client.models.list())).id == "tiny"
     assert client.models.retrieve("tiny:llm").owned_by == "citer"
-    asked = {"model": "tiny:0.5@0.3", "messages": MESSAGES, "logprobs": True, "top_logprobs": 2}
+    asked: Any = {"model": "tiny:0.5@0.3", "messages": MESSAGES, "logprobs": True, "top_logprobs": 2}
     reply = client.chat.completions.create(**asked)
     (choice,) = reply.choices
     assert choice.message.content == expected.text and choice.finish_reason == "stop"
@@ -49,10 +50,11 @@ def test_the_official_client_chats_streams_completes_and_lists(served, expected)
     parts = [*client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True})]
     assert "".join(part.choices[0].delta.content for part in parts[:-1]) == expected.text
     assert parts[-1].usage == reply.usage
-    done = client.completions.create(
-        model="tiny", prompt=["12 + 30 =", [20, 21]], n=2, max_tokens=4, extra_body={"citer": {"policy": "slm"}}
+    prompts: Any = ["12 + 30 =", [20, 21]]
+    done: Any = client.completions.create(
+        model="tiny", prompt=prompts, n=2, max_tokens=4, extra_body={"citer": {"policy": "slm"}}
     )
-    assert len(done.choices) == 4 and done.model_extra["citer"]["llm_share"] == 0
+    assert len(done.choices) == 4 and done.citer["llm_share"] == 0
     text = client.completions.create(model="tiny", prompt="12 + 30 =", max_tokens=4, stream=True)
     assert "".join(part.choices[0].text for part in text)
 
@@ -75,14 +77,12 @@ def test_the_official_client_asks_many_things_at_once(served, tiny_pair):
     from openai import AsyncOpenAI
 
     questions = [f"Start with {n}. Add {n}. What is the result?" for n in range(8)]
+    asked: Any = [[{"role": "user", "content": question}] for question in questions]
 
     async def ask():
         async with AsyncOpenAI(base_url=served.url, api_key="none") as client:
-            asked = (
-                client.chat.completions.create(model="tiny:0.5", messages=[{"role": "user", "content": question}])
-                for question in questions
-            )
-            return [reply.choices[0].message.content for reply in await asyncio.gather(*asked)]
+            replies = (client.chat.completions.create(model="tiny:0.5", messages=messages) for messages in asked)
+            return [reply.choices[0].message.content for reply in await asyncio.gather(*replies)]
 
     assert asyncio.run(ask()) == [tiny_pair.generate(question, threshold=0.5).text for question in questions]
 

@@ -84,7 +84,7 @@ class ChoiceText:
 
     def _word(self, event: TokenEvent) -> str:
         """The token by itself; the text that it completed may be another."""
-        return self._pair.tokenizer.decode([event.id])
+        return str(self._pair.tokenizer.decode([event.id]))
 
 
 def _author(event: TokenEvent) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Reply:
                     owner,
                     prompts=prompts,
                     interactive=len(requests) == 1,
-                    listener=lambda _: self._loop.call_soon_threadsafe(self._news.set),
+                    listener=self._wake,
                 )
         except Refusal:
             raise
@@ -57,6 +57,10 @@ class Reply:
             raise Refusal(503, str(error), after=_AWAY_SECONDS) from None
         self._batch = batch
         self._choices = [ChoiceText(n, handle, self._asked, self._pair) for n, handle in enumerate(batch.handles)]
+
+    def _wake(self, _: object) -> None:
+        """From the scheduler's thread."""
+        self._loop.call_soon_threadsafe(self._news.set)
 
     def cancel(self) -> None:
         """Ends what is being written within a step."""
