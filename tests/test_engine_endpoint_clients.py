@@ -123,7 +123,7 @@ def test_curl_asks_the_server_of_the_command_line_which_ends_without_a_word(serv
     parts = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
     assert "".join(part["choices"][0]["delta"]["content"] for part in parts) == expected.text
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130 and errors.strip() == "stopped"
 
 
