@@ -6,6 +6,9 @@ import json
 import logging
 import threading
 import time
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -401,14 +404,21 @@ def test_a_client_that_goes_away_frees_its_row_within_a_step(random_pair, stream
         assert served.scheduler.steps == steps + 2
 
 
-def test_more_than_there_is_room_for_is_told_to_come_back(random_pair):
-    with serve_endpoint(random_pair, server={"queue_size": 1}) as served, httpx.Client(base_url=served.url) as client:
-        with client.stream("POST", CHAT, json={**LONG, "stream": True}) as answer:
-            next(answer.iter_lines())
-            refused = client.post(CHAT, json=LONG)
-            assert refused.status_code == 429 and refused.json()["error"]["type"] == "rate_limit_error"
-            assert int(refused.headers["retry-after"]) >= 1
-        eventually(lambda: client.post(CHAT, json={**LONG, "max_tokens": 1}).status_code == 200)
+def test_more_than_there_is_room_for_is_told_to_come_back(tiny_pair):
+    settings: Any = {"server": {"queue_size": 1}}
+    with serve_endpoint(tiny_pair, **settings) as served, httpx.Client(base_url=served.url, timeout=60) as client:
+        body = {"model": "tiny", "messages": MESSAGES, "max_tokens": 1}
+        holding = HTTPConnection(urlsplit(served.url).netloc, timeout=60)
+        holding.putrequest("POST", f"/v1{CHAT}")
+        for name, value in (("Content-Type", "application/json"), ("Content-Length", "100")):
+            holding.putheader(name, value)
+        holding.endheaders(b'{"model"')  # its body is still to come
+        eventually(lambda: client.post(CHAT, json=body).status_code == 429)
+        refused = client.post(CHAT, json=body)
+        assert refused.json()["error"]["type"] == "rate_limit_error" and int(refused.headers["retry-after"]) >= 1
+        assert client.get("/models").is_success
+        holding.close()
+        eventually(lambda: client.post(CHAT, json=body).status_code == 200)
 
 
 def test_a_text_that_fails_is_an_error_of_the_server_without_words_of_the_prompt(tiny_pair, monkeypatch, caplog):
