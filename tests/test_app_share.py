@@ -97,7 +97,7 @@ def page_of(browser, pair, query: str = "", **options):
 
 def test_there_is_nothing_to_take_before_there_is_a_text(shown: Window, pair):
     takers = shown.page.locator("[data-take]")
-    assert takers.count() == 4 and all(button.is_disabled() for button in takers.all())
+    assert takers.count() == 5 and all(button.is_disabled() for button in takers.all())
     assert shown.page.is_enabled("[data-open]")
     pair.tokens_per_second = 1
     shown.ask("echo one two three four five six")
@@ -281,7 +281,7 @@ def test_it_fits_is_readable_and_asks_nobody_else(browser, site, width: int, sch
 def test_every_button_is_reached_and_used_with_the_keyboard(written: Window, tmp_path: Path):
     written.page.focus("[data-take] >> nth=0")
     reached = []
-    for _ in range(5):
+    for _ in range(6):
         reached.append(written.page.evaluate("document.activeElement.textContent"))
         written.page.keyboard.press("Tab")
     assert reached == [
