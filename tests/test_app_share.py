@@ -139,6 +139,14 @@ def test_markdown_is_copied(shown: Window):
     assert "| bytes moved |" in copied and "- SLM: Qwen2.5-Coder 0.5B\n" in copied
 
 
+def test_the_lines_for_a_program_are_shown_and_copied_with_this_servers_address(written: Window):
+    written.page.click('[data-take="program"]')
+    says(written, "Copied three lines")
+    lines = written.page.input_value(".share-copy")
+    assert len(lines.splitlines()) == 3 and f'base_url="{written.url}v1"' in lines and "echo one two three" in lines
+    assert written.page.evaluate("navigator.clipboard.readText()") == lines
+
+
 def test_where_the_browser_forbids_copying_the_text_is_there_selected(written: Window):
     written.page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject(new Error('no')))")
     written.page.click('[data-take="link"]')
