@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic_settings
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
@@ -104,8 +104,8 @@ class Server(BaseModel):
         32,
         ge=1,
         le=10_000,
-        description="Texts and other jobs of the page that may wait or be worked on, and as many of `/generate`; a "
-        "further one is told to come back later.",
+        description="Texts and other jobs of the page that may wait or be worked on, and as many of `/generate` and "
+        "`/v1/…`; a further one is told to come back later.",
     )
     per_address: int = Field(8, ge=1, le=10_000, description="Of either, how many one client address may have.")
     proxies: int = Field(
@@ -232,6 +232,12 @@ class Settings(ServedSettings):
         "it (4.1 GB more for preset `cpu`, or 8.2 in fp32 where the processor multiplies that faster). Weights in int8 "
         "need none. Unset does so where it takes at most two fifths of the memory.",
     )
+    api_key: SecretStr | None = Field(
+        None,
+        min_length=1,
+        max_length=1024,
+        description="Key that other programs must send to `/v1/…`; unset asks for none. The page needs none.",
+    )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads for torch; 0 leaves torch's own choice.")
     price: Price = Field(Price.model_validate({}), description="Prices of the page's cost sliders.")
     server: Server = Field(Server.model_validate({}), description="Where the page listens.")
@@ -270,6 +276,12 @@ def add_model_options(add: Callable[..., Any]) -> None:
     model = "a repo of the Hub, a folder of safetensors, or a GGUF file, instead of the preset's"
     add("--slm", metavar="MODEL", help=f"small model: {model}")
     add("--llm", metavar="MODEL", help=f"large model: {model}; of the same tokenizer")
+
+
+def with_models(settings: Settings, options: Any) -> Settings:
+    """Settings with those of `MODEL_OPTIONS` that a command line was given."""
+    named = {name: value for name in MODEL_OPTIONS if (value := getattr(options, name)) is not None}
+    return load_settings(**{**settings.model_dump(), **named}) if named else settings
 
 
 def markdown_table() -> str:
