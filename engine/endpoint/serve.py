@@ -57,7 +57,7 @@ async def _nothing(request, error):
 
 def _main(arguments: Sequence[str] | None) -> None:
     settings = load_settings()
-    options = _parser().parse_args(arguments)
+    options = _parser(settings).parse_args(arguments)
     settings = with_models(settings, options)
     listening = _listen(options.host, options.port)
     with listening:
@@ -95,7 +95,7 @@ def _serve(app: ASGIApp, listening: socket.socket, pair: Pair, settings: Setting
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(settings: Settings) -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m engine serve",
         description="Serve a pair to other programs, as OpenAI's clients expect: /v1/chat/completions, "
