@@ -22,6 +22,7 @@ export const start = (gradio) => {
   const { element, trigger } = gradio, find = finder(element), texts = new Texts();
   const [line, map, cheapestButton, openButton] = ['.sweep-line', '.sweep-map', '.sweep-cheapest', '.sweep-open'].map(find);
   let scrubbing = false, held = null, shown;
+  let onPage = null;   // the run whose text is there
 
   const sliders = () => Object.fromEntries(DIALS.map((dial) => [dial, dialAt(dial)]));
 
@@ -44,6 +45,9 @@ export const start = (gradio) => {
     return words.join(' · ');
   };
 
+  // Where the server has a row's text; not of a sweep that was opened with another text.
+  const sourceOf = (row) => (texts.message.beside ? { run: null, row: null } : { run: texts.message.run, row });
+
   const scrub = () => {
     if (!scrubbing || !texts.message) return;
     const place = held ?? sliders(), row = texts.rowAt(place);
@@ -51,11 +55,11 @@ export const start = (gradio) => {
     const exact = texts.isExact(row, place), at = exact ? place : texts.place(row), complete = texts.isComplete(row);
     say(find('.sweep-now b'), `${exact ? '' : 'nearest: '}${written(at)}`);
     say(find('.sweep-now span'), [known(at), figuresOf(row)].filter(Boolean).join(' · '));
-    openButton.disabled = texts.isOn || !complete;
+    openButton.disabled = texts.isOn || !complete || Boolean(texts.message.beside);
     shown = row;
     if (texts.over === 'both' && !held) drawMap.point(row, place);
     const note = `Sweep: the text at ${written(at)}${exact ? '' : ', the nearest written'}`;
-    document.dispatchEvent(new CustomEvent('citer-text', { detail: { tokens: texts.textOf(row).tokens, complete, note, figures: complete ? headlineOf(row) : {} } }));
+    document.dispatchEvent(new CustomEvent('citer-text', { detail: { tokens: texts.textOf(row).tokens, complete, note, figures: complete ? headlineOf(row) : {}, ...sourceOf(row) } }));
   };
 
   const setSliders = (place) => {
@@ -81,6 +85,7 @@ export const start = (gradio) => {
   const schedule = perFrame(() => {
     if (!texts.message) return;
     find('.sweep-body').hidden = texts.message.points.length === 0;
+    find('.sweep-note').setAttribute('aria-live', texts.isOn ? 'off' : 'polite');   // not every step of it is read out
     say(find('.sweep-note'), noteOf(texts.message));
     element.dataset.state = texts.message.state;
     if (!texts.message.points.length) return;
@@ -103,7 +108,11 @@ export const start = (gradio) => {
     scrub();
   });
   openButton.addEventListener('click', () => { if (shown !== undefined) trigger('open_text', { row: shown }); });
-  for (const dial of DIALS) onSlider(element, () => requestAnimationFrame(scrub), dial);
+  listen(element, 'citer-shown', ({ detail: { run } }) => { onPage = run; });
+  for (const dial of DIALS) onSlider(element, () => {
+    if (texts.message?.beside && texts.message.beside === onPage) choose();   // opened with the text that is there
+    requestAnimationFrame(scrub);
+  }, dial);
   onUnit(element, schedule);
   listen(element, 'citer-run', () => { scrubbing = false; });   // another text is on the page
   onTheme(schedule);
