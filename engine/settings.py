@@ -308,7 +308,7 @@ def _fault(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         return _not_a_setting(variable, [name for name, _, _ in variables()])
     reason = str(fault["msg"]).replace("Input should be", "must be").replace("String should", "must")
-    value = "…" if fault["loc"][:1] and fault["loc"][0] in (*SECRET, "api_key") else shown(fault["input"])
+    value = "…" if fault["loc"][:1] and fault["loc"][0] in SECRET else shown(fault["input"])
     return f"{shown(variable)} = {value}: {shown(reason, limit=300)}{_range_of(fault['loc'])}"
 
 

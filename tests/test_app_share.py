@@ -142,14 +142,6 @@ def test_markdown_is_copied(shown: Window):
     assert "| bytes moved |" in copied and "- SLM: Qwen2.5-Coder 0.5B\n" in copied
 
 
-def test_the_lines_for_a_program_are_shown_and_copied_with_this_servers_address(written: Window):
-    written.page.click('[data-take="program"]')
-    says(written, "Copied three lines")
-    lines = written.page.input_value(".share-copy")
-    assert len(lines.splitlines()) == 3 and f'base_url="{written.url}v1"' in lines and "echo one two three" in lines
-    assert written.page.evaluate("navigator.clipboard.readText()") == lines
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_picture_has_the_coloured_text_and_its_headline(browser, site, scheme: str, tmp_path: Path):
     with window(browser, site, color_scheme=scheme) as shown:
@@ -196,6 +188,14 @@ def tinted(shown: Window, kind: str, ground: tuple[int, ...]) -> tuple[int, ...]
       return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
     }"""
     return tuple(shown.page.evaluate(mixed, [kind, list(ground)]))
+
+
+def test_the_lines_for_a_program_are_shown_and_copied_with_this_servers_address(written: Window):
+    written.page.click('[data-take="program"]')
+    says(written, "Copied three lines")
+    lines = written.page.input_value(".share-copy")
+    assert len(lines.splitlines()) == 3 and f'base_url="{written.url}v1"' in lines and "echo one two three" in lines
+    assert written.page.evaluate("navigator.clipboard.readText()") == lines
 
 
 def test_where_the_browser_forbids_copying_the_text_is_there_selected(written: Window):

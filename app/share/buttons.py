@@ -131,8 +131,8 @@ def _text_of(sessions: Sessions, job_id: str, row: int) -> tuple[Trace, Job | No
 def taken(trace: Trace, sweep: Job | None, kind: str, home: str = "") -> str | None:
     """What a button hands out, as JSON: `text`, and `notes` about what is not in it. None for another kind.
 
-    `kind` is "json", "html", "markdown", "picture" (what is on one, as JSON), "program", "link" (the trace as short as
-    a link needs it, empty where it is far too long for one) or "settings" (the query of a link).
+    `kind` is "json", "html", "markdown", "picture" (what is on one, as JSON), "link" (the trace as short as a link
+    needs it, empty where it is far too long for one), "program" (lines of Python) or "settings" (the query of a link).
     """
     text, notes = "", []
     if kind in ("html", "markdown"):

@@ -79,9 +79,13 @@ export const start = ({ element, props, server, trigger, watch }) => {
     find('.share-file').hidden = false;
   };
 
-  const takeProgram = ({ text }) => copyOrShow(text.replace('{address}', () => new URL('v1', document.baseURI).href), 'three lines for a program', true);
+  const takeProgram = ({ text }) =>
+    copyOrShow(text.replace('{address}', () => new URL('v1', document.baseURI).href), 'three lines for a program', true);
 
-  const TAKE = { link: takeLink, settings: takeSettings, picture: takePicture, program: takeProgram, markdown: ({ text }) => copyOrShow(text, 'as Markdown') };
+  const TAKE = {
+    link: takeLink, settings: takeSettings, picture: takePicture, program: takeProgram,
+    markdown: ({ text }) => copyOrShow(text, 'as Markdown'),
+  };
 
   const take = async (kind) => {
     try {
