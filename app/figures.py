@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from engine import Costs, TokenEvent
@@ -24,7 +26,7 @@ def amount(value: float, unit: str) -> str:
     if unit == "seconds":
         return f"{value:.3g}{_NO_BREAK}s" if value < 100 else f"{value:.0f}{_NO_BREAK}s"
     if unit == "price":
-        return f"{value:.3g}" if value == 0 or value >= 1e-4 else f"{value * 1e6:.3g}{_NO_BREAK}millionths"
+        return f"{Decimal(f'{value:.3g}'):f}"  # 0.0000053: what one text costs is little
     suffix = "B" if unit == "bytes" else "FLOP"
     for factor, prefix in _PREFIXES:
         if value >= factor:
@@ -52,6 +54,20 @@ def counted(count: int, noun: str) -> str:
 def significant(value: float, digits: int = 5) -> float:
     """A number without the digits that no plot can show, so that they are not sent."""
     return float(f"{value:.{digits}g}")
+
+
+def machines(hardware: str) -> str:
+    """What something was measured on, as one phrase: "1 or 2 threads of AMD EPYC or Intel Xeon".
+
+    `hardware` is "2 threads of AMD EPYC; 1 thread of Intel(R) Xeon(R) Processor"; anything else stays as it is.
+    """
+    plain = re.sub(r"\((R|TM)\)| Processor\b| CPU\b", "", hardware)
+    each = [re.fullmatch(r"(\d{1,4}) threads? of (.+)", part) for part in plain.split("; ")]
+    if not all(each):
+        return plain
+    counts, names = (list(dict.fromkeys(found[group] for found in each if found)) for group in (1, 2))
+    counts.sort(key=int)
+    return f"{' or '.join(counts)} thread{'' if counts == ['1'] else 's'} of {' or '.join(names)}"
 
 
 def pair_name(slm: str, llm: str) -> str:
@@ -139,6 +155,19 @@ def _saving(run: float, llm: float) -> str:
     if llm <= 0:
         return "nothing to save"
     return f"saves {percent(1 - run / llm)}" if run <= llm else f"costs {percent(run / llm - 1)} more"
+
+
+def tokens_of_all(done: int, expected: float, sure: bool, seconds: float) -> str:
+    """How far something is, in tokens, and what is left: "640 of about 2,480 tokens, about 20 s left".
+
+    Args:
+        done, expected: Tokens so far, and of all texts together.
+        sure: Whether `expected` goes by texts that have ended; else it is the most there can be.
+        seconds: Since the first token.
+    """
+    total = max(done, round(expected))
+    left = f", about {duration(seconds / done * (total - done))} left" if sure and done and total > done else ""
+    return f"{done:,} of {'about' if sure else 'at most'} {counted(total, 'token')}{left}"
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 from fake_pair import FakePair
 
-from app.figures import amount, meter, percent, tokens_per_second
+from app.figures import amount, machines, meter, percent, tokens_per_second
 from app.stream.dashboard import cost_figure, cost_points, score_figure, score_points
 from engine import UNITS, Cost, Costs, Request, Role, cumulative
 
@@ -72,12 +72,28 @@ def test_the_cost_curve_ends_at_the_cost_of_the_run(events, series):
         (6.678, "seconds", "6.68 s"),
         (345.6, "seconds", "346 s"),
         (0.0123, "price", "0.0123"),
-        (0.0000213, "price", "21.3 millionths"),
+        (0.0000213, "price", "0.0000213"),
         (0, "price", "0"),
     ],
 )
 def test_amounts_have_three_digits_and_a_unit(value, unit, text):
     assert amount(value, unit).replace("\N{NARROW NO-BREAK SPACE}", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("hardware", "said"),
+    [
+        ("2 threads of AMD EPYC", "2 threads of AMD EPYC"),
+        ("1 thread of Intel(R) Xeon(R) Processor", "1 thread of Intel Xeon"),
+        (
+            "2 threads of AMD EPYC; 2 threads of Intel(R) Xeon(R) Processor; 1 thread of Intel(R) Xeon(R) Processor",
+            "1 or 2 threads of AMD EPYC or Intel Xeon",
+        ),
+        ("NVIDIA H100; 2 threads of AMD EPYC", "NVIDIA H100; 2 threads of AMD EPYC"),
+    ],
+)
+def test_machines_are_named_once_as_people_name_them(hardware: str, said: str):
+    assert machines(hardware) == said
 
 
 def test_small_shares_are_not_rounded_away():

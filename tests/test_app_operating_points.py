@@ -160,7 +160,7 @@ def test_a_threshold_beyond_the_best_points_is_best_for_no_weight(serving):
     flat = replace(CURVE, llm=point(LLM_ONLY, 0.6, 1.0, 50.0))
     with serving(flat) as shown:
         shown.slide("#threshold", 1.01)
-        eventually(lambda: weight_says(shown) == "best for no λ")
+        eventually(lambda: weight_says(shown) == "never the best")
         press(shown, WEIGHT, "ArrowRight")
         eventually(lambda: stands_at(shown) == 0.97 and weight_says(shown) == "0 to 0.15")
 

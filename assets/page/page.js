@@ -1,5 +1,7 @@
 // What draws each of the page's own components, by its name in Python (`app.components`).
 import './lib/first_input.js';
+import './lib/keys.js';
+import './lib/lost.js';
 import './lib/number_fields.js';
 
 export { start as compare } from './compare/compare.js';

@@ -1,7 +1,7 @@
 // Draws the meter and the two plots. The server sends figures once per run and view, and then only new points; colours
 // that belong to the theme are filled in here.
 import { openChannel } from '../lib/channel.js';
-import { finder, listen, onSlider, perFrame, slider } from '../lib/dom.js';
+import { finder, listen, onSlider, perFrame, say, slider } from '../lib/dom.js';
 import { CONFIG, loadPlotly, onTheme, themeOf } from '../lib/plot.js';
 
 const PART = 80;   // while a text is written the plots get an eightieth of the time at most: it is the models'
@@ -27,6 +27,7 @@ const dressed = (figure, { ink, soft, axis, layout }) => {
 export const start = (gradio) => {
   const { element, props } = gradio, find = finder(element), field = (name) => find(`[data-field="${name}"]`);
   const plots = [...element.querySelectorAll('.plot')], level = find('.slider-line'), plotly = loadPlotly(props.plotly);
+  let counted = {};   // tokens and LLM share, as the count beside the text has them, which is told with every token
   let latest = null, { figures } = props, revision = 0, drawing = Promise.resolve(), due = 0, later = 0;
 
   // The slider's position over the score plot, as an element of ours: moving it costs Plotly nothing.
@@ -54,8 +55,8 @@ export const start = (gradio) => {
   };
 
   const drawMeter = () => {
-    const { gauge, ...texts } = latest.meter;
-    document.dispatchEvent(new CustomEvent('citer-figures', { detail: texts }));
+    const { gauge, ...figures } = latest.meter, texts = counted.n === latest.n ? { ...figures, ...counted.words } : figures;
+    document.dispatchEvent(new CustomEvent('citer-figures', { detail: { ...texts, n: latest.n } }));
     for (const [name, text] of Object.entries(texts)) if (field(name)) field(name).textContent = text;
     ['--run', '--slm-at', '--llm-at'].forEach((name, i) => find('.gauge-track').style.setProperty(name, gauge[i]));
   };
@@ -93,6 +94,11 @@ export const start = (gradio) => {
     schedule();
   };
   openChannel(gradio, show, ({ figures: whole }) => whole).receive();
+
+  listen(element, 'citer-count', ({ detail: { n, tokens, share } }) => {
+    counted = { n, words: { tokens, share } };
+    for (const [name, words] of Object.entries(counted.words)) say(field(name), words);
+  });
 
   // While the slider scrubs through a sweep, these are the figures of another text.
   for (const type of ['citer-text', 'citer-run']) listen(element, type, () => find('.dashboard').classList.toggle('elsewhere', type === 'citer-text'));

@@ -5,19 +5,23 @@ export const WORDS = [['share', 'by the LLM'], ['relative', 'of its cost'], ['fa
 
 export const start = ({ element }) => {
   const line = finder(element)('.headline');
-  let own = null;   // of the last text that was written; a sweep's texts have theirs
+  // Of the last text that was written; a sweep's texts have theirs. The share is that of the count beside the text, which comes with
+  // every token; cost and speed come once a second, and are those of another text until they say of which.
+  let figures = null, count = null;
 
-  const draw = (figures) => {
-    if (!figures) return;
-    const parts = WORDS.filter(([name]) => (figures[name] ?? UNKNOWN) !== UNKNOWN).map(([name, words]) => {
+  const draw = (known) => {
+    if (!known) return;
+    const parts = WORDS.filter(([name]) => (known[name] ?? UNKNOWN) !== UNKNOWN).map(([name, words]) => {
       const part = make('span', '', ` ${words}`);
-      part.prepend(make('b', '', figures[name]));
+      part.prepend(make('b', '', known[name]));
       return part;
     });
     line.replaceChildren(...parts);
   };
 
-  listen(element, 'citer-figures', ({ detail }) => { own = detail; draw(own); });
-  listen(element, 'citer-text', ({ detail: { figures } }) => draw(figures));
-  listen(element, 'citer-run', () => draw(own));
+  const own = () => (!count || !figures ? count ?? figures : figures.n === count.n ? { ...figures, share: count.share } : count);
+
+  listen(element, 'citer-figures', ({ detail }) => { figures = detail; draw(own()); });
+  listen(element, 'citer-count', ({ detail }) => { count = detail; draw(own()); });
+  listen(element, 'citer-text', ({ detail }) => draw(detail.figures));
 };

@@ -85,6 +85,7 @@ export const start = (gradio) => {
   const schedule = perFrame(() => {
     if (!texts.message) return;
     find('.sweep-body').hidden = texts.message.points.length === 0;
+    find('.sweep-note').setAttribute('aria-live', texts.isOn ? 'off' : 'polite');   // not every step of it is read out
     say(find('.sweep-note'), noteOf(texts.message));
     element.dataset.state = texts.message.state;
     if (!texts.message.points.length) return;
