@@ -7,9 +7,6 @@ import json
 import pytest
 from browser import Window, contrast, eventually, window
 from fake_pair import FakePair
-from test_app_access import AXE, FOUND
-from test_app_link import copied_link
-from test_app_share import CLIPBOARD
 from test_app_versions import newest, settled
 
 from app.running.session import Session
@@ -110,34 +107,6 @@ def test_on_a_telephone_one_stands_below_the_other(browser, site, pair, scheme: 
         for part in (" .w.llm", " .w.slm", "-says", "-headline", " h3", "-close"):
             assert contrast(phone.page, f".beside{part}") >= 4.5, part
         assert phone.errors == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_on_strip_texts_side_by_side_and_what_is_taken_away(browser, site, pair, scheme: str):
-    pair.tokens_per_second = 2000
-    with window(browser, site, color_scheme=scheme, reduced_motion="reduce", **CLIPBOARD) as shown:
-        page, found = shown.page, {}
-
-        def look(state: str) -> None:
-            page.evaluate(AXE)
-            found[state] = page.evaluate(FOUND)
-
-        page.wait_for_selector("text=fake-r1")
-        shown.write("echo one two three")
-        link = copied_link(shown)
-        for threshold in (0.9, 0.2):
-            another(shown, site, threshold)
-        page.click(OPEN)
-        eventually(lambda: "Choose another" in page.inner_text(".beside-hint"))
-        look("picking")
-        page.click(".version >> nth=0")
-        page.wait_for_selector(SHEET)
-        look("side by side")
-        shown.url = link
-        shown.open()
-        page.wait_for_selector(".link-again")
-        look("link")
-        assert {state: faults for state, faults in found.items() if faults} == {}
 
 
 def test_a_text_that_is_no_longer_kept_is_not_shown():
