@@ -11,6 +11,7 @@ os.environ.setdefault("FORWARDED_ALLOW_IPS", "")  # for uvicorn: who asks is wha
 
 import engine
 from app.page import build, host_fault, launch_options
+from app.recorded import load_recorded
 from app.running.host import Host
 
 try:
@@ -27,7 +28,7 @@ def load(preset, progress):
 
 
 host = Host(load, settings.preset, settings.rows)
-demo = build(host, settings)
+demo = build(host, settings, load_recorded())
 
 if __name__ == "__main__":
     if sys.stdout is None:

@@ -20,8 +20,8 @@ from engine.policy import REGISTRY
 
 POLICY_LABELS = {name: REGISTRY[name].label for name in POLICIES}
 
-THRESHOLD_DIGITS = 4
-"""Of the slider's steps: scores crowd just below 1, where three decimals are steps of many LLM tokens."""
+THRESHOLD_DIGITS = 7
+"""Of the threshold's steps, as many as the scores have that are sent: half of a text's may lie above 0.9997."""
 
 DRAFT_INFO = "Tokens before the LLM reads them, where it is to accept them. Changes the cost, never the text."
 
@@ -54,11 +54,11 @@ def fill(components: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
     return [filled(field, values[name]) if name in values else gr.skip() for name, field in components.items()]
 
 
-def threshold_knob(settings: Settings, elem_id: str) -> Knob:
-    """A dial from SLM-only to LLM-only; it starts where the settings say."""
-    start = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
-    top, step = max(LLM_ONLY, start), 10**-THRESHOLD_DIGITS
-    return knob(0, top, start, step=step, label="Threshold", elem_id=elem_id)
+def threshold_knob(settings: Settings, elem_id: str, start: float = DEFAULT_THRESHOLD) -> Knob:
+    """A dial from SLM-only to LLM-only; it starts where the settings say, else at `start`."""
+    value = start if settings.threshold is None else settings.threshold
+    top, step = max(LLM_ONLY, value), 10**-THRESHOLD_DIGITS
+    return knob(0, top, value, step=step, label="Threshold", elem_id=elem_id)
 
 
 def acceptance_knob(settings: Settings, elem_id: str) -> Knob:
@@ -110,14 +110,15 @@ def prompt_card() -> tuple[gr.Textbox, gr.Button, gr.Button, dict[str, gr.Row]]:
     return text, generate, stop, examples
 
 
-def dials_card(settings: Settings) -> tuple[Knob, Knob, gr.HTML, gr.HTML, gr.Dropdown]:
+def dials_card(settings: Settings, start: float) -> tuple[Knob, Knob, gr.HTML, gr.HTML, gr.Dropdown]:
     """Threshold and acceptance, what they mean and cost (see `top_message`, `points_message`), and what scores.
 
+    Of gradio's slider for the threshold only the number is seen: the track below it is spaced by the text's scores.
     What says what they mean has an event `commit`: a hand that moved the dials has let them go.
     """
     with gr.Column(elem_id="threshold-card", elem_classes="card"):
-        threshold = threshold_knob(settings, "threshold")
-        _ends("SLM only", "score below it → LLM", "LLM only")
+        threshold = threshold_knob(settings, "threshold", start)
+        drawn("points/track", "track")
         acceptance = acceptance_knob(settings, "acceptance")
         _ends("keeps all that the SLM wrote", "only what the LLM would have written")
         says = drawn("points/acceptance", "acceptance-says", events=("commit",))

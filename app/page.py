@@ -23,6 +23,7 @@ from app.entrance.queue import PageQueue
 from app.guide import guide, how_it_works
 from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire_stop
 from app.header import header_html
+from app.recorded import Recorded
 from app.running.host import Host
 from app.running.places import Places
 from app.running.session import SWEEP, View
@@ -37,7 +38,7 @@ from app.stream.versions import versions_strip
 from app.sweep import SweepUpdates
 from app.theme import theme
 from app.tune.tab import TuningUpdates, tune_tab
-from engine import Prices, Settings
+from engine import DEFAULT_THRESHOLD, Prices, Settings
 from engine.errors import shown
 
 QUEUE_LOOKS_EVERY = 0.02
@@ -54,8 +55,11 @@ _TELL_DIALS = """(threshold, acceptance, policy) => {
 }"""
 
 
-def build(host: Host, settings: Settings) -> gr.Blocks:
-    """The page for a host's models, which are loaded when the first visitor comes, or earlier by the caller."""
+def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> gr.Blocks:
+    """The page for a host's models, which are loaded when the first visitor comes, or earlier by the caller.
+
+    `recorded` is what is on it before a visitor has a text.
+    """
     price, server = settings.price, settings.server
     callers, places = Callers(), Places(server.queue_size, server.per_address)
     view = View(prices=Prices(price.slm, price.llm, price.reading_ratio))
@@ -65,6 +69,7 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
         address=lambda: calling_address(server.proxies),
         leave=host.leave,
         open_now=callers.hear,
+        start=recorded.threshold if recorded else DEFAULT_THRESHOLD,
     )
     with PageBlocks(title="CITER Playground", fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
@@ -73,7 +78,7 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
             drawn("header/theme", "theme")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Playground", elem_id="playground"):
-                panels, verification = _playground(demo, host, sessions, settings, header)
+                panels, verification = _playground(demo, host, sessions, settings, header, recorded)
             with gr.Tab("Compare", elem_id="compare"):
                 panels["comparison"] = compare_tab(host, sessions, settings, verification)
             with gr.Tab("Tune on my prompts", elem_id="tune"):
@@ -149,14 +154,21 @@ UPDATES = {
 
 
 def _playground(
-    demo: gr.Blocks, host: Host, sessions: Sessions, settings: Settings, header: gr.HTML
+    demo: gr.Blocks,
+    host: Host,
+    sessions: Sessions,
+    settings: Settings,
+    header: gr.HTML,
+    recorded: Recorded | None,
 ) -> tuple[dict[str, Panel], list[Component]]:
     """The tab's content; returns its panels by their names in the feed, and its fields for what the LLM keeps."""
+    start = recorded.threshold if recorded else DEFAULT_THRESHOLD
     with gr.Row(elem_id="main", equal_height=False):
         with gr.Column(elem_id="dials", scale=0, min_width=280):
             drawn("dashboard/headline", "headline")
-            threshold, acceptance, says, points, policy = controls.dials_card(settings)
-            sweep = Panel("sweep/sweep", "sweep", events=("sweep", "scrub", "open_text"))
+            threshold, acceptance, says, points, policy = controls.dials_card(settings, start)
+            shown = recorded.message() if recorded else ""
+            sweep = Panel("sweep/sweep", "sweep", events=("sweep", "scrub", "open_text"), recorded=shown)
             view = controls.view_card(settings)
             sampling = controls.sampling_card(settings)
         with gr.Column(elem_id="result", scale=1, min_width=0):
@@ -168,7 +180,7 @@ def _playground(
             panel = dashboard()
     dials = [threshold, acceptance]
     fields = [prompt, *dials, policy, *sampling]
-    handlers = Handlers(host, sessions, settings, fields)
+    handlers = Handlers(host, sessions, settings, fields, start)
     entered = [*view, *fields]
     starts = [generate.click, prompt.submit]
     enable_stop(stop, [*starts, stream.change_text, sweep.sweep, sweep.open_text])

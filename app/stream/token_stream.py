@@ -111,7 +111,7 @@ def _token(event: TokenEvent) -> list[Any]:
         event.text,
         _author(event.role),
         None if event.score is None else round(event.score, 7),
-        round(event.threshold, 4),
+        round(event.threshold, 7),
         event.slm_fed,
         event.llm_fed,
         round(1000 * event.seconds),

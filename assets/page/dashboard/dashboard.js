@@ -27,7 +27,7 @@ const dressed = (figure, { ink, soft, axis, layout }) => {
 export const start = (gradio) => {
   const { element, props } = gradio, find = finder(element), field = (name) => find(`[data-field="${name}"]`);
   const plots = [...element.querySelectorAll('.plot')], level = find('.slider-line'), plotly = loadPlotly(props.plotly);
-  let latest = null, { figures } = props, revision = 0, drawing = Promise.resolve(), due = 0, later = 0;
+  let latest = null, scrubbed = false, { figures } = props, revision = 0, drawing = Promise.resolve(), due = 0, later = 0;
 
   // The slider's position over the score plot, as an element of ours: moving it costs Plotly nothing.
   const placeSlider = () => {
@@ -53,16 +53,14 @@ export const start = (gradio) => {
     due = Math.max(due, begun + PART * spent);
   };
 
-  const drawMeter = () => {
-    const { gauge, ...texts } = latest.meter;
-    document.dispatchEvent(new CustomEvent('citer-figures', { detail: texts }));
+  const drawMeter = ({ gauge, ...texts }) => {
     for (const [name, text] of Object.entries(texts)) if (field(name)) field(name).textContent = text;
     ['--run', '--slm-at', '--llm-at'].forEach((name, i) => find('.gauge-track').style.setProperty(name, gauge[i]));
   };
 
   // The meter follows at once, the plots when their time has come.
   const schedule = perFrame(() => {
-    if (latest) drawMeter();
+    if (latest && !scrubbed) drawMeter(latest.meter);
     clearTimeout(later);
     const wait = latest?.over === false && !latest.figures ? due - performance.now() : 0;
     if (wait > 0) { later = setTimeout(schedule, wait); return; }
@@ -81,6 +79,7 @@ export const start = (gradio) => {
     if (message.figures) figures = message.figures;
     else keep(have, fresh ? message.threshold : null);
     latest = message;
+    document.dispatchEvent(new CustomEvent('citer-figures', { detail: message.meter }));
     if (message.over) document.dispatchEvent(new CustomEvent('citer-cost', { detail: message }));
     revision++;
     const known = message.from + (message.figures ? 0 : skip);   // points carry their token's number
@@ -94,8 +93,18 @@ export const start = (gradio) => {
   };
   openChannel(gradio, show, ({ figures: whole }) => whole).receive();
 
-  // While the slider scrubs through a sweep, these are the figures of another text.
-  for (const type of ['citer-text', 'citer-run']) listen(element, type, () => find('.dashboard').classList.toggle('elsewhere', type === 'citer-text'));
+  // While the slider scrubs through a sweep, the meter follows as far as is known; the plots are of another text, if of any.
+  const follow = (meter) => {
+    scrubbed = meter !== null;
+    const classes = find('.dashboard').classList;
+    classes.toggle('elsewhere', scrubbed);
+    classes.toggle('unmetered', scrubbed && !meter.gauge);
+    classes.toggle('unplotted', scrubbed && !latest);
+    if (meter?.gauge) drawMeter(meter);
+    else if (!scrubbed) schedule();
+  };
+  listen(element, 'citer-text', ({ detail: { figures: meter } }) => follow(meter));
+  listen(element, 'citer-run', () => follow(null));
   onSlider(element, placeSoon);
   onTheme(schedule);
   new ResizeObserver(placeSoon).observe(element);

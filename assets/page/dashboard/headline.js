@@ -5,7 +5,7 @@ const WORDS = [['share', 'by the LLM'], ['relative', 'of its cost'], ['faster', 
 
 export const start = ({ element }) => {
   const line = finder(element)('.headline');
-  let own = null;   // of the last text that was written; a sweep's texts have theirs
+  let own = null, foreign = false;   // of the last text that was written; a sweep's texts have theirs
 
   const draw = (figures) => {
     if (!figures) return;
@@ -17,7 +17,10 @@ export const start = ({ element }) => {
     line.replaceChildren(...parts);
   };
 
-  listen(element, 'citer-figures', ({ detail }) => { own = detail; draw(own); });
-  listen(element, 'citer-text', ({ detail: { figures } }) => draw(figures));
-  listen(element, 'citer-run', () => draw(own));
+  listen(element, 'citer-figures', ({ detail }) => {
+    own = detail;
+    if (!foreign) draw(own);
+  });
+  listen(element, 'citer-text', ({ detail: { figures } }) => { foreign = true; draw(figures); });
+  listen(element, 'citer-run', () => { foreign = false; draw(own); });
 };

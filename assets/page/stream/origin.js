@@ -5,7 +5,7 @@ import { changes } from './preview.js';
 
 const SHOWN = 60;   // characters of a prompt
 
-const plain = (value) => Number(value.toFixed(4));
+const plain = (value) => Number(value.toFixed(7));
 const begun = (text) => (text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text);
 
 // One value, or the first and the last of a text during which the dial was turned.
@@ -33,7 +33,10 @@ export const startOrigin = (text, { element }) => {
     return said;
   };
 
-  const draw = perFrame(() => say(find('.stream-origin'), text.tokens.length && !text.foreign ? sentences().join(' ') : ''));
+  const draw = perFrame(() => {
+    find('.stream-origin').classList.toggle('about', text.foreign);
+    say(find('.stream-origin'), text.foreign ? text.message.about : text.tokens.length ? sentences().join(' ') : '');
+  });
 
   for (const dial of ['threshold', 'acceptance']) onSlider(element, draw, dial);
   listen(element, 'citer-dials', ({ detail }) => { policy = detail.policy; draw(); });

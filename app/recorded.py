@@ -1,0 +1,167 @@
+"""The text that a visitor finds: a real pair's answer to one prompt all along the threshold, to be dragged through.
+
+It needs no model. `python -m app.recorded` writes it, as traces, into `assets/recorded.json.xz`; the browser is sent
+them as a sweep, in the page itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import ceil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import engine
+from app.components import to_json
+from app.figures import pair_name, simplest
+from app.sweep import Sweep, SweptPoint, sweep_message
+from engine import Costs, Prices, Request, Role, Settings, TokenEvent, Trace, costs, load_settings
+from engine.errors import CommandParser, exit_status
+from engine.operating_points import LLM_ONLY
+from engine.provenance import provenance
+from engine.settings import PRESET_NAMES
+from engine.weights.progress import print_progress
+
+FILE = Path(__file__).resolve().parent.parent / "assets" / "recorded.json.xz"
+PROMPT = "A baker fills 14 trays with 12 rolls each and sells three quarters of the rolls. How many rolls are left?"
+ROWS = 33
+"""Thresholds at most. Where the text has fewer decisions, there is one for each of its changes."""
+
+_LARGEST = 20_000_000  # bytes, unpacked
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Texts of one prompt, from SLM-only to LLM-only, with where they come from.
+
+    Attributes:
+        threshold: Where the dial starts: the router's own.
+        command, revision, hardware: See `engine.provenance`.
+        traces: By threshold, the last LLM-only.
+    """
+
+    threshold: float
+    command: str
+    revision: str
+    hardware: str
+    traces: tuple[Trace, ...]
+
+    def message(self) -> str:
+        """A sweep's message (see `sweep_message`) with `recorded`: the prompt, and what is said of its texts."""
+        first = self.traces[0]
+        said = (
+            f"Recorded, not written now: {pair_name(first.slm, first.llm)} answer “{first.prompt}” on {self.hardware} "
+            f"({self.command}). Drag the threshold; a prompt of yours takes its place."
+        )
+        sweep = _RecordedSweep(self.traces)
+        return to_json({**json.loads(sweep_message(sweep, 0)[0]), "recorded": {"prompt": first.prompt, "said": said}})
+
+    def save(self, path: Path) -> None:
+        """Writes it, compressed."""
+        traces = [json.loads(trace.to_json()) for trace in self.traces]
+        whole = {**{name: getattr(self, name) for name in _ABOUT}, "traces": traces}
+        path.write_bytes(lzma.compress(json.dumps(whole, ensure_ascii=False).encode(), preset=9))
+
+
+_ABOUT = ("threshold", "command", "revision", "hardware")
+
+
+class _RecordedSweep(Sweep):
+    """The traces as a sweep that has ended; each was written by itself, so that its seconds are measured."""
+
+    def __init__(self, traces: Sequence[Trace]) -> None:
+        first = traces[0]
+        super().__init__(first.request, [], Prices(), "threshold")
+        self.number, self.state = 0, "done"
+        self.prompt_tokens = first.prompt_tokens
+        self._begin_rows([SweptPoint(trace.threshold, trace.acceptance) for trace in traces])
+        for row, trace in enumerate(traces):
+            self.pair = SimpleNamespace(slm_cost=trace.slm_cost, llm_cost=trace.llm_cost)
+            for event in trace.events:
+                self._grow(replace(event, row=row))
+        self.finished.set()
+
+    def _beside(self, events: Sequence[TokenEvent]) -> int:
+        return 0
+
+    def _cost(self, events: Sequence[TokenEvent]) -> Costs:
+        return costs(events, self.prompt_tokens, self.pair.slm_cost, self.pair.llm_cost, self.prices)
+
+
+def load_recorded(path: Path = FILE) -> Recorded | None:
+    """Reads what the command wrote; None where there is no such file. Raises InvalidRequest for any other."""
+    if not path.is_file():
+        return None
+    try:
+        text = lzma.LZMADecompressor(memlimit=2**28).decompress(path.read_bytes(), _LARGEST)
+        whole = json.loads(text)
+        traces = tuple(Trace.from_json(json.dumps(each)) for each in whole["traces"])
+        return Recorded(**{name: whole[name] for name in _ABOUT}, traces=traces)
+    except (lzma.LZMAError, ValueError, KeyError, TypeError) as error:
+        raise engine.InvalidRequest(f"{path.name} is not what `python -m app.recorded` writes: {error}") from None
+
+
+def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
+    """One text after another, from SLM-only to LLM-only, each written by itself at the next threshold that changes it.
+
+    Where there are more decisions than rows, the next but some: so that what is left to change is shared out evenly.
+    """
+    threshold: float | None = 0.0
+    for left in range(rows - 1, -1, -1):
+        trace: Trace = pair.generate(replace(request, threshold=LLM_ONLY if threshold is None else threshold))
+        yield trace
+        if threshold is None:
+            return
+        threshold = _next(trace.events, left) if left > 1 else None
+
+
+def _next(events: Sequence[TokenEvent], left: int) -> float | None:
+    """A threshold above the lowest scores that went to the SLM, as many of them as leave the rest to `left` texts."""
+    scores = sorted(event.score for event in events if event.role is Role.SLM and event.score is not None)
+    for above in range(ceil(len(scores) / left), len(scores)):
+        if found := simplest(round(scores[above - 1], 7), round(scores[above], 7)):
+            return found
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Records; returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
+    return exit_status(partial(_main, arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> None:
+    settings = load_settings()
+    asked = _parser().parse_args(arguments)
+    settings = settings.model_copy(update={"preset": asked.preset})
+    recorded = _recorded(settings, Request(asked.prompt, max_new_tokens=asked.max_new_tokens))
+    recorded.save(asked.output)
+    texts = len({trace.text for trace in recorded.traces})
+    print(f"{asked.output}: {len(recorded.traces)} thresholds, {texts} texts, {asked.output.stat().st_size:,} bytes")
+
+
+def _recorded(settings: Settings, request: Request) -> Recorded:
+    pair = engine.load(settings.preset, settings, print_progress)
+    traces = []
+    for trace in record(pair, request):
+        print(f"{trace.threshold:.7g}: {100 * trace.llm_share:.0f} % LLM, {trace.text[-60:]!r}", flush=True)
+        traces.append(trace)
+    return Recorded(pair.threshold, traces=tuple(traces), **provenance("app.recorded"))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(prog="python -m app.recorded", description=__doc__)
+    parser.add_argument("prompt", nargs="?", default=PROMPT, help="what the pair answers (default: %(default)s)")
+    parser.add_argument("--preset", default="cpu", choices=PRESET_NAMES, help="the pair (default: %(default)s)")
+    parser.add_argument("--max-new-tokens", type=int, default=160, help="of each text (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=FILE, help="the file to write")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
