@@ -43,6 +43,7 @@ rehearse-space: .venv/.dev  ## a free Hugging Face Space on this machine, into d
 
 screenshots: .venv/.dev  ## the pictures of the docs, with the cpu pair
 	PYTHONPATH=. $(BIN)/python tests/screenshots.py
+	$(BIN)/python tests/preview_picture.py  # what other sites show of a link to the page
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .

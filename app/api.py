@@ -19,7 +19,7 @@ from app.running.run import Run
 from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Sampling, Settings
 from engine.request import DraftLimit
 
-FIRST_HEARD_SECONDS = 5.0
+FIRST_HEARD_SECONDS = 15.0
 """How long after its call a client may begin to wait for the result, which is another request."""
 
 UNHEARD_SECONDS = 3.0

@@ -24,7 +24,9 @@ QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "page"
 
-_SCRIPTS_PATH = "gradio_api/citer/page"  # below gradio's own prefix, which proxies and Spaces let through
+SCRIPTS_PATH = "gradio_api/citer/page"
+"""Where they are served: below gradio's own prefix, which proxies and Spaces let through."""
+
 _FILES = StaticFiles(directory=ASSETS)
 
 
@@ -34,11 +36,11 @@ async def _script(request: Request) -> Response:
     return response
 
 
-SCRIPTS = Route(f"/{_SCRIPTS_PATH}/{{path:path}}", _script)
+SCRIPTS = Route(f"/{SCRIPTS_PATH}/{{path:path}}", _script)
 """Where browsers get the scripts."""
 
 PRELOAD = "".join(
-    f'<link rel="modulepreload" href="{_SCRIPTS_PATH}/{script.relative_to(ASSETS).as_posix()}">'
+    f'<link rel="modulepreload" href="{SCRIPTS_PATH}/{script.relative_to(ASSETS).as_posix()}">'
     for script in sorted(ASSETS.rglob("*.js"))
 )
 """For the page's head: the scripts are fetched all at once, not as one asks for another."""
@@ -91,7 +93,7 @@ def refusal(reason: object) -> gr.Error:
 
 @cache  # gradio makes a component anew for every update of its properties
 def _drawing(name: str, *events: str) -> dict[str, Any]:
-    script = _ON_LOAD % {"page": f"{_SCRIPTS_PATH}/page.js", "name": name.rpartition("/")[2]}
+    script = _ON_LOAD % {"page": f"{SCRIPTS_PATH}/page.js", "name": name.rpartition("/")[2]}
     names = " ".join(f"'{event}'" for event in events)  # gradio takes for an event what stands quoted in a script
     return {
         "html_template": (ASSETS / f"{name}.html").read_text("utf-8"),

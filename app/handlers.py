@@ -20,6 +20,7 @@ from app.running.host import Host
 from app.running.run import Job
 from app.running.session import SWEEP, Session
 from app.running.sessions import Sessions
+from app.share.home import home_address
 from app.stream.dashboard import dashboard_message
 from app.stream.versions import versions_message
 from app.sweep import OVER, Sweep, SweepRun, scores_near
@@ -60,6 +61,7 @@ class Handlers:
     ) -> None:
         self.host, self.sessions, self.settings, self.start = host, sessions, settings, start
         self.fields = dict(zip(FIELDS, fields, strict=True))
+        self._home = home_address(settings)
 
     def write(self, request: gr.Request, unit: str, slm: float, llm: float, *values: Any) -> str:
         """Starts a run; what the versions are then."""
@@ -171,9 +173,9 @@ class Handlers:
         A dial that the settings name, or that the visitor has already moved, stays.
         """
         self.host.start()
-        phase, pair = self.host.status.phase, self.host.pair
+        header, phase, pair = header_html(self.host, self._home), self.host.status.phase, self.host.pair
         if pair is None:
-            return [header_html(self.host), gr.skip(), gr.Timer(active=phase == "loading"), *[gr.skip()] * 6]
+            return [header, gr.skip(), gr.Timer(active=phase == "loading"), *[gr.skip()] * 6]
         policies = policy_update([(POLICY_LABELS[name], name) for name in pair.policies], policy)
         rows = [gr.update(visible=name == ("tiny" if pair.preset == "tiny" else "cpu")) for name in ("cpu", "tiny")]
         # The dials are from when the browser asked; by now the visitor may have moved them.
@@ -184,7 +186,7 @@ class Handlers:
         dials = [gr.skip() if start[name] == value else gr.update(value=start[name]) for name, value in asked.items()]
         scores = policies.get("value", policy)
         messages = [top_message(pair, scores), points_message(pair.operating_points, start["threshold"], scores)]
-        return [header_html(self.host), policies, gr.Timer(active=False), *dials, *messages, *rows]
+        return [header, policies, gr.Timer(active=False), *dials, *messages, *rows]
 
 
 def enable_stop(button: gr.Button, starts: Iterable[Callable[..., Any]], js: str = ENABLE) -> None:

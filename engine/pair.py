@@ -176,17 +176,30 @@ class Pair:
         """
         if not requests:
             raise InvalidRequest("A batch needs at least one request.")
-        if policies is None:
-            policies = [self._policy(request) for request in requests]
+        decoding = self.open()
+        self.add(decoding, requests, policies, prompts)
+        return decoding
+
+    def add(
+        self,
+        decoding: Decoding,
+        requests: Sequence[Request],
+        policies: Sequence[Policy | None] | None = None,
+        prompts: Sequence[Sequence[int]] | None = None,
+    ) -> list[int]:
+        """Adds texts to a batch that `open` made, or none where one cannot be served; returns their numbers.
+
+        Arguments as for `start`; a policy that is None is the one that the request names.
+        """
+        named = policies or [None] * len(requests)
+        chosen = [policy or self._policy(request) for policy, request in zip(named, requests, strict=True)]
         if prompts is None:
             prompts = [render(self.tokenizer, request, self.context) for request in requests]
         for request in requests:
             self._check_row(request)
         for prompt in prompts:
             check_length(len(prompt), self.context)
-        decoding = self.open()
-        decoding.add(requests, policies, prompts)
-        return decoding
+        return decoding.add(requests, chosen, prompts)
 
     def stream(
         self,

@@ -125,6 +125,13 @@ class Server(BaseModel):
         "`demo.example.org, *.lan`; `*` allows all. IP addresses, `localhost` and this machine's name always work, "
         "and on a Space its own names.",
     )
+    home: str = Field(
+        "",
+        max_length=300,
+        pattern=r"^(https?://[\w.:/%?&=#~+-]+)?$",
+        description="Address of the project's home, e.g. its repository, which the header and what visitors take away "
+        "link to; unset is a Space's own page on a Space, and elsewhere none.",
+    )
 
 
 class Settings(BaseSettings):

@@ -151,11 +151,17 @@ _WRITTEN = """(asked) => {
 
 
 @contextmanager
-def window(browser: Any, site: Site, width: int = 1280, height: int = 900, **options: Any) -> Iterator[Window]:
-    """Opens the page in a window of its own (own cookies and storage) and waits until it can be used."""
+def window(
+    browser: Any, site: Site, width: int = 1280, height: int = 900, seconds: int = 30, **options: Any
+) -> Iterator[Window]:
+    """Opens the page in a window of its own (own cookies and storage) and waits until it can be used.
+
+    For what it waits later, too, it waits so many `seconds` where nothing else is said.
+    """
     context = browser.new_context(viewport={"width": width, "height": height}, **options)
     context.add_init_script("localStorage.setItem('citer-guide', 'seen')")  # as somebody who has been here before
     page = context.new_page()
+    page.set_default_timeout(1000 * seconds)
     shown = Window(page, site.url)
     page.on("request", lambda request: shown.requests.append(request.url))
     page.on("pageerror", lambda error: shown.errors.append(str(error)))

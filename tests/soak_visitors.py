@@ -22,6 +22,9 @@ PROMPTS = [
 ]
 THRESHOLDS = (0.0, 0.3, 0.8, 1.01)  # not the page's first, which the router's own replaces
 ACCEPTANCES = (0.0, 0.5, 1.0)
+_PATIENCE = (
+    90  # seconds for a page to be there or a button to act, on cores that browsers, visitors, and attackers share
+)
 READING = 4.0
 """Seconds, at most, for which somebody reads a text before they do the next thing."""
 _FIRST = """asked => document.querySelector('[data-testid="toast-body"]') || (
@@ -171,7 +174,7 @@ class BrowserVisitor(Visitor):
 
     def _visit(self, site: Site, forwarded: dict[str, str]) -> None:
         try:
-            with window(self.browser, site, extra_http_headers=forwarded) as shown:
+            with window(self.browser, site, seconds=_PATIENCE, extra_http_headers=forwarded) as shown:
                 shown.page.wait_for_function("document.querySelector('#models')?.textContent.includes('tiny')")
                 if self.attempt("texts in a browser", lambda: self._complaints(shown, lambda: self._write(shown))):
                     self.attempt("threshold dragged", lambda: self._complaints(shown, lambda: self._drag(shown)))
@@ -216,8 +219,10 @@ class BrowserVisitor(Visitor):
         shown.page.wait_for_function(_SETTLED, polling=50, timeout=1000 * LONGEST)
 
     def _whole(self, shown: Window) -> None:
-        if shown.page.get_attribute(".stream-state", "data-state") != "done" or not shown.tokens():
-            raise Lost("a text in a browser did not end")
+        state, tokens = shown.page.get_attribute(".stream-state", "data-state"), len(shown.tokens())
+        if state != "done" or not tokens:
+            said = " ".join(shown.page.inner_text(".stream-head").split())
+            raise Lost(f"a text in a browser is {state}, of {tokens} tokens: {said[:120]}")
 
     def _stop(self, shown: Window) -> None:
         asked = int(1000 * time.time())

@@ -133,6 +133,7 @@ def test_what_nobody_listens_to_is_stopped(host, pair, told, monkeypatch):
     gone, heard = Session(), Session()
     run = gone.begin(request(), host)
     assert run.finished.wait(2) and run.state == "stopped" and len(run.events) < 15
+    assert "this window was not connected" in of(told(gone), "stream")[-1]["note"]
     monkeypatch.setattr(app.running.session, "UNHEARD_SECONDS", 1)  # listening begins sooner, the text takes longer
     run = heard.begin(request(), host)
     assert of(told(heard), "stream")[-1]["state"] == "done" and len(run.events) == 30

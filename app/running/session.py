@@ -17,8 +17,14 @@ from app.running.host import Host
 from app.running.run import Change, Job, Listeners, Run, SomeJob
 from engine import DEFAULT_THRESHOLD, Dial, Forced, Prices, Request, Role, TokenEvent, at_dials
 
-UNHEARD_SECONDS = 3.0
-"""How long a job works though no feed is open: what was asked for by a window that is gone by now stops."""
+UNHEARD_SECONDS = 15.0
+"""How long a job works though no feed is open: what was asked for by a window that is gone by now stops.
+
+A tab that is closed says so, and its job stops at once. This is for connections that were lost; a busy machine may take
+several seconds to open a feed, and a text that somebody waits for must not stop meanwhile.
+"""
+
+_UNHEARD = "Stopped, because this window was not connected for {:.0f} s"
 
 SWEEP = "sweep"
 """Kind of the job whose texts the slider scrubs through."""
@@ -270,6 +276,8 @@ class Session:
     def _start(self, job: SomeJob, host: Host) -> SomeJob:
         def look() -> None:
             if self.listeners.unheard_seconds > UNHEARD_SECONDS:
+                if isinstance(job, Run):
+                    job.about = _UNHEARD.format(UNHEARD_SECONDS)
                 job.cancel.set()
 
         self.listeners.last_heard = time.monotonic()

@@ -21,7 +21,7 @@ from app.running.host import Host
 from app.running.run import Run
 from app.running.session import Session
 from app.running.sessions import Sessions
-from app.share.export import html_page, markdown
+from app.share.export import html_page, markdown, trace_json
 from app.share.open_trace import MAX_BYTES, opened_run
 from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
@@ -38,13 +38,16 @@ _NAMES = {
 }
 
 
-def share_bar(sessions: Sessions) -> gr.HTML:
-    """The row of buttons under the text. Its value is what to say about a file that was opened."""
+def share_bar(sessions: Sessions, home: str = "") -> gr.HTML:
+    """The row of buttons under the text. Its value is what to say about a file that was opened.
+
+    `home` is the project's address, to which what is taken away links.
+    """
 
     def take(data: Any) -> str | None:
         asked = said_fields(data)
         owned, kind = sessions.find(said_text(asked, "run")), said_text(asked, "kind")
-        return taken(owned[1], owned[0], kind) if owned else None
+        return taken(owned[1], owned[0], kind, home) if owned else None
 
     return drawn("share/share", "share", events=("upload",), server_functions=[take], max_bytes=MAX_BYTES)
 
@@ -72,7 +75,7 @@ def wire_share(
     return demo.load(handlers.restore, outputs=[note, *fields], **QUIET, queue=False)
 
 
-def taken(run: Run, session: Session, kind: str) -> str | None:
+def taken(run: Run, session: Session, kind: str, home: str = "") -> str | None:
     """What a button hands out, as JSON: `text`, and `notes` about what is not in it. None while there is no text.
 
     `kind` is "json", "html", "markdown" or "link" (the query of one).
@@ -84,8 +87,8 @@ def taken(run: Run, session: Session, kind: str) -> str | None:
     if kind == "link":
         text, notes = link_query(trace)
         return to_json({"text": text, "notes": notes})
-    made = {"json": Trace.to_json, "html": html_page, "markdown": markdown}
-    return to_json({"text": made[kind](trace), "notes": []}) if kind in made else None
+    made = {"json": trace_json, "html": html_page, "markdown": markdown}
+    return to_json({"text": made[kind](trace, home), "notes": []}) if kind in made else None
 
 
 class _ShareHandlers:

@@ -1,6 +1,7 @@
-"""A trace as a page of its own, which shows the coloured text without a server, and as Markdown. Pure functions.
+"""A trace as a page of its own, which shows the coloured text without a server, as Markdown, and as JSON.
 
-Both are safe to open and to paste: texts of models and visitors are data in them, never markup. The page's template is
+Pure functions. Page and Markdown link to the project's home, where it is known, and to the paper. Both are safe to open
+and to paste: texts of models and visitors are data in them, never markup. The page's template is
 `assets/page/share/export.html`.
 """
 
@@ -12,12 +13,14 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
+from html import escape
 from itertools import chain, count, groupby
 from typing import Any
 
 from app.components import ASSETS
 from app.controls import POLICY_LABELS
 from app.figures import UNITS, amount, counted, percent
+from app.share.home import PAPER, TITLE
 from engine import Alternative, Role, Sampling, TokenEvent, Trace, costs
 from engine.events import llm_tokens, taken_back
 
@@ -32,11 +35,17 @@ MARKS = ("⟦", "⟧")
 
 COST_NOTE = "Seconds of SLM only and LLM only are modelled from measured passes."
 
-_DATA, _LIB = "@@DATA@@", "@@LIB@@"
+_DATA, _LIB, _HOME, _PAPER = "@@DATA@@", "@@LIB@@", "@@HOME@@", "@@PAPER@@"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def html_page(trace: Trace) -> str:
+def trace_json(trace: Trace, home: str = "") -> str:
+    """The trace as `Trace.to_json` has it, with who made it; `home` is the project's address, empty where unknown."""
+    made_by = json.dumps(f"{TITLE}, {home}" if home else TITLE)
+    return f'{{"made_by": {made_by}, {trace.to_json()[1:]}'
+
+
+def html_page(trace: Trace, home: str = "") -> str:
     """A self-contained HTML page: prompt, coloured tokens, what there is to know about each, figures and settings.
 
     It loads nothing and lets nothing be loaded, and its script is the only one that may run in it.
@@ -54,10 +63,11 @@ def html_page(trace: Trace) -> str:
     # ASCII: no encoding, line separator or byte order mark can be misread. `<` cannot end the script element.
     data = re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", json.dumps(content, separators=(",", ":")))
     before, after = _page()
-    return f"{before}{data}{after}"
+    made_by = f'<a href="{escape(home)}">{TITLE}</a>' if home else TITLE
+    return f"{before.replace(_HOME, made_by)}{data}{after}"
 
 
-def markdown(trace: Trace) -> str:
+def markdown(trace: Trace, home: str = "") -> str:
     """The text for a note or an issue: prompt, marked text, figures and settings."""
     left, right = _marks(trace)
     text = "".join(
@@ -69,7 +79,8 @@ def markdown(trace: Trace) -> str:
         parts += ["**System prompt**", _quoted(_fenced(trace.system))]
     parts += [f"**Text**, with what the LLM wrote between {left} and {right}", _fenced(text), summary(trace) + "."]
     parts += [_table(["cost", "this text", "SLM only", "LLM only", "of LLM-only"], cost_rows(trace)), COST_NOTE]
-    parts += ["\n".join(f"- {name}: {_literal(value)}" for name, value in facts(trace)), "Made by CITER Playground."]
+    parts += ["\n".join(f"- {name}: {_literal(value)}" for name, value in facts(trace))]
+    parts += [f"Made by {f'[{TITLE}](<{home}>)' if home else TITLE}, after [CITER](<{PAPER}>)."]
     return "\n\n".join(parts) + "\n"
 
 
@@ -155,7 +166,7 @@ def _page() -> tuple[str, str]:
     """What comes before the data and after it; its policy allows the page's own style and script, by their hashes."""
     modules = "".join((ASSETS / "lib" / name).read_text("utf-8") for name in ("dom.js", "format.js"))
     functions = re.sub("^export ", "", modules, flags=re.MULTILINE)
-    page = (ASSETS / "share/export.html").read_text("utf-8").replace(_LIB, functions)
+    page = (ASSETS / "share/export.html").read_text("utf-8").replace(_LIB, functions).replace(_PAPER, PAPER)
     for element in ("style", "script"):
         content = re.search(rf"<{element}>(.*?)</{element}>", page, re.DOTALL)
         assert content, f"export.html has no <{element}>"

@@ -1,7 +1,7 @@
 """Evaluation: every method at every setting on questions that no router saw, as one line per answer.
 
-All of a question's answers are written in one batch of the engine's decode loop, where texts that are the same so far
-share their passes: a sweep over methods and thresholds at once. What an answer costs is what it would cost alone: bytes
+All of a question's answers enter the engine's decode loop together, where texts that are the same so far share their
+passes: a sweep over methods and thresholds at once. What an answer costs is what it would cost alone: bytes
 and FLOPs follow exactly from its events, its seconds are modelled from the measured pass of each model.
 """
 
@@ -22,6 +22,7 @@ from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
 from engine.events.cost import cost_alone
 from engine.pair import Pair
 from engine.provenance import provenance
+from trainer.continuous_batch import Text, write
 from trainer.evaluation.method_names import SPECULATIVE, MaxDraft, Rate, spelled
 from trainer.evaluation.methods import Method
 from trainer.evaluation.record import GradedAnswer
@@ -31,10 +32,14 @@ from trainer.questions.question import Question, prompt
 from trainer.shards import Shards
 
 AT_ONCE = 61_440
-"""New tokens, at most, that are written at once: the questions of a shard, by every method at every threshold.
+"""New tokens, at most, that have room at once: those of some questions, by every method at every threshold.
 
 The `cpu` pair's caches take 41 kB a token, so 2.5 GB and the prompts. The more texts are written at once, the more of
 them share one reading of the weights; but with half as many again the process grew to 23 GB, 8 of them the copy."""
+
+SHARD = 4 * AT_ONCE
+"""New tokens, at most, of a shard. Its last texts run nearly alone, so few shards are faster; what is interrupted is
+lost back to the last one."""
 
 
 _Thresholds = list[Annotated[float, Field(allow_inf_nan=False)]]
@@ -77,7 +82,7 @@ def evaluate(
 
     settings = begun_with(pair, methods, task, max_new_tokens)
     texts = sum(len(method.thresholds) for method in methods)
-    size = max(1, AT_ONCE // max(1, texts * max_new_tokens))
+    size = max(1, SHARD // max(1, texts * max_new_tokens))
     return Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=provenance("trainer"))
 
 
@@ -117,12 +122,14 @@ def asked_of(question: Question, method: Method, threshold: float, max_new_token
 def _answers(
     pair: Pair, questions: Sequence[Question], methods: Sequence[Method], max_new_tokens: int
 ) -> Iterator[GradedAnswer]:
-    asked = [(q, m, threshold) for q in questions for m in methods for threshold in m.thresholds]
-    requests = [asked_of(*each, max_new_tokens) for each in asked]
-    decoding = pair.start(requests, [method.policy for _, method, _ in asked])
-    decoding.finish()
-    for (question, method, threshold), row in zip(asked, decoding.rows, strict=True):
-        yield graded(pair, question, method, threshold, row)
+    asked = [(method, threshold) for method in methods for threshold in method.thresholds]
+    groups = [
+        [Text(asked_of(question, method, threshold, max_new_tokens), method.policy) for method, threshold in asked]
+        for question in questions
+    ]
+    for question, rows in zip(questions, write(pair, groups, AT_ONCE // max_new_tokens), strict=True):
+        for (method, threshold), row in zip(asked, rows, strict=True):
+            yield graded(pair, question, method, threshold, row)
 
 
 def graded(pair: Pair, question: Question, method: Method, threshold: float, row: Row) -> GradedAnswer:

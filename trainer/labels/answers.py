@@ -16,13 +16,15 @@ from engine import Request, Role
 from engine.grading import grade
 from engine.pair import Pair
 from trainer import TrainerError
+from trainer.continuous_batch import Text, write_each
 from trainer.json_files import read_lines, write_lines
 from trainer.questions.question import Question, prompt
 from trainer.shards import MadeOf, Shards
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
-SHARD = 128  # questions, written at once as one batch: as many as two cores with matrix units are still faster for
+SHARD = 256  # questions
+ROWS = 128  # written at once: as many as two cores with matrix units are still faster for
 
 
 class _MadeOf(MadeOf):
@@ -58,10 +60,14 @@ def answer(
 
     def make(batch: Sequence[Question], path: Path) -> None:
         requests = [Request(prompt(q), policy=role.value, max_new_tokens=max_new_tokens) for q in batch]
-        traces = pair.generate_batch(requests)
         lines = [
-            {"question": q.id, "tokens": [e.id for e in t.events], "text": t.text, "finish": t.finish_reason}
-            for q, t in zip(batch, traces, strict=True)
+            {
+                "question": question.id,
+                "tokens": [event.id for event in row.events],
+                "text": "".join(event.text for event in row.events),
+                "finish": row.finish_reason,
+            }
+            for question, row in zip(batch, write_each(pair, map(Text, requests), ROWS), strict=True)
         ]
         write_lines(path, lines)
 

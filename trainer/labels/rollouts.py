@@ -26,6 +26,7 @@ from engine.policy import FixedPolicy, Policy, RouterPolicy
 from engine.router import Router
 from engine.tokenizer import render
 from trainer import TrainerError
+from trainer.continuous_batch import Text, write_each
 from trainer.json_files import read_lines, write_lines
 from trainer.labels.labels import load_labels
 from trainer.preference import Case
@@ -111,8 +112,7 @@ def roll_out(
 
     def make(some: Sequence[Question], path: Path) -> None:
         todo = [start for question in some for start in starts[question.id]]
-        batches = [todo[n : n + ROWS] for n in range(0, len(todo), ROWS)]
-        write_lines(path, [asdict(each) for batch in batches for each in _finish(pair, batch, policy, settings)])
+        write_lines(path, [asdict(each) for each in _finish(pair, todo, policy, settings)])
 
     try:
         complete = _shards(folder).run(about, questions, make, report)
@@ -167,7 +167,7 @@ def _starts(
 
 
 def _finish(pair: Pair, starts: Sequence[_Start], policy: Policy, settings: RolloutSettings) -> list[Rollout]:
-    """Finishes a batch of texts and grades them."""
+    """Finishes texts and grades them."""
     unended = [s for s in starts if s.written[-1] not in pair.end_ids and len(s.written) < settings.max_new_tokens]
     rows = {}
     if unended:
@@ -177,9 +177,8 @@ def _finish(pair: Pair, starts: Sequence[_Start], policy: Policy, settings: Roll
             for start in unended
         ]
         prompts = [render(pair.tokenizer, r) + start.written for r, start in zip(requests, unended, strict=True)]
-        decoding = pair.start(requests, [policy] * len(unended), prompts)
-        decoding.finish()
-        rows = dict(zip(map(id, unended), decoding.rows, strict=True))
+        texts = [Text(request, policy, tokens) for request, tokens in zip(requests, prompts, strict=True)]
+        rows = dict(zip(map(id, unended), write_each(pair, texts, ROWS), strict=True))
     finished = []
     for start in starts:
         row = rows.get(id(start))

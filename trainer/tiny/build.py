@@ -19,6 +19,7 @@ from engine.grading import grade_arithmetic
 from engine.pair import Pair
 from engine.weights.files import filling
 from trainer import TrainerError
+from trainer.continuous_batch import Text, write_each
 from trainer.tiny.arithmetic import questions
 from trainer.tiny.training import BATCH, MODELS, train_model, train_tokenizer
 
@@ -69,15 +70,14 @@ def evaluate(folder: Path, count: int = 500) -> dict[str, float]:
     pair, asked = load(folder), list(questions("dev", count, 0))
     right = dict.fromkeys(Role, 0)
     tokens = differ = 0
-    for batch in (asked[n : n + ROWS] for n in range(0, count, ROWS)):
-        for role in Role:
-            dials = {"policy": role.value, "max_new_tokens": MAX_NEW_TOKENS, "alternatives": int(role is Role.LLM)}
-            requests = [Request(question.question, **dials) for question in batch]
-            for question, trace in zip(batch, pair.generate_batch(requests), strict=True):
-                right[role] += grade_arithmetic(trace.text, question.answer)
-                if role is Role.LLM:
-                    tokens += len(trace.events)
-                    differ += sum(event.slm_alternatives[0].id != event.id for event in trace.events)
+    for role in Role:
+        dials = {"policy": role.value, "max_new_tokens": MAX_NEW_TOKENS, "alternatives": int(role is Role.LLM)}
+        texts = [Text(Request(question.question, **dials)) for question in asked]
+        for question, row in zip(asked, write_each(pair, texts, ROWS), strict=True):
+            right[role] += grade_arithmetic("".join(event.text for event in row.events), question.answer)
+            if role is Role.LLM:
+                tokens += len(row.events)
+                differ += sum(event.slm_alternatives[0].id != event.id for event in row.events)
     return {
         "slm": right[Role.SLM] / count,
         "llm": right[Role.LLM] / count,
