@@ -25,6 +25,16 @@ THRESHOLD_DIGITS = 7
 
 DRAFT_INFO = "Tokens before the LLM reads them, where it is to accept them. Changes the cost, never the text."
 
+TASKS = {
+    "csqa": "CommonsenseQA: everyday questions with five choices each",
+    "gsm8k": "GSM8K: arithmetic told as a story, answered step by step",
+    "arc": "ARC-Challenge: science questions with choices",
+    "mmlu-psychology": "MMLU: psychology questions with four choices each",
+    "math": "MATH: problems of mathematics competitions",
+    "arithmetic": "made-up sums, as the tiny pair has learned them",
+}
+"""What the tasks are that routers were measured on."""
+
 _CHEAPEST_WITHIN = 0.02  # accuracy that "cheapest" may be below the LLM's: two points
 
 
@@ -251,11 +261,12 @@ def _curve(curve: Curve) -> dict[str, Any]:
     questions = counted(curve.questions, f"{curve.task} question")
     drafts = f"with drafts of at most {counted(curve.max_draft, 'token')} " if isinstance(curve.max_draft, int) else ""
     alone = f"LLM alone {whole_percent(curve.llm.accuracy)} right"
+    about = f"They are of {TASKS[curve.task]}. " if curve.task in TASKS else ""
     return {
         "acceptance": curve.acceptance,
         "curve": [_row(curve, point) for point in curve.measured],
         "best": {unit: best_steps(curve, unit) for unit in curve.units},
-        "on": f"{drafts}on {questions} ({alone}): {curve.pair}, {curve.hardware}.",
+        "on": f"{drafts}on {questions} ({alone}): {curve.pair}, {curve.hardware}. {about}It says nothing of your text.",
     }
 
 

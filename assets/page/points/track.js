@@ -39,7 +39,7 @@ export const start = ({ element }) => {
     if (scale !== drawn) ticks.replaceChildren(...ticksOf(drawn = scale));
     track.value = placeAt(scale, threshold);
     track.style.setProperty('--filled', track.value);
-    say(find('[data-track="below"]'), wordsAt(threshold));
+    say(find('.track-says'), wordsAt(threshold));
     track.setAttribute('aria-valuetext', `${shortThreshold(threshold)}: ${wordsAt(threshold)}`);
   };
   const ticks = find('.track-ticks'), drawSoon = perFrame(draw);
