@@ -1,4 +1,4 @@
-"""What a visitor finds: a recorded text to drag the threshold through, without any model, until there is one of theirs."""
+"""What a visitor finds: a recorded text to drag the threshold through without a model, until there is one of theirs."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_what_is_saved_is_loaded_again_and_anything_else_is_refused(recorded, tm
     assert load_recorded(tmp_path / "none") is None
     for junk in (b"junk", lzma.compress(b"{}"), lzma.compress(b"[1]"), path.read_bytes()[:-50]):
         path.write_bytes(junk)
-        with pytest.raises(InvalidRequest, match="app.recorded"):
+        with pytest.raises(InvalidRequest, match="python -m app"):
             load_recorded(path)
 
 
