@@ -21,7 +21,7 @@ import engine
 from app.components import to_json
 from app.figures import pair_name, simplest
 from app.sweep import Sweep, SweptPoint, sweep_message
-from engine import Costs, Prices, Request, Role, Settings, TokenEvent, Trace, costs, load_settings
+from engine import Costs, Prices, Request, Role, Settings, TokenEvent, Trace, costs, load_settings, same_text
 from engine.errors import CommandParser, exit_status
 from engine.operating_points import LLM_ONLY
 from engine.provenance import provenance
@@ -110,7 +110,8 @@ def load_recorded(path: Path = FILE) -> Recorded | None:
 def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
     """One text after another, from SLM-only to LLM-only, each written by itself at the next threshold that changes it.
 
-    Where there are more decisions than rows, the next but some: so that what is left to change is shared out evenly.
+    Where there are more decisions than rows, the next but some: so that what is left to change is shared out evenly. The
+    router's own threshold is among them, where the text is another there.
     """
     threshold: float | None = 0.0
     for left in range(rows - 1, -1, -1):
@@ -118,7 +119,10 @@ def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
         yield trace
         if threshold is None:
             return
-        threshold = _next(trace.events, left) if left > 1 else None
+        before, threshold = threshold, _next(trace.events, left) if left > 1 else None
+        _, high = same_text(trace.events)
+        if before < pair.threshold < (threshold or LLM_ONLY) and pair.threshold > high:
+            threshold = pair.threshold
 
 
 def _next(events: Sequence[TokenEvent], left: int) -> float | None:

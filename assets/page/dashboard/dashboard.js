@@ -101,10 +101,12 @@ export const start = (gradio) => {
     classes.toggle('unmetered', scrubbed && !meter.gauge);
     classes.toggle('unplotted', scrubbed && !latest);
     if (meter?.gauge) drawMeter(meter);
-    else if (!scrubbed) schedule();
+    else if (latest) schedule();
+    else for (const node of element.querySelectorAll('b[data-field], dd[data-field]')) node.textContent = '–';   // nothing of the sweep's text stays
   };
   listen(element, 'citer-text', ({ detail: { figures: meter } }) => follow(meter));
   listen(element, 'citer-run', () => follow(null));
+  document.dispatchEvent(new CustomEvent('citer-text-wanted'));
   onSlider(element, placeSoon);
   onTheme(schedule);
   new ResizeObserver(placeSoon).observe(element);

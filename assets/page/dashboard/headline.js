@@ -2,19 +2,19 @@
 import { finder, listen, make } from '../lib/dom.js';
 
 const WORDS = [['share', 'by the LLM'], ['relative', 'of its cost'], ['faster', 'as fast']], UNKNOWN = '–';   // figures of the meter
+const NONE = 'Share and cost of your text';
 
 export const start = ({ element }) => {
   const line = finder(element)('.headline');
   let own = null, foreign = false;   // of the last text that was written; a sweep's texts have theirs
 
   const draw = (figures) => {
-    if (!figures) return;
-    const parts = WORDS.filter(([name]) => (figures[name] ?? UNKNOWN) !== UNKNOWN).map(([name, words]) => {
+    const parts = WORDS.filter(([name]) => (figures?.[name] ?? UNKNOWN) !== UNKNOWN).map(([name, words]) => {
       const part = make('span', '', ` ${words}`);
       part.prepend(make('b', '', figures[name]));
       return part;
     });
-    line.replaceChildren(...parts);
+    line.replaceChildren(...(figures ? parts : [make('span', 'headline-none', NONE)]));
   };
 
   listen(element, 'citer-figures', ({ detail }) => {
@@ -23,4 +23,6 @@ export const start = ({ element }) => {
   });
   listen(element, 'citer-text', ({ detail: { figures } }) => { foreign = true; draw(figures); });
   listen(element, 'citer-run', () => { foreign = false; draw(own); });
+  draw(own);
+  document.dispatchEvent(new CustomEvent('citer-text-wanted'));
 };

@@ -85,4 +85,5 @@ export const start = (gradio) => {
 
   draw();
   channel.receive();
+  document.dispatchEvent(new CustomEvent('citer-text-wanted'));   // a recorded text may have been there before this
 };

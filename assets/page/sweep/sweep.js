@@ -125,7 +125,7 @@ export const start = (gradio) => {
     box.focus();
   });
   for (const dial of DIALS) onSlider(element, () => requestAnimationFrame(scrub), dial);
-  listen(element, 'citer-dials', () => requestAnimationFrame(scrub));
+  for (const type of ['citer-dials', 'citer-text-wanted']) listen(element, type, () => requestAnimationFrame(scrub));
   onUnit(element, schedule);
   listen(element, 'citer-run', () => {   // another text is on the page
     scrubbing = false;
