@@ -142,7 +142,7 @@ def graded(pair: Pair, question: Question, method: Method, threshold: float, row
     return GradedAnswer.graded(
         question,
         "".join(event.text for event in events),
-        cost_alone(events, row.prompt_tokens, slm_cost, pair.llm_cost),
+        cost_alone(events, row.prompt_tokens, slm_cost, pair.llm_cost, pair.prices),
         method=method.name,
         threshold=threshold,
         tokens=len(events),
@@ -152,4 +152,5 @@ def graded(pair: Pair, question: Question, method: Method, threshold: float, row
         max_draft=method.max_draft,
         llm_passes=llm_passes(events),
         taken_back=taken_back(events),
+        prompt_tokens=row.prompt_tokens,
     )

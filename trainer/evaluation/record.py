@@ -61,6 +61,7 @@ class GradedAnswer:
         acceptance, max_draft: As in the request.
         llm_passes: Of the whole answer; None, as the next one, in lines from before it was written down.
         taken_back: Drafted tokens that the LLM did not keep; they are charged, and not among `tokens`.
+        prompt_tokens, price: Of the whole answer, in currency at the pair's prices; None in lines from before.
     """
 
     question: str
@@ -78,6 +79,8 @@ class GradedAnswer:
     max_draft: MaxDraft = "auto"
     llm_passes: Annotated[int, Field(ge=0)] | None = None
     taken_back: Annotated[int, Field(ge=0)] | None = None
+    prompt_tokens: Annotated[int, Field(ge=1)] | None = None
+    price: Amount | None = None
 
     @property
     def setting(self) -> PointKey:
@@ -87,7 +90,7 @@ class GradedAnswer:
     @classmethod
     def graded(cls, question: Question, text: str, spent: Cost, **others: Any) -> GradedAnswer:
         """An answer that was just written; `others` are the fields that follow from neither its text nor its cost."""
-        cost = {"bytes": spent.bytes, "flops": spent.flops, "seconds": round(spent.seconds, 4)}
+        cost = {"bytes": spent.bytes, "flops": spent.flops, "seconds": round(spent.seconds, 4), "price": spent.price}
         return cls(question=question.id, correct=grade(question, text), text=text, **cost, **others)
 
 
