@@ -108,10 +108,10 @@ def load_recorded(path: Path = FILE) -> Recorded | None:
 
 
 def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
-    """One text after another, from SLM-only to LLM-only, each written by itself at the next threshold that changes it.
+    """One text after another, from SLM-only to LLM-only, each written alone at the next threshold that changes it.
 
-    Where there are more decisions than rows, the next but some: so that what is left to change is shared out evenly. The
-    router's own threshold is among them, where the text is another there.
+    Where there are more decisions than rows, the next but some: so that what is left to change is shared out evenly.
+    The router's own threshold is among them, where the text is another there.
     """
     threshold: float | None = 0.0
     for left in range(rows - 1, -1, -1):
