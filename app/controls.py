@@ -64,11 +64,10 @@ def fill(components: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
     return [filled(field, values[name]) if name in values else gr.skip() for name, field in components.items()]
 
 
-def threshold_knob(settings: Settings, elem_id: str, start: float = DEFAULT_THRESHOLD) -> Knob:
-    """A dial from SLM-only to LLM-only; it starts where the settings say, else at `start`."""
+def threshold_knob(settings: Settings, elem_id: str, start: float = DEFAULT_THRESHOLD, digits: int = 4) -> Knob:
+    """A dial from SLM-only to LLM-only in steps of so many digits; it starts where the settings say, else at `start`."""
     value = start if settings.threshold is None else settings.threshold
-    top, step = max(LLM_ONLY, value), 10**-THRESHOLD_DIGITS
-    return knob(0, top, value, step=step, label="Threshold", elem_id=elem_id)
+    return knob(0, max(LLM_ONLY, value), value, step=10**-digits, label="Threshold", elem_id=elem_id)
 
 
 def acceptance_knob(settings: Settings, elem_id: str) -> Knob:
@@ -127,7 +126,7 @@ def dials_card(settings: Settings, start: float) -> tuple[Knob, Knob, gr.HTML, g
     What says what they mean has an event `commit`: a hand that moved the dials has let them go.
     """
     with gr.Column(elem_id="threshold-card", elem_classes="card"):
-        threshold = threshold_knob(settings, "threshold", start)
+        threshold = threshold_knob(settings, "threshold", start, THRESHOLD_DIGITS)
         drawn("points/track", "track")
         acceptance = acceptance_knob(settings, "acceptance")
         _ends("keeps all that the SLM wrote", "only what the LLM would have written")
