@@ -65,7 +65,7 @@ def fill(components: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
 
 
 def threshold_knob(settings: Settings, elem_id: str, start: float = DEFAULT_THRESHOLD, digits: int = 4) -> Knob:
-    """A dial from SLM-only to LLM-only in steps of so many digits; it starts where the settings say, else at `start`."""
+    """A dial from SLM-only to LLM-only in steps of so many digits, from where the settings say, else from `start`."""
     value = start if settings.threshold is None else settings.threshold
     return knob(0, max(LLM_ONLY, value), value, step=10**-digits, label="Threshold", elem_id=elem_id)
 
