@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import lzma
-import threading
 from itertools import pairwise
 
 import pytest
 from browser import Window, along, contrast, eventually, serve, window
 from fake_pair import FakePair
 
+from app.figures import percent
 from app.recorded import FILE, Recorded, load_recorded, record
-from engine import InvalidRequest, Request, Role, Trace, load_settings
+from engine import InvalidRequest, Request, Trace, WeightsError, load_settings
 from engine.events import role_at
 
 PROMPT = "Add 47 and 38, then take away 19."
@@ -27,22 +27,22 @@ def recorded(tiny_pair) -> Recorded:
 
 
 @pytest.fixture(scope="module")
-def loading():
-    """Models that are still being loaded until the event is set."""
-    return threading.Event()
+def site(recorded):
+    with serve(
+        lambda preset, progress: FakePair(), settings=load_settings(max_new_tokens=60), recorded=recorded
+    ) as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
-def site(recorded, loading):
-    def load(preset, progress):
-        loading.wait(120)
-        return FakePair()
+def bare_site(recorded):
+    """A page that can have no models."""
 
-    with serve(load, settings=load_settings(max_new_tokens=60), recorded=recorded) as site:
-        try:
-            yield site
-        finally:
-            loading.set()
+    def load(preset, progress):
+        raise WeightsError("there are none")
+
+    with serve(load, "tiny", recorded=recorded) as site:
+        yield site
 
 
 def shows(shown: Window, trace: Trace) -> None:
@@ -89,11 +89,13 @@ def test_what_is_saved_is_loaded_again_and_anything_else_is_refused(recorded, tm
 
 
 def test_without_models_the_threshold_is_dragged_through_a_recorded_text_and_nothing_is_asked_for(
-    browser, site, recorded
+    browser, bare_site, recorded
 ):
-    with window(browser, site, 1366, 768) as shown:
+    with window(browser, bare_site, 1366, 768) as shown:
         page = shown.page
+        page.wait_for_selector("text=No models")
         eventually(lambda: page.locator(".t").count() > 10)
+        page.wait_for_timeout(1000)
         about = page.inner_text(".stream-origin")
         for word in ("Recorded", PROMPT, "tiny SLM ⇄ LLM", "2 threads of a machine", "python -m app.recorded"):
             assert word in about
@@ -105,8 +107,8 @@ def test_without_models_the_threshold_is_dragged_through_a_recorded_text_and_not
             page.mouse.move(*along(page, row / (len(recorded.traces) - 1)))
             shows(shown, trace)
             assert float(page.input_value(BOX)) == trace.threshold
-            share = f"{100 * trace.llm_share:.0f}"
-            eventually(lambda share=share: share in headline(shown).split("%")[0] or share == "9")
+            share = percent(trace.llm_share).replace("\N{NARROW NO-BREAK SPACE}", " ")
+            eventually(lambda share=share: headline(shown).startswith(f"{share} by the LLM"))
             seen.add((headline(shown), shown.field("relative")))
         assert len(seen) == len(recorded.traces), "share and cost change with each"
         assert shown.requests == []
@@ -173,13 +175,12 @@ def test_little_moves_while_the_page_fills(browser, site, width, height):
         assert shown.page.evaluate("window.moved") <= 0.1
 
 
-def test_a_prompt_of_the_visitors_takes_its_place(browser, site, recorded, loading):
+def test_a_prompt_of_the_visitors_takes_its_place(browser, site):
     with window(browser, site) as shown:
         page = shown.page
         eventually(lambda: page.is_visible(".sweep-prompt"))
         page.click(".sweep-prompt")
         assert page.input_value("#prompt textarea") == PROMPT
-        loading.set()
         page.wait_for_selector("text=fake-r1", timeout=20_000)
         shown.write("a palindrome")
         assert page.inner_text(".stream-origin") == "" and page.is_hidden(".sweep-body")
@@ -193,4 +194,4 @@ def test_a_prompt_of_the_visitors_takes_its_place(browser, site, recorded, loadi
         assert shown.text() == text, "the dial is about that text now"
         page.mouse.up()
         eventually(lambda: site.sessions._all()[-1].run is not run)
-        assert Role.LLM and shown.errors == []
+        assert shown.errors == []

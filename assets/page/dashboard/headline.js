@@ -23,6 +23,5 @@ export const start = ({ element }) => {
   });
   listen(element, 'citer-text', ({ detail: { figures } }) => { foreign = true; draw(figures); });
   listen(element, 'citer-run', () => { foreign = false; draw(own); });
-  draw(own);
   document.dispatchEvent(new CustomEvent('citer-text-wanted'));
 };
