@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -28,7 +29,12 @@ def load(preset, progress):
 
 
 host = Host(load, settings.preset, settings.rows)
-demo = build(host, settings, load_recorded())
+try:
+    recorded = load_recorded()
+except engine.InvalidRequest as error:
+    logging.getLogger("app").warning("the page begins empty: %s", error)
+    recorded = None
+demo = build(host, settings, recorded)
 
 if __name__ == "__main__":
     if sys.stdout is None:

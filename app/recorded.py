@@ -63,10 +63,10 @@ class Recorded:
         return to_json({**json.loads(sweep_message(sweep, 0)[0]), "recorded": {"prompt": first.prompt, "said": said}})
 
     def save(self, path: Path) -> None:
-        """Writes it, compressed."""
-        traces = [json.loads(trace.to_json()) for trace in self.traces]
-        whole = {**{name: getattr(self, name) for name in _ABOUT}, "traces": traces}
-        path.write_bytes(lzma.compress(json.dumps(whole, ensure_ascii=False).encode(), preset=9))
+        """Writes it, compressed: a line that says where it comes from, and a trace per line."""
+        about = json.dumps({name: getattr(self, name) for name in _ABOUT}, ensure_ascii=False)
+        lines = [about, *(trace.to_json() for trace in self.traces)]
+        path.write_bytes(lzma.compress("\n".join(lines).encode(), preset=9))
 
 
 _ABOUT = ("threshold", "command", "revision", "hardware")
@@ -100,10 +100,12 @@ def load_recorded(path: Path = FILE) -> Recorded | None:
         return None
     try:
         text = lzma.LZMADecompressor(memlimit=2**28).decompress(path.read_bytes(), _LARGEST)
-        whole = json.loads(text)
-        traces = tuple(Trace.from_json(json.dumps(each)) for each in whole["traces"])
-        return Recorded(**{name: whole[name] for name in _ABOUT}, traces=traces)
-    except (lzma.LZMAError, ValueError, KeyError, TypeError) as error:
+        first, *lines = text.decode().split("\n")
+        about, traces = json.loads(first), tuple(map(Trace.parse, lines))
+        if not traces:
+            raise ValueError("it has no text")
+        return Recorded(**{name: about[name] for name in _ABOUT}, traces=traces)
+    except (lzma.LZMAError, ValueError, KeyError, TypeError, engine.InvalidRequest) as error:
         raise engine.InvalidRequest(f"{path.name} is not what `python -m app.recorded` writes: {error}") from None
 
 
