@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import lzma
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +25,7 @@ from app.sweep import Sweep, SweptPoint, sweep_message
 from engine import Costs, Prices, Request, Role, Settings, TokenEvent, Trace, costs, load_settings, same_text
 from engine.errors import CommandParser, exit_status
 from engine.operating_points import LLM_ONLY
-from engine.provenance import provenance
+from engine.provenance import machine, provenance
 from engine.settings import PRESET_NAMES
 from engine.weights.progress import print_progress
 
@@ -55,9 +56,10 @@ class Recorded:
     def message(self) -> str:
         """A sweep's message (see `sweep_message`) with `recorded`: the prompt, and what is said of its texts."""
         first = self.traces[0]
+        timed = "" if any(event.seconds for event in first.events) else ", on a busy machine and so without seconds"
         said = (
             f"Recorded, not written now: {pair_name(first.slm, first.llm)} answer “{first.prompt}” on {self.hardware} "
-            f"({self.command}). Drag the threshold; a prompt of yours takes its place."
+            f"({self.command}){timed}. Drag the threshold; a prompt of yours takes its place."
         )
         sweep = _RecordedSweep(self.traces)
         return to_json({**json.loads(sweep_message(sweep, 0)[0]), "recorded": {"prompt": first.prompt, "said": said}})
@@ -127,6 +129,18 @@ def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
             threshold = pair.threshold
 
 
+def untimed(trace: Trace) -> Trace:
+    """A trace without seconds, its own and those of the passes from which others would be modelled."""
+    timeless = {"seconds": 0.0, "slm_seconds": 0.0, "llm_seconds": 0.0}
+    slow: dict[str, Any] = {"pass_seconds": 0.0, "token_seconds": 0.0, "pass_table": (), "head_table": ()}
+    return replace(
+        trace,
+        events=tuple(replace(event, **timeless) for event in trace.events),
+        slm_cost=replace(trace.slm_cost, **slow),
+        llm_cost=replace(trace.llm_cost, **slow),
+    )
+
+
 def _next(events: Sequence[TokenEvent], left: int) -> float | None:
     """A threshold above the lowest scores that went to the SLM, as many of them as leave the rest to `left` texts."""
     scores = sorted(event.score for event in events if event.role is Role.SLM and event.score is not None)
@@ -157,7 +171,14 @@ def _recorded(settings: Settings, request: Request) -> Recorded:
     for trace in record(pair, request):
         print(f"{trace.threshold:.7g}: {100 * trace.llm_share:.0f} % LLM, {trace.text[-60:]!r}", flush=True)
         traces.append(trace)
-    return Recorded(pair.threshold, traces=tuple(traces), **provenance("app.recorded"))
+    return finished(pair, traces, os.getloadavg()[0])
+
+
+def finished(pair: Any, traces: Sequence[Trace], load: float) -> Recorded:
+    """What was recorded; without its seconds where the machine's load says that it did other work too."""
+    busy = load > 1.5 * machine()["threads"]
+    kept = tuple(map(untimed, traces)) if busy else tuple(traces)
+    return Recorded(pair.threshold, traces=kept, **provenance("app.recorded"))
 
 
 def _parser() -> argparse.ArgumentParser:
