@@ -22,7 +22,7 @@ import engine
 from app.components import to_json
 from app.figures import pair_name, simplest
 from app.sweep import Sweep, SweptPoint, sweep_message
-from engine import Costs, Prices, Request, Role, Settings, TokenEvent, Trace, costs, load_settings, same_text
+from engine import Costs, Prices, Request, Role, Settings, TokenEvent, Trace, at_dials, costs, load_settings, same_text
 from engine.errors import CommandParser, exit_status
 from engine.operating_points import LLM_ONLY
 from engine.provenance import machine, provenance
@@ -30,8 +30,11 @@ from engine.settings import PRESET_NAMES
 from engine.weights.progress import print_progress
 
 FILE = Path(__file__).resolve().parent.parent / "assets" / "recorded.json.xz"
-PROMPT = "A baker fills 14 trays with 12 rolls each and sells three quarters of the rolls. How many rolls are left?"
-ROWS = 33
+PROMPT = (
+    "Tom has 3 boxes with 24 pencils each. He gives a third of all pencils to his sister and 10 to a friend. "
+    "How many does he keep? Answer in two short sentences."
+)
+ROWS = 25
 """Thresholds at most. Where the text has fewer decisions, there is one for each of its changes."""
 
 _LARGEST = 20_000_000  # bytes, unpacked
@@ -112,21 +115,28 @@ def load_recorded(path: Path = FILE) -> Recorded | None:
 
 
 def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
-    """One text after another, from SLM-only to LLM-only, each written alone at the next threshold that changes it.
+    """One text after another, from SLM-only to LLM-only, at the next threshold that changes it, written on from there.
 
     Where there are more decisions than rows, the next but some: so that what is left to change is shared out evenly.
     The router's own threshold is among them, where the text is another there.
     """
     threshold: float | None = 0.0
-    for left in range(rows - 1, -1, -1):
-        trace: Trace = pair.generate(replace(request, threshold=LLM_ONLY if threshold is None else threshold))
-        yield trace
-        if threshold is None:
-            return
-        before, threshold = threshold, _next(trace.events, left) if left > 1 else None
-        _, high = same_text(trace.events)
-        if before < pair.threshold < (threshold or LLM_ONLY) and pair.threshold > high:
-            threshold = pair.threshold
+    scheduler, handle, events = engine.Scheduler(pair, 1), None, []
+    try:
+        for left in range(rows - 1, -1, -1):
+            asked, kept = at_dials(request, events, LLM_ONLY if threshold is None else threshold, request.acceptance)
+            handle = scheduler.submit(asked, "recorded", after=handle, events=kept)
+            events = [*kept, *handle.batch]
+            if handle.error is not None:
+                raise handle.error
+            yield pair.trace(asked, events)
+            if threshold is None:
+                return
+            before, threshold = threshold, _next(events, left) if left > 1 else None
+            if before < pair.threshold < (threshold or LLM_ONLY) and pair.threshold > same_text(events)[1]:
+                threshold = pair.threshold
+    finally:
+        scheduler.close()
 
 
 def untimed(trace: Trace) -> Trace:
