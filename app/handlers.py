@@ -114,6 +114,14 @@ class Handlers:
             values, _ = fitting(request_fields(run.settings), run.request.stop, policies)
         return [versions_message(session), *fill(self.fields, values)]
 
+    def compare_versions(self, request: gr.Request, event: gr.EventData) -> str:
+        """Two kept texts, to be put side by side; nothing on the page changes."""
+        session = self.sessions.get(request.session_hash)
+        with refusals():
+            asked = said_fields(event._data)
+            numbers = [said_number(asked, name, -1) for name in ("first", "second")]
+        return versions_message(session, numbers)
+
     def sweep(self, request: gr.Request, event: gr.EventData, unit: str, slm: float, llm: float, *values: Any) -> str:
         """Writes the prompt at many settings; until another text is asked for, the sliders scrub through them."""
         session = self.sessions.get(request.session_hash)
@@ -141,7 +149,7 @@ class Handlers:
         job = session.jobs.get(SWEEP)
         with refusals():
             row = said_number(said_fields(event._data), "row")
-            if isinstance(job, Sweep) and not job.active and 0 <= row < len(job.points):
+            if isinstance(job, Sweep) and not job.active and job.beside is None and 0 <= row < len(job.points):
                 session.continue_from(SweepRun(job, row), threshold, acceptance, self.host)
         return versions_message(session)
 

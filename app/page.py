@@ -177,7 +177,7 @@ def _playground(
         with gr.Column(elem_id="result", scale=1, min_width=0):
             note = link_note()
             prompt, generate, stop, examples = controls.prompt_card()
-            stream = token_stream(sessions)
+            stream = token_stream(sessions, recorded is not None)
             versions = versions_strip()
             bar = share_bar(sessions, home_address(settings))
             panel = dashboard()
@@ -202,12 +202,13 @@ def _playground(
     # One at a time: the fields follow to the text that is shown last.
     gone = versions.go_to(handlers.go_to, outputs=[versions, *fields], queue=False, trigger_mode="once", **QUIET)
     gone.success(None, js=STARTED, **QUIET)
+    versions.compare(handlers.compare_versions, outputs=versions, queue=False, trigger_mode="once", **QUIET)
     # In the browser, also where the server moved the dials: the figures measured at the threshold follow.
     changes = [control.change for control in (*dials, policy)]
     gr.on(changes, None, inputs=[*dials, policy], js=_TELL_DIALS, **QUIET)
     for control in view:
         control.input(handlers.set_view, inputs=view, outputs=[panel, versions], **_LIVE)
-    restored = wire_share(demo, host, sessions, bar, note, [stream, panel], fields)
+    restored = wire_share(demo, host, sessions, bar, note, [stream, panel, sweep], fields)
     timer = gr.Timer(0.5)
     followed = [header, policy, timer, *dials, says, points, *examples.values()]
     for event in (restored.then, timer.tick):

@@ -65,6 +65,7 @@ class Sweep(Job):
         meters: The same rows as the meter shows them, by unit.
         same: Per row, once its text is complete: its decisions hold above the first and up to the second threshold,
             and above the third and up to the fourth acceptance.
+        beside: Of a sweep that was opened, the id of the run that was opened with it; no text can go on from its own.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Sweep(Job):
         self.meters: list[dict[str, Any] | None] = []
         self.same: list[list[float] | None] = []
         self.prompt_tokens = 0
+        self.beside: str | None = None
         self._paths: list[list[int]] = []  # per row, the nodes of its text
         self._node_of: dict[tuple[int, int], int] = {}  # by parent and token id
 
@@ -206,6 +208,7 @@ def sweep_message(sweep: Sweep, start: int, note: str = "") -> tuple[str, int]:
         "figures": figures,
         "meters": meters,
         "same": same,
+        "beside": sweep.beside,
     }
     return to_json(message), start + len(nodes)
 

@@ -60,6 +60,7 @@ class Decoding:
         end_ids: AbstractSet[int],
         context: int,
         judge: Judge | None = None,
+        most: int | None = None,
     ) -> None:
         """Prepares an empty batch.
 
@@ -68,11 +69,12 @@ class Decoding:
             end_ids: Token ids that end a text, by either model.
             context: Tokens a row may have in all.
             judge: For the requests that want it to decide what is kept.
+            most: See `Slots`.
         """
         self._models = {Role.SLM: slm, Role.LLM: llm}
         self._tokenizer, self._end_ids, self._judge, self._context = tokenizer, end_ids, judge, context
         self.rows: list[Row] = []
-        self._slots = Slots(self._models, self.rows, context)
+        self._slots = Slots(self._models, self.rows, context, most)
         self._caches = self._slots.caches
         self._reader = Reader(self._models, self._caches, tokenizer)
         self._put_off: dict[int, Slot] = {}

@@ -157,9 +157,9 @@ class Pair:
         check_length(len(prompt), self.context)
         return policy, prompt
 
-    def open(self) -> Decoding:
-        """A batch without texts, for `Decoding.add`."""
-        return Decoding(self.slm, self.llm, backend(self.tokenizer), self.end_ids, self.context, self.judge)
+    def open(self, most: int | None = None) -> Decoding:
+        """A batch without texts, for `Decoding.add`; of `most` rows at most, where that is known."""
+        return Decoding(self.slm, self.llm, backend(self.tokenizer), self.end_ids, self.context, self.judge, most)
 
     def start(
         self,

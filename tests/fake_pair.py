@@ -178,7 +178,7 @@ class FakePair:
         """Policy and prompt."""
         return request.policy, [zlib.crc32(request.prompt.encode())] * self.check(request)
 
-    def open(self) -> FakeDecoding:
+    def open(self, most: int | None = None) -> FakeDecoding:
         """What the scheduler steps."""
         return FakeDecoding(self)
 

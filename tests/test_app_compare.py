@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from dataclasses import replace
@@ -406,6 +407,46 @@ def test_prompt_and_threshold_can_be_copied_from_the_playground(shown: Window):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
+def test_the_race_is_saved_as_a_film_that_plays(shown: Window, tmp_path):
+    compare(shown)
+    button = shown.page.locator(".compare-film")
+    if button.is_hidden():
+        pytest.skip("this Chromium records no WebM")
+    name = button.text_content()
+    with shown.page.expect_download(timeout=30_000) as coming:
+        button.click()
+        eventually(lambda: "Recording" in button.text_content())
+    coming.value.save_as(tmp_path / "race.webm")
+    film = (tmp_path / "race.webm").read_bytes()
+    assert coming.value.suggested_filename.endswith(".webm") and film[:4] == b"\x1aE\xdf\xa3" and len(film) > 20_000
+    eventually(lambda: button.text_content() == name)
+    seen = shown.page.evaluate(_LAST_PICTURE, base64.b64encode(film).decode())
+    assert seen["size"] == [1280, 720] and seen["seconds"] > 4
+    assert seen["blue"] > 500 and seen["orange"] > 100, "the authors' colours are in it"
+
+
+_LAST_PICTURE = """async (film) => {
+  const bytes = Uint8Array.from(atob(film), c => c.charCodeAt(0)), video = document.createElement('video');
+  const src = URL.createObjectURL(new Blob([bytes], { type: 'video/webm' }));
+  Object.assign(video, { muted: true, playbackRate: 8, src });
+  await new Promise((resolve, reject) => {
+    video.onended = resolve;
+    video.onerror = () => reject(video.error.message);
+    video.play();
+  });
+  const { videoWidth: width, videoHeight: height, currentTime: seconds } = video;
+  const pen = Object.assign(document.createElement('canvas'), { width, height }).getContext('2d');
+  pen.drawImage(video, 0, 0);
+  const { data } = pen.getImageData(0, 120, width, height - 200);
+  let blue = 0, orange = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    blue += data[i + 2] - data[i] > 20;
+    orange += data[i] - data[i + 2] > 20;
+  }
+  return { size: [width, height], seconds, blue, orange };
+}"""
+
+
 def test_nothing_sticks_out_at_any_width(browser, site: Site, width: int):
     with window(browser, site, width=width) as shown:
         enter(shown)

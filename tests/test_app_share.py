@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from browser import Window, contrast, eventually, serve, window
 from fake_pair import FakePair
+from PIL import Image
 
 from app.fields import MAX_TEXT
 from engine import Trace
@@ -97,7 +100,7 @@ def page_of(browser, pair, query: str = "", **options):
 
 def test_there_is_nothing_to_take_before_there_is_a_text(shown: Window, pair):
     takers = shown.page.locator("[data-take]")
-    assert takers.count() == 4 and all(button.is_disabled() for button in takers.all())
+    assert takers.count() == 6 and all(button.is_disabled() for button in takers.all())
     assert shown.page.is_enabled("[data-open]")
     pair.tokens_per_second = 1
     shown.ask("echo one two three four five six")
@@ -139,9 +142,57 @@ def test_markdown_is_copied(shown: Window):
     assert "| bytes moved |" in copied and "- SLM: Qwen2.5-Coder 0.5B\n" in copied
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_picture_has_the_coloured_text_and_its_headline(browser, site, scheme: str, tmp_path: Path):
+    with window(browser, site, color_scheme=scheme) as shown:
+        shown.page.wait_for_selector("text=fake-r1")
+        shown.write("a palindrome")
+        ready(shown)
+        image = Image.open(picture(shown, tmp_path)).convert("RGB")
+        assert image.width == 2160 and 1000 < image.height < 7000
+        counts = Counter({colour: count for count, colour in image.getcolors(image.width * image.height) or []})
+        paper = shown.page.evaluate("getComputedStyle(document.querySelector('.stream')).backgroundColor")
+        ground = tuple(int(part) for part in re.findall(r"\d+", paper)[:3])
+        assert counts.most_common(1)[0][0] == ground or counts[ground] > 100_000
+        for kind in ("slm", "llm"):
+            assert counts[tinted(shown, kind, ground)] > 2_000, kind
+        assert shown.errors == []
+
+
+def test_a_long_texts_picture_is_bounded_and_says_so(shown: Window, tmp_path: Path):
+    lines = ("x" + "\n" * 40 + " ") * 4
+    shown.write(f"echo one {lines}two three")
+    ready(shown)
+    image = Image.open(picture(shown, tmp_path))
+    assert image.width * image.height < 16_777_216, "browsers paint no larger one"
+    assert "It has the first" in shown.page.inner_text(SAID)
+
+
+def picture(shown: Window, folder: Path) -> Path:
+    with shown.page.expect_download() as coming:
+        shown.page.click('[data-take="picture"]')
+    assert coming.value.suggested_filename.endswith(".png")
+    coming.value.save_as(folder / "text.png")
+    says(shown, "Saved as citer-")
+    return folder / "text.png"
+
+
+def tinted(shown: Window, kind: str, ground: tuple[int, ...]) -> tuple[int, ...]:
+    """An author's colour over the paper's, as the canvas mixes them."""
+    mixed = """([kind, ground]) => {
+      const pen = document.createElement('canvas').getContext('2d');
+      pen.fillStyle = `rgb(${ground.join(' ')})`;
+      pen.fillRect(0, 0, 1, 1);
+      pen.fillStyle = getComputedStyle(document.querySelector('.stream')).getPropertyValue(`--${kind}-tint`);
+      pen.fillRect(0, 0, 1, 1);
+      return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    }"""
+    return tuple(shown.page.evaluate(mixed, [kind, list(ground)]))
+
+
 def test_where_the_browser_forbids_copying_the_text_is_there_selected(written: Window):
     written.page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject(new Error('no')))")
-    written.page.click('[data-take="link"]')
+    written.page.click('[data-take="settings"]')
     says(written, "copy by hand")
     assert written.page.evaluate("getSelection().toString()").startswith(f"{written.url}?prompt=echo%20one")
 
@@ -182,8 +233,8 @@ def test_a_copied_link_restores_every_field_and_the_text(browser, tiny_pair):
         text, asked = shown.text(), fields(shown)
         assert (asked["Prompt"], asked["Threshold"], asked["Seed"]) == ("Ben has $5.\nHow much?", "0.61", "11")
         assert (asked["Scored by"], asked["Raw"], asked["Stop strings"]) == ("SLM's own confidence", True, "zz\\n")
-        shown.page.click('[data-take="link"]')
-        assert says(shown, "Copied") == "Copied the link."
+        shown.page.click('[data-take="settings"]')
+        assert says(shown, "Copied") == "Copied the link to the settings."
         link = shown.page.evaluate("navigator.clipboard.readText()")
         assert dict(parse_qsl(urlsplit(link).query)) == dict(parse_qsl(query))
         with window(browser, site) as other:
@@ -244,8 +295,8 @@ def test_bad_values_of_a_link_are_named_and_the_rest_is_filled_in(shown: Window)
 def test_a_prompt_too_long_for_a_link_is_left_out_and_that_is_said(shown: Window):
     shown.write("echo a" + " " * MAX_TEXT)
     ready(shown)
-    shown.page.click('[data-take="link"]')
-    assert says(shown, "too long") == "Copied the link. The prompt is too long for a link."
+    shown.page.click('[data-take="settings"]')
+    assert says(shown, "too long") == "Copied the link to the settings. The prompt is too long for a link."
     link = shown.page.evaluate("navigator.clipboard.readText()")
     assert "prompt" not in link and "threshold=0.5" in link
 
@@ -261,7 +312,7 @@ def test_it_fits_is_readable_and_asks_nobody_else(browser, site, width: int, sch
         shown.page.wait_for_selector(".link-note")
         shown.write("echo hi")
         ready(shown)
-        for kind in ("markdown", "link"):
+        for kind in ("markdown", "settings", "link"):
             shown.page.click(f'[data-take="{kind}"]')
             says(shown, "Copied")
         for kind in ("json", "html"):
@@ -281,10 +332,18 @@ def test_it_fits_is_readable_and_asks_nobody_else(browser, site, width: int, sch
 def test_every_button_is_reached_and_used_with_the_keyboard(written: Window, tmp_path: Path):
     written.page.focus("[data-take] >> nth=0")
     reached = []
-    for _ in range(5):
+    for _ in range(7):
         reached.append(written.page.evaluate("document.activeElement.textContent"))
         written.page.keyboard.press("Tab")
-    assert reached == ["Copy as Markdown", "Copy link", "Trace (JSON)", "Page (HTML)", "Open a trace…"]
+    assert reached == [
+        "Copy link",
+        "Copy as Markdown",
+        "Save picture",
+        "Page (HTML)",
+        "Trace (JSON)",
+        "Copy settings link",
+        "Open a trace…",
+    ]
     written.page.focus('[data-take="json"]')
     with written.page.expect_download():
         written.page.keyboard.press("Enter")

@@ -295,6 +295,7 @@ def test_rows_never_exceed_the_bound_and_memory_does_not_grow(tiny_pair):
         assert all(handle.wait(TIME) for handle in handles)
         late = {role: cache.keys[0].shape for role, cache in scheduler._held.decoding._caches.items()}
         assert late == early
+        assert all(shape[0] == 3 for shape in late.values()), "room for the rows that there may be, and for no more"
         assert max(sizes) <= 3
         assert len(scheduler._held.decoding.rows) <= 3
         assert (scheduler.texts, scheduler.rows, scheduler.waiting) == (200, 0, 0)

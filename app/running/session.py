@@ -184,10 +184,15 @@ class Session:
             run = Run(request, self.run, change=Change(origin, plan, reveal_prefix=True))
             return self._start(self._put(run), host)
 
-    def show(self, run: Run) -> None:
-        """Puts a text that was opened on the page, in place of the one that is there or being written."""
+    def show(self, run: Run, sweep: Job | None = None) -> None:
+        """Puts a text that was opened on the page, in place of the one that is there or being written.
+
+        `sweep` was opened with it, for the slider to scrub through.
+        """
         with self._lock:
             self.shown = self._put(run)
+            if sweep is not None:
+                self.jobs[SWEEP] = sweep
 
     def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
         """Starts a job and returns it; an active one of its kind is stopped."""

@@ -1,6 +1,7 @@
-"""The row of buttons under the text: it goes out as a trace, a page of its own, Markdown or a link; traces are opened.
+"""The row of buttons under the text: it goes out as a link, a picture, Markdown, a page of its own or a trace.
 
-Links fill in the page's fields when it loads. Nothing is written to disk, and nothing here needs a model.
+Traces are opened, from files and from links; other links fill in the page's fields when it loads. Nothing is written to
+disk, and nothing here needs a model.
 """
 
 from __future__ import annotations
@@ -15,19 +16,24 @@ import gradio as gr
 
 from app.components import QUIET, drawn, to_json
 from app.controls import fill
-from app.entrance.said import said_fields, said_text
+from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, FIELDS, fitting, link_query, read_query, trace_fields
+from app.figures import pair_name
 from app.running.host import Host
-from app.running.run import Run
-from app.running.session import Session
+from app.running.run import Job
+from app.running.session import SWEEP
 from app.running.sessions import Sessions
 from app.share.export import html_page, markdown, trace_json
+from app.share.link import link_json
 from app.share.open_trace import MAX_BYTES, opened_run
+from app.share.swept import opened_sweep, swept_of
 from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
-from engine import POLICIES, EngineError, Trace
+from app.sweep import Sweep, sweep_message
+from engine import POLICIES, EngineError, Role, Trace
 
 _LONGEST_NAME = 100  # of a file
+_LINKED = "This text came with the link, as it was written; nothing was run. The fields are those it was written with."
 _NAMES = {
     "top_p": "top-p",
     "top_k": "top-k",
@@ -46,15 +52,18 @@ def share_bar(sessions: Sessions, home: str = "") -> gr.HTML:
 
     def take(data: Any) -> str | None:
         asked = said_fields(data)
-        owned, kind = sessions.find(said_text(asked, "run")), said_text(asked, "kind")
-        return taken(owned[1], owned[0], kind, home) if owned else None
+        found = _text_of(sessions, said_text(asked, "run"), said_number(asked, "row", -1))
+        return taken(*found, said_text(asked, "kind"), home) if found else None
 
     return drawn("share/share", "share", events=("upload",), server_functions=[take], max_bytes=MAX_BYTES)
 
 
 def link_note() -> gr.HTML:
-    """What is said about a link, above the prompt; nothing where the page was opened without one."""
-    return drawn("share/link_note", "link-note")
+    """What is said about a link, above the prompt; nothing where the page was opened without one.
+
+    Its script opens the text that a link carries, as a file is opened.
+    """
+    return drawn("share/link_note", "link-note", events=("upload",))
 
 
 def wire_share(
@@ -68,27 +77,59 @@ def wire_share(
 ) -> Any:
     """Lets files be opened, and links fill in the page when it loads; returns the event of filling in.
 
-    `shown` are the panels of the text and of its figures; `fields` are the page's, in the order of `FIELDS`.
+    `shown` are the panels of the text, of its figures and of its sweep; `fields` are the page's, in the order of
+    `FIELDS`.
     """
     handlers = _ShareHandlers(host, sessions, fields)
-    bar.upload(handlers.open_trace, outputs=[bar, *shown, *fields], **QUIET, queue=False)
+    for opener in (bar, note):
+        opener.upload(handlers.open_trace, outputs=[opener, *shown, *fields], **QUIET, queue=False)
     return demo.load(handlers.restore, outputs=[note, *fields], **QUIET, queue=False)
 
 
-def taken(run: Run, session: Session, kind: str, home: str = "") -> str | None:
-    """What a button hands out, as JSON: `text`, and `notes` about what is not in it. None while there is no text.
-
-    `kind` is "json", "html", "markdown" or "link" (the query of one).
-    """
-    events = list(run.events)
-    if not events:
+def _text_of(sessions: Sessions, job_id: str, row: int) -> tuple[Trace, Job | None] | None:
+    """The text of a run, or of a row of a sweep, and the sweep beside it; None where it is not there, or empty."""
+    owned = sessions.find(job_id)
+    if owned is not None:
+        session, run = owned
+        events = list(run.events)
+        trace = replace(run.pair.trace(run.request, events), prices=session.view.prices) if events else None
+        return (trace, session.jobs.get(SWEEP)) if trace else None
+    sweep = sessions.find_job(SWEEP, job_id)
+    if not isinstance(sweep, Sweep) or not 0 <= row < len(sweep.events) or sweep.figures[row] is None:
         return None
-    trace: Trace = replace(run.pair.trace(run.request, events), prices=session.view.prices)
-    if kind == "link":
+    return replace(sweep.pair.trace(sweep.at(row), sweep.events[row]), prices=sweep.prices), sweep
+
+
+def taken(trace: Trace, sweep: Job | None, kind: str, home: str = "") -> str | None:
+    """What a button hands out, as JSON: `text`, and `notes` about what is not in it. None for another kind.
+
+    `kind` is "json", "html", "markdown", "picture" (what is on one, as JSON), "link" (the trace as short as a link
+    needs it, empty where it is far too long for one) or "settings" (the query of a link).
+    """
+    text, notes = "", []
+    if kind in ("html", "markdown"):
+        text = {"html": html_page, "markdown": markdown}[kind](trace, home)
+    elif kind in ("json", "link"):
+        swept = swept_of(sweep, trace.request)
+        text = trace_json(trace, home, swept) if kind == "json" else link_json(trace, swept)
+    elif kind == "settings":
         text, notes = link_query(trace)
-        return to_json({"text": text, "notes": notes})
-    made = {"json": trace_json, "html": html_page, "markdown": markdown}
-    return to_json({"text": made[kind](trace, home), "notes": []}) if kind in made else None
+    elif kind == "picture":
+        text = to_json(_pictured(trace, home))
+    else:
+        return None
+    return to_json({"text": text, "notes": notes})
+
+
+def _pictured(trace: Trace, home: str) -> dict[str, Any]:
+    last = trace.events[-1]
+    dials = f"threshold {last.threshold:g}" + (f", acceptance {last.acceptance:g}" if last.acceptance else "")
+    return {
+        "prompt": trace.prompt,
+        "about": f"{pair_name(trace.slm, trace.llm)} · {dials}",
+        "home": home.removeprefix("https://"),
+        "tokens": [[event.text, int(event.role is Role.LLM)] for event in trace.events],
+    }
 
 
 class _ShareHandlers:
@@ -110,28 +151,34 @@ class _ShareHandlers:
         said = f"The link filled in {filled or 'nothing'}; Generate writes the text."
         if refused:
             said += " It also asked for what cannot be had:"
-        note = to_json({"said": said, "refused": refused})
-        return [note, *self._updates(values)]
+        return [_told(said, refused=refused), *self._updates(values)]
 
     async def open_trace(self, data: gr.EventData, request: gr.Request) -> list[Any]:
-        """Puts the text of a trace on the page in place of the one that is there; a bad file leaves everything."""
+        """Puts the text of a trace on the page in place of the one that is there; a bad one leaves everything.
+
+        What is said goes to the row of buttons about a file (`name`), and to the note about a link, which has no name.
+        """
         session = self.sessions.get(request.session_hash)
         given = said_fields(data._data)
         name, text = said_text(given, "name")[:_LONGEST_NAME], said_text(given, "text")
         try:
             with self.sessions.place():  # few at a time: reading one takes several times its size
                 run = await asyncio.to_thread(opened_run, text, session.run)
+                trace: Trace = run.pair.opened
+                swept = await asyncio.to_thread(opened_sweep, text, run, trace.prices, session.jobs.get(SWEEP))
                 figures = await asyncio.to_thread(dashboard_message, run, session.view)
-            session.show(run)  # no await from here on: the window's feed must not send anything in between
+            session.show(run, swept)  # no await from here on: the window's feed must not send anything in between
         except EngineError as error:
-            said = to_json({"said": f"{name} was not opened. {error}", "bad": True, "at": time.monotonic_ns()})
-            return [said, *[gr.skip()] * (2 + len(self.fields))]
-        trace: Trace = run.pair.opened
+            said = f"{name} was not opened. {error}" if name else f"The text of this link was not opened. {error}"
+            return [_told(said, bad=True), *[gr.skip()] * (3 + len(self.fields))]
         session.moved.update(DIALS)
         values, missing = fitting(trace_fields(trace), trace.stop, self._policies())
-        said = " ".join([f"Opened {name}; the fields above are those it was written with.", *missing])
-        note = to_json({"said": said, "bad": False, "at": time.monotonic_ns()})
-        return [note, token_message(run, 0), figures, *self._updates(values)]
+        parts = [f"Opened {name}; the fields above are those it was written with." if name else _LINKED]
+        if swept is not None:
+            parts.append("It was swept: the dials scrub through its texts.")
+        told = _told(" ".join([*parts, *missing]), run=run.id, again=not name)
+        sweep = sweep_message(swept, 0)[0] if swept is not None else gr.skip()
+        return [told, token_message(run, 0), figures, sweep, *self._updates(values)]
 
     def _policies(self) -> Sequence[str]:
         """What can be chosen: all until the models are there."""
@@ -139,3 +186,7 @@ class _ShareHandlers:
 
     def _updates(self, values: Mapping[str, Any]) -> list[Any]:
         return fill(self.fields, values)
+
+
+def _told(said: str, bad: bool = False, **more: Any) -> str:
+    return to_json({"said": said, "bad": bad, "at": time.monotonic_ns(), **more})

@@ -39,10 +39,13 @@ _DATA, _LIB, _HOME, _PAPER = "@@DATA@@", "@@LIB@@", "@@HOME@@", "@@PAPER@@"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def trace_json(trace: Trace, home: str = "") -> str:
-    """The trace as `Trace.to_json` has it, with who made it; `home` is the project's address, empty where unknown."""
-    made_by = json.dumps(f"{TITLE}, {home}" if home else TITLE)
-    return f'{{"made_by": {made_by}, {trace.to_json()[1:]}'
+def trace_json(trace: Trace, home: str = "", sweep: dict[str, Any] | None = None) -> str:
+    """The trace as `Trace.to_json` has it, with who made it, and the sweep that it is of (`app.share.swept`).
+
+    `home` is the project's address, empty where it is not known, here and below.
+    """
+    more = {"made_by": f"{TITLE}, {home}" if home else TITLE, **({"sweep": sweep} if sweep else {})}
+    return f"{json.dumps(more, ensure_ascii=False)[:-1]}, {trace.to_json()[1:]}"
 
 
 def html_page(trace: Trace, home: str = "") -> str:

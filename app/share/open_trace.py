@@ -21,9 +21,11 @@ MAX_BYTES = 20_000_000
 MAX_TOKENS = 20_000
 """More than any context the page runs with; a browser still draws it."""
 
+LONGEST_PIECE = 10_000
+"""Characters of one token's text."""
+
 _LONGEST_NAME = 300
 _LONGEST_TABLE = 100
-_LONGEST_PIECE = 10_000  # characters of one token's text
 _LARGEST = 10**18  # of a model's bytes and FLOPs
 _LONGEST = 1e7  # seconds of one step
 _HINT = "the file was changed, or another program wrote it"
@@ -120,7 +122,7 @@ def _check_event(event: TokenEvent, where: str, position: int) -> None:
     for candidate in candidates:
         check_number(f"{where}: probability of a candidate", candidate.probability, 0, 1.001, _HINT)  # rounding
     for text in (event.text, *(candidate.text for candidate in candidates)):
-        check_whole(f"{where}: length of a text", len(text), 0, _LONGEST_PIECE, _HINT)
+        check_whole(f"{where}: length of a text", len(text), 0, LONGEST_PIECE, _HINT)
     for name in ("revealed", "verdicts"):
         _refuse_unless(not getattr(event, name), f"{where}.{name} is not empty")
 

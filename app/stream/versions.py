@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from app.components import drawn, to_json
-from app.figures import times_llm
+from app.figures import meter, times_llm
 from app.running.history import Version
 from app.running.session import Session, View
 from app.stream.dashboard import new_tally
@@ -19,18 +20,24 @@ _SHOWN = 80  # characters of a prompt
 
 
 def versions_strip() -> gr.HTML:
-    """The component. Its event `go_to` says which version (`number`) or how many steps (`step`, -1 or 1)."""
-    return drawn("versions/versions", "versions", events=("go_to",))
+    """The component. Its event `go_to` says which version (`number`) or how many steps (`step`, -1 or 1); its event
+    `compare` asks for two of them (`first`, `second`), to be put side by side.
+    """
+    return drawn("versions/versions", "versions", events=("go_to", "compare"))
 
 
-def versions_message(session: Session) -> str:
+def versions_message(session: Session, beside: Sequence[int] = ()) -> str:
     """All versions that have ended, as JSON.
+
+    Args:
+        beside: Numbers of those that are to be put side by side.
 
     Returns:
         `at`: grows from message to message; `current`: the number of the version on the page; `undo`, `redo`: whether
         there is something to; `versions`, the oldest first: [number, threshold, acceptance, LLM share, cost / LLM-only
         in the view's unit (null where that is free), the last token chosen by hand ([index, author, text], or null),
-        whether it was cut short, the beginning of its prompt].
+        whether it was cut short, the beginning of its prompt]; and where they are asked for and still kept, `beside`:
+        of each its `number`, its `figures` as on the meter, and its `tokens` as [text, author].
     """
     history = session.history
     ended = [version for version in history.versions if version.text.events and not version.run.active]
@@ -41,7 +48,19 @@ def versions_message(session: Session) -> str:
         "redo": session.can_step(1),
         "versions": [_row(version, session.view) for version in ended],
     }
+    asked = [version for number in beside for version in ended if version.number == number]
+    if len(asked) > 1:
+        message["beside"] = [_whole(version, session.view) for version in asked]
     return to_json(message)
+
+
+def _whole(version: Version, view: View) -> dict[str, Any]:
+    run = version.text
+    tally, events = new_tally(run, view), list(run.events)
+    tally.add(events)
+    figures = meter(events, tally.total, view.unit, run.beside)
+    tokens = [[event.text, int(event.role is Role.LLM)] for event in events]
+    return {"number": version.number, "figures": figures, "tokens": tokens}
 
 
 def _row(version: Version, view: View) -> list[Any]:

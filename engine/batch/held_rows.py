@@ -26,7 +26,7 @@ class HeldRows:
     """
 
     def __init__(self, pair: Pair, bound: int) -> None:
-        self.decoding: Decoding = pair.open()
+        self.decoding: Decoding = pair.open(bound)
         self._bound, self._context = bound, pair.context
         self.running: list[Handle] = []
         self.resting: list[Handle] = []

@@ -18,10 +18,18 @@ class Slots:
         caches: Per model, with a row for each slot.
     """
 
-    def __init__(self, models: Mapping[Role, LanguageModel], rows: Sequence[Row], context: int) -> None:
-        """Empty caches for rows that are added later; `rows` is the batch's own list, in which they will be."""
+    def __init__(
+        self, models: Mapping[Role, LanguageModel], rows: Sequence[Row], context: int, most: int | None = None
+    ) -> None:
+        """Empty caches for rows that are added later.
+
+        Args:
+            models, context: Of the batch.
+            rows: The batch's own list, in which they will be.
+            most: So many rows there will be at most, where that is known: no room is made for more.
+        """
         self.caches: dict[Role, RaggedCache] = {role: model.new_cache(0, 0) for role, model in models.items()}
-        self._rows, self._context = rows, context
+        self._rows, self._context, self._most = rows, context, most
 
     def reserve(self, slots: int, capacity: int) -> None:
         """Makes room for so many slots of so many tokens; what has to grow is doubled, so that it seldom does."""
@@ -30,7 +38,7 @@ class Slots:
             if slots > have or capacity > cache.capacity:
                 tokens = min(self._context, max(capacity, 2 * cache.capacity))
                 cache.grow(
-                    max(slots, 2 * have) if slots > have else have,
+                    max(slots, 2 * have if self._most is None else min(2 * have, self._most)) if slots > have else have,
                     tokens if capacity > cache.capacity else cache.capacity,
                 )
 

@@ -3,6 +3,7 @@ import { say } from '../lib/dom.js';
 import { seconds } from '../lib/format.js';
 import { CONFIG, loadPlotly, onTheme, themeOf } from '../lib/plot.js';
 import { SECONDS } from './column.js';
+import { startFilm } from './film.js';
 
 const MARGIN = { l: 52, r: 14, t: 8, b: 38, autoexpand: false }, GAP = 400;   // milliseconds between two drawings while writing
 const STROKES = { llm: ['--llm-mark', 'dash', 2], slm: ['--slm-mark', 'dot', 2], middle: ['--body-text-color', 'solid', 2.5] };
@@ -28,6 +29,8 @@ export const startTime = ({ element, props }, columns) => {
   const lines = Object.keys(STROKES).map((key) => columns.find((column) => column.key === key));
   let at = Infinity;   // seconds on the axis up to which tokens are shown
   let over = false, drawing = Promise.resolve(), due = 0, timer = null, frame = null;
+
+  const film = startFilm(part('film'), element, () => columns.map(({ title, tokens }) => ({ title, tokens: [...tokens] })));
 
   const end = () => Math.max(...columns.map((column) => column.end));
 
@@ -56,6 +59,7 @@ export const startTime = ({ element, props }, columns) => {
     at = time >= last ? Infinity : time;
     for (const column of columns) column.showUntil(at, over);
     scrub.disabled = play.disabled = !(over && last > 0);
+    film(over && last > 0);
     scrub.value = last > 0 ? Math.round((1000 * now) / last) : 1000;
     scrub.setAttribute('aria-valuetext', text);
     say(part('clock'), text);

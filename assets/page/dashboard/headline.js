@@ -1,7 +1,7 @@
 // One line beside the dials about the text on the page: the LLM's share, the cost and the speed, beside the LLM alone.
 import { finder, listen, make } from '../lib/dom.js';
 
-const WORDS = [['share', 'by the LLM'], ['relative', 'of its cost'], ['faster', 'as fast']], UNKNOWN = '–';   // figures of the meter
+export const WORDS = [['share', 'by the LLM'], ['relative', 'of its cost'], ['faster', 'as fast']], UNKNOWN = '–';   // figures of the meter
 const NONE = 'Share and cost of your text';
 
 export const start = ({ element }) => {

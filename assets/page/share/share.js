@@ -2,25 +2,33 @@
 // written anywhere else.
 import { follow } from '../lib/channel.js';
 import { finder, listen } from '../lib/dom.js';
+import { counted } from '../lib/format.js';
 import { copy, save } from '../lib/take.js';
+import { addressOf, LONGEST, packTrace } from './pack.js';
+import { drawPicture, toBlob } from './picture.js';
 
-const TYPES = { json: 'application/json', html: 'text/html' };   // of what is saved; the others are copied
+const TYPES = { json: 'application/json', html: 'text/html' };   // of what is saved as it comes
+
+// The figures beside the dials, as they stand there.
+const headline = () => [...document.querySelectorAll('.headline > span:has(b)')].map((part) => [part.querySelector('b').textContent, part.lastChild.textContent.trim()]);
 
 export const start = ({ element, props, server, trigger, watch }) => {
   const find = finder(element), said = find('.share-said'), spare = find('.share-copy'), picker = find('input[type="file"]');
   const takers = [...element.querySelectorAll('[data-take]')];
-  let run = null;   // id of the run whose text is on the page
+  let run = null, row = null;   // which text is on the page: a run's, or the one in this row of a sweep
+  let about = null;             // which one was taken last
 
   const sayLine = (text, bad = false) => {
     said.textContent = text;
     said.classList.toggle('bad', bad);
-    spare.hidden = true;
+    about = null;
+    spare.hidden = find('.share-file').hidden = true;
   };
 
-  const saveAs = (text, kind) => {
+  const saveAs = (content, kind, type, more = '') => {
     const name = `citer-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}.${kind}`;
-    save(name, TYPES[kind], text);
-    sayLine(`Saved as ${name}.`);
+    save(name, type, content);
+    sayLine(`Saved as ${name}.${more}`);
   };
 
   // Where the browser refuses, the text is shown, selected.
@@ -32,15 +40,50 @@ export const start = ({ element, props, server, trigger, watch }) => {
     spare.select();
   };
 
+  const add = (sentences) => { if (sentences.length) said.textContent += ` ${sentences.join(' ')}`; };
+
+  // What the server has for a button, or null where it no longer has the text.
+  const ask = async (kind) => {
+    const answer = await server.take({ run, row, kind });
+    if (!answer) sayLine('The server no longer has this text: generate it again.', true);
+    return answer ? JSON.parse(answer) : null;
+  };
+
+  const takeSettings = async ({ text, notes }) => {
+    await copyOrShow(`${location.origin}${location.pathname}?${text}`, 'the link to the settings');
+    add(notes);
+  };
+
+  const takePicture = async ({ text }) => {
+    const content = JSON.parse(text), all = content.tokens.length;
+    const { canvas, shown } = drawPicture({ ...content, title: document.title, headline: headline() }, element);
+    const part = shown < all ? ` It has the first ${shown.toLocaleString('en')} of ${counted(all, 'token')}.` : '';
+    saveAs(await toBlob(canvas), 'png', 'image/png', part);
+  };
+
+  const takeLink = async ({ text }) => {
+    const able = 'CompressionStream' in window, packed = able ? await packTrace(text) : null;
+    if (packed) {
+      const address = addressOf(packed[0]), size = address.length.toLocaleString('en');
+      await copyOrShow(address, `the link, ${size} characters: this very text is in it`);
+      return add(packed[1].map((left) => `There was no room for ${left}.`));
+    }
+    const settings = await ask('settings');
+    if (!settings) return;
+    await takeSettings(settings);
+    const why = able ? `The text is too long for a link, which has at most ${LONGEST.toLocaleString('en')} characters` : 'This browser cannot put a text into a link';
+    said.textContent = `${why}. ${said.textContent}`;
+    find('.share-file').hidden = false;
+  };
+
+  const TAKE = { link: takeLink, settings: takeSettings, picture: takePicture, markdown: ({ text }) => copyOrShow(text, 'as Markdown') };
+
   const take = async (kind) => {
     try {
-      const answer = await server.take({ run, kind });
-      if (!answer) return sayLine('The server no longer has this text: generate it again.', true);
-      const { text, notes } = JSON.parse(answer);
-      if (kind in TYPES) saveAs(text, kind);
-      else if (kind === 'link') await copyOrShow(`${location.origin}${location.pathname}?${text}`, 'the link');
-      else await copyOrShow(text, 'as Markdown');
-      if (notes.length) said.textContent += ` ${notes.join(' ')}`;
+      const answer = await ask(kind);
+      if (!answer) return;
+      await (TAKE[kind] ?? (({ text }) => saveAs(text, kind, TYPES[kind])))(answer);
+      about = `${run}/${row}`;
     } catch (error) {
       console.warn(error);
       sayLine('The server did not answer: is it still running?', true);
@@ -62,14 +105,16 @@ export const start = ({ element, props, server, trigger, watch }) => {
   const openPicked = () => open().finally(() => { picker.value = ''; });   // so that the same file can be opened again
 
   for (const button of takers) button.addEventListener('click', () => take(button.dataset.take));
+  find('.share-file').addEventListener('click', () => take('json'));
   find('[data-open]').addEventListener('click', () => picker.click());
   picker.addEventListener('change', openPicked);
   openPicked();   // picked before this script was there
   listen(element, 'citer-shown', ({ detail }) => {
-    run = detail.run;
+    [run, row] = [detail.run, detail.row];
+    if (about !== null && about !== `${run}/${row}`) sayLine('');   // what was said is about another text
     const there = run !== null && detail.tokens > 0 && !['waiting', 'running'].includes(detail.state);
     if (takers[0].disabled !== there) return;
-    if (!there) sayLine('');   // what was said is about a text that gives way to another
+    if (!there) sayLine('');
     for (const button of takers) button.disabled = !there;
   });
   follow({ props, watch }, (message) => { if (message) sayLine(message.said, message.bad); });

@@ -28,6 +28,7 @@ export const start = (gradio) => {
   const [line, map, cheapestButton, openButton, promptButton] = ['.sweep-line', '.sweep-map', '.sweep-cheapest', '.sweep-open', '.sweep-prompt'].map(find);
   let scrubbing = false, held = null, shown, scale = null;
   let recorded = props.recorded && !isLinked() ? JSON.parse(props.recorded) : null;
+  let onPage = null;   // the run whose text is there
 
   const sliders = () => Object.fromEntries(DIALS.map((dial) => [dial, dialAt(dial)]));
 
@@ -55,6 +56,9 @@ export const start = (gradio) => {
     return words.join(' · ');
   };
 
+  // Where the server has a row's text; not of a sweep that was opened with another text.
+  const sourceOf = (row) => (texts.message.beside ? { run: null, row: null } : { run: texts.message.run, row });
+
   const scrub = () => {
     if (!scrubbing || !texts.message) return;
     const place = held ?? sliders(), row = texts.rowAt(place);
@@ -62,12 +66,13 @@ export const start = (gradio) => {
     const exact = texts.isExact(row, place), at = exact ? place : texts.place(row), complete = texts.isComplete(row);
     say(find('.sweep-now b'), `${exact ? '' : 'nearest: '}${written(at)}`);
     say(find('.sweep-now span'), [known(at), figuresOf(row)].filter(Boolean).join(' · '));
-    openButton.disabled = texts.isOn || !complete;
+    openButton.disabled = texts.isOn || !complete || Boolean(texts.message.beside);
     space();
     shown = row;
     if (texts.over === 'both' && !held) drawMap.point(row, place);
     const note = `${recorded ? 'Recorded' : 'Sweep'}: the text at ${written(at)}${exact ? '' : ', the nearest written'}`;
-    const detail = { tokens: texts.textOf(row).tokens, complete, note, about: recorded?.recorded.said ?? '', figures: complete ? headlineOf(row) : {} };
+    const detail = { tokens: texts.textOf(row).tokens, complete, note, about: recorded?.recorded.said ?? '', figures: complete ? headlineOf(row) : {},
+      ...(recorded ? {} : sourceOf(row)) };
     document.dispatchEvent(new CustomEvent('citer-text', { detail }));
   };
 
@@ -124,8 +129,12 @@ export const start = (gradio) => {
     box.dispatchEvent(new Event('input', { bubbles: true }));
     box.focus();
   });
-  for (const dial of DIALS) onSlider(element, () => requestAnimationFrame(scrub), dial);
   for (const type of ['citer-dials', 'citer-text-wanted']) listen(element, type, () => requestAnimationFrame(scrub));
+  listen(element, 'citer-shown', ({ detail: { run } }) => { onPage = run; });
+  for (const dial of DIALS) onSlider(element, () => {
+    if (texts.message?.beside && texts.message.beside === onPage) choose();   // opened with the text that is there
+    requestAnimationFrame(scrub);
+  }, dial);
   onUnit(element, schedule);
   listen(element, 'citer-run', () => {   // another text is on the page
     scrubbing = false;

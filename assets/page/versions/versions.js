@@ -1,9 +1,10 @@
 // The texts that are kept, as a strip to go back by, and undo and redo of all that changed the text. The server has them:
-// going to one runs no model.
+// going to one, or putting two side by side, runs no model.
 import { follow } from '../lib/channel.js';
 import { listen, make, makeButton } from '../lib/dom.js';
 import { percent, spelled } from '../lib/format.js';
 import { NAMES } from '../lib/threshold.js';
+import { startBeside } from './beside.js';
 
 const TYPES_TEXT = 'textarea, [contenteditable], input:not([type="range"], [type="radio"], [type="checkbox"], [type="button"])';
 
@@ -33,10 +34,12 @@ export const start = ({ element, props, trigger, watch }) => {
     trigger('go_to', data);
   };
 
+  const beside = startBeside(element, list, (data) => trigger('compare', data), goTo);
+
   const makeVersion = (number) => {
     const button = makeButton('version');
     button.dataset.number = number;
-    button.addEventListener('click', () => goTo({ number }));
+    button.addEventListener('click', () => { if (!beside.pick(number)) goTo({ number }); });
     return button;
   };
 
@@ -68,5 +71,6 @@ export const start = ({ element, props, trigger, watch }) => {
     stepBy(-1).disabled = !message.undo;
     stepBy(1).disabled = !message.redo;
     drawList(message);
+    beside.take(message);
   });
 };

@@ -1,0 +1,96 @@
+// The race of the texts as a film: painted on a canvas, and recorded by the browser while it plays.
+import { coloursOf, LINE, linesOf, MONO, paintLine, SANS, SIZE } from '../lib/paint.js';
+import { seconds } from '../lib/format.js';
+import { LLM } from '../lib/threshold.js';
+import { save } from '../lib/take.js';
+import { AUTHOR, SECONDS, TEXT } from './column.js';
+
+const WIDTH = 1280, HEIGHT = 720, EDGE = 28, GAP = 20, TOP = 142, LINES = 17, MOST_LINES = 400;   // pixels, and lines of a text
+const RATE = 20, BITS = 4_000_000, HOLD = 1.5;   // pictures and bits a second; seconds in which the end stands
+const SHORTEST = 4, LONGEST = 15;                // seconds of the film: a longer race is played faster, a shorter one slower
+const TYPES = ['video/webm;codecs=vp9', 'video/webm;codecs=vp8', 'video/webm'];
+
+const typeOf = () => (window.MediaRecorder && HTMLCanvasElement.prototype.captureStream ? TYPES.find((type) => MediaRecorder.isTypeSupported(type)) : undefined);
+
+// How many of a text's tokens are written by a time; they are in the order of time.
+const writtenBy = (tokens, time) => tokens.filter((token) => token[SECONDS] <= time).length;
+
+// Returns what paints the race at a time.
+const painter = (canvas, texts, end, element) => {
+  const pen = canvas.getContext('2d', { alpha: false }), colours = coloursOf(element), { ink, soft } = colours;
+  const wide = (WIDTH - 2 * EDGE - 2 * GAP) / 3, inside = wide - 24, font = (size, family, weight = 400) => { pen.font = `${weight} ${size}px ${family}`; };
+  const write = (text, x, y, fill, most) => { pen.fillStyle = fill; pen.fillText(text, x, y, most); };
+  font(SIZE, MONO);
+  const columns = texts.map(({ title, tokens }) => ({ title, tokens, lines: linesOf(pen, tokens.map((token) => [token[TEXT], token[AUTHOR]]), MOST_LINES, inside) }));
+
+  const paintColumn = ({ title, tokens, lines }, left, time) => {
+    const shown = writtenBy(tokens, time), done = shown === tokens.length && tokens.length > 0;
+    const llm = tokens.slice(0, shown).filter((token) => token[AUTHOR] === LLM).length;
+    font(17, SANS, 600);
+    write(title, left, 88, ink, wide);
+    font(14, SANS);
+    const took = done ? ` · done in ${seconds(tokens.at(-1)[SECONDS])}` : '';
+    write(`${shown} tokens · LLM ${Math.round(100 * llm / Math.max(1, shown))} %${took}`, left, 110, soft, wide);
+    pen.fillStyle = colours.paper;
+    pen.fillRect(left, 122, wide, LINE * LINES + 24);
+    const last = lines.findLastIndex((line) => line.some(([, index]) => index < shown));
+    const begun = lines.slice(0, last + 1).map((line) => line.filter(([, index]) => index < shown));
+    font(SIZE, MONO);
+    begun.slice(-LINES).forEach((line, i) => paintLine(pen, colours, line, left + 12, TOP + 12 + LINE * i, (index) => tokens[index][AUTHOR] === LLM));
+  };
+
+  return (time) => {
+    pen.fillStyle = colours.ground;
+    pen.fillRect(0, 0, WIDTH, HEIGHT);
+    font(22, SANS, 700);
+    write(document.title, EDGE, 46, ink);
+    font(15, SANS);
+    pen.textAlign = 'right';
+    write(`${seconds(Math.min(time, end))} of ${seconds(end)}, modelled from measured passes`, WIDTH - EDGE, 46, soft);
+    pen.textAlign = 'left';
+    columns.forEach((column, i) => paintColumn(column, EDGE + i * (wide + GAP), time));
+    const y = HEIGHT - 34, long = WIDTH - 2 * EDGE;
+    pen.fillStyle = colours.line;
+    pen.fillRect(EDGE, y, long, 6);
+    pen.fillStyle = ink;
+    pen.fillRect(EDGE, y, long * Math.min(1, time / end), 6);
+  };
+};
+
+// The button that records: once more ends it. `texts()` gives what is raced: [{ title, tokens }], the times in seconds.
+// Returns what says whether there is something to record.
+export const startFilm = (button, element, texts) => {
+  const type = typeOf(), name = button.textContent;
+  let recorder = null, kept = false;
+
+  const record = () => {
+    const raced = texts(), end = Math.max(...raced.map(({ tokens }) => tokens.at(-1)?.[SECONDS] ?? 0));
+    const length = Math.min(LONGEST, Math.max(SHORTEST, end)), canvas = Object.assign(document.createElement('canvas'), { width: WIDTH, height: HEIGHT });
+    const paint = painter(canvas, raced, end, element), parts = [], begun = performance.now();
+    paint(0);
+    recorder = new MediaRecorder(canvas.captureStream(RATE), { mimeType: type, videoBitsPerSecond: BITS });
+    kept = false;
+    const tick = () => {
+      const past = (performance.now() - begun) / 1000;
+      paint(past >= length ? end : (end * past) / length);
+      button.textContent = `Recording, ${Math.max(0, Math.ceil(length + HOLD - past))} s …`;
+      if (past < length + HOLD && element.isConnected) return;
+      kept = element.isConnected;
+      recorder.stop();
+    };
+    const timer = setInterval(tick, 1000 / RATE);   // a tab that is left goes on with this, if slowly
+    recorder.addEventListener('dataavailable', ({ data }) => parts.push(data));
+    recorder.addEventListener('stop', () => {
+      clearInterval(timer);
+      recorder.stream.getTracks().forEach((track) => track.stop());
+      recorder = null;
+      button.textContent = name;
+      if (kept) save(`citer-race-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}.webm`, 'video/webm', new Blob(parts));
+    });
+    recorder.start();
+  };
+
+  button.hidden = !type;
+  button.addEventListener('click', () => (recorder ? recorder.stop() : record()));
+  return (there) => { button.disabled = !there && !recorder; };
+};

@@ -1,0 +1,62 @@
+// A text as a piece of an address and back: deflated by the browser itself, in the letters that addresses leave as they are.
+export const LONGEST = 32_000;   // characters that browsers, messengers and mail carry in one piece
+const MOST = 4_000_000;          // bytes of what such a piece may become: a stranger's may be made to burst
+const MARK = '#text=';
+
+// What stands in an address, or null.
+export const carried = (hash) => (hash.startsWith(MARK) ? hash.slice(MARK.length) : null);
+export const addressOf = (packed) => `${location.origin}${location.pathname}${MARK}${packed}`;
+
+// In base64url.
+export const pack = async (text) => {
+  const deflated = new Blob([text]).stream().pipeThrough(new CompressionStream('deflate-raw'));
+  const bytes = new Uint8Array(await new Response(deflated).arrayBuffer()), parts = [];
+  for (let at = 0; at < bytes.length; at += 8192) parts.push(String.fromCharCode(...bytes.subarray(at, at + 8192)));
+  return btoa(parts.join('')).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
+};
+
+// Raises an Error that says why in words.
+export const unpack = async (packed) => {
+  if (packed.length > LONGEST) throw new Error(`It has ${packed.length.toLocaleString('en')} characters; at most ${LONGEST.toLocaleString('en')} are taken`);
+  try {
+    const bytes = Uint8Array.from(atob(packed.replaceAll('-', '+').replaceAll('_', '/')), (letter) => letter.charCodeAt(0));
+    const reader = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw')).getReader();
+    const decoder = new TextDecoder('utf-8', { fatal: true });
+    let size = 0, text = '';
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      size += part.value.length;
+      if (size > MOST) {
+        reader.cancel().catch(() => {});
+        throw new RangeError(`It becomes more than ${MOST / 1e6} MB`);
+      }
+      text += decoder.decode(part.value, { stream: true });
+    }
+    return text + decoder.decode();
+  } catch (error) {
+    throw error instanceof RangeError ? error : new Error('It was cut off or changed on its way');
+  }
+};
+
+// As much of a trace as an address has room for: [packed, what was left out, in words]; null where it is too long whatever
+// is left out.
+export const packTrace = async (json) => {
+  if (!json) return null;
+  const trace = JSON.parse(json), left = [];
+  const drop = {
+    'the candidates of its tokens': () => {
+      for (const event of trace.events) for (const one of [event, ...(event.taken_back ?? [])]) {
+        delete one.slm_alternatives;
+        delete one.llm_alternatives;
+      }
+    },
+    'the other texts of its sweep': () => delete trace.sweep,
+  };
+  const steps = Object.entries(drop).filter(([what]) => trace.sweep || !what.includes('sweep'));
+  for (let packed = await pack(json); ; packed = await pack(JSON.stringify(trace))) {
+    if (packed.length <= LONGEST) return [packed, left];
+    if (!steps.length) return null;
+    const [what, leaveOut] = steps.shift();
+    leaveOut();
+    left.push(what);
+  }
+};

@@ -1,0 +1,113 @@
+"""Two kept texts side by side, in Chromium: picked in the strip by hand and by keys, marked where they differ."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from browser import Window, contrast, eventually, window
+from fake_pair import FakePair
+from test_app_versions import newest, settled
+
+from app.running.session import Session
+from app.stream.versions import versions_message
+
+TOKENS = 60
+OPEN, SHEET = ".beside-open", ".beside[open]"
+
+
+@pytest.fixture
+def shown(site_window: Window, pair: FakePair):
+    """The page with a finished text at threshold 0.5."""
+    pair.tokens_per_second = 2000
+    site_window.open()
+    site_window.page.wait_for_selector("text=fake-r1")
+    site_window.write("a palindrome")
+    yield site_window
+    assert site_window.errors == []
+
+
+def another(shown: Window, site, threshold: float) -> None:
+    shown.slide("#threshold", threshold)
+    settled(shown, site, threshold)
+
+
+def sides(shown: Window) -> list[list[tuple[str, bool, bool]]]:
+    """Of each text its tokens: text, whether the LLM's, whether marked."""
+    told = """nodes => nodes.map(node => [...node.querySelectorAll('.w')].map(
+      w => [w.textContent, w.classList.contains('llm'), w.classList.contains('differs')]))"""
+    return shown.page.eval_on_selector_all(f"{SHEET} .beside-text", told)
+
+
+def test_two_texts_stand_side_by_side_with_their_headlines_and_what_differs_marked(shown: Window, site, pair):
+    page, first = shown.page, newest(site)
+    assert page.is_disabled(OPEN), "there is one text"
+    another(shown, site, 0.9)
+    second, tokens, requests = newest(site), pair.tokens, len(pair.requests)
+    eventually(lambda: page.is_enabled(OPEN))
+    page.focus(OPEN)
+    page.keyboard.press("Enter")  # two there are: they are shown at once
+    page.wait_for_selector(SHEET)
+    left, right = sides(shown)
+    for side, run in ((left, first), (right, second)):
+        assert [text for text, *_ in side] == [event.text for event in run.events]
+        assert [llm for _, llm, _ in side] == [event.role.value == "llm" for event in run.events]
+    differ = next(i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a[:2] != b[:2])
+    for side in (left, right):
+        assert not any(marked for *_, marked in side[:differ]) and side[differ][2]
+    assert f"The same up to token {differ};" in page.inner_text(".beside-says")
+    titles = page.eval_on_selector_all(f"{SHEET} h3", "nodes => nodes.map(n => n.textContent)")
+    assert titles == ["Threshold 0.5", "Threshold 0.9"]
+    heads = page.eval_on_selector_all(f"{SHEET} .beside-headline", "nodes => nodes.map(n => n.textContent)")
+    assert all("by the LLM" in head and "of its cost" in head for head in heads) and heads[0] != heads[1]
+    assert page.inner_text(".headline").replace("\n", " ").split()[0] in heads[1], "as beside the dials"
+    page.keyboard.press("Escape")
+    eventually(lambda: page.locator(SHEET).count() == 0)
+    assert page.evaluate("document.activeElement.className") == "beside-open"
+    assert (pair.tokens, len(pair.requests)) == (tokens, requests) and newest(site) is second
+
+
+def test_any_two_are_picked_in_the_strip_by_keys_and_one_is_gone_to(shown: Window, site, pair):
+    page, first = shown.page, newest(site)
+    for threshold in (0.9, 0.2):
+        another(shown, site, threshold)
+    eventually(lambda: page.locator(".version").count() == 3)
+    page.click(OPEN)
+    eventually(lambda: "Choose another text" in page.inner_text(".beside-hint"))
+    assert page.get_attribute('.version[aria-current="true"]', "aria-pressed") == "true"
+    focused = page.evaluate("document.activeElement.dataset.number")
+    assert focused == page.get_attribute(".version >> nth=0", "data-number")
+    page.keyboard.press("Escape")
+    eventually(lambda: page.inner_text(".beside-hint") == "")
+    assert page.get_attribute(OPEN, "aria-pressed") == "false" and newest(site).settings.threshold == 0.2
+    page.keyboard.press("Enter")  # the focus is on the button again
+    page.keyboard.press("Enter")  # and now on the first text
+    page.wait_for_selector(SHEET)
+    titles = page.eval_on_selector_all(f"{SHEET} h3", "nodes => nodes.map(n => n.textContent)")
+    assert titles == ["Threshold 0.5", "Threshold 0.2"]
+    tokens = pair.tokens
+    page.click(f"{SHEET} .beside-take >> nth=0")
+    eventually(lambda: newest(site).settings.threshold == 0.5 and page.locator(SHEET).count() == 0)
+    assert shown.text() == "".join(event.text for event in first.events) and pair.tokens == tokens
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_telephone_one_stands_below_the_other(browser, site, pair, scheme: str):
+    pair.tokens_per_second = 2000
+    with window(browser, site, 360, 780, color_scheme=scheme, reduced_motion="reduce") as phone:
+        phone.page.wait_for_selector("text=fake-r1")
+        phone.write("a palindrome")
+        another(phone, site, 0.9)
+        eventually(lambda: phone.page.is_enabled(OPEN))
+        phone.page.click(OPEN)
+        phone.page.wait_for_selector(SHEET)
+        one, other = [box.bounding_box() for box in phone.page.locator(f"{SHEET} article").all()]
+        assert other["y"] >= one["y"] + one["height"] and one["x"] >= 0 and one["x"] + one["width"] <= 360
+        assert phone.page.evaluate("document.documentElement.scrollWidth") <= 360
+        for part in (" .w.llm", " .w.slm", "-says", "-headline", " h3", "-close"):
+            assert contrast(phone.page, f".beside{part}") >= 4.5, part
+        assert phone.errors == []
+
+
+def test_a_text_that_is_no_longer_kept_is_not_shown():
+    assert "beside" not in json.loads(versions_message(Session(), (3, 4)))

@@ -1,0 +1,271 @@
+"""A link that carries the text itself: what is in it, what is refused, and what who opens it sees."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from browser import Window, contrast, eventually, serve, window
+from fake_pair import FakePair
+from test_app_open_trace_checks import changed, paths
+from test_app_share import CLIPBOARD, follow_link, ready, says
+
+from app.running.host import Host
+from app.share.export import trace_json
+from app.share.link import MAX_LINK_TOKENS, link_json
+from app.share.open_trace import opened_run
+from app.share.swept import opened_sweep, swept_of
+from app.sweep import Sweep, sweep_message
+from engine import InvalidRequest, Prices, Request, Trace, WeightsError
+from engine.pair import Pair
+
+PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
+
+
+def packed(text: str | bytes) -> str:
+    """As the page's script packs it."""
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    content = text.encode() if isinstance(text, str) else text
+    return base64.urlsafe_b64encode(deflater.compress(content) + deflater.flush()).decode().rstrip("=")
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    """A text of another machine."""
+    asked = Request("echo where do you <b>come</b> from?", threshold=0.8, seed=9, max_new_tokens=40, alternatives=5)
+    return replace(FakePair(1e6).generate(asked), slm="little", llm="big", router="their-router")
+
+
+@pytest.fixture(scope="module")
+def sweep(tiny_pair: Pair) -> Iterator[Sweep]:
+    """The tiny pair's texts at many settings."""
+    host = Host(lambda preset, progress: tiny_pair)
+    host.start()
+    done = Sweep(Request(PROMPT, max_new_tokens=24, max_draft=8), [], Prices(), "both").start(host)
+    assert done.finished.wait(60)
+    yield done
+    host.close()
+
+
+def of_row(sweep: Sweep, row: int) -> Trace:
+    return sweep.pair.trace(sweep.at(row), sweep.events[row])
+
+
+# ---- what is in it ---------------------------------------------------------------------------------------------------
+
+
+def test_a_link_has_the_text_as_it_was_written(trace: Trace):
+    back = Trace.parse(link_json(trace))
+    assert back.text == trace.text and back.request == trace.request
+    for one, other in zip(back.events, trace.events, strict=True):
+        exact = ("id", "text", "role", "finish_reason")
+        assert all(getattr(one, name) == getattr(other, name) for name in exact)
+        assert (one.score is None) == (other.score is None)
+        assert one.score == pytest.approx(other.score, rel=1e-8)
+        assert [each.text for each in one.llm_alternatives] == [each.text for each in other.llm_alternatives]
+    assert opened_run(link_json(trace)).complete
+    assert len(packed(link_json(trace))) < len(packed(trace.to_json())) < 32_000
+
+
+def test_a_text_of_any_length_is_not_tried(trace: Trace):
+    assert link_json(replace(trace, events=trace.events * MAX_LINK_TOKENS)) == ""
+
+
+def test_a_swept_text_takes_its_sweep_along(sweep: Sweep):
+    text = of_row(sweep, 3)
+    told = swept_of(sweep, text.request)
+    assert told is not None and swept_of(sweep, replace(text.request, seed=5)) is None, "another text's is not its own"
+    for written in (trace_json(text, "", told), link_json(text, told)):
+        run = opened_run(written)
+        opened = opened_sweep(written, run, Prices())
+        assert opened is not None and not opened.active and Trace.from_json(written).text == text.text
+        before, after = (json.loads(sweep_message(each, 0)[0]) for each in (sweep, opened))
+        assert after["beside"] == run.id and before["beside"] is None
+        for name in ("over", "points", "leaves", "replaced"):
+            assert after[name] == before[name], name
+        assert [text for _, text, _ in after["nodes"]] == [text for _, text, _ in before["nodes"]]
+        assert [scores for _, _, scores in after["nodes"]] == [scores for _, _, scores in before["nodes"]]
+        again = swept_of(opened, run.request)
+        assert again is not None and again["leaves"] == told["leaves"], "it can be passed on"
+    assert len(packed(link_json(text, told))) < 32_000
+
+
+def test_a_damaged_sweep_is_refused_by_name_or_can_be_shown(sweep: Sweep):
+    text = of_row(sweep, 3)
+    content = json.loads(trace_json(text, "", swept_of(sweep, text.request)))
+    run, refused, shown = opened_run(json.dumps(content)), 0, 0
+    given = [("sweep", name, *rest) for name in content["sweep"] for rest in some_paths(content["sweep"][name])]
+    for path in given:
+        for value in (None, -2, 0.5, 10**19, "x", [], {}, True):
+            try:
+                opened = opened_sweep(json.dumps(changed(content, path, value)), run, Prices())
+            except InvalidRequest:
+                refused += 1
+                continue
+            assert opened is None or sweep_message(opened, 0)[0]
+            shown += 1
+    assert refused > 50 and shown > 5
+
+
+def some_paths(content: Any) -> list[tuple[str, ...]]:
+    """Where something stands at the beginning of a list and at its end."""
+    every = list(paths(content)) if isinstance(content, (list, dict)) else []
+    return [(), *every[:4], *every[-3:]]
+
+
+def test_a_sweep_that_would_keep_a_browser_busy_is_refused(sweep: Sweep):
+    text = of_row(sweep, 3)
+    content = json.loads(trace_json(text, "", swept_of(sweep, text.request)))
+    run, swept = opened_run(json.dumps(content)), content["sweep"]
+    ring = changed(content, ("sweep", "nodes", "0", "0"), 5)
+    many = {**content, "sweep": {**swept, "points": [[0, 0]] * 101}}
+    chain = [[i - 1, "x", 0.5] for i in range(19_000)]
+    long = {**content, "sweep": {**swept, "nodes": chain, "leaves": [18_999] * len(swept["points"]), "replaced": []}}
+    for bad, reason in ((ring, "what it follows"), (many, "settings"), (long, "all texts of the sweep")):
+        with pytest.raises(InvalidRequest, match=reason):
+            opened_sweep(json.dumps(bad), run, Prices())
+
+
+# ---- on the page -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shown(site_window: Window, site, pair):
+    pair.tokens_per_second = 400.0
+    site_window.url = site.url
+    site_window.page.context.grant_permissions(CLIPBOARD["permissions"])
+    site_window.open()
+    yield site_window
+    eventually(lambda: pair.open_streams == 0)
+    assert site_window.errors == []
+
+
+def colours(shown: Window) -> list[tuple[str, bool]]:
+    told = "nodes => nodes.map(node => [node.textContent, node.classList.contains('llm')])"
+    return shown.page.eval_on_selector_all(".stream-text .t", told)
+
+
+def copied_link(shown: Window) -> str:
+    ready(shown)
+    shown.page.click('[data-take="link"]')
+    says(shown, "Copied the link")
+    return shown.page.evaluate("navigator.clipboard.readText()")
+
+
+def test_a_copied_link_shows_the_same_text_elsewhere_without_any_model(shown: Window, browser):
+    shown.write("echo one <b>two</b> three\n\nfour")
+    link, tokens = copied_link(shown), colours(shown)
+    address, _, text = link.partition("#text=")
+    assert address == shown.url and 200 < len(text) < 32_000
+    headline = shown.page.inner_text(".headline")
+
+    def fail(preset, progress):
+        raise WeightsError("No door is open.")
+
+    with serve(fail) as other, window(browser, other, color_scheme="dark") as there:
+        there.url = f"{other.url}#text={text}"
+        there.open()
+        eventually(lambda: colours(there) == tokens, 10)
+        assert there.page.inner_text(".headline") == headline
+        assert "came with the link" in there.page.inner_text(".link-note") and there.page.is_visible(".link-again")
+        assert there.page.input_value("#prompt textarea") == "echo one <b>two</b> three\n\nfour"
+        assert not any(text[:40] in url for url in there.requests), "no address has it"
+        for selector in (".link-note p", ".link-again"):
+            assert contrast(there.page, selector) >= 4.5
+        assert there.page.locator(".stream-text b").count() == 0
+        assert [e for e in there.errors if "door" not in e] == []
+
+
+def test_run_it_again_writes_it_with_the_models_here_and_leaves_the_address_clean(shown: Window, trace: Trace, pair):
+    before = len(pair.requests)
+    shown.url = f"{shown.url}#text={packed(link_json(trace))}"
+    shown.open()
+    eventually(lambda: shown.text() == trace.text)
+    shown.page.wait_for_timeout(700)
+    assert len(pair.requests) == before and shown.page.get_attribute(".stream-state", "data-state") == "done"
+    shown.page.focus(".link-again")
+    shown.page.keyboard.press("Enter")
+    eventually(lambda: len(pair.requests) > before)
+    asked = pair.requests[-1]
+    assert (asked.prompt, asked.threshold, asked.seed) == (trace.prompt, 0.8, 9)
+    eventually(lambda: shown.page.evaluate("location.hash") == "")
+    assert shown.page.is_hidden(".link-note")
+    shown.wait_state("done")
+
+
+def test_what_a_link_brings_is_only_opened_within_bounds_and_refused_in_words(shown: Window, trace: Trace):
+    text = shown.write("echo mine")
+    bad = {
+        "x" * 32_001: "32,001 characters; at most 32,000",
+        packed(b"a" * 20_000_000): "becomes more than 4 MB",
+        packed(link_json(trace))[:200]: "cut off or changed",
+        "%3Cscript%3E": "cut off or changed",
+        packed(b"\xff\xfe{}"): "cut off or changed",
+        packed("{}"): "not a trace",
+        packed(link_json(trace).replace("where", "<img src=x onerror=window.hacked=1>", 1)): "not",
+    }
+    for fragment, reason in bad.items():
+        shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", fragment)
+        eventually(lambda reason=reason: reason in shown.page.inner_text(".link-note"))
+        assert "was not opened" in shown.page.inner_text(".link-note") and shown.page.is_hidden(".link-again")
+    assert shown.text() == text and shown.page.evaluate("window.hacked") is None
+    assert shown.page.locator(".link-note img").count() == 0
+    shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", packed(link_json(trace)))
+    eventually(lambda: shown.text() == trace.text)
+
+
+def test_a_text_too_long_for_a_link_is_offered_as_a_file_to_send(shown: Window, monkeypatch):
+    monkeypatch.setattr("app.share.link.MAX_LINK_TOKENS", 3)
+    shown.write("echo one two three four five")
+    ready(shown)
+    shown.page.click('[data-take="link"]')
+    said = says(shown, "too long")
+    assert "at most 32,000 characters. Copied the link to the settings." in said
+    follow = shown.page.evaluate("navigator.clipboard.readText()")
+    assert "prompt=echo" in follow and "#" not in follow
+    with shown.page.expect_download() as coming:
+        shown.page.click(".share-file")
+    assert coming.value.suggested_filename.endswith(".json")
+
+
+def test_a_swept_texts_link_is_scrubbed_through_where_it_is_opened(browser, tiny_pair):
+    with serve(lambda preset, progress: tiny_pair) as site, window(browser, site, **CLIPBOARD) as shown:
+        shown.page.wait_for_selector("text=tiny SLM ⇄ LLM", timeout=60_000)
+        shown.page.fill("#prompt textarea", PROMPT)
+        shown.page.select_option(".sweep-over", "threshold")
+        shown.page.click(".sweep-go")
+        shown.page.wait_for_selector('#sweep[data-state="done"]', timeout=60_000)
+        seen = {}
+        for threshold in (0, 1):
+            shown.slide("#threshold", threshold)
+            eventually(lambda t=threshold: f"threshold {t}" in shown.page.inner_text(".sweep-now"))
+            seen[threshold] = colours(shown)
+        assert seen[0] != seen[1]
+        link = copied_link(shown)
+        with window(browser, site, 360, 780, color_scheme="dark", reduced_motion="reduce") as there:
+            there.url = link
+            there.open()
+            eventually(lambda: colours(there) == seen[1], 10)
+            assert "scrub through" in there.page.inner_text(".link-note")
+            running = site.host.scheduler.steps if hasattr(site.host.scheduler, "steps") else None
+            there.slide("#threshold", 0)
+            eventually(lambda: colours(there) == seen[0])
+            there.slide("#threshold", 1)
+            eventually(lambda: colours(there) == seen[1])
+            assert running is None or site.host.scheduler.steps == running
+            assert there.page.is_disabled(".sweep-open"), "there is nothing to go on with"
+            assert there.page.evaluate("document.documentElement.scrollWidth") <= 360
+            assert there.errors == []
+        assert shown.errors == []
+
+
+def test_a_link_of_settings_still_fills_in_and_runs_nothing(shown: Window, pair):
+    before = len(pair.requests)
+    follow_link(shown, "prompt=echo+hello")
+    shown.page.wait_for_selector(".link-note")
+    assert shown.page.is_hidden(".link-again") and len(pair.requests) == before
