@@ -19,7 +19,7 @@ from engine.policy import REGISTRY
 
 
 def token_stream(sessions: Sessions, recorded: bool = False) -> Panel:
-    """The component, with room for what is said of a `recorded` text; its messages are those of `app.stream.updates.TextUpdates`."""
+    """The component, with room for what is said of a `recorded` text; messages: `app.stream.updates.TextUpdates`."""
 
     def token_cost(data: Any) -> str | None:
         asked = said_fields(data)
