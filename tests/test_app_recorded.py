@@ -125,6 +125,7 @@ def test_without_models_the_threshold_is_dragged_through_a_recorded_text_and_not
 def test_keys_go_from_text_to_text_and_a_number_is_taken_as_it_is(browser, site, recorded):
     with window(browser, site) as shown:
         page = shown.page
+        eventually(lambda: float(page.input_value(BOX)) == 0.5, 20)  # the loaded pair's own start
         page.focus(DIAL)
         page.keyboard.press("Home")
         shows(shown, recorded.traces[0])

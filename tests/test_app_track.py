@@ -38,7 +38,7 @@ def says(shown: Window) -> str:
 
 
 def below(run: Run, threshold: float) -> int:
-    return sum(event.score < threshold for event in run.events)
+    return sum(event.score < threshold for event in run.events if event.score is not None)
 
 
 def test_half_way_along_the_track_half_of_the_tokens_score_below(shown, site):

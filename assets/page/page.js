@@ -2,6 +2,9 @@
 import './lib/first_input.js';
 import './lib/number_fields.js';
 
+// The page is seen once its parts stand: gradio mounts them one after the other, which would push the first ones down.
+setTimeout(() => requestAnimationFrame(() => document.body.classList.add('there')), 100);
+
 export { start as compare } from './compare/compare.js';
 export { start as dashboard } from './dashboard/dashboard.js';
 export { start as headline } from './dashboard/headline.js';
