@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow gpu check format bench bench-page soak soak-short rehearse-space screenshots clean
+.PHONY: demo test slow gpu test-servers check format bench bench-page soak soak-short rehearse-space screenshots clean
 
 demo: .venv/.run  ## the page in the browser
 	$(BIN)/python app.py
@@ -18,6 +18,10 @@ gpu: .venv/.dev  ## what needs a CUDA GPU: its tests, the speed of random weight
 	$(BIN)/python -m pytest -m gpu
 	$(BIN)/python -m engine.benchmark --random-weights qwen2.5-coder-0.5b qwen2.5-coder-7b
 	$(BIN)/python -m engine.benchmark --preset gpu
+
+test-servers: .venv/.dev  ## an LLM on real servers, vLLM's and llama.cpp's, in environments of their own; gigabytes, once
+	PYTHONPATH=.:tests $(BIN)/python tests/real_servers.py $(SERVERS)
+	$(BIN)/python -m pytest -m servers --timeout 1800
 
 check: .venv/.dev  ## lint, format, types, and the direction of imports
 	find app -name "*.pyi" -delete  # gradio writes these stubs when the page is imported, and pyright would believe old ones

@@ -22,8 +22,8 @@ except engine.SettingsError as error:
 
 
 def load(preset, progress):
-    """The pair of the settings, or one that stands in for it: that has a router of its own."""
-    own = {} if preset == settings.preset else {"router": "auto"}
+    """The pair of the settings, or one that stands in for it: that has a router and an LLM of its own."""
+    own = {} if preset == settings.preset else {"router": "auto", "llm_url": ""}
     # `engine.load` imports torch, so it is looked up only when the host loads: the page is there before.
     return engine.load(preset, settings.model_copy(update=own), progress)
 

@@ -39,12 +39,11 @@ async def _script(request: Request) -> Response:
 SCRIPTS = Route(f"/{SCRIPTS_PATH}/{{path:path}}", _script)
 """Where browsers get the scripts."""
 
-PRELOAD = "<style>.gradio-container { max-width: 1440px; margin: 0 auto !important }</style>" + "".join(
+PRELOAD = "".join(
     f'<link rel="modulepreload" href="{SCRIPTS_PATH}/{script.relative_to(ASSETS).as_posix()}">'
     for script in sorted(ASSETS.rglob("*.js"))
 )
-"""For the page's head: its width, before there is any other style, so that nothing moves when that comes; and the
-scripts, which are fetched all at once, not as one asks for another."""
+"""For the page's head: the scripts are fetched all at once, not as one asks for another."""
 
 
 _ON_LOAD = """element.inert = true;  // no click is lost: none is taken before the script is there

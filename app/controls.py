@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.components import ASSETS, drawn, to_json
-from app.figures import UNITS, counted, reading_along, whole_percent
+from app.figures import UNITS, counted, machines, reading_along, whole_percent
 from engine import DEFAULT_THRESHOLD, POLICIES, Settings
 from engine.operating_points import LLM_ONLY, MEASURED_UNITS, Curve, OperatingPoint, OperatingPoints
 from engine.policy import REGISTRY
@@ -25,6 +25,9 @@ THRESHOLD_DIGITS = 7
 
 DRAFT_INFO = "Tokens before the LLM reads them, where it is to accept them. Changes the cost, never the text."
 
+_KEYS = "Enter sends, Shift + Enter breaks the line, Esc stops."
+_TINY_KNOWS = "The tiny pair has learned short sums like these, what came and what went, and nothing else."
+
 TASKS = {
     "csqa": "CommonsenseQA: everyday questions with five choices each",
     "gsm8k": "GSM8K: arithmetic told as a story, answered step by step",
@@ -34,7 +37,6 @@ TASKS = {
     "arithmetic": "made-up sums, as the tiny pair has learned them",
 }
 """What the tasks are that routers were measured on."""
-
 _CHEAPEST_WITHIN = 0.02  # accuracy that "cheapest" may be below the LLM's: two points
 
 
@@ -95,16 +97,18 @@ def policy_update(choices: list[tuple[str, str]], chosen: str) -> Any:
 
 
 def prompt_box(label: str, elem_id: str) -> gr.Textbox:
-    """Where a prompt is written; its label is for screen readers."""
-    return gr.Textbox(
+    """Where a prompt is written, and by which keys (`assets/page/lib/keys.js`); its label is for screen readers."""
+    box = gr.Textbox(
         label=label,
         lines=2,
         max_lines=8,
-        placeholder="Ask for something. Shift + Enter starts.",
+        placeholder="Ask for something.",
         elem_id=elem_id,
         container=False,
         show_label=False,
     )
+    gr.HTML(f'<p class="prompt-hint prompt-keys">{_KEYS}</p>', apply_default_css=False)
+    return box
 
 
 def prompt_card() -> tuple[gr.Textbox, gr.Button, gr.Button, dict[str, gr.Row]]:
@@ -139,6 +143,7 @@ def dials_card(settings: Settings, start: float) -> tuple[Knob, Knob, gr.HTML, g
             filterable=False,
             elem_id="policy",
         )
+        gr.HTML((ASSETS / "guide/glossary.html").read_text("utf-8"), apply_default_css=False, elem_id="glossary")
     return threshold, acceptance, says, points, policy
 
 
@@ -190,6 +195,8 @@ def _examples(preset: str, rows: list[dict[str, str]], text: gr.Textbox) -> gr.R
         for example in rows:
             button = gr.Button(example["title"], size="sm", scale=0, min_width=0, elem_classes="example")
             button.click(None, outputs=text, js=f"() => {json.dumps(example['prompt'])}", api_visibility="private")
+        if preset == "tiny":
+            gr.HTML(f'<p class="prompt-hint">{_TINY_KNOWS}</p>', apply_default_css=False, elem_classes="examples-note")
     return row
 
 
@@ -261,11 +268,12 @@ def _curve(curve: Curve) -> dict[str, Any]:
     drafts = f"with drafts of at most {counted(curve.max_draft, 'token')} " if isinstance(curve.max_draft, int) else ""
     alone = f"LLM alone {whole_percent(curve.llm.accuracy)} right"
     about = f"They are of {TASKS[curve.task]}. " if curve.task in TASKS else ""
+    of_whom = f"{curve.pair}, on {machines(curve.hardware)}"
     return {
         "acceptance": curve.acceptance,
         "curve": [_row(curve, point) for point in curve.measured],
         "best": {unit: best_steps(curve, unit) for unit in curve.units},
-        "on": f"{drafts}on {questions} ({alone}): {curve.pair}, {curve.hardware}. {about}It says nothing of your text.",
+        "on": f"{drafts}on {questions} ({alone}): {of_whom}. {about}It says nothing of your text.",
     }
 
 

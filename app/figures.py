@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from engine import Costs, TokenEvent
@@ -17,6 +19,7 @@ UNITS = {"bytes": "bytes moved", "flops": "FLOPs", "seconds": "seconds", "price"
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _MODELLED = "extremes modelled from measured passes"
 _ROUNDING = 6e-8  # of a score with seven decimals
+_OF_SLM = "of the SLM alone: the LLM's server does not tell (CITER_LLM_CONFIG)"
 _NO_BREAK = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -25,7 +28,7 @@ def amount(value: float, unit: str) -> str:
     if unit == "seconds":
         return f"{value:.3g}{_NO_BREAK}s" if value < 100 else f"{value:.0f}{_NO_BREAK}s"
     if unit == "price":
-        return f"{value:.3g}" if value == 0 or value >= 1e-4 else f"{value * 1e6:.3g}{_NO_BREAK}millionths"
+        return f"{Decimal(f'{value:.3g}'):f}"  # 0.0000053: what one text costs is little
     suffix = "B" if unit == "bytes" else "FLOP"
     for factor, prefix in _PREFIXES:
         if value >= factor:
@@ -75,6 +78,20 @@ def simplest(low: float, high: float) -> float | None:
     return None
 
 
+def machines(hardware: str) -> str:
+    """What something was measured on, as one phrase: "1 or 2 threads of AMD EPYC or Intel Xeon".
+
+    `hardware` is "2 threads of AMD EPYC; 1 thread of Intel(R) Xeon(R) Processor"; anything else stays as it is.
+    """
+    plain = re.sub(r"\((R|TM)\)| Processor\b| CPU\b", "", hardware)
+    each = [re.fullmatch(r"(\d{1,4}) threads? of (.+)", part) for part in plain.split("; ")]
+    if not all(each):
+        return plain
+    counts, names = (list(dict.fromkeys(found[group] for found in each if found)) for group in (1, 2))
+    counts.sort(key=int)
+    return f"{' or '.join(counts)} thread{'' if counts == ['1'] else 's'} of {' or '.join(names)}"
+
+
 def pair_name(slm: str, llm: str) -> str:
     """Both models' names, without the words they begin with in common: "Qwen2.5-Coder 0.5B ⇄ 1.5B"."""
     first, second = slm.split(), llm.split()
@@ -118,6 +135,10 @@ def meter(events: Sequence[TokenEvent], costs: Costs, unit: str, beside: int = 0
     run, slm, llm = (getattr(getattr(costs, end), unit) for end in ("run", "slm_only", "llm_only"))
     speed = tokens_per_second(events)
     largest = max(run, slm, llm)
+    about = _MODELLED if unit == "seconds" else ""
+    unknown = llm == 0 and slm > 0 and unit in ("bytes", "flops")  # of an LLM on a server
+    if unknown:
+        about = _OF_SLM
     return {
         "tokens": f"{len(events):,}",
         "share": percent(llm_share(events)) if events else "–",
@@ -125,13 +146,11 @@ def meter(events: Sequence[TokenEvent], costs: Costs, unit: str, beside: int = 0
         "unit": UNITS[unit],
         "run": amount(run, unit) if events else "–",
         "slm": amount(slm, unit) if events else "–",
-        "llm": amount(llm, unit) if events else "–",
+        "llm": "not known" if unknown else amount(llm, unit) if events else "–",
         "relative": percent(run / llm) if llm > 0 else "–",
-        "saves": _saving(run, llm),
+        "saves": "the LLM's are not known" if unknown else _saving(run, llm),
         "faster": _faster(costs) if events else "–",
-        "modelled": "; ".join(
-            filter(None, (_charged(events), _beside(events, beside), _MODELLED if unit == "seconds" else ""))
-        ),
+        "modelled": "; ".join(filter(None, (_charged(events), _beside(events, beside), about))),
         "gauge": [round(value / largest, 4) if largest > 0 else 0 for value in (run, slm, llm)],
     }
 
@@ -158,6 +177,19 @@ def _saving(run: float, llm: float) -> str:
     if llm <= 0:
         return "nothing to save"
     return f"saves {percent(1 - run / llm)}" if run <= llm else f"costs {percent(run / llm - 1)} more"
+
+
+def tokens_of_all(done: int, expected: float, sure: bool, seconds: float) -> str:
+    """How far something is, in tokens, and what is left: "640 of about 2,480 tokens, about 20 s left".
+
+    Args:
+        done, expected: Tokens so far, and of all texts together.
+        sure: Whether `expected` goes by texts that have ended; else it is the most there can be.
+        seconds: Since the first token.
+    """
+    total = max(done, round(expected))
+    left = f", about {duration(seconds / done * (total - done))} left" if sure and done and total > done else ""
+    return f"{done:,} of {'about' if sure else 'at most'} {counted(total, 'token')}{left}"
 
 
 def duration(seconds: float) -> str:

@@ -14,7 +14,7 @@ import gradio as gr
 from app.components import QUIET, Panel, refusal
 from app.controls import POLICY_LABELS, fill, points_message, policy_update, top_message
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import FIELDS, fitting, page_request, request_fields, router_dials
+from app.fields import FIELDS, fitting, page_request, request_fields, router_dials, whole
 from app.header import header_html
 from app.running.host import Host
 from app.running.run import Job
@@ -37,6 +37,13 @@ ENABLE = """() => {
 
 STARTED = "() => { document.dispatchEvent(new CustomEvent('citer-start')); }"
 """In the browser, once the server has started it: where the feed was closed meanwhile, it is opened again."""
+
+
+GONE = (
+    "This window was at rest for long, and its texts had to make room for others. What you see stays, but nothing can "
+    "go on from it: Generate writes it again."
+)
+"""Said to a window whose session is no longer kept."""
 
 
 @contextmanager
@@ -71,6 +78,16 @@ class Handlers:
         session.begin(asked, self.host, own)
         return versions_message(session)
 
+    def _of(self, request: gr.Request, run: str = "of its own") -> Session:
+        """A window's session; tells one that has a text here, and whose session had to make room, that it is gone.
+
+        `run` names the text that the window shows; empty where it has none.
+        """
+        session = self.sessions.get(request.session_hash)
+        if run and session.run is None and not session.jobs:
+            raise refusal(GONE)
+        return session
+
     def _request(self, session: Session, unit: str, slm: float, llm: float, values: Sequence[Any]) -> Request:
         """The request of the page's fields; the session's view follows its unit and prices."""
         with refusals():
@@ -81,29 +98,33 @@ class Handlers:
     def _prices(self, slm: float, llm: float) -> Prices:
         return Prices(slm, llm, self.settings.price.reading_ratio)
 
-    def set_dials(self, threshold: float, acceptance: float, request: gr.Request) -> str:
+    def set_dials(
+        self, threshold: float, acceptance: float, policy: str, request: gr.Request, event: gr.EventData
+    ) -> str:
         """Applies both to what the active run drafts next, or to the whole of a text that has ended."""
-        session = self.sessions.get(request.session_hash)
         with refusals():
-            session.set_dials(threshold, acceptance, self.host)
+            session = self._of(request, said_text(said_fields(event._data), "run"))
+            session.set_dials(threshold, acceptance, self.host, policy)
         return versions_message(session)
 
-    def change_text(self, request: gr.Request, event: gr.EventData) -> str:
-        """Branches from a token, or has the text read to its end for an audit."""
-        session = self.sessions.get(request.session_hash)
+    def change_text(self, more: float, request: gr.Request, event: gr.EventData) -> str:
+        """Branches from a token, goes on by `more` tokens, or has the text read to its end for an audit."""
+        session = self._of(request)
         with refusals():
             asked = said_fields(event._data)
             if asked.get("kind") == "branch":
                 role = Role.LLM if said_number(asked, "author") == 1 else Role.SLM
                 token = said_number(asked, "token") if asked.get("token") is not None else None
                 session.branch(said_number(asked, "number"), role, token, self.host)
+            elif asked.get("kind") == "continue":
+                session.extend(whole(more), self.host)
             else:
                 session.reveal(self.host)
         return versions_message(session)
 
     def go_to(self, request: gr.Request, event: gr.EventData) -> list[Any]:
         """Puts a kept text on the page, by its number or by undo and redo; the fields follow to what was asked."""
-        session = self.sessions.get(request.session_hash)
+        session = self._of(request)
         with refusals():
             asked = said_fields(event._data)
             by, number = said_number(asked, "step"), said_number(asked, "number")
@@ -138,14 +159,14 @@ class Handlers:
 
     def scrub(self, request: gr.Request) -> str:
         """Lets the sliders scrub through the sweep's texts again."""
-        session = self.sessions.get(request.session_hash)
+        session = self._of(request)
         session.stop()
         session.scrubbing = SWEEP in session.jobs
         return versions_message(session)
 
     def open_text(self, threshold: float, acceptance: float, request: gr.Request, event: gr.EventData) -> str:
         """Goes on from a text of the sweep: exact at the sliders' dials, with both models' candidates."""
-        session = self.sessions.get(request.session_hash)
+        session = self._of(request)
         job = session.jobs.get(SWEEP)
         with refusals():
             row = said_number(said_fields(event._data), "row")

@@ -50,7 +50,8 @@ _OTHER_EVENTS = 40
 
 _LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
 
-_ENABLE_IF_FLIPPED = f"() => (document.querySelector('.t.flip, .t.draft') ? ({ENABLE})() : {{ __type__: 'update' }})"
+_ENABLE_IF_FLIPPED = f"""() => (
+  document.querySelector('.t.flip, .t.draft, .stream-origin.rescored') ? ({ENABLE})() : {{ __type__: 'update' }})"""
 _TELL_DIALS = """(threshold, acceptance, policy) => {
   document.dispatchEvent(new CustomEvent('citer-dials', { detail: { threshold, acceptance, policy } }));
 }"""
@@ -79,11 +80,11 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
             drawn("header/theme", "theme")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Playground", elem_id="playground"):
-                panels, verification = _playground(demo, host, sessions, settings, header, recorded)
+                panels, fields = _playground(demo, host, sessions, settings, header, recorded)
             with gr.Tab("Compare", elem_id="compare"):
-                panels["comparison"] = compare_tab(host, sessions, settings, verification)
+                panels["comparison"] = compare_tab(host, sessions, settings, fields)
             with gr.Tab("Tune on my prompts", elem_id="tune"):
-                panels["tune-panel"] = tune_tab(host, sessions, settings, verification)
+                panels["tune-panel"] = tune_tab(host, sessions, settings, fields)
             with gr.Tab("How it works", elem_id="how") as how:
                 how_it_works(how, sessions)
         feeds = Feeds(sessions, host, UPDATES, callers)
@@ -163,17 +164,11 @@ def _playground(
     settings: Settings,
     header: gr.HTML,
     recorded: Recorded | None,
-) -> tuple[dict[str, Panel], list[Component]]:
-    """The tab's content; returns its panels by their names in the feed, and its fields for what the LLM keeps."""
+) -> tuple[dict[str, Panel], dict[str, Component]]:
+    """The tab's content; returns its panels by their names in the feed, and its fields by theirs (`FIELDS`)."""
     start = recorded.threshold if recorded else DEFAULT_THRESHOLD
     with gr.Row(elem_id="main", equal_height=False):
-        with gr.Column(elem_id="dials", scale=0, min_width=280):
-            drawn("dashboard/headline", "headline")
-            threshold, acceptance, says, points, policy = controls.dials_card(settings, start)
-            shown = recorded.message() if recorded else ""
-            sweep = Panel("sweep/sweep", "sweep", events=("sweep", "scrub", "open_text"), recorded=shown)
-            view = controls.view_card(settings)
-            sampling = controls.sampling_card(settings)
+        # Before the dials for the keyboard, beside them for the eye.
         with gr.Column(elem_id="result", scale=1, min_width=0):
             note = link_note()
             prompt, generate, stop, examples = controls.prompt_card()
@@ -181,18 +176,24 @@ def _playground(
             versions = versions_strip()
             bar = share_bar(sessions, home_address(settings))
             panel = dashboard()
+        with gr.Column(elem_id="dials", scale=0, min_width=280):
+            drawn("dashboard/headline", "headline")
+            threshold, acceptance, says, points, policy = controls.dials_card(settings, start)
+            found = recorded.message() if recorded else ""
+            sweep = Panel("sweep/sweep", "sweep", events=("sweep", "scrub", "open_text"), recorded=found)
+            view = controls.view_card(settings)
+            sampling = controls.sampling_card(settings)
     dials = [threshold, acceptance]
     fields = [prompt, *dials, policy, *sampling]
     handlers = Handlers(host, sessions, settings, fields, start)
     entered = [*view, *fields]
-    starts = [generate.click, prompt.submit]
-    enable_stop(stop, [*starts, stream.change_text, sweep.sweep, sweep.open_text])
+    enable_stop(stop, [generate.click, stream.change_text, sweep.sweep, sweep.open_text])
     enable_stop(stop, [says.commit], js=_ENABLE_IF_FLIPPED)
     to_versions: dict[str, Any] = {"outputs": versions, **EACH_TIME}
     started = [
-        gr.on(starts, handlers.write, inputs=entered, **to_versions),
-        says.commit(handlers.set_dials, inputs=dials, outputs=versions, **_LIVE),
-        stream.change_text(handlers.change_text, **to_versions),
+        generate.click(handlers.write, inputs=entered, **to_versions),
+        says.commit(handlers.set_dials, inputs=[*dials, policy], outputs=versions, **_LIVE),
+        stream.change_text(handlers.change_text, inputs=handlers.fields["max_new_tokens"], **to_versions),
         sweep.sweep(handlers.sweep, inputs=entered, **to_versions),
         sweep.open_text(handlers.open_text, inputs=dials, **to_versions),
     ]
@@ -213,4 +214,4 @@ def _playground(
     followed = [header, policy, timer, *dials, says, points, *examples.values()]
     for event in (restored.then, timer.tick):
         event(handlers.follow_loading, inputs=[policy, *dials], outputs=followed, queue=False, **QUIET)
-    return {"stream": stream, "dashboard": panel, "sweep": sweep}, [acceptance, sampling[-1]]
+    return {"stream": stream, "dashboard": panel, "sweep": sweep}, handlers.fields

@@ -7,6 +7,7 @@ however many settings have it. In the same way the engine lets rows whose texts 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -15,7 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import engine
 from app.components import to_json
 from app.controls import THRESHOLD_DIGITS
-from app.figures import meter, rounded, significant, simplest, times_llm
+from app.figures import counted, meter, rounded, significant, simplest, times_llm, tokens_of_all
 from app.running.run import Job, Run
 from app.running.session import SWEEP, Session
 from app.stream.updates import JobUpdates, waiting_for
@@ -84,6 +85,7 @@ class Sweep(Job):
         self.meters: list[dict[str, Any] | None] = []
         self.same: list[list[float] | None] = []
         self.prompt_tokens = 0
+        self.began: float | None = None  # when its first token came, in seconds of `time.monotonic`
         self.beside: str | None = None
         self._paths: list[list[int]] = []  # per row, the nodes of its text
         self._node_of: dict[tuple[int, int], int] = {}  # by parent and token id
@@ -113,7 +115,20 @@ class Sweep(Job):
         self.figures, self.meters, self.same = [None] * len(points), [None] * len(points), [None] * len(points)
         self.points = points
 
+    @property
+    def progress(self) -> str:
+        """How far it is, for people."""
+        lengths, ended = [len(events) for events in [*self.events]], [row is not None for row in [*self.figures]]
+        known = [length for length, over in zip(lengths, ended, strict=False) if over]
+        usual = sum(known) / len(known) if known else self.request.max_new_tokens
+        expected = sum(n if over else max(n, usual) for n, over in zip(lengths, ended, strict=False))
+        seconds = time.monotonic() - self.began if self.began is not None else 0.0
+        tokens = tokens_of_all(sum(lengths), expected, bool(known), seconds)
+        return f"{len(known)} of {counted(len(self.points), 'text')} · {tokens}"
+
     def _grow(self, event: TokenEvent) -> None:
+        if self.began is None:
+            self.began = time.monotonic()
         row, path = event.row, self._paths[event.row]
         del path[event.index :]  # what the LLM took back
         parent = path[-1] if path else -1
@@ -220,7 +235,7 @@ class SweepUpdates(JobUpdates):
 
     def message(self, job: Sweep, have: int, over: bool) -> tuple[str, int] | None:
         """See `JobUpdates`."""
-        note = waiting_for(job, self.host)
+        note = waiting_for(job, self.host) or (job.progress if job.state == "running" and not over else "")
         now = f"{job.state} {note}"
         if not over and len(job.nodes) == have and now == self.last_sent:
             return None
@@ -242,4 +257,5 @@ class SweepRun(Run):
     def __init__(self, sweep: Sweep, row: int) -> None:
         super().__init__(sweep.at(row))
         self.events = list(sweep.events[row])
+        self.pair, self.prompt_tokens = sweep.pair, sweep.prompt_tokens
         self.finished.set()

@@ -10,7 +10,7 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import EngineError, InvalidRequest, RouterError, SettingsError, WeightsError
+from engine.errors import EngineError, InvalidRequest, RouterError, ServerError, SettingsError, WeightsError
 from engine.events import (
     Alternative,
     Revealed,
@@ -47,10 +47,10 @@ _LAZY = {"Pair": "pair", "load": "pair", "Decoding": "decoding", "Router": "rout
 __all__ = [
     "DEFAULT_THRESHOLD", "POLICIES", "UNITS", "Alternative", "Audit", "Cost", "Costs", "Decoding", "Dial",
     "EngineError", "Forced", "InvalidRequest", "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role",
-    "Router", "RouterError", "Sampling", "Scheduler", "Settings", "SettingsError", "Tally", "TokenEvent", "Trace",
-    "Verdict", "WeightsError", "at_dials", "audit", "build_request", "charged", "costs", "cumulative", "extend",
-    "first_flip", "fold_revealed", "llm_share", "llm_tokens", "load", "load_settings", "same_acceptance", "same_text",
-    "taken_back",
+    "Router", "RouterError", "Sampling", "Scheduler", "ServerError", "Settings", "SettingsError", "Tally",
+    "TokenEvent", "Trace", "Verdict", "WeightsError", "at_dials", "audit", "build_request", "charged", "costs",
+    "cumulative", "extend", "first_flip", "fold_revealed", "llm_share", "llm_tokens", "load", "load_settings",
+    "same_acceptance", "same_text", "taken_back",
 ]  # fmt: skip
 
 

@@ -38,7 +38,7 @@ from engine.batch.rows import NOWHERE, Row, RowStep, Slot, going, slots_of, stat
 from engine.batch.slots import Slots, common
 from engine.batch.verification import note_drafts, take_back, verify
 from engine.events import Revealed, Role, TokenEvent
-from engine.model.language_model import LanguageModel
+from engine.model.any_model import AnyModel, check_acceptance
 from engine.model.sampling import sample, uniform
 from engine.policy import Policy, decide
 from engine.request import Dial, Request
@@ -54,8 +54,8 @@ class Decoding:
 
     def __init__(
         self,
-        slm: LanguageModel,
-        llm: LanguageModel,
+        slm: AnyModel,
+        llm: AnyModel,
         tokenizer: Tokenizer,
         end_ids: AbstractSet[int],
         context: int,
@@ -71,7 +71,7 @@ class Decoding:
             judge: For the requests that want it to decide what is kept.
             most: See `Slots`.
         """
-        self._models = {Role.SLM: slm, Role.LLM: llm}
+        self._models: dict[Role, AnyModel] = {Role.SLM: slm, Role.LLM: llm}
         self._tokenizer, self._end_ids, self._judge, self._context = tokenizer, end_ids, judge, context
         self.rows: list[Row] = []
         self._slots = Slots(self._models, self.rows, context, most)
@@ -176,13 +176,12 @@ class Decoding:
             self._verify(steps)
             steps = going(steps)
             # 6. Part: rows whose texts differ from now on
-            for slot in slots_of(steps):
-                self._part(slot)
+            aside = sum(map(self._part, slots_of(steps)))
         except BaseException:
             self._undo(planned)
             raise
         # 7. Record
-        self._share(slots_of(planned), time.perf_counter() - started)
+        self._share(slots_of(planned), time.perf_counter() - started - aside)
         return [record(step) for step in steps]
 
     def run(self, cancel: threading.Event | None = None) -> Iterator[TokenEvent]:
@@ -241,7 +240,8 @@ class Decoding:
 
     def _plan(self, rows: Iterable[int]) -> list[RowStep]:
         """Step 1: the rows that take part, and the slots that they share."""
-        numbers = [number for number in rows if self.rows[number].unfinished]
+        numbers, llm = [number for number in rows if self.rows[number].unfinished], self._models[Role.LLM]
+        alone = llm.gone
         self._slots.split(self.rows[number] for number in numbers)
         steps: list[RowStep] = []
         slots: dict[int, Slot] = {}
@@ -250,10 +250,22 @@ class Decoding:
             row, dial = self.rows[number], self.rows[number].dial
             if row.slot not in slots:
                 slots[row.slot] = self._slot_of(row, late)
-            slot, acceptance = slots[row.slot], dial.acceptance
+            slot, acceptance = slots[row.slot], 0.0 if alone else dial.acceptance
+            check_acceptance(llm, acceptance)
             forced = next((f for f in row.request.forced if f.index == row.position), None)
             judges = acceptance > 0 or bool(row.provisional)
-            step = RowStep(number, row, slot, row.copy(), dial.threshold, acceptance, forced=forced, judges=judges)
+            step = RowStep(
+                number,
+                row,
+                slot,
+                row.copy(),
+                0.0 if alone else dial.threshold,
+                acceptance,
+                forced=forced,
+                judges=judges,
+                alone=alone,
+                rereads=llm.rereads,
+            )
             if row in late:
                 step.take_over(late[row])
             steps.append(step)
@@ -297,7 +309,7 @@ class Decoding:
         """Step 5: the LLM writes where it was chosen and where it does not keep a draft that it looks at."""
         costs = self._models[Role.SLM].cost, self._models[Role.LLM].cost
         for step in steps:
-            step.asked = step.role is Role.LLM or due(step, *costs)
+            step.asked = step.role is Role.LLM or (not step.alone and due(step, *costs))
         self._reader.predict(Role.LLM, [step.slot for step in steps if step.asked])
         steps = going(steps)
         asked = [step for step in steps if step.asked]
@@ -343,10 +355,15 @@ class Decoding:
         elif row.position + 1 >= row.limit:
             row.finish_reason = "length"
 
-    def _part(self, slot: Slot) -> None:
-        """Step 6: rows that just wrote another token than the slot's first row move to a slot of their own."""
+    def _part(self, slot: Slot) -> float:
+        """Step 6: rows that just wrote another token than the slot's first row move to a slot of their own.
+
+        Returns the seconds in which the rest of a text that has ended was read, for its candidates only: nobody pays.
+        """
+        started, aside = time.perf_counter(), 0.0
         if slot.wants_alternatives and any(step.row.finish_reason and not step.taken_back for step in slot.steps):
             self._reader.read_rest(slot)
+            aside = time.perf_counter() - started
         by_text: dict[tuple[int, int], list[Row]] = {}
         for step in slot.steps:
             by_text.setdefault((len(step.row.tokens), step.row.tokens[-1]), []).append(step.row)
@@ -354,6 +371,7 @@ class Decoding:
             self._slots.move(leaving)
         for (length, _), (row, *_) in by_text.items():  # what was taken back has been read
             self._slots.truncate(row.slot, length - 1)
+        return aside
 
     def _share(self, slots: Sequence[Slot], seconds: float) -> None:
         """Notes a step's time, and keeps what is known of slots whose rows were put off."""

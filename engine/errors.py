@@ -35,6 +35,10 @@ class RouterError(EngineError):
     """A router's folder is unreadable, or the router does not fit the loaded SLM."""
 
 
+class ServerError(EngineError):
+    """The LLM's server cannot be reached, refuses, or answers with what is no answer; the text so far stays."""
+
+
 class SettingsError(EngineError):
     """A setting is unknown or out of range; the message names the environment variable."""
 

@@ -12,21 +12,24 @@ import torch
 
 from engine.batch.judge import Judge
 from engine.decoding import Decoding
-from engine.errors import InvalidRequest
+from engine.errors import EngineError, InvalidRequest
 from engine.events import TokenEvent
 from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
+from engine.model.any_model import check_acceptance
 from engine.model.language_model import LanguageModel
 from engine.model.linear import copy_dtype, four_bit_parameters
 from engine.operating_points import OperatingPoints
 from engine.policy import POLICIES, REGISTRY, Policy, build_policy
 from engine.request import DEFAULT_THRESHOLD, Dial, Request, build_request
 from engine.router import Router
+from engine.served.model import ServedModel
+from engine.served.start import connect
 from engine.settings import Settings, load_settings
 from engine.tokenizer import backend, check_length, end_ids, render, tokenizer_fingerprint
-from engine.weights.load import load_models
+from engine.weights.load import load_models, load_slm
 from engine.weights.presets import choose_preset
-from engine.weights.progress import Progress
+from engine.weights.progress import Progress, say
 from engine.weights.router_hub import find_router
 
 if TYPE_CHECKING:
@@ -47,7 +50,8 @@ class Pair:
         fingerprint: Of the tokenizer, see `engine.tokenizer.tokenizer_fingerprint`.
         router: May be None; then the policy "router" is refused.
         judge: May be None; then a request for it is refused.
-        quantisation: "NF4", "int8" or "fp32", for people.
+        llm: In this process, or behind a server.
+        quantisation: "NF4", "int8" or "fp32", for people; the SLM's where the LLM is on a server.
         context: Tokens a text may have, prompt included.
         prices: For the unit "price".
         end_ids: Token ids that end a text, by either model.
@@ -57,7 +61,7 @@ class Pair:
     def __init__(
         self,
         slm: PreTrainedModel,
-        llm: PreTrainedModel,
+        llm: PreTrainedModel | ServedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
         slm_name: str = "SLM",
@@ -69,18 +73,26 @@ class Pair:
         copy: bool | None = None,
     ) -> None:
         self.tokenizer = tokenizer
-        dtype = copy_dtype(four_bit_parameters(slm) + four_bit_parameters(llm), copy)
+        here = [slm] if isinstance(llm, ServedModel) else [slm, llm]
+        dtype = copy_dtype(sum(four_bit_parameters(model) for model in here), copy)
         self.slm = LanguageModel(slm, slm_name, len(tokenizer), dtype)
-        self.llm = LanguageModel(llm, llm_name, len(tokenizer), dtype)
+        self.llm = llm if isinstance(llm, ServedModel) else LanguageModel(llm, llm_name, len(tokenizer), dtype)
         self.fingerprint = tokenizer_fingerprint(tokenizer)
         self.slm_name, self.llm_name, self.preset, self.quantisation = slm_name, llm_name, preset, quantisation
-        self.context = min(context, self.slm.config.max_position_embeddings, self.llm.config.max_position_embeddings)
+        self.context = min(context, *(model.context for model in (self.slm, self.llm) if model.context))
         self.prices = prices or Prices()
         self.router: Router | None = None
         self._policies: dict[str, Policy] = {}  # one object each: rows with the same are scored together
         self.judge: Judge | None = None
-        self.end_ids = end_ids(tokenizer, slm, llm)
+        self.end_ids = end_ids(tokenizer, *here)
         self.end_id = tokenizer.get_vocab()[str(tokenizer.eos_token)]
+
+    @property
+    def models(self) -> tuple[LanguageModel, LanguageModel]:
+        """SLM and LLM, where hidden states of both are wanted; an EngineError if the LLM is on a server."""
+        if isinstance(self.llm, ServedModel):
+            raise EngineError(f"{self.llm_name} is on a server, and this needs it here: unset CITER_LLM_URL")
+        return self.slm, self.llm
 
     @property
     def slm_cost(self) -> ModelCost:
@@ -99,8 +111,8 @@ class Pair:
 
     @property
     def acceptance(self) -> float:
-        """Where to start with the other dial: the router's own, too."""
-        return self.router.card.acceptance if self.router else 0.0
+        """Where to start with the other dial: the router's own, too, if the LLM can judge drafts."""
+        return self.router.card.acceptance if self.router and self.llm.judges else 0.0
 
     @property
     def operating_points(self) -> OperatingPoints | None:
@@ -112,6 +124,11 @@ class Pair:
         """Where the models run, for people."""
         device = self.slm.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+
+    @property
+    def trouble(self) -> str:
+        """What keeps the LLM from writing now, for people; empty where nothing does."""
+        return self.llm.trouble if isinstance(self.llm, ServedModel) else ""
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -136,8 +153,17 @@ class Pair:
         size, flops = (judge.network.bytes, judge.network.flops) if judge else (0, 0)
         self.llm.cost = replace(self.llm.cost, router_bytes=size, router_flops=flops)
 
+    def close(self) -> None:
+        """Ends the connection to the LLM's server, if it is on one."""
+        if isinstance(self.llm, ServedModel):
+            self.llm.connection.close()
+
     def calibrate(self) -> None:
         """Measures what a pass of each model takes; again, a few times, where the machine's other work spoiled it."""
+        if not self.llm.local:
+            self.slm.calibrate()
+            self.llm.calibrate()
+            return
         for _ in range(_MOST_CALIBRATIONS):
             self.slm.calibrate()
             self.llm.calibrate()
@@ -247,7 +273,17 @@ class Pair:
             prices=self.prices,
         )
 
+    def check_acceptance(self, acceptance: float) -> None:
+        """Raises InvalidRequest for an acceptance that this LLM cannot serve."""
+        check_acceptance(self.llm, acceptance)
+
     def _check_row(self, request: Request) -> None:
+        self.check_acceptance(request.acceptance)
+        if request.sampling.repetition_penalty != 1 and not self.llm.local:
+            raise InvalidRequest(
+                f"repetition_penalty = {request.sampling.repetition_penalty:g}: {self.llm_name} is on a server that "
+                "tells probabilities, and the penalty needs logits: set it to 1"
+            )
         if request.judge == "learned" and self.judge is None:
             raise InvalidRequest("judge = 'learned' needs a judge, and none is loaded: choose ratio, or `use_judge`")
         tokens = len(self.tokenizer)
@@ -279,15 +315,24 @@ def load(
     if preset is not None:
         settings = load_settings(**{**settings.model_dump(), "preset": preset})
     chosen = choose_preset(settings)
-    loaded = load_models(chosen, settings, progress)
+    llm: PreTrainedModel | ServedModel
+    if settings.llm_url:
+        slm, tokenizer, quantisation = load_slm(chosen, settings, progress)
+        say(progress, f"asking the LLM's server at {settings.llm_url}")
+        llm = connect(settings, tokenizer, slm.device)
+        llm_name = llm.name
+    else:
+        loaded = load_models(chosen, settings, progress)
+        slm, llm, tokenizer, quantisation = loaded.slm, loaded.llm, loaded.tokenizer, loaded.quantisation
+        llm_name = chosen.llm.title
     pair = Pair(
-        loaded.slm,
-        loaded.llm,
-        loaded.tokenizer,
+        slm,
+        llm,
+        tokenizer,
         slm_name=chosen.slm.title,
-        llm_name=chosen.llm.title,
+        llm_name=llm_name,
         preset=chosen.name,
-        quantisation=loaded.quantisation,
+        quantisation=quantisation,
         context=settings.context,
         prices=Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio),
         copy=settings.bf16_copy,

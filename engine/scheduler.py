@@ -267,11 +267,12 @@ class Scheduler:
         slots = len({handle.slot for handle in handles})
         if slots == 1:
             return _ALONE
-        llm, most = self._pair.llm_cost, self._mean_step / 2
-        if not most or not llm.pass_seconds:
+        most = self._mean_step / 2
+        model = self._pair.llm_cost if self._pair.llm.local else self._pair.slm_cost  # the largest that reads here
+        if not most or not model.pass_seconds:
             return _READ
         lengths = range(_LEAST, _ALONE + 1, _LEAST)
-        return max((n for n in lengths if llm.seconds(slots + n) - llm.seconds(slots) <= most), default=_LEAST)
+        return max((n for n in lengths if model.seconds(slots + n) - model.seconds(slots) <= most), default=_LEAST)
 
     def _end(self, handle: Handle, state: State, error: Exception | None = None) -> None:
         """A text has ended; its row rests or is free."""

@@ -17,11 +17,12 @@ import pydantic_settings
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from engine.errors import SettingsError, exit_status, shown
 from engine.policy import POLICIES
 from engine.request import MAX_DRAFT, DraftLimit
+from engine.served.settings import SECRET, ServedSettings
 
 PREFIX = "CITER_"
 DELIMITER = "__"
@@ -134,7 +135,7 @@ class Server(BaseModel):
     )
 
 
-class Settings(BaseSettings):
+class Settings(ServedSettings):
     """All settings, immutable. Build with `load_settings`, which turns validation errors into readable ones."""
 
     model_config = SettingsConfigDict(
@@ -254,7 +255,8 @@ def markdown_table() -> str:
 def variables(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> list[tuple[str, str, str]]:
     """(variable, default, meaning) of every setting, nested ones spelled out, in the order of the fields."""
     rows: list[tuple[str, str, str]] = []
-    for name, field in model.model_fields.items():
+    own = model.__annotations__  # in the order of their classes those of a base would come first
+    for name, field in sorted(model.model_fields.items(), key=lambda each: each[0] not in own):
         variable = prefix + name.upper()
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             rows += variables(field.annotation, variable + DELIMITER)
@@ -300,7 +302,8 @@ def _fault(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         return _not_a_setting(variable, [name for name, _, _ in variables()])
     reason = str(fault["msg"]).replace("Input should be", "must be").replace("String should", "must")
-    return f"{shown(variable)} = {shown(fault['input'])}: {shown(reason, limit=300)}{_range_of(fault['loc'])}"
+    value = "…" if fault["loc"][:1] and fault["loc"][0] in SECRET else shown(fault["input"])
+    return f"{shown(variable)} = {value}: {shown(reason, limit=300)}{_range_of(fault['loc'])}"
 
 
 def _range_of(place: tuple[int | str, ...]) -> str:

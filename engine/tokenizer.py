@@ -67,7 +67,7 @@ def _refuse_far_too_long(tokenizer: PreTrainedTokenizerBase, request: Request, c
             if tokens >= _MARGIN * context:
                 raise InvalidRequest(
                     f"The {name} has {len(text):,} characters, of which the first {beginning:,} are {tokens:,} tokens, "
-                    f"but the context holds {context:,} and the answer needs room: shorten it, or raise CITER_CONTEXT."
+                    f"but the context holds {context:,} and the answer needs room: shorten it."
                 )
 
 
@@ -76,7 +76,7 @@ def check_length(prompt_tokens: int, context: int) -> None:
     if prompt_tokens >= context:
         raise InvalidRequest(
             f"The prompt has {prompt_tokens:,} tokens, but the context holds {context:,} and the answer needs room: "
-            f"shorten it by at least {prompt_tokens - context + 1:,} tokens, or raise CITER_CONTEXT."
+            f"shorten it by at least {prompt_tokens - context + 1:,} tokens."
         )
 
 

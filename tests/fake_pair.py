@@ -155,7 +155,8 @@ class FakePair:
         self.operating_points: OperatingPoints | None = None
         self.policies = ("router", "confidence", "random", "slm", "llm")
         self.slm_cost, self.llm_cost = _SLM, _LLM
-        self.llm = SimpleNamespace(device=SimpleNamespace(type="cpu"))
+        self.llm = SimpleNamespace(device=SimpleNamespace(type="cpu"), local=True)
+        self.trouble = ""
         self.requests: list[Request] = []
         self.tokens = 0
         self._writing, self._wrote = 0, 0.0
@@ -173,6 +174,9 @@ class FakePair:
                 f"The prompt has {tokens:,} tokens, the context holds {self.context:,}: shorten the prompt."
             )
         return tokens
+
+    def check_acceptance(self, acceptance: float) -> None:
+        """Any can be served."""
 
     def prepare(self, request: Request) -> tuple[str, list[int]]:
         """Policy and prompt."""

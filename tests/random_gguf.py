@@ -65,14 +65,14 @@ def write_gguf(path: Path, model: Qwen2ForCausalLM, words: list[str] = WORDS) ->
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        writer.add_tensor(_gguf_name(name), tensor.float().numpy())
+        writer.add_tensor(gguf_name(name), tensor.float().numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def _gguf_name(name: str) -> str:
+def gguf_name(name: str) -> str:
     fixed = {
         "model.embed_tokens.weight": "token_embd.weight",
         "model.norm.weight": "output_norm.weight",

@@ -67,7 +67,7 @@ class SlowReference:
         if key not in self._read:
             ids = torch.tensor([key])
             small = self.pair.slm.model(ids, output_hidden_states=True, use_cache=False)  # pyright: ignore[reportCallIssue]
-            large = self.pair.llm.model(ids, use_cache=False)  # pyright: ignore[reportCallIssue]
+            large = self.pair.models[1].model(ids, use_cache=False)  # pyright: ignore[reportCallIssue]
             vocabulary = len(self.pair.tokenizer)
             logits = [output.logits[0, -1, :vocabulary].float() for output in (small, large)]
             self._read[key] = small.hidden_states[-1][0, -1], *logits

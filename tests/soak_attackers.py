@@ -167,7 +167,7 @@ class Attacker:
         for n in range(64):
             session = f"{self.marker}-{self.random.randrange(10**9)}" + "x" * (500 if n % 16 == 0 else 0)
             name = self.random.choice(["write", "write", "key", "set_dials", "stop", "ended"])
-            data = {"write": asked.fields(self.served), "set_dials": [0.3, 0.5]}.get(name, [])
+            data = {"write": asked.fields(self.served), "set_dials": [0.3, 0.5, "router"]}.get(name, [])
             body = {"data": data, "fn_index": self.served.events[name], "session_hash": session}
             queued = name in ("write", "ended")
             answer = client.post("gradio_api/queue/join" if queued else "gradio_api/run/predict", json=body)

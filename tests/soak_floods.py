@@ -20,7 +20,7 @@ _BOMB, _TRACE = 20_000_000, 15_000_000  # bytes
 _WINDOWS = 1_100  # more than the page remembers
 _UNREACHED = 60
 _COLUMNS = 500_000
-_WITH_DATA = {"open_trace": [], "change_text": [], "go_to": [], "open_text": [0.3, 0.5]}  # and its fields
+_WITH_DATA = {"open_trace": [], "change_text": [60], "go_to": [], "open_text": [0.3, 0.5]}  # and its fields
 _JUNK: list[Any] = [7, "x", [], [[]], [None] * 5000, {"": {"": None}}, {"index": "x", "number": 1e308}, {"run": []}, -1]
 
 

@@ -134,7 +134,7 @@ class FeedVisitor(Visitor):
 
     def _turn(self, shown: BareWindow, asked: Asked) -> None:
         threshold, acceptance = self.random.choice(THRESHOLDS), self.random.choice(ACCEPTANCES)
-        shown.post("set_dials", [threshold, acceptance])
+        shown.post("set_dials", [threshold, acceptance, "router"])
         shown.follow()
         shown.check_end("done")
         wanted = Asked(asked.prompt, threshold, acceptance, asked.tokens)

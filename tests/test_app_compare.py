@@ -147,7 +147,7 @@ def test_the_threshold_starts_at_the_routers_own_and_stays_where_a_hand_puts_it(
     shown.slide("#compare-threshold", engine.DEFAULT_THRESHOLD)
     compare(shown)
     assert stands_at(shown) == engine.DEFAULT_THRESHOLD
-    assert says(shown, '[data-column="middle"] h3') == "trained router, threshold 0.5", (
+    assert says(shown, '[data-column="middle"] h2') == "trained router, threshold 0.5", (
         "a 0.5 that was chosen is a choice"
     )
 
@@ -174,7 +174,7 @@ def test_any_policy_can_take_the_middle_place(shown: Window, pair, label, policy
     for key, trace in traces(pair, threshold, policy).items():
         assert "".join(words(shown, key)) == trace.text
         assert authors(shown, key) == [event.role.value for event in trace.events]
-    assert says(shown, '[data-column="middle"] h3') == f"{label}, threshold {threshold}"
+    assert says(shown, '[data-column="middle"] h2') == f"{label}, threshold {threshold}"
 
 
 def test_the_playgrounds_acceptance_is_the_middle_texts_and_of_neither_model_alone(shown: Window, pair):
@@ -192,7 +192,7 @@ def test_the_playgrounds_acceptance_is_the_middle_texts_and_of_neither_model_alo
         run = engine.costs(trace.events, trace.prompt_tokens, pair.slm_cost, pair.llm_cost).run
         moved = amount(run.bytes, "bytes").replace("\N{NARROW NO-BREAK SPACE}", " ")
         assert says(shown, f'[data-row="bytes"] [data-of="{key}"]').startswith(moved)
-    assert says(shown, '[data-column="middle"] h3') == "trained router, threshold 0.2, acceptance 0.6"
+    assert says(shown, '[data-column="middle"] h2') == "trained router, threshold 0.2, acceptance 0.6"
 
 
 def test_chance_takes_over_the_share_of_the_routers_text(shown: Window, pair):
@@ -204,7 +204,7 @@ def test_chance_takes_over_the_share_of_the_routers_text(shown: Window, pair):
     assert "".join(words(shown, "middle")) == expected.text
     by_chance = authors(shown, "middle")
     assert abs(by_chance.count("llm") / len(by_chance) - routed.llm_share) < 0.15
-    assert says(shown, '[data-column="middle"] h3') == f"{AT_SHARE} ({share_of(routed)})"
+    assert says(shown, '[data-column="middle"] h2') == f"{AT_SHARE} ({share_of(routed)})"
     assert says(shown, '[data-row="share"] [data-of="router"]') == share_of(routed)
     assert says(shown, 'th[data-of="router"]') == f"trained router, threshold {pair.threshold:g}"
     sentences = says(shown, ".compare-sentences")
@@ -244,8 +244,8 @@ def test_tokens_that_the_llm_only_text_has_not_are_marked_and_counted(compared: 
     assert places == {"slm": list(found.own), "middle": [], "llm": []}
     assert says(compared, ".compare-sentences p >> nth=0") == "The routed text is the LLM-only text, token for token."
     assert says(compared, ".compare-sentences p >> nth=1") == (
-        f"The SLM-only text has {len(found.own)} of {len(ids['slm'])} tokens that the LLM-only text has not, "
-        f"and lacks {found.lacks} of its {len(ids['llm'])}."
+        f"The SLM-only text shares {len(ids['slm']) - len(found.own)} of its {len(ids['slm'])} tokens with the "
+        f"LLM-only text; it lacks {found.lacks} of that text’s {len(ids['llm'])}."
     )
 
 
@@ -393,17 +393,20 @@ def test_hostile_text_is_shown_as_text(shown: Window, monkeypatch, text: str):
     assert shown.page.locator(".compare img, .compare script").count() == 0
 
 
-def test_prompt_and_threshold_can_be_copied_from_the_playground(shown: Window):
+def test_prompt_threshold_and_length_can_be_copied_from_the_playground(shown: Window):
     shown.page.click('role=tab[name="Playground"]')
     shown.page.fill("#prompt textarea", OTHER)
     shown.slide("#threshold", 0.5)
+    shown.page.click("text=Sampling and prompt format")
+    shown.page.fill("#max-new-tokens input", "33")
     shown.page.click('role=tab[name="Compare"]')
     shown.page.click("#compare-take")
     eventually(lambda: stands_at(shown) == 0.5)
+    assert shown.page.input_value("#compare-limit input") == "33"
     assert shown.page.input_value("#compare-prompt textarea") == OTHER
     shown.page.click("#compare-start")
     shown.page.wait_for_selector(DONE)
-    assert says(shown, '[data-column="middle"] h3') == "trained router, threshold 0.5", "a copied 0.5 is a choice"
+    assert says(shown, '[data-column="middle"] h2') == "trained router, threshold 0.5", "a copied 0.5 is a choice"
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
@@ -455,7 +458,7 @@ def test_nothing_sticks_out_at_any_width(browser, site: Site, width: int):
         assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
         card = shown.page.locator(".compare").bounding_box()
         inside = (
-            ".compare h3, .compare-text, .compare-table :is(th, td), .compare-scrub, .compare-player > *, .compare p"
+            ".compare h2, .compare-text, .compare-table :is(th, td), .compare-scrub, .compare-player > *, .compare p"
         )
         for box in (node.bounding_box() for node in shown.page.locator(f".compare :is({inside})").all()):
             assert box is None or (card["x"] <= box["x"] and box["x"] + box["width"] <= card["x"] + card["width"])
@@ -469,7 +472,8 @@ def test_its_text_has_enough_contrast(browser, site: Site, scheme: str):
         enter(shown)
         assert contrast(shown.page, ".compare-hint") >= 4.5
         compare(shown)
-        for selector in (".w.slm", ".w.llm", ".w.end", ".compare-state", ".compare-count", "h3", ".compare-sentences p",
+        for selector in (".w.slm", ".w.llm", ".w.end", ".compare-state", ".compare-count", ".compare h2",
+                         ".compare-sentences p",
                          ".compare-clock", ".compare-note", "figcaption b", ".compare-play", ".compare-pace", "caption",
                          "tbody th", "td b", "td span", ".compare-mark", ".key-llm", ".key-slm"):  # fmt: skip
             assert contrast(shown.page, f".compare {selector}") >= 4.5, selector
@@ -492,8 +496,9 @@ def test_a_difference_of_long_repetitive_texts_is_found_at_once():
 def test_the_sentence_tells_the_same_text_from_another():
     assert sentence("It", Difference(), 4, 4) == "It is the LLM-only text, token for token."
     said = sentence("It", Difference((1, 2, 3), 2), 41, 40)
-    assert said == "It has 3 of 41 tokens that the LLM-only text has not, and lacks 2 of its 40."
-    assert "0 of 40" in sentence("It", Difference((), 1), 40, 41)
+    assert said == "It shares 38 of its 41 tokens with the LLM-only text; it lacks 2 of that text’s 40."
+    said = sentence("It", Difference((), 1), 1, 41)
+    assert said == "It shares all 1 token with the LLM-only text; it lacks 1 of that text’s 41."
 
 
 def test_a_threshold_that_nobody_chose_is_the_routers_own_once_the_models_are_there(pair):

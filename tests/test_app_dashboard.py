@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 from fake_pair import FakePair
 
-from app.figures import amount, meter, percent, tokens_per_second
+from app.figures import amount, machines, meter, percent, tokens_per_second
 from app.stream.dashboard import cost_figure, cost_points, score_figure, score_points
 from engine import UNITS, Cost, Costs, Request, Role, cumulative
 
@@ -72,12 +72,28 @@ def test_the_cost_curve_ends_at_the_cost_of_the_run(events, series):
         (6.678, "seconds", "6.68 s"),
         (345.6, "seconds", "346 s"),
         (0.0123, "price", "0.0123"),
-        (0.0000213, "price", "21.3 millionths"),
+        (0.0000213, "price", "0.0000213"),
         (0, "price", "0"),
     ],
 )
 def test_amounts_have_three_digits_and_a_unit(value, unit, text):
     assert amount(value, unit).replace("\N{NARROW NO-BREAK SPACE}", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("hardware", "said"),
+    [
+        ("2 threads of AMD EPYC", "2 threads of AMD EPYC"),
+        ("1 thread of Intel(R) Xeon(R) Processor", "1 thread of Intel Xeon"),
+        (
+            "2 threads of AMD EPYC; 2 threads of Intel(R) Xeon(R) Processor; 1 thread of Intel(R) Xeon(R) Processor",
+            "1 or 2 threads of AMD EPYC or Intel Xeon",
+        ),
+        ("NVIDIA H100; 2 threads of AMD EPYC", "NVIDIA H100; 2 threads of AMD EPYC"),
+    ],
+)
+def test_machines_are_named_once_as_people_name_them(hardware: str, said: str):
+    assert machines(hardware) == said
 
 
 def test_small_shares_are_not_rounded_away():
@@ -102,6 +118,13 @@ def test_the_meter_says_what_a_run_saves_or_costs_more(events):
     dear = Costs(Cost(bytes=125), Cost(bytes=20), Cost(bytes=100))
     assert meter(events, dear, "bytes")["saves"].startswith("costs 25")
     assert meter(events, dear, "bytes")["gauge"] == [1.0, 0.16, 0.8]
+
+
+def test_the_meter_says_that_the_bytes_of_an_llm_on_a_server_are_not_known(events):
+    unknown = Costs(Cost(bytes=4e9, price=1.0), Cost(bytes=2e9, price=0.5), Cost(price=2.0))
+    shown = meter(events, unknown, "bytes")
+    assert (shown["llm"], shown["saves"], shown["relative"]) == ("not known", "the LLM's are not known", "–")
+    assert "CITER_LLM_CONFIG" in shown["modelled"] and "CITER" not in meter(events, unknown, "price")["modelled"]
 
 
 def test_the_meter_of_nothing_shows_dashes():

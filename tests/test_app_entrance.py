@@ -143,7 +143,7 @@ def test_a_call_without_all_its_values_hears_how_many_there_are(client: httpx.Cl
 def test_nothing_that_was_sent_reaches_the_log(client: httpx.Client, capfd: pytest.CaptureFixture[str]):
     page_event(client, "write", "few-values", [SECRET])
     page_event(client, "write", "many-values", [SECRET] * 40)
-    page_event(client, "set_dials", "no-numbers", [SECRET, SECRET])
+    page_event(client, "set_dials", "no-numbers", [SECRET, SECRET, "router"])
     page_event(client, "tune", "no-table", [SECRET] * 6)
     for body in ({"data": SECRET}, {"data": [SECRET], "fn_index": SECRET}, {"fn_index": 10**6, "data": [SECRET]}):
         client.post("gradio_api/queue/join", json=body)

@@ -50,6 +50,14 @@ def test_going_back_to_the_dials_of_a_kept_text_runs_no_model_and_gives_the_same
     assert first.number < other.number, "it is news to the browser each time"
 
 
+def test_a_dial_under_another_policy_writes_the_prompt_anew_with_that_one(session, host):
+    first = session.run
+    other = finished(session.set_dials(0.6, 0.0, host, "llm"))
+    assert other is not first and other.request.policy == "llm" and {e.role for e in other.events} == {Role.LLM}
+    assert session.set_dials(0.7, 0.0, host, "llm") is None, "the same text at any threshold"
+    assert finished(session.set_dials(0.5, 0.0, host, "router")).events[0].role is first.events[0].role
+
+
 def test_a_text_comes_back_at_all_dials_that_give_it(session, host, pair):
     first = session.run
     low, high = same_text(first.events)

@@ -207,7 +207,7 @@ def test_what_a_link_brings_is_only_opened_within_bounds_and_refused_in_words(sh
         "%3Cscript%3E": "cut off or changed",
         packed(b"\xff\xfe{}"): "cut off or changed",
         packed("{}"): "not a trace",
-        packed(link_json(trace).replace("where", "<img src=x onerror=window.hacked=1>", 1)): "not",
+        packed(link_json(trace).replace("where", "<img src=x onerror=window.hacked=1>", 2)): "text is not that of",
     }
     for fragment, reason in bad.items():
         shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", fragment)

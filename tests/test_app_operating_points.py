@@ -66,7 +66,7 @@ def serving(browser):
 def test_the_line_says_what_the_threshold_gave_and_the_page_on_what_it_was_measured(shown: Window):
     assert says(shown) == "≈ 38 % right cost 27 % of LLM-only", "at 0.5, five sixths of the way to 0.6"
     measured = (
-        "Measured on 300 csqa questions (LLM alone 62 % right): small ⇄ large, a machine. They are of CommonsenseQA: "
+        "Measured on 300 csqa questions (LLM alone 62 % right): small ⇄ large, on a machine. They are of CommonsenseQA: "
         "everyday questions with five choices each. It says nothing of your text."
     )
     assert says(shown, "p.points-about") == measured
@@ -163,7 +163,7 @@ def test_a_threshold_beyond_the_best_points_is_best_for_no_weight(serving):
     flat = replace(CURVE, llm=point(LLM_ONLY, 0.6, 1.0, 50.0))
     with serving(flat) as shown:
         shown.slide("#threshold", 1.01)
-        eventually(lambda: weight_says(shown) == "best for no λ")
+        eventually(lambda: weight_says(shown) == "never the best")
         press(shown, WEIGHT, "ArrowRight")
         eventually(lambda: stands_at(shown) == 0.97 and weight_says(shown) == "0 to 0.15")
 

@@ -317,20 +317,28 @@ def test_generate_after_a_sweep_writes_a_text_of_its_own(shown, pair):
     assert text and Role.SLM
 
 
-def test_a_sweep_in_line_is_told_where_it_stands(pair):
+def test_a_sweep_says_what_it_waits_for_and_how_far_it_is(pair, monkeypatch):
     host, session = Host(lambda preset, progress: pair), Session()
     sweep = session.jobs["sweep"] = Sweep(Request(PROMPT), [], Prices(), "threshold")
     updates = SweepUpdates(session, host, PanelState())
     host.status = replace(host.status, phase="ready")
 
     def notes(place: int, seconds: float | None = None) -> list[str]:
-        first = SimpleNamespace(place=place, estimate=seconds)
+        first = SimpleNamespace(place=place, estimate=seconds, state=row, ended=False)
         sweep._pending = SimpleNamespace(handles=[first])
         return [json.loads(message)["note"] for message in updates.due()]
 
+    row = "waiting"
     assert notes(3) == ["Waiting: place 3 in line."]
     assert notes(3) == []
     assert notes(2, 20.0) == ["Waiting: place 2 in line, about 20 s."]
     assert notes(0) == ["Reading the prompt …"]
     sweep.state = "running"
-    assert notes(0) == [""]
+    assert notes(2, 9.0) == ["Others are served first: place 2 in line, about 9 s. It goes on by itself."]
+    row = "running"
+    sweep.points, sweep.events, sweep.began = [(0.1, 0.0)] * 3, [["token"] * 10, ["token"] * 4, []], 0.0  # type: ignore[assignment]
+    sweep.figures, sweep.same, sweep.leaves = [None] * 3, [None] * 3, [-1] * 3
+    assert notes(0) == ["0 of 3 texts · 14 of at most 768 tokens"]
+    monkeypatch.setattr("time.monotonic", lambda: 14.0)
+    sweep.figures = [[0.0] * 5, None, None]
+    assert notes(0) == ["1 of 3 texts · 14 of about 30 tokens, about 16 s left"]

@@ -142,7 +142,29 @@ def test_the_sentence_says_what_the_picked_point_gave(measured: Tab):
             f"{100 * point['llm_share']:.0f} % LLM tokens, {100 * share:.0f} % of its bytes, on 4 prompts."
         )
         assert f"95 % interval {100 * point['low']:.0f} % to {100 * point['high']:.0f} %" in measured.says(".tune-how")
-    assert "says little" in measured.says(".tune-how"), "four prompts are few"
+    assert measured.says(".tune-advice").startswith("4 prompts are few"), "and none of them was cut off"
+
+
+def test_a_point_is_used_in_the_playground_with_its_length(measured: Tab):
+    measured.type("threshold", measured.json()["curve"][2]["threshold"])
+    measured.page.click("text=Use in Playground")
+    measured.page.wait_for_selector("#generate", state="visible")
+    there = "Number(document.querySelector('#threshold input[type=range]').value)"
+    measured.page.wait_for_function(f"Math.abs({there} - {measured.number('threshold')}) < 1e-4")
+    measured.open()
+
+
+def test_where_the_limit_cut_most_answers_nothing_is_recommended_and_why_is_said(tab: Tab):
+    tab.paste(CSV)
+    tab.page.fill("#tune-limit input", "4")
+    tab.run()
+    tab.page.wait_for_selector("text=Nothing can be recommended from this run.", timeout=60_000)
+    tab.wait("done")
+    said = tab.says(".tune-advice")
+    assert "No setting gave one right answer." in said and "100 % of the texts were cut off at 4 tokens" in said
+    assert tab.page.is_disabled(".tune-use") and tab.page.is_disabled('[data-save="json"]')
+    tab.type("threshold", 0.5)
+    assert tab.says(".tune-said").startswith("Threshold 0.5:") and tab.page.is_enabled(".tune-use")
 
 
 def test_the_handles_read_the_curve_as_the_engine_does(measured: Tab):

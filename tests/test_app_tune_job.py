@@ -8,6 +8,7 @@ import pytest
 from tune_tab import CSV, MANY
 
 from app.running.host import Host
+from app.tune.curve import PromptResult, TextResult
 from app.tune.prompts import parse
 from app.tune.tab import read_prompts
 from app.tune.tuning import Tuning, progress
@@ -32,16 +33,16 @@ def test_progress_says_how_much_is_done_and_how_long_it_will_take(pair, monkeypa
     job.state = "running"
     assert progress(job, host) == "0 of 80 prompts · choosing thresholds by the scores of the first …"
     job.began = 100.0
-    job.token = 12
-    assert progress(job, host) == "0 of 80 prompts · the next at token 12"
-    job.results, job.token = [None] * 20, 0  # type: ignore[list-item]
-    assert progress(job, host) == "20 of 80 prompts · about 3 min left"
-    job.results = [None] * 79  # type: ignore[list-item]
-    assert progress(job, host) == "79 of 80 prompts · about 1 s left"
+    assert progress(job, host) == "0 of 80 prompts"
+    job.tokens, job.thresholds = 12, (0.2, 0.5, 0.7)
+    assert progress(job, host) == "0 of 80 prompts · 12 of at most 3,200 tokens"
+    result = PromptResult(0, (TextResult("", True, 1.0, 6, 0, 0.0, 0.0, 0.0),) * 5)
+    job.results, job.tokens = [result] * 20, 600
+    assert progress(job, host) == "20 of 80 prompts · 600 of about 2,400 tokens, about 3 min left"
     job.cancel.set()
-    assert progress(job, host) == "79 of 80 prompts · stopping …"
+    assert progress(job, host) == "20 of 80 prompts · stopping …"
     job.state = "stopped"
-    assert progress(job, host) == "79 of 80 prompts"
+    assert progress(job, host) == "20 of 80 prompts"
 
 
 def test_groups_are_small_and_whole(pair):

@@ -24,7 +24,7 @@ from app.stream.dashboard import dashboard_message
 from app.stream.feed import KEEP_ALIVE_SECONDS, MAX_FEEDS, Feeds
 from app.stream.token_stream import token_message
 from app.stream.updates import PanelState, shared_prefix
-from engine import Prices
+from engine import InvalidRequest, Prices
 
 
 @pytest.fixture
@@ -70,6 +70,32 @@ def test_a_feed_sends_every_token_once_and_in_order(host, told):
     assert "".join(token[0] for message in messages for token in message["tokens"]) == "".join(
         e.text for e in run.events
     )
+
+
+def test_what_keeps_the_llm_from_writing_is_said_while_the_text_stays(host, told, pair):
+    session = Session()
+    run = session.begin(request(max_new_tokens=60), host)
+
+    def fail_for_a_while():
+        pair.trouble = "The LLM's server has not answered for 3 s; waiting for it …" if len(run.events) < 40 else ""
+
+    messages = of(told(session, then=fail_for_a_while), "stream")
+    assert any("waiting for it" in message["note"] and message["state"] == "running" for message in messages)
+    assert messages[-1]["note"] == "" and sum(message["count"] for message in messages) == 60
+
+
+def test_a_dial_that_the_llm_cannot_serve_is_refused_and_moves_nothing(host, pair, monkeypatch):
+    def refuse(acceptance):
+        if acceptance:
+            raise InvalidRequest("set the acceptance to 0")
+
+    session = Session()
+    run = session.begin(request(), host)
+    assert run.finished.wait(5)
+    monkeypatch.setattr(pair, "check_acceptance", refuse, raising=False)
+    with pytest.raises(InvalidRequest):
+        session.set_dials(0.7, 0.5, host)
+    assert session.run is run and session.set_dials(0.7, 0.0, host) is not None
 
 
 def test_a_feed_opened_again_sends_only_what_the_window_lacks(host, told):

@@ -284,11 +284,14 @@ def test_after_the_prompt_is_edited_the_line_says_whose_the_text_is_and_the_dial
     eventually(lambda: page.inner_text(".stream-origin") == "")
 
 
-def test_after_another_policy_is_chosen_the_line_says_who_scored_the_text(shown):
+def test_after_another_policy_is_chosen_the_line_says_who_scored_the_text_and_a_dial_takes_that_one(shown):
     page = shown.page
     page.click("#policy input")
     page.click("role=option[name='always the LLM']")
-    eventually(lambda: "Generate takes always the LLM" in page.inner_text(".stream-origin"))
+    eventually(lambda: "Generate, or a dial, takes always the LLM" in page.inner_text(".stream-origin"))
+    shown.slide("#threshold", 0.3)
+    eventually(lambda: len(shown.tokens(".llm")) == len(shown.tokens()) > 0)
+    assert page.inner_text(".stream-origin") == "", "the text is what the page says"
 
 
 def test_a_prompt_is_only_ever_text_in_the_strip_and_the_line(shown):

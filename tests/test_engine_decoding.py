@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import Counter
 from itertools import islice
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from engine import Dial, InvalidRequest, Request, Role
+from engine.batch.reading import Reader
 from engine.policy import FixedPolicy
 
 PROMPTS = ["hello world", "日本語の文章", "a much longer prompt that goes on and on " * 4, "x"]
@@ -89,10 +91,10 @@ def test_no_token_is_fed_twice_to_a_model(random_pair, monkeypatch):
 
 
 def counting(feed, positions):
-    def counted(cache, rows, chunks):
+    def counted(cache, rows, chunks, looks=None):
         for row, chunk in zip(rows, chunks, strict=True):
             positions.update((row, cache.lengths[row] + n) for n in range(len(chunk)))
-        return feed(cache, rows, chunks)
+        return feed(cache, rows, chunks, looks)
 
     return counted
 
@@ -216,6 +218,14 @@ def test_alternatives_of_both_models_are_known_for_every_token(random_pair):
             assert found[0].probability >= found[-1].probability > 0
             if event.role is role:
                 assert event.id == found[0].id
+
+
+def test_what_is_read_for_candidates_after_the_end_is_in_no_tokens_seconds(random_pair, monkeypatch):
+    slow = Reader.read_rest
+    monkeypatch.setattr(Reader, "read_rest", lambda self, slot: time.sleep(0.5) or slow(self, slot))
+    trace = random_pair.generate(request("reads", policy="slm", alternatives=2, max_new_tokens=3))
+    assert trace.events[-1].llm_alternatives, "they were read"
+    assert trace.events[-1].seconds < 0.5
 
 
 def test_an_end_token_ends_the_text_and_is_counted(random_pair):

@@ -285,17 +285,20 @@ def test_rows_never_exceed_the_bound_and_memory_does_not_grow(tiny_pair):
             rows = scheduler._held.decoding.rows
             sizes.append(sum(row.slot >= 0 for row in rows))
 
+        def shapes():
+            caches: dict[Role, Any] = {**scheduler._held.decoding._caches}
+            return {role: cache.keys[0].shape for role, cache in caches.items()}
+
         handles = []
         for n in range(200):
             text = asked(PROMPTS[n % 4], (0.0, 0.9)[n % 2], seed=n, max_new_tokens=3)
             handles.append(scheduler.submit(text, n % 7, interactive=n % 3 > 0, listener=count))
             if n == 40:
                 assert handles[n].wait(TIME)
-                early = {role: cache.keys[0].shape for role, cache in scheduler._held.decoding._caches.items()}
+                early = shapes()
         assert all(handle.wait(TIME) for handle in handles)
-        late = {role: cache.keys[0].shape for role, cache in scheduler._held.decoding._caches.items()}
-        assert late == early
-        assert all(shape[0] == 3 for shape in late.values()), "room for the rows that there may be, and for no more"
+        assert shapes() == early
+        assert all(shape[0] == 3 for shape in early.values()), "room for the rows that there may be, and for no more"
         assert max(sizes) <= 3
         assert len(scheduler._held.decoding.rows) <= 3
         assert (scheduler.texts, scheduler.rows, scheduler.waiting) == (200, 0, 0)

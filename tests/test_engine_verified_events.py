@@ -395,10 +395,10 @@ def record(patch, model, cost):
     made: list[Cost] = []
     feed, logits = model.feed, model.logits
 
-    def fed(cache, rows, chunks):
+    def fed(cache, rows, chunks, looks=None):
         (row,), (chunk,) = rows, chunks
         made.append(replace(cost.forward(len(chunk), cache.lengths[row], False, 0, 0), seconds=0))
-        return feed(cache, rows, chunks)
+        return feed(cache, rows, chunks, looks)
 
     def applied(hidden):
         made.append(Cost(cost.head_bytes, cost.head_flops * len(hidden)))

@@ -32,7 +32,7 @@ def barely_trained(tmp_path_factory):
 
 def test_a_few_steps_give_models_that_load_and_write(barely_trained):
     pair = load(barely_trained[0])
-    assert pair.slm.dtype == pair.llm.dtype == torch.float32
+    assert {model.dtype for model in pair.models} == {torch.float32}
     assert len(pair.generate("Hello", policy="random", max_new_tokens=3).events) == 3
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import engine
 from app.components import to_json
-from app.figures import amount, percent
+from app.figures import amount, counted, percent
 from app.running.run import Job, State
 from engine import Request, Role, TokenEvent
 from engine.events import llm_share
@@ -176,8 +176,10 @@ def sentence(subject: str, difference: Difference, tokens: int, llm_tokens: int)
     """A difference from LLM-only in words; `tokens` and `llm_tokens` are the lengths of both texts."""
     if not difference.own and not difference.lacks:
         return f"{subject} is the LLM-only text, token for token."
-    has = f"{subject} has {len(difference.own)} of {tokens} tokens that the LLM-only text has not"
-    return f"{has}, and lacks {difference.lacks} of its {llm_tokens}."
+    shared = tokens - len(difference.own)
+    shares = f"all {counted(tokens, 'token')}" if shared == tokens else f"{shared} of its {counted(tokens, 'token')}"
+    lacks = f"; it lacks {difference.lacks} of that text’s {llm_tokens}" if difference.lacks else ""
+    return f"{subject} shares {shares} with the LLM-only text{lacks}."
 
 
 def comparison_message(

@@ -6,6 +6,7 @@ The texts are written by `app.compare.comparison` and drawn by `assets/page/comp
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakSet
 
@@ -33,26 +34,25 @@ AT_SHARE = "random-at-share"
 AT_SHARE_LABEL = "chance, at the router's share"
 
 # Read in the browser: what stands there is newer than what the server knows.
-_TAKE_OVER = """() => {
+_TAKE_OVER = """(limit) => {
   const threshold = Number.parseFloat(document.querySelector('#threshold input[type="range"]')?.value);
-  return [document.querySelector('#prompt textarea')?.value ?? '', Number.isFinite(threshold) ? threshold : 0.5];
+  return [document.querySelector('#prompt textarea')?.value ?? '', Number.isFinite(threshold) ? threshold : 0.5, limit];
 }"""
 
 
-def compare_tab(host: Host, sessions: Sessions, settings: Settings, verification: list[Component]) -> Panel:
+def compare_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]) -> Panel:
     """The tab's content; called inside the tab. Returns the panel that draws comparisons.
 
-    `verification` are the Playground's fields for what the LLM keeps: acceptance, and the longest draft.
+    `fields` are the Playground's, by their names: what the LLM keeps is chosen there, and the rest can be copied.
     """
-    handlers = _CompareHandlers(host, sessions, settings)
+    handlers, kept = _CompareHandlers(host, sessions, settings), [fields["acceptance"], fields["max_draft"]]
     prompt, take, policy, threshold, limit, start, stop = _card(settings)
 
     panel = Panel("compare/compare", "comparison", plotly=PLOTLY_URL)
-    starts = [start.click, prompt.submit]
-    enable_stop(stop, starts)
-    started = gr.on(starts, handlers.write, inputs=[prompt, policy, threshold, limit, *verification], **EACH_TIME)
+    enable_stop(stop, [start.click])
+    started = start.click(handlers.write, inputs=[prompt, policy, threshold, limit, *kept], **EACH_TIME)
     wire_job(stop, sessions, KIND, started, panel)
-    take.click(None, outputs=[prompt, threshold], js=_TAKE_OVER, **QUIET)
+    take.click(None, inputs=fields["max_new_tokens"], outputs=[prompt, threshold, limit], js=_TAKE_OVER, **QUIET)
     gr.on([threshold.input, take.click], handlers.threshold_moved, queue=False, trigger_mode="always_last", **QUIET)
     timer = gr.Timer(0.5)
     dials = [policy, threshold]

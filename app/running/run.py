@@ -100,7 +100,17 @@ class Job:
     def place(self) -> tuple[int, float | None]:
         """Its place in the scheduler's line (see `Handle.place`), and in about how many seconds it may get a row."""
         batch = self._pending
-        return (batch.handles[0].place, batch.handles[0].estimate) if batch is not None else (0, None)
+        if batch is None:
+            return 0, None
+        first = next((handle for handle in batch.handles if not handle.ended), batch.handles[0])
+        return first.place, first.estimate
+
+    @property
+    def paused(self) -> bool:
+        """Whether others have its rows in the middle of its texts; it goes on by itself."""
+        batch = self._pending if self.state == "running" else None
+        states = {handle.state for handle in batch.handles if not handle.ended} if batch is not None else set()
+        return states == {"waiting"}
 
     @property
     def active(self) -> bool:
@@ -123,7 +133,7 @@ class Job:
         A part never says that the job has ended: the next message brings what the part lacks together with the end.
         """
         state = self.state
-        return state if whole or state == "waiting" else "running"
+        return state if whole or state == "waiting" else "waiting" if self.paused else "running"
 
     def heading(self, start: int, count: int, state: State, note: str = "") -> dict[str, Any]:
         """How the messages about it begin: `run`, `n`, `from` and `count` of its items, `state`, `note` for people."""
@@ -200,6 +210,7 @@ class Change:
     plan: Callable[[Run], tuple[Request, Sequence[TokenEvent]]]  # what is asked now, and which of its events stay
     reveal: bool = False  # write nothing, only let both models read the text to its end, for an audit
     reveal_prefix: bool = False  # let both models read what stays, because its candidates were not recorded
+    moves: bool = False  # into a row of its own, because its text may become longer than the origin's row has room for
 
 
 @dataclass(frozen=True)
@@ -283,6 +294,13 @@ class Run(Job):
         return bool(events) and events[-1].finish_reason not in (None, "cancelled")
 
     @property
+    def extendable(self) -> bool:
+        """Whether its text ended at the limit that was asked for, and the context has room for more of it."""
+        if self.fixed or self.active or not self.events or self.events[-1].finish_reason != "length":
+            return False
+        return self.prompt_tokens + len(self.events) < self.pair.context
+
+    @property
     def weight(self) -> int:
         """See `Job.weight`."""
         return max(len(self.events), self.size // _TOKEN_BYTES)
@@ -335,7 +353,7 @@ class Run(Job):
                 origin = origin.change.origin
                 origin.finished.wait()
             self.request, kept = change.plan(origin)
-            after = origin.handle
+            after = None if change.moves else origin.handle
         handle = self.scheduler.submit(
             self.request,
             self.owner,

@@ -92,13 +92,17 @@ class Session:
         with self._lock:
             self._dials = {"threshold": threshold, "acceptance": acceptance}
 
-    def set_dials(self, threshold: float, acceptance: float, host: Host) -> Run | None:
+    def set_dials(self, threshold: float, acceptance: float, host: Host, policy: str | None = None) -> Run | None:
         """Sets the dials for the next tokens while a text is being written; for the whole text once it has ended.
+
+        Where the page says another `policy` than the text was written with, its prompt is written anew with that one.
 
         Returns, in the second case, the run whose text is there then: a kept one as it was left, or a new one that
         goes on from the kept text that is the same the longest. Else None. Raises InvalidRequest if out of range.
         """
         wanted = Dial(threshold, acceptance)  # both are checked before either is set
+        if host.pair is not None:
+            host.pair.check_acceptance(wanted.acceptance)
         dials = {"threshold": wanted.threshold, "acceptance": wanted.acceptance}
         with self._lock:
             # Both dials come, also where a hand is on one of them.
@@ -107,6 +111,8 @@ class Session:
             run = self.run
             if run is None or run.fixed or self.scrubbing:
                 return None
+            if policy not in (None, run.request.policy):
+                return self._start(self._put(Run(replace(run.request, policy=policy, forced=(), **dials), run)), host)
             if run.active and not run.again:
                 run.dial.threshold, run.dial.acceptance = wanted.threshold, wanted.acceptance
                 return None
@@ -131,6 +137,21 @@ class Session:
             before = tuple(forced for forced in run.request.forced if forced.index < index)
             request = replace(run.request, forced=(*before, Forced(index, role, token)))
             change = Change(run, lambda origin: (request, origin.folded[:index]))
+            return self._start(self._put(self._continued(request, change)), host)
+
+    def extend(self, more: int, host: Host) -> Run | None:
+        """Goes on from a text that ended at its limit, by at most so many tokens; None where it did not end there.
+
+        The last token is written again: there its limit had decided what was still shown of it. Raises InvalidRequest
+        if `more` is out of range.
+        """
+        with self._lock:
+            run = self.run
+            if run is None or not run.extendable:
+                return None
+            replace(run.request, max_new_tokens=more)  # so that a bad number is refused by its own value
+            request = replace(run.settings, max_new_tokens=len(run.events) + more)
+            change = Change(run, lambda origin: (request, origin.folded[:-1]), moves=True)
             return self._start(self._put(self._continued(request, change)), host)
 
     def go_to(self, number: int) -> Run | None:
@@ -172,8 +193,8 @@ class Session:
     def continue_from(self, origin: Run, threshold: float, acceptance: float, host: Host) -> Run:
         """Goes on at other dials from an ended text that is none of its versions, e.g. a sweep's.
 
-        What flips there is written anew, and both models read the rest for its candidates. Raises InvalidRequest if a
-        dial is out of range.
+        What stays is on the page at once. What flips is written anew, and both models read the rest for its candidates.
+        Raises InvalidRequest if a dial is out of range.
         """
         request = replace(origin.request, threshold=threshold, acceptance=acceptance, alternatives=ALTERNATIVES)
 
@@ -182,6 +203,10 @@ class Session:
 
         with self._lock:
             run = Run(request, self.run, change=Change(origin, plan, reveal_prefix=True))
+            run.pair, run.prompt_tokens = origin.pair, origin.prompt_tokens
+            run.events = list(plan(origin)[1])
+            if run.events:
+                run.state = "running"
             return self._start(self._put(run), host)
 
     def show(self, run: Run, sweep: Job | None = None) -> None:

@@ -7,8 +7,10 @@ disk, and nothing here needs a model.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,8 +22,8 @@ from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, FIELDS, fitting, link_query, read_query, trace_fields
 from app.figures import pair_name
 from app.running.host import Host
-from app.running.run import Job
-from app.running.session import SWEEP
+from app.running.run import Job, Run
+from app.running.session import SWEEP, Session
 from app.running.sessions import Sessions
 from app.share.export import html_page, markdown, trace_json
 from app.share.link import link_json
@@ -32,6 +34,7 @@ from app.stream.token_stream import token_message
 from app.sweep import Sweep, sweep_message
 from engine import POLICIES, EngineError, Role, Trace
 
+_FROM_BEFORE = "From before the page was loaded again; Generate writes it anew"
 _LONGEST_NAME = 100  # of a file
 _LINKED = "This text came with the link, as it was written; nothing was run. The fields are those it was written with."
 _NAMES = {
@@ -42,6 +45,28 @@ _NAMES = {
     "system": "system prompt",
     "stop": "stop strings",
 }
+
+
+_TELL_FIELDS = f"""(...values) => {{
+  const names = {json.dumps(FIELDS)};
+  const detail = Object.fromEntries(names.map((name, i) => [name, values[i]]));
+  document.dispatchEvent(new CustomEvent('citer-fields', {{ detail }}));
+}}"""
+
+# What `assets/page/share/keep.js` has kept: the fields as JSON, and the text as a trace; empty where there is nothing.
+_KEPT = """() => {
+  try {
+    const type = performance.getEntriesByType('navigation')[0]?.type, fields = sessionStorage.getItem('citer-fields');
+    // Else another link was opened; one that carries a text brings it again.
+    const same = !location.hash && (fields === null || JSON.parse(fields).at === location.search);
+    if (!same || (type !== 'reload' && type !== 'back_forward')) return ['', ''];
+    return [fields ?? '', sessionStorage.getItem('citer-text') ?? ''];
+  } catch {
+    return ['', ''];
+  }
+}"""
+_NOTHING_SHOWN = (gr.skip(), gr.skip(), gr.skip())  # of a text, its figures and its sweep
+_MOST_KEPT = 1_500_000  # characters of the fields, whose prompt may have a million
 
 
 def share_bar(sessions: Sessions, home: str = "") -> gr.HTML:
@@ -83,7 +108,9 @@ def wire_share(
     handlers = _ShareHandlers(host, sessions, fields)
     for opener in (bar, note):
         opener.upload(handlers.open_trace, outputs=[opener, *shown, *fields], **QUIET, queue=False)
-    return demo.load(handlers.restore, outputs=[note, *fields], **QUIET, queue=False)
+    gr.on([field.change for field in fields], None, inputs=list(fields), js=_TELL_FIELDS, **QUIET)
+    kept: dict[str, Any] = {"inputs": [note, bar], "js": _KEPT}  # two components that can carry a text
+    return demo.load(handlers.restore, outputs=[note, *shown, *fields], **kept, **QUIET, queue=False)
 
 
 def _text_of(sessions: Sessions, job_id: str, row: int) -> tuple[Trace, Job | None] | None:
@@ -139,19 +166,46 @@ class _ShareHandlers:
         self.host, self.sessions = host, sessions
         self.fields = dict(zip(FIELDS, fields, strict=True))
 
-    def restore(self, request: gr.Request) -> list[Any]:
-        """Fills in the fields from the address; nothing runs by itself."""
+    async def restore(self, fields: Any, text: Any, request: gr.Request) -> list[Any]:
+        """Puts back what the window had before it was loaded again, or fills in the fields from the address.
+
+        Nothing runs by itself. `fields` and `text` are from the browser's storage: JSON, and a trace.
+        """
+        kept = _kept_fields(fields)
+        if kept or text:
+            return await self._take_up(kept, text if isinstance(text, str) else "", request)
         query = dict(request.query_params)
         values, refused = read_query(query, self._policies())
         if not values and not refused:
-            return [gr.skip()] * (1 + len(self.fields))
+            return [gr.skip(), *_NOTHING_SHOWN, *[gr.skip()] * len(self.fields)]
         if chosen := values.keys() & DIALS:  # else the router's own would take their place once the models are there
             self.sessions.enter(request.session_hash).moved |= chosen
         filled = ", ".join(_NAMES.get(name, name.replace("_", " ")) for name in values)
         said = f"The link filled in {filled or 'nothing'}; Generate writes the text."
         if refused:
             said += " It also asked for what cannot be had:"
-        return [_told(said, refused=refused), *self._updates(values)]
+        return [_told(said, refused=refused), *_NOTHING_SHOWN, *self._updates(values)]
+
+    async def _take_up(self, kept: Mapping[str, Any], text: str, request: gr.Request) -> list[Any]:
+        session, shown = self.sessions.enter(request.session_hash), _NOTHING_SHOWN
+        values, _ = fitting({name: kept[name] for name in FIELDS if name in kept}, policies=self._policies())
+        session.moved |= values.keys() & DIALS
+        if text:
+            with suppress(EngineError):  # there is no room, or it is none: the fields are there all the same
+                _, _, shown = await self._show(text, session, _FROM_BEFORE)
+        return [gr.skip(), *shown, *self._updates(values)]
+
+    async def _show(self, text: str, session: Session, about: str = "") -> tuple[Run, Job | None, Sequence[Any]]:
+        """Puts the text of a trace on the page: its run, its sweep, and the messages that bring them. EngineError."""
+        with self.sessions.place():  # few at a time: reading one takes several times its size
+            run = await asyncio.to_thread(opened_run, text, session.run)
+            run.about = about or run.about
+            prices = run.pair.opened.prices
+            swept = await asyncio.to_thread(opened_sweep, text, run, prices, session.jobs.get(SWEEP))
+            figures = await asyncio.to_thread(dashboard_message, run, session.view)
+        session.show(run, swept)  # no await from here on: the window's feed must not send anything in between
+        sweep = sweep_message(swept, 0)[0] if swept is not None else gr.skip()
+        return run, swept, [token_message(run, 0), figures, sweep]
 
     async def open_trace(self, data: gr.EventData, request: gr.Request) -> list[Any]:
         """Puts the text of a trace on the page in place of the one that is there; a bad one leaves everything.
@@ -162,23 +216,18 @@ class _ShareHandlers:
         given = said_fields(data._data)
         name, text = said_text(given, "name")[:_LONGEST_NAME], said_text(given, "text")
         try:
-            with self.sessions.place():  # few at a time: reading one takes several times its size
-                run = await asyncio.to_thread(opened_run, text, session.run)
-                trace: Trace = run.pair.opened
-                swept = await asyncio.to_thread(opened_sweep, text, run, trace.prices, session.jobs.get(SWEEP))
-                figures = await asyncio.to_thread(dashboard_message, run, session.view)
-            session.show(run, swept)  # no await from here on: the window's feed must not send anything in between
+            run, swept, messages = await self._show(text, session)
         except EngineError as error:
             said = f"{name} was not opened. {error}" if name else f"The text of this link was not opened. {error}"
             return [_told(said, bad=True), *[gr.skip()] * (3 + len(self.fields))]
+        trace: Trace = run.pair.opened
         session.moved.update(DIALS)
         values, missing = fitting(trace_fields(trace), trace.stop, self._policies())
         parts = [f"Opened {name}; the fields above are those it was written with." if name else _LINKED]
         if swept is not None:
             parts.append("It was swept: the dials scrub through its texts.")
         told = _told(" ".join([*parts, *missing]), run=run.id, again=not name)
-        sweep = sweep_message(swept, 0)[0] if swept is not None else gr.skip()
-        return [told, token_message(run, 0), figures, sweep, *self._updates(values)]
+        return [told, *messages, *self._updates(values)]
 
     def _policies(self) -> Sequence[str]:
         """What can be chosen: all until the models are there."""
@@ -186,6 +235,16 @@ class _ShareHandlers:
 
     def _updates(self, values: Mapping[str, Any]) -> list[Any]:
         return fill(self.fields, values)
+
+
+def _kept_fields(text: Any) -> dict[str, Any]:
+    """What a browser has kept of the fields; nothing where that is anything else."""
+    try:
+        found = json.loads(text) if isinstance(text, str) and 0 < len(text) <= _MOST_KEPT else {}
+        values = found.get("values") if isinstance(found, dict) else None
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _told(said: str, bad: bool = False, **more: Any) -> str:

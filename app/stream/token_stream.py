@@ -51,6 +51,7 @@ def token_message(
     Returns:
         `Job.heading` with `cuts`: how often tokens were taken back; if more often than the browser knows, those from
         `from` on are no more. Also `finish`, `policy`, `threshold`, `acceptance`, `kept` ([run, tokens]), `fixed`,
+        `more`: whether it ended at its limit and can be gone on with,
         `asked`: with the first tokens, prompt and label of the policy; `tokens`,
         `verdicts`: ratios of earlier tokens as [index, ratio],
         `revealed`: candidates of earlier tokens as [index, author, candidates, entropy]; and once it has ended
@@ -72,6 +73,7 @@ def token_message(
         "acceptance": run.request.acceptance,
         "kept": [shared.number, shared.count] if shared and shared.count else None,
         "fixed": run.fixed,
+        "more": run.extendable,
         "tokens": [_token(event) for event in events],
         "revealed": [
             [each.index, _author(each.role), _candidates(each.alternatives), _bits(each.entropy)]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app.figures import duration
+from app.figures import counted, duration
 from app.running.host import Host
 from app.running.run import Job, Run, SharedPrefix
 from app.running.session import Session
@@ -19,6 +19,9 @@ from app.stream.token_stream import token_message
 from engine import Tally, TokenEvent
 
 FIGURE_SECONDS = 1.0
+GAP_SECONDS = 2.0
+"""Without a token, before the page says why."""
+
 _FOLDING_SHARE = 0.02  # at most this share of the time goes into folding figures
 
 _NOTHING_SHARED = SharedPrefix(0, 0)
@@ -61,6 +64,7 @@ class TextUpdates(PanelUpdates):
         self._run = session.run if same else None
         self._over, self._begun = (browser.ended, True) if same else (False, False)
         self._note, self._shared = "", _NOTHING_SHARED
+        self._newest = 0, time.monotonic()  # how many tokens it had last, and since when
 
     def due(self) -> Iterator[str]:
         """See `PanelUpdates`."""
@@ -75,8 +79,12 @@ class TextUpdates(PanelUpdates):
         if self._over:
             return
         over = run.finished.is_set()  # before the events: a run that is done by now has all of them
-        note, written = "" if over else waiting_for(run, self._host), run.written
+        note, written = "" if over else waiting_for(run, self._host) or trouble_of(run), run.written
         count = len(written.events)
+        if count != self._newest[0] or note or over:
+            self._newest = count, time.monotonic()
+        elif count and time.monotonic() - self._newest[1] > GAP_SECONDS:
+            note = slow_because(run, self._host)
         if count and not self._begun:
             self._begun, self._shared = True, shared_prefix(self._page, run, *self._there)
             self._there = self._shared.count, len(written.cuts)
@@ -189,12 +197,32 @@ def _on_page(event: TokenEvent) -> tuple[Any, ...]:
     return event.id, event.role, event.forced, len(event.taken_back)
 
 
+def trouble_of(job: Job) -> str:
+    """What keeps a job's models from writing, for people; empty while nothing does."""
+    return job.pair.trouble if job.pair is not None and job.state == "running" else ""
+
+
 def waiting_for(job: Job, host: Host, reading: str = "Reading the prompt …") -> str:
-    """What a job waits for, for people; empty once it has a token. `reading` is said once it has a row."""
-    if job.state != "waiting" or job.cancel.is_set():
+    """What a job waits for, for people; empty while it is written. `reading` is said once it has a row."""
+    paused = job.paused
+    if job.cancel.is_set() or not (job.state == "waiting" or paused):
         return ""
     if host.status.phase == "loading":
         return "Waiting for the models to load; it starts by itself."
+    if job.pair is not None and job.pair.trouble:
+        return job.pair.trouble
     place, seconds = job.place
     about = "" if seconds is None else f", about {duration(seconds)}"
+    if paused:
+        return f"Others are served first: place {max(1, place)} in line{about}. It goes on by itself."
     return f"Waiting: place {place} in line{about}." if place else reading
+
+
+def slow_because(run: Run, host: Host) -> str:
+    """Why a text that has a row gets no token, as far as that is known."""
+    others = host.scheduler.rows - 1 if host.scheduler is not None else 0
+    if others > 0:
+        return f"Writing: {counted(others, 'other text')} at the same time, so a token takes longer."
+    if run.events and run.events[-1].provisional:
+        return "Writing: the LLM reads what the SLM has drafted."
+    return "Writing: a token takes longer than usual. The machine has other work, or the models are slow on it."

@@ -35,6 +35,7 @@ class TextResult:
     bytes: float
     flops: float
     seconds: float
+    cut: bool = False  # whether it was cut off at its limit
 
     def quality(self, kind: Quality) -> float:
         """Right as 1 or 0, or the agreement."""

@@ -8,15 +8,16 @@ from __future__ import annotations
 import base64
 import binascii
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
 from app.components import ASSETS, QUIET, Panel, drawn, to_json
-from app.controls import knob, policy_update, scoring_choices, scoring_policy
+from app.controls import fill, knob, policy_update, scoring_choices, scoring_policy
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import draft_limit, whole
+from app.fields import DIALS, draft_limit, fitting, whole
 from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
 from app.running.host import Host
 from app.running.sessions import Sessions
@@ -30,6 +31,11 @@ from engine.grading import RULE
 KIND = "tune"
 """Of the tuning among a session's jobs."""
 
+_OF_A_POINT = ("threshold", "acceptance", "policy", "max_new_tokens", "max_draft")
+_TO_PLAYGROUND = """() => {
+  const tabs = [...document.querySelectorAll('#tabs [role="tab"]')];
+  tabs.find((tab) => tab.textContent.trim() === 'Playground')?.click();
+}"""
 _THRESHOLDS = 9
 _PLACEHOLDER = """One prompt per line, or CSV with a header:
 
@@ -44,12 +50,12 @@ _FLUSH_SECONDS = 0.5
 _MAX_ENCODED = 4 * MAX_BYTES // 3 + 4  # base64 writes three bytes as four characters
 
 
-def tune_tab(host: Host, sessions: Sessions, settings: Settings, verification: list[Component]) -> Panel:
+def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]) -> Panel:
     """The tab's content; called inside the tab. Returns the panel that draws tunings.
 
-    `verification` are the Playground's fields for what the LLM keeps: acceptance, and the longest draft.
+    `fields` are the Playground's, by their names: what the LLM keeps is chosen there, and a point can be used there.
     """
-    handlers = _TuneHandlers(host, sessions, settings)
+    handlers, kept = _TuneHandlers(host, sessions, settings, fields), [fields["acceptance"], fields["max_draft"]]
 
     def text_of(data: Any) -> str | None:
         asked = said_fields(data)
@@ -64,13 +70,16 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, verification: l
             panel = Panel(
                 "tune/tune",
                 "tune-panel",
+                events=("use",),
                 server_functions=[text_of],
                 plotly=PLOTLY_URL,
                 rule=RULE,
             )
     enable_stop(stop, [run.click])
-    started = run.click(handlers.tune, inputs=[text, policy, count, limit, *verification], **EACH_TIME)
+    started = run.click(handlers.tune, inputs=[text, policy, count, limit, *kept], **EACH_TIME)
     wire_job(stop, sessions, KIND, started, panel)
+    used = panel.use(handlers.use, outputs=[*fields.values()], queue=False, **QUIET)
+    used.success(None, js=_TO_PLAYGROUND, **QUIET)
     timer = gr.Timer(0.5)
     timer.tick(handlers.follow_loading, inputs=policy, outputs=[policy, timer], queue=False, **QUIET)
     return panel
@@ -103,8 +112,8 @@ def _inputs(settings: Settings) -> tuple[Any, ...]:
 class _TuneHandlers:
     """What the tab's events do."""
 
-    def __init__(self, host: Host, sessions: Sessions, settings: Settings) -> None:
-        self.host, self.sessions, self.settings = host, sessions, settings
+    def __init__(self, host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]) -> None:
+        self.host, self.sessions, self.settings, self.fields = host, sessions, settings, fields
 
     def tune(
         self,
@@ -130,6 +139,15 @@ class _TuneHandlers:
             )
             job = Tuning(rows, asked, whole(count), session.jobs.get(KIND))
         session.begin_job(KIND, job, self.host)
+
+    def use(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Takes a point over into the Playground's fields; nothing runs by itself."""
+        with refusals():
+            given = said_fields(event._data)
+        policies = POLICIES if self.host.pair is None else self.host.pair.policies
+        values, _ = fitting({name: given[name] for name in _OF_A_POINT if name in given}, policies=policies)
+        self.sessions.enter(request.session_hash).moved.update(values.keys() & DIALS)
+        return fill(self.fields, values)
 
     def follow_loading(self, policy: str) -> tuple[Any, gr.Timer]:
         """The policies that the models can do, once they are loaded."""

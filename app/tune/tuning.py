@@ -15,7 +15,7 @@ from typing import Any
 
 from app.components import to_json
 from app.controls import POLICY_LABELS
-from app.figures import counted, duration, pair_name, significant
+from app.figures import counted, pair_name, significant, tokens_of_all
 from app.running.host import Host
 from app.running.run import Job, State
 from app.stream.updates import waiting_for
@@ -58,7 +58,7 @@ class Tuning(Job):
         thresholds: Between both ends, once they are chosen.
         results: Prompts that are done at all thresholds; only ever appended to.
         began: When the first group began, in seconds of `time.monotonic`; None before.
-        token: How many tokens the active group has written at most.
+        tokens: How many were written of all its texts, those taken back included.
 
     Raises:
         InvalidRequest: A value is out of range.
@@ -71,7 +71,7 @@ class Tuning(Job):
         self.thresholds: tuple[float, ...] = ()
         self.results: list[PromptResult] = []
         self.began: float | None = None
-        self.token = 0
+        self.tokens = 0
         self._bytes = sum(_LEAST_BYTES + len(row.prompt) for row in self.rows)
         self._curves: tuple[int, dict[Quality, Curve | None]] = (-1, {})
 
@@ -140,7 +140,7 @@ class Tuning(Job):
         left = dict.fromkeys(group, points)  # texts that have not ended
         batch = self._submit(asked)
         for event in self._follow(batch):
-            self.token = max(self.token, event.index + 1)
+            self.tokens += 1
             self.notify()
             if event.finish_reason is None:
                 continue
@@ -149,7 +149,6 @@ class Tuning(Job):
             if left[number] == 0:
                 first = (number - group.start) * points
                 self._keep(number, batch.handles[first : first + points])
-        self.token = 0
 
     def _requests(self, prompt: str) -> list[Request]:
         asked = replace(self.request, prompt=prompt)
@@ -177,6 +176,7 @@ class Tuning(Job):
             right=None if expected is None else is_right(text, expected),
             agreement=agreement([event.id for event in events], reference),
             tokens=len(events),
+            cut=events[-1].finish_reason == "length",
             llm_tokens=llm_tokens(events),
             bytes=cost.bytes,
             flops=cost.flops,
@@ -190,9 +190,9 @@ def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
     Curves travel whole, being a dozen points; prompts only once, those from `start` on; texts when they are asked for.
 
     Returns:
-        `Job.heading` with `done`, `total`; `about` (what was asked of what); `curves` by quality and `shipped`, each
-        with `points` (see `_curve`), or None; and `prompts`: [number, place, prompt, expected answer, right per point,
-        agreement per point].
+        `Job.heading` with `done`, `total`; `cut`, texts that were cut off at their limit, and all; `about` (what was
+        asked of what); `curves` by quality and `shipped`, each with `points` (see `_curve`), or None; and `prompts`:
+        [number, place, prompt, expected answer, right per point, agreement per point].
     """
     state = tuning.state  # before the results: a tuning that is done by now has all of them
     results = list(tuning.results)
@@ -214,6 +214,7 @@ def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
             "max_new_tokens": asked.max_new_tokens,
             "seed": asked.seed,
         },
+        "cut": _cut(results),
         "curves": {kind: curve and _curve(curve) for kind, curve in tuning.curves().items()},
         "shipped": shipped
         and {**_curve(shipped), "task": shipped.task, "pair": shipped.pair, "acceptance": shipped.acceptance},
@@ -232,7 +233,7 @@ def text_message(tuning: Tuning, row: int, point: int) -> str | None:
 
 
 def progress(tuning: Tuning, host: Host) -> str:
-    """How far it is, for people: "23 of 200 prompts · about 4 min left", or what it waits for."""
+    """How far it is: "3 of 20 prompts · 910 of about 8,000 tokens, about 4 min left", or what it waits for."""
     done, total = len(tuning.results), len(tuning.rows)
     of = f"{done} of {counted(total, 'prompt')}"
     if tuning.state not in ("waiting", "running"):
@@ -243,11 +244,21 @@ def progress(tuning: Tuning, host: Host) -> str:
         if host.status.phase == "loading":
             return "Waiting for the models to load; the prompts start by themselves."
         return waiting_for(tuning, host, "Reading the prompts …")
+    if waiting := waiting_for(tuning, host):
+        return f"{of} · {waiting}"
     if tuning.began is None:
         return f"{of} · choosing thresholds by the scores of the first …"
-    token = f" · the next at token {tuning.token:,}" if tuning.token else ""
-    left = (time.monotonic() - tuning.began) / done * (total - done) if done else None
-    return of + token + (f" · about {duration(left)} left" if left is not None else "")
+    if not tuning.tokens:
+        return of
+    ended = [point.tokens for result in [*tuning.results] for point in result.points]
+    texts = total * (len(tuning.thresholds) + 2)
+    usual = sum(ended) / len(ended) if ended else tuning.request.max_new_tokens
+    return f"{of} · {tokens_of_all(tuning.tokens, usual * texts, bool(ended), time.monotonic() - tuning.began)}"
+
+
+def _cut(results: Sequence[PromptResult]) -> list[int]:
+    texts = [point for result in results for point in result.points]
+    return [sum(text.cut for text in texts), len(texts)]
 
 
 def _curve(curve: Curve) -> dict[str, Any]:

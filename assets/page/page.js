@@ -1,5 +1,7 @@
 // What draws each of the page's own components, by its name in Python (`app.components`).
 import './lib/first_input.js';
+import './lib/keys.js';
+import './lib/lost.js';
 import './lib/number_fields.js';
 
 // The page is seen once its parts stand: gradio mounts them one after the other, which would push the first ones down.

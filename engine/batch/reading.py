@@ -1,7 +1,7 @@
 """What both models read of the texts in a step, and what they say there: hidden states, logits, choices, candidates.
 
 A long text may be read in pieces, so that the rows beside it need not wait: what is left of it after a step's share is
-read in later steps, and its rows are put off until then.
+read in later steps, and its rows are put off until then. So are the rows that a served LLM has not answered yet.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from engine.batch.reveal import reveal
 from engine.batch.rows import RowStep, Slot, going
 from engine.batch.verification import note_choices
 from engine.events import Role
-from engine.model.kv_cache import RaggedCache
-from engine.model.language_model import LENGTHS, LanguageModel, prefill_shared
+from engine.model.any_model import AnyCache, AnyModel
+from engine.model.language_model import LENGTHS, prefill_shared
 from engine.model.logits import logit_features
 
 LOOK = 64  # positions to which `lm_head` is applied at once: float32 logits of the cpu pair take 0.6 MB each
@@ -28,9 +28,7 @@ SHORT = LENGTHS[-1]
 class Reader:
     """Both models with their KV caches."""
 
-    def __init__(
-        self, models: Mapping[Role, LanguageModel], caches: Mapping[Role, RaggedCache], tokenizer: Tokenizer
-    ) -> None:
+    def __init__(self, models: Mapping[Role, AnyModel], caches: Mapping[Role, AnyCache], tokenizer: Tokenizer) -> None:
         self._models, self._caches, self._tokenizer = models, caches, tokenizer
         self._left: dict[Role, int] | None = None
 
@@ -71,13 +69,16 @@ class Reader:
         chunks |= {slot: slot.tokens[start:] for slot, start in starts.items()}
         if not chunks:
             return
-        hidden = dict(zip(chunks, model.feed(cache, [slot.number for slot in chunks], [*chunks.values()]), strict=True))
+        looks = [self._looks(role, slot, len(chunk)) if slot in starts else 0 for slot, chunk in chunks.items()]
+        read = model.feed(cache, [slot.number for slot in chunks], [*chunks.values()], looks)
         seconds = (time.perf_counter() - started) / len(chunks)
-        for slot in chunks:
+        for slot, hidden in zip(chunks, read, strict=True):
             slot.seconds[role] += seconds
-        for slot, start in starts.items():
-            slot.hidden[role] = hidden[slot][-1]
-            self._look(role, slot, start, hidden[slot])
+            if hidden is None:
+                slot.put_off = True
+            elif slot in starts:
+                slot.hidden[role] = hidden[-1]
+                self._look(role, slot, hidden)
 
     def predict(self, role: Role, slots: Sequence[Slot]) -> None:
         """A model's logits at the end of these texts, where they are not known in this step yet."""
@@ -93,12 +94,17 @@ class Reader:
             slot.seconds[role] += seconds
 
     def read_rest(self, slot: Slot) -> None:
-        """Both models read what is left of a text, for its alternatives only: this is not charged."""
+        """Both models read what is left of a text, for its alternatives only: this is not charged.
+
+        A served one is not asked for what nobody pays.
+        """
         for role, model in self._models.items():
-            start = self._caches[role].lengths[slot.number]
-            chunk = slot.tokens[start:]
+            chunk = slot.tokens[self._caches[role].lengths[slot.number] :] if model.local else []
             if chunk:
-                self._look(role, slot, start, model.feed(self._caches[role], [slot.number], [chunk])[0])
+                looks = self._looks(role, slot, len(chunk))
+                hidden = model.feed(self._caches[role], [slot.number], [chunk], [looks])[0]
+                assert hidden is not None
+                self._look(role, slot, hidden)
 
     def _pieces(self, role: Role, slots: Sequence[Slot]) -> dict[Slot, list[int]]:
         """Puts off the slots that have more to read than is left in this step; returns what is read of them now.
@@ -107,7 +113,7 @@ class Reader:
         has no token whose hidden state is looked at.
         """
         pieces: dict[Slot, list[int]] = {}
-        if self._left is None:
+        if self._left is None or not self._models[role].local:
             return pieces
         lengths = self._caches[role].lengths
         for slot in sorted(slots, key=lambda slot: len(slot.tokens) - lengths[slot.number]):
@@ -123,17 +129,23 @@ class Reader:
             self._left[role] = max(0, left - unread)
         return pieces
 
-    def _look(self, role: Role, slot: Slot, start: int, hidden: torch.Tensor) -> None:
+    def _looks(self, role: Role, slot: Slot, unread: int) -> int:
+        """At how many of a slot's last `unread` tokens somebody looks: one, or all that were generated."""
+        everywhere = slot.wants_alternatives and self._models[role].local
+        if not (everywhere or (role is Role.LLM and slot.judges)):
+            return 1
+        return min(unread, len(slot.tokens) - slot.prompt_tokens + 1)  # also the last of the prompt
+
+    def _look(self, role: Role, slot: Slot, hidden: torch.Tensor) -> None:
         """Applies `lm_head` to all that was read of a generated text, where candidates or verdicts are wanted of it.
 
-        `start`: how many tokens the model had read before. `hidden`: its states of the rest, [tokens, d].
+        `hidden`: the model's states at the last tokens, [tokens, d], as many as `_looks` says.
         """
         judges = role is Role.LLM and slot.judges
         if not (judges or slot.wants_alternatives):
             return
-        first = max(0, slot.prompt_tokens - 1 - start)  # the hidden state before the first generated token
-        index = start + first + 1 - slot.prompt_tokens
-        for place in range(first, len(hidden), LOOK):
+        index = len(slot.tokens) - len(hidden) + 1 - slot.prompt_tokens
+        for place in range(0, len(hidden), LOOK):
             started = time.perf_counter()
             logits = self._models[role].logits(hidden[place : place + LOOK])
             slot.logits[role] = logits[-1]  # what comes next is known as well

@@ -57,6 +57,9 @@ def _written(step: RowStep) -> TokenEvent:
     position = end - row.prompt_tokens
     charged = {Role.SLM: step.drafted or policy.reads(position), Role.LLM: step.asked}
     fed = {role: end - row.read[role] if charged[role] else 0 for role in Role}
+    looks = max(1, min(fed[Role.LLM], position + 1)) if step.judges else 1
+    if step.rereads and looks > 1 and step.asked:
+        fed[Role.LLM] = end
     row.read = {role: end if charged[role] else row.read[role] for role in Role}
     kept = step.judged and step.asked and not step.taken_back
     ratio = row.choices[position].ratio if kept else None
@@ -75,7 +78,7 @@ def _written(step: RowStep) -> TokenEvent:
         slm_fed=fed[Role.SLM],
         llm_fed=fed[Role.LLM],
         slm_head=step.drafted or policy.needs_logits,
-        llm_head=max(1, min(fed[Role.LLM], position + 1)) if step.judges else 1,
+        llm_head=looks,
         seconds=0.0,
         slm_seconds=step.slot.seconds[Role.SLM] * charged[Role.SLM],
         llm_seconds=step.slot.seconds[Role.LLM] * charged[Role.LLM],

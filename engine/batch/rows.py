@@ -172,6 +172,8 @@ class RowStep:
         threshold, acceptance: In force.
         forced: What a person decided here instead of the policy, if anything.
         judges: Whether the LLM's choices matter: this row has a draft, or may get one.
+        alone: Whether the SLM writes alone, because the LLM's server is gone; drafts then stay unread.
+        rereads: Whether the LLM reads the whole text again to judge a draft.
         drafted: Whether the SLM wrote a token at the end of the slot's text; the LLM may have taken it back since.
         asked: Whether the LLM was asked for this row's sake.
         verdicts: Of drafts that are kept.
@@ -192,6 +194,8 @@ class RowStep:
     forced: Forced | None = None
     text: str = ""
     judges: bool = False
+    alone: bool = False
+    rereads: bool = False
     drafted: bool = False
     asked: bool = False
     verdicts: list[Verdict] = field(default_factory=list)

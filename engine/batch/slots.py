@@ -7,8 +7,8 @@ from itertools import count
 
 from engine.batch.rows import NOWHERE, Row, Slot
 from engine.events import Role
-from engine.model.kv_cache import RaggedCache
-from engine.model.language_model import SHORTEST, LanguageModel
+from engine.model.any_model import AnyCache, AnyModel
+from engine.model.language_model import SHORTEST
 
 
 class Slots:
@@ -19,7 +19,7 @@ class Slots:
     """
 
     def __init__(
-        self, models: Mapping[Role, LanguageModel], rows: Sequence[Row], context: int, most: int | None = None
+        self, models: Mapping[Role, AnyModel], rows: Sequence[Row], context: int, most: int | None = None
     ) -> None:
         """Empty caches for rows that are added later.
 
@@ -28,7 +28,7 @@ class Slots:
             rows: The batch's own list, in which they will be.
             most: So many rows there will be at most, where that is known: no room is made for more.
         """
-        self.caches: dict[Role, RaggedCache] = {role: model.new_cache(0, 0) for role, model in models.items()}
+        self.caches: dict[Role, AnyCache] = {role: model.new_cache(0, 0) for role, model in models.items()}
         self._rows, self._context, self._most = rows, context, most
 
     def reserve(self, slots: int, capacity: int) -> None:

@@ -71,7 +71,7 @@ def lm_head(preset: str, prompts: Sequence[str], tokens: int, repeats: int = 30)
 def _compare_heads(
     pairs: dict[str, Pair], role: Role, prompts: Sequence[str], tokens: int, repeats: int
 ) -> dict[str, Any]:
-    models = {name: pair.slm if role is Role.SLM else pair.llm for name, pair in pairs.items()}
+    models = {name: pair.models[role is Role.LLM] for name, pair in pairs.items()}
     dense = models["bf16"]
     choices = []
     for prompt in prompts:

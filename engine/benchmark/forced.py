@@ -54,12 +54,17 @@ class ForcedModel(LanguageModel):
         self._role = role
 
     @torch.inference_mode()
-    def feed(self, cache: RaggedCache, rows: Sequence[int], chunks: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    def feed(
+        self,
+        cache: RaggedCache,
+        rows: Sequence[int],
+        chunks: Sequence[Sequence[int]],
+        looks: Sequence[int] | None = None,
+    ) -> list[torch.Tensor]:
         """See `LanguageModel.feed`; the first two numbers of a hidden state say which position comes next."""
-        starts = [cache.lengths[row] for row in rows]
-        hidden = super().feed(cache, rows, chunks)
-        for start, states in zip(starts, hidden, strict=True):
-            following = torch.arange(start + 1, start + 1 + len(states), device=states.device)
+        hidden = super().feed(cache, rows, chunks, looks)
+        for end, states in zip((cache.lengths[row] + 1 for row in rows), hidden, strict=True):
+            following = torch.arange(end - len(states), end, device=states.device)
             states[:, 0], states[:, 1] = following // _DIGIT, following % _DIGIT
         return hidden
 
@@ -94,5 +99,6 @@ class ForcedCertainty(RouterPolicy):
 def forced(pair: Pair) -> Pair:
     """A pair with the weights of another, whose models agree on `AGREEMENT` of all tokens."""
     made = copy.copy(pair)
-    made.slm, made.llm = ForcedModel(pair.slm, Role.SLM), ForcedModel(pair.llm, Role.LLM)
+    slm, llm = pair.models
+    made.slm, made.llm = ForcedModel(slm, Role.SLM), ForcedModel(llm, Role.LLM)
     return made

@@ -95,6 +95,7 @@ def from_preset(preset: str, context: int, progress: ProgressCallback | None = N
     """The pair of a preset ("auto" included), loaded as `engine.load` does, for texts of `context` tokens."""
     settings = load_settings(preset=preset, context=context)
     pair = load(None, settings, progress)
+    _ = pair.models  # both are to be here
     chosen = choose_preset(settings)
 
     def load_plain(form: str) -> tuple[PreTrainedModel, PreTrainedModel]:
@@ -148,7 +149,7 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
         quantisation=_form(where),
         context=context,
     )
-    for model in (pair.slm, pair.llm):
+    for model in pair.models:
         model.calibrate()
     return Subject(f"random-{names[0]}-{names[1]}", pair, {}, cache(load_plain), random=True)
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from engine.events.cost import ModelCost
+from engine.model.any_model import AnyCache, AnyModel
 from engine.model.forward import Trunk
 from engine.model.int8 import Int8Linear
 from engine.model.kv_cache import RaggedAttention, RaggedCache, head_dim
@@ -31,7 +32,10 @@ class LanguageModel:
     Attributes:
         vocabulary: Length of the tokenizer; logits are cut to it, since embeddings are padded differently per model.
         fed: Tokens fed so far over all rows, for tests and benchmarks.
+        context, local, judges, rereads, gone: See `engine.model.any_model.AnyModel`.
     """
+
+    local, judges, rereads, gone = True, True, False, False
 
     def __init__(self, model: PreTrainedModel, name: str, vocabulary: int, copy: torch.dtype | None = None) -> None:
         """Wraps a loaded model, which stays usable through transformers.
@@ -46,31 +50,39 @@ class LanguageModel:
         self.model = model.eval()
         self.vocabulary = vocabulary
         self.config: Any = model.config
-        self._decoder: Any = model.get_decoder()
-        self._trunk = Trunk(self._decoder, model.config, name, copy)
+        decoder: Any = model.get_decoder()
+        self._trunk = Trunk(decoder, model.config, name, copy)
         self._head_module: Any = model.get_output_embeddings()
         self._head = Linear([self._head_module], copy)
         self.hidden_size: int = self.config.hidden_size
+        self.context: int | None = self.config.max_position_embeddings
         self.device: torch.device = model.device
         self.dtype = self._trunk.dtype
         self.fed = 0
-        self.cost = self._measure_cost()
+        self.cost = cost_of(model, self.dtype)
 
     def new_cache(self, rows: int, capacity: int) -> RaggedCache:
         """An empty cache for `rows` rows of `capacity` tokens."""
         return RaggedCache(self.config, rows, capacity, self.dtype, self.device)
 
     @torch.inference_mode()
-    def feed(self, cache: RaggedCache, rows: Sequence[int], chunks: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    def feed(
+        self,
+        cache: RaggedCache,
+        rows: Sequence[int],
+        chunks: Sequence[Sequence[int]],
+        looks: Sequence[int] | None = None,
+    ) -> list[torch.Tensor]:
         """Reads new tokens in one pass, and adds them to the cache.
 
         Args:
             cache: Of this model.
             rows: Rows of the cache that take part, each once.
             chunks: Each row's new token ids, at least one.
+            looks: At how many of each row's last tokens somebody looks; None is at all.
 
         Returns:
-            Per row its last-layer hidden states after the final norm, [chunk, d].
+            Per row its last-layer hidden states after the final norm, there: [looks, d].
         """
         # Rows that follow each other in the cache with chunks of one length attend in one call.
         order = sorted(range(len(rows)), key=lambda n: (len(chunks[n]), rows[n]))
@@ -82,7 +94,8 @@ class LanguageModel:
             cache.lengths[row] += len(chunk)
         self.fed += len(ids)
         hidden = dict(zip(order, states, strict=True))
-        return [hidden[n] for n in range(len(rows))]
+        wanted = [len(chunk) for chunk in chunks] if looks is None else looks
+        return [hidden[n][len(hidden[n]) - wanted[n] :] for n in range(len(rows))]
 
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -113,21 +126,25 @@ class LanguageModel:
     def _predict(self, hidden: torch.Tensor) -> None:
         self.logits(hidden).argmax().item()
 
-    def _measure_cost(self) -> ModelCost:
-        config = self.config
-        width = head_dim(config)
-        linear = [m for m in self._decoder.modules() if isinstance(m, torch.nn.Linear | Int8Linear)]
-        embedding: Any = self.model.get_input_embeddings().weight
-        trunk_bytes = sum(stored_bytes(p) for p in self._decoder.parameters()) - stored_bytes(embedding)
-        return ModelCost(
-            trunk_bytes=trunk_bytes,
-            head_bytes=stored_bytes(self._head_module.weight),
-            embedding_bytes=embedding.element_size() * embedding.shape[-1],
-            kv_bytes=2 * config.num_hidden_layers * config.num_key_value_heads * width * self.dtype.itemsize,
-            trunk_flops=2 * sum(m.in_features * m.out_features for m in linear),
-            head_flops=2 * self._head_module.in_features * self._head_module.out_features,
-            attention_flops=4 * config.num_hidden_layers * config.num_attention_heads * width,
-        )
+
+def cost_of(model: PreTrainedModel, dtype: torch.dtype) -> ModelCost:
+    """What a pass of a model moves and computes, with a KV cache of a number format; no weight is looked at."""
+    config: Any = model.config
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    assert head is not None
+    linear = [m for m in decoder.modules() if isinstance(m, torch.nn.Linear | Int8Linear)]
+    embedding: Any = model.get_input_embeddings().weight
+    trunk_bytes = sum(stored_bytes(p) for p in decoder.parameters()) - stored_bytes(embedding)
+    width, head_module = head_dim(config), cast(Any, head)
+    return ModelCost(
+        trunk_bytes=trunk_bytes,
+        head_bytes=stored_bytes(head_module.weight),
+        embedding_bytes=embedding.element_size() * embedding.shape[-1],
+        kv_bytes=2 * config.num_hidden_layers * config.num_key_value_heads * width * dtype.itemsize,
+        trunk_flops=2 * sum(m.in_features * m.out_features for m in linear),
+        head_flops=2 * head_module.in_features * head_module.out_features,
+        attention_flops=4 * config.num_hidden_layers * config.num_attention_heads * width,
+    )
 
 
 def _shortest(run: Callable[[], object]) -> float:
@@ -150,7 +167,7 @@ def stored_bytes(parameter: torch.Tensor) -> int:
 SHORTEST = 16  # tokens that two texts must have in common before a copy is worth a pass of its own
 
 
-def prefill_shared(model: LanguageModel, cache: RaggedCache, texts: Mapping[int, Sequence[int]]) -> None:
+def prefill_shared(model: AnyModel, cache: AnyCache, texts: Mapping[int, Sequence[int]]) -> None:
     """Prefills the prefixes that new texts share, each once; at least the last token of each text is left to be read.
 
     Longest first, each text takes a copy of the prefix that it shares with one before it. `texts` are token ids by row
@@ -174,7 +191,7 @@ def prefill_shared(model: LanguageModel, cache: RaggedCache, texts: Mapping[int,
         chunks = {donor: texts[donor][cache.lengths[donor] : -1] for donor in donors}
         fed = {donor: chunk for donor, chunk in chunks.items() if chunk}
         if fed:
-            model.feed(cache, list(fed), list(fed.values()))
+            model.feed(cache, list(fed), list(fed.values()), [0] * len(fed))
         for donor, copies in donors.items():
             for row, length in copies:
                 cache.fork(donor, row, length)

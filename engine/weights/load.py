@@ -64,6 +64,28 @@ def load_models(preset: Preset, settings: Settings, progress: ProgressCallback |
     return pair
 
 
+def load_slm(
+    preset: Preset, settings: Settings, progress: ProgressCallback | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
+    """As `load_models`, of a preset whose LLM is elsewhere: the SLM, the tokenizer, and how its weights are stored."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    transformers_logging.disable_progress_bar()
+    slm = preset.slm
+    if isinstance(slm, GgufModel):
+        from engine.weights.store import cpu_layout, form
+
+        folder, model = _load_converted(slm, settings, settings.slm_gguf, progress)
+        return model, _load_tokenizer(folder), form(cpu_layout(settings.cpu_weights))
+    if isinstance(slm, LocalModel):
+        say(progress, f"loading {slm.title}")
+        return _load_local_model(slm), _load_tokenizer(preset.tokenizer_folder or slm.folder), "fp32"
+    raise WeightsError(
+        f"preset {preset.name} with an LLM on a server is not made: set CITER_PRESET=cpu for its SLM, or unset "
+        "CITER_LLM_URL"
+    )
+
+
 def _load_gguf(slm: GgufModel, llm: GgufModel, settings: Settings, progress: ProgressCallback | None) -> LoadedPair:
     from engine.weights.convert import fingerprint_of  # late: it takes a second that the other presets can do without
     from engine.weights.store import cpu_layout, form

@@ -140,18 +140,19 @@ def _columns(
     pair: Pair, questions: Sequence[Question], references: Sequence[Reference], by_llm: bool, run_llm: bool
 ) -> dict[str, list[Any]]:
     """The columns of one shard."""
+    slm, llm = pair.models
     columns: dict[str, list[Any]] = {name: [] for name in _features(pair.slm.hidden_size)}
     prompts = [render(pair.tokenizer, Request(prompt(q))) for q in questions]
     # Alike lengths together: the cache of a batch has room for its longest text in every row.
     order = sorted(range(len(questions)), key=lambda n: len(prompts[n]) + len(references[n].tokens))
     for batch in (order[n : n + BATCH] for n in range(0, len(order), BATCH)):
         texts = [(prompts[n], references[n].tokens) for n in batch]
-        states = list(teacher_force(pair.slm, texts))
-        llm_states = list(teacher_force(pair.llm, texts)) if run_llm else [None] * len(batch)
+        states = list(teacher_force(slm, texts))
+        llm_states = list(teacher_force(llm, texts)) if run_llm else [None] * len(batch)
         for n, hidden, llm_hidden in zip(batch, states, llm_states, strict=True):
             tokens = references[n].tokens
-            logits = pair.slm.logits(hidden)
-            llm_logits = pair.llm.logits(llm_hidden) if llm_hidden is not None else None
+            logits = slm.logits(hidden)
+            llm_logits = llm.logits(llm_hidden) if llm_hidden is not None else None
             slm_tokens = logits.argmax(-1).tolist()
             llm_tokens = tokens if by_llm or llm_logits is None else llm_logits.argmax(-1).tolist()
             columns["question"] += [questions[n].id] * len(tokens)

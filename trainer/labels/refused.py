@@ -97,11 +97,12 @@ def _refused(
     tokens = [answers[question.id].tokens for question in questions]
     texts = [(render(pair.tokenizer, Request(prompt(q))), own) for q, own in zip(questions, tokens, strict=True)]
     parts = []
-    states = zip(teacher_force(pair.slm, texts), teacher_force(pair.llm, texts), tokens, strict=True)
+    slm, llm = pair.models
+    states = zip(teacher_force(slm, texts), teacher_force(llm, texts), tokens, strict=True)
     for number, (slm_hidden, llm_hidden, own) in enumerate(states, first):
-        token = pair.slm.logits(slm_hidden).argmax(-1)
+        token = slm.logits(slm_hidden).argmax(-1)
         where = (token != torch.tensor(own, device=token.device)).nonzero().squeeze(-1)
-        logits = pair.llm.logits(llm_hidden[where])
+        logits = llm.logits(llm_hidden[where])
         drafted = logits.gather(1, token[where, None]).squeeze(-1)
         part = {
             "question": torch.full_like(where, number, dtype=torch.int32),

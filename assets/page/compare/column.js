@@ -1,6 +1,6 @@
 // One of the three texts. How much of it is shown depends on the time on the axis.
 import { finder, make, say } from '../lib/dom.js';
-import { rounded, seconds, visible } from '../lib/format.js';
+import { counted, rounded, seconds, visible } from '../lib/format.js';
 import { LLM } from '../lib/threshold.js';
 
 export const [KEY, TEXT, AUTHOR, SECONDS] = Array(4).keys();   // of a token; the key is its column's
@@ -55,6 +55,6 @@ export class Column {
     }
     const llm = written.filter((token) => token[AUTHOR] === LLM).length, share = rounded(shown ? llm / shown : 0);
     const all = shown === tokens.length ? shown : `${shown} of ${tokens.length}`;
-    say(this.count, tokens.length ? `${all} tokens · LLM ${share} · ${seconds(Math.min(time, this.end))}` : '');
+    say(this.count, tokens.length ? `${counted(all, 'token')} · LLM ${share} · ${seconds(Math.min(time, this.end))}` : '');
   }
 }

@@ -1,7 +1,7 @@
 // Draws the meter and the two plots. The server sends figures once per run and view, and then only new points; colours
 // that belong to the theme are filled in here.
 import { openChannel } from '../lib/channel.js';
-import { finder, listen, onSlider, perFrame, slider } from '../lib/dom.js';
+import { finder, listen, onSlider, perFrame, say, slider } from '../lib/dom.js';
 import { CONFIG, loadPlotly, onTheme, themeOf } from '../lib/plot.js';
 
 const PART = 80;   // while a text is written the plots get an eightieth of the time at most: it is the models'
@@ -27,6 +27,7 @@ const dressed = (figure, { ink, soft, axis, layout }) => {
 export const start = (gradio) => {
   const { element, props } = gradio, find = finder(element), field = (name) => find(`[data-field="${name}"]`);
   const plots = [...element.querySelectorAll('.plot')], level = find('.slider-line'), plotly = loadPlotly(props.plotly);
+  let counted = {};   // tokens and LLM share, as the count beside the text has them, which is told with every token
   let latest = null, scrubbed = false, { figures } = props, revision = 0, drawing = Promise.resolve(), due = 0, later = 0;
 
   // The slider's position over the score plot, as an element of ours: moving it costs Plotly nothing.
@@ -53,6 +54,7 @@ export const start = (gradio) => {
     due = Math.max(due, begun + PART * spent);
   };
 
+  const ownMeter = () => (counted.n === latest.n ? { ...latest.meter, ...counted.words } : latest.meter);
   const drawMeter = ({ gauge, ...texts }) => {
     for (const [name, text] of Object.entries(texts)) if (field(name)) field(name).textContent = text;
     ['--run', '--slm-at', '--llm-at'].forEach((name, i) => find('.gauge-track').style.setProperty(name, gauge[i]));
@@ -60,7 +62,7 @@ export const start = (gradio) => {
 
   // The meter follows at once, the plots when their time has come.
   const schedule = perFrame(() => {
-    if (latest && !scrubbed) drawMeter(latest.meter);
+    if (latest && !scrubbed) drawMeter(ownMeter());
     clearTimeout(later);
     const wait = latest?.over === false && !latest.figures ? due - performance.now() : 0;
     if (wait > 0) { later = setTimeout(schedule, wait); return; }
@@ -79,7 +81,7 @@ export const start = (gradio) => {
     if (message.figures) figures = message.figures;
     else keep(have, fresh ? message.threshold : null);
     latest = message;
-    document.dispatchEvent(new CustomEvent('citer-figures', { detail: message.meter }));
+    document.dispatchEvent(new CustomEvent('citer-figures', { detail: { ...ownMeter(), n: message.n } }));
     if (message.over) document.dispatchEvent(new CustomEvent('citer-cost', { detail: message }));
     revision++;
     const known = message.from + (message.figures ? 0 : skip);   // points carry their token's number
@@ -92,6 +94,11 @@ export const start = (gradio) => {
     schedule();
   };
   openChannel(gradio, show, ({ figures: whole }) => whole).receive();
+
+  listen(element, 'citer-count', ({ detail: { n, tokens, share } }) => {
+    counted = { n, words: { tokens, share } };
+    if (!scrubbed) for (const [name, words] of Object.entries(counted.words)) say(field(name), words);
+  });
 
   // While the slider scrubs through a sweep, the meter follows as far as is known; the plots are of another text, if of any.
   const follow = (meter) => {

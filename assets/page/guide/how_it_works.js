@@ -2,6 +2,7 @@
 // with a kind; tokens are a model's, so everything is written with textContent.
 import { follow } from '../lib/channel.js';
 import { finder, make } from '../lib/dom.js';
+import { counted } from '../lib/format.js';
 
 const [TEXT, AUTHOR, SLM_READS, LLM_READS] = Array(4).keys();   // of a token
 
@@ -16,7 +17,7 @@ const write = (place, words) => {
 const context = ({ prompt: [count, ...readers], hidden, context: tokens }, reads, all) => {
   const prompt = readers[reads - SLM_READS], shown = tokens.filter((token) => all || token[reads]);
   return [
-    all || prompt ? chip('prompt', `prompt: ${count} tokens`, prompt) : '',
+    all || prompt ? chip('prompt', `prompt: ${counted(count, 'token')}`, prompt) : '',
     hidden && (all || prompt) ? make('span', 'more', `+ ${hidden}`) : '',
     ...shown.map((token) => chip(token[AUTHOR], token[TEXT], token[reads])),
   ];

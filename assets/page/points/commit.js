@@ -21,13 +21,14 @@ const bound = (box) => {
 export const startCommit = ({ element, trigger }) => {
   let moved = false, typed = false;   // since the last commit; by digits in a number's box
   let held = '', resting = 0;   // by a "pointer" or a "key"
+  let shown = '';   // the run whose text is on the page
 
   const commit = () => {
     clearTimeout(resting);
     if (!moved) return;
     moved = typed = false;
     document.dispatchEvent(new CustomEvent('citer-commit'));
-    setTimeout(() => trigger('commit'));   // by then gradio has taken the value up
+    setTimeout(() => trigger('commit', { run: shown }));   // by then gradio has taken the value up
   };
   const rest = () => {
     clearTimeout(resting);
@@ -63,4 +64,5 @@ export const startCommit = ({ element, trigger }) => {
     if (!held) commit();
   });
   listen(element, 'citer-release', commit);
+  listen(element, 'citer-shown', ({ detail }) => { shown = detail.run ?? ''; });
 };

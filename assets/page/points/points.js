@@ -43,7 +43,7 @@ const standOf = (curve, best, threshold) => {
 const figure = (value) => String(value >= 10 ? Math.round(value) : Number(value.toPrecision(2)));   // 0.15, 3.5, 120
 // For which λ the threshold is best: in short, and as a sentence for who cannot see the handle.
 const lambda = (best, stand) => {
-  if (stand < 0 || stand > 2 * best.length - 2) return ['best for no λ', 'best for no λ'];
+  if (stand < 0 || stand > 2 * best.length - 2) return ['never the best', 'another threshold is better for every λ'];
   const [, low, high] = best[stand >> 1];
   if (stand % 2) return ['between best points', `λ near ${figure(high)}, between two best points`];
   const text = best.length === 1 ? 'any' : high === null ? `above ${figure(low)}` : `${figure(low)} to ${figure(high)}`;

@@ -4,6 +4,7 @@ import { follow } from '../lib/channel.js';
 import { finder, listen } from '../lib/dom.js';
 import { counted } from '../lib/format.js';
 import { copy, save } from '../lib/take.js';
+import { startKeep } from './keep.js';
 import { addressOf, LONGEST, packTrace } from './pack.js';
 import { drawPicture, toBlob } from './picture.js';
 
@@ -117,5 +118,6 @@ export const start = ({ element, props, server, trigger, watch }) => {
     if (!there) sayLine('');
     for (const button of takers) button.disabled = !there;
   });
+  startKeep({ element, server });
   follow({ props, watch }, (message) => { if (message) sayLine(message.said, message.bad); });
 };

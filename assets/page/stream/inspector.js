@@ -32,7 +32,7 @@ const verdict = (token) => {
 };
 
 const headOf = (author, bits) => {
-  const head = make('h4', author === LLM ? 'key-llm' : 'key-slm', NAMES[author]);
+  const head = make('div', author === LLM ? 'author key-llm' : 'author key-slm', NAMES[author]);
   if (typeof bits === 'number') {
     head.append(make('small', '', `${bits.toFixed(bits < 9.95 ? 1 : 0)} bits`));
     head.title = `Entropy of the ${NAMES[author]}’s choice here: 0 bits is certain`;

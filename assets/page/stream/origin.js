@@ -19,13 +19,15 @@ export const startOrigin = (text, { element }) => {
   const find = finder(element), box = () => document.querySelector('#prompt textarea'), label = () => document.querySelector('#policy input');
   let policy = null;   // where another was chosen
 
+  const isRescored = () => policy !== null && text.tokens.length > 0 && !text.foreign && !text.message.fixed && policy !== text.message.policy;
+
   const sentences = () => {
     const { tokens, message } = text, [prompt, scoredBy] = message.asked ?? [];
     const [threshold, acceptance] = [dialAt('threshold'), dialAt('acceptance')], said = [];
     if (prompt !== undefined && box() && box().value !== prompt) {
       said.push(`This text answers “${begun(prompt)}”; the dials go on with that, Generate answers the prompt above.`);
     }
-    if (policy !== null && policy !== message.policy) said.push(`It is scored by ${scoredBy}; Generate takes ${label()?.value || policy}.`);
+    if (isRescored()) said.push(`It is scored by ${scoredBy}; Generate, or a dial, takes ${label()?.value || policy}.`);
     const { flipped, unread } = changes(text, threshold, acceptance);
     if (text.over && flipped + unread > 0 && !Number.isNaN(threshold + acceptance)) {
       said.push(`It is of threshold ${along(tokens, THRESHOLD)}, acceptance ${along(tokens, ACCEPTANCE)}${message.fixed ? '; Generate writes it at the dials' : ''}.`);
@@ -35,6 +37,7 @@ export const startOrigin = (text, { element }) => {
 
   const draw = perFrame(() => {
     find('.stream-origin').classList.toggle('about', text.foreign);
+    find('.stream-origin').classList.toggle('rescored', isRescored());
     say(find('.stream-origin'), text.foreign ? text.message.about : text.tokens.length ? sentences().join(' ') : '');
   });
 

@@ -17,14 +17,20 @@ export const startPointer = (text, { element }, inspect) => {
     inspect(text.current);
   };
 
+  // What the keys are at, also for those who hear it; nothing where they are nowhere.
+  const point = (index) => {
+    text.focused = index;
+    text.mark('focused', index);
+    box.querySelector('[id="focused-token"]')?.removeAttribute('id');
+    if (index < 0) return box.removeAttribute('aria-activedescendant');
+    text.spans[index].id = 'focused-token';
+    box.setAttribute('aria-activedescendant', 'focused-token');
+  };
+
   const focusToken = (index) => {
     if (!text.spans.length) return;
-    text.focused = Math.max(0, Math.min(text.spans.length - 1, index));
+    point(Math.max(0, Math.min(text.spans.length - 1, index)));
     text.hovered = -1;
-    text.mark('focused', text.focused);
-    box.querySelector('[id="focused-token"]')?.removeAttribute('id');
-    text.spans[text.focused].id = 'focused-token';
-    box.setAttribute('aria-activedescendant', 'focused-token');
     text.spans[text.focused].scrollIntoView({ block: 'nearest' });
     inspect(text.focused);
   };
@@ -40,7 +46,8 @@ export const startPointer = (text, { element }, inspect) => {
     focusToken(indexAt(event));
     togglePin();
   });
-  box.addEventListener('blur', () => { text.mark('focused', -1); text.focused = -1; inspect(text.current); });
+  box.addEventListener('blur', () => { point(-1); inspect(text.current); });
+  box.addEventListener('cut', () => { if (text.focused < 0) point(-1); });
   box.addEventListener('keydown', (event) => {
     const at = text.focused >= 0 ? text.focused : text.pinned;
     const moves = { ArrowRight: () => at + 1, ArrowLeft: () => at - 1, Home: () => 0, End: () => text.spans.length - 1,

@@ -2,8 +2,9 @@
 // from a model is written with textContent.
 import { openChannel } from '../lib/channel.js';
 import { finder, listen, perFrame, say } from '../lib/dom.js';
-import { percent } from '../lib/format.js';
+import { counted, percent } from '../lib/format.js';
 import { ACCEPTANCE, AUTHOR, LLM, LLM_BITS, LLM_TOP, RATIO, SLM_BITS, SLM_TOP, TEXT, THRESHOLD } from '../lib/threshold.js';
+import { startRendered } from '../rendered/rendered.js';
 import { startAudit } from './audit.js';
 import { differing } from './difference.js';
 import { startInspector } from './inspector.js';
@@ -18,15 +19,19 @@ const ENDS = { eos: 'Done: the text ended itself', stop: 'Done: a stop string ca
 const STATES = { idle: 'Nothing written yet', waiting: 'Reading the prompt …', running: 'Writing …', stopped: 'Stopped',
   failed: 'Failed' };
 
+const isNarrow = window.matchMedia('(width <= 860px)'), isCalm = window.matchMedia('(prefers-reduced-motion: reduce)');
+
 const sameToken = (a, b) => a?.[TEXT] === b?.[TEXT] && a?.[AUTHOR] === b?.[AUTHOR];
 
 export const start = (gradio) => {
   const { element } = gradio, find = finder(element), text = new Text(find('.stream-text'));
-  const inspect = startInspector(text, gradio), parts = [startAudit, startOrigin, startPreview, startTaken].map((part) => part(text, gradio));
+  const inspect = startInspector(text, gradio), parts = [startAudit, startOrigin, startPreview, startRendered, startTaken].map((part) => part(text, gradio));
   startPointer(text, gradio, inspect);
 
   // Looked up once: a search goes through all tokens, and this is drawn with each of them.
   const [stateLine, slm, llm, total] = ['.stream-state', '[data-count="slm"]', '[data-count="llm"]', '[data-count="all"]'].map(find);
+  const more = find('.stream-more');
+  more.addEventListener('click', () => gradio.trigger('change_text', { kind: 'continue' }));
   const jumps = element.querySelectorAll('[data-kind="llm"] [data-jump]');
 
   const drawCounts = () => {
@@ -34,14 +39,17 @@ export const start = (gradio) => {
     const part = (some) => (all ? `${some} · ${percent(some / all)}` : '–');
     say(slm, part(all - count));
     say(llm, part(count));
-    say(total, all ? `${all} tokens` : '');
+    say(total, all ? counted(all, 'token') : '');
     jumps.forEach((button) => { button.disabled = count === 0; });
+    if (all && !text.foreign) document.dispatchEvent(new CustomEvent('citer-count', { detail: { n: text.message.n, tokens: all.toLocaleString('en'), share: percent(count / all) } }));
+    find('.key-changed').hidden = text.changed.size === 0;
   };
 
   const drawState = (message = text.message) => {
     const state = message?.state ?? 'idle';
     Object.assign(stateLine.dataset, { state, run: message?.n ?? '' });
     say(stateLine, message?.note || (STATES[state] ?? ENDS[message?.finish] ?? 'Done'));
+    more.hidden = !(text.over && !text.foreign && text.message.more);
     document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run: text.message?.run ?? null, row: text.message?.row ?? null, state, tokens: text.tokens.length } }));
   };
 
@@ -81,6 +89,12 @@ export const start = (gradio) => {
     channel.forget();
     text.message = { n: '', state: complete ? 'done' : 'running', note, about, finish: complete ? 'eos' : null, fixed: true, policy: '', run, row };
     schedule();
+  });
+
+  // On a telephone the text stands below the prompt: whoever asks for one is taken there.
+  listen(element, 'click', ({ target }) => {
+    if (!target.closest?.('#generate') || !isNarrow.matches || !document.querySelector('#prompt textarea')?.value.trim()) return;
+    element.scrollIntoView({ block: 'start', behavior: isCalm.matches ? 'auto' : 'smooth' });
   });
 
   draw();

@@ -99,6 +99,7 @@ export const start = (gradio) => {
   const schedule = perFrame(() => {
     if (!texts.message) return;
     find('.sweep-body').hidden = texts.message.points.length === 0;
+    find('.sweep-note').setAttribute('aria-live', texts.isOn ? 'off' : 'polite');   // not every step of it is read out
     say(find('.sweep-note'), noteOf(texts.message));
     if (!recorded) element.dataset.state = texts.message.state;
     openButton.hidden = Boolean(recorded);

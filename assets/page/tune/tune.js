@@ -32,15 +32,24 @@ const footnote = ({ unit, points, questions, values, measured, policy }, about, 
       : `An end of the dial: the ${policy.toUpperCase()} alone.`),
     over < -0.5 && 'More cost buys no more on this curve.',
     over > 0.5 && 'Nothing on this curve is so cheap.',
-    questions < FEW && `On ${counted(questions, 'prompt')} an interval says little: give ${FEW} or more.`,
   ].filter(Boolean).join(' ');
 };
+
+// Whether no point can be recommended: none gave a right answer, or most answers were cut off before they could be right.
+const isVain = ({ kind, points }, { cut: [cut, all] }) => kind === 'right' && (cut > all / 2 || points.every((point) => point[QUALITY] === 0));
+
+// What stands in the way of relying on it.
+const advice = ({ kind, points, questions }, { cut: [cut, all], about }) => [
+  kind === 'right' && points.every((point) => point[QUALITY] === 0) && 'No setting gave one right answer.',
+  cut > all / 2 && `${wholePercent(cut / all)} of the texts were cut off at ${counted(about.max_new_tokens, 'token')}: give New tokens per text more room and run again.`,
+  questions < FEW && `${counted(questions, 'prompt')} ${questions === 1 ? 'is' : 'are'} few: an interval on so few says little. Give ${FEW} or more.`,
+].filter(Boolean).join(' ');
 
 // What was measured, with what.
 const measuredOn = ({ about, done, total }, { kind, questions }) => {
   const of = kind === 'right' && questions < done ? ` (${questions} with an answer)` : '', router = about.router ? ` ${about.router}` : '';
   return `Your prompts: ${done} of ${total}${of}, ${about.pair} on ${about.device}, scored by ${about.scored_by}${router}, acceptance ${about.acceptance}, `
-    + `greedy, at most ${about.max_new_tokens} tokens; bars are 95\u202f% bootstrap intervals over prompts.`;
+    + `greedy, at most ${counted(about.max_new_tokens, 'token')}; bars are 95\u202f% bootstrap intervals over prompts.`;
 };
 
 const shippedOn = ({ questions, task, pair, acceptance }, kind) => `Dashed: the router as it was shipped, at acceptance ${acceptance}, `
@@ -106,11 +115,15 @@ export const start = (gradio) => {
 
   const drawPick = () => {
     const { kind, points, place } = now, nearest = Math.round(place), name = shortThreshold(points[nearest][THRESHOLD]);
+    const words = advice(now, shown), vain = picker.hand === null && isVain(now, shown);   // until a hand picks one all the same
     picker.draw(now);
-    sayAt('said', sentence(now, shown.about));
-    sayAt('how', footnote(now, shown.about, picker.hand));
-    find('[data-take="settings"]').value = settingsText(shown, now);
-    find('[data-take="link"]').value = linkText(shown, now);
+    sayAt('advice', words);
+    find('.tune-advice').hidden = !words;
+    sayAt('said', vain ? 'Nothing can be recommended from this run.' : sentence(now, shown.about));
+    sayAt('how', vain ? 'A handle picks a point all the same.' : footnote(now, shown.about, picker.hand));
+    find('[data-take="settings"]').value = vain ? '' : settingsText(shown, now);
+    find('[data-take="link"]').value = vain ? '' : linkText(shown, now);
+    for (const button of element.querySelectorAll('.tune-use, [data-copy], [data-save="json"]')) button.disabled = vain;
     sayAt('list-at', `At threshold ${name}, the measured threshold nearest to the picked one.`);
     if (find('.tune-list').open) prompts.draw(kind, nearest);
     sayAt('quality', QUALITY_NAMES[kind]);
@@ -160,6 +173,10 @@ export const start = (gradio) => {
   for (const button of element.querySelectorAll('[data-copy]')) button.addEventListener('click', async () => {
     const copied = await copyField(find(`[data-take="${button.dataset.copy}"]`));
     sayAt('done', copied ? 'Copied.' : 'Selected: copy it with the keyboard.');
+  });
+  find('.tune-use').addEventListener('click', () => {
+    const { about: { acceptance, max_draft, max_new_tokens } } = shown, { threshold, policy } = now;
+    gradio.trigger('use', { threshold, policy, acceptance, max_new_tokens, max_draft: max_draft === 'auto' ? 0 : max_draft });
   });
   find('[data-save="json"]').addEventListener('click', () => save('citer-operating-point.json', 'application/json', jsonText(shown, now)));
   find('[data-save="csv"]').addEventListener('click', () => save('citer-curve.csv', 'text/csv;charset=utf-8', csvText(shown, now)));

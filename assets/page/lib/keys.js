@@ -1,0 +1,38 @@
+// The keyboard, on the whole page: a link over what stands before the prompt, Enter sends a prompt and Shift+Enter breaks its
+// line, Esc stops what is being written. And a double click on what starts a text is one click.
+import { make } from './dom.js';
+
+const SENDS = { '#prompt': '#generate', '#compare-prompt': '#compare-start' };
+const STOPS = '#stop, #compare-stop, #tune-stop', STARTS = '#generate, #compare-start, #tune-run, .sweep-go';
+
+// On a telephone's keyboard Enter is the only way to a new line.
+const isTouch = () => window.matchMedia('(pointer: coarse)').matches;
+
+document.addEventListener('keydown', (event) => {
+  const { key, target, shiftKey, repeat, isComposing } = event;
+  const box = key === 'Enter' && !isComposing && Object.keys(SENDS).find((id) => target.matches?.(`${id} textarea`));
+  if (!box) return;
+  event.stopImmediatePropagation();   // gradio has it the other way round
+  if (shiftKey || isTouch()) return;
+  event.preventDefault();
+  if (!repeat) document.querySelector(SENDS[box]).click();
+}, true);
+
+document.addEventListener('keydown', ({ key, target, defaultPrevented }) => {
+  if (key !== 'Escape' || defaultPrevented) return;
+  // It closes a list of choices, or the guide, first.
+  if (target.getAttribute?.('aria-expanded') === 'true' || document.querySelector('.guide:not([hidden])')) return;
+  [...document.querySelectorAll(STOPS)].find((button) => !button.disabled && button.getClientRects().length)?.click();
+});
+
+document.addEventListener('click', (event) => {
+  if (event.detail > 1 && event.target.closest?.(STARTS)) event.stopImmediatePropagation();
+}, true);
+
+const skip = Object.assign(make('a', 'skip-link', 'Skip to the prompt'), { href: '#prompt' });
+skip.addEventListener('click', (event) => {
+  event.preventDefault();   // the address is a link to a text
+  const prompts = [...document.querySelectorAll('#prompt textarea, #compare-prompt textarea, #tune-prompts textarea')];
+  prompts.find((box) => box.getClientRects().length)?.focus();
+});
+document.body.prepend(skip);

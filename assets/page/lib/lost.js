@@ -1,0 +1,27 @@
+// A server that does not answer is told of, and taken up again by itself: what was here is kept in this window (share/keep.js).
+import { make, say } from './dom.js';
+
+const EVERY = 2000, PATIENCE = 2500;   // milliseconds: within five it is said
+const WORDS = 'The server does not answer. What is here stays, and this page goes on by itself once it is back.';
+
+const line = Object.assign(make('p', 'lost'), { role: 'alert', hidden: true });
+document.body.append(line);
+let gone = false;
+
+const look = async () => {
+  if (!document.hidden) {
+    try {
+      const answer = await fetch('gradio_api/app_id', { cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      if (gone) return location.reload();   // its session went with the connection
+      line.hidden = true;
+      say(line, '');
+    } catch (error) {
+      gone ||= error.name !== 'TimeoutError';   // one that is only slow still has everything
+      line.hidden = false;
+      say(line, WORDS);
+    }
+  }
+  setTimeout(look, EVERY);
+};
+setTimeout(look, EVERY);

@@ -1,0 +1,96 @@
+"""What the decode loop needs of a language model, wherever it runs: in this process, or behind a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+
+from engine.errors import InvalidRequest
+from engine.events.cost import ModelCost
+
+
+def check_acceptance(llm: AnyModel, acceptance: float) -> None:
+    """Raises InvalidRequest for an acceptance that an LLM cannot serve."""
+    if acceptance > 0 and not llm.judges:
+        raise InvalidRequest(
+            f"acceptance = {acceptance:g}: {llm.name} is on a server that tells no probabilities of a draft, so it "
+            "cannot judge what the SLM wrote: set the acceptance to 0"
+        )
+
+
+class AnyCache(Protocol):
+    """What a model remembers of the texts that it reads, one per row; see `engine.model.kv_cache.RaggedCache`.
+
+    Attributes:
+        lengths: Tokens per row, at most `capacity`.
+    """
+
+    lengths: list[int]
+    capacity: int
+
+    def grow(self, rows: int, capacity: int) -> None:
+        """Makes room for so many rows of so many tokens."""
+
+    def clear(self, row: int) -> None:
+        """Empties a row."""
+
+    def truncate(self, row: int, length: int) -> None:
+        """Rolls a row back."""
+
+    def fork(self, source: int, target: int, length: int | None = None) -> None:
+        """Copies a row, or its beginning."""
+
+
+class AnyModel(Protocol):
+    """A language model that reads tokens and answers at positions; `LanguageModel` is here, `ServedModel` elsewhere.
+
+    Attributes:
+        name: For people.
+        vocabulary: Length of the tokenizer, and of the logits.
+        hidden_size: Of its hidden states, which a judge may look at; 0 where there are none.
+        context: Tokens that a text may have, where that is known.
+        fed: Tokens fed so far over all rows.
+        cost: What its passes cost.
+        device: Where its answers are.
+        local: Whether it runs in this process, so that it reads in pieces, and knows its candidates at every token.
+        judges: Whether it says in one answer what it thinks of each token of a draft.
+        rereads: Whether it reads the whole text again for that.
+        gone: Whether it cannot be asked now, and texts are to be written on without it.
+    """
+
+    name: str
+    vocabulary: int
+    hidden_size: int
+    context: int | None
+    fed: int
+    cost: ModelCost
+    local: bool
+    judges: bool
+    rereads: bool
+
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+
+    @property
+    def gone(self) -> bool: ...  # noqa: D102
+
+    def new_cache(self, rows: int, capacity: int) -> Any:
+        """An empty `AnyCache`."""
+
+    def feed(
+        self, cache: Any, rows: Sequence[int], chunks: Sequence[Sequence[int]], looks: Sequence[int] | None = None
+    ) -> Sequence[torch.Tensor | None]:
+        """Reads new tokens; see `LanguageModel.feed`. None stands for a row whose answer is still on its way.
+
+        Such a row is as it was; it is to be fed the same again.
+        """
+        ...
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What it says at some positions: states that `feed` gave [n, d] → float32 logits [n, vocabulary]."""
+        ...
+
+    def calibrate(self) -> None:
+        """Measures what its passes take."""

@@ -1,0 +1,219 @@
+"""The connection to the LLM's server: kept open, with many questions on their way at once, asked again after a failure.
+
+A question has no effect on the server and writes nothing here before its answer is whole and has the right shape, so
+asking again is always safe. It is done after a pause that grows, with chance in it, so that many texts do not come back
+at the same moment. After `patience` seconds the server counts as gone: all questions fail at once, and a look now and
+then finds out when it is back.
+
+All of it runs in one thread with an event loop of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import httpx
+
+from engine.errors import ServerError, shown
+from engine.served.dialect import WrongAnswer
+
+MODELS = "/v1/models"
+_MOST_BYTES = 64_000_000  # of a reply: the probabilities of a prompt of thousands of tokens
+_CONNECT_SECONDS = 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_WRONG_ANSWERS = 3  # of one question, before it is given up
+_LOOK_SECONDS = 1.0  # between looks for a server that is gone
+_BUSY = 429
+_PASSING = {408, 500, 502, 503, 504}
+
+Found = TypeVar("Found")
+logger = logging.getLogger(__name__)
+
+
+class Connection:
+    """One server.
+
+    Attributes:
+        url: Without a slash at its end. It may be shown: it holds no password (see `engine.settings`).
+    """
+
+    def __init__(self, url: str, key: str | None, timeout: float, patience: float, at_once: int) -> None:
+        """Starts its thread; nothing is sent yet.
+
+        Args:
+            url: Where the server is.
+            key: Sent as a bearer token, and never shown.
+            timeout: Seconds for one reply.
+            patience: Seconds after which a question is given up.
+            at_once: Questions on their way at once, at most.
+        """
+        self.url = url
+        self._key, self._patience, self._limit = key, patience, at_once
+        self._timeout = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None)
+        self._fault = ""  # of the last try, where it failed
+        self._failing_since: float | None = None
+        self._gone = False
+        self._loop = asyncio.new_event_loop()
+        self._client: httpx.AsyncClient | None = None
+        self._thread = threading.Thread(target=self._loop.run_forever, name="citer-served", daemon=True)
+        self._thread.start()
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has not answered for so long that nobody waits for it any more."""
+        return self._gone
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the server now, for people; empty while it answers."""
+        since = self._failing_since
+        return "" if since is None else f"The LLM's server has not answered for {time.monotonic() - since:.0f} s"
+
+    def ask(self, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]) -> Future[Found]:
+        """Sends JSON, or nothing for what is only fetched, and reads the JSON that comes back.
+
+        `read` raises WrongAnswer for another shape. The future raises a ServerError.
+        """
+        return asyncio.run_coroutine_threadsafe(self._ask(path, body, read), self._loop)
+
+    def close(self) -> None:
+        """Ends the connection and its thread; what is on its way is given up."""
+        if not self._loop.is_closed():
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    async def _close(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _ask(self, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]) -> Found:
+        started, pause, wrong = time.monotonic(), _FIRST_PAUSE, 0
+        while True:
+            if self._gone:
+                raise self.given_up()
+            try:
+                answer = read(await self._once(path, body))
+            except _Passing as fault:
+                self._note(fault)
+                least = fault.retry_after
+            except WrongAnswer as fault:
+                wrong, least = wrong + 1, 0.0
+                if wrong == _WRONG_ANSWERS:
+                    raise ServerError(f"The LLM's server at {self.url} gave a wrong answer: {fault}") from fault
+            else:
+                self._failing_since = None
+                return answer
+            pause = max(least, min(2 * pause, _LONGEST_PAUSE)) * random.uniform(0.5, 1.0)
+            if time.monotonic() + pause - started > self._patience:
+                self._give_up()
+                raise self.given_up()
+            await asyncio.sleep(pause)
+
+    def _note(self, fault: _Passing) -> None:
+        """A try has failed; a server that is busy is there."""
+        if str(fault) != self._fault:
+            logger.warning("the LLM's server: %s", fault)
+        self._fault = str(fault)
+        if not fault.busy and self._failing_since is None:
+            self._failing_since = time.monotonic()
+
+    def _give_up(self) -> None:
+        if self._failing_since is not None and not self._gone:
+            self._gone = True
+            logger.error("the LLM's server is gone: %s", self._fault)
+            self._looking = asyncio.ensure_future(self._look())
+
+    def given_up(self) -> ServerError:
+        """What a text is told that the server does not answer."""
+        return ServerError(
+            f"The LLM's server at {self.url} does not answer ({self._fault}). The text so far stays; go on with it "
+            "once the server is back, or with the SLM alone at threshold 0."
+        )
+
+    async def _look(self) -> None:
+        """Finds out when the server is back."""
+        while self._gone:
+            await asyncio.sleep(_LOOK_SECONDS * random.uniform(0.5, 1.0))
+            try:
+                await self._once(MODELS, None)
+            except ServerError:
+                continue
+            logger.warning("the LLM's server is back")
+            self._gone, self._failing_since = False, None
+
+    async def _once(self, path: str, body: dict[str, Any] | None) -> Any:
+        """One request; raises _Passing for what may pass, WrongAnswer for what is no JSON, ServerError for the rest."""
+        if self._client is None:
+            headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+            limits = httpx.Limits(max_connections=self._limit, max_keepalive_connections=self._limit)
+            self._client = httpx.AsyncClient(headers=headers, timeout=self._timeout, limits=limits)
+        data = bytearray()
+        try:
+            async with self._client.stream("GET" if body is None else "POST", self.url + path, json=body) as reply:
+                async for piece in reply.aiter_bytes():
+                    data += piece
+                    if len(data) > _MOST_BYTES:
+                        raise WrongAnswer(f"over {_MOST_BYTES:,} bytes")
+        except httpx.TransportError as error:
+            raise _Passing(_words(error)) from None  # the request, which an error holds, has the key
+        if reply.status_code == _BUSY or reply.status_code in _PASSING:
+            raise _Passing(f"status {reply.status_code}", _seconds(reply), reply.status_code == _BUSY)
+        if reply.status_code in (401, 403):
+            raise ServerRefusal(
+                f"The LLM's server refuses the key (status {reply.status_code}): check CITER_LLM_KEY", reply
+            )
+        if reply.status_code != 200:
+            said = f"The LLM's server refuses {path} with status {reply.status_code}: {self._said(data)}"
+            raise ServerRefusal(said, reply)
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            raise WrongAnswer("no JSON") from None
+
+    def _said(self, data: bytearray) -> str:
+        text = data[:2000].decode("utf-8", "replace")
+        return shown(text.replace(self._key, "…") if self._key else text, limit=200)
+
+
+class ServerRefusal(ServerError):
+    """What the server will say again, however often it is asked."""
+
+    def __init__(self, message: str, reply: httpx.Response) -> None:
+        super().__init__(message)
+        self.status = reply.status_code
+
+
+class _Passing(ServerError):
+    """What may be over when it is tried again."""
+
+    def __init__(self, message: str, retry_after: float = 0.0, busy: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after, self.busy = retry_after, busy
+
+
+def _words(error: httpx.TransportError) -> str:
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return "no connection"
+    if isinstance(error, httpx.TimeoutException):
+        return "no reply in time"
+    return "the reply broke off"
+
+
+def _seconds(reply: httpx.Response) -> float:
+    """What the server asks to wait, as far as it is a number of seconds that anyone would wait."""
+    said = reply.headers.get("Retry-After", "")
+    return min(float(said), 60.0) if said.isascii() and said.isdigit() and len(said) < 5 else 0.0

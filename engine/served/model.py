@@ -1,0 +1,190 @@
+"""A language model behind a server, as the decode loop needs it; the local one is `engine.model.language_model`.
+
+Its "hidden state" at a position is what the server said there: the ids of the likeliest tokens and their
+log-probabilities. Its logits are these, and next to nothing for all other tokens. So a greedy token is the LLM's own,
+and a sampled one is drawn here, with the text's own seed, as if the request had asked for `top_k` of that many.
+
+Questions are asked side by side and nobody waits for one that takes long: a row whose answer is still on its way is
+put off, and the others write on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, wait
+from dataclasses import replace
+from functools import partial
+from statistics import median
+
+import torch
+
+from engine.errors import ServerError
+from engine.events.cost import ModelCost
+from engine.served.connection import Connection
+from engine.served.dialect import LEAST_LOGPROB, Dialect, Inquiry, Likely
+from engine.served.text_cache import Asked, TextCache
+
+_WAIT_SECONDS = 0.02
+"""For answers, before rows are put off: a step of the others must not take much longer than without a server."""
+
+UNKNOWN = ModelCost(0, 0, 0, 0, 0, 0, 0, head_table=((1, 0.0),))
+"""The cost of a model whose configuration is not known here, but for its seconds."""
+
+_TIMED, _TIMES = (1, 16), 3
+
+
+class ServedModel:
+    """An LLM elsewhere.
+
+    Attributes:
+        top: How many of the likeliest tokens the server tells.
+        fed: Tokens that questions were about and earlier ones of the same row were not; the server may have read more.
+        requests: Questions asked so far.
+        others: See `engine.model.any_model.AnyModel`.
+    """
+
+    local = False
+    hidden_size = 0
+
+    def __init__(
+        self,
+        connection: Connection,
+        dialect: Dialect,
+        name: str,
+        model: str,
+        vocabulary: int,
+        *,
+        top: int,
+        device: torch.device,
+        context: int | None = None,
+        cost: ModelCost = UNKNOWN,
+        goes_on: bool = False,
+    ) -> None:
+        """Takes a server into use.
+
+        Args:
+            connection, dialect: Where it is, and how it is asked.
+            name, model: The model's, for people and for the server.
+            vocabulary: Length of the tokenizer.
+            top: As many of the likeliest tokens are asked for.
+            device: Where the SLM runs, and the answers are wanted.
+            context: Tokens that the server takes of a text, if it says so.
+            cost: What a pass moves and computes, if that is known.
+            goes_on: Whether texts are written on by the SLM alone while the server is gone; else they fail.
+        """
+        self.connection, self.dialect, self.name, self.vocabulary = connection, dialect, name, vocabulary
+        self.judges, self.rereads = dialect.judges, dialect.rereads
+        self.top, self.device, self.context, self.cost = top, device, context, cost
+        self.fed = self.requests = 0
+        self._model, self._goes_on = model, goes_on
+
+    @property
+    def gone(self) -> bool:
+        """Whether the server is gone, and texts are to be written on without it."""
+        return self._goes_on and self.connection.gone
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the server now and what follows, for people; empty while it answers."""
+        trouble = self.connection.trouble
+        if not trouble:
+            return ""
+        return f"{trouble}: the SLM writes alone." if self.gone else f"{trouble}; waiting for it …"
+
+    def new_cache(self, rows: int, capacity: int) -> TextCache:
+        """An empty cache for `rows` texts of `capacity` tokens."""
+        return TextCache(rows, capacity)
+
+    def feed(
+        self, cache: TextCache, rows: Sequence[int], chunks: Sequence[Sequence[int]], looks: Sequence[int] | None = None
+    ) -> list[torch.Tensor | None]:
+        """Asks about texts that have new tokens; see `LanguageModel.feed`.
+
+        Returns:
+            Per row what the server said after its last tokens, float64 [looks, 2 · top]; None where it has not yet.
+
+        Raises:
+            ServerError: For one of the rows there is no answer and will be none. All are as they were.
+        """
+        wanted = [len(chunk) for chunk in chunks] if looks is None else looks
+        asked = {
+            row: (tuple(cache.text(row, chunk)), count)
+            for row, chunk, count in zip(rows, chunks, wanted, strict=True)
+            if count
+        }
+        futures = {
+            row: cache.pending(row, question) or self._ask(cache, row, question) for row, question in asked.items()
+        }
+        wait(futures.values(), _WAIT_SECONDS)
+        answers: dict[int, torch.Tensor | None] = {row: self._answer(cache, row, each) for row, each in futures.items()}
+        read: list[torch.Tensor | None] = []
+        for row, chunk in zip(rows, chunks, strict=True):
+            read.append(answers[row] if row in asked else torch.empty(0, 2 * self.top))
+            if read[-1] is not None:
+                cache.settle(row)
+                cache.add(row, chunk)
+                self.fed += len(chunk)
+        return read
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What the server said [n, 2 · top] → float32 logits [n, vocabulary], which are log-probabilities."""
+        ids, logprobs = hidden.split(self.top, dim=-1)
+        logits = torch.full((len(hidden), self.vocabulary), LEAST_LOGPROB, device=hidden.device)
+        return logits.scatter_(-1, ids.long(), logprobs.float())
+
+    def calibrate(self) -> None:
+        """Times questions about one new token and about some, in texts whose beginning the server knows."""
+        start = [1 + n % (self.vocabulary - 1) for n in range(32)]
+        times: dict[int, list[float]] = {length: [] for length in _TIMED}
+        for turn in range(_TIMES):
+            for length in _TIMED:
+                start += [1 + (7 * turn + n) % (self.vocabulary - 1) for n in range(length)]
+                started = time.perf_counter()
+                self._send(start, 1).result()
+                times[length].append(time.perf_counter() - started)
+        one, some = (median(times[length]) for length in _TIMED)
+        self.cost = replace(
+            self.cost,
+            pass_seconds=one,
+            token_seconds=max(0.0, some - one) / (_TIMED[1] - 1),
+            pass_table=((1, one), (_TIMED[1], max(one, some))),
+            head_table=((1, 0.0),),
+        )
+
+    def _ask(self, cache: TextCache, row: int, asked: Asked) -> Future[list[Likely]]:
+        if self.gone:  # and yet it is to write here
+            raise self.connection.given_up()
+        future = self._send(*asked)
+        cache.wait_for(row, asked, future)
+        return future
+
+    def _send(self, tokens: Sequence[int], looks: int) -> Future[list[Likely]]:
+        self.requests += 1
+        question = Inquiry(tokens, looks, self.top, self._model, self.vocabulary)
+        read = partial(self.dialect.answer, question)
+        return self.connection.ask(self.dialect.path, self.dialect.body(question), read)
+
+    def _answer(self, cache: TextCache, row: int, future: Future[list[Likely]]) -> torch.Tensor | None:
+        """What came back; None where nothing has yet, and where the row is to be written on without the server."""
+        if not future.done():
+            return None
+        try:
+            return self._states(future.result())
+        except ServerError:
+            if not self.gone:
+                raise  # the row's question stays: whoever tries which row it is need not wait again
+            cache.settle(row)
+            return None
+
+    def _states(self, answer: Sequence[Likely]) -> torch.Tensor:
+        """Ids and log-probabilities side by side; places of a short list repeat its last token, which changes nothing.
+
+        Where the server's own choice is no likelier than another, it is a hair likelier here.
+        """
+        rows: list[list[float]] = []
+        for ids, logprobs in answer:
+            own = logprobs[0] + 1e-6 if logprobs[1:] and logprobs[1] == logprobs[0] else logprobs[0]
+            lack = self.top - len(ids)
+            rows.append([*ids, *ids[-1:] * lack, own, *logprobs[1:], *([own, *logprobs[1:]][-1:] * lack)])
+        return torch.tensor(rows, dtype=torch.float64, device=self.device)

@@ -1,0 +1,75 @@
+"""The settings of an LLM behind a server. They are the operator's: no request can name a server or bring a key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings
+
+SERVERS = ("auto", "vllm", "sglang", "llama.cpp", "citer")
+SECRET = ("llm_key", "llm_url")
+"""Fields of which a message never shows the value: a URL may be mistyped with a password in it."""
+
+
+def _server_url(text: str) -> str:
+    """The server's address without what the APIs add to it: "http://host:8000/v1/" is "http://host:8000"."""
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and text.isprintable()
+    except ValueError:
+        parts, good = urlsplit(""), False
+    if not good or parts.username is not None or parts.query or parts.fragment or " " in text:
+        reason = "must be the server's address, as http://host:8000, with no name, password or query in it"
+        raise PydanticCustomError("url", reason)  # pyright: ignore[reportArgumentType]
+    return text.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+class ServedSettings(BaseSettings):
+    """Part of `engine.settings.Settings`."""
+
+    llm_url: Annotated[str, AfterValidator(_server_url)] = Field(
+        "",
+        max_length=2048,
+        description="Address of a server that has the LLM (vLLM, SGLang, llama.cpp's, or another of these), as "
+        "`http://host:8000`; the LLM is then not loaded here. See docs/deploy.md.",
+    )
+    llm_server: Literal[SERVERS] = Field(  # pyright: ignore[reportInvalidTypeForm]
+        "auto", description="Which server that is: `vllm`, `sglang`, `llama.cpp`, `citer`; `auto` asks it."
+    )
+    llm_name: str = Field(
+        "", max_length=300, description="What the server calls the model; may be left out where it has one only."
+    )
+    llm_key: SecretStr | None = Field(None, description="Key that the server wants, sent as a bearer token.")
+    llm_top: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="How many of the LLM's likeliest tokens the server tells: sampling draws from these. 0 is 20 of "
+        "vLLM, which needs `--max-logprobs` for more, and 50 of SGLang and llama.cpp.",
+    )
+    llm_timeout: float = Field(
+        30.0, gt=0, le=3600, allow_inf_nan=False, description="Seconds that one reply of the server may take."
+    )
+    llm_patience: float = Field(
+        60.0,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="Seconds that a text waits for a server that fails or is busy; then `CITER_LLM_GONE` holds.",
+    )
+    llm_gone: Literal["stop", "slm"] = Field(
+        "stop",
+        description="What becomes of texts when the server is gone: they `stop`, and can be gone on with later, or the "
+        "`slm` writes on alone until it is back.",
+    )
+    llm_config: Path | None = Field(
+        None,
+        description="Path of the served model's `config.json`, or its folder, for the bytes and FLOPs that its passes "
+        "cost; unset, they are not known.",
+    )

@@ -1,0 +1,171 @@
+"""Taking a server into use: which one it is, which model it has, and whether its tokens are ours.
+
+All that can be found out is found out here, before any text: a token that the server spells otherwise would make
+nonsense of every text without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from engine.errors import SettingsError, shown
+from engine.events.cost import ModelCost
+from engine.served.connection import MODELS, Connection, ServerRefusal
+from engine.served.dialect import Dialect, WrongAnswer
+from engine.served.llama_cpp import LLAMA_CPP
+from engine.served.model import UNKNOWN, ServedModel
+from engine.served.sglang import SGLANG
+from engine.served.strings import probe_strings
+from engine.served.vllm import OWN, VLLM
+from engine.settings import Settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+LLM_ALONE = ":llm"
+"""How this project's endpoint names the LLM of a pair, beside the pair itself and its settings."""
+
+logger = logging.getLogger(__name__)
+
+DIALECTS: dict[str, Dialect] = {"vllm": VLLM, "sglang": SGLANG, "llama.cpp": LLAMA_CPP, "citer": OWN}
+
+
+def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> ServedModel:
+    """The LLM of `CITER_LLM_URL`.
+
+    Args:
+        settings: With such an address.
+        tokenizer: The pair's.
+        device: Where the SLM runs.
+
+    Raises:
+        ServerError: It cannot be reached, or is none of the servers that are known.
+        SettingsError: A setting does not fit the server, or its tokens are others than the SLM's.
+    """
+    key = settings.llm_key.get_secret_value() if settings.llm_key else None
+    at_once = settings.rows + 1
+    connection = Connection(settings.llm_url, key, settings.llm_timeout, settings.llm_patience, at_once)
+    try:
+        models = connection.ask(MODELS, None, _models).result()
+        model = _chosen(models, settings.llm_name)
+        dialect = _dialect(model, settings.llm_server)
+        name = str(model["id"])
+        check_tokens(connection, dialect, name, tokenizer)
+        return ServedModel(
+            connection,
+            dialect,
+            shown(Path(name).name or name),
+            name,
+            len(tokenizer),
+            top=settings.llm_top or dialect.most,
+            device=device,
+            context=_context(model),
+            cost=_cost(settings.llm_config),
+            goes_on=settings.llm_gone == "slm",
+        )
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _models(reply: Any) -> list[dict[str, Any]]:
+    models = reply.get("data") if isinstance(reply, dict) else None
+    if not isinstance(models, list) or not all(isinstance(m, dict) and isinstance(m.get("id"), str) for m in models):
+        raise WrongAnswer(f"{MODELS} is no list of models: is this the address of vLLM, SGLang or llama.cpp's server?")
+    return models
+
+
+def _chosen(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    llms = [model for model in models if model.get("owned_by") == OWN.owner and model["id"].endswith(LLM_ALONE)]
+    named = [model for model in models if model["id"] == name] if name else llms or models
+    if len(named) == 1 or (named and not name and len({model.get("root") for model in models}) == 1):
+        return named[0]
+    there = ", ".join(shown(model["id"]) for model in models[:10]) or "none"
+    fault = (
+        f"the server has no such model: it has {there}" if name else f"the server has several models, name one: {there}"
+    )
+    raise SettingsError(f"CITER_LLM_NAME = {shown(name)}: {fault}; it has {there}")
+
+
+def _dialect(model: dict[str, Any], server: str) -> Dialect:
+    if server != "auto":
+        return DIALECTS[server]
+    owner = model.get("owned_by")
+    found = next((dialect for dialect in DIALECTS.values() if dialect.owner == owner), None)
+    if found is None:
+        raise SettingsError(
+            f"CITER_LLM_SERVER = auto: the server's models are owned by {shown(owner, True)}, which is none of those "
+            f"known here: name one of {', '.join(DIALECTS)}"
+        )
+    return found
+
+
+def _context(model: dict[str, Any]) -> int | None:
+    """Tokens that the server takes, as vLLM and SGLang say it; llama.cpp tells what the model was trained with."""
+    meta = model.get("meta")
+    named = (model.get("max_model_len"), meta.get("n_ctx") if isinstance(meta, dict) else None)
+    return next((length for length in named if isinstance(length, int) and length > 0), None)
+
+
+def _cost(config: Path | None) -> ModelCost:
+    """What a pass costs by a configuration, with weights in its number format."""
+    if config is None:
+        return UNKNOWN
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from engine.model.language_model import cost_of
+
+    path = config.expanduser()
+    try:
+        path = path / "config.json" if path.is_dir() else path
+        made = AutoConfig.for_model(**json.loads(path.read_text(encoding="utf-8")))
+        dtype = made.dtype if isinstance(made.dtype, torch.dtype) else torch.bfloat16
+        with torch.device("meta"):
+            return cost_of(AutoModelForCausalLM.from_config(made, dtype=dtype), dtype)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SettingsError(f"CITER_LLM_CONFIG = {shown(str(config))}: {shown(str(error), limit=200)}") from error
+
+
+def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises SettingsError, with the first of them, if the server spells one of 200 strings in other tokens.
+
+    A server that cannot tell is believed, with a warning.
+    """
+    path, read = dialect.tokens_path, _shaped(dialect.tokens_read)
+    special = [str(token) for token in tokenizer.all_special_tokens]
+    strings = probe_strings(special)
+    asked = [(text, connection.ask(path, dialect.tokens_body(model, text), read)) for text in strings]
+    for text, answer in asked:
+        ours = tokenizer.encode(text, add_special_tokens=False)
+        try:
+            theirs = answer.result()
+        except ServerRefusal as refusal:
+            if refusal.status not in (404, 405):
+                raise
+            logger.warning("%s cannot be compared with the SLM's tokens: the server has no %s", model, path)
+            return
+        if ours != theirs:
+            raise SettingsError(
+                f"CITER_LLM_URL: {shown(model)} on the server cannot be the LLM here, its tokenizer differs: "
+                f"{shown(text, True)} is {shown(ours)} to the SLM and {shown(theirs)} to the server. "
+                "Choose two models of one family."
+            )
+
+
+def _shaped(read: Callable[[Any], Any]) -> Callable[[Any], list[int]]:
+    def ids(reply: Any) -> list[int]:
+        try:
+            found = read(reply)
+        except (KeyError, TypeError) as error:
+            raise WrongAnswer(f"no tokens in its reply ({type(error).__name__})") from error
+        if not isinstance(found, list) or not all(isinstance(id, int) for id in found):
+            raise WrongAnswer("its tokens are no list of ids")
+        return found
+
+    return ids

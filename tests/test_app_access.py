@@ -1,0 +1,142 @@
+"""The page by keyboard, on small and large screens, and as axe sees it (tests/axe: axe-core 4.14.1, MPL 2.0)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from browser import Site, Window, eventually, window
+from fake_pair import FakePair
+
+AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
+FOUND = """async () => {
+  const { violations } = await axe.run(document, { resultTypes: ['violations'] });
+  return violations.flatMap(({ id, nodes }) => nodes.slice(0, 5).map(({ target, failureSummary }) => (
+    `${id}: ${target.join(' ')}: ${failureSummary.split('\\n').slice(1).join(' ').slice(0, 160)}`)));
+}"""
+
+
+@pytest.fixture
+def shown(site_window: Window, pair: FakePair):
+    pair.tokens_per_second = 300
+    site_window.open()
+    yield site_window
+    assert site_window.errors == []
+
+
+def focused(page) -> str:
+    return page.evaluate("document.activeElement.closest('#prompt') ? 'prompt' : document.activeElement.className")
+
+
+def test_the_prompt_is_a_few_tab_stops_away_and_one_link_over_them(shown: Window):
+    page = shown.page
+    page.keyboard.press("Tab")
+    assert focused(page) == "skip-link" and page.inner_text(".skip-link") == "Skip to the prompt"
+    assert page.locator(".skip-link").bounding_box()["y"] >= 0, "it is seen while it is there"
+    stops = 1
+    while focused(page) != "prompt":
+        page.keyboard.press("Tab")
+        stops += 1
+        assert stops <= 8
+    shown.open()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert focused(page) == "prompt"
+
+
+def test_enter_sends_shift_enter_breaks_the_line_and_escape_stops(shown: Window, pair: FakePair):
+    page = shown.page
+    assert "Enter sends, Shift + Enter breaks the line, Esc stops." in page.inner_text("#prompt-card")
+    page.click("#prompt textarea")
+    page.keyboard.type("echo one")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("two")
+    assert page.input_value("#prompt textarea") == "echo one\ntwo" and shown.tokens() == []
+    page.keyboard.press("Enter")
+    eventually(lambda: shown.text() == "one\ntwo")
+    assert page.input_value("#prompt textarea") == "echo one\ntwo"
+    pair.tokens_per_second = 10
+    page.fill("#prompt textarea", "a palindrome")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".t >> nth=3")
+    page.keyboard.press("Escape")
+    shown.wait_state("stopped")
+
+
+def test_a_double_click_on_generate_is_one_run(shown: Window, pair: FakePair):
+    asked = len(pair.requests)
+    shown.page.fill("#prompt textarea", "echo once")
+    shown.page.dblclick("#generate")
+    shown.page.wait_for_selector(".t.end")
+    shown.page.wait_for_timeout(300)
+    assert len(pair.requests) == asked + 1
+
+
+def test_on_a_telephone_generate_leads_to_the_text_and_the_inspector_shows_both_models(browser, site: Site, pair):
+    with window(browser, site, 360, 760, reduced_motion="reduce") as shown:
+        page = shown.page
+        shown.write("a palindrome")
+        text = page.locator(".stream-text").bounding_box()
+        assert 0 < text["y"] < 300 and text["y"] + text["height"] <= 760, "it is in sight"
+        page.click(".t.llm >> nth=0")
+        place = page.locator(".inspector").bounding_box()
+        for author in (0, 1):
+            line = page.locator(".candidates").nth(author).bounding_box()
+            assert line["y"] + line["height"] <= place["y"] + place["height"] + 1
+        cost = page.locator("#headline").bounding_box()
+        assert 0 <= cost["y"] < 10, "the headline stays"
+        assert page.locator("#threshold").bounding_box()["y"] > text["y"], "dials below"
+
+
+def test_the_cost_is_in_sight_on_a_laptop_and_a_wide_screen_is_used(browser, site: Site):
+    with window(browser, site, 1366, 768) as shown:
+        shown.write("a palindrome")
+        eventually(lambda: "of its cost" in shown.page.inner_text(".headline"))
+        box = shown.page.locator(".headline").bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 768
+        shown.page.set_viewport_size({"width": 1920, "height": 1080})
+        text, figures = (shown.page.locator(name).bounding_box() for name in ("#stream", "#dashboard"))
+        assert figures["x"] > text["x"] + text["width"] and figures["x"] + figures["width"] > 1850
+        assert figures["y"] < 300 and shown.page.evaluate("document.documentElement.scrollWidth") <= 1920
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_any_state(browser, site: Site, pair: FakePair, scheme: str):
+    pair.tokens_per_second = 400
+    with window(browser, site, color_scheme=scheme, reduced_motion="reduce") as shown:
+        page, found = shown.page, {}
+
+        def look(state: str) -> None:
+            page.evaluate(AXE)
+            page.wait_for_timeout(150)
+            found[state] = page.evaluate(FOUND)
+
+        page.click(".glossary summary")
+        look("empty")
+        shown.write("a palindrome")
+        page.click(".t.llm >> nth=0")
+        page.click(".audit-toggle")
+        page.click(".rendered-toggle")
+        page.wait_for_selector(".stream-rendered pre")
+        look("text")
+        shown.slide("#acceptance", 0.5)
+        shown.wait_state("done")
+        page.click("text=Sampling and prompt format")
+        look("drafts")
+        page.click(".sweep-go")
+        page.wait_for_selector('#sweep[data-state="done"]', timeout=60_000)
+        look("sweep")
+        page.click('role=tab[name="Compare"]')
+        page.fill("#compare-prompt textarea", "a palindrome")
+        page.click("#compare-start")
+        page.wait_for_selector('.compare-state[data-state="done"]')
+        look("compare")
+        page.click('role=tab[name="Tune on my prompts"]')
+        page.fill("#tune-prompts textarea", "prompt,answer\necho a,a\necho b,b")
+        page.click("#tune-run")
+        page.wait_for_selector('.tune-state[data-state="done"]', timeout=60_000)
+        look("tune")
+        page.click('role=tab[name="How it works"]')
+        page.wait_for_selector(".lesson-steps")
+        look("how")
+        assert {state: faults for state, faults in found.items() if faults} == {}

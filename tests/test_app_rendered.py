@@ -1,0 +1,66 @@
+"""Markdown, code and maths beside the tokens: shown as they are meant, and never as markup."""
+
+from __future__ import annotations
+
+import pytest
+from browser import Window, eventually
+from fake_pair import FakePair
+
+TEXT = (
+    "echo # Title\n\nSome **bold** and `code`, $x^2$ for $5.\n\n- one\n- two\n\n"
+    "```python\nprint('<b>')\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n$$\\frac{a}{b}$$\n"
+)
+HOSTILE = (
+    "echo <img src=x onerror=window.hacked=1> <script>window.hacked=1</script> [a](javascript:window.hacked=1) "
+    "![p](http://away.test/p.png) <http://away.test/auto> **<svg onload=window.hacked=1>** "
+    "$\\href{javascript:window.hacked=1}{x}$ $\\includegraphics{http://away.test/i.png}$ "
+    "$\\htmlStyle{position:fixed}{y}$ <style>*{display:none}</style> ${window.hacked=1}"
+)
+OPEN = ".stream-rendered"
+TOKENS = 400
+
+
+@pytest.fixture
+def shown(site_window: Window, pair: FakePair):
+    pair.tokens_per_second = 600
+    site_window.open()
+    site_window.page.click(".rendered-toggle")
+    yield site_window
+    assert site_window.errors == []
+
+
+def test_a_text_is_rendered_beside_its_tokens(shown: Window):
+    text = shown.write(TEXT)
+    eventually(lambda: shown.page.locator(f"{OPEN} math").count() == 2)
+    assert shown.page.inner_text(f"{OPEN} strong") == "bold"
+    assert shown.page.inner_text(f"{OPEN} pre code") == "print('<b>')"
+    assert shown.page.eval_on_selector_all(f"{OPEN} li", "nodes => nodes.map((n) => n.textContent)") == ["one", "two"]
+    assert shown.page.locator(f"{OPEN} table td").count() == 2
+    assert "for $5." in shown.page.inner_text(OPEN) and "Title" in shown.page.inner_text(".rendered-heading")
+    assert shown.page.locator(f"{OPEN} :is(h1, h2, h3)").count() == 0, "no heading of the page"
+    assert shown.text() == text == TEXT.removeprefix("echo ")
+    shown.page.click(".rendered-toggle")
+    assert not shown.page.is_visible(OPEN)
+
+
+def test_nothing_of_a_models_text_becomes_markup_loads_or_can_be_clicked(shown: Window):
+    shown.write(HOSTILE)
+    eventually(lambda: "away.test/p.png" in shown.page.inner_text(OPEN))
+    bad = "a, img, script, style, svg, iframe, object, form, input, button, [href], [src], [style*=position]"
+    assert shown.page.locator(OPEN).locator(bad).count() == 0
+    attributes = "nodes => nodes.flatMap((node) => node.getAttributeNames().filter((name) => name.startsWith('on')))"
+    assert shown.page.eval_on_selector_all(f"{OPEN} *", attributes) == []
+    assert shown.page.evaluate("window.hacked") is None
+    assert not [url for url in shown.requests if "away.test" in url]
+    for part in ("<script>", "onerror=", "javascript:", "<style>", "${window.hacked=1}"):
+        assert part in shown.page.inner_text(OPEN)
+
+
+def test_a_text_made_to_take_minutes_is_given_up_and_the_page_goes_on(shown: Window):
+    """Its marks are read again and again; a thread of its own is ended."""
+    call = """async (text) => {
+      const { rendered } = await import(new URL('gradio_api/citer/page/rendered/markdown.mjs', document.baseURI));
+      return rendered(text).then(() => 'read', (error) => error.message);
+    }"""
+    assert shown.page.evaluate(call, "_a" * 25_000) == "this text cannot be read as Markdown"
+    assert shown.page.evaluate(call, "a **b**") == "read"

@@ -1,0 +1,152 @@
+"""A server that misbehaves, or is gone in the middle of many texts: no text is lost, and none is wrong."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+
+import pytest
+from fake_llm_server import served
+from test_engine_served import asked, loaded
+from test_engine_verified import PROMPTS
+
+from engine import Role, ServerError, extend, fold_revealed
+from engine.batch.handle import Handle
+from engine.scheduler import Scheduler
+
+TIME = 240  # seconds, far more than any of this takes
+MANY = [
+    asked(PROMPTS[n % len(PROMPTS)], threshold, acceptance, seed=n)
+    for n in range(20)
+    for threshold, acceptance in ((0.3, 0.0), (0.6, 0.0), (0.9, 0.5), (0.6, 1.0), (1.01, 0.0))
+]
+
+
+@contextmanager
+def scheduling(pair):
+    scheduler = Scheduler(pair)
+    try:
+        yield scheduler
+    finally:
+        scheduler.close()
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_pair):
+    """What these texts are, by (prompt, threshold, acceptance): greedy ones do not depend on the seed."""
+    different = {(r.prompt, r.threshold, r.acceptance): r for r in MANY}
+    traces = tiny_pair.generate_batch(list(different.values()))
+    return {key: [event.id for event in trace.events] for key, trace in zip(different, traces, strict=True)}
+
+
+def text_of(handle: Handle) -> list[int]:
+    text = []
+    for event in handle.stream:
+        extend(text, event)
+    return [event.id for event in text]
+
+
+def right(handle: Handle, expected) -> list[int]:
+    request = handle.order.request
+    return expected[request.prompt, request.threshold, request.acceptance]
+
+
+def wait_for(handles, seconds=TIME):
+    end = time.monotonic() + seconds
+    for handle in handles:
+        assert handle.wait(max(0.1, end - time.monotonic())), "a text hangs"
+
+
+FAULTS = ("slow", "cut", "500", "429", "json", "shape", "token")
+
+
+def test_answers_that_fail_or_are_wrong_are_asked_for_again(tiny_pair, expected):
+    with served("sglang", tiny_pair) as server, loaded(server, llm_timeout=0.8) as pair, scheduling(pair) as scheduler:
+        server.fault = lambda number: FAULTS[number // 9 % len(FAULTS)] if number % 9 == 0 else None
+        handles = scheduler.submit_all(MANY[:40], "one").handles
+        wait_for(handles)
+        assert {handle.state for handle in handles} == {"done"}
+        assert [text_of(handle) for handle in handles] == [right(handle, expected) for handle in handles]
+        assert all(server.faults[fault] for fault in FAULTS), server.faults
+
+
+def test_a_server_that_stays_wrong_ends_the_texts_that_need_it_and_no_other(tiny_pair, expected):
+    with served("vllm", tiny_pair) as server, loaded(server) as pair, scheduling(pair) as scheduler:
+        server.fault = lambda number: "token"
+        needs, other = scheduler.submit(MANY[4], "one"), scheduler.submit(asked(PROMPTS[0], 0.0), "other")
+        wait_for([needs, other])
+        assert other.state == "done" and not [event for event in other.stream if event.role is Role.LLM]
+        assert needs.state == "failed" and not needs.stream
+        assert isinstance(needs.error, ServerError) and "wrong answer: ValueError: -1 is no token id" in str(
+            needs.error
+        )
+        server.fault = lambda number: None
+        again = scheduler.submit(MANY[4], "one")
+        wait_for([again])
+        assert text_of(again) == right(again, expected)
+
+
+def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_server_is_gone(tiny_pair, expected):
+    with served("sglang", tiny_pair) as server, loaded(server, llm_patience=0.3) as pair, scheduling(pair) as scheduler:
+        handles = scheduler.submit_all(MANY, "one").handles
+        while sum(len(handle.stream) for handle in handles) < 150:
+            time.sleep(0.01)
+        server.stop()
+        wait_for(handles)
+        ended = {state: [handle for handle in handles if handle.state == state] for state in ("done", "failed")}
+        assert len(ended["done"]) + len(ended["failed"]) == len(MANY) and len(ended["failed"]) > 10
+        for handle in ended["done"]:
+            assert text_of(handle) == right(handle, expected)
+        for handle in ended["failed"]:
+            assert isinstance(handle.error, ServerError) and "The text so far stays" in str(handle.error)
+            settled = [event.id for event in handle.events if not event.provisional]
+            assert settled == right(handle, expected)[: len(settled)]
+        assert "has not answered" in pair.trouble
+
+        server.start()
+        while pair.trouble:
+            time.sleep(0.05)
+        left = ended["failed"]
+        new = [scheduler.submit(h.order.request, "one", events=h.events, interactive=False) for h in left]
+        wait_for(new)
+        for old, handle in zip(left, new, strict=True):
+            assert handle.state == "done" and [event.id for event in handle.events] == right(old, expected)
+        assert not pair.trouble
+
+
+def test_texts_wait_for_a_server_that_comes_back_in_time(tiny_pair, expected):
+    with served("vllm", tiny_pair) as server, loaded(server) as pair, scheduling(pair) as scheduler:
+        handles = scheduler.submit_all(MANY[:30], "one").handles
+        while sum(len(handle.stream) for handle in handles) < 60:
+            time.sleep(0.01)
+        server.stop()
+        while not pair.trouble:
+            time.sleep(0.01)
+        assert "waiting for it" in pair.trouble
+        server.start()
+        wait_for(handles)
+        assert [text_of(handle) for handle in handles] == [right(handle, expected) for handle in handles]
+
+
+def test_the_slm_writes_on_alone_where_that_is_set_and_the_llm_again_once_it_is_back(tiny_pair, expected):
+    settings = {"llm_patience": 0.2, "llm_gone": "slm"}
+    with served("sglang", tiny_pair) as server, loaded(server, **settings) as pair, scheduling(pair) as scheduler:
+        server.stop()
+        first = [scheduler.submit(each, "one") for each in MANY[:5]]
+        wait_for(first)
+        for handle in first:
+            events = fold_revealed(handle.events)
+            assert handle.state == "done" and {event.role for event in events} == {Role.SLM}
+            assert all((event.score or 0) >= event.threshold for event in events), "no score is belied"
+            assert events[-1].threshold == events[-1].acceptance == 0
+        only = scheduler.submit(asked(PROMPTS[0], 0.5, policy="llm"), "one")
+        wait_for([only])
+        assert only.state == "failed" and "does not answer" in str(only.error)
+        assert "the SLM writes alone" in pair.trouble
+
+        server.start()
+        while pair.llm.gone:
+            time.sleep(0.05)
+        again = [scheduler.submit(each, "one") for each in MANY[:5]]
+        wait_for(again)
+        assert [text_of(handle) for handle in again] == [right(handle, expected) for handle in again]
