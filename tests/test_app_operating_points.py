@@ -66,8 +66,8 @@ def serving(browser):
 def test_the_line_says_what_the_threshold_gave_and_the_page_on_what_it_was_measured(shown: Window):
     assert says(shown) == "≈ 38 % right cost 27 % of LLM-only", "at 0.5, five sixths of the way to 0.6"
     measured = (
-        "Measured on 300 csqa questions (LLM alone 62 % right): small ⇄ large, on a machine. They are of CommonsenseQA: "
-        "everyday questions with five choices each. It says nothing of your text."
+        "Measured on 300 csqa questions (LLM alone 62 % right): small ⇄ large, on a machine. They are of "
+        "CommonsenseQA: everyday questions with five choices each. It says nothing of your text."
     )
     assert says(shown, "p.points-about") == measured
     press(shown, "details.points-about summary", "Enter")
