@@ -16,6 +16,7 @@ from typing import Any
 
 from browser import AS_A_PERSON, Site, Window, chromium, paused, serve, window
 
+from app.recorded import load_recorded
 from app.running.run import Run
 from engine import Decoding, Request, TokenEvent, load_settings
 from engine.pair import Pair, load
@@ -165,7 +166,8 @@ def cpu_site(preset: str) -> Iterator[tuple[Site, Clocked, Callable[[], float]]]
     pair = load(preset)
     clock = Clocked(pair)
     asked = Request(PROMPT, pair.threshold, max_new_tokens=TOKENS, alternatives=5)
-    with serve(lambda preset, progress: pair, settings=load_settings(max_new_tokens=TOKENS)) as site:
+    settings, recorded = load_settings(max_new_tokens=TOKENS), load_recorded()
+    with serve(lambda preset, progress: pair, settings=settings, recorded=recorded) as site:
         site.host.wait(threading.Event())
 
         def write() -> float:
