@@ -159,7 +159,7 @@ metric_list: [{{metric: exact_match}}]
 def test_lm_eval_grades_twenty_questions_as_this_project_does(served, tiny_pair, tmp_path: Path):
     program = os.environ.get("LM_EVAL") or shutil.which("lm_eval")
     if not program:
-        pytest.skip("lm_eval is not installed: pip install lm-eval, or LM_EVAL=path of an environment's own")
+        pytest.skip('lm_eval is not installed: pip install "lm-eval[api]", or LM_EVAL=its path elsewhere')
     from trainer.tiny.arithmetic import questions
 
     asked = [*questions("dev", 20, 1)]
