@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ os.environ.setdefault("FORWARDED_ALLOW_IPS", "")  # for uvicorn: who asks is wha
 
 import engine
 from app.page import build, host_fault, launch_options
+from app.recorded import load_recorded
 from app.running.host import Host
 
 try:
@@ -27,7 +29,12 @@ def load(preset, progress):
 
 
 host = Host(load, settings.preset, settings.rows)
-demo = build(host, settings)
+try:
+    recorded = load_recorded()
+except engine.InvalidRequest as error:
+    logging.getLogger("app").warning("the page begins empty: %s", error)
+    recorded = None
+demo = build(host, settings, recorded)
 
 if __name__ == "__main__":
     if sys.stdout is None:

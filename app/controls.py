@@ -20,13 +20,23 @@ from engine.policy import REGISTRY
 
 POLICY_LABELS = {name: REGISTRY[name].label for name in POLICIES}
 
-THRESHOLD_DIGITS = 4
-"""Of the slider's steps: scores crowd just below 1, where three decimals are steps of many LLM tokens."""
+THRESHOLD_DIGITS = 7
+"""Of the threshold's steps, as many as the scores have that are sent: half of a text's may lie above 0.9997."""
 
 DRAFT_INFO = "Tokens before the LLM reads them, where it is to accept them. Changes the cost, never the text."
 
 _KEYS = "Enter sends, Shift + Enter breaks the line, Esc stops."
 _TINY_KNOWS = "The tiny pair has learned short sums like these, what came and what went, and nothing else."
+
+TASKS = {
+    "csqa": "CommonsenseQA: everyday questions with five choices each",
+    "gsm8k": "GSM8K: arithmetic told as a story, answered step by step",
+    "arc": "ARC-Challenge: science questions with choices",
+    "mmlu-psychology": "MMLU: psychology questions with four choices each",
+    "math": "MATH: problems of mathematics competitions",
+    "arithmetic": "made-up sums, as the tiny pair has learned them",
+}
+"""What the tasks are that routers were measured on."""
 _CHEAPEST_WITHIN = 0.02  # accuracy that "cheapest" may be below the LLM's: two points
 
 
@@ -56,11 +66,10 @@ def fill(components: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
     return [filled(field, values[name]) if name in values else gr.skip() for name, field in components.items()]
 
 
-def threshold_knob(settings: Settings, elem_id: str) -> Knob:
-    """A dial from SLM-only to LLM-only; it starts where the settings say."""
-    start = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
-    top, step = max(LLM_ONLY, start), 10**-THRESHOLD_DIGITS
-    return knob(0, top, start, step=step, label="Threshold", elem_id=elem_id)
+def threshold_knob(settings: Settings, elem_id: str, start: float = DEFAULT_THRESHOLD, digits: int = 4) -> Knob:
+    """A dial from SLM-only to LLM-only in steps of so many digits, from where the settings say, else from `start`."""
+    value = start if settings.threshold is None else settings.threshold
+    return knob(0, max(LLM_ONLY, value), value, step=10**-digits, label="Threshold", elem_id=elem_id)
 
 
 def acceptance_knob(settings: Settings, elem_id: str) -> Knob:
@@ -114,14 +123,15 @@ def prompt_card() -> tuple[gr.Textbox, gr.Button, gr.Button, dict[str, gr.Row]]:
     return text, generate, stop, examples
 
 
-def dials_card(settings: Settings) -> tuple[Knob, Knob, gr.HTML, gr.HTML, gr.Dropdown]:
+def dials_card(settings: Settings, start: float) -> tuple[Knob, Knob, gr.HTML, gr.HTML, gr.Dropdown]:
     """Threshold and acceptance, what they mean and cost (see `top_message`, `points_message`), and what scores.
 
+    Of gradio's slider for the threshold only the number is seen: the track below it is spaced by the text's scores.
     What says what they mean has an event `commit`: a hand that moved the dials has let them go.
     """
     with gr.Column(elem_id="threshold-card", elem_classes="card"):
-        threshold = threshold_knob(settings, "threshold")
-        _ends("SLM only", "score below it → LLM", "LLM only")
+        threshold = threshold_knob(settings, "threshold", start, THRESHOLD_DIGITS)
+        drawn("points/track", "track")
         acceptance = acceptance_knob(settings, "acceptance")
         _ends("keeps all that the SLM wrote", "only what the LLM would have written")
         says = drawn("points/acceptance", "acceptance-says", events=("commit",))
@@ -257,11 +267,13 @@ def _curve(curve: Curve) -> dict[str, Any]:
     questions = counted(curve.questions, f"{curve.task} question")
     drafts = f"with drafts of at most {counted(curve.max_draft, 'token')} " if isinstance(curve.max_draft, int) else ""
     alone = f"LLM alone {whole_percent(curve.llm.accuracy)} right"
+    about = f"They are of {TASKS[curve.task]}. " if curve.task in TASKS else ""
+    of_whom = f"{curve.pair}, on {machines(curve.hardware)}"
     return {
         "acceptance": curve.acceptance,
         "curve": [_row(curve, point) for point in curve.measured],
         "best": {unit: best_steps(curve, unit) for unit in curve.units},
-        "on": f"{drafts}on {questions} ({alone}): {curve.pair}, on {machines(curve.hardware)}.",
+        "on": f"{drafts}on {questions} ({alone}): {of_whom}. {about}It says nothing of your text.",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -17,6 +18,7 @@ UNITS = {"bytes": "bytes moved", "flops": "FLOPs", "seconds": "seconds", "price"
 
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _MODELLED = "extremes modelled from measured passes"
+_ROUNDING = 6e-8  # of a score with seven decimals
 _OF_SLM = "of the SLM alone: the LLM's server does not tell (CITER_LLM_CONFIG)"
 _NO_BREAK = "\N{NARROW NO-BREAK SPACE}"
 
@@ -54,6 +56,26 @@ def counted(count: int, noun: str) -> str:
 def significant(value: float, digits: int = 5) -> float:
     """A number without the digits that no plot can show, so that they are not sent."""
     return float(f"{value:.{digits}g}")
+
+
+def rounded(threshold: float) -> float:
+    """To three digits of its distance from 0 and 1: scores crowd just below 1. The page shows what was used."""
+    distance = min(threshold, 1 - threshold)
+    if distance <= 0:
+        return round(threshold, 2)
+    return round(threshold, min(9, max(3, 2 - math.floor(math.log10(distance)))))
+
+
+def simplest(low: float, high: float) -> float | None:
+    """The threshold of fewest decimals above one score and at most another; None where seven do not tell them apart.
+
+    As `between` in the browser: the ends are as sent, with seven decimals, so that a rounding is kept away from them.
+    """
+    for digits in range(1, 8):
+        value = math.floor((high - _ROUNDING) * 10**digits) / 10**digits if high < 1 else 1.0
+        if value > low + _ROUNDING:
+            return value
+    return None
 
 
 def machines(hardware: str) -> str:

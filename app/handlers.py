@@ -24,7 +24,7 @@ from app.share.home import home_address
 from app.stream.dashboard import dashboard_message
 from app.stream.versions import versions_message
 from app.sweep import OVER, Sweep, SweepRun, scores_near
-from engine import EngineError, Prices, Request, Role, Settings
+from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Role, Settings
 
 EACH_TIME: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
 """Of events that start a job: a second one is not dropped, it stops the first."""
@@ -58,8 +58,15 @@ def refusals() -> Iterator[None]:
 class Handlers:
     """What the events of the Playground do."""
 
-    def __init__(self, host: Host, sessions: Sessions, settings: Settings, fields: Sequence[Any]) -> None:
-        self.host, self.sessions, self.settings = host, sessions, settings
+    def __init__(
+        self,
+        host: Host,
+        sessions: Sessions,
+        settings: Settings,
+        fields: Sequence[Any],
+        start: float = DEFAULT_THRESHOLD,
+    ) -> None:
+        self.host, self.sessions, self.settings, self.start = host, sessions, settings, start
         self.fields = dict(zip(FIELDS, fields, strict=True))
         self._home = home_address(settings)
 
@@ -67,7 +74,7 @@ class Handlers:
         """Starts a run; what the versions are then."""
         session = self.sessions.get(request.session_hash)
         asked = self._request(session, unit, slm, llm, values)
-        own = router_dials(self.settings, asked.threshold, asked.acceptance, session.moved)
+        own = router_dials(self.settings, asked.threshold, asked.acceptance, session.moved, self.start)
         session.begin(asked, self.host, own)
         return versions_message(session)
 
@@ -202,7 +209,7 @@ class Handlers:
         rows = [gr.update(visible=name == ("tiny" if pair.preset == "tiny" else "cpu")) for name in ("cpu", "tiny")]
         # The dials are from when the browser asked; by now the visitor may have moved them.
         session, asked = self.sessions.enter(request.session_hash), {"threshold": threshold, "acceptance": acceptance}
-        own = router_dials(self.settings, threshold, acceptance, session.moved)
+        own = router_dials(self.settings, threshold, acceptance, session.moved, self.start)
         start = asked | {name: getattr(pair, name) for name in own}
         session.put_dials(**start)
         dials = [gr.skip() if start[name] == value else gr.update(value=start[name]) for name, value in asked.items()]

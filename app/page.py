@@ -23,6 +23,7 @@ from app.entrance.queue import PageQueue
 from app.guide import guide, how_it_works
 from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire_stop
 from app.header import header_html
+from app.recorded import Recorded
 from app.running.host import Host
 from app.running.session import SWEEP, View
 from app.running.sessions import Sessions
@@ -37,7 +38,7 @@ from app.stream.versions import versions_strip
 from app.sweep import SweepUpdates
 from app.theme import theme
 from app.tune.tab import TuningUpdates, tune_tab
-from engine import Prices, Settings
+from engine import DEFAULT_THRESHOLD, Prices, Settings
 from engine.endpoint.addresses import client_address, on_space
 from engine.endpoint.places import Places
 from engine.endpoint.routes import Endpoint
@@ -58,8 +59,11 @@ _TELL_DIALS = """(threshold, acceptance, policy) => {
 }"""
 
 
-def build(host: Host, settings: Settings) -> gr.Blocks:
-    """The page for a host's models, which are loaded when the first visitor comes, or earlier by the caller."""
+def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> gr.Blocks:
+    """The page for a host's models, which are loaded when the first visitor comes, or earlier by the caller.
+
+    `recorded` is what is on it before a visitor has a text.
+    """
     price, server = settings.price, settings.server
     callers, places = Callers(), Places(server.queue_size, server.per_address)
     view = View(prices=Prices(price.slm, price.llm, price.reading_ratio))
@@ -69,6 +73,7 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
         address=lambda: calling_address(server.proxies),
         leave=host.leave,
         open_now=callers.hear,
+        start=recorded.threshold if recorded else DEFAULT_THRESHOLD,
     )
     with PageBlocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
@@ -77,7 +82,7 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
             drawn("header/theme", "theme")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Playground", elem_id="playground"):
-                panels, fields = _playground(demo, host, sessions, settings, header)
+                panels, fields = _playground(demo, host, sessions, settings, header, recorded)
             with gr.Tab("Compare", elem_id="compare"):
                 panels["comparison"] = compare_tab(host, sessions, settings, fields)
             with gr.Tab("Tune on my prompts", elem_id="tune"):
@@ -158,27 +163,34 @@ UPDATES = {
 
 
 def _playground(
-    demo: gr.Blocks, host: Host, sessions: Sessions, settings: Settings, header: gr.HTML
+    demo: gr.Blocks,
+    host: Host,
+    sessions: Sessions,
+    settings: Settings,
+    header: gr.HTML,
+    recorded: Recorded | None,
 ) -> tuple[dict[str, Panel], dict[str, Component]]:
     """The tab's content; returns its panels by their names in the feed, and its fields by theirs (`FIELDS`)."""
+    start = recorded.threshold if recorded else DEFAULT_THRESHOLD
     with gr.Row(elem_id="main", equal_height=False):
         # Before the dials for the keyboard, beside them for the eye.
         with gr.Column(elem_id="result", scale=1, min_width=0):
             note = link_note()
             prompt, generate, stop, examples = controls.prompt_card()
-            stream = token_stream(sessions)
+            stream = token_stream(sessions, recorded is not None)
             versions = versions_strip()
             bar = share_bar(sessions, home_address(settings))
             panel = dashboard()
         with gr.Column(elem_id="dials", scale=0, min_width=280):
             drawn("dashboard/headline", "headline")
-            threshold, acceptance, says, points, policy = controls.dials_card(settings)
-            sweep = Panel("sweep/sweep", "sweep", events=("sweep", "scrub", "open_text"))
+            threshold, acceptance, says, points, policy = controls.dials_card(settings, start)
+            found = recorded.message() if recorded else ""
+            sweep = Panel("sweep/sweep", "sweep", events=("sweep", "scrub", "open_text"), recorded=found)
             view = controls.view_card(settings)
             sampling = controls.sampling_card(settings)
     dials = [threshold, acceptance]
     fields = [prompt, *dials, policy, *sampling]
-    handlers = Handlers(host, sessions, settings, fields)
+    handlers = Handlers(host, sessions, settings, fields, start)
     entered = [*view, *fields]
     enable_stop(stop, [generate.click, stream.change_text, sweep.sweep, sweep.open_text])
     enable_stop(stop, [says.commit], js=_ENABLE_IF_FLIPPED)

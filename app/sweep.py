@@ -10,18 +10,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
 import engine
 from app.components import to_json
 from app.controls import THRESHOLD_DIGITS
-from app.figures import counted, significant, tokens_of_all
+from app.figures import counted, meter, rounded, significant, simplest, times_llm, tokens_of_all
 from app.running.run import Job, Run
 from app.running.session import SWEEP, Session
 from app.stream.updates import JobUpdates, waiting_for
-from engine import Prices, Request, TokenEvent
+from engine import UNITS, Costs, Prices, Request, TokenEvent, costs
 from engine.events import extend, llm_share
-from engine.events.cost import cost_alone
+from engine.events.cost import modelled_seconds
 from engine.events.trace import same_acceptance, same_text
 from engine.operating_points import LLM_ONLY
 
@@ -60,8 +61,9 @@ class Sweep(Job):
         replaced: Nodes that the LLM wrote in place of a draft, with the draft's ratio.
         leaves: Per row, its newest node; -1 before the first.
         events: Per row, its text.
-        figures: Per row, once its text is complete: LLM share, bytes, FLOPs, seconds (modelled), price.
-        llm_only: The same of the last row's text where the SLM is not run at all; None until that is complete.
+        figures: Per row, once its text is complete: LLM share, and its cost as a multiple of LLM-only's for as many
+            tokens, in each of `engine.UNITS` (see `times_llm`).
+        meters: The same rows as the meter shows them, by unit.
         same: Per row, once its text is complete: its decisions hold above the first and up to the second threshold,
             and above the third and up to the fourth acceptance.
         beside: Of a sweep that was opened, the id of the run that was opened with it; no text can go on from its own.
@@ -79,8 +81,8 @@ class Sweep(Job):
         self.replaced: dict[int, float] = {}
         self.leaves: list[int] = []
         self.events: list[list[TokenEvent]] = []
-        self.figures: list[list[float] | None] = []
-        self.llm_only: list[float] | None = None
+        self.figures: list[list[float | None] | None] = []
+        self.meters: list[dict[str, Any] | None] = []
         self.same: list[list[float] | None] = []
         self.prompt_tokens = 0
         self.began: float | None = None  # when its first token came, in seconds of `time.monotonic`
@@ -94,10 +96,7 @@ class Sweep(Job):
                 f"policy = {self.request.policy!r} has no threshold to sweep over: choose one that scores tokens"
             )
         self.prompt_tokens = self.pair.check(self.request)
-        self.points = choose_points(self.request, self.over, self.scores, self.pair)
-        self._paths, self.events = [[] for _ in self.points], [[] for _ in self.points]
-        self.leaves = [-1] * len(self.points)
-        self.figures, self.same = [None] * len(self.points), [None] * len(self.points)
+        self._begin_rows(choose_points(self.request, self.over, self.scores, self.pair))
         for event in self._follow(self._submit([self.at(row) for row in range(len(self.points))])):
             self._grow(event)
 
@@ -109,6 +108,12 @@ class Sweep(Job):
     def at(self, row: int) -> Request:
         """The request of one of its texts."""
         return replace(self.request, threshold=self.points[row].threshold, acceptance=self.points[row].acceptance)
+
+    def _begin_rows(self, points: list[SweptPoint]) -> None:
+        self._paths, self.events = [[] for _ in points], [[] for _ in points]
+        self.leaves = [-1] * len(points)
+        self.figures, self.meters, self.same = [None] * len(points), [None] * len(points), [None] * len(points)
+        self.points = points
 
     @property
     def progress(self) -> str:
@@ -145,15 +150,19 @@ class Sweep(Job):
     def _complete(self, row: int) -> None:
         events = self.events[row]
         self.same[row] = [min(max(end, _ENDS[0]), _ENDS[1]) for end in (*same_text(events), *same_acceptance(events))]
-        if row == len(self.points) - 1:
-            self.llm_only = self._figures([replace(e, slm_fed=0, slm_head=False, router=False) for e in events])
-        self.figures[row] = self._figures(events)
+        total = self._cost(events)
+        self.meters[row] = {unit: meter(events, total, unit, self._beside(events)) for unit in UNITS}
+        self.figures[row] = [round(llm_share(events), 4), *(times_llm(total, unit) for unit in UNITS)]
 
-    def _figures(self, events: Sequence[TokenEvent]) -> list[float]:
-        pair = self.pair
-        spent = cost_alone(events, self.prompt_tokens, pair.slm_cost, pair.llm_cost, self.prices)
-        share = llm_share(events)
-        return [significant(value) for value in (share, spent.bytes, spent.flops, spent.seconds, spent.price)]
+    def _beside(self, events: Sequence[TokenEvent]) -> int:
+        """How many tokens were written beside other texts; see `meter`."""
+        return len(events)
+
+    def _cost(self, events: Sequence[TokenEvent]) -> Costs:
+        """By itself: rows of a batch share the clock, so the seconds are modelled."""
+        models = self.pair.slm_cost, self.pair.llm_cost
+        whole = costs(events, self.prompt_tokens, *models, self.prices)
+        return replace(whole, run=replace(whole.run, seconds=modelled_seconds(events, *models)))
 
 
 def choose_points(request: Request, over: Over, scores: Sequence[float], pair: Any) -> list[SweptPoint]:
@@ -178,7 +187,7 @@ def choose_points(request: Request, over: Over, scores: Sequence[float], pair: A
 
 
 def choose_thresholds(request: Request, scores: Sequence[float], pair: Any, count: int = THRESHOLDS) -> list[float]:
-    """Thresholds where texts are likely to change, on the slider's steps, both ends included.
+    """Thresholds where texts are likely to change, with few digits, both ends included.
 
     For a measured router evenly by LLM share; else, and where that gives too few, by the scores of a text of the same
     policy; else evenly. For chance, a threshold is an LLM share.
@@ -187,8 +196,9 @@ def choose_thresholds(request: Request, scores: Sequence[float], pair: Any, coun
     points = pair.operating_points if request.policy == "router" else None
     curves = [curve for curve in points.curves if curve.points] if points else []
     scores = sorted(set(scores)) if request.policy != "random" else []
-    wanted = [curves[0].for_share(share).threshold for share in even] if curves else []
-    wanted += [scores[int(share * len(scores))] + 10**-THRESHOLD_DIGITS for share in even] if scores else []
+    wanted = [rounded(curves[0].for_share(share).threshold) for share in even] if curves else []
+    gaps = [*pairwise([*scores, 1.0])]
+    wanted += [simplest(*gaps[int(share * len(gaps))]) or 0.0 for share in even] if scores else []
     inner = dict.fromkeys(round(threshold, THRESHOLD_DIGITS) for threshold in wanted + even)
     chosen = [threshold for threshold in inner if 0 < threshold <= 1][: count - 2]
     return sorted({0.0, LLM_ONLY, *chosen})
@@ -201,6 +211,7 @@ def sweep_message(sweep: Sweep, start: int, note: str = "") -> tuple[str, int]:
     """
     state = sweep.state  # before the nodes: a sweep that is done by now has all of them
     figures, same, leaves = list(sweep.figures), list(sweep.same), list(sweep.leaves)
+    meters = None if state in ("waiting", "running") else sweep.meters  # once: they are long
     nodes = sweep.nodes[start:]  # after the leaves: a leaf is a node that is there
     message = {
         **sweep.heading(start, len(nodes), state, note),
@@ -210,7 +221,7 @@ def sweep_message(sweep: Sweep, start: int, note: str = "") -> tuple[str, int]:
         "leaves": leaves,
         "replaced": list(sweep.replaced.copy().items()),  # the copy: it may grow meanwhile
         "figures": figures,
-        "llm_only": sweep.llm_only,
+        "meters": meters,
         "same": same,
         "beside": sweep.beside,
     }

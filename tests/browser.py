@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from app.page import build, launch_options
+from app.recorded import Recorded
 from app.running.host import Host
 from engine import Settings, load_settings
 
@@ -50,11 +51,16 @@ class Site:
 
 
 @contextmanager
-def serve(load: Callable[..., Any], preset: str | None = None, settings: Settings | None = None) -> Iterator[Site]:
-    """Serves the page on a free port; `load(preset, progress=…)` gives the pair."""
+def serve(
+    load: Callable[..., Any],
+    preset: str | None = None,
+    settings: Settings | None = None,
+    recorded: Recorded | None = None,
+) -> Iterator[Site]:
+    """Serves the page on a free port; `load(preset, progress=…)` gives the pair. Without `recorded` it starts empty."""
     settings = settings or load_settings(max_new_tokens=60)
     host = Host(load, preset, settings.rows)
-    demo = build(host, settings)
+    demo = build(host, settings, recorded)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -133,6 +139,12 @@ class Window:
     def slide(self, selector: str, value: float) -> None:
         """Moves a slider and lets it go, as a hand does: the browser's own events on the range."""
         move(self.page, f"{selector} input[type=range]", value)
+
+
+def along(page: Any, place: float, track: str = "#track input") -> tuple[float, float]:
+    """Where a thumb's middle stands on a track, from 0 to 1, for the mouse."""
+    box, thumb = page.locator(track).bounding_box(), 14
+    return box["x"] + thumb / 2 + place * (box["width"] - thumb), box["y"] + box["height"] / 2
 
 
 def move(page: Any, selector: str, value: float) -> None:

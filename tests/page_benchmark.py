@@ -16,6 +16,7 @@ from typing import Any
 
 from browser import AS_A_PERSON, Site, Window, chromium, paused, serve, window
 
+from app.recorded import load_recorded
 from app.running.run import Run
 from engine import Decoding, Request, TokenEvent, load_settings
 from engine.pair import Pair, load
@@ -106,8 +107,8 @@ class Clocked:
         self._last: Request | None = None  # of the text whose times these are
         self._open, pair.open = pair.open, self._clocked
 
-    def _clocked(self) -> Decoding:
-        decoding = self._open()
+    def _clocked(self, most: int | None = None) -> Decoding:
+        decoding = self._open(most)
         step = decoding.step
 
         def clocked(*args: Any) -> list[TokenEvent]:
@@ -165,7 +166,8 @@ def cpu_site(preset: str) -> Iterator[tuple[Site, Clocked, Callable[[], float]]]
     pair = load(preset)
     clock = Clocked(pair)
     asked = Request(PROMPT, pair.threshold, max_new_tokens=TOKENS, alternatives=5)
-    with serve(lambda preset, progress: pair, settings=load_settings(max_new_tokens=TOKENS)) as site:
+    settings, recorded = load_settings(max_new_tokens=TOKENS), load_recorded()
+    with serve(lambda preset, progress: pair, settings=settings, recorded=recorded) as site:
         site.host.wait(threading.Event())
 
         def write() -> float:

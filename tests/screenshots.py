@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from browser import Window, chromium, eventually, serve, window
+from browser import Window, along, chromium, eventually, serve, window
 from PIL import Image
 
 from engine import load_settings
@@ -20,11 +20,8 @@ QUESTIONS = {
     "cpu": "Write a Python function that checks whether a string is a palindrome.",
     "tiny": "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?",
 }
-THUMB = 16
-"""Pixels of a slider's thumb."""
-
-DRAGGED = (0.8, 0.95)
-"""Where the threshold is dragged to in the animated picture."""
+DRAGGED = (0.1, 0.3)
+"""Where on its track the threshold is dragged to in the animated picture."""
 
 PROMPTS = {
     "cpu": "prompt,answer\nWhat is 17 + 25?,42\nWhat is the capital of France?,Paris\nHow many days has a week?,7\n"
@@ -63,27 +60,19 @@ def playground(shown: Window, prompt: str) -> None:
 
 def slider(shown: Window, stops: Sequence[float]) -> None:
     """The threshold pressed, dragged over some stops and let go, as an animated picture."""
-    track = shown.page.locator('#threshold input[type="range"]')
-    box = track.bounding_box()
-    assert box is not None
-    low, high, start = (float(track.evaluate(f"node => node.{name}")) for name in ("min", "max", "value"))
+    start = float(shown.page.locator("#track input").evaluate("node => node.value"))
     frames: list[Image.Image] = []
 
     def picture() -> None:
         shot = shown.page.screenshot(clip={"x": 0, "y": 0, "width": 1280, "height": 800})
         frames.append(Image.open(BytesIO(shot)).convert("RGB").resize((800, 500), Image.Resampling.LANCZOS))
 
-    def move(value: float) -> None:
-        share = (value - low) / (high - low)
-        along = THUMB / 2 + share * (box["width"] - THUMB)  # where the thumb's middle stands
-        shown.page.mouse.move(box["x"] + along, box["y"] + box["height"] / 2)
-
     picture()
-    move(start)
+    shown.page.mouse.move(*along(shown.page, start))
     shown.page.mouse.down()
     for before, after in pairwise((start, *stops)):
         for step in range(1, 5):
-            move(before + (after - before) * step / 4)
+            shown.page.mouse.move(*along(shown.page, before + (after - before) * step / 4))
             shown.page.wait_for_timeout(60)
             picture()
     shown.page.mouse.up()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from browser import Window, eventually, paused, window
 
-from engine import Forced, Request, Role, audit, first_flip
+from engine import Forced, Request, Role, audit, first_flip, same_text
+from engine.events import role_at
 from engine.pair import Pair
 
 PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
@@ -83,10 +84,11 @@ def test_the_page_names_the_next_change_in_both_directions_and_jumps_there(shown
     down, up = (float(shown.page.get_attribute(f'[data-change="{d}"]', "value") or "nan") for d in (-1, 1))
     assert down < pair.threshold < up
     here = expected(pair, pair.threshold)
-    for inside in (round(down + 0.001, 3), round(up - 0.001, 3)):
-        assert first_flip(here.events, inside, 0) is None
-    for outside in (down, up):
-        assert first_flip(here.events, outside, 0) is not None
+    low, high = same_text(here.events)
+    assert down <= low < up and down < high < up
+    for outside in (down, up):  # the nearest: one decision flips, or such as have the same score
+        flipped = [e for e in here.events if role_at(e.score, outside) is not e.role]
+        assert flipped and max(e.score for e in flipped) - min(e.score for e in flipped) < 1e-6
     shown.page.click('[data-change="-1"]')
     shows(shown, expected(pair, down))
     shown.slide("#threshold", pair.threshold)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
-from browser import Window, contrast, eventually, window
+from browser import Window, along, contrast, eventually, window
 from fake_pair import FakePair
 
+from app.figures import simplest
 from app.running.run import Run
 from engine import first_flip
 
@@ -26,13 +29,6 @@ def shown(site_window: Window, pair: FakePair):
 
 def newest(site) -> Run:
     return max((s.run for s in site.sessions._all() if s.run), key=lambda run: run.number)
-
-
-def along(shown: Window, value: float) -> tuple[float, float]:
-    """Where the threshold's thumb stands at a value."""
-    track = shown.page.locator(RANGE)
-    box, thumb, top = track.bounding_box(), 16, float(track.get_attribute("max"))
-    return box["x"] + thumb / 2 + value / top * (box["width"] - thumb), box["y"] + box["height"] / 2
 
 
 def settled(shown: Window, site, threshold: float) -> Run:
@@ -64,10 +60,10 @@ def answered(shown: Window) -> None:
 def test_a_slider_that_is_held_asks_for_nothing_and_is_written_on_from_the_first_flip_when_let_go(shown, site, pair):
     page, before, tokens, text = shown.page, newest(site), pair.tokens, shown.text()
     page.evaluate("document.querySelectorAll('.t').forEach(t => { t.mine = true; })")
-    page.mouse.move(*along(shown, 0.5))
+    page.mouse.move(*along(page, 0.5))
     page.mouse.down()
-    for value in (0.6, 0.3, 0.8):
-        page.mouse.move(*along(shown, value), steps=3)
+    for place in (0.6, 0.3, 0.8):
+        page.mouse.move(*along(page, place), steps=3)
     page.wait_for_selector(".t.flip")
     page.wait_for_timeout(1000)  # held, as somebody does who reads
     answered(shown)
@@ -103,9 +99,9 @@ def test_a_dial_that_is_dragged_while_a_text_is_written_holds_once_it_is_let_go(
     page.click("#generate")
     eventually(lambda: newest(site).active and len(newest(site).events) > 3)
     run = newest(site)
-    page.mouse.move(*along(shown, 0.5))
+    page.mouse.move(*along(page, 0.5))
     page.mouse.down()
-    page.mouse.move(*along(shown, 0.9), steps=3)
+    page.mouse.move(*along(page, 0.9), steps=3)
     held = len(run.events)
     eventually(lambda: len(run.events) > held + 5)
     assert {event.threshold for event in run.events} == {0.5}, "a hand is still on it"
@@ -175,15 +171,17 @@ def test_no_keystroke_in_a_number_is_an_error(shown, site, name):
 
 def test_arrow_keys_are_committed_once_after_a_rest(shown, site, pair):
     page, requests = shown.page, len(pair.requests)
-    page.focus(RANGE)
+    scores = sorted(event.score for event in newest(site).events)
+    stops = [0.0, *filter(None, (simplest(*gap) for gap in pairwise(scores))), 1.01]
+    page.focus("#track input")
     page.keyboard.down("End")
     answered(shown)
     assert len(pair.requests) == requests, "the key is down"
     page.keyboard.up("End")
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
-    settled(shown, site, 1.0097)
-    assert [each.threshold for each in pair.requests[requests:]] == [1.0097]
+    settled(shown, site, stops[-4])
+    assert [each.threshold for each in pair.requests[requests:]] == [stops[-4]]
 
 
 def test_a_handle_that_moves_the_threshold_waits_for_the_hand_too(shown, site, pair):

@@ -12,8 +12,8 @@ Words = list[str | list[str]]
 
 
 def apart(score: float, threshold: float) -> tuple[str, str]:
-    """Both with as many decimals, two to four, as it takes to tell them apart."""
-    texts = [(f"{score:.{digits}f}", f"{threshold:.{digits}f}") for digits in (2, 3, 4)]
+    """Both with as many decimals, two to seven, as it takes to tell them apart."""
+    texts = [(f"{score:.{digits}f}", f"{threshold:.{digits}f}") for digits in range(2, 8)]
     return next((pair for pair in texts if pair[0] != pair[1]), texts[-1])
 
 

@@ -56,15 +56,22 @@ class Session:
         scrubbing: Whether the slider scrubs through the texts of a sweep, so that moving it writes nothing.
         holds: Whether it was ever let have a job or a text, which is all that is worth keeping.
         address: The client's that asked last; None where it is not known.
+
+    `start` is where the page's threshold starts.
     """
 
-    def __init__(self, view: View | None = None, admit: Admit = lambda session, job, replaced: None) -> None:
+    def __init__(
+        self,
+        view: View | None = None,
+        admit: Admit = lambda session, job, replaced: None,
+        start: float = DEFAULT_THRESHOLD,
+    ) -> None:
         self.key = secrets.token_urlsafe(18)
         self.listeners = Listeners()
         self.view = view or View()
         self.moved: set[str] = set()
         # Where they were last; one that the settings name is never replaced.
-        self._dials = {"threshold": DEFAULT_THRESHOLD, "acceptance": 0.0}
+        self._dials = {"threshold": start, "acceptance": 0.0}
         self.run: Run | None = None
         self.shown: Run | None = None
         self.history = History()

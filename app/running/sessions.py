@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from app.running.run import Job, Run
 from app.running.session import Session, View
-from engine import InvalidRequest
+from engine import DEFAULT_THRESHOLD, InvalidRequest
 from engine.endpoint.places import LATER, Busy, Places
 
 MAX_EMPTY = 1_024
@@ -37,6 +37,7 @@ class Sessions:
         address: Gives the address of who is asking now; None where it is not known.
         leave: Is told the key of a session that is dropped.
         open_now: Whether the window of this name is open in a browser, as far as is known.
+        start: Where their thresholds start.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class Sessions:
         address: Callable[[], str | None] = lambda: None,
         leave: Callable[[str], None] = lambda key: None,
         open_now: Callable[[str], bool] = lambda name: True,
+        start: float = DEFAULT_THRESHOLD,
     ) -> None:
         self._limit, self._view, self._places, self._address = limit, view, places, address
-        self._leave, self._open_now = leave, open_now
+        self._leave, self._open_now, self._start = leave, open_now, start
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -68,7 +70,7 @@ class Sessions:
         with self._lock:
             session = self._sessions.get(name)
             if session is None:
-                return Session(self._view, lambda *asked: self._admit(name, *asked))
+                return Session(self._view, lambda *asked: self._admit(name, *asked), self._start)
             self._sessions.move_to_end(name)
             return session
 

@@ -26,7 +26,7 @@ _HINT = "the file was changed, or another program wrote it"
 _LARGEST = 1e30  # of a cost
 _FARTHEST = 10.0  # of an end of a dial's range, where the dials end at 2
 
-_Figures = tuple[float, float, float, float, float]
+_Figures = tuple[float, float | None, float | None, float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,6 @@ class Swept:
     replaced: list[tuple[int, float]]
     leaves: list[int]
     figures: list[_Figures | None]
-    llm_only: _Figures | None
     same: list[tuple[float, float, float, float] | None]
 
 
@@ -130,9 +129,10 @@ def _check(swept: Swept) -> None:
     for node, ratio in swept.replaced:
         check_whole("sweep.replaced: token", node, 0, len(swept.nodes) - 1, _HINT)
         check_number("sweep.replaced: ratio", ratio, 0, 1, _HINT)
-    for figures in (*swept.figures, swept.llm_only):
+    for figures in swept.figures:
         for value in figures or ():
-            check_number("sweep.figures", value, 0, _LARGEST, _HINT)
+            if value is not None:
+                check_number("sweep.figures", value, 0, _LARGEST, _HINT)
     for ends in swept.same:
         for value in ends or ():
             check_number("sweep.same", value, -_FARTHEST, _FARTHEST, _HINT)

@@ -18,15 +18,18 @@ from engine import Role, TokenEvent, audit, cumulative
 from engine.policy import REGISTRY
 
 
-def token_stream(sessions: Sessions) -> Panel:
-    """The component; its messages are those of `app.stream.updates.TextUpdates`."""
+def token_stream(sessions: Sessions, recorded: bool = False) -> Panel:
+    """The component, with room for what is said of a `recorded` text; messages: `app.stream.updates.TextUpdates`."""
 
     def token_cost(data: Any) -> str | None:
         asked = said_fields(data)
         owned, index = sessions.find(said_text(asked, "run")), said_number(asked, "index")
         return cost_of_token(owned[1], index, owned[0].view) if owned else None
 
-    return Panel("stream/stream", "stream", events=("change_text",), server_functions=[token_cost])
+    classes = ["recorded"] if recorded else []
+    return Panel(
+        "stream/stream", "stream", events=("change_text",), server_functions=[token_cost], elem_classes=classes
+    )
 
 
 def token_message(
@@ -113,7 +116,7 @@ def _token(event: TokenEvent) -> list[Any]:
         event.text,
         _author(event.role),
         None if event.score is None else round(event.score, 7),
-        round(event.threshold, 4),
+        round(event.threshold, 7),
         event.slm_fed,
         event.llm_fed,
         round(1000 * event.seconds),

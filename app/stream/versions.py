@@ -68,7 +68,7 @@ def _row(version: Version, view: View) -> list[Any]:
     shares = _figures(version, view)
     return [
         version.number,
-        round(asked.threshold, 4),
+        round(asked.threshold, 7),
         round(asked.acceptance, 4),
         *shares,
         _chosen(version),

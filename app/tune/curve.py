@@ -6,13 +6,13 @@ answers, or the agreement with the LLM's own text.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from app.figures import rounded
 from engine.operating_points import LLM_ONLY, Curve, OperatingPoint, bootstrap_counts
 
 Quality = Literal["right", "same"]
@@ -112,14 +112,6 @@ def thresholds_of_scores(scores: Sequence[float], count: int) -> tuple[float, ..
 def even_thresholds(count: int) -> tuple[float, ...]:
     """Evenly spaced; for chance, a threshold is a share."""
     return _distinct(i / (count + 1) for i in range(1, count + 1))
-
-
-def rounded(threshold: float) -> float:
-    """To three digits of its distance from 0 and 1: scores crowd just below 1. The page shows what was used."""
-    distance = min(threshold, 1 - threshold)
-    if distance <= 0:
-        return round(threshold, 2)
-    return round(threshold, min(9, max(3, 2 - math.floor(math.log10(distance)))))
 
 
 def _dense_shares(count: int) -> list[float]:

@@ -4,6 +4,9 @@ import './lib/keys.js';
 import './lib/lost.js';
 import './lib/number_fields.js';
 
+// The page is seen once its parts stand: gradio mounts them one after the other, which would push the first ones down.
+setTimeout(() => requestAnimationFrame(() => document.body.classList.add('there')), 100);
+
 export { start as compare } from './compare/compare.js';
 export { start as dashboard } from './dashboard/dashboard.js';
 export { start as headline } from './dashboard/headline.js';
@@ -13,6 +16,7 @@ export { start as how_it_works } from './guide/how_it_works.js';
 export { start as theme } from './header/theme.js';
 export { start as acceptance } from './points/acceptance.js';
 export { start as points } from './points/points.js';
+export { start as track } from './points/track.js';
 export { start as link_note } from './share/link_note.js';
 export { start as share } from './share/share.js';
 export { start as stream } from './stream/stream.js';

@@ -28,7 +28,7 @@ export const start = (gradio) => {
   const { element, props } = gradio, find = finder(element), field = (name) => find(`[data-field="${name}"]`);
   const plots = [...element.querySelectorAll('.plot')], level = find('.slider-line'), plotly = loadPlotly(props.plotly);
   let counted = {};   // tokens and LLM share, as the count beside the text has them, which is told with every token
-  let latest = null, { figures } = props, revision = 0, drawing = Promise.resolve(), due = 0, later = 0;
+  let latest = null, scrubbed = false, { figures } = props, revision = 0, drawing = Promise.resolve(), due = 0, later = 0;
 
   // The slider's position over the score plot, as an element of ours: moving it costs Plotly nothing.
   const placeSlider = () => {
@@ -54,16 +54,15 @@ export const start = (gradio) => {
     due = Math.max(due, begun + PART * spent);
   };
 
-  const drawMeter = () => {
-    const { gauge, ...figures } = latest.meter, texts = counted.n === latest.n ? { ...figures, ...counted.words } : figures;
-    document.dispatchEvent(new CustomEvent('citer-figures', { detail: { ...texts, n: latest.n } }));
+  const ownMeter = () => (counted.n === latest.n ? { ...latest.meter, ...counted.words } : latest.meter);
+  const drawMeter = ({ gauge, ...texts }) => {
     for (const [name, text] of Object.entries(texts)) if (field(name)) field(name).textContent = text;
     ['--run', '--slm-at', '--llm-at'].forEach((name, i) => find('.gauge-track').style.setProperty(name, gauge[i]));
   };
 
   // The meter follows at once, the plots when their time has come.
   const schedule = perFrame(() => {
-    if (latest) drawMeter();
+    if (latest && !scrubbed) drawMeter(ownMeter());
     clearTimeout(later);
     const wait = latest?.over === false && !latest.figures ? due - performance.now() : 0;
     if (wait > 0) { later = setTimeout(schedule, wait); return; }
@@ -82,6 +81,7 @@ export const start = (gradio) => {
     if (message.figures) figures = message.figures;
     else keep(have, fresh ? message.threshold : null);
     latest = message;
+    document.dispatchEvent(new CustomEvent('citer-figures', { detail: { ...ownMeter(), n: message.n } }));
     if (message.over) document.dispatchEvent(new CustomEvent('citer-cost', { detail: message }));
     revision++;
     const known = message.from + (message.figures ? 0 : skip);   // points carry their token's number
@@ -97,11 +97,23 @@ export const start = (gradio) => {
 
   listen(element, 'citer-count', ({ detail: { n, tokens, share } }) => {
     counted = { n, words: { tokens, share } };
-    for (const [name, words] of Object.entries(counted.words)) say(field(name), words);
+    if (!scrubbed) for (const [name, words] of Object.entries(counted.words)) say(field(name), words);
   });
 
-  // While the slider scrubs through a sweep, these are the figures of another text.
-  for (const type of ['citer-text', 'citer-run']) listen(element, type, () => find('.dashboard').classList.toggle('elsewhere', type === 'citer-text'));
+  // While the slider scrubs through a sweep, the meter follows as far as is known; the plots are of another text, if of any.
+  const follow = (meter) => {
+    scrubbed = meter !== null;
+    const classes = find('.dashboard').classList;
+    classes.toggle('elsewhere', scrubbed);
+    classes.toggle('unmetered', scrubbed && !meter.gauge);
+    classes.toggle('unplotted', scrubbed && !latest);
+    if (meter?.gauge) drawMeter(meter);
+    else if (latest) schedule();
+    else for (const node of element.querySelectorAll('b[data-field], dd[data-field]')) node.textContent = '–';   // nothing of the sweep's text stays
+  };
+  listen(element, 'citer-text', ({ detail: { figures: meter } }) => follow(meter));
+  listen(element, 'citer-run', () => follow(null));
+  document.dispatchEvent(new CustomEvent('citer-text-wanted'));
   onSlider(element, placeSoon);
   onTheme(schedule);
   new ResizeObserver(placeSoon).observe(element);

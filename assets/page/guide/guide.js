@@ -1,4 +1,4 @@
-// Four steps that point at prompt, text, threshold and cost, beside what they talk about and never over it. Not modal:
+// Four steps that point at text, threshold, cost and prompt, beside what they talk about and never over it. Not modal:
 // nothing outside the card is covered against clicks, nothing moves when it goes. It shows itself once, to a visitor who
 // has done nothing for a while; whoever is at work already is left alone.
 import { finder, listen } from '../lib/dom.js';
@@ -73,10 +73,10 @@ export const start = ({ element }) => {
     for (const node of [document.body, ...targets()]) resized.observe(node);
   };
 
-  // Who starts a text at the first step has done what it asks for; a short one may be done before anything is heard of it.
+  // Who starts a text at the last step has done what it asks for; a short one may be done before anything is heard of it.
   const state = () => document.querySelector('.stream-state');
   const started = new MutationObserver((changes) => {
-    if (current === 0 && changes.some(({ oldValue }) => oldValue !== state().dataset.run)) go(1);
+    if (current === steps.length - 1 && changes.some(({ oldValue }) => oldValue !== state().dataset.run)) close();
   });
 
   const open = (byHand) => {
@@ -124,7 +124,7 @@ export const start = ({ element }) => {
     const busy = new AbortController(), { signal } = busy;
     let timer = null;
     const appear = () => {
-      const idle = !signal.aborted && (state()?.dataset.state ?? 'idle') === 'idle';
+      const idle = !signal.aborted && !state()?.dataset.run;   // a recorded text is nobody's run
       busy.abort();
       if (idle && element.isConnected && guide.hidden) open(false);
     };

@@ -27,7 +27,7 @@ export const start = ({ element, props, watch }) => {
   const find = finder(element), [reads, picture, writes] = element.querySelectorAll('.picture');
 
   const drawPlane = (threshold, acceptance) => {
-    const point = find('.plane-point'), here = `threshold ${Number(threshold.toFixed(4))}, acceptance ${Number(acceptance.toFixed(2))}`;
+    const point = find('.plane-point'), here = `threshold ${Number(threshold.toFixed(7))}, acceptance ${Number(acceptance.toFixed(2))}`;
     point.style.setProperty('--threshold', Math.min(1, threshold));
     point.style.setProperty('--acceptance', acceptance);
     find('.plane-here').textContent = `● ${here}`;

@@ -24,7 +24,8 @@ export const perFrame = (draw) => {
 };
 
 // Listens to the page until gradio puts another panel in this one's place.
-export const listen = (element, type, heard) => document.addEventListener(type, (event) => { if (element.isConnected) heard(event); });
+export const listen = (element, type, heard, capture = false) => (
+  document.addEventListener(type, (event) => { if (element.isConnected) heard(event); }, capture));
 
 // The page's two dials, "threshold" and "acceptance".
 export const slider = (dial = 'threshold') => document.querySelector(`#${dial} input[type="range"]`);

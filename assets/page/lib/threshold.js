@@ -20,9 +20,3 @@ export const isDraft = (token, acceptance = token[ACCEPTANCE]) => token[AUTHOR] 
 
 // The LLM's in place of a draft that it did not keep.
 export const isRefusal = (token) => token[AUTHOR] === LLM && typeof token[RATIO] === 'number';
-
-// Scores among which a threshold gives the same authors: above `low` (the highest score of the LLM's), up to `high`.
-export const sameAuthors = (tokens) => {
-  const scores = (author) => tokens.filter((token) => token[AUTHOR] === author).map((token) => token[SCORE]);
-  return { low: Math.max(...scores(LLM)), high: Math.min(...scores(SLM)) };
-};

@@ -1,5 +1,5 @@
 // What the acceptance does, in words, and a line where the dials' setting costs more than the LLM alone, so that it is said
-// before it is chosen.
+// before it is chosen. What was measured on other texts is said here only while there is none on the page.
 import { follow } from '../lib/channel.js';
 import { shortThreshold } from '../lib/curve.js';
 import { dialAt, finder, listen, onSlider, onUnit, say, unitChosen } from '../lib/dom.js';
@@ -19,6 +19,7 @@ export const start = ({ element, props, trigger, watch }) => {
   startCommit({ element, trigger });
   const find = finder(element), line = find('.cost-warning');
   let top = null, policy = null;   // what a threshold above every score costs at least, and what scores
+  let there = false;   // whether a text is on the page
   let tried = [], measured = [];   // what texts on the page cost with their settings; what a router's measured settings near the dials did
 
   const draw = () => {
@@ -27,7 +28,7 @@ export const start = ({ element, props, trigger, watch }) => {
     const near = (setting) => Math.abs(setting.threshold - threshold) + Math.abs(setting.acceptance - acceptance) < NEAR;
     const own = tried.findLast((setting) => setting.unit === unit && near(setting))?.times ?? 0;
     say(find('.acceptance-means'), meaning(acceptance));
-    const along = threshold >= 1 && top?.policies.includes(policy) ? top.times[unit] ?? 0 : 0, dear = measured.find(({ times }) => times > DEAR);
+    const along = threshold >= 1 && top?.policies.includes(policy) ? top.times[unit] ?? 0 : 0, dear = there ? undefined : measured.find(({ times }) => times > DEAR);
     line.hidden = Math.max(own, along) <= DEAR && !dear;
     line.classList.toggle('aside', Math.max(own, along) <= DEAR && dear?.shown === false);   // about another task than the one that is read
     say(line, line.hidden ? '' : own > DEAR ? `With these dials a text here cost ${short(own)} × the LLM alone.`
@@ -39,6 +40,11 @@ export const start = ({ element, props, trigger, watch }) => {
     draw();
   });
   listen(element, 'citer-measured', ({ detail }) => { measured = detail; draw(); });
+  listen(element, 'citer-shown', ({ detail }) => {
+    if (there === detail.tokens > 0) return;
+    there = detail.tokens > 0;
+    draw();
+  });
   listen(element, 'citer-dials', ({ detail }) => { policy = detail.policy; draw(); });
   onUnit(element, draw);
   for (const dial of ['threshold', 'acceptance']) onSlider(element, draw, dial);

@@ -52,7 +52,7 @@ export const startCommit = ({ element, trigger }) => {
     if (event.key !== 'Enter' || !isBox(event.target)) return;
     bound(event.target);
     commit();
-  });
+  }, true);   // before the track moves the dial
   listen(element, 'keyup', () => {
     if (held !== 'key') return;
     held = '';

@@ -5,6 +5,7 @@ import { follow } from '../lib/channel.js';
 import { atShare, atThreshold, HIGH, LOW, measuredIn, QUALITY, relative, SHARE, THRESHOLD, UNITS, valuesAt } from '../lib/curve.js';
 import { dialAt, finder, listen, makeButton, moveSlider, onSlider, onUnit, releaseSliders, say, slider, unitChosen } from '../lib/dom.js';
 import { wholeNumber, wholePercent } from '../lib/format.js';
+import { scaleOfCurve } from './scale.js';
 
 const UNIT_NAMES = { bytes: 'bytes moved', flops: 'FLOPs', seconds: 'seconds' };
 const unitOf = (curve) => (measuredIn(curve, unitChosen()) ? unitChosen() : 'bytes');   // the page's, where it was measured
@@ -63,6 +64,7 @@ export const start = ({ element, props, watch }) => {
   let chosen = null, shown = null;   // the task, and that of its curves whose acceptance is nearest
   let dials = null;   // threshold, acceptance and policy
   let asked = null;   // the LLM share that a hand asked for, and the slider's step nearest to it
+  let spacing = null;   // the curve by which the track is spaced
 
   const off = ({ acceptance }) => Math.abs(acceptance - dials.acceptance);
   const nearest = (curves) => curves.reduce((best, one) => (off(one) < off(best) ? one : best));
@@ -74,6 +76,14 @@ export const start = ({ element, props, watch }) => {
     const { acceptance, curve } = nearest(curves), unit = unitOf(curve), away = (point) => Math.abs(point[THRESHOLD] - dials.threshold);
     const point = curve.reduce((best, one) => (away(one) < away(best) ? one : best));
     return { task: name, acceptance, threshold: point[THRESHOLD], times: relative(curve, point, unit), unit: UNIT_NAMES[unit] };
+  };
+  // For the track, before there is a text.
+  const tellScale = () => {
+    const curve = (chosen && nearest(chosen.curves).curve) ?? null;
+    if (curve === spacing) return;
+    spacing = curve;
+    const measured = curve && scaleOfCurve(curve.map((point) => [Math.min(point[THRESHOLD], 1), point[SHARE]]), Number(slider().max));
+    document.dispatchEvent(new CustomEvent('citer-scale', { detail: { measured } }));
   };
   // For the line that warns: of every task, the one that is shown first.
   const tellCosts = () => {
@@ -105,6 +115,7 @@ export const start = ({ element, props, watch }) => {
     const card = find('.points');
     card.hidden = !chosen;
     tellCosts();
+    tellScale();
     if (!chosen) return;
     shown = nearest(chosen.curves);
     const { acceptance, curve, on } = shown, now = at(curve, dials.threshold), unit = unitOf(curve), far = off(shown) > NEAR;
@@ -176,7 +187,11 @@ export const start = ({ element, props, watch }) => {
     const late = dials && threshold !== Number(slider().value);
     turn({ threshold: late ? dials.threshold : threshold, acceptance: late ? dials.acceptance : acceptance, policy });
   });
-  listen(element, 'citer-measured-wanted', tellCosts);
+  listen(element, 'citer-measured-wanted', () => {
+    tellCosts();
+    spacing = null;
+    tellScale();
+  });
   onUnit(element, draw);
   follow({ props, watch }, (message) => {
     measured = message?.tasks.map(taskOf) ?? [];

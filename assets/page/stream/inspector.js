@@ -7,6 +7,7 @@ import {
 } from '../lib/threshold.js';
 
 const LOOK = 120;   // milliseconds on a token before its cost is asked for
+const FOREIGN = 'What else both models would have written here is known of a text that is written or opened.';
 const EMPTY = 'Details of each token appear here.';
 const HINT = 'Point at a token, or focus the text and use the arrow keys, to see who wrote it and why. Click pins it, '
   + 'and its candidates branch the text.';
@@ -15,7 +16,10 @@ const decision = (token, policy) => {
   if (token[FORCED]) return 'chosen by you';
   if (token[SCORE] === null) return `no score: policy “${policy}”`;
   const author = authorAt(token[SCORE], token[THRESHOLD]), sign = author === LLM ? '<' : '≥';
-  return `score ${token[SCORE].toFixed(4)} ${sign} threshold ${token[THRESHOLD].toFixed(4)} → ${NAMES[author]}`;
+  // As many digits as tell them apart: half of the scores may lie above 0.9997.
+  const [score, threshold] = [4, 5, 6, 7].map((digits) => [token[SCORE], token[THRESHOLD]].map((value) => value.toFixed(digits))).find(([a, b]) => a !== b)
+    ?? [token[SCORE], token[THRESHOLD]];
+  return `score ${score} ${sign} threshold ${threshold} → ${NAMES[author]}`;
 };
 
 // What the LLM said about the token that the SLM drafted here.
@@ -92,7 +96,8 @@ export const startInspector = (text, { element, server, trigger }) => {
     if (key === inspected) return;
     inspected = key;
     if (!token) return place.replaceChildren(make('p', 'hint', tokens.length ? HINT : EMPTY));
-    place.replaceChildren(facts(text, index, costs.get(`${message.n}/${index}`)), candidates(SLM, index), candidates(LLM, index));
+    const known = text.foreign ? [make('p', 'hint', FOREIGN)] : [candidates(SLM, index), candidates(LLM, index)];
+    place.replaceChildren(facts(text, index, costs.get(`${message.n}/${index}`)), ...known);
     askCost(index);
   };
 };

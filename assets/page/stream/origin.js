@@ -5,7 +5,7 @@ import { changes } from './preview.js';
 
 const SHOWN = 60;   // characters of a prompt
 
-const plain = (value) => Number(value.toFixed(4));
+const plain = (value) => Number(value.toFixed(7));
 const begun = (text) => (text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text);
 
 // One value, or the first and the last of a text during which the dial was turned.
@@ -36,8 +36,9 @@ export const startOrigin = (text, { element }) => {
   };
 
   const draw = perFrame(() => {
+    find('.stream-origin').classList.toggle('about', text.foreign);
     find('.stream-origin').classList.toggle('rescored', isRescored());
-    say(find('.stream-origin'), text.tokens.length && !text.foreign ? sentences().join(' ') : '');
+    say(find('.stream-origin'), text.foreign ? text.message.about : text.tokens.length ? sentences().join(' ') : '');
   });
 
   for (const dial of ['threshold', 'acceptance']) onSlider(element, draw, dial);

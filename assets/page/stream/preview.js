@@ -1,11 +1,12 @@
 // What other dials would change, while a hand is on them: decisions that would flip are outlined, what follows
 // the first is dimmed as not yet true, what the LLM would have to read first is marked as a draft, and the nearest
 // thresholds that change the text can be jumped to.
+import { shortThreshold } from '../lib/curve.js';
 import { dialAt, listen, moveSlider, onSlider, perFrame, releaseSliders, slider } from '../lib/dom.js';
 import { counted } from '../lib/format.js';
-import { AUTHOR, authorAt, FORCED, isDraft, isRefusal, keptAt, LLM, RATIO, sameAuthors, SCORE, SLM } from '../lib/threshold.js';
-
-const decided = (token) => token[SCORE] !== null && !token[FORCED] && !isRefusal(token);
+import { AUTHOR, authorAt, FORCED, isDraft, isRefusal, keptAt, RATIO, SCORE, SLM } from '../lib/threshold.js';
+import { scaleOfText } from '../points/scale.js';
+import { stopsBeside } from '../points/track.js';
 
 // Whether the other model would write it.
 const flips = (token, threshold, acceptance) => {
@@ -28,15 +29,7 @@ export const changes = ({ tokens }, threshold, acceptance, each = () => {}) => {
   return { flipped, unread, first };
 };
 
-// The slider's nearest steps below and above which another text begins, or null.
-const nextChanges = (tokens) => {
-  const { low, high } = sameAuthors(tokens.filter(decided));
-  const range = slider(), steps = Math.round(1 / (Number(range?.step) || 0.001));
-  const down = Math.floor(low * steps + 1e-9) / steps, up = (Math.floor(high * steps + 1e-9) + 1) / steps;
-  return [Number.isFinite(low) && down >= 0 ? down : null, Number.isFinite(high) && up <= Number(range?.max) ? up : null];
-};
-
-// Returns what draws the buttons to the nearest changes.
+// Returns what draws the buttons to the nearest changes, and has the track spaced by a text of its own that has ended.
 export const startPreview = (text, { element }) => {
   const line = element.querySelector('.stream-preview'), buttons = [...element.querySelectorAll('[data-change]')];
 
@@ -61,12 +54,22 @@ export const startPreview = (text, { element }) => {
     releaseSliders();
   }));
 
+  let spaced = null;   // by which text the track is spaced
+  const space = () => {
+    if (text.foreign) spaced = null;
+    const all = `${text.message?.n}/${text.tokens.length}`;
+    if (text.foreign || !text.over || spaced === all) return;
+    spaced = all;
+    document.dispatchEvent(new CustomEvent('citer-scale', { detail: { text: scaleOfText(text.tokens, Number(slider().max)) } }));
+  };
+
   return () => {
+    space();
     const known = text.over && text.tokens.length && (text.foreign || !text.message.fixed);
-    (known ? nextChanges(text.tokens) : [null, null]).forEach((change, i) => {
+    (known ? stopsBeside(dialAt('threshold')) : [null, null]).forEach((change, i) => {
       buttons[i].disabled = change === null;
       buttons[i].value = change ?? '';
-      buttons[i].querySelector('span').textContent = change?.toFixed(4) ?? '–';
+      buttons[i].querySelector('span').textContent = change === null ? '–' : shortThreshold(change);
     });
   };
 };

@@ -81,13 +81,13 @@ export const start = (gradio) => {
   });
 
   // A text of a sweep, shown without asking the server; what differs from the text before it is marked.
-  listen(element, 'citer-text', ({ detail: { tokens, complete, note, run, row } }) => {
+  listen(element, 'citer-text', ({ detail: { tokens, complete, note, about, run, row } }) => {
     const old = text.tokens, differs = tokens.findIndex((token, i) => !sameToken(token, old[i])), kept = differs < 0 ? tokens.length : differs;
     if (text.foreign && kept === old.length && kept === tokens.length && text.message.note === note) return;
     text.foreign = true;
     text.replace(tokens, kept, old.length ? differing(old, tokens) : undefined);
     channel.forget();
-    text.message = { n: '', state: complete ? 'done' : 'running', note, finish: complete ? 'eos' : null, fixed: true, policy: '', run, row };
+    text.message = { n: '', state: complete ? 'done' : 'running', note, about, finish: complete ? 'eos' : null, fixed: true, policy: '', run, row };
     schedule();
   });
 
@@ -99,4 +99,5 @@ export const start = (gradio) => {
 
   draw();
   channel.receive();
+  document.dispatchEvent(new CustomEvent('citer-text-wanted'));   // a recorded text may have been there before this
 };

@@ -1,36 +1,31 @@
 // A sweep over one dial: a strip that shows where the text changes, and LLM share and cost along the dial.
-import { make, moveSlider, slider } from '../lib/dom.js';
+import { make, moveSlider } from '../lib/dom.js';
 import { CONFIG, themeOf } from '../lib/plot.js';
-import { distinct } from './texts.js';
 
 const GAP = 400;   // milliseconds between two drawings of the chart while texts are written
 const SHARE = 0;
 
-const top = (dial) => Number(slider(dial)?.max) || 1;
-
+// Evenly by row, as the threshold's track is: scores crowd just below 1, and with them the thresholds.
 const pieceOf = (texts, row) => {
-  const dial = texts.over, { line } = texts, values = line.map((other) => texts.place(other)[dial]);
-  const between = (a, b) => (values[a] + values[b]) / 2, share = texts.message.figures[row]?.[SHARE], end = top(dial);
-  const from = row ? between(row - 1, row) : 0, to = row + 1 < line.length ? between(row, row + 1) : end, piece = make('i');
+  const end = texts.line.length - 1, share = texts.message.figures[row]?.[SHARE], piece = make('i');
+  const from = Math.max(row - 0.5, 0), to = Math.min(row + 0.5, end);
   piece.style.cssText = `left: ${100 * from / end}%; width: ${100 * (to - from) / end}%; --share: ${share ?? 0}`;
   piece.classList.toggle('open', share === undefined);
   piece.classList.toggle('changes', row > 0 && texts.textOf(row).words !== texts.textOf(row - 1).words);
   return piece;
 };
 
-// Evenly by row: scores crowd just below 1, and with them the thresholds.
 const chart = (texts, { colour, ink, axis, layout }) => {
   const all = texts.line, rows = texts.complete.filter((row) => all.includes(row)), percents = rows.map((row) => texts.percents(row));
-  const values = all.map((row) => texts.place(row)[texts.over]);
+  const values = all.map((row) => String(texts.place(row)[texts.over]));
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((part) => Math.round(part * (all.length - 1)));
   const trace = (name, key, line) => ({ type: 'scatter', mode: 'lines+markers', name, x: rows, y: percents.map((row) => row[key]), line,
-    marker: { size: 4 }, customdata: rows.map((row) => values[row].toFixed(4)), hovertemplate: `${texts.over} %{customdata}: %{y:.0f} %<extra>${name}</extra>` });
-  const data = [trace('LLM share', 'share', { width: 2, dash: 'dash', color: colour('--llm-mark') })];
-  if (texts.isComplete(texts.last)) data.push(trace('cost', 'cost', { width: 2.5, color: ink }));
+    marker: { size: 4 }, customdata: rows.map((row) => values[row]), hovertemplate: `${texts.over} %{customdata}: %{y:.0f} %<extra>${name}</extra>` });
+  const data = [trace('LLM share', 'share', { width: 2, dash: 'dash', color: colour('--llm-mark') }), trace('cost', 'cost', { width: 2.5, color: ink })];
   const plain = (own) => axis({ ...own, tickfont: { size: 10 }, showline: false });
   return [data, { ...layout, height: 134, margin: { l: 34, r: 18, t: 6, b: 26 }, uirevision: 'keep',
     xaxis: plain({ range: [-0.3, all.length - 0.7], tickvals: ticks, tickangle: 0, ticklabelstandoff: 4,
-      ticktext: distinct(ticks.map((row) => values[row])) }),
+      ticktext: ticks.map((row) => values[row]) }),
     yaxis: plain({ ticksuffix: '%', rangemode: 'tozero' }) }, CONFIG];
 };
 
@@ -49,7 +44,8 @@ export const startLine = (element, texts, { choose, redraw }) => {
   strip.addEventListener('click', (event) => {
     const box = strip.getBoundingClientRect();
     choose();
-    moveSlider(top(texts.over) * (event.clientX - box.left) / box.width, texts.over);
+    const row = texts.line[Math.round((texts.line.length - 1) * (event.clientX - box.left) / box.width)];
+    moveSlider(texts.place(row)[texts.over], texts.over);
   });
 
   return () => {

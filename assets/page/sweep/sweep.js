@@ -1,10 +1,12 @@
 // A sweep in the browser: the prefix tree of one prompt's texts, along one dial as a strip and a chart or over both as a
-// map, and the sliders that scrub through the texts. Every text is written by the token stream.
+// map, and the sliders that scrub through the texts. Every text is written by the token stream. A visitor finds a recorded one,
+// which is gone once there is a text of the visitor's.
 import { openChannel } from '../lib/channel.js';
 import { dialAt, finder, listen, moveSlider, onSlider, onUnit, perFrame, say } from '../lib/dom.js';
 import { counted, percent } from '../lib/format.js';
 import { onTheme } from '../lib/plot.js';
 import { startLine } from './line.js';
+import { scaleOfRows } from '../points/scale.js';
 import { startMap } from './map.js';
 import { Texts } from './texts.js';
 
@@ -15,26 +17,35 @@ const DIALS = ['threshold', 'acceptance'];
 const known = ({ threshold, acceptance }) => (threshold > 1 ? 'LLM-only' : threshold === 0 && acceptance === 0 ? 'SLM-only'
   : threshold === 0 && acceptance === 1 ? 'speculative decoding' : '');
 
-const plain = (value) => Number(value.toFixed(4));   // no more digits than it has
+const plain = (value) => Number(value.toFixed(7));   // no more digits than it has
 const written = ({ threshold, acceptance }) => `threshold ${plain(threshold)}, acceptance ${plain(acceptance)}`;
 
+// Whoever comes by a link to a text or a prompt is to find that.
+const isLinked = () => location.hash.length > 1 || new URLSearchParams(location.search).has('prompt');
+
 export const start = (gradio) => {
-  const { element, trigger } = gradio, find = finder(element), texts = new Texts();
-  const [line, map, cheapestButton, openButton] = ['.sweep-line', '.sweep-map', '.sweep-cheapest', '.sweep-open'].map(find);
-  let scrubbing = false, held = null, shown;
+  const { element, props, trigger } = gradio, find = finder(element), texts = new Texts();
+  const [line, map, cheapestButton, openButton, promptButton] = ['.sweep-line', '.sweep-map', '.sweep-cheapest', '.sweep-open', '.sweep-prompt'].map(find);
+  let scrubbing = false, held = null, shown, scale = null;
+  let recorded = props.recorded && !isLinked() ? JSON.parse(props.recorded) : null;
   let onPage = null;   // the run whose text is there
 
   const sliders = () => Object.fromEntries(DIALS.map((dial) => [dial, dialAt(dial)]));
 
   // The sliders, and with them what is on the page, belong to the sweep again.
   const choose = () => {
-    if (!scrubbing) trigger('scrub');
+    if (!scrubbing && !recorded) trigger('scrub');
     scrubbing = true;
   };
 
   const headlineOf = (row) => {
     const { share, cost } = texts.percents(row);
-    return { share: percent(share / 100), relative: cost === null ? undefined : percent(cost / 100) };
+    return texts.meter(row) ?? { share: percent(share / 100), relative: cost === null ? undefined : percent(cost / 100) };
+  };
+
+  // The track is spaced by what was swept of the threshold.
+  const space = () => {
+    if (texts.over !== 'acceptance') document.dispatchEvent(new CustomEvent('citer-scale', { detail: { text: scale } }));
   };
 
   const figuresOf = (row) => {
@@ -56,10 +67,13 @@ export const start = (gradio) => {
     say(find('.sweep-now b'), `${exact ? '' : 'nearest: '}${written(at)}`);
     say(find('.sweep-now span'), [known(at), figuresOf(row)].filter(Boolean).join(' · '));
     openButton.disabled = texts.isOn || !complete || Boolean(texts.message.beside);
+    space();
     shown = row;
     if (texts.over === 'both' && !held) drawMap.point(row, place);
-    const note = `Sweep: the text at ${written(at)}${exact ? '' : ', the nearest written'}`;
-    document.dispatchEvent(new CustomEvent('citer-text', { detail: { tokens: texts.textOf(row).tokens, complete, note, figures: complete ? headlineOf(row) : {}, ...sourceOf(row) } }));
+    const note = `${recorded ? 'Recorded' : 'Sweep'}: the text at ${written(at)}${exact ? '' : ', the nearest written'}`;
+    const detail = { tokens: texts.textOf(row).tokens, complete, note, about: recorded?.recorded.said ?? '', figures: complete ? headlineOf(row) : {},
+      ...(recorded ? {} : sourceOf(row)) };
+    document.dispatchEvent(new CustomEvent('citer-text', { detail }));
   };
 
   const setSliders = (place) => {
@@ -87,7 +101,9 @@ export const start = (gradio) => {
     find('.sweep-body').hidden = texts.message.points.length === 0;
     find('.sweep-note').setAttribute('aria-live', texts.isOn ? 'off' : 'polite');   // not every step of it is read out
     say(find('.sweep-note'), noteOf(texts.message));
-    element.dataset.state = texts.message.state;
+    if (!recorded) element.dataset.state = texts.message.state;
+    openButton.hidden = Boolean(recorded);
+    promptButton.hidden = !recorded;
     if (!texts.message.points.length) return;
     line.hidden = texts.over === 'both';
     map.hidden = !line.hidden;
@@ -108,17 +124,44 @@ export const start = (gradio) => {
     scrub();
   });
   openButton.addEventListener('click', () => { if (shown !== undefined) trigger('open_text', { row: shown }); });
+  promptButton.addEventListener('click', () => {
+    const box = document.querySelector('#prompt textarea');
+    box.value = recorded.recorded.prompt;
+    box.dispatchEvent(new Event('input', { bubbles: true }));
+    box.focus();
+  });
+  for (const type of ['citer-dials', 'citer-text-wanted']) listen(element, type, () => requestAnimationFrame(scrub));
   listen(element, 'citer-shown', ({ detail: { run } }) => { onPage = run; });
   for (const dial of DIALS) onSlider(element, () => {
     if (texts.message?.beside && texts.message.beside === onPage) choose();   // opened with the text that is there
     requestAnimationFrame(scrub);
   }, dial);
   onUnit(element, schedule);
-  listen(element, 'citer-run', () => { scrubbing = false; });   // another text is on the page
+  listen(element, 'citer-run', () => {   // another text is on the page
+    scrubbing = false;
+    if (recorded) forget();
+  });
   onTheme(schedule);
-  openChannel(gradio, (message, skip, fresh) => {
+
+  const take = (message, skip, fresh) => {
     texts.take(message, skip, fresh);
-    if (fresh) { shown = undefined; held = null; }
+    if (fresh) { shown = undefined; held = scale = null; }
+    if (message.points.length) scale ??= scaleOfRows([...new Set(message.points.map(([threshold]) => threshold))].sort((a, b) => a - b));
     schedule();
+  };
+
+  const forget = () => {
+    recorded = texts.message = null;
+    find('.sweep-body').hidden = true;
+    say(find('.sweep-note'), '');
+  };
+
+  if (recorded) {
+    scrubbing = true;
+    take(recorded, 0, true);
+  }
+  openChannel(gradio, (message, skip, fresh) => {
+    if (recorded) forget();
+    take(message, skip, fresh);
   }).receive();
 };

@@ -2,7 +2,7 @@
 import { unitChosen } from '../lib/dom.js';
 import { ACCEPTANCE, authorAt, bareToken, LLM, RATIO, SLM, TEXT } from '../lib/threshold.js';
 
-const SHARE = 0, UNITS = { bytes: 1, flops: 2, seconds: 3, price: 4 };   // of a text's figures
+const SHARE = 0, UNITS = { bytes: 1, flops: 2, seconds: 3, price: 4 };   // of a text's figures: costs as multiples of LLM-only's
 
 // As few digits as tell them apart, where scores crowd; at least two.
 export const distinct = (values) => {
@@ -71,11 +71,14 @@ export class Texts {
 
   #cost(figures) { return figures[UNITS[unitChosen()] ?? UNITS.bytes]; }
 
-  // LLM share and cost of a row's text, in percent; the cost of LLM-only's, null while that is not written.
+  // LLM share and cost of a row's text, in percent; the cost of LLM-only's for as many tokens, null where that is free.
   percents(row) {
-    const { figures, llm_only: whole } = this.message, llm = whole ? this.#cost(whole) : 0;
-    return { share: 100 * figures[row][SHARE], cost: llm ? (100 * this.#cost(figures[row])) / llm : null };
+    const figures = this.message.figures[row], cost = this.#cost(figures);
+    return { share: 100 * figures[SHARE], cost: cost === null ? null : 100 * cost };
   }
+
+  // What the meter shows of a row's text, once all are written.
+  meter(row) { return this.message.meters?.[row]?.[unitChosen()]; }
 
   // The cheapest row whose text is the LLM's own; undefined where LLM-only is not written yet.
   get cheapest() {

@@ -1,0 +1,199 @@
+"""What a visitor finds: a recorded text to drag the threshold through without a model, until there is one of theirs."""
+
+from __future__ import annotations
+
+import lzma
+from itertools import pairwise
+
+import pytest
+from browser import Window, along, contrast, eventually, serve, window
+from fake_pair import FakePair
+
+from app.figures import percent
+from app.recorded import FILE, Recorded, load_recorded, record
+from engine import InvalidRequest, Request, Trace, WeightsError, load_settings
+from engine.events import role_at
+
+PROMPT = "Add 47 and 38, then take away 19."
+"""The tiny models disagree about it at many tokens."""
+
+DIAL, BOX, HEADLINE = "#track input", "#threshold input[type=number]", "#headline"
+
+
+@pytest.fixture(scope="module")
+def recorded(tiny_pair) -> Recorded:
+    traces = tuple(record(tiny_pair, Request(PROMPT, max_new_tokens=60), rows=12))
+    return Recorded(0.9, "python -m app.recorded", "abc", "2 threads of a machine", traces)
+
+
+@pytest.fixture(scope="module")
+def site(recorded):
+    with serve(
+        lambda preset, progress: FakePair(), settings=load_settings(max_new_tokens=60), recorded=recorded
+    ) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def bare_site(recorded):
+    """A page that can have no models."""
+
+    def load(preset, progress):
+        raise WeightsError("there are none")
+
+    with serve(load, "tiny", recorded=recorded) as site:
+        yield site
+
+
+def shows(shown: Window, trace: Trace) -> None:
+    """Waits until the page has the text and the authors of a trace."""
+    authors = [event.role.value for event in trace.events]
+    roles = "nodes => nodes.map(n => n.classList.contains('llm') ? 'llm' : 'slm')"
+    eventually(lambda: shown.text() == trace.text and shown.page.eval_on_selector_all(".t", roles) == authors)
+
+
+def headline(shown: Window) -> str:
+    return shown.page.inner_text(HEADLINE).replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+
+def test_the_recorded_file_is_of_the_cpu_pair_and_its_text_changes_all_along_the_threshold():
+    recorded = load_recorded()
+    assert recorded is not None and FILE.stat().st_size < 400_000
+    first, *_, last = recorded.traces
+    assert {trace.preset for trace in recorded.traces} == {"cpu"} and first.prompt
+    assert first.llm_share == 0 and last.llm_share == 1
+    assert 60 <= max(len(trace.events) for trace in recorded.traces) <= 160
+    assert recorded.command.startswith("python -m app.recorded") and "thread" in recorded.hardware
+    assert len({trace.text for trace in recorded.traces}) > 5
+    assert all(trace.finish_reason == "eos" for trace in recorded.traces)
+
+
+def test_each_recorded_text_is_what_the_engine_writes_there_and_differs_from_the_one_before(recorded, tiny_pair):
+    assert recorded.traces[0].threshold == 0 and recorded.traces[-1].threshold > 1
+    for before, after in pairwise(recorded.traces):
+        assert before.threshold < after.threshold
+        assert any(role_at(e.score or 0.0, after.threshold) is not e.role for e in before.events)
+    for trace in recorded.traces[::4]:
+        alone = tiny_pair.generate(Request(PROMPT, trace.threshold, max_new_tokens=60))
+        assert [(e.id, e.role) for e in trace.events] == [(e.id, e.role) for e in alone.events]
+
+
+def test_what_is_saved_is_loaded_again_and_anything_else_is_refused(recorded, tmp_path):
+    path = tmp_path / "recorded.json.xz"
+    recorded.save(path)
+    assert load_recorded(path) == recorded
+    assert load_recorded(tmp_path / "none") is None
+    for junk in (b"junk", lzma.compress(b"{}"), lzma.compress(b"[1]"), path.read_bytes()[:-50]):
+        path.write_bytes(junk)
+        with pytest.raises(InvalidRequest, match="python -m app"):
+            load_recorded(path)
+
+
+def test_without_models_the_threshold_is_dragged_through_a_recorded_text_and_nothing_is_asked_for(
+    browser, bare_site, recorded
+):
+    with window(browser, bare_site, 1366, 768) as shown:
+        page = shown.page
+        page.wait_for_selector("text=No models")
+        eventually(lambda: page.locator(".t").count() > 10)
+        page.wait_for_timeout(1000)
+        about = page.inner_text(".stream-origin")
+        for word in ("Recorded", PROMPT, "tiny SLM ⇄ LLM", "2 threads of a machine", "python -m app.recorded"):
+            assert word in about
+        page.mouse.move(*along(page, 0.5))
+        page.mouse.down()
+        shown.requests.clear()
+        seen = set()
+        for row, trace in enumerate(recorded.traces):
+            page.mouse.move(*along(page, row / (len(recorded.traces) - 1)))
+            shows(shown, trace)
+            assert float(page.input_value(BOX)) == trace.threshold
+            share = percent(trace.llm_share).replace("\N{NARROW NO-BREAK SPACE}", " ")
+            eventually(lambda share=share: headline(shown).startswith(f"{share} by the LLM"))
+            seen.add((headline(shown), shown.field("relative")))
+        assert len(seen) == len(recorded.traces), "share and cost change with each"
+        assert shown.requests == []
+        page.mouse.up()
+        for selector in (HEADLINE, ".stream-text", DIAL):
+            at = page.locator(selector).first.bounding_box()
+            assert at["y"] >= 0 and at["y"] < 700, f"{selector} is on the first screen"
+        page.hover(".t.llm >> nth=2")
+        assert "written by the LLM" in page.inner_text(".inspector") and "score" in page.inner_text(".inspector")
+        assert shown.errors == []
+
+
+def test_keys_go_from_text_to_text_and_a_number_is_taken_as_it_is(browser, site, recorded):
+    with window(browser, site) as shown:
+        page = shown.page
+        eventually(lambda: float(page.input_value(BOX)) == 0.5, 20)  # the loaded pair's own start
+        page.focus(DIAL)
+        page.keyboard.press("Home")
+        shows(shown, recorded.traces[0])
+        for trace in recorded.traces[1:4]:
+            page.keyboard.press("ArrowRight")
+            shows(shown, trace)
+        page.focus(BOX)
+        page.keyboard.press("ArrowDown")
+        shows(shown, recorded.traces[2])
+        assert "below it → LLM" in (page.get_attribute(DIAL, "aria-valuetext") or "")
+        low, high = recorded.traces[2].threshold, recorded.traces[3].threshold
+        page.fill(BOX, f"{(low + high) / 2:.9f}")
+        page.keyboard.press("Enter")
+        eventually(lambda: "at threshold" in page.inner_text(".stream-state"))
+        assert float(page.input_value(BOX)) == round((low + high) / 2, 9)
+
+
+def test_who_comes_by_a_link_to_a_prompt_finds_no_other_text(browser, site):
+    with window(browser, site) as shown:
+        shown.page.goto(f"{site.url}?prompt=3%20%2B%204")
+        eventually(lambda: shown.page.input_value("#prompt textarea") == "3 + 4")
+        assert shown.page.locator(".t").count() == 0 and shown.page.is_hidden(".sweep-body")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_telephone_a_finger_does_it_too(browser, site, recorded, scheme):
+    with window(browser, site, 360, 780, color_scheme=scheme, has_touch=True, reduced_motion="reduce") as phone:
+        eventually(lambda: phone.page.locator(".t").count() > 10)
+        assert phone.page.evaluate("document.documentElement.scrollWidth") <= 360
+        phone.page.locator(DIAL).evaluate("node => node.scrollIntoView({ block: 'center' })")
+        for place, trace in ((0.003, recorded.traces[0]), (0.997, recorded.traces[-1])):
+            x, y = along(phone.page, place)
+            phone.page.touchscreen.tap(x, y)
+            shows(phone, trace)
+        for selector in (".stream-origin", ".track-says", ".ends span", ".headline span"):
+            assert contrast(phone.page, selector) >= 4.5, selector
+        assert phone.errors == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (360, 780)])
+def test_little_moves_while_the_page_fills(browser, site, width, height):
+    with window(browser, site, width, height) as shown:
+        shown.page.add_init_script("""window.moved = 0; new PerformanceObserver((list) => {
+          for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.moved += entry.value;
+        }).observe({ type: 'layout-shift', buffered: true });""")
+        shown.open()
+        eventually(lambda: shown.page.locator(".t").count() > 10)
+        shown.page.wait_for_timeout(1500)
+        assert shown.page.evaluate("window.moved") <= 0.1
+
+
+def test_a_prompt_of_the_visitors_takes_its_place(browser, site):
+    with window(browser, site) as shown:
+        page = shown.page
+        eventually(lambda: page.is_visible(".sweep-prompt"))
+        page.click(".sweep-prompt")
+        assert page.input_value("#prompt textarea") == PROMPT
+        page.wait_for_selector("text=fake-r1", timeout=20_000)
+        shown.write("a palindrome")
+        assert page.inner_text(".stream-origin") == "" and page.is_hidden(".sweep-body")
+        eventually(lambda: page.locator('[data-plot="score"] .point').count() > 10)
+        box = page.locator('[data-plot="score"]').bounding_box()
+        assert box["width"] > 300, "the plots have their width, though they were hidden at first"
+        text, run = shown.text(), site.sessions._all()[-1].run
+        page.mouse.move(*along(page, 0.9))
+        page.mouse.down()
+        page.wait_for_selector(".t.flip")
+        assert shown.text() == text, "the dial is about that text now"
+        page.mouse.up()
+        eventually(lambda: site.sessions._all()[-1].run is not run)
+        assert shown.errors == []

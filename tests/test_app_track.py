@@ -1,0 +1,125 @@
+"""The threshold's track: spaced by the scores of the text on the page, and before there is one by what was measured."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from browser import Window, along, eventually, window
+from points_panel import POINTS
+
+from app.figures import simplest
+from app.running.run import Run
+from engine.operating_points import Curve
+
+TOKENS = 60
+DIAL, BOX = "#track input", "#threshold input[type=number]"
+
+
+@pytest.fixture
+def shown(site_window: Window, pair):
+    """The page with a finished text at threshold 0.5."""
+    pair.tokens_per_second = 2000
+    site_window.open()
+    site_window.page.wait_for_selector("text=fake-r1")
+    site_window.write("a palindrome")
+    eventually(lambda: "of 60 tokens" in says(site_window))
+    yield site_window
+    assert site_window.errors == []
+
+
+def newest(site) -> Run:
+    return max((s.run for s in site.sessions._all() if s.run), key=lambda run: run.number)
+
+
+def says(shown: Window) -> str:
+    return shown.page.inner_text(".track-says")
+
+
+def below(run: Run, threshold: float) -> int:
+    return sum(event.score < threshold for event in run.events if event.score is not None)
+
+
+def test_half_way_along_the_track_half_of_the_tokens_score_below(shown, site):
+    page, run = shown.page, newest(site)
+    flips = len({event.score for event in run.events}) + 1
+    assert page.locator(".track-ticks i").count() == flips, "a tick for every flip, and one for each end"
+    page.mouse.move(*along(page, 0.1))
+    page.mouse.down()
+    for place in (0, 0.25, 0.5, 0.75, 1):
+        page.mouse.move(*along(page, place), steps=2)
+        threshold = float(page.input_value(BOX))
+        assert abs(below(run, threshold) - place * TOKENS) <= 1, place
+        eventually(lambda t=threshold: says(shown) == f"{below(run, t)} of 60 tokens score below it → LLM")
+    page.mouse.up()
+    eventually(lambda: newest(site).settings.threshold == 1.01 and not newest(site).active)
+
+
+@pytest.mark.parametrize("where", [DIAL, BOX])
+def test_an_arrow_goes_one_flip_on(shown, site, where):
+    page, run = shown.page, newest(site)
+    page.focus(where)
+    at = below(run, 0.5)
+    for key, count in (("ArrowUp", at + 1), ("ArrowUp", at + 2), ("ArrowDown", at + 1), ("ArrowDown", at)):
+        page.keyboard.down(key)
+        eventually(lambda n=count: says(shown) == f"{n} of 60 tokens score below it → LLM")
+        flips = page.locator(".t.flip").count()
+        assert flips == abs(count - at)
+    page.keyboard.up("ArrowDown")
+
+
+def test_a_number_that_is_typed_is_taken_exactly(shown, site):
+    shown.page.fill(BOX, "0.123456789")
+    shown.page.keyboard.press("Enter")
+    eventually(lambda: newest(site).settings.threshold == 0.123456789 and not newest(site).active)
+    assert shown.page.input_value(BOX) == "0.123456789"
+    run = newest(site)
+    place = shown.page.eval_on_selector(DIAL, "node => Number(node.value)")
+    assert place == pytest.approx(below(run, 0.123456789) / TOKENS)
+
+
+def test_undo_moves_the_thumb_back_and_the_track_is_of_the_text_that_is_there(shown, site):
+    page, first = shown.page, newest(site)
+    before = page.eval_on_selector(DIAL, "node => Number(node.value)")
+    shown.slide("#threshold", 0.9)
+    eventually(lambda: newest(site) is not first and not newest(site).active)
+    eventually(lambda: page.is_enabled('[data-step="-1"]'))
+    page.click('[data-step="-1"]')
+    eventually(lambda: page.eval_on_selector(DIAL, "node => Number(node.value)") == before)
+
+
+def test_before_there_is_a_text_the_track_follows_what_was_measured(browser, site, pair):
+    pair.operating_points, before = POINTS, pair.operating_points
+    try:
+        with window(browser, site) as shown:
+            shown.page.wait_for_selector("text=fake-r1")
+            shown.page.wait_for_selector("#points .points:not([hidden])")
+            curve: Curve = POINTS.curves[0]
+            shown.page.mouse.move(*along(shown.page, 0.05))
+            shown.page.mouse.down()
+            for share in (0.1, 0.2, 0.4, 0.7):
+                shown.page.mouse.move(*along(shown.page, share), steps=2)
+                threshold = float(shown.page.input_value(BOX))
+                assert curve.at(threshold).llm_share == pytest.approx(share, abs=0.02)
+            shown.page.mouse.up()
+    finally:
+        pair.operating_points = before
+
+
+def test_the_browser_finds_the_same_threshold_between_two_scores_as_the_server(site_window: Window):
+    chance = random.Random(0)
+    gaps = []
+    for _ in range(300):
+        near = 10 ** -chance.uniform(0, 7)
+        low, high = sorted(round(1 - near * chance.random(), 7) for _ in range(2))
+        gaps.append((low, high))
+    found = site_window.page.evaluate(
+        """async (gaps) => {
+          const { between } = await import(new URL('gradio_api/citer/page/points/scale.js', document.baseURI));
+          return gaps.map(([low, high]) => between(low, high));
+        }""",
+        json.loads(json.dumps(gaps)),
+    )
+    assert found == [simplest(low, high) for low, high in gaps]
+    assert all(value is None or low < value <= high for value, (low, high) in zip(found, gaps, strict=True))
