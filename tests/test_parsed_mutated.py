@@ -210,7 +210,7 @@ def test_any_variable_is_taken_or_refused_by_its_name_in_short_lines(name, value
         ("CITER_PRICE", "[" * 100_000, r"CITER_PRICE = \[\[.*…: must be one JSON object"),
         ("CITER_CONTEXT", "9" * 30, r"CITER_CONTEXT = 9+: must be .* \(from 16 to 1e\+06\)"),
         ("CITER_SERVER__HOST", "bad host", "CITER_SERVER__HOST = bad host: must match"),
-        ("CITER_PRESET", "x" * 5000, "CITER_PRESET = x{79}…: must be"),
+        ("CITER_PRESET", "x" * 5000, "CITER_PRESET = x{79}…: must have at most 100 characters"),
     ],
 )
 def test_a_bad_setting_is_told_with_its_range(monkeypatch, tmp_path, name, value, told):

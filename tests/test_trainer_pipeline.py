@@ -166,8 +166,8 @@ def test_any_deleted_shard_comes_back_and_the_routers_with_it_bit_for_bit(made):
     routers = sorted(path.name for path in (folder / "routers").iterdir())
     before = {name: (folder / "routers" / name / WEIGHTS).read_bytes() for name in routers}
     for shard in (
-        "answers-llm/answers-00001.jsonl",
-        "answers-slm/answers-00001.jsonl",
+        "answers-llm/answers-00000.jsonl",
+        "answers-slm/answers-00000.jsonl",
         "labels-llm/labels-00003",
         "labels-data/labels-00002",
         "rollouts-1/rollouts-00002.jsonl",

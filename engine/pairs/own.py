@@ -52,19 +52,20 @@ def pair_of(name: str, path: Path | None) -> OwnPair | None:
 
 def read_pairs(path: Path) -> dict[str, OwnPair]:
     """All pairs of a file by name; a SettingsError names the first thing that is wrong with it."""
+    named = f"CITER_PAIRS = {shown(str(path))}"
     try:
         tables = tomllib.loads(read_bytes(path).decode("utf-8"))
     except OSError as error:
-        raise SettingsError(f"CITER_PAIRS = {path}: it cannot be read ({error.strerror or error})") from None
+        raise SettingsError(f"{named}: it cannot be read ({error.strerror or error})") from None
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"CITER_PAIRS = {path}: it is not TOML ({shown(str(error))})") from None
+        raise SettingsError(f"{named}: it is not TOML ({shown(str(error))})") from None
     if len(tables) > _MOST:
-        raise SettingsError(f"CITER_PAIRS = {path}: it has {len(tables):,} pairs; at most {_MOST:,} are taken")
+        raise SettingsError(f"{named}: it has {len(tables):,} pairs; at most {_MOST:,} are taken")
     return {name: _pair(path, name, table) for name, table in tables.items()}
 
 
 def _pair(path: Path, name: str, table: object) -> OwnPair:
-    where = f"CITER_PAIRS = {path}: [{shown(name)}]"
+    where = f"CITER_PAIRS = {shown(str(path))}: [{shown(name)}]"
     if name in PRESET_NAMES or not _NAME.fullmatch(name):
         raise SettingsError(
             f"{where} is no name for a pair of one's own: letters, digits and . - _ make one, "

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-from engine import Request, Role
+from engine import Request, Role, fold_revealed
 from engine.grading import grade_arithmetic
 from engine.pair import Pair
 from engine.weights.files import filling
@@ -77,7 +77,7 @@ def evaluate(folder: Path, count: int = 500) -> dict[str, float]:
             right[role] += grade_arithmetic("".join(event.text for event in row.events), question.answer)
             if role is Role.LLM:
                 tokens += len(row.events)
-                differ += sum(event.slm_alternatives[0].id != event.id for event in row.events)
+                differ += sum(event.slm_alternatives[0].id != event.id for event in fold_revealed(row.events))
     return {
         "slm": right[Role.SLM] / count,
         "llm": right[Role.LLM] / count,
