@@ -11,7 +11,8 @@ let scale = null;
 
 // The stops below and above a threshold; null at the ends.
 export const stopsBeside = (threshold) => [-1, 1].map((by) => {
-  const stop = scale && stopBeside(scale, threshold, by);
+  if (!scale) return null;   // this script has not begun
+  const stop = stopBeside(scale, threshold, by);
   return (stop - threshold) * by > 0 && placeAt(scale, stop) !== placeAt(scale, threshold) ? stop : null;
 });
 
