@@ -1,4 +1,7 @@
-"""The public endpoint `/generate`: one call, one trace, and no session. The page itself does not use it."""
+"""What programs may ask of the page's server: `/generate`, one call, one trace, and no session; and its models.
+
+The page itself does not use it. What OpenAI's clients know is in `engine.endpoint`.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ from gradio.context import LocalContext
 
 from app.entrance.callers import Callers, calling_address
 from app.running.host import Host
-from app.running.places import Places
 from app.running.run import Run
 from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Sampling, Settings
+from engine.endpoint.places import Entrance, Places
+from engine.endpoint.refusals import Refusal
 from engine.request import DraftLimit
 
 FIRST_HEARD_SECONDS = 15.0
@@ -25,13 +29,16 @@ FIRST_HEARD_SECONDS = 15.0
 UNHEARD_SECONDS = 3.0
 """How long a text is written on after its client has stopped waiting for it."""
 
+LOADING_SECONDS = 10.0
+"""After which a program that came while the models load may ask again."""
+
 _POLL_SECONDS = 0.02
 
 
 class ApiRun(Run):
     """A text that a call waits for."""
 
-    entrance = "api"
+    entrance: Entrance = "api"
 
 
 def add_api(host: Host, places: Places, callers: Callers, settings: Settings) -> None:
@@ -106,6 +113,14 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
 
     # No limit of gradio's: what is too much is refused at once, by `places`, instead of filling the queue of the page.
     gr.api(generate, api_name="generate", concurrency_limit=None)
+
+
+def ready(host: Host) -> tuple[Any, Any]:
+    """The pair and the scheduler for other programs' requests; raises Refusal while there are none."""
+    host.start()
+    if host.pair is None:
+        raise Refusal(503, host.status.error or "The models are being loaded.", after=LOADING_SECONDS)
+    return host.pair, host.scheduler
 
 
 async def _trace(run: Run, prices: Prices, heard: Callable[[], bool]) -> dict[str, Any]:

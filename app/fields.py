@@ -177,6 +177,8 @@ def link_query(trace: Trace) -> tuple[str, list[str]]:
         else:
             room -= size
     written = {name: int(value) if isinstance(value, bool) else value for name, value in given.items()}
+    if trace.turns:
+        missing.append("What was said before the prompt is not in the link.")
     if trace.forced:
         missing.append("Tokens chosen by hand are not in the link.")
     read = [event for event in trace.events if not event.provisional]

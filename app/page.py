@@ -12,11 +12,11 @@ import gradio as gr
 from gradio.components import Component
 
 from app import controls
-from app.api import add_api
+from app.api import add_api, ready
 from app.compare.tab import ComparisonUpdates, compare_tab
 from app.components import ASSETS, PRELOAD, QUIET, SCRIPTS, Panel, drawn
 from app.entrance.blocks import PageBlocks
-from app.entrance.callers import Callers, calling_address, client_address, on_space
+from app.entrance.callers import Callers, calling_address
 from app.entrance.guard import guarded
 from app.entrance.metrics import metrics_route
 from app.entrance.queue import PageQueue
@@ -25,7 +25,6 @@ from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire
 from app.header import header_html
 from app.recorded import Recorded
 from app.running.host import Host
-from app.running.places import Places
 from app.running.session import SWEEP, View
 from app.running.sessions import Sessions
 from app.share.buttons import link_note, share_bar, wire_share
@@ -40,6 +39,9 @@ from app.sweep import SweepUpdates
 from app.theme import theme
 from app.tune.tab import TuningUpdates, tune_tab
 from engine import DEFAULT_THRESHOLD, Prices, Settings
+from engine.endpoint.addresses import client_address, on_space
+from engine.endpoint.places import Places
+from engine.endpoint.routes import Endpoint
 from engine.errors import shown
 
 QUEUE_LOOKS_EVERY = 0.02
@@ -90,12 +92,14 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
         feeds = Feeds(sessions, host, UPDATES, callers)
         wire_feed(demo, feeds, panels)
         add_api(host, places, callers, settings)
+        endpoint = Endpoint(lambda: ready(host), settings, places)
 
         def forget(request: gr.Request) -> None:
             sessions.drop(request.session_hash)
 
         demo.unload(forget)
     demo.sessions, demo.feeds = sessions, feeds  # type: ignore[attr-defined]  # for tests, and for `launch_options`
+    demo.endpoint = endpoint  # type: ignore[attr-defined]
     demo.queue(api_open=False)
     demo._queue = PageQueue(demo, callers, lambda asked: client_address(asked.client, asked.headers, server.proxies))
     demo._queue.sleep_when_free = QUEUE_LOOKS_EVERY
@@ -123,7 +127,8 @@ def launch_options(demo: gr.Blocks, settings: Settings) -> dict[str, Any]:
     feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`
     server, space = settings.server, on_space()
     use_own_preview()
-    routes = [feeds.route, SCRIPTS, *([metrics_route(feeds.host)] if server.metrics else [])]
+    endpoint: Endpoint = getattr(demo, "endpoint")  # noqa: B009
+    routes = [feeds.route, SCRIPTS, endpoint.mount, *([metrics_route(feeds.host)] if server.metrics else [])]
     return {
         "app_kwargs": {
             "routes": routes,

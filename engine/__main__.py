@@ -1,5 +1,7 @@
 """`python -m engine "prompt"`: a routed text in the terminal, coloured by its author, or its trace as JSON.
 
+`python -m engine serve` is the endpoint for other programs (`engine.endpoint.serve`).
+
 Errors a user can cause go to stderr, with exit status 2 and nothing on stdout.
 """
 
@@ -20,11 +22,11 @@ from engine import (
     Trace,
     build_request,
     costs,
-    fold_revealed,
     load_settings,
 )
 from engine.errors import CommandParser, exit_status
-from engine.events import extend, llm_passes, llm_tokens, taken_back
+from engine.events import llm_passes, llm_tokens, taken_back
+from engine.events.settled import SettledEvents
 from engine.settings import PRESET_NAMES
 from engine.weights.progress import print_progress
 
@@ -35,6 +37,11 @@ _TAKEN_BACK, _RESET = "\x1b[9m", "\x1b[0m"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["serve"]:
+        from engine.endpoint.serve import main as serve
+
+        return serve(given[1:])
     return exit_status(partial(_main, arguments))
 
 
@@ -82,24 +89,25 @@ class Terminal:
 
     def __init__(self, colour: bool) -> None:
         self._colour = colour
-        self._printed = 0
-        self.events: list[TokenEvent] = []
+        self._text = SettledEvents()
+
+    @property
+    def events(self) -> list[TokenEvent]:
+        """Of the text so far."""
+        return self._text.events
 
     def add(self, event: TokenEvent) -> None:
         """Takes the next event of the text, and prints what is settled with it."""
-        extend(self.events, event)
-        drafts = (n for n, each in enumerate(fold_revealed(self.events)) if each.provisional)
-        self._print_until(next(drafts, len(self.events)))
+        self._print(self._text.add(event))
 
     def finish(self) -> None:
         """Prints the rest, drafts included: the text ends here, by itself or because somebody stopped it."""
-        self._print_until(len(self.events))
+        self._print(self._text.rest())
 
-    def _print_until(self, end: int) -> None:
-        for event in self.events[self._printed : end]:
+    def _print(self, events: Sequence[TokenEvent]) -> None:
+        for event in events:
             lost = event.taken_back if self._colour else ()
             print(*(self._styled(each, _TAKEN_BACK) for each in lost), self._styled(event), sep="", end="", flush=True)
-        self._printed = max(self._printed, end)
 
     def _styled(self, event: TokenEvent, style: str = "") -> str:
         text = plain(event.text)
@@ -134,7 +142,8 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m engine",
         description="Write a text with a small and a large model, routed token by token.",
-        epilog="Defaults come from CITER_… variables and .env; `python -m engine.settings` lists them.",
+        epilog="`python -m engine serve` serves the pair to other programs. Defaults come from CITER_… variables and "
+        ".env; `python -m engine.settings` lists them.",
     )
     add = parser.add_argument
     add("prompt", help="the question or instruction")

@@ -39,6 +39,7 @@ from engine.batch.slots import Slots, common
 from engine.batch.verification import note_drafts, take_back, verify
 from engine.events import Revealed, Role, TokenEvent
 from engine.model.any_model import AnyModel, check_acceptance
+from engine.model.logits import probability
 from engine.model.sampling import sample, uniform
 from engine.policy import Policy, decide
 from engine.request import Dial, Request
@@ -317,9 +318,9 @@ class Decoding:
             note_drafts(slot)
         refused = {step: index for step in asked if (index := verify(step)) is not None}
         for step, index in refused.items():
-            own = step.row.choices[index].own
+            own, _, its = step.row.choices[index]
             take_back(step, index)
-            step.role = Role.LLM
+            step.role, step.probability = Role.LLM, its
             step.row.text = TextStream(
                 self._tokenizer, step.row.request.stop, step.row.tokens[step.row.prompt_tokens :]
             )
@@ -341,6 +342,8 @@ class Decoding:
                     draw = uniform(request.seed, row.position)
                     drawn[key] = sample(step.slot.logits[step.role], request.sampling, row.tokens, draw)
                 token = drawn[key]
+            if request.alternatives:
+                step.probability = probability(step.slot.logits[step.role], token)
             self._add(step, token)
 
     def _add(self, step: RowStep, token: int) -> None:

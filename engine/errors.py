@@ -7,12 +7,15 @@ line does, and with what exit status, is `exit_status`.
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -96,6 +99,16 @@ def check_whole(name: str, value: int, low: int, high: int, hint: str) -> None:
     """Raises an InvalidRequest that names value and range if it is not a whole number in [low, high]."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise InvalidRequest(f"{name} = {shown(value, True)} must be a whole number from {low} to {high} ({hint})")
+
+
+def log_fault(logger: logging.Logger, what: str, error: BaseException) -> None:
+    """Writes one line: `what` failed, the error's kind, and the places in code that it came through, last first.
+
+    Its message is left out: it may hold a visitor's text.
+    """
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
+    logger.error("%s: %s at %s", what, type(error).__name__, places or "an unknown place")
 
 
 def exit_status(run: Callable[[], int | None], *told: type[Exception]) -> int:

@@ -26,7 +26,7 @@ from engine.router import Router
 from engine.served.model import ServedModel
 from engine.served.start import connect
 from engine.settings import Settings, load_settings
-from engine.tokenizer import backend, check_length, end_ids, render, tokenizer_fingerprint
+from engine.tokenizer import backend, check_ids, check_length, end_ids, render, tokenizer_fingerprint
 from engine.weights.load import load_models, load_slm
 from engine.weights.presets import choose_preset
 from engine.weights.progress import Progress, say
@@ -175,11 +175,17 @@ class Pair:
         """Raises InvalidRequest for what cannot be served, before any model runs; returns the prompt's tokens."""
         return len(self.prepare(request)[1])
 
-    def prepare(self, request: Request) -> tuple[Policy, list[int]]:
-        """A request's policy and its prompt as token ids, for `Decoding.add`; raises as `check` does."""
+    def prepare(self, request: Request, prompt: Sequence[int] | None = None) -> tuple[Policy, list[int]]:
+        """A request's policy and its prompt as token ids, for `Decoding.add`; raises as `check` does.
+
+        `prompt`: token ids to go on from, instead of the rendered prompt.
+        """
         policy = self._policy(request)
         self._check_row(request)
-        prompt = render(self.tokenizer, request, self.context)
+        if prompt is None:
+            prompt = render(self.tokenizer, request, self.context)
+        check_ids(prompt, len(self.tokenizer))
+        prompt = list(prompt)
         check_length(len(prompt), self.context)
         return policy, prompt
 

@@ -19,12 +19,14 @@ MAX_SYSTEM_CHARACTERS = 100_000
 MAX_STOPS = 100
 MAX_STOP_CHARACTERS = 1_000
 MAX_FORCED = 100_000
+MAX_TURNS = 1_000
 MAX_DRAFT = 1024
 
 DraftLimit = int | Literal["auto"]
 """At most so many drafted tokens are unread; "auto" weighs what a look costs (`engine.batch.draft_length`)."""
 
 JudgeKind = Literal["ratio", "learned"]
+TurnRole = Literal["system", "user", "assistant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,19 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """A message of the conversation so far, by whom the chat template has it: "system", "user" or "assistant"."""
+
+    role: TurnRole
+    text: str
+
+    def __post_init__(self) -> None:
+        if self.role not in ("system", "user", "assistant"):
+            raise InvalidRequest(f"role of a turn = {shown(self.role, True)}: choose system, user or assistant")
+        check_text("The text of a turn", self.text, MAX_PROMPT_CHARACTERS)
+
+
+@dataclass(frozen=True, slots=True)
 class Forced:
     """A token that a person gave to one of the models, whatever its score says.
 
@@ -78,6 +93,7 @@ class Request:
 
     Attributes:
         prompt: The user's message, or if `raw` the text to continue without the chat template.
+        turns: What was said before it, in order.
         threshold: score < threshold → LLM; 0 is SLM-only, above 1 LLM-only. For `policy="random"` it is the LLM share.
         acceptance: A drafted token is kept if the LLM would write it, too, or finds it at least so likely against its
             likeliest one. 0 keeps all (CITER as published), 1 gives the LLM-only text.
@@ -108,6 +124,7 @@ class Request:
     acceptance: float = 0.0
     max_draft: DraftLimit = "auto"
     judge: JudgeKind = "ratio"
+    turns: tuple[Turn, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt:
@@ -140,6 +157,20 @@ class Request:
         places = [forced.index for forced in self.forced]
         if places != sorted(set(places)):
             raise InvalidRequest(f"forced = {shown(places, True)}: give each position once, in order")
+        _check_turns(self.turns, self.raw)
+
+
+def _check_turns(turns: tuple[Turn, ...], raw: bool) -> None:
+    _check_count("turns", turns, MAX_TURNS, "turns")
+    if not all(isinstance(turn, Turn) for turn in turns):
+        raise InvalidRequest(f"turns = {shown(turns, True)}: give each message as a Turn")
+    if turns and raw:
+        raise InvalidRequest("raw = True continues a text as it is, which has no turns: leave one of them out")
+    characters = sum(len(turn.text) for turn in turns)
+    if characters > MAX_PROMPT_CHARACTERS:
+        raise InvalidRequest(
+            f"The turns have {characters:,} characters; at most {MAX_PROMPT_CHARACTERS:,} are accepted."
+        )
 
 
 _NO_PROMPT = "The prompt is empty: write a question or an instruction."
@@ -156,6 +187,8 @@ def build_request(prompt: str | Request, **options: Any) -> Request:
     """A request from a prompt and the fields of `Request` and `Sampling` by name; raises InvalidRequest if unknown."""
     if isinstance(prompt, Request):
         return replace(prompt, **options)
+    if isinstance(turns := options.get("turns"), list):
+        options["turns"] = tuple(turns)
     sampling = {each.name: options.pop(each.name) for each in fields(Sampling) if each.name in options}
     unknown = set(options) - {each.name for each in fields(Request)}
     if unknown:

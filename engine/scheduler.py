@@ -20,6 +20,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
+from itertools import zip_longest
 
 import torch
 
@@ -101,13 +102,18 @@ class Scheduler:
         requests: Sequence[Request],
         owner: Hashable,
         *,
+        prompts: Sequence[Sequence[int] | None] = (),
         interactive: bool = False,
         listener: Callable[[Handle], None] | None = None,
         stopped: Callable[[], bool] | None = None,
     ) -> Batch:
-        """Asks for several texts, as for a sweep; if one cannot be served, for none: an InvalidRequest."""
+        """Asks for several texts, as for a sweep; if one cannot be served, for none: an InvalidRequest.
+
+        `prompts`: Per text token ids to go on from, or None for the rendered prompt, as are those that are left out.
+        """
         batch = self._batch(listener, stopped)
-        for order in [self._order(request) for request in requests]:
+        orders = [self._order(request, prompt=ids) for request, ids in zip_longest(requests, prompts)]
+        for order in orders:
             Handle(order, owner, interactive, batch)
         self._put_in_line(batch)
         return batch
@@ -121,6 +127,11 @@ class Scheduler:
                     handle.cancel()
             self._changed.notify()
 
+    @property
+    def text_seconds(self) -> float:
+        """How long a text had its row, in the mean of those that ended last; 0 before the first."""
+        return self._mean_text
+
     def close(self) -> None:
         """Ends all texts and the thread."""
         with self._changed:
@@ -129,10 +140,15 @@ class Scheduler:
         self._thread.join()
 
     def _order(
-        self, request: Request, events: Sequence[TokenEvent] = (), reveal: bool = False, write: bool = True
+        self,
+        request: Request,
+        events: Sequence[TokenEvent] = (),
+        reveal: bool = False,
+        write: bool = True,
+        prompt: Sequence[int] | None = None,
     ) -> Order:
-        policy, prompt = self._pair.prepare(request)
-        return Order(request, policy, prompt, tuple(events), reveal and bool(events), write)
+        policy, ids = self._pair.prepare(request, prompt)
+        return Order(request, policy, ids, tuple(events), reveal and bool(events), write)
 
     def _batch(self, listener: Callable[[Handle], None] | None, stopped: Callable[[], bool] | None) -> Batch:
         return Batch(self._wake, self._place, self._estimate, listener, stopped)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic_settings
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
@@ -102,8 +102,8 @@ class Server(BaseModel):
         32,
         ge=1,
         le=10_000,
-        description="Texts and other jobs of the page that may wait or be worked on, and as many of `/generate`; a "
-        "further one is told to come back later.",
+        description="Texts and other jobs of the page that may wait or be worked on, and as many of `/generate` and "
+        "`/v1/…`; a further one is told to come back later.",
     )
     per_address: int = Field(8, ge=1, le=10_000, description="Of either, how many one client address may have.")
     proxies: int = Field(
@@ -221,6 +221,12 @@ class Settings(ServedSettings):
         description="Keep a bf16 copy of the 4-bit weights: prompts, batches and sweeps are several times faster with "
         "it (4.1 GB more for preset `cpu`, or 8.2 in fp32 where the processor multiplies that faster). Weights in int8 "
         "need none. Unset does so where it takes at most two fifths of the memory.",
+    )
+    api_key: SecretStr | None = Field(
+        None,
+        min_length=1,
+        max_length=1024,
+        description="Key that other programs must send to `/v1/…`; unset asks for none. The page needs none.",
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads for torch; 0 leaves torch's own choice.")
     price: Price = Field(Price.model_validate({}), description="Prices of the page's cost sliders.")

@@ -12,10 +12,11 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jinja2 import TemplateError
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from engine.errors import InvalidRequest, WeightsError
+from engine.errors import InvalidRequest, WeightsError, check_whole
 from engine.request import Request
 
 if TYPE_CHECKING:
@@ -43,13 +44,20 @@ def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | 
     if not tokenizer.chat_template:
         raise InvalidRequest("This pair's tokenizer has no chat template: ask for raw completion instead.")
     roles = [("system", request.system)] if request.system else []
+    roles += [(turn.role, turn.text) for turn in request.turns]
     roles.append(("user", request.prompt))
     messages = [{"role": role, "content": _MARK.format(n)} for n, (role, _) in enumerate(roles)]
-    rest = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-    ids: list[int] = []
-    for n, (_, content) in enumerate(roles):
-        before, rest = rest.split(_MARK.format(n), 1)
-        ids += _encode(tokenizer, before) + _encode(tokenizer, content, typed=True)
+    try:
+        rest = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        ids: list[int] = []
+        for n, (_, content) in enumerate(roles):
+            before, rest = rest.split(_MARK.format(n), 1)
+            ids += _encode(tokenizer, before) + _encode(tokenizer, content, typed=True)
+    except (TemplateError, ValueError) as error:
+        if not request.turns:
+            raise
+        order = ", ".join(role for role, _ in roles[:8])
+        raise InvalidRequest(f"This pair's chat template has no place for such turns: {order}, …") from error
     return ids + _encode(tokenizer, rest)
 
 
@@ -61,7 +69,8 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str, typed: bool = False) 
 
 def _refuse_far_too_long(tokenizer: PreTrainedTokenizerBase, request: Request, context: int) -> None:
     beginning = _LIKELY_CHARACTERS * context
-    for name, text in (("prompt", request.prompt), ("system prompt", "" if request.raw else request.system or "")):
+    system, turns = "" if request.raw else request.system or "", "".join(turn.text for turn in request.turns)
+    for name, text in (("prompt", request.prompt), ("system prompt", system), ("conversation before it", turns)):
         if len(text) > beginning:
             tokens = len(_encode(tokenizer, text[:beginning], typed=True))
             if tokens >= _MARGIN * context:
@@ -69,6 +78,14 @@ def _refuse_far_too_long(tokenizer: PreTrainedTokenizerBase, request: Request, c
                     f"The {name} has {len(text):,} characters, of which the first {beginning:,} are {tokens:,} tokens, "
                     f"but the context holds {context:,} and the answer needs room: shorten it."
                 )
+
+
+def check_ids(ids: Sequence[int], tokens: int) -> None:
+    """Raises InvalidRequest for a prompt without ids, or with one that is none of the tokenizer's."""
+    if not ids:
+        raise InvalidRequest("The prompt has no token: give at least one id.")
+    for id in ids:
+        check_whole("token id", id, 0, tokens - 1, "a token of the pair's tokenizer")
 
 
 def check_length(prompt_tokens: int, context: int) -> None:

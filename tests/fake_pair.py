@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 from engine.errors import InvalidRequest
 from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, extend, fold_revealed, keeps
-from engine.events.cost import ModelCost
+from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
 from engine.operating_points import OperatingPoints
 from engine.request import Dial, Request
@@ -154,7 +154,7 @@ class FakePair:
         self.router = router or FakeRouter()
         self.operating_points: OperatingPoints | None = None
         self.policies = ("router", "confidence", "random", "slm", "llm")
-        self.slm_cost, self.llm_cost = _SLM, _LLM
+        self.slm_cost, self.llm_cost, self.prices = _SLM, _LLM, Prices()
         self.llm = SimpleNamespace(device=SimpleNamespace(type="cpu"), local=True)
         self.trouble = ""
         self.requests: list[Request] = []
@@ -178,9 +178,9 @@ class FakePair:
     def check_acceptance(self, acceptance: float) -> None:
         """Any can be served."""
 
-    def prepare(self, request: Request) -> tuple[str, list[int]]:
+    def prepare(self, request: Request, prompt=None) -> tuple[str, list[int]]:
         """Policy and prompt."""
-        return request.policy, [zlib.crc32(request.prompt.encode())] * self.check(request)
+        return request.policy, list(prompt) if prompt else [zlib.crc32(request.prompt.encode())] * self.check(request)
 
     def open(self, most: int | None = None) -> FakeDecoding:
         """What the scheduler steps."""

@@ -22,11 +22,12 @@ from starlette.testclient import TestClient
 
 from app import api
 from app.entrance import bodies, guard
-from app.entrance.callers import Callers, client_address
+from app.entrance.callers import Callers
 from app.entrance.guard import Guard
 from app.fields import MAX_TEXT
 from app.running.session import Session
 from engine import load_settings
+from engine.endpoint.addresses import client_address
 
 SECRET = "xyzzy-plugh"
 PLACES = 4

@@ -14,11 +14,11 @@ from app.api import ApiRun
 from app.fields import FIELDS, router_dials
 from app.handlers import Handlers
 from app.running.host import Host
-from app.running.places import Busy, Places
 from app.running.run import Run
 from app.running.session import Session
 from app.running.sessions import Sessions
 from engine import InvalidRequest, load_settings
+from engine.endpoint.places import Busy, Places
 
 
 @pytest.fixture

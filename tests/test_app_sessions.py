@@ -18,7 +18,6 @@ from app.entrance.callers import Callers
 from app.fields import FIELDS
 from app.running import history, sessions
 from app.running.host import Host
-from app.running.places import Busy, Places
 from app.running.run import Job, Run
 from app.running.sessions import Sessions
 from app.share import buttons
@@ -27,6 +26,7 @@ from app.sweep import Sweep
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning
 from engine import Prices
+from engine.endpoint.places import Busy, Places
 
 
 @pytest.fixture

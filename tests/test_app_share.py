@@ -100,7 +100,7 @@ def page_of(browser, pair, query: str = "", **options):
 
 def test_there_is_nothing_to_take_before_there_is_a_text(shown: Window, pair):
     takers = shown.page.locator("[data-take]")
-    assert takers.count() == 6 and all(button.is_disabled() for button in takers.all())
+    assert takers.count() == 7 and all(button.is_disabled() for button in takers.all())
     assert shown.page.is_enabled("[data-open]")
     pair.tokens_per_second = 1
     shown.ask("echo one two three four five six")
@@ -188,6 +188,14 @@ def tinted(shown: Window, kind: str, ground: tuple[int, ...]) -> tuple[int, ...]
       return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
     }"""
     return tuple(shown.page.evaluate(mixed, [kind, list(ground)]))
+
+
+def test_the_lines_for_a_program_are_shown_and_copied_with_this_servers_address(written: Window):
+    written.page.click('[data-take="program"]')
+    says(written, "Copied three lines")
+    lines = written.page.input_value(".share-copy")
+    assert len(lines.splitlines()) == 3 and f'base_url="{written.url}v1"' in lines and "echo one two three" in lines
+    assert written.page.evaluate("navigator.clipboard.readText()") == lines
 
 
 def test_where_the_browser_forbids_copying_the_text_is_there_selected(written: Window):
@@ -332,7 +340,7 @@ def test_it_fits_is_readable_and_asks_nobody_else(browser, site, width: int, sch
 def test_every_button_is_reached_and_used_with_the_keyboard(written: Window, tmp_path: Path):
     written.page.focus("[data-take] >> nth=0")
     reached = []
-    for _ in range(7):
+    for _ in range(8):
         reached.append(written.page.evaluate("document.activeElement.textContent"))
         written.page.keyboard.press("Tab")
     assert reached == [
@@ -342,6 +350,7 @@ def test_every_button_is_reached_and_used_with_the_keyboard(written: Window, tmp
         "Page (HTML)",
         "Trace (JSON)",
         "Copy settings link",
+        "Use from a program",
         "Open a trace…",
     ]
     written.page.focus('[data-take="json"]')

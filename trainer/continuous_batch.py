@@ -18,7 +18,7 @@ from engine.tokenizer import render
 
 
 @dataclass(frozen=True)
-class Text:
+class WantedText:
     """A text to be written.
 
     Attributes:
@@ -31,7 +31,7 @@ class Text:
     prompt: Sequence[int] | None = None
 
 
-def write(pair: Pair, groups: Sequence[Sequence[Text]], rows: int) -> list[list[Row]]:
+def write(pair: Pair, groups: Sequence[Sequence[WantedText]], rows: int) -> list[list[Row]]:
     """Writes groups of texts; a group enters as one, so that its texts share the passes of what they have in common.
 
     Those that may get longest come first, so that the caches never have to grow.
@@ -70,12 +70,12 @@ def write(pair: Pair, groups: Sequence[Sequence[Text]], rows: int) -> list[list[
     return [[finished[n, text] for text in range(len(group))] for n, group in enumerate(groups)]
 
 
-def write_each(pair: Pair, texts: Iterable[Text], rows: int) -> list[Row]:
+def write_each(pair: Pair, texts: Iterable[WantedText], rows: int) -> list[Row]:
     """Writes texts of which each enters alone; see `write`."""
     return [row for (row,) in write(pair, [[text] for text in texts], rows)]
 
 
-def _rendered(pair: Pair, group: Sequence[Text]) -> list[Sequence[int]]:
+def _rendered(pair: Pair, group: Sequence[WantedText]) -> list[Sequence[int]]:
     """Prompts as token ids, each different one rendered once."""
     known: dict[tuple[str, str | None, bool], Sequence[int]] = {}
     prompts: list[Sequence[int]] = []

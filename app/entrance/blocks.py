@@ -11,9 +11,8 @@ from typing import Any
 import gradio as gr
 
 from app.components import refusal
-from app.entrance.faults import log_fault
 from engine import EngineError, InvalidRequest
-from engine.errors import shown
+from engine.errors import log_fault, shown
 
 _LONGEST = 300  # characters of a fault that is gradio's
 _TOO_FEW = "receive enough input values"  # gradio's words to who calls an endpoint without all its values

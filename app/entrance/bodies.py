@@ -12,9 +12,11 @@ from collections import Counter
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Send
 
-from app.running.places import LATER
 from app.share.open_trace import MAX_BYTES
 from app.tune.prompts import MAX_BYTES as MAX_PROMPTS
+from engine.endpoint.bodies import BODY_SECONDS, MAX_OUTSIDE, MOST_BYTES, Outside
+from engine.endpoint.places import LATER
+from engine.endpoint.refusals import PREFIX, Words, refused
 
 MAX_BODY = 8 * MAX_BYTES // 5
 """Bytes of a request that may bring a trace: JSON spells some of its characters as two, of which it has by far the
@@ -26,15 +28,8 @@ MAX_CALL = 8 * MAX_PROMPTS // 5
 MAX_OTHER = 65_536
 """Of any other; and no request is refused for what others bring before it has brought more than this."""
 
-MAX_OUTSIDE = 400_000
-"""Bytes of a body outside its strings, of which the page sends a few hundred. Parsed, each takes twenty times as much
-memory."""
-
 MAX_TOGETHER = 96_000_000
 """Of all requests that are being answered; one client address, where it is known, may bring half of it."""
-
-BODY_SECONDS = 60.0
-"""How long a body may take to come: one that stops in the middle holds what it brought, and others have less."""
 
 _TRACES = ("/gradio_api/run/", "/gradio_api/api/")
 _CALLS = ("/gradio_api/queue/join", "/gradio_api/call/", "/gradio_api/component_server")
@@ -42,6 +37,8 @@ _CALLS = ("/gradio_api/queue/join", "/gradio_api/call/", "/gradio_api/component_
 
 def most_bytes(path: str) -> int:
     """How many bytes a request to a path may bring."""
+    if path.startswith(PREFIX):
+        return MOST_BYTES
     return MAX_BODY if path.startswith(_TRACES) else MAX_CALL if path.startswith(_CALLS) else MAX_OTHER
 
 
@@ -66,26 +63,6 @@ class Bodies:
             del self._held[address]
 
 
-class Outside:
-    """Counts the bytes of JSON outside strings, as it comes, without parsing it.
-
-    Attributes:
-        count: So far; the ends of strings count.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._in_string, self._rest = False, b""
-
-    def take(self, part: bytes) -> None:
-        """Counts a part."""
-        part = (self._rest + part).replace(b"\\\\", b"")
-        self._rest = b"\\" if part.endswith(b"\\") else b""  # what it escapes is to come
-        pieces = part.removesuffix(self._rest).replace(b'\\"', b"").split(b'"')
-        self.count += len(pieces) - 1 + sum(map(len, pieces[self._in_string :: 2]))
-        self._in_string ^= len(pieces) % 2 == 0
-
-
 class BodyRefused(Exception):
     """A request brought more than there is room for, or took too long."""
 
@@ -98,8 +75,8 @@ class Passing:
         started: Whether an answer was begun.
     """
 
-    def __init__(self, receive: Receive, send: Send, most: int, bodies: Bodies, address: str | None) -> None:
-        self._receive, self._send, self._most = receive, send, most
+    def __init__(self, receive: Receive, send: Send, path: str, bodies: Bodies, address: str | None) -> None:
+        self._receive, self._send, self._most, self._said = receive, send, most_bytes(path), words_for(path)
         self._bodies, self._address = bodies, address
         self._bytes = self._counted = 0
         self._outside = Outside()
@@ -116,18 +93,20 @@ class Passing:
             async with asyncio.timeout_at(self._until):
                 message = await self._receive()
         except TimeoutError:
-            self._refuse(said(408, f"The request took more than {BODY_SECONDS:.0f} seconds to come.", close=True))
+            self._refuse(self._said(408, f"The request took more than {BODY_SECONDS:.0f} seconds to come.", close=True))
         self._whole = not message.get("more_body", False)
         self._bytes += len(message.get("body", b""))
         if self._bytes > self._most:
-            self._refuse(too_large(self._most))
+            self._refuse(too_large(self._most, self._said))
         self._outside.take(message.get("body", b""))
         if self._outside.count > MAX_OUTSIDE:
-            self._refuse(said(413, "The request has too many values: this page sends few, and long texts.", close=True))
+            self._refuse(
+                self._said(413, "The request has too many values: this page sends few, and long texts.", close=True)
+            )
         more = self._bytes - self._counted
         if self._bytes > MAX_OTHER and more:
             if not self._bodies.take(more, self._address):
-                self._refuse(said(503, f"Others are sending too much to take this as well. {LATER}", close=True))
+                self._refuse(self._said(503, f"Others are sending too much to take this as well. {LATER}", close=True))
             self._counted += more
         return message
 
@@ -149,9 +128,14 @@ class Passing:
         raise BodyRefused
 
 
-def too_large(most: int) -> Response:
+def too_large(most: int, words: Words) -> Response:
     """The answer to a request that brings more than `most` bytes."""
-    return said(413, f"The request is too large: at most {most:,} bytes are taken.", close=True)
+    return words(413, f"The request is too large: at most {most:,} bytes are taken.", close=True)
+
+
+def words_for(path: str) -> Words:
+    """How a refusal is said to who asks for a path: programs expect theirs in a shape of their own."""
+    return refused if path.startswith(PREFIX) else said
 
 
 def said(status: int, text: str, close: bool = False) -> Response:

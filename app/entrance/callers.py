@@ -2,61 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs
 
 from gradio.context import LocalContext
 
-_FORWARDED = "x-forwarded-for"
+from engine.endpoint.addresses import client_address
+
 _DATA = "/gradio_api/queue/data"
 _ALIVE = re.compile(r"/gradio_api/heartbeat/([^/]{1,100})")  # open for as long as a page or a Python client is there
 _CALL = re.compile(r"/gradio_api/call/(?:v2/)?[^/]+/(\w{1,100})")
-
-
-def on_space() -> bool:
-    """Whether this is a Hugging Face Space, which stands behind a proxy."""
-    return bool(os.environ.get("SPACE_ID"))
-
-
-def client_address(client: Any, headers: Any, proxies: int) -> str | None:
-    """The address of who asks; None where it is not known, so that nobody is taken for somebody else.
-
-    Args:
-        client: What the connection says: an object with `host`, or None.
-        headers: Of the request, by name.
-        proxies: How many proxies in front of the page append to X-Forwarded-For. What stands there before their
-            entries is the client's own word. 0 leaves that header alone; then an address of this machine is nobody's,
-            for a proxy here looks the same, and so is every address on a Space.
-    """
-    if proxies:
-        entries = [entry.strip() for entry in (headers.get(_FORWARDED) or "").split(",")]
-        return _address(entries[-proxies]) if len(entries) >= proxies else None
-    address = None if client is None or on_space() else _address(client.host)
-    return None if address is None or ip_address(address).is_loopback else address
 
 
 def calling_address(proxies: int) -> str | None:
     """`client_address` of the request that gradio is answering now; None outside of one."""
     request: Any = LocalContext.request.get(None)
     return None if request is None else client_address(request.client, request.headers, proxies)
-
-
-def _address(text: str) -> str | None:
-    """An IP address in its one spelling; of IPv6 the network, of which one client has all addresses."""
-    try:
-        address = ip_address(text.strip("[]"))
-    except ValueError:
-        return None
-    if address.version == 4:
-        return str(address)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped) if mapped else str(ip_address(int(address) >> 64 << 64)) if not address.is_loopback else "::1"
 
 
 class Callers:

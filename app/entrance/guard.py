@@ -6,14 +6,9 @@ An ASGI application around gradio's. It reads no body and keeps none: it counts 
 from __future__ import annotations
 
 import logging
-import os
-import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from fnmatch import fnmatchcase
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import Depends
 from fastapi.exceptions import RequestValidationError
@@ -24,11 +19,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.entrance.asked import check_request
-from app.entrance.bodies import Bodies, Passing, most_bytes, said, too_large
-from app.entrance.callers import Callers, client_address, on_space
-from app.entrance.faults import log_fault
+from app.entrance.bodies import Bodies, Passing, most_bytes, too_large, words_for
+from app.entrance.callers import Callers
 from app.entrance.states import PageStates
 from engine import EngineError
+from engine.endpoint.addresses import client_address
+from engine.endpoint.names import Names
+from engine.errors import log_fault
 
 MAX_QUERY = 16_000
 """Bytes of an address's query: more than `app.fields.MAX_TEXT`, in a link that a browser or a proxy would take."""
@@ -50,10 +47,6 @@ CLOSED = tuple(
 )
 """Beginnings of gradio's paths that this page does not need."""
 
-_PORTS = {"http": 80, "https": 443}
-_SPACE_HOSTS = ("*.hf.space",)
-_SPACE_ORIGINS = ("huggingface.co",)  # shows the Space in a frame
-
 logger = logging.getLogger(__name__)
 
 
@@ -70,14 +63,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, hosts: str, host: str | None, callers: Callers, proxies: int = 0) -> None:
         self.app, self.callers = app, callers
-        self._proxies, self._bodies = proxies, Bodies()
-        self._given = tuple(name.strip().lower() for name in hosts.split(",") if name.strip())
-        own = socket.gethostname().lower()
-        named = (host, os.environ.get("GRADIO_SERVER_NAME"), os.environ.get("SPACE_HOST"))
-        self._hosts = ("localhost", own, f"{own}.local", *self._given, *(name.lower() for name in named if name))
-        self._origins = self._given
-        if on_space():
-            self._hosts, self._origins = (*self._hosts, *_SPACE_HOSTS), (*self._origins, *_SPACE_ORIGINS)
+        self._proxies, self._bodies, self._names = proxies, Bodies(), Names(hosts, host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or lets gradio do so."""
@@ -89,7 +75,7 @@ class Guard:
             await refused(scope, receive, send)
             return
         path = get_route_path(scope)
-        passing = Passing(receive, send, most_bytes(path), self._bodies, self._address(scope))
+        passing = Passing(receive, send, path, self._bodies, self._address(scope))
         with self.callers.listening(scope["method"], path, scope["query_string"]):
             try:
                 await self.app(scope, passing.receive, passing.send)
@@ -99,7 +85,7 @@ class Guard:
             finally:
                 passing.close()
         if not passing.started:
-            answer = passing.refused or said(500, "The page's server failed; its log says where.")
+            answer = passing.refused or words_for(path)(500, "The page's server failed; its log says where.")
             await answer(scope, receive, send)
 
     def _address(self, scope: Scope) -> str | None:
@@ -107,36 +93,19 @@ class Guard:
         return client_address(request.client, request.headers, self._proxies)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
-        hosts, origin = headers.getlist("host"), headers.get("origin")
-        name, port = _split_host(hosts[0]) if len(hosts) == 1 else ("", None)
-        if not _is_address(name) and not _matches(name, self._hosts):
-            return said(
-                403, "This page is not served under that name. Its host can allow the name with CITER_SERVER__HOSTS."
-            )
-        if origin is not None and not self._may_ask(origin, name, port):
-            return said(
-                403, "Another site's page may not ask this one. Its host can allow the site with CITER_SERVER__HOSTS."
-            )
-        if get_route_path(scope).startswith(CLOSED):
+        headers, path = Headers(scope=scope), get_route_path(scope)
+        said = words_for(path)
+        reason = self._names.refusal(headers)
+        if reason is not None:
+            return said(403, reason)
+        if path.startswith(CLOSED):
             return said(404, "There is nothing here: this page takes no uploads and has no such route.")
         if len(scope["query_string"]) > MAX_QUERY:
             return said(414, f"The address is too long: at most {MAX_QUERY:,} bytes may follow its question mark.")
-        length, most = headers.get("content-length", "0"), most_bytes(get_route_path(scope))
+        length, most = headers.get("content-length", "0"), most_bytes(path)
         if not (length.isascii() and length.isdigit()) or len(length) > 15 or int(length) > most:
-            return too_large(most)
+            return too_large(most, said)
         return None
-
-    def _may_ask(self, origin: str, host: str, port: int | None) -> bool:
-        """Whether a page from this origin is the page itself, under whatever port a proxy has it, or allowed."""
-        try:
-            asks = urlsplit(origin)
-            name, its_port = (asks.hostname or "").lower(), asks.port
-        except ValueError:
-            return False
-        default = _PORTS.get(asks.scheme)
-        same = name == host and (its_port or default) == (port or default)
-        return bool(name) and (same or _matches(name, self._origins))
 
 
 def guarded(hosts: str, host: str | None, callers: Callers, proxies: int = 0) -> dict[str, Any]:
@@ -168,25 +137,3 @@ async def _not_understood(request: Request, error: Any) -> Response:
     first = error.errors()[0]
     where = ".".join(str(part)[:40] for part in first["loc"][:5])
     return JSONResponse({"detail": f"The request was not understood: {where}: {first['type']}"}, 422)
-
-
-def _split_host(text: str) -> tuple[str, int | None]:
-    """Name and port of a Host header; an empty name where it is none."""
-    try:
-        parts = urlsplit(f"//{text}")
-        return (parts.hostname or "").lower() if parts.netloc == text and "@" not in text else "", parts.port
-    except ValueError:
-        return "", None
-
-
-def _is_address(name: str) -> bool:
-    """Whether it is an IP address: a foreign site can point a name of its own at this machine, and no address."""
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return bool(name) and any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -14,7 +14,7 @@ from gradio.server_messages import EventMessage
 from starlette.requests import Request
 
 from app.entrance.callers import Callers
-from app.running.places import LATER
+from engine.endpoint.places import LATER
 
 MAX_WAITING = 128
 """Events that wait. Those that write anything have their places elsewhere; these take milliseconds."""

@@ -18,10 +18,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from app.entrance.faults import log_fault
 from app.running.host import Host
-from app.running.places import Entrance
 from engine import Dial, EngineError, Request, Revealed, TokenEvent, extend, fold_revealed
+from engine.endpoint.places import Entrance
+from engine.errors import log_fault
 
 State = Literal["waiting", "running", "done", "stopped", "failed"]
 _TOKEN_BYTES = 400  # of a file; what it says takes some five times as much memory

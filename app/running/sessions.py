@@ -7,10 +7,10 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
-from app.running.places import LATER, Busy, Places
 from app.running.run import Job, Run
 from app.running.session import Session, View
 from engine import DEFAULT_THRESHOLD, InvalidRequest
+from engine.endpoint.places import LATER, Busy, Places
 
 MAX_EMPTY = 1_024
 """Windows that have nothing yet of which anything is kept: a few hundred bytes each."""

@@ -28,6 +28,7 @@ from app.running.sessions import Sessions
 from app.share.export import html_page, markdown, trace_json
 from app.share.link import link_json
 from app.share.open_trace import MAX_BYTES, opened_run
+from app.share.program import program
 from app.share.swept import opened_sweep, swept_of
 from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
@@ -131,7 +132,7 @@ def taken(trace: Trace, sweep: Job | None, kind: str, home: str = "") -> str | N
     """What a button hands out, as JSON: `text`, and `notes` about what is not in it. None for another kind.
 
     `kind` is "json", "html", "markdown", "picture" (what is on one, as JSON), "link" (the trace as short as a link
-    needs it, empty where it is far too long for one) or "settings" (the query of a link).
+    needs it, empty where it is far too long for one), "program" (lines of Python) or "settings" (the query of a link).
     """
     text, notes = "", []
     if kind in ("html", "markdown"):
@@ -141,6 +142,8 @@ def taken(trace: Trace, sweep: Job | None, kind: str, home: str = "") -> str | N
         text = trace_json(trace, home, swept) if kind == "json" else link_json(trace, swept)
     elif kind == "settings":
         text, notes = link_query(trace)
+    elif kind == "program":
+        text = program(trace)
     elif kind == "picture":
         text = to_json(_pictured(trace, home))
     else:

@@ -124,6 +124,7 @@ def facts(trace: Trace) -> list[tuple[str, str]]:
     by_hand = sum(event.forced for event in trace.events)
     optional = [
         ("Prompt format", "raw completion, no chat format", trace.raw),
+        ("Before the prompt", f"{counted(len(trace.turns), 'message')}, not shown here", trace.turns),
         ("Stop strings", ", ".join(json.dumps(text, ensure_ascii=False) for text in trace.stop), trace.stop),
         ("Chosen by hand", counted(by_hand, "token"), by_hand),
         ("Taken back", f"{counted(back, 'token')}, charged and not in the text", back),

@@ -111,8 +111,9 @@ def _check_event(event: TokenEvent, where: str, position: int) -> None:
             check_number(f"{where}.{name}", getattr(event, name), 0, 64, _HINT)
     check_number(f"{where}.threshold", event.threshold, 0, MAX_THRESHOLD, _HINT)
     check_number(f"{where}.acceptance", event.acceptance, 0, 1, _HINT)
-    if event.ratio is not None:
-        check_number(f"{where}.ratio", event.ratio, 0, 1, _HINT)
+    for name in ("ratio", "probability"):
+        if getattr(event, name) is not None:
+            check_number(f"{where}.{name}", getattr(event, name), 0, 1, _HINT)
     for name in ("slm_fed", "llm_fed", "llm_head", "judgements"):
         check_whole(f"{where}.{name}", getattr(event, name), 0, 10_000_000, _HINT)
     for name in ("seconds", "slm_seconds", "llm_seconds"):

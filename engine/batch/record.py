@@ -69,6 +69,7 @@ def _written(step: RowStep) -> TokenEvent:
         id=row.tokens[-1],
         text=step.text,
         role=step.role,
+        probability=step.probability,
         score=step.score,
         router=policy.runs_router and policy.reads(position),
         threshold=step.threshold,

@@ -26,10 +26,14 @@ from engine.tokenizer import TextStream
 
 
 class Choice(NamedTuple):
-    """What the LLM would draw at a position, and the ratio of the token drafted there (`TokenEvent.ratio`)."""
+    """What the LLM would draw at a position, and the ratio of the token drafted there (`TokenEvent.ratio`).
+
+    `probability` is the LLM's of its own token, where candidates are recorded.
+    """
 
     own: int
     ratio: float
+    probability: float | None = None
 
 
 NOWHERE = -1
@@ -176,6 +180,7 @@ class RowStep:
         rereads: Whether the LLM reads the whole text again to judge a draft.
         drafted: Whether the SLM wrote a token at the end of the slot's text; the LLM may have taken it back since.
         asked: Whether the LLM was asked for this row's sake.
+        probability: Of the token, by its author, where candidates are recorded.
         verdicts: Of drafts that are kept.
         taken_back: The events of those that are not.
         text: What became certain with the token written.
@@ -198,6 +203,7 @@ class RowStep:
     rereads: bool = False
     drafted: bool = False
     asked: bool = False
+    probability: float | None = None
     verdicts: list[Verdict] = field(default_factory=list)
     taken_back: list[TokenEvent] = field(default_factory=list)
     alternatives: dict[Role, tuple[Alternative, ...]] = field(default_factory=dict)

@@ -16,6 +16,7 @@ import torch
 from engine.batch.record import drafted_event
 from engine.batch.rows import Choice, RowStep, Slot
 from engine.events import Role, TokenEvent, Verdict, keeps, known
+from engine.model.logits import probability
 from engine.model.sampling import sample, uniform
 
 _BELOW_ONE = math.nextafter(1.0, 0.0)
@@ -50,12 +51,12 @@ def _choice(step: RowStep, hidden: torch.Tensor, logits: torch.Tensor, place: in
     row, request = step.row, step.row.request
     end = row.prompt_tokens + place
     own = sample(logits, request.sampling, row.tokens[:end], uniform(request.seed, place))
-    token = row.tokens[end]
+    token, its = row.tokens[end], probability(logits, own) if request.alternatives else None
     if token == own:
-        return Choice(own, 1.0)
+        return Choice(own, 1.0, its)
     log_ratio = logits[token] - logits.max()
     ratio = row.judge.harmless(hidden, log_ratio) if row.judge else float(log_ratio.exp())
-    return Choice(own, min(_BELOW_ONE, ratio))
+    return Choice(own, min(_BELOW_ONE, ratio), its)
 
 
 def verify(step: RowStep) -> int | None:

@@ -9,13 +9,15 @@ prompt in its first pass and one token in each further pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 
 from engine.errors import check_number
 from engine.events import TokenEvent, charged, tokens_read
 
 UNITS = ("bytes", "flops", "seconds", "price")
+MODELLED = ("seconds.slm_only", "seconds.llm_only")
+"""Of `Costs.by_unit`, what was not measured: runs that did not happen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,19 @@ class Costs:
     run: Cost
     slm_only: Cost
     llm_only: Cost
+
+    def __add__(self, other: Costs) -> Costs:
+        return Costs(self.run + other.run, self.slm_only + other.slm_only, self.llm_only + other.llm_only)
+
+    @classmethod
+    def nothing(cls) -> Costs:
+        """Of no text."""
+        return cls(Cost(), Cost(), Cost())
+
+    def by_unit(self) -> dict[str, dict[str, float]]:
+        """Per unit the run and both extremes, by name."""
+        beside = asdict(self)
+        return {unit: {which: cost[unit] for which, cost in beside.items()} for unit in UNITS}
 
 
 def costs(

@@ -76,6 +76,7 @@ class TokenEvent:
     Attributes:
         row, index: Row of the batch, and position in the generated text; both from 0.
         text: The text this token completed; empty while a character or stop string is incomplete, and for end tokens.
+        probability: What its author gave it, in [0, 1], before sampling settings, where candidates were asked for.
         score: Routing score in [0, 1]; None for policies that do not score.
         threshold, acceptance: In force when it was decided.
         ratio: Of the token that the SLM drafted here, once the LLM has read it: 1 if the LLM would draw the same, else
@@ -125,6 +126,7 @@ class TokenEvent:
     verdicts: tuple[Verdict, ...] = ()
     llm_head: int = 1
     judgements: int = 0
+    probability: float | None = None
 
     @property
     def judged(self) -> bool:

@@ -17,8 +17,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from engine.errors import InvalidRequest, first_fault
 from engine.events import FinishReason, Role, TokenEvent, fold_revealed, keeps, llm_share, role_at
-from engine.events.cost import UNITS, ModelCost, Prices, costs
-from engine.request import DraftLimit, Forced, JudgeKind, Request, Sampling
+from engine.events.cost import MODELLED, ModelCost, Prices, costs
+from engine.request import DraftLimit, Forced, JudgeKind, Request, Sampling, Turn
 
 FORMAT = 1
 _ASKED = [each.name for each in fields(Request) if each.name != "alternatives"]
@@ -30,7 +30,7 @@ class Trace:
 
     Attributes:
         prompt, system, raw, threshold, policy, sampling, max_new_tokens, stop, seed, forced, acceptance, max_draft,
-            judge: See `engine.Request`.
+            judge, turns: See `engine.Request`.
         events: Of the text's tokens, by position; what was taken back hangs at the token written instead.
         slm, llm, router: Names of the models and of the router (None if the policy used none).
         slm_cost, llm_cost: What a forward pass costs, so that costs can be recomputed without the models.
@@ -61,6 +61,7 @@ class Trace:
     acceptance: float = 0.0
     max_draft: DraftLimit = "auto"
     judge: JudgeKind = "ratio"
+    turns: tuple[Turn, ...] = ()
     prices: Prices = field(default_factory=Prices)
     format: int = FORMAT
 
@@ -77,14 +78,13 @@ class Trace:
     def to_json(self) -> str:
         """The trace as one JSON object, with its cost in every unit beside both extremes."""
         cost = self._cost()
-        modelled = {"modelled": ["seconds.slm_only", "seconds.llm_only"]}
+        modelled = {"modelled": list(MODELLED)}
         value = {**asdict(self), "llm_share": self.llm_share, "cost": {**cost, **modelled}}
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
     def _cost(self) -> dict[str, dict[str, float]]:
         """In every unit, of the run and of both extremes."""
-        beside = asdict(costs(self.events, self.prompt_tokens, self.slm_cost, self.llm_cost, self.prices))
-        return {unit: {which: cost[unit] for which, cost in beside.items()} for unit in UNITS}
+        return costs(self.events, self.prompt_tokens, self.slm_cost, self.llm_cost, self.prices).by_unit()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Trace:

@@ -115,13 +115,14 @@ class Connection:
                 if wrong == _WRONG_ANSWERS:
                     raise ServerError(f"The LLM's server at {self.url} gave a wrong answer: {fault}") from fault
             else:
-                self._failing_since = None
+                self._is_there()
                 return answer
-            pause = max(least, min(2 * pause, _LONGEST_PAUSE)) * random.uniform(0.5, 1.0)
-            if time.monotonic() + pause - started > self._patience:
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            rest = max(least, pause * random.uniform(0.5, 1.0))
+            if time.monotonic() + rest - started > self._patience:
                 self._give_up()
                 raise self.given_up()
-            await asyncio.sleep(pause)
+            await asyncio.sleep(rest)
 
     def _note(self, fault: _Passing) -> None:
         """A try has failed; a server that is busy is there."""
@@ -152,8 +153,13 @@ class Connection:
                 await self._once(MODELS, None)
             except ServerError:
                 continue
+            self._is_there()
+
+    def _is_there(self) -> None:
+        """An answer has come."""
+        if self._gone:
             logger.warning("the LLM's server is back")
-            self._gone, self._failing_since = False, None
+        self._gone, self._failing_since = False, None
 
     async def _once(self, path: str, body: dict[str, Any] | None) -> Any:
         """One request; raises _Passing for what may pass, WrongAnswer for what is no JSON, ServerError for the rest."""

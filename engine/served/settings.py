@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings
 
 SERVERS = ("auto", "vllm", "sglang", "llama.cpp", "citer")
-SECRET = ("llm_key", "llm_url")
+SECRET = ("llm_key", "llm_url", "api_key")
 """Fields of which a message never shows the value: a URL may be mistyped with a password in it."""
 
 

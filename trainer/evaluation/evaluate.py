@@ -22,7 +22,7 @@ from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
 from engine.events.cost import cost_alone
 from engine.pair import Pair
 from engine.provenance import provenance
-from trainer.continuous_batch import Text, write
+from trainer.continuous_batch import WantedText, write
 from trainer.evaluation.method_names import SPECULATIVE, MaxDraft, Rate, spelled
 from trainer.evaluation.methods import Method
 from trainer.evaluation.record import GradedAnswer
@@ -124,7 +124,10 @@ def _answers(
 ) -> Iterator[GradedAnswer]:
     asked = [(method, threshold) for method in methods for threshold in method.thresholds]
     groups = [
-        [Text(asked_of(question, method, threshold, max_new_tokens), method.policy) for method, threshold in asked]
+        [
+            WantedText(asked_of(question, method, threshold, max_new_tokens), method.policy)
+            for method, threshold in asked
+        ]
         for question in questions
     ]
     for question, rows in zip(questions, write(pair, groups, AT_ONCE // max_new_tokens), strict=True):

@@ -16,7 +16,7 @@ from engine import Request, Role
 from engine.grading import grade
 from engine.pair import Pair
 from trainer import TrainerError
-from trainer.continuous_batch import Text, write_each
+from trainer.continuous_batch import WantedText, write_each
 from trainer.json_files import read_lines, write_lines
 from trainer.questions.question import Question, prompt
 from trainer.shards import MadeOf, Shards
@@ -67,7 +67,7 @@ def answer(
                 "text": "".join(event.text for event in row.events),
                 "finish": row.finish_reason,
             }
-            for question, row in zip(batch, write_each(pair, map(Text, requests), ROWS), strict=True)
+            for question, row in zip(batch, write_each(pair, map(WantedText, requests), ROWS), strict=True)
         ]
         write_lines(path, lines)
 

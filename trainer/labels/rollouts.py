@@ -26,7 +26,7 @@ from engine.policy import FixedPolicy, Policy, RouterPolicy
 from engine.router import Router
 from engine.tokenizer import render
 from trainer import TrainerError
-from trainer.continuous_batch import Text, write_each
+from trainer.continuous_batch import WantedText, write_each
 from trainer.json_files import read_lines, write_lines
 from trainer.labels.labels import load_labels
 from trainer.preference import Case
@@ -177,7 +177,7 @@ def _finish(pair: Pair, starts: Sequence[_Start], policy: Policy, settings: Roll
             for start in unended
         ]
         prompts = [render(pair.tokenizer, r) + start.written for r, start in zip(requests, unended, strict=True)]
-        texts = [Text(request, policy, tokens) for request, tokens in zip(requests, prompts, strict=True)]
+        texts = [WantedText(request, policy, tokens) for request, tokens in zip(requests, prompts, strict=True)]
         rows = dict(zip(map(id, unended), write_each(pair, texts, ROWS), strict=True))
     finished = []
     for start in starts:

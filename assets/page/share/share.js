@@ -33,10 +33,12 @@ export const start = ({ element, props, server, trigger, watch }) => {
   };
 
   // Where the browser refuses, the text is shown, selected.
-  const copyOrShow = async (text, what) => {
-    if (await copy(text)) return sayLine(`Copied ${what}.`);
-    sayLine('The browser does not let this page copy. Here it is, selected, to copy by hand:');
+  const copyOrShow = async (text, what, show = false) => {
+    const copied = await copy(text);
+    sayLine(copied ? `Copied ${what}.` : 'The browser does not let this page copy. Here it is, selected, to copy by hand:');
+    if (copied && !show) return;
     Object.assign(spare, { hidden: false, value: text });
+    if (copied) return;
     spare.focus();
     spare.select();
   };
@@ -77,7 +79,13 @@ export const start = ({ element, props, server, trigger, watch }) => {
     find('.share-file').hidden = false;
   };
 
-  const TAKE = { link: takeLink, settings: takeSettings, picture: takePicture, markdown: ({ text }) => copyOrShow(text, 'as Markdown') };
+  const takeProgram = ({ text }) =>
+    copyOrShow(text.replace('{address}', () => new URL('v1', document.baseURI).href), 'three lines for a program', true);
+
+  const TAKE = {
+    link: takeLink, settings: takeSettings, picture: takePicture, program: takeProgram,
+    markdown: ({ text }) => copyOrShow(text, 'as Markdown'),
+  };
 
   const take = async (kind) => {
     try {

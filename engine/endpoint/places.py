@@ -1,20 +1,38 @@
 """How many jobs there may be at once, and of whom.
 
-Page and API have places of their own, so that neither locks the other out, and of each one client address has a share.
+A page and other programs have places of their own, so that neither locks the other out, and of each one client address
+has a share.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
-from engine import EngineError
-
-if TYPE_CHECKING:
-    from app.running.run import Job
+from engine.errors import EngineError
 
 Entrance = Literal["page", "api"]
+LATER = "Come back in a minute."
+
+
+class Placed(Protocol):
+    """Something that takes a place."""
+
+    @property
+    def entrance(self) -> Entrance:
+        """By which it came."""
+        ...
+
+    @property
+    def cancel(self) -> threading.Event:
+        """Set where it is to end."""
+        ...
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended yet."""
+        ...
 
 
 class Busy(EngineError):
@@ -26,10 +44,10 @@ class Places:
 
     def __init__(self, each: int, share: int) -> None:
         self._each, self._share = each, share
-        self._taken: dict[Entrance, list[tuple[Job, str | None]]] = {"page": [], "api": []}
+        self._taken: dict[Entrance, list[tuple[Placed, str | None]]] = {"page": [], "api": []}
         self._lock = threading.Lock()
 
-    def take(self, job: Job, address: str | None = None, replaced: Collection[Job | None] = ()) -> None:
+    def take(self, job: Placed, address: str | None = None, replaced: Collection[Placed | None] = ()) -> None:
         """Gives a job a place until it has ended or is cancelled.
 
         Args:
@@ -53,6 +71,3 @@ class Places:
             if len(staying) >= self._each:
                 raise Busy(f"{self._each} texts are waiting or being written, which is all there is room for. {LATER}")
             taken.append((job, address))
-
-
-LATER = "Come back in a minute."

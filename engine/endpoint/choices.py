@@ -1,0 +1,108 @@
+"""What a reply says of each text: its words, who wrote each token, and how likely its author found it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from engine.endpoint.fields import Asked
+from engine.events import Alternative, Role, TokenEvent
+from engine.events.settled import SettledEvents
+
+if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
+    from engine.batch.handle import Handle
+    from engine.pair import Pair
+
+_REASONS = {"eos": "stop", "stop": "stop", "length": "length"}
+_LEAST = -9999.0  # stands for the logarithm of a probability too small for a number
+
+
+class ChoiceText:
+    """One choice of a reply as its text grows; what the LLM may still take back is not told.
+
+    Attributes:
+        handle: The scheduler's.
+        text: Takes its events.
+    """
+
+    def __init__(self, index: int, handle: Handle, asked: Asked, pair: Pair) -> None:
+        self.handle, self.text = handle, SettledEvents()
+        self._index, self._asked, self._pair = index, asked, pair
+        self._characters = 0  # told so far
+
+    def piece(self, events: Sequence[TokenEvent], key: str = "delta", **first: Any) -> dict[str, Any]:
+        """The next tokens as a reply has them.
+
+        Args:
+            events: Of the text, settled.
+            key: "delta" for a part of a chat, "message" for all of it; completions have neither.
+            first: What a message has besides its content.
+        """
+        text, last = "".join(event.text for event in events), events[-1].finish_reason if events else None
+        content = {key: {**first, "content": text}} if self._asked.chat else {"text": text}
+        piece = {"index": self._index, **content, "logprobs": self._logprobs(events)}
+        piece["finish_reason"] = _REASONS.get(last or "")
+        piece["citer"] = {"tokens": [_author(event) for event in events]}
+        if self._asked.token_ids:
+            piece["token_ids"] = [event.id for event in events]
+        self._characters += len(text)
+        return piece
+
+    def _logprobs(self, events: Sequence[TokenEvent]) -> dict[str, Any] | None:
+        if self._asked.candidates is None:
+            return None
+        return self._of_chat(events) if self._asked.chat else self._of_completion(events)
+
+    def _of_chat(self, events: Sequence[TokenEvent]) -> dict[str, Any]:
+        content = [
+            {
+                **_token(self._word(event), event.probability),
+                "top_logprobs": [_token(each.text, each.probability) for each in self._candidates(event)],
+            }
+            for event in events
+        ]
+        return {"content": content, "refusal": None}
+
+    def _of_completion(self, events: Sequence[TokenEvent]) -> dict[str, Any]:
+        offsets, at = [], self._characters
+        for event in events:
+            offsets.append(at)
+            at += len(event.text)
+        told = [{each.text: _log(each.probability) for each in self._candidates(event)} for event in events]
+        return {
+            "tokens": [self._word(event) for event in events],
+            "token_logprobs": [_log(event.probability) for event in events],
+            "top_logprobs": told if self._asked.candidates else None,
+            "text_offset": offsets,
+        }
+
+    def _candidates(self, event: TokenEvent) -> Sequence[Alternative]:
+        """The author's, as many as were asked for."""
+        own = event.slm_alternatives if event.role is Role.SLM else event.llm_alternatives
+        return own[: self._asked.candidates]
+
+    def _word(self, event: TokenEvent) -> str:
+        """The token by itself; the text that it completed may be another."""
+        return str(self._pair.tokenizer.decode([event.id]))
+
+
+def _author(event: TokenEvent) -> dict[str, Any]:
+    """Who wrote a token and why; `ratio` and `taken_back` as `TokenEvent` has them."""
+    told = {"id": event.id, "text": event.text, "by": event.role.value, "score": event.score, "ratio": event.ratio}
+    if event.taken_back:
+        told["taken_back"] = [_author(draft) for draft in event.taken_back]
+    return told
+
+
+def _token(text: str, probability: float | None) -> dict[str, Any]:
+    """A token that is a part of a character has no bytes that its text would show."""
+    return {
+        "token": text,
+        "logprob": _log(probability),
+        "bytes": None if "\N{REPLACEMENT CHARACTER}" in text else list(text.encode()),
+    }
+
+
+def _log(probability: float | None) -> float:
+    return max(_LEAST, math.log(probability)) if probability else _LEAST

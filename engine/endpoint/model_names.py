@@ -1,0 +1,133 @@
+"""The name of a model, as a program gives it, is a setting of the pair: `cpu:0.4@0.1`, `cpu:llm`, `router-cpu-0.4`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from engine.endpoint.refusals import Refusal, blamed
+from engine.errors import InvalidRequest, shown
+from engine.policy import REGISTRY
+from engine.request import DEFAULT_THRESHOLD, Dial, DraftLimit
+from engine.settings import Settings
+
+if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
+    from engine.pair import Pair
+
+_NUMBER = r"[0-9]{1,3}(?:\.[0-9]{1,12})?"
+_DIALS = re.compile(rf"(?P<threshold>{_NUMBER})(?:@(?P<acceptance>{_NUMBER}))?")
+_AS_ROUTELLM = re.compile(rf"router-(?P<router>.+)-(?P<dials>{_NUMBER}(?:@{_NUMBER})?)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class RouterSetting:
+    """Who decides, and at which dials; see `engine.Request` for each."""
+
+    policy: str
+    threshold: float
+    acceptance: float
+    max_draft: DraftLimit
+
+
+def named_setting(name: str, pair: Pair, settings: Settings) -> RouterSetting:
+    """The setting that a model's name stands for; a Refusal with status 404 says which names there are."""
+    if match := _AS_ROUTELLM.fullmatch(name):
+        setting, dials = _of_router(name, match["router"], pair, settings), match["dials"]
+    elif name == pair.preset:
+        return _default(pair, settings)
+    elif name.startswith(f"{pair.preset}:"):
+        setting, dials = _of_policy(_best(pair), pair, settings), name.removeprefix(f"{pair.preset}:")
+    else:
+        raise _unknown(name, pair)
+    if dials in ("llm", "slm"):
+        return replace(setting, policy=dials)
+    given = _DIALS.fullmatch(dials)
+    if given is None:
+        raise _unknown(name, pair)
+    try:
+        return _at(setting, **{dial: float(value) for dial, value in given.groupdict().items() if value is not None})
+    except InvalidRequest as error:
+        raise Refusal(404, f"There is no model {shown(name, True)}: {error}", "model", "model_not_found") from None
+
+
+def with_field(setting: RouterSetting, said: Any, pair: Pair, settings: Settings) -> RouterSetting:
+    """A setting with what the request's own field `citer` says instead; raises Refusal."""
+    if said is None:
+        return setting
+    known = [each.name for each in fields(RouterSetting)]
+    if not isinstance(said, dict) or set(said) - set(known):
+        raise Refusal(400, f"citer = {shown(said, True)} must be an object with some of {', '.join(known)}.", "citer")
+    policy = said.get("policy")
+    if policy is not None and policy not in pair.policies:
+        there = ", ".join(pair.policies)
+        raise Refusal(400, f"citer.policy = {shown(policy, True)}: choose one of {there}.", "citer.policy")
+    if policy is not None and policy != setting.policy:
+        setting = _of_policy(policy, pair, settings)
+    with blamed("citer"):
+        return _at(setting, **{name: value for name, value in said.items() if value is not None})
+
+
+def setting_name(preset: str, policy: str, threshold: float, acceptance: float) -> str:
+    """A model's name for a setting of a pair: the inverse of `named_setting`, where the pair has the router."""
+    if policy in ("slm", "llm"):
+        return f"{preset}:{policy}"
+    dials = f"{_plain(threshold)}@{_plain(acceptance)}"
+    return f"{preset}:{dials}" if policy == "router" else f"router-{policy}-{dials}"
+
+
+def _plain(number: float) -> str:
+    """A number without an exponent, and no digit more than it has."""
+    return f"{number:.12f}".rstrip("0").rstrip(".")
+
+
+def model_names(pair: Pair, settings: Settings) -> list[str]:
+    """Those that a list shows; the dials may have any value."""
+    names = [pair.preset, f"{pair.preset}:slm", f"{pair.preset}:llm"]
+    return names + (
+        [f"router-{pair.router.name}-{_plain(_of_policy('router', pair, settings).threshold)}"] if pair.router else []
+    )
+
+
+def _default(pair: Pair, settings: Settings) -> RouterSetting:
+    """That of the settings."""
+    return _of_policy(settings.policy if settings.policy in pair.policies else _best(pair), pair, settings)
+
+
+def _best(pair: Pair) -> str:
+    """What a threshold is for, where nobody says otherwise."""
+    return "router" if pair.router else "confidence"
+
+
+def _of_policy(policy: str, pair: Pair, settings: Settings) -> RouterSetting:
+    own = (pair.threshold, pair.acceptance) if policy == "router" else (DEFAULT_THRESHOLD, 0.0)
+    given = settings.threshold, settings.acceptance
+    threshold, acceptance = (mine if value is None else value for mine, value in zip(own, given, strict=True))
+    return RouterSetting(policy, threshold, acceptance, settings.max_draft)
+
+
+def _of_router(name: str, router: str, pair: Pair, settings: Settings) -> RouterSetting:
+    """As RouteLLM names a router and its threshold; what scores without a router goes by its policy's name."""
+    if pair.router is not None and router == pair.router.name:
+        return _of_policy("router", pair, settings)
+    if router in pair.policies and REGISTRY[router].scores and not REGISTRY[router].needs_router:
+        return _of_policy(router, pair, settings)
+    raise _unknown(name, pair)
+
+
+def _at(setting: RouterSetting, **values: Any) -> RouterSetting:
+    """With other values; raises InvalidRequest for a dial out of its range."""
+    setting = replace(setting, **values)
+    Dial(setting.threshold, setting.acceptance, setting.max_draft)
+    return setting
+
+
+def _unknown(name: str, pair: Pair) -> Refusal:
+    preset, router = pair.preset, f", router-{pair.router.name}-0.5" if pair.router else ""
+    return Refusal(
+        404,
+        f"There is no model {shown(name, True)} here. The pair is {preset}: ask for {preset}, {preset}:0.5 (with a "
+        f"threshold), {preset}:0.5@0.1 (and an acceptance), {preset}:slm, {preset}:llm{router}.",
+        "model",
+        "model_not_found",
+    )

@@ -1,0 +1,169 @@
+"""A request's texts while the scheduler writes them, and the reply: at once, or piece by piece as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Hashable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from engine.endpoint.choices import ChoiceText
+from engine.endpoint.fields import Asked
+from engine.endpoint.refusals import Refusal, blamed
+from engine.errors import EngineError, log_fault
+from engine.events import llm_share, taken_back
+from engine.events.cost import MODELLED, Costs, costs
+
+if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
+    from engine.pair import Pair
+    from engine.scheduler import Scheduler
+
+_KINDS = {True: ("chatcmpl", "chat.completion", "chat.completion.chunk"), False: ("cmpl",) + 2 * ("text_completion",)}
+
+_AWAY_SECONDS = 30  # in which a server that ends may be there again
+
+logger = logging.getLogger(__name__)
+
+
+class Reply:
+    """What one request gets."""
+
+    def __init__(self, asked: Asked, pair: Pair) -> None:
+        self._asked, self._pair = asked, pair
+        self._prefix, self._whole, self._part = _KINDS[asked.chat]
+        self._head = {"id": f"{self._prefix}-{secrets.token_hex(12)}", "created": int(time.time())}
+        self._choices: list[ChoiceText] = []
+        self._news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def submit(self, scheduler: Scheduler, owner: Hashable) -> None:
+        """Asks for the texts; encoding the prompts takes a while. Raises Refusal where they cannot be served."""
+        requests, prompts = zip(*self._asked.texts(), strict=True)
+        try:
+            with blamed("messages" if self._asked.chat else "prompt"):
+                batch = scheduler.submit_all(
+                    requests,
+                    owner,
+                    prompts=prompts,
+                    interactive=len(requests) == 1,
+                    listener=self._wake,
+                )
+        except Refusal:
+            raise
+        except EngineError as error:
+            raise Refusal(503, str(error), after=_AWAY_SECONDS) from None
+        self._batch = batch
+        self._choices = [ChoiceText(n, handle, self._asked, self._pair) for n, handle in enumerate(batch.handles)]
+
+    def _wake(self, _: object) -> None:
+        """From the scheduler's thread."""
+        self._loop.call_soon_threadsafe(self._news.set)
+
+    def cancel(self) -> None:
+        """Ends what is being written within a step."""
+        if self._choices:
+            self._batch.cancel()
+
+    async def whole(self) -> dict[str, Any]:
+        """The whole reply, once all texts have ended."""
+        async for event in self._events():
+            self._choices[event.row].text.add(event)
+        told = [each.piece(each.text.events, "message", role="assistant", refusal=None) for each in self._choices]
+        reply = {**self._head, "object": self._whole, "model": self._asked.model, "choices": told}
+        return {**reply, "usage": self._usage(), "citer": self._about()}
+
+    async def pieces(self) -> AsyncIterator[dict[str, Any]]:
+        """Parts of the reply, each as soon as it can no longer be taken back."""
+        left = set(range(len(self._choices)))
+        begun: set[int] = set()
+        async for event in self._events():
+            choice = self._choices[event.row]
+            settled = choice.text.add(event)
+            if not settled:
+                continue
+            first = {} if event.row in begun else {"role": "assistant"}
+            begun.add(event.row)
+            if settled[-1].finish_reason:
+                left.discard(event.row)
+            about = {} if left else {"citer": self._about()}
+            yield self._chunk([choice.piece(settled, **first)], **about)
+        if self._asked.usage:
+            yield self._chunk([], usage=self._usage())
+
+    def _chunk(self, choices: list[dict[str, Any]], **about: Any) -> dict[str, Any]:
+        if self._asked.usage:  # clients expect the field in every part, and the numbers in the last
+            about = {"usage": None, **about}
+        return {**self._head, "object": self._part, "model": self._asked.model, "choices": choices, **about}
+
+    async def _events(self) -> AsyncIterator[Any]:
+        """The events of all texts as they come; raises Refusal where one fails or is given up."""
+        stream, count = self._batch.stream, 0
+        while True:
+            self._news.clear()
+            ended = all(choice.handle.ended for choice in self._choices)  # before the stream is looked at
+            self._check()
+            for event in stream[count:]:
+                count += 1
+                yield event
+            if ended and count == len(stream):
+                return
+            if count == len(stream):
+                await self._news.wait()
+
+    def _check(self) -> None:
+        for choice in self._choices:
+            error = choice.handle.error
+            if isinstance(error, EngineError):
+                raise Refusal(500, str(error))
+            if error is not None:
+                log_fault(logger, "a text of the endpoint failed", error)
+                raise Refusal(500, "The models stopped with an internal error; the server's log says where.")
+            if choice.handle.state == "stopped":
+                raise Refusal(503, "The server is shutting down: the text was not finished.", after=_AWAY_SECONDS)
+
+    def _usage(self) -> dict[str, int]:
+        read = sum(len(choice.handle.order.prompt) for choice in self._choices[:: self._asked.n])
+        written = sum(len(choice.text.events) for choice in self._choices)
+        return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+
+    def _about(self) -> dict[str, Any]:
+        """The setting, and what all texts of the reply came to."""
+        pair, setting = self._pair, self._asked.setting
+        events = [event for choice in self._choices for event in choice.text.events]
+        total = sum(self._costs(), Costs.nothing())
+        return {
+            "pair": pair.preset,
+            "slm": pair.slm_name,
+            "llm": pair.llm_name,
+            "router": pair.router.name if pair.router and setting.policy == "router" else None,
+            **vars(setting),
+            "seed": self._asked.requests[0].seed,
+            "llm_share": llm_share(events),
+            "taken_back": taken_back(events),
+            "cost": {**total.by_unit(), "modelled": list(MODELLED)},
+        }
+
+    def _costs(self) -> Iterator[Costs]:
+        pair = self._pair
+        for choice in self._choices:
+            prompt = len(choice.handle.order.prompt)
+            yield costs(choice.text.events, prompt, pair.slm_cost, pair.llm_cost, pair.prices)
+
+
+async def event_stream(pieces: AsyncIterator[dict[str, Any]], first: dict[str, Any]) -> AsyncIterator[str]:
+    """Parts of a reply as server-sent events; what goes wrong on the way is told as one, too."""
+    yield _sent(first)
+    try:
+        async for piece in pieces:
+            yield _sent(piece)
+    except Refusal as refusal:
+        yield _sent(refusal.body)
+        return
+    yield "data: [DONE]\n\n"
+
+
+def _sent(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"

@@ -1,0 +1,37 @@
+"""A text that grows, as far as nothing of it can be taken back any more: for readers to whom no word can be unsaid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from engine.events import TokenEvent, extend
+
+
+class SettledEvents:
+    """Takes the events of a stream; gives those of the text once they are settled.
+
+    Attributes:
+        events: Of the text so far, drafts included.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[TokenEvent] = []
+        self._given = 0
+
+    def add(self, event: TokenEvent) -> list[TokenEvent]:
+        """Takes the next event; returns those that are settled with it, in order, with the LLM's verdicts on them."""
+        extend(self.events, event)
+        for index, ratio in event.verdicts:
+            self.events[index] = replace(self.events[index], ratio=ratio)
+        end = self._given
+        while end < len(self.events) and not self.events[end].provisional:
+            end += 1
+        return self._give(end)
+
+    def rest(self) -> list[TokenEvent]:
+        """What was not given yet, drafts included: nothing more comes."""
+        return self._give(len(self.events))
+
+    def _give(self, end: int) -> list[TokenEvent]:
+        given, self._given = self.events[self._given : end], end
+        return given

@@ -1,0 +1,43 @@
+"""What the endpoint's tests share: its own server on a free loopback port, in this process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+from engine import Scheduler, load_settings
+from engine.endpoint.serve import application
+
+
+class Served:
+    """A running server: its address, and what writes its texts."""
+
+    def __init__(self, url: str, scheduler: Scheduler) -> None:
+        self.url, self.scheduler = url, scheduler
+
+
+@contextmanager
+def serve_endpoint(pair: Any, **settings: Any) -> Iterator[Served]:
+    """Serves a pair until the end of the block."""
+    asked = load_settings(**settings)
+    scheduler = Scheduler(pair, asked.rows)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(application(pair, scheduler, asked), access_log=False, log_level="warning", lifespan="off")
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", scheduler)
+    finally:
+        server.should_exit = True
+        thread.join()
+        scheduler.close()
