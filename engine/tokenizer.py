@@ -88,6 +88,11 @@ def check_ids(ids: Sequence[int], tokens: int) -> None:
         check_whole("token id", id, 0, tokens - 1, "a token of the pair's tokenizer")
 
 
+def spelled(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The ids of a text in which special tokens are what they are: by these two tokenizers are compared."""
+    return _encode(tokenizer, text)
+
+
 def check_length(prompt_tokens: int, context: int) -> None:
     """Raises InvalidRequest, with both numbers, for a prompt that leaves no room for a token."""
     if prompt_tokens >= context:

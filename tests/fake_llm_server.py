@@ -103,7 +103,7 @@ class FakeServer:
         if body is None:
             known = {"id": self.name, "owned_by": OWNERS[self.kind], "max_model_len": 2048}
             return (200, {"object": "list", "data": [known]}) if handler.path == "/v1/models" else (404, {})
-        if handler.path == "/tokenize":
+        if handler.path.removeprefix("/v1") == "/tokenize":
             return 200, {"tokens": self.tokens(body.get("prompt") or body["content"])}
         with self._lock:
             self.asked += 1

@@ -24,6 +24,7 @@ from app.sweep import Sweep, sweep_message
 from engine import InvalidRequest, Prices, Request, Trace, WeightsError
 from engine.pair import Pair
 
+SWEPT = '#sweep [data-state="done"], #sweep[data-state="done"]'
 PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
 
 
@@ -145,9 +146,10 @@ def shown(site_window: Window, site, pair):
     assert site_window.errors == []
 
 
-def colours(shown: Window) -> list[tuple[str, bool]]:
+def colours(shown: Window) -> list[list[str | bool]]:
+    """Of each token its text and whether the LLM's; the end, which is no text, is left out."""
     told = "nodes => nodes.map(node => [node.textContent, node.classList.contains('llm')])"
-    return shown.page.eval_on_selector_all(".stream-text .t", told)
+    return [token for token in shown.page.eval_on_selector_all(".stream-text .t:not(.end)", told) if token[0]]
 
 
 def copied_link(shown: Window) -> str:
@@ -239,7 +241,7 @@ def test_a_swept_texts_link_is_scrubbed_through_where_it_is_opened(browser, tiny
         shown.page.fill("#prompt textarea", PROMPT)
         shown.page.select_option(".sweep-over", "threshold")
         shown.page.click(".sweep-go")
-        shown.page.wait_for_selector('#sweep[data-state="done"]', timeout=60_000)
+        shown.page.wait_for_selector(SWEPT, timeout=60_000)
         seen = {}
         for threshold in (0, 1):
             shown.slide("#threshold", threshold)

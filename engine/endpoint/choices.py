@@ -69,7 +69,7 @@ class ChoiceText:
         for event in events:
             offsets.append(at)
             at += len(event.text)
-        told = [{each.text: _log(each.probability) for each in self._candidates(event)} for event in events]
+        told = [{self._key(each): _log(each.probability) for each in self._candidates(event)} for event in events]
         return {
             "tokens": [self._word(event) for event in events],
             "token_logprobs": [_log(event.probability) for event in events],
@@ -81,6 +81,9 @@ class ChoiceText:
         """The author's, as many as were asked for."""
         own = event.slm_alternatives if event.role is Role.SLM else event.llm_alternatives
         return own[: self._asked.candidates]
+
+    def _key(self, candidate: Alternative) -> str:
+        return f"token_id:{candidate.id}" if self._asked.token_keys else candidate.text
 
     def _word(self, event: TokenEvent) -> str:
         """The token by itself; the text that it completed may be another."""

@@ -60,6 +60,8 @@ class Asked:
         candidates: Of each token, so many are told; None tells no probabilities at all.
         stream, usage: Whether the text is sent as it is written, and the numbers of tokens after it.
         token_ids: Whether tokens are told as ids, too.
+        token_keys: Whether a completion's candidates are named by their ids, as "token_id:7", and not by texts, which
+            several tokens may share.
     """
 
     chat: bool
@@ -72,6 +74,7 @@ class Asked:
     stream: bool
     usage: bool
     token_ids: bool
+    token_keys: bool = False
 
     def texts(self) -> Iterator[tuple[Request, tuple[int, ...] | None]]:
         """What is to be written per choice of the reply, in order; the seed of a prompt's texts grows by one."""
@@ -127,6 +130,7 @@ def read_fields(body: Mapping[str, Any], chat: bool, pair: Pair, settings: Setti
     options = {**_options(fields, settings), **vars(setting), "alternatives": alternatives}
     stream = fields.flag("stream")
     usage, token_ids = _usage(fields, stream), fields.flag("return_token_ids")
+    token_keys = not chat and fields.flag("return_tokens_as_token_ids")
     said = fields.take("messages" if chat else "prompt")
     prompts = [(read_messages(said), None)] if chat else read_prompts(said)
     fields.refuse_rest()
@@ -135,7 +139,7 @@ def read_fields(body: Mapping[str, Any], chat: bool, pair: Pair, settings: Setti
     with blamed("messages" if chat else "prompt"):
         requests = tuple(Request(**prompt, **options) for prompt, _ in prompts)
     ids = tuple(ids for _, ids in prompts)
-    return Asked(chat, model, setting, requests, ids, n, candidates, stream, usage, token_ids)
+    return Asked(chat, model, setting, requests, ids, n, candidates, stream, usage, token_ids, token_keys)
 
 
 def _options(fields: _Body, settings: Settings) -> dict[str, Any]:

@@ -26,10 +26,11 @@ from engine.endpoint.fields import read_fields
 from engine.endpoint.model_names import model_names, named_setting
 from engine.endpoint.names import Names
 from engine.endpoint.places import Busy, Entrance, Places
-from engine.endpoint.refusals import PREFIX, Refusal, refused
+from engine.endpoint.refusals import PREFIX, Refusal, blamed, refused
 from engine.endpoint.replies import Reply, event_stream
-from engine.errors import shown
+from engine.errors import check_text, shown
 from engine.settings import Settings
+from engine.tokenizer import spelled
 
 if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
     from engine.pair import Pair
@@ -39,6 +40,7 @@ STALL_SECONDS = 60.0
 """How long a client may leave a part of its text unread."""
 
 _TEXT_SECONDS = 5.0  # how long a text takes, before one has ended
+_LONGEST_PROBE = 1000  # characters of a text whose tokens are asked for: they are compared, and not counted
 _UNREAD = (408, 413)  # nothing more of a body is read
 _GONE = 499  # for nobody: the client has left
 
@@ -68,6 +70,7 @@ class Endpoint:
             Route("/chat/completions", self._chat, methods=["POST"]),
             Route("/completions", self._complete, methods=["POST"]),
             Route("/models", self._list, methods=["GET"]),
+            Route("/tokenize", self._tokenize, methods=["POST"]),
             Route("/models/{model:path}", self._one, methods=["GET"]),
         ]
         handlers: dict[Any, Any] = {
@@ -94,6 +97,15 @@ class Endpoint:
         self._admit(request)
         pair, _ = self._models()
         return JSONResponse(self._model(request.path_params["model"], pair))
+
+    async def _tokenize(self, request: Request) -> Response:
+        """The ids of a short text, as vLLM tells them: a program that sends ids sees whether its own are these."""
+        self._admit(request)
+        pair, _ = self._models()
+        text = (await read_body(request)).get("prompt")
+        with blamed("prompt"):
+            check_text("prompt", text, _LONGEST_PROBE)
+        return JSONResponse({"tokens": spelled(pair.tokenizer, text)})
 
     def _model(self, name: str, pair: Pair) -> dict[str, Any]:
         setting = named_setting(name, pair, self._settings)

@@ -24,6 +24,7 @@ from engine.served.sglang import SGLANG
 from engine.served.strings import probe_strings
 from engine.served.vllm import OWN, VLLM
 from engine.settings import Settings
+from engine.tokenizer import spelled
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -142,7 +143,7 @@ def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer
     strings = probe_strings(special)
     asked = [(text, connection.ask(path, dialect.tokens_body(model, text), read)) for text in strings]
     for text, answer in asked:
-        ours = tokenizer.encode(text, add_special_tokens=False)
+        ours = spelled(tokenizer, text)
         try:
             theirs = answer.result()
         except ServerRefusal as refusal:

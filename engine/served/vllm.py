@@ -63,5 +63,12 @@ VLLM = Dialect(
     tokens_read=_tokens_read,
     most=20,
 )
-OWN = replace(VLLM, name="this project's endpoint", owner="citer", judges=False, rereads=False)
+OWN = replace(
+    VLLM,
+    name="this project's endpoint",
+    owner="citer",
+    judges=False,
+    rereads=False,
+    tokens_path="/v1/tokenize",
+)
 """It tells no probabilities of a prompt."""
