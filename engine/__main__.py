@@ -27,7 +27,7 @@ from engine import (
 from engine.errors import CommandParser, exit_status
 from engine.events import llm_passes, llm_tokens, taken_back
 from engine.events.settled import SettledEvents
-from engine.settings import PRESET_NAMES
+from engine.settings import MODEL_OPTIONS, add_model_options, with_models
 from engine.weights.progress import print_progress
 
 # Okabe–Ito sky blue and orange, as near as 256 colours come; the LLM is underlined too, for those who see no colour.
@@ -115,11 +115,16 @@ class Terminal:
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> None:
-    own = {"preset", "json"}
-    request = build_request(**{name: v for name, v in vars(options).items() if name not in own and v is not None})
+    own = {*MODEL_OPTIONS, "json"}
+    asked = {name: v for name, v in vars(options).items() if name not in own and v is not None}
+    request = build_request(**{"policy": settings.policy, **asked})
+    settings = with_models(settings, options)
     from engine.pair import load  # torch takes seconds to import: only for a request that is in order
 
-    pair = load(options.preset, settings, print_progress if sys.stderr.isatty() else None)
+    pair = load(None, settings, print_progress if sys.stderr.isatty() else None)
+    if pair.router is None and options.policy is None and request.policy == "router":
+        print("note: no router belongs to this pair, so the SLM's confidence decides", file=sys.stderr)
+        request = replace(request, policy="confidence")
     if request.policy == "router":
         own = {name: getattr(pair, name) for name in ("threshold", "acceptance") if getattr(options, name) is None}
         request = replace(request, **own)
@@ -147,7 +152,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("prompt", help="the question or instruction")
-    add("--preset", choices=PRESET_NAMES, help=f"pair of models (default: {settings.preset})")
+    add_model_options(add)
     add("--threshold", type=float, default=settings.threshold, help="score < threshold → LLM (default: router's own)")
     add(
         "--acceptance",
@@ -165,7 +170,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         help="with --acceptance: tokens the SLM may write before the LLM reads them; auto goes by what a look costs "
         "(default: %(default)s)",
     )
-    add("--policy", choices=POLICIES, default=settings.policy, help="who decides (default: %(default)s)")
+    add("--policy", choices=POLICIES, help=f"who decides (default: {settings.policy})")
     add("--max-new-tokens", type=int, default=settings.max_new_tokens, metavar="N", help="default: %(default)s")
     add("--seed", type=int, default=settings.seed, metavar="S", help="of sampling and of random routing")
     add("--alternatives", type=int, default=0, metavar="K", help="record each model's K likeliest tokens (with --json)")

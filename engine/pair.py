@@ -20,6 +20,7 @@ from engine.model.any_model import check_acceptance
 from engine.model.language_model import LanguageModel
 from engine.model.linear import copy_dtype, four_bit_parameters
 from engine.operating_points import OperatingPoints
+from engine.pairs.presets import Preset, choose_preset
 from engine.policy import POLICIES, REGISTRY, Policy, build_policy
 from engine.request import DEFAULT_THRESHOLD, Dial, Request, build_request
 from engine.router import Router
@@ -28,7 +29,6 @@ from engine.served.start import connect
 from engine.settings import Settings, load_settings
 from engine.tokenizer import backend, check_ids, check_length, end_ids, render, tokenizer_fingerprint
 from engine.weights.load import load_models, load_slm
-from engine.weights.presets import choose_preset
 from engine.weights.progress import Progress, say
 from engine.weights.router_hub import find_router
 
@@ -314,13 +314,14 @@ def load(
 ) -> Pair:
     """Loads a pair and its router, fetching and quantising the weights the first time.
 
-    Without `settings` those of the environment hold; `preset` goes before theirs. A bad setting, weights that cannot be
-    had or do not fit together, or a router that does not fit, is an EngineError. `progress` hears of every download.
+    Without `settings` those of the environment hold; another `preset` than theirs goes before it and before their SLM
+    and LLM. A bad setting, weights that cannot be had or do not fit together, or a router that does not fit, is an
+    EngineError. `progress` hears of every download.
     """
     settings = settings or load_settings()
-    if preset is not None:
-        settings = load_settings(**{**settings.model_dump(), "preset": preset})
-    chosen = choose_preset(settings)
+    if preset is not None and preset != settings.preset:
+        settings = load_settings(**{**settings.model_dump(), "preset": preset, "slm": None, "llm": None})
+    chosen = choose_preset(settings, progress)
     llm: PreTrainedModel | ServedModel
     if settings.llm_url:
         slm, tokenizer, quantisation = load_slm(chosen, settings, progress)
@@ -343,16 +344,19 @@ def load(
         prices=Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio),
         copy=settings.bf16_copy,
     )
-    pair.use_router(_load_router(settings, chosen.name, progress))
+    pair.use_router(_load_router(settings, chosen, progress))
     pair.calibrate()
     return pair
 
 
-def _load_router(settings: Settings, preset: str, progress: Callable[[Progress], None] | None) -> Router | None:
-    """The router of the settings: "auto" is the preset's own, if there is one."""
-    if settings.router == "auto":
-        folder = ROUTERS / preset
+def _load_router(settings: Settings, preset: Preset, progress: Callable[[Progress], None] | None) -> Router | None:
+    """The router of the settings: "auto" is the pair's own, if there is one."""
+    name, setting = settings.router, "CITER_ROUTER"
+    if name == "auto" and preset.router is None:
+        folder = ROUTERS / preset.name
         return Router.load(folder) if folder.is_dir() else None
+    if name == "auto" and preset.router is not None:
+        name, setting = preset.router, f"CITER_PAIRS: {preset.name}.router"
     cache, timeout = settings.cache_dir / "routers", settings.hub_timeout
-    folder = find_router(settings.router, ROUTERS, cache, hub=settings.hub, timeout=timeout, progress=progress)
-    return Router.load(folder)
+    where = {"setting": setting, "hub": settings.hub, "timeout": timeout, "progress": progress}
+    return Router.load(find_router(name, ROUTERS, cache, **where))

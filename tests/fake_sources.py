@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from engine.pairs.presets import PinnedFile
 from engine.settings import load_settings
 from engine.weights import sources
-from engine.weights.presets import GgufFile
 
 CONTENT = bytes(range(256)) * 1000
 PART = 100_000
-FILE = GgufFile(
+FILE = PinnedFile(
     name="model.gguf",
     bytes=len(CONTENT),
     sha256=hashlib.sha256(CONTENT).hexdigest(),

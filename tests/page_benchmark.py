@@ -107,8 +107,8 @@ class Clocked:
         self._last: Request | None = None  # of the text whose times these are
         self._open, pair.open = pair.open, self._clocked
 
-    def _clocked(self) -> Decoding:
-        decoding = self._open()
+    def _clocked(self, most: int | None = None) -> Decoding:
+        decoding = self._open(most)
         step = decoding.step
 
         def clocked(*args: Any) -> list[TokenEvent]:

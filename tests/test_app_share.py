@@ -149,7 +149,7 @@ def test_a_picture_has_the_coloured_text_and_its_headline(browser, site, scheme:
         shown.write("a palindrome")
         ready(shown)
         image = Image.open(picture(shown, tmp_path)).convert("RGB")
-        assert image.width == 2160 and 1000 < image.height < 7000
+        assert image.width == 2160 and 600 < image.height < 7000
         counts = Counter({colour: count for count, colour in image.getcolors(image.width * image.height) or []})
         paper = shown.page.evaluate("getComputedStyle(document.querySelector('.stream')).backgroundColor")
         ground = tuple(int(part) for part in re.findall(r"\d+", paper)[:3])

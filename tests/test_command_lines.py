@@ -12,7 +12,7 @@ from browser import eventually
 from conftest import ROOT
 
 from engine.errors import InvalidRequest, check_number, shown
-from engine.weights.presets import PRESETS, GgufModel
+from engine.pairs.presets import PRESETS, GgufModel
 
 ENGINE = [sys.executable, "-m", "engine"]
 TEXT = ["What is 1 + 1?", "--preset", "tiny", "--max-new-tokens", "3"]

@@ -147,7 +147,7 @@ def test_bad_input_is_said_on_stderr_with_status_2_and_nothing_on_stdout(capsys,
     assert message in err
 
 
-@pytest.mark.parametrize("bad", [["--preset", "huge"], ["--policy", "best"], ["--threshold", "high"], []])
+@pytest.mark.parametrize("bad", [["--policy", "best"], ["--threshold", "high"], []])
 def test_unknown_choices_end_with_status_2(capsys, bad):
     with pytest.raises(SystemExit) as ended:
         main([*bad] if not bad else ["x", *bad])

@@ -73,13 +73,13 @@ def test_another_file_of_the_user_is_refused_with_both_hashes(hub, settings, tmp
     mine = tmp_path / "mine.gguf"
     mine.write_bytes(CONTENT[::-1])
     found = hashlib.sha256(CONTENT[::-1]).hexdigest()
-    with pytest.raises(WeightsError, match=rf"mine\.gguf is not model\.gguf: .*{found}, not {FILE.sha256}"):
+    with pytest.raises(WeightsError, match=rf"not the model\.gguf that it was: .*{found}, not {FILE.sha256}"):
         fetch(FILE, settings, mine)
     assert hub.requests == []
 
 
 def test_a_path_of_the_user_that_leads_nowhere_is_refused(settings, tmp_path):
-    with pytest.raises(WeightsError, match=r"nowhere\.gguf is not a file.*CITER_SLM_GGUF"):
+    with pytest.raises(WeightsError, match=r"nowhere\.gguf is not a file.*CITER_SLM"):
         fetch(FILE, settings, tmp_path / "nowhere.gguf")
 
 
@@ -87,7 +87,7 @@ def test_when_all_doors_are_closed_each_is_named_with_its_reason(tmp_path):
     with pytest.raises(WeightsError) as error:
         fetch(FILE, load_settings(cache_dir=tmp_path, hub=False, mirror=False))
     message = str(error.value)
-    for part in ("CITER_SLM_GGUF", "cache: ", "CITER_HUB is false", "CITER_MIRROR is false", "CITER_PRESET=tiny"):
+    for part in ("CITER_SLM", "cache: ", "CITER_HUB is false", "CITER_MIRROR is false", "CITER_PRESET=tiny"):
         assert part in message
 
 
@@ -138,7 +138,7 @@ def test_two_processes_download_once_and_the_second_says_that_it_waits(hub, tmp_
 import sys
 from pathlib import Path
 from engine.weights.download import fetch
-from engine.weights.presets import GgufFile
+from engine.pairs.presets import PinnedFile
 from engine.settings import load_settings
 path = fetch({FILE!r}, load_settings(cache_dir=Path({str(tmp_path)!r}), mirror=False), None,
              lambda progress: print(progress.what))

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError, SettingsError
-from engine.settings import PRESET_NAMES, Settings, load_settings, markdown_table, variables
-from engine.weights import presets
-from engine.weights.presets import PRESETS, choose_preset
+from engine.pairs import presets
+from engine.pairs.own import PRESET_NAMES
+from engine.pairs.presets import PRESETS, choose_preset
+from engine.settings import Settings, load_settings, markdown_table, variables
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -138,7 +139,7 @@ def test_the_table_has_every_variable_with_a_meaning_and_no_machine_path():
 
 
 def test_settings_import_no_torch():
-    code = "import sys, engine.settings, engine.weights.presets; sys.exit('torch' in sys.modules)"
+    code = "import sys, engine.settings, engine.pairs.presets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
@@ -154,8 +155,8 @@ def test_auto_takes_the_gpu_from_eight_gigabytes_on(monkeypatch, gigabytes, name
 
 
 def test_an_unknown_preset_is_refused_with_the_known_names():
-    with pytest.raises(SettingsError, match="CITER_PRESET = huge: must be one of auto, gpu, cpu, tiny"):
-        choose_preset(Settings.model_construct(preset="huge"))
+    with pytest.raises(SettingsError, match="CITER_PRESET = huge: must be one of auto, gpu, cpu, tiny; pairs of your"):
+        load_settings(preset="huge")
 
 
 def test_parts_of_the_mirror_add_up_to_the_file():

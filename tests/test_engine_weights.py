@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -19,12 +21,12 @@ from transformers import AutoTokenizer
 
 from engine.errors import WeightsError
 from engine.model import int8
+from engine.pairs.presets import PRESETS, FolderModel, Preset
 from engine.settings import load_settings
 from engine.tokenizer import PADDING, check_same_tokenizer, tokenizer_fingerprint
 from engine.weights import convert, store
 from engine.weights.load import load_models
 from engine.weights.manifest import MANIFEST
-from engine.weights.presets import PRESETS, HubModel, LocalModel, Preset
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -157,11 +159,13 @@ def test_two_files_with_other_tokenizers_are_no_pair(files):
         files.load()
 
 
-def test_a_wrong_file_of_the_user_is_refused_even_if_the_cache_is_whole(files, tmp_path):
+def test_the_users_file_that_has_changed_since_it_was_named_is_refused(files, tmp_path):
     mine = tmp_path / "mine.gguf"
-    mine.write_bytes(b"GGUF")
-    with pytest.raises(WeightsError, match=r"mine\.gguf is not small\.gguf"):
-        files.load(slm_gguf=mine)
+    shutil.copy(files.settings.cache_dir / "gguf" / "large.gguf", mine)
+    files.preset = replace(files.preset, slm=replace(files.preset.slm, path=mine))
+    shutil.rmtree(files.folder("small"))
+    with pytest.raises(WeightsError, match=r"mine\.gguf is not the small\.gguf that it was"):
+        files.load()
 
 
 # --- tokenizers ------------------------------------------------------------------------------------------------------
@@ -199,19 +203,16 @@ def test_the_gpu_preset_without_cuda_says_what_to_do(monkeypatch):
 def test_a_local_pair_is_loaded_in_fp32(files, tmp_path):
     for name, dense in (("slm", files.slm_dense), ("llm", files.llm_dense)):
         dense.save_pretrained(tmp_path / name)
-    preset = Preset(
-        "mine",
-        LocalModel("s", tmp_path / "slm"),
-        LocalModel("l", tmp_path / "llm"),
-        tokenizer_folder=files.folder("small"),
-    )
+    words = files.folder("small")
+    slm, llm = (FolderModel(name, tmp_path / name, words) for name in ("slm", "llm"))
+    preset = Preset("mine", slm, llm, "cpu", "fp32")
     pair = load_models(preset, load_settings())
     assert (pair.slm.dtype, pair.quantisation) == (torch.float32, "fp32")
     assert not pair.llm.training
 
 
 def test_a_local_folder_that_is_not_there_is_named(tmp_path):
-    preset = Preset("mine", LocalModel("s", tmp_path / "a"), LocalModel("l", tmp_path / "b"), tmp_path)
+    preset = Preset("mine", FolderModel("s", tmp_path / "a"), FolderModel("l", tmp_path / "b"))
     with pytest.raises(WeightsError, match=r"s: .*a is not there"):
         load_models(preset, load_settings())
 
@@ -220,15 +221,9 @@ def test_a_tokenizer_with_more_tokens_than_rows_is_refused(files, tmp_path):
     small = random_qwen(1)
     small.resize_token_embeddings(200)
     small.save_pretrained(tmp_path / "slm")
-    source = LocalModel("s", tmp_path / "slm")
+    source = FolderModel("s", tmp_path / "slm", files.folder("small"))
     with pytest.raises(WeightsError, match="200 rows"):
-        load_models(Preset("mine", source, source, files.folder("small")), load_settings())
-
-
-def test_a_preset_of_two_kinds_is_refused(tmp_path):
-    preset = Preset("mixed", HubModel("s", "a/b"), LocalModel("l", tmp_path))
-    with pytest.raises(WeightsError, match="mixes two kinds"):
-        load_models(preset, load_settings())
+        load_models(Preset("mine", source, source, "cpu", "fp32"), load_settings())
 
 
 def test_a_conversion_prints_nothing_of_other_libraries(tmp_path):
@@ -239,7 +234,7 @@ import engine.pair
 from engine import load_settings
 from engine.weights.load import load_models
 from engine.weights.manifest import MANIFEST
-from engine.weights.presets import GgufFile, GgufModel, Preset
+from engine.pairs.presets import PinnedFile, GgufModel, Preset
 settings = load_settings(cpu_weights="nf4", cache_dir=Path({str(tmp_path)!r}), hub=False, mirror=False)
 load_models({files.preset!r}, settings)
 """

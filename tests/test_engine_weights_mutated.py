@@ -12,9 +12,13 @@ from converted_pair import Files
 from hypothesis import given
 from hypothesis import strategies as st
 from mutations import damaged_bytes, damaged_json, no_file_larger_than
-from random_gguf import logits
+from random_gguf import logits, random_qwen
 
-from engine.errors import WeightsError
+from engine.errors import SettingsError, WeightsError
+from engine.pairs.config import check_gguf, read_config
+from engine.pairs.gguf_header import GgufHeader
+from engine.pairs.own import read_pairs
+from engine.pairs.tensors import Tensors
 from engine.weights import __main__ as command
 from engine.weights import cache_folder, convert, manifest
 from engine.weights.cache_folder import NOTE
@@ -38,23 +42,73 @@ def flip(path, at=-1000):
 def test_damaged_weights_are_always_noticed(converted, folder, data):
     whole = (converted.folder("small") / convert.WEIGHTS).read_bytes()
     (folder / convert.WEIGHTS).write_bytes(data.draw(damaged_bytes(whole)))
-    told = convert.problem(folder, converted.preset.slm)
+    told = convert.problem(folder, converted.preset.slm.file.sha256)
     (folder / convert.WEIGHTS).write_bytes(whole)
     assert told is not None and convert.WEIGHTS in told
-    assert convert.problem(folder, converted.preset.slm) is None
+    assert convert.problem(folder, converted.preset.slm.file.sha256) is None
 
 
 @given(data=st.data())
 def test_a_damaged_manifest_is_noticed_or_vouches_for_the_same_files(converted, folder, data):
     content = (converted.folder("small") / MANIFEST).read_bytes()
     (folder / MANIFEST).write_bytes(data.draw(damaged_json(json.loads(content))))
-    told = convert.problem(folder, converted.preset.slm)
+    told = convert.problem(folder, converted.preset.slm.file.sha256)
     if told is None:
         found, whole = Manifest.load(folder), Manifest.load(converted.folder("small"))
         assert found.files.items() <= whole.files.items() and convert.WEIGHTS in found.files
         assert found.sha256 == {name: whole.sha256[name] for name in found.files}
     else:
         assert told.startswith("its ") and len(told) < 500
+
+
+@given(data=st.data())
+def test_a_damaged_gguf_header_is_refused_in_words_or_says_what_is_in_the_file(converted, tmp_path, data):
+    whole = (converted.settings.cache_dir / "gguf" / "small.gguf").read_bytes()
+    head = whole[:9_000]  # fields, tokens and tensors; the numbers themselves may be anything
+    (tmp_path / "x.gguf").write_bytes(data.draw(damaged_bytes(head)) + whole[9_000:])
+    try:
+        header = GgufHeader.read(tmp_path / "x.gguf")
+        check_gguf("small", header)
+    except WeightsError as refused:
+        assert len(str(refused)) < 1_000
+    else:
+        assert sum(tensor.bytes for tensor in header.tensors.values()) <= len(whole) + 20
+
+
+@given(data=st.data())
+def test_a_damaged_configuration_is_refused_in_words_or_has_sane_sizes(tmp_path, data):
+    random_qwen(1).config.save_pretrained(tmp_path)
+    document = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_bytes(data.draw(damaged_json(document)))
+    try:
+        config = read_config("small", tmp_path)
+    except WeightsError as refused:
+        assert len(str(refused)) < 1_000
+    else:
+        assert config.num_hidden_layers <= 512 and config.vocab_size <= 2_000_000
+
+
+@given(data=st.data())
+def test_damaged_safetensors_are_refused_in_words_or_hold_every_weight(tmp_path, data):
+    model = random_qwen(1)
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(data.draw(damaged_bytes(whole[:2_000])) + whole[2_000:])
+    try:
+        Tensors("small", [path]).check(model)
+    except WeightsError as refused:
+        assert len(str(refused)) < 1_000
+
+
+@given(data=st.data())
+def test_a_damaged_file_of_pairs_is_refused_in_words(tmp_path, data):
+    content = b"[mine]\nslm = 'owner/small'\nllm = 'owner/large@v1'\nweights = '4bit'\n"
+    (tmp_path / "pairs.toml").write_bytes(data.draw(damaged_bytes(content)))
+    try:
+        read_pairs(tmp_path / "pairs.toml")
+    except SettingsError as refused:
+        assert len(str(refused)) < 1_000
 
 
 def test_flipped_bytes_of_the_data_are_made_good(converted, files):
@@ -68,7 +122,7 @@ def test_flipped_bytes_of_the_data_are_made_good(converted, files):
 def test_a_large_file_is_hashed_once_and_again_after_any_change(converted, tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "SMALL", 0)
     files = converted.copied_to(tmp_path / "cache")
-    folder, model = files.folder("small"), files.preset.slm
+    folder, model = files.folder("small"), files.preset.slm.file.sha256
     assert convert.problem(folder, model) is None, "copied files have other inodes, so they were hashed"
     hashed, real = [], cache_folder.sha256_of
     monkeypatch.setattr(cache_folder, "sha256_of", lambda path, *rest: hashed.append(path.name) or real(path, *rest))
@@ -155,4 +209,4 @@ def test_a_large_files_note_that_cannot_be_kept_costs_time_only(files, monkeypat
     monkeypatch.setattr(manifest, "SMALL", 0)
     (files.folder("small") / (convert.WEIGHTS + NOTE)).mkdir()
     for _ in range(2):
-        assert convert.problem(files.folder("small"), files.preset.slm) is None
+        assert convert.problem(files.folder("small"), files.preset.slm.file.sha256) is None

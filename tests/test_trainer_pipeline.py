@@ -35,7 +35,7 @@ SETTINGS = FitSettings(epochs=12)
 def made(tmp_path_factory):
     """Everything from questions to a shipped router, from scratch."""
     root = tmp_path_factory.mktemp("run")
-    path = run(RECIPE, root / "run", root / "results", root / "routers", SETTINGS)
+    path = run(RECIPE, load("tiny"), root / "run", root / "results", root / "routers", SETTINGS)
     return root, load_summary(path)
 
 

@@ -13,10 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from engine.settings import Settings, add_model_options, load_settings
 from trainer import TrainerError
-from trainer.settings import RECIPES, FitSettings, Recipe, RolloutSettings, add_settings, chosen
+from trainer.settings import (
+    RECIPES,
+    FitSettings,
+    Recipe,
+    RolloutSettings,
+    add_settings,
+    chosen,
+    counts_for,
+    own_recipe,
+)
 
 if TYPE_CHECKING:
+    from engine import Pair
     from trainer.questions.question import Question
 
 Add = Callable[..., None]
@@ -45,7 +56,7 @@ def _fitting(options: Options) -> FitSettings:
 
 def _add_questions(add: Add, questions: int = 600, split: str = "train") -> None:
     """Options of every command that runs the models on questions."""
-    add("--preset", "pair of models", "tiny", choices=["tiny", "cpu", "gpu"])
+    add_model_options(add)
     add(
         "--data",
         "files of JSON lines with id, question, [choices], reference, answer; or csqa, arc-challenge, mmlu-psychology, "
@@ -58,6 +69,18 @@ def _add_questions(add: Add, questions: int = 600, split: str = "train") -> None
     add("--questions", "how many", questions, metavar="N")
     add("--offset", "skip the first N", 0, metavar="N")
     add("--out", "folder; run the same command again to go on where it stopped", type=Path, required=True)
+
+
+def _settings(options: Options) -> Settings:
+    """Those of the environment with the models of the options: the tiny pair, unless one is named."""
+    preset = options.preset or ("auto" if options.slm and options.llm else "tiny")
+    return load_settings(preset=preset, slm=options.slm, llm=options.llm)
+
+
+def _load(options: Options) -> Pair:
+    from engine import load
+
+    return load(None, _settings(options))
 
 
 def _questions(options: Options, need_reference: bool = False, more: int = 0) -> list[Question]:
@@ -75,29 +98,52 @@ def _labelled_questions(options: Options, more: int = 0) -> list[Question]:
 
 
 def _add_run(add: Add) -> None:
-    add("--preset", "pair of models", "tiny", choices=["tiny", "cpu"])
+    add_model_options(add)
     add("--task", "csqa or gsm8k with the cpu pair; arithmetic with the tiny one (default: the preset's first)")
+    about = (
+        "questions for any pair: files of which the first are trained on and the last evaluated on, or names as for "
+    )
+    add("--data", about + "`answer`", nargs="+", metavar="SOURCE")
     add_settings(add, Recipe, keep_defaults=False)
-    add("--out", "folder of the stages (default: runs/<preset>-<task>)", type=Path)
-    add("--results", "gets the summary", RESULTS)
+    add("--out", "folder of the stages (default: runs/<pair>-<task>)", type=Path)
+    about = f"gets the summary (default: {RESULTS} for a preset's own task, else a folder in --out)"
+    add("--results", about, type=Path)
     add("--routers", "gets the best router", Path("assets/routers"))
     add_settings(add, FitSettings)
 
 
 def _run(options: Options) -> None:
     """Do all of it: questions, labels, rollouts, routers, evaluation, summary."""
+    from engine.pairs.presets import choose_preset
     from trainer.pipeline import run
     from trainer.shards import require_one_process
 
     require_one_process("run")
-    tasks = [task for preset, task in RECIPES if preset == options.preset]
-    task = options.task or tasks[0]
-    if task not in tasks:
-        raise TrainerError(f"--task {task}: the {options.preset} preset has {', '.join(tasks)}")
+    pair = choose_preset(_settings(options)).name
+    recipe, own = _recipe(options, pair)
+    folder = options.out or Path("runs") / f"{pair}-{recipe.task}"
+    results = options.results or (folder / "results" if own else RESULTS)
+    print(run(recipe, _load(options), folder, results, options.routers, _fitting(options)))
+
+
+def _recipe(options: Options, pair: str) -> tuple[Recipe, bool]:
+    """What to do for a pair, and whether it is the user's own: a recipe of no preset, for questions that are given."""
     changes = {name: value for name, value in chosen(options, Recipe).items() if value is not None}
-    recipe = replace(RECIPES[options.preset, task], **changes)
-    folder = options.out or Path("runs") / f"{options.preset}-{task}"
-    print(run(recipe, folder, options.results, options.routers, _fitting(options)))
+    tasks = [task for preset, task in RECIPES if preset == pair]
+    if tasks and not options.data:
+        task = options.task or tasks[0]
+        if task not in tasks:
+            known = ", ".join(tasks)
+            raise TrainerError(f"--task {task}: the {pair} preset has {known}; for other questions give --data")
+        return replace(RECIPES[pair, task], **changes), False
+    if not (options.data or (options.train and options.dev)):
+        raise TrainerError(f"{pair} has no recipe of its own: give questions with --data, or with --train and --dev")
+    from trainer.questions.sources import count_in_files
+
+    task = options.task or Path((options.data or options.train)[0]).stem
+    changes = {"train": options.data, "dev": options.data, **changes}
+    counts = counts_for(count_in_files(options.data)) if options.data else {}
+    return own_recipe(pair, task, **{**counts, **changes}), True
 
 
 def _add_answer(add: Add) -> None:
@@ -108,10 +154,10 @@ def _add_answer(add: Add) -> None:
 
 def _answer(options: Options) -> None:
     """Let one model answer questions alone."""
-    from engine import Role, load
+    from engine import Role
     from trainer.labels.answers import answer
 
-    answer(load(options.preset), Role(options.role), _questions(options), options.out, options.max_new_tokens)
+    answer(_load(options), Role(options.role), _questions(options), options.out, options.max_new_tokens)
 
 
 def _add_label(add: Add) -> None:
@@ -124,7 +170,7 @@ def _add_label(add: Add) -> None:
 
 def _label(options: Options) -> None:
     """Say for each token of reference answers which model is preferred, with both models."""
-    from engine import Role, load
+    from engine import Role
     from trainer.labels.answers import load_answers
     from trainer.labels.labels import label
 
@@ -132,7 +178,7 @@ def _label(options: Options) -> None:
         raise TrainerError("--reference llm and --answers belong together: make the answers with `answer --role llm`")
     answers = load_answers(options.answers, Role.LLM) if options.answers else None
     questions = _questions(options, need_reference=answers is None)
-    label(load(options.preset), questions, options.out, answers, run_llm=not options.skip_llm)
+    label(_load(options), questions, options.out, answers, run_llm=not options.skip_llm)
 
 
 def _add_rollout(add: Add) -> None:
@@ -145,7 +191,6 @@ def _add_rollout(add: Add) -> None:
 
 def _rollout(options: Options) -> None:
     """Finish answers from tokens that labels leave undecided, and grade them."""
-    from engine import load
     from engine.router import Router
     from trainer.labels.rollouts import roll_out
 
@@ -153,7 +198,7 @@ def _rollout(options: Options) -> None:
     threshold = options.threshold if options.threshold is not None else router.card.threshold if router else 0.0
     settings = RolloutSettings(**chosen(options, RolloutSettings), threshold=threshold)
     questions = _labelled_questions(options)
-    roll_out(load(options.preset), questions, options.labels, options.out, settings, router)
+    roll_out(_load(options), questions, options.labels, options.out, settings, router)
 
 
 def _add_fit(add: Add) -> None:
@@ -225,7 +270,7 @@ def _add_judge(add: Add) -> None:
 
 def _judge(options: Options) -> None:
     """Learn which of the SLM's tokens do no harm to the answer though the LLM would write others."""
-    from engine import Role, load
+    from engine import Role
     from engine.provenance import command
     from trainer.fit.fit_judge import fit_judge, harmless_tokens
     from trainer.labels.answers import load_answers
@@ -235,7 +280,7 @@ def _judge(options: Options) -> None:
     rolled_out = {each.question for folder in options.rollouts for each in load_rollouts(folder)[0]}
     questions = [question for question in _questions(options) if question.id in rolled_out]
     answers = load_answers(options.answers, Role.LLM)
-    if gather(load(options.preset), questions, answers, options.refused):
+    if gather(_load(options), questions, answers, options.refused):
         fit_judge(harmless_tokens(options.refused, options.rollouts), options.out, command=command("trainer"))
 
 
@@ -250,7 +295,6 @@ def _add_iterate(add: Add) -> None:
 
 def _iterate(options: Options) -> None:
     """Roll out and fit in rounds, each with the router of the round before."""
-    from engine import load
     from trainer.rounds import iterate
     from trainer.shards import require_one_process
 
@@ -259,7 +303,7 @@ def _iterate(options: Options) -> None:
     labelled, validation = questions[: options.questions], questions[options.questions :]
     rollouts = RolloutSettings(**chosen(options, RolloutSettings))
     rollouts = replace(rollouts, both=options.both or options.cost_weight > 0)
-    pair, fitting = load(options.preset), _fitting(options)
+    pair, fitting = _load(options), _fitting(options)
     iterate(pair, labelled, validation, options.labels, options.out, options.rounds, rollouts, fitting)
 
 
@@ -287,7 +331,6 @@ def _add_evaluate(add: Add) -> None:
 
 def _evaluate(options: Options) -> None:
     """Answer questions with every method at every threshold, and summarise."""
-    from engine import load
     from trainer.evaluation.evaluate import chosen_thresholds, evaluate
     from trainer.evaluation.method_names import check_names, title_of
     from trainer.evaluation.methods import SHARES, build_methods
@@ -303,7 +346,7 @@ def _evaluate(options: Options) -> None:
             f"{len(seen)} of {len(questions)} questions are in {options.labels}, e.g. {min(seen)}: routers learned "
             "from those; evaluate on others (--split dev, --offset, or another file)"
         )
-    pair = load(options.preset)
+    pair = _load(options)
     begun = {} if options.labels or options.shares else chosen_thresholds(options.out, options.stage)
     if options.thresholds:
         begun = {title_of(method): options.thresholds for method in options.methods}
@@ -329,13 +372,12 @@ def _add_seconds(add: Add) -> None:
 
 def _seconds(options: Options) -> None:
     """Measure seconds of answers, one text at a time, methods taking turns; on an idle machine."""
-    from engine import load
     from trainer.evaluation.method_names import check_names
     from trainer.evaluation.seconds import measure, points_of, seconds_table, write_seconds
 
     check_names(options.task, [point.rpartition(":")[0] or point for point in options.points])
     questions = _questions(options)
-    pair = load(options.preset)
+    pair = _load(options)
     methods = points_of(options.points, pair)
     summary = measure(pair, questions, methods, options.out, options.task, options.max_new_tokens)
     if summary is not None:
@@ -351,12 +393,11 @@ def _add_speculate(add: Add) -> None:
 
 def _speculate(options: Options) -> None:
     """Choose draft length and confidence of speculative decoding, the rival, on training questions."""
-    from engine import load
     from trainer.evaluation.tune_speculative import CONFIDENCES, DRAFTS, tune
 
     drafts, confidences = options.drafts or DRAFTS, options.confidences or CONFIDENCES
     tune(
-        load(options.preset),
+        _load(options),
         _questions(options),
         options.out,
         options.max_new_tokens,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import Role
-from engine.pair import Pair, load
+from engine.pair import Pair
 from engine.provenance import command
 from trainer.evaluation.charts.figures import write_charts
 from trainer.evaluation.evaluate import chosen_thresholds, evaluate
@@ -26,7 +26,7 @@ from trainer.fit.labelled_tokens import held_out_tokens
 from trainer.labels.answers import answer, are_right, load_answers
 from trainer.labels.labels import label
 from trainer.questions.question import Question, Split
-from trainer.questions.sources import load_questions
+from trainer.questions.sources import is_file, load_questions
 from trainer.rounds import chosen_round, iterate, load_rounds
 from trainer.settings import FitSettings, Recipe, RolloutSettings
 from trainer.ship import curves_of, ship, untrained_curves
@@ -49,12 +49,15 @@ class Pipeline:
 
     @cached_property
     def dev(self) -> list[Question]:
-        """Questions to evaluate on."""
-        return self._load(self.recipe.dev, self.recipe.dev_questions, "dev")
+        """Questions to evaluate on; where they come from the same files as those to train on, the ones after these."""
+        recipe = self.recipe
+        shared = list(recipe.dev) == list(recipe.train) and any(map(is_file, recipe.dev))
+        after = recipe.train_questions + recipe.validation_questions if shared else 0
+        return self._load(recipe.dev, recipe.dev_questions, "dev", after)
 
-    def _load(self, sources: Sequence[str], count: int, split: Split) -> list[Question]:
+    def _load(self, sources: Sequence[str], count: int, split: Split, offset: int = 0) -> list[Question]:
         sources = list(sources) or [self.recipe.task]
-        return load_questions(sources, count, split, report=self.report, need_reference=False)
+        return load_questions(sources, count, split, report=self.report, need_reference=False, offset=offset)
 
     @property
     def labelled(self) -> list[Question]:
@@ -155,12 +158,12 @@ class Pipeline:
         self.report(f"{best} is now {out}")
 
 
-def run(recipe: Recipe, folder: Path, results: Path, routers: Path, fitting: FitSettings) -> Path:
+def run(recipe: Recipe, pair: Pair, folder: Path, results: Path, routers: Path, fitting: FitSettings) -> Path:
     """Carries out a recipe, of which `folder` keeps the stages' files; what is already there is not made again.
 
     The best router is then in `routers`, and the summary with its charts in `results`; returns the summary's path.
     """
-    pipeline = Pipeline(recipe, folder, load(recipe.preset), fitting)
+    pipeline = Pipeline(recipe, folder, pair, fitting)
     pipeline.label()
     summary = pipeline.evaluate(pipeline.fit())
     path = write_summary(summary, results)

@@ -18,7 +18,8 @@ from huggingface_hub.utils import validate_repo_id
 from engine.errors import RouterError
 from engine.operating_points import FILE as OPERATING_POINTS
 from engine.router import Router
-from engine.weights.router_hub import LIMITS, MAIN, without_bars
+from engine.weights.hub_repo import MAIN, without_bars
+from engine.weights.router_hub import LIMITS
 from engine.weights.sources import hub_failure
 from trainer import TrainerError
 

@@ -148,13 +148,13 @@ class Recipe:
         (), "questions to train on, instead of the benchmark from the Hub", nargs="+", metavar="SOURCE"
     )
     dev: Sequence[str] = setting((), "questions to evaluate on", nargs="+", metavar="SOURCE")
-    train_questions: int
+    train_questions: int = setting(MISSING, "how many to label", type=int, metavar="N")
     query_questions: int
-    validation_questions: int
+    validation_questions: int = setting(MISSING, "how many to compare rounds on", type=int, metavar="N")
     dev_questions: int = setting(MISSING, "how many of them", type=int, metavar="N")
     rounds: int = setting(MISSING, "of rollouts, at most (default: the recipe's)", type=int)
-    budget: int
-    max_new_tokens: int
+    budget: int = setting(MISSING, "rollouts per question and round", type=int, metavar="N")
+    max_new_tokens: int = setting(MISSING, "of an answer", type=int, metavar="N")
     shares: tuple[float, ...] = ()
     acceptances: Sequence[float] = setting(
         (),
@@ -213,3 +213,29 @@ _RECIPES = [
 ]
 RECIPES = {(recipe.preset, recipe.task): recipe for recipe in _RECIPES}
 """By preset and task; the first of a preset is its default. The counts suit two cores: minutes, and hours."""
+
+
+_FEWEST = 10
+_COUNTS = {"train_questions": 256, "validation_questions": 32, "dev_questions": 100}
+
+
+def own_recipe(pair: str, task: str, **changes: Any) -> Recipe:
+    """What to do for any pair and questions; `changes` go before what is usual here."""
+    values = {**_COUNTS, "rounds": 2, "budget": 4, "max_new_tokens": 256, **changes}
+    values["query_questions"] = min(96, values["train_questions"])
+    taken = pair in {preset for preset, _ in RECIPES}
+    return Recipe(preset=pair, task=task, router=f"{pair}-{task}" if taken else pair, description=task, **values)
+
+
+def counts_for(questions: int | None) -> dict[str, int]:
+    """How many of so many questions are trained on, compared on and evaluated on; None means that there are enough."""
+    if questions is None or questions >= sum(_COUNTS.values()):
+        return {}
+    if questions < _FEWEST:
+        raise TrainerError(f"--data holds {questions} questions: give {_FEWEST} or more; hundreds are better")
+    dev, validation = max(3, 3 * questions // 10), max(2, questions // 10)
+    return {
+        "train_questions": questions - dev - validation,
+        "validation_questions": validation,
+        "dev_questions": dev,
+    }

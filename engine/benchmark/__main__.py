@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, exit_status
-from engine.settings import PRESET_NAMES, load_settings
+from engine.settings import MODEL_OPTIONS, add_model_options, load_settings
 from engine.weights.files import write_json
 from engine.weights.progress import print_progress
 
@@ -34,7 +34,7 @@ def _table(options: argparse.Namespace) -> None:
     from engine.benchmark.measure import Plan
     from engine.benchmark.profile import profile, render_profile
     from engine.benchmark.report import SUMMARIES, render, rewrite
-    from engine.benchmark.subject import from_preset, from_shapes
+    from engine.benchmark.subject import from_settings, from_shapes
     from engine.benchmark.table import NAMES, run
 
     unknown = sorted(set(options.only) - set(NAMES))
@@ -44,7 +44,8 @@ def _table(options: argparse.Namespace) -> None:
     if options.random_weights:
         subject = from_shapes(options.random_weights, plan.longest, options.device)
     else:
-        subject = from_preset(options.preset, plan.longest, print_progress)
+        named = {name: value for name in MODEL_OPTIONS if (value := getattr(options, name)) is not None}
+        subject = from_settings(load_settings(**named, context=plan.longest), print_progress)
     if options.profile:
         summary = profile(subject, plan)
         print(render_profile(summary))
@@ -97,7 +98,7 @@ def _write(path: Path, summary: dict[str, Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engine.benchmark", description=DESCRIPTION)
     add = parser.add_argument
-    add("--preset", default="auto", choices=PRESET_NAMES, help="pair to measure (%(default)s)")
+    add_model_options(add)
     add(
         "--random-weights",
         nargs=2,

@@ -28,12 +28,12 @@ from transformers import (
 from engine.errors import SettingsError
 from engine.events import Role
 from engine.pair import Pair, load
+from engine.pairs.presets import GgufModel, choose_preset
 from engine.provenance import ROOT
 from engine.request import Request
 from engine.settings import Settings, load_settings
 from engine.tokenizer import render
 from engine.weights.load import load_models
-from engine.weights.presets import GgufModel, choose_preset
 from engine.weights.progress import ProgressCallback
 
 DEFAULT, OWN = "default", "own"
@@ -91,9 +91,8 @@ class Subject:
         return self.pair.slm.device
 
 
-def from_preset(preset: str, context: int, progress: ProgressCallback | None = None) -> Subject:
-    """The pair of a preset ("auto" included), loaded as `engine.load` does, for texts of `context` tokens."""
-    settings = load_settings(preset=preset, context=context)
+def from_settings(settings: Settings, progress: ProgressCallback | None = None) -> Subject:
+    """The pair of the settings, loaded as `engine.load` does, for texts of their `context` tokens."""
     pair = load(None, settings, progress)
     _ = pair.models  # both are to be here
     chosen = choose_preset(settings)
@@ -103,13 +102,12 @@ def from_preset(preset: str, context: int, progress: ProgressCallback | None = N
         return loaded.slm, loaded.llm
 
     models = {Role.SLM: chosen.slm, Role.LLM: chosen.llm}
-    gguf = {r: p for r, m in models.items() if isinstance(m, GgufModel) and (p := _gguf(m, r, settings)).exists()}
+    gguf = {r: p for r, m in models.items() if isinstance(m, GgufModel) and (p := _gguf(m, settings)).exists()}
     return Subject(pair.preset, pair, gguf, cache(load_plain))
 
 
-def _gguf(model: GgufModel, role: Role, settings: Settings) -> Path:
-    given = settings.slm_gguf if role is Role.SLM else settings.llm_gguf
-    return given or settings.cache_dir / "gguf" / model.file.name
+def _gguf(model: GgufModel, settings: Settings) -> Path:
+    return model.path or settings.cache_dir / model.file.place / model.file.name
 
 
 def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) -> Subject:

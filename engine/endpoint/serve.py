@@ -20,7 +20,7 @@ from engine.endpoint.routes import Endpoint
 from engine.errors import CommandParser, exit_status, log_fault
 from engine.pair import Pair, load
 from engine.scheduler import Scheduler
-from engine.settings import PRESET_NAMES, Settings, load_settings
+from engine.settings import Settings, add_model_options, load_settings, with_models
 from engine.weights.progress import print_progress
 
 HOST, PORT = "127.0.0.1", 8000
@@ -58,9 +58,10 @@ async def _nothing(request, error):
 def _main(arguments: Sequence[str] | None) -> None:
     settings = load_settings()
     options = _parser(settings).parse_args(arguments)
+    settings = with_models(settings, options)
     listening = _listen(options.host, options.port)
     with listening:
-        pair = load(options.preset, settings, print_progress if sys.stderr.isatty() else None)
+        pair = load(None, settings, print_progress if sys.stderr.isatty() else None)
         scheduler = Scheduler(pair, settings.rows)
         try:
             _serve(application(pair, scheduler, settings, options.host), listening, pair, settings)
@@ -102,7 +103,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         epilog="Defaults come from CITER_… variables and .env; `python -m engine.settings` lists them.",
     )
     server = settings.server
-    parser.add_argument("--preset", choices=PRESET_NAMES, help=f"pair of models (default: {settings.preset})")
+    add_model_options(parser.add_argument)
     parser.add_argument(
         "--host", default=server.host or HOST, metavar="ADDRESS", help="to listen on (default: %(default)s)"
     )

@@ -46,7 +46,7 @@ class Trunk:
 
         A WeightsError if the architecture does something that this pass does not reproduce.
         """
-        _refuse_unsupported(config, name)
+        refuse_unsupported(config, name)
         self._embed = decoder.embed_tokens
         self._rotary = decoder.rotary_emb
         self._norm: torch.Tensor = decoder.norm.weight
@@ -96,7 +96,8 @@ class Trunk:
         return self._cos[attention.positions][:, None], self._sin[attention.positions][:, None]
 
 
-def _refuse_unsupported(config: Any, name: str) -> None:
+def refuse_unsupported(config: Any, name: str) -> None:
+    """Raises a WeightsError, with all reasons, if the architecture does something that this pass does not reproduce."""
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if not hasattr(config, "layer_types") and getattr(config, "sliding_window", None):
         kinds = {"sliding_attention"}

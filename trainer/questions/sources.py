@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,7 @@ def load_questions(
     """Questions of each source, taken in turn, so that a mixture is even.
 
     Args:
-        sources: Paths of JSONL or JSON files, names of benchmarks, or `ARITHMETIC`. A name is a path where it has a
-            separator or a suffix, or where there is such a file.
+        sources: Paths of JSONL or JSON files, names of benchmarks, or `ARITHMETIC`.
         split: For benchmarks and `ARITHMETIC`; a file is one split.
         seed: For `ARITHMETIC`.
         report: Told of rows that were skipped, with file and line.
@@ -74,10 +73,22 @@ def read_jsonl(path: Path, report: Callable[[str], None] = print) -> list[Questi
     return read_rows(_rows(path, content), str(path), report)
 
 
-def _load(source: str, count: int, split: Split, seed: int, report: Callable[[str], None]) -> list[Question]:
+def is_file(source: str) -> bool:
+    """Whether a source is a path, and so one split: it has a separator or a suffix, or there is such a file."""
     path = Path(source)
-    if path.name != source or path.suffix or path.is_file():
-        return read_jsonl(path, report)
+    return path.name != source or bool(path.suffix) or path.is_file()
+
+
+def count_in_files(sources: Sequence[str]) -> int | None:
+    """Questions in all of some files; None where a source is no file, and has as many as anybody asks for."""
+    if not all(map(is_file, sources)):
+        return None
+    return sum(len(read_jsonl(Path(source), lambda _: None)) for source in sources)
+
+
+def _load(source: str, count: int, split: Split, seed: int, report: Callable[[str], None]) -> list[Question]:
+    if is_file(source):
+        return read_jsonl(Path(source), report)
     if source == ARITHMETIC:
         return list(questions(split, count, seed))
     if source in benchmarks.BENCHMARKS:

@@ -1,0 +1,189 @@
+"""A model's configuration, which may be a stranger's: sizes and types are checked before anything is made of them.
+
+Of a `config.json` only what the trunk knows is read. Code that it names is never run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+from engine.errors import WeightsError, shown
+from engine.model.forward import FAMILIES, refuse_unsupported
+from engine.model.kv_cache import head_dim
+from engine.pairs.gguf_header import FORMATS, GgufHeader
+from engine.weights.files import read_bytes
+
+CONFIG, GENERATION = "config.json", "generation_config.json"
+BLOCK = 64  # weights that share a scale in NF4, so that a matrix must have so many columns or a multiple
+
+_SIZES = {
+    "vocab_size": (1, 2_000_000),
+    "hidden_size": (1, 65_536),
+    "intermediate_size": (1, 1_000_000),
+    "num_hidden_layers": (1, 512),
+    "num_attention_heads": (1, 1_024),
+    "num_key_value_heads": (1, 1_024),
+    "head_dim": (2, 1_024),
+    "max_position_embeddings": (1, 2**31),
+}
+_OPTIONAL = ("num_key_value_heads", "head_dim")
+_NUMBERS = {"rms_norm_eps": (0.0, 1.0), "rope_theta": (0.0, 1e15), "initializer_range": (0.0, 1e3)}
+_SWITCHES = ("tie_word_embeddings", "attention_bias", "mlp_bias", "use_sliding_window")
+_OTHERS = (
+    *("rope_scaling", "rope_parameters", "hidden_act", "bos_token_id", "eos_token_id", "pad_token_id"),
+    *("sliding_window", "max_window_layers", "layer_types"),
+)
+_GGUF_SIZES = {
+    "hidden_size": "embedding_length",
+    "intermediate_size": "feed_forward_length",
+    "num_hidden_layers": "block_count",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",
+    "max_position_embeddings": "context_length",
+}
+
+
+def read_config(title: str, folder: Path) -> PretrainedConfig:
+    """The configuration in a folder; a WeightsError if it is none that this engine decodes."""
+    values = _object(title, folder / CONFIG)
+    config = config_of(title, values)
+    if (folder / GENERATION).is_file():  # chat models name there what ends a message
+        config.eos_token_id = _ends(values) + [
+            each for each in _ends(_object(title, folder / GENERATION)) if each not in _ends(values)
+        ]
+    return config
+
+
+def config_of(title: str, values: Mapping[str, Any]) -> PretrainedConfig:
+    """The configuration that a `config.json` holds; a WeightsError names what is wrong or unknown."""
+    kind = values.get("model_type")
+    if kind not in FAMILIES:
+        raise WeightsError(
+            f"{title} is a model of type {shown(kind, True)}, and this engine decodes {', '.join(FAMILIES)}: "
+            "choose a model of one of these families, such as Qwen2.5 or Llama 3"
+        )
+    if quantised := values.get("quantization_config"):
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+        raise WeightsError(
+            f"{title} is quantised already ({shown(method or quantised)}): give the original, in safetensors of F32, "
+            "F16 or BF16, or a GGUF file"
+        )
+    _check_sizes(title, values)
+    known = {*_SIZES, *_NUMBERS, *_SWITCHES, *_OTHERS}
+    kept = {name: value for name, value in values.items() if name in known and value is not None}
+    kept |= {"eos_token_id": _ends(values)}
+    try:
+        config = CONFIG_MAPPING[kind](**kept)
+        refuse_unsupported(config, title)
+    except WeightsError:
+        raise
+    except Exception as error:  # the library raises whatever it stumbles over
+        raise WeightsError(f"{title}: its {CONFIG} is not that of a {kind} model ({shown(str(error))})") from None
+    return config
+
+
+def skeleton(config: PretrainedConfig) -> PreTrainedModel:
+    """The model of a configuration, without memory for its weights."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+
+
+def check_widths(title: str, config: Any) -> None:
+    """Refuses a model whose matrices NF4 cannot hold, by a WeightsError."""
+    widths = (config.hidden_size, config.intermediate_size, config.num_attention_heads * head_dim(config))
+    if odd := [each for each in widths if each % BLOCK]:
+        raise WeightsError(
+            f"{title} has matrices of {odd[0]} columns, and NF4 holds multiples of {BLOCK}: "
+            "set CITER_CPU_WEIGHTS=int8, or choose another model"
+        )
+
+
+def check_gguf(title: str, header: GgufHeader) -> None:
+    """Refuses a GGUF file that this engine does not decode, or that lacks tensors, by a WeightsError."""
+    kind = str(header.fields.get("general.architecture"))
+    sizes: dict[str, Any] = {name: header.fields.get(f"{kind}.{key}") for name, key in _GGUF_SIZES.items()}
+    vocabulary = header.lengths.get("tokenizer.ggml.tokens", 0)
+    config = config_of(title, {"model_type": kind, "vocab_size": vocabulary, **sizes})
+    scaling = header.fields.get(f"{kind}.rope.scaling.type", "none")
+    if "rope_freqs.weight" in header.tensors or scaling != "none":
+        raise WeightsError(
+            f"{title} scales its rotary embedding, which is not read from GGUF files: give its folder of safetensors"
+        )
+    if unknown := sorted({each.format for each in header.tensors.values()} - set(FORMATS)):
+        raise WeightsError(f"{title} has tensors in {', '.join(unknown)}; known are {', '.join(FORMATS)}")
+    for name, shape in _gguf_tensors(config).items():
+        found = header.tensors.get(name)
+        if found is None or found.shape != shape:
+            has = f"is {found.shape}" if found else "is not there"
+            raise WeightsError(f"{title}: the tensor {name} {has}, and by the file's own sizes it is {shape}")
+
+
+def _gguf_tensors(config: Any) -> dict[str, tuple[int, ...]]:
+    """The tensors that any of the families has, with their shapes."""
+    hidden, inner, width = config.hidden_size, config.intermediate_size, head_dim(config)
+    queries, keys = config.num_attention_heads * width, config.num_key_value_heads * width
+    layer = {
+        "attn_norm": (hidden,),
+        "attn_q": (queries, hidden),
+        "attn_k": (keys, hidden),
+        "attn_v": (keys, hidden),
+        "attn_output": (hidden, queries),
+        "ffn_norm": (hidden,),
+        "ffn_gate": (inner, hidden),
+        "ffn_up": (inner, hidden),
+        "ffn_down": (hidden, inner),
+    }
+    layers = range(config.num_hidden_layers)
+    tensors = {f"blk.{n}.{name}.weight": shape for n in layers for name, shape in layer.items()}
+    return {"token_embd.weight": (config.vocab_size, hidden), "output_norm.weight": (hidden,), **tensors}
+
+
+def _check_sizes(title: str, values: Mapping[str, Any]) -> None:
+    def refuse(name: str, hint: str) -> None:
+        raise WeightsError(f"{title}: {name} is {shown(values.get(name), True)} in its configuration, {hint}")
+
+    for name, (low, high) in _SIZES.items():
+        value = values.get(name)
+        if value is None and name in _OPTIONAL:
+            continue
+        if type(value) is not int or not low <= value <= high:
+            refuse(name, f"not a whole number from {low:,} to {high:,}")
+    for name, (low, high) in _NUMBERS.items():
+        value = values.get(name)
+        if value is not None and (type(value) not in (int, float) or not low < value <= high):
+            refuse(name, f"not a number above {low:g} and up to {high:g}")
+    for name in _SWITCHES:
+        if not isinstance(values.get(name), bool | None):
+            refuse(name, "neither true nor false")
+    heads = values["num_attention_heads"]
+    if heads % (values.get("num_key_value_heads") or heads):
+        refuse("num_key_value_heads", f"which does not divide the {heads} attention heads")
+    if values.get("head_dim") is None and values["hidden_size"] % heads:
+        refuse("hidden_size", f"which the {heads} attention heads do not divide")
+    if (values.get("head_dim") or values["hidden_size"] // heads) % 2:
+        refuse("head_dim", "and the rotary embedding needs an even one")
+
+
+def _ends(values: Mapping[str, Any]) -> list[int]:
+    """Token ids that end a text: the configuration may name one, several, or none."""
+    named = values.get("eos_token_id")
+    return [each for each in (named if isinstance(named, list) else [named])[:100] if type(each) is int]
+
+
+def _object(title: str, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(read_bytes(path).decode("utf-8"))
+    except OSError as error:
+        raise WeightsError(f"{title}: {path} cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{title}: {path} is not JSON ({shown(str(error))})") from None
+    if not isinstance(value, dict):
+        raise WeightsError(f"{title}: {path} holds no JSON object")
+    return value

@@ -1,0 +1,162 @@
+"""A GGUF file's header, read with a limit on every length, before any library maps the file.
+
+A file may be a stranger's: what its header says is compared with the file's size and with itself, so that nothing is
+allocated, and nothing looked up, that is not there. The format: ggml's docs/gguf.md, versions 2 and 3.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+from engine.errors import WeightsError, shown
+
+FORMATS = (
+    *("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"),
+    *("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S", "IQ1_M", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0"),
+)
+"""Formats of tensors that the `gguf` package turns back into numbers, by ggml's names."""
+
+_MOST_BYTES = 200_000_000  # of a header; those of 150,000 tokens and merges have six million
+_MOST_FIELDS, _MOST_TENSORS, _MOST_ITEMS, _MOST_SIDES, _LARGEST_SIDE = 10_000, 100_000, 10_000_000, 4, 2**40
+_LONGEST_NAME, _LONGEST_VALUE = 1_000, 4_000_000  # bytes; a chat template is a value
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+
+
+@dataclass(frozen=True)
+class GgufTensor:
+    """Shape, rows first, as torch has it; the format's name; and stored bytes."""
+
+    shape: tuple[int, ...]
+    format: str
+    bytes: int
+
+
+@dataclass
+class GgufHeader:
+    """What a header says.
+
+    Attributes:
+        fields: Numbers, truth values and short texts by key.
+        lengths: Lengths of the arrays by key.
+        tensors: All tensors by name.
+    """
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    lengths: dict[str, int] = field(default_factory=dict)
+    tensors: dict[str, GgufTensor] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> GgufHeader:
+        """Reads a file's header; a WeightsError says what is wrong with it."""
+        try:
+            with path.open("rb") as file:
+                return _Reader(file, path.stat().st_size).header()
+        except OSError as error:
+            raise WeightsError(f"{path} cannot be read ({error.strerror or error})") from None
+        except _Damaged as fault:
+            raise WeightsError(f"{path} is not a whole GGUF file: {fault}") from None
+
+
+class _Damaged(Exception):
+    """What is wrong with a header, in words."""
+
+
+class _Reader:
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size, self._left = file, size, min(size, _MOST_BYTES)
+
+    def header(self) -> GgufHeader:
+        if self._take(4) != b"GGUF":
+            raise _Damaged("it does not begin with GGUF")
+        if (version := self._number("I")) not in (2, 3):
+            raise _Damaged(f"it is of version {version}, and 2 and 3 are known (or its bytes are of the other order)")
+        tensors = self._count("tensors", _MOST_TENSORS)
+        fields = self._count("fields", _MOST_FIELDS)
+        header = GgufHeader()
+        for _ in range(fields):
+            key = self._text(_LONGEST_NAME)
+            self._field(header, key, self._number("I"))
+        ends = [self._tensor(header) for _ in range(tensors)]
+        alignment = header.fields.get("general.alignment", 32)
+        if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20:
+            raise _Damaged(f"its alignment is {shown(alignment)}")
+        data = math.ceil(self._file.tell() / alignment) * alignment
+        if (end := data + max(ends, default=0)) > self._size:
+            raise _Damaged(f"its tensors end at byte {end:,}, and it has {self._size:,}")
+        return header
+
+    def _field(self, header: GgufHeader, key: str, kind: int) -> None:
+        if kind in _SCALARS:
+            header.fields[key] = self._number(_SCALARS[kind])
+        elif kind == _STRING:
+            header.fields[key] = self._text(_LONGEST_VALUE)
+        elif kind == _ARRAY:
+            inner = self._number("I")
+            header.lengths[key] = count = self._count(f"values of {shown(key)}", _MOST_ITEMS)
+            if inner in _SCALARS:
+                self._skip(count * struct.calcsize("<" + _SCALARS[inner]))
+            elif inner == _STRING:
+                for _ in range(count):
+                    self._skip(self._number("Q"))
+            else:
+                raise _Damaged(f"{shown(key)} is an array of type {inner}")
+        else:
+            raise _Damaged(f"{shown(key)} is of type {kind}")
+
+    def _tensor(self, header: GgufHeader) -> int:
+        """Adds a tensor; returns where it ends, in bytes from where the data begin."""
+        name = self._text(_LONGEST_NAME)
+        sides = self._number("I")
+        if not 1 <= sides <= _MOST_SIDES or name in header.tensors:
+            raise _Damaged(f"{shown(name)} has {sides} sides, or is there twice")
+        shape = [self._number("Q") for _ in range(sides)]
+        kind, offset = self._number("I"), self._number("Q")
+        if not all(1 <= side <= _LARGEST_SIDE for side in shape) or offset > self._size:
+            raise _Damaged(f"{shown(name)} has the shape {shown(shape)} at byte {offset:,}")
+        try:
+            format = GGMLQuantizationType(kind)
+            block, stored = GGML_QUANT_SIZES[format]
+        except (ValueError, KeyError):
+            raise _Damaged(f"{shown(name)} is of the unknown format {kind}") from None
+        if shape[0] % block:
+            raise _Damaged(f"{shown(name)} has rows of {shape[0]:,}, and {format.name} has blocks of {block}")
+        size = math.prod(shape) // block * stored
+        header.tensors[name] = GgufTensor(tuple(reversed(shape)), format.name, size)
+        return offset + size
+
+    def _count(self, what: str, most: int) -> int:
+        count = self._number("Q")
+        if count > most:
+            raise _Damaged(f"it says that it has {count:,} {what}; at most {most:,} are read")
+        return count
+
+    def _text(self, longest: int) -> str:
+        if (length := self._number("Q")) > longest:
+            raise _Damaged(f"a text of it has {length:,} bytes; at most {longest:,} are read")
+        return self._take(length).decode("utf-8", "replace")
+
+    def _number(self, code: str) -> Any:
+        return struct.unpack("<" + code, self._take(struct.calcsize("<" + code)))[0]
+
+    def _take(self, count: int) -> bytes:
+        self._spend(count)
+        content = self._file.read(count)
+        if len(content) < count:
+            raise _Damaged("it ends within its header")
+        return content
+
+    def _skip(self, count: int) -> None:
+        self._spend(count)
+        self._file.seek(count, 1)
+
+    def _spend(self, count: int) -> None:
+        if count > self._left:
+            raise _Damaged("it ends within its header, or its header has no end")
+        self._left -= count
