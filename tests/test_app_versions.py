@@ -171,7 +171,7 @@ def test_no_keystroke_in_a_number_is_an_error(shown, site, name):
 
 def test_arrow_keys_are_committed_once_after_a_rest(shown, site, pair):
     page, requests = shown.page, len(pair.requests)
-    scores = sorted(event.score for event in newest(site).events)
+    scores = sorted(event.score or 0.0 for event in newest(site).events)
     stops = [0.0, *filter(None, (simplest(*gap) for gap in pairwise(scores))), 1.01]
     page.focus("#track input")
     page.keyboard.down("End")
