@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import Window, contrast, eventually, paused, serve, window
+from browser import Window, along, contrast, eventually, paused, serve, window
 from fake_pair import FakePair
 
 from app.running.run import Run
@@ -36,6 +36,9 @@ def newest(site) -> Run:
 
 def drag(shown: Window, dial: str, *values: float) -> None:
     """Presses a slider, drags it over some values, and lets it go, as a hand does."""
+    if dial == "threshold":
+        drag_threshold(shown, *values)
+        return
     track = shown.page.locator(f"#{dial} input[type=range]")
     box, thumb = track.bounding_box(), 16
     low, high, now = (float(track.evaluate(f"node => node.{name}")) for name in ("min", "max", "value"))
@@ -49,6 +52,25 @@ def drag(shown: Window, dial: str, *values: float) -> None:
     for value in values:
         shown.page.mouse.move(*place(value), steps=4)
     shown.page.mouse.up()
+
+
+def drag_threshold(shown: Window, *values: float) -> None:
+    """Drags the thumb of the threshold's track, whose places are ranks, until the number reads at least each value.
+
+    The number that is let go is typed exactly, since a track of ranks has no place for every number.
+    """
+    page, box = shown.page, "#threshold input[type=number]"
+    place = float(page.locator("#track input").evaluate("node => (node.value - node.min) / (node.max - node.min)"))
+    page.mouse.move(*along(page, place))
+    page.mouse.down()
+    for value in values:
+        way = 0.1 if value > float(page.input_value(box)) else -0.1
+        while 0 < place + way < 1 and (float(page.input_value(box)) - value) * way < 0:
+            place += way
+            page.mouse.move(*along(page, place))
+    page.mouse.up()
+    page.fill(box, f"{values[-1]:g}")
+    page.press(box, "Enter")
 
 
 def limit_drafts(shown: Window, tokens: int) -> None:

@@ -409,7 +409,6 @@ def test_prompt_threshold_and_length_can_be_copied_from_the_playground(shown: Wi
     assert says(shown, '[data-column="middle"] h2') == "trained router, threshold 0.5", "a copied 0.5 is a choice"
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
 def test_the_race_is_saved_as_a_film_that_plays(shown: Window, tmp_path):
     compare(shown)
     button = shown.page.locator(".compare-film")
@@ -450,6 +449,7 @@ _LAST_PICTURE = """async (film) => {
 }"""
 
 
+@pytest.mark.parametrize("width", [360, 768, 1280])
 def test_nothing_sticks_out_at_any_width(browser, site: Site, width: int):
     with window(browser, site, width=width) as shown:
         enter(shown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import Site, Window, eventually, window
+from browser import Site, eventually, window
 from fake_pair import FakePair, request
 
 from app.running.host import Host
@@ -121,17 +121,3 @@ _TOLD = """() => new Promise((resolve) => {
   };
   look();
 })"""
-
-
-def test_a_window_whose_texts_had_to_make_room_hears_so_when_it_moves_a_dial(browser, site: Site, pair: FakePair):
-    pair.tokens_per_second = 300
-    with window(browser, site) as shown:
-        shown.slide("#threshold", 0.4)
-        assert not shown.page.locator("text=had to make room").count(), "a dial without a text"
-        text = shown.write("a palindrome")
-        site.sessions._sessions.clear()
-        shown.slide("#threshold", 0.9)
-        shown.page.wait_for_selector("text=had to make room for others")
-        assert shown.text() == text
-        site_window: Window = shown
-        assert site_window.write("echo again") == "again"

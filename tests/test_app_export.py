@@ -13,6 +13,7 @@ from fake_pair import FakePair, FakeRouter
 
 from app.figures import amount
 from app.share.export import html_page, markdown
+from app.share.home import PAPER
 from engine import UNITS, Request, Role, Trace, costs
 
 BREAKING = [
@@ -221,7 +222,10 @@ def test_names_in_markdown_are_only_text(name: str):
     inline = [child for token in tokens for child in token.children or []]
     flat = re.sub(r"\s+", " ", name)
     assert [child.content for child in inline if child.type == "code_inline"] == [flat] * 2
-    assert {child.type for child in inline} <= {"text", "code_inline", "strong_open", "strong_close", "softbreak"}
+    links = [child.attrs["href"] for child in inline if child.type == "link_open"]
+    assert links == [PAPER], "the project's own"
+    plain = {"text", "code_inline", "strong_open", "strong_close", "softbreak", "link_open", "link_close"}
+    assert {child.type for child in inline} <= plain
 
 
 def test_control_characters_in_markdown_are_seen_and_do_nothing():

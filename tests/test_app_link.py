@@ -143,7 +143,12 @@ def shown(site_window: Window, site, pair):
     site_window.open()
     yield site_window
     eventually(lambda: pair.open_streams == 0)
-    assert site_window.errors == []
+    assert complaints(site_window) == []
+
+
+def complaints(shown: Window) -> list[str]:
+    """Of the browser; a feed that is refused is told in its console, and gradio stands in for it."""
+    return [each for each in shown.errors if not each.startswith("Failed to load resource")]
 
 
 def colours(shown: Window) -> list[list[str | bool]]:
@@ -262,8 +267,8 @@ def test_a_swept_texts_link_is_scrubbed_through_where_it_is_opened(browser, tiny
             assert running is None or site.host.scheduler.steps == running
             assert there.page.is_disabled(".sweep-open"), "there is nothing to go on with"
             assert there.page.evaluate("document.documentElement.scrollWidth") <= 360
-            assert there.errors == []
-        assert shown.errors == []
+            assert complaints(there) == []
+        assert complaints(shown) == []
 
 
 def test_a_link_of_settings_still_fills_in_and_runs_nothing(shown: Window, pair):

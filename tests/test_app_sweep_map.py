@@ -64,7 +64,7 @@ def test_every_cell_has_the_cost_of_its_text_beside_llm_only(shown, site):
     for y, x in ((0, 0), (2, 3), (4, 0), (4, 6), (1, 6)):
         figures = sweep.figures[row_of(sweep, y, x)]
         assert figures and figures[1]
-        assert cell(shown, y, x).text_content() == f"{100 * figures[1]:.0f}"
+        assert cell(shown, y, x).text_content() == str(int(100 * figures[1] + 0.5))
 
 
 def test_a_line_is_around_the_cells_whose_text_is_the_llms_own(shown, site):

@@ -8,15 +8,16 @@ const STOPS = '#stop, #compare-stop, #tune-stop', STARTS = '#generate, #compare-
 // On a telephone's keyboard Enter is the only way to a new line.
 const isTouch = () => window.matchMedia('(pointer: coarse)').matches;
 
-document.addEventListener('keydown', (event) => {
-  const { key, target, shiftKey, repeat, isComposing } = event;
+const sendOrBreak = (event) => {
+  const { type, key, target, shiftKey, repeat, isComposing } = event;
   const box = key === 'Enter' && !isComposing && Object.keys(SENDS).find((id) => target.matches?.(`${id} textarea`));
   if (!box) return;
   event.stopImmediatePropagation();   // gradio has it the other way round
   if (shiftKey || isTouch()) return;
   event.preventDefault();
-  if (!repeat) document.querySelector(SENDS[box]).click();
-}, true);
+  if (!repeat && type === 'keydown') document.querySelector(SENDS[box]).click();
+};
+for (const type of ['keydown', 'keypress']) document.addEventListener(type, sendOrBreak, true);
 
 document.addEventListener('keydown', ({ key, target, defaultPrevented }) => {
   if (key !== 'Escape' || defaultPrevented) return;

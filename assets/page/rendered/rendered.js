@@ -16,6 +16,7 @@ export const startRendered = (text, { element }) => {
       try {
         const { rendered } = await (reading ??= import('./markdown.mjs'));
         place.replaceChildren(...await rendered(words));
+        for (const block of place.querySelectorAll('pre')) block.tabIndex = 0;   // a long line is scrolled by keys, too
       } catch {
         place.replaceChildren('This text cannot be rendered; its tokens are all there.');
       }

@@ -54,7 +54,7 @@ export const startMap = (element, texts, move) => {
     cells = acceptances.map(() => thresholds.map(() => describe(make('span', 'map-cell'), { role: 'gridcell' })));
     const rows = acceptances.map((acceptance, y) => (
       rowOf(header('rowheader', short(acceptance.toFixed(2)), `acceptance ${acceptance}`), ...cells[y])));
-    const foot = rowOf(header('columnheader', '', 'acceptance'), ...thresholds.map((threshold, x) => (
+    const foot = rowOf(describe(make('span', 'map-label'), { role: 'gridcell' }), ...thresholds.map((threshold, x) => (
       header('columnheader', written[x] ?? 'LLM', x < written.length ? `threshold ${threshold}` : 'LLM-only'))));
     box.style.setProperty('--columns', thresholds.length);
     box.replaceChildren(...rows, foot);

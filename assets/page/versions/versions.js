@@ -18,9 +18,8 @@ const wordsOf = ([, threshold, acceptance, share, cost, chosen, cut]) => [
 
 const draw = (button, version) => {
   const [at, ...more] = wordsOf(version);
-  button.replaceChildren(make('b', '', at), ...more.map((text) => make('span', '', text)));
+  button.replaceChildren(make('b', '', at), ...more.flatMap((text) => [' ', make('span', '', text)]));   // read word by word
   button.title = `Threshold ${[at, ...more].join(', ')} of LLM only. Prompt: ${version.at(-1)}`;
-  button.setAttribute('aria-label', button.title);
   return button;
 };
 
