@@ -472,7 +472,7 @@ def test_its_text_has_enough_contrast(browser, site: Site, scheme: str):
         enter(shown)
         assert contrast(shown.page, ".compare-hint") >= 4.5
         compare(shown)
-        for selector in (".w.slm", ".w.llm", ".w.end", ".compare-state", ".compare-count", ".compare h2",
+        for selector in (".w.slm", ".w.llm", ".w.end", ".compare-state", ".compare-count", "h2",
                          ".compare-sentences p",
                          ".compare-clock", ".compare-note", "figcaption b", ".compare-play", ".compare-pace", "caption",
                          "tbody th", "td b", "td span", ".compare-mark", ".key-llm", ".key-slm"):  # fmt: skip
