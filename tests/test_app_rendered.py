@@ -54,13 +54,3 @@ def test_nothing_of_a_models_text_becomes_markup_loads_or_can_be_clicked(shown: 
     assert not [url for url in shown.requests if "away.test" in url]
     for part in ("<script>", "onerror=", "javascript:", "<style>", "${window.hacked=1}"):
         assert part in shown.page.inner_text(OPEN)
-
-
-def test_a_text_made_to_take_long_is_read_or_given_up_and_the_page_goes_on(shown: Window):
-    """Its marks are read again and again; a thread of its own is ended where that takes too long for the machine."""
-    call = """async (text) => {
-      const { rendered } = await import(new URL('gradio_api/citer/page/rendered/markdown.mjs', document.baseURI));
-      return rendered(text).then(() => 'read', (error) => error.message);
-    }"""
-    assert shown.page.evaluate(call, "_a" * 25_000) in ("read", "this text cannot be read as Markdown")
-    assert shown.page.evaluate(call, "a **b**") == "read"
