@@ -340,5 +340,6 @@ def test_a_sweep_says_what_it_waits_for_and_how_far_it_is(pair, monkeypatch):
     sweep.figures, sweep.same, sweep.leaves = [None] * 3, [None] * 3, [-1] * 3
     assert notes(0) == ["0 of 3 texts · 14 of at most 768 tokens"]
     monkeypatch.setattr("time.monotonic", lambda: 14.0)
-    sweep.figures[0] = [0.0] * 5
+    figures: list[float | None] = [0.0] * 5
+    sweep.figures[0] = figures
     assert notes(0) == ["1 of 3 texts · 14 of about 30 tokens, about 16 s left"]

@@ -94,7 +94,8 @@ def test_folders_are_quantised_once_and_again_after_a_change(own, cache):
     pair = load(None, settings, lambda progress: said.append(progress.what))
     assert pair.preset == "small_large" and pair.quantisation == "NF4" and pair.router is None
     assert any("converting large" in each for each in said)
-    for model, folder in zip((pair.slm.model, pair.llm.model), own, strict=True):
+    both: Any = (pair.slm, pair.llm)
+    for model, folder in zip((each.model for each in both), own, strict=True):
         dense: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
         assert torch.equal(logits(model), logits(by_bitsandbytes(copy.deepcopy(dense))))
     said.clear()

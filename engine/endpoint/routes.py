@@ -102,7 +102,7 @@ class Endpoint:
         """The ids of a short text, as vLLM tells them: a program that sends ids sees whether its own are these."""
         self._admit(request)
         pair, _ = self._models()
-        text = (await read_body(request)).get("prompt")
+        text = (await read_body(request)).get("prompt", "")
         with blamed("prompt"):
             check_text("prompt", text, _LONGEST_PROBE)
         return JSONResponse({"tokens": spelled(pair.tokenizer, text)})
