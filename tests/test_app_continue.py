@@ -99,14 +99,14 @@ def test_continue_is_offered_where_the_limit_ended_the_text_and_writes_on(browse
 
 
 def test_a_gap_in_a_text_is_explained_and_the_share_runs_with_the_count(browser, site: Site, pair: FakePair):
-    pair.tokens_per_second = 30
+    pair.tokens_per_second = 8  # so that it is still being written on a busy machine
     with window(browser, site) as shown:
         shown.ask("a palindrome")
         shown.page.wait_for_selector(".t >> nth=10")
         told = shown.page.evaluate(_TOLD)
         assert told["count"] == told["headline"] == told["meter"], told
         pair.tokens_per_second = 1 / (2 * GAP_SECONDS)
-        shown.page.wait_for_selector("text=takes longer than usual", timeout=5000)
+        shown.page.wait_for_selector("text=takes longer than usual", timeout=20_000)
         pair.tokens_per_second = 300
         shown.wait_state("done")
 
