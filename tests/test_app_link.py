@@ -259,12 +259,12 @@ def test_a_swept_texts_link_is_scrubbed_through_where_it_is_opened(browser, tiny
             there.open()
             eventually(lambda: colours(there) == seen[1], 10)
             assert "scrub through" in there.page.inner_text(".link-note")
-            running = site.host.scheduler.steps if hasattr(site.host.scheduler, "steps") else None
+            steps = site.host.scheduler.steps
             there.slide("#threshold", 0)
             eventually(lambda: colours(there) == seen[0])
             there.slide("#threshold", 1)
             eventually(lambda: colours(there) == seen[1])
-            assert running is None or site.host.scheduler.steps == running
+            assert site.host.scheduler.steps == steps
             assert there.page.is_disabled(".sweep-open"), "there is nothing to go on with"
             assert there.page.evaluate("document.documentElement.scrollWidth") <= 360
             assert complaints(there) == []
