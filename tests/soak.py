@@ -27,6 +27,7 @@ import soak_mutations
 from soak_attackers import Attacker, damaged_traces
 from soak_floods import Flooder
 from soak_page import LONGEST, Asked, Served, call, check_whole, result
+from soak_programs import ProgramVisitor
 from soak_report import Rehearsal, report
 from soak_tally import Sampler, Tally, clock
 from soak_visitors import PROMPTS, ApiVisitor, BrowserVisitor, FeedVisitor, Texts, Visitor
@@ -36,6 +37,7 @@ from engine.provenance import ROOT
 
 PAGE = ROOT / "docs" / "reliability.md"
 _START = 120.0  # seconds until the page must be there
+_IDLE = 60.0  # seconds until nothing may be written any more when all have left
 _TRACES = 200  # mutated ones that attackers draw from
 
 
@@ -57,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60, help="with attackers; a tenth more before, without")
     parser.add_argument("--visitors", type=int, default=20, help="honest ones, browsers among them")
+    parser.add_argument("--programs", type=int, default=4, help="honest ones that ask /v1, beside the visitors")
     parser.add_argument("--attackers", type=int, default=4)
     parser.add_argument("--browsers", type=int, default=0, help="visitors with Chromium")
     parser.add_argument("--mutations", type=int, default=200, help="of each kind of file afterwards; 0 leaves them out")
@@ -87,10 +90,13 @@ def rehearse(options: argparse.Namespace) -> Rehearsal:
             sampler = Sampler(process.pid, min(5.0, max(0.2, seconds / 60)))
             sampler.start()
             _say("attackers come as well")
-            _side_by_side(_visitors(*sides, with_attackers, options.visitors), attackers, clock(seconds))
+            _side_by_side(
+                _visitors(*sides, with_attackers, options.visitors + options.programs), attackers, clock(seconds)
+            )
             samples = sampler.stop()
             _say("all have left")
             _one_text(served, after, marker, "a text when all is over")
+            _check_rows(served, after)
             gone = process.poll()
         _check_log(log, marker, after)
         if gone is not None:
@@ -118,6 +124,7 @@ def page(app: Path, log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         "CITER_SERVER__HOST": "127.0.0.1",
         "CITER_SERVER__PORT": str(port),
         "CITER_SERVER__PROXIES": "1",
+        "CITER_SERVER__METRICS": "true",
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
     }
@@ -168,10 +175,13 @@ def _visitors(
     options: argparse.Namespace, served: Served, texts: Texts, marker: str, tally: Tally, first: int
 ) -> list[Visitor]:
     """Honest ones, numbered from `first` on, so that no two of a rehearsal have windows of the same name."""
-    kinds = [BrowserVisitor] * options.browsers + [FeedVisitor, FeedVisitor, ApiVisitor] * options.visitors
-    return [
-        kind(served, tally, texts, marker, first + n, options.seed) for n, kind in enumerate(kinds[: options.visitors])
-    ]
+    kinds: list[type[Visitor]] = [BrowserVisitor] * options.browsers + [
+        FeedVisitor,
+        FeedVisitor,
+        ApiVisitor,
+    ] * options.visitors
+    kinds = kinds[: options.visitors] + [ProgramVisitor] * options.programs
+    return [kind(served, tally, texts, marker, first + n, options.seed) for n, kind in enumerate(kinds)]
 
 
 def _side_by_side(visitors: Sequence[Visitor], attackers: Sequence[Attacker], until: float) -> None:
@@ -193,6 +203,19 @@ def _stay(tally: Tally, who: str, stay: Callable[[float], None], until: float) -
         stay(until)
     except Exception as error:  # a fault of the rehearsal is none of the page, but nothing may go unseen
         tally.lost(who, f"{type(error).__name__}: {error}")
+
+
+def _check_rows(served: Served, tally: Tally) -> None:
+    """That no text is written or waited with for somebody who has left."""
+    until, said = clock(_IDLE), ""
+    while time.monotonic() < until:
+        said = httpx.get(f"{served.url}metrics", timeout=30).raise_for_status().text
+        if {"citer_rows 0", "citer_waiting 0"} <= set(said.splitlines()):
+            tally.held("no row left")
+            return
+        time.sleep(0.5)
+    counts = [line for line in said.splitlines() if line.startswith(("citer_rows", "citer_waiting"))]
+    tally.lost("no row left", f"after {_IDLE:.0f} s: {', '.join(counts)}")
 
 
 def _check_log(log: Path, marker: str, tally: Tally) -> None:

@@ -15,12 +15,24 @@ from typing import Any
 import httpx
 from soak_attackers import LONG_ANSWER, Attacker
 from soak_page import Asked, BareWindow, Lost, Refused, refusal_of, result
+from soak_programs import body
 
 _BOMB, _TRACE = 20_000_000, 15_000_000  # bytes
 _WINDOWS = 1_100  # more than the page remembers
 _UNREACHED = 60
 _COLUMNS = 500_000
 _WITH_DATA = {"open_trace": [], "change_text": [60], "go_to": [], "open_text": [0.3, 0.5]}  # and its fields
+_FIELDS: list[dict[str, Any]] = [
+    {"messages": []},
+    {"messages": "x"},
+    {"messages": [{"role": "user", "content": "x" * 300_000}]},
+    {"max_tokens": 10**30},
+    {"temperature": float("nan")},
+    {"n": 10**6},
+    {"model": None},
+    {"citer": [[]]},
+    {"logit_bias": {"x": "y"}},
+]
 _JUNK: list[Any] = [7, "x", [], [[]], [None] * 5000, {"": {"": None}}, {"index": "x", "number": 1e308}, {"run": []}, -1]
 
 
@@ -39,6 +51,8 @@ class Flooder(Attacker):
             ("prompts files of 500,000 columns", self.wide_prompts),
             ("more than 1,024 windows", self.windows),
             ("events that do not exist", self.unknown),
+            ("requests to `/v1` that make no sense", self.endpoint_junk),
+            ("streams of `/v1` that nobody reads", self.endpoint_unread),
         ]
 
     def _judge(self, answer: httpx.Response, may_be_taken: bool = False) -> bool:
@@ -134,3 +148,35 @@ class Flooder(Attacker):
         except Refused:
             return
         raise Lost("an event that does not exist has a result")
+
+    def endpoint_junk(self, client: httpx.Client) -> None:
+        good = body(Asked(f"Start with 1. {self.marker}", 0.3, 0, 16), True)
+        sent = [
+            b"[" * 100_000,
+            b"\xff\xfe",
+            (self.marker * 400_000).encode(),
+            *(json.dumps(good | each).encode() for each in _FIELDS),
+            json.dumps(good | {"stop": [self.marker] * 100_000}).encode(),
+            json.dumps(good | {"model": self.marker * 1000}).encode(),
+        ]
+        headers = {"content-type": "application/json"}
+        for content in self.random.sample(sent, 4):
+            self._judge(client.post("v1/chat/completions", content=content, headers=headers))
+        self._judge(client.post("v1/embeddings", json={"input": self.marker}))
+
+    def endpoint_unread(self, client: httpx.Client) -> None:
+        """Each asks for as much as there may be and reads nothing of it."""
+        asked = body(Asked(f"Start with 1. Add 2. {self.marker}", 0.5, 0, 1500), True, stream=True, n=4)
+        streams: list[httpx.Response] = []
+        try:
+            for _ in range(12):
+                streams.append(
+                    client.send(client.build_request("POST", "v1/chat/completions", json=asked), stream=True)
+                )
+                if streams[-1].status_code != 200:
+                    streams[-1].read()
+                    self._judge(streams[-1])
+            time.sleep(self.random.uniform(0, 5))
+        finally:
+            for stream in streams:
+                stream.close()

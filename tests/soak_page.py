@@ -115,7 +115,7 @@ def server_events(client: httpx.Client, path: str, params: dict[str, str]) -> It
         if answer.status_code != 200:
             answer.read()
             raise refusal_of(answer)
-        for line in _lines(answer):
+        for line in lines_of(answer):
             if time.monotonic() > until:
                 raise Lost(f"no end after {LONGEST:.0f} s")
             if line.startswith("event:"):
@@ -124,7 +124,7 @@ def server_events(client: httpx.Client, path: str, params: dict[str, str]) -> It
                 yield name, line[5:].strip()
 
 
-def _lines(answer: httpx.Response) -> Iterator[str]:
+def lines_of(answer: httpx.Response) -> Iterator[str]:
     """A stream's lines; a line feed ends one and nothing else does, since a text may hold U+2028 or U+0085."""
     rest: list[bytes] = []
     for part in answer.iter_bytes():
@@ -138,11 +138,12 @@ def _lines(answer: httpx.Response) -> Iterator[str]:
 def refusal_of(answer: httpx.Response) -> Exception:
     """What a status other than 200 says: a reason in words, or nothing that helps anybody.
 
-    Gradio gives an event that was refused the status 500, with the reason as `error`.
+    Gradio gives an event that was refused the status 500, with the reason as `error`; `/v1` has the reason in it.
     """
     try:
         said = answer.json()
         said = said.get("detail") or said.get("error")
+        said = said.get("message") if isinstance(said, dict) else said  # of `/v1`
     except (ValueError, AttributeError):
         said = answer.text
     refused = refusal(said)

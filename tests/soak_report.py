@@ -94,7 +94,8 @@ def report(options: argparse.Namespace, rehearsal: Rehearsal, arguments: list[st
         said = f"**Not the full hour**, so memory is judged loosely: {said}"
     lines = [
         f"{'Nothing' if not rehearsal.losses else rehearsal.losses} lost. {said} {options.visitors} visitors "
-        f"({options.browsers} of them with a browser) and {options.attackers} attackers.",
+        f"({options.browsers} of them with a browser), {options.programs} programs that ask `/v1`, and "
+        f"{options.attackers} attackers.",
         counts_table(parts),
         times_table(rehearsal.without, rehearsal.with_attackers),
         samples_table(rehearsal.samples),

@@ -207,7 +207,7 @@ def judged(parts: dict[str, Tally], samples: list[Sample], seconds: float) -> tu
     """
     tally, silent = Tally(), []
     without, with_ = parts.values()
-    for what in ("first token, by the feed", "first token, in a browser"):
+    for what in ("first token, by the feed", "first token, in a browser", "first token, by a program"):
         before, after = without.times.get(what, []), with_.times.get(what, [])
         if min(len(before), len(after)) >= FEW:
             ratio = statistics.median(after) / statistics.median(before)

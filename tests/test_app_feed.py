@@ -98,9 +98,8 @@ def test_a_page_behind_a_path_of_a_larger_site_has_its_feed_there(browser, pair:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/tools/citer/"
         with window(browser, Site(url, host, None)) as shown:
             assert ANSWER.startswith(shown.write("a palindrome")) and len(shown.tokens()) == 60
-            assert [u.split("?")[0].rsplit("/", 1)[0] for u in shown.requests if "/feed/" in u] == [
-                f"{url}gradio_api/citer/feed"
-            ]
+            feeds = {u.split("?")[0].rsplit("/", 1)[0] for u in shown.requests if "/feed/" in u}
+            assert feeds == {f"{url}gradio_api/citer/feed"}  # a slow machine may open it twice
         server.should_exit = True
         thread.join(5)
 

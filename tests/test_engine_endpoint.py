@@ -14,7 +14,7 @@ import httpx
 import pytest
 from served_endpoint import serve_endpoint
 
-from engine import Sampling
+from engine import Sampling, decoding
 from engine.endpoint import bodies
 from engine.endpoint.model_names import RouterSetting, named_setting, setting_name, with_field
 from engine.endpoint.refusals import Refusal
@@ -402,6 +402,20 @@ def test_a_client_that_goes_away_frees_its_row_within_a_step(random_pair, stream
         steps = served.scheduler.steps
         assert chat(client, model="custom", max_tokens=2)["usage"]["completion_tokens"] == 2
         assert served.scheduler.steps == steps + 2
+
+
+def test_a_stream_without_a_token_yet_begins_and_says_that_it_waits(tiny_pair, monkeypatch):
+    monkeypatch.setattr("engine.endpoint.replies.FIRST_SECONDS", 0.05)
+    monkeypatch.setattr("engine.endpoint.replies.QUIET_SECONDS", 0.05)
+    decide, go = decoding.decide, threading.Event()
+    monkeypatch.setattr("engine.decoding.decide", lambda *asked: go.wait(30) and decide(*asked))
+    with serve_endpoint(tiny_pair) as served, httpx.Client(base_url=served.url, timeout=60) as client:
+        with client.stream("POST", CHAT, json={"model": "tiny", "messages": MESSAGES, "stream": True}) as answer:
+            lines = answer.iter_lines()
+            assert answer.status_code == 200 and next(lines) == ": waiting"
+            go.set()
+            said = [line for line in lines if line.startswith("data: ")]
+        assert said[-1] == "data: [DONE]" and json.loads(said[-2][6:])["choices"][0]["finish_reason"] == "stop"
 
 
 def test_more_than_there_is_room_for_is_told_to_come_back(tiny_pair):

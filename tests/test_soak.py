@@ -16,7 +16,7 @@ import soak_page
 from conftest import ROOT
 from soak_floods import Flooder
 from soak_mutations import counting
-from soak_page import BareWindow, Lost, Refused, _lines
+from soak_page import BareWindow, Lost, Refused, lines_of
 from soak_tally import FEW, HOUR, Sample, Tally, growth, judged, samples_table
 
 SHORT = ["--minutes", "0.05", "--visitors", "2", "--mutations", "0", "--kills", "0"]
@@ -150,7 +150,7 @@ def test_a_stream_is_split_at_line_feeds_alone():
     text = 'data: {"a": "one\u2028two\u0085three"}'
     content = f"event: stream\r\n{text}\n\n".encode()
     parts = [content[n : n + 3] for n in range(0, len(content), 3)]
-    assert [*_lines(httpx.Response(200, content=iter(parts)))] == ["event: stream", text, ""]
+    assert [*lines_of(httpx.Response(200, content=iter(parts)))] == ["event: stream", text, ""]
 
 
 @pytest.fixture

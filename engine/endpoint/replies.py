@@ -23,6 +23,12 @@ if TYPE_CHECKING:  # with them comes torch, for which a page that is starting do
 
 _KINDS = {True: ("chatcmpl", "chat.completion", "chat.completion.chunk"), False: ("cmpl",) + 2 * ("text_completion",)}
 
+FIRST_SECONDS = 10.0
+"""How long a stream's status waits for its first part."""
+
+QUIET_SECONDS = 15.0
+"""After so long without a part a stream says that it is there, for proxies give up on what is silent for a minute."""
+
 _AWAY_SECONDS = 30  # in which a server that ends may be there again
 
 logger = logging.getLogger(__name__)
@@ -153,16 +159,38 @@ class Reply:
             yield costs(choice.text.events, prompt, pair.slm_cost, pair.llm_cost, pair.prices)
 
 
-async def event_stream(pieces: AsyncIterator[dict[str, Any]], first: dict[str, Any]) -> AsyncIterator[str]:
-    """Parts of a reply as server-sent events; what goes wrong on the way is told as one, too."""
-    yield _sent(first)
+async def begin(pieces: AsyncIterator[dict[str, Any]]) -> asyncio.Future[dict[str, Any]]:
+    """The first part, or what will be it if it takes long; what fails until then is raised, for a status of its own."""
+    first = asyncio.ensure_future(anext(pieces))
     try:
-        async for piece in pieces:
-            yield _sent(piece)
+        await asyncio.wait([first], timeout=FIRST_SECONDS)
+    except asyncio.CancelledError:
+        first.cancel()
+        raise
+    if first.done():
+        first.result()
+    return first
+
+
+async def event_stream(
+    pieces: AsyncIterator[dict[str, Any]], first: asyncio.Future[dict[str, Any]]
+) -> AsyncIterator[str]:
+    """Parts of a reply as server-sent events, and what goes wrong on the way; a comment where none comes for long."""
+    coming = first
+    try:
+        while True:
+            done, _ = await asyncio.wait([coming], timeout=QUIET_SECONDS)
+            if not done:
+                yield ": waiting\n\n"
+                continue
+            yield _sent(coming.result())
+            coming = asyncio.ensure_future(anext(pieces))
+    except StopAsyncIteration:
+        yield "data: [DONE]\n\n"
     except Refusal as refusal:
         yield _sent(refusal.body)
-        return
-    yield "data: [DONE]\n\n"
+    finally:
+        coming.cancel()
 
 
 def _sent(value: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ from engine.endpoint.model_names import model_names, named_setting
 from engine.endpoint.names import Names
 from engine.endpoint.places import Busy, Entrance, Places
 from engine.endpoint.refusals import PREFIX, Refusal, blamed, refused
-from engine.endpoint.replies import Reply, event_stream
+from engine.endpoint.replies import Reply, begin, event_stream
 from engine.errors import check_text, shown
 from engine.settings import Settings
 from engine.tokenizer import spelled
@@ -126,9 +126,9 @@ class Endpoint:
             if not asked.stream:
                 return JSONResponse(await _unless_gone(request, reply.whole()))
             pieces = reply.pieces()
-            first = await _unless_gone(request, anext(pieces))  # what fails before it has a status of its own
+            first = await _unless_gone(request, begin(pieces))
             handed_on = True
-            return EventStream(event_stream(pieces, first), lambda: _end(asking, reply))
+            return EventStream(event_stream(pieces, first), lambda: (first.cancel(), _end(asking, reply)))
         except Busy as busy:
             raise Refusal(429, str(busy), after=scheduler.text_seconds or _TEXT_SECONDS) from None
         finally:
@@ -149,7 +149,7 @@ class Endpoint:
 class EventStream(StreamingResponse):
     """Server-sent events to a client that reads them; `close` is called however it ends."""
 
-    def __init__(self, events: AsyncIterator[str], close: Callable[[], None]) -> None:
+    def __init__(self, events: AsyncIterator[str], close: Callable[[], object]) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(events, headers=headers, media_type="text/event-stream")
         self._close = close
