@@ -36,9 +36,18 @@ _POLL_SECONDS = 0.02
 
 
 class ApiRun(Run):
-    """A text that a call waits for."""
+    """A text that a call waits for; `policy_chosen` says whether the call named its policy."""
 
     entrance: Entrance = "api"
+
+    def __init__(self, request: Request, policy_chosen: bool) -> None:
+        super().__init__(request)
+        self._policy_chosen = policy_chosen
+
+    def _write(self) -> None:
+        if not self._policy_chosen:
+            self.request = replace(self.request, policy=self.pair.default_policy(self.request.policy))
+        super()._write()
 
 
 def add_api(host: Host, places: Places, callers: Callers, settings: Settings) -> None:
@@ -48,7 +57,7 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
         request: gr.Request,
         prompt: str,
         threshold: float = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold,
-        policy: str = settings.policy,
+        policy: str | None = None,
         max_new_tokens: int = settings.max_new_tokens,
         temperature: float = 0.0,
         top_p: float = 1.0,
@@ -69,7 +78,8 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
         Args:
             prompt: The user's message, or the text to continue if `raw`.
             threshold: A score below it goes to the LLM; 0 is SLM-only, above 1 is LLM-only.
-            policy: "router", "confidence", "random", "slm" or "llm".
+            policy: "router", "confidence", "random", "slm" or "llm"; null takes the host's, or the SLM's confidence
+                where that needs a router and the pair has none.
             max_new_tokens: Generated tokens at most.
             temperature: 0 always takes the likeliest token.
             top_p: Keep the likeliest tokens that have at least this probability together.
@@ -91,7 +101,7 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
             asked = Request(
                 prompt,
                 threshold,
-                policy,
+                settings.policy if policy is None else policy,
                 system,
                 raw,
                 sampling,
@@ -103,7 +113,7 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
                 max_draft=max_draft,
             )
             prices = Prices(slm_price, llm_price, settings.price.reading_ratio)
-            run, address = ApiRun(asked), calling_address(settings.server.proxies)
+            run, address = ApiRun(asked, policy is not None), calling_address(settings.server.proxies)
             places.take(run, address)
             run.owner = address or ApiRun.entrance  # whose address is not known: all of them are one owner
         except EngineError as error:

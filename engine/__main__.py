@@ -122,9 +122,9 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
     from engine.pair import load  # torch takes seconds to import: only for a request that is in order
 
     pair = load(None, settings, print_progress if sys.stderr.isatty() else None)
-    if pair.router is None and options.policy is None and request.policy == "router":
+    if options.policy is None and (policy := pair.default_policy(request.policy)) != request.policy:
         print("note: no router belongs to this pair, so the SLM's confidence decides", file=sys.stderr)
-        request = replace(request, policy="confidence")
+        request = replace(request, policy=policy)
     if request.policy == "router":
         own = {name: getattr(pair, name) for name in ("threshold", "acceptance") if getattr(options, name) is None}
         request = replace(request, **own)

@@ -135,6 +135,10 @@ class Pair:
         """Names of the policies a request may give here."""
         return tuple(name for name in POLICIES if self.router is not None or not REGISTRY[name].needs_router)
 
+    def default_policy(self, named: str) -> str:
+        """The policy of this name, or the SLM's confidence where it needs a router and there is none."""
+        return named if named in self.policies else "confidence"
+
     def use_router(self, router: Router | None) -> None:
         """Takes a router into use, or none; raises RouterError if it does not fit the SLM."""
         if router is not None:

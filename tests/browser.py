@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -170,19 +171,57 @@ def window(
 
     For what it waits later, too, it waits so many `seconds` where nothing else is said.
     """
-    context = browser.new_context(viewport={"width": width, "height": height}, **options)
-    context.add_init_script("localStorage.setItem('citer-guide', 'seen')")  # as somebody who has been here before
-    page = context.new_page()
-    page.set_default_timeout(1000 * seconds)
-    shown = Window(page, site.url)
-    page.on("request", lambda request: shown.requests.append(request.url))
-    page.on("pageerror", lambda error: shown.errors.append(str(error)))
-    page.on("console", lambda message: message.type == "error" and shown.errors.append(message.text))
-    shown.open()
+    with _context(browser, {"viewport": {"width": width, "height": height}, **options}) as context:
+        page = context.new_page()
+        page.set_default_timeout(1000 * seconds)
+        shown = Window(page, site.url)
+        page.on("request", lambda request: shown.requests.append(request.url))
+        page.on("pageerror", lambda error: shown.errors.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and shown.errors.append(message.text))
+        shown.open()
+        try:
+            yield shown
+        finally:
+            _clear(page, site.url)
+
+
+_spare: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
+"""Contexts that nobody uses, by browser and options: gradio's scripts are still in their cache, and compiled."""
+
+
+@contextmanager
+def _context(browser: Any, options: dict[str, Any]) -> Iterator[Any]:
+    """A browser context that nobody else uses at the same time, as empty as a new one but for its cache."""
+    spare, kind = _spare.setdefault(browser, {}), repr(options)
+    context = spare.pop(kind, None)
+    if context is None:
+        context = browser.new_context(**options)
+        context.add_init_script("localStorage.setItem('citer-guide', 'seen')")  # as somebody who has been here before
     try:
-        yield shown
-    finally:
+        yield context
+    except BaseException:
         context.close()
+        raise
+    if kind in spare:
+        context.close()
+        return
+    context.clear_permissions()
+    if "permissions" in options:
+        context.grant_permissions(options["permissions"])
+    context.set_offline(False)
+    spare[kind] = context
+
+
+def _clear(page: Any, url: str) -> None:
+    """Empties what a site has stored in a page's context, and closes its pages."""
+    page.context.unroute_all()
+    session = page.context.new_cdp_session(page)
+    session.send("Storage.clearDataForOrigin", {"origin": url.rstrip("/"), "storageTypes": _STORES})
+    for each in page.context.pages:
+        each.close()
+
+
+_STORES = "cookies,local_storage,indexeddb,service_workers,cache_storage"
 
 
 @contextmanager

@@ -166,6 +166,10 @@ class FakePair:
         """Texts that are being written: in a step, or in one a moment ago."""
         return self._writing if time.monotonic() < self._wrote + _MOMENT else 0
 
+    def default_policy(self, named: str) -> str:
+        """As the engine's; this pair has a router."""
+        return named
+
     def check(self, request: Request) -> int:
         """Prompt tokens; refuses a prompt beyond the context as the engine does."""
         tokens = 20 + len(request.prompt.split())

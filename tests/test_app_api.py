@@ -51,6 +51,16 @@ def test_acceptance_and_max_draft_reach_the_engine_and_the_trace(client: Client,
     assert (trace["acceptance"], trace["max_draft"]) == (0, "auto")
 
 
+def test_a_pair_without_a_router_goes_by_confidence_unless_the_router_is_asked_for(random_pair):
+    with serve(lambda preset, progress: random_pair) as site:
+        client = Client(site.url, verbose=False)
+        trace = client.predict("ab", 0.5, max_new_tokens=4, api_name="/generate")
+        assert trace["policy"] == "confidence" and len(trace["events"]) == 4
+        with pytest.raises(AppError, match="needs a router, and none is loaded: choose confidence"):
+            client.predict("ab", 0.5, policy="router", max_new_tokens=4, api_name="/generate")
+        client.close()
+
+
 def test_the_cost_follows_the_prices_of_the_call(client: Client):
     cheap, dear = (
         client.predict("a palindrome", 0.5, max_new_tokens=10, llm_price=price, api_name="/generate")["cost"]["price"]

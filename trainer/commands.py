@@ -321,6 +321,7 @@ def _add_evaluate(add: Add) -> None:
     )
     add("--shares", "LLM shares to find thresholds for (default: nine)", nargs="+", type=float, metavar="SHARE")
     add("--thresholds", "of all methods that score, instead of those for shares", nargs="+", type=float, metavar="T")
+    add("--judge", "folder of `judge`, for methods with +judge behind their name: confidence+judge@0.3", type=Path)
     add("--max-new-tokens", "of an answer", 256)
     add("--assisted", "speculative decoding as well", False)
     about = "name of the shards: under another name more methods join those in the folder, on the same questions"
@@ -331,6 +332,7 @@ def _add_evaluate(add: Add) -> None:
 
 def _evaluate(options: Options) -> None:
     """Answer questions with every method at every threshold, and summarise."""
+    from engine.batch.judge import Judge
     from trainer.evaluation.evaluate import chosen_thresholds, evaluate
     from trainer.evaluation.method_names import check_names, title_of
     from trainer.evaluation.methods import SHARES, build_methods
@@ -347,6 +349,7 @@ def _evaluate(options: Options) -> None:
             "from those; evaluate on others (--split dev, --offset, or another file)"
         )
     pair = _load(options)
+    pair.use_judge(Judge.load(options.judge) if options.judge else None)
     begun = {} if options.labels or options.shares else chosen_thresholds(options.out, options.stage)
     if options.thresholds:
         begun = {title_of(method): options.thresholds for method in options.methods}

@@ -37,7 +37,7 @@ def named_setting(name: str, pair: Pair, settings: Settings) -> RouterSetting:
     elif name == pair.preset:
         return _default(pair, settings)
     elif name.startswith(f"{pair.preset}:"):
-        setting, dials = _of_policy(_best(pair), pair, settings), name.removeprefix(f"{pair.preset}:")
+        setting, dials = _of_policy(pair.default_policy("router"), pair, settings), name.removeprefix(f"{pair.preset}:")
     else:
         raise _unknown(name, pair)
     if dials in ("llm", "slm"):
@@ -91,12 +91,7 @@ def model_names(pair: Pair, settings: Settings) -> list[str]:
 
 def _default(pair: Pair, settings: Settings) -> RouterSetting:
     """That of the settings."""
-    return _of_policy(settings.policy if settings.policy in pair.policies else _best(pair), pair, settings)
-
-
-def _best(pair: Pair) -> str:
-    """What a threshold is for, where nobody says otherwise."""
-    return "router" if pair.router else "confidence"
+    return _of_policy(pair.default_policy(settings.policy), pair, settings)
 
 
 def _of_policy(policy: str, pair: Pair, settings: Settings) -> RouterSetting:

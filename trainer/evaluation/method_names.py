@@ -1,7 +1,8 @@
 """What methods are called: names on the command line and in records, and what people read.
 
 A method is given to `evaluate` as `name[=folder][@acceptance[/max_draft]]`: `router=folder@0.3`, `confidence@1/8`. A
-plain name is at acceptance 0, and a draft is as long as the engine finds best.
+plain name is at acceptance 0, and a draft is as long as the engine finds best. A name that ends in `+judge` has the
+learned judge decide what is kept, instead of the ratio of likelihoods: `confidence+judge@0.3`.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ METHODS = {
 
 SPECULATIVE = ("assisted", "assisted-tuned")
 """Speculative decoding: acceptance 1 is part of what the method is, and so is the length of a draft."""
+
+JUDGED = "+judge"
+"""The end of a method's name where the learned judge decides what is kept."""
 
 FIXED = ("slm", "llm", "oracle", *SPECULATIVE)
 """Methods without a threshold: each is one point, where the others have a curve from one model alone to the other."""
@@ -101,14 +105,17 @@ def check_names(task: str, methods: Sequence[str]) -> None:
 
 def label(method: str) -> str:
     """What people call a method; a name that this project does not know is its own label."""
+    if method.endswith(JUDGED):
+        return f"{label(method.removesuffix(JUDGED))}, learned judge"
     return METHODS.get(method, method) if (number := _round(method)) is None else f"CITER round {number}"
 
 
 def method_order(method: str) -> tuple[int, str]:
     """Sorts methods as `METHODS` has them, then the rounds of CITER, then unknown ones by name."""
-    if method in METHODS:
-        return list(METHODS).index(method), method
-    return (1_000 if (number := _round(method)) is None else len(METHODS) + number), method
+    plain = method.removesuffix(JUDGED)
+    if plain in METHODS:
+        return list(METHODS).index(plain), method
+    return (1_000 if (number := _round(plain)) is None else len(METHODS) + number), method
 
 
 def main_method(methods: Iterable[str]) -> str | None:

@@ -21,6 +21,7 @@ from pydantic import Field
 from engine import Request, Role
 from engine.events.cost import costs
 from engine.grading import grade
+from engine.network import RouterNetwork
 from engine.pair import Pair
 from engine.policy import FixedPolicy, Policy, RouterPolicy
 from engine.router import Router
@@ -102,7 +103,7 @@ def roll_out(
     starts = _starts(questions, data, labelled["reference"], settings)
     about = {
         "policy": router.name if router else "slm",
-        "router": fingerprint(router) if router else None,
+        "router": fingerprint(router.network) if router else None,
         "labels": {name: value for name, value in labelled.items() if name != "answers"},
         **asdict(settings),
         "llm_bytes": _llm_bytes(pair, questions, data),
@@ -130,12 +131,12 @@ def load_rollouts(folder: Path) -> tuple[list[Rollout], dict[str, Any]]:
     return read_lines(paths, Rollout), settings
 
 
-def fingerprint(router: Router) -> str:
-    """SHA-256 of a router's weights as tensors, wherever they are kept; rollouts and evaluations name routers by it.
+def fingerprint(network: RouterNetwork) -> str:
+    """SHA-256 of a network's weights as tensors, wherever they are kept; rollouts and evaluations name routers by it.
 
     Operating points name the file `router.safetensors` instead, by `engine.weights.cache_folder.sha256_of`.
     """
-    weights = router.network.state_dict()
+    weights = network.state_dict()
     return hashlib.sha256(b"".join(weights[name].cpu().numpy().tobytes() for name in sorted(weights))).hexdigest()
 
 
