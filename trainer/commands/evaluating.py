@@ -1,0 +1,118 @@
+"""Commands that measure: answers of every method, their seconds, and the best settings of the rival."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from trainer import TrainerError
+from trainer.commands.options import RESULTS, Add, Command, Options, add_questions, load_pair, questions_of
+
+
+def _add_evaluate(add: Add) -> None:
+    add_questions(add, 300, "dev")
+    add("--task", "name of the questions, in results", "arithmetic")
+    about = "slm, llm, oracle, random, confidence, entropy, margin, assisted, name=folder of a router, assisted-tuned="
+    about += "folder of `speculate`; with @acceptance[/max_draft] behind it elsewhere on the plane: confidence@0.3/8"
+    add("--methods", about, ["slm", "llm", "oracle", "random", "confidence"], nargs="+", metavar="METHOD")
+    add(
+        "--labels",
+        "folder of labels, whose held-out scores say where thresholds have to lie; without it and --shares, a folder "
+        "goes on with the thresholds that it was begun with",
+        type=Path,
+    )
+    add("--shares", "LLM shares to find thresholds for (default: nine)", nargs="+", type=float, metavar="SHARE")
+    add("--thresholds", "of all methods that score, instead of those for shares", nargs="+", type=float, metavar="T")
+    add("--judge", "folder of `judge`, for methods with +judge behind their name: confidence+judge@0.3", type=Path)
+    add("--max-new-tokens", "of an answer", 256)
+    add("--assisted", "speculative decoding as well", False)
+    about = "name of the shards: under another name more methods join those in the folder, on the same questions"
+    add("--stage", about, "evaluation")
+    add("--main", "that the others are compared with (default: the last of CITER's rounds)", metavar="METHOD")
+    add("--results", "gets the summary", RESULTS)
+
+
+def _evaluate(options: Options) -> None:
+    """Answer questions with every method at every threshold, and summarise."""
+    from engine.batch.judge import Judge
+    from trainer.evaluation.evaluate import chosen_thresholds, evaluate
+    from trainer.evaluation.method_names import check_names, title_of
+    from trainer.evaluation.methods import SHARES, build_methods
+    from trainer.evaluation.record import read_evaluation
+    from trainer.evaluation.summary import summarise, write_summary
+    from trainer.fit.labelled_tokens import held_out_tokens
+
+    check_names(options.task, options.methods)
+    questions = questions_of(options)
+    tokens = held_out_tokens(options.labels) if options.labels else None
+    if tokens is not None and (seen := {question.id for question in questions} & set(tokens.about["questions"])):
+        raise TrainerError(
+            f"{len(seen)} of {len(questions)} questions are in {options.labels}, e.g. {min(seen)}: routers learned "
+            "from those; evaluate on others (--split dev, --offset, or another file)"
+        )
+    pair = load_pair(options)
+    pair.use_judge(Judge.load(options.judge) if options.judge else None)
+    begun = {} if options.labels or options.shares else chosen_thresholds(options.out, options.stage)
+    if options.thresholds:
+        begun = {title_of(method): options.thresholds for method in options.methods}
+    stages = {options.stage: build_methods(options.methods, pair, tokens, options.shares or SHARES, begun)}
+    if options.assisted:
+        stages["assisted"] = build_methods(["assisted"], pair, None)
+    answering = partial(evaluate, pair, questions, folder=options.out, task=options.task)
+    done = [answering(m, max_new_tokens=options.max_new_tokens, stage=stage) for stage, m in stages.items()]
+    if not all(done):
+        print("other processes are still writing their shards; when they are done, the same command writes the summary")
+        return
+    print(write_summary(summarise(read_evaluation(options.out), main=options.main), options.results))
+
+
+def _add_seconds(add: Add) -> None:
+    add_questions(add, 20, "dev")
+    add("--task", "name of the questions, in results", "arithmetic")
+    about = "METHOD:THRESHOLD, methods as for `evaluate`; the LLM alone is always among them"
+    add("--points", about, ["slm", "confidence:0.6"], nargs="+", metavar="POINT")
+    add("--max-new-tokens", "of an answer", 256)
+    add("--results", "gets what was measured", RESULTS)
+
+
+def _seconds(options: Options) -> None:
+    """Measure seconds of answers, one text at a time, methods taking turns; on an idle machine."""
+    from trainer.evaluation.method_names import check_names
+    from trainer.evaluation.seconds import measure, points_of, seconds_table, write_seconds
+
+    check_names(options.task, [point.rpartition(":")[0] or point for point in options.points])
+    questions = questions_of(options)
+    pair = load_pair(options)
+    methods = points_of(options.points, pair)
+    summary = measure(pair, questions, methods, options.out, options.task, options.max_new_tokens)
+    if summary is not None:
+        print(f"{seconds_table(summary)}\n\nwrote {write_seconds(summary, options.results)}")
+
+
+def _add_speculate(add: Add) -> None:
+    add_questions(add, 60)
+    add("--max-new-tokens", "of an answer", 256)
+    add("--drafts", "tokens drafted before the LLM reads them (default: seven)", nargs="+", type=int, metavar="N")
+    add("--confidences", "below which the SLM drafts no further (default: five)", nargs="+", type=float, metavar="P")
+
+
+def _speculate(options: Options) -> None:
+    """Choose draft length and confidence of speculative decoding, the rival, on training questions."""
+    from trainer.evaluation.tune_speculative import CONFIDENCES, DRAFTS, tune
+
+    drafts, confidences = options.drafts or DRAFTS, options.confidences or CONFIDENCES
+    tune(
+        load_pair(options),
+        questions_of(options),
+        options.out,
+        options.max_new_tokens,
+        drafts=drafts,
+        confidences=confidences,
+    )
+
+
+COMMANDS = {
+    "evaluate": Command(_add_evaluate, _evaluate),
+    "seconds": Command(_add_seconds, _seconds),
+    "speculate": Command(_add_speculate, _speculate),
+}

@@ -1,0 +1,133 @@
+"""Commands that learn from it: routers, judges, and rounds of rollouts and routers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trainer import TrainerError
+from trainer.commands.options import (
+    Add,
+    Command,
+    Options,
+    add_questions,
+    fit_settings,
+    labelled_questions,
+    load_pair,
+    questions_of,
+)
+from trainer.settings import FitSettings, RolloutSettings, add_settings, chosen
+
+
+def _add_fit(add: Add) -> None:
+    add("--labels", "folder that `label` wrote; several are joined", type=Path, nargs="+", required=True)
+    about = "folders that `rollout` wrote for these labels; where there are none the shortcut's preferences count"
+    add("--rollouts", about, [], type=Path, nargs="+")
+    add("--out", "the router's folder, e.g. assets/routers/mine", type=Path, required=True)
+    add("--co-llm", "the Co-LLM-style baseline: from likelihoods instead of preferences", False)
+    about = "what a score of 1 means: the SLM is preferred, or the LLM will keep its token (for acceptance above 0)"
+    add("--target", about, "preferred", choices=["preferred", "kept"])
+    about = "the query-router baseline, in settings of its own: what `answer --role slm` wrote to questions of --data"
+    add("--query", about, type=Path, metavar="ANSWERS")
+    add("--data", "with --query: the questions, as for `answer` (split train)", nargs="+", metavar="SOURCE")
+    add("--description", "one line for people, shown on the page", "")
+    add_settings(add, FitSettings)
+
+
+def _fit(options: Options) -> None:
+    """Train a router on labels and rollouts, and measure it on questions it never saw."""
+    from engine.provenance import command
+    from trainer.fit.baselines import fit_co_llm
+    from trainer.fit.fit_router import fit
+
+    if (options.query is None) != (options.data is None) or (options.query and options.co_llm):
+        raise TrainerError(
+            "--query and --data belong together, without --co-llm: the SLM's answers and their questions"
+        )
+    if options.target == "kept" and (options.query or options.co_llm):
+        raise TrainerError("--target kept is a router of its own: leave out --query and --co-llm")
+    if options.query:
+        _fit_query(options)
+        return
+    settings = replace(fit_settings(options), target=options.target)
+    about: dict[str, Any] = {"description": options.description, "command": command("trainer")}
+    if not options.co_llm:
+        fit(options.labels, options.out, settings, rollouts=options.rollouts, **about)
+    elif len(options.labels) > 1:
+        raise TrainerError("--co-llm learns from one folder of labels")
+    else:
+        fit_co_llm(options.labels[0], options.out, replace(settings, logit_features=False), **about)
+
+
+def _fit_query(options: Options) -> None:
+    from engine import Role
+    from engine.provenance import command
+    from trainer.fit.baselines import QUERY, fit_query
+    from trainer.labels.answers import are_right, load_answers
+    from trainer.labels.labels import shards
+    from trainer.questions.sources import load_questions
+
+    labels, *others = options.labels
+    if others or options.rollouts:
+        raise TrainerError("--query learns from one folder of labels, and from no rollouts")
+    labelled = shards(labels).load()[1]["questions"]
+    questions = load_questions(options.data, len(labelled), need_reference=False)
+    slm_right = are_right(load_answers(options.query, Role.SLM), questions)
+    settings = replace(QUERY, seed=options.seed)
+    fit_query(labels, slm_right, options.out, settings, options.description, command=command("trainer"))
+
+
+def _add_judge(add: Add) -> None:
+    add_questions(add)
+    add("--answers", "folder of `answer --role llm` for the same questions", type=Path, required=True)
+    about = "folders that `rollout --both` wrote, from labels on those answers"
+    add("--rollouts", about, type=Path, nargs="+", required=True)
+    about = "folder for the LLM's states at the tokens it would not have written; goes on where it stopped"
+    add("--refused", about, type=Path, required=True)
+
+
+def _judge(options: Options) -> None:
+    """Learn which of the SLM's tokens do no harm to the answer though the LLM would write others."""
+    from engine import Role
+    from engine.provenance import command
+    from trainer.fit.fit_judge import fit_judge, harmless_tokens
+    from trainer.labels.answers import load_answers
+    from trainer.labels.refused import gather
+    from trainer.labels.rollouts import load_rollouts
+
+    rolled_out = {each.question for folder in options.rollouts for each in load_rollouts(folder)[0]}
+    questions = [question for question in questions_of(options) if question.id in rolled_out]
+    answers = load_answers(options.answers, Role.LLM)
+    if gather(load_pair(options), questions, answers, options.refused):
+        fit_judge(harmless_tokens(options.refused, options.rollouts), options.out, command=command("trainer"))
+
+
+def _add_iterate(add: Add) -> None:
+    add_questions(add)
+    add("--labels", "folder that `label` wrote for the same questions", type=Path, required=True)
+    add("--rounds", "at most; stops when one brings nothing", 3)
+    add("--validation", "further questions to compare rounds on", 100, metavar="N")
+    add_settings(add, RolloutSettings)
+    add_settings(add, FitSettings)
+
+
+def _iterate(options: Options) -> None:
+    """Roll out and fit in rounds, each with the router of the round before."""
+    from trainer.rounds import iterate
+    from trainer.shards import require_one_process
+
+    require_one_process("iterate")
+    questions = labelled_questions(options, more=options.validation)
+    labelled, validation = questions[: options.questions], questions[options.questions :]
+    rollouts = RolloutSettings(**chosen(options, RolloutSettings))
+    rollouts = replace(rollouts, both=options.both or options.cost_weight > 0)
+    pair, fitting = load_pair(options), fit_settings(options)
+    iterate(pair, labelled, validation, options.labels, options.out, options.rounds, rollouts, fitting)
+
+
+COMMANDS = {
+    "fit": Command(_add_fit, _fit),
+    "judge": Command(_add_judge, _judge),
+    "iterate": Command(_add_iterate, _iterate),
+}

@@ -1,0 +1,71 @@
+"""Commands that make what is learned from: answers, labels and rollouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainer import TrainerError
+from trainer.commands.options import Add, Command, Options, add_questions, labelled_questions, load_pair, questions_of
+from trainer.settings import RolloutSettings, add_settings, chosen
+
+
+def _add_answer(add: Add) -> None:
+    add_questions(add)
+    add("--role", "which model", "llm", choices=["slm", "llm"])
+    add("--max-new-tokens", "of an answer", 256)
+
+
+def _answer(options: Options) -> None:
+    """Let one model answer questions alone."""
+    from engine import Role
+    from trainer.labels.answers import answer
+
+    answer(load_pair(options), Role(options.role), questions_of(options), options.out, options.max_new_tokens)
+
+
+def _add_label(add: Add) -> None:
+    add_questions(add)
+    about = "teacher-force on the data's worked answers, or on the LLM's own"
+    add("--reference", about, "data", choices=["data", "llm"])
+    add("--answers", "folder of `answer --role llm`, for --reference llm", type=Path)
+    add("--skip-llm", "with --reference llm: do without log-probabilities under the LLM", False)
+
+
+def _label(options: Options) -> None:
+    """Say for each token of reference answers which model is preferred, with both models."""
+    from engine import Role
+    from trainer.labels.answers import load_answers
+    from trainer.labels.labels import label
+
+    if (options.reference == "llm") != (options.answers is not None):
+        raise TrainerError("--reference llm and --answers belong together: make the answers with `answer --role llm`")
+    answers = load_answers(options.answers, Role.LLM) if options.answers else None
+    questions = questions_of(options, need_reference=answers is None)
+    label(load_pair(options), questions, options.out, answers, run_llm=not options.skip_llm)
+
+
+def _add_rollout(add: Add) -> None:
+    add_questions(add)
+    add_settings(add, RolloutSettings)
+    add("--labels", "folder that `label` wrote for the same questions", type=Path, required=True)
+    add("--router", "finishes the texts; without it the SLM does, alone (round 1)", type=Path)
+    add("--threshold", "of that router (default: its own)", type=float)
+
+
+def _rollout(options: Options) -> None:
+    """Finish answers from tokens that labels leave undecided, and grade them."""
+    from engine.router import Router
+    from trainer.labels.rollouts import roll_out
+
+    router = Router.load(options.router) if options.router else None
+    threshold = options.threshold if options.threshold is not None else router.card.threshold if router else 0.0
+    settings = RolloutSettings(**chosen(options, RolloutSettings), threshold=threshold)
+    questions = labelled_questions(options)
+    roll_out(load_pair(options), questions, options.labels, options.out, settings, router)
+
+
+COMMANDS = {
+    "answer": Command(_add_answer, _answer),
+    "label": Command(_add_label, _label),
+    "rollout": Command(_add_rollout, _rollout),
+}

@@ -1,0 +1,120 @@
+"""Commands that hand on what came out, and the one that trains the tiny pair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainer import TrainerError
+from trainer.commands.options import RESULTS, Add, Command, Options
+
+
+def _add_ship(add: Add) -> None:
+    add("--router", "the measured router's folder", type=Path, required=True)
+    add("--method", "what it is called in the summaries", required=True)
+    add("--summaries", "the first one's task says where to start", type=Path, nargs="+", required=True)
+    add(
+        "--acceptance",
+        "of the curves; the first is where to start (default: 0, and all that were measured)",
+        nargs="+",
+        type=float,
+        metavar="ALPHA",
+    )
+    add("--out", "the new folder, e.g. assets/routers/mine", type=Path, required=True)
+
+
+def _ship(options: Options) -> None:
+    """Give a router the curves that were measured, and its starting threshold."""
+    from trainer.evaluation.summary import load_summary
+    from trainer.ship import curve_of, curves_of, ship, untrained_curves
+
+    summaries = [load_summary(path) for path in options.summaries]
+    if options.acceptance:
+        curves = [curve_of(each, options.method, alpha) for alpha in options.acceptance for each in summaries]
+    else:
+        curves = [curve for each in summaries for curve in curves_of(each, options.method)]
+    card = ship(options.router, curves, options.out, untrained_curves(summaries)).card
+    print(f"{options.out}: starts at threshold {card.threshold}, acceptance {card.acceptance:g}")
+
+
+def _add_report(add: Add) -> None:
+    add("--results", "the summaries", RESULTS)
+    add("--page", "gets all figures", Path("docs/results.md"))
+    add("--readme", "gets a short table", Path("README.md"))
+    add("--check", "write nothing; fail if either is not what the summaries say", False)
+
+
+def _report(options: Options) -> None:
+    """Rewrite docs/results.md, the README's table of results and the charts from the summaries."""
+    from trainer.evaluation.report import check, report
+
+    if not options.check:
+        report(options.results, options.page, options.readme)
+    elif not check(options.results, options.page, options.readme):
+        raise TrainerError(
+            f"{options.page} or {options.readme} is not what {options.results} says: run `python -m trainer report`"
+        )
+
+
+def _add_export(add: Add) -> None:
+    add("--evaluation", "folder that `evaluate` wrote", type=Path, required=True)
+    add("--data", "the questions' files or sets, as `evaluate` had them", required=True, nargs="+", metavar="SOURCE")
+    add("--split", "of a set that has both", "dev", choices=["train", "dev"])
+    add("--offset", "as `evaluate` had it", 0, metavar="N")
+    add("--format", "of which benchmark", choices=["llmrouterbench", "routerarena"], required=True)
+    add("--out", "folder for its files", type=Path, required=True)
+
+
+def _export(options: Options) -> None:
+    """Write an evaluation as records of a benchmark of routers: each method, threshold and acceptance is one model."""
+    from trainer.evaluation.record import read_evaluation
+    from trainer.export import export
+    from trainer.questions.sources import load_questions
+
+    evaluation = read_evaluation(options.evaluation)
+    wanted = {"split": options.split, "need_reference": False, "offset": options.offset}
+    questions = load_questions(options.data, len(evaluation.questions), **wanted)
+    files = export(evaluation, questions, options.format, options.split, options.out)
+    print(
+        f"{len(evaluation.points)} models, {len(evaluation.questions)} questions: {len(files)} files in {options.out}"
+    )
+
+
+def _add_publish(add: Add) -> None:
+    add("folder", "the router's folder, as `fit` wrote it", type=Path)
+    add("repo", "owner/name of the model repo; made if it is not there")
+    add("--send", "do send; without it the command only says what it would send", False)
+    add("--private", "make the repo a private one", False)
+    add("--revision", "branch to commit to", "main")
+    add("--message", "the commit's message (default: the router's name)")
+
+
+def _publish(options: Options) -> None:
+    """Say which files of a router would go to the Hugging Face Hub; with --send, publish them."""
+    from trainer.publish import publish
+
+    how = {name: getattr(options, name) for name in ("send", "private", "revision", "message")}
+    publish(options.folder, options.repo, **how)
+
+
+def _add_tiny(add: Add) -> None:
+    add("--out", "the pair's folder", Path("assets/tiny"))
+    add("--seed", "seed of weights and questions", 0)
+    add("--steps", "optimiser steps of the LLM; the SLM takes fewer", 1600)
+    add("--threads", "CPU threads", 1)
+    add("--evaluate-only", "measure the pair in --out, train nothing", False)
+
+
+def _tiny(options: Options) -> None:
+    """Train the two small models that the tests and a machine without network use."""
+    from trainer.tiny.build import run
+
+    run(options.out, options.seed, options.steps, options.threads, options.evaluate_only)
+
+
+COMMANDS = {
+    "ship": Command(_add_ship, _ship),
+    "report": Command(_add_report, _report),
+    "export": Command(_add_export, _export),
+    "publish": Command(_add_publish, _publish),
+    "tiny": Command(_add_tiny, _tiny),
+}
