@@ -11,10 +11,9 @@ from browser import Site, eventually, move, serve, window
 from conftest import TINY
 from tune_tab import CSV, MANY, QUESTIONS, TOKENS, Tab, curve_of, no_job_threads
 
-from app.tune.curve import agreement
 from engine import Role, costs, load_settings
 from engine.events.cost import modelled_seconds
-from engine.grading import is_right
+from engine.grading import agreement, is_right
 from engine.operating_points import OperatingPoint
 
 pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pair is not in assets/tiny")

@@ -7,13 +7,13 @@ import pytest
 from app.tune.curve import (
     PromptResult,
     TextResult,
-    agreement,
     build_curve,
     even_thresholds,
     rounded,
     thresholds_of_curve,
     thresholds_of_scores,
 )
+from engine.grading import agreement
 from engine.operating_points import LLM_ONLY, Curve, OperatingPoint
 
 

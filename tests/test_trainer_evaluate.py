@@ -19,7 +19,7 @@ from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.method_names import label
 from trainer.evaluation.methods import Method, build_methods
 from trainer.evaluation.speculative import as_published
-from trainer.evaluation.tune_speculative import tune
+from trainer.fit.tune_speculative import tune
 from trainer.json_files import read_lines
 from trainer.questions.question import prompt
 from trainer.questions.sources import load_questions

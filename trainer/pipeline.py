@@ -19,10 +19,10 @@ from trainer.evaluation.evaluate import chosen_thresholds, evaluate
 from trainer.evaluation.methods import PLAIN, SHARES, build_methods
 from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import Summary, summarise, write_summary
-from trainer.evaluation.tune_speculative import tune
 from trainer.fit.baselines import fit_co_llm, fit_query
 from trainer.fit.fit_router import fit
 from trainer.fit.labelled_tokens import held_out_tokens
+from trainer.fit.tune_speculative import tune
 from trainer.labels.answers import answer, are_right, load_answers
 from trainer.labels.labels import label
 from trainer.questions.question import Question, Split

@@ -29,7 +29,7 @@ class TextResult:
 
     text: str
     right: bool | None  # whether it gives the expected answer; None where none is expected
-    agreement: float  # with the LLM's own text, in [0, 1], see `agreement`
+    agreement: float  # with the LLM's own text, in [0, 1], see `engine.grading.agreement`
     tokens: int
     llm_tokens: int
     bytes: float
@@ -78,24 +78,6 @@ def build_curve(
         llm=points[-1],
         points=tuple(points[1:-1] if acceptance == 0 else points[:-1]),  # above 0 the SLM alone was not measured
     )
-
-
-def agreement(tokens: Sequence[int], llm_tokens: Sequence[int]) -> float:
-    """1 − edit distance / length of the longer text, both as token ids: 1 is the same text, 0 has nothing in common.
-
-    Takes time in proportion to the product of both lengths.
-    """
-    longer = max(len(tokens), len(llm_tokens))
-    same = next((i for i, (a, b) in enumerate(zip(tokens, llm_tokens, strict=False)) if a != b), None)
-    if same is None:  # one begins with the other
-        return min(len(tokens), len(llm_tokens)) / longer if longer else 1.0
-    a, b = np.array(tokens[same:]), np.array(llm_tokens[same:])
-    steps = np.arange(len(b) + 1)
-    row = steps.copy()
-    for number, token in enumerate(a, 1):
-        changed = np.minimum(row[1:] + 1, row[:-1] + (b != token))  # deleted, or replaced where it differs
-        row = np.minimum.accumulate(np.concatenate([[number], changed]) - steps) + steps  # or some of b inserted
-    return 1 - int(row[-1]) / longer
 
 
 def thresholds_of_curve(curve: Curve, count: int) -> tuple[float, ...]:

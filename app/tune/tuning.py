@@ -24,7 +24,6 @@ from app.tune.curve import (
     PromptResult,
     Quality,
     TextResult,
-    agreement,
     build_curve,
     even_thresholds,
     thresholds_of_curve,
@@ -35,7 +34,7 @@ from engine import InvalidRequest, Request, TokenEvent
 from engine.errors import check_whole
 from engine.events import llm_tokens
 from engine.events.cost import cost_alone
-from engine.grading import is_right
+from engine.grading import agreement, is_right
 from engine.operating_points import LLM_ONLY, Curve
 
 MAX_THRESHOLDS = 25

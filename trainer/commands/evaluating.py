@@ -5,8 +5,11 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from engine.settings import add_model_options
 from trainer import TrainerError
 from trainer.commands.options import RESULTS, Add, Command, Options, add_questions, load_pair, questions_of
+
+PROMPTS = (Path("assets/prompts.json"), Path("assets/free_prompts.json"))
 
 
 def _add_evaluate(add: Add) -> None:
@@ -89,6 +92,35 @@ def _seconds(options: Options) -> None:
         print(f"{seconds_table(summary)}\n\nwrote {write_seconds(summary, options.results)}")
 
 
+def _add_transfer(add: Add) -> None:
+    add_model_options(add)
+    prompts = [str(path) for path in PROMPTS]
+    add("--prompts", "JSON files with a list of texts each", prompts, nargs="+", metavar="FILE")
+    about = "methods as for `evaluate`; both models alone are always among them"
+    add("--methods", about, ["confidence"], nargs="+", metavar="METHOD")
+    add("--thresholds", "of all methods that score", nargs="+", type=float, required=True, metavar="T")
+    add("--max-new-tokens", "of a text", 256)
+    add("--out", "folder; run the same command again to go on where it stopped", type=Path, required=True)
+    add("--results", "gets what was measured", RESULTS)
+
+
+def _transfer(options: Options) -> None:
+    """Measure on prompts of another kind how much of the LLM's own text each method gives."""
+    from trainer.evaluation.method_names import check_names, title_of
+    from trainer.evaluation.methods import build_methods
+    from trainer.evaluation.transfer import budgets_table, measure, read_prompts, write_transfer
+
+    methods = list(dict.fromkeys(["slm", "llm", *options.methods]))
+    check_names("free-text", methods)
+    prompts = read_prompts([Path(path) for path in options.prompts])
+    pair = load_pair(options)
+    chosen = {title_of(method): options.thresholds for method in methods}
+    built = build_methods(methods, pair, None, chosen=chosen)
+    summary = measure(pair, prompts, built, options.out, options.max_new_tokens)
+    if summary is not None:
+        print(f"{budgets_table(summary)}\n\nwrote {write_transfer(summary, options.results)}")
+
+
 def _add_speculate(add: Add) -> None:
     add_questions(add, 60)
     add("--max-new-tokens", "of an answer", 256)
@@ -98,7 +130,7 @@ def _add_speculate(add: Add) -> None:
 
 def _speculate(options: Options) -> None:
     """Choose draft length and confidence of speculative decoding, the rival, on training questions."""
-    from trainer.evaluation.tune_speculative import CONFIDENCES, DRAFTS, tune
+    from trainer.fit.tune_speculative import CONFIDENCES, DRAFTS, tune
 
     drafts, confidences = options.drafts or DRAFTS, options.confidences or CONFIDENCES
     tune(
@@ -114,5 +146,6 @@ def _speculate(options: Options) -> None:
 COMMANDS = {
     "evaluate": Command(_add_evaluate, _evaluate),
     "seconds": Command(_add_seconds, _seconds),
+    "transfer": Command(_add_transfer, _transfer),
     "speculate": Command(_add_speculate, _speculate),
 }

@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 from engine import Request
 from engine.batch.rows import Row
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
-from engine.events.cost import cost_alone
+from engine.events.cost import Cost, cost_alone
 from engine.pair import Pair
 from engine.provenance import provenance
 from trainer.continuous_batch import WantedText, write
@@ -138,15 +138,11 @@ def _answers(
 
 def graded(pair: Pair, question: Question, method: Method, threshold: float, row: Row) -> GradedAnswer:
     """The answer that a finished row of the engine is, with what it would cost alone."""
-    router_bytes, router_flops = (method.router.bytes, method.router.flops) if method.router else (0, 0)
-    slm_cost = replace(pair.slm_cost, router_bytes=router_bytes, router_flops=router_flops)
-    events: Sequence[TokenEvent] = row.events
-    if method.name in SPECULATIVE and method.max_draft != "auto":
-        events = as_published(events, method.max_draft)
+    events, spent = charged_alone(pair, method, row)
     return GradedAnswer.graded(
         question,
         "".join(event.text for event in events),
-        cost_alone(events, row.prompt_tokens, slm_cost, pair.llm_cost, pair.prices),
+        spent,
         method=method.name,
         threshold=threshold,
         tokens=len(events),
@@ -158,3 +154,13 @@ def graded(pair: Pair, question: Question, method: Method, threshold: float, row
         taken_back=taken_back(events),
         prompt_tokens=row.prompt_tokens,
     )
+
+
+def charged_alone(pair: Pair, method: Method, row: Row) -> tuple[Sequence[TokenEvent], Cost]:
+    """The events of a finished row, as its method is charged for them, and what they would cost alone."""
+    router_bytes, router_flops = (method.router.bytes, method.router.flops) if method.router else (0, 0)
+    slm_cost = replace(pair.slm_cost, router_bytes=router_bytes, router_flops=router_flops)
+    events: Sequence[TokenEvent] = row.events
+    if method.name in SPECULATIVE and method.max_draft != "auto":
+        events = as_published(events, method.max_draft)
+    return events, cost_alone(events, row.prompt_tokens, slm_cost, pair.llm_cost, pair.prices)

@@ -83,7 +83,7 @@ def build_methods(
         names: Of `PLAIN`, or `name=folder` for a router's folder (CITER, Co-LLM-style or query, as its card says), each
             with `@acceptance` and `/max_draft` where wanted, and `+judge` behind the name for the pair's judge;
             "assisted", or "assisted-tuned=folder" for what
-            `trainer.evaluation.tune_speculative` chose.
+            `trainer.fit.tune_speculative` chose.
         tokens: That no router was trained on; their scores say which threshold gives which share. May be None if all
             methods are "slm", "llm", "oracle" or "random".
         shares: LLM shares wanted.

@@ -19,6 +19,8 @@ from trainer.evaluation.record import JOINT
 from trainer.evaluation.seconds import SUFFIX as SECONDS
 from trainer.evaluation.seconds import load_seconds, seconds_section
 from trainer.evaluation.summary import Summary, load_summary
+from trainer.evaluation.transfer import SUFFIX as TRANSFER
+from trainer.evaluation.transfer import load_transfer, transfer_section
 
 RESULTS, PAGE, README = Path("assets/results"), Path("docs/results.md"), Path("README.md")
 
@@ -109,11 +111,13 @@ def _in_short(summary: Summary, name: str) -> list[str]:
 
 
 def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
-    """All figures as Markdown, one part per pair and task.
+    """All figures as Markdown, one part per pair and task, and one per pair that was away from home.
 
     Charts are linked from folder `base` to folder `results`; what is not there is not linked.
     """
-    return "\n\n".join(_part(summary, results, base) for summary in summaries)
+    parts = [_part(summary, results, base) for summary in summaries]
+    parts += [transfer_section(load_transfer(path)) for path in sorted(results.glob(f"*{TRANSFER}"))]
+    return "\n\n".join(parts)
 
 
 def _part(summary: Summary, results: Path, base: Path) -> str:

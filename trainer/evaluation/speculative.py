@@ -3,7 +3,7 @@
 In the engine's loop it is threshold 0 with acceptance 1 and drafts of one length. It is lossless, and a router is only
 worth having where it beats that. "assisted" drafts as many tokens as transformers' assisted generation does in the
 benchmark. "assisted-tuned" also stops drafting where the SLM is unsure, in settings that
-`trainer.evaluation.tune_speculative` chooses.
+`trainer.fit.tune_speculative` chooses.
 """
 
 from __future__ import annotations

@@ -1,0 +1,113 @@
+"""Agreement with the LLM's own text on prompts of another kind: from prompts to a section of the results."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from engine import Request
+from engine.grading import agreement
+from trainer import TrainerError
+from trainer.__main__ import main
+from trainer.commands.evaluating import PROMPTS
+from trainer.evaluation import transfer
+from trainer.evaluation.methods import build_methods
+from trainer.evaluation.report import RESULTS, render
+from trainer.evaluation.summary import load_summary
+from trainer.json_files import read_lines
+
+TEXTS = ["Start with 12. Add 30. What is the result?", "A box has 3 red pens. How many pens?", "Ben has $20."]
+NAMES = ["slm", "llm", "confidence", "confidence@0.5", "random"]
+
+
+def quiet(_):
+    pass
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory):
+    path = tmp_path_factory.mktemp("prompts") / "texts.json"
+    path.write_text(json.dumps(TEXTS))
+    return transfer.read_prompts([path])
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_pair, prompts, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("transfer")
+    methods = build_methods(NAMES, tiny_pair, None, chosen=dict.fromkeys(NAMES, (0.5, 0.9)))
+    return folder, transfer.measure(tiny_pair, prompts, methods, folder, 40, quiet)
+
+
+def test_agreement_is_that_of_each_text_with_the_llms_own(tiny_pair, prompts, measured):
+    lines = read_lines(sorted(measured[0].glob("*.jsonl")), transfer.FreeText)
+    assert len(lines) == len(TEXTS) * (1 + 1 + 2 + 2 + 2)
+    for prompt in prompts:
+        llm = tiny_pair.generate(Request(prompt.question, policy="llm", max_new_tokens=40))
+        for acceptance in (0.0, 0.5):
+            setting = Request(prompt.question, 0.9, "confidence", acceptance=acceptance, max_new_tokens=40)
+            trace = tiny_pair.generate(setting)
+            (line,) = (
+                each
+                for each in lines
+                if (each.question, each.method, each.acceptance, each.threshold)
+                == (prompt.id, "confidence", acceptance, 0.9)
+            )
+            same = agreement([event.id for event in trace.events], [event.id for event in llm.events])
+            assert line.text == trace.text and line.agreement == round(same, 5)
+
+
+def test_the_llm_agrees_with_itself_for_all_of_its_bytes_and_the_slm_for_fewer(measured):
+    methods = measured[1]["methods"]
+    (llm,), (slm,) = methods["llm"]["points"], methods["slm"]["points"]
+    assert llm["agreement"]["value"] == llm["bytes_ratio"]["value"] == llm["llm_share"] == 1
+    assert slm["llm_share"] == 0 and slm["bytes_ratio"]["value"] < 0.6
+    assert methods["llm"]["at_budget"] == {}
+
+
+def test_methods_are_compared_with_confidence_at_the_same_acceptance_and_equal_bytes(measured):
+    methods = measured[1]["methods"]
+    assert methods["confidence"]["beside"] == methods["confidence@0.5"]["beside"] == {}
+    budgets = {f"{share:g}" for share in transfer.BUDGETS}
+    assert set(methods["random"]["beside"]) == set(methods["random"]["at_budget"]) == budgets
+    for share in budgets:
+        gain = methods["random"]["at_budget"][share]["value"] - methods["confidence"]["at_budget"][share]["value"]
+        assert methods["random"]["beside"][share]["value"] == pytest.approx(gain, abs=1e-4)
+
+
+def test_what_was_measured_stands_in_the_results(measured, tmp_path):
+    path = transfer.write_transfer(measured[1], tmp_path)
+    assert path.name == "tiny.transfer.json" and transfer.load_transfer(path) == measured[1]
+    text = render([load_summary(RESULTS / "tiny--arithmetic.json")], tmp_path, tmp_path)
+    assert (
+        "prompts of another kind" in text and "| SLM confidence@0.5 < 0.9 |" in text and "| LLM only | 100.0 %" in text
+    )
+
+
+def test_both_models_alone_are_needed(tiny_pair, prompts, tmp_path):
+    methods = build_methods(["llm"], tiny_pair, None)
+    with pytest.raises(TrainerError, match="put slm and llm among the methods"):
+        transfer.measure(tiny_pair, prompts, methods, tmp_path / "out", 40, quiet)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "[1]", '[""]', '["a", null]', "[", json.dumps(["x" * 30_000])])
+def test_a_file_that_is_no_list_of_texts_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "bad.json"
+    path.write_text(content)
+    with pytest.raises(TrainerError, match=r"bad\.json"):
+        transfer.read_prompts([path])
+
+
+def test_the_shipped_prompts_are_eighty_different_ones():
+    prompts = transfer.read_prompts(PROMPTS)
+    assert len({prompt.question for prompt in prompts}) == len(prompts) == 80
+
+
+def test_the_command_measures_and_goes_on(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "texts.json"
+    path.write_text(json.dumps(TEXTS[:2]))
+    asked = ["transfer", "--preset", "tiny", "--prompts", str(path), "--methods", "confidence", "--thresholds", "0.5"]
+    asked += ["--max-new-tokens", "20", "--out", str(tmp_path / "out"), "--results", str(tmp_path / "results")]
+    assert main(asked) == 0 and "beside confidence" in capsys.readouterr().out
+    assert main(asked) == 0 and "are there already" in capsys.readouterr().out

@@ -1,0 +1,311 @@
+"""Away from home: how much of the LLM's own text each method gives on prompts of another kind, and for how many bytes.
+
+Routers learn from questions with right answers. What a visitor asks has none, so agreement with the LLM-only text
+stands in for quality (`engine.grading.agreement`). The SLM alone and the LLM alone are the ends of every curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from engine.benchmark.markdown import code, table
+from engine.events import llm_tokens
+from engine.grading import agreement
+from engine.operating_points import bootstrap_counts
+from engine.pair import Pair
+from engine.provenance import provenance
+from trainer import TrainerError
+from trainer.continuous_batch import WantedText, write
+from trainer.evaluation import statistics
+from trainer.evaluation.estimates import EstimateSummary, difference, digits, estimated, in_words, percent
+from trainer.evaluation.evaluate import AT_ONCE, SHARD, asked_of, begun_with, charged_alone
+from trainer.evaluation.method_names import FIXED, MaxDraft, MethodName, Name, Rate, label, spelled
+from trainer.evaluation.methods import Method
+from trainer.evaluation.record import Amount, PointKey
+from trainer.evaluation.statistics import Array
+from trainer.json_files import AGAIN, read_json, read_lines, write_json, write_lines
+from trainer.questions.question import MAX_CHARACTERS, Question
+from trainer.shards import Shards
+
+STAGE, TASK = "transfer", "free-text"
+BUDGETS = (0.6, 0.75, 0.9)
+"""Shares of the LLM-only text's bytes at which methods are compared."""
+
+RIVAL = "confidence"
+RESAMPLES, SEED = 2000, 0
+SUFFIX = ".transfer.json"
+"""How the file of what was measured is called, after the preset."""
+
+MAX_PROMPTS = 10_000
+_Prompts = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]], Field(min_length=1, max_length=MAX_PROMPTS)
+]
+
+
+@dataclass(frozen=True)
+class FreeText:
+    """One method's text for one prompt at one setting: a line of a shard; costs as in `GradedAnswer`."""
+
+    question: str
+    method: MethodName
+    threshold: Annotated[float, Field(allow_inf_nan=False)]
+    acceptance: Rate
+    max_draft: MaxDraft
+    agreement: Rate
+    tokens: Annotated[int, Field(ge=1)]
+    llm_tokens: Annotated[int, Field(ge=0)]
+    bytes: Amount
+    text: str
+
+    @property
+    def setting(self) -> PointKey:
+        """What of it was asked for."""
+        return PointKey(self.method, self.acceptance, self.max_draft, self.threshold)
+
+
+class TransferPoint(TypedDict):
+    """A setting, over all prompts; `bytes_ratio` is of the LLM-only texts' bytes."""
+
+    threshold: float
+    llm_share: Rate
+    agreement: EstimateSummary
+    bytes_ratio: EstimateSummary
+
+
+class TransferCurve(TypedDict):
+    """A method's points, and what it is worth beside the SLM's confidence at the same acceptance.
+
+    Attributes:
+        at_budget: Agreement at each of `BUDGETS`, on the frontier of the measured points.
+        beside: The paired difference to confidence there; empty where confidence was not measured.
+    """
+
+    points: list[TransferPoint]
+    at_budget: dict[str, EstimateSummary]
+    beside: dict[str, EstimateSummary]
+
+
+class TransferSummary(TypedDict):
+    """What was measured of one pair, and where."""
+
+    pair: str
+    preset: Name
+    prompts: Annotated[int, Field(ge=1)]
+    max_new_tokens: int
+    command: str
+    revision: str
+    hardware: str
+    methods: dict[str, TransferCurve]
+
+
+def read_prompts(paths: Sequence[Path]) -> list[Question]:
+    """The prompts of JSON files that are lists of texts, named by file and place; a TrainerError for anything else."""
+    found: dict[str, Question] = {}
+    for path in paths:
+        for number, text in enumerate(read_json(path, _Prompts, "give a JSON list of texts")):
+            name = f"{path.stem}-{number}"
+            if name in found:
+                raise TrainerError(f"{path}: another file is called {path.stem!r}, too; prompts are kept by that name")
+            found[name] = Question(name, text, "", "")
+    return list(found.values())
+
+
+def measure(
+    pair: Pair,
+    prompts: Sequence[Question],
+    methods: Sequence[Method],
+    folder: Path,
+    max_new_tokens: int,
+    report: Callable[[str], None] = print,
+) -> TransferSummary | None:
+    """Writes a text for each prompt by each method at each threshold, into `folder`; resumes where it stopped.
+
+    Args:
+        methods: "slm" and "llm" must be among them.
+
+    Returns:
+        What was measured; None while another process still writes.
+
+    Raises:
+        TrainerError: One of the two is missing, or the folder holds texts of other prompts or methods.
+    """
+    if not {"slm", "llm"} <= {method.name for method in methods}:
+        raise TrainerError("both models alone are the ends of every curve: put slm and llm among the methods")
+
+    def make(some: Sequence[Question], path: Path) -> None:
+        write_lines(path, map(asdict, _texts(pair, some, methods, max_new_tokens)))
+
+    texts = sum(len(method.thresholds) for method in methods)
+    shards = Shards(folder, STAGE, max(1, SHARD // (texts * max_new_tokens)), ".jsonl")
+    settings = begun_with(pair, methods, TASK, max_new_tokens)
+    return summarised(folder) if shards.run(settings, prompts, make, report, notes=provenance("trainer")) else None
+
+
+def _texts(
+    pair: Pair, prompts: Sequence[Question], methods: Sequence[Method], max_new_tokens: int
+) -> Iterator[FreeText]:
+    asked = [(method, threshold) for method in methods for threshold in method.thresholds]
+    alone = next(n for n, (method, _) in enumerate(asked) if method.name == "llm")
+    groups = [
+        [
+            WantedText(replace(asked_of(each, *setting, max_new_tokens), prompt=each.question), setting[0].policy)
+            for setting in asked
+        ]
+        for each in prompts
+    ]
+    for each, rows in zip(prompts, write(pair, groups, AT_ONCE // max_new_tokens), strict=True):
+        reference = [event.id for event in rows[alone].events]
+        for (method, threshold), row in zip(asked, rows, strict=True):
+            events, spent = charged_alone(pair, method, row)
+            yield FreeText(
+                question=each.id,
+                method=method.name,
+                threshold=threshold,
+                acceptance=method.acceptance,
+                max_draft=method.max_draft,
+                agreement=round(agreement([event.id for event in events], reference), 5),
+                tokens=len(events),
+                llm_tokens=llm_tokens(events),
+                bytes=spent.bytes,
+                text="".join(event.text for event in events),
+            )
+
+
+def summarised(folder: Path) -> TransferSummary:
+    """What the texts of a folder come to, in the order in which methods were asked for."""
+    paths, about = Shards(folder, STAGE, 1, ".jsonl").load()
+    by_point: dict[PointKey, dict[str, FreeText]] = {}
+    for each in read_lines(paths, FreeText):
+        by_point.setdefault(each.setting, {})[each.question] = each
+    counts = bootstrap_counts(len(about["questions"]), RESAMPLES, SEED)
+    points = {
+        key: {name: _column(texts, about["questions"], name) @ counts.T for name in _COLUMNS}
+        for key, texts in by_point.items()
+    }
+    alone = {key.method: drawn for key, drawn in points.items() if key.method in ("slm", "llm")}
+    curves: dict[str, dict[PointKey, Mapping[str, Array]]] = {}
+    for key, drawn in points.items():
+        curves.setdefault(spelled(*key[:3]), {})[key] = drawn
+    budgets = {title: _at_budgets(curve, alone) for title, curve in curves.items()}
+    kept = ("pair", "preset", "max_new_tokens", "command", "revision", "hardware")
+    return TransferSummary(
+        prompts=len(about["questions"]),
+        methods={title: _curve(curve, budgets, alone["llm"], counts) for title, curve in curves.items()},
+        **{name: about[name] for name in kept},
+    )
+
+
+_COLUMNS = ("agreement", "tokens", "llm_tokens", "bytes")
+
+
+def _column(texts: Mapping[str, FreeText], prompts: Sequence[str], name: str) -> Array:
+    return np.array([getattr(texts[prompt], name) for prompt in prompts], dtype=np.float64)
+
+
+def _at_budgets(
+    curve: Mapping[PointKey, Mapping[str, Array]], alone: Mapping[str, Mapping[str, Array]]
+) -> dict[str, Array]:
+    """Mean agreement [samples] within each budget; at acceptance 0 both models alone are points of the curve, too."""
+    key = next(iter(curve))
+    if key.method in FIXED:
+        return {}
+    ends = alone.values() if key.acceptance == 0 else [alone["llm"]]
+    points = [*curve.values(), *ends]
+    cost, quality = (np.stack([point[name] for point in points]) for name in ("bytes", "agreement"))
+    whole = alone["llm"]["bytes"], alone["llm"]["agreement"]  # the LLM agrees with itself: 1 for every prompt
+    return {f"{share:g}": statistics.accuracy_at_cost(cost, quality, share * whole[0]) / whole[1] for share in BUDGETS}
+
+
+def _curve(
+    curve: Mapping[PointKey, Mapping[str, Array]],
+    budgets: Mapping[str, Mapping[str, Array]],
+    llm: Mapping[str, Array],
+    counts: Array,
+) -> TransferCurve:
+    key = next(iter(curve))
+    own = budgets[spelled(*key[:3])]
+    rival = budgets.get(spelled(RIVAL, *key[1:3]), {}) if key.method != RIVAL else {}
+    return TransferCurve(
+        points=[
+            TransferPoint(
+                threshold=key.threshold,
+                llm_share=digits(float(drawn["llm_tokens"][0] / drawn["tokens"][0])),
+                agreement=estimated(drawn["agreement"] / counts.shape[1]),
+                bytes_ratio=estimated(drawn["bytes"] / llm["bytes"]),
+            )
+            for key, drawn in sorted(curve.items(), key=lambda item: item[0].order)
+        ],
+        at_budget={share: estimated(value) for share, value in own.items()},
+        beside={share: difference(value, rival[share]) for share, value in own.items() if rival},
+    )
+
+
+def write_transfer(summary: TransferSummary, results: Path) -> Path:
+    """Writes what was measured to `<preset>.transfer.json` among the results."""
+    results.mkdir(parents=True, exist_ok=True)
+    path = results / f"{summary['preset']}{SUFFIX}"
+    write_json(path, summary, indent=1)
+    return path
+
+
+def load_transfer(path: Path) -> TransferSummary:
+    """Reads what `write_transfer` wrote."""
+    return read_json(path, TransferSummary, AGAIN)
+
+
+def transfer_section(summary: TransferSummary) -> str:
+    """The part of `docs/results.md` on prompts of another kind."""
+    return (
+        f"## {summary['pair']}: prompts of another kind\n\n"
+        "How much of the LLM-only text stands in a method's text (1 − edit distance in tokens / length of the longer), "
+        f"over {summary['prompts']} prompts that no router learned from: code, explanations, and other things that "
+        f"people ask, greedy.\n\n{budgets_table(summary)}\n\n{points_table(summary)}\n\n"
+        f"{code(summary['command'])}, revision {summary['revision']}, on {summary['hardware']}; at most "
+        f"{summary['max_new_tokens']} new tokens a text; in brackets 95 % intervals from {RESAMPLES:,} resamples of "
+        "the prompts."
+    )
+
+
+def budgets_table(summary: TransferSummary) -> str:
+    """Each method's agreement at equal bytes, and how far it is from confidence's."""
+    rows = [
+        [_titled(title), *(_beside(curve, f"{share:g}") for share in BUDGETS)]
+        for title, curve in summary["methods"].items()
+        if curve["at_budget"]
+    ]
+    head = [f"agreement at {percent(share)} of LLM only's bytes; beside confidence" for share in BUDGETS]
+    return table(["method", *head], rows)
+
+
+def points_table(summary: TransferSummary) -> str:
+    """All settings as they were measured."""
+    rows: list[list[Any]] = [
+        [
+            _titled(title) if len(curve["points"]) == 1 else f"{_titled(title)} < {point['threshold']:.3g}",
+            in_words(point["agreement"], 1),
+            percent(point["llm_share"]),
+            in_words(point["bytes_ratio"]),
+        ]
+        for title, curve in summary["methods"].items()
+        for point in curve["points"]
+    ]
+    return table(["setting", "agreement", "LLM share", "bytes of LLM only"], rows)
+
+
+def _beside(curve: TransferCurve, share: str) -> str:
+    own = in_words(curve["at_budget"][share], 1)
+    if share not in curve["beside"]:
+        return own
+    return f"{own}; {in_words(curve['beside'][share], 1, ' points')}"
+
+
+def _titled(title: str) -> str:
+    name, at, rest = title.partition("@")
+    return label(name) + at + rest
