@@ -12,12 +12,13 @@ from pathlib import Path
 from engine.benchmark.markdown import SectionError, code, filled, read, table
 from trainer import TrainerError
 from trainer.evaluation.charts.figures import write_charts
+from trainer.evaluation.charts.panels import write_panels
 from trainer.evaluation.estimates import PointSummary, in_words, interval, percent
 from trainer.evaluation.method_names import label
 from trainer.evaluation.plane_report import PLANE_IMAGE, plane_section
 from trainer.evaluation.record import JOINT
 from trainer.evaluation.seconds import SUFFIX as SECONDS
-from trainer.evaluation.seconds import load_seconds, seconds_section
+from trainer.evaluation.seconds import SecondsSummary, load_seconds, seconds_section
 from trainer.evaluation.summary import Summary, load_summary
 from trainer.evaluation.transfer import SUFFIX as TRANSFER
 from trainer.evaluation.transfer import load_transfer, transfer_section
@@ -51,8 +52,13 @@ def report(
     A TrainerError if there are no summaries, one is damaged, or a marker is missing.
     """
     _rewritten(results, page, readme)  # refuses bad markers before the charts, which take seconds
-    for summary in _summaries(results):
+    summaries = _summaries(results)
+    for summary in summaries:
         for path in write_charts(summary, results, tell):
+            tell(f"wrote {path}")
+    for preset, several in _several(summaries).items():
+        timed = [each for summary in several if (each := _timed(summary, results)) is not None]
+        for path in write_panels(preset, several, timed, results, tell):
             tell(f"wrote {path}")
     for path, (_, text) in _rewritten(results, page, readme).items():
         path.write_text(text, encoding="utf-8")
@@ -115,9 +121,10 @@ def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
 
     Charts are linked from folder `base` to folder `results`; what is not there is not linked.
     """
-    parts = [_part(summary, results, base) for summary in summaries]
+    summaries = list(summaries)
+    parts = [_panels(summaries, results, base), *(_part(summary, results, base) for summary in summaries)]
     parts += [transfer_section(load_transfer(path)) for path in sorted(results.glob(f"*{TRANSFER}"))]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def _part(summary: Summary, results: Path, base: Path) -> str:
@@ -135,9 +142,34 @@ def _part(summary: Summary, results: Path, base: Path) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def _seconds(summary: Summary, results: Path) -> str:
+def _several(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
+    """The summaries of each preset that has more than one task."""
+    by_preset: dict[str, list[Summary]] = {}
+    for summary in summaries:
+        by_preset.setdefault(summary["preset"], []).append(summary)
+    return {preset: several for preset, several in by_preset.items() if len(several) > 1}
+
+
+def _timed(summary: Summary, results: Path) -> SecondsSummary | None:
     path = results / f"{summary['preset']}--{summary['task']}{SECONDS}"
-    return seconds_section(load_seconds(path)) if path.exists() else ""
+    return load_seconds(path) if path.exists() else None
+
+
+def _seconds(summary: Summary, results: Path) -> str:
+    timed = _timed(summary, results)
+    return seconds_section(timed) if timed else ""
+
+
+def _panels(summaries: Sequence[Summary], results: Path, base: Path) -> str:
+    """The figures of all tasks of a pair, where they were drawn."""
+    parts = []
+    for preset in _several(summaries):
+        for name, about in ((f"{preset}-tasks", "bytes"), (f"{preset}-tasks-seconds", "measured seconds")):
+            page, image = (results / f"{name}{suffix}" for suffix in (".html", ".png"))
+            if page.exists() and image.exists():
+                shown, linked = (os.path.relpath(path, base) for path in (image, page))
+                parts.append(f"[![Accuracy over {about}, a panel per task]({shown})]({linked})")
+    return "\n\n".join(parts)
 
 
 def _chart(summary: Summary, results: Path, base: Path) -> str:

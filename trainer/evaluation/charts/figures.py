@@ -6,7 +6,7 @@ Plotly's script lies once beside all pages of a folder (`plotly.min.js`), since 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -124,13 +124,19 @@ def write_charts(summary: Summary, folder: Path, report: Callable[[str], None] =
     for method, figure in list(plane_charts(summary).items())[:1]:
         title = {"text": f"{summary['pair']}: {summary['task']}, {label(method)}", "font": {"size": 16}}
         images[folder / f"{name}{PLANE_IMAGE}"] = figure.update_layout(title=title, margin={"t": 50})
+    made = write_images({path: (figure, 1200, 480) for path, figure in images.items()}, report)
+    return [page, script, *made]
+
+
+def write_images(images: Mapping[Path, tuple[go.Figure, int, int]], report: Callable[[str], None]) -> list[Path]:
+    """Writes figures as PNG, each with its width and height in pixels; none, and a word on it, without an exporter."""
     try:
-        for path, figure in images.items():
-            figure.write_image(path, width=1200, height=480, scale=2)
+        for path, (figure, width, height) in images.items():
+            figure.write_image(path, width=width, height=height, scale=2)
     except RuntimeError as error:  # what plotly and kaleido raise without an exporter or a browser
         report(PNG_HINT.format(reason=(str(error).strip() or type(error).__name__).splitlines()[0]))
-        return [page, script]
-    return [page, script, *images]
+        return []
+    return list(images)
 
 
 def _traces(summary: Summary, x: str) -> list[Any]:

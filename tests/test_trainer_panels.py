@@ -1,0 +1,77 @@
+"""One figure of all tasks of a pair: each panel says what its summary says, as a share of the LLM's own cost."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+import pytest
+
+from trainer.evaluation.charts.panels import FRONT, bytes_panels, seconds_panels, write_panels
+from trainer.evaluation.method_names import label
+from trainer.evaluation.report import RESULTS, render
+from trainer.evaluation.seconds import load_seconds
+from trainer.evaluation.summary import load_summary
+
+TASKS = ("csqa", "gsm8k")
+SUMMARIES = [load_summary(RESULTS / f"cpu--{task}.json") for task in TASKS]
+TIMED = [load_seconds(RESULTS / f"cpu--{task}.seconds.json") for task in TASKS]
+
+
+def traces(figure, number):
+    axis = "x" if number == 0 else f"x{number + 1}"
+    return {trace.name: trace for trace in figure.data if (trace.xaxis or "x") == axis}
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_panel_has_its_tasks_points_over_the_llms_bytes(number):
+    summary, panel = SUMMARIES[number], traces(bytes_panels(SUMMARIES), number)
+    whole = summary["methods"]["llm"]["points"][0]["bytes"]
+    assert (*panel[label("llm")].x, *panel[label("llm")].y) == (1, summary["methods"]["llm"]["points"][0]["accuracy"])
+    main = summary["comparisons"]["method"]
+    points = summary["methods"][main]["points"]
+    assert list(panel[label(main)].x) == [point["bytes"] / whole for point in points]
+    assert list(panel[label(main)].error_y.array) == [p["accuracy_high"] - p["accuracy"] for p in points]
+    assert list(panel[FRONT].y) == [point["accuracy"] for point in summary["plane"]["front"]]
+
+
+def test_each_name_is_in_the_legend_once_and_each_panel_has_a_title():
+    figure = bytes_panels(SUMMARIES)
+    named = [trace.name for trace in figure.data if trace.showlegend]
+    assert len(named) == len(set(named)) and set(named) == {trace.name for trace in figure.data}
+    titles = [each.text for each in figure.layout.annotations]
+    assert titles == [f"{s['task']}, {s['questions']} questions" for s in SUMMARIES]
+
+
+def test_the_twin_has_measured_seconds():
+    for number, summary in enumerate(TIMED):
+        panel = traces(seconds_panels(TIMED), number)
+        assert list(panel[label("llm")].x) == [1]
+        whole = next(point for point in summary["points"] if point["method"] == "llm")["seconds"]
+        last = summary["points"][-1]
+        assert panel[label(last["method"])].x[-1] == last["seconds"] / whole
+        assert panel[label(last["method"])].y[-1] == last["correct"]
+
+
+def test_they_are_written_as_pages_and_pictures_and_linked_from_the_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(go.Figure, "write_image", lambda figure, path, **_: path.write_bytes(b"png"))
+    enough = [{**summary, "questions": 20} for summary in TIMED]
+    made = write_panels("cpu", SUMMARIES, enough, tmp_path)
+    assert sorted(path.name for path in made) == [
+        "cpu-tasks-seconds.html",
+        "cpu-tasks-seconds.png",
+        "cpu-tasks.html",
+        "cpu-tasks.png",
+    ]
+    assert "plotly.min.js" in (tmp_path / "cpu-tasks.html").read_text("utf-8")
+    text = render(SUMMARIES, tmp_path, tmp_path)
+    assert text.startswith("[![Accuracy over bytes, a panel per task](cpu-tasks.png)](cpu-tasks.html)")
+    assert "panel per task" not in render(SUMMARIES[:1], tmp_path, tmp_path), "one task has no figure of several"
+
+
+def test_without_an_exporter_the_pages_are_there_and_a_word(tmp_path, monkeypatch):
+    def missing(*_, **__):
+        raise RuntimeError("no browser")
+
+    monkeypatch.setattr(go.Figure, "write_image", missing)
+    told: list[str] = []
+    made = write_panels("cpu", SUMMARIES, TIMED, tmp_path, told.append)  # timed on too few questions for a picture
+    assert [path.name for path in made] == ["cpu-tasks.html"] and "no PNG (no browser)" in told[0]

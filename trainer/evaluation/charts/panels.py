@@ -1,0 +1,175 @@
+"""One figure of all tasks of a pair, a small panel each: accuracy over bytes, and its twin over measured seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.io import to_html
+from plotly.subplots import make_subplots
+
+from trainer.evaluation.charts.figures import SCRIPT, write_images
+from trainer.evaluation.charts.parts import ACCURACY, LOOKS, MAIN, layout_of, look_of
+from trainer.evaluation.estimates import PointSummary
+from trainer.evaluation.method_names import label, spelled
+from trainer.evaluation.plane import PlanePoint
+from trainer.evaluation.seconds import SecondsSummary, TimedPoint
+from trainer.evaluation.summary import Summary
+
+RIVALS = ("confidence", "query", "co-llm", "co-llm-data")
+"""Methods at acceptance 0 that are drawn where they were measured; more lines than these hide each other."""
+
+POINTS = ("slm", "llm", "assisted-tuned")
+SHARE = {"tickformat": ".0%", "range": [0.2, 1.4]}
+"""What costs more than that stands in the tables."""
+ENOUGH = 20
+"""Questions: of fewer a picture of right answers would show chance."""
+
+FRONT = "front of the plane"
+WIDTH, HEIGHT, LEGEND = 340, 380, 40  # pixels, of a panel and of the line below all
+
+
+def bytes_panels(summaries: Sequence[Summary]) -> go.Figure:
+    """Accuracy over bytes as a share of the LLM's own: the main method with its intervals, rivals, and the front."""
+    panels = [(_title(summary["task"], summary["questions"]), _bytes_traces(summary)) for summary in summaries]
+    return _figure(panels, "bytes of LLM only")
+
+
+def seconds_panels(summaries: Sequence[SecondsSummary]) -> go.Figure:
+    """Right answers over measured seconds as a share of the LLM's own, one text at a time."""
+    panels = [(_title(summary["task"], summary["questions"]), _seconds_traces(summary)) for summary in summaries]
+    return _figure(panels, "seconds of LLM only, measured").update_yaxes(range=[0, 1])
+
+
+def write_panels(
+    preset: str,
+    summaries: Sequence[Summary],
+    timed: Sequence[SecondsSummary],
+    folder: Path,
+    report: Callable[[str], None] = print,
+) -> list[Path]:
+    """Writes `<preset>-tasks` and `<preset>-tasks-seconds`, as HTML and as PNG; see `write_charts`.
+
+    The second one only where every task was timed on `ENOUGH` questions. Returns what was written.
+    """
+    figures = {f"{preset}-tasks": bytes_panels(summaries)}
+    if len(timed) == len(summaries) and all(each["questions"] >= ENOUGH for each in timed):
+        figures[f"{preset}-tasks-seconds"] = seconds_panels(timed)
+    pages = []
+    settings: dict[str, Any] = {"include_plotlyjs": SCRIPT, "div_id": "panels", "config": {"displaylogo": False}}
+    for name, figure in figures.items():
+        pages.append(folder / f"{name}.html")
+        pages[-1].write_text(to_html(figure, **settings), encoding="utf-8")
+    images = {
+        folder / f"{name}.png": (figure, figure.layout.width, figure.layout.height) for name, figure in figures.items()
+    }
+    return [*pages, *write_images(images, report)]
+
+
+def _figure(panels: Sequence[tuple[str, list[Any]]], x: str) -> go.Figure:
+    """Panels beside each other; a name stands in the legend once."""
+    figure = make_subplots(cols=len(panels), subplot_titles=[title for title, _ in panels])
+    known: set[str] = set()
+    for column, (_, traces) in enumerate(panels, 1):
+        for trace in traces:
+            figure.add_trace(trace.update(showlegend=trace.name not in known), row=1, col=column)
+            known.add(trace.name)
+    axes = {f"{axis}axis{number or ''}": about for number in _numbers(panels) for axis, about in _axes(x, number)}
+    figure.update_layout(layout_of(**axes), width=WIDTH * len(panels) + LEGEND, height=HEIGHT + LEGEND)
+    return figure.update_layout(
+        margin={"t": 40, "b": 120}, legend={"orientation": "h", "x": 0, "y": -0.22, "xanchor": "left"}
+    )
+
+
+def _numbers(panels: Sequence[Any]) -> list[int]:
+    """As Plotly counts axes: the first has no number."""
+    return [0, *range(2, len(panels) + 1)]
+
+
+def _axes(x: str, number: int) -> list[tuple[str, dict[str, Any]]]:
+    y = ACCURACY if number == 0 else {"tickformat": ACCURACY["tickformat"]}
+    return [("x", {**SHARE, "title": x}), ("y", y)]
+
+
+def _title(task: str, questions: int) -> str:
+    return f"{task}, {questions} questions"
+
+
+def _bytes_traces(summary: Summary) -> list[Any]:
+    methods, main = summary["methods"], summary["comparisons"]["method"]
+    whole = methods["llm"]["points"][0]["bytes"]
+    plane = summary.get("plane")
+    traces = [_front(plane["front"], whole)] if plane else []
+    for name in (*RIVALS, main):
+        if name in methods:
+            traces.append(_line(summary, name, methods[name]["points"], whole, name == main))
+    return traces + [_mark(name, methods[name]["points"][:1], whole) for name in POINTS if name in methods]
+
+
+def _line(summary: Summary, name: str, points: Sequence[PointSummary], whole: float, main: bool) -> Any:
+    look = look_of(summary, name)
+    bars = {
+        "array": [point["accuracy_high"] - point["accuracy"] for point in points],
+        "arrayminus": [point["accuracy"] - point["accuracy_low"] for point in points],
+        "color": look.colour,
+        "thickness": 1,
+    }
+    return go.Scatter(
+        x=[point["bytes"] / whole for point in points],
+        y=[point["accuracy"] for point in points],
+        name=label(name),
+        mode="lines+markers",
+        line={"color": look.colour, "dash": look.dash, "width": 3 if main else 1.75},
+        marker={"color": look.colour, "symbol": look.symbol, "size": 7},
+        error_y=bars if main else None,
+        hovertemplate="%{fullData.name}<br>accuracy %{y:.1%} for %{x:.0%} of LLM only's bytes<extra></extra>",
+    )
+
+
+def _front(points: Sequence[PlanePoint], whole: float) -> Any:
+    """In steps: between two of its points there is no setting."""
+    return go.Scatter(
+        x=[point["bytes"] / whole for point in points],
+        y=[point["accuracy"] for point in points],
+        text=[spelled(point["method"], point["acceptance"], point["max_draft"]) for point in points],
+        name=FRONT,
+        mode="lines",
+        line={"color": "#7F7F7F", "width": 6, "shape": "hv"},
+        opacity=0.45,
+        hovertemplate="%{text}<br>accuracy %{y:.1%} for %{x:.0%} of LLM only's bytes<extra></extra>",
+    )
+
+
+def _mark(name: str, points: Sequence[PointSummary], whole: float) -> Any:
+    look = LOOKS[name]
+    return go.Scatter(
+        x=[point["bytes"] / whole for point in points],
+        y=[point["accuracy"] for point in points],
+        name=label(name),
+        mode="markers",
+        marker={"color": look.colour, "symbol": look.symbol, "size": 11, "line": {"color": "#000000", "width": 1}},
+        hovertemplate="%{fullData.name}<br>accuracy %{y:.1%} for %{x:.0%} of LLM only's bytes<extra></extra>",
+    )
+
+
+def _seconds_traces(summary: SecondsSummary) -> list[Any]:
+    whole = next(point["seconds"] for point in summary["points"] if point["method"] == "llm")
+    by_method: dict[str, list[TimedPoint]] = {}
+    for point in summary["points"]:
+        by_method.setdefault(point["method"], []).append(point)
+    return [_timed(name, points, whole) for name, points in by_method.items()]
+
+
+def _timed(name: str, points: Sequence[TimedPoint], whole: float) -> Any:
+    look = LOOKS.get(name, MAIN)
+    return go.Scatter(
+        x=[point["seconds"] / whole for point in points],
+        y=[point["correct"] for point in points],
+        text=[spelled(point["method"], point["acceptance"], point["max_draft"]) for point in points],
+        name=label(name),
+        mode="markers",
+        marker={"color": look.colour, "symbol": look.symbol, "size": 11, "line": {"color": "#000000", "width": 1}},
+        hovertemplate="%{text}<br>%{y:.0%} right in %{x:.0%} of LLM only's seconds<extra></extra>",
+    )
