@@ -16,6 +16,9 @@ from engine.benchmark.markdown import table
 SLOWER = 5.0
 """An honest visitor's first token may take so many times as long with attackers as without."""
 
+SOON = 2.0
+"""Seconds; a first token within them is soon enough in a short run, whose few texts without attackers say little."""
+
 REFUSED = 0.25
 """So many of the texts that honest visitors ask for may be refused, of each kind."""
 
@@ -210,8 +213,10 @@ def judged(parts: dict[str, Tally], samples: list[Sample], seconds: float) -> tu
     for what in ("first token, by the feed", "first token, in a browser", "first token, by a program"):
         before, after = without.times.get(what, []), with_.times.get(what, [])
         if min(len(before), len(after)) >= FEW:
-            ratio = statistics.median(after) / statistics.median(before)
-            _judge(tally, f"{what}: within {SLOWER:.0f} times", ratio <= SLOWER, f"{ratio:.1f} times as long")
+            slower, soon = statistics.median(after), SOON if seconds < HOUR else 0.0
+            ratio = slower / statistics.median(before)
+            holds = ratio <= SLOWER or slower <= soon
+            _judge(tally, f"{what}: within {SLOWER:.0f} times", holds, f"{ratio:.1f} times as long")
         elif before or after:
             silent.append(f"{what}: {len(before)} without attackers and {len(after)} with them, {FEW} of each are due")
     for part, visitors in parts.items():

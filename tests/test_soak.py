@@ -96,6 +96,8 @@ def curve(grown: float) -> list[Sample]:
     [
         (0.4, 5, 1.04, HOUR, []),
         (0.6, 0, 1.0, HOUR, ["first token, by the feed: within 5 times"]),
+        (0.6, 0, 1.0, HOUR / 2, []),
+        (2.1, 0, 1.0, HOUR / 2, ["first token, by the feed: within 5 times"]),
         (0.4, 6, 1.0, HOUR, ["texts by the feed, with attackers: 25% refused at most"]),
         (0.4, 0, 1.06, HOUR, ["memory of the second half within 5% of the first's"]),
         (0.4, 0, 1.2, HOUR / 2, []),

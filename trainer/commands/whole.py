@@ -13,7 +13,8 @@ from trainer.settings import RECIPES, FitSettings, Recipe, add_settings, chosen,
 
 def _add_run(add: Add) -> None:
     add_model_options(add)
-    add("--task", "csqa or gsm8k with the cpu pair; arithmetic with the tiny one (default: the preset's first)")
+    tasks = ", ".join(task for preset, task in RECIPES if preset == "cpu")
+    add("--task", f"{tasks} with the cpu pair; arithmetic with the tiny one (default: the preset's first)")
     about = (
         "questions for any pair: files of which the first are trained on and the last evaluated on, or names as for "
     )
