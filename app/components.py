@@ -6,6 +6,7 @@ with `textContent`. (`{{value}}` in a gradio template would execute `${…}` fou
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from functools import cache
@@ -19,24 +20,40 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
+from app.entrance.cached import FOR_GOOD
+
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """Of our own events: not in the API's description, not callable by clients, no progress bar over the output."""
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "page"
 
-SCRIPTS_PATH = "gradio_api/citer/page"
-"""Where they are served: below gradio's own prefix, which proxies and Spaces let through."""
-
 _FILES = StaticFiles(directory=ASSETS)
+_ROOT = "gradio_api/citer/page"  # below gradio's own prefix, which proxies and Spaces let through
+
+
+def _digest() -> str:
+    """Of all files of `assets/page` as they are when the page starts."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in ASSETS.rglob("*") if path.is_file()):
+        digest.update(path.relative_to(ASSETS).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+_VERSION = _digest()
+
+SCRIPTS_PATH = f"{_ROOT}/{_VERSION}"
+"""Where they are served: another version has another address, so browsers keep this one."""
 
 
 async def _script(request: Request) -> Response:
-    response = await _FILES.get_response(request.path_params["path"], request.scope)
-    response.headers["Cache-Control"] = "no-cache"  # asked for anew, by its ETag: another version is seen at once
+    version, slash, path = request.path_params["path"].partition("/")
+    current = slash and version == _VERSION
+    response = await _FILES.get_response(path if current else request.path_params["path"], request.scope)
+    response.headers["Cache-Control"] = FOR_GOOD if current else "no-cache"
     return response
 
 
-SCRIPTS = Route(f"/{SCRIPTS_PATH}/{{path:path}}", _script)
+SCRIPTS = Route(f"/{_ROOT}/{{path:path}}", _script)
 """Where browsers get the scripts."""
 
 PRELOAD = "".join(

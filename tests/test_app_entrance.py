@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app import api
+from app import api, components
 from app.entrance import bodies, guard
 from app.entrance.callers import Callers
 from app.entrance.guard import Guard
@@ -211,6 +212,29 @@ def test_an_address_has_a_limit_that_leaves_room_for_links(client: httpx.Client)
 def test_routes_that_the_page_does_not_need_are_closed(client: httpx.Client, path: str):
     asked = client.post if path.startswith(("upload/", "process")) or path == "upload" else client.get
     assert asked(f"gradio_api/{path}").status_code == 404
+
+
+def test_what_has_its_content_in_its_address_is_kept_by_browsers_and_nothing_else(client: httpx.Client):
+    page = client.get("").text
+    built = re.findall(r'(?:href|src)="\.?/?(assets/[^"]+\.js)"', page)
+    scripts = re.findall(r"gradio_api/citer/page/\w{12}/[\w/]+\.js", page)
+    assert built and len(scripts) > 40
+    for path in (built[0], *scripts[:3]):
+        answer = client.get(path)
+        assert answer.status_code == 200 and "immutable" in answer.headers["cache-control"], path
+    for path in ("", "config", "assets/nothing-12345678.js", scripts[0].replace("page/", "page/0", 1)):
+        assert "immutable" not in client.get(path).headers.get("cache-control", ""), path
+    answer = client.get(re.sub(r"page/\w{12}/", "page/", scripts[0]))
+    assert answer.status_code == 200 and answer.headers["cache-control"] == "no-cache"
+
+
+def test_another_version_of_the_scripts_has_another_address(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a.js").write_text("1")
+    monkeypatch.setattr(components, "ASSETS", tmp_path)
+    before = components._digest()
+    assert components._digest() == before
+    (tmp_path / "a.js").write_text("2")
+    assert components._digest() != before
 
 
 @pytest.mark.parametrize(

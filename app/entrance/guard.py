@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.entrance.asked import check_request
 from app.entrance.bodies import Bodies, Passing, most_bytes, too_large, words_for
+from app.entrance.cached import kept_for_good
 from app.entrance.callers import Callers
 from app.entrance.states import PageStates
 from engine import EngineError
@@ -75,7 +76,7 @@ class Guard:
             await refused(scope, receive, send)
             return
         path = get_route_path(scope)
-        passing = Passing(receive, send, path, self._bodies, self._address(scope))
+        passing = Passing(receive, kept_for_good(path, send), path, self._bodies, self._address(scope))
         with self.callers.listening(scope["method"], path, scope["query_string"]):
             try:
                 await self.app(scope, passing.receive, passing.send)
