@@ -149,9 +149,9 @@ generation_kwargs: {{until: ["<|im_end|>"], max_gen_toks: 200}}
 filter_list:
   - name: number
     filter:
-      - {{function: regex, regex_pattern: "The answer is \\\\$?(-?\\\\d+)"}}
+      - {{function: regex, regex_pattern: "The answer is \\\\$?(-?[0-9,]*[0-9])"}}
       - {{function: take_first}}
-metric_list: [{{metric: exact_match}}]
+metric_list: [{{metric: exact_match, regexes_to_ignore: [","]}}]
 """
 
 
@@ -159,7 +159,7 @@ metric_list: [{{metric: exact_match}}]
 def test_lm_eval_grades_twenty_questions_as_this_project_does(served, tiny_pair, tmp_path: Path):
     program = os.environ.get("LM_EVAL") or shutil.which("lm_eval")
     if not program:
-        pytest.skip('lm_eval is not installed: pip install "lm-eval[api]", or LM_EVAL=its path elsewhere')
+        pytest.skip('lm_eval is not installed: pip install "lm-eval[api]" transformers, or LM_EVAL=its path elsewhere')
     from trainer.tiny.arithmetic import questions
 
     asked = [*questions("dev", 20, 1)]

@@ -5,6 +5,7 @@ Words, numbers, code, spaces, scripts and signs, each as tokenizers split them d
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from itertools import product
 
@@ -41,7 +42,12 @@ _SPACES = [" ", "  ", "    ", "\t", "\n", "\n\n", " \n", "\n ", "\t\t", "\u00a0"
 
 
 def probe_strings(special: Sequence[str]) -> list[str]:
-    """The strings, each once, with as many special tokens as there is room for."""
+    """The strings, each once, with as many special tokens as there is room for.
+
+    In normal form C (Unicode, annex 15): a server may bring text into it first (vLLM does for every Qwen2), but it is
+    asked with ids, so what matters is that the same text has the same ids.
+    """
     words = f"{_WORDS} {_SIGNS} {_NUMBERS}".split(" ")
     spaced = [before + word for before, word in product((" ", "\n", "x"), words)]
-    return list(dict.fromkeys([*special[:20], *words, *_CODE, *_SPACES, *spaced]))[:COUNT]
+    strings = [*special[:20], *words, *_CODE, *_SPACES, *spaced]
+    return list(dict.fromkeys(unicodedata.normalize("NFC", text) for text in strings))[:COUNT]
