@@ -14,7 +14,9 @@ import engine
 from app.page import build, host_fault, launch_options
 from app.recorded import load_recorded
 from app.running.host import Host
+from engine.endpoint.heap import give_back_freed_memory
 
+give_back_freed_memory()
 try:
     settings = engine.load_settings()
 except engine.SettingsError as error:

@@ -40,7 +40,7 @@ class ApiRun(Run):
 
     entrance: Entrance = "api"
 
-    def __init__(self, request: Request, policy_chosen: bool) -> None:
+    def __init__(self, request: Request, policy_chosen: bool = True) -> None:
         super().__init__(request)
         self._policy_chosen = policy_chosen
 

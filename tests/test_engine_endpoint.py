@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from http.client import HTTPConnection
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ import pytest
 from served_endpoint import serve_endpoint
 
 from engine import Sampling, decoding
-from engine.endpoint import bodies
+from engine.endpoint import bodies, heap
 from engine.endpoint.model_names import RouterSetting, named_setting, setting_name, with_field
 from engine.endpoint.refusals import Refusal
 from engine.events import llm_share, taken_back
@@ -446,3 +447,19 @@ def test_a_text_that_fails_is_an_error_of_the_server_without_words_of_the_prompt
         assert "my own words" not in answer.text + caplog.text and "ZeroDivisionError" in caplog.text
         monkeypatch.undo()
         assert httpx.post(f"{served.url}{CHAT}", json={"model": "tiny", "messages": MESSAGES}, timeout=30).is_success
+
+
+# The process
+
+
+def test_freed_memory_is_given_back_again_and_again_where_the_c_library_can(monkeypatch):
+    asked: list[tuple[int, ...]] = []
+    library = SimpleNamespace(malloc_trim=lambda *a: asked.append(a), mallopt=lambda *a: asked.append(a))
+    monkeypatch.setattr(heap, "EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: library)
+    heap.give_back_freed_memory()
+    eventually(lambda: asked.count((0,)) > 2)
+    assert asked[0] == (heap._ARENA_MAX, 2)
+    monkeypatch.setattr(heap, "EVERY_SECONDS", 3600.0)
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: SimpleNamespace())
+    heap.give_back_freed_memory()  # another C library

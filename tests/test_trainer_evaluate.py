@@ -14,6 +14,7 @@ from engine.events import charged, charged_reads, taken_back
 from engine.events.cost import costs
 from engine.grading import grade
 from engine.policy import ConfidencePolicy, build_policy
+from engine.request import JudgeKind
 from trainer import TrainerError
 from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.method_names import label
@@ -211,7 +212,8 @@ def test_a_method_with_a_learned_judge_gives_its_texts_under_a_name_of_its_own_a
         assert [method.title for method in methods] == names and methods[0].identity is None
         assert label(methods[1].name) == "SLM confidence, learned judge" and methods[1].identity
         evaluate(random_pair, QUESTIONS[:3], methods, tmp_path, "arithmetic", 40, quiet)
-        for name, judge in (("confidence", "ratio"), ("confidence+judge", "learned")):
+        judges: dict[str, JudgeKind] = {"confidence": "ratio", "confidence+judge": "learned"}
+        for name, judge in judges.items():
             for question in QUESTIONS[:3]:
                 (line,) = (e for e in lines_of(tmp_path) if (e["question"], e["method"]) == (question.id, name))
                 asked = Request(prompt(question), 0.3, "confidence", acceptance=0.5, max_new_tokens=40, judge=judge)

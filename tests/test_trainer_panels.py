@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import plotly.graph_objects as go
 import pytest
 
@@ -16,7 +18,7 @@ SUMMARIES = [load_summary(RESULTS / f"cpu--{task}.json") for task in TASKS]
 TIMED = [load_seconds(RESULTS / f"cpu--{task}.seconds.json") for task in TASKS]
 
 
-def traces(figure, number):
+def traces(figure: Any, number: int) -> dict[str, Any]:
     axis = "x" if number == 0 else f"x{number + 1}"
     return {trace.name: trace for trace in figure.data if (trace.xaxis or "x") == axis}
 
@@ -34,7 +36,7 @@ def test_a_panel_has_its_tasks_points_over_the_llms_bytes(number):
 
 
 def test_each_name_is_in_the_legend_once_and_each_panel_has_a_title():
-    figure = bytes_panels(SUMMARIES)
+    figure: Any = bytes_panels(SUMMARIES)
     named = [trace.name for trace in figure.data if trace.showlegend]
     assert len(named) == len(set(named)) and set(named) == {trace.name for trace in figure.data}
     titles = [each.text for each in figure.layout.annotations]
@@ -53,7 +55,7 @@ def test_the_twin_has_measured_seconds():
 
 def test_they_are_written_as_pages_and_pictures_and_linked_from_the_results(tmp_path, monkeypatch):
     monkeypatch.setattr(go.Figure, "write_image", lambda figure, path, **_: path.write_bytes(b"png"))
-    enough = [{**summary, "questions": 20} for summary in TIMED]
+    enough: Any = [{**summary, "questions": 20} for summary in TIMED]
     made = write_panels("cpu", SUMMARIES, enough, tmp_path)
     assert sorted(path.name for path in made) == [
         "cpu-tasks-seconds.html",

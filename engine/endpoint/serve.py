@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from engine.endpoint.heap import give_back_freed_memory
 from engine.endpoint.names import Names
 from engine.endpoint.places import Places
 from engine.endpoint.refusals import refused
@@ -56,6 +57,7 @@ async def _nothing(request, error):
 
 
 def _main(arguments: Sequence[str] | None) -> None:
+    give_back_freed_memory()
     settings = load_settings()
     options = _parser(settings).parse_args(arguments)
     settings = with_models(settings, options)
