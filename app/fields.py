@@ -7,14 +7,19 @@ will not do are left out by name.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from pydantic import TypeAdapter, ValidationError
+
 from engine import DEFAULT_THRESHOLD, InvalidRequest, Request, Sampling, Settings, Trace
-from engine.errors import check_text
+from engine.errors import check_text, first_fault
 from engine.events.trace import same_acceptance, same_text
-from engine.request import MAX_STOP_CHARACTERS, MAX_STOPS
+from engine.request import MAX_PROMPT_CHARACTERS, MAX_STOP_CHARACTERS, MAX_STOPS, MAX_TURNS, Turn
 
 ALTERNATIVES = 5
 """Candidates per model and token that the page asks for."""
@@ -27,7 +32,8 @@ MAX_TEXT = 6_000
 
 _SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty")
 _WHOLE = ("top_k", "max_draft", "seed", "max_new_tokens")
-_TEXTS = ("prompt", "system", "stop")
+_TEXTS = ("turns", "prompt", "system", "stop")  # a link's, the first of them the first to be left out
+_SAID = {"turns": "conversation before it", "system": "system prompt"}  # what people call them
 # Every page starts with these; its dials, policy, seed and length are its server's, so a link always has those.
 _STARTS = {
     "system": "",
@@ -37,11 +43,13 @@ _STARTS = {
     "top_k": 0,
     "repetition_penalty": 1.0,
     "stop": "",
+    "turns": "",
 }
 _YES_NO = {"1": True, "true": True, "0": False, "false": False}
 _LARGEST_SEED = 2**53 - 1  # a browser's numbers are exact up to here
 _SHOWN = 160  # characters of a refusal
 _MAX_STOP_TEXT = MAX_STOPS * (2 * MAX_STOP_CHARACTERS + 1)  # each character may be written as two
+_MAX_TURNS_TEXT = 2 * MAX_PROMPT_CHARACTERS  # as JSON, and with who wrote what
 _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\t": "\t"}  # the backslash first: it is written first
 
 
@@ -60,6 +68,7 @@ def page_request(
     max_new_tokens: float,
     stop: str,
     max_draft: float,
+    turns: str,
 ) -> Request:
     """The request of the page's fields, in their order; number fields may be empty and give floats.
 
@@ -79,6 +88,7 @@ def page_request(
         stop=stop_strings(stop),
         seed=whole(seed),
         alternatives=ALTERNATIVES,
+        turns=read_turns(turns),
     )
 
 
@@ -119,6 +129,33 @@ def stop_text(stop: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
+def read_turns(text: Any) -> tuple[Turn, ...]:
+    """The conversation before the prompt, as `turns_text` writes it, or none; raises InvalidRequest."""
+    if text is None or text == "":
+        return ()
+    check_text("The conversation before the prompt", text, _MAX_TURNS_TEXT)
+    try:
+        said = json.loads(text)
+        # One too many is refused by the request, in its own words.
+        return _turns().validate_python(said[: MAX_TURNS + 1] if isinstance(said, list) else said)
+    except ValidationError as error:
+        fault = first_fault(error, "all of it")
+    except (ValueError, RecursionError):
+        fault = "it is no JSON"
+    raise InvalidRequest(f"The conversation before the prompt is none that this page writes: {fault}.")
+
+
+def turns_text(turns: Sequence[Turn]) -> str:
+    """A conversation as the page's field has it: JSON, as in a trace; empty where there is none."""
+    told = [{name: value for name, value in asdict(turn).items() if value or name != "authors"} for turn in turns]
+    return json.dumps(told, ensure_ascii=False) if told else ""
+
+
+@cache
+def _turns() -> TypeAdapter[tuple[Turn, ...]]:
+    return TypeAdapter(tuple[Turn, ...])
+
+
 def router_dials(
     settings: Settings,
     threshold: float,
@@ -156,6 +193,7 @@ def request_fields(asked: Request | Trace) -> dict[str, Any]:
         "max_new_tokens": asked.max_new_tokens,
         "stop": stop_text(asked.stop),
         "max_draft": 0 if asked.max_draft == "auto" else asked.max_draft,
+        "turns": turns_text(asked.turns),
     }
 
 
@@ -164,21 +202,20 @@ def link_query(trace: Trace) -> tuple[str, list[str]]:
 
     Also returns what the link does not restore though the text depends on it, as sentences for people.
     """
-    values, missing = fitting(trace_fields(trace), trace.stop)
+    plain = tuple(Turn(turn.role, turn.text) for turn in trace.turns)  # its colours would take most of the room
+    values, missing = fitting(trace_fields(replace(trace, turns=plain)), trace.stop)
     given = {name: value for name, value in values.items() if _STARTS.get(name) != value}
     room = MAX_TEXT
-    for name in reversed(_TEXTS):  # the prompt last: where there is no room for all, it is the one to be left out
+    for name in reversed(_TEXTS):
         if name not in given:
             continue
         size = len(quote(given[name], safe="", errors="replace"))
         if size > room:
             del given[name]
-            missing.append(f"The {'system prompt' if name == 'system' else name} is too long for a link.")
+            missing.append(f"The {_SAID.get(name, name)} is too long for a link.")
         else:
             room -= size
     written = {name: int(value) if isinstance(value, bool) else value for name, value in given.items()}
-    if trace.turns:
-        missing.append("What was said before the prompt is not in the link.")
     if trace.forced:
         missing.append("Tokens chosen by hand are not in the link.")
     read = [event for event in trace.events if not event.provisional]
@@ -227,6 +264,8 @@ def fitting(
 def _check(name: str, value: Any, stop: tuple[str, ...] | None, policies: Iterable[str] | None) -> None:
     if name in _SAMPLING:
         Sampling(**{name: value})
+    elif name == "turns":
+        Request("any", turns=read_turns(value))
     elif name == "stop":
         meant = stop_strings(value)
         Request("any", stop=meant)

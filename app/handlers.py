@@ -13,8 +13,9 @@ import gradio as gr
 
 from app.components import QUIET, Panel, refusal
 from app.controls import POLICY_LABELS, fill, points_message, policy_update, top_message
+from app.conversation import conversation_after
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import FIELDS, fitting, page_request, request_fields, router_dials, whole
+from app.fields import FIELDS, fitting, page_request, request_fields, router_dials, turns_text, whole
 from app.header import header_html
 from app.running.host import Host
 from app.running.run import Job
@@ -121,6 +122,14 @@ class Handlers:
             else:
                 session.reveal(self.host)
         return versions_message(session)
+
+    def follow_up(self, request: gr.Request, event: gr.EventData) -> Any:
+        """The conversation with a text as its last message, for the next prompt to follow it."""
+        session = self._of(request)
+        with refusals():
+            named = said_text(said_fields(event._data), "run")
+            run = next((run for run in (session.run, session.shown) if run is not None and run.id == named), None)
+            return gr.skip() if run is None else turns_text(conversation_after(run))
 
     def go_to(self, request: gr.Request, event: gr.EventData) -> list[Any]:
         """Puts a kept text on the page, by its number or by undo and redo; the fields follow to what was asked."""

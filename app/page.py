@@ -15,6 +15,7 @@ from app import controls
 from app.api import add_api, ready
 from app.compare.tab import ComparisonUpdates, compare_tab
 from app.components import ASSETS, PRELOAD, QUIET, SCRIPTS, Panel, drawn
+from app.conversation import conversation_panel
 from app.entrance.blocks import PageBlocks
 from app.entrance.callers import Callers, calling_address
 from app.entrance.guard import guarded
@@ -176,6 +177,7 @@ def _playground(
         # Before the dials for the keyboard, beside them for the eye.
         with gr.Column(elem_id="result", scale=1, min_width=0):
             note = link_note()
+            conversation = conversation_panel()
             prompt, generate, stop, examples = controls.prompt_card()
             stream = token_stream(sessions, recorded is not None)
             versions = versions_strip()
@@ -189,7 +191,7 @@ def _playground(
             view = controls.view_card(settings)
             sampling = controls.sampling_card(settings)
     dials = [threshold, acceptance]
-    fields = [prompt, *dials, policy, *sampling]
+    fields = [prompt, *dials, policy, *sampling, conversation]
     handlers = Handlers(host, sessions, settings, fields, start)
     entered = [*view, *fields]
     enable_stop(stop, [generate.click, stream.change_text, sweep.sweep, sweep.open_text])
@@ -205,6 +207,7 @@ def _playground(
     ended = [stream.ended(handlers.ended, **to_versions), sweep.ended(handlers.sweep_ended, **EACH_TIME)]
     wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started, ended)
     sweep.scrub(handlers.scrub, queue=False, **to_versions)
+    stream.follow_up(handlers.follow_up, outputs=conversation, queue=False, **QUIET)
     # One at a time: the fields follow to the text that is shown last.
     gone = versions.go_to(handlers.go_to, outputs=[versions, *fields], queue=False, trigger_mode="once", **QUIET)
     gone.success(None, js=STARTED, **QUIET)

@@ -135,13 +135,16 @@ class Decoding:
             raise
         return numbers
 
-    def remove(self, row: int, clear: bool = False) -> Row:
+    def remove(self, row: int, clear: bool = False, keep: bool = False) -> Row:
         """Frees a row's number, and its slot if no other shares it; it may `enter` again.
 
-        `clear`: after a failure, which may have left something in the caches that is no number.
+        Args:
+            row: Its number.
+            clear: After a failure, which may have left something in the caches that is no number.
+            keep: Until its slot is used again, texts that begin alike may go on from what the caches hold of this one.
         """
         this, slot = self.rows[row], self.rows[row].slot
-        self._slots.leave(this, clear)
+        self._slots.leave(this, clear, keep)
         if not self._slots.sharing(slot):
             self._put_off.pop(slot, None)
         self.rows[row] = this.copy()  # the row itself may enter again, with any number

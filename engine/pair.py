@@ -190,7 +190,7 @@ class Pair:
             prompt = render(self.tokenizer, request, self.context)
         check_ids(prompt, len(self.tokenizer))
         prompt = list(prompt)
-        check_length(len(prompt), self.context)
+        check_length(len(prompt), self.context, bool(request.turns))
         return policy, prompt
 
     def open(self, most: int | None = None) -> Decoding:
@@ -231,10 +231,9 @@ class Pair:
         chosen = [policy or self._policy(request) for policy, request in zip(named, requests, strict=True)]
         if prompts is None:
             prompts = [render(self.tokenizer, request, self.context) for request in requests]
-        for request in requests:
+        for request, prompt in zip(requests, prompts, strict=True):
             self._check_row(request)
-        for prompt in prompts:
-            check_length(len(prompt), self.context)
+            check_length(len(prompt), self.context, bool(request.turns))
         return decoding.add(requests, chosen, prompts)
 
     def stream(

@@ -56,15 +56,24 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A message of the conversation so far, by whom the chat template has it: "system", "user" or "assistant"."""
+    """A message of the conversation so far.
+
+    Attributes:
+        role: By whom the chat template has it: "system", "user" or "assistant".
+        authors: Which model wrote how many of its characters, in order; empty where that is not known. It is for those
+            who read the conversation: the models are given the text alone.
+    """
 
     role: TurnRole
     text: str
+    authors: tuple[tuple[Role, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.role not in ("system", "user", "assistant"):
             raise InvalidRequest(f"role of a turn = {shown(self.role, True)}: choose system, user or assistant")
         check_text("The text of a turn", self.text, MAX_PROMPT_CHARACTERS)
+        if self.authors:
+            _check_authors(self.authors, len(self.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +167,17 @@ class Request:
         if places != sorted(set(places)):
             raise InvalidRequest(f"forced = {shown(places, True)}: give each position once, in order")
         _check_turns(self.turns, self.raw)
+
+
+def _check_authors(authors: tuple[tuple[Role, int], ...], characters: int) -> None:
+    _check_count("authors", authors, characters, "authors")
+    for author in authors:
+        if not isinstance(author, tuple) or len(author) != 2 or not isinstance(author[0], Role):
+            raise InvalidRequest(f"authors of a turn = {shown(author, True)}: give a Role and how many characters")
+        check_whole("characters of an author", author[1], 1, characters, "of the turn's text")
+    told = sum(count for _, count in authors)
+    if told != characters:
+        raise InvalidRequest(f"The authors of a turn are of {told:,} characters, and its text has {characters:,}.")
 
 
 def _check_turns(turns: tuple[Turn, ...], raw: bool) -> None:

@@ -2,7 +2,8 @@
 
 So the weights are read once for all texts that are being written, and every text is token for token what it would be
 alone. Its events say what it would have cost alone, too: in a step that texts share, their seconds are those that the
-same passes take alone, by measured passes. What was really spent, the scheduler's own totals say. Before each step:
+same passes take alone, by measured passes, and so are those of a beginning that need not be read again. What was really
+spent, the scheduler's own totals say. Before each step:
 
 1. What was cancelled ends, and what the line says gets a row (`engine.batch.line`): interactive texts before batches,
    and for each owner a fair share. Where no row is free, a batch's text gives its own up, or that of an owner who has
@@ -27,9 +28,10 @@ import torch
 from engine.batch.handle import Batch, Handle, Order, State
 from engine.batch.held_rows import HeldRows
 from engine.batch.line import Line
+from engine.batch.rows import Row
 from engine.errors import EngineError
-from engine.events import TokenEvent
-from engine.events.cost import timed_alone
+from engine.events import Role, TokenEvent
+from engine.events.cost import timed_alone, timed_with
 from engine.model.linear import memory_bytes
 from engine.pair import Pair
 from engine.request import Dial, Request
@@ -269,14 +271,22 @@ class Scheduler:
             self._mean_step += (seconds - self._mean_step) * (_NEW if self._mean_step else 1.0)
         for event in events:
             handle = handles[event.row]
-            if shared and handle.row is not None:
-                event = handle.row.events[-1] = timed_alone(event, self._pair.slm_cost, self._pair.llm_cost)
-                handle.beside += 1
+            if handle.row is not None:
+                event = handle.row.events[-1] = self._timed(event, handle.row, shared)
+                handle.beside += shared
             handle.tell(event)
             if event.finish_reason is not None:
                 self._end(handle, "done")
         for handle, error in failed:
             self._end(handle, "failed", error)
+
+    def _timed(self, event: TokenEvent, row: Row, shared: bool) -> TokenEvent:
+        """An event with the seconds that it would take alone."""
+        fed, costs = {Role.SLM: event.slm_fed, Role.LLM: event.llm_fed}, (self._pair.slm_cost, self._pair.llm_cost)
+        spared = {role: row.spared.pop(role) for role in Role if fed[role] and role in row.spared}
+        if shared:
+            return timed_alone(event, *costs)
+        return timed_with(event, spared, *costs) if spared else event
 
     def _reading(self, handles: Sequence[Handle]) -> int:
         """How many tokens of long texts are read in a step."""

@@ -93,11 +93,12 @@ def spelled(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return _encode(tokenizer, text)
 
 
-def check_length(prompt_tokens: int, context: int) -> None:
-    """Raises InvalidRequest, with both numbers, for a prompt that leaves no room for a token."""
+def check_length(prompt_tokens: int, context: int, turns: bool = False) -> None:
+    """Raises InvalidRequest, with both numbers, for a prompt, with its `turns`, that leaves no room for a token."""
     if prompt_tokens >= context:
+        whole = "The prompt, with the conversation before it, has" if turns else "The prompt has"
         raise InvalidRequest(
-            f"The prompt has {prompt_tokens:,} tokens, but the context holds {context:,} and the answer needs room: "
+            f"{whole} {prompt_tokens:,} tokens, but the context holds {context:,} and the answer needs room: "
             f"shorten it by at least {prompt_tokens - context + 1:,} tokens."
         )
 

@@ -67,6 +67,7 @@ class FakeRow:
     slot: int = -1
     finish_reason: str | None = None
     begun: bool = False
+    spared: dict = field(default_factory=dict)
 
     @property
     def unfinished(self) -> bool:
@@ -111,7 +112,7 @@ class FakeDecoding:
             numbers.append(row.slot)
         return numbers
 
-    def remove(self, number: int, clear: bool = False) -> FakeRow:
+    def remove(self, number: int, clear: bool = False, keep: bool = False) -> FakeRow:
         """Takes a row away."""
         row = self.rows[number]
         row.slot, self.rows[number] = -1, row.copy()
@@ -172,7 +173,7 @@ class FakePair:
 
     def check(self, request: Request) -> int:
         """Prompt tokens; refuses a prompt beyond the context as the engine does."""
-        tokens = 20 + len(request.prompt.split())
+        tokens = 20 + len(_said(request).split())
         if tokens >= self.context:
             raise InvalidRequest(
                 f"The prompt has {tokens:,} tokens, the context holds {self.context:,}: shorten the prompt."
@@ -184,7 +185,7 @@ class FakePair:
 
     def prepare(self, request: Request, prompt=None) -> tuple[str, list[int]]:
         """Policy and prompt."""
-        return request.policy, list(prompt) if prompt else [zlib.crc32(request.prompt.encode())] * self.check(request)
+        return request.policy, list(prompt) if prompt else [zlib.crc32(_said(request).encode())] * self.check(request)
 
     def open(self, most: int | None = None) -> FakeDecoding:
         """What the scheduler steps."""
@@ -259,6 +260,11 @@ class FakePair:
             slm_cost=self.slm_cost,
             llm_cost=self.llm_cost,
         )
+
+
+def _said(request: Request) -> str:
+    """The conversation, its prompt included."""
+    return " ".join([*(turn.text for turn in request.turns), request.prompt])
 
 
 def _pieces(prompt: str, limit: int) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.fields import page_request, stop_strings
-from engine import InvalidRequest
+from app.fields import page_request, read_turns, stop_strings, turns_text
+from engine import InvalidRequest, Role
+from engine.request import Turn
 
 FORM = {
     "prompt": "hello",
@@ -22,6 +23,7 @@ FORM = {
     "max_new_tokens": 20.0,
     "stop": "",
     "max_draft": 0,
+    "turns": "",
 }
 
 
@@ -66,3 +68,33 @@ def test_a_bad_field_is_refused_by_name(field, value, message):
 )
 def test_stop_strings_are_lines_with_escapes(text, strings):
     assert stop_strings(text) == strings
+
+
+def test_a_conversation_is_the_same_after_its_way_through_the_field():
+    turns = (Turn("system", ""), Turn("user", 'é"\u2028</b>'), Turn("assistant", "ab", ((Role.LLM, 1), (Role.SLM, 1))))
+    assert (
+        read_turns(turns_text(turns)) == turns and page_request(**{**FORM, "turns": turns_text(turns)}).turns == turns
+    )
+    assert turns_text(()) == "" and read_turns("") == read_turns(None) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (7, "is not a text"),
+        ("{", "it is no JSON"),
+        ("[" * 100_000, "it is no JSON"),
+        ("7", "all of it: Input should be a valid"),
+        ('[{"role": "user"}]', "0.text: Field required"),
+        ('[{"role": "robot", "text": "a"}]', "0.role: Input should be"),
+        ('[{"role": "user", "text": "a", "authors": [["me", 1]]}]', "authors"),
+        ('[{"role": "user", "text": "a", "authors": [["slm", 2]]}]', "characters of an author = 2"),
+        (turns_text([Turn("user", "x")] * 5000), "turns has 1,001 entries; at most 1,000 turns"),
+        (turns_text([Turn("user", "x" * 600_000)] * 2), "The turns have 1,200,000 characters; at most 1,000,000"),
+        ("x" * 2_000_001, "has 2,000,001 characters; at most 2,000,000"),
+    ],
+)
+def test_what_is_no_conversation_is_refused_in_a_few_words(text, said):
+    with pytest.raises(InvalidRequest) as refused:
+        page_request(**{**FORM, "turns": text})
+    assert said in str(refused.value) and len(str(refused.value)) < 300

@@ -10,9 +10,9 @@ from fake_pair import FakePair
 
 from app.fields import FIELDS, MAX_TEXT, link_query, page_request, read_query, stop_strings, stop_text, trace_fields
 from engine import POLICIES, Request, Role, Sampling, Trace
-from engine.request import Forced
+from engine.request import Forced, Turn
 
-STARTS = dict(zip(FIELDS, ("", 0.5, 0, "router", "", False, 0, 1, 0, 1, 0, 256, "", 0), strict=True))
+STARTS = dict(zip(FIELDS, ("", 0.5, 0, "router", "", False, 0, 1, 0, 1, 0, 256, "", 0, ""), strict=True))
 
 
 def trace_of(**asked) -> Trace:
@@ -40,6 +40,7 @@ def through_a_link(trace: Trace) -> Request:
         },
         {"threshold": 2.0, "policy": "random"},
         {"threshold": 0.7, "acceptance": 0.35, "max_draft": 12},
+        {"turns": (Turn("user", "a&b\n"), Turn("assistant", "é"))},
     ],
 )
 def test_a_link_brings_back_what_was_asked(asked: dict):
@@ -77,6 +78,13 @@ def test_a_prompt_too_long_for_a_link_is_left_out_by_name(letter: str, fits: int
 def test_where_texts_do_not_fit_together_the_prompt_is_left_out():
     query, missing = link_query(trace_of(prompt="p" * 4000, system="s" * 4000))
     assert missing == ["The prompt is too long for a link."] and "s" * 4000 in query
+
+
+def test_a_conversation_that_does_not_fit_beside_its_prompt_is_left_out_by_name():
+    long = trace_of(turns=(Turn("user", "a" * 6000), Turn("assistant", "b")))
+    query, missing = link_query(long)
+    assert missing == ["The conversation before it is too long for a link."] and "prompt=echo%20a%20b" in query
+    assert link_query(replace(long, turns=(Turn("assistant", "b", ((Role.LLM, 1),)),)))[1] == []
 
 
 def test_a_link_says_what_no_field_holds():

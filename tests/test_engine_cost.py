@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from engine import InvalidRequest, ModelCost, Prices, Role, TokenEvent, costs, cumulative
+from engine.events.cost import timed_with
 
 # Round numbers, so that every sum below can be checked in the head.
 SLM = ModelCost(1000, 100, 1, 10, 2000, 200, 4, pass_seconds=1.0, token_seconds=0.1)
@@ -120,3 +121,14 @@ def test_a_models_bytes_and_flops_are_those_of_its_parameters(random_pair):
     per_layer = 32 * 32 * 2 + 2 * 32 * 16 + 3 * 32 * 64
     assert random_pair.slm_cost.trunk_flops == 2 * 2 * per_layer
     assert random_pair.slm_cost.attention_flops == 4 * 2 * 32
+
+
+def test_what_need_not_be_read_again_takes_the_seconds_that_it_would_take():
+    read = event(Role.LLM, 100, 101, seconds=2.0, slm_seconds=0.5, llm_seconds=1.5)
+    timed = timed_with(read, {Role.SLM: 90, Role.LLM: 60}, SLM, LLM)
+    assert timed.slm_seconds == pytest.approx(0.5 + 90 * 0.1)
+    assert timed.llm_seconds == pytest.approx(1.5 + 60 * 0.5)
+    assert timed.seconds == pytest.approx(2.0 + 9 + 30)
+    assert timed_with(read, {}, SLM, LLM) == read
+    later = event(Role.SLM, 1, 0)
+    assert timed_with(later, {Role.SLM: 90, Role.LLM: 60}, SLM, LLM) == later, "one token is always read"

@@ -14,6 +14,8 @@ from engine.request import (
     MAX_STOP_CHARACTERS,
     MAX_STOPS,
     MAX_SYSTEM_CHARACTERS,
+    MAX_TURNS,
+    Turn,
 )
 
 
@@ -61,12 +63,32 @@ def test_other_values_out_of_range_are_refused_by_name(bad):
         ({"judge": "x" * 5_000_000}, "is unknown"),
         ({"stop": 5}, "stop = 5 is no tuple"),
         ({"seed": 10**5000}, "seed = "),
+        ({"turns": (Turn("user", "x"),) * (MAX_TURNS + 1)}, "turns has 1,001 entries; at most 1,000 turns"),
+        ({"turns": (Turn("user", "x" * 600_000),) * 2}, "The turns have 1,200,000 characters; at most 1,000,000"),
+        ({"turns": (Turn("user", "x"),), "raw": True}, "raw = True continues a text as it is"),
     ],
 )
 def test_every_field_has_a_limit_and_what_is_too_large_is_not_said_back(large, said):
     with pytest.raises(InvalidRequest, match=said) as refused:
         Request(**{"prompt": "x", **large})
     assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("authors", "said"),
+    [
+        ([(Role.SLM, 3)], "is no tuple of authors"),
+        (((Role.SLM, 1),) * 4, "authors has 4 entries; at most 3"),
+        ((("slm", 3),), "give a Role"),
+        ((Role.SLM,), "give a Role"),
+        (((Role.SLM, 0), (Role.LLM, 3)), "characters of an author = 0"),
+        (((Role.SLM, 1), (Role.LLM, 1)), "are of 2 characters, and its text has 3"),
+    ],
+)
+def test_who_wrote_what_of_a_message_fits_its_text(authors, said):
+    with pytest.raises(InvalidRequest, match=said):
+        Turn("assistant", "abc", authors)
+    assert Turn("assistant", "abc", ((Role.SLM, 1), (Role.LLM, 2))).text == "abc"
 
 
 def test_the_largest_of_all_is_accepted():

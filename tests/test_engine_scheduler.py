@@ -18,8 +18,10 @@ from test_engine_verified import GREEDY, PROMPTS, SAMPLED, asked
 
 from engine import EngineError, InvalidRequest, Role, RouterError, costs, extend, load_settings
 from engine.batch.handle import Handle
+from engine.batch.slots import common
 from engine.events.cost import modelled_seconds
 from engine.policy import RouterPolicy
+from engine.request import Turn
 from engine.scheduler import Scheduler, fitting_rows
 
 TIME = 120  # seconds, far more than any of this takes
@@ -374,6 +376,43 @@ def test_a_finished_text_is_gone_on_from_without_reading_what_stays(tiny_pair, r
         branch = scheduler.submit(high, "me", after=origin, events=kept)  # its row is gone: it begins with a copy
         assert branch.wait(TIME)
         assert facts(branch.events) == facts(handle.events)
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_the_next_prompt_of_a_conversation_is_read_on_from_the_text_before_it(tiny_pair, rows):
+    first = asked(LONG, 0.9, alternatives=2)
+    models = tiny_pair.slm, tiny_pair.llm
+    with scheduling(tiny_pair, rows) as scheduler:
+        before = scheduler.submit(first, "me")
+        assert before.wait(TIME)
+        answer = "".join(event.text for event in before.events)
+        follow = asked(PROMPTS[1], 0.9, alternatives=2, turns=(Turn("user", LONG), Turn("assistant", answer)))
+        assert before.row is not None
+        prompt, read = tiny_pair.prepare(follow)[1], list(before.row.tokens)
+        shared = common(read, prompt)
+        assert shared > len(tiny_pair.prepare(first)[1]) + len(answer.split())
+        fed = [model.fed for model in models]
+        handle = scheduler.submit(follow, "me")
+        assert handle.wait(TIME)
+        new = len(prompt) - min(shared, len(read) - 1) + len(handle.events)
+        assert all(0 < model.fed - was <= new for model, was in zip(models, fed, strict=True))
+        assert facts(handle.events) == expected(tiny_pair, follow), "its figures are those of the whole conversation"
+        event, cost = handle.events[0], tiny_pair.slm_cost
+        assert event.slm_fed == len(prompt)
+        assert event.slm_seconds >= cost.seconds(len(prompt)) - cost.seconds(len(prompt) - min(shared, len(read) - 1))
+        back = scheduler.submit(first, "me", after=before, events=before.events[:3])
+        assert back.wait(TIME)
+        assert facts(back.events) == expected(tiny_pair, first)
+
+
+def test_of_an_owner_who_left_the_caches_give_nothing_to_a_later_text(tiny_pair):
+    with scheduling(tiny_pair, 1) as scheduler:
+        assert scheduler.submit(asked(LONG), "me").wait(TIME)
+        scheduler.leave("me")
+        fed = tiny_pair.slm.fed
+        again = scheduler.submit(asked(LONG), "you")
+        assert again.wait(TIME)
+        assert tiny_pair.slm.fed - fed >= len(tiny_pair.prepare(asked(LONG))[1])
 
 
 def test_candidates_of_a_text_are_revealed_without_writing(tiny_pair):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from engine import InvalidRequest, Trace
+from engine import InvalidRequest, Role, Trace
+from engine.request import Turn
 
 
 @pytest.fixture(scope="module")
@@ -49,4 +51,22 @@ def test_a_trace_with_values_out_of_range_is_refused(trace):
 def test_a_trace_of_another_format_is_refused(trace):
     value = json.loads(trace.to_json()) | {"format": 99}
     with pytest.raises(InvalidRequest, match="format 99"):
+        Trace.from_json(json.dumps(value))
+
+
+def test_a_trace_has_all_messages_before_its_prompt_and_one_from_before_there_were_any_has_none(trace):
+    turns = (Turn("user", "hi"), Turn("assistant", "é a", ((Role.SLM, 2), (Role.LLM, 1))))
+    talk = replace(trace, turns=turns)
+    assert Trace.from_json(talk.to_json()) == talk and talk.request.turns == turns
+    value = json.loads(talk.to_json())
+    del value["turns"][1]["authors"]
+    assert Trace.from_json(json.dumps(value)).turns == (turns[0], Turn("assistant", "é a"))
+    del value["turns"]
+    assert Trace.from_json(json.dumps(value)) == trace
+
+
+def test_a_message_whose_authors_do_not_fit_its_text_is_refused(trace):
+    value = json.loads(replace(trace, turns=(Turn("assistant", "abc", ((Role.SLM, 3),)),)).to_json())
+    value["turns"][0]["authors"][0][1] = 2
+    with pytest.raises(InvalidRequest, match="are of 2 characters, and its text has 3"):
         Trace.from_json(json.dumps(value))

@@ -26,7 +26,7 @@ from trainer.questions.question import FIELDS as QUESTION_FIELDS
 from trainer.questions.question import Question, prompt, question_of
 from trainer.questions.sources import read_jsonl
 
-STARTS = dict(zip(FIELDS, ("hi", 0.5, 0, "router", "", False, 0, 1, 0, 1, 0, 256, "", 0), strict=True))
+STARTS = dict(zip(FIELDS, ("hi", 0.5, 0, "router", "", False, 0, 1, 0, 1, 0, 256, "", 0, ""), strict=True))
 TRACE = FakePair(1e6).generate(Request("echo a b c", max_new_tokens=9, threshold=0.5, alternatives=2))
 JSON_TRACE = json.loads(TRACE.to_json())
 

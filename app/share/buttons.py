@@ -20,7 +20,7 @@ from app.components import QUIET, drawn, to_json
 from app.controls import fill
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, FIELDS, fitting, link_query, read_query, trace_fields
-from app.figures import pair_name
+from app.figures import counted, pair_name
 from app.running.host import Host
 from app.running.run import Job, Run
 from app.running.session import SWEEP, Session
@@ -45,6 +45,7 @@ _NAMES = {
     "max_draft": "longest draft",
     "system": "system prompt",
     "stop": "stop strings",
+    "turns": "conversation before it",
 }
 
 
@@ -154,9 +155,10 @@ def taken(trace: Trace, sweep: Job | None, kind: str, home: str = "") -> str | N
 def _pictured(trace: Trace, home: str) -> dict[str, Any]:
     last = trace.events[-1]
     dials = f"threshold {last.threshold:g}" + (f", acceptance {last.acceptance:g}" if last.acceptance else "")
+    before = f" · after {counted(len(trace.turns), 'message')}" if trace.turns else ""
     return {
         "prompt": trace.prompt,
-        "about": f"{pair_name(trace.slm, trace.llm)} · {dials}",
+        "about": f"{pair_name(trace.slm, trace.llm)} · {dials}{before}",
         "home": home.removeprefix("https://"),
         "tokens": [[event.text, int(event.role is Role.LLM)] for event in trace.events],
     }

@@ -12,9 +12,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from functools import cache
 from html import escape
-from itertools import chain, count, groupby
+from itertools import accumulate, chain, count, groupby, pairwise
 from typing import Any
 
 from app.components import ASSETS
@@ -23,6 +24,7 @@ from app.figures import UNITS, amount, counted, percent
 from app.share.home import PAPER, TITLE
 from engine import Alternative, Role, Sampling, TokenEvent, Trace, costs
 from engine.events import llm_tokens, taken_back
+from engine.request import Turn
 
 ENDS = {
     "eos": "the text ended itself",
@@ -34,6 +36,9 @@ MARKS = ("⟦", "⟧")
 """What LLM-written text stands between in Markdown, unless the text itself uses one of them."""
 
 COST_NOTE = "Seconds of SLM only and LLM only are modelled from measured passes."
+
+SPEAKERS = {"system": "System", "user": "User", "assistant": "Models"}
+"""Of a conversation's messages, as `assets/page/lib/turns.js` has them."""
 
 _DATA, _LIB, _HOME, _PAPER = "@@DATA@@", "@@LIB@@", "@@HOME@@", "@@PAPER@@"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -49,11 +54,12 @@ def trace_json(trace: Trace, home: str = "", sweep: dict[str, Any] | None = None
 
 
 def html_page(trace: Trace, home: str = "") -> str:
-    """A self-contained HTML page: prompt, coloured tokens, what there is to know about each, figures and settings.
+    """A self-contained HTML page: conversation, prompt, coloured tokens with all that is known, figures and settings.
 
     It loads nothing and lets nothing be loaded, and its script is the only one that may run in it.
     """
     content = {
+        "turns": [asdict(turn) for turn in trace.turns],
         "prompt": trace.prompt,
         "system": trace.system,
         "summary": summary(trace),
@@ -71,13 +77,14 @@ def html_page(trace: Trace, home: str = "") -> str:
 
 
 def markdown(trace: Trace, home: str = "") -> str:
-    """The text for a note or an issue: prompt, marked text, figures and settings."""
-    left, right = _marks(trace)
-    text = "".join(
-        f"{left}{run}{right}" if role is Role.LLM and run else run
-        for role, run in ((role, "".join(e.text for e in of)) for role, of in groupby(trace.events, lambda e: e.role))
-    )
-    parts = ["**Prompt**", _quoted(_fenced(trace.prompt))]
+    """The text for a note or an issue: conversation, prompt, marked text, figures and settings."""
+    marks = _marks(trace)
+    left, right = marks
+    runs = groupby(trace.events, lambda event: event.role)
+    text = _marked(((role, "".join(event.text for event in of)) for role, of in runs), marks)
+    parts = ["**Conversation before the prompt**, marked as the text is"] if trace.turns else []
+    parts += [_quoted(f"**{SPEAKERS[turn.role]}**\n\n{_fenced(_marked(_pieces(turn), marks))}") for turn in trace.turns]
+    parts += ["**Prompt**", _quoted(_fenced(trace.prompt))]
     if trace.system:
         parts += ["**System prompt**", _quoted(_fenced(trace.system))]
     parts += [f"**Text**, with what the LLM wrote between {left} and {right}", _fenced(text), summary(trace) + "."]
@@ -124,7 +131,7 @@ def facts(trace: Trace) -> list[tuple[str, str]]:
     by_hand = sum(event.forced for event in trace.events)
     optional = [
         ("Prompt format", "raw completion, no chat format", trace.raw),
-        ("Before the prompt", f"{counted(len(trace.turns), 'message')}, not shown here", trace.turns),
+        ("Before the prompt", counted(len(trace.turns), "message"), trace.turns),
         ("Stop strings", ", ".join(json.dumps(text, ensure_ascii=False) for text in trace.stop), trace.stop),
         ("Chosen by hand", counted(by_hand, "token"), by_hand),
         ("Taken back", f"{counted(back, 'token')}, charged and not in the text", back),
@@ -168,7 +175,8 @@ def _candidates(alternatives: Iterable[Alternative]) -> list[list[Any]]:
 @cache
 def _page() -> tuple[str, str]:
     """What comes before the data and after it; its policy allows the page's own style and script, by their hashes."""
-    modules = "".join((ASSETS / "lib" / name).read_text("utf-8") for name in ("dom.js", "format.js"))
+    names = ("dom.js", "format.js", "turns.js")
+    modules = "".join((ASSETS / "lib" / name).read_text("utf-8") for name in names)
     functions = re.sub("^export ", "", modules, flags=re.MULTILINE)
     page = (ASSETS / "share/export.html").read_text("utf-8").replace(_LIB, functions).replace(_PAPER, PAPER)
     for element in ("style", "script"):
@@ -185,9 +193,24 @@ def _page() -> tuple[str, str]:
 
 def _marks(trace: Trace) -> tuple[str, str]:
     """A pair of characters that the text does not use: brackets, and others where it uses all of those."""
-    used = set(trace.text)
+    used = set(trace.text).union(*(turn.text for turn in trace.turns))
     pairs = chain([MARKS], ((chr(code), chr(code + 1)) for code in count(ord("⦃"), 2)))  # mathematical brackets first
     return next(pair for pair in pairs if used.isdisjoint(pair))
+
+
+def _marked(pieces: Iterable[tuple[Role | None, str]], marks: tuple[str, str]) -> str:
+    """A text in pieces by their authors, with what the LLM wrote between the marks."""
+    left, right = marks
+    return "".join(f"{left}{text}{right}" if role is Role.LLM and text else text for role, text in pieces)
+
+
+def _pieces(turn: Turn) -> list[tuple[Role | None, str]]:
+    """A message by its authors; one piece where these are not known."""
+    ends = list(accumulate((length for _, length in turn.authors), initial=0))
+    by_author = [
+        (role, turn.text[start:end]) for (role, _), (start, end) in zip(turn.authors, pairwise(ends), strict=True)
+    ]
+    return by_author or [(None, turn.text)]
 
 
 def _fenced(text: str) -> str:

@@ -28,7 +28,11 @@ def token_stream(sessions: Sessions, recorded: bool = False) -> Panel:
 
     classes = ["recorded"] if recorded else []
     return Panel(
-        "stream/stream", "stream", events=("change_text",), server_functions=[token_cost], elem_classes=classes
+        "stream/stream",
+        "stream",
+        events=("change_text", "follow_up"),
+        server_functions=[token_cost],
+        elem_classes=classes,
     )
 
 
@@ -51,8 +55,8 @@ def token_message(
     Returns:
         `Job.heading` with `cuts`: how often tokens were taken back; if more often than the browser knows, those from
         `from` on are no more. Also `finish`, `policy`, `threshold`, `acceptance`, `kept` ([run, tokens]), `fixed`,
-        `more`: whether it ended at its limit and can be gone on with,
-        `asked`: with the first tokens, prompt and label of the policy; `tokens`,
+        `more`: whether it ended at its limit and can be gone on with, `chat`: whether a prompt may follow it,
+        `asked`: with the first tokens, prompt, label of the policy, and how many messages come before; `tokens`,
         `verdicts`: ratios of earlier tokens as [index, ratio],
         `revealed`: candidates of earlier tokens as [index, author, candidates, entropy]; and once it has ended
         `audit`: positions `missed` and `wasted`, and how many are `unknown`.
@@ -74,6 +78,7 @@ def token_message(
         "kept": [shared.number, shared.count] if shared and shared.count else None,
         "fixed": run.fixed,
         "more": run.extendable,
+        "chat": not run.request.raw,
         "tokens": [_token(event) for event in events],
         "revealed": [
             [each.index, _author(each.role), _candidates(each.alternatives), _bits(each.entropy)]
@@ -81,10 +86,14 @@ def token_message(
             if each.alternatives
         ],
         "verdicts": [[index, _ratio(ratio)] for index, ratio in [*kept, *read]],
-        **({"asked": [run.request.prompt, REGISTRY[run.request.policy].label]} if start == first else {}),
+        **({"asked": _asked(run)} if start == first else {}),
         **({"audit": _audit(run)} if not run.active else {}),
     }
     return to_json(message)
+
+
+def _asked(run: Run) -> list[Any]:
+    return [run.request.prompt, REGISTRY[run.request.policy].label, len(run.request.turns)]
 
 
 def _audit(run: Run) -> dict[str, Any]:

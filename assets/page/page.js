@@ -8,6 +8,7 @@ import './lib/number_fields.js';
 setTimeout(() => requestAnimationFrame(() => document.body.classList.add('there')), 100);
 
 export { start as compare } from './compare/compare.js';
+export { start as conversation } from './conversation/conversation.js';
 export { start as dashboard } from './dashboard/dashboard.js';
 export { start as headline } from './dashboard/headline.js';
 export { start as feed } from './stream/feed.js';

@@ -48,13 +48,16 @@ class HeldRows:
         return failed
 
     def leave(self, handle: Handle, rest: bool = False, clear: bool = False) -> None:
-        """Takes a text's row away, or lets it rest; see `Decoding.remove` for `clear`."""
+        """Takes a text's row away, or lets it rest; see `Decoding.remove` for `clear`.
+
+        What the caches hold of a watched text that is taken away stays until its slot is used, unless it is forgotten.
+        """
         if handle in self.running:
             self.running.remove(handle)
         if rest and handle.number is not None and not handle.forgotten:
             self.resting.append(handle)
         elif handle.number is not None:
-            self.decoding.remove(handle.number, clear)
+            self.decoding.remove(handle.number, clear, keep=handle.interactive and not handle.forgotten)
             handle.number = None
 
     def forget(self, handle: Handle) -> None:

@@ -54,6 +54,8 @@ class Row:
         kept: Verdicts on this row's drafts so far by bin of their scores: [kept, all].
         read: Tokens each model has been charged for. The caches may be ahead: after a rollback, for alternatives, or
             for the sake of a row that shares the slot.
+        spared: Of a model that has not been charged for anything, the tokens that its cache held when the row entered:
+            they are charged, though no pass reads them.
         prompt_hidden: The SLM's hidden state after the prompt [d], for policies that decide by it.
         judge: Decides instead of the ratio, if the request wants that.
         finish_reason: None while the text goes on.
@@ -69,6 +71,7 @@ class Row:
     slot: int = NOWHERE
     events: list[TokenEvent] = field(default_factory=list)
     read: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
+    spared: dict[Role, int] = field(default_factory=dict)
     prompt_hidden: torch.Tensor | None = None
     settled: int = 0
     choices: dict[int, Choice] = field(default_factory=dict)
@@ -120,6 +123,7 @@ class Row:
             tokens=list(self.tokens),
             events=list(self.events),
             read=dict(self.read),
+            spared=dict(self.spared),
             choices=dict(self.choices),
             kept={score: list(counts) for score, counts in self.kept.items()},
         )

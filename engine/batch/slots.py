@@ -1,9 +1,14 @@
-"""Which slot of both models' KV caches a row has: rows come, part, and go, and what is free is used again."""
+"""Which slot of both models' KV caches a row has: rows come, part, and go, and what is free is used again.
+
+A free slot may keep what it holds until another row needs it: one that begins alike, as the next message of a
+conversation does, goes on from there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
+from types import MappingProxyType
 
 from engine.batch.rows import NOWHERE, Row, Slot
 from engine.events import Role
@@ -30,6 +35,7 @@ class Slots:
         """
         self.caches: dict[Role, AnyCache] = {role: model.new_cache(0, 0) for role, model in models.items()}
         self._rows, self._context, self._most = rows, context, most
+        self._left: dict[int, list[int]] = {}  # per free slot that keeps what it holds, the text of that
 
     def reserve(self, slots: int, capacity: int) -> None:
         """Makes room for so many slots of so many tokens; what has to grow is doubled, so that it seldom does."""
@@ -45,7 +51,7 @@ class Slots:
     def enter(self, rows: Sequence[Row], known: int | None = None) -> None:
         """Gives new rows their slots: one for all that have the same text.
 
-        It begins with a copy of what a row that is there has read of it.
+        It begins with what is there of it already: in a free slot, or as a copy of what a row has read.
 
         Args:
             rows: In the batch's list, in no slot yet; there must be room for them.
@@ -55,25 +61,34 @@ class Slots:
         for row in rows:
             sharing.setdefault(tuple(row.tokens), []).append(row)
         for tokens, own in sharing.items():
-            slot = self._free()
             shared = self._shared_with(tokens)
+            slot = self._free(shared)
             for role, cache in self.caches.items():
-                cache.truncate(slot, 0)
-                end = min(row.cached(role) for row in own)
+                end = min(len(tokens) if known is None else known, *(row.cached(role) for row in own))
                 lengths = {other: min(end, length, cache.lengths[other]) for other, length in shared.items()}
                 best = max(lengths, key=lengths.__getitem__, default=NOWHERE)
-                length = min(lengths.get(best, 0), len(tokens) if known is None else known)
-                if length >= SHORTEST:
+                length = lengths.get(best, 0)
+                if best == slot or length < SHORTEST:
+                    cache.truncate(slot, length if best == slot else 0)
+                else:
                     cache.fork(best, slot, length)
             for row in own:
                 row.slot = slot
+                row.spared = {role: there for role, there in self.lengths(slot).items() if there and not row.read[role]}
 
-    def leave(self, row: Row, clear: bool = False) -> None:
-        """Takes a row out of its slot, which is free if no other shares it; `clear` where its values may be NaN."""
+    def leave(self, row: Row, clear: bool = False, keep: bool = False) -> None:
+        """Takes a row out of its slot, which is free if no other shares it.
+
+        `clear` where its values may be NaN; else with `keep` a text that begins alike may go on from what it holds.
+        """
         slot, row.slot = row.slot, NOWHERE
-        if clear and not self.sharing(slot):
+        if slot == NOWHERE or self.sharing(slot):
+            return
+        if clear:
             for cache in self.caches.values():
                 cache.clear(slot)
+        elif keep:
+            self._left[slot] = list(row.tokens)
 
     def sharing(self, slot: int) -> list[Row]:
         """The rows that are in a slot."""
@@ -117,14 +132,21 @@ class Slots:
         for role, cache in self.caches.items():
             cache.truncate(slot.number, min(cache.lengths[slot.number], slot.starts[role]))
 
-    def _free(self) -> int:
-        """The first slot that no row is in: neighbours attend in one call, so low ones are used first."""
+    def _free(self, shared: Mapping[int, int] = MappingProxyType({})) -> int:
+        """A slot that no row is in, to be filled anew: one that has more in common than any other, if there is one.
+
+        Else the first: neighbours attend in one call, so low ones are used first.
+        """
         used = {row.slot for row in self._rows}
-        return next(slot for slot in count() if slot not in used)
+        best = max(shared, key=shared.__getitem__, default=NOWHERE)
+        alike = best in self._left and shared[best] > max((shared[slot] for slot in used & shared.keys()), default=0)
+        free = best if alike else next(slot for slot in count() if slot not in used)
+        self._left.pop(free, None)
+        return free
 
     def _shared_with(self, tokens: Sequence[int]) -> dict[int, int]:
-        """Per slot that is in use, how many tokens its text has in common with these."""
-        texts = {row.slot: row.tokens for row in self._rows if row.slot != NOWHERE}
+        """Per slot that holds a text, how many tokens that has in common with these."""
+        texts = self._left | {row.slot: row.tokens for row in self._rows if row.slot != NOWHERE}
         return {slot: common(text, tokens) for slot, text in texts.items()}
 
 

@@ -8,12 +8,12 @@ prompt in its first pass and one token in each further pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 
 from engine.errors import check_number
-from engine.events import TokenEvent, charged, tokens_read
+from engine.events import Role, TokenEvent, charged, tokens_read
 
 UNITS = ("bytes", "flops", "seconds", "price")
 MODELLED = ("seconds.slm_only", "seconds.llm_only")
@@ -248,6 +248,26 @@ def timed_alone(event: TokenEvent, slm: ModelCost, llm: ModelCost) -> TokenEvent
             taken_back[n] = replace(draft, slm_seconds=drafting)
             seconds += drafting
     return replace(event, seconds=seconds, slm_seconds=of_slm, llm_seconds=of_llm, taken_back=tuple(taken_back))
+
+
+def timed_with(event: TokenEvent, spared: Mapping[Role, int], slm: ModelCost, llm: ModelCost) -> TokenEvent:
+    """An event of a stream with the seconds, too, that it would take to read what its models need not read again.
+
+    `spared`: per model, so many of the tokens that the event charges for.
+    """
+    of_slm = _longer(slm, event.slm_fed, spared.get(Role.SLM, 0))
+    of_llm = _longer(llm, event.llm_fed, spared.get(Role.LLM, 0))
+    return replace(
+        event,
+        seconds=event.seconds + of_slm + of_llm,
+        slm_seconds=event.slm_seconds + of_slm,
+        llm_seconds=event.llm_seconds + of_llm,
+    )
+
+
+def _longer(model: ModelCost, fed: int, spared: int) -> float:
+    """How much longer a pass over `fed` tokens takes than one that need not read so many of them; one it reads."""
+    return max(0.0, model.seconds(fed) - model.seconds(max(1, fed - spared))) if fed else 0.0
 
 
 def cost_alone(

@@ -1,6 +1,7 @@
 // Of which settings the text is, where the page says others.
 import { dialAt, finder, listen, onSlider, perFrame, say } from '../lib/dom.js';
-import { ACCEPTANCE, THRESHOLD } from '../lib/threshold.js';
+import { counted, visible } from '../lib/format.js';
+import { ACCEPTANCE, TEXT, THRESHOLD } from '../lib/threshold.js';
 import { changes } from './preview.js';
 
 const SHOWN = 60;   // characters of a prompt
@@ -14,6 +15,21 @@ const along = (tokens, column) => {
   return first === last ? first : `${first}, then ${last}`;
 };
 
+const after = (messages) => (messages ? `after ${counted(messages, 'message')}` : 'without a conversation before it');
+
+// Where the prompt is not the text's own, or stands after another conversation: which of both Generate goes by.
+const asksOther = ({ tokens, message }, box) => {
+  const [prompt, , before = 0] = message.asked;
+  const above = [...document.querySelectorAll('#conversation .turn-text')].map((turn) => turn.textContent);
+  if (above.length === before + 2) {
+    const same = above.at(-1) === tokens.map((token) => visible(token[TEXT])).join('');
+    return same ? 'This text is the last answer above; Generate writes what follows it.'
+      : 'The last answer above is another text; Follow up puts this one there.';
+  }
+  if (box.value !== prompt) return `This text answers “${begun(prompt)}”; the dials go on with that, Generate answers the prompt above.`;
+  return above.length === before ? '' : `This text was written ${after(before)}; Generate answers the prompt ${after(above.length)}.`;
+};
+
 // Returns what draws it.
 export const startOrigin = (text, { element }) => {
   const find = finder(element), box = () => document.querySelector('#prompt textarea'), label = () => document.querySelector('#policy input');
@@ -22,12 +38,11 @@ export const startOrigin = (text, { element }) => {
   const isRescored = () => policy !== null && text.tokens.length > 0 && !text.foreign && !text.message.fixed && policy !== text.message.policy;
 
   const sentences = () => {
-    const { tokens, message } = text, [prompt, scoredBy] = message.asked ?? [];
+    const { tokens, message } = text, { asked } = message;
     const [threshold, acceptance] = [dialAt('threshold'), dialAt('acceptance')], said = [];
-    if (prompt !== undefined && box() && box().value !== prompt) {
-      said.push(`This text answers “${begun(prompt)}”; the dials go on with that, Generate answers the prompt above.`);
-    }
-    if (isRescored()) said.push(`It is scored by ${scoredBy}; Generate, or a dial, takes ${label()?.value || policy}.`);
+    const other = asked && box() ? asksOther(text, box()) : '';
+    if (other) said.push(other);
+    if (isRescored()) said.push(`It is scored by ${asked?.[1]}; Generate, or a dial, takes ${label()?.value || policy}.`);
     const { flipped, unread } = changes(text, threshold, acceptance);
     if (text.over && flipped + unread > 0 && !Number.isNaN(threshold + acceptance)) {
       said.push(`It is of threshold ${along(tokens, THRESHOLD)}, acceptance ${along(tokens, ACCEPTANCE)}${message.fixed ? '; Generate writes it at the dials' : ''}.`);
@@ -44,5 +59,6 @@ export const startOrigin = (text, { element }) => {
   for (const dial of ['threshold', 'acceptance']) onSlider(element, draw, dial);
   listen(element, 'citer-dials', ({ detail }) => { policy = detail.policy; draw(); });
   listen(element, 'input', ({ target }) => { if (target === box()) draw(); });
+  listen(element, 'citer-conversation', draw);
   return draw;
 };

@@ -32,6 +32,16 @@ export const start = (gradio) => {
   const [stateLine, slm, llm, total] = ['.stream-state', '[data-count="slm"]', '[data-count="llm"]', '[data-count="all"]'].map(find);
   const more = find('.stream-more');
   more.addEventListener('click', () => gradio.trigger('change_text', { kind: 'continue' }));
+  const follow = find('.stream-follow');
+  follow.addEventListener('click', () => {
+    const prompt = document.querySelector('#prompt textarea');
+    if (prompt.value === text.message.asked?.[0]) {   // anything else is what comes next, typed already
+      prompt.value = '';
+      prompt.dispatchEvent(new Event('input', { bubbles: true }));
+    }
+    gradio.trigger('follow_up', { run: text.message.run });
+    prompt.focus();
+  });
   const jumps = element.querySelectorAll('[data-kind="llm"] [data-jump]');
 
   const drawCounts = () => {
@@ -50,6 +60,7 @@ export const start = (gradio) => {
     Object.assign(stateLine.dataset, { state, run: message?.n ?? '' });
     say(stateLine, message?.note || (STATES[state] ?? ENDS[message?.finish] ?? 'Done'));
     more.hidden = !(text.over && !text.foreign && text.message.more);
+    follow.hidden = !(text.over && !text.foreign && text.message.chat && text.tokens.length);
     document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run: text.message?.run ?? null, row: text.message?.row ?? null, state, tokens: text.tokens.length } }));
   };
 
