@@ -22,7 +22,7 @@ from app.fields import FIELDS, turns_text
 from app.handlers import Handlers
 from app.running.session import Session
 from app.running.sessions import Sessions
-from app.share.export import MARKS, facts, markdown
+from app.share.export import facts, markdown
 from app.share.link import link_json
 from engine import InvalidRequest, Request, Role, Trace, load_settings
 from engine.request import Turn
@@ -73,7 +73,7 @@ def test_a_prompt_follows_a_text_and_what_it_follows_stands_above_it(shown: Wind
     page = shown.page
     assert not page.is_visible("#conversation") and not page.is_visible(".stream-follow")
     shown.write("echo one two three four five")
-    by_llm = coloured(shown, ".t")
+    by_llm = coloured(shown, ".t:not(.end)")
     follow_up(shown)
     assert messages(shown) == [["User", "echo one two three four five"], ["Models", "one two three four five"]]
     assert by_llm and coloured(shown, "#conversation .w") == by_llm
@@ -263,7 +263,7 @@ def trace() -> Trace:
 
 def test_a_saved_trace_has_all_messages_and_opens_with_them(shown: Window, pair: FakePair, tmp_path: Path):
     shown.write("echo one two three four five")
-    by_llm = coloured(shown, ".t")
+    by_llm = coloured(shown, ".t:not(.end)")
     follow_up(shown)
     before = messages(shown)
     shown.write("echo six")
@@ -303,7 +303,7 @@ def test_markdown_has_the_conversation_with_its_answers_marked(trace: Trace):
     text = markdown(trace)
     assert text.index("Conversation before the prompt") < text.index("**Prompt**")
     left, right = "⦃⦄"
-    assert f"> one {left}⟦two⟧ 😀{right} three" in text and MARKS[0] not in f"{left}{right}"
+    assert f"> one {left}⟦two⟧ 😀{right} three" in text
     assert ("Before the prompt", "2 messages") in facts(trace)
 
 
