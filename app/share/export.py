@@ -38,7 +38,7 @@ MARKS = ("⟦", "⟧")
 COST_NOTE = "Seconds of SLM only and LLM only are modelled from measured passes."
 
 SPEAKERS = {"system": "System", "user": "User", "assistant": "Models"}
-"""Of a conversation's messages, as `assets/page/lib/turns.js` has them."""
+"""Of a conversation's messages, as `assets/page/conversation/turns.js` has them."""
 
 _DATA, _LIB, _HOME, _PAPER = "@@DATA@@", "@@LIB@@", "@@HOME@@", "@@PAPER@@"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -175,8 +175,8 @@ def _candidates(alternatives: Iterable[Alternative]) -> list[list[Any]]:
 @cache
 def _page() -> tuple[str, str]:
     """What comes before the data and after it; its policy allows the page's own style and script, by their hashes."""
-    names = ("dom.js", "format.js", "turns.js")
-    modules = "".join((ASSETS / "lib" / name).read_text("utf-8") for name in names)
+    names = ("lib/dom.js", "lib/format.js", "conversation/turns.js")
+    modules = "".join((ASSETS / name).read_text("utf-8") for name in names)
     functions = re.sub("^export ", "", modules, flags=re.MULTILINE)
     page = (ASSETS / "share/export.html").read_text("utf-8").replace(_LIB, functions).replace(_PAPER, PAPER)
     for element in ("style", "script"):

@@ -3,7 +3,7 @@
 import { follow } from '../lib/channel.js';
 import { finder, make, say } from '../lib/dom.js';
 import { counted, visible } from '../lib/format.js';
-import { piecesOf, SPEAKERS } from '../lib/turns.js';
+import { piecesOf, SPEAKERS } from './turns.js';
 
 const itemOf = (turn) => {
   const item = make('li', `turn ${turn.role}`), text = make('div', 'turn-text');
