@@ -72,6 +72,7 @@ def coloured(shown: Window, place: str) -> str:
 def test_a_prompt_follows_a_text_and_what_it_follows_stands_above_it(shown: Window, pair: FakePair):
     page = shown.page
     assert not page.is_visible("#conversation") and not page.is_visible(".stream-follow")
+    shown.slide("#threshold", 0.8)
     shown.write("echo one two three four five")
     by_llm = coloured(shown, ".t:not(.end)")
     follow_up(shown)
@@ -262,6 +263,7 @@ def trace() -> Trace:
 
 
 def test_a_saved_trace_has_all_messages_and_opens_with_them(shown: Window, pair: FakePair, tmp_path: Path):
+    shown.slide("#threshold", 0.8)
     shown.write("echo one two three four five")
     by_llm = coloured(shown, ".t:not(.end)")
     follow_up(shown)
