@@ -204,7 +204,7 @@ def _marked(pieces: Iterable[tuple[Role | None, str]], marks: tuple[str, str]) -
     return "".join(f"{left}{text}{right}" if role is Role.LLM and text else text for role, text in pieces)
 
 
-def _pieces(turn: Turn) -> list[tuple[Role | None, str]]:
+def _pieces(turn: Turn) -> Sequence[tuple[Role | None, str]]:
     """A message by its authors; one piece where these are not known."""
     ends = list(accumulate((length for _, length in turn.authors), initial=0))
     by_author = [
