@@ -128,9 +128,10 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
 def ready(host: Host) -> tuple[Any, Any]:
     """The pair and the scheduler for other programs' requests; raises Refusal while there are none."""
     host.start()
-    if host.pair is None:
+    models = host.models
+    if models is None:
         raise Refusal(503, host.status.error or "The models are being loaded.", after=LOADING_SECONDS)
-    return host.pair, host.scheduler
+    return models
 
 
 async def _trace(run: Run, prices: Prices, heard: Callable[[], bool]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from app.components import QUIET, Panel, refusal
 from app.controls import POLICY_LABELS, fill, points_message, policy_update, top_message
 from app.conversation import conversation_after
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import FIELDS, fitting, page_request, request_fields, router_dials, turns_text, whole
+from app.fields import DIALS, FIELDS, fitting, page_request, request_fields, router_dials, turns_text, whole
 from app.header import header_html
 from app.running.host import Host
 from app.running.run import Job
@@ -208,23 +208,35 @@ class Handlers:
     def follow_loading(self, policy: str, threshold: float, acceptance: float, request: gr.Request) -> list[Any]:
         """How far loading is; once the models are loaded, what they can do, and where their router starts.
 
-        A dial that the settings name, or that the visitor has already moved, stays.
+        A dial that the settings name, or that the visitor has already moved for this pair, stays.
         """
         self.host.start()
-        header, phase, pair = header_html(self.host, self._home), self.host.status.phase, self.host.pair
-        if pair is None:
-            return [header, gr.skip(), gr.Timer(active=phase == "loading"), *[gr.skip()] * 6]
+        header, status, pair = header_html(self.host, self._home), self.host.status, self.host.pair
+        session, loaded = self.sessions.enter(request.session_hash), self.host.loaded
+        timer = gr.Timer(active=status.phase == "loading" or status.coming)
+        if pair is None or (status.coming and session.told == loaded):
+            return [header, gr.skip(), timer, *[gr.skip()] * 6]
         policies = policy_update([(POLICY_LABELS[name], name) for name in pair.policies], policy)
         rows = [gr.update(visible=name == ("tiny" if pair.preset == "tiny" else "cpu")) for name in ("cpu", "tiny")]
         # The dials are from when the browser asked; by now the visitor may have moved them.
-        session, asked = self.sessions.enter(request.session_hash), {"threshold": threshold, "acceptance": acceptance}
-        own = router_dials(self.settings, threshold, acceptance, session.moved, self.start)
+        asked = {"threshold": threshold, "acceptance": acceptance}
+        if session.told in (0, loaded):
+            own = router_dials(self.settings, threshold, acceptance, session.moved, self.start)
+        else:  # where they stood for another pair says nothing of this one's scores
+            own = [name for name in DIALS if getattr(self.settings, name) is None]
+            session.moved.clear()
+            policies["value"] = self.settings.policy if self.settings.policy in pair.policies else "confidence"
+        session.told = loaded
         start = asked | {name: getattr(pair, name) for name in own}
         session.put_dials(**start)
         dials = [gr.skip() if start[name] == value else gr.update(value=start[name]) for name, value in asked.items()]
         scores = policies.get("value", policy)
         messages = [top_message(pair, scores), points_message(pair.operating_points, start["threshold"], scores)]
-        return [header, policies, gr.Timer(active=False), *dials, *messages, *rows]
+        return [header, policies, timer, *dials, *messages, *rows]
+
+    def hear_news(self, request: gr.Request) -> None:
+        """The page has another pair: the window's text says that nothing can go on from it."""
+        self.sessions.get(request.session_hash).tell_retired()
 
 
 def enable_stop(button: gr.Button, starts: Iterable[Callable[..., Any]], js: str = ENABLE) -> None:

@@ -24,6 +24,7 @@ from app.entrance.queue import PageQueue
 from app.guide import guide, how_it_works
 from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire_stop
 from app.header import header_html
+from app.models.fold import follow_again, models_card, news_of_pair, pair_route
 from app.recorded import Recorded
 from app.running.host import Host
 from app.running.session import SWEEP, View
@@ -76,18 +77,20 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
         open_now=callers.hear,
         start=recorded.threshold if recorded else DEFAULT_THRESHOLD,
     )
+    host.source, host.retire = settings, sessions.retire
     with PageBlocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
             header = gr.HTML(header_html(host, home_address(settings)), elem_id="models", apply_default_css=False)
             guide()
             drawn("header/theme", "theme")
+            news = news_of_pair()
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Playground", elem_id="playground"):
-                panels, fields = _playground(demo, host, sessions, settings, header, recorded)
+                panels, fields = _playground(demo, host, sessions, settings, header, news, recorded)
             with gr.Tab("Compare", elem_id="compare"):
-                panels["comparison"] = compare_tab(host, sessions, settings, fields)
+                panels["comparison"] = compare_tab(host, sessions, settings, fields, news)
             with gr.Tab("Tune on my prompts", elem_id="tune"):
-                panels["tune-panel"] = tune_tab(host, sessions, settings, fields)
+                panels["tune-panel"] = tune_tab(host, sessions, settings, fields, news)
             with gr.Tab("How it works", elem_id="how") as how:
                 how_it_works(how, sessions)
         feeds = Feeds(sessions, host, UPDATES, callers)
@@ -129,7 +132,13 @@ def launch_options(demo: gr.Blocks, settings: Settings) -> dict[str, Any]:
     server, space = settings.server, on_space()
     use_own_preview()
     endpoint: Endpoint = getattr(demo, "endpoint")  # noqa: B009
-    routes = [feeds.route, SCRIPTS, endpoint.mount, *([metrics_route(feeds.host)] if server.metrics else [])]
+    routes = [
+        feeds.route,
+        pair_route(feeds.host),
+        SCRIPTS,
+        endpoint.mount,
+        *([metrics_route(feeds.host)] if server.metrics else []),
+    ]
     return {
         "app_kwargs": {
             "routes": routes,
@@ -169,6 +178,7 @@ def _playground(
     sessions: Sessions,
     settings: Settings,
     header: gr.HTML,
+    news: Any,
     recorded: Recorded | None,
 ) -> tuple[dict[str, Panel], dict[str, Component]]:
     """The tab's content; returns its panels by their names in the feed, and its fields by theirs (`FIELDS`)."""
@@ -190,6 +200,7 @@ def _playground(
             sweep = Panel("sweep/sweep", "sweep", events=("sweep", "scrub", "open_text"), recorded=found)
             view = controls.view_card(settings)
             sampling = controls.sampling_card(settings)
+            models_card(host, settings, news)
     dials = [threshold, acceptance]
     fields = [prompt, *dials, policy, *sampling, conversation]
     handlers = Handlers(host, sessions, settings, fields, start)
@@ -222,4 +233,6 @@ def _playground(
     followed = [header, policy, timer, *dials, says, points, *examples.values()]
     for event in (restored.then, timer.tick):
         event(handlers.follow_loading, inputs=[policy, *dials], outputs=followed, queue=False, **QUIET)
+    follow_again(news, timer)
+    news.changed(handlers.hear_news, queue=False, **QUIET).success(None, js=STARTED, **QUIET)
     return {"stream": stream, "dashboard": panel, "sweep": sweep}, handlers.fields

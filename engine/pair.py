@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +22,7 @@ from engine.model.any_model import check_acceptance
 from engine.model.language_model import LanguageModel
 from engine.model.linear import copy_dtype, four_bit_parameters
 from engine.operating_points import OperatingPoints
-from engine.pairs.presets import Preset, choose_preset
+from engine.pairs.presets import ROUTERS, Preset, choose_preset
 from engine.policy import POLICIES, REGISTRY, Policy, build_policy
 from engine.request import DEFAULT_THRESHOLD, Dial, Request, build_request
 from engine.router import Router
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _MOST_CALIBRATIONS = 3
-ROUTERS = Path(__file__).resolve().parent.parent / "assets" / "routers"
 
 
 class Pair:
@@ -156,6 +157,17 @@ class Pair:
         self.judge = judge
         size, flops = (judge.network.bytes, judge.network.flops) if judge else (0, 0)
         self.llm.cost = replace(self.llm.cost, router_bytes=size, router_flops=flops)
+
+    def unload(self) -> None:
+        """Lets the weights go. Traces of what it wrote can still be made, and nothing more can be written."""
+        for model in (self.slm, self.llm):
+            if isinstance(model, LanguageModel):
+                model.unload()
+        gc.collect()
+        if self.slm.device.type == "cuda":
+            torch.cuda.empty_cache()
+        with suppress(OSError, AttributeError):  # glibc's; others give memory back by themselves
+            ctypes.CDLL(None).malloc_trim(0)
 
     def close(self) -> None:
         """Ends the connection to the LLM's server, if it is on one."""
@@ -347,12 +359,12 @@ def load(
         prices=Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio),
         copy=settings.bf16_copy,
     )
-    pair.use_router(_load_router(settings, chosen, progress))
+    pair.use_router(load_router(settings, chosen, progress))
     pair.calibrate()
     return pair
 
 
-def _load_router(settings: Settings, preset: Preset, progress: Callable[[Progress], None] | None) -> Router | None:
+def load_router(settings: Settings, preset: Preset, progress: Callable[[Progress], None] | None) -> Router | None:
     """The router of the settings: "auto" is the pair's own, if there is one."""
     name, setting = settings.router, "CITER_ROUTER"
     if name == "auto" and preset.router is None:

@@ -158,7 +158,7 @@ class Scheduler:
     def _put_in_line(self, batch: Batch) -> None:
         with self._changed:
             if self._closed:
-                raise EngineError("The models are being shut down: ask again once they are back.")
+                raise EngineError("The models are being shut down, or replaced: ask again once they are back.")
             for handle in batch.handles:
                 self._arrived += 1
                 handle.arrived = self._arrived

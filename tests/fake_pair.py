@@ -183,6 +183,12 @@ class FakePair:
     def check_acceptance(self, acceptance: float) -> None:
         """Any can be served."""
 
+    def close(self) -> None:
+        """There is no connection."""
+
+    def unload(self) -> None:
+        """There are no weights."""
+
     def prepare(self, request: Request, prompt=None) -> tuple[str, list[int]]:
         """Policy and prompt."""
         return request.policy, list(prompt) if prompt else [zlib.crc32(_said(request).encode())] * self.check(request)

@@ -130,7 +130,7 @@ def still(shown: Window) -> bool:
     shown.requests.clear()
     shown.page.wait_for_timeout(1000)
     return shown.page.evaluate("window.frames_asked") == 0 and not [
-        each for each in shown.requests if "/app_id" not in each
+        each for each in shown.requests if "/citer/pair" not in each
     ]
 
 

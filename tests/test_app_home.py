@@ -14,6 +14,7 @@ from fake_pair import FakePair
 from PIL import Image
 
 from app.header import header_html
+from app.running.host import Status
 from app.share.export import html_page, markdown, trace_json
 from app.share.home import PAPER, home_address
 from engine import Request, SettingsError, Trace, load_settings
@@ -52,7 +53,7 @@ def test_a_link_to_the_page_is_shown_with_its_own_words_picture_and_icon():
 
 
 def test_the_header_links_paper_home_and_the_models_that_the_hub_has(tiny_pair):
-    host: Any = SimpleNamespace(pair=FakePair(), status=SimpleNamespace(phase="ready", error="", warning=""))
+    host: Any = SimpleNamespace(pair=FakePair(), status=Status("ready"))
     linked = header_html(host, HOME)
     assert f'href="{PAPER}"' in linked and 'href="https://example.org/citer?a=1&amp;b=2"' in linked
     host.pair.preset = "cpu"

@@ -112,7 +112,7 @@ def test_without_models_the_threshold_is_dragged_through_a_recorded_text_and_not
             eventually(lambda share=share: headline(shown).startswith(f"{share} by the LLM"))
             seen.add((headline(shown), shown.field("relative")))
         assert len(seen) == len(recorded.traces), "share and cost change with each"
-        asked = [url for url in shown.requests if not url.endswith("/app_id")]  # whether the server is still there
+        asked = [url for url in shown.requests if not url.endswith("/citer/pair")]  # whether the server is still there
         assert asked == []
         page.mouse.up()
         for selector in (HEADLINE, ".stream-text", DIAL):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import gradio as gr
 from gradio.components import Component
@@ -18,6 +18,7 @@ from app.components import QUIET, Panel
 from app.controls import POLICY_LABELS, policy_update, prompt_box, scoring_choices, scoring_policy, threshold_knob
 from app.fields import draft_limit, router_dials, whole
 from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
+from app.models.fold import follow_again
 from app.running.host import Host
 from app.running.session import Session
 from app.running.sessions import Sessions
@@ -40,10 +41,13 @@ _TAKE_OVER = """(limit) => {
 }"""
 
 
-def compare_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]) -> Panel:
+def compare_tab(
+    host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component], news: Any
+) -> Panel:
     """The tab's content; called inside the tab. Returns the panel that draws comparisons.
 
     `fields` are the Playground's, by their names: what the LLM keeps is chosen there, and the rest can be copied.
+    `news` says that the page has another pair.
     """
     handlers, kept = _CompareHandlers(host, sessions, settings), [fields["acceptance"], fields["max_draft"]]
     prompt, take, policy, threshold, limit, start, stop = _card(settings)
@@ -57,6 +61,7 @@ def compare_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapp
     timer = gr.Timer(0.5)
     dials = [policy, threshold]
     timer.tick(handlers.follow_loading, inputs=dials, outputs=[timer, *dials], queue=False, **QUIET)
+    follow_again(news, timer)
     return panel
 
 
@@ -96,6 +101,7 @@ class _CompareHandlers:
     def __init__(self, host: Host, sessions: Sessions, settings: Settings) -> None:
         self.host, self.sessions, self.settings = host, sessions, settings
         self._moved: WeakSet[Session] = WeakSet()  # whose visitors have moved this tab's threshold
+        self._told: WeakKeyDictionary[Session, int] = WeakKeyDictionary()  # of which pair, as `Host.loaded` counts
 
     def write(
         self,
@@ -136,8 +142,12 @@ class _CompareHandlers:
         if pair is None:
             return [gr.Timer(active=self.host.status.phase == "loading"), gr.skip(), gr.skip()]
         session = self.sessions.enter(request.session_hash)
-        own = "threshold" in self._router_dials(session, threshold) and pair.threshold != threshold
-        dial = gr.update(value=pair.threshold) if own else gr.skip()
+        if self._told.get(session, self.host.loaded) == self.host.loaded:
+            own = "threshold" in self._router_dials(session, threshold)
+        else:  # where it stood for another pair says nothing of this one's scores
+            own = self.settings.threshold is None
+        self._told[session] = self.host.loaded
+        dial = gr.update(value=pair.threshold) if own and pair.threshold != threshold else gr.skip()
         self._moved.add(session)  # from here on the slider stands at the router's own unless a hand has moved it
         return [gr.Timer(active=False), policy_update(middle_choices(pair.policies), policy), dial]
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from app.figures import pair_name
 from app.running.host import Host
 from engine import Dial, EngineError, Request, Revealed, TokenEvent, extend, fold_revealed
 from engine.endpoint.places import Entrance
@@ -26,8 +27,19 @@ from engine.errors import log_fault
 State = Literal["waiting", "running", "done", "stopped", "failed"]
 _TOKEN_BYTES = 400  # of a file; what it says takes some five times as much memory
 SomeJob = TypeVar("SomeJob", bound="Job")
+GONE_ON = "Stopped: this page has been given another pair or router. What was written stays; Generate writes with that."
+"""Said of what its pair wrote when it was let go."""
 
 logger = logging.getLogger(__name__)
+
+
+def written_by(pair: Any) -> str:
+    """What is said of a text whose pair is not the page's any more."""
+    router = f", router {pair.router.name}" if pair.router else ""
+    names = pair_name(pair.slm_name, pair.llm_name)
+    return (
+        f"Written by {names}{router}, which this page no longer has: nothing can go on from it, Generate writes anew."
+    )
 
 
 class Job:
@@ -146,9 +158,11 @@ class Job:
 
     @property
     def scheduler(self) -> Any:
-        """What writes the texts; only once the models are loaded."""
-        assert self.host is not None
-        return self.host.scheduler
+        """What writes the texts; only once the models are loaded. An EngineError where its pair has gone meanwhile."""
+        models = self.host and self.host.models
+        if not models or models[0] is not self.pair:
+            raise EngineError(GONE_ON)
+        return models[1]
 
     def _submit(self, requests: Sequence[Request], interactive: bool = False) -> Any:
         """Asks for several texts: an `engine.batch.handle.Batch`."""
@@ -166,6 +180,8 @@ class Job:
         for handle in batch.handles:
             if handle.error is not None:
                 raise handle.error
+        if not self.cancel.is_set() and any(handle.state == "stopped" for handle in batch.handles):
+            _ = self.scheduler  # which its pair may not have any more
 
 
 class Listeners:

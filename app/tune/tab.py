@@ -19,6 +19,7 @@ from app.controls import fill, knob, policy_update, scoring_choices, scoring_pol
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, draft_limit, fitting, whole
 from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
+from app.models.fold import follow_again
 from app.running.host import Host
 from app.running.sessions import Sessions
 from app.stream.dashboard import PLOTLY_URL
@@ -50,10 +51,11 @@ _FLUSH_SECONDS = 0.5
 _MAX_ENCODED = 4 * MAX_BYTES // 3 + 4  # base64 writes three bytes as four characters
 
 
-def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]) -> Panel:
+def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component], news: Any) -> Panel:
     """The tab's content; called inside the tab. Returns the panel that draws tunings.
 
     `fields` are the Playground's, by their names: what the LLM keeps is chosen there, and a point can be used there.
+    `news` says that the page has another pair.
     """
     handlers, kept = _TuneHandlers(host, sessions, settings, fields), [fields["acceptance"], fields["max_draft"]]
 
@@ -82,6 +84,7 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
     used.success(None, js=_TO_PLAYGROUND, **QUIET)
     timer = gr.Timer(0.5)
     timer.tick(handlers.follow_loading, inputs=policy, outputs=[policy, timer], queue=False, **QUIET)
+    follow_again(news, timer)
     return panel
 
 

@@ -128,7 +128,8 @@ class Reply:
                 log_fault(logger, "a text of the endpoint failed", error)
                 raise Refusal(500, "The models stopped with an internal error; the server's log says where.")
             if choice.handle.state == "stopped":
-                raise Refusal(503, "The server is shutting down: the text was not finished.", after=_AWAY_SECONDS)
+                said = "The server is shutting down, or gets another pair: the text was not finished."
+                raise Refusal(503, said, after=_AWAY_SECONDS)
 
     def _usage(self) -> dict[str, int]:
         read = sum(len(choice.handle.order.prompt) for choice in self._choices[:: self._asked.n])

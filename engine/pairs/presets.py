@@ -22,6 +22,8 @@ from engine.weights.hub_repo import HubRepo, parse_repo
 from engine.weights.progress import ProgressCallback
 
 _TINY = ROOT / "assets" / "tiny"
+ROUTERS = ROOT / "assets" / "routers"
+"""Folders of the shipped routers."""
 
 # A card sold as 8 GB reports between 7.7 and 8.6 · 10^9 bytes, depending on driver and reserved memory.
 GPU_MIN_BYTES = 7_500_000_000

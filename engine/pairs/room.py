@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from engine.errors import WeightsError
-from engine.model.linear import memory_bytes
+from engine.model.linear import copy_dtype, memory_bytes
 from engine.pairs.origin import Origin
 from engine.settings import Settings
 from engine.weights.cache_folder import in_words, make_folder
 from engine.weights.convert import folder_of, problem
-from engine.weights.store import FP32
+from engine.weights.store import FP32, form
 
 _CGROUP = Path("/sys/fs/cgroup")
 _SPARE = 300_000_000  # bytes of memory for Python, its libraries and the texts
@@ -28,34 +29,83 @@ def unconverted(origins: Sequence[Origin], settings: Settings, layout: str) -> l
     return [origin for origin, folder in places.items() if problem(folder, origin.identity)]
 
 
-def check_room(
-    origins: Sequence[Origin], missing: Sequence[Origin], settings: Settings, layout: str, device: torch.device
-) -> None:
-    """Raises a WeightsError with all numbers if a pair needs more disk or memory than there is.
+@dataclass(frozen=True)
+class Room:
+    """What a pair takes, and what there is of it, in bytes.
 
-    `missing` are those that are yet to be converted (`unconverted`).
+    Attributes:
+        titles: Of the models that are yet to be fetched or converted, for people.
+        folder: The cache.
+        download: What is yet to be fetched of the weights.
+        disk, disk_free: What is written to the cache, the download included; what is free there, 0 where nothing is.
+        what: The step that takes the most memory, for people.
+        memory, memory_free: What it takes, and what there is; 0 free where nobody says.
+        copies: Memory for copies of 4-bit weights besides, where the settings keep some.
+        gpu, gpu_free: The same of a GPU's; 0 and 0 without one.
     """
-    kept = {origin: 0 if layout == FP32 else origin.counts.stored(layout) for origin in missing}
-    _check_disk(missing, sum(origin.fetched + size for origin, size in kept.items()), settings)
-    _check_memory(origins, missing, layout, device)
+
+    titles: str
+    folder: Path
+    download: int
+    disk: int
+    disk_free: int
+    what: str
+    memory: int
+    memory_free: int
+    copies: int = 0
+    gpu: int = 0
+    gpu_free: int = 0
+
+    def check(self) -> None:
+        """Raises a WeightsError with all numbers if a pair needs more disk or memory than there is."""
+        if self.disk > self.disk_free:
+            raise WeightsError(
+                f"no space in {self.folder}: {self.titles} need {in_words(self.disk)} there, {in_words(self.download)} "
+                f"of it to download, and {in_words(self.disk_free)} are free. Free some, or set CITER_CACHE_DIR to a "
+                "folder on another disk."
+            )
+        if self.memory_free and self.memory > self.memory_free:
+            raise _too_large(self.what, self.memory, self.memory_free, "memory")
+        if self.gpu > self.gpu_free:
+            raise _too_large("loading both", self.gpu, self.gpu_free, "GPU memory")
 
 
-def _check_disk(missing: Sequence[Origin], needed: int, settings: Settings) -> None:
-    if not needed:
-        return
-    make_folder(settings.cache_dir)
-    free = shutil.disk_usage(settings.cache_dir).free
-    if needed > free:
-        fetched = sum(origin.fetched for origin in missing)
-        titles = " and ".join(origin.title for origin in missing)
-        raise WeightsError(
-            f"no space in {settings.cache_dir}: {titles} need {in_words(needed)} there, {in_words(fetched)} of it to "
-            f"download, and {in_words(free)} are free. Free some, or set CITER_CACHE_DIR to a folder on another disk."
-        )
+def room_of(
+    origins: Sequence[Origin], missing: Sequence[Origin], settings: Settings, layout: str, device: torch.device
+) -> Room:
+    """What a pair takes, and what there is; `missing` are those that are yet to be converted (`unconverted`)."""
+    fetched = sum(origin.fetched for origin in missing)
+    disk = fetched + sum(0 if layout == FP32 else origin.counts.stored(layout) for origin in missing)
+    disk_free = 0
+    if disk:
+        make_folder(settings.cache_dir)
+        disk_free = shutil.disk_usage(settings.cache_dir).free
+    what, memory = _most_memory(origins, missing, layout, device)
+    gpu, gpu_free = 0, 0
+    if device.type == "cuda":
+        gpu, gpu_free = sum(origin.counts.stored(layout) for origin in origins), torch.cuda.mem_get_info(device)[0]
+    return Room(
+        " and ".join(origin.title for origin in missing),
+        settings.cache_dir,
+        fetched,
+        disk,
+        disk_free,
+        what,
+        memory + _SPARE,
+        free_memory(),
+        _copies(origins, settings, layout, device),
+        gpu,
+        gpu_free,
+    )
 
 
-def _check_memory(origins: Sequence[Origin], missing: Sequence[Origin], layout: str, device: torch.device) -> None:
-    """Converting goes on beside what is loaded already, and frees each dense matrix; at last both models are loaded."""
+def _most_memory(
+    origins: Sequence[Origin], missing: Sequence[Origin], layout: str, device: torch.device
+) -> tuple[str, int]:
+    """The step that takes the most, and how much.
+
+    Converting goes on beside what is loaded already, and frees each dense matrix; at last both models are loaded.
+    """
     loaded = {origin: origin.counts.stored(layout) for origin in origins}
     here = {origin: 0 if device.type == "cuda" else size for origin, size in loaded.items()}
     before, needs = 0, {}
@@ -64,14 +114,15 @@ def _check_memory(origins: Sequence[Origin], missing: Sequence[Origin], layout: 
             needs[f"converting {origin.title}"] = before + max(origin.dense_bytes, loaded[origin])
         before += here[origin]
     needs["loading both"] = before
-    what, needed = max(needs.items(), key=lambda each: each[1])
-    free = free_memory()
-    if free and needed + _SPARE > free:
-        raise _too_large(what, needed + _SPARE, free, "memory")
-    if device.type == "cuda":
-        free, needed = torch.cuda.mem_get_info(device)[0], sum(loaded.values())
-        if needed > free:
-            raise _too_large("loading both", needed, free, "GPU memory")
+    return max(needs.items(), key=lambda each: each[1])
+
+
+def _copies(origins: Sequence[Origin], settings: Settings, layout: str, device: torch.device) -> int:
+    if device.type == "cuda" or form(layout) != "NF4":
+        return 0
+    weights = sum(origin.counts.matrices + origin.counts.embedding for origin in origins)
+    dtype = copy_dtype(weights, settings.bf16_copy)
+    return weights * dtype.itemsize if dtype else 0
 
 
 def _too_large(what: str, needed: int, free: int, memory: str) -> WeightsError:

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 from engine.errors import WeightsError
 from engine.pairs.origin import Origin, origin_of, read_tokenizer
 from engine.pairs.presets import Preset
-from engine.pairs.room import check_room, unconverted
+from engine.pairs.room import Room, room_of, unconverted
 from engine.settings import Settings
 from engine.tokenizer import check_same_tokenizer, tokenizer_fingerprint
 from engine.weights import store
@@ -51,13 +51,25 @@ def load_models(preset: Preset, settings: Settings, progress: ProgressCallback |
     origins = [origin_of(model, settings, progress) for model in (preset.slm, preset.llm)]
     if missing := unconverted(origins, settings, layout):
         _compare(origins)
-        check_room(origins, missing, settings, layout, device)
+        room_of(origins, missing, settings, layout, device).check()
     slm, llm = (_load(origin, settings, layout, progress) for origin in origins)
     if tokenizer_fingerprint(slm.tokenizer) != tokenizer_fingerprint(llm.tokenizer):
         check_same_tokenizer(preset.slm.title, slm.tokenizer, preset.llm.title, llm.tokenizer)
     for title, model in ((preset.slm.title, slm.model), (preset.llm.title, llm.model)):
         _check_rows(title, model, slm.tokenizer)
     return LoadedPair(_moved(slm.model, device), _moved(llm.model, device), slm.tokenizer, store.form(layout))
+
+
+def room_for(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> Room:
+    """What `load_models` would take, and what there is; raises as it does, but not where there is too little.
+
+    Of a repo of the Hub the small files are fetched, and a file of the user's is hashed, once.
+    """
+    device, layout = _device(preset), layout_of(preset, settings)
+    origins = [origin_of(model, settings, progress) for model in (preset.slm, preset.llm)]
+    if missing := unconverted(origins, settings, layout):
+        _compare(origins)
+    return room_of(origins, missing, settings, layout, device)
 
 
 def _moved(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
@@ -73,7 +85,7 @@ def load_slm(
     device, layout = _device(preset), layout_of(preset, settings)
     origins = [origin_of(preset.slm, settings, progress)]
     if missing := unconverted(origins, settings, layout):
-        check_room(origins, missing, settings, layout, device)
+        room_of(origins, missing, settings, layout, device).check()
     slm = _load(origins[0], settings, layout, progress)
     _check_rows(preset.slm.title, slm.model, slm.tokenizer)
     return _moved(slm.model, device), slm.tokenizer, store.form(layout)

@@ -1,4 +1,5 @@
 // A server that does not answer is told of, and taken up again by itself: what was here is kept in this window (share/keep.js).
+// One that answers says which news of its pair it has.
 import { make, say } from './dom.js';
 
 const EVERY = 2000, PATIENCE = 2500;   // milliseconds: within five it is said
@@ -6,16 +7,19 @@ const WORDS = 'The server does not answer. What is here stays, and this page goe
 
 const line = Object.assign(make('p', 'lost'), { role: 'alert', hidden: true });
 document.body.append(line);
-let gone = false;
+let gone = false, known = '0';
 
 const look = async () => {
   if (!document.hidden) {
     try {
-      const answer = await fetch('gradio_api/app_id', { cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
+      const answer = await fetch('gradio_api/citer/pair', { cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       if (gone) return location.reload();   // its session went with the connection
       line.hidden = true;
       say(line, '');
+      const news = await answer.text();
+      if (news !== known) document.dispatchEvent(new CustomEvent('citer-pair'));
+      known = news;
     } catch (error) {
       gone ||= error.name !== 'TimeoutError';   // one that is only slow still has everything
       line.hidden = false;
