@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +28,8 @@ from engine import InvalidRequest, load_settings
 
 PAIR = FakePair(1e6)
 HOST = Host(lambda preset, progress: PAIR)
-PAGE = build(HOST, load_settings())
+NOWHERE = Path(tempfile.mkdtemp()) / "cache"  # so that no pair can be had that an event asks for
+PAGE = build(HOST, load_settings(cache_dir=NOWHERE, hub=False, mirror=False))
 EVENTS = [function for function in PAGE.fns.values() if function.fn and function.api_name != "unload"]
 WITH_DATA = [function for function in EVENTS if function.collects_event_data]
 SERVED = [

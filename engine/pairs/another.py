@@ -74,7 +74,8 @@ def with_other_router(pair: Pair, settings: Settings, progress: Callable[[Progre
 def with_router(pair: Pair, router: Router | None) -> Pair:
     """The same models with another router, or none; as `with_other_router`."""
     other = copy.copy(pair)
-    other.slm, other.llm = copy.copy(pair.slm), copy.copy(pair.llm)
+    other.slm = copy.copy(pair.slm)
+    other.llm = copy.copy(pair.llm) if isinstance(pair.llm, LanguageModel) else pair.llm
     other.use_router(router)
     return other
 

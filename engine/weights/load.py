@@ -61,13 +61,15 @@ def load_models(preset: Preset, settings: Settings, progress: ProgressCallback |
 
 
 def room_for(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> Room:
-    """What `load_models` would take, and what there is; raises as it does, but not where there is too little.
+    """What `load_models` would take, or `load_slm` where a server has the LLM, and what there is.
 
-    Of a repo of the Hub the small files are fetched, and a file of the user's is hashed, once.
+    Raises as they do, but not where there is too little. Of a repo of the Hub the small files are fetched, and a file
+    of the user's is hashed, once.
     """
     device, layout = _device(preset), layout_of(preset, settings)
-    origins = [origin_of(model, settings, progress) for model in (preset.slm, preset.llm)]
-    if missing := unconverted(origins, settings, layout):
+    models = [preset.slm] if settings.llm_url else [preset.slm, preset.llm]
+    origins = [origin_of(model, settings, progress) for model in models]
+    if (missing := unconverted(origins, settings, layout)) and len(origins) > 1:
         _compare(origins)
     return room_of(origins, missing, settings, layout, device)
 
