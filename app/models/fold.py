@@ -176,7 +176,7 @@ def _words(needs: Any) -> list[str]:
         if room.disk:
             lines.append(f"Disk: {in_words(room.disk)} in all; {in_words(room.disk_free)} are free.")
         free = f"; {in_words(room.memory_free)} are free{' then' if needs.first else ''}" if room.memory_free else ""
-        lines.append(f"Memory: {in_words(room.memory + room.copies)}{free}.")
+        lines.append(f"Memory: {in_words(room.memory)}{free}.")
         if room.gpu:
             lines.append(f"GPU memory: {in_words(room.gpu)}; {in_words(room.gpu_free)} are free.")
     return [*lines, _FIRST if needs.first else _BESIDE]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine import pair as pairs
 from engine.model.language_model import LanguageModel, stored_bytes
+from engine.model.linear import copy_dtype, four_bit_parameters
 from engine.pair import Pair
 from engine.pairs.presets import Preset, choose_preset
 from engine.pairs.room import Room
@@ -28,7 +29,7 @@ class Needs:
     """What another pair takes.
 
     Attributes:
-        room: Of its models; None where they stay.
+        room: Of its models, with copies of 4-bit weights where the settings keep some; None where they stay.
         first: Whether the loaded pair has to go before, because memory does not hold both.
         fetched_router: The repo of the Hub that its router is fetched from; empty where it is here.
         router_most: Bytes that this router's weights may have.
@@ -48,11 +49,12 @@ def needs_of(settings: Settings, loaded: Pair | None) -> Needs:
     preset = choose_preset(settings)
     router = _fetched(settings, preset)
     room = room_for(preset, settings)
-    beside = not room.memory_free or room.memory + room.copies <= room.memory_free
+    room = replace(room, memory=room.memory + room.copies)  # a page that runs must not be ended for want of memory
+    beside = not room.memory_free or room.memory <= room.memory_free
     if loaded is None or (beside and room.gpu <= room.gpu_free):
         room.check()
         return Needs(room, fetched_router=router)
-    here, on_gpu = _held(loaded)
+    here, on_gpu = _held(loaded, settings)
     room = replace(room, memory_free=room.memory_free and room.memory_free + here, gpu_free=room.gpu_free + on_gpu)
     room.check()
     return Needs(room, first=True, fetched_router=router)
@@ -80,11 +82,14 @@ def with_router(pair: Pair, router: Router | None) -> Pair:
     return other
 
 
-def _held(pair: Pair) -> tuple[int, int]:
-    """Bytes of memory that a pair's weights take at least, and of a GPU's."""
-    models = [model for model in (pair.slm, pair.llm) if isinstance(model, LanguageModel)]
-    sizes = [(each.device.type == "cuda", stored_bytes(each)) for model in models for each in model.model.parameters()]
-    return sum(size for gpu, size in sizes if not gpu), sum(size for gpu, size in sizes if gpu)
+def _held(pair: Pair, settings: Settings) -> tuple[int, int]:
+    """Bytes of memory that a pair's weights take, copies included, and of a GPU's."""
+    models = [model.model for model in (pair.slm, pair.llm) if isinstance(model, LanguageModel)]
+    sizes = [(each.device.type == "cuda", stored_bytes(each)) for model in models for each in model.parameters()]
+    four_bit = sum(map(four_bit_parameters, models))
+    dtype = copy_dtype(four_bit, settings.bf16_copy)
+    copies = four_bit * dtype.itemsize if dtype else 0
+    return copies + sum(size for gpu, size in sizes if not gpu), sum(size for gpu, size in sizes if gpu)
 
 
 def _fetched(settings: Settings, preset: Preset) -> str:
