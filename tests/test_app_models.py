@@ -29,6 +29,8 @@ from engine.pairs import another, room
 from engine.pairs.another import needs_of, with_router
 from engine.router import Router
 
+pytest_plugins = ["fake_hub"]
+
 PROMPT = "Start with 12. Add 30. What is the result?"
 
 # ---- what may be chosen ----
@@ -268,6 +270,22 @@ def test_a_download_is_told_with_its_size_before_it_begins(settings):
         pytest.skip(str(error))
     assert words[0] == "To download: 1.61 GB." and words[1].startswith("Disk: ") and words[2].startswith("Memory: ")
     assert not (settings.cache_dir / "gguf").exists()
+
+
+def test_of_a_repo_only_the_small_files_are_fetched_to_look_what_it_takes(settings, saved, fake_hub, monkeypatch):
+    from fake_hub import Repo
+
+    monkeypatch.setenv("HF_ENDPOINT", fake_hub.url)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    content = {path.name: path.read_bytes() for path in saved[1].iterdir()}
+    fake_hub.repos["someone/large"] = Repo()
+    fake_hub.repos["someone/large"].commit(content)
+    values = ["tiny", "", "someone/large", "auto"]
+    wanted = chosen(settings.model_copy(update={"hub": True, "llm_url": ""}), "any", values)
+    needs = needs_of(wanted, None)
+    assert needs.room is not None and needs.room.download == len(content["model.safetensors"])
+    assert not fake_hub.asked("/resolve/main/model.safetensors") and fake_hub.asked("config.json")
+    assert not [path for _, path in fake_hub.asked("/resolve/") if path.endswith(".safetensors")]
 
 
 def test_a_router_that_is_no_name_is_told_and_one_of_the_hub_is_said_to_be_fetched(settings):
