@@ -151,7 +151,7 @@ def test_a_wrong_path_is_told_where_it_was_typed_and_nothing_is_loaded(shown, si
 def test_what_cannot_be_loaded_is_told_and_the_pair_from_before_writes(shown, site, folder):
     pair = site.host.pair
     unfold(shown)
-    told = choose(shown, "mine", llm=str(folder / "damaged"))
+    told = choose(shown, "auto", slm=str(folder / "small"), llm=str(folder / "damaged"))
     assert "Disk: " in told and "Memory: " in told
     load(shown)
     eventually(lambda: "The other pair was not loaded." in shown.page.inner_text("#models"), 30)
