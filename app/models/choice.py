@@ -57,7 +57,7 @@ def chosen(settings: Settings, may: Allowed, values: Sequence[Any]) -> Settings:
     if may == "off":
         raise InvalidRequest(_NOT_HERE)
     names = ("preset", "slm", "llm", "router")
-    said = dict(zip(names, values, strict=True))
+    said: dict[str, Any] = dict(zip(names, values, strict=True))
     given = {name: said_text(said, name).strip() or None for name in names}
     given |= {"preset": given["preset"] or AUTO, "router": given["router"] or AUTO}
     if may == "named":

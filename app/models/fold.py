@@ -104,7 +104,8 @@ class _ModelsHandlers:
     """What the fold's events do; the server's own checks, whatever a browser sends."""
 
     def __init__(self, host: Host, settings: Settings, may: Allowed) -> None:
-        self.host, self.settings, self.may = host, settings, may
+        self.host, self.settings = host, settings
+        self.may: Allowed = may
 
     def look(self, *values: Any) -> list[Any]:
         """Says what a choice takes; it can be loaded then, unless it is refused."""
