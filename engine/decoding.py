@@ -28,6 +28,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
+import torch
 from tokenizers import Tokenizer
 
 from engine.batch.draft_length import due
@@ -155,6 +156,7 @@ class Decoding:
         """Whether any row is unfinished."""
         return any(row.unfinished for row in self.rows)
 
+    @torch.inference_mode()
     def step(self, rows: Iterable[int] | None = None, reading: int | None = None) -> list[TokenEvent]:
         """Writes one token in rows that are unfinished; returns their events. A step that fails changes no text.
 
@@ -342,8 +344,8 @@ class Decoding:
             if token is None:
                 key = (step.slot, step.role, request.sampling, request.seed)
                 if key not in drawn:
-                    draw = uniform(request.seed, row.position)
-                    drawn[key] = sample(step.slot.logits[step.role], request.sampling, row.tokens, draw)
+                    draw, highest = uniform(request.seed, row.position), step.slot.likeliest(step.role)
+                    drawn[key] = sample(step.slot.logits[step.role], request.sampling, row.tokens, draw, highest)
                 token = drawn[key]
             if request.alternatives:
                 step.probability = probability(step.slot.logits[step.role], token)

@@ -16,7 +16,7 @@ from pydantic import Field
 from engine.errors import RouterError
 from engine.events import MAX_THRESHOLD
 from engine.model.logits import LOGIT_FEATURES
-from engine.network import Name, NetworkFolder, RouterNetwork, Shapes, Width
+from engine.network import FoldedNetwork, Name, NetworkFolder, RouterNetwork, Shapes, Width
 from engine.operating_points import FILE as OPERATING_POINTS
 from engine.operating_points import OperatingPoints
 
@@ -72,6 +72,7 @@ class Router:
         self.card = card
         self.operating_points: OperatingPoints | None = None
         self.warning: str | None = None
+        self._folded: FoldedNetwork | None = None
 
     @property
     def name(self) -> str:
@@ -96,7 +97,13 @@ class Router:
     @torch.inference_mode()
     def score(self, features: torch.Tensor) -> torch.Tensor:
         """Features [n, inputs] (see `features`) → routing scores [n], float32 in [0, 1]."""
-        return torch.sigmoid(self.network(features))
+        self._folded = self._folded or FoldedNetwork(self.network)  # the weights are not changed from the first on
+        return self._folded(features).sigmoid_()
+
+    def to(self, device: torch.device) -> None:
+        """Moves the network to where the features are."""
+        self.network.to(device)
+        self._folded = None
 
     def save(self, folder: Path) -> None:
         """Writes `router.safetensors` and `router.json` into a folder, which is created."""
@@ -156,5 +163,4 @@ def features(hidden: torch.Tensor, certainty: torch.Tensor | None) -> torch.Tens
 
     `certainty` are its `logit_features` [n, LOGIT_FEATURES], or None for a router that does not look at them.
     """
-    hidden = hidden.float()
-    return hidden if certainty is None else torch.cat([hidden, certainty], dim=-1)
+    return hidden.float() if certainty is None else torch.cat([hidden, certainty], dim=-1)  # the wider type is taken

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine.model.logits import BLOCK, argmax, top_k
+from engine.model.logits import BLOCK, ENTROPY, argmax, certainties, logit_features, top_k
 
 SIZES = (7, 16 * BLOCK - 1, 16 * BLOCK, 40 * BLOCK + 5)
 
@@ -33,3 +36,65 @@ def test_of_equals_the_first_is_the_highest(size):
     for first in (size - 1, size // 2, 3):
         values[first] = 1.0
         assert argmax(values) == first
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("rows", [1, 3, 9])
+def test_certainty_is_what_plain_operators_give(size, rows):
+    values = 4 * torch.randn(rows, size, generator=torch.Generator().manual_seed(size)) + 30
+    found, probabilities = logit_features(values), values.log_softmax(-1)
+    torch.testing.assert_close(found[:, :5], probabilities.topk(5).values, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found[:, 5], found[:, 0] - found[:, 1], atol=1e-5, rtol=1e-5)
+    entropy = torch.distributions.Categorical(logits=values.double()).entropy()
+    torch.testing.assert_close(found[:, ENTROPY].double(), entropy, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found[:, 7], values.logsumexp(-1))
+    assert [each.likeliest for each in certainties(values)] == values.argmax(-1).tolist()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_of_equals_the_first_is_the_likeliest(size):
+    values = torch.zeros(2, size)
+    values[1, 3:] = 1.0
+    assert [each.likeliest for each in certainties(values)] == [0, 3]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_give_no_certainty(size, bad):
+    values = torch.zeros(1, size)
+    values[0, size // 2] = bad
+    (found,) = certainties(values)
+    assert math.isnan(found.features[0]) and found.likeliest == size // 2
+
+
+def test_no_rows_have_no_certainty():
+    assert certainties(torch.zeros(0, 300)) == []
+    assert logit_features(torch.zeros(0, 300)).shape == (0, 8)
+
+
+class Operators(TorchDispatchMode):
+    """Counts the operators that are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def operators(call, *given):
+    with Operators() as counted:
+        call(*given)
+    return counted.names
+
+
+def test_the_entropy_is_computed_where_it_is_wanted_and_few_operators_are_called():
+    values = torch.randn(1, 40 * BLOCK + 5, generator=torch.Generator().manual_seed(0))
+    with_entropy, without = operators(certainties, values), operators(certainties, values, False)
+    assert len(without) < len(with_entropy) <= 16
+    assert [name for name in with_entropy if name not in without] != []
+    assert math.isnan(certainties(values, False)[0].features[ENTROPY])
+    assert certainties(values, False)[0].features[:5] == certainties(values)[0].features[:5]
+    assert len(operators(argmax, values[0])) <= 8

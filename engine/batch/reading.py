@@ -13,12 +13,12 @@ import torch
 from tokenizers import Tokenizer
 
 from engine.batch.reveal import reveal
-from engine.batch.rows import RowStep, Slot, going
+from engine.batch.rows import RowStep, Slot, going, side_by_side
 from engine.batch.verification import note_choices
 from engine.events import Role
 from engine.model.any_model import AnyCache, AnyModel
 from engine.model.language_model import LENGTHS, prefill_shared
-from engine.model.logits import logit_features
+from engine.model.logits import certainties
 
 LOOK = 64  # positions to which `lm_head` is applied at once: float32 logits of the cpu pair take 0.6 MB each
 SHORT = LENGTHS[-1]
@@ -47,11 +47,12 @@ class Reader:
         compared = [step.slot for step in steps if step.row.policy.sees_llm]
         self.predict(Role.SLM, certain + compared)
         self.predict(Role.LLM, compared)
-        new = list(dict.fromkeys(slot for slot in certain if slot.logit_features is None and not slot.put_off))
+        new = list(dict.fromkeys(slot for slot in certain if slot.certainty is None and not slot.put_off))
         if new:
-            features = logit_features(torch.stack([slot.logits[Role.SLM] for slot in new]))
-            for slot, own in zip(new, features, strict=True):
-                slot.logit_features = own
+            entropy = any(step.row.policy.needs_entropy for step in steps if step.row.policy.needs_logits)
+            found = certainties(side_by_side([slot.logits[Role.SLM] for slot in new]), entropy)
+            for slot, own in zip(new, found, strict=True):
+                slot.certainty = own
 
     def read(self, role: Role, slots: Sequence[Slot]) -> None:
         """A model reads what it has not seen of these texts, in one pass: prefill, next token or catch-up."""
@@ -87,7 +88,7 @@ class Reader:
         if not asked:
             return
         started = time.perf_counter()
-        logits = self._models[role].logits(torch.stack([slot.hidden[role] for slot in asked]))
+        logits = self._models[role].logits(side_by_side([slot.hidden[role] for slot in asked]))
         seconds = (time.perf_counter() - started) / len(asked)
         for slot, own in zip(asked, logits, strict=True):
             slot.logits[role] = own

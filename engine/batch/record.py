@@ -10,8 +10,7 @@ from engine.events import Role, TokenEvent, tokens_read
 
 def record(step: RowStep) -> TokenEvent:
     """Adds the event of what happened to the row. A model is charged for what this row alone would have made it do."""
-    event = replace(_written(step), seconds=step.slot.elapsed)
-    row = step.row
+    row, event = step.row, _written(step, step.slot.elapsed)
     if step.taken_back:
         if step.drafted:  # what drafting cost is in the event of that draft
             event = replace(event, router=False, slm_head=False, slm_seconds=0.0)
@@ -46,11 +45,11 @@ def _judgements(event: TokenEvent) -> int:
 
 def drafted_event(step: RowStep) -> TokenEvent:
     """The event of a token that the SLM drafted in this step and the LLM takes back in it."""
-    draft = _written(replace(step, asked=False, verdicts=[], revealed=[]))
+    draft = _written(replace(step, asked=False, verdicts=[], revealed=[]), seconds=0.0)
     return replace(draft, finish_reason=None)
 
 
-def _written(step: RowStep) -> TokenEvent:
+def _written(step: RowStep, seconds: float) -> TokenEvent:
     """The event of the row's last token, as if nothing were taken back; the row's models have read what it says."""
     row, policy = step.row, step.row.policy
     end = len(step.slot.tokens)
@@ -80,7 +79,7 @@ def _written(step: RowStep) -> TokenEvent:
         llm_fed=fed[Role.LLM],
         slm_head=step.drafted or policy.needs_logits,
         llm_head=looks,
-        seconds=0.0,
+        seconds=seconds,
         slm_seconds=step.slot.seconds[Role.SLM] * charged[Role.SLM],
         llm_seconds=step.slot.seconds[Role.LLM] * charged[Role.LLM],
         slm_alternatives=step.alternatives.get(Role.SLM, ()),

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from engine.batch.rows import Slot
 from engine.events import Alternative, Revealed, Role
-from engine.model.logits import ENTROPY, LOG_SUM_EXP, logit_features, top_k
+from engine.model.logits import ENTROPY, LOG_SUM_EXP, certainties, top_k
 
 
 def reveal(tokenizer: Tokenizer, role: Role, slot: Slot, index: int, logits: torch.Tensor) -> None:
@@ -25,12 +25,12 @@ def reveal(tokenizer: Tokenizer, role: Role, slot: Slot, index: int, logits: tor
     """
     steps = [step for step in slot.steps if step.row.request.alternatives]
     position = steps[0].row.position
-    features = logit_features(logits)
+    certain = certainties(logits)
     if role is Role.SLM:
-        slot.logit_features = features[-1]
+        slot.certainty = certain[-1]
     top, indices = top_k(logits, max(step.row.request.alternatives for step in steps))
-    probabilities = (top - features[:, LOG_SUM_EXP, None]).exp().tolist()
-    bits = (features[:, ENTROPY] / math.log(2)).tolist()
+    probabilities = (top - top.new_tensor([[each.features[LOG_SUM_EXP]] for each in certain])).exp().tolist()
+    bits = [each.features[ENTROPY] / math.log(2) for each in certain]
     per_position = zip(probabilities, indices.tolist(), bits, strict=True)
     for place, (values, ids, entropy) in enumerate(per_position, index):
         candidates = tuple(

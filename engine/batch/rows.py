@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from engine.events import (
     charged_reads,
     fold_revealed,
 )  # fmt: skip
+from engine.model.logits import Certainty
 from engine.policy import Policy, State
 from engine.request import Dial, Forced, Request
 from engine.tokenizer import TextStream
@@ -118,15 +120,11 @@ class Row:
 
     def copy(self) -> Row:
         """A row that nothing done to this one changes, but for its dial and its `text`."""
-        return replace(
-            self,
-            tokens=list(self.tokens),
-            events=list(self.events),
-            read=dict(self.read),
-            spared=dict(self.spared),
-            choices=dict(self.choices),
-            kept={score: list(counts) for score, counts in self.kept.items()},
-        )
+        twin = copy(self)
+        twin.tokens, twin.events = list(self.tokens), list(self.events)
+        twin.read, twin.spared, twin.choices = dict(self.read), dict(self.spared), dict(self.choices)
+        twin.kept = {score: list(counts) for score, counts in self.kept.items()}
+        return twin
 
 
 @dataclass(eq=False)
@@ -136,7 +134,7 @@ class Slot:
     Attributes:
         number: Its row in the KV caches.
         hidden, logits: Per model that was asked: [d] and [vocabulary].
-        logit_features: Of the SLM's logits, where a policy looks at them [LOGIT_FEATURES].
+        certainty: Of the SLM, where a policy looks at its logits.
         seconds: This slot's share of the time spent in each model.
         elapsed: Its share of all that time.
         starts: Tokens that each model had read before the step.
@@ -149,7 +147,7 @@ class Slot:
     steps: list[RowStep] = field(default_factory=list)
     hidden: dict[Role, torch.Tensor] = field(default_factory=dict)
     logits: dict[Role, torch.Tensor] = field(default_factory=dict)
-    logit_features: torch.Tensor | None = None
+    certainty: Certainty | None = None
     seconds: dict[Role, float] = field(default_factory=lambda: dict.fromkeys(Role, 0.0))
     elapsed: float = 0.0
     put_off: bool = False
@@ -168,6 +166,10 @@ class Slot:
     def prompt_tokens(self) -> int:
         """How many of its tokens are the prompt."""
         return self.steps[0].row.prompt_tokens
+
+    def likeliest(self, role: Role) -> int | None:
+        """A model's highest token, where it has been looked for already."""
+        return self.certainty.likeliest if self.certainty and role is Role.SLM else None
 
 
 @dataclass(eq=False)
@@ -241,11 +243,20 @@ def slots_of(steps: Iterable[RowStep]) -> list[Slot]:
     return list(dict.fromkeys(step.slot for step in steps))
 
 
+def side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Some tensors as the rows of one; a single one is not copied."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack([*tensors])
+
+
 def state_of(policy: Policy, steps: Sequence[RowStep]) -> State:
     """One state per step, with what the policy looks at."""
 
     def stack(tensors: Iterable[torch.Tensor | None]) -> torch.Tensor:
-        return torch.stack([tensor for tensor in tensors if tensor is not None])
+        return side_by_side([tensor for tensor in tensors if tensor is not None])
+
+    def certainty(slots: Sequence[Slot]) -> torch.Tensor:
+        features = [slot.certainty.features for slot in slots if slot.certainty]
+        return torch.tensor(features, dtype=torch.float32, device=slots[0].logits[Role.SLM].device)
 
     def agree(slot: Slot) -> bool:
         return int(slot.logits[Role.SLM].argmax()) == int(slot.logits[Role.LLM].argmax())
@@ -255,7 +266,7 @@ def state_of(policy: Policy, steps: Sequence[RowStep]) -> State:
         seeds=[step.row.request.seed for step in steps],
         positions=[step.row.position for step in steps],
         hidden=stack(step.slot.hidden[Role.SLM] for step in steps) if per_token else None,
-        logit_features=stack(step.slot.logit_features for step in steps) if policy.needs_logits else None,
+        logit_features=certainty([step.slot for step in steps]) if policy.needs_logits else None,
         agree=torch.tensor([agree(step.slot) for step in steps]) if policy.sees_llm else None,
         prompt_hidden=stack(step.row.prompt_hidden for step in steps) if policy.by_prompt else None,
     )

@@ -30,18 +30,21 @@ def uniform(seed: int, position: int, stream: int = 0) -> float:
     return (z >> 11) / (1 << 53)
 
 
-def sample(logits: torch.Tensor, sampling: Sampling, seen: Iterable[int], draw: float) -> int:
+def sample(
+    logits: torch.Tensor, sampling: Sampling, seen: Iterable[int], draw: float, likeliest: int | None = None
+) -> int:
     """Chooses the id of the next token from float32 logits [vocabulary].
 
     Args:
         seen: Token ids already in prompt and text, for the repetition penalty.
         draw: A uniform number in [0, 1); where it falls in the distribution, sorted by probability, is the token. Both
             models share it at a position, so they part only where their distributions do.
+        likeliest: The highest of the logits, where that is known already.
     """
     if sampling.repetition_penalty != 1.0:
-        logits = penalise(logits, sampling.repetition_penalty, seen)
+        logits, likeliest = penalise(logits, sampling.repetition_penalty, seen), None
     if sampling.temperature == 0.0 or sampling.top_k == 1:
-        return argmax(logits)
+        return argmax(logits) if likeliest is None else likeliest
     logits = logits / sampling.temperature
     kept, ids = logits.topk(min(sampling.top_k, logits.shape[-1])) if sampling.top_k else (logits, None)
     total, top_p = kept.logsumexp(-1), sampling.top_p
