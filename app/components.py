@@ -103,9 +103,9 @@ def to_json(message: dict[str, Any]) -> str:
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def refusal(reason: object) -> gr.Error:
-    """A reason as gradio shows it, which is as HTML: escaped."""
-    return gr.Error(escape(str(reason), quote=False), print_exception=False)
+def refusal(reason: object, title: str = "Error") -> gr.Error:
+    """A reason as gradio shows it, which is as HTML: escaped. `title` says of what kind, for `lib/refused.js`."""
+    return gr.Error(escape(str(reason), quote=False), title=title, print_exception=False)
 
 
 @cache  # gradio makes a component anew for every update of its properties

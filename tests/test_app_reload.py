@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from browser import Site, Window, eventually, window
+from browser import Site, Window, along, contrast, eventually, window
 from fake_pair import FakePair
 
 from app.share.buttons import _kept_fields
@@ -60,6 +60,74 @@ def test_a_server_that_does_not_answer_is_told_of_within_5_seconds_and_taken_up_
     eventually(lambda: shown.text() == text, 10)
     assert not shown.page.is_visible(".lost")
     assert shown.write("echo as before") == "as before"
+
+
+def drop(site: Site) -> None:
+    """Takes the newest text's session away, as where others need its room."""
+    kept = {name: each.run.number for name, each in site.sessions._sessions.items() if each.run}
+    site.sessions.drop(max(kept, key=lambda name: kept[name]))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_window_whose_texts_had_to_make_room_hears_it_at_a_dial_and_loads_them_again(browser, site, pair, scheme):
+    pair.tokens_per_second = 300
+    with window(browser, site, color_scheme=scheme) as shown:
+        text, page = shown.write("echo what I had"), shown.page
+        kept(shown, "what I had")
+        drop(site)
+        page.mouse.move(*along(page, 0.5))
+        page.mouse.down()
+        page.mouse.move(*along(page, 0.95), steps=3)
+        page.mouse.up()
+        page.wait_for_selector(".refused:visible")
+        said = page.inner_text(".refused p")
+        assert "has the texts of this window no more" in said and "Load the page again" in said
+        assert shown.text() == text and contrast(page, ".refused p") >= 4.5
+        page.evaluate("window.before = true")
+        page.focus(".refused-again")
+        page.keyboard.press("Enter")
+        page.wait_for_function("window.before === undefined")
+        eventually(lambda: shown.text() == text, 10)
+        assert page.input_value("#prompt textarea") == "echo what I had" and page.is_hidden(".refused")
+
+
+def test_so_it_does_at_every_button_that_needs_them(shown: Window, site: Site):
+    shown.write("echo one")
+    shown.write("echo what I had")
+    page = shown.page
+    kept(shown, "what I had")
+    eventually(lambda: page.is_enabled('[data-step="-1"]'))
+    drop(site)
+    page.click('[data-step="-1"]')
+    page.wait_for_selector(".refused:visible")
+    assert "Load the page again" in page.inner_text(".refused p")
+    page.click('.refused button:has-text("Close")')
+    assert page.is_hidden(".refused")
+    page.click(".t >> nth=0")
+    page.click(".candidate:enabled >> nth=0")  # this goes through gradio's queue
+    page.wait_for_selector('.toast-body:has-text("Load the page again")')
+    page.click('[data-take="markdown"]')
+    eventually(lambda: "load the page again" in page.inner_text(".share-said"))
+
+
+def test_what_is_refused_without_a_queue_is_said_and_goes_by_itself(shown: Window):
+    page = shown.page
+    page.evaluate("""fetch('gradio_api/run/predict', { method: 'POST', headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ data: [], fn_index: 99999, session_hash: 'x' }) })""")
+    page.wait_for_selector('.refused:has-text("There is nothing here of that name: fn_index = 99999.")')
+    assert page.is_hidden(".refused-again"), "that would change nothing"
+    page.wait_for_selector(".refused", state="hidden", timeout=15_000)
+
+
+def test_a_server_that_was_started_anew_between_two_looks_is_noticed(shown: Window):
+    text, page = shown.write("echo still here"), shown.page
+    kept(shown, "still here")
+    with page.expect_response("**/gradio_api/citer/pair"):
+        pass
+    page.evaluate("window.before = true")
+    page.route("**/gradio_api/citer/pair", lambda route: route.fulfill(body="another 0"))
+    page.wait_for_function("window.before === undefined", timeout=10_000)
+    eventually(lambda: shown.text() == text, 10)
 
 
 @pytest.mark.parametrize("text", [None, 7, [], "", "{", "[" * 100_000, '{"values": 3}', "[1]", "x" * 2_000_000])

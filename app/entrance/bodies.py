@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Message, Receive, Send
 
 from app.share.open_trace import MAX_BYTES
@@ -31,6 +31,7 @@ MAX_OTHER = 65_536
 MAX_TOGETHER = 96_000_000
 """Of all requests that are being answered; one client address, where it is known, may bring half of it."""
 
+_CALLED = "/gradio_api/"
 _TRACES = ("/gradio_api/run/", "/gradio_api/api/")
 _CALLS = ("/gradio_api/queue/join", "/gradio_api/call/", "/gradio_api/component_server")
 
@@ -134,10 +135,19 @@ def too_large(most: int, words: Words) -> Response:
 
 
 def words_for(path: str) -> Words:
-    """How a refusal is said to who asks for a path: programs expect theirs in a shape of their own."""
-    return refused if path.startswith(PREFIX) else said
+    """How a refusal is said to who asks for a path: programs, and gradio's page, each expect a shape of their own."""
+    return refused if path.startswith(PREFIX) else detailed if path.startswith(_CALLED) else said
 
 
 def said(status: int, text: str, close: bool = False) -> Response:
     """An answer in words; with `close`, nothing more of a body is read."""
-    return PlainTextResponse(text + "\n", status, {"Connection": "close"} if close else None)
+    return PlainTextResponse(text + "\n", status, _closing(close))
+
+
+def detailed(status: int, text: str, close: bool = False) -> Response:
+    """`said` as gradio's page reads it, which would tell a visitor that the words are no JSON."""
+    return JSONResponse({"detail": text}, status, _closing(close))
+
+
+def _closing(close: bool) -> dict[str, str] | None:
+    return {"Connection": "close"} if close else None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, Literal
 
+from fastapi import HTTPException
 from gradio import Blocks
 from gradio.data_classes import PredictBodyInternal
 from gradio.queueing import Event, Queue
@@ -61,10 +62,12 @@ class PageQueue(Queue):
         self.ANALYTICS_MAX_EVENTS = 0
 
     async def push(self, body: PredictBodyInternal, request: Request, username: str | None) -> Outcome:
-        """See `Queue`: takes an event, or says why not."""
+        """See `Queue`: takes an event, or says why not; raises HTTPException for who has had a share."""
         self._tidy(time.monotonic())
         refused = self._refusal(body.session_hash, request)
-        return (False, refused, "queue_full") if refused else await super().push(body, request, username)
+        if refused:  # not gradio's 503: of that its page says words of its own
+            raise HTTPException(429, refused)
+        return await super().push(body, request, username)
 
     def send_message(self, event: Event, event_message: EventMessage) -> None:
         """See `Queue`; what nobody can read any more is not kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -34,10 +35,14 @@ _LOCK = "() => ({ __type__: 'update', interactive: false })"
 
 
 def pair_route(host: Host) -> Route:
-    """Where windows ask whether the server is there and which news of its pair there are: a number that grows."""
+    """Where windows ask whether the server is there: which start of it this is, and the news of its pair.
+
+    The answer is a word that every start has of its own, a space, and a number that grows.
+    """
+    start = secrets.token_hex(8)
 
     async def news(request: Request) -> PlainTextResponse:
-        return PlainTextResponse(str(host.news), headers={"Cache-Control": "no-store"})
+        return PlainTextResponse(f"{start} {host.news}", headers={"Cache-Control": "no-store"})
 
     return Route("/gradio_api/citer/pair", news)
 

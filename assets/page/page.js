@@ -3,6 +3,7 @@ import './lib/first_input.js';
 import './lib/keys.js';
 import './lib/lost.js';
 import './lib/number_fields.js';
+import './lib/refused.js';
 
 // The page is seen once its parts stand: gradio mounts them one after the other, which would push the first ones down.
 setTimeout(() => requestAnimationFrame(() => document.body.classList.add('there')), 100);

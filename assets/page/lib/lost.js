@@ -7,17 +7,17 @@ const WORDS = 'The server does not answer. What is here stays, and this page goe
 
 const line = Object.assign(make('p', 'lost'), { role: 'alert', hidden: true });
 document.body.append(line);
-let gone = false, known = '0';
+let gone = false, begun = null, known = '0';   // `begun`: which start of the server this window is of; `known`: the newest news
 
 const look = async () => {
   if (!document.hidden) {
     try {
       const answer = await fetch('gradio_api/citer/pair', { cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
-      if (gone) return location.reload();   // its session went with the connection
+      const [start, news] = (await answer.text()).split(' ');
+      if (gone || start !== (begun ??= start)) return location.reload();   // its session went with the connection, or with that server
       line.hidden = true;
       say(line, '');
-      const news = await answer.text();
       if (news !== known) document.dispatchEvent(new CustomEvent('citer-pair'));
       known = news;
     } catch (error) {

@@ -48,7 +48,7 @@ export const start = ({ element, props, server, trigger, watch }) => {
   // What the server has for a button, or null where it no longer has the text.
   const ask = async (kind) => {
     const answer = await server.take({ run, row, kind });
-    if (!answer) sayLine('The server no longer has this text: generate it again.', true);
+    if (!answer) sayLine('The server no longer has this text: load the page again, which brings back what this window keeps, or generate it again.', true);
     return answer ? JSON.parse(answer) : null;
   };
 
