@@ -12,7 +12,7 @@ import lzma
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,6 +55,11 @@ class Recorded:
     hardware: str
     traces: tuple[Trace, ...]
 
+    @cached_property
+    def sweep(self) -> Sweep:
+        """Its texts as a sweep that has ended, a row for each trace."""
+        return _RecordedSweep(self.traces)
+
     def message(self) -> str:
         """A sweep's message (see `sweep_message`) with `recorded`: the prompt, and what is said of its texts."""
         first = self.traces[0]
@@ -63,8 +68,8 @@ class Recorded:
             f"Recorded, not written now: {pair_name(first.slm, first.llm)} answer “{first.prompt}” on {self.hardware} "
             f"({self.command}){timed}. Drag the threshold; a prompt of yours takes its place."
         )
-        sweep = _RecordedSweep(self.traces)
-        return to_json({**json.loads(sweep_message(sweep, 0)[0]), "recorded": {"prompt": first.prompt, "said": said}})
+        message = json.loads(sweep_message(self.sweep, 0)[0])
+        return to_json({**message, "recorded": {"prompt": first.prompt, "said": said}})
 
     def save(self, path: Path) -> None:
         """Writes it, compressed: a line that says where it comes from, and a trace per line."""

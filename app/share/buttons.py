@@ -21,6 +21,7 @@ from app.controls import fill
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, FIELDS, fitting, link_query, read_query, trace_fields
 from app.figures import counted, pair_name
+from app.recorded import Recorded
 from app.running.host import Host
 from app.running.run import Job, Run
 from app.running.session import SWEEP, Session
@@ -71,15 +72,15 @@ _NOTHING_SHOWN = (gr.skip(), gr.skip(), gr.skip())  # of a text, its figures and
 _MOST_KEPT = 1_500_000  # characters of the fields, whose prompt may have a million
 
 
-def share_bar(sessions: Sessions, home: str = "") -> gr.HTML:
+def share_bar(sessions: Sessions, home: str = "", recorded: Recorded | None = None) -> gr.HTML:
     """The row of buttons under the text. Its value is what to say about a file that was opened.
 
-    `home` is the project's address, to which what is taken away links.
+    `home` is the project's address, to which what is taken away links; `recorded` are texts that no session has.
     """
 
     def take(data: Any) -> str | None:
         asked = said_fields(data)
-        found = _text_of(sessions, said_text(asked, "run"), said_number(asked, "row", -1))
+        found = _text_of(sessions, recorded, said_text(asked, "run"), said_number(asked, "row", -1))
         return taken(*found, said_text(asked, "kind"), home) if found else None
 
     return drawn("share/share", "share", events=("upload",), server_functions=[take], max_bytes=MAX_BYTES)
@@ -115,8 +116,10 @@ def wire_share(
     return demo.load(handlers.restore, outputs=[note, *shown, *fields], **kept, **QUIET, queue=False)
 
 
-def _text_of(sessions: Sessions, job_id: str, row: int) -> tuple[Trace, Job | None] | None:
+def _text_of(sessions: Sessions, recorded: Recorded | None, job_id: str, row: int) -> tuple[Trace, Job | None] | None:
     """The text of a run, or of a row of a sweep, and the sweep beside it; None where it is not there, or empty."""
+    if recorded is not None and job_id == recorded.sweep.id:
+        return (recorded.traces[row], recorded.sweep) if 0 <= row < len(recorded.traces) else None
     owned = sessions.find(job_id)
     if owned is not None:
         session, run = owned
@@ -217,7 +220,7 @@ class _ShareHandlers:
 
         What is said goes to the row of buttons about a file (`name`), and to the note about a link, which has no name.
         """
-        session = self.sessions.get(request.session_hash)
+        session = self.sessions.enter(request.session_hash)  # not `get`: its feed may be asked for while a link is read
         given = said_fields(data._data)
         name, text = said_text(given, "name")[:_LONGEST_NAME], said_text(given, "text")
         try:

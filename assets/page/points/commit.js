@@ -64,5 +64,5 @@ export const startCommit = ({ element, trigger }) => {
     if (!held) commit();
   });
   listen(element, 'citer-release', commit);
-  listen(element, 'citer-shown', ({ detail }) => { shown = detail.run ?? ''; });
+  listen(element, 'citer-shown', ({ detail: { run, recorded } }) => { shown = recorded ? '' : run ?? ''; });   // no session has a recorded one
 };

@@ -23,9 +23,9 @@ export const startKeep = ({ element, server }) => {
 
   if (!isReload()) try { for (const key of [FIELDS, TEXT]) sessionStorage.removeItem(key); } catch { /* forbidden */ }
   listen(element, 'citer-fields', ({ detail }) => write(FIELDS, JSON.stringify({ at: location.search, values: detail })));
-  listen(element, 'citer-shown', ({ detail: { run, row = null, state, tokens } }) => {
+  listen(element, 'citer-shown', ({ detail: { run, row, recorded, state, tokens } }) => {
     const over = ENDS.includes(state), key = `${run}/${row}/${tokens}/${state}`, now = performance.now();
-    if (!run || !tokens || key === read || (!over && (state !== 'running' || now < due))) return;
+    if (!run || recorded || !tokens || key === read || (!over && (state !== 'running' || now < due))) return;
     [read, due] = [key, now + REST];
     clearTimeout(timer);
     timer = setTimeout(() => keep({ run, row }, key), over ? SOON : 0);

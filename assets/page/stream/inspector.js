@@ -8,9 +8,12 @@ import {
 
 const LOOK = 120;   // milliseconds on a token before its cost is asked for
 const FOREIGN = 'What else both models would have written here is known of a text that is written or opened.';
+const RECORDED = 'A recorded text holds no candidates: what else both models would have written here is known of a text of your own.';
 const EMPTY = 'Details of each token appear here.';
-const HINT = 'Point at a token, or focus the text and use the arrow keys, to see who wrote it and why. Click pins it, '
-  + 'and its candidates branch the text.';
+const POINT = 'Point at a token, or focus the text and use the arrow keys, to see who wrote it and why. Click pins it';
+
+const hintOf = ({ tokens, message }) => (!tokens.length ? EMPTY : message.recorded ? `${POINT}. ${RECORDED}`
+  : message.fixed ? `${POINT}.` : `${POINT}, and its candidates branch the text.`);
 
 const decision = (token, policy) => {
   if (token[FORCED]) return 'chosen by you';
@@ -73,7 +76,8 @@ export const startInspector = (text, { element, server, trigger }) => {
     const token = text.tokens[index], line = make('div', 'candidates');
     const [list, bits] = author === LLM ? [token[LLM_TOP], token[LLM_BITS]] : [token[SLM_TOP], token[SLM_BITS]];
     line.append(headOf(author, bits), ...list.map((one) => candidate(one, author, index)));
-    if (!list.length) line.append(make('p', 'unknown', author === LLM ? 'not asked here yet' : 'not computed for this token'));
+    if (!list.length) line.append(make('p', 'unknown', text.message.fixed ? 'not kept with this text'
+      : author === LLM ? 'not asked here yet' : 'not computed for this token'));
     return line;
   };
 
@@ -91,12 +95,12 @@ export const startInspector = (text, { element, server, trigger }) => {
   };
 
   return (index) => {
-    const token = text.tokens[index], { message, over, tokens } = text;
-    const key = token ? [index, token[SLM_TOP].length, token[LLM_TOP].length, token[RATIO], message?.n, message?.note, over].join('/') : `none/${tokens.length > 0}`;
+    const token = text.tokens[index], { message, over } = text;
+    const key = token ? [index, token[SLM_TOP].length, token[LLM_TOP].length, token[RATIO], message?.n, message?.note, over].join('/') : hintOf(text);
     if (key === inspected) return;
     inspected = key;
-    if (!token) return place.replaceChildren(make('p', 'hint', tokens.length ? HINT : EMPTY));
-    const known = text.foreign ? [make('p', 'hint', FOREIGN)] : [candidates(SLM, index), candidates(LLM, index)];
+    if (!token) return place.replaceChildren(make('p', 'hint', hintOf(text)));
+    const known = text.foreign ? [make('p', 'hint', message.recorded ? RECORDED : FOREIGN)] : [candidates(SLM, index), candidates(LLM, index)];
     place.replaceChildren(facts(text, index, costs.get(`${message.n}/${index}`)), ...known);
     askCost(index);
   };

@@ -61,7 +61,8 @@ export const start = (gradio) => {
     say(stateLine, message?.note || (STATES[state] ?? ENDS[message?.finish] ?? 'Done'));
     more.hidden = !(text.over && !text.foreign && text.message.more);
     follow.hidden = !(text.over && !text.foreign && text.message.chat && text.tokens.length);
-    document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run: text.message?.run ?? null, row: text.message?.row ?? null, state, tokens: text.tokens.length } }));
+    const { run = null, row = null, recorded = false } = text.message ?? {};
+    document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run, row, recorded, state, tokens: text.tokens.length } }));
   };
 
   const draw = () => {
@@ -92,13 +93,13 @@ export const start = (gradio) => {
   });
 
   // A text of a sweep, shown without asking the server; what differs from the text before it is marked.
-  listen(element, 'citer-text', ({ detail: { tokens, complete, note, about, run, row } }) => {
+  listen(element, 'citer-text', ({ detail: { tokens, complete, note, about, recorded, run, row } }) => {
     const old = text.tokens, differs = tokens.findIndex((token, i) => !sameToken(token, old[i])), kept = differs < 0 ? tokens.length : differs;
     if (text.foreign && kept === old.length && kept === tokens.length && text.message.note === note) return;
     text.foreign = true;
     text.replace(tokens, kept, old.length ? differing(old, tokens) : undefined);
     channel.forget();
-    text.message = { n: '', state: complete ? 'done' : 'running', note, about, finish: complete ? 'eos' : null, fixed: true, policy: '', run, row };
+    text.message = { n: '', state: complete ? 'done' : 'running', note, about, finish: complete ? 'eos' : null, fixed: true, policy: '', recorded, run, row };
     schedule();
   });
 

@@ -72,7 +72,7 @@ export const start = (gradio) => {
     if (texts.over === 'both' && !held) drawMap.point(row, place);
     const note = `${recorded ? 'Recorded' : 'Sweep'}: the text at ${written(at)}${exact ? '' : ', the nearest written'}`;
     const detail = { tokens: texts.textOf(row).tokens, complete, note, about: recorded?.recorded.said ?? '', figures: complete ? headlineOf(row) : {},
-      ...(recorded ? {} : sourceOf(row)) };
+      recorded: Boolean(recorded), ...sourceOf(row) };
     document.dispatchEvent(new CustomEvent('citer-text', { detail }));
   };
 
