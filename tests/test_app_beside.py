@@ -6,7 +6,7 @@ import json
 
 import pytest
 from browser import Window, contrast, eventually, window
-from fake_pair import FakePair
+from test_app_access import AXE, FOUND
 from test_app_versions import newest, settled
 
 from app.running.session import Session
@@ -14,17 +14,6 @@ from app.stream.versions import versions_message
 
 TOKENS = 60
 OPEN, SHEET = ".beside-open", ".beside[open]"
-
-
-@pytest.fixture
-def shown(site_window: Window, pair: FakePair):
-    """The page with a finished text at threshold 0.5."""
-    pair.tokens_per_second = 2000
-    site_window.open()
-    site_window.page.wait_for_selector("text=fake-r1")
-    site_window.write("a palindrome")
-    yield site_window
-    assert site_window.errors == []
 
 
 def another(shown: Window, site, threshold: float) -> None:
@@ -107,6 +96,29 @@ def test_on_a_telephone_one_stands_below_the_other(browser, site, pair, scheme: 
         for part in (" .w.llm", " .w.slm", "-says", "-headline", " h3", "-close"):
             assert contrast(phone.page, f".beside{part}") >= 4.5, part
         assert phone.errors == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_while_two_are_picked_nor_beside_each_other(browser, site, pair, scheme: str):
+    pair.tokens_per_second = 2000
+    with window(browser, site, color_scheme=scheme, reduced_motion="reduce") as shown:
+        page, found = shown.page, {}
+        page.wait_for_selector("text=fake-r1")
+        shown.write("a palindrome")
+        for threshold in (0.9, 0.2):
+            another(shown, site, threshold)
+        eventually(lambda: page.locator(".version").count() == 3)
+        page.evaluate(AXE)
+        page.click(OPEN)
+        page.wait_for_selector('.version[aria-pressed="true"]')
+        page.wait_for_timeout(300)
+        found["picking"] = page.evaluate(FOUND)
+        assert contrast(page, '.version[aria-pressed="true"] span') >= 4.5
+        page.click(".version >> nth=0")
+        page.wait_for_selector(SHEET)
+        page.wait_for_timeout(300)
+        found["beside"] = page.evaluate(FOUND)
+        assert found == {"picking": [], "beside": []}
 
 
 def test_a_text_that_is_no_longer_kept_is_not_shown():

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import lzma
+import threading
 from itertools import pairwise
 
 import pytest
 from browser import Window, along, contrast, eventually, serve, window
 from fake_pair import FakePair
+from test_app_share import CLIPBOARD, says
 
 from app.figures import percent
 from app.recorded import FILE, Recorded, load_recorded, record
-from engine import InvalidRequest, Request, Trace, WeightsError, load_settings
+from app.share.buttons import taken
+from app.share.open_trace import opened_run
+from app.share.swept import opened_sweep
+from engine import InvalidRequest, Prices, Request, Trace, WeightsError, load_settings
 from engine.events import role_at
 
 PROMPT = "Add 47 and 38, then take away 19."
 """The tiny models disagree about it at many tokens."""
+
+MOVED = """window.moved = 0; window.moves = []; new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) {
+    window.moved += entry.value;
+    window.moves.push([entry.value, ...entry.sources.map(({ node }) => node?.id || node?.className || node?.nodeName)]);
+  }
+}).observe({ type: 'layout-shift', buffered: true });"""
+"""What has moved without a hand, as browsers score it, and each time what."""
 
 DIAL, BOX, HEADLINE = "#track input", "#threshold input[type=number]", "#headline"
 
@@ -167,16 +181,91 @@ def test_on_a_telephone_a_finger_does_it_too(browser, site, recorded, scheme):
         assert phone.errors == []
 
 
-@pytest.mark.parametrize(("width", "height"), [(1366, 768), (360, 780)])
-def test_little_moves_while_the_page_fills(browser, site, width, height):
-    with window(browser, site, width, height) as shown:
-        shown.page.add_init_script("""window.moved = 0; new PerformanceObserver((list) => {
-          for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.moved += entry.value;
-        }).observe({ type: 'layout-shift', buffered: true });""")
+def test_a_recorded_text_can_be_taken_away_in_every_way(recorded):
+    kinds = ("json", "html", "markdown", "picture", "link", "settings", "program")
+    for each in (recorded, load_recorded()):
+        for row, trace in enumerate(each.traces):
+            assert all(json.loads(taken(trace, each.sweep, kind) or "{}")["text"] for kind in kinds)
+            link = json.loads(taken(trace, each.sweep, "link") or "{}")["text"]
+            run = opened_run(link)
+            opened = opened_sweep(link, run, Prices())
+            assert [event.text for event in run.events] == [event.text for event in trace.events]
+            assert opened is not None and opened.leaves[row] == each.sweep.leaves[row] >= 0
+
+
+def test_a_recorded_text_goes_out_as_a_picture_and_as_a_link_that_is_scrubbed_through(browser, bare_site, recorded):
+    with window(browser, bare_site, **CLIPBOARD) as shown:
+        page = shown.page
+        page.wait_for_selector(".t >> nth=10")
+        page.focus(DIAL)
+        page.keyboard.press("Home")
+        shows(shown, recorded.traces[0])
+        with page.expect_download() as coming:
+            page.click('[data-take="picture"]')
+        assert coming.value.suggested_filename.endswith(".png")
+        page.click('[data-take="link"]')
+        said = says(shown, "Copied the link")
+        assert "this very text is in it" in said
+        link = page.evaluate("navigator.clipboard.readText()")
+        page.focus(DIAL)
+        page.keyboard.press("End")
+        shows(shown, recorded.traces[-1])
+        assert page.inner_text(".share-said") == "", "that was said of another text"
+        page.wait_for_timeout(700)
+        assert page.evaluate("sessionStorage.getItem('citer-text')") is None, "it comes with the page"
+        page.reload()
+        page.wait_for_selector(".sweep-prompt:visible")
+        with window(browser, bare_site) as there:
+            there.url = link
+            there.open()
+            shows(there, recorded.traces[0])
+            eventually(lambda: "scrub through" in there.page.inner_text(".link-note"))
+            there.page.focus(DIAL)
+            there.page.keyboard.press("End")
+            shows(there, recorded.traces[-1])
+            assert there.errors == []
+        assert shown.errors == []
+
+
+def test_the_inspector_says_that_a_recorded_text_holds_no_candidates(browser, site):
+    with window(browser, site) as shown:
+        page, none = shown.page, "A recorded text holds no candidates"
+        page.wait_for_selector(".t >> nth=10")
+        page.mouse.move(2, 2)
+        hint = page.inner_text(".inspector")
+        assert none in hint and "branch" not in hint
+        page.click(".t >> nth=2")
+        page.wait_for_selector(".inspector .facts")
+        assert none in page.inner_text(".inspector") and page.locator(".candidate").count() == 0
+        assert contrast(page, ".inspector .hint") >= 4.5
+        page.wait_for_selector("text=fake-r1", timeout=20_000)
+        shown.write("a palindrome")
+        page.mouse.move(2, 2)
+        eventually(lambda: "its candidates branch the text" in page.inner_text(".inspector"))
+
+
+@pytest.mark.parametrize("preset", ["cpu", "tiny"])
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1366, 768), (360, 780)])
+def test_little_moves_while_the_page_fills_and_the_models_load(browser, recorded, tiny_pair, preset, width, height):
+    page_is_there = threading.Event()
+
+    def load(*asked, progress):
+        page_is_there.wait(20)
+        return tiny_pair if preset == "tiny" else FakePair()
+
+    with serve(load, preset, recorded=recorded) as site, window(browser, site, width, height) as shown:
+        shown.page.add_init_script(MOVED)
         shown.open()
-        eventually(lambda: shown.page.locator(".t").count() > 10)
-        shown.page.wait_for_timeout(1500)
-        assert shown.page.evaluate("window.moved") <= 0.1
+        shown.page.wait_for_selector(".loading")
+        shown.page.wait_for_selector(".t >> nth=10")
+        before = shown.page.locator("#tabs").bounding_box()
+        page_is_there.set()
+        shown.page.wait_for_selector("text=router ")
+        shown.page.wait_for_timeout(1000)
+        assert shown.page.evaluate("window.moved") <= 0.1, shown.page.evaluate("window.moves")
+        assert abs(shown.page.locator("#tabs").bounding_box()["y"] - before["y"]) <= 25, "a line of the header"
+        around = shown.page.locator(".gradio-container").first.bounding_box()
+        assert (around["x"], around["width"]) == (0, width), "as before the styles came: gradio's loader stands in it"
 
 
 def test_a_prompt_of_the_visitors_takes_its_place(browser, site):

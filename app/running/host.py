@@ -71,6 +71,7 @@ class Host:
         rows: Texts at once, at most; see `engine.Scheduler`.
 
     Attributes:
+        preset: What was asked for.
         status: Replaced as a whole, so that any thread may read it.
         source: What the pair was loaded from, as who loads it says; None where another stands in for it.
         news: Counts what windows should look at anew: the beginning and the end of each change of the pair.
@@ -79,7 +80,7 @@ class Host:
     """
 
     def __init__(self, load: Callable[..., Any], preset: str | None = None, rows: int = DEFAULT_ROWS) -> None:
-        self._load, self._preset, self._rows = load, preset, rows
+        self._load, self.preset, self._rows = load, preset, rows
         self.status = Status()
         self.source: Any = None
         self.news = self.loaded = 0
@@ -207,9 +208,9 @@ class Host:
 
     def _load_or_fall_back(self) -> Any:
         try:
-            return self._load(self._preset, progress=self._progress)
+            return self._load(self.preset, progress=self._progress)
         except WeightsError as error:
-            if self._preset == FALLBACK:
+            if self.preset == FALLBACK:
                 raise
             logger.warning("falling back to %s: %s", FALLBACK, error)
             self.source = None
