@@ -111,13 +111,14 @@ def prompt_box(label: str, elem_id: str) -> gr.Textbox:
     return box
 
 
-def prompt_card() -> tuple[gr.Textbox, gr.Button, gr.Button, dict[str, gr.Row]]:
-    """Prompt, Generate, Stop, and per preset its row of examples."""
+def prompt_card(preset: str | None) -> tuple[gr.Textbox, gr.Button, gr.Button, dict[str, gr.Row]]:
+    """Prompt, Generate, Stop, and per preset its row of examples, of which the one is seen that will be loaded."""
     with gr.Column(elem_id="prompt-card", elem_classes="card"):
         text = prompt_box("Prompt", "prompt")
         with gr.Row(elem_id="actions"):
             prompts = json.loads((ASSETS / "examples.json").read_text("utf-8"))
-            examples = {preset: _examples(preset, rows, text) for preset, rows in prompts.items()}
+            seen = "tiny" if preset == "tiny" else "cpu"
+            examples = {name: _examples(name, rows, text, name == seen) for name, rows in prompts.items()}
             generate = gr.Button("Generate", variant="primary", elem_id="generate", min_width=112, scale=0)
             stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=80, scale=0)
     return text, generate, stop, examples
@@ -189,9 +190,9 @@ def sampling_card(settings: Settings) -> list[Any]:
     return [system, raw, temperature, top_p, top_k, penalty, seed, limit, stop, draft]
 
 
-def _examples(preset: str, rows: list[dict[str, str]], text: gr.Textbox) -> gr.Row:
+def _examples(preset: str, rows: list[dict[str, str]], text: gr.Textbox, seen: bool) -> gr.Row:
     """A row of buttons that fill in a prompt without asking the server."""
-    with gr.Row(elem_classes="examples", elem_id=f"examples-{preset}", visible=preset == "cpu") as row:
+    with gr.Row(elem_classes="examples", elem_id=f"examples-{preset}", visible=seen) as row:
         for example in rows:
             button = gr.Button(example["title"], size="sm", scale=0, min_width=0, elem_classes="example")
             button.click(None, outputs=text, js=f"() => {json.dumps(example['prompt'])}", api_visibility="private")
@@ -248,14 +249,20 @@ def best_steps(curve: Curve, unit: str) -> list[BestStep]:
     return steps
 
 
-def top_message(pair: Any, policy: str) -> str:
+def top_message(pair: Any, policy: str, starts: Sequence[tuple[float, float]] = ()) -> str:
     """What a threshold above every score costs where the SLM reads along only to score, as JSON.
 
+    Args:
+        pair, policy: What is loaded, and what scores.
+        starts: Of each dial where it stood when this was asked for, and where it is to stand.
+
     Returns:
-        `policy` as it stands, the `policies` that this is true of, and by unit `times`: at least so often LLM-only's.
+        `policy` as it stands, the `policies` that this is true of, by unit `times`: at least so often LLM-only's, and
+        `starts`.
     """
     policies = [name for name in pair.policies if REGISTRY[name].scores and name != "random"]  # chance reads nothing
-    return to_json({"policy": policy, "policies": policies, "times": reading_along(pair.slm_cost, pair.llm_cost)})
+    times = reading_along(pair.slm_cost, pair.llm_cost)
+    return to_json({"policy": policy, "policies": policies, "times": times, "starts": starts})
 
 
 def _task(policy: str, curves: Sequence[Curve]) -> dict[str, Any]:

@@ -41,8 +41,9 @@ STARTED = "() => { document.dispatchEvent(new CustomEvent('citer-start')); }"
 
 
 GONE = (
-    "This window was at rest for long, and its texts had to make room for others. What you see stays, but nothing can "
-    "go on from it: Generate writes it again."
+    "The server has the texts of this window no more: they had to make room for others, or the server was started "
+    "anew. Load the page again: prompt, settings and text are kept in this window and come back, and Generate writes "
+    "the text anew."
 )
 """Said to a window whose session is no longer kept."""
 
@@ -86,7 +87,7 @@ class Handlers:
         """
         session = self.sessions.get(request.session_hash)
         if run and session.run is None and not session.jobs:
-            raise refusal(GONE)
+            raise refusal(GONE, "Gone")
         return session
 
     def _request(self, session: Session, unit: str, slm: float, llm: float, values: Sequence[Any]) -> Request:
@@ -215,10 +216,11 @@ class Handlers:
         session, loaded = self.sessions.enter(request.session_hash), self.host.loaded
         timer = gr.Timer(active=status.phase == "loading" or status.coming)
         if pair is None or (status.coming and session.told == loaded):
-            return [header, gr.skip(), timer, *[gr.skip()] * 6]
+            return [header, gr.skip(), timer, *[gr.skip()] * 4]
         policies = policy_update([(POLICY_LABELS[name], name) for name in pair.policies], policy)
         rows = [gr.update(visible=name == ("tiny" if pair.preset == "tiny" else "cpu")) for name in ("cpu", "tiny")]
-        # The dials are from when the browser asked; by now the visitor may have moved them.
+        # The dials are from when the browser asked; by now the visitor may have moved them. So the browser puts them
+        # where they start, unless they have moved since (`app.page`).
         asked = {"threshold": threshold, "acceptance": acceptance}
         if session.told in (0, loaded):
             own = router_dials(self.settings, threshold, acceptance, session.moved, self.start)
@@ -229,10 +231,10 @@ class Handlers:
         session.told = loaded
         start = asked | {name: getattr(pair, name) for name in own}
         session.put_dials(**start)
-        dials = [gr.skip() if start[name] == value else gr.update(value=start[name]) for name, value in asked.items()]
-        scores = policies.get("value", policy)
-        messages = [top_message(pair, scores), points_message(pair.operating_points, start["threshold"], scores)]
-        return [header, policies, timer, *dials, *messages, *rows]
+        starts = [(value, start[name]) for name, value in asked.items()]
+        scores, points = policies.get("value", policy), pair.operating_points
+        messages = [top_message(pair, scores, starts), points_message(points, start["threshold"], scores)]
+        return [header, policies, timer, *messages, *rows]
 
     def hear_news(self, request: gr.Request) -> None:
         """The page has another pair: the window's text says that nothing can go on from it."""

@@ -56,6 +56,13 @@ _LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
 
 _ENABLE_IF_FLIPPED = f"""() => (
   document.querySelector('.t.flip, .t.draft, .stream-origin.rescored') ? ({ENABLE})() : {{ __type__: 'update' }})"""
+# Where the router starts, if the dials still stand where they stood when that was asked for: `top_message` says both.
+_PUT_DIALS = """(said, ...dials) => {
+  const { starts = [] } = said ? JSON.parse(said) : {};
+  const isDue = (now, i) => starts[i]?.[0] === now && starts[i][1] !== now;
+  return dials.map((now, i) => (isDue(now, i) ? starts[i][1] : { __type__: 'update' }));
+}"""
+_WENT = "() => { document.dispatchEvent(new CustomEvent('citer-went')); }"
 _TELL_DIALS = """(threshold, acceptance, policy) => {
   document.dispatchEvent(new CustomEvent('citer-dials', { detail: { threshold, acceptance, policy } }));
 }"""
@@ -188,10 +195,10 @@ def _playground(
         with gr.Column(elem_id="result", scale=1, min_width=0):
             note = link_note()
             conversation = conversation_panel()
-            prompt, generate, stop, examples = controls.prompt_card()
+            prompt, generate, stop, examples = controls.prompt_card(host.preset)
             stream = token_stream(sessions, recorded is not None)
             versions = versions_strip()
-            bar = share_bar(sessions, home_address(settings))
+            bar = share_bar(sessions, home_address(settings), recorded)
             panel = dashboard()
         with gr.Column(elem_id="dials", scale=0, min_width=280):
             drawn("dashboard/headline", "headline")
@@ -219,9 +226,11 @@ def _playground(
     wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started, ended)
     sweep.scrub(handlers.scrub, queue=False, **to_versions)
     stream.follow_up(handlers.follow_up, outputs=conversation, queue=False, **QUIET)
-    # One at a time: the fields follow to the text that is shown last.
-    gone = versions.go_to(handlers.go_to, outputs=[versions, *fields], queue=False, trigger_mode="once", **QUIET)
+    # The strip asks for one at a time: the fields follow to the text that is shown last.
+    gone = versions.go_to(handlers.go_to, outputs=[versions, *fields], queue=False, trigger_mode="multiple", **QUIET)
     gone.success(None, js=STARTED, **QUIET)
+    for event in (gone.success, gone.failure):
+        event(None, js=_WENT, **QUIET)
     versions.compare(handlers.compare_versions, outputs=versions, queue=False, trigger_mode="once", **QUIET)
     # In the browser, also where the server moved the dials: the figures measured at the threshold follow.
     changes = [control.change for control in (*dials, policy)]
@@ -230,9 +239,10 @@ def _playground(
         control.input(handlers.set_view, inputs=view, outputs=[panel, versions], **_LIVE)
     restored = wire_share(demo, host, sessions, bar, note, [stream, panel, sweep], fields)
     timer = gr.Timer(0.5)
-    followed = [header, policy, timer, *dials, says, points, *examples.values()]
+    followed = [header, policy, timer, says, points, *examples.values()]
     for event in (restored.then, timer.tick):
-        event(handlers.follow_loading, inputs=[policy, *dials], outputs=followed, queue=False, **QUIET)
+        told = event(handlers.follow_loading, inputs=[policy, *dials], outputs=followed, queue=False, **QUIET)
+        told.success(None, inputs=[says, *dials], outputs=dials, js=_PUT_DIALS, **QUIET)
     follow_again(news, timer)
     news.changed(handlers.hear_news, queue=False, **QUIET).success(None, js=STARTED, **QUIET)
     return {"stream": stream, "dashboard": panel, "sweep": sweep}, handlers.fields

@@ -237,6 +237,11 @@ def paused(host: Host) -> Iterator[None]:
         go_on.set()
 
 
+def calls_of(site: Site, name: str) -> set[int]:
+    """By which numbers gradio calls a function of the page, in the bodies of requests."""
+    return {number for number, each in site.page.fns.items() if each.fn and each.name == name}
+
+
 def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
     """Waits until a condition holds and returns its value; fails with its last value."""
     deadline = time.monotonic() + seconds

@@ -250,7 +250,7 @@ def test_a_swept_texts_link_is_scrubbed_through_where_it_is_opened(browser, tiny
         seen = {}
         for threshold in (0, 1):
             shown.slide("#threshold", threshold)
-            eventually(lambda t=threshold: f"threshold {t}" in shown.page.inner_text(".sweep-now"))
+            eventually(lambda t=threshold: f"text at threshold {t}," in shown.page.inner_text(".stream-state"))
             seen[threshold] = colours(shown)
         assert seen[0] != seen[1]
         link = copied_link(shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from types import SimpleNamespace
 
@@ -81,16 +82,16 @@ def test_the_routers_dials_are_those_that_neither_the_settings_nor_the_visitor_c
     assert router_dials(load_settings(), 0.5, 0.4, set()) == ("threshold",)
 
 
-@pytest.mark.parametrize(("settings", "dials"), [({}, (0.9, 0.3)), ({"acceptance": 0.0}, (0.9, None))])
+@pytest.mark.parametrize(("settings", "dials"), [({}, (0.9, 0.3)), ({"acceptance": 0.0}, (0.9, 0.0))])
 def test_once_the_models_are_there_both_sliders_go_to_where_the_router_starts(host, pair, settings, dials):
     pair.threshold, pair.acceptance = 0.9, 0.3
     sessions, window = Sessions(), SimpleNamespace(session_hash="a window")
     eventually(lambda: host.pair)
     handlers = Handlers(host, sessions, load_settings(**settings), [None] * len(FIELDS))
-    _, _, _, *moved = handlers.follow_loading("router", 0.5, 0.0, window)[:5]  # type: ignore[arg-type]
-    assert tuple(update.get("value") for update in moved) == dials
+    _, _, _, message, *_ = handlers.follow_loading("router", 0.5, 0.0, window)  # type: ignore[arg-type]
+    assert json.loads(message)["starts"] == [[0.5, dials[0]], [0.0, dials[1]]]
     session = sessions.get("a window")
-    session.set_dials(0.9, dials[1] or 0.0, host)
+    session.set_dials(*dials, host)
     assert not session.moved, "where the page itself put them"
 
 

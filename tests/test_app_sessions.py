@@ -202,6 +202,22 @@ def test_a_trace_is_read_in_a_place_of_the_pages(host, pair, monkeypatch):
     places.take(Job())
 
 
+def test_a_link_that_is_read_while_the_feed_is_asked_for_leaves_the_window_one_session(host, pair, monkeypatch):
+    window, kept, keys = SimpleNamespace(session_hash="a window"), Sessions(), []
+    handlers = buttons._ShareHandlers(host, kept, [object()] * len(FIELDS))
+
+    def meanwhile(*asked: Any) -> Run:
+        keys.append(kept.enter("a window").key)
+        return opened_run(*asked)
+
+    monkeypatch.setattr(buttons, "opened_run", meanwhile)
+    monkeypatch.setattr(buttons, "fill", lambda fields, values: [])
+    given: Any = SimpleNamespace(_data={"text": pair.generate(request()).to_json()})
+    asyncio.run(handlers.open_trace(given, window))  # pyright: ignore[reportArgumentType]
+    session = kept.find_key(keys[0])
+    assert session is not None and session.run is not None, "the feed that the browser opens is of the text's session"
+
+
 def test_the_schedulers_events_of_a_text_go_when_its_row_does(host):
     visitors = Visitors(4, host)
     run = visitors.come("a1")

@@ -6,7 +6,8 @@ import json
 import random
 
 import pytest
-from browser import Window, along, eventually, window
+from browser import Window, along, calls_of, eventually, serve, window
+from fake_pair import FakePair
 from points_panel import POINTS
 
 from app.figures import simplest
@@ -18,15 +19,10 @@ DIAL, BOX = "#track input", "#threshold input[type=number]"
 
 
 @pytest.fixture
-def shown(site_window: Window, pair):
-    """The page with a finished text at threshold 0.5."""
-    pair.tokens_per_second = 2000
-    site_window.open()
-    site_window.page.wait_for_selector("text=fake-r1")
-    site_window.write("a palindrome")
-    eventually(lambda: "of 60 tokens" in says(site_window))
-    yield site_window
-    assert site_window.errors == []
+def shown(shown: Window):
+    """The page with a finished text at threshold 0.5, by which the track is spaced."""
+    eventually(lambda: "of 60 tokens" in says(shown))
+    return shown
 
 
 def newest(site) -> Run:
@@ -123,3 +119,32 @@ def test_the_browser_finds_the_same_threshold_between_two_scores_as_the_server(s
     )
     assert found == [simplest(low, high) for low, high in gaps]
     assert all(value is None or low < value <= high for value, (low, high) in zip(found, gaps, strict=True))
+
+
+def test_a_dial_that_a_hand_moved_stays_though_the_routers_own_start_comes_later(browser):
+    pair, held = FakePair(), []
+    pair.threshold = 0.9
+    with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
+        page = shown.page
+        eventually(lambda: page.input_value(BOX) == "0.9")
+        asking = calls_of(site, "follow_loading")
+
+        def hold(route) -> None:
+            late = route.request.post_data_json["fn_index"] in asking
+            held.append((route, route.fetch())) if late else route.continue_()
+
+        page.route("**/gradio_api/run/predict*", hold)
+        shown.open()
+        told = "fake-r1"  # the answer that has the router's start
+        eventually(lambda: any(told in answer.text() for _, answer in held) or page.wait_for_timeout(20), 10)
+        assert page.input_value(BOX) == "0.5"
+        page.mouse.move(*along(page, 0.5))
+        page.mouse.down()
+        page.mouse.move(*along(page, 0.25), steps=3)
+        page.mouse.up()
+        moved = page.input_value(BOX)
+        for route, answer in held:
+            route.fulfill(response=answer)
+        page.wait_for_selector(f"text={told}")
+        page.wait_for_timeout(300)
+        assert page.input_value(BOX) == moved and moved not in ("0.5", "0.9")

@@ -6,6 +6,7 @@ import { percent, spelled } from '../lib/format.js';
 import { NAMES } from '../lib/threshold.js';
 import { startBeside } from './beside.js';
 
+const MOST = 24;   // presses that wait: as many as versions are kept
 const TYPES_TEXT = 'textarea, [contenteditable], input:not([type="range"], [type="radio"], [type="checkbox"], [type="button"])';
 
 const wordsOf = ([, threshold, acceptance, share, cost, chosen, cut]) => [
@@ -28,10 +29,17 @@ export const start = ({ element, props, trigger, watch }) => {
   const stepBy = (by) => steps.find((button) => Number(button.dataset.step) === by);
   let newest = 0;
 
-  const goTo = (data) => {
+  // One is asked for at a time, in their order: the fields follow to the text that is shown last.
+  const wishes = [];
+  const ask = () => {
     document.dispatchEvent(new CustomEvent('citer-start'));   // it comes by the feed
-    trigger('go_to', data);
+    trigger('go_to', wishes[0]);
   };
+  const goTo = (data) => { if (wishes.length < MOST && wishes.push(data) === 1) ask(); };
+  listen(element, 'citer-went', () => {
+    wishes.shift();
+    if (wishes.length) ask();
+  });
 
   const beside = startBeside(element, list, (data) => trigger('compare', data), goTo);
 
