@@ -66,6 +66,21 @@ def tiny_pair():
     return load("tiny")
 
 
+@pytest.fixture(scope="module")
+def cpu_pair():
+    """The real pair; where its weights are not to be had, the test is skipped."""
+    import torch
+
+    from engine import WeightsError
+    from engine.pair import load
+
+    torch.set_num_threads(2)
+    try:
+        return load("cpu")
+    except WeightsError as error:
+        pytest.skip(f"the real pair's weights are not to be had: {error}")
+
+
 # The page in Chromium, module by module: Playwright's loop must not outlive the module. A module with another pair in
 # front of it has a fixture `pair` of its own.
 
@@ -125,6 +140,26 @@ def site_window(browser, site):
 
     with window(browser, site) as shown:
         yield shown
+
+
+@pytest.fixture
+def shown(site_window, pair):
+    """The page with a finished text at threshold 0.5; a module that begins otherwise has a fixture of this name."""
+    pair.tokens_per_second = 2000
+    site_window.open()
+    site_window.page.wait_for_selector("text=fake-r1")
+    site_window.write("a palindrome")
+    yield site_window
+    assert site_window.errors == []
+
+
+@pytest.fixture(scope="module")
+def served(tiny_pair):
+    """The endpoint's own server in front of the tiny pair (`served_endpoint.Served`)."""
+    from served_endpoint import serve_endpoint  # late: most tests need no server
+
+    with serve_endpoint(tiny_pair) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")

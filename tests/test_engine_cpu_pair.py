@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine import Role, WeightsError
+from engine import Role
 
 pytestmark = pytest.mark.slow
 
@@ -15,17 +15,6 @@ PROMPTS = [
     "Translate into Japanese: good morning 👋",
 ]
 TIE = 0.25  # bf16 keeps 8 bits: logits of 16 to 32 are rounded to 1/8, so two that differ by less than 2/8 may swap
-
-
-@pytest.fixture(scope="module")
-def cpu_pair():
-    from engine.pair import load
-
-    torch.set_num_threads(2)
-    try:
-        return load("cpu")
-    except WeightsError as error:
-        pytest.skip(f"the real pair's weights are not to be had: {error}")
 
 
 @pytest.mark.parametrize("role", list(Role))

@@ -31,12 +31,6 @@ LONG = {"model": "custom:slm", "messages": MESSAGES, "max_tokens": 1900}
 
 
 @pytest.fixture(scope="module")
-def served(tiny_pair):
-    with serve_endpoint(tiny_pair) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
 def client(served):
     with httpx.Client(base_url=served.url, timeout=60) as client:
         yield client

@@ -24,12 +24,6 @@ MESSAGES: Any = [{"role": "user", "content": QUESTION}]
 
 
 @pytest.fixture(scope="module")
-def served(tiny_pair):
-    with serve_endpoint(tiny_pair) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
 def expected(tiny_pair):
     return tiny_pair.generate(QUESTION, threshold=0.5, acceptance=0.3)
 
