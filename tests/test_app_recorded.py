@@ -183,7 +183,9 @@ def test_on_a_telephone_a_finger_does_it_too(browser, site, recorded, scheme):
 
 def test_a_recorded_text_can_be_taken_away_in_every_way(recorded):
     kinds = ("json", "html", "markdown", "picture", "link", "settings", "program")
-    for each in (recorded, load_recorded()):
+    shipped = load_recorded()
+    assert shipped is not None
+    for each in (recorded, shipped):
         for row, trace in enumerate(each.traces):
             assert all(json.loads(taken(trace, each.sweep, kind) or "{}")["text"] for kind in kinds)
             link = json.loads(taken(trace, each.sweep, "link") or "{}")["text"]

@@ -91,7 +91,7 @@ def test_once_the_models_are_there_both_sliders_go_to_where_the_router_starts(ho
     _, _, _, message, *_ = handlers.follow_loading("router", 0.5, 0.0, window)  # type: ignore[arg-type]
     assert json.loads(message)["starts"] == [[0.5, dials[0]], [0.0, dials[1]]]
     session = sessions.get("a window")
-    session.set_dials(*dials, host)
+    session.set_dials(dials[0], dials[1], host)
     assert not session.moved, "where the page itself put them"
 
 
