@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,8 @@ from engine.events.trace import Trace, build_trace
 from engine.model.any_model import check_acceptance
 from engine.model.language_model import LanguageModel
 from engine.model.linear import copy_dtype, four_bit_parameters
+from engine.model.pass_times import FILE as PASS_TIMES
+from engine.model.stored import StoredModel
 from engine.operating_points import OperatingPoints
 from engine.pairs.presets import ROUTERS, Preset, choose_preset
 from engine.policy import POLICIES, REGISTRY, Policy, build_policy
@@ -29,10 +32,11 @@ from engine.router import Router
 from engine.served.model import ServedModel
 from engine.served.start import connect
 from engine.settings import Settings, load_settings
-from engine.tokenizer import backend, check_ids, check_length, end_ids, render, tokenizer_fingerprint
+from engine.tokenizer import backend, check_ids, check_length, end_ids, id_of, render, tokenizer_fingerprint
 from engine.weights.load import load_models, load_slm
 from engine.weights.progress import Progress, say
 from engine.weights.router_hub import find_router
+from engine.weights.store import FP32
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -61,10 +65,11 @@ class Pair:
 
     def __init__(
         self,
-        slm: PreTrainedModel,
-        llm: PreTrainedModel | ServedModel,
+        slm: PreTrainedModel | StoredModel,
+        llm: PreTrainedModel | StoredModel | ServedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
+        fingerprint: str | None = None,
         slm_name: str = "SLM",
         llm_name: str = "LLM",
         preset: str = "custom",
@@ -78,7 +83,7 @@ class Pair:
         dtype = copy_dtype(sum(four_bit_parameters(model) for model in here), copy)
         self.slm = LanguageModel(slm, slm_name, len(tokenizer), dtype)
         self.llm = llm if isinstance(llm, ServedModel) else LanguageModel(llm, llm_name, len(tokenizer), dtype)
-        self.fingerprint = tokenizer_fingerprint(tokenizer)
+        self.fingerprint = fingerprint or tokenizer_fingerprint(tokenizer)
         self.slm_name, self.llm_name, self.preset, self.quantisation = slm_name, llm_name, preset, quantisation
         self.context = min(context, *(model.context for model in (self.slm, self.llm) if model.context))
         self.prices = prices or Prices()
@@ -86,7 +91,7 @@ class Pair:
         self._policies: dict[str, Policy] = {}  # one object each: rows with the same are scored together
         self.judge: Judge | None = None
         self.end_ids = end_ids(tokenizer, *here)
-        self.end_id = tokenizer.get_vocab()[str(tokenizer.eos_token)]
+        self.end_id = id_of(tokenizer, str(tokenizer.eos_token))
 
     @property
     def models(self) -> tuple[LanguageModel, LanguageModel]:
@@ -144,7 +149,7 @@ class Pair:
         """Takes a router into use, or none; raises RouterError if it does not fit the SLM."""
         if router is not None:
             router.fit_to(self.slm_name, self.llm_name, self.slm.hidden_size, self.fingerprint)
-            router.network.to(self.slm.device)
+            router.to(self.slm.device)
         self.router, self._policies = router, {}
         size, flops = (router.bytes, router.flops) if router else (0, 0)
         self.slm.cost = replace(self.slm.cost, router_bytes=size, router_flops=flops)
@@ -174,18 +179,32 @@ class Pair:
         if isinstance(self.llm, ServedModel):
             self.llm.connection.close()
 
-    def calibrate(self) -> None:
-        """Measures what a pass of each model takes; again, a few times, where the machine's other work spoiled it."""
+    def calibrate(self, kept: Path | None = None) -> None:
+        """Measures what a pass of each model takes; again, a few times, where the machine's other work spoiled it.
+
+        `kept`: a file in which times are kept for the next start. What it has is taken where it is still so.
+        """
         if not self.llm.local:
             self.slm.calibrate()
             self.llm.calibrate()
+            return
+        if kept is not None and all(model.recall(kept) for model in self.models):
             return
         for _ in range(_MOST_CALIBRATIONS):
             self.slm.calibrate()
             self.llm.calibrate()
             larger = self.llm_cost.trunk_bytes > self.slm_cost.trunk_bytes
             if (self.llm_cost.pass_seconds > self.slm_cost.pass_seconds) == larger:
-                return
+                break
+        if kept is not None:
+            for model in self.models:
+                model.keep(kept)
+
+    def make_copies(self) -> None:
+        """Makes the copies of weights that wide passes read now, and not in the first of these passes."""
+        for model in (self.slm, self.llm):
+            if isinstance(model, LanguageModel):
+                model.make_copies()
 
     def check(self, request: Request) -> int:
         """Raises InvalidRequest for what cannot be served, before any model runs; returns the prompt's tokens."""
@@ -326,41 +345,44 @@ def load(
     preset: str | None = None,
     settings: Settings | None = None,
     progress: Callable[[Progress], None] | None = None,
+    prepared: bool = True,
 ) -> Pair:
     """Loads a pair and its router, fetching and quantising the weights the first time.
 
     Without `settings` those of the environment hold; another `preset` than theirs goes before it and before their SLM
     and LLM. A bad setting, weights that cannot be had or do not fit together, or a router that does not fit, is an
-    EngineError. `progress` hears of every download.
+    EngineError. `progress` hears of every download. A pair that is not `prepared` is there seconds earlier, which the
+    first passes over prompts take instead: for one text, not for somebody who will come and wait.
     """
     settings = settings or load_settings()
     if preset is not None and preset != settings.preset:
         settings = load_settings(**{**settings.model_dump(), "preset": preset, "slm": None, "llm": None})
     chosen = choose_preset(settings, progress)
-    llm: PreTrainedModel | ServedModel
     if settings.llm_url:
-        slm, tokenizer, quantisation = load_slm(chosen, settings, progress)
+        loaded = load_slm(chosen, settings, progress)
         say(progress, f"asking the LLM's server at {settings.llm_url}")
-        llm = connect(settings, tokenizer, slm.device)
+        llm = connect(settings, loaded.tokenizer, loaded.slm.device)
         llm_name = llm.name
     else:
-        loaded = load_models(chosen, settings, progress)
-        slm, llm, tokenizer, quantisation = loaded.slm, loaded.llm, loaded.tokenizer, loaded.quantisation
-        llm_name = chosen.llm.title
+        loaded = load_models(chosen, settings, progress, plain=False)
+        llm, llm_name = loaded.llm, chosen.llm.title
     pair = Pair(
-        slm,
+        loaded.slm,
         llm,
-        tokenizer,
+        loaded.tokenizer,
+        fingerprint=loaded.fingerprint,
         slm_name=chosen.slm.title,
         llm_name=llm_name,
         preset=chosen.name,
-        quantisation=quantisation,
+        quantisation=loaded.quantisation,
         context=settings.context,
         prices=Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio),
         copy=settings.bf16_copy,
     )
     pair.use_router(load_router(settings, chosen, progress))
-    pair.calibrate()
+    pair.calibrate(settings.cache_dir / PASS_TIMES if pair.quantisation != FP32 else None)
+    if prepared:
+        pair.make_copies()
     return pair
 
 

@@ -10,7 +10,7 @@ import json
 import re
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 from tokenizers import Tokenizer
@@ -20,7 +20,7 @@ from engine.errors import InvalidRequest, WeightsError, check_whole
 from engine.request import Request
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 PADDING = re.compile(r"\[PAD\d+\]")  # fills a GGUF vocabulary up to the padded embedding; no token of the language
 _ENCODING = threading.Lock()
@@ -111,14 +111,24 @@ def backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     return rust
 
 
-def end_ids(tokenizer: PreTrainedTokenizerBase, *models: PreTrainedModel) -> frozenset[int]:
+def id_of(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """A token's id; a WeightsError if it has none."""
+    found = backend(tokenizer).token_to_id(token)
+    if found is None:
+        raise WeightsError(
+            f"{token!r} is no token of this tokenizer, though it is to end a text: it is not the model's"
+        )
+    return found
+
+
+def end_ids(tokenizer: PreTrainedTokenizerBase, *models: Any) -> frozenset[int]:
     """Ids that end a text: the tokenizer's, and those the models' configurations name."""
     named = [tokenizer.eos_token_id]
     for model in models:
         for value in (model.config.eos_token_id, getattr(model.generation_config, "eos_token_id", None)):
             named += value if isinstance(value, list) else [value]
     # Chat models end a message with one token and a document with another; GGUF files name only one of them.
-    named += [tokenizer.get_vocab().get(text) for text in ("<|im_end|>", "<|endoftext|>")]
+    named += [backend(tokenizer).token_to_id(text) for text in ("<|im_end|>", "<|endoftext|>")]
     return frozenset(i for i in named if isinstance(i, int))
 
 

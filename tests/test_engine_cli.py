@@ -19,7 +19,7 @@ from engine.events import taken_back
 
 @pytest.fixture(autouse=True)
 def _random_pair(random_pair, monkeypatch):
-    monkeypatch.setattr(engine.pair, "load", lambda *_: random_pair)
+    monkeypatch.setattr(engine.pair, "load", lambda *_, **__: random_pair)
 
 
 def run(capsys, *arguments):

@@ -10,6 +10,7 @@ import torch
 
 from engine.model import linear
 from engine.model.linear import Linear, copy_dtype, four_bit_parameters
+from engine.model.packed import dense_of
 from engine.weights import nf4, store
 
 packed_only = pytest.mark.skipif(store.cpu_layout("nf4") != "packed", reason="the packed layout needs AVX512-BF16")
@@ -49,7 +50,7 @@ def test_the_bf16_copy_holds_to_the_bit_what_the_4_bit_kernel_multiplies_with():
     with torch.inference_mode():
         columns = made(torch.eye(128).bfloat16())
     state = made.weight.quant_state
-    assert torch.equal(nf4.dense_of(made.weight.data, state.absmax), columns.T)
+    assert torch.equal(dense_of(made.weight.data, state.absmax), columns.T)
 
 
 @packed_only

@@ -58,6 +58,11 @@ class Trunk:
         # By position; sin carries the sign of the half that is rotated.
         self._cos = self._sin = torch.empty(0, self._head_dim)
 
+    @property
+    def products(self) -> list[Linear]:
+        """Of all layers."""
+        return [each for layer in self._layers for each in (layer.qkv, layer.o, layer.gate_up, layer.down)]
+
     def __call__(self, ids: torch.Tensor, attention: RaggedAttention) -> torch.Tensor:
         """Reads new tokens, int64 [tokens], row after row → hidden states after the final norm [tokens, d]."""
         rotary = self._cos_and_sin(attention, ids.device)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import PretrainedConfig
 
 
-def head_dim(config: PretrainedConfig) -> int:
+def head_dim(config: Any) -> int:
     """Width of an attention head, which not every configuration names."""
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
@@ -29,9 +29,7 @@ class RaggedCache:
         lengths: Tokens stored per row, at most `capacity`.
     """
 
-    def __init__(
-        self, config: PretrainedConfig, rows: int, capacity: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
+    def __init__(self, config: Any, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
         """Allocates `rows` rows of `capacity` tokens, in the model's compute type."""
         shape = (rows, config.num_key_value_heads, capacity, head_dim(config))
         layers = range(config.num_hidden_layers)

@@ -6,30 +6,40 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import accumulate
-from typing import Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel
 
 from engine.events.cost import ModelCost
+from engine.model import pass_times
 from engine.model.any_model import AnyCache, AnyModel
 from engine.model.forward import Trunk
 from engine.model.int8 import Int8Linear
 from engine.model.kv_cache import RaggedAttention, RaggedCache, head_dim
 from engine.model.linear import Linear
+from engine.model.packed import PackedLinear
+from engine.model.pass_times import HEADS, LENGTHS, PassTimes
+from engine.model.stored import StoredModel
+from engine.provenance import hardware
 
-LENGTHS = (1, 2, 4, 8, 16, 32)  # of the passes that are timed
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 _MOST_TIMES, _ALIKE = 6, 1.1
 """A pass is timed until its two shortest times are alike, so once or twice more where the machine was busy."""
+_FASTER = 1.25
+"""Where a pass is faster than it was by this factor, the times that were kept had been disturbed."""
 
 
 class LanguageModel:
     """A causal language model split into its trunk and its `lm_head`.
 
     Attributes:
+        weights: The model that was given.
         vocabulary: Length of the tokenizer; logits are cut to it, since embeddings are padded differently per model.
         fed: Tokens fed so far over all rows, for tests and benchmarks.
         context, local, judges, rereads, gone: See `engine.model.any_model.AnyModel`.
@@ -37,8 +47,10 @@ class LanguageModel:
 
     local, judges, rereads, gone = True, True, False, False
 
-    def __init__(self, model: PreTrainedModel, name: str, vocabulary: int, copy: torch.dtype | None = None) -> None:
-        """Wraps a loaded model, which stays usable through transformers.
+    def __init__(
+        self, model: PreTrainedModel | StoredModel, name: str, vocabulary: int, copy: torch.dtype | None = None
+    ) -> None:
+        """Wraps a loaded model; one of transformers' stays usable.
 
         Args:
             model: Raises WeightsError if `engine.model.forward` does not reproduce its architecture.
@@ -47,19 +59,29 @@ class LanguageModel:
             copy: Number format of a copy of 4-bit weights, if one is kept; see `engine.model.linear`.
         """
         self.name = name
-        self.model = model.eval()
+        self.weights: Any = model.eval()
         self.vocabulary = vocabulary
         self.config: Any = model.config
         decoder: Any = model.get_decoder()
         self._trunk = Trunk(decoder, model.config, name, copy)
-        self._head_module: Any = model.get_output_embeddings()
-        self._head = Linear([self._head_module], copy)
+        self._head = Linear([model.get_output_embeddings()], copy)
         self.hidden_size: int = self.config.hidden_size
         self.context: int | None = self.config.max_position_embeddings
         self.device: torch.device = model.device
         self.dtype = self._trunk.dtype
         self.fed = 0
         self.cost = cost_of(model, self.dtype)
+        self._copy = copy
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        """The same weights as transformers runs them; what the store holds is read again for it."""
+        return self.weights.plain() if isinstance(self.weights, StoredModel) else self.weights
+
+    def make_copies(self) -> None:
+        """Makes the copies of its weights now (`engine.model.linear`), and not in the first pass that reads them."""
+        for product in (*self._trunk.products, self._head):
+            product.make_copy()
 
     def new_cache(self, rows: int, capacity: int) -> RaggedCache:
         """An empty cache for `rows` rows of `capacity` tokens."""
@@ -104,7 +126,8 @@ class LanguageModel:
 
     def unload(self) -> None:
         """Lets its weights go; what it cost stays known, and nothing can be fed any more."""
-        del self.model, self._trunk, self._head, self._head_module
+        del self.weights, self._trunk, self._head
+        self.__dict__.pop("model", None)
 
     def calibrate(self) -> None:
         """Times passes by their length, with `lm_head` at one position, and `lm_head` at many; warms up as well."""
@@ -113,14 +136,48 @@ class LanguageModel:
         self.logits(hidden[:1])
         timed = [_shortest(partial(self._pass, cache, length)) for length in LENGTHS]
         timed = [*accumulate(reversed(timed), min)][::-1]  # what disturbs only adds: no longer pass is faster
-        heads = [_shortest(partial(self._predict, hidden[:length])) for length in LENGTHS[:4]]
-        self.fed = 0
+        heads = [_shortest(partial(self._predict, hidden[:length])) for length in HEADS]
+        self._take(PassTimes(timed, [max(0.0, each - heads[0]) for each in heads]))
+
+    def recall(self, path: Path) -> bool:
+        """Takes the times that were kept in a file, unless a pass of one token is faster now; whether it could.
+
+        A slower one says that the machine is busy now, and that to measure again would make it worse.
+        """
+        times = pass_times.recall(path, self._key)
+        if times is None:
+            return False
+        cache = self.new_cache(1, 1)
+        self._pass(cache, 1)  # the first is not typical
+        if _shortest(partial(self._pass, cache, 1)) * _FASTER < times.passes[0]:
+            return False
+        self._take(times)
+        return True
+
+    def keep(self, path: Path) -> None:
+        """Keeps the times that `calibrate` found, for `recall` at the next start, or shorter ones that are there."""
+        tables = [[seconds for _, seconds in table] for table in (self.cost.pass_table, self.cost.head_table)]
+        if there := pass_times.recall(path, self._key):  # what disturbs only adds
+            tables = [[*map(min, *each)] for each in zip(tables, (there.passes, there.heads), strict=True)]
+        times = PassTimes(*tables)
+        self._take(times)
+        pass_times.keep(path, self._key, times)
+
+    @property
+    def _key(self) -> str:
+        """What times depend on: weights and their copy, machine and torch."""
+        size = self.cost.trunk_bytes + self.cost.head_bytes
+        held = f"{self.dtype}, copy {self._copy}, {self.device.type}"
+        return f"{self.name}, {size} bytes, {held}; {hardware()}, torch {torch.__version__}"
+
+    def _take(self, times: PassTimes) -> None:
+        self.fed, passes = 0, times.passes
         self.cost = replace(
             self.cost,
-            pass_seconds=timed[0],
-            token_seconds=max(0.0, timed[-1] - timed[0]) / (LENGTHS[-1] - 1),
-            pass_table=tuple(zip(LENGTHS, timed, strict=True)),
-            head_table=tuple((n, max(0.0, each - heads[0])) for n, each in zip(LENGTHS, heads, strict=False)),
+            pass_seconds=passes[0],
+            token_seconds=max(0.0, passes[-1] - passes[0]) / (LENGTHS[-1] - 1),
+            pass_table=tuple(zip(LENGTHS, passes, strict=True)),
+            head_table=tuple(zip(HEADS, times.heads, strict=True)),
         )
 
     def _pass(self, cache: RaggedCache, tokens: int) -> None:
@@ -131,22 +188,21 @@ class LanguageModel:
         self.logits(hidden).argmax().item()
 
 
-def cost_of(model: PreTrainedModel, dtype: torch.dtype) -> ModelCost:
+def cost_of(model: Any, dtype: torch.dtype) -> ModelCost:
     """What a pass of a model moves and computes, with a KV cache of a number format; no weight is looked at."""
-    config: Any = model.config
+    config = model.config
     decoder, head = model.get_decoder(), model.get_output_embeddings()
-    assert head is not None
-    linear = [m for m in decoder.modules() if isinstance(m, torch.nn.Linear | Int8Linear)]
-    embedding: Any = model.get_input_embeddings().weight
+    linear = [m for m in decoder.modules() if isinstance(m, torch.nn.Linear | Int8Linear | PackedLinear)]
+    embedding = model.get_input_embeddings().weight
     trunk_bytes = sum(stored_bytes(p) for p in decoder.parameters()) - stored_bytes(embedding)
-    width, head_module = head_dim(config), cast(Any, head)
+    width = head_dim(config)
     return ModelCost(
         trunk_bytes=trunk_bytes,
-        head_bytes=stored_bytes(head_module.weight),
+        head_bytes=stored_bytes(head.weight),
         embedding_bytes=embedding.element_size() * embedding.shape[-1],
         kv_bytes=2 * config.num_hidden_layers * config.num_key_value_heads * width * dtype.itemsize,
         trunk_flops=2 * sum(m.in_features * m.out_features for m in linear),
-        head_flops=2 * head_module.in_features * head_module.out_features,
+        head_flops=2 * head.in_features * head.out_features,
         attention_flops=4 * config.num_hidden_layers * config.num_attention_heads * width,
     )
 

@@ -1,11 +1,11 @@
 """One matrix product of a model, for few tokens or many: its weights, read the way that suits pass and processor.
 
-One token only waits for memory, so the weights are read in 4 bits, by bitsandbytes' fused kernel. That kernel computes
+One token only waits for memory, so the weights are read in 4 bits, by bitsandbytes' fused kernel. It computes
 without the processor's matrix units: its time grows with the tokens, and from some width on (`wide_from`) it is faster
 to read four times the bytes of a bf16 copy of the same weights. Measured on 2 cores with AMX: 1536 × 8960 takes 0.34 ms
 for 1 token, 1.02 and 1.45 ms for 5 and 8 in NF4, but 1.02 and 1.04 ms in bf16. The copy is kept in the layout that
 oneDNN chooses for the processor, which makes these products 1.1 to 2.2 times faster than a plain matrix does, and in
-fp32 on a processor that is faster in that (`copy_dtype`).
+fp32 on a processor that is faster in that (`copy_dtype`). It is made when it is first read, or by `make_copy`.
 
 The kernel wants AVX512-BF16. Other x86 processors take int8 weights (`engine.model.int8`), with one product for a
 pass of any length. Where there is neither (Arm), bitsandbytes would dequantise the whole matrix for every product, also
@@ -16,7 +16,6 @@ Matrices that read the same input (q, k, v; gate, up) are one here, with one cal
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import sys
@@ -24,10 +23,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from bitsandbytes.functional import dequantize_4bit
 from torch import nn
 
 from engine.model.int8 import Int8Linear, Int8Product
+from engine.model.packed import PackedProduct, joined
 from engine.provenance import processor
 
 _AMX, _NO_AMX, _DEQUANTISE_FROM = 5, 16, 64  # see `wide_from`
@@ -40,8 +39,10 @@ _COPY_SHARE = 0.4  # of the memory, at most, for a copy
 class Linear:
     """Matrices [out, in] with one input, side by side; how they are stored decides how they are multiplied."""
 
-    def __init__(self, modules: Sequence[nn.Linear], copy: torch.dtype | None) -> None:
-        """Takes modules together, plain or bitsandbytes' `Linear4bit`; they stay usable, and share storage if possible.
+    def __init__(self, modules: Sequence[Any], copy: torch.dtype | None) -> None:
+        """Takes modules together: `nn.Linear`, bitsandbytes' `Linear4bit`, or those of the store.
+
+        They stay usable, and share storage if possible.
 
         `copy` is the number format in which to keep a copy of 4-bit weights; None keeps none.
         """
@@ -49,23 +50,26 @@ class Linear:
         self._modules = list(modules)
         self._bias = _bias(modules)
         self._few = self._many = self._by_module
+        self._copy: torch.Tensor | None = None
+        self._copy_dtype: torch.dtype | None = None
         self._many_from = sys.maxsize  # tokens
         states: list[Any] = [getattr(module.weight, "quant_state", None) for module in modules]
         if all(isinstance(module, Int8Linear) for module in modules):
-            self._int8 = Int8Product(modules)  # pyright: ignore[reportArgumentType]
+            self._int8 = Int8Product(modules)
             self._few = self._many = self._by_int8
         elif not any(states):
-            self._matrix = _joined([module.weight for module in modules])
+            self._matrix = joined([module.weight for module in modules])
             self._few = self._by_matrix
         elif all(getattr(state, "packing_format_for_cpu", False) for state in states):
-            self._packed = _Packed(modules)
+            self._packed = PackedProduct(modules)
             self._few, self._many = self._by_kernel, self._by_dequantising
             self._many_from = wide_from(copy is not None)
             if copy is not None:
-                self._copy = torch.ops.mkldnn._reorder_linear_weight(self._packed.dense().to(copy), _TYPICAL)
                 self._copy_dtype, self._copy_bias = copy, None if self._bias is None else self._bias.to(copy)
                 self._many = self._by_copy
         elif all(states) and copy is not None and not torch.cpu._is_avx512_bf16_supported():
+            from bitsandbytes.functional import dequantize_4bit
+
             parts = zip(modules, states, strict=True)
             self._matrix = torch.cat([dequantize_4bit(module.weight.data, state) for module, state in parts])
             self._few, self._many, self._many_from = self._by_matrix, self._in_fp32, _BF16_UP_TO + 1
@@ -73,6 +77,11 @@ class Linear:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Inputs [n, in] → [n, out]."""
         return self._few(x) if len(x) < self._many_from else self._many(x)
+
+    def make_copy(self) -> None:
+        """Makes the copy now, and not in the first pass that reads it."""
+        if self._copy_dtype is not None and self._copy is None:
+            self._copy = torch.ops.mkldnn._reorder_linear_weight(self._packed.dense().to(self._copy_dtype), _TYPICAL)
 
     def _by_module(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([module(x) for module in self._modules], dim=-1)
@@ -92,6 +101,8 @@ class Linear:
         return nn.functional.linear(x, self._packed.dense(), self._bias)
 
     def _by_copy(self, x: torch.Tensor) -> torch.Tensor:
+        self.make_copy()
+        assert self._copy_dtype is not None
         wide = x.to(self._copy_dtype)
         return torch.ops.mkldnn._linear_pointwise(wide, self._copy, self._copy_bias, "none", [], "").to(x.dtype)
 
@@ -100,60 +111,6 @@ class Linear:
         for rows, part in zip(self._matrix.split(_BLOCK), out.split(_BLOCK, dim=1), strict=True):
             part.copy_(wide @ rows.float().T)
         return out if self._bias is None else out.add_(self._bias)
-
-
-class _Packed:
-    """NF4 in the layout of bitsandbytes' kernel for CPUs with AVX512-BF16.
-
-    It is called as bitsandbytes does, less the checks and conversions, which take 20 µs of a product of 100 µs.
-    """
-
-    def __init__(self, modules: Sequence[Any]) -> None:
-        from bitsandbytes import cextension
-
-        library: Any = cextension.lib
-        self._kernel = library.gemv_4bit_inference_cpu_nf4_bf16
-        weights = [module.weight for module in modules]
-        scales = [weight.quant_state.absmax for weight in weights]
-        self._codes, self._scales = _joined(weights), torch.cat(scales, dim=1) if len(scales) > 1 else scales[0]
-        outputs, inputs = self._codes.shape[0], 2 * self._codes.shape[1]
-        assert self._scales.dtype is torch.bfloat16 and self._scales.is_contiguous(), self._scales.dtype
-        self._shape = (ctypes.c_int64(outputs), ctypes.c_int64(inputs))
-        self._inputs, self._outputs = inputs, outputs
-        self._pointers = (ctypes.c_void_p(self._codes.data_ptr()), ctypes.c_void_p(self._scales.data_ptr()))
-        self._block = ctypes.c_int64(weights[0].quant_state.blocksize)
-        self._out_stride = ctypes.c_int64(outputs)
-
-    def dense(self) -> torch.Tensor:
-        """The same weights in bf16 [out, in]."""
-        from engine.weights.nf4 import dense_of
-
-        return dense_of(self._codes, self._scales)
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        assert x.dtype is torch.bfloat16 and x.shape[1] == self._inputs and x.stride(1) == 1, (x.dtype, x.shape)
-        out = torch.empty(len(x), self._outputs, dtype=torch.bfloat16)
-        self._kernel(
-            ctypes.c_int64(len(x)),
-            *self._shape,
-            ctypes.c_void_p(x.data_ptr()),
-            *self._pointers,
-            ctypes.c_void_p(out.data_ptr()),
-            self._block,
-            ctypes.c_int64(x.stride(0)),
-            self._out_stride,
-        )
-        return out
-
-
-def _joined(weights: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Weights of modules as one matrix, which the modules use parts of from now on, so that they are stored once."""
-    if len(weights) == 1:
-        return weights[0].data
-    joined = torch.cat([weight.data for weight in weights])
-    for weight, own in zip(weights, joined.split([len(weight) for weight in weights]), strict=True):
-        weight.data = own
-    return joined
 
 
 def _bias(modules: Sequence[nn.Linear]) -> torch.Tensor | None:

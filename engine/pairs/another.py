@@ -84,7 +84,7 @@ def with_router(pair: Pair, router: Router | None) -> Pair:
 
 def _held(pair: Pair, settings: Settings) -> tuple[int, int]:
     """Bytes of memory that a pair's weights take, copies included, and of a GPU's."""
-    models = [model.model for model in (pair.slm, pair.llm) if isinstance(model, LanguageModel)]
+    models = [model.weights for model in (pair.slm, pair.llm) if isinstance(model, LanguageModel)]
     sizes = [(each.device.type == "cuda", stored_bytes(each)) for model in models for each in model.parameters()]
     four_bit = sum(map(four_bit_parameters, models))
     dtype = copy_dtype(four_bit, settings.bf16_copy)

@@ -8,16 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from engine.errors import WeightsError, shown
 from engine.model.forward import FAMILIES, refuse_unsupported
 from engine.model.kv_cache import head_dim
 from engine.pairs.gguf_header import FORMATS, GgufHeader
 from engine.weights.files import read_bytes
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 BLOCK = 64  # weights that share a scale in NF4, so that a matrix must have so many columns or a multiple
@@ -75,6 +77,8 @@ def config_of(title: str, values: Mapping[str, Any]) -> PretrainedConfig:
             f"{title} is quantised already ({shown(method or quantised)}): give the original, in safetensors of F32, "
             "F16 or BF16, or a GGUF file"
         )
+    from transformers import CONFIG_MAPPING
+
     _check_sizes(title, values)
     known = {*_SIZES, *_NUMBERS, *_SWITCHES, *_OTHERS}
     kept = {name: value for name, value in values.items() if name in known and value is not None}
@@ -91,6 +95,8 @@ def config_of(title: str, values: Mapping[str, Any]) -> PretrainedConfig:
 
 def skeleton(config: PretrainedConfig) -> PreTrainedModel:
     """The model of a configuration, without memory for its weights."""
+    from transformers import AutoModelForCausalLM
+
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
 

@@ -12,6 +12,7 @@ import gguf
 import torch
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedModel
 from transformers import modeling_gguf_pytorch_utils as gguf_loading
+from transformers.utils import logging
 
 # The two official Q4_K_M files hold the tied embedding twice, as `token_embd` and, in a better format, as `output`.
 # They differ by 4 % (0.5B: Q5_0, Q8_0) and 7 % (1.5B: Q4_K, Q6_K); two matrices that are not tied differ by over 100 %.
@@ -25,6 +26,7 @@ def quick_and_quiet_reading() -> Iterator[None]:
     It makes a new reader for the tokenizer, for the configuration and for the weights, and each goes through 150,000
     tokens and as many merges in Python: 12 s a time. Its switch for progress bars does not reach the one for GGUF.
     """
+    logging.disable_progress_bar()
     readers, bars = cast(Any, gguf), cast(Any, gguf_loading)
     reader, bar = readers.GGUFReader, bars.tqdm
     readers.GGUFReader, bars.tqdm = functools.cache(reader), functools.partial(bar, disable=True)

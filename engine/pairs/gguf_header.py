@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
 from engine.errors import WeightsError, shown
 
 FORMATS = (
@@ -112,6 +110,8 @@ class _Reader:
 
     def _tensor(self, header: GgufHeader) -> int:
         """Adds a tensor; returns where it ends, in bytes from where the data begin."""
+        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType  # late: a converted model needs none of it
+
         name = self._text(_LONGEST_NAME)
         sides = self._number("I")
         if not 1 <= sides <= _MOST_SIDES or name in header.tensors:

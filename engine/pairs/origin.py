@@ -14,14 +14,12 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from engine.errors import EngineError, WeightsError, shown
 from engine.pairs.config import CONFIG, GENERATION, check_gguf, read_config, skeleton
-from engine.pairs.gguf_dense import dense_of_gguf
 from engine.pairs.gguf_header import GgufHeader
 from engine.pairs.pinned import PinnedFile
 from engine.pairs.presets import FolderModel, GgufModel, HubModel, Model
@@ -33,6 +31,9 @@ from engine.weights.files import MAX_JSON
 from engine.weights.hub_repo import Wanted, fetch_repo
 from engine.weights.progress import ProgressCallback
 from engine.weights.store import Counts, counts_of
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 TOKENIZER = "tokenizer.json"
 MODELS = "models"
@@ -144,6 +145,8 @@ class _Gguf(Origin):
         return path
 
     def tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
         try:
             return AutoTokenizer.from_pretrained(self._path.parent, gguf_file=self._path.name, trust_remote_code=False)
         except (EngineError, OSError):
@@ -153,6 +156,8 @@ class _Gguf(Origin):
 
     @contextlib.contextmanager
     def open(self) -> Iterator[tuple[PreTrainedModel, Read | None]]:
+        from engine.pairs.gguf_dense import dense_of_gguf
+
         yield dense_of_gguf(self._path), None
 
 
@@ -269,6 +274,8 @@ def plain_name(text: str) -> str:
 
 def read_tokenizer(title: str, folder: Path) -> Any:
     """The tokenizer in a folder, read from `tokenizer.json`; no code that a folder holds is run."""
+    from transformers import AutoTokenizer
+
     if not (folder / TOKENIZER).is_file():
         raise WeightsError(
             f"{title}: {folder} holds no {TOKENIZER}, which the engine decodes with: save the tokenizer there with "

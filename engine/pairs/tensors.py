@@ -9,14 +9,16 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import PreTrainedModel
 
 from engine.errors import WeightsError, shown
 from engine.weights.files import read_bytes
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 MAX_INDEX = 20_000_000  # bytes of an index, and of a file's own table of contents

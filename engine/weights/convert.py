@@ -9,20 +9,20 @@ from __future__ import annotations
 import gc
 import json
 import os
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
-
+from engine.model.stored import StoredModel, stored_config
 from engine.pairs.config import check_widths
-from engine.pairs.gguf_dense import quick_and_quiet_reading
 from engine.pairs.origin import Origin
 from engine.settings import Settings
 from engine.tokenizer import PADDING, tokenizer_fingerprint
 from engine.weights import manifest, store
 from engine.weights.cache_folder import locked, make_folder, require_space, writing
-from engine.weights.files import remove
+from engine.weights.files import read_json, remove
 from engine.weights.manifest import Manifest
 from engine.weights.progress import ProgressCallback, say
 
@@ -64,10 +64,23 @@ def fingerprint_of(folder: Path) -> str:
     return Manifest.load(folder).tokenizer
 
 
-def load_folder(folder: Path, lm_head_4bit: bool) -> PreTrainedModel:
-    """Loads a converted model; raises whatever the libraries do for damage that `problem` does not see."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    return store.build(config, folder / WEIGHTS, Manifest.load(folder).layout, lm_head_4bit)
+def stored_form(folder: Path, lm_head_4bit: bool) -> SimpleNamespace | None:
+    """The configuration of a model that `engine.model.stored` can read; None where only transformers can build it."""
+    return stored_config(read_json(folder / CONFIG), _layout(folder)) if lm_head_4bit else None
+
+
+def load_folder(folder: Path, lm_head_4bit: bool, plain: bool = True) -> Any:
+    """Loads a converted model; raises whatever the libraries do for damage that `problem` does not see.
+
+    It is a model of transformers where that is wanted (`plain`), or where only transformers can build it.
+    """
+    config = None if plain else stored_form(folder, lm_head_4bit)
+    if config is not None:
+        return StoredModel(config, folder / WEIGHTS, _layout(folder), partial(load_folder, folder, lm_head_4bit))
+    from transformers import AutoConfig
+
+    made = AutoConfig.from_pretrained(folder, local_files_only=True)
+    return store.build(made, folder / WEIGHTS, Manifest.load(folder).layout, lm_head_4bit)
 
 
 def _layout(folder: Path) -> str:
@@ -82,6 +95,8 @@ def _stamp(identity: str | None, folder: Path) -> dict[str, Any]:
 
 
 def _convert(origin: Origin, folder: Path, progress: ProgressCallback | None) -> None:
+    from engine.pairs.gguf_dense import quick_and_quiet_reading
+
     layout = _layout(folder)
     form, needed = store.form(layout), origin.counts.stored(layout)
     temporary = folder.with_name(folder.name + ".tmp")
@@ -117,4 +132,6 @@ def _convert_tokenizer(origin: Origin, folder: Path) -> str:
     if isinstance(vocabulary, dict):
         data["model"]["vocab"] = {token: index for token, index in vocabulary.items() if not PADDING.fullmatch(token)}
         stored.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+    from transformers import AutoTokenizer
+
     return tokenizer_fingerprint(AutoTokenizer.from_pretrained(folder, local_files_only=True))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
 from engine.errors import WeightsError
 from engine.pairs.origin import Origin, origin_of, read_tokenizer
@@ -17,29 +20,49 @@ from engine.pairs.room import Room, room_of, unconverted
 from engine.settings import Settings
 from engine.tokenizer import check_same_tokenizer, tokenizer_fingerprint
 from engine.weights import store
-from engine.weights.convert import converted, load_folder
+from engine.weights.convert import converted, fingerprint_of, folder_of, load_folder, stored_form
 from engine.weights.files import remove
 from engine.weights.progress import ProgressCallback, say
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
 class LoadedPair:
-    """Two models in eval mode and without gradients, and their tokenizer."""
+    """Two models in eval mode and without gradients, and their tokenizer.
 
-    slm: PreTrainedModel
-    llm: PreTrainedModel
+    Attributes:
+        slm, llm: Of transformers, or a `StoredModel`; the LLM is None where it is elsewhere.
+        fingerprint: The tokenizer's.
+        quantisation: "NF4", "int8" or "fp32", for people.
+    """
+
+    slm: Any
+    llm: Any
     tokenizer: PreTrainedTokenizerBase
-    quantisation: str  # "NF4", "int8" or "fp32", for people
+    fingerprint: str
+    quantisation: str
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    """One model, the fingerprint of its tokenizer, and what reads that."""
+
+    model: Any
+    fingerprint: str
+    tokenizer: Callable[[], Any]
 
 
-def load_models(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> LoadedPair:
+def load_models(
+    preset: Preset, settings: Settings, progress: ProgressCallback | None = None, plain: bool = True
+) -> LoadedPair:
     """Loads a pair, fetching and converting what is not there yet.
+
+    Args:
+        plain: Take transformers' models for what is converted, also where `engine.model.stored` could read it sooner.
 
     Raises:
         WeightsError: no source has a file, it is not what it should be, disk or memory do not hold it, the GPU is
@@ -52,12 +75,16 @@ def load_models(preset: Preset, settings: Settings, progress: ProgressCallback |
     if missing := unconverted(origins, settings, layout):
         _compare(origins)
         room_of(origins, missing, settings, layout, device).check()
-    slm, llm = (_load(origin, settings, layout, progress) for origin in origins)
-    if tokenizer_fingerprint(slm.tokenizer) != tokenizer_fingerprint(llm.tokenizer):
-        check_same_tokenizer(preset.slm.title, slm.tokenizer, preset.llm.title, llm.tokenizer)
+    folders = [] if missing or plain else [folder_of(origin.key, settings, layout) for origin in origins]
+    ahead = _read_ahead(folders, settings)
+    slm, llm = (_load(origin, settings, layout, progress, plain, ahead) for origin in origins)
+    tokenizer = slm.tokenizer()
+    if slm.fingerprint != llm.fingerprint:
+        check_same_tokenizer(preset.slm.title, tokenizer, preset.llm.title, llm.tokenizer())
     for title, model in ((preset.slm.title, slm.model), (preset.llm.title, llm.model)):
-        _check_rows(title, model, slm.tokenizer)
-    return LoadedPair(_moved(slm.model, device), _moved(llm.model, device), slm.tokenizer, store.form(layout))
+        _check_rows(title, model, tokenizer)
+    models = _moved(slm.model, device), _moved(llm.model, device)
+    return LoadedPair(*models, tokenizer, slm.fingerprint, store.form(layout))
 
 
 def room_for(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> Room:
@@ -74,32 +101,42 @@ def room_for(preset: Preset, settings: Settings, progress: ProgressCallback | No
     return room_of(origins, missing, settings, layout, device)
 
 
-def _moved(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
-    # pyright takes transformers' wrapper of `to` for a function of something else.
-    return model if device.type == "cpu" else model.to(device)  # pyright: ignore[reportArgumentType]
+def _read_ahead(folders: Sequence[Path], settings: Settings) -> dict[Path, Future[Any]]:
+    """Another thread reads models while this one imports transformers, for a second, to read the tokenizer later on.
+
+    Only where no model needs transformers, which does not bear to be imported by two threads at once.
+    """
+    if not folders or not all(stored_form(folder, settings.lm_head_4bit) for folder in folders):
+        return {}
+    with ThreadPoolExecutor(1) as reader:
+        ahead = {folder: reader.submit(load_folder, folder, settings.lm_head_4bit, plain=False) for folder in folders}
+        import_module("transformers.models.auto.tokenization_auto")
+    return ahead
 
 
-def load_slm(
-    preset: Preset, settings: Settings, progress: ProgressCallback | None = None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
-    """As `load_models`, of a pair whose LLM is elsewhere: the SLM, the tokenizer, and how its weights are stored."""
+def _moved(model: Any, device: torch.device) -> Any:
+    return model if device.type == "cpu" else model.to(device)
+
+
+def load_slm(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> LoadedPair:
+    """As `load_models`, of a pair whose LLM is elsewhere."""
     _set_up(settings)
     device, layout = _device(preset), layout_of(preset, settings)
     origins = [origin_of(preset.slm, settings, progress)]
     if missing := unconverted(origins, settings, layout):
         room_of(origins, missing, settings, layout, device).check()
-    slm = _load(origins[0], settings, layout, progress)
-    _check_rows(preset.slm.title, slm.model, slm.tokenizer)
-    return _moved(slm.model, device), slm.tokenizer, store.form(layout)
+    slm = _load(origins[0], settings, layout, progress, False, {})
+    tokenizer = slm.tokenizer()
+    _check_rows(preset.slm.title, slm.model, tokenizer)
+    return LoadedPair(_moved(slm.model, device), None, tokenizer, slm.fingerprint, store.form(layout))
 
 
 def _set_up(settings: Settings) -> None:
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    transformers_logging.disable_progress_bar()  # `progress` has it
 
 
-def _check_rows(title: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def _check_rows(title: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     # Every token needs a row; more rows than tokens are padding and do no harm.
     if model.config.vocab_size < len(tokenizer):
         raise WeightsError(
@@ -131,8 +168,27 @@ def _compare(origins: list[Origin]) -> None:
         check_same_tokenizer(slm.title, slm.tokenizer(), llm.title, llm.tokenizer())
 
 
-def _load(origin: Origin, settings: Settings, layout: str, progress: ProgressCallback | None) -> _Loaded:
-    return _dense(origin, progress) if layout == store.FP32 else _load_converted(origin, settings, layout, progress)
+def _load(
+    origin: Origin,
+    settings: Settings,
+    layout: str,
+    progress: ProgressCallback | None,
+    plain: bool,
+    ahead: dict[Path, Future[Any]],
+) -> _Loaded:
+    """One model; it may have been read `ahead`, by its folder."""
+    if layout == store.FP32:
+        return _dense(origin, progress)
+
+    def load(folder: Path) -> tuple[Any, str]:
+        say(progress, f"loading {origin.title}")
+        read = ahead.pop(folder, None)
+        model = read.result() if read else load_folder(folder, settings.lm_head_4bit, plain)
+        return model, fingerprint_of(folder)
+
+    model, fingerprint = _from_folder(origin, settings, layout, progress, load)
+    read = partial(read_tokenizer, origin.title)
+    return _Loaded(model, fingerprint, lambda: _from_folder(origin, settings, layout, progress, read))
 
 
 def _dense(origin: Origin, progress: ProgressCallback | None) -> _Loaded:
@@ -141,25 +197,28 @@ def _dense(origin: Origin, progress: ProgressCallback | None) -> _Loaded:
     tokenizer = origin.tokenizer()
     with origin.open() as (model, read):
         if read is None:
-            return _Loaded(model.float().eval().requires_grad_(False), tokenizer)
-        return _Loaded(store.dense(model, lambda name: read(name, torch.float32)), tokenizer)
+            model = model.float().eval().requires_grad_(False)
+        else:
+            model = store.dense(model, lambda name: read(name, torch.float32))
+    return _Loaded(model, tokenizer_fingerprint(tokenizer), lambda: tokenizer)
 
 
-def _load_converted(origin: Origin, settings: Settings, layout: str, progress: ProgressCallback | None) -> _Loaded:
-    """Loads a model's quantised form, converting it if need be, and once more if it turns out damaged."""
+def _from_folder(
+    origin: Origin,
+    settings: Settings,
+    layout: str,
+    progress: ProgressCallback | None,
+    read: Callable[[Path], _Read],
+) -> _Read:
+    """Reads of a model's quantised form, converting it if need be, and once more if it turns out damaged."""
     folder = converted(origin, settings, layout, progress)
-    say(progress, f"loading {origin.title}")
     try:
-        return _of_folder(folder, origin.title, settings)
+        return read(folder)
     except Exception as error:  # the libraries raise whatever they stumble over, tokenizers a bare Exception
         say(progress, f"{origin.title} in the cache is damaged ({error}) and is made again")
     remove(folder)
     converted(origin, settings, layout, progress)
     try:
-        return _of_folder(folder, origin.title, settings)
+        return read(folder)
     except Exception as error:
         raise WeightsError(f"{origin.title} cannot be loaded from {folder}: {error}") from error
-
-
-def _of_folder(folder: Path, title: str, settings: Settings) -> _Loaded:
-    return _Loaded(load_folder(folder, settings.lm_head_4bit), read_tokenizer(title, folder))

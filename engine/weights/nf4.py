@@ -11,16 +11,15 @@ import math
 from typing import Any
 
 import bitsandbytes as bnb
-import numpy as np
 import torch
 from bitsandbytes import functional as bnbf
 from torch import Tensor, nn
 
-BLOCK = 64  # weights that share a scale
+from engine.model.packed import BLOCK, PACK_ROWS, own
+
 # bitsandbytes' CPU quantiser makes several fp32 temporaries; 8M weights at a time keep them at some 100 MB and in
 # memory that is reused: 48M weights/s, against 13M/s for the 233M of an lm_head in one go.
 CHUNK = 8_000_000
-PACK_ROWS = 32  # rows whose nibbles the packed layout interleaves
 
 
 def quantise_weight(weight: Tensor, layout: str) -> tuple[Tensor, bnbf.QuantState]:
@@ -72,30 +71,6 @@ def _pack(parts: list[Tensor], state: Any, rows: int) -> tuple[Tensor, bnbf.Quan
     return torch.cat([codes for codes, _ in packed]), state
 
 
-def dense_of(codes: Tensor, scales: Tensor) -> Tensor:
-    """The bf16 matrix [out, in] that a packed NF4 matrix stands for: to the bit what its kernel multiplies with.
-
-    Args:
-        codes: uint8 [out, in / 2], packed.
-        scales: bf16 [in / 64, out].
-    """
-    outputs, inputs = codes.shape[0], 2 * codes.shape[1]
-    # Packed: per 32 rows and 2 columns, 32 bytes; row b's two nibbles are the low ones of bytes 2b and 2b + 1 for the
-    # first 16 rows, and the high ones for the others. Plain: a row's nibbles in order, the earlier one high.
-    pairs = codes.view(outputs // PACK_ROWS, inputs // 2, PACK_ROWS // 2, 2)
-    first, second = pairs[..., 0], pairs[..., 1]
-    low = ((first & 15) << 4) | (second & 15)
-    high = (first & 240) | (second >> 4)
-    plain = torch.cat([low, high], dim=-1).transpose(1, 2).contiguous()
-    # The kernel rounds a code to bf16 before it is scaled, so it is scaled here, not by dequantize_4bit.
-    ones = torch.ones(outputs * inputs // BLOCK)
-    dense = torch.ops.bitsandbytes.dequantize_4bit(
-        plain.view(-1, 1), ones, BLOCK, "nf4", [outputs, inputs], torch.bfloat16
-    )
-    dense.view(outputs, -1, BLOCK).mul_(scales.T[:, :, None])
-    return dense
-
-
 def linear4bit(module: nn.Linear, name: str, file: Any, stored: set[str], layout: str) -> bnb.nn.Linear4bit:
     """A layer from the tensors that `engine.weights.store` keeps under its name; a ValueError if they are another's."""
     with torch.device("meta"):
@@ -126,14 +101,3 @@ def linear4bit(module: nn.Linear, name: str, file: Any, stored: set[str], layout
     linear.weight = weight
     linear.quant_state = state
     return linear
-
-
-def own(mapped: Tensor) -> Tensor:
-    """Copies a tensor out of a mapped file.
-
-    Tensor.clone would do it with all threads, and waits long for each of them while the machine is busy (8 s instead
-    of 1 for the pair); one thread keeps up with the memory.
-    """
-    copy = torch.empty_like(mapped)
-    np.copyto(copy.view(torch.uint8).numpy(), mapped.view(torch.uint8).numpy())
-    return copy

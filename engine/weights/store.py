@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import bitsandbytes as bnb
 import torch
-from bitsandbytes import functional as bnbf
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from engine.errors import WeightsError
 from engine.model import int8
-from engine.weights.nf4 import linear4bit, own, quantise_weight
+from engine.model.packed import has_kernel, own
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 LM_HEAD = "lm_head"
 
@@ -35,10 +35,10 @@ def cpu_layout(wanted: str = "auto") -> str:
     """
     if wanted == "int8" and not int8.supported():
         raise WeightsError("CITER_CPU_WEIGHTS=int8: this torch has no int8 products (fbgemm): set it to auto or nf4")
-    has_kernel = bnbf.has_avx512bf16() and "AVX512" in torch.backends.cpu.get_cpu_capability()
-    if wanted == "int8" or (wanted == "auto" and not has_kernel and int8.supported()):
+    packed = has_kernel() and "AVX512" in torch.backends.cpu.get_cpu_capability()
+    if wanted == "int8" or (wanted == "auto" and not packed and int8.supported()):
         return "int8"
-    return "packed" if has_kernel else "plain"
+    return "packed" if packed else "plain"
 
 
 def form(layout: str) -> str:
@@ -95,6 +95,8 @@ def quantise(model: PreTrainedModel, layout: str, read: Callable[[str], Tensor] 
     Returns:
         Tensors by name: `<layer>.weight` (uint8), `<layer>.weight.<part of the quantisation state>`, and the rest.
     """
+    from engine.weights.nf4 import quantise_weight  # late: bitsandbytes takes seconds to import
+
     tied = model.config.tie_word_embeddings
     tensors: dict[str, Tensor] = {}
     for name, module in list(model.named_modules()):
@@ -148,6 +150,10 @@ def build(config: PretrainedConfig, path: Path, layout: str, lm_head_4bit: bool)
     Raises:
         safetensors.SafetensorError, KeyError, ValueError: the file is damaged or is not this model's.
     """
+    from transformers import AutoModelForCausalLM  # late, as above
+
+    from engine.weights.nf4 import linear4bit
+
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     with safe_open(path, framework="pt", device="cpu") as file:
@@ -186,9 +192,9 @@ def _widen(model: PreTrainedModel, dense: dict[str, Tensor]) -> None:
 
 def _load_dense(model: PreTrainedModel, file: Any, stored: set[str]) -> dict[str, Tensor]:
     """Everything of the model that is not 4-bit, copied except for an embedding whose rows are only looked up."""
-    quantised = {
-        f"{name}.weight" for name, m in model.named_modules() if isinstance(m, bnb.nn.Linear4bit | int8.Int8Linear)
-    }
+    from bitsandbytes.nn import Linear4bit
+
+    quantised = {f"{name}.weight" for name, m in model.named_modules() if isinstance(m, Linear4bit | int8.Int8Linear)}
     head, embedding = f"{LM_HEAD}.weight", "model.embed_tokens.weight"
     names = [name for name, _ in model.named_parameters() if name not in quantised | {head}]
     dense = {name: file.get_tensor(name) for name in names if name in stored}

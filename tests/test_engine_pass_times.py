@@ -1,0 +1,88 @@
+"""What passes take is measured once on a machine, and again where it is not so any more."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from engine.model import language_model
+from engine.model.pass_times import HEADS, LENGTHS, PassTimes, keep, recall
+from engine.pair import Pair
+
+TIMES = PassTimes([0.1, 0.1, 0.2, 0.3, 0.3, 0.9], [0.0, 0.2, 0.1, 0.3])
+
+
+@pytest.fixture
+def pair(random_pair):
+    return Pair(random_pair.slm.model, random_pair.llm.model, random_pair.tokenizer, slm_name="s", llm_name="l")
+
+
+def test_times_that_are_kept_are_found_by_model_and_machine(tmp_path):
+    path = tmp_path / "cache" / "passes.json"
+    keep(path, "one", TIMES)
+    keep(path, "two", PassTimes([1.0] * 6, [0.0] * 4))
+    assert recall(path, "one") == TIMES
+    assert recall(path, "three") is None
+    for number in range(150):
+        keep(path, f"more {number}", TIMES)
+    assert len(json.loads(path.read_text())) == 100
+    assert recall(path, "more 149") == TIMES and recall(path, "one") is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, [], "x", {}, {"passes": [0.1] * 6}, {"passes": [0.1] * 5, "heads": [0.0] * 4},
+        {"passes": [0.0] * 6, "heads": [0.0] * 4}, {"passes": [0.1] * 5 + [0.05], "heads": [0.0] * 4},
+        {"passes": [0.1] * 5 + [True], "heads": [0.0] * 4}, {"passes": [0.1] * 6, "heads": [-1.0] + [0.0] * 3},
+        {"passes": [0.1] * 5 + [1e999], "heads": [0.0] * 4}, {"passes": [0.1] * 6, "heads": ["0"] * 4},
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_measured_again(tmp_path, value):
+    path = tmp_path / "passes.json"
+    path.write_text(json.dumps({"one": value}))
+    assert recall(path, "one") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{", b"[" * 100_000])
+def test_a_damaged_file_is_written_anew(tmp_path, content):
+    path = tmp_path / "passes.json"
+    path.write_bytes(content)
+    assert recall(path, "one") is None
+    keep(path, "one", TIMES)
+    assert recall(path, "one") == TIMES
+
+
+def test_a_cache_that_cannot_be_written_costs_the_next_start_time_only(tmp_path):
+    (tmp_path / "file").write_text("")
+    keep(tmp_path / "file" / "passes.json", "one", TIMES)
+
+
+def test_the_second_start_takes_the_times_of_the_first(pair, tmp_path, monkeypatch):
+    path = tmp_path / "passes.json"
+    pair.calibrate(path)
+    costs = pair.slm_cost, pair.llm_cost
+    assert len(json.loads(path.read_text())) == 2
+    known = {id(model): model.cost.pass_seconds for model in pair.models}
+    again = Pair(pair.slm.model, pair.llm.model, pair.tokenizer, slm_name="s", llm_name="l")
+    monkeypatch.setattr(language_model.LanguageModel, "calibrate", None)  # nothing is measured again
+    seconds = iter(known.values())
+    monkeypatch.setattr(language_model, "_shortest", lambda run: next(seconds))
+    again.calibrate(path)
+    assert (again.slm_cost, again.llm_cost) == costs
+    assert again.slm.fed == again.llm.fed == 0
+
+
+@pytest.mark.parametrize("factor, again", [(0.5, True), (0.9, False), (3.0, False)])
+def test_where_a_pass_is_faster_than_it_was_all_are_measured_again(pair, tmp_path, monkeypatch, factor, again):
+    path = tmp_path / "passes.json"
+    monkeypatch.setattr(language_model, "_shortest", lambda run: 0.1)
+    pair.calibrate(path)
+    monkeypatch.setattr(language_model, "_shortest", lambda run: 0.1 * factor)
+    pair.calibrate(path)
+    seconds = 0.1 * factor if again else 0.1
+    assert pair.slm_cost.pass_table == tuple((length, seconds) for length in LENGTHS)
+    assert [positions for positions, _ in pair.slm_cost.head_table] == list(HEADS)
+    kept = json.loads(path.read_text())
+    assert len(kept) == 2 and all(times["passes"][0] == seconds for times in kept.values())
