@@ -110,18 +110,25 @@ def check_whole(trace: dict[str, Any]) -> None:
 
 def server_events(client: httpx.Client, path: str, params: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Name and data of each event of a stream, until it ends."""
-    until, name = time.monotonic() + LONGEST, ""
-    with client.stream("GET", path, params=params) as answer:
+    name = ""
+    for line in streamed_lines(client, "GET", path, params=params):
+        if line.startswith("event:"):
+            name = line[6:].strip()
+        elif line.startswith("data:"):
+            yield name, line[5:].strip()
+
+
+def streamed_lines(client: httpx.Client, method: str, path: str, **asked: Any) -> Iterator[str]:
+    """The lines of an answer as they come; raises what a refusal says, and Lost if there is no end to it."""
+    until = time.monotonic() + LONGEST
+    with client.stream(method, path, **asked) as answer:
         if answer.status_code != 200:
             answer.read()
             raise refusal_of(answer)
         for line in lines_of(answer):
             if time.monotonic() > until:
                 raise Lost(f"no end after {LONGEST:.0f} s")
-            if line.startswith("event:"):
-                name = line[6:].strip()
-            elif line.startswith("data:"):
-                yield name, line[5:].strip()
+            yield line
 
 
 def lines_of(answer: httpx.Response) -> Iterator[str]:

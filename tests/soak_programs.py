@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
-from soak_page import LONGEST, Asked, Lost, lines_of, refusal, refusal_of
+from soak_page import LONGEST, Asked, Lost, refusal, refusal_of, streamed_lines
 from soak_visitors import Visitor
 
 _MODEL = "tiny"
@@ -48,8 +49,6 @@ class ProgramVisitor(Visitor):
         asked, began = self._asked(), time.perf_counter()
         text, finish, first = "", None, None
         for piece in _pieces(client, asked):
-            if piece.get("error"):
-                raise refusal(piece["error"].get("message"))
             for choice in piece["choices"]:
                 text += choice["delta"].get("content") or ""
                 finish = choice["finish_reason"] or finish
@@ -58,39 +57,31 @@ class ProgramVisitor(Visitor):
         self.tally.time("first token, by a program", (first or time.perf_counter()) - began)
 
     def _leave(self, client: httpx.Client) -> None:
-        for count, piece in enumerate(_pieces(client, self._asked())):
-            if piece.get("error"):
-                raise refusal(piece["error"].get("message"))
+        for count, _ in enumerate(_pieces(client, self._asked())):
             if count == _LEAVES_AFTER:
                 return
 
     def _asked(self) -> Asked:
         asked = self.asked()
-        return asked if asked.threshold <= 1 else Asked(asked.prompt, 1.0, asked.acceptance, asked.tokens)
+        return replace(asked, threshold=min(asked.threshold, 1.0))
 
     def _check(self, asked: Asked, chat: bool, text: str, finish: str | None) -> None:
         if finish not in ("stop", "length"):
             raise Lost(f"a program's text ended as {finish!r}")
         # Of a bare prompt the text is another than of the same words in the models' chat template.
-        self.texts.check(asked if chat else Asked(f"bare: {asked.prompt}", *_rest(asked)), text)
-
-
-def _rest(asked: Asked) -> tuple[float, float, int]:
-    return asked.threshold, asked.acceptance, asked.tokens
+        self.texts.check(asked if chat else replace(asked, prompt=f"bare: {asked.prompt}"), text)
 
 
 def _pieces(client: httpx.Client, asked: Asked) -> Iterator[dict[str, Any]]:
-    until, ended = time.monotonic() + LONGEST, False
-    with client.stream("POST", "v1/chat/completions", json=body(asked, True, stream=True)) as answer:
-        if answer.status_code != 200:
-            answer.read()
-            raise refusal_of(answer)
-        for line in lines_of(answer):
-            if time.monotonic() > until:
-                raise Lost(f"no end after {LONGEST:.0f} s")
-            if line == "data: [DONE]":
-                ended = True
-            elif line.startswith("data: "):
-                yield json.loads(line[6:])
+    """The pieces of a stream; raises the error that stands in place of one."""
+    ended = False
+    for line in streamed_lines(client, "POST", "v1/chat/completions", json=body(asked, True, stream=True)):
+        if line == "data: [DONE]":
+            ended = True
+        elif line.startswith("data: "):
+            piece = json.loads(line[6:])
+            if piece.get("error"):
+                raise refusal(piece["error"].get("message"))
+            yield piece
     if not ended:
         raise Lost("a program's stream broke off")

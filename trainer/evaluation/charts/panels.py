@@ -11,7 +11,7 @@ from plotly.io import to_html
 from plotly.subplots import make_subplots
 
 from trainer.evaluation.charts.figures import SCRIPT, write_images
-from trainer.evaluation.charts.parts import ACCURACY, LOOKS, MAIN, layout_of, look_of
+from trainer.evaluation.charts.parts import ACCURACY, LOOKS, MAIN, error_bars, layout_of, look_of
 from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import label, spelled
 from trainer.evaluation.plane import PlanePoint
@@ -110,12 +110,6 @@ def _bytes_traces(summary: Summary) -> list[Any]:
 
 def _line(summary: Summary, name: str, points: Sequence[PointSummary], whole: float, main: bool) -> Any:
     look = look_of(summary, name)
-    bars = {
-        "array": [point["accuracy_high"] - point["accuracy"] for point in points],
-        "arrayminus": [point["accuracy"] - point["accuracy_low"] for point in points],
-        "color": look.colour,
-        "thickness": 1,
-    }
     return go.Scatter(
         x=[point["bytes"] / whole for point in points],
         y=[point["accuracy"] for point in points],
@@ -123,7 +117,7 @@ def _line(summary: Summary, name: str, points: Sequence[PointSummary], whole: fl
         mode="lines+markers",
         line={"color": look.colour, "dash": look.dash, "width": 3 if main else 1.75},
         marker={"color": look.colour, "symbol": look.symbol, "size": 7},
-        error_y=bars if main else None,
+        error_y=error_bars(points, look.colour) if main else None,
         hovertemplate="%{fullData.name}<br>accuracy %{y:.1%} for %{x:.0%} of LLM only's bytes<extra></extra>",
     )
 

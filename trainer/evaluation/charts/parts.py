@@ -97,7 +97,7 @@ def line(summary: Summary, name: str, points: Sequence[PointSummary], x: str) ->
         mode="lines+markers",
         line={"color": own.colour, "dash": own.dash, "width": 3 if main else 1.75},
         marker={"color": own.colour, "symbol": own.symbol, "size": 8 if main else 7},
-        error_y=_error_bars(points, own.colour) if main and x != "llm_share" else None,
+        error_y=error_bars(points, own.colour) if main and x != "llm_share" else None,
     )
 
 
@@ -151,7 +151,8 @@ def layout_of(**axes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _error_bars(points: Sequence[PointSummary], colour: str) -> dict[str, Any]:
+def error_bars(points: Sequence[PointSummary], colour: str) -> dict[str, Any]:
+    """The 95 % intervals of points, as Plotly draws them."""
     return {
         "type": "data",
         "array": [point["accuracy_high"] - point["accuracy"] for point in points],
