@@ -75,6 +75,27 @@ def test_a_number_that_is_typed_is_taken_exactly(shown, site):
     assert place == pytest.approx(below(run, 0.123456789) / TOKENS)
 
 
+_SLOW_FRAMES = """() => {
+  const paint = window.requestAnimationFrame;
+  window.requestAnimationFrame = (draw) => setTimeout(() => paint(draw), 100);
+}"""
+_SOME_FRAMES = "async () => { for (let n = 0; n < 8; n++) await new Promise(requestAnimationFrame); }"
+
+
+def test_a_number_typed_right_after_the_thumb_was_let_go_stays_however_slowly_the_browser_draws(shown, site):
+    page = shown.page
+    page.evaluate(_SLOW_FRAMES)
+    page.mouse.move(*along(page, 0.4))
+    page.mouse.down()
+    page.mouse.move(*along(page, 0.7))
+    page.mouse.up()
+    page.fill(BOX, "0")
+    page.press(BOX, "Enter")
+    page.evaluate(_SOME_FRAMES)
+    assert page.input_value(BOX) == "0"
+    eventually(lambda: newest(site).settings.threshold == 0 and not newest(site).active)
+
+
 def test_undo_moves_the_thumb_back_and_the_track_is_of_the_text_that_is_there(shown, site):
     page, first = shown.page, newest(site)
     before = page.eval_on_selector(DIAL, "node => Number(node.value)")

@@ -6,6 +6,7 @@ const looked = new WeakSet(), latest = new WeakMap();
 const kind = (field) => (field.type === 'checkbox' ? 'checked' : 'value');
 
 const look = (field, left) => requestAnimationFrame(() => {
+  if (!latest.has(field)) return;
   const key = kind(field);
   if (field[key] !== latest.get(field)) {
     field[key] = latest.get(field);
@@ -18,9 +19,15 @@ const look = (field, left) => requestAnimationFrame(() => {
 // Our own panels set their fields themselves.
 const isOurs = (field) => field.closest('.html-container') !== null;
 
+// A slider has two fields. Gradio sets the one that nobody enters, and takes nothing away with it.
+const letGo = (field) => {
+  for (const other of field.closest('.block')?.querySelectorAll('input') ?? []) if (other !== field) latest.delete(other);
+};
+
 document.addEventListener('input', ({ target }) => {
   if (!target.matches?.('input:not([type="radio"], [type="file"]), textarea') || isOurs(target)) return;
   if (target.type === 'number' && target.value === '') return;   // `number_fields.js` looks after that
+  letGo(target);
   if (latest.has(target) || !looked.has(target)) latest.set(target, target[kind(target)]);
   if (looked.has(target)) return;
   looked.add(target);
