@@ -215,16 +215,19 @@ def _playground(
     enable_stop(stop, [generate.click, stream.change_text, sweep.sweep, sweep.open_text])
     enable_stop(stop, [says.commit], js=_ENABLE_IF_FLIPPED)
     to_versions: dict[str, Any] = {"outputs": versions, **EACH_TIME}
+    # What needs a text that the window has: where the server has it no more, `lib/refused.js` says so with the way out,
+    # and gradio, which tells of what its queue refuses, has none.
+    of_a_text = to_versions | {"queue": False}
     started = [
         generate.click(handlers.write, inputs=entered, **to_versions),
         says.commit(handlers.set_dials, inputs=[*dials, policy], outputs=versions, **_LIVE),
-        stream.change_text(handlers.change_text, inputs=handlers.fields["max_new_tokens"], **to_versions),
+        stream.change_text(handlers.change_text, inputs=handlers.fields["max_new_tokens"], **of_a_text),
         sweep.sweep(handlers.sweep, inputs=entered, **to_versions),
-        sweep.open_text(handlers.open_text, inputs=dials, **to_versions),
+        sweep.open_text(handlers.open_text, inputs=dials, **of_a_text),
     ]
     ended = [stream.ended(handlers.ended, **to_versions), sweep.ended(handlers.sweep_ended, **EACH_TIME)]
     wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started, ended)
-    sweep.scrub(handlers.scrub, queue=False, **to_versions)
+    sweep.scrub(handlers.scrub, **of_a_text)
     stream.follow_up(handlers.follow_up, outputs=conversation, queue=False, **QUIET)
     # The strip asks for one at a time: the fields follow to the text that is shown last.
     gone = versions.go_to(handlers.go_to, outputs=[versions, *fields], queue=False, trigger_mode="multiple", **QUIET)

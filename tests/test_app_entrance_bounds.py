@@ -144,6 +144,13 @@ def test_a_window_and_an_address_have_a_share_of_the_queue(waiting: PageQueue, s
     assert len(push(waiting, site, "another", "198.51.100.10")) == 32, "the id of what was taken"
 
 
+def test_a_queue_that_is_full_says_so_in_its_own_words(waiting: PageQueue, site: Site):
+    said = [push(waiting, site, f"one of {n}") for n in range(queue.MAX_WAITING + 2)]
+    assert [each for each in said if len(each) != 32] == [
+        "128 things wait here to be done, which is all there is room for. Come back in a minute."
+    ] * 2
+
+
 def test_what_was_not_read_counts_and_what_was_lost_with_its_stream_does_not(waiting: PageQueue, site: Site):
     for _ in range(PER_SESSION):
         push(waiting, site, "greedy")

@@ -104,8 +104,9 @@ def test_so_it_does_at_every_button_that_needs_them(shown: Window, site: Site):
     page.click('.refused button:has-text("Close")')
     assert page.is_hidden(".refused")
     page.click(".t >> nth=0")
-    page.click(".candidate:enabled >> nth=0")  # this goes through gradio's queue
-    page.wait_for_selector('.toast-body:has-text("Load the page again")')
+    page.click(".candidate:enabled >> nth=0")
+    page.wait_for_selector('.refused-again:has-text("Load the page again"):visible')
+    assert page.locator(".toast-body").count() == 0, "it is said once"
     page.click('[data-take="markdown"]')
     eventually(lambda: "load the page again" in page.inner_text(".share-said"))
 

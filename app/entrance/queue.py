@@ -62,10 +62,10 @@ class PageQueue(Queue):
         self.ANALYTICS_MAX_EVENTS = 0
 
     async def push(self, body: PredictBodyInternal, request: Request, username: str | None) -> Outcome:
-        """See `Queue`: takes an event, or says why not; raises HTTPException for who has had a share."""
+        """See `Queue`: takes an event; raises HTTPException with the reason where there is no room for it."""
         self._tidy(time.monotonic())
         refused = self._refusal(body.session_hash, request)
-        if refused:  # not gradio's 503: of that its page says words of its own
+        if refused:  # not gradio's 503: of that its page says words of its own, and no way out
             raise HTTPException(429, refused)
         return await super().push(body, request, username)
 
@@ -89,6 +89,8 @@ class PageQueue(Queue):
         size = _size(request)
         if size > SMALL_BYTES and size + sum(_size(event.request) for event in events) > MAX_QUEUED_BYTES:
             return f"Too much is waiting here to take {size:,} bytes more. {LATER}"
+        if len(self) >= MAX_WAITING:
+            return f"{MAX_WAITING} things wait here to be done, which is all there is room for. {LATER}"
         return None
 
     def _count(self, session: str) -> int:
