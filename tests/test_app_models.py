@@ -155,7 +155,7 @@ def test_nothing_goes_on_from_a_text_of_an_earlier_pair_and_it_says_whose_it_is(
     assert first.finished.wait(5) and sweep.finished.wait(20) and sweep.state == "done"
     host.change(NextPair("second", lambda progress: other(), never))
     eventually(lambda: host.news == 2)
-    said = "Written by Qwen2.5-Coder 0.5B ⇄ 1.5B, router fake-r1, which this page no longer has"
+    said = "Written by Qwen2.5-Coder 0.5B ⇄ 1.5B, router fake-r1, before this page loaded"
     assert first.fixed and first.about.startswith(said)
     assert session.set_dials(0.9, 0.0, host) is None and session.branch(2, engine.Role.LLM, None, host) is None
     assert session.extend(20, host) is None and session.reveal(host) is None

@@ -22,6 +22,7 @@ from engine import EngineError, InvalidRequest, Settings
 from engine.weights.cache_folder import in_words
 
 _LONGEST = 4096  # characters of a name, as the settings have it
+_HERE = "The page has these models and this router already."
 _ROUTERS_ONLY = "The models stay; only the router is another."
 _BESIDE = "The page's pair writes on until then. Then its texts end, for all who are here."
 _FIRST = (
@@ -154,9 +155,11 @@ class _ModelsHandlers:
 
         models = self.host.models
         pair, source = models and models[0], self.host.source
-        if pair is None or source is None or models_of(source) != models_of(wanted) or source.router == wanted.router:
+        if pair is None or source is None or models_of(source) != models_of(wanted):
             needs = another.needs_of(wanted, pair)
             return NextPair(wanted, again, again, needs.first), _words(needs)
+        if source.router == wanted.router:  # all texts would end for nothing
+            raise InvalidRequest(_HERE)
         needs = another.needs_of_router(wanted)
 
         def load(progress: Any) -> Any:

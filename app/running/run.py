@@ -38,7 +38,8 @@ def written_by(pair: Any) -> str:
     router = f", router {pair.router.name}" if pair.router else ""
     names = pair_name(pair.slm_name, pair.llm_name)
     return (
-        f"Written by {names}{router}, which this page no longer has: nothing can go on from it, Generate writes anew."
+        f"Written by {names}{router}, before this page loaded models or a router anew: nothing can go on from it, "
+        "Generate writes with those."
     )
 
 
