@@ -40,6 +40,8 @@ STARTED = "() => { document.dispatchEvent(new CustomEvent('citer-start')); }"
 """In the browser, once the server has started it: where the feed was closed meanwhile, it is opened again."""
 
 
+_TAB = "playground"
+
 GONE = (
     "The server has the texts of this window no more: they had to make room for others, or the server was started "
     "anew. Load the page again: prompt, settings and text are kept in this window and come back, and Generate writes "
@@ -215,20 +217,20 @@ class Handlers:
         header, status, pair = header_html(self.host, self._home), self.host.status, self.host.pair
         session, loaded = self.sessions.enter(request.session_hash), self.host.loaded
         timer = gr.Timer(active=status.phase == "loading" or status.coming)
-        if pair is None or (status.coming and session.told == loaded):
+        if pair is None or (status.coming and session.told.get(_TAB) == loaded):
             return [header, gr.skip(), timer, *[gr.skip()] * 4]
-        policies = policy_update([(POLICY_LABELS[name], name) for name in pair.policies], policy)
+        other = session.tell_pair(_TAB, loaded)
+        choices, first = [(POLICY_LABELS[name], name) for name in pair.policies], self.settings.policy
+        policies = policy_update(choices, policy, first if other else None)
         rows = [gr.update(visible=name == ("tiny" if pair.preset == "tiny" else "cpu")) for name in ("cpu", "tiny")]
         # The dials are from when the browser asked; by now the visitor may have moved them. So the browser puts them
         # where they start, unless they have moved since (`app.page`).
         asked = {"threshold": threshold, "acceptance": acceptance}
-        if session.told in (0, loaded):
-            own = router_dials(self.settings, threshold, acceptance, session.moved, self.start)
-        else:  # where they stood for another pair says nothing of this one's scores
+        if other:  # where they stood for the pair before says nothing of this one's scores
             own = [name for name in DIALS if getattr(self.settings, name) is None]
             session.moved.clear()
-            policies["value"] = self.settings.policy if self.settings.policy in pair.policies else "confidence"
-        session.told = loaded
+        else:
+            own = router_dials(self.settings, threshold, acceptance, session.moved, self.start)
         start = asked | {name: getattr(pair, name) for name in own}
         session.put_dials(**start)
         starts = [(value, start[name]) for name, value in asked.items()]

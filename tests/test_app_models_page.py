@@ -111,7 +111,7 @@ def test_a_pair_is_chosen_loaded_and_written_with_and_other_windows_notice(shown
         eventually(lambda: says(shown) == "The page has small ⇄ large now.")
         assert shown.page.is_disabled("#models-load")
         state = ".stream-state"
-        eventually(lambda: "Written by tiny SLM ⇄ LLM, router tiny, which this page" in other.page.text_content(state))
+        eventually(lambda: "Written by tiny SLM ⇄ LLM, router tiny, before this page" in other.page.text_content(state))
         assert other.text() == text and other.page.is_hidden(".stream-more")
         assert other.write(PROMPT) and "Written by" not in (other.page.text_content(state) or "")
         run = newest(site)
@@ -119,9 +119,18 @@ def test_a_pair_is_chosen_loaded_and_written_with_and_other_windows_notice(shown
         other.page.click("#tabs [role=tab] >> text=Compare")
         offered = eventually(lambda: compare_choices(other))
         assert "trained router" not in offered
+        other.page.click("#tabs [role=tab] >> text=Tune")
+        for tab in ("compare", "tune"):
+            eventually(lambda tab=tab: chosen_in(other, tab) == "SLM's own confidence")
+        back_to_tiny(shown)
+        for tab in ("compare", "tune"):
+            eventually(lambda tab=tab: chosen_in(other, tab) == "trained router")
         assert other.errors == []
-    back_to_tiny(shown)
     eventually(lambda: shown.page.input_value("#policy input") == "trained router")
+
+
+def chosen_in(shown: Window, tab: str) -> str:
+    return shown.page.input_value(f"#{tab}-policy input")
 
 
 def compare_choices(shown: Window) -> list[str]:
@@ -141,7 +150,9 @@ def test_a_wrong_path_is_told_where_it_was_typed_and_nothing_is_loaded(shown, si
     assert shown.page.is_disabled("#models-load")
     assert "no config.json" in choose(shown, "tiny", llm=str(ROOT / "docs"))
     assert "Router = nowhere at all: no such folder" in choose(shown, "tiny", router="nowhere at all")
-    assert "Nothing to download" in choose(shown, "tiny")
+    assert choose(shown, "tiny") == "The page has these models and this router already."
+    assert shown.page.is_disabled("#models-load")
+    assert "Nothing to download" in choose(shown, "mine")
     shown.page.wait_for_selector("#models-load:enabled")
     shown.page.fill("#models-slm textarea, #models-slm input", "other")
     shown.page.wait_for_selector("#models-load:disabled", state="attached")

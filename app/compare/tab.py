@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 import gradio as gr
 from gradio.components import Component
@@ -101,7 +101,6 @@ class _CompareHandlers:
     def __init__(self, host: Host, sessions: Sessions, settings: Settings) -> None:
         self.host, self.sessions, self.settings = host, sessions, settings
         self._moved: WeakSet[Session] = WeakSet()  # whose visitors have moved this tab's threshold
-        self._told: WeakKeyDictionary[Session, int] = WeakKeyDictionary()  # of which pair, as `Host.loaded` counts
 
     def write(
         self,
@@ -135,21 +134,20 @@ class _CompareHandlers:
     def follow_loading(self, policy: str, threshold: float, request: gr.Request) -> list[Any]:
         """Once the models are loaded: what can take the middle place, and the router's own threshold.
 
-        A threshold that the settings name, or that the visitor has already moved, stays.
+        A threshold that the settings name, or that the visitor has already moved for this pair, stays.
         """
         self.host.start()
         pair = self.host.pair
         if pair is None:
             return [gr.Timer(active=self.host.status.phase == "loading"), gr.skip(), gr.skip()]
         session = self.sessions.enter(request.session_hash)
-        if self._told.get(session, self.host.loaded) == self.host.loaded:
-            own = "threshold" in self._router_dials(session, threshold)
-        else:  # where it stood for another pair says nothing of this one's scores
-            own = self.settings.threshold is None
-        self._told[session] = self.host.loaded
+        other = session.tell_pair(KIND, self.host.loaded)
+        # Where it stood for the pair before says nothing of this one's scores.
+        own = self.settings.threshold is None if other else "threshold" in self._router_dials(session, threshold)
         dial = gr.update(value=pair.threshold) if own and pair.threshold != threshold else gr.skip()
         self._moved.add(session)  # from here on the slider stands at the router's own unless a hand has moved it
-        return [gr.Timer(active=False), policy_update(middle_choices(pair.policies), policy), dial]
+        first = scoring_policy(self.settings) if other else None
+        return [gr.Timer(active=False), policy_update(middle_choices(pair.policies), policy, first), dial]
 
     def _comparison(self, asked: Request, at_share: bool, session: Session) -> Comparison:
         label = AT_SHARE_LABEL if at_share else POLICY_LABELS[asked.policy]

@@ -55,7 +55,7 @@ class Session:
         history: The texts that it has had, `run`'s among them.
         jobs: Other jobs by kind, e.g. "compare".
         scrubbing: Whether the slider scrubs through the texts of a sweep, so that moving it writes nothing.
-        told: The last pair that the window was told of, as `Host.loaded` counts them; 0 before the first.
+        told: The last pair that each tab was told of, as `Host.loaded` counts them.
         holds: Whether it was ever let have a job or a text, which is all that is worth keeping.
         address: The client's that asked last; None where it is not known.
 
@@ -79,7 +79,7 @@ class Session:
         self.history = History()
         self.jobs: dict[str, Job] = {}
         self.scrubbing = False
-        self.told = 0
+        self.told: dict[str, int] = {}
         self._retired = False  # whether the pair of one of its texts has gone, and its window was not told
         self.holds = False
         self.address: str | None = None
@@ -240,6 +240,12 @@ class Session:
             for run in filter(None, (self.run, *kept)):
                 if run.pair is pair and not run.fixed:
                     run.fixed, run.about, self._retired = True, written_by(pair), True
+
+    def tell_pair(self, tab: str, loaded: int) -> bool:
+        """Notes which pair a tab is told of, as `Host.loaded` counts them; whether it was told of another before."""
+        before = self.told.get(tab, loaded)
+        self.told[tab] = loaded
+        return before != loaded
 
     def tell_retired(self) -> None:
         """Has a text come to the page anew from which nothing can go on since its pair has gone."""

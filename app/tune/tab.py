@@ -152,13 +152,15 @@ class _TuneHandlers:
         self.sessions.enter(request.session_hash).moved.update(values.keys() & DIALS)
         return fill(self.fields, values)
 
-    def follow_loading(self, policy: str) -> tuple[Any, gr.Timer]:
+    def follow_loading(self, policy: str, request: gr.Request) -> tuple[Any, gr.Timer]:
         """The policies that the models can do, once they are loaded."""
         self.host.start()
         pair = self.host.pair
         if pair is None:
             return gr.skip(), gr.Timer(active=self.host.status.phase == "loading")
-        return policy_update(scoring_choices(pair.policies), policy), gr.Timer(active=False)
+        other = self.sessions.enter(request.session_hash).tell_pair(KIND, self.host.loaded)
+        first = scoring_policy(self.settings) if other else None
+        return policy_update(scoring_choices(pair.policies), policy, first), gr.Timer(active=False)
 
 
 class TuningUpdates(JobUpdates):
