@@ -108,7 +108,7 @@ def test_with_acceptance_1_the_text_is_the_llms_however_little_it_was_asked(tiny
     tiny.slide("#acceptance", 1)
     alone = tiny_pair.generate(Request(PROMPT, policy="llm", max_new_tokens=60))
     eventually(lambda: tiny.text() == alone.text, 15)
-    assert "its text, token for token" in tiny.page.inner_text(".acceptance-means")
+    eventually(lambda: "its text, token for token" in tiny.page.inner_text(".acceptance-means"))
     assert any(not llm for llm in classes(tiny, "llm")), "the SLM wrote what the LLM would have"
 
 
@@ -120,7 +120,7 @@ def test_the_dial_is_moved_by_keys_and_by_its_number_box(shown: Window):
     eventually(lambda: stands_at(shown, "acceptance") == 1)
     shown.page.fill("#acceptance input[type=number]", "0.25")
     eventually(lambda: shown.page.input_value("#acceptance input[type=range]") == "0.25")
-    assert "at least 0.25 × as likely" in shown.page.inner_text(".acceptance-means")
+    eventually(lambda: "at least 0.25 × as likely" in shown.page.inner_text(".acceptance-means"))
 
 
 def test_drafts_are_provisional_until_the_llm_has_read_them(shown: Window, pair: FakePair):
@@ -183,7 +183,7 @@ def test_what_was_taken_back_is_shown_struck_through_where_it_stood(shown: Windo
     assert toggle.inner_text() == f"{count} taken back" and toggle.get_attribute("aria-pressed") == "false"
     assert shown.page.locator("del").count() == 0, "off by default"
     toggle.click()
-    assert toggle.get_attribute("aria-pressed") == "true"
+    eventually(lambda: toggle.get_attribute("aria-pressed") == "true")
     struck = shown.page.eval_on_selector_all(
         ".t del", "nodes => nodes.map(n => [n.textContent, +n.parentNode.dataset.i])"
     )
@@ -212,10 +212,10 @@ def test_the_inspector_says_by_how_much_the_llm_preferred_another(shown: Window,
     said = shown.page.inner_text(".verdict")
     assert f"the LLM finds it {refused.ratio:.2g} × as likely as its own choice" in said and "taken back" in said
     shown.page.hover(f'.t[data-i="{kept.index}"]')
-    assert shown.page.inner_text(".verdict") == "kept: the LLM’s own choice, too"
+    eventually(lambda: shown.page.inner_text(".verdict") == "kept: the LLM’s own choice, too")
     if below:
         shown.page.hover(f'.t[data-i="{below.index}"]')
-        assert "kept: the LLM finds it" in shown.page.inner_text(".verdict")
+        eventually(lambda: "kept: the LLM finds it" in shown.page.inner_text(".verdict"))
 
 
 def test_markup_that_was_taken_back_stays_text(shown: Window):
@@ -246,7 +246,7 @@ def test_before_the_server_has_answered_the_page_outlines_what_would_flip_or_hav
     with paused(site.host):
         shown.slide("#acceptance", 0.2)  # at 0.5 the kept text of 0.8 would be the same, and come back at once
         eventually(lambda: any(classes(shown, "draft")))
-        assert "the LLM is to read" in shown.page.inner_text(".stream-preview")
+        eventually(lambda: "the LLM is to read" in shown.page.inner_text(".stream-preview"))
     eventually(lambda: shown.text() == "".join(event.text for event in newest(site).events), 10)
     eventually(lambda: not any(classes(shown, "draft")))
 
@@ -257,7 +257,7 @@ def test_a_text_that_cost_more_than_the_llm_says_so_beside_the_dials(shown: Wind
     limit_drafts(shown, 2)
     shown.write("a palindrome")
     shown.page.wait_for_selector(f"{line}:not([hidden])")
-    assert "× the LLM alone" in shown.page.inner_text(line)
+    eventually(lambda: "× the LLM alone" in shown.page.inner_text(line))
     with paused(site.host):
         shown.slide("#acceptance", 0.2)
         shown.page.wait_for_selector(line, state="hidden")
