@@ -242,6 +242,13 @@ def calls_of(site: Site, name: str) -> set[int]:
     return {number for number, each in site.page.fns.items() if each.fn and each.name == name}
 
 
+def expect(found: Any, message: str | None = None) -> Any:
+    """Playwright's `expect`, whose assertions wait. Imported late: without Playwright these tests are skipped."""
+    from playwright.sync_api import expect
+
+    return expect(found, message)
+
+
 def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
     """Waits until a condition holds and returns its value; fails with its last value."""
     deadline = time.monotonic() + seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import Window, along, contrast, eventually, paused, serve, window
+from browser import Window, along, contrast, eventually, expect, paused, serve, window
 from fake_pair import FakePair
 
 from app.running.run import Run
@@ -181,7 +181,7 @@ def test_what_was_taken_back_is_shown_struck_through_where_it_stood(shown: Windo
     events = newest(site).events
     count = taken_back(events)
     assert toggle.inner_text() == f"{count} taken back" and toggle.get_attribute("aria-pressed") == "false"
-    assert shown.page.locator("del").count() == 0, "off by default"
+    expect(shown.page.locator("del"), "off by default").to_have_count(0)
     toggle.click()
     eventually(lambda: toggle.get_attribute("aria-pressed") == "true")
     struck = shown.page.eval_on_selector_all(
@@ -192,13 +192,14 @@ def test_what_was_taken_back_is_shown_struck_through_where_it_stood(shown: Windo
     assert contrast(shown.page, ".t del") >= 4.5
     toggle.focus()
     shown.page.keyboard.press("Enter")
-    assert shown.page.locator("del").count() == 0 and shown.text() == text
+    expect(shown.page.locator("del")).to_have_count(0)
+    assert shown.text() == text
     assert f"{count} tokens that were taken back" in shown.field("modelled")
 
 
 def test_a_text_that_takes_nothing_back_has_no_such_button(shown: Window):
     shown.write("a palindrome")
-    assert shown.page.is_hidden(".taken-toggle")
+    expect(shown.page.locator(".taken-toggle").first).to_be_hidden()
 
 
 def test_the_inspector_says_by_how_much_the_llm_preferred_another(shown: Window, site):
@@ -226,7 +227,8 @@ def test_markup_that_was_taken_back_stays_text(shown: Window):
     shown.page.click(".taken-toggle")
     shown.page.hover(".t:has(del) >> nth=0")
     struck = "".join(shown.page.eval_on_selector_all("del", "nodes => nodes.map(n => n.textContent)"))
-    assert "<" in struck and shown.page.locator(".stream-text :is(img, b), .inspector img").count() == 0
+    assert "<" in struck
+    expect(shown.page.locator(".stream-text :is(img, b), .inspector img")).to_have_count(0)
     assert shown.page.title() != "owned"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browser import Site, Window, eventually, window
+from browser import Site, Window, eventually, expect, window
 from fake_pair import FakePair
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
@@ -46,15 +46,18 @@ def test_the_prompt_is_a_few_tab_stops_away_and_one_link_over_them(shown: Window
 
 def test_enter_sends_shift_enter_breaks_the_line_and_escape_stops(shown: Window, pair: FakePair):
     page = shown.page
-    assert "Enter sends, Shift + Enter breaks the line, Esc stops." in page.inner_text("#prompt-card")
+    expect(page.locator("#prompt-card")).to_contain_text(
+        "Enter sends, Shift + Enter breaks the line, Esc stops.", use_inner_text=True
+    )
     page.click("#prompt textarea")
     page.keyboard.type("echo one")
     page.keyboard.press("Shift+Enter")
     page.keyboard.type("two")
-    assert page.input_value("#prompt textarea") == "echo one\ntwo" and shown.tokens() == []
+    expect(page.locator("#prompt textarea")).to_have_value("echo one\ntwo")
+    assert shown.tokens() == []
     page.keyboard.press("Enter")
     eventually(lambda: shown.text() == "one\ntwo")
-    assert page.input_value("#prompt textarea") == "echo one\ntwo"
+    expect(page.locator("#prompt textarea")).to_have_value("echo one\ntwo")
     pair.tokens_per_second = 10
     page.fill("#prompt textarea", "a palindrome")
     page.keyboard.press("Enter")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from browser import Window, contrast, eventually, window
+from browser import Window, contrast, eventually, expect, window
 from test_app_access import AXE, FOUND
 from test_app_versions import newest, settled
 
@@ -30,7 +30,7 @@ def sides(shown: Window) -> list[list[tuple[str, bool, bool]]]:
 
 def test_two_texts_stand_side_by_side_with_their_headlines_and_what_differs_marked(shown: Window, site, pair):
     page, first = shown.page, newest(site)
-    assert page.is_disabled(OPEN), "there is one text"
+    expect(page.locator(OPEN).first, "there is one text").to_be_disabled()
     another(shown, site, 0.9)
     second, tokens, requests = newest(site), pair.tokens, len(pair.requests)
     eventually(lambda: page.is_enabled(OPEN))
@@ -44,7 +44,7 @@ def test_two_texts_stand_side_by_side_with_their_headlines_and_what_differs_mark
     differ = next(i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a[:2] != b[:2])
     for side in (left, right):
         assert not any(marked for *_, marked in side[:differ]) and side[differ][2]
-    assert f"The same up to token {differ};" in page.inner_text(".beside-says")
+    expect(page.locator(".beside-says").first).to_contain_text(f"The same up to token {differ};", use_inner_text=True)
     titles = page.eval_on_selector_all(f"{SHEET} h3", "nodes => nodes.map(n => n.textContent)")
     assert titles == ["Threshold 0.5", "Threshold 0.9"]
     heads = page.eval_on_selector_all(f"{SHEET} .beside-headline", "nodes => nodes.map(n => n.textContent)")
@@ -63,12 +63,13 @@ def test_any_two_are_picked_in_the_strip_by_keys_and_one_is_gone_to(shown: Windo
     eventually(lambda: page.locator(".version").count() == 3)
     page.click(OPEN)
     eventually(lambda: "Choose another text" in page.inner_text(".beside-hint"))
-    assert page.get_attribute('.version[aria-current="true"]', "aria-pressed") == "true"
+    expect(page.locator('.version[aria-current="true"]').first).to_have_attribute("aria-pressed", "true")
     focused = page.evaluate("document.activeElement.dataset.number")
     assert focused == page.get_attribute(".version >> nth=0", "data-number")
     page.keyboard.press("Escape")
     eventually(lambda: page.inner_text(".beside-hint") == "")
-    assert page.get_attribute(OPEN, "aria-pressed") == "false" and newest(site).settings.threshold == 0.2
+    expect(page.locator(OPEN).first).to_have_attribute("aria-pressed", "false")
+    assert newest(site).settings.threshold == 0.2
     page.keyboard.press("Enter")  # the focus is on the button again
     page.keyboard.press("Enter")  # and now on the first text
     page.wait_for_selector(SHEET)

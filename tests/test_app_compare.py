@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from browser import Site, Window, contrast, eventually, move, window
+from browser import Site, Window, contrast, eventually, expect, move, window
 from conftest import TINY
 
 import engine
@@ -212,7 +212,8 @@ def test_chance_takes_over_the_share_of_the_routers_text(shown: Window, pair):
 
 
 def test_without_chance_there_is_no_further_text_in_the_table(compared: Window):
-    assert compared.page.is_hidden('th[data-of="router"]') and compared.page.is_hidden('td[data-of="router"] >> nth=0')
+    expect(compared.page.locator('th[data-of="router"]').first).to_be_hidden()
+    expect(compared.page.locator('td[data-of="router"] >> nth=0')).to_be_hidden()
 
 
 def share_of(trace) -> str:
@@ -292,7 +293,7 @@ def test_the_chart_has_the_three_texts_on_one_axis(compared: Window, pair):
 
 def test_play_replays_the_texts_at_their_pace_and_never_by_itself(compared: Window, pair):
     longest = max(seconds_of(pair, trace)[-1] for trace in traces(pair, pair.threshold).values())
-    assert compared.page.locator(".compare .w.later").count() == 0
+    expect(compared.page.locator(".compare .w.later")).to_have_count(0)
     assert compared.page.text_content(".compare-play") == "Play"
     compared.page.select_option(".compare-pace", "0.25")
     compared.page.focus(".compare-play")
@@ -312,13 +313,14 @@ def test_the_time_axis_is_moved_with_the_keyboard_and_says_where_it_stands(compa
     assert words(compared, "llm", ":not(.later)") == []
     assert compared.page.get_attribute(".compare-scrub", "aria-valuetext").startswith("0\N{NARROW NO-BREAK SPACE}s of")
     compared.page.keyboard.press("End")
-    assert compared.page.locator(".compare .w.later").count() == 0
+    expect(compared.page.locator(".compare .w.later")).to_have_count(0)
 
 
 def test_stop_stops_within_one_step_and_leaves_no_thread(shown: Window, held):
     ask(shown)
     shown.page.wait_for_selector('[data-column="middle"] .w >> nth=3')
-    assert running() and shown.page.is_disabled(".compare-scrub"), "the axis still grows"
+    assert running(), "the axis still grows"
+    expect(shown.page.locator(".compare-scrub").first, "the axis still grows").to_be_disabled()
     shown.page.click("#compare-stop")
     shown.page.wait_for_selector('.compare-state[data-state="stopped"]')
     eventually(lambda: running() == [])
@@ -390,7 +392,7 @@ def test_hostile_text_is_shown_as_text(shown: Window, monkeypatch, text: str):
     compare(shown, f"{PROMPT} {text}")
     assert words(shown, "slm")[0] == text.replace("\x1b", "␛")
     assert shown.page.evaluate("window.hacked") is None
-    assert shown.page.locator(".compare img, .compare script").count() == 0
+    expect(shown.page.locator(".compare img, .compare script")).to_have_count(0)
 
 
 def test_prompt_threshold_and_length_can_be_copied_from_the_playground(shown: Window):
@@ -402,8 +404,8 @@ def test_prompt_threshold_and_length_can_be_copied_from_the_playground(shown: Wi
     shown.page.click('role=tab[name="Compare"]')
     shown.page.click("#compare-take")
     eventually(lambda: stands_at(shown) == 0.5)
-    assert shown.page.input_value("#compare-limit input") == "33"
-    assert shown.page.input_value("#compare-prompt textarea") == OTHER
+    expect(shown.page.locator("#compare-limit input")).to_have_value("33")
+    expect(shown.page.locator("#compare-prompt textarea")).to_have_value(OTHER)
     shown.page.click("#compare-start")
     shown.page.wait_for_selector(DONE)
     assert says(shown, '[data-column="middle"] h2') == "trained router, threshold 0.5", "a copied 0.5 is a choice"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import Site, eventually, window
+from browser import Site, eventually, expect, window
 from fake_pair import FakePair, request
 
 from app.running.host import Host
@@ -87,9 +87,9 @@ def test_continue_is_offered_where_the_limit_ended_the_text_and_writes_on(browse
     pair.tokens_per_second = 300
     with window(browser, site) as shown:
         shown.write("echo whole")
-        assert not shown.page.is_visible(".stream-more")
+        expect(shown.page.locator(".stream-more").first).to_be_hidden()
         text = shown.write("a palindrome")
-        assert "token limit" in shown.page.text_content(".stream-state")
+        expect(shown.page.locator(".stream-state").first).to_contain_text("token limit")
         shown.page.click(".stream-more")
         eventually(lambda: len(shown.tokens()) == 120 and shown.page.is_visible(".stream-more"))
         assert shown.text().startswith(text)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from browser import Site, Window, eventually, window
+from browser import Site, Window, eventually, expect, window
 from fake_pair import FakePair, request
 from test_app_export import opened
 from test_app_open_trace import open_file
@@ -71,15 +71,18 @@ def coloured(shown: Window, place: str) -> str:
 
 def test_a_prompt_follows_a_text_and_what_it_follows_stands_above_it(shown: Window, pair: FakePair):
     page = shown.page
-    assert not page.is_visible("#conversation") and not page.is_visible(".stream-follow")
+    expect(page.locator("#conversation")).to_be_hidden()
+    expect(page.locator(".stream-follow").first).to_be_hidden()
     shown.slide("#threshold", 0.8)
     shown.write("echo one two three four five")
     by_llm = coloured(shown, ".t:not(.end)")
     follow_up(shown)
     assert messages(shown) == [["User", "echo one two three four five"], ["Models", "one two three four five"]]
     assert by_llm and coloured(shown, "#conversation .w") == by_llm
-    assert "Generate answers your prompt after it." in page.inner_text("#conversation")
-    assert "This text is the last answer above" in page.inner_text(".stream-origin")
+    expect(page.locator("#conversation")).to_contain_text("Generate answers your prompt after it.", use_inner_text=True)
+    expect(page.locator(".stream-origin").first).to_contain_text(
+        "This text is the last answer above", use_inner_text=True
+    )
     page.keyboard.type("echo six")  # the prompt is empty, and has the focus
     page.keyboard.press("Enter")
     eventually(lambda: shown.text() == "six")
@@ -88,7 +91,8 @@ def test_a_prompt_follows_a_text_and_what_it_follows_stands_above_it(shown: Wind
         ("user", "echo one two three four five"),
         ("assistant", "one two three four five"),
     ]
-    assert page.input_value(PROMPT) == "echo six" and len(messages(shown)) == 2
+    expect(page.locator(PROMPT).first).to_have_value("echo six")
+    assert len(messages(shown)) == 2
     eventually(lambda: page.inner_text(".stream-origin") == "")
     follow_up(shown, 4)
     assert messages(shown)[2:] == [["User", "echo six"], ["Models", "six"]]
@@ -98,7 +102,7 @@ def test_what_was_typed_before_follow_up_is_the_next_prompt(shown: Window, pair:
     shown.write("echo one")
     shown.page.fill(PROMPT, "echo two")
     follow_up(shown)
-    assert shown.page.input_value(PROMPT) == "echo two"
+    expect(shown.page.locator(PROMPT).first).to_have_value("echo two")
     shown.page.click("#generate")
     eventually(lambda: shown.text() == "two")
     assert said(pair.requests[-1]) == [("user", "echo one"), ("assistant", "one")]
@@ -141,7 +145,7 @@ def test_undo_and_redo_bring_the_conversation_of_the_text(shown: Window):
     shown.page.click("text=↶ Undo")
     eventually(lambda: shown.text() == "one" and messages(shown) == [])
     eventually(lambda: shown.page.input_value(PROMPT) == "echo one")
-    assert not shown.page.is_visible("#conversation")
+    expect(shown.page.locator("#conversation")).to_be_hidden()
     shown.page.click("text=Redo ↷")
     eventually(lambda: shown.text() == "two" and [text for _, text in messages(shown)] == ["echo one", "one"])
 
@@ -163,7 +167,7 @@ def test_a_stopped_text_is_followed_and_a_raw_one_is_not(shown: Window, pair: Fa
     pair.tokens_per_second = 15
     shown.ask("a palindrome")
     shown.page.wait_for_selector(".t >> nth=4")
-    assert not shown.page.is_visible(".stream-follow")
+    expect(shown.page.locator(".stream-follow").first).to_be_hidden()
     shown.page.click("#stop")
     shown.wait_state("stopped")
     pair.tokens_per_second = 400
@@ -174,7 +178,7 @@ def test_a_stopped_text_is_followed_and_a_raw_one_is_not(shown: Window, pair: Fa
     shown.page.click("text=Sampling and prompt format")
     shown.page.check("#raw input")
     shown.write("echo raw")
-    assert not shown.page.is_visible(".stream-follow")
+    expect(shown.page.locator(".stream-follow").first).to_be_hidden()
 
 
 def test_a_reload_keeps_the_conversation_the_prompt_and_the_text(shown: Window, pair: FakePair):
@@ -187,7 +191,7 @@ def test_a_reload_keeps_the_conversation_the_prompt_and_the_text(shown: Window, 
     shown.page.wait_for_function("sessionStorage.getItem('citer-fields').includes('echo three')")
     shown.page.reload()
     eventually(lambda: shown.text() == "two and more" and messages(shown) == before, 10)
-    assert shown.page.input_value(PROMPT) == "echo three"
+    expect(shown.page.locator(PROMPT).first).to_have_value("echo three")
     follow_up(shown, 4)
     shown.page.click("#generate")
     eventually(lambda: shown.text() == "three")
@@ -291,7 +295,8 @@ def test_messages_of_an_opened_trace_are_text_whatever_they_look_like(shown: Win
     eventually(lambda: [text for _, text in messages(shown)] == [turn.text for turn in talk])
     assert [who for who, _ in messages(shown)] == ["System", "User", "Models", "User", "Models"]
     assert coloured(shown, "#conversation .w") == "⟦two⟧ 😀"
-    assert shown.page.evaluate("window.hacked") is None and shown.page.locator("#conversation img").count() == 0
+    assert shown.page.evaluate("window.hacked") is None
+    expect(shown.page.locator("#conversation img")).to_have_count(0)
 
 
 def test_the_exported_page_shows_the_conversation(browser, trace: Trace, tmp_path: Path):

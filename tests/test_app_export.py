@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browser import contrast
+from browser import contrast, expect
 from fake_pair import FakePair, FakeRouter
 
 from app.figures import amount
@@ -77,7 +77,8 @@ def test_hostile_text_stays_text_on_the_page(browser, tmp_path: Path):
         assert "".join(texts(page, ".t:not(.end)")) == HOSTILE
         assert texts(page, ".asked") == [f"echo {HOSTILE}", HOSTILE]
         assert texts(page, "dd")[:3] == [HOSTILE] * 3
-        assert page.evaluate("window.hacked") is None and page.locator("img, .text b, main script").count() == 0
+        assert page.evaluate("window.hacked") is None
+        expect(page.locator("img, .text b, main script")).to_have_count(0)
         assert len(asked) == 1 and complaints == []
 
 
@@ -106,9 +107,10 @@ def test_every_token_can_be_inspected_with_pointer_and_keyboard(browser, tmp_pat
         page.hover(f".t >> nth={first}")
         by_pointer = page.inner_text(".details")
         assert f"token {first + 1}, written by the LLM" in by_pointer and "< threshold 0.7 → LLM" in by_pointer
-        assert page.locator(".candidate").count() == 10 and texts(page, ".chosen") == texts(page, ".facts .chip") * 2
+        expect(page.locator(".candidate")).to_have_count(10)
+        assert texts(page, ".chosen") == texts(page, ".facts .chip") * 2
         page.mouse.move(0, 0)
-        assert "use the arrow keys" in page.inner_text(".details")
+        expect(page.locator(".details").first).to_contain_text("use the arrow keys", use_inner_text=True)
         page.focus(".text")
         page.keyboard.press("Home")
         seen = [page.inner_text(".facts")]
@@ -122,7 +124,7 @@ def test_every_token_can_be_inspected_with_pointer_and_keyboard(browser, tmp_pat
         page.keyboard.press("ArrowDown")
         assert f"token {first + 1}," in page.inner_text(".facts") or first == 0
         page.keyboard.press("Escape")
-        assert page.locator(".current").count() == 0
+        expect(page.locator(".current")).to_have_count(0)
 
 
 def test_what_was_taken_back_is_said_of_the_token_in_its_place_and_is_only_text(browser, tmp_path: Path):
@@ -133,7 +135,7 @@ def test_what_was_taken_back_is_said_of_the_token_in_its_place_and_is_only_text(
         page.hover(f"#token-{refused.index}")
         said = page.inner_text(".details")
         assert "taken back: ‘" in said and f"the LLM finds it {refused.ratio:.2g} × as likely as its own choice" in said
-        assert "charged and not in the text" in page.inner_text("dl")
+        expect(page.locator("dl").first).to_contain_text("charged and not in the text", use_inner_text=True)
         assert page.evaluate("window.hacked") is None and len(asked) == 1 and complaints == []
     assert "- Acceptance: 0.9" in markdown(trace)
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from browser import Window, contrast, eventually
+from browser import Window, contrast, eventually, expect
 from conftest import TINY
 
 from app.figures import amount, percent
@@ -110,7 +110,7 @@ def test_it_shows_itself_once_without_taking_the_focus_or_moving_anything(browse
         assert shown.page.evaluate(_PLACES) == without
         shown.open()
         shown.page.wait_for_timeout(3500)
-        assert shown.page.is_hidden(CARD), "not on the second visit"
+        expect(shown.page.locator(CARD).first, "not on the second visit").to_be_hidden()
 
 
 @pytest.mark.parametrize("sign", ["pointerdown", "keydown", "input"])
@@ -119,7 +119,7 @@ def test_who_is_at_work_already_is_left_alone(browser, site, sign: str):
     with visit(browser, site, script=work) as shown:
         shown.page.wait_for_selector("text=tiny SLM ⇄ LLM")
         shown.page.wait_for_timeout(3500)
-        assert shown.page.is_hidden(CARD)
+        expect(shown.page.locator(CARD).first).to_be_hidden()
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (1280, 620), (768, 900), (360, 640)])
@@ -158,7 +158,8 @@ def test_the_keyboard_alone_walks_through_it_and_comes_back_to_where_it_was_open
         titles.append(returning.page.inner_text(".guide-step:visible h2"))
         returning.page.keyboard.press("Enter")
     assert titles == ["See who wrote what", "Turn the threshold", "Watch the cost", "Ask for something"]
-    assert returning.page.is_hidden(CARD) and focused(returning) == "guide-open"
+    expect(returning.page.locator(CARD).first).to_be_hidden()
+    assert focused(returning) == "guide-open"
 
 
 def test_back_goes_back_and_escape_closes_it(guided: Window):
@@ -168,15 +169,16 @@ def test_back_goes_back_and_escape_closes_it(guided: Window):
     guided.page.keyboard.press("Enter")
     assert guided.page.text_content(".guide-count") == "1 of 4" and focused(guided) == "guide-next"
     guided.page.keyboard.press("Escape")
-    assert guided.page.is_hidden(CARD) and focused(guided) == "guide-open"
+    expect(guided.page.locator(CARD).first).to_be_hidden()
+    assert focused(guided) == "guide-open"
 
 
 def test_nothing_outside_it_is_covered_against_clicks(guided: Window):
-    assert guided.page.get_attribute(CARD, "aria-modal") == "false"
+    expect(guided.page.locator(CARD).first).to_have_attribute("aria-modal", "false")
     guided.page.click("#prompt textarea", timeout=2000)
     guided.page.keyboard.type("3 + 4")
     assert guided.page.input_value("#prompt textarea").endswith("3 + 4")
-    assert guided.page.is_visible(CARD)
+    expect(guided.page.locator(CARD).first).to_be_visible()
     guided.page.fill("#prompt textarea", "")
 
 
@@ -193,7 +195,8 @@ def test_it_is_shown_from_another_tab_in_the_playground(returning: Window):
     returning.page.click('role=tab[name="How it works"]')
     returning.page.click(OPENER)
     returning.page.wait_for_selector(CARD)
-    assert returning.page.is_visible("#stream") and apart(box(returning, CARD), box(returning, TARGETS[0]))
+    expect(returning.page.locator("#stream")).to_be_visible()
+    assert apart(box(returning, CARD), box(returning, TARGETS[0]))
     returning.page.click('role=tab[name="How it works"]')
     eventually(lambda: returning.page.is_hidden(CARD))
     returning.page.click('role=tab[name="Playground"]')
@@ -337,7 +340,7 @@ def test_the_tab_explains_the_text_on_the_page_as_the_engine_wrote_it(returning:
     assert [t.replace("\N{NARROW NO-BREAK SPACE}", " ") for t in texts] == [told(s["text"]) for s in expected["steps"]]
     chips = page.locator(".lesson-steps li >> nth=2").locator(".token").all_text_contents()
     assert chips[-2] == expected["token"][0], "the picture ends with the token; the sentence names it again"
-    assert page.is_hidden(".lesson-hint")
+    expect(page.locator(".lesson-hint").first).to_be_hidden()
     page.click('role=tab[name="Playground"]')
 
 
@@ -351,14 +354,17 @@ def test_markup_in_a_token_is_only_text(browser, site, tiny_pair):
         ]
         shown.page.click('role=tab[name="How it works"]')
         eventually(lambda: "<img" in (shown.page.text_content(".lesson-intro") or ""))
-        assert shown.page.evaluate("window.hacked") is None and shown.page.locator(".lesson img").count() == 0
+        assert shown.page.evaluate("window.hacked") is None
+        expect(shown.page.locator(".lesson img")).to_have_count(0)
 
 
 def test_before_a_text_the_tab_has_an_example_and_a_hint(browser, site):
     with visit(browser, site, seen=True, width=1280) as shown:
         shown.page.click('role=tab[name="How it works"]')
         shown.page.wait_for_selector(".lesson-hint")
-        assert "Write a text in the Playground" in shown.page.inner_text(".lesson-hint")
+        expect(shown.page.locator(".lesson-hint").first).to_contain_text(
+            "Write a text in the Playground", use_inner_text=True
+        )
         assert re.search(r"the SLM wrote 9 and the LLM 3", shown.page.inner_text(".lesson-intro"))
         shown.page.set_viewport_size({"width": 360, "height": 640})
         assert shown.page.evaluate("document.documentElement.scrollWidth") <= 360

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from browser import Window, contrast, eventually, serve, window
+from browser import Window, contrast, eventually, expect, serve, window
 from fake_pair import FakePair
 from test_app_open_trace_checks import changed, paths
 from test_app_share import CLIPBOARD, follow_link, ready, says
@@ -179,12 +179,13 @@ def test_a_copied_link_shows_the_same_text_elsewhere_without_any_model(shown: Wi
         there.open()
         eventually(lambda: colours(there) == tokens, 10)
         assert there.page.inner_text(".headline") == headline
-        assert "came with the link" in there.page.inner_text(".link-note") and there.page.is_visible(".link-again")
-        assert there.page.input_value("#prompt textarea") == "echo one <b>two</b> three\n\nfour"
+        expect(there.page.locator(".link-note").first).to_contain_text("came with the link", use_inner_text=True)
+        expect(there.page.locator(".link-again").first).to_be_visible()
+        expect(there.page.locator("#prompt textarea")).to_have_value("echo one <b>two</b> three\n\nfour")
         assert not any(text[:40] in url for url in there.requests), "no address has it"
         for selector in (".link-note p", ".link-again"):
             assert contrast(there.page, selector) >= 4.5
-        assert there.page.locator(".stream-text b").count() == 0
+        expect(there.page.locator(".stream-text b")).to_have_count(0)
         assert [e for e in there.errors if "door" not in e] == []
 
 
@@ -194,14 +195,15 @@ def test_run_it_again_writes_it_with_the_models_here_and_leaves_the_address_clea
     shown.open()
     eventually(lambda: shown.text() == trace.text)
     shown.page.wait_for_timeout(700)
-    assert len(pair.requests) == before and shown.page.get_attribute(".stream-state", "data-state") == "done"
+    assert len(pair.requests) == before
+    expect(shown.page.locator(".stream-state").first).to_have_attribute("data-state", "done")
     shown.page.focus(".link-again")
     shown.page.keyboard.press("Enter")
     eventually(lambda: len(pair.requests) > before)
     asked = pair.requests[-1]
     assert (asked.prompt, asked.threshold, asked.seed) == (trace.prompt, 0.8, 9)
     eventually(lambda: shown.page.evaluate("location.hash") == "")
-    assert shown.page.is_hidden(".link-note")
+    expect(shown.page.locator(".link-note").first).to_be_hidden()
     shown.wait_state("done")
 
 
@@ -219,9 +221,10 @@ def test_what_a_link_brings_is_only_opened_within_bounds_and_refused_in_words(sh
     for fragment, reason in bad.items():
         shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", fragment)
         eventually(lambda reason=reason: reason in shown.page.inner_text(".link-note"))
-        assert "was not opened" in shown.page.inner_text(".link-note") and shown.page.is_hidden(".link-again")
+        expect(shown.page.locator(".link-note").first).to_contain_text("was not opened", use_inner_text=True)
+        expect(shown.page.locator(".link-again").first).to_be_hidden()
     assert shown.text() == text and shown.page.evaluate("window.hacked") is None
-    assert shown.page.locator(".link-note img").count() == 0
+    expect(shown.page.locator(".link-note img")).to_have_count(0)
     shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", packed(link_json(trace)))
     eventually(lambda: shown.text() == trace.text)
 
@@ -258,14 +261,14 @@ def test_a_swept_texts_link_is_scrubbed_through_where_it_is_opened(browser, tiny
             there.url = link
             there.open()
             eventually(lambda: colours(there) == seen[1], 10)
-            assert "scrub through" in there.page.inner_text(".link-note")
+            expect(there.page.locator(".link-note").first).to_contain_text("scrub through", use_inner_text=True)
             steps = site.host.scheduler.steps
             there.slide("#threshold", 0)
             eventually(lambda: colours(there) == seen[0])
             there.slide("#threshold", 1)
             eventually(lambda: colours(there) == seen[1])
             assert site.host.scheduler.steps == steps
-            assert there.page.is_disabled(".sweep-open"), "there is nothing to go on with"
+            expect(there.page.locator(".sweep-open").first, "there is nothing to go on with").to_be_disabled()
             assert there.page.evaluate("document.documentElement.scrollWidth") <= 360
             assert complaints(there) == []
         assert complaints(shown) == []
@@ -275,4 +278,5 @@ def test_a_link_of_settings_still_fills_in_and_runs_nothing(shown: Window, pair)
     before = len(pair.requests)
     follow_link(shown, "prompt=echo+hello")
     shown.page.wait_for_selector(".link-note")
-    assert shown.page.is_hidden(".link-again") and len(pair.requests) == before
+    expect(shown.page.locator(".link-again").first).to_be_hidden()
+    assert len(pair.requests) == before

@@ -7,7 +7,7 @@ import shutil
 
 import httpx
 import pytest
-from browser import Window, eventually, serve, window
+from browser import Window, eventually, expect, serve, window
 from conftest import ROOT
 from own_pair import save_arithmetic
 
@@ -99,7 +99,7 @@ def test_a_pair_is_chosen_loaded_and_written_with_and_other_windows_notice(shown
         wait_header(other, "tiny SLM ⇄ LLM")
         text = other.write(PROMPT)
         unfold(shown)
-        assert shown.page.is_disabled("#models-load")
+        expect(shown.page.locator("#models-load")).to_be_disabled()
         told = choose(shown, "mine")
         assert told.startswith("Nothing to download: the models are here.\nMemory: ") and "are free" in told
         assert "Then its texts end, for all who are here." in told
@@ -109,10 +109,11 @@ def test_a_pair_is_chosen_loaded_and_written_with_and_other_windows_notice(shown
             eventually(lambda each=each: "No router belongs to this pair" in each.page.inner_text("#models"))
             eventually(lambda each=each: each.page.input_value("#policy input") == "SLM's own confidence")
         eventually(lambda: says(shown) == "The page has small ⇄ large now.")
-        assert shown.page.is_disabled("#models-load")
+        expect(shown.page.locator("#models-load")).to_be_disabled()
         state = ".stream-state"
         eventually(lambda: "Written by tiny SLM ⇄ LLM, router tiny, before this page" in other.page.text_content(state))
-        assert other.text() == text and other.page.is_hidden(".stream-more")
+        assert other.text() == text
+        expect(other.page.locator(".stream-more").first).to_be_hidden()
         assert other.write(PROMPT) and "Written by" not in (other.page.text_content(state) or "")
         run = newest(site)
         assert run.pair is site.host.pair and run.pair.trace(run.request, run.events).slm == "small"
@@ -147,7 +148,7 @@ def test_a_wrong_path_is_told_where_it_was_typed_and_nothing_is_loaded(shown, si
     unfold(shown)
     told = choose(shown, "tiny", slm="no/such/folder")
     assert "CITER_SLM = no/such/folder: no such folder, no such GGUF file, and not a repo of the Hub" in told
-    assert shown.page.is_disabled("#models-load")
+    expect(shown.page.locator("#models-load")).to_be_disabled()
     assert "no config.json" in choose(shown, "tiny", llm=str(ROOT / "docs"))
     assert "Router = nowhere at all: no such folder" in choose(shown, "tiny", router="nowhere at all")
     assert choose(shown, "tiny") == "The page has these models and this router already."
@@ -195,7 +196,7 @@ def test_where_the_host_does_not_allow_it_there_is_no_fold_and_no_event(settings
         assert not [function for function in off.page.fns.values() if function.name in events]
         with window(browser, off) as shown:
             wait_header(shown, "tiny SLM ⇄ LLM")
-            assert shown.page.locator("#models-card").count() == 0
+            expect(shown.page.locator("#models-card")).to_have_count(0)
         pair = off.host.pair
         for number in events.values():
             body = {"data": ["mine", "", "", "auto"], "fn_index": number, "session_hash": "abc"}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browser import Window, eventually, serve, window
+from browser import Window, eventually, expect, serve, window
 from fake_pair import FakePair
 from test_app_share import BAR, SAID, download, fields, ready, says
 
@@ -54,10 +54,10 @@ def test_a_trace_is_opened_and_inspected_where_the_models_cannot_be_had(browser,
         eventually(lambda: is_shown(shown, trace))
         state = shown.page.text_content(".stream-state")
         assert state == "Opened from a trace: little ⇄ big, router their-router"
-        assert shown.page.get_attribute(".stream-state", "data-state") == "done"
+        expect(shown.page.locator(".stream-state").first).to_have_attribute("data-state", "done")
         shown.page.hover(".t.llm >> nth=0")
-        assert "< threshold 0.8000 → LLM" in shown.page.inner_text(".inspector")
-        assert shown.page.locator(".inspector .candidate").count() == 10
+        expect(shown.page.locator(".inspector").first).to_contain_text("< threshold 0.8000 → LLM", use_inner_text=True)
+        expect(shown.page.locator(".inspector .candidate")).to_have_count(10)
         eventually(lambda: shown.page.locator('[data-plot="score"] .point').count() == len(trace.events))
         assert shown.field("relative") != "–"
         shown.page.click('label:has-text("FLOPs")')
@@ -97,7 +97,8 @@ def test_opening_a_trace_stops_the_text_that_is_being_written(shown: Window, tra
     open_file(shown, trace.to_json())
     eventually(lambda: is_shown(shown, trace) and pair.open_streams == 0)
     shown.page.wait_for_timeout(500)
-    assert is_shown(shown, trace) and shown.page.get_attribute(".stream-state", "data-state") == "done"
+    assert is_shown(shown, trace)
+    expect(shown.page.locator(".stream-state").first).to_have_attribute("data-state", "done")
     eventually(lambda: shown.page.is_disabled("#stop"))
 
 
@@ -119,8 +120,9 @@ def test_bad_files_are_refused_with_their_reason_and_the_text_stays(shown: Windo
         assert name in said and reason in said
         assert "bad" in (shown.page.get_attribute(SAID, "class") or "")
     assert shown.text() == text
-    assert shown.page.evaluate("window.hacked") is None and shown.page.locator(f"{SAID} img").count() == 0
-    assert shown.page.input_value("#prompt textarea") == "echo one two three"
+    assert shown.page.evaluate("window.hacked") is None
+    expect(shown.page.locator(f"{SAID} img")).to_have_count(0)
+    expect(shown.page.locator("#prompt textarea")).to_have_value("echo one two three")
 
 
 def test_the_same_file_can_be_opened_again(shown: Window, trace: Trace):
@@ -140,6 +142,8 @@ def test_hostile_text_stays_text_on_the_way_in(shown: Window, trace: Trace):
     )
     open_file(shown, strange.to_json())
     eventually(lambda: is_shown(shown, strange))
-    assert shown.page.input_value("#prompt textarea") == hostile and hostile in shown.page.text_content(".stream-state")
-    assert "stop: the page's field cannot hold" in shown.page.inner_text(SAID)
-    assert shown.page.evaluate("window.hacked") is None and shown.page.locator("#stream img").count() == 0
+    expect(shown.page.locator("#prompt textarea")).to_have_value(hostile)
+    assert hostile in shown.page.text_content(".stream-state")
+    expect(shown.page.locator(SAID).first).to_contain_text("stop: the page's field cannot hold", use_inner_text=True)
+    assert shown.page.evaluate("window.hacked") is None
+    expect(shown.page.locator("#stream img")).to_have_count(0)

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import pairwise
 
 import pytest
-from browser import Window, contrast, eventually, move, serve, window
+from browser import Window, contrast, eventually, expect, move, serve, window
 from fake_pair import FakePair
 from points_panel import (
     CARD,
@@ -91,7 +91,7 @@ def test_of_several_tasks_one_is_read_and_another_moves_nothing_but_what_is_said
 
 def test_with_one_task_there_is_none_to_choose(serving):
     with serving(CURVE) as shown:
-        assert not shown.page.is_visible("#measured-task")
+        expect(shown.page.locator("#measured-task")).to_be_hidden()
 
 
 def test_every_handle_follows_the_threshold_as_the_engine_reads_the_curve(shown: Window):
@@ -127,7 +127,8 @@ def test_the_share_handle_moves_the_threshold_along_the_curve(shown: Window):
         there = CURVE.for_share(share / 100)
         eventually(lambda there=there: abs(stands_at(shown) - there.threshold) <= 1e-4)
         eventually(lambda there=there: says(shown) == line_at(there.threshold))
-        assert share_says(shown) == f"≈ {share} %" and shown.page.input_value(SHARE) == str(share)
+        assert share_says(shown) == f"≈ {share} %"
+        expect(shown.page.locator(SHARE).first).to_have_value(str(share))
     assert stands_at(shown) == LLM_ONLY and weight_says(shown) == "0 to 0.025"
 
 
@@ -194,11 +195,11 @@ def test_a_share_that_no_step_gives_does_not_catch_the_handle(serving):
     with serving(steep) as shown:
         move(shown.page, SHARE, 80)
         press(shown, SHARE, *["ArrowLeft"] * 5)
-        assert shown.page.input_value(SHARE) == "75"
+        expect(shown.page.locator(SHARE).first).to_have_value("75")
         eventually(lambda: stands_at(shown) == 1.0 and share_says(shown) == "≈ 100 %")
         press(shown, SHARE, *["ArrowLeft"] * 20)
         eventually(lambda: stands_at(shown) == 0.9999999 and share_says(shown) == "≈ 20 %")
-        assert shown.page.input_value(SHARE) == "55"
+        expect(shown.page.locator(SHARE).first).to_have_value("55")
 
 
 def test_a_handle_is_not_pulled_back_by_late_news_of_the_threshold(shown: Window):
@@ -207,7 +208,8 @@ def test_a_handle_is_not_pulled_back_by_late_news_of_the_threshold(shown: Window
     shown.page.evaluate(
         "document.dispatchEvent(new CustomEvent('citer-dials', { detail: { threshold: 0.3, policy: 'router' } }))"
     )
-    assert shown.page.input_value(SHARE) == "60" and share_says(shown) == "≈ 60 %"
+    expect(shown.page.locator(SHARE).first).to_have_value("60")
+    assert share_says(shown) == "≈ 60 %"
 
 
 def test_focus_rings_are_not_clipped(shown: Window):
@@ -268,7 +270,7 @@ def test_the_cheapest_button_moves_the_slider_to_the_cheapest_good_threshold(sho
     shown.page.keyboard.press("Enter")
     eventually(lambda: stands_at(shown) == 0.97)
     eventually(lambda: says(shown) == line_at(0.97) and share_says(shown) == "≈ 40 %")
-    assert shown.page.get_attribute(button, "aria-pressed") == "true"
+    expect(shown.page.locator(button).first).to_have_attribute("aria-pressed", "true")
     shown.slide("#threshold", 0.5)
     eventually(lambda: shown.page.get_attribute(button, "aria-pressed") == "false")
 
@@ -312,7 +314,7 @@ def test_it_starts_hidden_where_the_settings_choose_another_policy(browser, pair
     with serve(lambda preset, progress: pair, settings=settings) as site, window(browser, site) as shown:
         shown.page.wait_for_selector("text=fake-r1")
         shown.page.wait_for_timeout(500)
-        assert shown.page.is_hidden("details.points")
+        expect(shown.page.locator("details.points").first).to_be_hidden()
 
 
 def test_an_unmeasured_router_shows_nothing_and_leaves_no_hole(browser, shown: Window):
@@ -324,7 +326,9 @@ def test_an_unmeasured_router_shows_nothing_and_leaves_no_hole(browser, shown: W
     with serve(lambda preset, progress: FakePair()) as site, window(browser, site) as bare:
         bare.page.wait_for_selector("text=fake-r1")
         bare.page.wait_for_timeout(500)
-        assert bare.page.is_hidden(".points") and bare.page.is_hidden(SHARE) and bare.page.is_hidden(WEIGHT)
+        expect(bare.page.locator(".points").first).to_be_hidden()
+        expect(bare.page.locator(SHARE).first).to_be_hidden()
+        expect(bare.page.locator(WEIGHT).first).to_be_hidden()
         assert 0 <= below(bare) <= 12
     assert below(shown) > 60
 
@@ -361,7 +365,7 @@ def test_texts_of_a_strangers_file_are_shown_as_plain_text(serving, text: str):
         assert f"Measured on 300 {text} questions" in says(shown, "p.points-about")
         assert f"{text}, on {text}." in says(shown, "p.points-about")
         assert shown.page.evaluate("window.hacked") is None
-        assert shown.page.locator(".points img, .points-about b").count() == 0
+        expect(shown.page.locator(".points img, .points-about b")).to_have_count(0)
 
 
 @pytest.mark.parametrize("unit", MEASURED_UNITS)

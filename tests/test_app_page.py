@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from browser import Site, Window, eventually, paused, serve, window
+from browser import Site, Window, eventually, expect, paused, serve, window
 from fake_pair import ANSWER, FakePair
 
 from engine import Role, WeightsError
@@ -30,7 +30,7 @@ def test_the_text_arrives_whole_and_every_token_has_the_colour_of_its_author(sho
     classes = shown.page.eval_on_selector_all(".t", "nodes => nodes.map(n => n.classList.contains('llm'))")
     assert classes == [role is Role.LLM for role in roles]
     llm = roles.count(Role.LLM)
-    assert f"{llm} · {100 * llm / 60:.0f} %" in shown.page.text_content(".key-llm")
+    expect(shown.page.locator(".key-llm").first).to_contain_text(f"{llm} · {100 * llm / 60:.0f} %")
     underlined = shown.page.locator(".t.llm").first.evaluate("node => getComputedStyle(node).textDecorationLine")
     assert underlined == "underline", "colour is not the only cue"
     assert shown.errors == []
@@ -52,7 +52,7 @@ _TYPED_WITHIN_A_FRAME = """async () => {
 def test_what_is_typed_before_a_slow_browser_has_drawn_the_fields_is_kept(shown: Window, site: Site):
     shown.page.evaluate(_TYPED_WITHIN_A_FRAME)
     shown.page.wait_for_timeout(300)
-    assert shown.page.input_value("#max-draft input") == "3"
+    expect(shown.page.locator("#max-draft input")).to_have_value("3")
     shown.write("echo one two")
     (session,) = [s for s in site.sessions._sessions.values() if s.shown]
     assert session.run.request.max_draft == 3
@@ -72,7 +72,7 @@ def test_one_line_beside_the_dials_says_what_the_meter_says(shown: Window):
 def test_a_text_that_ended_itself_shows_a_chip(shown: Window):
     assert shown.write("echo one two") == "one two"
     assert shown.page.text_content(".t.end") == "end"
-    assert "ended itself" in shown.page.text_content(".stream-state")
+    expect(shown.page.locator(".stream-state").first).to_contain_text("ended itself")
 
 
 def test_pointing_at_a_token_shows_who_wrote_it_and_why(shown: Window):
@@ -80,10 +80,10 @@ def test_pointing_at_a_token_shows_who_wrote_it_and_why(shown: Window):
     shown.page.hover(".t.llm >> nth=0")
     facts = shown.page.text_content(".inspector .facts")
     assert "written by the LLM" in facts and "< threshold 0.5000 → LLM" in facts and "SLM read" in facts
-    assert shown.page.locator(".candidate").count() == 10
+    expect(shown.page.locator(".candidate")).to_have_count(10)
     shown.page.hover(".t.slm >> nth=1")
-    assert "≥ threshold 0.5000 → SLM" in shown.page.text_content(".inspector .facts")
-    assert "·" in shown.page.text_content(".inspector .chip"), "spaces are spelled out"
+    expect(shown.page.locator(".inspector .facts").first).to_contain_text("≥ threshold 0.5000 → SLM")
+    expect(shown.page.locator(".inspector .chip").first, "spaces are spelled out").to_contain_text("·")
 
 
 def test_every_token_can_be_inspected_with_the_keyboard(shown: Window):
@@ -97,7 +97,7 @@ def test_every_token_can_be_inspected_with_the_keyboard(shown: Window):
     shown.page.keyboard.press("Home")
     shown.page.keyboard.press("Enter")
     shown.page.focus("#prompt textarea")
-    assert "token 1," in shown.page.text_content(".inspector .facts"), "pinned"
+    expect(shown.page.locator(".inspector .facts").first, "pinned").to_contain_text("token 1,")
 
 
 def test_the_buttons_walk_from_one_llm_token_to_the_next(shown: Window):
@@ -105,9 +105,9 @@ def test_the_buttons_walk_from_one_llm_token_to_the_next(shown: Window):
     places = shown.page.eval_on_selector_all(".t.llm", "nodes => nodes.map(node => Number(node.dataset.i) + 1)")
     for expected in places[:2]:
         shown.page.click('[data-jump="1"]')
-        assert f"token {expected}," in shown.page.text_content(".inspector .facts")
+        expect(shown.page.locator(".inspector .facts").first).to_contain_text(f"token {expected},")
     shown.page.click('[data-jump="-1"]')
-    assert f"token {places[0]}," in shown.page.text_content(".inspector .facts")
+    expect(shown.page.locator(".inspector .facts").first).to_contain_text(f"token {places[0]},")
 
 
 def test_the_threshold_applies_to_the_next_token_of_a_run_that_is_on(shown: Window, pair: FakePair):
@@ -136,7 +136,7 @@ def test_after_a_run_the_slider_marks_what_would_change(shown: Window, site: Sit
         shown.page.wait_for_selector(".t.flip")
         marked = shown.page.eval_on_selector_all(".t.flip", "nodes => nodes.map(node => Number(node.dataset.i))")
         assert marked == flips
-        assert f"first at token {flips[0] + 1}" in shown.page.text_content(".stream-preview")
+        expect(shown.page.locator(".stream-preview").first).to_contain_text(f"first at token {flips[0] + 1}")
         stale = shown.page.eval_on_selector_all(".t.stale", "nodes => nodes.map(node => Number(node.dataset.i))")
         assert stale == list(range(flips[0] + 1, 60)), "what follows is not yet true"
     eventually(lambda: session.shown is not before and session.shown.state == "done")
@@ -184,7 +184,7 @@ def test_unit_and_prices_reprice_the_text_without_running_it_again(shown: Window
     eventually(lambda: shown.field("tokens") == "60")
     asked, share = len(pair.requests), shown.field("share")
     assert shown.field("run").endswith("GB") and shown.field("saves").startswith("saves")
-    assert not shown.page.is_visible("#llm-price"), "it is there where price is chosen"
+    expect(shown.page.locator("#llm-price"), "it is there where price is chosen").to_be_hidden()
     for label, written in (("FLOPs", "[0-9.]+ .FLOP"), ("seconds", "[0-9.]+ s"), ("price", "0[.][0-9]+")):
         shown.page.click(f'#unit label:has-text("{label}")')
         eventually(lambda written=written: re.fullmatch(written, shown.field("run")))
@@ -228,8 +228,8 @@ def test_markup_and_templates_are_shown_as_plain_text(shown: Window, text: str):
     assert shown.write("echo " + text) == text
     shown.page.hover(".t >> nth=0")
     assert shown.page.evaluate("window.hacked") is None
-    assert shown.page.locator(".stream-text img, .stream-text script, .stream-text b").count() == 0
-    assert shown.page.input_value("#prompt textarea") == "echo " + text
+    expect(shown.page.locator(".stream-text img, .stream-text script, .stream-text b")).to_have_count(0)
+    expect(shown.page.locator("#prompt textarea")).to_have_value("echo " + text)
 
 
 def test_escape_sequences_are_shown_and_have_no_effect(shown: Window):
@@ -247,7 +247,7 @@ def test_an_empty_prompt_is_refused_and_the_last_text_stays(shown: Window, pair:
     shown.ask("   ")
     shown.page.wait_for_selector("text=The prompt is empty")
     assert shown.text() == text and len(pair.requests) == asked
-    assert shown.page.is_enabled("#generate")
+    expect(shown.page.locator("#generate")).to_be_enabled()
     eventually(lambda: shown.page.is_disabled("#stop"))
 
 
@@ -258,7 +258,7 @@ def test_a_prompt_beyond_the_context_is_refused_with_both_numbers_and_loses_noth
     shown.page.wait_for_selector("text=The prompt has 3,020 tokens, the context holds 2,048")
     shown.wait_state("failed")
     assert shown.text() == text
-    assert shown.page.input_value("#prompt textarea") == prompt
+    expect(shown.page.locator("#prompt textarea")).to_have_value(prompt)
     assert shown.write("echo still works") == "still works"
 
 
@@ -348,7 +348,7 @@ def test_when_the_weights_cannot_be_had_the_page_runs_the_tiny_pair_and_says_why
         warning = shown.page.text_content(".warning")
         assert "tiny pair instead" in warning and "The Hub and the mirror are unreachable." in warning
         shown.page.wait_for_selector("text=Shells")
-        assert not shown.page.is_visible("text=Regular expression")
+        expect(shown.page.locator("text=Regular expression").first).to_be_hidden()
         assert shown.write("echo it works") == "it works"
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from browser import Window, eventually, serve, window
+from browser import Window, eventually, expect, serve, window
 from fake_pair import FakePair
 from points_panel import (
     CURVE,
@@ -59,7 +59,7 @@ def test_of_a_tasks_curves_that_of_the_acceptance_is_read_and_the_cheapest_of_al
         replace(p, acceptance=0.3, bytes=0.4 * p.bytes, accuracy_high=0.7, accuracy=0.65) for p in CURVE.points
     )
     with serving(CURVE, replace(CURVE, points=kept)) as shown:
-        assert shown.page.is_hidden(".points-tasks"), "one task"
+        expect(shown.page.locator(".points-tasks").first, "one task").to_be_hidden()
         shown.slide("#threshold", 0.9)
         eventually(lambda: says(shown) == line_at(0.9))
         shown.slide("#acceptance", 0.3)
@@ -76,7 +76,7 @@ def test_of_a_tasks_curves_that_of_the_acceptance_is_read_and_the_cheapest_of_al
 def test_a_setting_that_was_measured_to_cost_more_than_the_llm_is_warned_of_before_it_is_chosen(shown: Window, pair):
     asked = len(pair.requests)
     shown.slide("#threshold", 0.97)
-    assert shown.page.is_hidden(WARNING), "in bytes it is cheap"
+    expect(shown.page.locator(WARNING).first, "in bytes it is cheap").to_be_hidden()
     shown.page.check("#unit input[value=flops]")
     shown.page.wait_for_selector(f"{WARNING}:not([hidden])")
     said = "Measured on csqa at acceptance 0, threshold 0.97: 1.2 × the LLM alone in FLOPs."
@@ -117,7 +117,7 @@ def test_what_needs_no_training_is_warned_of_too_where_it_was_measured_and_secon
     with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
         look_inside(shown)
         shown.slide("#threshold", 0.305)
-        assert shown.page.is_hidden(WARNING), "the router is cheap there"
+        expect(shown.page.locator(WARNING).first, "the router is cheap there").to_be_hidden()
         shown.page.click("#policy input")
         shown.page.click('[role="option"] >> text="SLM\'s own confidence"')
         said = "Measured on csqa at acceptance 0, threshold 0.3: 1.15 × the LLM alone in bytes moved."
@@ -167,12 +167,12 @@ def test_where_one_acceptance_was_measured_the_page_claims_nothing_of_others(sho
     shown.slide("#acceptance", 0.5)
     shown.page.wait_for_selector(LINE, state="hidden")
     for selector in (WARNING, SHARE, WEIGHT, "details.points-about"):
-        assert shown.page.is_hidden(selector), selector
+        expect(shown.page.locator(selector).first, selector).to_be_hidden()
     about = says(shown, "p.points-about")
     assert about.startswith("Measured at acceptance 0 only, not 0.5, on 300 csqa questions")
     shown.page.click(".points-best button")
     shown.page.wait_for_selector(LINE)
-    assert shown.page.input_value("#acceptance input[type=number]") == "0"
+    expect(shown.page.locator("#acceptance input[type=number]")).to_have_value("0")
 
 
 def test_at_the_top_of_the_dial_the_page_says_what_reading_along_costs_unless_nothing_reads(shown: Window, pair):

@@ -8,7 +8,7 @@ import threading
 from itertools import pairwise
 
 import pytest
-from browser import Window, along, contrast, eventually, serve, window
+from browser import Window, along, contrast, eventually, expect, serve, window
 from fake_pair import FakePair
 from test_app_share import CLIPBOARD, says
 
@@ -133,7 +133,8 @@ def test_without_models_the_threshold_is_dragged_through_a_recorded_text_and_not
             at = page.locator(selector).first.bounding_box()
             assert at["y"] >= 0 and at["y"] < 700, f"{selector} is on the first screen"
         page.hover(".t.llm >> nth=2")
-        assert "written by the LLM" in page.inner_text(".inspector") and "score" in page.inner_text(".inspector")
+        expect(page.locator(".inspector").first).to_contain_text("written by the LLM", use_inner_text=True)
+        expect(page.locator(".inspector").first).to_contain_text("score", use_inner_text=True)
         assert shown.errors == []
 
 
@@ -162,7 +163,8 @@ def test_who_comes_by_a_link_to_a_prompt_finds_no_other_text(browser, site):
     with window(browser, site) as shown:
         shown.page.goto(f"{site.url}?prompt=3%20%2B%204")
         eventually(lambda: shown.page.input_value("#prompt textarea") == "3 + 4")
-        assert shown.page.locator(".t").count() == 0 and shown.page.is_hidden(".sweep-body")
+        expect(shown.page.locator(".t")).to_have_count(0)
+        expect(shown.page.locator(".sweep-body").first).to_be_hidden()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -238,7 +240,8 @@ def test_the_inspector_says_that_a_recorded_text_holds_no_candidates(browser, si
         assert none in hint and "branch" not in hint
         page.click(".t >> nth=2")
         page.wait_for_selector(".inspector .facts")
-        assert none in page.inner_text(".inspector") and page.locator(".candidate").count() == 0
+        assert none in page.inner_text(".inspector")
+        expect(page.locator(".candidate")).to_have_count(0)
         assert contrast(page, ".inspector .hint") >= 4.5
         page.wait_for_selector("text=fake-r1", timeout=20_000)
         shown.write("a palindrome")
@@ -275,10 +278,11 @@ def test_a_prompt_of_the_visitors_takes_its_place(browser, site):
         page = shown.page
         eventually(lambda: page.is_visible(".sweep-prompt"))
         page.click(".sweep-prompt")
-        assert page.input_value("#prompt textarea") == PROMPT
+        expect(page.locator("#prompt textarea")).to_have_value(PROMPT)
         page.wait_for_selector("text=fake-r1", timeout=20_000)
         shown.write("a palindrome")
-        assert page.inner_text(".stream-origin") == "" and page.is_hidden(".sweep-body")
+        assert page.inner_text(".stream-origin") == ""
+        expect(page.locator(".sweep-body").first).to_be_hidden()
         eventually(lambda: page.locator('[data-plot="score"] .point').count() > 10)
         box = page.locator('[data-plot="score"]').bounding_box()
         assert box["width"] > 300, "the plots have their width, though they were hidden at first"

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from browser import Site, Window, along, contrast, eventually, window
+from browser import Site, Window, along, contrast, eventually, expect, window
 from fake_pair import FakePair
 
 from app.share.buttons import _kept_fields
@@ -34,16 +34,19 @@ def test_prompt_settings_and_text_are_there_after_a_reload_and_gone_in_a_page_op
     asked = len(pair.requests)
     shown.page.reload()
     eventually(lambda: shown.text() == text, 10)
-    assert shown.page.input_value("#prompt textarea") == "what I was typing"
+    expect(shown.page.locator("#prompt textarea")).to_have_value("what I was typing")
     assert shown.page.eval_on_selector("#threshold input[type=range]", "node => Number(node.value)") == 0.7
-    assert "This text answers “echo what I had”" in shown.page.text_content(".stream-origin")
+    expect(shown.page.locator(".stream-origin").first).to_contain_text("This text answers “echo what I had”")
     eventually(lambda: shown.page.inner_text(".headline") == cost)
     shown.page.wait_for_timeout(800)
-    assert shown.page.input_value("#threshold input[type=number]") == "0.7", "the router's own does not come after it"
+    expect(
+        shown.page.locator("#threshold input[type=number]"), "the router's own does not come after it"
+    ).to_have_value("0.7")
     assert len(pair.requests) == asked and shown.errors == []
     shown.open()
     shown.page.wait_for_timeout(500)
-    assert shown.text() == "" and shown.page.input_value("#prompt textarea") == ""
+    assert shown.text() == ""
+    expect(shown.page.locator("#prompt textarea")).to_have_value("")
 
 
 def test_a_server_that_does_not_answer_is_told_of_within_5_seconds_and_taken_up_again(shown: Window):
@@ -53,12 +56,12 @@ def test_a_server_that_does_not_answer_is_told_of_within_5_seconds_and_taken_up_
     started = time.monotonic()
     shown.page.wait_for_selector(".lost:visible", timeout=5000)
     assert time.monotonic() - started < 5 and shown.text() == text
-    assert "The server does not answer" in shown.page.inner_text(".lost")
+    expect(shown.page.locator(".lost").first).to_contain_text("The server does not answer", use_inner_text=True)
     shown.page.evaluate("window.before = true")
     shown.page.context.set_offline(False)
     shown.page.wait_for_function("window.before === undefined", timeout=10_000)
     eventually(lambda: shown.text() == text, 10)
-    assert not shown.page.is_visible(".lost")
+    expect(shown.page.locator(".lost").first).to_be_hidden()
     assert shown.write("echo as before") == "as before"
 
 
@@ -88,7 +91,8 @@ def test_a_window_whose_texts_had_to_make_room_hears_it_at_a_dial_and_loads_them
         page.keyboard.press("Enter")
         page.wait_for_function("window.before === undefined")
         eventually(lambda: shown.text() == text, 10)
-        assert page.input_value("#prompt textarea") == "echo what I had" and page.is_hidden(".refused")
+        expect(page.locator("#prompt textarea")).to_have_value("echo what I had")
+        expect(page.locator(".refused").first).to_be_hidden()
 
 
 def test_so_it_does_at_every_button_that_needs_them(shown: Window, site: Site):
@@ -100,9 +104,9 @@ def test_so_it_does_at_every_button_that_needs_them(shown: Window, site: Site):
     drop(site)
     page.click('[data-step="-1"]')
     page.wait_for_selector(".refused:visible")
-    assert "Load the page again" in page.inner_text(".refused p")
+    expect(page.locator(".refused p").first).to_contain_text("Load the page again", use_inner_text=True)
     page.click('.refused button:has-text("Close")')
-    assert page.is_hidden(".refused")
+    expect(page.locator(".refused").first).to_be_hidden()
     page.click(".t >> nth=0")
     page.click(".candidate:enabled >> nth=0")
     page.wait_for_selector('.refused-again:has-text("Load the page again"):visible')
@@ -116,7 +120,7 @@ def test_what_is_refused_without_a_queue_is_said_and_goes_by_itself(shown: Windo
     page.evaluate("""fetch('gradio_api/run/predict', { method: 'POST', headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ data: [], fn_index: 99999, session_hash: 'x' }) })""")
     page.wait_for_selector('.refused:has-text("There is nothing here of that name: fn_index = 99999.")')
-    assert page.is_hidden(".refused-again"), "that would change nothing"
+    expect(page.locator(".refused-again").first, "that would change nothing").to_be_hidden()
     page.wait_for_selector(".refused", state="hidden", timeout=15_000)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import Window, eventually
+from browser import Window, eventually, expect
 from fake_pair import FakePair
 
 TEXT = (
@@ -35,19 +35,20 @@ def test_a_text_is_rendered_beside_its_tokens(shown: Window):
     assert shown.page.inner_text(f"{OPEN} strong") == "bold"
     assert shown.page.inner_text(f"{OPEN} pre code") == "print('<b>')"
     assert shown.page.eval_on_selector_all(f"{OPEN} li", "nodes => nodes.map((n) => n.textContent)") == ["one", "two"]
-    assert shown.page.locator(f"{OPEN} table td").count() == 2
-    assert "for $5." in shown.page.inner_text(OPEN) and "Title" in shown.page.inner_text(".rendered-heading")
-    assert shown.page.locator(f"{OPEN} :is(h1, h2, h3)").count() == 0, "no heading of the page"
+    expect(shown.page.locator(f"{OPEN} table td")).to_have_count(2)
+    expect(shown.page.locator(OPEN).first).to_contain_text("for $5.", use_inner_text=True)
+    expect(shown.page.locator(".rendered-heading").first).to_contain_text("Title", use_inner_text=True)
+    expect(shown.page.locator(f"{OPEN} :is(h1, h2, h3)"), "no heading of the page").to_have_count(0)
     assert shown.text() == text == TEXT.removeprefix("echo ")
     shown.page.click(".rendered-toggle")
-    assert not shown.page.is_visible(OPEN)
+    expect(shown.page.locator(OPEN).first).to_be_hidden()
 
 
 def test_nothing_of_a_models_text_becomes_markup_loads_or_can_be_clicked(shown: Window):
     shown.write(HOSTILE)
     eventually(lambda: "away.test/p.png" in shown.page.inner_text(OPEN), 30)
     bad = "a, img, script, style, svg, iframe, object, form, input, button, [href], [src], [style*=position]"
-    assert shown.page.locator(OPEN).locator(bad).count() == 0
+    expect(shown.page.locator(OPEN).locator(bad)).to_have_count(0)
     attributes = "nodes => nodes.flatMap((node) => node.getAttributeNames().filter((name) => name.startsWith('on')))"
     assert shown.page.eval_on_selector_all(f"{OPEN} *", attributes) == []
     assert shown.page.evaluate("window.hacked") is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import Window, eventually, paused, window
+from browser import Window, eventually, expect, paused, window
 
 from engine import Forced, Request, Role, audit, first_flip, same_text
 from engine.events import role_at
@@ -104,7 +104,7 @@ def test_the_preview_is_there_before_the_server_has_answered(shown, site, pair):
         shown.page.wait_for_selector(".t.flip")
         assert "would flip" in (shown.page.text_content(".stream-preview") or "")
     shows(shown, expected(pair, 0.0))
-    assert shown.page.locator(".t.flip, .t.stale").count() == 0
+    expect(shown.page.locator(".t.flip, .t.stale")).to_have_count(0)
 
 
 def test_a_candidate_branches_the_text_and_the_first_text_can_be_gone_back_to(shown, pair):
@@ -114,7 +114,7 @@ def test_a_candidate_branches_the_text_and_the_first_text_can_be_gone_back_to(sh
     candidate = trunk.events[at].slm_alternatives[1]
     shown.page.click(f'.candidate[data-author="0"][data-id="{candidate.id}"]')
     shows(shown, expected(pair, pair.threshold, forced=(Forced(at, Role.SLM, candidate.id),)))
-    assert shown.page.locator(".t.forced").count() == 1
+    expect(shown.page.locator(".t.forced")).to_have_count(1)
     versions = shown.page.locator(".version")
     eventually(lambda: versions.count() == 2)
     assert f"token {at + 1}" in (versions.nth(1).text_content() or "")
@@ -146,9 +146,9 @@ def test_an_audit_marks_missed_and_wasted_tokens_and_never_changes_the_text(show
     assert len(found.missed) + len(found.wasted) > 0 and shown.text() == text
     kind = "wasted" if found.wasted else "missed"
     shown.page.click(f'[data-kind="{kind}"] [data-jump="1"]')
-    assert shown.page.get_attribute(".t.pinned", "data-i") == str(getattr(found, kind)[0])
+    expect(shown.page.locator(".t.pinned").first).to_have_attribute("data-i", str(getattr(found, kind)[0]))
     shown.page.click(".audit-toggle")
-    assert shown.page.locator(".t.missed, .t.wasted").count() == 0
+    expect(shown.page.locator(".t.missed, .t.wasted")).to_have_count(0)
 
 
 def test_the_inspector_says_what_a_token_cost_and_how_undecided_both_models_were(shown, pair):

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from browser import Window, contrast, eventually, serve, window
+from browser import Window, contrast, eventually, expect, serve, window
 from fake_pair import FakePair
 from PIL import Image
 
@@ -101,7 +101,7 @@ def page_of(browser, pair, query: str = "", **options):
 def test_there_is_nothing_to_take_before_there_is_a_text(shown: Window, pair):
     takers = shown.page.locator("[data-take]")
     assert takers.count() == 7 and all(button.is_disabled() for button in takers.all())
-    assert shown.page.is_enabled("[data-open]")
+    expect(shown.page.locator("[data-open]").first).to_be_enabled()
     pair.tokens_per_second = 1
     shown.ask("echo one two three four five six")
     shown.page.wait_for_selector(".t")
@@ -118,7 +118,8 @@ def test_the_trace_is_that_of_the_run_at_the_prices_of_the_page(written: Window,
     trace = Trace.load(download(written, "json", tmp_path))
     run = session.shown
     assert trace == replace(run.pair.trace(run.request, run.events), prices=session.view.prices)
-    assert trace.text == "one two three" and "Saved as citer-" in written.page.inner_text(SAID)
+    assert trace.text == "one two three"
+    expect(written.page.locator(SAID).first).to_contain_text("Saved as citer-", use_inner_text=True)
 
 
 def test_the_downloaded_page_shows_the_same_tokens_without_a_server(written: Window, browser, tmp_path: Path):
@@ -165,7 +166,7 @@ def test_a_long_texts_picture_is_bounded_and_says_so(shown: Window, tmp_path: Pa
     ready(shown)
     image = Image.open(picture(shown, tmp_path))
     assert image.width * image.height < 16_777_216, "browsers paint no larger one"
-    assert "It has the first" in shown.page.inner_text(SAID)
+    expect(shown.page.locator(SAID).first).to_contain_text("It has the first", use_inner_text=True)
 
 
 def picture(shown: Window, folder: Path) -> Path:
@@ -257,12 +258,13 @@ def test_a_copied_link_restores_every_field_and_the_text(browser, tiny_pair):
 
 def test_a_link_fills_in_and_nothing_runs(shown: Window, pair):
     before = len(pair.requests)
-    assert shown.page.is_hidden(".link-note"), "opened without one"
+    expect(shown.page.locator(".link-note").first, "opened without one").to_be_hidden()
     follow_link(shown, "prompt=echo+hello&__theme=light")
     shown.page.wait_for_selector(".link-note")
     assert shown.page.inner_text(".link-note") == "The link filled in prompt; Generate writes the text."
     shown.page.wait_for_timeout(700)
-    assert shown.page.get_attribute(".stream-state", "data-state") == "idle" and len(pair.requests) == before
+    expect(shown.page.locator(".stream-state").first).to_have_attribute("data-state", "idle")
+    assert len(pair.requests) == before
     shown.page.click("#generate")
     shown.wait_state("done")
     assert shown.text() == "hello"
@@ -274,8 +276,8 @@ def test_a_links_threshold_and_policy_win_over_those_of_the_models(browser):
     with page_of(browser, pair, "threshold=0.25&policy=random") as (shown, _):
         shown.page.wait_for_selector("text=fake-r1")
         shown.page.wait_for_timeout(1200)  # the models' own come twice a second
-        assert shown.page.input_value("#threshold input[type=number]") == "0.25"
-        assert shown.page.input_value("#policy input") == "chance"
+        expect(shown.page.locator("#threshold input[type=number]")).to_have_value("0.25")
+        expect(shown.page.locator("#policy input")).to_have_value("chance")
         shown.ask("echo one two")
         shown.wait_state("done")
         assert (pair.requests[-1].threshold, pair.requests[-1].policy) == (0.25, "random")
@@ -297,7 +299,8 @@ def test_bad_values_of_a_link_are_named_and_the_rest_is_filled_in(shown: Window)
     assert "filled in seed;" in note and "threshold = 80.0 must be a number from 0 to 2" in note
     assert "policy = '<img src=x onerror=window.hacked=1>' is unknown" in note and "raw = '${1}'" in note
     assert fields(shown)["Seed"] == "7" and fields(shown)["Threshold"] == "0.5"
-    assert shown.page.evaluate("window.hacked") is None and shown.page.locator(".link-note img").count() == 0
+    assert shown.page.evaluate("window.hacked") is None
+    expect(shown.page.locator(".link-note img")).to_have_count(0)
 
 
 def test_a_prompt_too_long_for_a_link_is_left_out_and_that_is_said(shown: Window):

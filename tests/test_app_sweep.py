@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from browser import Window, eventually
+from browser import Window, eventually, expect
 
 from app.controls import THRESHOLD_DIGITS
 from app.figures import meter, simplest
@@ -289,7 +289,7 @@ def test_a_text_of_the_sweep_opens_with_candidates_and_branches(shown, pair):
 def test_undo_brings_the_text_back_from_a_sweep(shown, pair):
     text = shown.write(PROMPT)
     undo = '[data-step="-1"]'
-    assert shown.page.is_disabled(undo)
+    expect(shown.page.locator(undo).first).to_be_disabled()
     press(shown)
     eventually(lambda: shown.page.is_enabled(undo))
     shown.slide("#threshold", 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import Window, contrast, eventually, window
+from browser import Window, contrast, eventually, expect, window
 from test_app_sweep import DISPUTED, last_sweep, press, text_of
 
 from app.sweep import ACCEPTANCES, MAP_ACCEPTANCES, MAP_THRESHOLDS, Sweep
@@ -60,7 +60,7 @@ def expected(sweep: Sweep, y: int, x: int) -> list[object]:
 def test_every_cell_has_the_cost_of_its_text_beside_llm_only(shown, site):
     press(shown, "both")
     sweep = last_sweep(site)
-    assert shown.page.locator(".map-cell").count() == MAP_THRESHOLDS * len(MAP_ACCEPTANCES)
+    expect(shown.page.locator(".map-cell")).to_have_count(MAP_THRESHOLDS * len(MAP_ACCEPTANCES))
     for y, x in ((0, 0), (2, 3), (4, 0), (4, 6), (1, 6)):
         figures = sweep.figures[row_of(sweep, y, x)]
         assert figures and figures[1]
@@ -106,7 +106,7 @@ def test_the_pointer_moves_the_point_over_finished_texts_and_sets_both_sliders_w
     eventually(lambda: sliders(shown) == place(sweep, 0, 2))
     assert list(text_of(shown)) == expected(sweep, 0, 2)
     assert (pair.slm.fed, pair.llm.fed) == fed, "nothing was decoded"
-    assert "the LLM’s own text" in shown.page.inner_text(".sweep-now")
+    expect(shown.page.locator(".sweep-now").first).to_contain_text("the LLM’s own text", use_inner_text=True)
 
 
 def test_arrow_keys_move_the_point_and_both_sliders_and_say_where_it_is(shown, site):
@@ -128,7 +128,7 @@ def test_arrow_keys_move_the_point_and_both_sliders_and_say_where_it_is(shown, s
     assert sliders(shown) == place(sweep, 0, 0), "the edge of the map"
     live = shown.page.locator(".sweep-now")
     assert live.get_attribute("aria-live") == "polite" and "speculative decoding" in live.inner_text()
-    assert shown.page.locator('.map-cell[tabindex="0"]').count() == 1
+    expect(shown.page.locator('.map-cell[tabindex="0"]')).to_have_count(1)
 
 
 def test_the_sliders_move_the_point(shown, site):
@@ -150,7 +150,7 @@ def test_the_llms_text_the_cheapest_way_is_the_cheapest_setting_that_was_swept_a
     eventually(lambda: sliders(shown) == list(sweep.points[cheapest]))
     alone = pair.generate(Request(DISPUTED, policy="llm", max_new_tokens=60))
     eventually(lambda: shown.text() == alone.text)
-    assert "the LLM’s own text" in shown.page.inner_text(".sweep-now")
+    expect(shown.page.locator(".sweep-now").first).to_contain_text("the LLM’s own text", use_inner_text=True)
 
 
 def test_a_text_of_the_map_opens_at_both_dials(shown, site, pair):
@@ -180,12 +180,15 @@ def test_acceptance_alone_is_scrubbed_through_at_one_threshold(shown, site):
     shown.slide("#threshold", 0.5)
     press(shown, "acceptance")
     sweep = last_sweep(site)
-    assert f"{len(ACCEPTANCES)} settings at threshold 0.5" in shown.page.inner_text(".sweep-note")
+    expect(shown.page.locator(".sweep-note").first).to_contain_text(
+        f"{len(ACCEPTANCES)} settings at threshold 0.5", use_inner_text=True
+    )
     for row in (0, 4, len(ACCEPTANCES) - 1):
         shown.slide("#acceptance", sweep.points[row].acceptance)
         text, roles = "".join(e.text for e in sweep.events[row]), [e.role.value for e in sweep.events[row]]
         eventually(lambda text=text, roles=roles: list(text_of(shown)) == [text, roles])
-    assert shown.page.is_visible(".sweep-strip") and shown.page.is_hidden(".sweep-map")
+    expect(shown.page.locator(".sweep-strip").first).to_be_visible()
+    expect(shown.page.locator(".sweep-map").first).to_be_hidden()
     label = shown.page.get_attribute(".sweep-strip", "aria-label") or ""
     changes = shown.page.locator(".sweep-strip i.changes").count()
     assert changes > 0 and f"changes {changes} times" in label

@@ -6,7 +6,7 @@ import json
 import random
 
 import pytest
-from browser import Window, along, calls_of, eventually, serve, window
+from browser import Window, along, calls_of, eventually, expect, serve, window
 from fake_pair import FakePair
 from points_panel import POINTS
 
@@ -40,7 +40,7 @@ def below(run: Run, threshold: float) -> int:
 def test_half_way_along_the_track_half_of_the_tokens_score_below(shown, site):
     page, run = shown.page, newest(site)
     flips = len({event.score for event in run.events}) + 1
-    assert page.locator(".track-ticks i").count() == flips, "a tick for every flip, and one for each end"
+    expect(page.locator(".track-ticks i"), "a tick for every flip, and one for each end").to_have_count(flips)
     page.mouse.move(*along(page, 0.1))
     page.mouse.down()
     for place in (0, 0.25, 0.5, 0.75, 1):
@@ -69,7 +69,7 @@ def test_a_number_that_is_typed_is_taken_exactly(shown, site):
     shown.page.fill(BOX, "0.123456789")
     shown.page.keyboard.press("Enter")
     eventually(lambda: newest(site).settings.threshold == 0.123456789 and not newest(site).active)
-    assert shown.page.input_value(BOX) == "0.123456789"
+    expect(shown.page.locator(BOX).first).to_have_value("0.123456789")
     run = newest(site)
     place = shown.page.eval_on_selector(DIAL, "node => Number(node.value)")
     assert place == pytest.approx(below(run, 0.123456789) / TOKENS)
@@ -158,7 +158,7 @@ def test_a_dial_that_a_hand_moved_stays_though_the_routers_own_start_comes_later
         shown.open()
         told = "fake-r1"  # the answer that has the router's start
         eventually(lambda: any(told in answer.text() for _, answer in held) or page.wait_for_timeout(20), 10)
-        assert page.input_value(BOX) == "0.5"
+        expect(page.locator(BOX).first).to_have_value("0.5")
         page.mouse.move(*along(page, 0.5))
         page.mouse.down()
         page.mouse.move(*along(page, 0.25), steps=3)
@@ -168,4 +168,5 @@ def test_a_dial_that_a_hand_moved_stays_though_the_routers_own_start_comes_later
             route.fulfill(response=answer)
         page.wait_for_selector(f"text={told}")
         page.wait_for_timeout(300)
-        assert page.input_value(BOX) == moved and moved not in ("0.5", "0.9")
+        expect(page.locator(BOX).first).to_have_value(moved)
+        assert moved not in ("0.5", "0.9")

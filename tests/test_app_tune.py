@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from browser import Site, eventually, move, serve, window
+from browser import Site, eventually, expect, move, serve, window
 from conftest import TINY
 from tune_tab import CSV, MANY, QUESTIONS, TOKENS, Tab, curve_of, no_job_threads
 
@@ -161,9 +161,11 @@ def test_where_the_limit_cut_most_answers_nothing_is_recommended_and_why_is_said
     tab.wait("done")
     said = tab.says(".tune-advice")
     assert "No setting gave one right answer." in said and "100 % of the texts were cut off at 4 tokens" in said
-    assert tab.page.is_disabled(".tune-use") and tab.page.is_disabled('[data-save="json"]')
+    expect(tab.page.locator(".tune-use").first).to_be_disabled()
+    expect(tab.page.locator('[data-save="json"]').first).to_be_disabled()
     tab.type("threshold", 0.5)
-    assert tab.says(".tune-said").startswith("Threshold 0.5:") and tab.page.is_enabled(".tune-use")
+    assert tab.says(".tune-said").startswith("Threshold 0.5:")
+    expect(tab.page.locator(".tune-use").first).to_be_enabled()
 
 
 def test_the_handles_read_the_curve_as_the_engine_does(measured: Tab):
@@ -262,9 +264,8 @@ def test_the_link_names_threshold_and_policy_and_the_ends_are_the_models_alone(m
         measured.type("threshold", threshold)
         link = measured.page.input_value('.tune [data-take="link"]')
         assert link == f"{site.url}?threshold={threshold}&acceptance=0&policy={policy}"
-        assert (
-            measured.page.input_value('.tune [data-take="settings"]')
-            == f"CITER_POLICY={policy}\nCITER_THRESHOLD={threshold}\nCITER_ACCEPTANCE=0\n"
+        expect(measured.page.locator('.tune [data-take="settings"]').first).to_have_value(
+            f"CITER_POLICY={policy}\nCITER_THRESHOLD={threshold}\nCITER_ACCEPTANCE=0\n"
         )
 
 
@@ -332,7 +333,7 @@ def test_stop_keeps_what_is_there_and_the_curve_of_it(tab: Tab):
     tab.paste(MANY)
     tab.run()
     tab.page.wait_for_selector(".tune-plot .point", timeout=120_000)
-    assert tab.page.is_enabled("#tune-stop")
+    expect(tab.page.locator("#tune-stop")).to_be_enabled()
     tab.page.click("#tune-stop")
     tab.wait("stopped")
     eventually(no_job_threads)
@@ -378,7 +379,7 @@ def test_another_window_sees_nothing_of_it(browser, site: Site, measured: Tab):
         tab.run()
         tab.wait("done")
         tab.page.click(".tune-list summary")
-        assert tab.page.locator(".tune-item").count() == 1
+        expect(tab.page.locator(".tune-item")).to_have_count(1)
         assert "Ann has" not in tab.page.content()
     measured.page.evaluate("document.querySelector('.tune-list').open = true")
     eventually(lambda: measured.page.locator(".tune-item").count() == 4)
@@ -392,8 +393,9 @@ def test_another_tab_and_back_changes_nothing(measured: Tab):
     measured.page.click('role=tab[name="Playground"]')
     measured.page.wait_for_selector("#generate")
     measured.open()
-    assert measured.says(".tune-said") == said and measured.page.is_visible(".tune-plot .point >> nth=0")
-    assert measured.page.input_value("#tune-prompts textarea") == CSV
+    assert measured.says(".tune-said") == said
+    expect(measured.page.locator(".tune-plot .point >> nth=0")).to_be_visible()
+    expect(measured.page.locator("#tune-prompts textarea")).to_have_value(CSV)
 
 
 # ---- without answers, other policies, texts ----
@@ -404,7 +406,8 @@ def test_without_answers_the_curve_is_of_agreement_with_the_llm(tab: Tab):
     tab.page.fill("#tune-count input[type=number]", "3")
     tab.run()
     tab.wait("done")
-    assert tab.page.is_disabled('[name="tune-kind"][value="right"]') and tab.page.is_checked('[value="same"]')
+    expect(tab.page.locator('[name="tune-kind"][value="right"]').first).to_be_disabled()
+    assert tab.page.is_checked('[value="same"]')
     assert "edit distance" in tab.says(".tune-rule")
     exported = tab.json()
     assert exported["measured_on"]["quality"] == "agreement with the LLM-only text"
@@ -425,7 +428,8 @@ def test_other_policies_have_thresholds_of_their_own_and_no_shipped_curve(tab: T
     thresholds = [point["threshold"] for point in exported["curve"][1:-1]]
     shares = [point["llm_share"] for point in exported["curve"]]
     assert exported["measured_on"]["policy"] == policy and exported["measured_on"]["router"] is None
-    assert tab.page.is_hidden(".tune-shipped") and tab.says(".tune-beside") == ""
+    expect(tab.page.locator(".tune-shipped").first).to_be_hidden()
+    assert tab.says(".tune-beside") == ""
     if policy == "random":
         assert thresholds == [0.2, 0.4, 0.6, 0.8]
     assert shares == sorted(shares) and 0 < shares[1] < shares[-2] < 1

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from browser import Site, contrast, eventually, window
+from browser import Site, contrast, eventually, expect, window
 from conftest import TINY
 from tune_tab import CSV, QUESTIONS, TOKENS, Tab
 
@@ -81,7 +81,7 @@ def test_text_that_is_still_being_read_is_shown_beside_a_file_that_is_refused(ta
     eventually(begun.is_set)
     tab.choose("x.csv", "a,b")
     tab.page.wait_for_selector(".tune-refused")
-    assert tab.page.locator(".tune-rows td").count() == 8
+    expect(tab.page.locator(".tune-rows td")).to_have_count(8)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_bad_file_is_refused_with_its_reason_and_nothing_is_lost(measured: Tab
     before = [measured.says(s) for s in (".tune-read", ".tune-rows", ".tune-said")]
     measured.choose(name, content)
     eventually(lambda: measured.says(".tune-refused").startswith(reason))
-    assert measured.page.input_value("#tune-prompts textarea") == CSV
+    expect(measured.page.locator("#tune-prompts textarea")).to_have_value(CSV)
     assert [measured.says(s) for s in (".tune-read", ".tune-rows", ".tune-said")] == before
     assert measured.page.evaluate("window.hacked") is None
 
@@ -114,17 +114,17 @@ def test_a_bad_file_is_refused_with_its_reason_and_nothing_is_lost(measured: Tab
 def test_a_file_that_takes_the_place_of_typed_prompts_can_be_undone(tab: Tab):
     tab.paste("What did I type?")
     eventually(lambda: tab.says(".tune-read") == "1 prompt, none with an answer · one per line")
-    assert tab.page.is_hidden('[data-do="back"]')
+    expect(tab.page.locator('[data-do="back"]').first).to_be_hidden()
     tab.choose("mine.csv", CSV)
     tab.page.click('[data-do="back"]')
     eventually(lambda: tab.says(".tune-read") == "1 prompt, none with an answer · one per line")
-    assert tab.page.input_value("#tune-prompts textarea") == "What did I type?"
+    expect(tab.page.locator("#tune-prompts textarea")).to_have_value("What did I type?")
 
 
 def test_pasted_prompts_are_read_as_they_change(tab: Tab):
     tab.paste("prompt,answer\na,=1")
     eventually(lambda: tab.says(".tune-refused").startswith("Your prompts, row 2, answer: “=1”"))
-    assert tab.page.is_hidden(".tune-rows")
+    expect(tab.page.locator(".tune-rows").first).to_be_hidden()
     tab.paste("id,prompt,answer\n" + "\n".join(f"{n},a{n}," for n in range(9)))
     eventually(lambda: tab.says(".tune-read") == "9 prompts, none with an answer · CSV")
     assert tab.says(".tune-refused") == "" and tab.says(".tune-more") == "and 4 more. Not used: id."
@@ -188,7 +188,8 @@ def test_a_prompt_beyond_the_context_is_named_and_the_curve_before_stays(tab: Ta
     tab.paste(f"{QUESTIONS[1][0]}\n{QUESTIONS[2][0]}")
     tab.run()
     tab.wait("done")
-    assert tab.page.is_hidden(".tune-old") and "on 2 prompts" in tab.says(".tune-said")
+    expect(tab.page.locator(".tune-old").first).to_be_hidden()
+    assert "on 2 prompts" in tab.says(".tune-said")
     assert tab.says(".tune-live") == "done · 2 of 2 prompts"
 
 
@@ -207,7 +208,7 @@ def test_markup_in_prompts_and_answers_is_shown_as_it_is(tab: Tab, text: str):
     eventually(lambda: text in tab.page.locator(".tune-text").text_content())
     assert tab.page.locator(".tune-item-prompt").inner_text() == text
     assert tab.page.evaluate("window.hacked") is None
-    assert tab.page.locator(".tune img, .tune-preview img, .tune-list b").count() == 0
+    expect(tab.page.locator(".tune img, .tune-preview img, .tune-list b")).to_have_count(0)
 
 
 # ---- looks ----

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from browser import Window, along, calls_of, contrast, eventually, window
+from browser import Window, along, calls_of, contrast, eventually, expect, window
 
 from app.figures import simplest
 from app.running.run import Run
@@ -57,15 +57,16 @@ def test_a_slider_that_is_held_asks_for_nothing_and_is_written_on_from_the_first
     answered(shown)
     assert pair.tokens == tokens and newest(site) is before and shown.text() == text
     assert page.locator(".t").evaluate_all("nodes => nodes.every(n => n.mine)")
-    assert "would flip" in page.inner_text(".stream-preview")
-    assert "threshold 0.5" in page.inner_text(".stream-origin")
+    expect(page.locator(".stream-preview").first).to_contain_text("would flip", use_inner_text=True)
+    expect(page.locator(".stream-origin").first).to_contain_text("threshold 0.5", use_inner_text=True)
     threshold = float(page.input_value(BOX))
     page.mouse.up()
     after = settled(shown, site, threshold)
     flip = first_flip(before.events, threshold, 0.0) or 0
     assert pair.tokens - tokens == len(after.events) - flip
     assert page.eval_on_selector_all(".t", "nodes => nodes.filter(n => n.mine).length") == flip
-    assert page.locator(".t.flip, .t.stale").count() == 0 and page.inner_text(".stream-origin") == ""
+    expect(page.locator(".t.flip, .t.stale")).to_have_count(0)
+    assert page.inner_text(".stream-origin") == ""
 
 
 def test_going_back_is_instant_and_asks_for_no_token(shown, site, pair):
@@ -99,7 +100,7 @@ def test_a_dial_that_is_dragged_while_a_text_is_written_holds_once_it_is_let_go(
     pair.tokens_per_second = 2000
     shown.wait_state("done")
     assert newest(site) is run and len(run.events) == TOKENS
-    assert f"threshold 0.5, then {turned:g}" in page.inner_text(".stream-origin")
+    expect(page.locator(".stream-origin").first).to_contain_text(f"threshold 0.5, then {turned:g}", use_inner_text=True)
 
 
 def test_digits_are_applied_once_when_they_are_all_there(shown, site, pair):
@@ -121,7 +122,7 @@ def test_digits_are_applied_once_when_they_are_all_there(shown, site, pair):
 
 def test_a_comma_is_a_point(shown, site):
     type_threshold(shown, "0,7")
-    assert shown.page.input_value(BOX) == "0.7"
+    expect(shown.page.locator(BOX).first).to_have_value("0.7")
     shown.page.keyboard.press("Enter")
     settled(shown, site, 0.7)
 
@@ -131,13 +132,16 @@ def test_an_emptied_number_stays_what_it_was_and_says_so(shown, site, pair, leav
     page, run, requests = shown.page, newest(site), len(pair.requests)
     type_threshold(shown, "")
     page.keyboard.press("Backspace")
-    assert page.input_value(BOX) == "" and float(page.input_value(RANGE)) == 0.5
+    expect(page.locator(BOX).first).to_have_value("")
+    assert float(page.input_value(RANGE)) == 0.5
     assert page.inner_text("#threshold .number-kept") == "empty: still 0.5"
     assert contrast(page, "#threshold .number-kept") >= 4.5
     page.keyboard.press(leave)
-    assert page.input_value(BOX) == "0.5" and page.is_hidden("#threshold .number-kept")
+    expect(page.locator(BOX).first).to_have_value("0.5")
+    expect(page.locator("#threshold .number-kept").first).to_be_hidden()
     answered(shown)
-    assert newest(site) is run and len(pair.requests) == requests and page.locator(".toast-body").count() == 0
+    assert newest(site) is run and len(pair.requests) == requests
+    expect(page.locator(".toast-body")).to_have_count(0)
 
 
 @pytest.mark.parametrize("name", ["#llm-price", "#max-new-tokens", "#max-draft"])
@@ -152,9 +156,10 @@ def test_no_keystroke_in_a_number_is_an_error(shown, site, name):
     page.keyboard.press("Control+A")
     for key in ("Backspace", "-", "e", "Tab"):
         page.keyboard.press(key)
-    assert page.input_value(field) == before
+    expect(page.locator(field).first).to_have_value(before)
     shown.write("a palindrome")
-    assert page.locator(".toast-body").count() == 0 and max(statuses) < 400
+    expect(page.locator(".toast-body")).to_have_count(0)
+    assert max(statuses) < 400
 
 
 def test_arrow_keys_are_committed_once_after_a_rest(shown, site, pair):
@@ -181,7 +186,8 @@ def test_a_handle_that_moves_the_threshold_waits_for_the_hand_too(shown, site, p
 
 def test_undo_and_redo_by_buttons_and_keys_with_prompt_and_dials(shown, site, pair):
     page, undo, redo = shown.page, '[data-step="-1"]', '[data-step="1"]'
-    assert page.is_disabled(undo) and page.is_disabled(redo)
+    expect(page.locator(undo).first).to_be_disabled()
+    expect(page.locator(redo).first).to_be_disabled()
     first = newest(site)
     shown.slide("#threshold", 0.9)
     second = settled(shown, site, 0.9)
@@ -294,7 +300,7 @@ def test_after_the_prompt_is_edited_the_line_says_whose_the_text_is_and_the_dial
     assert contrast(page, ".stream-origin") >= 4.5
     shown.slide("#threshold", 0.9)
     assert settled(shown, site, 0.9).request.prompt == "a palindrome"
-    assert "answers “a palindrome”" in page.inner_text(".stream-origin")
+    expect(page.locator(".stream-origin").first).to_contain_text("answers “a palindrome”", use_inner_text=True)
     page.click("#generate")
     eventually(lambda: shown.text() == "another")
     eventually(lambda: page.inner_text(".stream-origin") == "")
@@ -315,7 +321,7 @@ def test_a_prompt_is_only_ever_text_in_the_strip_and_the_line(shown):
     shown.write(markup)
     shown.page.fill("#prompt textarea", "echo x")
     eventually(lambda: "<img" in shown.page.inner_text(".stream-origin"))
-    assert shown.page.locator(".versions img, .stream-origin img, .stream-origin b").count() == 0
+    expect(shown.page.locator(".versions img, .stream-origin img, .stream-origin b")).to_have_count(0)
     assert shown.page.title() != "owned"
 
 
