@@ -69,7 +69,15 @@ def test_seconds_of_the_run_are_measured_and_those_of_the_extremes_modelled():
 
 def test_modelled_seconds_follow_the_runs_own_passes_where_there_are_enough():
     events = placed(event(Role.SLM, 3, 0), *(event(Role.SLM, 1, 0, slm_seconds=s) for s in (2.0, 3.0, 9.0)))
-    assert costs(events, 3, SLM, LLM).slm_only.seconds == pytest.approx(4 * 3.0 + 2 * 0.1)
+    assert costs(events, 3, SLM, LLM).slm_only.seconds == pytest.approx(3.0 * (4 * 1.0 + 2 * 0.1))
+
+
+def test_an_llm_that_was_slow_in_the_run_is_slow_alone_however_much_it_read_in_a_pass():
+    llm = [event(Role.LLM, 1, fed, seconds=s, llm_seconds=s) for fed, s in ((3, 12.0), (5, 14.0), (7, 16.0))]
+    alone = 5 * 5.0 + 2 * 0.5
+    assert costs(placed(*llm[:2]), 3, SLM, LLM).llm_only.seconds == pytest.approx(2 * 5.0 + 2 * 0.5)
+    slow = costs(placed(event(Role.SLM, 3, 0), event(Role.SLM, 1, 0), *llm), 3, SLM, LLM)
+    assert slow.llm_only.seconds == pytest.approx(2.0 * alone), "each of its passes took twice what was measured"
 
 
 def test_lm_head_is_charged_where_the_policy_asked_for_logits():

@@ -8,7 +8,7 @@ prompt in its first pass and one token in each further pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 
@@ -164,7 +164,7 @@ def cumulative(
 class Tally:
     """The running cost (`total`) of a text that grows: everything is charged once; `count` tokens are in the text.
 
-    It takes the events of a stream as they come, or those of a text. The extremes' seconds follow the median pass so
+    It takes the events of a stream as they come, or those of a text. The extremes' seconds follow the passes so
     far; they settle only when a whole text is folded at once.
     """
 
@@ -172,8 +172,8 @@ class Tally:
         self._prompt_tokens, self._slm, self._llm = prompt_tokens, slm, llm
         self._prices = prices or Prices()
         self._slm_cached = self._llm_cached = 0
-        self._slm_passes: list[float] = []
-        self._llm_passes: list[float] = []
+        self._slm_ratios: list[float] = []
+        self._llm_ratios: list[float] = []
         self._run = Cost()
         self._alone = [(Cost(), Cost())]  # SLM-only and LLM-only, by tokens in the text
 
@@ -190,10 +190,10 @@ class Tally:
     def add(self, events: Sequence[TokenEvent]) -> list[Costs]:
         """Folds the next events of the row; returns the running cost after each of them."""
         paid = list(charged(events))
-        self._slm_passes += [e.slm_seconds for e in paid if e.slm_fed == 1]
-        self._llm_passes += [e.llm_seconds for e in paid if e.llm_fed == 1]
-        slm_alone = _timed(self._slm, self._slm_passes)
-        llm_alone = _timed(self._llm, self._llm_passes)
+        self._slm_ratios += _ratios(self._slm, ((e.slm_seconds, e.slm_fed, e.slm_head) for e in paid))
+        self._llm_ratios += _ratios(self._llm, ((e.llm_seconds, e.llm_fed, e.llm_head) for e in paid))
+        slm_alone = _timed(self._slm, self._slm_ratios)
+        llm_alone = _timed(self._llm, self._llm_ratios)
         return [self._add(event, slm_alone, llm_alone) for event in events]
 
     def _add(self, event: TokenEvent, slm_alone: ModelCost, llm_alone: ModelCost) -> Costs:
@@ -223,9 +223,18 @@ class Tally:
         self._llm_cached = tokens_read(self._llm_cached, event.llm_fed, self._prompt_tokens, event.index)
 
 
-def _timed(model: ModelCost, passes: Sequence[float]) -> ModelCost:
-    """With the median of the run's own one-token passes, if it has at least three, for the one measured at load."""
-    return replace(model, pass_seconds=median(passes)) if len(passes) >= 3 else model
+def _ratios(model: ModelCost, passes: Iterable[tuple[float, int, int]]) -> list[float]:
+    """By how much passes (seconds, fed, head) were longer than those that were measured at load."""
+    known = ((seconds, model.seconds(fed, head)) for seconds, fed, head in passes if fed)
+    return [seconds / expected for seconds, expected in known if seconds > 0 and expected > 0]
+
+
+def _timed(model: ModelCost, ratios: Sequence[float]) -> ModelCost:
+    """As slow as it was in the run itself, if that had at least three passes of it: a busy machine is slow for both."""
+    if len(ratios) < 3:
+        return model
+    slower = median(ratios)
+    return replace(model, pass_seconds=slower * model.pass_seconds, token_seconds=slower * model.token_seconds)
 
 
 def modelled_seconds(events: Sequence[TokenEvent], slm: ModelCost, llm: ModelCost) -> float:
