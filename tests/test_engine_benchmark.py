@@ -29,6 +29,7 @@ from engine.benchmark.subject import (
     Subject,
     _config,
     _quantised_by_bitsandbytes,
+    from_settings,
     from_shapes,
     prompt_of,
     stand_in_tokenizer,
@@ -49,7 +50,9 @@ from engine.benchmark.writers import (
 from engine.errors import EngineError, SettingsError
 from engine.events import Role
 from engine.events.cost import costs
+from engine.pair import Pair
 from engine.policy import ConfidencePolicy
+from engine.settings import load_settings
 
 TOKENS, ROUNDS = 10, 2
 FEW = ["--tokens", str(TOKENS), "--rounds", str(ROUNDS), "--prompt", "40", "--first", "20", "30", "--context", "80"]
@@ -173,6 +176,12 @@ def test_only_the_rows_asked_for_are_measured_and_ratios_need_the_baseline(small
     found = json.loads(path.read_text(encoding="utf-8"))
     assert [(row["name"], row["ratio"]) for row in found["rows"]] == [("routed-30", None)]
     assert (list(found["extras"]), found["agreement"]) == (["sweep"], {})
+
+
+def test_passes_are_timed_anew_and_not_as_they_were_kept_in_the_cache(monkeypatch):
+    monkeypatch.setattr(Pair, "calibrate", lambda pair, kept: None)
+    subject = from_settings(load_settings(preset="tiny"))
+    assert all(model.cost.pass_table for model in subject.pair.models)
 
 
 def test_an_unknown_row_is_refused_with_the_known_ones(capsys):

@@ -1,4 +1,4 @@
-"""`python -m engine.benchmark`: the table of one pair, a profile of its steps, or one of two other commands.
+"""`python -m engine.benchmark`: the table of one pair, a profile of its steps, or one of three other commands.
 
 Progress goes to stderr, the result to stdout, errors a user can cause to stderr with exit status 2.
 """
@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ DESCRIPTION = "Measure the engine here: the table of one pair. Run it on an othe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
     options = _parser().parse_args(arguments)
-    command = {None: _table, "lm-head": _lm_head, "report": _report}[options.command]
+    command = {None: _table, "lm-head": _lm_head, "weights": _weights, "report": _report}[options.command]
     if options.instructions:
         command = _instructions
     return exit_status(lambda: command(options))
@@ -83,6 +84,32 @@ def _lm_head(options: argparse.Namespace) -> None:
     print(json.dumps({"hardware": machine(), **lm_head("cpu", prompts, options.tokens)}, indent=2, allow_nan=False))
 
 
+def _weights(options: argparse.Namespace) -> None:
+    from engine.benchmark.agreement import weights
+    from engine.benchmark.subject import PROMPTS
+    from engine.pairs.presets import choose_preset
+    from engine.provenance import provenance
+
+    named = {name: value for name in MODEL_OPTIONS if (value := getattr(options, name)) is not None}
+    settings = load_settings(**{"preset": "cpu", **named})
+    prompts = json.loads(PROMPTS.read_text(encoding="utf-8"))[: options.prompts]
+    references = _references(options.data, options.questions) if options.data else []
+    found = weights(choose_preset(settings), settings, prompts, options.tokens, references)
+    print(json.dumps({**provenance("engine.benchmark"), **found}, indent=2, allow_nan=False))
+
+
+def _references(path: Path, most: int) -> list[tuple[str, str]]:
+    """Questions and their references, from a file of one JSON object a line."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            rows = [json.loads(line) for line in islice(lines, most)]
+        if not rows:
+            raise ValueError("it is empty")
+        return [(str(row["question"]), str(row["reference"])) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EngineError(f"{path} has no lines of JSON with a question and a reference: {error!r}") from None
+
+
 def _report(_: argparse.Namespace) -> None:
     from engine.benchmark.report import rewrite
 
@@ -137,6 +164,11 @@ def _parser() -> argparse.ArgumentParser:
     head = commands.add_parser("lm-head", help="what 4 bits on lm_head of the cpu pair gain and cost")
     head.add_argument("--prompts", type=_positive, default=20, metavar="N", help="how many of assets/prompts.json")
     head.add_argument("--tokens", type=_positive, default=64, metavar="N", help="per text, at most")
+    forms = commands.add_parser("weights", help="how near NF4 and int8 are to the original weights, of the cpu pair")
+    forms.add_argument("--prompts", type=_positive, default=20, metavar="N", help="how many of assets/prompts.json")
+    forms.add_argument("--tokens", type=_positive, default=64, metavar="N", help="per text, at most")
+    forms.add_argument("--data", type=Path, metavar="PATH", help="JSON lines whose `reference` each form is judged by")
+    forms.add_argument("--questions", type=_positive, default=24, metavar="N", help="how many of them")
     commands.add_parser("report", help="rewrite docs/speed.md and the README's table; measures nothing")
     return parser
 

@@ -94,7 +94,8 @@ class Subject:
 def from_settings(settings: Settings, progress: ProgressCallback | None = None) -> Subject:
     """The pair of the settings, loaded as `engine.load` does, for texts of their `context` tokens."""
     pair = load(None, settings, progress)
-    _ = pair.models  # both are to be here
+    for model in pair.models:  # both are to be here
+        model.calibrate()  # times that were kept may be of another day, or of other instructions
     chosen = choose_preset(settings)
 
     def load_plain(form: str) -> tuple[PreTrainedModel, PreTrainedModel]:
