@@ -43,7 +43,7 @@ soak: .venv/.dev  ## visitors and attackers for an hour, kills, and 1,000 damage
 soak-short: .venv/.dev  ## the same in five minutes, printed: fewer visitors, kills and damaged files
 	PYTHONPATH=. $(BIN)/python tests/soak.py --minutes 3 --visitors 8 --programs 2 --browsers 1 --attackers 2 --kills 1 --mutations 20
 
-rehearse-space: .venv/.dev  ## a free Hugging Face Space on this machine, into docs/deploy.md; ten minutes, needs python3.12
+rehearse-space: .venv/.dev  ## a free Hugging Face Space on this machine, into docs/deploy.md; ten minutes, needs python3.12 or 3.13
 	PYTHONPATH=. $(BIN)/python tests/space_rehearsal.py --write
 
 screenshots: .venv/.dev  ## the pictures of the docs, with the cpu pair

@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ USER = 1000
 MEMORY = 16 * 10**9
 PAGE = "http://127.0.0.1:7860"  # a Space's port is always this
 HOST = {"Host": "rehearsal-citer.hf.space"}
+PYTHONS = ("python3.12", "/usr/bin/python3.12", "python3.13", "/usr/bin/python3.13")
 GROUP = Path("/sys/fs/cgroup/memory/citer-space")
 DEADLINE = 900.0  # seconds
 
@@ -40,19 +42,32 @@ DEADLINE = 900.0  # seconds
 def main() -> None:
     """Makes the environment, starts the page twice, and says what was measured."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--python", default="python3.12", help="interpreter of the Space (default: python3.12)")
+    options.add_argument("--python", help="interpreter of the Space; by default the first of " + ", ".join(PYTHONS))
     options.add_argument("--write", action="store_true", help="put the table into docs/deploy.md")
     asked = options.parse_args()
+    python = choose_python([asked.python] if asked.python else PYTHONS)
+    if answers():
+        sys.exit(f"something answers at {PAGE} already: end it first")
     with tempfile.TemporaryDirectory(prefix="space-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        installed = prepare(folder, asked.python)
+        installed = prepare(folder, python)
         runs = [run(folder) for _ in range(2)]
-    text = report(asked.python, installed, runs)
+    text = report(python, installed, runs)
     print(text)
     if asked.write:
         path = ROOT / "docs" / "deploy.md"
         path.write_text(filled(path.read_text("utf-8"), "rehearsal", text, path), encoding="utf-8")
+
+
+def choose_python(names: Sequence[str]) -> str:
+    """The first interpreter that the user without rights can run; one in root's home is none of them."""
+    for name in names:
+        with suppress(OSError):
+            command = [*as_user(), name, "-c", "import ensurepip, venv"]
+            if subprocess.run(command, capture_output=True, cwd="/", check=False).returncode == 0:
+                return name
+    sys.exit(f"a user without rights can run none of {', '.join(names)}: name another with --python")
 
 
 def prepare(folder: Path, python: str) -> float:
@@ -135,12 +150,18 @@ def wait_for_page(page: subprocess.Popen[bytes], started: float) -> float:
     while time.monotonic() - started < DEADLINE:
         if page.poll() is not None:
             sys.exit(f"the page ended with status {page.returncode}")
-        try:
-            if httpx.get(PAGE, headers=HOST, timeout=5).status_code == 200:
-                return time.monotonic() - started
-        except httpx.TransportError:
-            time.sleep(0.05)
+        if answers():
+            return time.monotonic() - started
+        time.sleep(0.05)
     sys.exit(f"no page after {DEADLINE:.0f} s")
+
+
+def answers() -> bool:
+    """Whether there is a page."""
+    try:
+        return httpx.get(PAGE, headers=HOST, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def ask(tokens: int) -> None:
@@ -168,8 +189,8 @@ def report(python: str, installed: float, runs: list[dict[str, Any]]) -> str:
     limit = "a limit of 16 GB" if runs[0]["limited"] else "no limit of memory (none could be set here)"
     user = "a user without rights" if os.getuid() == 0 else "this user"
     return (
-        f"{table(head, rows)}\n\n{hardware()}, held to AVX2, two cores, {limit}, {user}, {python}; installing took "
-        f"{installed:.0f} s. `make rehearse-space`, revision {revision()}."
+        f"{table(head, rows)}\n\n{hardware()}, held to AVX2, two cores, {limit}, {user}, {Path(python).name}; "
+        f"installing took {installed:.0f} s. `make rehearse-space`, revision {revision()}."
     )
 
 
