@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
 from engine.model.any_model import check_acceptance
 from engine.model.language_model import LanguageModel
+from engine.model.held import give_back
 from engine.model.linear import copy_dtype, four_bit_parameters
 from engine.model.pass_times import FILE as PASS_TIMES
 from engine.model.stored import StoredModel
@@ -171,8 +170,7 @@ class Pair:
         gc.collect()
         if self.slm.device.type == "cuda":
             torch.cuda.empty_cache()
-        with suppress(OSError, AttributeError):  # glibc's; others give memory back by themselves
-            ctypes.CDLL(None).malloc_trim(0)
+        give_back()
 
     def close(self) -> None:
         """Ends the connection to the LLM's server, if it is on one."""

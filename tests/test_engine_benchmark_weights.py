@@ -16,11 +16,13 @@ PROMPTS, REFERENCE = ["the thing", "in"], ("the", "in the end")
 
 
 def loss(files, dense) -> float:
-    """Of the reference's tokens, by transformers."""
-    encode = backend(files.load()[0].tokenizer).encode
+    """Of the reference's tokens, by transformers, in nats; the vocabulary ends where the tokenizer's does."""
+    tokenizer = files.load()[0].tokenizer
+    encode = backend(tokenizer).encode
     question, text = (encode(each, add_special_tokens=False).ids for each in REFERENCE)
     with torch.inference_mode():
         logits = dense(torch.tensor([question + text]), use_cache=False).logits[0, len(question) - 1 : -1]
+    logits = logits[:, : len(tokenizer)]
     return float(torch.nn.functional.cross_entropy(logits.float(), torch.tensor(text)))
 
 

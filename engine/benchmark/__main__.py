@@ -1,4 +1,4 @@
-"""`python -m engine.benchmark`: the table of one pair, a profile of its steps, or one of three other commands.
+"""`python -m engine.benchmark`: the table of one pair, a profile of its steps, or one of four other commands.
 
 Progress goes to stderr, the result to stdout, errors a user can cause to stderr with exit status 2.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, exit_status
-from engine.settings import MODEL_OPTIONS, add_model_options, load_settings
+from engine.settings import MODEL_OPTIONS, add_model_options, load_settings, with_models
 from engine.weights.files import write_json
 from engine.weights.progress import print_progress
 
@@ -24,7 +24,8 @@ DESCRIPTION = "Measure the engine here: the table of one pair. Run it on an othe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
     options = _parser().parse_args(arguments)
-    command = {None: _table, "lm-head": _lm_head, "weights": _weights, "report": _report}[options.command]
+    commands = {None: _table, "lm-head": _lm_head, "weights": _weights, "memory": _memory, "report": _report}
+    command = commands[options.command]
     if options.instructions:
         command = _instructions
     return exit_status(lambda: command(options))
@@ -90,12 +91,39 @@ def _weights(options: argparse.Namespace) -> None:
     from engine.pairs.presets import choose_preset
     from engine.provenance import provenance
 
-    named = {name: value for name in MODEL_OPTIONS if (value := getattr(options, name)) is not None}
-    settings = load_settings(**{"preset": "cpu", **named})
+    settings = with_models(load_settings(preset="cpu"), options)
     prompts = json.loads(PROMPTS.read_text(encoding="utf-8"))[: options.prompts]
     references = _references(options.data, options.questions) if options.data else []
     found = weights(choose_preset(settings), settings, prompts, options.tokens, references)
     print(json.dumps({**provenance("engine.benchmark"), **found}, indent=2, allow_nan=False))
+
+
+def _memory(options: argparse.Namespace) -> None:
+    """With as few imports as the page needs, so that the process is as large as without this command."""
+    from engine.benchmark.markdown import code, table
+    from engine.model.held import give_back, held_by, process_memory
+    from engine.pair import load
+    from engine.provenance import provenance
+
+    pair = load(None, with_models(load_settings(preset="cpu"), options), print_progress)
+    raw, policy = not pair.tokenizer.chat_template, pair.default_policy("router")
+    pair.generate("What is 2 + 3?", raw=raw, policy=policy, max_new_tokens=32)
+    give_back()
+    try:
+        own, whole = process_memory("RssAnon"), process_memory("VmRSS")
+    except OSError:
+        raise EngineError("Only Linux says how much memory a process has.") from None
+    parts = [(model.name, part) for model in pair.models for part in held_by(model)]
+    rows = [(f"{name}: {part.what}", part.bytes, part.why) for name, part in parts if not part.mapped]
+    rows.append(
+        ("everything else", own - sum(size for _, size, _ in rows), "Python, router, tokenizer, caches of texts")
+    )
+    mapped = sum(part.bytes for _, part in parts if part.mapped) / 1e6
+    rows.append(("files", whole - own, f"libraries, and what was read of {mapped:,.0f} MB of embeddings"))
+    rows.append(("**process**", whole, f"{pair.quantisation}, after a text"))
+    print(table(["", "MB", "why"], [[what, f"{size / 1e6:,.0f}", why] for what, size, why in rows]))
+    made = provenance("engine.benchmark")
+    print(f"\n{made['hardware']}; {code(made['command'])}, revision {made['revision']}.")
 
 
 def _references(path: Path, most: int) -> list[tuple[str, str]]:
@@ -169,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     forms.add_argument("--tokens", type=_positive, default=64, metavar="N", help="per text, at most")
     forms.add_argument("--data", type=Path, metavar="PATH", help="JSON lines whose `reference` each form is judged by")
     forms.add_argument("--questions", type=_positive, default=24, metavar="N", help="how many of them")
+    commands.add_parser("memory", help="what the cpu pair holds in memory, and why")
     commands.add_parser("report", help="rewrite docs/speed.md and the README's table; measures nothing")
     return parser
 

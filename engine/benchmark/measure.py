@@ -5,7 +5,6 @@ A figure is the median over the rounds, with the least and the greatest. A ratio
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ import torch
 from engine.benchmark.rows import MAIN_SHARE
 from engine.benchmark.subject import Subject, prompt_of
 from engine.benchmark.writers import ForcedShare, begin, router_of
+from engine.model.held import give_back, process_memory
 from engine.model.language_model import LanguageModel
 from engine.policy import ConfidencePolicy, Policy, RouterPolicy
 from engine.provenance import command, machine, revision, versions
@@ -29,7 +29,7 @@ COMPARED_PACKAGES = ("torch", "transformers", "bitsandbytes", "llama-cpp-python"
 STEPS = 40
 BUFFER = 1 << 30
 """Bytes read for the bandwidth: as much as the models have, so that no cache holds more of it than of them."""
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_CLEAR = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self._device)
             self._before = torch.cuda.memory_allocated(self._device)
             return
+        give_back()
         try:
-            ctypes.CDLL(None).malloc_trim(0)
             _CLEAR.write_text("5", encoding="ascii")  # proc(5): resets VmHWM to what is resident now
-            self._before = _status("VmRSS")
-        except (OSError, AttributeError):
+            self._before = process_memory("VmRSS")
+        except OSError:
             self._before = None
 
     def stop(self) -> int | None:
@@ -128,12 +128,7 @@ class PeakMemory:
             return None
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) - self._before
-        return max(0, _status("VmHWM") - self._before)
-
-
-def _status(name: str) -> int:
-    lines = _STATUS.read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+        return max(0, process_memory("VmHWM") - self._before)
 
 
 class Bandwidth:

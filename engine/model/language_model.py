@@ -90,6 +90,11 @@ class LanguageModel:
     @torch.inference_mode()
     def feed(
         self,
+    @property
+    def copy_bytes(self) -> int:
+        """Memory that the copies take which are made by now."""
+        return sum(product.copy_bytes for product in (*self._trunk.products, self._head))
+
         cache: RaggedCache,
         rows: Sequence[int],
         chunks: Sequence[Sequence[int]],

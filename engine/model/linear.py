@@ -83,6 +83,11 @@ class Linear:
         if self._copy_dtype is not None and self._copy is None:
             self._copy = torch.ops.mkldnn._reorder_linear_weight(self._packed.dense().to(self._copy_dtype), _TYPICAL)
 
+    @property
+    def copy_bytes(self) -> int:
+        """Memory that the copy takes, once it is made."""
+        return 0 if self._copy is None or self._copy_dtype is None else self._copy.numel() * self._copy_dtype.itemsize
+
     def _by_module(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([module(x) for module in self._modules], dim=-1)
 

@@ -1,0 +1,51 @@
+"""What is in memory: of a model, part by part, and of this process."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.model.language_model import LanguageModel
+
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Held:
+    """Something that a model has in memory.
+
+    Attributes:
+        what, why: In words.
+        mapped: Whether it lies in a mapped file, of which memory has only what was read.
+    """
+
+    what: str
+    bytes: int
+    why: str
+    mapped: bool = False
+
+
+def held_by(model: LanguageModel) -> list[Held]:
+    """What a model on this processor holds, as long as it is loaded; the KV caches are those of texts."""
+    weights = model.cost.trunk_bytes + model.cost.head_bytes
+    parts = [Held("weights", weights, "every pass reads all of them")]
+    if model.copy_bytes:
+        parts.append(Held("copy of the weights", model.copy_bytes, "passes over many tokens read it instead"))
+    embedding = model.weights.get_input_embeddings().weight
+    if embedding.data_ptr() != model.weights.get_output_embeddings().weight.data_ptr():
+        parts.append(Held("embedding", embedding.nbytes, "a row for each token read", mapped=True))
+    return parts
+
+
+def process_memory(name: str) -> int:
+    """Bytes of this process that Linux counts under a name, e.g. VmRSS (see proc(5)); an OSError elsewhere."""
+    lines = _STATUS.read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+def give_back() -> None:
+    """Gives what was freed back to the system, where glibc would keep it."""
+    with suppress(OSError, AttributeError):  # other C libraries do it by themselves
+        ctypes.CDLL(None).malloc_trim(0)
