@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,8 @@ from engine.events import TokenEvent
 from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
 from engine.model.any_model import check_acceptance
-from engine.model.language_model import LanguageModel
 from engine.model.held import give_back
+from engine.model.language_model import LanguageModel
 from engine.model.linear import copy_dtype, four_bit_parameters
 from engine.model.pass_times import FILE as PASS_TIMES
 from engine.model.stored import StoredModel
@@ -76,12 +77,16 @@ class Pair:
         context: int = 2048,
         prices: Prices | None = None,
         copy: bool | None = None,
+        graphs: bool = False,
     ) -> None:
+        """Takes loaded models. `copy` and `graphs` are what `CITER_BF16_COPY` and `CITER_CUDA_GRAPHS` say."""
         self.tokenizer = tokenizer
         here = [slm] if isinstance(llm, ServedModel) else [slm, llm]
         dtype = copy_dtype(sum(four_bit_parameters(model) for model in here), copy)
-        self.slm = LanguageModel(slm, slm_name, len(tokenizer), dtype)
-        self.llm = llm if isinstance(llm, ServedModel) else LanguageModel(llm, llm_name, len(tokenizer), dtype)
+        graphs = graphs and slm.device.type == "cuda"
+        wrap = partial(LanguageModel, vocabulary=len(tokenizer), copy=dtype, graphs=graphs)
+        self.slm = wrap(slm, slm_name)
+        self.llm = llm if isinstance(llm, ServedModel) else wrap(llm, llm_name)
         self.fingerprint = fingerprint or tokenizer_fingerprint(tokenizer)
         self.slm_name, self.llm_name, self.preset, self.quantisation = slm_name, llm_name, preset, quantisation
         self.context = min(context, *(model.context for model in (self.slm, self.llm) if model.context))
@@ -376,6 +381,7 @@ def load(
         context=settings.context,
         prices=Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio),
         copy=settings.bf16_copy,
+        graphs=settings.cuda_graphs,
     )
     pair.use_router(load_router(settings, chosen, progress))
     pair.calibrate(settings.cache_dir / PASS_TIMES if pair.quantisation != FP32 else None)

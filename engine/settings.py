@@ -239,6 +239,11 @@ class Settings(ServedSettings):
         "it (4.1 GB more for preset `cpu`, or 8.2 in fp32 where the processor multiplies that faster). Weights in int8 "
         "need none. Unset does so where it takes at most two fifths of the memory.",
     )
+    cuda_graphs: bool = Field(
+        False,
+        description="On a GPU, record a pass of one token as a CUDA graph and play it from then on. Not run yet: no "
+        "GPU was at hand.",
+    )
     api_key: SecretStr | None = Field(
         None,
         min_length=1,

@@ -13,14 +13,15 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def cuda_pair():
+@pytest.fixture(scope="module", params=[False, True], ids=["", "graphs"])
+def cuda_pair(request):
     from random_pair import byte_tokenizer, random_model
 
     from engine.pair import Pair
 
     models = (random_model(1, layers=2, width=32, padding=5), random_model(2, layers=3, width=48, padding=69))
-    return Pair(models[0].cuda(), models[1].cuda(), byte_tokenizer(), slm_name="small", llm_name="large")  # pyright: ignore[reportCallIssue]
+    models = [model.cuda() for model in models]  # pyright: ignore[reportCallIssue]
+    return Pair(*models, byte_tokenizer(), slm_name="small", llm_name="large", graphs=request.param)
 
 
 @pytest.mark.parametrize("policy", ["confidence", "random", "slm", "llm"])

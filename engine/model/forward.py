@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from engine.errors import WeightsError
-from engine.model.kv_cache import RaggedAttention, head_dim
+from engine.model.kv_cache import Attention, head_dim
 from engine.model.linear import Linear
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # `model_type` of the configurations whose layers are these
@@ -63,8 +63,16 @@ class Trunk:
         """Of all layers."""
         return [each for layer in self._layers for each in (layer.qkv, layer.o, layer.gate_up, layer.down)]
 
-    def __call__(self, ids: torch.Tensor, attention: RaggedAttention) -> torch.Tensor:
-        """Reads new tokens, int64 [tokens], row after row → hidden states after the final norm [tokens, d]."""
+    @property
+    def rotary_tables(self) -> _CosAndSin:
+        """Of the rotary embedding, by position; longer ones take their place where a text is longer than they are."""
+        return self._cos, self._sin
+
+    def __call__(self, ids: torch.Tensor, attention: Attention) -> torch.Tensor:
+        """Reads new tokens, int64 [tokens], row after row → hidden states after the final norm [tokens, d].
+
+        `attention` says where they stand and what each sees: `RaggedAttention`, or `engine.model.static_step`'s.
+        """
         rotary = self._cos_and_sin(attention, ids.device)
         hidden = self._embed(ids)
         for number, layer in enumerate(self._layers):
@@ -75,7 +83,7 @@ class Trunk:
         return self._normed(hidden, self._norm)
 
     def _attend(
-        self, number: int, layer: _Layer, normed: torch.Tensor, attention: RaggedAttention, rotary: _CosAndSin
+        self, number: int, layer: _Layer, normed: torch.Tensor, attention: Attention, rotary: _CosAndSin
     ) -> torch.Tensor:
         """Attention of one layer: normalised states [tokens, d] → [tokens, heads · head_dim]."""
         heads = layer.qkv(normed).view(len(normed), -1, self._head_dim)
@@ -91,7 +99,7 @@ class Trunk:
     def _normed(self, states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return nn.functional.rms_norm(states, weight.shape, weight, self._eps)
 
-    def _cos_and_sin(self, attention: RaggedAttention, device: torch.device) -> _CosAndSin:
+    def _cos_and_sin(self, attention: Attention, device: torch.device) -> _CosAndSin:
         """Of the rotary embedding at the pass's positions, each [tokens, 1, head_dim]."""
         if attention.end > len(self._cos):
             positions = torch.arange(max(attention.end, 2 * len(self._cos), 256), device=device)[None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class RaggedCache:
     Attributes:
         keys, values: Per layer a tensor [rows, kv_heads, capacity, head_dim].
         lengths: Tokens stored per row, at most `capacity`.
+        steps: What has been prepared for passes over these very tensors; see `engine.model.static_step`.
     """
 
     def __init__(self, config: Any, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -37,10 +38,12 @@ class RaggedCache:
         self.values = [_zeros(shape, dtype, device) for _ in layers]
         self.lengths = [0] * rows
         self.capacity = capacity
+        self.steps: dict[Any, Any] = {}
 
     def grow(self, rows: int, capacity: int) -> None:
         """Makes it a cache of so many rows of so many tokens, neither fewer than now; what is stored stays."""
         assert rows >= len(self.lengths) and capacity >= self.capacity, (rows, capacity)
+        self.steps = {}
         for blocks in (self.keys, self.values):
             for layer, old in enumerate(blocks):  # one after the other: never is all of it in memory twice
                 new = _zeros((rows, old.shape[1], capacity, old.shape[3]), old.dtype, old.device)
@@ -70,11 +73,29 @@ class RaggedCache:
         self.lengths[target] = length
 
 
-class RaggedAttention:
-    """The attention of one forward pass over some rows of a `RaggedCache`: where its tokens stand, what each sees.
+class Attention(Protocol):
+    """The attention of one forward pass: where its tokens stand, what each sees.
 
     Attributes:
         positions: int64 [tokens], in the row's text and in its part of the cache.
+        end: More than any position.
+    """
+
+    positions: torch.Tensor
+    end: int
+
+    def store(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Stores one layer's new keys and values, each [tokens, kv_heads, head_dim]."""
+
+    def attend(self, layer: int, queries: torch.Tensor) -> torch.Tensor:
+        """What the tokens take from all they see: queries [tokens, heads, head_dim] → [tokens, heads · head_dim]."""
+        ...
+
+
+class RaggedAttention:
+    """The `Attention` of a pass over some rows of a `RaggedCache`, with any number of new tokens each.
+
+    Attributes:
         end: The longest row's new length.
     """
 

@@ -23,6 +23,7 @@ from engine.model.kv_cache import RaggedAttention, RaggedCache, head_dim
 from engine.model.linear import Linear
 from engine.model.packed import PackedLinear
 from engine.model.pass_times import HEADS, LENGTHS, PassTimes
+from engine.model.static_step import MOST_ROWS, StaticStep, round_end
 from engine.model.stored import StoredModel
 from engine.provenance import hardware
 
@@ -48,7 +49,12 @@ class LanguageModel:
     local, judges, rereads, gone = True, True, False, False
 
     def __init__(
-        self, model: PreTrainedModel | StoredModel, name: str, vocabulary: int, copy: torch.dtype | None = None
+        self,
+        model: PreTrainedModel | StoredModel,
+        name: str,
+        vocabulary: int,
+        copy: torch.dtype | None = None,
+        graphs: bool = False,
     ) -> None:
         """Wraps a loaded model; one of transformers' stays usable.
 
@@ -57,6 +63,7 @@ class LanguageModel:
             name: For people.
             vocabulary: The tokenizer's length.
             copy: Number format of a copy of 4-bit weights, if one is kept; see `engine.model.linear`.
+            graphs: Whether passes of one token a row go through `engine.model.static_step`.
         """
         self.name = name
         self.weights: Any = model.eval()
@@ -71,7 +78,7 @@ class LanguageModel:
         self.dtype = self._trunk.dtype
         self.fed = 0
         self.cost = cost_of(model, self.dtype)
-        self._copy = copy
+        self._copy, self._graphs = copy, graphs
 
     @cached_property
     def model(self) -> PreTrainedModel:
@@ -83,6 +90,11 @@ class LanguageModel:
         for product in (*self._trunk.products, self._head):
             product.make_copy()
 
+    @property
+    def copy_bytes(self) -> int:
+        """Memory that the copies take which are made by now."""
+        return sum(product.copy_bytes for product in (*self._trunk.products, self._head))
+
     def new_cache(self, rows: int, capacity: int) -> RaggedCache:
         """An empty cache for `rows` rows of `capacity` tokens."""
         return RaggedCache(self.config, rows, capacity, self.dtype, self.device)
@@ -90,11 +102,6 @@ class LanguageModel:
     @torch.inference_mode()
     def feed(
         self,
-    @property
-    def copy_bytes(self) -> int:
-        """Memory that the copies take which are made by now."""
-        return sum(product.copy_bytes for product in (*self._trunk.products, self._head))
-
         cache: RaggedCache,
         rows: Sequence[int],
         chunks: Sequence[Sequence[int]],
@@ -114,15 +121,25 @@ class LanguageModel:
         # Rows that follow each other in the cache with chunks of one length attend in one call.
         order = sorted(range(len(rows)), key=lambda n: (len(chunks[n]), rows[n]))
         sizes = [len(chunks[n]) for n in order]
-        attention = RaggedAttention(cache, [rows[n] for n in order], sizes)
-        ids = torch.tensor([token for n in order for token in chunks[n]], device=self.device)
-        states = self._trunk(ids, attention).split(sizes)
+        placed, ids = [rows[n] for n in order], [token for n in order for token in chunks[n]]
+        if self._graphs and len(placed) == len(ids) <= MOST_ROWS:
+            states = self._step_of(cache, placed)(ids, placed, [cache.lengths[row] for row in placed])
+        else:
+            states = self._trunk(torch.tensor(ids, device=self.device), RaggedAttention(cache, placed, sizes))
+        states = states.split(sizes)
         for row, chunk in zip(rows, chunks, strict=True):
             cache.lengths[row] += len(chunk)
         self.fed += len(ids)
         hidden = dict(zip(order, states, strict=True))
         wanted = [len(chunk) for chunk in chunks] if looks is None else looks
         return [hidden[n][len(hidden[n]) - wanted[n] :] for n in range(len(rows))]
+
+    def _step_of(self, cache: RaggedCache, rows: Sequence[int]) -> StaticStep:
+        """What reads one token of each of these rows."""
+        key = len(rows), round_end(max(cache.lengths[row] for row in rows) + 1, cache.capacity)
+        if key not in cache.steps:
+            cache.steps[key] = StaticStep(self._trunk, cache, *key)
+        return cache.steps[key]
 
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
