@@ -20,8 +20,8 @@ def cuda_pair(request):
     from engine.pair import Pair
 
     models = (random_model(1, layers=2, width=32, padding=5), random_model(2, layers=3, width=48, padding=69))
-    models = [model.cuda() for model in models]  # pyright: ignore[reportCallIssue]
-    return Pair(*models, byte_tokenizer(), slm_name="small", llm_name="large", graphs=request.param)
+    slm, llm = (model.cuda() for model in models)  # pyright: ignore[reportCallIssue]
+    return Pair(slm, llm, byte_tokenizer(), slm_name="small", llm_name="large", graphs=request.param)
 
 
 @pytest.mark.parametrize("policy", ["confidence", "random", "slm", "llm"])

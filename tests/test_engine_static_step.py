@@ -79,7 +79,7 @@ def test_routed_texts_are_the_same_to_the_token(random_pair, monkeypatch, runs, 
 
 def test_on_a_processor_the_setting_changes_nothing(random_pair):
     pair = Pair(random_pair.slm.model, random_pair.llm.model, random_pair.tokenizer, graphs=True)
-    assert not pair.slm._graphs and not pair.llm._graphs
+    assert not any(model._graphs for model in pair.models)
 
 
 def test_few_lengths_are_looked_at_and_none_beyond_the_cache():

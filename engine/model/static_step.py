@@ -84,8 +84,8 @@ class StaticStep:
             return self._run()
         if self._graph is None:
             self._record()
+        assert self._graph is not None and self._hidden is not None
         self._graph.replay()
-        assert self._hidden is not None
         return self._hidden.clone()  # the next run overwrites it
 
     def _run(self) -> torch.Tensor:
