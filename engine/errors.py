@@ -30,6 +30,10 @@ class InvalidRequest(EngineError):
     """A single request cannot be served: an empty prompt, too many tokens, a threshold that is not a number."""
 
 
+class PromptTooLong(InvalidRequest):
+    """A prompt, with what comes before it, leaves no room for a token in the context."""
+
+
 class WeightsError(EngineError):
     """Models cannot be had or do not fit: no door open, wrong hash, no space, no GPU, unlike tokenizers."""
 

@@ -27,7 +27,7 @@ from engine.model.stored import StoredModel
 from engine.operating_points import OperatingPoints
 from engine.pairs.presets import ROUTERS, Preset, choose_preset
 from engine.policy import POLICIES, REGISTRY, Policy, build_policy
-from engine.request import DEFAULT_THRESHOLD, Dial, Request, build_request
+from engine.request import DEFAULT_THRESHOLD, Dial, Request, Sampling, build_request
 from engine.router import Router
 from engine.served.model import ServedModel
 from engine.served.start import connect
@@ -320,13 +320,17 @@ class Pair:
         """Raises InvalidRequest for an acceptance that this LLM cannot serve."""
         check_acceptance(self.llm, acceptance)
 
-    def _check_row(self, request: Request) -> None:
-        self.check_acceptance(request.acceptance)
-        if request.sampling.repetition_penalty != 1 and not self.llm.local:
+    def check_sampling(self, sampling: Sampling) -> None:
+        """Raises InvalidRequest for sampling that this LLM cannot serve."""
+        if sampling.repetition_penalty != 1 and not self.llm.local:
             raise InvalidRequest(
-                f"repetition_penalty = {request.sampling.repetition_penalty:g}: {self.llm_name} is on a server that "
+                f"repetition_penalty = {sampling.repetition_penalty:g}: {self.llm_name} is on a server that "
                 "tells probabilities, and the penalty needs logits: set it to 1"
             )
+
+    def _check_row(self, request: Request) -> None:
+        self.check_acceptance(request.acceptance)
+        self.check_sampling(request.sampling)
         if request.judge == "learned" and self.judge is None:
             raise InvalidRequest("judge = 'learned' needs a judge, and none is loaded: choose ratio, or `use_judge`")
         tokens = len(self.tokenizer)

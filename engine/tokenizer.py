@@ -16,7 +16,7 @@ from jinja2 import TemplateError
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from engine.errors import InvalidRequest, WeightsError, check_whole
+from engine.errors import InvalidRequest, PromptTooLong, WeightsError, check_whole
 from engine.request import Request
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _MARK = "\ue000{}\ue001"  # private-use characters: stand in for a message while
 def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | None = None) -> list[int]:
     """Token ids of a request's prompt: the bare text if raw, else by the chat template (InvalidRequest without one).
 
-    Where `context` is given, in tokens, a text whose beginning overfills it is refused (InvalidRequest) before the rest
+    Where `context` is given, in tokens, a text whose beginning overfills it is refused (PromptTooLong) before the rest
     is encoded: a million characters would take a second, in which nobody else's prompt is encoded.
     """
     if context is not None:
@@ -74,9 +74,9 @@ def _refuse_far_too_long(tokenizer: PreTrainedTokenizerBase, request: Request, c
         if len(text) > beginning:
             tokens = len(_encode(tokenizer, text[:beginning], typed=True))
             if tokens >= _MARGIN * context:
-                raise InvalidRequest(
-                    f"The {name} has {len(text):,} characters, of which the first {beginning:,} are {tokens:,} tokens, "
-                    f"but the context holds {context:,} and the answer needs room: shorten it."
+                raise PromptTooLong(
+                    f"The {name} is too long: of its {len(text):,} characters the first {beginning:,} are {tokens:,} "
+                    f"tokens, but the context holds {context:,} and the answer needs room. Shorten it."
                 )
 
 
@@ -94,12 +94,12 @@ def spelled(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def check_length(prompt_tokens: int, context: int, turns: bool = False) -> None:
-    """Raises InvalidRequest, with both numbers, for a prompt, with its `turns`, that leaves no room for a token."""
+    """Raises PromptTooLong, with both numbers, for a prompt, with its `turns`, that leaves no room for a token."""
     if prompt_tokens >= context:
-        whole = "The prompt, with the conversation before it, has" if turns else "The prompt has"
-        raise InvalidRequest(
-            f"{whole} {prompt_tokens:,} tokens, but the context holds {context:,} and the answer needs room: "
-            f"shorten it by at least {prompt_tokens - context + 1:,} tokens."
+        whole = ", with the conversation before it" if turns else ""
+        raise PromptTooLong(
+            f"The prompt is too long{whole}: it has {prompt_tokens:,} tokens, but the context holds {context:,} and "
+            f"the answer needs room. Shorten it by at least {prompt_tokens - context + 1:,} tokens."
         )
 
 

@@ -22,7 +22,7 @@ from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, exte
 from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
 from engine.operating_points import OperatingPoints
-from engine.request import Dial, Request
+from engine.request import Dial, Request, Sampling
 
 ANSWER = '''Here is a function that checks whether a string is a palindrome:
 
@@ -181,6 +181,9 @@ class FakePair:
         return tokens
 
     def check_acceptance(self, acceptance: float) -> None:
+        """Any can be served."""
+
+    def check_sampling(self, sampling: Sampling) -> None:
         """Any can be served."""
 
     def close(self) -> None:

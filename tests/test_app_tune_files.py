@@ -182,7 +182,7 @@ def test_a_prompt_beyond_the_context_is_named_and_the_curve_before_stays(tab: Ta
     tab.paste("Ben has $2.\n" + "Ben has $20. " * 600)
     tab.run()
     tab.wait("failed")
-    assert "line 2: The prompt has" in tab.says(".tune-state")
+    assert "line 2: The prompt is too long: it has" in tab.says(".tune-state")
     assert (tab.says(".tune-said"), tab.json()["point"]) == (said, point)
     assert tab.says(".tune-old").startswith("Below is what the run before gave")
     tab.paste(f"{QUESTIONS[1][0]}\n{QUESTIONS[2][0]}")

@@ -19,7 +19,7 @@ from engine import Sampling, decoding
 from engine.endpoint import bodies, heap
 from engine.endpoint.model_names import RouterSetting, named_setting, setting_name, with_field
 from engine.endpoint.refusals import Refusal
-from engine.events import llm_share, taken_back
+from engine.events import llm_passes, llm_share, taken_back
 from engine.request import MAX_STOPS, Turn
 from engine.settings import load_settings
 
@@ -79,6 +79,11 @@ def eventually(holds, seconds=20.0):
         ("tiny:llm", {"temperature": 1.5, "seed": 7, "top_p": 0.9}, {"policy": "llm", "seed": 7}),
         ("router-confidence-0.9@1", {"temperature": 1.5, "seed": -1}, {"policy": "confidence", "seed": 2**63 - 1}),
         ("tiny", {"citer": {"policy": "random", "threshold": 0.5}, "seed": 3}, {"threshold": 0.5, "seed": 3}),
+        (
+            "tiny:0.2@0.9",
+            {"citer": {"acceptance": 0.3, "max_draft": 2}},
+            {"threshold": 0.2, "acceptance": 0.3, "max_draft": 2},
+        ),
     ],
 )
 def test_a_text_is_that_of_the_pair_token_for_token_with_authors_and_cost(client, tiny_pair, model, asked, same):
@@ -93,8 +98,10 @@ def test_a_text_is_that_of_the_pair_token_for_token_with_authors_and_cost(client
     assert choice["finish_reason"] == "stop" and reply["object"] == "chat.completion"
     about = reply["citer"]
     assert about["llm_share"] == llm_share(trace.events) and about["taken_back"] == taken_back(trace.events)
-    scores = zip(choice["citer"]["tokens"], trace.events, strict=True)
-    assert all(token["score"] == pytest.approx(event.score, abs=1e-5) for token, event in scores)
+    assert about["llm_passes"] == llm_passes(trace.events)
+    for token, event in zip(choice["citer"]["tokens"], trace.events, strict=True):
+        assert token["score"] == pytest.approx(event.score, abs=1e-5)
+        assert token["ratio"] == pytest.approx(event.ratio, abs=1e-5) and token["text"] == event.text
     cost = json.loads(trace.to_json())["cost"]
     assert {unit: about["cost"][unit] for unit in ("bytes", "flops", "price")} == {
         unit: cost[unit] for unit in ("bytes", "flops", "price")
@@ -117,8 +124,24 @@ def test_a_stream_sends_the_same_text_and_only_what_is_never_taken_back(client, 
     assert "".join(choice["delta"]["content"] for choice in choices) == message["message"]["content"]
     tokens = [token for choice in choices for token in choice["citer"]["tokens"]]
     assert tokens == message["citer"]["tokens"]
+    trace = tiny_pair.generate(QUESTION, threshold=0.2, acceptance=1.0, temperature=2.0, seed=5, max_new_tokens=60)
+    back = [[(draft["id"], draft["by"]) for draft in token.get("taken_back", ())] for token in tokens]
+    assert back == [[(draft.id, draft.role.value) for draft in event.taken_back] for event in trace.events]
     assert [choice["finish_reason"] for choice in choices] == [None] * (len(choices) - 1) + [message["finish_reason"]]
     assert parts[-1]["citer"]["taken_back"] == whole["citer"]["taken_back"]
+
+
+def test_several_texts_stream_side_by_side_each_under_its_own_index(client):
+    asked = {"temperature": 2.0, "seed": 4, "n": 2, "max_tokens": 20}
+    whole, parts = chat(client, **asked), chunks(client, **asked)
+    assert whole["choices"][0]["message"] != whole["choices"][1]["message"]
+    for choice in whole["choices"]:
+        own = [each for part in parts for each in part["choices"] if each["index"] == choice["index"]]
+        assert "".join(each["delta"]["content"] for each in own) == choice["message"]["content"]
+        assert [each["delta"].get("role") for each in own] == ["assistant"] + [None] * (len(own) - 1)
+        assert [each["finish_reason"] for each in own] == [None] * (len(own) - 1) + [choice["finish_reason"]]
+    about = [part["citer"]["llm_share"] for part in parts if "citer" in part]
+    assert about == [whole["citer"]["llm_share"]] and "citer" in parts[-1]
 
 
 def test_a_conversation_is_what_the_chat_template_makes_of_its_turns(client, tiny_pair):

@@ -21,6 +21,7 @@ from engine.grading import grade_arithmetic
 
 QUESTION = "Start with 12. Add 30. What is the result?"
 MESSAGES: Any = [{"role": "user", "content": QUESTION}]
+TOO_LONG: Any = [{"role": "user", "content": "word " * 4000}]
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,9 @@ def test_the_official_client_reads_what_is_refused(served, tiny_pair):
     with pytest.raises(openai.BadRequestError) as wrong:
         client.chat.completions.create(model="tiny", messages=MESSAGES, temperature=9)
     assert wrong.value.param == "temperature"
+    with pytest.raises(openai.BadRequestError) as long:
+        client.chat.completions.create(model="tiny", messages=TOO_LONG)
+    assert long.value.code == "context_length_exceeded"
     with serve_endpoint(tiny_pair, api_key="k") as locked, pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=locked.url, api_key="none").models.list()
 
@@ -91,6 +95,8 @@ def test_litellm_asks_and_streams(served, expected, monkeypatch):
     assert "".join(part.choices[0].delta.content or "" for part in parts) == expected.text
     with pytest.raises(litellm.BadRequestError, match="temperature"):
         litellm.completion(**{**asked, "temperature": 9}, max_retries=0)
+    with pytest.raises(litellm.ContextWindowExceededError):
+        litellm.completion(**{**asked, "messages": TOO_LONG}, max_retries=0)
 
 
 @pytest.fixture

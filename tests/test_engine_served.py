@@ -86,8 +86,9 @@ def test_the_pair_writes_what_it_writes_in_one_process(each, tiny_pair):
 
 def test_every_question_carries_the_whole_text_and_only_what_is_new_is_charged(judging):
     server, pair = judging
-    before = len(server.seen)
+    before, connections = len(server.seen), len(server.open)
     trace = pair.generate(asked(PROMPTS[0], 1.01))
+    assert len(server.open) <= connections + 1, "it is kept open"
     texts = [body["input_ids"] for body in server.seen[before:]]
     assert len(texts) == len(trace.events) == llm_tokens(trace.events)
     assert all(longer[: len(text)] == text for text, longer in pairwise(texts))

@@ -1,8 +1,12 @@
-"""This project's own endpoint as the LLM's server: the same texts once more, over HTTP and its scheduler."""
+"""This project's own endpoint as the LLM's server: the same texts over HTTP; and before one that fails, a word."""
 
 from __future__ import annotations
 
+import json
+
+import httpx
 import pytest
+from fake_llm_server import served
 from served_endpoint import serve_endpoint
 from test_engine_served import THRESHOLDS, asked, loaded, written
 from test_engine_verified import PROMPTS
@@ -32,3 +36,45 @@ def test_the_endpoint_serves_the_llm_of_another_pair_token_for_token(tiny_pair):
                 pair.check(asked(PROMPTS[0], 0.5, 0.5))
         with loaded(Address(server.url), llm_key="a-key-for-it") as pair:
             assert pair.llm_name == "tiny:llm", "of all its names the one that is the LLM"
+
+
+def request(model: str, **options):
+    """What a program sends."""
+    return {"model": model, "messages": [{"role": "user", "content": PROMPTS[0]}], "max_tokens": 16, **options}
+
+
+def test_a_program_hears_that_the_llms_server_is_gone_after_all_that_was_written(tiny_pair):
+    expected = tiny_pair.generate(asked(PROMPTS[0], 1.01))
+    with (
+        served("sglang", tiny_pair) as server,
+        loaded(server, llm_patience=0.2) as pair,
+        serve_endpoint(pair) as here,
+        httpx.Client(base_url=here.url, timeout=60) as client,
+    ):
+        last = server.asked + 5
+        server.fault = lambda number: "500" if number > last else None
+        with client.stream("POST", "/chat/completions", json=request("tiny:llm", stream=True)) as answer:
+            assert answer.status_code == 200
+            *parts, end = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: {")]
+        tokens = [token["id"] for part in parts for token in part["choices"][0]["citer"]["tokens"]]
+        assert tokens == [event.id for event in expected.events[:5]], "what was written is there"
+        assert end["error"]["type"] == "server_error" and "The text so far stays" in end["error"]["message"]
+        server.stop()
+        answer = client.post("/chat/completions", json=request("tiny:llm"))
+        assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+        error = answer.json()["error"]
+        assert error["code"] == "unavailable" and "does not answer" in error["message"]
+        assert client.post("/chat/completions", json=request("tiny:slm")).status_code == 200
+
+
+def test_what_the_llms_server_cannot_do_is_refused_by_the_name_of_the_field(tiny_pair):
+    cases = [
+        (request("tiny:0.5@0.5"), "model"),
+        (request("tiny:0.5", citer={"acceptance": 0.5}), "citer"),
+        (request("tiny:0.5", repetition_penalty=1.2), "repetition_penalty"),
+    ]
+    with served("llama.cpp", tiny_pair) as server, loaded(server) as pair, serve_endpoint(pair) as here:
+        for body, param in cases:
+            answer = httpx.post(f"{here.url}/chat/completions", json=body, timeout=60)
+            error = answer.json()["error"]
+            assert (answer.status_code, error["param"]) == (400, param) and "is on a server" in error["message"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 from fake_llm_server import served
@@ -68,6 +69,25 @@ def test_answers_that_fail_or_are_wrong_are_asked_for_again(tiny_pair, expected)
         assert {handle.state for handle in handles} == {"done"}
         assert [text_of(handle) for handle in handles] == [right(handle, expected) for handle in handles]
         assert all(server.faults[fault] for fault in FAULTS), server.faults
+
+
+def test_a_question_is_asked_again_after_pauses_that_grow_with_chance_in_them(tiny_pair, monkeypatch):
+    drawn, times = [], []
+
+    def least(low, high):
+        drawn.append((low, high))
+        return low
+
+    def fault(_):
+        times.append(time.monotonic())
+        return "500" if len(times) < 4 else None
+
+    with served("sglang", tiny_pair) as server, loaded(server) as pair:
+        monkeypatch.setattr("engine.served.connection.random.uniform", least)
+        server.fault = fault
+        assert pair.generate(asked(PROMPTS[0], 1.01)).events
+    assert drawn == 3 * [(0.5, 1.0)]
+    assert all(later - sooner > pause for (sooner, later), pause in zip(pairwise(times), (0.1, 0.2, 0.4), strict=False))
 
 
 def test_a_server_that_stays_wrong_ends_the_texts_that_need_it_and_no_other(tiny_pair, expected):

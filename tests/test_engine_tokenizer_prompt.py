@@ -79,7 +79,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("request_", [Request("long " * 200_000), Request("a", system="long " * 20_000)])
 def test_of_a_text_that_is_far_too_long_the_beginning_is_encoded(encoded: list[int], request_: Request):
-    with pytest.raises(InvalidRequest, match=r"needs room: shorten it"):
+    with pytest.raises(InvalidRequest, match=r"needs room\. Shorten it"):
         render(TOKENIZER, request_, context=512)
     assert sum(encoded) <= 8 * 512
 

@@ -121,13 +121,18 @@ def read_fields(body: Mapping[str, Any], chat: bool, pair: Pair, settings: Setti
     model = fields.take("model")
     with blamed("model"):
         check_text("model", model, _LONGEST_NAME)
-    setting = with_field(named_setting(model, pair, settings), fields.take("citer"), pair, settings)
+    own = fields.take("citer")
+    setting = with_field(named_setting(model, pair, settings), own, pair, settings)
+    with blamed("citer" if own and own.get("acceptance") is not None else "model"):
+        pair.check_acceptance(setting.acceptance)
     n = fields.whole("n", 1, MAX_TEXTS, "texts per prompt") or 1
     if (best_of := fields.whole("best_of", 1, MAX_TEXTS, "the same as n") or n) != n:
         raise Refusal(400, f"best_of = {best_of} must be n = {n}: no text is written to be thrown away.", "best_of")
     candidates = _candidates(fields, chat)
     alternatives = 0 if candidates is None else max(1, candidates)  # with them comes the token's own probability
     options = {**_options(fields, settings), **vars(setting), "alternatives": alternatives}
+    with blamed("repetition_penalty"):
+        pair.check_sampling(options["sampling"])
     stream = fields.flag("stream")
     usage, token_ids = _usage(fields, stream), fields.flag("return_token_ids")
     token_keys = not chat and fields.flag("return_tokens_as_token_ids")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from starlette.responses import JSONResponse, Response
 
-from engine.errors import EngineError, InvalidRequest
+from engine.errors import EngineError, InvalidRequest, PromptTooLong
 
 PREFIX = "/v1/"
 """How the paths of the endpoint begin."""
@@ -67,7 +67,8 @@ def blamed(param: str) -> Iterator[None]:
     try:
         yield
     except InvalidRequest as error:
-        raise Refusal(400, str(error), param) from None
+        code = "context_length_exceeded" if isinstance(error, PromptTooLong) else None  # by which clients know it
+        raise Refusal(400, str(error), param, code) from None
 
 
 class Words(Protocol):

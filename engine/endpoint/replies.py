@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from engine.endpoint.choices import ChoiceText
 from engine.endpoint.fields import Asked
 from engine.endpoint.refusals import Refusal, blamed
-from engine.errors import EngineError, log_fault
-from engine.events import llm_share, taken_back
+from engine.errors import EngineError, ServerError, log_fault
+from engine.events import llm_passes, llm_share, taken_back
 from engine.events.cost import MODELLED, Costs, costs
 
 if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
@@ -105,31 +105,36 @@ class Reply:
         return {**self._head, "object": self._part, "model": self._asked.model, "choices": choices, **about}
 
     async def _events(self) -> AsyncIterator[Any]:
-        """The events of all texts as they come; raises Refusal where one fails or is given up."""
+        """The events of all texts as they come; raises Refusal where one fails or is given up, after what it has."""
         stream, count = self._batch.stream, 0
         while True:
             self._news.clear()
-            ended = all(choice.handle.ended for choice in self._choices)  # before the stream is looked at
-            self._check()
+            ended, fault = all(choice.handle.ended for choice in self._choices), self._fault()  # before what is there
             for event in stream[count:]:
                 count += 1
                 yield event
+            if fault is not None:
+                raise fault
             if ended and count == len(stream):
                 return
             if count == len(stream):
                 await self._news.wait()
 
-    def _check(self) -> None:
+    def _fault(self) -> Refusal | None:
+        """Why one of the texts has failed or was given up, if one has."""
         for choice in self._choices:
             error = choice.handle.error
+            if isinstance(error, ServerError):
+                return Refusal(503, str(error), after=_AWAY_SECONDS)
             if isinstance(error, EngineError):
-                raise Refusal(500, str(error))
+                return Refusal(500, str(error))
             if error is not None:
                 log_fault(logger, "a text of the endpoint failed", error)
-                raise Refusal(500, "The models stopped with an internal error; the server's log says where.")
+                return Refusal(500, "The models stopped with an internal error; the server's log says where.")
             if choice.handle.state == "stopped":
                 said = "The server is shutting down, or gets another pair: the text was not finished."
-                raise Refusal(503, said, after=_AWAY_SECONDS)
+                return Refusal(503, said, after=_AWAY_SECONDS)
+        return None
 
     def _usage(self) -> dict[str, int]:
         read = sum(len(choice.handle.order.prompt) for choice in self._choices[:: self._asked.n])
@@ -150,6 +155,7 @@ class Reply:
             "seed": self._asked.requests[0].seed,
             "llm_share": llm_share(events),
             "taken_back": taken_back(events),
+            "llm_passes": llm_passes(events),
             "cost": {**total.by_unit(), "modelled": list(MODELLED)},
         }
 

@@ -141,8 +141,8 @@ class Connection:
     def given_up(self) -> ServerError:
         """What a text is told that the server does not answer."""
         return ServerError(
-            f"The LLM's server at {self.url} does not answer ({self._fault}). The text so far stays; go on with it "
-            "once the server is back, or with the SLM alone at threshold 0."
+            f"The LLM's server at {self.url} does not answer ({self._fault}). The text so far stays, and can be gone "
+            "on with once the server is back; at threshold 0 the SLM writes alone."
         )
 
     async def _look(self) -> None:
