@@ -23,6 +23,7 @@ from engine.pairs import presets, room
 from engine.pairs.presets import PRESETS, choose_preset
 from engine.router import Router
 from engine.weights import sources
+from engine.weights.cache_folder import in_words
 from trainer.__main__ import main as trainer
 from trainer.tiny.arithmetic import questions
 
@@ -240,6 +241,25 @@ def test_a_repo_is_fetched_at_one_commit_checked_by_hash_and_needed_once(saved, 
     assert sources.ATTEMPTS  # the road is that of all files
 
 
+def test_of_a_repo_that_disk_or_memory_do_not_hold_nothing_large_is_fetched(saved, fake_hub, monkeypatch):
+    from fake_hub import Repo
+
+    monkeypatch.setenv("HF_ENDPOINT", fake_hub.url)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    content = {path.name: path.read_bytes() for path in saved[1].iterdir()}
+    fake_hub.repos["someone/large"] = Repo()
+    fake_hub.repos["someone/large"].commit(content)
+    models = saved[0], "someone/large"
+    with monkeypatch.context() as patch:
+        usage = namedtuple("usage", "total used free")
+        patch.setattr(room.shutil, "disk_usage", lambda _: usage(1, 1, 1_000_000))
+        size = in_words(len(content["model.safetensors"]))
+        assert f"{size} of it to download, and 1.0 MB are free" in refused(models)
+    monkeypatch.setattr(room, "free_memory", lambda: 1_000_000)
+    assert refused(models).startswith("not enough memory: ")
+    assert not [path for _, path in fake_hub.asked("/resolve/") if path.endswith(".safetensors")]
+
+
 def test_a_model_that_is_nowhere_is_told_with_all_that_it_could_be():
     for name in ("nowhere/at/all", "no.gguf", "owner/name.gguf", "./nothing"):
         with pytest.raises(SettingsError, match=r"CITER_LLM = .*no such folder, no such GGUF file, and not a repo"):
@@ -307,10 +327,8 @@ def test_the_trainer_builds_a_router_for_a_pair_of_ones_own_and_it_is_then_taken
 
 @pytest.mark.slow
 def test_the_cpu_pairs_files_given_by_path_are_the_cpu_pair(monkeypatch):
-    from pathlib import Path
-
     monkeypatch.delenv("CITER_CACHE_DIR")
-    gguf = Path.home() / ".cache" / "citer-playground" / "gguf"
+    gguf = load_settings().cache_dir / "gguf"
     paths = [gguf / getattr(PRESETS["cpu"], role).file.name for role in ("slm", "llm")]
     if not all(path.is_file() for path in paths):
         pytest.skip("the cpu pair's files are not in the cache")
