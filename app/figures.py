@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from engine import Costs, TokenEvent
-from engine.events import charged, llm_share, taken_back
+from engine.events import charged, llm_passes, llm_share, taken_back
 from engine.events.cost import ModelCost
 from engine.operating_points import MEASURED_UNITS
 
@@ -123,11 +123,14 @@ def reading_along(slm: ModelCost, llm: ModelCost) -> dict[str, float]:
     return {unit: significant(1 + more / own, 3) for unit, (own, more) in costs.items() if own > 0}
 
 
-def meter(events: Sequence[TokenEvent], costs: Costs, unit: str, beside: int = 0) -> dict[str, Any]:
+def meter(
+    events: Sequence[TokenEvent], costs: Costs, unit: str, beside: int = 0, served: bool = False
+) -> dict[str, Any]:
     """What the meter shows of the events so far and of their costs in one of `engine.UNITS`.
 
     Args:
         beside: How many tokens were written beside other texts, so that their seconds are modelled.
+        served: Whether the LLM is on a server, which is asked once for each of its passes.
 
     Returns:
         Texts by field name, and under `gauge` the three costs as shares of the largest.
@@ -150,7 +153,9 @@ def meter(events: Sequence[TokenEvent], costs: Costs, unit: str, beside: int = 0
         "relative": percent(run / llm) if llm > 0 else "–",
         "saves": "the LLM's are not known" if unknown else _saving(run, llm),
         "faster": _faster(costs) if events else "–",
-        "modelled": "; ".join(filter(None, (_charged(events), _beside(events, beside), about))),
+        "modelled": "; ".join(
+            filter(None, (_charged(events), _requests(events, served), _beside(events, beside), about))
+        ),
         "gauge": [round(value / largest, 4) if largest > 0 else 0 for value in (run, slm, llm)],
     }
 
@@ -164,6 +169,10 @@ def _faster(costs: Costs) -> str:
 def _charged(events: Sequence[TokenEvent]) -> str:
     count = taken_back(events)
     return f"with {counted(count, 'token')} that {'was' if count == 1 else 'were'} taken back" if count else ""
+
+
+def _requests(events: Sequence[TokenEvent], served: bool) -> str:
+    return f"{counted(llm_passes(events), 'request')} to the LLM's server" if served else ""
 
 
 def _beside(events: Sequence[TokenEvent], beside: int) -> str:

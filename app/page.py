@@ -198,7 +198,7 @@ def _playground(
             prompt, generate, stop, examples = controls.prompt_card(host.preset)
             stream = token_stream(sessions, recorded is not None)
             versions = versions_strip()
-            bar = share_bar(sessions, home_address(settings), recorded)
+            bar = share_bar(sessions, home_address(settings), recorded, locked=settings.api_key is not None)
             panel = dashboard()
         with gr.Column(elem_id="dials", scale=0, min_width=280):
             drawn("dashboard/headline", "headline")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from browser import Site, eventually, expect, window
+from fake_llm_server import served
 from fake_pair import FakePair, request
+from test_engine_served import loaded
 
 from app.running.host import Host
 from app.running.session import SWEEP, Session
+from app.stream.token_stream import token_message
 from app.stream.updates import GAP_SECONDS, slow_because, waiting_for
 from app.sweep import Sweep, SweepRun
 from engine import InvalidRequest, Prices, Request
@@ -53,6 +58,28 @@ def test_a_number_that_is_none_is_refused_and_a_whole_text_is_not_gone_on_with(
     full = finished(session.begin(request("a palindrome", max_new_tokens=10), host))
     monkeypatch.setattr(pair, "context", full.prompt_tokens + 10)
     assert session.extend(10, host) is None, "the context is full"
+
+
+def test_a_text_that_stopped_because_the_llms_server_was_gone_is_gone_on_with_once_it_is_back(tiny_pair):
+    whole = tiny_pair.generate(Request(PROMPT, 1.01, max_new_tokens=24, alternatives=2))
+    with served("sglang", tiny_pair, delay=0.02) as server, loaded(server, llm_patience=0.2) as pair:
+        host, session = Host(lambda preset, progress: pair), Session()
+        run = session.begin(Request(PROMPT, 1.01, max_new_tokens=24, alternatives=2), host)
+        eventually(lambda: len(run.events) > 4)
+        server.stop()
+        assert run.finished.wait(20) and run.state == "failed" and "The text so far stays" in (run.error or "")
+        assert json.loads(token_message(run, 0))["more"], "Continue is offered"
+        again = session.extend(1, host)
+        assert again is not None and again.finished.wait(20)
+        assert again.state == "failed" and len(again.events) >= len(run.events), "nothing is lost while it is gone"
+        server.start()
+        eventually(lambda: not pair.trouble, 20)
+        assert session.set_dials(1.01, 0.0, host) is not None, "nobody stopped it there"
+        eventually(lambda: session.run is not None and session.run.state == "done", 20)
+        assert session.step(-1) is again
+        rest = finished(session.extend(1, host))
+        assert [(e.id, e.role) for e in rest.events] == [(e.id, e.role) for e in whole.events]
+        host.close()
 
 
 def test_a_text_of_a_sweep_is_there_before_any_model_has_read_it(host, pair: FakePair):

@@ -124,6 +124,8 @@ def test_the_meter_says_that_the_bytes_of_an_llm_on_a_server_are_not_known(event
     unknown = Costs(Cost(bytes=4e9, price=1.0), Cost(bytes=2e9, price=0.5), Cost(price=2.0))
     shown = meter(events, unknown, "bytes")
     assert (shown["llm"], shown["saves"], shown["relative"]) == ("not known", "the LLM's are not known", "–")
+    asked = meter(events, unknown, "price", served=True)["modelled"]
+    assert f"{sum(event.llm_fed > 0 for event in events)} requests to the LLM's server" in asked
     assert "CITER_LLM_CONFIG" in shown["modelled"] and "CITER" not in meter(events, unknown, "price")["modelled"]
 
 

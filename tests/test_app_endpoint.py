@@ -89,6 +89,7 @@ def test_the_lines_for_a_program_get_the_text_that_is_on_the_page(client, site, 
     trace = pair.generate(request_)
     lines = program(trace)
     assert len(lines.splitlines()) == 3 and lines.index(ADDRESS) < lines.index("model=")
+    assert program(trace, locked=True) == lines.replace('"none"', '"put the server\'s key here"')
     exec(lines.replace(ADDRESS, f"{site.url}v1", 1), {})
     assert capsys.readouterr().out == f"{trace.text}\n"
     assert pair.requests[-1] == request_

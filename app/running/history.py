@@ -154,4 +154,4 @@ def _without_dials(request: Request) -> Request:
 def _was_stopped_at(version: Version, threshold: float, acceptance: float) -> bool:
     """Whether somebody stopped it at these dials, and wanted no more of it."""
     dials = {(event.threshold, event.acceptance) for event in version.text.events}
-    return not version.interrupted and dials == {(threshold, acceptance)}
+    return not version.interrupted and version.text.state != "failed" and dials == {(threshold, acceptance)}

@@ -312,10 +312,13 @@ class Run(Job):
 
     @property
     def extendable(self) -> bool:
-        """Whether its text ended at the limit that was asked for, and the context has room for more of it."""
-        if self.fixed or self.active or not self.events or self.events[-1].finish_reason != "length":
+        """Whether its text ended at the limit that was asked for, and the context has room for more; or it failed."""
+        if self.fixed or self.active or not self.events:
             return False
-        return self.prompt_tokens + len(self.events) < self.pair.context
+        if self.events[-1].finish_reason is None:
+            return self.state == "failed"
+        has_room = self.prompt_tokens + len(self.events) < self.pair.context
+        return self.events[-1].finish_reason == "length" and has_room
 
     @property
     def weight(self) -> int:
@@ -346,14 +349,16 @@ class Run(Job):
     def _write(self) -> None:
         handle, kept = self._ask()
         self.prompt_tokens = len(handle.order.prompt)
-        for event in self._follow(handle.batch):
-            if self.change is not None:
+        try:
+            for event in self._follow(handle.batch):
+                if self.change is not None:
+                    self._take_over(kept)
+                self.beside = handle.beside
+                self._add(event)
+                self.notify()
+        finally:
+            if self.change is not None and handle.row is not None:  # also where it fails before its first token
                 self._take_over(kept)
-            self.beside = handle.beside
-            self._add(event)
-            self.notify()
-        if self.change is not None and handle.row is not None:
-            self._take_over(kept)
 
     def _ask(self) -> tuple[Any, Sequence[TokenEvent]]:
         """Asks the scheduler for the text: its handle, and what stays of the text that this one goes on from."""

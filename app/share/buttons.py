@@ -72,16 +72,17 @@ _NOTHING_SHOWN = (gr.skip(), gr.skip(), gr.skip())  # of a text, its figures and
 _MOST_KEPT = 1_500_000  # characters of the fields, whose prompt may have a million
 
 
-def share_bar(sessions: Sessions, home: str = "", recorded: Recorded | None = None) -> gr.HTML:
+def share_bar(sessions: Sessions, home: str = "", recorded: Recorded | None = None, locked: bool = False) -> gr.HTML:
     """The row of buttons under the text. Its value is what to say about a file that was opened.
 
-    `home` is the project's address, to which what is taken away links; `recorded` are texts that no session has.
+    `home` is the project's address, to which what is taken away links; `recorded` are texts that no session has;
+    `locked` says whether programs need a key.
     """
 
     def take(data: Any) -> str | None:
         asked = said_fields(data)
         found = _text_of(sessions, recorded, said_text(asked, "run"), said_number(asked, "row", -1))
-        return taken(*found, said_text(asked, "kind"), home) if found else None
+        return taken(*found, said_text(asked, "kind"), home, locked) if found else None
 
     return drawn("share/share", "share", events=("upload",), server_functions=[take], max_bytes=MAX_BYTES)
 
@@ -132,7 +133,7 @@ def _text_of(sessions: Sessions, recorded: Recorded | None, job_id: str, row: in
     return replace(sweep.pair.trace(sweep.at(row), sweep.events[row]), prices=sweep.prices), sweep
 
 
-def taken(trace: Trace, sweep: Job | None, kind: str, home: str = "") -> str | None:
+def taken(trace: Trace, sweep: Job | None, kind: str, home: str = "", locked: bool = False) -> str | None:
     """What a button hands out, as JSON: `text`, and `notes` about what is not in it. None for another kind.
 
     `kind` is "json", "html", "markdown", "picture" (what is on one, as JSON), "link" (the trace as short as a link
@@ -147,7 +148,7 @@ def taken(trace: Trace, sweep: Job | None, kind: str, home: str = "") -> str | N
     elif kind == "settings":
         text, notes = link_query(trace)
     elif kind == "program":
-        text = program(trace)
+        text = program(trace, locked)
     elif kind == "picture":
         text = to_json(_pictured(trace, home))
     else:

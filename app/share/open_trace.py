@@ -52,7 +52,11 @@ def opened_run(text: str, after: Job | None = None) -> Run:
     run.events = list(trace.events)
     run.prompt_tokens = trace.prompt_tokens
     run.pair = SimpleNamespace(  # what the page asks of the models that wrote it; these cannot write
-        opened=trace, slm_cost=trace.slm_cost, llm_cost=trace.llm_cost, trace=lambda request, events: trace
+        llm=SimpleNamespace(local=True),  # which no trace says
+        opened=trace,
+        slm_cost=trace.slm_cost,
+        llm_cost=trace.llm_cost,
+        trace=lambda request, events: trace,
     )
     run.state = "stopped" if trace.finish_reason == "cancelled" else "done"
     run.finished.set()

@@ -11,8 +11,10 @@ ADDRESS = "{address}"
 """Stands for the endpoint's own, which the browser knows; it comes first in the lines, before anything typed."""
 
 
-def program(trace: Trace) -> str:
-    """Three lines of Python with OpenAI's client, at the dials as they stood last."""
+def program(trace: Trace, locked: bool = False) -> str:
+    """Three lines of Python with OpenAI's client, at the dials as they stood last; of a `locked` endpoint with room for
+    its key, which no page knows.
+    """
     last = trace.events[-1] if trace.events else trace
     model = setting_name(trace.preset, trace.policy, last.threshold, last.acceptance)
     roles = [("system", trace.system)] if trace.system else []
@@ -20,10 +22,11 @@ def program(trace: Trace) -> str:
     messages = [{"role": role, "content": text} for role, text in roles]
     about = {"prompt": trace.prompt} if trace.raw else {"messages": messages}
     asked = ", ".join(f"{name}={value!r}" for name, value in {"model": model, **about, **_options(trace)}.items())
+    key = "put the server's key here" if locked else "none"
     kind, text = ("completions", "text") if trace.raw else ("chat.completions", "message.content")
     return (
         "from openai import OpenAI\n"
-        f'client = OpenAI(base_url="{ADDRESS}", api_key="none")\n'
+        f'client = OpenAI(base_url="{ADDRESS}", api_key="{key}")\n'
         f"print(client.{kind}.create({asked}).choices[0].{text})\n"
     )
 

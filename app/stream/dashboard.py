@@ -89,7 +89,7 @@ def dashboard_message(
         "acceptance": run.request.acceptance,
         "unit": view.unit,
         "times": times_llm(tally.total, view.unit),
-        "meter": meter(events, tally.total, view.unit, run.beside),
+        "meter": meter(events, tally.total, view.unit, run.beside, not run.pair.llm.local),
         "points": [score_points(events, start), cost_points(series, view.unit, start)],
         "figures": [score_figure(), cost_figure(view.unit)] if start == 0 else None,
     }

@@ -55,11 +55,10 @@ def token_message(
     Returns:
         `Job.heading` with `cuts`: how often tokens were taken back; if more often than the browser knows, those from
         `from` on are no more. Also `finish`, `policy`, `threshold`, `acceptance`, `kept` ([run, tokens]), `fixed`,
-        `more`: whether it ended at its limit and can be gone on with, `chat`: whether a prompt may follow it,
-        `asked`: with the first tokens, prompt, label of the policy, and how many messages come before; `tokens`,
-        `verdicts`: ratios of earlier tokens as [index, ratio],
-        `revealed`: candidates of earlier tokens as [index, author, candidates, entropy]; and once it has ended
-        `audit`: positions `missed` and `wasted`, and how many are `unknown`.
+        `more`: whether Continue is offered, `chat`: whether a prompt may follow it, `asked`: with the first tokens,
+        prompt, label of the policy, and how many messages come before; `tokens`, `verdicts`: ratios of earlier tokens
+        as [index, ratio], `revealed`: candidates of earlier tokens as [index, author, candidates, entropy]; and once it
+        has ended `audit`: positions `missed` and `wasted`, and how many are `unknown`.
     """
     state = run.message_state(whole=end is None)  # before the events: a run that is done by now has all of them
     text, cuts = written or run.written
