@@ -20,9 +20,9 @@ from app.figures import counted, meter, rounded, significant, simplest, times_ll
 from app.running.run import Job, Run
 from app.running.session import SWEEP, Session
 from app.stream.updates import JobUpdates, waiting_for
-from engine import UNITS, Costs, Prices, Request, TokenEvent, costs
+from engine import UNITS, Costs, Prices, Request, TokenEvent
 from engine.events import extend, llm_share
-from engine.events.cost import modelled_seconds
+from engine.events.cost import costs_alone
 from engine.events.trace import same_acceptance, same_text
 from engine.operating_points import LLM_ONLY
 
@@ -159,10 +159,7 @@ class Sweep(Job):
         return len(events)
 
     def _cost(self, events: Sequence[TokenEvent]) -> Costs:
-        """By itself: rows of a batch share the clock, so the seconds are modelled."""
-        models = self.pair.slm_cost, self.pair.llm_cost
-        whole = costs(events, self.prompt_tokens, *models, self.prices)
-        return replace(whole, run=replace(whole.run, seconds=modelled_seconds(events, *models)))
+        return costs_alone(events, self.prompt_tokens, self.pair.slm_cost, self.pair.llm_cost, self.prices)
 
 
 def choose_points(request: Request, over: Over, scores: Sequence[float], pair: Any) -> list[SweptPoint]:

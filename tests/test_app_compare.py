@@ -12,8 +12,15 @@ from browser import Site, Window, contrast, eventually, expect, move, window
 from conftest import TINY
 
 import engine
-from app.compare.comparison import Comparison, Difference, comparison_message, difference, sentence
-from app.figures import amount, percent
+from app.compare.comparison import (
+    Comparison,
+    Difference,
+    comparison_figures,
+    comparison_message,
+    difference,
+    sentence,
+)
+from app.figures import amount, meter, percent
 from app.running.host import Host
 from engine import InvalidRequest, Request, Role
 from engine.batch.handle import Handle
@@ -220,19 +227,24 @@ def share_of(trace) -> str:
     return percent(trace.llm_share).replace("\N{NARROW NO-BREAK SPACE}", " ")
 
 
-def test_the_tables_numbers_are_the_engines_costs(compared: Window, pair):
+def test_the_tables_numbers_are_the_engines_costs_and_those_of_the_playgrounds_meter(compared: Window, pair):
     written = traces(pair, pair.threshold)
-    alone = {}
-    for key, trace in written.items():
-        run = engine.costs(trace.events, trace.prompt_tokens, pair.slm_cost, pair.llm_cost).run
-        alone[key] = {"bytes": run.bytes, "flops": run.flops, "seconds": seconds_of(pair, trace)[-1]}
     for key, trace in written.items():
         assert says(compared, f'[data-row="tokens"] [data-of="{key}"]') == str(len(trace.events))
         assert says(compared, f'[data-row="share"] [data-of="{key}"]') == share_of(trace)
-        for unit, value in alone[key].items():
-            expected = f"{amount(value, unit)} {percent(value / alone['llm'][unit])}"
-            cell = says(compared, f'[data-row="{unit}"] [data-of="{key}"]')
-            assert cell == expected.replace("\N{NARROW NO-BREAK SPACE}", " ")
+        spent = engine.costs(trace.events, trace.prompt_tokens, pair.slm_cost, pair.llm_cost)
+        for unit in ("bytes", "flops"):
+            told = meter(trace.events, spent, unit)
+            assert cell(compared, unit, key) == as_said(f"{told['run']} {told['relative']}")
+        assert cell(compared, "seconds", key).startswith(as_said(f"{amount(seconds_of(pair, trace)[-1], 'seconds')} "))
+
+
+def cell(shown: Window, unit: str, key: str) -> str:
+    return says(shown, f'[data-row="{unit}"] [data-of="{key}"]')
+
+
+def as_said(text: str) -> str:
+    return text.replace("\N{NARROW NO-BREAK SPACE}", " ")
 
 
 def test_tokens_that_the_llm_only_text_has_not_are_marked_and_counted(compared: Window, pair):
@@ -511,6 +523,16 @@ def test_a_threshold_that_nobody_chose_is_the_routers_own_once_the_models_are_th
         job.work(host)
         assert {event.threshold for event in job.texts["middle"].events} == {threshold}
         assert {event.role for event in job.texts["llm"].events} == {Role.LLM}
+
+
+def test_a_text_stands_beside_the_llm_alone_writing_as_many_tokens_however_long_the_llms_own_text_is(pair):
+    job = Comparison(Request(PROMPT, 0.2, max_new_tokens=30), "it")
+    job.work(Host(lambda preset, progress: pair))
+    before = comparison_figures(job)
+    del job.texts["llm"].events[10:]
+    after = comparison_figures(job)
+    assert after[:2] == before[:2] and after[2] != before[2]
+    assert {after[2][unit][1] for unit in ("bytes", "flops", "seconds")} == {percent(1)}
 
 
 @pytest.mark.parametrize("at_share", [False, True])

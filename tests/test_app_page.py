@@ -69,6 +69,21 @@ def test_one_line_beside_the_dials_says_what_the_meter_says(shown: Window):
     assert speed.endswith(" times as fast")
 
 
+def test_shares_that_stand_beside_each_other_sum_to_100(shown: Window):
+    call = """async (shares) => {
+      const { percent, restPercent } = await import(new URL('gradio_api/citer/page/lib/format.js', document.baseURI));
+      return shares.map((share) => [percent(share), restPercent(share)]);
+    }"""
+    told = shown.page.evaluate(call, [0, 0.0004, 0.034, 0.0996, 0.5, 0.946, 0.9996, 1])
+    assert told == [
+        ["0 %", "100 %"], ["<0.1 %", ">99.9 %"], ["3.4 %", "96.6 %"], ["10 %", "90 %"], ["50 %", "50 %"],
+        ["95 %", "5 %"], ["100 %", "<1 %"], ["100 %", "0 %"],
+    ]  # fmt: skip
+    shown.write("a palindrome")
+    keys = [shown.page.inner_text(f".stream .key-{author}") for author in ("slm", "llm")]
+    assert sum(float(key.split(" · ")[1].split()[0]) for key in keys) == 100
+
+
 def test_a_text_that_ended_itself_shows_a_chip(shown: Window):
     assert shown.write("echo one two") == "one two"
     assert shown.page.text_content(".t.end") == "end"

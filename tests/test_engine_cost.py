@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from engine import InvalidRequest, ModelCost, Prices, Role, TokenEvent, costs, cumulative
-from engine.events.cost import timed_with
+from engine.events.cost import costs_alone, timed_with
 
 # Round numbers, so that every sum below can be checked in the head.
 SLM = ModelCost(1000, 100, 1, 10, 2000, 200, 4, pass_seconds=1.0, token_seconds=0.1)
@@ -78,6 +78,13 @@ def test_an_llm_that_was_slow_in_the_run_is_slow_alone_however_much_it_read_in_a
     assert costs(placed(*llm[:2]), 3, SLM, LLM).llm_only.seconds == pytest.approx(2 * 5.0 + 2 * 0.5)
     slow = costs(placed(event(Role.SLM, 3, 0), event(Role.SLM, 1, 0), *llm), 3, SLM, LLM)
     assert slow.llm_only.seconds == pytest.approx(2.0 * alone), "each of its passes took twice what was measured"
+
+
+def test_a_row_of_a_batch_by_itself_has_modelled_seconds_only():
+    events = placed(*(event(Role.LLM, 0, fed, seconds=9.0, llm_seconds=9.0) for fed in (3, 1, 1, 1)))
+    alone = costs_alone(events, 3, SLM, LLM)
+    assert alone.run.seconds == alone.llm_only.seconds == pytest.approx(4 * 5.0 + 2 * 0.5)
+    assert alone.run.bytes == costs(events, 3, SLM, LLM).run.bytes
 
 
 def test_lm_head_is_charged_where_the_policy_asked_for_logits():

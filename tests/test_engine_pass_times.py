@@ -74,6 +74,20 @@ def test_the_second_start_takes_the_times_of_the_first(pair, tmp_path, monkeypat
     assert again.slm.fed == again.llm.fed == 0
 
 
+def test_where_the_smaller_model_seems_the_slower_one_both_are_measured_again(pair, monkeypatch):
+    measured = []
+
+    def calibrate(model):
+        measured.append(model)
+        seconds = 0.1 if model is pair.llm else 0.5 if len(measured) == 1 else 0.02  # other work came between
+        model._take(PassTimes([seconds] * len(LENGTHS), [0.0] * len(HEADS)))
+
+    monkeypatch.setattr(language_model.LanguageModel, "calibrate", calibrate)
+    pair.calibrate()
+    assert measured == [pair.slm, pair.llm, pair.slm, pair.llm]
+    assert pair.slm_cost.pass_seconds < pair.llm_cost.pass_seconds
+
+
 @pytest.mark.parametrize("factor, again", [(0.5, True), (0.9, False), (3.0, False)])
 def test_where_a_pass_is_faster_than_it_was_all_are_measured_again(pair, tmp_path, monkeypatch, factor, again):
     path = tmp_path / "passes.json"

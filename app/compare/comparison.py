@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from typing import Any
 
-import engine
 from app.components import to_json
 from app.figures import amount, counted, percent
 from app.running.run import Job, State
 from engine import Request, Role, TokenEvent
 from engine.events import llm_share
-from engine.events.cost import modelled_seconds
+from engine.events.cost import costs_alone, modelled_seconds
+from engine.operating_points import MEASURED_UNITS
 
 _EXACT_DIFF_TOKENS = 1000  # longer texts are compared without their most frequent tokens as anchors: linear, not square
 
@@ -218,24 +218,21 @@ def comparison_message(
 def comparison_figures(job: Comparison) -> list[dict[str, Any]]:
     """What the table shows, a column per text: `key`, `title`, `tokens`, `share`, `bytes`, `flops` and `seconds`.
 
-    All in words, the last three as [amount, share of LLM-only], "–" where there is nothing yet.
+    All in words, the last three as [amount, share of what the LLM alone takes for as many tokens], "–" where there is
+    nothing yet.
     """
-    costs = {}
-    for key, text in job.texts.items():
-        events = list(text.events)
-        run = engine.costs(events, text.prompt_tokens, job.pair.slm_cost, job.pair.llm_cost).run
-        seconds = text.seconds[len(events) - 1] if events else 0.0
-        costs[key] = {"bytes": run.bytes, "flops": run.flops, "seconds": seconds}
-    return [
-        {
-            "key": key,
-            "title": text.title,
-            "tokens": f"{len(text.events):,}" if text.events else "–",
-            "share": percent(text.llm_share) if text.events else "–",
-            **{unit: _beside(value, costs["llm"][unit], unit) for unit, value in costs[key].items()},
-        }
-        for key, text in job.texts.items()
-    ]
+    return [_figures(text, list(text.events), job.pair) for text in job.texts.values()]
+
+
+def _figures(text: Text, events: Sequence[TokenEvent], pair: Any) -> dict[str, Any]:
+    spent = costs_alone(events, text.prompt_tokens, pair.slm_cost, pair.llm_cost)
+    return {
+        "key": text.key,
+        "title": text.title,
+        "tokens": f"{len(events):,}" if events else "–",
+        "share": percent(text.llm_share) if events else "–",
+        **{unit: _beside(getattr(spent.run, unit), getattr(spent.llm_only, unit), unit) for unit in MEASURED_UNITS},
+    }
 
 
 def _beside(value: float, llm: float, unit: str) -> list[str]:

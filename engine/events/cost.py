@@ -279,8 +279,9 @@ def _longer(model: ModelCost, fed: int, spared: int) -> float:
     return max(0.0, model.seconds(fed) - model.seconds(max(1, fed - spared))) if fed else 0.0
 
 
-def cost_alone(
+def costs_alone(
     events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
-) -> Cost:
-    """What one row of a batch would cost by itself: as `costs` has it, with modelled seconds."""
-    return replace(costs(events, prompt_tokens, slm, llm, prices).run, seconds=modelled_seconds(events, slm, llm))
+) -> Costs:
+    """`costs` of one row of a batch by itself: rows share the clock, so all seconds are modelled."""
+    whole = costs([timed_alone(event, slm, llm) for event in events], prompt_tokens, slm, llm, prices)
+    return replace(whole, run=replace(whole.run, seconds=modelled_seconds(events, slm, llm)))

@@ -1,6 +1,6 @@
 // One of the three texts. How much of it is shown depends on the time on the axis.
 import { finder, make, say } from '../lib/dom.js';
-import { counted, rounded, seconds, visible } from '../lib/format.js';
+import { counted, percent, seconds, visible } from '../lib/format.js';
 import { LLM } from '../lib/threshold.js';
 
 export const [KEY, TEXT, AUTHOR, SECONDS] = Array(4).keys();   // of a token; the key is its column's
@@ -53,7 +53,7 @@ export class Column {
       const { offsetTop, offsetHeight } = this.#spans[shown - 1], bottom = offsetTop + offsetHeight;
       if (bottom > box.scrollTop + box.clientHeight || bottom < box.scrollTop) box.scrollTop = bottom - box.clientHeight;
     }
-    const llm = written.filter((token) => token[AUTHOR] === LLM).length, share = rounded(shown ? llm / shown : 0);
+    const llm = written.filter((token) => token[AUTHOR] === LLM).length, share = percent(shown ? llm / shown : 0);
     const all = shown === tokens.length ? shown : `${shown} of ${tokens.length}`;
     say(this.count, tokens.length ? `${counted(all, 'token')} · LLM ${share} · ${seconds(Math.min(time, this.end))}` : '');
   }

@@ -1,7 +1,7 @@
 // Figures and model text as a visitor reads them.
 const NO_BREAK = '\u202f';
 
-// A share as whole percent, where it is exact: hardly any is not none.
+// A probability as whole percent: hardly any is not none.
 const whole = (share) => (share > 0 && share < 0.005 ? '<1' : `${Math.round(100 * share)}`);
 export const rounded = (share) => `${whole(share)}${NO_BREAK}%`;
 
@@ -10,8 +10,16 @@ export const wholeNumber = (share) => (share < 1 && share > 0.995 ? '>99' : whol
 export const wholePercent = (share) => `${wholeNumber(share)}${NO_BREAK}%`;
 
 // A share with a decimal where it is small.
-export const percent = (share) => (share > 0 && share < 0.0005 ? '<0.1 %'
-  : `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`);
+const isTiny = (share) => share > 0 && share < 0.0005;
+const percents = (share) => (100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0);
+export const percent = (share) => (isTiny(share) ? '<0.1 %' : `${percents(share)} %`);
+
+// What is left of a share, beside it: as they are shown, both sum to 100.
+export const restPercent = (share) => {
+  const shown = percents(share), rest = 100 - Number(shown);
+  if (isTiny(share)) return '>99.9 %';
+  return rest === 0 && share < 1 ? '<1 %' : `${rest.toFixed(shown.includes('.') ? 1 : 0)} %`;
+};
 
 export const seconds = (value) => `${value < 100 ? Number(value.toPrecision(3)) : Math.round(value)}${NO_BREAK}s`;
 

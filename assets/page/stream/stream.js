@@ -2,7 +2,7 @@
 // from a model is written with textContent.
 import { openChannel } from '../lib/channel.js';
 import { finder, listen, perFrame, say } from '../lib/dom.js';
-import { counted, percent } from '../lib/format.js';
+import { counted, percent, restPercent } from '../lib/format.js';
 import { ACCEPTANCE, AUTHOR, LLM, LLM_BITS, LLM_TOP, RATIO, SLM_BITS, SLM_TOP, TEXT, THRESHOLD } from '../lib/threshold.js';
 import { startRendered } from '../rendered/rendered.js';
 import { startAudit } from './audit.js';
@@ -46,9 +46,9 @@ export const start = (gradio) => {
 
   const drawCounts = () => {
     const all = text.tokens.length, count = text.tokens.filter((token) => token[AUTHOR] === LLM).length;
-    const part = (some) => (all ? `${some} · ${percent(some / all)}` : '–');
-    say(slm, part(all - count));
-    say(llm, part(count));
+    const part = (some, share) => (all ? `${some} · ${share(count / all)}` : '–');
+    say(slm, part(all - count, restPercent));
+    say(llm, part(count, percent));
     say(total, all ? counted(all, 'token') : '');
     jumps.forEach((button) => { button.disabled = count === 0; });
     if (all && !text.foreign) document.dispatchEvent(new CustomEvent('citer-count', { detail: { n: text.message.n, tokens: all.toLocaleString('en'), share: percent(count / all) } }));
