@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 from engine import Request
 from engine.batch.rows import Row
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
-from engine.events.cost import Cost, cost_alone
+from engine.events.cost import Cost, costs_alone
 from engine.pair import Pair
 from engine.provenance import provenance
 from trainer.continuous_batch import WantedText, write
@@ -163,4 +163,4 @@ def charged_alone(pair: Pair, method: Method, row: Row) -> tuple[Sequence[TokenE
     events: Sequence[TokenEvent] = row.events
     if method.name in SPECULATIVE and method.max_draft != "auto":
         events = as_published(events, method.max_draft)
-    return events, cost_alone(events, row.prompt_tokens, slm_cost, pair.llm_cost, pair.prices)
+    return events, costs_alone(events, row.prompt_tokens, slm_cost, pair.llm_cost, pair.prices).run
