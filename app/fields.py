@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from engine import DEFAULT_THRESHOLD, InvalidRequest, Request, Sampling, Settings, Trace
 from engine.errors import check_text, first_fault
+from engine.events.parsing import Many
 from engine.events.trace import same_acceptance, same_text
 from engine.request import MAX_PROMPT_CHARACTERS, MAX_STOP_CHARACTERS, MAX_STOPS, MAX_TURNS, Turn
 
@@ -153,7 +154,7 @@ def turns_text(turns: Sequence[Turn]) -> str:
 
 @cache
 def _turns() -> TypeAdapter[tuple[Turn, ...]]:
-    return TypeAdapter(tuple[Turn, ...])
+    return TypeAdapter(Many[Turn])
 
 
 def router_dials(
@@ -272,7 +273,7 @@ def _check(name: str, value: Any, stop: tuple[str, ...] | None, policies: Iterab
         if stop is not None and meant != stop:
             raise InvalidRequest("stop: the page's field cannot hold these stop strings (a line break of another kind)")
     else:
-        Request(**{"prompt": "any", name: {0: "auto"}.get(value, value) if name == "max_draft" else value})
+        Request(**{"prompt": "any", name: draft_limit(value) if name == "max_draft" else value})
     if name == "seed" and value > _LARGEST_SEED:
         raise InvalidRequest(f"seed = {value} is more than a browser's number field holds exactly (2^53 − 1)")
     if name == "policy" and policies is not None and value not in policies:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from engine.errors import InvalidRequest, check_number, check_text, check_whole, shown
 from engine.events import MAX_THRESHOLD, Role
+from engine.events.parsing import Many
 from engine.policy import POLICIES
 
 DEFAULT_THRESHOLD = 0.5
@@ -66,7 +67,7 @@ class Turn:
 
     role: TurnRole
     text: str
-    authors: tuple[tuple[Role, int], ...] = ()
+    authors: Many[tuple[Role, int]] = ()
 
     def __post_init__(self) -> None:
         if self.role not in ("system", "user", "assistant"):
@@ -201,6 +202,11 @@ def _check_count(name: str, values: tuple[Any, ...], most: int, what: str) -> No
         raise InvalidRequest(f"{name} = {shown(values, True)} is no tuple of {what}")
     if len(values) > most:
         raise InvalidRequest(f"{name} has {len(values):,} entries; at most {most:,} {what} are accepted.")
+
+
+def same_prompt(one: Request, other: Request) -> bool:
+    """Whether the models read the same before they write."""
+    return (one.prompt, one.system, one.raw, one.turns) == (other.prompt, other.system, other.raw, other.turns)
 
 
 def build_request(prompt: str | Request, **options: Any) -> Request:

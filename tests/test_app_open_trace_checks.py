@@ -138,6 +138,10 @@ def test_a_file_that_is_too_large_is_refused(trace: Trace, monkeypatch: pytest.M
     monkeypatch.setattr(app.share.open_trace, "MAX_TOKENS", 3)
     with pytest.raises(InvalidRequest, match="from 1 to 3"):
         opened_run(trace.to_json())
+    monkeypatch.setattr(app.share.open_trace, "MAX_PARTS", 100)
+    for text in ("[" * 101, '{"x": [' + "{}," * 99):
+        with pytest.raises(InvalidRequest, match="lists and objects of the file = 101 must be"):
+            opened_run(text)
 
 
 def test_whatever_stands_in_a_file_it_is_refused_or_it_can_be_shown(trace: Trace):

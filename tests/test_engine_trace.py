@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
 from engine import InvalidRequest, Role, Trace
+from engine.events.trace import _adapter
 from engine.request import Turn
 
 
@@ -46,6 +49,42 @@ def test_a_trace_with_values_out_of_range_is_refused(trace):
     value["sampling"]["temperature"] = -3
     with pytest.raises(InvalidRequest, match="temperature"):
         Trace.from_json(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        *((name, [None] * 1000) for name in ("events", "stop", "forced", "turns")),
+        *((f"events.0.{name}", [None] * 1000) for name in ("slm_alternatives", "revealed", "verdicts", "taken_back")),
+        *((f"events.0.{name}", [[0] * 1000]) for name in ("llm_alternatives", "revealed", "verdicts")),
+        ("events.0.llm_alternatives", [{str(n): 0 for n in range(1000)}]),
+        *((f"slm_cost.{name}", [None] * 1000) for name in ("pass_table", "head_table")),
+        ("turns", [{"role": "user", "text": "", "authors": [None] * 1000}]),
+    ],
+)
+def test_a_trace_that_is_wrong_everywhere_is_looked_at_up_to_its_first_fault(trace, path, value):
+    content = json.loads(trace.to_json())
+    *above, last = path.split(".")
+    place = content
+    for name in above:
+        place = place[int(name) if isinstance(place, list) else name]
+    place[last] = value
+    with pytest.raises(ValidationError) as refused:
+        _adapter().validate_python(content)
+    assert refused.value.error_count() == 1
+
+
+def test_what_is_no_trace_takes_a_few_times_its_size_to_refuse():
+    text = '{"x": [' + "[]," * 100_000 + "[]]}"
+    with pytest.raises(InvalidRequest):
+        Trace.parse("{}")
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest, match="prompt: Field required"):
+            Trace.parse(text)
+        assert tracemalloc.get_traced_memory()[1] < 50 * len(text)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_trace_of_another_format_is_refused(trace):

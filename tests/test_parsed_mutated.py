@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from contextlib import chdir
+from dataclasses import asdict
 from typing import Any
 from unittest import mock
 
@@ -13,13 +15,20 @@ from fake_pair import FakePair
 from hypothesis import example, given
 from hypothesis import strategies as st
 from mutations import VALUES, damaged_bytes, damaged_json
+from starlette.requests import Request as Asking
 
-from app.fields import FIELDS, link_query, page_request, read_query
+from app.fields import FIELDS, fitting, link_query, page_request, read_query, read_turns, turns_text
 from app.share.open_trace import opened_run
+from app.share.swept import opened_sweep
+from app.sweep import sweep_message
 from app.tune.prompts import MAX_ROWS, parse, read_file
-from engine import POLICIES, InvalidRequest, Request, SettingsError, Trace, build_request, load_settings
+from engine import POLICIES, InvalidRequest, Request, Role, SettingsError, Trace, build_request, load_settings
+from engine.endpoint.bodies import read_body
+from engine.endpoint.fields import MAX_TEXTS, read_fields
+from engine.endpoint.refusals import Refusal
 from engine.events import extend
 from engine.events.cost import costs
+from engine.request import Turn
 from engine.settings import variables
 from trainer import TrainerError
 from trainer.questions.question import FIELDS as QUESTION_FIELDS
@@ -27,8 +36,19 @@ from trainer.questions.question import Question, prompt, question_of
 from trainer.questions.sources import read_jsonl
 
 STARTS = dict(zip(FIELDS, ("hi", 0.5, 0, "router", "", False, 0, 1, 0, 1, 0, 256, "", 0, ""), strict=True))
-TRACE = FakePair(1e6).generate(Request("echo a b c", max_new_tokens=9, threshold=0.5, alternatives=2))
-JSON_TRACE = json.loads(TRACE.to_json())
+PAIR: Any = FakePair(1e6)
+TALK = (Turn("user", "a?"), Turn("assistant", "b c", ((Role.SLM, 2), (Role.LLM, 1))))
+TRACE = PAIR.generate(Request("echo a b c", max_new_tokens=9, threshold=0.5, alternatives=2, turns=TALK))
+SWEEP = {
+    "over": "threshold",
+    "points": [[0.0, 0.0], [1.5, 0.0]],
+    "nodes": [[-1, "a", 0.5], [0, "b", None]],
+    "replaced": [[1, 0.3]],
+    "leaves": [1, 0],
+    "figures": [[0.5, 1.0, 1.0, None, 1.0], None],
+    "same": [[-1.0, 3.0, -1.0, 3.0], None],
+}
+JSON_TRACE = {**json.loads(TRACE.to_json()), "sweep": SWEEP}
 
 
 def short(error):
@@ -58,6 +78,23 @@ def test_a_damaged_trace_is_refused_by_name_or_can_be_shown_and_saved(content):
     assert len(shown) == len(trace.events) > 0
     assert costs(shown, trace.prompt_tokens, trace.slm_cost, trace.llm_cost, trace.prices).run.bytes >= 0
     link_query(trace)
+    try:
+        swept = opened_sweep(text, run, trace.prices)
+    except InvalidRequest as error:
+        assert short(error)
+        return
+    assert swept is None or sweep_message(swept, 0)[1] == len(swept.nodes)
+
+
+@given(content=damaged_json([asdict(turn) for turn in TALK]))
+def test_a_damaged_conversation_is_refused_by_name_or_can_be_asked_after(content):
+    try:
+        turns = read_turns(content.decode("utf-8", "surrogateescape"))
+        asked = Request("what next?", turns=turns)
+    except InvalidRequest as error:
+        assert short(error)
+        return
+    assert read_turns(turns_text(asked.turns)) == turns
 
 
 LINK: dict[str, Any] = dict.fromkeys(FIELDS, st.one_of(st.text(max_size=30), VALUES.map(str), st.integers().map(str)))
@@ -81,6 +118,13 @@ def test_any_link_fills_in_what_can_be_asked_and_names_the_rest(query):
     page_request(*(filled[name] for name in FIELDS))
 
 
+@example(values={"max_draft": [], "policy": {}})
+@given(values=st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, VALUES)))
+def test_whatever_a_browser_has_kept_of_the_fields_fits_or_is_left_out(values):
+    good, refused = fitting(values, policies=POLICIES)
+    assert len(good) + len(refused) == len(values) and all(len(reason) <= 161 for reason in refused)
+
+
 @given(
     values=st.fixed_dictionaries(
         {"prompt": VALUES | st.text()}, optional=dict.fromkeys([name for name in STARTS if name != "prompt"], VALUES)
@@ -94,6 +138,62 @@ def test_any_request_is_taken_or_refused_by_name(values):
             assert short(error)
             continue
         (request.prompt + (request.system or "") + "".join(request.stop)).encode("utf-8")
+
+
+SHARED = {
+    "model": "cpu:0.5@0.1",
+    "citer": {"policy": "router", "threshold": 0.5, "acceptance": 0.1, "max_draft": 4},
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "top_k": 5,
+    "repetition_penalty": 1.1,
+    "max_tokens": 9,
+    "max_completion_tokens": 9,
+    "n": 2,
+    "best_of": 2,
+    "seed": 1,
+    "stop": ["x", "y"],
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "return_token_ids": True,
+    "logit_bias": {},
+    "user": "me",
+}
+SAID = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+CHAT = {**SHARED, "messages": SAID, "logprobs": True, "top_logprobs": 2}
+COMPLETION = {**SHARED, "prompt": ["a", [1, 2, 3]], "logprobs": 2, "return_tokens_as_token_ids": True}
+SETTINGS = load_settings()
+
+
+def body_of(content: bytes) -> dict[str, Any]:
+    """What the endpoint takes a body for."""
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": content}
+
+    scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+    return asyncio.run(read_body(Asking(scope, receive)))
+
+
+@pytest.mark.parametrize("good", [CHAT, COMPLETION])
+def test_the_bodies_that_are_damaged_here_are_good_ones(good):
+    assert len([*read_fields(body_of(json.dumps(good).encode()), "messages" in good, PAIR, SETTINGS).texts()]) > 1
+
+
+@given(data=st.data())
+def test_a_damaged_body_of_the_endpoint_is_refused_in_words_or_can_be_served(data):
+    good = data.draw(st.sampled_from([CHAT, COMPLETION]))
+    content = data.draw(damaged_json(good))
+    try:
+        asked = read_fields(body_of(content), "messages" in good, PAIR, SETTINGS)
+    except Refusal as refusal:
+        assert 400 <= refusal.status < 500 and 5 < len(str(refusal)) < 1000
+        assert bytes(refusal.response().body).decode("utf-8")
+        return
+    texts = [*asked.texts()]
+    assert 0 < len(texts) <= MAX_TEXTS
+    for request, _ in texts:
+        "".join((request.prompt, request.system or "", *request.stop, *(turn.text for turn in request.turns))).encode()
 
 
 PROMPTS = [

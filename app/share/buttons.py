@@ -35,6 +35,7 @@ from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
 from app.sweep import Sweep, sweep_message
 from engine import POLICIES, EngineError, Role, Trace
+from engine.errors import shown
 
 _FROM_BEFORE = "From before the page was loaded again; Generate writes it anew"
 _LONGEST_NAME = 100  # of a file
@@ -223,7 +224,7 @@ class _ShareHandlers:
         """
         session = self.sessions.enter(request.session_hash)  # not `get`: its feed may be asked for while a link is read
         given = said_fields(data._data)
-        name, text = said_text(given, "name")[:_LONGEST_NAME], said_text(given, "text")
+        name, text = shown(said_text(given, "name"), limit=_LONGEST_NAME), said_text(given, "text")
         try:
             run, swept, messages = await self._show(text, session)
         except EngineError as error:

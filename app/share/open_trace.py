@@ -21,6 +21,9 @@ MAX_BYTES = 20_000_000
 MAX_TOKENS = 20_000
 """More than any context the page runs with; a browser still draws it."""
 
+MAX_PARTS = 1_000_000
+"""Lists and objects of a file: one of the largest traces has some 800,000. Each takes twenty times its bytes."""
+
 LONGEST_PIECE = 10_000
 """Characters of one token's text."""
 
@@ -40,6 +43,7 @@ def opened_run(text: str, after: Job | None = None) -> Run:
     size = max(len(text), 0 if len(text) > MAX_BYTES else len(text.encode(errors="replace")))
     if size > MAX_BYTES:
         raise InvalidRequest(f"The file has {size:,} bytes; a trace of at most {MAX_BYTES:,} can be opened.")
+    check_whole("lists and objects of the file", text.count("[") + text.count("{"), 0, MAX_PARTS, _HINT)
     trace = Trace.parse(text)
     request = replace(trace.request, alternatives=ALTERNATIVES)
     _check(trace)

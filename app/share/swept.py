@@ -9,14 +9,15 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 
 from app.running.run import Job, Run
 from app.share.open_trace import LONGEST_PIECE, MAX_TOKENS
 from app.sweep import Over, Sweep
-from engine import InvalidRequest, Prices, Request
-from engine.errors import check_number, check_whole, first_fault
+from engine import Prices, Request
+from engine.errors import check_number, check_whole
 from engine.events import MAX_THRESHOLD
+from engine.events.parsing import Listed, parsed
 
 MAX_SETTINGS = 100
 MAX_DRAWN = 100_000
@@ -36,12 +37,12 @@ class Swept:
     __pydantic_config__ = ConfigDict(allow_inf_nan=False)
 
     over: Over
-    points: list[tuple[float, float]]
-    nodes: list[tuple[int, str, float | None]]
-    replaced: list[tuple[int, float]]
-    leaves: list[int]
-    figures: list[_Figures | None]
-    same: list[tuple[float, float, float, float] | None]
+    points: Listed[tuple[float, float]]
+    nodes: Listed[tuple[int, str, float | None]]
+    replaced: Listed[tuple[int, float]]
+    leaves: Listed[int]
+    figures: Listed[_Figures | None]
+    same: Listed[tuple[float, float, float, float] | None]
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,7 @@ def opened_sweep(text: str, run: Run, prices: Prices, after: Job | None = None) 
     """
     if '"sweep"' not in text:
         return None
-    try:
-        swept = _adapter().validate_json(text).sweep
-    except ValidationError as error:
-        raise InvalidRequest(f"This is not a sweep written by this program: {first_fault(error)}") from None
+    swept = parsed(_adapter(), text, "a sweep").sweep
     if swept is None:
         return None
     _check(swept)

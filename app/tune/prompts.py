@@ -147,7 +147,7 @@ def _row(source: str, cells: _Cells) -> PromptRow:
             )
     if not cells.prompt.strip():
         answer = f" beside the answer “{shorten(cells.expected)}”" if cells.expected else ""
-        where = f"{source}, {cells.place}, {cells.column}"
+        where = f"{source}, {cells.place}, {shorten(cells.column)}"
         raise InvalidRequest(f"{where}: it is empty{answer}. Fill it, or remove the row.")
     return PromptRow(cells.prompt.strip(), unicodedata.normalize("NFC", cells.expected).strip() or None, cells.place)
 

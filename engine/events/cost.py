@@ -14,6 +14,7 @@ from statistics import median
 
 from engine.errors import check_number
 from engine.events import Role, TokenEvent, charged, tokens_read
+from engine.events.parsing import Many
 
 UNITS = ("bytes", "flops", "seconds", "price")
 MODELLED = ("seconds.slm_only", "seconds.llm_only")
@@ -87,8 +88,8 @@ class ModelCost:
     token_seconds: float = 0.0
     router_bytes: int = 0
     router_flops: int = 0
-    pass_table: tuple[tuple[int, float], ...] = ()
-    head_table: tuple[tuple[int, float], ...] = ()
+    pass_table: Many[tuple[int, float]] = ()
+    head_table: Many[tuple[int, float]] = ()
 
     def seconds(self, fed: int, head: int = 1) -> float:
         """A pass over `fed` tokens with `lm_head` at `head` positions; the measured one-token pass sets the scale."""

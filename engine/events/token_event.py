@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+from engine.events.parsing import FEW, Many
 
 # Why a text ended: an end token, a stop string, the token or context limit, or a person.
 FinishReason = Literal["eos", "stop", "length", "cancelled"]
@@ -53,12 +55,15 @@ class Alternative(NamedTuple):
     probability: float
 
 
+Candidates = Many[Annotated[Alternative, FEW]]
+
+
 class Revealed(NamedTuple):
     """A model's candidates at an earlier position, learned from the hidden states of its catch-up."""
 
     index: int
     role: Role
-    alternatives: tuple[Alternative, ...]
+    alternatives: Candidates
     entropy: float | None = None
 
 
@@ -113,17 +118,17 @@ class TokenEvent:
     row: int = 0
     index: int = 0
     router: bool = False
-    slm_alternatives: tuple[Alternative, ...] = ()
-    llm_alternatives: tuple[Alternative, ...] = ()
+    slm_alternatives: Candidates = ()
+    llm_alternatives: Candidates = ()
     slm_entropy: float | None = None
     llm_entropy: float | None = None
-    revealed: tuple[Revealed, ...] = ()
+    revealed: Many[Annotated[Revealed, FEW]] = ()
     forced: bool = False
     finish_reason: FinishReason | None = None
     acceptance: float = 0.0
     ratio: float | None = None
-    taken_back: tuple[TokenEvent, ...] = ()
-    verdicts: tuple[Verdict, ...] = ()
+    taken_back: Many[TokenEvent] = ()
+    verdicts: Many[Annotated[Verdict, FEW]] = ()
     llm_head: int = 1
     judgements: int = 0
     probability: float | None = None

@@ -13,11 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 
-from engine.errors import InvalidRequest, first_fault
+from engine.errors import InvalidRequest
 from engine.events import FinishReason, Role, TokenEvent, fold_revealed, keeps, llm_share, role_at
 from engine.events.cost import MODELLED, ModelCost, Prices, costs
+from engine.events.parsing import Many, parsed
 from engine.request import DraftLimit, Forced, JudgeKind, Request, Sampling, Turn
 
 FORMAT = 1
@@ -47,7 +48,7 @@ class Trace:
     policy: str
     threshold: float
     prompt_tokens: int
-    events: tuple[TokenEvent, ...]
+    events: Many[TokenEvent]
     finish_reason: FinishReason
     slm_cost: ModelCost
     llm_cost: ModelCost
@@ -55,13 +56,13 @@ class Trace:
     raw: bool = False
     sampling: Sampling = field(default_factory=Sampling)
     max_new_tokens: int = 256
-    stop: tuple[str, ...] = ()
+    stop: Many[str] = ()
     seed: int = 0
-    forced: tuple[Forced, ...] = ()
+    forced: Many[Forced] = ()
     acceptance: float = 0.0
     max_draft: DraftLimit = "auto"
     judge: JudgeKind = "ratio"
-    turns: tuple[Turn, ...] = ()
+    turns: Many[Turn] = ()
     prices: Prices = field(default_factory=Prices)
     format: int = FORMAT
 
@@ -96,10 +97,7 @@ class Trace:
     @classmethod
     def parse(cls, text: str | bytes) -> Trace:
         """`from_json` for who looks at the values before `check_cost`."""
-        try:
-            trace = _adapter().validate_json(text)
-        except ValidationError as error:
-            raise InvalidRequest(f"This is not a trace written by this program: {first_fault(error)}") from None
+        trace = parsed(_adapter(), text, "a trace")
         if trace.format != FORMAT:
             raise InvalidRequest(f"The trace has format {trace.format}; this program reads format {FORMAT}.")
         return trace
