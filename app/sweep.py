@@ -19,6 +19,7 @@ from app.controls import THRESHOLD_DIGITS
 from app.figures import counted, meter, rounded, significant, simplest, times_llm, tokens_of_all
 from app.running.run import Job, Run
 from app.running.session import SWEEP, Session
+from app.running.weight import request_weight
 from app.stream.updates import JobUpdates, waiting_for
 from engine import UNITS, Costs, Prices, Request, TokenEvent
 from engine.events import extend, llm_share
@@ -103,7 +104,7 @@ class Sweep(Job):
     @property
     def weight(self) -> int:
         """See `Job.weight`; a token without candidates takes a quarter."""
-        return sum(map(len, [*self.events])) // 4
+        return sum(map(len, [*self.events])) // 4 + request_weight(self.request)
 
     def at(self, row: int) -> Request:
         """The request of one of its texts."""

@@ -14,6 +14,7 @@ import pytest
 from browser import eventually
 from fake_pair import FakePair, request
 
+from app.compare.comparison import Comparison
 from app.entrance.callers import Callers
 from app.fields import FIELDS
 from app.running import history, sessions
@@ -25,8 +26,9 @@ from app.share.open_trace import opened_run
 from app.sweep import Sweep
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning
-from engine import Prices
+from engine import Prices, Role
 from engine.endpoint.places import Busy, Places
+from engine.request import Turn
 
 
 @pytest.fixture
@@ -156,6 +158,41 @@ def test_a_file_of_few_tokens_weighs_what_it_takes(pair):
     trace = pair.generate(request(alternatives=5))
     text = trace.to_json() + " " * 4_000_000
     assert opened_run(text).weight >= 10_000 > len(trace.events)
+
+
+def test_a_long_prompt_and_who_wrote_what_before_it_weigh_what_they_take():
+    talk = (Turn("assistant", "x" * 40_000, ((Role.SLM, 1),) * 40_000),)
+    for asked, least in (
+        (request("x" * 1_000_000), 500),
+        (request("\N{SNOWMAN}" * 1_000_000), 1_000),
+        (request(system="x" * 100_000), 50),
+        (request(turns=(Turn("user", "x" * 500_000), Turn("assistant", "x" * 500_000))), 500),
+        (request(turns=talk), 2_000),
+    ):
+        jobs = Run(asked), Sweep(asked, [], Prices(), "threshold"), Comparison(asked, "router")
+        assert all(least <= job.weight < 2 * least for job in jobs)
+    assert Run(request()).weight == 0
+    rows = parse("prompt,answer\n" + f"{'x' * 9_000},{'y' * 9_000}\n" * 100).rows
+    assert Tuning(rows, request(), 5, None).weight >= 900
+
+
+def test_what_was_asked_is_bounded_with_what_was_written(host, monkeypatch):
+    monkeypatch.setattr(history, "MAX_KEPT_TOKENS", 500)
+    monkeypatch.setattr(sessions, "MAX_KEPT", 900)
+    visitors, long = Visitors(4, host), request(turns=(Turn("user", "x" * 400_000),))
+    visitors.address = "a"
+    for _ in range(4):
+        assert visitors.all.get("a1").begin(long, host).finished.wait(10)
+    assert len(visitors.all.get("a1").history.versions) == 2
+    visitors.address = "b"
+    assert visitors.all.get("b1").begin(long, host).finished.wait(10)
+    assert visitors.all.get("b1").begin(long, host).finished.wait(10)
+    visitors.address = "c"
+    with visitors.listening("a1", "b1"), pytest.raises(Busy, match="What is kept for all visitors leaves no room"):
+        visitors.all.get("c1").begin(long, host)
+    with visitors.listening("a1", "b1"):
+        visitors.rest("c1")
+    assert visitors.kept == "a1 b1 c1", "a short prompt is not refused for what others keep"
 
 
 def test_sweeps_and_tunings_count_among_what_a_window_keeps(host, monkeypatch):

@@ -14,6 +14,7 @@ from typing import Any
 from app.components import to_json
 from app.figures import amount, counted, percent
 from app.running.run import Job, State
+from app.running.weight import request_weight
 from engine import Request, Role, TokenEvent
 from engine.events import llm_share
 from engine.events.cost import costs_alone, modelled_seconds
@@ -111,7 +112,8 @@ class Comparison(Job):
     @property
     def weight(self) -> int:
         """See `Job.weight`; a token without candidates takes a quarter."""
-        return sum(len(text.events) for text in self.texts.values()) // 4
+        events = sum(len(text.events) for text in self.texts.values())
+        return events // 4 + request_weight(self.texts["middle"].request)  # all have the same prompt
 
     @property
     def _end(self) -> State:

@@ -20,12 +20,12 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from app.figures import pair_name
 from app.running.host import Host
+from app.running.weight import FILE_BYTES, request_weight
 from engine import Dial, EngineError, Request, Revealed, TokenEvent, extend, fold_revealed
 from engine.endpoint.places import Entrance
 from engine.errors import log_fault
 
 State = Literal["waiting", "running", "done", "stopped", "failed"]
-_TOKEN_BYTES = 400  # of a file; what it says takes some five times as much memory
 SomeJob = TypeVar("SomeJob", bound="Job")
 GONE_ON = "Stopped: this page has been given another pair or router. What was written stays; Generate writes with that."
 """Said of what its pair wrote when it was let go."""
@@ -137,7 +137,7 @@ class Job:
 
     @property
     def weight(self) -> int:
-        """The memory that it keeps, in tokens with both models' candidates, of which one takes about two kilobytes."""
+        """The memory that it keeps, in tokens: see `app.running.weight`."""
         return 0
 
     def message_state(self, whole: bool) -> State:
@@ -289,6 +289,7 @@ class Run(Job):
         self.written = Written([])
         self.late: list[Revealed] = []
         self.prompt_tokens = 0
+        self._asked_weight = request_weight(request)
 
     @property
     def handle(self) -> Any:
@@ -323,7 +324,7 @@ class Run(Job):
     @property
     def weight(self) -> int:
         """See `Job.weight`."""
-        return max(len(self.events), self.size // _TOKEN_BYTES)
+        return max(len(self.events) + self._asked_weight, self.size // FILE_BYTES)
 
     @property
     def folded(self) -> tuple[TokenEvent, ...]:

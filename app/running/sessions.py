@@ -19,6 +19,9 @@ MAX_EMPTY = 1_024
 MAX_KEPT = 250_000
 """Of all windows together, in tokens as `Job.weight` counts them: half a gigabyte, or five of the largest traces."""
 
+LITTLE = 50
+"""What a newcomer may bring, in the same tokens, though what others keep leaves no room: 100,000 characters."""
+
 LONGEST_HASH = 100
 """Characters of what a window calls itself; gradio's have some ten, and its Python client's 36."""
 
@@ -89,7 +92,7 @@ class Sessions:
         """Before a session begins a job: finds a place for both, or raises Busy."""
         with self._lock:
             address = self._address()
-            leaving = self._leaving(name, address, session.weight + job.weight, job.weight > 0)
+            leaving = self._leaving(name, address, session.weight + job.weight, job.weight > LITTLE)
             if self._places is not None and job.active:
                 self._places.take(job, address, replaced)
             dropped = [self._sessions.pop(other) for other in leaving]
@@ -107,8 +110,8 @@ class Sessions:
 
         Args:
             name, address, weight: Of that one, with what it is to have.
-            brings: Whether it comes with something that is kept already, e.g. an opened trace; else it is not refused
-                for what others keep.
+            brings: Whether it comes with much that is kept already, e.g. an opened trace or a long prompt; else it is
+                not refused for what others keep.
 
         Raises:
             Busy: There is no room, and too few that could go.

@@ -18,6 +18,7 @@ from app.controls import POLICY_LABELS
 from app.figures import counted, pair_name, significant, tokens_of_all
 from app.running.host import Host
 from app.running.run import Job, State
+from app.running.weight import TOKEN_BYTES, text_bytes
 from app.stream.updates import waiting_for
 from app.tune.curve import (
     QUALITIES,
@@ -71,13 +72,13 @@ class Tuning(Job):
         self.results: list[PromptResult] = []
         self.began: float | None = None
         self.tokens = 0
-        self._bytes = sum(_LEAST_BYTES + len(row.prompt) for row in self.rows)
+        self._bytes = sum(_LEAST_BYTES + text_bytes(row.prompt, row.expected) for row in self.rows)
         self._curves: tuple[int, dict[Quality, Curve | None]] = (-1, {})
 
     @property
     def weight(self) -> int:
         """See `Job.weight`."""
-        return self._bytes // 2_000
+        return self._bytes // TOKEN_BYTES
 
     def curves(self) -> dict[Quality, Curve | None]:
         """The curves of the results so far, by quality; made anew only where there are more."""
@@ -162,7 +163,7 @@ class Tuning(Job):
         expected = self.rows[number].expected
         points = [self._measured(text.events, len(text.order.prompt), reference, expected) for text in texts]
         self.results.append(PromptResult(number, tuple(points)))
-        self._bytes += sum(_LEAST_BYTES + len(point.text) for point in points)
+        self._bytes += sum(_LEAST_BYTES + text_bytes(point.text) for point in points)
         self.notify()
 
     def _measured(
