@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from fake_pair import FakePair, request
@@ -311,6 +312,33 @@ def test_a_window_has_few_feeds(host):
     client = TestClient(Starlette(routes=[Feeds(sessions, host, UPDATES).route]))
     session.listeners._events = dict.fromkeys([object() for _ in range(MAX_FEEDS)])  # type: ignore[assignment]
     assert client.get(f"/gradio_api/citer/feed/{session.key}").status_code == 429
+
+
+def test_a_window_that_reads_its_feed_no_more_is_taken_for_gone(host, monkeypatch):
+    from starlette.applications import Starlette
+
+    monkeypatch.setattr("engine.endpoint.routes.STALL_SECONDS", 0.05)
+    sessions, sent, heard = Sessions(), [], []
+    session = sessions.enter("a")
+    path = f"/gradio_api/citer/feed/{session.key}"
+    scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "query_string": b"", "headers": []}
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        if sent[-1] == "http.response.body":
+            heard.append(len(session.listeners))
+            await asyncio.sleep(60)  # as where all that a connection holds is full
+
+    async def follow() -> None:
+        with pytest.raises((TimeoutError, ExceptionGroup)):
+            await Starlette(routes=[Feeds(sessions, host, UPDATES).route])(scope, receive, send)
+        heard.append(len(session.listeners))
+
+    asyncio.run(asyncio.wait_for(follow(), 30))
+    assert sent == ["http.response.start", "http.response.body"] and heard == [1, 0]
 
 
 def test_a_browser_that_cannot_open_its_feed_gets_the_finished_text_whole(host, pair):

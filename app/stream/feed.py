@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import gradio as gr
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from app.components import QUIET, Panel, drawn
@@ -26,6 +26,7 @@ from app.running.host import Host
 from app.running.session import UNHEARD_SECONDS, Session
 from app.running.sessions import Sessions
 from app.stream.updates import PanelState, PanelUpdates
+from engine.endpoint.routes import EventStream
 
 FLUSH_SECONDS = 0.125
 """Between two messages: at most eight a second, however fast the models write. What costs time in a browser is the
@@ -103,10 +104,9 @@ class Feeds:
         if len(session.listeners) >= MAX_FEEDS:
             return PlainTextResponse(f"This window has {MAX_FEEDS} feeds open already.", 429)
         browser = {panel: _panel_state(request.query_params.get(panel)) for panel in self.panels}
-        headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}  # proxies: pass on at once
-        return StreamingResponse(self.follow(session, browser), media_type="text/event-stream", headers=headers)
+        return EventStream(self.follow(session, browser))
 
-    async def follow(self, session: Session, browser: Mapping[str, PanelState]) -> AsyncIterator[str]:
+    async def follow(self, session: Session, browser: Mapping[str, PanelState]) -> AsyncGenerator[str, None]:
         """Yields what a window lacks, as server-sent events named after their panels; "quiet" is the last.
 
         `browser` is what the window has, by panel.

@@ -7,7 +7,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Hashable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from engine.endpoint.choices import ChoiceText
@@ -181,7 +181,7 @@ async def begin(pieces: AsyncIterator[dict[str, Any]]) -> asyncio.Future[dict[st
 
 async def event_stream(
     pieces: AsyncIterator[dict[str, Any]], first: asyncio.Future[dict[str, Any]]
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """Parts of a reply as server-sent events, and what goes wrong on the way; a comment where none comes for long."""
     coming = first
     try:

@@ -10,7 +10,7 @@ import asyncio
 import hmac
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.applications import Starlette
@@ -149,10 +149,10 @@ class Endpoint:
 class EventStream(StreamingResponse):
     """Server-sent events to a client that reads them; `close` is called however it ends."""
 
-    def __init__(self, events: AsyncIterator[str], close: Callable[[], object]) -> None:
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    def __init__(self, events: AsyncGenerator[str, None], close: Callable[[], object] = lambda: None) -> None:
+        headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}  # proxies: pass on at once
         super().__init__(events, headers=headers, media_type="text/event-stream")
-        self._close = close
+        self._events, self._close = events, close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends them until the end, or until the client has gone or reads no more."""
@@ -165,6 +165,7 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, patiently)
         finally:
             self._close()
+            await self._events.aclose()  # it may stand at a part that nobody took
 
 
 class _Asking:
