@@ -29,12 +29,12 @@ from engine.batch.handle import Batch, Handle, Order, State
 from engine.batch.held_rows import HeldRows
 from engine.batch.line import Line
 from engine.batch.rows import Row
-from engine.errors import EngineError
+from engine.errors import EngineError, log_fault
 from engine.events import Role, TokenEvent
 from engine.events.cost import timed_alone, timed_with
 from engine.model.linear import memory_bytes
 from engine.pair import Pair
-from engine.request import Dial, Request
+from engine.request import Dial, Request, same_prompt
 from engine.settings import DEFAULT_ROWS
 
 _MEMORY_SHARE = 0.25  # of the memory, at most, for KV caches
@@ -114,7 +114,16 @@ class Scheduler:
         `prompts`: Per text token ids to go on from, or None for the rendered prompt, as are those that are left out.
         """
         batch = self._batch(listener, stopped)
-        orders = [self._order(request, prompt=ids) for request, ids in zip_longest(requests, prompts)]
+        orders: list[Order] = []
+        rendered: Order | None = None  # the last whose prompt was encoded: texts of one prompt follow each other
+        for request, ids in zip_longest(requests, prompts):
+            if ids is not None:
+                order = self._order(request, prompt=ids)
+            elif rendered is not None and same_prompt(rendered.request, request):
+                order = self._order(request, prompt=rendered.prompt)
+            else:
+                order = rendered = self._order(request)
+            orders.append(order)
         for order in orders:
             Handle(order, owner, interactive, batch)
         self._put_in_line(batch)
@@ -192,7 +201,7 @@ class Scheduler:
                     if self._held.running:
                         self._step()
                 except Exception as error:  # no text's own fault: all end, and later ones may still be served
-                    logger.exception("the scheduler failed")
+                    log_fault(logger, "the scheduler failed", error)
                     self._end_all("failed", error)
         finally:
             with self._changed:

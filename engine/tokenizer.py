@@ -54,10 +54,10 @@ def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | 
             before, rest = rest.split(_MARK.format(n), 1)
             ids += _encode(tokenizer, before) + _encode(tokenizer, content, typed=True)
     except (TemplateError, ValueError) as error:
-        if not request.turns:
+        if len(roles) == 1:
             raise
-        order = ", ".join(role for role, _ in roles[:8])
-        raise InvalidRequest(f"This pair's chat template has no place for such turns: {order}, …") from error
+        order = ", ".join([role for role, _ in roles[:8]] + ["…"] * (len(roles) > 8))
+        raise InvalidRequest(f"This pair's chat template has no place for such messages: {order}.") from error
     return ids + _encode(tokenizer, rest)
 
 

@@ -16,7 +16,8 @@ import torch
 from test_engine_rows import LONG, PLANE, expected, facts
 from test_engine_verified import GREEDY, PROMPTS, SAMPLED, asked
 
-from engine import EngineError, InvalidRequest, Role, RouterError, costs, extend, load_settings
+from engine import EngineError, InvalidRequest, Request, Role, RouterError, costs, extend, load_settings
+from engine import pair as pair_module
 from engine.batch.handle import Handle
 from engine.batch.slots import common
 from engine.events.cost import modelled_seconds
@@ -314,6 +315,28 @@ def test_a_sweep_shares_its_beginning(tiny_pair):
         assert all(handle.wait(TIME) for handle in batch.handles)
         prompt = len(tiny_pair.prepare(texts[0])[1])
         assert tiny_pair.slm.fed - fed <= prompt + 5 * 6
+
+
+def test_a_prompt_of_many_texts_is_encoded_once(tiny_pair, monkeypatch):
+    encoded, render = [], pair_module.render
+
+    def noted(tokenizer, request, *rest):
+        encoded.append(request.prompt)
+        return render(tokenizer, request, *rest)
+
+    monkeypatch.setattr(pair_module, "render", noted)
+    one, other, raw = Request("1 + 1?", max_new_tokens=1), Request("2 + 2?", max_new_tokens=1), "(ids)"
+    asked = [*(replace(one, seed=n, threshold=n / 4) for n in range(4)), other, one, replace(one, raw=True)]
+    asked += [Request(raw, raw=True, max_new_tokens=1)] * 2
+    prompts = [None] * 7 + [[5, 6], None]
+    with scheduling(tiny_pair, 2) as writing:
+        batch = writing.submit_all(asked, "me", prompts=prompts)
+        assert encoded == ["1 + 1?", "2 + 2?", "1 + 1?", "1 + 1?", raw]
+        found = [handle.order.prompt for handle in batch.handles]
+    wanted = [
+        list(ids) if ids else render(tiny_pair.tokenizer, request) for request, ids in zip(asked, prompts, strict=True)
+    ]
+    assert found == wanted
 
 
 def test_a_long_prompt_does_not_hold_up_a_text_that_is_being_written(tiny_pair, monkeypatch):

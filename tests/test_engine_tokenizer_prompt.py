@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import engine.tokenizer
 from engine import InvalidRequest, Request
+from engine.request import Turn
 from engine.tokenizer import render
 
 TOKENIZER = byte_tokenizer()
@@ -52,6 +53,23 @@ def test_a_tokenizer_without_a_template_is_refused_unless_raw():
     bare.chat_template = None
     with pytest.raises(InvalidRequest, match="raw"):
         render(bare, Request("Hi!"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "order"),
+    [
+        (Request("Hi!", system="Be kind."), "system, user."),
+        (Request("Hi!", turns=(Turn("assistant", "a"),)), "assistant, user."),
+        (Request("Hi!", turns=(Turn("user", "a"), Turn("assistant", "b")) * 9), r"user, assistant, .*assistant, …\."),
+    ],
+)
+def test_a_template_that_has_no_place_for_some_messages_is_said_to_have_none(asked: Request, order: str):
+    strict = byte_tokenizer()
+    first = "{% if messages[0].role != 'user' or messages | length > 3 %}{{ raise_exception('no') }}{% endif %}"
+    strict.chat_template = f"{first}{strict.chat_template}"
+    assert render(strict, Request("Hi!")) == render(TOKENIZER, Request("Hi!"))
+    with pytest.raises(InvalidRequest, match=f"no place for such messages: {order}"):
+        render(strict, asked)
 
 
 def test_prompts_that_are_rendered_at_once_stay_apart():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from engine.batch.rows import NOWHERE, Row
+from engine.errors import log_fault
 from engine.events import Revealed, TokenEvent
 from engine.policy import Policy
 from engine.request import Dial, Request
@@ -187,8 +188,8 @@ class Batch:
         """Whether all of them are to end within a step."""
         try:
             return self._stopped is not None and self._stopped()
-        except Exception:
-            logger.exception("who asked for a text is gone")
+        except Exception as error:
+            log_fault(logger, "who asked for a text is gone", error)
             return True
 
     def cancel(self) -> None:
@@ -220,7 +221,7 @@ class Batch:
         if self._listener is not None:
             try:
                 self._listener(handle)
-            except Exception:
+            except Exception as error:
                 handle.cancel()
                 with suppress(Exception):
-                    logger.exception("the listener of a text is gone")
+                    log_fault(logger, "the listener of a text is gone", error)
