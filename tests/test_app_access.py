@@ -44,6 +44,15 @@ def test_the_prompt_is_a_few_tab_stops_away_and_one_link_over_them(shown: Window
     assert focused(page) == "prompt"
 
 
+def test_the_words_of_the_dials_are_explained_beside_them(shown: Window):
+    page = shown.page
+    page.focus(".glossary summary")
+    page.keyboard.press("Enter")
+    terms = page.locator(".glossary dt").all_inner_texts()
+    assert {"Router", "Threshold", "Acceptance", "Bytes moved", "Cost weight λ"} <= set(terms)
+    assert page.locator(".glossary dd:visible").count() == len(terms)
+
+
 def test_enter_sends_shift_enter_breaks_the_line_and_escape_stops(shown: Window, pair: FakePair):
     page = shown.page
     expect(page.locator("#prompt-card")).to_contain_text(

@@ -243,6 +243,9 @@ def test_what_differs_from_the_text_before_is_marked(shown, pair):
     marked = "nodes => nodes.map(n => Number(n.dataset.i))"
     # Every token has another author now.
     eventually(lambda: shown.page.eval_on_selector_all(".t.changed", marked) == list(range(tokens)))
+    assert shown.page.inner_text(".key-changed") == "not in the text before", "the legend says what the mark is"
+    mark = shown.page.eval_on_selector(".t.changed", "node => getComputedStyle(node).boxShadow")
+    assert "inset" in mark and "0px 2px 0px" in mark, "above the text: below is the LLM's underline"
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def policy(tiny_pair) -> str:
 def test_the_slider_starts_at_the_routers_own_threshold(shown: Window, tiny_pair):
     at = "document.querySelector('#threshold input[type=range]').value"
     shown.page.wait_for_function(f"{at} == {tiny_pair.threshold}", timeout=10_000)
+    assert "has learned short sums" in shown.page.inner_text("#examples-tiny"), "what the tiny pair knows is said"
 
 
 def test_the_page_shows_token_for_token_what_the_engine_writes(shown: Window, tiny_pair, policy):
