@@ -18,7 +18,7 @@ from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, FIELDS, fitting, page_request, request_fields, router_dials, turns_text, whole
 from app.header import header_html
 from app.running.host import Host
-from app.running.run import Job
+from app.running.job import Job
 from app.running.session import SWEEP, Session
 from app.running.sessions import Sessions
 from app.share.home import home_address

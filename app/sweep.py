@@ -17,7 +17,8 @@ import engine
 from app.components import to_json
 from app.controls import THRESHOLD_DIGITS
 from app.figures import counted, meter, rounded, significant, simplest, times_llm, tokens_of_all
-from app.running.run import Job, Run
+from app.running.job import Job
+from app.running.run import Run
 from app.running.session import SWEEP, Session
 from app.running.weight import request_weight
 from app.stream.updates import JobUpdates, waiting_for

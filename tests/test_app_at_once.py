@@ -14,7 +14,8 @@ from test_engine_rows import facts
 from app.entrance.metrics import metrics_text
 from app.figures import meter
 from app.running.host import Host
-from app.running.run import Job, Run
+from app.running.job import Job
+from app.running.run import Run
 from app.running.session import Session
 from app.sweep import Sweep
 from engine import Prices, Request, costs, load_settings

@@ -19,7 +19,7 @@ from app.header import header_html
 from app.models.choice import allowed, chosen
 from app.models.fold import _ModelsHandlers
 from app.running.host import Host, NextPair
-from app.running.run import GONE_ON
+from app.running.job import GONE_ON
 from app.running.session import Session
 from app.running.sessions import Sessions
 from app.stream.updates import waiting_for

@@ -19,7 +19,8 @@ from app.entrance.callers import Callers
 from app.fields import FIELDS
 from app.running import history, sessions
 from app.running.host import Host
-from app.running.run import Job, Run
+from app.running.job import Job
+from app.running.run import Run
 from app.running.sessions import Sessions
 from app.share import buttons
 from app.share.open_trace import opened_run

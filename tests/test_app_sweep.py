@@ -13,7 +13,7 @@ from browser import Window, eventually, expect
 from app.controls import THRESHOLD_DIGITS
 from app.figures import meter, simplest
 from app.running.host import Host
-from app.running.run import Job
+from app.running.job import Job
 from app.running.session import Session
 from app.stream.updates import PanelState
 from app.sweep import (

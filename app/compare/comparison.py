@@ -13,7 +13,7 @@ from typing import Any
 
 from app.components import to_json
 from app.figures import amount, counted, percent
-from app.running.run import Job, State
+from app.running.job import Job, State
 from app.running.weight import request_weight
 from engine import Request, Role, TokenEvent
 from engine.events import llm_share

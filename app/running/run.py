@@ -1,36 +1,19 @@
-"""Jobs: what is written for one visitor, with a thread of its own that takes what comes; stopped within one step.
+"""A run: a job that writes one text, from its beginning or going on from another.
 
-A job waits for the models, asks their scheduler for texts, and says how it ended; the page reads what it has so far. A
-run is a job that writes one text, from its beginning or going on from another: at another threshold, as a branch, or
-for an audit. The engine decides which tokens stay.
+It goes on at another threshold, as a branch, or for an audit. The engine decides which tokens stay.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import secrets
-import threading
-import time
 import weakref
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from app.figures import pair_name
-from app.running.host import Host
+from app.running.job import Job, State
 from app.running.weight import FILE_BYTES, request_weight
-from engine import Dial, EngineError, Request, Revealed, TokenEvent, extend, fold_revealed
-from engine.endpoint.places import Entrance
-from engine.errors import log_fault
-
-State = Literal["waiting", "running", "done", "stopped", "failed"]
-SomeJob = TypeVar("SomeJob", bound="Job")
-GONE_ON = "Stopped: this page has been given another pair or router. What was written stays; Generate writes with that."
-"""Said of what its pair wrote when it was let go."""
-
-logger = logging.getLogger(__name__)
+from engine import Dial, Request, Revealed, TokenEvent, extend, fold_revealed
 
 
 def written_by(pair: Any) -> str:
@@ -41,182 +24,6 @@ def written_by(pair: Any) -> str:
         f"Written by {names}{router}, before this page loaded models or a router anew: nothing can go on from it, "
         "Generate writes with those."
     )
-
-
-class Job:
-    """Something the models do.
-
-    Attributes:
-        id: Unguessable; a browser that knows it may ask for the job's results again.
-        number: Grows from job to job, across restarts too, so that late messages of an older job can be recognised.
-        cancel: Set to stop the models within one step.
-        finished: Set when it has ended, in any way.
-        owner: Whose it is, for the scheduler: rows are shared out evenly among owners.
-        state: "waiting" until its first token, then "running", then one of the three ends.
-        pair: The models, once they are loaded.
-        notify: Called whenever there is something new to show.
-        look: Called before each step; cancels it where nobody waits for it any more.
-        entrance: By which it was asked for.
-    """
-
-    entrance: Entrance = "page"
-
-    def __init__(self, after: Job | None = None) -> None:
-        self.renumber(after)
-        self.id = secrets.token_urlsafe(12)
-        self.owner: Hashable = self.id
-        self.cancel = threading.Event()
-        self.finished = threading.Event()
-        self.state: State = "waiting"
-        self.error: str | None = None
-        self.pair: Any = None
-        self.host: Host | None = None
-        self._pending: Any = None  # what the scheduler writes for it, or has written last
-        self.notify: Callable[[], None] = lambda: None
-        self.look: Callable[[], None] = lambda: None
-
-    def renumber(self, after: Job | None) -> None:
-        """Gives it a new number, so that what is shown of it again is news to a browser."""
-        now = int(1000 * time.time())
-        self.number = max(now, after.number + 1) if after else now
-
-    def start(self: SomeJob, host: Host) -> SomeJob:
-        """Starts in a thread of its own; returns itself."""
-        threading.Thread(target=self.work, args=(host,), name=f"citer-run-{self.number}", daemon=True).start()
-        return self
-
-    def work(self, host: Host) -> None:
-        """Waits for the models, then works until the end or until cancelled. Never raises."""
-        end: State = "failed"
-        self.host = host
-        try:
-            self.pair = host.wait(self.cancel)
-            if self.pair is not None and not self.unwanted():
-                self._write()
-            end = self._end
-        except EngineError as error:
-            self.error = str(error)
-        except Exception as error:  # the visitor sees what happened; the log has the place, and nobody's text
-            log_fault(logger, "job failed", error)
-            self.error = f"The models stopped with an internal error ({type(error).__name__}: {error})."
-        finally:
-            self.state = end  # before `finished`: a reader that sees the one must see the other
-            self.finished.set()
-            self.notify()
-
-    def unwanted(self) -> bool:
-        """Whether it is cancelled, or nobody waits for it any more."""
-        self.look()
-        return self.cancel.is_set()
-
-    @property
-    def place(self) -> tuple[int, float | None]:
-        """Its place in the scheduler's line (see `Handle.place`), and in about how many seconds it may get a row."""
-        batch = self._pending
-        if batch is None:
-            return 0, None
-        first = next((handle for handle in batch.handles if not handle.ended), batch.handles[0])
-        return first.place, first.estimate
-
-    @property
-    def paused(self) -> bool:
-        """Whether others have its rows in the middle of its texts; it goes on by itself."""
-        batch = self._pending if self.state == "running" else None
-        states = {handle.state for handle in batch.handles if not handle.ended} if batch is not None else set()
-        return states == {"waiting"}
-
-    @property
-    def active(self) -> bool:
-        """Whether it has not ended yet."""
-        return not self.finished.is_set()
-
-    @property
-    def _end(self) -> State:
-        """How it ended, where nothing failed."""
-        return "stopped" if self.cancel.is_set() else "done"
-
-    @property
-    def weight(self) -> int:
-        """The memory that it keeps, in tokens: see `app.running.weight`."""
-        return 0
-
-    def message_state(self, whole: bool) -> State:
-        """The state to send with a message, to be read before its content; `whole` if that is all there is.
-
-        A part never says that the job has ended: the next message brings what the part lacks together with the end.
-        """
-        state = self.state
-        return state if whole or state == "waiting" else "waiting" if self.paused else "running"
-
-    def heading(self, start: int, count: int, state: State, note: str = "") -> dict[str, Any]:
-        """How the messages about it begin: `run`, `n`, `from` and `count` of its items, `state`, `note` for people."""
-        note = self.error or note
-        return {"run": self.id, "n": self.number, "from": start, "count": count, "state": state, "note": note}
-
-    def _write(self) -> None:
-        """Asks `scheduler` for texts and takes what comes."""
-        raise NotImplementedError
-
-    @property
-    def scheduler(self) -> Any:
-        """What writes the texts; only once the models are loaded. An EngineError where its pair has gone meanwhile."""
-        models = self.host and self.host.models
-        if not models or models[0] is not self.pair:
-            raise EngineError(GONE_ON)
-        return models[1]
-
-    def _submit(self, requests: Sequence[Request], interactive: bool = False) -> Any:
-        """Asks for several texts: an `engine.batch.handle.Batch`."""
-        return self.scheduler.submit_all(requests, self.owner, interactive=interactive, stopped=self.unwanted)
-
-    def _follow(self, batch: Any) -> Iterator[TokenEvent]:
-        """The events of what was asked for, as they come; raises why one failed."""
-        self._pending = batch
-        try:
-            for event in batch:
-                self.state = "running"
-                yield event
-        finally:
-            self._pending = None
-        for handle in batch.handles:
-            if handle.error is not None:
-                raise handle.error
-        if not self.cancel.is_set() and any(handle.state == "stopped" for handle in batch.handles):
-            _ = self.scheduler  # which its pair may not have any more
-
-
-class Listeners:
-    """Wakes the coroutines of any event loop that wait for what a job's thread writes, so that none has to poll."""
-
-    def __init__(self) -> None:
-        self.last_heard = time.monotonic()  # when somebody last listened
-        self._events: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
-
-    def notify(self) -> None:
-        """Sets every listener's event; may be called from any thread."""
-        for event, loop in list(self._events.items()):
-            if not event.is_set():
-                with suppress(RuntimeError):  # the loop was closed with the server
-                    loop.call_soon_threadsafe(event.set)
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    @property
-    def unheard_seconds(self) -> float:
-        """For how many seconds nobody has listened."""
-        return 0.0 if self._events else time.monotonic() - self.last_heard
-
-    @contextmanager
-    def listen(self) -> Iterator[asyncio.Event]:
-        """An event that `notify` sets, for the caller to wait for and to clear."""
-        event = asyncio.Event()
-        self._events[event] = asyncio.get_running_loop()
-        try:
-            yield event
-        finally:
-            self.last_heard = time.monotonic()
-            del self._events[event]
 
 
 @dataclass(frozen=True)

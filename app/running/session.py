@@ -15,7 +15,9 @@ from typing import Any
 from app.fields import ALTERNATIVES
 from app.running.history import History, Version
 from app.running.host import Host
-from app.running.run import Change, Job, Listeners, Run, SomeJob, written_by
+from app.running.job import Job, SomeJob
+from app.running.listeners import Listeners
+from app.running.run import Change, Run, written_by
 from engine import DEFAULT_THRESHOLD, Dial, Forced, InvalidRequest, Prices, Request, Role, TokenEvent, at_dials
 
 UNHEARD_SECONDS = 15.0

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from app.running.run import Job, Run
+from app.running.job import Job
+from app.running.run import Run
 from app.running.session import Session, View
 from engine import DEFAULT_THRESHOLD, InvalidRequest
 from engine.endpoint.places import LATER, Busy, Places

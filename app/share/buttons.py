@@ -23,7 +23,8 @@ from app.fields import DIALS, FIELDS, fitting, link_query, read_query, trace_fie
 from app.figures import counted, pair_name
 from app.recorded import Recorded
 from app.running.host import Host
-from app.running.run import Job, Run
+from app.running.job import Job
+from app.running.run import Run
 from app.running.session import SWEEP, Session
 from app.running.sessions import Sessions
 from app.share.export import html_page, markdown, trace_json

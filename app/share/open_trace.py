@@ -11,7 +11,8 @@ from itertools import chain
 from types import SimpleNamespace
 
 from app.fields import ALTERNATIVES
-from app.running.run import Job, Run
+from app.running.job import Job
+from app.running.run import Run
 from engine import InvalidRequest, TokenEvent, Trace
 from engine.errors import check_number, check_whole
 from engine.events import MAX_THRESHOLD, Role

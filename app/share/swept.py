@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
-from app.running.run import Job, Run
+from app.running.job import Job
+from app.running.run import Run
 from app.share.open_trace import LONGEST_PIECE, MAX_TOKENS
 from app.sweep import Over, Sweep
 from engine import Prices, Request

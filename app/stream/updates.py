@@ -12,7 +12,8 @@ from typing import Any
 
 from app.figures import counted, duration
 from app.running.host import Host
-from app.running.run import Job, Run, SharedPrefix
+from app.running.job import Job
+from app.running.run import Run, SharedPrefix
 from app.running.session import Session
 from app.stream.dashboard import dashboard_message, new_tally
 from app.stream.token_stream import token_message

@@ -17,7 +17,7 @@ from app.components import to_json
 from app.controls import POLICY_LABELS
 from app.figures import counted, pair_name, significant, tokens_of_all
 from app.running.host import Host
-from app.running.run import Job, State
+from app.running.job import Job, State
 from app.running.weight import TOKEN_BYTES, text_bytes
 from app.stream.updates import waiting_for
 from app.tune.curve import (
