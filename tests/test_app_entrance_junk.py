@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import tempfile
 from pathlib import Path
@@ -55,10 +56,12 @@ def text():
 
 
 def ask(function: Any, inputs: list[Any], data: Any) -> None:
-    """An event as gradio hands it on; raises what the visitor is told."""
+    """An event as gradio hands it on; raises what the visitor is told. What is answered can be sent."""
     asked = gr.Request(request=SimpleNamespace(query_params={}, client=None, headers={}), session_hash="s")  # type: ignore[arg-type]
     event = gr.EventData(None, data)
-    asyncio.run(PAGE.process_api(function, inputs, PageState(PAGE), asked, session_hash="s", event_data=event))
+    state = PageState(PAGE)
+    answer = asyncio.run(PAGE.process_api(function, inputs, state, asked, session_hash="s", event_data=event))
+    json.dumps(answer["data"], default=str, ensure_ascii=False, allow_nan=False).encode()
 
 
 RARELY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -77,6 +80,11 @@ def test_the_data_of_an_event_is_refused_in_words(function, data, caplog: pytest
     except gr.Error as refused:
         assert not refused.print_exception and 5 < len(str(refused.message)) < 500
     no_fault(caplog)
+
+
+def test_a_file_whose_name_is_no_text_is_answered():
+    event = next(function for function in WITH_DATA if function.api_name == "open_trace")
+    ask(event, [], {"name": "\ud800\n.json", "text": "no trace"})
 
 
 @RARELY
