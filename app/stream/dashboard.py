@@ -76,6 +76,9 @@ def dashboard_message(
     tally = tally or new_tally(run, view)
     first = tally.count
     series = tally.add(events[first:])[start - first :]
+    if done and first:  # so do the seconds of the whole, which the meter tells in any unit
+        tally = new_tally(run, view)
+        tally.add(events)
     message = {
         "run": run.id,
         "n": run.number,
