@@ -16,7 +16,7 @@ import pytest
 from served_endpoint import serve_endpoint
 
 from engine import Sampling, decoding
-from engine.endpoint import bodies, heap
+from engine.endpoint import bodies, heap, replies
 from engine.endpoint.model_names import RouterSetting, named_setting, setting_name, with_field
 from engine.endpoint.refusals import Refusal
 from engine.events import llm_passes, llm_share, taken_back
@@ -124,12 +124,23 @@ def test_a_stream_sends_the_same_text_and_only_what_is_never_taken_back(client, 
     (message,) = whole["choices"]
     assert "".join(choice["delta"]["content"] for choice in choices) == message["message"]["content"]
     tokens = [token for choice in choices for token in choice["citer"]["tokens"]]
-    assert tokens == message["citer"]["tokens"]
-    trace = tiny_pair.generate(QUESTION, threshold=0.2, acceptance=1.0, temperature=2.0, seed=5, max_new_tokens=60)
+    for name in ("id", "text", "by"):
+        assert [token[name] for token in tokens] == [token[name] for token in message["citer"]["tokens"]]
+    for name in ("score", "ratio"):  # what the caches hold by then is rounded in another order
+        there = [token[name] for token in message["citer"]["tokens"]]
+        assert [token[name] for token in tokens] == pytest.approx(there, abs=1e-5)
+    same = {"threshold": 0.2, "acceptance": 1.0, "temperature": 2.0, "seed": 5, "max_new_tokens": 60, "max_draft": 6}
+    trace = tiny_pair.generate(QUESTION, **same)
     back = [[(draft["id"], draft["by"]) for draft in token.get("taken_back", ())] for token in tokens]
     assert back == [[(draft.id, draft.role.value) for draft in event.taken_back] for event in trace.events]
     assert [choice["finish_reason"] for choice in choices] == [None] * (len(choices) - 1) + [message["finish_reason"]]
     assert parts[-1]["citer"]["taken_back"] == whole["citer"]["taken_back"]
+
+
+def test_no_part_of_a_stream_holds_what_json_has_not():
+    assert replies._sent({"score": 0.5}) == 'data: {"score": 0.5}\n\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        replies._sent({"score": float("nan")})
 
 
 def test_several_texts_stream_side_by_side_each_under_its_own_index(client):

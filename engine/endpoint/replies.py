@@ -201,4 +201,4 @@ async def event_stream(
 
 
 def _sent(value: dict[str, Any]) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+    return f"data: {json.dumps(value, ensure_ascii=False, allow_nan=False)}\n\n"
