@@ -106,6 +106,10 @@ def test_the_cost_is_in_sight_on_a_laptop_and_a_wide_screen_is_used(browser, sit
         eventually(lambda: "of its cost" in shown.page.inner_text(".headline"))
         box = shown.page.locator(".headline").bounding_box()
         assert box["y"] >= 0 and box["y"] + box["height"] <= 768
+        shown.page.mouse.wheel(0, 5000)
+        eventually(lambda: shown.page.evaluate("scrollY") > 100)
+        assert shown.page.locator(".headline").bounding_box()["y"] >= 0, "it stays while the page scrolls"
+        shown.page.evaluate("scrollTo(0, 0)")
         shown.page.set_viewport_size({"width": 1920, "height": 1080})
         text, figures = (shown.page.locator(name).bounding_box() for name in ("#stream", "#dashboard"))
         assert figures["x"] > text["x"] + text["width"] and figures["x"] + figures["width"] > 1850
