@@ -12,6 +12,7 @@ import pytest
 import torch
 from random_gguf import logits, random_qwen
 
+from engine.errors import WeightsError
 from engine.model import int8
 from engine.model.language_model import LanguageModel
 from engine.model.linear import Linear
@@ -66,6 +67,7 @@ def test_a_token_of_zeros_gives_zeros():
 
 EXTREME = """
 import torch
+from engine.errors import WeightsError
 from engine.model import int8
 codes = torch.full((32, 1024), {sign} * int8.LARGEST_WEIGHT, dtype=torch.int8)
 made = int8.Int8Linear(codes, torch.ones(32), bias=False)
@@ -104,6 +106,18 @@ def test_a_model_reads_tokens_one_by_one_and_together_alike(tmp_path):
     one_by_one = torch.cat([model.logits(model.feed(cache, [0], [[token]])[0]) for token in ids])
     assert model.dtype is torch.float32
     assert torch.allclose(together, one_by_one, atol=1e-4)
+
+
+def test_a_torch_without_the_product_reads_nf4_and_says_so_where_int8_is_wanted(monkeypatch):
+    monkeypatch.setattr(store, "has_kernel", lambda: False)
+    assert store.cpu_layout() == "int8"
+    monkeypatch.delattr(torch, "_make_per_channel_quantized_tensor")
+    assert store.cpu_layout() == "plain"
+    with pytest.raises(WeightsError, match="CITER_CPU_WEIGHTS=int8: this torch has no int8 products"):
+        store.cpu_layout("int8")
+    monkeypatch.undo()
+    monkeypatch.setattr(int8, "_PRODUCT", "no_such_product")
+    assert not int8.supported()
 
 
 def test_a_processor_that_is_held_to_avx2_stores_int8():

@@ -26,12 +26,17 @@ from torch import Tensor, nn
 LARGEST_WEIGHT = 63  # 7 bits, see above
 LARGEST_INPUT = 127  # around a zero point of 128, since fbgemm takes unsigned inputs
 _ENGINE = "fbgemm"
+_PRODUCT = "linear_with_input_q_dq_qweight_dq_output_fp32"
 _MADV_PAGEOUT = 21  # of Linux, since 5.4
 
 
 def supported() -> bool:
-    """Whether this torch has fbgemm's products, as on every x86 processor with AVX2."""
-    return _ENGINE in torch.backends.quantized.supported_engines
+    """Whether this torch has fbgemm's products, as on every x86 processor with AVX2.
+
+    torch has called the tensors that they are packed from deprecated since 2.13; one without them reads NF4 instead.
+    """
+    there = hasattr(torch, "_make_per_channel_quantized_tensor") and hasattr(torch.ops.quantized, _PRODUCT)
+    return there and _ENGINE in torch.backends.quantized.supported_engines
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,7 +87,7 @@ class Int8Product:
             torch.backends.quantized.engine = before
         for layer in layers:
             _page_out(layer.weight)
-        self._multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
+        self._multiply = getattr(torch.ops.quantized, _PRODUCT).default
 
     def __call__(self, x: Tensor) -> Tensor:
         """Inputs float32 [n, in] → float32 [n, out]."""
