@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from conftest import ROOT
 from fake_llm_server import served
 from test_engine_served import asked, loaded
 from test_engine_verified import PROMPTS
@@ -32,12 +38,17 @@ def scheduling(pair):
         scheduler.close()
 
 
+def texts_of(pair, requests):
+    """What these texts are, by (prompt, threshold, acceptance): greedy ones do not depend on the seed."""
+    different = {(r.prompt, r.threshold, r.acceptance): r for r in requests}
+    traces = pair.generate_batch(list(different.values()))
+    return {key: [event.id for event in trace.events] for key, trace in zip(different, traces, strict=True)}
+
+
 @pytest.fixture(scope="module")
 def expected(tiny_pair):
-    """What these texts are, by (prompt, threshold, acceptance): greedy ones do not depend on the seed."""
-    different = {(r.prompt, r.threshold, r.acceptance): r for r in MANY}
-    traces = tiny_pair.generate_batch(list(different.values()))
-    return {key: [event.id for event in trace.events] for key, trace in zip(different, traces, strict=True)}
+    """Those of `MANY`."""
+    return texts_of(tiny_pair, MANY)
 
 
 def text_of(handle: Handle) -> list[int]:
@@ -90,6 +101,22 @@ def test_a_question_is_asked_again_after_pauses_that_grow_with_chance_in_them(ti
     assert all(later - sooner > pause for (sooner, later), pause in zip(pairwise(times), (0.1, 0.2, 0.4), strict=False))
 
 
+def test_a_question_that_failed_is_asked_anew_for_who_comes_later(tiny_pair, expected):
+    with served("sglang", tiny_pair) as server, loaded(server, llm_patience=0.1) as pair, scheduling(pair) as scheduler:
+        server.fault = lambda number: "500"
+        texts = [asked(PROMPTS[0], threshold) for threshold in (0.0, 1.01)]  # they share a slot, and one needs no LLM
+        alone, needs = scheduler.submit_all(texts, "one").handles
+        wait_for([alone, needs])
+        assert (alone.state, needs.state) == ("done", "failed")
+        server.fault = lambda number: None
+        while pair.trouble:
+            time.sleep(0.05)
+        again = scheduler.submit(texts[1], "other")
+        wait_for([again])
+        assert again.state == "done", again.error
+        assert text_of(again) == right(again, expected)
+
+
 def test_a_server_that_stays_wrong_ends_the_texts_that_need_it_and_no_other(tiny_pair, expected):
     with served("vllm", tiny_pair) as server, loaded(server) as pair, scheduling(pair) as scheduler:
         server.fault = lambda number: "token"
@@ -106,15 +133,16 @@ def test_a_server_that_stays_wrong_ends_the_texts_that_need_it_and_no_other(tiny
         assert text_of(again) == right(again, expected)
 
 
-def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_server_is_gone(tiny_pair, expected):
-    with served("sglang", tiny_pair) as server, loaded(server, llm_patience=0.3) as pair, scheduling(pair) as scheduler:
-        handles = scheduler.submit_all(MANY, "one").handles
+def lose_the_server(pair, requests, expected, stop, start):
+    """Writes texts, stops the server in the middle of them, and goes on with those that failed once it is back."""
+    with scheduling(pair) as scheduler:
+        handles = scheduler.submit_all(requests, "one").handles
         while sum(len(handle.stream) for handle in handles) < 150:
             time.sleep(0.01)
-        server.stop()
+        stop()
         wait_for(handles)
         ended = {state: [handle for handle in handles if handle.state == state] for state in ("done", "failed")}
-        assert len(ended["done"]) + len(ended["failed"]) == len(MANY) and len(ended["failed"]) > 10
+        assert len(ended["done"]) + len(ended["failed"]) == len(requests) and len(ended["failed"]) > 10
         for handle in ended["done"]:
             assert text_of(handle) == right(handle, expected)
         for handle in ended["failed"]:
@@ -123,15 +151,53 @@ def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_server_is_gone(tiny_p
             assert settled == right(handle, expected)[: len(settled)]
         assert "has not answered" in pair.trouble
 
-        server.start()
+        start()
         while pair.trouble:
             time.sleep(0.05)
         left = ended["failed"]
         new = [scheduler.submit(h.order.request, "one", events=h.events, interactive=False) for h in left]
         wait_for(new)
         for old, handle in zip(left, new, strict=True):
-            assert handle.state == "done" and [event.id for event in handle.events] == right(old, expected)
+            assert handle.state == "done", handle.error
+            assert [event.id for event in handle.events] == right(old, expected)
         assert not pair.trouble
+
+
+def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_server_is_gone(tiny_pair, expected):
+    with served("sglang", tiny_pair) as server, loaded(server, llm_patience=0.3) as pair:
+        lose_the_server(pair, MANY, expected, server.stop, server.start)
+
+
+class EngineProcess:
+    """`python -m engine serve` at a port of its own; it can be killed, and started again there."""
+
+    def __init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "engine", "serve", "--preset", "tiny", "--port", str(self.port)]
+        environment = {**os.environ, "CITER_SERVER__QUEUE_SIZE": "64"}
+        self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None and self._process.stdout.readline()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.mark.slow
+def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_llms_process_is_killed(tiny_pair):
+    requests = [replace(each, acceptance=0.0) for each in MANY]
+    server = EngineProcess()
+    try:
+        with loaded(server, llm_patience=0.3) as pair:
+            lose_the_server(pair, requests, texts_of(tiny_pair, requests), server.kill, server.start)
+    finally:
+        server.kill()
 
 
 def test_texts_wait_for_a_server_that_comes_back_in_time(tiny_pair, expected):

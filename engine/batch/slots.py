@@ -84,10 +84,12 @@ class Slots:
         slot, row.slot = row.slot, NOWHERE
         if slot == NOWHERE or self.sharing(slot):
             return
-        if clear:
-            for cache in self.caches.values():
+        for cache in self.caches.values():
+            if clear:
                 cache.clear(slot)
-        elif keep:
+            else:
+                cache.leave(slot)
+        if keep and not clear:
             self._left[slot] = list(row.tokens)
 
     def sharing(self, slot: int) -> list[Row]:

@@ -36,6 +36,9 @@ class AnyCache(Protocol):
     def clear(self, row: int) -> None:
         """Empties a row."""
 
+    def leave(self, row: int) -> None:
+        """Nobody waits for anything about a row any more; what it holds stays."""
+
     def truncate(self, row: int, length: int) -> None:
         """Rolls a row back."""
 

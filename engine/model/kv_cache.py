@@ -59,6 +59,9 @@ class RaggedCache:
             block[row] = 0
         self.lengths[row] = 0
 
+    def leave(self, row: int) -> None:
+        """Nothing is ever on its way here."""
+
     def truncate(self, row: int, length: int) -> None:
         """Rolls a row back to its first `length` tokens; what lies beyond is overwritten later."""
         assert 0 <= length <= self.lengths[row], (length, self.lengths[row])

@@ -34,8 +34,14 @@ class TextCache:
 
     def clear(self, row: int) -> None:
         """Empties a row after a failure; its question is forgotten as well."""
-        self.settle(row)
+        self.leave(row)
         self.truncate(row, 0)
+
+    def leave(self, row: int) -> None:
+        """Gives the row's question up: whoever comes later asks anew, also where this one has failed."""
+        _, future = self._pending.pop(row, (None, None))
+        if future is not None:
+            future.cancel()
 
     def truncate(self, row: int, length: int) -> None:
         """Rolls a row back to its first `length` tokens; a question on its way may still be the right one."""
@@ -62,8 +68,7 @@ class TextCache:
         """The answer that this question will have, if it is on its way; another question of the row is given up."""
         known, future = self._pending.get(row, (asked, None))
         if future is not None and known != asked:
-            self.settle(row)
-            future.cancel()
+            self.leave(row)
             return None
         return future
 
