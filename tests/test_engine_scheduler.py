@@ -202,9 +202,9 @@ def test_an_error_that_is_no_engine_error_is_told_as_it_is(tiny_pair, monkeypatc
     assert facts(good.events) == expected(tiny_pair, asked())
 
 
-def test_a_listener_that_is_gone_ends_its_text_only(tiny_pair):
+def test_a_listener_that_is_gone_ends_its_text_only_and_nobodys_words_are_in_the_log(tiny_pair, caplog):
     def gone(handle: Handle) -> None:
-        raise ConnectionError
+        raise ConnectionError(f"while it got {handle.order.request.prompt}")
 
     with scheduling(tiny_pair) as scheduler:
         with held(scheduler):
@@ -214,6 +214,16 @@ def test_a_listener_that_is_gone_ends_its_text_only(tiny_pair):
         assert (handle.state, len(handle.stream)) == ("stopped", 1)
         assert other.wait(TIME)
         assert other.state == "done"
+    assert "listener of a text is gone: ConnectionError at" in caplog.text and asked().prompt not in caplog.text
+
+
+def test_a_fault_of_the_schedulers_own_ends_all_texts_and_not_their_words_in_the_log(tiny_pair, monkeypatch, caplog):
+    with scheduling(tiny_pair) as scheduler:
+        monkeypatch.setattr(scheduler, "_arrange", lambda: int(asked().prompt))
+        handle = scheduler.submit(asked(), "me")
+        assert handle.wait(TIME)
+    assert handle.state == "failed" and "the scheduler failed: ValueError at" in caplog.text
+    assert asked().prompt not in caplog.text
 
 
 def test_a_loop_that_is_left_stops_its_text(tiny_pair):
