@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +102,34 @@ def test_a_second_start_reads_one_tokenizer_and_computes_no_fingerprint(files, m
     pair = Pair(loaded.slm, loaded.llm, loaded.tokenizer, fingerprint=loaded.fingerprint)
     assert len(read) == 1
     assert pair.fingerprint == tokenizer_fingerprint(loaded.tokenizer)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says it")
+@pytest.mark.parametrize("weights", ["nf4", "int8"])
+def test_what_was_copied_out_of_a_file_is_not_held_twice(files, weights):
+    files.load(cpu_weights=weights)  # converted by now
+    layout = store.cpu_layout(weights)
+    if layout == "plain":
+        pytest.skip("transformers' model is taken for it")
+    folder = files.settings.cache_dir / weights / f"small-{layout}"
+    slm = load_models(files.preset, files.settings.model_copy(update={"cpu_weights": weights}), plain=False).slm
+    sizes = mapped(folder / "model.safetensors")
+    assert sizes["Size"] > 0 == sizes["Rss"]
+    embedding = slm.get_input_embeddings().weight  # its pages come back
+    assert torch.equal(embedding, files.slm_dense.get_input_embeddings().weight)
+    assert mapped(folder / "model.safetensors")["Rss"] > 0
+
+
+def mapped(path):
+    """What Linux says of a file's mappings in this process, in kB, by name."""
+    found, here = Counter(), False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, *rest = line.split()
+        if "-" in name and not name.endswith(":"):
+            here = line.endswith(str(path.resolve()))
+        elif here and rest[-1:] == ["kB"]:
+            found[name.rstrip(":")] += int(rest[0])
+    return found
 
 
 def test_copies_are_made_when_a_wide_pass_reads_them_or_when_asked_for(files, monkeypatch):

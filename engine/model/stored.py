@@ -6,7 +6,9 @@ transformers asks for `plain`, which reads it again.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LAYOUTS = ("packed", "int8")
+_MADV_DONTNEED = 4  # of Linux
 
 
 def stored_config(values: dict[str, Any], layout: str) -> SimpleNamespace | None:
@@ -66,6 +69,7 @@ class StoredModel(nn.Module):
             tensors = _Tensors(file, config, layout)
             self.decoder = _decoder(tensors, config)
             (self.lm_head,) = tensors.products(config.hidden_size, {"lm_head": config.vocab_size})
+        _let_go(path)
         self.eval().requires_grad_(False)
 
     def get_decoder(self) -> Any:
@@ -79,6 +83,19 @@ class StoredModel(nn.Module):
     def get_output_embeddings(self) -> nn.Module:
         """`lm_head`."""
         return self.lm_head
+
+
+def _let_go(path: Path) -> None:
+    """Takes a mapped file's pages out of this process: what was copied out of it would count twice, 1.1 GB for `cpu`.
+
+    They stay in the system's cache, for the next start, and come back when they are read. On Linux only.
+    """
+    with suppress(OSError, AttributeError):
+        for line in Path("/proc/self/maps").read_text("utf-8", errors="replace").splitlines():
+            place, *_, name = line.split(maxsplit=5)
+            if name == str(path.resolve()):
+                start, end = (int(number, 16) for number in place.split("-"))
+                ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
 
 
 class _Tensors:
