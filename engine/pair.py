@@ -358,8 +358,8 @@ def load(
 
     Without `settings` those of the environment hold; another `preset` than theirs goes before it and before their SLM
     and LLM. A bad setting, weights that cannot be had or do not fit together, or a router that does not fit, is an
-    EngineError. `progress` hears of every download. A pair that is not `prepared` is there seconds earlier, which the
-    first passes over prompts take instead: for one text, not for somebody who will come and wait.
+    EngineError. `progress` hears of every download. A pair that is not `prepared` is there seconds earlier, and reads
+    its first prompts more slowly: for one text, not for somebody who will come and wait.
     """
     settings = settings or load_settings()
     if preset is not None and preset != settings.preset:

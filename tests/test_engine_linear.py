@@ -58,10 +58,25 @@ def test_the_bf16_copy_holds_to_the_bit_what_the_4_bit_kernel_multiplies_with():
 def test_a_wide_pass_agrees_with_single_tokens(copy, monkeypatch):
     monkeypatch.setattr(linear, "wide_from", lambda kept: 8)
     both = Linear([module(64, 256, True, 1), module(64, 256, True, 2)], copy)
+    both.make_copy()
     x = torch.randn(20, 256).bfloat16()
     with torch.inference_mode():
         alone = torch.cat([both(row[None]) for row in x])
         torch.testing.assert_close(both(x), alone, rtol=0.02, atol=0.02)
+
+
+@packed_only
+def test_the_copy_is_made_once_what_was_read_without_it_would_have_paid_for_it(monkeypatch):
+    monkeypatch.setattr(linear, "wide_from", lambda kept: 8)
+    one = Linear([module(64, 256, True, 1)], torch.bfloat16)
+    short, wide = torch.randn(7, 256).bfloat16(), torch.randn(256, 256).bfloat16()
+    with torch.inference_mode():
+        for _ in range(100):
+            one(short)  # which would not read it
+        by_kernel = [one(wide), one(wide)]
+        assert one.copy_bytes == 0
+        torch.testing.assert_close(one(wide), by_kernel[0], rtol=0.02, atol=0.02)
+        assert one.copy_bytes == 64 * 256 * 2
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 3, 40])

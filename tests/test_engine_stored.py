@@ -14,7 +14,7 @@ import torch
 from conftest import ROOT
 from converted_pair import Files
 
-from engine.model import int8, packed
+from engine.model import int8, linear, packed
 from engine.model.language_model import LanguageModel
 from engine.model.linear import wide_from
 from engine.model.stored import StoredModel, stored_config
@@ -42,6 +42,7 @@ def both(files, request) -> tuple[Any, Any]:
 def states(model: Any, copy: torch.dtype | None) -> list[torch.Tensor]:
     """Hidden states and logits of a text that is read in one wide pass, two short ones and one of a token."""
     wrapped = LanguageModel(model, "model", 200, copy)
+    wrapped.make_copies()
     cache, seen = wrapped.new_cache(1, 64), []
     for chunk in (TEXT, TEXT[:3], TEXT[:5], TEXT[:1]):
         seen.append(wrapped.feed(cache, [0], [chunk])[0])
@@ -132,17 +133,20 @@ def mapped(path):
     return found
 
 
-def test_copies_are_made_when_a_wide_pass_reads_them_or_when_asked_for(files, monkeypatch):
+def test_copies_are_made_when_wide_passes_have_paid_for_them_or_when_asked_for(files, monkeypatch):
     if store.cpu_layout("nf4") != "packed":
         pytest.skip("only packed weights have copies")
     made = []
     real = packed.PackedProduct.dense
     monkeypatch.setattr(packed.PackedProduct, "dense", lambda self: made.append(self) or real(self))
+    monkeypatch.setattr(linear, "_COPY_AFTER", wide_from(True))
     loaded = load_models(files.preset, files.settings, plain=False)
     slm, llm = (LanguageModel(model, "model", 200, torch.bfloat16) for model in (loaded.slm, loaded.llm))
     cache, wide = slm.new_cache(1, 64), wide_from(True)
     slm.feed(cache, [0], [TEXT[: wide - 1]])
     assert not made
+    slm.feed(cache, [0], [TEXT[:wide]])
+    assert not made, "one wide pass alone does not pay"
     slm.feed(cache, [0], [TEXT[:wide]])
     products = 4 * slm.config.num_hidden_layers
     assert len(made) == products

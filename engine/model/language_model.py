@@ -86,7 +86,7 @@ class LanguageModel:
         return self.weights.plain() if isinstance(self.weights, StoredModel) else self.weights
 
     def make_copies(self) -> None:
-        """Makes the copies of its weights now (`engine.model.linear`), and not in the first pass that reads them."""
+        """Makes the copies of its weights now (`engine.model.linear`), and not once passes have paid for them."""
         for product in (*self._trunk.products, self._head):
             product.make_copy()
 
@@ -153,8 +153,9 @@ class LanguageModel:
 
     def calibrate(self) -> None:
         """Times passes by their length, with `lm_head` at one position, and `lm_head` at many; warms up as well."""
+        self.make_copies()  # they are what long passes will read
         cache = self.new_cache(1, LENGTHS[-1])
-        hidden = self.feed(cache, [0], [[0] * LENGTHS[-1]])[0]  # the first pass packs weights and is not typical
+        hidden = self.feed(cache, [0], [[0] * LENGTHS[-1]])[0]  # the first pass is not typical
         self.logits(hidden[:1])
         timed = [_shortest(partial(self._pass, cache, length)) for length in LENGTHS]
         timed = [*accumulate(reversed(timed), min)][::-1]  # what disturbs only adds: no longer pass is faster

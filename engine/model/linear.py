@@ -5,7 +5,8 @@ without the processor's matrix units: its time grows with the tokens, and from s
 to read four times the bytes of a bf16 copy of the same weights. Measured on 2 cores with AMX: 1536 × 8960 takes 0.34 ms
 for 1 token, 1.02 and 1.45 ms for 5 and 8 in NF4, but 1.02 and 1.04 ms in bf16. The copy is kept in the layout that
 oneDNN chooses for the processor, which makes these products 1.1 to 2.2 times faster than a plain matrix does, and in
-fp32 on a processor that is faster in that (`copy_dtype`). It is made when it is first read, or by `make_copy`.
+fp32 on a processor that is faster in that (`copy_dtype`). To make it takes seconds, so it is made by `make_copy`, for
+many passes to come, or once so many tokens were read without it that making it would have paid.
 
 The kernel wants AVX512-BF16. Other x86 processors take int8 weights (`engine.model.int8`), with one product for a
 pass of any length. Where there is neither (Arm), bitsandbytes would dequantise the whole matrix for every product, also
@@ -33,6 +34,7 @@ _AMX, _NO_AMX, _DEQUANTISE_FROM = 5, 16, 64  # see `wide_from`
 _BF16_UP_TO = 2  # tokens that a processor without bf16 instructions multiplies in bf16 all the same
 _BLOCK = 512  # outputs that are unpacked to fp32 at once, so that they stay in the caches
 _TYPICAL = 16  # tokens of the passes that the copy's layout is chosen for; it serves all others as well
+_COPY_AFTER = 512  # tokens of wide passes without the copy; reading them by it would have saved what making it takes
 _COPY_SHARE = 0.4  # of the memory, at most, for a copy
 
 
@@ -52,6 +54,7 @@ class Linear:
         self._few = self._many = self._by_module
         self._copy: torch.Tensor | None = None
         self._copy_dtype: torch.dtype | None = None
+        self._without_copy = 0  # tokens of wide passes
         self._many_from = sys.maxsize  # tokens
         states: list[Any] = [getattr(module.weight, "quant_state", None) for module in modules]
         if all(isinstance(module, Int8Linear) for module in modules):
@@ -79,7 +82,7 @@ class Linear:
         return self._few(x) if len(x) < self._many_from else self._many(x)
 
     def make_copy(self) -> None:
-        """Makes the copy now, and not in the first pass that reads it."""
+        """Makes the copy now, and not after some hundred tokens of wide passes."""
         if self._copy_dtype is not None and self._copy is None:
             self._copy = torch.ops.mkldnn._reorder_linear_weight(self._packed.dense().to(self._copy_dtype), _TYPICAL)
 
@@ -106,6 +109,9 @@ class Linear:
         return nn.functional.linear(x, self._packed.dense(), self._bias)
 
     def _by_copy(self, x: torch.Tensor) -> torch.Tensor:
+        if self._copy is None and self._without_copy < _COPY_AFTER:
+            self._without_copy += len(x)
+            return self._by_kernel(x)
         self.make_copy()
         assert self._copy_dtype is not None
         wide = x.to(self._copy_dtype)
