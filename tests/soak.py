@@ -38,6 +38,7 @@ from engine.provenance import ROOT
 PAGE = ROOT / "docs" / "reliability.md"
 _START = 120.0  # seconds until the page must be there
 _IDLE = 60.0  # seconds until nothing may be written any more when all have left
+_REST = 80.0  # seconds after each half in which nobody comes: memory is given back once a minute
 _TRACES = 200  # mutated ones that attackers draw from
 
 
@@ -85,16 +86,17 @@ def rehearse(options: argparse.Namespace) -> Rehearsal:
             sides = options, served, texts, marker
             _say("visitors come")
             _side_by_side(_visitors(*sides, without, 0), [], clock(seconds / 10))
-            count = options.attackers if trace else 0
-            attackers = [Flooder(served, attacks, trace or {}, traces, marker, n, options.seed) for n in range(count)]
+            clients, count = options.visitors + options.programs, options.attackers if trace else 0
             sampler = Sampler(process.pid, min(5.0, max(0.2, seconds / 60)))
             sampler.start()
-            _say("attackers come as well")
-            _side_by_side(
-                _visitors(*sides, with_attackers, options.visitors + options.programs), attackers, clock(seconds)
-            )
+            for half in (1, 2):
+                _say("attackers come as well")
+                numbers = range(half * count, half * count + count)
+                attackers = [Flooder(served, attacks, trace or {}, traces, marker, n, options.seed) for n in numbers]
+                _side_by_side(_visitors(*sides, with_attackers, half * clients), attackers, clock(seconds / 2))
+                _say("all have left")
+                sampler.rest(min(_REST, seconds / 10))
             samples = sampler.stop()
-            _say("all have left")
             _one_text(served, after, marker, "a text when all is over")
             _check_rows(served, after)
             gone = process.poll()

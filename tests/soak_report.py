@@ -99,8 +99,9 @@ def report(options: argparse.Namespace, rehearsal: Rehearsal, arguments: list[st
         counts_table(parts),
         times_table(rehearsal.without, rehearsal.with_attackers),
         samples_table(rehearsal.samples),
-        f"Memory at the end of the second half against the first's: {'–' if grown is None else f'{grown:+.1%}'}; "
-        f"{bound:+.0%} is the bound. A first token may take {SLOWER:.0f} times as long with attackers, and "
+        "Memory when all had left, after the second half against the first: "
+        f"{'–' if grown is None else f'{grown:+.1%}'}; {bound:+.0%} is the bound. "
+        f"A first token may take {SLOWER:.0f} times as long with attackers, and "
         f"{REFUSED:.0%} of what honest visitors ask for may be refused.",
         "\n".join(f"- Not judged: {each}." for each in silent),
         _mutations_table(rehearsal.mutations) if rehearsal.mutations else "",
