@@ -163,7 +163,10 @@ def meter(
 def _faster(costs: Costs) -> str:
     """How many times as fast as LLM-only, whose seconds are modelled from measured passes: so with two digits."""
     run, llm = costs.run.seconds, costs.llm_only.seconds
-    return f"{llm / run:.2g} times" if run > 0 and llm > 0 else "–"
+    if run <= 0 or llm <= 0:
+        return "–"
+    ratio = llm / run
+    return (f"{ratio:.1f}" if 0.995 <= ratio < 9.95 else f"{significant(ratio, 2):g}") + " times"
 
 
 def _charged(events: Sequence[TokenEvent]) -> str:

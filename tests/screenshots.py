@@ -52,7 +52,7 @@ def playground(shown: Window, prompt: str) -> None:
     shown.page.click(".audit-toggle")
     eventually(lambda: shown.page.locator(".candidate:not(:disabled)").count(), 30)
     shown.page.locator(".candidate:not(:disabled)").first.click()
-    eventually(lambda: shown.page.locator(".branch").count() == 2, 60)
+    shown.page.wait_for_selector(".t.forced", timeout=60_000)
     shown.wait_state("done", seconds=300)
     shown.page.locator(".t.forced").first.click()
     take(shown, "inspector")

@@ -138,3 +138,11 @@ def test_the_meter_of_nothing_shows_dashes():
 def test_the_first_token_is_left_out_of_the_speed(events):
     assert tokens_per_second(events[:1]) is None
     assert tokens_per_second(events) == pytest.approx(39 / sum(e.seconds for e in events[1:]))
+
+
+@pytest.mark.parametrize(
+    ("llm", "said"), [(1.004, "1.0"), (0.994, "0.99"), (0.789, "0.79"), (1.23, "1.2"), (9.94, "9.9"), (12.4, "12")]
+)
+def test_how_many_times_as_fast_has_two_digits(events, llm, said):
+    costs = Costs(Cost(seconds=1.0), Cost(), Cost(seconds=llm))
+    assert meter(events, costs, "seconds")["faster"] == f"{said} times"
