@@ -110,7 +110,7 @@ def tokens_per_second(events: Sequence[TokenEvent]) -> float | None:
 def times_llm(costs: Costs, unit: str) -> float | None:
     """What a run costs as a multiple of LLM-only, in one of `engine.UNITS`; None where that is free."""
     run, llm = getattr(costs.run, unit), getattr(costs.llm_only, unit)
-    return significant(run / llm, 3) if llm > 0 else None
+    return significant(run / llm) if llm > 0 else None  # more digits than are shown, or it would be rounded twice
 
 
 def reading_along(slm: ModelCost, llm: ModelCost) -> dict[str, float]:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 from fake_pair import FakePair
 
-from app.figures import amount, machines, meter, percent, tokens_per_second
+from app.figures import amount, machines, meter, percent, times_llm, tokens_per_second
 from app.stream.dashboard import cost_figure, cost_points, score_figure, score_points
 from engine import UNITS, Cost, Costs, Request, Role, cumulative
 
@@ -138,6 +138,12 @@ def test_the_meter_of_nothing_shows_dashes():
 def test_the_first_token_is_left_out_of_the_speed(events):
     assert tokens_per_second(events[:1]) is None
     assert tokens_per_second(events) == pytest.approx(39 / sum(e.seconds for e in events[1:]))
+
+
+def test_a_cost_in_the_strip_is_rounded_once_as_on_the_meter(events):
+    costs = Costs(Cost(bytes=38.451), Cost(), Cost(bytes=100.0))
+    sent = times_llm(costs, "bytes")
+    assert sent is not None and percent(sent) == meter(events, costs, "bytes")["relative"] == percent(0.38)
 
 
 @pytest.mark.parametrize(
