@@ -17,7 +17,7 @@ from soak_attackers import LONG_ANSWER, Attacker
 from soak_page import Asked, BareWindow, Lost, Refused, refusal_of, result
 from soak_programs import body
 
-_BOMB, _TRACE = 20_000_000, 15_000_000  # bytes
+_BOMB, _TRACE, _WRONG = 20_000_000, 15_000_000, 3_500_000  # bytes
 _WINDOWS = 1_100  # more than the page remembers
 _UNREACHED = 60
 _COLUMNS = 500_000
@@ -47,6 +47,7 @@ class Flooder(Attacker):
             ("`unreached` many times on one text", self.unreached),
             ("20 MB of nested JSON", self.bomb),
             ("large traces opened", self.large_trace),
+            ("traces opened that are wrong everywhere", self.wrong_trace),
             ("junk as an event's data", self.junk),
             ("prompts files of 500,000 columns", self.wide_prompts),
             ("more than 1,024 windows", self.windows),
@@ -105,9 +106,16 @@ class Flooder(Attacker):
 
     def large_trace(self, client: httpx.Client) -> None:
         """With its tokens many times over; the page says in words what it thinks of it."""
-        trace = dict(self.trace)
-        longest = max((name for name, value in trace.items() if isinstance(value, list)), key=lambda n: len(trace[n]))
-        trace[longest] = trace[longest] * (_TRACE // len(json.dumps(trace)))
+        events = self.trace["events"]
+        self._open(client, self.trace | {"events": events * (_TRACE // len(json.dumps(self.trace)))})
+
+    def wrong_trace(self, client: httpx.Client) -> None:
+        """Small enough to be read, and each value of one of its lists is a fault of its own."""
+        name = self.random.choice([name for name, value in self.trace.items() if isinstance(value, list)])
+        wrong: Any = self.random.choice([None, [], {}, "x", -1.5])
+        self._open(client, self.trace | {name: [wrong] * (_WRONG // len(json.dumps([wrong])))})
+
+    def _open(self, client: httpx.Client, trace: dict[str, Any]) -> None:
         event = {"name": f"{self.marker}.json", "text": json.dumps(trace)}
         body = self._event("open_trace", self._session(), event_data=event)
         self._judge(client.post("gradio_api/run/predict", json=body), True)
