@@ -273,6 +273,35 @@ def test_little_moves_while_the_page_fills_and_the_models_load(browser, recorded
         assert (around["x"], around["width"]) == (0, width), "as before the styles came: gradio's loader stands in it"
 
 
+def test_while_a_prompt_is_read_the_text_before_is_paler_and_said_to_be_that(browser, site, monkeypatch):
+    asked, write = threading.Event(), FakePair.write
+
+    def write_later(*arguments):
+        asked.wait(20)
+        return write(*arguments)
+
+    monkeypatch.setattr(FakePair, "write", write_later)
+    with window(browser, site) as shown:
+        page = shown.page
+        page.wait_for_selector("text=fake-r1", timeout=20_000)
+        bold, origin = (
+            "getComputedStyle(document.querySelector('.headline b')).fontWeight",
+            page.locator(".stream-origin"),
+        )
+        expect(page.locator(".headline b").first).to_be_visible()
+        assert page.evaluate(bold) == "700"
+        shown.ask("a palindrome")
+        expect(origin).to_have_text("This is the text before. Yours takes its place with its first token.")
+        expect(page.locator(".stream-state")).to_have_text("Reading the prompt …")
+        assert min(contrast(page, selector) for selector in (".t.slm", ".t.llm", ".headline")) >= 4.5
+        assert page.evaluate(bold) == "400", "its figures, too"
+        asked.set()
+        shown.wait_state("done")
+        expect(origin).to_have_text("")
+        assert page.evaluate(bold) == "700"
+        assert page.locator(".awaits").count() == 0 and shown.text().startswith("Here is a function")
+
+
 def test_a_prompt_of_the_visitors_takes_its_place(browser, site):
     with window(browser, site) as shown:
         page = shown.page

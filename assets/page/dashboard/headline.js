@@ -25,6 +25,7 @@ export const start = ({ element }) => {
   listen(element, 'citer-figures', ({ detail }) => { figures = detail; drawOwn(); });
   listen(element, 'citer-count', ({ detail }) => { count = detail; drawOwn(); });
   listen(element, 'citer-text', ({ detail }) => { foreign = true; draw(detail.figures); });
+  listen(element, 'citer-shown', ({ detail }) => line.classList.toggle('former', detail.awaited));
   listen(element, 'citer-run', () => { foreign = false; draw(own()); });
   document.dispatchEvent(new CustomEvent('citer-text-wanted'));
 };

@@ -5,6 +5,7 @@ import { ACCEPTANCE, TEXT, THRESHOLD } from '../lib/threshold.js';
 import { changes } from './preview.js';
 
 const SHOWN = 60;   // characters of a prompt
+const AWAITED = 'This is the text before. Yours takes its place with its first token.';
 
 const plain = (value) => Number(value.toFixed(7));
 const begun = (text) => (text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text);
@@ -51,9 +52,9 @@ export const startOrigin = (text, { element }) => {
   };
 
   const draw = perFrame(() => {
-    find('.stream-origin').classList.toggle('about', text.foreign);
+    find('.stream-origin').classList.toggle('about', text.foreign || text.awaited);
     find('.stream-origin').classList.toggle('rescored', isRescored());
-    say(find('.stream-origin'), text.foreign ? text.message.about : text.tokens.length ? sentences().join(' ') : '');
+    say(find('.stream-origin'), text.awaited ? AWAITED : text.foreign ? text.message.about : text.tokens.length ? sentences().join(' ') : '');
   });
 
   for (const dial of ['threshold', 'acceptance']) onSlider(element, draw, dial);

@@ -29,7 +29,7 @@ export const start = (gradio) => {
   startPointer(text, gradio, inspect);
 
   // Looked up once: a search goes through all tokens, and this is drawn with each of them.
-  const [stateLine, slm, llm, total] = ['.stream-state', '[data-count="slm"]', '[data-count="llm"]', '[data-count="all"]'].map(find);
+  const [textBox, stateLine, slm, llm, total] = ['.stream-text', '.stream-state', '[data-count="slm"]', '[data-count="llm"]', '[data-count="all"]'].map(find);
   const more = find('.stream-more');
   more.addEventListener('click', () => gradio.trigger('change_text', { kind: 'continue' }));
   const follow = find('.stream-follow');
@@ -62,7 +62,8 @@ export const start = (gradio) => {
     more.hidden = !(text.over && !text.foreign && text.message.more);
     follow.hidden = !(text.over && !text.foreign && text.message.chat && text.tokens.length);
     const { run = null, row = null, recorded = false } = text.message ?? {};
-    document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run, row, recorded, state, tokens: text.tokens.length } }));
+    textBox.classList.toggle('awaits', text.awaited);
+    document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run, row, recorded, state, tokens: text.tokens.length, awaited: text.awaited } }));
   };
 
   const draw = () => {
@@ -75,10 +76,15 @@ export const start = (gradio) => {
   const schedule = perFrame(draw);
 
   const channel = openChannel(gradio, (message, skip, fresh, have) => {
-    if (fresh && message.count === 0 && !message.kept) return drawState(message);   // keep the last text until there is a new one
+    if (fresh && message.count === 0 && !message.kept) {   // the last text stays until there is a new one, but is no more what was asked for
+      text.awaited = ['waiting', 'running'].includes(message.state) && text.tokens.length > 0;
+      drawState(message);
+      for (const drawPart of parts) drawPart();
+      return;
+    }
     if (fresh) {
       document.dispatchEvent(new CustomEvent('citer-run'));
-      text.foreign = false;
+      text.foreign = text.awaited = false;
     }
     if (fresh || text.tokens.length > have) text.replace(text.tokens.slice(0, have), have);
     if (fresh) for (const token of text.tokens) Object.assign(token, { [THRESHOLD]: message.threshold, [ACCEPTANCE]: message.acceptance });
@@ -97,6 +103,7 @@ export const start = (gradio) => {
     const old = text.tokens, differs = tokens.findIndex((token, i) => !sameToken(token, old[i])), kept = differs < 0 ? tokens.length : differs;
     if (text.foreign && kept === old.length && kept === tokens.length && text.message.note === note) return;
     text.foreign = true;
+    text.awaited = false;
     text.replace(tokens, kept, old.length ? differing(old, tokens) : undefined);
     channel.forget();
     text.message = { n: '', state: complete ? 'done' : 'running', note, about, finish: complete ? 'eos' : null, fixed: true, policy: '', recorded, run, row };

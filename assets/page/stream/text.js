@@ -19,6 +19,7 @@ export class Text {
   tokens = [];
   message = null;        // the newest about this text
   foreign = false;       // whether it is a sweep's
+  awaited = false;       // whether another was asked for, of which there is no token yet
   focused = -1;
   pinned = -1;
   hovered = -1;
