@@ -359,8 +359,8 @@ def test_its_text_has_enough_contrast(browser, site, scheme: str):
             assert contrast(shown.page, selector) >= 4.5, selector
 
 
-@pytest.mark.parametrize("text", ["<img src=x onerror=window.hacked=1>", "${window.hacked=1}{{value}}", "</script><b>"])
-def test_texts_of_a_strangers_file_are_shown_as_plain_text(serving, text: str):
+def test_texts_of_a_strangers_file_are_shown_as_plain_text(serving):
+    text = "<img src=x onerror=window.hacked=1>${window.hacked=1}{{value}}</script><b>"
     with serving(replace(CURVE, task=text, pair=text, hardware=text)) as shown:
         assert f"Measured on 300 {text} questions" in says(shown, "p.points-about")
         assert f"{text}, on {text}." in says(shown, "p.points-about")

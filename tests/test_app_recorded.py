@@ -249,8 +249,7 @@ def test_the_inspector_says_that_a_recorded_text_holds_no_candidates(browser, si
         eventually(lambda: "its candidates branch the text" in page.inner_text(".inspector"))
 
 
-@pytest.mark.parametrize("preset", ["cpu", "tiny"])
-@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1366, 768), (360, 780)])
+@pytest.mark.parametrize(("width", "height", "preset"), [(1920, 1080, "cpu"), (1366, 768, "tiny"), (360, 780, "cpu")])
 def test_little_moves_while_the_page_fills_and_the_models_load(browser, recorded, tiny_pair, preset, width, height):
     page_is_there = threading.Event()
 

@@ -351,7 +351,9 @@ def test_a_browser_that_cannot_open_its_feed_gets_the_finished_text_whole(host, 
     assert message["from"] == 0 and message["count"] == 30 and message["state"] == "done"
 
 
-def test_nobody_is_brought_a_text_who_does_not_wait_for_it(host, pair):
+def test_nobody_is_brought_a_text_who_does_not_wait_for_it(host, pair, monkeypatch):
+    for module in (app.running.session, app.stream.feed):
+        monkeypatch.setattr(module, "UNHEARD_SECONDS", 1.0)
     pair.tokens_per_second = 5
     callers, session = Callers(), Session()
     callers.watched = True  # and no stream is open
