@@ -76,10 +76,10 @@ class Pair:
         quantisation: str = "fp32",
         context: int = 2048,
         prices: Prices | None = None,
-        copy: bool | None = None,
+        copy: str = "auto",
         graphs: bool = False,
     ) -> None:
-        """Takes loaded models. `copy` and `graphs` are what `CITER_BF16_COPY` and `CITER_CUDA_GRAPHS` say."""
+        """Takes loaded models. `copy` and `graphs` are what `CITER_WEIGHTS_COPY` and `CITER_CUDA_GRAPHS` say."""
         self.tokenizer = tokenizer
         here = [slm] if isinstance(llm, ServedModel) else [slm, llm]
         dtype = copy_dtype(sum(four_bit_parameters(model) for model in here), copy)
@@ -384,7 +384,7 @@ def load(
         quantisation=loaded.quantisation,
         context=settings.context,
         prices=Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio),
-        copy=settings.bf16_copy,
+        copy=settings.weights_copy,
         graphs=settings.cuda_graphs,
     )
     pair.use_router(load_router(settings, chosen, progress))

@@ -79,6 +79,20 @@ def test_the_copy_is_made_once_what_was_read_without_it_would_have_paid_for_it(m
         assert one.copy_bytes == 64 * 256 * 2
 
 
+@packed_only
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_copy_in_int8_is_read_from_five_tokens_on_and_agrees_up_to_its_rounding(bias):
+    both, kernel = (Linear([module(64, 256, bias, 1), module(64, 256, bias, 2)], copy) for copy in (torch.int8, None))
+    both.make_copy()
+    x = torch.randn(20, 256).bfloat16()
+    with torch.inference_mode():
+        assert torch.equal(both(x[:4]), kernel(x[:4]))
+        wide, expected = both(x[:5]).float(), kernel(x[:5]).float()
+        torch.testing.assert_close(wide, expected, rtol=0.03, atol=0.08)
+        assert not torch.equal(wide, expected)
+        assert torch.equal(both(x)[:5].float(), wide)  # each token has its own scale
+
+
 @pytest.mark.parametrize("tokens", [1, 2, 3, 40])
 @pytest.mark.parametrize("bias", [False, True])
 def test_without_the_kernel_a_copy_gives_what_dequantising_each_time_gives(tokens, bias, monkeypatch):
@@ -104,15 +118,17 @@ INTEL, AMD = "Intel(R) Xeon(R) Processor", "AMD EPYC"
 @pytest.mark.parametrize(
     ("memory", "processor", "units", "wanted", "expected"),
     [
-        (32 * GB, INTEL, "amx", None, torch.bfloat16),
-        (32 * GB, INTEL, "bf16", None, torch.float32),
-        (32 * GB, AMD, "bf16", None, torch.bfloat16),
-        (32 * GB, INTEL, "", None, torch.bfloat16),  # unpacked to fp32 when it is read
-        (16 * GB, INTEL, "bf16", None, torch.bfloat16),  # no room for more
-        (8 * GB, INTEL, "bf16", None, None),
-        (8 * GB, INTEL, "bf16", True, torch.bfloat16),
-        (0, INTEL, "bf16", None, None),  # cannot be asked
-        (32 * GB, INTEL, "bf16", False, None),
+        (32 * GB, INTEL, "amx", "auto", torch.bfloat16),
+        (32 * GB, INTEL, "bf16", "auto", torch.float32),
+        (32 * GB, AMD, "bf16", "auto", torch.bfloat16),
+        (32 * GB, INTEL, "", "auto", torch.bfloat16),  # unpacked to fp32 when it is read
+        (16 * GB, INTEL, "bf16", "auto", torch.bfloat16),  # no room for more
+        (8 * GB, INTEL, "bf16", "auto", None),
+        (8 * GB, INTEL, "bf16", "bf16", torch.bfloat16),
+        (0, INTEL, "bf16", "auto", None),  # cannot be asked
+        (32 * GB, INTEL, "bf16", "none", None),
+        (8 * GB, AMD, "bf16", "int8", torch.int8),
+        (32 * GB, AMD, "", "int8", torch.bfloat16),
     ],
 )
 def test_memory_processor_and_setting_decide_on_the_copy(memory, processor, units, wanted, expected, monkeypatch):
@@ -120,9 +136,11 @@ def test_memory_processor_and_setting_decide_on_the_copy(memory, processor, unit
     monkeypatch.setattr(linear, "processor", lambda: processor)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units == "amx")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: units != "")
+    monkeypatch.setattr(linear, "has_kernel", lambda: units != "")
+    monkeypatch.setattr(linear.int8, "supported", lambda: True)
     assert copy_dtype(2 * GB, wanted) is expected
 
 
 def test_models_without_4_bit_weights_need_none():
     assert copy_dtype(0) is None
-    assert copy_dtype(0, True) is None
+    assert copy_dtype(0, "bf16") is None

@@ -139,10 +139,10 @@ def test_copies_are_made_when_wide_passes_have_paid_for_them_or_when_asked_for(f
     made = []
     real = packed.PackedProduct.dense
     monkeypatch.setattr(packed.PackedProduct, "dense", lambda self: made.append(self) or real(self))
-    monkeypatch.setattr(linear, "_COPY_AFTER", wide_from(True))
+    monkeypatch.setattr(linear, "_COPY_AFTER", wide_from(torch.bfloat16))
     loaded = load_models(files.preset, files.settings, plain=False)
     slm, llm = (LanguageModel(model, "model", 200, torch.bfloat16) for model in (loaded.slm, loaded.llm))
-    cache, wide = slm.new_cache(1, 64), wide_from(True)
+    cache, wide = slm.new_cache(1, 64), wide_from(torch.bfloat16)
     slm.feed(cache, [0], [TEXT[: wide - 1]])
     assert not made
     slm.feed(cache, [0], [TEXT[:wide]])

@@ -164,7 +164,7 @@ def _compare_forms(
     del original  # its gigabytes
     for layout, folder in zip(layouts, folders, strict=True):
         loaded = load_folder(folder, lm_head_4bit=True, plain=False)
-        dtype = copy_dtype(four_bit_parameters(loaded), settings.bf16_copy)
+        dtype = copy_dtype(four_bit_parameters(loaded), settings.weights_copy)
         held = LanguageModel(loaded, origin.title, len(tokenizer), dtype)
         forms[store.form(layout)] = _nearness(held, texts, told)
     return {"model": origin.title, "positions": sum(len(text) for _, text in texts), "forms": forms}

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 LARGEST_WEIGHT = 63  # 7 bits, see above
 LARGEST_INPUT = 127  # around a zero point of 128, since fbgemm takes unsigned inputs
+_ROWS = 256  # that are rounded at once, so that they stay in the caches
 _ENGINE = "fbgemm"
 _PRODUCT = "linear_with_input_q_dq_qweight_dq_output_fp32"
 _MADV_PAGEOUT = 21  # of Linux, since 5.4
@@ -41,9 +42,12 @@ def supported() -> bool:
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Rounds a matrix [out, in] to int8 codes [out, in] in -63 to 63, and float32 scales [out]."""
-    wide = weight.float()
-    scales = wide.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST_WEIGHT
-    return (wide / scales[:, None]).round_().to(torch.int8), scales
+    codes, scales = torch.empty(weight.shape, dtype=torch.int8), torch.empty(len(weight))
+    for rows, own, scale in zip(weight.split(_ROWS), codes.split(_ROWS), scales.split(_ROWS), strict=True):
+        wide = rows.float()
+        scale.copy_(wide.abs().amax(1)).clamp_min_(torch.finfo(torch.float32).tiny).div_(LARGEST_WEIGHT)
+        own.copy_((wide / scale[:, None]).round_())
+    return codes, scales
 
 
 class Int8Linear(nn.Module):

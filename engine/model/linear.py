@@ -5,8 +5,10 @@ without the processor's matrix units: its time grows with the tokens, and from s
 to read four times the bytes of a bf16 copy of the same weights. Measured on 2 cores with AMX: 1536 × 8960 takes 0.34 ms
 for 1 token, 1.02 and 1.45 ms for 5 and 8 in NF4, but 1.02 and 1.04 ms in bf16. The copy is kept in the layout that
 oneDNN chooses for the processor, which makes these products 1.1 to 2.2 times faster than a plain matrix does, and in
-fp32 on a processor that is faster in that (`copy_dtype`). To make it takes seconds, so it is made by `make_copy`, for
-many passes to come, or once so many tokens were read without it that making it would have paid.
+fp32 on a processor that is faster in that (`copy_dtype`). In int8 it is half as large and nearly twice as fast again
+without matrix units, but rounds enough to change one token in a hundred or two, so it is there for who asks for it. To
+make a copy takes seconds, so it is made by `make_copy`, for many passes to come, or once so many tokens were read
+without it that making it would have paid.
 
 The kernel wants AVX512-BF16. Other x86 processors take int8 weights (`engine.model.int8`), with one product for a
 pass of any length. Where there is neither (Arm), bitsandbytes would dequantise the whole matrix for every product, also
@@ -26,11 +28,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.model.int8 import Int8Linear, Int8Product
-from engine.model.packed import PackedProduct, joined
+from engine.model import int8
+from engine.model.int8 import Int8Linear, Int8Product, quantise
+from engine.model.packed import PackedProduct, has_kernel, joined
 from engine.provenance import processor
 
-_AMX, _NO_AMX, _DEQUANTISE_FROM = 5, 16, 64  # see `wide_from`
+_INT8, _AMX, _NO_AMX, _DEQUANTISE_FROM = 5, 5, 16, 64  # see `wide_from`
 _BF16_UP_TO = 2  # tokens that a processor without bf16 instructions multiplies in bf16 all the same
 _BLOCK = 512  # outputs that are unpacked to fp32 at once, so that they stay in the caches
 _TYPICAL = 16  # tokens of the passes that the copy's layout is chosen for; it serves all others as well
@@ -52,7 +55,7 @@ class Linear:
         self._modules = list(modules)
         self._bias = _bias(modules)
         self._few = self._many = self._by_module
-        self._copy: torch.Tensor | None = None
+        self._copy: torch.Tensor | Int8Product | None = None
         self._copy_dtype: torch.dtype | None = None
         self._without_copy = 0  # tokens of wide passes
         self._many_from = sys.maxsize  # tokens
@@ -66,10 +69,10 @@ class Linear:
         elif all(getattr(state, "packing_format_for_cpu", False) for state in states):
             self._packed = PackedProduct(modules)
             self._few, self._many = self._by_kernel, self._by_dequantising
-            self._many_from = wide_from(copy is not None)
+            self._many_from = wide_from(copy)
             if copy is not None:
-                self._copy_dtype, self._copy_bias = copy, None if self._bias is None else self._bias.to(copy)
-                self._many = self._by_copy
+                self._copy_dtype, self._many = copy, self._by_copy
+                self._copy_bias = None if self._bias is None or copy is torch.int8 else self._bias.to(copy)
         elif all(states) and copy is not None and not torch.cpu._is_avx512_bf16_supported():
             from bitsandbytes.functional import dequantize_4bit
 
@@ -83,13 +86,18 @@ class Linear:
 
     def make_copy(self) -> None:
         """Makes the copy now, and not after some hundred tokens of wide passes."""
-        if self._copy_dtype is not None and self._copy is None:
-            self._copy = torch.ops.mkldnn._reorder_linear_weight(self._packed.dense().to(self._copy_dtype), _TYPICAL)
+        if self._copy_dtype is None or self._copy is not None:
+            return
+        dense = self._packed.dense()
+        if self._copy_dtype is torch.int8:
+            self._copy = Int8Product([Int8Linear(*quantise(dense), bias=False)])
+        else:
+            self._copy = torch.ops.mkldnn._reorder_linear_weight(dense.to(self._copy_dtype), _TYPICAL)
 
     @property
     def copy_bytes(self) -> int:
         """Memory that the copy takes, once it is made."""
-        return 0 if self._copy is None or self._copy_dtype is None else self._copy.numel() * self._copy_dtype.itemsize
+        return 0 if self._copy is None or self._copy_dtype is None else self._packed.weights * self._copy_dtype.itemsize
 
     def _by_module(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([module(x) for module in self._modules], dim=-1)
@@ -114,6 +122,9 @@ class Linear:
             return self._by_kernel(x)
         self.make_copy()
         assert self._copy_dtype is not None
+        if isinstance(self._copy, Int8Product):
+            out = self._copy(x.float())
+            return (out if self._bias is None else out.add_(self._bias)).to(x.dtype)
         wide = x.to(self._copy_dtype)
         return torch.ops.mkldnn._linear_pointwise(wide, self._copy, self._copy_bias, "none", [], "").to(x.dtype)
 
@@ -129,14 +140,18 @@ def _bias(modules: Sequence[nn.Linear]) -> torch.Tensor | None:
     return torch.cat(biases) if biases else None
 
 
-def wide_from(kept: bool) -> int:
+def wide_from(copy: torch.dtype | None) -> int:
     """Tokens of a pass from which on this processor multiplies faster by the copy than in NF4.
+
+    The kernel takes four tokens at a time; int8 takes twice as long for eight as for one.
 
     Without a copy the weights are dequantised first (2.1 billion a second on 2 cores): for long prompts and AMX only.
     """
+    if copy is torch.int8:
+        return _INT8
     if torch.cpu._is_amx_tile_supported():
-        return _AMX if kept else _DEQUANTISE_FROM
-    return _NO_AMX if kept else sys.maxsize
+        return _AMX if copy else _DEQUANTISE_FROM
+    return _NO_AMX if copy else sys.maxsize
 
 
 def four_bit_parameters(model: nn.Module) -> int:
@@ -146,14 +161,18 @@ def four_bit_parameters(model: nn.Module) -> int:
     return sum(math.prod(state.shape) for state in states if state is not None)
 
 
-def copy_dtype(parameters: int, wanted: bool | None = None) -> torch.dtype | None:
-    """What a copy of so many 4-bit weights is best kept in: bf16, fp32, or nothing.
+def copy_dtype(parameters: int, wanted: str = "auto") -> torch.dtype | None:
+    """What a copy of so many 4-bit weights is kept in, if one is kept: bf16, fp32 where that is faster, or int8.
 
-    `wanted` says whether to keep one; None does if it takes at most two fifths of the memory, where that can be asked.
+    `wanted` is what `CITER_WEIGHTS_COPY` says. "auto" is "bf16" where that takes at most two fifths of the memory, else
+    "none", also where the memory cannot be asked. int8 is for processors that have the 4-bit kernel: those without it
+    multiply by the copy alone.
     """
     room = _COPY_SHARE * memory_bytes()
-    if not parameters or wanted is False or (wanted is None and parameters * 2 > room):
+    if not parameters or wanted == "none" or (wanted == "auto" and parameters * 2 > room):
         return None
+    if wanted == "int8" and has_kernel() and int8.supported():
+        return torch.int8
     return torch.float32 if parameters * 4 <= room and fp32_is_faster() else torch.bfloat16
 
 

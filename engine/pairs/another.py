@@ -87,7 +87,7 @@ def _held(pair: Pair, settings: Settings) -> tuple[int, int]:
     models = [model.weights for model in (pair.slm, pair.llm) if isinstance(model, LanguageModel)]
     sizes = [(each.device.type == "cuda", stored_bytes(each)) for model in models for each in model.parameters()]
     four_bit = sum(map(four_bit_parameters, models))
-    dtype = copy_dtype(four_bit, settings.bf16_copy)
+    dtype = copy_dtype(four_bit, settings.weights_copy)
     copies = four_bit * dtype.itemsize if dtype else 0
     return copies + sum(size for gpu, size in sizes if not gpu), sum(size for gpu, size in sizes if gpu)
 

@@ -121,7 +121,7 @@ def _copies(origins: Sequence[Origin], settings: Settings, layout: str, device: 
     if device.type == "cuda" or form(layout) != "NF4":
         return 0
     weights = sum(origin.counts.matrices + origin.counts.embedding for origin in origins)
-    dtype = copy_dtype(weights, settings.bf16_copy)
+    dtype = copy_dtype(weights, settings.weights_copy)
     return weights * dtype.itemsize if dtype else 0
 
 
