@@ -74,6 +74,31 @@ def test_a_trace_that_is_wrong_everywhere_is_looked_at_up_to_its_first_fault(tra
     assert refused.value.error_count() == 1
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "Infinity", "NaN"])
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("threshold", "@"),
+        ("events.0.score", "@"),
+        ("events.0.seconds", "@"),
+        ("events.0.probability", "@"),
+        ("events.0.slm_alternatives", [[1, "a", "@"]]),
+        ("events.0.revealed", [[0, "llm", [], "@"]]),
+        ("events.0.verdicts", [[0, "@"]]),
+        ("llm_cost.pass_table", [[1, "@"]]),
+    ],
+)
+def test_a_number_that_no_json_can_hold_is_refused_where_it_stands(trace, path, value, number):
+    content = json.loads(trace.to_json())
+    *above, last = path.split(".")
+    place = content
+    for name in above:
+        place = place[int(name) if isinstance(place, list) else name]
+    place[last] = value
+    with pytest.raises(InvalidRequest, match=path.replace(".", r"\.")):
+        Trace.from_json(json.dumps(content).replace('"@"', number))
+
+
 def test_what_is_no_trace_takes_a_few_times_its_size_to_refuse():
     text = '{"x": [' + "[]," * 100_000 + "[]]}"
     with pytest.raises(InvalidRequest):

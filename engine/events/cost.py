@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 
+from pydantic import FiniteFloat
+
 from engine.errors import check_number
 from engine.events import Role, TokenEvent, charged, tokens_read
 from engine.events.parsing import Many
@@ -84,12 +86,12 @@ class ModelCost:
     trunk_flops: int
     head_flops: int
     attention_flops: int
-    pass_seconds: float = 0.0
-    token_seconds: float = 0.0
+    pass_seconds: FiniteFloat = 0.0
+    token_seconds: FiniteFloat = 0.0
     router_bytes: int = 0
     router_flops: int = 0
-    pass_table: Many[tuple[int, float]] = ()
-    head_table: Many[tuple[int, float]] = ()
+    pass_table: Many[tuple[int, FiniteFloat]] = ()
+    head_table: Many[tuple[int, FiniteFloat]] = ()
 
     def seconds(self, fed: int, head: int = 1) -> float:
         """A pass over `fed` tokens with `lm_head` at `head` positions; the measured one-token pass sets the scale."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple
 
+from pydantic import FiniteFloat
+
 from engine.events.parsing import FEW, Many
 
 # Why a text ended: an end token, a stop string, the token or context limit, or a person.
@@ -52,7 +54,7 @@ class Alternative(NamedTuple):
 
     id: int
     text: str
-    probability: float
+    probability: FiniteFloat
 
 
 Candidates = Many[Annotated[Alternative, FEW]]
@@ -64,14 +66,14 @@ class Revealed(NamedTuple):
     index: int
     role: Role
     alternatives: Candidates
-    entropy: float | None = None
+    entropy: FiniteFloat | None = None
 
 
 class Verdict(NamedTuple):
     """The ratio of an earlier drafted token that the LLM keeps, learned when it read the draft."""
 
     index: int
-    ratio: float
+    ratio: FiniteFloat
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,31 +109,31 @@ class TokenEvent:
     id: int
     text: str
     role: Role
-    score: float | None
-    threshold: float
+    score: FiniteFloat | None
+    threshold: FiniteFloat
     slm_fed: int
     llm_fed: int
     slm_head: bool
-    seconds: float
-    slm_seconds: float = 0.0
-    llm_seconds: float = 0.0
+    seconds: FiniteFloat
+    slm_seconds: FiniteFloat = 0.0
+    llm_seconds: FiniteFloat = 0.0
     row: int = 0
     index: int = 0
     router: bool = False
     slm_alternatives: Candidates = ()
     llm_alternatives: Candidates = ()
-    slm_entropy: float | None = None
-    llm_entropy: float | None = None
+    slm_entropy: FiniteFloat | None = None
+    llm_entropy: FiniteFloat | None = None
     revealed: Many[Annotated[Revealed, FEW]] = ()
     forced: bool = False
     finish_reason: FinishReason | None = None
-    acceptance: float = 0.0
-    ratio: float | None = None
+    acceptance: FiniteFloat = 0.0
+    ratio: FiniteFloat | None = None
     taken_back: Many[TokenEvent] = ()
     verdicts: Many[Annotated[Verdict, FEW]] = ()
     llm_head: int = 1
     judgements: int = 0
-    probability: float | None = None
+    probability: FiniteFloat | None = None
 
     @property
     def judged(self) -> bool:

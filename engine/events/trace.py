@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, FiniteFloat, TypeAdapter
 
 from engine.errors import InvalidRequest
 from engine.events import FinishReason, Role, TokenEvent, fold_revealed, keeps, llm_share, role_at
@@ -46,7 +46,7 @@ class Trace:
     llm: str
     router: str | None
     policy: str
-    threshold: float
+    threshold: FiniteFloat
     prompt_tokens: int
     events: Many[TokenEvent]
     finish_reason: FinishReason
@@ -59,7 +59,7 @@ class Trace:
     stop: Many[str] = ()
     seed: int = 0
     forced: Many[Forced] = ()
-    acceptance: float = 0.0
+    acceptance: FiniteFloat = 0.0
     max_draft: DraftLimit = "auto"
     judge: JudgeKind = "ratio"
     turns: Many[Turn] = ()
