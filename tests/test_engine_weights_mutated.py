@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 
 import pytest
 import torch
@@ -73,6 +74,21 @@ def test_a_damaged_gguf_header_is_refused_in_words_or_says_what_is_in_the_file(c
         assert len(str(refused)) < 1_000
     else:
         assert sum(tensor.bytes for tensor in header.tensors.values()) <= len(whole) + 20
+
+
+def test_tensors_of_a_gguf_file_that_overlap_are_refused(converted, tmp_path):
+    content = bytearray((converted.settings.cache_dir / "gguf" / "small.gguf").read_bytes())
+
+    def offset(name: bytes) -> slice:
+        end = content.index(name) + len(name)
+        (sides,) = struct.unpack_from("<I", content, end)
+        begin = end + 4 + 8 * sides + 4  # behind the number of sides, the sides and the format
+        return slice(begin, begin + 8)
+
+    content[offset(b"blk.0.ffn_up.weight")] = content[offset(b"blk.0.ffn_gate.weight")]
+    (tmp_path / "x.gguf").write_bytes(content)
+    with pytest.raises(WeightsError, match="two of its tensors overlap at byte"):
+        GgufHeader.read(tmp_path / "x.gguf")
 
 
 @given(data=st.data())

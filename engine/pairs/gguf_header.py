@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -81,12 +82,15 @@ class _Reader:
         for _ in range(fields):
             key = self._text(_LONGEST_NAME)
             self._field(header, key, self._number("I"))
-        ends = [self._tensor(header) for _ in range(tensors)]
+        places = sorted(self._tensor(header) for _ in range(tensors))
+        for (_, end), (start, _) in pairwise(places):
+            if start < end:
+                raise _Damaged(f"two of its tensors overlap at byte {start:,} of its data")
         alignment = header.fields.get("general.alignment", 32)
         if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20:
             raise _Damaged(f"its alignment is {shown(alignment)}")
         data = math.ceil(self._file.tell() / alignment) * alignment
-        if (end := data + max(ends, default=0)) > self._size:
+        if (end := data + (places[-1][1] if places else 0)) > self._size:
             raise _Damaged(f"its tensors end at byte {end:,}, and it has {self._size:,}")
         return header
 
@@ -108,8 +112,8 @@ class _Reader:
         else:
             raise _Damaged(f"{shown(key)} is of type {kind}")
 
-    def _tensor(self, header: GgufHeader) -> int:
-        """Adds a tensor; returns where it ends, in bytes from where the data begin."""
+    def _tensor(self, header: GgufHeader) -> tuple[int, int]:
+        """Adds a tensor; returns where it begins and ends, in bytes from where the data begin."""
         from gguf import GGML_QUANT_SIZES, GGMLQuantizationType  # late: a converted model needs none of it
 
         name = self._text(_LONGEST_NAME)
@@ -129,7 +133,7 @@ class _Reader:
             raise _Damaged(f"{shown(name)} has rows of {shape[0]:,}, and {format.name} has blocks of {block}")
         size = math.prod(shape) // block * stored
         header.tensors[name] = GgufTensor(tuple(reversed(shape)), format.name, size)
-        return offset + size
+        return offset, offset + size
 
     def _count(self, what: str, most: int) -> int:
         count = self._number("Q")
