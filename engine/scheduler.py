@@ -28,7 +28,6 @@ import torch
 from engine.batch.handle import Batch, Handle, Order, State
 from engine.batch.held_rows import HeldRows
 from engine.batch.line import Line
-from engine.batch.reading import SHORT
 from engine.batch.rows import Row
 from engine.errors import EngineError, log_fault
 from engine.events import Role, TokenEvent
@@ -277,7 +276,7 @@ class Scheduler:
         self.steps += 1
         self.seconds += seconds
         self.tokens += len(events)
-        if len(chosen) > 1 and self._is_plain(events, len(chosen)):
+        if len(chosen) > 1:
             self._mean_step += (seconds - self._mean_step) * (_NEW if self._mean_step else 1.0)
         for event in events:
             handle = handles[event.row]
@@ -297,11 +296,6 @@ class Scheduler:
         if shared:
             return timed_alone(event, *costs)
         return timed_with(event, spared, *costs) if spared else event
-
-    def _is_plain(self, events: Sequence[TokenEvent], texts: int) -> bool:
-        """Whether nothing long was read in a step. Others would raise their own bound, which is a part of the mean."""
-        all_wrote = len(events) == texts or not self._pair.llm.local  # a served one is waited for
-        return all_wrote and all(max(event.slm_fed, event.llm_fed) <= SHORT for event in events)
 
     def _reading(self, handles: Sequence[Handle]) -> int:
         """How many tokens of long texts are read in a step."""

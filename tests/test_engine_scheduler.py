@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +19,6 @@ from test_engine_verified import GREEDY, PROMPTS, SAMPLED, asked
 from engine import EngineError, InvalidRequest, Request, Role, RouterError, costs, extend, load_settings
 from engine import pair as pair_module
 from engine.batch.handle import Handle
-from engine.batch.reading import SHORT
 from engine.batch.slots import common
 from engine.events.cost import modelled_seconds
 from engine.policy import RouterPolicy
@@ -372,25 +370,6 @@ def test_of_a_long_prompt_so_much_is_read_in_a_step_as_half_a_step_has_time_for(
             scheduler._mean_step = step
             assert scheduler._reading(handles) == tokens
         assert scheduler._reading(handles[:1]) == 512, "nobody waits for it"
-
-
-def test_a_step_in_which_something_long_is_read_is_no_measure_of_a_step(tiny_pair, monkeypatch):
-    with scheduling(tiny_pair) as scheduler:
-        step = scheduler._held.step
-
-        def slow_where_it_reads(handles, reading):
-            events, failed = step(handles, reading)
-            if len(events) < len(handles) or any(event.llm_fed > SHORT for event in events):
-                time.sleep(1)
-            return events, failed
-
-        monkeypatch.setattr(scheduler._held, "step", slow_where_it_reads)
-        monkeypatch.setattr(scheduler, "_reading", lambda handles: 40)
-        with held(scheduler):
-            texts = [scheduler.submit(asked(prompt, 1.01), prompt) for prompt in ("Add 1 and 2.", LONG)]
-        assert all(handle.wait(TIME) for handle in texts)
-        assert max(event.llm_fed for event in texts[1].events) > SHORT
-        assert 0 < scheduler._mean_step < 0.5
 
 
 def test_the_dial_is_live(tiny_pair):
