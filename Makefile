@@ -30,7 +30,7 @@ check: .venv/.dev  ## lint, format, types, and the direction of imports
 	find app -name "*.pyi" -delete  # gradio writes these stubs when the page is imported, and pyright would believe old ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --threads 2
 	$(BIN)/lint-imports
 
 bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into docs/speed.md and the README; half an hour for the cpu pair
@@ -42,8 +42,9 @@ bench-page: .venv/.dev  ## how fast the page is, on an otherwise idle machine; P
 soak: .venv/.dev  ## visitors and attackers for an hour, kills, and 1,000 damaged files of each kind, into docs/reliability.md
 	PYTHONPATH=. $(BIN)/python tests/soak.py --minutes 60 --browsers 2 --kills 30 --mutations 1000 --write
 
-soak-short: .venv/.dev  ## the same in five minutes, printed: fewer visitors and kills; `make test` damages the files
-	PYTHONPATH=. $(BIN)/python tests/soak.py --minutes 3 --visitors 8 --programs 2 --browsers 1 --attackers 2 --kills 1 --mutations 0
+soak-short: .venv/.dev  ## the same in five minutes, printed, or with MINUTES=1 in two; `make test` damages the files
+	PYTHONPATH=. $(BIN)/python tests/soak.py --minutes $(or $(MINUTES),3) --visitors 8 --programs 2 --browsers 1 --attackers 2 \
+		--kills $(if $(MINUTES),0,1) --mutations 0
 
 rehearse-space: .venv/.dev  ## a free Hugging Face Space on this machine, into docs/deploy.md; ten minutes, needs python3.12 or 3.13
 	PYTHONPATH=. $(BIN)/python tests/space_rehearsal.py --write
