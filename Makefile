@@ -42,7 +42,7 @@ bench-page: .venv/.dev  ## how fast the page is, on an otherwise idle machine; P
 soak: .venv/.dev  ## visitors and attackers for an hour, kills, and 1,000 damaged files of each kind, into docs/reliability.md
 	PYTHONPATH=. $(BIN)/python tests/soak.py --minutes 60 --browsers 2 --kills 30 --mutations 1000 --write
 
-soak-short: .venv/.dev  ## the same in five minutes, printed, or with MINUTES=1 in two; `make test` damages the files
+soak-short: .venv/.dev  ## the same in five minutes, printed, or in less with MINUTES=0.5; `make test` damages the files
 	PYTHONPATH=. $(BIN)/python tests/soak.py --minutes $(or $(MINUTES),3) --visitors 8 --programs 2 --browsers 1 --attackers 2 \
 		--kills $(if $(MINUTES),0,1) --mutations 0
 
