@@ -61,6 +61,8 @@ def test_text_on_tints_has_enough_contrast(browser, site: Site, scheme: str):
             shown.slide("#threshold", 0.6)
             shown.page.wait_for_selector(".t.stale")
             _check_contrast(shown)
+            tint = "getComputedStyle(document.querySelector('.t.stale:not(.flip)')).backgroundColor"
+            assert shown.page.evaluate(tint) == "rgba(0, 0, 0, 0)", "what is not yet true has no author's colour"
 
 
 def _check_contrast(shown) -> None:

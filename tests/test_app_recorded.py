@@ -294,6 +294,8 @@ def test_while_a_prompt_is_read_the_text_before_is_paler_and_said_to_be_that(bro
         expect(page.locator(".stream-state")).to_have_text("Reading the prompt …")
         assert min(contrast(page, selector) for selector in (".t.slm", ".t.llm", ".headline")) >= 4.5
         assert page.evaluate(bold) == "400", "its figures, too"
+        plain = "getComputedStyle(document.querySelector('.stream-text .t')).backgroundColor"
+        assert page.evaluate(plain) == "rgba(0, 0, 0, 0)", "no author's colour"
         asked.set()
         shown.wait_state("done")
         expect(origin).to_have_text("")
