@@ -316,7 +316,8 @@ class Decoding:
         costs = self._models[Role.SLM].cost, self._models[Role.LLM].cost
         for step in steps:
             step.asked = step.role is Role.LLM or (not step.alone and due(step, *costs))
-        self._reader.predict(Role.LLM, [step.slot for step in steps if step.asked])
+        others = [step.slot for step in steps if not step.asked]
+        self._reader.predict(Role.LLM, [step.slot for step in steps if step.asked], ahead=others)
         steps = going(steps)
         asked = [step for step in steps if step.asked]
         for slot in slots_of(steps):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -10,11 +11,12 @@ import torch
 from test_engine_decoding import request
 from test_engine_verified import GREEDY, PROMPTS, SAMPLED, asked
 
-from engine import Request, RouterError, Trace, fold_revealed
+from engine import Request, Role, RouterError, Trace, fold_revealed
 from engine.batch.reading import SHORT
 from engine.decoding import Decoding
 from engine.pair import Pair
 from engine.policy import Policy, RouterPolicy
+from engine.request import Forced
 
 LONG = " ".join(PROMPTS)  # over 100 tokens of the tiny pair's
 PLANE = list(product((0.0, 0.3, 0.9, 1.01), (0.0, 0.3, 1.0)))
@@ -105,6 +107,37 @@ def test_a_long_prompt_is_read_in_pieces_between_the_steps_of_a_text_that_is_bei
     decoding.finish()
     assert facts(decoding.rows[second].events) == expected(tiny_pair, long)
     assert facts(decoding.rows[first].events) == expected(tiny_pair, short)
+
+
+@pytest.mark.parametrize("alternatives", [0, 2])
+def test_where_the_llm_reads_for_one_text_it_reads_ahead_of_another_that_it_has_fallen_behind(tiny_pair, alternatives):
+    seldom = asked(
+        threshold=0.0,
+        max_new_tokens=24,
+        alternatives=alternatives,
+        forced=(Forced(0, Role.LLM), Forced(20, Role.LLM)),
+    )
+    never, always = replace(seldom, prompt=PROMPTS[1], forced=()), asked(PROMPTS[2], 1.01, max_new_tokens=24)
+
+    def behind(reading: int | None) -> list[int]:
+        decoding, most = tiny_pair.open(), [0, 0]
+        numbers = add(tiny_pair, decoding, seldom, never, always)
+        cache = decoding._caches[Role.LLM]
+        while any(decoding.rows[number].unfinished for number in numbers):
+            decoding.step(reading=reading)
+            for n, number in enumerate(numbers[:2]):
+                if (row := decoding.rows[number]).position:
+                    most[n] = max(most[n], len(row.tokens) - cache.lengths[row.slot])
+        for number, text in zip(numbers, (seldom, never, always), strict=True):
+            events, alone = decoding.rows[number].events, tiny_pair.generate(text).events
+            assert facts(events) == facts(alone)
+            for one, other in zip(fold_revealed(events), fold_revealed(alone), strict=True):
+                assert [a.id for a in one.llm_alternatives] == [a.id for a in other.llm_alternatives]
+        return most
+
+    lazy, unread = behind(None)
+    assert lazy == 20
+    assert behind(64) == [9, unread], "8 may stay unread, and one is being written; who never asks is not read ahead"
 
 
 def test_who_has_little_to_catch_up_with_does_not_wait_until_a_long_prompt_is_read(tiny_pair):

@@ -1,13 +1,15 @@
 """What both models read of the texts in a step, and what they say there: hidden states, logits, choices, candidates.
 
 A long text may be read in pieces, so that the rows beside it need not wait: what is left of it after a step's share is
-read in later steps, and its rows are put off until then. So are the rows that a served LLM has not answered yet.
+read in later steps, and its rows are put off until then. So are the rows that a served LLM has not answered yet. Where
+the LLM reads for one text, it also reads ahead in others that it has fallen behind, which then wait less when they ask.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import torch
 from tokenizers import Tokenizer
@@ -23,6 +25,7 @@ from engine.model.logits import certainties
 LOOK = 64  # positions to which `lm_head` is applied at once: float32 logits of the cpu pair take 0.6 MB each
 SHORT = LENGTHS[-1]
 """Tokens that are always read at once: a next token, a draft, what the LLM has to catch up with now and then."""
+_BEHIND = 8  # tokens of a text that the LLM may not have read before it reads ahead
 
 
 class Reader:
@@ -54,36 +57,44 @@ class Reader:
             for slot, own in zip(new, found, strict=True):
                 slot.certainty = own
 
-    def read(self, role: Role, slots: Sequence[Slot]) -> None:
-        """A model reads what it has not seen of these texts, in one pass: prefill, next token or catch-up."""
+    def read(self, role: Role, slots: Sequence[Slot], ahead: Sequence[Slot] = ()) -> None:
+        """A model reads what it has not seen of these texts, in one pass: prefill, next token or catch-up.
+
+        In that pass it also reads some of the texts `ahead`, which do not ask it now; see `_early`.
+        """
         asked = list(dict.fromkeys(slot for slot in slots if role not in slot.hidden and not slot.put_off))
         if not asked:
             return
         started = time.perf_counter()
         model, cache = self._models[role], self._caches[role]
+        early = self._early(role, set(ahead).difference(asked))
         chunks = self._pieces(role, asked)
         whole = [slot for slot in asked if not slot.put_off]
         # Of what is generated, alternatives and verdicts need every hidden state: no copy of another's prefix there.
         ends = {slot: slot.prompt_tokens if slot.judges else None for slot in whole if not slot.wants_alternatives}
         prefill_shared(model, cache, {slot.number: slot.tokens[:end] for slot, end in ends.items()})
         starts = {slot: cache.lengths[slot.number] for slot in whole}
-        chunks |= {slot: slot.tokens[start:] for slot, start in starts.items()}
+        chunks |= {slot: slot.tokens[start:] for slot, start in starts.items()} | early
         if not chunks:
             return
-        looks = [self._looks(role, slot, len(chunk)) if slot in starts else 0 for slot, chunk in chunks.items()]
+        after = {slot: cache.lengths[slot.number] + len(chunk) for slot, chunk in chunks.items()}
+        looks = [
+            0 if slot.put_off else self._looks(role, slot, len(chunk), after[slot]) for slot, chunk in chunks.items()
+        ]
         read = model.feed(cache, [slot.number for slot in chunks], [*chunks.values()], looks)
         seconds = (time.perf_counter() - started) / len(chunks)
         for slot, hidden in zip(chunks, read, strict=True):
             slot.seconds[role] += seconds
             if hidden is None:
                 slot.put_off = True
-            elif slot in starts:
+                continue
+            if slot in starts:
                 slot.hidden[role] = hidden[-1]
-                self._look(role, slot, hidden)
+            self._look(role, slot, hidden, after[slot])
 
-    def predict(self, role: Role, slots: Sequence[Slot]) -> None:
-        """A model's logits at the end of these texts, where they are not known in this step yet."""
-        self.read(role, [slot for slot in slots if role not in slot.logits])
+    def predict(self, role: Role, slots: Sequence[Slot], ahead: Sequence[Slot] = ()) -> None:
+        """A model's logits at the end of these texts, where they are not known in this step yet; see `read`."""
+        self.read(role, [slot for slot in slots if role not in slot.logits], ahead)
         asked = list(dict.fromkeys(slot for slot in slots if role not in slot.logits and not slot.put_off))
         if not asked:
             return
@@ -102,10 +113,10 @@ class Reader:
         for role, model in self._models.items():
             chunk = slot.tokens[self._caches[role].lengths[slot.number] :] if model.local else []
             if chunk:
-                looks = self._looks(role, slot, len(chunk))
+                looks = self._looks(role, slot, len(chunk), len(slot.tokens))
                 hidden = model.feed(self._caches[role], [slot.number], [chunk], [looks])[0]
                 assert hidden is not None
-                self._look(role, slot, hidden)
+                self._look(role, slot, hidden, len(slot.tokens))
 
     def _pieces(self, role: Role, slots: Sequence[Slot]) -> dict[Slot, list[int]]:
         """Puts off the slots that have more to read than is left in this step; returns what is read of them now.
@@ -130,26 +141,50 @@ class Reader:
             self._left[role] = max(0, left - unread)
         return pieces
 
-    def _looks(self, role: Role, slot: Slot, unread: int) -> int:
-        """At how many of a slot's last `unread` tokens somebody looks: one, or all that were generated."""
+    def _early(self, role: Role, slots: AbstractSet[Slot]) -> dict[Slot, list[int]]:
+        """What is read of texts before they ask: it takes half of what long texts leave room for, at most.
+
+        Whose model has fallen behind furthest comes first. Only a text that has asked before is read ahead, since one
+        that never does would be read for nothing, and none whose drafts are judged, which has its own time to look.
+        """
+        early: dict[Slot, list[int]] = {}
+        if self._left is None or not self._models[role].local:
+            return early
+        room, lengths = self._left[role] // 2, self._caches[role].lengths
+        for slot in sorted(slots, key=lambda slot: lengths[slot.number] - len(slot.tokens)):
+            start = lengths[slot.number]
+            end = min(len(slot.tokens) - 1, start + room)  # the last is read for its hidden state, once it is asked for
+            asks = not (slot.judges or slot.put_off) and any(step.row.read[role] for step in slot.steps)
+            if asks and start < end and len(slot.tokens) - start > _BEHIND:
+                early[slot] = slot.tokens[start:end]
+                room -= end - start
+                self._left[role] -= end - start
+        return early
+
+    def _looks(self, role: Role, slot: Slot, unread: int, end: int) -> int:
+        """At how many of `unread` tokens before the one at `end` somebody looks: at all that were generated, or one.
+
+        Where that is not the end of the slot's text, nobody looks at the one.
+        """
         everywhere = slot.wants_alternatives and self._models[role].local
         if not (everywhere or (role is Role.LLM and slot.judges)):
-            return 1
-        return min(unread, len(slot.tokens) - slot.prompt_tokens + 1)  # also the last of the prompt
+            return int(end == len(slot.tokens))
+        return max(0, min(unread, end - slot.prompt_tokens + 1))  # also the last of the prompt
 
-    def _look(self, role: Role, slot: Slot, hidden: torch.Tensor) -> None:
+    def _look(self, role: Role, slot: Slot, hidden: torch.Tensor, end: int) -> None:
         """Applies `lm_head` to all that was read of a generated text, where candidates or verdicts are wanted of it.
 
-        `hidden`: the model's states at the last tokens, [tokens, d], as many as `_looks` says.
+        `hidden`: the model's states at the last tokens before the one at `end`, [tokens, d], as many as `_looks` says.
         """
         judges = role is Role.LLM and slot.judges
         if not (judges or slot.wants_alternatives):
             return
-        index = len(slot.tokens) - len(hidden) + 1 - slot.prompt_tokens
+        index = end - len(hidden) + 1 - slot.prompt_tokens
         for place in range(0, len(hidden), LOOK):
             started = time.perf_counter()
             logits = self._models[role].logits(hidden[place : place + LOOK])
-            slot.logits[role] = logits[-1]  # what comes next is known as well
+            if end == len(slot.tokens):
+                slot.logits[role] = logits[-1]  # what comes next is known as well
             if judges:
                 note_choices(slot, hidden[place : place + LOOK], logits, index)
                 slot.seconds[role] += time.perf_counter() - started
