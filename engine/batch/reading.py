@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 
 import torch
 from tokenizers import Tokenizer
@@ -67,7 +66,7 @@ class Reader:
             return
         started = time.perf_counter()
         model, cache = self._models[role], self._caches[role]
-        early = self._early(role, set(ahead).difference(asked))
+        early = self._early(role, [slot for slot in dict.fromkeys(ahead) if slot not in asked])
         chunks = self._pieces(role, asked)
         whole = [slot for slot in asked if not slot.put_off]
         # Of what is generated, alternatives and verdicts need every hidden state: no copy of another's prefix there.
@@ -141,7 +140,7 @@ class Reader:
             self._left[role] = max(0, left - unread)
         return pieces
 
-    def _early(self, role: Role, slots: AbstractSet[Slot]) -> dict[Slot, list[int]]:
+    def _early(self, role: Role, slots: Sequence[Slot]) -> dict[Slot, list[int]]:
         """What is read of texts before they ask: it takes half of what long texts leave room for, at most.
 
         Whose model has fallen behind furthest comes first. Only a text that has asked before is read ahead, since one
