@@ -50,7 +50,7 @@ def test_its_trainer_commands_are_understood():
 
 
 def test_its_results_are_what_the_summaries_say():
-    from trainer.evaluation.report import check
+    from trainer.report.report import check
 
     assert check(ROOT / "assets" / "results", ROOT / "docs" / "results.md", ROOT / "README.md")
 

@@ -7,11 +7,11 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from trainer.evaluation.charts.panels import FRONT, bytes_panels, seconds_panels, write_panels
 from trainer.evaluation.method_names import label
-from trainer.evaluation.report import RESULTS, render
 from trainer.evaluation.seconds import load_seconds
 from trainer.evaluation.summary import load_summary
+from trainer.report.charts.panels import FRONT, bytes_panels, seconds_panels, write_panels
+from trainer.report.report import RESULTS, render
 
 TASKS = ("csqa", "gsm8k")
 SUMMARIES = [load_summary(RESULTS / f"cpu--{task}.json") for task in TASKS]

@@ -13,10 +13,10 @@ from test_trainer_record import POINTS, close, lines, summary_of, write_evaluati
 from engine.pair import ROUTERS
 from engine.router import Router
 from trainer import TrainerError
-from trainer.evaluation.charts.figures import plane_charts, write_charts
 from trainer.evaluation.record import JOINT, read_evaluation
-from trainer.evaluation.report import render
 from trainer.evaluation.summary import load_summary, summarise, write_summary
+from trainer.report.charts.figures import plane_charts, write_charts
+from trainer.report.report import render
 from trainer.ship import curve_of, curves_of, ship, untrained_curves
 
 TINY = ROUTERS / "tiny"
@@ -115,6 +115,8 @@ def test_the_least_cost_of_a_family_is_that_of_its_cheapest_measured_point(plane
         "assisted-tuned": {"llm": 48, "0.8": 48, "0.9": 48, "0.95": 48},
         "assisted": {"llm": 50, "0.8": 50, "0.9": 50, "0.95": 50},
         "confidence": {"llm": 47, "0.8": 42, "0.9": 44, "0.95": 44},
+        "learned": {"llm": 36, "0.8": 36, "0.9": 36, "0.95": 36},
+        "confidence-0": {"llm": 80, "0.8": 80, "0.9": 80, "0.95": 80},
     }
     tuned = plane["families"]["assisted-tuned"]["llm"]
     assert tuned["ratio"]["bytes"]["value"] == close(36 / 48)

@@ -12,10 +12,10 @@ import pytest
 from test_trainer_record import POINTS, summary_of
 
 from trainer import TrainerError
-from trainer.evaluation.charts import figures
-from trainer.evaluation.charts.figures import accuracy_over, gap_bars, overview, write_charts
-from trainer.evaluation.report import IN_SHORT, check, render, render_short, report
 from trainer.evaluation.summary import write_summary
+from trainer.report.charts import figures
+from trainer.report.charts.figures import accuracy_over, gap_bars, overview, write_charts
+from trainer.report.report import check, render, report
 
 BEFORE, AFTER = "# A page\n\nBy hand, before.\n\n<!-- results -->", "<!-- /results -->\n\nBy hand, after.\n"
 
@@ -79,7 +79,7 @@ def test_only_what_stands_between_the_markers_is_rewritten(place):
     assert text.startswith(BEFORE + "\n## Small ⇄ Large · NF4: sums, 100 questions\n")
     assert text.endswith("resamples of the questions.\n" + AFTER)
     short = readme.read_text(encoding="utf-8")
-    assert short.startswith(BEFORE + "\n| near 25 % share | sums: accuracy at LLM share | bytes of LLM only |\n")
+    assert short.startswith(BEFORE + "\n| task | questions | SLM alone | LLM alone | best learned point |")
     assert short.endswith("Small ⇄ Large · NF4, on two cores.\n" + AFTER)
     assert "what stood here" not in text + short
 
@@ -110,7 +110,7 @@ def test_the_check_looks_at_both_files(place):
     report(results, page, readme, quiet)
     for path in (page, readme):
         text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace("SLM only", "SLM alone"), encoding="utf-8")
+        path.write_text(text.replace("20.0 %", "21.0 %"), encoding="utf-8")
         assert not check(results, page, readme)
         path.write_text(text, encoding="utf-8")
     assert check(results, page, readme)
@@ -146,35 +146,6 @@ def test_without_summaries_or_without_a_readme_it_says_what_to_do(place, tmp_pat
         report(results, page, tmp_path / "absent.md", quiet)
     with pytest.raises(TrainerError, match=r"absent\.md"):
         report(results, tmp_path / "absent.md", readme, quiet)
-
-
-def test_the_short_table_has_a_column_pair_per_task_and_the_main_method_last(summary):
-    other = changed(summary, task="products", preset="cpu", hardware="three cores; two cores")
-    text = render_short([summary, changed(summary, preset="cpu"), other])
-    assert "| sums: accuracy at LLM share | bytes of LLM only | products: accuracy at LLM share |" in text
-    assert rows(text, "LLM only")[0][1::2] == ["100 %", "100 %"]
-    for name, accuracy, size in (("SLM confidence", "50.0 %", "50 %"), ("**CITER round 2**", "60.0 %", "60 %")):
-        cells = [re.sub(r" \(.*\)", "", cell) for cell in rows(text, name)[0]]
-        assert cells == [f"{accuracy} at 25 %", size] * 2
-    assert not rows(text, "SLM entropy"), "it was not measured"
-    assert "(100 of sums, 100 of products). Small ⇄ Large · NF4, on two cores; three cores." in text
-    assert len(IN_SHORT) < 8
-
-
-def test_the_short_table_leaves_the_tiny_pair_out_where_there_is_another_and_names_every_main_method(summary, tmp_path):
-    joint = {("citer-joint" if key[0] == "citer-r2" else key[0], key[1]): value for key, value in POINTS.items()}
-    joint = {key: value for key, value in joint.items() if key[0] != "citer-r1"}
-    real = [changed(summary_of(tmp_path, joint), preset="cpu", task="products"), changed(summary, preset="cpu")]
-    text = render_short([*real, summary])
-    assert len(rows(text, "**CITER on several tasks / CITER round 2**")[0]) == 4
-    assert render_short(real) == text
-
-
-def test_the_short_table_of_both_models_alone_has_two_rows(tmp_path):
-    ends = {key: value for key, value in POINTS.items() if key[0] in ("slm", "llm")}
-    text = render_short([summary_of(tmp_path, ends)])
-    assert len(rows(text, "SLM only")) == len(rows(text, "LLM only")) == 1
-    assert text.count("\n| ") == 3 and "**" not in text
 
 
 def test_the_table_of_methods_has_the_point_nearest_to_25_percent_and_the_cost_against_the_llm_alone(summary, tmp_path):

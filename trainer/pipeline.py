@@ -14,7 +14,6 @@ from typing import Any
 from engine import Role
 from engine.pair import Pair
 from engine.provenance import command
-from trainer.evaluation.charts.figures import write_charts
 from trainer.evaluation.evaluate import chosen_thresholds, evaluate
 from trainer.evaluation.methods import PLAIN, SHARES, build_methods
 from trainer.evaluation.record import read_evaluation
@@ -27,6 +26,7 @@ from trainer.labels.answers import answer, are_right, load_answers
 from trainer.labels.labels import label
 from trainer.questions.question import Question, Split
 from trainer.questions.sources import is_file, load_questions
+from trainer.report.charts.figures import write_charts
 from trainer.rounds import chosen_round, iterate, load_rounds
 from trainer.settings import FitSettings, Recipe, RolloutSettings
 from trainer.ship import curves_of, ship, untrained_curves

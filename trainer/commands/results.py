@@ -36,6 +36,20 @@ def _ship(options: Options) -> None:
     print(f"{options.out}: starts at threshold {card.threshold}, acceptance {card.acceptance:g}")
 
 
+def _add_summarise(add: Add) -> None:
+    add("--evaluation", "folder that `evaluate` wrote", type=Path, required=True)
+    add("--main", "that the others are compared with (default: the last of CITER's rounds)", metavar="METHOD")
+    add("--results", "gets the summary", RESULTS)
+
+
+def _summarise(options: Options) -> None:
+    """Summarise answers that are there already, without a model."""
+    from trainer.evaluation.record import read_evaluation
+    from trainer.evaluation.summary import summarise, write_summary
+
+    print(write_summary(summarise(read_evaluation(options.evaluation), main=options.main), options.results))
+
+
 def _add_report(add: Add) -> None:
     add("--results", "the summaries", RESULTS)
     add("--page", "gets all figures", Path("docs/results.md"))
@@ -45,7 +59,7 @@ def _add_report(add: Add) -> None:
 
 def _report(options: Options) -> None:
     """Rewrite docs/results.md, the README's table of results and the charts from the summaries."""
-    from trainer.evaluation.report import check, report
+    from trainer.report.report import check, report
 
     if not options.check:
         report(options.results, options.page, options.readme)
@@ -113,6 +127,7 @@ def _tiny(options: Options) -> None:
 
 COMMANDS = {
     "ship": Command(_add_ship, _ship),
+    "summarise": Command(_add_summarise, _summarise),
     "report": Command(_add_report, _report),
     "export": Command(_add_export, _export),
     "publish": Command(_add_publish, _publish),

@@ -1,1 +1,1 @@
-"""What a router is worth: every method measured on questions no router saw, summarised and reported."""
+"""What a router is worth: every method measured on questions no router saw, and summarised."""

@@ -6,12 +6,13 @@ points: a mixture of two settings is none that anybody would run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NotRequired
 
 import numpy as np
 from typing_extensions import TypedDict  # typing's own cannot be validated by pydantic before Python 3.12
 
-from engine.operating_points import MEASURED_UNITS
+from engine.operating_points import MEASURED_UNITS, Unit
 from trainer.evaluation import statistics
 from trainer.evaluation.estimates import (
     EstimateSummary,
@@ -25,7 +26,17 @@ from trainer.evaluation.estimates import (
     point_at,
     resampled,
 )
-from trainer.evaluation.method_names import FIXED, SPECULATIVE, MaxDraft, MethodName, Rate, method_order, spelled
+from trainer.evaluation.method_names import (
+    FIXED,
+    JUDGED,
+    SPECULATIVE,
+    MaxDraft,
+    MethodName,
+    Rate,
+    is_citer,
+    method_order,
+    spelled,
+)
 from trainer.evaluation.record import Amount, Point
 from trainer.evaluation.statistics import Array, ResampledCurve
 
@@ -36,6 +47,17 @@ GAPS = (0.8, 0.9, 0.95)
 
 WHOLE = "plane"
 """The family of everything that was measured."""
+
+LEARNED = "learned"
+"""The family of routers that learned from outcomes or from what the LLM keeps, at any acceptance."""
+
+AT_0 = {
+    "confidence-0": ("confidence",),
+    "co-llm": ("co-llm", "co-llm-data"),
+    "query": ("query",),
+    "citer-shortcut": ("citer-shortcut",),
+}
+"""Families of what others do, which is at acceptance 0, by their methods."""
 
 
 class PlanePoint(PointSummary):
@@ -56,12 +78,14 @@ class Reached(TypedDict):
         difference: Of its accuracy from the LLM's, on the same questions.
         cost: The family's least per answer, chosen anew in each resample.
         ratio: The whole plane's least cost / the family's.
+        learned: The least cost of `LEARNED` / the family's; not there without such routers.
     """
 
     point: PlanePoint | None
     difference: EstimateSummary | None
     cost: Units
     ratio: Units
+    learned: NotRequired[Units]
 
 
 class Plane(TypedDict):
@@ -94,30 +118,33 @@ def plane_of(points: Sequence[Point], counts: Array) -> Plane:
     targets = {"llm": curve.accuracy[llm] - WITHIN} | {
         f"{gap:g}": statistics.accuracy_targets(curve.accuracy[slm], curve.accuracy[llm], gap) for gap in GAPS
     }
+    families = _families(real)
     least = {
         (family, name): {
             unit: statistics.least_cost(curve.cost[unit][members], curve.accuracy[members], target)
             for unit in MEASURED_UNITS
         }
-        for family, members in _families(real).items()
+        for family, members in families.items()
         for name, target in targets.items()
     }
 
     def reached(family: str, members: list[int], name: str) -> Reached:
-        cost, whole = least[family, name], least[WHOLE, name]
+        cost = least[family, name]
         cheapest = _cheapest(curve, members, float(targets[name][0]))
-        return {
+        found: Reached = {
             "point": None if cheapest is None else shown[cheapest],
             "difference": None if cheapest is None else difference(curve.accuracy[cheapest], curve.accuracy[llm]),
             "cost": estimates(cost),
-            "ratio": {unit: _ratio(whole[unit], cost[unit]) for unit in MEASURED_UNITS},
+            "ratio": _ratios(least[WHOLE, name], cost),
         }
+        if LEARNED in families:
+            found["learned"] = _ratios(least[LEARNED, name], cost)
+        return found
 
     return {
         "targets": {name: digits_or_none(float(target[0])) for name, target in targets.items()},
         "families": {
-            family: {name: reached(family, members, name) for name in targets}
-            for family, members in _families(real).items()
+            family: {name: reached(family, members, name) for name in targets} for family, members in families.items()
         },
         "curves": _curves(real, shown),
         "front": [shown[number] for number in _front(curve)],
@@ -137,9 +164,21 @@ def _families(points: Sequence[Point]) -> dict[str, list[int]]:
         "acceptance-0": {n for n, each in numbered if each.acceptance == 0 and each.method not in SPECULATIVE},
         **{name: {n for n, each in numbered if each.method == name} for name in reversed(SPECULATIVE)},
     }
-    if any(each.method == "confidence" for each in points):
-        families["confidence"] = ends | {n for n, each in numbered if each.method == "confidence"}
+    routed = {
+        "confidence": {n for n, each in numbered if each.method == "confidence"},
+        LEARNED: {n for n, each in numbered if _is_learned(each.method)},
+        **{
+            name: {n for n, each in numbered if each.method in methods and each.acceptance == 0}
+            for name, methods in AT_0.items()
+        },
+    }
+    families |= {name: ends | members for name, members in routed.items() if members}
     return {name: sorted(members) for name, members in families.items() if members}
+
+
+def _is_learned(method: str) -> bool:
+    plain = method.removesuffix(JUDGED)
+    return plain == "kept" or (is_citer(plain) and plain != "citer-shortcut")
 
 
 def _curves(points: Sequence[Point], shown: Sequence[PlanePoint]) -> dict[str, list[PlanePoint]]:
@@ -166,9 +205,9 @@ def _cheapest(curve: ResampledCurve, members: Sequence[int], target: float) -> i
     return min(enough, key=lambda n: (curve.cost["bytes"][n, 0], -curve.accuracy[n, 0]), default=None)
 
 
-def _ratio(whole: Array, own: Array) -> EstimateSummary:
-    ratio = whole / own
-    return estimated(ratio, ratio - 1)
+def _ratios(least: Mapping[Unit, Array], own: Mapping[Unit, Array]) -> Units:
+    ratios = {unit: least[unit] / own[unit] for unit in MEASURED_UNITS}
+    return {unit: estimated(ratio, ratio - 1) for unit, ratio in ratios.items()}
 
 
 def _point(point: Point, curve: ResampledCurve, number: int) -> PlanePoint:

@@ -18,7 +18,10 @@ from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
 from engine.operating_points import Unit
-from trainer.evaluation.charts.parts import (
+from trainer.evaluation.method_names import FIXED, SPECULATIVE, label, method_order
+from trainer.evaluation.plane import Plane, PlanePoint
+from trainer.evaluation.summary import Summary
+from trainer.report.charts.parts import (
     ACCURACY,
     AXES,
     MARKS,
@@ -30,10 +33,7 @@ from trainer.evaluation.charts.parts import (
     look_of,
     mark,
 )
-from trainer.evaluation.method_names import FIXED, SPECULATIVE, label, method_order
-from trainer.evaluation.plane import Plane, PlanePoint
-from trainer.evaluation.plane_report import PLANE_IMAGE, setting
-from trainer.evaluation.summary import Summary
+from trainer.report.plane_report import PLANE_IMAGE, setting
 
 SCRIPT = "plotly.min.js"
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.benchmark.markdown import table
 from trainer.evaluation.estimates import in_words, interval, percent
 from trainer.evaluation.method_names import label, spelled
-from trainer.evaluation.plane import WHOLE, WITHIN, Plane, PlanePoint, Reached
+from trainer.evaluation.plane import LEARNED, WHOLE, WITHIN, Plane, PlanePoint, Reached
 from trainer.evaluation.record import JOINT
 from trainer.evaluation.summary import Summary
 
@@ -18,6 +18,11 @@ FAMILIES = {
     "assisted-tuned": "**speculative decoding, tuned**",
     "assisted": "speculative decoding",
     "confidence": "SLM confidence, any acceptance",
+    LEARNED: "routers with outcomes or what the LLM keeps, any acceptance",
+    "confidence-0": "acceptance 0: SLM confidence",
+    "co-llm": "acceptance 0: Co-LLM style",
+    "query": "acceptance 0: query router",
+    "citer-shortcut": "acceptance 0: CITER without rollouts",
 }
 
 

@@ -11,17 +11,18 @@ from pathlib import Path
 
 from engine.benchmark.markdown import SectionError, code, filled, read, table
 from trainer import TrainerError
-from trainer.evaluation.charts.figures import write_charts
-from trainer.evaluation.charts.panels import write_panels
 from trainer.evaluation.estimates import PointSummary, in_words, interval, percent
 from trainer.evaluation.method_names import label
-from trainer.evaluation.plane_report import PLANE_IMAGE, plane_section
 from trainer.evaluation.record import JOINT
 from trainer.evaluation.seconds import SUFFIX as SECONDS
 from trainer.evaluation.seconds import SecondsSummary, load_seconds, seconds_section
 from trainer.evaluation.summary import Summary, load_summary
 from trainer.evaluation.transfer import SUFFIX as TRANSFER
 from trainer.evaluation.transfer import load_transfer, transfer_section
+from trainer.report.charts.figures import write_charts
+from trainer.report.charts.panels import write_panels
+from trainer.report.plane_report import PLANE_IMAGE, plane_section
+from trainer.report.tasks import short_table, tasks_section
 
 RESULTS, PAGE, README = Path("assets/results"), Path("docs/results.md"), Path("README.md")
 
@@ -34,7 +35,6 @@ TO_BEAT = {
     "citer-shortcut": (0.42, "paper"),
 }
 TRAINING_FREE = ("assisted", "assisted-tuned", "random", "confidence", "entropy", "margin")
-IN_SHORT = ("llm", "slm", "assisted", "random", "confidence", "entropy", "citer-shortcut")  # and the main method
 # What the tiny pair's router must show at 25 % LLM share; another pair's gap may be too small for the second.
 GAP_AT_QUARTER, ABOVE_RANDOM = 0.60, 0.25
 QUARTER = "0.25"  # the LLM share at which methods are compared in words
@@ -89,31 +89,16 @@ def _summaries(results: Path) -> list[Summary]:
 
 
 def render_short(summaries: Sequence[Summary]) -> str:
-    """A few methods near 25 % LLM share on all tasks of real pairs; on the tiny pair's if there are no others."""
+    """A row for each task of real pairs; of the tiny pair if there are no others."""
     shown = [summary for summary in summaries if summary["preset"] != "tiny"] or summaries
-    rows = []
-    for name in (*IN_SHORT, None):
-        names = [name or summary["comparisons"]["method"] or "" for summary in shown]
-        cells = [cell for summary, each in zip(shown, names, strict=True) for cell in _in_short(summary, each)]
-        title = label(name) if name else f"**{' / '.join(dict.fromkeys(label(each) for each in names if each))}**"
-        rows += [[title, *cells]] if any(cells) else []
-    head = [cell for summary in shown for cell in (f"{summary['task']}: accuracy at LLM share", "bytes of LLM only")]
-    questions = ", ".join(f"{summary['questions']} of {summary['task']}" for summary in shown)
     pairs = ", ".join(dict.fromkeys(summary["pair"] for summary in shown))
     machines = dict.fromkeys(machine for summary in shown for machine in summary["hardware"].split(JOINT))
     return (
-        f"{table(['near 25 % share', *head], rows)}\n\n"
-        "Each method at its measured point nearest to 25 % LLM share; in brackets 95 % intervals over the questions "
-        f"({questions}). {pairs}, on {JOINT.join(machines)}."
+        f"{short_table(shown)}\n\n"
+        "At 90 % of the gap between both models: the cheapest learned point, its bytes of LLM only's, and of those of "
+        "each rival's cheapest point; in brackets 95 % intervals over the questions; bold: what was wanted. "
+        f"{pairs}, on {JOINT.join(machines)}."
     )
-
-
-def _in_short(summary: Summary, name: str) -> list[str]:
-    if name not in summary["methods"]:
-        return ["", ""]
-    point = _nearest(summary["methods"][name]["points"], 0.25)
-    accuracy, size = _accuracy_and_bytes(summary, point)
-    return [f"{accuracy} at {percent(point['llm_share'])}", size]
 
 
 def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
@@ -122,7 +107,8 @@ def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
     Charts are linked from folder `base` to folder `results`; what is not there is not linked.
     """
     summaries = list(summaries)
-    parts = [_panels(summaries, results, base), *(_part(summary, results, base) for summary in summaries)]
+    several = map(tasks_section, _several(summaries).values())
+    parts = [_panels(summaries, results, base), *several, *(_part(summary, results, base) for summary in summaries)]
     parts += [transfer_section(load_transfer(path)) for path in sorted(results.glob(f"*{TRANSFER}"))]
     return "\n\n".join(filter(None, parts))
 

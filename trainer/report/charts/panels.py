@@ -10,13 +10,13 @@ import plotly.graph_objects as go
 from plotly.io import to_html
 from plotly.subplots import make_subplots
 
-from trainer.evaluation.charts.figures import SCRIPT, write_images
-from trainer.evaluation.charts.parts import ACCURACY, LOOKS, MAIN, error_bars, layout_of, look_of
 from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import label, spelled
 from trainer.evaluation.plane import PlanePoint
 from trainer.evaluation.seconds import SecondsSummary, TimedPoint
 from trainer.evaluation.summary import Summary
+from trainer.report.charts.figures import SCRIPT, write_images
+from trainer.report.charts.parts import ACCURACY, LOOKS, MAIN, error_bars, layout_of, look_of
 
 RIVALS = ("confidence", "query", "co-llm", "co-llm-data")
 """Methods at acceptance 0 that are drawn where they were measured; more lines than these hide each other."""

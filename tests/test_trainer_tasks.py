@@ -1,0 +1,94 @@
+"""The table of all tasks: the best learned point beside each rival's, chosen the same way, and what was wanted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from test_trainer_plane import ABOVE_0, write_plane
+from test_trainer_record import POINTS, close, summary_of
+
+from trainer.evaluation.plane import LEARNED
+from trainer.evaluation.record import JOINT, read_evaluation
+from trainer.evaluation.summary import summarise
+from trainer.report.report import render, render_short
+from trainer.report.tasks import RIVALS, short_table, tasks_section
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory) -> Any:
+    return summarise(read_evaluation(write_plane(tmp_path_factory.mktemp("plane"))), 500)
+
+
+def changed(summary, **fields) -> Any:
+    return {**summary, **fields}
+
+
+def cells(text: str, first: str) -> list[list[str]]:
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    return [line for line in lines if line[0] == first]
+
+
+def test_the_learned_family_is_routers_at_any_acceptance_and_rivals_are_at_acceptance_0(summary):
+    families = summary["plane"]["families"]
+    learned = families[LEARNED]["0.9"]["point"]
+    assert (learned["method"], learned["acceptance"], learned["bytes"]) == ("citer-r2", 0.3, 36e6)
+    rival = families["confidence-0"]["0.9"]
+    assert (rival["point"]["acceptance"], rival["point"]["bytes"]) == (0, 80e6), "at 0.3 it would be cheaper"
+    assert rival["learned"]["bytes"]["value"] == close(36 / 80)
+    assert families["assisted-tuned"]["0.9"]["learned"]["seconds"]["value"] == close(36 / 48)
+    assert not {"co-llm", "query", "citer-shortcut"} & families.keys(), "they were not measured"
+
+
+def test_citer_without_rollouts_is_a_rival_and_no_learned_point_of_ours(tmp_path):
+    points = {**ABOVE_0, ("citer-shortcut", 0.5, 0.0, "auto"): (60, 0.1, 30), ("kept", 0.5, 0.3, 8): (57, 0.1, 34)}
+    families: Any = summarise(read_evaluation(write_plane(tmp_path, points)), 50).get("plane", {})["families"]
+    assert families["citer-shortcut"]["0.9"]["point"]["bytes"] == 30e6
+    assert families[LEARNED]["0.9"]["point"]["method"] == "kept"
+    assert families["citer-shortcut"]["0.9"]["learned"]["bytes"]["value"] == close(34 / 30)
+
+
+def test_a_row_says_what_the_best_learned_point_costs_beside_each_rival(summary):
+    (row,) = cells(short_table([summary]), "sums")
+    assert row[1:6] == ["100", "20.0 %", "60.0 %", "citer-r2@0.3 < 0.5", "36 %"]
+    assert row[6].startswith("**45 % (") and row[7:10] == ["", "", ""] and row[10].startswith("**75 % (")
+
+
+def test_what_was_wanted_and_not_found_is_not_bold(tmp_path):
+    points = {**ABOVE_0, ("assisted-tuned", 0.5, 1.0, 4): (60, 0.4, 38)}
+    (row,) = cells(short_table([summarise(read_evaluation(write_plane(tmp_path, points)), 50)]), "sums")
+    assert row[10].startswith("95 % (")
+
+
+def test_less_than_all_is_found_only_where_the_whole_interval_is_below():
+    rival = next(rival for rival in RIVALS if rival.wanted == 1)
+    ratio: Any = {"value": 0.8, "low": 0.6, "high": 1.02, "unreached": 0.0, "p_value": 0.1}
+    assert not rival.met(ratio) and rival.met({**ratio, "high": 0.99})
+
+
+def test_several_tasks_have_a_section_with_bytes_and_seconds_and_one_has_none(summary):
+    other = changed(summary, task="products", hardware=JOINT.join(["a laptop", "a server"]))
+    text = tasks_section([summary, other])
+    assert len(cells(text, "sums")) == 2
+    assert len(cells(text, "products")) == 1, "seconds of two machines do not stand beside each other"
+    assert "Wanted of the bytes, and on how many tasks it was found: SLM confidence at most 85 %: 2 of 2;" in text
+    assert "Wanted of the seconds, and on how many tasks it was found: SLM confidence at most 85 %: 1 of 1;" in text
+    assert tasks_section([summary]) == ""
+
+
+def test_the_page_has_it_before_the_tasks_own_parts(summary, tmp_path):
+    text = render([summary, changed(summary, task="products")], tmp_path, tmp_path)
+    assert text.index(": all tasks") < text.index(": sums, 100 questions")
+
+
+def test_the_readme_leaves_the_tiny_pair_out_where_there_is_another_and_names_the_machines(summary):
+    real = changed(summary, preset="cpu", task="products", hardware="three cores; two cores")
+    assert cells(render_short([summary, real]), "products") and not cells(render_short([summary, real]), "sums")
+    assert render_short([real]).endswith("Small ⇄ Large · NF4, on three cores; two cores.")
+    assert cells(render_short([summary]), "sums")
+
+
+def test_an_evaluation_at_acceptance_0_alone_has_a_row_without_ratios(tmp_path):
+    ends = {key: value for key, value in POINTS.items() if key[0] in ("slm", "llm")}
+    (row,) = cells(render_short([summary_of(tmp_path, ends)]), "sums")
+    assert row == ["sums", "100", "20.0 %", "60.0 %", *[""] * 7]

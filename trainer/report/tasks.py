@@ -1,0 +1,118 @@
+"""All tasks of a pair beside each other: what the best learned point costs beside each rival, and what was wanted.
+
+The README shows the first table, `docs/results.md` both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine.benchmark.markdown import table
+from engine.operating_points import Unit
+from trainer.evaluation.estimates import EstimateSummary, in_words, percent
+from trainer.evaluation.plane import LEARNED, Reached
+from trainer.evaluation.record import JOINT
+from trainer.evaluation.summary import Summary
+from trainer.report.plane_report import setting
+
+TARGET = "0.9"  # share of the gap between both models that has to be recovered
+
+
+class Rival(NamedTuple):
+    """A family of the plane, what its column is called, and at most which share of its cost was wanted.
+
+    Where only less than all of it was wanted, the whole interval has to lie below.
+    """
+
+    family: str
+    title: str
+    wanted: float
+
+    def met(self, ratio: EstimateSummary) -> bool:
+        """Whether what was wanted was found."""
+        value = ratio["value"] if self.wanted < 1 else ratio["high"]
+        return value is not None and (value <= self.wanted if self.wanted < 1 else value < 1)
+
+
+RIVALS = (
+    Rival("confidence-0", "SLM confidence", 0.85),
+    Rival("co-llm", "Co-LLM style", 0.73),
+    Rival("query", "query router", 0.70),
+    Rival("citer-shortcut", "CITER without rollouts", 1.0),
+    Rival("assisted-tuned", "speculative decoding, tuned", 0.85),
+)
+
+
+def tasks_section(summaries: Sequence[Summary]) -> str:
+    """All tasks of a pair, in bytes and in seconds; empty where fewer than two have a plane with learned routers."""
+    planes = [summary for summary in summaries if _reached(summary, LEARNED)]
+    if len(planes) < 2:
+        return ""
+    lead = (
+        "At 90 % of the gap between both models: the cheapest measured point of a router that learned (from outcomes, "
+        "or what the LLM keeps; at any acceptance), its bytes as a share of LLM only's, and as a share of those of "
+        "each rival's cheapest point (95 % intervals, paired over the questions; every resample chooses its points). "
+        "Either model alone belongs to every rival but speculative decoding, and to ours. Bold: what was wanted."
+    )
+    parts = [f"## {planes[0]['pair']}: all tasks", lead, short_table(planes), _wanted(planes, "bytes")]
+    if timed := [summary for summary in planes if JOINT not in summary["hardware"]]:
+        seconds = (
+            "The same in seconds, which are modelled from the passes that were measured when the pair was loaded; only "
+            "tasks of which all stages ran on one machine:"
+        )
+        head = ["task", "seconds of LLM only", *(f"of {rival.title}" for rival in RIVALS)]
+        rows = [[summary["task"], _share(summary, "seconds"), *_cells(summary, "seconds")] for summary in timed]
+        parts += [seconds, table(head, rows), _wanted(timed, "seconds")]
+    return "\n\n".join(parts)
+
+
+def short_table(summaries: Sequence[Summary]) -> str:
+    """A row per task: both models alone, the best learned point, and its bytes beside those of each rival."""
+    head = ["task", "questions", "SLM alone", "LLM alone", "best learned point", "bytes of LLM only"]
+    rows = []
+    for summary in summaries:
+        alone = (summary["methods"][name]["points"][0]["accuracy"] for name in ("slm", "llm"))
+        own = _reached(summary, LEARNED)
+        best = "" if own is None or own["point"] is None else setting(own["point"])
+        about = [summary["task"], str(summary["questions"]), *(percent(each, 1) for each in alone), best]
+        rows.append([*about, _share(summary, "bytes"), *_cells(summary, "bytes")])
+    return table([*head, *(f"of {rival.title}" for rival in RIVALS)], rows)
+
+
+def _cells(summary: Summary, unit: Unit) -> list[str]:
+    cells = []
+    for rival in RIVALS:
+        ratio = _ratio(summary, rival, unit)
+        text = "" if ratio is None else in_words(ratio)
+        cells.append(f"**{text}**" if ratio and rival.met(ratio) else text)
+    return cells
+
+
+def _share(summary: Summary, unit: Unit) -> str:
+    """The least cost of a learned point, of the LLM's alone."""
+    own, whole = _reached(summary, LEARNED), summary["methods"]["llm"]["points"][0][unit]
+    least = own["cost"][unit]["value"] if own else None
+    return percent(least / whole) if least is not None and whole else ""
+
+
+def _wanted(summaries: Sequence[Summary], unit: Unit) -> str:
+    """In words: on how many of the tasks each rival was beaten by as much as was wanted."""
+    told = []
+    for rival in RIVALS:
+        found = [ratio for summary in summaries if (ratio := _ratio(summary, rival, unit))]
+        bar = f"at most {percent(rival.wanted)}" if rival.wanted < 1 else "surely below 100 %"
+        told.append(f"{rival.title} {bar}: {sum(map(rival.met, found))} of {len(found)}")
+    return f"Wanted of the {unit}, and on how many tasks it was found: {'; '.join(told)}."
+
+
+def _ratio(summary: Summary, rival: Rival, unit: Unit) -> EstimateSummary | None:
+    """The best learned point's cost / the rival's, where both were measured."""
+    reached = _reached(summary, rival.family)
+    ratio = reached["learned"][unit] if reached and "learned" in reached else None
+    return ratio if ratio and ratio["value"] is not None else None
+
+
+def _reached(summary: Summary, family: str) -> Reached | None:
+    """A family at `TARGET`, where it was measured."""
+    return summary["plane"]["families"].get(family, {}).get(TARGET) if "plane" in summary else None
