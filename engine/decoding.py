@@ -63,6 +63,7 @@ class Decoding:
         context: int,
         judge: Judge | None = None,
         most: int | None = None,
+        prefix_cache: bool = False,
     ) -> None:
         """Prepares an empty batch.
 
@@ -72,13 +73,14 @@ class Decoding:
             context: Tokens a row may have in all.
             judge: For the requests that want it to decide what is kept.
             most: See `Slots`.
+            prefix_cache: Whether what texts have in common is read once for all, at any time; see `PrefixCache`.
         """
         self._models: dict[Role, AnyModel] = {Role.SLM: slm, Role.LLM: llm}
         self._tokenizer, self._end_ids, self._judge, self._context = tokenizer, end_ids, judge, context
         self.rows: list[Row] = []
         self._slots = Slots(self._models, self.rows, context, most)
         self._caches = self._slots.caches
-        self._reader = Reader(self._models, self._caches, tokenizer)
+        self._reader = Reader(self._models, self._caches, tokenizer, prefix_cache)
         self._put_off: dict[int, Slot] = {}
 
     def add(

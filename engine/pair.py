@@ -227,9 +227,13 @@ class Pair:
         check_length(len(prompt), self.context, bool(request.turns))
         return policy, prompt
 
-    def open(self, most: int | None = None) -> Decoding:
-        """A batch without texts, for `Decoding.add`; of `most` rows at most, where that is known."""
-        return Decoding(self.slm, self.llm, backend(self.tokenizer), self.end_ids, self.context, self.judge, most)
+    def open(self, most: int | None = None, prefix_cache: bool = False) -> Decoding:
+        """A batch without texts, for `Decoding.add`; of `most` rows at most, where that is known.
+
+        `prefix_cache` is for many texts that begin alike: see `engine.batch.prefix_cache`.
+        """
+        about = backend(self.tokenizer), self.end_ids, self.context, self.judge
+        return Decoding(self.slm, self.llm, *about, most, prefix_cache)
 
     def start(
         self,

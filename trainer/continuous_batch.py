@@ -48,7 +48,7 @@ def write(pair: Pair, groups: Sequence[Sequence[WantedText]], rows: int) -> list
         max(len(prompt) + text.request.max_new_tokens for text, prompt in zip(group, prompts, strict=True))
         for group, prompts in zip(groups, rendered, strict=True)
     ]
-    waiting, decoding = deque(sorted(range(len(groups)), key=lambda n: -longest[n])), pair.open()
+    waiting, decoding = deque(sorted(range(len(groups)), key=lambda n: -longest[n])), pair.open(prefix_cache=True)
     places: dict[int, tuple[int, int]] = {}  # of the numbers in the batch: group, and text of it
     finished: dict[tuple[int, int], Row] = {}
     while waiting or places:

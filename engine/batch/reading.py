@@ -13,12 +13,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from tokenizers import Tokenizer
 
+from engine.batch.prefix_cache import PrefixCache
 from engine.batch.reveal import reveal
 from engine.batch.rows import RowStep, Slot, going, side_by_side
 from engine.batch.verification import note_choices
 from engine.events import Role
 from engine.model.any_model import AnyCache, AnyModel
-from engine.model.language_model import LENGTHS, prefill_shared
+from engine.model.kv_cache import RaggedCache
+from engine.model.language_model import LENGTHS, LanguageModel, prefill_shared
 from engine.model.logits import certainties
 
 LOOK = 64  # positions to which `lm_head` is applied at once: float32 logits of the cpu pair take 0.6 MB each
@@ -30,9 +32,21 @@ _BEHIND = 8  # tokens of a text that the LLM may not have read before it reads a
 class Reader:
     """Both models with their KV caches."""
 
-    def __init__(self, models: Mapping[Role, AnyModel], caches: Mapping[Role, AnyCache], tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        models: Mapping[Role, AnyModel],
+        caches: Mapping[Role, AnyCache],
+        tokenizer: Tokenizer,
+        prefix_cache: bool = False,
+    ) -> None:
+        """Prepares to read; with `prefix_cache` nothing twice that texts have in common, see `PrefixCache`."""
         self._models, self._caches, self._tokenizer = models, caches, tokenizer
         self._left: dict[Role, int] | None = None
+        self._prefixes: dict[Role, PrefixCache] = {}
+        for role, model in models.items() if prefix_cache else ():
+            cache = caches[role]
+            if isinstance(model, LanguageModel) and isinstance(cache, RaggedCache):
+                self._prefixes[role] = PrefixCache(model, cache)
 
     def allow(self, tokens: int | None) -> None:
         """In this step each model may read so many tokens of texts of which it has more than `SHORT` to read."""
@@ -71,7 +85,8 @@ class Reader:
         whole = [slot for slot in asked if not slot.put_off]
         # Of what is generated, alternatives and verdicts need every hidden state: no copy of another's prefix there.
         ends = {slot: slot.prompt_tokens if slot.judges else None for slot in whole if not slot.wants_alternatives}
-        prefill_shared(model, cache, {slot.number: slot.tokens[:end] for slot, end in ends.items()})
+        if role not in self._prefixes:
+            prefill_shared(model, cache, {slot.number: slot.tokens[:end] for slot, end in ends.items()})
         starts = {slot: cache.lengths[slot.number] for slot in whole}
         chunks |= {slot: slot.tokens[start:] for slot, start in starts.items()} | early
         if not chunks:
@@ -80,7 +95,9 @@ class Reader:
         looks = [
             0 if slot.put_off else self._looks(role, slot, len(chunk), after[slot]) for slot, chunk in chunks.items()
         ]
-        read = model.feed(cache, [slot.number for slot in chunks], [*chunks.values()], looks)
+        rows, known = [slot.number for slot in chunks], self._prefixes.get(role)
+        fed = [*chunks.values()]
+        read = known.feed(rows, fed, looks) if known else model.feed(cache, rows, fed, looks)
         seconds = (time.perf_counter() - started) / len(chunks)
         for slot, hidden in zip(chunks, read, strict=True):
             slot.seconds[role] += seconds
@@ -98,11 +115,19 @@ class Reader:
         if not asked:
             return
         started = time.perf_counter()
-        logits = self._models[role].logits(side_by_side([slot.hidden[role] for slot in asked]))
+        hidden = side_by_side([slot.hidden[role] for slot in asked])
+        logits = self._logits(role, hidden, [(slot, len(slot.tokens)) for slot in asked])
         seconds = (time.perf_counter() - started) / len(asked)
         for slot, own in zip(asked, logits, strict=True):
             slot.logits[role] = own
             slot.seconds[role] += seconds
+
+    def _logits(self, role: Role, hidden: torch.Tensor, ends: Sequence[tuple[Slot, int]]) -> torch.Tensor:
+        """A model's logits at the ends of so many tokens of these slots' texts: hidden states [n, d]."""
+        known = self._prefixes.get(role)
+        if known is None:
+            return self._models[role].logits(hidden)
+        return known.logits([(slot.number, slot.tokens, end) for slot, end in ends], hidden)
 
     def read_rest(self, slot: Slot) -> None:
         """Both models read what is left of a text, for its alternatives only: this is not charged.
@@ -181,11 +206,13 @@ class Reader:
         index = end - len(hidden) + 1 - slot.prompt_tokens
         for place in range(0, len(hidden), LOOK):
             started = time.perf_counter()
-            logits = self._models[role].logits(hidden[place : place + LOOK])
+            some = hidden[place : place + LOOK]
+            first = end - len(hidden) + place + 1
+            logits = self._logits(role, some, [(slot, first + n) for n in range(len(some))])
             if end == len(slot.tokens):
                 slot.logits[role] = logits[-1]  # what comes next is known as well
             if judges:
-                note_choices(slot, hidden[place : place + LOOK], logits, index)
+                note_choices(slot, some, logits, index)
                 slot.seconds[role] += time.perf_counter() - started
             if slot.wants_alternatives:
                 reveal(self._tokenizer, role, slot, index, logits)

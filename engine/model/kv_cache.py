@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class RaggedCache:
     Attributes:
         keys, values: Per layer a tensor [rows, kv_heads, capacity, head_dim].
         lengths: Tokens stored per row, at most `capacity`.
+        prefixes: Per row a number for each stored token that stands for the text up to it; see `prefix_keys`.
         steps: What has been prepared for passes over these very tensors; see `engine.model.static_step`.
     """
 
@@ -37,6 +38,7 @@ class RaggedCache:
         self.keys = [_zeros(shape, dtype, device) for _ in layers]
         self.values = [_zeros(shape, dtype, device) for _ in layers]
         self.lengths = [0] * rows
+        self.prefixes: list[list[int]] = [[] for _ in range(rows)]
         self.capacity = capacity
         self.steps: dict[Any, Any] = {}
 
@@ -50,6 +52,7 @@ class RaggedCache:
                 for row, length in enumerate(self.lengths):
                     new[row, :, :length] = old[row, :, :length]
                 blocks[layer] = new
+        self.prefixes += [[] for _ in range(rows - len(self.lengths))]
         self.lengths += [0] * (rows - len(self.lengths))
         self.capacity = capacity
 
@@ -57,7 +60,7 @@ class RaggedCache:
         """Empties a row whose values may be no numbers, which another text behind them would not be safe from."""
         for block in (*self.keys, *self.values):
             block[row] = 0
-        self.lengths[row] = 0
+        self.lengths[row], self.prefixes[row] = 0, []
 
     def leave(self, row: int) -> None:
         """Nothing is ever on its way here."""
@@ -66,6 +69,12 @@ class RaggedCache:
         """Rolls a row back to its first `length` tokens; what lies beyond is overwritten later."""
         assert 0 <= length <= self.lengths[row], (length, self.lengths[row])
         self.lengths[row] = length
+        del self.prefixes[row][length:]
+
+    def extend(self, row: int, prefixes: Sequence[int]) -> None:
+        """Says that a row's next tokens are stored."""
+        self.lengths[row] += len(prefixes)
+        self.prefixes[row] += prefixes
 
     def fork(self, source: int, target: int, length: int | None = None) -> None:
         """Makes row `target` a copy of row `source`, or of its first `length` tokens."""
@@ -73,7 +82,37 @@ class RaggedCache:
         assert length <= self.lengths[source], (length, self.lengths[source])
         for block in (*self.keys, *self.values):
             block[target, :, :length] = block[source, :, :length]
-        self.lengths[target] = length
+        self.lengths[target], self.prefixes[target] = length, self.prefixes[source][:length]
+
+    def copy(self, spans: Sequence[Span]) -> None:
+        """Stores behind each target's last token what a source holds at the same places."""
+        places = torch.tensor(
+            [(span.source, span.target, place) for span in spans for place in range(span.start, span.stop)],
+            device=self.keys[0].device,
+        )
+        sources, targets, positions = places.T
+        for block in (*self.keys, *self.values):
+            block[targets, :, positions] = block[sources, :, positions]
+        for source, target, start, stop in spans:
+            self.extend(target, self.prefixes[source][start:stop])
+
+
+class Span(NamedTuple):
+    """What one row is to take over from another: the tokens from `start` to before `stop`, where its own text ends."""
+
+    source: int
+    target: int
+    start: int
+    stop: int
+
+
+def prefix_keys(before: Sequence[int], tokens: Sequence[int]) -> list[int]:
+    """For each token a number that stands for the text up to it; `before` are those of what stands before."""
+    key, keys = before[-1] if before else 0, []
+    for token in tokens:
+        key = hash((key, token))
+        keys.append(key)
+    return keys
 
 
 class Attention(Protocol):

@@ -19,7 +19,7 @@ from engine.model import pass_times
 from engine.model.any_model import AnyCache, AnyModel
 from engine.model.forward import Trunk
 from engine.model.int8 import Int8Linear
-from engine.model.kv_cache import RaggedAttention, RaggedCache, head_dim
+from engine.model.kv_cache import RaggedAttention, RaggedCache, head_dim, prefix_keys
 from engine.model.linear import Linear
 from engine.model.packed import PackedLinear
 from engine.model.pass_times import HEADS, LENGTHS, PassTimes
@@ -128,7 +128,7 @@ class LanguageModel:
             states = self._trunk(torch.tensor(ids, device=self.device), RaggedAttention(cache, placed, sizes))
         states = states.split(sizes)
         for row, chunk in zip(rows, chunks, strict=True):
-            cache.lengths[row] += len(chunk)
+            cache.extend(row, prefix_keys(cache.prefixes[row], chunk))
         self.fed += len(ids)
         hidden = dict(zip(order, states, strict=True))
         wanted = [len(chunk) for chunk in chunks] if looks is None else looks
