@@ -1,0 +1,153 @@
+"""The prefix cache gives what models would read, reads each beginning once, and charges as if it were not there."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from engine import Request
+from engine.batch import prefix_cache
+from engine.batch.prefix_cache import PrefixCache
+from engine.model.kv_cache import Span
+from engine.policy import ConfidencePolicy
+from engine.request import Sampling
+
+PROMPTS = ["Start with 12. Add 30. What is the result?", "Start with 12. Add 31. Double it. What is the result?"]
+DIALS = list(itertools.product((0.0, 0.6, 0.9), (0.0, 0.3, 1.0), (2, 5)))
+
+
+def written(pair, requests, caching):
+    """Tokens and charges of all texts, and what each model was fed for them."""
+    before = pair.slm.fed, pair.llm.fed
+    decoding = pair.open(prefix_cache=caching)
+    policy = ConfidencePolicy()
+    pair.add(decoding, requests, [policy] * len(requests))
+    decoding.finish()
+    texts = [
+        [(e.id, e.role, e.score, e.slm_fed, e.llm_fed, e.slm_head, len(e.taken_back)) for e in row.events]
+        for row in decoding.rows
+    ]
+    return texts, (pair.slm.fed - before[0], pair.llm.fed - before[1])
+
+
+def rounded(texts):
+    return [[(*e[:2], e[2] and round(e[2], 4), *e[3:]) for e in events] for events in texts]
+
+
+@pytest.mark.parametrize("sampled", [{}, {"sampling": Sampling(temperature=0.8), "seed": 3}], ids=["greedy", "sampled"])
+def test_texts_and_charges_are_those_without_it_and_less_is_read(tiny_pair, sampled):
+    requests = [
+        Request(prompt, threshold=threshold, acceptance=acceptance, max_draft=draft, max_new_tokens=40, **sampled)
+        for prompt in PROMPTS
+        for threshold, acceptance, draft in DIALS
+    ]
+    plain, fed = written(tiny_pair, requests, False)
+    cached, fed_cached = written(tiny_pair, requests, True)
+    assert rounded(cached) == rounded(plain)
+    assert fed_cached[0] < 0.75 * fed[0] and fed_cached[1] < 0.75 * fed[1]
+
+
+@pytest.fixture
+def llm(tiny_pair):
+    """The tiny LLM, an empty cache of five rows, and a prefix cache on top of it."""
+    cache = tiny_pair.llm.new_cache(5, 64)
+    return tiny_pair.llm, cache, PrefixCache(tiny_pair.llm, cache)
+
+
+def fed_by(model, call):
+    before = model.fed
+    return call(), model.fed - before
+
+
+def alone(model, text):
+    return model.feed(model.new_cache(1, 64), [0], [text])[0]
+
+
+def close(one, other):
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_rows_that_begin_alike_are_read_once_and_see_the_same(llm):
+    model, cache, known = llm
+    texts = [[5, 6, 7, 8, 9], [5, 6, 7, 8, 9], [5, 6, 7, 10, 11], [12, 13]]
+    found, fed = fed_by(model, lambda: known.feed([0, 1, 2, 3], texts, [2, 2, 1, 2]))
+    assert fed == 5 + 2 + 2, "of the second nothing, of the third what is new"
+    for text, looks, hidden in zip(texts, [2, 2, 1, 2], found, strict=True):
+        close(hidden, alone(model, text)[-looks:])
+    assert cache.lengths[:4] == [5, 5, 5, 2]
+
+
+def test_a_row_that_comes_to_where_another_has_been_reads_nothing_and_goes_on_rightly(llm):
+    model, cache, known = llm
+    text = list(range(20, 32))
+    known.feed([0, 1], [text[:4], text[:2]], [1, 1])
+    known.feed([0], [text[4:8]], [4])
+    found, fed = fed_by(model, lambda: known.feed([1], [text[2:8]], [1]))
+    assert fed == 0
+    close(found[0], alone(model, text[:8])[-1:])
+    found, fed = fed_by(model, lambda: known.feed([1], [text[cache.lengths[1] : 10]], [1]))
+    assert fed == 2, "what the row had not stored is copied"
+    close(found[0], alone(model, text[:10])[-1:])
+    assert cache.lengths[1] == 10
+
+
+def test_what_nobody_looked_at_is_read_where_somebody_does(llm):
+    model, _, known = llm
+    text = [5, 6, 7, 8]
+    known.feed([0], [text], [1])
+    found, fed = fed_by(model, lambda: known.feed([1], [text], [3]))
+    assert fed == 3, "the states at 6 and 7 are not known"
+    close(found[0], alone(model, text)[-3:])
+
+
+def test_what_a_row_has_taken_back_or_left_is_no_source(llm):
+    model, cache, known = llm
+    known.feed([0], [[5, 6, 7, 8]], [4])
+    cache.truncate(0, 2)
+    known.feed([0], [[9, 10]], [1])
+    found, fed = fed_by(model, lambda: known.feed([1], [[5, 6, 7, 8, 11]], [1]))
+    assert fed == 3 and cache.lengths[1] == 5
+    close(found[0], alone(model, [5, 6, 7, 8, 11])[-1:])
+    cache.clear(0)
+    found, fed = fed_by(model, lambda: known.feed([2], [[5, 6, 9, 10, 12]], [1]))
+    assert fed == 3, "5 and 6 are in row 1"
+    close(found[0], alone(model, [5, 6, 9, 10, 12])[-1:])
+
+
+def test_logits_are_asked_for_once(llm, monkeypatch):
+    model, _, known = llm
+    text, asked = [5, 6, 7], []
+    whole = type(model).logits
+    monkeypatch.setattr(type(model), "logits", lambda self, h: asked.append(len(h)) or whole(self, h))
+    hidden = torch.cat(known.feed([0, 1], [text, text], [1, 1]))
+    logits = known.logits([(0, text, 3), (1, text, 3)], hidden)
+    close(logits, whole(model, alone(model, text)[-1:]).repeat(2, 1))
+    known.logits([(1, text, 3)], hidden[1:])
+    assert asked == [1]
+
+
+def test_what_is_forgotten_is_read_again(llm, monkeypatch):
+    model, _, known = llm
+    monkeypatch.setattr(prefix_cache, "MOST", 3)
+    known.feed([0], [[5, 6, 7, 8, 9, 10]], [6])
+    found, fed = fed_by(model, lambda: known.feed([1], [[5, 6, 7, 8, 9, 10]], [6]))
+    assert fed > 0
+    close(found[0], alone(model, [5, 6, 7, 8, 9, 10]))
+
+
+def test_a_cache_knows_what_its_rows_hold_through_all_that_happens_to_them(tiny_pair):
+    cache = tiny_pair.slm.new_cache(3, 16)
+    tiny_pair.slm.feed(cache, [0, 1], [[5, 6, 7], [5, 6]])
+    assert cache.prefixes[0][:2] == cache.prefixes[1] and len(set(cache.prefixes[0])) == 3
+    cache.fork(0, 2, 2)
+    cache.truncate(1, 1)
+    cache.copy([Span(0, 1, 1, 3)])
+    assert cache.prefixes == [cache.prefixes[0], cache.prefixes[0], cache.prefixes[0][:2]]
+    assert cache.lengths == [3, 3, 2]
+    for block in (*cache.keys, *cache.values):
+        assert torch.equal(block[1, :, :3], block[0, :, :3])
+    cache.grow(4, 20)
+    cache.clear(0)
+    assert [len(each) for each in cache.prefixes] == cache.lengths == [0, 3, 2, 0]
