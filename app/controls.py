@@ -31,12 +31,17 @@ _TINY_KNOWS = "The tiny pair has learned short sums like these, what came and wh
 TASKS = {
     "csqa": "CommonsenseQA: everyday questions with five choices each",
     "gsm8k": "GSM8K: arithmetic told as a story, answered step by step",
-    "arc": "ARC-Challenge: science questions with choices",
+    "arc-challenge": "ARC-Challenge: science questions with choices",
     "mmlu-psychology": "MMLU: psychology questions with four choices each",
     "math": "MATH: problems of mathematics competitions",
     "arithmetic": "made-up sums, as the tiny pair has learned them",
+    "free-text": "code, explanations and other things that people ask; the router learned from none of them",
 }
 """What the tasks are that routers were measured on."""
+_TITLES = {"free-text": "text of any kind"}
+"""What tasks are called where their name says little."""
+_QUALITIES = {"right": "right", "same": "of the LLM’s text"}
+_OF_YOURS = {"right": "It says nothing of your text.", "same": "Yours may differ."}
 _CHEAPEST_WITHIN = 0.02  # accuracy that "cheapest" may be below the LLM's: two points
 
 
@@ -221,10 +226,11 @@ def points_message(points: OperatingPoints | None, threshold: float, policy: str
 
     Returns:
         Empty where there is nothing to say. Else `threshold`, `policy`, `units`, and `tasks`: of each that was measured
-        `policy` (whose curves they are), `name`, `cheapest` (choices: [text, explanation, threshold, acceptance]), and
-        `curves`, of each acceptance one: `acceptance`, `curve` ([threshold, LLM share, accuracy, low, high, cost in
-        each of `units` / cost of LLM-only, None where it was not measured] of every measured point, LLM-only at 1),
-        `best` (see `best_steps`, by unit), `on` (on what it was measured, and how).
+        `policy` (whose curves they are), `name`, `cheapest` (choices: [text, explanation, threshold, acceptance]),
+        `quality` (what accuracy is of it), and `curves`, of each acceptance one: `acceptance`, `curve` ([threshold, LLM
+        share, accuracy, low, high, cost in each of `units` / cost of LLM-only, None where it was not measured] of
+        every measured point, LLM-only at 1), `best` (see `best_steps`, by unit), `on` (on what it was measured, and
+        how).
     """
     tasks: dict[tuple[str, str], list[Curve]] = {}
     measured = {"router": points.curves, **points.untrained} if points else {}
@@ -270,20 +276,22 @@ def top_message(pair: Any, policy: str, starts: Sequence[tuple[float, float]] = 
 
 def _task(policy: str, curves: Sequence[Curve]) -> dict[str, Any]:
     told = list(map(_curve, curves))
-    return {"policy": policy, "name": curves[0].task, "cheapest": _cheapest(curves), "curves": told}
+    about = {"policy": policy, "name": _TITLES.get(curves[0].task, curves[0].task), "quality": curves[0].quality}
+    return {**about, "cheapest": _cheapest(curves), "curves": told}
 
 
 def _curve(curve: Curve) -> dict[str, Any]:
-    questions = counted(curve.questions, f"{curve.task} question")
+    same = curve.quality == "same"
+    questions = counted(curve.questions, "prompt" if same else f"{curve.task} question")
     drafts = f"with drafts of at most {counted(curve.max_draft, 'token')} " if isinstance(curve.max_draft, int) else ""
-    alone = f"LLM alone {whole_percent(curve.llm.accuracy)} right"
+    alone = "beside the LLM’s own texts" if same else f"LLM alone {whole_percent(curve.llm.accuracy)} right"
     about = f"They are of {TASKS[curve.task]}. " if curve.task in TASKS else ""
     of_whom = f"{curve.pair}, on {machines(curve.hardware)}"
     return {
         "acceptance": curve.acceptance,
         "curve": [_row(curve, point) for point in curve.measured],
         "best": {unit: best_steps(curve, unit) for unit in curve.units},
-        "on": f"{drafts}on {questions} ({alone}): {of_whom}. {about}It says nothing of your text.",
+        "on": f"{drafts}on {questions} ({alone}): {of_whom}. {about}{_OF_YOURS[curve.quality]}",
     }
 
 
@@ -310,9 +318,10 @@ def _cheapest(curves: Sequence[Curve]) -> list[tuple[str, str, float, float]]:
     curve, point = min(good, key=lambda each: each[1].bytes)
     acceptance = f", acceptance {point.acceptance:g}" if point.acceptance else ""
     cost = f", {whole_percent(point.bytes / curve.llm.bytes)} of its bytes moved" if curve.llm.bytes else ""
+    alone = f" (LLM alone {whole_percent(curve.llm.accuracy)})" if curve.quality == "right" else ""
     explanation = (
         f"Threshold {point.threshold:.{THRESHOLD_DIGITS}g}{acceptance}: {whole_percent(point.llm_share)} LLM tokens, "
-        f"{whole_percent(point.accuracy)} right (LLM alone {whole_percent(curve.llm.accuracy)}){cost}"
+        f"{whole_percent(point.accuracy)} {_QUALITIES[curve.quality]}{alone}{cost}"
     )
     text = f"cheapest within {100 * _CHEAPEST_WITHIN:.0f} points of the LLM"
     return [(text, explanation, _step(point.threshold), point.acceptance)]

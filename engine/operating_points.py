@@ -31,6 +31,8 @@ FILE = "operating_points.json"
 FORMAT = 1
 MAX_BYTES = 1_000_000
 Unit = Literal["bytes", "flops", "seconds"]
+Quality = Literal["right", "same"]
+"""What a curve's accuracy is: right answers, or how much of the LLM's own text stands in a text."""
 MEASURED_UNITS: tuple[Unit, ...] = ("bytes", "flops", "seconds")
 """Units of a point's cost. The unit "price" is not among them: it depends on the page's sliders."""
 
@@ -54,7 +56,8 @@ class OperatingPoint:
 
     Attributes:
         threshold: score < threshold → LLM.
-        accuracy, accuracy_low, accuracy_high: Share of the questions answered right, and its 95 % interval over them.
+        accuracy, accuracy_low, accuracy_high: Share of the questions answered right (or see `Quality`), and its 95 %
+            interval over them.
         llm_share: LLM-written tokens / generated tokens.
         bytes, flops, seconds: Cost per answer, prompt included; seconds are modelled from measured passes, and None
             where not all of a curve was measured on one machine.
@@ -115,6 +118,7 @@ class Curve:
         slm, llm: The ends of the curve: each model alone.
         points: Measured thresholds, sorted; there may be none. A ValueError if their acceptance is not the same.
         max_draft: Drafted tokens at most before the LLM looked; None at acceptance 0, and where it is not known.
+        quality: What `accuracy` is of its points; that of "same" is 1 for the LLM.
     """
 
     task: _Name
@@ -127,6 +131,7 @@ class Curve:
     llm: _Point
     points: Annotated[tuple[_Point, ...], Field(max_length=1_000)] = ()
     max_draft: Annotated[int, Field(ge=1, le=MAX_DRAFT)] | Literal["auto"] | None = None
+    quality: Quality = "right"
 
     def __post_init__(self) -> None:
         set_once = object.__setattr__  # frozen from then on

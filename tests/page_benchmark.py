@@ -108,8 +108,8 @@ class Clocked:
         self._last: Request | None = None  # of the text whose times these are
         self._open, pair.open = pair.open, self._clocked
 
-    def _clocked(self, most: int | None = None) -> Decoding:
-        decoding = self._open(most)
+    def _clocked(self, most: int | None = None, prefix_cache: bool = False) -> Decoding:
+        decoding = self._open(most, prefix_cache)
         step = decoding.step
 
         def clocked(*args: Any) -> list[TokenEvent]:

@@ -18,6 +18,7 @@ from fake_pair import FakePair
 from points_panel import (
     CARD,
     CURVE,
+    HARD,
     LINE,
     LLM_LINE,
     POINTS,
@@ -87,6 +88,22 @@ def test_of_several_tasks_one_is_read_and_another_moves_nothing_but_what_is_said
     eventually(lambda: stands_at(shown) == 0.6)
     shown.page.select_option("#measured-task", "csqa")
     assert share_says(shown) == "≈ 10 %"
+
+
+def test_what_was_measured_on_free_text_comes_first_and_speaks_of_the_llms_own_text(serving):
+    free = replace(
+        CURVE, task="free-text", questions=80, quality="same", llm=replace(CURVE.llm, accuracy=1.0, accuracy_high=1.0)
+    )
+    with serving(free, HARD) as shown:
+        assert shown.page.locator("#measured-task option").all_inner_texts() == ["text of any kind", "gsm8k"]
+        assert says(shown) == "≈ 38 % of the LLM’s text cost 27 % of LLM-only"
+        assert says(shown, "p.points-about").startswith("Measured on 80 prompts (beside the LLM’s own texts): small")
+        assert says(shown, "p.points-about").endswith("the router learned from none of them. Yours may differ.")
+        assert says(shown, ".handle .ends").startswith("the LLM’s own text")
+        press(shown, "details.points-about summary", "Enter")
+        assert "1 point of the LLM’s own text." in says(shown, "details.points-about")
+        shown.page.select_option("#measured-task", "gsm8k")
+        assert says(shown).startswith("≈ 38 % right")
 
 
 def test_with_one_task_there_is_none_to_choose(serving):

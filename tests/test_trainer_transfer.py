@@ -8,6 +8,8 @@ import pytest
 
 from engine import Request
 from engine.grading import agreement
+from engine.pair import ROUTERS
+from engine.router import Router
 from trainer import TrainerError
 from trainer.__main__ import main
 from trainer.commands.evaluating import PROMPTS
@@ -16,6 +18,7 @@ from trainer.evaluation.methods import build_methods
 from trainer.evaluation.summary import load_summary
 from trainer.json_files import read_lines
 from trainer.report.report import RESULTS, render
+from trainer.ship import curves_of, free_text_curves, ship, untrained_curves
 
 TEXTS = ["Start with 12. Add 30. What is the result?", "A box has 3 red pens. How many pens?", "Ben has $20."]
 NAMES = ["slm", "llm", "confidence", "confidence@0.5", "random"]
@@ -82,6 +85,30 @@ def test_what_was_measured_stands_in_the_results(measured, tmp_path):
     assert (
         "prompts of another kind" in text and "| SLM confidence@0.5 < 0.9 |" in text and "| LLM only | 100.0 %" in text
     )
+
+
+def test_a_router_ships_what_it_gave_on_free_text_before_its_tasks_which_say_where_to_start(measured, tmp_path):
+    away = measured[1]
+    at_0, at_half = free_text_curves(away, "confidence")
+    assert (at_0.task, at_0.quality, at_0.questions, at_0.acceptance) == ("free-text", "same", len(TEXTS), 0)
+    assert (at_half.acceptance, at_half.max_draft) == (0.5, "auto")
+    for curve, title in ((at_0, "confidence"), (at_half, "confidence@0.5")):
+        found = [(point.threshold, point.accuracy, point.llm_share, point.bytes) for point in curve.points]
+        points = away["methods"][title]["points"]
+        assert found == [
+            (each["threshold"], each["agreement"]["value"], each["llm_share"], each["cost"]["bytes"]) for each in points
+        ]
+        assert curve.llm.accuracy == 1 and curve.llm.bytes > curve.slm.bytes
+    assert free_text_curves(away, "citer-joint") == []
+    task = load_summary(RESULTS / "tiny--arithmetic.json")
+    curves = [*free_text_curves(away, "confidence"), *curves_of(task, "citer-r2")]
+    untrained = untrained_curves([task], away)
+    shipped = ship(ROUTERS / "tiny", curves, tmp_path / "mine", untrained)
+    points = Router.load(tmp_path / "mine").operating_points
+    assert points is not None
+    assert [curve.task for curve in points.curves] == ["free-text", "free-text", "arithmetic"]
+    assert [curve.task for curve in points.of("confidence")] == ["free-text", "free-text", "arithmetic"]
+    assert shipped.card.threshold == ship(ROUTERS / "tiny", curves[2:], tmp_path / "other").card.threshold
 
 
 def test_both_models_alone_are_needed(tiny_pair, prompts, tmp_path):

@@ -21,6 +21,7 @@ from trainer.evaluation.method_names import parsed, spelled
 from trainer.evaluation.record import JOINT
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import Summary
+from trainer.evaluation.transfer import TASK, TransferPoint, TransferSummary
 from trainer.fit.card import write_card
 
 WITHIN = 0.02
@@ -70,13 +71,43 @@ def curves_of(summary: Summary, method: str) -> list[Curve]:
     return [curve_of(summary, method, acceptance) for acceptance in (0.0, *sorted(_lengths(summary, method)))]
 
 
-def untrained_curves(summaries: Sequence[Summary]) -> dict[str, list[Curve]]:
+def free_text_curves(summary: TransferSummary, method: str) -> list[Curve]:
+    """A method's curves on prompts that have no right answer, whose accuracy is agreement with the LLM's own text.
+
+    One for each acceptance at which it was measured, there may be none. Above acceptance 0 threshold 0 is what the SLM
+    drafts without a router, if that was measured.
+    """
+    curves = []
+    for title, own in summary["methods"].items():
+        name, _, acceptance, max_draft = parsed(title)
+        if name == method:
+            alone = summary["methods"].get(spelled("slm", acceptance, max_draft)) if acceptance else None
+            points = [*(alone["points"] if alone else ()), *own["points"]]
+            ends = (summary["methods"][end]["points"][0] for end in ("slm", "llm"))
+            slm, llm = (_free_text_point(end, 0.0) for end in ends)
+            curve = Curve(
+                task=TASK,
+                questions=summary["prompts"],
+                pair=summary["pair"],
+                command=summary["command"],
+                revision=summary["revision"],
+                hardware=summary["hardware"],
+                slm=slm,
+                llm=llm,
+                points=tuple(_free_text_point(point, acceptance) for point in points),
+                max_draft=max_draft if acceptance else None,
+                quality="same",
+            )
+            curves.append(curve)
+    return sorted(curves, key=lambda curve: curve.acceptance)
+
+
+def untrained_curves(summaries: Sequence[Summary], free_text: TransferSummary | None = None) -> dict[str, list[Curve]]:
     """All curves of the policies without training that a request may name, by the policy's name."""
     names = [name for name in POLICIES if REGISTRY[name].scores and not REGISTRY[name].needs_router]
-    curves = {
-        name: [curve for each in summaries if name in each["methods"] for curve in curves_of(each, name)]
-        for name in names
-    }
+    curves = {name: free_text_curves(free_text, name) if free_text else [] for name in names}
+    for name, found in curves.items():
+        found += [curve for each in summaries if name in each["methods"] for curve in curves_of(each, name)]
     return {name: found for name, found in curves.items() if found}
 
 
@@ -96,6 +127,20 @@ def _point(point: PointSummary, timed: bool, acceptance: float = 0.0) -> Operati
     return OperatingPoint(**{name: point[name] for name in names}, seconds=seconds, acceptance=acceptance)
 
 
+def _free_text_point(point: TransferPoint, acceptance: float) -> OperatingPoint:
+    agreed = point["agreement"]
+    value = agreed["value"] or 0.0
+    return OperatingPoint(
+        threshold=point["threshold"],
+        accuracy=value,
+        accuracy_low=min(value, agreed["low"] or 0.0),
+        accuracy_high=max(value, agreed["high"] or 0.0),
+        llm_share=point["llm_share"],
+        acceptance=acceptance,
+        **point["cost"],
+    )
+
+
 def operating_threshold(curve: Curve) -> float:
     """Where a router is used unless a person chooses otherwise, and where the next round's rollouts are finished.
 
@@ -113,13 +158,15 @@ def operating_threshold(curve: Curve) -> float:
 def ship(router: Path, curves: list[Curve], out: Path, untrained: Mapping[str, list[Curve]] | None = None) -> Router:
     """Copies a router's folder to `out`, whose name becomes its own, with its curves and where to start.
 
-    The first of the curves, one per task and acceptance, says where: its acceptance, and the threshold on it.
+    The first of the curves with right answers, one per task and acceptance, says where: its acceptance, and the
+    threshold on it. The page shows the first of all unless it is asked for another.
     `untrained` are the curves of policies without training, by their names. What is in `out` is replaced when all files
     are written, or not at all.
     """
     shipped = Router.load(router)
-    start = round(operating_threshold(curves[0]), 4)  # a step of the page's slider: what is shown is what is in force
-    shipped.card = replace(shipped.card, name=out.name, threshold=start, acceptance=curves[0].acceptance)
+    first = next((curve for curve in curves if curve.quality == "right"), curves[0])
+    start = round(operating_threshold(first), 4)  # a step of the page's slider: what is shown is what is in force
+    shipped.card = replace(shipped.card, name=out.name, threshold=start, acceptance=first.acceptance)
     beside = {name: tuple(own) for name, own in (untrained or {}).items()}
     with filling(out) as new:
         shipped.save(new)

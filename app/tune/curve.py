@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from app.figures import rounded
-from engine.operating_points import LLM_ONLY, Curve, OperatingPoint, bootstrap_counts
+from engine.operating_points import LLM_ONLY, Curve, OperatingPoint, Quality, bootstrap_counts
 
-Quality = Literal["right", "same"]
 QUALITIES: tuple[Quality, ...] = ("right", "same")
 
 RESAMPLES = 1000
@@ -77,6 +75,7 @@ def build_curve(
         slm=points[0],
         llm=points[-1],
         points=tuple(points[1:-1] if acceptance == 0 else points[:-1]),  # above 0 the SLM alone was not measured
+        quality=kind,
     )
 
 

@@ -19,20 +19,25 @@ def _add_ship(add: Add) -> None:
         type=float,
         metavar="ALPHA",
     )
+    about = "what `transfer` wrote: its curves come first, and are what the page expects of a visitor's own text"
+    add("--transfer", about, type=Path, metavar="FILE")
     add("--out", "the new folder, e.g. assets/routers/mine", type=Path, required=True)
 
 
 def _ship(options: Options) -> None:
     """Give a router the curves that were measured, and its starting threshold."""
     from trainer.evaluation.summary import load_summary
-    from trainer.ship import curve_of, curves_of, ship, untrained_curves
+    from trainer.evaluation.transfer import load_transfer
+    from trainer.ship import curve_of, curves_of, free_text_curves, ship, untrained_curves
 
     summaries = [load_summary(path) for path in options.summaries]
     if options.acceptance:
         curves = [curve_of(each, options.method, alpha) for alpha in options.acceptance for each in summaries]
     else:
         curves = [curve for each in summaries for curve in curves_of(each, options.method)]
-    card = ship(options.router, curves, options.out, untrained_curves(summaries)).card
+    away = load_transfer(options.transfer) if options.transfer else None
+    curves = [*(free_text_curves(away, options.method) if away else ()), *curves]
+    card = ship(options.router, curves, options.out, untrained_curves(summaries, away)).card
     print(f"{options.out}: starts at threshold {card.threshold}, acceptance {card.acceptance:g}")
 
 

@@ -119,7 +119,7 @@ def plane_of(points: Sequence[Point], counts: Array) -> Plane:
         f"{gap:g}": statistics.accuracy_targets(curve.accuracy[slm], curve.accuracy[llm], gap) for gap in GAPS
     }
     families = _families(real)
-    least = {
+    least: dict[tuple[str, str], dict[Unit, Array]] = {
         (family, name): {
             unit: statistics.least_cost(curve.cost[unit][members], curve.accuracy[members], target)
             for unit in MEASURED_UNITS
@@ -206,7 +206,7 @@ def _cheapest(curve: ResampledCurve, members: Sequence[int], target: float) -> i
 
 
 def _ratios(least: Mapping[Unit, Array], own: Mapping[Unit, Array]) -> Units:
-    ratios = {unit: least[unit] / own[unit] for unit in MEASURED_UNITS}
+    ratios: dict[Unit, Array] = {unit: least[unit] / own[unit] for unit in MEASURED_UNITS}
     return {unit: estimated(ratio, ratio - 1) for unit, ratio in ratios.items()}
 
 

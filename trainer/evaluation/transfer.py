@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 from engine.benchmark.markdown import code, table
 from engine.events import llm_tokens
 from engine.grading import agreement
-from engine.operating_points import bootstrap_counts
+from engine.operating_points import MEASURED_UNITS, Unit, bootstrap_counts
 from engine.pair import Pair
 from engine.provenance import provenance
 from trainer import TrainerError
@@ -62,6 +62,8 @@ class FreeText:
     tokens: Annotated[int, Field(ge=1)]
     llm_tokens: Annotated[int, Field(ge=0)]
     bytes: Amount
+    flops: Amount
+    seconds: Amount
     text: str
 
     @property
@@ -71,12 +73,13 @@ class FreeText:
 
 
 class TransferPoint(TypedDict):
-    """A setting, over all prompts; `bytes_ratio` is of the LLM-only texts' bytes."""
+    """A setting, over all prompts; `bytes_ratio` is of the LLM-only texts' bytes, and `cost` per text."""
 
     threshold: float
     llm_share: Rate
     agreement: EstimateSummary
     bytes_ratio: EstimateSummary
+    cost: dict[Unit, Amount]
 
 
 class TransferCurve(TypedDict):
@@ -174,6 +177,8 @@ def _texts(
                 tokens=len(events),
                 llm_tokens=llm_tokens(events),
                 bytes=spent.bytes,
+                flops=spent.flops,
+                seconds=round(spent.seconds, 4),
                 text="".join(event.text for event in events),
             )
 
@@ -202,7 +207,7 @@ def summarised(folder: Path) -> TransferSummary:
     )
 
 
-_COLUMNS = ("agreement", "tokens", "llm_tokens", "bytes")
+_COLUMNS = ("agreement", "tokens", "llm_tokens", *MEASURED_UNITS)
 
 
 def _column(texts: Mapping[str, FreeText], prompts: Sequence[str], name: str) -> Array:
@@ -239,6 +244,7 @@ def _curve(
                 llm_share=digits(float(drawn["llm_tokens"][0] / drawn["tokens"][0])),
                 agreement=estimated(drawn["agreement"] / counts.shape[1]),
                 bytes_ratio=estimated(drawn["bytes"] / llm["bytes"]),
+                cost={unit: digits(float(drawn[unit][0]) / counts.shape[1]) for unit in MEASURED_UNITS},
             )
             for key, drawn in sorted(curve.items(), key=lambda item: item[0].order)
         ],

@@ -8,6 +8,7 @@ import { wholeNumber, wholePercent } from '../lib/format.js';
 import { scaleOfCurve } from './scale.js';
 
 const UNIT_NAMES = { bytes: 'bytes moved', flops: 'FLOPs', seconds: 'seconds' };
+const QUALITIES = { right: ['right', 'right answers'], same: ['of the LLM’s text', 'the LLM’s own text'] };   // after a percentage, and by itself
 const unitOf = (curve) => (measuredIn(curve, unitChosen()) ? unitChosen() : 'bytes');   // the page's, where it was measured
 
 // A task as the server sends it, with its points in the order of lib/curve.js.
@@ -123,9 +124,12 @@ export const start = ({ element, props, watch }) => {
     card.classList.toggle('unknown', only);
     find('.points-now').classList.toggle('far', far);
     sayAt('on', `Measured ${far || acceptance ? where : ''}${on}`);
+    const [after, itself] = QUALITIES[chosen.quality];
     sayAt('accuracy', wholePercent(now[QUALITY]));
+    sayAt('quality', after);
+    for (const name of ['gain', 'worth']) sayAt(name, itself);
     sayAt('cost', curve.at(-1)[UNITS[unit]] > 0 ? `cost ${wholePercent(relative(curve, now, unit))} of LLM-only` : '');
-    sayAt('interval', `95 % interval here: ${wholeNumber(now[LOW])} to ${wholePercent(now[HIGH])} right.`);
+    sayAt('interval', `95 % interval here: ${wholeNumber(now[LOW])} to ${wholePercent(now[HIGH])} ${after}.`);
     drawShare(now);
     drawWeight();
     for (const button of choices.children) button.setAttribute('aria-pressed', button.value === `${dials.threshold}/${dials.acceptance}`);

@@ -79,7 +79,7 @@ def _figure(panels: Sequence[tuple[str, list[Any]]], x: str) -> go.Figure:
     axes = {f"{axis}axis{number or ''}": about for number in _numbers(panels) for axis, about in _axes(x, number)}
     figure.update_layout(layout_of(**axes), width=WIDTH * len(panels) + LEGEND, height=HEIGHT + LEGEND)
     return figure.update_layout(
-        margin={"t": 40, "b": 120}, legend={"orientation": "h", "x": 0, "y": -0.22, "xanchor": "left"}
+        margin={"t": 40, "b": 120}, legend={"orientation": "h", "x": 0, "y": -0.26, "xanchor": "left"}
     )
 
 
