@@ -136,7 +136,7 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
         slm, llm = (make(config, form == OWN) for config in configs)
         return slm, llm
 
-    names = [Path(shape).stem for shape in shapes]
+    names = [shape if shape in SHAPES else Path(shape).stem for shape in shapes]
     slm, llm = load_plain(OWN)
     pair = Pair(
         slm,

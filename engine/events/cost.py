@@ -93,8 +93,11 @@ class ModelCost:
     pass_table: Many[tuple[int, FiniteFloat]] = ()
     head_table: Many[tuple[int, FiniteFloat]] = ()
 
-    def seconds(self, fed: int, head: int = 1) -> float:
-        """A pass over `fed` tokens with `lm_head` at `head` positions; the measured one-token pass sets the scale."""
+    def seconds(self, fed: float, head: float = 1) -> float:
+        """A pass over `fed` tokens with `lm_head` at `head` positions; the measured one-token pass sets the scale.
+
+        Both may be means of some passes.
+        """
         if not self.pass_table:
             return self.pass_seconds + (fed - 1) * self.token_seconds
         one, heads = self.pass_table[0][1], self.head_table
@@ -119,7 +122,7 @@ class ModelCost:
         )
 
 
-def _at(table: Sequence[tuple[int, float]], tokens: int) -> float:
+def _at(table: Sequence[tuple[int, float]], tokens: float) -> float:
     """Read off the straight line between two measured lengths, or beyond the last of them."""
     after = next((n for n, (length, _) in enumerate(table) if length >= tokens), len(table) - 1)
     (low, start), (high, end) = table[max(0, after - 1)], table[after]

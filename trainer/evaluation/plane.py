@@ -118,7 +118,7 @@ def plane_of(points: Sequence[Point], counts: Array) -> Plane:
     targets = {"llm": curve.accuracy[llm] - WITHIN} | {
         f"{gap:g}": statistics.accuracy_targets(curve.accuracy[slm], curve.accuracy[llm], gap) for gap in GAPS
     }
-    families = _families(real)
+    families = families_of(real)
     least: dict[tuple[str, str], dict[Unit, Array]] = {
         (family, name): {
             unit: statistics.least_cost(curve.cost[unit][members], curve.accuracy[members], target)
@@ -155,7 +155,7 @@ def _alone(point: Point, name: str) -> bool:
     return point.method == name and point.acceptance == 0
 
 
-def _families(points: Sequence[Point]) -> dict[str, list[int]]:
+def families_of(points: Sequence[Point]) -> dict[str, list[int]]:
     """Indices of points by family; those that were not measured are left out. Either model alone belongs to most."""
     numbered = list(enumerate(points))
     ends = {n for n, each in numbered if _alone(each, "slm") or _alone(each, "llm")}

@@ -14,6 +14,8 @@ from trainer import TrainerError
 from trainer.evaluation.estimates import PointSummary, in_words, interval, percent
 from trainer.evaluation.method_names import label
 from trainer.evaluation.record import JOINT
+from trainer.evaluation.scale import SUFFIX as SCALE
+from trainer.evaluation.scale import load_scale
 from trainer.evaluation.seconds import SUFFIX as SECONDS
 from trainer.evaluation.seconds import SecondsSummary, load_seconds, seconds_section
 from trainer.evaluation.summary import Summary, load_summary
@@ -22,6 +24,7 @@ from trainer.evaluation.transfer import load_transfer, transfer_section
 from trainer.report.charts.figures import write_charts
 from trainer.report.charts.panels import write_panels
 from trainer.report.plane_report import PLANE_IMAGE, plane_section
+from trainer.report.scale_report import scale_section
 from trainer.report.tasks import short_table, tasks_section
 
 RESULTS, PAGE, README = Path("assets/results"), Path("docs/results.md"), Path("README.md")
@@ -110,6 +113,7 @@ def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
     several = map(tasks_section, _several(summaries).values())
     parts = [_panels(summaries, results, base), *several, *(_part(summary, results, base) for summary in summaries)]
     parts += [transfer_section(load_transfer(path)) for path in sorted(results.glob(f"*{TRANSFER}"))]
+    parts += [scale_section(load_scale(path)) for path in sorted(results.glob(f"*{SCALE}"))]
     return "\n\n".join(filter(None, parts))
 
 

@@ -1,0 +1,189 @@
+"""What the same answers would cost with models of other sizes: how the gain grows with the size of the LLM.
+
+The texts are those that were measured. Their costs are modelled: what a benchmark says of another pair's passes
+(`python -m engine.benchmark --json`, which needs no real weights for it) takes the place of what was measured, in
+proportion. It says nothing of how often another pair would agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from typing_extensions import TypedDict  # typing's own cannot be validated by pydantic before Python 3.12
+
+from engine.events.cost import ModelCost
+from engine.operating_points import Unit
+from trainer import TrainerError
+from trainer.evaluation import statistics
+from trainer.evaluation.estimates import digits
+from trainer.evaluation.method_names import Name
+from trainer.evaluation.plane import LEARNED, families_of
+from trainer.evaluation.record import Evaluation, Point
+from trainer.evaluation.statistics import Array
+from trainer.json_files import AGAIN, read_json, write_json
+
+SUFFIX = ".scale.json"
+"""How the file of what was modelled is called, after the preset."""
+
+FAMILIES = (LEARNED, "confidence-0", "assisted-tuned")
+UNITS: tuple[Unit, ...] = ("bytes", "seconds")
+GAP = 0.9
+
+
+class ScaledPair(TypedDict):
+    """What a benchmark says of a pair, and on which machine."""
+
+    pair: str
+    machine: str
+    command: str
+    revision: str
+    llm_to_slm: dict[Unit, float]
+
+
+class ScaleSummary(TypedDict):
+    """Cost at 90 % of the gap / the LLM's own, by task, pair, family and unit; None where a family does not get there.
+
+    Attributes:
+        measured: The pair whose answers these are.
+        pairs: That pair and others, in the order in which they were given.
+    """
+
+    preset: Name
+    measured: str
+    pairs: list[ScaledPair]
+    ratios: dict[str, list[dict[str, dict[Unit, float | None]]]]
+
+
+class _Models(TypedDict):
+    slm: ModelCost
+    llm: ModelCost
+
+
+class _Machine(TypedDict):
+    processor: str
+    threads: int
+
+
+class _Benchmark(TypedDict):
+    pair: str
+    command: str
+    revision: str
+    machine: _Machine
+    models: _Models
+
+
+def scale(evaluations: Sequence[Evaluation], benchmarks: Sequence[Path]) -> ScaleSummary:
+    """Models the costs of evaluations with other pairs.
+
+    Args:
+        evaluations: Of one pair; of each the points of which all that is needed was written down, slm and llm among
+            them.
+        benchmarks: What `python -m engine.benchmark --json` wrote; the first of the pair itself.
+
+    Raises:
+        TrainerError: A file is no benchmark, or an evaluation has no such points.
+    """
+    again = "write it anew with `python -m engine.benchmark --json`"
+    read: list[_Benchmark] = [read_json(path, _Benchmark, again) for path in benchmarks]
+    own = read[0]["models"]
+    ratios = {
+        each.task: [_at_gap(_known(each), own, benchmark["models"]) for benchmark in read] for each in evaluations
+    }
+    return ScaleSummary(
+        preset=evaluations[0].preset,
+        measured=evaluations[0].pair,
+        pairs=[_about(each) for each in read],
+        ratios=ratios,
+    )
+
+
+def _about(benchmark: _Benchmark) -> ScaledPair:
+    slm, llm = benchmark["models"]["slm"], benchmark["models"]["llm"]
+    size = [model.trunk_bytes + model.head_bytes for model in (slm, llm)]
+    return ScaledPair(
+        pair=benchmark["pair"],
+        machine=f"{benchmark['machine']['threads']} threads of {benchmark['machine']['processor']}",
+        command=benchmark["command"],
+        revision=benchmark["revision"],
+        llm_to_slm={"bytes": digits(size[1] / size[0]), "seconds": digits(llm.seconds(1) / slm.seconds(1))},
+    )
+
+
+def _known(evaluation: Evaluation) -> list[Point]:
+    """The points whose passes were written down."""
+    points = [each for each in evaluation.points if each.method != "oracle" and np.isfinite(_passes(each)).all()]
+    if not {"slm", "llm"} <= {each.method for each in points if each.acceptance == 0}:
+        raise TrainerError(
+            f"{evaluation.task}: of slm or llm no passes were written down; evaluate it again with this version"
+        )
+    return points
+
+
+def _passes(point: Point) -> Array:
+    """[4, questions]: tokens, tokens taken back, tokens of the prompt, passes of the LLM."""
+    return np.stack([point.column(name) for name in ("tokens", "taken_back", "prompt_tokens", "llm_passes")])
+
+
+def _at_gap(points: Sequence[Point], own: _Models, other: _Models) -> dict[str, dict[Unit, float | None]]:
+    accuracy = np.array([point.column("correct").mean() for point in points])
+    cost = {unit: np.array([_cost(point, unit, own, other) for point in points]) for unit in UNITS}
+    slm, llm = (
+        next(n for n, each in enumerate(points) if each.method == name and each.acceptance == 0)
+        for name in ("slm", "llm")
+    )
+    target = accuracy[slm] + GAP * (accuracy[llm] - accuracy[slm])
+    found: dict[str, dict[Unit, float | None]] = {}
+    for family, members in families_of(points).items():
+        enough = [n for n in members if accuracy[n] >= target - statistics.TOLERANCE]
+        if family in FAMILIES:
+            found[family] = {
+                unit: digits(float(cost[unit][enough].min() / cost[unit][llm])) if enough else None for unit in UNITS
+            }
+    return found
+
+
+def _cost(point: Point, unit: Unit, own: _Models, other: _Models) -> float:
+    """Mean cost of a point's answers: as measured, by how much dearer the model makes them with the other pair."""
+    dearer = _modelled(point, unit, other) / _modelled(point, unit, own)
+    return float((point.column(unit) * dearer).mean())
+
+
+def _modelled(point: Point, unit: Unit, pair: _Models) -> Array:
+    """Cost per answer [questions], as if all of a text's passes of the LLM were of one length."""
+    tokens, taken_back, prompt, passes = _passes(point)
+    slm_passes = tokens + taken_back if point.method != "llm" else np.zeros_like(tokens)
+    read = np.where(passes > 0, tokens + taken_back, 0.0)  # by the LLM, beside the prompt
+    length = read / np.maximum(passes, 1)
+    slm, llm = pair["slm"], pair["llm"]
+    if unit == "bytes":
+        seen = prompt + tokens / 2
+        return slm_passes * _pass_bytes(slm, seen) + passes * _pass_bytes(llm, seen) + (prompt + read) * llm.kv_bytes
+    looked = length if point.acceptance else np.ones_like(length)
+    first = _seconds(slm, prompt) * (slm_passes > 0) + _seconds(llm, prompt) * (passes > 0)
+    rest = np.maximum(slm_passes - 1, 0) * slm.seconds(1)
+    return first + rest + np.maximum(passes - 1, 0) * _seconds(llm, length, looked)
+
+
+def _pass_bytes(model: ModelCost, seen: Array) -> Array:
+    return model.trunk_bytes + model.head_bytes + model.embedding_bytes + seen * model.kv_bytes
+
+
+def _seconds(model: ModelCost, fed: Array, looked: Array | None = None) -> Array:
+    heads = np.ones_like(fed) if looked is None else looked
+    pairs = zip(np.maximum(fed, 1), np.maximum(heads, 1), strict=True)
+    return np.array([model.seconds(one, head) for one, head in pairs])
+
+
+def write_scale(summary: ScaleSummary, results: Path) -> Path:
+    """Writes what was modelled to `<preset>.scale.json` among the results."""
+    results.mkdir(parents=True, exist_ok=True)
+    path = results / f"{summary['preset']}{SUFFIX}"
+    write_json(path, summary, indent=1)
+    return path
+
+
+def load_scale(path: Path) -> ScaleSummary:
+    """Reads what `write_scale` wrote."""
+    return read_json(path, ScaleSummary, AGAIN)

@@ -1,0 +1,35 @@
+"""The part of `docs/results.md` on pairs of other sizes."""
+
+from __future__ import annotations
+
+from engine.benchmark.markdown import code, table
+from trainer.evaluation.estimates import percent
+from trainer.evaluation.scale import UNITS, ScaleSummary
+from trainer.report.plane_report import FAMILIES
+
+
+def scale_section(summary: ScaleSummary) -> str:
+    """A row per task and family, and a column per pair and unit."""
+    pairs = summary["pairs"]
+    sizes = "; ".join(
+        f"{each['pair']}: a pass of the LLM moves {each['llm_to_slm']['bytes']:.1f} times the SLM's bytes and takes "
+        f"{each['llm_to_slm']['seconds']:.1f} times as long, on {each['machine']} ({code(each['command'])}, revision "
+        f"{each['revision']})"
+        for each in pairs
+    )
+    lead = (
+        f"What the answers of {summary['measured']} cost at 90 % of the gap, as a share of LLM only, and what they "
+        "would cost with the sizes of another pair. The texts stay as they were measured; costs are modelled in "
+        "proportion, from passes that were measured. How often another pair would agree is not known."
+    )
+    head = ["task", "cheapest point of", *(f"{each['pair']}: {unit}" for each in pairs for unit in UNITS)]
+    rows = [
+        [task, FAMILIES[family], *(_cell(found[family][unit]) for found in ratios for unit in UNITS)]
+        for task, ratios in summary["ratios"].items()
+        for family in ratios[0]
+    ]
+    return f"## {summary['measured']}: with an LLM of another size\n\n{lead}\n\n{table(head, rows)}\n\n{sizes}."
+
+
+def _cell(ratio: float | None) -> str:
+    return "not reached" if ratio is None else percent(ratio)
