@@ -13,7 +13,7 @@ from trainer import TrainerError
 from trainer.__main__ import main
 from trainer.evaluation.plane import LEARNED
 from trainer.evaluation.record import read_evaluation
-from trainer.evaluation.scale import load_scale, scale
+from trainer.evaluation.scale import UNITS, load_scale, scale
 
 SLM = ModelCost(8_000_000, 2_000_000, 1_000, 100, 1, 1, 1, 0.01, pass_table=((1, 0.01), (32, 0.04)))
 LLM = ModelCost(80_000_000, 20_000_000, 1_000, 200, 1, 1, 1, 0.05, pass_table=((1, 0.05), (32, 0.3)))
@@ -64,8 +64,8 @@ def test_with_a_larger_llm_the_slm_counts_for_less(tmp_path, benchmarks):
         {"bytes": 10, "seconds": 5},
         {"bytes": 100, "seconds": 50},
     ]
-    for unit in ("bytes", "seconds"):
-        assert 0 < large[LEARNED][unit] < 0.9 * own[LEARNED][unit]
+    for unit in UNITS:
+        assert 0 < large[LEARNED][unit] < 0.9 * own[LEARNED][unit]  # type: ignore[operator]
     # Twenty passes of the SLM and four of the LLM, beside twenty of the LLM: 0.3 of its bytes, with the large one 0.21.
     passes = {10: (20 * 10 + 4 * 100) / (20 * 100), 100: (20 * 10 + 4 * 1000) / (20 * 1000)}
     assert large[LEARNED]["bytes"] == pytest.approx(0.6 * passes[100] / passes[10], rel=0.01)
