@@ -24,9 +24,11 @@ from trainer.evaluation.transfer import load_transfer, transfer_section
 from trainer.report.charts.figures import write_charts
 from trainer.report.charts.panels import write_panels
 from trainer.report.plane_report import PLANE_IMAGE, plane_section
+from trainer.report.reviewers import PROFILE, reviewers_section
 from trainer.report.scale_report import scale_section
 from trainer.report.tasks import short_table, tasks_section
 
+BENCHMARKS = Path("assets/benchmarks")
 RESULTS, PAGE, README = Path("assets/results"), Path("docs/results.md"), Path("README.md")
 
 # Saving in cost at equal accuracy to beat: the figures of the paper (Zheng et al. 2025), and this project's own.
@@ -110,7 +112,11 @@ def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
     Charts are linked from folder `base` to folder `results`; what is not there is not linked.
     """
     summaries = list(summaries)
-    several = map(tasks_section, _several(summaries).values())
+    several = [
+        text
+        for preset, own in _several(summaries).items()
+        for text in (tasks_section(own), reviewers_section(own, BENCHMARKS / f"{preset}{PROFILE}"))
+    ]
     parts = [_panels(summaries, results, base), *several, *(_part(summary, results, base) for summary in summaries)]
     parts += [transfer_section(load_transfer(path)) for path in sorted(results.glob(f"*{TRANSFER}"))]
     parts += [scale_section(load_scale(path)) for path in sorted(results.glob(f"*{SCALE}"))]

@@ -46,7 +46,7 @@ RIVALS = (
 
 def tasks_section(summaries: Sequence[Summary]) -> str:
     """All tasks of a pair, in bytes and in seconds; empty where fewer than two have a plane with learned routers."""
-    planes = [summary for summary in summaries if _reached(summary, LEARNED)]
+    planes = [summary for summary in summaries if reached(summary, LEARNED)]
     if len(planes) < 2:
         return ""
     lead = (
@@ -73,7 +73,7 @@ def short_table(summaries: Sequence[Summary]) -> str:
     rows = []
     for summary in summaries:
         alone = (summary["methods"][name]["points"][0]["accuracy"] for name in ("slm", "llm"))
-        own = _reached(summary, LEARNED)
+        own = reached(summary, LEARNED)
         best = "" if own is None or own["point"] is None else setting(own["point"])
         about = [summary["task"], str(summary["questions"]), *(percent(each, 1) for each in alone), best]
         rows.append([*about, _share(summary, "bytes"), *_cells(summary, "bytes")])
@@ -91,7 +91,7 @@ def _cells(summary: Summary, unit: Unit) -> list[str]:
 
 def _share(summary: Summary, unit: Unit) -> str:
     """The least cost of a learned point, of the LLM's alone."""
-    own, whole = _reached(summary, LEARNED), summary["methods"]["llm"]["points"][0][unit]
+    own, whole = reached(summary, LEARNED), summary["methods"]["llm"]["points"][0][unit]
     least = own["cost"][unit]["value"] if own else None
     return percent(least / whole) if least is not None and whole else ""
 
@@ -108,11 +108,11 @@ def _wanted(summaries: Sequence[Summary], unit: Unit) -> str:
 
 def _ratio(summary: Summary, rival: Rival, unit: Unit) -> EstimateSummary | None:
     """The best learned point's cost / the rival's, where both were measured."""
-    reached = _reached(summary, rival.family)
-    ratio = reached["learned"][unit] if reached and "learned" in reached else None
+    found = reached(summary, rival.family)
+    ratio = found["learned"][unit] if found and "learned" in found else None
     return ratio if ratio and ratio["value"] is not None else None
 
 
-def _reached(summary: Summary, family: str) -> Reached | None:
+def reached(summary: Summary, family: str) -> Reached | None:
     """A family at `TARGET`, where it was measured."""
     return summary["plane"]["families"].get(family, {}).get(TARGET) if "plane" in summary else None

@@ -1,0 +1,83 @@
+"""What reviewers asked is answered from the summaries: a table where something was measured, and none where not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from test_trainer_plane import ABOVE_0, write_plane
+from test_trainer_record import POINTS, summary_of
+
+from trainer import TrainerError
+from trainer.evaluation.record import JOINT, read_evaluation
+from trainer.evaluation.summary import summarise
+from trainer.report.report import render
+from trainer.report.reviewers import reviewers_section
+
+MORE = {
+    ("citer-shortcut", 0.5, 0.0, "auto"): (57, 0.3, 75),
+    ("citer-shortcut", 0.6, 0.0, "auto"): (58, 0.4, 85),
+    ("citer-joint", 0.5, 0.0, "auto"): (56, 0.2, 65),
+    ("citer-joint", 0.6, 0.0, "auto"): (59, 0.4, 90),
+}
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory) -> Any:
+    return summarise(read_evaluation(write_plane(tmp_path_factory.mktemp("plane"), ABOVE_0 | MORE)), 200)
+
+
+def changed(summary, **fields) -> Any:
+    return {**summary, **fields}
+
+
+def part(text: str, question: str) -> str:
+    return text.split(f"### {question}")[1].split("###")[0]
+
+
+def test_units_are_those_of_one_point_and_seconds_those_of_one_machine(summary):
+    two = changed(summary, task="products", hardware=JOINT.join(["a laptop", "a server"]))
+    told = part(reviewers_section([summary, two]), "Does a gain in bytes hold in FLOPs and in seconds?")
+    assert "| sums | citer-r2@0.3 < 0.5 | 36 % | 36 % | 36 % |" in told
+    assert "| products | citer-r2@0.3 < 0.5 | 36 % | 36 % |  |" in told
+
+
+def test_speculative_decoding_stands_beside_the_learned_point_at_three_accuracies(summary):
+    told = part(reviewers_section([summary]), "How is it beside speculative decoding?")
+    assert "| sums | 36 % | 48 % | 36 % | 48 % | 36 % | 48 % |" in told
+
+
+def test_rounds_are_compared_at_acceptance_0_with_the_shortcut_first(summary):
+    told = part(reviewers_section([summary]), "What does each round bring?")
+    assert "| task | CITER without rollouts | CITER round 1 | CITER round 2 |" in told
+    assert "| sums | 75 %; " in told and "citer-joint" not in told and "several" not in told
+
+
+def test_one_router_for_several_tasks_stands_beside_the_tasks_own_and_confidence(summary):
+    told = part(reviewers_section([summary]), "One router for all tasks, or one for each?")
+    assert "| sums | CITER round 2 | 52 %; 94 % | 65 %; 87 % | 68 %; 84 % |" in told, "52: six tenths from 40 to 60"
+
+
+def test_the_routers_own_cost_comes_from_a_profile(summary, tmp_path):
+    path = tmp_path / "cpu-profile.json"
+    machine = {"processor": "a laptop", "threads": 2, "gpu": None}
+    step = {"whole": 20.0, "parts": {"router": 0.5, "Python": 1.0}}
+    path.write_text(json.dumps({"command": "bench", "revision": "abc", "machine": machine, "steps": {"SLM": step}}))
+    told = reviewers_section([summary], path)
+    assert "0.50 of the 20.0 ms of a step in which the SLM writes, so 2.5 % (`bench`, revision abc, on 2" in told
+    assert "the router itself" not in reviewers_section([summary], tmp_path / "none.json")
+    path.write_text("{}")
+    with pytest.raises(TrainerError, match=r"cpu-profile\.json: .*--profile"):
+        reviewers_section([summary], path)
+
+
+def test_without_routers_nothing_is_answered(tmp_path):
+    ends = {key: value for key, value in POINTS.items() if key[0] in ("slm", "llm")}
+    folder = tmp_path / "ends"
+    assert reviewers_section([summary_of(folder, ends)]) == ""
+
+
+def test_the_page_has_it_where_a_pair_has_several_tasks(summary, tmp_path):
+    assert "what the reviewers of the paper asked" not in render([summary], tmp_path, tmp_path)
+    assert "what the reviewers" in render([summary, changed(summary, task="products")], tmp_path, tmp_path)

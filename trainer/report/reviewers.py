@@ -1,0 +1,174 @@
+"""What the reviewers of the paper asked, answered from what was measured here: a table for each question.
+
+Each says which figure it is; where nothing was measured, there is no table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from engine.benchmark.markdown import code, table
+from engine.operating_points import MEASURED_UNITS, Unit
+from engine.provenance import hardware
+from trainer.evaluation.estimates import percent
+from trainer.evaluation.method_names import is_citer, label, method_order
+from trainer.evaluation.record import JOINT
+from trainer.evaluation.summary import Summary
+from trainer.json_files import read_json
+from trainer.report.plane_report import setting
+from trainer.report.tasks import RIVALS, TARGET, reached
+
+PROFILE = "-profile.json"
+"""How the file of `python -m engine.benchmark --profile --json` is called, after the preset."""
+
+JOINTLY, SHORTCUT = "citer-joint", "citer-shortcut"
+
+
+class _Step(TypedDict):
+    whole: Annotated[float, Field(gt=0)]
+    parts: dict[str, float]
+
+
+class _Profile(TypedDict):
+    command: str
+    revision: str
+    machine: dict[str, Any]
+    steps: dict[str, _Step]
+
+
+def reviewers_section(summaries: Sequence[Summary], profile: Path | None = None) -> str:
+    """All answers for the tasks of one pair.
+
+    Args:
+        summaries: At least one.
+        profile: Of a step of this pair, where there is one.
+    """
+    questions = [
+        ("What does the router itself cost?", _overhead(profile) if profile and profile.exists() else ""),
+        ("Does a gain in bytes hold in FLOPs and in seconds?", _units(summaries)),
+        ("How is it beside speculative decoding?", _speculative(summaries)),
+        ("What does each round bring?", _rounds(summaries)),
+        ("One router for all tasks, or one for each?", _jointly(summaries)),
+    ]
+    answered = [f"### {question}\n\n{answer}" for question, answer in questions if answer]
+    title = f"## {summaries[0]['pair']}: what the reviewers of the paper asked"
+    return "\n\n".join([title, *answered]) if answered else ""
+
+
+def _overhead(path: Path) -> str:
+    read: _Profile = read_json(path, _Profile, "write it anew with `python -m engine.benchmark --profile --json`")
+    step = read["steps"]["SLM"]
+    router = step["parts"]["router"]
+    return (
+        f"{router:.2f} of the {step['whole']:.1f} ms of a step in which the SLM writes, so "
+        f"{percent(router / step['whole'], 1)} ({code(read['command'])}, revision {read['revision']}, on "
+        f"{hardware(read['machine'])}). It is small "
+        "beside a pass; each of its layers waits for weights that the pass has driven out of the processor's caches."
+    )
+
+
+def _units(summaries: Sequence[Summary]) -> str:
+    rows = []
+    for summary in summaries:
+        own = reached(summary, "learned")
+        if own and own["point"]:
+            timed = JOINT not in summary["hardware"]
+            shares = [
+                _of_llm(summary, own["point"][unit], unit) for unit in MEASURED_UNITS if unit != "seconds" or timed
+            ]
+            rows.append([summary["task"], setting(own["point"]), *shares, *[""] * (3 - len(shares))])
+    if not rows:
+        return ""
+    return (
+        "The learned point that moves the fewest bytes at 90 % of the gap, as a share of LLM only. An LLM that catches "
+        "up computes for every token that it reads, and the SLM’s come on top, so FLOPs hardly fall, if at all; how "
+        "often its weights are read does. "
+        "Seconds are modelled, where all stages ran on one machine; measured ones stand with each task:\n\n"
+        + table(["task", "point", "bytes", "FLOPs", "seconds"], rows)
+    )
+
+
+def _speculative(summaries: Sequence[Summary]) -> str:
+    rival = next(each for each in RIVALS if each.family == "assisted-tuned")
+    rows = []
+    for summary in summaries:
+        families = summary["plane"]["families"] if "plane" in summary else {}
+        if rival.family in families:
+            cells = []
+            for target in ("llm", "0.9", "0.8"):
+                own, other = families.get("learned", {}).get(target), families[rival.family][target]
+                cells += [
+                    _bytes(summary, own and own["cost"]["bytes"]["value"]),
+                    _bytes(summary, other["cost"]["bytes"]["value"]),
+                ]
+            rows.append([summary["task"], *cells])
+    if not rows:
+        return ""
+    head = [
+        f"{name}, {what}"
+        for what in ("within a point of the LLM", "90 % of the gap", "80 % of the gap")
+        for name in ("learned", "speculative")
+    ]
+    return (
+        "Tuned on training questions, speculative decoding gives the LLM’s text whatever is asked for; a router may "
+        "give less for less. Bytes of LLM only:\n\n" + table(["task", *head], rows)
+    )
+
+
+def _rounds(summaries: Sequence[Summary]) -> str:
+    own = {name for each in summaries for name in each["methods"] if is_citer(name) and name != JOINTLY}
+    shown = [summary for summary in summaries if len(own & summary["methods"].keys()) > 1]
+    if not shown:
+        return ""
+    names = sorted(own, key=lambda name: (name != SHORTCUT, method_order(name)))
+    return (
+        "Bytes of LLM only at 90 % of the gap at acceptance 0 (between measured points a straight line), and the "
+        "average gap recovered. “Without rollouts” is the paper’s shortcut; each round’s texts are finished by the "
+        "router of the one before:\n\n" + _by_method(shown, names)
+    )
+
+
+def _jointly(summaries: Sequence[Summary]) -> str:
+    shown = [summary for summary in summaries if JOINTLY in summary["methods"]]
+    if not shown:
+        return ""
+    rows = []
+    for summary in shown:
+        own = max(
+            (name for name in summary["methods"] if is_citer(name) and name != JOINTLY), key=method_order, default=""
+        )
+        names = [name for name in (own, JOINTLY, "confidence") if name in summary["methods"]]
+        rows.append([summary["task"], label(own) if own else "", *(_at_target(summary, name) for name in names)])
+    return (
+        "Bytes of LLM only at 90 % of the gap at acceptance 0, and the average gap recovered, of the task’s own "
+        "router, of one that learned from several tasks, and of SLM confidence:\n\n"
+        + table(["task", "its own is", "its own", "one for several", "SLM confidence"], rows)
+    )
+
+
+def _by_method(summaries: Sequence[Summary], names: Sequence[str]) -> str:
+    rows = [
+        [each["task"], *(_at_target(each, name) if name in each["methods"] else "" for name in names)]
+        for each in summaries
+    ]
+    return table(["task", *map(label, names)], rows)
+
+
+def _at_target(summary: Summary, method: str) -> str:
+    cost = summary["comparisons"]["cost_at_target"][method][TARGET]["bytes"]["value"]
+    gap = summary["methods"][method]["gap_recovered"]
+    return f"{_bytes(summary, cost)}; {'–' if gap is None else percent(gap)}"
+
+
+def _bytes(summary: Summary, cost: float | None) -> str:
+    return "not reached" if cost is None else _of_llm(summary, cost, "bytes")
+
+
+def _of_llm(summary: Summary, cost: float, unit: Unit) -> str:
+    whole = summary["methods"]["llm"]["points"][0][unit]
+    return percent(cost / whole) if whole else ""
