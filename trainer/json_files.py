@@ -35,6 +35,13 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     write_text(path, _dumped(value, path, indent=indent) + "\n")
 
 
+def write_result(folder: Path, name: str, value: Any) -> Path:
+    """Writes a file of results, indented, into a folder that is made if it is not there; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / name, value, indent=1)
+    return folder / name
+
+
 def read_lines(paths: Sequence[Path], kind: Any = dict[str, Any]) -> list[Any]:
     """The objects of JSONL files, one per line, validated as `kind`; see `numbered_lines`."""
     return [value for path in paths for _, value in numbered_lines(path, kind)]

@@ -22,7 +22,7 @@ from trainer.evaluation.method_names import Name
 from trainer.evaluation.plane import LEARNED, families_of
 from trainer.evaluation.record import Evaluation, Point
 from trainer.evaluation.statistics import Array
-from trainer.json_files import AGAIN, read_json, write_json
+from trainer.json_files import AGAIN, read_json, write_result
 
 SUFFIX = ".scale.json"
 """How the file of what was modelled is called, after the preset."""
@@ -178,10 +178,7 @@ def _seconds(model: ModelCost, fed: Array, looked: Array | None = None) -> Array
 
 def write_scale(summary: ScaleSummary, results: Path) -> Path:
     """Writes what was modelled to `<preset>.scale.json` among the results."""
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / f"{summary['preset']}{SUFFIX}"
-    write_json(path, summary, indent=1)
-    return path
+    return write_result(results, f"{summary['preset']}{SUFFIX}", summary)
 
 
 def load_scale(path: Path) -> ScaleSummary:

@@ -28,7 +28,7 @@ from trainer.evaluation.method_names import MaxDraft, Name, Rate, spelled, title
 from trainer.evaluation.methods import Method, build_methods
 from trainer.evaluation.record import GradedAnswer, PointKey
 from trainer.evaluation.statistics import Array
-from trainer.json_files import AGAIN, read_json, read_lines, write_json, write_lines
+from trainer.json_files import AGAIN, read_json, read_lines, write_lines, write_result
 from trainer.questions.question import Question
 from trainer.shards import Shards
 
@@ -215,10 +215,7 @@ def _point(answers: Sequence[TimedAnswer], llm: Sequence[TimedAnswer], counts: A
 
 def write_seconds(summary: SecondsSummary, results: Path) -> Path:
     """Writes what was measured to `<preset>--<task>.seconds.json` among the results."""
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / f"{summary['preset']}--{summary['task']}{SUFFIX}"
-    write_json(path, summary, indent=1)
-    return path
+    return write_result(results, f"{summary['preset']}--{summary['task']}{SUFFIX}", summary)
 
 
 def load_seconds(path: Path) -> SecondsSummary:

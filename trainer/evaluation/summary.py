@@ -34,7 +34,7 @@ from trainer.evaluation.method_names import FIXED, SPECULATIVE, MethodName, Name
 from trainer.evaluation.plane import Plane, plane_of
 from trainer.evaluation.record import Evaluation
 from trainer.evaluation.statistics import Array, ResampledCurve
-from trainer.json_files import read_json, write_json
+from trainer.json_files import read_json, write_result
 
 TARGETS = (0.8, 0.9, 0.95, 1.0)  # shares of the gap; 1 is the LLM's own accuracy
 COMPARED_SHARES = (0.1, 0.2, 0.25, 0.3, 0.5)  # LLM shares at which methods are compared
@@ -148,10 +148,7 @@ def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0, main
 
 def write_summary(summary: Summary, folder: Path = Path("assets/results")) -> Path:
     """Writes a summary as `<preset>--<task>.json`; the same summary is the same file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{summary['preset']}--{summary['task']}.json"
-    write_json(path, summary, indent=1)
-    return path
+    return write_result(folder, f"{summary['preset']}--{summary['task']}.json", summary)
 
 
 def load_summary(path: Path) -> Summary:

@@ -30,7 +30,7 @@ from trainer.evaluation.method_names import FIXED, MaxDraft, MethodName, Name, R
 from trainer.evaluation.methods import Method
 from trainer.evaluation.record import Amount, PointKey
 from trainer.evaluation.statistics import Array
-from trainer.json_files import AGAIN, read_json, read_lines, write_json, write_lines
+from trainer.json_files import AGAIN, read_json, read_lines, write_lines, write_result
 from trainer.questions.question import MAX_CHARACTERS, Question
 from trainer.shards import Shards
 
@@ -255,10 +255,7 @@ def _curve(
 
 def write_transfer(summary: TransferSummary, results: Path) -> Path:
     """Writes what was measured to `<preset>.transfer.json` among the results."""
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / f"{summary['preset']}{SUFFIX}"
-    write_json(path, summary, indent=1)
-    return path
+    return write_result(results, f"{summary['preset']}{SUFFIX}", summary)
 
 
 def load_transfer(path: Path) -> TransferSummary:

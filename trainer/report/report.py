@@ -26,7 +26,7 @@ from trainer.report.charts.panels import write_panels
 from trainer.report.plane_report import PLANE_IMAGE, plane_section
 from trainer.report.reviewers import PROFILE, reviewers_section
 from trainer.report.scale_report import scale_section
-from trainer.report.tasks import short_table, tasks_section
+from trainer.report.tasks import of_llm, short_table, tasks_section
 
 BENCHMARKS = Path("assets/benchmarks")
 RESULTS, PAGE, README = Path("assets/results"), Path("docs/results.md"), Path("README.md")
@@ -205,9 +205,8 @@ def _curves(summary: Summary) -> str:
 
 
 def _accuracy_and_bytes(summary: Summary, point: PointSummary) -> list[str]:
-    llm = summary["methods"]["llm"]["points"][0]["bytes"]
     accuracy = interval(point["accuracy"], point["accuracy_low"], point["accuracy_high"], 1)
-    return [accuracy, percent(point["bytes"] / llm) if llm else ""]
+    return [accuracy, of_llm(summary, point["bytes"], "bytes")]
 
 
 def _savings(summary: Summary, main: str) -> str:

@@ -13,20 +13,21 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from engine.benchmark.markdown import code, table
-from engine.operating_points import MEASURED_UNITS, Unit
+from engine.operating_points import MEASURED_UNITS
 from engine.provenance import hardware
 from trainer.evaluation.estimates import percent
 from trainer.evaluation.method_names import is_citer, label, method_order
+from trainer.evaluation.plane import LEARNED
 from trainer.evaluation.record import JOINT
 from trainer.evaluation.summary import Summary
 from trainer.json_files import read_json
 from trainer.report.plane_report import setting
-from trainer.report.tasks import RIVALS, TARGET, reached
+from trainer.report.tasks import TARGET, of_llm, reached
 
 PROFILE = "-profile.json"
 """How the file of `python -m engine.benchmark --profile --json` is called, after the preset."""
 
-JOINTLY, SHORTCUT = "citer-joint", "citer-shortcut"
+JOINTLY, SHORTCUT, RIVAL = "citer-joint", "citer-shortcut", "assisted-tuned"
 
 
 class _Step(TypedDict):
@@ -75,11 +76,11 @@ def _overhead(path: Path) -> str:
 def _units(summaries: Sequence[Summary]) -> str:
     rows = []
     for summary in summaries:
-        own = reached(summary, "learned")
+        own = reached(summary, LEARNED)
         if own and own["point"]:
             timed = JOINT not in summary["hardware"]
             shares = [
-                _of_llm(summary, own["point"][unit], unit) for unit in MEASURED_UNITS if unit != "seconds" or timed
+                of_llm(summary, own["point"][unit], unit) for unit in MEASURED_UNITS if unit != "seconds" or timed
             ]
             rows.append([summary["task"], setting(own["point"]), *shares, *[""] * (3 - len(shares))])
     if not rows:
@@ -94,19 +95,15 @@ def _units(summaries: Sequence[Summary]) -> str:
 
 
 def _speculative(summaries: Sequence[Summary]) -> str:
-    rival = next(each for each in RIVALS if each.family == "assisted-tuned")
     rows = []
     for summary in summaries:
-        families = summary["plane"]["families"] if "plane" in summary else {}
-        if rival.family in families:
-            cells = []
-            for target in ("llm", "0.9", "0.8"):
-                own, other = families.get("learned", {}).get(target), families[rival.family][target]
-                cells += [
-                    _bytes(summary, own and own["cost"]["bytes"]["value"]),
-                    _bytes(summary, other["cost"]["bytes"]["value"]),
-                ]
-            rows.append([summary["task"], *cells])
+        if reached(summary, RIVAL):
+            found = [
+                reached(summary, family, target) for target in ("llm", "0.9", "0.8") for family in (LEARNED, RIVAL)
+            ]
+            rows.append(
+                [summary["task"], *(_bytes(summary, each and each["cost"]["bytes"]["value"]) for each in found)]
+            )
     if not rows:
         return ""
     head = [
@@ -126,10 +123,13 @@ def _rounds(summaries: Sequence[Summary]) -> str:
     if not shown:
         return ""
     names = sorted(own, key=lambda name: (name != SHORTCUT, method_order(name)))
+    rows = [
+        [each["task"], *(_at_target(each, name) if name in each["methods"] else "" for name in names)] for each in shown
+    ]
     return (
         "Bytes of LLM only at 90 % of the gap at acceptance 0 (between measured points a straight line), and the "
         "average gap recovered. “Without rollouts” is the paper’s shortcut; each round’s texts are finished by the "
-        "router of the one before:\n\n" + _by_method(shown, names)
+        "router of the one before:\n\n" + table(["task", *map(label, names)], rows)
     )
 
 
@@ -151,14 +151,6 @@ def _jointly(summaries: Sequence[Summary]) -> str:
     )
 
 
-def _by_method(summaries: Sequence[Summary], names: Sequence[str]) -> str:
-    rows = [
-        [each["task"], *(_at_target(each, name) if name in each["methods"] else "" for name in names)]
-        for each in summaries
-    ]
-    return table(["task", *map(label, names)], rows)
-
-
 def _at_target(summary: Summary, method: str) -> str:
     cost = summary["comparisons"]["cost_at_target"][method][TARGET]["bytes"]["value"]
     gap = summary["methods"][method]["gap_recovered"]
@@ -166,9 +158,4 @@ def _at_target(summary: Summary, method: str) -> str:
 
 
 def _bytes(summary: Summary, cost: float | None) -> str:
-    return "not reached" if cost is None else _of_llm(summary, cost, "bytes")
-
-
-def _of_llm(summary: Summary, cost: float, unit: Unit) -> str:
-    whole = summary["methods"]["llm"]["points"][0][unit]
-    return percent(cost / whole) if whole else ""
+    return "not reached" if cost is None else of_llm(summary, cost, "bytes")

@@ -31,8 +31,10 @@ class Rival(NamedTuple):
 
     def met(self, ratio: EstimateSummary) -> bool:
         """Whether what was wanted was found."""
-        value = ratio["value"] if self.wanted < 1 else ratio["high"]
-        return value is not None and (value <= self.wanted if self.wanted < 1 else value < 1)
+        value, high = ratio["value"], ratio["high"]
+        if self.wanted < 1:
+            return value is not None and value <= self.wanted
+        return high is not None and high < 1
 
 
 RIVALS = (
@@ -91,9 +93,9 @@ def _cells(summary: Summary, unit: Unit) -> list[str]:
 
 def _share(summary: Summary, unit: Unit) -> str:
     """The least cost of a learned point, of the LLM's alone."""
-    own, whole = reached(summary, LEARNED), summary["methods"]["llm"]["points"][0][unit]
+    own = reached(summary, LEARNED)
     least = own["cost"][unit]["value"] if own else None
-    return percent(least / whole) if least is not None and whole else ""
+    return "" if least is None else of_llm(summary, least, unit)
 
 
 def _wanted(summaries: Sequence[Summary], unit: Unit) -> str:
@@ -113,6 +115,12 @@ def _ratio(summary: Summary, rival: Rival, unit: Unit) -> EstimateSummary | None
     return ratio if ratio and ratio["value"] is not None else None
 
 
-def reached(summary: Summary, family: str) -> Reached | None:
-    """A family at `TARGET`, where it was measured."""
-    return summary["plane"]["families"].get(family, {}).get(TARGET) if "plane" in summary else None
+def reached(summary: Summary, family: str, target: str = TARGET) -> Reached | None:
+    """A family at a target of the plane, where it was measured."""
+    return summary["plane"]["families"].get(family, {}).get(target) if "plane" in summary else None
+
+
+def of_llm(summary: Summary, cost: float, unit: Unit) -> str:
+    """A cost per answer in percent of the LLM's alone; empty where that costs nothing."""
+    whole = summary["methods"]["llm"]["points"][0][unit]
+    return percent(cost / whole) if whole else ""
