@@ -22,6 +22,11 @@ MORE = {
     ("citer-joint", 0.6, 0.0, "auto"): (59, 0.4, 90),
 }
 
+AWAY = {
+    ("citer-of-sums", 0.5, 0.0, "auto"): (40, 0.2, 65),
+    ("citer-of-sums", 0.6, 0.0, "auto"): (56, 0.4, 80),
+}
+
 
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory) -> Any:
@@ -57,6 +62,16 @@ def test_rounds_are_compared_at_acceptance_0_with_the_shortcut_first(summary):
 def test_one_router_for_several_tasks_stands_beside_the_tasks_own_and_confidence(summary):
     told = part(reviewers_section([summary]), "One router for all tasks, or one for each?")
     assert "| sums | CITER round 2 | 52 %; 94 % | 65 %; 87 % | 68 %; 84 % |" in told, "52: six tenths from 40 to 60"
+
+
+def test_a_router_away_from_its_task_stands_beside_confidence_and_at_home_is_the_tasks_own(tmp_path, summary):
+    away = summarise(read_evaluation(write_plane(tmp_path, ABOVE_0 | MORE | AWAY)), 200)
+    told = part(reviewers_section([summary, changed(away, task="products")]), "What is a router worth away")
+    assert "| task | SLM confidence | CITER of sums |" in told
+    assert "| products | 68 %; 84 % | " in told
+    assert "| sums |" not in told, "no other router was measured there"
+    home = part(reviewers_section([changed(away, task="sums")]), "What is a router worth away")
+    assert "| sums | 68 %; 84 % | 52 %; 94 % |" in home, "the task's own router, as in the table above"
 
 
 def test_the_routers_own_cost_comes_from_a_profile(summary, tmp_path):

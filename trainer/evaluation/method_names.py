@@ -48,6 +48,9 @@ SPECULATIVE = ("assisted", "assisted-tuned")
 JUDGED = "+judge"
 """The end of a method's name where the learned judge decides what is kept."""
 
+AWAY = "citer-of-"
+"""The beginning of the name of another task's own router, before that task: `citer-of-csqa` on GSM8K."""
+
 FIXED = ("slm", "llm", "oracle", *SPECULATIVE)
 """Methods without a threshold: each is one point, where the others have a curve from one model alone to the other."""
 
@@ -107,6 +110,8 @@ def label(method: str) -> str:
     """What people call a method; a name that this project does not know is its own label."""
     if method.endswith(JUDGED):
         return f"{label(method.removesuffix(JUDGED))}, learned judge"
+    if method.startswith(AWAY):
+        return f"CITER of {method.removeprefix(AWAY)}"
     return METHODS.get(method, method) if (number := _round(method)) is None else f"CITER round {number}"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.benchmark.markdown import SectionError, code, filled, read, table
 from trainer import TrainerError
 from trainer.evaluation.estimates import PointSummary, in_words, interval, percent
-from trainer.evaluation.method_names import label
+from trainer.evaluation.method_names import AWAY, label
 from trainer.evaluation.record import JOINT
 from trainer.evaluation.scale import SUFFIX as SCALE
 from trainer.evaluation.scale import load_scale
@@ -212,6 +212,8 @@ def _accuracy_and_bytes(summary: Summary, point: PointSummary) -> list[str]:
 def _savings(summary: Summary, main: str) -> str:
     rows = []
     for other, against in summary["comparisons"]["against"].items():
+        if other.startswith(AWAY):
+            continue  # no rivals: `reviewers` has them
         bar, source = TO_BEAT.get(other, (None, ""))
         equal = against["equal_cost"].get(QUARTER, {}).get("bytes")
         rows.append(

@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
 from engine.operating_points import Unit
-from trainer.evaluation.method_names import FIXED, SPECULATIVE, label, method_order
+from trainer.evaluation.method_names import AWAY, FIXED, SPECULATIVE, label, method_order
 from trainer.evaluation.plane import Plane, PlanePoint
 from trainer.evaluation.summary import Summary
 from trainer.report.charts.parts import (
@@ -144,7 +144,7 @@ def _traces(summary: Summary, x: str) -> list[Any]:
 
     A line follows LLM shares or, over cost, thresholds: cost need not grow with LLM share.
     """
-    methods = {name: method["points"] for name, method in summary["methods"].items()}
+    methods = {name: method["points"] for name, method in summary["methods"].items() if not name.startswith(AWAY)}
     if x == "llm_share":
         methods = {name: sorted(points, key=lambda point: point[x]) for name, points in methods.items()}
         for name in SPECULATIVE:
