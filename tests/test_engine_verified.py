@@ -172,6 +172,20 @@ def test_a_draft_that_the_llm_shares_costs_it_a_pass_in_max_draft_tokens(tiny_pa
     assert sum(event.llm_fed > 0 for event in trace.events) <= len(trace.events) / 6 + 1
 
 
+@pytest.mark.parametrize("alternatives", [0, 2])
+def test_one_product_gives_what_the_llm_makes_of_all_drafts_of_a_step(tiny_pair, monkeypatch, alternatives):
+    requests = [asked(prompt, 0.0, acceptance=1.0, max_draft=4, alternatives=alternatives) for prompt in PROMPTS]
+    alone = [ids(tiny_pair.generate(request).events) for request in requests]
+    decoding, calls, real = tiny_pair.start(requests), [], tiny_pair.llm.logits
+    monkeypatch.setattr(tiny_pair.llm, "logits", lambda hidden: calls.append(len(hidden)) or real(hidden))
+    while any(row.unfinished for row in decoding.rows):
+        before = len(calls)
+        decoding.step()
+        assert len(calls) <= before + 1, "of all texts at once"
+    assert max(calls) > 4, "the drafts of several texts"
+    assert [ids(row.events) for row in decoding.rows] == alone
+
+
 @SAMPLINGS
 def test_stop_strings_and_end_tokens_that_the_slm_drafted_are_judged(random_pair, random_reference, sampling):
     options = {"policy": "confidence", "raw": True, "sampling": sampling, "max_new_tokens": 24}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 import torch
 from tokenizers import Tokenizer
@@ -27,6 +28,9 @@ LOOK = 64  # positions to which `lm_head` is applied at once: float32 logits of 
 SHORT = LENGTHS[-1]
 """Tokens that are always read at once: a next token, a draft, what the LLM has to catch up with now and then."""
 _BEHIND = 8  # tokens of a text that the LLM may not have read before it reads ahead
+
+_Looked = tuple[Slot, torch.Tensor, int]
+"""A slot, a model's hidden states at some last tokens [tokens, d], and after how many tokens of the text they end."""
 
 
 class Reader:
@@ -99,6 +103,7 @@ class Reader:
         fed = [*chunks.values()]
         read = known.feed(rows, fed, looks) if known else model.feed(cache, rows, fed, looks)
         seconds = (time.perf_counter() - started) / len(chunks)
+        looked: list[_Looked] = []
         for slot, hidden in zip(chunks, read, strict=True):
             slot.seconds[role] += seconds
             if hidden is None:
@@ -106,7 +111,8 @@ class Reader:
                 continue
             if slot in starts:
                 slot.hidden[role] = hidden[-1]
-            self._look(role, slot, hidden, after[slot])
+            looked.append((slot, hidden, after[slot]))
+        self._look(role, looked)
 
     def predict(self, role: Role, slots: Sequence[Slot], ahead: Sequence[Slot] = ()) -> None:
         """A model's logits at the end of these texts, where they are not known in this step yet; see `read`."""
@@ -140,7 +146,7 @@ class Reader:
                 looks = self._looks(role, slot, len(chunk), len(slot.tokens))
                 hidden = model.feed(self._caches[role], [slot.number], [chunk], [looks])[0]
                 assert hidden is not None
-                self._look(role, slot, hidden, len(slot.tokens))
+                self._look(role, [(slot, hidden, len(slot.tokens))])
 
     def _pieces(self, role: Role, slots: Sequence[Slot]) -> dict[Slot, list[int]]:
         """Puts off the slots that have more to read than is left in this step; returns what is read of them now.
@@ -191,32 +197,49 @@ class Reader:
         Where that is not the end of the slot's text, nobody looks at the one.
         """
         everywhere = slot.wants_alternatives and self._models[role].local
-        if not (everywhere or (role is Role.LLM and slot.judges)):
+        if not (everywhere or _judges(role, slot)):
             return int(end == len(slot.tokens))
         return max(0, min(unread, end - slot.prompt_tokens + 1))  # also the last of the prompt
 
-    def _look(self, role: Role, slot: Slot, hidden: torch.Tensor, end: int) -> None:
-        """Applies `lm_head` to all that was read of a generated text, where candidates or verdicts are wanted of it.
+    def _look(self, role: Role, read: Sequence[_Looked]) -> None:
+        """Applies `lm_head` to all that was read of generated texts, where candidates or verdicts are wanted of it.
 
-        `hidden`: the model's states at the last tokens before the one at `end`, [tokens, d], as many as `_looks` says.
+        It is one product for all of them: this reads as much for one position as for some.
         """
-        judges = role is Role.LLM and slot.judges
-        if not (judges or slot.wants_alternatives):
+        wanted = [each for each in read if len(each[1]) and (_judges(role, each[0]) or each[0].wants_alternatives)]
+        if not wanted:
             return
-        index = end - len(hidden) + 1 - slot.prompt_tokens
-        for place in range(0, len(hidden), LOOK):
+        ends = [(slot, last - len(own) + 1 + n) for slot, own, last in wanted for n in range(len(own))]
+        hidden = torch.cat([own for _, own, _ in wanted]) if len(wanted) > 1 else wanted[0][1]
+        for place in range(0, len(ends), LOOK):
             started = time.perf_counter()
-            some = hidden[place : place + LOOK]
-            first = end - len(hidden) + place + 1
-            logits = self._logits(role, some, [(slot, first + n) for n in range(len(some))])
-            if end == len(slot.tokens):
-                slot.logits[role] = logits[-1]  # what comes next is known as well
-            if judges:
-                note_choices(slot, some, logits, index)
-                slot.seconds[role] += time.perf_counter() - started
-            if slot.wants_alternatives:
-                reveal(self._tokenizer, role, slot, index, logits)
-            index += len(logits)
+            some, own = hidden[place : place + LOOK], ends[place : place + LOOK]
+            logits, parts = self._logits(role, some, own), _stretches(own)
+            for slot, part in parts:
+                if _judges(role, slot):
+                    note_choices(slot, some[part], logits[part], own[part.start][1] - slot.prompt_tokens)
+            seconds = (time.perf_counter() - started) / len(own)
+            for slot, part in parts:
+                if own[part.stop - 1][1] == len(slot.tokens):
+                    slot.logits[role] = logits[part.stop - 1]  # what comes next is known as well
+                if _judges(role, slot):
+                    slot.seconds[role] += seconds * (part.stop - part.start)
+                if slot.wants_alternatives:
+                    reveal(self._tokenizer, role, slot, own[part.start][1] - slot.prompt_tokens, logits[part])
+
+
+def _judges(role: Role, slot: Slot) -> bool:
+    return role is Role.LLM and slot.judges
+
+
+def _stretches(ends: Sequence[tuple[Slot, int]]) -> list[tuple[Slot, slice]]:
+    """Where in a list the positions of each slot stand, which follow each other."""
+    found, start = [], 0
+    for slot, own in groupby(ends, key=lambda each: each[0]):
+        stop = start + len(list(own))
+        found.append((slot, slice(start, stop)))
+        start = stop
+    return found
 
 
 def _plain(role: Role, slot: Slot) -> int:
