@@ -265,3 +265,12 @@ def test_a_file_in_the_way_of_the_folder_is_named_before_any_work(capsys, few_la
         assert main(filled(arguments, few_labels, out)) == 2
         assert f"{tmp_path / 'file'} is no folder" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_with_more_shards_than_it_speaks_of_is_refused_and_not_read_in_part(tmp_path):
+    shards = Shards(tmp_path, "answers", 2, ".jsonl")
+    shards.run({"role": "llm"}, QUESTIONS, make, quiet)
+    about = tmp_path / "answers.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "shard_size": 4}))
+    with pytest.raises(TrainerError, match=r"more shards than answers\.json speaks of.*in another folder"):
+        shards.load()

@@ -140,6 +140,11 @@ class Shards:
             raise TrainerError(
                 f"{self.folder}: {missing} of {count} shards are missing; run the same command again to go on"
             )
+        if self.path(count).exists():
+            raise TrainerError(
+                f"{self.folder} has more shards than {self._settings_path.name} speaks of: they are of another run, or "
+                f"without its shard_size; make the {self.stage} again in another folder"
+            )
         for path in paths:
             check_unchanged(path)
         return paths, settings
