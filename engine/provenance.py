@@ -22,8 +22,11 @@ def provenance(program: str) -> dict[str, str]:
 
 def command(program: str) -> str:
     """What the user typed, quoted for a shell; of a path that leads out of the current folder, its name only."""
-    paths = [(each, Path(each)) for each in sys.argv[1:]]
-    inside = [path.name if path.is_absolute() or ".." in path.parts else each for each, path in paths]
+    asked = [(each, Path(each.rpartition("=")[2])) for each in sys.argv[1:]]  # also of `name=path`
+    inside = [
+        each.removesuffix(str(path)) + path.name if path.is_absolute() or ".." in path.parts else each
+        for each, path in asked
+    ]
     return shlex.join(["python", "-m", program, *inside])
 
 

@@ -45,7 +45,7 @@ OTHERS: dict[str, tuple[Callable[[], Grader], set[str]]] = {"math-verify": (math
 
 def answers(runs: Path) -> Iterable[dict[str, Any]]:
     """Every line with a text of all stages of all runs."""
-    return (line for line in read_lines(sorted(runs.glob("*/*/*.jsonl"))) if "text" in line)
+    return (line for line in read_lines(sorted(runs.glob("*/*/*.jsonl.gz"))) if "text" in line)
 
 
 def timed(grader: Grader, question: Question, text: str, seconds: list[float]) -> bool | str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from engine import Role
+from trainer import TrainerError
+from trainer.__main__ import main
 from trainer.evaluation.record import read_evaluation
 from trainer.labels.answers import load_answers
 from trainer.labels.rollouts import load_rollouts
@@ -21,21 +26,77 @@ def name(folder: Path) -> str:
     return f"{folder.parent.name}/{folder.name}"
 
 
+def lines(folder: Path) -> int:
+    return sum(gzip.decompress(shard.read_bytes()).count(b"\n") for shard in folder.glob("*.jsonl.gz"))
+
+
 @pytest.mark.parametrize("folder", ANSWERS, ids=name)
 def test_kept_answers_are_those_of_all_their_questions(folder):
     answers = load_answers(folder, Role(folder.name.removeprefix("answers-")))
-    lines = sum(len(shard.read_text(encoding="utf-8").splitlines()) for shard in folder.glob("*.jsonl"))
-    assert len(answers) == lines
+    assert len(answers) == lines(folder)
 
 
 @pytest.mark.parametrize("folder", ROLLOUTS, ids=name)
 def test_kept_rollouts_are_read_whole(folder):
     rollouts, about = load_rollouts(folder)
-    lines = sum(len(shard.read_text(encoding="utf-8").splitlines()) for shard in folder.glob("*.jsonl"))
-    assert len(rollouts) == lines
+    assert len(rollouts) == lines(folder)
     assert {each.question for each in rollouts} <= set(about["questions"])
 
 
 @pytest.mark.parametrize("folder", EVALUATIONS, ids=name)
 def test_kept_evaluations_are_read(folder):
     assert read_evaluation(folder)
+
+
+def plain(run: Path) -> Path:
+    """The run as it was before it was kept: its shards not compressed."""
+    for shard in run.rglob("*.jsonl.gz"):
+        shard.with_suffix("").write_bytes(gzip.decompress(shard.read_bytes()))
+        shard.unlink()
+    for note in run.rglob("*.gz.sha256"):
+        note.unlink()
+    return run
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    return plain(Path(shutil.copytree(RUNS / "cpu-gsm8k", tmp_path / "runs" / "cpu-gsm8k")))
+
+
+def test_what_is_kept_of_a_run_is_small_and_says_the_same(run, tmp_path, capsys):
+    (run / "labels-llm").mkdir()
+    (run / "evaluation" / "partial-00000.jsonl").write_text("{}")
+    kept = tmp_path / "kept"
+    assert main(["keep", "--run", str(run), "--out", str(kept)]) == 0
+    assert {each.name for each in kept.iterdir()} == {each.name for each in run.iterdir()} - {"labels-llm"}
+    assert read_evaluation(kept / "evaluation") == read_evaluation(run / "evaluation")
+    assert load_answers(kept / "answers-llm", Role.LLM) == load_answers(run / "answers-llm", Role.LLM)
+    assert load_rollouts(kept / "rollouts-1") == load_rollouts(run / "rollouts-1")
+    sizes = [sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) for folder in (kept, run)]
+    assert sizes[0] < sizes[1] / 3
+    assert f"{sizes[0] / 1e6:.1f} MB" in capsys.readouterr().out
+
+
+def test_a_kept_shard_that_is_damaged_is_refused(run, tmp_path):
+    kept = tmp_path / "kept"
+    main(["keep", "--run", str(run), "--out", str(kept)])
+    shard = kept / "rollouts-1" / "rollouts-00000.jsonl.gz"
+    shard.write_bytes(shard.read_bytes()[:-20])
+    with pytest.raises(TrainerError, match=r"rollouts-00000\.jsonl\.gz has changed"):
+        load_rollouts(kept / "rollouts-1")
+    shard.with_name(shard.name + ".sha256").unlink()
+    with pytest.raises(TrainerError, match=r"rollouts-00000\.jsonl\.gz: .*delete the file"):
+        load_rollouts(kept / "rollouts-1")
+
+
+def test_a_run_that_names_a_folder_of_this_machine_is_not_kept(run, tmp_path, capsys):
+    about = run / "evaluation" / "assisted.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "command": f"python --out {run}"}))
+    assert main(["keep", "--run", str(run), "--out", str(tmp_path / "kept")]) == 2
+    assert "assisted.json would name" in capsys.readouterr().err
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_folder_without_a_run_has_nothing_to_keep(tmp_path, capsys):
+    assert main(["keep", "--run", str(tmp_path), "--out", str(tmp_path / "kept")]) == 2
+    assert "nothing to keep" in capsys.readouterr().err

@@ -5,7 +5,9 @@ Numbers that are not finite are neither written nor read.
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,11 @@ from engine.weights.files import write_text
 from trainer import TrainerError
 
 AGAIN = "delete the file and run the same command again"
+
+GZIP = ".gz"
+"""The end of a JSONL file's name that is compressed, as what is kept for long is."""
+
+_MOST = 2**28  # bytes that a compressed file may come to; the longest that was written has two million
 
 
 def read_json(path: Path, kind: Any, way_out: str) -> Any:
@@ -48,14 +55,14 @@ def read_lines(paths: Sequence[Path], kind: Any = dict[str, Any]) -> list[Any]:
 
 
 def numbered_lines(path: Path, kind: Any, way_out: str = AGAIN) -> Iterator[tuple[str, Any]]:
-    """Each object of a JSONL file, and where it stands; a TrainerError names the first line that is none of `kind`.
+    """Each object of a JSONL file and where it stands; a TrainerError names the first line that is none of `kind`.
 
-    A line ends with a line feed and nothing else does, since a text may hold U+2028.
+    It may be compressed. A line ends with a line feed and nothing else does, since a text may hold U+2028.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise TrainerError(f"{path}: {error.strerror or error}; {way_out}") from None
+        content = _decompressed(path) if path.suffix == GZIP else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise TrainerError(f"{path}: {getattr(error, 'strerror', None) or error}; {way_out}") from None
     for number, line in enumerate(content.removesuffix(b"\n").split(b"\n") if content else [], 1):
         where = f"{path}:{number}"
         try:
@@ -67,6 +74,19 @@ def numbered_lines(path: Path, kind: Any, way_out: str = AGAIN) -> Iterator[tupl
 def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """Writes what `read_lines` reads."""
     path.write_text("".join(_dumped(line, path) + "\n" for line in lines), encoding="utf-8")
+
+
+def compress_lines(path: Path, out: Path) -> None:
+    """Writes a JSONL file compressed; of the same lines always the same bytes."""
+    out.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+
+
+def _decompressed(path: Path) -> bytes:
+    with gzip.open(path) as file:
+        content = file.read(_MOST + 1)
+    if len(content) > _MOST:
+        raise OSError(f"it comes to more than {_MOST:,} bytes")
+    return content
 
 
 def _dumped(value: Any, path: Path, indent: int | None = None) -> str:

@@ -20,7 +20,7 @@ from engine.errors import shown
 from engine.weights.cache_folder import sha256_of
 from engine.weights.files import read_bytes, remove, write_text
 from trainer import TrainerError
-from trainer.json_files import AGAIN, read_json, write_json
+from trainer.json_files import AGAIN, GZIP, read_json, write_json
 from trainer.questions.question import Question
 
 
@@ -58,8 +58,10 @@ class Shards:
         return self.folder / f"{self.stage}.json"
 
     def path(self, number: int) -> Path:
-        """A shard's file or folder."""
-        return self.folder / f"{self.stage}-{number:05d}{self.suffix}"
+        """A shard's file or folder; a compressed file where that is what is there."""
+        plain = self.folder / f"{self.stage}-{number:05d}{self.suffix}"
+        compressed = plain.with_name(plain.name + GZIP)
+        return compressed if compressed.exists() else plain
 
     def run(
         self,
@@ -116,7 +118,7 @@ class Shards:
             remove(partial)
             try:
                 make(shards[number], partial)
-                write_text(_note_of(self.path(number)), sha256_of_all(partial) + "\n")
+                note_sha256(partial, self.path(number))
                 partial.rename(self.path(number))
             finally:
                 remove(partial)
@@ -192,6 +194,11 @@ class Shards:
             if new:
                 with suppress(OSError):  # it holds what was made
                     self.folder.rmdir()
+
+
+def note_sha256(made: Path, shard: Path) -> None:
+    """Notes beside a shard what was made, for `check_unchanged`."""
+    write_text(_note_of(shard), sha256_of_all(made) + "\n")
 
 
 def check_unchanged(shard: Path) -> None:

@@ -55,6 +55,18 @@ def _summarise(options: Options) -> None:
     print(write_summary(summarise(read_evaluation(options.evaluation), main=options.main), options.results))
 
 
+def _add_keep(add: Add) -> None:
+    add("--run", "folder that `run` or `iterate` wrote", type=Path, required=True)
+    add("--out", "gets what is kept of it, e.g. assets/runs/mine", type=Path, required=True)
+
+
+def _keep(options: Options) -> None:
+    """Keep of a run what took hours: answers, rollouts and evaluations, compressed."""
+    from trainer.keep import keep
+
+    print(f"{options.out}: {keep(options.run, options.out) / 1e6:.1f} MB")
+
+
 def _add_report(add: Add) -> None:
     add("--results", "the summaries", RESULTS)
     add("--page", "gets all figures", Path("docs/results.md"))
@@ -150,6 +162,7 @@ def _tiny(options: Options) -> None:
 COMMANDS = {
     "ship": Command(_add_ship, _ship),
     "summarise": Command(_add_summarise, _summarise),
+    "keep": Command(_add_keep, _keep),
     "report": Command(_add_report, _report),
     "scale": Command(_add_scale, _scale),
     "export": Command(_add_export, _export),

@@ -28,7 +28,7 @@ from trainer.shards import check_unchanged
 JOINT = "; "
 """Between the commands, revisions and machines of several stages."""
 
-SHARD = re.compile(r"(?!partial-).+-\d{5}\.jsonl")  # of any stage: speculative decoding has shards of its own
+SHARD = re.compile(r"(?!partial-).+-\d{5}\.jsonl(\.gz)?")  # of any stage: speculative decoding has shards of its own
 AGAIN = "delete the file and run evaluate again"
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -166,7 +166,7 @@ def _provenance(folder: Path, about: Evaluation) -> dict[str, str]:
 
 def _read_answers(folder: Path) -> Iterator[tuple[str, GradedAnswer]]:
     """Answers of all complete shards, with file and line."""
-    for path in sorted(p for p in folder.glob("*.jsonl") if SHARD.fullmatch(p.name)):
+    for path in sorted(p for p in folder.iterdir() if SHARD.fullmatch(p.name)):
         check_unchanged(path)
         for where, answer in numbered_lines(path, GradedAnswer, AGAIN):
             if answer.llm_tokens > answer.tokens:

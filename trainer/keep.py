@@ -1,0 +1,62 @@
+"""What is kept of a run, compressed: what spares others its hours, without the questions, which are not ours.
+
+Labels hold hidden states of hundreds of tokens an answer and are read anew in minutes; routers are fitted anew. What
+took hours is what the models wrote.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.weights.files import filling
+from trainer import TrainerError
+from trainer.json_files import GZIP, compress_lines
+from trainer.shards import check_unchanged, note_sha256
+
+STAGES = ("answers-llm", "answers-slm", "rollouts-?", "speculation", "validation-?", "evaluation")
+"""Folders of a run that are kept, as patterns."""
+
+
+def keep(run: Path, out: Path) -> int:
+    """Copies what is kept of a run into a new folder, or in place of what was kept of it; returns its bytes.
+
+    Raises:
+        TrainerError: There is nothing to keep, a shard has changed, or a file names a folder of this machine.
+    """
+    stages = sorted(folder for pattern in STAGES for folder in run.glob(pattern) if folder.is_dir())
+    if not stages:
+        raise TrainerError(f"{run} has nothing to keep: give the --out of `run` or `iterate`")
+    with filling(out) as new:
+        for stage in stages:
+            (new / stage.name).mkdir()
+            for file in _files(stage):
+                _copy(file, new / stage.name)
+        if (run / "rounds.json").exists():
+            shutil.copyfile(run / "rounds.json", new / "rounds.json")
+        if named := _naming(new, str(run.absolute().parent)):
+            raise TrainerError(f"{named} would name {run.absolute().parent}: write relative paths in the commands")
+        return sum(file.stat().st_size for file in new.rglob("*") if file.is_file())
+
+
+def _files(stage: Path) -> Iterator[Path]:
+    return (file for file in sorted(stage.iterdir()) if not file.name.startswith("partial-"))
+
+
+def _copy(file: Path, out: Path) -> None:
+    if file.suffix == ".json" or file.name.endswith(f".jsonl{GZIP}"):
+        shutil.copyfile(file, out / file.name)
+        if file.suffix == GZIP:
+            check_unchanged(file)
+            note_sha256(file, out / file.name)
+    elif file.suffix == ".jsonl":
+        check_unchanged(file)
+        compressed = out / (file.name + GZIP)
+        compress_lines(file, compressed)
+        note_sha256(compressed, compressed)
+
+
+def _naming(folder: Path, machine: str) -> str:
+    """The first file that names a folder of this machine, or ""."""
+    return next((p.name for p in sorted(folder.rglob("*.json")) if machine in p.read_text(encoding="utf-8")), "")
