@@ -22,11 +22,12 @@ def provenance(program: str) -> dict[str, str]:
 
 def command(program: str) -> str:
     """What the user typed, quoted for a shell; of a path that leads out of the current folder, its name only."""
-    asked = [(each, Path(each.rpartition("=")[2])) for each in sys.argv[1:]]  # also of `name=path`
-    inside = [
-        each.removesuffix(str(path)) + path.name if path.is_absolute() or ".." in path.parts else each
-        for each, path in asked
-    ]
+    inside = []
+    for each in sys.argv[1:]:
+        name, equals, typed = each.rpartition("=")  # also of `name=path`
+        path = Path(typed)
+        leads_out = path.is_absolute() or ".." in path.parts
+        inside.append(f"{name}{equals}{path.name}" if leads_out else each)
     return shlex.join(["python", "-m", program, *inside])
 
 

@@ -93,7 +93,7 @@ def test_a_run_that_names_a_folder_of_this_machine_is_not_kept(run, tmp_path, ca
     about = run / "evaluation" / "assisted.json"
     about.write_text(json.dumps({**json.loads(about.read_text()), "command": f"python --out {run}"}))
     assert main(["keep", "--run", str(run), "--out", str(tmp_path / "kept")]) == 2
-    assert "assisted.json would name" in capsys.readouterr().err
+    assert "assisted.json names" in capsys.readouterr().err
     assert not (tmp_path / "kept").exists()
 
 

@@ -35,8 +35,9 @@ def keep(run: Path, out: Path) -> int:
                 _copy(file, new / stage.name)
         if (run / "rounds.json").exists():
             shutil.copyfile(run / "rounds.json", new / "rounds.json")
-        if named := _naming(new, str(run.absolute().parent)):
-            raise TrainerError(f"{named} would name {run.absolute().parent}: write relative paths in the commands")
+        machine = run.absolute().parent
+        if named := _naming(new, f"{machine}/"):
+            raise TrainerError(f"{named} names {machine} in a command: it is kept where that is a relative path")
         return sum(file.stat().st_size for file in new.rglob("*") if file.is_file())
 
 
