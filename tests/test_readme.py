@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import re
 import shlex
@@ -109,7 +110,8 @@ def test_no_machine_path_and_no_index_host_is_in_what_is_committed():
     texts = {name: (ROOT / name) for name in tracked if not name.endswith((".safetensors", ".png", ".gif"))}
 
     def content(path: Path) -> str:
-        return (lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()).decode("utf-8")
+        unpacked = {".xz": lzma.decompress, ".gz": gzip.decompress}.get(path.suffix, bytes)
+        return unpacked(path.read_bytes()).decode("utf-8")
 
     guilty = [name for name, path in texts.items() if path.exists() and patterns.search(content(path))]
     assert guilty == []
