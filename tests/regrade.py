@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.grading import grade
+from trainer.evaluation.record import SHARD
 from trainer.json_files import read_lines
 from trainer.questions.question import Question
 from trainer.questions.sources import read_jsonl
@@ -45,7 +46,8 @@ OTHERS: dict[str, tuple[Callable[[], Grader], set[str]]] = {"math-verify": (math
 
 def answers(runs: Path) -> Iterable[dict[str, Any]]:
     """Every line with a text of all stages of all runs."""
-    return (line for line in read_lines(sorted(runs.glob("*/*/*.jsonl.gz"))) if "text" in line)
+    shards = sorted(path for path in runs.glob("*/*/*") if SHARD.fullmatch(path.name))
+    return (line for line in read_lines(shards) if "text" in line)
 
 
 def timed(grader: Grader, question: Question, text: str, seconds: list[float]) -> bool | str:

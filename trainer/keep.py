@@ -7,11 +7,11 @@ took hours is what the models wrote.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from engine.weights.files import filling
 from trainer import TrainerError
+from trainer.evaluation.record import SHARD
 from trainer.json_files import GZIP, compress_lines
 from trainer.shards import check_unchanged, note_sha256
 
@@ -31,7 +31,7 @@ def keep(run: Path, out: Path) -> int:
     with filling(out) as new:
         for stage in stages:
             (new / stage.name).mkdir()
-            for file in _files(stage):
+            for file in sorted(stage.iterdir()):
                 _copy(file, new / stage.name)
         if (run / "rounds.json").exists():
             shutil.copyfile(run / "rounds.json", new / "rounds.json")
@@ -41,21 +41,15 @@ def keep(run: Path, out: Path) -> int:
         return sum(file.stat().st_size for file in new.rglob("*") if file.is_file())
 
 
-def _files(stage: Path) -> Iterator[Path]:
-    return (file for file in sorted(stage.iterdir()) if not file.name.startswith("partial-"))
-
-
 def _copy(file: Path, out: Path) -> None:
-    if file.suffix == ".json" or file.name.endswith(f".jsonl{GZIP}"):
+    """Copies what a shard's stage says of it, and complete shards, compressed."""
+    if file.suffix == ".json":
         shutil.copyfile(file, out / file.name)
-        if file.suffix == GZIP:
-            check_unchanged(file)
-            note_sha256(file, out / file.name)
-    elif file.suffix == ".jsonl":
+    elif SHARD.fullmatch(file.name):
         check_unchanged(file)
-        compressed = out / (file.name + GZIP)
-        compress_lines(file, compressed)
-        note_sha256(compressed, compressed)
+        kept = out / f"{file.name.removesuffix(GZIP)}{GZIP}"
+        (shutil.copyfile if file.suffix == GZIP else compress_lines)(file, kept)
+        note_sha256(kept, kept)
 
 
 def _naming(folder: Path, machine: str) -> str:

@@ -21,14 +21,16 @@ from engine.request import DraftLimit
 from trainer import TrainerError
 from trainer.evaluation.method_names import MaxDraft, MethodName, Name, Rate, spelled
 from trainer.evaluation.statistics import Array
-from trainer.json_files import numbered_lines, read_json
+from trainer.json_files import GZIP, numbered_lines, read_json
 from trainer.questions.question import Question
 from trainer.shards import check_unchanged
 
 JOINT = "; "
 """Between the commands, revisions and machines of several stages."""
 
-SHARD = re.compile(r"(?!partial-).+-\d{5}\.jsonl(\.gz)?")  # of any stage: speculative decoding has shards of its own
+SHARD = re.compile(rf"(?!partial-).+-\d{{5}}\.jsonl({re.escape(GZIP)})?")
+"""The name of a complete shard of any stage: speculative decoding has shards of its own."""
+
 AGAIN = "delete the file and run evaluate again"
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]

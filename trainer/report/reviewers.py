@@ -124,9 +124,7 @@ def _rounds(summaries: Sequence[Summary]) -> str:
     if not shown:
         return ""
     names = sorted(own, key=lambda name: (name != SHORTCUT, method_order(name)))
-    rows = [
-        [each["task"], *(_at_target(each, name) if name in each["methods"] else "" for name in names)] for each in shown
-    ]
+    rows = [[each["task"], *(_at_target(each, name) for name in names)] for each in shown]
     return (
         "Bytes of LLM only at 90 % of the gap at acceptance 0 (between measured points a straight line), and the "
         "average gap recovered. “Without rollouts” is the paper’s shortcut; each round’s texts are finished by the "
@@ -141,8 +139,8 @@ def _jointly(summaries: Sequence[Summary]) -> str:
     rows = []
     for summary in shown:
         own = _own(summary)
-        names = [name for name in (own, JOINTLY, "confidence") if name in summary["methods"]]
-        rows.append([summary["task"], label(own) if own else "", *(_at_target(summary, name) for name in names)])
+        cells = (_at_target(summary, name) for name in (own, JOINTLY, "confidence"))
+        rows.append([summary["task"], label(own), *cells])
     return (
         "Bytes of LLM only at 90 % of the gap at acceptance 0, and the average gap recovered, of the task’s own "
         "router, of one that learned from several tasks, and of SLM confidence:\n\n"
@@ -157,8 +155,7 @@ def _away(summaries: Sequence[Summary]) -> str:
         if any(name in summary["methods"] for name in others):
             own = AWAY + summary["task"]
             names = ["confidence", *(_own(summary) if name == own else name for name in others)]
-            cells = [_at_target(summary, name) if name in summary["methods"] else "" for name in names]
-            rows.append([summary["task"], *cells])
+            rows.append([summary["task"], *(_at_target(summary, name) for name in names)])
     if not rows:
         return ""
     lead = (
@@ -175,6 +172,9 @@ def _own(summary: Summary) -> str:
 
 
 def _at_target(summary: Summary, method: str) -> str:
+    """Its bytes and its gap; empty where it was not measured."""
+    if method not in summary["methods"]:
+        return ""
     cost = summary["comparisons"]["cost_at_target"][method][TARGET]["bytes"]["value"]
     gap = summary["methods"][method]["gap_recovered"]
     return f"{_bytes(summary, cost)}; {'–' if gap is None else percent(gap)}"
