@@ -49,8 +49,22 @@ def test_the_twin_has_measured_seconds():
         assert list(panel[label("llm")].x) == [1]
         whole = next(point for point in summary["points"] if point["method"] == "llm")["seconds"]
         last = summary["points"][-1]
-        assert panel[label(last["method"])].x[-1] == last["seconds"] / whole
-        assert panel[label(last["method"])].y[-1] == last["correct"]
+        drawn = panel[f"{label(last['method'])}, acceptance {last['acceptance']:g}"]
+        assert (drawn.x[-1], drawn.y[-1]) == (last["seconds"] / whole, last["correct"])
+        assert drawn.marker.symbol != panel[label("llm")].marker.symbol, "what the LLM judged is told apart"
+
+
+@pytest.mark.parametrize("count", [2, 4, 5, 6])
+def test_three_panels_are_beside_each_other_and_the_legend_is_in_the_place_left(count):
+    figure: Any = bytes_panels([SUMMARIES[0]] * count)
+    columns = min(count, 3)
+    tops = {round(figure.layout[f"yaxis{n + 1 if n else ''}"].domain[1], 6) for n in range(count)}
+    assert len(tops) == -(-count // columns)
+    assert figure.layout.width == 340 * columns + 40
+    last = figure.layout[f"xaxis{count}"].domain[1]
+    assert (figure.layout.legend.x > last) == bool(-count % columns)
+    under = [n for n in range(count) if figure.layout[f"xaxis{n + 1 if n else ''}"].title.text]
+    assert under == list(range(count - columns, count)), "the lowest panel of each column says what its axis is"
 
 
 def test_they_are_written_as_pages_and_pictures_and_linked_from_the_results(tmp_path, monkeypatch):

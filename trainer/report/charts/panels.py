@@ -1,4 +1,4 @@
-"""One figure of all tasks of a pair, a small panel each: accuracy over bytes, and its twin over measured seconds."""
+"""One figure of all tasks of a pair, small panels: accuracy over bytes, and its twin over measured seconds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ ENOUGH = 20
 """Questions: of fewer a picture of right answers would show chance."""
 
 FRONT = "front of the plane"
-WIDTH, HEIGHT, LEGEND = 340, 380, 40  # pixels, of a panel and of the line below all
+COLUMNS = 3  # of panels; five beside each other are too small to read in a README
+WIDTH, HEIGHT, LEGEND = 340, 320, 120  # pixels, of a panel and of the lines below all
 
 
 def bytes_panels(summaries: Sequence[Summary]) -> go.Figure:
@@ -40,7 +41,7 @@ def bytes_panels(summaries: Sequence[Summary]) -> go.Figure:
 def seconds_panels(summaries: Sequence[SecondsSummary]) -> go.Figure:
     """Right answers over measured seconds as a share of the LLM's own, one text at a time."""
     panels = [(_title(summary["task"], summary["questions"]), _seconds_traces(summary)) for summary in summaries]
-    return _figure(panels, "seconds of LLM only, measured").update_yaxes(range=[0, 1])
+    return _figure(panels, "seconds of LLM only, measured").update_yaxes(range=[0, 1.05])
 
 
 def write_panels(
@@ -69,28 +70,29 @@ def write_panels(
 
 
 def _figure(panels: Sequence[tuple[str, list[Any]]], x: str) -> go.Figure:
-    """Panels beside each other; a name stands in the legend once."""
-    figure = make_subplots(cols=len(panels), subplot_titles=[title for title, _ in panels])
+    """Panels in rows; a name stands in the legend once, in the place that the last row leaves, or below."""
+    columns = min(COLUMNS, len(panels))
+    rows, free = -(-len(panels) // columns), -len(panels) % columns
+    titles = [title for title, _ in panels]
+    places = {"horizontal_spacing": 0.07, "vertical_spacing": 0.2}
+    figure = make_subplots(rows=rows, cols=columns, subplot_titles=titles, **places)
     known: set[str] = set()
-    for column, (_, traces) in enumerate(panels, 1):
+    for number, (_, traces) in enumerate(panels):
         for trace in traces:
-            figure.add_trace(trace.update(showlegend=trace.name not in known), row=1, col=column)
+            row, column = divmod(number, columns)
+            figure.add_trace(trace.update(showlegend=trace.name not in known), row=row + 1, col=column + 1)
             known.add(trace.name)
-    axes = {f"{axis}axis{number or ''}": about for number in _numbers(panels) for axis, about in _axes(x, number)}
-    figure.update_layout(layout_of(**axes), width=WIDTH * len(panels) + LEGEND, height=HEIGHT + LEGEND)
-    return figure.update_layout(
-        margin={"t": 40, "b": 120}, legend={"orientation": "h", "x": 0, "y": -0.26, "xanchor": "left"}
-    )
-
-
-def _numbers(panels: Sequence[Any]) -> list[int]:
-    """As Plotly counts axes: the first has no number."""
-    return [0, *range(2, len(panels) + 1)]
-
-
-def _axes(x: str, number: int) -> list[tuple[str, dict[str, Any]]]:
-    y = ACCURACY if number == 0 else {"tickformat": ACCURACY["tickformat"]}
-    return [("x", {**SHARE, "title": x}), ("y", y)]
+    axes: dict[str, Any] = {}
+    for number in range(len(panels)):
+        which = number + 1 if number else ""  # as Plotly counts axes: the first has no number
+        lowest, first = number + columns >= len(panels), number % columns == 0
+        axes[f"xaxis{which}"] = {**SHARE, "title": x if lowest else None}
+        axes[f"yaxis{which}"] = ACCURACY if first else {"tickformat": ACCURACY["tickformat"]}
+    beside = {"x": 1 - free / columns + 0.06, "y": figure.layout[f"yaxis{len(panels)}"].domain[1]}
+    below = {"orientation": "h", "x": 0, "y": -0.26 / rows}
+    size = {"width": WIDTH * columns + 40, "height": HEIGHT * rows + (0 if free else LEGEND)}
+    figure.update_layout(layout_of(**axes), **size, legend={**(beside if free else below), "yanchor": "top"})
+    return figure.update_layout(margin={"t": 40, "b": 60 if free else 60 + LEGEND})
 
 
 def _title(task: str, questions: int) -> str:
@@ -150,20 +152,25 @@ def _mark(name: str, points: Sequence[PointSummary], whole: float) -> Any:
 
 def _seconds_traces(summary: SecondsSummary) -> list[Any]:
     whole = next(point["seconds"] for point in summary["points"] if point["method"] == "llm")
-    by_method: dict[str, list[TimedPoint]] = {}
+    alike: dict[tuple[str, float], list[TimedPoint]] = {}
     for point in summary["points"]:
-        by_method.setdefault(point["method"], []).append(point)
-    return [_timed(name, points, whole) for name, points in by_method.items()]
+        alike.setdefault((point["method"], point["acceptance"]), []).append(point)
+    return [_timed(name, acceptance, points, whole) for (name, acceptance), points in alike.items()]
 
 
-def _timed(name: str, points: Sequence[TimedPoint], whole: float) -> Any:
+def _timed(name: str, acceptance: float, points: Sequence[TimedPoint], whole: float) -> Any:
     look = LOOKS.get(name, MAIN)
     return go.Scatter(
         x=[point["seconds"] / whole for point in points],
         y=[point["correct"] for point in points],
         text=[spelled(point["method"], point["acceptance"], point["max_draft"]) for point in points],
-        name=label(name),
+        name=label(name) + (f", acceptance {acceptance:g}" if acceptance else ""),
         mode="markers",
-        marker={"color": look.colour, "symbol": look.symbol, "size": 11, "line": {"color": "#000000", "width": 1}},
+        marker={
+            "color": look.colour,
+            "symbol": look.symbol.removesuffix("-open") + "-open-dot" if acceptance else look.symbol,
+            "size": 11,
+            "line": {"color": "#000000", "width": 1},
+        },
         hovertemplate="%{text}<br>%{y:.0%} right in %{x:.0%} of LLM only's seconds<extra></extra>",
     )
