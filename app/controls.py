@@ -28,18 +28,24 @@ DRAFT_INFO = "Tokens before the LLM reads them, where it is to accept them. Chan
 _KEYS = "Enter sends, Shift + Enter breaks the line, Esc stops."
 _TINY_KNOWS = "The tiny pair has learned short sums like these, what came and what went, and nothing else."
 
-TASKS = {
-    "csqa": "CommonsenseQA: everyday questions with five choices each",
-    "gsm8k": "GSM8K: arithmetic told as a story, answered step by step",
-    "arc-challenge": "ARC-Challenge: science questions with choices",
-    "mmlu-psychology": "MMLU: psychology questions with four choices each",
-    "math": "MATH: problems of mathematics competitions",
-    "arithmetic": "made-up sums, as the tiny pair has learned them",
-    "free-text": "code, explanations and other things that people ask; the router learned from none of them",
+
+class _Task(NamedTuple):
+    name: str
+    questions: str
+
+
+_TASKS = {
+    "csqa": _Task("CommonsenseQA", "everyday questions with five choices each"),
+    "gsm8k": _Task("GSM8K", "arithmetic told as a story, answered step by step"),
+    "arc-challenge": _Task("ARC-Challenge", "science questions with choices"),
+    "mmlu-psychology": _Task("MMLU psychology", "questions of professional psychology with four choices each"),
+    "math": _Task("MATH", "problems of mathematics competitions"),
+    "arithmetic": _Task("arithmetic", "made-up sums, as the tiny pair has learned them"),
+    "free-text": _Task(
+        "text of any kind", "code, explanations and other things that people ask; the router learned from none of them"
+    ),
 }
-"""What the tasks are that routers were measured on."""
-_TITLES = {"free-text": "text of any kind"}
-"""What tasks are called where their name says little."""
+"""What the tasks that routers were measured on are called, and what they are; those of others have their own name."""
 _QUALITIES = {"right": "right", "same": "of the LLM’s text"}
 _OF_YOURS = {"right": "It says nothing of your text.", "same": "Yours may differ."}
 _CHEAPEST_WITHIN = 0.02  # accuracy that "cheapest" may be below the LLM's: two points
@@ -244,6 +250,11 @@ def points_message(points: OperatingPoints | None, threshold: float, policy: str
     return to_json({"threshold": threshold, "policy": policy, "units": MEASURED_UNITS, "tasks": told})
 
 
+def task_name(task: str) -> str:
+    """What a task is called on the page."""
+    return _TASKS[task].name if task in _TASKS else task
+
+
 def best_steps(curve: Curve, unit: str) -> list[BestStep]:
     """`Curve.best_points` on the slider: points that its steps cannot tell apart count as one.
 
@@ -276,16 +287,16 @@ def top_message(pair: Any, policy: str, starts: Sequence[tuple[float, float]] = 
 
 def _task(policy: str, curves: Sequence[Curve]) -> dict[str, Any]:
     told = list(map(_curve, curves))
-    about = {"policy": policy, "name": _TITLES.get(curves[0].task, curves[0].task), "quality": curves[0].quality}
+    about = {"policy": policy, "name": task_name(curves[0].task), "quality": curves[0].quality}
     return {**about, "cheapest": _cheapest(curves), "curves": told}
 
 
 def _curve(curve: Curve) -> dict[str, Any]:
     same = curve.quality == "same"
-    questions = counted(curve.questions, "prompt" if same else f"{curve.task} question")
+    questions = counted(curve.questions, "prompt" if same else f"{task_name(curve.task)} question")
     drafts = f"with drafts of at most {counted(curve.max_draft, 'token')} " if isinstance(curve.max_draft, int) else ""
     alone = "beside the LLM’s own texts" if same else f"LLM alone {whole_percent(curve.llm.accuracy)} right"
-    about = f"They are of {TASKS[curve.task]}. " if curve.task in TASKS else ""
+    about = f"They are {_TASKS[curve.task].questions}. " if curve.task in _TASKS else ""
     of_whom = f"{curve.pair}, on {machines(curve.hardware)}"
     return {
         "acceptance": curve.acceptance,

@@ -67,8 +67,8 @@ def serving(browser):
 def test_the_line_says_what_the_threshold_gave_and_the_page_on_what_it_was_measured(shown: Window):
     assert says(shown) == "≈ 38 % right cost 27 % of LLM-only", "at 0.5, five sixths of the way to 0.6"
     measured = (
-        "Measured on 300 csqa questions (LLM alone 62 % right): small ⇄ large, on a machine. They are of "
-        "CommonsenseQA: everyday questions with five choices each. It says nothing of your text."
+        "Measured on 300 CommonsenseQA questions (LLM alone 62 % right): small ⇄ large, on a machine. They are "
+        "everyday questions with five choices each. It says nothing of your text."
     )
     assert says(shown, "p.points-about") == measured
     press(shown, "details.points-about summary", "Enter")
@@ -77,16 +77,16 @@ def test_the_line_says_what_the_threshold_gave_and_the_page_on_what_it_was_measu
 
 
 def test_of_several_tasks_one_is_read_and_another_moves_nothing_but_what_is_said(shown: Window):
-    assert shown.page.locator("#measured-task option").all_inner_texts() == ["csqa", "gsm8k"]
+    assert shown.page.locator("#measured-task option").all_inner_texts() == ["CommonsenseQA", "GSM8K"]
     shown.slide("#threshold", 0.9)
     eventually(lambda: share_says(shown) == "≈ 20 %")
-    shown.page.select_option("#measured-task", "gsm8k")
+    shown.page.select_option("#measured-task", "GSM8K")
     assert (share_says(shown), says(shown)) == ("≈ 60 %", "≈ 60 % right cost 80 % of LLM-only")
-    assert says(shown, "p.points-about").startswith("Measured on 100 gsm8k questions")
+    assert says(shown, "p.points-about").startswith("Measured on 100 GSM8K questions")
     assert stands_at(shown) == 0.9
     move(shown.page, SHARE, 30)
     eventually(lambda: stands_at(shown) == 0.6)
-    shown.page.select_option("#measured-task", "csqa")
+    shown.page.select_option("#measured-task", "CommonsenseQA")
     assert share_says(shown) == "≈ 10 %"
 
 
@@ -95,14 +95,14 @@ def test_what_was_measured_on_free_text_comes_first_and_speaks_of_the_llms_own_t
         CURVE, task="free-text", questions=80, quality="same", llm=replace(CURVE.llm, accuracy=1.0, accuracy_high=1.0)
     )
     with serving(free, HARD) as shown:
-        assert shown.page.locator("#measured-task option").all_inner_texts() == ["text of any kind", "gsm8k"]
+        assert shown.page.locator("#measured-task option").all_inner_texts() == ["text of any kind", "GSM8K"]
         assert says(shown) == "≈ 38 % of the LLM’s text cost 27 % of LLM-only"
         assert says(shown, "p.points-about").startswith("Measured on 80 prompts (beside the LLM’s own texts): small")
         assert says(shown, "p.points-about").endswith("the router learned from none of them. Yours may differ.")
         assert says(shown, ".handle .ends").startswith("the LLM’s own text")
         press(shown, "details.points-about summary", "Enter")
         assert "1 point of the LLM’s own text." in says(shown, "details.points-about")
-        shown.page.select_option("#measured-task", "gsm8k")
+        shown.page.select_option("#measured-task", "GSM8K")
         assert says(shown).startswith("≈ 38 % right")
 
 

@@ -64,7 +64,7 @@ def test_of_a_tasks_curves_that_of_the_acceptance_is_read_and_the_cheapest_of_al
         eventually(lambda: says(shown) == line_at(0.9))
         shown.slide("#acceptance", 0.3)
         eventually(lambda: says(shown) == "≈ 65 % right cost 16 % of LLM-only")
-        assert says(shown, "p.points-about").startswith("Measured at acceptance 0.3 on 300 csqa questions")
+        assert says(shown, "p.points-about").startswith("Measured at acceptance 0.3 on 300 CommonsenseQA questions")
         shown.slide("#acceptance", 0.8)
         eventually(lambda: says(shown, "p.points-about").startswith("Measured at acceptance 0.3, not 0.8, on 300"))
         assert "acceptance 0.3" in shown.page.get_attribute(".points-best button", "title")
@@ -79,7 +79,7 @@ def test_a_setting_that_was_measured_to_cost_more_than_the_llm_is_warned_of_befo
     expect(shown.page.locator(WARNING).first, "in bytes it is cheap").to_be_hidden()
     shown.page.check("#unit input[value=flops]")
     shown.page.wait_for_selector(f"{WARNING}:not([hidden])")
-    said = "Measured on csqa at acceptance 0, threshold 0.97: 1.2 × the LLM alone in FLOPs."
+    said = "Measured on CommonsenseQA at acceptance 0, threshold 0.97: 1.2 × the LLM alone in FLOPs."
     assert says(shown, WARNING) == said
     assert says(shown) == "≈ 61 % right", "one figure about one cost"
     shown.slide("#threshold", 0.95)
@@ -96,11 +96,11 @@ def test_where_another_task_was_dear_the_warning_is_of_that_and_the_task_that_is
     with serving(CURVE, dear) as shown:
         shown.slide("#threshold", 0.9)
         shown.page.wait_for_selector(f"{WARNING}:not([hidden])")
-        assert says(shown, WARNING).startswith("Measured on gsm8k at acceptance 0, threshold 0.9: 1.3 × the LLM alone")
+        assert says(shown, WARNING).startswith("Measured on GSM8K at acceptance 0, threshold 0.9: 1.3 × the LLM alone")
         assert says(shown) == line_at(0.9)
-        shown.page.select_option("#measured-task", "gsm8k")
+        shown.page.select_option("#measured-task", "GSM8K")
         eventually(lambda: says(shown) == "≈ 60 % right")
-        assert says(shown, WARNING).startswith("Measured on gsm8k")
+        assert says(shown, WARNING).startswith("Measured on GSM8K")
 
 
 def test_what_needs_no_training_is_warned_of_too_where_it_was_measured_and_seconds_of_two_machines_are_not_claimed(
@@ -120,14 +120,14 @@ def test_what_needs_no_training_is_warned_of_too_where_it_was_measured_and_secon
         expect(shown.page.locator(WARNING).first, "the router is cheap there").to_be_hidden()
         shown.page.click("#policy input")
         shown.page.click('[role="option"] >> text="SLM\'s own confidence"')
-        said = "Measured on csqa at acceptance 0, threshold 0.3: 1.15 × the LLM alone in bytes moved."
+        said = "Measured on CommonsenseQA at acceptance 0, threshold 0.3: 1.15 × the LLM alone in bytes moved."
         eventually(lambda: says(shown, WARNING) == said)
         assert not pair.requests
         shown.page.check("#unit input[value=seconds]")
         assert says(shown, WARNING) == said
         assert says(shown, '[data-points="unit"]') == "bytes, not seconds"
         shown.slide("#acceptance", 0.3)
-        about = "Measured at acceptance 0.3 with drafts of at most 8 tokens on 300 csqa questions"
+        about = "Measured at acceptance 0.3 with drafts of at most 8 tokens on 300 CommonsenseQA questions"
         eventually(lambda: says(shown, "p.points-about").startswith(about))
         assert shown.errors == []
 
@@ -137,7 +137,7 @@ def test_the_setting_that_the_page_opens_with_is_warned_of(serving):
         shown.page.wait_for_selector(f"{WARNING}:not([hidden])")
         assert (
             says(shown, WARNING)
-            == "Measured on csqa at acceptance 0, threshold 0.6: 1.12 × the LLM alone in bytes moved."
+            == "Measured on CommonsenseQA at acceptance 0, threshold 0.6: 1.12 × the LLM alone in bytes moved."
         )
 
 
@@ -154,7 +154,9 @@ def test_between_measured_acceptances_the_nearest_one_warns_and_says_which_it_is
             if nearest is None:
                 shown.page.wait_for_selector(WARNING, state="hidden")
                 continue
-            wanted = f"Measured on csqa at acceptance {nearest}, threshold 0.9: {kept[nearest]} × the LLM alone"
+            wanted = (
+                f"Measured on CommonsenseQA at acceptance {nearest}, threshold 0.9: {kept[nearest]} × the LLM alone"
+            )
             eventually(lambda wanted=wanted: says(shown, WARNING) == f"{wanted} in bytes moved.")
             assert says(shown) == "≈ 58 % right"
 
@@ -168,7 +170,7 @@ def test_where_one_acceptance_was_measured_the_page_claims_nothing_of_others(sho
     for selector in (WARNING, SHARE, WEIGHT, "details.points-about"):
         expect(shown.page.locator(selector).first, selector).to_be_hidden()
     about = says(shown, "p.points-about")
-    assert about.startswith("Measured at acceptance 0 only, not 0.5, on 300 csqa questions")
+    assert about.startswith("Measured at acceptance 0 only, not 0.5, on 300 CommonsenseQA questions")
     shown.page.click(".points-best button")
     shown.page.wait_for_selector(LINE)
     expect(shown.page.locator("#acceptance input[type=number]")).to_have_value("0")

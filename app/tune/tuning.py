@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.components import to_json
-from app.controls import POLICY_LABELS
+from app.controls import POLICY_LABELS, task_name
 from app.figures import counted, pair_name, significant, tokens_of_all
 from app.running.host import Host
 from app.running.job import Job, State
@@ -217,7 +217,12 @@ def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
         "cut": _cut(results),
         "curves": {kind: curve and _curve(curve) for kind, curve in tuning.curves().items()},
         "shipped": shipped
-        and {**_curve(shipped), "task": shipped.task, "pair": shipped.pair, "acceptance": shipped.acceptance},
+        and {
+            **_curve(shipped),
+            "task": task_name(shipped.task),
+            "pair": shipped.pair,
+            "acceptance": shipped.acceptance,
+        },
         "prompts": [_prompt(tuning, result) for result in results[start:]],
     }
     return to_json(message)
