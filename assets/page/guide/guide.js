@@ -25,11 +25,20 @@ export const start = ({ element }) => {
     return new DOMRect(left, top, right - left, bottom - top);
   };
 
-  // Per side of an area where the card's corner goes, and whether there is room.
+  // What stands in the box that the step talks about first: below it the box may be empty.
+  const contents = () => {
+    const range = document.createRange();
+    range.selectNodeContents(targets()[0]);
+    return range.getBoundingClientRect();
+  };
+
+  // Per side of an area, and below what stands within it, where the card's corner goes, and whether there is room.
   const places = (at) => {
     const { clientWidth: width, clientHeight: height } = document.documentElement, { offsetWidth: w, offsetHeight: h } = card;
     const beside = clamp(at.top, h, height), along = clamp(at.left, w, width);
+    const box = targets()[0].getBoundingClientRect(), inside = Math.max(box.top, contents().bottom) + MARGIN;
     return {
+      within: [box.right - GAP - w, inside, box.width >= w + 2 * GAP && inside + h <= Math.min(box.bottom, height - MARGIN)],
       left: [at.left - GAP - w, beside, at.left - GAP - w >= MARGIN],
       right: [at.right + GAP, beside, at.right + GAP + w <= width - MARGIN],
       below: [along, at.bottom + GAP, at.bottom + GAP + h <= height - MARGIN],
@@ -61,7 +70,9 @@ export const start = ({ element }) => {
   };
 
   const putSoon = () => requestAnimationFrame(() => put(true));
-  const resized = new ResizeObserver(putSoon);
+  const resized = new ResizeObserver(putSoon), written = new MutationObserver(putSoon);
+
+  const stop = () => { resized.disconnect(); written.disconnect(); };
 
   const show = (step) => {
     current = step;
@@ -69,8 +80,9 @@ export const start = ({ element }) => {
     find('.guide-count').textContent = `${step + 1} of ${steps.length}`;
     back.style.visibility = step === 0 ? 'hidden' : '';
     next.textContent = step === steps.length - 1 ? 'Done' : 'Next';
-    resized.disconnect();
+    stop();
     for (const node of [document.body, ...targets()]) resized.observe(node);
+    if (targets()[0]) written.observe(targets()[0], { childList: true, subtree: true });   // a text grows within its box
   };
 
   // Who starts a text at the last step has done what it asks for; a short one may be done before anything is heard of it.
@@ -94,7 +106,7 @@ export const start = ({ element }) => {
     const inside = guide.contains(document.activeElement);
     guide.hidden = true;
     opener.setAttribute('aria-expanded', 'false');
-    resized.disconnect();
+    stop();
     started.disconnect();
     remember();
     if (inside) opener.focus({ preventScroll: true });
