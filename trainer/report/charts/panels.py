@@ -74,8 +74,9 @@ def _figure(panels: Sequence[tuple[str, list[Any]]], x: str) -> go.Figure:
     columns = min(COLUMNS, len(panels))
     rows, free = -(-len(panels) // columns), -len(panels) % columns
     titles = [title for title, _ in panels]
-    places = {"horizontal_spacing": 0.07, "vertical_spacing": 0.2}
-    figure = make_subplots(rows=rows, cols=columns, subplot_titles=titles, **places)
+    figure = make_subplots(
+        rows=rows, cols=columns, subplot_titles=titles, horizontal_spacing=0.07, vertical_spacing=0.2
+    )
     known: set[str] = set()
     for number, (_, traces) in enumerate(panels):
         for trace in traces:
@@ -90,8 +91,8 @@ def _figure(panels: Sequence[tuple[str, list[Any]]], x: str) -> go.Figure:
         axes[f"yaxis{which}"] = ACCURACY if first else {"tickformat": ACCURACY["tickformat"]}
     beside = {"x": 1 - free / columns + 0.06, "y": figure.layout[f"yaxis{len(panels)}"].domain[1]}
     below = {"orientation": "h", "x": 0, "y": -0.26 / rows}
-    size = {"width": WIDTH * columns + 40, "height": HEIGHT * rows + (0 if free else LEGEND)}
-    figure.update_layout(layout_of(**axes), **size, legend={**(beside if free else below), "yanchor": "top"})
+    figure.update_layout(layout_of(**axes), legend={**(beside if free else below), "yanchor": "top"})
+    figure.update_layout(width=WIDTH * columns + 40, height=HEIGHT * rows + (0 if free else LEGEND))
     return figure.update_layout(margin={"t": 40, "b": 60 if free else 60 + LEGEND})
 
 
