@@ -464,6 +464,13 @@ def test_the_readmes_row_comes_from_the_cpu_pair_where_it_was_measured(summary, 
     assert [text.count(summary["pair"]) for text in map(_read, documents)] == [1, 0]
 
 
+def test_a_profile_among_the_summaries_is_none_of_them(summary, tmp_path, documents):
+    write_summary(tmp_path / "benchmarks", summary)
+    (tmp_path / "benchmarks" / "tiny-profile.json").write_text('{"steps": {}}', encoding="utf-8")
+    assert rewrite(tmp_path / "benchmarks", *documents)
+    assert documents[0].read_text(encoding="utf-8").count(render(summary)) == 1
+
+
 def test_the_projects_speed_page_and_readme_are_what_its_summaries_say(tmp_path):
     from engine.benchmark.report import PAGE, README, SUMMARIES
 

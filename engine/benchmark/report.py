@@ -17,6 +17,8 @@ SECTION, SHORT_SECTION, HELD_SECTION = "benchmark", "speed", "instructions"
 SHORT = ("engine-slm", "routed-20", "routed-30", "engine-llm", "generate-llm", "assisted", "llama-slm", "llama-llm")
 """The rows of the README's table, in this order."""
 SHORT_FIRST = 500
+PROFILE = "-profile.json"
+"""How a file of `--profile --json` ends among the summaries; it is none, and `trainer.report.reviewers` reads it."""
 NOTHING = "–"
 
 Json = dict[str, Any]
@@ -34,7 +36,7 @@ def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) 
     Raises:
         EngineError: No summaries, a damaged one, or a marker is missing; nothing is written then.
     """
-    paths = sorted(folder.glob("*.json"))
+    paths = sorted(path for path in folder.glob("*.json") if not path.name.endswith(PROFILE))
     if not paths:
         raise EngineError(f"{folder} holds no summaries: run `python -m engine.benchmark --json {folder}/….json` first")
     summaries = [load(path) for path in paths]

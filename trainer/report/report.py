@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from engine.benchmark.markdown import SectionError, code, filled, read, table
+from engine.benchmark.report import PROFILE
 from trainer import TrainerError
 from trainer.evaluation.estimates import PointSummary, in_words, interval, percent
 from trainer.evaluation.method_names import AWAY, label
@@ -24,7 +25,7 @@ from trainer.evaluation.transfer import load_transfer, transfer_section
 from trainer.report.charts.figures import write_charts
 from trainer.report.charts.panels import write_panels
 from trainer.report.plane_report import PLANE_IMAGE, plane_section
-from trainer.report.reviewers import PROFILE, reviewers_section
+from trainer.report.reviewers import reviewers_section
 from trainer.report.scale_report import scale_section
 from trainer.report.tasks import of_llm, short_table, tasks_section
 

@@ -24,9 +24,6 @@ from trainer.json_files import read_json
 from trainer.report.plane_report import setting
 from trainer.report.tasks import TARGET, of_llm, reached
 
-PROFILE = "-profile.json"
-"""How the file of `python -m engine.benchmark --profile --json` is called, after the preset."""
-
 JOINTLY, SHORTCUT, RIVAL = "citer-joint", "citer-shortcut", "assisted-tuned"
 
 
