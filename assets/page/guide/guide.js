@@ -1,4 +1,4 @@
-// Four steps that point at text, threshold, cost and prompt, beside what they talk about and never over it. Not modal:
+// Four steps that point at text, threshold, cost and prompt, beside what they talk about, or in its empty part. Not modal:
 // nothing outside the card is covered against clicks, nothing moves when it goes. It shows itself once, to a visitor who
 // has done nothing for a while; whoever is at work already is left alone.
 import { finder, listen } from '../lib/dom.js';
