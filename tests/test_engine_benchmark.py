@@ -34,7 +34,7 @@ from engine.benchmark.subject import (
     prompt_of,
     stand_in_tokenizer,
 )
-from engine.benchmark.table import BARS, GPU_BARS, NAMES, judge
+from engine.benchmark.table import BARS, GPU_BARS, NAMES, RANDOM_BARS, judge
 from engine.benchmark.writers import (
     ForcedShare,
     alone,
@@ -139,8 +139,7 @@ def test_greedy_tokens_are_those_of_generate_on_the_tiny_pair(summary):
 
 def test_the_other_bars_are_measured_and_judged_by_their_medians(summary):
     assert [bar["bar"] for bar in summary["bars"] if bar["measured"] is None] == [
-        "routed at 20 % / llama.cpp, LLM only",
-        "the same with random weights that agree on 93 %",
+        "routed at 20 % / llama.cpp, LLM only"
     ]
     for bar in summary["bars"]:
         if bar["measured"]:
@@ -328,13 +327,13 @@ def test_a_ratio_is_taken_within_a_round():
     assert ratios([10, 30, 10], [5, 10, 10]) == {"median": 2.0, "min": 1.0, "max": 3.0, "rounds": [2.0, 3.0, 1.0]}
 
 
-def made_up(gpu=None, **rates):
+def made_up(gpu=None, preset="cpu", **rates):
     rows = [
         {"name": name.replace("_", "-"), "tokens_per_second": spread(values), "peak_bytes": 4e8, "share_of_bound": None}
         for name, values in rates.items()
     ]
     plan = {"prompt": 100, "context": 2000}
-    return {"rows": rows, "extras": {}, "plan": plan, "machine": {"gpu": gpu}, "preset": "cpu"}
+    return {"rows": rows, "extras": {}, "plan": plan, "machine": {"gpu": gpu}, "preset": preset}
 
 
 def test_a_bar_is_met_missed_by_a_share_or_not_measured():
@@ -352,6 +351,13 @@ def test_a_bar_is_met_missed_by_a_share_or_not_measured():
 
 def test_a_gpu_has_bars_of_its_own():
     assert [bar["bar"] for bar in judge(made_up(gpu="a card"))] == [bar.title for bar in GPU_BARS]
+
+
+def test_a_pair_of_random_weights_is_held_to_its_best_row_at_acceptance_1_alone():
+    random = made_up(preset="random-a-b", engine_llm=[10.0], verified_0=[21.0], verified_router=[23.0])
+    (bar,) = judge(random)
+    assert bar["bar"] == RANDOM_BARS[0].title
+    assert bar["met"] and bar["measured"]["median"] == pytest.approx(2.3)
 
 
 @pytest.mark.parametrize(("value", "unit"), [(17.0, 1 / 8), (-31.9, 1 / 8), (32.0, 1 / 4), (1.0, 1 / 128)])

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.benchmark import instructions
 from engine.benchmark.markdown import code, filled, read, table
+from engine.benchmark.table import is_random
 from engine.errors import EngineError
 from engine.provenance import ROOT, hardware
 
@@ -163,7 +164,7 @@ def _bars(summary: Json) -> str:
         else:
             rows.append([bar["bar"], wanted, NOTHING, "not measured"])
     verdicts = table(["bar", "wanted", "measured", ""], rows)
-    meant = summary["preset"] == "cpu" or summary["machine"]["gpu"]
+    meant = summary["preset"] == "cpu" or is_random(summary) or summary["machine"]["gpu"]
     return verdicts if meant else f"The bars are meant for the `cpu` pair.\n\n{verdicts}"
 
 

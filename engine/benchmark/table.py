@@ -187,14 +187,16 @@ class Bar:
 
 
 def judge(summary: Json, bars: Sequence[Bar] | None = None) -> list[Json]:
-    """Whether each bar was met; those of this machine's kind if none are given.
+    """Whether each bar was met; those meant for this pair and machine if none are given.
 
     Returns:
         Per bar: `bar`, `wanted`, `at_least`, `unit`, `measured` (a spread, or None), whether it is `met` (None if not
         measured), and by which share of it it is missed (`missed_by`, 0 if met).
     """
+    if bars is None:
+        bars = GPU_BARS if summary["machine"]["gpu"] else RANDOM_BARS if is_random(summary) else BARS
     verdicts = []
-    for bar in bars if bars is not None else GPU_BARS if summary["machine"]["gpu"] else BARS:
+    for bar in bars:
         measured, met, missed_by = bar.read(summary), None, None
         if measured is not None:
             value = measured["median"]
@@ -212,6 +214,11 @@ def judge(summary: Json, bars: Sequence[Bar] | None = None) -> list[Json]:
             }
         )
     return verdicts
+
+
+def is_random(summary: Json) -> bool:
+    """Whether the pair's weights are random (`--random-weights`)."""
+    return summary["preset"].startswith("random-")
 
 
 def _row(name: str, figure: str) -> Callable[[Json], Any]:
@@ -232,17 +239,11 @@ def faster(row: str, than: str) -> Callable[[Json], Json | None]:
     return read
 
 
-def _best_verified(random: bool) -> Callable[[Json], Json | None]:
-    """The fastest row at acceptance 1 over the LLM alone, for pairs with random weights or for the others."""
-
-    def read(summary: Json) -> Json | None:
-        if summary["preset"].startswith("random-") is not random:
-            return None
-        names = [row["name"] for row in summary["rows"] if row["name"].startswith("verified-")]
-        found = [ratio for name in names if (ratio := faster(name, "engine-llm")(summary))]
-        return max(found, key=lambda ratio: ratio["median"], default=None)
-
-    return read
+def _best_verified(summary: Json) -> Json | None:
+    """The fastest row at acceptance 1 over the LLM alone."""
+    names = [row["name"] for row in summary["rows"] if row["name"].startswith("verified-")]
+    found = [ratio for name in names if (ratio := faster(name, "engine-llm")(summary))]
+    return max(found, key=lambda ratio: ratio["median"], default=None)
 
 
 def _peak(row: str) -> Callable[[Json], Json | None]:
@@ -263,14 +264,18 @@ BARS = (
     Bar("routed at 20 % / llama.cpp, LLM only", 1.0, True, faster("routed-20", "llama-llm")),
     Bar("routed at 30 % / naive routed loop", 10.0, True, faster("routed-30", "naive-30")),
     Bar("routed at 30 % / assisted generation", 1.3, True, faster("routed-30", "assisted")),
-    Bar("acceptance 1, best row / this engine, LLM only", 1.5, True, _best_verified(random=False)),
-    Bar("the same with random weights that agree on 93 %", 2.2, True, _best_verified(random=True)),
+    Bar("acceptance 1, best row / this engine, LLM only", 1.5, True, _best_verified),
     Bar("router, policy, sampling and event, of an SLM step", 0.04, False, _OVERHEAD, "share"),
     Bar("16 texts routed at 30 % / 1 text, tokens per second", _AT_ONCE, True, faster("routed-30x16", "routed-30")),
     Bar("sweep of 21 thresholds / one run at the middle one, time", 3.5, False, _extra("sweep", "ratio")),
     Bar("time per token at {context:,} tokens of context / at {prompt:,}", 1.4, False, _extra("context", "ratio")),
     Bar("peak memory above weights and caches, routed at 30 %", 500e6, False, _peak("routed-30"), "bytes"),
 )
+
+RANDOM_BARS = (
+    Bar("acceptance 1, best row / this engine, LLM only; agreement of 93 % forced", 2.2, True, _best_verified),
+)
+"""What pairs of random weights are for: sizes whose weights are not at hand."""
 
 GPU_BARS = (
     Bar("SLM step", 3e-3, False, _extra("overhead", "slm_step_seconds"), "seconds"),
