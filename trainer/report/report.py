@@ -108,7 +108,7 @@ def render_short(summaries: Sequence[Summary]) -> str:
 
 
 def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
-    """All figures as Markdown, one part per pair and task, and one per pair that was away from home.
+    """All figures as Markdown: what concerns all tasks first, then a part per pair and task.
 
     Charts are linked from folder `base` to folder `results`; what is not there is not linked.
     """
@@ -118,9 +118,10 @@ def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
         for preset, own in _several(summaries).items()
         for text in (tasks_section(own), reviewers_section(own, BENCHMARKS / f"{preset}{PROFILE}"))
     ]
-    parts = [_panels(summaries, results, base), *several, *(_part(summary, results, base) for summary in summaries)]
+    parts = [_panels(summaries, results, base), *several]
     parts += [transfer_section(load_transfer(path)) for path in sorted(results.glob(f"*{TRANSFER}"))]
     parts += [scale_section(load_scale(path)) for path in sorted(results.glob(f"*{SCALE}"))]
+    parts += [_part(summary, results, base) for summary in summaries]
     return "\n\n".join(filter(None, parts))
 
 
