@@ -106,6 +106,21 @@ def test_without_the_kernel_a_copy_gives_what_dequantising_each_time_gives(token
         torch.testing.assert_close(both(x), expected, rtol=0.02, atol=0.02)
 
 
+@pytest.mark.skipif(not linear.int8.supported(), reason="fbgemm needs an x86 processor")
+@pytest.mark.parametrize("bias", [False, True])
+def test_without_the_kernel_an_int8_copy_reads_passes_of_any_length(bias, monkeypatch):
+    modules = [module(outputs, 256, bias, outputs, "plain") for outputs in (96, 64)]
+    x = torch.randn(20, 256).bfloat16()
+    with torch.inference_mode():
+        expected = torch.cat([each(x) for each in modules], dim=-1)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        both = Linear(modules, torch.int8)
+        monkeypatch.setattr(bnb.nn.Linear4bit, "forward", None)
+        assert both.copy_bytes == 160 * 256
+        torch.testing.assert_close(both(x), expected, rtol=0.03, atol=0.08)
+        assert torch.equal(torch.cat([both(row[None]) for row in x]), both(x))
+
+
 def test_weights_in_4_bits_are_counted_for_the_copy_in_either_layout():
     assert four_bit_parameters(module(64, 128, True, 0, "plain")) == 64 * 128
     assert four_bit_parameters(torch.nn.Linear(64, 128)) == 0
@@ -128,7 +143,7 @@ INTEL, AMD = "Intel(R) Xeon(R) Processor", "AMD EPYC"
         (0, INTEL, "bf16", "auto", None),  # cannot be asked
         (32 * GB, INTEL, "bf16", "none", None),
         (8 * GB, AMD, "bf16", "int8", torch.int8),
-        (32 * GB, AMD, "", "int8", torch.bfloat16),
+        (32 * GB, AMD, "", "int8", torch.int8),
     ],
 )
 def test_memory_processor_and_setting_decide_on_the_copy(memory, processor, units, wanted, expected, monkeypatch):
@@ -136,7 +151,6 @@ def test_memory_processor_and_setting_decide_on_the_copy(memory, processor, unit
     monkeypatch.setattr(linear, "processor", lambda: processor)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units == "amx")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: units != "")
-    monkeypatch.setattr(linear, "has_kernel", lambda: units != "")
     monkeypatch.setattr(linear.int8, "supported", lambda: True)
     assert copy_dtype(2 * GB, wanted) is expected
 

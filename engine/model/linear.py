@@ -12,7 +12,8 @@ without it that making it would have paid.
 
 The kernel wants AVX512-BF16. Other x86 processors take int8 weights (`engine.model.int8`), with one product for a
 pass of any length. Where there is neither (Arm), bitsandbytes would dequantise the whole matrix for every product, also
-of one token: so a bf16 copy is read always, and in fp32, a block at a time, for more than a few tokens.
+of one token: so a bf16 copy is read always, and in fp32, a block at a time, for more than a few tokens. The same holds
+of NF4 weights that are asked for on a processor without the kernel; there an int8 copy can be read always instead.
 
 Matrices that read the same input (q, k, v; gate, up) are one here, with one call for all of them.
 """
@@ -30,7 +31,7 @@ from torch import nn
 
 from engine.model import int8
 from engine.model.int8 import Int8Linear, Int8Product, quantise
-from engine.model.packed import PackedProduct, has_kernel, joined
+from engine.model.packed import PackedProduct, joined
 from engine.provenance import processor
 
 _INT8, _AMX, _NO_AMX, _DEQUANTISE_FROM = 5, 5, 16, 64  # see `wide_from`
@@ -77,8 +78,13 @@ class Linear:
             from bitsandbytes.functional import dequantize_4bit
 
             parts = zip(modules, states, strict=True)
-            self._matrix = torch.cat([dequantize_4bit(module.weight.data, state) for module, state in parts])
-            self._few, self._many, self._many_from = self._by_matrix, self._in_fp32, _BF16_UP_TO + 1
+            dense = torch.cat([dequantize_4bit(module.weight.data, state) for module, state in parts])
+            if copy is torch.int8:
+                self._copy, self._copy_dtype = _in_int8(dense), copy
+                self._few = self._many = self._by_copy
+            else:
+                self._matrix = dense
+                self._few, self._many, self._many_from = self._by_matrix, self._in_fp32, _BF16_UP_TO + 1
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Inputs [n, in] → [n, out]."""
@@ -90,14 +96,16 @@ class Linear:
             return
         dense = self._packed.dense()
         if self._copy_dtype is torch.int8:
-            self._copy = Int8Product([Int8Linear(*quantise(dense), bias=False)])
+            self._copy = _in_int8(dense)
         else:
             self._copy = torch.ops.mkldnn._reorder_linear_weight(dense.to(self._copy_dtype), _TYPICAL)
 
     @property
     def copy_bytes(self) -> int:
         """Memory that the copy takes, once it is made."""
-        return 0 if self._copy is None or self._copy_dtype is None else self._packed.weights * self._copy_dtype.itemsize
+        if self._copy is None or self._copy_dtype is None:
+            return 0
+        return sum(module.out_features * module.in_features for module in self._modules) * self._copy_dtype.itemsize
 
     def _by_module(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([module(x) for module in self._modules], dim=-1)
@@ -135,6 +143,10 @@ class Linear:
         return out if self._bias is None else out.add_(self._bias)
 
 
+def _in_int8(dense: torch.Tensor) -> Int8Product:
+    return Int8Product([Int8Linear(*quantise(dense), bias=False)])
+
+
 def _bias(modules: Sequence[nn.Linear]) -> torch.Tensor | None:
     biases = [module.bias.data for module in modules if module.bias is not None]
     return torch.cat(biases) if biases else None
@@ -165,13 +177,12 @@ def copy_dtype(parameters: int, wanted: str = "auto") -> torch.dtype | None:
     """What a copy of so many 4-bit weights is kept in, if one is kept: bf16, fp32 where that is faster, or int8.
 
     `wanted` is what `CITER_WEIGHTS_COPY` says. "auto" is "bf16" where that takes at most two fifths of the memory, else
-    "none", also where the memory cannot be asked. int8 is for processors that have the 4-bit kernel: those without it
-    multiply by the copy alone.
+    "none", also where the memory cannot be asked. Without the 4-bit kernel, the copy is all that is read.
     """
     room = _COPY_SHARE * memory_bytes()
     if not parameters or wanted == "none" or (wanted == "auto" and parameters * 2 > room):
         return None
-    if wanted == "int8" and has_kernel() and int8.supported():
+    if wanted == "int8" and int8.supported():
         return torch.int8
     return torch.float32 if parameters * 4 <= room and fp32_is_faster() else torch.bfloat16
 
