@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import subprocess
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+_ARITHMETIC = ("CITER_CPU_WEIGHTS", "CITER_LM_HEAD_4BIT", "CITER_WEIGHTS_COPY")
+"""Settings of the environment with which the same command gives other roundings, and so now and then other tokens."""
+_KERNEL = "AVX512-BF16"  # what bitsandbytes' 4-bit kernel wants; without it weights are read in other ways
 
 
 def provenance(program: str) -> dict[str, str]:
@@ -21,14 +25,18 @@ def provenance(program: str) -> dict[str, str]:
 
 
 def command(program: str) -> str:
-    """What the user typed, quoted for a shell; of a path that leads out of the current folder, its name only."""
+    """What the user typed, quoted for a shell; of a path that leads out of the current folder, its name only.
+
+    Variables that change the arithmetic stand before it.
+    """
     inside = []
     for each in sys.argv[1:]:
         name, equals, typed = each.rpartition("=")  # also of `name=path`
         path = Path(typed)
         leads_out = path.is_absolute() or ".." in path.parts
         inside.append(f"{name}{equals}{path.name}" if leads_out else each)
-    return shlex.join(["python", "-m", program, *inside])
+    variables = [f"{name}={shlex.quote(os.environ[name])} " for name in _ARITHMETIC if os.environ.get(name)]
+    return "".join(variables) + shlex.join(["python", "-m", program, *inside])
 
 
 def revision() -> str:
@@ -46,6 +54,7 @@ def machine() -> dict[str, Any]:
 
     return {
         "processor": processor(),
+        "instructions": _KERNEL if torch.cpu._is_avx512_bf16_supported() else torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
@@ -54,10 +63,14 @@ def machine() -> dict[str, Any]:
 
 
 def hardware(of: dict[str, Any] | None = None) -> str:
-    """The GPU, or the processor and its threads, in words. `of` is what `machine` returned; None asks it now."""
+    """The GPU, or the processor and its threads, in words. `of` is what `machine` returned; None asks it now.
+
+    A processor without the 4-bit kernel's instructions is told apart from one of the same name that has them.
+    """
     of = of or machine()
-    threads = of["threads"]
-    return of["gpu"] or f"{threads} thread{'s' if threads != 1 else ''} of {of['processor']}"
+    threads, instructions = of["threads"], of.get("instructions", _KERNEL)
+    best = f" ({instructions})" if instructions.startswith("AVX") and instructions != _KERNEL else ""
+    return of["gpu"] or f"{threads} thread{'s' if threads != 1 else ''} of {of['processor']}{best}"
 
 
 def processor() -> str:

@@ -47,6 +47,13 @@ def test_the_command_that_is_kept_can_be_run_again(monkeypatch):
     assert shlex.split(command("trainer")) == ["python", "-m", "trainer", *typed]
 
 
+def test_variables_that_change_the_arithmetic_are_kept_with_the_command(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["x", "run"])
+    monkeypatch.setenv("CITER_CPU_WEIGHTS", "nf4")
+    monkeypatch.setenv("CITER_API_KEY", "secret")
+    assert command("trainer") == "CITER_CPU_WEIGHTS=nf4 python -m trainer run"
+
+
 def recorded_commands(value):
     """All trainer commands in a JSON value's `command` fields; a summary joins those of its stages by semicolons."""
     if isinstance(value, list):
@@ -55,7 +62,8 @@ def recorded_commands(value):
         return []
     below = [each for key, item in value.items() if key != "command" for each in recorded_commands(item)]
     own = value.get("command") if isinstance(value.get("command"), str) else ""
-    return below + [each for each in (own or "").split("; ") if each.startswith("python -m trainer ")]
+    commands = [re.sub(r"^(CITER_\w+=\S* )+", "", each) for each in (own or "").split("; ")]
+    return below + [each for each in commands if each.startswith("python -m trainer ")]
 
 
 RECORDED = sorted(

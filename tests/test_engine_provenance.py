@@ -1,0 +1,22 @@
+"""What a figure says of the machine that it was measured on."""
+
+import pytest
+
+from engine.provenance import hardware, machine
+
+
+@pytest.mark.parametrize(
+    ("instructions", "told"),
+    [
+        ({"instructions": "AVX512-BF16"}, "2 threads of AMD EPYC"),
+        ({"instructions": "AVX2"}, "2 threads of AMD EPYC (AVX2)"),
+        ({"instructions": "DEFAULT"}, "2 threads of AMD EPYC"),  # of torch, for what is no x86 processor
+        ({}, "2 threads of AMD EPYC"),  # as kept before instructions were
+    ],
+)
+def test_processors_of_one_name_are_told_apart_by_the_instructions_that_decide_how_weights_are_read(instructions, told):
+    assert hardware({"processor": "AMD EPYC", "threads": 2, "gpu": None, **instructions}) == told
+
+
+def test_the_machine_of_today_says_what_its_processor_has():
+    assert machine()["instructions"]
