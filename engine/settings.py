@@ -238,8 +238,9 @@ class Settings(ServedSettings):
         description="A copy of the 4-bit weights, which passes of several tokens read: prompts, batches and sweeps are "
         "several times faster with it. `bf16` takes 4.1 GB more for preset `cpu`, or 8.2 in fp32 where the processor "
         "multiplies that faster. `int8` takes 2.1, and a routed text is written up to half as fast again on a "
-        "processor without matrix units; but it rounds more: of a hundred tokens read by it, one is another. `auto` is "
-        "`bf16` where that takes at most two fifths of the memory, else `none`. Weights in int8 need none.",
+        "processor without matrix units; but it rounds more: of a hundred tokens read by it, one is another. Without "
+        "AVX512-BF16 it is read for single tokens, too. `auto` is `bf16` where that takes at most two fifths of the "
+        "memory, else `none`. Weights in int8 need none.",
     )
     cuda_graphs: bool = Field(
         False,
