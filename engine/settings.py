@@ -216,7 +216,7 @@ class Settings(ServedSettings):
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of sampling and of the random policy.")
     cache_dir: _HomePath = Field(
         default_factory=default_cache_dir,
-        description="Folder for downloaded and converted weights (about 3.5 GB for `cpu`).",
+        description="Folder for downloaded and converted weights (about 3.5 GB for `cpu`, 4.4 in int8).",
         json_schema_extra={"default_text": "~/.cache/citer-playground"},
     )
     hub: bool = Field(True, description="May weights and routers be fetched from the Hugging Face Hub?")
@@ -227,7 +227,7 @@ class Settings(ServedSettings):
     cpu_weights: Literal["auto", "nf4", "int8"] = Field(
         "auto",
         description="How weights are stored for a processor. `auto` is `nf4` where the processor has AVX512-BF16, else "
-        "`int8`, which is several times faster there.",
+        "on x86 `int8`, which is several times faster there.",
     )
     lm_head_4bit: bool = Field(
         True,
@@ -237,7 +237,7 @@ class Settings(ServedSettings):
         "auto",
         description="A copy of the 4-bit weights, which passes of several tokens read: prompts, batches and sweeps are "
         "several times faster with it. `bf16` takes 4.1 GB more for preset `cpu`, or 8.2 in fp32 where the processor "
-        "multiplies that faster. `int8` takes 2.1, and a routed text is written up to half as fast again on a "
+        "multiplies that faster. `int8` takes 2.0, and a routed text is written up to half as fast again on a "
         "processor without matrix units; but it rounds more: of a hundred tokens read by it, one is another. Without "
         "AVX512-BF16 it is read for single tokens, too. `auto` is `bf16` where that takes at most two fifths of the "
         "memory, else `none`. Weights in int8 need none.",

@@ -39,8 +39,8 @@ def plane_section(summary: Summary) -> str:
         "resample chooses its own points):"
     )
     curves = (
-        "Curves by acceptance: accuracy at the bytes of LLM only, one line per threshold. Behind a slash is the length "
-        "of a draft where it was fixed:"
+        "Curves by acceptance: accuracy at the bytes of LLM only, one line per threshold. Behind a slash is "
+        "`max_draft`, where it was fixed:"
     )
     front = "Its front, the best accuracy for the bytes:"
     parts = [lead, _families(plane, llm), curves, _curves(plane, llm), front, _front(summary, plane, llm)]
