@@ -14,6 +14,7 @@ from typing import Any
 from engine import Role
 from engine.pair import Pair
 from engine.provenance import command
+from trainer import TrainerError
 from trainer.evaluation.evaluate import chosen_thresholds, evaluate
 from trainer.evaluation.methods import PLAIN, SHARES, build_methods
 from trainer.evaluation.record import read_evaluation
@@ -27,7 +28,7 @@ from trainer.labels.labels import label
 from trainer.questions.question import Question, Split
 from trainer.questions.sources import is_file, load_questions
 from trainer.report.charts.figures import write_charts
-from trainer.rounds import chosen_round, iterate, load_rounds
+from trainer.rounds import check_validation, chosen_round, iterate, load_rounds
 from trainer.settings import FitSettings, Recipe, RolloutSettings
 from trainer.ship import curves_of, ship, untrained_curves
 
@@ -83,6 +84,7 @@ class Pipeline:
     def label(self) -> None:
         """Both models' own answers, and labels on the LLM's answers; for the Co-LLM style on the data's references."""
         labelled, limit = self.labelled, self.recipe.max_new_tokens
+        self._check_questions()
         answer(self.pair, Role.LLM, labelled, self.folder / "answers-llm", limit, self.report)
         some = labelled[: self.recipe.query_questions]
         answer(self.pair, Role.SLM, some, self.folder / "answers-slm", limit, self.report)
@@ -91,6 +93,17 @@ class Pipeline:
         label(self.pair, labelled, self.folder / "labels-llm", answers, report=self.report)
         if "co-llm-data" in self.co_llm:
             label(self.pair, labelled, self.co_llm["co-llm-data"], report=self.report)
+
+    def _check_questions(self) -> None:
+        """Whether there are enough, before the hours that the stages take; a TrainerError if not."""
+        train, dev = ({question.id for question in some} for some in (self.train, self.dev))
+        check_validation(self.train[self.recipe.train_questions :], self.recipe.train_questions)
+        if not dev:
+            raise TrainerError("no questions to evaluate on: give more with --dev, or ask for fewer to train on")
+        if both := sorted(train & dev):
+            raise TrainerError(
+                f"{len(both)} questions are to be trained and evaluated on, e.g. {both[0]!r}: give others with --dev"
+            )
 
     def fit(self) -> list[str]:
         """All routers that the evaluation compares; returns them as `name=folder`."""

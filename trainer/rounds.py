@@ -64,6 +64,15 @@ class Round:
         )
 
 
+def check_validation(validation: Sequence[Question], trained: int) -> None:
+    """A TrainerError where no questions are left to compare rounds on, after those to train on."""
+    if not validation:
+        raise TrainerError(
+            f"no questions are left after the {trained} to train on, and rounds are compared on others: give more, or "
+            "ask for fewer (--questions; of `run` --train-questions)"
+        )
+
+
 def iterate(
     pair: Pair,
     questions: Sequence[Question],
@@ -90,6 +99,7 @@ def iterate(
     """
     if rounds < 1:
         raise TrainerError(f"{rounds} rounds: ask for 1 or more")
+    check_validation(validation, len(questions))
     made: list[Round] = []
     router: Router | None = None
     for number in range(1, rounds + 1):

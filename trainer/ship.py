@@ -145,13 +145,15 @@ def operating_threshold(curve: Curve) -> float:
     """Where a router is used unless a person chooses otherwise, and where the next round's rollouts are finished.
 
     The cheapest of the router's own measured points within `WITHIN` of the LLM; where none is, the most accurate one.
-    Unlike in `Curve.cheapest_within` either model alone is not among them: a router that is shipped routes.
+    Unlike in `Curve.cheapest_within` either model alone is not among them, nor, above acceptance 0, the SLM's drafts at
+    threshold 0: a router that is shipped routes.
     """
-    enough = [point for point in curve.points if point.accuracy >= curve.llm.accuracy - WITHIN - TOLERANCE]
+    routed = [point for point in curve.points if point.threshold > 0]
+    enough = [point for point in routed if point.accuracy >= curve.llm.accuracy - WITHIN - TOLERANCE]
     if enough:
         chosen = min(enough, key=lambda point: point.bytes)
     else:
-        chosen = max(curve.points, key=lambda point: (point.accuracy, -point.bytes))
+        chosen = max(routed, key=lambda point: (point.accuracy, -point.bytes))
     return min(max(chosen.threshold, 0.001), 1.0)
 
 

@@ -218,10 +218,12 @@ def cost_of(model: Any, dtype: torch.dtype) -> ModelCost:
     linear = [m for m in decoder.modules() if isinstance(m, torch.nn.Linear | Int8Linear | PackedLinear)]
     embedding = model.get_input_embeddings().weight
     trunk_bytes = sum(stored_bytes(p) for p in decoder.parameters()) - stored_bytes(embedding)
+    trunk_bytes += sum(m.scales.nbytes for m in linear if isinstance(m, Int8Linear))
+    head_scales = head.scales.nbytes if isinstance(head, Int8Linear) else 0
     width = head_dim(config)
     return ModelCost(
         trunk_bytes=trunk_bytes,
-        head_bytes=stored_bytes(head.weight),
+        head_bytes=stored_bytes(head.weight) + head_scales,
         embedding_bytes=embedding.element_size() * embedding.shape[-1],
         kv_bytes=2 * config.num_hidden_layers * config.num_key_value_heads * width * dtype.itemsize,
         trunk_flops=2 * sum(m.in_features * m.out_features for m in linear),

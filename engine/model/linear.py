@@ -24,6 +24,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ _BLOCK = 512  # outputs that are unpacked to fp32 at once, so that they stay in 
 _TYPICAL = 16  # tokens of the passes that the copy's layout is chosen for; it serves all others as well
 _COPY_AFTER = 512  # tokens of wide passes without the copy; reading them by it would have saved what making it takes
 _COPY_SHARE = 0.4  # of the memory, at most, for a copy
+CGROUP = Path("/sys/fs/cgroup")
 
 
 class Linear:
@@ -200,8 +202,18 @@ def fp32_is_faster() -> bool:
 
 
 def memory_bytes() -> int:
-    """Bytes in all; 0 where that cannot be asked."""
+    """Bytes in all, or a container's limit where that is less; 0 where neither can be asked."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
-        return 0
+        physical = 0
+    return min(filter(None, (physical, container_bytes("memory.max"))), default=0)
+
+
+def container_bytes(name: str) -> int | None:
+    """What a container's memory controller (cgroup v2) says under a name; None without one, or without a limit."""
+    try:
+        text = (CGROUP / name).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    return int(text) if text.isdecimal() else None

@@ -12,6 +12,7 @@ import torch
 from engine.model.logits import argmax
 from engine.request import Sampling
 
+_COLDEST = 1e-6  # temperature below which the likeliest token has all the mass, and logits would leave float32
 _HEAD = 1024  # candidates sorted first; the whole vocabulary is sorted only if these do not decide
 
 
@@ -43,7 +44,7 @@ def sample(
     """
     if sampling.repetition_penalty != 1.0:
         logits, likeliest = penalise(logits, sampling.repetition_penalty, seen), None
-    if sampling.temperature == 0.0 or sampling.top_k == 1:
+    if sampling.temperature < _COLDEST or sampling.top_k == 1:
         return argmax(logits) if likeliest is None else likeliest
     logits = logits / sampling.temperature
     kept, ids = logits.topk(min(sampling.top_k, logits.shape[-1])) if sampling.top_k else (logits, None)

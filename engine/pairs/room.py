@@ -10,14 +10,13 @@ from pathlib import Path
 import torch
 
 from engine.errors import WeightsError
-from engine.model.linear import copy_dtype, memory_bytes
+from engine.model.linear import CGROUP, container_bytes, copy_dtype, memory_bytes
 from engine.pairs.origin import Origin
 from engine.settings import Settings
 from engine.weights.cache_folder import in_words, make_folder
 from engine.weights.convert import folder_of, problem
 from engine.weights.store import FP32, form
 
-_CGROUP = Path("/sys/fs/cgroup")
 _SPARE = 300_000_000  # bytes of memory for Python, its libraries and the texts
 
 
@@ -140,17 +139,12 @@ def free_memory() -> int:
         if value.split()[:1] and value.split()[0].isdecimal():
             told[name] = int(value.split()[0]) * 1024
     free = told["MemAvailable"] + told.get("SwapFree", 0) if "MemAvailable" in told else memory_bytes()
-    limit, used = (_number(_CGROUP / name) for name in ("memory.max", "memory.current"))
+    limit, used = map(container_bytes, ("memory.max", "memory.current"))
     if limit is None or used is None:
         return free
-    counted = dict(line.split()[:2] for line in _lines(_CGROUP / "memory.stat") if len(line.split()) == 2)
+    counted = dict(line.split()[:2] for line in _lines(CGROUP / "memory.stat") if len(line.split()) == 2)
     cached = int(counted.get("inactive_file", "0")) + int(counted.get("active_file", "0"))  # given back when asked for
     return min(free, max(0, limit - used + cached))
-
-
-def _number(path: Path) -> int | None:
-    text = "".join(_lines(path))
-    return int(text) if text.isdecimal() else None
 
 
 def _lines(path: Path) -> list[str]:

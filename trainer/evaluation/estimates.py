@@ -15,6 +15,9 @@ from trainer.evaluation.method_names import Rate
 from trainer.evaluation.record import Amount, Point
 from trainer.evaluation.statistics import Array, ResampledCurve
 
+_OFTEN = 0.05  # share of resamples without a value from which a reader must know of them
+NOTE = "† In more than 5 % of the resamples one of the two does not get there; the interval is over the others."
+
 
 class EstimateSummary(TypedDict):
     """`statistics.Estimate` in JSON, null for what has no value; differences and savings have a paired p-value too."""
@@ -96,6 +99,17 @@ def difference(first: Array, second: Array) -> EstimateSummary:
     return estimated(first - second, first - second)
 
 
+def won(saving: Array, ours: Array, theirs: Array) -> Array:
+    """A saving [samples] to test against 0; costs are NaN where a method does not get there.
+
+    Of two methods the one that alone gets there has won that sample.
+    """
+    missed, missed_by_them = np.isnan(ours), np.isnan(theirs)
+    tested = np.where(missed == missed_by_them, np.nan_to_num(saving), np.where(missed, -np.inf, np.inf))
+    tested[0] = np.nan if missed[0] and missed_by_them[0] else tested[0]
+    return tested
+
+
 def digits_or_none(value: float) -> float | None:
     """As `digits`; None for what is not finite."""
     return digits(value) if math.isfinite(value) else None
@@ -110,6 +124,16 @@ def in_words(estimate: EstimateSummary, places: int = 0, unit: str = " %") -> st
     """A statistic with its interval, in percent; a dash for what has no value."""
     value = estimate["value"]
     return "–" if value is None else interval(value, estimate["low"], estimate["high"], places, unit)
+
+
+def dagger(estimate: EstimateSummary) -> str:
+    """What stands behind a comparison of two costs where `NOTE` is to be read with it."""
+    return "†" if estimate["unreached"] > _OFTEN else ""
+
+
+def with_note(text: str) -> str:
+    """A table, and below it what its daggers mean, if it has any."""
+    return f"{text}\n\n{NOTE}" if "†" in text else text
 
 
 def interval(value: float, low: float | None, high: float | None, places: int = 0, unit: str = " %") -> str:

@@ -174,7 +174,9 @@ def scores_of(method: str | Router, tokens: LabelledTokens) -> np.ndarray:
     if isinstance(method, Router):
         router, about = method, tokens.about
         router.fit_to(about["slm"], about["llm"], about["hidden_size"], about["tokenizer"])
-        scores = [router.score(features).numpy() for features in tokens.chunks(router.card.logit_features)]
+        device = next(router.network.parameters()).device
+        chunks = tokens.chunks(router.card.logit_features)
+        scores = [router.score(features.to(device)).cpu().numpy() for features in chunks]
         return np.concatenate([np.zeros(0, dtype=np.float32), *scores])
     if method not in CERTAINTY:
         known = ", ".join(CERTAINTY)

@@ -25,6 +25,7 @@ from trainer.evaluation.estimates import (
     estimates,
     point_at,
     resampled,
+    won,
 )
 from trainer.evaluation.method_names import (
     FIXED,
@@ -207,7 +208,7 @@ def _cheapest(curve: ResampledCurve, members: Sequence[int], target: float) -> i
 
 def _ratios(least: Mapping[Unit, Array], own: Mapping[Unit, Array]) -> Units:
     ratios: dict[Unit, Array] = {unit: least[unit] / own[unit] for unit in MEASURED_UNITS}
-    return {unit: estimated(ratio, ratio - 1) for unit, ratio in ratios.items()}
+    return {unit: estimated(ratio, won(1 - ratio, least[unit], own[unit])) for unit, ratio in ratios.items()}
 
 
 def _point(point: Point, curve: ResampledCurve, number: int) -> PlanePoint:

@@ -29,6 +29,7 @@ from trainer.evaluation.estimates import (
     estimates,
     point_at,
     resampled,
+    won,
 )
 from trainer.evaluation.method_names import FIXED, SPECULATIVE, MethodName, Name, Rate, main_method, method_order
 from trainer.evaluation.plane import Plane, plane_of
@@ -219,12 +220,9 @@ def _against(main: str, other: str, curves: Curves, costs: Costs) -> Against:
 
 
 def _saving(ours: Array, theirs: Array) -> EstimateSummary:
-    """1 − ours / theirs, costs [samples]; of two methods the one that alone gets there has won that sample."""
-    missed, missed_by_them = np.isnan(ours), np.isnan(theirs)
+    """1 − ours / theirs, costs [samples]."""
     saving = 1 - ours / theirs
-    won = np.where(missed == missed_by_them, np.nan_to_num(saving), np.where(missed, -np.inf, np.inf))
-    won[0] = np.nan if missed[0] and missed_by_them[0] else won[0]
-    return estimated(saving, won)
+    return estimated(saving, won(saving, ours, theirs))
 
 
 def _equal_cost(main: str, other: str, curves: Curves, share: float, unit: Unit) -> EstimateSummary:

@@ -194,7 +194,7 @@ def summarised(folder: Path) -> TransferSummary:
         key: {name: _column(texts, about["questions"], name) @ counts.T for name in _COLUMNS}
         for key, texts in by_point.items()
     }
-    alone = {key.method: drawn for key, drawn in points.items() if key.method in ("slm", "llm")}
+    alone = {key.method: drawn for key, drawn in points.items() if key.method in ("slm", "llm") and key.acceptance == 0}
     curves: dict[str, dict[PointKey, Mapping[str, Array]]] = {}
     for key, drawn in points.items():
         curves.setdefault(spelled(*key[:3]), {})[key] = drawn

@@ -83,7 +83,17 @@ def fit_judge(
     *,
     command: str = "",
 ) -> Judge:
-    """Measures judges by cross-validation, fits one to the questions of all folds but the last, and writes it."""
+    """Measures judges by cross-validation, fits one to the questions of all folds but the last, and writes it.
+
+    Raises:
+        TrainerError: Fewer questions than folds, or all of the tokens do harm, or none.
+    """
+    questions, kinds = len(set(tokens.question)), len(set(tokens.preference.tolist()))
+    if questions < FOLDS or kinds < 2:
+        raise TrainerError(
+            f"{questions} questions with {kinds} of both outcomes (harmless or not): a judge needs {FOLDS} questions "
+            "and both; roll out more"
+        )
     fold = _folds(tokens.question)
     logits = np.empty(len(tokens), dtype=np.float32)
     for number in range(FOLDS):

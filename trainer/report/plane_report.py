@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.benchmark.markdown import table
-from trainer.evaluation.estimates import in_words, interval, percent
+from trainer.evaluation.estimates import dagger, in_words, interval, percent, with_note
 from trainer.evaluation.method_names import label, spelled
 from trainer.evaluation.plane import LEARNED, WHOLE, WITHIN, Plane, PlanePoint, Reached
 from trainer.evaluation.record import JOINT
@@ -57,7 +57,7 @@ def _families(plane: Plane, llm: float) -> str:
         [FAMILIES[family], *(_reached(family, reached[name], llm) for name in plane["targets"])]
         for family, reached in plane["families"].items()
     ]
-    return table(["", *targets], rows)
+    return with_note(table(["", *targets], rows))
 
 
 def _reached(family: str, reached: Reached, llm: float) -> str:
@@ -67,7 +67,7 @@ def _reached(family: str, reached: Reached, llm: float) -> str:
     text = f"{percent(point['bytes'] / llm)}, {setting(point)}; {in_words(difference, 1, ' points')}"
     if family == WHOLE or ratio["value"] is None:
         return text
-    return f"{text}; the plane {interval(ratio['value'], ratio['low'], ratio['high'])}"
+    return f"{text}; the plane {in_words(ratio)}{dagger(ratio)}"
 
 
 def setting(point: PlanePoint) -> str:

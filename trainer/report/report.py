@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.benchmark.markdown import SectionError, code, filled, read, table
 from engine.benchmark.report import PROFILE
 from trainer import TrainerError
-from trainer.evaluation.estimates import PointSummary, in_words, interval, percent
+from trainer.evaluation.estimates import NOTE, PointSummary, dagger, in_words, interval, percent, with_note
 from trainer.evaluation.method_names import AWAY, label
 from trainer.evaluation.record import JOINT
 from trainer.evaluation.scale import SUFFIX as SCALE
@@ -41,13 +41,11 @@ TO_BEAT = {
     "citer-shortcut": (0.42, "paper"),
 }
 TRAINING_FREE = ("assisted", "assisted-tuned", "random", "confidence", "entropy", "margin")
+MACHINES = "The stages ran on different machines, so seconds cannot be compared and are left out."
 # What the tiny pair's router must show at 25 % LLM share; another pair's gap may be too small for the second.
 GAP_AT_QUARTER, ABOVE_RANDOM = 0.60, 0.25
 QUARTER = "0.25"  # the LLM share at which methods are compared in words
 SURELY = 0.05  # the p-value below which a difference is more than chance
-OFTEN = 0.05  # share of resamples without a value from which a reader must know of them
-MACHINES = "The stages ran on different machines, so seconds cannot be compared and are left out."
-NOTE = "† In more than 5 % of the resamples one of the two does not get there; the interval is over the others."
 
 
 def report(
@@ -99,12 +97,13 @@ def render_short(summaries: Sequence[Summary]) -> str:
     shown = [summary for summary in summaries if summary["preset"] != "tiny"] or summaries
     pairs = ", ".join(dict.fromkeys(summary["pair"] for summary in shown))
     machines = dict.fromkeys(machine for summary in shown for machine in summary["hardware"].split(JOINT))
+    rows = short_table(shown)
     return (
-        f"{short_table(shown)}\n\n"
+        f"{rows}\n\n"
         "At 90 % of the gap between both models: the cheapest learned point, its bytes of LLM only's, and of those of "
         "each rival's cheapest point; in brackets 95 % intervals over the questions; bold: at most what was wanted "
         "(85, 73, 70, surely below 100, and 85 %). "
-        f"{pairs}, on {JOINT.join(machines)}."
+        f"{pairs}, on {JOINT.join(machines)}.{f' {NOTE}' if '†' in rows else ''}"
     )
 
 
@@ -238,7 +237,7 @@ def _savings(summary: Summary, main: str) -> str:
         "more accurate it is for the bytes that it moves at 25 % LLM share. Whatever has a threshold can be set to "
         "either model alone, too:"
     )
-    return f"{lead}\n\n{savings}" + (f"\n\n{NOTE}" if "†" in savings else "")
+    return f"{lead}\n\n{with_note(savings)}"
 
 
 def _saving(summary: Summary, main: str, other: str, gap: str, bar: float | None) -> str:
@@ -246,7 +245,7 @@ def _saving(summary: Summary, main: str, other: str, gap: str, bar: float | None
     saving = comparisons["against"][other]["savings"][gap]["bytes"]
     if saving["value"] is not None:
         text = f"**{in_words(saving)}**" if bar is not None and saving["value"] >= bar else in_words(saving)
-        return text + ("†" if saving["unreached"] > OFTEN else "")
+        return text + dagger(saving)
     if comparisons["targets"][gap] is None:
         return "no gap"
     reached = [label(name) for name in (main, other) if _reaches(summary, name, gap)]
@@ -269,13 +268,13 @@ def _at_quarter(summary: Summary, main: str) -> str:
     if gap["value"] is not None:
         text += f" and recovers {in_words(gap)} of the gap"
         text += _bar(gap["value"], GAP_AT_QUARTER, " %") if judged else ""
-    if "random" in curves:
-        above = against["random"]["equal_share"][QUARTER]["accuracy"]
-        apart = (ours["low"] or 0) > (curves["random"][QUARTER]["high"] or 0)
+    if "random" in against:
+        above, chance = against["random"]["equal_share"][QUARTER]["accuracy"], curves["random"][QUARTER]
+        apart = (ours["low"] or 0) > (chance["high"] or 0) or (ours["high"] or 0) < (chance["low"] or 0)
         text += f"; its difference from random is {in_words(above, 1, ' points')}"
         text += _bar(above["value"] or 0, ABOVE_RANDOM, " points") if judged else ""
         text += f", and their intervals {'do not overlap' if apart else 'overlap'}"
-    if "confidence" in curves:
+    if "confidence" in against:
         equal = against["confidence"]["equal_share"][QUARTER]
         text += (
             f"; from {label('confidence')} {in_words(equal['accuracy'], 1, ' points')}, p = "

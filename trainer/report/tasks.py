@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from engine.benchmark.markdown import table
 from engine.operating_points import Unit
-from trainer.evaluation.estimates import EstimateSummary, in_words, percent
+from trainer.evaluation.estimates import EstimateSummary, dagger, in_words, percent, with_note
 from trainer.evaluation.plane import LEARNED, Reached
 from trainer.evaluation.record import JOINT
 from trainer.evaluation.summary import Summary
@@ -57,7 +57,7 @@ def tasks_section(summaries: Sequence[Summary]) -> str:
         "each rival's cheapest point (95 % intervals, paired over the questions; every resample chooses its points). "
         "Either model alone belongs to every rival but speculative decoding, and to ours. Bold: what was wanted."
     )
-    parts = [f"## {planes[0]['pair']}: all tasks", lead, short_table(planes), _wanted(planes, "bytes")]
+    parts = [f"## {planes[0]['pair']}: all tasks", lead, with_note(short_table(planes)), _wanted(planes, "bytes")]
     if timed := [summary for summary in planes if JOINT not in summary["hardware"]]:
         seconds = (
             "The same in seconds, which are modelled from the passes that were measured when the pair was loaded; only "
@@ -65,7 +65,7 @@ def tasks_section(summaries: Sequence[Summary]) -> str:
         )
         head = ["task", "seconds of LLM only", *(f"of {rival.title}" for rival in RIVALS)]
         rows = [[summary["task"], _share(summary, "seconds"), *_cells(summary, "seconds")] for summary in timed]
-        parts += [seconds, table(head, rows), _wanted(timed, "seconds")]
+        parts += [seconds, with_note(table(head, rows)), _wanted(timed, "seconds")]
     return "\n\n".join(parts)
 
 
@@ -87,7 +87,8 @@ def _cells(summary: Summary, unit: Unit) -> list[str]:
     for rival in RIVALS:
         ratio = _ratio(summary, rival, unit)
         text = "" if ratio is None else in_words(ratio)
-        cells.append(f"**{text}**" if ratio and rival.met(ratio) else text)
+        mark = dagger(ratio) if ratio else ""
+        cells.append((f"**{text}**" if ratio and rival.met(ratio) else text) + mark)
     return cells
 
 
