@@ -14,7 +14,7 @@ from random_gguf import logits, random_qwen
 
 from engine.errors import WeightsError
 from engine.model import int8
-from engine.model.language_model import LanguageModel
+from engine.model.language_model import LanguageModel, cost_of
 from engine.model.linear import Linear
 from engine.weights import store
 
@@ -106,6 +106,16 @@ def test_a_model_reads_tokens_one_by_one_and_together_alike(tmp_path):
     one_by_one = torch.cat([model.logits(model.feed(cache, [0], [[token]])[0]) for token in ids])
     assert model.dtype is torch.float32
     assert torch.allclose(together, one_by_one, atol=1e-4)
+
+
+def test_the_scales_of_the_outputs_are_charged_with_the_weights(tmp_path):
+    dense = random_qwen(3)
+    store.save(store.quantise(dense, "int8"), tmp_path / "model.safetensors")
+    built = store.build(dense.config, tmp_path / "model.safetensors", "int8", lm_head_4bit=True)
+    layers = [module for module in built.modules() if isinstance(module, int8.Int8Linear)]
+    cost = cost_of(built, torch.float32)
+    weights = sum(parameter.nbytes for parameter in built.parameters()) - built.get_input_embeddings().weight.nbytes
+    assert cost.trunk_bytes + cost.head_bytes == weights + sum(4 * layer.out_features for layer in layers)
 
 
 def test_a_torch_without_the_product_reads_nf4_and_says_so_where_int8_is_wanted(monkeypatch):

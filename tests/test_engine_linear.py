@@ -158,3 +158,13 @@ def test_memory_processor_and_setting_decide_on_the_copy(memory, processor, unit
 def test_models_without_4_bit_weights_need_none():
     assert copy_dtype(0) is None
     assert copy_dtype(0, "bf16") is None
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("1000", 1000), ("max", None), (None, None)])
+def test_memory_is_a_containers_where_it_has_a_limit(limit, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(linear, "CGROUP", tmp_path)
+    whole = linear.memory_bytes()
+    if limit is not None:
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+    assert whole > 1_000_000
+    assert linear.memory_bytes() == (expected or whole)

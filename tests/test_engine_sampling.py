@@ -33,6 +33,11 @@ def test_temperature_0_is_greedy_and_takes_the_first_of_a_tie():
     assert sample(torch.tensor([0.0, 3.0, 3.0, 1.0]), Sampling(), [], 0.99) == 1
 
 
+@pytest.mark.parametrize("temperature", [1e-5, 1e-7, 1e-38, 1e-300])
+def test_near_temperature_0_the_likeliest_token_is_drawn(temperature):
+    assert sample(torch.tensor([1.0, 30.0, 2.0, -5.0]), Sampling(temperature), [], 0.99) == 1
+
+
 @pytest.mark.parametrize(("top_p", "top_k"), [(0.9, 0), (0.3, 0), (1.0, 5), (0.7, 20), (0.999, 0)])
 @pytest.mark.parametrize("scale", [0.1, 2.0])  # flat enough to leave the sorted head, and peaked
 def test_the_tokens_that_can_be_drawn_are_those_of_transformers(top_p, top_k, scale):

@@ -106,3 +106,12 @@ def test_rollouts_of_one_token_or_other_questions_are_refused(tiny_pair, folder,
     roll_out(tiny_pair, QUESTIONS, folder / "labels", tmp_path / "one", settings, report=quiet)
     with pytest.raises(TrainerError, match="was rolled out both ways: use `rollout --both`"):
         harmless_tokens(folder / "refused", [tmp_path / "one"])
+
+
+def test_too_few_questions_or_outcomes_are_refused_before_anything_is_fitted(folder, tmp_path):
+    tokens = planted(harmless_tokens(folder / "refused", [folder / "rollouts"]), questions=9)
+    with pytest.raises(TrainerError, match="9 questions with 2 of both outcomes"):
+        fit_judge(tokens, tmp_path / "judge", JUDGE, quiet)
+    alike = planted(tokens, questions=12)
+    with pytest.raises(TrainerError, match="12 questions with 1 of both outcomes"):
+        fit_judge(replace(alike, preference=np.ones_like(alike.preference)), tmp_path / "judge", JUDGE, quiet)

@@ -11,6 +11,7 @@ import pytest
 
 from engine import load
 from engine.router import WEIGHTS, Router
+from trainer import TrainerError
 from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import load_summary
 from trainer.fit.fit_router import fit
@@ -147,6 +148,30 @@ def test_questions_without_references_will_do(tmp_path):
     )
     assert len(this.train) == 3
     assert this.co_llm == {"co-llm": tmp_path / "labels-llm"}
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "message"),
+    [
+        (30, range(60, 70), "no questions are left after the 30 to train on"),
+        (60, (), "no questions to evaluate on"),
+        (60, range(25, 35), "10 questions are to be trained and evaluated on, e.g. 'q25'"),
+    ],
+)
+def test_questions_are_looked_at_before_the_hours_that_the_stages_take(tmp_path, train, dev, message):
+    for name, numbers in (("train", range(train)), ("dev", dev)):
+        rows = [{"id": f"q{n}", "question": f"{n} + 1?", "answer": str(n + 1)} for n in numbers]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recipe = replace(
+        RECIPE,
+        train=(str(tmp_path / "train.jsonl"),),
+        dev=(str(tmp_path / "dev.jsonl"),),
+        train_questions=30,
+        validation_questions=10,
+    )
+    with pytest.raises(TrainerError, match=message):
+        Pipeline(recipe, tmp_path / "run", load("tiny"), SETTINGS, quiet).label()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_later_round_is_undone_only_where_it_is_surely_worse():

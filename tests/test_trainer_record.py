@@ -406,11 +406,11 @@ def test_the_main_method_is_a_later_round_before_an_earlier_and_rollouts_before_
     assert main_method(["co-llm", "citation"]) is None
 
 
-def shipped_at(*routed, slm=0.2):
+def shipped_at(*routed, slm=0.2, acceptance=0.0):
     """The operating threshold of a router with these (threshold, accuracy, bytes); the LLM is right in 60 %."""
 
     def point(threshold, accuracy, size):
-        return OperatingPoint(threshold, accuracy, 0.0, 1.0, 0.5, size, 0.0, 0.0)
+        return OperatingPoint(threshold, accuracy, 0.0, 1.0, 0.5, size, 0.0, 0.0, acceptance)
 
     about = dict.fromkeys(("pair", "command", "revision", "hardware"), "-")
     points = tuple(point(*each) for each in routed)
@@ -429,3 +429,7 @@ def test_a_router_starts_at_its_cheapest_point_within_two_points_of_the_llm():
 def test_a_router_starts_where_it_routes_even_if_one_model_alone_is_cheaper():
     assert shipped_at((0.2, 0.59, 30), (0.6, 0.62, 70), slm=0.59) == 0.2, "the SLM alone is as good and cheaper"
     assert shipped_at((0.2, 0.59, 130), (0.6, 0.62, 170)) == 0.2, "the LLM alone is cheaper than all routed points"
+
+
+def test_a_router_does_not_start_at_the_slms_own_drafts():
+    assert shipped_at((0.0, 0.6, 20), (0.4, 0.61, 60), acceptance=0.3) == 0.4

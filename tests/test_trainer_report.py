@@ -9,10 +9,12 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
-from test_trainer_record import POINTS, summary_of
+from test_trainer_record import POINTS, summary_of, write_evaluation
 
 from trainer import TrainerError
-from trainer.evaluation.summary import write_summary
+from trainer.evaluation.method_names import label
+from trainer.evaluation.record import read_evaluation
+from trainer.evaluation.summary import summarise, write_summary
 from trainer.report.charts import figures
 from trainer.report.charts.figures import accuracy_over, gap_bars, overview, write_charts
 from trainer.report.report import check, render, report
@@ -331,3 +333,9 @@ def test_the_png_shows_both_charts_with_one_legend(summary, tmp_path):
     path = write_charts(summary, tmp_path, quiet)[-1]
     assert path.name == "tiny--sums.png"
     assert struct.unpack(">II", path.read_bytes()[16:24]) == (2400, 960)
+
+
+@pytest.mark.parametrize("main", ["confidence", "random"])
+def test_a_rule_without_training_may_be_the_main_method(main, tmp_path):
+    found = summarise(read_evaluation(write_evaluation(tmp_path)), resamples=200, main=main)
+    assert f"At 25 % LLM share {label(main)} has an accuracy of" in section(found, tmp_path)

@@ -8,6 +8,7 @@ import pytest
 from test_trainer_plane import ABOVE_0, write_plane
 from test_trainer_record import POINTS, close, summary_of
 
+from trainer.evaluation.estimates import NOTE
 from trainer.evaluation.plane import LEARNED
 from trainer.evaluation.record import JOINT, read_evaluation
 from trainer.evaluation.summary import summarise
@@ -58,6 +59,17 @@ def test_what_was_wanted_and_not_found_is_not_bold(tmp_path):
     points = {**ABOVE_0, ("assisted-tuned", 0.5, 1.0, 4): (60, 0.4, 38)}
     (row,) = cells(short_table([summarise(read_evaluation(write_plane(tmp_path, points)), 50)]), "sums")
     assert row[10].startswith("95 % (")
+
+
+def test_where_many_resamples_miss_the_target_a_dagger_and_its_note_say_so(summary):
+    (row,) = cells(short_table([summary]), "sums")
+    assert "†" not in row[10]
+    families: Any = summary["plane"]["families"]
+    rival = families["assisted-tuned"]["0.9"]
+    often = {**rival, "learned": {**rival["learned"], "bytes": {**rival["learned"]["bytes"], "unreached": 0.3}}}
+    marked = changed(summary, plane={**summary["plane"], "families": {**families, "assisted-tuned": {"0.9": often}}})
+    (row,) = cells(short_table([marked]), "sums")
+    assert row[10].endswith("**†") and NOTE in tasks_section([marked, marked]) and NOTE in render_short([marked])
 
 
 def test_less_than_all_is_found_only_where_the_whole_interval_is_below():

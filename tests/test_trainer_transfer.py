@@ -78,6 +78,13 @@ def test_methods_are_compared_with_confidence_at_the_same_acceptance_and_equal_b
         assert methods["random"]["beside"][share]["value"] == pytest.approx(gain, abs=1e-4)
 
 
+def test_drafts_of_the_slm_that_the_llm_judges_are_no_end_of_the_other_curves(tiny_pair, prompts, tmp_path, measured):
+    names = [*NAMES, "slm@0.5"]
+    methods = build_methods(names, tiny_pair, None, chosen=dict.fromkeys(names, (0.5, 0.9)))
+    more = transfer.measure(tiny_pair, prompts, methods, tmp_path, 40, quiet)
+    assert more["methods"]["confidence"] == measured[1]["methods"]["confidence"]
+
+
 def test_what_was_measured_stands_in_the_results(measured, tmp_path):
     path = transfer.write_transfer(measured[1], tmp_path)
     assert path.name == "tiny.transfer.json" and transfer.load_transfer(path) == measured[1]
