@@ -264,3 +264,24 @@ def test_pairing_makes_a_small_but_steady_difference_sure_that_unpaired_interval
     assert difference.low > 0
     assert statistics.bootstrap_p(a - b) < 0.01
     assert statistics.estimate(a).low < statistics.estimate(b).high
+
+
+def test_what_is_left_out_of_a_resample_measures_the_point_that_was_chosen_in_it():
+    columns = np.array([[1.0, 0.0, 1.0, 1.0], [10.0, 20.0, 30.0, 40.0]])
+    counts = np.array([[1, 1, 1, 1], [2, 2, 0, 0], [0, 1, 3, 0], [1, 1, 1, 1]])
+    found = statistics.left_out_means(np.array([0, 1, 0, 0]), counts, columns)
+    # The second sample leaves out the last two questions, the third the first and last; the fourth leaves out none.
+    assert found.tolist() == [(35 + 1) / 2, (1 + 1) / 2, (35 + 25) / 2]
+    assert np.isnan(statistics.left_out_means(np.array([0, -1, -1, -1]), counts, columns)).all()
+
+
+def test_most_of_the_luck_of_the_best_of_many_points_is_not_in_what_was_left_out():
+    best, left_out = [], []
+    for seed in range(8):
+        right = (np.random.default_rng(seed).random((60, 100)) < 0.5).astype(float)  # none better than the others
+        counts = bootstrap_counts(100, 300, 0)
+        chosen = statistics.sums(right, counts).argmax(axis=0)
+        best.append(right.mean(axis=1).max())
+        left_out.append(statistics.left_out_means(chosen, counts, right)[0])
+    assert np.mean(best) > 0.62
+    assert abs(np.mean(left_out) - 0.5) < 0.05

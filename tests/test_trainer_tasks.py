@@ -61,6 +61,22 @@ def test_what_was_wanted_and_not_found_is_not_bold(tmp_path):
     assert row[10].startswith("95 % (")
 
 
+def test_how_a_choice_holds_on_questions_that_had_no_part_in_it_stands_below(summary):
+    left_out = summary["plane"]["families"][LEARNED]["0.9"]["left_out"]
+    assert 0.8 < left_out["gap_recovered"] < 1.2 and 0.36 <= left_out["bytes"] < 0.37
+    row = cells(tasks_section([summary, summary]), "sums")[2]
+    assert row[1].endswith(" at 36 %") and row[3:6] == ["", "", ""] and row[6].endswith(" at 48 %")
+    families = {
+        name: {key: {**each, "left_out": None} for key, each in of.items()}
+        for name, of in summary["plane"]["families"].items()
+    }
+    for targets in families.values():
+        for each in targets.values():
+            del each["left_out"]
+    before: Any = changed(summary, plane={**summary["plane"], "families": families})
+    assert "leaves out" not in tasks_section([before, before])
+
+
 def test_where_many_resamples_miss_the_target_a_dagger_and_its_note_say_so(summary):
     (row,) = cells(short_table([summary]), "sums")
     assert "†" not in row[10]
@@ -82,8 +98,8 @@ def test_less_than_all_is_found_only_where_the_whole_interval_is_below():
 def test_several_tasks_have_a_section_with_bytes_and_seconds_and_one_has_none(summary):
     other = changed(summary, task="products", hardware=JOINT.join(["a laptop", "a server"]))
     text = tasks_section([summary, other])
-    assert len(cells(text, "sums")) == 2
-    assert len(cells(text, "products")) == 1, "seconds of two machines do not stand beside each other"
+    assert len(cells(text, "sums")) == 3
+    assert len(cells(text, "products")) == 2, "seconds of two machines do not stand beside each other"
     assert "Wanted of the bytes, and on how many tasks it was found: SLM confidence at most 85 %: 2 of 2;" in text
     assert "Wanted of the seconds, and on how many tasks it was found: SLM confidence at most 85 %: 1 of 1;" in text
     assert tasks_section([summary]) == ""

@@ -71,6 +71,20 @@ class PlanePoint(PointSummary):
     taken_back: Amount | None
 
 
+class LeftOut(TypedDict):
+    """The cheapest point of a family, chosen on resampled questions and measured on those that were not drawn.
+
+    A family with many points finds one that was lucky; most of that luck is not in these figures.
+
+    Attributes:
+        gap_recovered: Share of the gap between both models, null without one.
+        bytes: Of the LLM's alone.
+    """
+
+    gap_recovered: float | None
+    bytes: Amount | None
+
+
 class Reached(TypedDict):
     """A family at an accuracy: what is null or empty has no point that gets there.
 
@@ -80,6 +94,7 @@ class Reached(TypedDict):
         cost: The family's least per answer, chosen anew in each resample.
         ratio: The whole plane's least cost / the family's.
         learned: The least cost of `LEARNED` / the family's; not there without such routers.
+        left_out: Not there in summaries from before it was asked for.
     """
 
     point: PlanePoint | None
@@ -87,6 +102,7 @@ class Reached(TypedDict):
     cost: Units
     ratio: Units
     learned: NotRequired[Units]
+    left_out: NotRequired[LeftOut]
 
 
 class Plane(TypedDict):
@@ -129,6 +145,19 @@ def plane_of(points: Sequence[Point], counts: Array) -> Plane:
         for name, target in targets.items()
     }
 
+    size = np.stack([point.column("bytes") for point in real])
+
+    def left_out(members: list[int], target: Array) -> LeftOut:
+        enough = curve.accuracy[members] >= target - statistics.TOLERANCE
+        cheapest = np.where(enough, curve.cost["bytes"][members], np.inf).argmin(axis=0)
+        chosen = np.where(enough.any(axis=0), np.array(members)[cheapest], -1)
+        right, moved = (statistics.left_out_means(chosen, counts, each) for each in (curve.correct, size))
+        ends = right[1 + slm], right[1 + llm]
+        return {
+            "gap_recovered": digits_or_none(float(statistics.gap_recovered(right[:1], *map(np.atleast_1d, ends))[0])),
+            "bytes": digits_or_none(float(moved[0] / moved[1 + llm])),
+        }
+
     def reached(family: str, members: list[int], name: str) -> Reached:
         cost = least[family, name]
         cheapest = _cheapest(curve, members, float(targets[name][0]))
@@ -137,6 +166,7 @@ def plane_of(points: Sequence[Point], counts: Array) -> Plane:
             "difference": None if cheapest is None else difference(curve.accuracy[cheapest], curve.accuracy[llm]),
             "cost": estimates(cost),
             "ratio": _ratios(least[WHOLE, name], cost),
+            "left_out": left_out(members, targets[name]),
         }
         if LEARNED in families:
             found["learned"] = _ratios(least[LEARNED, name], cost)

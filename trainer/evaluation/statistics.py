@@ -130,6 +130,28 @@ def least_cost(cost: Array, accuracy: Array, target: Array) -> Array:
     return np.where(np.isfinite(least), least, np.nan)
 
 
+def left_out_means(chosen: Array, counts: Array, columns: Array) -> Array:
+    """What chosen points come to on the questions that had no part in choosing them (out of bag; Efron 1983).
+
+    Args:
+        chosen: A point for each sample [samples], by its index; −1 where there was none. The first sample, the
+            questions themselves, is not looked at.
+        counts: The bootstrap's draws [samples, questions].
+        columns: A value of each point for each question [points, questions].
+
+    Returns:
+        The mean over the questions that were not drawn, averaged over the samples with a choice, of the chosen point
+        and of each point alone: [1 + points]; NaN where no sample has one.
+    """
+    samples = np.flatnonzero(chosen[1:] >= 0) + 1
+    left_out = (counts[samples] == 0).astype(np.float64)
+    samples, left_out = samples[left_out.any(axis=1)], left_out[left_out.any(axis=1)]
+    if not len(samples):
+        return np.full(1 + len(columns), np.nan)
+    means = left_out @ columns.T / left_out.sum(axis=1, keepdims=True)
+    return np.concatenate([[means[np.arange(len(samples)), chosen[samples]].mean()], means.mean(axis=0)])
+
+
 def accuracy_at_cost(cost: Array, accuracy: Array, budget: Array) -> Array:
     """The best accuracy [samples] within a cost [samples], on the frontier of `cost_at_accuracy`.
 
