@@ -114,7 +114,8 @@ def test_the_scales_of_the_outputs_are_charged_with_the_weights(tmp_path):
     built = store.build(dense.config, tmp_path / "model.safetensors", "int8", lm_head_4bit=True)
     layers = [module for module in built.modules() if isinstance(module, int8.Int8Linear)]
     cost = cost_of(built, torch.float32)
-    weights = sum(parameter.nbytes for parameter in built.parameters()) - built.get_input_embeddings().weight.nbytes
+    embedding: Any = built.get_input_embeddings()
+    weights = sum(parameter.nbytes for parameter in built.parameters()) - embedding.weight.nbytes
     assert cost.trunk_bytes + cost.head_bytes == weights + sum(4 * layer.out_features for layer in layers)
 
 

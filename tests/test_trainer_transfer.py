@@ -82,6 +82,7 @@ def test_drafts_of_the_slm_that_the_llm_judges_are_no_end_of_the_other_curves(ti
     names = [*NAMES, "slm@0.5"]
     methods = build_methods(names, tiny_pair, None, chosen=dict.fromkeys(names, (0.5, 0.9)))
     more = transfer.measure(tiny_pair, prompts, methods, tmp_path, 40, quiet)
+    assert more is not None
     assert more["methods"]["confidence"] == measured[1]["methods"]["confidence"]
 
 

@@ -218,8 +218,8 @@ def cost_of(model: Any, dtype: torch.dtype) -> ModelCost:
     linear = [m for m in decoder.modules() if isinstance(m, torch.nn.Linear | Int8Linear | PackedLinear)]
     embedding = model.get_input_embeddings().weight
     trunk_bytes = sum(stored_bytes(p) for p in decoder.parameters()) - stored_bytes(embedding)
-    trunk_bytes += sum(m.scales.nbytes for m in linear if isinstance(m, Int8Linear))
-    head_scales = head.scales.nbytes if isinstance(head, Int8Linear) else 0
+    trunk_bytes += sum(m.get_buffer("scales").nbytes for m in linear if isinstance(m, Int8Linear))
+    head_scales = head.get_buffer("scales").nbytes if isinstance(head, Int8Linear) else 0
     width = head_dim(config)
     return ModelCost(
         trunk_bytes=trunk_bytes,
