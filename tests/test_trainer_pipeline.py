@@ -154,18 +154,18 @@ def test_questions_without_references_will_do(tmp_path):
     ("train", "dev", "message"),
     [
         (30, range(60, 70), "no questions are left after the 30 to train on"),
-        (60, (), "no questions to evaluate on"),
+        (40, None, "no questions to evaluate on"),  # the same file for both: 30 and 10 take all of it
         (60, range(25, 35), "10 questions are to be trained and evaluated on, e.g. 'q25'"),
     ],
 )
 def test_questions_are_looked_at_before_the_hours_that_the_stages_take(tmp_path, train, dev, message):
-    for name, numbers in (("train", range(train)), ("dev", dev)):
+    for name, numbers in (("train", range(train)), ("dev", dev or ())):
         rows = [{"id": f"q{n}", "question": f"{n} + 1?", "answer": str(n + 1)} for n in numbers]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     recipe = replace(
         RECIPE,
         train=(str(tmp_path / "train.jsonl"),),
-        dev=(str(tmp_path / "dev.jsonl"),),
+        dev=(str(tmp_path / ("train.jsonl" if dev is None else "dev.jsonl")),),
         train_questions=30,
         validation_questions=10,
     )
