@@ -154,7 +154,7 @@ def test_questions_without_references_will_do(tmp_path):
     ("train", "dev", "message"),
     [
         (30, range(60, 70), "no questions are left after the 30 to train on"),
-        (40, None, "no questions to evaluate on"),  # the same file for both: 30 and 10 take all of it
+        (40, None, "no question is left after the first 40"),  # the same file for both
         (60, range(25, 35), "10 questions are to be trained and evaluated on, e.g. 'q25'"),
     ],
 )

@@ -98,8 +98,6 @@ class Pipeline:
         """Whether there are enough, before the hours that the stages take; a TrainerError if not."""
         train, dev = ({question.id for question in some} for some in (self.train, self.dev))
         check_validation(self.train[self.recipe.train_questions :], self.recipe.train_questions)
-        if not dev:
-            raise TrainerError("no questions to evaluate on: give more with --dev, or ask for fewer to train on")
         if both := sorted(train & dev):
             raise TrainerError(
                 f"{len(both)} questions are to be trained and evaluated on, e.g. {both[0]!r}: give others with --dev"
