@@ -13,10 +13,12 @@ from fake_labels import biased, planted, quiet, rollout, write_labels, write_rol
 from engine import Role, RouterError
 from engine.model.logits import logit_features
 from engine.policy import ConfidencePolicy, EntropyPolicy, MarginPolicy, State
+from engine.router import WEIGHTS
 from trainer import TrainerError
 from trainer.evaluation.methods import scores_of, thresholds_for
 from trainer.fit.fit_router import fit, fit_preferences
 from trainer.fit.labelled_tokens import (
+    evened,
     held_out_tokens,
     join,
     load_tokens,
@@ -86,6 +88,22 @@ def test_one_router_learns_from_several_labels(tmp_path):
     assert sum(router.card.training["questions"].values()) == 300
     alone = fit(folders[0], tmp_path / "alone", replace(SETTINGS, epochs=1), report=quiet)
     assert alone.card.training["data"] != router.card.training["data"]
+
+
+def test_each_of_several_labels_may_count_alike(tmp_path):
+    few, many = planted(questions=100), planted(questions=300, seed=1)
+    many["question"] = np.char.add("other-", many["question"])
+    folders = [write_labels(tmp_path / "few", few), write_labels(tmp_path / "many", many)]
+    parts = [load_tokens(folder) for folder in folders]
+    sums = [each.weight.sum() for each in evened(parts)]
+    assert sums[0] == pytest.approx(sums[1], rel=1e-4)
+    assert sum(sums) == pytest.approx(sum(each.weight.sum() for each in parts), rel=1e-4)
+    settings = replace(SETTINGS, epochs=1)
+    plain, even = (
+        fit(folders, tmp_path / str(choice), replace(settings, even=choice), report=quiet) for choice in (False, True)
+    )
+    assert even.card.training["even"] and not plain.card.training["even"]
+    assert (tmp_path / "True" / WEIGHTS).read_bytes() != (tmp_path / "False" / WEIGHTS).read_bytes()
 
 
 def test_labels_that_do_not_go_together_are_refused(tmp_path):

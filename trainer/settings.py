@@ -88,6 +88,8 @@ class FitSettings:
         action="store_const",
         const="balanced",
     )
+    # Of several tasks, one whose answers are long would have most of the say otherwise.
+    even: bool = setting(False, "of several folders of labels each counts alike, however many tokens it decides")
     calibrate: bool = True  # try slope and bias on the stopping questions
     # Fitted first and then left as it is, so that with few questions the network does not know less than the features.
     skip: bool = setting(False, "start from a linear score of the logit features, and learn to correct it")

@@ -25,7 +25,7 @@ from trainer import TrainerError
 from trainer.fit import calibration
 from trainer.fit.card import write_card
 from trainer.fit.gradient_loop import Examples, logits_of, train
-from trainer.fit.labelled_tokens import LabelledTokens, join, load_tokens, rollouts_by_labels, split_of
+from trainer.fit.labelled_tokens import LabelledTokens, evened, join, load_tokens, rollouts_by_labels, split_of
 from trainer.preference import CASE_NAMES, Case
 from trainer.settings import FitSettings
 
@@ -62,7 +62,8 @@ def fit(
     if settings.target == "kept":
         return _fit_kept(folders, out, settings, description, rollouts, report, command)
     owned = rollouts_by_labels(folders, rollouts)
-    tokens = join([load_tokens(folder, owned.get(folder), *given) for folder in folders])
+    parts = [load_tokens(folder, owned.get(folder), *given) for folder in folders]
+    tokens = join(evened(parts) if settings.even else parts)
     stated = {"method": "citer" if rollouts else "citer-shortcut", "round": round_number, "command": command}
     return fit_preferences(tokens, out, settings, description, stated, report)
 
