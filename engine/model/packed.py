@@ -90,7 +90,6 @@ class PackedProduct:
         assert self._scales.dtype is torch.bfloat16 and self._scales.is_contiguous(), self._scales.dtype
         self._shape = (ctypes.c_int64(outputs), ctypes.c_int64(inputs))
         self._inputs, self._outputs = inputs, outputs
-        self.weights = inputs * outputs
         self._pointers = (_pointer(self._codes), _pointer(self._scales))
         self._block = ctypes.c_int64(weights[0].quant_state.blocksize)
         self._out_stride = ctypes.c_int64(outputs)

@@ -166,7 +166,8 @@ def load_tokens(
 def evened(parts: Sequence[LabelledTokens]) -> list[LabelledTokens]:
     """The same tokens with weights that have the same sum in each part; their sum over all parts stays."""
     totals = [each.weight.sum() for each in parts]
-    factors = [1 / total * np.mean(totals) if total else 0.0 for total in totals]
+    mean = np.mean(totals)
+    factors = [1 / total * mean if total else 0.0 for total in totals]
     return [
         replace(each, weight=(each.weight * factor).astype(np.float32))
         for each, factor in zip(parts, factors, strict=True)
