@@ -279,10 +279,12 @@ def wire_stop(
             job.cancel.set()
         return gr.update(interactive=False)
 
-    check: dict[str, Any] = {"outputs": button, "queue": False, **QUIET}
+    check: dict[str, Any] = {"outputs": button, "queue": False, **EACH_TIME}
     for start in starts:
         start.success(None, js=STARTED, **QUIET)
-        start.failure(can_stop, **check)
+        # Asked after a start too: the answer about a job that ended just before may come late, and disable Stop.
+        for after in (start.success, start.failure):
+            after(can_stop, **check)
     for end in ends:
         for after in (end.success, end.failure):
             after(can_stop, **check)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browser import Site, Window, eventually, expect, window
+from browser import Site, Window, calls_of, eventually, expect, window
 from fake_pair import FakePair
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
@@ -71,6 +71,30 @@ def test_enter_sends_shift_enter_breaks_the_line_and_escape_stops(shown: Window,
     page.fill("#prompt textarea", "a palindrome")
     page.keyboard.press("Enter")
     page.wait_for_selector(".t >> nth=6")  # of this text: the one before has fewer
+    page.keyboard.press("Escape")
+    shown.wait_state("stopped")
+
+
+def test_what_is_heard_late_of_a_text_that_ended_does_not_take_stop_from_the_next(shown: Window, site: Site, pair):
+    page, asking, held = shown.page, calls_of(site, "can_stop"), []
+
+    def hold(route) -> None:
+        late = route.request.post_data_json["fn_index"] in asking
+        held.append((route, route.fetch())) if late else route.continue_()
+
+    page.route("**/gradio_api/run/predict*", hold)
+    page.fill("#prompt textarea", "echo one")
+    page.keyboard.press("Enter")
+    shown.wait_state("done")
+    eventually(lambda: held or page.wait_for_timeout(20))
+    pair.tokens_per_second = 4
+    page.fill("#prompt textarea", "a palindrome")
+    page.keyboard.press("Enter")
+    shown.wait_state("running")
+    page.wait_for_timeout(500)
+    for route, answer in held:
+        route.fulfill(response=answer)
+    page.wait_for_timeout(500)
     page.keyboard.press("Escape")
     shown.wait_state("stopped")
 
