@@ -310,8 +310,10 @@ def test_a_prompt_of_the_visitors_takes_its_place(browser, site):
         page.click(".sweep-prompt")
         expect(page.locator("#prompt textarea")).to_have_value(PROMPT)
         page.wait_for_selector("text=fake-r1", timeout=20_000)
+        assert page.locator(".stream-origin").bounding_box()["height"] == 60, "room for what is said of a recorded text"
         shown.write("a palindrome")
         assert page.inner_text(".stream-origin") == ""
+        assert page.locator(".stream-origin").bounding_box()["height"] == 20
         expect(page.locator(".sweep-body").first).to_be_hidden()
         eventually(lambda: page.locator('[data-plot="score"] .point').count() > 10)
         box = page.locator('[data-plot="score"]').bounding_box()

@@ -54,6 +54,7 @@ export const startOrigin = (text, { element }) => {
   const draw = perFrame(() => {
     find('.stream-origin').classList.toggle('about', text.foreign || text.awaited);
     find('.stream-origin').classList.toggle('rescored', isRescored());
+    find('.stream-origin').classList.toggle('unrecorded', text.tokens.length > 0 && !text.message.recorded);
     say(find('.stream-origin'), text.awaited ? AWAITED : text.foreign ? text.message.about : text.tokens.length ? sentences().join(' ') : '');
   });
 
