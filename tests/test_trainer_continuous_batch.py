@@ -56,6 +56,14 @@ def test_a_group_reads_its_prompt_once(tiny_pair):
     assert tiny_pair.slm.fed - before == 2 * together
 
 
+def test_it_is_told_how_many_texts_are_written(tiny_pair, monkeypatch):
+    monkeypatch.setattr("trainer.continuous_batch.EVERY", 0.0)
+    texts = [WantedText(Request(PROMPTS[0], policy="slm", max_new_tokens=limit)) for limit in (1, 3)]
+    told: list[str] = []
+    write_each(tiny_pair, texts, 2, told.append)
+    assert told[0] == "1 of 2 texts are written" and told[-1] == "2 of 2 texts are written"
+
+
 def test_a_text_goes_on_from_token_ids(tiny_pair):
     whole = tiny_pair.generate(PROMPTS[0], policy="slm", max_new_tokens=30)
     _, prompt = tiny_pair.prepare(Request(PROMPTS[0], policy="slm"))

@@ -6,8 +6,9 @@ for a few tokens. Here a text that has ended frees its row at once (Orca: Yu et 
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from engine import Request
@@ -15,6 +16,9 @@ from engine.batch.rows import Row
 from engine.pair import Pair
 from engine.policy import Policy
 from engine.tokenizer import render
+
+EVERY = 60.0
+"""Seconds between two reports of how many texts are written."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,12 @@ class WantedText:
     prompt: Sequence[int] | None = None
 
 
-def write(pair: Pair, groups: Sequence[Sequence[WantedText]], rows: int) -> list[list[Row]]:
+def write(
+    pair: Pair,
+    groups: Sequence[Sequence[WantedText]],
+    rows: int,
+    report: Callable[[str], None] = lambda line: None,
+) -> list[list[Row]]:
     """Writes groups of texts; a group enters as one, so that its texts share the passes of what they have in common.
 
     Those that may get longest come first, so that the caches never have to grow.
@@ -39,6 +48,7 @@ def write(pair: Pair, groups: Sequence[Sequence[WantedText]], rows: int) -> list
     Args:
         groups: Each with one text or more.
         rows: At most so many texts are written at once; a larger group alone.
+        report: Told once a minute how many texts are written.
 
     Returns:
         The finished rows, in the order of the groups.
@@ -51,6 +61,7 @@ def write(pair: Pair, groups: Sequence[Sequence[WantedText]], rows: int) -> list
     waiting, decoding = deque(sorted(range(len(groups)), key=lambda n: -longest[n])), pair.open(prefix_cache=True)
     places: dict[int, tuple[int, int]] = {}  # of the numbers in the batch: group, and text of it
     finished: dict[tuple[int, int], Row] = {}
+    told, total = time.monotonic(), sum(map(len, groups))
     while waiting or places:
         entering: list[tuple[int, int]] = []
         while waiting and _fits(len(places) + len(entering), len(groups[waiting[0]]), rows):
@@ -67,12 +78,17 @@ def write(pair: Pair, groups: Sequence[Sequence[WantedText]], rows: int) -> list
         decoding.step()
         for number in [number for number in places if not decoding.rows[number].unfinished]:
             finished[places.pop(number)] = decoding.remove(number)
+        if time.monotonic() - told >= EVERY:
+            report(f"{len(finished):,} of {total:,} texts are written")
+            told = time.monotonic()
     return [[finished[n, text] for text in range(len(group))] for n, group in enumerate(groups)]
 
 
-def write_each(pair: Pair, texts: Iterable[WantedText], rows: int) -> list[Row]:
+def write_each(
+    pair: Pair, texts: Iterable[WantedText], rows: int, report: Callable[[str], None] = lambda line: None
+) -> list[Row]:
     """Writes texts of which each enters alone; see `write`."""
-    return [row for (row,) in write(pair, [[text] for text in texts], rows)]
+    return [row for (row,) in write(pair, [[text] for text in texts], rows, report)]
 
 
 def _rendered(pair: Pair, group: Sequence[WantedText]) -> list[Sequence[int]]:

@@ -78,7 +78,7 @@ def evaluate(
     """
 
     def make(some: Sequence[Question], path: Path) -> None:
-        write_lines(path, map(asdict, _answers(pair, some, methods, max_new_tokens)))
+        write_lines(path, map(asdict, _answers(pair, some, methods, max_new_tokens, report)))
 
     settings = begun_with(pair, methods, task, max_new_tokens)
     texts = sum(len(method.thresholds) for method in methods)
@@ -121,7 +121,11 @@ def asked_of(question: Question, method: Method, threshold: float, max_new_token
 
 
 def _answers(
-    pair: Pair, questions: Sequence[Question], methods: Sequence[Method], max_new_tokens: int
+    pair: Pair,
+    questions: Sequence[Question],
+    methods: Sequence[Method],
+    max_new_tokens: int,
+    report: Callable[[str], None],
 ) -> Iterator[GradedAnswer]:
     asked = [(method, threshold) for method in methods for threshold in method.thresholds]
     groups = [
@@ -131,7 +135,8 @@ def _answers(
         ]
         for question in questions
     ]
-    for question, rows in zip(questions, write(pair, groups, AT_ONCE // max_new_tokens), strict=True):
+    written = write(pair, groups, AT_ONCE // max_new_tokens, report)
+    for question, rows in zip(questions, written, strict=True):
         for (method, threshold), row in zip(asked, rows, strict=True):
             yield graded(pair, question, method, threshold, row)
 

@@ -143,7 +143,7 @@ def measure(
         raise TrainerError("both models alone are the ends of every curve: put slm and llm among the methods")
 
     def make(some: Sequence[Question], path: Path) -> None:
-        write_lines(path, map(asdict, _texts(pair, some, methods, max_new_tokens)))
+        write_lines(path, map(asdict, _texts(pair, some, methods, max_new_tokens, report)))
 
     texts = sum(len(method.thresholds) for method in methods)
     shards = Shards(folder, STAGE, max(1, SHARD // (texts * max_new_tokens)), ".jsonl")
@@ -152,7 +152,11 @@ def measure(
 
 
 def _texts(
-    pair: Pair, prompts: Sequence[Question], methods: Sequence[Method], max_new_tokens: int
+    pair: Pair,
+    prompts: Sequence[Question],
+    methods: Sequence[Method],
+    max_new_tokens: int,
+    report: Callable[[str], None],
 ) -> Iterator[FreeText]:
     asked = [(method, threshold) for method in methods for threshold in method.thresholds]
     alone = next(n for n, (method, _) in enumerate(asked) if method.name == "llm")
@@ -163,7 +167,8 @@ def _texts(
         ]
         for each in prompts
     ]
-    for each, rows in zip(prompts, write(pair, groups, AT_ONCE // max_new_tokens), strict=True):
+    written = write(pair, groups, AT_ONCE // max_new_tokens, report)
+    for each, rows in zip(prompts, written, strict=True):
         reference = [event.id for event in rows[alone].events]
         for (method, threshold), row in zip(asked, rows, strict=True):
             events, spent = charged_alone(pair, method, row)

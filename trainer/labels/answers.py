@@ -67,7 +67,7 @@ def answer(
                 "text": "".join(event.text for event in row.events),
                 "finish": row.finish_reason,
             }
-            for question, row in zip(batch, write_each(pair, map(WantedText, requests), ROWS), strict=True)
+            for question, row in zip(batch, write_each(pair, map(WantedText, requests), ROWS, report), strict=True)
         ]
         write_lines(path, lines)
 

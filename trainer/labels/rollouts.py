@@ -113,7 +113,7 @@ def roll_out(
 
     def make(some: Sequence[Question], path: Path) -> None:
         todo = [start for question in some for start in starts[question.id]]
-        write_lines(path, [asdict(each) for each in _finish(pair, todo, policy, settings)])
+        write_lines(path, [asdict(each) for each in _finish(pair, todo, policy, settings, report)])
 
     try:
         complete = _shards(folder).run(about, questions, make, report)
@@ -167,7 +167,13 @@ def _starts(
     return starts
 
 
-def _finish(pair: Pair, starts: Sequence[_Start], policy: Policy, settings: RolloutSettings) -> list[Rollout]:
+def _finish(
+    pair: Pair,
+    starts: Sequence[_Start],
+    policy: Policy,
+    settings: RolloutSettings,
+    report: Callable[[str], None],
+) -> list[Rollout]:
     """Finishes texts and grades them."""
     unended = [s for s in starts if s.written[-1] not in pair.end_ids and len(s.written) < settings.max_new_tokens]
     rows = {}
@@ -179,7 +185,7 @@ def _finish(pair: Pair, starts: Sequence[_Start], policy: Policy, settings: Roll
         ]
         prompts = [render(pair.tokenizer, r) + start.written for r, start in zip(requests, unended, strict=True)]
         texts = [WantedText(request, policy, tokens) for request, tokens in zip(requests, prompts, strict=True)]
-        rows = dict(zip(map(id, unended), write_each(pair, texts, ROWS), strict=True))
+        rows = dict(zip(map(id, unended), write_each(pair, texts, ROWS, report), strict=True))
     finished = []
     for start in starts:
         row = rows.get(id(start))
