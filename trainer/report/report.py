@@ -233,9 +233,9 @@ def _savings(summary: Summary, main: str) -> str:
     ]
     savings = table(["against", *targets, "to beat", "accuracy at equal bytes"], rows)
     lead = (
-        f"Share of the bytes that {label(main)} saves at equal accuracy (bold: at least what is to beat), and how much "
-        "more accurate it is for the bytes that it moves at 25 % LLM share. Whatever has a threshold can be set to "
-        "either model alone, too:"
+        f"Share of the bytes that {label(main)} saves at equal accuracy (bold: at least what is to beat: what "
+        "CITER’s paper saves against that method, or this project’s own bar), and how much more accurate it is for the "
+        "bytes that it moves at 25 % LLM share. Whatever has a threshold can be set to either model alone, too:"
     )
     return f"{lead}\n\n{with_note(savings)}"
 

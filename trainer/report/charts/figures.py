@@ -163,7 +163,7 @@ def _at_acceptance(points: list[PlanePoint], number: int) -> Any:
     """A curve of the plane: the higher the acceptance, the darker, and by its place with a dash and a symbol."""
     first = points[0]
     colour = sample_colorscale("Viridis", [0.9 * (1 - first["acceptance"])])[0]
-    draft = "" if first["max_draft"] == "auto" else f", drafts of {first['max_draft']}"
+    draft = "" if first["max_draft"] == "auto" else f" / {first['max_draft']}"
     return go.Scatter(
         **data_of(points, "bytes"),
         name=f"acceptance {first['acceptance']:g}{draft}",
