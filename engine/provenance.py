@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import subprocess
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-_ARITHMETIC = ("CITER_CPU_WEIGHTS", "CITER_LM_HEAD_4BIT", "CITER_WEIGHTS_COPY")
-"""Settings of the environment with which the same command gives other roundings, and so now and then other tokens."""
+_ARITHMETIC = ("cpu_weights", "lm_head_4bit", "weights_copy")
+"""Settings with which the same command gives other roundings, and so now and then other tokens."""
 _KERNEL = "AVX512-BF16"  # what bitsandbytes' 4-bit kernel wants; without it weights are read in other ways
 
 
@@ -27,15 +26,23 @@ def provenance(program: str) -> dict[str, str]:
 def command(program: str) -> str:
     """What the user typed, quoted for a shell; of a path that leads out of the current folder, its name only.
 
-    Variables that change the arithmetic stand before it.
+    Settings that change the arithmetic stand before it, also those of a `.env` file, where they are not the default.
     """
+    from engine.settings import PREFIX, load_settings  # late: it needs `engine.pairs`, which needs `ROOT`
+
     inside = []
     for each in sys.argv[1:]:
         name, equals, typed = each.rpartition("=")  # also of `name=path`
         path = Path(typed)
         leads_out = path.is_absolute() or ".." in path.parts
         inside.append(f"{name}{equals}{path.name}" if leads_out else each)
-    variables = [f"{name}={shlex.quote(os.environ[name])} " for name in _ARITHMETIC if os.environ.get(name)]
+    settings = load_settings()
+    changed = {
+        name: getattr(settings, name)
+        for name in _ARITHMETIC
+        if getattr(settings, name) != type(settings).model_fields[name].default
+    }
+    variables = [f"{PREFIX}{name.upper()}={str(value).lower()} " for name, value in changed.items()]
     return "".join(variables) + shlex.join(["python", "-m", program, *inside])
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.provenance import hardware, machine
+from engine.provenance import command, hardware, machine
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,12 @@ def test_processors_of_one_name_are_told_apart_by_the_instructions_that_decide_h
 
 def test_the_machine_of_today_says_what_its_processor_has():
     assert machine()["instructions"]
+
+
+def test_a_command_names_the_settings_that_change_the_arithmetic_wherever_they_were_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["engine", "--preset", "tiny"])
+    assert command("engine") == "python -m engine --preset tiny"
+    monkeypatch.setenv("CITER_CPU_WEIGHTS", "auto")  # the default
+    (tmp_path / ".env").write_text("CITER_WEIGHTS_COPY=int8\nCITER_LM_HEAD_4BIT=0\n")
+    assert command("engine") == "CITER_LM_HEAD_4BIT=false CITER_WEIGHTS_COPY=int8 python -m engine --preset tiny"
