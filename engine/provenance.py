@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from engine.settings import PREFIX, load_settings
+
 ROOT = Path(__file__).resolve().parent.parent
 _ARITHMETIC = ("cpu_weights", "lm_head_4bit", "weights_copy")
 """Settings with which the same command gives other roundings, and so now and then other tokens."""
@@ -28,8 +30,6 @@ def command(program: str) -> str:
 
     Settings that change the arithmetic stand before it, also those of a `.env` file, where they are not the default.
     """
-    from engine.settings import PREFIX, load_settings  # late: it needs `engine.pairs`, which needs `ROOT`
-
     inside = []
     for each in sys.argv[1:]:
         name, equals, typed = each.rpartition("=")  # also of `name=path`
