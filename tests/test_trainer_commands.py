@@ -27,6 +27,16 @@ def test_every_command_explains_itself(name, capsys):
     assert COMMANDS[name].summary[:20].lower() in told.lower().replace("\n", " ")
 
 
+def test_what_is_told_to_a_file_is_there_while_the_command_runs(tmp_path, monkeypatch):
+    with (tmp_path / "log").open("w") as log:
+        monkeypatch.setattr("sys.stdout", log)
+        with pytest.raises(SystemExit):
+            main(["run", "--help"])
+        before = (tmp_path / "log").read_text()
+        print("shard 1/2 done")
+        assert (tmp_path / "log").read_text() == f"{before}shard 1/2 done\n" != "shard 1/2 done\n"
+
+
 def test_the_command_that_is_kept_names_no_folder_outside_of_this_one(monkeypatch):
     monkeypatch.setattr(
         "sys.argv", ["x", "run", "--dev", "/elsewhere/dev.jsonl", "../data/train.jsonl", "runs/a", "0.5"]

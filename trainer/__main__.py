@@ -1,6 +1,7 @@
 """The trainer's command line: `python -m trainer <command>`; the commands are in `trainer.commands`."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ def add_option(parser: argparse.ArgumentParser, option: str, help: str, default:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns the exit status: 0, 2 if the user can put something right, 130 if they stopped it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a file that it is told to is read while hours pass
     return exit_status(partial(_run, arguments), TrainerError)
 
 
