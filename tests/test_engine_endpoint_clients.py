@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,9 @@ def server():
     """`python -m engine serve` in a process of its own, and the address that it says."""
     command = [sys.executable, "-m", "engine", "serve", "--preset", "tiny", "--port", "0"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, cwd=ROOT, **pipes)
+    # Where the tests run in a shell's background, Ctrl+C is ignored, and a process would inherit that.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, cwd=ROOT, preexec_fn=heard, **pipes)
     try:
         assert process.stdout is not None
         yield process, re.findall(r"http://127\.0\.0\.1:\d+/v1", process.stdout.readline())[0]
