@@ -15,7 +15,7 @@ from typing import Any
 from engine.settings import PREFIX, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
-_ARITHMETIC = ("cpu_weights", "lm_head_4bit", "weights_copy")
+_ARITHMETIC = {"cpu_weights", "lm_head_4bit", "weights_copy"}
 """Settings with which the same command gives other roundings, and so now and then other tokens."""
 _KERNEL = "AVX512-BF16"  # what bitsandbytes' 4-bit kernel wants; without it weights are read in other ways
 
@@ -36,12 +36,7 @@ def command(program: str) -> str:
         path = Path(typed)
         leads_out = path.is_absolute() or ".." in path.parts
         inside.append(f"{name}{equals}{path.name}" if leads_out else each)
-    settings = load_settings()
-    changed = {
-        name: getattr(settings, name)
-        for name in _ARITHMETIC
-        if getattr(settings, name) != type(settings).model_fields[name].default
-    }
+    changed = load_settings().model_dump(include=_ARITHMETIC, exclude_defaults=True)
     variables = [f"{PREFIX}{name.upper()}={str(value).lower()} " for name, value in changed.items()]
     return "".join(variables) + shlex.join(["python", "-m", program, *inside])
 
