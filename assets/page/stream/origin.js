@@ -52,10 +52,11 @@ export const startOrigin = (text, { element }) => {
   };
 
   const draw = perFrame(() => {
-    find('.stream-origin').classList.toggle('about', text.foreign || text.awaited);
-    find('.stream-origin').classList.toggle('rescored', isRescored());
-    find('.stream-origin').classList.toggle('unrecorded', text.tokens.length > 0 && !text.message.recorded);
-    say(find('.stream-origin'), text.awaited ? AWAITED : text.foreign ? text.message.about : text.tokens.length ? sentences().join(' ') : '');
+    const line = find('.stream-origin');
+    line.classList.toggle('about', text.foreign || text.awaited);
+    line.classList.toggle('rescored', isRescored());
+    line.classList.toggle('unrecorded', text.tokens.length > 0 && !text.message.recorded);
+    say(line, text.awaited ? AWAITED : text.foreign ? text.message.about : text.tokens.length ? sentences().join(' ') : '');
   });
 
   for (const dial of ['threshold', 'acceptance']) onSlider(element, draw, dial);
