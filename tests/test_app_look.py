@@ -33,8 +33,8 @@ def test_at_360_px_every_tab_is_in_sight(browser, site: Site):
 def test_nothing_moves_while_a_text_is_written_and_nothing_sticks_out(browser, site: Site, pair, width: int):
     def places(page):
         return page.evaluate(
-            "['#prompt-card', '#threshold-card', '#stream', '.rendered-toggle', '#dashboard', '#view-card'].map(part => {"
-            "const box = document.querySelector(part).getBoundingClientRect();"
+            "['#prompt-card', '#threshold-card', '#stream', '.rendered-toggle', '#dashboard', '#view-card']"
+            ".map(part => { const box = document.querySelector(part).getBoundingClientRect();"
             "return [box.x, box.y + scrollY, box.width, box.height]})"
         )
 
