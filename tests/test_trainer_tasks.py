@@ -13,6 +13,7 @@ from trainer.evaluation.plane import LEARNED
 from trainer.evaluation.record import JOINT, read_evaluation
 from trainer.evaluation.summary import summarise
 from trainer.report.report import render, render_short
+from trainer.report.seconds_report import measured_seconds
 from trainer.report.tasks import RIVALS, short_table, tasks_section
 
 
@@ -103,6 +104,36 @@ def test_several_tasks_have_a_section_with_bytes_and_seconds_and_one_has_none(su
     assert "Wanted of the bytes, and on how many tasks it was found: SLM confidence at most 85 %: 2 of 2;" in text
     assert "Wanted of the seconds, and on how many tasks it was found: SLM confidence at most 85 %: 1 of 1;" in text
     assert tasks_section([summary]) == ""
+
+
+def timed(*points, questions=20, task="sums") -> Any:
+    """Measured seconds of settings (method, acceptance, max_draft, threshold, times as fast as the LLM alone)."""
+    names = ("method", "acceptance", "max_draft", "threshold")
+    each = [
+        dict(zip(names, setting, strict=True))
+        | {"speedup": {"value": times, "low": times / 2, "high": times * 2, "unreached": 0.0, "p_value": None}}
+        for *setting, times in points
+    ]
+    return {"task": task, "questions": questions, "points": each}
+
+
+def test_measured_seconds_are_those_of_the_fastest_timed_setting_that_gets_there(summary):
+    learned = ("citer-r2", 0.3, "auto", 0.5)
+    several = timed((*learned, 1.25), ("citer-r2", 0.3, "auto", 0.499, 9.0), ("slm", 1.0, 4, 0.5, 0.8))
+    (row,) = cells(measured_seconds([summary], [several]), "sums")
+    assert row == ["sums", "20", "citer-r2@0.3 < 0.5: 80 % (40 to 160)", "", "", "", "", "slm@1/4: 125 % (62 to 250)"]
+
+
+def test_a_setting_that_does_not_get_there_is_in_no_row_however_fast_it_is(summary):
+    fast = ("confidence", 0.0, "auto", 0.3, 5.0)
+    assert fast[3] in [point["threshold"] for point in summary["methods"]["confidence"]["points"]]
+    (row,) = cells(measured_seconds([summary], [timed(fast)]), "sums")
+    assert row[2:] == [""] * 6
+
+
+def test_a_few_timed_questions_have_no_row_among_all_tasks(summary):
+    few = timed(("citer-r2", 0.3, "auto", 0.5, 1.25), questions=19)
+    assert measured_seconds([summary], [few]) == "" == measured_seconds([summary], [])
 
 
 def test_the_page_has_it_before_the_tasks_own_parts(summary, tmp_path):

@@ -86,6 +86,12 @@ def spelled(name: str, acceptance: float = 0.0, max_draft: DraftLimit = "auto") 
     return f"{name}@{acceptance:g}" + ("" if max_draft == "auto" else f"/{max_draft}")
 
 
+def spelled_setting(name: str, acceptance: float, max_draft: DraftLimit, threshold: float) -> str:
+    """As `spelled`, and with the threshold where one changes anything."""
+    title = spelled(name, acceptance, max_draft)
+    return title if name in ("slm", "llm") else f"{title} < {threshold:.3g}"
+
+
 def title_of(text: str) -> str:
     """What a method that is asked for is called in records and summaries."""
     name, _, acceptance, max_draft = parsed(text)

@@ -197,7 +197,7 @@ def families_of(points: Sequence[Point]) -> dict[str, list[int]]:
     }
     routed = {
         "confidence": {n for n, each in numbered if each.method == "confidence"},
-        LEARNED: {n for n, each in numbered if _is_learned(each.method)},
+        LEARNED: {n for n, each in numbered if is_learned(each.method)},
         **{
             name: {n for n, each in numbered if each.method in methods and each.acceptance == 0}
             for name, methods in AT_0.items()
@@ -207,7 +207,8 @@ def families_of(points: Sequence[Point]) -> dict[str, list[int]]:
     return {name: sorted(members) for name, members in families.items() if members}
 
 
-def _is_learned(method: str) -> bool:
+def is_learned(method: str) -> bool:
+    """Whether a method's points belong to `LEARNED`."""
     plain = method.removesuffix(JUDGED)
     return plain == "kept" or (is_citer(plain) and plain != "citer-shortcut")
 

@@ -24,7 +24,7 @@ from engine.provenance import provenance
 from trainer import TrainerError
 from trainer.evaluation.estimates import EstimateSummary, digits, estimated
 from trainer.evaluation.evaluate import asked_of, begun_with, graded
-from trainer.evaluation.method_names import MaxDraft, Name, Rate, spelled, title_of
+from trainer.evaluation.method_names import MaxDraft, Name, Rate, spelled_setting, title_of
 from trainer.evaluation.methods import Method, build_methods
 from trainer.evaluation.record import GradedAnswer, PointKey
 from trainer.evaluation.statistics import Array
@@ -36,6 +36,9 @@ STAGE = "seconds"
 RESAMPLES, SEED = 2000, 0
 SUFFIX = ".seconds.json"
 """How the file of what was measured is called, beside the summary of the same pair and task."""
+
+ENOUGH = 20
+"""Questions: what fewer come to stands with their task alone, since chance would show among all tasks."""
 
 
 @dataclass(frozen=True)
@@ -244,13 +247,12 @@ def seconds_table(summary: SecondsSummary) -> str:
 
 
 def _row(point: TimedPoint) -> list[Any]:
-    name = spelled(point["method"], point["acceptance"], point["max_draft"])
     speedup, size = point["speedup"], point["bytes_ratio"]["value"] or 0
     times = f"{speedup['value']:.2f}"
     if speedup["low"] != speedup["high"]:
         times += f" ({speedup['low']:.2f} to {speedup['high']:.2f})"
     return [
-        name if point["method"] in ("slm", "llm") else f"{name} < {point['threshold']:.3g}",
+        spelled_setting(point["method"], point["acceptance"], point["max_draft"], point["threshold"]),
         times,
         f"{point['seconds']:.3g}",
         f"{point['modelled']:.3g}",

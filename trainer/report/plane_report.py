@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.benchmark.markdown import table
 from trainer.evaluation.estimates import dagger, in_words, interval, percent, with_note
-from trainer.evaluation.method_names import label, spelled
+from trainer.evaluation.method_names import SPECULATIVE, label, spelled_setting
 from trainer.evaluation.plane import LEARNED, WHOLE, WITHIN, Plane, PlanePoint, Reached
 from trainer.evaluation.record import JOINT
 from trainer.evaluation.summary import Summary
@@ -72,11 +72,10 @@ def _reached(family: str, reached: Reached, llm: float) -> str:
 
 def setting(point: PlanePoint) -> str:
     """A point's method with its dials, as `method_names` spells them."""
-    name = spelled(point["method"], point["acceptance"], point["max_draft"])
-    limit = point["max_draft"]
+    dials = point["method"], point["acceptance"], point["max_draft"]
     # Of speculative decoding only: with the token that the LLM adds to a full draft, as the engine counts.
-    draft = "" if limit == "auto" or "/" in name else f", drafts of {limit - 1}"
-    return name if point["method"] in ("slm", "llm") else f"{name} < {point['threshold']:.3g}{draft}"
+    limit = point["max_draft"] if point["method"] in SPECULATIVE else "auto"
+    return spelled_setting(*dials, point["threshold"]) + ("" if limit == "auto" else f", drafts of {limit - 1}")
 
 
 def _curves(plane: Plane, llm: float) -> str:

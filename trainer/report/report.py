@@ -27,6 +27,7 @@ from trainer.report.charts.panels import write_panels
 from trainer.report.plane_report import PLANE_IMAGE, plane_section
 from trainer.report.reviewers import reviewers_section
 from trainer.report.scale_report import scale_section
+from trainer.report.seconds_report import measured_seconds
 from trainer.report.tasks import of_llm, short_table, tasks_section
 
 BENCHMARKS = Path("assets/benchmarks")
@@ -61,8 +62,7 @@ def report(
         for path in write_charts(summary, results, tell):
             tell(f"wrote {path}")
     for preset, several in _several(summaries).items():
-        timed = [each for summary in several if (each := _timed(summary, results)) is not None]
-        for path in write_panels(preset, several, timed, results, tell):
+        for path in write_panels(preset, several, _all_timed(several, results), results, tell):
             tell(f"wrote {path}")
     for path, (_, text) in _rewritten(results, page, readme).items():
         path.write_text(text, encoding="utf-8")
@@ -116,7 +116,11 @@ def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
     several = [
         text
         for preset, own in _several(summaries).items()
-        for text in (tasks_section(own), reviewers_section(own, BENCHMARKS / f"{preset}{PROFILE}"))
+        for text in (
+            tasks_section(own),
+            measured_seconds(own, _all_timed(own, results)),
+            reviewers_section(own, BENCHMARKS / f"{preset}{PROFILE}"),
+        )
     ]
     parts = [_panels(summaries, results, base), *several]
     parts += [transfer_section(load_transfer(path)) for path in sorted(results.glob(f"*{TRANSFER}"))]
@@ -151,6 +155,10 @@ def _several(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
 def _timed(summary: Summary, results: Path) -> SecondsSummary | None:
     path = results / f"{summary['preset']}--{summary['task']}{SECONDS}"
     return load_seconds(path) if path.exists() else None
+
+
+def _all_timed(summaries: Sequence[Summary], results: Path) -> list[SecondsSummary]:
+    return [each for summary in summaries if (each := _timed(summary, results)) is not None]
 
 
 def _seconds(summary: Summary, results: Path) -> str:

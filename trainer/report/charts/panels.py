@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import label, spelled
 from trainer.evaluation.plane import PlanePoint
-from trainer.evaluation.seconds import SecondsSummary, TimedPoint
+from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint
 from trainer.evaluation.summary import Summary
 from trainer.report.charts.figures import SCRIPT, write_images
 from trainer.report.charts.parts import ACCURACY, LOOKS, MAIN, error_bars, layout_of, look_of
@@ -24,9 +24,6 @@ RIVALS = ("confidence", "query", "co-llm", "co-llm-data")
 POINTS = ("slm", "llm", "assisted-tuned")
 SHARE = {"tickformat": ".0%", "range": [0.2, 1.4]}
 """What costs more than that stands in the tables."""
-ENOUGH = 20
-"""Questions: of fewer a picture of right answers would show chance."""
-
 FRONT = "front of the plane"
 COLUMNS = 3  # of panels; five beside each other are too small to read in a README
 WIDTH, HEIGHT, LEGEND = 340, 320, 120  # pixels, of a panel and of the lines below all

@@ -1,0 +1,91 @@
+"""Measured seconds of all tasks beside each other: the fastest timed setting of each family at 90 % of the gap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from engine.benchmark.markdown import table
+from trainer.evaluation.estimates import interval
+from trainer.evaluation.method_names import SPECULATIVE, spelled_setting
+from trainer.evaluation.plane import AT_0, LEARNED, is_learned
+from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint
+from trainer.evaluation.statistics import TOLERANCE
+from trainer.evaluation.summary import Summary
+from trainer.report.tasks import RIVALS, TARGET
+
+ALIKE = 1e-3  # thresholds are written by hand when a setting is timed, with fewer digits than they were measured at
+
+
+class _Evaluated(NamedTuple):
+    method: str
+    acceptance: float
+    max_draft: int | str
+    threshold: float
+    accuracy: float
+
+
+def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummary]) -> str:
+    """A row for each task of which enough questions were timed; empty without such tasks.
+
+    Args:
+        summaries: Of one pair; those without a plane have no row.
+        timed: Of the same pair, in any order.
+    """
+    by_task = {each["task"]: each for each in timed if each["questions"] >= ENOUGH}
+    families = {LEARNED: "learned", **{rival.family: rival.title for rival in RIVALS}}
+    rows = []
+    for summary in summaries:
+        about = by_task.get(summary["task"])
+        if about and "plane" in summary:
+            cells = (_in_words(_fastest(summary, about["points"], family)) for family in families)
+            rows.append([summary["task"], str(about["questions"]), *cells])
+    if not rows:
+        return ""
+    lead = (
+        "Seconds as they pass, one text at a time, as a share of LLM only's on the same questions: of each family the "
+        "fastest timed setting that recovers 90 % of the gap in the evaluation (95 % intervals over the questions that "
+        "were timed). Empty where no such setting was timed; all that were stand with each task:"
+    )
+    return f"{lead}\n\n{table(['task', 'questions timed', *families.values()], rows)}"
+
+
+def _in_words(point: TimedPoint | None) -> str:
+    if point is None:
+        return ""
+    value, low, high = (1 / (point["speedup"][name] or 1) for name in ("value", "high", "low"))
+    setting = spelled_setting(point["method"], point["acceptance"], point["max_draft"], point["threshold"])
+    return f"{setting}: {interval(value, low, high)}"
+
+
+def _fastest(summary: Summary, points: Sequence[TimedPoint], family: str) -> TimedPoint | None:
+    target = summary["plane"]["targets"][TARGET] if "plane" in summary else None
+    if target is None:
+        return None
+    enough = [each for each in _of_family(summary, family) if each.accuracy >= target - TOLERANCE]
+    there = [point for point in points if any(_same(each, point) for each in enough)]
+    return max(there, key=lambda point: point["speedup"]["value"] or 0, default=None)
+
+
+def _same(evaluated: _Evaluated, point: TimedPoint) -> bool:
+    """Whether both are one setting; speculative decoding is timed under the name of what ends its drafts."""
+    named = evaluated.method in SPECULATIVE or evaluated.method == point["method"]
+    dials = (evaluated.acceptance, evaluated.max_draft) == (point["acceptance"], point["max_draft"])
+    return named and dials and abs(evaluated.threshold - point["threshold"]) < ALIKE
+
+
+def _of_family(summary: Summary, family: str) -> Iterator[_Evaluated]:
+    for name, curve in summary["methods"].items():
+        if name in AT_0.get(family, ()) or (family == LEARNED and is_learned(name)):
+            for point in curve["points"]:
+                yield _Evaluated(name, 0.0, "auto", point["threshold"], point["accuracy"])
+    if "plane" not in summary:
+        return
+    found = summary["plane"]["families"].get(family, {}).values() if family in SPECULATIVE else ()
+    several = [each["point"] for each in found if each["point"]]
+    if family == LEARNED:
+        several += [
+            point for points in summary["plane"]["curves"].values() for point in points if is_learned(point["method"])
+        ]
+    for each in several:
+        yield _Evaluated(each["method"], each["acceptance"], each["max_draft"], each["threshold"], each["accuracy"])
