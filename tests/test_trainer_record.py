@@ -406,17 +406,20 @@ def test_the_main_method_is_a_later_round_before_an_earlier_and_rollouts_before_
     assert main_method(["co-llm", "citation"]) is None
 
 
-def shipped_at(*routed, slm=0.2, acceptance=0.0):
-    """The operating threshold of a router with these (threshold, accuracy, bytes); the LLM is right in 60 %."""
+def routed(*routed, slm=0.2, acceptance=0.0):
+    """A router's curve of these (threshold, accuracy, bytes); the LLM is right in 60 %."""
 
     def point(threshold, accuracy, size):
         return OperatingPoint(threshold, accuracy, 0.0, 1.0, 0.5, size, 0.0, 0.0, acceptance)
 
     about = dict.fromkeys(("pair", "command", "revision", "hardware"), "-")
     points = tuple(point(*each) for each in routed)
-    return operating_threshold(
-        Curve("sums", 100, **about, slm=point(0, slm, 10), llm=point(2, 0.6, 100), points=points)
-    )
+    return Curve("sums", 100, **about, slm=point(0, slm, 10), llm=point(2, 0.6, 100), points=points)
+
+
+def shipped_at(*points, **more):
+    """Where a router with such a curve starts."""
+    return operating_threshold([routed(*points, **more)])
 
 
 def test_a_router_starts_at_its_cheapest_point_within_two_points_of_the_llm():
@@ -433,3 +436,11 @@ def test_a_router_starts_where_it_routes_even_if_one_model_alone_is_cheaper():
 
 def test_a_router_does_not_start_at_the_slms_own_drafts():
     assert shipped_at((0.0, 0.6, 20), (0.4, 0.61, 60), acceptance=0.3) == 0.4
+
+
+def test_a_router_for_several_tasks_starts_where_their_mean_accuracy_is_within_two_points_of_the_llm():
+    early = routed((0.2, 0.6, 40), (0.9, 0.6, 90))
+    late = routed((0.2, 0.2, 20), (0.6, 0.54, 50), (0.9, 0.58, 70))
+    assert operating_threshold([early]) == 0.2 and operating_threshold([late]) == 0.9
+    assert operating_threshold([early, late]) == 0.9, "at 0.6 three points are missing on the average"
+    assert operating_threshold([early, routed((0.2, 0.2, 20), (0.6, 0.56, 50), (0.9, 0.58, 70))]) == 0.6

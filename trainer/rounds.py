@@ -142,6 +142,6 @@ def chosen_round(made: Sequence[Round]) -> Round:
 def _measured(number: int, name: str, summary: Summary) -> Round:
     """What a summary of the validation questions says of a round's router."""
     curve, method = curve_of(summary, name), summary["methods"][name]
-    at = curve.at(operating_threshold(curve))
+    at = curve.at(operating_threshold([curve]))
     gap, low, high = (method[key] for key in ("gap_recovered", "gap_recovered_low", "gap_recovered_high"))
     return Round(number, name, at.threshold, gap, low, high, round(at.accuracy, 4), round(at.llm_share, 4), at.bytes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from statistics import fmean
 
 from engine.operating_points import Curve, OperatingPoint, OperatingPoints
 from engine.policy import POLICIES, REGISTRY
@@ -141,34 +142,44 @@ def _free_text_point(point: TransferPoint, acceptance: float) -> OperatingPoint:
     )
 
 
-def operating_threshold(curve: Curve) -> float:
+def operating_threshold(curves: Sequence[Curve]) -> float:
     """Where a router is used unless a person chooses otherwise, and where the next round's rollouts are finished.
 
-    The cheapest of the router's own measured points within `WITHIN` of the LLM; where none is, the most accurate one.
-    Unlike in `Curve.cheapest_within` either model alone is not among them, nor, above acceptance 0, the SLM's drafts at
+    The cheapest of its measured thresholds at which accuracy, averaged over the tasks, is within `WITHIN` of the LLM's;
+    where none is, the most accurate one. A task that was not measured there is read between its own thresholds. Unlike
+    in `Curve.cheapest_within` either model alone is not among them, nor, above acceptance 0, the SLM's drafts at
     threshold 0: a router that is shipped routes.
+
+    Args:
+        curves: One per task, at one acceptance.
     """
-    routed = [point for point in curve.points if point.threshold > 0]
-    enough = [point for point in routed if point.accuracy >= curve.llm.accuracy - WITHIN - TOLERANCE]
-    if enough:
-        chosen = min(enough, key=lambda point: point.bytes)
-    else:
-        chosen = max(routed, key=lambda point: (point.accuracy, -point.bytes))
-    return min(max(chosen.threshold, 0.001), 1.0)
+    measured = sorted({point.threshold for curve in curves for point in curve.points if point.threshold > 0})
+
+    def lost(threshold: float) -> float:
+        return fmean(curve.llm.accuracy - curve.at(threshold).accuracy for curve in curves)
+
+    def cost(threshold: float) -> float:
+        return fmean(curve.relative_cost(curve.at(threshold), "bytes") for curve in curves)
+
+    enough = [threshold for threshold in measured if lost(threshold) <= WITHIN + TOLERANCE]
+    chosen = min(enough, key=cost) if enough else min(measured, key=lambda each: (lost(each), cost(each)))
+    return min(max(chosen, 0.001), 1.0)
 
 
 def ship(router: Path, curves: list[Curve], out: Path, untrained: Mapping[str, list[Curve]] | None = None) -> Router:
     """Copies a router's folder to `out`, whose name becomes its own, with its curves and where to start.
 
-    The first of the curves with right answers, one per task and acceptance, says where: its acceptance, and the
-    threshold on it. The page shows the first of all unless it is asked for another.
+    The curves with right answers say where: all tasks' together, at the acceptance of the first. The page shows the
+    first of all unless it is asked for another.
     `untrained` are the curves of policies without training, by their names. What is in `out` is replaced when all files
     are written, or not at all.
     """
     shipped = Router.load(router)
-    first = next((curve for curve in curves if curve.quality == "right"), curves[0])
-    start = round(operating_threshold(first), 4)  # a step of the page's slider: what is shown is what is in force
-    shipped.card = replace(shipped.card, name=out.name, threshold=start, acceptance=first.acceptance)
+    right = [curve for curve in curves if curve.quality == "right"] or curves[:1]
+    acceptance = right[0].acceptance
+    start = operating_threshold([curve for curve in right if curve.acceptance == acceptance])
+    start = round(start, 4)  # a step of the page's slider: what is shown is what is in force
+    shipped.card = replace(shipped.card, name=out.name, threshold=start, acceptance=acceptance)
     beside = {name: tuple(own) for name, own in (untrained or {}).items()}
     with filling(out) as new:
         shipped.save(new)
