@@ -64,6 +64,19 @@ def test_one_router_for_several_tasks_stands_beside_the_tasks_own_and_confidence
     assert "| sums | CITER round 2 | 52 %; 94 % | 65 %; 87 % | 68 %; 84 % |" in told, "52: six tenths from 40 to 60"
 
 
+def test_one_threshold_for_all_tasks_is_the_cheapest_that_recovers_the_gap_on_the_average(tmp_path, summary):
+    question = "One router for all tasks, or one for each?"
+    assert "With one for all" not in part(reviewers_section([summary]), question), "one task has one threshold"
+    hard = ABOVE_0 | MORE | {("citer-joint", 0.6, 0.0, "auto"): (51, 0.4, 80)}
+    other = changed(summarise(read_evaluation(write_plane(tmp_path, hard)), 50), task="products")
+    told = part(reviewers_section([summary, other]), question)
+    assert "With one for all 2 tasks" in told
+    # At 0.5 both are right in 56 of 100 for 65; at 0.6 in 59 and 51 for 90 and 80; confidence at 0.7 in 60 for 80.
+    assert "| 80 % | 65 % at 0.5 | 80 % at 0.7 |" in told
+    assert "| 90 % | 65 % at 0.5 | 80 % at 0.7 |" in told
+    assert "| 95 % | not reached | 80 % at 0.7 |" in told
+
+
 def test_a_router_away_from_its_task_stands_beside_confidence_and_at_home_is_the_tasks_own(tmp_path, summary):
     away = summarise(read_evaluation(write_plane(tmp_path, ABOVE_0 | MORE | AWAY)), 200)
     told = part(reviewers_section([summary, changed(away, task="products")]), "What is a router worth away")

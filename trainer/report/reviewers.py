@@ -7,24 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from engine.benchmark.markdown import code, table
-from engine.operating_points import MEASURED_UNITS
+from engine.operating_points import MEASURED_UNITS, Curve
 from engine.provenance import hardware
 from trainer.evaluation.estimates import percent
 from trainer.evaluation.method_names import AWAY, is_citer, label, method_order
-from trainer.evaluation.plane import LEARNED
+from trainer.evaluation.plane import GAPS, LEARNED
 from trainer.evaluation.record import JOINT
+from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import Summary
 from trainer.json_files import read_json
 from trainer.report.plane_report import setting
 from trainer.report.tasks import TARGET, of_llm, reached
+from trainer.ship import curve_of
 
-JOINTLY, SHORTCUT, RIVAL = "citer-joint", "citer-shortcut", "assisted-tuned"
+JOINTLY, SHORTCUT, RIVAL, RULE = "citer-joint", "citer-shortcut", "assisted-tuned", "confidence"
 
 
 class _Step(TypedDict):
@@ -138,13 +141,42 @@ def _jointly(summaries: Sequence[Summary]) -> str:
     rows = []
     for summary in shown:
         own = _own(summary)
-        cells = (_at_target(summary, name) for name in (own, JOINTLY, "confidence"))
+        cells = (_at_target(summary, name) for name in (own, JOINTLY, RULE))
         rows.append([summary["task"], label(own), *cells])
-    return (
+    each = (
         "Bytes of LLM only at 90 % of the gap at acceptance 0, and the average gap recovered, of the task’s own "
         "router, of one that learned from several tasks, and of SLM confidence:\n\n"
         + table(["task", "its own is", "its own", "one for several", "SLM confidence"], rows)
     )
+    return "\n\n".join(filter(None, [each, _one_threshold(summaries)]))
+
+
+def _one_threshold(summaries: Sequence[Summary]) -> str:
+    """What one threshold for all tasks gives; empty with fewer than two tasks."""
+    both = [summary for summary in summaries if {JOINTLY, RULE} <= summary["methods"].keys()]
+    shown = [summary for summary in both if summary["methods"][RULE]["gap_recovered"] is not None]
+    if len(shown) < 2:
+        return ""
+    rows = [
+        [percent(gap), *(_in_common([curve_of(each, name) for each in shown], gap) for name in (JOINTLY, RULE))]
+        for gap in GAPS
+    ]
+    return (
+        f"Each task had a threshold of its own there. With one for all {len(shown)} tasks, bytes of LLM only at which "
+        "so much of the gap is recovered, both averaged over the tasks, and that threshold (a task that was not "
+        "measured at it is read between its own):\n\n" + table(["gap", *map(label, (JOINTLY, RULE))], rows)
+    )
+
+
+def _in_common(curves: Sequence[Curve], gap: float) -> str:
+    """The cheapest of all measured thresholds that gets there on the average."""
+    found = []
+    for threshold in {point.threshold for curve in curves for point in curve.points}:
+        at = [(curve, curve.at(threshold)) for curve in curves]
+        recovered = fmean((p.accuracy - c.slm.accuracy) / (c.llm.accuracy - c.slm.accuracy) for c, p in at)
+        if recovered >= gap - TOLERANCE:
+            found.append((fmean(c.relative_cost(p, "bytes") for c, p in at), threshold))
+    return f"{percent(min(found)[0])} at {min(found)[1]:.3g}" if found else "not reached"
 
 
 def _away(summaries: Sequence[Summary]) -> str:
@@ -153,7 +185,7 @@ def _away(summaries: Sequence[Summary]) -> str:
     for summary in summaries:
         if any(name in summary["methods"] for name in others):
             own = AWAY + summary["task"]
-            names = ["confidence", *(_own(summary) if name == own else name for name in others)]
+            names = [RULE, *(_own(summary) if name == own else name for name in others)]
             rows.append([summary["task"], *(_at_target(summary, name) for name in names)])
     if not rows:
         return ""
@@ -161,7 +193,7 @@ def _away(summaries: Sequence[Summary]) -> str:
         "Bytes of LLM only at 90 % of the gap at acceptance 0, and the average gap recovered, of routers that learned "
         "from one task alone, in their own task's row as well:"
     )
-    return f"{lead}\n\n{table(['task', *map(label, ['confidence', *others])], rows)}"
+    return f"{lead}\n\n{table(['task', *map(label, [RULE, *others])], rows)}"
 
 
 def _own(summary: Summary) -> str:
