@@ -12,7 +12,7 @@ from trainer.evaluation.plane import AT_0, LEARNED, is_learned
 from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import Summary
-from trainer.report.tasks import RIVALS, TARGET
+from trainer.report.tasks import FAMILIES, TARGET
 
 ALIKE = 1e-3  # thresholds are written by hand when a setting is timed, with fewer digits than they were measured at
 
@@ -33,12 +33,11 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
         timed: Of the same pair, in any order.
     """
     by_task = {each["task"]: each for each in timed if each["questions"] >= ENOUGH}
-    families = {LEARNED: "learned", **{rival.family: rival.title for rival in RIVALS}}
     rows = []
     for summary in summaries:
         about = by_task.get(summary["task"])
         if about and "plane" in summary:
-            cells = (_in_words(_fastest(summary, about["points"], family)) for family in families)
+            cells = (_in_words(_fastest(summary, about["points"], family)) for family in FAMILIES)
             rows.append([summary["task"], str(about["questions"]), *cells])
     if not rows:
         return ""
@@ -47,7 +46,7 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
         "fastest timed setting that recovers 90 % of the gap in the evaluation (95 % intervals over the questions that "
         "were timed). Empty where no such setting was timed; all that were stand with each task:"
     )
-    return f"{lead}\n\n{table(['task', 'questions timed', *families.values()], rows)}"
+    return f"{lead}\n\n{table(['task', 'questions timed', *FAMILIES.values()], rows)}"
 
 
 def _in_words(point: TimedPoint | None) -> str:

@@ -45,6 +45,9 @@ RIVALS = (
     Rival("assisted-tuned", "speculative decoding, tuned", 0.85),
 )
 
+FAMILIES = {LEARNED: "learned", **{rival.family: rival.title for rival in RIVALS}}
+"""What the columns of a table of all of them are called."""
+
 
 def tasks_section(summaries: Sequence[Summary]) -> str:
     """All tasks of a pair, in bytes and in seconds; empty where fewer than two have a plane with learned routers."""
@@ -112,10 +115,9 @@ def _wanted(summaries: Sequence[Summary], unit: Unit) -> str:
 
 def _left_out(summaries: Sequence[Summary]) -> list[str]:
     """How the choice of each family's cheapest point holds on questions that had no part in it, as text and table."""
-    families = {LEARNED: "learned", **{rival.family: rival.title for rival in RIVALS}}
     rows = []
     for summary in summaries:
-        found = [reached(summary, family) for family in families]
+        found = [reached(summary, family) for family in FAMILIES]
         cells = [_gap_and_bytes(each["left_out"]) if each and "left_out" in each else "" for each in found]
         rows += [[summary["task"], *cells]] if any(cells) else []
     if not rows:
@@ -126,7 +128,7 @@ def _left_out(summaries: Sequence[Summary]) -> list[str]:
         "questions that each resample leaves out, where most of that luck is gone: gap recovered, and bytes of LLM "
         "only:"
     )
-    return [lead, table(["task", *families.values()], rows)]
+    return [lead, table(["task", *FAMILIES.values()], rows)]
 
 
 def _gap_and_bytes(found: LeftOut) -> str:
