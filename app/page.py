@@ -32,7 +32,7 @@ from app.running.sessions import Sessions
 from app.share.buttons import link_note, share_bar, wire_share
 from app.share.home import FAVICON, TITLE, home_address, use_own_preview
 from app.share.open_trace import MAX_BYTES
-from app.stream.dashboard import dashboard
+from app.stream.dashboard import PLOTLY_URL, dashboard
 from app.stream.feed import Feeds, wire_feed
 from app.stream.token_stream import token_stream
 from app.stream.updates import FigureUpdates, TextUpdates
@@ -204,7 +204,8 @@ def _playground(
             drawn("dashboard/headline", "headline")
             threshold, acceptance, says, points, policy = controls.dials_card(settings, start)
             found = recorded.message() if recorded else ""
-            sweep = Panel("sweep/sweep", "sweep", events=("sweep", "scrub", "open_text"), recorded=found)
+            events = ("sweep", "scrub", "open_text")
+            sweep = Panel("sweep/sweep", "sweep", events, recorded=found, plotly=PLOTLY_URL)
             view = controls.view_card(settings)
             sampling = controls.sampling_card(settings)
             models_card(host, settings, news)

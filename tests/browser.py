@@ -137,6 +137,13 @@ class Window:
         """A number of the meter."""
         return self.page.text_content(f'[data-field="{name}"]').replace("\N{NARROW NO-BREAK SPACE}", " ")
 
+    def see_plots(self) -> None:
+        """Scrolls to the dashboard's plots, which are drawn only in sight. What is above them may still grow."""
+        plots = self.page.locator(".plots")
+        for _ in range(3):
+            plots.scroll_into_view_if_needed()
+            self.page.wait_for_timeout(100)
+
     def slide(self, selector: str, value: float) -> None:
         """Moves a slider and lets it go, as a hand does: the browser's own events on the range."""
         move(self.page, f"{selector} input[type=range]", value)

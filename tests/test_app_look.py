@@ -9,6 +9,7 @@ from browser import Site, contrast, eventually, paused, window
 def test_no_request_leaves_the_machine(browser, site: Site):
     with window(browser, site) as shown:
         shown.write("a palindrome")
+        shown.see_plots()
         eventually(lambda: shown.page.locator('[data-plot="score"] .point').count())
         for name in ("Compare", "Tune on my prompts", "How it works"):
             shown.page.click(f'role=tab[name="{name}"]')

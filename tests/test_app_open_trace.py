@@ -58,6 +58,7 @@ def test_a_trace_is_opened_and_inspected_where_the_models_cannot_be_had(browser,
         shown.page.hover(".t.llm >> nth=0")
         expect(shown.page.locator(".inspector").first).to_contain_text("< threshold 0.8000 → LLM", use_inner_text=True)
         expect(shown.page.locator(".inspector .candidate")).to_have_count(10)
+        shown.see_plots()
         eventually(lambda: shown.page.locator('[data-plot="score"] .point').count() == len(trace.events))
         assert shown.field("relative") != "–"
         shown.page.click('label:has-text("FLOPs")')

@@ -222,8 +222,40 @@ def test_prices_also_change_a_text_that_is_being_written(shown: Window, pair: Fa
     assert shown.field("run") == "0" and shown.field("saves") == "nothing to save"
 
 
+def test_plots_out_of_sight_are_not_drawn_nor_plotly_loaded_until_they_are_seen(shown: Window):
+    shown.write("a palindrome")
+    assert shown.page.locator(".plots").bounding_box()["y"] > 1000
+    assert shown.page.evaluate("window.Plotly === undefined && document.querySelector('.plot').childElementCount === 0")
+    assert not any("plotly" in url for url in shown.requests)
+    shown.see_plots()
+    eventually(lambda: shown.page.locator('[data-plot="score"] .point').count() == 60, 10)
+    ends = "[...document.querySelectorAll('.plot')].map(({ data }) => data.at(-1).x.length)"
+    shown.page.evaluate("scrollTo(0, 0)")
+    eventually(lambda: shown.page.locator(".plots").bounding_box()["y"] > 1000)
+    shown.page.wait_for_timeout(100)  # the browser tells the page in a frame of its own
+    before = shown.page.evaluate(ends)
+    shown.write("echo a text of another length")
+    count = len(shown.tokens()) + 1  # the end token is one, too
+    assert shown.page.evaluate(ends) == before == [60, 60] != [count, count]
+    shown.see_plots()
+    eventually(lambda: shown.page.evaluate(ends) == [count, count])
+
+
+def test_plotly_is_asked_for_again_where_it_did_not_come(shown: Window):
+    shown.page.route("**/plotly.min.js", lambda route: route.abort())
+    shown.write("a palindrome")
+    shown.see_plots()
+    eventually(lambda: any("could not be loaded" in error for error in shown.errors))
+    shown.page.unroute("**/plotly.min.js")
+    shown.errors.clear()
+    shown.write("a palindrome")
+    shown.see_plots()
+    eventually(lambda: shown.page.locator('[data-plot="score"] .point').count() == 60, 10)
+
+
 def test_the_plots_show_every_token(shown: Window):
     shown.write("a palindrome")
+    shown.see_plots()
     eventually(lambda: shown.page.locator('[data-plot="score"] .point').count() == 60, 10)
     lines = '[data-plot="cost"] .js-line'
     eventually(lambda: shown.page.locator(lines).count() == 3)  # it is drawn a frame after the other

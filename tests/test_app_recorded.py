@@ -315,6 +315,7 @@ def test_a_prompt_of_the_visitors_takes_its_place(browser, site):
         assert page.inner_text(".stream-origin") == ""
         assert page.locator(".stream-origin").bounding_box()["height"] == 20
         expect(page.locator(".sweep-body").first).to_be_hidden()
+        shown.see_plots()
         eventually(lambda: page.locator('[data-plot="score"] .point').count() > 10)
         box = page.locator('[data-plot="score"]').bounding_box()
         assert box["width"] > 300, "the plots have their width, though they were hidden at first"

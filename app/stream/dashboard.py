@@ -42,7 +42,7 @@ def dashboard() -> Panel:
     return Panel(
         "dashboard/dashboard",
         "dashboard",
-        figures=[score_figure(), cost_figure("bytes")],  # empty axes from the start; drawing them also warms plotly up
+        figures=[score_figure(), cost_figure("bytes")],  # empty axes from the start
         plotly=PLOTLY_URL,
     )
 

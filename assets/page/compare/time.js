@@ -1,7 +1,7 @@
 // The time axis that the texts share: its plot, the cursor over it, and the player that moves along it.
 import { say } from '../lib/dom.js';
 import { seconds } from '../lib/format.js';
-import { CONFIG, loadPlotly, onTheme, themeOf } from '../lib/plot.js';
+import { CONFIG, inSight, loadPlotly, onTheme, themeOf } from '../lib/plot.js';
 import { SECONDS } from './column.js';
 import { startFilm } from './film.js';
 
@@ -25,7 +25,7 @@ const layoutOf = ({ axis, layout }, last, width) => {
 
 export const startTime = ({ element, props }, columns) => {
   const part = (name) => element.querySelector(`.compare-${name}`);
-  const [plot, cursor, scrub, play] = ['plot', 'cursor', 'scrub', 'play'].map(part), plotly = loadPlotly(props.plotly);
+  const [plot, cursor, scrub, play] = ['plot', 'cursor', 'scrub', 'play'].map(part);
   const lines = Object.keys(STROKES).map((key) => columns.find((column) => column.key === key));
   let at = Infinity;   // seconds on the axis up to which tokens are shown
   let over = false, drawing = Promise.resolve(), due = 0, timer = null, frame = null;
@@ -42,17 +42,17 @@ export const startTime = ({ element, props }, columns) => {
   };
 
   const react = async () => {
-    const Plotly = await plotly, theme = themeOf(element), width = plot.clientWidth, traces = lines.map((line) => traceOf(line, theme.colour));
+    const Plotly = await loadPlotly(props.plotly), theme = themeOf(element), width = plot.clientWidth, traces = lines.map((line) => traceOf(line, theme.colour));
     if (width > 0) await Plotly.react(plot, traces, layoutOf(theme, end(), width), CONFIG);
     placeCursor();
   };
-  const drawPlot = () => {
+  const drawPlot = inSight(plot, () => {
     timer ??= setTimeout(() => {
       timer = null;
       due = performance.now() + GAP;
       drawing = drawing.then(react).catch((error) => console.error(error));
     }, Math.max(0, due - performance.now()));
-  };
+  });
 
   const moveTo = (time) => {
     const last = end(), now = Math.min(time, last), text = last > 0 ? `${seconds(now)} of ${seconds(last)}` : '–';

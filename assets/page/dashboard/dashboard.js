@@ -2,7 +2,7 @@
 // that belong to the theme are filled in here.
 import { openChannel } from '../lib/channel.js';
 import { finder, listen, onSlider, perFrame, say, slider } from '../lib/dom.js';
-import { CONFIG, loadPlotly, onTheme, themeOf } from '../lib/plot.js';
+import { CONFIG, inSight, loadPlotly, onTheme, themeOf } from '../lib/plot.js';
 
 const PART = 80;   // while a text is written the plots get an eightieth of the time at most: it is the models'
 
@@ -26,7 +26,7 @@ const dressed = (figure, { ink, soft, axis, layout }) => {
 
 export const start = (gradio) => {
   const { element, props } = gradio, find = finder(element), field = (name) => find(`[data-field="${name}"]`);
-  const plots = [...element.querySelectorAll('.plot')], level = find('.slider-line'), plotly = loadPlotly(props.plotly);
+  const plots = [...element.querySelectorAll('.plot')], level = find('.slider-line');
   let counted = {};   // tokens and LLM share, as the count beside the text has them, which is told with every token
   let latest = null, scrubbed = false, { figures } = props, revision = 0, drawing = Promise.resolve(), due = 0, later = 0;
 
@@ -41,7 +41,7 @@ export const start = (gradio) => {
   const placeSoon = () => requestAnimationFrame(placeSlider);
 
   const drawPlots = async () => {
-    const Plotly = await plotly, begun = performance.now();
+    const Plotly = await loadPlotly(props.plotly), begun = performance.now();
     let spent = 0;
     for (const [i, figure] of figures.entries()) {
       const started = performance.now(), [data, layout] = dressed(figure, themeOf(element)), first = !plots[i].data;
@@ -60,14 +60,18 @@ export const start = (gradio) => {
     ['--run', '--slm-at', '--llm-at'].forEach((name, i) => find('.gauge-track').style.setProperty(name, gauge[i]));
   };
 
+  const drawSeen = inSight(find('.plots'), () => {
+    due = performance.now() + 500;
+    drawing = drawing.then(drawPlots).catch((error) => console.error(error));
+  });
+
   // The meter follows at once, the plots when their time has come.
   const schedule = perFrame(() => {
     if (latest && !scrubbed) drawMeter(ownMeter());
     clearTimeout(later);
     const wait = latest?.over === false && !latest.figures ? due - performance.now() : 0;
     if (wait > 0) { later = setTimeout(schedule, wait); return; }
-    due = performance.now() + 500;
-    drawing = drawing.then(drawPlots).catch((error) => console.error(error));
+    drawSeen();
   });
 
   // What stays: points up to a token, of another run all at the new threshold.

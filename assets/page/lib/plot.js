@@ -7,8 +7,26 @@ export const loadPlotly = (url) => new Promise((resolve, reject) => {
   let script = document.querySelector(`script[src="${CSS.escape(url)}"]`);
   if (!script) script = document.head.appendChild(Object.assign(document.createElement('script'), { src: url }));
   script.addEventListener('load', () => resolve(window.Plotly));
-  script.addEventListener('error', () => reject(new Error(`${url} could not be loaded`)));
+  script.addEventListener('error', () => {
+    script.remove();   // the next drawing tries again
+    reject(new Error(`${url} could not be loaded`));
+  });
 });
+
+// Draws whenever it is called while the plot is in sight or nearly so, else once the plot comes there: what nobody sees takes no
+// time from the text, and Plotly, a third of the work of opening the page, is not loaded for it.
+export const inSight = (plot, draw) => {
+  let seen = false, wanted = false;
+  const drawOrWait = () => {
+    wanted = !seen;
+    if (seen) draw();
+  };
+  new IntersectionObserver((entries) => {
+    seen = entries.at(-1).isIntersecting;
+    if (wanted) drawOrWait();
+  }, { rootMargin: '100px 0px' }).observe(plot);
+  return drawOrWait;
+};
 
 // The theme's colours as they are now, and an axis and a layout in them; what is an axis' own comes first.
 export const themeOf = (element) => {

@@ -1,6 +1,6 @@
 // A sweep over one dial: a strip that shows where the text changes, and LLM share and cost along the dial.
 import { make, moveSlider } from '../lib/dom.js';
-import { CONFIG, themeOf } from '../lib/plot.js';
+import { CONFIG, inSight, loadPlotly, themeOf } from '../lib/plot.js';
 
 const GAP = 400;   // milliseconds between two drawings of the chart while texts are written
 const SHARE = 0;
@@ -29,8 +29,8 @@ const chart = (texts, { colour, ink, axis, layout }) => {
     yaxis: plain({ ticksuffix: '%', rangemode: 'tozero' }) }, CONFIG];
 };
 
-// Returns what draws it. `choose` is called before the slider is moved, `redraw` asks for another drawing.
-export const startLine = (element, texts, { choose, redraw }) => {
+// Returns what draws it. `choose` is called before the slider is moved, `plotly` is where Plotly is.
+export const startLine = (element, texts, { choose, plotly }) => {
   const strip = element.querySelector('.sweep-strip'), plot = element.querySelector('.sweep-plot');
   let drawn = 0;
 
@@ -48,11 +48,17 @@ export const startLine = (element, texts, { choose, redraw }) => {
     moveSlider(texts.place(row)[texts.over], texts.over);
   });
 
+  const react = async () => {
+    const Plotly = await loadPlotly(plotly);
+    if (texts.message?.points.length) await Plotly.react(plot, ...chart(texts, themeOf(element)));
+  };
+  const drawSeen = inSight(plot, () => {
+    drawn = performance.now();
+    react().catch((error) => console.error(error));
+  });
+
   return () => {
     drawStrip();
-    if (performance.now() - drawn <= GAP && texts.isOn) return;
-    if (!window.Plotly) return void setTimeout(redraw, 250);   // the dashboard is still loading it
-    drawn = performance.now();
-    window.Plotly.react(plot, ...chart(texts, themeOf(element)));
+    if (performance.now() - drawn > GAP || !texts.isOn) drawSeen();
   };
 };

@@ -112,7 +112,7 @@ export const start = (gradio) => {
     scrub();
   });
 
-  const drawLine = startLine(element, texts, { choose, redraw: schedule });
+  const drawLine = startLine(element, texts, { choose, plotly: props.plotly });
 
   find('.sweep-go').addEventListener('click', () => {
     scrubbing = true;

@@ -3,7 +3,7 @@ import { openChannel } from '../lib/channel.js';
 import { HIGH, LOW, measuredIn, QUALITY, relative, SHARE, shortThreshold, THRESHOLD, UNITS, valuesAt } from '../lib/curve.js';
 import { finder, perFrame, say, showAcceptance } from '../lib/dom.js';
 import { counted, wholePercent } from '../lib/format.js';
-import { loadPlotly, onTheme, themeOf } from '../lib/plot.js';
+import { inSight, loadPlotly, onTheme, themeOf } from '../lib/plot.js';
 import { copy, save } from '../lib/take.js';
 import { chart, clicked } from './chart.js';
 import { csvText, jsonText, linkText, policyOf, settingsText } from './export.js';
@@ -71,7 +71,7 @@ const copyField = async (field) => {
 
 export const start = (gradio) => {
   const { element, props, server } = gradio, find = finder(element), sayAt = (name, text) => say(find(`.tune-${name}`), text);
-  const plotly = loadPlotly(props.plotly), plot = find('.tune-plot');
+  const plot = find('.tune-plot');
   let latest = null, shown = null;   // the newest message, and the newest with a curve: while another run has none yet, the one before stays
   let now = null;     // the curve that is looked at and the picked point on it
   let wanted = 'right', announced = '', drawing = Promise.resolve();
@@ -131,7 +131,7 @@ export const start = (gradio) => {
   };
 
   const drawChart = async () => {
-    const Plotly = await plotly, first = !plot.data;
+    const Plotly = await loadPlotly(props.plotly), first = !plot.data;
     await Plotly.react(plot, ...chart(now, shippedIn(shown, now.unit)?.points ?? [], themeOf(element)));
     if (!first) return;
     plot.on('plotly_click', (event) => {
@@ -142,13 +142,17 @@ export const start = (gradio) => {
     });
   };
 
+  const drawSeen = inSight(plot, () => {
+    drawing = drawing.then(drawChart).catch((error) => console.error(error));
+  });
+
   const schedule = perFrame(() => {
     if (latest) drawProgress(latest);   // with what it is about: "done" must not stand above less
     if (shown === null) return;
     now = look();
     drawAbout();
     drawPick();
-    drawing = drawing.then(drawChart).catch((error) => console.error(error));
+    drawSeen();
   });
   const picker = new Picker(element, () => now, schedule);
 
