@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from engine.benchmark.markdown import table
 from trainer.evaluation.estimates import interval
 from trainer.evaluation.method_names import SPECULATIVE, spelled_setting
-from trainer.evaluation.plane import AT_0, LEARNED, is_learned
+from trainer.evaluation.plane import AT_0, LEARNED, Plane, is_learned
 from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint
 from trainer.evaluation.statistics import TOLERANCE
-from trainer.evaluation.summary import Summary
+from trainer.evaluation.summary import MethodSummary, Summary
 from trainer.report.tasks import FAMILIES, TARGET
 
 ALIKE = 1e-3  # thresholds are written by hand when a setting is timed, with fewer digits than they were measured at
@@ -35,9 +35,9 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
     by_task = {each["task"]: each for each in timed if each["questions"] >= ENOUGH}
     rows = []
     for summary in summaries:
-        about = by_task.get(summary["task"])
-        if about and "plane" in summary:
-            cells = (_in_words(_fastest(summary, about["points"], family)) for family in FAMILIES)
+        about, plane = by_task.get(summary["task"]), summary.get("plane")
+        if about and plane:
+            cells = (_in_words(_fastest(summary["methods"], plane, about["points"], family)) for family in FAMILIES)
             rows.append([summary["task"], str(about["questions"]), *cells])
     if not rows:
         return ""
@@ -57,11 +57,13 @@ def _in_words(point: TimedPoint | None) -> str:
     return f"{setting}: {interval(value, low, high)}"
 
 
-def _fastest(summary: Summary, points: Sequence[TimedPoint], family: str) -> TimedPoint | None:
-    target = summary["plane"]["targets"][TARGET] if "plane" in summary else None
+def _fastest(
+    methods: Mapping[str, MethodSummary], plane: Plane, points: Sequence[TimedPoint], family: str
+) -> TimedPoint | None:
+    target = plane["targets"][TARGET]
     if target is None:
         return None
-    enough = [each for each in _of_family(summary, family) if each.accuracy >= target - TOLERANCE]
+    enough = [each for each in _of_family(methods, plane, family) if each.accuracy >= target - TOLERANCE]
     there = [point for point in points if any(_same(each, point) for each in enough)]
     return max(there, key=lambda point: point["speedup"]["value"] or 0, default=None)
 
@@ -73,18 +75,14 @@ def _same(evaluated: _Evaluated, point: TimedPoint) -> bool:
     return named and dials and abs(evaluated.threshold - point["threshold"]) < ALIKE
 
 
-def _of_family(summary: Summary, family: str) -> Iterator[_Evaluated]:
-    for name, curve in summary["methods"].items():
+def _of_family(methods: Mapping[str, MethodSummary], plane: Plane, family: str) -> Iterator[_Evaluated]:
+    for name, curve in methods.items():
         if name in AT_0.get(family, ()) or (family == LEARNED and is_learned(name)):
             for point in curve["points"]:
                 yield _Evaluated(name, 0.0, "auto", point["threshold"], point["accuracy"])
-    if "plane" not in summary:
-        return
-    found = summary["plane"]["families"].get(family, {}).values() if family in SPECULATIVE else ()
+    found = plane["families"].get(family, {}).values() if family in SPECULATIVE else ()
     several = [each["point"] for each in found if each["point"]]
     if family == LEARNED:
-        several += [
-            point for points in summary["plane"]["curves"].values() for point in points if is_learned(point["method"])
-        ]
+        several += [point for points in plane["curves"].values() for point in points if is_learned(point["method"])]
     for each in several:
         yield _Evaluated(each["method"], each["acceptance"], each["max_draft"], each["threshold"], each["accuracy"])
