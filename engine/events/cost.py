@@ -94,10 +94,12 @@ class ModelCost:
     head_table: Many[tuple[int, FiniteFloat]] = ()
 
     def seconds(self, fed: float, head: float = 1) -> float:
-        """A pass over `fed` tokens with `lm_head` at `head` positions; the measured one-token pass sets the scale.
+        """A pass over `fed` tokens (0: none) with `lm_head` at `head` positions; both may be means of some passes.
 
-        Both may be means of some passes.
+        The measured one-token pass sets the scale.
         """
+        if not fed:
+            return 0.0
         if not self.pass_table:
             return self.pass_seconds + (fed - 1) * self.token_seconds
         one, heads = self.pass_table[0][1], self.head_table
@@ -246,20 +248,18 @@ def _timed(model: ModelCost, ratios: Sequence[float]) -> ModelCost:
 def modelled_seconds(events: Sequence[TokenEvent], slm: ModelCost, llm: ModelCost) -> float:
     """Seconds that one row would take alone, from the measured pass of each model: rows of a batch share the clock."""
     return sum(
-        slm.forward(event.slm_fed, 0, event.slm_head, 0, 0).seconds
-        + llm.forward(event.llm_fed, 0, event.llm_head, 0, 0).seconds
+        slm.seconds(event.slm_fed, event.slm_head) + llm.seconds(event.llm_fed, event.llm_head)
         for event in charged(events)
     )
 
 
 def timed_alone(event: TokenEvent, slm: ModelCost, llm: ModelCost) -> TokenEvent:
     """An event of a stream with the seconds that its passes take alone, instead of a share of a batch's step."""
-    of_llm = llm.forward(event.llm_fed, 0, event.llm_head, 0, 0).seconds
-    of_slm = slm.forward(event.slm_fed, 0, event.slm_head, 0, 0).seconds
+    of_llm, of_slm = llm.seconds(event.llm_fed, event.llm_head), slm.seconds(event.slm_fed, event.slm_head)
     seconds, taken_back = of_slm + of_llm, list(event.taken_back)
     for n, draft in enumerate(taken_back):
         if not draft.seconds:  # it was drafted in this very step, whose event has its seconds
-            drafting = slm.forward(draft.slm_fed, 0, draft.slm_head, 0, 0).seconds
+            drafting = slm.seconds(draft.slm_fed, draft.slm_head)
             taken_back[n] = replace(draft, slm_seconds=drafting)
             seconds += drafting
     return replace(event, seconds=seconds, slm_seconds=of_slm, llm_seconds=of_llm, taken_back=tuple(taken_back))
@@ -282,7 +282,7 @@ def timed_with(event: TokenEvent, spared: Mapping[Role, int], slm: ModelCost, ll
 
 def _longer(model: ModelCost, fed: int, spared: int) -> float:
     """How much longer a pass over `fed` tokens takes than one that need not read so many of them; one it reads."""
-    return max(0.0, model.seconds(fed) - model.seconds(max(1, fed - spared))) if fed else 0.0
+    return max(0.0, model.seconds(fed) - model.seconds(max(1, fed - spared)))
 
 
 def costs_alone(
