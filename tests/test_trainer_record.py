@@ -11,7 +11,7 @@ from trainer import TrainerError
 from trainer.evaluation.method_names import label, main_method, method_order, parsed, spelled
 from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import load_summary, summarise, write_summary
-from trainer.ship import operating_threshold
+from trainer.ship import operating_point
 
 ABOUT = {
     "pair": "Small ⇄ Large · NF4",
@@ -406,7 +406,7 @@ def test_the_main_method_is_a_later_round_before_an_earlier_and_rollouts_before_
     assert main_method(["co-llm", "citation"]) is None
 
 
-def routed(*routed, slm=0.2, acceptance=0.0):
+def routed(*routed, slm=0.2, acceptance=0.0, task="sums"):
     """A router's curve of these (threshold, accuracy, bytes); the LLM is right in 60 %."""
 
     def point(threshold, accuracy, size):
@@ -414,12 +414,12 @@ def routed(*routed, slm=0.2, acceptance=0.0):
 
     about = dict.fromkeys(("pair", "command", "revision", "hardware"), "-")
     points = tuple(point(*each) for each in routed)
-    return Curve("sums", 100, **about, slm=point(0, slm, 10), llm=point(2, 0.6, 100), points=points)
+    return Curve(task, 100, **about, slm=point(0, slm, 10), llm=point(2, 0.6, 100), points=points)
 
 
 def shipped_at(*points, **more):
     """Where a router with such a curve starts."""
-    return operating_threshold([routed(*points, **more)])
+    return operating_point([routed(*points, **more)])[0]
 
 
 def test_a_router_starts_at_its_cheapest_point_within_two_points_of_the_llm():
@@ -440,7 +440,19 @@ def test_a_router_does_not_start_at_the_slms_own_drafts():
 
 def test_a_router_for_several_tasks_starts_where_their_mean_accuracy_is_within_two_points_of_the_llm():
     early = routed((0.2, 0.6, 40), (0.9, 0.6, 90))
-    late = routed((0.2, 0.2, 20), (0.6, 0.54, 50), (0.9, 0.58, 70))
-    assert operating_threshold([early]) == 0.2 and operating_threshold([late]) == 0.9
-    assert operating_threshold([early, late]) == 0.9, "at 0.6 three points are missing on the average"
-    assert operating_threshold([early, routed((0.2, 0.2, 20), (0.6, 0.56, 50), (0.9, 0.58, 70))]) == 0.6
+    late = routed((0.2, 0.2, 20), (0.6, 0.54, 50), (0.9, 0.58, 70), task="products")
+    assert operating_point([early]) == (0.2, 0) and operating_point([late]) == (0.9, 0)
+    assert operating_point([early, late]) == (0.9, 0), "at 0.6 three points are missing on the average"
+    better = routed((0.2, 0.2, 20), (0.6, 0.56, 50), (0.9, 0.58, 70), task="products")
+    assert operating_point([early, better]) == (0.6, 0)
+
+
+def test_a_router_starts_at_the_acceptance_that_gets_there_for_the_fewest_bytes():
+    plain, verified = routed((0.9, 0.6, 70)), routed((0.4, 0.6, 50), acceptance=0.3)
+    assert operating_point([plain, verified]) == (0.4, 0.3)
+    assert operating_point([plain, routed((0.4, 0.6, 80), acceptance=0.3)]) == (0.9, 0)
+    assert operating_point([plain, routed((0.4, 0.5, 20), acceptance=0.3)]) == (0.9, 0), "it is not as right"
+    other = routed((0.9, 0.6, 70), task="products")
+    assert operating_point([plain, other, verified]) == (0.9, 0), "products were not measured at that acceptance"
+    late = routed((0.8, 0.6, 40), acceptance=0.3, task="products")
+    assert operating_point([plain, other, verified, late]) == (0.8, 0.3), "what 0.4 gives of products is not known"

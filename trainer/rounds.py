@@ -27,7 +27,7 @@ from trainer.json_files import read_json, write_json
 from trainer.labels.rollouts import roll_out
 from trainer.questions.question import Question
 from trainer.settings import FitSettings, RolloutSettings
-from trainer.ship import curve_of, operating_threshold
+from trainer.ship import curve_of, operating_point
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -142,6 +142,6 @@ def chosen_round(made: Sequence[Round]) -> Round:
 def _measured(number: int, name: str, summary: Summary) -> Round:
     """What a summary of the validation questions says of a round's router."""
     curve, method = curve_of(summary, name), summary["methods"][name]
-    at = curve.at(operating_threshold([curve]))
+    at = curve.at(operating_point([curve])[0])
     gap, low, high = (method[key] for key in ("gap_recovered", "gap_recovered_low", "gap_recovered_high"))
     return Round(number, name, at.threshold, gap, low, high, round(at.accuracy, 4), round(at.llm_share, 4), at.bytes)

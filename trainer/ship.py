@@ -142,43 +142,46 @@ def _free_text_point(point: TransferPoint, acceptance: float) -> OperatingPoint:
     )
 
 
-def operating_threshold(curves: Sequence[Curve]) -> float:
-    """Where a router is used unless a person chooses otherwise, and where the next round's rollouts are finished.
+def operating_point(curves: Sequence[Curve]) -> tuple[float, float]:
+    """Threshold and acceptance where a router is used unless a person chooses otherwise, and rollouts are finished.
 
-    The cheapest of its measured thresholds at which accuracy, averaged over the tasks, is within `WITHIN` of the LLM's;
-    where none is, the most accurate one. A task that was not measured there is read between its own thresholds. Unlike
-    in `Curve.cheapest_within` either model alone is not among them, nor, above acceptance 0, the SLM's drafts at
-    threshold 0: a router that is shipped routes.
+    The cheapest of its measured settings at which accuracy, averaged over the tasks, is within `WITHIN` of the LLM's;
+    where none is, the most accurate one. A task that was not measured at a threshold is read between its own, and an
+    acceptance at which a task was not measured, or a threshold below its first one there, does not count. Unlike in
+    `Curve.cheapest_within` either model alone is not among them, nor, above acceptance 0, the SLM's drafts at threshold
+    0: a router that is shipped routes.
 
     Args:
-        curves: One per task, at one acceptance.
+        curves: One for each task and acceptance; each task has one at acceptance 0.
     """
-    measured = sorted({point.threshold for curve in curves for point in curve.points if point.threshold > 0})
-
-    def lost(threshold: float) -> float:
-        return fmean(curve.llm.accuracy - curve.at(threshold).accuracy for curve in curves)
-
-    def cost(threshold: float) -> float:
-        return fmean(curve.relative_cost(curve.at(threshold), "bytes") for curve in curves)
-
-    enough = [threshold for threshold in measured if lost(threshold) <= WITHIN + TOLERANCE]
-    chosen = min(enough, key=cost) if enough else min(measured, key=lambda each: (lost(each), cost(each)))
-    return min(max(chosen, 0.001), 1.0)
+    tasks = {curve.task for curve in curves}
+    found: list[tuple[float, float, float, float]] = []  # accuracy lost and relative bytes, on the average, and where
+    for acceptance in sorted({curve.acceptance for curve in curves}):
+        beside = [curve for curve in curves if curve.acceptance == acceptance]
+        if {curve.task for curve in beside} == tasks:
+            first = max(curve.measured[0].threshold for curve in beside)
+            measured = {point.threshold for curve in beside for point in curve.points if point.threshold > 0}
+            for threshold in sorted(each for each in measured if each >= first):
+                at = [(curve, curve.at(threshold)) for curve in beside]
+                lost = fmean(curve.llm.accuracy - point.accuracy for curve, point in at)
+                cost = fmean(curve.relative_cost(point, "bytes") for curve, point in at)
+                found.append((lost, cost, threshold, acceptance))
+    enough = [each for each in found if each[0] <= WITHIN + TOLERANCE]
+    _, _, threshold, acceptance = min(enough, key=lambda each: each[1]) if enough else min(found)
+    return min(max(threshold, 0.001), 1.0), acceptance
 
 
 def ship(router: Path, curves: list[Curve], out: Path, untrained: Mapping[str, list[Curve]] | None = None) -> Router:
     """Copies a router's folder to `out`, whose name becomes its own, with its curves and where to start.
 
-    The curves with right answers say where: all tasks' together, at the acceptance of the first. The page shows the
-    first of all unless it is asked for another.
+    The curves with right answers say where (`operating_point`). The page shows the first of all unless it is asked for
+    another.
     `untrained` are the curves of policies without training, by their names. What is in `out` is replaced when all files
     are written, or not at all.
     """
     shipped = Router.load(router)
-    right = [curve for curve in curves if curve.quality == "right"] or curves[:1]
-    acceptance = right[0].acceptance
-    start = operating_threshold([curve for curve in right if curve.acceptance == acceptance])
-    start = round(start, 4)  # a step of the page's slider: what is shown is what is in force
+    threshold, acceptance = operating_point([curve for curve in curves if curve.quality == "right"] or curves)
+    start = round(threshold, 4)  # a step of the page's slider: what is shown is what is in force
     shipped.card = replace(shipped.card, name=out.name, threshold=start, acceptance=acceptance)
     beside = {name: tuple(own) for name, own in (untrained or {}).items()}
     with filling(out) as new:

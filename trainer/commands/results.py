@@ -11,10 +11,10 @@ from trainer.commands.options import RESULTS, Add, Command, Options
 def _add_ship(add: Add) -> None:
     add("--router", "the measured router's folder", type=Path, required=True)
     add("--method", "what it is called in the summaries", required=True)
-    add("--summaries", "the first one's task says where to start", type=Path, nargs="+", required=True)
+    add("--summaries", "one for each task; together they say where to start", type=Path, nargs="+", required=True)
     add(
         "--acceptance",
-        "of the curves; the first is where to start (default: 0, and all that were measured)",
+        "of the curves (default: 0, and all that were measured)",
         nargs="+",
         type=float,
         metavar="ALPHA",
