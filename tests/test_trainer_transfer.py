@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -84,6 +85,19 @@ def test_drafts_of_the_slm_that_the_llm_judges_are_no_end_of_the_other_curves(ti
     more = transfer.measure(tiny_pair, prompts, methods, tmp_path, 40, quiet)
     assert more is not None
     assert more["methods"]["confidence"] == measured[1]["methods"]["confidence"]
+
+
+def test_another_stage_joins_with_thresholds_of_its_own(tiny_pair, prompts, tmp_path, measured):
+    shutil.copytree(measured[0], tmp_path / "out")
+    names = ["slm", "llm", "confidence"]
+    methods = build_methods(names, tiny_pair, None, chosen=dict.fromkeys(names, (0.99,)))
+    joined = transfer.measure(tiny_pair, prompts, methods, tmp_path / "out", 40, quiet, stage="transfer-high")
+    assert joined is not None and joined["methods"].keys() == measured[1]["methods"].keys()
+    assert [point["threshold"] for point in joined["methods"]["confidence"]["points"]] == [0.5, 0.9, 0.99]
+    assert joined["methods"]["confidence"]["points"][:2] == measured[1]["methods"]["confidence"]["points"]
+    assert len(joined["methods"]["slm"]["points"]) == 1
+    with pytest.raises(TrainerError, match="its stages differ in max_new_tokens"):
+        transfer.measure(tiny_pair, prompts, methods, tmp_path / "out", 30, quiet, stage="transfer-short")
 
 
 def test_what_was_measured_stands_in_the_results(measured, tmp_path):

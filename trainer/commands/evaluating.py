@@ -100,6 +100,8 @@ def _add_transfer(add: Add) -> None:
     add("--methods", about, ["confidence"], nargs="+", metavar="METHOD")
     add("--thresholds", "of all methods that score", nargs="+", type=float, required=True, metavar="T")
     add("--max-new-tokens", "of a text", 256)
+    about = "name of the shards: under another name more methods or thresholds join those in the folder"
+    add("--stage", about, "transfer")
     add("--out", "folder; run the same command again to go on where it stopped", type=Path, required=True)
     add("--results", "gets what was measured", RESULTS)
 
@@ -116,7 +118,7 @@ def _transfer(options: Options) -> None:
     pair = load_pair(options)
     chosen = {title_of(method): options.thresholds for method in methods}
     built = build_methods(methods, pair, None, chosen=chosen)
-    summary = measure(pair, prompts, built, options.out, options.max_new_tokens)
+    summary = measure(pair, prompts, built, options.out, options.max_new_tokens, stage=options.stage)
     if summary is not None:
         print(f"{budgets_table(summary)}\n\nwrote {write_transfer(summary, options.results)}")
 

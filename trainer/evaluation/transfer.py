@@ -28,7 +28,7 @@ from trainer.evaluation.estimates import EstimateSummary, difference, digits, es
 from trainer.evaluation.evaluate import AT_ONCE, SHARD, asked_of, begun_with, charged_alone
 from trainer.evaluation.method_names import FIXED, MaxDraft, MethodName, Name, Rate, label, spelled
 from trainer.evaluation.methods import Method
-from trainer.evaluation.record import Amount, PointKey
+from trainer.evaluation.record import JOINT, Amount, PointKey
 from trainer.evaluation.statistics import Array
 from trainer.json_files import AGAIN, read_json, read_lines, write_lines, write_result
 from trainer.questions.question import MAX_CHARACTERS, Question
@@ -127,14 +127,16 @@ def measure(
     folder: Path,
     max_new_tokens: int,
     report: Callable[[str], None] = print,
+    stage: str = STAGE,
 ) -> TransferSummary | None:
     """Writes a text for each prompt by each method at each threshold, into `folder`; resumes where it stopped.
 
     Args:
         methods: "slm" and "llm" must be among them.
+        stage: Several may share a folder, each with methods and thresholds of its own for the same prompts.
 
     Returns:
-        What was measured; None while another process still writes.
+        What was measured in all stages; None while another process still writes.
 
     Raises:
         TrainerError: One of the two is missing, or the folder holds texts of other prompts or methods.
@@ -146,7 +148,7 @@ def measure(
         write_lines(path, map(asdict, _texts(pair, some, methods, max_new_tokens, report)))
 
     texts = sum(len(method.thresholds) for method in methods)
-    shards = Shards(folder, STAGE, max(1, SHARD // (texts * max_new_tokens)), ".jsonl")
+    shards = Shards(folder, stage, max(1, SHARD // (texts * max_new_tokens)), ".jsonl")
     settings = begun_with(pair, methods, TASK, max_new_tokens)
     return summarised(folder) if shards.run(settings, prompts, make, report, notes=provenance("trainer")) else None
 
@@ -189,11 +191,21 @@ def _texts(
 
 
 def summarised(folder: Path) -> TransferSummary:
-    """What the texts of a folder come to, in the order in which methods were asked for."""
-    paths, about = Shards(folder, STAGE, 1, ".jsonl").load()
+    """What the texts of all stages in a folder come to, in the order in which methods were asked for.
+
+    A TrainerError if two stages differ in prompts, models or the length of texts.
+    """
+    stages = [Shards(folder, path.stem, 1, ".jsonl").load() for path in sorted(folder.glob("*.json"))]
+    about = {
+        name: JOINT.join(dict.fromkeys(own[name] for _, own in stages)) for name in ("command", "revision", "hardware")
+    }
+    about = {**stages[0][1], **about}
     by_point: dict[PointKey, dict[str, FreeText]] = {}
-    for each in read_lines(paths, FreeText):
-        by_point.setdefault(each.setting, {})[each.question] = each
+    for paths, own in stages:
+        if differing := [name for name in _SHARED if own[name] != about[name]]:
+            raise TrainerError(f"{folder}: its stages differ in {', '.join(differing)}; measure each in another folder")
+        for each in read_lines(paths, FreeText):
+            by_point.setdefault(each.setting, {})[each.question] = each
     counts = bootstrap_counts(len(about["questions"]), RESAMPLES, SEED)
     points = {
         key: {name: _column(texts, about["questions"], name) @ counts.T for name in _COLUMNS}
@@ -212,6 +224,7 @@ def summarised(folder: Path) -> TransferSummary:
     )
 
 
+_SHARED = ("questions", "data", "pair", "preset", "max_new_tokens")
 _COLUMNS = ("agreement", "tokens", "llm_tokens", *MEASURED_UNITS)
 
 
