@@ -47,7 +47,7 @@ def test_its_trainer_commands_are_understood():
     lines = "".join(blocks(README + DOCS["training.md"], "sh")).replace("\\\n", " ").splitlines()
     commands = [shlex.split(line.partition("-m trainer ")[2], comments=True) for line in lines if "-m trainer " in line]
     used = {parser().parse_args(each).command for each in commands}
-    assert used == {"run", "report", "fit", "speculate", "evaluate", "ship"}
+    assert used == {"run", "report", "label", "fit", "speculate", "evaluate", "transfer", "ship"}
 
 
 def test_its_results_are_what_the_summaries_say():
