@@ -187,6 +187,10 @@ def test_beside_a_router_are_shipped_the_curves_of_what_needs_no_training(plane_
     assert [curve.acceptance for curve in points.of("router")] == [0.0, 0.3]
     assert [curve.points for curve in points.of("confidence")] == [curve.points for curve in untrained["confidence"]]
     assert points.of("entropy") == ()
+    card = (tmp_path / "mine" / "README.md").read_text()
+    at = points.of("router")[[0.0, 0.3].index(shipped.card.acceptance)].at(shipped.card.threshold)
+    row = next(line for line in card.splitlines() if line.startswith(f"| {plane_summary['task']} |"))
+    assert f"{at.accuracy:.1%}" in row and f"acceptance {shipped.card.acceptance:g}" in card
 
 
 def test_what_the_slm_drafts_without_a_router_is_threshold_0_of_every_curve(tmp_path):

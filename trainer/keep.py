@@ -15,7 +15,7 @@ from trainer.evaluation.record import SHARD
 from trainer.json_files import GZIP, compress_lines
 from trainer.shards import check_unchanged, note_sha256
 
-STAGES = ("answers-llm", "answers-slm", "rollouts-?", "speculation", "validation-?", "evaluation")
+STAGES = ("answers-llm", "answers-slm", "rollouts-?", "speculation", "validation-?", "evaluation", "transfer")
 """Folders of a run that are kept, as patterns."""
 
 

@@ -187,5 +187,5 @@ def ship(router: Path, curves: list[Curve], out: Path, untrained: Mapping[str, l
     with filling(out) as new:
         shipped.save(new)
         OperatingPoints(sha256_of(new / WEIGHTS), tuple(curves), beside).save(new)
-        write_card(shipped.card, new)
+        write_card(shipped.card, new, curves)
     return shipped

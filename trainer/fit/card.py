@@ -1,10 +1,16 @@
-"""The model card beside a router, in Markdown. Every figure in it comes from the router's own `router.json`."""
+"""The model card beside a router, in Markdown.
+
+Every figure in it comes from the router's own `router.json`, and from the curves that it is shipped with.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.benchmark.markdown import table
+from engine.operating_points import Curve
 from engine.router import RouterCard
 from engine.weights.files import write_text
 
@@ -30,12 +36,12 @@ KEPT = "whether the LLM's likeliest token is the SLM's, on every token of the re
 REFERENCES = {"data": "the data set's", "llm": "the LLM's own answers"}
 
 
-def write_card(card: RouterCard, folder: Path) -> None:
-    """Writes `README.md` into a router's folder."""
-    write_text(folder / "README.md", render_card(card))
+def write_card(card: RouterCard, folder: Path, curves: Sequence[Curve] = ()) -> None:
+    """Writes `README.md` into a router's folder; `curves` are what was measured of it, if it was."""
+    write_text(folder / "README.md", render_card(card, curves))
 
 
-def render_card(card: RouterCard) -> str:
+def render_card(card: RouterCard, curves: Sequence[Curve] = ()) -> str:
     """The model card in Markdown, with the Hub's YAML header."""
     metrics, unit = card.metrics, "question" if card.training["method"] == "query" else "token"
     counts = f"{metrics['questions']} questions the router never saw"
@@ -61,7 +67,7 @@ Scores how safe it is to let **{card.slm}** write the {"next token" if unit == "
 | | |
 |---|---|
 {rows}
-{made}
+{made}{_given(card, curves)}
 ## On the held-out questions
 
 {counts}
@@ -88,6 +94,31 @@ diagram its mark (the mean score) at the end of the bar (how often the SLM is pr
 |---|---|---|---|---|
 {bins}
 """
+
+
+def _given(card: RouterCard, curves: Sequence[Curve]) -> str:
+    """What it gives where it starts, per task; empty where nothing was measured at that acceptance."""
+    rows = []
+    for curve in curves:
+        if curve.acceptance == card.acceptance:
+            at = curve.at(card.threshold)
+            found = (
+                curve.slm.accuracy,
+                curve.llm.accuracy,
+                at.accuracy,
+                at.llm_share,
+                curve.relative_cost(at, "bytes"),
+            )
+            task = curve.task if curve.quality == "right" else f"{curve.task} (agreement with the LLM alone)"
+            rows.append([task, str(curve.questions), *(f"{value:.1%}" for value in found)])
+    if not rows:
+        return ""
+    head = ["right answers", "questions", "SLM alone", "LLM alone", "here", "LLM tokens", "bytes of LLM only"]
+    return (
+        "\n## What it gives where it starts\n\n"
+        f"Threshold {card.threshold:g}, acceptance {card.acceptance:g}, in generated answers; read between measured "
+        f"thresholds. `operating_points.json` has all of them, and what made them.\n\n{table(head, rows)}\n"
+    )
 
 
 def _rows(card: RouterCard, unit: str) -> dict[str, str]:
