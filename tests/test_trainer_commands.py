@@ -93,7 +93,15 @@ def test_commands_that_results_and_cards_record_are_still_understood(line):
 
 
 def test_results_and_cards_do_record_commands():
-    assert {line.split()[3] for line in RECORDED} == {"run", "fit", "iterate", "evaluate", "speculate", "seconds"}
+    assert {line.split()[3] for line in RECORDED} == {
+        "run",
+        "fit",
+        "iterate",
+        "evaluate",
+        "speculate",
+        "seconds",
+        "transfer",
+    }
 
 
 def test_settings_have_the_defaults_of_their_class_and_are_changed_by_their_options():
