@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -159,7 +159,11 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 def _provenance(folder: Path, about: Evaluation) -> dict[str, str]:
     """Commands, revisions and machines of all stages in a folder: a later one may have been run elsewhere."""
-    stages = [vars(about), *(read_json(path, _Provenance, AGAIN) for path in sorted(folder.glob("*.json")))]
+    return joined([vars(about), *(read_json(path, _Provenance, AGAIN) for path in sorted(folder.glob("*.json")))])
+
+
+def joined(stages: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Commands, revisions and machines of several stages, each once."""
     return {
         name: JOINT.join(dict.fromkeys(stage[name] for stage in stages if stage.get(name)))
         for name in ("command", "revision", "hardware")

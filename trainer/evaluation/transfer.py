@@ -28,7 +28,7 @@ from trainer.evaluation.estimates import EstimateSummary, difference, digits, es
 from trainer.evaluation.evaluate import AT_ONCE, SHARD, asked_of, begun_with, charged_alone
 from trainer.evaluation.method_names import FIXED, MaxDraft, MethodName, Name, Rate, label, spelled
 from trainer.evaluation.methods import Method
-from trainer.evaluation.record import JOINT, Amount, PointKey
+from trainer.evaluation.record import Amount, PointKey, joined
 from trainer.evaluation.statistics import Array
 from trainer.json_files import AGAIN, read_json, read_lines, write_lines, write_result
 from trainer.questions.question import MAX_CHARACTERS, Question
@@ -196,10 +196,7 @@ def summarised(folder: Path) -> TransferSummary:
     A TrainerError if two stages differ in prompts, models or the length of texts.
     """
     stages = [Shards(folder, path.stem, 1, ".jsonl").load() for path in sorted(folder.glob("*.json"))]
-    about = {
-        name: JOINT.join(dict.fromkeys(own[name] for _, own in stages)) for name in ("command", "revision", "hardware")
-    }
-    about = {**stages[0][1], **about}
+    about = {**stages[0][1], **joined([own for _, own in stages])}
     by_point: dict[PointKey, dict[str, FreeText]] = {}
     for paths, own in stages:
         if differing := [name for name in _SHARED if own[name] != about[name]]:
