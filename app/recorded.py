@@ -29,7 +29,10 @@ from engine.provenance import machine, provenance
 from engine.weights.progress import print_progress
 
 FILE = Path(__file__).resolve().parent.parent / "assets" / "recorded.json.xz"
-PROMPT = "Why is the sky blue during the day and red in the evening? Answer in two short sentences."
+PROMPT = (
+    "Tom has 3 boxes with 24 pencils each. He gives a third of all pencils to his sister and 10 to a friend. "
+    "How many does he keep? Answer in two short sentences."
+)
 ROWS = 25
 """Thresholds at most. Where the text has fewer decisions, there is one for each of its changes."""
 
