@@ -122,6 +122,10 @@ def test_on_a_telephone_generate_leads_to_the_text_and_the_inspector_shows_both_
         cost = page.locator("#headline").bounding_box()
         assert 0 <= cost["y"] < 10, "the headline stays"
         assert page.locator("#threshold").bounding_box()["y"] > text["y"], "dials below"
+        label = page.locator("#threshold [data-testid=block-info]")
+        page.mouse.wheel(0, label.bounding_box()["y"] - 10)
+        eventually(lambda: abs(label.bounding_box()["y"] - 10) < 5)
+        assert page.evaluate("() => document.elementFromPoint(60, 20).closest('#headline') !== null"), "it covers them"
 
 
 def test_the_cost_is_in_sight_on_a_laptop_and_a_wide_screen_is_used(browser, site: Site):
