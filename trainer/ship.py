@@ -5,7 +5,7 @@ Beside them are shipped those of policies that need no training, so that the pag
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from statistics import fmean
@@ -154,21 +154,26 @@ def operating_point(curves: Sequence[Curve]) -> tuple[float, float]:
     Args:
         curves: One for each task and acceptance; each task has one at acceptance 0.
     """
-    tasks = {curve.task for curve in curves}
-    found: list[tuple[float, float, float, float]] = []  # accuracy lost and relative bytes, on the average, and where
-    for acceptance in sorted({curve.acceptance for curve in curves}):
-        beside = [curve for curve in curves if curve.acceptance == acceptance]
-        if {curve.task for curve in beside} == tasks:
-            first = max(curve.measured[0].threshold for curve in beside)
-            measured = {point.threshold for curve in beside for point in curve.points if point.threshold > 0}
-            for threshold in sorted(each for each in measured if each >= first):
-                at = [(curve, curve.at(threshold)) for curve in beside]
-                lost = fmean(curve.llm.accuracy - point.accuracy for curve, point in at)
-                cost = fmean(curve.relative_cost(point, "bytes") for curve, point in at)
-                found.append((lost, cost, threshold, acceptance))
+    found = list(_settings_on_all_tasks(curves))
     enough = [each for each in found if each[0] <= WITHIN + TOLERANCE]
     _, _, threshold, acceptance = min(enough, key=lambda each: each[1]) if enough else min(found)
     return min(max(threshold, 0.001), 1.0), acceptance
+
+
+def _settings_on_all_tasks(curves: Sequence[Curve]) -> Iterator[tuple[float, float, float, float]]:
+    """Accuracy lost and relative bytes, averaged over the tasks, and the threshold and acceptance that give them."""
+    tasks = {curve.task for curve in curves}
+    for acceptance in sorted({curve.acceptance for curve in curves}):
+        beside = [curve for curve in curves if curve.acceptance == acceptance]
+        if {curve.task for curve in beside} != tasks:
+            continue
+        first = max(curve.measured[0].threshold for curve in beside)
+        measured = {point.threshold for curve in beside for point in curve.points if point.threshold > 0}
+        for threshold in sorted(each for each in measured if each >= first):
+            at = [(curve, curve.at(threshold)) for curve in beside]
+            lost = fmean(curve.llm.accuracy - point.accuracy for curve, point in at)
+            cost = fmean(curve.relative_cost(point, "bytes") for curve, point in at)
+            yield lost, cost, threshold, acceptance
 
 
 def ship(router: Path, curves: list[Curve], out: Path, untrained: Mapping[str, list[Curve]] | None = None) -> Router:
