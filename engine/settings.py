@@ -283,7 +283,7 @@ MODEL_OPTIONS = ("preset", "slm", "llm")
 
 
 def add_model_options(add: Callable[..., Any]) -> None:
-    """Adds `MODEL_OPTIONS` to a command line; None where one is not given, and the environment's then holds.
+    """Adds `MODEL_OPTIONS` to a command line; None where one is not given.
 
     `add` takes an option and its help, as `argparse.ArgumentParser.add_argument` does.
     """

@@ -61,7 +61,10 @@ def add_questions(add: Add, questions: int = 600, split: str = "train") -> None:
 
 
 def settings_of(options: Options) -> Settings:
-    """Those of the environment with the models of the options: the tiny pair, unless one is named."""
+    """Those of the environment, but for the models: the options' alone, so that a command which is kept names them.
+
+    Without any it is the tiny pair.
+    """
     preset = options.preset or ("auto" if options.slm and options.llm else "tiny")
     return load_settings(preset=preset, slm=options.slm, llm=options.llm)
 

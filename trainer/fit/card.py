@@ -116,8 +116,9 @@ def _given(card: RouterCard, curves: Sequence[Curve]) -> str:
     head = ["right answers", "questions", "SLM alone", "LLM alone", "here", "LLM tokens", "bytes of LLM only"]
     return (
         "\n## What it gives where it starts\n\n"
-        f"Threshold {card.threshold:g}, acceptance {card.acceptance:g}, in generated answers; read between measured "
-        f"thresholds. `operating_points.json` has all of them, and what made them.\n\n{table(head, rows)}\n"
+        f"Threshold {card.threshold:g}, acceptance {card.acceptance:g}, in generated answers. What was not "
+        "measured there is read on a straight line between the thresholds beside it; the last is the LLM alone. "
+        f"`operating_points.json` has all of them, and what made them.\n\n{table(head, rows)}\n"
     )
 
 

@@ -101,7 +101,8 @@ def render_short(summaries: Sequence[Summary]) -> str:
     return (
         f"{rows}\n\n"
         "At 90 % of the gap between both models: the cheapest learned point, its bytes of LLM only's, and of those of "
-        "each rival's cheapest point; in brackets 95 % intervals over the questions; bold: at most what was wanted "
+        "each rival's cheapest point, at acceptance 0 but for speculative decoding (where it does not get there, the "
+        "LLM alone counts); in brackets 95 % intervals over the questions; bold: at most what was wanted "
         "(85, 73, 70, surely below 100, and 85 %). "
         f"{pairs}, on {JOINT.join(machines)}.{f' {NOTE}' if '†' in rows else ''}"
     )
