@@ -162,10 +162,9 @@ class Handlers:
         with refusals():
             asked_over = said_text(said_fields(event._data), "over")
         over = asked_over if asked_over in OVER else "both"
-        session.stop()
         scores = scores_near(session, asked.policy)
         sweep = Sweep(asked, scores, session.view.prices, over, session.jobs.get(SWEEP))
-        session.begin_job(SWEEP, sweep, self.host)
+        session.begin_job(SWEEP, sweep, self.host, instead=session.run)
         session.scrubbing = True
         return versions_message(session)
 
@@ -193,10 +192,10 @@ class Handlers:
         return versions_message(session)
 
     def sweep_ended(self, request: gr.Request) -> None:
-        """Says why a sweep could not be made; then the slider belongs to the last text again."""
+        """Says why a sweep could not be made; where it has no texts, the sliders belong to the last one again."""
         session = self.sessions.get(request.session_hash)
         job = session.jobs.get(SWEEP)
-        if job is not None and job.error:
+        if isinstance(job, Sweep) and not job.active and not job.nodes:
             session.scrubbing = False
         raise_error(job)
 

@@ -9,11 +9,13 @@ from browser import eventually, paused
 from fake_pair import FakePair, request
 
 from app.running import history
+from app.running.job import Job
 from app.running.run import Run
 from app.running.session import SWEEP, Session
 from app.share.open_trace import opened_run
 from app.stream.versions import versions_message
 from engine import Role, first_flip
+from engine.endpoint.places import Busy
 from engine.events.trace import same_text
 
 
@@ -162,6 +164,46 @@ def test_a_text_that_never_came_is_no_step(session, host, pair):
     assert failed.finished.wait(5) and failed.error
     assert session.step(-1) is first and not session.can_step(-1) and not session.can_step(1)
     assert numbers(session) == [0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda session, host: session.set_dials(0.9, 0.0, host),
+        lambda session, host: session.branch(2, Role.LLM, None, host),
+        lambda session, host: session.reveal(host),
+    ],
+    ids=["dials", "branch", "audit"],
+)
+def test_after_a_text_that_never_came_what_is_on_the_page_can_be_changed(session, host, change):
+    first = session.run
+    failed = session.begin(request("long " * 3000), host)
+    assert failed.finished.wait(5) and failed.error
+    changed = finished(change(session, host))
+    assert changed.request.prompt == first.request.prompt and changed.events
+    assert changed.number > failed.number, "news to the browser"
+
+
+def test_after_an_audit_that_was_stopped_before_it_began_the_text_can_be_changed(session, host):
+    first = session.run
+    with paused(host):
+        audit = session.reveal(host)
+        audit.cancel.set()
+    assert audit.finished.wait(5) and not audit.events
+    assert finished(session.branch(2, Role.LLM, None, host)).request.prompt == first.request.prompt
+
+
+def test_a_job_that_is_refused_stops_no_text(host, pair):
+    def refuse(session, job, replaced):
+        if not isinstance(job, Run):
+            raise Busy("no room")
+
+    pair.tokens_per_second = 50
+    session = Session(admit=refuse)
+    run = session.begin(request(), host)
+    with pytest.raises(Busy):
+        session.begin_job(SWEEP, Job(), host, instead=run)
+    assert not run.cancel.is_set() and finished(run).state == "done"
 
 
 def test_an_audit_is_no_step_and_loses_no_text(session, host):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from browser import Window, eventually, expect
+from browser import Window, along, eventually, expect
 
 from app.controls import THRESHOLD_DIGITS
 from app.figures import meter, simplest
@@ -310,6 +310,35 @@ def test_generate_during_a_sweep_stops_it_and_writes_at_once(shown, site, pair, 
     sweep = last_sweep(site)
     shown.write(PROMPT)
     assert sweep.state == "stopped"
+
+
+def test_after_a_sweep_that_was_stopped_before_it_had_a_text_the_dials_are_those_of_the_text_on_the_page(
+    shown, site, pair, monkeypatch
+):
+    shown.write(PROMPT)
+    monkeypatch.setattr(Sweep, "_begin_rows", lambda sweep, points: sweep.cancel.wait(30))
+    shown.page.click(".sweep-go")
+    eventually(lambda: last_sweep(site).active)
+    shown.page.click("#stop")
+    eventually(lambda: not last_sweep(site).active)
+    shown.slide("#threshold", 0.0)
+    eventually(lambda: shown.text() == pair.generate(Request(PROMPT, 0.0, max_new_tokens=60)).text)
+
+
+def test_a_sweep_that_is_refused_leaves_the_sliders_to_the_text_on_the_page(shown, site, pair):
+    press(shown)
+    other = "Start with 7. Add 5. What is the result?"
+    shown.write(other)
+    shown.page.fill("#prompt textarea", "")
+    shown.page.click(".sweep-go")
+    eventually(lambda: "prompt" in shown.page.inner_text(".toast-body"))
+    shown.page.mouse.move(*along(shown.page, 0.5))
+    shown.page.mouse.down()
+    shown.page.mouse.move(*along(shown.page, 0.1), steps=4)
+    shown.page.wait_for_timeout(200)
+    said = shown.page.text_content(".stream-state") or ""
+    shown.page.mouse.up()
+    assert "Sweep:" not in said
 
 
 def test_generate_after_a_sweep_writes_a_text_of_its_own(shown, pair):

@@ -114,7 +114,7 @@ class Session:
             # Both dials come, also where a hand is on one of them.
             self.moved |= {name for name, value in dials.items() if value != self._dials[name]}
             self._dials = dials
-            run = self.run
+            run = self._newest()
             if run is None or run.fixed or self.scrubbing:
                 return None
             if policy not in (None, run.request.policy):
@@ -137,7 +137,7 @@ class Session:
         `token` is the id of the token to write, None leaves it to that model.
         """
         with self._lock:
-            run = self.run
+            run = self._newest()
             if run is None or run.fixed or run.active or not 0 <= index < len(run.events):
                 return None
             before = tuple(forced for forced in run.request.forced if forced.index < index)
@@ -153,7 +153,7 @@ class Session:
         InvalidRequest if `more` is out of range.
         """
         with self._lock:
-            run = self.run
+            run = self._newest()
             if run is None or not run.extendable:
                 return None
             replace(run.request, max_new_tokens=more)  # so that a bad number is refused by its own value
@@ -191,7 +191,7 @@ class Session:
     def reveal(self, host: Host) -> Run | None:
         """Lets both models read the rest of a text that was cut short, for an audit; None where that is not needed."""
         with self._lock:
-            run = self.run
+            run = self._newest()
             if run is None or run.fixed or run.active or not run.events:
                 return None
             change = Change(run, lambda origin: (origin.request, origin.folded), reveal=True)
@@ -232,11 +232,13 @@ class Session:
             if sweep is not None:
                 self.jobs[SWEEP] = sweep
 
-    def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
-        """Starts a job and returns it; an active one of its kind is stopped."""
+    def begin_job(self, kind: str, job: SomeJob, host: Host, instead: Job | None = None) -> SomeJob:
+        """Starts a job and returns it; an active one of its kind is stopped, and `instead`, unless it is refused."""
         with self._lock:
-            self._admit(self, job, [self.jobs.get(kind)])
-            self.stop_job(kind)
+            ending = [each for each in (self.jobs.get(kind), instead) if each is not None]
+            self._admit(self, job, ending)
+            for each in ending:
+                each.cancel.set()
             self.jobs[kind] = job
         return self._start(job, host)
 
@@ -319,13 +321,28 @@ class Session:
         self._clear()
         if step:
             self.history.show(version)
-        run = version.text
-        run.show_again(self.run)
-        version.run, version.before, self.run = run, None, run
+        run = self._bring_back(version)
         self._dials = {"threshold": run.request.threshold, "acceptance": run.request.acceptance}
         self.moved.update(self._dials)
         self.listeners.last_heard = time.monotonic()
         self.listeners.notify()
+        return run
+
+    def _newest(self) -> Run | None:
+        """The newest run; where that ended before its first token, that of the text which is still on the page."""
+        run = self.run
+        if run is not None and not (run.active or run.events or self.scrubbing):
+            current = self.history.current
+            version = current if current is not None and current.text.events else self.history.step(-1)
+            if version is not None:
+                self._bring_back(version)
+        return self.run
+
+    def _bring_back(self, version: Version) -> Run:
+        """Has a kept text be the newest, and come to the page anew."""
+        run = version.text
+        run.show_again(self.run)
+        version.run, version.before, self.run = run, None, run
         return run
 
     def _clear(self) -> None:

@@ -26,7 +26,7 @@ const isLinked = () => location.hash.length > 1 || new URLSearchParams(location.
 export const start = (gradio) => {
   const { element, props, trigger } = gradio, find = finder(element), texts = new Texts();
   const [line, map, cheapestButton, openButton, promptButton] = ['.sweep-line', '.sweep-map', '.sweep-cheapest', '.sweep-open', '.sweep-prompt'].map(find);
-  let scrubbing = false, held = null, shown, scale = null;
+  let scrubbing = false, asked = false, held = null, shown, scale = null;
   let recorded = props.recorded && !isLinked() ? JSON.parse(props.recorded) : null;
   let onPage = null;   // the run whose text is there
 
@@ -115,7 +115,7 @@ export const start = (gradio) => {
   const drawLine = startLine(element, texts, { choose, plotly: props.plotly });
 
   find('.sweep-go').addEventListener('click', () => {
-    scrubbing = true;
+    asked = true;   // the server may refuse it: until it begins, the sliders belong to the text that is there
     trigger('sweep', { over: find('.sweep-over').value });
   });
   cheapestButton.addEventListener('click', () => {
@@ -162,6 +162,7 @@ export const start = (gradio) => {
   }
   openChannel(gradio, (message, skip, fresh) => {
     if (recorded) forget();
+    if (asked && fresh && !message.beside) [asked, scrubbing] = [false, true];
     take(message, skip, fresh);
   }).receive();
 };
