@@ -134,9 +134,13 @@ class Handlers:
             run = next((run for run in (session.run, session.shown) if run is not None and run.id == named), None)
             return gr.skip() if run is None else turns_text(conversation_after(run))
 
-    def go_to(self, request: gr.Request, event: gr.EventData) -> list[Any]:
-        """Puts a kept text on the page, by its number or by undo and redo; the fields follow to what was asked."""
+    def go_to(self, prompt: str, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Puts a kept text on the page, by its number or by undo and redo; the fields follow to what was asked.
+
+        A prompt that was typed and not sent stays: nothing else has it.
+        """
         session = self._of(request)
+        sent = {text.request.prompt for text in (session.run, session.shown) if text is not None and text.events}
         with refusals():
             asked = said_fields(event._data)
             by, number = said_number(asked, "step"), said_number(asked, "number")
@@ -145,6 +149,8 @@ class Handlers:
         if run is not None:
             policies = None if self.host.pair is None else self.host.pair.policies
             values, _ = fitting(request_fields(run.settings), run.request.stop, policies)
+        if prompt and prompt not in sent:
+            values.pop("prompt", None)
         return [versions_message(session), *fill(self.fields, values)]
 
     def compare_versions(self, request: gr.Request, event: gr.EventData) -> str:

@@ -63,6 +63,7 @@ _PUT_DIALS = """(said, ...dials) => {
   return dials.map((now, i) => (isDue(now, i) ? starts[i][1] : { __type__: 'update' }));
 }"""
 _WENT = "() => { document.dispatchEvent(new CustomEvent('citer-went')); }"
+_UNFOLLOWED = "() => { document.dispatchEvent(new CustomEvent('citer-unfollowed')); }"
 _TELL_DIALS = """(threshold, acceptance, policy) => {
   document.dispatchEvent(new CustomEvent('citer-dials', { detail: { threshold, acceptance, policy } }));
 }"""
@@ -229,9 +230,12 @@ def _playground(
     ended = [stream.ended(handlers.ended, **to_versions), sweep.ended(handlers.sweep_ended, **EACH_TIME)]
     wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started, ended)
     sweep.scrub(handlers.scrub, **of_a_text)
-    stream.follow_up(handlers.follow_up, outputs=conversation, queue=False, **QUIET)
+    followed = stream.follow_up(handlers.follow_up, outputs=conversation, queue=False, **QUIET)
+    followed.failure(None, js=_UNFOLLOWED, **QUIET)
     # The strip asks for one at a time: the fields follow to the text that is shown last.
-    gone = versions.go_to(handlers.go_to, outputs=[versions, *fields], queue=False, trigger_mode="multiple", **QUIET)
+    gone = versions.go_to(
+        handlers.go_to, inputs=prompt, outputs=[versions, *fields], queue=False, trigger_mode="multiple", **QUIET
+    )
     gone.success(None, js=STARTED, **QUIET)
     for event in (gone.success, gone.failure):
         event(None, js=_WENT, **QUIET)
@@ -243,9 +247,9 @@ def _playground(
         control.input(handlers.set_view, inputs=view, outputs=[panel, versions], **_LIVE)
     restored = wire_share(demo, host, sessions, bar, note, [stream, panel, sweep], fields)
     timer = gr.Timer(0.5)
-    followed = [header, policy, timer, says, points, *examples.values()]
+    loading = [header, policy, timer, says, points, *examples.values()]
     for event in (restored.then, timer.tick):
-        told = event(handlers.follow_loading, inputs=[policy, *dials], outputs=followed, queue=False, **QUIET)
+        told = event(handlers.follow_loading, inputs=[policy, *dials], outputs=loading, queue=False, **QUIET)
         told.success(None, inputs=[says, *dials], outputs=dials, js=_PUT_DIALS, **QUIET)
     follow_again(news, timer)
     news.changed(handlers.hear_news, queue=False, **QUIET).success(None, js=STARTED, **QUIET)

@@ -115,6 +115,15 @@ def test_so_it_does_at_every_button_that_needs_them(shown: Window, site: Site):
     eventually(lambda: "load the page again" in page.inner_text(".share-said"))
 
 
+def test_a_follow_up_that_is_refused_gives_the_prompt_back(shown: Window, site: Site):
+    shown.write("echo what I asked")
+    kept(shown, "what I asked")
+    drop(site)
+    shown.page.click(".stream-follow")
+    shown.page.wait_for_selector(".refused:visible")
+    expect(shown.page.locator("#prompt textarea").first).to_have_value("echo what I asked")
+
+
 def test_what_is_refused_without_a_queue_is_said_and_goes_by_itself(shown: Window):
     page = shown.page
     page.evaluate("""fetch('gradio_api/run/predict', { method: 'POST', headers: { 'content-type': 'application/json' },

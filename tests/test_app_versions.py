@@ -221,6 +221,17 @@ def test_undo_and_redo_by_buttons_and_keys_with_prompt_and_dials(shown, site, pa
     assert page.inner_text(".stream-origin") == ""
 
 
+def test_a_prompt_that_was_typed_and_not_sent_stays_at_undo(shown, site, pair):
+    shown.write("echo one")
+    shown.write("echo two")
+    shown.page.fill("#prompt textarea", "a long one, typed for minutes")
+    shown.page.click('[data-step="-1"]')
+    eventually(lambda: shown.text() == "one")
+    assert shown.page.input_value("#prompt textarea") == "a long one, typed for minutes"
+    shown.page.wait_for_timeout(300)
+    assert shown.page.input_value("#prompt textarea") == "a long one, typed for minutes"
+
+
 def test_every_press_of_undo_counts_also_while_the_one_before_is_on_its_way(shown, site):
     page, undo, first, held = shown.page, '[data-step="-1"]', newest(site), []
     for threshold in (0.9, 0.2):

@@ -33,14 +33,21 @@ export const start = (gradio) => {
   const more = find('.stream-more');
   more.addEventListener('click', () => gradio.trigger('change_text', { kind: 'continue' }));
   const follow = find('.stream-follow');
+  const ask = (prompt, words) => {
+    prompt.value = words;
+    prompt.dispatchEvent(new Event('input', { bubbles: true }));
+  };
+  let answered = '';   // the prompt that gave way to the next one
   follow.addEventListener('click', () => {
     const prompt = document.querySelector('#prompt textarea');
-    if (prompt.value === text.message.asked?.[0]) {   // anything else is what comes next, typed already
-      prompt.value = '';
-      prompt.dispatchEvent(new Event('input', { bubbles: true }));
-    }
+    answered = prompt.value === text.message.asked?.[0] ? prompt.value : '';   // anything else is what comes next, typed already
+    if (answered) ask(prompt, '');
     gradio.trigger('follow_up', { run: text.message.run });
     prompt.focus();
+  });
+  listen(element, 'citer-unfollowed', () => {   // refused: what was asked is not lost
+    const prompt = document.querySelector('#prompt textarea');
+    if (answered && !prompt.value) ask(prompt, answered);
   });
   const jumps = element.querySelectorAll('[data-kind="llm"] [data-jump]');
 
