@@ -29,7 +29,7 @@ from app.recorded import Recorded
 from app.running.host import Host
 from app.running.session import SWEEP, View
 from app.running.sessions import Sessions
-from app.share.buttons import link_note, share_bar, wire_share
+from app.share.buttons import keep_texts, link_note, share_bar, wire_share
 from app.share.home import FAVICON, TITLE, home_address, use_own_preview
 from app.share.open_trace import MAX_BYTES
 from app.stream.dashboard import PLOTLY_URL, dashboard
@@ -101,6 +101,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
                 panels["tune-panel"] = tune_tab(host, sessions, settings, fields, news)
             with gr.Tab("How it works", elem_id="how") as how:
                 how_it_works(how, sessions)
+        keep_texts(demo, ("compare-prompt", "tune-prompts"))
         feeds = Feeds(sessions, host, UPDATES, callers)
         wire_feed(demo, feeds, panels)
         add_api(host, places, callers, settings)

@@ -65,6 +65,41 @@ def test_a_server_that_does_not_answer_is_told_of_within_5_seconds_and_taken_up_
     assert shown.write("echo as before") == "as before"
 
 
+TABS = {"Compare": "#compare-prompt textarea", "Tune on my prompts": "#tune-prompts textarea"}
+
+
+def test_the_prompts_of_the_other_tabs_are_there_after_a_reload_and_gone_in_a_page_opened_anew(shown: Window):
+    page = shown.page
+    for tab, box in TABS.items():
+        page.click(f'button[role=tab]:has-text("{tab}")')
+        page.fill(box, f"what I typed under {tab}")
+    page.wait_for_timeout(200)
+    page.reload()
+    for tab, box in TABS.items():
+        page.click(f'button[role=tab]:has-text("{tab}")')
+        expect(page.locator(box).first).to_have_value(f"what I typed under {tab}")
+    shown.open()
+    for tab, box in TABS.items():
+        page.click(f'button[role=tab]:has-text("{tab}")')
+        expect(page.locator(box).first).to_have_value("")
+
+
+def test_a_comparison_stays_when_the_server_is_back_until_the_visitor_loads_the_page_again(shown: Window):
+    page = shown.page
+    page.click('button[role=tab]:has-text("Compare")')
+    page.fill(TABS["Compare"], "echo one two")
+    page.click("#compare-start")
+    page.wait_for_selector('.compare-state[data-state="done"]')
+    page.evaluate("window.before = true")
+    page.context.set_offline(True)
+    page.wait_for_selector('.lost:has-text("does not answer"):visible', timeout=6000)
+    page.context.set_offline(False)
+    page.wait_for_selector('.lost:has-text("The server is back"):visible', timeout=6000)
+    assert page.evaluate("window.before") and "one" in page.inner_text("#comparison")
+    page.click('.lost button:has-text("Load the page again")')
+    page.wait_for_function("window.before === undefined", timeout=10_000)
+
+
 def drop(site: Site) -> None:
     """Takes the newest text's session away, as where others need its room."""
     kept = {name: each.run.number for name, each in site.sessions._sessions.items() if each.run}

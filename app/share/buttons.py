@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -70,6 +70,16 @@ _KEPT = """() => {
     return ['', ''];
   }
 }"""
+# The text of another box, by its `elem_id`.
+_KEEP = "(text) => {{ try {{ sessionStorage.setItem('citer-{0}', text); }} catch {{ /* full, or forbidden */ }} }}"
+_KEPT_TEXT = """() => {{
+  try {{
+    const type = performance.getEntriesByType('navigation')[0]?.type, text = sessionStorage.getItem('citer-{0}');
+    if (text && (type === 'reload' || type === 'back_forward')) return text;
+    sessionStorage.removeItem('citer-{0}');
+  }} catch {{ /* forbidden: there is none */ }}
+  return {{ __type__: 'update' }};
+}}"""
 _NOTHING_SHOWN = (gr.skip(), gr.skip(), gr.skip())  # of a text, its figures and its sweep
 _MOST_KEPT = 1_500_000  # characters of the fields, whose prompt may have a million
 
@@ -117,6 +127,14 @@ def wire_share(
     gr.on([field.change for field in fields], None, inputs=list(fields), js=_TELL_FIELDS, **QUIET)
     kept: dict[str, Any] = {"inputs": [note, bar], "js": _KEPT}  # two components that can carry a text
     return demo.load(handlers.restore, outputs=[note, *shown, *fields], **kept, **QUIET, queue=False)
+
+
+def keep_texts(demo: gr.Blocks, names: Collection[str]) -> None:
+    """Lets text boxes, by their `elem_id`, have their text again when the page is loaded anew in the same window."""
+    for box in [block for block in demo.blocks.values() if block.elem_id in names]:
+        assert isinstance(box, gr.Textbox)
+        box.change(None, inputs=box, js=_KEEP.format(box.elem_id), **QUIET)
+        demo.load(None, outputs=box, js=_KEPT_TEXT.format(box.elem_id), **QUIET)
 
 
 def _text_of(sessions: Sessions, recorded: Recorded | None, job_id: str, row: int) -> tuple[Trace, Job | None] | None:
