@@ -17,6 +17,7 @@ from app.conversation import conversation_after
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, FIELDS, fitting, page_request, request_fields, router_dials, turns_text, whole
 from app.header import header_html
+from app.recorded import Recorded
 from app.running.host import Host
 from app.running.job import Job
 from app.running.session import SWEEP, Session
@@ -24,7 +25,7 @@ from app.running.sessions import Sessions
 from app.share.home import home_address
 from app.stream.dashboard import dashboard_message
 from app.stream.versions import versions_message
-from app.sweep import OVER, Sweep, SweepRun, scores_near
+from app.sweep import OVER, Sweep, SweepRun, scores_near, sweep_message
 from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Role, Settings
 
 EACH_TIME: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
@@ -69,8 +70,10 @@ class Handlers:
         settings: Settings,
         fields: Sequence[Any],
         start: float = DEFAULT_THRESHOLD,
+        recorded: Recorded | None = None,
     ) -> None:
         self.host, self.sessions, self.settings, self.start = host, sessions, settings, start
+        self.recorded = recorded
         self.fields = dict(zip(FIELDS, fields, strict=True))
         self._home = home_address(settings)
 
@@ -206,12 +209,18 @@ class Handlers:
         raise_error(job)
 
     def set_view(self, unit: str, slm: float, llm: float, request: gr.Request) -> Any:
-        """Shows the costs of the text on the page in another unit or at other prices, without running anything."""
+        """Shows the costs of the texts on the page in another unit or at other prices, without running anything."""
         session = self.sessions.enter(request.session_hash)
+        before = session.view.prices
         with refusals():
             view = session.set_view(unit, self._prices(slm, llm))
         figures = dashboard_message(session.shown, view) if session.shown else None
-        return figures or gr.skip(), versions_message(session)
+        sweep, swept = session.jobs.get(SWEEP), None
+        if isinstance(sweep, Sweep):
+            swept = sweep_message(sweep, 0)[0] if sweep.set_prices(view.prices) else None
+        elif self.recorded is not None and session.shown is None and view.prices != before:
+            swept = self.recorded.message(view.prices, view.number)
+        return figures or gr.skip(), versions_message(session), swept or gr.skip()
 
     def follow_loading(self, policy: str, threshold: float, acceptance: float, request: gr.Request) -> list[Any]:
         """How far loading is; once the models are loaded, what they can do, and where their router starts.

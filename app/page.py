@@ -205,7 +205,8 @@ def _playground(
         with gr.Column(elem_id="dials", scale=0, min_width=280):
             drawn("dashboard/headline", "headline")
             threshold, acceptance, says, points, policy = controls.dials_card(settings, start)
-            found = recorded.message() if recorded else ""
+            price = settings.price
+            found = recorded.message(Prices(price.slm, price.llm, price.reading_ratio)) if recorded else ""
             events = ("sweep", "scrub", "open_text")
             sweep = Panel("sweep/sweep", "sweep", events, recorded=found, plotly=PLOTLY_URL)
             view = controls.view_card(settings)
@@ -213,7 +214,7 @@ def _playground(
             models_card(host, settings, news)
     dials = [threshold, acceptance]
     fields = [prompt, *dials, policy, *sampling, conversation]
-    handlers = Handlers(host, sessions, settings, fields, start)
+    handlers = Handlers(host, sessions, settings, fields, start, recorded)
     entered = [*view, *fields]
     enable_stop(stop, [generate.click, stream.change_text, sweep.sweep, sweep.open_text])
     enable_stop(stop, [says.commit], js=_ENABLE_IF_FLIPPED)
@@ -245,7 +246,7 @@ def _playground(
     changes = [control.change for control in (*dials, policy)]
     gr.on(changes, None, inputs=[*dials, policy], js=_TELL_DIALS, **QUIET)
     for control in view:
-        control.input(handlers.set_view, inputs=view, outputs=[panel, versions], **_LIVE)
+        control.input(handlers.set_view, inputs=view, outputs=[panel, versions, sweep], **_LIVE)
     restored = wire_share(demo, host, sessions, bar, note, [stream, panel, sweep], fields)
     timer = gr.Timer(0.5)
     loading = [header, policy, timer, says, points, *examples.values()]

@@ -60,15 +60,19 @@ class Recorded:
         """Its texts as a sweep that has ended, a row for each trace."""
         return _RecordedSweep(self.traces)
 
-    def message(self) -> str:
-        """A sweep's message (see `sweep_message`) with `recorded`: the prompt, and what is said of its texts."""
+    def message(self, prices: Prices | None = None, view: int = 0) -> str:
+        """A sweep's message (see `sweep_message`) with `recorded`: the prompt, and what is said of its texts.
+
+        `view` counts the changes of the prices.
+        """
         first = self.traces[0]
         timed = "" if any(event.seconds for event in first.events) else ", on a busy machine and so without seconds"
         said = (
             f"Recorded, not written now: {pair_name(first.slm, first.llm)} answer “{first.prompt}” on {self.hardware} "
             f"({self.command}){timed}. Drag the threshold; a prompt of yours takes its place."
         )
-        message = json.loads(sweep_message(self.sweep, 0)[0])
+        sweep = _RecordedSweep(self.traces, prices or Prices())
+        message = json.loads(sweep_message(sweep, 0)[0]) | {"run": self.sweep.id, "view": view}
         return to_json({**message, "recorded": {"prompt": first.prompt, "said": said}})
 
     def save(self, path: Path) -> None:
@@ -84,9 +88,9 @@ _ABOUT = ("threshold", "command", "revision", "hardware")
 class _RecordedSweep(Sweep):
     """The traces as a sweep that has ended; each was written by itself, so that its seconds are measured."""
 
-    def __init__(self, traces: Sequence[Trace]) -> None:
+    def __init__(self, traces: Sequence[Trace], prices: Prices | None = None) -> None:
         first = traces[0]
-        super().__init__(first.request, [], Prices(), "threshold")
+        super().__init__(first.request, [], prices or Prices(), "threshold")
         self.number, self.state = 0, "done"
         self.prompt_tokens = first.prompt_tokens
         self._begin_rows([SweptPoint(trace.threshold, trace.acceptance) for trace in traces])

@@ -66,6 +66,7 @@ class Sweep(Job):
         figures: Per row, once its text is complete: LLM share, and its cost as a multiple of LLM-only's for as many
             tokens, in each of `engine.UNITS` (see `times_llm`).
         meters: The same rows as the meter shows them, by unit.
+        view: Counts the changes of its prices, so that the browser can tell old figures from new.
         same: Per row, once its text is complete: its decisions hold above the first and up to the second threshold,
             and above the third and up to the fourth acceptance.
         beside: Of a sweep that was opened, the id of the run that was opened with it; no text can go on from its own.
@@ -77,7 +78,7 @@ class Sweep(Job):
         super().__init__(after)
         self.request = replace(request, alternatives=0)  # an opened text gets its candidates in one pass
         self.over: Over = over
-        self.scores, self.prices = tuple(scores), prices
+        self.scores, self.prices, self.view = tuple(scores), prices, 0
         self.points: list[SweptPoint] = []
         self.nodes: list[list[Any]] = []
         self.replaced: dict[int, float] = {}
@@ -149,6 +150,16 @@ class Sweep(Job):
             self._complete(row)
         self.notify()
 
+    def set_prices(self, prices: Prices) -> bool:
+        """Counts the costs of its texts at other prices; whether they are others."""
+        if prices == self.prices:
+            return False
+        self.prices, self.view = prices, self.view + 1
+        for row, figures in enumerate([*self.figures]):
+            if figures is not None:
+                self._complete(row)
+        return True
+
     def _complete(self, row: int) -> None:
         events = self.events[row]
         self.same[row] = [min(max(end, _ENDS[0]), _ENDS[1]) for end in (*same_text(events), *same_acceptance(events))]
@@ -214,6 +225,7 @@ def sweep_message(sweep: Sweep, start: int, note: str = "") -> tuple[str, int]:
     nodes = sweep.nodes[start:]  # after the leaves: a leaf is a node that is there
     message = {
         **sweep.heading(start, len(nodes), state, note),
+        "view": sweep.view,
         "nodes": nodes,
         "over": sweep.over,
         "points": sweep.points,

@@ -93,6 +93,19 @@ def test_each_recorded_text_is_what_the_engine_writes_there_and_differs_from_the
         assert [(e.id, e.role) for e in trace.events] == [(e.id, e.role) for e in alone.events]
 
 
+def test_another_price_changes_what_the_recorded_texts_cost(browser, bare_site, recorded):
+    with window(browser, bare_site, 1366, 768) as shown:
+        eventually(lambda: shown.page.locator(".t").count() > 10)
+        shown.page.click('#unit label:has-text("price")')
+        eventually(lambda: "of its cost" in headline(shown))
+        before, text = headline(shown), shown.text()
+        shown.slide("#llm-price", 9)
+        eventually(lambda: "of its cost" in headline(shown) and headline(shown) != before)
+        assert shown.text() == text and "Recorded" in shown.page.inner_text(".stream-origin")
+        shown.slide("#llm-price", 1)
+        eventually(lambda: headline(shown) == before)
+
+
 def test_what_is_saved_is_loaded_again_and_anything_else_is_refused(recorded, tmp_path):
     path = tmp_path / "recorded.json.xz"
     recorded.save(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -287,6 +288,27 @@ def test_a_text_of_the_sweep_opens_with_candidates_and_branches(shown, pair):
     eventually(lambda: shown.page.locator(".candidate").count() == 10)
     shown.slide("#threshold", 0.0)
     eventually(lambda: shown.text() == pair.generate(Request(PROMPT, 0.0, max_new_tokens=60)).text)
+
+
+def test_another_price_changes_what_the_texts_of_a_sweep_cost_and_an_opened_one_costs_the_same(shown, pair):
+    press(shown)
+    shown.page.click('#unit label:has-text("price")')
+    shown.slide("#threshold", 0.5)
+    before = shown.page.inner_text(".headline")
+    assert "of its cost" in before
+    shown.slide("#llm-price", 0.25)
+    eventually(lambda: cost_in(shown.page.inner_text(".headline")) not in (None, cost_in(before)))
+    swept = cost_in(shown.page.inner_text(".headline"))
+    shown.page.click(".sweep-open")
+    shown.wait_state("done")
+    eventually(lambda: "Sweep:" not in (shown.page.text_content(".stream-state") or ""))
+    assert cost_in(shown.page.inner_text(".headline")) == swept
+
+
+def cost_in(headline: str) -> str | None:
+    """The cost that the line beside the dials says."""
+    found = re.search(r"(\S+)\s*% of its cost", headline)
+    return found and found[1]
 
 
 def test_undo_brings_the_text_back_from_a_sweep(shown, pair):

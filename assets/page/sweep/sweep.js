@@ -161,7 +161,9 @@ export const start = (gradio) => {
     take(recorded, 0, true);
   }
   openChannel(gradio, (message, skip, fresh) => {
-    if (recorded) forget();
+    if (message.recorded && !recorded) return;   // another price for a text that is gone
+    if (message.recorded) recorded = message;
+    else if (recorded) forget();
     if (asked && fresh && !message.beside) [asked, scrubbing] = [false, true];
     take(message, skip, fresh);
   }).receive();
