@@ -65,6 +65,14 @@ def test_a_server_that_does_not_answer_is_told_of_within_5_seconds_and_taken_up_
     assert shown.write("echo as before") == "as before"
 
 
+def test_a_page_that_the_browser_kept_is_loaded_again_when_one_comes_back_to_it(shown: Window):
+    text = shown.write("echo still here")
+    kept(shown, "still here")
+    shown.page.evaluate("window.before = true; dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    shown.page.wait_for_function("window.before === undefined", timeout=10_000)
+    eventually(lambda: shown.text() == text, 10)
+
+
 TABS = {"Compare": "#compare-prompt textarea", "Tune on my prompts": "#tune-prompts textarea"}
 
 

@@ -41,4 +41,5 @@ const look = async () => {
   }
   setTimeout(look, EVERY);
 };
+addEventListener('pageshow', ({ persisted }) => { if (persisted) location.reload(); });   // its session went when it was left
 setTimeout(look, EVERY);
