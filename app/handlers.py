@@ -45,8 +45,8 @@ _TAB = "playground"
 
 GONE = (
     "The server has the texts of this window no more: they had to make room for others, the connection was lost for a "
-    "while, or the server was started anew. Load the page again: prompt, settings and text are kept in this window and come back, and Generate writes "
-    "the text anew."
+    "while, or the server was started anew. Load the page again: prompt, settings and text are kept in this window and "
+    "come back, and Generate writes the text anew."
 )
 """Said to a window whose session is no longer kept."""
 
