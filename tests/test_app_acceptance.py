@@ -219,6 +219,29 @@ def test_the_inspector_says_by_how_much_the_llm_preferred_another(shown: Window,
         eventually(lambda: "kept: the LLM finds it" in shown.page.inner_text(".verdict"))
 
 
+def test_the_inspector_says_what_the_token_cost_that_took_a_drafts_place(shown: Window, site, pair: FakePair):
+    def cost() -> str:
+        return "".join(shown.page.locator(".inspector .cost").all_text_contents())
+
+    settled = pair.generate(Request("a palindrome", 0.0, acceptance=1.0, max_draft=8, max_new_tokens=60))
+    place = next(event.index for event in settled.events if len(event.taken_back) > 4)
+    pair.tokens_per_second = 2
+    limit_drafts(shown, 8)
+    shown.slide("#threshold", 0)
+    shown.slide("#acceptance", 1)
+    shown.ask("a palindrome")
+    shown.wait_state("running")
+    eventually(lambda: len(newest(site).events) > place, 20)
+    with paused(site.host):
+        shown.page.click(f'.t.draft[data-i="{place}"]')
+        before = eventually(cost)
+    pair.tokens_per_second = 200
+    shown.wait_state("done")
+    shown.page.mouse.move(0, 0)
+    shown.page.hover(f'.t[data-i="{place}"]')
+    eventually(lambda: cost() not in ("", before))
+
+
 def test_markup_that_was_taken_back_stays_text(shown: Window):
     markup = "echo " + "<img src=x onerror=document.title='owned'> &amp; <b>bold</b> " * 6
     shown.slide("#threshold", 0.1)

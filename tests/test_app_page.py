@@ -101,6 +101,23 @@ def test_pointing_at_a_token_shows_who_wrote_it_and_why(shown: Window):
     expect(shown.page.locator(".inspector .chip").first, "spaces are spelled out").to_contain_text("·")
 
 
+def test_what_a_token_cost_is_said_in_the_unit_that_is_chosen_also_of_one_that_was_looked_at_before(shown: Window):
+    def cost() -> str:
+        return "".join(shown.page.locator(".inspector .cost").all_text_contents())
+
+    shown.write("a palindrome")
+    shown.page.click('.t[data-i="2"]')
+    eventually(lambda: "GB (" in cost() or "MB (" in cost())
+    shown.page.click('#unit label:has-text("FLOPs")')
+    shown.page.hover('.t[data-i="2"]')
+    eventually(lambda: "FLOP (" in cost())
+    shown.page.click('#unit label:has-text("price")')
+    eventually(lambda: cost() and "FLOP" not in cost())
+    before = cost()
+    shown.slide("#slm-price", 2)
+    eventually(lambda: cost() not in ("", before))
+
+
 def test_every_token_can_be_inspected_with_the_keyboard(shown: Window):
     shown.write("echo a\nb")
     shown.page.focus(".stream-text")

@@ -1,5 +1,5 @@
 // The inspector: who wrote a token and why, what both models would have written, and the way to a branch.
-import { make, makeButton } from '../lib/dom.js';
+import { listen, make, makeButton } from '../lib/dom.js';
 import { rounded, spelled } from '../lib/format.js';
 import {
   AUTHOR, authorAt, FORCED, isDraft, isRefusal, LLM, LLM_BITS, LLM_FED, LLM_TOP, MILLIS, NAMES, RATIO, SCORE, SLM, SLM_BITS, SLM_FED,
@@ -57,8 +57,8 @@ const facts = (text, index, cost) => {
 
 // Returns what shows a token, of that number or of none.
 export const startInspector = (text, { element, server, trigger }) => {
-  const place = element.querySelector('.inspector'), costs = new Map();
-  let inspected = null, asking = 0;
+  const place = element.querySelector('.inspector');
+  let inspected = null, asking = 0, costs = new Map(), view = 0;
 
   const candidate = ([word, probability, id], author, index) => {
     const token = text.tokens[index], chosen = author === token[AUTHOR] && word === token[TEXT];
@@ -84,17 +84,17 @@ export const startInspector = (text, { element, server, trigger }) => {
   // What a token cost is the engine's to say; asked for where someone stays for a moment.
   const askCost = (index) => {
     clearTimeout(asking);
-    const { n, run } = text.message, key = `${n}/${index}`;
-    if (text.foreign || costs.has(key)) return;
+    const { n, run } = text.message, key = `${n}/${index}`, known = costs;
+    if (text.foreign || known.has(key)) return;
     asking = setTimeout(async () => {
       const answer = await server.token_cost({ run, index });
-      if (!answer) return;
-      costs.set(key, answer);
+      if (!answer || known !== costs) return;
+      known.set(key, answer);
       if (n === text.message.n && inspected?.startsWith(`${index}/`)) place.querySelector('.cost')?.replaceChildren(answer);
     }, LOOK);
   };
 
-  return (index) => {
+  const inspect = (index) => {
     const token = text.tokens[index], { message, over } = text;
     const key = token ? [index, token[SLM_TOP].length, token[LLM_TOP].length, token[RATIO], message?.n, message?.note, over].join('/') : hintOf(text);
     if (key === inspected) return;
@@ -104,4 +104,22 @@ export const startInspector = (text, { element, server, trigger }) => {
     place.replaceChildren(facts(text, index, costs.get(`${message.n}/${index}`)), ...known);
     askCost(index);
   };
+
+  // What was said holds in one unit, at one price, and of the token that stood there.
+  const forget = () => {
+    costs = new Map();
+    inspected = null;
+  };
+  const askAgain = () => {
+    forget();
+    inspect(text.current);
+  };
+  text.box.addEventListener('cut', forget);   // it is drawn, and inspected, right after
+  listen(element, 'input', ({ target }) => { if (target.closest?.('#view-card')) askAgain(); });
+  listen(element, 'citer-cost', ({ detail }) => {   // asked for before the server had heard of it, it may be the old one
+    if (detail.view === view) return;
+    ({ view } = detail);
+    askAgain();
+  });
+  return inspect;
 };
