@@ -106,7 +106,7 @@ def test_every_token_can_be_inspected_with_pointer_and_keyboard(browser, tmp_pat
     with opened(browser, tmp_path, trace) as (page, _, _):
         page.hover(f".t >> nth={first}")
         by_pointer = page.inner_text(".details")
-        assert f"token {first + 1}, written by the LLM" in by_pointer and "< threshold 0.7 → LLM" in by_pointer
+        assert f"token {first + 1}, written by the LLM" in by_pointer and "< threshold 0.7000 → LLM" in by_pointer
         expect(page.locator(".candidate")).to_have_count(10)
         assert texts(page, ".chosen") == texts(page, ".facts .chip") * 2
         page.mouse.move(0, 0)
@@ -125,6 +125,14 @@ def test_every_token_can_be_inspected_with_pointer_and_keyboard(browser, tmp_pat
         assert f"token {first + 1}," in page.inner_text(".facts") or first == 0
         page.keyboard.press("Escape")
         expect(page.locator(".current")).to_have_count(0)
+
+
+def test_a_score_close_below_the_threshold_is_told_from_it_and_names_the_llm(browser, tmp_path: Path):
+    trace = trace_of()
+    close = replace(trace.events[0], role=Role.LLM, score=0.954961, threshold=0.955)
+    with opened(browser, tmp_path, replace(trace, events=(close, *trace.events[1:]))) as (page, *_):
+        page.hover("#token-0")
+        assert "score 0.95496 < threshold 0.95500 → LLM" in page.inner_text(".details")
 
 
 def test_what_was_taken_back_is_said_of_the_token_in_its_place_and_is_only_text(browser, tmp_path: Path):

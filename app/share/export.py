@@ -160,12 +160,12 @@ def _sampling(sampling: Sampling) -> str:
 
 def _token(event: TokenEvent) -> list[Any]:
     """[text, author, score, threshold, SLM's candidates, LLM's candidates, chosen by hand, ratio, texts taken back], as
-    the page reads it.
+    the page reads it. A score has as many digits as it takes that the page decides as the engine does.
     """
-    score = None if event.score is None else round(event.score, 4)
+    score = None if event.score is None else round(event.score, 7)
     candidates = [_candidates(event.slm_alternatives), _candidates(event.llm_alternatives)]
     author, back = int(event.role is Role.LLM), [draft.text for draft in event.taken_back]
-    return [event.text, author, score, event.threshold, *candidates, int(event.forced), event.ratio, back]
+    return [event.text, author, score, round(event.threshold, 7), *candidates, int(event.forced), event.ratio, back]
 
 
 def _candidates(alternatives: Iterable[Alternative]) -> list[list[Any]]:

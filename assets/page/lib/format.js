@@ -21,6 +21,10 @@ export const restPercent = (share) => {
   return rest === 0 && share < 1 ? '<1 %' : `${rest.toFixed(shown.includes('.') ? 1 : 0)} %`;
 };
 
+// A score and a threshold, with as many digits as tell them apart: half of the scores may lie above 0.9997.
+export const apart = (...values) => (
+  [4, 5, 6, 7].map((digits) => values.map((value) => value.toFixed(digits))).find(([a, b]) => a !== b) ?? values);
+
 export const seconds = (value) => `${value < 100 ? Number(value.toPrecision(3)) : Math.round(value)}${NO_BREAK}s`;
 
 // "1 prompt", "2 prompts".

@@ -1,6 +1,6 @@
 // The inspector: who wrote a token and why, what both models would have written, and the way to a branch.
 import { listen, make, makeButton } from '../lib/dom.js';
-import { rounded, spelled } from '../lib/format.js';
+import { apart, rounded, spelled } from '../lib/format.js';
 import {
   AUTHOR, authorAt, FORCED, isDraft, isRefusal, LLM, LLM_BITS, LLM_FED, LLM_TOP, MILLIS, NAMES, RATIO, SCORE, SLM, SLM_BITS, SLM_FED,
   SLM_TOP, TAKEN, TEXT, THRESHOLD,
@@ -19,9 +19,7 @@ const decision = (token, policy) => {
   if (token[FORCED]) return 'chosen by you';
   if (token[SCORE] === null) return `no score: policy “${policy}”`;
   const author = authorAt(token[SCORE], token[THRESHOLD]), sign = author === LLM ? '<' : '≥';
-  // As many digits as tell them apart: half of the scores may lie above 0.9997.
-  const [score, threshold] = [4, 5, 6, 7].map((digits) => [token[SCORE], token[THRESHOLD]].map((value) => value.toFixed(digits))).find(([a, b]) => a !== b)
-    ?? [token[SCORE], token[THRESHOLD]];
+  const [score, threshold] = apart(token[SCORE], token[THRESHOLD]);
   return `score ${score} ${sign} threshold ${threshold} → ${NAMES[author]}`;
 };
 
