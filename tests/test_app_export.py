@@ -23,6 +23,7 @@ BREAKING = [
     "a\u2028b\u2029c\ufeff@@DATA@@ &lt;b&gt; \\u003c",
 ]
 HOSTILE = "\n".join(BREAKING)
+HEBREW = "שלום עולם טוב"
 ONLY_TEXT = "\n```\n~~~\n<b>&amp;\n\n> # *x* [y](http://z.example/) | --- |\n````js\n    end"
 
 
@@ -49,6 +50,12 @@ def opened(browser, folder: Path, trace: Trace, **options):
         yield page, asked, complaints
     finally:
         context.close()
+
+
+def lefts(page, tokens: list[str]) -> list[float]:
+    """Where tokens begin, from the left."""
+    places = page.eval_on_selector_all(".t", "nodes => nodes.map(n => [n.textContent, n.getBoundingClientRect().left])")
+    return [next(left for text, left in places if text.strip() == token.strip()) for token in tokens]
 
 
 def texts(page, selector: str) -> list[str]:
@@ -80,6 +87,13 @@ def test_hostile_text_stays_text_on_the_page(browser, tmp_path: Path):
         assert page.evaluate("window.hacked") is None
         expect(page.locator("img, .text b, main script")).to_have_count(0)
         assert len(asked) == 1 and complaints == []
+
+
+def test_hebrew_is_laid_out_from_right_to_left_and_an_override_turns_nothing_round(browser, tmp_path: Path):
+    with opened(browser, tmp_path, trace_of(f"{HEBREW}\none \u202etwo\u2066 three")) as (page, *_):
+        hebrew, latin = HEBREW.split(), ["one", " three"]
+        assert lefts(page, hebrew) == sorted(lefts(page, hebrew), reverse=True)
+        assert lefts(page, latin) == sorted(lefts(page, latin)) and page.inner_text(".text").count("\ufffd") == 2
 
 
 def test_nothing_but_the_pages_own_script_runs_in_it_and_nothing_is_loaded(browser, tmp_path: Path):
@@ -239,8 +253,8 @@ def test_names_in_markdown_are_only_text(name: str):
 
 
 def test_control_characters_in_markdown_are_seen_and_do_nothing():
-    text = markdown(trace_of("red\x1b[31m\x00\x7f\rnext"))
-    assert "␛" in text and "␀" in text and "␡" in text and not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", text)
+    text = markdown(trace_of("red\x1b[31m\x00\x7f\rnext \u202eturned\u2066"))
+    assert "␛" in text and "␀" in text and "␡" in text and not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202e\u2066]", text)
 
 
 def test_what_only_some_texts_have_is_said_where_they_have_it():

@@ -90,6 +90,25 @@ def test_a_text_that_ended_itself_shows_a_chip(shown: Window):
     expect(shown.page.locator(".stream-state").first).to_contain_text("ended itself")
 
 
+def test_a_text_in_hebrew_is_laid_out_from_right_to_left_token_by_token(shown: Window):
+    shown.write("echo שלום עולם טוב")
+    box, (first, *rest) = shown.page.locator(".stream-text").bounding_box(), boxes(shown)
+    assert box["x"] + box["width"] - first["right"] < 20, "it begins at the right"
+    lefts = [first["left"], *(token["left"] for token in rest if token["width"])]
+    assert len(lefts) == 4 and lefts == sorted(lefts, reverse=True)
+
+
+def test_an_override_of_the_direction_is_seen_and_turns_no_token_round(shown: Window):
+    shown.write("echo one \u202etwo\u2067 three\u2069 four")
+    assert shown.text() == "one \ufffdtwo\ufffd three\ufffd four"
+    lefts = [token["left"] for token in boxes(shown)]
+    assert lefts == sorted(lefts)
+
+
+def boxes(shown: Window) -> list[dict[str, float]]:
+    return shown.page.eval_on_selector_all(".t", "nodes => nodes.map(node => node.getBoundingClientRect().toJSON())")
+
+
 def test_pointing_at_a_token_shows_who_wrote_it_and_why(shown: Window):
     shown.write("a palindrome")
     shown.page.hover(".t.llm >> nth=0")

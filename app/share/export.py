@@ -41,7 +41,8 @@ SPEAKERS = {"system": "System", "user": "User", "assistant": "Models"}
 """Of a conversation's messages, as `assets/page/conversation/turns.js` has them."""
 
 _DATA, _LIB, _HOME, _PAPER = "@@DATA@@", "@@LIB@@", "@@HOME@@", "@@PAPER@@"
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What becomes visible symbols, as `visible` in `assets/page/lib/format.js` has it: what turns text round, too."""
 
 
 def trace_json(trace: Trace, home: str = "", sweep: dict[str, Any] | None = None) -> str:

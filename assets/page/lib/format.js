@@ -30,9 +30,10 @@ export const seconds = (value) => `${value < 100 ? Number(value.toPrecision(3)) 
 // "1 prompt", "2 prompts".
 export const counted = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
-// Control characters become visible symbols: an escape sequence must neither act nor vanish.
+// Control characters become visible symbols: an escape sequence must neither act nor vanish, nor may a token turn round its
+// neighbours (embeddings, overrides and isolates of the bidirectional algorithm; the direction of letters stays theirs).
 const symbol = (code) => (code < 0x20 ? String.fromCodePoint(0x2400 + code) : code === 0x7f ? '␡' : '\ufffd');
-export const visible = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (c) => symbol(c.charCodeAt(0)));
+export const visible = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, (c) => symbol(c.charCodeAt(0)));
 
 // White space too: a token as a name of itself.
 export const spelled = (text) => visible(text).replace(/ /g, '·').replace(/\n/g, '⏎').replace(/\t/g, '⇥') || '(nothing yet)';
