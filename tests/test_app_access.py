@@ -75,6 +75,29 @@ def test_enter_sends_shift_enter_breaks_the_line_and_escape_stops(shown: Window,
     shown.wait_state("stopped")
 
 
+def test_keys_that_belong_to_an_input_method_neither_send_nor_stop(shown: Window, pair: FakePair):
+    page = shown.page
+    keyboard = page.context.new_cdp_session(page)
+
+    def press(key: str) -> None:  # 229 is the code of a key that the input method takes
+        keyboard.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", "key": key, "windowsVirtualKeyCode": 229})
+
+    asked, pair.tokens_per_second = len(pair.requests), 4
+    page.click("#prompt textarea")
+    keyboard.send("Input.imeSetComposition", {"text": "かな", "selectionStart": 2, "selectionEnd": 2})
+    press("Enter")
+    keyboard.send("Input.insertText", {"text": "仮名"})
+    press("Enter")
+    page.wait_for_timeout(500)
+    assert len(pair.requests) == asked and page.input_value("#prompt textarea") == "仮名"
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".t >> nth=1")
+    press("Escape")
+    page.wait_for_selector(".t >> nth=5")
+    page.keyboard.press("Escape")
+    shown.wait_state("stopped")
+
+
 def test_what_is_heard_late_of_a_text_that_ended_does_not_take_stop_from_the_next(shown: Window, site: Site, pair):
     page, asking, held = shown.page, calls_of(site, "can_stop"), []
 

@@ -8,9 +8,13 @@ const STOPS = '#stop, #compare-stop, #tune-stop', STARTS = '#generate, #compare-
 // On a telephone's keyboard Enter is the only way to a new line.
 const isTouch = () => window.matchMedia('(pointer: coarse)').matches;
 
+// A key of an input method's, which confirms a candidate or gives it up. (Safari ends the composition before it tells of the key.)
+const isComposed = ({ isComposing, keyCode }) => isComposing || keyCode === 229;
+
 const sendOrBreak = (event) => {
-  const { type, key, target, shiftKey, repeat, isComposing } = event;
-  const box = key === 'Enter' && !isComposing && Object.keys(SENDS).find((id) => target.matches?.(`${id} textarea`));
+  if (isComposed(event)) return;
+  const { type, key, target, shiftKey, repeat } = event;
+  const box = key === 'Enter' && Object.keys(SENDS).find((id) => target.matches?.(`${id} textarea`));
   if (!box) return;
   event.stopImmediatePropagation();   // gradio has it the other way round
   if (shiftKey || isTouch()) return;
@@ -19,8 +23,9 @@ const sendOrBreak = (event) => {
 };
 for (const type of ['keydown', 'keypress']) document.addEventListener(type, sendOrBreak, true);
 
-document.addEventListener('keydown', ({ key, target, defaultPrevented }) => {
-  if (key !== 'Escape' || defaultPrevented) return;
+document.addEventListener('keydown', (event) => {
+  const { key, target, defaultPrevented } = event;
+  if (key !== 'Escape' || defaultPrevented || isComposed(event)) return;
   // It closes a list of choices, or the guide, first.
   if (target.getAttribute?.('aria-expanded') === 'true' || document.querySelector('.guide:not([hidden])')) return;
   [...document.querySelectorAll(STOPS)].find((button) => !button.disabled && button.getClientRects().length)?.click();
