@@ -259,6 +259,17 @@ def test_json_has_the_point_its_interval_and_what_it_was_measured_on(measured: T
     assert measured.json()["point"]["measured"] is False and "straight line" in measured.says(".tune-how")
 
 
+def test_a_comma_is_a_point_in_a_handle_too_and_an_emptied_one_says_what_it_was(measured: Tab):
+    box = measured.page.locator('[data-handle="share"] input[type=number]')
+    box.click(click_count=3)
+    measured.page.keyboard.type("12,5")
+    expect(box).to_have_value("12.5")
+    box.fill("")
+    expect(measured.page.locator('[data-handle="share"] .number-kept')).to_have_text("empty: still 12.5")
+    measured.page.keyboard.press("Tab")
+    expect(box).to_have_value("12.5")
+
+
 def test_the_link_names_threshold_and_policy_and_the_ends_are_the_models_alone(measured: Tab, site: Site):
     for threshold, policy in ((0, "slm"), (1.01, "llm"), (0.9, "router")):
         measured.type("threshold", threshold)

@@ -127,6 +127,15 @@ def test_a_comma_is_a_point(shown, site):
     settled(shown, site, 0.7)
 
 
+def test_a_comma_groups_the_thousands_of_a_whole_number(shown):
+    page, box = shown.page, "#compare-limit input"
+    page.click('role=tab[name="Compare"]')
+    for typed, value in (("1,000", "1000"), ("1,234,567", "1234567"), ("12", "12"), ("1,5", "1.5")):
+        page.click(box, click_count=3)
+        page.keyboard.type(typed)
+        expect(page.locator(box)).to_have_value(value)
+
+
 @pytest.mark.parametrize("leave", ["Tab", "Enter"])
 def test_an_emptied_number_stays_what_it_was_and_says_so(shown, site, pair, leave):
     page, run, requests = shown.page, newest(site), len(pair.requests)
