@@ -98,6 +98,14 @@ def test_keys_that_belong_to_an_input_method_neither_send_nor_stop(shown: Window
     shown.wait_state("stopped")
 
 
+def test_the_costs_of_both_ends_are_told_to_those_who_hear_the_page(shown: Window):
+    shown.write("a palindrome")
+    eventually(lambda: shown.field("llm").endswith("GB"))
+    picture = shown.page.locator('.dashboard [role="img"]')
+    expect(picture).to_have_accessible_name("Cost of this run between SLM only and LLM only")
+    expect(picture, "what is in a picture is told to nobody").to_have_text("")
+
+
 def test_what_is_heard_late_of_a_text_that_ended_does_not_take_stop_from_the_next(shown: Window, site: Site, pair):
     page, asking, held = shown.page, calls_of(site, "can_stop"), []
 
