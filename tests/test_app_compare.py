@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from browser import Site, Window, contrast, eventually, expect, move, window
+from browser import Site, Window, contrast, eventually, expect, move, paused, window
 from conftest import TINY
 
 import engine
@@ -374,6 +374,22 @@ def test_an_empty_prompt_is_refused_with_the_engines_message(shown: Window):
     shown.page.wait_for_selector("text=The prompt is empty")
     eventually(lambda: shown.page.is_disabled("#compare-stop"))
     assert running() == []
+
+
+def test_the_texts_of_the_comparison_before_are_marked_until_there_are_new_ones(shown: Window, site: Site):
+    old, last = shown.page.locator(".compare-old"), "Below is what the comparison before gave"
+    expect(old).to_be_hidden()
+    compare(shown)
+    expect(old).to_be_hidden()
+    with paused(site.host):
+        ask(shown, OTHER)
+        shown.page.wait_for_selector('.compare-state[data-state="waiting"]')
+        expect(old).to_contain_text(last, use_inner_text=True)
+    shown.page.wait_for_selector(DONE)
+    expect(old).to_be_hidden()
+    ask(shown, "Ben has $20. " * 2000)
+    shown.page.wait_for_selector('.compare-state[data-state="failed"]')
+    expect(old).to_contain_text(last, use_inner_text=True)
 
 
 def test_a_prompt_beyond_the_context_is_refused_and_the_texts_stay(shown: Window, pair):

@@ -45,6 +45,7 @@ export const start = (gradio) => {
     stateLine.dataset.state = state;
     stateLine.dataset.run = n ?? '';
     say(stateLine, note || STATES[state]);
+    find('.compare-old').hidden = n === latest.n || !columns.some(({ tokens }) => tokens.length);
   };
 
   const draw = () => {
