@@ -106,6 +106,25 @@ def test_the_costs_of_both_ends_are_told_to_those_who_hear_the_page(shown: Windo
     expect(picture, "what is in a picture is told to nobody").to_have_text("")
 
 
+def test_what_the_keys_come_to_is_never_beneath_the_headline(browser, site: Site):
+    with window(browser, site, 390, 760, reduced_motion="reduce") as shown:
+        shown.write("a palindrome")
+        page, covered = shown.page, []
+        page.focus("#view-card input >> nth=0")
+        for _ in range(40):
+            page.keyboard.press("Shift+Tab")
+            covered += page.evaluate(_COVERED)
+        assert covered == []
+
+
+_COVERED = """() => {
+  const line = document.querySelector('#headline').getBoundingClientRect(), at = document.activeElement;
+  const { left, right, top, bottom } = at.getBoundingClientRect();
+  const isBeside = right <= line.left || left >= line.right || top >= line.bottom - 1 || bottom <= line.top + 1;
+  return isBeside || bottom > innerHeight ? [] : [`${at.id || at.className}: ${top}, headline until ${line.bottom}`];
+}"""
+
+
 def test_what_is_heard_late_of_a_text_that_ended_does_not_take_stop_from_the_next(shown: Window, site: Site, pair):
     page, asking, held = shown.page, calls_of(site, "can_stop"), []
 
