@@ -147,6 +147,25 @@ def test_shards_of_every_stage_are_read_and_those_still_being_written_are_not(tm
     assert len(read_evaluation(folder).points) == len(POINTS)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("data", "d1"), ("pair", "Other ⇄ Large"), ("preset", "cpu"), ("task", "products"), ("max_new_tokens", 65)],
+)
+def test_stages_of_different_runs_are_refused_with_the_field_and_both_values(tmp_path, name, value):
+    path = write_evaluation(tmp_path, data="d0") / "evaluation.json"
+    own = json.loads(path.read_text(encoding="utf-8"))
+    (tmp_path / "plane.json").write_text(json.dumps({**own, name: value}), encoding="utf-8")
+    with pytest.raises(TrainerError, match=rf"plane\.json: its {name} is {value}, but {own[name]} in evaluation\.json"):
+        read_evaluation(tmp_path)
+
+
+def test_a_stage_from_before_that_states_less_is_read_with_the_others(tmp_path):
+    write_evaluation(tmp_path, data="d0")
+    old = {"data": "d0", "preset": "tiny", "max_new_tokens": 64, "questions": 48, "hardware": "one core"}
+    (tmp_path / "assisted.json").write_text(json.dumps(old), encoding="utf-8")
+    assert read_evaluation(tmp_path).hardware == "two cores; one core"
+
+
 def test_a_folder_that_was_never_evaluated_says_what_to_run(tmp_path):
     with pytest.raises(TrainerError, match=r"evaluation\.json.*trainer evaluate"):
         read_evaluation(tmp_path)

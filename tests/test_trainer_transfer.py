@@ -96,7 +96,7 @@ def test_another_stage_joins_with_thresholds_of_its_own(tiny_pair, prompts, tmp_
     assert [point["threshold"] for point in joined["methods"]["confidence"]["points"]] == [0.5, 0.9, 0.99]
     assert joined["methods"]["confidence"]["points"][:2] == measured[1]["methods"]["confidence"]["points"]
     assert len(joined["methods"]["slm"]["points"]) == 1
-    with pytest.raises(TrainerError, match="its stages differ in max_new_tokens"):
+    with pytest.raises(TrainerError, match=r"transfer-short\.json: its max_new_tokens is 30, but 40 in transfer"):
         transfer.measure(tiny_pair, prompts, methods, tmp_path / "out", 30, quiet, stage="transfer-short")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from engine.errors import shown
 from engine.events.cost import Cost
 from engine.grading import grade
 from engine.request import DraftLimit
@@ -126,18 +127,33 @@ class Evaluation:
     points: tuple[Point, ...] = ()
 
 
-class _Provenance(TypedDict, total=False):
+class _Stage(TypedDict, total=False):
+    """What a stage's file says of its run; stages from before lack some of it."""
+
+    data: str
+    pair: str
+    preset: str
+    task: str
+    max_new_tokens: int
     command: str
     revision: str
     hardware: str
 
 
+_SHARED = ("data", "pair", "preset", "task", "max_new_tokens")
+
+
 def read_evaluation(folder: Path) -> Evaluation:
-    """Reads what `python -m trainer evaluate` wrote; a TrainerError names the file and line that are not, or a gap."""
+    """Reads what `python -m trainer evaluate` wrote.
+
+    A TrainerError names the file and line that are not, a gap, or two stages that are of different runs.
+    """
     about = read_json(folder / "evaluation.json", Evaluation, "run `python -m trainer evaluate` first")
     questions = set(about.questions)
     if not questions or len(questions) < len(about.questions):
         raise TrainerError(f"{folder / 'evaluation.json'}: its questions must be at least one, and none twice")
+    stages = {path: read_json(path, _Stage, AGAIN) for path in sorted(folder.glob("*.json"))}
+    check_alike(stages)
     by_point: dict[PointKey, dict[str, GradedAnswer]] = {}
     for where, answer in _read_answers(folder):
         answers = by_point.setdefault(answer.setting, {})
@@ -154,12 +170,27 @@ def read_evaluation(folder: Path) -> Evaluation:
             )
         own = tuple(answers[name] for name in about.questions)
         points.append(Point(key.method, key.threshold, own, key.acceptance, key.max_draft))
-    return replace(about, points=tuple(points), **_provenance(folder, about))
+    # A later stage may have been run elsewhere.
+    return replace(about, points=tuple(points), **joined([vars(about), *stages.values()]))
 
 
-def _provenance(folder: Path, about: Evaluation) -> dict[str, str]:
-    """Commands, revisions and machines of all stages in a folder: a later one may have been run elsewhere."""
-    return joined([vars(about), *(read_json(path, _Provenance, AGAIN) for path in sorted(folder.glob("*.json")))])
+def check_alike(stages: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Refuses, by a TrainerError, stages of one folder that differ in what they share, where both state it.
+
+    Args:
+        stages: What each stage's file says, by its path.
+    """
+    stated: dict[str, tuple[Path, Any]] = {}
+    for path, stage in stages.items():
+        for name in _SHARED:
+            if name not in stage:
+                continue
+            other, value = stated.setdefault(name, (path, stage[name]))
+            if stage[name] != value:
+                raise TrainerError(
+                    f"{path}: its {name} is {shown(stage[name])}, but {shown(value)} in {other.name}: stages of one "
+                    "folder must be of the same questions, models and settings; give each run a folder of its own"
+                )
 
 
 def joined(stages: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -28,7 +28,7 @@ from trainer.evaluation.estimates import EstimateSummary, difference, digits, es
 from trainer.evaluation.evaluate import AT_ONCE, SHARD, asked_of, begun_with, charged_alone
 from trainer.evaluation.method_names import FIXED, MaxDraft, MethodName, Name, Rate, label, spelled
 from trainer.evaluation.methods import Method
-from trainer.evaluation.record import Amount, PointKey, joined
+from trainer.evaluation.record import Amount, PointKey, check_alike, joined
 from trainer.evaluation.statistics import Array
 from trainer.json_files import AGAIN, read_json, read_lines, write_lines, write_result
 from trainer.questions.question import MAX_CHARACTERS, Question
@@ -195,12 +195,13 @@ def summarised(folder: Path) -> TransferSummary:
 
     A TrainerError if two stages differ in prompts, models or the length of texts.
     """
-    stages = [Shards(folder, path.stem, 1, ".jsonl").load() for path in sorted(folder.glob("*.json"))]
-    about = {**stages[0][1], **joined([own for _, own in stages])}
+    files = sorted(folder.glob("*.json"))
+    stages = [Shards(folder, path.stem, 1, ".jsonl").load() for path in files]
+    settings = [own for _, own in stages]
+    check_alike(dict(zip(files, settings, strict=True)))
+    about = {**settings[0], **joined(settings)}
     by_point: dict[PointKey, dict[str, FreeText]] = {}
-    for paths, own in stages:
-        if differing := [name for name in _SHARED if own[name] != about[name]]:
-            raise TrainerError(f"{folder}: its stages differ in {', '.join(differing)}; measure each in another folder")
+    for paths, _ in stages:
         for each in read_lines(paths, FreeText):
             by_point.setdefault(each.setting, {})[each.question] = each
     counts = bootstrap_counts(len(about["questions"]), RESAMPLES, SEED)
@@ -221,7 +222,6 @@ def summarised(folder: Path) -> TransferSummary:
     )
 
 
-_SHARED = ("questions", "data", "pair", "preset", "max_new_tokens")
 _COLUMNS = ("agreement", "tokens", "llm_tokens", *MEASURED_UNITS)
 
 
