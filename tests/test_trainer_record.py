@@ -166,6 +166,14 @@ def test_a_stage_from_before_that_states_less_is_read_with_the_others(tmp_path):
     assert read_evaluation(tmp_path).hardware == "two cores; one core"
 
 
+def test_a_folder_whose_first_stage_has_another_name_is_read(tmp_path):
+    path = write_evaluation(tmp_path) / "evaluation.json"
+    path.rename(tmp_path / "plane.json")
+    found = read_evaluation(tmp_path)
+    assert (found.task, len(found.points)) == ("sums", len(POINTS))
+    assert found.command == ABOUT["command"]
+
+
 def test_a_folder_that_was_never_evaluated_says_what_to_run(tmp_path):
     with pytest.raises(TrainerError, match=r"evaluation\.json.*trainer evaluate"):
         read_evaluation(tmp_path)

@@ -114,7 +114,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluation.json` says, and all points, by method, acceptance and threshold."""
+    """What the file of a stage says, and all points of its folder, by method, acceptance and threshold."""
 
     pair: str
     preset: Name
@@ -148,17 +148,19 @@ def read_evaluation(folder: Path) -> Evaluation:
 
     A TrainerError names the file and line that are not, a gap, or two stages that are of different runs.
     """
-    about = read_json(folder / "evaluation.json", Evaluation, "run `python -m trainer evaluate` first")
+    files = sorted(folder.glob("*.json"))
+    first = _first_stage(folder, files)
+    about = read_json(first, Evaluation, "run `python -m trainer evaluate` first")
     questions = set(about.questions)
     if not questions or len(questions) < len(about.questions):
-        raise TrainerError(f"{folder / 'evaluation.json'}: its questions must be at least one, and none twice")
-    stages = {path: read_json(path, _Stage, AGAIN) for path in sorted(folder.glob("*.json"))}
+        raise TrainerError(f"{first}: its questions must be at least one, and none twice")
+    stages = {path: read_json(path, _Stage, AGAIN) for path in files}
     check_alike(stages)
     by_point: dict[PointKey, dict[str, GradedAnswer]] = {}
     for where, answer in _read_answers(folder):
         answers = by_point.setdefault(answer.setting, {})
         if answer.question not in questions:
-            raise TrainerError(f"{where}: question {answer.question!r} is not one of evaluation.json")
+            raise TrainerError(f"{where}: question {answer.question!r} is not one of {first.name}")
         if answer.question in answers:
             raise TrainerError(f"{where}: {answer.setting} answers {answer.question!r} twice; {AGAIN}")
         answers[answer.question] = answer
@@ -172,6 +174,12 @@ def read_evaluation(folder: Path) -> Evaluation:
         points.append(Point(key.method, key.threshold, own, key.acceptance, key.max_draft))
     # A later stage may have been run elsewhere.
     return replace(about, points=tuple(points), **joined([vars(about), *stages.values()]))
+
+
+def _first_stage(folder: Path, files: Sequence[Path]) -> Path:
+    """The file that says what a folder is of: that of the stage `evaluation`, else the first of another name."""
+    usual = folder / "evaluation.json"
+    return usual if usual in files or not files else files[0]
 
 
 def check_alike(stages: Mapping[Path, Mapping[str, Any]]) -> None:
