@@ -7,14 +7,14 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.endpoint.choices import ChoiceText
 from engine.endpoint.fields import Asked
 from engine.endpoint.refusals import Refusal, blamed
 from engine.errors import EngineError, ServerError, log_fault
-from engine.events import llm_passes, llm_share, taken_back
+from engine.events import TokenEvent, llm_passes, llm_share, taken_back
 from engine.events.cost import MODELLED, Costs, costs
 
 if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
@@ -82,22 +82,25 @@ class Reply:
         return {**reply, "usage": self._usage(), "citer": self._about()}
 
     async def pieces(self) -> AsyncIterator[dict[str, Any]]:
-        """Parts of the reply, each as soon as it can no longer be taken back."""
-        left = set(range(len(self._choices)))
-        begun: set[int] = set()
+        """Parts of the reply, each as soon as it can no longer be taken back; in the end also drafts left unread."""
+        left, begun = set(range(len(self._choices))), set[int]()
         async for event in self._events():
-            choice = self._choices[event.row]
-            settled = choice.text.add(event)
-            if not settled:
-                continue
-            first = {} if event.row in begun else {"role": "assistant"}
-            begun.add(event.row)
-            if settled[-1].finish_reason:
-                left.discard(event.row)
-            about = {} if left else {"citer": self._about()}
-            yield self._chunk([choice.piece(settled, **first)], **about)
+            if settled := self._choices[event.row].text.add(event):
+                yield self._told(event.row, settled, left, begun)
+        for row, choice in enumerate(self._choices):  # where the LLM's server is gone, nobody reads the last drafts
+            if rest := choice.text.rest():
+                yield self._told(row, rest, left, begun)
         if self._asked.usage:
             yield self._chunk([], usage=self._usage())
+
+    def _told(self, row: int, events: Sequence[TokenEvent], left: set[int], begun: set[int]) -> dict[str, Any]:
+        """The part with a choice's next tokens; `left` are the choices that have not ended, `begun` those told of."""
+        first = {} if row in begun else {"role": "assistant"}
+        begun.add(row)
+        if events[-1].finish_reason:
+            left.discard(row)
+        about = {} if left else {"citer": self._about()}
+        return self._chunk([self._choices[row].piece(events, **first)], **about)
 
     def _chunk(self, choices: list[dict[str, Any]], **about: Any) -> dict[str, Any]:
         if self._asked.usage:  # clients expect the field in every part, and the numbers in the last
