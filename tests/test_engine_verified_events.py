@@ -221,6 +221,15 @@ def test_forced_tokens_are_never_judged(tiny_pair, reference):
         assert (events[3].id, events[17].id) == (other, other)
 
 
+def test_a_token_that_replaces_a_refused_draft_is_not_forced_where_the_step_was_about_a_later_one(tiny_pair):
+    by_hand = tuple(Forced(at, Role.LLM if at % 2 else Role.SLM) for at in range(2, 40, 3))
+    steps = list(tiny_pair.stream(verified(threshold=0.0, acceptance=0.9, max_draft=100, forced=by_hand)))
+    drafts = [draft for step in steps for draft in step.taken_back]
+    assert any(draft.forced for draft in drafts), "what a person chose goes with the draft before it"
+    for each in [*steps, *drafts]:
+        assert each.forced is any(each.index == forced.index for forced in by_hand), each.index
+
+
 def test_all_of_a_text_may_be_read_for_its_candidates(tiny_pair):
     for acceptance, draft in ((0.3, 3), (0.3, "auto"), (1.0, 8)):
         row = verified(acceptance=acceptance, max_draft=draft)

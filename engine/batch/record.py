@@ -87,6 +87,6 @@ def _written(step: RowStep, seconds: float) -> TokenEvent:
         slm_entropy=step.entropy.get(Role.SLM),
         llm_entropy=step.entropy.get(Role.LLM),
         revealed=tuple(step.revealed),
-        forced=step.forced is not None,
+        forced=step.forced is not None and not step.taken_back,  # the LLM's token may stand at an earlier position
         finish_reason=row.finish_reason,
     )
