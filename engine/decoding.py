@@ -221,6 +221,7 @@ class Decoding:
         same = common(old, this.tokens)
         for role, cache in self._caches.items():
             cache.truncate(this.slot, min(cache.lengths[this.slot], same, this.cached(role)))
+        self._slots.note_spared(this)
 
     def rollback(self, row: int, generated: int) -> None:
         """Takes a row back to its first `generated` tokens, ready to go on from there; see `resume`."""

@@ -415,6 +415,22 @@ def test_a_finished_text_is_gone_on_from_without_reading_what_stays(tiny_pair, r
         assert facts(branch.events) == facts(handle.events)
 
 
+def test_a_text_gone_on_from_before_the_llm_wrote_takes_the_seconds_of_all_that_is_charged(tiny_pair, monkeypatch):
+    # Far slower than any machine, so that what was measured does not count.
+    slow = replace(tiny_pair.llm_cost, pass_seconds=1.0, pass_table=((1, 1.0), (200, 1000.0)))
+    monkeypatch.setattr(tiny_pair.llm, "cost", slow)
+    with scheduling(tiny_pair, 1) as scheduler:
+        origin = scheduler.submit(asked(LONG, 0.9), "me")
+        assert origin.wait(TIME)
+        first = next(event.index for event in origin.events if event.role is Role.LLM)
+        assert first > 0
+        again = scheduler.submit(asked(LONG, 0.9), "me", after=origin, events=origin.events[:first])
+        assert again.wait(TIME)
+    event = again.events[first]
+    assert event.llm_fed == len(again.order.prompt) + first
+    assert event.llm_seconds >= slow.seconds(event.llm_fed) - slow.seconds(1) > 100
+
+
 @pytest.mark.parametrize("rows", [1, 4])
 def test_the_next_prompt_of_a_conversation_is_read_on_from_the_text_before_it(tiny_pair, rows):
     first = asked(LONG, 0.9, alternatives=2)

@@ -84,6 +84,24 @@ def test_only_what_follows_the_first_flip_is_decoded_again(tiny_pair):
     assert tiny_pair.slm.fed - fed <= len(again) + 1  # the last kept token is read again, for its hidden state
 
 
+@pytest.mark.parametrize("policy", ["router", "llm"])
+def test_what_is_charged_and_not_read_where_a_text_goes_on_is_noted_for_its_seconds(tiny_pair, policy):
+    decoding = written(tiny_pair, request(policy=policy))
+    row = decoding.rows[0]
+    models = {Role.SLM: tiny_pair.slm, Role.LLM: tiny_pair.llm}
+    found = []
+    for at in reversed([event.index for event in row.events if event.role is Role.LLM]):
+        decoding.rollback(0, at)
+        spared, before = dict(row.spared), {role: model.fed for role, model in models.items()}
+        (event,) = decoding.step()
+        charged = {Role.SLM: event.slm_fed, Role.LLM: event.llm_fed}
+        for role, model in models.items():
+            if charged[role]:
+                assert charged[role] - (model.fed - before[role]) == spared.get(role, 0), (at, role)
+        found.append(spared.get(Role.LLM, 0))
+    assert found[-1] >= row.prompt_tokens - 1, "of the first token the whole prompt, but for what is always read"
+
+
 def test_without_a_flip_nothing_is_decoded_and_the_text_is_complete(tiny_pair):
     decoding = written(tiny_pair, request())
     low, high = same_text(decoding.rows[0].events)
