@@ -222,10 +222,8 @@ class Pair:
         self._check_row(request)
         if prompt is None:
             prompt = render(self.tokenizer, request, self.context)
-        check_ids(prompt, len(self.tokenizer))
-        prompt = list(prompt)
-        check_length(len(prompt), self.context, bool(request.turns))
-        return policy, prompt
+        self._check_prompt(request, prompt)
+        return policy, list(prompt)
 
     def open(self, most: int | None = None, prefix_cache: bool = False) -> Decoding:
         """A batch without texts, for `Decoding.add`; of `most` rows at most, where that is known.
@@ -271,7 +269,7 @@ class Pair:
             prompts = [render(self.tokenizer, request, self.context) for request in requests]
         for request, prompt in zip(requests, prompts, strict=True):
             self._check_row(request)
-            check_length(len(prompt), self.context, bool(request.turns))
+            self._check_prompt(request, prompt)
         return decoding.add(requests, chosen, prompts)
 
     def stream(
@@ -319,6 +317,11 @@ class Pair:
             llm_cost=self.llm_cost,
             prices=self.prices,
         )
+
+    def _check_prompt(self, request: Request, prompt: Sequence[int]) -> None:
+        """Raises InvalidRequest for a request's prompt that has no token id, an unknown one, or too many."""
+        check_ids(prompt, len(self.tokenizer))
+        check_length(len(prompt), self.context, bool(request.turns))
 
     def check_acceptance(self, acceptance: float) -> None:
         """Raises InvalidRequest for an acceptance that this LLM cannot serve."""

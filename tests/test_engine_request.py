@@ -96,6 +96,19 @@ def test_the_largest_of_all_is_accepted():
     Request("x" * MAX_PROMPT_CHARACTERS, system="x" * MAX_SYSTEM_CHARACTERS, stop=stops)
 
 
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [([], "has no token"), ([1, 259], "token id = 259"), ([-1], "token id = -1"), ([1] * 2048, "too long")],
+)
+def test_a_prompt_of_token_ids_that_cannot_be_read_is_refused_before_any_model_runs(random_pair, ids, said):
+    asked, decoding = Request("x", policy="confidence"), random_pair.open()
+    with pytest.raises(InvalidRequest, match=said):
+        random_pair.start([asked], prompts=[ids])
+    with pytest.raises(InvalidRequest, match=said):
+        random_pair.add(decoding, [asked, asked], prompts=[[1], ids])
+    assert not decoding.rows
+
+
 def test_an_unknown_option_is_refused_with_the_known_ones(random_pair):
     with pytest.raises(InvalidRequest, match=r"treshold is not an option.*threshold"):
         random_pair.stream("x", treshold=0.5)
