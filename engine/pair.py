@@ -283,7 +283,7 @@ class Pair:
         """Writes one text, yielding an event per token; an InvalidRequest is raised before any model runs.
 
         Args:
-            prompt: A prompt, with fields of `Request` and `Sampling` as `options`; or a whole request.
+            prompt: A prompt or a request, with fields of `Request` and `Sampling` as `options`.
             dial: It may be moved at any time, for the next token.
             cancel: When set, no further step is taken. Closing the iterator stops the models as well.
             decoding: Goes on with this one, of one row that was made with `start` and has that prompt, instead.

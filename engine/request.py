@@ -210,9 +210,10 @@ def same_prompt(one: Request, other: Request) -> bool:
 
 
 def build_request(prompt: str | Request, **options: Any) -> Request:
-    """A request from a prompt and the fields of `Request` and `Sampling` by name; raises InvalidRequest if unknown."""
-    if isinstance(prompt, Request):
-        return replace(prompt, **options)
+    """A request from a prompt, or from another request, and the fields of `Request` and `Sampling` by name.
+
+    What is not named is as in that other request. Raises InvalidRequest if a name is unknown or a value out of range.
+    """
     if isinstance(turns := options.get("turns"), list):
         options["turns"] = tuple(turns)
     sampling = {each.name: options.pop(each.name) for each in fields(Sampling) if each.name in options}
@@ -222,9 +223,10 @@ def build_request(prompt: str | Request, **options: Any) -> Request:
         raise InvalidRequest(f"{shown(', '.join(sorted(unknown)))} is not an option; known are {known}")
     if isinstance(stop := options.get("stop"), Iterable):
         options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-    if sampling:
-        options["sampling"] = Sampling(**sampling)
-    return Request(prompt, **options)
+    base = options.get("sampling", prompt.sampling if isinstance(prompt, Request) else Sampling())
+    if sampling and isinstance(base, Sampling):  # the request refuses anything else
+        options["sampling"] = replace(base, **sampling)
+    return replace(prompt, **options) if isinstance(prompt, Request) else Request(prompt, **options)
 
 
 class Dial:

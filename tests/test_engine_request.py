@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from engine import Dial, Forced, InvalidRequest, Request, Role
+from engine import Dial, Forced, InvalidRequest, Request, Role, Sampling, build_request
 from engine.request import (
     MAX_FORCED,
     MAX_PROMPT_CHARACTERS,
@@ -112,6 +113,30 @@ def test_a_prompt_of_token_ids_that_cannot_be_read_is_refused_before_any_model_r
 def test_an_unknown_option_is_refused_with_the_known_ones(random_pair):
     with pytest.raises(InvalidRequest, match=r"treshold is not an option.*threshold"):
         random_pair.stream("x", treshold=0.5)
+
+
+def test_a_request_is_changed_by_the_same_options_that_make_one():
+    first = build_request("x", top_p=0.9, threshold=0.4, stop="y", turns=[Turn("user", "before")])
+    changed = build_request(first, temperature=0.5, stop="z", turns=[])
+    assert changed == build_request("x", temperature=0.5, top_p=0.9, threshold=0.4, stop=("z",))
+    assert build_request(first, seed=3) == replace(first, seed=3)
+    given = build_request(first, sampling=Sampling(top_k=7), temperature=0.5)
+    assert given.sampling == Sampling(temperature=0.5, top_k=7)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"treshold": 0.5}, r"treshold is not an option; known are .*temperature"),
+        ({"temperature": -1}, "temperature = -1"),
+        ({"sampling": None, "temperature": 0.5}, "sampling = None must be a Sampling"),
+        ({"stop": 5}, "stop = 5"),
+    ],
+)
+@pytest.mark.parametrize("prompt", ["x", Request("x")], ids=["prompt", "request"])
+def test_options_that_make_no_request_are_refused_by_name(prompt, options, said):
+    with pytest.raises(InvalidRequest, match=said):
+        build_request(prompt, **options)
 
 
 def test_the_public_names_do_not_import_torch():
