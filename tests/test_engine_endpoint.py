@@ -17,10 +17,11 @@ from served_endpoint import serve_endpoint
 
 from engine import Sampling, decoding
 from engine.endpoint import bodies, heap, replies
+from engine.endpoint.fields import read_fields
 from engine.endpoint.model_names import RouterSetting, named_setting, setting_name, with_field
 from engine.endpoint.refusals import Refusal
 from engine.events import llm_passes, llm_share, taken_back
-from engine.request import MAX_STOPS, Turn
+from engine.request import DEFAULT_THRESHOLD, MAX_STOPS, Turn
 from engine.settings import load_settings
 
 QUESTION = "Start with 12. Add 30. What is the result?"
@@ -78,6 +79,11 @@ def eventually(holds, seconds=20.0):
         ("tiny:0", {}, {"threshold": 0.0}),
         ("tiny:llm", {"temperature": 1.5, "seed": 7, "top_p": 0.9}, {"policy": "llm", "seed": 7}),
         ("router-confidence-0.9@1", {"temperature": 1.5, "seed": -1}, {"policy": "confidence", "seed": 2**63 - 1}),
+        (
+            "tiny:0.8@0.3",
+            {"citer": {"policy": "confidence"}},
+            {"policy": "confidence", "threshold": 0.8, "acceptance": 0.3},
+        ),
         ("tiny", {"citer": {"policy": "random", "threshold": 0.5}, "seed": 3}, {"threshold": 0.5, "seed": 3}),
         (
             "tiny:0.2@0.9",
@@ -257,6 +263,23 @@ def test_a_models_name_is_a_setting_and_the_list_has_some(client, tiny_pair):
     for policy, threshold, acceptance in (("router", 0.00001, 1.0), ("confidence", 2.0, 0.0), ("random", 0.123, 0.5)):
         named = named_setting(setting_name("tiny", policy, threshold, acceptance), tiny_pair, settings)
         assert named == RouterSetting(policy, threshold, acceptance, "auto")
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "threshold", "acceptance"),
+    [
+        ("tiny:0.8", {}, 0.8, 0.0),
+        ("tiny:0.8@0.3", {}, 0.8, 0.3),
+        ("router-tiny-0.8@0.3", {"acceptance": 0.1}, 0.8, 0.1),
+        ("router-random-0.8", {}, 0.8, 0.0),
+        ("tiny", {}, DEFAULT_THRESHOLD, 0.0),
+        ("tiny:llm", {"threshold": 0.2}, 0.2, 0.0),
+    ],
+)
+def test_another_policy_keeps_the_dials_that_the_name_states_and_no_other(tiny_pair, name, said, threshold, acceptance):
+    body = {"model": name, "messages": MESSAGES, "citer": {"policy": "confidence", **said}}
+    setting = read_fields(body, True, tiny_pair, load_settings()).setting
+    assert setting == RouterSetting("confidence", threshold, acceptance, "auto")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from engine.endpoint.messages import read_messages, read_prompts
-from engine.endpoint.model_names import RouterSetting, named_setting, with_field
+from engine.endpoint.model_names import RouterSetting, named_setting, stated_dials, with_field
 from engine.endpoint.refusals import Refusal, blamed
 from engine.errors import check_text, check_whole, shown
 from engine.request import MAX_STOP_CHARACTERS, MAX_STOPS, Request, Sampling
@@ -122,7 +122,8 @@ def read_fields(body: Mapping[str, Any], chat: bool, pair: Pair, settings: Setti
     with blamed("model"):
         check_text("model", model, _LONGEST_NAME)
     own = fields.take("citer")
-    setting = with_field(named_setting(model, pair, settings), own, pair, settings)
+    named = named_setting(model, pair, settings)
+    setting = with_field(named, own, pair, settings, stated_dials(model, pair))
     with blamed("citer" if own and own.get("acceptance") is not None else "model"):
         pair.check_acceptance(setting.acceptance)
     n = fields.whole("n", 1, MAX_TEXTS, "texts per prompt") or 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -42,17 +43,27 @@ def named_setting(name: str, pair: Pair, settings: Settings) -> RouterSetting:
         raise _unknown(name, pair)
     if dials in ("llm", "slm"):
         return replace(setting, policy=dials)
-    given = _DIALS.fullmatch(dials)
-    if given is None:
+    if not (stated := _stated(dials)):
         raise _unknown(name, pair)
     try:
-        return _at(setting, **{dial: float(value) for dial, value in given.groupdict().items() if value is not None})
+        return _at(setting, **stated)
     except InvalidRequest as error:
         raise Refusal(404, f"There is no model {shown(name, True)}: {error}", "model", "model_not_found") from None
 
 
-def with_field(setting: RouterSetting, said: Any, pair: Pair, settings: Settings) -> RouterSetting:
-    """A setting with what the request's own field `citer` says instead; raises Refusal."""
+def stated_dials(name: str, pair: Pair) -> dict[str, float]:
+    """The dials that a name itself states, of those that `named_setting` takes."""
+    match = _AS_ROUTELLM.fullmatch(name)
+    return _stated(match["dials"] if match else name.partition(f"{pair.preset}:")[2])
+
+
+def with_field(
+    setting: RouterSetting, said: Any, pair: Pair, settings: Settings, stated: Mapping[str, float] | None = None
+) -> RouterSetting:
+    """A setting with what the request's own field `citer` says instead; raises Refusal.
+
+    Another policy has dials of its own, but for those that were `stated` with the setting.
+    """
     if said is None:
         return setting
     known = [each.name for each in fields(RouterSetting)]
@@ -63,7 +74,7 @@ def with_field(setting: RouterSetting, said: Any, pair: Pair, settings: Settings
         there = ", ".join(pair.policies)
         raise Refusal(400, f"citer.policy = {shown(policy, True)}: choose one of {there}.", "citer.policy")
     if policy is not None and policy != setting.policy:
-        setting = _of_policy(policy, pair, settings)
+        setting = replace(_of_policy(policy, pair, settings), **(stated or {}))
     with blamed("citer"):
         return _at(setting, **{name: value for name, value in said.items() if value is not None})
 
@@ -108,6 +119,13 @@ def _of_router(name: str, router: str, pair: Pair, settings: Settings) -> Router
     if router in pair.policies and REGISTRY[router].scores and not REGISTRY[router].needs_router:
         return _of_policy(router, pair, settings)
     raise _unknown(name, pair)
+
+
+def _stated(dials: str) -> dict[str, float]:
+    """Dials as a name has them, by their fields; none where they are no numbers."""
+    given = _DIALS.fullmatch(dials)
+    found = given.groupdict() if given else {}
+    return {dial: float(value) for dial, value in found.items() if value is not None}
 
 
 def _at(setting: RouterSetting, **values: Any) -> RouterSetting:
