@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from trainer.__main__ import main
 from trainer.commands.evaluating import PROMPTS
 from trainer.evaluation import transfer
 from trainer.evaluation.methods import build_methods
+from trainer.evaluation.record import JOINT
 from trainer.evaluation.summary import load_summary
 from trainer.json_files import read_lines
 from trainer.report.report import RESULTS, render
@@ -146,6 +148,14 @@ def test_a_file_that_is_no_list_of_texts_is_refused_by_name(tmp_path, content):
     path.write_text(content)
     with pytest.raises(TrainerError, match=r"bad\.json"):
         transfer.read_prompts([path])
+
+
+def test_curves_of_stages_that_ran_on_different_machines_have_no_seconds(measured):
+    for hardware, timed in (("one core", True), (f"one core{JOINT}two cores", False)):
+        summary: Any = {**measured[1], "hardware": hardware}
+        found = free_text_curves(summary, "confidence")
+        points = [point for curve in found for point in (curve.slm, curve.llm, *curve.points)]
+        assert points and all((point.seconds is not None) is timed for point in points)
 
 
 def test_the_shipped_prompts_are_eighty_different_ones():

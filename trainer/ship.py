@@ -76,8 +76,9 @@ def free_text_curves(summary: TransferSummary, method: str) -> list[Curve]:
     """A method's curves on prompts that have no right answer, whose accuracy is agreement with the LLM's own text.
 
     One for each acceptance at which it was measured, there may be none. Above acceptance 0 threshold 0 is what the SLM
-    drafts without a router, if that was measured.
+    drafts without a router, if that was measured. Seconds are left out where the stages ran on different machines.
     """
+    timed = JOINT not in summary["hardware"]
     curves = []
     for title, own in summary["methods"].items():
         name, _, acceptance, max_draft = parsed(title)
@@ -85,7 +86,7 @@ def free_text_curves(summary: TransferSummary, method: str) -> list[Curve]:
             alone = summary["methods"].get(spelled("slm", acceptance, max_draft)) if acceptance else None
             points = [*(alone["points"] if alone else ()), *own["points"]]
             ends = (summary["methods"][end]["points"][0] for end in ("slm", "llm"))
-            slm, llm = (_free_text_point(end, 0.0) for end in ends)
+            slm, llm = (_free_text_point(end, timed) for end in ends)
             curve = Curve(
                 task=TASK,
                 questions=summary["prompts"],
@@ -95,7 +96,7 @@ def free_text_curves(summary: TransferSummary, method: str) -> list[Curve]:
                 hardware=summary["hardware"],
                 slm=slm,
                 llm=llm,
-                points=tuple(_free_text_point(point, acceptance) for point in points),
+                points=tuple(_free_text_point(point, timed, acceptance) for point in points),
                 max_draft=max_draft if acceptance else None,
                 quality="same",
             )
@@ -128,8 +129,8 @@ def _point(point: PointSummary, timed: bool, acceptance: float = 0.0) -> Operati
     return OperatingPoint(**{name: point[name] for name in names}, seconds=seconds, acceptance=acceptance)
 
 
-def _free_text_point(point: TransferPoint, acceptance: float) -> OperatingPoint:
-    agreed = point["agreement"]
+def _free_text_point(point: TransferPoint, timed: bool, acceptance: float = 0.0) -> OperatingPoint:
+    agreed, cost = point["agreement"], point["cost"]
     value = agreed["value"] or 0.0
     return OperatingPoint(
         threshold=point["threshold"],
@@ -137,8 +138,10 @@ def _free_text_point(point: TransferPoint, acceptance: float) -> OperatingPoint:
         accuracy_low=min(value, agreed["low"] or 0.0),
         accuracy_high=max(value, agreed["high"] or 0.0),
         llm_share=point["llm_share"],
+        bytes=cost["bytes"],
+        flops=cost["flops"],
+        seconds=cost["seconds"] if timed else None,
         acceptance=acceptance,
-        **point["cost"],
     )
 
 
