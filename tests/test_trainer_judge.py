@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from test_engine_judge import random_judge
 
 from engine import Role
 from trainer import TrainerError
+from trainer.__main__ import main
 from trainer.fit.fit_judge import JUDGE, fit_judge, harmless_tokens
 from trainer.labels.answers import answer, load_answers
 from trainer.labels.labels import label
@@ -115,3 +117,21 @@ def test_too_few_questions_or_outcomes_are_refused_before_anything_is_fitted(fol
     alike = planted(tokens, questions=12)
     with pytest.raises(TrainerError, match="12 questions with 1 of both outcomes"):
         fit_judge(replace(alike, preference=np.ones_like(alike.preference)), tmp_path / "judge", JUDGE, quiet)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["seconds", "--questions", "1", "--points", "confidence+judge@0.3:0.5"],
+        ["transfer", "--prompts", "texts.json", "--methods", "confidence+judge@0.3", "--thresholds", "0.5"],
+    ],
+    ids=["seconds", "transfer"],
+)
+def test_the_commands_that_measure_take_a_judge(tiny_pair, tmp_path, monkeypatch, asked):
+    monkeypatch.chdir(tmp_path)
+    Path("texts.json").write_text('["Start with 12. Add 30."]')
+    random_judge(tiny_pair).save(Path("judge"))
+    rest = ["--preset", "tiny", "--max-new-tokens", "8", "--judge", "judge", "--out", "o", "--results", "r"]
+    assert main([*asked, *rest]) == 0
+    (shard,) = Path("o").glob("*.jsonl")
+    assert '"confidence+judge"' in shard.read_text()

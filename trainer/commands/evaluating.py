@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.settings import add_model_options
 from trainer import TrainerError
 from trainer.commands.options import RESULTS, Add, Command, Options, add_questions, load_pair, questions_of
 
+if TYPE_CHECKING:
+    from engine import Pair
+
 PROMPTS = (Path("assets/prompts.json"), Path("assets/free_prompts.json"))
+
+
+def _add_judge(add: Add) -> None:
+    add("--judge", "folder of `judge`, for methods with +judge behind their name: confidence+judge@0.3", type=Path)
+
+
+def _load_pair(options: Options) -> Pair:
+    """The pair that is asked for, with the judge if one is."""
+    from engine.batch.judge import Judge
+
+    pair = load_pair(options)
+    pair.use_judge(Judge.load(options.judge) if options.judge else None)
+    return pair
 
 
 def _add_evaluate(add: Add) -> None:
@@ -26,7 +43,7 @@ def _add_evaluate(add: Add) -> None:
     )
     add("--shares", "LLM shares to find thresholds for (default: nine)", nargs="+", type=float, metavar="SHARE")
     add("--thresholds", "of all methods that score, instead of those for shares", nargs="+", type=float, metavar="T")
-    add("--judge", "folder of `judge`, for methods with +judge behind their name: confidence+judge@0.3", type=Path)
+    _add_judge(add)
     add("--max-new-tokens", "of an answer", 256)
     add("--assisted", "speculative decoding as well", False)
     about = "name of the shards: under another name more methods join those in the folder, on the same questions"
@@ -37,7 +54,6 @@ def _add_evaluate(add: Add) -> None:
 
 def _evaluate(options: Options) -> None:
     """Answer questions with every method at every threshold, and summarise."""
-    from engine.batch.judge import Judge
     from trainer.evaluation.evaluate import chosen_thresholds, evaluate
     from trainer.evaluation.method_names import check_names, title_of
     from trainer.evaluation.methods import SHARES, build_methods
@@ -53,8 +69,7 @@ def _evaluate(options: Options) -> None:
             f"{len(seen)} of {len(questions)} questions are in {options.labels}, e.g. {min(seen)}: routers learned "
             "from those; evaluate on others (--split dev, --offset, or another file)"
         )
-    pair = load_pair(options)
-    pair.use_judge(Judge.load(options.judge) if options.judge else None)
+    pair = _load_pair(options)
     begun = {} if options.labels or options.shares else chosen_thresholds(options.out, options.stage)
     if options.thresholds:
         begun = {title_of(method): options.thresholds for method in options.methods}
@@ -74,6 +89,7 @@ def _add_seconds(add: Add) -> None:
     add("--task", "name of the questions, in results", "arithmetic")
     about = "METHOD:THRESHOLD, methods as for `evaluate`; the LLM alone is always among them"
     add("--points", about, ["slm", "confidence:0.6"], nargs="+", metavar="POINT")
+    _add_judge(add)
     add("--max-new-tokens", "of an answer", 256)
     add("--results", "gets what was measured", RESULTS)
 
@@ -85,7 +101,7 @@ def _seconds(options: Options) -> None:
 
     check_names(options.task, [point.rpartition(":")[0] or point for point in options.points])
     questions = questions_of(options)
-    pair = load_pair(options)
+    pair = _load_pair(options)
     methods = points_of(options.points, pair)
     summary = measure(pair, questions, methods, options.out, options.task, options.max_new_tokens)
     if summary is not None:
@@ -99,6 +115,7 @@ def _add_transfer(add: Add) -> None:
     about = "methods as for `evaluate`; both models alone are always among them"
     add("--methods", about, ["confidence"], nargs="+", metavar="METHOD")
     add("--thresholds", "of all methods that score", nargs="+", type=float, required=True, metavar="T")
+    _add_judge(add)
     add("--max-new-tokens", "of a text", 256)
     about = "name of the shards: under another name more methods or thresholds join those in the folder"
     add("--stage", about, "transfer")
@@ -115,7 +132,7 @@ def _transfer(options: Options) -> None:
     methods = list(dict.fromkeys(["slm", "llm", *options.methods]))
     check_names("free-text", methods)
     prompts = read_prompts([Path(path) for path in options.prompts])
-    pair = load_pair(options)
+    pair = _load_pair(options)
     chosen = {title_of(method): options.thresholds for method in methods}
     built = build_methods(methods, pair, None, chosen=chosen)
     summary = measure(pair, prompts, built, options.out, options.max_new_tokens, stage=options.stage)
