@@ -65,7 +65,7 @@ def run(tmp_path) -> Path:
 
 def test_what_is_kept_of_a_run_is_small_and_says_the_same(run, tmp_path, capsys):
     (run / "labels-llm").mkdir()
-    (run / "evaluation" / "partial-00000.jsonl").write_text("{}")
+    (run / "evaluation" / "partial-evaluation-00000.jsonl").write_text("{}")
     kept = tmp_path / "kept"
     assert main(["keep", "--run", str(run), "--out", str(kept)]) == 0
     assert {each.name for each in kept.iterdir()} == {each.name for each in run.iterdir()} - {"labels-llm"}

@@ -112,8 +112,8 @@ def test_a_folder_of_other_labels_is_not_mixed_with(tiny_pair, labels):
 
 def test_an_interrupted_shard_is_not_taken_for_a_whole_one(tiny_pair, labels, tmp_path):
     shutil.copytree(labels, tmp_path / "again")
-    (tmp_path / "again" / "labels-00002").rename(tmp_path / "again" / "partial-00002")
-    (tmp_path / "again" / "partial-00002" / "state.json").unlink()
+    (tmp_path / "again" / "labels-00002").rename(tmp_path / "again" / "partial-labels-00002")
+    (tmp_path / "again" / "partial-labels-00002" / "state.json").unlink()
     label(tiny_pair, QUESTIONS, tmp_path / "again", report=quiet)
     assert load_labels(tmp_path / "again")[0].to_list() == load_labels(labels)[0].to_list()
 

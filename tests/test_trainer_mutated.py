@@ -198,6 +198,19 @@ def test_a_run_that_fails_later_keeps_its_shards_and_nothing_else(tmp_path):
     assert len(load_answers(tmp_path, Role.LLM)) == 4
 
 
+def test_stages_of_one_folder_may_be_made_side_by_side(tmp_path):
+    def make_other(some, path):
+        path.write_text("other")
+
+    def make_both(some, path):
+        make(some, path)
+        Shards(tmp_path, "other", 4, ".jsonl").run({}, QUESTIONS, make_other, quiet)
+
+    Shards(tmp_path, "answers", 4, ".jsonl").run({"role": "llm"}, QUESTIONS, make_both, quiet)
+    assert len(load_answers(tmp_path, Role.LLM)) == 4
+    assert (tmp_path / "other-00000.jsonl").read_text() == "other"
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 
 FIT = ["fit", "--labels", "LABELS", "--out", "OUT"]

@@ -143,7 +143,8 @@ def test_missing_answers_send_back_to_evaluate(tmp_path):
 def test_shards_of_every_stage_are_read_and_those_still_being_written_are_not(tmp_path):
     folder = write_evaluation(tmp_path)
     (folder / "answers-00001.jsonl").rename(folder / "assisted-00000.jsonl")
-    (folder / "partial-00001.jsonl").write_text('{"question": "q0", "meth', encoding="utf-8")
+    for name in ("partial-assisted-00001.jsonl", "partial-00001.jsonl"):  # the second from before
+        (folder / name).write_text('{"question": "q0", "meth', encoding="utf-8")
     assert len(read_evaluation(folder).points) == len(POINTS)
 
 

@@ -113,8 +113,8 @@ class Shards:
         mine = [n for n in missing if n % processes == rank]
         started = time.monotonic()
         for done, number in enumerate(mine, 1):
-            # Written beside, then renamed: a shard that exists is complete.
-            partial = self.folder / f"partial-{number:05d}{self.suffix}"
+            # Written beside, then renamed: a shard that exists is complete. Stages of one folder may run side by side.
+            partial = self.folder / f"partial-{self.stage}-{number:05d}{self.suffix}"
             remove(partial)
             try:
                 make(shards[number], partial)
