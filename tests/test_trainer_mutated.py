@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from dataclasses import asdict
 
 import pytest
@@ -196,6 +197,26 @@ def test_a_run_that_fails_later_keeps_its_shards_and_nothing_else(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3, "a shard, its hash, and what they are of"
     Shards(tmp_path, "answers", 1, ".jsonl").run({"role": "llm"}, QUESTIONS, make, quiet)
     assert len(load_answers(tmp_path, Role.LLM)) == 4
+
+
+def test_a_stage_that_another_machine_takes_up_names_both_once_it_has_made_a_shard(tmp_path):
+    def run(machine, make=make):
+        notes = {"hardware": machine, "command": "python -m trainer answer", "passes": {"1": len(machine)}}
+        shards = Shards(tmp_path, "answers", 1, ".jsonl")
+        with suppress(OSError):
+            shards.run({"role": "llm"}, QUESTIONS, make, quiet, notes)
+        return shards.load()[1]
+
+    def fail(some, path):
+        raise OSError
+
+    first = run("one core")
+    assert run("two cores") == first, "it made nothing"
+    for machine, found in (("two cores", "one core; two cores"), ("one core", "one core; two cores")):
+        (tmp_path / "answers-00002.jsonl").unlink()
+        with pytest.raises(TrainerError, match="1 of 4 shards are missing"):
+            run("four cores", fail)
+        assert run(machine) == {**first, "hardware": found}
 
 
 def test_stages_of_one_folder_may_be_made_side_by_side(tmp_path):

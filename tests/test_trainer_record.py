@@ -167,6 +167,13 @@ def test_a_stage_from_before_that_states_less_is_read_with_the_others(tmp_path):
     assert read_evaluation(tmp_path).hardware == "two cores; one core"
 
 
+def test_machines_of_a_stage_that_ran_on_several_are_told_once(tmp_path):
+    own = json.loads((write_evaluation(tmp_path) / "evaluation.json").read_text(encoding="utf-8"))
+    for name, hardware in (("plane", "one core; two cores"), ("router", "four cores; one core")):
+        (tmp_path / f"{name}.json").write_text(json.dumps({**own, "hardware": hardware}), encoding="utf-8")
+    assert read_evaluation(tmp_path).hardware == "two cores; one core; four cores"
+
+
 def test_a_folder_whose_first_stage_has_another_name_is_read(tmp_path):
     path = write_evaluation(tmp_path) / "evaluation.json"
     path.rename(tmp_path / "plane.json")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +22,9 @@ from engine.weights.files import read_bytes, remove, write_text
 from trainer import TrainerError
 from trainer.json_files import AGAIN, GZIP, read_json, write_json
 from trainer.questions.question import Question
+
+JOINT = "; "
+"""Between the commands, revisions and machines of several stages, or of several runs that made a stage."""
 
 
 class MadeOf(TypedDict):
@@ -78,7 +81,8 @@ class Shards:
         Args:
             settings: What the shards depend on besides the questions; a folder made with others is refused.
             make: Writes one shard of some questions to a path.
-            notes: Kept beside the settings; may differ when the work is taken up again.
+            notes: Kept beside the settings; may differ when the work is taken up again. Texts among them, as the
+                machine, are then joined to those from before, for some of the shards are made by either.
 
         Returns:
             Whether all shards are there now; other processes may still be making theirs.
@@ -93,7 +97,7 @@ class Shards:
             try:
                 size = self._claim(*asked)
                 shards = [questions[n : n + size] for n in range(0, len(questions), size)]
-                self._make_missing(shards, make, report)
+                self._make_missing(shards, make, report, notes or {})
             except BaseException:
                 if not begun and process()[1] == 1 and not any(self.folder.glob(f"{self.stage}-?????{self.suffix}")):
                     self._settings_path.unlink(missing_ok=True)
@@ -105,6 +109,7 @@ class Shards:
         shards: Sequence[Sequence[Question]],
         make: Callable[[Sequence[Question], Path], None],
         report: Callable[[str], None],
+        notes: Mapping[str, Any],
     ) -> None:
         missing = [n for n in range(len(shards)) if not self.path(n).exists()]
         if len(missing) < len(shards):
@@ -118,12 +123,22 @@ class Shards:
             remove(partial)
             try:
                 make(shards[number], partial)
+                if done == 1:
+                    self._join_notes(notes)
                 note_sha256(partial, self.path(number))
                 partial.rename(self.path(number))
             finally:
                 remove(partial)
             left = (time.monotonic() - started) / done * (len(mine) - done)
             report(f"{self.stage}: shard {number + 1}/{len(shards)} done, about {left / 60:.0f} min left")
+
+    def _join_notes(self, notes: Mapping[str, Any]) -> None:
+        """Joins what the notes of a run say to what the runs before it said; other values stay the first run's."""
+        before = read_json(self._settings_path, MadeOf, AGAIN)
+        texts = {name: text for name, text in notes.items() if isinstance(text, str) and name in before}
+        joined = {name: joined_notes([before[name], text]) for name, text in texts.items()}
+        if any(before[name] != text for name, text in joined.items()):
+            write_json(self._settings_path, {**before, **joined})
 
     def load(self) -> tuple[list[Path], dict[str, Any]]:
         """Paths of all shards in order, and the settings they were made with.
@@ -194,6 +209,11 @@ class Shards:
             if new:
                 with suppress(OSError):  # it holds what was made
                     self.folder.rmdir()
+
+
+def joined_notes(notes: Iterable[str]) -> str:
+    """Commands, revisions or machines, of which each may be of several runs already, as one text that has each once."""
+    return JOINT.join(dict.fromkeys(part for note in notes for part in note.split(JOINT)))
 
 
 def note_sha256(made: Path, shard: Path) -> None:

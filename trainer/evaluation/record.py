@@ -24,10 +24,8 @@ from trainer.evaluation.method_names import MaxDraft, MethodName, Name, Rate, sp
 from trainer.evaluation.statistics import Array
 from trainer.json_files import GZIP, numbered_lines, read_json
 from trainer.questions.question import Question
-from trainer.shards import check_unchanged
-
-JOINT = "; "
-"""Between the commands, revisions and machines of several stages."""
+from trainer.shards import JOINT as JOINT  # for those who look for it between what `joined` gives
+from trainer.shards import check_unchanged, joined_notes
 
 SHARD = re.compile(rf"(?!partial-).+-\d{{5}}\.jsonl({re.escape(GZIP)})?")
 """The name of a complete shard of any stage: speculative decoding has shards of its own."""
@@ -204,7 +202,7 @@ def check_alike(stages: Mapping[Path, Mapping[str, Any]]) -> None:
 def joined(stages: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Commands, revisions and machines of several stages, each once."""
     return {
-        name: JOINT.join(dict.fromkeys(stage[name] for stage in stages if stage.get(name)))
+        name: joined_notes(stage[name] for stage in stages if stage.get(name))
         for name in ("command", "revision", "hardware")
     }
 
