@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +53,7 @@ def opened(browser, folder: Path, trace: Trace, **options):
         context.close()
 
 
-def lefts(page, tokens: list[str]) -> list[float]:
+def lefts(page, tokens: Sequence[str]) -> list[float]:
     """Where tokens begin, from the left."""
     places = page.eval_on_selector_all(".t", "nodes => nodes.map(n => [n.textContent, n.getBoundingClientRect().left])")
     return [next(left for text, left in places if text.strip() == token.strip()) for token in tokens]
