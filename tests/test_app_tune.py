@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from browser import Site, eventually, expect, move, serve, window
 from conftest import TINY
 from tune_tab import CSV, MANY, QUESTIONS, TOKENS, Tab, curve_of, no_job_threads
 
+from app.tune.tuning import Tuning
 from engine import Role, costs, load_settings
 from engine.events.cost import modelled_seconds
 from engine.grading import agreement, is_right
@@ -78,7 +80,7 @@ def test_a_person_measures_their_prompts_moves_lambda_and_takes_the_settings_wit
         assert tab.says(".tune-state") == "done · 44 of 44 prompts"
         assert tab.page.locator(".tune-plot .errorbars path, .tune-plot .errorbar").count() > 0
         assert "44 of 44 (4 with an answer)" in tab.says(".tune-about >> nth=0")
-        assert "400 arithmetic questions" in tab.says(".tune-beside"), "the router's shipped curve"
+        assert "right answers on 400 questions (arithmetic)" in tab.says(".tune-beside"), "the router's shipped curve"
 
         tab.type("weight", 0)
         best = {name: tab.number(name) for name in ("threshold", "share", "budget")}
@@ -425,6 +427,25 @@ def test_without_answers_the_curve_is_of_agreement_with_the_llm(tab: Tab):
     assert exported["curve"][-1]["quality"] == 1 and exported["curve"][0]["quality"] < 1
     tab.type("threshold", 0)
     assert "agreement with the LLM-only text" in tab.says(".tune-said")
+
+
+def test_a_shipped_curve_of_agreement_is_not_called_right_answers(tab: Tab, monkeypatch):
+    plain = Tuning.shipped
+
+    def of_free_text(tuning, acceptance):
+        curve = plain(tuning, acceptance)
+        return curve and replace(curve, task="free-text", quality="same")
+
+    monkeypatch.setattr(Tuning, "shipped", of_free_text)
+    tab.paste(CSV)
+    tab.page.fill("#tune-count input[type=number]", "2")
+    tab.run()
+    tab.wait("done")
+    tab.page.check('[name="tune-kind"][value="same"]')
+    eventually(lambda: "agreement with the LLM-only text on 400 prompts (text of any kind)" in tab.says(".tune-beside"))
+    assert "compare the shapes" not in tab.says(".tune-beside")
+    tab.page.check('[name="tune-kind"][value="right"]')
+    eventually(lambda: "; not right answers, so compare the shapes" in tab.says(".tune-beside"))
 
 
 @pytest.mark.parametrize(("label", "policy"), [("SLM's own confidence", "confidence"), ("chance", "random")])

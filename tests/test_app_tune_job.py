@@ -55,6 +55,14 @@ def test_groups_are_small_and_whole(pair):
     assert {len(group) for group in job._groups()} == {1}, "a prompt is never split"
 
 
+def test_by_chance_each_prompt_has_draws_of_its_own_which_are_the_same_in_each_of_its_texts():
+    rows = parse("One\nTwo").rows
+    job = Tuning(rows, Request("One", policy="random"), 3, None)
+    job.thresholds = (0.2, 0.5)
+    one, two = ({asked.seed for asked in job._requests(row.prompt)} for row in rows)
+    assert len(one) == len(two) == 1 and one != two
+
+
 @pytest.mark.parametrize("count", [0, 26, 2.5, True, None, float("nan")])
 def test_a_number_of_thresholds_out_of_range_is_refused(count):
     with pytest.raises(InvalidRequest, match="thresholds = "):

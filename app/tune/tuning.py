@@ -9,6 +9,7 @@ its own cost would be theirs too. Above acceptance 0 the first is the SLM with t
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -152,6 +153,8 @@ class Tuning(Job):
 
     def _requests(self, prompt: str) -> list[Request]:
         asked = replace(self.request, prompt=prompt)
+        if self.policy == "random":  # which depends on seed and position: no two prompts share their draws
+            asked = replace(asked, seed=self.request.seed ^ zlib.crc32(prompt.encode()))
         return [
             replace(asked, policy="slm", threshold=0.0),  # above acceptance 0 the LLM reads what it drafts
             *(replace(asked, threshold=threshold) for threshold in self.thresholds),
@@ -220,6 +223,7 @@ def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
         and {
             **_curve(shipped),
             "task": task_name(shipped.task),
+            "quality": shipped.quality,
             "pair": shipped.pair,
             "acceptance": shipped.acceptance,
         },

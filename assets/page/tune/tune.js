@@ -9,7 +9,7 @@ import { chart, clicked } from './chart.js';
 import { csvText, jsonText, linkText, policyOf, settingsText } from './export.js';
 import { Picker } from './picker.js';
 import { PromptList } from './prompt_list.js';
-import { fillRows, QUALITY_NAMES, UNIT_SHORT } from './words.js';
+import { fillRows, QUALITY_AXES, QUALITY_NAMES, UNIT_SHORT } from './words.js';
 
 const AGREEMENT = 'Agreement is 1 − edit distance to the LLM-only text, in tokens of the longer text: 100\u202f% is the same text.';
 const FEW = 20;   // prompts
@@ -52,8 +52,9 @@ const measuredOn = ({ about, done, total }, { kind, questions }) => {
     + `greedy, at most ${counted(about.max_new_tokens, 'token')}; bars are 95\u202f% bootstrap intervals over prompts.`;
 };
 
-const shippedOn = ({ questions, task, pair, acceptance }, kind) => `Dashed: the router as it was shipped, at acceptance ${acceptance}, `
-  + `right answers on ${questions} ${task} questions with ${pair}${kind === 'same' ? '; not agreement, so compare the shapes' : ''}.`;
+const OF = { right: 'questions', same: 'prompts' };
+const shippedOn = ({ questions, task, pair, acceptance, quality }, kind) => `Dashed: the router as it was shipped, at acceptance ${acceptance}, `
+  + `${QUALITY_AXES[quality]} on ${questions} ${OF[quality]} (${task}) with ${pair}${kind === quality ? '' : `; not ${QUALITY_AXES[kind]}, so compare the shapes`}.`;
 
 // The router's shipped curve, where it was measured in the unit.
 const shippedIn = ({ shipped }, unit) => (shipped && measuredIn(shipped.points, unit) ? shipped : null);
