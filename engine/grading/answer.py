@@ -149,7 +149,7 @@ def _latex(text: str) -> str | None:
     if (rest := _after_last(_STATED, text)) is None:
         return None
     rest = rest[:MAX_LENGTH]
-    sentence = _sentence(rest)
+    sentence = _sentence(rest).rstrip(" *_")  # emphasis that began before it: **The answer is 72**
     # A formula may hold what looks like the end of a sentence.
     math = _MATH.match(rest) or _MATH.search(sentence)
     return normalise(next(filter(None, math.groups())) if math else sentence)

@@ -47,8 +47,10 @@ _REWRITES = [
     (re.compile(r"[.,;:]+$"), ""),
     # "x =", "f(x) =" and "x \in" before the answer, where no other equation follows.
     (re.compile(r"^[A-Za-z](?:_\w|\([A-Za-z]\))?(?:=|\\in(?![A-Za-z]))(?=[^=]+$)"), ""),
+    (re.compile(r"^\+(?=[0-9.])"), ""),
     (re.compile(r"^(-?)([0-9A-Za-z]+)/([0-9A-Za-z]+)$"), r"\1\\frac{\2}{\3}"),
 ]
+_MIXED = re.compile(r"\s*[-+]?[0-9]+\s+[0-9]+/[0-9]+\s*")  # 3 1/2, of which 31/2 would be left without spaces
 _TOKEN = re.compile(r"\\[A-Za-z]++|\\.|\S", re.DOTALL)
 _NO_NUMBER = re.compile(r"\\(?!(?:frac|times|cdot)(?![A-Za-z]))")  # a command that says more than a number does
 
@@ -82,6 +84,8 @@ def normalise(latex: str) -> str | None:
     text = latex.translate(_CHARACTERS).replace("{,}", ",").replace("\\!", "")
     text = _COMMAND.sub(lambda match: _COMMANDS.get(match[1], match[0]), text)
     text = text.replace("$", "").replace("%", "")
+    if _MIXED.fullmatch(text) and (mixed := parse(text)) is not None:
+        return str(mixed)
     text = _unspaced(text)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
