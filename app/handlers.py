@@ -111,6 +111,7 @@ class Handlers:
         """Applies both to what the active run drafts next, or to the whole of a text that has ended."""
         with refusals():
             session = self._of(request, said_text(said_fields(event._data), "run"))
+            _leave_empty_sweep(session)
             session.set_dials(threshold, acceptance, self.host, policy)
         return versions_message(session)
 
@@ -203,10 +204,8 @@ class Handlers:
     def sweep_ended(self, request: gr.Request) -> None:
         """Says why a sweep could not be made; where it has no texts, the sliders belong to the last one again."""
         session = self.sessions.get(request.session_hash)
-        job = session.jobs.get(SWEEP)
-        if isinstance(job, Sweep) and not job.active and not job.nodes:
-            session.scrubbing = False
-        raise_error(job)
+        _leave_empty_sweep(session)
+        raise_error(session.jobs.get(SWEEP))
 
     def set_view(self, unit: str, slm: float, llm: float, request: gr.Request) -> Any:
         """Shows the costs of the texts on the page in another unit or at other prices, without running anything."""
@@ -255,6 +254,13 @@ class Handlers:
     def hear_news(self, request: gr.Request) -> None:
         """The page has another pair: the window's text says that nothing can go on from it."""
         self.sessions.get(request.session_hash).tell_retired()
+
+
+def _leave_empty_sweep(session: Session) -> None:
+    """The sliders belong to the last text again where a sweep has ended before it had any."""
+    job = session.jobs.get(SWEEP)
+    if isinstance(job, Sweep) and not job.active and not job.nodes:
+        session.scrubbing = False
 
 
 def enable_stop(button: gr.Button, starts: Iterable[Callable[..., Any]], js: str = ENABLE) -> None:
