@@ -335,14 +335,14 @@ def test_generate_during_a_sweep_stops_it_and_writes_at_once(shown, site, pair, 
 
 
 def test_after_a_sweep_that_was_stopped_before_it_had_a_text_the_dials_are_those_of_the_text_on_the_page(
-    shown, site, pair, monkeypatch
+    shown, pair, monkeypatch
 ):
     shown.write(PROMPT)
     monkeypatch.setattr(Sweep, "_begin_rows", lambda sweep, points: sweep.cancel.wait(30))
     shown.page.click(".sweep-go")
-    eventually(lambda: last_sweep(site).active)
+    shown.page.wait_for_selector('#sweep[data-state="waiting"], #sweep [data-state="waiting"]', state="attached")
     shown.page.click("#stop")
-    eventually(lambda: not last_sweep(site).active)
+    shown.page.wait_for_selector('#sweep[data-state="stopped"], #sweep [data-state="stopped"]', state="attached")
     shown.slide("#threshold", 0.0)
     eventually(lambda: shown.text() == pair.generate(Request(PROMPT, 0.0, max_new_tokens=60)).text)
 
