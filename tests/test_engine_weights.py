@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import os
 import shutil
@@ -10,12 +11,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gguf
 import pytest
 import torch
 from converted_pair import Files
 from random_gguf import WORDS, by_bitsandbytes, logits, random_qwen
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoTokenizer
 
@@ -136,6 +139,45 @@ def test_a_damaged_cache_without_its_source_is_an_error_that_names_the_doors(fil
     os.truncate(files.folder("small") / convert.WEIGHTS, 1000)
     with pytest.raises(WeightsError, match="CITER_HUB is false"):
         files.load()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        ImportError("no module"),
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError("it cannot be mapped"),
+        RuntimeError("can't allocate memory"),
+        SafetensorError("Cannot allocate memory (os error 12)"),
+    ],
+    ids=str,
+)
+def test_a_whole_cache_stays_where_loading_it_fails_for_another_reason(files, monkeypatch, error):
+    def fails(*_args):
+        raise error
+
+    before = files.folder("small").stat().st_ino
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.weights.load.load_folder", fails)
+        with pytest.raises(WeightsError, match=r"small cannot be loaded from .*: .") as raised:
+            files.load()
+    assert raised.value.__cause__ is error
+    assert files.folder("small").stat().st_ino == before
+    assert files.load()[1] == ["loading small", "loading large"]
+
+
+def test_a_folder_whose_content_no_library_takes_is_made_again_whatever_its_hashes_say(files, monkeypatch):
+    faults = [SafetensorError("no header")]
+    real = convert.load_folder
+
+    def reading(*args: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return real(*args)
+
+    monkeypatch.setattr("engine.weights.load.load_folder", reading)
+    assert "small in the cache is damaged (no header) and is made again" in files.load()[1]
 
 
 def test_a_killed_conversion_leaves_nothing_under_the_final_name(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 
 from engine.errors import WeightsError
 from engine.pairs.origin import Origin, origin_of, read_tokenizer
@@ -20,14 +22,16 @@ from engine.pairs.room import Room, room_of, unconverted
 from engine.settings import Settings
 from engine.tokenizer import check_same_tokenizer, tokenizer_fingerprint
 from engine.weights import store
-from engine.weights.convert import converted, fingerprint_of, folder_of, load_folder, stored_form
-from engine.weights.files import remove
+from engine.weights.cache_folder import locked
+from engine.weights.convert import converted, fingerprint_of, folder_of, load_folder, problem, stored_form
+from engine.weights.files import disk_error, remove
 from engine.weights.progress import ProgressCallback, say
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _Read = TypeVar("_Read")
+_WANTING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # the machine lacks something, and no file is at fault
 
 
 @dataclass(frozen=True)
@@ -210,15 +214,38 @@ def _from_folder(
     progress: ProgressCallback | None,
     read: Callable[[Path], _Read],
 ) -> _Read:
-    """Reads of a model's quantised form, converting it if need be, and once more if it turns out damaged."""
+    """Reads of a model's quantised form, converting it if need be, and once more if it turns out damaged.
+
+    What fails for another reason, as for want of memory, is a WeightsError, and the folder stays.
+    """
     folder = converted(origin, settings, layout, progress)
     try:
         return read(folder)
     except Exception as error:  # the libraries raise whatever they stumble over, tokenizers a bare Exception
+        if not _removed_if_damaged(folder, origin.identity, error, progress):
+            raise _not_loaded(origin, folder, error) from error
         say(progress, f"{origin.title} in the cache is damaged ({error}) and is made again")
-    remove(folder)
     converted(origin, settings, layout, progress)
     try:
         return read(folder)
     except Exception as error:
-        raise WeightsError(f"{origin.title} cannot be loaded from {folder}: {error}") from error
+        raise _not_loaded(origin, folder, error) from error
+
+
+def _not_loaded(origin: Origin, folder: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{origin.title} cannot be loaded from {folder}: {str(error) or type(error).__name__}")
+
+
+def _removed_if_damaged(folder: Path, identity: str, error: Exception, progress: ProgressCallback | None) -> bool:
+    """Takes a folder away if an error while it was read is its own fault; says whether it is."""
+    if isinstance(error, WeightsError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # of the tokenizer
+    if isinstance(error, MemoryError | ImportError) or disk_error(error) in _WANTING:
+        return False  # and what cannot be opened for that reason would seem damaged now
+    of_content = isinstance(error, SafetensorError | KeyError | ValueError) and disk_error(error) is None
+    if not of_content and problem(folder, identity, progress, again=True) is None:
+        return False
+    with locked(folder, progress):
+        if of_content or problem(folder, identity, progress) is not None:  # else another process has made it since
+            remove(folder)
+    return True
