@@ -41,6 +41,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _HubHandler)
         self.content = CONTENT
         self.ranges = True  # answer Range requests with 206
+        self.lengths = True  # say in the header how long an answer is
         self.status = 200
         self.hang = 0.0  # seconds of silence before the answer
         self.cut_after: list[int] = []  # bytes after which each of the next answers breaks off
@@ -62,7 +63,8 @@ class _HubHandler(BaseHTTPRequestHandler):
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and hub.ranges else 0
         body = hub.content[start:]
         self.send_response(206 if wanted and hub.ranges else 200)
-        self.send_header("Content-Length", str(len(body)))
+        if hub.lengths:
+            self.send_header("Content-Length", str(len(body)))
         if wanted and hub.ranges:
             self.send_header("Content-Range", f"bytes {start}-{len(hub.content) - 1}/{len(hub.content)}")
         self.end_headers()

@@ -87,6 +87,31 @@ def test_a_login_page_costs_nothing_of_what_was_there(hub, settings):
     assert partial_of(settings).read_bytes() == CONTENT[:1000]
 
 
+@pytest.mark.parametrize("start", [0, 1000])
+def test_a_page_of_unknown_length_instead_of_the_file_is_asked_for_once(hub, settings, start):
+    if start:
+        put_partial(settings, CONTENT[:start])
+    hub.content, hub.ranges, hub.lengths = b"<html>please log in</html>", False, False
+    with pytest.raises(WeightsError, match="26 bytes, not 256000"):
+        fetch(FILE, settings)
+    assert len(hub.requests) == 1
+    assert not partial_of(settings).exists()
+
+
+def test_a_file_of_unknown_length_is_taken(hub, settings):
+    hub.lengths = False
+    assert fetch(FILE, settings).read_bytes() == CONTENT
+
+
+def test_answers_that_end_without_a_new_byte_are_given_up(hub, settings):
+    put_partial(settings, CONTENT[:1000])
+    hub.lengths, hub.cut_after = False, [0] * 20
+    with pytest.raises(WeightsError, match="answers end without a new byte"):
+        fetch(FILE, settings)
+    assert len(hub.requests) == sources.ATTEMPTS
+    assert partial_of(settings).stat().st_size == 1000
+
+
 def test_a_missing_file_closes_the_hub(hub, settings):
     hub.status = 404
     with pytest.raises(WeightsError, match="answers 404"):

@@ -94,11 +94,14 @@ def from_hub(file: PinnedFile, partial: Path, settings: Settings, progress: Prog
     while (before := size_of(partial)) < file.bytes:
         try:
             _stream(url, file, partial, settings.hub_timeout, meter)
+            broken = None
         except httpx.HTTPError as error:
-            failures = 0 if size_of(partial) > before else failures + 1
-            # Before the first byte there is no reason to believe in a second try.
-            if size_of(partial) == 0 or failures >= ATTEMPTS:
-                raise SourceUnavailable(f"the connection broke off: {hub_failure(error)[1]}") from error
+            broken = error
+        failures = 0 if size_of(partial) > before else failures + 1
+        # Before the first byte there is no reason to believe in a second try.
+        if failures >= ATTEMPTS or (failures and size_of(partial) == 0):
+            reason = hub_failure(broken)[1] if broken else "answers end without a new byte"
+            raise SourceUnavailable(f"the connection broke off: {reason}") from broken
 
 
 def _stream(url: str, file: PinnedFile, partial: Path, timeout: float, meter: Meter) -> None:
@@ -119,6 +122,9 @@ def _stream(url: str, file: PinnedFile, partial: Path, timeout: float, meter: Me
                 if start > file.bytes:
                     raise SourceUnavailable(f"{url} sends more than the {file.bytes} bytes it should")
                 meter.at(start)
+        if response.status_code == 200 and start < file.bytes:  # it had no length; asked again, it would begin again
+            partial.unlink()
+            raise SourceUnavailable(f"{url} has {start} bytes, not {file.bytes}: it is not the file")
 
 
 @contextlib.contextmanager
