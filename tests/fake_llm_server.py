@@ -30,12 +30,14 @@ class FakeServer:
         asked, seen: How many questions there were; all bodies of them.
         at_once: The most questions that were being answered at the same time.
         tokens: What a text is in its tokens.
+        encoding: What each reply claims to be encoded in, if anything; it is not.
     """
 
     def __init__(self, kind: str, pair: Any, key: str | None = None, delay: float = 0.0) -> None:
         self.kind, self.pair, self.key, self.delay = kind, pair, key, delay
         self.fault: Callable[[int], str | None] = lambda number: None
         self.tokens: Callable[[str], list[int]] = lambda text: pair.tokenizer.encode(text, add_special_tokens=False)
+        self.encoding = ""
         self.asked = self.at_once = self._now = 0
         self.seen: list[dict[str, Any]] = []
         self.faults: Counter[str] = Counter()
@@ -88,6 +90,8 @@ class FakeServer:
             handler.send_response(status)
             handler.send_header("Content-Type", "application/json")
             handler.send_header("Content-Length", str(len(data) + 50 * (status == 299)))
+            if self.encoding:
+                handler.send_header("Content-Encoding", self.encoding)
             if status == 429:
                 handler.send_header("Retry-After", "0")
             handler.end_headers()

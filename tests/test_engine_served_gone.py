@@ -7,19 +7,21 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from conftest import ROOT
-from fake_llm_server import served
+from fake_llm_server import FakeServer, served
 from test_engine_served import asked, loaded
 from test_engine_verified import PROMPTS
 
 from engine import Role, ServerError, extend, fold_revealed
 from engine.batch.handle import Handle
 from engine.scheduler import Scheduler
+from engine.served.connection import MODELS, Connection
 
 TIME = 240  # seconds, far more than any of this takes
 MANY = [
@@ -131,6 +133,57 @@ def test_a_server_that_stays_wrong_ends_the_texts_that_need_it_and_no_other(tiny
         again = scheduler.submit(MANY[4], "one")
         wait_for([again])
         assert text_of(again) == right(again, expected)
+
+
+@contextmanager
+def connected(server: FakeServer, patience: float) -> Iterator[Connection]:
+    connection = Connection(server.url, None, timeout=5.0, patience=patience, at_once=8)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + TIME
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_question_that_fails_where_others_are_answered_fails_alone(tiny_pair, caplog):
+    with served("sglang", tiny_pair) as server, connected(server, patience=0.8) as connection:
+        server.fault = lambda _: "500"
+        failing = connection.ask("/generate", {}, dict)
+        while not failing.done():
+            assert connection.ask(MODELS, None, dict).result()["data"]
+        with pytest.raises(ServerError, match=r"does not answer \(status 500\)"):
+            failing.result()
+        assert not connection.gone and "is gone" not in caplog.text
+        wait_until(lambda: not connection.trouble)
+
+
+def test_a_server_that_answered_after_a_question_was_asked_but_not_of_late_is_gone(tiny_pair, monkeypatch):
+    monkeypatch.setattr("engine.served.connection.random.uniform", lambda low, _high: low)
+    with served("sglang", tiny_pair) as server, connected(server, patience=1.0) as connection:
+        server.fault = lambda _: "500"
+        failing = connection.ask("/generate", {}, dict)
+        assert connection.ask(MODELS, None, dict).result()["data"]
+        with pytest.raises(ServerError, match="does not answer"):
+            failing.result()
+        assert connection.gone
+        wait_until(lambda: not connection.gone)
+
+
+def test_a_reply_that_cannot_be_decoded_is_a_failure_like_others(tiny_pair):
+    with served("sglang", tiny_pair) as server, connected(server, patience=0.1) as connection:
+        server.encoding = "gzip"
+        with pytest.raises(ServerError, match="a reply that cannot be decoded"):
+            connection.ask(MODELS, None, dict).result()
+        assert connection.gone
+        time.sleep(1.2)  # a look has met it, too
+        server.encoding = ""
+        wait_until(lambda: not connection.gone)
 
 
 def lose_the_server(pair, requests, expected, stop, start):

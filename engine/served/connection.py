@@ -2,8 +2,8 @@
 
 A question has no effect on the server and writes nothing here before its answer is whole and has the right shape, so
 asking again is always safe. It is done after a pause that grows, with chance in it, so that many texts do not come back
-at the same moment. After `patience` seconds the server counts as gone: all questions fail at once, and a look now and
-then finds out when it is back.
+at the same moment. After `patience` seconds a question fails: alone where others were answered meanwhile, else the
+server counts as gone, and all questions fail at once. A look now and then finds out when it is back.
 
 All of it runs in one thread with an event loop of its own.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import random
 import threading
 import time
@@ -60,7 +61,9 @@ class Connection:
         self._timeout = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None)
         self._fault = ""  # of the last try, where it failed
         self._failing_since: float | None = None
+        self._answered = -math.inf  # when the last question was
         self._gone = False
+        self._looking: asyncio.Future[None] | None = None
         self._loop = asyncio.new_event_loop()
         self._client: httpx.AsyncClient | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="citer-served", daemon=True)
@@ -101,7 +104,7 @@ class Connection:
             await self._client.aclose()
 
     async def _ask(self, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]) -> Found:
-        started, pause, wrong = time.monotonic(), _FIRST_PAUSE, 0
+        started, pause, wrong, said = time.monotonic(), _FIRST_PAUSE, 0, ""
         while True:
             if self._gone:
                 raise self.given_up()
@@ -109,19 +112,20 @@ class Connection:
                 answer = read(await self._once(path, body))
             except _Passing as fault:
                 self._note(fault)
-                least = fault.retry_after
+                least, said = fault.retry_after, str(fault)
             except WrongAnswer as fault:
-                wrong, least = wrong + 1, 0.0
+                wrong, least, said = wrong + 1, 0.0, str(fault)
                 if wrong == _WRONG_ANSWERS:
                     raise ServerError(f"The LLM's server at {self.url} gave a wrong answer: {fault}") from fault
             else:
+                self._answered = time.monotonic()
                 self._is_there()
                 return answer
             pause = min(2 * pause, _LONGEST_PAUSE)
             rest = max(least, pause * random.uniform(0.5, 1.0))
             if time.monotonic() + rest - started > self._patience:
-                self._give_up()
-                raise self.given_up()
+                self._give_up(started)
+                raise self.given_up(said)
             await asyncio.sleep(rest)
 
     def _note(self, fault: _Passing) -> None:
@@ -132,22 +136,30 @@ class Connection:
         if not fault.busy and self._failing_since is None:
             self._failing_since = time.monotonic()
 
-    def _give_up(self) -> None:
-        if self._failing_since is not None and not self._gone:
+    def _give_up(self, started: float) -> None:
+        """A question has failed for good. Is it the server's fault?
+
+        A server that has just gone may have answered others since this one was asked, but none of late.
+        """
+        if self._failing_since is None:
+            return
+        silent = self._answered < max(started, time.monotonic() - self._patience / 2)
+        if silent and not self._gone:
             self._gone = True
             logger.error("the LLM's server is gone: %s", self._fault)
+        if self._looking is None or self._looking.done():
             self._looking = asyncio.ensure_future(self._look())
 
-    def given_up(self) -> ServerError:
+    def given_up(self, fault: str = "") -> ServerError:
         """What a text is told that the server does not answer."""
         return ServerError(
-            f"The LLM's server at {self.url} does not answer ({self._fault}). The text so far stays, and can be gone "
-            "on with once the server is back; at threshold 0 the SLM writes alone."
+            f"The LLM's server at {self.url} does not answer ({fault or self._fault}). The text so far stays, and can "
+            "be gone on with once the server is back; at threshold 0 the SLM writes alone."
         )
 
     async def _look(self) -> None:
         """Finds out when the server is back."""
-        while self._gone:
+        while self._failing_since is not None:
             await asyncio.sleep(_LOOK_SECONDS * random.uniform(0.5, 1.0))
             try:
                 await self._once(MODELS, None)
@@ -174,7 +186,7 @@ class Connection:
                     data += piece
                     if len(data) > _MOST_BYTES:
                         raise WrongAnswer(f"over {_MOST_BYTES:,} bytes")
-        except httpx.TransportError as error:
+        except httpx.HTTPError as error:
             raise _Passing(_words(error)) from None  # the request, which an error holds, has the key
         if reply.status_code == _BUSY or reply.status_code in _PASSING:
             raise _Passing(f"status {reply.status_code}", _seconds(reply), reply.status_code == _BUSY)
@@ -211,11 +223,13 @@ class _Passing(ServerError):
         self.retry_after, self.busy = retry_after, busy
 
 
-def _words(error: httpx.TransportError) -> str:
+def _words(error: httpx.HTTPError) -> str:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return "no connection"
     if isinstance(error, httpx.TimeoutException):
         return "no reply in time"
+    if isinstance(error, httpx.DecodingError):
+        return "a reply that cannot be decoded"
     return "the reply broke off"
 
 
