@@ -18,8 +18,10 @@ from transformers import AutoModelForCausalLM
 
 from engine import Role, RouterError, SettingsError, WeightsError, load_settings
 from engine.__main__ import main as terminal
+from engine.model.forward import FAMILIES
 from engine.pair import load
 from engine.pairs import presets, room
+from engine.pairs.config import config_of
 from engine.pairs.presets import PRESETS, choose_preset
 from engine.router import Router
 from engine.weights import sources
@@ -156,6 +158,28 @@ def test_without_a_router_the_terminal_says_so_and_confidence_decides(saved, cap
 def test_what_this_engine_does_not_decode_is_refused_with_the_reason(own, values, told):
     change(own[0], **values)
     assert told in refused(own)
+
+
+SIZES = {
+    "vocab_size": 320,
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 512,
+}
+
+
+def test_a_null_as_sliding_window_is_no_window():
+    assert config_of("mine", {**SIZES, "model_type": "mistral", "sliding_window": None}).sliding_window is None
+    with pytest.raises(WeightsError, match="it uses sliding_attention"):  # the window that transformers has for it
+        config_of("mine", {**SIZES, "model_type": "mistral"})
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_null_as_number_of_key_value_heads_is_that_of_all_heads(kind):
+    values = {**SIZES, "model_type": kind, "num_key_value_heads": None, "sliding_window": None}
+    assert config_of("mine", values).num_key_value_heads == 4
 
 
 def test_weights_that_would_have_to_be_unpickled_are_refused(own):

@@ -83,6 +83,11 @@ def config_of(title: str, values: Mapping[str, Any]) -> PretrainedConfig:
     known = {*_SIZES, *_NUMBERS, *_SWITCHES, *_OTHERS}
     kept = {name: value for name, value in values.items() if name in known and value is not None}
     kept |= {"eos_token_id": _ends(values)}
+    # A null says what the classes' own values, which stand for a name that is missing, do not.
+    if "sliding_window" in values:
+        kept["sliding_window"] = values["sliding_window"]
+    if values.get("num_key_value_heads", 0) is None:
+        kept["num_key_value_heads"] = values["num_attention_heads"]
     try:
         config = CONFIG_MAPPING[kind](**kept)
         refuse_unsupported(config, title)
