@@ -160,6 +160,17 @@ def test_what_this_engine_does_not_decode_is_refused_with_the_reason(own, values
     assert told in refused(own)
 
 
+@pytest.mark.parametrize("named_default", [True, False])
+def test_of_several_chat_templates_the_default_is_kept_if_there_is_one(own, named_default):
+    default = {"name": "default", "template": "{{ messages[0].content }}"}
+    templates = [default] * named_default + [{"name": "tool_use", "template": "tools"}, {"name": "rag", "template": ""}]
+    for folder in own:
+        (folder / "chat_template.jinja").unlink()
+        change(folder, "tokenizer_config.json", chat_template=templates)
+    pair = load(None, named(own))
+    assert pair.tokenizer.chat_template == (default["template"] if named_default else None)
+
+
 SIZES = {
     "vocab_size": 320,
     "hidden_size": 128,

@@ -273,7 +273,10 @@ def plain_name(text: str) -> str:
 
 
 def read_tokenizer(title: str, folder: Path) -> Any:
-    """The tokenizer in a folder, read from `tokenizer.json`; no code that a folder holds is run."""
+    """The tokenizer in a folder, read from `tokenizer.json`; no code that a folder holds is run.
+
+    Of several chat templates it has the default one alone: no other is asked for.
+    """
     from transformers import AutoTokenizer
 
     if not (folder / TOKENIZER).is_file():
@@ -285,6 +288,9 @@ def read_tokenizer(title: str, folder: Path) -> Any:
         if (path := folder / name).is_file() and path.stat().st_size > limit:
             raise WeightsError(f"{title}: {path} has {path.stat().st_size:,} bytes; at most {limit:,} are read")
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the libraries raise whatever they stumble over, tokenizers a bare Exception
         raise WeightsError(f"{title}: the tokenizer in {folder} cannot be loaded ({shown(str(error))})") from error
+    if isinstance(tokenizer.chat_template, dict):
+        tokenizer.chat_template = tokenizer.chat_template.get("default")
+    return tokenizer
