@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import unicodedata
@@ -148,6 +149,24 @@ def test_the_cost_of_a_served_llm_is_what_is_known(judging, tiny_pair):
         for unit in ("trunk_bytes", "head_bytes", "kv_bytes", "trunk_flops", "head_flops", "attention_flops"):
             assert getattr(known.llm_cost, unit) == getattr(tiny_pair.llm_cost, unit)
     with pytest.raises(SettingsError, match="CITER_LLM_CONFIG"), loaded(server, llm_config=TINY / "none"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "quantised"),
+        ({"model_type": "qwen3_moe", "num_experts": 8}, "experts"),
+        ({"model_type": "mixtral", "num_local_experts": 8}, "experts"),
+        ({"model_type": "deepseek_v3", "n_routed_experts": 8}, "experts"),
+    ],
+)
+def test_a_served_model_whose_bytes_do_not_follow_from_its_configuration_has_no_cost(judging, tmp_path, values, told):
+    server, _ = judging
+    known = json.loads((TINY / "llm" / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(known | values), encoding="utf-8")
+    refused = rf"CITER_LLM_CONFIG = .*: the model .*{told}.*: leave the setting out"
+    with pytest.raises(SettingsError, match=refused), loaded(server, llm_config=tmp_path):
         pass
 
 

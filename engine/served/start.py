@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 LLM_ALONE = ":llm"
 """How this project's endpoint names the LLM of a pair, beside the pair itself and its settings."""
 
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+_UNSET = "leave the setting out, and bytes and FLOPs stay unknown"
+
 logger = logging.getLogger(__name__)
 
 DIALECTS: dict[str, Dialect] = {"vllm": VLLM, "sglang": SGLANG, "llama.cpp": LLAMA_CPP, "citer": OWN}
@@ -126,11 +129,20 @@ def _cost(config: Path | None) -> ModelCost:
     try:
         path = path / "config.json" if path.is_dir() else path
         made = AutoConfig.for_model(**json.loads(path.read_text(encoding="utf-8")))
+        _check_countable(made)
         dtype = made.dtype if isinstance(made.dtype, torch.dtype) else torch.bfloat16
         with torch.device("meta"):
             return cost_of(AutoModelForCausalLM.from_config(made, dtype=dtype), dtype)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SettingsError(f"CITER_LLM_CONFIG = {shown(str(config))}: {shown(str(error), limit=200)}") from error
+
+
+def _check_countable(config: Any) -> None:
+    """Raises ValueError for a model of which a pass reads other bytes than its matrices have in the number format."""
+    if getattr(config, "quantization_config", None):
+        raise ValueError(f"the model is quantised, and its bytes are not known then: {_UNSET}")
+    if any((getattr(config, name, None) or 0) > 1 for name in _EXPERTS):
+        raise ValueError(f"the model has experts, and a pass does not read all: {_UNSET}")
 
 
 def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer: PreTrainedTokenizerBase) -> None:
