@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -319,6 +321,14 @@ def test_llama_cpp_is_left_out_with_the_reason(monkeypatch):
     assert "pip install" in (available(row, SimpleNamespace(gguf={})) or "")  # pyright: ignore[reportArgumentType]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     assert "GGUF" in (available(row, SimpleNamespace(gguf={})) or "")  # pyright: ignore[reportArgumentType]
+
+
+def test_llama_cpp_is_measured_with_the_model_alone_that_is_a_gguf_file(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    rows = {row.name: row for row in ROWS}
+    subject: Any = SimpleNamespace(gguf={Role.LLM: Path("large.gguf")})
+    assert available(rows["llama-llm"], subject) is None
+    assert available(rows["llama-slm"], subject) == "this pair has no GGUF file of its SLM"
 
 
 # Figures and verdicts

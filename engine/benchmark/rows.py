@@ -131,6 +131,7 @@ def _speculative(subject: Subject) -> Writer:
 
 
 OURS = "this engine’s weights"
+_LLAMA = "llama-"  # what the names of its two rows begin with
 
 ROWS: tuple[TableRow, ...] = (
     *_alone("generate", "`generate`", lambda subject, role: generate(subject.plain(DEFAULT, role))),
@@ -154,12 +155,13 @@ ROWS: tuple[TableRow, ...] = (
 
 def available(row: TableRow, subject: Subject) -> str | None:
     """Why a row cannot be measured here; None if it can."""
-    if not row.name.startswith("llama-"):
+    if not row.name.startswith(_LLAMA):
         return None
     if importlib.util.find_spec("llama_cpp") is None:
         return "llama-cpp-python is not installed: pip install -e '.[llama]'"
-    if not subject.gguf:
-        return "this pair has no GGUF files"
+    role = Role(row.name.removeprefix(_LLAMA))
+    if role not in subject.gguf:
+        return f"this pair has no GGUF file of its {role.value.upper()}"
     return None
 
 
