@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from engine.benchmark.__main__ import main
-from engine.model.held import held_by
+from engine.benchmark.measure import PeakMemory
+from engine.model.held import held_by, process_memory
 from engine.model.language_model import LanguageModel
 from engine.weights import store
 from engine.weights.load import load_models
@@ -28,6 +29,18 @@ def test_copies_are_held_once_they_are_made_and_an_embedding_is_mapped(files):
 
 def test_a_tied_embedding_of_a_dense_model_is_counted_once(tiny_pair):
     assert [part.what for part in held_by(tiny_pair.slm)] == ["weights"]
+
+
+def test_a_system_that_does_not_count_something_is_an_os_error_and_no_peak_is_known(tmp_path, monkeypatch):
+    (tmp_path / "status").write_text("Name:\tpython\nVmRSS:\t  200 kB\n", encoding="ascii")
+    monkeypatch.setattr("engine.model.held._STATUS", tmp_path / "status")
+    monkeypatch.setattr("engine.benchmark.measure._CLEAR", tmp_path / "clear_refs")
+    assert process_memory("VmRSS") == 200 * 1024
+    with pytest.raises(OSError, match="it says no RssAnon"):
+        process_memory("RssAnon")
+    peak = PeakMemory(torch.device("cpu"))
+    peak.start()
+    assert peak.stop() is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says it")

@@ -118,6 +118,7 @@ class PeakMemory:
         give_back()
         try:
             _CLEAR.write_text("5", encoding="ascii")  # proc(5): resets VmHWM to what is resident now
+            process_memory("VmHWM")  # which `stop` asks for
             self._before = process_memory("VmRSS")
         except OSError:
             self._before = None

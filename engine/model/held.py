@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,10 @@ def held_by(model: LanguageModel) -> list[Held]:
 def process_memory(name: str) -> int:
     """Bytes of this process that Linux counts under a name, e.g. VmRSS (see proc(5)); an OSError elsewhere."""
     lines = _STATUS.read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+    line = next((line for line in lines if line.startswith(f"{name}:")), None)
+    if line is None:  # a sandbox's file may say less than Linux's own
+        raise OSError(errno.ENODATA, f"it says no {name}", str(_STATUS))
+    return int(line.split()[1]) * 1024
 
 
 def give_back() -> None:
