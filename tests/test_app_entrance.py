@@ -16,6 +16,7 @@ import pytest
 from browser import Site, eventually, serve
 from fake_pair import FakePair, request
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -327,6 +328,19 @@ def test_an_address_is_known_from_the_connection_or_from_proxies_that_a_setting_
 ):
     headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
     assert client_address(peer and SimpleNamespace(host=peer), headers, proxies) == address
+
+
+@pytest.mark.parametrize(
+    ("lines", "proxies", "address"),
+    [
+        (["1.1.1.1", "198.51.100.9"], 1, "198.51.100.9"),
+        (["1.1.1.1, 2.2.2.2", "198.51.100.9, 10.0.0.1"], 2, "198.51.100.9"),
+        (["1.1.1.1", "198.51.100.9"], 3, None),
+    ],
+)
+def test_a_line_that_a_proxy_adds_below_the_clients_own_is_read_too(lines, proxies, address):
+    headers = Headers(raw=[(b"x-forwarded-for", line.encode()) for line in lines])
+    assert client_address(SimpleNamespace(host="127.0.0.1"), headers, proxies) == address
 
 
 def test_on_a_space_the_connection_is_its_proxys(monkeypatch: pytest.MonkeyPatch):

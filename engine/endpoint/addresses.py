@@ -25,10 +25,16 @@ def client_address(client: Any, headers: Any, proxies: int) -> str | None:
             for a proxy here looks the same, and so is every address on a Space.
     """
     if proxies:
-        entries = [entry.strip() for entry in (headers.get(_FORWARDED) or "").split(",")]
+        entries = [entry.strip() for entry in _forwarded(headers).split(",")]
         return _address(entries[-proxies]) if len(entries) >= proxies else None
     address = None if client is None or on_space() else _address(client.host)
     return None if address is None or ip_address(address).is_loopback else address
+
+
+def _forwarded(headers: Any) -> str:
+    """The header with all its lines: a proxy may add one of its own below the client's, and only the last counts."""
+    lines = headers.getlist(_FORWARDED) if hasattr(headers, "getlist") else [headers.get(_FORWARDED) or ""]
+    return ",".join(lines)
 
 
 def _address(text: str) -> str | None:
