@@ -131,6 +131,31 @@ def test_a_setting_that_does_not_get_there_is_in_no_row_however_fast_it_is(summa
     assert row[2:] == [""] * 6
 
 
+def likelihoods(summary, *points) -> Any:
+    """The summary with Co-LLM-style points (threshold, accuracy) only."""
+    template = summary["methods"]["confidence"]["points"][0]
+    own = [{**template, "threshold": threshold, "accuracy": accuracy} for threshold, accuracy in points]
+    method = {**summary["methods"]["confidence"], "points": own}
+    return changed(summary, methods={**summary["methods"], "co-llm": method})
+
+
+@pytest.mark.parametrize(
+    ("threshold", "found"),
+    [(2.17e-13, False), (5.752e-11, True), (5.75e-11, True), (5.8e-11, False), (0.0, False), (0.999, False)],
+)
+def test_a_timed_threshold_is_the_nearest_that_was_evaluated_however_small_it_is(summary, threshold, found):
+    evaluated = likelihoods(summary, (2.17046e-13, 0.0), (5.75173e-11, 1.0), (0.99904, 0.0), (0.99949, 1.0))
+    timed_there = timed(("co-llm", 0.0, "auto", threshold, 1.25))
+    (row,) = cells(measured_seconds([evaluated], [timed_there]), "sums")
+    assert bool(row[4]) == found
+
+
+def test_speculative_decoding_is_timed_under_no_other_name_than_its_own_or_what_ends_its_drafts(summary):
+    for name, found in (("assisted-tuned", True), ("slm", True), ("confidence", True), ("citer-r2", False)):
+        (row,) = cells(measured_seconds([summary], [timed((name, 1.0, 4, 0.5, 0.8))]), "sums")
+        assert bool(row[-1]) == found, name
+
+
 def test_a_few_timed_questions_have_no_row_among_all_tasks(summary):
     few = timed(("citer-r2", 0.3, "auto", 0.5, 1.25), questions=19)
     assert measured_seconds([summary], [few]) == "" == measured_seconds([summary], [])

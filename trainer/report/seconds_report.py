@@ -14,7 +14,11 @@ from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import MethodSummary, Summary
 from trainer.report.tasks import FAMILIES, TARGET
 
-ALIKE = 1e-3  # thresholds are written by hand when a setting is timed, with fewer digits than they were measured at
+DIGITS = range(3, 18)
+"""Significant digits that a threshold may have been typed with to time a setting, fewer than it was measured at."""
+
+DRAFTING = (*SPECULATIVE, "slm", "confidence")
+"""Under which names speculative decoding is timed: by that of what ends its drafts, too."""
 
 
 class _Evaluated(NamedTuple):
@@ -63,16 +67,27 @@ def _fastest(
     target = plane["targets"][TARGET]
     if target is None:
         return None
-    enough = [each for each in _of_family(methods, plane, family) if each.accuracy >= target - TOLERANCE]
-    there = [point for point in points if any(_same(each, point) for each in enough)]
+    evaluated = list(_of_family(methods, plane, family))
+    there = [
+        point
+        for point in points
+        if (own := _nearest(evaluated, point)) is not None and own.accuracy >= target - TOLERANCE
+    ]
     return max(there, key=lambda point: point["speedup"]["value"] or 0, default=None)
 
 
+def _nearest(evaluated: Sequence[_Evaluated], point: TimedPoint) -> _Evaluated | None:
+    """What was evaluated at a timed setting; thresholds may lie so close that two of them are typed alike."""
+    alike = [each for each in evaluated if _same(each, point)]
+    return min(alike, key=lambda each: abs(each.threshold - point["threshold"]), default=None)
+
+
 def _same(evaluated: _Evaluated, point: TimedPoint) -> bool:
-    """Whether both are one setting; speculative decoding is timed under the name of what ends its drafts."""
-    named = evaluated.method in SPECULATIVE or evaluated.method == point["method"]
+    """Whether both may be one setting: the timed threshold is the evaluated one in some digits."""
+    names = DRAFTING if evaluated.method in SPECULATIVE else (evaluated.method,)
     dials = (evaluated.acceptance, evaluated.max_draft) == (point["acceptance"], point["max_draft"])
-    return named and dials and abs(evaluated.threshold - point["threshold"]) < ALIKE
+    typed = any(float(f"{evaluated.threshold:.{digits}g}") == point["threshold"] for digits in DIGITS)
+    return point["method"] in names and dials and typed
 
 
 def _of_family(methods: Mapping[str, MethodSummary], plane: Plane, family: str) -> Iterator[_Evaluated]:
