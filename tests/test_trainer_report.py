@@ -157,7 +157,11 @@ def test_the_table_of_methods_has_the_point_nearest_to_25_percent_and_the_cost_a
     assert re.fullmatch(r"60\.0 % \(5\d\.\d to (6|7)\d\.\d\)", accuracy)
     assert gap.startswith("94 % (")
     assert rows(text, "SLM only")[0][2:] == ["90 %", "0.9", "", "", ""]
-    assert rows(text, "speculative decoding")[0][0] == "100 %"
+
+
+def test_the_table_of_methods_says_no_llm_share_of_speculative_decoding(summary, tmp_path):
+    share, accuracy, *_ = rows(section(summary, tmp_path), "speculative decoding")[0]
+    assert share == "" and accuracy.startswith("60.0 % (")
 
 
 def test_the_table_of_savings_has_intervals_and_the_papers_figures_and_says_who_does_not_get_there(summary, tmp_path):

@@ -13,7 +13,7 @@ from engine.benchmark.markdown import SectionError, code, filled, read, table
 from engine.benchmark.report import PROFILE
 from trainer import TrainerError
 from trainer.evaluation.estimates import NOTE, PointSummary, dagger, in_words, interval, percent, with_note
-from trainer.evaluation.method_names import AWAY, label
+from trainer.evaluation.method_names import AWAY, SPECULATIVE, label
 from trainer.evaluation.record import JOINT
 from trainer.evaluation.scale import SUFFIX as SCALE
 from trainer.evaluation.scale import load_scale
@@ -203,7 +203,8 @@ def _curves(summary: Summary) -> str:
         rows.append(
             [
                 f"**{label(name)}**" if name == summary["comparisons"]["method"] else label(name),
-                percent(at["llm_share"]),
+                # Earlier files count all tokens of speculative decoding as the LLM's, later ones those that it wrote.
+                "" if name in SPECULATIVE else percent(at["llm_share"]),
                 *_accuracy_and_bytes(summary, at),
                 "" if JOINT in summary["hardware"] else f"{at['seconds']:.3g}",
                 *(f"{percent(each['accuracy'], 1)} at {percent(each['llm_share'])}" for each in beside),
