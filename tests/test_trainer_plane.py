@@ -217,6 +217,18 @@ def test_the_page_of_results_has_the_plane_in_three_tables_and_without_one_none(
     assert "acceptance" not in render([without], tmp_path, tmp_path)  # type: ignore[list-item]
 
 
+def test_thresholds_that_lie_close_to_each_other_and_to_1_are_told_apart_in_every_table(tmp_path):
+    close_to_1 = {
+        ("confidence", 0.99993, 0.3, "auto"): (52, 0.1, 42),
+        ("confidence", 0.99996, 0.3, "auto"): (58, 0.2, 44),
+        ("citer-r2", 0.99996, 0.3, "auto"): (59, 0.1, 36),
+    }
+    text = render([summarise(read_evaluation(write_plane(tmp_path, close_to_1)), 100)], tmp_path, tmp_path)
+    assert "0.9999: 52.0 % at 42 %<br>0.99996: 58.0 % at 44 %" in text
+    assert "| citer-r2@0.3 < 0.99996 | 59.0 % (" in text
+    assert "36 %, citer-r2@0.3 < 0.99996;" in text
+
+
 def traces(figure) -> dict[str, Any]:
     return {trace.name: trace for trace in figure.data}
 

@@ -8,7 +8,7 @@ import pytest
 
 from engine.operating_points import Curve, OperatingPoint
 from trainer import TrainerError
-from trainer.evaluation.method_names import label, main_method, method_order, parsed, spelled
+from trainer.evaluation.method_names import label, main_method, method_order, parsed, spelled, spelled_threshold
 from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import load_summary, summarise, write_summary
 from trainer.ship import operating_point
@@ -200,6 +200,23 @@ def test_both_models_alone_are_needed(tmp_path, missing):
     points = {key: value for key, value in POINTS.items() if key[0] != missing}
     with pytest.raises(TrainerError, match=missing):
         summary_of(tmp_path, points)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "others", "text"),
+    [
+        (0.53142, (), "0.531"),
+        (0.53142, (0.53142, 0.6), "0.531"),
+        (0.53142, (0.53144, 0.53136), "0.53142"),
+        (0.99999, (), "0.99999"),
+        (1.0, (0.9999,), "1"),
+        (1.00001, (1.0,), "1.00001"),
+        (2.17046290608338e-13, (2.1709e-13,), "2.17e-13"),
+        (0.1 + 0.2, (0.3,), "0.30000000000000004"),
+    ],
+)
+def test_a_threshold_has_the_digits_that_tell_it_from_its_neighbours_and_from_1(threshold, others, text):
+    assert spelled_threshold(threshold, others) == text
 
 
 def test_a_summary_holds_every_point_by_threshold_with_its_means(summary):

@@ -86,6 +86,13 @@ def test_a_point_that_means_nothing_is_refused_by_name(tiny_pair, points, said):
         seconds.points_of(points, tiny_pair)
 
 
+def test_thresholds_that_lie_close_to_each_other_are_told_apart_in_the_table(summary):
+    template = summary["points"][2]
+    points = [{**template, "threshold": threshold} for threshold in (0.9996, 0.9999)]
+    text = seconds.seconds_table({**summary, "points": points})
+    assert "| confidence < 0.9996 |" in text and "| confidence < 0.9999 |" in text
+
+
 def test_the_report_has_a_table_of_them_where_they_were_measured(summary, tmp_path):
     evaluated = load_summary(RESULTS / "tiny--arithmetic.json")
     assert "Seconds, measured" not in render([evaluated], tmp_path, tmp_path)

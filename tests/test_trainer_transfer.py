@@ -111,6 +111,14 @@ def test_what_was_measured_stands_in_the_results(measured, tmp_path):
     )
 
 
+def test_thresholds_that_lie_close_to_each_other_are_told_apart_among_the_settings(measured):
+    curve = measured[1]["methods"]["confidence"]
+    points: Any = [{**point, "threshold": each} for point, each in zip(curve["points"], (0.9996, 0.9999), strict=True)]
+    methods: Any = {"confidence": {**curve, "points": points}}
+    text = transfer.points_table({**measured[1], "methods": methods})
+    assert "| SLM confidence < 0.9996 |" in text and "| SLM confidence < 0.9999 |" in text
+
+
 def test_a_router_ships_what_it_gave_on_free_text_before_its_tasks_which_say_where_to_start(measured, tmp_path):
     away = measured[1]
     at_0, at_half = free_text_curves(away, "confidence")

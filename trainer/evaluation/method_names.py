@@ -64,6 +64,8 @@ class AskedMethod(NamedTuple):
     max_draft: DraftLimit
 
 
+_DIGITS = range(3, 18)  # significant ones; with the last of them every float is itself
+
 _DIALS = re.compile(r"(?P<method>.+)@(?P<acceptance>\d*\.?\d+)(?:/(?P<draft>\w+))?")
 
 
@@ -86,10 +88,21 @@ def spelled(name: str, acceptance: float = 0.0, max_draft: DraftLimit = "auto") 
     return f"{name}@{acceptance:g}" + ("" if max_draft == "auto" else f"/{max_draft}")
 
 
-def spelled_setting(name: str, acceptance: float, max_draft: DraftLimit, threshold: float) -> str:
-    """As `spelled`, and with the threshold where one changes anything."""
+def spelled_setting(
+    name: str, acceptance: float, max_draft: DraftLimit, threshold: float, others: Iterable[float] = ()
+) -> str:
+    """As `spelled`, and with the threshold where one changes anything; `others` as for `spelled_threshold`."""
     title = spelled(name, acceptance, max_draft)
-    return title if name in ("slm", "llm") else f"{title} < {threshold:.3g}"
+    return title if name in ("slm", "llm") else f"{title} < {spelled_threshold(threshold, others)}"
+
+
+def spelled_threshold(threshold: float, others: Iterable[float] = ()) -> str:
+    """A threshold in three significant digits, or as many more as tell it from `others` of its curve and from 1."""
+    apart = {1.0, *others} - {threshold}
+    for digits in _DIGITS:
+        if (text := f"{threshold:.{digits}g}") not in {f"{other:.{digits}g}" for other in apart}:
+            return text
+    return repr(threshold)
 
 
 def title_of(text: str) -> str:

@@ -241,18 +241,25 @@ def seconds_section(summary: SecondsSummary) -> str:
 
 def seconds_table(summary: SecondsSummary) -> str:
     """One row per setting, as Markdown."""
-    rows = [_row(point) for point in summary["points"]]
+    rows = [_row(point, summary["points"]) for point in summary["points"]]
     head = ["times as fast as LLM only", "seconds, measured", "modelled", "tokens per second, slowest to fastest"]
     return table(["one text at a time", *head, "bytes of LLM only", "tokens", "LLM passes", "taken back"], rows)
 
 
-def _row(point: TimedPoint) -> list[Any]:
+def timed_setting(point: TimedPoint, points: Sequence[TimedPoint]) -> str:
+    """A point's method with its dials, told from the others of its curve among all `points`."""
+    dials = point["method"], point["acceptance"], point["max_draft"]
+    others = [each["threshold"] for each in points if (each["method"], each["acceptance"], each["max_draft"]) == dials]
+    return spelled_setting(*dials, point["threshold"], others)
+
+
+def _row(point: TimedPoint, points: Sequence[TimedPoint]) -> list[Any]:
     speedup, size = point["speedup"], point["bytes_ratio"]["value"] or 0
     times = f"{speedup['value']:.2f}"
     if speedup["low"] != speedup["high"]:
         times += f" ({speedup['low']:.2f} to {speedup['high']:.2f})"
     return [
-        spelled_setting(point["method"], point["acceptance"], point["max_draft"], point["threshold"]),
+        timed_setting(point, points),
         times,
         f"{point['seconds']:.3g}",
         f"{point['modelled']:.3g}",

@@ -26,7 +26,7 @@ from trainer.continuous_batch import WantedText, write
 from trainer.evaluation import statistics
 from trainer.evaluation.estimates import EstimateSummary, difference, digits, estimated, in_words, percent
 from trainer.evaluation.evaluate import AT_ONCE, SHARD, asked_of, begun_with, charged_alone
-from trainer.evaluation.method_names import FIXED, MaxDraft, MethodName, Name, Rate, label, spelled
+from trainer.evaluation.method_names import FIXED, MaxDraft, MethodName, Name, Rate, label, spelled, spelled_threshold
 from trainer.evaluation.methods import Method
 from trainer.evaluation.record import Amount, PointKey, check_alike, joined
 from trainer.evaluation.statistics import Array
@@ -306,7 +306,7 @@ def points_table(summary: TransferSummary) -> str:
     """All settings as they were measured."""
     rows: list[list[Any]] = [
         [
-            _titled(title) if len(curve["points"]) == 1 else f"{_titled(title)} < {point['threshold']:.3g}",
+            _titled(title) if len(curve["points"]) == 1 else _with_threshold(title, point, curve),
             in_words(point["agreement"], 1),
             percent(point["llm_share"]),
             in_words(point["bytes_ratio"]),
@@ -315,6 +315,11 @@ def points_table(summary: TransferSummary) -> str:
         for point in curve["points"]
     ]
     return table(["setting", "agreement", "LLM share", "bytes of LLM only"], rows)
+
+
+def _with_threshold(title: str, point: TransferPoint, curve: TransferCurve) -> str:
+    others = [each["threshold"] for each in curve["points"]]
+    return f"{_titled(title)} < {spelled_threshold(point['threshold'], others)}"
 
 
 def _beside(curve: TransferCurve, share: str) -> str:

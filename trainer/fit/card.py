@@ -13,6 +13,7 @@ from engine.benchmark.markdown import table
 from engine.operating_points import Curve
 from engine.router import RouterCard
 from engine.weights.files import write_text
+from trainer.evaluation.method_names import spelled_threshold
 
 METHODS = {
     "citer": "CITER (Zheng et al., COLM 2025): preferences from the shortcut and from rollouts",
@@ -144,7 +145,7 @@ def _rows(card: RouterCard, unit: str) -> dict[str, str]:
         "data": f"SHA-256 {training['data'][:12]}…",
         "class balance": f"SLM preferred in {card.metrics['preferred_slm']:.1%} held out; {_balance(training)}",
         "calibration": _calibration(training.get("calibration")),
-        "starting threshold": f"{card.threshold:.3g}, "
+        "starting threshold": f"{spelled_threshold(card.threshold)}, "
         + ("which separates the preferences of the early-stopping questions best" if separates else MEASURED),
         "starting acceptance": f"{card.acceptance:g}" if card.acceptance else "",
         "seed": str(training["seed"]),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from engine.benchmark.markdown import table
 from trainer.evaluation.estimates import dagger, in_words, interval, percent, with_note
-from trainer.evaluation.method_names import SPECULATIVE, label, spelled_setting
+from trainer.evaluation.method_names import SPECULATIVE, label, spelled, spelled_setting, spelled_threshold
 from trainer.evaluation.plane import LEARNED, WHOLE, WITHIN, Plane, PlanePoint, Reached
 from trainer.evaluation.record import JOINT
 from trainer.evaluation.summary import Summary
@@ -54,28 +56,29 @@ def _families(plane: Plane, llm: float) -> str:
         for name, accuracy in plane["targets"].items()
     ]
     rows = [
-        [FAMILIES[family], *(_reached(family, reached[name], llm) for name in plane["targets"])]
+        [FAMILIES[family], *(_reached(family, reached[name], plane, llm) for name in plane["targets"])]
         for family, reached in plane["families"].items()
     ]
     return with_note(table(["", *targets], rows))
 
 
-def _reached(family: str, reached: Reached, llm: float) -> str:
+def _reached(family: str, reached: Reached, plane: Plane, llm: float) -> str:
     point, difference, ratio = reached["point"], reached["difference"], reached["ratio"]["bytes"]
     if point is None or difference is None:
         return "not reached"
-    text = f"{percent(point['bytes'] / llm)}, {setting(point)}; {in_words(difference, 1, ' points')}"
+    text = f"{percent(point['bytes'] / llm)}, {setting(point, plane)}; {in_words(difference, 1, ' points')}"
     if family == WHOLE or ratio["value"] is None:
         return text
     return f"{text}; the plane {in_words(ratio)}{dagger(ratio)}"
 
 
-def setting(point: PlanePoint) -> str:
-    """A point's method with its dials, as `method_names` spells them."""
+def setting(point: PlanePoint, plane: Plane) -> str:
+    """A point's method with its dials, as `method_names` spells them, told from the others of its curve."""
     dials = point["method"], point["acceptance"], point["max_draft"]
+    others = [each["threshold"] for each in plane["curves"].get(spelled(*dials), ())]
     # Of speculative decoding only: with the token that the LLM adds to a full draft, as the engine counts.
     limit = point["max_draft"] if point["method"] in SPECULATIVE else "auto"
-    return spelled_setting(*dials, point["threshold"]) + ("" if limit == "auto" else f", drafts of {limit - 1}")
+    return spelled_setting(*dials, point["threshold"], others) + ("" if limit == "auto" else f", drafts of {limit - 1}")
 
 
 def _curves(plane: Plane, llm: float) -> str:
@@ -92,19 +95,22 @@ def _curves(plane: Plane, llm: float) -> str:
         }
         name = label(method) if method != "slm" else "no router, the SLM always drafts"
         name += "" if draft == "auto" else f" / {first['max_draft']}"
-        rows.append([name, *("<br>".join(_in_curve(p, llm) for p in own.get(each, [])) for each in acceptances)])
+        rows.append([name, *("<br>".join(_in_curve(own.get(each, []), llm)) for each in acceptances)])
     return table(["", *(f"acceptance {each:g}" for each in acceptances)], rows)
 
 
-def _in_curve(point: PlanePoint, llm: float) -> str:
-    return f"{point['threshold']:.3g}: {percent(point['accuracy'], 1)} at {percent(point['bytes'] / llm)}"
+def _in_curve(points: Sequence[PlanePoint], llm: float) -> Iterator[str]:
+    thresholds = [point["threshold"] for point in points]
+    for point in points:
+        threshold = spelled_threshold(point["threshold"], thresholds)
+        yield f"{threshold}: {percent(point['accuracy'], 1)} at {percent(point['bytes'] / llm)}"
 
 
 def _front(summary: Summary, plane: Plane, llm: float) -> str:
     alike = JOINT not in summary["hardware"]  # else seconds of different machines would stand side by side
     rows = [
         [
-            setting(point),
+            setting(point, plane),
             interval(point["accuracy"], point["accuracy_low"], point["accuracy_high"], 1),
             percent(point["bytes"] / llm),
             f"{point['seconds']:.3g}" if alike else "",

@@ -17,7 +17,7 @@ from engine.benchmark.markdown import code, table
 from engine.operating_points import MEASURED_UNITS, Curve
 from engine.provenance import hardware
 from trainer.evaluation.estimates import percent
-from trainer.evaluation.method_names import AWAY, is_citer, label, method_order
+from trainer.evaluation.method_names import AWAY, is_citer, label, method_order, spelled_threshold
 from trainer.evaluation.plane import GAPS, LEARNED
 from trainer.evaluation.record import JOINT
 from trainer.evaluation.statistics import TOLERANCE
@@ -78,12 +78,13 @@ def _units(summaries: Sequence[Summary]) -> str:
     rows = []
     for summary in summaries:
         own = reached(summary, LEARNED)
-        if own and own["point"]:
+        if own and own["point"] and "plane" in summary:
             timed = JOINT not in summary["hardware"]
             shares = [
                 of_llm(summary, own["point"][unit], unit) for unit in MEASURED_UNITS if unit != "seconds" or timed
             ]
-            rows.append([summary["task"], setting(own["point"]), *shares, *[""] * (3 - len(shares))])
+            point = setting(own["point"], summary["plane"])
+            rows.append([summary["task"], point, *shares, *[""] * (3 - len(shares))])
     if not rows:
         return ""
     return (
@@ -176,7 +177,7 @@ def _in_common(curves: Sequence[Curve], gap: float) -> str:
         recovered = fmean((p.accuracy - c.slm.accuracy) / (c.llm.accuracy - c.slm.accuracy) for c, p in at)
         if recovered >= gap - TOLERANCE:
             found.append((fmean(c.relative_cost(p, "bytes") for c, p in at), threshold))
-    return f"{percent(min(found)[0])} at {min(found)[1]:.3g}" if found else "not reached"
+    return f"{percent(min(found)[0])} at {spelled_threshold(min(found)[1])}" if found else "not reached"
 
 
 def _away(summaries: Sequence[Summary]) -> str:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from engine.benchmark.markdown import table
 from trainer.evaluation.estimates import interval
-from trainer.evaluation.method_names import SPECULATIVE, spelled_setting
+from trainer.evaluation.method_names import SPECULATIVE
 from trainer.evaluation.plane import AT_0, LEARNED, Plane, is_learned
-from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint
+from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint, timed_setting
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import MethodSummary, Summary
 from trainer.report.tasks import FAMILIES, TARGET
@@ -41,7 +41,9 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
     for summary in summaries:
         about, plane = by_task.get(summary["task"]), summary.get("plane")
         if about and plane:
-            cells = (_in_words(_fastest(summary["methods"], plane, about["points"], family)) for family in FAMILIES)
+            timed_points = about["points"]
+            found = (_fastest(summary["methods"], plane, timed_points, family) for family in FAMILIES)
+            cells = (_in_words(point, timed_points) for point in found)
             rows.append([summary["task"], str(about["questions"]), *cells])
     if not rows:
         return ""
@@ -53,12 +55,11 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
     return f"{lead}\n\n{table(['task', 'questions timed', *FAMILIES.values()], rows)}"
 
 
-def _in_words(point: TimedPoint | None) -> str:
+def _in_words(point: TimedPoint | None, points: Sequence[TimedPoint]) -> str:
     if point is None:
         return ""
     value, low, high = (1 / (point["speedup"][name] or 1) for name in ("value", "high", "low"))
-    setting = spelled_setting(point["method"], point["acceptance"], point["max_draft"], point["threshold"])
-    return f"{setting}: {interval(value, low, high)}"
+    return f"{timed_setting(point, points)}: {interval(value, low, high)}"
 
 
 def _fastest(

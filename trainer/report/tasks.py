@@ -83,7 +83,7 @@ def short_table(summaries: Sequence[Summary]) -> str:
     for summary in summaries:
         alone = (summary["methods"][name]["points"][0]["accuracy"] for name in ("slm", "llm"))
         own = reached(summary, LEARNED)
-        best = "" if own is None or own["point"] is None else setting(own["point"])
+        best = setting(own["point"], summary["plane"]) if own and own["point"] and "plane" in summary else ""
         about = [summary["task"], str(summary["questions"]), *(percent(each, 1) for each in alone), best]
         rows.append([*about, _share(summary, "bytes"), *_cells(summary, "bytes")])
     return table([*head, *(f"of {rival.title}" for rival in RIVALS)], rows)

@@ -102,7 +102,7 @@ def plane_over_bytes(summary: Summary, plane: Plane, method: str) -> go.Figure:
     # Tuned speculative decoding is the one to beat; untuned it stands for it where it was not tuned.
     rivals = [name for name in ("slm", "llm", *SPECULATIVE[::-1]) if name in methods][:3]
     traces = [
-        _front(plane["front"]),
+        _front(plane),
         *(_at_acceptance(points, number) for number, points in enumerate(own)),
         *(mark(summary, name, methods[name]["points"], "bytes") for name in rivals),
     ]
@@ -173,11 +173,11 @@ def _at_acceptance(points: list[PlanePoint], number: int) -> Any:
     )
 
 
-def _front(points: list[PlanePoint]) -> Any:
-    data = data_of(points, "bytes")
+def _front(plane: Plane) -> Any:
+    data = data_of(plane["front"], "bytes")
     return go.Scatter(
         **{**data, "hovertemplate": f"%{{text}}<br>{data['hovertemplate']}"},
-        text=[setting(point) for point in points],
+        text=[setting(point, plane) for point in plane["front"]],
         name="front of the whole plane",
         mode="lines+markers",
         line={"color": "#7F7F7F", "width": 6, "shape": "hv"},
