@@ -119,6 +119,14 @@ def test_thresholds_that_lie_close_to_each_other_are_told_apart_among_the_settin
     assert "| SLM confidence < 0.9996 |" in text and "| SLM confidence < 0.9999 |" in text
 
 
+def test_a_setting_has_its_threshold_also_where_it_is_the_methods_only_one(measured):
+    methods = {title: {**curve, "points": curve["points"][:1]} for title, curve in measured[1]["methods"].items()}
+    summary: Any = {**measured[1], "methods": methods}
+    text = transfer.points_table(summary)
+    assert "| SLM confidence@0.5 < 0.5 |" in text and "| random < 0.5 |" in text
+    assert "| SLM only |" in text and "| LLM only |" in text, "they have none"
+
+
 def test_a_router_ships_what_it_gave_on_free_text_before_its_tasks_which_say_where_to_start(measured, tmp_path):
     away = measured[1]
     at_0, at_half = free_text_curves(away, "confidence")

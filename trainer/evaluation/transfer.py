@@ -26,7 +26,17 @@ from trainer.continuous_batch import WantedText, write
 from trainer.evaluation import statistics
 from trainer.evaluation.estimates import EstimateSummary, difference, digits, estimated, in_words, percent
 from trainer.evaluation.evaluate import AT_ONCE, SHARD, asked_of, begun_with, charged_alone
-from trainer.evaluation.method_names import FIXED, MaxDraft, MethodName, Name, Rate, label, spelled, spelled_threshold
+from trainer.evaluation.method_names import (
+    FIXED,
+    MaxDraft,
+    MethodName,
+    Name,
+    Rate,
+    label,
+    parsed,
+    spelled,
+    spelled_threshold,
+)
 from trainer.evaluation.methods import Method
 from trainer.evaluation.record import Amount, PointKey, check_alike, joined
 from trainer.evaluation.statistics import Array
@@ -306,7 +316,7 @@ def points_table(summary: TransferSummary) -> str:
     """All settings as they were measured."""
     rows: list[list[Any]] = [
         [
-            _titled(title) if len(curve["points"]) == 1 else _with_threshold(title, point, curve),
+            _titled(title) if parsed(title).name in FIXED else _with_threshold(title, point, curve),
             in_words(point["agreement"], 1),
             percent(point["llm_share"]),
             in_words(point["bytes_ratio"]),
