@@ -83,6 +83,12 @@ def test_they_are_written_as_pages_and_pictures_and_linked_from_the_results(tmp_
     assert "panel per task" not in render(SUMMARIES[:1], tmp_path, tmp_path), "one task has no figure of several"
 
 
+def test_seconds_of_different_machines_are_not_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(go.Figure, "write_image", lambda figure, path, **_: path.write_bytes(b"png"))
+    several: Any = [{**summary, "questions": 20, "hardware": "a laptop; a server"} for summary in TIMED]
+    assert {path.stem for path in write_panels("cpu", SUMMARIES, several, tmp_path)} == {"cpu-tasks"}
+
+
 def test_without_an_exporter_the_pages_are_there_and_a_word(tmp_path, monkeypatch):
     def missing(*_, **__):
         raise RuntimeError("no browser")

@@ -6,6 +6,7 @@ import pytest
 
 from trainer import TrainerError
 from trainer.evaluation import seconds
+from trainer.evaluation.record import JOINT, MACHINES
 from trainer.evaluation.summary import load_summary
 from trainer.json_files import read_lines
 from trainer.questions.sources import load_questions
@@ -84,6 +85,12 @@ def test_a_question_that_was_measured_is_not_asked_again(tiny_pair, folder):
 def test_a_point_that_means_nothing_is_refused_by_name(tiny_pair, points, said):
     with pytest.raises(TrainerError, match=said):
         seconds.points_of(points, tiny_pair)
+
+
+def test_seconds_of_different_machines_do_not_stand_beside_each_other(summary):
+    text = seconds.seconds_section({**summary, "hardware": JOINT.join(["a laptop", "a server"])})
+    assert MACHINES in text and "on a laptop; a server" in text and "| " not in text
+    assert MACHINES not in seconds.seconds_section(summary)
 
 
 def test_thresholds_that_lie_close_to_each_other_are_told_apart_in_the_table(summary):

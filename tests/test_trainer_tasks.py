@@ -10,7 +10,7 @@ from test_trainer_record import POINTS, close, summary_of
 
 from trainer.evaluation.estimates import NOTE
 from trainer.evaluation.plane import LEARNED
-from trainer.evaluation.record import JOINT, read_evaluation
+from trainer.evaluation.record import JOINT, MACHINES, read_evaluation
 from trainer.evaluation.summary import summarise
 from trainer.report.report import render, render_short
 from trainer.report.seconds_report import measured_seconds
@@ -106,7 +106,7 @@ def test_several_tasks_have_a_section_with_bytes_and_seconds_and_one_has_none(su
     assert tasks_section([summary]) == ""
 
 
-def timed(*points, questions=20, task="sums") -> Any:
+def timed(*points, questions=20, task="sums", hardware="a laptop") -> Any:
     """Measured seconds of settings (method, acceptance, max_draft, threshold, times as fast as the LLM alone)."""
     names = ("method", "acceptance", "max_draft", "threshold")
     each = [
@@ -114,7 +114,7 @@ def timed(*points, questions=20, task="sums") -> Any:
         | {"speedup": {"value": times, "low": times / 2, "high": times * 2, "unreached": 0.0, "p_value": None}}
         for *setting, times in points
     ]
-    return {"task": task, "questions": questions, "points": each}
+    return {"task": task, "questions": questions, "points": each, "hardware": hardware}
 
 
 def test_measured_seconds_are_those_of_the_fastest_timed_setting_that_gets_there(summary):
@@ -159,6 +159,15 @@ def test_speculative_decoding_is_timed_under_no_other_name_than_its_own_or_what_
 def test_a_few_timed_questions_have_no_row_among_all_tasks(summary):
     few = timed(("citer-r2", 0.3, "auto", 0.5, 1.25), questions=19)
     assert measured_seconds([summary], [few]) == "" == measured_seconds([summary], [])
+
+
+def test_seconds_that_were_measured_on_different_machines_are_left_out_with_a_word(summary):
+    point, other = ("citer-r2", 0.3, "auto", 0.5, 1.25), changed(summary, task="products")
+    both = [timed(point), timed(point, task="products", hardware=JOINT.join(["a laptop", "a server"]))]
+    text = measured_seconds([summary, other], both)
+    assert cells(text, "sums") and not cells(text, "products")
+    assert text.endswith(f"Without products. {MACHINES}")
+    assert measured_seconds([other], both) == ""
 
 
 def test_the_page_has_it_before_the_tasks_own_parts(summary, tmp_path):

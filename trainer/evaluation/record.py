@@ -30,6 +30,8 @@ from trainer.shards import check_unchanged, joined_notes
 SHARD = re.compile(rf"(?!partial-).+-\d{{5}}\.jsonl({re.escape(GZIP)})?")
 """The name of a complete shard of any stage: speculative decoding has shards of its own."""
 
+MACHINES = "The stages ran on different machines, so seconds cannot be compared and are left out."
+
 AGAIN = "delete the file and run evaluate again"
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -26,7 +26,7 @@ from trainer.evaluation.estimates import EstimateSummary, digits, estimated
 from trainer.evaluation.evaluate import asked_of, begun_with, graded
 from trainer.evaluation.method_names import MaxDraft, Name, Rate, spelled_setting, title_of
 from trainer.evaluation.methods import Method, build_methods
-from trainer.evaluation.record import GradedAnswer, PointKey
+from trainer.evaluation.record import JOINT, MACHINES, GradedAnswer, PointKey
 from trainer.evaluation.statistics import Array
 from trainer.json_files import AGAIN, read_json, read_lines, write_lines, write_result
 from trainer.questions.question import Question
@@ -216,6 +216,11 @@ def _point(answers: Sequence[TimedAnswer], llm: Sequence[TimedAnswer], counts: A
     )
 
 
+def on_one_machine(summary: SecondsSummary) -> bool:
+    """Whether all was measured on the same machine; else seconds of one stand beside those of another."""
+    return JOINT not in summary["hardware"]
+
+
 def write_seconds(summary: SecondsSummary, results: Path) -> Path:
     """Writes what was measured to `<preset>--<task>.seconds.json` among the results."""
     return write_result(results, f"{summary['preset']}--{summary['task']}{SUFFIX}", summary)
@@ -228,14 +233,18 @@ def load_seconds(path: Path) -> SecondsSummary:
 
 def seconds_section(summary: SecondsSummary) -> str:
     """The part of `docs/results.md` on seconds."""
+    source = (
+        f"{code(summary['command'])}, revision {summary['revision']}, on {summary['hardware']}; at most "
+        f"{summary['max_new_tokens']} new tokens an answer."
+    )
+    if not on_one_machine(summary):
+        return f"**Seconds, measured** on {summary['questions']} of these questions. {MACHINES}\n\n{source}"
     llm = summary["passes"]["llm"]
     passes = ", ".join(f"{1000 * llm[str(n)]:.0f}" for n in (1, 4, 8, 16) if str(n) in llm)
     return (
         f"**Seconds, measured** on {summary['questions']} of these questions, one text at a time, prompt included, "
         "methods taking turns (95 % intervals over the questions). Passes of the LLM over 1, 4, 8 and 16 tokens took "
-        f"{passes} ms here:\n\n{seconds_table(summary)}\n\n"
-        f"{code(summary['command'])}, revision {summary['revision']}, on {summary['hardware']}; at most "
-        f"{summary['max_new_tokens']} new tokens an answer."
+        f"{passes} ms here:\n\n{seconds_table(summary)}\n\n{source}"
     )
 
 

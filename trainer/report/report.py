@@ -14,7 +14,7 @@ from engine.benchmark.report import PROFILE
 from trainer import TrainerError
 from trainer.evaluation.estimates import NOTE, PointSummary, dagger, in_words, interval, percent, with_note
 from trainer.evaluation.method_names import AWAY, SPECULATIVE, label
-from trainer.evaluation.record import JOINT
+from trainer.evaluation.record import JOINT, MACHINES
 from trainer.evaluation.scale import SUFFIX as SCALE
 from trainer.evaluation.scale import load_scale
 from trainer.evaluation.seconds import SUFFIX as SECONDS
@@ -42,7 +42,6 @@ TO_BEAT = {
     "citer-shortcut": (0.42, "paper"),
 }
 TRAINING_FREE = ("assisted", "assisted-tuned", "random", "confidence", "entropy", "margin")
-MACHINES = "The stages ran on different machines, so seconds cannot be compared and are left out."
 # What the tiny pair's router must show at 25 % LLM share; another pair's gap may be too small for the second.
 GAP_AT_QUARTER, ABOVE_RANDOM = 0.60, 0.25
 QUARTER = "0.25"  # the LLM share at which methods are compared in words

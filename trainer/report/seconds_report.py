@@ -9,7 +9,8 @@ from engine.benchmark.markdown import table
 from trainer.evaluation.estimates import interval
 from trainer.evaluation.method_names import SPECULATIVE
 from trainer.evaluation.plane import AT_0, LEARNED, Plane, is_learned
-from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint, timed_setting
+from trainer.evaluation.record import MACHINES
+from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint, on_one_machine, timed_setting
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import MethodSummary, Summary
 from trainer.report.tasks import FAMILIES, TARGET
@@ -37,10 +38,12 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
         timed: Of the same pair, in any order.
     """
     by_task = {each["task"]: each for each in timed if each["questions"] >= ENOUGH}
-    rows = []
+    rows, elsewhere = [], []
     for summary in summaries:
         about, plane = by_task.get(summary["task"]), summary.get("plane")
-        if about and plane:
+        if about and plane and not on_one_machine(about):
+            elsewhere.append(summary["task"])
+        elif about and plane:
             timed_points = about["points"]
             found = (_fastest(summary["methods"], plane, timed_points, family) for family in FAMILIES)
             cells = (_in_words(point, timed_points) for point in found)
@@ -52,7 +55,8 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
         "fastest timed setting that recovers 90 % of the gap in the evaluation (95 % intervals over the questions that "
         "were timed). Empty where no such setting was timed; all that were stand with each task:"
     )
-    return f"{lead}\n\n{table(['task', 'questions timed', *FAMILIES.values()], rows)}"
+    rest = [f"Without {', '.join(elsewhere)}. {MACHINES}"] if elsewhere else []
+    return "\n\n".join([lead, table(["task", "questions timed", *FAMILIES.values()], rows), *rest])
 
 
 def _in_words(point: TimedPoint | None, points: Sequence[TimedPoint]) -> str:

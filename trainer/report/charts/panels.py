@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import label, spelled
 from trainer.evaluation.plane import PlanePoint
-from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint
+from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint, on_one_machine
 from trainer.evaluation.summary import Summary
 from trainer.report.charts.figures import SCRIPT, write_images
 from trainer.report.charts.parts import ACCURACY, LOOKS, MAIN, error_bars, layout_of, look_of
@@ -50,10 +50,10 @@ def write_panels(
 ) -> list[Path]:
     """Writes `<preset>-tasks` and `<preset>-tasks-seconds`, as HTML and as PNG; see `write_charts`.
 
-    The second one only where every task was timed on `ENOUGH` questions. Returns what was written.
+    The second one only where every task was timed on `ENOUGH` questions, each on one machine. Returns what was written.
     """
     figures = {f"{preset}-tasks": bytes_panels(summaries)}
-    if len(timed) == len(summaries) and all(each["questions"] >= ENOUGH for each in timed):
+    if len(timed) == len(summaries) and all(each["questions"] >= ENOUGH and on_one_machine(each) for each in timed):
         figures[f"{preset}-tasks-seconds"] = seconds_panels(timed)
     pages = []
     settings: dict[str, Any] = {"include_plotlyjs": SCRIPT, "div_id": "panels", "config": {"displaylogo": False}}
