@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from fake_labels import quiet
@@ -13,6 +14,7 @@ from engine import Request, Role
 from engine.grading import grade
 from engine.tokenizer import render
 from trainer import TrainerError
+from trainer.labels import rollouts as rollouts_module
 from trainer.labels.answers import answer, load_answers
 from trainer.labels.labels import label, load_labels
 from trainer.labels.rollouts import Rollout, load_rollouts, roll_out
@@ -85,6 +87,24 @@ def test_a_rollout_is_the_reference_up_to_the_token_and_then_the_policys_own_tex
         text += "".join(event.text for event in decoding.rows[0].events)
         assert tried.correct == grade(question, text)
         assert tried.tokens == 1 + len(decoding.rows[0].events)
+
+
+def test_a_token_is_rolled_out_only_where_it_ends_the_text_or_leaves_room_to_finish_it(
+    tiny_pair, labels, tmp_path, monkeypatch
+):
+    short = RolloutSettings(budget=100, max_new_tokens=30)
+    roll_out(tiny_pair, QUESTIONS, labels, tmp_path / "short", short, report=quiet)
+    found, _ = load_rollouts(tmp_path / "short")
+    assert found and all(each.position + 1 < 30 for each in found)
+
+    data, about = load_labels(labels)
+    ended = data.remove_columns("slm_token").add_column("slm_token", [tiny_pair.end_id] * len(data))
+    monkeypatch.setattr(rollouts_module, "load_labels", lambda folder: (ended, about))
+    for both in (False, True):  # the LLM's own token does not end it there
+        roll_out(tiny_pair, QUESTIONS, labels, tmp_path / f"ended-{both}", replace(short, both=both), report=quiet)
+        found, _ = load_rollouts(tmp_path / f"ended-{both}")
+        late = [each for each in found if each.position + 1 >= 30]
+        assert bool(late) != both and all(each.tokens == 1 for each in late)
 
 
 def test_the_llm_finishes_more_answers_right_than_the_slm_does(tiny_pair, labels, tmp_path):

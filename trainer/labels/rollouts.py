@@ -11,6 +11,7 @@ import hashlib
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
@@ -100,7 +101,7 @@ def roll_out(
     data, labelled = load_labels(labels)
     if {question.id for question in questions} != set(labelled["questions"]):
         raise TrainerError(f"{labels} holds labels of other questions than the {len(questions)} given")
-    starts = _starts(questions, data, labelled["reference"], settings)
+    starts = _starts(questions, data, labelled["reference"], settings, pair.end_ids)
     about = {
         "policy": router.name if router else "slm",
         "router": fingerprint(router.network) if router else None,
@@ -145,9 +146,20 @@ def _shards(folder: Path) -> Shards:
 
 
 def _starts(
-    questions: Sequence[Question], data: datasets.Dataset, reference: str, settings: RolloutSettings
+    questions: Sequence[Question],
+    data: datasets.Dataset,
+    reference: str,
+    settings: RolloutSettings,
+    end_ids: AbstractSet[int],
 ) -> Mapping[str, list[_Start]]:
     """What to roll out, by question: the draw depends on the seed and the question alone."""
+    actions = ((Role.SLM, "slm_token"), (Role.LLM, "llm_token"))[: 1 + settings.both]
+
+    def can_end(row: Mapping[str, Any]) -> bool:
+        # Without room for another token a cut text would be graded, which says nothing of the token.
+        ends = all(row[column] in end_ids for _, column in actions)
+        return ends or row["position"] + 1 < settings.max_new_tokens
+
     by_id = {question.id: question for question in questions}
     undecided = {Case.NEITHER, Case.ONLY_LLM_RIGHT} if reference == "llm" else {Case.NEITHER}
     columns = data.select_columns(["question", "position", "token", "slm_token", "llm_token", "case", "correct"])
@@ -156,13 +168,13 @@ def _starts(
         rows[row["question"]].append(row)
     starts: dict[str, list[_Start]] = {}
     for name, tokens in rows.items():
-        candidates = [row for row in tokens if row["correct"] and row["case"] in undecided]
+        candidates = [row for row in tokens if row["correct"] and row["case"] in undecided and can_end(row)]
         drawn = random.Random(f"{settings.seed} {name}").sample(candidates, min(settings.budget, len(candidates)))
         written = [row["token"] for row in tokens]
         starts[name] = [
             _Start(by_id[name], row["position"], role, len(candidates), [*written[: row["position"]], row[column]])
             for row in sorted(drawn, key=lambda row: row["position"])
-            for role, column in ((Role.SLM, "slm_token"), (Role.LLM, "llm_token"))[: 1 + settings.both]
+            for role, column in actions
         ]
     return starts
 
