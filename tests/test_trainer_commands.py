@@ -14,6 +14,7 @@ from conftest import ROOT
 from engine.provenance import command
 from trainer.__main__ import main, parser
 from trainer.commands import COMMANDS
+from trainer.questions.sources import load_questions
 from trainer.settings import RECIPES, FitSettings, RolloutSettings, chosen
 
 
@@ -153,7 +154,15 @@ def test_questions_that_routers_learned_from_are_not_evaluated_on(capsys, tmp_pa
     assert main(["label", *few, "--out", str(tmp_path / "l")]) == 0
     where = ["--labels", str(tmp_path / "l"), "--out", str(tmp_path / "e"), "--results", str(tmp_path)]
     told = refused(capsys, "evaluate", *few, "--split", "train", *where)
-    assert "2 of 2 questions are in" in told and "--split dev" in told and not (tmp_path / "e").exists()
+    assert "2 questions are to be trained and evaluated on" in told and "--split dev" in told
+    asked = [
+        {"id": f"q{n}", "question": q.question, "answer": q.answer}
+        for n, q in enumerate(load_questions(["arithmetic"], 2))
+    ]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, asked)))
+    told = refused(capsys, "evaluate", *few, "--data", str(tmp_path / "q.jsonl"), *where)
+    assert "2 questions are to be trained and evaluated on, e.g. 'q0'" in told, "the same, under other ids"
+    assert not (tmp_path / "e").exists()
 
 
 @pytest.mark.parametrize("wrong", [("--task", "my task"), ("--methods", "slm", "<b>=x")])

@@ -16,6 +16,8 @@ from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import load_summary
 from trainer.fit.fit_router import fit
 from trainer.pipeline import Pipeline, run
+from trainer.questions.apart import check_apart, texts_of
+from trainer.questions.question import Question
 from trainer.rounds import Round, chosen_round, load_rounds
 from trainer.settings import RECIPES, FitSettings
 
@@ -155,7 +157,7 @@ def test_questions_without_references_will_do(tmp_path):
     [
         (30, range(60, 70), "no questions are left after the 30 to train on"),
         (40, None, "no question is left after the first 40"),  # the same file for both
-        (60, range(25, 35), "10 questions are to be trained and evaluated on, e.g. 'q25'"),
+        (60, range(25, 35), "10 questions are to be trained and evaluated on, e.g. 'q25': give others with --dev"),
     ],
 )
 def test_questions_are_looked_at_before_the_hours_that_the_stages_take(tmp_path, train, dev, message):
@@ -172,6 +174,20 @@ def test_questions_are_looked_at_before_the_hours_that_the_stages_take(tmp_path,
     with pytest.raises(TrainerError, match=message):
         Pipeline(recipe, tmp_path / "run", load("tiny"), SETTINGS, quiet).label()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_question_under_another_id_is_trained_and_evaluated_on_and_another_one_under_its_id_has_to_be_numbered_anew():
+    def asked(name, text, *choices):
+        return Question(name, text, "", "A", tuple(zip("AB", choices, strict=False)))
+
+    trained = texts_of([asked("q1", "Which?", "a", "b"), asked("q2", "Who?")])
+    check_apart(trained, [asked("q3", "Which?", "a", "c"), asked("q4", "Why?")], "give others")
+    with pytest.raises(TrainerError, match=r"1 questions are to be trained and evaluated on, e\.g\. 'q3': give others"):
+        check_apart(trained, [asked("q3", "Which?", "a", "b"), asked("q4", "Why?")], "give others")
+    with pytest.raises(TrainerError, match=r"1 questions .* have the same id .* e\.g\. 'q1': number them anew"):
+        check_apart(trained, [asked("q1", "Where?")], "give others")
+    with pytest.raises(TrainerError, match="to be trained and evaluated on"):
+        check_apart({"q1": None}, [asked("q1", "Where?")], "give others")  # whose text nobody knows
 
 
 def test_a_later_round_is_undone_only_where_it_is_surely_worse():

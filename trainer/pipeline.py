@@ -14,7 +14,6 @@ from typing import Any
 from engine import Role
 from engine.pair import Pair
 from engine.provenance import command
-from trainer import TrainerError
 from trainer.evaluation.evaluate import chosen_thresholds, evaluate
 from trainer.evaluation.methods import PLAIN, SHARES, build_methods
 from trainer.evaluation.record import read_evaluation
@@ -25,6 +24,7 @@ from trainer.fit.labelled_tokens import held_out_tokens
 from trainer.fit.tune_speculative import tune
 from trainer.labels.answers import answer, are_right, load_answers
 from trainer.labels.labels import label
+from trainer.questions.apart import check_apart, texts_of
 from trainer.questions.question import Question, Split
 from trainer.questions.sources import is_file, load_questions
 from trainer.report.charts.figures import write_charts
@@ -96,12 +96,8 @@ class Pipeline:
 
     def _check_questions(self) -> None:
         """Whether there are enough, before the hours that the stages take; a TrainerError if not."""
-        train, dev = ({question.id for question in some} for some in (self.train, self.dev))
         check_validation(self.train[self.recipe.train_questions :], self.recipe.train_questions)
-        if both := sorted(train & dev):
-            raise TrainerError(
-                f"{len(both)} questions are to be trained and evaluated on, e.g. {both[0]!r}: give others with --dev"
-            )
+        check_apart(texts_of(self.train), self.dev, "give others with --dev")
 
     def fit(self) -> list[str]:
         """All routers that the evaluation compares; returns them as `name=folder`."""

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import datasets
 import torch
@@ -26,6 +26,7 @@ from trainer import TrainerError
 from trainer.json_files import AGAIN
 from trainer.labels.answers import Answer
 from trainer.preference import CASE_NAMES, Case, shortcut
+from trainer.questions.apart import texts_of
 from trainer.questions.question import Question, prompt
 from trainer.shards import MadeOf, Shards
 
@@ -40,6 +41,7 @@ class _MadeOf(MadeOf):
     hidden_size: Annotated[int, Field(ge=1)]
     tokenizer: str
     reference: Literal["data", "llm"]
+    texts: NotRequired[dict[str, str]]
 
 
 class Reference(NamedTuple):
@@ -89,7 +91,7 @@ def label(
         columns = _columns(pair, some, references, by_llm=answers is not None, run_llm=settings["run_llm"])
         datasets.Dataset.from_dict(columns, features=_features(pair.slm.hidden_size)).save_to_disk(path)
 
-    if shards(folder).run(settings, questions, make, report):
+    if shards(folder).run(settings, questions, make, report, {"texts": texts_of(questions)}):
         cases = Counter(load_labels(folder)[0]["case"])
         shares = ", ".join(f"{CASE_NAMES[case]} {cases[case] / cases.total():.1%}" for case in Case)
         report(f"{cases.total():,} tokens: {shares}")

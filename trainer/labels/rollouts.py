@@ -105,7 +105,7 @@ def roll_out(
     about = {
         "policy": router.name if router else "slm",
         "router": fingerprint(router.network) if router else None,
-        "labels": {name: value for name, value in labelled.items() if name != "answers"},
+        "labels": {name: value for name, value in labelled.items() if name not in ("answers", "texts")},
         **asdict(settings),
         "llm_bytes": _llm_bytes(pair, questions, data),
     }
