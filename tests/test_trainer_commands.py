@@ -14,6 +14,7 @@ from conftest import ROOT
 from engine.provenance import command
 from trainer.__main__ import main, parser
 from trainer.commands import COMMANDS
+from trainer.fit import baselines
 from trainer.questions.sources import load_questions
 from trainer.settings import RECIPES, FitSettings, RolloutSettings, chosen
 
@@ -195,6 +196,24 @@ def test_rollouts_are_of_the_questions_that_were_labelled(tmp_path):
     labels = ["--labels", str(tmp_path / "l"), "--budget", "1", "--max-new-tokens", "20"]
     assert main(["rollout", *few, *labels, "--out", str(tmp_path / "r")]) == 0
     assert json.loads((tmp_path / "r" / "rollouts.json").read_text())["questions"] == ["q1", "q3"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_query_router_learns_from_answers_that_begin_at_an_offset(tmp_path, monkeypatch, named):
+    learned = {}
+    monkeypatch.setattr(baselines, "fit_query", lambda labels, slm_right, *_, **__: learned.update(slm_right))
+    asked = load_questions(["arithmetic"], 12)
+    rows = [
+        {"id": f"q{n}", "question": q.question, "answer": q.answer, "reference": "So."} for n, q in enumerate(asked)
+    ]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = ["--data", "arithmetic" if named else str(tmp_path / "q.jsonl")]
+    few = ["--preset", "tiny", *data, "--questions", "2", "--offset", "9"]
+    assert main(["label", *few, "--out", str(tmp_path / "l")]) == 0
+    assert main(["answer", *few, "--max-new-tokens", "4", "--role", "slm", "--out", str(tmp_path / "s")]) == 0
+    fit = ["fit", "--labels", str(tmp_path / "l"), "--query", str(tmp_path / "s"), *data]
+    assert main([*fit, "--out", str(tmp_path / "query")]) == 0
+    assert list(learned) == ([each.id for each in asked[9:11]] if named else ["q9", "q10"])
 
 
 def test_answer_label_rollout_and_fit_follow_one_another(capsys, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer import TrainerError
 from trainer.commands.options import (
@@ -18,6 +18,11 @@ from trainer.commands.options import (
     questions_of,
 )
 from trainer.settings import FitSettings, RolloutSettings, add_settings, chosen
+
+if TYPE_CHECKING:
+    from trainer.questions.question import Question
+
+FURTHEST = 20_000  # questions among which those of an id are looked for: arithmetic has no last one
 
 
 def _add_fit(add: Add) -> None:
@@ -65,17 +70,27 @@ def _fit_query(options: Options) -> None:
     from engine.provenance import command
     from trainer.fit.baselines import QUERY, fit_query
     from trainer.labels.answers import are_right, load_answers
-    from trainer.labels.labels import shards
-    from trainer.questions.sources import load_questions
 
     labels, *others = options.labels
     if others or options.rollouts:
         raise TrainerError("--query learns from one folder of labels, and from no rollouts")
-    labelled = shards(labels).load()[1]["questions"]
-    questions = load_questions(options.data, len(labelled), need_reference=False)
-    slm_right = are_right(load_answers(options.query, Role.SLM), questions)
+    answers = load_answers(options.query, Role.SLM)
+    slm_right = are_right(answers, _questions_named(options.data, set(answers)))
     settings = replace(QUERY, seed=options.seed)
     fit_query(labels, slm_right, options.out, settings, options.description, command=command("trainer"))
+
+
+def _questions_named(sources: list[str], names: set[str]) -> list[Question]:
+    """Those of the data with these ids, wherever they stand: they may have been answered from an offset on."""
+    from trainer.questions.sources import load_questions
+
+    limit = len(names)
+    while True:
+        found = load_questions(sources, limit, need_reference=False)
+        own = [question for question in found if question.id in names]
+        if len(own) == len(names) or len(found) < limit or limit > FURTHEST:
+            return own
+        limit *= 4
 
 
 def _add_judge(add: Add) -> None:
