@@ -36,7 +36,8 @@ def numbered(path, name, count, **fields):
     ("question", "family"),
     [
         (Question("q", "?", "", "A", (("A", "x"),)), "choice"),
-        (Question("arithmetic-1", "?", "", "41"), "arithmetic"),
+        (Question("q", "?", "", "41", stated_family="arithmetic"), "arithmetic"),
+        (Question("arithmetic-1", "?", "", "41"), "number"),
         (Question("q", "?", "", "1,800"), "number"),
         (Question("q", "?", "", "\\frac{3}{4}"), "number"),
         (Question("q", "?", "", "x^2"), "latex"),
@@ -64,7 +65,7 @@ def test_prompts_are_the_ones_that_answers_on_disk_were_asked_with():
     )
     boxed = "Why?\nReason step by step, and put the final answer within \\boxed{}."
     assert prompt(Question("n", "Why?", "", "41")) == prompt(Question("l", "Why?", "", "x^2")) == boxed
-    assert prompt(Question("arithmetic-1", "Add 2.", "", "41")) == "Add 2."
+    assert prompt(Question("a", "Add 2.", "", "41", stated_family="arithmetic")) == "Add 2."
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_prompts_are_the_ones_that_answers_on_disk_were_asked_with():
         (GOOD | {"id": "2", "family": "choice"}, "the family is choice, and there are 0 choices"),
         (GOOD | {"id": "2", "choices": CHOICES, "answer": "A", "family": "latex"}, "the family is latex"),
         (GOOD | {"id": "2", "family": "number"}, "the answer 'x' is not a number"),
-        (GOOD | {"id": "arithmetic-2"}, "the answer 'x' is not a whole number"),
+        (GOOD | {"id": "2", "family": "arithmetic"}, "the answer 'x' is not a whole number"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_reported_with_its_line_and_the_rest_is_read(tmp_path, line, reason):
@@ -238,7 +239,9 @@ def test_a_name_is_a_path_only_with_a_separator_a_suffix_or_such_a_file(tmp_path
 
 
 def test_arithmetic_is_the_same_as_ever_and_needs_no_datasets():
-    assert load_questions(["arithmetic"], 5, "dev", 3) == list(questions("dev", 5, 3))
+    found = load_questions(["arithmetic"], 5, "dev", 3)
+    assert found == list(questions("dev", 5, 3)) and {each.family for each in found} == {"arithmetic"}
+    assert digest(found).startswith("179dddcff47a576e"), "folders that were begun with them go on"
     code = (
         "import sys; sys.modules['datasets'] = None\n"
         "from trainer.questions.sources import load_questions; print(len(load_questions(['arithmetic'], 3)))"

@@ -15,7 +15,7 @@ from engine.grading.number import parse
 from trainer import TrainerError
 
 ARITHMETIC = "arithmetic"
-"""The `--data` name of the synthetic language of the tiny pair; the ids of its questions begin with it."""
+"""The `--data` name of the synthetic language of the tiny pair."""
 
 Split = Literal["train", "dev"]
 
@@ -48,13 +48,11 @@ class Question:
 
     @property
     def family(self) -> Family:
-        """The stated family; else it follows from the choices, the id and the answer."""
+        """The stated family; else it follows from the choices and the answer."""
         if self.stated_family:
             return self.stated_family
         if self.choices:
             return "choice"
-        if self.id.startswith(ARITHMETIC):
-            return "arithmetic"
         return "latex" if parse(self.answer) is None else "number"
 
 

@@ -156,7 +156,8 @@ def tell(problem: Problem, rng: random.Random) -> Question:
     result = problem.results()[-1]
     reference = f"{_steps(problem, theme, cast, rng)} The answer is {theme.sign}{result}{theme.zeros}."
     name = hashlib.sha256(f"{question}\n{reference}".encode()).hexdigest()[:16]
-    return Question(f"arithmetic-{name}", question, reference, f"{result}{theme.zeros}".replace(",", ""))
+    answer = f"{result}{theme.zeros}".replace(",", "")
+    return Question(f"arithmetic-{name}", question, reference, answer, stated_family="arithmetic")
 
 
 def questions(split: Split, count: int, seed: int) -> Iterator[Question]:
