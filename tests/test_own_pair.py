@@ -341,7 +341,7 @@ def test_a_pair_of_ones_own_is_what_a_preset_is_and_its_paths_begin_at_its_file(
 def test_the_trainer_builds_a_router_for_a_pair_of_ones_own_and_it_is_then_taken(tmp_path, monkeypatch, capsys):
     slm, llm = save_arithmetic(tmp_path)
     rows = [
-        {"id": each.id, "question": each.question, "reference": each.reference, "answer": each.answer}
+        {"family": "arithmetic"} | {name: getattr(each, name) for name in ("id", "question", "reference", "answer")}
         for each in questions("train", 60, 0)
     ]
     (tmp_path / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))

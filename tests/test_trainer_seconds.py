@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from trainer import TrainerError
@@ -88,15 +90,16 @@ def test_a_point_that_means_nothing_is_refused_by_name(tiny_pair, points, said):
 
 
 def test_seconds_of_different_machines_do_not_stand_beside_each_other(summary):
-    text = seconds.seconds_section({**summary, "hardware": JOINT.join(["a laptop", "a server"])})
+    elsewhere: Any = {**summary, "hardware": JOINT.join(["a laptop", "a server"])}
+    text = seconds.seconds_section(elsewhere)
     assert MACHINES in text and "on a laptop; a server" in text and "| " not in text
     assert MACHINES not in seconds.seconds_section(summary)
 
 
 def test_thresholds_that_lie_close_to_each_other_are_told_apart_in_the_table(summary):
     template = summary["points"][2]
-    points = [{**template, "threshold": threshold} for threshold in (0.9996, 0.9999)]
-    text = seconds.seconds_table({**summary, "points": points})
+    close: Any = {**summary, "points": [{**template, "threshold": each} for each in (0.9996, 0.9999)]}
+    text = seconds.seconds_table(close)
     assert "| confidence < 0.9996 |" in text and "| confidence < 0.9999 |" in text
 
 

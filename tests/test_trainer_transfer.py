@@ -115,7 +115,8 @@ def test_thresholds_that_lie_close_to_each_other_are_told_apart_among_the_settin
     curve = measured[1]["methods"]["confidence"]
     points: Any = [{**point, "threshold": each} for point, each in zip(curve["points"], (0.9996, 0.9999), strict=True)]
     methods: Any = {"confidence": {**curve, "points": points}}
-    text = transfer.points_table({**measured[1], "methods": methods})
+    close: Any = {**measured[1], "methods": methods}
+    text = transfer.points_table(close)
     assert "| SLM confidence < 0.9996 |" in text and "| SLM confidence < 0.9999 |" in text
 
 
