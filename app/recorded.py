@@ -58,7 +58,7 @@ class Recorded:
     @cached_property
     def sweep(self) -> Sweep:
         """Its texts as a sweep that has ended, a row for each trace."""
-        return _RecordedSweep(self.traces)
+        return _RecordedSweep(self.traces, Prices())
 
     def message(self, prices: Prices | None = None, view: int = 0) -> str:
         """A sweep's message (see `sweep_message`) with `recorded`: the prompt, and what is said of its texts.
@@ -71,7 +71,9 @@ class Recorded:
             f"Recorded, not written now: {pair_name(first.slm, first.llm)} answer “{first.prompt}” on {self.hardware} "
             f"({self.command}){timed}. Drag the threshold; a prompt of yours takes its place."
         )
-        sweep = _RecordedSweep(self.traces, prices or Prices())
+        sweep = self.sweep
+        if prices is not None and prices != sweep.prices:
+            sweep = _RecordedSweep(self.traces, prices)
         message = json.loads(sweep_message(sweep, 0)[0]) | {"run": self.sweep.id, "view": view}
         return to_json({**message, "recorded": {"prompt": first.prompt, "said": said}})
 
@@ -88,9 +90,9 @@ _ABOUT = ("threshold", "command", "revision", "hardware")
 class _RecordedSweep(Sweep):
     """The traces as a sweep that has ended; each was written by itself, so that its seconds are measured."""
 
-    def __init__(self, traces: Sequence[Trace], prices: Prices | None = None) -> None:
+    def __init__(self, traces: Sequence[Trace], prices: Prices) -> None:
         first = traces[0]
-        super().__init__(first.request, [], prices or Prices(), "threshold")
+        super().__init__(first.request, [], prices, "threshold")
         self.number, self.state = 0, "done"
         self.prompt_tokens = first.prompt_tokens
         self._begin_rows([SweptPoint(trace.threshold, trace.acceptance) for trace in traces])

@@ -329,7 +329,7 @@ class Session:
         return run
 
     def _newest(self) -> Run | None:
-        """The newest run; where that ended before its first token, that of the text which is still on the page."""
+        """The newest run; where that ended before its first token, the text still on the page is brought back as it."""
         run = self.run
         if run is not None and not (run.active or run.events or self.scrubbing):
             current = self.history.current
