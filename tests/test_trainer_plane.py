@@ -13,10 +13,11 @@ from test_trainer_record import POINTS, close, lines, summary_of, write_evaluati
 from engine.pair import ROUTERS
 from engine.router import Router
 from trainer import TrainerError
-from trainer.evaluation.record import JOINT, read_evaluation
+from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import load_summary, summarise, write_summary
 from trainer.report.charts.figures import plane_charts, write_charts
 from trainer.report.report import render
+from trainer.shards import JOINT
 from trainer.ship import curve_of, curves_of, ship, untrained_curves
 
 TINY = ROUTERS / "tiny"

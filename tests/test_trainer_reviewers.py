@@ -10,10 +10,11 @@ from test_trainer_plane import ABOVE_0, write_plane
 from test_trainer_record import POINTS, summary_of
 
 from trainer import TrainerError
-from trainer.evaluation.record import JOINT, read_evaluation
+from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import summarise
 from trainer.report.report import render
 from trainer.report.reviewers import reviewers_section
+from trainer.shards import JOINT
 
 MORE = {
     ("citer-shortcut", 0.5, 0.0, "auto"): (57, 0.3, 75),

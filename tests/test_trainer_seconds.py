@@ -8,11 +8,12 @@ import pytest
 
 from trainer import TrainerError
 from trainer.evaluation import seconds
-from trainer.evaluation.record import JOINT, MACHINES
+from trainer.evaluation.record import MACHINES
 from trainer.evaluation.summary import load_summary
 from trainer.json_files import read_lines
 from trainer.questions.sources import load_questions
 from trainer.report.report import RESULTS, render
+from trainer.shards import JOINT
 
 QUESTIONS = load_questions(["arithmetic"], 3, "dev")
 POINTS = ("slm", "confidence:0.6", "confidence@1/4:0.6")

@@ -10,11 +10,12 @@ from test_trainer_record import POINTS, close, summary_of
 
 from trainer.evaluation.estimates import NOTE
 from trainer.evaluation.plane import LEARNED
-from trainer.evaluation.record import JOINT, MACHINES, read_evaluation
+from trainer.evaluation.record import MACHINES, read_evaluation
 from trainer.evaluation.summary import summarise
 from trainer.report.report import render, render_short
 from trainer.report.seconds_report import measured_seconds
 from trainer.report.tasks import RIVALS, short_table, tasks_section
+from trainer.shards import JOINT
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from trainer.__main__ import main
 from trainer.commands.evaluating import PROMPTS
 from trainer.evaluation import transfer
 from trainer.evaluation.methods import build_methods
-from trainer.evaluation.record import JOINT
 from trainer.evaluation.summary import load_summary
 from trainer.json_files import read_lines
 from trainer.report.report import RESULTS, render
+from trainer.shards import JOINT
 from trainer.ship import curve_of, free_text_curves, ship, untrained_curves
 
 TEXTS = ["Start with 12. Add 30. What is the result?", "A box has 3 red pens. How many pens?", "Ben has $20."]

@@ -19,11 +19,11 @@ from engine.weights.files import filling
 from trainer import TrainerError
 from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import parsed, spelled
-from trainer.evaluation.record import JOINT
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import Summary
 from trainer.evaluation.transfer import TASK, TransferPoint, TransferSummary
 from trainer.fit.card import write_card
+from trainer.shards import JOINT
 
 WITHIN = 0.02
 """Accuracy below the LLM's that an operating threshold may cost."""

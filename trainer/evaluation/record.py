@@ -24,7 +24,6 @@ from trainer.evaluation.method_names import MaxDraft, MethodName, Name, Rate, sp
 from trainer.evaluation.statistics import Array
 from trainer.json_files import GZIP, numbered_lines, read_json
 from trainer.questions.question import Question
-from trainer.shards import JOINT as JOINT  # for those who look for it between what `joined` gives
 from trainer.shards import check_unchanged, joined_notes
 
 SHARD = re.compile(rf"(?!partial-).+-\d{{5}}\.jsonl({re.escape(GZIP)})?")

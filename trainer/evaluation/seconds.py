@@ -26,11 +26,11 @@ from trainer.evaluation.estimates import EstimateSummary, digits, estimated
 from trainer.evaluation.evaluate import asked_of, begun_with, graded
 from trainer.evaluation.method_names import MaxDraft, Name, Rate, spelled_setting, title_of
 from trainer.evaluation.methods import Method, build_methods
-from trainer.evaluation.record import JOINT, MACHINES, GradedAnswer, PointKey
+from trainer.evaluation.record import MACHINES, GradedAnswer, PointKey
 from trainer.evaluation.statistics import Array
 from trainer.json_files import AGAIN, read_json, read_lines, write_lines, write_result
 from trainer.questions.question import Question
-from trainer.shards import Shards
+from trainer.shards import JOINT, Shards
 
 STAGE = "seconds"
 RESAMPLES, SEED = 2000, 0

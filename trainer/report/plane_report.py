@@ -8,8 +8,8 @@ from engine.benchmark.markdown import table
 from trainer.evaluation.estimates import dagger, in_words, interval, percent, with_note
 from trainer.evaluation.method_names import SPECULATIVE, label, spelled, spelled_setting, spelled_threshold
 from trainer.evaluation.plane import LEARNED, WHOLE, WITHIN, Plane, PlanePoint, Reached
-from trainer.evaluation.record import JOINT
 from trainer.evaluation.summary import Summary
+from trainer.shards import JOINT
 
 PLANE_IMAGE = "-plane.png"
 """How the name of the plane's chart ends, beside the summary's other files."""

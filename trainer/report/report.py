@@ -14,7 +14,7 @@ from engine.benchmark.report import PROFILE
 from trainer import TrainerError
 from trainer.evaluation.estimates import NOTE, PointSummary, dagger, in_words, interval, percent, with_note
 from trainer.evaluation.method_names import AWAY, SPECULATIVE, label
-from trainer.evaluation.record import JOINT, MACHINES
+from trainer.evaluation.record import MACHINES
 from trainer.evaluation.scale import SUFFIX as SCALE
 from trainer.evaluation.scale import load_scale
 from trainer.evaluation.seconds import SUFFIX as SECONDS
@@ -29,6 +29,7 @@ from trainer.report.reviewers import reviewers_section
 from trainer.report.scale_report import scale_section
 from trainer.report.seconds_report import measured_seconds
 from trainer.report.tasks import of_llm, short_table, tasks_section
+from trainer.shards import JOINT
 
 BENCHMARKS = Path("assets/benchmarks")
 RESULTS, PAGE, README = Path("assets/results"), Path("docs/results.md"), Path("README.md")

@@ -12,9 +12,9 @@ from engine.benchmark.markdown import table
 from engine.operating_points import Unit
 from trainer.evaluation.estimates import EstimateSummary, dagger, in_words, percent, with_note
 from trainer.evaluation.plane import LEARNED, LeftOut, Reached
-from trainer.evaluation.record import JOINT
 from trainer.evaluation.summary import Summary
 from trainer.report.plane_report import setting
+from trainer.shards import JOINT
 
 TARGET = "0.9"  # share of the gap between both models that has to be recovered
 
