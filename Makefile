@@ -8,9 +8,11 @@ demo: .venv/.run  ## the page in the browser
 	$(BIN)/python app.py
 
 # A browser on two busy cores is late now and then: a page test that fails is run once more, and named at the end ("RERUN").
+# Of the others the longest file begins, so that it does not run alone at the end.
 test: .venv/.dev  ## all tests but the slow ones; offline, on the tiny pair; two processes, first for those of the page
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --reruns 1 -rfER tests/test_app_*.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore-glob='*/test_app_*.py'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore-glob='*/test_app_*.py' \
+		tests/test_trainer_pipeline.py tests
 
 slow: .venv/.dev  ## the tests that need the real pair's weights
 	$(BIN)/python -m pytest -m slow --timeout 3600
@@ -30,7 +32,7 @@ check: .venv/.dev  ## lint, format, types, and the direction of imports
 	find app -name "*.pyi" -delete  # gradio writes these stubs when the page is imported, and pyright would believe old ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright --threads 2
+	$(BIN)/pyright
 	$(BIN)/lint-imports
 
 bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into docs/speed.md and the README; half an hour for the cpu pair
@@ -57,14 +59,15 @@ format: .venv/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A stamp per requirements file, so that an environment is completed when they change.
+# A stamp per requirements file, so that an environment is completed when they change. Python compiles what is imported when it
+# is: all of it at once takes a minute.
 .venv/.run: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -r requirements.txt
+	$(BIN)/python -m pip install -q --no-compile -r requirements.txt
 	touch $@
 
 .venv/.dev: .venv/.run requirements-dev.txt
-	$(BIN)/python -m pip install -q -r requirements-dev.txt
+	$(BIN)/python -m pip install -q --no-compile -r requirements-dev.txt
 	touch $@
 
 clean:

@@ -26,10 +26,10 @@ pytestmark = pytest.mark.timeout(900)  # all stages from scratch: minutes where 
 RECIPE = replace(
     RECIPES["tiny", "arithmetic"],
     train_questions=240,
-    query_questions=240,
-    validation_questions=60,
-    dev_questions=160,
-    shares=(0.02, 0.05, 0.1, 0.25, 0.5),
+    query_questions=160,
+    validation_questions=40,
+    dev_questions=96,
+    shares=(0.05, 0.1, 0.25, 0.5),
 )
 SETTINGS = FitSettings(epochs=12)
 
