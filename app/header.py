@@ -29,7 +29,7 @@ def header_html(host: Host, home: str = "") -> str:
 def _models(pair: Any) -> str:
     router = "no router"
     if pair.router is not None:
-        about = f" ({escape(pair.router.description)})" if pair.router.description else ""
+        about = f" <i>({escape(pair.router.description)})</i>" if pair.router.description else ""
         router = f"router {escape(pair.router.name)}{about}"
     return _spans([f"<b>{_names(pair)}</b>", escape(pair.quantisation), escape(pair.device), router])
 
