@@ -32,6 +32,13 @@ MOVED = """window.moved = 0; window.moves = []; new PerformanceObserver((list) =
 }).observe({ type: 'layout-shift', buffered: true });"""
 """What has moved without a hand, as browsers score it, and each time what."""
 
+LATE_SLIDER = """const find = Document.prototype.querySelector;
+Document.prototype.querySelector = function (selector) {
+  const late = selector.startsWith('#threshold input[type="range"]') && performance.now() < 3000;
+  return late ? null : find.call(this, selector);
+};"""
+"""A page in which the threshold's slider is found three seconds late, as on a machine with too much to do."""
+
 DIAL, BOX, HEADLINE = "#track input", "#threshold input[type=number]", "#headline"
 
 
@@ -104,6 +111,17 @@ def test_another_price_changes_what_the_recorded_texts_cost(browser, bare_site, 
         assert shown.text() == text and "Recorded" in shown.page.inner_text(".stream-origin")
         shown.slide("#llm-price", 1)
         eventually(lambda: headline(shown) == before)
+
+
+def test_where_the_slider_comes_late_the_first_text_waits_for_it(browser, bare_site, recorded):
+    start = next(trace for trace in reversed(recorded.traces) if trace.threshold <= recorded.threshold)
+    with window(browser, bare_site, 1366, 768) as shown:
+        late = Window(shown.page.context.new_page(), shown.url)  # a new one remembers no slider
+        late.page.add_init_script(LATE_SLIDER)
+        late.open()
+        shows(late, start)
+        expect(late.page.locator(DIAL)).not_to_have_value("0")
+        assert start.text != recorded.traces[0].text and late.errors == shown.errors
 
 
 def test_what_is_saved_is_loaded_again_and_anything_else_is_refused(recorded, tmp_path):
