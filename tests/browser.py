@@ -265,6 +265,37 @@ def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
     return value
 
 
+def schemes(page: Any) -> Iterator[str]:
+    """Shows an open page in the other scheme and then in its own again; yields "dark" or "light", as it stands."""
+    for _ in range(2):
+        dark = not page.evaluate(_IS_DARK)
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        page.wait_for_function(f"(dark) => ({_IS_DARK})() === dark", arg=dark)
+        page.evaluate(_FADED)
+        yield "dark" if dark else "light"
+
+
+_IS_DARK = "() => document.body.classList.contains('dark')"
+
+_FADED = """() => document.getAnimations()
+  .filter(animation => animation instanceof CSSTransition).forEach(fading => fading.finish())"""
+
+
+def sizes(page: Any, *wanted: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Gives an open page one width and height after the other, and time to follow."""
+    for width, height in wanted:
+        page.set_viewport_size({"width": width, "height": height})
+        page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        yield width, height
+
+
+def check_contrast(page: Any, *selectors: str) -> None:
+    """Fails where a text has too little contrast (WCAG 2.1, level AA), in light or dark."""
+    for scheme in schemes(page):
+        for selector in selectors:
+            assert contrast(page, selector) >= 4.5, (selector, scheme)
+
+
 def contrast(page: Any, selector: str) -> float:
     """A text's colour against the ground it stands on: a ratio from 1 to 21 (WCAG 2.1, 1.4.3), once it is there."""
     return eventually(lambda: page.evaluate(_CONTRAST, selector))

@@ -124,12 +124,13 @@ def test_the_dial_is_moved_by_keys_and_by_its_number_box(shown: Window):
 
 
 def test_drafts_are_provisional_until_the_llm_has_read_them(shown: Window, pair: FakePair):
-    pair.tokens_per_second = 12
+    pair.tokens_per_second = 3
     limit_drafts(shown, 8)
     shown.slide("#threshold", 0)
     shown.slide("#acceptance", 0.01)
     shown.ask("echo one two three four five six seven eight nine ten eleven twelve")
     eventually(lambda: 3 <= sum(classes(shown, "draft")) < 8)
+    pair.tokens_per_second = 12
     lines = shown.page.eval_on_selector(".t.draft", "node => getComputedStyle(node).textDecoration")
     assert "underline" in lines and "dotted" in lines
     assert contrast(shown.page, ".t.draft") >= 4.5

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from browser import Site, contrast, eventually, expect, window
+from browser import Site, check_contrast, eventually, expect, sizes, window
 from conftest import TINY
 from tune_tab import CSV, QUESTIONS, TOKENS, Tab
 
@@ -213,9 +213,8 @@ def test_markup_in_prompts_and_answers_is_shown_as_it_is(tab: Tab):
 # ---- looks ----
 
 
-@pytest.mark.parametrize("width", [360, 768])
-def test_nothing_sticks_out(browser, site: Site, width: int):
-    with window(browser, site, width=width) as shown:
+def test_nothing_sticks_out(browser, site: Site):
+    with window(browser, site, width=360) as shown:
         tab = Tab(shown).open()
         tab.paste(CSV)
         tab.page.fill("#tune-count input[type=number]", "1")
@@ -223,15 +222,14 @@ def test_nothing_sticks_out(browser, site: Site, width: int):
         tab.run()
         tab.wait("done")
         tab.page.evaluate("document.querySelectorAll('.tune details').forEach((node) => { node.open = true; })")
-        assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+        for width, _ in sizes(tab.page, (360, 900), (768, 900)):
+            assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_enough_contrast(browser, site: Site, scheme: str):
-    with window(browser, site, color_scheme=scheme) as shown:
+def test_text_has_enough_contrast(browser, site: Site):
+    with window(browser, site) as shown:
         tab = Tab(shown).open()
-        selectors = [".tune-empty li", ".tune-limits", ".tune-sources button"]
-        assert all(contrast(tab.page, s) >= 4.5 for s in selectors)
+        check_contrast(tab.page, ".tune-empty li", ".tune-limits", ".tune-sources button")
         tab.paste(CSV)
         tab.page.fill("#tune-count input[type=number]", "1")
         tab.page.fill("#tune-limit input", "6")
@@ -241,7 +239,8 @@ def test_text_has_enough_contrast(browser, site: Site, scheme: str):
         tab.page.wait_for_selector(".tune-refused")
         tab.page.evaluate("document.querySelectorAll('.tune details').forEach((node) => { node.open = true; })")
         tab.page.wait_for_selector(".tune-mark:not(:empty)")
-        for selector in (".tune-refused", ".tune-rows td", ".tune-rows th", ".tune-state", ".tune-about", ".tune-said",
-                         ".tune-how", ".tune-unit", ".tune-take textarea", ".tune-buttons button", ".tune-table th",
-                         ".tune-mark", ".tune-item-expected", ".tune-views label", ".tune-shipped"):  # fmt: skip
-            assert contrast(tab.page, selector) >= 4.5, selector
+        check_contrast(
+            tab.page, ".tune-refused", ".tune-rows td", ".tune-rows th", ".tune-state", ".tune-about", ".tune-said",
+            ".tune-how", ".tune-unit", ".tune-take textarea", ".tune-buttons button", ".tune-table th",
+            ".tune-mark", ".tune-item-expected", ".tune-views label", ".tune-shipped",
+        )  # fmt: skip
