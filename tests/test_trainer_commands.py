@@ -98,6 +98,7 @@ def test_results_and_cards_do_record_commands():
     assert {line.split()[3] for line in RECORDED} == {
         "run",
         "fit",
+        "judge",
         "iterate",
         "evaluate",
         "speculate",
