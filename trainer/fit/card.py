@@ -31,7 +31,7 @@ ABOUT_CASES = {
     "the same token.",
     "citer-shortcut": f'{SHORTCUT}; "neither" is not decided by them and was not trained on.',
 }
-MEASURED = "chosen on the measured curve (`operating_points.json`)"
+MEASURED = "chosen on the measured curves (`operating_points.json`)"
 NO_PREFERENCE = "This score is a weight of likelihoods and no estimate of a preference: only its order is meant.\n"
 KEPT = "whether the LLM's likeliest token is the SLM's, on every token of the references"
 REFERENCES = {"data": "the data set's", "llm": "the LLM's own answers"}
