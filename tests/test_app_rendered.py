@@ -31,7 +31,7 @@ def shown(site_window: Window, pair: FakePair):
 
 def test_a_text_is_rendered_beside_its_tokens(shown: Window):
     text = shown.write(TEXT)
-    eventually(lambda: shown.page.locator(f"{OPEN} math").count() == 2)
+    eventually(lambda: shown.page.locator(f"{OPEN} math").count() == 2, 20)  # KaTeX comes first
     assert shown.page.inner_text(f"{OPEN} strong") == "bold"
     assert shown.page.inner_text(f"{OPEN} pre code") == "print('<b>')"
     assert shown.page.eval_on_selector_all(f"{OPEN} li", "nodes => nodes.map((n) => n.textContent)") == ["one", "two"]
