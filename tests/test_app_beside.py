@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from browser import Window, check_contrast, eventually, expect, schemes, window
-from test_app_access import AXE, FOUND
+from browser import Window, check_contrast, eventually, expect, window
+from test_app_access import AXE, faults
 from test_app_versions import newest, settled
 
 from app.running.session import Session
@@ -100,13 +100,7 @@ def test_on_a_telephone_one_stands_below_the_other(browser, site, pair):
 def test_axe_finds_nothing_while_two_are_picked_nor_beside_each_other(browser, site, pair):
     pair.tokens_per_second = 2000
     with window(browser, site, reduced_motion="reduce") as shown:
-        page, found = shown.page, {}
-
-        def look(state: str) -> None:
-            page.wait_for_timeout(300)
-            for scheme in schemes(page):
-                found[state, scheme] = page.evaluate(FOUND)
-
+        page = shown.page
         page.wait_for_selector("text=fake-r1")
         shown.write("a palindrome")
         for threshold in (0.9, 0.2):
@@ -115,12 +109,13 @@ def test_axe_finds_nothing_while_two_are_picked_nor_beside_each_other(browser, s
         page.evaluate(AXE)
         page.click(OPEN)
         page.wait_for_selector('.version[aria-pressed="true"]')
-        look("picking")
+        page.wait_for_timeout(300)
+        assert faults(page) == {}, "picking"
         check_contrast(page, '.version[aria-pressed="true"] span')
         page.click(".version >> nth=0")
         page.wait_for_selector(SHEET)
-        look("beside")
-        assert {state: faults for state, faults in found.items() if faults} == {}
+        page.wait_for_timeout(300)
+        assert faults(page) == {}, "beside"
 
 
 def test_a_text_that_is_no_longer_kept_is_not_shown():
