@@ -28,15 +28,18 @@ def shown(site_window: Window, pair: FakePair):
     assert site_window.errors == []
 
 
-def test_a_text_of_any_length_takes_one_connection_and_no_request_per_token(shown: Window, pair: FakePair):
+def test_a_text_takes_one_connection_and_nothing_is_asked_while_its_tokens_come(shown: Window, pair: FakePair):
     pair.tokens_per_second = 20
     shown.page.wait_for_timeout(1000)
     shown.requests.clear()
-    shown.write("a palindrome")
+    shown.ask("a palindrome")
+    shown.page.wait_for_function("document.querySelectorAll('.t').length > 8")
+    before = len(shown.requests)
+    shown.page.wait_for_function("document.querySelectorAll('.t').length > 30")
     apart = ("/assets/", "/citer/pair")  # gradio's scripts, and whether the server is still there, which time asks
-    asked = [url for url in shown.requests if not any(part in url for part in apart)]
-    assert sum("/citer/feed/" in url for url in asked) == 1
-    assert len(asked) < 8 < len(shown.tokens())
+    assert [url for url in shown.requests[before:] if not any(part in url for part in apart)] == []
+    shown.wait_state("done")
+    assert sum("/citer/feed/" in url for url in shown.requests) == 1
 
 
 def test_a_connection_that_breaks_loses_no_token_and_none_is_sent_twice(
