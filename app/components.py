@@ -64,7 +64,8 @@ PRELOAD = "".join(
 
 
 _ON_LOAD = """element.inert = true;  // no click is lost: none is taken before the script is there
-import(new URL('%(page)s', document.baseURI)).then((page) => {
+import(new URL('%(page)s', document.baseURI)).then(async (page) => {
+  await page.dialsThere;
   page.%(name)s({ element, props, server, trigger, watch });
   element.inert = false;
 });"""

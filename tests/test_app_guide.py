@@ -40,7 +40,6 @@ def visit(browser, site, seen: bool = False, script: str = "", width: int = 1280
         context.add_init_script(script)
     page = context.new_page()
     shown = Window(page, site.url)
-    page.on("pageerror", lambda error: shown.errors.append(str(error)))
     shown.open()
     try:
         yield shown

@@ -6,7 +6,7 @@ import json
 import random
 
 import pytest
-from browser import Window, along, calls_of, eventually, expect, serve, window
+from browser import LATE_SLIDER, Window, along, calls_of, eventually, expect, serve, window
 from fake_pair import FakePair
 from points_panel import POINTS
 
@@ -120,6 +120,20 @@ def test_before_there_is_a_text_the_track_follows_what_was_measured(browser, sit
                 threshold = float(shown.page.input_value(BOX))
                 assert curve.at(threshold).llm_share == pytest.approx(share, abs=0.02)
             shown.page.mouse.up()
+    finally:
+        pair.operating_points = before
+
+
+def test_where_the_slider_comes_late_the_track_and_what_was_measured_stand_where_it_does(browser, site, pair):
+    pair.operating_points, before = POINTS, pair.operating_points
+    try:
+        with window(browser, site) as shown:
+            late = Window(shown.page.context.new_page(), shown.url)
+            late.page.add_init_script(LATE_SLIDER)
+            late.open()
+            late.page.wait_for_selector("#points .points:not([hidden])")
+            expect(late.page.locator(DIAL)).not_to_have_value("0")
+            assert late.page.inner_text(".acceptance-means") and late.errors == []
     finally:
         pair.operating_points = before
 

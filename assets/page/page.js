@@ -8,6 +8,8 @@ import './lib/refused.js';
 // The page is seen once its parts stand: gradio mounts them one after the other, which would push the first ones down.
 setTimeout(() => requestAnimationFrame(() => document.body.classList.add('there')), 100);
 
+export { dialsThere } from './lib/dom.js';
+
 export { start as compare } from './compare/compare.js';
 export { start as conversation } from './conversation/conversation.js';
 export { start as dashboard } from './dashboard/dashboard.js';

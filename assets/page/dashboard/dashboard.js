@@ -1,7 +1,7 @@
 // Draws the meter and the two plots. The server sends figures once per run and view, and then only new points; colours
 // that belong to the theme are filled in here.
 import { openChannel } from '../lib/channel.js';
-import { finder, listen, onSlider, perFrame, say, slider } from '../lib/dom.js';
+import { dialAt, finder, listen, onSlider, perFrame, say } from '../lib/dom.js';
 import { CONFIG, inSight, loadPlotly, onTheme, themeOf } from '../lib/plot.js';
 
 const PART = 80;   // while a text is written the plots get an eightieth of the time at most: it is the models'
@@ -32,9 +32,9 @@ export const start = (gradio) => {
 
   // The slider's position over the score plot, as an element of ours: moving it costs Plotly nothing.
   const placeSlider = () => {
-    const value = Number.parseFloat(slider()?.value), axes = plots[0]._fullLayout;
-    if (!axes || Number.isNaN(value)) return;
-    const { l, t, w } = axes._size, down = axes.yaxis.l2p(value);
+    const axes = plots[0]._fullLayout;
+    if (!axes) return;
+    const { l, t, w } = axes._size, down = axes.yaxis.l2p(dialAt('threshold'));
     level.hidden = down < 0 || down > axes.yaxis._length;
     Object.assign(level.style, { left: `${plots[0].offsetLeft + l}px`, width: `${w}px`, top: `${plots[0].offsetTop + t + down}px` });
   };

@@ -29,7 +29,13 @@ export const listen = (element, type, heard, capture = false) => (
 
 // The page's two dials, "threshold" and "acceptance".
 export const slider = (dial = 'threshold') => document.querySelector(`#${dial} input[type="range"]`);
-export const dialAt = (dial) => Number.parseFloat(slider(dial)?.value);
+export const dialAt = (dial) => Number.parseFloat(slider(dial).value);
+
+// Kept once both are on the page. No panel starts before: on a busy machine gradio mounts some of them seconds earlier.
+export const dialsThere = new Promise((kept) => {
+  const look = () => (slider('threshold') && slider('acceptance') ? kept() : setTimeout(look, 20));
+  look();
+});
 
 // As a hand moves it, so that everything that follows a hand follows this too. It is committed after a short rest, or at once
 // with `releaseSliders` (`points/commit.js`).
@@ -47,8 +53,8 @@ export const onSlider = (element, heard, dial = 'threshold') => listen(element, 
 // Says where the Playground's acceptance stands, in the card of another tab that takes it from there.
 export const showAcceptance = (element, selector) => {
   const draw = () => {
-    const acceptance = dialAt('acceptance'), place = document.querySelector(selector);
-    if (place && Number.isFinite(acceptance)) say(place, `acceptance ${acceptance}, as on the Playground`);
+    const place = document.querySelector(selector);
+    if (place) say(place, `acceptance ${dialAt('acceptance')}, as on the Playground`);
   };
   onSlider(element, draw, 'acceptance');
   listen(element, 'citer-dials', draw);

@@ -24,7 +24,6 @@ export const start = ({ element, props, trigger, watch }) => {
 
   const draw = () => {
     const [threshold, acceptance, unit] = [dialAt('threshold'), dialAt('acceptance'), unitChosen()];
-    if (Number.isNaN(threshold + acceptance)) return;
     const near = (setting) => Math.abs(setting.threshold - threshold) + Math.abs(setting.acceptance - acceptance) < NEAR;
     const own = tried.findLast((setting) => setting.unit === unit && near(setting))?.times ?? 0;
     say(find('.acceptance-means'), meaning(acceptance));

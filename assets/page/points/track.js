@@ -34,9 +34,8 @@ export const start = ({ element }) => {
   let drawn = null, held = false;
 
   const draw = () => {
-    if (!held || !scale) scale = text ?? measured ?? even(Number(slider()?.max) || 1);   // it stays under a hand
+    if (!held || !scale) scale = text ?? measured ?? even(Number(slider().max));   // it stays under a hand
     const threshold = dialAt('threshold');
-    if (Number.isNaN(threshold)) return;
     if (scale !== drawn) ticks.replaceChildren(...ticksOf(drawn = scale));
     track.value = placeAt(scale, threshold);
     track.style.setProperty('--filled', track.value);

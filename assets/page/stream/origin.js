@@ -45,7 +45,7 @@ export const startOrigin = (text, { element }) => {
     if (other) said.push(other);
     if (isRescored()) said.push(`It is scored by ${asked?.[1]}; Generate, or a dial, takes ${label()?.value || policy}.`);
     const { flipped, unread } = changes(text, threshold, acceptance);
-    if (text.over && flipped + unread > 0 && !Number.isNaN(threshold + acceptance)) {
+    if (text.over && flipped + unread > 0) {
       said.push(`It is of threshold ${along(tokens, THRESHOLD)}, acceptance ${along(tokens, ACCEPTANCE)}${message.fixed ? '; Generate writes it at the dials' : ''}.`);
     }
     return said;

@@ -35,7 +35,7 @@ export const startPreview = (text, { element }) => {
 
   const draw = () => {
     const threshold = dialAt('threshold'), acceptance = dialAt('acceptance');
-    if (text.foreign || !text.over || Number.isNaN(threshold + acceptance)) return;
+    if (text.foreign || !text.over) return;
     const { flipped, unread, first } = changes(text, threshold, acceptance, (i, marks) => {
       for (const [name, on] of Object.entries(marks)) text.spans[i]?.classList.toggle(name, on);
     });

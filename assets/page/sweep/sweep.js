@@ -62,7 +62,6 @@ export const start = (gradio) => {
   const scrub = () => {
     if (!scrubbing || !texts.message) return;
     const place = held ?? sliders();
-    if (Object.values(place).some(Number.isNaN)) return void requestAnimationFrame(scrub);   // they come a moment later
     const row = texts.rowAt(place);
     if (row === undefined) return;
     const exact = texts.isExact(row, place), at = exact ? place : texts.place(row), complete = texts.isComplete(row);
