@@ -71,6 +71,13 @@ import(new URL('%(page)s', document.baseURI)).then(async (page) => {
 });"""
 
 
+def in_browser(name: str, *first: str) -> str:
+    """For an event's `js`: has the browser call what `page.js` exports as `name`, with `first` before the inputs."""
+    page = f"import(new URL('{SCRIPTS_PATH}/page.js', document.baseURI))"
+    before = "".join(f"{json.dumps(value)}, " for value in first)
+    return f"async (...inputs) => (await {page}).{name}({before}...inputs)"
+
+
 def drawn(name: str, elem_id: str, value: str = "", events: Sequence[str] = (), **options: Any) -> gr.HTML:
     """A component drawn by a script of ours.
 

@@ -99,11 +99,18 @@ def test_a_comparison_stays_when_the_server_is_back_until_the_visitor_loads_the_
     page.click("#compare-start")
     page.wait_for_selector('.compare-state[data-state="done"]')
     page.evaluate("window.before = true")
+    cut: list[str] = []
+    page.on("requestfailed", lambda request: cut.append(request.url))
     page.context.set_offline(True)
+    # Gradio loads a page again by itself after a request of its own that was cut.
+    eventually(lambda: shown.slide("#compare-threshold", 0.7) or any("/run/predict" in url for url in cut))
     page.wait_for_selector('.lost:has-text("does not answer"):visible', timeout=6000)
     page.context.set_offline(False)
     page.wait_for_selector('.lost:has-text("The server is back"):visible', timeout=6000)
+    page.wait_for_timeout(3000)
     assert page.evaluate("window.before") and "one" in page.inner_text("#comparison")
+    told = page.locator(':text("Connection to the server was lost")')
+    assert told.count() == 1 and not told.is_visible(), "gradio's own words for it, which would lie over the page's"
     page.click('.lost button:has-text("Load the page again")')
     page.wait_for_function("window.before === undefined", timeout=10_000)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.components import QUIET, drawn, to_json
+from app.components import QUIET, drawn, in_browser, to_json
 from app.controls import fill
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, FIELDS, fitting, link_query, read_query, trace_fields
@@ -58,28 +58,6 @@ _TELL_FIELDS = f"""(...values) => {{
   document.dispatchEvent(new CustomEvent('citer-fields', {{ detail }}));
 }}"""
 
-# What `assets/page/share/keep.js` has kept: the fields as JSON, and the text as a trace; empty where there is nothing.
-_KEPT = """() => {
-  try {
-    const type = performance.getEntriesByType('navigation')[0]?.type, fields = sessionStorage.getItem('citer-fields');
-    // Else another link was opened; one that carries a text brings it again.
-    const same = !location.hash && (fields === null || JSON.parse(fields).at === location.search);
-    if (!same || (type !== 'reload' && type !== 'back_forward')) return ['', ''];
-    return [fields ?? '', sessionStorage.getItem('citer-text') ?? ''];
-  } catch {
-    return ['', ''];
-  }
-}"""
-# The text of another box, by its `elem_id`.
-_KEEP = "(text) => {{ try {{ sessionStorage.setItem('citer-{0}', text); }} catch {{ /* full, or forbidden */ }} }}"
-_KEPT_TEXT = """() => {{
-  try {{
-    const type = performance.getEntriesByType('navigation')[0]?.type, text = sessionStorage.getItem('citer-{0}');
-    if (text && (type === 'reload' || type === 'back_forward')) return text;
-    sessionStorage.removeItem('citer-{0}');
-  }} catch {{ /* forbidden: there is none */ }}
-  return {{ __type__: 'update' }};
-}}"""
 _NOTHING_SHOWN = (gr.skip(), gr.skip(), gr.skip())  # of a text, its figures and its sweep
 _MOST_KEPT = 1_500_000  # characters of the fields, whose prompt may have a million
 
@@ -125,16 +103,17 @@ def wire_share(
     for opener in (bar, note):
         opener.upload(handlers.open_trace, outputs=[opener, *shown, *fields], **QUIET, queue=False)
     gr.on([field.change for field in fields], None, inputs=list(fields), js=_TELL_FIELDS, **QUIET)
-    kept: dict[str, Any] = {"inputs": [note, bar], "js": _KEPT}  # two components that can carry a text
-    return demo.load(handlers.restore, outputs=[note, *shown, *fields], **kept, **QUIET, queue=False)
+    carriers, js = [note, bar], in_browser("keptWindow")  # two components that can carry a text
+    return demo.load(handlers.restore, carriers, [note, *shown, *fields], js=js, **QUIET, queue=False)
 
 
 def keep_texts(demo: gr.Blocks, names: Collection[str]) -> None:
     """Lets text boxes, by their `elem_id`, have their text again when the page is loaded anew in the same window."""
-    for box in [block for block in demo.blocks.values() if block.elem_id in names]:
+    for name in names:
+        box = next(block for block in demo.blocks.values() if block.elem_id == name)
         assert isinstance(box, gr.Textbox)
-        box.change(None, inputs=box, js=_KEEP.format(box.elem_id), **QUIET)
-        demo.load(None, outputs=box, js=_KEPT_TEXT.format(box.elem_id), **QUIET)
+        box.change(None, inputs=box, js=in_browser("keep", name), **QUIET)
+        demo.load(None, outputs=box, js=in_browser("keptText", name), **QUIET)
 
 
 def _text_of(sessions: Sessions, recorded: Recorded | None, job_id: str, row: int) -> tuple[Trace, Job | None] | None:

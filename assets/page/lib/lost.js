@@ -1,4 +1,4 @@
-// A server that does not answer is told of, and taken up again by itself: what was here is kept in this window (share/keep.js).
+// A server that does not answer is told of, and taken up again by itself: what was here is kept in this window (share/storage.js).
 // One that answers says which news of its pair it has.
 import { make, makeButton, say } from './dom.js';
 
@@ -41,5 +41,14 @@ const look = async () => {
   }
   setTimeout(look, EVERY);
 };
+// Gradio (6.31) asks for `app_id` once a request of its own was cut, and at the first answer loads the page again, with all that
+// Compare and Tune have found. When that is done is said above, so it gets no answer.
+const ask = window.fetch;
+window.fetch = async (...asked) => {
+  if (!String(asked[0]).endsWith('/app_id')) return ask(...asked);
+  gone = true;
+  return Response.error();
+};
+
 addEventListener('pageshow', ({ persisted }) => { if (persisted) location.reload(); });   // its session went when it was left
 setTimeout(look, EVERY);

@@ -35,7 +35,7 @@ const tell = async (answer) => {
   if (!gone) hiding = setTimeout(hide, SHOWN);
 };
 
-again.addEventListener('click', () => location.reload());   // share/keep.js has the text
+again.addEventListener('click', () => location.reload());   // share/storage.js has the text
 close.addEventListener('click', hide);
 
 const ask = window.fetch;
