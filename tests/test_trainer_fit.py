@@ -203,10 +203,11 @@ def test_the_card_says_which_target_a_router_has(disputed, tmp_path, fitted):
     assert "| target |" not in (fitted[1] / "README.md").read_text()
 
 
-@pytest.mark.parametrize("more", [{"rollouts": ["somewhere"]}, {"cost_weight": 0.1}])
+@pytest.mark.parametrize("more", [{"rollouts": ["somewhere"]}, {"cost_weight": 0.1}, {"shortcut_weight": 0.1}])
 def test_the_target_kept_needs_no_rollouts_and_takes_none(labels, tmp_path, more):
-    settings = replace(SETTINGS, target="kept", cost_weight=more.get("cost_weight", 0.0))
-    with pytest.raises(TrainerError, match="takes no rollouts and no cost weight"):
+    weights = {name: value for name, value in more.items() if name != "rollouts"}
+    with pytest.raises(TrainerError, match="takes no rollouts, cost weight or shortcut weight"):
+        settings = replace(SETTINGS, target="kept", **weights)
         fit(labels, tmp_path / "router", settings, rollouts=more.get("rollouts", ()), report=quiet)
 
 

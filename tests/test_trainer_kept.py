@@ -15,6 +15,7 @@ from trainer.__main__ import main
 from trainer.evaluation.record import read_evaluation
 from trainer.labels.answers import load_answers
 from trainer.labels.rollouts import load_rollouts
+from trainer.settings import RECIPES
 
 RUNS = Path(__file__).parent.parent / "assets" / "runs"
 ANSWERS = sorted(RUNS.glob("*/answers-*"))
@@ -41,6 +42,23 @@ def test_kept_rollouts_are_read_whole(folder):
     rollouts, about = load_rollouts(folder)
     assert len(rollouts) == lines(folder)
     assert {each.question for each in rollouts} <= set(about["questions"])
+
+
+OF_OTHER_QUESTIONS = {("gsm8k", "answers-slm")}
+"""What docs/training.md says is to be made anew."""
+
+
+@pytest.mark.parametrize("task", ["csqa", "gsm8k", "arc-challenge", "mmlu-psychology", "math"])
+def test_a_run_goes_on_from_what_is_kept_of_the_llms_answers_and_the_first_rollouts(task):
+    run, recipe = RUNS / f"cpu-{task}", RECIPES["cpu", task]
+    counts = {"answers-llm": recipe.train_questions, "answers-slm": recipe.query_questions}
+    kept = {each: len(load_answers(run / each, Role(each[-3:]))) for each in counts if (run / each).exists()}
+    differing = {(task, each) for each, count in kept.items() if count != counts[each]}
+    assert "answers-llm" in kept and differing == {each for each in OF_OTHER_QUESTIONS if each[0] == task}
+    about = load_rollouts(run / "rollouts-1")[1]
+    wanted = {"budget": recipe.budget, "both": True, "max_new_tokens": recipe.max_new_tokens, "threshold": None}
+    assert {key: about[key] for key in wanted} == wanted and "run_llm" not in about["labels"]
+    assert len(about["questions"]) == recipe.train_questions
 
 
 @pytest.mark.parametrize("folder", EVALUATIONS, ids=name)

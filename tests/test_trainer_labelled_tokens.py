@@ -90,7 +90,8 @@ def test_one_router_learns_from_several_labels(tmp_path):
     assert alone.card.training["data"] != router.card.training["data"]
 
 
-def test_each_of_several_labels_may_count_alike(tmp_path):
+@pytest.mark.parametrize("target", ["preferred", "kept"])
+def test_each_of_several_labels_may_count_alike(tmp_path, target):
     few, many = planted(questions=100), planted(questions=300, seed=1)
     many["question"] = np.char.add("other-", many["question"])
     folders = [write_labels(tmp_path / "few", few), write_labels(tmp_path / "many", many)]
@@ -98,7 +99,7 @@ def test_each_of_several_labels_may_count_alike(tmp_path):
     sums = [each.weight.sum() for each in evened(parts)]
     assert sums[0] == pytest.approx(sums[1], rel=1e-4)
     assert sum(sums) == pytest.approx(sum(each.weight.sum() for each in parts), rel=1e-4)
-    settings = replace(SETTINGS, epochs=1)
+    settings = replace(SETTINGS, epochs=1, target=target)
     plain, even = (
         fit(folders, tmp_path / str(choice), replace(settings, even=choice), report=quiet) for choice in (False, True)
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fake_labels import quiet
@@ -118,6 +120,16 @@ def test_the_llm_finishes_more_answers_right_than_the_slm_does(tiny_pair, labels
         shares.append(sum(after_llm) / len(after_llm))
     assert shares[1] == 1.0  # its own text, which was right
     assert shares[0] < 0.7
+
+
+def test_without_a_router_no_threshold_is_part_of_them_nor_whether_the_llm_was_run(
+    tiny_pair, labels, rollouts, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = Path(shutil.copytree(rollouts, tmp_path / "rollouts"))
+    data, about = load_labels(labels)
+    monkeypatch.setattr(rollouts_module, "load_labels", lambda _: (data, {**about, "run_llm": False}))
+    roll_out(tiny_pair, QUESTIONS, labels, folder, replace(SETTINGS, threshold=0.0), report=quiet)
+    assert load_rollouts(folder)[1]["threshold"] is None and load_rollouts(folder) == load_rollouts(rollouts)
 
 
 def test_a_deleted_shard_is_made_again_byte_for_byte(tiny_pair, labels, rollouts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from typing import Any
@@ -16,6 +17,7 @@ from trainer import TrainerError
 from trainer.__main__ import main
 from trainer.commands.evaluating import PROMPTS
 from trainer.evaluation import transfer
+from trainer.evaluation.estimates import NOTE
 from trainer.evaluation.methods import build_methods
 from trainer.evaluation.summary import load_summary
 from trainer.json_files import read_lines
@@ -79,6 +81,15 @@ def test_methods_are_compared_with_confidence_at_the_same_acceptance_and_equal_b
     for share in budgets:
         gain = methods["random"]["at_budget"][share]["value"] - methods["confidence"]["at_budget"][share]["value"]
         assert methods["random"]["beside"][share]["value"] == pytest.approx(gain, abs=1e-4)
+
+
+def test_a_budget_that_many_resamples_do_not_reach_is_marked(measured):
+    summary = copy.deepcopy(measured[1])
+    for share, marked in ((0.0, False), (0.4, True)):
+        summary["methods"]["random"]["at_budget"]["0.6"]["unreached"] = share
+        (line,) = (line for line in transfer.budgets_table(summary).splitlines() if line.startswith("| random"))
+        assert ("†;" in line) == marked
+    assert NOTE in transfer.budgets_table(summary)
 
 
 def test_drafts_of_the_slm_that_the_llm_judges_are_no_end_of_the_other_curves(tiny_pair, prompts, tmp_path, measured):

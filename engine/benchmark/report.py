@@ -12,6 +12,7 @@ from engine.benchmark.markdown import code, filled, read, table
 from engine.benchmark.table import is_random
 from engine.errors import EngineError
 from engine.provenance import ROOT, hardware
+from engine.weights.files import write_text
 
 SUMMARIES, PAGE, README = ROOT / "assets" / "benchmarks", ROOT / "docs" / "speed.md", ROOT / "README.md"
 SECTION, SHORT_SECTION, HELD_SECTION = "benchmark", "speed", "instructions"
@@ -55,7 +56,7 @@ def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) 
         new[path] = filled(new[path], name, body, path)
     for path, text in new.items():
         if text != old[path]:
-            path.write_text(text, encoding="utf-8")
+            write_text(path, text)
     return new != old
 
 

@@ -16,7 +16,7 @@ from trainer.evaluation.record import Amount, Point
 from trainer.evaluation.statistics import Array, ResampledCurve
 
 _OFTEN = 0.05  # share of resamples without a value from which a reader must know of them
-NOTE = "† In more than 5 % of the resamples one of the two does not get there; the interval is over the others."
+NOTE = "† More than 5 % of the resamples have no value, as a curve does not get there; the interval is over the others."
 
 
 class EstimateSummary(TypedDict):

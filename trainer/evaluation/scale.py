@@ -1,8 +1,9 @@
 """What the same answers would cost with models of other sizes: how the gain grows with the size of the LLM.
 
-The texts are those that were measured. Their costs are modelled: what a benchmark says of another pair's passes
-(`python -m engine.benchmark --json`, which needs no real weights for it) takes the place of what was measured, in
-proportion. It says nothing of how often another pair would agree.
+The texts are those that were measured. Their costs are modelled from what a benchmark says of a pair's passes
+(`python -m engine.benchmark --json`, which needs no real weights for it), and from how often each model was read.
+Seconds that an evaluation wrote down have no part in it: its stages may have run on different machines. It says nothing
+of how often another pair would agree.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from engine.operating_points import Unit
 from trainer import TrainerError
 from trainer.evaluation import statistics
 from trainer.evaluation.estimates import digits
-from trainer.evaluation.method_names import Name
+from trainer.evaluation.method_names import Name, spelled_setting
 from trainer.evaluation.plane import LEARNED, families_of
 from trainer.evaluation.record import Evaluation, Point
 from trainer.evaluation.statistics import Array
@@ -42,8 +43,15 @@ class ScaledPair(TypedDict):
     llm_to_slm: dict[Unit, float]
 
 
+class ScaledPoint(TypedDict):
+    """A point's cost / that of the LLM alone."""
+
+    setting: str
+    ratio: float
+
+
 class ScaleSummary(TypedDict):
-    """Cost at 90 % of the gap / the LLM's own, by task, pair, family and unit; None where a family does not get there.
+    """The cheapest at 90 % of the gap by task, pair, family and unit; None where a family does not get there.
 
     Attributes:
         measured: The pair whose answers these are.
@@ -53,7 +61,7 @@ class ScaleSummary(TypedDict):
     preset: Name
     measured: str
     pairs: list[ScaledPair]
-    ratios: dict[str, list[dict[str, dict[Unit, float | None]]]]
+    cheapest: dict[str, list[dict[str, dict[Unit, ScaledPoint | None]]]]
 
 
 class _Models(TypedDict):
@@ -88,14 +96,14 @@ def scale(evaluations: Sequence[Evaluation], benchmarks: Sequence[Path]) -> Scal
     again = "write it anew with `python -m engine.benchmark --json`"
     read: list[_Benchmark] = [read_json(path, _Benchmark, again) for path in benchmarks]
     own = read[0]["models"]
-    ratios = {
+    cheapest = {
         each.task: [_at_gap(_known(each), own, benchmark["models"]) for benchmark in read] for each in evaluations
     }
     return ScaleSummary(
         preset=evaluations[0].preset,
         measured=evaluations[0].pair,
         pairs=[_about(each) for each in read],
-        ratios=ratios,
+        cheapest=cheapest,
     )
 
 
@@ -126,7 +134,7 @@ def _passes(point: Point) -> Array:
     return np.stack([point.column(name) for name in ("tokens", "taken_back", "prompt_tokens", "llm_passes")])
 
 
-def _at_gap(points: Sequence[Point], own: _Models, other: _Models) -> dict[str, dict[Unit, float | None]]:
+def _at_gap(points: Sequence[Point], own: _Models, other: _Models) -> dict[str, dict[Unit, ScaledPoint | None]]:
     accuracy = np.array([point.column("correct").mean() for point in points])
     cost = {unit: np.array([_cost(point, unit, own, other) for point in points]) for unit in UNITS}
     slm, llm = (
@@ -134,36 +142,42 @@ def _at_gap(points: Sequence[Point], own: _Models, other: _Models) -> dict[str, 
         for name in ("slm", "llm")
     )
     target = accuracy[slm] + GAP * (accuracy[llm] - accuracy[slm])
-    found: dict[str, dict[Unit, float | None]] = {}
+    found: dict[str, dict[Unit, ScaledPoint | None]] = {}
     for family, members in families_of(points).items():
         enough = [n for n in members if accuracy[n] >= target - statistics.TOLERANCE]
         if family in FAMILIES:
-            found[family] = {
-                unit: digits(float(cost[unit][enough].min() / cost[unit][llm])) if enough else None for unit in UNITS
-            }
+            found[family] = {unit: _least(points, enough, cost[unit], cost[unit][llm]) for unit in UNITS}
     return found
 
 
-def _cost(point: Point, unit: Unit, own: _Models, other: _Models) -> float:
-    """Mean cost of a point's answers: as measured, by how much dearer the model makes them with the other pair."""
-    dearer = _modelled(point, unit, other) / _modelled(point, unit, own)
-    return float((point.column(unit) * dearer).mean())
+def _least(points: Sequence[Point], enough: Sequence[int], cost: Array, llm: float) -> ScaledPoint | None:
+    best = min(enough, key=lambda n: cost[n], default=None)
+    if best is None:
+        return None
+    point = points[best]
+    setting = spelled_setting(point.method, point.acceptance, point.max_draft, point.threshold)
+    return ScaledPoint(setting=setting, ratio=digits(float(cost[best] / llm)))
 
 
-def _modelled(point: Point, unit: Unit, pair: _Models) -> Array:
-    """Cost per answer [questions], as if all of a text's passes of the LLM were of one length."""
+def _cost(point: Point, unit: Unit, own: _Models, pair: _Models) -> float:
+    """Mean cost of a point's answers with a pair, as if all of a text's passes of the LLM were of one length."""
     tokens, taken_back, prompt, passes = _passes(point)
-    slm_passes = tokens + taken_back if point.method != "llm" else np.zeros_like(tokens)
     read = np.where(passes > 0, tokens + taken_back, 0.0)  # by the LLM, beside the prompt
-    length = read / np.maximum(passes, 1)
+    seen, length = prompt + tokens / 2, read / np.maximum(passes, 1)
+
+    def llm_bytes(llm: ModelCost) -> Array:
+        return passes * _pass_bytes(llm, seen) + (prompt + read) * llm.kv_bytes
+
+    # From the bytes that were counted, which charge speculative decoding as it is published: not for every token.
+    slm_bytes = point.column("bytes") - llm_bytes(own["llm"])
+    slm_passes = np.clip(slm_bytes / _pass_bytes(own["slm"], seen), 0, tokens + taken_back) * (point.method != "llm")
     slm, llm = pair["slm"], pair["llm"]
     if unit == "bytes":
-        seen = prompt + tokens / 2
-        return slm_passes * _pass_bytes(slm, seen) + passes * _pass_bytes(llm, seen) + (prompt + read) * llm.kv_bytes
+        return float((slm_passes * _pass_bytes(slm, seen) + llm_bytes(llm)).mean())
     looked = length if point.acceptance else np.ones_like(length)
     first = _seconds(slm, prompt) * (slm_passes > 0) + _seconds(llm, prompt) * (passes > 0)
     rest = np.maximum(slm_passes - 1, 0) * slm.seconds(1)
-    return first + rest + np.maximum(passes - 1, 0) * _seconds(llm, length, looked)
+    return float((first + rest + np.maximum(passes - 1, 0) * _seconds(llm, length, looked)).mean())
 
 
 def _pass_bytes(model: ModelCost, seen: Array) -> Array:

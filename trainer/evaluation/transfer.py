@@ -24,7 +24,16 @@ from engine.provenance import provenance
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write
 from trainer.evaluation import statistics
-from trainer.evaluation.estimates import EstimateSummary, difference, digits, estimated, in_words, percent
+from trainer.evaluation.estimates import (
+    EstimateSummary,
+    dagger,
+    difference,
+    digits,
+    estimated,
+    in_words,
+    percent,
+    with_note,
+)
 from trainer.evaluation.evaluate import AT_ONCE, SHARD, asked_of, begun_with, charged_alone
 from trainer.evaluation.method_names import (
     FIXED,
@@ -309,7 +318,7 @@ def budgets_table(summary: TransferSummary) -> str:
         if curve["at_budget"]
     ]
     head = [f"agreement at {percent(share)} of LLM only's bytes; beside confidence" for share in BUDGETS]
-    return table(["method", *head], rows)
+    return with_note(table(["method", *head], rows))
 
 
 def points_table(summary: TransferSummary) -> str:
@@ -333,10 +342,9 @@ def _with_threshold(title: str, point: TransferPoint, curve: TransferCurve) -> s
 
 
 def _beside(curve: TransferCurve, share: str) -> str:
-    own = in_words(curve["at_budget"][share], 1)
-    if share not in curve["beside"]:
-        return own
-    return f"{own}; {in_words(curve['beside'][share], 1, ' points')}"
+    at, beside = curve["at_budget"][share], curve["beside"].get(share)
+    own = in_words(at, 1) + dagger(at)
+    return f"{own}; {in_words(beside, 1, ' points')}{dagger(beside)}" if beside else own
 
 
 def _titled(title: str) -> str:

@@ -77,12 +77,13 @@ def _fit_kept(
     report: Callable[[str], None],
     command: str,
 ) -> Router:
-    if rollouts or settings.cost_weight:
+    if rollouts or settings.cost_weight or settings.shortcut_weight:
         raise TrainerError(
-            "whether the LLM keeps a token is in the labels: the target 'kept' takes no rollouts and no cost weight; "
-            "leave out --rollouts and --cost-weight"
+            "whether the LLM keeps a token is in the labels: the target 'kept' takes no rollouts, cost weight or "
+            "shortcut weight; leave out --rollouts, --cost-weight and --shortcut-weight"
         )
-    tokens = join([load_tokens(folder) for folder in folders]).kept()
+    parts = [load_tokens(folder).kept() for folder in folders]
+    tokens = join(evened(parts) if settings.even else parts)
     stated = {"method": "kept", "round": None, "command": command}
     return fit_preferences(tokens, out, replace(settings, wrong_references=True), description, stated, report)
 

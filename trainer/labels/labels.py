@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
@@ -83,7 +83,7 @@ def label(
         "tokenizer": pair.fingerprint,
         "reference": "data" if answers is None else "llm",
         "run_llm": run_llm or answers is None,
-        "answers": None if answers is None else _digest(answers[q.id].tokens for q in questions),
+        "answers": None if answers is None else digest_of(answers, questions),
     }
 
     def make(some: Sequence[Question], path: Path) -> None:
@@ -124,9 +124,9 @@ def shards(folder: Path) -> Shards:
     return Shards(folder, "labels", SHARD, made_of=_MadeOf)
 
 
-def _digest(answers: Iterable[list[int]]) -> str:
-    """SHA-256 of token ids, so that labels on other answers are never mixed with these."""
-    return hashlib.sha256(json.dumps(list(answers)).encode()).hexdigest()
+def digest_of(answers: Mapping[str, Answer], questions: Sequence[Question]) -> str:
+    """SHA-256 of the answers' token ids, so that what was made with other answers is never mixed with it."""
+    return hashlib.sha256(json.dumps([answers[each.id].tokens for each in questions]).encode()).hexdigest()
 
 
 def _reference(pair: Pair, question: Question, answers: Mapping[str, Answer] | None) -> Reference:

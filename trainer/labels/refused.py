@@ -20,7 +20,7 @@ from engine.tokenizer import render
 from trainer import TrainerError
 from trainer.json_files import AGAIN
 from trainer.labels.answers import Answer
-from trainer.labels.labels import BATCH, teacher_force
+from trainer.labels.labels import BATCH, digest_of, teacher_force
 from trainer.questions.question import Question, prompt
 from trainer.shards import MadeOf, Shards
 
@@ -53,6 +53,7 @@ def gather(
     settings["tokenizer"] = pair.fingerprint
     if missing := [question.id for question in questions if question.id not in answers]:
         raise TrainerError(f"{len(missing)} of {len(questions)} questions have no answer, e.g. {missing[0]}")
+    settings["answers"] = digest_of(answers, questions)
 
     def make(some: Sequence[Question], path: Path) -> None:
         parts = [row for n in range(0, len(some), BATCH) for row in _refused(pair, some[n : n + BATCH], answers, n)]

@@ -61,6 +61,10 @@ class Rollout:
     candidates: Annotated[int, Field(ge=1)]
 
 
+_NO_PART = ("answers", "texts", "run_llm")
+"""What a file of labels says that changes no rollout."""
+
+
 class _MadeOf(MadeOf):
     llm_bytes: Annotated[float, Field(gt=0)]
     labels: NotRequired[dict[str, Any]]
@@ -105,8 +109,9 @@ def roll_out(
     about = {
         "policy": router.name if router else "slm",
         "router": fingerprint(router.network) if router else None,
-        "labels": {name: value for name, value in labelled.items() if name not in ("answers", "texts")},
+        "labels": {name: value for name, value in labelled.items() if name not in _NO_PART},
         **asdict(settings),
+        "threshold": settings.threshold if router else None,
         "llm_bytes": _llm_bytes(pair, questions, data),
     }
     policy, own = RouterPolicy(router) if router else FixedPolicy(Role.SLM), pair.router

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.benchmark.markdown import SectionError, code, filled, read, table
 from engine.benchmark.report import PROFILE
+from engine.weights.files import write_text
 from trainer import TrainerError
 from trainer.evaluation.estimates import NOTE, PointSummary, dagger, in_words, interval, percent, with_note
 from trainer.evaluation.method_names import AWAY, SPECULATIVE, label
@@ -65,7 +66,7 @@ def report(
         for path in write_panels(preset, several, _all_timed(several, results), results, tell):
             tell(f"wrote {path}")
     for path, (_, text) in _rewritten(results, page, readme).items():
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
         tell(f"wrote the results to {path}")
 
 
@@ -233,7 +234,9 @@ def _savings(summary: Summary, main: str) -> str:
                 label(other),
                 *(_saving(summary, main, other, gap, bar) for gap in against["savings"]),
                 "" if bar is None else f"{percent(bar)} ({source})",
-                in_words(equal, 1, " points") if equal and equal["value"] is not None else "none so cheap",
+                in_words(equal, 1, " points") + dagger(equal)
+                if equal and equal["value"] is not None
+                else "none so cheap",
             ]
         )
     targets = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.benchmark.markdown import code, table
 from trainer.evaluation.estimates import percent
-from trainer.evaluation.scale import UNITS, ScaleSummary
+from trainer.evaluation.scale import UNITS, ScaledPoint, ScaleSummary
 from trainer.report.plane_report import FAMILIES
 
 
@@ -19,17 +19,18 @@ def scale_section(summary: ScaleSummary) -> str:
     )
     lead = (
         f"What the answers of {summary['measured']} cost at 90 % of the gap, as a share of LLM only, and what they "
-        "would cost with the sizes of another pair. The texts stay as they were measured; costs are modelled in "
-        "proportion, from passes that were measured. How often another pair would agree is not known."
+        "would cost with the sizes of another pair; each cell has its own cheapest point. The texts stay as they were "
+        "measured. Costs are modelled, from passes that were measured and from how often each model was read. How "
+        "often another pair would agree is not known."
     )
     head = ["task", "cheapest point of", *(f"{each['pair']}: {unit}" for each in pairs for unit in UNITS)]
     rows = [
-        [task, FAMILIES[family], *(_cell(found[family][unit]) for found in ratios for unit in UNITS)]
-        for task, ratios in summary["ratios"].items()
-        for family in ratios[0]
+        [task, FAMILIES[family], *(_cell(found[family][unit]) for found in cheapest for unit in UNITS)]
+        for task, cheapest in summary["cheapest"].items()
+        for family in cheapest[0]
     ]
     return f"## {summary['measured']}: with an LLM of another size\n\n{lead}\n\n{table(head, rows)}\n\n{sizes}."
 
 
-def _cell(ratio: float | None) -> str:
-    return "not reached" if ratio is None else percent(ratio)
+def _cell(point: ScaledPoint | None) -> str:
+    return "not reached" if point is None else f"{percent(point['ratio'])}, {point['setting']}"

@@ -18,6 +18,7 @@ from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
 from engine.operating_points import Unit
+from engine.weights.files import write_text
 from trainer.evaluation.method_names import AWAY, FIXED, SPECULATIVE, label, method_order
 from trainer.evaluation.plane import Plane, PlanePoint
 from trainer.evaluation.summary import Summary
@@ -118,8 +119,8 @@ def write_charts(summary: Summary, folder: Path, report: Callable[[str], None] =
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{summary['preset']}--{summary['task']}"
     page, script = folder / f"{name}.html", folder / SCRIPT
-    script.write_text(get_plotlyjs(), encoding="utf-8")
-    page.write_text(_page(summary), encoding="utf-8")
+    write_text(script, get_plotlyjs())
+    write_text(page, _page(summary))
     images = {folder / f"{name}.png": overview(summary)}
     for method, figure in list(plane_charts(summary).items())[:1]:
         title = {"text": f"{summary['pair']}: {summary['task']}, {label(method)}", "font": {"size": 16}}

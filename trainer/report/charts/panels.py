@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.io import to_html
 from plotly.subplots import make_subplots
 
+from engine.weights.files import write_text
 from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import label, spelled
 from trainer.evaluation.plane import PlanePoint
@@ -59,7 +60,7 @@ def write_panels(
     settings: dict[str, Any] = {"include_plotlyjs": SCRIPT, "div_id": "panels", "config": {"displaylogo": False}}
     for name, figure in figures.items():
         pages.append(folder / f"{name}.html")
-        pages[-1].write_text(to_html(figure, **settings), encoding="utf-8")
+        write_text(pages[-1], to_html(figure, **settings))
     images = {
         folder / f"{name}.png": (figure, figure.layout.width, figure.layout.height) for name, figure in figures.items()
     }
