@@ -113,16 +113,21 @@ def timed(*points, questions=20, task="sums", hardware="a laptop") -> Any:
     each = [
         dict(zip(names, setting, strict=True))
         | {"speedup": {"value": times, "low": times / 2, "high": times * 2, "unreached": 0.0, "p_value": None}}
+        | {"bytes_ratio": {"value": 0.5, "low": 0.4, "high": 0.6, "unreached": 0.0, "p_value": None}}
+        | {"llm_passes": 10, "modelled": 2.0}
         for *setting, times in points
     ]
-    return {"task": task, "questions": questions, "points": each, "hardware": hardware}
+    passes = {"slm": {"1": 0.02}, "llm": {"1": 0.05}}
+    return {"task": task, "questions": questions, "points": each, "hardware": hardware, "passes": passes}
 
 
 def test_measured_seconds_are_those_of_the_fastest_timed_setting_that_gets_there(summary):
     learned = ("citer-r2", 0.3, "auto", 0.5)
     several = timed((*learned, 1.25), ("citer-r2", 0.3, "auto", 0.499, 9.0), ("slm", 1.0, 4, 0.5, 0.8))
     (row,) = cells(measured_seconds([summary], [several]), "sums")
-    assert row == ["sums", "20", "citer-r2@0.3 < 0.5: 80 % (40 to 160)", "", "", "", "", "slm@1/4: 125 % (62 to 250)"]
+    learned, rival = "citer-r2@0.3 < 0.5: 80 % (40 to 160), bytes 50 % (40 to 60)", "slm@1/4: 125 % (62 to 250)"
+    # Ten passes of 0.02 s in 2 s are a tenth of it.
+    assert row == ["sums", "20", learned, "", "", "", "", f"{rival}, as published about 112 %"]
 
 
 def test_a_setting_that_does_not_get_there_is_in_no_row_however_fast_it_is(summary):

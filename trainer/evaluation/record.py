@@ -29,7 +29,10 @@ from trainer.shards import check_unchanged, joined_notes
 SHARD = re.compile(rf"(?!partial-).+-\d{{5}}\.jsonl({re.escape(GZIP)})?")
 """The name of a complete shard of any stage: speculative decoding has shards of its own."""
 
-MACHINES = "The stages ran on different machines, so seconds cannot be compared and are left out."
+MACHINES = (
+    "The stages ran on different machines, so seconds cannot be compared and are left out; where one machine reads the "
+    "weights by a copy in bf16 and another in int8, texts part at near ties, too."
+)
 
 AGAIN = "delete the file and run evaluate again"
 
