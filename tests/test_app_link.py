@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,13 +16,16 @@ from fake_pair import FakePair
 from test_app_open_trace_checks import changed, paths
 from test_app_share import CLIPBOARD, follow_link, ready, says
 
+from app.fields import FIELDS
+from app.handlers import Handlers
 from app.running.host import Host
+from app.running.sessions import Sessions
 from app.share.export import trace_json
 from app.share.link import MAX_LINK_TOKENS, link_json
 from app.share.open_trace import opened_run
 from app.share.swept import opened_sweep, swept_of
 from app.sweep import Sweep, sweep_message
-from engine import InvalidRequest, Prices, Request, Trace, WeightsError
+from engine import InvalidRequest, Prices, Request, Trace, WeightsError, load_settings
 from engine.pair import Pair
 
 SWEPT = '#sweep [data-state="done"], #sweep[data-state="done"]'
@@ -94,6 +98,26 @@ def test_a_swept_text_takes_its_sweep_along(sweep: Sweep):
         again = swept_of(opened, run.request)
         assert again is not None and again["leaves"] == told["leaves"], "it can be passed on"
     assert len(packed(link_json(text, told))) < 32_000
+
+
+def test_an_opened_sweep_has_no_price_at_other_prices_and_its_own_again_at_its_own(sweep: Sweep):
+    text = of_row(sweep, 3)
+    run = opened_run(trace_json(text, "", swept_of(sweep, text.request)))
+    opened = opened_sweep(trace_json(text, "", swept_of(sweep, text.request)), run, Prices())
+    assert opened is not None
+    window, sessions = SimpleNamespace(session_hash="a window"), Sessions()
+    session = sessions.enter("a window")
+    session.show(run, opened)
+    handlers = Handlers(Host(lambda *_, **__: None), sessions, load_settings(), [None] * len(FIELDS))
+
+    def told(price: float) -> Any:
+        *_, message = handlers.set_view("price", Prices().slm, price, window)  # pyright: ignore[reportArgumentType]
+        return json.loads(message)
+
+    other, own = told(4 * Prices().llm), told(Prices().llm)
+    assert [row[:-1] for row in other["figures"]] == [list(row[:-1]) for row in own["figures"]], "other units stay"
+    assert {row[-1] for row in other["figures"]} == {None} and other["view"] == 1
+    assert own["figures"] == [list(row) for row in sweep.figures if row] and own["view"] == 2
 
 
 def test_a_damaged_sweep_is_refused_by_name_or_can_be_shown(sweep: Sweep):

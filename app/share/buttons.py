@@ -211,6 +211,8 @@ class _ShareHandlers:
             prices = run.pair.opened.prices
             swept = await asyncio.to_thread(opened_sweep, text, run, prices, session.jobs.get(SWEEP))
             figures = await asyncio.to_thread(dashboard_message, run, session.view)
+        if swept is not None:
+            swept.set_prices(session.view.prices)  # the page's, at which the text's own cost is shown
         session.show(run, swept)  # no await from here on: the window's feed must not send anything in between
         sweep = sweep_message(swept, 0)[0] if swept is not None else gr.skip()
         return run, swept, [token_message(run, 0), figures, sweep]

@@ -5,6 +5,7 @@ The file may be a stranger's: what it says is data, and is checked here before t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
@@ -15,7 +16,7 @@ from app.running.job import Job
 from app.running.run import Run
 from app.share.open_trace import LONGEST_PIECE, MAX_TOKENS
 from app.sweep import Over, Sweep
-from engine import Prices, Request
+from engine import UNITS, Prices, Request
 from engine.errors import check_number, check_whole
 from engine.events import MAX_THRESHOLD
 from engine.events.parsing import Listed, parsed
@@ -29,6 +30,7 @@ _LARGEST = 1e30  # of a cost
 _FARTHEST = 10.0  # of an end of a dial's range, where the dials end at 2
 
 _Figures = tuple[float, float | None, float | None, float | None, float | None]
+_PRICE = 1 + UNITS.index("price")  # after the LLM share
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,17 @@ class OpenedSweep(Sweep):
         self.beside = run.id
         self.state = "done"
         self.finished.set()
+        self._as_written = prices, swept.figures
+
+    def set_prices(self, prices: Prices) -> bool:
+        """See `Sweep.set_prices`; there are no events to count again, so that at other prices no text has a price."""
+        if prices == self.prices:
+            return False
+        written_at, figures = self._as_written
+        told = list if prices == written_at else _without_price
+        self.figures = [row and told(row) for row in figures]
+        self.prices, self.view = prices, self.view + 1
+        return True
 
     @property
     def weight(self) -> int:
@@ -99,6 +112,10 @@ def opened_sweep(text: str, run: Run, prices: Prices, after: Job | None = None) 
 @cache
 def _adapter() -> TypeAdapter[_File]:
     return TypeAdapter(_File)
+
+
+def _without_price(figures: Sequence[float | None]) -> list[float | None]:
+    return [None if number == _PRICE else value for number, value in enumerate(figures)]
 
 
 def _apart_from_dials(request: Request) -> Request:
