@@ -143,7 +143,7 @@ def launch_options(demo: gr.Blocks, settings: Settings) -> dict[str, Any]:
     endpoint: Endpoint = getattr(demo, "endpoint")  # noqa: B009
     routes = [
         feeds.route,
-        pair_route(feeds.host),
+        pair_route(feeds.host, feeds.sessions),
         SCRIPTS,
         endpoint.mount,
         *([metrics_route(feeds.host)] if server.metrics else []),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
@@ -143,6 +144,43 @@ def test_a_window_whose_texts_had_to_make_room_hears_it_at_a_dial_and_loads_them
         eventually(lambda: shown.text() == text, 10)
         expect(page.locator("#prompt textarea")).to_have_value("echo what I had")
         expect(page.locator(".refused").first).to_be_hidden()
+
+
+DEAF = """() => {
+  const listen = EventSource.prototype.addEventListener;
+  EventSource.prototype.addEventListener = function (type, heard) {
+    return listen.call(this, type, (event) => { if (!window.deaf) heard(event); });
+  };
+  window.before = true;
+}"""
+"""What comes by the feed is lost once `window.deaf` is set, as where a laptop sleeps."""
+
+
+def test_a_window_whose_session_went_loads_itself_again_where_it_awaits_a_text_and_else_stays(
+    shown: Window, site, pair
+):
+    page = shown.page
+    shown.write("echo one")
+    page.wait_for_timeout(2500)  # the feed of the text is closed by then
+    page.evaluate(DEAF)
+    drop(site)
+    for _ in range(2):
+        with page.expect_response("**/gradio_api/citer/pair") as heard:
+            pass
+    assert heard.value.text().endswith(" unknown")
+    shown.write("echo two")  # in another session
+    pair.tokens_per_second = 4
+    shown.ask("echo what is written while the laptop sleeps, and never ends in this window")
+    shown.wait_state("running")
+    with page.expect_response("**/gradio_api/citer/pair", timeout=10_000) as heard:
+        pass
+    assert page.evaluate("window.before"), "it awaits a text, and the server has it"
+    page.evaluate("window.deaf = true")
+    drop(site)
+    page.wait_for_function("window.before === undefined", timeout=10_000)
+    pair.tokens_per_second = 300
+    expect(page.locator("#prompt textarea")).to_have_value(re.compile("while the laptop sleeps"))
+    assert shown.write("echo as before") == "as before"
 
 
 def test_so_it_does_at_every_button_that_needs_them(shown: Window, site: Site):

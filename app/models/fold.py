@@ -18,6 +18,7 @@ from app.components import QUIET, drawn
 from app.figures import pair_name
 from app.models.choice import AUTO, Allowed, allowed, chosen, models_of, pair_names, routers_of
 from app.running.host import Host, NextPair
+from app.running.sessions import Sessions
 from engine import EngineError, InvalidRequest, Settings
 from engine.weights.cache_folder import in_words
 
@@ -35,15 +36,19 @@ _LOCK = "() => ({ __type__: 'update', interactive: false })"
 """In the browser: what was looked at is another now."""
 
 
-def pair_route(host: Host) -> Route:
+def pair_route(host: Host, sessions: Sessions) -> Route:
     """Where windows ask whether the server is there: which start of it this is, and the news of its pair.
 
-    The answer is a word that every start has of its own, a space, and a number that grows.
+    The answer is a word that every start has of its own, a space, and a number that grows; and for a window that gives
+    its feed's key under `citer-feed` whether its session is there still, as a third word: "known" or "unknown".
     """
     start = secrets.token_hex(8)
 
     async def news(request: Request) -> PlainTextResponse:
-        return PlainTextResponse(f"{start} {host.news}", headers={"Cache-Control": "no-store"})
+        words = [start, str(host.news)]
+        if key := request.headers.get("citer-feed"):
+            words.append("unknown" if sessions.find_key(key) is None else "known")
+        return PlainTextResponse(" ".join(words), headers={"Cache-Control": "no-store"})
 
     return Route("/gradio_api/citer/pair", news)
 

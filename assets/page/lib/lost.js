@@ -1,10 +1,12 @@
 // A server that does not answer is told of, and taken up again by itself: what was here is kept in this window (share/storage.js).
-// One that answers says which news of its pair it has.
+// One that answers says which news of its pair it has, and whether it still has what it writes for this window: of a laptop that
+// slept it has let go. What is written already stays here without it, and is told of where it is needed (lib/refused.js).
 import { make, makeButton, say } from './dom.js';
 
 const EVERY = 2000, PATIENCE = 2500;   // milliseconds: within five it is said
 const WORDS = 'The server does not answer. What is here stays, and this page goes on by itself once it is back.';
 const BACK = 'The server is back, and knows nothing of this window. Look at what Compare and Tune have found first: that goes when the page is loaded again.';
+const AWAITED = ':is([data-state="waiting"], [data-state="running"])';
 const RESULTS = ':is(.compare-state, .tune-state):is([data-state="done"], [data-state="stopped"])';
 
 const line = Object.assign(make('div', 'lost'), { role: 'alert', hidden: true }), words = make('p');
@@ -14,6 +16,7 @@ again.addEventListener('click', () => location.reload());
 line.append(words, again);
 document.body.append(line);
 let gone = false, begun = null, known = '0';   // `begun`: which start of the server this window is of; `known`: the newest news
+let key = '', isOurs = false;   // the feed's, and whether the server knew it when it was asked last
 
 // What the Playground has is kept; measured texts of the other tabs are not.
 const goOn = () => {
@@ -22,13 +25,22 @@ const goOn = () => {
   say(words, BACK);
 };
 
+// One that the server never knew was empty, or is just being opened.
+const isLost = (isKnown) => {
+  const was = isOurs;
+  isOurs = isKnown;
+  return was && !isKnown && Boolean(document.querySelector(AWAITED));
+};
+
 const look = async () => {
   if (!document.hidden) {
     try {
-      const answer = await fetch('gradio_api/citer/pair', { cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
+      const asked = key, headers = key ? { 'citer-feed': key } : {};
+      const answer = await fetch('gradio_api/citer/pair', { cache: 'no-store', headers, signal: AbortSignal.timeout(PATIENCE) });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
-      const [start, news] = (await answer.text()).split(' ');
+      const [start, news, session] = (await answer.text()).split(' ');
       if (gone || start !== (begun ??= start)) return goOn();   // its session went with the connection, or with that server
+      if (asked === key && isLost(session === 'known')) return goOn();
       line.hidden = true;
       say(words, '');
       if (news !== known) document.dispatchEvent(new CustomEvent('citer-pair'));
@@ -50,5 +62,10 @@ window.fetch = async (...asked) => {
   return Response.error();
 };
 
+document.addEventListener('citer-key', ({ detail }) => {
+  if (detail === key) return;
+  key = detail;
+  if (isLost(false)) goOn();   // the feed was quicker to find that out, and has another session's by now
+});
 addEventListener('pageshow', ({ persisted }) => { if (persisted) location.reload(); });   // its session went when it was left
 setTimeout(look, EVERY);

@@ -39,7 +39,13 @@ export const start = ({ element, props, trigger, watch }) => {
     });
   };
 
-  watch('value', () => { if (asked) open(); });
+  const tellKey = () => { if (props.value) document.dispatchEvent(new CustomEvent('citer-key', { detail: props.value })); };
+
+  watch('value', () => {
+    tellKey();
+    if (asked) open();
+  });
+  tellKey();
   document.addEventListener('citer-start', open);
   document.addEventListener('citer-missed', () => { close(); open(); });
   // As soon as the dials are let go: what that changes is written before gradio has answered.
