@@ -93,12 +93,16 @@ def test_the_prompts_of_the_other_tabs_are_there_after_a_reload_and_gone_in_a_pa
         expect(page.locator(box).first).to_have_value("")
 
 
-def test_a_comparison_stays_when_the_server_is_back_until_the_visitor_loads_the_page_again(shown: Window):
+def test_a_comparison_stays_when_the_server_is_back_until_the_visitor_loads_the_page_again(shown: Window, pair):
     page = shown.page
     page.click('button[role=tab]:has-text("Compare")')
     page.fill(TABS["Compare"], "echo one two")
     page.click("#compare-start")
     page.wait_for_selector('.compare-state[data-state="done"]')
+    pair.tokens_per_second = 2
+    page.fill(TABS["Compare"], "echo one two" + 40 * " and another")
+    page.click("#compare-start")
+    page.wait_for_selector('.compare-state[data-state="running"]')  # it is cut off, and stays so
     page.evaluate("window.before = true")
     cut: list[str] = []
     page.on("requestfailed", lambda request: cut.append(request.url))

@@ -7,7 +7,7 @@ const EVERY = 2000, PATIENCE = 2500;   // milliseconds: within five it is said
 const WORDS = 'The server does not answer. What is here stays, and this page goes on by itself once it is back.';
 const BACK = 'The server is back, and knows nothing of this window. Look at what Compare and Tune have found first: that goes when the page is loaded again.';
 const AWAITED = ':is([data-state="waiting"], [data-state="running"])';
-const RESULTS = ':is(.compare-state, .tune-state):is([data-state="done"], [data-state="stopped"])';
+const RESULTS = '.compare-text .w, .tune-body:not([hidden])';   // also of what was cut off, whose state stays "running"
 
 const line = Object.assign(make('div', 'lost'), { role: 'alert', hidden: true }), words = make('p');
 const again = makeButton('', 'Load the page again');
