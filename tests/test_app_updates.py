@@ -24,7 +24,7 @@ from app.running.sessions import Sessions
 from app.stream.dashboard import dashboard_message
 from app.stream.feed import KEEP_ALIVE_SECONDS, MAX_FEEDS, Feeds
 from app.stream.token_stream import token_message
-from app.stream.updates import PanelState, shared_prefix
+from app.stream.updates import FigureUpdates, PanelState, TextUpdates, shared_prefix
 from engine import InvalidRequest, Prices
 
 
@@ -220,6 +220,21 @@ def test_a_run_that_goes_on_from_the_text_on_the_page_sends_only_what_is_new(hos
     found = told(session, known)
     assert [(m["kept"], m["from"], m["count"]) for m in of(found, "stream")] == [([run.number, flip], flip, 30 - flip)]
     assert [m["from"] for m in of(found, "dashboard")] == [flip]
+
+
+def test_an_open_feed_brings_a_text_again_that_undo_brings_back_from_a_sweep(host):
+    session = Session()
+    run = session.begin(request(), host)
+    assert run.finished.wait(5)
+    panels = [make(session, host, PanelState()) for make in (TextUpdates, FigureUpdates)]
+    before = [json.loads(message) for panel in panels for message in panel.due()]
+    session.scrubbing = True
+    assert not [message for panel in panels for message in panel.due()]
+    assert session.step(-1) is run
+    again = [json.loads(message) for panel in panels for message in panel.due()]
+    assert [(m["from"], m["count"], m["kept"]) for m in again] == [(0, 30, None)] * 2
+    assert {m["n"] for m in again} == {run.number} and before[0]["n"] < run.number
+    assert not [message for panel in panels for message in panel.due()], "once"
 
 
 def shown_by(messages: list[dict]) -> list[list]:

@@ -63,6 +63,7 @@ class TextUpdates(PanelUpdates):
         self._there = browser.count, browser.cuts  # of the tokens of the run on the page
         same = self._page is not None and self._page is session.run
         self._run = session.run if same else None
+        self._number = browser.number  # of the run: one that comes back to the page has another
         self._over, self._begun = (browser.ended, True) if same else (False, False)
         self._note, self._shared = "", _NOTHING_SHARED
         self._newest = 0, time.monotonic()  # how many tokens it had last, and since when
@@ -72,8 +73,10 @@ class TextUpdates(PanelUpdates):
         run = self._session.run
         if run is None or self._session.scrubbing:
             return
-        if run is not self._run:
-            self._run, self._over, self._begun = run, False, False
+        if run is not self._run or run.number != self._number:
+            if run is self._page:  # what the browser has of it goes by its old number
+                self._page, self._there = None, (0, 0)
+            self._run, self._number, self._over, self._begun = run, run.number, False, False
             self._note, self._shared = "", _NOTHING_SHARED
             if run.brought:
                 self._page, self._over = run, True
@@ -108,7 +111,7 @@ class FigureUpdates(PanelUpdates):
         self._session, self._view = session, session.view
         shown = session.shown
         same = shown is not None and shown.number == browser.number
-        self._run = shown if same else None
+        self._run, self._number = (shown, shown.number) if shown is not None and same else (None, -1)
         self._there = (browser.count, browser.cuts) if same else (0, 0)
         self._over = False
         if shown is not None and same and not shown.active:
@@ -122,9 +125,10 @@ class FigureUpdates(PanelUpdates):
         if run is None:
             return
         over, started, written = run.finished.is_set(), time.monotonic(), run.written
-        if run is not self._run:
-            shared = shared_prefix(self._run, run, *self._there) if view is self._view else _NOTHING_SHARED
-            self._there = shared.count, len(written.cuts)
+        if run is not self._run or run.number != self._number:
+            page = None if run is self._run else self._run  # what the browser has of it goes by its old number
+            shared = shared_prefix(page, run, *self._there) if view is self._view else _NOTHING_SHARED
+            self._there, self._number = (shared.count, len(written.cuts)), run.number
             self._run, self._tally, self._next_due, self._over = run, None, 0.0, run.brought
         elif view is not self._view and not self._over:  # else gradio has brought it
             self._tally, self._there, self._next_due = None, (0, 0), 0.0
