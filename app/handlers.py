@@ -110,7 +110,9 @@ class Handlers:
     ) -> str:
         """Applies both to what the active run drafts next, or to the whole of a text that has ended."""
         with refusals():
-            session = self._of(request, said_text(said_fields(event._data), "run"))
+            shown = said_text(said_fields(event._data), "run")
+            session = self._of(request, shown)
+            session.scrub(shown)  # its texts are there still where a run that was to take their place never came
             _leave_empty_sweep(session)
             session.set_dials(threshold, acceptance, self.host, policy)
         return versions_message(session)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from browser import eventually, paused
 from fake_pair import FakePair, request
 
+from app.fields import FIELDS
+from app.handlers import Handlers
 from app.running import history
 from app.running.job import Job
 from app.running.run import Run
 from app.running.session import SWEEP, Session
+from app.running.sessions import Sessions
 from app.share.open_trace import opened_run
 from app.stream.versions import versions_message
-from engine import Role, first_flip
+from app.sweep import Sweep
+from engine import Prices, Role, first_flip, load_settings
 from engine.endpoint.places import Busy
 from engine.events.trace import same_text
 
@@ -182,6 +188,40 @@ def test_after_a_text_that_never_came_what_is_on_the_page_can_be_changed(session
     changed = finished(change(session, host))
     assert changed.request.prompt == first.request.prompt and changed.events
     assert changed.number > failed.number, "news to the browser"
+
+
+def test_a_dial_begins_no_prompt_that_was_stopped_or_refused_before_its_first_token(host, pair):
+    session = Session()
+    failed = session.begin(request("long " * 3000), host)
+    assert failed.finished.wait(5) and failed.error
+    with paused(host):
+        stopped = session.begin(request(), host)
+        assert session.set_dials(0.6, 0.0, host) is None, "while it waits the dial is its own"
+        stopped.cancel.set()
+    assert stopped.finished.wait(5) and not stopped.events
+    for run in (stopped, failed):
+        session.run = run
+        assert session.set_dials(0.9, 0.0, host) is session.set_dials(0.7, 0.0, host, "llm") is None
+    assert pair.requests == []
+
+
+def test_a_dial_scrubs_through_the_sweep_that_is_on_the_page_after_a_run_that_never_came(session, host, pair):
+    sweep = session.begin_job(SWEEP, Sweep(request(), [], Prices(), "threshold"), host, instead=session.run)
+    assert sweep.finished.wait(20)
+    handlers = Handlers(host, Sessions(), load_settings(), [None] * len(FIELDS))
+    handlers.sessions._sessions["a window"] = session
+    failed = session.begin(request("long " * 3000), host)
+    assert failed.finished.wait(5) and not session.scrubbing
+    asked = len(pair.requests)
+    window: Any = SimpleNamespace(session_hash="a window")
+    dial: Any = SimpleNamespace(_data={"run": sweep.id})
+    handlers.set_dials(0.9, 0.0, "router", window, dial)
+    assert session.scrubbing and session.run is failed and len(pair.requests) == asked
+    pair.tokens_per_second = 20
+    run = session.begin(request(), host)
+    handlers.set_dials(0.8, 0.0, "router", window, dial)
+    assert not session.scrubbing and run.dial.threshold == 0.8, "of what is to take its place"
+    run.cancel.set()
 
 
 def test_after_an_audit_that_was_stopped_before_it_began_the_text_can_be_changed(session, host):

@@ -115,8 +115,8 @@ class Session:
             self.moved |= {name for name, value in dials.items() if value != self._dials[name]}
             self._dials = dials
             run = self._newest()
-            if run is None or run.fixed or self.scrubbing:
-                return None
+            if run is None or run.fixed or self.scrubbing or not (run.active or run.events):
+                return None  # one that was stopped or refused before its first token is begun by Generate alone
             if policy not in (None, run.request.policy):
                 return self._start(self._put(Run(replace(run.request, policy=policy, forced=(), **dials), run)), host)
             if run.active and not run.again:
@@ -130,6 +130,15 @@ class Session:
                 return None if version is self.history.current else self._show(version, step=True)
             change = Change(version.text, lambda origin: at_dials(origin.request, origin.folded, **dials))
             return self._start(self._put(self._continued(request, change)), host)
+
+    def scrub(self, job_id: str) -> bool:
+        """Lets the sliders scrub through the sweep of this id; whether it is here and no run has begun since."""
+        with self._lock:
+            sweep = self.jobs.get(SWEEP)
+            if sweep is None or sweep.id != job_id or (self.run is not None and self.run.active):
+                return False
+            self.scrubbing = True
+            return True
 
     def branch(self, index: int, role: Role, token: int | None, host: Host) -> Run | None:
         """Starts a branch in which `role` writes the token at `index`; None where there is no such place.
