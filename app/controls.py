@@ -7,6 +7,7 @@ units. `assets/page/points/points.js` draws them and moves them along the measur
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -277,12 +278,14 @@ def top_message(pair: Any, policy: str, starts: Sequence[tuple[float, float]] = 
         starts: Of each dial where it stood when this was asked for, and where it is to stand.
 
     Returns:
-        `policy` as it stands, the `policies` that this is true of, by unit `times`: at least so often LLM-only's, and
-        `starts`.
+        `policy` as it stands, the `policies` that this is true of, by unit `times`: at least so often LLM-only's,
+        `starts`, and `at`, of each message another, so that the dials are put there once.
     """
     policies = [name for name in pair.policies if REGISTRY[name].scores and name != "random"]  # chance reads nothing
     times = reading_along(pair.slm_cost, pair.llm_cost)
-    return to_json({"policy": policy, "policies": policies, "times": times, "starts": starts})
+    return to_json(
+        {"policy": policy, "policies": policies, "times": times, "starts": starts, "at": time.monotonic_ns()}
+    )
 
 
 def _task(policy: str, curves: Sequence[Curve]) -> dict[str, Any]:

@@ -57,9 +57,11 @@ _LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
 _ENABLE_IF_FLIPPED = f"""() => (
   document.querySelector('.t.flip, .t.draft, .stream-origin.rescored') ? ({ENABLE})() : {{ __type__: 'update' }})"""
 # Where the router starts, if the dials still stand where they stood when that was asked for: `top_message` says both.
+# They are put there once: while another pair is loaded, the same message is there at each look.
 _PUT_DIALS = """(said, ...dials) => {
-  const { starts = [] } = said ? JSON.parse(said) : {};
-  const isDue = (now, i) => starts[i]?.[0] === now && starts[i][1] !== now;
+  const { starts = [], at } = said ? JSON.parse(said) : {}, isNew = at !== window.citerDialsPut;
+  const isDue = (now, i) => isNew && starts[i]?.[0] === now && starts[i][1] !== now;
+  window.citerDialsPut = at;
   return dials.map((now, i) => (isDue(now, i) ? starts[i][1] : { __type__: 'update' }));
 }"""
 _WENT = "() => { document.dispatchEvent(new CustomEvent('citer-went')); }"
