@@ -44,6 +44,9 @@ class ApiRun(Run):
         super().__init__(request)
         self._policy_chosen = policy_chosen
 
+    def _suit(self, pair: Any) -> None:
+        """A policy that the call named is written with or refused."""
+
     def _write(self) -> None:
         if not self._policy_chosen:
             self.request = replace(self.request, policy=self.pair.default_policy(self.request.policy))

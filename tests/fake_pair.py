@@ -168,8 +168,8 @@ class FakePair:
         return self._writing if time.monotonic() < self._wrote + _MOMENT else 0
 
     def default_policy(self, named: str) -> str:
-        """As the engine's; this pair has a router."""
-        return named
+        """As the engine's."""
+        return named if named in self.policies else "confidence"
 
     def check(self, request: Request) -> int:
         """Prompt tokens; refuses a prompt beyond the context as the engine does."""

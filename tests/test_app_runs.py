@@ -12,13 +12,17 @@ from browser import eventually
 from fake_pair import FakePair, request
 
 from app.api import ApiRun
+from app.compare.comparison import Comparison
 from app.fields import FIELDS, router_dials
 from app.handlers import Handlers
 from app.running.host import Host
 from app.running.run import Run
 from app.running.session import Session
 from app.running.sessions import Sessions
-from engine import InvalidRequest, load_settings
+from app.sweep import Sweep
+from app.tune.prompts import parse
+from app.tune.tuning import Tuning
+from engine import InvalidRequest, Prices, load_settings
 from engine.endpoint.places import Busy, Places
 
 
@@ -33,6 +37,27 @@ def test_a_text_asked_for_before_the_models_are_there_starts_at_the_routers_own_
     assert run.finished.wait(10)
     assert {event.threshold for event in run.events} == {0.9}
     assert run.request.threshold == 0.9
+
+
+def test_what_is_asked_for_before_a_pair_without_a_router_is_there_is_scored_by_the_slms_confidence(pair):
+    ready, session, asked = threading.Event(), Session(), request(policy="router")
+    pair.policies = ("confidence", "random", "slm", "llm")
+    host = Host(lambda *_, **__: ready.wait(10) and pair)
+    run = session.begin(asked, host)
+    comparison, tuning = Comparison(asked, "trained router"), Tuning(parse("one\ntwo").rows, asked, 3, None)
+    session.begin_job("sweep", Sweep(asked, [], Prices(), "threshold"), host)
+    session.begin_job("compare", comparison, host)
+    session.begin_job("tune", tuning, host)
+    ready.set()
+    for job in (run, *session.jobs.values()):
+        assert job.finished.wait(20) and job.error is None
+    assert {each.policy for each in pair.requests} == {"confidence", "slm", "llm"}
+    assert run.request.policy == "confidence" and tuning.policy == "confidence"
+    assert "SLM's own confidence" in comparison.texts["middle"].title
+    assert session.begin(asked, host).finished.wait(10)
+    assert session.run is not None and session.run.request.policy == "router", (
+        "the page knows the pair by then; the engine refuses it"
+    )
 
 
 def test_an_acceptance_that_was_dragged_while_the_models_load_is_no_choice_of_threshold(pair):

@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from app.components import to_json
+from app.controls import POLICY_LABELS
 from app.figures import amount, counted, percent
 from app.running.job import Job, State
 from app.running.weight import request_weight
@@ -119,6 +120,14 @@ class Comparison(Job):
     def _end(self) -> State:
         complete = all(text.events and text.events[-1].finish_reason for text in self.texts.values())
         return "done" if complete else super()._end
+
+    def _suit(self, pair: Any) -> None:
+        for text in filter(None, (self.texts["middle"], self.texts.get("router"))):
+            policy = pair.default_policy(text.request.policy)
+            if policy != text.request.policy:
+                label = POLICY_LABELS[policy]
+                text.title, text.subject = label, f"The text by {label}"
+                text.request = replace(text.request, policy=policy)
 
     def _write(self) -> None:
         middle, router = self.texts["middle"], self.texts.get("router")

@@ -72,8 +72,11 @@ class Job:
         end: State = "failed"
         self.host = host
         try:
+            early = host.pair is None
             self.pair = host.wait(self.cancel)
             if self.pair is not None and not self.unwanted():
+                if early:
+                    self._suit(self.pair)
                 self._write()
             end = self._end
         except EngineError as error:
@@ -134,6 +137,9 @@ class Job:
         """How the messages about it begin: `run`, `n`, `from` and `count` of its items, `state`, `note` for people."""
         note = self.error or note
         return {"run": self.id, "n": self.number, "from": start, "count": count, "state": state, "note": note}
+
+    def _suit(self, pair: Any) -> None:
+        """Called where it was asked for before the pair was there: what that cannot do gives way to what it can."""
 
     def _write(self) -> None:
         """Asks `scheduler` for texts and takes what comes."""

@@ -154,6 +154,9 @@ class Run(Job):
     def _end(self) -> State:
         return "done" if self.complete else "stopped"
 
+    def _suit(self, pair: Any) -> None:
+        self.request = replace(self.request, policy=pair.default_policy(self.request.policy))
+
     def _write(self) -> None:
         handle, kept = self._ask()
         self.prompt_tokens = len(handle.order.prompt)
