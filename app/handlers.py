@@ -203,6 +203,10 @@ class Handlers:
         raise_error(session.run)
         return versions_message(session)
 
+    def versions(self, request: gr.Request) -> str:
+        """What the versions are now, also where a text failed and `ended` said why: what it had is one of them."""
+        return versions_message(self.sessions.get(request.session_hash))
+
     def sweep_ended(self, request: gr.Request) -> None:
         """Says why a sweep could not be made; where it has no texts, the sliders belong to the last one again."""
         session = self.sessions.get(request.session_hash)

@@ -232,6 +232,7 @@ def _playground(
         sweep.open_text(handlers.open_text, inputs=dials, **of_a_text),
     ]
     ended = [stream.ended(handlers.ended, **to_versions), sweep.ended(handlers.sweep_ended, **EACH_TIME)]
+    ended[0].failure(handlers.versions, **to_versions)
     wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started, ended)
     sweep.scrub(handlers.scrub, **of_a_text)
     followed = stream.follow_up(handlers.follow_up, outputs=conversation, queue=False, **QUIET)

@@ -11,6 +11,7 @@ from browser import Site, Window, along, check_contrast, eventually, expect, win
 from fake_pair import FakePair
 
 from app.share.buttons import _kept_fields
+from engine import EngineError
 
 
 @pytest.fixture
@@ -48,6 +49,27 @@ def test_prompt_settings_and_text_are_there_after_a_reload_and_gone_in_a_page_op
     shown.page.wait_for_timeout(500)
     assert shown.text() == ""
     expect(shown.page.locator("#prompt textarea")).to_have_value("")
+
+
+def test_a_text_that_failed_part_way_is_a_version_and_there_after_a_reload(shown: Window, pair: FakePair, monkeypatch):
+    write = pair.write
+
+    def fail(row, seconds):
+        if len(row.events) == 9:
+            raise EngineError("The LLM's server is gone.")
+        return write(row, seconds)
+
+    monkeypatch.setattr(pair, "write", fail)
+    shown.ask("a palindrome")
+    shown.wait_state("failed")
+    expect(shown.page.locator(".version")).to_have_count(1)
+    text, length = shown.text(), len(shown.tokens())
+    assert length >= 9
+    shown.page.wait_for_function(
+        "(n) => JSON.parse(sessionStorage.getItem('citer-text') ?? '{}').events?.length === n", arg=length
+    )
+    shown.page.reload()
+    eventually(lambda: shown.text() == text, 10)
 
 
 def test_a_server_that_does_not_answer_is_told_of_within_5_seconds_and_taken_up_again(shown: Window):

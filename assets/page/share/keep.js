@@ -3,7 +3,7 @@ import { listen } from '../lib/dom.js';
 import { keepFields, keepTrace } from './storage.js';
 
 const SOON = 500, REST = 10_000;   // milliseconds after the end of a text; between two readings of one that grows
-const ENDS = ['done', 'stopped'];
+const ENDS = ['done', 'stopped', 'failed'];
 
 export const startKeep = ({ element, server }) => {
   let read = '', due = 0, timer = 0;   // what was read last, when more is due
