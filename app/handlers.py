@@ -91,7 +91,7 @@ class Handlers:
         `run` names the text that the window shows; empty where it has none.
         """
         session = self.sessions.get(request.session_hash)
-        if run and session.run is None and not session.jobs:
+        if run and session.run is None and SWEEP not in session.jobs:  # whatever Compare or Tune have begun since
             raise refusal(GONE, "Gone")
         return session
 

@@ -6,7 +6,9 @@ import asyncio
 import json
 import threading
 from types import SimpleNamespace
+from typing import Any
 
+import gradio as gr
 import pytest
 from browser import eventually
 from fake_pair import FakePair, request
@@ -134,6 +136,19 @@ def test_a_threshold_that_someone_chose_stays(host, pair):
     ready.set()
     assert waiting.finished.wait(10)
     assert {event.threshold for event in waiting.events} == {0.2}
+
+
+def test_a_window_whose_texts_are_gone_hears_so_though_it_has_compared_since(host):
+    handlers = Handlers(host, Sessions(), load_settings(), [None] * len(FIELDS))
+    window: Any = SimpleNamespace(session_hash="a window")
+    dial: Any = SimpleNamespace(_data={"run": "of before"})
+    session = handlers.sessions.get("a window")
+    assert session.begin_job("compare", Comparison(request(), "trained router"), host).finished.wait(20)
+    for ask in (lambda: handlers.set_dials(0.9, 0.0, "router", window, dial), lambda: handlers.scrub(window)):
+        with pytest.raises(gr.Error, match="has the texts of this window no more"):
+            ask()
+    assert session.begin_job("sweep", Sweep(request(), [], Prices(), "threshold"), host).finished.wait(20)
+    assert handlers.scrub(window) and session.scrubbing
 
 
 # ---- runs and sessions ----
