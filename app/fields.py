@@ -217,13 +217,17 @@ def link_query(trace: Trace) -> tuple[str, list[str]]:
         else:
             room -= size
     written = {name: int(value) if isinstance(value, bool) else value for name, value in given.items()}
-    if trace.forced:
-        missing.append("Tokens chosen by hand are not in the link.")
-    read = [event for event in trace.events if not event.provisional]
+    return urlencode(written, quote_via=quote, errors="replace"), [*missing, *by_hand(trace, "the link")]
+
+
+def by_hand(trace: Trace, place: str) -> list[str]:
+    """What a hand did to a text while it was written, which `place` does not ask for again, as sentences for people."""
+    said = [f"Tokens chosen by hand are not in {place}."] if trace.forced else []
+    fields, read = trace_fields(trace), [event for event in trace.events if not event.provisional]
     for name, (low, high) in (("threshold", same_text(trace.events)), ("acceptance", same_acceptance(read))):
-        if name in values and not low < values[name] <= high:
-            missing.append(f"The {name} was turned while this text was written; the link has the last one.")
-    return urlencode(written, quote_via=quote, errors="replace"), missing
+        if not low < fields[name] <= high:
+            said.append(f"The {name} was turned while this text was written; {place} has the last one.")
+    return said
 
 
 def read_query(query: Mapping[str, str], policies: Iterable[str]) -> tuple[dict[str, Any], list[str]]:

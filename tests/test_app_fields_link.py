@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
@@ -9,6 +10,7 @@ import pytest
 from fake_pair import FakePair
 
 from app.fields import FIELDS, MAX_TEXT, link_query, page_request, read_query, stop_strings, stop_text, trace_fields
+from app.share.buttons import taken
 from engine import POLICIES, Request, Role, Sampling, Trace
 from engine.request import Forced, Turn
 
@@ -92,15 +94,19 @@ def test_a_link_says_what_no_field_holds():
     (first, *others) = trace.events
     by_hand = replace(trace, forced=(Forced(0, Role.LLM),), events=(replace(first, forced=True), *others))
     assert link_query(by_hand)[1] == ["Tokens chosen by hand are not in the link."]
+    said = json.loads(taken(by_hand, None, "program") or "")["notes"]
+    assert said == ["Tokens chosen by hand are not in the program."]
     score = first.score
     assert score is not None
     turned = replace(trace, events=(replace(first, role=Role.LLM, threshold=score + 0.1), *others))
     assert any("threshold was turned while" in said for said in link_query(turned)[1])
+    said = json.loads(taken(turned, None, "program") or "")["notes"]
+    assert said == ["The threshold was turned while this text was written; the program has the last one."]
     kept = replace(
         trace, events=(replace(first, acceptance=0.5, ratio=0.1), *others[:-1], replace(others[-1], acceptance=0.5))
     )
     assert any("acceptance was turned while" in said for said in link_query(kept)[1])
-    assert link_query(trace)[1] == []
+    assert link_query(trace)[1] == json.loads(taken(trace, None, "program") or "")["notes"] == []
 
 
 def test_the_threshold_of_a_link_is_the_one_last_in_force():

@@ -197,6 +197,13 @@ def test_the_lines_for_a_program_are_shown_and_copied_with_this_servers_address(
     lines = written.page.input_value(".share-copy")
     assert len(lines.splitlines()) == 3 and f'base_url="{written.url}v1"' in lines and "echo one two three" in lines
     assert written.page.evaluate("navigator.clipboard.readText()") == lines
+    assert written.page.inner_text(SAID) == "Copied three lines for a program."
+    written.page.click(".t >> nth=1")
+    written.page.click(".candidate:enabled >> nth=0")
+    written.page.wait_for_selector(".version >> nth=1")
+    ready(written)
+    written.page.click('[data-take="program"]')
+    says(written, "Tokens chosen by hand are not in the program.")
 
 
 def test_where_the_browser_forbids_copying_the_text_is_there_selected(written: Window):

@@ -19,7 +19,7 @@ import gradio as gr
 from app.components import QUIET, drawn, in_browser, to_json
 from app.controls import fill
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import DIALS, FIELDS, fitting, link_query, read_query, trace_fields
+from app.fields import DIALS, FIELDS, by_hand, fitting, link_query, read_query, trace_fields
 from app.figures import counted, pair_name
 from app.recorded import Recorded
 from app.running.host import Host
@@ -147,7 +147,7 @@ def taken(trace: Trace, sweep: Job | None, kind: str, home: str = "", locked: bo
     elif kind == "settings":
         text, notes = link_query(trace)
     elif kind == "program":
-        text = program(trace, locked)
+        text, notes = program(trace, locked), by_hand(trace, "the program")
     elif kind == "picture":
         text = to_json(_pictured(trace, home))
     else:

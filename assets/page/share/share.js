@@ -79,8 +79,10 @@ export const start = ({ element, props, server, trigger, watch }) => {
     find('.share-file').hidden = false;
   };
 
-  const takeProgram = ({ text }) =>
-    copyOrShow(text.replace('{address}', () => new URL('v1', document.baseURI).href), 'three lines for a program', true);
+  const takeProgram = async ({ text, notes }) => {
+    await copyOrShow(text.replace('{address}', () => new URL('v1', document.baseURI).href), 'three lines for a program', true);
+    add(notes);
+  };
 
   const TAKE = {
     link: takeLink, settings: takeSettings, picture: takePicture, program: takeProgram,
