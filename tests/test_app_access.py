@@ -77,6 +77,11 @@ def test_enter_sends_shift_enter_breaks_the_line_and_escape_stops(shown: Window,
     page.fill("#prompt textarea", "a palindrome")
     page.keyboard.press("Enter")
     page.wait_for_selector(".t >> nth=6")  # of this text: the one before has fewer
+    page.click(".t >> nth=1")
+    page.wait_for_selector(".t.pinned")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".t.pinned", state="detached")
+    page.wait_for_selector(f".t >> nth={len(shown.tokens()) + 2}")  # it is written on
     page.keyboard.press("Escape")
     shown.wait_state("stopped")
 

@@ -54,7 +54,7 @@ export const startPointer = (text, { element }, inspect) => {
       ArrowDown: () => nextOf(text, 'llm', at, 1), ArrowUp: () => nextOf(text, 'llm', at, -1) };
     if (moves[event.key]) { focusToken(moves[event.key]()); event.preventDefault(); }
     else if (event.key === 'Enter' && text.focused >= 0) togglePin();
-    else if (event.key === 'Escape') pin(-1);
+    else if (event.key === 'Escape' && text.pinned >= 0) { pin(-1); event.preventDefault(); }   // where none is pinned it stops the text
   });
   for (const button of element.querySelectorAll('[data-jump]')) button.addEventListener('click', () => {
     const step = Number(button.dataset.jump), from = text.pinned >= 0 ? text.pinned : step > 0 ? -1 : text.tokens.length;
