@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from browser import eventually
 from fake_pair import FakePair, request
 
 import app.running.session
@@ -179,6 +180,21 @@ def test_figures_go_out_at_most_once_a_second_and_only_with_new_points(host, pai
     assert messages[0]["from"] == 0 and messages[0]["figures"] and not messages[1]["figures"]
     assert sum(m["count"] for m in messages) == 120
     assert messages[-1]["meter"]["tokens"] == "120"
+
+
+def test_a_texts_cost_is_told_with_its_dials_unless_they_were_turned_while_it_was_written(host, pair):
+    pair.tokens_per_second = 100
+    session = Session()
+    turned = session.begin(request(threshold=0.2), host)
+    eventually(lambda: len(turned.events) > 3)
+    session.set_dials(0.9, 0.3, host)
+    pair.tokens_per_second = 2000
+    assert turned.finished.wait(5)
+    assert json.loads(dashboard_message(turned, session.view) or "")["cost"] is None
+    plain = session.begin(request(threshold=0.9, acceptance=0.3), host)
+    assert plain.finished.wait(5)
+    cost = json.loads(dashboard_message(plain, session.view) or "")["cost"]
+    assert (cost["threshold"], cost["acceptance"]) == (0.9, 0.3) and cost["times"] > 0
 
 
 def test_a_new_view_sends_all_points_again_without_running_anything(host, pair, told):

@@ -34,8 +34,9 @@ export const start = ({ element, props, trigger, watch }) => {
       : along > DEAR ? `The LLM writes all, and the SLM reads along to score it: at least ${short(along)} × the LLM alone (modelled).` : asMeasured(dear));
   };
 
-  listen(element, 'citer-cost', ({ detail: { threshold, acceptance, times, unit } }) => {
-    tried = [...tried.slice(-50), { threshold, acceptance, times, unit }];
+  listen(element, 'citer-cost', ({ detail: { cost, unit } }) => {
+    if (cost === null) return;   // the dials were turned while it was written: it says nothing of any setting
+    tried = [...tried.slice(-50), { ...cost, unit }];
     draw();
   });
   listen(element, 'citer-measured', ({ detail }) => { measured = detail; draw(); });
