@@ -44,6 +44,20 @@ def test_a_text_is_rendered_beside_its_tokens(shown: Window):
     expect(shown.page.locator(OPEN).first).to_be_hidden()
 
 
+def test_what_could_not_be_rendered_is_tried_again_when_it_is_asked_for_again(shown: Window):
+    page = shown.page
+    page.route("**/markdown.mjs", lambda route: route.abort())
+    shown.open()
+    page.click(".rendered-toggle")
+    shown.write("echo **bold**")
+    expect(page.locator(OPEN)).to_have_text("This text cannot be rendered; its tokens are all there.")
+    page.unroute("**/markdown.mjs")
+    for _ in range(2):
+        page.click(".rendered-toggle")
+    expect(page.locator(f"{OPEN} strong")).to_have_text("bold")
+    shown.errors.clear()  # what was not loaded
+
+
 def test_nothing_of_a_models_text_becomes_markup_loads_or_can_be_clicked(shown: Window):
     shown.write(HOSTILE)
     eventually(lambda: "away.test/p.png" in shown.page.inner_text(OPEN), 30)

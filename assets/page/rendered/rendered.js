@@ -18,6 +18,7 @@ export const startRendered = (text, { element }) => {
         place.replaceChildren(...await rendered(words));
         for (const block of place.querySelectorAll('pre')) block.tabIndex = 0;   // a long line is scrolled by keys, too
       } catch {
+        reading = null;   // the script may come the next time
         place.replaceChildren('This text cannot be rendered; its tokens are all there.');
       }
       due = performance.now() + Math.max(REST, PART * (performance.now() - begun));
@@ -32,6 +33,7 @@ export const startRendered = (text, { element }) => {
 
   toggle.addEventListener('click', () => {
     place.hidden = !place.hidden;
+    if (!reading) drawn = null;   // it failed: asked for again, it is tried again
     toggle.setAttribute('aria-pressed', !place.hidden);
     draw();
   });
