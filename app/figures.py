@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from engine import Costs, TokenEvent
@@ -38,14 +38,19 @@ def amount(value: float, unit: str) -> str:
 
 def percent(share: float) -> str:
     """A share as "22 %", with a decimal below ten and "<0.1 %" where that would hide it, as the script has it."""
-    text = "<0.1" if 0 < share < 0.0005 else f"{100 * share:.{1 if 0 < share < 0.0995 else 0}f}"
+    text = "<0.1" if 0 < share < 0.0005 else _half_up(100 * share, 1 if 0 < share < 0.0995 else 0)
     return f"{text}{_NO_BREAK}%"
 
 
 def whole_percent(share: float) -> str:
     """A share as "20 %", as the script writes it: measured on some hundred questions, it has no decimals to show."""
-    text = "<1" if 0 < share < 0.005 else ">99" if 0.995 < share < 1 else f"{100 * share:.0f}"
+    text = "<1" if 0 < share < 0.005 else ">99" if 0.995 < share < 1 else _half_up(100 * share)
     return f"{text}{_NO_BREAK}%"
+
+
+def _half_up(value: float, digits: int = 0) -> str:
+    """A number with so many decimals, a tie rounded up as a browser does; a format specification rounds it to even."""
+    return str(Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
 
 
 def counted(count: int, noun: str) -> str:

@@ -11,6 +11,7 @@ from browser import chromium
 
 from app.components import ASSETS
 from app.controls import best_steps as best_points
+from app.figures import percent, whole_percent
 from engine import Role
 from engine.events import role_at
 from engine.operating_points import MEASURED_UNITS, Curve, OperatingPoint
@@ -35,6 +36,20 @@ def page() -> Iterator[Any]:
         window.route("**/*", answer)
         window.goto(HOST)
         yield window
+
+
+def test_shares_read_the_same_where_the_server_writes_them_and_where_the_browser_does(page):
+    shares = sorted({part / length for length in range(1, 257) for part in range(length + 1)})
+    ours = [[percent(share), whole_percent(share)] for share in shares]
+    script = """async (shares) => {
+      const { percent, wholePercent } = await import('/lib/format.js');
+      return shares.map((share) => [percent(share), wholePercent(share)]);
+    }"""
+    spaced = [
+        [text.replace("\u202f", " ").replace("\xa0", " ") for text in each] for each in page.evaluate(script, shares)
+    ]
+    assert [[text.replace("\u202f", " ") for text in each] for each in ours] == spaced
+    assert percent(1 / 8)[:2] == "13" and percent(1 / 16)[:3] == "6.3", "ties, which a float holds exactly"
 
 
 def point(threshold: float, accuracy: float, share: float, cost: float) -> OperatingPoint:
