@@ -194,6 +194,7 @@ def _playground(
 ) -> tuple[dict[str, Panel], dict[str, Component]]:
     """The tab's content; returns its panels by their names in the feed, and its fields by theirs (`FIELDS`)."""
     start = recorded.threshold if recorded else DEFAULT_THRESHOLD
+    prices = Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio)
     with gr.Row(elem_id="main", equal_height=False):
         # Before the dials for the keyboard, beside them for the eye.
         with gr.Column(elem_id="result", scale=1, min_width=0):
@@ -202,13 +203,12 @@ def _playground(
             prompt, generate, stop, examples = controls.prompt_card(host.preset)
             stream = token_stream(sessions, recorded is not None)
             versions = versions_strip()
-            bar = share_bar(sessions, home_address(settings), recorded, locked=settings.api_key is not None)
+            bar = share_bar(sessions, prices, home_address(settings), recorded, locked=settings.api_key is not None)
             panel = dashboard()
         with gr.Column(elem_id="dials", scale=0, min_width=280):
             drawn("dashboard/headline", "headline")
             threshold, acceptance, says, points, policy = controls.dials_card(settings, start)
-            price = settings.price
-            found = recorded.message(Prices(price.slm, price.llm, price.reading_ratio)) if recorded else ""
+            found = recorded.message(prices) if recorded else ""
             events = ("sweep", "scrub", "open_text")
             sweep = Panel("sweep/sweep", "sweep", events, recorded=found, plotly=PLOTLY_URL)
             view = controls.view_card(settings)

@@ -60,6 +60,10 @@ class Recorded:
         """Its texts as a sweep that has ended, a row for each trace."""
         return _RecordedSweep(self.traces, Prices())
 
+    def at(self, prices: Prices) -> Sweep:
+        """`sweep` with its costs at other prices."""
+        return self.sweep if prices == self.sweep.prices else _RecordedSweep(self.traces, prices)
+
     def message(self, prices: Prices | None = None, view: int = 0) -> str:
         """A sweep's message (see `sweep_message`) with `recorded`: the prompt, and what is said of its texts.
 
@@ -71,9 +75,7 @@ class Recorded:
             f"Recorded, not written now: {pair_name(first.slm, first.llm)} answer “{first.prompt}” on {self.hardware} "
             f"({self.command}){timed}. Drag the threshold; a prompt of yours takes its place."
         )
-        sweep = self.sweep
-        if prices is not None and prices != sweep.prices:
-            sweep = _RecordedSweep(self.traces, prices)
+        sweep = self.sweep if prices is None else self.at(prices)
         message = json.loads(sweep_message(sweep, 0)[0]) | {"run": self.sweep.id, "view": view}
         return to_json({**message, "recorded": {"prompt": first.prompt, "said": said}})
 

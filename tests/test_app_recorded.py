@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 from browser import LATE_SLIDER, Window, along, check_contrast, eventually, expect, serve, window
 from fake_pair import FakePair
-from test_app_share import CLIPBOARD, says
+from test_app_share import CLIPBOARD, download, says
 
 from app.figures import percent
 from app.recorded import FILE, Recorded, load_recorded, record
@@ -93,7 +93,9 @@ def test_each_recorded_text_is_what_the_engine_writes_there_and_differs_from_the
         assert [(e.id, e.role) for e in trace.events] == [(e.id, e.role) for e in alone.events]
 
 
-def test_another_price_changes_what_the_recorded_texts_cost(browser, bare_site, recorded):
+def test_another_price_changes_what_the_recorded_texts_cost_and_goes_out_with_them(
+    browser, bare_site, recorded, tmp_path
+):
     with window(browser, bare_site, 1366, 768) as shown:
         eventually(lambda: shown.page.locator(".t").count() > 10)
         shown.page.click('#unit label:has-text("price")')
@@ -102,6 +104,12 @@ def test_another_price_changes_what_the_recorded_texts_cost(browser, bare_site, 
         shown.slide("#llm-price", 9)
         eventually(lambda: "of its cost" in headline(shown) and headline(shown) != before)
         assert shown.text() == text and "Recorded" in shown.page.inner_text(".stream-origin")
+        trace = Trace.load(download(shown, "json", tmp_path))
+        assert trace.text == text and trace.prices == Prices(llm=9)
+        content = (tmp_path / "text.json").read_text("utf-8")
+        opened = opened_sweep(content, opened_run(content), trace.prices)
+        assert opened is not None
+        assert [list(row or ()) for row in opened.figures] == recorded.at(Prices(llm=9)).figures
         shown.slide("#llm-price", 1)
         eventually(lambda: headline(shown) == before)
 

@@ -35,7 +35,7 @@ from app.share.swept import opened_sweep, swept_of
 from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
 from app.sweep import Sweep, sweep_message
-from engine import POLICIES, EngineError, Role, Trace
+from engine import POLICIES, EngineError, Prices, Role, Trace
 from engine.errors import shown
 
 _FROM_BEFORE = "From before the page was loaded again; Generate writes it anew"
@@ -62,16 +62,22 @@ _NOTHING_SHOWN = (gr.skip(), gr.skip(), gr.skip())  # of a text, its figures and
 _MOST_KEPT = 1_500_000  # characters of the fields, whose prompt may have a million
 
 
-def share_bar(sessions: Sessions, home: str = "", recorded: Recorded | None = None, locked: bool = False) -> gr.HTML:
+def share_bar(
+    sessions: Sessions, prices: Prices, home: str = "", recorded: Recorded | None = None, locked: bool = False
+) -> gr.HTML:
     """The row of buttons under the text. Its value is what to say about a file that was opened.
 
-    `home` is the project's address, to which what is taken away links; `recorded` are texts that no session has;
-    `locked` says whether programs need a key.
+    `prices` are those that the page starts with; `home` is the project's address, to which what is taken away links;
+    `recorded` are texts that no session has; `locked` says whether programs need a key.
     """
 
     def take(data: Any) -> str | None:
         asked = said_fields(data)
-        found = _text_of(sessions, recorded, said_text(asked, "run"), said_number(asked, "row", -1))
+        run, row = said_text(asked, "run"), said_number(asked, "row", -1)
+        if recorded is not None and run == recorded.sweep.id:
+            found = _recorded_text(recorded, row, _said_prices(asked, prices))
+        else:
+            found = _text_of(sessions, run, row)
         return taken(*found, said_text(asked, "kind"), home, locked) if found else None
 
     return drawn("share/share", "share", events=("upload",), server_functions=[take], max_bytes=MAX_BYTES)
@@ -116,10 +122,20 @@ def keep_texts(demo: gr.Blocks, names: Collection[str]) -> None:
         demo.load(None, outputs=box, js=in_browser("keptText", name), **QUIET)
 
 
-def _text_of(sessions: Sessions, recorded: Recorded | None, job_id: str, row: int) -> tuple[Trace, Job | None] | None:
+def _said_prices(asked: Mapping[str, Any], start: Prices) -> Prices:
+    """The prices that the page shows, which no session may know; raises InvalidRequest where they are none."""
+    said = said_fields(asked.get("prices"))
+    return replace(start, **{name: said[name] for name in ("slm", "llm") if name in said})
+
+
+def _recorded_text(recorded: Recorded, row: int, prices: Prices) -> tuple[Trace, Job | None] | None:
+    if not 0 <= row < len(recorded.traces):
+        return None
+    return replace(recorded.traces[row], prices=prices), recorded.at(prices)
+
+
+def _text_of(sessions: Sessions, job_id: str, row: int) -> tuple[Trace, Job | None] | None:
     """The text of a run, or of a row of a sweep, and the sweep beside it; None where it is not there, or empty."""
-    if recorded is not None and job_id == recorded.sweep.id:
-        return (recorded.traces[row], recorded.sweep) if 0 <= row < len(recorded.traces) else None
     owned = sessions.find(job_id)
     if owned is not None:
         session, run = owned

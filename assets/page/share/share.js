@@ -10,6 +10,9 @@ import { drawPicture, toBlob } from './picture.js';
 
 const TYPES = { json: 'application/json', html: 'text/html' };   // of what is saved as it comes
 
+// At which the page shows costs: of a recorded text the server knows them from here alone.
+const pricesShown = () => Object.fromEntries(['slm', 'llm'].map((name) => [name, Number(document.querySelector(`#${name}-price input[type="range"]`).value)]));
+
 // The figures beside the dials, as they stand there.
 const headline = () => [...document.querySelectorAll('.headline > span:has(b)')].map((part) => [part.querySelector('b').textContent, part.lastChild.textContent.trim()]);
 
@@ -47,7 +50,7 @@ export const start = ({ element, props, server, trigger, watch }) => {
 
   // What the server has for a button, or null where it no longer has the text.
   const ask = async (kind) => {
-    const answer = await server.take({ run, row, kind });
+    const answer = await server.take({ run, row, kind, prices: pricesShown() });
     if (!answer) sayLine('The server no longer has this text: load the page again, which brings back what this window keeps, or generate it again.', true);
     return answer ? JSON.parse(answer) : null;
   };
