@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+from dataclasses import replace
 from http.client import HTTPConnection
 from types import SimpleNamespace
 from typing import Any
@@ -263,6 +264,26 @@ def test_a_models_name_is_a_setting_and_the_list_has_some(client, tiny_pair):
     for policy, threshold, acceptance in (("router", 0.00001, 1.0), ("confidence", 2.0, 0.0), ("random", 0.123, 0.5)):
         named = named_setting(setting_name("tiny", policy, threshold, acceptance), tiny_pair, settings)
         assert named == RouterSetting(policy, threshold, acceptance, "auto")
+
+
+def test_the_slm_and_the_llm_are_alone_whatever_acceptance_the_router_has(client, tiny_pair, monkeypatch):
+    monkeypatch.setattr(tiny_pair.router, "card", replace(tiny_pair.router.card, acceptance=0.9))
+    assert named_setting("tiny:0.5", tiny_pair, load_settings()).acceptance == 0.9
+    for policy in ("slm", "llm"):
+        expected = tiny_pair.generate(QUESTION, policy=policy, max_new_tokens=30)
+        reply = chat(client, model=f"tiny:{policy}", max_tokens=30)
+        assert written(reply["choices"][0]) == [(event.id, policy) for event in expected.events]
+        assert reply["citer"]["acceptance"] == 0
+
+
+def test_the_slm_whose_drafts_are_judged_has_the_name_of_a_setting_that_writes_the_same_text(tiny_pair):
+    options = {"acceptance": 0.9, "max_new_tokens": 40}
+    judged = tiny_pair.generate(QUESTION, policy="slm", **options)
+    assert taken_back(judged.events)
+    name = setting_name("tiny", "slm", 0.5, 0.9)
+    setting = named_setting(name, tiny_pair, load_settings())
+    assert (name, setting) == ("tiny:0@0.9", RouterSetting("router", 0.0, 0.9, "auto"))
+    assert tiny_pair.generate(QUESTION, policy="router", threshold=0.0, **options).text == judged.text
 
 
 @pytest.mark.parametrize(

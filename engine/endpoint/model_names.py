@@ -42,7 +42,7 @@ def named_setting(name: str, pair: Pair, settings: Settings) -> RouterSetting:
     else:
         raise _unknown(name, pair)
     if dials in ("llm", "slm"):
-        return replace(setting, policy=dials)
+        return replace(setting, policy=dials, acceptance=0.0)  # else the LLM would judge what the SLM writes
     if not (stated := _stated(dials)):
         raise _unknown(name, pair)
     try:
@@ -80,9 +80,14 @@ def with_field(
 
 
 def setting_name(preset: str, policy: str, threshold: float, acceptance: float) -> str:
-    """A model's name for a setting of a pair: the inverse of `named_setting`, where the pair has the router."""
-    if policy in ("slm", "llm"):
+    """A model's name for a setting of a pair: the inverse of `named_setting`, where the pair has the router.
+
+    The SLM whose drafts are judged has no name of its own; the router at threshold 0 writes the same text.
+    """
+    if policy == "llm" or (policy == "slm" and acceptance == 0):
         return f"{preset}:{policy}"
+    if policy == "slm":
+        policy, threshold = "router", 0.0
     dials = f"{_plain(threshold)}@{_plain(acceptance)}"
     return f"{preset}:{dials}" if policy == "router" else f"router-{policy}-{dials}"
 
