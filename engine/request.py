@@ -93,6 +93,8 @@ class Forced:
 
     def __post_init__(self) -> None:
         check_whole("forced index", self.index, 0, 1_000_000, "a position in the generated text")
+        if not isinstance(self.role, Role):  # "llm" == Role.LLM, but the decode loop asks for the member itself
+            raise InvalidRequest(f"role of a forced token = {shown(self.role, True)}: give Role.SLM or Role.LLM")
         if self.id is not None:
             check_whole("forced id", self.id, 0, 2**31 - 1, "a token of the pair's tokenizer")
 

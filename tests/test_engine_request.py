@@ -92,6 +92,13 @@ def test_who_wrote_what_of_a_message_fits_its_text(authors, said):
     assert Turn("assistant", "abc", ((Role.SLM, 1), (Role.LLM, 2))).text == "abc"
 
 
+@pytest.mark.parametrize("role", ["llm", "slm", "user", None, 1])
+def test_the_author_of_a_forced_token_is_a_role_and_not_its_name(role):
+    with pytest.raises(InvalidRequest, match=f"role of a forced token = {role!r}: give Role.SLM"):
+        Forced(3, role)
+    assert Forced(3, Role("llm")).role is Role.LLM
+
+
 def test_the_largest_of_all_is_accepted():
     stops = ("x" * MAX_STOP_CHARACTERS,) * MAX_STOPS
     Request("x" * MAX_PROMPT_CHARACTERS, system="x" * MAX_SYSTEM_CHARACTERS, stop=stops)
