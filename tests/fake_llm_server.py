@@ -25,8 +25,9 @@ class FakeServer:
     Attributes:
         kind: Its dialect, as CITER_LLM_SERVER names it.
         key: Wanted of every request, if any.
-        fault: Called with the number of each question, from 1: "slow", "cut", "500", "429", "token", "json", "shape",
-            or None for an answer.
+        fault: Called with the number of each question, from 1: "slow", "cut", "500", "503", "429", "token", "json",
+            "shape", or None for an answer.
+        retry_after: How many seconds it says to wait where it is busy or not ready.
         asked, seen: How many questions there were; all bodies of them.
         at_once: The most questions that were being answered at the same time.
         tokens: What a text is in its tokens.
@@ -37,7 +38,7 @@ class FakeServer:
         self.kind, self.pair, self.key, self.delay = kind, pair, key, delay
         self.fault: Callable[[int], str | None] = lambda number: None
         self.tokens: Callable[[str], list[int]] = lambda text: pair.tokenizer.encode(text, add_special_tokens=False)
-        self.encoding = ""
+        self.encoding, self.retry_after = "", "0"
         self.asked = self.at_once = self._now = 0
         self.seen: list[dict[str, Any]] = []
         self.faults: Counter[str] = Counter()
@@ -92,8 +93,8 @@ class FakeServer:
             handler.send_header("Content-Length", str(len(data) + 50 * (status == 299)))
             if self.encoding:
                 handler.send_header("Content-Encoding", self.encoding)
-            if status == 429:
-                handler.send_header("Retry-After", "0")
+            if status in (429, 503):
+                handler.send_header("Retry-After", self.retry_after)
             handler.end_headers()
             handler.wfile.write(data)
             if status == 299:
@@ -125,7 +126,7 @@ class FakeServer:
                 self._now -= 1
 
     def _answer(self, body: dict[str, Any], fault: str | None) -> tuple[int, Any]:
-        if fault in ("500", "429"):
+        if fault in ("500", "503", "429"):
             return int(fault), {"error": "not now"}
         if fault == "slow":
             time.sleep(1.0)

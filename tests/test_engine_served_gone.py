@@ -103,6 +103,26 @@ def test_a_question_is_asked_again_after_pauses_that_grow_with_chance_in_them(ti
     assert all(later - sooner > pause for (sooner, later), pause in zip(pairwise(times), (0.1, 0.2, 0.4), strict=False))
 
 
+@pytest.mark.parametrize("status", ["429", "503"])
+def test_a_server_that_says_to_wait_longer_than_anyone_does_is_asked_once_more_before_it_is_given_up(
+    tiny_pair, expected, status
+):
+    request = MANY[4]
+    with served("sglang", tiny_pair) as server, loaded(server, llm_patience=0.5) as pair:
+        server.retry_after = "60"
+        server.fault = lambda _: None if server.faults[status] else status
+        trace = pair.generate(request)
+        ids = [event.id for event in trace.events]
+        assert ids == expected[request.prompt, request.threshold, request.acceptance]
+        assert server.faults[status] == 1 and not pair.trouble
+
+        server.fault = lambda _: status
+        before, started = server.faults[status], time.monotonic()
+        with pytest.raises(ServerError, match=f"does not answer .status {status}"):
+            pair.generate(request)
+        assert server.faults[status] - before >= 2 and time.monotonic() - started >= 0.5
+
+
 def test_a_question_that_failed_is_asked_anew_for_who_comes_later(tiny_pair, expected):
     with served("sglang", tiny_pair) as server, loaded(server, llm_patience=0.1) as pair, scheduling(pair) as scheduler:
         server.fault = lambda number: "500"

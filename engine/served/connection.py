@@ -122,11 +122,12 @@ class Connection:
                 self._is_there()
                 return answer
             pause = min(2 * pause, _LONGEST_PAUSE)
-            rest = max(least, pause * random.uniform(0.5, 1.0))
-            if time.monotonic() + rest - started > self._patience:
+            left = started + self._patience - time.monotonic()
+            if left <= 0:
                 self._give_up(started)
                 raise self.given_up(said)
-            await asyncio.sleep(rest)
+            rest = max(least, pause * random.uniform(0.5, 1.0))
+            await asyncio.sleep(min(rest, left))  # what the server asks for may be longer than anyone waits
 
     def _note(self, fault: _Passing) -> None:
         """A try has failed; a server that is busy is there."""
