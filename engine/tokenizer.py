@@ -62,9 +62,29 @@ def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | 
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str, typed: bool = False) -> list[int]:
-    """Ids of a part of the template, or of what a person typed, in which special tokens are plain text."""
+    """Ids of a part of the template, or of what a person typed, in which control tokens are plain text."""
     with _ENCODING:
-        return tokenizer.encode(text, add_special_tokens=False, split_special_tokens=typed)
+        ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=typed)
+    if typed and not _unflagged(tokenizer).isdisjoint(ids):
+        return _encode_as_text(backend(tokenizer), text)
+    return ids
+
+
+def _unflagged(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Added tokens that are not flagged as special, which `split_special_tokens` leaves whole: Qwen's `<tool_call>`.
+
+    Runs of spaces or line breaks are added to some vocabularies, too, and control nothing.
+    """
+    added = tokenizer.added_tokens_decoder.items()
+    return {id for id, token in added if not token.special and not token.content.isspace()}
+
+
+def _encode_as_text(rust: Tokenizer, text: str) -> list[int]:
+    """Ids without any added token: normalizer, pre-tokenizer and model in turn, as in `Tokenizer.encode`."""
+    if rust.normalizer is not None:
+        text = rust.normalizer.normalize_str(text)
+    words = [text] if rust.pre_tokenizer is None else [word for word, _ in rust.pre_tokenizer.pre_tokenize_str(text)]
+    return [token.id for word in words for token in rust.model.tokenize(word)]
 
 
 def _refuse_far_too_long(tokenizer: PreTrainedTokenizerBase, request: Request, context: int) -> None:
