@@ -415,6 +415,21 @@ def test_a_finished_text_is_gone_on_from_without_reading_what_stays(tiny_pair, r
         assert facts(branch.events) == facts(handle.events)
 
 
+@pytest.mark.parametrize("rows", [1, 4])
+def test_a_text_that_reached_its_limit_is_gone_on_from_with_a_higher_one(tiny_pair, rows):
+    short, longer = (asked(LONG, 0.9, max_new_tokens=tokens) for tokens in (4, 200))
+    with scheduling(tiny_pair, rows) as scheduler:
+        origin = scheduler.submit(short, "me")
+        assert origin.wait(TIME)
+        assert origin.events[-1].finish_reason == "length"
+        kept, fed = [replace(event, finish_reason=None) for event in origin.events], tiny_pair.slm.fed
+        handle = scheduler.submit(longer, "me", after=origin, events=kept)
+        assert handle.wait(TIME)
+        assert (handle.state, handle.error) == ("done", None)
+        assert tiny_pair.slm.fed - fed <= len(handle.events) - 4 + 1, "what stays is not read again"
+        assert len(handle.events) > 12 and facts(handle.events) == expected(tiny_pair, longer)
+
+
 def test_a_text_gone_on_from_before_the_llm_wrote_takes_the_seconds_of_all_that_is_charged(tiny_pair, monkeypatch):
     # Far slower than any machine, so that what was measured does not count.
     slow = replace(tiny_pair.llm_cost, pass_seconds=1.0, pass_table=((1, 1.0), (200, 1000.0)))

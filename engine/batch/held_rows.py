@@ -115,16 +115,19 @@ class HeldRows:
                 handle.revealed = self.decoding.reveal(handle.number)
 
     def _take_over(self, handle: Handle, origin: Handle) -> bool:
-        """Goes on in the row of a text that rests, if it does and has the same prompt."""
+        """Goes on in the row of a text that rests, if it does, has the same prompt, and may be as long."""
         order, number = handle.order, origin.number
         if origin not in self.resting or number is None:
             return False
         row = self.decoding.rows[number]
         if row.tokens[: row.prompt_tokens] != order.prompt:
             return False
+        limit = min(order.request.max_new_tokens, self._context - row.prompt_tokens)
+        if limit > row.limit:  # the caches have room for the older text only
+            return False
         self.resting.remove(origin)
         origin.row, origin.number, handle.number = row.copy(), None, number
         row.policy, row.dial = order.policy, Dial.of(order.request)
-        row.limit = min(order.request.max_new_tokens, self._context - row.prompt_tokens)
+        row.limit = limit
         self.decoding.resume(number, order.request, order.events)
         return True
