@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -61,7 +61,7 @@ class Decoding:
         tokenizer: Tokenizer,
         end_ids: AbstractSet[int],
         context: int,
-        judge: Judge | None = None,
+        judge: Callable[[], Judge | None] = lambda: None,
         most: int | None = None,
         prefix_cache: bool = False,
     ) -> None:
@@ -71,7 +71,7 @@ class Decoding:
             slm, llm, tokenizer: Of the pair.
             end_ids: Token ids that end a text, by either model.
             context: Tokens a row may have in all.
-            judge: For the requests that want it to decide what is kept.
+            judge: Says which one is in use now, for the requests that want it to decide what is kept.
             most: See `Slots`.
             prefix_cache: Whether what texts have in common is read once for all, at any time; see `PrefixCache`.
         """
@@ -401,4 +401,4 @@ class Decoding:
             self._slots.back_to_start(slot)
 
     def _judge_of(self, request: Request) -> Judge | None:
-        return self._judge if request.judge == "learned" else None
+        return self._judge() if request.judge == "learned" else None

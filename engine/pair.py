@@ -159,7 +159,7 @@ class Pair:
         self.slm.cost = replace(self.slm.cost, router_bytes=size, router_flops=flops)
 
     def use_judge(self, judge: Judge | None) -> None:
-        """Takes a judge into use, or none; raises RouterError if it is not for this pair."""
+        """Takes a judge into use for later texts, or none; raises RouterError if it is not for this pair."""
         if judge is not None:
             judge.fit_to(self.slm_name, self.llm_name, self.llm.hidden_size, self.fingerprint)
             judge.network.to(self.llm.device)
@@ -230,7 +230,7 @@ class Pair:
 
         `prefix_cache` is for many texts that begin alike: see `engine.batch.prefix_cache`.
         """
-        about = backend(self.tokenizer), self.end_ids, self.context, self.judge
+        about = backend(self.tokenizer), self.end_ids, self.context, lambda: self.judge
         return Decoding(self.slm, self.llm, *about, most, prefix_cache)
 
     def start(

@@ -9,9 +9,11 @@ import torch
 
 from engine.batch.judge import Judge, JudgeCard
 from engine.errors import InvalidRequest, RouterError
-from engine.events import Role, charged, keeps
+from engine.events import Role, charged, fold_revealed, keeps
 from engine.events.cost import costs
 from engine.network import RouterNetwork
+from engine.request import Request
+from engine.scheduler import Scheduler
 
 PROMPT = "What is 27 + 48?"
 ASKED = {"policy": "confidence", "threshold": 0.3, "max_new_tokens": 40, "judge": "learned"}
@@ -104,6 +106,24 @@ def test_a_draft_that_was_not_read_is_judged_when_the_text_goes_on(judged):
     decoding.resume(0, whole.request, list(row.events))
     decoding.finish()
     assert [event.id for event in decoding.rows[0].events] == [event.id for event in whole.events]
+
+
+def test_a_batch_and_a_scheduler_that_are_there_already_use_the_judge_that_is_taken_into_use_later(random_pair):
+    asked = Request(PROMPT, acceptance=0.5, **ASKED)
+    decoding, scheduler = random_pair.open(), Scheduler(random_pair, 2)
+    try:
+        random_pair.use_judge(random_judge(random_pair))
+        expected = [event.ratio for event in random_pair.generate(asked).events]
+        random_pair.add(decoding, [asked])
+        decoding.finish()
+        handle = scheduler.submit(asked, "me")
+        assert handle.wait(60)
+        for events in (decoding.rows[0].events, handle.events):
+            assert any(event.judgements for event in events)
+            assert [event.ratio for event in fold_revealed(events)] == expected
+    finally:
+        scheduler.close()
+        random_pair.use_judge(None)
 
 
 def test_saved_and_loaded_it_says_the_same(judged, tmp_path):
