@@ -45,6 +45,15 @@ def test_flops_of_a_run_counted_by_hand():
     assert costs(EVENTS, 3, SLM, LLM).run.flops == first + second + third_slm + third_llm
 
 
+def test_a_pass_that_reads_the_whole_text_again_finds_nothing_in_the_cache():
+    drafts = [event(Role.SLM, n, 0, acceptance=0.5) for n in (3, 1)]
+    looks = [event(Role.SLM, 1, n, llm_head=2, acceptance=0.5) for n in (5, 6)]  # the text has 5 tokens, then 6
+    run = costs(placed(*drafts, *looks), 3, SLM, LLM).run
+    alone = costs(placed(*drafts, *(replace(each, llm_fed=0) for each in looks)), 3, SLM, LLM).run
+    assert run.bytes - alone.bytes == 2 * 11_000 + (5 + 6) * 2 + 2 * (5 + 6) * 20
+    assert run.flops - alone.flops == (5 + 6) * 20_000 + 2 * 2 * 2000 + (15 + 21) * 8
+
+
 def test_both_extremes_are_for_the_same_number_of_tokens():
     beside = costs(EVENTS, 3, SLM, LLM)
     assert beside.slm_only.bytes == 3 * 1100 + (3 + 1 + 1) * 1 + (6 + 5 + 6) * 10

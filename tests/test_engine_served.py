@@ -30,7 +30,7 @@ from engine import (
     load,
     load_settings,
 )  # fmt: skip
-from engine.events import llm_passes
+from engine.events import charged, llm_passes
 from engine.scheduler import Scheduler
 from engine.served.strings import COUNT, probe_strings
 
@@ -128,6 +128,14 @@ def test_vllm_reads_the_whole_text_to_judge_a_draft_and_that_is_charged(tiny_pai
     looks = [event for event in trace.events if event.llm_fed]
     assert all(event.llm_fed >= trace.prompt_tokens for event in looks) and len(looks) > 2
     assert sum(e.llm_fed for e in trace.events) > 2 * sum(e.llm_fed for e in cheap.events)
+    slm, llm = tiny_pair.slm_cost, tiny_pair.llm_cost
+    unread = [
+        replace(e, llm_fed=0, taken_back=tuple(replace(d, llm_fed=0) for d in e.taken_back)) for e in trace.events
+    ]
+    run, without = (costs(events, trace.prompt_tokens, slm, llm).run for events in (trace.events, unread))
+    passes = [llm.forward(each.llm_fed, 0, each.llm_head, 0.0, 0.0) for each in charged(trace.events) if each.llm_fed]
+    assert run.bytes - without.bytes == sum(each.bytes for each in passes)
+    assert run.flops - without.flops == sum(each.flops for each in passes)
 
 
 def test_candidates_of_the_llm_are_there_where_it_was_asked(judging):

@@ -221,7 +221,7 @@ class Tally:
     def _charge(self, event: TokenEvent) -> None:
         prices, ratio = self._prices, self._prices.reading_ratio
         run = self._slm.forward(event.slm_fed, self._slm_cached, event.slm_head, prices.slm, ratio)
-        run += self._llm.forward(event.llm_fed, self._llm_cached, event.llm_head, prices.llm, ratio)
+        run += self._llm.forward(event.llm_fed, self._llm_before(event), event.llm_head, prices.llm, ratio)
         if event.router:
             run += Cost(bytes=self._slm.router_bytes, flops=self._slm.router_flops)
         judged = event.judgements
@@ -229,6 +229,11 @@ class Tally:
         self._run += replace(run, seconds=event.seconds)
         self._slm_cached = tokens_read(self._slm_cached, event.slm_fed, self._prompt_tokens, event.index)
         self._llm_cached = tokens_read(self._llm_cached, event.llm_fed, self._prompt_tokens, event.index)
+
+    def _llm_before(self, event: TokenEvent) -> int:
+        """What the LLM's cache held before it read for an event: nothing where it read the whole text again."""
+        text = self._prompt_tokens + event.index + len(event.taken_back)
+        return self._llm_cached if self._llm_cached + event.llm_fed <= text else 0
 
 
 def _ratios(model: ModelCost, passes: Iterable[tuple[float, int, int]]) -> list[float]:
