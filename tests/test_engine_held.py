@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 
 from engine.benchmark.__main__ import main
 from engine.benchmark.measure import PeakMemory
-from engine.model.held import held_by, process_memory
+from engine.endpoint.heap import give_back_freed_memory
+from engine.model.held import give_back, held_by, process_memory
 from engine.model.language_model import LanguageModel
 from engine.weights import store
 from engine.weights.load import load_models
@@ -41,6 +43,16 @@ def test_a_system_that_does_not_count_something_is_an_os_error_and_no_peak_is_kn
     peak = PeakMemory(torch.device("cpu"))
     peak.start()
     assert peak.stop() is None
+
+
+def test_what_was_freed_is_left_where_it_is_on_a_system_without_a_c_library_of_no_name(monkeypatch):
+    def library(name):
+        raise TypeError(f"LoadLibrary() argument 1 must be str, not {type(name).__name__}")
+
+    monkeypatch.setattr(ctypes, "CDLL", library)
+    monkeypatch.setattr(sys, "platform", "win32")
+    give_back()
+    give_back_freed_memory()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -19,8 +20,10 @@ def give_back_freed_memory() -> None:
     Left alone, glibc keeps what requests of 20 MB leave between small blocks that stay, in up to eight arenas per core,
     and there it adds up for an hour. A lower size from which blocks are mapped by themselves would help as well, but
     makes reading prompts a fifth slower (docs/experiments.md, "Memory of an hour"). Call it before there are threads.
-    Does nothing with another C library.
+    Does nothing with another C library, or on another system than Linux.
     """
+    if sys.platform != "linux":
+        return
     with suppress(AttributeError, OSError):
         library = ctypes.CDLL(None)
         trim = library.malloc_trim

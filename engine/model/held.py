@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,5 +52,7 @@ def process_memory(name: str) -> int:
 
 def give_back() -> None:
     """Gives what was freed back to the system, where glibc would keep it."""
+    if sys.platform != "linux":  # Windows has no library of this name, which is a TypeError there
+        return
     with suppress(OSError, AttributeError):  # other C libraries do it by themselves
         ctypes.CDLL(None).malloc_trim(0)
