@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from engine import Dial, InvalidRequest, Request, Role
+from engine.batch import reading
 from engine.batch.reading import Reader
+from engine.model.any_model import synchronise
 from engine.policy import FixedPolicy
 
 PROMPTS = ["hello world", "日本語の文章", "a much longer prompt that goes on and on " * 4, "x"]
@@ -226,6 +228,33 @@ def test_what_is_read_for_candidates_after_the_end_is_in_no_tokens_seconds(rando
     trace = random_pair.generate(request("reads", policy="slm", alternatives=2, max_new_tokens=3))
     assert trace.events[-1].llm_alternatives, "they were read"
     assert trace.events[-1].seconds < 0.5
+
+
+def test_a_models_seconds_are_those_of_its_passes_where_a_gpu_only_launches_them(random_pair, monkeypatch):
+    launched = []
+
+    def wait(device):
+        assert device == random_pair.slm.device
+        time.sleep(sum(launched))
+        launched.clear()
+
+    for model, seconds in ((random_pair.slm, 0.1), (random_pair.llm, 0.3)):
+        feed = model.feed
+        monkeypatch.setattr(model, "feed", lambda *a, f=feed, s=seconds: launched.append(s) or f(*a))
+    monkeypatch.setattr(reading, "synchronise", wait)
+    trace = random_pair.generate(request("hello", policy="random", threshold=0.5, max_new_tokens=6))
+    assert {event.role for event in trace.events} == {Role.SLM, Role.LLM}
+    for event in trace.events:
+        assert 0.1 * (event.slm_fed > 0) <= event.slm_seconds < 0.3, "the LLM's are not the SLM's"
+        assert 0.3 * (event.llm_fed > 0) <= event.llm_seconds
+
+
+@pytest.mark.parametrize(("device", "waits"), [("cpu", 0), ("cuda:1", 1)])
+def test_a_gpu_is_waited_for_and_no_cpu(monkeypatch, device, waits):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    synchronise(torch.device(device))
+    assert waited == [torch.device(device)] * waits
 
 
 def test_an_end_token_ends_the_text_and_is_counted(random_pair):

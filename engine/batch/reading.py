@@ -19,7 +19,7 @@ from engine.batch.reveal import reveal
 from engine.batch.rows import RowStep, Slot, going, side_by_side
 from engine.batch.verification import note_choices
 from engine.events import Role
-from engine.model.any_model import AnyCache, AnyModel
+from engine.model.any_model import AnyCache, AnyModel, synchronise
 from engine.model.kv_cache import RaggedCache
 from engine.model.language_model import LENGTHS, LanguageModel, prefill_shared
 from engine.model.logits import certainties
@@ -82,7 +82,7 @@ class Reader:
         asked = list(dict.fromkeys(slot for slot in slots if role not in slot.hidden and not slot.put_off))
         if not asked:
             return
-        started = time.perf_counter()
+        started = self._now(role)
         model, cache = self._models[role], self._caches[role]
         early = self._early(role, [slot for slot in dict.fromkeys(ahead) if slot not in asked])
         chunks = self._pieces(role, asked)
@@ -102,7 +102,7 @@ class Reader:
         rows, known = [slot.number for slot in chunks], self._prefixes.get(role)
         fed = [*chunks.values()]
         read = known.feed(rows, fed, looks) if known else model.feed(cache, rows, fed, looks)
-        seconds = (time.perf_counter() - started) / len(chunks)
+        seconds = (self._now(role) - started) / len(chunks)
         looked: list[_Looked] = []
         for slot, hidden in zip(chunks, read, strict=True):
             slot.seconds[role] += seconds
@@ -120,10 +120,10 @@ class Reader:
         asked = list(dict.fromkeys(slot for slot in slots if role not in slot.logits and not slot.put_off))
         if not asked:
             return
-        started = time.perf_counter()
+        started = self._now(role)
         hidden = side_by_side([slot.hidden[role] for slot in asked])
         logits = self._logits(role, hidden, [(slot, len(slot.tokens)) for slot in asked])
-        seconds = (time.perf_counter() - started) / len(asked)
+        seconds = (self._now(role) - started) / len(asked)
         for slot, own in zip(asked, logits, strict=True):
             slot.logits[role] = own
             slot.seconds[role] += seconds
@@ -134,6 +134,11 @@ class Reader:
         if known is None:
             return self._models[role].logits(hidden)
         return known.logits([(slot.number, slot.tokens, end) for slot, end in ends], hidden)
+
+    def _now(self, role: Role) -> float:
+        """The time once a GPU has done what it was given: a call returns when its work is launched."""
+        synchronise(self._models[role].device)
+        return time.perf_counter()
 
     def read_rest(self, slot: Slot) -> None:
         """Both models read what is left of a text, for its alternatives only: this is not charged.
@@ -212,13 +217,13 @@ class Reader:
         ends = [(slot, last - len(own) + 1 + n) for slot, own, last in wanted for n in range(len(own))]
         hidden = torch.cat([own for _, own, _ in wanted]) if len(wanted) > 1 else wanted[0][1]
         for place in range(0, len(ends), LOOK):
-            started = time.perf_counter()
+            started = self._now(role)
             some, own = hidden[place : place + LOOK], ends[place : place + LOOK]
             logits, parts = self._logits(role, some, own), _stretches(own)
             for slot, part in parts:
                 if _judges(role, slot):
                     note_choices(slot, some[part], logits[part], own[part.start][1] - slot.prompt_tokens)
-            seconds = (time.perf_counter() - started) / len(own)
+            seconds = (self._now(role) - started) / len(own)
             for slot, part in parts:
                 if own[part.stop - 1][1] == len(slot.tokens):
                     slot.logits[role] = logits[part.stop - 1]  # what comes next is known as well

@@ -20,6 +20,7 @@ import torch
 from engine.benchmark.rows import MAIN_SHARE
 from engine.benchmark.subject import Subject, prompt_of
 from engine.benchmark.writers import ForcedShare, begin, router_of
+from engine.model.any_model import synchronise
 from engine.model.held import give_back, process_memory
 from engine.model.language_model import LanguageModel
 from engine.policy import ConfidencePolicy, Policy, RouterPolicy
@@ -89,12 +90,6 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
     run()
     synchronise(device)
     return time.perf_counter() - started
-
-
-def synchronise(device: torch.device) -> None:
-    """Waits for a GPU; a CPU is never behind."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 class PeakMemory:

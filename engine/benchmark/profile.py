@@ -21,12 +21,13 @@ import engine.decoding
 import engine.model.kv_cache
 import engine.model.linear
 from engine.benchmark.markdown import code, table
-from engine.benchmark.measure import Plan, about, synchronise
+from engine.benchmark.measure import Plan, about
 from engine.benchmark.rows import BATCHES, MAIN_SHARE
 from engine.benchmark.subject import Subject, prompt_of
 from engine.benchmark.writers import ForcedShare, begin, router_of
 from engine.decoding import Decoding
 from engine.events import Role
+from engine.model.any_model import synchronise
 from engine.policy import FixedPolicy, Policy
 from engine.provenance import hardware
 

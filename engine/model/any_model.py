@@ -20,6 +20,12 @@ def check_acceptance(llm: AnyModel, acceptance: float) -> None:
         )
 
 
+def synchronise(device: torch.device) -> None:
+    """Waits for a GPU; a CPU is never behind."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 class AnyCache(Protocol):
     """What a model remembers of the texts that it reads, one per row; see `engine.model.kv_cache.RaggedCache`.
 
