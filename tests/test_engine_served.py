@@ -225,6 +225,19 @@ def test_the_key_reaches_the_server_and_nobody_else(tiny_pair, caplog):
     assert not [text for text in said if KEY in text]
 
 
+def test_a_key_may_have_any_letters_and_is_sent_as_utf_8(tiny_pair):
+    key = "schlüssel-鍵"
+    with served("vllm", tiny_pair, key=key.encode().decode("latin-1")) as server, loaded(server, llm_key=key) as pair:
+        assert pair.generate(asked(PROMPTS[0], 1.01)).events
+
+
+@pytest.mark.parametrize("key", ["secret\n", "sec\r\nret", " secret", "secret\x00", "secret "])
+def test_a_key_that_no_request_can_carry_is_refused_at_once_and_not_shown(key):
+    with pytest.raises(SettingsError, match="CITER_LLM_KEY = …: must be printable characters in one line") as refused:
+        load_settings(llm_url="http://127.0.0.1:1", llm_key=key)
+    assert "sec" not in str(refused.value)
+
+
 def test_a_slow_answer_holds_up_nobody_else_and_can_be_stopped(judging):
     server, pair = judging
     server.fault = lambda number: "slow"

@@ -177,7 +177,7 @@ class Connection:
     async def _once(self, path: str, body: dict[str, Any] | None) -> Any:
         """One request; raises _Passing for what may pass, WrongAnswer for what is no JSON, ServerError for the rest."""
         if self._client is None:
-            headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+            headers = {b"Authorization": f"Bearer {self._key}".encode()} if self._key else {}
             limits = httpx.Limits(max_connections=self._limit, max_keepalive_connections=self._limit)
             self._client = httpx.AsyncClient(headers=headers, timeout=self._timeout, limits=limits)
         data = bytearray()

@@ -30,6 +30,15 @@ def _server_url(text: str) -> str:
     return text.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
+def _sendable(key: SecretStr) -> SecretStr:
+    """A key that fits into one line of a request; one with a line break would fail there, and only there."""
+    text = key.get_secret_value()
+    if not text.isprintable() or text != text.strip():
+        reason = "must be printable characters in one line, with no space at an end"
+        raise PydanticCustomError("key", reason)  # pyright: ignore[reportArgumentType]
+    return key
+
+
 class ServedSettings(BaseSettings):
     """Part of `engine.settings.Settings`."""
 
@@ -45,7 +54,9 @@ class ServedSettings(BaseSettings):
     llm_name: str = Field(
         "", max_length=300, description="What the server calls the model; may be left out where it has one only."
     )
-    llm_key: SecretStr | None = Field(None, description="Key that the server wants, sent as a bearer token.")
+    llm_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = Field(
+        None, description="Key that the server wants, sent as a bearer token."
+    )
     llm_top: int = Field(
         0,
         ge=0,
