@@ -301,10 +301,15 @@ class Pair:
         """Writes several texts at once; each is what it would be alone."""
         decoding = self.start(requests)
         decoding.finish()
-        return [self.trace(row.request, row.events) for row in decoding.rows]
+        return [self.trace(row.request, row.events, row.prompt_tokens) for row in decoding.rows]
 
-    def trace(self, request: Request, events: Sequence[TokenEvent]) -> Trace:
-        """The trace of what `stream` yielded for a request, complete or cut short."""
+    def trace(self, request: Request, events: Sequence[TokenEvent], prompt_tokens: int | None = None) -> Trace:
+        """The trace of what `stream` yielded for a request, complete or cut short.
+
+        `prompt_tokens`: Of a text that went on from token ids, their number; else the rendered prompt is counted.
+        """
+        if prompt_tokens is None:
+            prompt_tokens = len(render(self.tokenizer, request))
         return build_trace(
             request,
             [replace(event, row=0) for event in events],
@@ -312,7 +317,7 @@ class Pair:
             slm=self.slm_name,
             llm=self.llm_name,
             router=self.router.name if self.router and request.policy == "router" else None,
-            prompt_tokens=len(render(self.tokenizer, request)),
+            prompt_tokens=prompt_tokens,
             slm_cost=self.slm_cost,
             llm_cost=self.llm_cost,
             prices=self.prices,

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from engine import InvalidRequest, Role, Trace
+from engine import InvalidRequest, Request, Role, Trace, costs
 from engine.events.trace import _adapter
 from engine.request import Turn
 
@@ -23,6 +23,20 @@ def trace(random_pair):
 def test_a_saved_trace_loads_equal(trace, tmp_path):
     trace.save(tmp_path / "trace.json")
     assert Trace.load(tmp_path / "trace.json") == trace
+
+
+def test_a_text_that_went_on_from_token_ids_costs_what_it_read(random_pair):
+    request = Request("a", raw=True, policy="slm", max_new_tokens=6)
+    ids = list(range(40))
+    decoding = random_pair.start([request], prompts=[ids])
+    decoding.finish()
+    (row,) = decoding.rows
+    trace = random_pair.trace(row.request, row.events, row.prompt_tokens)
+    assert trace.prompt_tokens == trace.events[0].slm_fed == 40
+    cost = costs(trace.events, 40, random_pair.slm_cost, random_pair.llm_cost)
+    assert cost.run.bytes == cost.slm_only.bytes, "it is the SLM alone"
+    assert json.loads(trace.to_json())["cost"]["bytes"]["run"] == cost.run.bytes
+    assert random_pair.generate(request).prompt_tokens == random_pair.check(request) == 1
 
 
 def test_the_json_has_the_documented_fields(trace):
