@@ -25,8 +25,8 @@ class FakeServer:
     Attributes:
         kind: Its dialect, as CITER_LLM_SERVER names it.
         key: Wanted of every request, if any.
-        fault: Called with the number of each question, from 1: "slow", "cut", "500", "503", "429", "token", "json",
-            "shape", or None for an answer.
+        fault: Called with the number of each question, from 1: "slow", "cut", "drip", "500", "503", "429", "token",
+            "json", "shape", or None for an answer.
         retry_after: How many seconds it says to wait where it is busy or not ready.
         asked, seen: How many questions there were; all bodies of them.
         at_once: The most questions that were being answered at the same time.
@@ -88,7 +88,7 @@ class FakeServer:
         try:
             status, said = self._said(handler, body)
             data = said if isinstance(said, bytes) else json.dumps(said).encode()
-            handler.send_response(status)
+            handler.send_response(200 if status == 298 else status)
             handler.send_header("Content-Type", "application/json")
             handler.send_header("Content-Length", str(len(data) + 50 * (status == 299)))
             if self.encoding:
@@ -96,7 +96,9 @@ class FakeServer:
             if status in (429, 503):
                 handler.send_header("Retry-After", self.retry_after)
             handler.end_headers()
-            handler.wfile.write(data)
+            for start in range(0, len(data), size := -(-len(data) // 8) if status == 298 else len(data)):
+                time.sleep(0.3 * (status == 298))
+                handler.wfile.write(data[start : start + size])
             if status == 299:
                 handler.close_connection = True
         except OSError:
@@ -136,6 +138,8 @@ class FakeServer:
             return 200, {"object": "error"}
         said = SHAPES[self.kind](self, body, fault == "token")
         data = json.dumps(said).encode()
+        if fault == "drip":
+            return 298, data
         return (299, data[:40]) if fault == "cut" else (200, data)
 
     def likeliest(self, tokens: list[int], looks: int, top: int) -> list[list[tuple[int, float]]]:

@@ -31,6 +31,14 @@ MANY = [
 ]
 
 
+QUESTION = {
+    "input_ids": [1, 2],
+    "return_logprob": True,
+    "top_logprobs_num": 2,
+    "sampling_params": {"max_new_tokens": 1},
+}
+
+
 @contextmanager
 def scheduling(pair):
     scheduler = Scheduler(pair)
@@ -156,8 +164,8 @@ def test_a_server_that_stays_wrong_ends_the_texts_that_need_it_and_no_other(tiny
 
 
 @contextmanager
-def connected(server: FakeServer, patience: float) -> Iterator[Connection]:
-    connection = Connection(server.url, None, timeout=5.0, patience=patience, at_once=8)
+def connected(server: FakeServer, patience: float, timeout: float = 5.0, at_once: int = 8) -> Iterator[Connection]:
+    connection = Connection(server.url, None, timeout, patience, at_once)
     try:
         yield connection
     finally:
@@ -204,6 +212,25 @@ def test_a_reply_that_cannot_be_decoded_is_a_failure_like_others(tiny_pair):
         time.sleep(1.2)  # a look has met it, too
         server.encoding = ""
         wait_until(lambda: not connection.gone)
+
+
+def test_a_reply_that_comes_byte_by_byte_has_no_more_time_than_others(tiny_pair):
+    with served("sglang", tiny_pair) as server, connected(server, patience=0.1, timeout=1.0) as connection:
+        server.fault = lambda _: "drip"
+        with pytest.raises(ServerError, match=r"does not answer \(no reply in time\)"):
+            connection.ask("/generate", QUESTION, dict).result()
+        server.fault = lambda _: None
+        wait_until(lambda: not connection.trouble)
+        assert "meta_info" in connection.ask("/generate", QUESTION, dict).result()
+
+
+def test_a_question_that_waits_for_others_to_be_answered_loses_no_time_by_it(tiny_pair):
+    with (
+        served("sglang", tiny_pair, delay=0.4) as server,
+        connected(server, patience=0.0, timeout=2.0, at_once=2) as connection,
+    ):
+        answers = [connection.ask("/generate", QUESTION, dict) for _ in range(14)]  # they take 2.8 s
+        assert all("meta_info" in answer.result() for answer in answers)
 
 
 def lose_the_server(pair, requests, expected, stop, start):

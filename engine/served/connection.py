@@ -52,13 +52,14 @@ class Connection:
         Args:
             url: Where the server is.
             key: Sent as a bearer token, and never shown.
-            timeout: Seconds for one reply.
+            timeout: Seconds for one reply, from its question to its last byte.
             patience: Seconds after which a question is given up.
             at_once: Questions on their way at once, at most.
         """
         self.url = url
         self._key, self._patience, self._limit = key, patience, at_once
         self._timeout = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None)
+        self._seconds, self._places = timeout, asyncio.Semaphore(at_once)
         self._fault = ""  # of the last try, where it failed
         self._failing_since: float | None = None
         self._answered = -math.inf  # when the last question was
@@ -180,14 +181,15 @@ class Connection:
             headers = {b"Authorization": f"Bearer {self._key}".encode()} if self._key else {}
             limits = httpx.Limits(max_connections=self._limit, max_keepalive_connections=self._limit)
             self._client = httpx.AsyncClient(headers=headers, timeout=self._timeout, limits=limits)
-        data = bytearray()
+        data, asked = bytearray(), self._client.stream("GET" if body is None else "POST", self.url + path, json=body)
         try:
-            async with self._client.stream("GET" if body is None else "POST", self.url + path, json=body) as reply:
+            # httpx bounds each read by itself: a reply that comes byte by byte would have no end.
+            async with self._places, asyncio.timeout(self._seconds), asked as reply:
                 async for piece in reply.aiter_bytes():
                     data += piece
                     if len(data) > _MOST_BYTES:
                         raise WrongAnswer(f"over {_MOST_BYTES:,} bytes")
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             raise _Passing(_words(error)) from None  # the request, which an error holds, has the key
         if reply.status_code == _BUSY or reply.status_code in _PASSING:
             raise _Passing(f"status {reply.status_code}", _seconds(reply), reply.status_code == _BUSY)
@@ -224,10 +226,10 @@ class _Passing(ServerError):
         self.retry_after, self.busy = retry_after, busy
 
 
-def _words(error: httpx.HTTPError) -> str:
+def _words(error: httpx.HTTPError | TimeoutError) -> str:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return "no connection"
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
         return "no reply in time"
     if isinstance(error, httpx.DecodingError):
         return "a reply that cannot be decoded"
