@@ -32,6 +32,7 @@ from engine import (
 )  # fmt: skip
 from engine.events import charged, llm_passes
 from engine.scheduler import Scheduler
+from engine.served.start import _chosen
 from engine.served.strings import COUNT, probe_strings
 
 THRESHOLDS = (0.0, 0.3, 0.6, 0.9, 1.01)
@@ -204,6 +205,21 @@ def test_settings_that_do_not_fit_are_refused_by_name(tiny_pair):
             load_settings(llm_url=url)
         assert "secret" not in str(refused.value)
     assert load_settings(llm_url="https://host:1/some/v1/").llm_url == "https://host:1/some"
+
+
+@pytest.mark.parametrize(
+    ("ids", "name", "said"),
+    [
+        (["a", "b"], "c", "CITER_LLM_NAME = c: the server has no such model: it has a, b"),
+        (["a", "b"], "", "CITER_LLM_NAME is not set, and the server has several models: name one of a, b"),
+        ([], "", "CITER_LLM_URL: the server has no model"),
+        ([], "c", "CITER_LLM_URL: the server has no model"),
+    ],
+)
+def test_a_model_that_cannot_be_chosen_is_refused_with_those_there_are_said_once(ids, name, said):
+    with pytest.raises(SettingsError) as refused:
+        _chosen([{"id": id, "root": id} for id in ids], name)
+    assert str(refused.value) == said
 
 
 def test_the_key_reaches_the_server_and_nobody_else(tiny_pair, caplog):

@@ -90,11 +90,12 @@ def _chosen(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
     named = [model for model in models if model["id"] == name] if name else llms or models
     if len(named) == 1 or (named and not name and len({model.get("root") for model in models}) == 1):
         return named[0]
-    there = ", ".join(shown(model["id"]) for model in models[:10]) or "none"
-    fault = (
-        f"the server has no such model: it has {there}" if name else f"the server has several models, name one: {there}"
-    )
-    raise SettingsError(f"CITER_LLM_NAME = {shown(name)}: {fault}; it has {there}")
+    there = ", ".join(shown(model["id"]) for model in models[:10])
+    if not models:
+        raise SettingsError("CITER_LLM_URL: the server has no model")
+    if name:
+        raise SettingsError(f"CITER_LLM_NAME = {shown(name)}: the server has no such model: it has {there}")
+    raise SettingsError(f"CITER_LLM_NAME is not set, and the server has several models: name one of {there}")
 
 
 def _dialect(model: dict[str, Any], server: str) -> Dialect:
