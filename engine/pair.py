@@ -294,7 +294,7 @@ class Pair:
         return decoding.run(cancel)
 
     def generate(self, prompt: str | Request, **options: Any) -> Trace:
-        """Writes one text and returns its trace. Arguments as for `stream`."""
+        """Writes one text and returns its trace; `prompt` and `options` as for `stream`."""
         return self.generate_batch([build_request(prompt, **options)])[0]
 
     def generate_batch(self, requests: Sequence[Request]) -> list[Trace]:

@@ -114,7 +114,7 @@ class Request:
         judge: What acceptance is compared with for a token that is not the LLM's own: its likelihood "ratio", or the
             pair's "learned" estimate that keeping it does no harm (`engine.batch.judge`).
         policy: One of `engine.policy.POLICIES`.
-        system: System message for the chat template; None leaves the template's own default.
+        system: System message for the chat template; None or an empty one leaves the template's own default.
         max_new_tokens: Generated tokens at most, the end token included.
         stop: Strings that end the text; they are not part of it.
         seed: With the position, all that sampling and the random policy depend on.

@@ -30,6 +30,13 @@ def test_the_chat_template_is_applied_with_the_system_message():
     assert ids == TOKENIZER.encode(expected)
 
 
+def test_an_empty_system_message_is_none():
+    tokenizer = byte_tokenizer()
+    first = "{% if messages[0].role != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}"
+    tokenizer.chat_template = f"{first}{tokenizer.chat_template}"
+    assert render(tokenizer, Request("Hi!", system="")) == render(tokenizer, Request("Hi!"))
+
+
 def test_raw_is_the_prompt_alone():
     assert render(TOKENIZER, Request("Hi!", raw=True)) == TOKENIZER.encode("Hi!")
 
