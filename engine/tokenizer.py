@@ -32,7 +32,7 @@ _MARK = "\ue000{}\ue001"  # private-use characters: stand in for a message while
 
 
 def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | None = None) -> list[int]:
-    """Token ids of a request's prompt: the bare text if raw, else by the chat template (InvalidRequest without one).
+    """Token ids of a request's prompt: the text itself if raw, else by the chat template (InvalidRequest without one).
 
     Where `context` is given, in tokens, a text whose beginning overfills it is refused (PromptTooLong) before the rest
     is encoded: a million characters would take a second, in which nobody else's prompt is encoded.
@@ -40,7 +40,7 @@ def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | 
     if context is not None:
         _refuse_far_too_long(tokenizer, request, context)
     if request.raw:
-        return _encode(tokenizer, request.prompt, typed=True)
+        return _beginning(tokenizer) + _encode(tokenizer, request.prompt, typed=True)
     if not tokenizer.chat_template:
         raise InvalidRequest("This pair's tokenizer has no chat template: ask for raw completion instead.")
     roles = [("system", request.system)] if request.system else []
@@ -68,6 +68,13 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str, typed: bool = False) 
     if typed and not _unflagged(tokenizer).isdisjoint(ids):
         return _encode_as_text(backend(tokenizer), text)
     return ids
+
+
+def _beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What the tokenizer itself puts before any text: Llama's begin token, nothing with Qwen's. Templates have it."""
+    with _ENCODING:
+        ids = tokenizer.encode("")
+    return ids[:1] if ids[:1] == [tokenizer.bos_token_id] else []
 
 
 def _unflagged(tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_pair import byte_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerFast
 
 import engine.tokenizer
@@ -39,6 +40,18 @@ def test_an_empty_system_message_is_none():
 
 def test_raw_is_the_prompt_alone():
     assert render(TOKENIZER, Request("Hi!", raw=True)) == TOKENIZER.encode("Hi!")
+
+
+def test_a_raw_text_comes_after_the_begin_token_where_the_tokenizer_adds_one():
+    tokenizer, plain = byte_tokenizer(), render(TOKENIZER, Request("<s>Hi!", raw=True))
+    tokenizer.add_special_tokens({"bos_token": "<s>", "sep_token": "</s>"})
+    begin, end = (tokenizer.get_vocab()[token] for token in ("<s>", "</s>"))
+    assert render(tokenizer, Request("<s>Hi!", raw=True)) == plain
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        "<s> $A </s>", None, [("<s>", begin), ("</s>", end)]
+    )
+    assert render(tokenizer, Request("<s>Hi!", raw=True)) == [begin, *plain]
+    assert begin not in render(tokenizer, Request("Hi!")), "the template has it, if any"
 
 
 @pytest.mark.parametrize("raw", [True, False])
