@@ -113,6 +113,12 @@ class Window:
         self.page.wait_for_selector("#generate")
         self.page.wait_for_selector(".stream-state")
 
+    def reload(self) -> None:
+        """Loads the page again in the same window. How open requests of the page that is left end is no error."""
+        self.page.reload(wait_until="commit")
+        self.errors.clear()
+        self.page.wait_for_load_state()
+
     def ask(self, prompt: str) -> None:
         """Writes a prompt and presses Generate."""
         self.page.fill("#prompt textarea", prompt)

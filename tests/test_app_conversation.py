@@ -189,7 +189,7 @@ def test_a_reload_keeps_the_conversation_the_prompt_and_the_text(shown: Window, 
     shown.page.fill(PROMPT, "echo three")
     kept(shown, "two and more")
     shown.page.wait_for_function("sessionStorage.getItem('citer-fields').includes('echo three')")
-    shown.page.reload()
+    shown.reload()
     eventually(lambda: shown.text() == "two and more" and messages(shown) == before, 10)
     expect(shown.page.locator(PROMPT).first).to_have_value("echo three")
     follow_up(shown, 4)

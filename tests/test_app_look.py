@@ -73,6 +73,6 @@ def test_the_toggle_switches_between_light_and_dark_and_is_remembered(browser, s
         assert not shown.page.evaluate(dark)
         shown.page.click(".theme-toggle")
         assert shown.page.evaluate(dark)
-        shown.page.reload()
+        shown.reload()
         shown.page.wait_for_selector(".stream-state")
         eventually(lambda: shown.page.evaluate(dark))

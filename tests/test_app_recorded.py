@@ -248,7 +248,7 @@ def test_a_recorded_text_goes_out_as_a_picture_and_as_a_link_that_is_scrubbed_th
         assert page.inner_text(".share-said") == "", "that was said of another text"
         page.wait_for_timeout(700)
         assert page.evaluate("sessionStorage.getItem('citer-text')") is None, "it comes with the page"
-        page.reload()
+        shown.reload()
         page.wait_for_selector(".sweep-prompt:visible")
         with window(browser, bare_site) as there:
             there.url = link

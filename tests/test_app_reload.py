@@ -34,7 +34,7 @@ def test_prompt_settings_and_text_are_there_after_a_reload_and_gone_in_a_page_op
     shown.page.fill("#prompt textarea", "what I was typing")
     kept(shown, "what I had")
     asked = len(pair.requests)
-    shown.page.reload()
+    shown.reload()
     eventually(lambda: shown.text() == text, 10)
     expect(shown.page.locator("#prompt textarea")).to_have_value("what I was typing")
     assert shown.page.eval_on_selector("#threshold input[type=range]", "node => Number(node.value)") == 0.7
@@ -68,7 +68,7 @@ def test_a_text_that_failed_part_way_is_a_version_and_there_after_a_reload(shown
     shown.page.wait_for_function(
         "(n) => JSON.parse(sessionStorage.getItem('citer-text') ?? '{}').events?.length === n", arg=length
     )
-    shown.page.reload()
+    shown.reload()
     eventually(lambda: shown.text() == text, 10)
 
 
@@ -105,7 +105,7 @@ def test_the_prompts_of_the_other_tabs_are_there_after_a_reload_and_gone_in_a_pa
         page.click(f'button[role=tab]:has-text("{tab}")')
         page.fill(box, f"what I typed under {tab}")
     page.wait_for_timeout(200)
-    page.reload()
+    shown.reload()
     for tab, box in TABS.items():
         page.click(f'button[role=tab]:has-text("{tab}")')
         expect(page.locator(box).first).to_have_value(f"what I typed under {tab}")
