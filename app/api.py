@@ -44,7 +44,7 @@ class ApiRun(Run):
         super().__init__(request)
         self._policy_chosen = policy_chosen
 
-    def _suit(self, pair: Any) -> None:
+    def _take_default_policy(self, pair: Any) -> None:
         """A policy that the call named is written with or refused."""
 
     def _write(self) -> None:

@@ -93,7 +93,7 @@ class Sweep(Job):
         self._paths: list[list[int]] = []  # per row, the nodes of its text
         self._node_of: dict[tuple[int, int], int] = {}  # by parent and token id
 
-    def _suit(self, pair: Any) -> None:
+    def _take_default_policy(self, pair: Any) -> None:
         self.request = replace(self.request, policy=pair.default_policy(self.request.policy))
 
     def _write(self) -> None:

@@ -121,7 +121,7 @@ class Comparison(Job):
         complete = all(text.events and text.events[-1].finish_reason for text in self.texts.values())
         return "done" if complete else super()._end
 
-    def _suit(self, pair: Any) -> None:
+    def _take_default_policy(self, pair: Any) -> None:
         for text in filter(None, (self.texts["middle"], self.texts.get("router"))):
             policy = pair.default_policy(text.request.policy)
             if policy != text.request.policy:

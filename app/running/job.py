@@ -76,7 +76,7 @@ class Job:
             self.pair = host.wait(self.cancel)
             if self.pair is not None and not self.unwanted():
                 if early:
-                    self._suit(self.pair)
+                    self._take_default_policy(self.pair)
                 self._write()
             end = self._end
         except EngineError as error:
@@ -138,7 +138,7 @@ class Job:
         note = self.error or note
         return {"run": self.id, "n": self.number, "from": start, "count": count, "state": state, "note": note}
 
-    def _suit(self, pair: Any) -> None:
+    def _take_default_policy(self, pair: Any) -> None:
         """Called where it was asked for before the pair was there: what that cannot do gives way to what it can."""
 
     def _write(self) -> None:

@@ -154,7 +154,7 @@ class Run(Job):
     def _end(self) -> State:
         return "done" if self.complete else "stopped"
 
-    def _suit(self, pair: Any) -> None:
+    def _take_default_policy(self, pair: Any) -> None:
         self.request = replace(self.request, policy=pair.default_policy(self.request.policy))
 
     def _write(self) -> None:

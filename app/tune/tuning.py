@@ -102,7 +102,7 @@ class Tuning(Job):
     def _end(self) -> State:
         return "done" if len(self.results) == len(self.rows) else super()._end
 
-    def _suit(self, pair: Any) -> None:
+    def _take_default_policy(self, pair: Any) -> None:
         self.policy = pair.default_policy(self.policy)
         self.request = replace(self.request, policy=self.policy)
 
