@@ -76,9 +76,9 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
 
     `recorded` is what is on it before a visitor has a text.
     """
-    price, server = settings.price, settings.server
+    server = settings.server
     callers, places = Callers(), Places(server.queue_size, server.per_address)
-    view = View(prices=Prices(price.slm, price.llm, price.reading_ratio))
+    view = View(prices=_starting_prices(settings))
     sessions = Sessions(
         view=view,
         places=places,
@@ -135,6 +135,10 @@ def host_fault(host: str | None) -> str | None:
             "127.0.0.1 (this machine) or 0.0.0.0 (all networks)"
         )
     return None
+
+
+def _starting_prices(settings: Settings) -> Prices:
+    return Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio)
 
 
 def launch_options(demo: gr.Blocks, settings: Settings) -> dict[str, Any]:
@@ -194,7 +198,7 @@ def _playground(
 ) -> tuple[dict[str, Panel], dict[str, Component]]:
     """The tab's content; returns its panels by their names in the feed, and its fields by theirs (`FIELDS`)."""
     start = recorded.threshold if recorded else DEFAULT_THRESHOLD
-    prices = Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio)
+    prices = _starting_prices(settings)
     with gr.Row(elem_id="main", equal_height=False):
         # Before the dials for the keyboard, beside them for the eye.
         with gr.Column(elem_id="result", scale=1, min_width=0):

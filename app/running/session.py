@@ -131,14 +131,12 @@ class Session:
             change = Change(version.text, lambda origin: at_dials(origin.request, origin.folded, **dials))
             return self._start(self._put(self._continued(request, change)), host)
 
-    def scrub(self, job_id: str) -> bool:
-        """Lets the sliders scrub through the sweep of this id; whether it is here and no run has begun since."""
+    def scrub(self, job_id: str) -> None:
+        """Lets the sliders scrub through the sweep of this id, if it is here and no run is active."""
         with self._lock:
             sweep = self.jobs.get(SWEEP)
-            if sweep is None or sweep.id != job_id or (self.run is not None and self.run.active):
-                return False
-            self.scrubbing = True
-            return True
+            if sweep is not None and sweep.id == job_id and not (self.run is not None and self.run.active):
+                self.scrubbing = True
 
     def branch(self, index: int, role: Role, token: int | None, host: Host) -> Run | None:
         """Starts a branch in which `role` writes the token at `index`; None where there is no such place.
