@@ -22,9 +22,11 @@ def shown(browser, site: Site, pair: FakePair):
         yield shown
 
 
-def kept(shown: Window, words: str) -> None:
-    """Waits until the window has kept a text."""
-    shown.page.wait_for_function("(words) => (sessionStorage.getItem('citer-text') ?? '').includes(words)", arg=words)
+def kept(shown: Window, words: str, name: str = "text") -> None:
+    """Waits until the window has kept a text, or what stands under another name."""
+    shown.page.wait_for_function(
+        "([name, words]) => (sessionStorage.getItem(`citer-${name}`) ?? '').includes(words)", arg=[name, words]
+    )
 
 
 def test_prompt_settings_and_text_are_there_after_a_reload_and_gone_in_a_page_opened_anew(shown: Window, pair):
@@ -33,6 +35,7 @@ def test_prompt_settings_and_text_are_there_after_a_reload_and_gone_in_a_page_op
     cost = shown.page.inner_text(".headline")
     shown.page.fill("#prompt textarea", "what I was typing")
     kept(shown, "what I had")
+    kept(shown, "what I was typing", "fields")
     asked = len(pair.requests)
     shown.reload()
     eventually(lambda: shown.text() == text, 10)
@@ -104,7 +107,7 @@ def test_the_prompts_of_the_other_tabs_are_there_after_a_reload_and_gone_in_a_pa
     for tab, box in TABS.items():
         page.click(f'button[role=tab]:has-text("{tab}")')
         page.fill(box, f"what I typed under {tab}")
-    page.wait_for_timeout(200)
+        kept(shown, f"what I typed under {tab}", re.split("[# ]", box)[1])
     shown.reload()
     for tab, box in TABS.items():
         page.click(f'button[role=tab]:has-text("{tab}")')
