@@ -13,7 +13,8 @@ import torch
 from random_gguf import logits, random_qwen
 
 from engine.errors import WeightsError
-from engine.model import int8
+from engine.model import int8, language_model
+from engine.model.kv_cache import RaggedCache
 from engine.model.language_model import LanguageModel, cost_of
 from engine.model.linear import Linear
 from engine.weights import store
@@ -68,7 +69,7 @@ def test_a_token_of_zeros_gives_zeros():
 EXTREME = """
 import torch
 from engine.errors import WeightsError
-from engine.model import int8
+from engine.model import int8, language_model
 codes = torch.full((32, 1024), {sign} * int8.LARGEST_WEIGHT, dtype=torch.int8)
 made = int8.Int8Linear(codes, torch.ones(32), bias=False)
 print((made(torch.ones(2, 1024)) / int8.LARGEST_WEIGHT).unique().tolist())
@@ -95,17 +96,55 @@ def test_a_stored_model_gives_nearly_the_logits_of_the_original(tmp_path, tied, 
     assert (logits(built) - expected).norm() < 0.04 * expected.norm()
 
 
-def test_a_model_reads_tokens_one_by_one_and_together_alike(tmp_path):
-    dense = random_qwen(3)
-    store.save(store.quantise(dense, "int8"), tmp_path / "model.safetensors")
-    built = store.build(dense.config, tmp_path / "model.safetensors", "int8", lm_head_4bit=True)
-    model = LanguageModel(built, "int8", built.config.vocab_size)
-    ids = [5, 9, 2, 7, 1, 3]
-    together = model.logits(model.feed(model.new_cache(1, 8), [0], [ids])[0])
-    cache = model.new_cache(1, 8)
-    one_by_one = torch.cat([model.logits(model.feed(cache, [0], [[token]])[0]) for token in ids])
-    assert model.dtype is torch.float32
-    assert torch.allclose(together, one_by_one, atol=1e-4)
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    dense, path = random_qwen(3), tmp_path_factory.mktemp("int8") / "model.safetensors"
+    store.save(store.quantise(dense, "int8"), path)
+    built = store.build(dense.config, path, "int8", lm_head_4bit=True)
+    return LanguageModel(built, "int8", built.config.vocab_size)
+
+
+TEXT = [int(token) for token in torch.randint(288, (100,), generator=torch.manual_seed(1))]
+
+
+def read(model: LanguageModel, cache: RaggedCache, tokens: list[int], looks: int | None = None) -> torch.Tensor:
+    return model.logits(model.feed(cache, [0], [tokens], [len(tokens) if looks is None else looks])[0])
+
+
+@pytest.fixture(scope="module")
+def one_by_one(model: LanguageModel) -> torch.Tensor:
+    """What a model says at each token of a text."""
+    cache = model.new_cache(1, 128)
+    return torch.cat([read(model, cache, [token]) for token in TEXT])
+
+
+@pytest.mark.parametrize("length", [2, 3, 7, 8, 31, 32, 33, 70, 100])
+def test_a_model_says_the_same_to_the_bit_of_a_token_read_in_a_pass_of_any_length(model, one_by_one, length):
+    """So at acceptance 1 a text is the LLM's own, near ties included."""
+    cache = model.new_cache(1, 110)
+    found = torch.cat([read(model, cache, TEXT[start : start + length]) for start in range(0, len(TEXT), length)])
+    assert model.dtype is torch.float32 and torch.equal(found, one_by_one)
+
+
+def test_so_it_does_beside_other_texts_of_other_lengths(model, one_by_one):
+    cache, found = model.new_cache(3, 128), []
+    model.feed(cache, [0, 1], [[7] * 40, [8, 9]], [0, 1])  # nobody looks at a piece of a long prompt
+    for start in range(0, len(TEXT), 5):
+        states = model.feed(cache, [0, 2, 1], [[3], TEXT[start : start + 5], [4] * 3], [1, 5, 2])
+        found.append(model.logits(states[1]))
+    for token in range(20):
+        model.feed(cache, [1, 2, 0], [[token]] * 3, [1, 1, 1])
+    cache.truncate(2, len(TEXT) - 1)
+    (last,) = model.feed(cache, [2], [TEXT[-1:]], [1])
+    assert torch.equal(torch.cat(found), one_by_one) and torch.equal(model.logits(last), one_by_one[-1:])
+
+
+def test_so_it_does_behind_a_long_prompt_that_was_read_with_what_the_slm_drafted(model, monkeypatch):
+    monkeypatch.setattr(language_model, "ALONE_UP_TO", 16)
+    prompt, drafted = TEXT[:60], TEXT[60:]
+    cache = model.new_cache(1, 128)
+    alone = torch.cat([read(model, cache, prompt, looks=1), *(read(model, cache, [token]) for token in drafted)])
+    assert torch.equal(read(model, model.new_cache(1, 128), prompt + drafted, looks=1 + len(drafted)), alone)
 
 
 def test_the_scales_of_the_outputs_are_charged_with_the_weights(tmp_path):

@@ -64,6 +64,11 @@ class Trunk:
         return [each for layer in self._layers for each in (layer.qkv, layer.o, layer.gate_up, layer.down)]
 
     @property
+    def batch_invariant(self) -> bool:
+        """Whether all but attention gives the same for a token, to the bit, in a pass of any length."""
+        return all(product.batch_invariant for product in self.products)
+
+    @property
     def rotary_tables(self) -> _CosAndSin:
         """Of the rotary embedding, by position; longer ones take their place where a text is longer than they are."""
         return self._cos, self._sin

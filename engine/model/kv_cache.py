@@ -15,6 +15,9 @@ import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+_PLACES = 32
+"""Of a cache that a token looks at, where it attends alone, are a multiple of this."""
+
 
 def head_dim(config: Any) -> int:
     """Width of an attention head, which not every configuration names."""
@@ -25,7 +28,7 @@ class RaggedCache:
     """Keys and values of one model for a number of rows, which may grow.
 
     Attributes:
-        keys, values: Per layer a tensor [rows, kv_heads, capacity, head_dim].
+        keys, values: Per layer a tensor [rows, kv_heads, capacity or some more, head_dim].
         lengths: Tokens stored per row, at most `capacity`.
         prefixes: Per row a number for each stored token that stands for the text up to it; see `prefix_keys`.
         steps: What has been prepared for passes over these very tensors; see `engine.model.static_step`.
@@ -33,7 +36,7 @@ class RaggedCache:
 
     def __init__(self, config: Any, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
         """Allocates `rows` rows of `capacity` tokens, in the model's compute type."""
-        shape = (rows, config.num_key_value_heads, capacity, head_dim(config))
+        shape = (rows, config.num_key_value_heads, _whole(capacity), head_dim(config))
         layers = range(config.num_hidden_layers)
         self.keys = [_zeros(shape, dtype, device) for _ in layers]
         self.values = [_zeros(shape, dtype, device) for _ in layers]
@@ -48,7 +51,7 @@ class RaggedCache:
         self.steps = {}
         for blocks in (self.keys, self.values):
             for layer, old in enumerate(blocks):  # one after the other: never is all of it in memory twice
-                new = _zeros((rows, old.shape[1], capacity, old.shape[3]), old.dtype, old.device)
+                new = _zeros((rows, old.shape[1], _whole(capacity), old.shape[3]), old.dtype, old.device)
                 for row, length in enumerate(self.lengths):
                     new[row, :, :length] = old[row, :, :length]
                 blocks[layer] = new
@@ -141,8 +144,15 @@ class RaggedAttention:
         end: The longest row's new length.
     """
 
-    def __init__(self, cache: RaggedCache, rows: Sequence[int], chunks: Sequence[int]) -> None:
-        """Prepares a pass over so many new tokens (`chunks`, at least 1) of each of these rows, in this order."""
+    def __init__(
+        self, cache: RaggedCache, rows: Sequence[int], chunks: Sequence[int], together: Sequence[range] | None = None
+    ) -> None:
+        """Prepares a pass over so many new tokens (`chunks`, at least 1) of each of these rows, in this order.
+
+        Args:
+            together: Of each row's new tokens, numbered from 0, those that attend in one call; the others take what
+                they would take were each read alone, to the bit. None: all do, with other rows where they can.
+        """
         starts = [cache.lengths[row] for row in rows]
         spans = [range(start, start + chunk) for start, chunk in zip(starts, chunks, strict=True)]
         self._cache, self.end = cache, max(span.stop for span in spans)
@@ -151,7 +161,10 @@ class RaggedAttention:
         self.positions = torch.tensor([position for span in spans for position in span], device=device)
         self._row = torch.tensor([row for row, span in zip(rows, spans, strict=True) for _ in span], device=device)
         self._single = (rows[0], spans[0].start, spans[0].stop) if len(rows) == 1 else None
-        self._groups: list[_Group] = []
+        self._groups: list[_Group | _Alone] = []
+        if together is not None:
+            self._group_alone(rows, spans, together)
+            return
         # Stretches of rows that follow each other and have chunks of one length.
         for (_, chunk), stretch in groupby(range(len(rows)), lambda n: (rows[n] - n, chunks[n])):
             members = list(stretch)
@@ -159,6 +172,21 @@ class RaggedAttention:
             tokens = slice(before, before + chunk * len(members))
             row, lengths = rows[members[0]], [starts[n] for n in members]
             self._groups.append(_Group(row, lengths, chunk, tokens, self.positions, cache.keys[0].dtype))
+
+    def _group_alone(self, rows: Sequence[int], spans: Sequence[range], together: Sequence[range]) -> None:
+        at, dtype = 0, self._cache.keys[0].dtype
+        places: list[tuple[int, int, int]] = []  # of those that attend alone: in the pass, row, how many they look at
+        for row, span, several in zip(rows, spans, together, strict=True):
+            if several:
+                tokens = slice(at + several.start, at + several.stop)
+                self._groups.append(_Group(row, [span[several.start]], len(several), tokens, self.positions, dtype))
+            places += [(at + n, row, _whole(place + 1)) for n, place in enumerate(span) if n not in several]
+            at += len(span)
+        # One row's tokens, or one token each of rows that follow each other, which look at as many places.
+        for _, stretch in groupby(places, lambda place: (place[1] - place[0] * (len(rows) == at), place[2])):
+            (first, row, end), *others = stretch
+            tokens, last_row = slice(first, first + len(others) + 1), others[-1][1] if others else row
+            self._groups.append(_Alone(slice(row, last_row + 1), tokens, end, self.positions, dtype))
 
     def store(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Stores one layer's new keys and values, each [tokens, kv_heads, head_dim]."""
@@ -173,8 +201,12 @@ class RaggedAttention:
     def attend(self, layer: int, queries: torch.Tensor) -> torch.Tensor:
         """What the tokens take from all they see: queries [tokens, heads, head_dim] → [tokens, heads · head_dim]."""
         keys, values = self._cache.keys[layer], self._cache.values[layer]
-        outputs = [group.attend(queries[group.tokens], keys, values) for group in self._groups]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        if len(self._groups) == 1:
+            return self._groups[0].attend(queries, keys, values)
+        taken = queries.new_empty(len(queries), queries.shape[1] * queries.shape[2])
+        for group in self._groups:
+            taken[group.tokens] = group.attend(queries[group.tokens], keys, values)
+        return taken
 
 
 class _Group:
@@ -206,6 +238,33 @@ class _Group:
         by_head = queries.view(rows, self._chunk, -1, width).transpose(1, 2)
         seen = scaled_dot_product_attention(by_head, keys, values, self._mask, is_causal=self._causal, enable_gqa=True)
         return seen.transpose(1, 2).reshape(rows * self._chunk, -1)
+
+
+class _Alone:
+    """Tokens of which each takes what it would take were it read alone, to the bit.
+
+    They look at as many places of the cache, a multiple of `_PLACES`, of which those behind a token are hidden from it:
+    sums over as many numbers are made in the same order.
+    """
+
+    def __init__(self, rows: slice, tokens: slice, end: int, positions: torch.Tensor, dtype: torch.dtype) -> None:
+        """Tokens at some places of the pass: all of one row, or one of each."""
+        self.tokens, self._rows, self._end = tokens, rows, end
+        hidden = torch.arange(end, device=positions.device) > positions[tokens, None]
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+        self._mask = mask.masked_fill_(hidden, -math.inf)[:, None, None]
+
+    def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """What the tokens take from all they see of the layer's keys and values."""
+        count, _, width = queries.shape
+        keys, values = (each[self._rows, :, : self._end].expand(count, -1, -1, -1) for each in (keys, values))
+        grouped = queries.view(count, keys.shape[1], -1, width)
+        return scaled_dot_product_attention(grouped, keys, values, self._mask).reshape(count, -1)
+
+
+def _whole(length: int) -> int:
+    """The next multiple of `_PLACES`."""
+    return -(-length // _PLACES) * _PLACES
 
 
 def _zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

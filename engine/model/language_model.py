@@ -36,6 +36,10 @@ _FASTER = 1.25
 """Where a pass is faster than it was by this factor, the times that were kept had been disturbed."""
 
 
+ALONE_UP_TO = 512
+"""Tokens of a text that attend each as if it were read alone, also where many are read at once."""
+
+
 class LanguageModel:
     """A causal language model split into its trunk and its `lm_head`.
 
@@ -122,16 +126,20 @@ class LanguageModel:
         order = sorted(range(len(rows)), key=lambda n: (len(chunks[n]), rows[n]))
         sizes = [len(chunks[n]) for n in order]
         placed, ids = [rows[n] for n in order], [token for n in order for token in chunks[n]]
+        wanted = [len(chunk) for chunk in chunks] if looks is None else looks
         if self._graphs and len(placed) == len(ids) <= MOST_ROWS:
             states = self._step_of(cache, placed)(ids, placed, [cache.lengths[row] for row in placed])
         else:
-            states = self._trunk(torch.tensor(ids, device=self.device), RaggedAttention(cache, placed, sizes))
+            together = None
+            if self._trunk.batch_invariant:
+                together = [_together(cache.lengths[rows[n]], len(chunks[n]), wanted[n]) for n in order]
+            attention = RaggedAttention(cache, placed, sizes, together)
+            states = self._trunk(torch.tensor(ids, device=self.device), attention)
         states = states.split(sizes)
         for row, chunk in zip(rows, chunks, strict=True):
             cache.extend(row, prefix_keys(cache.prefixes[row], chunk))
         self.fed += len(ids)
         hidden = dict(zip(order, states, strict=True))
-        wanted = [len(chunk) for chunk in chunks] if looks is None else looks
         return [hidden[n][len(hidden[n]) - wanted[n] :] for n in range(len(rows))]
 
     def _step_of(self, cache: RaggedCache, rows: Sequence[int]) -> StaticStep:
@@ -209,6 +217,17 @@ class LanguageModel:
 
     def _predict(self, hidden: torch.Tensor) -> None:
         self.logits(hidden).argmax().item()
+
+
+def _together(before: int, tokens: int, looks: int) -> range:
+    """Which of a row's new tokens, numbered from 0, attend in one call: many that nobody looks at, far into a text.
+
+    The others attend as if each were read alone. So a text is the same whenever and beside whatever it is read, and a
+    long prompt is not read any slower.
+    """
+    few = before and tokens <= LENGTHS[-1]
+    first = max(0, ALONE_UP_TO - before)
+    return range(first, first if few else max(first, tokens - max(0, looks - 1)))
 
 
 def cost_of(model: Any, dtype: torch.dtype) -> ModelCost:

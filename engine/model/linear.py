@@ -103,6 +103,14 @@ class Linear:
             self._copy = torch.ops.mkldnn._reorder_linear_weight(dense.to(self._copy_dtype), _TYPICAL)
 
     @property
+    def batch_invariant(self) -> bool:
+        """Whether a token's product is the same to the bit in a pass of any length.
+
+        It is where all is read in int8, whose sums are whole numbers, so that their order does not matter.
+        """
+        return self._few == self._many and self._few in (self._by_int8, self._by_copy)
+
+    @property
     def copy_bytes(self) -> int:
         """Memory that the copy takes, once it is made."""
         if self._copy is None or self._copy_dtype is None:
