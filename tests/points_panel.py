@@ -10,6 +10,7 @@ from typing import Any
 from browser import Window, serve, window
 from fake_pair import FakePair
 
+from app.recorded import Recorded
 from engine.operating_points import LLM_ONLY, Curve, OperatingPoint, OperatingPoints
 
 
@@ -39,11 +40,11 @@ LLM_LINE = "≈ 62 % right cost 100 % of LLM-only"
 
 
 @contextmanager
-def in_front_of(browser: Any, *curves: Curve) -> Iterator[Window]:
+def in_front_of(browser: Any, *curves: Curve, recorded: Recorded | None = None) -> Iterator[Window]:
     """Serves the page in front of curves; its window, once the handles are there."""
     pair = FakePair()
     pair.operating_points = OperatingPoints("0" * 64, curves)
-    with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
+    with serve(lambda preset, progress: pair, recorded=recorded) as site, window(browser, site) as shown:
         look_inside(shown)
         yield shown
         assert shown.errors == []

@@ -28,6 +28,7 @@ from points_panel import (
 )
 
 from app.figures import reading_along
+from app.recorded import load_recorded
 from engine import costs
 
 
@@ -89,6 +90,39 @@ def test_a_setting_that_was_measured_to_cost_more_than_the_llm_is_warned_of_befo
     shown.page.wait_for_selector(WARNING, state="hidden")
     eventually(lambda: "cost" in says(shown))
     assert len(pair.requests) == asked
+
+
+def test_beside_a_recorded_text_too_a_dear_setting_is_warned_of_until_a_text_is_written_with_it(serving):
+    dear = replace(CURVE, points=tuple(replace(p, bytes=4 * p.bytes) for p in CURVE.points))
+    with serving(dear, recorded=load_recorded()) as shown:
+        shown.page.wait_for_selector(".t")
+        expect(shown.page.locator(".stream-origin")).to_contain_text("Recorded")
+        for threshold, said in ((0.97, "0.97: 2.4"), (0.9, "0.9: 1.6"), (0.5, "0.6: 1.12")):
+            shown.slide("#threshold", threshold)
+            line = f"Measured on CommonsenseQA at acceptance 0, threshold {said} × the LLM alone in bytes moved."
+            eventually(lambda line=line: says(shown, WARNING) == line)
+            assert says(shown).endswith("% right"), "one figure about one cost"
+        shown.write("a palindrome")
+        shown.page.wait_for_selector(WARNING, state="hidden")
+        assert float(shown.field("relative").rstrip(" %")) <= 110, "it was not"
+
+
+def test_what_a_text_cost_with_one_policy_keeps_no_warning_of_another_back(browser):
+    dear = replace(CURVE, points=(point(0.3, 0.5, 0.2, 57.5), point(0.7, 0.6, 0.4, 40.0)))
+    pair = FakePair()
+    pair.operating_points = replace(POINTS, curves=(CURVE,), untrained={"confidence": (dear,)})
+    with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
+        look_inside(shown)
+        shown.slide("#threshold", 0.3)
+        shown.write("a palindrome")
+        expect(shown.page.locator(WARNING).first, "the router is cheap there").to_be_hidden()
+        shown.page.click("#policy input")
+        shown.page.click('[role="option"] >> text="SLM\'s own confidence"')
+        said = "Measured on CommonsenseQA at acceptance 0, threshold 0.3: 1.15 × the LLM alone in bytes moved."
+        eventually(lambda: says(shown, WARNING) == said)
+        shown.write("a palindrome")
+        shown.page.wait_for_selector(WARNING, state="hidden")
+        assert shown.errors == []
 
 
 def test_where_another_task_was_dear_the_warning_is_of_that_and_the_task_that_is_read_keeps_its_figure(serving):

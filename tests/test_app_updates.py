@@ -182,7 +182,7 @@ def test_figures_go_out_at_most_once_a_second_and_only_with_new_points(host, pai
     assert messages[-1]["meter"]["tokens"] == "120"
 
 
-def test_a_texts_cost_is_told_with_its_dials_unless_they_were_turned_while_it_was_written(host, pair):
+def test_a_texts_cost_is_told_with_its_policy_and_dials_unless_they_were_turned_while_it_was_written(host, pair):
     pair.tokens_per_second = 100
     session = Session()
     turned = session.begin(request(threshold=0.2), host)
@@ -194,7 +194,7 @@ def test_a_texts_cost_is_told_with_its_dials_unless_they_were_turned_while_it_wa
     plain = session.begin(request(threshold=0.9, acceptance=0.3), host)
     assert plain.finished.wait(5)
     cost = json.loads(dashboard_message(plain, session.view) or "")["cost"]
-    assert (cost["threshold"], cost["acceptance"]) == (0.9, 0.3) and cost["times"] > 0
+    assert (cost["policy"], cost["threshold"], cost["acceptance"]) == ("router", 0.9, 0.3) and cost["times"] > 0
 
 
 def test_a_new_view_sends_all_points_again_without_running_anything(host, pair, told):

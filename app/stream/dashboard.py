@@ -90,7 +90,7 @@ def dashboard_message(
         "count": len(events) - start,
         "over": done,
         "unit": view.unit,
-        "cost": _cost_at(events, times_llm(tally.total, view.unit)),
+        "cost": _cost_at(run.request.policy, events, times_llm(tally.total, view.unit)),
         "meter": meter(events, tally.total, view.unit, run.beside, not run.pair.llm.local),
         "points": [score_points(events, start), cost_points(series, view.unit, start)],
         "figures": [score_figure(), cost_figure(view.unit)] if start == 0 else None,
@@ -98,13 +98,13 @@ def dashboard_message(
     return to_json(message)
 
 
-def _cost_at(events: Sequence[TokenEvent], times: float | None) -> dict[str, float | None] | None:
-    """What the text says of its setting of the dials; None where they were turned while it was written."""
+def _cost_at(policy: str, events: Sequence[TokenEvent], times: float | None) -> dict[str, str | float | None] | None:
+    """What the text says of its policy at these dials; None where they were turned while it was written."""
     settings = {(event.threshold, event.acceptance) for event in events}
     if len(settings) > 1:
         return None
     ((threshold, acceptance),) = settings
-    return {"threshold": threshold, "acceptance": acceptance, "times": times}
+    return {"policy": policy, "threshold": threshold, "acceptance": acceptance, "times": times}
 
 
 def new_tally(run: Run, view: View) -> Tally:

@@ -1,5 +1,6 @@
 // What the acceptance does, in words, and a line where the dials' setting costs more than the LLM alone, so that it is said
-// before it is chosen. What was measured on other texts is said here only while there is none on the page.
+// before it is chosen. A text that was written here with these dials says its own cost. Without one, what was measured on other
+// texts is said, and on which, whatever text is on the page.
 import { follow } from '../lib/channel.js';
 import { shortThreshold } from '../lib/curve.js';
 import { dialAt, finder, listen, onSlider, onUnit, say, unitChosen } from '../lib/dom.js';
@@ -19,15 +20,17 @@ export const start = ({ element, props, trigger, watch }) => {
   startCommit({ element, trigger });
   const find = finder(element), line = find('.cost-warning');
   let top = null, policy = null;   // what a threshold above every score costs at least, and what scores
-  let there = false;   // whether a text is on the page
-  let tried = [], measured = [];   // what texts on the page cost with their settings; what a router's measured settings near the dials did
+  let tried = [];   // what texts that were written here cost, with their settings
+  let measured = [];   // what the settings nearest to the dials cost on each measured task
 
   const draw = () => {
     const [threshold, acceptance, unit] = [dialAt('threshold'), dialAt('acceptance'), unitChosen()];
     const near = (setting) => Math.abs(setting.threshold - threshold) + Math.abs(setting.acceptance - acceptance) < NEAR;
-    const own = tried.findLast((setting) => setting.unit === unit && near(setting))?.times ?? 0;
+    const isOwn = (setting) => setting.unit === unit && setting.policy === policy && near(setting);
+    const own = tried.findLast(isOwn)?.times ?? null;
     say(find('.acceptance-means'), meaning(acceptance));
-    const along = threshold >= 1 && top?.policies.includes(policy) ? top.times[unit] ?? 0 : 0, dear = there ? undefined : measured.find(({ times }) => times > DEAR);
+    const along = threshold >= 1 && top?.policies.includes(policy) ? top.times[unit] ?? 0 : 0;
+    const dear = own === null ? measured.find(({ times }) => times > DEAR) : undefined;
     line.hidden = Math.max(own, along) <= DEAR && !dear;
     line.classList.toggle('aside', Math.max(own, along) <= DEAR && dear?.shown === false);   // about another task than the one that is read
     say(line, line.hidden ? '' : own > DEAR ? `With these dials a text here cost ${short(own)} × the LLM alone.`
@@ -40,11 +43,6 @@ export const start = ({ element, props, trigger, watch }) => {
     draw();
   });
   listen(element, 'citer-measured', ({ detail }) => { measured = detail; draw(); });
-  listen(element, 'citer-shown', ({ detail }) => {
-    if (there === detail.tokens > 0) return;
-    there = detail.tokens > 0;
-    draw();
-  });
   listen(element, 'citer-dials', ({ detail }) => { policy = detail.policy; draw(); });
   onUnit(element, draw);
   for (const dial of ['threshold', 'acceptance']) onSlider(element, draw, dial);
