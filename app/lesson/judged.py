@@ -30,7 +30,7 @@ def judged(events: Sequence[TokenEvent]) -> list[Words]:
     total: Words = ["In all, ", ["b", counted(len(kept), "drafted token")], " stayed, and "]
     total += [["b", f"{taken_back(events):,}"], " went back."]
     if all(event.acceptance == 1 for event in events) and not _drafts(events):
-        total.append(" So this is the LLM’s own text, token for token.")
+        total.append(" So this is the LLM’s own text, near ties apart.")
     return [intro, *examples, total]
 
 

@@ -13,7 +13,7 @@ const asMeasured = ({ task, acceptance, threshold, times, unit }) => (
   `Measured on ${task} at acceptance ${acceptance}, threshold ${shortThreshold(threshold)}: ${short(times)} × the LLM alone in ${unit}.`);
 
 const meaning = (acceptance) => (acceptance === 0 ? 'The LLM does not look at what the SLM drafts.'
-  : acceptance === 1 ? 'A drafted token stays if it is the LLM’s own choice: its text, token for token.'
+  : acceptance === 1 ? 'A drafted token stays if it is the LLM’s own choice: the LLM’s text, near ties apart.'
     : `A drafted token stays if the LLM finds it at least ${acceptance} × as likely as its own choice.`);
 
 export const start = ({ element, props, trigger, watch }) => {
