@@ -228,8 +228,12 @@ def test_fixed_policies_are_judged_alike(tiny_pair, reference):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("first", range(0, 200, 25))
 @SAMPLINGS
-def test_200_prompts_at_every_dial(tiny_pair, sampling, first):
-    """The claims above for 200 questions; a text that differs at a comparison within rounding counts as a tie."""
+def test_200_prompts_each_of_one_policy_at_acceptance_0_at_1_and_at_one_in_between(tiny_pair, sampling, first):
+    """The claims above for 200 questions; a text that differs at a comparison within rounding counts as a tie.
+
+    Policy and acceptance in between change from question to question. Acceptance 1 comes at every threshold and draft
+    length, the one in between at every other threshold, and 0 with one draft length.
+    """
     compared = ties = 0
     for number, question in enumerate(islice(questions("dev", 200, 14), first, first + 25), first):
         reference = SlowReference(tiny_pair)
