@@ -40,7 +40,11 @@ _TASKS = {
     "gsm8k": _Task("GSM8K", "arithmetic told as a story, answered step by step"),
     "arc-challenge": _Task("ARC-Challenge", "science questions with choices"),
     "mmlu-psychology": _Task("MMLU psychology", "questions of professional psychology with four choices each"),
-    "math": _Task("MATH", "problems of mathematics competitions"),
+    # Another router's may be of all levels, so the name is for both.
+    "math": _Task(
+        "MATH",
+        "problems of mathematics competitions; those of the router that comes with the page are of levels 1 to 3",
+    ),
     "arithmetic": _Task("arithmetic", "made-up sums, as the tiny pair has learned them"),
     "free-text": _Task(
         "text of any kind", "code, explanations and other things that people ask; the router learned from none of them"

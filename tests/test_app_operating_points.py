@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import pytest
 from browser import Window, check_contrast, eventually, expect, move, serve, sizes, window
+from conftest import ROOT
 from fake_pair import FakePair
 from points_panel import (
     CARD,
@@ -39,6 +40,7 @@ from points_panel import (
 from app.controls import best_steps, points_message
 from engine import load_settings
 from engine.operating_points import LLM_ONLY, MEASURED_UNITS, OperatingPoints
+from engine.router import Router
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,14 @@ def test_the_line_says_what_the_threshold_gave_and_the_page_on_what_it_was_measu
     press(shown, "details.points-about summary", "Enter")
     told = says(shown, "details.points-about")
     assert "95 % interval here: 33 to 43 % right." in told
+
+
+def test_of_math_the_page_says_which_levels_the_shipped_router_learned_from_and_was_measured_on():
+    router = Router.load(ROOT / "assets" / "routers" / "cpu")
+    assert "MATH (levels 1 to 3)" in router.description
+    tasks = json.loads(points_message(router.operating_points, 0.5, "router"))["tasks"]
+    about = [curve["on"] for task in tasks if task["name"] == "MATH" for curve in task["curves"]]
+    assert about and all("the router that comes with the page are of levels 1 to 3" in each for each in about)
 
 
 def test_of_several_tasks_one_is_read_and_another_moves_nothing_but_what_is_said(shown: Window):
