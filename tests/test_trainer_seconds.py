@@ -62,6 +62,25 @@ def test_a_speedup_is_the_llms_seconds_over_a_points_own_and_that_of_the_llm_is_
     assert summary["points"][1]["bytes_ratio"]["value"] < 1
 
 
+def test_a_point_has_its_seconds_question_by_question_in_the_order_of_the_llms(folder, summary):
+    for point, (method, acceptance) in zip(summary["points"][:2], [("llm", 0.0), ("slm", 0.0)], strict=True):
+        own = [each for answers in answers_in(folder) for each in answers]
+        own = [each.measured for each in own if (each.answer.method, each.answer.acceptance) == (method, acceptance)]
+        assert point["by_question"] == own
+    ratio: Any = seconds.seconds_ratio(summary["points"][0], summary["points"][1])
+    assert ratio["value"] == pytest.approx(summary["points"][1]["speedup"]["value"], rel=1e-3)
+    assert ratio["low"] <= ratio["value"] <= ratio["high"]
+
+
+def test_what_was_measured_before_each_answers_seconds_were_kept_is_read_and_has_no_interval(summary, tmp_path):
+    points = [{name: value for name, value in each.items() if name != "by_question"} for each in summary["points"]]
+    before: Any = {**summary, "points": points}
+    read = seconds.load_seconds(seconds.write_seconds(before, tmp_path))
+    ratio = seconds.seconds_ratio(read["points"][0], read["points"][1])
+    assert ratio["value"] == pytest.approx(summary["points"][1]["speedup"]["value"], rel=1e-3)
+    assert ratio["low"] is None and ratio["high"] is None
+
+
 def test_at_acceptance_1_the_answers_are_the_llms_own(folder):
     for answers in answers_in(folder):
         texts = {(each.answer.method, each.answer.acceptance): each.answer.text for each in answers}

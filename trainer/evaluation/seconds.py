@@ -11,7 +11,11 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import (
+    Annotated,
+    Any,
+    NotRequired,  # typing's own TypedDict is not for pydantic before Python 3.12
+)
 
 import numpy as np
 from pydantic import Field
@@ -60,6 +64,7 @@ class TimedPoint(TypedDict):
 
     Attributes:
         seconds, modelled: Measured, and modelled from the pass of each model.
+        by_question: The measured ones of each answer, in the order of the LLM's; files from before lack them.
         fastest, slowest: Of the measured tokens per second of one answer.
         speedup: How many times as fast as the LLM alone, over all questions.
         bytes_ratio: Bytes of those of the LLM alone.
@@ -73,8 +78,9 @@ class TimedPoint(TypedDict):
     tokens: float
     llm_passes: float
     taken_back: float
-    seconds: float
+    seconds: Annotated[float, Field(gt=0)]
     modelled: float
+    by_question: NotRequired[list[Annotated[float, Field(gt=0)]]]
     tokens_per_second: float
     fastest: float
     slowest: float
@@ -208,12 +214,23 @@ def _point(answers: Sequence[TimedAnswer], llm: Sequence[TimedAnswer], counts: A
         taken_back=mean("taken_back"),
         seconds=digits(float(seconds.mean())),
         modelled=mean("seconds"),
+        by_question=seconds.tolist(),
         tokens_per_second=digits(float(column(own, "tokens").sum() / seconds.sum())),
         fastest=digits(float(rates.max())),
         slowest=digits(float(rates.min())),
         speedup=estimated(drawn[0] / drawn[1]),
         bytes_ratio=estimated(drawn[2] / drawn[3]),
     )
+
+
+def seconds_ratio(ours: TimedPoint, theirs: TimedPoint) -> EstimateSummary:
+    """Seconds of a setting / those of another on the same questions; without an interval where not each is known."""
+    columns = [np.array(each.get("by_question", ())) for each in (ours, theirs)]
+    if len(columns[0]) != len(columns[1]) or not len(columns[0]):
+        value = digits(ours["seconds"] / theirs["seconds"])
+        return {"value": value, "low": None, "high": None, "unreached": 0.0, "p_value": None}
+    counts = bootstrap_counts(len(columns[0]), RESAMPLES, SEED)
+    return estimated((counts @ columns[0]) / (counts @ columns[1]))
 
 
 def on_one_machine(summary: SecondsSummary) -> bool:

@@ -6,14 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from engine.benchmark.markdown import table
-from trainer.evaluation.estimates import in_words, interval, percent
+from trainer.evaluation.estimates import EstimateSummary, digits, in_words, interval, percent
 from trainer.evaluation.method_names import SPECULATIVE
 from trainer.evaluation.plane import AT_0, LEARNED, Plane, is_learned
 from trainer.evaluation.record import MACHINES
-from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint, on_one_machine, timed_setting
+from trainer.evaluation.seconds import (
+    ENOUGH,
+    SecondsSummary,
+    TimedPoint,
+    on_one_machine,
+    seconds_ratio,
+    timed_setting,
+)
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import MethodSummary, Summary
-from trainer.report.tasks import FAMILIES, TARGET
+from trainer.report.tasks import FAMILIES, RIVALS, TARGET, wanted
 
 DIGITS = range(3, 18)
 """Significant digits that a threshold may have been typed with to time a setting, fewer than it was measured at."""
@@ -30,6 +37,9 @@ class _Evaluated(NamedTuple):
     accuracy: float
 
 
+Fastest = dict[str, TimedPoint]  # by family
+
+
 def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummary]) -> str:
     """A row for each task of which enough questions were timed; empty without such tasks.
 
@@ -38,18 +48,23 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
         timed: Of the same pair, in any order.
     """
     by_task = {each["task"]: each for each in timed if each["questions"] >= ENOUGH}
-    rows, elsewhere = [], []
+    found: list[tuple[SecondsSummary, Fastest]] = []
+    elsewhere = []
     for summary in summaries:
         about, plane = by_task.get(summary["task"]), summary.get("plane")
         if about and plane and not on_one_machine(about):
             elsewhere.append(summary["task"])
         elif about and plane:
-            timed_points = about["points"]
-            found = {family: _fastest(summary["methods"], plane, timed_points, family) for family in FAMILIES}
-            cells = (_in_words(point, family, about) for family, point in found.items())
-            rows.append([summary["task"], str(about["questions"]), *cells])
-    if not rows:
+            found.append((about, _fastest_of_each(summary["methods"], plane, about["points"])))
+    if not found:
         return ""
+    parts = [*_shares(found), *_beside_rivals(found)]
+    parts += [f"Without {', '.join(elsewhere)}. {MACHINES}"] if elsewhere else []
+    return "\n\n".join(parts)
+
+
+def _shares(found: Sequence[tuple[SecondsSummary, Fastest]]) -> list[str]:
+    """What each family takes of the LLM's seconds, as text and table."""
     lead = (
         "Seconds as they pass, one text at a time, as a share of LLM only's on the same questions: of each family the "
         "fastest timed setting that recovers 90 % of the gap in the evaluation (95 % intervals over the questions that "
@@ -58,19 +73,78 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
         "it, which spares about one pass of the SLM for each of the LLM's. What that leaves, modelled, stands behind "
         "it. Empty where no such setting was timed; all that were stand with each task:"
     )
-    rest = [f"Without {', '.join(elsewhere)}. {MACHINES}"] if elsewhere else []
-    return "\n\n".join([lead, table(["task", "questions timed", *FAMILIES.values()], rows), *rest])
+    rows = []
+    for about, fastest in found:
+        cells = (_in_words(fastest[family], family, about) if family in fastest else "" for family in FAMILIES)
+        rows.append([about["task"], str(about["questions"]), *cells])
+    return [lead, table(["task", "questions timed", *FAMILIES.values()], rows)]
 
 
-def _in_words(point: TimedPoint | None, family: str, about: SecondsSummary) -> str:
-    if point is None:
-        return ""
+def _in_words(point: TimedPoint, family: str, about: SecondsSummary) -> str:
     value, low, high = (1 / (point["speedup"][name] or 1) for name in ("value", "high", "low"))
     text = f"{timed_setting(point, about['points'])}: {interval(value, low, high)}"
     if family in SPECULATIVE:
-        spared = point["llm_passes"] * about["passes"]["slm"]["1"] / point["modelled"]
-        return f"{text}, as published about {percent(value * (1 - spared))}"
+        return f"{text}, as published about {percent(value * _as_published(point, about))}"
     return f"{text}, bytes {in_words(point['bytes_ratio'])}"
+
+
+def _as_published(point: TimedPoint, about: SecondsSummary) -> float:
+    """What speculative decoding would take of its measured seconds if the LLM added the token after a full draft."""
+    return 1 - point["llm_passes"] * about["passes"]["slm"]["1"] / point["modelled"]
+
+
+def _beside_rivals(found: Sequence[tuple[SecondsSummary, Fastest]]) -> list[str]:
+    """The learned setting's seconds beside those of each rival, and what was wanted; empty without any rival."""
+    tasks = [_ratios(about, fastest) for about, fastest in found]
+    if not any(tasks):
+        return []
+    lead = (
+        "The seconds of the learned setting there as a share of those of each rival's (95 % intervals, paired over the "
+        "questions that were timed, where the seconds of each answer were kept, else the value alone; no resample "
+        "chooses its settings). Unlike in bytes LLM only stands for nobody: it is faster than what takes more than "
+        "100 % above. Beside speculative decoding the first figure is to its time as it passed in this engine's loop, "
+        "the second to its time as published, by which it is judged. Bold: what was wanted:"
+    )
+    rows = [[about["task"], *_cells(ratios)] for (about, _), ratios in zip(found, tasks, strict=True) if ratios]
+    judged = [{family: ratio for family, (_, ratio) in ratios.items()} for ratios in tasks]
+    head = ["task", *(f"of {rival.title}" for rival in RIVALS)]
+    return [lead, table(head, rows), wanted(judged, "measured seconds")]
+
+
+def _ratios(about: SecondsSummary, fastest: Fastest) -> dict[str, tuple[EstimateSummary, EstimateSummary]]:
+    """By rival the learned setting's seconds / its own, as they passed and as its bar is judged by."""
+    ratios = {}
+    for rival in RIVALS:
+        if LEARNED in fastest and rival.family in fastest:
+            theirs = fastest[rival.family]
+            passed = seconds_ratio(fastest[LEARNED], theirs)
+            left = _as_published(theirs, about) if rival.family in SPECULATIVE else 1.0
+            ratios[rival.family] = passed, _over(passed, left)
+    return ratios
+
+
+def _over(ratio: EstimateSummary, divisor: float) -> EstimateSummary:
+    value, low, high = (
+        None if bound is None else digits(bound / divisor) for bound in (ratio["value"], ratio["low"], ratio["high"])
+    )
+    return {**ratio, "value": value, "low": low, "high": high}
+
+
+def _cells(ratios: Mapping[str, tuple[EstimateSummary, EstimateSummary]]) -> list[str]:
+    cells = []
+    for rival in RIVALS:
+        passed, judged = ratios.get(rival.family, (None, None))
+        text = in_words(passed) if passed else ""
+        if judged and rival.family in SPECULATIVE:
+            text += f", as published about {percent(judged['value'] or 0)}"
+        cells.append(rival.bold(text, judged) if judged else text)
+    return cells
+
+
+def _fastest_of_each(methods: Mapping[str, MethodSummary], plane: Plane, points: Sequence[TimedPoint]) -> Fastest:
+    """The fastest timed setting of each family that gets to the target; without families that have none."""
+    found = {family: _fastest(methods, plane, points, family) for family in FAMILIES}
+    return {family: point for family, point in found.items() if point is not None}
 
 
 def _fastest(

@@ -5,7 +5,7 @@ The README shows the first table, `docs/results.md` both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from engine.benchmark.markdown import table
@@ -36,6 +36,10 @@ class Rival(NamedTuple):
             return value is not None and value <= self.wanted
         return high is not None and high < 1
 
+    def bold(self, text: str, ratio: EstimateSummary) -> str:
+        """What is said of a ratio, bold where it is what was wanted."""
+        return f"**{text}**" if self.met(ratio) else text
+
 
 RIVALS = (
     Rival("confidence-0", "SLM confidence", 0.85),
@@ -64,7 +68,8 @@ def tasks_section(summaries: Sequence[Summary]) -> str:
         "where a rival does not get there by itself the LLM alone counts, and its cell repeats the bytes of LLM only. "
         "Bold: what was wanted."
     )
-    parts = [f"## {planes[0]['pair']}: all tasks", lead, with_note(short_table(planes)), _wanted(planes, "bytes")]
+    parts = [f"## {planes[0]['pair']}: all tasks", lead, with_note(short_table(planes))]
+    parts.append(wanted([_ratios(summary, "bytes") for summary in planes], "bytes"))
     parts += _left_out(planes)
     if timed := [summary for summary in planes if JOINT not in summary["hardware"]]:
         seconds = (
@@ -73,7 +78,8 @@ def tasks_section(summaries: Sequence[Summary]) -> str:
         )
         head = ["task", "seconds of LLM only", *(f"of {rival.title}" for rival in RIVALS)]
         rows = [[summary["task"], _share(summary, "seconds"), *_cells(summary, "seconds")] for summary in timed]
-        parts += [seconds, with_note(table(head, rows)), _wanted(timed, "seconds")]
+        parts += [seconds, with_note(table(head, rows))]
+        parts.append(wanted([_ratios(summary, "seconds") for summary in timed], "modelled seconds"))
     return "\n\n".join(parts)
 
 
@@ -91,13 +97,11 @@ def short_table(summaries: Sequence[Summary]) -> str:
 
 
 def _cells(summary: Summary, unit: Unit) -> list[str]:
-    cells = []
-    for rival in RIVALS:
-        ratio = _ratio(summary, rival, unit)
-        text = "" if ratio is None else in_words(ratio)
-        mark = dagger(ratio) if ratio else ""
-        cells.append((f"**{text}**" if ratio and rival.met(ratio) else text) + mark)
-    return cells
+    ratios = _ratios(summary, unit)
+    return [
+        rival.bold(in_words(ratio), ratio) + dagger(ratio) if (ratio := ratios.get(rival.family)) else ""
+        for rival in RIVALS
+    ]
 
 
 def _share(summary: Summary, unit: Unit) -> str:
@@ -107,13 +111,19 @@ def _share(summary: Summary, unit: Unit) -> str:
     return "" if least is None else of_llm(summary, least, unit)
 
 
-def _wanted(summaries: Sequence[Summary], unit: Unit) -> str:
-    """In words: on how many of the tasks each rival was beaten by as much as was wanted."""
+def wanted(tasks: Sequence[Mapping[str, EstimateSummary]], unit: str) -> str:
+    """In words: on how many tasks each rival was beaten by as much as was wanted.
+
+    Args:
+        tasks: For each task the ratios to its rivals by their family, without those that were not measured there.
+        unit: Of what the ratios are.
+    """
     told = []
     for rival in RIVALS:
-        found = [ratio for summary in summaries if (ratio := _ratio(summary, rival, unit))]
+        found = [ratios[rival.family] for ratios in tasks if rival.family in ratios]
         bar = f"at most {percent(rival.wanted)}" if rival.wanted < 1 else "surely below 100 %"
-        told.append(f"{rival.title} {bar}: {sum(map(rival.met, found))} of {len(found)}")
+        count = f"{sum(map(rival.met, found))} of {len(found)}" if found else "not measured"
+        told.append(f"{rival.title} {bar}: {count}")
     return f"Wanted of the {unit}, and on how many tasks it was found: {'; '.join(told)}."
 
 
@@ -140,11 +150,11 @@ def _gap_and_bytes(found: LeftOut) -> str:
     return "–" if gap is None or size is None else f"{percent(gap)} at {percent(size)}"
 
 
-def _ratio(summary: Summary, rival: Rival, unit: Unit) -> EstimateSummary | None:
-    """The best learned point's cost / the rival's, where both were measured."""
-    found = reached(summary, rival.family)
-    ratio = found["learned"][unit] if found and "learned" in found else None
-    return ratio if ratio and ratio["value"] is not None else None
+def _ratios(summary: Summary, unit: Unit) -> dict[str, EstimateSummary]:
+    """The best learned point's cost / that of each rival, by its family, where both were measured."""
+    found = {rival.family: reached(summary, rival.family) for rival in RIVALS}
+    ratios = {family: each["learned"][unit] for family, each in found.items() if each and "learned" in each}
+    return {family: ratio for family, ratio in ratios.items() if ratio["value"] is not None}
 
 
 def reached(summary: Summary, family: str, target: str = TARGET) -> Reached | None:
