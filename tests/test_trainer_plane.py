@@ -17,8 +17,9 @@ from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import load_summary, summarise, write_summary
 from trainer.report.charts.figures import plane_charts, write_charts
 from trainer.report.report import render
+from trainer.report.start_report import start_section
 from trainer.shards import JOINT
-from trainer.ship import curve_of, curves_of, ship, untrained_curves
+from trainer.ship import beside_confidence, curve_of, curves_of, ship, untrained_curves
 
 TINY = ROUTERS / "tiny"
 
@@ -192,6 +193,61 @@ def test_beside_a_router_are_shipped_the_curves_of_what_needs_no_training(plane_
     at = points.of("router")[[0.0, 0.3].index(shipped.card.acceptance)].at(shipped.card.threshold)
     row = next(line for line in card.splitlines() if line.startswith(f"| {plane_summary['task']} |"))
     assert f"{at.accuracy:.1%}" in row and f"acceptance {shipped.card.acceptance:g}" in card
+
+
+def test_every_point_of_the_main_method_stands_beside_slm_confidence_at_equal_bytes(tmp_path, plane_summary):
+    points = plane_summary["comparisons"]["beside_confidence"]
+    values = {(each["acceptance"], each["threshold"]): each["accuracy"]["value"] for each in points}
+    # SLM confidence is right in 40, 50 and 60 of 100 for 40, 50 and 80; nothing of it is as cheap as 36.
+    rule = {40: 0.4, 60: 0.5 + 0.1 * 10 / 30, 70: 0.5 + 0.1 * 20 / 30, 52: 0.5 + 0.1 * 2 / 30}
+    at_0 = {(0.0, 0.5): close(0.5 - rule[40]), (0.0, 0.6): close(0.6 - rule[60]), (0.0, 0.7): close(0.62 - rule[70])}
+    assert values == {**at_0, (0.3, 0.5): None, (0.3, 0.6): close(0.61 - rule[52])}
+    without = {key: value for key, value in POINTS.items() if key[0] != "confidence"}
+    assert "beside_confidence" not in summary_of(tmp_path, without)["comparisons"]
+
+
+def shipped_in(summary, folder, start=(0.6, 0.3)):
+    """The tiny router, shipped with a summary's curves as one that starts at a threshold and an acceptance."""
+    curves = [curve for curve in curves_of(summary, "citer-r2") if curve.acceptance == start[1]]
+    router = ship(TINY, curves, folder, beside=beside_confidence([summary], "citer-r2"))
+    assert (router.card.threshold, router.card.acceptance) == start
+    return folder
+
+
+def test_a_card_says_how_the_start_stands_beside_slm_confidence_and_on_which_tasks_it_is_surely_worse(tmp_path):
+    points = {("confidence", 0.5, 0.3, "auto"): (58, 0.2, 44), ("citer-r2", 0.6, 0.3, "auto"): (61, 0.2, 52)}
+    summary: Any = summarise(read_evaluation(write_plane(tmp_path / "e", points)), 500)
+    card = (shipped_in(summary, tmp_path / "mine") / "README.md").read_text()
+    row = next(line for line in card.splitlines() if line.startswith("| sums |"))
+    assert re.search(r"\| 10\.3 points \([^)]*\)†? \|$", row) and "beside SLM confidence at equal bytes |" in card
+    assert "it is on no task." in card
+    (own,) = (each for each in summary["comparisons"]["beside_confidence"] if each["acceptance"])
+    own["accuracy"] |= {"value": -0.1, "low": -0.2, "high": -0.01}
+    own["threshold"] = 0.57
+    card = (shipped_in(summary, tmp_path / "other") / "README.md").read_text()
+    assert "| −10.0 points (−20.0 to −1.0), at threshold 0.57 |" in card and "it is on sums." in card
+    del summary["comparisons"]["beside_confidence"]
+    card = (shipped_in(summary, tmp_path / "before") / "README.md").read_text()
+    assert "| sums |" in card and "beside SLM confidence" not in card and "Surely worse" not in card
+
+
+def test_a_start_that_is_cheaper_than_all_of_slm_confidence_has_no_difference(plane_summary, tmp_path):
+    card = (shipped_in(plane_summary, tmp_path / "mine", (0.5, 0.3)) / "README.md").read_text()
+    assert "| none so cheap |" in card and "it is on no task." in card
+
+
+def test_the_page_of_results_says_where_the_router_starts_that_was_shipped_from_them(
+    plane_summary, tmp_path, monkeypatch
+):
+    folder = shipped_in(plane_summary, tmp_path / "tiny", (0.5, 0.3))
+    text = start_section([plane_summary], folder)
+    monkeypatch.setattr("trainer.report.report.ROUTERS", tmp_path)
+    products: Any = {**plane_summary, "task": "products"}
+    assert text in render([plane_summary, products], tmp_path, tmp_path)
+    assert text.startswith("Where the shipped router `tiny` starts: threshold 0.5, acceptance 0.3,")
+    assert "| sums | 100 | 20.0% | 60.0% | 59.0% | 10.0% | 36.0% | none so cheap |" in text
+    other: Any = {**plane_summary, "revision": "of other answers"}
+    assert start_section([other], folder) == "" == start_section([plane_summary], tmp_path / "none")
 
 
 def test_what_the_slm_drafts_without_a_router_is_threshold_0_of_every_curve(tmp_path):

@@ -30,7 +30,7 @@ from trainer.questions.sources import is_file, load_questions
 from trainer.report.charts.figures import write_charts
 from trainer.rounds import check_validation, chosen_round, iterate, load_rounds
 from trainer.settings import FitSettings, Recipe, RolloutSettings
-from trainer.ship import curves_of, ship, untrained_curves
+from trainer.ship import beside_confidence, curves_of, ship, untrained_curves
 
 
 @dataclass
@@ -163,7 +163,8 @@ class Pipeline:
     def ship(self, summary: Summary, routers: Path) -> None:
         """Ships the best router, with its curves on the dev questions: at acceptance 0, and at others if measured."""
         best, out = self.best, routers / self.recipe.router
-        ship(self.folder / "routers" / best, curves_of(summary, best), out, untrained_curves([summary]))
+        curves, beside = curves_of(summary, best), beside_confidence([summary], best)
+        ship(self.folder / "routers" / best, curves, out, untrained_curves([summary]), beside)
         self.report(f"{best} is now {out}")
 
 

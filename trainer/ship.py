@@ -20,9 +20,9 @@ from trainer import TrainerError
 from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import parsed, spelled
 from trainer.evaluation.statistics import TOLERANCE
-from trainer.evaluation.summary import Summary
+from trainer.evaluation.summary import BesideConfidence, Summary
 from trainer.evaluation.transfer import TASK, TransferPoint, TransferSummary
-from trainer.fit.card import write_card
+from trainer.fit.card import Beside, write_card
 from trainer.shards import JOINT
 
 WITHIN = 0.02
@@ -113,6 +113,12 @@ def untrained_curves(summaries: Sequence[Summary], free_text: TransferSummary | 
     return {name: found for name, found in curves.items() if found}
 
 
+def beside_confidence(summaries: Sequence[Summary], method: str) -> dict[str, list[BesideConfidence]]:
+    """By task what is known of a method's points beside SLM confidence: of the tasks whose main method it is."""
+    own = [each for each in summaries if each["comparisons"]["method"] == method]
+    return {each["task"]: each["comparisons"].get("beside_confidence", []) for each in own}
+
+
 def _lengths(summary: Summary, method: str) -> dict[float, list[DraftLimit]]:
     """At which acceptances above 0, and with drafts of which lengths, a method was measured."""
     lengths: dict[float, list[DraftLimit]] = {}
@@ -179,21 +185,29 @@ def _settings_on_all_tasks(curves: Sequence[Curve]) -> Iterator[tuple[float, flo
             yield lost, cost, threshold, acceptance
 
 
-def ship(router: Path, curves: list[Curve], out: Path, untrained: Mapping[str, list[Curve]] | None = None) -> Router:
+def ship(
+    router: Path,
+    curves: list[Curve],
+    out: Path,
+    untrained: Mapping[str, list[Curve]] | None = None,
+    beside: Beside | None = None,
+) -> Router:
     """Copies a router's folder to `out`, whose name becomes its own, with its curves and where to start.
 
     The curves with right answers say where (`operating_point`). The page shows the first of all unless it is asked for
-    another.
-    `untrained` are the curves of policies without training, by their names. What is in `out` is replaced when all files
-    are written, or not at all.
+    another. What is in `out` is replaced when all files are written, or not at all.
+
+    Args:
+        untrained: The curves of policies without training, by their names.
+        beside: See `beside_confidence`; its card says how it stands there where it starts.
     """
     shipped = Router.load(router)
     threshold, acceptance = operating_point([curve for curve in curves if curve.quality == "right"] or curves)
     start = round(threshold, 4)  # a step of the page's slider: what is shown is what is in force
     shipped.card = replace(shipped.card, name=out.name, threshold=start, acceptance=acceptance)
-    beside = {name: tuple(own) for name, own in (untrained or {}).items()}
+    others = {name: tuple(own) for name, own in (untrained or {}).items()}
     with filling(out) as new:
         shipped.save(new)
-        OperatingPoints(sha256_of(new / WEIGHTS), tuple(curves), beside).save(new)
-        write_card(shipped.card, new, curves)
+        OperatingPoints(sha256_of(new / WEIGHTS), tuple(curves), others).save(new)
+        write_card(shipped.card, new, curves, beside)
     return shipped

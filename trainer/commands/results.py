@@ -28,7 +28,7 @@ def _ship(options: Options) -> None:
     """Give a router the curves that were measured, and its starting threshold."""
     from trainer.evaluation.summary import load_summary
     from trainer.evaluation.transfer import load_transfer
-    from trainer.ship import curve_of, curves_of, free_text_curves, ship, untrained_curves
+    from trainer.ship import beside_confidence, curve_of, curves_of, free_text_curves, ship, untrained_curves
 
     summaries = [load_summary(path) for path in options.summaries]
     if options.acceptance:
@@ -37,7 +37,8 @@ def _ship(options: Options) -> None:
         curves = [curve for each in summaries for curve in curves_of(each, options.method)]
     away = load_transfer(options.transfer) if options.transfer else None
     curves = [*(free_text_curves(away, options.method) if away else ()), *curves]
-    card = ship(options.router, curves, options.out, untrained_curves(summaries, away)).card
+    beside = beside_confidence(summaries, options.method)
+    card = ship(options.router, curves, options.out, untrained_curves(summaries, away), beside).card
     print(f"{options.out}: starts at threshold {card.threshold}, acceptance {card.acceptance:g}")
 
 

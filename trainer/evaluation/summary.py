@@ -31,14 +31,27 @@ from trainer.evaluation.estimates import (
     resampled,
     won,
 )
-from trainer.evaluation.method_names import FIXED, SPECULATIVE, MethodName, Name, Rate, main_method, method_order
+from trainer.evaluation.method_names import (
+    FIXED,
+    SPECULATIVE,
+    MaxDraft,
+    MethodName,
+    Name,
+    Rate,
+    main_method,
+    method_order,
+)
 from trainer.evaluation.plane import Plane, plane_of
-from trainer.evaluation.record import Evaluation
+from trainer.evaluation.record import Evaluation, Point
 from trainer.evaluation.statistics import Array, ResampledCurve
 from trainer.json_files import read_json, write_result
 
 TARGETS = (0.8, 0.9, 0.95, 1.0)  # shares of the gap; 1 is the LLM's own accuracy
 COMPARED_SHARES = (0.1, 0.2, 0.25, 0.3, 0.5)  # LLM shares at which methods are compared
+
+
+RULE = "confidence"
+"""SLM confidence: it needs no training, so a router has to be better."""
 
 
 class MethodSummary(TypedDict):
@@ -72,8 +85,23 @@ class Against(TypedDict):
     gap_recovered: EstimateSummary | None
 
 
+class BesideConfidence(TypedDict):
+    """A measured point of the main method beside SLM confidence at acceptance 0.
+
+    `accuracy` is the point's less what SLM confidence's curve has for as many bytes; null where none of it is so cheap.
+    """
+
+    acceptance: Rate
+    max_draft: MaxDraft
+    threshold: float
+    accuracy: EstimateSummary
+
+
 class Comparisons(TypedDict):
-    """`method` is the main one, null without a CITER router; `targets` are accuracies, the rest is by method."""
+    """`method` is the main one, null without a CITER router; `targets` are accuracies, the rest is by method.
+
+    `beside_confidence` is not there in summaries from before it was asked for.
+    """
 
     method: str | None
     targets: dict[str, float | None]
@@ -81,6 +109,7 @@ class Comparisons(TypedDict):
     accuracy_at_share: dict[str, dict[str, EstimateSummary]]
     gap_recovered_at_share: dict[str, dict[str, EstimateSummary]]
     against: dict[str, Against]
+    beside_confidence: NotRequired[list[BesideConfidence]]
 
 
 class Summary(TypedDict):
@@ -140,8 +169,11 @@ def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0, main
         "resamples": resamples,
         "seed": seed,
         "methods": {name: _method(curve, curves) for name, curve in curves.items()},
-        "comparisons": _compare(curves, main or main_method(curves)),
+        "comparisons": _compare(curves, main := main or main_method(curves)),
     }
+    if main and RULE in curves:
+        own = [point for point in evaluation.points if point.method == main]
+        summary["comparisons"]["beside_confidence"] = [_beside_confidence(point, curves, counts) for point in own]
     if len(plain) < len(evaluation.points):
         summary["plane"] = plane_of(evaluation.points, counts)
     return summary
@@ -237,6 +269,18 @@ def _equal_share(ours: ResampledCurve, theirs: ResampledCurve, curves: Curves, s
         "accuracy": difference(*(curve.at_share(share, curves["slm"], curves["llm"]) for curve in (ours, theirs))),
         "nearest": (point_at(*near[0]), point_at(*near[1])),
         "p_mcnemar": digits(statistics.mcnemar(*(curve.correct[number] > 0 for curve, number in near))),
+    }
+
+
+def _beside_confidence(point: Point, curves: Curves, counts: Array) -> BesideConfidence:
+    """Here `curves` are those at acceptance 0; the point may be at any."""
+    own = resampled([point], counts)
+    rule = statistics.accuracy_at_cost(*_choices(RULE, curves, "bytes"), own.cost["bytes"][0])
+    return {
+        "acceptance": digits(point.acceptance),
+        "max_draft": point.max_draft,
+        "threshold": point.threshold,
+        "accuracy": difference(own.accuracy[0], rule),
     }
 
 

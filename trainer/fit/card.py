@@ -5,7 +5,7 @@ Every figure in it comes from the router's own `router.json`, and from the curve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from engine.benchmark.markdown import table
 from engine.operating_points import Curve
 from engine.router import RouterCard
 from engine.weights.files import write_text
+from trainer.evaluation.estimates import dagger, in_words, with_note
 from trainer.evaluation.method_names import spelled_threshold
+from trainer.evaluation.summary import BesideConfidence
 
 METHODS = {
     "citer": "CITER (Zheng et al., COLM 2025): preferences from the shortcut and from rollouts",
@@ -32,18 +34,24 @@ ABOUT_CASES = {
     "citer-shortcut": f'{SHORTCUT}; "neither" is not decided by them and was not trained on.',
 }
 MEASURED = "chosen on the measured curves (`operating_points.json`)"
+ALL_MEASURED = "`operating_points.json` has all that was measured, and what made it."
 NO_PREFERENCE = "This score is a weight of likelihoods and no estimate of a preference: only its order is meant.\n"
 KEPT = "whether the LLM's likeliest token is the SLM's, on every token of the references"
 REFERENCES = {"data": "the data set's", "llm": "the LLM's own answers"}
 
-
-def write_card(card: RouterCard, folder: Path, curves: Sequence[Curve] = ()) -> None:
-    """Writes `README.md` into a router's folder; `curves` are what was measured of it, if it was."""
-    write_text(folder / "README.md", render_card(card, curves))
+Beside = Mapping[str, Sequence[BesideConfidence]]
+"""By task what is known of a router's measured points beside SLM confidence."""
 
 
-def render_card(card: RouterCard, curves: Sequence[Curve] = ()) -> str:
+def write_card(card: RouterCard, folder: Path, curves: Sequence[Curve] = (), beside: Beside | None = None) -> None:
+    """Writes `README.md` into a router's folder; `curves` and `beside` are what was measured of it, if it was."""
+    write_text(folder / "README.md", render_card(card, curves, beside))
+
+
+def render_card(card: RouterCard, curves: Sequence[Curve] = (), beside: Beside | None = None) -> str:
     """The model card in Markdown, with the Hub's YAML header."""
+    start = given_at_start(card, curves, beside or {})
+    given = f"\n## What it gives where it starts\n\n{start}\n\n{ALL_MEASURED}\n" if start else ""
     metrics, unit = card.metrics, "question" if card.training["method"] == "query" else "token"
     counts = f"{metrics['questions']} questions the router never saw"
     counts += f", {metrics['tokens']:,} tokens." if unit == "token" else "."
@@ -68,7 +76,7 @@ Scores how safe it is to let **{card.slm}** write the {"next token" if unit == "
 | | |
 |---|---|
 {rows}
-{made}{_given(card, curves)}
+{made}{given}
 ## On the held-out questions
 
 {counts}
@@ -97,29 +105,55 @@ diagram its mark (the mean score) at the end of the bar (how often the SLM is pr
 """
 
 
-def _given(card: RouterCard, curves: Sequence[Curve]) -> str:
+def given_at_start(card: RouterCard, curves: Sequence[Curve], beside: Beside) -> str:
     """What it gives where it starts, per task; empty where nothing was measured at that acceptance."""
-    rows = []
-    for curve in curves:
-        if curve.acceptance == card.acceptance:
-            at = curve.at(card.threshold)
-            found = (
-                curve.slm.accuracy,
-                curve.llm.accuracy,
-                at.accuracy,
-                at.llm_share,
-                curve.relative_cost(at, "bytes"),
-            )
-            task = curve.task if curve.quality == "right" else f"{curve.task} (agreement with the LLM alone)"
-            rows.append([task, str(curve.questions), *(f"{value:.1%}" for value in found)])
-    if not rows:
+    own = [curve for curve in curves if curve.acceptance == card.acceptance]
+    if not own:
         return ""
+    points = {curve.task: point for curve in own if (point := _nearest(curve, card.threshold, beside))}
     head = ["right answers", "questions", "SLM alone", "LLM alone", "here", "LLM tokens", "bytes of LLM only"]
+    rows = [_at_start(curve, card.threshold) for curve in own]
+    if points:
+        head.append("beside SLM confidence at equal bytes")
+        rows = [[*row, _beside(points.get(each.task), card.threshold)] for row, each in zip(rows, own, strict=True)]
+    lead = (
+        f"Threshold {card.threshold:g}, acceptance {card.acceptance:g}, in generated answers. What was not measured "
+        "there is read on a straight line between the thresholds beside it; the last is the LLM alone."
+    )
+    return "\n\n".join([lead, with_note(table(head, rows)), *([_on_which_tasks(points)] if points else [])])
+
+
+def _at_start(curve: Curve, threshold: float) -> list[str]:
+    at = curve.at(threshold)
+    size = curve.relative_cost(at, "bytes")
+    found = (curve.slm.accuracy, curve.llm.accuracy, at.accuracy, at.llm_share, size)
+    task = curve.task if curve.quality == "right" else f"{curve.task} (agreement with the LLM alone)"
+    return [task, str(curve.questions), *(f"{value:.1%}" for value in found)]
+
+
+def _nearest(curve: Curve, threshold: float, beside: Beside) -> BesideConfidence | None:
+    """The measured point of a curve that is nearest to a threshold."""
+    dials = curve.acceptance, curve.max_draft or "auto"
+    own = [each for each in beside.get(curve.task, ()) if (each["acceptance"], each["max_draft"]) == dials]
+    return min(own, key=lambda each: abs(each["threshold"] - threshold), default=None)
+
+
+def _beside(point: BesideConfidence | None, start: float) -> str:
+    if point is None:
+        return ""
+    accuracy, threshold = point["accuracy"], point["threshold"]
+    text = "none so cheap" if accuracy["value"] is None else in_words(accuracy, 1, " points") + dagger(accuracy)
+    return text if round(threshold, 4) == start else f"{text}, at threshold {spelled_threshold(threshold)}"
+
+
+def _on_which_tasks(points: Mapping[str, BesideConfidence]) -> str:
+    """What the last column is, and on which tasks its whole interval is below 0."""
+    highest = {task: point["accuracy"]["high"] for task, point in points.items()}
+    worse = [task for task, high in highest.items() if high is not None and high < 0]
     return (
-        "\n## What it gives where it starts\n\n"
-        f"Threshold {card.threshold:g}, acceptance {card.acceptance:g}, in generated answers. What was not "
-        "measured there is read on a straight line between the thresholds beside it; the last is the LLM alone. "
-        f"`operating_points.json` has all of them, and what made them.\n\n{table(head, rows)}\n"
+        "In the last column is the accuracy at the measured threshold nearest to the start, less what SLM confidence "
+        "has at acceptance 0 for as many bytes (a straight line between its measured points), with 95 % intervals "
+        f"paired over the questions. Surely worse, by the whole interval, it is on {', '.join(worse) or 'no task'}."
     )
 
 

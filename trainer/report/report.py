@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.benchmark.markdown import SectionError, code, filled, read, table
 from engine.benchmark.report import PROFILE
+from engine.pairs.presets import ROUTERS
 from engine.weights.files import write_text
 from trainer import TrainerError
 from trainer.evaluation.estimates import NOTE, PointSummary, dagger, in_words, interval, percent, with_note
@@ -29,6 +30,7 @@ from trainer.report.plane_report import PLANE_IMAGE, plane_section
 from trainer.report.reviewers import reviewers_section
 from trainer.report.scale_report import scale_section
 from trainer.report.seconds_report import measured_seconds
+from trainer.report.start_report import start_section
 from trainer.report.tasks import of_llm, short_table, tasks_section
 from trainer.shards import JOINT
 
@@ -121,6 +123,7 @@ def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
         for text in (
             tasks_section(own),
             measured_seconds(own, _all_timed(own, results)),
+            start_section(own, ROUTERS / preset),
             reviewers_section(own, BENCHMARKS / f"{preset}{PROFILE}"),
         )
     ]

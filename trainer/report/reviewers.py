@@ -20,14 +20,14 @@ from trainer.evaluation.estimates import percent
 from trainer.evaluation.method_names import AWAY, is_citer, label, method_order, spelled_threshold
 from trainer.evaluation.plane import GAPS, LEARNED
 from trainer.evaluation.statistics import TOLERANCE
-from trainer.evaluation.summary import Summary
+from trainer.evaluation.summary import RULE, Summary
 from trainer.json_files import read_json
 from trainer.report.plane_report import setting
 from trainer.report.tasks import TARGET, of_llm, reached
 from trainer.shards import JOINT
 from trainer.ship import curve_of
 
-JOINTLY, SHORTCUT, RIVAL, RULE = "citer-joint", "citer-shortcut", "assisted-tuned", "confidence"
+JOINTLY, SHORTCUT, RIVAL = "citer-joint", "citer-shortcut", "assisted-tuned"
 
 
 class _Step(TypedDict):
