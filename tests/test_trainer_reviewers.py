@@ -88,17 +88,40 @@ def test_a_router_away_from_its_task_stands_beside_confidence_and_at_home_is_the
     assert "| sums | 68 %; 84 % | 52 %; 94 % |" in home, "the task's own router, as in the table above"
 
 
-def test_the_routers_own_cost_comes_from_a_profile(summary, tmp_path):
-    path = tmp_path / "cpu-profile.json"
+def benchmarks(folder, **files):
+    """A folder with what `engine.benchmark` wrote of the tiny pair: `profile` and `summary`."""
     machine = {"processor": "a laptop", "threads": 2, "gpu": None}
-    step = {"whole": 20.0, "parts": {"router": 0.5, "Python": 1.0}}
-    path.write_text(json.dumps({"command": "bench", "revision": "abc", "machine": machine, "steps": {"SLM": step}}))
-    told = reviewers_section([summary], path)
-    assert "0.50 of the 20.0 ms of a step in which the SLM writes, so 2.5 % (`bench`, revision abc, on 2" in told
-    assert "the router itself" not in reviewers_section([summary], tmp_path / "none.json")
-    path.write_text("{}")
-    with pytest.raises(TrainerError, match=r"cpu-profile\.json: .*--profile"):
-        reviewers_section([summary], path)
+    for name, content in files.items():
+        path = folder / f"tiny{'-profile' if name == 'profile' else ''}.json"
+        path.write_text(json.dumps({"command": f"bench {name}", "revision": "abc", "machine": machine, **content}))
+    return folder
+
+
+PROFILE = {"steps": {"SLM": {"whole": 25.0, "unprofiled": 20.0, "parts": {"router": 0.5, "lm_head": 2.14}}}}
+OVERHEAD = {"extras": {"overhead": {"share_of_slm_step": {"median": 0.0813}}}}
+COST = "What does the router itself cost?"
+
+
+def test_the_routers_own_cost_comes_from_a_profile_beside_a_step_without_the_profiler(summary, tmp_path):
+    told = part(reviewers_section([summary], benchmarks(tmp_path, profile=PROFILE)), COST)
+    assert "0.50 of the 20.0 ms of a step in which the SLM writes, so 2.5 %:" in told
+    assert "(`bench profile`, revision abc, on 2 threads of a laptop)" in told
+    assert "the SLM’s `lm_head` is applied to the LLM’s tokens, too: 2.1 ms each" in told
+    assert "bookkeeping" not in told
+
+
+def test_the_rest_of_a_step_that_is_no_pass_comes_from_the_pairs_benchmark(summary, tmp_path):
+    told = part(reviewers_section([summary], benchmarks(tmp_path, profile=PROFILE, summary=OVERHEAD)), COST)
+    assert "it is 8.1 % of such a step (`bench summary`, revision abc, on 2 threads of a laptop)." in told
+    told = part(reviewers_section([summary], benchmarks(tmp_path, profile=PROFILE, summary={"extras": {}})), COST)
+    assert "bookkeeping" not in told
+
+
+def test_without_a_profile_the_routers_own_cost_is_not_told_and_a_damaged_one_is_refused(summary, tmp_path):
+    assert COST not in reviewers_section([summary], benchmarks(tmp_path, summary=OVERHEAD))
+    benchmarks(tmp_path, profile={})
+    with pytest.raises(TrainerError, match=r"tiny-profile\.json: .*--profile"):
+        reviewers_section([summary], tmp_path)
 
 
 def test_without_routers_nothing_is_answered(tmp_path):

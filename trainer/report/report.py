@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from engine.benchmark.markdown import SectionError, code, filled, read, table
-from engine.benchmark.report import PROFILE
 from engine.pairs.presets import ROUTERS
 from engine.weights.files import write_text
 from trainer import TrainerError
@@ -124,7 +123,7 @@ def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
             tasks_section(own),
             measured_seconds(own, _all_timed(own, results)),
             start_section(own, ROUTERS / preset),
-            reviewers_section(own, BENCHMARKS / f"{preset}{PROFILE}"),
+            reviewers_section(own, BENCHMARKS),
         )
     ]
     parts = [_panels(summaries, results, base), *several]

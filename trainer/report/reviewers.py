@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import (
+    Annotated,
+    Any,
+    NotRequired,  # typing's own TypedDict is not for pydantic before Python 3.12
+)
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from engine.benchmark.markdown import code, table
+from engine.benchmark.report import PROFILE
 from engine.operating_points import MEASURED_UNITS, Curve
 from engine.provenance import hardware
 from trainer.evaluation.estimates import percent
@@ -31,26 +36,48 @@ JOINTLY, SHORTCUT, RIVAL = "citer-joint", "citer-shortcut", "assisted-tuned"
 
 
 class _Step(TypedDict):
-    whole: Annotated[float, Field(gt=0)]
+    """Milliseconds: of its parts with the profiler, which slows the whole, and of the whole without."""
+
     parts: dict[str, float]
+    unprofiled: Annotated[float, Field(gt=0)]
 
 
-class _Profile(TypedDict):
+class _Run(TypedDict):
     command: str
     revision: str
     machine: dict[str, Any]
+
+
+class _Profile(_Run):
     steps: dict[str, _Step]
 
 
-def reviewers_section(summaries: Sequence[Summary], profile: Path | None = None) -> str:
+class _Spread(TypedDict):
+    median: float
+
+
+class _Overhead(TypedDict):
+    share_of_slm_step: _Spread
+
+
+class _Extras(TypedDict):
+    overhead: NotRequired[_Overhead]
+
+
+class _Benchmark(_Run):
+    extras: _Extras
+
+
+def reviewers_section(summaries: Sequence[Summary], benchmarks: Path | None = None) -> str:
     """All answers for the tasks of one pair.
 
     Args:
         summaries: At least one.
-        profile: Of a step of this pair, where there is one.
+        benchmarks: A folder that may hold the pair's benchmark and a profile of its steps.
     """
+    overhead = _overhead(benchmarks, summaries[0]["preset"]) if benchmarks else ""
     questions = [
-        ("What does the router itself cost?", _overhead(profile) if profile and profile.exists() else ""),
+        ("What does the router itself cost?", overhead),
         ("Does a gain in bytes hold in FLOPs and in seconds?", _units(summaries)),
         ("How is it beside speculative decoding?", _speculative(summaries)),
         ("What does each round bring?", _rounds(summaries)),
@@ -62,16 +89,40 @@ def reviewers_section(summaries: Sequence[Summary], profile: Path | None = None)
     return "\n\n".join([title, *answered]) if answered else ""
 
 
-def _overhead(path: Path) -> str:
+def _overhead(benchmarks: Path, preset: str) -> str:
+    """What the router and the rest of a step cost; empty without a profile."""
+    path, whole = benchmarks / f"{preset}{PROFILE}", benchmarks / f"{preset}.json"
+    if not path.exists():
+        return ""
     read: _Profile = read_json(path, _Profile, "write it anew with `python -m engine.benchmark --profile --json`")
     step = read["steps"]["SLM"]
-    router = step["parts"]["router"]
+    router, head = step["parts"]["router"], step["parts"]["lm_head"]
+    parts = [
+        f"{router:.2f} of the {step['unprofiled']:.1f} ms of a step in which the SLM writes, so "
+        f"{percent(router / step['unprofiled'], 1)}: the part was timed with a profiler, the step without, since a "
+        f"profiler slows it ({_source(read)}). It is small beside a pass; each of its layers waits for weights that "
+        "the pass has driven out of the processor’s caches.",
+        _everything_else(whole) if whole.exists() else "",
+        "Where a router looks at the SLM’s logits, as the rule of SLM confidence does, the SLM’s `lm_head` is applied "
+        f"to the LLM’s tokens, too: {head:.1f} ms each, with the profiler.",
+    ]
+    return " ".join(filter(None, parts))
+
+
+def _everything_else(path: Path) -> str:
+    """In words, what of a step is no pass; empty where that was not measured."""
+    read: _Benchmark = read_json(path, _Benchmark, "write it anew with `python -m engine.benchmark --json`")
+    if "overhead" not in read["extras"]:
+        return ""
+    share = read["extras"]["overhead"]["share_of_slm_step"]["median"]
     return (
-        f"{router:.2f} of the {step['whole']:.1f} ms of a step in which the SLM writes, so "
-        f"{percent(router / step['whole'], 1)} ({code(read['command'])}, revision {read['revision']}, on "
-        f"{hardware(read['machine'])}). It is small "
-        "beside a pass; each of its layers waits for weights that the pass has driven out of the processor's caches."
+        "With the policy, sampling, the token’s event and all bookkeeping, so all that is neither a pass of the SLM "
+        f"nor its `lm_head`, it is {percent(share, 1)} of such a step ({_source(read)})."
     )
+
+
+def _source(run: _Run) -> str:
+    return f"{code(run['command'])}, revision {run['revision']}, on {hardware(run['machine'])}"
 
 
 def _units(summaries: Sequence[Summary]) -> str:
