@@ -21,14 +21,13 @@ LARGE = ModelCost(800_000_000, 200_000_000, 1_000, 200, 1, 1, 1, 0.5, pass_table
 POINTS_HERE = {key: value for key, value in POINTS.items() if key[0] != "assisted"}
 
 
-def bytes_of(slm_passes: int, llm_passes: int, stored: float = 1.0) -> int:
-    """Of an answer of 20 tokens to a prompt of 50, as the engine counts them; `stored` is the share of the weights."""
+def bytes_of(slm_passes: int, llm_passes: int) -> int:
+    """Of an answer of 20 tokens to a prompt of 50, as the engine counts them."""
     seen, read = 60, 70 if llm_passes else 50
-    slm, llm = 10_000_000 * stored + 1_000 + seen * 100, 100_000_000 * stored + 1_000 + seen * 200
-    return round(slm_passes * slm + llm_passes * llm) + read * 200
+    return slm_passes * (10_001_000 + seen * 100) + llm_passes * (100_001_000 + seen * 200) + read * 200
 
 
-def evaluation(folder, slm_passes: int = 20, stored: float = 1.0):
+def evaluation(folder, slm_passes: int = 20):
     """The answers of the other tests, which say how often the LLM was asked: for a fifth of the tokens by a router.
 
     Their seconds are those of another machine each, as where stages were shared out.
@@ -39,7 +38,7 @@ def evaluation(folder, slm_passes: int = 20, stored: float = 1.0):
     written = []
     for key, figures in POINTS_HERE.items():
         passes = {"llm": 20, "slm": 0, "confidence": 8}.get(key[0], 4)
-        size = bytes_of(0 if key[0] == "llm" else slm_passes, passes, stored)
+        size = bytes_of(0 if key[0] == "llm" else slm_passes, passes)
         more = {"llm_passes": passes, "taken_back": 0, "prompt_tokens": 50, "acceptance": 0.0, "bytes": size}
         written += [{**line, **more, "seconds": 1.0 + len(written)} for line in lines({key: figures})]
     (folder / "answers-00000.jsonl").write_text("".join(json.dumps(line) + "\n" for line in written), encoding="utf-8")
@@ -87,16 +86,6 @@ def test_passes_of_the_slm_that_were_not_charged_are_not_charged_with_another_pa
     for pair in range(2):
         for unit in UNITS:
             assert ratio(spared[pair], unit) < ratio(all_read[pair], unit)
-
-
-def test_weights_that_another_processor_stores_in_fewer_bytes_change_no_passes(tmp_path, benchmarks):
-    alike, fewer = (
-        scale([read_evaluation(evaluation(tmp_path / str(share), stored=share))], benchmarks)["cheapest"]["sums"]
-        for share in (1.0, 0.97)
-    )
-    for pair in range(2):
-        for unit in UNITS:
-            assert ratio(fewer[pair], unit) == pytest.approx(ratio(alike[pair], unit), rel=1e-4)
 
 
 def test_with_a_larger_llm_the_slm_counts_for_less(tmp_path, benchmarks):

@@ -9,7 +9,6 @@ of how often another pair would agree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,13 +135,12 @@ def _passes(point: Point) -> Array:
 
 
 def _at_gap(points: Sequence[Point], own: _Models, other: _Models) -> dict[str, dict[Unit, ScaledPoint | None]]:
+    accuracy = np.array([point.column("correct").mean() for point in points])
+    cost = {unit: np.array([_cost(point, unit, own, other) for point in points]) for unit in UNITS}
     slm, llm = (
         next(n for n, each in enumerate(points) if each.method == name and each.acceptance == 0)
         for name in ("slm", "llm")
     )
-    counted = _as_counted(own, points[llm])
-    accuracy = np.array([point.column("correct").mean() for point in points])
-    cost = {unit: np.array([_cost(point, unit, counted, other) for point in points]) for unit in UNITS}
     target = accuracy[slm] + GAP * (accuracy[llm] - accuracy[slm])
     found: dict[str, dict[Unit, ScaledPoint | None]] = {}
     for family, members in families_of(points).items():
@@ -150,20 +148,6 @@ def _at_gap(points: Sequence[Point], own: _Models, other: _Models) -> dict[str, 
         if family in FAMILIES:
             found[family] = {unit: _least(points, enough, cost[unit], cost[unit][llm]) for unit in UNITS}
     return found
-
-
-def _as_counted(own: _Models, llm: Point) -> _Models:
-    """The pair's models with the bytes a pass that were charged where the LLM alone answered.
-
-    They are not always the benchmark's: scales of 4-bit blocks have other forms on other processors.
-    """
-    tokens, _, prompt, passes = _passes(llm)
-    share = llm.column("bytes").sum() / _llm_bytes(own["llm"], passes, prompt, prompt + tokens / 2, tokens).sum()
-
-    def charged(model: ModelCost) -> ModelCost:
-        return replace(model, trunk_bytes=round(share * model.trunk_bytes), head_bytes=round(share * model.head_bytes))
-
-    return {"slm": charged(own["slm"]), "llm": charged(own["llm"])}
 
 
 def _least(points: Sequence[Point], enough: Sequence[int], cost: Array, llm: float) -> ScaledPoint | None:
@@ -180,21 +164,20 @@ def _cost(point: Point, unit: Unit, own: _Models, pair: _Models) -> float:
     tokens, taken_back, prompt, passes = _passes(point)
     read = np.where(passes > 0, tokens + taken_back, 0.0)  # by the LLM, beside the prompt
     seen, length = prompt + tokens / 2, read / np.maximum(passes, 1)
+
+    def llm_bytes(llm: ModelCost) -> Array:
+        return passes * _pass_bytes(llm, seen) + (prompt + read) * llm.kv_bytes
+
     # From the bytes that were counted, which charge speculative decoding as it is published: not for every token.
-    slm_bytes = point.column("bytes") - _llm_bytes(own["llm"], passes, prompt, seen, read)
+    slm_bytes = point.column("bytes") - llm_bytes(own["llm"])
     slm_passes = np.clip(slm_bytes / _pass_bytes(own["slm"], seen), 0, tokens + taken_back) * (point.method != "llm")
     slm, llm = pair["slm"], pair["llm"]
     if unit == "bytes":
-        return float((slm_passes * _pass_bytes(slm, seen) + _llm_bytes(llm, passes, prompt, seen, read)).mean())
+        return float((slm_passes * _pass_bytes(slm, seen) + llm_bytes(llm)).mean())
     looked = length if point.acceptance else np.ones_like(length)
     first = _seconds(slm, prompt) * (slm_passes > 0) + _seconds(llm, prompt) * (passes > 0)
     rest = np.maximum(slm_passes - 1, 0) * slm.seconds(1)
     return float((first + rest + np.maximum(passes - 1, 0) * _seconds(llm, length, looked)).mean())
-
-
-def _llm_bytes(llm: ModelCost, passes: Array, prompt: Array, seen: Array, read: Array) -> Array:
-    """Of each answer, of which the LLM read `read` tokens beside the prompt, and saw `seen` in a pass."""
-    return passes * _pass_bytes(llm, seen) + (prompt + read) * llm.kv_bytes
 
 
 def _pass_bytes(model: ModelCost, seen: Array) -> Array:
