@@ -8,6 +8,7 @@ import pytest
 import torch
 from random_gguf import by_bitsandbytes, logits, random_qwen
 
+from engine.model.language_model import charged_bytes
 from engine.weights import nf4, store
 
 
@@ -37,3 +38,13 @@ def test_matrices_larger_than_a_chunk_are_quantised_as_a_whole(monkeypatch):
     chunked, chunked_state = nf4.quantise_weight(weight, store.cpu_layout("nf4"))
     assert torch.equal(whole, chunked)
     assert torch.equal(state.absmax, chunked_state.absmax)
+
+
+def test_a_pass_is_charged_the_same_bytes_in_either_layout():
+    weight = torch.randn(160, 128, dtype=torch.bfloat16)
+    charged = set()
+    for layout in ("plain", "packed"):
+        made, state = nf4.quantise_weight(weight, layout)
+        made.quant_state = state
+        charged.add(charged_bytes(made))
+    assert charged == {160 * 128 // 2 + 2 * 160 * 128 // state.blocksize}

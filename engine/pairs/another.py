@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine import pair as pairs
-from engine.model.language_model import LanguageModel, stored_bytes
+from engine.model.language_model import LanguageModel, charged_bytes
 from engine.model.linear import copy_dtype, four_bit_parameters
 from engine.pair import Pair
 from engine.pairs.presets import Preset, choose_preset
@@ -85,7 +85,7 @@ def with_router(pair: Pair, router: Router | None) -> Pair:
 def _held(pair: Pair, settings: Settings) -> tuple[int, int]:
     """Bytes of memory that a pair's weights take, copies included, and of a GPU's."""
     models = [model.weights for model in (pair.slm, pair.llm) if isinstance(model, LanguageModel)]
-    sizes = [(each.device.type == "cuda", stored_bytes(each)) for model in models for each in model.parameters()]
+    sizes = [(each.device.type == "cuda", charged_bytes(each)) for model in models for each in model.parameters()]
     four_bit = sum(map(four_bit_parameters, models))
     dtype = copy_dtype(four_bit, settings.weights_copy)
     copies = four_bit * dtype.itemsize if dtype else 0
