@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from random_gguf import by_bitsandbytes, logits, random_qwen
 
 from engine.model.language_model import charged_bytes
+from engine.model.packed import BLOCK
 from engine.weights import nf4, store
 
 
@@ -41,10 +43,9 @@ def test_matrices_larger_than_a_chunk_are_quantised_as_a_whole(monkeypatch):
 
 
 def test_a_pass_is_charged_the_same_bytes_in_either_layout():
-    weight = torch.randn(160, 128, dtype=torch.bfloat16)
-    charged = set()
+    weight, charged = torch.randn(160, 128, dtype=torch.bfloat16), set()
     for layout in ("plain", "packed"):
-        made, state = nf4.quantise_weight(weight, layout)
-        made.quant_state = state
+        made: Any
+        made, made.quant_state = nf4.quantise_weight(weight, layout)
         charged.add(charged_bytes(made))
-    assert charged == {160 * 128 // 2 + 2 * 160 * 128 // state.blocksize}
+    assert charged == {160 * 128 // 2 + 2 * 160 * 128 // BLOCK}
