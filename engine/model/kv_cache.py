@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-_PLACES = 32
+PLACES = 32
 """Of a cache that a token looks at, where it attends alone, are a multiple of this."""
 
 
@@ -243,7 +243,7 @@ class _Group:
 class _Alone:
     """Tokens of which each takes what it would take were it read alone, to the bit.
 
-    They look at as many places of the cache, a multiple of `_PLACES`, of which those behind a token are hidden from it:
+    They look at as many places of the cache, a multiple of `PLACES`, of which those behind a token are hidden from it:
     sums over as many numbers are made in the same order.
     """
 
@@ -263,8 +263,8 @@ class _Alone:
 
 
 def _whole(length: int) -> int:
-    """The next multiple of `_PLACES`."""
-    return -(-length // _PLACES) * _PLACES
+    """The next multiple of `PLACES`."""
+    return -(-length // PLACES) * PLACES
 
 
 def _zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -20,7 +20,7 @@ from engine.model import pass_times
 from engine.model.any_model import AnyCache, AnyModel
 from engine.model.forward import Trunk
 from engine.model.int8 import Int8Linear
-from engine.model.kv_cache import RaggedAttention, RaggedCache, head_dim, prefix_keys
+from engine.model.kv_cache import PLACES, RaggedAttention, RaggedCache, head_dim, prefix_keys
 from engine.model.linear import Linear
 from engine.model.packed import PackedLinear
 from engine.model.pass_times import HEADS, LENGTHS, PassTimes
@@ -37,7 +37,7 @@ _FASTER = 1.25
 """Where a pass is faster than it was by this factor, the times that were kept had been disturbed."""
 
 
-ALONE_UP_TO = 512
+ALONE_UP_TO = 16 * PLACES
 """Tokens of a text that attend each as if it were read alone, also where many are read at once."""
 
 

@@ -11,11 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import (
-    Annotated,
-    Any,
-    NotRequired,  # typing's own TypedDict is not for pydantic before Python 3.12
-)
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
 from pydantic import Field
