@@ -294,21 +294,33 @@ def test_another_price_changes_what_the_texts_of_a_sweep_cost_and_an_opened_one_
     press(shown)
     shown.page.click('#unit label:has-text("price")')
     shown.slide("#threshold", 0.5)
-    before = shown.page.inner_text(".headline")
-    assert "of its cost" in before
+    before = settled_cost(shown)
     shown.slide("#llm-price", 0.25)
-    eventually(lambda: cost_in(shown.page.inner_text(".headline")) not in (None, cost_in(before)))
-    swept = cost_in(shown.page.inner_text(".headline"))
+    eventually(lambda: cost_in(shown) not in (None, before))
+    swept = settled_cost(shown)
     shown.page.click(".sweep-open")
     shown.wait_state("done")
     eventually(lambda: "Sweep:" not in (shown.page.text_content(".stream-state") or ""))
-    assert cost_in(shown.page.inner_text(".headline")) == swept
+    eventually(lambda: cost_in(shown) == swept)
 
 
-def cost_in(headline: str) -> str | None:
+def cost_in(shown: Window) -> str | None:
     """The cost that the line beside the dials says."""
-    found = re.search(r"(\S+)\s*% of its cost", headline)
+    found = re.search(r"(\S+)\s*% of its cost", shown.page.inner_text(".headline"))
     return found and found[1]
+
+
+def settled_cost(shown: Window) -> str | None:
+    """The same once it does not change any more: unit, threshold and price come one after the other."""
+    read: list[str | None] = []
+
+    def same_three_times() -> bool:
+        shown.page.wait_for_timeout(200)
+        read.append(cost_in(shown))
+        return read[-1] is not None and read[-3:] == 3 * read[-1:]
+
+    eventually(same_three_times)
+    return read[-1]
 
 
 def test_undo_brings_the_text_back_from_a_sweep(shown, pair):
