@@ -8,6 +8,7 @@ width] matrix, however many each row has; only attention looks at rows (`engine.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ class Trunk:
         """Of all layers."""
         return [each for layer in self._layers for each in (layer.qkv, layer.o, layer.gate_up, layer.down)]
 
-    @property
+    @cached_property
     def batch_invariant(self) -> bool:
         """Whether all but attention gives the same for a token, to the bit, in a pass of any length."""
         return all(product.batch_invariant for product in self.products)
