@@ -16,7 +16,7 @@ import gradio as gr
 from app.components import ASSETS, drawn, to_json
 from app.figures import UNITS, counted, machines, reading_along, whole_percent
 from engine import DEFAULT_THRESHOLD, POLICIES, Settings
-from engine.operating_points import LLM_ONLY, MEASURED_UNITS, Curve, OperatingPoint, OperatingPoints
+from engine.operating_points import LLM_ONLY, MEASURED_UNITS, Curve, OperatingPoint, OperatingPoints, TimedSetting
 from engine.policy import REGISTRY
 
 POLICY_LABELS = {name: REGISTRY[name].label for name in POLICIES}
@@ -241,7 +241,8 @@ def points_message(points: OperatingPoints | None, threshold: float, policy: str
         `quality` (what accuracy is of it), and `curves`, of each acceptance one: `acceptance`, `curve` ([threshold, LLM
         share, accuracy, low, high, cost in each of `units` / cost of LLM-only, None where it was not measured] of
         every measured point, LLM-only at 1), `best` (see `best_steps`, by unit), `on` (on what it was measured, and
-        how).
+        how); and `timed`, of each setting whose seconds were measured: `threshold`, `acceptance`, `times` (LLM-only's)
+        and `on`.
     """
     tasks: dict[tuple[str, str], list[Curve]] = {}
     measured = {"router": points.curves, **points.untrained} if points else {}
@@ -251,7 +252,10 @@ def points_message(points: OperatingPoints | None, threshold: float, policy: str
                 tasks.setdefault((scores, curve.task), []).append(curve)
     if not tasks:
         return ""
-    told = [_task(scores, curves) for (scores, _), curves in tasks.items()]
+    timed: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for setting in points.timed if points else ():
+        timed.setdefault((setting.policy, setting.task), []).append(_timed(setting))
+    told = [_task(*key, curves) | {"timed": timed.get(key, [])} for key, curves in tasks.items()]
     return to_json({"threshold": threshold, "policy": policy, "units": MEASURED_UNITS, "tasks": told})
 
 
@@ -292,9 +296,9 @@ def top_message(pair: Any, policy: str, starts: Sequence[tuple[float, float]] = 
     )
 
 
-def _task(policy: str, curves: Sequence[Curve]) -> dict[str, Any]:
+def _task(policy: str, task: str, curves: Sequence[Curve]) -> dict[str, Any]:
     told = list(map(_curve, curves))
-    about = {"policy": policy, "name": task_name(curves[0].task), "quality": curves[0].quality}
+    about = {"policy": policy, "name": task_name(task), "quality": curves[0].quality}
     return {**about, "cheapest": _cheapest(curves), "curves": told}
 
 
@@ -310,6 +314,16 @@ def _curve(curve: Curve) -> dict[str, Any]:
         "curve": [_row(curve, point) for point in curve.measured],
         "best": {unit: best_steps(curve, unit) for unit in curve.units},
         "on": f"{drafts}on {questions} ({alone}): {of_whom}. {about}{_OF_YOURS[curve.quality]}",
+    }
+
+
+def _timed(setting: TimedSetting) -> dict[str, Any]:
+    drafts = f" with drafts of {setting.max_draft}" if isinstance(setting.max_draft, int) and setting.acceptance else ""
+    return {
+        "threshold": min(setting.threshold, 1.0),
+        "acceptance": setting.acceptance,
+        "times": setting.times,
+        "on": f"{counted(setting.questions, f'{task_name(setting.task)} question')}{drafts}",
     }
 
 

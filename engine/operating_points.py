@@ -30,6 +30,7 @@ from engine.weights.files import read_bytes, write_text
 FILE = "operating_points.json"
 FORMAT = 1
 MAX_BYTES = 1_000_000
+MaxDraft = Annotated[int, Field(ge=1, le=MAX_DRAFT)] | Literal["auto"]
 Unit = Literal["bytes", "flops", "seconds"]
 Quality = Literal["right", "same"]
 """What a curve's accuracy is: right answers, or how much of the LLM's own text stands in a text."""
@@ -46,6 +47,7 @@ _WAY_OUT = "get the router again, or delete the file to go without operating poi
 _Threshold = Annotated[float, Field(ge=0, le=MAX_THRESHOLD, allow_inf_nan=False)]
 _Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Questions = Annotated[int, Field(ge=1, le=1_000_000_000)]
 _Name = Annotated[str, Field(min_length=1, max_length=100)]
 _Text = Annotated[str, Field(max_length=10_000)]
 
@@ -122,7 +124,7 @@ class Curve:
     """
 
     task: _Name
-    questions: Annotated[int, Field(ge=1, le=1_000_000_000)]
+    questions: _Questions
     pair: _Text
     command: _Text
     revision: _Text
@@ -130,7 +132,7 @@ class Curve:
     slm: _Point
     llm: _Point
     points: Annotated[tuple[_Point, ...], Field(max_length=1_000)] = ()
-    max_draft: Annotated[int, Field(ge=1, le=MAX_DRAFT)] | Literal["auto"] | None = None
+    max_draft: MaxDraft | None = None
     quality: Quality = "right"
 
     def __post_init__(self) -> None:
@@ -251,6 +253,26 @@ class Curve:
         return min(point.cost(unit) / (self.llm.cost(unit) or 1.0), MAX_COST_WEIGHT)
 
 
+@dataclass(frozen=True, slots=True)
+class TimedSetting:
+    """How long answers took with a setting, one text at a time, prompt included.
+
+    Attributes:
+        policy: As a request names it.
+        questions: How many, of the task's.
+        max_draft: Drafted tokens at most before the LLM looked.
+        times: Seconds / those of the LLM alone on the same questions.
+    """
+
+    policy: _Name
+    task: _Name
+    questions: _Questions
+    threshold: _Threshold
+    acceptance: _Rate
+    max_draft: MaxDraft
+    times: Annotated[float, Field(gt=0, le=MAX_COST_WEIGHT)]
+
+
 @dataclass(frozen=True)
 class OperatingPoints:
     """The curves of one router, and of what it is compared with.
@@ -259,6 +281,7 @@ class OperatingPoints:
         router: sha256 (hex) of the `router.safetensors` that was measured.
         curves: One per task and acceptance; the first is the one to show.
         untrained: Curves of policies without training on the same questions, by the policy's name.
+        timed: Settings whose seconds were measured, of either.
     """
 
     router: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -266,6 +289,7 @@ class OperatingPoints:
     untrained: Annotated[dict[_Name, Annotated[tuple[Curve, ...], Field(max_length=100)]], Field(max_length=20)] = (
         field(default_factory=dict)
     )
+    timed: Annotated[tuple[TimedSetting, ...], Field(max_length=1_000)] = ()
     format: Literal[1] = FORMAT
 
     def of(self, policy: str) -> tuple[Curve, ...]:
@@ -311,6 +335,7 @@ class OperatingPoints:
             "router": self.router,
             "curves": [asdict(curve) for curve in self.curves],
             "untrained": {name: [asdict(curve) for curve in curves] for name, curves in self.untrained.items()},
+            "timed": [asdict(setting) for setting in self.timed],
         }
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 

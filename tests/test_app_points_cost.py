@@ -30,6 +30,7 @@ from points_panel import (
 from app.figures import reading_along
 from app.recorded import load_recorded
 from engine import costs
+from engine.operating_points import TimedSetting
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +165,39 @@ def test_what_needs_no_training_is_warned_of_too_where_it_was_measured_and_secon
         about = "Measured at acceptance 0.3 with drafts of at most 8 tokens on 300 CommonsenseQA questions"
         eventually(lambda: says(shown, "p.points-about").startswith(about))
         assert shown.errors == []
+
+
+def test_a_setting_that_was_timed_and_took_longer_than_the_llm_alone_is_warned_of_whatever_the_unit(browser):
+    timed = (
+        TimedSetting("router", "csqa", 20, 0.9, 0.0, "auto", 1.27),
+        TimedSetting("router", "csqa", 20, 0.6, 0.0, "auto", 0.8),
+        TimedSetting("router", "gsm8k", 20, 0.1, 1.0, 3, 1.52),
+        TimedSetting("confidence", "csqa", 20, 0.6, 0.0, "auto", 1.9),
+    )
+    pair = FakePair()
+    pair.operating_points = replace(POINTS, timed=timed)
+    with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
+        look_inside(shown)
+        said = "Timed on 20 CommonsenseQA questions at acceptance 0, threshold 0.9: 1.27 × the LLM alone in seconds."
+        shown.slide("#threshold", 0.9)
+        eventually(lambda: says(shown, WARNING) == said)
+        assert says(shown) == "≈ 58 % right", "no cost in bytes beside it"
+        shown.page.check("#unit input[value=seconds]")
+        eventually(lambda: says(shown, WARNING) == said)
+        shown.slide("#threshold", 0.97)
+        expect(shown.page.locator(WARNING).first, "the LLM alone is nearer").to_be_hidden()
+        shown.page.check("#unit input[value=flops]")
+        said = "Measured on CommonsenseQA at acceptance 0, threshold 0.97: 1.2 × the LLM alone in FLOPs."
+        eventually(lambda: says(shown, WARNING) == said)
+        shown.page.check("#unit input[value=bytes]")
+        shown.slide("#threshold", 0.6)
+        expect(shown.page.locator(WARNING).first, "it took less").to_be_hidden()
+        shown.slide("#acceptance", 1.0)
+        expect(shown.page.locator(WARNING).first, "the LLM alone is nearer").to_be_hidden()
+        shown.slide("#threshold", 0.2)
+        said = "Timed on 20 GSM8K questions with drafts of 3 at acceptance 1, threshold 0.1: 1.52 × the LLM alone"
+        eventually(lambda: says(shown, WARNING) == f"{said} in seconds.")
+        assert not pair.requests and shown.errors == []
 
 
 def test_the_setting_that_the_page_opens_with_is_warned_of(serving):

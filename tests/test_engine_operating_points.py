@@ -13,7 +13,7 @@ import pytest
 from test_engine_router import make_router
 
 from engine import InvalidRequest, RouterError
-from engine.operating_points import FILE, LLM_ONLY, MAX_BYTES, Curve, OperatingPoint, OperatingPoints
+from engine.operating_points import FILE, LLM_ONLY, MAX_BYTES, Curve, OperatingPoint, OperatingPoints, TimedSetting
 from engine.router import WEIGHTS, Router
 from engine.weights.cache_folder import sha256_of
 
@@ -238,14 +238,15 @@ def test_of_points_at_one_threshold_the_later_counts():
 
 # The file:
 
-POINTS = OperatingPoints(HASH, (CURVE, curve(task="another", questions=1)))
+TIMED = TimedSetting("router", "made-up", 20, 0.8, 0.3, "auto", 1.12)
+POINTS = OperatingPoints(HASH, (CURVE, curve(task="another", questions=1)), timed=(TIMED,))
 
 
 def test_saved_points_load_equal(tmp_path):
     POINTS.save(tmp_path)
     assert OperatingPoints.load(tmp_path) == POINTS
     content = json.loads((tmp_path / FILE).read_text("utf-8"))
-    assert list(content) == ["format", "router", "curves", "untrained"] and content["format"] == 1
+    assert list(content) == ["format", "router", "curves", "untrained", "timed"] and content["format"] == 1
     assert content["curves"][0]["points"][0] == {
         "threshold": 0.4, "accuracy": 0.3, "accuracy_low": 0.25, "accuracy_high": 0.35, "llm_share": 0.1,
         "bytes": 14.0, "flops": 28.0, "seconds": 1.4, "acceptance": 0.0,
@@ -254,6 +255,12 @@ def test_saved_points_load_equal(tmp_path):
 
 def test_a_folder_without_the_file_has_no_points(tmp_path):
     assert OperatingPoints.load(tmp_path) is None
+
+
+def test_a_file_from_before_settings_were_timed_has_none():
+    content = json.loads(POINTS.to_json())
+    del content["timed"]
+    assert OperatingPoints.from_json(json.dumps(content)) == replace(POINTS, timed=())
 
 
 def test_whole_numbers_unsorted_points_and_unknown_fields_are_read():
@@ -300,6 +307,11 @@ FIRST = ("curves", 0, "points", 1)
         (_set((*FIRST, "bytes"), float("inf")), "curves.0.points.1.bytes"),
         (_set((*FIRST, "seconds"), -1), "curves.0.points.1.seconds"),
         (_set((*FIRST, "flops"), True), "curves.0.points.1.flops"),
+        (_set(("timed", 0, "times"), float("inf")), "timed.0.times"),
+        (_set(("timed", 0, "times"), 0), "timed.0.times"),
+        (_set(("timed", 0, "max_draft"), 0), "timed.0.max_draft"),
+        (_set(("timed", 0, "acceptance"), 1.5), "timed.0.acceptance"),
+        (_set(("timed", 0, "policy"), ""), "timed.0.policy"),
         (lambda content: content["curves"][1]["llm"].pop("flops"), "curves.1.llm.flops"),
         (_set(("curves", 0, "points"), [json.loads(POINTS.to_json())["curves"][0]["slm"]] * 1001), "curves.0.points"),
     ],

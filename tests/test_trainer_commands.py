@@ -257,10 +257,13 @@ def test_answer_label_rollout_and_fit_follow_one_another(capsys, tmp_path):
     shard.unlink()
     assert main(["evaluate", *unseen, *joining[:4], *where]) == 0
     assert answers_in(shard) == before, "begun with labels, gone on with without"
+    timing = ["--questions", "1", "--offset", "60", "--max-new-tokens", "20", "--points", "confidence:0.5"]
+    assert main(["seconds", "--preset", "tiny", *timing, "--out", str(tmp_path / "s"), *where[2:]]) == 0
     measured = ["--method", "again", "--summaries", str(path), "--out", str(tmp_path / "shipped")]
     assert main(["ship", "--router", str(tmp_path / "router"), *measured]) == 0
     points = json.loads((tmp_path / "shipped" / "operating_points.json").read_text())
     assert [(curve["task"], len(curve["points"])) for curve in points["curves"]] == [("arithmetic", 2)]
+    assert [(each["policy"], each["threshold"]) for each in points["timed"]] == [("confidence", 0.5)]
 
     # And the plane: a router for what the LLM keeps, the rival tuned on other questions, a curve for each acceptance.
     kept = ["fit", *labels, "--target", "kept", "--epochs", "2", "--out", str(tmp_path / "kept")]

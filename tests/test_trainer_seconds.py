@@ -14,6 +14,7 @@ from trainer.json_files import read_lines
 from trainer.questions.sources import load_questions
 from trainer.report.report import RESULTS, render
 from trainer.shards import JOINT
+from trainer.ship import timed_settings
 
 QUESTIONS = load_questions(["arithmetic"], 3, "dev")
 POINTS = ("slm", "confidence:0.6", "confidence@1/4:0.6")
@@ -75,7 +76,8 @@ def test_a_point_has_its_seconds_question_by_question_in_the_order_of_the_llms(f
 def test_what_was_measured_before_each_answers_seconds_were_kept_is_read_and_has_no_interval(summary, tmp_path):
     points = [{name: value for name, value in each.items() if name != "by_question"} for each in summary["points"]]
     before: Any = {**summary, "points": points}
-    read = seconds.load_seconds(seconds.write_seconds(before, tmp_path))
+    seconds.write_seconds(before, tmp_path)
+    read: Any = seconds.seconds_of(before["preset"], before["task"], tmp_path)
     ratio = seconds.seconds_ratio(read["points"][0], read["points"][1])
     assert ratio["value"] == pytest.approx(summary["points"][1]["speedup"]["value"], rel=1e-3)
     assert ratio["low"] is None and ratio["high"] is None
@@ -114,6 +116,22 @@ def test_seconds_of_different_machines_do_not_stand_beside_each_other(summary):
     text = seconds.seconds_section(elsewhere)
     assert MACHINES in text and "on a laptop; a server" in text and "| " not in text
     assert MACHINES not in seconds.seconds_section(summary)
+
+
+def test_a_router_ships_what_was_timed_of_its_own_settings_and_of_those_without_training(summary):
+    router, alone, slm = (dict(summary["points"][n]) for n in (3, 2, 1))
+    mine: Any = {**summary, "points": [summary["points"][0], slm, alone, {**router, "method": "mine"}]}
+    timed = timed_settings([mine], "mine")
+    assert [(each.policy, each.threshold, each.acceptance, each.max_draft) for each in timed] == [
+        ("confidence", 0.6, 0.0, "auto"),
+        ("router", 0.6, 1.0, 4),
+    ]
+    assert [each.times for each in timed] == [
+        pytest.approx(each["seconds"] / summary["points"][0]["seconds"], rel=1e-3) for each in (alone, router)
+    ]
+    assert {(each.task, each.questions) for each in timed} == {("arithmetic", 3)}
+    mine["hardware"] = JOINT.join(["a laptop", "a server"])
+    assert timed_settings([mine], "mine") == []
 
 
 def test_thresholds_that_lie_close_to_each_other_are_told_apart_in_the_table(summary):

@@ -10,15 +10,16 @@ from dataclasses import fields, replace
 from pathlib import Path
 from statistics import fmean
 
-from engine.operating_points import Curve, OperatingPoint, OperatingPoints
+from engine.operating_points import Curve, OperatingPoint, OperatingPoints, TimedSetting
 from engine.policy import POLICIES, REGISTRY
 from engine.request import DraftLimit
 from engine.router import WEIGHTS, Router
 from engine.weights.cache_folder import sha256_of
 from engine.weights.files import filling
 from trainer import TrainerError
-from trainer.evaluation.estimates import PointSummary
+from trainer.evaluation.estimates import PointSummary, digits
 from trainer.evaluation.method_names import parsed, spelled
+from trainer.evaluation.seconds import SecondsSummary, on_one_machine
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import BesideConfidence, Summary
 from trainer.evaluation.transfer import TASK, TransferPoint, TransferSummary
@@ -27,6 +28,9 @@ from trainer.shards import JOINT
 
 WITHIN = 0.02
 """Accuracy below the LLM's that an operating threshold may cost."""
+
+UNTRAINED = tuple(name for name in POLICIES if REGISTRY[name].scores and not REGISTRY[name].needs_router)
+"""Policies that a request may name and that need no training."""
 
 
 def curve_of(summary: Summary, method: str, acceptance: float = 0.0) -> Curve:
@@ -106,8 +110,7 @@ def free_text_curves(summary: TransferSummary, method: str) -> list[Curve]:
 
 def untrained_curves(summaries: Sequence[Summary], free_text: TransferSummary | None = None) -> dict[str, list[Curve]]:
     """All curves of the policies without training that a request may name, by the policy's name."""
-    names = [name for name in POLICIES if REGISTRY[name].scores and not REGISTRY[name].needs_router]
-    curves = {name: free_text_curves(free_text, name) if free_text else [] for name in names}
+    curves = {name: free_text_curves(free_text, name) if free_text else [] for name in UNTRAINED}
     for name, found in curves.items():
         found += [curve for each in summaries if name in each["methods"] for curve in curves_of(each, name)]
     return {name: found for name, found in curves.items() if found}
@@ -117,6 +120,26 @@ def beside_confidence(summaries: Sequence[Summary], method: str) -> dict[str, li
     """By task what is known of a method's points beside SLM confidence: of the tasks whose main method it is."""
     own = [each for each in summaries if each["comparisons"]["method"] == method]
     return {each["task"]: each["comparisons"].get("beside_confidence", []) for each in own}
+
+
+def timed_settings(timed: Sequence[SecondsSummary], method: str) -> list[TimedSetting]:
+    """What was measured in seconds, on one machine, of a router's own settings and of those without training."""
+    policies = {method: "router"} | {name: name for name in UNTRAINED}
+    return [
+        TimedSetting(
+            policy=policies[point["method"]],
+            task=summary["task"],
+            questions=summary["questions"],
+            threshold=point["threshold"],
+            acceptance=point["acceptance"],
+            max_draft=point["max_draft"],
+            times=digits(point["seconds"] / summary["points"][0]["seconds"]),
+        )
+        for summary in timed
+        if on_one_machine(summary)
+        for point in summary["points"]
+        if point["method"] in policies
+    ]
 
 
 def _lengths(summary: Summary, method: str) -> dict[float, list[DraftLimit]]:
@@ -191,6 +214,7 @@ def ship(
     out: Path,
     untrained: Mapping[str, list[Curve]] | None = None,
     beside: Beside | None = None,
+    timed: Sequence[TimedSetting] = (),
 ) -> Router:
     """Copies a router's folder to `out`, whose name becomes its own, with its curves and where to start.
 
@@ -200,6 +224,7 @@ def ship(
     Args:
         untrained: The curves of policies without training, by their names.
         beside: See `beside_confidence`; its card says how it stands there where it starts.
+        timed: See `timed_settings`.
     """
     shipped = Router.load(router)
     threshold, acceptance = operating_point([curve for curve in curves if curve.quality == "right"] or curves)
@@ -208,6 +233,6 @@ def ship(
     others = {name: tuple(own) for name, own in (untrained or {}).items()}
     with filling(out) as new:
         shipped.save(new)
-        OperatingPoints(sha256_of(new / WEIGHTS), tuple(curves), others).save(new)
+        OperatingPoints(sha256_of(new / WEIGHTS), tuple(curves), others, tuple(timed)).save(new)
         write_card(shipped.card, new, curves, beside)
     return shipped

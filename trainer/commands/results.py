@@ -11,7 +11,8 @@ from trainer.commands.options import RESULTS, Add, Command, Options
 def _add_ship(add: Add) -> None:
     add("--router", "the measured router's folder", type=Path, required=True)
     add("--method", "what it is called in the summaries", required=True)
-    add("--summaries", "one for each task; together they say where to start", type=Path, nargs="+", required=True)
+    about = "one for each task; together they say where to start, and what was timed of a task lies beside its summary"
+    add("--summaries", about, type=Path, nargs="+", required=True)
     add(
         "--acceptance",
         "of the curves (default: 0, and all that were measured)",
@@ -26,9 +27,18 @@ def _add_ship(add: Add) -> None:
 
 def _ship(options: Options) -> None:
     """Give a router the curves that were measured, and its starting threshold."""
+    from trainer.evaluation.seconds import seconds_of
     from trainer.evaluation.summary import load_summary
     from trainer.evaluation.transfer import load_transfer
-    from trainer.ship import beside_confidence, curve_of, curves_of, free_text_curves, ship, untrained_curves
+    from trainer.ship import (
+        beside_confidence,
+        curve_of,
+        curves_of,
+        free_text_curves,
+        ship,
+        timed_settings,
+        untrained_curves,
+    )
 
     summaries = [load_summary(path) for path in options.summaries]
     if options.acceptance:
@@ -38,7 +48,12 @@ def _ship(options: Options) -> None:
     away = load_transfer(options.transfer) if options.transfer else None
     curves = [*(free_text_curves(away, options.method) if away else ()), *curves]
     beside = beside_confidence(summaries, options.method)
-    card = ship(options.router, curves, options.out, untrained_curves(summaries, away), beside).card
+    seconds = (
+        seconds_of(each["preset"], each["task"], path.parent)
+        for each, path in zip(summaries, options.summaries, strict=True)
+    )
+    timed = timed_settings(list(filter(None, seconds)), options.method)
+    card = ship(options.router, curves, options.out, untrained_curves(summaries, away), beside, timed).card
     print(f"{options.out}: starts at threshold {card.threshold}, acceptance {card.acceptance:g}")
 
 

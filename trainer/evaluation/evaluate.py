@@ -20,10 +20,11 @@ from engine import Request
 from engine.batch.rows import Row
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
 from engine.events.cost import Cost, costs_alone
+from engine.operating_points import MaxDraft
 from engine.pair import Pair
 from engine.provenance import provenance
 from trainer.continuous_batch import WantedText, write
-from trainer.evaluation.method_names import SPECULATIVE, MaxDraft, Rate, spelled
+from trainer.evaluation.method_names import SPECULATIVE, Rate, spelled
 from trainer.evaluation.methods import Method
 from trainer.evaluation.record import GradedAnswer
 from trainer.evaluation.speculative import as_published

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -18,7 +18,6 @@ from engine.request import MAX_DRAFT, DraftLimit
 from trainer import TrainerError
 
 Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-MaxDraft = Annotated[int, Field(ge=1, le=MAX_DRAFT)] | Literal["auto"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # part of a file's name
 MethodName = Annotated[str, Field(pattern=r"^\w[\w .,:+=@()-]*$")]  # stands in tables and pages as it is
 

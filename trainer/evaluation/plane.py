@@ -12,7 +12,7 @@ from typing import NotRequired
 import numpy as np
 from typing_extensions import TypedDict  # typing's own cannot be validated by pydantic before Python 3.12
 
-from engine.operating_points import MEASURED_UNITS, Unit
+from engine.operating_points import MEASURED_UNITS, MaxDraft, Unit
 from trainer.evaluation import statistics
 from trainer.evaluation.estimates import (
     EstimateSummary,
@@ -31,7 +31,6 @@ from trainer.evaluation.method_names import (
     FIXED,
     JUDGED,
     SPECULATIVE,
-    MaxDraft,
     MethodName,
     Rate,
     is_citer,

@@ -18,9 +18,10 @@ from typing_extensions import TypedDict
 from engine.errors import shown
 from engine.events.cost import Cost
 from engine.grading import grade
+from engine.operating_points import MaxDraft
 from engine.request import DraftLimit
 from trainer import TrainerError
-from trainer.evaluation.method_names import MaxDraft, MethodName, Name, Rate, spelled
+from trainer.evaluation.method_names import MethodName, Name, Rate, spelled
 from trainer.evaluation.statistics import Array
 from trainer.json_files import GZIP, numbered_lines, read_json
 from trainer.questions.question import Question

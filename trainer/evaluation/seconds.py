@@ -18,13 +18,13 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from engine.benchmark.markdown import code, table
-from engine.operating_points import bootstrap_counts
+from engine.operating_points import MaxDraft, bootstrap_counts
 from engine.pair import Pair
 from engine.provenance import provenance
 from trainer import TrainerError
 from trainer.evaluation.estimates import EstimateSummary, digits, estimated
 from trainer.evaluation.evaluate import asked_of, begun_with, graded
-from trainer.evaluation.method_names import MaxDraft, Name, Rate, spelled_setting, title_of
+from trainer.evaluation.method_names import Name, Rate, spelled_setting, title_of
 from trainer.evaluation.methods import Method, build_methods
 from trainer.evaluation.record import MACHINES, GradedAnswer, PointKey
 from trainer.evaluation.statistics import Array
@@ -239,9 +239,10 @@ def write_seconds(summary: SecondsSummary, results: Path) -> Path:
     return write_result(results, f"{summary['preset']}--{summary['task']}{SUFFIX}", summary)
 
 
-def load_seconds(path: Path) -> SecondsSummary:
-    """Reads what `write_seconds` wrote."""
-    return read_json(path, SecondsSummary, AGAIN)
+def seconds_of(preset: str, task: str, results: Path) -> SecondsSummary | None:
+    """What `write_seconds` wrote of a pair and a task; None where nothing was timed."""
+    path = results / f"{preset}--{task}{SUFFIX}"
+    return read_json(path, SecondsSummary, AGAIN) if path.exists() else None
 
 
 def seconds_section(summary: SecondsSummary) -> str:

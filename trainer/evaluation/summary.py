@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from engine.operating_points import MEASURED_UNITS, Unit, bootstrap_counts
+from engine.operating_points import MEASURED_UNITS, MaxDraft, Unit, bootstrap_counts
 from trainer import TrainerError
 from trainer.evaluation import statistics
 from trainer.evaluation.estimates import (
@@ -34,7 +34,6 @@ from trainer.evaluation.estimates import (
 from trainer.evaluation.method_names import (
     FIXED,
     SPECULATIVE,
-    MaxDraft,
     MethodName,
     Name,
     Rate,

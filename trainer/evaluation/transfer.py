@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 from engine.benchmark.markdown import code, table
 from engine.events import llm_tokens
 from engine.grading import agreement
-from engine.operating_points import MEASURED_UNITS, Unit, bootstrap_counts
+from engine.operating_points import MEASURED_UNITS, MaxDraft, Unit, bootstrap_counts
 from engine.pair import Pair
 from engine.provenance import provenance
 from trainer import TrainerError
@@ -37,7 +37,6 @@ from trainer.evaluation.estimates import (
 from trainer.evaluation.evaluate import AT_ONCE, SHARD, asked_of, begun_with, charged_alone
 from trainer.evaluation.method_names import (
     FIXED,
-    MaxDraft,
     MethodName,
     Name,
     Rate,

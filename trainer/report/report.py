@@ -13,13 +13,15 @@ from engine.benchmark.markdown import SectionError, code, filled, read, table
 from engine.pairs.presets import ROUTERS
 from engine.weights.files import write_text
 from trainer import TrainerError
+from trainer.evaluation.auc import SUFFIX as AUC
+from trainer.evaluation.auc import auc_section, load_auc
 from trainer.evaluation.estimates import NOTE, PointSummary, dagger, in_words, interval, percent, with_note
 from trainer.evaluation.method_names import AWAY, SPECULATIVE, label
 from trainer.evaluation.record import MACHINES
 from trainer.evaluation.scale import SUFFIX as SCALE
 from trainer.evaluation.scale import load_scale
 from trainer.evaluation.seconds import SUFFIX as SECONDS
-from trainer.evaluation.seconds import SecondsSummary, load_seconds, seconds_section
+from trainer.evaluation.seconds import SecondsSummary, seconds_of, seconds_section
 from trainer.evaluation.summary import Summary, load_summary
 from trainer.evaluation.transfer import SUFFIX as TRANSFER
 from trainer.evaluation.transfer import load_transfer, transfer_section
@@ -128,6 +130,7 @@ def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
     ]
     parts = [_panels(summaries, results, base), *several]
     parts += [transfer_section(load_transfer(path)) for path in sorted(results.glob(f"*{TRANSFER}"))]
+    parts += [auc_section(load_auc(path)) for path in sorted(results.glob(f"*{AUC}"))]
     parts += [scale_section(load_scale(path)) for path in sorted(results.glob(f"*{SCALE}"))]
     parts += [_part(summary, results, base) for summary in summaries]
     return "\n\n".join(filter(None, parts))
@@ -156,17 +159,12 @@ def _several(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
     return {preset: several for preset, several in by_preset.items() if len(several) > 1}
 
 
-def _timed(summary: Summary, results: Path) -> SecondsSummary | None:
-    path = results / f"{summary['preset']}--{summary['task']}{SECONDS}"
-    return load_seconds(path) if path.exists() else None
-
-
 def _all_timed(summaries: Sequence[Summary], results: Path) -> list[SecondsSummary]:
-    return [each for summary in summaries if (each := _timed(summary, results)) is not None]
+    return [each for summary in summaries if (each := seconds_of(summary["preset"], summary["task"], results))]
 
 
 def _seconds(summary: Summary, results: Path) -> str:
-    timed = _timed(summary, results)
+    timed = seconds_of(summary["preset"], summary["task"], results)
     return seconds_section(timed) if timed else ""
 
 

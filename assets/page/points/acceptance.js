@@ -9,8 +9,8 @@ import { startCommit } from './commit.js';
 const DEAR = 1.1, NEAR = 0.02;   // × LLM-only; of a dial
 
 const short = (times) => String(Number(times.toFixed(2)));
-const asMeasured = ({ task, acceptance, threshold, times, unit }) => (
-  `Measured on ${task} at acceptance ${acceptance}, threshold ${shortThreshold(threshold)}: ${short(times)} × the LLM alone in ${unit}.`);
+const asMeasured = ({ task, acceptance, threshold, times, unit, timed }) => (
+  `${timed ? 'Timed' : 'Measured'} on ${task} at acceptance ${acceptance}, threshold ${shortThreshold(threshold)}: ${short(times)} × the LLM alone in ${unit}.`);
 
 const meaning = (acceptance) => (acceptance === 0 ? 'The LLM does not look at what the SLM drafts.'
   : acceptance === 1 ? 'A drafted token stays if it is the LLM’s own choice: the LLM’s text, near ties apart.'

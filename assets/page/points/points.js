@@ -78,6 +78,13 @@ export const start = ({ element, props, watch }) => {
     const point = curve.reduce((best, one) => (away(one) < away(best) ? one : best));
     return { task: name, acceptance, threshold: point[THRESHOLD], times: relative(curve, point, unit), unit: UNIT_NAMES[unit] };
   };
+  // The timed setting nearest to the dials, unless the LLM alone is nearer; undefined where none was timed at this acceptance.
+  const timeOn = ({ timed }) => {
+    const away = ({ threshold }) => Math.abs(threshold - dials.threshold);
+    const here = timed.filter((one) => off(one) <= NEAR && away(one) < Math.abs(1 - dials.threshold));
+    const one = here.reduce((best, each) => (best && away(best) <= away(each) ? best : each), undefined);
+    return one && { task: one.on, ...one, unit: UNIT_NAMES.seconds, timed: true };
+  };
   // For the track, before there is a text.
   const tellScale = () => {
     const curve = (chosen && nearest(chosen.curves).curve) ?? null;
@@ -88,8 +95,12 @@ export const start = ({ element, props, watch }) => {
   };
   // For the line that warns: of every task, the one that is shown first.
   const tellCosts = () => {
-    const known = chosen ? [chosen, ...tasks.filter((one) => one !== chosen)].filter(({ curves }) => !unknown(curves)) : [];
-    const detail = known.map((one) => ({ ...costOn(one), shown: one === chosen }));
+    const every = chosen ? [chosen, ...tasks.filter((one) => one !== chosen)] : [];
+    const costs = (one) => {
+      const time = timeOn(one), modelled = time && unitChosen() === 'seconds';
+      return [unknown(one.curves) || modelled ? null : costOn(one), time].filter(Boolean);
+    };
+    const detail = every.flatMap((one) => costs(one).map((cost) => ({ ...cost, shown: one === chosen })));
     document.dispatchEvent(new CustomEvent('citer-measured', { detail }));
   };
 
