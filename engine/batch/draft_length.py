@@ -1,17 +1,22 @@
-"""When the LLM looks at a draft: after a fixed number of tokens, or when another would cost more than it saves.
+"""When the LLM looks at a draft: after a fixed number of tokens, or when another would cost more than it is worth.
 
-When it looks changes what a text costs, never the text. To wait one token longer saves most of a pass if the draft so
-far is kept; if it is not, the SLM's pass is lost, and the LLM reads a token more for nothing. So it looks when
+When it looks changes what a text costs, never the text. A pass over n drafted tokens settles those that are kept and,
+where one is not, the LLM's own in its place. So waiting for one token more settles one more with the chance `kept` that
+the draft so far is kept, and costs a pass of the SLM and what the LLM's pass gets longer. It looks when
 
-    (1 − kept) · (slm(1) + llm(n + 1) − llm(n)) > kept · (llm(n) + llm(1) − llm(n + 1)),
+    kept · rate < slm(1) + llm(n + 1) − llm(n),
 
-where llm(n) is the measured time of a pass over n tokens and `kept` the chance that all of the draft is kept: the
-product of each token's, by how often drafts with a score like its own were kept in this text. SpecDec++ (Huang et al.
-2024, arXiv 2405.19715) shows that a threshold on that chance is optimal; here it follows from what passes cost.
+where llm(n) is the measured time of a pass over n tokens, `rate` what a settled token of this text costs at the best
+fixed length, by how often its drafts were kept, and `kept` the product of each token's chance, by how often drafts with
+a score like its own were kept in this text. To stop where the next unit costs more than the average one is what makes
+the average least (marginal value theorem, Charnov 1976). SpecDec++ (Huang et al. 2024, arXiv 2405.19715) shows that a
+threshold on that chance is optimal; here it follows from what passes cost.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import accumulate
 from math import prod
 
 from engine.batch.rows import RowStep
@@ -44,7 +49,21 @@ def due(step: RowStep, slm: ModelCost, llm: ModelCost) -> bool:
     kept = prod(_chance(row.kept, score) for score in scores)
     unread = len(step.slot.tokens) - _first_unread(step)
     now, later = _cost(llm, unread, len(scores)), _cost(llm, unread + 1, len(scores) + 1)
-    return (1 - kept) * (_cost(slm) + later - now) > kept * (now + _cost(llm) - later)
+    return kept * _rate(row.kept, slm, llm) < _cost(slm) + later - now
+
+
+def _rate(counts: dict[int, list[int]], slm: ModelCost, llm: ModelCost) -> float:
+    """What a settled token costs with drafts of the best length, each token of which is kept with the same chance."""
+    kept, seen = (sum(each) for each in zip(*counts.values(), strict=True)) if counts else (0, 0)
+    chance = (_PRIOR * _UNKNOWN + kept) / (_PRIOR + seen)
+    settled = accumulate(chance**n for n in range(LONGEST))
+    return min(cost / tokens for cost, tokens in zip(_looks(slm, llm), settled, strict=True))
+
+
+@lru_cache(maxsize=16)
+def _looks(slm: ModelCost, llm: ModelCost) -> tuple[float, ...]:
+    """What drafts of 1, 2, … tokens cost with the pass that looks at them."""
+    return tuple(n * _cost(slm) + _cost(llm, n, n) for n in range(1, LONGEST + 1))
 
 
 def _cost(model: ModelCost, fed: int = 1, head: int = 1) -> float:
