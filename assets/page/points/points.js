@@ -15,6 +15,8 @@ const unitOf = (curve) => (measuredIn(curve, unitChosen()) ? unitChosen() : 'byt
 const ordered = ([threshold, share, accuracy, low, high, ...costs]) => [threshold, accuracy, low, high, share, ...costs];
 const taskOf = (task) => ({ ...task, curves: task.curves.map((one) => ({ ...one, curve: one.curve.map(ordered) })) });
 const NEAR = 0.02;   // acceptances so near have one curve
+// The first of those with the least value; undefined of none.
+const leastBy = (value, all) => all.reduce((best, one) => (value(one) < value(best) ? one : best), all[0]);
 
 const at = (curve, threshold) => valuesAt(curve, atThreshold(curve, threshold));
 
@@ -68,21 +70,20 @@ export const start = ({ element, props, watch }) => {
   let spacing = null;   // the curve by which the track is spaced
 
   const off = ({ acceptance }) => Math.abs(acceptance - dials.acceptance);
-  const nearest = (curves) => curves.reduce((best, one) => (off(one) < off(best) ? one : best));
+  const nearest = (curves) => leastBy(off, curves);
   // Where one acceptance was measured and the dial stands at another, nothing is known.
   const unknown = (curves) => curves.length === 1 && off(curves[0]) > NEAR;
 
   // What the measured point nearest to the dials cost on a task, as a multiple of LLM-only.
   const costOn = ({ name, curves }) => {
     const { acceptance, curve } = nearest(curves), unit = unitOf(curve), away = (point) => Math.abs(point[THRESHOLD] - dials.threshold);
-    const point = curve.reduce((best, one) => (away(one) < away(best) ? one : best));
+    const point = leastBy(away, curve);
     return { task: name, acceptance, threshold: point[THRESHOLD], times: relative(curve, point, unit), unit: UNIT_NAMES[unit] };
   };
   // The timed setting nearest to the dials, unless the LLM alone is nearer; undefined where none was timed at this acceptance.
   const timeOn = ({ timed }) => {
     const away = ({ threshold }) => Math.abs(threshold - dials.threshold);
-    const here = timed.filter((one) => off(one) <= NEAR && away(one) < Math.abs(1 - dials.threshold));
-    const one = here.reduce((best, each) => (best && away(best) <= away(each) ? best : each), undefined);
+    const one = leastBy(away, timed.filter((each) => off(each) <= NEAR && away(each) < Math.abs(1 - dials.threshold)));
     return one && { task: one.on, ...one, unit: UNIT_NAMES.seconds, timed: true };
   };
   // For the track, before there is a text.
