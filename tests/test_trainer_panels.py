@@ -16,6 +16,7 @@ from trainer.report.report import RESULTS, render
 TASKS = ("csqa", "gsm8k")
 SUMMARIES = [load_summary(RESULTS / f"cpu--{task}.json") for task in TASKS]
 TIMED = [timed for task in TASKS if (timed := seconds_of("cpu", task, RESULTS))]
+assert len(TIMED) == len(TASKS)
 
 
 def traces(figure: Any, number: int) -> dict[str, Any]:
