@@ -122,7 +122,7 @@ def test_the_command_says_how_without_a_path_of_this_machine(results):
     about = json.loads((results / "evaluation.json").read_text())
     assert about["command"].startswith("python -m trainer")
     assert " /" not in about["command"]
-    assert about["revision"] and about["hardware"]
+    assert about["revision"] and about["hardware"] and about["weights_copy"] == "none"
     assert about["task"] == "arithmetic"
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from test_trainer_plane import ABOVE_0, write_plane
 from test_trainer_record import POINTS, close, summary_of
 
-from trainer.evaluation.estimates import NOTE
+from trainer.evaluation.estimates import NOTES
 from trainer.evaluation.plane import LEARNED
 from trainer.evaluation.record import MACHINES, read_evaluation
 from trainer.evaluation.summary import summarise
@@ -87,7 +88,40 @@ def test_where_many_resamples_miss_the_target_a_dagger_and_its_note_say_so(summa
     often = {**rival, "learned": {**rival["learned"], "bytes": {**rival["learned"]["bytes"], "unreached": 0.3}}}
     marked = changed(summary, plane={**summary["plane"], "families": {**families, "assisted-tuned": {"0.9": often}}})
     (row,) = cells(short_table([marked]), "sums")
-    assert row[10].endswith("**†") and NOTE in tasks_section([marked, marked]) and NOTE in render_short([marked])
+    assert row[10].endswith("**†")
+    for text in (tasks_section([marked, marked]), render_short([marked])):
+        assert NOTES["†"] in text and NOTES["‡"] not in text
+
+
+def test_where_two_copies_of_the_weights_wrote_what_is_compared_a_mark_and_its_note_say_so(summary):
+    families = summary["plane"]["families"]
+    by_copy = {LEARNED: "int8", "assisted-tuned": "bf16", "confidence-0": "int8"}
+    told = {
+        family: {"0.9": {**(at := families[family]["0.9"]), "point": {**at["point"], "weights_copy": copy}}}
+        for family, copy in by_copy.items()
+    }
+    marked = changed(summary, plane={**summary["plane"], "families": {**families, **told}})
+    (row,) = cells(short_table([marked]), "sums")
+    assert row[10].endswith("‡") and "‡" not in row[6]
+    for text in (tasks_section([marked, marked]), render_short([marked])):
+        assert NOTES["‡"] in text
+    assert "‡" not in short_table([summary])
+
+
+def test_points_know_the_copy_of_the_weights_that_their_stage_names_and_the_page_of_results_says_it(tmp_path):
+    write_plane(tmp_path)
+    for stage, copy in (("answers", "bf16"), ("plane", "int8")):
+        path = tmp_path / f"{stage}.json"
+        about = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**about, "weights_copy": copy}), encoding="utf-8")
+    mixed = summarise(read_evaluation(tmp_path), 50)
+    by_method = {
+        name: {point.get("weights_copy") for point in each["points"]} for name, each in mixed["methods"].items()
+    }
+    assert by_method["confidence"] == {"bf16"} and by_method["assisted-tuned"] == {"int8"}
+    text = render([mixed], tmp_path, tmp_path)
+    assert "Written by copies of the weights, of which two kinds part at near ties: in bf16: " in text
+    assert "; in int8: speculative decoding, tuned, " in text
 
 
 def test_less_than_all_is_found_only_where_the_whole_interval_is_below():

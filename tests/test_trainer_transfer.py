@@ -17,7 +17,7 @@ from trainer import TrainerError
 from trainer.__main__ import main
 from trainer.commands.evaluating import PROMPTS
 from trainer.evaluation import transfer
-from trainer.evaluation.estimates import NOTE
+from trainer.evaluation.estimates import NOTES
 from trainer.evaluation.methods import build_methods
 from trainer.evaluation.summary import load_summary
 from trainer.json_files import read_lines
@@ -89,7 +89,7 @@ def test_a_budget_that_many_resamples_do_not_reach_is_marked(measured):
         summary["methods"]["random"]["at_budget"]["0.6"]["unreached"] = share
         (line,) = (line for line in transfer.budgets_table(summary).splitlines() if line.startswith("| random"))
         assert ("†;" in line) == marked
-    assert NOTE in transfer.budgets_table(summary)
+    assert NOTES["†"] in transfer.budgets_table(summary)
 
 
 def test_drafts_of_the_slm_that_the_llm_judges_are_no_end_of_the_other_curves(tiny_pair, prompts, tmp_path, measured):

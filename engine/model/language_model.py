@@ -36,6 +36,7 @@ _MOST_TIMES, _ALIKE = 6, 1.1
 _FASTER = 1.25
 """Where a pass is faster than it was by this factor, the times that were kept had been disturbed."""
 
+_COPIES = {torch.int8: "int8", torch.bfloat16: "bf16", torch.float32: "fp32", None: "none"}
 
 ALONE_UP_TO = 16 * PLACES
 """Tokens of a text that attend each as if it were read alone, also where many are read at once."""
@@ -94,6 +95,11 @@ class LanguageModel:
         """Makes the copies of its weights now (`engine.model.linear`), and not once passes have paid for them."""
         for product in (*self._trunk.products, self._head):
             product.make_copy()
+
+    @property
+    def weights_copy(self) -> str:
+        """What the copy of the weights is kept in, e.g. "int8", or "none"; texts of two kinds part at near ties."""
+        return _COPIES[self._copy]
 
     @property
     def copy_bytes(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 from typing_extensions import TypedDict  # typing's own cannot be validated by pydantic before Python 3.12
@@ -16,7 +16,12 @@ from trainer.evaluation.record import Amount, Point
 from trainer.evaluation.statistics import Array, ResampledCurve
 
 _OFTEN = 0.05  # share of resamples without a value from which a reader must know of them
-NOTE = "† More than 5 % of the resamples have no value, as a curve does not get there; the interval is over the others."
+NOTES = {
+    "†": "† More than 5 % of the resamples have no value, as a curve does not get there; "
+    "the interval is over the others.",
+    "‡": "‡ The two were written by copies of the weights in different number formats, whose texts part at near ties.",
+}
+"""What marks in a table mean; see `with_notes`."""
 
 
 class EstimateSummary(TypedDict):
@@ -33,7 +38,10 @@ Units = dict[Unit, EstimateSummary]
 
 
 class PointSummary(TypedDict):
-    """An operating point: rates in [0, 1] and costs per answer."""
+    """An operating point: rates in [0, 1] and costs per answer.
+
+    `weights_copy` is what the copy of the weights was kept in; not there where that was not noted.
+    """
 
     threshold: float
     accuracy: Rate
@@ -43,6 +51,7 @@ class PointSummary(TypedDict):
     bytes: Amount
     flops: Amount
     seconds: Amount
+    weights_copy: NotRequired[str]
 
 
 def resampled(points: Sequence[Point], counts: Array) -> ResampledCurve:
@@ -56,12 +65,14 @@ def resampled(points: Sequence[Point], counts: Array) -> ResampledCurve:
         totals["llm_tokens"] / totals["tokens"],
         totals["correct"] / counts.shape[1],
         {unit: totals[unit] / counts.shape[1] for unit in MEASURED_UNITS},
+        [point.weights_copy for point in points],
     )
 
 
 def point_at(curve: ResampledCurve, number: int) -> PointSummary:
     """One of the points, as it was measured."""
     accuracy = statistics.estimate(curve.accuracy[number])
+    copied = curve.copies[number]
     return {
         "threshold": float(curve.thresholds[number]),
         "accuracy": digits(accuracy.value),
@@ -71,6 +82,7 @@ def point_at(curve: ResampledCurve, number: int) -> PointSummary:
         "bytes": digits(curve.cost["bytes"][number, 0]),
         "flops": digits(curve.cost["flops"][number, 0]),
         "seconds": digits(curve.cost["seconds"][number, 0]),
+        **({"weights_copy": copied} if copied else {}),
     }
 
 
@@ -127,13 +139,18 @@ def in_words(estimate: EstimateSummary, places: int = 0, unit: str = " %") -> st
 
 
 def dagger(estimate: EstimateSummary) -> str:
-    """What stands behind a comparison of two costs where `NOTE` is to be read with it."""
+    """What stands behind a comparison of two costs where the first of `NOTES` is to be read with it."""
     return "†" if estimate["unreached"] > _OFTEN else ""
 
 
-def with_note(text: str) -> str:
-    """A table, and below it what its daggers mean, if it has any."""
-    return f"{text}\n\n{NOTE}" if "†" in text else text
+def notes(text: str) -> list[str]:
+    """What the marks of a table mean, of those that it has."""
+    return [note for mark, note in NOTES.items() if mark in text]
+
+
+def with_notes(text: str) -> str:
+    """A table, and below it what its marks mean, if it has any."""
+    return "\n\n".join([text, *notes(text)])
 
 
 def interval(value: float, low: float | None, high: float | None, places: int = 0, unit: str = " %") -> str:

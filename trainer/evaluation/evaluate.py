@@ -84,7 +84,8 @@ def evaluate(
     settings = begun_with(pair, methods, task, max_new_tokens)
     texts = sum(len(method.thresholds) for method in methods)
     size = max(1, SHARD // max(1, texts * max_new_tokens))
-    return Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=provenance("trainer"))
+    notes = provenance("trainer") | {"weights_copy": pair.slm.weights_copy}
+    return Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=notes)
 
 
 def begun_with(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens: int) -> dict[str, Any]:

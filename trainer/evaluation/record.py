@@ -102,13 +102,17 @@ class GradedAnswer:
 
 @dataclass(frozen=True)
 class Point:
-    """One method at one setting, with its answers in the order of the evaluation's questions."""
+    """One method at one setting, with its answers in the order of the evaluation's questions.
+
+    `weights_copy` is what the copy of the weights was kept in as they were written; empty where that was not noted.
+    """
 
     method: str
     threshold: float
     answers: tuple[GradedAnswer, ...]
     acceptance: float = 0.0
     max_draft: MaxDraft = "auto"
+    weights_copy: str = ""
 
     def column(self, name: str) -> Array:
         """One field of all answers [questions]; NaN where it was not written down."""
@@ -141,6 +145,7 @@ class _Stage(TypedDict, total=False):
     command: str
     revision: str
     hardware: str
+    weights_copy: str
 
 
 _SHARED = ("data", "pair", "preset", "task", "max_new_tokens")
@@ -160,8 +165,10 @@ def read_evaluation(folder: Path) -> Evaluation:
     stages = {path: read_json(path, _Stage, AGAIN) for path in files}
     check_alike(stages)
     by_point: dict[PointKey, dict[str, GradedAnswer]] = {}
-    for where, answer in _read_answers(folder):
+    copies: dict[PointKey, str] = {}
+    for where, stage, answer in _read_answers(folder):
         answers = by_point.setdefault(answer.setting, {})
+        copies.setdefault(answer.setting, stages.get(stage, {}).get("weights_copy", ""))
         if answer.question not in questions:
             raise TrainerError(f"{where}: question {answer.question!r} is not one of {first.name}")
         if answer.question in answers:
@@ -174,7 +181,7 @@ def read_evaluation(folder: Path) -> Evaluation:
                 f"{folder}: {key} has {len(answers)} of {len(questions)} answers; run evaluate again to go on"
             )
         own = tuple(answers[name] for name in about.questions)
-        points.append(Point(key.method, key.threshold, own, key.acceptance, key.max_draft))
+        points.append(Point(key.method, key.threshold, own, key.acceptance, key.max_draft, copies[key]))
     # A later stage may have been run elsewhere.
     return replace(about, points=tuple(points), **joined([vars(about), *stages.values()]))
 
@@ -212,11 +219,12 @@ def joined(stages: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
-def _read_answers(folder: Path) -> Iterator[tuple[str, GradedAnswer]]:
-    """Answers of all complete shards, with file and line."""
+def _read_answers(folder: Path) -> Iterator[tuple[str, Path, GradedAnswer]]:
+    """Answers of all complete shards, with file and line, and the file of their stage."""
     for path in sorted(p for p in folder.iterdir() if SHARD.fullmatch(p.name)):
         check_unchanged(path)
+        stage = path.with_name(f"{path.name.rsplit('-', 1)[0]}.json")
         for where, answer in numbered_lines(path, GradedAnswer, AGAIN):
             if answer.llm_tokens > answer.tokens:
                 raise TrainerError(f"{where}: {answer.llm_tokens} of {answer.tokens} tokens are the LLM's; {AGAIN}")
-            yield where, answer
+            yield where, stage, answer

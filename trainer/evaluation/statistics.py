@@ -8,7 +8,7 @@ paired. NaN means "has no value here", e.g. a target not reached.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -166,12 +166,13 @@ def accuracy_at_cost(cost: Array, accuracy: Array, budget: Array) -> Array:
 
 
 class ResampledCurve(NamedTuple):
-    """A method's measured points in every sample: arrays [points, samples], but for the first two.
+    """A method's measured points in every sample: arrays [points, samples], but for the first two and the last.
 
     Attributes:
         thresholds: [points].
         correct: 1 where a question was answered rightly, else 0 [points, questions].
         cost: Per answer, by unit.
+        copies: Of the weights, by which each point was written; see `trainer.evaluation.record.Point`.
     """
 
     thresholds: Array
@@ -179,6 +180,7 @@ class ResampledCurve(NamedTuple):
     share: Array
     accuracy: Array
     cost: Mapping[str, Array]
+    copies: Sequence[str]
 
     def at_share(self, wanted: float, slm: ResampledCurve, llm: ResampledCurve, unit: str | None = None) -> Array:
         """Accuracy [samples] at an LLM share, or the cost in a unit, between both models alone."""

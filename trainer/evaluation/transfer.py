@@ -32,7 +32,7 @@ from trainer.evaluation.estimates import (
     estimated,
     in_words,
     percent,
-    with_note,
+    with_notes,
 )
 from trainer.evaluation.evaluate import AT_ONCE, SHARD, asked_of, begun_with, charged_alone
 from trainer.evaluation.method_names import (
@@ -317,7 +317,7 @@ def budgets_table(summary: TransferSummary) -> str:
         if curve["at_budget"]
     ]
     head = [f"agreement at {percent(share)} of LLM only's bytes; beside confidence" for share in BUDGETS]
-    return with_note(table(["method", *head], rows))
+    return with_notes(table(["method", *head], rows))
 
 
 def points_table(summary: TransferSummary) -> str:

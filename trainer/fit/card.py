@@ -13,7 +13,7 @@ from engine.benchmark.markdown import table
 from engine.operating_points import Curve
 from engine.router import RouterCard
 from engine.weights.files import write_text
-from trainer.evaluation.estimates import dagger, in_words, with_note
+from trainer.evaluation.estimates import dagger, in_words, with_notes
 from trainer.evaluation.method_names import spelled_threshold
 from trainer.evaluation.summary import BesideConfidence
 
@@ -120,7 +120,7 @@ def given_at_start(card: RouterCard, curves: Sequence[Curve], beside: Beside) ->
         f"Threshold {card.threshold:g}, acceptance {card.acceptance:g}, in generated answers. What was not measured "
         "there is read on a straight line between the thresholds beside it; the last is the LLM alone."
     )
-    return "\n\n".join([lead, with_note(table(head, rows)), *([_on_which_tasks(points)] if points else [])])
+    return "\n\n".join([lead, with_notes(table(head, rows)), *([_on_which_tasks(points)] if points else [])])
 
 
 def _at_start(curve: Curve, threshold: float) -> list[str]:

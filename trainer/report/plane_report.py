@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from engine.benchmark.markdown import table
-from trainer.evaluation.estimates import dagger, in_words, interval, percent, with_note
+from trainer.evaluation.estimates import dagger, in_words, interval, percent, with_notes
 from trainer.evaluation.method_names import SPECULATIVE, label, spelled, spelled_setting, spelled_threshold
 from trainer.evaluation.plane import LEARNED, WHOLE, WITHIN, Plane, PlanePoint, Reached
 from trainer.evaluation.summary import Summary
@@ -59,7 +59,7 @@ def _families(plane: Plane, llm: float) -> str:
         [FAMILIES[family], *(_reached(family, reached[name], plane, llm) for name in plane["targets"])]
         for family, reached in plane["families"].items()
     ]
-    return with_note(table(["", *targets], rows))
+    return with_notes(table(["", *targets], rows))
 
 
 def _reached(family: str, reached: Reached, plane: Plane, llm: float) -> str:

@@ -15,7 +15,7 @@ from engine.weights.files import write_text
 from trainer import TrainerError
 from trainer.evaluation.auc import SUFFIX as AUC
 from trainer.evaluation.auc import auc_section, load_auc
-from trainer.evaluation.estimates import NOTE, PointSummary, dagger, in_words, interval, percent, with_note
+from trainer.evaluation.estimates import PointSummary, dagger, in_words, interval, notes, percent, with_notes
 from trainer.evaluation.method_names import AWAY, SPECULATIVE, label
 from trainer.evaluation.record import MACHINES
 from trainer.evaluation.scale import SUFFIX as SCALE
@@ -50,6 +50,7 @@ TRAINING_FREE = ("assisted", "assisted-tuned", "random", "confidence", "entropy"
 # What the tiny pair's router must show at 25 % LLM share; another pair's gap may be too small for the second.
 GAP_AT_QUARTER, ABOVE_RANDOM = 0.60, 0.25
 QUARTER = "0.25"  # the LLM share at which methods are compared in words
+_NOT_NOTED = "bf16, or fp32 on some processors (not noted)"  # before evaluations named the copy of the weights
 SURELY = 0.05  # the p-value below which a difference is more than chance
 
 
@@ -107,8 +108,7 @@ def render_short(summaries: Sequence[Summary]) -> str:
         "At 90 % of the gap between both models: the cheapest learned point, its bytes of LLM only's, and of those of "
         "each rival's cheapest point, at acceptance 0 but for speculative decoding (where it does not get there, the "
         "LLM alone counts); in brackets 95 % intervals over the questions; bold: at most what was wanted "
-        "(85, 73, 70, surely below 100, and 85 %). "
-        f"{pairs}, on {JOINT.join(machines)}.{f' {NOTE}' if '†' in rows else ''}"
+        "(85, 73, 70, surely below 100, and 85 %). " + " ".join([f"{pairs}, on {JOINT.join(machines)}.", *notes(rows)])
     )
 
 
@@ -147,8 +147,22 @@ def _part(summary: Summary, results: Path, base: Path) -> str:
     title = f"## {summary['pair']}: {summary['task']}, {summary['questions']} questions"
     plane = [_plane_chart(summary, results, base), plane_section(summary)]
     parts = [title, _chart(summary, results, base), _curves(summary), *compared, *plane, _seconds(summary, results)]
-    parts.append(source)
+    parts += [source, _copies(summary)]
     return "\n\n".join(filter(None, parts))
+
+
+def _copies(summary: Summary) -> str:
+    """What was written by which copy of the weights, in words; empty where all of it was by one."""
+    points = [(name, method["points"]) for name, method in summary["methods"].items()]
+    points += summary.get("plane", {}).get("curves", {}).items()
+    by_copy: dict[str, dict[str, None]] = {}
+    for name, several in points:
+        for point in several:
+            by_copy.setdefault(point.get("weights_copy", _NOT_NOTED), {})[name] = None
+    if len(by_copy) < 2:
+        return ""
+    told = (f"in {copy}: {', '.join(map(label, names))}" for copy, names in sorted(by_copy.items()))
+    return f"Written by copies of the weights, of which two kinds part at near ties: {'; '.join(told)}."
 
 
 def _several(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
@@ -250,7 +264,7 @@ def _savings(summary: Summary, main: str) -> str:
         "CITER’s paper saves against that method, or this project’s own bar), and how much more accurate it is for the "
         "bytes that it moves at 25 % LLM share. Whatever has a threshold can be set to either model alone, too:"
     )
-    return f"{lead}\n\n{with_note(savings)}"
+    return f"{lead}\n\n{with_notes(savings)}"
 
 
 def _saving(summary: Summary, main: str, other: str, gap: str, bar: float | None) -> str:

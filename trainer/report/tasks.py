@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from engine.benchmark.markdown import table
 from engine.operating_points import Unit
-from trainer.evaluation.estimates import EstimateSummary, dagger, in_words, percent, with_note
+from trainer.evaluation.estimates import EstimateSummary, dagger, in_words, percent, with_notes
 from trainer.evaluation.plane import LEARNED, LeftOut, Reached
 from trainer.evaluation.summary import Summary
 from trainer.report.plane_report import setting
@@ -68,7 +68,7 @@ def tasks_section(summaries: Sequence[Summary]) -> str:
         "where a rival does not get there by itself the LLM alone counts, and its cell repeats the bytes of LLM only. "
         "Bold: what was wanted."
     )
-    parts = [f"## {planes[0]['pair']}: all tasks", lead, with_note(short_table(planes))]
+    parts = [f"## {planes[0]['pair']}: all tasks", lead, with_notes(short_table(planes))]
     parts.append(wanted([_ratios(summary, "bytes") for summary in planes], "bytes"))
     parts += _left_out(planes)
     if timed := [summary for summary in planes if JOINT not in summary["hardware"]]:
@@ -78,7 +78,7 @@ def tasks_section(summaries: Sequence[Summary]) -> str:
         )
         head = ["task", "seconds of LLM only", *(f"of {rival.title}" for rival in RIVALS)]
         rows = [[summary["task"], _share(summary, "seconds"), *_cells(summary, "seconds")] for summary in timed]
-        parts += [seconds, with_note(table(head, rows))]
+        parts += [seconds, with_notes(table(head, rows))]
         parts.append(wanted([_ratios(summary, "seconds") for summary in timed], "modelled seconds"))
     return "\n\n".join(parts)
 
@@ -99,9 +99,17 @@ def short_table(summaries: Sequence[Summary]) -> str:
 def _cells(summary: Summary, unit: Unit) -> list[str]:
     ratios = _ratios(summary, unit)
     return [
-        rival.bold(in_words(ratio), ratio) + dagger(ratio) if (ratio := ratios.get(rival.family)) else ""
+        rival.bold(in_words(ratio), ratio) + dagger(ratio) + _double_dagger(summary, rival)
+        if (ratio := ratios.get(rival.family))
+        else ""
         for rival in RIVALS
     ]
+
+
+def _double_dagger(summary: Summary, rival: Rival) -> str:
+    """What stands behind a comparison of points that different copies of the weights wrote; see `estimates.NOTES`."""
+    copies = [found["point"] for family in (LEARNED, rival.family) if (found := reached(summary, family))]
+    return "‡" if len({point.get("weights_copy") for point in copies if point}) > 1 else ""
 
 
 def _share(summary: Summary, unit: Unit) -> str:
