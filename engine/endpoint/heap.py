@@ -8,6 +8,8 @@ import threading
 import time
 from contextlib import suppress
 
+from engine.model.held import give_back
+
 EVERY_SECONDS = 60.0
 
 _ARENAS = 2
@@ -25,13 +27,11 @@ def give_back_freed_memory() -> None:
     if sys.platform != "linux":
         return
     with suppress(AttributeError, OSError):
-        library = ctypes.CDLL(None)
-        trim = library.malloc_trim
-        library.mallopt(_ARENA_MAX, _ARENAS)
-        threading.Thread(target=_trim, args=(trim,), name="citer-heap", daemon=True).start()
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, _ARENAS)
+        threading.Thread(target=_every_minute, name="citer-heap", daemon=True).start()
 
 
-def _trim(trim: ctypes._NamedFuncPointer) -> None:
+def _every_minute() -> None:
     while True:
         time.sleep(EVERY_SECONDS)
-        trim(0)  # tens of milliseconds, in which Python goes on
+        give_back()  # tens of milliseconds, in which Python goes on
