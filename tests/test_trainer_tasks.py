@@ -119,6 +119,12 @@ def test_points_know_the_copy_of_the_weights_that_their_stage_names_and_the_page
         name: {point.get("weights_copy") for point in each["points"]} for name, each in mixed["methods"].items()
     }
     assert by_method["confidence"] == {"bf16"} and by_method["assisted-tuned"] == {"int8"}
+    families: Any = mixed.get("plane", {})["families"]
+    learned = families[LEARNED]["0.9"]["point"]
+    assert (learned["acceptance"], learned["weights_copy"]) == (0, "bf16"), (
+        "of ours, only what the LLM's own copy wrote"
+    )
+    assert families["assisted-tuned"]["0.9"]["point"]["weights_copy"] == "int8"
     text = render([mixed], tmp_path, tmp_path)
     assert "Written by copies of the weights, of which two kinds part at near ties: in bf16: " in text
     assert "; in int8: speculative decoding, tuned, " in text

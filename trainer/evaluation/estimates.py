@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NotRequired
 
 import numpy as np
@@ -19,7 +19,7 @@ _OFTEN = 0.05  # share of resamples without a value from which a reader must kno
 NOTES = {
     "†": "† More than 5 % of the resamples have no value, as a curve does not get there; "
     "the interval is over the others.",
-    "‡": "‡ The two were written by copies of the weights in different number formats, whose texts part at near ties.",
+    "‡": "‡ Across copies of the weights in different number formats, whose texts part at near ties.",
 }
 """What marks in a table mean; see `with_notes`."""
 
@@ -72,8 +72,7 @@ def resampled(points: Sequence[Point], counts: Array) -> ResampledCurve:
 def point_at(curve: ResampledCurve, number: int) -> PointSummary:
     """One of the points, as it was measured."""
     accuracy = statistics.estimate(curve.accuracy[number])
-    copied = curve.copies[number]
-    return {
+    point: PointSummary = {
         "threshold": float(curve.thresholds[number]),
         "accuracy": digits(accuracy.value),
         "accuracy_low": digits(accuracy.low),
@@ -82,8 +81,10 @@ def point_at(curve: ResampledCurve, number: int) -> PointSummary:
         "bytes": digits(curve.cost["bytes"][number, 0]),
         "flops": digits(curve.cost["flops"][number, 0]),
         "seconds": digits(curve.cost["seconds"][number, 0]),
-        **({"weights_copy": copied} if copied else {}),
     }
+    if copied := curve.copies[number]:
+        point["weights_copy"] = copied
+    return point
 
 
 def estimated(samples: Array, tested: Array | None = None) -> EstimateSummary:
@@ -141,6 +142,11 @@ def in_words(estimate: EstimateSummary, places: int = 0, unit: str = " %") -> st
 def dagger(estimate: EstimateSummary) -> str:
     """What stands behind a comparison of two costs where the first of `NOTES` is to be read with it."""
     return "†" if estimate["unreached"] > _OFTEN else ""
+
+
+def double_dagger(points: Iterable[PointSummary]) -> str:
+    """What stands behind a comparison of points that different copies of the weights wrote; see `NOTES`."""
+    return "‡" if len({point.get("weights_copy") for point in points}) > 1 else ""
 
 
 def notes(text: str) -> list[str]:

@@ -49,7 +49,9 @@ WHOLE = "plane"
 """The family of everything that was measured."""
 
 LEARNED = "learned"
-"""The family of routers that learned from outcomes or from what the LLM keeps, at any acceptance."""
+"""The family of routers that learned from outcomes or from what the LLM keeps, at any acceptance.
+
+Of these only what was written by the same copy of the weights as the LLM alone: a lucky near tie must not be ours."""
 
 AT_0 = {
     "confidence-0": ("confidence",),
@@ -186,8 +188,12 @@ def _alone(point: Point, name: str) -> bool:
 
 
 def families_of(points: Sequence[Point]) -> dict[str, list[int]]:
-    """Indices of points by family; those that were not measured are left out. Either model alone belongs to most."""
+    """Indices of points by family; those that were not measured are left out. Either model alone belongs to most.
+
+    A rival's points count whatever copy of the weights wrote them.
+    """
     numbered = list(enumerate(points))
+    copies = {each.weights_copy for each in points if _alone(each, "llm")}
     ends = {n for n, each in numbered if _alone(each, "slm") or _alone(each, "llm")}
     families = {
         WHOLE: {n for n, _ in numbered},
@@ -196,7 +202,7 @@ def families_of(points: Sequence[Point]) -> dict[str, list[int]]:
     }
     routed = {
         "confidence": {n for n, each in numbered if each.method == "confidence"},
-        LEARNED: {n for n, each in numbered if is_learned(each.method)},
+        LEARNED: {n for n, each in numbered if is_learned(each.method) and each.weights_copy in copies},
         **{
             name: {n for n, each in numbered if each.method in methods and each.acceptance == 0}
             for name, methods in AT_0.items()

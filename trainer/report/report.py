@@ -153,8 +153,8 @@ def _part(summary: Summary, results: Path, base: Path) -> str:
 
 def _copies(summary: Summary) -> str:
     """What was written by which copy of the weights, in words; empty where all of it was by one."""
-    points = [(name, method["points"]) for name, method in summary["methods"].items()]
-    points += summary.get("plane", {}).get("curves", {}).items()
+    curves = summary["plane"]["curves"] if "plane" in summary else {}
+    points = [*((name, method["points"]) for name, method in summary["methods"].items()), *curves.items()]
     by_copy: dict[str, dict[str, None]] = {}
     for name, several in points:
         for point in several:

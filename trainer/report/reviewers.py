@@ -21,7 +21,7 @@ from engine.benchmark.markdown import code, table
 from engine.benchmark.report import PROFILE
 from engine.operating_points import MEASURED_UNITS, Curve
 from engine.provenance import hardware
-from trainer.evaluation.estimates import percent
+from trainer.evaluation.estimates import double_dagger, percent, with_notes
 from trainer.evaluation.method_names import AWAY, is_citer, label, method_order, spelled_threshold
 from trainer.evaluation.plane import GAPS, LEARNED
 from trainer.evaluation.statistics import TOLERANCE
@@ -182,7 +182,7 @@ def _rounds(summaries: Sequence[Summary]) -> str:
     return (
         "Bytes of LLM only at 90 % of the gap at acceptance 0 (between measured points a straight line), and the "
         "average gap recovered. “Without rollouts” is the paper’s shortcut; each round’s texts are finished by the "
-        "router of the one before:\n\n" + table(["task", *map(label, names)], rows)
+        "router of the one before:\n\n" + with_notes(table(["task", *map(label, names)], rows))
     )
 
 
@@ -198,7 +198,7 @@ def _jointly(summaries: Sequence[Summary]) -> str:
     each = (
         "Bytes of LLM only at 90 % of the gap at acceptance 0, and the average gap recovered, of the task’s own "
         "router, of one that learned from several tasks, and of SLM confidence:\n\n"
-        + table(["task", "its own is", "its own", "one for several", "SLM confidence"], rows)
+        + with_notes(table(["task", "its own is", "its own", "one for several", "SLM confidence"], rows))
     )
     return "\n\n".join(filter(None, [each, _one_threshold(summaries)]))
 
@@ -245,7 +245,7 @@ def _away(summaries: Sequence[Summary]) -> str:
         "Bytes of LLM only at 90 % of the gap at acceptance 0, and the average gap recovered, of routers that learned "
         "from one task alone, in their own task's row as well:"
     )
-    return f"{lead}\n\n{table(['task', *map(label, [RULE, *others])], rows)}"
+    return f"{lead}\n\n{with_notes(table(['task', *map(label, [RULE, *others])], rows))}"
 
 
 def _own(summary: Summary) -> str:
@@ -260,7 +260,8 @@ def _at_target(summary: Summary, method: str) -> str:
         return ""
     cost = summary["comparisons"]["cost_at_target"][method][TARGET]["bytes"]["value"]
     gap = summary["methods"][method]["gap_recovered"]
-    return f"{_bytes(summary, cost)}; {'–' if gap is None else percent(gap)}"
+    points = (point for name in ("llm", method) for point in summary["methods"][name]["points"])
+    return f"{_bytes(summary, cost)}; {'–' if gap is None else percent(gap)}{double_dagger(points)}"
 
 
 def _bytes(summary: Summary, cost: float | None) -> str:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from engine.benchmark.markdown import table
 from engine.operating_points import Unit
-from trainer.evaluation.estimates import EstimateSummary, dagger, in_words, percent, with_notes
-from trainer.evaluation.plane import LEARNED, LeftOut, Reached
+from trainer.evaluation.estimates import EstimateSummary, dagger, double_dagger, in_words, percent, with_notes
+from trainer.evaluation.plane import LEARNED, LeftOut, PlanePoint, Reached
 from trainer.evaluation.summary import Summary
 from trainer.report.plane_report import setting
 from trainer.shards import JOINT
@@ -99,17 +99,17 @@ def short_table(summaries: Sequence[Summary]) -> str:
 def _cells(summary: Summary, unit: Unit) -> list[str]:
     ratios = _ratios(summary, unit)
     return [
-        rival.bold(in_words(ratio), ratio) + dagger(ratio) + _double_dagger(summary, rival)
+        rival.bold(in_words(ratio), ratio) + dagger(ratio) + double_dagger(_points(summary, rival))
         if (ratio := ratios.get(rival.family))
         else ""
         for rival in RIVALS
     ]
 
 
-def _double_dagger(summary: Summary, rival: Rival) -> str:
-    """What stands behind a comparison of points that different copies of the weights wrote; see `estimates.NOTES`."""
-    copies = [found["point"] for family in (LEARNED, rival.family) if (found := reached(summary, family))]
-    return "‡" if len({point.get("weights_copy") for point in copies if point}) > 1 else ""
+def _points(summary: Summary, rival: Rival) -> list[PlanePoint]:
+    """The learned point and the rival's, of those that get there."""
+    both = (reached(summary, family) for family in (LEARNED, rival.family))
+    return [found["point"] for found in both if found and found["point"]]
 
 
 def _share(summary: Summary, unit: Unit) -> str:
