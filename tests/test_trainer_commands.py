@@ -173,6 +173,22 @@ def test_names_that_could_not_be_read_back_are_refused_before_any_answer(capsys,
     assert "cannot be the name of a" in told and not (tmp_path / "e").exists()
 
 
+def test_a_main_method_of_which_there_will_be_no_answers_is_refused_before_any(capsys, tmp_path):
+    told = refused(capsys, "evaluate", "--preset", "tiny", "--main", "citer", "--out", str(tmp_path / "e"))
+    assert "--main citer: it is not asked for" in told and not (tmp_path / "e").exists()
+
+
+def test_a_stage_has_the_thresholds_behind_its_methods_names_and_the_others_those_of_the_option(tmp_path):
+    few = ["--preset", "tiny", "--questions", "1", "--max-new-tokens", "4"]
+    where = ["--out", str(tmp_path / "e"), "--results", str(tmp_path)]
+    methods = ["--methods", "slm", "llm", "confidence:0.5,0.7", "margin", "--thresholds", "0.2"]
+    assert main(["evaluate", *few, *methods, *where]) == 0
+    more = ["--methods", "confidence@0.3/8:0.6", "--stage", "more", "--main", "confidence"]
+    assert main(["evaluate", *few, *more, *where]) == 0, "the folder has answers of the main method"
+    begun = [json.loads((tmp_path / "e" / f"{stage}.json").read_text()) for stage in ("evaluation", "more")]
+    assert [each[1] for about in begun for each in about["methods"]] == [[0.0], [0.0], [0.5, 0.7], [0.2], [0.6]]
+
+
 def test_one_of_several_processes_leaves_the_summary_to_the_last_and_run_is_started_alone(
     capsys, tmp_path, monkeypatch
 ):

@@ -8,7 +8,15 @@ import pytest
 
 from engine.operating_points import Curve, OperatingPoint
 from trainer import TrainerError
-from trainer.evaluation.method_names import label, main_method, method_order, parsed, spelled, spelled_threshold
+from trainer.evaluation.method_names import (
+    label,
+    main_method,
+    method_order,
+    parsed,
+    spelled,
+    spelled_threshold,
+    title_of,
+)
 from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import load_summary, summarise, write_summary
 from trainer.ship import operating_point
@@ -427,14 +435,22 @@ def test_the_method_that_others_are_compared_with_can_be_named(tmp_path):
 
 
 def test_a_method_is_asked_for_with_its_acceptance_and_the_length_of_its_drafts():
-    assert parsed("confidence") == ("confidence", "", 0.0, "auto")
-    assert parsed("router=some/folder@0.3") == ("router", "some/folder", 0.3, "auto")
-    assert parsed("confidence@1/8") == ("confidence", "", 1.0, 8)
-    assert parsed("r=a/b@c@.5/auto") == ("r", "a/b@c", 0.5, "auto")
+    assert parsed("confidence") == ("confidence", "", 0.0, "auto", ())
+    assert parsed("router=some/folder@0.3") == ("router", "some/folder", 0.3, "auto", ())
+    assert parsed("confidence@1/8") == ("confidence", "", 1.0, 8, ())
+    assert parsed("r=a/b@c@.5/auto") == ("r", "a/b@c", 0.5, "auto", ())
     for text in ("confidence", "confidence@0.3", "confidence@1/8"):
         asked = parsed(text)
         assert spelled(asked.name, asked.acceptance, asked.max_draft) == text
     assert spelled("assisted", 1.0, 5) == "assisted", "speculative decoding is at acceptance 1 by its name"
+
+
+def test_thresholds_stand_behind_a_colon_that_is_no_part_of_a_folder():
+    assert parsed("confidence:0.5") == ("confidence", "", 0.0, "auto", (0.5,))
+    assert parsed("router=some/folder@0.3/8:0.5,0.75") == ("router", "some/folder", 0.3, 8, (0.5, 0.75))
+    assert parsed(r"router=C:\routers\mine@1:0") == ("router", r"C:\routers\mine", 1.0, "auto", (0.0,))
+    assert parsed("router=a:b/c") == ("router", "a:b/c", 0.0, "auto", ())
+    assert title_of("router=a:b/c@0.3:0.5") == "router@0.3"
 
 
 @pytest.mark.parametrize(
@@ -443,6 +459,10 @@ def test_a_method_is_asked_for_with_its_acceptance_and_the_length_of_its_drafts(
         ("confidence@1.5", "acceptance 1.5 is not from 0"),
         ("confidence@0.3/0", "a draft of '0' tokens; give a whole number from 1 to 1024, or auto"),
         ("confidence@0.3/long", "a draft of 'long' tokens"),
+        ("confidence:", "'' is no threshold; write METHOD:THRESHOLD"),
+        ("confidence:0.5,", "'0.5,' is no threshold"),
+        ("confidence:nan", "finite numbers, each of them once"),
+        ("confidence:0.5,0.50", "finite numbers, each of them once"),
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_name(text, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -49,6 +50,10 @@ def test_every_point_answers_every_question_and_the_llm_alone_is_always_among_th
         ("confidence", 0, "auto", 0.6),
         ("confidence", 1, 4, 0.6),
     ]
+
+
+def test_what_was_measured_says_by_which_copy_of_the_weights(folder):
+    assert json.loads((folder / "seconds.json").read_text())["weights_copy"] == "none"
 
 
 def test_the_order_of_turns_differs_from_question_to_question(folder):
@@ -104,11 +109,18 @@ def test_a_question_that_was_measured_is_not_asked_again(tiny_pair, folder):
         (["slm", "slm"], "stands there twice"),
         (["guess:0.5"], "is no method"),
         (["confidence@2:0.5"], "acceptance 2"),
+        (["slm:0.5"], "slm: it has no threshold; leave out :0.5"),
     ],
 )
 def test_a_point_that_means_nothing_is_refused_by_name(tiny_pair, points, said):
     with pytest.raises(TrainerError, match=said):
         seconds.points_of(points, tiny_pair)
+
+
+def test_a_method_is_timed_at_each_threshold_behind_its_name(tiny_pair):
+    methods = seconds.points_of(["confidence@1/4:0.6,0.8", "random"], tiny_pair)
+    timed = [("llm", (0.0,)), ("confidence@1/4", (0.6,)), ("confidence@1/4", (0.8,)), ("random", (0.0,))]
+    assert [(each.title, each.thresholds) for each in methods] == timed
 
 
 def test_seconds_of_different_machines_do_not_stand_beside_each_other(summary):

@@ -65,6 +65,10 @@ def test_agreement_is_that_of_each_text_with_the_llms_own(tiny_pair, prompts, me
             assert line.text == trace.text and line.agreement == round(same, 5)
 
 
+def test_what_was_measured_says_by_which_copy_of_the_weights(measured):
+    assert json.loads((measured[0] / "transfer.json").read_text())["weights_copy"] == "none"
+
+
 def test_the_llm_agrees_with_itself_for_all_of_its_bytes_and_the_slm_for_fewer(measured):
     methods = measured[1]["methods"]
     (llm,), (slm,) = methods["llm"]["points"], methods["slm"]["points"]

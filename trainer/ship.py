@@ -85,7 +85,7 @@ def free_text_curves(summary: TransferSummary, method: str) -> list[Curve]:
     timed = JOINT not in summary["hardware"]
     curves = []
     for title, own in summary["methods"].items():
-        name, _, acceptance, max_draft = parsed(title)
+        name, _, acceptance, max_draft, _ = parsed(title)
         if name == method:
             alone = summary["methods"].get(spelled("slm", acceptance, max_draft)) if acceptance else None
             points = [*(alone["points"] if alone else ()), *own["points"]]
@@ -146,7 +146,7 @@ def _lengths(summary: Summary, method: str) -> dict[float, list[DraftLimit]]:
     """At which acceptances above 0, and with drafts of which lengths, a method was measured."""
     lengths: dict[float, list[DraftLimit]] = {}
     for title in summary["plane"]["curves"] if "plane" in summary else {}:
-        name, _, acceptance, max_draft = parsed(title)
+        name, _, acceptance, max_draft, _ = parsed(title)
         if name == method and acceptance > 0:
             lengths.setdefault(acceptance, []).append(max_draft)
     return lengths

@@ -33,7 +33,8 @@ def _add_evaluate(add: Add) -> None:
     add_questions(add, 300, "dev")
     add("--task", "name of the questions, in results", "arithmetic")
     about = "slm, llm, oracle, random, confidence, entropy, margin, assisted, name=folder of a router, assisted-tuned="
-    about += "folder of `speculate`; with @acceptance[/max_draft] behind it elsewhere on the plane: confidence@0.3/8"
+    about += "folder of `speculate`; with @acceptance[/max_draft] behind it elsewhere on the plane, and its own "
+    about += "thresholds behind a colon: confidence@0.3/8:0.5,0.7"
     add("--methods", about, ["slm", "llm", "oracle", "random", "confidence"], nargs="+", metavar="METHOD")
     add(
         "--labels",
@@ -42,7 +43,8 @@ def _add_evaluate(add: Add) -> None:
         type=Path,
     )
     add("--shares", "LLM shares to find thresholds for (default: nine)", nargs="+", type=float, metavar="SHARE")
-    add("--thresholds", "of all methods that score, instead of those for shares", nargs="+", type=float, metavar="T")
+    about = "of all methods that score and have none behind their name, instead of those for shares"
+    add("--thresholds", about, nargs="+", type=float, metavar="T")
     _add_judge(add)
     add("--max-new-tokens", "of an answer", 256)
     add("--assisted", "speculative decoding as well", False)
@@ -54,7 +56,7 @@ def _add_evaluate(add: Add) -> None:
 
 def _evaluate(options: Options) -> None:
     """Answer questions with every method at every threshold, and summarise."""
-    from trainer.evaluation.evaluate import chosen_thresholds, evaluate
+    from trainer.evaluation.evaluate import check_main, chosen_thresholds, evaluate
     from trainer.evaluation.method_names import check_names, title_of
     from trainer.evaluation.methods import SHARES, build_methods
     from trainer.evaluation.record import read_evaluation
@@ -63,6 +65,8 @@ def _evaluate(options: Options) -> None:
     from trainer.questions.apart import check_apart
 
     check_names(options.task, options.methods)
+    if options.main:
+        check_main(options.main, options.methods, options.out)
     questions = questions_of(options)
     tokens = held_out_tokens(options.labels) if options.labels else None
     if tokens is not None:
@@ -88,7 +92,7 @@ def _evaluate(options: Options) -> None:
 def _add_seconds(add: Add) -> None:
     add_questions(add, 20, "dev")
     add("--task", "name of the questions, in results", "arithmetic")
-    about = "METHOD:THRESHOLD, methods as for `evaluate`; the LLM alone is always among them"
+    about = "METHOD:THRESHOLD[,THRESHOLD...], methods as for `evaluate`; the LLM alone is always among them"
     add("--points", about, ["slm", "confidence:0.6"], nargs="+", metavar="POINT")
     _add_judge(add)
     add("--max-new-tokens", "of an answer", 256)
@@ -100,7 +104,7 @@ def _seconds(options: Options) -> None:
     from trainer.evaluation.method_names import check_names
     from trainer.evaluation.seconds import measure, points_of, seconds_table, write_seconds
 
-    check_names(options.task, [point.rpartition(":")[0] or point for point in options.points])
+    check_names(options.task, options.points)
     questions = questions_of(options)
     pair = _load_pair(options)
     methods = points_of(options.points, pair)
@@ -115,7 +119,8 @@ def _add_transfer(add: Add) -> None:
     add("--prompts", "JSON files with a list of texts each", prompts, nargs="+", metavar="FILE")
     about = "methods as for `evaluate`; both models alone are always among them"
     add("--methods", about, ["confidence"], nargs="+", metavar="METHOD")
-    add("--thresholds", "of all methods that score", nargs="+", type=float, required=True, metavar="T")
+    about = "of all methods that score and have none behind their name"
+    add("--thresholds", about, [], nargs="+", type=float, metavar="T")
     _add_judge(add)
     add("--max-new-tokens", "of a text", 256)
     about = "name of the shards: under another name more methods or thresholds join those in the folder"

@@ -23,8 +23,9 @@ from engine.events.cost import Cost, costs_alone
 from engine.operating_points import MaxDraft
 from engine.pair import Pair
 from engine.provenance import provenance
+from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write
-from trainer.evaluation.method_names import SPECULATIVE, Rate, spelled
+from trainer.evaluation.method_names import SPECULATIVE, Rate, parsed, spelled
 from trainer.evaluation.methods import Method
 from trainer.evaluation.record import GradedAnswer
 from trainer.evaluation.speculative import as_published
@@ -84,8 +85,7 @@ def evaluate(
     settings = begun_with(pair, methods, task, max_new_tokens)
     texts = sum(len(method.thresholds) for method in methods)
     size = max(1, SHARD // max(1, texts * max_new_tokens))
-    notes = provenance("trainer") | {"weights_copy": pair.slm.weights_copy}
-    return Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=notes)
+    return Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=written_by(pair))
 
 
 def begun_with(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens: int) -> dict[str, Any]:
@@ -99,6 +99,11 @@ def begun_with(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens:
     }
 
 
+def written_by(pair: Pair) -> dict[str, str]:
+    """What a stage's file says of how its texts came about: provenance, and by which copy of the weights."""
+    return provenance("trainer") | {"weights_copy": pair.slm.weights_copy}
+
+
 def chosen_thresholds(folder: Path, stage: str) -> dict[str, list[float]]:
     """The thresholds that a stage was begun with, by the method's title; empty if it was not begun."""
     path = folder / f"{stage}.json"
@@ -106,6 +111,19 @@ def chosen_thresholds(folder: Path, stage: str) -> dict[str, list[float]]:
         return {}
     methods = read_json(path, _Begun, AGAIN)["methods"]
     return {spelled(name, *dials): thresholds for name, thresholds, _, *dials in methods}
+
+
+def check_main(main: str, methods: Sequence[str], folder: Path) -> None:
+    """Refuses, by a TrainerError before hours are spent, a main method of which there will be no answers.
+
+    Args:
+        methods: That are asked for, as `method_names.parsed` reads them.
+        folder: Whose stages may have it already.
+    """
+    begun = (each[0] for path in folder.glob("*.json") for each in read_json(path, _Begun, AGAIN)["methods"])
+    names = sorted({*(parsed(each).name for each in methods), *begun})
+    if main not in names:
+        raise TrainerError(f"--main {main}: it is not asked for, and {folder} has no answers of it: {', '.join(names)}")
 
 
 def asked_of(question: Question, method: Method, threshold: float, max_new_tokens: int) -> Request:

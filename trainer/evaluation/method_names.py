@@ -1,12 +1,14 @@
 """What methods are called: names on the command line and in records, and what people read.
 
-A method is given to `evaluate` as `name[=folder][@acceptance[/max_draft]]`: `router=folder@0.3`, `confidence@1/8`. A
-plain name is at acceptance 0, and a draft is as long as the engine finds best. A name that ends in `+judge` has the
-learned judge decide what is kept, instead of the ratio of likelihoods: `confidence+judge@0.3`.
+A method is given to commands as `name[=folder][@acceptance[/max_draft]][:threshold[,threshold...]]`:
+`router=folder@0.3`, `confidence@1/8:0.4,0.6`. A plain name is at acceptance 0, and a draft is as long as the engine
+finds best. A name that ends in `+judge` has the learned judge decide what is kept, instead of the ratio of likelihoods:
+`confidence+judge@0.3`.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, NamedTuple
@@ -55,12 +57,13 @@ FIXED = ("slm", "llm", "oracle", *SPECULATIVE)
 
 
 class AskedMethod(NamedTuple):
-    """A method as it is asked for; `folder` is "" where the name says all."""
+    """A method as it is asked for; `folder` is "" where the name says all, `thresholds` () where none was given."""
 
     name: str
     folder: str
     acceptance: float
     max_draft: DraftLimit
+    thresholds: tuple[float, ...] = ()
 
 
 _DIGITS = range(3, 18)  # significant ones; with the last of them every float is itself
@@ -69,15 +72,34 @@ _DIALS = re.compile(r"(?P<method>.+)@(?P<acceptance>\d*\.?\d+)(?:/(?P<draft>\w+)
 
 
 def parsed(text: str) -> AskedMethod:
-    """Reads `name[=folder][@acceptance[/max_draft]]`; a TrainerError for a number that is out of range."""
-    found = _DIALS.fullmatch(text)
-    name, _, folder = (found["method"] if found else text).partition("=")
+    """Reads `name[=folder][@acceptance[/max_draft]][:threshold[,threshold...]]`.
+
+    Raises:
+        TrainerError: A number is out of range, or what stands behind the colon is none.
+    """
+    method, thresholds = _thresholds(text)
+    found = _DIALS.fullmatch(method)
+    name, _, folder = (found["method"] if found else method).partition("=")
     acceptance, draft = (float(found["acceptance"]), found["draft"] or "auto") if found else (0.0, "auto")
     if acceptance > 1:
         raise TrainerError(f"{text}: acceptance {acceptance:g} is not from 0 (keep all) to 1 (as the LLM alone)")
     if draft != "auto" and not (draft.isdecimal() and 1 <= int(draft) <= MAX_DRAFT):
         raise TrainerError(f"{text}: a draft of {draft!r} tokens; give a whole number from 1 to {MAX_DRAFT}, or auto")
-    return AskedMethod(name, folder, acceptance, "auto" if draft == "auto" else int(draft))
+    return AskedMethod(name, folder, acceptance, "auto" if draft == "auto" else int(draft), thresholds)
+
+
+def _thresholds(text: str) -> tuple[str, tuple[float, ...]]:
+    """What stands before the last colon, and the thresholds behind it; a folder's own colon is part of its path."""
+    method, colon, behind = text.rpartition(":")
+    if not colon or "/" in behind or "\\" in behind:
+        return text, ()
+    try:
+        thresholds = tuple(float(number) for number in behind.split(","))
+    except ValueError:
+        raise TrainerError(f"{text}: {behind!r} is no threshold; write METHOD:THRESHOLD[,THRESHOLD...]") from None
+    if not all(map(math.isfinite, thresholds)) or len(set(thresholds)) < len(thresholds):
+        raise TrainerError(f"{text}: thresholds are finite numbers, each of them once")
+    return method, thresholds
 
 
 def spelled(name: str, acceptance: float = 0.0, max_draft: DraftLimit = "auto") -> str:
@@ -106,8 +128,8 @@ def spelled_threshold(threshold: float, others: Iterable[float] = ()) -> str:
 
 def title_of(text: str) -> str:
     """What a method that is asked for is called in records and summaries."""
-    name, _, acceptance, max_draft = parsed(text)
-    return spelled(name, acceptance, max_draft)
+    asked = parsed(text)
+    return spelled(asked.name, asked.acceptance, asked.max_draft)
 
 
 def check_names(task: str, methods: Sequence[str]) -> None:

@@ -81,17 +81,16 @@ def build_methods(
 
     Args:
         names: Of `PLAIN`, or `name=folder` for a router's folder (CITER, Co-LLM-style or query, as its card says), each
-            with `@acceptance` and `/max_draft` where wanted, and `+judge` behind the name for the pair's judge;
-            "assisted", or "assisted-tuned=folder" for what
-            `trainer.fit.tune_speculative` chose.
+            with `@acceptance`, `/max_draft` and `:thresholds` where wanted, and `+judge` behind the name for the pair's
+            judge; "assisted", or "assisted-tuned=folder" for what `trainer.fit.tune_speculative` chose.
         tokens: That no router was trained on; their scores say which threshold gives which share. May be None if all
             methods are "slm", "llm", "oracle" or "random".
         shares: LLM shares wanted.
-        chosen: Thresholds of methods that were begun elsewhere, by title: another machine's scores differ in their last
-            digits.
+        chosen: Thresholds of methods whose names give none, by title: those of one that was begun elsewhere, since
+            another machine's scores differ in their last digits.
 
     Raises:
-        TrainerError: An unknown name, or tokens or the pair's judge are needed.
+        TrainerError: An unknown name, a threshold of a method that has none, or tokens or the pair's judge are needed.
         RouterError: A folder is no router, or does not fit the pair.
     """
     asked = [parsed(each) for each in names]
@@ -99,7 +98,7 @@ def build_methods(
     if len(set(titles)) < len(titles) or len({each[:2] for each in asked}) > len({each.name for each in asked}):
         raise TrainerError(f"{', '.join(names)}: a method's name stands there twice")
     methods, router_before = [], pair.router
-    for title, (name, folder, acceptance, max_draft) in zip(titles, asked, strict=True):
+    for title, (name, folder, acceptance, max_draft, own) in zip(titles, asked, strict=True):
         if name in SPECULATIVE:
             methods.append(_speculative(name, folder, acceptance))
             continue
@@ -117,7 +116,9 @@ def build_methods(
                 "acceptance from 0 to 1 behind an @"
             )
         scores = policy.fixed is None and not policy.sees_llm
-        given = tuple((chosen or {}).get(title, ())) if scores else ()
+        if own and not scores:
+            raise TrainerError(f"{title}: it has no threshold; leave out :{','.join(f'{each:g}' for each in own)}")
+        given = own or (tuple((chosen or {}).get(title, ())) if scores else ())
         thresholds = given or _thresholds(plain, policy, router, tokens, shares)
         methods.append(Method(name, policy, thresholds, router, acceptance, max_draft, judge))
     pair.use_router(router_before)
@@ -158,7 +159,8 @@ def _thresholds(
         return tuple(shares)
     if tokens is None:
         raise TrainerError(
-            f"{name} needs labelled tokens (--labels), whose scores say which threshold gives which share"
+            f"{name} needs thresholds: behind its name ({name}:0.5) or in --thresholds; or labelled tokens (--labels), "
+            "whose scores say which threshold gives which share"
         )
     scores = scores_of(router or name, tokens)
     if policy.by_prompt:

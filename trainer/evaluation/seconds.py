@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
@@ -20,10 +20,9 @@ from typing_extensions import TypedDict
 from engine.benchmark.markdown import code, table
 from engine.operating_points import MaxDraft, bootstrap_counts
 from engine.pair import Pair
-from engine.provenance import provenance
 from trainer import TrainerError
 from trainer.evaluation.estimates import EstimateSummary, digits, estimated
-from trainer.evaluation.evaluate import asked_of, begun_with, graded
+from trainer.evaluation.evaluate import asked_of, begun_with, graded, written_by
 from trainer.evaluation.method_names import Name, Rate, spelled_setting, title_of
 from trainer.evaluation.methods import Method, build_methods
 from trainer.evaluation.record import MACHINES, GradedAnswer, PointKey
@@ -100,22 +99,15 @@ class SecondsSummary(TypedDict):
 
 
 def points_of(asked: Sequence[str], pair: Pair) -> list[Method]:
-    """Methods at one threshold each, from `METHOD:THRESHOLD`; the LLM alone is always the first.
+    """Methods at one threshold each, 0 where none is given; the LLM alone is always the first.
 
     Raises:
         TrainerError: A threshold is no number, or a method is unknown.
     """
     methods = build_methods(["llm"], pair, None)
     for text in asked:
-        method, colon, number = text.rpartition(":")
-        if not colon:
-            method, number = number, "0"
-        try:
-            threshold = float(number)
-        except ValueError:
-            raise TrainerError(f"{text}: {number!r} is no threshold; write METHOD:THRESHOLD") from None
-        built = build_methods([method], pair, None, chosen={title_of(method): [threshold]})
-        methods += [each for each in built if each.name != "llm"]
+        for method in build_methods([text], pair, None, chosen={title_of(text): [0.0]}):
+            methods += [replace(method, thresholds=(each,)) for each in method.thresholds if method.name != "llm"]
     if len({(each.title, each.thresholds) for each in methods}) < len(methods):
         raise TrainerError(f"{', '.join(asked)}: a point stands there twice")
     return methods
@@ -152,7 +144,7 @@ def measure(
     settings = begun_with(pair, methods, task, max_new_tokens)
     passes = {role: {str(n): digits(seconds) for n, seconds in cost.pass_table} for role, cost in costs.items()}
     shards = Shards(folder, STAGE, 1, ".jsonl")
-    if not shards.run(settings, questions, make, report, notes=provenance("trainer") | {"passes": passes}):
+    if not shards.run(settings, questions, make, report, notes=written_by(pair) | {"passes": passes}):
         return None
     return summarised(folder)
 

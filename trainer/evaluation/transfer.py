@@ -20,7 +20,6 @@ from engine.events import llm_tokens
 from engine.grading import agreement
 from engine.operating_points import MEASURED_UNITS, MaxDraft, Unit, bootstrap_counts
 from engine.pair import Pair
-from engine.provenance import provenance
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write
 from trainer.evaluation import statistics
@@ -34,7 +33,7 @@ from trainer.evaluation.estimates import (
     percent,
     with_notes,
 )
-from trainer.evaluation.evaluate import AT_ONCE, SHARD, asked_of, begun_with, charged_alone
+from trainer.evaluation.evaluate import AT_ONCE, SHARD, asked_of, begun_with, charged_alone, written_by
 from trainer.evaluation.method_names import (
     FIXED,
     MethodName,
@@ -168,7 +167,7 @@ def measure(
     texts = sum(len(method.thresholds) for method in methods)
     shards = Shards(folder, stage, max(1, SHARD // (texts * max_new_tokens)), ".jsonl")
     settings = begun_with(pair, methods, TASK, max_new_tokens)
-    return summarised(folder) if shards.run(settings, prompts, make, report, notes=provenance("trainer")) else None
+    return summarised(folder) if shards.run(settings, prompts, make, report, notes=written_by(pair)) else None
 
 
 def _texts(
