@@ -144,7 +144,7 @@ def meter(
     speed = tokens_per_second(events)
     largest = max(run, slm, llm)
     about = _MODELLED if unit == "seconds" else ""
-    unknown = llm == 0 and slm > 0 and unit in ("bytes", "flops")  # of an LLM on a server
+    unknown = unit in costs.unknown
     if unknown:
         about = _OF_SLM
     return {

@@ -67,8 +67,10 @@ def meter(trace: Trace) -> str:
         run, slm, llm = (getattr(each, unit) / scale for each in (cost.run, cost.slm_only, cost.llm_only))
         # The extremes of seconds did not happen: they are modelled from measured passes, and marked so.
         mark = "~" if unit == "seconds" else ""
-        alone, ratio = (f"{mark}{llm:.3f}", f"{run / llm:.0%}") if llm > 0 else ("not known", "–")  # on a server
-        rows.append((name, f"{run:.3f}", f"{mark}{slm:.3f}", alone, ratio))
+        own, alone, ratio = f"{run:.3f}", f"{mark}{llm:.3f}", f"{run / llm:.0%}" if llm > 0 else "–"
+        if unit in cost.unknown:
+            own, alone = "–", "not known"
+        rows.append((name, own, f"{mark}{slm:.3f}", alone, ratio))
     passes = llm_passes(trace.events)
     back = f"{taken_back(trace.events)} taken back, " if trace.acceptance else ""
     return "\n".join(

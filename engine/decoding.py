@@ -184,7 +184,8 @@ class Decoding:
             self._verify(steps)
             steps = going(steps)
             # 6. Part: rows whose texts differ from now on
-            aside = sum(map(self._part, slots_of(steps)))
+            aside = self._reader.aside
+            aside += sum(map(self._part, slots_of(steps)))
         except BaseException:
             self._undo(planned)
             raise
@@ -236,7 +237,9 @@ class Decoding:
         slot = Slot(this.slot, this.tokens[:-1], {})
         step = RowStep(row, this, slot, this, this.dial.threshold, judges=bool(this.provisional))
         slot.steps.append(step)
+        self._reader.allow(None)
         self._reader.read_rest(slot)
+        self._slots.note_spared(this)
         return step.revealed
 
     def fork(self, source: int, target: int) -> None:

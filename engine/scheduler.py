@@ -130,7 +130,10 @@ class Scheduler:
         return batch
 
     def leave(self, owner: Hashable) -> None:
-        """An owner is gone: all that is written for it ends within a step, and nothing of it is kept."""
+        """An owner is gone: all that is written for it ends within a step, and nothing of it is kept.
+
+        But what the caches hold of a text that had made room for another's stays until its slot is used.
+        """
         with self._changed:
             for handle in (*self._line.waiting, *self._held.running, *self._held.resting):
                 if handle.owner == owner:
@@ -275,7 +278,8 @@ class Scheduler:
         seconds = time.monotonic() - started
         self.steps += 1
         self.seconds += seconds
-        self.tokens += len(events)
+        # A draft that is refused in the step that drafted it has no event of its own, and no seconds.
+        self.tokens += len(events) + sum(not draft.seconds for event in events for draft in event.taken_back)
         if len(chosen) > 1:
             self._mean_step += (seconds - self._mean_step) * (_NEW if self._mean_step else 1.0)
         for event in events:

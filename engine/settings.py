@@ -186,7 +186,8 @@ class Settings(ServedSettings):
         ge=0,
         le=2,
         allow_inf_nan=False,
-        description="A routing score below it goes to the LLM: 0 is SLM only, above 1 is LLM only (0 to 2); "
+        description="A routing score below it goes to the LLM: 0 is SLM only at acceptance 0, above 1 is LLM only "
+        "(0 to 2); "
         "unset is the router's own.",
     )
     acceptance: float | None = Field(

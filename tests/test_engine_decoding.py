@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -228,6 +229,37 @@ def test_what_is_read_for_candidates_after_the_end_is_in_no_tokens_seconds(rando
     trace = random_pair.generate(request("reads", policy="slm", alternatives=2, max_new_tokens=3))
     assert trace.events[-1].llm_alternatives, "they were read"
     assert trace.events[-1].seconds < 0.5
+
+
+def test_a_step_that_may_read_little_leaves_a_long_text_to_who_asks_for_its_candidates(random_pair):
+    decoding = random_pair.start([request("a long prompt " * 8, policy="slm", alternatives=2, max_new_tokens=3)])
+    while decoding.active:
+        decoding.step(reading=40)
+    assert not any(event.llm_alternatives for event in decoding.rows[0].events)
+    revealed = decoding.reveal(0)
+    assert {each.index for each in revealed if each.role is Role.LLM} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("policy", ["slm", "llm", "random"])
+def test_a_models_seconds_are_the_same_whether_candidates_are_recorded_or_not(random_pair, monkeypatch, policy):
+    clock = [0.0]
+
+    def slow(run, seconds):
+        def slowly(*args):
+            clock[0] += seconds
+            return run(*args)
+
+        return slowly
+
+    for model, seconds in ((random_pair.slm, 1.0), (random_pair.llm, 3.0)):
+        monkeypatch.setattr(model, "feed", slow(model.feed, seconds))
+        monkeypatch.setattr(model, "logits", slow(model.logits, seconds / 4))
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    asked = request("hello", policy=policy, threshold=0.4, max_new_tokens=8)
+    plain, recorded = (random_pair.generate(replace(asked, alternatives=n)).events for n in (0, 3))
+    for one, other in zip(plain, recorded, strict=True):
+        assert (other.slm_seconds, other.llm_seconds) == (one.slm_seconds, one.llm_seconds)
+        assert other.seconds == one.seconds, "what candidates take besides is nobody's"
 
 
 def test_a_models_seconds_are_those_of_its_passes_where_a_gpu_only_launches_them(random_pair, monkeypatch):

@@ -113,9 +113,10 @@ def test_the_table_of_passes_forgets_what_disturbed_a_shorter_one_and_never_fall
     monkeypatch.setattr(llm, "cost", llm.cost)  # put back afterwards
     llm.calibrate()
     assert llm.cost.pass_table == tuple(zip(LENGTHS, (4.0, 4.0, 6.0, 8.0, 8.0, 20.0), strict=True))
-    assert llm.cost.head_table == ((1, 0.0), (2, 0.0), (4, 1.0), (8, 2.0)), "no more positions cost less"
+    assert llm.cost.head_table == ((1, 1.0), (2, 1.0), (4, 2.0), (8, 3.0)), "no more positions cost less"
     assert llm.cost.pass_seconds == 4.0
     assert [llm.cost.seconds(n) for n in (1, 3, 8, 24, 48)] == [4.0, 5.0, 8.0, 14.0, 32.0], "lines between and beyond"
+    assert [llm.cost.seconds(1, head) for head in (0, 0.5, 1, 4, 6)] == [3.0, 3.5, 4.0, 5.0, 5.5]
 
 
 def test_no_longer_pass_of_a_loaded_pair_is_faster(tiny_pair):

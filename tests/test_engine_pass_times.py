@@ -33,10 +33,10 @@ def test_times_that_are_kept_are_found_by_model_and_machine(tmp_path):
 @pytest.mark.parametrize(
     "value",
     [
-        None, [], "x", {}, {"passes": [0.1] * 6}, {"passes": [0.1] * 5, "heads": [0.0] * 4},
-        {"passes": [0.0] * 6, "heads": [0.0] * 4}, {"passes": [0.1] * 5 + [0.05], "heads": [0.0] * 4},
-        {"passes": [0.1] * 5 + [True], "heads": [0.0] * 4}, {"passes": [0.1] * 6, "heads": [-1.0] + [0.0] * 3},
-        {"passes": [0.1] * 5 + [1e999], "heads": [0.0] * 4}, {"passes": [0.1] * 6, "heads": ["0"] * 4},
+        None, [], "x", {}, {"passes": [0.1] * 6}, {"passes": [0.1] * 5, "lm_head": [0.0] * 4},
+        {"passes": [0.0] * 6, "lm_head": [0.0] * 4}, {"passes": [0.1] * 5 + [0.05], "lm_head": [0.0] * 4},
+        {"passes": [0.1] * 5 + [True], "lm_head": [0.0] * 4}, {"passes": [0.1] * 6, "lm_head": [-1.0] + [0.0] * 3},
+        {"passes": [0.1] * 5 + [1e999], "lm_head": [0.0] * 4}, {"passes": [0.1] * 6, "lm_head": ["0"] * 4},
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_measured_again(tmp_path, value):

@@ -20,6 +20,7 @@ from engine import EngineError, InvalidRequest, Request, Role, RouterError, cost
 from engine import pair as pair_module
 from engine.batch.handle import Handle
 from engine.batch.slots import common
+from engine.events import charged
 from engine.events.cost import modelled_seconds
 from engine.policy import RouterPolicy
 from engine.request import Turn
@@ -568,11 +569,13 @@ def test_what_a_text_costs_is_what_it_costs_alone_also_where_steps_are_shared(ti
     texts = [asked(PROMPTS[n], 0.4, acceptance=0.6, max_draft=8, seed=n) for n in range(4)]
     slm, llm = tiny_pair.slm_cost, tiny_pair.llm_cost
     with scheduling(tiny_pair) as scheduler:
-        with held(scheduler):
+        with held(scheduler) as gate:
             handles = [scheduler.submit(text, n) for n, text in enumerate(texts)]
         for handle in handles:
             assert handle.wait(TIME)
     assert any(event.taken_back for handle in handles for event in handle.events)
+    written = sum(len(list(charged(handle.events))) for handle in (gate, *handles))
+    assert scheduler.tokens == written, "what was taken back in the step that drafted it included"
     for handle, text in zip(handles, texts, strict=True):
         if handle.beside == len(handle.stream):
             alone, tokens = tiny_pair.generate(text).events, len(handle.order.prompt)

@@ -30,6 +30,7 @@ from engine import (
     load,
     load_settings,
 )  # fmt: skip
+from engine.__main__ import meter
 from engine.events import charged, llm_passes
 from engine.scheduler import Scheduler
 from engine.served.start import _chosen
@@ -154,6 +155,10 @@ def test_the_cost_of_a_served_llm_is_what_is_known(judging, tiny_pair):
     trace = pair.generate(asked(PROMPTS[0], 0.9))
     cost = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost)
     assert cost.llm_only.bytes == 0 and cost.llm_only.price > cost.slm_only.price > 0 and cost.run.seconds > 0
+    assert cost.unknown == json.loads(trace.to_json())["cost"]["unknown"] == ["bytes", "flops"]
+    moved, _, seconds = meter(trace).splitlines()[2:]
+    assert moved.split()[2] == "–" and "not known" in moved, "the SLM's bytes are not the run's"
+    assert "–" not in seconds.split()[:4]
     with loaded(server, llm_config=TINY / "llm") as known:
         for unit in ("trunk_bytes", "head_bytes", "kv_bytes", "trunk_flops", "head_flops", "attention_flops"):
             assert getattr(known.llm_cost, unit) == getattr(tiny_pair.llm_cost, unit)

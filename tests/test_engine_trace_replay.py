@@ -102,6 +102,33 @@ def test_what_is_charged_and_not_read_where_a_text_goes_on_is_noted_for_its_seco
     assert found[-1] >= row.prompt_tokens - 1, "of the first token the whole prompt, but for what is always read"
 
 
+@pytest.mark.parametrize("policy", ["router", "slm"])
+def test_what_was_read_for_candidates_alone_is_in_the_seconds_of_what_goes_on_from_there(tiny_pair, policy):
+    decoding = written(tiny_pair, request(policy=policy), tokens=9)
+    decoding.rollback(0, 5)
+    decoding.reveal(0)
+    row = decoding.rows[0]
+    assert row.spared[Role.LLM] == row.prompt_tokens + 5 - 1 - row.read[Role.LLM] > 0
+
+
+def test_a_draft_that_took_others_back_is_taken_back_by_none_after_the_acceptance_was_raised(tiny_pair):
+    """Written at acceptance 0, then live at 1: drafts before the change are unread, and later ones were taken back."""
+    decoding = tiny_pair.start([request(PROMPTS[0], 0.0, policy="confidence")])
+    row = decoding.rows[0]
+    while not any(event.taken_back for event in row.events):
+        assert decoding.active
+        decoding.step()
+        row.dial.acceptance = 1.0 if row.position >= 4 else 0.0
+    decoding.finish()
+    for acceptance in (0.6, 1.0):
+        asked, kept = at_dials(row.request, row.events, 0.0, acceptance)
+        decoding.resume(0, asked, kept)
+        decoding.finish()
+        assert not any(draft.taken_back for event in row.events for draft in event.taken_back)
+        fresh = tiny_pair.generate(request(PROMPTS[0], 0.0, policy="confidence", acceptance=acceptance))
+        assert [event.id for event in row.events] == [event.id for event in fresh.events]
+
+
 def test_without_a_flip_nothing_is_decoded_and_the_text_is_complete(tiny_pair):
     decoding = written(tiny_pair, request())
     low, high = same_text(decoding.rows[0].events)

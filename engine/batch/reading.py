@@ -46,6 +46,7 @@ class Reader:
         """Prepares to read; with `prefix_cache` nothing twice that texts have in common, see `PrefixCache`."""
         self._models, self._caches, self._tokenizer = models, caches, tokenizer
         self._left: dict[Role, int] | None = None
+        self.aside = 0.0
         self._prefixes: dict[Role, PrefixCache] = {}
         for role, model in models.items() if prefix_cache else ():
             cache = caches[role]
@@ -53,8 +54,12 @@ class Reader:
                 self._prefixes[role] = PrefixCache(model, cache)
 
     def allow(self, tokens: int | None) -> None:
-        """In this step each model may read so many tokens of texts of which it has more than `SHORT` to read."""
+        """In this step each model may read so many tokens of texts of which it has more than `SHORT` to read.
+
+        From here on `aside` counts the seconds that go into candidates alone.
+        """
         self._left = None if tokens is None else dict.fromkeys(Role, tokens)
+        self.aside = 0.0
 
     def read_for_policies(self, steps: Sequence[RowStep]) -> None:
         """What policies look at, once per slot however many rows share it."""
@@ -143,15 +148,16 @@ class Reader:
     def read_rest(self, slot: Slot) -> None:
         """Both models read what is left of a text, for its alternatives only: this is not charged.
 
-        A served one is not asked for what nobody pays.
+        A served one is not asked for what nobody pays. Nor does a model read more than is left of this step, for which
+        other texts would wait.
         """
         for role, model in self._models.items():
             chunk = slot.tokens[self._caches[role].lengths[slot.number] :] if model.local else []
-            if chunk:
+            if chunk and (self._left is None or len(chunk) <= max(SHORT, self._left[role])):
                 looks = self._looks(role, slot, len(chunk), len(slot.tokens))
                 hidden = model.feed(self._caches[role], [slot.number], [chunk], [looks])[0]
                 assert hidden is not None
-                self._look(role, [(slot, hidden, len(slot.tokens))])
+                self._look(role, [(slot, hidden, len(slot.tokens))], paid=False)
 
     def _pieces(self, role: Role, slots: Sequence[Slot]) -> dict[Slot, list[int]]:
         """Puts off the slots that have more to read than is left in this step; returns what is read of them now.
@@ -206,10 +212,11 @@ class Reader:
             return int(end == len(slot.tokens))
         return max(0, min(unread, end - slot.prompt_tokens + 1))  # also the last of the prompt
 
-    def _look(self, role: Role, read: Sequence[_Looked]) -> None:
+    def _look(self, role: Role, read: Sequence[_Looked], paid: bool = True) -> None:
         """Applies `lm_head` to all that was read of generated texts, where candidates or verdicts are wanted of it.
 
-        It is one product for all of them: this reads as much for one position as for some.
+        It is one product for all of them: this reads as much for one position as for some. What a text takes of it
+        without candidates, verdicts and what comes next, is its seconds where it is `paid`.
         """
         wanted = [each for each in read if len(each[1]) and (_judges(role, each[0]) or each[0].wants_alternatives)]
         if not wanted:
@@ -223,14 +230,18 @@ class Reader:
             for slot, part in parts:
                 if _judges(role, slot):
                     note_choices(slot, some[part], logits[part], own[part.start][1] - slot.prompt_tokens)
-            seconds = (self._now(role) - started) / len(own)
+            seconds, charged = self._now(role) - started, 0.0
             for slot, part in parts:
-                if own[part.stop - 1][1] == len(slot.tokens):
+                at_end = own[part.stop - 1][1] == len(slot.tokens)
+                if at_end:
                     slot.logits[role] = logits[part.stop - 1]  # what comes next is known as well
-                if _judges(role, slot):
-                    slot.seconds[role] += seconds * (part.stop - part.start)
+                if paid and (at_end or _judges(role, slot)):
+                    share = (part.stop - part.start) / len(own) if _judges(role, slot) else 1 / len(parts)
+                    slot.seconds[role] += seconds * share
+                    charged += seconds * share
                 if slot.wants_alternatives:
                     reveal(self._tokenizer, role, slot, own[part.start][1] - slot.prompt_tokens, logits[part])
+            self.aside += self._now(role) - started - charged
 
 
 def _judges(role: Role, slot: Slot) -> bool:

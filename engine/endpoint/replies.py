@@ -15,7 +15,7 @@ from engine.endpoint.fields import Asked
 from engine.endpoint.refusals import Refusal, blamed
 from engine.errors import EngineError, ServerError, log_fault
 from engine.events import TokenEvent, llm_passes, llm_share, taken_back
-from engine.events.cost import MODELLED, Costs, costs
+from engine.events.cost import Costs, costs
 
 if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
     from engine.pair import Pair
@@ -159,7 +159,7 @@ class Reply:
             "llm_share": llm_share(events),
             "taken_back": taken_back(events),
             "llm_passes": llm_passes(events),
-            "cost": {**total.by_unit(), "modelled": list(MODELLED)},
+            "cost": total.told(),
         }
 
     def _costs(self) -> Iterator[Costs]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import median
+from typing import Any
 
 from pydantic import FiniteFloat
 
@@ -74,7 +75,7 @@ class ModelCost:
         pass_seconds: Measured one-token pass with `lm_head`, used to model runs that did not happen.
         token_seconds: Measured seconds per further token in the same pass, where there is no table.
         pass_table, head_table: Measured (tokens, seconds): of a pass of so many tokens with `lm_head` at one position,
-            and of `lm_head` at so many.
+            and of `lm_head` alone at so many.
         router_bytes, router_flops: For the SLM: what a score of the router in use costs on top. For the LLM: what the
             judge in use costs per drafted token that it looks at.
     """
@@ -96,14 +97,15 @@ class ModelCost:
     def seconds(self, fed: float, head: float = 1) -> float:
         """A pass over `fed` tokens (0: none) with `lm_head` at `head` positions; both may be means of some passes.
 
-        The measured one-token pass sets the scale.
+        The measured one-token pass sets the scale. Older tables have 0 for `lm_head` at one position.
         """
         if not fed:
             return 0.0
         if not self.pass_table:
             return self.pass_seconds + (fed - 1) * self.token_seconds
         one, heads = self.pass_table[0][1], self.head_table
-        longer = _at(self.pass_table, fed) + (_at(heads, head) - heads[0][1] if head > 1 else 0.0)
+        of_head = heads[0][1] if heads else 0.0
+        longer = _at(self.pass_table, fed) + (_at(heads, head) - of_head if head > 1 else (head - 1) * of_head)
         return self.pass_seconds / one * longer if one else longer
 
     def forward(self, fed: int, cached: int, head: int, price: float, reading_ratio: float) -> Cost:
@@ -147,10 +149,21 @@ class Costs:
         """Of no text."""
         return cls(Cost(), Cost(), Cost())
 
+    @property
+    def unknown(self) -> list[str]:
+        """Units of which only the SLM's part is known, also of the run: of an LLM on a server."""
+        return [
+            unit for unit in ("bytes", "flops") if not getattr(self.llm_only, unit) and getattr(self.slm_only, unit)
+        ]
+
     def by_unit(self) -> dict[str, dict[str, float]]:
         """Per unit the run and both extremes, by name."""
         beside = asdict(self)
         return {unit: {which: cost[unit] for which, cost in beside.items()} for unit in UNITS}
+
+    def told(self) -> dict[str, Any]:
+        """As `by_unit`, for programs: with what of it was modelled, and which units are not known."""
+        return {**self.by_unit(), "modelled": list(MODELLED), "unknown": self.unknown}
 
 
 def costs(

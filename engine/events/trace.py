@@ -17,7 +17,7 @@ from pydantic import ConfigDict, FiniteFloat, TypeAdapter
 
 from engine.errors import InvalidRequest
 from engine.events import FinishReason, Role, TokenEvent, fold_revealed, keeps, llm_share, role_at
-from engine.events.cost import MODELLED, ModelCost, Prices, costs
+from engine.events.cost import Costs, ModelCost, Prices, costs
 from engine.events.parsing import Many, parsed
 from engine.request import DraftLimit, Forced, JudgeKind, Request, Sampling, Turn
 
@@ -78,14 +78,11 @@ class Trace:
 
     def to_json(self) -> str:
         """The trace as one JSON object, with its cost in every unit beside both extremes."""
-        cost = self._cost()
-        modelled = {"modelled": list(MODELLED)}
-        value = {**asdict(self), "llm_share": self.llm_share, "cost": {**cost, **modelled}}
+        value = {**asdict(self), "llm_share": self.llm_share, "cost": self._cost().told()}
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
-    def _cost(self) -> dict[str, dict[str, float]]:
-        """In every unit, of the run and of both extremes."""
-        return costs(self.events, self.prompt_tokens, self.slm_cost, self.llm_cost, self.prices).by_unit()
+    def _cost(self) -> Costs:
+        return costs(self.events, self.prompt_tokens, self.slm_cost, self.llm_cost, self.prices)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Trace:
@@ -105,7 +102,7 @@ class Trace:
     def check_cost(self) -> None:
         """Raises InvalidRequest where no cost follows from the numbers: they are too large, or point nowhere."""
         try:
-            finite = all(math.isfinite(value) for unit in self._cost().values() for value in unit.values())
+            finite = all(math.isfinite(value) for unit in self._cost().by_unit().values() for value in unit.values())
         except (OverflowError, IndexError):
             finite = False
         if not finite:
@@ -193,11 +190,14 @@ def at_dials(
     """A request at other dials and the events of its text that are the same there, for `Decoding.resume`.
 
     Without a flip those are all events, and a complete text is complete; but where the LLM has yet to read what is
-    drafted, the last token is decided anew, and the LLM reads the rest with it.
+    drafted, the last token is decided anew, and the LLM reads the rest with it. Behind such a draft a text is written
+    anew from where drafts were taken back: a token that is taken back has itself taken none back.
     """
     events = fold_revealed(events)
     flip = first_flip(events, threshold, acceptance)
     kept = [replace(event, threshold=threshold, acceptance=acceptance) for event in events[:flip]]
+    unread = next((n for n, event in enumerate(kept) if event.provisional), len(kept))
+    kept = kept[: next((n for n in range(unread, len(kept)) if kept[n].taken_back), None)]
     if flip is None and kept and kept[-1].finish_reason and any(event.provisional for event in kept):
         kept.pop()
     return replace(request, threshold=threshold, acceptance=acceptance), kept

@@ -8,8 +8,10 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engine.model.language_model import LanguageModel
+if TYPE_CHECKING:  # a server asks for its memory before torch is there
+    from engine.model.language_model import LanguageModel
 
 _STATUS = Path("/proc/self/status")
 

@@ -175,7 +175,7 @@ class LanguageModel:
         timed = [_shortest(partial(self._pass, cache, length)) for length in LENGTHS]
         timed = [*accumulate(reversed(timed), min)][::-1]  # what disturbs only adds: no longer pass is faster
         heads = [_shortest(partial(self._predict, hidden[:length])) for length in HEADS]
-        self._take(PassTimes(timed, [max(0.0, each - heads[0]) for each in heads]))
+        self._take(PassTimes(timed, [max(each, heads[0]) for each in heads]))
 
     def recall(self, path: Path) -> bool:
         """Takes the times that were kept in a file, unless a pass of one token is faster now; whether it could.
@@ -196,7 +196,7 @@ class LanguageModel:
         """Keeps the times that `calibrate` found, for `recall` at the next start, or shorter ones that are there."""
         tables = [[seconds for _, seconds in table] for table in (self.cost.pass_table, self.cost.head_table)]
         if there := pass_times.recall(path, self._key):  # what disturbs only adds
-            tables = [[*map(min, *each)] for each in zip(tables, (there.passes, there.heads), strict=True)]
+            tables = [[*map(min, *each)] for each in zip(tables, (there.passes, there.lm_head), strict=True)]
         times = PassTimes(*tables)
         self._take(times)
         pass_times.keep(path, self._key, times)
@@ -215,7 +215,7 @@ class LanguageModel:
             pass_seconds=passes[0],
             token_seconds=max(0.0, passes[-1] - passes[0]) / (LENGTHS[-1] - 1),
             pass_table=tuple(zip(LENGTHS, passes, strict=True)),
-            head_table=tuple(zip(HEADS, times.heads, strict=True)),
+            head_table=tuple(zip(HEADS, times.lm_head, strict=True)),
         )
 
     def _pass(self, cache: RaggedCache, tokens: int) -> None:

@@ -21,10 +21,10 @@ _MOST = 100  # models and machines that are remembered
 
 @dataclass(frozen=True)
 class PassTimes:
-    """Seconds of passes over `LENGTHS` tokens with `lm_head` at one position, and of `lm_head` at `HEADS` more."""
+    """Seconds of passes over `LENGTHS` tokens with `lm_head` at one position, and of `lm_head` alone at `HEADS`."""
 
     passes: Sequence[float]
-    heads: Sequence[float]
+    lm_head: Sequence[float]
 
 
 def recall(path: Path, key: str) -> PassTimes | None:
@@ -32,7 +32,7 @@ def recall(path: Path, key: str) -> PassTimes | None:
     found = read_json(path).get(key)
     if not isinstance(found, dict):
         return None
-    passes, heads = (_seconds(found.get(name), len(of)) for name, of in (("passes", LENGTHS), ("heads", HEADS)))
+    passes, heads = (_seconds(found.get(name), len(of)) for name, of in (("passes", LENGTHS), ("lm_head", HEADS)))
     return PassTimes(passes, heads) if passes and heads and passes[0] > 0 and passes == sorted(passes) else None
 
 

@@ -21,7 +21,7 @@ export const startAudit = (text, { element, trigger }) => {
       jump.querySelector('b').textContent = places.size;
     }
     find('.audit-note').textContent = !audit ? '' : !on ? 'which tokens would the other model have written?'
-      : audit.unknown ? `${audit.unknown} not known: the text was cut short` : '';
+      : audit.unknown ? `${audit.unknown} not known yet` : '';
   };
 
   toggle.addEventListener('click', () => {
