@@ -173,9 +173,19 @@ def test_names_that_could_not_be_read_back_are_refused_before_any_answer(capsys,
     assert "cannot be the name of a" in told and not (tmp_path / "e").exists()
 
 
+def test_a_file_whose_name_cannot_be_a_tasks_is_refused_before_the_hours_that_a_run_takes(
+    capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    rows = [json.dumps({"id": f"q{n}", "question": "1 + 1?", "answer": "2"}) for n in range(40)]
+    (tmp_path / "my questions.jsonl").write_text("\n".join(rows))
+    told = refused(capsys, "run", "--preset", "tiny", "--data", "my questions.jsonl")
+    assert "'my questions' cannot be the name of a task" in told and not (tmp_path / "runs").exists()
+
+
 def test_a_main_method_of_which_there_will_be_no_answers_is_refused_before_any(capsys, tmp_path):
     told = refused(capsys, "evaluate", "--preset", "tiny", "--main", "citer", "--out", str(tmp_path / "e"))
-    assert "--main citer: it is not asked for" in told and not (tmp_path / "e").exists()
+    assert "--main citer: at acceptance 0 it is not asked for" in told and not (tmp_path / "e").exists()
 
 
 def test_a_stage_has_the_thresholds_behind_its_methods_names_and_the_others_those_of_the_option(tmp_path):

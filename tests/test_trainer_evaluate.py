@@ -193,7 +193,9 @@ def test_a_point_of_the_plane_is_no_other_stage_than_before_where_no_dial_is_tur
     [
         (["random@0.3", "random@0.3"], "stands there twice"),
         (["a=one@0.3", "a=other@0.6"], "stands there twice"),
-        (["assisted@0.5"], "assisted is at acceptance 1 by what it is"),
+        (["assisted@0.5"], "assisted is at acceptance 1, with its own draft"),
+        (["assisted:0.5"], "assisted is at acceptance 1, with its own draft"),
+        (["assisted-tuned=x@0/8"], "assisted-tuned is at acceptance 1, with its own draft"),
         (["assisted-tuned"], "assisted-tuned=folder with what `trainer speculate` wrote"),
         (["magic@0.3"], "'magic' is no method"),
         (["random+judge@0.3"], r"random\+judge needs a judge: --judge and a folder"),
@@ -260,7 +262,12 @@ def test_no_token_is_left_unread_by_what_is_spared(tiny_pair):
 
 def test_speculative_decoding_is_tuned_to_the_fewest_bytes_and_then_run_as_chosen(tiny_pair, tmp_path):
     training = load_questions(["arithmetic"], 6, "train")
-    best = tune(tiny_pair, training, tmp_path / "tuning", 60, quiet, drafts=(2, 6), confidences=(0.0, 0.5))
+    told: list[str] = []
+    best = tune(tiny_pair, training, tmp_path / "tuning", 60, told.append, drafts=(2, 6), confidences=(0.0, 0.5))
+    assert (
+        best is not None
+        and told[-1] == f"drafts of {best.max_draft - 1} are the end of what was tried: --drafts tries others"
+    )
     written = json.loads((tmp_path / "tuning" / "speculative.json").read_text())
     assert written["chosen"]["bytes"] == min(each["bytes"] for each in written["tried"])
     assert {(each["max_draft"], each["confidence"]) for each in written["tried"]} == {

@@ -187,6 +187,7 @@ def test_with_weights_the_scores_have_the_true_rate_and_without_they_do_not(tmp_
         ([rollout("q0000", 0, True)], {}, 0.1, r"1 of 1 tokens were not rolled out with the LLM's token.*both actions"),
         ([rollout("q0000", 0, True, role=Role.LLM)], {}, 0.0, r"1 of 1 tokens were not rolled out with the SLM's"),
         ([rollout("q0000", 0, True)], {"labels": {"data": "else"}}, 0.0, r"rolled out from other labels"),
+        ([rollout("q0000", 0, True)], {"answers": "of another machine"}, 0.0, r"rolled out from other labels"),
     ],
 )
 def test_rollouts_that_do_not_fit_the_labels_are_refused(tmp_path, rollouts, settings, cost_weight, message):

@@ -15,7 +15,8 @@ from trainer import TrainerError
 from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import load_summary
 from trainer.fit.fit_router import fit
-from trainer.pipeline import Pipeline, run
+from trainer.fit.labelled_tokens import check_splits
+from trainer.pipeline import Pipeline, parts_of, run
 from trainer.questions.apart import check_apart, texts_of
 from trainer.questions.question import Question
 from trainer.rounds import Round, chosen_round, load_rounds
@@ -174,6 +175,38 @@ def test_questions_are_looked_at_before_the_hours_that_the_stages_take(tmp_path,
     with pytest.raises(TrainerError, match=message):
         Pipeline(recipe, tmp_path / "run", load("tiny"), SETTINGS, quiet).label()
     assert not (tmp_path / "run").exists()
+
+
+def test_questions_whose_ids_leave_a_split_empty_are_refused_before_anything_is_answered():
+    with pytest.raises(TrainerError, match=r"10 questions are too few: by their ids \d+ would say .* give more"):
+        check_splits([f"q{n}" for n in range(10)], "give more")
+    check_splits([f"q{n}" for n in range(200)], "give more")
+
+
+def test_a_query_router_that_cannot_be_fitted_is_left_out_and_said(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise TrainerError("the stop split has not both preferences")
+
+    monkeypatch.setattr("trainer.pipeline.fit_query", fails)
+    monkeypatch.setattr("trainer.pipeline.load_answers", lambda *_: {})
+    monkeypatch.setattr("trainer.pipeline.are_right", lambda *_: {})
+    told: list[str] = []
+    this = Pipeline(RECIPE, tmp_path, load("tiny"), SETTINGS, told.append)
+    assert this._fit_query(tmp_path, tmp_path / "query", {}) == []
+    assert "without the query router" in told[0] and "stop split" in told[0]
+
+
+def test_methods_that_a_later_run_adds_are_a_stage_of_their_own(tmp_path):
+    def begin(stage, *names):
+        methods = [[name, [0.5], None] for name in names]
+        (tmp_path / f"{stage}.json").write_text(json.dumps({"questions": ["q"], "methods": methods}))
+
+    asked = ["citer-shortcut=a", "kept=b", "citer-r1=c", "citer-r2=d"]
+    assert [*parts_of(tmp_path, "routers", asked)] == [("routers", asked)]
+    begin("routers", "citer-shortcut", "citer-r1")
+    assert [*parts_of(tmp_path, "routers", asked)] == [("routers", [asked[0], asked[2]]), ("routers-2", asked[1::2])]
+    begin("routers-2", "kept")
+    assert [*parts_of(tmp_path, "routers", asked)][1:] == [("routers-2", ["kept=b"]), ("routers-3", ["citer-r2=d"])]
 
 
 def test_a_question_under_another_id_is_trained_and_evaluated_on_and_another_one_under_its_id_has_to_be_numbered_anew():

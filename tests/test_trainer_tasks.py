@@ -9,7 +9,7 @@ import pytest
 from test_trainer_plane import ABOVE_0, write_plane
 from test_trainer_record import POINTS, close, summary_of
 
-from trainer.evaluation.estimates import NOTES
+from trainer.evaluation.estimates import NOTES, in_words
 from trainer.evaluation.plane import LEARNED
 from trainer.evaluation.record import MACHINES, read_evaluation
 from trainer.evaluation.summary import summarise
@@ -80,6 +80,13 @@ def test_how_a_choice_holds_on_questions_that_had_no_part_in_it_stands_below(sum
     assert "leaves out" not in tasks_section([before, before])
 
 
+def test_what_the_router_saves_beside_confidence_stands_for_all_tasks_side_by_side(summary):
+    saved = summary["comparisons"]["against"]["confidence"]["savings"]["0.9"]["bytes"]
+    text = tasks_section([summary, summary])
+    row = cells(text[text.index("bytes that the router saves") :], "sums")[0]
+    assert row[1] == "CITER round 2" and row[3].startswith(in_words(saved)) and ", p = " in row[3]
+
+
 def test_where_many_resamples_miss_the_target_a_dagger_and_its_note_say_so(summary):
     (row,) = cells(short_table([summary]), "sums")
     assert "†" not in row[10]
@@ -108,6 +115,14 @@ def test_where_two_copies_of_the_weights_wrote_what_is_compared_a_mark_and_its_n
     assert "‡" not in short_table([summary])
 
 
+def test_where_the_llm_alone_stands_for_a_rival_a_mark_and_its_note_say_so(tmp_path):
+    points = {**ABOVE_0, ("co-llm", 0.5, 0.0, "auto"): (30, 0.2, 20)}
+    told = summarise(read_evaluation(write_plane(tmp_path, points)), 50)
+    (row,) = cells(short_table([told]), "sums")
+    assert row[7].endswith("§") and "§" not in row[6] + row[10]
+    assert NOTES["§"] in render_short([told])
+
+
 def test_points_know_the_copy_of_the_weights_that_their_stage_names_and_the_page_of_results_says_it(tmp_path):
     write_plane(tmp_path)
     for stage, copy in (("answers", "bf16"), ("plane", "int8")):
@@ -128,6 +143,9 @@ def test_points_know_the_copy_of_the_weights_that_their_stage_names_and_the_page
     text = render([mixed], tmp_path, tmp_path)
     assert "Written by copies of the weights, of which two kinds part at near ties: in bf16: " in text
     assert "; in int8: speculative decoding, tuned, " in text
+    rows = [line for line in text.splitlines() if line.startswith("| ") and " points (" in line]
+    saved = {line.split("|")[1].strip(): line for line in rows}
+    assert "‡" in saved["speculative decoding, tuned"] and "‡" not in saved["SLM confidence"]
 
 
 def test_less_than_all_is_found_only_where_the_whole_interval_is_below():
@@ -140,8 +158,8 @@ def test_less_than_all_is_found_only_where_the_whole_interval_is_below():
 def test_several_tasks_have_a_section_with_bytes_and_seconds_and_one_has_none(summary):
     other = changed(summary, task="products", hardware=JOINT.join(["a laptop", "a server"]))
     text = tasks_section([summary, other])
-    assert len(cells(text, "sums")) == 3
-    assert len(cells(text, "products")) == 2, "seconds of two machines do not stand beside each other"
+    assert len(cells(text, "sums")) == 4
+    assert len(cells(text, "products")) == 3, "seconds of two machines do not stand beside each other"
     assert "Wanted of the bytes, and on how many tasks it was found: SLM confidence at most 85 %: 2 of 2;" in text
     counts = "SLM confidence at most 85 %: 1 of 1; Co-LLM style at most 73 %: not measured;"
     assert f"Wanted of the modelled seconds, and on how many tasks it was found: {counts}" in text
@@ -234,6 +252,14 @@ def test_speculative_decoding_is_timed_under_no_other_name_than_its_own_or_what_
     for name, found in (("assisted-tuned", True), ("slm", True), ("confidence", True), ("citer-r2", False)):
         (row,) = cells(measured_seconds([summary], [timed((name, 1.0, 4, 0.5, 0.8))]), "sums")
         assert bool(row[-1]) == found, name
+
+
+def test_the_fastest_setting_that_gives_the_llms_text_stands_for_speculative_decoding_tuned_for_bytes_or_not(summary):
+    several = timed(
+        ("assisted-tuned", 1.0, 4, 0.5, 0.8), ("confidence", 1.0, "auto", 0.2, 0.9), ("slm", 0.3, 5, 0.0, 2.0)
+    )
+    (row,) = cells(measured_seconds([summary], [several]), "sums")
+    assert row[-1].startswith("confidence@1 < 0.2: 111 %")
 
 
 def test_a_few_timed_questions_have_no_row_among_all_tasks(summary):

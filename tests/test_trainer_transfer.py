@@ -104,6 +104,16 @@ def test_drafts_of_the_slm_that_the_llm_judges_are_no_end_of_the_other_curves(ti
     assert more["methods"]["confidence"] == measured[1]["methods"]["confidence"]
 
 
+def test_stages_of_different_copies_of_the_weights_are_not_set_side_by_side(tmp_path, measured):
+    shutil.copytree(measured[0], tmp_path / "out")
+    about = json.loads((tmp_path / "out" / "transfer.json").read_text())
+    (tmp_path / "out" / "a.json").write_text(json.dumps({**about, "weights_copy": "int8"}))
+    for shard in (tmp_path / "out").glob("transfer-*"):
+        shutil.copy(shard, shard.with_name(shard.name.replace("transfer", "a")))
+    with pytest.raises(TrainerError, match="its weights_copy is"):
+        transfer.summarised(tmp_path / "out")
+
+
 def test_another_stage_joins_with_thresholds_of_its_own(tiny_pair, prompts, tmp_path, measured):
     shutil.copytree(measured[0], tmp_path / "out")
     names = ["slm", "llm", "confidence"]

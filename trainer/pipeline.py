@@ -5,7 +5,8 @@ Here is the order of the stages and where each keeps its files; what a stage doe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +15,15 @@ from typing import Any
 from engine import Role
 from engine.pair import Pair
 from engine.provenance import command
+from trainer import TrainerError
 from trainer.evaluation.evaluate import chosen_thresholds, evaluate
+from trainer.evaluation.method_names import title_of
 from trainer.evaluation.methods import PLAIN, SHARES, build_methods
 from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import Summary, summarise, write_summary
 from trainer.fit.baselines import fit_co_llm, fit_query
 from trainer.fit.fit_router import fit
-from trainer.fit.labelled_tokens import held_out_tokens
+from trainer.fit.labelled_tokens import check_splits, held_out_tokens
 from trainer.fit.tune_speculative import tune
 from trainer.labels.answers import answer, are_right, load_answers
 from trainer.labels.labels import label
@@ -98,6 +101,7 @@ class Pipeline:
         """Whether there are enough, before the hours that the stages take; a TrainerError if not."""
         check_validation(self.train[self.recipe.train_questions :], self.recipe.train_questions)
         check_apart(texts_of(self.train), self.dev, "give others with --dev")
+        check_splits([question.id for question in self.labelled], "give more to train on (--train-questions)")
 
     def fit(self) -> list[str]:
         """All routers that the evaluation compares; returns them as `name=folder`."""
@@ -112,8 +116,7 @@ class Pipeline:
         for name in kept:
             judged = replace(fitting, target="kept", cost_weight=0.0)
             fit(labels, routers / name, judged, recipe.description, **about)
-        slm_right = are_right(load_answers(self.folder / "answers-slm", Role.SLM), self.labelled)
-        fit_query(labels, slm_right, routers / "query", **about)
+        query = self._fit_query(labels, routers / "query", about)
         rollouts = RolloutSettings(
             budget=recipe.budget,
             both=fitting.cost_weight > 0,  # λ compares what both tokens come to
@@ -132,8 +135,20 @@ class Pipeline:
             self.report,
             recipe.description,
         )
-        names = ["citer-shortcut", *kept, *self.co_llm, "query", *sorted(each.router for each in rounds)]
+        names = ["citer-shortcut", *kept, *self.co_llm, *query, *sorted(each.router for each in rounds)]
         return [f"{name}={routers / name}" for name in names]
+
+    def _fit_query(self, labels: Path, out: Path, about: dict[str, Any]) -> list[str]:
+        """The query router's name, or none: a rival that cannot be fitted does not stop what it is compared with."""
+        slm_right = are_right(load_answers(self.folder / "answers-slm", Role.SLM), self.labelled)
+        try:
+            fit_query(labels, slm_right, out, **about)
+        except TrainerError as error:
+            self.report(
+                f"without the query router, which learns from the questions that one model alone answers: {error}"
+            )
+            return []
+        return [out.name]
 
     def evaluate(self, routers: list[str]) -> Summary:
         """Every method on the dev questions, summarised."""
@@ -143,11 +158,12 @@ class Pipeline:
         if self.recipe.acceptances:
             stages["evaluation-plane"] = self._plane()
         shares = self.recipe.shares or SHARES
-        for stage, names in stages.items():
+        for name, wanted in stages.items():
             # The plane has many points: three shares of each of its methods have to do.
-            some = shares[:: max(1, len(shares) // 2)] if stage == "evaluation-plane" else shares
-            methods = build_methods(names, self.pair, tokens, some, chosen_thresholds(where, stage))
-            evaluate(self.pair, self.dev, methods, where, self.recipe.task, limit, self.report, stage)
+            some = shares[:: max(1, len(shares) // 2)] if name == "evaluation-plane" else shares
+            for stage, names in parts_of(where, name, wanted):
+                methods = build_methods(names, self.pair, tokens, some, chosen_thresholds(where, stage))
+                evaluate(self.pair, self.dev, methods, where, self.recipe.task, limit, self.report, stage)
         return summarise(read_evaluation(where), main=self.best)
 
     def _plane(self) -> list[str]:
@@ -166,6 +182,20 @@ class Pipeline:
         curves, beside = curves_of(summary, best), beside_confidence([summary], best)
         ship(self.folder / "routers" / best, curves, out, untrained_curves([summary]), beside)
         self.report(f"{best} is now {out}")
+
+
+def parts_of(folder: Path, stage: str, methods: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """A stage with the methods that it was begun with; those that a later run adds are stages `<stage>-2` and so on."""
+    left = list(methods)
+    for number in itertools.count(1):
+        name = stage if number == 1 else f"{stage}-{number}"
+        begun = chosen_thresholds(folder, name)
+        own = [each for each in left if title_of(each) in begun] if begun else left
+        if own:
+            yield name, own
+        left = [each for each in left if each not in own]
+        if not left:
+            return
 
 
 def run(recipe: Recipe, pair: Pair, folder: Path, results: Path, routers: Path, fitting: FitSettings) -> Path:

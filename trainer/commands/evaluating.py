@@ -149,7 +149,7 @@ def _transfer(options: Options) -> None:
 def _add_speculate(add: Add) -> None:
     add_questions(add, 60)
     add("--max-new-tokens", "of an answer", 256)
-    add("--drafts", "tokens drafted before the LLM reads them (default: seven)", nargs="+", type=int, metavar="N")
+    add("--drafts", "tokens drafted before the LLM reads them (default: eight)", nargs="+", type=int, metavar="N")
     add("--confidences", "below which the SLM drafts no further (default: five)", nargs="+", type=float, metavar="P")
 
 

@@ -30,12 +30,14 @@ def _add_run(add: Add) -> None:
 def _run(options: Options) -> None:
     """Do all of it: questions, labels, rollouts, routers, evaluation, summary."""
     from engine.pairs.presets import choose_preset
+    from trainer.evaluation.method_names import check_names
     from trainer.pipeline import run
     from trainer.shards import require_one_process
 
     require_one_process("run")
     pair = choose_preset(settings_of(options)).name
     recipe, own = _recipe(options, pair)
+    check_names(recipe.task, [])  # a file's name may be none: --task gives another
     folder = options.out or Path("runs") / f"{pair}-{recipe.task}"
     results = options.results or (folder / "results" if own else RESULTS)
     print(run(recipe, load_pair(options), folder, results, options.routers, fit_settings(options)))

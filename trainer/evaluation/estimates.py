@@ -20,6 +20,7 @@ NOTES = {
     "†": "† More than 5 % of the resamples have no value, as a curve does not get there; "
     "the interval is over the others.",
     "‡": "‡ Across copies of the weights in different number formats, whose texts part at near ties.",
+    "§": "§ No measured point of the rival gets there but the LLM alone, which stands for it.",
 }
 """What marks in a table mean; see `with_notes`."""
 

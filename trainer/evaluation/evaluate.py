@@ -120,10 +120,15 @@ def check_main(main: str, methods: Sequence[str], folder: Path) -> None:
         methods: That are asked for, as `method_names.parsed` reads them.
         folder: Whose stages may have it already.
     """
-    begun = (each[0] for path in folder.glob("*.json") for each in read_json(path, _Begun, AGAIN)["methods"])
-    names = sorted({*(parsed(each).name for each in methods), *begun})
+    begun = [each for path in folder.glob("*.json") for each in read_json(path, _Begun, AGAIN)["methods"]]
+    dials = [(name, *dials) for name, _, _, *dials in begun] + [
+        (each.name, each.acceptance) for each in map(parsed, methods)
+    ]
+    names = sorted({name for name, *rest in dials if name in SPECULATIVE or not rest or not rest[0]})
     if main not in names:
-        raise TrainerError(f"--main {main}: it is not asked for, and {folder} has no answers of it: {', '.join(names)}")
+        raise TrainerError(
+            f"--main {main}: at acceptance 0 it is not asked for, and {folder} has no answers of it: {', '.join(names)}"
+        )
 
 
 def asked_of(question: Question, method: Method, threshold: float, max_new_tokens: int) -> Request:

@@ -100,7 +100,11 @@ def build_methods(
     methods, router_before = [], pair.router
     for title, (name, folder, acceptance, max_draft, own) in zip(titles, asked, strict=True):
         if name in SPECULATIVE:
-            methods.append(_speculative(name, folder, acceptance))
+            if acceptance or own or max_draft != "auto":
+                raise TrainerError(
+                    f"{name} is at acceptance 1, with its own draft and confidence: put nothing behind it"
+                )
+            methods.append(_speculative(name, folder))
             continue
         judge, plain = _judge(name, acceptance, pair), name.removesuffix(JUDGED)
         router = Router.load(Path(folder)) if folder else None
@@ -136,10 +140,8 @@ def _judge(name: str, acceptance: float, pair: Pair) -> Judge | None:
     return pair.judge
 
 
-def _speculative(name: str, folder: str, acceptance: float) -> Method:
+def _speculative(name: str, folder: str) -> Method:
     """Speculative decoding; the one that is tuned as it was chosen in a folder."""
-    if acceptance:
-        raise TrainerError(f"{name} is at acceptance 1 by what it is: leave out the @, or ask for slm@{acceptance:g}")
     if (name == "assisted-tuned") != bool(folder):
         raise TrainerError("give assisted alone, and assisted-tuned=folder with what `trainer speculate` wrote")
     if not folder:

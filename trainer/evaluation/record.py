@@ -192,15 +192,16 @@ def _first_stage(folder: Path, files: Sequence[Path]) -> Path:
     return usual if usual in files or not files else files[0]
 
 
-def check_alike(stages: Mapping[Path, Mapping[str, Any]]) -> None:
+def check_alike(stages: Mapping[Path, Mapping[str, Any]], *more: str) -> None:
     """Refuses, by a TrainerError, stages of one folder that differ in what they share, where both state it.
 
     Args:
         stages: What each stage's file says, by its path.
+        more: What else of it has to be the same.
     """
     stated: dict[str, tuple[Path, Any]] = {}
     for path, stage in stages.items():
-        for name in _SHARED:
+        for name in (*_SHARED, *more):
             if name not in stage:
                 continue
             other, value = stated.setdefault(name, (path, stage[name]))

@@ -20,9 +20,10 @@ from typing_extensions import TypedDict
 from engine.benchmark.markdown import code, table
 from engine.operating_points import MaxDraft, bootstrap_counts
 from engine.pair import Pair
+from engine.provenance import provenance
 from trainer import TrainerError
 from trainer.evaluation.estimates import EstimateSummary, digits, estimated
-from trainer.evaluation.evaluate import asked_of, begun_with, graded, written_by
+from trainer.evaluation.evaluate import asked_of, begun_with, graded
 from trainer.evaluation.method_names import Name, Rate, spelled_setting, title_of
 from trainer.evaluation.methods import Method, build_methods
 from trainer.evaluation.record import MACHINES, GradedAnswer, PointKey
@@ -141,10 +142,11 @@ def measure(
         )
 
     costs = {"slm": pair.slm_cost, "llm": pair.llm_cost}
-    settings = begun_with(pair, methods, task, max_new_tokens)
+    # Of one copy of the weights alone: another writes other texts, in other seconds.
+    settings = {**begun_with(pair, methods, task, max_new_tokens), "weights_copy": pair.slm.weights_copy}
     passes = {role: {str(n): digits(seconds) for n, seconds in cost.pass_table} for role, cost in costs.items()}
     shards = Shards(folder, STAGE, 1, ".jsonl")
-    if not shards.run(settings, questions, make, report, notes=written_by(pair) | {"passes": passes}):
+    if not shards.run(settings, questions, make, report, notes=provenance("trainer") | {"passes": passes}):
         return None
     return summarised(folder)
 

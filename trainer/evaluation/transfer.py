@@ -210,12 +210,12 @@ def _texts(
 def summarised(folder: Path) -> TransferSummary:
     """What the texts of all stages in a folder come to, in the order in which methods were asked for.
 
-    A TrainerError if two stages differ in prompts, models or the length of texts.
+    A TrainerError if two stages differ in prompts, models, the copy of the weights or the length of texts.
     """
     files = sorted(folder.glob("*.json"))
     stages = [Shards(folder, path.stem, 1, ".jsonl").load() for path in files]
     settings = [own for _, own in stages]
-    check_alike(dict(zip(files, settings, strict=True)))
+    check_alike(dict(zip(files, settings, strict=True)), "weights_copy")  # each stage has both models alone anew
     about = {**settings[0], **joined(settings)}
     by_point: dict[PointKey, dict[str, FreeText]] = {}
     for paths, _ in stages:

@@ -25,11 +25,10 @@ from trainer import TrainerError
 from trainer.fit import calibration
 from trainer.fit.card import write_card
 from trainer.fit.gradient_loop import Examples, logits_of, train
-from trainer.fit.labelled_tokens import LabelledTokens, evened, join, load_tokens, rollouts_by_labels, split_of
+from trainer.fit.labelled_tokens import SPLITS, LabelledTokens, evened, join, load_tokens, rollouts_by_labels, split_of
 from trainer.preference import CASE_NAMES, Case
 from trainer.settings import FitSettings
 
-SPLITS = ("train", "stop", "test")
 _cross_entropies = partial(binary_cross_entropy_with_logits, reduction="none")
 
 

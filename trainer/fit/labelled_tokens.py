@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -206,8 +206,8 @@ def rollouts_by_labels(labels: Sequence[Path], rollouts: Sequence[Path]) -> dict
         return dict(zip(labels, rollouts, strict=True))
     owned: dict[Path, Path] = {}
     for folder in rollouts:
-        made_from = load_rollouts(folder)[1].get("labels", {})
-        owner = next((each for each in labels if _same_labels(load_labels(each)[1], made_from)), None)
+        settings = {"labels": {}, **load_rollouts(folder)[1]}  # of none of them where it does not say
+        owner = next((each for each in labels if _same_labels(load_labels(each)[1], settings)), None)
         if owner is None:
             raise TrainerError(f"{folder} was rolled out from other labels: name the folder of its labels as well")
         if owner in owned:
@@ -221,6 +221,9 @@ def held_out_tokens(labels: Path) -> LabelledTokens:
     return load_tokens(labels).split("stop", "test")
 
 
+SPLITS = ("train", "stop", "test")
+
+
 def split_of(question: str) -> str:
     """The split of a question id: "train", "stop" (early stopping) or "test" (metrics); 80, 10 and 10 of a hundred.
 
@@ -230,9 +233,24 @@ def split_of(question: str) -> str:
     return "train" if bucket < 80 else "stop" if bucket < 90 else "test"
 
 
-def _same_labels(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two folders of labels have the same tokens; log-probabilities under the LLM may be missing in one."""
-    return all(one.get(name) == other.get(name) for name in (*SAME, "data"))
+def check_splits(questions: Iterable[str], way_out: str) -> None:
+    """A TrainerError for question ids of which a split has fewer than two: one cannot have both preferences."""
+    counts = Counter(map(split_of, questions))
+    if min(counts[name] for name in SPLITS) < 2:
+        raise TrainerError(
+            f"{counts.total()} questions are too few: by their ids {counts['stop']} would say when fitting ends and "
+            f"{counts['test']} how good it is, and each takes two; {way_out}"
+        )
+
+
+def _same_labels(labels: Mapping[str, Any], rollouts: Mapping[str, Any]) -> bool:
+    """Whether rollouts are of these labels' tokens, or of others' that are the same; each as its file says.
+
+    Where rollouts do not say of which answers they are, which was not always noted, the rest has to do.
+    """
+    made_from = rollouts.get("labels", labels)
+    answers = rollouts.get("answers") or labels.get("answers")
+    return answers == labels.get("answers") and all(labels.get(name) == made_from.get(name) for name in (*SAME, "data"))
 
 
 def _array(data: datasets.Dataset, name: str) -> np.ndarray:
@@ -248,7 +266,7 @@ def _with_rollouts(
 ) -> LabelledTokens:
     """Lets rollouts decide where the shortcut does not settle it; sets preferences and weights in place."""
     rollouts, settings = load_rollouts(folder)
-    if not _same_labels(settings.get("labels", tokens.about), tokens.about):
+    if not _same_labels(tokens.about, settings):
         raise TrainerError(f"{folder} was rolled out from other labels than {labels}: roll out from these first")
     by_token = _by_token(folder, rollouts, cost_weight)
     names = zip(tokens.question.tolist(), tokens.position.tolist(), strict=True)

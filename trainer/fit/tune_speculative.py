@@ -21,7 +21,7 @@ from trainer.evaluation.speculative import FILE, TriedSpeculation, TunedSpeculat
 from trainer.json_files import write_json
 from trainer.questions.question import Question
 
-DRAFTS = (2, 3, 4, 5, 6, 8, 12)
+DRAFTS = (1, 2, 3, 4, 5, 6, 8, 12)
 CONFIDENCES = (0.0, 0.3, 0.5, 0.7, 0.9)
 
 
@@ -65,6 +65,8 @@ def tune(
         f"{best.bytes / 1e6:,.0f} MB an answer; the dearest of {len(tried)} settings moves "
         f"{max(each.bytes for each in tried) / 1e6:,.0f} MB"
     )
+    if best.max_draft - 1 in (min(drafts), max(drafts)) and best.max_draft - 1 not in (1, MAX_DRAFT - 1):
+        report(f"drafts of {best.max_draft - 1} are the end of what was tried: --drafts tries others")
     return best
 
 

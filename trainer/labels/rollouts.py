@@ -122,7 +122,7 @@ def roll_out(
         write_lines(path, [asdict(each) for each in _finish(pair, todo, policy, settings, report)])
 
     try:
-        complete = _shards(folder).run(about, questions, make, report)
+        complete = _shards(folder).run(about, questions, make, report, {"answers": labelled.get("answers")})
     finally:
         pair.use_router(own)
     if complete:

@@ -15,7 +15,15 @@ from engine.weights.files import write_text
 from trainer import TrainerError
 from trainer.evaluation.auc import SUFFIX as AUC
 from trainer.evaluation.auc import auc_section, load_auc
-from trainer.evaluation.estimates import PointSummary, dagger, in_words, interval, notes, percent, with_notes
+from trainer.evaluation.estimates import (
+    PointSummary,
+    dagger,
+    in_words,
+    interval,
+    notes,
+    percent,
+    with_notes,
+)
 from trainer.evaluation.method_names import AWAY, SPECULATIVE, label
 from trainer.evaluation.record import MACHINES
 from trainer.evaluation.scale import SUFFIX as SCALE
@@ -32,7 +40,7 @@ from trainer.report.reviewers import reviewers_section
 from trainer.report.scale_report import scale_section
 from trainer.report.seconds_report import measured_seconds
 from trainer.report.start_report import start_section
-from trainer.report.tasks import of_llm, short_table, tasks_section
+from trainer.report.tasks import across_copies, of_llm, short_table, tasks_section
 from trainer.shards import JOINT
 
 BENCHMARKS = Path("assets/benchmarks")
@@ -106,9 +114,9 @@ def render_short(summaries: Sequence[Summary]) -> str:
     return (
         f"{rows}\n\n"
         "At 90 % of the gap between both models: the cheapest learned point, its bytes of LLM only's, and of those of "
-        "each rival's cheapest point, at acceptance 0 but for speculative decoding (where it does not get there, the "
-        "LLM alone counts); in brackets 95 % intervals over the questions; bold: at most what was wanted "
-        "(85, 73, 70, surely below 100, and 85 %). " + " ".join([f"{pairs}, on {JOINT.join(machines)}.", *notes(rows)])
+        "each rival's cheapest point, at acceptance 0 but for speculative decoding; in brackets 95 % intervals over "
+        "the questions; bold: at most what was wanted (85, 73, 70, surely below 100, and 85 %). "
+        + " ".join([f"{pairs}, on {JOINT.join(machines)}.", *notes(rows)])
     )
 
 
@@ -248,7 +256,7 @@ def _savings(summary: Summary, main: str) -> str:
                 label(other),
                 *(_saving(summary, main, other, gap, bar) for gap in against["savings"]),
                 "" if bar is None else f"{percent(bar)} ({source})",
-                in_words(equal, 1, " points") + dagger(equal)
+                in_words(equal, 1, " points") + dagger(equal) + across_copies(summary, main, other)
                 if equal and equal["value"] is not None
                 else "none so cheap",
             ]
@@ -272,7 +280,7 @@ def _saving(summary: Summary, main: str, other: str, gap: str, bar: float | None
     saving = comparisons["against"][other]["savings"][gap]["bytes"]
     if saving["value"] is not None:
         text = f"**{in_words(saving)}**" if bar is not None and saving["value"] >= bar else in_words(saving)
-        return text + dagger(saving)
+        return text + dagger(saving) + across_copies(summary, main, other)
     if comparisons["targets"][gap] is None:
         return "no gap"
     reached = [label(name) for name in (main, other) if _reaches(summary, name, gap)]

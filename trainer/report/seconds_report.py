@@ -26,7 +26,7 @@ DIGITS = range(3, 18)
 """Significant digits that a threshold may have been typed with to time a setting, fewer than it was measured at."""
 
 DRAFTING = (*SPECULATIVE, "slm", "confidence")
-"""Under which names speculative decoding is timed: by that of what ends its drafts, too."""
+"""Under which names speculative decoding is timed, at acceptance 1: by that of what ends its drafts, too."""
 
 
 class _Evaluated(NamedTuple):
@@ -68,10 +68,11 @@ def _shares(found: Sequence[tuple[SecondsSummary, Fastest]]) -> list[str]:
     lead = (
         "Seconds as they pass, one text at a time, as a share of LLM only's on the same questions: of each family the "
         "fastest timed setting that recovers 90 % of the gap in the evaluation (95 % intervals over the questions that "
-        "were timed), and the bytes of the same texts: one machine wrote them all, by one arithmetic. In this engine's "
-        "loop the SLM proposes the token after a full draft, too; as speculative decoding is published the LLM adds "
-        "it, which spares about one pass of the SLM for each of the LLM's. What that leaves, modelled, stands behind "
-        "it. Empty where no such setting was timed; all that were stand with each task:"
+        "were timed), and the bytes of the same texts: one machine wrote them all. Of speculative decoding, whose text "
+        "is the LLM's, every setting that was timed counts, tuned for bytes or not. In this engine's loop the SLM "
+        "proposes the token after a full draft, too; as speculative decoding is published the LLM adds it, which "
+        "spares about one pass of the SLM for each of the LLM's. What that leaves, modelled, stands behind it. Empty "
+        "where no such setting was timed; all that were stand with each task:"
     )
     rows = []
     for about, fastest in found:
@@ -153,12 +154,12 @@ def _fastest(
     target = plane["targets"][TARGET]
     if target is None:
         return None
-    evaluated = list(_of_family(methods, plane, family))
-    there = [
-        point
-        for point in points
-        if (own := _nearest(evaluated, point)) is not None and own.accuracy >= target - TOLERANCE
-    ]
+    if family in SPECULATIVE:
+        there = [point for point in points if point["method"] in DRAFTING and point["acceptance"] == 1]
+    else:
+        evaluated = list(_of_family(methods, plane, family))
+        near = ((point, _nearest(evaluated, point)) for point in points)
+        there = [point for point, own in near if own is not None and own.accuracy >= target - TOLERANCE]
     return max(there, key=lambda point: point["speedup"]["value"] or 0, default=None)
 
 
@@ -170,10 +171,9 @@ def _nearest(evaluated: Sequence[_Evaluated], point: TimedPoint) -> _Evaluated |
 
 def _same(evaluated: _Evaluated, point: TimedPoint) -> bool:
     """Whether both may be one setting: the timed threshold is the evaluated one in some digits."""
-    names = DRAFTING if evaluated.method in SPECULATIVE else (evaluated.method,)
     dials = (evaluated.acceptance, evaluated.max_draft) == (point["acceptance"], point["max_draft"])
     typed = any(float(f"{evaluated.threshold:.{digits}g}") == point["threshold"] for digits in DIGITS)
-    return point["method"] in names and dials and typed
+    return point["method"] == evaluated.method and dials and typed
 
 
 def _of_family(methods: Mapping[str, MethodSummary], plane: Plane, family: str) -> Iterator[_Evaluated]:
@@ -181,9 +181,6 @@ def _of_family(methods: Mapping[str, MethodSummary], plane: Plane, family: str) 
         if name in AT_0.get(family, ()) or (family == LEARNED and is_learned(name)):
             for point in curve["points"]:
                 yield _Evaluated(name, 0.0, "auto", point["threshold"], point["accuracy"])
-    found = plane["families"].get(family, {}).values() if family in SPECULATIVE else ()
-    several = [each["point"] for each in found if each["point"]]
     if family == LEARNED:
-        several += [point for points in plane["curves"].values() for point in points if is_learned(point["method"])]
-    for each in several:
-        yield _Evaluated(each["method"], each["acceptance"], each["max_draft"], each["threshold"], each["accuracy"])
+        for each in (point for points in plane["curves"].values() for point in points if is_learned(point["method"])):
+            yield _Evaluated(each["method"], each["acceptance"], each["max_draft"], each["threshold"], each["accuracy"])

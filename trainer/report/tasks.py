@@ -11,7 +11,8 @@ from typing import NamedTuple
 from engine.benchmark.markdown import table
 from engine.operating_points import Unit
 from trainer.evaluation.estimates import EstimateSummary, dagger, double_dagger, in_words, percent, with_notes
-from trainer.evaluation.plane import LEARNED, LeftOut, PlanePoint, Reached
+from trainer.evaluation.method_names import label
+from trainer.evaluation.plane import GAPS, LEARNED, LeftOut, PlanePoint, Reached
 from trainer.evaluation.summary import Summary
 from trainer.report.plane_report import setting
 from trainer.shards import JOINT
@@ -64,13 +65,13 @@ def tasks_section(summaries: Sequence[Summary]) -> str:
         "weights as the LLM alone), its bytes as a share of LLM only's, and as a share of those of each rival's "
         "cheapest point (95 % intervals, paired over the questions; every resample chooses its points). "
         "The rivals are at acceptance 0, as published, but for speculative decoding; what SLM confidence gives above "
-        "it stands with each task. Either model alone belongs to every rival but speculative decoding, and to ours: "
-        "where a rival does not get there by itself the LLM alone counts, and its cell repeats the bytes of LLM only. "
+        "it stands with each task. Either model alone belongs to every rival but speculative decoding, and to ours. "
         "Bold: what was wanted."
     )
     parts = [f"## {planes[0]['pair']}: all tasks", lead, with_notes(short_table(planes))]
     parts.append(wanted([_ratios(summary, "bytes") for summary in planes], "bytes"))
     parts += _left_out(planes)
+    parts += _beside_confidence(planes)
     if timed := [summary for summary in planes if JOINT not in summary["hardware"]]:
         seconds = (
             "The same in seconds, which are modelled from the passes that were measured when the pair was loaded; only "
@@ -99,8 +100,8 @@ def short_table(summaries: Sequence[Summary]) -> str:
 def _cells(summary: Summary, unit: Unit) -> list[str]:
     ratios = _ratios(summary, unit)
     return [
-        rival.bold(in_words(ratio), ratio) + dagger(ratio) + double_dagger(_points(summary, rival))
-        if (ratio := ratios.get(rival.family))
+        rival.bold(in_words(ratio), ratio) + dagger(ratio) + double_dagger(points) + _stand_in(points)
+        if (ratio := ratios.get(rival.family)) and (points := _points(summary, rival))
         else ""
         for rival in RIVALS
     ]
@@ -110,6 +111,11 @@ def _points(summary: Summary, rival: Rival) -> list[PlanePoint]:
     """The learned point and the rival's, of those that get there."""
     both = (reached(summary, family) for family in (LEARNED, rival.family))
     return [found["point"] for found in both if found and found["point"]]
+
+
+def _stand_in(points: Sequence[PlanePoint]) -> str:
+    """The mark of `estimates.NOTES` where the LLM alone, which belongs to a rival, is the last of these."""
+    return "§" if points[-1]["method"] == "llm" else ""
 
 
 def _share(summary: Summary, unit: Unit) -> str:
@@ -151,6 +157,35 @@ def _left_out(summaries: Sequence[Summary]) -> list[str]:
         "only:"
     )
     return [lead, table(["task", *FAMILIES.values()], rows)]
+
+
+def _beside_confidence(summaries: Sequence[Summary]) -> list[str]:
+    """What the main method saves of SLM confidence's bytes at acceptance 0, as text and table; empty without either."""
+    rows = []
+    for summary in summaries:
+        against, main = summary["comparisons"]["against"].get("confidence"), summary["comparisons"]["method"]
+        if against and main:
+            own = [against["savings"][f"{gap:g}"]["bytes"] for gap in GAPS]
+            mark = across_copies(summary, main, "confidence")
+            rows.append([summary["task"], label(main), *(in_words(each) + _sure(each) + mark for each in own)])
+    if not rows:
+        return []
+    lead = (
+        "At acceptance 0, with straight lines between measured points: bytes that the router saves beside SLM "
+        "confidence at equal accuracy (95 % intervals and p over resamples of the questions):"
+    )
+    head = ["task", "router", *(f"at {percent(gap)} of the gap" for gap in GAPS)]
+    return [lead, with_notes(table(head, rows))]
+
+
+def _sure(saving: EstimateSummary) -> str:
+    p = "" if saving["p_value"] is None else f", p = {saving['p_value']:.1g}"
+    return p + dagger(saving)
+
+
+def across_copies(summary: Summary, *methods: str) -> str:
+    """The mark of `estimates.NOTES` where different copies of the weights wrote these methods' points."""
+    return double_dagger(point for name in methods for point in summary["methods"][name]["points"])
 
 
 def _gap_and_bytes(found: LeftOut) -> str:
