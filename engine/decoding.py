@@ -222,7 +222,6 @@ class Decoding:
         same = common(old, this.tokens)
         for role, cache in self._caches.items():
             cache.truncate(this.slot, min(cache.lengths[this.slot], same, this.cached(role)))
-        self._slots.note_spared(this)
 
     def rollback(self, row: int, generated: int) -> None:
         """Takes a row back to its first `generated` tokens, ready to go on from there; see `resume`."""
@@ -239,7 +238,6 @@ class Decoding:
         slot.steps.append(step)
         self._reader.allow(None)
         self._reader.read_rest(slot)
-        self._slots.note_spared(this)
         return step.revealed
 
     def fork(self, source: int, target: int) -> None:

@@ -30,7 +30,7 @@ from engine.batch.held_rows import HeldRows
 from engine.batch.line import Line
 from engine.batch.rows import Row
 from engine.errors import EngineError, log_fault
-from engine.events import Role, TokenEvent
+from engine.events import TokenEvent
 from engine.events.cost import timed_alone, timed_with
 from engine.model.linear import memory_bytes
 from engine.pair import Pair
@@ -295,11 +295,10 @@ class Scheduler:
 
     def _timed(self, event: TokenEvent, row: Row, shared: bool) -> TokenEvent:
         """An event with the seconds that it would take alone."""
-        fed, costs = {Role.SLM: event.slm_fed, Role.LLM: event.llm_fed}, (self._pair.slm_cost, self._pair.llm_cost)
-        spared = {role: row.spared.pop(role) for role in Role if fed[role] and role in row.spared}
+        costs = self._pair.slm_cost, self._pair.llm_cost
         if shared:
             return timed_alone(event, *costs)
-        return timed_with(event, spared, *costs) if spared else event
+        return timed_with(event, row.spared, *costs) if any(row.spared.values()) else event
 
     def _reading(self, handles: Sequence[Handle]) -> int:
         """How many tokens of long texts are read in a step."""

@@ -87,28 +87,49 @@ def test_only_what_follows_the_first_flip_is_decoded_again(tiny_pair):
 @pytest.mark.parametrize("policy", ["router", "llm"])
 def test_what_is_charged_and_not_read_where_a_text_goes_on_is_noted_for_its_seconds(tiny_pair, policy):
     decoding = written(tiny_pair, request(policy=policy))
-    row = decoding.rows[0]
-    models = {Role.SLM: tiny_pair.slm, Role.LLM: tiny_pair.llm}
-    found = []
+    row, found = decoding.rows[0], []
     for at in reversed([event.index for event in row.events if event.role is Role.LLM]):
         decoding.rollback(0, at)
-        spared, before = dict(row.spared), {role: model.fed for role, model in models.items()}
-        (event,) = decoding.step()
-        charged = {Role.SLM: event.slm_fed, Role.LLM: event.llm_fed}
-        for role, model in models.items():
-            if charged[role]:
-                assert charged[role] - (model.fed - before[role]) == spared.get(role, 0), (at, role)
-        found.append(spared.get(Role.LLM, 0))
+        spared(tiny_pair, decoding)
+        found.append(row.spared.get(Role.LLM, 0))
     assert found[-1] >= row.prompt_tokens - 1, "of the first token the whole prompt, but for what is always read"
 
 
-@pytest.mark.parametrize("policy", ["router", "slm"])
-def test_what_was_read_for_candidates_alone_is_in_the_seconds_of_what_goes_on_from_there(tiny_pair, policy):
-    decoding = written(tiny_pair, request(policy=policy), tokens=9)
+def spared(pair, decoding):
+    """The event of a step, of which the row must say how much less each model read than the event charges for."""
+    models = {Role.SLM: pair.slm, Role.LLM: pair.llm}
+    before = {role: model.fed for role, model in models.items()}
+    (event,) = decoding.step()
+    charged, row = {Role.SLM: event.slm_fed, Role.LLM: event.llm_fed}, decoding.rows[event.row]
+    for role, model in models.items():
+        if charged[role]:
+            assert charged[role] - (model.fed - before[role]) == row.spared[role], (event.index, role)
+    return event
+
+
+def test_what_was_read_for_candidates_alone_is_in_the_seconds_of_what_goes_on_from_there(tiny_pair):
+    decoding = written(tiny_pair, request(policy="llm"), tokens=9)
     decoding.rollback(0, 5)
     decoding.reveal(0)
-    row = decoding.rows[0]
-    assert row.spared[Role.LLM] == row.prompt_tokens + 5 - 1 - row.read[Role.LLM] > 0
+    spared(tiny_pair, decoding)
+    decoding = written(tiny_pair, request(threshold=0.0), tokens=9)
+    decoding.reveal(0)
+    decoding.rows[0].dial.threshold = 1.01
+    event = spared(tiny_pair, decoding)
+    assert event.llm_fed == decoding.rows[0].prompt_tokens + 9
+    assert decoding.rows[0].spared[Role.LLM] == event.llm_fed - 1, "all but the last token, for its hidden state"
+
+
+def test_what_is_read_again_after_a_row_was_away_is_in_no_seconds(tiny_pair):
+    decoding = written(tiny_pair, request(), tokens=9)
+    row = decoding.remove(0)
+    other = tiny_pair.start([request(PROMPTS[1])]).rows[0]
+    decoding.add([other.request], [other.policy], [other.tokens])
+    decoding.step()
+    decoding.remove(0)
+    decoding.enter([row])
+    event = spared(tiny_pair, decoding)
+    assert event.slm_fed == 1 and row.spared[Role.SLM] == -(row.prompt_tokens + 8)
 
 
 def test_a_draft_that_took_others_back_is_taken_back_by_none_after_the_acceptance_was_raised(tiny_pair):

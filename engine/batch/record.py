@@ -11,6 +11,8 @@ from engine.events import Role, TokenEvent, tokens_read
 def record(step: RowStep) -> TokenEvent:
     """Adds the event of what happened to the row. A model is charged for what this row alone would have made it do."""
     row, event = step.row, _written(step, step.slot.elapsed)
+    before = step.before.read
+    row.spared = {role: step.slot.starts[role] - before[role] for role in Role if _charged(step)[role]}
     if step.taken_back:
         if step.drafted:  # what drafting cost is in the event of that draft
             event = replace(event, router=False, slm_head=False, slm_seconds=0.0)
@@ -49,12 +51,18 @@ def drafted_event(step: RowStep) -> TokenEvent:
     return replace(draft, finish_reason=None)
 
 
+def _charged(step: RowStep) -> dict[Role, bool]:
+    """Whether each model read for this row's sake."""
+    policy, position = step.row.policy, len(step.slot.tokens) - step.row.prompt_tokens
+    return {Role.SLM: step.drafted or policy.reads(position), Role.LLM: step.asked}
+
+
 def _written(step: RowStep, seconds: float) -> TokenEvent:
     """The event of the row's last token, as if nothing were taken back; the row's models have read what it says."""
     row, policy = step.row, step.row.policy
     end = len(step.slot.tokens)
     position = end - row.prompt_tokens
-    charged = {Role.SLM: step.drafted or policy.reads(position), Role.LLM: step.asked}
+    charged = _charged(step)
     fed = {role: end - row.read[role] if charged[role] else 0 for role in Role}
     looks = max(1, min(fed[Role.LLM], position + 1)) if step.judges else 1
     if step.rereads and looks > 1 and step.asked:

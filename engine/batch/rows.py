@@ -56,8 +56,8 @@ class Row:
         kept: Verdicts on this row's drafts so far by bin of their scores: [kept, all].
         read: Tokens each model has been charged for. The caches may be ahead: after a rollback, for alternatives, or
             for the sake of a row that shares the slot.
-        spared: Per model the tokens beyond `read` that its cache held when the row entered, or went on from another
-            text: its next pass is charged for them, though it does not read them.
+        spared: Per model that the last event charges, how many tokens fewer were read for it than it charges for, since
+            the cache held them; negative where some were read again. Seconds are told apart by it.
         prompt_hidden: The SLM's hidden state after the prompt [d], for policies that decide by it.
         judge: Decides instead of the ratio, if the request wants that.
         finish_reason: None while the text goes on.

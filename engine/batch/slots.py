@@ -74,12 +74,6 @@ class Slots:
                     cache.fork(best, slot, length)
             for row in own:
                 row.slot = slot
-                self.note_spared(row)
-
-    def note_spared(self, row: Row) -> None:
-        """Notes how much of a row's text its caches hold that it has yet to be charged for; see `Row.spared`."""
-        ahead = {role: there - row.read[role] for role, there in self.lengths(row.slot).items()}
-        row.spared = {role: tokens for role, tokens in ahead.items() if tokens > 0}
 
     def leave(self, row: Row, clear: bool = False, keep: bool = False) -> None:
         """Takes a row out of its slot, which is free if no other shares it.

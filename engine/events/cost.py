@@ -284,12 +284,12 @@ def timed_alone(event: TokenEvent, slm: ModelCost, llm: ModelCost) -> TokenEvent
 
 
 def timed_with(event: TokenEvent, spared: Mapping[Role, int], slm: ModelCost, llm: ModelCost) -> TokenEvent:
-    """An event of a stream with the seconds, too, that it would take to read what its models need not read again.
+    """An event of a stream with the seconds that it would take to read what it charges for, no more and no less.
 
-    `spared`: per model, so many of the tokens that the event charges for.
+    `spared`: per model how many of these tokens were not read, or how many more were where it is negative.
     """
-    of_slm = _longer(slm, event.slm_fed, spared.get(Role.SLM, 0))
-    of_llm = _longer(llm, event.llm_fed, spared.get(Role.LLM, 0))
+    of_slm = _longer(slm, event.slm_fed, spared.get(Role.SLM, 0), event.slm_seconds)
+    of_llm = _longer(llm, event.llm_fed, spared.get(Role.LLM, 0), event.llm_seconds)
     return replace(
         event,
         seconds=event.seconds + of_slm + of_llm,
@@ -298,9 +298,9 @@ def timed_with(event: TokenEvent, spared: Mapping[Role, int], slm: ModelCost, ll
     )
 
 
-def _longer(model: ModelCost, fed: int, spared: int) -> float:
-    """How much longer a pass over `fed` tokens takes than one that need not read so many of them; one it reads."""
-    return max(0.0, model.seconds(fed) - model.seconds(max(1, fed - spared)))
+def _longer(model: ModelCost, fed: int, spared: int, took: float) -> float:
+    """How much longer a pass over `fed` tokens takes than that of so many fewer which `took` its time; one it reads."""
+    return max(-took, model.seconds(fed) - model.seconds(max(1, fed - spared))) if fed else 0.0
 
 
 def costs_alone(
