@@ -14,6 +14,7 @@ import pytest
 from browser import Window, check_contrast, eventually, expect, serve, window
 from fake_pair import FakePair
 from test_app_open_trace_checks import changed, paths
+from test_app_reload import kept
 from test_app_share import CLIPBOARD, follow_link, ready, says
 
 from app.fields import FIELDS
@@ -250,6 +251,42 @@ def test_what_a_link_brings_is_only_opened_within_bounds_and_refused_in_words(sh
     expect(shown.page.locator(".link-note img")).to_have_count(0)
     shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", packed(link_json(trace)))
     eventually(lambda: shown.text() == trace.text)
+
+
+def test_a_refused_link_leaves_the_address_so_that_a_reload_keeps_what_is_there(shown: Window, trace: Trace):
+    text = shown.write("echo mine")
+    shown.page.fill("#prompt textarea", "what I was typing")
+    kept(shown, "mine")
+    kept(shown, "what I was typing", "fields")
+    for bad in (packed(link_json(trace))[:200], packed("{}")):  # refused here, and by the server
+        shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", bad)
+        expect(shown.page.locator(".link-note").first).to_contain_text("was not opened", use_inner_text=True)
+        assert shown.page.evaluate("location.hash") == ""
+        shown.reload()
+        eventually(lambda: shown.text() == text, 10)
+        expect(shown.page.locator("#prompt textarea")).to_have_value("what I was typing")
+        expect(shown.page.locator(".link-note").first).to_be_hidden()
+
+
+def test_what_was_typed_under_the_text_of_a_link_is_there_after_a_reload(shown: Window, trace: Trace):
+    address = shown.url
+    shown.url = f"{address}#text={packed(link_json(trace))}"
+    shown.open()
+    eventually(lambda: shown.text() == trace.text)
+    shown.page.fill("#prompt textarea", "echo what I was typing")
+    kept(shown, "come")
+    kept(shown, "what I was typing", "fields")
+    shown.reload()
+    eventually(lambda: shown.text() == trace.text, 10)
+    shown.page.wait_for_timeout(700)
+    expect(shown.page.locator("#prompt textarea")).to_have_value("echo what I was typing")
+    assert shown.page.url == shown.url, "it can still be passed on"
+    shown.page.click("#generate")
+    eventually(lambda: shown.text() == "what I was typing")
+    eventually(lambda: shown.page.url == address)
+    kept(shown, "what I was typing")
+    shown.reload()
+    eventually(lambda: shown.text() == "what I was typing", 10)
 
 
 def test_a_text_too_long_for_a_link_is_offered_as_a_file_to_send(shown: Window, monkeypatch):

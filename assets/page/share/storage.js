@@ -19,16 +19,23 @@ const kept = (name) => {
 
 export const keptText = (name) => kept(name) || { __type__: 'update' };   // gradio's word for "as it is"
 
-export const keepFields = (values) => keep(FIELDS, JSON.stringify({ at: location.search, values }));
+export const keepFields = (values) => keep(FIELDS, JSON.stringify({ at: location.search, text: location.hash, values }));
 export const keepTrace = (json) => keep(TEXT, json);
 
-// The fields as JSON, and the text on the page as a trace. Another link brings fields of its own, and one that carries a text
-// brings that again.
-export const keptWindow = () => {
+// Another link brings fields of its own, and another text of a link is opened: only under the one that was there they are kept.
+const read = () => {
   const [fields, trace] = [FIELDS, TEXT].map(kept);
   try {
-    return location.hash || (fields && JSON.parse(fields).at !== location.search) ? ['', ''] : [fields, trace];
+    const { at, text } = fields ? JSON.parse(fields) : { at: location.search };
+    return at === location.search && (!location.hash || (trace && text === location.hash)) ? [fields, trace] : ['', ''];
   } catch {
     return ['', ''];   // it is not what was kept
   }
 };
+const before = read();   // once, before the page keeps anything: the note about a link has to find the same
+
+// The fields as JSON, and the text on the page as a trace.
+export const keptWindow = () => before;
+
+// Whether that text came with the link in the address, which need not be opened again.
+export const keptLink = () => location.hash !== '' && before[1] !== '';

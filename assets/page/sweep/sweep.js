@@ -21,13 +21,13 @@ const plain = (value) => Number(value.toFixed(7));   // no more digits than it h
 const written = ({ threshold, acceptance }) => `threshold ${plain(threshold)}, acceptance ${plain(acceptance)}`;
 
 // Whoever comes by a link to a text or a prompt is to find that.
-const isLinked = () => location.hash.length > 1 || new URLSearchParams(location.search).has('prompt');
+const isLinked = location.hash.length > 1 || new URLSearchParams(location.search).has('prompt');   // a refused link leaves the address
 
 export const start = (gradio) => {
   const { element, props, trigger } = gradio, find = finder(element), texts = new Texts();
   const [line, map, cheapestButton, openButton, promptButton] = ['.sweep-line', '.sweep-map', '.sweep-cheapest', '.sweep-open', '.sweep-prompt'].map(find);
   let scrubbing = false, asked = false, held = null, shown, scale = null;
-  let recorded = props.recorded && !isLinked() ? JSON.parse(props.recorded) : null;
+  let recorded = props.recorded && !isLinked ? JSON.parse(props.recorded) : null;
   let onPage = null;   // the run whose text is there
 
   const sliders = () => Object.fromEntries(DIALS.map((dial) => [dial, dialAt(dial)]));
