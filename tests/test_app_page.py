@@ -345,6 +345,22 @@ def test_a_prompt_beyond_the_context_is_refused_with_both_numbers_and_loses_noth
     assert shown.write("echo still works") == "still works"
 
 
+@pytest.mark.parametrize("before", ["", "echo keep me"])
+def test_a_refusal_is_told_once_however_often_the_feed_is_opened(shown: Window, before: str):
+    if before:
+        shown.write(before)
+    shown.ask("word " * 3000)
+    shown.wait_state("failed")
+    shown.page.click(".toast-close")
+    toast = shown.page.locator(".toast-body")
+    expect(toast).to_have_count(0)
+    shown.page.wait_for_timeout(2500)  # the feed is closed by then
+    with shown.page.expect_response("**/citer/feed/**"):
+        shown.page.evaluate("document.dispatchEvent(new CustomEvent('citer-start'))")
+    shown.page.wait_for_timeout(1000)
+    expect(toast).to_have_count(0)
+
+
 def test_a_value_out_of_range_is_refused_in_the_engines_words(shown: Window):
     shown.page.click("text=Sampling and prompt format")
     shown.page.fill("#max-new-tokens input", "-3")

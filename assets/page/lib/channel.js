@@ -17,12 +17,13 @@ export const follow = ({ props, watch }, receive) => {
 // Nothing is received before `receive` is called.
 export const openChannel = ({ element, props, trigger, watch }, show, isWhole = () => false) => {
   let newest = -1, run = -1, view = -1, cuts = 0, have = 0, fresh = true, over = false;
+  let told = -1;   // the run whose end was told last, also of one that failed before it had anything
 
   const accept = (message) => {
     const { n, from, count, state, view: now = 0, cuts: cut = 0 } = message;
     if (n < newest || (n === run && (now < view || cut < cuts))) return;
     newest = n;
-    const ends = ['done', 'stopped', 'failed'].includes(state), news = n !== run || !over;
+    const ends = ['done', 'stopped', 'failed'].includes(state);
     if (n !== run && count === 0 && !message.kept) {   // nothing of it yet
       show(message, 0, true, 0);
     } else {
@@ -42,7 +43,10 @@ export const openChannel = ({ element, props, trigger, watch }, show, isWhole = 
       have = Math.max(have, from + count);
       over = ends;
     }
-    if (ends && news) trigger('ended');
+    if (ends && n !== told) {
+      told = n;
+      trigger('ended');
+    }
   };
 
   listen(element, 'citer-news', ({ detail }) => { if (detail.panel === props.panel) accept(JSON.parse(detail.data)); });
