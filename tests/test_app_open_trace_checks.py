@@ -48,7 +48,7 @@ def test_an_opened_trace_shows_what_the_run_showed(run: Run, trace: Trace):
     assert opened.request == REQUEST and not opened.active and opened.number > run.number
     for unit in UNITS:
         messages = [json.loads(dashboard_message(r, View(unit=unit)) or "") for r in (opened, run)]
-        assert messages[0] == {**messages[1], "run": opened.id, "n": opened.number, "cuts": 0}
+        assert messages[0] == {**messages[1], "run": opened.id, "n": opened.number, "cuts": 0, "cost": None}
     shown = json.loads(token_message(opened, 0))
     assert (shown["state"], shown["finish"], shown["count"]) == ("done", "eos", 4)
     written = [token[:8] for token in json.loads(token_message(run, 0))["tokens"]]

@@ -22,6 +22,7 @@ from app.page import UPDATES
 from app.running.run import Change, Run
 from app.running.session import Session
 from app.running.sessions import Sessions
+from app.share.open_trace import opened_run
 from app.stream.dashboard import dashboard_message
 from app.stream.feed import KEEP_ALIVE_SECONDS, MAX_FEEDS, Feeds
 from app.stream.token_stream import token_message
@@ -195,6 +196,17 @@ def test_a_texts_cost_is_told_with_its_policy_and_dials_unless_they_were_turned_
     assert plain.finished.wait(5)
     cost = json.loads(dashboard_message(plain, session.view) or "")["cost"]
     assert (cost["policy"], cost["threshold"], cost["acceptance"]) == ("router", 0.9, 0.3) and cost["times"] > 0
+
+
+def test_no_cost_is_told_of_a_text_that_the_models_here_did_not_write(host, pair):
+    session = Session()
+    run = session.begin(request(), host)
+    assert run.finished.wait(5)
+    opened = opened_run(pair.trace(run.request, run.events).to_json())
+    assert json.loads(dashboard_message(run, session.view) or "")["cost"] is not None
+    session.retire(pair)
+    for text in (run, opened):
+        assert json.loads(dashboard_message(text, session.view) or "")["cost"] is None
 
 
 def test_a_new_view_sends_all_points_again_without_running_anything(host, pair, told):

@@ -90,7 +90,7 @@ def dashboard_message(
         "count": len(events) - start,
         "over": done,
         "unit": view.unit,
-        "cost": _cost_at(run.request.policy, events, times_llm(tally.total, view.unit)),
+        "cost": None if run.fixed else _cost_at(run.request.policy, events, times_llm(tally.total, view.unit)),
         "meter": meter(events, tally.total, view.unit, run.beside, not run.pair.llm.local),
         "points": [score_points(events, start), cost_points(series, view.unit, start)],
         "figures": [score_figure(), cost_figure(view.unit)] if start == 0 else None,

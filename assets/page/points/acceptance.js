@@ -38,7 +38,7 @@ export const start = ({ element, props, trigger, watch }) => {
   };
 
   listen(element, 'citer-cost', ({ detail: { cost, unit } }) => {
-    if (cost === null) return;   // the dials were turned while it was written: it says nothing of any setting
+    if (cost === null) return;   // the dials were turned while it was written, or the models here did not write it
     tried = [...tried.slice(-50), { ...cost, unit }];
     draw();
   });
