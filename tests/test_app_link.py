@@ -334,6 +334,20 @@ def test_a_swept_texts_link_is_scrubbed_through_where_it_is_opened(browser, tiny
         assert complaints(shown) == []
 
 
+def test_scrubbing_an_opened_sweep_leaves_no_figure_of_another_text_on_the_meter(shown: Window, sweep: Sweep):
+    text = of_row(sweep, 3)
+    shown.url = f"{shown.url}#text={packed(link_json(text, swept_of(sweep, text.request)))}"
+    shown.open()
+    eventually(lambda: shown.text() == text.text and shown.field("tokens") == str(len(text.events)))
+    shown.slide("#threshold", 1.01)
+    eventually(lambda: shown.field("tokens") == "–")
+    assert {shown.field(name) for name in ("saves", "slm", "run", "llm", "speed")} == {"–"}
+    headline, note = (shown.page.text_content(each) for each in (".headline", ".meter-note"))
+    assert all(shown.page.text_content(f'[data-field="{name}"]') in headline for name in ("share", "relative"))
+    assert "100 %" in shown.field("share") and "plots are of the last text" in note
+    expect(shown.page.locator(".meter-open").first, "that button is out of use").to_be_hidden()
+
+
 def test_a_link_of_settings_still_fills_in_and_runs_nothing(shown: Window, pair):
     before = len(pair.requests)
     follow_link(shown, "prompt=echo+hello")

@@ -105,17 +105,19 @@ export const start = (gradio) => {
   });
 
   // While the slider scrubs through a sweep, the meter follows as far as is known; the plots are of another text, if of any.
-  const follow = (meter) => {
+  const follow = (meter, openable = false) => {
     scrubbed = meter !== null;
     const classes = find('.dashboard').classList;
     classes.toggle('elsewhere', scrubbed);
     classes.toggle('unmetered', scrubbed && !meter.gauge);
     classes.toggle('unplotted', scrubbed && !latest);
-    if (meter?.gauge) drawMeter(meter);
-    else if (latest) schedule();
-    else for (const node of element.querySelectorAll('b[data-field], dd[data-field]')) node.textContent = '–';   // nothing of the sweep's text stays
+    classes.toggle('openable', openable);
+    if (meter?.gauge) return drawMeter(meter);
+    if (latest && !scrubbed) return schedule();
+    for (const node of element.querySelectorAll('b[data-field], dd[data-field]')) node.textContent = meter?.[node.dataset.field] ?? '–';   // nothing of another text stays
+    field('modelled').textContent = '';
   };
-  listen(element, 'citer-text', ({ detail: { figures: meter } }) => follow(meter));
+  listen(element, 'citer-text', ({ detail: { figures: meter, run } }) => follow(meter, run !== null));   // else the server has no such text
   listen(element, 'citer-run', () => follow(null));
   document.dispatchEvent(new CustomEvent('citer-text-wanted'));
   onSlider(element, placeSoon);
