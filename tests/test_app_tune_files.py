@@ -121,6 +121,17 @@ def test_a_file_that_takes_the_place_of_typed_prompts_can_be_undone(tab: Tab):
     expect(tab.page.locator("#tune-prompts textarea")).to_have_value("What did I type?")
 
 
+@pytest.mark.parametrize("source", ["example", "file"])
+def test_the_same_source_twice_leaves_the_way_back_to_what_was_pasted(tab: Tab, source: str):
+    tab.paste("What did I type?")
+    for _ in range(2):
+        tab.page.click('[data-do="example"]') if source == "example" else tab.choose("mine.csv", CSV)
+        eventually(lambda: tab.says(".tune-read").startswith("4 prompts, each with an answer"))
+        eventually(lambda: tab.page.locator(".tune-sources input").input_value() == "")  # the file is read
+    tab.page.click('[data-do="back"]')
+    expect(tab.page.locator("#tune-prompts textarea")).to_have_value("What did I type?")
+
+
 def test_pasted_prompts_are_read_as_they_change(tab: Tab):
     tab.paste("prompt,answer\na,=1")
     eventually(lambda: tab.says(".tune-refused").startswith("Your prompts, row 2, answer: “=1”"))

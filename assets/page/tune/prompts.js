@@ -60,7 +60,7 @@ export const start = ({ element, props, server }) => {
 
   const fill = (text) => {
     const node = box();
-    before = node.value.trim() && node.value !== text ? node.value : null;
+    if (node.value !== text) before = node.value.trim() ? node.value : null;   // the same once more leaves the way back
     button('back').hidden = before === null;
     Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(node, text);
     node.dispatchEvent(new Event('input', { bubbles: true }));
