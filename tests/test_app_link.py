@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import zlib
@@ -20,7 +21,9 @@ from test_app_share import CLIPBOARD, follow_link, ready, says
 from app.fields import FIELDS
 from app.handlers import Handlers
 from app.running.host import Host
+from app.running.session import SWEEP
 from app.running.sessions import Sessions
+from app.share.buttons import _ShareHandlers
 from app.share.export import trace_json
 from app.share.link import MAX_LINK_TOKENS, link_json
 from app.share.open_trace import opened_run
@@ -119,6 +122,18 @@ def test_an_opened_sweep_has_no_price_at_other_prices_and_its_own_again_at_its_o
     assert [row[:-1] for row in other["figures"]] == [list(row[:-1]) for row in own["figures"]], "other units stay"
     assert {row[-1] for row in other["figures"]} == {None} and other["view"] == 1
     assert own["figures"] == [list(row) for row in sweep.figures if row] and own["view"] == 2
+
+
+def test_an_opened_sweep_is_news_to_a_browser_that_began_one_while_it_was_read(sweep: Sweep):
+    text = of_row(sweep, 3)
+    sessions = Sessions()
+    session = sessions.enter("a window")
+    handlers = _ShareHandlers(Host(lambda *_, **__: None), sessions, [None] * len(FIELDS))
+    run, swept, figures = asyncio.run(handlers._read(trace_json(text, "", swept_of(sweep, text.request)), session))
+    assert swept is not None
+    begun = session.jobs[SWEEP] = Sweep(text.request, [], Prices(), "both", swept)
+    *_, message = handlers._show(session, run, swept, figures)
+    assert json.loads(message)["n"] == swept.number > begun.number
 
 
 def test_a_damaged_sweep_is_refused_by_name_or_can_be_shown(sweep: Sweep):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from browser import Window, eventually, expect, serve, window
 from fake_pair import FakePair
 from test_app_share import BAR, SAID, download, fields, ready, says
 
+from app.share.open_trace import opened_run
 from engine import Request, Trace, WeightsError
 
 
@@ -99,6 +101,30 @@ def test_opening_a_trace_stops_the_text_that_is_being_written(shown: Window, tra
     eventually(lambda: is_shown(shown, trace) and pair.open_streams == 0)
     shown.page.wait_for_timeout(500)
     assert is_shown(shown, trace)
+    expect(shown.page.locator(".stream-state").first).to_have_attribute("data-state", "done")
+    eventually(lambda: shown.page.is_disabled("#stop"))
+
+
+def test_a_trace_takes_the_place_of_a_text_that_was_begun_while_it_was_read(
+    shown: Window, trace: Trace, pair, monkeypatch
+):
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slowly(text, after):
+        run = opened_run(text, after)
+        reading.set()
+        assert go_on.wait(20)
+        return run
+
+    monkeypatch.setattr("app.share.buttons.opened_run", slowly)
+    file = {"name": "some.json", "mimeType": "application/json", "buffer": trace.to_json().encode()}
+    shown.page.set_input_files(f"{BAR} input", file)
+    eventually(reading.is_set)
+    pair.tokens_per_second = 4
+    shown.ask("a palindrome")
+    shown.page.wait_for_selector(".t >> nth=3")
+    go_on.set()
+    eventually(lambda: is_shown(shown, trace) and pair.open_streams == 0)
     expect(shown.page.locator(".stream-state").first).to_have_attribute("data-state", "done")
     eventually(lambda: shown.page.is_disabled("#stop"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from browser import Site, Window, along, check_contrast, eventually, expect, win
 from fake_pair import FakePair
 
 from app.share.buttons import _kept_fields
+from app.share.open_trace import opened_run
 from engine import EngineError
 
 
@@ -73,6 +75,29 @@ def test_a_text_that_failed_part_way_is_a_version_and_there_after_a_reload(shown
     )
     shown.reload()
     eventually(lambda: shown.text() == text, 10)
+
+
+def test_what_the_window_had_leaves_a_text_alone_that_was_begun_while_it_was_read(shown: Window, pair, monkeypatch):
+    shown.write("echo what I had")
+    kept(shown, "what I had")
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slowly(text, after):
+        run = opened_run(text, after)
+        reading.set()
+        assert go_on.wait(20)
+        return run
+
+    monkeypatch.setattr("app.share.buttons.opened_run", slowly)
+    shown.reload()
+    eventually(reading.is_set, 10)
+    pair.tokens_per_second = 10
+    newer = "something newer that goes on and on and on and on"
+    shown.ask(f"echo {newer}")
+    shown.page.wait_for_selector(".t >> nth=2")
+    go_on.set()
+    shown.wait_state("done")
+    assert shown.text() == newer
 
 
 def test_a_server_that_does_not_answer_is_told_of_within_5_seconds_and_taken_up_again(shown: Window):

@@ -216,22 +216,34 @@ class _ShareHandlers:
         session.moved |= values.keys() & DIALS
         if text:
             with suppress(EngineError):  # there is no room, or it is none: the fields are there all the same
-                _, _, shown = await self._show(text, session, _FROM_BEFORE)
+                run, swept, figures = await self._read(text, session)
+                run.about = _FROM_BEFORE
+                if session.run is None and SWEEP not in session.jobs:  # else something newer was begun meanwhile
+                    shown = self._show(session, run, swept, figures)
         return [gr.skip(), *shown, *self._updates(values)]
 
-    async def _show(self, text: str, session: Session, about: str = "") -> tuple[Run, Job | None, Sequence[Any]]:
-        """Puts the text of a trace on the page: its run, its sweep, and the messages that bring them. EngineError."""
+    async def _read(self, text: str, session: Session) -> tuple[Run, Sweep | None, str | None]:
+        """What a trace has for the page: its run, its sweep, and the message of its figures. EngineError."""
         with self.sessions.place():  # few at a time: reading one takes several times its size
             run = await asyncio.to_thread(opened_run, text, session.run)
-            run.about = about or run.about
-            prices = run.pair.opened.prices
-            swept = await asyncio.to_thread(opened_sweep, text, run, prices, session.jobs.get(SWEEP))
+            swept = await asyncio.to_thread(opened_sweep, text, run, run.pair.opened.prices)
             figures = await asyncio.to_thread(dashboard_message, run, session.view)
+            while session.run is not None and session.run.number >= run.number:
+                run.renumber(session.run)  # begun meanwhile: as the older one, this would be no news to the browser
+                figures = await asyncio.to_thread(dashboard_message, run, session.view)
+        return run, swept, figures
+
+    def _show(self, session: Session, run: Run, swept: Sweep | None, figures: str | None) -> Sequence[Any]:
+        """Puts what was read on the page; the messages that bring it. EngineError.
+
+        From here to the answer nothing is awaited: the window's feed must not send anything in between.
+        """
         if swept is not None:
+            swept.renumber(session.jobs.get(SWEEP))
             swept.set_prices(session.view.prices)  # the page's, at which the text's own cost is shown
-        session.show(run, swept)  # no await from here on: the window's feed must not send anything in between
+        session.show(run, swept)
         sweep = sweep_message(swept, 0)[0] if swept is not None else gr.skip()
-        return run, swept, [token_message(run, 0), figures, sweep]
+        return [token_message(run, 0), figures, sweep]
 
     async def open_trace(self, data: gr.EventData, request: gr.Request) -> list[Any]:
         """Puts the text of a trace on the page in place of the one that is there; a bad one leaves everything.
@@ -242,7 +254,8 @@ class _ShareHandlers:
         given = said_fields(data._data)
         name, text = shown(said_text(given, "name"), limit=_LONGEST_NAME), said_text(given, "text")
         try:
-            run, swept, messages = await self._show(text, session)
+            run, swept, figures = await self._read(text, session)
+            messages = self._show(session, run, swept, figures)
         except EngineError as error:
             said = f"{name} was not opened. {error}" if name else f"The text of this link was not opened. {error}"
             return [_told(said, bad=True), *[gr.skip()] * (3 + len(self.fields))]

@@ -56,8 +56,8 @@ class _File:
 class OpenedSweep(Sweep):
     """A sweep from a file, beside the text of a run: finished, and with nothing to go on with."""
 
-    def __init__(self, run: Run, prices: Prices, swept: Swept, after: Job | None = None) -> None:
-        super().__init__(run.request, (), prices, swept.over, after)
+    def __init__(self, run: Run, prices: Prices, swept: Swept) -> None:
+        super().__init__(run.request, (), prices, swept.over)
         for name in _NAMES:
             setattr(self, name, getattr(swept, name))
         self.replaced = dict(swept.replaced)
@@ -94,7 +94,7 @@ def swept_of(job: Job | None, request: Request) -> dict[str, Any] | None:
     return {name: getattr(job, name) for name in _NAMES} | {"replaced": list(job.replaced.items())}
 
 
-def opened_sweep(text: str, run: Run, prices: Prices, after: Job | None = None) -> OpenedSweep | None:
+def opened_sweep(text: str, run: Run, prices: Prices) -> OpenedSweep | None:
     """The sweep that stands in a trace's file beside the text of `run`; None where there is none.
 
     Raises:
@@ -106,7 +106,7 @@ def opened_sweep(text: str, run: Run, prices: Prices, after: Job | None = None) 
     if swept is None:
         return None
     _check(swept)
-    return OpenedSweep(run, prices, swept, after)
+    return OpenedSweep(run, prices, swept)
 
 
 @cache
