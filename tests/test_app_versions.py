@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -118,6 +119,17 @@ def test_digits_are_applied_once_when_they_are_all_there(shown, site, pair):
     type_threshold(shown, "5")
     shown.page.keyboard.press("Enter")
     settled(shown, site, 1.01)
+
+
+def test_the_title_of_a_version_says_what_its_cost_is_a_part_of_also_where_it_was_cut_short(shown, pair):
+    pair.tokens_per_second = 20
+    shown.ask("echo " + "and so on " * 20)
+    shown.page.wait_for_selector(".t >> nth=3")
+    shown.page.click("#stop")
+    shown.wait_state("stopped")
+    cut = shown.page.locator('.version:has-text("cut short")').first
+    expect(cut).to_have_attribute("title", re.compile(r", cost [\d.]+\s% of LLM only, cut short\. Prompt: echo and"))
+    expect(cut).not_to_contain_text("of LLM only")
 
 
 def test_a_comma_is_a_point(shown, site):

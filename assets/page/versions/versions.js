@@ -9,18 +9,18 @@ import { startBeside } from './beside.js';
 const MOST = 24;   // presses that wait: as many as versions are kept
 const TYPES_TEXT = 'textarea, [contenteditable], input:not([type="range"], [type="radio"], [type="checkbox"], [type="button"])';
 
-const wordsOf = ([, threshold, acceptance, share, cost, chosen, cut]) => [
+const wordsOf = ([, threshold, acceptance, share, cost, chosen, cut], of = '') => [
   acceptance ? `${threshold}, acceptance ${acceptance}` : String(threshold),
   ...(chosen ? [`token ${chosen[0] + 1} → ‘${spelled(chosen[2])}’ (${NAMES[chosen[1]]})`] : []),
   `${percent(share)} LLM`,
-  ...(cost === null ? [] : [`cost ${percent(cost)}`]),
+  ...(cost === null ? [] : [`cost ${percent(cost)}${of}`]),
   ...(cut ? ['cut short'] : []),
 ];
 
 const draw = (button, version) => {
   const [at, ...more] = wordsOf(version);
   button.replaceChildren(make('b', '', at), ...more.flatMap((text) => [' ', make('span', '', text)]));   // read word by word
-  button.title = `Threshold ${[at, ...more].join(', ')} of LLM only. Prompt: ${version.at(-1)}`;
+  button.title = `Threshold ${wordsOf(version, ' of LLM only').join(', ')}. Prompt: ${version.at(-1)}`;
   return button;
 };
 
