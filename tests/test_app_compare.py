@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import threading
 import time
 from dataclasses import replace
@@ -431,12 +432,14 @@ def test_prompt_threshold_and_length_can_be_copied_from_the_playground(shown: Wi
     assert says(shown, '[data-column="middle"] h2') == "trained router, threshold 0.5", "a copied 0.5 is a choice"
 
 
-def test_the_race_is_saved_as_a_film_that_plays(shown: Window, tmp_path):
+def test_the_race_is_saved_as_a_film_that_plays_with_the_columns_own_figures(shown: Window, tmp_path):
+    move(shown.page, "#compare-threshold input[type=range]", 0.3)
     compare(shown)
     button = shown.page.locator(".compare-film")
     if button.is_hidden():
         pytest.skip("this Chromium records no WebM")
     name = button.text_content()
+    shown.page.evaluate(_WRITTEN)
     with shown.page.expect_download(timeout=30_000) as coming:
         button.press("Enter")
         eventually(lambda: "Recording" in button.text_content())
@@ -447,6 +450,21 @@ def test_the_race_is_saved_as_a_film_that_plays(shown: Window, tmp_path):
     seen = shown.page.evaluate(_LAST_PICTURE, base64.b64encode(film).decode())
     assert seen["size"] == [1280, 720] and seen["seconds"] > 4
     assert seen["blue"] > 500 and seen["orange"] > 100, "the authors' colours are in it"
+    written = shown.page.evaluate("window.written")
+    counts = shown.page.locator(".compare-count").all_text_contents()
+    assert re.search(r"LLM \d\.\d\s%", " ".join(counts)), "a share with a decimal is among them"
+    assert all(count in written for count in counts)
+
+
+_WRITTEN = """() => {
+  const write = CanvasRenderingContext2D.prototype.fillText;
+  window.written = [];
+  CanvasRenderingContext2D.prototype.fillText = function (text, ...more) {
+    window.written.push(text.replace('done in ', ''));
+    write.call(this, text, ...more);
+  };
+}"""
+"""Has the page note all that is written on a canvas."""
 
 
 _LAST_PICTURE = """async (film) => {

@@ -1,6 +1,6 @@
 // The race of the texts as a film: painted on a canvas, and recorded by the browser while it plays.
 import { coloursOf, LINE, linesOf, MONO, paintLine, SANS, SIZE } from '../lib/paint.js';
-import { seconds } from '../lib/format.js';
+import { counted, percent, seconds } from '../lib/format.js';
 import { LLM } from '../lib/threshold.js';
 import { save } from '../lib/take.js';
 import { AUTHOR, SECONDS, TEXT } from './column.js';
@@ -30,7 +30,7 @@ const painter = (canvas, texts, end, element) => {
     write(title, left, 88, ink, wide);
     font(14, SANS);
     const took = done ? ` · done in ${seconds(tokens.at(-1)[SECONDS])}` : '';
-    write(`${shown} tokens · LLM ${Math.round(100 * llm / Math.max(1, shown))} %${took}`, left, 110, soft, wide);
+    write(`${counted(shown, 'token')} · LLM ${percent(llm / Math.max(1, shown))}${took}`, left, 110, soft, wide);
     pen.fillStyle = colours.paper;
     pen.fillRect(left, 122, wide, LINE * LINES + 24);
     const last = lines.findLastIndex((line) => line.some(([, index]) => index < shown));
