@@ -6,7 +6,7 @@ import { shortThreshold } from '../lib/curve.js';
 import { dialAt, finder, listen, onSlider, onUnit, say, unitChosen } from '../lib/dom.js';
 import { startCommit } from './commit.js';
 
-const DEAR = 1.1, NEAR = 0.02;   // × LLM-only; of a dial
+const DEAR = 1.1, SAME_DIALS = 0.02;   // × LLM-only; settings that are no farther apart, both dials together, count as one
 
 const short = (times) => String(Number(times.toFixed(2)));
 const asMeasured = ({ task, acceptance, threshold, times, unit, timed }) => (
@@ -25,7 +25,7 @@ export const start = ({ element, props, trigger, watch }) => {
 
   const draw = () => {
     const [threshold, acceptance, unit] = [dialAt('threshold'), dialAt('acceptance'), unitChosen()];
-    const near = (setting) => Math.abs(setting.threshold - threshold) + Math.abs(setting.acceptance - acceptance) < NEAR;
+    const near = (setting) => Math.abs(setting.threshold - threshold) + Math.abs(setting.acceptance - acceptance) < SAME_DIALS;
     const isOwn = (setting) => setting.unit === unit && setting.policy === policy && near(setting);
     const own = tried.findLast(isOwn)?.times ?? null;
     say(find('.acceptance-means'), meaning(acceptance));

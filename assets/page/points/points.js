@@ -14,7 +14,7 @@ const unitOf = (curve) => (measuredIn(curve, unitChosen()) ? unitChosen() : 'byt
 // A task as the server sends it, with its points in the order of lib/curve.js.
 const ordered = ([threshold, share, accuracy, low, high, ...costs]) => [threshold, accuracy, low, high, share, ...costs];
 const taskOf = (task) => ({ ...task, curves: task.curves.map((one) => ({ ...one, curve: one.curve.map(ordered) })) });
-const NEAR = 0.02;   // acceptances so near have one curve
+const SAME_ACCEPTANCE = 0.02;   // acceptances so near have one curve
 // The first of those with the least value; undefined of none.
 const leastBy = (value, all) => all.reduce((best, one) => (value(one) < value(best) ? one : best), all[0]);
 
@@ -72,7 +72,7 @@ export const start = ({ element, props, watch }) => {
   const off = ({ acceptance }) => Math.abs(acceptance - dials.acceptance);
   const nearest = (curves) => leastBy(off, curves);
   // Where one acceptance was measured and the dial stands at another, nothing is known.
-  const unknown = (curves) => curves.length === 1 && off(curves[0]) > NEAR;
+  const unknown = (curves) => curves.length === 1 && off(curves[0]) > SAME_ACCEPTANCE;
 
   // What the measured point nearest to the dials cost on a task, as a multiple of LLM-only.
   const costOn = ({ name, curves }) => {
@@ -83,7 +83,7 @@ export const start = ({ element, props, watch }) => {
   // The timed setting nearest to the dials, unless the LLM alone is nearer; undefined where none was timed at this acceptance.
   const timeOn = ({ timed }) => {
     const away = ({ threshold }) => Math.abs(threshold - dials.threshold);
-    const one = leastBy(away, timed.filter((each) => off(each) <= NEAR && away(each) < Math.abs(1 - dials.threshold)));
+    const one = leastBy(away, timed.filter((each) => off(each) <= SAME_ACCEPTANCE && away(each) < Math.abs(1 - dials.threshold)));
     return one && { task: one.on, ...one, unit: UNIT_NAMES.seconds, timed: true };
   };
   // For the track, before there is a text.
@@ -131,7 +131,7 @@ export const start = ({ element, props, watch }) => {
     tellScale();
     if (!chosen) return;
     shown = nearest(chosen.curves);
-    const { acceptance, curve, on } = shown, now = at(curve, dials.threshold), unit = unitOf(curve), far = off(shown) > NEAR;
+    const { acceptance, curve, on } = shown, now = at(curve, dials.threshold), unit = unitOf(curve), far = off(shown) > SAME_ACCEPTANCE;
     const only = unknown(chosen.curves), where = `at acceptance ${acceptance}${only ? ' only' : ''}${far ? `, not ${dials.acceptance},` : ''} `;
     card.classList.toggle('unknown', only);
     find('.points-now').classList.toggle('far', far);
