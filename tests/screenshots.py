@@ -136,6 +136,10 @@ def main() -> None:
             eventually(lambda: phone.page.locator(f"text={pair.slm_name}").count(), 30)
             phone.page.wait_for_timeout(1000)
             phone.write(QUESTIONS[options.preset], seconds=300)
+            for chart in phone.page.locator(".plot:visible").all():  # they are drawn once they are in sight
+                chart.scroll_into_view_if_needed()
+                phone.page.wait_for_timeout(1500)
+            phone.page.evaluate("scrollTo(0, 0)")
             phone.page.screenshot(path=IMAGES / "playground-phone.png", full_page=True)
 
 
