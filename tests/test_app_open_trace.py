@@ -105,9 +105,8 @@ def test_opening_a_trace_stops_the_text_that_is_being_written(shown: Window, tra
     eventually(lambda: shown.page.is_disabled("#stop"))
 
 
-def test_a_trace_takes_the_place_of_a_text_that_was_begun_while_it_was_read(
-    shown: Window, trace: Trace, pair, monkeypatch
-):
+def held_reading(monkeypatch):
+    """Traces are read as slowly as a test wants: an event once one was, and one that lets it go on."""
     reading, go_on = threading.Event(), threading.Event()
 
     def slowly(text, after):
@@ -117,6 +116,13 @@ def test_a_trace_takes_the_place_of_a_text_that_was_begun_while_it_was_read(
         return run
 
     monkeypatch.setattr("app.share.buttons.opened_run", slowly)
+    return reading, go_on
+
+
+def test_a_trace_takes_the_place_of_a_text_that_was_begun_while_it_was_read(
+    shown: Window, trace: Trace, pair, monkeypatch
+):
+    reading, go_on = held_reading(monkeypatch)
     file = {"name": "some.json", "mimeType": "application/json", "buffer": trace.to_json().encode()}
     shown.page.set_input_files(f"{BAR} input", file)
     eventually(reading.is_set)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 
 import pytest
 from browser import Site, Window, along, check_contrast, eventually, expect, window
 from fake_pair import FakePair
+from test_app_open_trace import held_reading
 
 from app.share.buttons import _kept_fields
-from app.share.open_trace import opened_run
 from engine import EngineError
 
 
@@ -80,15 +79,7 @@ def test_a_text_that_failed_part_way_is_a_version_and_there_after_a_reload(shown
 def test_what_the_window_had_leaves_a_text_alone_that_was_begun_while_it_was_read(shown: Window, pair, monkeypatch):
     shown.write("echo what I had")
     kept(shown, "what I had")
-    reading, go_on = threading.Event(), threading.Event()
-
-    def slowly(text, after):
-        run = opened_run(text, after)
-        reading.set()
-        assert go_on.wait(20)
-        return run
-
-    monkeypatch.setattr("app.share.buttons.opened_run", slowly)
+    reading, go_on = held_reading(monkeypatch)
     shown.reload()
     eventually(reading.is_set, 10)
     pair.tokens_per_second = 10

@@ -11,8 +11,8 @@ from engine.events import Role, TokenEvent, tokens_read
 def record(step: RowStep) -> TokenEvent:
     """Adds the event of what happened to the row. A model is charged for what this row alone would have made it do."""
     row, event = step.row, _written(step, step.slot.elapsed)
-    before = step.before.read
-    row.spared = {role: step.slot.starts[role] - before[role] for role in Role if _charged(step)[role]}
+    charged, before = _charged(step), step.before.read
+    row.spared = {role: step.slot.starts[role] - before[role] for role in Role if charged[role]}
     if step.taken_back:
         if step.drafted:  # what drafting cost is in the event of that draft
             event = replace(event, router=False, slm_head=False, slm_seconds=0.0)

@@ -25,7 +25,7 @@ from engine.pair import Pair
 from engine.provenance import provenance
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write
-from trainer.evaluation.method_names import SPECULATIVE, Rate, parsed, spelled
+from trainer.evaluation.method_names import SPECULATIVE, Rate, parsed, spelled, title_of
 from trainer.evaluation.methods import Method
 from trainer.evaluation.record import GradedAnswer
 from trainer.evaluation.speculative import as_published
@@ -120,11 +120,9 @@ def check_main(main: str, methods: Sequence[str], folder: Path) -> None:
         methods: That are asked for, as `method_names.parsed` reads them.
         folder: Whose stages may have it already.
     """
-    begun = [each for path in folder.glob("*.json") for each in read_json(path, _Begun, AGAIN)["methods"]]
-    dials = [(name, *dials) for name, _, _, *dials in begun] + [
-        (each.name, each.acceptance) for each in map(parsed, methods)
-    ]
-    names = sorted({name for name, *rest in dials if name in SPECULATIVE or not rest or not rest[0]})
+    begun = (chosen_thresholds(folder, path.stem) for path in folder.glob("*.json"))
+    titles = set(map(title_of, methods)).union(*begun)
+    names = sorted({each.name for each in map(parsed, titles) if each.acceptance == 0})
     if main not in names:
         raise TrainerError(
             f"--main {main}: at acceptance 0 it is not asked for, and {folder} has no answers of it: {', '.join(names)}"

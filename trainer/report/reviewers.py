@@ -21,14 +21,14 @@ from engine.benchmark.markdown import code, table
 from engine.benchmark.report import PROFILE
 from engine.operating_points import MEASURED_UNITS, Curve
 from engine.provenance import hardware
-from trainer.evaluation.estimates import double_dagger, percent, with_notes
+from trainer.evaluation.estimates import percent, with_notes
 from trainer.evaluation.method_names import AWAY, is_citer, label, method_order, spelled_threshold
 from trainer.evaluation.plane import GAPS, LEARNED
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import RULE, Summary
 from trainer.json_files import read_json
 from trainer.report.plane_report import setting
-from trainer.report.tasks import TARGET, of_llm, reached
+from trainer.report.tasks import TARGET, across_copies, of_llm, reached
 from trainer.shards import JOINT
 from trainer.ship import curve_of
 
@@ -260,8 +260,8 @@ def _at_target(summary: Summary, method: str) -> str:
         return ""
     cost = summary["comparisons"]["cost_at_target"][method][TARGET]["bytes"]["value"]
     gap = summary["methods"][method]["gap_recovered"]
-    points = (point for name in ("llm", method) for point in summary["methods"][name]["points"])
-    return f"{_bytes(summary, cost)}; {'–' if gap is None else percent(gap)}{double_dagger(points)}"
+    mark = across_copies(summary, "llm", method)
+    return f"{_bytes(summary, cost)}; {'–' if gap is None else percent(gap)}{mark}"
 
 
 def _bytes(summary: Summary, cost: float | None) -> str:
