@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import subprocess
@@ -17,6 +18,8 @@ from engine.settings import PREFIX, load_settings
 ROOT = Path(__file__).resolve().parent.parent
 _ARITHMETIC = {"cpu_weights", "lm_head_4bit", "weights_copy"}
 """Settings with which the same command gives other roundings, and so now and then other tokens."""
+_HELD = ("ATEN_CPU_CAPABILITY", "FBGEMM_ENABLE_INSTRUCTIONS", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
+"""Variables of torch and its libraries that hold them to fewer instructions; they change roundings, too."""
 _KERNEL = "AVX512-BF16"  # what bitsandbytes' 4-bit kernel wants; without it weights are read in other ways
 
 
@@ -28,7 +31,8 @@ def provenance(program: str) -> dict[str, str]:
 def command(program: str) -> str:
     """What the user typed, quoted for a shell; of a path that leads out of the current folder, its name only.
 
-    Settings that change the arithmetic stand before it, also those of a `.env` file, where they are not the default.
+    What changes the arithmetic stands before it: variables that hold the libraries to fewer instructions, and settings,
+    also those of a `.env` file, where they are not the default.
     """
     inside = []
     for each in sys.argv[1:]:
@@ -37,7 +41,8 @@ def command(program: str) -> str:
         leads_out = path.is_absolute() or ".." in path.parts
         inside.append(f"{name}{equals}{path.name}" if leads_out else each)
     changed = load_settings().model_dump(include=_ARITHMETIC, exclude_defaults=True)
-    variables = [f"{PREFIX}{name.upper()}={str(value).lower()} " for name, value in changed.items()]
+    variables = [f"{name}={os.environ[name]} " for name in _HELD if name in os.environ]
+    variables += [f"{PREFIX}{name.upper()}={str(value).lower()} " for name, value in changed.items()]
     return "".join(variables) + shlex.join(["python", "-m", program, *inside])
 
 
@@ -54,9 +59,10 @@ def machine() -> dict[str, Any]:
     """What figures were measured on, item by item; "gpu" is None without one."""
     import torch  # late, as elsewhere where commands must explain themselves at once
 
+    capability = torch.backends.cpu.get_cpu_capability()
     return {
         "processor": processor(),
-        "instructions": _KERNEL if torch.cpu._is_avx512_bf16_supported() else torch.backends.cpu.get_cpu_capability(),
+        "instructions": _KERNEL if capability == "AVX512" and torch.cpu._is_avx512_bf16_supported() else capability,
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),

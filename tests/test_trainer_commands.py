@@ -63,7 +63,8 @@ def test_variables_that_change_the_arithmetic_are_kept_with_the_command(monkeypa
     monkeypatch.setattr("sys.argv", ["x", "run"])
     monkeypatch.setenv("CITER_CPU_WEIGHTS", "nf4")
     monkeypatch.setenv("CITER_API_KEY", "secret")
-    assert command("trainer") == "CITER_CPU_WEIGHTS=nf4 python -m trainer run"
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    assert command("trainer") == "ATEN_CPU_CAPABILITY=avx2 CITER_CPU_WEIGHTS=nf4 python -m trainer run"
 
 
 def recorded_commands(value):
@@ -74,7 +75,7 @@ def recorded_commands(value):
         return []
     below = [each for key, item in value.items() if key != "command" for each in recorded_commands(item)]
     own = value.get("command") if isinstance(value.get("command"), str) else ""
-    commands = [re.sub(r"^(CITER_\w+=\S* )+", "", each) for each in (own or "").split("; ")]
+    commands = [re.sub(r"^([A-Z_]+=\S* )+", "", each) for each in (own or "").split("; ")]
     return below + [each for each in commands if each.startswith("python -m trainer ")]
 
 

@@ -32,7 +32,7 @@ from torch import nn
 
 from engine.model import int8
 from engine.model.int8 import Int8Linear, Int8Product, quantise
-from engine.model.packed import PackedProduct, joined
+from engine.model.packed import PackedProduct, has_kernel, joined
 from engine.provenance import processor
 
 _INT8, _AMX, _NO_AMX, _DEQUANTISE_FROM = 5, 5, 16, 64  # see `wide_from`
@@ -76,7 +76,7 @@ class Linear:
             if copy is not None:
                 self._copy_dtype, self._many = copy, self._by_copy
                 self._copy_bias = None if self._bias is None or copy is torch.int8 else self._bias.to(copy)
-        elif all(states) and copy is not None and not torch.cpu._is_avx512_bf16_supported():
+        elif all(states) and copy is not None and not has_kernel():
             from bitsandbytes.functional import dequantize_4bit
 
             parts = zip(modules, states, strict=True)

@@ -38,9 +38,12 @@ def _library() -> Any:
 
 
 def has_kernel() -> bool:
-    """Whether the fused kernel is there and this processor has its instructions."""
+    """Whether the fused kernel is there, and this processor has its instructions.
+
+    torch can be held to fewer instructions than the processor has (ATEN_CPU_CAPABILITY); then this is, too.
+    """
     check = getattr(_library(), "has_avx512bf16_cpu", None)
-    return check is not None and bool(check())
+    return check is not None and bool(check()) and "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
 @dataclass

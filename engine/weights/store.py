@@ -25,8 +25,6 @@ LM_HEAD = "lm_head"
 def cpu_layout(wanted: str = "auto") -> str:
     """How weights are stored for this processor: `packed` NF4 with AVX512-BF16, else `int8`; `plain` NF4 without x86.
 
-    torch can be held to fewer instructions than the processor has (ATEN_CPU_CAPABILITY); then this is, too.
-
     Args:
         wanted: "nf4" or "int8" for one of them everywhere, or "auto".
 
@@ -35,7 +33,7 @@ def cpu_layout(wanted: str = "auto") -> str:
     """
     if wanted == "int8" and not int8.supported():
         raise WeightsError("CITER_CPU_WEIGHTS=int8: this torch has no int8 products (fbgemm): set it to auto or nf4")
-    packed = has_kernel() and "AVX512" in torch.backends.cpu.get_cpu_capability()
+    packed = has_kernel()
     if wanted == "int8" or (wanted == "auto" and not packed and int8.supported()):
         return "int8"
     return "packed" if packed else "plain"
