@@ -148,6 +148,16 @@ def test_a_comma_groups_the_thousands_of_a_whole_number(shown):
         expect(page.locator(box)).to_have_value(value)
 
 
+def test_half_a_number_is_not_written_over_by_the_one_before_it(shown):
+    page, box = shown.page, "#compare-limit input"
+    page.click('role=tab[name="Compare"]')
+    page.click(box, click_count=3)
+    page.keyboard.type("12.")
+    page.locator(box).evaluate("field => { field.value = 12; }")  # as gradio does, a frame after it heard of 12
+    page.keyboard.type("5")
+    expect(page.locator(box)).to_have_value("12.5")
+
+
 @pytest.mark.parametrize("leave", ["Tab", "Enter"])
 def test_an_emptied_number_stays_what_it_was_and_says_so(shown, site, pair, leave):
     page, run, requests = shown.page, newest(site), len(pair.requests)

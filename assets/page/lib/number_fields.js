@@ -17,10 +17,19 @@ const note = (field, text) => {
   say(notes.get(field), text);
 };
 
+// Gradio writes a number that it heard of back, up to a frame later. Over "12." or "1e", which go on meanwhile, that would
+// take the point away and put the caret in front.
+const { get, set } = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value');
+const write = (field, value) => {
+  const goesOn = field.matches(':focus') && (field.validity.badInput || get.call(field) === String(value));
+  if (!goesOn) set.call(field, value);
+};
+const guard = (field) => Object.defineProperty(field, 'value', { configurable: true, get, set(value) { write(field, value); } });
+
 const restore = (field) => {
   if (field.value !== '' || !lasts.has(field)) return;
   const wrong = field.validity.badInput;
-  field.value = lasts.get(field);
+  set.call(field, lasts.get(field));
   note(field, wrong ? `that is no number: still ${lasts.get(field)}` : '');
 };
 
@@ -36,6 +45,7 @@ const ungroup = (event, field) => {
 };
 
 hear('focusin', (event, field) => {
+  guard(field);
   commas.delete(field);
   if (field.value !== '') lasts.set(field, field.value);
 });
