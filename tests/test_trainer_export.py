@@ -72,17 +72,30 @@ def test_routerarena_gets_predictions_and_a_price_list_that_gives_the_same_cost(
             assert each["prediction"] == name and each["generated_result"]["success"] is True
 
 
-def test_an_evaluation_without_prices_is_refused_by_name(evaluated, tmp_path, capsys):
-    old = tmp_path / "old"
+def without_prices(evaluated, old, of):
+    """A copy of an evaluation whose lines say no price where `of` matches them."""
     old.mkdir()
     for path in evaluated.iterdir():
         if path.suffix in (".json", ".jsonl"):
-            text = path.read_text("utf-8")
-            (old / path.name).write_text(re.sub(r', "price": [0-9.e-]+', "", text), "utf-8")
+            lines = path.read_text("utf-8").splitlines(keepends=True)
+            kept = [re.sub(r', "price": [0-9.e-]+', "", line) if re.search(of, line) else line for line in lines]
+            (old / path.name).write_text("".join(kept), "utf-8")
+    return old
+
+
+def test_an_evaluation_without_prices_is_refused(evaluated, tmp_path, capsys):
+    old = without_prices(evaluated, tmp_path / "old", "")
     arguments = ["export", "--evaluation", str(old), "--data", "arithmetic", "--format", "routerarena"]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
     assert "before prices were written down" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_point_without_prices_is_left_out_by_name(evaluated, tmp_path, capsys):
+    old = without_prices(evaluated, tmp_path / "old", '"acceptance": 0.3')
+    files = exported(old, tmp_path / "out", "llmrouterbench")
+    assert len(files) == 3 and not any("0.3" in path for path in files)
+    assert re.search(r"left out, since .* written down: confidence@0.3 at threshold 0.9\n", capsys.readouterr().out)
 
 
 def test_questions_of_another_file_are_refused(evaluated, tmp_path, capsys):

@@ -52,7 +52,14 @@ def test_the_twin_has_measured_seconds():
         last = summary["points"][-1]
         drawn = panel[f"{label(last['method'])}, acceptance {last['acceptance']:g}"]
         assert (drawn.x[-1], drawn.y[-1]) == (last["seconds"] / whole, last["correct"])
+        assert drawn.x[-1] + drawn.error_x.array[-1] == pytest.approx(1 / last["speedup"]["low"])
+        assert drawn.x[-1] - drawn.error_x.arrayminus[-1] == pytest.approx(1 / last["speedup"]["high"])
         assert drawn.marker.symbol != panel[label("llm")].marker.symbol, "what the LLM judged is told apart"
+        front = list(zip(panel[FRONT].x, panel[FRONT].y, strict=True))
+        for point in summary["points"]:
+            assert any(x <= point["seconds"] / whole and y >= point["correct"] for x, y in front), (
+                "none beats the front"
+            )
 
 
 @pytest.mark.parametrize("count", [2, 4, 5, 6])

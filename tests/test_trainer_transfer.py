@@ -77,14 +77,15 @@ def test_the_llm_agrees_with_itself_for_all_of_its_bytes_and_the_slm_for_fewer(m
     assert methods["llm"]["at_budget"] == {}
 
 
-def test_methods_are_compared_with_confidence_at_the_same_acceptance_and_equal_bytes(measured):
+@pytest.mark.parametrize("name", ["random", "confidence@0.5"])
+def test_methods_are_compared_with_confidence_at_acceptance_0_and_equal_bytes(measured, name):
     methods = measured[1]["methods"]
-    assert methods["confidence"]["beside"] == methods["confidence@0.5"]["beside"] == {}
+    assert methods["confidence"]["beside"] == {}
     budgets = {f"{share:g}" for share in transfer.BUDGETS}
-    assert set(methods["random"]["beside"]) == set(methods["random"]["at_budget"]) == budgets
+    assert set(methods[name]["beside"]) == set(methods[name]["at_budget"]) == budgets
     for share in budgets:
-        gain = methods["random"]["at_budget"][share]["value"] - methods["confidence"]["at_budget"][share]["value"]
-        assert methods["random"]["beside"][share]["value"] == pytest.approx(gain, abs=1e-4)
+        ours, theirs = (methods[each]["at_budget"][share]["value"] for each in (name, "confidence"))
+        assert methods[name]["beside"][share]["value"] == pytest.approx(ours - theirs, abs=1e-4)
 
 
 def test_a_budget_that_many_resamples_do_not_reach_is_marked(measured):

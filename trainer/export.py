@@ -40,26 +40,42 @@ class _Model:
         return sum(getattr(answer, field) for _, answer in self.answers)
 
 
-def export(evaluation: Evaluation, questions: Sequence[Question], format: str, split: str, out: Path) -> list[Path]:
-    """Writes all points of an evaluation; returns the files.
+def export(
+    evaluation: Evaluation,
+    questions: Sequence[Question],
+    format: str,
+    split: str,
+    out: Path,
+    report: Callable[[str], None] = print,
+) -> list[Path]:
+    """Writes the points of an evaluation; returns the files.
+
+    A point whose answers do not say what a prompt had of tokens and what an answer would be charged is left out, and
+    reported: it was evaluated before that was written down.
 
     Args:
-        evaluation: Its lines must say what a prompt had of tokens and what an answer would be charged.
         questions: Those of the evaluation, and perhaps more.
         format: One of `FORMATS`.
         split: Of the questions, e.g. "dev".
 
     Raises:
-        TrainerError: A question is missing, or the evaluation is older than the figures that are needed.
+        TrainerError: A question is missing, or all points would be left out.
     """
-    models = [
-        _model(point, evaluation, {question.id: question for question in questions}) for point in evaluation.points
-    ]
+    known = {question.id: question for question in questions}
+    models = [_model(point, evaluation, known) for point in evaluation.points if _is_priced(point)]
+    if not models:
+        raise TrainerError(f"{evaluation.task} was evaluated before prices were written down: evaluate it again")
+    if left := [str(point.answers[0].setting) for point in evaluation.points if not _is_priced(point)]:
+        report(f"left out, since they were evaluated before prices were written down: {', '.join(left)}")
     files = FORMATS[format](models, evaluation.task, split)
     for name, content in files.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         write_json(out / name, content, indent=2)
     return [out / name for name in files]
+
+
+def _is_priced(point: Point) -> bool:
+    return all(answer.price is not None and answer.prompt_tokens is not None for answer in point.answers)
 
 
 def _model(point: Point, evaluation: Evaluation, questions: Mapping[str, Question]) -> _Model:
@@ -68,10 +84,7 @@ def _model(point: Point, evaluation: Evaluation, questions: Mapping[str, Questio
             f"{len(missing)} of the evaluation's questions are not in the data, e.g. {missing[0]}: name the files that "
             "`evaluate` had as --data"
         )
-    key = point.answers[0].setting
-    if any(answer.price is None or answer.prompt_tokens is None for answer in point.answers):
-        raise TrainerError(f"{key} was evaluated before prices were written down: evaluate it again, in a new folder")
-    name = _NOT_IN_NAMES.sub("-", f"citer {evaluation.preset} {key}").strip("-")
+    name = _NOT_IN_NAMES.sub("-", f"citer {evaluation.preset} {point.answers[0].setting}").strip("-")
     return _Model(name, tuple((questions[answer.question], answer) for answer in point.answers))
 
 

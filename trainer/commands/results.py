@@ -138,9 +138,7 @@ def _export(options: Options) -> None:
     wanted = {"split": options.split, "need_reference": False, "offset": options.offset}
     questions = load_questions(options.data, len(evaluation.questions), **wanted)
     files = export(evaluation, questions, options.format, options.split, options.out)
-    print(
-        f"{len(evaluation.points)} models, {len(evaluation.questions)} questions: {len(files)} files in {options.out}"
-    )
+    print(f"{len(evaluation.questions)} questions: {len(files)} files in {options.out}")
 
 
 def _add_publish(add: Add) -> None:

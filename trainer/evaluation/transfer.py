@@ -56,6 +56,8 @@ BUDGETS = (0.6, 0.75, 0.9)
 """Shares of the LLM-only text's bytes at which methods are compared."""
 
 RIVAL = "confidence"
+"""At acceptance 0, as it is published: what a method is set beside, whatever its own acceptance."""
+
 RESAMPLES, SEED = 2000, 0
 SUFFIX = ".transfer.json"
 """How the file of what was measured is called, after the preset."""
@@ -100,7 +102,7 @@ class TransferPoint(TypedDict):
 
 
 class TransferCurve(TypedDict):
-    """A method's points, and what it is worth beside the SLM's confidence at the same acceptance.
+    """A method's points, and what it is worth beside the SLM's confidence at acceptance 0.
 
     Attributes:
         at_budget: Agreement at each of `BUDGETS`, on the frontier of the measured points.
@@ -268,7 +270,7 @@ def _curve(
 ) -> TransferCurve:
     key = next(iter(curve))
     own = budgets[spelled(*key[:3])]
-    rival = budgets.get(spelled(RIVAL, *key[1:3]), {}) if key.method != RIVAL else {}
+    rival = budgets.get(RIVAL, {}) if spelled(*key[:3]) != RIVAL else {}
     return TransferCurve(
         points=[
             TransferPoint(
@@ -309,13 +311,15 @@ def transfer_section(summary: TransferSummary) -> str:
 
 
 def budgets_table(summary: TransferSummary) -> str:
-    """Each method's agreement at equal bytes, and how far it is from confidence's."""
+    """Each method's agreement at equal bytes, and how far it is from that of confidence at acceptance 0."""
     rows = [
         [_titled(title), *(_beside(curve, f"{share:g}") for share in BUDGETS)]
         for title, curve in summary["methods"].items()
         if curve["at_budget"]
     ]
-    head = [f"agreement at {percent(share)} of LLM only's bytes; beside confidence" for share in BUDGETS]
+    head = [
+        f"agreement at {percent(share)} of LLM only's bytes; beside confidence at acceptance 0" for share in BUDGETS
+    ]
     return with_notes(table(["method", *head], rows))
 
 

@@ -37,9 +37,13 @@ def bytes_panels(summaries: Sequence[Summary]) -> go.Figure:
 
 
 def seconds_panels(summaries: Sequence[SecondsSummary]) -> go.Figure:
-    """Right answers over measured seconds as a share of the LLM's own, one text at a time."""
+    """Right answers over measured seconds as a share of the LLM's own, one text at a time, with intervals in time.
+
+    Behind them the front: of the settings that were timed, those than which none is both faster and as often right.
+    """
     panels = [(_title(summary["task"], summary["questions"]), _seconds_traces(summary)) for summary in summaries]
-    return _figure(panels, "seconds of LLM only, measured").update_yaxes(range=[0, 1.05])
+    best = max(point["correct"] for summary in summaries for point in summary["points"])
+    return _figure(panels, "seconds of LLM only, measured").update_yaxes(range=[0, best + 0.1])
 
 
 def write_panels(
@@ -102,7 +106,7 @@ def _bytes_traces(summary: Summary) -> list[Any]:
     methods, main = summary["methods"], summary["comparisons"]["method"]
     whole = methods["llm"]["points"][0]["bytes"]
     plane = summary.get("plane")
-    traces = [_front(plane["front"], whole)] if plane else []
+    traces = [_front(plane["front"], "bytes", "accuracy", whole)] if plane else []
     for name in (*RIVALS, main):
         if name in methods:
             traces.append(_line(summary, name, methods[name]["points"], whole, name == main))
@@ -123,17 +127,17 @@ def _line(summary: Summary, name: str, points: Sequence[PointSummary], whole: fl
     )
 
 
-def _front(points: Sequence[PlanePoint], whole: float) -> Any:
-    """In steps: between two of its points there is no setting."""
+def _front(points: Sequence[PlanePoint | TimedPoint], cost: str, right: str, whole: float) -> Any:
+    """In steps: between two of its points there is no setting. `cost` and `right` name the points' fields."""
     return go.Scatter(
-        x=[point["bytes"] / whole for point in points],
-        y=[point["accuracy"] for point in points],
+        x=[point[cost] / whole for point in points],
+        y=[point[right] for point in points],
         text=[spelled(point["method"], point["acceptance"], point["max_draft"]) for point in points],
         name=FRONT,
         mode="lines",
         line={"color": "#7F7F7F", "width": 6, "shape": "hv"},
         opacity=0.45,
-        hovertemplate="%{text}<br>accuracy %{y:.1%} for %{x:.0%} of LLM only's bytes<extra></extra>",
+        hovertemplate=f"%{{text}}<br>accuracy %{{y:.1%}} for %{{x:.0%}} of LLM only's {cost}<extra></extra>",
     )
 
 
@@ -154,13 +158,34 @@ def _seconds_traces(summary: SecondsSummary) -> list[Any]:
     alike: dict[tuple[str, float], list[TimedPoint]] = {}
     for point in summary["points"]:
         alike.setdefault((point["method"], point["acceptance"]), []).append(point)
-    return [_timed(name, acceptance, points, whole) for (name, acceptance), points in alike.items()]
+    timed = [_timed(name, acceptance, points, whole) for (name, acceptance), points in alike.items()]
+    return [_front(_not_beaten(summary["points"]), "seconds", "correct", whole), *timed]
+
+
+def _not_beaten(points: Sequence[TimedPoint]) -> list[TimedPoint]:
+    """Points than which no faster one is as often right, the fastest first."""
+    front: list[TimedPoint] = []
+    for point in sorted(points, key=lambda each: (each["seconds"], -each["correct"])):
+        if not front or point["correct"] > front[-1]["correct"]:
+            front.append(point)
+    return front
 
 
 def _timed(name: str, acceptance: float, points: Sequence[TimedPoint], whole: float) -> Any:
     look = LOOKS.get(name, MAIN)
+    shares = [point["seconds"] / whole for point in points]
+    times = [point["speedup"] for point in points]  # as fast as the LLM alone, so the least of it takes longest
     return go.Scatter(
-        x=[point["seconds"] / whole for point in points],
+        x=shares,
+        error_x={
+            "array": [1 / each["low"] - share if each["low"] else 0 for each, share in zip(times, shares, strict=True)],
+            "arrayminus": [
+                share - 1 / each["high"] if each["high"] else 0 for each, share in zip(times, shares, strict=True)
+            ],
+            "color": look.colour,
+            "thickness": 1.5,
+            "width": 3,
+        },
         y=[point["correct"] for point in points],
         text=[spelled(point["method"], point["acceptance"], point["max_draft"]) for point in points],
         name=label(name) + (f", acceptance {acceptance:g}" if acceptance else ""),
