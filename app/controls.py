@@ -255,7 +255,10 @@ def points_message(points: OperatingPoints | None, threshold: float, policy: str
     timed: dict[tuple[str, str], list[dict[str, Any]]] = {}
     # Of two at the same dials the page says the first: that with drafts as the page has them.
     for setting in sorted(points.timed, key=lambda each: each.max_draft != "auto") if points else ():
-        timed.setdefault((setting.policy, setting.task), []).append(_timed(setting))
+        for scores, task in tasks:
+            # At threshold 0 nobody asks, so a text takes as long whoever scores.
+            if task == setting.task and (scores == setting.policy or setting.threshold == 0):
+                timed.setdefault((scores, task), []).append(_timed(setting))
     told = [_task(*key, curves) | {"timed": timed.get(key, [])} for key, curves in tasks.items()]
     return to_json({"threshold": threshold, "policy": policy, "units": MEASURED_UNITS, "tasks": told})
 

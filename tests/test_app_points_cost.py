@@ -5,6 +5,7 @@ Every figure here is made up; none was measured.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 
@@ -27,6 +28,7 @@ from points_panel import (
     stands_at,
 )
 
+from app.controls import points_message
 from app.figures import reading_along
 from app.recorded import load_recorded
 from engine import costs
@@ -204,6 +206,18 @@ def test_a_setting_that_was_timed_and_took_longer_than_the_llm_alone_is_warned_o
             said = f"Timed on 20 GSM8K questions {setting} × the LLM alone in seconds."
             eventually(lambda said=said: says(shown, WARNING) == said)
         assert not pair.requests and shown.errors == []
+
+
+def test_what_was_timed_at_threshold_0_is_told_of_every_policy_since_none_asks_there():
+    timed = (
+        TimedSetting("confidence", "csqa", 20, 0.0, 1.0, "auto", 1.11),
+        TimedSetting("confidence", "csqa", 20, 0.4, 1.0, "auto", 1.2),
+        TimedSetting("confidence", "gsm8k", 20, 0.0, 1.0, "auto", 1.3),
+    )
+    measured = replace(POINTS, curves=(CURVE,), untrained={"confidence": (CURVE,)}, timed=timed)
+    tasks = json.loads(points_message(measured, 0.5, "router"))["tasks"]
+    told = {task["policy"]: [each["times"] for each in task["timed"]] for task in tasks}
+    assert told == {"router": [1.11], "confidence": [1.11, 1.2]}
 
 
 def test_the_setting_that_the_page_opens_with_is_warned_of(serving):
