@@ -42,8 +42,9 @@ def seconds_panels(summaries: Sequence[SecondsSummary]) -> go.Figure:
     Behind them the front: of the settings that were timed, those than which none is both faster and as often right.
     """
     panels = [(_title(summary["task"], summary["questions"]), _seconds_traces(summary)) for summary in summaries]
-    best = max(point["correct"] for summary in summaries for point in summary["points"])
-    return _figure(panels, "seconds of LLM only, measured").update_yaxes(range=[0, best + 0.1])
+    right = [point["correct"] for summary in summaries for point in summary["points"]]
+    figure = _figure(panels, "seconds of LLM only, measured")
+    return figure.update_xaxes(range=[0.6, 1.5]).update_yaxes(range=[min(right) - 0.1, max(right) + 0.1])
 
 
 def write_panels(
@@ -189,7 +190,9 @@ def _timed(name: str, acceptance: float, points: Sequence[TimedPoint], whole: fl
         y=[point["correct"] for point in points],
         text=[spelled(point["method"], point["acceptance"], point["max_draft"]) for point in points],
         name=label(name) + (f", acceptance {acceptance:g}" if acceptance else ""),
-        mode="markers",
+        mode="markers+text" if acceptance else "markers",
+        texttemplate=f"{acceptance:g}",
+        textposition="top center",
         marker={
             "color": look.colour,
             "symbol": look.symbol.removesuffix("-open") + "-open-dot" if acceptance else look.symbol,
