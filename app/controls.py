@@ -24,7 +24,10 @@ POLICY_LABELS = {name: REGISTRY[name].label for name in POLICIES}
 THRESHOLD_DIGITS = 7
 """Of the threshold's steps, as many as the scores have that are sent: half of a text's may lie above 0.9997."""
 
-DRAFT_INFO = "Tokens before the LLM reads them, where it is to accept them. Changes the cost, never the text."
+DRAFT_INFO = (
+    "Tokens before the LLM reads them, where it is to accept them. Changes the cost, never the text: long drafts can "
+    "take longer than the LLM alone."
+)
 
 _KEYS = "Enter sends, Shift + Enter breaks the line, Esc stops."
 _TINY_KNOWS = "The tiny pair has learned short sums like these, what came and what went, and nothing else."
