@@ -255,14 +255,15 @@ def points_message(points: OperatingPoints | None, threshold: float, policy: str
                 tasks.setdefault((scores, curve.task), []).append(curve)
     if not tasks:
         return ""
-    timed: dict[tuple[str, str], list[dict[str, Any]]] = {}
     # Of two at the same dials the page says the first: that with drafts as the page has them.
-    for setting in sorted(points.timed, key=lambda each: each.max_draft != "auto") if points else ():
-        for scores, task in tasks:
-            # At threshold 0 nobody asks, so a text takes as long whoever scores.
-            if task == setting.task and (scores == setting.policy or setting.threshold == 0):
-                timed.setdefault((scores, task), []).append(_timed(setting))
-    told = [_task(*key, curves) | {"timed": timed.get(key, [])} for key, curves in tasks.items()]
+    settings = sorted(points.timed, key=lambda each: each.max_draft != "auto") if points else []
+
+    def timed(scores: str, task: str) -> list[dict[str, Any]]:
+        """At threshold 0 nobody asks, so a text takes as long whoever scores."""
+        found = (each for each in settings if each.task == task and (each.policy == scores or each.threshold == 0))
+        return [_timed(each) for each in found]
+
+    told = [_task(*key, curves) | {"timed": timed(*key)} for key, curves in tasks.items()]
     return to_json({"threshold": threshold, "policy": policy, "units": MEASURED_UNITS, "tasks": told})
 
 

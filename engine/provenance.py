@@ -62,7 +62,7 @@ def machine() -> dict[str, Any]:
     capability = torch.backends.cpu.get_cpu_capability()
     return {
         "processor": processor(),
-        "instructions": _KERNEL if capability == "AVX512" and torch.cpu._is_avx512_bf16_supported() else capability,
+        "instructions": _KERNEL if "AVX512" in capability and torch.cpu._is_avx512_bf16_supported() else capability,
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),

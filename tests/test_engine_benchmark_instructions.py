@@ -11,6 +11,7 @@ import pytest
 from engine import EngineError, load_settings
 from engine.benchmark import instructions, report
 from engine.benchmark.instructions import HELD, environment, measure, render, render_short
+from engine.provenance import command
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,6 +50,14 @@ def test_each_set_holds_all_libraries_that_choose_by_themselves(settings):
     assert held["ATEN_CPU_CAPABILITY"] == "avx2" and held["FBGEMM_ENABLE_INSTRUCTIONS"] == "AVX2"
     assert {"ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS"} <= held.keys()
     assert "ATEN_CPU_CAPABILITY" not in HELD["all"]
+
+
+@pytest.mark.parametrize("held", HELD)
+def test_what_holds_the_libraries_is_recorded_with_a_command(monkeypatch, held):
+    for name, value in HELD[held].items():
+        monkeypatch.setenv(name, value)
+    recorded = command("engine").split()
+    assert {f"{name}={value}" for name, value in HELD[held].items()} <= set(recorded)
 
 
 def test_llama_cpp_that_was_compiled_for_a_set_is_found_where_it_lies(settings):

@@ -179,7 +179,7 @@ def plane_of(points: Sequence[Point], counts: Array) -> Plane:
             family: {name: reached(family, members, name) for name in targets} for family, members in families.items()
         },
         "curves": _curves(real, shown),
-        "front": [shown[number] for number in _front(curve)],
+        "front": [shown[number] for number in statistics.front(curve.cost["bytes"][:, 0], curve.accuracy[:, 0])],
     }
 
 
@@ -226,15 +226,6 @@ def _curves(points: Sequence[Point], shown: Sequence[PlanePoint]) -> dict[str, l
         if each["method"] in methods and (each["acceptance"] > 0 or each["method"] not in FIXED):
             curves.setdefault(spelled(each["method"], each["acceptance"], each["max_draft"]), []).append(each)
     return curves
-
-
-def _front(curve: ResampledCurve) -> list[int]:
-    size, accuracy = curve.cost["bytes"][:, 0], curve.accuracy[:, 0]
-    front: list[int] = []
-    for number in np.lexsort((-accuracy, size)).tolist():
-        if not front or accuracy[number] > accuracy[front[-1]] + statistics.TOLERANCE:
-            front.append(number)
-    return front
 
 
 def _cheapest(curve: ResampledCurve, members: Sequence[int], target: float) -> int | None:

@@ -218,6 +218,15 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     return min(1.0, 2 * tail / 2**differing)
 
 
+def front(cost: Array, accuracy: Array) -> list[int]:
+    """Which of some points [points] are more accurate than all cheaper ones, the cheapest first."""
+    found: list[int] = []
+    for number in np.lexsort((-accuracy, cost)).tolist():
+        if not found or accuracy[number] > accuracy[found[-1]] + TOLERANCE:
+            found.append(number)
+    return found
+
+
 def _frontier(cost: Array, accuracy: Array) -> tuple[Array, Array]:
     """Cost of the points in ascending order, and the best accuracy up to each: both [points, samples]."""
     order = np.lexsort((-accuracy, cost), axis=0)

@@ -20,11 +20,14 @@ const note = (field, text) => {
 // Gradio writes a number that it heard of back, up to a frame later. Over "12." or "1e", which go on meanwhile, that would
 // take the point away and put the caret in front.
 const { get, set } = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value');
-const write = (field, value) => {
-  const goesOn = field.matches(':focus') && (field.validity.badInput || get.call(field) === String(value));
-  if (!goesOn) set.call(field, value);
-};
-const guard = (field) => Object.defineProperty(field, 'value', { configurable: true, get, set(value) { write(field, value); } });
+const guard = (field) => Object.defineProperty(field, 'value', {
+  configurable: true,
+  get,
+  set(value) {
+    const goesOn = field.matches(':focus') && (field.validity.badInput || field.value === String(value));
+    if (!goesOn) set.call(field, value);
+  },
+});
 
 const restore = (field) => {
   if (field.value !== '' || !lasts.has(field)) return;

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.io import to_html
 from plotly.subplots import make_subplots
@@ -15,9 +16,10 @@ from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import label, spelled
 from trainer.evaluation.plane import PlanePoint
 from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint, on_one_machine
+from trainer.evaluation.statistics import front
 from trainer.evaluation.summary import Summary
 from trainer.report.charts.figures import SCRIPT, write_images
-from trainer.report.charts.parts import ACCURACY, LOOKS, MAIN, error_bars, layout_of, look_of
+from trainer.report.charts.parts import ACCURACY, LOOKS, MAIN, bars, error_bars, layout_of, look_of
 
 RIVALS = ("confidence", "query", "co-llm", "co-llm-data")
 """Methods at acceptance 0 that are drawn where they were measured; more lines than these hide each other."""
@@ -160,33 +162,23 @@ def _seconds_traces(summary: SecondsSummary) -> list[Any]:
     for point in summary["points"]:
         alike.setdefault((point["method"], point["acceptance"]), []).append(point)
     timed = [_timed(name, acceptance, points, whole) for (name, acceptance), points in alike.items()]
-    return [_front(_not_beaten(summary["points"]), "seconds", "correct", whole), *timed]
+    seconds, right = (np.array([point[name] for point in summary["points"]]) for name in ("seconds", "correct"))
+    best = [summary["points"][number] for number in front(seconds, right)]
+    return [_front(best, "seconds", "correct", whole), *timed]
 
 
-def _not_beaten(points: Sequence[TimedPoint]) -> list[TimedPoint]:
-    """Points than which no faster one is as often right, the fastest first."""
-    front: list[TimedPoint] = []
-    for point in sorted(points, key=lambda each: (each["seconds"], -each["correct"])):
-        if not front or point["correct"] > front[-1]["correct"]:
-            front.append(point)
-    return front
+def _interval(point: TimedPoint, share: float) -> tuple[float, float, float]:
+    """A point's share of the LLM's seconds with its bounds: how many times as fast it is, turned over."""
+    low, high = point["speedup"]["low"], point["speedup"]["high"]
+    return share, 1 / high if high else share, 1 / low if low else share
 
 
 def _timed(name: str, acceptance: float, points: Sequence[TimedPoint], whole: float) -> Any:
     look = LOOKS.get(name, MAIN)
     shares = [point["seconds"] / whole for point in points]
-    times = [point["speedup"] for point in points]  # as fast as the LLM alone, so the least of it takes longest
     return go.Scatter(
         x=shares,
-        error_x={
-            "array": [1 / each["low"] - share if each["low"] else 0 for each, share in zip(times, shares, strict=True)],
-            "arrayminus": [
-                share - 1 / each["high"] if each["high"] else 0 for each, share in zip(times, shares, strict=True)
-            ],
-            "color": look.colour,
-            "thickness": 1.5,
-            "width": 3,
-        },
+        error_x=bars([_interval(point, share) for point, share in zip(points, shares, strict=True)], look.colour),
         y=[point["correct"] for point in points],
         text=[spelled(point["method"], point["acceptance"], point["max_draft"]) for point in points],
         name=label(name) + (f", acceptance {acceptance:g}" if acceptance else ""),

@@ -152,11 +152,16 @@ def layout_of(**axes: dict[str, Any]) -> dict[str, Any]:
 
 
 def error_bars(points: Sequence[PointSummary], colour: str) -> dict[str, Any]:
-    """The 95 % intervals of points, as Plotly draws them."""
+    """The 95 % intervals of points' accuracy, as Plotly draws them."""
+    return bars([(point["accuracy"], point["accuracy_low"], point["accuracy_high"]) for point in points], colour)
+
+
+def bars(intervals: Sequence[tuple[float, float, float]], colour: str) -> dict[str, Any]:
+    """Intervals, each as (value, low, high), as Plotly draws them."""
     return {
         "type": "data",
-        "array": [point["accuracy_high"] - point["accuracy"] for point in points],
-        "arrayminus": [point["accuracy"] - point["accuracy_low"] for point in points],
+        "array": [high - value for value, _, high in intervals],
+        "arrayminus": [value - low for value, low, _ in intervals],
         "color": colour,
         "thickness": 1,
         "width": 3,
