@@ -80,7 +80,7 @@ def test_co_llm_drops_wrong_references_and_the_card_says_how_it_was_made(tmp_pat
         "trained without",
         "| calibration | none |",
         "fit --co-llm",
-        "the right ones",
+        "where they are right",
         "only its order",
     ):
         assert said in text

@@ -168,7 +168,9 @@ def test_questions_that_routers_learned_from_are_not_evaluated_on(capsys, tmp_pa
     assert not (tmp_path / "e").exists()
 
 
-@pytest.mark.parametrize("wrong", [("--task", "my task"), ("--methods", "slm", "<b>=x")])
+@pytest.mark.parametrize(
+    "wrong", [("--task", "my task"), ("--methods", "slm", "<b>=x"), ("--stage", "a/b"), ("--stage", "partial-more")]
+)
 def test_names_that_could_not_be_read_back_are_refused_before_any_answer(capsys, tmp_path, wrong):
     told = refused(capsys, "evaluate", "--preset", "tiny", *wrong, "--out", str(tmp_path / "e"))
     assert "cannot be the name of a" in told and not (tmp_path / "e").exists()
@@ -187,6 +189,24 @@ def test_a_file_whose_name_cannot_be_a_tasks_is_refused_before_the_hours_that_a_
 def test_a_main_method_of_which_there_will_be_no_answers_is_refused_before_any(capsys, tmp_path):
     told = refused(capsys, "evaluate", "--preset", "tiny", "--main", "citer", "--out", str(tmp_path / "e"))
     assert "--main citer: at acceptance 0 it is not asked for" in told and not (tmp_path / "e").exists()
+
+
+def test_thresholds_of_the_option_are_checked_as_those_behind_a_name_and_an_added_stage_has_a_name_of_its_own(
+    capsys, tmp_path
+):
+    few = ["evaluate", "--preset", "tiny", "--questions", "1", "--out", str(tmp_path / "e")]
+    told = refused(capsys, *few, "--methods", "confidence", "--thresholds", "0.5", "0.5")
+    assert "confidence, at 0.5, 0.5: thresholds are finite numbers, each of them once" in told
+    told = refused(capsys, *few, "--stage", "assisted", "--assisted")
+    assert "--stage assisted is that of --assisted" in told and not (tmp_path / "e").exists()
+
+
+def test_a_folder_without_both_models_alone_keeps_its_answers_and_says_what_a_summary_needs(capsys, tmp_path):
+    few = ["--preset", "tiny", "--questions", "1", "--max-new-tokens", "4", "--methods", "slm", "confidence:0.5"]
+    where = ["--out", str(tmp_path / "e"), "--results", str(tmp_path)]
+    assert main(["evaluate", *few, *where]) == 0
+    assert f"{tmp_path / 'e'} has these answers now; for a summary evaluate llm there, too" in capsys.readouterr().out
+    assert not list(tmp_path.glob("*.json"))
 
 
 def test_a_stage_has_the_thresholds_behind_its_methods_names_and_the_others_those_of_the_option(tmp_path):

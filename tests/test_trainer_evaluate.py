@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from test_engine_judge import random_judge
@@ -98,6 +99,24 @@ def test_results_of_another_router_are_not_mixed_in(tiny_pair, tmp_path):
     other = [Method("citer", ConfidencePolicy(), (0.5,), make_router(tiny_pair, logits=True))]
     with pytest.raises(TrainerError, match=r"other settings \(methods\)"):
         evaluate(tiny_pair, QUESTIONS[:1], other, tmp_path, "arithmetic", 40, quiet)
+
+
+def test_a_stage_that_could_not_be_read_with_the_others_is_refused_before_any_answer(tiny_pair, tmp_path):
+    """Another router of the same name, other questions, and a setting that has answers already."""
+    router = make_router(tiny_pair)
+    begun = [Method("citer", ConfidencePolicy(), (0.5,), router)]
+    evaluate(tiny_pair, QUESTIONS[:2], begun, tmp_path, "arithmetic", 40, quiet)
+    other = [Method("citer", ConfidencePolicy(), (0.7,), make_router(tiny_pair, logits=True))]
+    for methods, questions, said in (
+        (other, QUESTIONS[:2], r"more\.json: citer is another router than in evaluation\.json; give it another name"),
+        ([replace(begun[0], thresholds=(0.7,))], QUESTIONS[:1], r"more\.json: its data is"),
+        ([replace(begun[0], thresholds=(0.7, 0.5))], QUESTIONS[:2], "the answers of citer at threshold 0.5 already"),
+    ):
+        with pytest.raises(TrainerError, match=said):
+            evaluate(tiny_pair, questions, methods, tmp_path, "arithmetic", 40, quiet, "more")
+        assert not (tmp_path / "more.json").exists()
+    evaluate(tiny_pair, QUESTIONS[:2], [replace(begun[0], acceptance=0.5)], tmp_path, "arithmetic", 40, quiet, "more")
+    assert len(lines_of(tmp_path)) == 4
 
 
 def test_a_router_is_charged_for_its_own_weights(tiny_pair, tmp_path):

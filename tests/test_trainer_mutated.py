@@ -186,6 +186,14 @@ def test_a_run_that_fails_before_its_first_shard_leaves_nothing_behind(tmp_path,
     assert not (tmp_path / "new").exists()
 
 
+def test_shards_without_the_file_that_says_what_made_them_are_not_taken_for_this_runs(tmp_path):
+    shards_of(tmp_path).run({"role": "llm"}, QUESTIONS, make, quiet)
+    (tmp_path / "answers.json").unlink()
+    with pytest.raises(TrainerError, match=r"answers-00000\.jsonl is there, but not answers\.json"):
+        shards_of(tmp_path).run({"role": "slm"}, QUESTIONS, make, quiet)
+    assert not (tmp_path / "answers.json").exists()
+
+
 def test_a_run_that_fails_later_keeps_its_shards_and_nothing_else(tmp_path):
     def fail(some, path):
         if some[0].id == "q1":

@@ -15,11 +15,12 @@ from engine.router import Router
 from trainer import TrainerError
 from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import load_summary, summarise, write_summary
+from trainer.labels.rollouts import fingerprint
 from trainer.report.charts.figures import plane_charts, write_charts
 from trainer.report.report import render
 from trainer.report.start_report import start_section
 from trainer.shards import JOINT
-from trainer.ship import beside_confidence, curve_of, curves_of, ship, untrained_curves
+from trainer.ship import beside_confidence, check_measured, curve_of, curves_of, ship, untrained_curves
 
 TINY = ROUTERS / "tiny"
 
@@ -220,7 +221,7 @@ def test_a_card_says_how_the_start_stands_beside_slm_confidence_and_on_which_tas
     card = (shipped_in(summary, tmp_path / "mine") / "README.md").read_text()
     row = next(line for line in card.splitlines() if line.startswith("| sums |"))
     assert re.search(r"\| 10\.3 points \([^)]*\)†? \|$", row) and "beside SLM confidence at equal bytes |" in card
-    assert "it is on no task." in card
+    assert "it is on none of them." in card
     (own,) = (each for each in summary["comparisons"]["beside_confidence"] if each["acceptance"])
     own["accuracy"] |= {"value": -0.1, "low": -0.2, "high": -0.01}
     own["threshold"] = 0.57
@@ -228,12 +229,24 @@ def test_a_card_says_how_the_start_stands_beside_slm_confidence_and_on_which_tas
     assert "| −10.0 points (−20.0 to −1.0), at threshold 0.57 |" in card and "it is on sums." in card
     del summary["comparisons"]["beside_confidence"]
     card = (shipped_in(summary, tmp_path / "before") / "README.md").read_text()
-    assert "| sums |" in card and "beside SLM confidence" not in card and "Surely worse" not in card
+    assert "| sums |" in card and "beside SLM confidence" not in card and "Worse by the whole" not in card
+
+
+def test_what_is_shipped_is_the_router_that_was_measured_and_results_are_of_one_pair(plane_summary):
+    check_measured(TINY, "citer-r2", [plane_summary])  # of which the router is not known
+    own = fingerprint(Router.load(TINY).network)
+    named: Any = {**plane_summary, "routers": {"citer-r2": own, "citer-r1": "another"}}
+    check_measured(TINY, "citer-r2", [named])
+    with pytest.raises(TrainerError, match="citer-r1 in the results of sums is another router than"):
+        check_measured(TINY, "citer-r1", [named])
+    other: Any = {**plane_summary, "pair": "Other ⇄ Large"}
+    with pytest.raises(TrainerError, match="ship those of one pair"):
+        check_measured(TINY, "citer-r2", [plane_summary, other])
 
 
 def test_a_start_that_is_cheaper_than_all_of_slm_confidence_has_no_difference(plane_summary, tmp_path):
     card = (shipped_in(plane_summary, tmp_path / "mine", (0.5, 0.3)) / "README.md").read_text()
-    assert "| none so cheap |" in card and "it is on no task." in card
+    assert "| none so cheap |" in card and "it is on none of them." in card
 
 
 def test_the_page_of_results_says_where_the_router_starts_that_was_shipped_from_them(

@@ -209,6 +209,13 @@ def test_a_router_that_is_beaten_everywhere_is_said_to_be(tmp_path):
     assert rows(text, "SLM confidence")[1][0].startswith("−27 % (")  # 56 against 44 MB
 
 
+def test_a_rival_with_a_single_threshold_is_not_compared_at_an_llm_share(tmp_path):
+    points = {key: value for key, value in POINTS.items() if key[0] not in ("confidence", "random")}
+    one = {("confidence", 0.6): (50, 0.3, 60), ("random", 0.6): (30, 0.3, 60)}
+    text = section(summary_of(tmp_path, points | one), tmp_path)
+    assert "At 25 % LLM share CITER round 2 has an accuracy of" in text and "from SLM confidence" not in text
+
+
 def test_a_tie_is_won_by_nobody(tmp_path):
     twin = {("confidence", threshold): value for (name, threshold), value in POINTS.items() if name == "citer-r2"}
     points = {key: value for key, value in POINTS.items() if key[0] in ("slm", "llm", "citer-r2")}

@@ -63,7 +63,7 @@ def ratio(cheapest, unit):
 
 @pytest.fixture
 def benchmarks(tmp_path):
-    return [benchmark(tmp_path / "own.json", LLM, "own"), benchmark(tmp_path / "large.json", LARGE, "large")]
+    return [benchmark(tmp_path / "own.json", LLM, ABOUT["pair"]), benchmark(tmp_path / "large.json", LARGE, "large")]
 
 
 def test_with_the_pair_itself_bytes_are_those_that_were_counted_and_seconds_those_of_its_passes(tmp_path, benchmarks):
@@ -104,6 +104,24 @@ def test_with_a_larger_llm_the_slm_counts_for_less(tmp_path, benchmarks):
 def test_an_evaluation_from_before_passes_were_written_down_is_refused(tmp_path, benchmarks):
     with pytest.raises(TrainerError, match="sums: of slm or llm no passes were written down; evaluate it again"):
         scale([read_evaluation(write_evaluation(tmp_path / "old"))], benchmarks)
+
+
+def test_the_first_benchmark_is_that_of_the_pair_that_answered(tmp_path, benchmarks):
+    with pytest.raises(TrainerError, match=r"large\.json is of large, but there are answers of .*: name the benchmark"):
+        scale([read_evaluation(evaluation(tmp_path / "sums"))], benchmarks[::-1])
+
+
+def test_a_task_is_named_once(tmp_path, benchmarks):
+    twice = [read_evaluation(evaluation(tmp_path / "sums"))] * 2
+    with pytest.raises(TrainerError, match="sums, sums: name each task's evaluation once"):
+        scale(twice, benchmarks)
+
+
+def test_without_a_gap_nothing_is_the_cheapest_at_a_share_of_it(tmp_path, benchmarks, monkeypatch):
+    monkeypatch.setitem(POINTS_HERE, ("llm", 0.0), (20, 1.0, 100))
+    own, _ = scale([read_evaluation(evaluation(tmp_path / "sums"))], benchmarks)["cheapest"]["sums"]
+    assert [found for units in own.values() for found in units.values() if found is not None] == []
+    assert own
 
 
 def test_what_is_no_benchmark_is_named(tmp_path):

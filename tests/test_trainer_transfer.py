@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from engine import Request
@@ -20,10 +23,11 @@ from trainer.evaluation import transfer
 from trainer.evaluation.estimates import NOTES
 from trainer.evaluation.methods import build_methods
 from trainer.evaluation.summary import load_summary
+from trainer.fit.card import given_at_start
 from trainer.json_files import read_lines
 from trainer.report.report import RESULTS, render
 from trainer.shards import JOINT
-from trainer.ship import curve_of, free_text_curves, ship, untrained_curves
+from trainer.ship import beside_confidence, curve_of, free_text_curves, ship, untrained_curves
 
 TEXTS = ["Start with 12. Add 30. What is the result?", "A box has 3 red pens. How many pens?", "Ben has $20."]
 NAMES = ["slm", "llm", "confidence", "confidence@0.5", "random"]
@@ -86,6 +90,34 @@ def test_methods_are_compared_with_confidence_at_acceptance_0_and_equal_bytes(me
     for share in budgets:
         ours, theirs = (methods[each]["at_budget"][share]["value"] for each in (name, "confidence"))
         assert methods[name]["beside"][share]["value"] == pytest.approx(ours - theirs, abs=1e-4)
+
+
+def test_each_point_stands_beside_what_confidence_has_for_as_many_bytes(measured):
+    methods = measured[1]["methods"]
+    assert "beside_confidence" not in methods["confidence"] and "beside_confidence" not in methods["llm"]
+    rule = sorted((each["bytes_ratio"]["value"], each["agreement"]["value"]) for each in ends_and_points(methods))
+    for point, beside in zip(
+        methods["confidence@0.5"]["points"], methods["confidence@0.5"]["beside_confidence"], strict=True
+    ):
+        assert (beside["threshold"], beside["acceptance"], beside["max_draft"]) == (point["threshold"], 0.5, "auto")
+        costs, agreed = zip(*rule, strict=True)
+        best = np.interp(point["bytes_ratio"]["value"], costs, np.maximum.accumulate(agreed))
+        assert beside["accuracy"]["value"] == pytest.approx(point["agreement"]["value"] - best, abs=0.02)
+
+
+def ends_and_points(methods):
+    """All that SLM confidence can be run at."""
+    return [point for name in ("slm", "llm", "confidence") for point in methods[name]["points"]]
+
+
+def test_the_card_says_how_free_text_stands_beside_confidence_where_the_router_starts(measured, tmp_path):
+    beside = beside_confidence([], "random", measured[1])
+    assert [each["threshold"] for each in beside[transfer.TASK]] == [0.5, 0.9]
+    card = Router.load(ROUTERS / "tiny").card
+    curves = free_text_curves(measured[1], "random")
+    text = given_at_start(replace(card, threshold=0.9, acceptance=0.0), curves, beside)
+    assert re.search(r"\| free-text \(agreement with the LLM alone\) \|.*points \([^|]*\)†? \|\n", text)
+    assert beside_confidence([], "citer", measured[1]) == {}
 
 
 def test_a_budget_that_many_resamples_do_not_reach_is_marked(measured):

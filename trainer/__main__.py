@@ -31,8 +31,8 @@ def add_option(parser: argparse.ArgumentParser, option: str, help: str, default:
         argument |= {"action": "store_const", "const": not default}
     elif default not in (None, "", []) and "action" not in argument:
         several = isinstance(default, list)
-        argument["type"] = str if several else type(default)
-        help += f" (default: {' '.join(default) if several else default})"
+        argument["type"] = type(default[0] if several else default)
+        help += f" (default: {' '.join(map(str, default)) if several else default})"
     parser.add_argument(option, default=default, help=help, **argument)
 
 

@@ -180,6 +180,11 @@ class Shards:
                     "choose another folder"
                 )
             return size
+        if left := next((path for n in range(len(settings["questions"])) if (path := self.path(n)).exists()), None):
+            raise TrainerError(
+                f"{left} is there, but not {self._settings_path.name}, which says what made it: choose another folder, "
+                f"or delete the shards of {self.stage} first"
+            )
         write_json(self._settings_path, {**notes, **settings})
         return self.size
 

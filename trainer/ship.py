@@ -19,12 +19,13 @@ from engine.weights.files import filling
 from trainer import TrainerError
 from trainer.evaluation.estimates import PointSummary, digits
 from trainer.evaluation.method_names import parsed, spelled
-from trainer.evaluation.seconds import SecondsSummary, on_one_machine
+from trainer.evaluation.record import on_one_machine
+from trainer.evaluation.seconds import SecondsSummary
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import BesideConfidence, Summary
 from trainer.evaluation.transfer import TASK, TransferPoint, TransferSummary
 from trainer.fit.card import Beside, write_card
-from trainer.shards import JOINT
+from trainer.labels.rollouts import fingerprint
 
 WITHIN = 0.02
 """Accuracy below the LLM's that an operating threshold may cost."""
@@ -56,7 +57,7 @@ def curve_of(summary: Summary, method: str, acceptance: float = 0.0) -> Curve:
         curves = summary["plane"]["curves"] if "plane" in summary else {}
         titles = [spelled(name, acceptance, longest) for name in ("slm", method)]
         points = [point for title in titles for point in curves.get(title, [])]
-    timed = JOINT not in summary["hardware"]
+    timed = on_one_machine(summary)
     return Curve(
         task=summary["task"],
         questions=summary["questions"],
@@ -82,7 +83,7 @@ def free_text_curves(summary: TransferSummary, method: str) -> list[Curve]:
     One for each acceptance at which it was measured, there may be none. Above acceptance 0 threshold 0 is what the SLM
     drafts without a router, if that was measured. Seconds are left out where the stages ran on different machines.
     """
-    timed = JOINT not in summary["hardware"]
+    timed = on_one_machine(summary)
     curves = []
     for title, own in summary["methods"].items():
         name, _, acceptance, max_draft, _ = parsed(title)
@@ -116,10 +117,15 @@ def untrained_curves(summaries: Sequence[Summary], free_text: TransferSummary | 
     return {name: found for name, found in curves.items() if found}
 
 
-def beside_confidence(summaries: Sequence[Summary], method: str) -> dict[str, list[BesideConfidence]]:
+def beside_confidence(
+    summaries: Sequence[Summary], method: str, free_text: TransferSummary | None = None
+) -> dict[str, list[BesideConfidence]]:
     """By task what is known of a method's points beside SLM confidence: of the tasks whose main method it is."""
     own = [each for each in summaries if each["comparisons"]["method"] == method]
-    return {each["task"]: each["comparisons"].get("beside_confidence", []) for each in own}
+    beside = {each["task"]: each["comparisons"].get("beside_confidence", []) for each in own}
+    curves = free_text["methods"].items() if free_text else ()
+    away = [curve.get("beside_confidence", []) for title, curve in curves if parsed(title).name == method]
+    return beside | ({TASK: [point for points in away for point in points]} if any(away) else {})
 
 
 def timed_settings(timed: Sequence[SecondsSummary], method: str) -> list[TimedSetting]:
@@ -206,6 +212,21 @@ def _settings_on_all_tasks(curves: Sequence[Curve]) -> Iterator[tuple[float, flo
             lost = fmean(curve.llm.accuracy - point.accuracy for curve, point in at)
             cost = fmean(curve.relative_cost(point, "bytes") for curve, point in at)
             yield lost, cost, threshold, acceptance
+
+
+def check_measured(router: Path, method: str, results: Sequence[Summary | TransferSummary]) -> None:
+    """Refuses, by a TrainerError, results of several pairs, or in which a method was another router than this one.
+
+    Results from before they named their routers are believed.
+    """
+    pairs = {each["pair"] for each in results}
+    if len(pairs) > 1:
+        raise TrainerError(f"these results are of {' and '.join(sorted(pairs))}: ship those of one pair")
+    own = fingerprint(Router.load(router).network)
+    for each in results:
+        if each.get("routers", {}).get(method, own) != own:
+            what = each.get("task", TASK)
+            raise TrainerError(f"{method} in the results of {what} is another router than {router}: name that one")
 
 
 def ship(

@@ -13,6 +13,7 @@ from trainer.commands.options import RESULTS, Add, Command, Options, add_questio
 if TYPE_CHECKING:
     from engine import Pair
 
+ASSISTED = "assisted"  # a method, and the stage that --assisted adds
 PROMPTS = (Path("assets/prompts.json"), Path("assets/free_prompts.json"))
 
 
@@ -64,9 +65,11 @@ def _evaluate(options: Options) -> None:
     from trainer.fit.labelled_tokens import held_out_tokens
     from trainer.questions.apart import check_apart
 
-    check_names(options.task, options.methods)
+    check_names(options.task, options.methods, options.stage)
+    if options.assisted and options.stage == ASSISTED:
+        raise TrainerError(f"--stage {ASSISTED} is that of --assisted: choose another")
     if options.main:
-        check_main(options.main, options.methods, options.out)
+        check_main(options.main, [*options.methods, *[ASSISTED] * options.assisted], options.out)
     questions = questions_of(options)
     tokens = held_out_tokens(options.labels) if options.labels else None
     if tokens is not None:
@@ -80,13 +83,18 @@ def _evaluate(options: Options) -> None:
         begun = {title_of(method): options.thresholds for method in options.methods}
     stages = {options.stage: build_methods(options.methods, pair, tokens, options.shares or SHARES, begun)}
     if options.assisted:
-        stages["assisted"] = build_methods(["assisted"], pair, None)
+        stages[ASSISTED] = build_methods([ASSISTED], pair, None)
     answering = partial(evaluate, pair, questions, folder=options.out, task=options.task)
     done = [answering(m, max_new_tokens=options.max_new_tokens, stage=stage) for stage, m in stages.items()]
     if not all(done):
         print("other processes are still writing their shards; when they are done, the same command writes the summary")
         return
-    print(write_summary(summarise(read_evaluation(options.out), main=options.main), options.results))
+    evaluation = read_evaluation(options.out)
+    there = {point.method for point in evaluation.points if point.acceptance == 0}
+    if missing := [name for name in ("slm", "llm") if name not in there]:
+        print(f"{options.out} has these answers now; for a summary evaluate {' and '.join(missing)} there, too")
+        return
+    print(write_summary(summarise(evaluation, main=options.main), options.results))
 
 
 def _add_seconds(add: Add) -> None:
@@ -120,7 +128,7 @@ def _add_transfer(add: Add) -> None:
     about = "methods as for `evaluate`; both models alone are always among them"
     add("--methods", about, ["confidence"], nargs="+", metavar="METHOD")
     about = "of all methods that score and have none behind their name"
-    add("--thresholds", about, [], nargs="+", type=float, metavar="T")
+    add("--thresholds", about, [0.7, 0.9, 0.98], nargs="+", type=float, metavar="T")
     _add_judge(add)
     add("--max-new-tokens", "of a text", 256)
     about = "name of the shards: under another name more methods or thresholds join those in the folder"
@@ -136,7 +144,7 @@ def _transfer(options: Options) -> None:
     from trainer.evaluation.transfer import budgets_table, measure, read_prompts, write_transfer
 
     methods = list(dict.fromkeys(["slm", "llm", *options.methods]))
-    check_names("free-text", methods)
+    check_names("free-text", methods, options.stage)
     prompts = read_prompts([Path(path) for path in options.prompts])
     pair = _load_pair(options)
     chosen = {title_of(method): options.thresholds for method in methods}

@@ -32,6 +32,7 @@ def _ship(options: Options) -> None:
     from trainer.evaluation.transfer import load_transfer
     from trainer.ship import (
         beside_confidence,
+        check_measured,
         curve_of,
         curves_of,
         free_text_curves,
@@ -46,8 +47,9 @@ def _ship(options: Options) -> None:
     else:
         curves = [curve for each in summaries for curve in curves_of(each, options.method)]
     away = load_transfer(options.transfer) if options.transfer else None
+    check_measured(options.router, options.method, [*summaries, *([away] if away else [])])
     curves = [*(free_text_curves(away, options.method) if away else ()), *curves]
-    beside = beside_confidence(summaries, options.method)
+    beside = beside_confidence(summaries, options.method, away)
     seconds = (
         seconds_of(each["preset"], each["task"], path.parent)
         for each, path in zip(summaries, options.summaries, strict=True)

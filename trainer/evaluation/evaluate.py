@@ -11,27 +11,25 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
 from typing_extensions import TypedDict
 
 from engine import Request
 from engine.batch.rows import Row
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
 from engine.events.cost import Cost, costs_alone
-from engine.operating_points import MaxDraft
 from engine.pair import Pair
 from engine.provenance import provenance
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write
-from trainer.evaluation.method_names import SPECULATIVE, Rate, parsed, spelled, title_of
+from trainer.evaluation.method_names import SPECULATIVE, parsed, spelled, title_of
 from trainer.evaluation.methods import Method
-from trainer.evaluation.record import GradedAnswer
+from trainer.evaluation.record import AskedOf, GradedAnswer, PointKey, check_joins, check_new
 from trainer.evaluation.speculative import as_published
 from trainer.json_files import AGAIN, read_json, write_lines
 from trainer.questions.question import Question, prompt
-from trainer.shards import Shards
+from trainer.shards import Shards, digest
 
 AT_ONCE = 61_440
 """New tokens, at most, that have room at once: those of some questions, by every method at every threshold.
@@ -44,13 +42,10 @@ SHARD = 4 * AT_ONCE
 lost back to the last one."""
 
 
-_Thresholds = list[Annotated[float, Field(allow_inf_nan=False)]]
-
-
 class _Begun(TypedDict):
     """What a stage's file says of its methods; see `Method.made_of`."""
 
-    methods: list[tuple[str, _Thresholds, str | None] | tuple[str, _Thresholds, str | None, Rate, MaxDraft]]
+    methods: list[AskedOf]
 
 
 def evaluate(
@@ -76,13 +71,17 @@ def evaluate(
         Whether all answers are there now; other processes may still be writing theirs.
 
     Raises:
-        TrainerError: The folder holds results of other questions, methods or settings.
+        TrainerError: The folder holds results of other questions, methods or settings, or another stage of it has
+            answers that are asked for.
     """
 
     def make(some: Sequence[Question], path: Path) -> None:
         write_lines(path, map(asdict, _answers(pair, some, methods, max_new_tokens, report)))
 
     settings = begun_with(pair, methods, task, max_new_tokens)
+    wanted = [PointKey(m.name, m.acceptance, m.max_draft, each) for m in methods for each in m.thresholds]
+    check_joins(folder, stage, settings | {"data": digest(questions)})
+    check_new(folder, stage, wanted)
     texts = sum(len(method.thresholds) for method in methods)
     size = max(1, SHARD // max(1, texts * max_new_tokens))
     return Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=written_by(pair))

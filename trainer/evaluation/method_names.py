@@ -53,7 +53,7 @@ AWAY = "citer-of-"
 """The beginning of the name of another task's own router, before that task: `citer-of-csqa` on GSM8K."""
 
 FIXED = ("slm", "llm", "oracle", *SPECULATIVE)
-"""Methods without a threshold: each is one point, where the others have a curve from one model alone to the other."""
+"""Methods that are one point, where the others have a curve from one model alone to the other."""
 
 
 class AskedMethod(NamedTuple):
@@ -97,9 +97,15 @@ def _thresholds(text: str) -> tuple[str, tuple[float, ...]]:
         thresholds = tuple(float(number) for number in behind.split(","))
     except ValueError:
         raise TrainerError(f"{text}: {behind!r} is no threshold; write METHOD:THRESHOLD[,THRESHOLD...]") from None
-    if not all(map(math.isfinite, thresholds)) or len(set(thresholds)) < len(thresholds):
-        raise TrainerError(f"{text}: thresholds are finite numbers, each of them once")
+    check_thresholds(text, thresholds)
     return method, thresholds
+
+
+def check_thresholds(method: str, thresholds: Sequence[float]) -> None:
+    """Refuses, by a TrainerError, thresholds of a method that are not finite, or twice there."""
+    if not all(map(math.isfinite, thresholds)) or len(set(thresholds)) < len(thresholds):
+        numbers = ", ".join(f"{each:g}" for each in thresholds)
+        raise TrainerError(f"{method}, at {numbers}: thresholds are finite numbers, each of them once")
 
 
 def spelled(name: str, acceptance: float = 0.0, max_draft: DraftLimit = "auto") -> str:
@@ -114,7 +120,8 @@ def spelled_setting(
 ) -> str:
     """As `spelled`, and with the threshold where one changes anything; `others` as for `spelled_threshold`."""
     title = spelled(name, acceptance, max_draft)
-    return title if name in ("slm", "llm") else f"{title} < {spelled_threshold(threshold, others)}"
+    fixed = name in FIXED and name != "assisted-tuned"  # its threshold is the confidence that ends its drafts
+    return title if fixed else f"{title} < {spelled_threshold(threshold, others)}"
 
 
 def spelled_threshold(threshold: float, others: Iterable[float] = ()) -> str:
@@ -132,13 +139,15 @@ def title_of(text: str) -> str:
     return spelled(asked.name, asked.acceptance, asked.max_draft)
 
 
-def check_names(task: str, methods: Sequence[str]) -> None:
+def check_names(task: str, methods: Sequence[str], stage: str = "evaluation") -> None:
     """Refuses, by a TrainerError, names that could not be read back, before hours are spent on answers under them.
 
     Methods are given as `parsed` reads them.
     """
-    kinds = {"task": TypeAdapter(Name), "method": TypeAdapter(MethodName)}
-    for what, name in [("task", task), *(("method", parsed(method).name) for method in methods)]:
+    if stage.startswith("partial-"):  # which shards are called that are being written
+        raise TrainerError(f"{stage!r} cannot be the name of a stage: let it begin with another word than partial-")
+    kinds = {"task": TypeAdapter(Name), "stage": TypeAdapter(Name), "method": TypeAdapter(MethodName)}
+    for what, name in [("task", task), ("stage", stage), *(("method", parsed(method).name) for method in methods)]:
         try:
             kinds[what].validate_python(name)
         except ValidationError as error:

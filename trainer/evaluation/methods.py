@@ -20,7 +20,7 @@ from engine.policy import REGISTRY, Policy, State, build_policy
 from engine.request import DraftLimit
 from engine.router import Router
 from trainer import TrainerError
-from trainer.evaluation.method_names import JUDGED, SPECULATIVE, parsed, spelled
+from trainer.evaluation.method_names import JUDGED, SPECULATIVE, check_thresholds, parsed, spelled
 from trainer.evaluation.speculative import ASSISTED_DRAFT, load_tuned
 from trainer.fit.labelled_tokens import LabelledTokens
 from trainer.labels.rollouts import fingerprint
@@ -123,6 +123,7 @@ def build_methods(
         if own and not scores:
             raise TrainerError(f"{title}: it has no threshold; leave out :{','.join(f'{each:g}' for each in own)}")
         given = own or (tuple((chosen or {}).get(title, ())) if scores else ())
+        check_thresholds(title, given)
         thresholds = given or _thresholds(plain, policy, router, tokens, shares)
         methods.append(Method(name, policy, thresholds, router, acceptance, max_draft, judge))
     pair.use_router(router_before)

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -25,7 +25,7 @@ from trainer.evaluation.method_names import MethodName, Name, Rate, spelled
 from trainer.evaluation.statistics import Array
 from trainer.json_files import GZIP, numbered_lines, read_json
 from trainer.questions.question import Question
-from trainer.shards import check_unchanged, joined_notes
+from trainer.shards import JOINT, check_unchanged, joined_notes
 
 SHARD = re.compile(rf"(?!partial-).+-\d{{5}}\.jsonl({re.escape(GZIP)})?")
 """The name of a complete shard of any stage: speculative decoding has shards of its own."""
@@ -34,6 +34,10 @@ MACHINES = (
     "The stages ran on different machines, so seconds cannot be compared and are left out; where one machine reads the "
     "weights by a copy in bf16 and another in int8, texts part at near ties, too."
 )
+
+_Thresholds = list[Annotated[float, Field(allow_inf_nan=False)]]
+AskedOf = tuple[str, _Thresholds, str | None] | tuple[str, _Thresholds, str | None, Rate, MaxDraft]
+"""A method in a stage's file: its name, thresholds and router, and its dials where they are not at acceptance 0."""
 
 AGAIN = "delete the file and run evaluate again"
 
@@ -121,7 +125,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the file of a stage says, and all points of its folder, by method, acceptance and threshold."""
+    """What the file of a stage says, and all points of its folder, by method, acceptance and threshold.
+
+    `routers` has the SHA-256 of the weights behind each method that has any.
+    """
 
     pair: str
     preset: Name
@@ -132,6 +139,7 @@ class Evaluation:
     max_new_tokens: int
     questions: tuple[str, ...]
     points: tuple[Point, ...] = ()
+    routers: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Stage(TypedDict, total=False):
@@ -146,6 +154,7 @@ class _Stage(TypedDict, total=False):
     revision: str
     hardware: str
     weights_copy: str
+    methods: list[AskedOf]
 
 
 _SHARED = ("data", "pair", "preset", "task", "max_new_tokens")
@@ -183,7 +192,8 @@ def read_evaluation(folder: Path) -> Evaluation:
         own = tuple(answers[name] for name in about.questions)
         points.append(Point(key.method, key.threshold, own, key.acceptance, key.max_draft, copies[key]))
     # A later stage may have been run elsewhere.
-    return replace(about, points=tuple(points), **joined([vars(about), *stages.values()]))
+    read = {"points": tuple(points), "routers": routers_of(stages.values())}
+    return replace(about, **read, **joined([vars(about), *stages.values()]))
 
 
 def _first_stage(folder: Path, files: Sequence[Path]) -> Path:
@@ -195,12 +205,22 @@ def _first_stage(folder: Path, files: Sequence[Path]) -> Path:
 def check_alike(stages: Mapping[Path, Mapping[str, Any]], *more: str) -> None:
     """Refuses, by a TrainerError, stages of one folder that differ in what they share, where both state it.
 
+    Two of them may have a method of the same name, but of the same router.
+
     Args:
         stages: What each stage's file says, by its path.
         more: What else of it has to be the same.
     """
     stated: dict[str, tuple[Path, Any]] = {}
+    routers: dict[str, tuple[Path, str | None]] = {}
     for path, stage in stages.items():
+        for method, _, router, *_ in stage.get("methods", ()):
+            other, known = routers.setdefault(method, (path, router))
+            if router != known:
+                raise TrainerError(
+                    f"{path}: {method} is another router than in {other.name}; give it another name, or its answers a "
+                    "folder of their own"
+                )
         for name in (*_SHARED, *more):
             if name not in stage:
                 continue
@@ -210,6 +230,39 @@ def check_alike(stages: Mapping[Path, Mapping[str, Any]], *more: str) -> None:
                     f"{path}: its {name} is {shown(stage[name])}, but {shown(value)} in {other.name}: stages of one "
                     "folder must be of the same questions, models and settings; give each run a folder of its own"
                 )
+
+
+def check_joins(folder: Path, stage: str, made_of: Mapping[str, Any]) -> None:
+    """Refuses, by a TrainerError before hours are spent, a stage that could not be read together with the others.
+
+    Args:
+        folder: Whose other stages it joins; it need not be there.
+        made_of: What the stage's file will say; see `check_alike`.
+    """
+    own = folder / f"{stage}.json"
+    others = {path: read_json(path, _Stage, AGAIN) for path in sorted(folder.glob("*.json")) if path != own}
+    check_alike({**others, own: made_of})
+
+
+def check_new(folder: Path, stage: str, asked: Iterable[PointKey]) -> None:
+    """Refuses, by a TrainerError, a new stage with settings that have answers in another: they would be there twice."""
+    if folder.is_dir() and not (folder / f"{stage}.json").exists():
+        there = {answer.setting for _, _, answer in _read_answers(folder)}
+        if twice := [setting for setting in asked if setting in there]:
+            raise TrainerError(
+                f"{folder} has the answers of {twice[0]} already: leave it out, or choose another folder"
+            )
+
+
+def on_one_machine(summary: Mapping[str, Any]) -> bool:
+    """Whether all stages ran on the same machine; else seconds of one would stand beside those of another."""
+    return JOINT not in summary["hardware"]
+
+
+def routers_of(stages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The routers of several stages, by the names of their methods; see `check_alike`."""
+    asked = (each for stage in stages for each in stage.get("methods", ()))
+    return {name: router for name, _, router, *_ in asked if router is not None}
 
 
 def joined(stages: Sequence[Mapping[str, Any]]) -> dict[str, str]:

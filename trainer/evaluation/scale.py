@@ -91,11 +91,19 @@ def scale(evaluations: Sequence[Evaluation], benchmarks: Sequence[Path]) -> Scal
         benchmarks: What `python -m engine.benchmark --json` wrote; the first of the pair itself.
 
     Raises:
-        TrainerError: A file is no benchmark, or an evaluation has no such points.
+        TrainerError: A file is no benchmark, the first is of another pair than an evaluation, a task is named twice, or
+            an evaluation has no such points.
     """
     again = "write it anew with `python -m engine.benchmark --json`"
     read: list[_Benchmark] = [read_json(path, _Benchmark, again) for path in benchmarks]
     own = read[0]["models"]
+    if others := {each.pair for each in evaluations} - {read[0]["pair"]}:
+        raise TrainerError(
+            f"{benchmarks[0]} is of {read[0]['pair']}, but there are answers of {', '.join(sorted(others))}: name the "
+            "benchmark of the pair that answered first, and evaluations of that pair alone"
+        )
+    if len({each.task for each in evaluations}) < len(evaluations):
+        raise TrainerError(f"{', '.join(each.task for each in evaluations)}: name each task's evaluation once")
     cheapest = {
         each.task: [_at_gap(_known(each), own, benchmark["models"]) for benchmark in read] for each in evaluations
     }
@@ -141,7 +149,7 @@ def _at_gap(points: Sequence[Point], own: _Models, other: _Models) -> dict[str, 
         next(n for n, each in enumerate(points) if each.method == name and each.acceptance == 0)
         for name in ("slm", "llm")
     )
-    target = accuracy[slm] + GAP * (accuracy[llm] - accuracy[slm])
+    (target,) = statistics.accuracy_targets(accuracy[[slm]], accuracy[[llm]], GAP)
     found: dict[str, dict[Unit, ScaledPoint | None]] = {}
     for family, members in families_of(points).items():
         enough = [n for n in members if accuracy[n] >= target - statistics.TOLERANCE]

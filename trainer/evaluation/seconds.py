@@ -26,11 +26,11 @@ from trainer.evaluation.estimates import EstimateSummary, digits, estimated
 from trainer.evaluation.evaluate import asked_of, begun_with, graded
 from trainer.evaluation.method_names import Name, Rate, spelled_setting, title_of
 from trainer.evaluation.methods import Method, build_methods
-from trainer.evaluation.record import MACHINES, GradedAnswer, PointKey
+from trainer.evaluation.record import MACHINES, GradedAnswer, PointKey, on_one_machine
 from trainer.evaluation.statistics import Array
 from trainer.json_files import AGAIN, read_json, read_lines, write_lines, write_result
 from trainer.questions.question import Question
-from trainer.shards import JOINT, Shards
+from trainer.shards import Shards
 
 STAGE = "seconds"
 RESAMPLES, SEED = 2000, 0
@@ -111,6 +111,8 @@ def points_of(asked: Sequence[str], pair: Pair) -> list[Method]:
             methods += [replace(method, thresholds=(each,)) for each in method.thresholds if method.name != "llm"]
     if len({(each.title, each.thresholds) for each in methods}) < len(methods):
         raise TrainerError(f"{', '.join(asked)}: a point stands there twice")
+    if len({(each.name, each.identity) for each in methods}) > len({each.name for each in methods}):
+        raise TrainerError(f"{', '.join(asked)}: two routers have one name; give each its own")
     return methods
 
 
@@ -223,11 +225,6 @@ def seconds_ratio(ours: TimedPoint, theirs: TimedPoint) -> EstimateSummary:
     return estimated((counts @ columns[0]) / (counts @ columns[1]))
 
 
-def on_one_machine(summary: SecondsSummary) -> bool:
-    """Whether all was measured on the same machine; else seconds of one stand beside those of another."""
-    return JOINT not in summary["hardware"]
-
-
 def write_seconds(summary: SecondsSummary, results: Path) -> Path:
     """Writes what was measured to `<preset>--<task>.seconds.json` among the results."""
     return write_result(results, f"{summary['preset']}--{summary['task']}{SUFFIX}", summary)
@@ -270,6 +267,15 @@ def timed_setting(point: TimedPoint, points: Sequence[TimedPoint]) -> str:
     return spelled_setting(*dials, point["threshold"], others)
 
 
+def _seconds_in_words(point: TimedPoint) -> str:
+    """Mean seconds of an answer, with their interval over the questions where those of each are known."""
+    text = f"{point['seconds']:.3g}"
+    if each := point.get("by_question"):
+        drawn = estimated(bootstrap_counts(len(each), RESAMPLES, SEED) @ np.array(each) / len(each))
+        text += f" ({drawn['low']:.3g} to {drawn['high']:.3g})"
+    return text
+
+
 def _row(point: TimedPoint, points: Sequence[TimedPoint]) -> list[Any]:
     speedup, size = point["speedup"], point["bytes_ratio"]["value"] or 0
     times = f"{speedup['value']:.2f}"
@@ -278,7 +284,7 @@ def _row(point: TimedPoint, points: Sequence[TimedPoint]) -> list[Any]:
     return [
         timed_setting(point, points),
         times,
-        f"{point['seconds']:.3g}",
+        _seconds_in_words(point),
         f"{point['modelled']:.3g}",
         f"{point['tokens_per_second']:.3g}, {point['slowest']:.3g} to {point['fastest']:.3g}",
         f"{100 * size:.0f} %",

@@ -114,7 +114,8 @@ class Comparisons(TypedDict):
 class Summary(TypedDict):
     """One pair and task: a file of `assets/results`.
 
-    `methods` and what compares them are at acceptance 0; `plane` is there where others were measured, too.
+    `methods` and what compares them are at acceptance 0; `plane` is there where others were measured, too. `routers`
+    are those of `Evaluation`, and not there in summaries from before.
     """
 
     pair: str
@@ -125,6 +126,7 @@ class Summary(TypedDict):
     command: str
     revision: str
     hardware: str
+    routers: NotRequired[dict[str, str]]
     resamples: int
     seed: int
     methods: dict[MethodName, MethodSummary]
@@ -151,7 +153,9 @@ def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0, main
     plain = [point for point in evaluation.points if point.acceptance == 0 or point.method in SPECULATIVE]
     names = sorted({point.method for point in plain}, key=method_order)
     if missing := [name for name in ("slm", "llm") if name not in names]:
-        raise TrainerError(f"The evaluation has no answers of {missing}, the ends of every curve: evaluate them too")
+        raise TrainerError(
+            f"the evaluation has no answers of {' and '.join(missing)}, the ends of every curve: evaluate them, too"
+        )
     if main and main not in names:
         raise TrainerError(f"the evaluation has no method {main!r} to compare the others with: {', '.join(names)}")
     counts = bootstrap_counts(len(evaluation.questions), resamples, seed)
@@ -165,6 +169,7 @@ def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0, main
         "command": evaluation.command,
         "revision": evaluation.revision,
         "hardware": evaluation.hardware,
+        "routers": dict(evaluation.routers),
         "resamples": resamples,
         "seed": seed,
         "methods": {name: _method(curve, curves) for name, curve in curves.items()},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, NotRequired
 
 import numpy as np
 from pydantic import Field
@@ -45,11 +45,12 @@ from trainer.evaluation.method_names import (
     spelled_threshold,
 )
 from trainer.evaluation.methods import Method
-from trainer.evaluation.record import Amount, PointKey, check_alike, joined
+from trainer.evaluation.record import Amount, PointKey, check_alike, check_joins, joined, routers_of
 from trainer.evaluation.statistics import Array
+from trainer.evaluation.summary import BesideConfidence
 from trainer.json_files import AGAIN, read_json, read_lines, write_lines, write_result
 from trainer.questions.question import MAX_CHARACTERS, Question
-from trainer.shards import Shards
+from trainer.shards import Shards, digest
 
 STAGE, TASK = "transfer", "free-text"
 BUDGETS = (0.6, 0.75, 0.9)
@@ -107,15 +108,17 @@ class TransferCurve(TypedDict):
     Attributes:
         at_budget: Agreement at each of `BUDGETS`, on the frontier of the measured points.
         beside: The paired difference to confidence there; empty where confidence was not measured.
+        beside_confidence: Each point less what confidence has for as many bytes; files from before lack it.
     """
 
     points: list[TransferPoint]
     at_budget: dict[str, EstimateSummary]
     beside: dict[str, EstimateSummary]
+    beside_confidence: NotRequired[list[BesideConfidence]]
 
 
 class TransferSummary(TypedDict):
-    """What was measured of one pair, and where."""
+    """What was measured of one pair, and where; `routers` as in `Summary`."""
 
     pair: str
     preset: Name
@@ -125,6 +128,7 @@ class TransferSummary(TypedDict):
     revision: str
     hardware: str
     methods: dict[str, TransferCurve]
+    routers: NotRequired[dict[str, str]]
 
 
 def read_prompts(paths: Sequence[Path]) -> list[Question]:
@@ -167,8 +171,9 @@ def measure(
         write_lines(path, map(asdict, _texts(pair, some, methods, max_new_tokens, report)))
 
     texts = sum(len(method.thresholds) for method in methods)
-    shards = Shards(folder, stage, max(1, SHARD // (texts * max_new_tokens)), ".jsonl")
+    shards = Shards(folder, stage, max(1, SHARD // max(1, texts * max_new_tokens)), ".jsonl")
     settings = begun_with(pair, methods, TASK, max_new_tokens)
+    check_joins(folder, stage, settings | {"data": digest(prompts)})
     return summarised(folder) if shards.run(settings, prompts, make, report, notes=written_by(pair)) else None
 
 
@@ -229,14 +234,19 @@ def summarised(folder: Path) -> TransferSummary:
         for key, texts in by_point.items()
     }
     alone = {key.method: drawn for key, drawn in points.items() if key.method in ("slm", "llm") and key.acceptance == 0}
-    curves: dict[str, dict[PointKey, Mapping[str, Array]]] = {}
+    curves: dict[str, dict[PointKey, _Drawn]] = {}
     for key, drawn in points.items():
         curves.setdefault(spelled(*key[:3]), {})[key] = drawn
-    budgets = {title: _at_budgets(curve, alone) for title, curve in curves.items()}
+    choices = {title: _choices(curve, alone) for title, curve in curves.items()}
+    rival = choices.get(RIVAL)
     kept = ("pair", "preset", "max_new_tokens", "command", "revision", "hardware")
     return TransferSummary(
         prompts=len(about["questions"]),
-        methods={title: _curve(curve, budgets, alone["llm"], counts) for title, curve in curves.items()},
+        routers=routers_of(settings),
+        methods={
+            title: _curve(curve, choices[title], None if title == RIVAL else rival, alone["llm"])
+            for title, curve in curves.items()
+        },
         **{name: about[name] for name in kept},
     )
 
@@ -248,42 +258,64 @@ def _column(texts: Mapping[str, FreeText], prompts: Sequence[str], name: str) ->
     return np.array([getattr(texts[prompt], name) for prompt in prompts], dtype=np.float64)
 
 
-def _at_budgets(
-    curve: Mapping[PointKey, Mapping[str, Array]], alone: Mapping[str, Mapping[str, Array]]
-) -> dict[str, Array]:
-    """Mean agreement [samples] within each budget; at acceptance 0 both models alone are points of the curve, too."""
+_Drawn = Mapping[str, Array]  # sums [samples] of a point's columns over the prompts, by the column's name
+
+
+class _Choices(NamedTuple):
+    """All that a method can be run at: bytes and mean agreement [points, samples]."""
+
+    cost: Array
+    quality: Array
+
+    def at(self, budget: Array) -> Array:
+        """The agreement for so many bytes [samples], on straight lines between the points."""
+        return statistics.accuracy_at_cost(self.cost, self.quality, budget)
+
+
+def _choices(curve: Mapping[PointKey, _Drawn], alone: Mapping[str, _Drawn]) -> _Choices | None:
+    """At acceptance 0 both models alone are points of every curve, too; None for a method without a threshold."""
     key = next(iter(curve))
     if key.method in FIXED:
-        return {}
+        return None
     ends = alone.values() if key.acceptance == 0 else [alone["llm"]]
-    points = [*curve.values(), *ends]
-    cost, quality = (np.stack([point[name] for point in points]) for name in ("bytes", "agreement"))
-    whole = alone["llm"]["bytes"], alone["llm"]["agreement"]  # the LLM agrees with itself: 1 for every prompt
-    return {f"{share:g}": statistics.accuracy_at_cost(cost, quality, share * whole[0]) / whole[1] for share in BUDGETS}
+    cost, quality = (np.stack([point[name] for point in (*curve.values(), *ends)]) for name in ("bytes", "agreement"))
+    return _Choices(cost, quality / alone["llm"]["agreement"])  # the LLM agrees with itself: 1 for every prompt
 
 
 def _curve(
-    curve: Mapping[PointKey, Mapping[str, Array]],
-    budgets: Mapping[str, Mapping[str, Array]],
-    llm: Mapping[str, Array],
-    counts: Array,
+    curve: Mapping[PointKey, _Drawn], own: _Choices | None, rival: _Choices | None, llm: _Drawn
 ) -> TransferCurve:
-    key = next(iter(curve))
-    own = budgets[spelled(*key[:3])]
-    rival = budgets.get(RIVAL, {}) if spelled(*key[:3]) != RIVAL else {}
-    return TransferCurve(
-        points=[
-            TransferPoint(
+    """`rival` is confidence at acceptance 0; None where it was not measured, or is the curve itself."""
+    budgets = {f"{share:g}": share * llm["bytes"] for share in BUDGETS} if own else {}
+    at_budget = {share: own.at(budget) for share, budget in budgets.items()} if own else {}
+    points = sorted(curve.items(), key=lambda item: item[0].order)
+    found = TransferCurve(
+        points=[_point(key.threshold, drawn, llm) for key, drawn in points],
+        at_budget={share: estimated(value) for share, value in at_budget.items()},
+        beside={},
+    )
+    if own and rival:
+        found["beside"] = {share: difference(value, rival.at(budgets[share])) for share, value in at_budget.items()}
+        found["beside_confidence"] = [
+            BesideConfidence(
+                acceptance=key.acceptance,
+                max_draft=key.max_draft,
                 threshold=key.threshold,
-                llm_share=digits(float(drawn["llm_tokens"][0] / drawn["tokens"][0])),
-                agreement=estimated(drawn["agreement"] / counts.shape[1]),
-                bytes_ratio=estimated(drawn["bytes"] / llm["bytes"]),
-                cost={unit: digits(float(drawn[unit][0]) / counts.shape[1]) for unit in MEASURED_UNITS},
+                accuracy=difference(drawn["agreement"] / llm["agreement"], rival.at(drawn["bytes"])),
             )
-            for key, drawn in sorted(curve.items(), key=lambda item: item[0].order)
-        ],
-        at_budget={share: estimated(value) for share, value in own.items()},
-        beside={share: difference(value, rival[share]) for share, value in own.items() if rival},
+            for key, drawn in points
+        ]
+    return found
+
+
+def _point(threshold: float, drawn: _Drawn, llm: _Drawn) -> TransferPoint:
+    prompts = llm["agreement"]  # 1 for each
+    return TransferPoint(
+        threshold=threshold,
+        llm_share=digits(float(drawn["llm_tokens"][0] / drawn["tokens"][0])),
+        agreement=estimated(drawn["agreement"] / prompts),
+        bytes_ratio=estimated(drawn["bytes"] / llm["bytes"]),
+        cost={unit: digits(float(drawn[unit][0] / prompts[0])) for unit in MEASURED_UNITS},
     )
 
 

@@ -151,9 +151,10 @@ def _on_which_tasks(points: Mapping[str, BesideConfidence]) -> str:
     highest = {task: point["accuracy"]["high"] for task, point in points.items()}
     worse = [task for task, high in highest.items() if high is not None and high < 0]
     return (
-        "In the last column is the accuracy at the measured threshold nearest to the start, less what SLM confidence "
-        "has at acceptance 0 for as many bytes (a straight line between its measured points), with 95 % intervals "
-        f"paired over the questions. Surely worse, by the whole interval, it is on {', '.join(worse) or 'no task'}."
+        "In the last column is the accuracy (of free text the agreement) at the measured threshold nearest to the "
+        "start, less what SLM confidence has at acceptance 0 for as many bytes (a straight line between its measured "
+        "points), with 95 % intervals paired over the questions. Worse by the whole interval it is on "
+        f"{', '.join(worse) or 'none of them'}."
     )
 
 
@@ -164,7 +165,7 @@ def _rows(card: RouterCard, unit: str) -> dict[str, str]:
     width = training["width"] or card.hidden_size
     logit_features = " + 8 logit features" if card.logit_features else ""
     skip = ", and a linear score of the logit features" if training.get("skip") else ""
-    which = ", the wrong ones too" if training["wrong_references"] else ", the right ones"
+    which = ", the wrong ones too" if training["wrong_references"] else ", where they are right"
     separates = card.threshold == training["best_threshold"]
     return {
         "method": METHODS[training["method"]],
@@ -197,8 +198,8 @@ def _rollouts(training: dict[str, Any]) -> str:
         return "none"
     folders = [folders] if isinstance(folders, dict) else folders  # as cards had it when there was only ever one
     number = "" if training["round"] is None else f"round {training['round']}: "
-    text = number + "; ".join(_outcomes(done, training["cost_weight"]) for done in folders)
-    text += "; weighted by candidates / rolled-out tokens of the question"
+    text = number + "<br>".join(_outcomes(done, training["cost_weight"]) for done in folders)
+    text += "<br>Weighted by candidates / rolled-out tokens of the question"
     kept = training.get("shortcut_weight")
     return text + (f"; what was not rolled out keeps the shortcut's preference at weight {kept:g}" if kept else "")
 

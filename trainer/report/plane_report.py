@@ -8,8 +8,8 @@ from engine.benchmark.markdown import table
 from trainer.evaluation.estimates import dagger, in_words, interval, percent, with_notes
 from trainer.evaluation.method_names import SPECULATIVE, label, spelled, spelled_setting, spelled_threshold
 from trainer.evaluation.plane import LEARNED, WHOLE, WITHIN, Plane, PlanePoint, Reached
+from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.summary import Summary
-from trainer.shards import JOINT
 
 PLANE_IMAGE = "-plane.png"
 """How the name of the plane's chart ends, beside the summary's other files."""
@@ -107,7 +107,7 @@ def _in_curve(points: Sequence[PlanePoint], llm: float) -> Iterator[str]:
 
 
 def _front(summary: Summary, plane: Plane, llm: float) -> str:
-    alike = JOINT not in summary["hardware"]  # else seconds of different machines would stand side by side
+    alike = on_one_machine(summary)
     rows = [
         [
             setting(point, plane),

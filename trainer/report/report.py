@@ -25,7 +25,7 @@ from trainer.evaluation.estimates import (
     with_notes,
 )
 from trainer.evaluation.method_names import AWAY, SPECULATIVE, label
-from trainer.evaluation.record import MACHINES
+from trainer.evaluation.record import MACHINES, on_one_machine
 from trainer.evaluation.scale import SUFFIX as SCALE
 from trainer.evaluation.scale import load_scale
 from trainer.evaluation.seconds import SUFFIX as SECONDS
@@ -40,7 +40,7 @@ from trainer.report.reviewers import reviewers_section
 from trainer.report.scale_report import scale_section
 from trainer.report.seconds_report import measured_seconds
 from trainer.report.start_report import start_section
-from trainer.report.tasks import across_copies, of_llm, short_table, tasks_section
+from trainer.report.tasks import RIVALS, across_copies, of_llm, short_table, tasks_section
 from trainer.shards import JOINT
 
 BENCHMARKS = Path("assets/benchmarks")
@@ -111,11 +111,12 @@ def render_short(summaries: Sequence[Summary]) -> str:
     pairs = ", ".join(dict.fromkeys(summary["pair"] for summary in shown))
     machines = dict.fromkeys(machine for summary in shown for machine in summary["hardware"].split(JOINT))
     rows = short_table(shown)
+    bars = [rival.bar.removeprefix("at most ") for rival in RIVALS]
     return (
         f"{rows}\n\n"
         "At 90 % of the gap between both models: the cheapest learned point, its bytes of LLM only's, and of those of "
         "each rival's cheapest point, at acceptance 0 but for speculative decoding; in brackets 95 % intervals over "
-        "the questions; bold: at most what was wanted (85, 73, 70, surely below 100, and 85 %). "
+        f"the questions; bold: at most what was wanted ({', '.join(bars[:-1])} and {bars[-1]}). "
         + " ".join([f"{pairs}, on {JOINT.join(machines)}.", *notes(rows)])
     )
 
@@ -150,7 +151,7 @@ def _part(summary: Summary, results: Path, base: Path) -> str:
     source = (
         f"{code(summary['command'])}, revision {summary['revision']}, on {summary['hardware']}; at most "
         f"{summary['max_new_tokens']} new tokens an answer; in brackets 95 % intervals from {summary['resamples']:,} "
-        f"resamples of the questions.{f' {MACHINES}' if JOINT in summary['hardware'] else ''}"
+        f"resamples of the questions.{'' if on_one_machine(summary) else f' {MACHINES}'}"
     )
     title = f"## {summary['pair']}: {summary['task']}, {summary['questions']} questions"
     plane = [_plane_chart(summary, results, base), plane_section(summary)]
@@ -229,7 +230,7 @@ def _curves(summary: Summary) -> str:
                 # Earlier files count all tokens of speculative decoding as the LLM's, later ones those that it wrote.
                 "" if name in SPECULATIVE else percent(at["llm_share"]),
                 *_accuracy_and_bytes(summary, at),
-                "" if JOINT in summary["hardware"] else f"{at['seconds']:.3g}",
+                f"{at['seconds']:.3g}" if on_one_machine(summary) else "",
                 *(f"{percent(each['accuracy'], 1)} at {percent(each['llm_share'])}" for each in beside),
                 *[""] * (2 - len(beside)),
                 "" if gap is None else interval(gap, method["gap_recovered_low"], method["gap_recovered_high"]),
@@ -303,13 +304,13 @@ def _at_quarter(summary: Summary, main: str) -> str:
     if gap["value"] is not None:
         text += f" and recovers {in_words(gap)} of the gap"
         text += _bar(gap["value"], GAP_AT_QUARTER, " %") if judged else ""
-    if "random" in against:
+    if QUARTER in against.get("random", {}).get("equal_share", {}):
         above, chance = against["random"]["equal_share"][QUARTER]["accuracy"], curves["random"][QUARTER]
         apart = (ours["low"] or 0) > (chance["high"] or 0) or (ours["high"] or 0) < (chance["low"] or 0)
         text += f"; its difference from random is {in_words(above, 1, ' points')}"
         text += _bar(above["value"] or 0, ABOVE_RANDOM, " points") if judged else ""
         text += f", and their intervals {'do not overlap' if apart else 'overlap'}"
-    if "confidence" in against:
+    if QUARTER in against.get("confidence", {}).get("equal_share", {}):
         equal = against["confidence"]["equal_share"][QUARTER]
         text += (
             f"; from {label('confidence')} {in_words(equal['accuracy'], 1, ' points')}, p = "

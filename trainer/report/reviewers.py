@@ -24,12 +24,12 @@ from engine.provenance import hardware
 from trainer.evaluation.estimates import percent, with_notes
 from trainer.evaluation.method_names import AWAY, is_citer, label, method_order, spelled_threshold
 from trainer.evaluation.plane import GAPS, LEARNED
+from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import RULE, Summary
 from trainer.json_files import read_json
 from trainer.report.plane_report import setting
 from trainer.report.tasks import TARGET, across_copies, of_llm, reached
-from trainer.shards import JOINT
 from trainer.ship import curve_of
 
 JOINTLY, SHORTCUT, RIVAL = "citer-joint", "citer-shortcut", "assisted-tuned"
@@ -130,7 +130,7 @@ def _units(summaries: Sequence[Summary]) -> str:
     for summary in summaries:
         own = reached(summary, LEARNED)
         if own and own["point"] and "plane" in summary:
-            timed = JOINT not in summary["hardware"]
+            timed = on_one_machine(summary)
             shares = [
                 of_llm(summary, own["point"][unit], unit) for unit in MEASURED_UNITS if unit != "seconds" or timed
             ]
@@ -140,8 +140,8 @@ def _units(summaries: Sequence[Summary]) -> str:
         return ""
     return (
         "The learned point that moves the fewest bytes at 90 % of the gap, as a share of LLM only. An LLM that catches "
-        "up computes for every token that it reads, and the SLM’s come on top, so FLOPs hardly fall, if at all; how "
-        "often its weights are read does. "
+        "up computes for every token that it reads, and the SLM’s come on top, so FLOPs do not fall; how often its "
+        "weights are read does. "
         "Seconds are modelled, where all stages ran on one machine; measured ones stand with each task:\n\n"
         + table(["task", "point", "bytes", "FLOPs", "seconds"], rows)
     )

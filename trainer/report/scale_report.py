@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from engine.benchmark.markdown import code, table
+from engine.operating_points import Unit
 from trainer.evaluation.estimates import percent
+from trainer.evaluation.plane import LEARNED
 from trainer.evaluation.scale import UNITS, ScaledPoint, ScaleSummary
 from trainer.report.plane_report import FAMILIES
 
@@ -29,7 +33,31 @@ def scale_section(summary: ScaleSummary) -> str:
         for task, cheapest in summary["cheapest"].items()
         for family in cheapest[0]
     ]
-    return f"## {summary['measured']}: with an LLM of another size\n\n{lead}\n\n{table(head, rows)}\n\n{sizes}."
+    title = f"## {summary['measured']}: with an LLM of another size"
+    return "\n\n".join(filter(None, [title, lead, table(head, rows), _beside_confidence(summary), f"{sizes}."]))
+
+
+def _beside_confidence(summary: ScaleSummary) -> str:
+    """In words: how the learned point's cost beside SLM confidence's changes with the pair."""
+    told = []
+    for unit in UNITS:
+        by_task = {task: [_share(found, unit) for found in pairs] for task, pairs in summary["cheapest"].items()}
+        known = {task: [each for each in shares if each is not None] for task, shares in by_task.items()}
+        shown = [
+            f"{task} {', '.join(percent(each, unit='') for each in shares[:-1])} and {percent(shares[-1])}"
+            for task, shares in known.items()
+            if len(shares) == len(summary["pairs"]) > 1
+        ]
+        told += [f"{unit} {'; '.join(shown)}"] if shown else []
+    if not told:
+        return ""
+    pairs = " and ".join(each["pair"] for each in summary["pairs"])
+    return f"The learned point's cost as a share of SLM confidence's, with {pairs}: {'. '.join(told)}."
+
+
+def _share(found: Mapping[str, Mapping[Unit, ScaledPoint | None]], unit: Unit) -> float | None:
+    ours, theirs = (found.get(family, {}).get(unit) for family in (LEARNED, "confidence-0"))
+    return ours["ratio"] / theirs["ratio"] if ours and theirs else None
 
 
 def _cell(point: ScaledPoint | None) -> str:

@@ -9,12 +9,11 @@ from engine.benchmark.markdown import table
 from trainer.evaluation.estimates import EstimateSummary, digits, in_words, interval, percent
 from trainer.evaluation.method_names import SPECULATIVE
 from trainer.evaluation.plane import AT_0, LEARNED, Plane, is_learned
-from trainer.evaluation.record import MACHINES
+from trainer.evaluation.record import MACHINES, on_one_machine
 from trainer.evaluation.seconds import (
     ENOUGH,
     SecondsSummary,
     TimedPoint,
-    on_one_machine,
     seconds_ratio,
     timed_setting,
 )
@@ -58,7 +57,7 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
             found.append((about, _fastest_of_each(summary["methods"], plane, about["points"])))
     if not found:
         return ""
-    parts = [*_shares(found), *_beside_rivals(found)]
+    parts = [*_shares(found), *_beside_rivals(found), _modelled(found)]
     parts += [f"Without {', '.join(elsewhere)}. {MACHINES}"] if elsewhere else []
     return "\n\n".join(parts)
 
@@ -110,6 +109,15 @@ def _beside_rivals(found: Sequence[tuple[SecondsSummary, Fastest]]) -> list[str]
     judged = [{family: ratio for family, (_, ratio) in ratios.items()} for ratios in tasks]
     head = ["task", *(f"of {rival.title}" for rival in RIVALS)]
     return [lead, table(head, rows), wanted(judged, "measured seconds")]
+
+
+def _modelled(found: Sequence[tuple[SecondsSummary, Fastest]]) -> str:
+    """In words: how far the model of seconds is off, over all that was timed."""
+    told = []
+    for about, _ in found:
+        shares = [point["modelled"] / point["seconds"] for point in about["points"]]
+        told.append(f"{about['task']} {percent(min(shares), unit='')} to {percent(max(shares))}")
+    return f"The modelled seconds of all timed settings, as a share of the measured ones: {'; '.join(told)}."
 
 
 def _ratios(about: SecondsSummary, fastest: Fastest) -> dict[str, tuple[EstimateSummary, EstimateSummary]]:
@@ -177,10 +185,15 @@ def _same(evaluated: _Evaluated, point: TimedPoint) -> bool:
 
 
 def _of_family(methods: Mapping[str, MethodSummary], plane: Plane, family: str) -> Iterator[_Evaluated]:
+    """The evaluated settings of a family; as in `plane.families_of` learned ones of the LLM's own copy alone."""
+    copy = methods["llm"]["points"][0].get("weights_copy")
     for name, curve in methods.items():
-        if name in AT_0.get(family, ()) or (family == LEARNED and is_learned(name)):
+        learned = family == LEARNED and is_learned(name)
+        if name in AT_0.get(family, ()) or learned:
             for point in curve["points"]:
-                yield _Evaluated(name, 0.0, "auto", point["threshold"], point["accuracy"])
+                if not learned or point.get("weights_copy") == copy:
+                    yield _Evaluated(name, 0.0, "auto", point["threshold"], point["accuracy"])
     if family == LEARNED:
-        for each in (point for points in plane["curves"].values() for point in points if is_learned(point["method"])):
+        above = (point for points in plane["curves"].values() for point in points if is_learned(point["method"]))
+        for each in (point for point in above if point.get("weights_copy") == copy):
             yield _Evaluated(each["method"], each["acceptance"], each["max_draft"], each["threshold"], each["accuracy"])

@@ -13,9 +13,9 @@ from engine.operating_points import Unit
 from trainer.evaluation.estimates import EstimateSummary, dagger, double_dagger, in_words, percent, with_notes
 from trainer.evaluation.method_names import label
 from trainer.evaluation.plane import GAPS, LEARNED, LeftOut, PlanePoint, Reached
+from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.summary import Summary
 from trainer.report.plane_report import setting
-from trainer.shards import JOINT
 
 TARGET = "0.9"  # share of the gap between both models that has to be recovered
 
@@ -29,6 +29,11 @@ class Rival(NamedTuple):
     family: str
     title: str
     wanted: float
+
+    @property
+    def bar(self) -> str:
+        """What was wanted, in words."""
+        return f"at most {percent(self.wanted)}" if self.wanted < 1 else "surely below 100 %"
 
     def met(self, ratio: EstimateSummary) -> bool:
         """Whether what was wanted was found."""
@@ -72,7 +77,7 @@ def tasks_section(summaries: Sequence[Summary]) -> str:
     parts.append(wanted([_ratios(summary, "bytes") for summary in planes], "bytes"))
     parts += _left_out(planes)
     parts += _beside_confidence(planes)
-    if timed := [summary for summary in planes if JOINT not in summary["hardware"]]:
+    if timed := list(filter(on_one_machine, planes)):
         seconds = (
             "The same in seconds, which are modelled from the passes that were measured when the pair was loaded; only "
             "tasks of which all stages ran on one machine:"
@@ -135,9 +140,8 @@ def wanted(tasks: Sequence[Mapping[str, EstimateSummary]], unit: str) -> str:
     told = []
     for rival in RIVALS:
         found = [ratios[rival.family] for ratios in tasks if rival.family in ratios]
-        bar = f"at most {percent(rival.wanted)}" if rival.wanted < 1 else "surely below 100 %"
         count = f"{sum(map(rival.met, found))} of {len(found)}" if found else "not measured"
-        told.append(f"{rival.title} {bar}: {count}")
+        told.append(f"{rival.title} {rival.bar}: {count}")
     return f"Wanted of the {unit}, and on how many tasks it was found: {'; '.join(told)}."
 
 

@@ -15,7 +15,8 @@ from engine.weights.files import write_text
 from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import label, spelled
 from trainer.evaluation.plane import PlanePoint
-from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint, on_one_machine
+from trainer.evaluation.record import on_one_machine
+from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint
 from trainer.evaluation.statistics import front
 from trainer.evaluation.summary import Summary
 from trainer.report.charts.figures import SCRIPT, write_images
