@@ -27,7 +27,7 @@ from trainer.evaluation.transfer import TASK, TransferPoint, TransferSummary
 from trainer.fit.card import Beside, write_card
 from trainer.labels.rollouts import fingerprint
 
-WITHIN = 0.02
+MAY_COST = 0.02
 """Accuracy below the LLM's that an operating threshold may cost."""
 
 UNTRAINED = tuple(name for name in POLICIES if REGISTRY[name].scores and not REGISTRY[name].needs_router)
@@ -183,7 +183,7 @@ def _free_text_point(point: TransferPoint, timed: bool, acceptance: float = 0.0)
 def operating_point(curves: Sequence[Curve]) -> tuple[float, float]:
     """Threshold and acceptance where a router is used unless a person chooses otherwise, and rollouts are finished.
 
-    The cheapest of its measured settings at which accuracy, averaged over the tasks, is within `WITHIN` of the LLM's;
+    The cheapest of its measured settings at which accuracy, averaged over the tasks, is within `MAY_COST` of the LLM's;
     where none is, the most accurate one. A task that was not measured at a threshold is read between its own, and an
     acceptance at which a task was not measured, or a threshold below its first one there, does not count. Unlike in
     `Curve.cheapest_within` either model alone is not among them, nor, above acceptance 0, the SLM's drafts at threshold
@@ -193,7 +193,7 @@ def operating_point(curves: Sequence[Curve]) -> tuple[float, float]:
         curves: One for each task and acceptance; each task has one at acceptance 0.
     """
     found = list(_settings_on_all_tasks(curves))
-    enough = [each for each in found if each[0] <= WITHIN + TOLERANCE]
+    enough = [each for each in found if each[0] <= MAY_COST + TOLERANCE]
     _, _, threshold, acceptance = min(enough, key=lambda each: each[1]) if enough else min(found)
     return min(max(threshold, 0.001), 1.0), acceptance
 

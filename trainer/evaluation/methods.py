@@ -20,7 +20,7 @@ from engine.policy import REGISTRY, Policy, State, build_policy
 from engine.request import DraftLimit
 from engine.router import Router
 from trainer import TrainerError
-from trainer.evaluation.method_names import JUDGED, SPECULATIVE, check_thresholds, parsed, spelled
+from trainer.evaluation.method_names import JUDGED, SPECULATIVE, AskedMethod, check_thresholds, parsed, spelled
 from trainer.evaluation.speculative import ASSISTED_DRAFT, load_tuned
 from trainer.fit.labelled_tokens import LabelledTokens
 from trainer.labels.rollouts import fingerprint
@@ -97,37 +97,49 @@ def build_methods(
     titles = [spelled(each.name, each.acceptance, each.max_draft) for each in asked]
     if len(set(titles)) < len(titles) or len({each[:2] for each in asked}) > len({each.name for each in asked}):
         raise TrainerError(f"{', '.join(names)}: a method's name stands there twice")
-    methods, router_before = [], pair.router
-    for title, (name, folder, acceptance, max_draft, own) in zip(titles, asked, strict=True):
-        if name in SPECULATIVE:
-            if acceptance or own or max_draft != "auto":
-                raise TrainerError(
-                    f"{name} is at acceptance 1, with its own draft and confidence: put nothing behind it"
-                )
-            methods.append(_speculative(name, folder))
-            continue
-        judge, plain = _judge(name, acceptance, pair), name.removesuffix(JUDGED)
-        router = Router.load(Path(folder)) if folder else None
-        if router is not None:
-            pair.use_router(router)  # refuses one that does not fit
-            by_prompt = router.card.training.get("method") == "query"
-            policy = build_policy("query" if by_prompt else "router", router)
-        elif plain in PLAIN:
-            policy = build_policy(plain)
-        else:
-            raise TrainerError(
-                f"{name!r} is no method: choose {', '.join(PLAIN)}, assisted, or name=folder for a router; with an "
-                "acceptance from 0 to 1 behind an @"
-            )
-        scores = policy.fixed is None and not policy.sees_llm
-        if own and not scores:
-            raise TrainerError(f"{title}: it has no threshold; leave out :{','.join(f'{each:g}' for each in own)}")
-        given = own or (tuple((chosen or {}).get(title, ())) if scores else ())
-        check_thresholds(title, given)
-        thresholds = given or _thresholds(plain, policy, router, tokens, shares)
-        methods.append(Method(name, policy, thresholds, router, acceptance, max_draft, judge))
+    router_before = pair.router
+    methods = [_method(each, pair, tokens, shares, chosen or {}) for each in asked]
     pair.use_router(router_before)
     return methods
+
+
+def _method(
+    asked: AskedMethod,
+    pair: Pair,
+    tokens: LabelledTokens | None,
+    shares: Sequence[float],
+    chosen: Mapping[str, Sequence[float]],
+) -> Method:
+    """One of `build_methods`; leaves its router with the pair."""
+    name, folder, acceptance, max_draft, own = asked
+    if name in SPECULATIVE:
+        if acceptance or own or max_draft != "auto":
+            raise TrainerError(f"{name} is at acceptance 1, with its own draft and confidence: put nothing behind it")
+        return _speculative(name, folder)
+    title, plain, judge = (
+        spelled(name, acceptance, max_draft),
+        name.removesuffix(JUDGED),
+        _judge(name, acceptance, pair),
+    )
+    router = Router.load(Path(folder)) if folder else None
+    if router is not None:
+        pair.use_router(router)  # refuses one that does not fit
+        by_prompt = router.card.training.get("method") == "query"
+        policy = build_policy("query" if by_prompt else "router", router)
+    elif plain in PLAIN:
+        policy = build_policy(plain)
+    else:
+        raise TrainerError(
+            f"{name!r} is no method: choose {', '.join(PLAIN)}, assisted, or name=folder for a router; with an "
+            "acceptance from 0 to 1 behind an @"
+        )
+    scores = policy.fixed is None and not policy.sees_llm
+    if own and not scores:
+        raise TrainerError(f"{title}: it has no threshold; leave out :{','.join(f'{each:g}' for each in own)}")
+    given = own or (tuple(chosen.get(title, ())) if scores else ())
+    check_thresholds(title, given)
+    thresholds = given or _thresholds(plain, policy, router, tokens, shares)
+    return Method(name, policy, thresholds, router, acceptance, max_draft, judge)
 
 
 def _judge(name: str, acceptance: float, pair: Pair) -> Judge | None:

@@ -39,7 +39,7 @@ _Thresholds = list[Annotated[float, Field(allow_inf_nan=False)]]
 AskedOf = tuple[str, _Thresholds, str | None] | tuple[str, _Thresholds, str | None, Rate, MaxDraft]
 """A method in a stage's file: its name, thresholds and router, and its dials where they are not at acceptance 0."""
 
-AGAIN = "delete the file and run evaluate again"
+_WAY_OUT = "delete the file and run evaluate again"
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -171,7 +171,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     questions = set(about.questions)
     if not questions or len(questions) < len(about.questions):
         raise TrainerError(f"{first}: its questions must be at least one, and none twice")
-    stages = {path: read_json(path, _Stage, AGAIN) for path in files}
+    stages = {path: read_json(path, _Stage, _WAY_OUT) for path in files}
     check_alike(stages)
     by_point: dict[PointKey, dict[str, GradedAnswer]] = {}
     copies: dict[PointKey, str] = {}
@@ -181,7 +181,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         if answer.question not in questions:
             raise TrainerError(f"{where}: question {answer.question!r} is not one of {first.name}")
         if answer.question in answers:
-            raise TrainerError(f"{where}: {answer.setting} answers {answer.question!r} twice; {AGAIN}")
+            raise TrainerError(f"{where}: {answer.setting} answers {answer.question!r} twice; {_WAY_OUT}")
         answers[answer.question] = answer
     points = []
     for key, answers in sorted(by_point.items(), key=lambda item: item[0].order):
@@ -240,7 +240,7 @@ def check_joins(folder: Path, stage: str, made_of: Mapping[str, Any]) -> None:
         made_of: What the stage's file will say; see `check_alike`.
     """
     own = folder / f"{stage}.json"
-    others = {path: read_json(path, _Stage, AGAIN) for path in sorted(folder.glob("*.json")) if path != own}
+    others = {path: read_json(path, _Stage, _WAY_OUT) for path in sorted(folder.glob("*.json")) if path != own}
     check_alike({**others, own: made_of})
 
 
@@ -278,7 +278,7 @@ def _read_answers(folder: Path) -> Iterator[tuple[str, Path, GradedAnswer]]:
     for path in sorted(p for p in folder.iterdir() if SHARD.fullmatch(p.name)):
         check_unchanged(path)
         stage = path.with_name(f"{path.name.rsplit('-', 1)[0]}.json")
-        for where, answer in numbered_lines(path, GradedAnswer, AGAIN):
+        for where, answer in numbered_lines(path, GradedAnswer, _WAY_OUT):
             if answer.llm_tokens > answer.tokens:
-                raise TrainerError(f"{where}: {answer.llm_tokens} of {answer.tokens} tokens are the LLM's; {AGAIN}")
+                raise TrainerError(f"{where}: {answer.llm_tokens} of {answer.tokens} tokens are the LLM's; {_WAY_OUT}")
             yield where, stage, answer

@@ -47,7 +47,7 @@ from trainer.evaluation.method_names import (
 from trainer.evaluation.methods import Method
 from trainer.evaluation.record import Amount, PointKey, check_alike, check_joins, joined, routers_of
 from trainer.evaluation.statistics import Array
-from trainer.evaluation.summary import BesideConfidence
+from trainer.evaluation.summary import RULE, BesideConfidence
 from trainer.json_files import AGAIN, read_json, read_lines, write_lines, write_result
 from trainer.questions.question import MAX_CHARACTERS, Question
 from trainer.shards import Shards, digest
@@ -55,9 +55,6 @@ from trainer.shards import Shards, digest
 STAGE, TASK = "transfer", "free-text"
 BUDGETS = (0.6, 0.75, 0.9)
 """Shares of the LLM-only text's bytes at which methods are compared."""
-
-RIVAL = "confidence"
-"""At acceptance 0, as it is published: what a method is set beside, whatever its own acceptance."""
 
 RESAMPLES, SEED = 2000, 0
 SUFFIX = ".transfer.json"
@@ -238,13 +235,13 @@ def summarised(folder: Path) -> TransferSummary:
     for key, drawn in points.items():
         curves.setdefault(spelled(*key[:3]), {})[key] = drawn
     choices = {title: _choices(curve, alone) for title, curve in curves.items()}
-    rival = choices.get(RIVAL)
+    rival = choices.get(RULE)  # at acceptance 0, as it is published, whatever a method's own acceptance
     kept = ("pair", "preset", "max_new_tokens", "command", "revision", "hardware")
     return TransferSummary(
         prompts=len(about["questions"]),
         routers=routers_of(settings),
         methods={
-            title: _curve(curve, choices[title], None if title == RIVAL else rival, alone["llm"])
+            title: _curve(curve, choices[title], None if title == RULE else rival, alone["llm"])
             for title, curve in curves.items()
         },
         **{name: about[name] for name in kept},

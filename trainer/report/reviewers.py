@@ -32,7 +32,7 @@ from trainer.report.plane_report import setting
 from trainer.report.tasks import TARGET, across_copies, of_llm, reached
 from trainer.ship import curve_of
 
-JOINTLY, SHORTCUT, RIVAL = "citer-joint", "citer-shortcut", "assisted-tuned"
+JOINTLY, SHORTCUT, TUNED = "citer-joint", "citer-shortcut", "assisted-tuned"
 
 
 class _Step(TypedDict):
@@ -150,9 +150,9 @@ def _units(summaries: Sequence[Summary]) -> str:
 def _speculative(summaries: Sequence[Summary]) -> str:
     rows = []
     for summary in summaries:
-        if reached(summary, RIVAL):
+        if reached(summary, TUNED):
             found = [
-                reached(summary, family, target) for target in ("llm", "0.9", "0.8") for family in (LEARNED, RIVAL)
+                reached(summary, family, target) for target in ("llm", "0.9", "0.8") for family in (LEARNED, TUNED)
             ]
             rows.append(
                 [summary["task"], *(_bytes(summary, each and each["cost"]["bytes"]["value"]) for each in found)]
