@@ -19,6 +19,7 @@ from app.entrance.callers import Callers, calling_address
 from app.running.host import Host
 from app.running.run import Run
 from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Sampling, Settings
+from engine.endpoint.names import check_key
 from engine.endpoint.places import Entrance, Places
 from engine.endpoint.refusals import Refusal
 from engine.request import DraftLimit
@@ -100,6 +101,7 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
             max_draft: Tokens that the SLM may write before the LLM reads them; "auto" goes by what a look costs.
         """
         try:
+            check_key(request.headers, settings.api_key)
             sampling = Sampling(temperature, top_p, top_k, repetition_penalty)
             asked = Request(
                 prompt,

@@ -107,7 +107,9 @@ class Server(BaseModel):
         description="Texts and other jobs of the page that may wait or be worked on, and as many of `/generate` and "
         "`/v1/…`; a further one is told to come back later.",
     )
-    per_address: int = Field(8, ge=1, le=10_000, description="Of either, how many one client address may have.")
+    per_address: int = Field(
+        8, ge=1, le=10_000, description="Of either kind, how many of these one client address may have."
+    )
     proxies: int = Field(
         0,
         ge=0,
@@ -179,7 +181,9 @@ class Settings(ServedSettings):
         "(`owner/name`, `owner/name@revision`); `auto` is the preset's own.",
     )
     policy: Literal[POLICIES] = Field(  # pyright: ignore[reportInvalidTypeForm]
-        "router", description="What chooses the model: `router`, `confidence` (of the SLM), `random`, `slm`, `llm`."
+        "router",
+        description="What chooses the model: `router`, `confidence` (of the SLM), `random` (the threshold is the LLM's "
+        "share), `slm`, `llm`.",
     )
     threshold: float | None = Field(
         None,
@@ -252,7 +256,8 @@ class Settings(ServedSettings):
         None,
         min_length=1,
         max_length=1024,
-        description="Key that other programs must send to `/v1/…`; unset asks for none. The page needs none.",
+        description="Key that other programs must send to `/v1/…` and `/generate`; unset asks for none. The page needs "
+        "none.",
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads for torch; 0 leaves torch's own choice.")
     price: Price = Field(Price.model_validate({}), description="Prices of the page's cost sliders.")

@@ -61,6 +61,21 @@ def test_a_pair_without_a_router_goes_by_confidence_unless_the_router_is_asked_f
         client.close()
 
 
+def test_where_there_is_a_key_a_call_without_it_is_refused_before_any_work(monkeypatch):
+    monkeypatch.setenv("CITER_API_KEY", "s3cret")
+    pair = FakePair(500)
+    with serve(lambda preset, progress: pair) as site:
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            client = Client(site.url, verbose=False, headers=headers)
+            with pytest.raises(AppError, match="This server wants its key"):
+                client.predict("ab", 0.5, max_new_tokens=4, api_name="/generate")
+            client.close()
+        assert not pair.requests
+        client = Client(site.url, verbose=False, headers={"Authorization": "Bearer s3cret"})
+        assert len(client.predict("ab", 0.5, max_new_tokens=4, api_name="/generate")["events"]) == 4
+        client.close()
+
+
 def test_the_cost_follows_the_prices_of_the_call(client: Client):
     cheap, dear = (
         client.predict("a palindrome", 0.5, max_new_tokens=10, llm_price=price, api_name="/generate")["cost"]["price"]

@@ -1,4 +1,4 @@
-"""By which names a server may be asked, and by which sites' pages.
+"""By which names a server may be asked, by which sites' pages, and with which key.
 
 A foreign site can point a name of its own at this machine and let a visitor's browser ask here: so neither a name that
 nobody allowed nor a page from elsewhere is answered.
@@ -6,6 +6,7 @@ nobody allowed nor a page from elsewhere is answered.
 
 from __future__ import annotations
 
+import hmac
 import os
 import socket
 from collections.abc import Iterable
@@ -13,9 +14,11 @@ from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
 from starlette.datastructures import Headers
 
 from engine.endpoint.addresses import on_space
+from engine.endpoint.refusals import Refusal
 
 _PORTS = {"http": 80, "https": 443}
 _SPACE_HOSTS = ("*.hf.space",)
@@ -81,3 +84,13 @@ def _is_address(name: str) -> bool:
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
     return bool(name) and any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def check_key(headers: Headers, key: SecretStr | None) -> None:
+    """Raises Refusal for a program's request without the server's key, where it has one."""
+    if key is None:
+        return
+    kind, _, given = headers.get("authorization", "").partition(" ")
+    wanted = key.get_secret_value().encode()
+    if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), wanted):
+        raise Refusal(401, "This server wants its key: send Authorization: Bearer and the key.")

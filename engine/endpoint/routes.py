@@ -7,7 +7,6 @@ scheduler it is given, so that programs and the page's visitors share its rows.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -24,7 +23,7 @@ from engine.endpoint.addresses import client_address
 from engine.endpoint.bodies import read_body
 from engine.endpoint.fields import read_fields
 from engine.endpoint.model_names import model_names, named_setting
-from engine.endpoint.names import Names
+from engine.endpoint.names import Names, check_key
 from engine.endpoint.places import Busy, Entrance, Places
 from engine.endpoint.refusals import PREFIX, Refusal, blamed, refused
 from engine.endpoint.replies import Reply, begin, event_stream
@@ -60,7 +59,6 @@ class Endpoint:
 
     def __init__(self, models: Models, settings: Settings, places: Places, names: Names | None = None) -> None:
         self._models, self._settings, self._places, self._names = models, settings, places, names
-        self._key = settings.api_key.get_secret_value().encode() if settings.api_key else None
         self._started = int(time.time())
 
     @property
@@ -140,10 +138,7 @@ class Endpoint:
         reason = self._names.refusal(request.headers) if self._names else None
         if reason is not None:
             raise Refusal(403, reason)
-        if self._key is not None:
-            kind, _, given = request.headers.get("authorization", "").partition(" ")
-            if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), self._key):
-                raise Refusal(401, "This server wants its key: send Authorization: Bearer and the key.")
+        check_key(request.headers, self._settings.api_key)
 
 
 class EventStream(StreamingResponse):
