@@ -118,8 +118,7 @@ def render_short(summaries: Sequence[Summary]) -> str:
         "between both models. *Bytes of LLM only*: its bytes as a share of the LLM alone's. Each column after that: as "
         "a share of those of that rival's cheapest such setting, at acceptance 0 but for speculative decoding. In "
         f"brackets 95 % intervals over the questions. Bold: what was wanted (at most {', '.join(bars[:-1])} and "
-        f"{bars[-1]}). "
-        + " ".join([f"{pairs}, on {JOINT.join(machines)}.", *notes(rows)])
+        f"{bars[-1]}). " + " ".join([f"{pairs}, on {JOINT.join(machines)}.", *notes(rows)])
     )
 
 
