@@ -197,8 +197,9 @@ def test_thresholds_of_the_option_are_checked_as_those_behind_a_name_and_an_adde
     few = ["evaluate", "--preset", "tiny", "--questions", "1", "--out", str(tmp_path / "e")]
     told = refused(capsys, *few, "--methods", "confidence", "--thresholds", "0.5", "0.5")
     assert "confidence, at 0.5, 0.5: thresholds are finite numbers, each of them once" in told
-    told = refused(capsys, *few, "--stage", "assisted", "--assisted")
-    assert "--stage assisted is that of --assisted" in told and not (tmp_path / "e").exists()
+    for same in (["--stage", "assisted"], ["--methods", "slm", "assisted"]):
+        told = refused(capsys, *few, *same, "--assisted")
+        assert "--assisted adds assisted in a stage of that name" in told and not (tmp_path / "e").exists()
 
 
 def test_a_folder_without_both_models_alone_keeps_its_answers_and_says_what_a_summary_needs(capsys, tmp_path):
@@ -207,6 +208,18 @@ def test_a_folder_without_both_models_alone_keeps_its_answers_and_says_what_a_su
     assert main(["evaluate", *few, *where]) == 0
     assert f"{tmp_path / 'e'} has these answers now; for a summary evaluate llm there, too" in capsys.readouterr().out
     assert not list(tmp_path.glob("*.json"))
+
+
+def test_answers_are_kept_and_no_summary_is_made_while_another_stage_of_the_folder_is_not_done(capsys, tmp_path):
+    few = ["--preset", "tiny", "--questions", "1", "--max-new-tokens", "4", "--methods"]
+    where = ["--out", str(tmp_path / "e"), "--results", str(tmp_path)]
+    assert main(["evaluate", *few, "slm", "llm", *where]) == 0
+    begun = json.loads((tmp_path / "e" / "evaluation.json").read_text())
+    (tmp_path / "e" / "other.json").write_text(json.dumps({**begun, "methods": [["margin", [0.5], None]]}))
+    capsys.readouterr()
+    assert main(["evaluate", *few, "confidence:0.5", "--stage", "more", *where]) == 0
+    assert "but a summary waits for another stage: " in (told := capsys.readouterr().out)
+    assert "margin at threshold 0.5 has 0 of 1 answers" in told
 
 
 def test_a_stage_has_the_thresholds_behind_its_methods_names_and_the_others_those_of_the_option(tmp_path):
@@ -325,6 +338,9 @@ def test_answer_label_rollout_and_fit_follow_one_another(capsys, tmp_path):
     assert list(json.loads(path.read_text())["plane"]["curves"]) == ["slm@0.3", "kept@0.3", "kept@1/4"]
     measured = ["--method", "kept", "--summaries", str(path), "--acceptance", "0.3", "--out", str(tmp_path / "both")]
     assert main(["ship", "--router", str(tmp_path / "kept"), *measured]) == 0
+    assert "kept in the results of arithmetic is another router" in refused(
+        capsys, "ship", "--router", str(tmp_path / "router"), *measured
+    )
     (curve,) = json.loads((tmp_path / "both" / "operating_points.json").read_text())["curves"]
     assert [point["acceptance"] for point in curve["points"]] == [0.3] * 3, "threshold 0 and two of the router's"
     assert json.loads((tmp_path / "both" / "router.json").read_text())["acceptance"] == 0.3

@@ -107,10 +107,15 @@ def test_a_stage_that_could_not_be_read_with_the_others_is_refused_before_any_an
     begun = [Method("citer", ConfidencePolicy(), (0.5,), router)]
     evaluate(tiny_pair, QUESTIONS[:2], begun, tmp_path, "arithmetic", 40, quiet)
     other = [Method("citer", ConfidencePolicy(), (0.7,), make_router(tiny_pair, logits=True))]
+    more = [replace(begun[0], thresholds=(0.7, 0.5))]
     for methods, questions, said in (
         (other, QUESTIONS[:2], r"more\.json: citer is another router than in evaluation\.json; give it another name"),
         ([replace(begun[0], thresholds=(0.7,))], QUESTIONS[:1], r"more\.json: its data is"),
-        ([replace(begun[0], thresholds=(0.7, 0.5))], QUESTIONS[:2], "the answers of citer at threshold 0.5 already"),
+        (
+            more,
+            QUESTIONS[:2],
+            r"evaluation\.json has citer at threshold 0\.5 already",
+        ),
     ):
         with pytest.raises(TrainerError, match=said):
             evaluate(tiny_pair, questions, methods, tmp_path, "arithmetic", 40, quiet, "more")

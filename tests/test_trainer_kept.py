@@ -12,7 +12,7 @@ import pytest
 from engine import Role
 from trainer import TrainerError
 from trainer.__main__ import main
-from trainer.evaluation.record import read_evaluation
+from trainer.evaluation.record import read_evaluation, settings_of, stages_in
 from trainer.labels.answers import load_answers
 from trainer.labels.rollouts import load_rollouts
 from trainer.settings import RECIPES
@@ -64,6 +64,17 @@ def test_a_run_goes_on_from_what_is_kept_of_the_llms_answers_and_the_first_rollo
 @pytest.mark.parametrize("folder", EVALUATIONS, ids=name)
 def test_kept_evaluations_are_read(folder):
     assert read_evaluation(folder)
+
+
+@pytest.mark.parametrize("folder", EVALUATIONS, ids=name)
+def test_a_kept_stages_file_names_the_settings_that_it_has_answers_of_and_no_others(folder):
+    for about, stage in stages_in(folder).items():
+        answers = [
+            (line["method"], line.get("acceptance", 0.0), line.get("max_draft", "auto"), line["threshold"])
+            for shard in sorted(folder.glob(f"{about.stem}-?????.jsonl.gz"))
+            for line in map(json.loads, gzip.decompress(shard.read_bytes()).splitlines())
+        ]
+        assert "methods" not in stage or set(settings_of(stage)) == set(answers), about.name
 
 
 def plain(run: Path) -> Path:

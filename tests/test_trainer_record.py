@@ -17,7 +17,7 @@ from trainer.evaluation.method_names import (
     spelled_threshold,
     title_of,
 )
-from trainer.evaluation.record import read_evaluation
+from trainer.evaluation.record import Unfinished, read_evaluation
 from trainer.evaluation.summary import load_summary, summarise, write_summary
 from trainer.ship import operating_point
 
@@ -146,6 +146,19 @@ def test_missing_answers_send_back_to_evaluate(tmp_path):
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-3]))  # bytes: U+2028 ends no line of them
     with pytest.raises(TrainerError, match=r"citer-r2 at threshold 0\.7 has \d+ of 100 answers; run evaluate again"):
         read_evaluation(tmp_path)
+
+
+def test_a_stage_that_has_none_of_its_answers_yet_is_not_left_out_without_a_word(tmp_path):
+    asked = [["citer-r2", [0.6, 0.7], None], ["kept", [0.5], None, 0.3, "auto"]]
+    write_evaluation(tmp_path, methods=asked)
+    with pytest.raises(Unfinished, match=r"kept@0\.3 at threshold 0\.5 has 0 of 100 answers; run evaluate again"):
+        read_evaluation(tmp_path)
+
+
+def test_a_summary_in_the_same_folder_is_no_stage(tmp_path):
+    summary = summary_of(tmp_path)
+    write_summary(summary, tmp_path)
+    assert len(read_evaluation(tmp_path).points) == len(POINTS)
 
 
 def test_shards_of_every_stage_are_read_and_those_still_being_written_are_not(tmp_path):

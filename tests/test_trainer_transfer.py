@@ -19,7 +19,7 @@ from engine.router import Router
 from trainer import TrainerError
 from trainer.__main__ import main
 from trainer.commands.evaluating import PROMPTS
-from trainer.evaluation import transfer
+from trainer.evaluation import statistics, transfer
 from trainer.evaluation.estimates import NOTES
 from trainer.evaluation.methods import build_methods
 from trainer.evaluation.summary import load_summary
@@ -95,14 +95,13 @@ def test_methods_are_compared_with_confidence_at_acceptance_0_and_equal_bytes(me
 def test_each_point_stands_beside_what_confidence_has_for_as_many_bytes(measured):
     methods = measured[1]["methods"]
     assert "beside_confidence" not in methods["confidence"] and "beside_confidence" not in methods["llm"]
-    rule = sorted((each["bytes_ratio"]["value"], each["agreement"]["value"]) for each in ends_and_points(methods))
-    for point, beside in zip(
-        methods["confidence@0.5"]["points"], methods["confidence@0.5"]["beside_confidence"], strict=True
-    ):
-        assert (beside["threshold"], beside["acceptance"], beside["max_draft"]) == (point["threshold"], 0.5, "auto")
-        costs, agreed = zip(*rule, strict=True)
-        best = np.interp(point["bytes_ratio"]["value"], costs, np.maximum.accumulate(agreed))
-        assert beside["accuracy"]["value"] == pytest.approx(point["agreement"]["value"] - best, abs=0.02)
+    rule = [(each["bytes_ratio"]["value"], each["agreement"]["value"]) for each in ends_and_points(methods)]
+    cost, agreed = np.array(rule).T[:, :, None]
+    points, beside = (methods["confidence@0.5"][name] for name in ("points", "beside_confidence"))
+    for point, found in zip(points, beside, strict=True):
+        assert (found["threshold"], found["acceptance"], found["max_draft"]) == (point["threshold"], 0.5, "auto")
+        (best,) = statistics.accuracy_at_cost(cost, agreed, np.array([point["bytes_ratio"]["value"]]))
+        assert found["accuracy"]["value"] == pytest.approx(point["agreement"]["value"] - best, abs=2e-4)
 
 
 def ends_and_points(methods):
@@ -158,6 +157,9 @@ def test_another_stage_joins_with_thresholds_of_its_own(tiny_pair, prompts, tmp_
     assert len(joined["methods"]["slm"]["points"]) == 1
     with pytest.raises(TrainerError, match=r"transfer-short\.json: its max_new_tokens is 30, but 40 in transfer"):
         transfer.measure(tiny_pair, prompts, methods, tmp_path / "out", 30, quiet, stage="transfer-short")
+    with pytest.raises(TrainerError, match=r"transfer-high\.json has confidence at threshold 0\.99 already"):
+        transfer.measure(tiny_pair, prompts, methods, tmp_path / "out", 40, quiet, stage="transfer-again")
+    assert not [*(tmp_path / "out").glob("transfer-short*"), *(tmp_path / "out").glob("transfer-again*")]
 
 
 def test_what_was_measured_stands_in_the_results(measured, tmp_path):
@@ -244,4 +246,9 @@ def test_the_command_measures_and_goes_on(tmp_path, capsys, monkeypatch):
     asked = ["transfer", "--preset", "tiny", "--prompts", str(path), "--methods", "confidence", "--thresholds", "0.5"]
     asked += ["--max-new-tokens", "20", "--out", str(tmp_path / "out"), "--results", str(tmp_path / "results")]
     assert main(asked) == 0 and "beside confidence" in capsys.readouterr().out
+    usual = [each for each in asked if each not in ("--thresholds", "0.5")]
+    usual[usual.index(str(tmp_path / "out"))] = str(tmp_path / "usual")
+    assert main(usual) == 0 and "(" in capsys.readouterr().out
+    about = json.loads((tmp_path / "usual" / "transfer.json").read_text())
+    assert [thresholds for _, thresholds, _ in about["methods"]] == [[0.0], [0.0], [0.7, 0.9, 0.98]]
     assert main(asked) == 0 and "are there already" in capsys.readouterr().out

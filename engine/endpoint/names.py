@@ -92,5 +92,5 @@ def check_key(headers: Headers, key: SecretStr | None) -> None:
         return
     kind, _, given = headers.get("authorization", "").partition(" ")
     wanted = key.get_secret_value().encode()
-    if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), wanted):
+    if kind.lower() != "bearer" or not hmac.compare_digest(given.strip(" \t").encode("latin-1"), wanted):
         raise Refusal(401, "This server wants its key: send Authorization: Bearer and the key.")

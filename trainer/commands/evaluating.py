@@ -57,17 +57,17 @@ def _add_evaluate(add: Add) -> None:
 
 def _evaluate(options: Options) -> None:
     """Answer questions with every method at every threshold, and summarise."""
-    from trainer.evaluation.evaluate import check_main, chosen_thresholds, evaluate
+    from trainer.evaluation.evaluate import check_main, check_stage, chosen_thresholds, evaluate
     from trainer.evaluation.method_names import check_names, title_of
     from trainer.evaluation.methods import SHARES, build_methods
-    from trainer.evaluation.record import read_evaluation
-    from trainer.evaluation.summary import summarise, write_summary
+    from trainer.evaluation.record import Unfinished, read_evaluation
+    from trainer.evaluation.summary import missing_ends, summarise, write_summary
     from trainer.fit.labelled_tokens import held_out_tokens
     from trainer.questions.apart import check_apart
 
     check_names(options.task, options.methods, options.stage)
-    if options.assisted and options.stage == ASSISTED:
-        raise TrainerError(f"--stage {ASSISTED} is that of --assisted: choose another")
+    if options.assisted and ASSISTED in (options.stage, *options.methods):
+        raise TrainerError(f"--assisted adds {ASSISTED} in a stage of that name: leave out one of the two")
     if options.main:
         check_main(options.main, [*options.methods, *[ASSISTED] * options.assisted], options.out)
     questions = questions_of(options)
@@ -84,14 +84,19 @@ def _evaluate(options: Options) -> None:
     stages = {options.stage: build_methods(options.methods, pair, tokens, options.shares or SHARES, begun)}
     if options.assisted:
         stages[ASSISTED] = build_methods([ASSISTED], pair, None)
+    for stage, methods in stages.items():  # all of them before the hours of the first
+        check_stage(pair, questions, methods, options.out, options.task, options.max_new_tokens, stage)
     answering = partial(evaluate, pair, questions, folder=options.out, task=options.task)
     done = [answering(m, max_new_tokens=options.max_new_tokens, stage=stage) for stage, m in stages.items()]
     if not all(done):
         print("other processes are still writing their shards; when they are done, the same command writes the summary")
         return
-    evaluation = read_evaluation(options.out)
-    there = {point.method for point in evaluation.points if point.acceptance == 0}
-    if missing := [name for name in ("slm", "llm") if name not in there]:
+    try:
+        evaluation = read_evaluation(options.out)
+    except Unfinished as error:
+        print(f"{options.out} has these answers now, but a summary waits for another stage: {error}")
+        return
+    if missing := missing_ends(evaluation.points):
         print(f"{options.out} has these answers now; for a summary evaluate {' and '.join(missing)} there, too")
         return
     print(write_summary(summarise(evaluation, main=options.main), options.results))

@@ -13,8 +13,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import TypedDict
-
 from engine import Request
 from engine.batch.rows import Row
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
@@ -23,11 +21,11 @@ from engine.pair import Pair
 from engine.provenance import provenance
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write
-from trainer.evaluation.method_names import SPECULATIVE, parsed, spelled, title_of
+from trainer.evaluation.method_names import SPECULATIVE, parsed, spelled
 from trainer.evaluation.methods import Method
-from trainer.evaluation.record import AskedOf, GradedAnswer, PointKey, check_joins, check_new
+from trainer.evaluation.record import GradedAnswer, check_joins, settings_of, stages_in
 from trainer.evaluation.speculative import as_published
-from trainer.json_files import AGAIN, read_json, write_lines
+from trainer.json_files import write_lines
 from trainer.questions.question import Question, prompt
 from trainer.shards import Shards, digest
 
@@ -40,12 +38,6 @@ them share one reading of the weights; but with half as many again the process g
 SHARD = 4 * AT_ONCE
 """New tokens, at most, of a shard. Its last texts run nearly alone, so few shards are faster; what is interrupted is
 lost back to the last one."""
-
-
-class _Begun(TypedDict):
-    """What a stage's file says of its methods; see `Method.made_of`."""
-
-    methods: list[AskedOf]
 
 
 def evaluate(
@@ -78,13 +70,25 @@ def evaluate(
     def make(some: Sequence[Question], path: Path) -> None:
         write_lines(path, map(asdict, _answers(pair, some, methods, max_new_tokens, report)))
 
-    settings = begun_with(pair, methods, task, max_new_tokens)
-    wanted = [PointKey(m.name, m.acceptance, m.max_draft, each) for m in methods for each in m.thresholds]
-    check_joins(folder, stage, settings | {"data": digest(questions)})
-    check_new(folder, stage, wanted)
+    settings = check_stage(pair, questions, methods, folder, task, max_new_tokens, stage)
     texts = sum(len(method.thresholds) for method in methods)
     size = max(1, SHARD // max(1, texts * max_new_tokens))
     return Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=written_by(pair))
+
+
+def check_stage(
+    pair: Pair,
+    questions: Sequence[Question],
+    methods: Sequence[Method],
+    folder: Path,
+    task: str,
+    max_new_tokens: int,
+    stage: str,
+) -> dict[str, Any]:
+    """What the stage will say of its methods (`begun_with`), if it can join the folder; raises as `check_joins`."""
+    settings = begun_with(pair, methods, task, max_new_tokens)
+    check_joins(folder, stage, settings | {"data": digest(questions)})
+    return settings
 
 
 def begun_with(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens: int) -> dict[str, Any]:
@@ -105,11 +109,8 @@ def written_by(pair: Pair) -> dict[str, str]:
 
 def chosen_thresholds(folder: Path, stage: str) -> dict[str, list[float]]:
     """The thresholds that a stage was begun with, by the method's title; empty if it was not begun."""
-    path = folder / f"{stage}.json"
-    if not path.exists():
-        return {}
-    methods = read_json(path, _Begun, AGAIN)["methods"]
-    return {spelled(name, *dials): thresholds for name, thresholds, _, *dials in methods}
+    begun = stages_in(folder).get(folder / f"{stage}.json", {})
+    return {spelled(name, *dials): thresholds for name, thresholds, _, *dials in begun.get("methods", ())}
 
 
 def check_main(main: str, methods: Sequence[str], folder: Path) -> None:
@@ -119,9 +120,9 @@ def check_main(main: str, methods: Sequence[str], folder: Path) -> None:
         methods: That are asked for, as `method_names.parsed` reads them.
         folder: Whose stages may have it already.
     """
-    begun = (chosen_thresholds(folder, path.stem) for path in folder.glob("*.json"))
-    titles = set(map(title_of, methods)).union(*begun)
-    names = sorted({each.name for each in map(parsed, titles) if each.acceptance == 0})
+    asked = [parsed(each) for each in methods]
+    begun = [setting for stage in stages_in(folder).values() for setting in settings_of(stage)]
+    names = sorted({each[0] for each in (*asked, *begun) if each.acceptance == 0})
     if main not in names:
         raise TrainerError(
             f"--main {main}: at acceptance 0 it is not asked for, and {folder} has no answers of it: {', '.join(names)}"

@@ -116,11 +116,9 @@ def _method(
         if acceptance or own or max_draft != "auto":
             raise TrainerError(f"{name} is at acceptance 1, with its own draft and confidence: put nothing behind it")
         return _speculative(name, folder)
-    title, plain, judge = (
-        spelled(name, acceptance, max_draft),
-        name.removesuffix(JUDGED),
-        _judge(name, acceptance, pair),
-    )
+    title = spelled(name, acceptance, max_draft)
+    plain = name.removesuffix(JUDGED)
+    judge = _judge(name, acceptance, pair)
     router = Router.load(Path(folder)) if folder else None
     if router is not None:
         pair.use_router(router)  # refuses one that does not fit

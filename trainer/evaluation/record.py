@@ -36,12 +36,17 @@ MACHINES = (
 )
 
 _Thresholds = list[Annotated[float, Field(allow_inf_nan=False)]]
-AskedOf = tuple[str, _Thresholds, str | None] | tuple[str, _Thresholds, str | None, Rate, MaxDraft]
+_AskedOf = tuple[str, _Thresholds, str | None] | tuple[str, _Thresholds, str | None, Rate, MaxDraft]
 """A method in a stage's file: its name, thresholds and router, and its dials where they are not at acceptance 0."""
 
 _WAY_OUT = "delete the file and run evaluate again"
+_DAMAGED = "restore it, or delete it with its shards, and run evaluate again"
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Unfinished(TrainerError):
+    """A stage of the folder has not all of its answers yet."""
 
 
 class PointKey(NamedTuple):
@@ -154,7 +159,7 @@ class _Stage(TypedDict, total=False):
     revision: str
     hardware: str
     weights_copy: str
-    methods: list[AskedOf]
+    methods: list[_AskedOf] | dict[str, Any]  # a summary that lies in the same folder has a dict
 
 
 _SHARED = ("data", "pair", "preset", "task", "max_new_tokens")
@@ -163,15 +168,15 @@ _SHARED = ("data", "pair", "preset", "task", "max_new_tokens")
 def read_evaluation(folder: Path) -> Evaluation:
     """Reads what `python -m trainer evaluate` wrote.
 
-    A TrainerError names the file and line that are not, a gap, or two stages that are of different runs.
+    A TrainerError names the file and line that are not, or two stages that are of different runs; it is Unfinished
+    where answers are missing.
     """
-    files = sorted(folder.glob("*.json"))
-    first = _first_stage(folder, files)
+    stages = stages_in(folder)
+    first = _first_stage(folder, list(stages))
     about = read_json(first, Evaluation, "run `python -m trainer evaluate` first")
     questions = set(about.questions)
     if not questions or len(questions) < len(about.questions):
         raise TrainerError(f"{first}: its questions must be at least one, and none twice")
-    stages = {path: read_json(path, _Stage, _WAY_OUT) for path in files}
     check_alike(stages)
     by_point: dict[PointKey, dict[str, GradedAnswer]] = {}
     copies: dict[PointKey, str] = {}
@@ -183,10 +188,11 @@ def read_evaluation(folder: Path) -> Evaluation:
         if answer.question in answers:
             raise TrainerError(f"{where}: {answer.setting} answers {answer.question!r} twice; {_WAY_OUT}")
         answers[answer.question] = answer
+    asked = [setting for stage in stages.values() for setting in settings_of(stage)]
     points = []
-    for key, answers in sorted(by_point.items(), key=lambda item: item[0].order):
+    for key, answers in sorted(({key: {} for key in asked} | by_point).items(), key=lambda item: item[0].order):
         if len(answers) < len(questions):
-            raise TrainerError(
+            raise Unfinished(
                 f"{folder}: {key} has {len(answers)} of {len(questions)} answers; run evaluate again to go on"
             )
         own = tuple(answers[name] for name in about.questions)
@@ -232,26 +238,39 @@ def check_alike(stages: Mapping[Path, Mapping[str, Any]], *more: str) -> None:
                 )
 
 
-def check_joins(folder: Path, stage: str, made_of: Mapping[str, Any]) -> None:
+def check_joins(folder: Path, stage: str, made_of: Mapping[str, Any], *more: str, again: Iterable[str] = ()) -> None:
     """Refuses, by a TrainerError before hours are spent, a stage that could not be read together with the others.
+
+    That is one that differs from them (`check_alike`), or that has a setting in common with another: its answers would
+    be there twice.
 
     Args:
         folder: Whose other stages it joins; it need not be there.
-        made_of: What the stage's file will say; see `check_alike`.
+        made_of: What the stage's file will say.
+        again: Methods that every stage may have.
     """
     own = folder / f"{stage}.json"
-    others = {path: read_json(path, _Stage, _WAY_OUT) for path in sorted(folder.glob("*.json")) if path != own}
-    check_alike({**others, own: made_of})
+    others = {path: each for path, each in stages_in(folder).items() if path != own}
+    check_alike({**others, own: made_of}, *more)
+    there = {setting: path for path, each in others.items() for setting in settings_of(each)}
+    for setting in settings_of(made_of):
+        if setting in there and setting.method not in again:
+            raise TrainerError(f"{there[setting]} has {setting} already: leave it out, or choose another folder")
 
 
-def check_new(folder: Path, stage: str, asked: Iterable[PointKey]) -> None:
-    """Refuses, by a TrainerError, a new stage with settings that have answers in another: they would be there twice."""
-    if folder.is_dir() and not (folder / f"{stage}.json").exists():
-        there = {answer.setting for _, _, answer in _read_answers(folder)}
-        if twice := [setting for setting in asked if setting in there]:
-            raise TrainerError(
-                f"{folder} has the answers of {twice[0]} already: leave it out, or choose another folder"
-            )
+def settings_of(stage: Mapping[str, Any]) -> list[PointKey]:
+    """What a stage's file asks for; nothing where it is from before that was noted."""
+    found = []
+    for name, thresholds, _, *dials in stage.get("methods", ()):
+        acceptance, max_draft = dials or (0.0, "auto")
+        found += [PointKey(name, acceptance, max_draft, each) for each in thresholds]
+    return found
+
+
+def stages_in(folder: Path) -> dict[Path, _Stage]:
+    """What the file of each stage says; a summary in the same folder is none."""
+    read = {path: read_json(path, _Stage, _DAMAGED) for path in sorted(folder.glob("*.json"))}
+    return {path: stage for path, stage in read.items() if not isinstance(stage.get("methods"), dict)}
 
 
 def on_one_machine(summary: Mapping[str, Any]) -> bool:

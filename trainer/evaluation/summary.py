@@ -6,6 +6,7 @@ same summary, to the bit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import (
     Annotated,
@@ -152,7 +153,7 @@ def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0, main
     # Elsewhere on the plane a curve does not begin with the SLM alone, and an LLM share is no measure of cost.
     plain = [point for point in evaluation.points if point.acceptance == 0 or point.method in SPECULATIVE]
     names = sorted({point.method for point in plain}, key=method_order)
-    if missing := [name for name in ("slm", "llm") if name not in names]:
+    if missing := missing_ends(plain):
         raise TrainerError(
             f"the evaluation has no answers of {' and '.join(missing)}, the ends of every curve: evaluate them, too"
         )
@@ -181,6 +182,12 @@ def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0, main
     if len(plain) < len(evaluation.points):
         summary["plane"] = plane_of(evaluation.points, counts)
     return summary
+
+
+def missing_ends(points: Sequence[Point]) -> list[str]:
+    """Which of both models alone, the ends of every curve, have no answers."""
+    there = {point.method for point in points if point.acceptance == 0}
+    return [name for name in ("slm", "llm") if name not in there]
 
 
 def write_summary(summary: Summary, folder: Path = Path("assets/results")) -> Path:

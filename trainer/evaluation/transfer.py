@@ -20,6 +20,7 @@ from engine.events import llm_tokens
 from engine.grading import agreement
 from engine.operating_points import MEASURED_UNITS, MaxDraft, Unit, bootstrap_counts
 from engine.pair import Pair
+from engine.provenance import provenance
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write
 from trainer.evaluation import statistics
@@ -33,7 +34,7 @@ from trainer.evaluation.estimates import (
     percent,
     with_notes,
 )
-from trainer.evaluation.evaluate import AT_ONCE, SHARD, asked_of, begun_with, charged_alone, written_by
+from trainer.evaluation.evaluate import AT_ONCE, SHARD, asked_of, begun_with, charged_alone
 from trainer.evaluation.method_names import (
     FIXED,
     MethodName,
@@ -169,9 +170,10 @@ def measure(
 
     texts = sum(len(method.thresholds) for method in methods)
     shards = Shards(folder, stage, max(1, SHARD // max(1, texts * max_new_tokens)), ".jsonl")
-    settings = begun_with(pair, methods, TASK, max_new_tokens)
-    check_joins(folder, stage, settings | {"data": digest(prompts)})
-    return summarised(folder) if shards.run(settings, prompts, make, report, notes=written_by(pair)) else None
+    # Of one copy of the weights alone: each stage has both models alone anew.
+    settings = begun_with(pair, methods, TASK, max_new_tokens) | {"weights_copy": pair.slm.weights_copy}
+    check_joins(folder, stage, settings | {"data": digest(prompts)}, "weights_copy", again=("slm", "llm"))
+    return summarised(folder) if shards.run(settings, prompts, make, report, notes=provenance("trainer")) else None
 
 
 def _texts(
@@ -219,7 +221,7 @@ def summarised(folder: Path) -> TransferSummary:
     files = sorted(folder.glob("*.json"))
     stages = [Shards(folder, path.stem, 1, ".jsonl").load() for path in files]
     settings = [own for _, own in stages]
-    check_alike(dict(zip(files, settings, strict=True)), "weights_copy")  # each stage has both models alone anew
+    check_alike(dict(zip(files, settings, strict=True)), "weights_copy")
     about = {**settings[0], **joined(settings)}
     by_point: dict[PointKey, dict[str, FreeText]] = {}
     for paths, _ in stages:

@@ -111,6 +111,7 @@ def given_at_start(card: RouterCard, curves: Sequence[Curve], beside: Beside) ->
     if not own:
         return ""
     points = {curve.task: point for curve in own if (point := _nearest(curve, card.threshold, beside))}
+    agreed = "".join(f" (of {curve.task} the agreement)" for curve in own if curve.quality != "right")
     head = ["right answers", "questions", "SLM alone", "LLM alone", "here", "LLM tokens", "bytes of LLM only"]
     rows = [_at_start(curve, card.threshold) for curve in own]
     if points:
@@ -120,7 +121,7 @@ def given_at_start(card: RouterCard, curves: Sequence[Curve], beside: Beside) ->
         f"Threshold {card.threshold:g}, acceptance {card.acceptance:g}, in generated answers. What was not measured "
         "there is read on a straight line between the thresholds beside it; the last is the LLM alone."
     )
-    return "\n\n".join([lead, with_notes(table(head, rows)), *([_on_which_tasks(points)] if points else [])])
+    return "\n\n".join([lead, with_notes(table(head, rows)), *([_on_which_tasks(points, agreed)] if points else [])])
 
 
 def _at_start(curve: Curve, threshold: float) -> list[str]:
@@ -146,14 +147,14 @@ def _beside(point: BesideConfidence | None, start: float) -> str:
     return text if round(threshold, 4) == start else f"{text}, at threshold {spelled_threshold(threshold)}"
 
 
-def _on_which_tasks(points: Mapping[str, BesideConfidence]) -> str:
-    """What the last column is, and on which tasks its whole interval is below 0."""
+def _on_which_tasks(points: Mapping[str, BesideConfidence], agreed: str) -> str:
+    """What the last column is, and on which tasks its whole interval is below 0; `agreed` on what has no accuracy."""
     highest = {task: point["accuracy"]["high"] for task, point in points.items()}
     worse = [task for task, high in highest.items() if high is not None and high < 0]
     return (
-        "In the last column is the accuracy (of free text the agreement) at the measured threshold nearest to the "
-        "start, less what SLM confidence has at acceptance 0 for as many bytes (a straight line between its measured "
-        "points), with 95 % intervals paired over the questions. Worse by the whole interval it is on "
+        f"In the last column is the accuracy{agreed} at the measured threshold nearest to the start, less what SLM "
+        "confidence has at acceptance 0 for as many bytes (a straight line between its measured points), with 95 % "
+        "intervals paired over the questions. Worse by the whole interval it is on "
         f"{', '.join(worse) or 'none of them'}."
     )
 

@@ -38,21 +38,17 @@ def scale_section(summary: ScaleSummary) -> str:
 
 
 def _beside_confidence(summary: ScaleSummary) -> str:
-    """In words: how the learned point's cost beside SLM confidence's changes with the pair."""
-    told = []
-    for unit in UNITS:
-        by_task = {task: [_share(found, unit) for found in pairs] for task, pairs in summary["cheapest"].items()}
-        known = {task: [each for each in shares if each is not None] for task, shares in by_task.items()}
-        shown = [
-            f"{task} {', '.join(percent(each, unit='') for each in shares[:-1])} and {percent(shares[-1])}"
-            for task, shares in known.items()
-            if len(shares) == len(summary["pairs"]) > 1
-        ]
-        told += [f"{unit} {'; '.join(shown)}"] if shown else []
-    if not told:
+    """What the learned point costs of SLM confidence's, with each pair; empty where neither gets there on any task."""
+    rows = []
+    for task, cheapest in summary["cheapest"].items():
+        shares = [_share(found, unit) for unit in UNITS for found in cheapest]
+        if any(share is not None for share in shares):
+            rows.append([task, *("" if share is None else percent(share) for share in shares)])
+    if not rows:
         return ""
-    pairs = " and ".join(each["pair"] for each in summary["pairs"])
-    return f"The learned point's cost as a share of SLM confidence's, with {pairs}: {'. '.join(told)}."
+    head = ["task", *(f"{unit}, {each['pair']}" for unit in UNITS for each in summary["pairs"])]
+    lead = "The learned point's cost as a share of that of SLM confidence's cheapest point:"
+    return f"{lead}\n\n{table(head, rows)}"
 
 
 def _share(found: Mapping[str, Mapping[Unit, ScaledPoint | None]], unit: Unit) -> float | None:
