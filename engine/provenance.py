@@ -63,6 +63,7 @@ def machine() -> dict[str, Any]:
     return {
         "processor": processor(),
         "instructions": _KERNEL if "AVX512" in capability and torch.cpu._is_avx512_bf16_supported() else capability,
+        "held": "ATEN_CPU_CAPABILITY" in os.environ,
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
@@ -73,11 +74,13 @@ def machine() -> dict[str, Any]:
 def hardware(of: dict[str, Any] | None = None) -> str:
     """The GPU, or the processor and its threads, in words. `of` is what `machine` returned; None asks it now.
 
-    A processor without the 4-bit kernel's instructions is told apart from one of the same name that has them.
+    A processor without the 4-bit kernel's instructions is told apart from one of the same name that has them, and from
+    one that is held to fewer: its memory may be faster.
     """
     of = of or machine()
     threads, instructions = of["threads"], of.get("instructions", _KERNEL)
-    best = f" ({instructions})" if instructions.startswith("AVX") and instructions != _KERNEL else ""
+    best = f", held to {instructions}" if of.get("held") else f" ({instructions})"
+    best = best if instructions.startswith("AVX") and instructions != _KERNEL else ""
     return of["gpu"] or f"{threads} thread{'s' if threads != 1 else ''} of {of['processor']}{best}"
 
 

@@ -10,6 +10,8 @@ from engine.provenance import command, hardware, machine
     [
         ({"instructions": "AVX512-BF16"}, "2 threads of AMD EPYC"),
         ({"instructions": "AVX2"}, "2 threads of AMD EPYC (AVX2)"),
+        ({"instructions": "AVX2", "held": True}, "2 threads of AMD EPYC, held to AVX2"),
+        ({"instructions": "AVX512-BF16", "held": True}, "2 threads of AMD EPYC"),
         ({"instructions": "DEFAULT"}, "2 threads of AMD EPYC"),  # of torch, for what is no x86 processor
         ({}, "2 threads of AMD EPYC"),  # as kept before instructions were
     ],
