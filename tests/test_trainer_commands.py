@@ -97,6 +97,7 @@ def test_commands_that_results_and_cards_record_are_still_understood(line):
 
 def test_results_and_cards_do_record_commands():
     assert {line.split()[3] for line in RECORDED} == {
+        "auc",
         "run",
         "fit",
         "judge",

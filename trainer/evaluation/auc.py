@@ -20,7 +20,7 @@ from engine.provenance import provenance
 from engine.router import Router
 from trainer import TrainerError
 from trainer.evaluation.estimates import EstimateSummary, difference, estimated
-from trainer.evaluation.method_names import Name
+from trainer.evaluation.method_names import Name, label
 from trainer.evaluation.methods import scores_of
 from trainer.evaluation.statistics import Array
 from trainer.evaluation.summary import RULE
@@ -114,8 +114,8 @@ def auc_section(summary: AucSummary) -> str:
     """The part of `docs/results.md` on it."""
     tasks = summary["tasks"]
     sizes = "; ".join(f"{task} {each['questions']} and {each['tokens']:,}" for task, each in tasks.items())
-    rows = [["SLM confidence", *(f"{each['confidence']['value']:.3f}" for each in tasks.values())]]
-    rows += [[name, *(_cell(own[task]) for task in tasks)] for name, own in summary["routers"].items()]
+    rows = [[label(RULE), *(f"{each['confidence']['value']:.3f}" for each in tasks.values())]]
+    rows += [[label(name), *(_cell(own[task]) for task in tasks)] for name, own in summary["routers"].items()]
     return (
         f"## {summary['pair']}: routers at home and away\n\n"
         "How well a score ranks tokens: the chance that one where the SLM does no harm scores above one where the LLM "
