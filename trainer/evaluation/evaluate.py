@@ -110,7 +110,7 @@ def written_by(pair: Pair) -> dict[str, str]:
 def chosen_thresholds(folder: Path, stage: str) -> dict[str, list[float]]:
     """The thresholds that a stage was begun with, by the method's title; empty if it was not begun."""
     begun: dict[str, list[float]] = {}
-    for setting in settings_of(stages_in(folder).get(folder / f"{stage}.json", {})):
+    for setting in settings_of(stages_in(folder, stage).get(folder / f"{stage}.json", {})):
         begun.setdefault(spelled(*setting[:3]), []).append(setting.threshold)
     return begun
 

@@ -267,9 +267,9 @@ def settings_of(stage: Mapping[str, Any]) -> list[PointKey]:
     return found
 
 
-def stages_in(folder: Path) -> dict[Path, _Stage]:
-    """What the file of each stage says; a summary in the same folder is none."""
-    read = {path: read_json(path, _Stage, _DAMAGED) for path in sorted(folder.glob("*.json"))}
+def stages_in(folder: Path, stage: str = "*") -> dict[Path, _Stage]:
+    """What the file of each stage says, or of one of them; a summary in the same folder is none."""
+    read = {path: read_json(path, _Stage, _DAMAGED) for path in sorted(folder.glob(f"{stage}.json"))}
     return {path: stage for path, stage in read.items() if not isinstance(stage.get("methods"), dict)}
 
 
