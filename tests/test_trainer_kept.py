@@ -106,6 +106,35 @@ def test_what_is_kept_of_a_run_is_small_and_says_the_same(run, tmp_path, capsys)
     assert f"{sizes[0] / 1e6:.1f} MB" in capsys.readouterr().out
 
 
+def test_what_another_stage_has_anew_is_left_out(run, tmp_path):
+    kept, stage = tmp_path / "kept", "evaluation-routers"
+    without = [f"{stage}/query", f"{stage}/citer-shortcut:0.9757721722126007", "plane/kept@1"]
+    assert main(["keep", "--run", str(run), "--out", str(kept), "--without", *without]) == 0
+    before, after = (read_evaluation(folder / "evaluation").points for folder in (run, kept))
+    gone = [(each.method, each.acceptance, each.threshold) for each in before if each not in after]
+    assert [each[:2] for each in gone] == [("citer-shortcut", 0), ("kept", 1), ("query", 0), ("query", 0)]
+    assert gone[0][2] == 0.9757721722126007 and len(after) == len(before) - len(gone)
+    about = json.loads((kept / "evaluation" / f"{stage}.json").read_text())
+    assert [each[0] for each in about["methods"]] == ["citer-shortcut", "co-llm", "citer-r1"]
+    assert about["note"].startswith("without query, which another stage has; without citer-shortcut:0.97")
+
+
+def test_a_stage_of_which_nothing_is_left_goes_whole(run, tmp_path):
+    kept = tmp_path / "kept"
+    assert main(["keep", "--run", str(run), "--out", str(kept), "--without", "int8/slm", "int8/llm"]) == 0
+    assert not list((kept / "evaluation").glob("int8-0*")) and not (kept / "evaluation" / "int8.json").exists()
+    assert (kept / "evaluation" / "int8-confidence.json").exists()
+
+
+@pytest.mark.parametrize(
+    "without", ["evaluation-routers/margin", "evaluation-routers/query@0.1", "nowhere/slm", "query"]
+)
+def test_what_a_stage_has_not_cannot_be_left_out(without, run, tmp_path, capsys):
+    assert main(["keep", "--run", str(run), "--out", str(tmp_path / "kept"), "--without", without]) == 2
+    assert without.partition("/")[0] in capsys.readouterr().err
+    assert not (tmp_path / "kept").exists()
+
+
 def test_a_kept_shard_that_is_damaged_is_refused(run, tmp_path):
     kept = tmp_path / "kept"
     main(["keep", "--run", str(run), "--out", str(kept)])

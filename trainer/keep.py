@@ -7,23 +7,32 @@ took hours is what the models wrote.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from engine.weights.files import filling
 from trainer import TrainerError
-from trainer.evaluation.record import SHARD
-from trainer.json_files import GZIP, compress_lines
-from trainer.shards import check_unchanged, note_sha256
+from trainer.evaluation.method_names import parsed, spelled
+from trainer.evaluation.record import SHARD, GradedAnswer, PointKey, settings_of
+from trainer.json_files import GZIP, compress_lines, read_json, read_lines, write_json, write_lines
+from trainer.shards import JOINT, check_unchanged, note_sha256
 
 STAGES = ("answers-llm", "answers-slm", "rollouts-?", "speculation", "validation-?", "evaluation", "transfer")
 """Folders of a run that are kept, as patterns."""
 
 
-def keep(run: Path, out: Path) -> int:
+def keep(run: Path, out: Path, without: Sequence[str] = ()) -> int:
     """Copies what is kept of a run into a new folder, or in place of what was kept of it; returns its bytes.
 
+    Args:
+        run, out: Folders.
+        without: Settings of the evaluation that another stage has anew, each as `stage/method` with the method as
+            `method_names.parsed` reads it; without thresholds all of its thresholds.
+
     Raises:
-        TrainerError: There is nothing to keep, a shard has changed, or a file names a folder of this machine.
+        TrainerError: There is nothing to keep, a stage lacks what is to be left out, a shard has changed, or a file
+            names a folder of this machine.
     """
     stages = sorted(folder for pattern in STAGES for folder in run.glob(pattern) if folder.is_dir())
     if not stages:
@@ -33,6 +42,8 @@ def keep(run: Path, out: Path) -> int:
             (new / stage.name).mkdir()
             for file in sorted(stage.iterdir()):
                 _copy(file, new / stage.name)
+        for each in without:
+            _leave_out(new / "evaluation", *each.partition("/")[::2])
         if (run / "rounds.json").exists():
             shutil.copyfile(run / "rounds.json", new / "rounds.json")
         machine = run.absolute().parent
@@ -50,6 +61,35 @@ def _copy(file: Path, out: Path) -> None:
         kept = out / f"{file.name.removesuffix(GZIP)}{GZIP}"
         (shutil.copyfile if file.suffix == GZIP else compress_lines)(file, kept)
         note_sha256(kept, kept)
+
+
+def _leave_out(folder: Path, stage: str, setting: str) -> None:
+    """Drops a method's answers from a kept stage, and its name from the stage's file, which says so."""
+    about, asked = folder / f"{stage}.json", parsed(setting)
+    made_of = read_json(about, dict[str, Any], "name a stage of the evaluation: STAGE/METHOD")
+    title = spelled(asked.name, asked.acceptance, asked.max_draft)
+
+    def is_left_out(each: PointKey) -> bool:
+        return spelled(*each[:3]) == title and (not asked.thresholds or each.threshold in asked.thresholds)
+
+    found = settings_of(made_of)
+    if not any(map(is_left_out, found)):
+        raise TrainerError(f"{about} has no {setting}, but {', '.join(map(str, found)) or 'names no methods'}")
+    for shard in sorted(folder.glob(f"{stage}-?????.jsonl{GZIP}")):
+        lines = zip(read_lines([shard]), read_lines([shard], GradedAnswer), strict=True)
+        write_lines(shard, [line for line, answer in lines if not is_left_out(answer.setting)])
+        compress_lines(shard, shard)
+        note_sha256(shard, shard)
+    left = [
+        (each, [s.threshold for s in settings_of({"methods": [each]}) if not is_left_out(s)])
+        for each in made_of["methods"]
+    ]
+    made_of["methods"] = [[name, thresholds, *others] for (name, _, *others), thresholds in left if thresholds]
+    made_of["note"] = JOINT.join(filter(None, [made_of.get("note"), f"without {setting}, which another stage has"]))
+    write_json(about, made_of)
+    if not made_of["methods"]:
+        for file in (about, *folder.glob(f"{stage}-?????.jsonl{GZIP}*")):
+            file.unlink()
 
 
 def _naming(folder: Path, machine: str) -> str:

@@ -76,13 +76,15 @@ def _summarise(options: Options) -> None:
 def _add_keep(add: Add) -> None:
     add("--run", "folder that `run` or `iterate` wrote", type=Path, required=True)
     add("--out", "gets what is kept of it, e.g. assets/runs/mine", type=Path, required=True)
+    about = "answers that another stage has anew, such as evaluation/confidence@0.3:0.9"
+    add("--without", about, [], nargs="+", metavar="STAGE/METHOD")
 
 
 def _keep(options: Options) -> None:
     """Keep of a run what took hours: answers, rollouts and evaluations, compressed."""
     from trainer.keep import keep
 
-    print(f"{options.out}: {keep(options.run, options.out) / 1e6:.1f} MB")
+    print(f"{options.out}: {keep(options.run, options.out, options.without) / 1e6:.1f} MB")
 
 
 def _add_report(add: Add) -> None:
