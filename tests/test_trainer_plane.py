@@ -197,7 +197,7 @@ def test_beside_a_router_are_shipped_the_curves_of_what_needs_no_training(plane_
 
 
 def test_every_point_of_the_main_method_stands_beside_slm_confidence_at_equal_bytes(tmp_path, plane_summary):
-    points = plane_summary["comparisons"]["beside_confidence"]
+    points = plane_summary["comparisons"]["beside_confidence"]["citer-r2"]
     values = {(each["acceptance"], each["threshold"]): each["accuracy"]["value"] for each in points}
     # SLM confidence is right in 40, 50 and 60 of 100 for 40, 50 and 80; nothing of it is as cheap as 36.
     rule = {40: 0.4, 60: 0.5 + 0.1 * 10 / 30, 70: 0.5 + 0.1 * 20 / 30, 52: 0.5 + 0.1 * 2 / 30}
@@ -222,7 +222,7 @@ def test_a_card_says_how_the_start_stands_beside_slm_confidence_and_on_which_tas
     row = next(line for line in card.splitlines() if line.startswith("| sums |"))
     assert re.search(r"\| 10\.3 points \([^)]*\)†? \|$", row) and "beside SLM confidence at equal bytes |" in card
     assert "it is on none of them." in card
-    (own,) = (each for each in summary["comparisons"]["beside_confidence"] if each["acceptance"])
+    (own,) = (each for each in summary["comparisons"]["beside_confidence"]["citer-r2"] if each["acceptance"])
     own["accuracy"] |= {"value": -0.1, "low": -0.2, "high": -0.01}
     own["threshold"] = 0.57
     card = (shipped_in(summary, tmp_path / "other") / "README.md").read_text()

@@ -122,7 +122,7 @@ def beside_confidence(
 ) -> dict[str, list[BesideConfidence]]:
     """By task what is known of a method's points beside SLM confidence: of the tasks whose main method it is."""
     own = [each for each in summaries if each["comparisons"]["method"] == method]
-    beside = {each["task"]: each["comparisons"].get("beside_confidence", []) for each in own}
+    beside = {each["task"]: each["comparisons"].get("beside_confidence", {}).get(method, []) for each in own}
     curves = free_text["methods"].items() if free_text else ()
     away = [curve.get("beside_confidence", []) for title, curve in curves if parsed(title).name == method]
     return beside | ({TASK: [point for points in away for point in points]} if any(away) else {})

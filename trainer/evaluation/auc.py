@@ -19,7 +19,7 @@ from engine.operating_points import bootstrap_counts
 from engine.provenance import provenance
 from engine.router import Router
 from trainer import TrainerError
-from trainer.evaluation.estimates import EstimateSummary, difference, estimated
+from trainer.evaluation.estimates import EstimateSummary, difference, estimated, surely
 from trainer.evaluation.method_names import Name, label
 from trainer.evaluation.methods import scores_of
 from trainer.evaluation.statistics import Array
@@ -130,5 +130,4 @@ def auc_section(summary: AucSummary) -> str:
 def _cell(ranked: Ranked) -> str:
     auc, above = ranked["auc"]["value"], ranked["above_confidence"]
     value, low, high = (above[name] or 0.0 for name in ("value", "low", "high"))
-    text = f"{auc:.3f} ({value:+.3f}, {low:+.3f} to {high:+.3f})".replace("-", "−")
-    return f"**{text}**" if low > 0 else f"{text} ↓" if high < 0 else text
+    return surely(f"{auc:.3f} ({value:+.3f}, {low:+.3f} to {high:+.3f})".replace("-", "−"), above)

@@ -140,6 +140,12 @@ def in_words(estimate: EstimateSummary, places: int = 0, unit: str = " %") -> st
     return "–" if value is None else interval(value, estimate["low"], estimate["high"], places, unit)
 
 
+def surely(text: str, difference: EstimateSummary) -> str:
+    """What is said of a difference: bold where its interval lies above 0, and with an arrow where it lies below."""
+    low, high = (difference[end] or 0.0 for end in ("low", "high"))
+    return f"**{text}**" if low > 0 else f"{text} ↓" if high < 0 else text
+
+
 def dagger(estimate: EstimateSummary) -> str:
     """What stands behind a comparison of two costs where the first of `NOTES` is to be read with it."""
     return "†" if estimate["unreached"] > _OFTEN else ""

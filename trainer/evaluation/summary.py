@@ -33,6 +33,7 @@ from trainer.evaluation.estimates import (
     won,
 )
 from trainer.evaluation.method_names import (
+    AWAY,
     FIXED,
     SPECULATIVE,
     MethodName,
@@ -86,7 +87,7 @@ class Against(TypedDict):
 
 
 class BesideConfidence(TypedDict):
-    """A measured point of the main method beside SLM confidence at acceptance 0.
+    """A measured point beside SLM confidence at acceptance 0.
 
     `accuracy` is the point's less what SLM confidence's curve has for as many bytes; null where none of it is so cheap.
     """
@@ -100,7 +101,8 @@ class BesideConfidence(TypedDict):
 class Comparisons(TypedDict):
     """`method` is the main one, null without a CITER router; `targets` are accuracies, the rest is by method.
 
-    `beside_confidence` is not there in summaries from before it was asked for.
+    `beside_confidence` has the points of the main method and of other tasks' own routers, at any acceptance; it is not
+    there in summaries from before it was asked for.
     """
 
     method: str | None
@@ -109,7 +111,7 @@ class Comparisons(TypedDict):
     accuracy_at_share: dict[str, dict[str, EstimateSummary]]
     gap_recovered_at_share: dict[str, dict[str, EstimateSummary]]
     against: dict[str, Against]
-    beside_confidence: NotRequired[list[BesideConfidence]]
+    beside_confidence: NotRequired[dict[str, list[BesideConfidence]]]
 
 
 class Summary(TypedDict):
@@ -177,8 +179,11 @@ def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0, main
         "comparisons": _compare(curves, main := main or main_method(curves)),
     }
     if main and RULE in curves:
-        own = [point for point in evaluation.points if point.method == main]
-        summary["comparisons"]["beside_confidence"] = [_beside_confidence(point, curves, counts) for point in own]
+        summary["comparisons"]["beside_confidence"] = {
+            name: [_beside_confidence(point, curves, counts) for point in evaluation.points if point.method == name]
+            for name in curves
+            if name == main or name.startswith(AWAY)
+        }
     if len(plain) < len(evaluation.points):
         summary["plane"] = plane_of(evaluation.points, counts)
     return summary

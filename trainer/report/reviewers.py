@@ -21,7 +21,7 @@ from engine.benchmark.markdown import code, table
 from engine.benchmark.report import PROFILE
 from engine.operating_points import MEASURED_UNITS, Curve
 from engine.provenance import hardware
-from trainer.evaluation.estimates import percent, with_notes
+from trainer.evaluation.estimates import dagger, in_words, percent, surely, with_notes
 from trainer.evaluation.method_names import AWAY, is_citer, label, method_order, spelled_threshold
 from trainer.evaluation.plane import GAPS, LEARNED
 from trainer.evaluation.record import on_one_machine
@@ -233,20 +233,43 @@ def _in_common(curves: Sequence[Curve], gap: float) -> str:
 
 
 def _away(summaries: Sequence[Summary]) -> str:
+    """A row per task on which other tasks' own routers were measured, and a column per router; empty without any."""
     others = sorted({name for each in summaries for name in each["methods"] if name.startswith(AWAY)})
     rows = []
     for summary in summaries:
-        if any(name in summary["methods"] for name in others):
-            own = AWAY + summary["task"]
-            names = [RULE, *(_own(summary) if name == own else name for name in others)]
-            rows.append([summary["task"], *(_at_target(summary, name) for name in names)])
+        measured = [point for name in others for point in summary["methods"].get(name, {"points": []})["points"]]
+        if measured:
+            share = fmean(point["llm_share"] for point in measured)
+            cells = (_beside(summary, name, share if name == JOINTLY else None) for name in (JOINTLY, *others))
+            rows.append([summary["task"], *cells])
     if not rows:
         return ""
     lead = (
-        "Bytes of LLM only at 90 % of the gap at acceptance 0, and the average gap recovered, of routers that learned "
-        "from one task alone, in their own task's row as well:"
+        "Right answers and bytes of LLM only at acceptance 0, of routers that learned from one other task alone; "
+        "behind the semicolon what that is beside SLM confidence’s curve at as many bytes (points, 95 % intervals, "
+        "paired over the questions; bold: surely more, ↓: surely less). "
+        f"{label(JOINTLY)}: its point nearest to theirs in LLM share."
     )
-    return f"{lead}\n\n{with_notes(table(['task', *map(label, [RULE, *others])], rows))}"
+    return f"{lead}\n\n{with_notes(table(['task', *map(label, [JOINTLY, *others])], rows))}"
+
+
+def _beside(summary: Summary, method: str, share: float | None) -> str:
+    """A method's points at acceptance 0 beside SLM confidence, or the one nearest to an LLM share."""
+    measured = summary["methods"].get(method, {"points": []})["points"]
+    beside = {
+        each["threshold"]: each["accuracy"]
+        for each in summary["comparisons"].get("beside_confidence", {}).get(method, [])
+        if not each["acceptance"]
+    }
+    if share is not None and measured:
+        measured = [min(measured, key=lambda point: abs(point["llm_share"] - share))]
+    mark = across_copies(summary, RULE, method) if measured else ""
+    cells = []
+    for point in measured:
+        if found := beside.get(point["threshold"]):
+            more = surely(in_words(found, 1, " points"), found) + dagger(found) + mark
+            cells.append(f"{percent(point['accuracy'])} for {of_llm(summary, point['bytes'], 'bytes')}; {more}")
+    return "<br>".join(cells)
 
 
 def _own(summary: Summary) -> str:
