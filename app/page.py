@@ -24,7 +24,7 @@ from app.entrance.queue import PageQueue
 from app.guide import guide, how_it_works
 from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire_stop
 from app.header import header_html
-from app.models.fold import follow_again, models_card, news_of_pair, pair_route
+from app.models.panel import follow_again, models_card, news_of_pair, pair_route
 from app.recorded import Recorded
 from app.running.host import Host
 from app.running.session import SWEEP, View

@@ -228,7 +228,7 @@ def test_axe_finds_nothing_in_any_state(browser, site: Site, pair: FakePair):
         page.click("text=Sampling and prompt format")
         page.click("#models-card button >> nth=0")
         page.wait_for_selector("#models-look")
-        look("drafts, and all folds open")
+        look("drafts, and all panels open")
         page.click(".stream-follow")
         page.wait_for_selector("#conversation .turn")
         look("conversation")

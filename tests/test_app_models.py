@@ -17,7 +17,7 @@ from own_pair import save_arithmetic
 import engine
 from app.header import header_html
 from app.models.choice import allowed, chosen
-from app.models.fold import _ModelsHandlers
+from app.models.panel import _ModelsHandlers
 from app.running.host import Host, NextPair
 from app.running.job import GONE_ON
 from app.running.session import Session

@@ -1,4 +1,4 @@
-"""The fold "Models" in Chromium, before real small models: choose, look what it takes, load, write; other windows."""
+"""The panel "Models" in Chromium, before real small models: choose, look what it takes, load, write; other windows."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def wait_header(shown: Window, text: str, seconds: float = 40) -> None:
     eventually(lambda: text in (shown.page.text_content(HEADER) or ""), seconds)
 
 
-def unfold(shown: Window) -> None:
+def open_panel(shown: Window) -> None:
     shown.page.click("#models-card button >> nth=0")
     shown.page.wait_for_selector("#models-look")
 
 
 def choose(shown: Window, pair: str, slm: str = "", llm: str = "", router: str = "auto") -> str:
-    """Fills in the fold and asks what that takes; what is said then."""
+    """Fills in the panel and asks what that takes; what is said then."""
     page = shown.page
     page.click("#models-pair input")
     page.click(f'[role="option"] >> text="{pair}"')
@@ -98,7 +98,7 @@ def test_a_pair_is_chosen_loaded_and_written_with_and_other_windows_notice(shown
     with window(browser, site) as other:
         wait_header(other, "tiny SLM ⇄ LLM")
         text = other.write(PROMPT)
-        unfold(shown)
+        open_panel(shown)
         expect(shown.page.locator("#models-load")).to_be_disabled()
         told = choose(shown, "mine")
         assert told.startswith("Nothing to download: the models are here.\nMemory: ") and "are free" in told
@@ -148,7 +148,7 @@ def newest(site):
 
 def test_a_wrong_path_is_told_where_it_was_typed_and_nothing_is_loaded(shown, site):
     pair = site.host.pair
-    unfold(shown)
+    open_panel(shown)
     told = choose(shown, "tiny", slm="no/such/folder")
     assert "CITER_SLM = no/such/folder: no such folder, no such GGUF file, and not a repo of the Hub" in told
     expect(shown.page.locator("#models-load")).to_be_disabled()
@@ -165,7 +165,7 @@ def test_a_wrong_path_is_told_where_it_was_typed_and_nothing_is_loaded(shown, si
 
 def test_what_cannot_be_loaded_is_told_and_the_pair_from_before_writes(shown, site, folder):
     pair = site.host.pair
-    unfold(shown)
+    open_panel(shown)
     told = choose(shown, "auto", slm=str(folder / "small"), llm=str(folder / "damaged"))
     assert "Disk: " in told and "Memory: " in told
     load(shown)
@@ -178,7 +178,7 @@ def test_what_cannot_be_loaded_is_told_and_the_pair_from_before_writes(shown, si
 def test_another_router_leaves_the_models_as_they_are(shown, site, folder):
     before = site.host.pair
     weights = before.slm.model
-    unfold(shown)
+    open_panel(shown)
     told = choose(shown, "tiny", router=str(folder / "elsewhere"))
     assert told.startswith("The models stay; only the router is another.")
     load(shown)

@@ -81,7 +81,7 @@ def test_only_what_stands_between_the_markers_is_rewritten(place):
     assert text.startswith(BEFORE + "\n## Small ⇄ Large · NF4: sums, 100 questions\n")
     assert text.endswith("resamples of the questions.\n" + AFTER)
     short = readme.read_text(encoding="utf-8")
-    assert short.startswith(BEFORE + "\n| task | questions | SLM alone | LLM alone | best learned point |")
+    assert short.startswith(BEFORE + "\n| task | questions | SLM only | LLM only | best learned point |")
     assert short.endswith("Small ⇄ Large · NF4, on two cores.\n" + AFTER)
     assert "what stood here" not in text + short
 

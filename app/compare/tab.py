@@ -18,7 +18,7 @@ from app.components import QUIET, Panel
 from app.controls import POLICY_LABELS, policy_update, prompt_box, scoring_choices, scoring_policy, threshold_knob
 from app.fields import draft_limit, router_dials, whole
 from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
-from app.models.fold import follow_again
+from app.models.panel import follow_again
 from app.running.host import Host
 from app.running.session import Session
 from app.running.sessions import Sessions

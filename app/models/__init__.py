@@ -1,1 +1,1 @@
-"""Which models the page has: what visitors may choose, and the fold in which they do."""
+"""Which models the page has: what visitors may choose, and the panel in which they do."""

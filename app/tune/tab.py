@@ -19,7 +19,7 @@ from app.controls import fill, knob, policy_update, scoring_choices, scoring_pol
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, draft_limit, fitting, whole
 from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
-from app.models.fold import follow_again
+from app.models.panel import follow_again
 from app.running.host import Host
 from app.running.sessions import Sessions
 from app.stream.dashboard import PLOTLY_URL

@@ -112,7 +112,7 @@ def given_at_start(card: RouterCard, curves: Sequence[Curve], beside: Beside) ->
         return ""
     points = {curve.task: point for curve in own if (point := _nearest(curve, card.threshold, beside))}
     agreed = "".join(f" (of {curve.task} the agreement)" for curve in own if curve.quality != "right")
-    head = ["right answers", "questions", "SLM alone", "LLM alone", "here", "LLM tokens", "bytes of LLM only"]
+    head = ["right answers", "questions", "SLM only", "LLM only", "here", "LLM tokens", "bytes of LLM only"]
     rows = [_at_start(curve, card.threshold) for curve in own]
     if points:
         head.append("beside SLM confidence at equal bytes")

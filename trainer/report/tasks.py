@@ -91,7 +91,7 @@ def tasks_section(summaries: Sequence[Summary]) -> str:
 
 def short_table(summaries: Sequence[Summary]) -> str:
     """A row per task: both models alone, the best learned point, and its bytes beside those of each rival."""
-    head = ["task", "questions", "SLM alone", "LLM alone", "best learned point", "bytes of LLM only"]
+    head = ["task", "questions", "SLM only", "LLM only", "best learned point", "bytes of LLM only"]
     rows = []
     for summary in summaries:
         alone = (summary["methods"][name]["points"][0]["accuracy"] for name in ("slm", "llm"))

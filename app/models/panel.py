@@ -1,4 +1,4 @@
-"""The fold in which a visitor chooses other models for the page, and how all windows hear that it has others."""
+"""The panel in which a visitor chooses other models for the page, and how all windows hear that it has others."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def follow_again(news: Any, timer: gr.Timer) -> None:
 
 
 def models_card(host: Host, settings: Settings, news: Any) -> None:
-    """The fold, where the host allows it; else nothing, and no event that could be asked for."""
+    """The panel, where the host allows it; else nothing, and no event that could be asked for."""
     may = allowed(settings.server)
     if may == "off":
         return
@@ -112,7 +112,7 @@ def _fields(settings: Settings, may: Allowed) -> list[Any]:
 
 
 class _ModelsHandlers:
-    """What the fold's events do; the server's own checks, whatever a browser sends."""
+    """What the panel's events do; the server's own checks, whatever a browser sends."""
 
     def __init__(self, host: Host, settings: Settings, may: Allowed) -> None:
         self.host, self.settings = host, settings
