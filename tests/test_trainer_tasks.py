@@ -15,7 +15,7 @@ from trainer.evaluation.plane import LEARNED
 from trainer.evaluation.record import MACHINES, read_evaluation
 from trainer.evaluation.summary import summarise
 from trainer.report.report import render, render_short
-from trainer.report.seconds_report import measured_seconds
+from trainer.report.seconds_report import learned_seconds, measured_seconds
 from trainer.report.tasks import RIVALS, short_table, tasks_section
 from trainer.shards import JOINT
 
@@ -188,6 +188,17 @@ def test_measured_seconds_are_those_of_the_fastest_timed_setting_that_gets_there
     learned, rival = "citer-r2@0.3 < 0.5: 80 % (40 to 160), bytes 50 % (40 to 60)", "slm@1/4: 125 % (62 to 250)"
     # Ten passes of 0.02 s in 2 s are a tenth of it.
     assert row == ["sums", "20", learned, "", "", "", "", f"{rival}, as published about 112 %"]
+
+
+def test_the_fastest_timed_setting_of_a_learned_router_is_told_alone_of_its_own_task(summary):
+    points = [("citer-r2", 0.3, "auto", 0.5, 1.25), ("citer-r2", 0.0, "auto", 0.6, 1.0), ("slm", 1.0, 4, 0.5, 2.0)]
+    assert (
+        learned_seconds(summary, [timed(*points, task="products"), timed(*points)])
+        == "80 % (40 to 160), citer-r2@0.3 < 0.5"
+    )
+    assert learned_seconds(summary, [timed(*points, questions=19)]) == ""
+    assert learned_seconds(summary, [timed(*points, hardware=JOINT.join(["a laptop", "a server"]))]) == ""
+    assert learned_seconds(summary, [timed(points[2])]) == ""
 
 
 @pytest.mark.parametrize(("dials", "threshold"), [((0.3, "auto"), 0.5), ((0.0, "auto"), 0.6)])

@@ -135,7 +135,7 @@ def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
             tasks_section(own),
             measured_seconds(own, _all_timed(own, results)),
             start_section(own, ROUTERS / preset),
-            reviewers_section(own, BENCHMARKS),
+            reviewers_section(own, BENCHMARKS, _all_timed(own, results)),
         )
     ]
     parts = [_panels(summaries, results, base), *several]

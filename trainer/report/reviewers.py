@@ -25,10 +25,12 @@ from trainer.evaluation.estimates import dagger, in_words, percent, surely, with
 from trainer.evaluation.method_names import AWAY, is_citer, label, method_order, spelled_threshold
 from trainer.evaluation.plane import GAPS, LEARNED
 from trainer.evaluation.record import on_one_machine
+from trainer.evaluation.seconds import SecondsSummary
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import RULE, Summary
 from trainer.json_files import read_json
 from trainer.report.plane_report import setting
+from trainer.report.seconds_report import learned_seconds
 from trainer.report.tasks import TARGET, across_copies, of_llm, reached
 from trainer.ship import curve_of
 
@@ -68,17 +70,20 @@ class _Benchmark(_Run):
     extras: _Extras
 
 
-def reviewers_section(summaries: Sequence[Summary], benchmarks: Path | None = None) -> str:
+def reviewers_section(
+    summaries: Sequence[Summary], benchmarks: Path | None = None, timed: Sequence[SecondsSummary] = ()
+) -> str:
     """All answers for the tasks of one pair.
 
     Args:
         summaries: At least one.
         benchmarks: A folder that may hold the pair's benchmark and a profile of its steps.
+        timed: Measured seconds of these tasks, in any order.
     """
     overhead = _overhead(benchmarks, summaries[0]["preset"]) if benchmarks else ""
     questions = [
         ("What does the router itself cost?", overhead),
-        ("Does a gain in bytes hold in FLOPs and in seconds?", _units(summaries)),
+        ("Does a gain in bytes hold in FLOPs and in seconds?", _units(summaries, timed)),
         ("How is it beside speculative decoding?", _speculative(summaries)),
         ("What does each round bring?", _rounds(summaries)),
         ("One router for all tasks, or one for each?", _jointly(summaries)),
@@ -125,25 +130,24 @@ def _source(run: _Run) -> str:
     return f"{code(run['command'])}, revision {run['revision']}, on {hardware(run['machine'])}"
 
 
-def _units(summaries: Sequence[Summary]) -> str:
+def _units(summaries: Sequence[Summary], timed: Sequence[SecondsSummary]) -> str:
     rows, flops = [], []
     for summary in summaries:
         own = reached(summary, LEARNED)
         if own and own["point"] and "plane" in summary:
             flops.append(own["point"]["flops"] / summary["methods"]["llm"]["points"][0]["flops"])
-            timed = on_one_machine(summary)
-            shares = [
-                of_llm(summary, own["point"][unit], unit) for unit in MEASURED_UNITS if unit != "seconds" or timed
-            ]
+            shares = [of_llm(summary, own["point"][unit], unit) for unit in MEASURED_UNITS]
+            modelled = f"{shares.pop()}, modelled" if on_one_machine(summary) else ""
             point = setting(own["point"], summary["plane"])
-            rows.append([summary["task"], point, *shares, *[""] * (3 - len(shares))])
+            rows.append([summary["task"], point, *shares[:2], learned_seconds(summary, timed) or modelled])
     if not rows:
         return ""
     return (
         "The learned point that moves the fewest bytes at 90 % of the gap, as a share of LLM only. An LLM that catches "
         "up computes for every token that it reads, and the SLM’s come on top, so FLOPs "
-        f"{'do not fall' if min(flops) >= 1 else 'hardly fall'}; how often its weights are read does. "
-        "Seconds are modelled, where all stages ran on one machine; measured ones stand with each task:\n\n"
+        f"{'do not fall' if min(flops) >= 1 else 'hardly fall'}; how often its weights are read does. Seconds are "
+        "measured, of the fastest timed setting of a learned router there, which may be another; where none was, those "
+        "of the point are modelled, if all stages ran on one machine:\n\n"
         + table(["task", "point", "bytes", "FLOPs", "seconds"], rows)
     )
 

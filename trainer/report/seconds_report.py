@@ -62,6 +62,22 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
     return "\n\n".join(filter(None, parts))
 
 
+def learned_seconds(summary: Summary, timed: Sequence[SecondsSummary]) -> str:
+    """The fastest timed setting of a learned router at 90 % of the gap, of LLM only's seconds; empty without one."""
+    for about in timed:
+        if about["task"] == summary["task"] and about["questions"] >= ENOUGH and on_one_machine(about):
+            plane = summary.get("plane")
+            point = _fastest(summary["methods"], plane, about["points"], LEARNED) if plane else None
+            return f"{_share(point)}, {timed_setting(point, about['points'])}" if point else ""
+    return ""
+
+
+def _share(point: TimedPoint) -> str:
+    """Its seconds of LLM only's, in words."""
+    value, low, high = (1 / (point["speedup"][name] or 1) for name in ("value", "high", "low"))
+    return interval(value, low, high)
+
+
 def _shares(found: Sequence[tuple[SecondsSummary, Fastest]]) -> list[str]:
     """What each family takes of the LLM's seconds, as text and table."""
     lead = (
@@ -81,10 +97,10 @@ def _shares(found: Sequence[tuple[SecondsSummary, Fastest]]) -> list[str]:
 
 
 def _in_words(point: TimedPoint, family: str, about: SecondsSummary) -> str:
-    value, low, high = (1 / (point["speedup"][name] or 1) for name in ("value", "high", "low"))
-    text = f"{timed_setting(point, about['points'])}: {interval(value, low, high)}"
+    text = f"{timed_setting(point, about['points'])}: {_share(point)}"
     if family in SPECULATIVE:
-        return f"{text}, as published about {percent(value * _as_published(point, about))}"
+        published = _as_published(point, about) / (point["speedup"]["value"] or 1)
+        return f"{text}, as published about {percent(published)}"
     return f"{text}, bytes {in_words(point['bytes_ratio'])}"
 
 
