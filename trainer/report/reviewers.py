@@ -221,7 +221,7 @@ def _one_threshold(summaries: Sequence[Summary]) -> str:
     return (
         f"Each task had a threshold of its own there. With one for all {len(shown)} tasks, bytes of LLM only at which "
         "so much of the gap is recovered, both averaged over the tasks, and that threshold (a task that was not "
-        "measured at it is read between its own):\n\n" + table(["gap", *map(label, (JOINTLY, RULE))], rows)
+        "measured at it is read between its own, or from its last to the LLM alone):\n\n" + table(["gap", *map(label, (JOINTLY, RULE))], rows)
     )
 
 
