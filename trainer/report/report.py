@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from engine.benchmark.markdown import SectionError, code, filled, read, table
@@ -33,6 +34,7 @@ from trainer.evaluation.seconds import SecondsSummary, seconds_of, seconds_secti
 from trainer.evaluation.summary import Summary, load_summary
 from trainer.evaluation.transfer import SUFFIX as TRANSFER
 from trainer.evaluation.transfer import load_transfer, transfer_section
+from trainer.report.charts.answers import ANSWER, write_answers
 from trainer.report.charts.figures import write_charts
 from trainer.report.charts.panels import write_panels
 from trainer.report.plane_report import PLANE_IMAGE, plane_section
@@ -75,7 +77,10 @@ def report(
         for path in write_charts(summary, results, tell):
             tell(f"wrote {path}")
     for preset, several in _several(summaries).items():
-        for path in write_panels(preset, several, _all_timed(several, results), results, tell):
+        timed, scaled = _all_timed(several, results), results / f"{preset}{SCALE}"
+        scale = load_scale(scaled) if scaled.exists() else None
+        drawn = write_panels(preset, several, timed, results, tell)
+        for path in (*drawn, *write_answers(preset, several, timed, scale, results, tell)):
             tell(f"wrote {path}")
     for path, (_, text) in _rewritten(results, page, readme).items():
         write_text(path, text)
@@ -135,13 +140,14 @@ def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
             tasks_section(own),
             measured_seconds(own, _all_timed(own, results)),
             start_section(own, ROUTERS / preset),
-            reviewers_section(own, BENCHMARKS, _all_timed(own, results)),
+            reviewers_section(own, BENCHMARKS, _all_timed(own, results), partial(_answer, results, base, preset)),
         )
     ]
     parts = [_panels(summaries, results, base), *several]
     parts += [transfer_section(load_transfer(path)) for path in sorted(results.glob(f"*{TRANSFER}"))]
     parts += [auc_section(load_auc(path)) for path in sorted(results.glob(f"*{AUC}"))]
-    parts += [scale_section(load_scale(path)) for path in sorted(results.glob(f"*{SCALE}"))]
+    for scale in map(load_scale, sorted(results.glob(f"*{SCALE}"))):
+        parts.append(scale_section(scale, _answer(results, base, scale["preset"], "scale", "The learned point's cost")))
     parts += [_part(summary, results, base) for summary in summaries]
     return "\n\n".join(filter(None, parts))
 
@@ -202,6 +208,12 @@ def _panels(summaries: Sequence[Summary], results: Path, base: Path) -> str:
                 shown, linked = (os.path.relpath(path, base) for path in (image, page))
                 parts.append(f"[![Accuracy over {about}, a panel per task]({shown})]({linked})")
     return "\n\n".join(parts)
+
+
+def _answer(results: Path, base: Path, preset: str, name: str, about: str) -> str:
+    """The chart of an answer to the paper's reviewers; empty where it was not drawn."""
+    image = results / f"{preset}{ANSWER}{name}.png"
+    return f"![{about}]({Path(os.path.relpath(image, base)).as_posix()})" if image.exists() else ""
 
 
 def _chart(summary: Summary, results: Path, base: Path) -> str:

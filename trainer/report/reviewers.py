@@ -5,7 +5,7 @@ Each says which figure it is; where nothing was measured, there is no table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import (
@@ -21,7 +21,7 @@ from engine.benchmark.markdown import code, table
 from engine.benchmark.report import PROFILE
 from engine.operating_points import MEASURED_UNITS, Curve
 from engine.provenance import hardware
-from trainer.evaluation.estimates import dagger, in_words, percent, surely, with_notes
+from trainer.evaluation.estimates import EstimateSummary, PointSummary, dagger, in_words, percent, surely, with_notes
 from trainer.evaluation.method_names import AWAY, is_citer, label, method_order, spelled_threshold
 from trainer.evaluation.plane import GAPS, LEARNED
 from trainer.evaluation.record import on_one_machine
@@ -71,7 +71,10 @@ class _Benchmark(_Run):
 
 
 def reviewers_section(
-    summaries: Sequence[Summary], benchmarks: Path | None = None, timed: Sequence[SecondsSummary] = ()
+    summaries: Sequence[Summary],
+    benchmarks: Path | None = None,
+    timed: Sequence[SecondsSummary] = (),
+    chart: Callable[[str, str], str] = lambda name, about: "",
 ) -> str:
     """All answers for the tasks of one pair.
 
@@ -79,17 +82,22 @@ def reviewers_section(
         summaries: At least one.
         benchmarks: A folder that may hold the pair's benchmark and a profile of its steps.
         timed: Measured seconds of these tasks, in any order.
+        chart: Gives the picture of a name and what it shows as Markdown; empty where it was not drawn.
     """
     overhead = _overhead(benchmarks, summaries[0]["preset"]) if benchmarks else ""
     questions = [
-        ("What does the router itself cost?", overhead),
-        ("Does a gain in bytes hold in FLOPs and in seconds?", _units(summaries, timed)),
-        ("How is it beside speculative decoding?", _speculative(summaries)),
-        ("What does each round bring?", _rounds(summaries)),
-        ("One router for all tasks, or one for each?", _jointly(summaries)),
-        ("What is a router worth away from its task?", _away(summaries)),
+        ("overhead", "What does the router itself cost?", overhead),
+        ("units", "Does a gain in bytes hold in FLOPs and in seconds?", _units(summaries, timed)),
+        ("speculative", "How is it beside speculative decoding?", _speculative(summaries)),
+        ("rounds", "What does each round bring?", _rounds(summaries)),
+        ("jointly", "One router for all tasks, or one for each?", _jointly(summaries)),
+        ("away", "What is a router worth away from its task?", _away(summaries)),
     ]
-    answered = [f"### {question}\n\n{answer}" for question, answer in questions if answer]
+    answered = [
+        "\n\n".join(filter(None, [f"### {question}", chart(name, question), answer]))
+        for name, question, answer in questions
+        if answer
+    ]
     title = f"## {summaries[0]['pair']}: what the reviewers of the paper asked"
     return "\n\n".join([title, *answered]) if answered else ""
 
@@ -197,7 +205,7 @@ def _jointly(summaries: Sequence[Summary]) -> str:
         return ""
     rows = []
     for summary in shown:
-        own = _own(summary)
+        own = own_router(summary)
         cells = (_at_target(summary, name) for name in (own, JOINTLY, RULE))
         rows.append([summary["task"], label(own), *cells])
     each = (
@@ -221,7 +229,8 @@ def _one_threshold(summaries: Sequence[Summary]) -> str:
     return (
         f"Each task had a threshold of its own there. With one for all {len(shown)} tasks, bytes of LLM only at which "
         "so much of the gap is recovered, both averaged over the tasks, and that threshold (a task that was not "
-        "measured at it is read between its own, or from its last to the LLM alone):\n\n" + table(["gap", *map(label, (JOINTLY, RULE))], rows)
+        "measured at it is read between its own, or from its last to the LLM alone):\n\n"
+        + table(["gap", *map(label, (JOINTLY, RULE))], rows)
     )
 
 
@@ -237,14 +246,11 @@ def _in_common(curves: Sequence[Curve], gap: float) -> str:
 
 
 def _away(summaries: Sequence[Summary]) -> str:
-    """A row per task on which other tasks' own routers were measured, and a column per router; empty without any."""
-    others = sorted({name for each in summaries for name in each["methods"] if name.startswith(AWAY)})
+    others = away_from_home(summaries)
     rows = []
     for summary in summaries:
-        measured = [point for name in others for point in summary["methods"].get(name, {"points": []})["points"]]
-        if measured:
-            share = fmean(point["llm_share"] for point in measured)
-            cells = (_beside(summary, name, share if name == JOINTLY else None) for name in (JOINTLY, *others))
+        if any(name in summary["methods"] for name in others):
+            cells = ("<br>".join(_beside(summary, name, others)) for name in (JOINTLY, *others))
             rows.append([summary["task"], *cells])
     if not rows:
         return ""
@@ -257,26 +263,42 @@ def _away(summaries: Sequence[Summary]) -> str:
     return f"{lead}\n\n{with_notes(table(['task', *map(label, [JOINTLY, *others])], rows))}"
 
 
-def _beside(summary: Summary, method: str, share: float | None) -> str:
-    """A method's points at acceptance 0 beside SLM confidence, or the one nearest to an LLM share."""
-    measured = summary["methods"].get(method, {"points": []})["points"]
+def away_from_home(summaries: Sequence[Summary]) -> list[str]:
+    """The methods that are another task's own router, of those that were measured on any of these tasks."""
+    return sorted({name for each in summaries for name in each["methods"] if name.startswith(AWAY)})
+
+
+def beside_confidence(
+    summary: Summary, method: str, others: Sequence[str]
+) -> list[tuple[PointSummary, EstimateSummary]]:
+    """A method's points at acceptance 0, each with what it has more right than SLM confidence for as many bytes.
+
+    Of the router for all tasks only the one nearest in LLM share to the mean of what `others` have on this task.
+    """
+    measured = {name: summary["methods"].get(name, {"points": []})["points"] for name in (method, *others)}
+    shares = [point["llm_share"] for name in others for point in measured[name]]
+    points = measured[method]
+    if method == JOINTLY and points and shares:
+        points = [min(points, key=lambda point: abs(point["llm_share"] - fmean(shares)))]
     beside = {
         each["threshold"]: each["accuracy"]
         for each in summary["comparisons"].get("beside_confidence", {}).get(method, [])
         if not each["acceptance"]
     }
-    if share is not None and measured:
-        measured = [min(measured, key=lambda point: abs(point["llm_share"] - share))]
-    mark = across_copies(summary, RULE, method) if measured else ""
-    cells = []
-    for point in measured:
-        if found := beside.get(point["threshold"]):
-            more = surely(in_words(found, 1, " points"), found) + dagger(found) + mark
-            cells.append(f"{percent(point['accuracy'])} for {of_llm(summary, point['bytes'], 'bytes')}; {more}")
-    return "<br>".join(cells)
+    return [(point, beside[point["threshold"]]) for point in points if point["threshold"] in beside]
 
 
-def _own(summary: Summary) -> str:
+def _beside(summary: Summary, method: str, others: Sequence[str]) -> list[str]:
+    found = beside_confidence(summary, method, others)
+    mark = across_copies(summary, RULE, method) if found else ""
+    return [
+        f"{percent(point['accuracy'])} for {of_llm(summary, point['bytes'], 'bytes')}; "
+        f"{surely(in_words(more, 1, ' points'), more)}{dagger(more)}{mark}"
+        for point, more in found
+    ]
+
+
+def own_router(summary: Summary) -> str:
     """The router that learned from the task alone: its last round; "" without one."""
     own = (name for name in summary["methods"] if is_citer(name) and name != JOINTLY)
     return max(own, key=method_order, default="")

@@ -12,8 +12,8 @@ from trainer.evaluation.scale import UNITS, ScaledPoint, ScaleSummary
 from trainer.report.plane_report import FAMILIES
 
 
-def scale_section(summary: ScaleSummary) -> str:
-    """A row per task and family, and a column per pair and unit."""
+def scale_section(summary: ScaleSummary, chart: str = "") -> str:
+    """A row per task and family, and a column per pair and unit; `chart` is a picture of it as Markdown."""
     pairs = summary["pairs"]
     sizes = "; ".join(
         f"{each['pair']}: a pass of the LLM moves {each['llm_to_slm']['bytes']:.1f} times the SLM's bytes and takes "
@@ -34,14 +34,14 @@ def scale_section(summary: ScaleSummary) -> str:
         for family in cheapest[0]
     ]
     title = f"## {summary['measured']}: with an LLM of another size"
-    return "\n\n".join(filter(None, [title, lead, table(head, rows), _beside_confidence(summary), f"{sizes}."]))
+    return "\n\n".join(filter(None, [title, lead, table(head, rows), _beside_confidence(summary), chart, f"{sizes}."]))
 
 
 def _beside_confidence(summary: ScaleSummary) -> str:
     """What the learned point costs of SLM confidence's, with each pair; empty where neither gets there on any task."""
     rows = []
     for task, cheapest in summary["cheapest"].items():
-        shares = [_share(found, unit) for unit in UNITS for found in cheapest]
+        shares = [share_of_confidence(found, unit) for unit in UNITS for found in cheapest]
         if any(share is not None for share in shares):
             rows.append([task, *("" if share is None else percent(share) for share in shares)])
     if not rows:
@@ -51,7 +51,8 @@ def _beside_confidence(summary: ScaleSummary) -> str:
     return f"{lead}\n\n{table(head, rows)}"
 
 
-def _share(found: Mapping[str, Mapping[Unit, ScaledPoint | None]], unit: Unit) -> float | None:
+def share_of_confidence(found: Mapping[str, Mapping[Unit, ScaledPoint | None]], unit: Unit) -> float | None:
+    """What the learned point costs of SLM confidence's; None where one of them does not get there."""
     ours, theirs = (found.get(family, {}).get(unit) for family in (LEARNED, "confidence-0"))
     return ours["ratio"] / theirs["ratio"] if ours and theirs else None
 

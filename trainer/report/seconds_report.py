@@ -62,14 +62,20 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
     return "\n\n".join(filter(None, parts))
 
 
-def learned_seconds(summary: Summary, timed: Sequence[SecondsSummary]) -> str:
-    """The fastest timed setting of a learned router at 90 % of the gap, of LLM only's seconds; empty without one."""
+def fastest_learned(summary: Summary, timed: Sequence[SecondsSummary]) -> tuple[SecondsSummary, TimedPoint] | None:
+    """The fastest timed setting of a learned router at 90 % of the gap, and when it was timed; None without one."""
     for about in timed:
         if about["task"] == summary["task"] and about["questions"] >= ENOUGH and on_one_machine(about):
             plane = summary.get("plane")
             point = _fastest(summary["methods"], plane, about["points"], LEARNED) if plane else None
-            return f"{_share(point)}, {timed_setting(point, about['points'])}" if point else ""
-    return ""
+            return (about, point) if point else None
+    return None
+
+
+def learned_seconds(summary: Summary, timed: Sequence[SecondsSummary]) -> str:
+    """The setting of `fastest_learned` and its share of LLM only's seconds, in words; empty without one."""
+    found = fastest_learned(summary, timed)
+    return f"{_share(found[1])}, {timed_setting(found[1], found[0]['points'])}" if found else ""
 
 
 def _share(point: TimedPoint) -> str:

@@ -1,0 +1,69 @@
+"""The charts beside the answers to the paper's reviewers: bars with the figures of the tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from test_trainer_plane import ABOVE_0, write_plane
+from test_trainer_reviewers import AWAY, MORE, changed
+from test_trainer_tasks import timed
+
+from trainer.evaluation.record import read_evaluation
+from trainer.evaluation.summary import summarise
+from trainer.report.charts import answers
+
+close = pytest.approx
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory) -> Any:
+    written = write_plane(tmp_path_factory.mktemp("plane"), ABOVE_0 | MORE | AWAY)
+    return summarise(read_evaluation(written), 200, main="citer-joint")
+
+
+def values(several) -> dict[str, list[float | None]]:
+    return {each.name: [value and value[0] for value in each.values] for each in several}
+
+
+def test_bytes_and_flops_are_of_the_learned_point_and_seconds_of_the_fastest_that_was_timed(summary):
+    seconds = timed(("citer-r2", 0.3, "auto", 0.5, 1.25), ("slm", 1.0, 4, 0.5, 0.8))
+    drawn = values(answers.units([summary], [seconds]))
+    assert drawn == {"bytes": [close(0.36)], "FLOPs": [close(0.36)], "seconds, measured": [close(0.8)]}
+    assert "seconds, measured" not in values(answers.units([summary], []))
+
+
+def test_speculative_decoding_stands_beside_the_learned_point(summary):
+    assert values(answers.speculative([summary])) == {
+        "learned router": [close(0.36)],
+        "speculative decoding, tuned": [close(0.48)],
+    }
+
+
+def test_rounds_come_in_their_order_with_no_bar_where_a_task_has_none(summary):
+    fewer = changed(summary, methods={n: m for n, m in summary["methods"].items() if n != "citer-r2"})
+    drawn = values(answers.rounds([summary, fewer]))
+    assert list(drawn) == ["CITER without rollouts", "CITER round 1", "CITER round 2"]
+    assert drawn["CITER round 2"] == [close(summary["methods"]["citer-r2"]["gap_recovered"]), None]
+    assert list(values(answers.jointly([summary]))) == ["the task’s own", "one for all", "SLM confidence"]
+
+
+def test_routers_of_another_task_are_drawn_by_what_they_have_more_right_than_confidence(summary):
+    assert values(answers.away([summary])) == {"CITER on several tasks": [close(0.01)], "CITER of sums": [close(-0.15)]}
+    without = changed(summary, methods={n: m for n, m in summary["methods"].items() if n != "citer-of-sums"})
+    assert answers.away([without]) == []
+
+
+def test_an_interval_is_drawn_only_where_there_is_one(summary):
+    sure, unsure = answers.Bars("bytes", [(0.5, 0.5, 0.5)]), answers.Bars("gap", [(0.5, 0.4, 0.7), None])
+    figure: Any = answers.grouped(["sums", "products"], [sure, unsure], "share", 1)
+    first, second = figure.data
+    assert first.error_y.array is None
+    assert (second.error_y.array[0], second.error_y.arrayminus[0]) == (close(0.2), close(0.1)) and second.y[1] is None
+
+
+def test_each_question_with_bars_gets_a_picture(summary, tmp_path, monkeypatch):
+    monkeypatch.setattr(answers, "write_images", lambda images, report: list(images))
+    written = answers.write_answers("tiny", [summary], [], None, tmp_path)
+    names = ["units", "speculative", "rounds", "jointly", "away"]
+    assert written == [tmp_path / f"tiny-answer-{name}.png" for name in names]
