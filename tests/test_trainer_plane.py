@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import plotly.graph_objects as go
 import pytest
 from test_trainer_record import POINTS, close, lines, summary_of, write_evaluation
 
+from engine.operating_points import TimedSetting
 from engine.pair import ROUTERS
 from engine.router import Router
 from trainer import TrainerError
@@ -230,6 +232,18 @@ def test_a_card_says_how_the_start_stands_beside_slm_confidence_and_on_which_tas
     del summary["comparisons"]["beside_confidence"]
     card = (shipped_in(summary, tmp_path / "before") / "README.md").read_text()
     assert "| sums |" in card and "beside SLM confidence" not in card and "Worse by the whole" not in card
+
+
+def test_a_card_says_what_of_the_llms_seconds_the_timed_setting_nearest_to_the_start_took(plane_summary, tmp_path):
+    curves = [curve for curve in curves_of(plane_summary, "citer-r2") if curve.acceptance == 0.3]
+    near, far = (TimedSetting("router", "sums", 20, threshold, 0.3, "auto", 1.09) for threshold in (0.57, 0.2))
+    others = [replace(near, threshold=0.6, times=2, **other) for other in ({"acceptance": 0}, {"policy": "confidence"})]
+    ship(TINY, curves, tmp_path / "mine", timed=[far, near, *others])
+    card = (tmp_path / "mine" / "README.md").read_text()
+    row = next(line for line in card.splitlines() if line.startswith("| sums |"))
+    assert "| seconds of LLM only, measured |" in card and row.endswith("| 109 % (20 questions), at threshold 0.57 |")
+    ship(TINY, curves, tmp_path / "mine", timed=others)
+    assert "seconds" not in (tmp_path / "mine" / "README.md").read_text()
 
 
 def test_what_is_shipped_is_the_router_that_was_measured_and_results_are_of_one_pair(plane_summary):

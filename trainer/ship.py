@@ -255,5 +255,5 @@ def ship(
     with filling(out) as new:
         shipped.save(new)
         OperatingPoints(sha256_of(new / WEIGHTS), tuple(curves), others, tuple(timed)).save(new)
-        write_card(shipped.card, new, curves, beside)
+        write_card(shipped.card, new, curves, beside, timed)
     return shipped

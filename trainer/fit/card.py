@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.benchmark.markdown import table
-from engine.operating_points import Curve
+from engine.operating_points import Curve, TimedSetting
 from engine.router import RouterCard
 from engine.weights.files import write_text
-from trainer.evaluation.estimates import dagger, in_words, with_notes
+from trainer.evaluation.estimates import dagger, in_words, percent, with_notes
 from trainer.evaluation.method_names import spelled_threshold
 from trainer.evaluation.summary import BesideConfidence
 
@@ -43,14 +43,25 @@ Beside = Mapping[str, Sequence[BesideConfidence]]
 """By task what is known of a router's measured points beside SLM confidence."""
 
 
-def write_card(card: RouterCard, folder: Path, curves: Sequence[Curve] = (), beside: Beside | None = None) -> None:
-    """Writes `README.md` into a router's folder; `curves` and `beside` are what was measured of it, if it was."""
-    write_text(folder / "README.md", render_card(card, curves, beside))
+def write_card(
+    card: RouterCard,
+    folder: Path,
+    curves: Sequence[Curve] = (),
+    beside: Beside | None = None,
+    timed: Sequence[TimedSetting] = (),
+) -> None:
+    """Writes `README.md` into a router's folder; what follows the folder was measured of it, if it was."""
+    write_text(folder / "README.md", render_card(card, curves, beside, timed))
 
 
-def render_card(card: RouterCard, curves: Sequence[Curve] = (), beside: Beside | None = None) -> str:
+def render_card(
+    card: RouterCard,
+    curves: Sequence[Curve] = (),
+    beside: Beside | None = None,
+    timed: Sequence[TimedSetting] = (),
+) -> str:
     """The model card in Markdown, with the Hub's YAML header."""
-    start = given_at_start(card, curves, beside or {})
+    start = given_at_start(card, curves, beside or {}, timed)
     given = f"\n## What it gives where it starts\n\n{start}\n\n{ALL_MEASURED}\n" if start else ""
     metrics, unit = card.metrics, "question" if card.training["method"] == "query" else "token"
     counts = f"{metrics['questions']} questions the router never saw"
@@ -105,7 +116,9 @@ diagram its mark (the mean score) at the end of the bar (how often the SLM is pr
 """
 
 
-def given_at_start(card: RouterCard, curves: Sequence[Curve], beside: Beside) -> str:
+def given_at_start(
+    card: RouterCard, curves: Sequence[Curve], beside: Beside, timed: Sequence[TimedSetting] = ()
+) -> str:
     """What it gives where it starts, per task; empty where nothing was measured at that acceptance."""
     own = [curve for curve in curves if curve.acceptance == card.acceptance]
     if not own:
@@ -114,6 +127,10 @@ def given_at_start(card: RouterCard, curves: Sequence[Curve], beside: Beside) ->
     agreed = "".join(f" (of {curve.task} the agreement)" for curve in own if curve.quality != "right")
     head = ["right answers", "questions", "SLM only", "LLM only", "here", "LLM tokens", "bytes of LLM only"]
     rows = [_at_start(curve, card.threshold) for curve in own]
+    seconds = {curve.task: _seconds(curve, card.threshold, timed) for curve in own}
+    if any(seconds.values()):
+        head.append("seconds of LLM only, measured")
+        rows = [[*row, seconds[each.task]] for row, each in zip(rows, own, strict=True)]
     if points:
         head.append("beside SLM confidence at equal bytes")
         rows = [[*row, _beside(points.get(each.task), card.threshold)] for row, each in zip(rows, own, strict=True)]
@@ -132,6 +149,20 @@ def _at_start(curve: Curve, threshold: float) -> list[str]:
     return [task, str(curve.questions), *(f"{value:.1%}" for value in found)]
 
 
+def _seconds(curve: Curve, threshold: float, timed: Sequence[TimedSetting]) -> str:
+    """Of the router's setting nearest to a threshold that was timed on the task; empty where none was."""
+    there = (
+        each for each in timed if (each.policy, each.task, each.acceptance) == ("router", curve.task, curve.acceptance)
+    )
+    own = min(there, key=lambda each: abs(each.threshold - threshold), default=None)
+    return _at(f"{percent(own.times)} ({own.questions} questions)", own.threshold, threshold) if own else ""
+
+
+def _at(text: str, threshold: float, start: float) -> str:
+    """With the threshold at which it was measured, where that is not the start."""
+    return text if round(threshold, 4) == start else f"{text}, at threshold {spelled_threshold(threshold)}"
+
+
 def _nearest(curve: Curve, threshold: float, beside: Beside) -> BesideConfidence | None:
     """The measured point of a curve that is nearest to a threshold."""
     dials = curve.acceptance, curve.max_draft or "auto"
@@ -144,7 +175,7 @@ def _beside(point: BesideConfidence | None, start: float) -> str:
         return ""
     accuracy, threshold = point["accuracy"], point["threshold"]
     text = "none so cheap" if accuracy["value"] is None else in_words(accuracy, 1, " points") + dagger(accuracy)
-    return text if round(threshold, 4) == start else f"{text}, at threshold {spelled_threshold(threshold)}"
+    return _at(text, threshold, start)
 
 
 def _on_which_tasks(points: Mapping[str, BesideConfidence], agreed: str) -> str:

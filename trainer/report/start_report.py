@@ -23,7 +23,8 @@ def start_section(summaries: Sequence[Summary], folder: Path) -> str:
     if not (folder / CARD).exists():
         return ""
     router = Router.load(folder)
-    shipped = router.operating_points.curves if router.operating_points else ()
+    measured = router.operating_points
+    shipped, timed = (measured.curves, measured.timed) if measured else ((), ())
     curves, beside = [], {}
     for summary in summaries:
         main = summary["comparisons"]["method"]
@@ -31,5 +32,5 @@ def start_section(summaries: Sequence[Summary], folder: Path) -> str:
         if main and own:
             curves += own
             beside |= beside_confidence([summary], main)
-    text = given_at_start(router.card, curves, beside)
+    text = given_at_start(router.card, curves, beside, timed)
     return f"Where the shipped router `{router.name}` starts: {text[0].lower()}{text[1:]}" if text else ""
