@@ -11,12 +11,13 @@ from fake_labels import FITTING, planted, quiet, write_labels
 from engine import RouterError
 from trainer import TrainerError
 from trainer.__main__ import main
-from trainer.evaluation.auc import auc_section, load_auc, measure_auc, write_auc
+from trainer.evaluation.auc import load_auc, measure_auc, write_auc
 from trainer.evaluation.methods import scores_of
 from trainer.evaluation.summary import load_summary
 from trainer.fit.calibration import auc
 from trainer.fit.fit_router import fit
 from trainer.fit.labelled_tokens import load_tokens
+from trainer.report.auc_report import auc_section
 from trainer.report.report import RESULTS, render
 
 

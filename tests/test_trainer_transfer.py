@@ -25,6 +25,7 @@ from trainer.evaluation.methods import build_methods
 from trainer.evaluation.summary import load_summary
 from trainer.fit.card import given_at_start
 from trainer.json_files import read_lines
+from trainer.report import transfer_report
 from trainer.report.report import RESULTS, render
 from trainer.shards import JOINT
 from trainer.ship import beside_confidence, curve_of, free_text_curves, ship, untrained_curves
@@ -123,9 +124,9 @@ def test_a_budget_that_many_resamples_do_not_reach_is_marked(measured):
     summary = copy.deepcopy(measured[1])
     for share, marked in ((0.0, False), (0.4, True)):
         summary["methods"]["random"]["at_budget"]["0.6"]["unreached"] = share
-        (line,) = (line for line in transfer.budgets_table(summary).splitlines() if line.startswith("| random"))
+        (line,) = (line for line in transfer_report.budgets_table(summary).splitlines() if line.startswith("| random"))
         assert ("†;" in line) == marked
-    assert NOTES["†"] in transfer.budgets_table(summary)
+    assert NOTES["†"] in transfer_report.budgets_table(summary)
 
 
 def test_drafts_of_the_slm_that_the_llm_judges_are_no_end_of_the_other_curves(tiny_pair, prompts, tmp_path, measured):
@@ -176,14 +177,14 @@ def test_thresholds_that_lie_close_to_each_other_are_told_apart_among_the_settin
     points: Any = [{**point, "threshold": each} for point, each in zip(curve["points"], (0.9996, 0.9999), strict=True)]
     methods: Any = {"confidence": {**curve, "points": points}}
     close: Any = {**measured[1], "methods": methods}
-    text = transfer.points_table(close)
+    text = transfer_report.points_table(close)
     assert "| SLM confidence < 0.9996 |" in text and "| SLM confidence < 0.9999 |" in text
 
 
 def test_a_setting_has_its_threshold_also_where_it_is_the_methods_only_one(measured):
     methods = {title: {**curve, "points": curve["points"][:1]} for title, curve in measured[1]["methods"].items()}
     summary: Any = {**measured[1], "methods": methods}
-    text = transfer.points_table(summary)
+    text = transfer_report.points_table(summary)
     assert "| SLM confidence@0.5 < 0.5 |" in text and "| random < 0.5 |" in text
     assert "| SLM only |" in text and "| LLM only |" in text, "they have none"
 

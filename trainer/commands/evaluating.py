@@ -146,7 +146,8 @@ def _transfer(options: Options) -> None:
     """Measure on prompts of another kind how much of the LLM's own text each method gives."""
     from trainer.evaluation.method_names import check_names, title_of
     from trainer.evaluation.methods import build_methods
-    from trainer.evaluation.transfer import budgets_table, measure, read_prompts, write_transfer
+    from trainer.evaluation.transfer import measure, read_prompts, write_transfer
+    from trainer.report.transfer_report import budgets_table
 
     methods = list(dict.fromkeys(["slm", "llm", *options.methods]))
     check_names("free-text", methods, options.stage)
@@ -193,9 +194,10 @@ def _add_auc(add: Add) -> None:
 def _auc(options: Options) -> None:
     """Measure how well routers rank tokens of their own tasks and of others, beside SLM confidence."""
     from engine.router import Router
-    from trainer.evaluation.auc import auc_section, measure_auc, write_auc
+    from trainer.evaluation.auc import measure_auc, write_auc
     from trainer.evaluation.method_names import check_names
     from trainer.fit.labelled_tokens import load_tokens, rollouts_by_labels
+    from trainer.report.auc_report import auc_section
 
     routers, labels = (_named(getattr(options, name), f"--{name}") for name in ("routers", "labels"))
     for name in (options.preset, *labels):

@@ -14,13 +14,12 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from engine.benchmark.markdown import code, table
 from engine.operating_points import bootstrap_counts
 from engine.provenance import provenance
 from engine.router import Router
 from trainer import TrainerError
-from trainer.evaluation.estimates import EstimateSummary, difference, estimated, surely
-from trainer.evaluation.method_names import Name, label
+from trainer.evaluation.estimates import EstimateSummary, difference, estimated
+from trainer.evaluation.method_names import Name
 from trainer.evaluation.methods import scores_of
 from trainer.evaluation.statistics import Array
 from trainer.evaluation.summary import RULE
@@ -108,26 +107,3 @@ def write_auc(summary: AucSummary, results: Path) -> Path:
 def load_auc(path: Path) -> AucSummary:
     """Reads what `write_auc` wrote."""
     return read_json(path, AucSummary, AGAIN)
-
-
-def auc_section(summary: AucSummary) -> str:
-    """The part of `docs/results.md` on it."""
-    tasks = summary["tasks"]
-    sizes = "; ".join(f"{task} {each['questions']} and {each['tokens']:,}" for task, each in tasks.items())
-    rows = [[label(RULE), *(f"{each['confidence']['value']:.3f}" for each in tasks.values())]]
-    rows += [[label(name), *(_cell(own[task]) for task in tasks)] for name, own in summary["routers"].items()]
-    return (
-        f"## {summary['pair']}: routers at home and away\n\n"
-        "How well a score ranks tokens: the chance that one where the SLM does no harm scores above one where the LLM "
-        "is preferred (AUC, by labels and rollouts), on questions that no router's weights were trained on. In "
-        "brackets how much more than SLM confidence, with the 95 % interval over the questions; bold: surely more, "
-        f"↓: surely less. Questions and tokens: {sizes}.\n\n"
-        f"{table(['router', *tasks], rows)}\n\n"
-        f"{code(summary['command'])}, revision {summary['revision']}, on {summary['hardware']}."
-    )
-
-
-def _cell(ranked: Ranked) -> str:
-    auc, above = ranked["auc"]["value"], ranked["above_confidence"]
-    value, low, high = (above[name] or 0.0 for name in ("value", "low", "high"))
-    return surely(f"{auc:.3f} ({value:+.3f}, {low:+.3f} to {high:+.3f})".replace("-", "−"), above)

@@ -15,7 +15,7 @@ from engine.pairs.presets import ROUTERS
 from engine.weights.files import write_text
 from trainer import TrainerError
 from trainer.evaluation.auc import SUFFIX as AUC
-from trainer.evaluation.auc import auc_section, load_auc
+from trainer.evaluation.auc import load_auc
 from trainer.evaluation.estimates import (
     PointSummary,
     dagger,
@@ -33,7 +33,8 @@ from trainer.evaluation.seconds import SUFFIX as SECONDS
 from trainer.evaluation.seconds import SecondsSummary, seconds_of, seconds_section
 from trainer.evaluation.summary import Summary, load_summary
 from trainer.evaluation.transfer import SUFFIX as TRANSFER
-from trainer.evaluation.transfer import load_transfer, transfer_section
+from trainer.evaluation.transfer import load_transfer
+from trainer.report.auc_report import auc_section
 from trainer.report.charts.answers import ANSWER, write_answers
 from trainer.report.charts.figures import write_charts
 from trainer.report.charts.panels import write_panels
@@ -43,6 +44,7 @@ from trainer.report.scale_report import scale_section
 from trainer.report.seconds_report import measured_seconds
 from trainer.report.start_report import start_section
 from trainer.report.tasks import RIVALS, across_copies, of_llm, short_table, tasks_section
+from trainer.report.transfer_report import transfer_section
 from trainer.shards import JOINT
 
 BENCHMARKS = Path("assets/benchmarks")
