@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -64,6 +65,17 @@ def test_rounds_are_compared_at_acceptance_0_with_the_shortcut_first(summary):
 def test_one_router_for_several_tasks_stands_beside_the_tasks_own_and_confidence(summary):
     told = part(reviewers_section([summary]), "One router for all tasks, or one for each?")
     assert "| sums | CITER round 2 | 52 %; 94 % | 65 %; 87 % | 68 %; 84 % |" in told, "52: six tenths from 40 to 60"
+
+
+def test_a_tasks_own_router_that_was_fitted_outside_rounds_is_the_own_one_and_no_round(summary):
+    fitted = deepcopy(summary)
+    for each in (fitted["methods"], fitted["comparisons"]["cost_at_target"]):
+        each["citer"] = each["citer-r1"]
+    told = reviewers_section([fitted])
+    assert "| sums | CITER | " in part(told, "One router for all tasks, or one for each?")
+    assert "| task | CITER without rollouts | CITER round 1 | CITER round 2 |" in part(
+        told, "What does each round bring?"
+    )
 
 
 def test_one_threshold_for_all_tasks_is_the_cheapest_that_recovers_the_gap_on_the_average(tmp_path, summary):

@@ -34,7 +34,7 @@ from trainer.report.seconds_report import learned_seconds
 from trainer.report.tasks import TARGET, across_copies, of_llm, reached
 from trainer.ship import curve_of
 
-JOINTLY, SHORTCUT, TUNED = "citer-joint", "citer-shortcut", "assisted-tuned"
+JOINTLY, ALONE, SHORTCUT, TUNED = "citer-joint", "citer", "citer-shortcut", "assisted-tuned"
 
 
 class _Step(TypedDict):
@@ -186,17 +186,22 @@ def _speculative(summaries: Sequence[Summary]) -> str:
 
 
 def _rounds(summaries: Sequence[Summary]) -> str:
-    own = {name for each in summaries for name in each["methods"] if is_citer(name) and name != JOINTLY}
-    shown = [summary for summary in summaries if len(own & summary["methods"].keys()) > 1]
+    names = rounds_of(summaries)
+    shown = [summary for summary in summaries if len(summary["methods"].keys() & set(names)) > 1]
     if not shown:
         return ""
-    names = sorted(own, key=lambda name: (name != SHORTCUT, method_order(name)))
     rows = [[each["task"], *(_at_target(each, name) for name in names)] for each in shown]
     return (
         "Bytes of LLM only at 90 % of the gap at acceptance 0 (between measured points a straight line), and the "
         "average gap recovered. “Without rollouts” is the paper’s shortcut; each round’s texts are finished by the "
         "router of the one before:\n\n" + with_notes(table(["task", *map(label, names)], rows))
     )
+
+
+def rounds_of(summaries: Sequence[Summary]) -> list[str]:
+    """The methods that are CITER without rollouts and its rounds, in that order."""
+    found = {name for each in summaries for name in each["methods"] if is_citer(name)} - {JOINTLY, ALONE}
+    return sorted(found, key=lambda name: (name != SHORTCUT, method_order(name)))
 
 
 def _jointly(summaries: Sequence[Summary]) -> str:
@@ -299,7 +304,9 @@ def _beside(summary: Summary, method: str, others: Sequence[str]) -> list[str]:
 
 
 def own_router(summary: Summary) -> str:
-    """The router that learned from the task alone: its last round; "" without one."""
+    """The router that learned from the task alone: one that was fitted outside rounds, else the last; "" without."""
+    if ALONE in summary["methods"]:
+        return ALONE
     own = (name for name in summary["methods"] if is_citer(name) and name != JOINTLY)
     return max(own, key=method_order, default="")
 

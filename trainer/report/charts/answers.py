@@ -10,14 +10,14 @@ import plotly.graph_objects as go
 
 from engine.operating_points import Unit
 from trainer.evaluation.estimates import EstimateSummary
-from trainer.evaluation.method_names import is_citer, label, method_order
+from trainer.evaluation.method_names import label
 from trainer.evaluation.plane import LEARNED
 from trainer.evaluation.scale import UNITS, ScaleSummary
 from trainer.evaluation.seconds import SecondsSummary
 from trainer.evaluation.summary import RULE, Summary
 from trainer.report.charts.figures import write_images
 from trainer.report.charts.parts import MAIN, bars, layout_of
-from trainer.report.reviewers import JOINTLY, SHORTCUT, TUNED, away_from_home, beside_confidence, own_router
+from trainer.report.reviewers import JOINTLY, TUNED, away_from_home, beside_confidence, own_router, rounds_of
 from trainer.report.scale_report import share_of_confidence
 from trainer.report.seconds_report import fastest_learned
 from trainer.report.tasks import reached
@@ -108,9 +108,7 @@ def speculative(summaries: Sequence[Summary]) -> list[Bars]:
 
 def rounds(summaries: Sequence[Summary]) -> list[Bars]:
     """The average gap recovered without rollouts and after each round."""
-    names = {name for each in summaries for name in each["methods"] if is_citer(name) and name != JOINTLY}
-    ordered = sorted(names, key=lambda name: (name != SHORTCUT, method_order(name)))
-    return [Bars(label(name), [_gap(summary, name) for summary in summaries]) for name in ordered[: len(COLOURS)]]
+    return [Bars(label(name), [_gap(summary, name) for summary in summaries]) for name in rounds_of(summaries)]
 
 
 def jointly(summaries: Sequence[Summary]) -> list[Bars]:
