@@ -24,6 +24,9 @@ NOTES = {
 }
 """What marks in a table mean; see `with_notes`."""
 
+NONE_SO_CHEAP = "none so cheap"
+"""Stands for a difference at equal bytes where the other method has no point for so few."""
+
 
 class EstimateSummary(TypedDict):
     """`statistics.Estimate` in JSON, null for what has no value; differences and savings have a paired p-value too."""

@@ -17,6 +17,7 @@ from trainer import TrainerError
 from trainer.evaluation.auc import SUFFIX as AUC
 from trainer.evaluation.auc import load_auc
 from trainer.evaluation.estimates import (
+    NONE_SO_CHEAP,
     PointSummary,
     dagger,
     in_words,
@@ -274,7 +275,7 @@ def _savings(summary: Summary, main: str) -> str:
                 "" if bar is None else f"{percent(bar)} ({source})",
                 in_words(equal, 1, " points") + dagger(equal) + across_copies(summary, main, other)
                 if equal and equal["value"] is not None
-                else "none so cheap",
+                else NONE_SO_CHEAP,
             ]
         )
     targets = [

@@ -21,7 +21,16 @@ from engine.benchmark.markdown import code, table
 from engine.benchmark.report import PROFILE
 from engine.operating_points import MEASURED_UNITS, Curve
 from engine.provenance import hardware
-from trainer.evaluation.estimates import EstimateSummary, PointSummary, dagger, in_words, percent, surely, with_notes
+from trainer.evaluation.estimates import (
+    NONE_SO_CHEAP,
+    EstimateSummary,
+    PointSummary,
+    dagger,
+    in_words,
+    percent,
+    surely,
+    with_notes,
+)
 from trainer.evaluation.method_names import AWAY, is_citer, label, method_order, spelled_threshold
 from trainer.evaluation.plane import GAPS, LEARNED
 from trainer.evaluation.record import on_one_machine
@@ -262,7 +271,7 @@ def _away(summaries: Sequence[Summary]) -> str:
     lead = (
         "Right answers and bytes of LLM only at acceptance 0, of routers that learned from one other task alone; "
         "behind the semicolon what that is beside SLM confidence’s curve at as many bytes (points, 95 % intervals, "
-        "paired over the questions; bold: surely more, ↓: surely less). "
+        f"paired over the questions; bold: surely more, ↓: surely less; “{NONE_SO_CHEAP}”: it has none for so few). "
         f"{label(JOINTLY)}: its point nearest to theirs in LLM share."
     )
     return f"{lead}\n\n{with_notes(table(['task', *map(label, [JOINTLY, *others])], rows))}"
@@ -296,11 +305,12 @@ def beside_confidence(
 def _beside(summary: Summary, method: str, others: Sequence[str]) -> list[str]:
     found = beside_confidence(summary, method, others)
     mark = across_copies(summary, RULE, method) if found else ""
-    return [
-        f"{percent(point['accuracy'])} for {of_llm(summary, point['bytes'], 'bytes')}; "
-        f"{surely(in_words(more, 1, ' points'), more)}{dagger(more)}{mark}"
-        for point, more in found
-    ]
+    cells = []
+    for point, more in found:
+        words = surely(in_words(more, 1, " points"), more) + dagger(more) + mark
+        words = NONE_SO_CHEAP if more["value"] is None else words
+        cells.append(f"{percent(point['accuracy'])} for {of_llm(summary, point['bytes'], 'bytes')}; {words}")
+    return cells
 
 
 def own_router(summary: Summary) -> str:
