@@ -9,6 +9,7 @@ from test_trainer_plane import ABOVE_0, write_plane
 from test_trainer_reviewers import AWAY, MORE, changed
 from test_trainer_tasks import timed
 
+from trainer.evaluation.plane import LEARNED
 from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import summarise
 from trainer.report.charts import answers
@@ -30,31 +31,52 @@ def test_bytes_and_flops_are_of_the_learned_point_and_seconds_of_the_fastest_tha
     seconds = timed(("citer-r2", 0.3, "auto", 0.5, 1.25), ("slm", 1.0, 4, 0.5, 0.8))
     drawn = values(answers.units([summary], [seconds]))
     assert drawn == {"bytes": [close(0.36)], "FLOPs": [close(0.36)], "seconds, measured": [close(0.8)]}
+    assert answers.units([summary], [seconds])[2].values == [close((0.8, 0.4, 1.6))], "as fast by 0.625 to 2.5 times"
     assert "seconds, measured" not in values(answers.units([summary], []))
 
 
-def test_speculative_decoding_stands_beside_the_learned_point(summary):
-    assert values(answers.speculative([summary])) == {
-        "learned router": [close(0.36)],
-        "speculative decoding, tuned": [close(0.48)],
-    }
+def test_speculative_decoding_stands_beside_the_learned_point_where_it_was_tuned(summary):
+    drawn = {"learned router": [close(0.36)], "speculative decoding, tuned": [close(0.48)]}
+    assert values(answers.speculative([summary])) == drawn
+    families = {n: f for n, f in summary["plane"]["families"].items() if n != "assisted-tuned"}
+    assert answers.speculative([changed(summary, plane={**summary["plane"], "families": families})]) == []
 
 
 def test_rounds_come_in_their_order_with_no_bar_where_a_task_has_none(summary):
     fewer = changed(summary, methods={n: m for n, m in summary["methods"].items() if n != "citer-r2"})
-    drawn = values(answers.rounds([summary, fewer]))
+    drawn = {each.name: each.values for each in answers.rounds([summary, fewer])}
     assert list(drawn) == ["CITER without rollouts", "CITER round 1", "CITER round 2"]
-    assert drawn["CITER round 2"] == [close(summary["methods"]["citer-r2"]["gap_recovered"]), None]
-    assert list(values(answers.jointly([summary]))) == ["the task’s own", "one for all", "SLM confidence"]
+    own = summary["methods"]["citer-r2"]
+    bounds = (own["gap_recovered"], own["gap_recovered_low"], own["gap_recovered_high"])
+    assert drawn["CITER round 2"] == [bounds, None] and bounds[1] < bounds[0] < bounds[2]
 
 
-def test_routers_of_another_task_are_drawn_by_what_they_have_more_right_than_confidence(summary):
-    assert values(answers.away([summary])) == {"CITER on several tasks": [close(0.01)], "CITER of sums": [close(-0.15)]}
+def test_the_router_for_all_stands_between_the_tasks_own_and_confidence(summary):
+    found = [summary["methods"][name]["gap_recovered"] for name in ("citer-r2", "citer-joint", "confidence")]
+    drawn = values(answers.jointly([summary]))
+    assert list(drawn) == ["the task’s own", "one for all", "SLM confidence"]
+    assert [gap for (gap,) in drawn.values()] == found
+
+
+def test_routers_of_another_task_are_drawn_where_they_were_measured_and_the_router_for_all_beside_them(summary):
     without = changed(summary, methods={n: m for n, m in summary["methods"].items() if n != "citer-of-sums"})
+    drawn = values(answers.away([summary, without]))
+    assert drawn == {"CITER on several tasks": [close(0.01), None], "CITER of sums": [close(-0.04), None]}
     assert answers.away([without]) == []
 
 
-def test_an_interval_is_drawn_only_where_there_is_one(summary):
+def test_models_of_other_sizes_are_drawn_by_what_the_learned_point_costs_of_confidences():
+    costs = {LEARNED: {"bytes": {"ratio": 0.3}}, "confidence-0": {"bytes": {"ratio": 0.6}}}
+    scale: Any = {"pairs": [{"pair": "a"}, {"pair": "b"}], "cheapest": {"sums": [costs, {}]}}
+    assert values(answers.sizes(scale)) == {
+        "bytes, a": [close(0.5)],
+        "bytes, b": [None],
+        "seconds, a": [None],
+        "seconds, b": [None],
+    }
+
+
+def test_an_interval_is_drawn_only_where_there_is_one():
     sure, unsure = answers.Bars("bytes", [(0.5, 0.5, 0.5)]), answers.Bars("gap", [(0.5, 0.4, 0.7), None])
     figure: Any = answers.grouped(["sums", "products"], [sure, unsure], "share", 1)
     first, second = figure.data

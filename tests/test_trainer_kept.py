@@ -106,32 +106,58 @@ def test_what_is_kept_of_a_run_is_small_and_says_the_same(run, tmp_path, capsys)
     assert f"{sizes[0] / 1e6:.1f} MB" in capsys.readouterr().out
 
 
-def test_what_another_stage_has_anew_is_left_out(run, tmp_path):
+def measured_again(run: Path, *methods: str) -> None:
+    """Adds a stage that has methods of the stage `evaluation-routers` anew, all answers right."""
+    evaluation = run / "evaluation"
+    about = json.loads((evaluation / "evaluation-routers.json").read_text())
+    about["methods"] = [each for each in about["methods"] if each[0] in methods]
+    (evaluation / "again.json").write_text(json.dumps(about))
+    lines = [line for s in sorted(evaluation.glob("evaluation-routers-*.jsonl")) for line in s.read_text().splitlines()]
+    own = [{**line, "correct": True} for line in map(json.loads, lines) if line["method"] in methods]
+    (evaluation / "again-00000.jsonl").write_text("".join(json.dumps(line) + "\n" for line in own))
+
+
+def test_what_another_stage_has_anew_is_left_out_and_that_is_noted(run, tmp_path):
+    before = read_evaluation(run / "evaluation").points
+    measured_again(run, "query", "co-llm")
     kept, stage = tmp_path / "kept", "evaluation-routers"
-    without = [f"{stage}/query", f"{stage}/citer-shortcut:0.9757721722126007", "plane/kept@1"]
+    low, high = (each.threshold for each in before if each.method == "co-llm")
+    without = [f"{stage}/query", f"{stage}/co-llm:{low!r}", f"{stage}/co-llm:{high!r}"]
     assert main(["keep", "--run", str(run), "--out", str(kept), "--without", *without]) == 0
-    before, after = (read_evaluation(folder / "evaluation").points for folder in (run, kept))
-    gone = [(each.method, each.acceptance, each.threshold) for each in before if each not in after]
-    assert [each[:2] for each in gone] == [("citer-shortcut", 0), ("kept", 1), ("query", 0), ("query", 0)]
-    assert gone[0][2] == 0.9757721722126007 and len(after) == len(before) - len(gone)
+    after = read_evaluation(kept / "evaluation").points
+    anew = {each.method for each in after if each not in before}
+    assert anew == {"query", "co-llm"} and len(after) == len(before)
     about = json.loads((kept / "evaluation" / f"{stage}.json").read_text())
-    assert [each[0] for each in about["methods"]] == ["citer-shortcut", "co-llm", "citer-r1"]
-    assert about["note"].startswith("without query, which another stage has; without citer-shortcut:0.97")
+    assert [each[0] for each in about["methods"]] == ["citer-shortcut", "citer-r1"]
+    assert about["note"].startswith("without evaluation-routers/query, which another stage has; without evalu")
 
 
 def test_a_stage_of_which_nothing_is_left_goes_whole(run, tmp_path):
-    kept = tmp_path / "kept"
-    assert main(["keep", "--run", str(run), "--out", str(kept), "--without", "int8/slm", "int8/llm"]) == 0
-    assert not list((kept / "evaluation").glob("int8-0*")) and not (kept / "evaluation" / "int8.json").exists()
-    assert (kept / "evaluation" / "int8-confidence.json").exists()
+    names = ["citer-shortcut", "co-llm", "query", "citer-r1"]
+    measured_again(run, *names)
+    kept, stage = tmp_path / "kept", "evaluation-routers"
+    assert (
+        main(["keep", "--run", str(run), "--out", str(kept), "--without", *(f"{stage}/{each}" for each in names)]) == 0
+    )
+    assert not list((kept / "evaluation").glob(f"{stage}*")) and (kept / "evaluation" / "again.json").exists()
+    assert read_evaluation(kept / "evaluation")
 
 
 @pytest.mark.parametrize(
-    "without", ["evaluation-routers/margin", "evaluation-routers/query@0.1", "nowhere/slm", "query"]
+    ("without", "said"),
+    [
+        ("evaluation-routers/margin", "has of margin nothing"),
+        ("evaluation-routers/query@0.1", "has of query@0.1 nothing"),
+        ("evaluation-routers/query:0.5", "has of query 0.545"),
+        ("evaluation-routers/query", "no other stage of evaluation has query"),
+        ("evaluation-routers/query=runs/query", "write STAGE/METHOD"),
+        ("nowhere/slm", "write STAGE/METHOD"),
+        ("query", "write STAGE/METHOD"),
+    ],
 )
-def test_what_a_stage_has_not_cannot_be_left_out(without, run, tmp_path, capsys):
+def test_what_is_not_there_twice_cannot_be_left_out(without, said, run, tmp_path, capsys):
     assert main(["keep", "--run", str(run), "--out", str(tmp_path / "kept"), "--without", without]) == 2
-    assert without.partition("/")[0] in capsys.readouterr().err
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "kept").exists()
 
 

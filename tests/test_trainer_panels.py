@@ -51,7 +51,7 @@ def test_the_twin_has_measured_seconds():
         whole = next(point for point in summary["points"] if point["method"] == "llm")["seconds"]
         last = [point for point in summary["points"] if point["acceptance"]][-1]
         drawn = panel[f"{label(last['method'])}, acceptance {last['acceptance']:g}"]
-        assert (drawn.x[-1], drawn.y[-1]) == (last["seconds"] / whole, last["correct"])
+        assert (drawn.x[-1], drawn.y[-1]) == (pytest.approx(last["seconds"] / whole, rel=1e-3), last["correct"])
         low, high = last["speedup"]["low"], last["speedup"]["high"]
         assert low and drawn.x[-1] + drawn.error_x.array[-1] == pytest.approx(1 / low)
         assert high and drawn.x[-1] - drawn.error_x.arrayminus[-1] == pytest.approx(1 / high)

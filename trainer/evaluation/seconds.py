@@ -225,6 +225,13 @@ def seconds_ratio(ours: TimedPoint, theirs: TimedPoint) -> EstimateSummary:
     return estimated((counts @ columns[0]) / (counts @ columns[1]))
 
 
+def share_of_llm(point: TimedPoint) -> tuple[float, float, float]:
+    """A setting's seconds / those of the LLM alone, with their bounds; a bound that is not known is the share."""
+    times, slowest, fastest = (point["speedup"][end] for end in ("value", "low", "high"))  # as fast as the LLM alone
+    share = 1 / (times or 1)
+    return share, 1 / fastest if fastest else share, 1 / slowest if slowest else share
+
+
 def write_seconds(summary: SecondsSummary, results: Path) -> Path:
     """Writes what was measured to `<preset>--<task>.seconds.json` among the results."""
     return write_result(results, f"{summary['preset']}--{summary['task']}{SUFFIX}", summary)

@@ -39,6 +39,7 @@ from trainer.evaluation.method_names import (
     MethodName,
     Name,
     Rate,
+    is_citer,
     main_method,
     method_order,
 )
@@ -101,8 +102,8 @@ class BesideConfidence(TypedDict):
 class Comparisons(TypedDict):
     """`method` is the main one, null without a CITER router; `targets` are accuracies, the rest is by method.
 
-    `beside_confidence` has the points of the main method and of other tasks' own routers, at any acceptance; it is not
-    there in summaries from before it was asked for.
+    `beside_confidence` has, by method, the points of CITER routers and of the main method, at any acceptance. It is not
+    there without SLM confidence, nor in summaries from before it was asked for.
     """
 
     method: str | None
@@ -178,11 +179,11 @@ def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0, main
         "methods": {name: _method(curve, curves) for name, curve in curves.items()},
         "comparisons": _compare(curves, main := main or main_method(curves)),
     }
-    if main and RULE in curves:
+    if RULE in curves:
         summary["comparisons"]["beside_confidence"] = {
             name: [_beside_confidence(point, curves, counts) for point in evaluation.points if point.method == name]
             for name in curves
-            if name == main or name.startswith(AWAY)
+            if name == main or is_citer(name) or name.startswith(AWAY)
         }
     if len(plain) < len(evaluation.points):
         summary["plane"] = plane_of(evaluation.points, counts)

@@ -138,6 +138,7 @@ def given_at_start(
         f"Threshold {card.threshold:g}, acceptance {card.acceptance:g}, in generated answers. What was not measured "
         "there is read on a straight line between the thresholds beside it; the last is the LLM alone."
     )
+    lead += " Seconds are of the nearest threshold that was timed." if any(seconds.values()) else ""
     return "\n\n".join([lead, with_notes(table(head, rows)), *([_on_which_tasks(points, agreed)] if points else [])])
 
 
@@ -151,9 +152,8 @@ def _at_start(curve: Curve, threshold: float) -> list[str]:
 
 def _seconds(curve: Curve, threshold: float, timed: Sequence[TimedSetting]) -> str:
     """Of the router's setting nearest to a threshold that was timed on the task; empty where none was."""
-    there = (
-        each for each in timed if (each.policy, each.task, each.acceptance) == ("router", curve.task, curve.acceptance)
-    )
+    dials = "router", curve.task, curve.acceptance, curve.max_draft or "auto"
+    there = (each for each in timed if (each.policy, each.task, each.acceptance, each.max_draft) == dials)
     own = min(there, key=lambda each: abs(each.threshold - threshold), default=None)
     return _at(f"{percent(own.times)} ({own.questions} questions)", own.threshold, threshold) if own else ""
 

@@ -215,7 +215,11 @@ def _panels(summaries: Sequence[Summary], results: Path, base: Path) -> str:
 
 def _answer(results: Path, base: Path, preset: str, name: str, about: str) -> str:
     """The chart of an answer to the paper's reviewers; empty where it was not drawn."""
-    image = results / f"{preset}{ANSWER}{name}.png"
+    return _picture(results / f"{preset}{ANSWER}{name}.png", base, about)
+
+
+def _picture(image: Path, base: Path, about: str) -> str:
+    """An image as Markdown that lies in folder `base`; empty where it was not drawn."""
     return f"![{about}]({Path(os.path.relpath(image, base)).as_posix()})" if image.exists() else ""
 
 
@@ -228,9 +232,7 @@ def _chart(summary: Summary, results: Path, base: Path) -> str:
 
 def _plane_chart(summary: Summary, results: Path, base: Path) -> str:
     image = results / f"{summary['preset']}--{summary['task']}{PLANE_IMAGE}"
-    if "plane" not in summary or not image.exists():
-        return ""
-    return f"![Accuracy over bytes, by acceptance]({Path(os.path.relpath(image, base)).as_posix()})"
+    return _picture(image, base, "Accuracy over bytes, by acceptance") if "plane" in summary else ""
 
 
 def _curves(summary: Summary) -> str:

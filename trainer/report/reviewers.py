@@ -153,18 +153,17 @@ def _units(summaries: Sequence[Summary], timed: Sequence[SecondsSummary]) -> str
         own = reached(summary, LEARNED)
         if own and own["point"] and "plane" in summary:
             flops.append(own["point"]["flops"] / summary["methods"]["llm"]["points"][0]["flops"])
-            shares = [of_llm(summary, own["point"][unit], unit) for unit in MEASURED_UNITS]
-            modelled = f"{shares.pop()}, modelled" if on_one_machine(summary) else ""
-            point = setting(own["point"], summary["plane"])
-            rows.append([summary["task"], point, *shares[:2], learned_seconds(summary, timed) or modelled])
+            moved, computed, modelled = (of_llm(summary, own["point"][unit], unit) for unit in MEASURED_UNITS)
+            seconds = learned_seconds(summary, timed) or (f"{modelled}, modelled" if on_one_machine(summary) else "")
+            rows.append([summary["task"], setting(own["point"], summary["plane"]), moved, computed, seconds])
     if not rows:
         return ""
     return (
         "The learned point that moves the fewest bytes at 90 % of the gap, as a share of LLM only. An LLM that catches "
         "up computes for every token that it reads, and the SLM’s come on top, so FLOPs "
         f"{'do not fall' if min(flops) >= 1 else 'hardly fall'}; how often its weights are read does. Seconds are "
-        "measured, of the fastest timed setting of a learned router there, which may be another; where none was, those "
-        "of the point are modelled, if all stages ran on one machine:\n\n"
+        "measured. They are those of the fastest timed setting of a learned router there, which may be another point. "
+        "Where none was timed, the point’s own are modelled, if all stages ran on one machine:\n\n"
         + table(["task", "point", "bytes", "FLOPs", "seconds"], rows)
     )
 
@@ -282,18 +281,17 @@ def away_from_home(summaries: Sequence[Summary]) -> list[str]:
     return sorted({name for each in summaries for name in each["methods"] if name.startswith(AWAY)})
 
 
-def beside_confidence(
-    summary: Summary, method: str, others: Sequence[str]
-) -> list[tuple[PointSummary, EstimateSummary]]:
+def away_points(summary: Summary, method: str, others: Sequence[str]) -> list[tuple[PointSummary, EstimateSummary]]:
     """A method's points at acceptance 0, each with what it has more right than SLM confidence for as many bytes.
 
-    Of the router for all tasks only the one nearest in LLM share to the mean of what `others` have on this task.
+    Of the router for all tasks only the one nearest in LLM share to the mean of what `others` have on this task; none
+    where they have nothing.
     """
     measured = {name: summary["methods"].get(name, {"points": []})["points"] for name in (method, *others)}
     shares = [point["llm_share"] for name in others for point in measured[name]]
     points = measured[method]
-    if method == JOINTLY and points and shares:
-        points = [min(points, key=lambda point: abs(point["llm_share"] - fmean(shares)))]
+    if method == JOINTLY:
+        points = sorted(points, key=lambda point: abs(point["llm_share"] - fmean(shares)))[:1] if shares else []
     beside = {
         each["threshold"]: each["accuracy"]
         for each in summary["comparisons"].get("beside_confidence", {}).get(method, [])
@@ -303,7 +301,7 @@ def beside_confidence(
 
 
 def _beside(summary: Summary, method: str, others: Sequence[str]) -> list[str]:
-    found = beside_confidence(summary, method, others)
+    found = away_points(summary, method, others)
     mark = across_copies(summary, RULE, method) if found else ""
     cells = []
     for point, more in found:

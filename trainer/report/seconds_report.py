@@ -15,6 +15,7 @@ from trainer.evaluation.seconds import (
     SecondsSummary,
     TimedPoint,
     seconds_ratio,
+    share_of_llm,
     timed_setting,
 )
 from trainer.evaluation.statistics import TOLERANCE
@@ -80,8 +81,7 @@ def learned_seconds(summary: Summary, timed: Sequence[SecondsSummary]) -> str:
 
 def _share(point: TimedPoint) -> str:
     """Its seconds of LLM only's, in words."""
-    value, low, high = (1 / (point["speedup"][name] or 1) for name in ("value", "high", "low"))
-    return interval(value, low, high)
+    return interval(*share_of_llm(point))
 
 
 def _shares(found: Sequence[tuple[SecondsSummary, Fastest]]) -> list[str]:
@@ -105,7 +105,7 @@ def _shares(found: Sequence[tuple[SecondsSummary, Fastest]]) -> list[str]:
 def _in_words(point: TimedPoint, family: str, about: SecondsSummary) -> str:
     text = f"{timed_setting(point, about['points'])}: {_share(point)}"
     if family in SPECULATIVE:
-        published = _as_published(point, about) / (point["speedup"]["value"] or 1)
+        published = share_of_llm(point)[0] * _as_published(point, about)
         return f"{text}, as published about {percent(published)}"
     return f"{text}, bytes {in_words(point['bytes_ratio'])}"
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from engine.operating_points import Unit
-from trainer.evaluation.estimates import EstimateSummary
 from trainer.evaluation.method_names import label
 from trainer.evaluation.plane import LEARNED
 from trainer.evaluation.scale import UNITS, ScaleSummary
-from trainer.evaluation.seconds import SecondsSummary
+from trainer.evaluation.seconds import SecondsSummary, share_of_llm
 from trainer.evaluation.summary import RULE, Summary
 from trainer.report.charts.figures import write_images
-from trainer.report.charts.parts import MAIN, bars, layout_of
-from trainer.report.reviewers import JOINTLY, TUNED, away_from_home, beside_confidence, own_router, rounds_of
+from trainer.report.charts.parts import LOOKS, MAIN, bars, layout_of
+from trainer.report.reviewers import JOINTLY, TUNED, away_from_home, away_points, own_router, rounds_of
 from trainer.report.scale_report import share_of_confidence
 from trainer.report.seconds_report import fastest_learned
 from trainer.report.tasks import reached
@@ -26,10 +24,12 @@ WIDTH, HEIGHT = 900, 360  # pixels
 ANSWER = "-answer-"
 """Between the preset and a chart's name in its file's."""
 
-COLOURS = ("#56B4E9", MAIN.colour, "#009E73", "#E69F00", "#CC79A7", "#D55E00")  # of Okabe and Ito (2008)
 RECOVERED = "gap recovered on average"
+COLOURS = ("#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#000000", "#7F7F7F")
+"""Of Okabe and Ito (2008), for what is no method with a look of its own."""
 
-Interval = tuple[float, float, float]  # value, low, high
+Interval = tuple[float, float, float]
+"""A value with its bounds, which are the value where none are known."""
 
 
 class Bars(NamedTuple):
@@ -37,6 +37,7 @@ class Bars(NamedTuple):
 
     name: str
     values: Sequence[Interval | None]
+    colour: str = ""
 
 
 def write_answers(
@@ -72,7 +73,8 @@ def grouped(tasks: Sequence[str], several: Sequence[Bars], title: str, level: fl
         values = [value and value[0] for value in each.values]
         spread = [value or (0.0, 0.0, 0.0) for value in each.values]
         known = any(low < high for _, low, high in spread)
-        bar = go.Bar(x=list(tasks), y=values, name=each.name, marker={"color": COLOURS[number % len(COLOURS)]})
+        colour = each.colour or COLOURS[number % len(COLOURS)]
+        bar = go.Bar(x=list(tasks), y=values, name=each.name, marker={"color": colour})
         figure.add_trace(bar.update(error_y=bars(spread, "#333333") if known else None))
     axis = {"title": title, "tickformat": ".0%"}
     figure.update_layout(layout_of(yaxis=axis, xaxis={}), barmode="group", bargap=0.25)
@@ -87,23 +89,18 @@ def units(summaries: Sequence[Summary], timed: Sequence[SecondsSummary]) -> list
     for summary in summaries:
         own, llm = reached(summary, LEARNED), summary["methods"]["llm"]["points"][0]
         point = own["point"] if own else None
-        for name, unit in (("bytes", "bytes"), ("FLOPs", "flops")):
-            found[name].append(_plain(point[unit] / llm[unit]) if point else None)
+        found["bytes"].append(_share(point["bytes"] if point else None, llm["bytes"]))
+        found["FLOPs"].append(_share(point["flops"] if point else None, llm["flops"]))
         fastest = fastest_learned(summary, timed)
-        speedup = fastest[1]["speedup"] if fastest else None
-        turned = [1 / (speedup[end] or 1) for end in ("value", "high", "low")] if speedup else None
-        found["seconds, measured"].append((turned[0], turned[1], turned[2]) if turned else None)
+        found["seconds, measured"].append(share_of_llm(fastest[1]) if fastest else None)
     return [Bars(name, values) for name, values in found.items() if any(values)]
 
 
 def speculative(summaries: Sequence[Summary]) -> list[Bars]:
-    """Bytes at 90 % of the gap of the cheapest learned point and of tuned speculative decoding."""
-    families = {LEARNED: "learned router", TUNED: "speculative decoding, tuned"}
-    return [
-        Bars(name, [_at_target(summary, family, "bytes") for summary in summaries])
-        for family, name in families.items()
-        if any(reached(summary, TUNED) for summary in summaries)
-    ]
+    """Bytes at 90 % of the gap of the cheapest learned point and of tuned speculative decoding, where it was tuned."""
+    tuned = [_at_90(summary, TUNED) for summary in summaries]
+    learned = Bars("learned router", [_at_90(summary, LEARNED) for summary in summaries], MAIN.colour)
+    return [learned, Bars(label(TUNED), tuned, LOOKS[TUNED].colour)] if any(tuned) else []
 
 
 def rounds(summaries: Sequence[Summary]) -> list[Bars]:
@@ -117,54 +114,53 @@ def jointly(summaries: Sequence[Summary]) -> list[Bars]:
         return []
     return [
         Bars("the task’s own", [_gap(summary, own_router(summary)) for summary in summaries]),
-        Bars("one for all", [_gap(summary, JOINTLY) for summary in summaries]),
-        Bars(label(RULE), [_gap(summary, RULE) for summary in summaries]),
+        Bars("one for all", [_gap(summary, JOINTLY) for summary in summaries], MAIN.colour),
+        Bars(label(RULE), [_gap(summary, RULE) for summary in summaries], LOOKS[RULE].colour),
     ]
 
 
 def away(summaries: Sequence[Summary]) -> list[Bars]:
-    """Right answers less SLM confidence's for as many bytes, of routers of another task and of that of all tasks."""
-    measured = away_from_home(summaries)
-    names = [JOINTLY, *measured] if measured else []
-    return [
-        Bars(
-            label(name),
-            [_estimated(found[0][1]) if (found := beside_confidence(s, name, measured)) else None for s in summaries],
-        )
-        for name in names
-    ]
+    """Right answers less SLM confidence's for as many bytes, of routers of another task and of that of all tasks.
+
+    Of a router with several points the one with the most LLM tokens, which more often has a counterpart.
+    """
+    others = away_from_home(summaries)
+    drawn = []
+    for name in [JOINTLY, *others] if others else []:
+        points = [away_points(summary, name, others) for summary in summaries]
+        last = [max(each, key=lambda point: point[0]["llm_share"]) if each else None for each in points]
+        values = [_interval(each[1], ("value", "low", "high")) if each else None for each in last]
+        drawn.append(Bars(label(name), values, MAIN.colour if name == JOINTLY else ""))
+    return drawn
 
 
 def sizes(scale: ScaleSummary) -> list[Bars]:
     """The learned point's cost of SLM confidence's with models of other sizes."""
-    return [
-        Bars(
-            f"{unit}, {pair['pair']}",
-            [_plain(share_of_confidence(found[number], unit)) for found in scale["cheapest"].values()],
-        )
-        for unit in UNITS
-        for number, pair in enumerate(scale["pairs"])
-    ]
+    drawn = []
+    for unit in UNITS:
+        for number, pair in enumerate(scale["pairs"]):
+            shares = [share_of_confidence(found[number], unit) for found in scale["cheapest"].values()]
+            drawn.append(Bars(f"{unit}, {pair['pair']}", [_share(share, 1) for share in shares]))
+    return drawn
 
 
-def _at_target(summary: Summary, family: str, unit: Unit) -> Interval | None:
+def _at_90(summary: Summary, family: str) -> Interval | None:
+    """The bytes of a family's cheapest point at 90 % of the gap, of LLM only's."""
     found = reached(summary, family)
-    cost = found["cost"][unit]["value"] if found else None
-    return _plain(None if cost is None else cost / summary["methods"]["llm"]["points"][0][unit])
+    cost = found["cost"]["bytes"]["value"] if found else None
+    return _share(cost, summary["methods"]["llm"]["points"][0]["bytes"])
 
 
 def _gap(summary: Summary, name: str) -> Interval | None:
-    if name not in summary["methods"]:
-        return None
-    method = summary["methods"][name]
-    value, low, high = (method[field] for field in ("gap_recovered", "gap_recovered_low", "gap_recovered_high"))
-    return None if value is None else (value, low if low is not None else value, high if high is not None else value)
+    fields = ("gap_recovered", "gap_recovered_low", "gap_recovered_high")
+    return _interval(summary["methods"][name], fields) if name in summary["methods"] else None
 
 
-def _estimated(estimate: EstimateSummary) -> Interval | None:
-    value, low, high = (estimate[end] for end in ("value", "low", "high"))
-    return None if value is None else (value, low if low is not None else value, high if high is not None else value)
+def _interval(found: Mapping[str, Any], fields: Sequence[str]) -> Interval | None:
+    """A value and its bounds by the names of their fields; None where there is no value."""
+    value, low, high = (found[field] for field in fields)
+    return None if value is None else (value, value if low is None else low, value if high is None else high)
 
 
-def _plain(value: float | None) -> Interval | None:
-    return None if value is None else (value, value, value)
+def _share(cost: float | None, whole: float) -> Interval | None:
+    return None if cost is None or not whole else (cost / whole, cost / whole, cost / whole)

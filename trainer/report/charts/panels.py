@@ -16,7 +16,7 @@ from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import label, spelled
 from trainer.evaluation.plane import PlanePoint
 from trainer.evaluation.record import on_one_machine
-from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint
+from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint, share_of_llm
 from trainer.evaluation.statistics import front
 from trainer.evaluation.summary import Summary
 from trainer.report.charts.figures import SCRIPT, write_images
@@ -162,24 +162,18 @@ def _seconds_traces(summary: SecondsSummary) -> list[Any]:
     alike: dict[tuple[str, float], list[TimedPoint]] = {}
     for point in summary["points"]:
         alike.setdefault((point["method"], point["acceptance"]), []).append(point)
-    timed = [_timed(name, acceptance, points, whole) for (name, acceptance), points in alike.items()]
+    timed = [_timed(name, acceptance, points) for (name, acceptance), points in alike.items()]
     seconds, right = (np.array([point[name] for point in summary["points"]]) for name in ("seconds", "correct"))
     best = [summary["points"][number] for number in front(seconds, right)]
     return [_front(best, "seconds", "correct", whole), *timed]
 
 
-def _interval(point: TimedPoint, share: float) -> tuple[float, float, float]:
-    """A point's share of the LLM's seconds with its bounds: how many times as fast it is, turned over."""
-    low, high = point["speedup"]["low"], point["speedup"]["high"]
-    return share, 1 / high if high else share, 1 / low if low else share
-
-
-def _timed(name: str, acceptance: float, points: Sequence[TimedPoint], whole: float) -> Any:
+def _timed(name: str, acceptance: float, points: Sequence[TimedPoint]) -> Any:
     look = LOOKS.get(name, MAIN)
-    shares = [point["seconds"] / whole for point in points]
+    shares = [share_of_llm(point) for point in points]
     return go.Scatter(
-        x=shares,
-        error_x=bars([_interval(point, share) for point, share in zip(points, shares, strict=True)], look.colour),
+        x=[share for share, _, _ in shares],
+        error_x=bars(shares, look.colour),
         y=[point["correct"] for point in points],
         text=[spelled(point["method"], point["acceptance"], point["max_draft"]) for point in points],
         name=label(name) + (f", acceptance {acceptance:g}" if acceptance else ""),
