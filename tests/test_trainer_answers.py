@@ -58,11 +58,16 @@ def test_the_router_for_all_stands_between_the_tasks_own_and_confidence(summary)
     assert [gap for (gap,) in drawn.values()] == found
 
 
-def test_routers_of_another_task_are_drawn_where_they_were_measured_and_the_router_for_all_beside_them(summary):
+def test_routers_of_another_task_are_drawn_where_they_were_measured_beside_confidence(summary, tmp_path, monkeypatch):
+    monkeypatch.setattr(answers, "write_images", lambda images, report: images)
     without = changed(summary, methods={n: m for n, m in summary["methods"].items() if n != "citer-of-sums"})
-    drawn = values(answers.away([summary, without]))
-    assert drawn == {"CITER on several tasks": [close(0.01), None], "CITER of sums": [close(-0.04), None]}
-    assert answers.away([without]) == []
+    images: Any = answers.write_answers("tiny", [summary, without], [], None, tmp_path)
+    figure = images[tmp_path / "tiny-answer-away.png"][0]
+    drawn = {trace.name: list(trace.y) for trace in figure.data}
+    assert [title.text for title in figure.layout.annotations] == ["sums, 100 questions"], "only where it was measured"
+    assert list(drawn) == ["SLM confidence", "CITER on several tasks", "SLM only", "LLM only", "CITER of sums"]
+    assert drawn["CITER of sums"] == [0.4, 0.56]
+    assert tmp_path / "tiny-answer-away.png" not in answers.write_answers("tiny", [without], [], None, tmp_path)
 
 
 def test_models_of_other_sizes_are_drawn_by_what_the_learned_point_costs_of_confidences():
@@ -78,7 +83,7 @@ def test_models_of_other_sizes_are_drawn_by_what_the_learned_point_costs_of_conf
 
 def test_an_interval_is_drawn_only_where_there_is_one():
     sure, unsure = answers.Bars("bytes", [(0.5, 0.5, 0.5)]), answers.Bars("gap", [(0.5, 0.4, 0.7), None])
-    figure: Any = answers.grouped(["sums", "products"], [sure, unsure], "share", 1)
+    figure: Any = answers.grouped(["sums", "products"], [sure, unsure], "share")
     first, second = figure.data
     assert first.error_y.array is None
     assert (second.error_y.array[0], second.error_y.arrayminus[0]) == (close(0.2), close(0.1)) and second.y[1] is None

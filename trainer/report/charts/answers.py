@@ -1,8 +1,8 @@
-"""A small chart for each question of the paper's reviewers: bars by task, beside the table with the same figures."""
+"""A small chart for each question of the paper's reviewers, beside the table with the same figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,9 @@ from trainer.evaluation.scale import UNITS, ScaleSummary
 from trainer.evaluation.seconds import SecondsSummary, share_of_llm
 from trainer.evaluation.summary import RULE, Summary
 from trainer.report.charts.figures import write_images
+from trainer.report.charts.panels import away_panels
 from trainer.report.charts.parts import LOOKS, MAIN, bars, layout_of
-from trainer.report.reviewers import JOINTLY, TUNED, away_from_home, away_points, own_router, rounds_of
+from trainer.report.reviewers import JOINTLY, TUNED, away_from_home, own_router, rounds_of
 from trainer.report.scale_report import share_of_confidence
 from trainer.report.seconds_report import fastest_learned
 from trainer.report.tasks import reached
@@ -51,23 +52,26 @@ def write_answers(
     """Writes `<preset>-answer-<name>.png` of each question that has bars; see `write_charts`."""
     tasks = [summary["task"] for summary in summaries]
     charts = {
-        "units": (tasks, units(summaries, timed), "share of LLM only’s", 1),
-        "speculative": (tasks, speculative(summaries), "bytes of LLM only", 1),
-        "rounds": (tasks, rounds(summaries), RECOVERED, 1),
-        "jointly": (tasks, jointly(summaries), RECOVERED, 1),
-        "away": (tasks, away(summaries), "right, less SLM confidence", 0),
-        "scale": (list(scale["cheapest"]) if scale else [], sizes(scale) if scale else [], "of SLM confidence’s", 1),
+        "units": (tasks, units(summaries, timed), "share of LLM only’s"),
+        "speculative": (tasks, speculative(summaries), "bytes of LLM only"),
+        "rounds": (tasks, rounds(summaries), RECOVERED),
+        "jointly": (tasks, jointly(summaries), RECOVERED),
+        "scale": (list(scale["cheapest"]) if scale else [], sizes(scale) if scale else [], "of SLM confidence’s"),
     }
     images = {
         folder / f"{preset}{ANSWER}{name}.png": (grouped(*drawn), WIDTH, HEIGHT)
         for name, drawn in charts.items()
         if any(any(each.values) for each in drawn[1])
     }
+    routers = away_from_home(summaries)
+    if measured := [summary for summary in summaries if summary["methods"].keys() & set(routers)]:
+        figure: Any = away_panels(measured, routers)
+        images[folder / f"{preset}{ANSWER}away.png"] = (figure, figure.layout.width, figure.layout.height)
     return write_images(images, report)
 
 
-def grouped(tasks: Sequence[str], several: Sequence[Bars], title: str, level: float) -> go.Figure:
-    """Bars side by side for each task, with intervals where they are known, and a line where nothing is won."""
+def grouped(tasks: Sequence[str], several: Sequence[Bars], title: str) -> go.Figure:
+    """Bars side by side for each task, with intervals where they are known, and a line at the whole."""
     figure = go.Figure()
     for number, each in enumerate(several):
         values = [value and value[0] for value in each.values]
@@ -80,7 +84,7 @@ def grouped(tasks: Sequence[str], several: Sequence[Bars], title: str, level: fl
     figure.update_layout(layout_of(yaxis=axis, xaxis={}), barmode="group", bargap=0.25)
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"})
     figure.update_layout(margin={"t": 60, "b": 40})
-    return figure.add_hline(y=level, line={"color": "#333333", "width": 1, "dash": "dot"})
+    return figure.add_hline(y=1, line={"color": "#333333", "width": 1, "dash": "dot"})
 
 
 def units(summaries: Sequence[Summary], timed: Sequence[SecondsSummary]) -> list[Bars]:
@@ -119,21 +123,6 @@ def jointly(summaries: Sequence[Summary]) -> list[Bars]:
     ]
 
 
-def away(summaries: Sequence[Summary]) -> list[Bars]:
-    """Right answers less SLM confidence's for as many bytes, of routers of another task and of that of all tasks.
-
-    Of a router with several points the one with the most LLM tokens, which more often has a counterpart.
-    """
-    others = away_from_home(summaries)
-    drawn = []
-    for name in [JOINTLY, *others] if others else []:
-        points = [away_points(summary, name, others) for summary in summaries]
-        last = [max(each, key=lambda point: point[0]["llm_share"]) if each else None for each in points]
-        values = [_interval(each[1], ("value", "low", "high")) if each else None for each in last]
-        drawn.append(Bars(label(name), values, MAIN.colour if name == JOINTLY else ""))
-    return drawn
-
-
 def sizes(scale: ScaleSummary) -> list[Bars]:
     """The learned point's cost of SLM confidence's with models of other sizes."""
     drawn = []
@@ -152,13 +141,10 @@ def _at_90(summary: Summary, family: str) -> Interval | None:
 
 
 def _gap(summary: Summary, name: str) -> Interval | None:
+    if name not in summary["methods"]:
+        return None
     fields = ("gap_recovered", "gap_recovered_low", "gap_recovered_high")
-    return _interval(summary["methods"][name], fields) if name in summary["methods"] else None
-
-
-def _interval(found: Mapping[str, Any], fields: Sequence[str]) -> Interval | None:
-    """A value and its bounds by the names of their fields; None where there is no value."""
-    value, low, high = (found[field] for field in fields)
+    value, low, high = (summary["methods"][name][field] for field in fields)
     return None if value is None else (value, value if low is None else low, value if high is None else high)
 
 

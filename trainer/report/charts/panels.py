@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,19 @@ from trainer.evaluation.plane import PlanePoint
 from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint, share_of_llm
 from trainer.evaluation.statistics import front
-from trainer.evaluation.summary import Summary
+from trainer.evaluation.summary import RULE, Summary
 from trainer.report.charts.figures import SCRIPT, write_images
-from trainer.report.charts.parts import ACCURACY, LOOKS, MAIN, bars, error_bars, layout_of, look_of
+from trainer.report.charts.parts import (
+    ACCURACY,
+    LOOKS,
+    MAIN,
+    OF_OTHER_TASKS,
+    Look,
+    bars,
+    error_bars,
+    layout_of,
+    look_of,
+)
 
 RIVALS = ("confidence", "query", "co-llm", "co-llm-data")
 """Methods at acceptance 0 that are drawn where they were measured; more lines than these hide each other."""
@@ -50,6 +61,26 @@ def seconds_panels(summaries: Sequence[SecondsSummary]) -> go.Figure:
     return figure.update_xaxes(range=[0.6, 1.5]).update_yaxes(range=[min(right) - 0.1, max(right) + 0.1])
 
 
+def away_panels(summaries: Sequence[Summary], routers: Sequence[str]) -> go.Figure:
+    """Accuracy over bytes of other tasks' own routers beside SLM confidence and the main method.
+
+    Args:
+        summaries: Each with one of the routers at least.
+        routers: Names of methods; each has its look by its place.
+    """
+    looks = dict(zip(routers, cycle(OF_OTHER_TASKS), strict=False))
+    panels = []
+    for summary in summaries:
+        methods, main = summary["methods"], summary["comparisons"]["method"]
+        whole = methods["llm"]["points"][0]["bytes"]
+        lines = [name for name in (RULE, main) if name in methods]
+        traces = [_line(summary, name, methods[name]["points"], whole, name == main) for name in lines]
+        traces += [_mark(name, LOOKS[name], methods[name]["points"], whole) for name in ("slm", "llm")]
+        traces += [_mark(n, look, methods[n]["points"], whole) for n, look in looks.items() if n in methods]
+        panels.append((_title(summary["task"], summary["questions"]), traces))
+    return _figure(panels, "bytes of LLM only")
+
+
 def write_panels(
     preset: str,
     summaries: Sequence[Summary],
@@ -61,7 +92,7 @@ def write_panels(
 
     The second one only where every task was timed on `ENOUGH` questions, each on one machine. Returns what was written.
     """
-    figures = {f"{preset}-tasks": bytes_panels(summaries)}
+    figures: dict[str, Any] = {f"{preset}-tasks": bytes_panels(summaries)}
     if len(timed) == len(summaries) and all(each["questions"] >= ENOUGH and on_one_machine(each) for each in timed):
         figures[f"{preset}-tasks-seconds"] = seconds_panels(timed)
     pages = []
@@ -80,7 +111,7 @@ def _figure(panels: Sequence[tuple[str, list[Any]]], x: str) -> go.Figure:
     columns = min(COLUMNS, len(panels))
     rows, free = -(-len(panels) // columns), -len(panels) % columns
     titles = [title for title, _ in panels]
-    figure = make_subplots(
+    figure: Any = make_subplots(
         rows=rows, cols=columns, subplot_titles=titles, horizontal_spacing=0.07, vertical_spacing=0.2
     )
     known: set[str] = set()
@@ -114,7 +145,7 @@ def _bytes_traces(summary: Summary) -> list[Any]:
     for name in (*RIVALS, main):
         if name in methods:
             traces.append(_line(summary, name, methods[name]["points"], whole, name == main))
-    return traces + [_mark(name, methods[name]["points"][:1], whole) for name in POINTS if name in methods]
+    return traces + [_mark(name, LOOKS[name], methods[name]["points"][:1], whole) for name in POINTS if name in methods]
 
 
 def _line(summary: Summary, name: str, points: Sequence[PointSummary], whole: float, main: bool) -> Any:
@@ -145,8 +176,7 @@ def _front(points: Sequence[PlanePoint | TimedPoint], cost: str, right: str, who
     )
 
 
-def _mark(name: str, points: Sequence[PointSummary], whole: float) -> Any:
-    look = LOOKS[name]
+def _mark(name: str, look: Look, points: Sequence[PointSummary], whole: float) -> Any:
     return go.Scatter(
         x=[point["bytes"] / whole for point in points],
         y=[point["accuracy"] for point in points],

@@ -38,6 +38,13 @@ LOOKS = {
 }
 MAIN = Look("#0072B2", "solid", "circle")
 EARLIER = [Look("#0072B2", "dash", "circle-open"), Look("#0072B2", "dot", "diamond-open")]
+OF_OTHER_TASKS = [
+    Look("#56B4E9", "solid", "diamond"),
+    Look("#009E73", "solid", "triangle-up"),
+    Look("#CC79A7", "solid", "triangle-down"),
+    Look("#E69F00", "solid", "pentagon"),
+    Look("#7F7F7F", "solid", "star"),
+]
 UNKNOWN = [Look("#000000", "dash", "cross"), Look("#009E73", "dot", "pentagon"), Look("#CC79A7", "dashdot", "hexagram")]
 
 WITH_INTERVALS = ("random", "confidence")  # and the main method; more bands than these hide the curves
