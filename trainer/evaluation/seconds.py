@@ -225,6 +225,11 @@ def seconds_ratio(ours: TimedPoint, theirs: TimedPoint) -> EstimateSummary:
     return estimated((counts @ columns[0]) / (counts @ columns[1]))
 
 
+def is_comparable(summary: SecondsSummary) -> bool:
+    """Whether enough questions were timed, and all on one machine."""
+    return summary["questions"] >= ENOUGH and on_one_machine(summary)
+
+
 def share_of_llm(point: TimedPoint) -> tuple[float, float, float]:
     """A setting's seconds / those of the LLM alone, with their bounds; a bound that is not known is the share."""
     times, slowest, fastest = (point["speedup"][end] for end in ("value", "low", "high"))  # as fast as the LLM alone

@@ -136,17 +136,15 @@ def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
     Charts are linked from folder `base` to folder `results`; what is not there is not linked.
     """
     summaries = list(summaries)
-    several = [
-        text
-        for preset, own in _several(summaries).items()
-        for text in (
+    parts = [_panels(summaries, results, base)]
+    for preset, own in _several(summaries).items():
+        timed = _all_timed(own, results)
+        parts += [
             tasks_section(own),
-            measured_seconds(own, _all_timed(own, results)),
+            measured_seconds(own, timed),
             start_section(own, ROUTERS / preset),
-            reviewers_section(own, BENCHMARKS, _all_timed(own, results), partial(_answer, results, base, preset)),
-        )
-    ]
-    parts = [_panels(summaries, results, base), *several]
+            reviewers_section(own, BENCHMARKS, timed, partial(_answer, results, base, preset)),
+        ]
     parts += [transfer_section(load_transfer(path)) for path in sorted(results.glob(f"*{TRANSFER}"))]
     parts += [auc_section(load_auc(path)) for path in sorted(results.glob(f"*{AUC}"))]
     for scale in map(load_scale, sorted(results.glob(f"*{SCALE}"))):

@@ -14,6 +14,7 @@ from trainer.evaluation.seconds import (
     ENOUGH,
     SecondsSummary,
     TimedPoint,
+    is_comparable,
     seconds_ratio,
     share_of_llm,
     timed_setting,
@@ -66,7 +67,7 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
 def fastest_learned(summary: Summary, timed: Sequence[SecondsSummary]) -> tuple[SecondsSummary, TimedPoint] | None:
     """The fastest timed setting of a learned router at 90 % of the gap, and when it was timed; None without one."""
     for about in timed:
-        if about["task"] == summary["task"] and about["questions"] >= ENOUGH and on_one_machine(about):
+        if about["task"] == summary["task"] and is_comparable(about):
             plane = summary.get("plane")
             point = _fastest(summary["methods"], plane, about["points"], LEARNED) if plane else None
             return (about, point) if point else None

@@ -16,8 +16,7 @@ from engine.weights.files import write_text
 from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import label, spelled
 from trainer.evaluation.plane import PlanePoint
-from trainer.evaluation.record import on_one_machine
-from trainer.evaluation.seconds import ENOUGH, SecondsSummary, TimedPoint, share_of_llm
+from trainer.evaluation.seconds import SecondsSummary, TimedPoint, is_comparable, share_of_llm
 from trainer.evaluation.statistics import front
 from trainer.evaluation.summary import RULE, Summary
 from trainer.report.charts.figures import SCRIPT, write_images
@@ -90,10 +89,10 @@ def write_panels(
 ) -> list[Path]:
     """Writes `<preset>-tasks` and `<preset>-tasks-seconds`, as HTML and as PNG; see `write_charts`.
 
-    The second one only where every task was timed on `ENOUGH` questions, each on one machine. Returns what was written.
+    The second one only where every task was timed on enough questions, each on one machine. Returns what was written.
     """
     figures: dict[str, Any] = {f"{preset}-tasks": bytes_panels(summaries)}
-    if len(timed) == len(summaries) and all(each["questions"] >= ENOUGH and on_one_machine(each) for each in timed):
+    if len(timed) == len(summaries) and all(map(is_comparable, timed)):
         figures[f"{preset}-tasks-seconds"] = seconds_panels(timed)
     pages = []
     settings: dict[str, Any] = {"include_plotlyjs": SCRIPT, "div_id": "panels", "config": {"displaylogo": False}}
