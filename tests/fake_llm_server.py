@@ -18,6 +18,9 @@ import torch
 
 OWNERS = {"vllm": "vllm", "sglang": "sglang", "llama.cpp": "llamacpp", "citer": "citer"}
 
+TOGETHER_SECONDS = 20.0
+"""How long a question waits for those that should be there with it."""
+
 
 class FakeServer:
     """One server.
@@ -29,6 +32,7 @@ class FakeServer:
             "json", "shape", or None for an answer.
         retry_after: How many seconds it says to wait where it is busy or not ready.
         asked, seen: How many questions there were; all bodies of them.
+        together: So many must once be there at the same time before any is answered; 1, as at first, waits for none.
         at_once: The most questions that were being answered at the same time.
         tokens: What a text is in its tokens.
         encoding: What each reply claims to be encoded in, if anything; it is not.
@@ -40,10 +44,11 @@ class FakeServer:
         self.tokens: Callable[[str], list[int]] = lambda text: pair.tokenizer.encode(text, add_special_tokens=False)
         self.encoding, self.retry_after = "", "0"
         self.asked = self.at_once = self._now = 0
+        self.together = 1
         self.seen: list[dict[str, Any]] = []
         self.faults: Counter[str] = Counter()
         self.name = "org/tiny-llm"
-        self._lock, self._running = threading.Lock(), threading.Lock()
+        self._lock, self._running = threading.Condition(), threading.Lock()
         self._port = 0
         self.start()
 
@@ -118,10 +123,13 @@ class FakeServer:
             self.seen.append(body)
             self._now += 1
             self.at_once = max(self.at_once, self._now)
+            self._lock.notify_all()
+            if not self._lock.wait_for(lambda: self.at_once >= self.together, TOGETHER_SECONDS):
+                self.together = 1  # they never come: the test that waits for them has failed, and says so
         try:
             fault = self.fault(number)
             self.faults[fault or ""] += 1
-            time.sleep(max(self.delay, 0.003))  # else one is answered before the next one comes, on a fast machine
+            time.sleep(self.delay)
             return self._answer(body, fault)
         finally:
             with self._lock:

@@ -76,7 +76,7 @@ def test_the_pair_writes_what_it_writes_in_one_process(each, tiny_pair):
     server, pair = each
     kept = (0.0, 0.5, 1.0) if pair.llm.judges else (0.0,)
     requests = [asked(prompt, t, a) for prompt in PROMPTS[:2] for t in THRESHOLDS for a in kept]
-    before = server.asked
+    before, server.at_once, server.together = server.asked, 0, 2
     theirs, ours = pair.generate_batch(requests), tiny_pair.generate_batch(requests)
     assert written(theirs) == written(ours)
     passes = sum(llm_passes(trace.events) for trace in ours)
