@@ -248,6 +248,32 @@ def test_seconds_beside_a_rival_have_a_paired_interval_where_both_are_known_ques
     assert cells(measured_seconds([summary], [both]), "sums")[1][1] == "90 % (90 to 90)"
 
 
+def test_the_llm_alone_stands_for_a_rival_in_seconds_where_it_is_faster_and_never_for_ours(summary):
+    points = [
+        ("llm", 0.0, "auto", 0.0, 1.0),
+        ("citer-r2", 0.3, "auto", 0.5, 0.8),
+        ("confidence", 0.0, "auto", 0.7, 0.5),
+    ]
+    text = measured_seconds([summary], [timed(*points)])
+    assert cells(text, "sums")[0][3].startswith("confidence < 0.7: 200 %"), "its own stands in the table above"
+    assert cells(text, "sums")[1][1:] == ["125 %, LLM only", "", "", "", ""]
+    assert "SLM confidence at most 85 %: 0 of 1; Co-LLM style at most 73 %: not measured" in text
+    faster = [points[0], points[1], ("confidence", 0.0, "auto", 0.7, 1.25)]
+    assert cells(measured_seconds([summary], [timed(*faster)]), "sums")[1][1] == "156 %"
+
+
+def test_the_llm_alone_stands_in_seconds_for_a_rival_of_which_nothing_else_gets_there(summary):
+    other = deepcopy(summary)
+    families = other["plane"]["families"]
+    families["query"] = {"0.9": {**families["confidence-0"]["0.9"]}}
+    points = [("llm", 0.0, "auto", 0.0, 1.0), ("citer-r2", 0.3, "auto", 0.5, 1.25)]
+    assert len(cells(measured_seconds([other], [timed(*points)]), "sums")) == 1, "it gets there, and was not timed"
+    families["query"]["0.9"]["point"] = {**families["query"]["0.9"]["point"], "method": "llm"}
+    text = measured_seconds([other], [timed(*points)])
+    assert cells(text, "sums")[1][1:] == ["", "", "80 %, LLM only", "", ""]
+    assert "query router at most 70 %: 0 of 1" in text
+
+
 def test_without_a_timed_rival_or_a_timed_learned_setting_there_is_no_table_of_them(summary):
     for alone in (("citer-r2", 0.3, "auto", 0.5, 1.25), ("confidence", 0.0, "auto", 0.7, 1.0)):
         text = measured_seconds([summary], [timed(alone)])

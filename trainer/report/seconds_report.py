@@ -21,7 +21,7 @@ from trainer.evaluation.seconds import (
 )
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import MethodSummary, Summary
-from trainer.report.tasks import FAMILIES, RIVALS, TARGET, wanted
+from trainer.report.tasks import FAMILIES, RIVALS, TARGET, reached, wanted
 
 DIGITS = range(3, 18)
 """Significant digits that a threshold may have been typed with to time a setting, fewer than it was measured at."""
@@ -41,6 +41,14 @@ class _Evaluated(NamedTuple):
 Fastest = dict[str, TimedPoint]  # by family
 
 
+class _Timed(NamedTuple):
+    """A task: when it was timed, the fastest setting of each family, and what the learned one is held against."""
+
+    about: SecondsSummary
+    fastest: Fastest
+    rivals: Fastest
+
+
 def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummary]) -> str:
     """A row for each task of which enough questions were timed; empty without such tasks.
 
@@ -49,14 +57,15 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
         timed: Of the same pair, in any order.
     """
     by_task = {each["task"]: each for each in timed if each["questions"] >= ENOUGH}
-    found: list[tuple[SecondsSummary, Fastest]] = []
+    found: list[_Timed] = []
     elsewhere = []
     for summary in summaries:
         about, plane = by_task.get(summary["task"]), summary.get("plane")
         if about and plane and not on_one_machine(about):
             elsewhere.append(summary["task"])
         elif about and plane:
-            found.append((about, _fastest_of_each(summary["methods"], plane, about["points"])))
+            fastest = _fastest_of_each(summary["methods"], plane, about["points"])
+            found.append(_Timed(about, fastest, _rivals(summary, about, fastest)))
     if not found:
         return ""
     parts = [*_shares(found), *_beside_rivals(found), _modelled(found)]
@@ -85,7 +94,7 @@ def _share(point: TimedPoint) -> str:
     return interval(*share_of_llm(point))
 
 
-def _shares(found: Sequence[tuple[SecondsSummary, Fastest]]) -> list[str]:
+def _shares(found: Sequence[_Timed]) -> list[str]:
     """What each family takes of the LLM's seconds, as text and table."""
     lead = (
         "Seconds as they pass, one text at a time, as a share of LLM only's on the same questions: of each family the "
@@ -97,7 +106,7 @@ def _shares(found: Sequence[tuple[SecondsSummary, Fastest]]) -> list[str]:
         "where no such setting was timed; all that were stand with each task:"
     )
     rows = []
-    for about, fastest in found:
+    for about, fastest, _ in found:
         cells = (_in_words(fastest[family], family, about) if family in fastest else "" for family in FAMILIES)
         rows.append([about["task"], str(about["questions"]), *cells])
     return [lead, table(["task", "questions timed", *FAMILIES.values()], rows)]
@@ -116,28 +125,32 @@ def _as_published(point: TimedPoint, about: SecondsSummary) -> float:
     return 1 - point["llm_passes"] * about["passes"]["slm"]["1"] / point["modelled"]
 
 
-def _beside_rivals(found: Sequence[tuple[SecondsSummary, Fastest]]) -> list[str]:
+def _beside_rivals(found: Sequence[_Timed]) -> list[str]:
     """The learned setting's seconds beside those of each rival, and what was wanted; empty without any rival."""
-    tasks = [_ratios(about, fastest) for about, fastest in found]
+    tasks = [_ratios(each) for each in found]
     if not any(tasks):
         return []
     lead = (
         "The seconds of the learned setting there as a share of those of each rival's (95 % intervals, paired over the "
         "questions that were timed, where the seconds of each answer were kept, else the value alone; no resample "
-        "chooses its settings). Unlike in bytes LLM only stands for nobody: it is faster than what takes more than "
-        "100 % above. Beside speculative decoding the first figure is to its time as it passed in this engine's loop, "
-        "the second to its time as published, by which it is judged. Bold: what was wanted:"
+        "chooses its settings). The LLM alone belongs to every rival but speculative decoding, not to ours: “LLM only” "
+        "stands where it is faster than the rival's settings above, or is the only one of its measured points that "
+        "gets there. Beside speculative decoding the first figure is to its time as it passed in this engine's loop, "
+        "the second to its time as published, by which it is judged. Empty: a rival that gets there was not timed. "
+        "Bold: what was wanted:"
     )
-    rows = [[about["task"], *_cells(ratios)] for (about, _), ratios in zip(found, tasks, strict=True) if ratios]
+    rows = [
+        [each.about["task"], *_cells(ratios, each.rivals)] for each, ratios in zip(found, tasks, strict=True) if ratios
+    ]
     judged = [{family: ratio for family, (_, ratio) in ratios.items()} for ratios in tasks]
     head = ["task", *(f"of {rival.title}" for rival in RIVALS)]
     return [lead, table(head, rows), wanted(judged, "measured seconds")]
 
 
-def _modelled(found: Sequence[tuple[SecondsSummary, Fastest]]) -> str:
+def _modelled(found: Sequence[_Timed]) -> str:
     """In words: how far the model of seconds is off, over all settings that were timed beside the LLM alone."""
     told = []
-    for about, _ in found:
+    for about, _, _ in found:
         llm, *others = about["points"]
         alone = llm["modelled"] / llm["seconds"]
         off = [point["modelled"] / point["seconds"] / alone for point in others]
@@ -150,15 +163,28 @@ def _modelled(found: Sequence[tuple[SecondsSummary, Fastest]]) -> str:
     )
 
 
-def _ratios(about: SecondsSummary, fastest: Fastest) -> dict[str, tuple[EstimateSummary, EstimateSummary]]:
+def _rivals(summary: Summary, about: SecondsSummary, fastest: Fastest) -> Fastest:
+    """By rival its fastest timed setting, or the LLM alone where that is faster, or all that it has at the target."""
+    alone = [point for point in about["points"] if point["method"] == "llm"]
+    found = {}
+    for rival in RIVALS:
+        own = [fastest[rival.family]] if rival.family in fastest else []
+        at_target = reached(summary, rival.family)
+        point = at_target["point"] if at_target else None
+        if rival.family not in SPECULATIVE and (own or (point and point["method"] == "llm")):
+            own += alone
+        if own:
+            found[rival.family] = _fastest_of(own)
+    return found
+
+
+def _ratios(timed: _Timed) -> dict[str, tuple[EstimateSummary, EstimateSummary]]:
     """By rival the learned setting's seconds / its own, as they passed and as its bar is judged by."""
     ratios = {}
-    for rival in RIVALS:
-        if LEARNED in fastest and rival.family in fastest:
-            theirs = fastest[rival.family]
-            passed = seconds_ratio(fastest[LEARNED], theirs)
-            left = _as_published(theirs, about) if rival.family in SPECULATIVE else 1.0
-            ratios[rival.family] = passed, _over(passed, left)
+    for family, theirs in timed.rivals.items() if LEARNED in timed.fastest else ():
+        passed = seconds_ratio(timed.fastest[LEARNED], theirs)
+        left = _as_published(theirs, timed.about) if family in SPECULATIVE else 1.0
+        ratios[family] = passed, _over(passed, left)
     return ratios
 
 
@@ -169,13 +195,15 @@ def _over(ratio: EstimateSummary, divisor: float) -> EstimateSummary:
     return {**ratio, "value": value, "low": low, "high": high}
 
 
-def _cells(ratios: Mapping[str, tuple[EstimateSummary, EstimateSummary]]) -> list[str]:
+def _cells(ratios: Mapping[str, tuple[EstimateSummary, EstimateSummary]], rivals: Fastest) -> list[str]:
     cells = []
     for rival in RIVALS:
         passed, judged = ratios.get(rival.family, (None, None))
         text = in_words(passed) if passed else ""
         if judged and rival.family in SPECULATIVE:
             text += f", as published about {percent(judged['value'] or 0)}"
+        elif judged and rivals[rival.family]["method"] == "llm":
+            text += ", LLM only"
         cells.append(rival.bold(text, judged) if judged else text)
     return cells
 
@@ -198,7 +226,11 @@ def _fastest(
         evaluated = list(_of_family(methods, plane, family))
         near = ((point, _nearest(evaluated, point)) for point in points)
         there = [point for point, own in near if own is not None and own.accuracy >= target - TOLERANCE]
-    return max(there, key=lambda point: point["speedup"]["value"] or 0, default=None)
+    return _fastest_of(there) if there else None
+
+
+def _fastest_of(points: Sequence[TimedPoint]) -> TimedPoint:
+    return max(points, key=lambda point: point["speedup"]["value"] or 0)
 
 
 def _nearest(evaluated: Sequence[_Evaluated], point: TimedPoint) -> _Evaluated | None:
