@@ -69,6 +69,11 @@ def test_routers_of_another_task_are_drawn_where_they_were_measured_beside_confi
     assert drawn["CITER of sums"] == [0.4, 0.56]
     assert tmp_path / "tiny-answer-away.png" not in answers.write_answers("tiny", [without], [], None, tmp_path)
 
+    methods = {**summary["methods"], "citer-others": summary["methods"]["citer-of-sums"]}
+    images = answers.write_answers("tiny", [changed(summary, methods=methods)], [], None, tmp_path)
+    looks = {trace.name: trace.marker.symbol for trace in images[tmp_path / "tiny-answer-away.png"][0].data}
+    assert looks["CITER on the other tasks"] != looks["CITER of sums"], "a colour-blind reader tells them apart"
+
 
 def test_models_of_other_sizes_are_drawn_by_what_the_learned_point_costs_of_confidences():
     costs = {LEARNED: {"bytes": {"ratio": 0.3}}, "confidence-0": {"bytes": {"ratio": 0.6}}}

@@ -91,6 +91,15 @@ def test_one_threshold_for_all_tasks_is_the_cheapest_that_recovers_the_gap_on_th
     assert "| 95 % | not reached | 80 % at 0.7 |" in told
 
 
+def test_a_router_of_all_other_tasks_stands_before_those_of_one(tmp_path, summary):
+    points = {("citer-others", 0.5, 0.0, "auto"): (50, 0.2, 60)}
+    away = summarise(read_evaluation(write_plane(tmp_path, ABOVE_0 | MORE | AWAY | points)), 200, main="citer-joint")
+    told = part(reviewers_section([summary, changed(away, task="products")]), "What is a router worth away")
+    head, row = (line for line in told.splitlines() if line.startswith(("| task |", "| products |")))
+    assert head == "| task | CITER on several tasks | CITER on the other tasks | CITER of sums |"
+    assert row.split(" | ")[2].startswith("50 % for 60 %; ")
+
+
 def test_a_router_away_from_its_task_stands_beside_confidence_at_as_many_bytes(tmp_path, summary):
     away = summarise(read_evaluation(write_plane(tmp_path, ABOVE_0 | MORE | AWAY)), 200, main="citer-joint")
     told = part(reviewers_section([summary, changed(away, task="products")]), "What is a router worth away")

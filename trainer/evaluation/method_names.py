@@ -40,6 +40,7 @@ METHODS = {
     "kept": "router for what the LLM keeps",
     "citer": "CITER",
     "citer-joint": "CITER on several tasks",
+    "citer-others": "CITER on the other tasks",
 }
 """Known methods and what people call them, in the order of tables and legends; others follow by name."""
 
@@ -51,6 +52,12 @@ JUDGED = "+judge"
 
 AWAY = "citer-of-"
 """The beginning of the name of another task's own router, before that task: `citer-of-csqa` on GSM8K."""
+
+OTHERS = "citer-others"
+"""A router that learned from several tasks, but not from the one that it answers."""
+
+ALL_BUT = "citer-but-"
+"""The beginning of such a router's name, before that task, where routers of several tasks stand side by side."""
 
 FIXED = ("slm", "llm", "oracle", *SPECULATIVE)
 """Methods that are one point, where the others have a curve from one model alone to the other."""
@@ -161,6 +168,8 @@ def label(method: str) -> str:
         return f"{label(method.removesuffix(JUDGED))}, learned judge"
     if method.startswith(AWAY):
         return f"CITER of {method.removeprefix(AWAY)}"
+    if method.startswith(ALL_BUT):
+        return f"CITER on all but {method.removeprefix(ALL_BUT)}"
     return METHODS.get(method, method) if (number := _round(method)) is None else f"CITER round {number}"
 
 
@@ -180,6 +189,11 @@ def main_method(methods: Iterable[str]) -> str | None:
 def is_citer(method: str) -> bool:
     """Whether a method is this project's own: with rollouts, in whichever round, or without."""
     return method in ("citer", "citer-shortcut", "citer-joint") or _round(method) is not None
+
+
+def from_elsewhere(method: str) -> bool:
+    """Whether a method is a router that did not learn from the task that it answers."""
+    return method == OTHERS or method.startswith(AWAY)
 
 
 def _round(method: str) -> int | None:

@@ -33,12 +33,12 @@ from trainer.evaluation.estimates import (
     won,
 )
 from trainer.evaluation.method_names import (
-    AWAY,
     FIXED,
     SPECULATIVE,
     MethodName,
     Name,
     Rate,
+    from_elsewhere,
     is_citer,
     main_method,
     method_order,
@@ -102,8 +102,8 @@ class BesideConfidence(TypedDict):
 class Comparisons(TypedDict):
     """`method` is the main one, null without a CITER router; `targets` are accuracies, the rest is by method.
 
-    `beside_confidence` has, by method, the points of CITER routers and of the main method, at any acceptance. It is not
-    there without SLM confidence, nor in summaries from before it was asked for.
+    `beside_confidence` has, by method, the points of CITER routers, of those that learned elsewhere, and of the main
+    method, at any acceptance. It is not there without SLM confidence, nor in summaries from before it was asked for.
     """
 
     method: str | None
@@ -183,7 +183,7 @@ def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0, main
         summary["comparisons"]["beside_confidence"] = {
             name: [_beside_confidence(point, curves, counts) for point in evaluation.points if point.method == name]
             for name in curves
-            if name == main or is_citer(name) or name.startswith(AWAY)
+            if name == main or is_citer(name) or from_elsewhere(name)
         }
     if len(plain) < len(evaluation.points):
         summary["plane"] = plane_of(evaluation.points, counts)

@@ -31,7 +31,7 @@ from trainer.evaluation.estimates import (
     surely,
     with_notes,
 )
-from trainer.evaluation.method_names import AWAY, is_citer, label, method_order, spelled_threshold
+from trainer.evaluation.method_names import OTHERS, from_elsewhere, is_citer, label, method_order, spelled_threshold
 from trainer.evaluation.plane import GAPS, LEARNED
 from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.seconds import SecondsSummary
@@ -268,17 +268,19 @@ def _away(summaries: Sequence[Summary]) -> str:
     if not rows:
         return ""
     lead = (
-        "Right answers and bytes of LLM only at acceptance 0, of routers that learned from one other task alone; "
-        "behind the semicolon what that is beside SLM confidence’s curve at as many bytes (points, 95 % intervals, "
-        f"paired over the questions; bold: surely more, ↓: surely less; “{NONE_SO_CHEAP}”: it has none for so few). "
-        f"{label(JOINTLY)}: its point nearest to theirs in LLM share."
+        "Right answers and bytes of LLM only at acceptance 0, of routers that did not learn from the task: from all "
+        "others together, or from one of them. Behind the semicolon stands what that is beside SLM confidence’s curve "
+        "at as many bytes (points, 95 % intervals, paired over the questions; bold: surely more, ↓: surely less; "
+        f"“{NONE_SO_CHEAP}”: it has none for so few). {label(JOINTLY)} did learn from it, among others: its point "
+        "nearest to theirs in LLM share."
     )
     return f"{lead}\n\n{with_notes(table(['task', *map(label, [JOINTLY, *others])], rows))}"
 
 
 def away_from_home(summaries: Sequence[Summary]) -> list[str]:
-    """The methods that are another task's own router, of those that were measured on any of these tasks."""
-    return sorted({name for each in summaries for name in each["methods"] if name.startswith(AWAY)})
+    """The methods that did not learn from the task, of those that were measured on any of these; `OTHERS` first."""
+    found = {name for each in summaries for name in filter(from_elsewhere, each["methods"])}
+    return sorted(found, key=lambda name: (name != OTHERS, name))
 
 
 def away_points(summary: Summary, method: str, others: Sequence[str]) -> list[tuple[PointSummary, EstimateSummary]]:

@@ -61,13 +61,14 @@ def seconds_panels(summaries: Sequence[SecondsSummary]) -> go.Figure:
 
 
 def away_panels(summaries: Sequence[Summary], routers: Sequence[str]) -> go.Figure:
-    """Accuracy over bytes of other tasks' own routers beside SLM confidence and the main method.
+    """Accuracy over bytes of routers that did not learn from the task beside SLM confidence and the main method.
 
     Args:
         summaries: Each with one of the routers at least.
-        routers: Names of methods; each has its look by its place.
+        routers: Names of methods; one without a look of its own has it by its place.
     """
-    looks = dict(zip(routers, cycle(OF_OTHER_TASKS), strict=False))
+    left = cycle(OF_OTHER_TASKS)
+    looks = {name: LOOKS.get(name) or next(left) for name in routers}
     panels = []
     for summary in summaries:
         methods, main = summary["methods"], summary["comparisons"]["method"]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 
 from trainer.evaluation.estimates import PointSummary
-from trainer.evaluation.method_names import is_citer, label
+from trainer.evaluation.method_names import OTHERS, is_citer, label
 from trainer.evaluation.summary import Summary
 
 
@@ -35,6 +35,7 @@ LOOKS = {
     "co-llm": Look("#009E73", "longdashdot", "diamond-wide"),
     "co-llm-data": Look("#009E73", "solid", "diamond"),
     "citer-shortcut": Look("#56B4E9", "dot", "triangle-down"),
+    OTHERS: Look("#0072B2", "longdash", "hourglass"),
 }
 MAIN = Look("#0072B2", "solid", "circle")
 EARLIER = [Look("#0072B2", "dash", "circle-open"), Look("#0072B2", "dot", "diamond-open")]
