@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from test_trainer_plane import ABOVE_0, write_plane
-from test_trainer_reviewers import AWAY, MORE, changed
+from test_trainer_reviewers import AWAY, MORE, benchmarks, changed
 from test_trainer_tasks import timed
 
 from trainer.evaluation.plane import LEARNED
@@ -84,6 +84,20 @@ def test_models_of_other_sizes_are_drawn_by_what_the_learned_point_costs_of_conf
         "seconds, a": [None],
         "seconds, b": [None],
     }
+
+
+def test_a_steps_parts_are_drawn_in_milliseconds_the_dearest_of_the_slms_first(summary, tmp_path, monkeypatch):
+    monkeypatch.setattr(answers, "write_images", lambda images, report: images)
+    steps = {"SLM": {"router": 0.2, "linear layers": 8.0}, "LLM": {"router": 0.0, "linear layers": 25.0}}
+    profile = {"steps": {name: {"unprofiled": 20.0, "parts": parts} for name, parts in steps.items()}}
+    folder = benchmarks(tmp_path, profile=profile)
+    images: Any = answers.write_answers("tiny", [summary], [], None, tmp_path, benchmarks=folder)
+    figure = images[tmp_path / "tiny-answer-overhead.png"][0]
+    assert {bar.name: dict(zip(bar.x, bar.y, strict=True)) for bar in figure.data} == {
+        "a step of the SLM": {"linear layers": 8.0, "router": 0.2},
+        "a step of the LLM": {"linear layers": 25.0, "router": 0.0},
+    }
+    assert figure.data[0].x[0] == "linear layers" and not figure.layout.shapes, "no line where nothing is a share"
 
 
 def test_an_interval_is_drawn_only_where_there_is_one():

@@ -16,7 +16,7 @@ from trainer.evaluation.record import MACHINES, read_evaluation
 from trainer.evaluation.summary import summarise
 from trainer.report.report import render, render_short
 from trainer.report.seconds_report import learned_seconds, measured_seconds
-from trainer.report.tasks import RIVALS, short_table, tasks_section
+from trainer.report.tasks import RIVALS, short_table, tasks_section, wanted
 from trainer.shards import JOINT
 
 
@@ -154,6 +154,17 @@ def test_less_than_all_is_found_only_where_the_whole_interval_is_below():
     ratio: Any = {"value": 0.8, "low": 0.6, "high": 1.02, "unreached": 0.0, "p_value": 0.1}
     surely: Any = {**ratio, "high": 0.99}
     assert not rival.met(ratio) and rival.met(surely)
+
+
+def test_what_was_found_on_too_few_of_enough_tasks_is_called_missed():
+    found, other = ({"confidence-0": {"value": each, "low": each, "high": each}} for each in (0.8, 0.9))
+    several: Any = ([found] * 4 + [other], [found] * 3 + [other] * 2, [other] * 2)
+    told = [wanted(tasks, "bytes") for tasks in several]
+    assert [text.partition("SLM confidence at most 85 %: ")[2].partition(";")[0] for text in told] == [
+        "4 of 5",
+        "3 of 5, **missed** (4 wanted)",
+        "0 of 2",
+    ]
 
 
 def test_several_tasks_have_a_section_with_bytes_and_seconds_and_one_has_none(summary):

@@ -83,7 +83,7 @@ def report(
         timed, scaled = _all_timed(several, results), results / f"{preset}{SCALE}"
         scale = load_scale(scaled) if scaled.exists() else None
         drawn = write_panels(preset, several, timed, results, tell)
-        for path in (*drawn, *write_answers(preset, several, timed, scale, results, tell)):
+        for path in (*drawn, *write_answers(preset, several, timed, scale, results, tell, BENCHMARKS)):
             tell(f"wrote {path}")
     for path, (_, text) in _rewritten(results, page, readme).items():
         write_text(path, text)

@@ -59,7 +59,9 @@ class _Run(TypedDict):
     machine: dict[str, Any]
 
 
-class _Profile(_Run):
+class Profile(_Run):
+    """What `engine.benchmark --profile` wrote: steps by what they are of, "SLM" and "LLM" among them."""
+
     steps: dict[str, _Step]
 
 
@@ -111,12 +113,18 @@ def reviewers_section(
     return "\n\n".join([title, *answered]) if answered else ""
 
 
+def profile_of(benchmarks: Path, preset: str) -> Profile | None:
+    """The profile of a pair's steps; None where none was taken. A TrainerError where it is damaged."""
+    path = benchmarks / f"{preset}{PROFILE}"
+    advice = "write it anew with `python -m engine.benchmark --profile --json`"
+    return read_json(path, Profile, advice) if path.exists() else None
+
+
 def _overhead(benchmarks: Path, preset: str) -> str:
     """What the router and the rest of a step cost; empty without a profile."""
-    path, whole = benchmarks / f"{preset}{PROFILE}", benchmarks / f"{preset}.json"
-    if not path.exists():
+    read, whole = profile_of(benchmarks, preset), benchmarks / f"{preset}.json"
+    if read is None:
         return ""
-    read: _Profile = read_json(path, _Profile, "write it anew with `python -m engine.benchmark --profile --json`")
     step = read["steps"]["SLM"]
     router, head = step["parts"]["router"], step["parts"]["lm_head"]
     parts = [

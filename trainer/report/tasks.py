@@ -21,7 +21,7 @@ TARGET = "0.9"  # share of the gap between both models that has to be recovered
 
 
 class Rival(NamedTuple):
-    """A family of the plane, what its column is called, and at most which share of its cost was wanted.
+    """A family of the plane, what its column is called, and at most which share of its cost was wanted, and where.
 
     Where only less than all of it was wanted, the whole interval has to lie below.
     """
@@ -29,6 +29,7 @@ class Rival(NamedTuple):
     family: str
     title: str
     wanted: float
+    tasks: int = 4
 
     @property
     def bar(self) -> str:
@@ -51,7 +52,7 @@ RIVALS = (
     Rival("confidence-0", "SLM confidence", 0.85),
     Rival("co-llm", "Co-LLM style", 0.73),
     Rival("query", "query router", 0.70),
-    Rival("citer-shortcut", "CITER without rollouts", 1.0),
+    Rival("citer-shortcut", "CITER without rollouts", 1.0, tasks=2),
     Rival("assisted-tuned", "speculative decoding, tuned", 0.85),
 )
 
@@ -131,7 +132,7 @@ def _share(summary: Summary, unit: Unit) -> str:
 
 
 def wanted(tasks: Sequence[Mapping[str, EstimateSummary]], unit: str) -> str:
-    """In words: on how many tasks each rival was beaten by as much as was wanted.
+    """In words: on how many tasks each rival was beaten by as much as was wanted, and whether on too few of enough.
 
     Args:
         tasks: For each task the ratios to its rivals by their family, without those that were not measured there.
@@ -140,8 +141,10 @@ def wanted(tasks: Sequence[Mapping[str, EstimateSummary]], unit: str) -> str:
     told = []
     for rival in RIVALS:
         found = [ratios[rival.family] for ratios in tasks if rival.family in ratios]
-        count = f"{sum(map(rival.met, found))} of {len(found)}" if found else "not measured"
-        told.append(f"{rival.title} {rival.bar}: {count}")
+        met = sum(map(rival.met, found))
+        count = f"{met} of {len(found)}" if found else "not measured"
+        missed = f", **missed** ({rival.tasks} wanted)" if met < rival.tasks <= len(found) else ""
+        told.append(f"{rival.title} {rival.bar}: {count}{missed}")
     return f"Wanted of the {unit}, and on how many tasks it was found: {'; '.join(told)}."
 
 

@@ -16,7 +16,7 @@ from trainer.evaluation.summary import RULE, Summary
 from trainer.report.charts.figures import write_images
 from trainer.report.charts.panels import away_panels
 from trainer.report.charts.parts import LOOKS, MAIN, bars, layout_of
-from trainer.report.reviewers import JOINTLY, TUNED, away_from_home, own_router, rounds_of
+from trainer.report.reviewers import JOINTLY, TUNED, Profile, away_from_home, own_router, profile_of, rounds_of
 from trainer.report.scale_report import share_of_confidence
 from trainer.report.seconds_report import fastest_learned
 from trainer.report.tasks import reached
@@ -26,6 +26,8 @@ ANSWER = "-answer-"
 """Between the preset and a chart's name in its file's."""
 
 RECOVERED = "gap recovered on average"
+MILLISECONDS = "ms, with the profiler"
+WHOLE = {"color": "#333333", "width": 1, "dash": "dot"}
 COLOURS = ("#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#000000", "#7F7F7F")
 """Of Okabe and Ito (2008), for what is no method with a look of its own."""
 
@@ -48,6 +50,7 @@ def write_answers(
     scale: ScaleSummary | None,
     folder: Path,
     report: Callable[[str], None] = print,
+    benchmarks: Path | None = None,
 ) -> list[Path]:
     """Writes `<preset>-answer-<name>.png` of each question that has bars; see `write_charts`."""
     tasks = [summary["task"] for summary in summaries]
@@ -63,6 +66,9 @@ def write_answers(
         for name, drawn in charts.items()
         if any(any(each.values) for each in drawn[1])
     }
+    if profile := profile_of(benchmarks, preset) if benchmarks else None:
+        parts, drawn = overhead(profile)
+        images[folder / f"{preset}{ANSWER}overhead.png"] = (grouped(parts, drawn, MILLISECONDS, None), WIDTH, HEIGHT)
     routers = away_from_home(summaries)
     if measured := [summary for summary in summaries if summary["methods"].keys() & set(routers)]:
         figure: Any = away_panels(measured, routers)
@@ -70,8 +76,11 @@ def write_answers(
     return write_images(images, report)
 
 
-def grouped(tasks: Sequence[str], several: Sequence[Bars], title: str) -> go.Figure:
-    """Bars side by side for each task, with intervals where they are known, and a line at the whole."""
+def grouped(tasks: Sequence[str], several: Sequence[Bars], title: str, whole: float | None = 1) -> go.Figure:
+    """Bars side by side for each task, with intervals where they are known.
+
+    With `whole` they are shares of something, and a line stands there; without they are amounts.
+    """
     figure = go.Figure()
     for number, each in enumerate(several):
         values = [value and value[0] for value in each.values]
@@ -80,11 +89,21 @@ def grouped(tasks: Sequence[str], several: Sequence[Bars], title: str) -> go.Fig
         colour = each.colour or COLOURS[number % len(COLOURS)]
         bar = go.Bar(x=list(tasks), y=values, name=each.name, marker={"color": colour})
         figure.add_trace(bar.update(error_y=bars(spread, "#333333") if known else None))
-    axis = {"title": title, "tickformat": ".0%"}
+    axis = {"title": title, "tickformat": ".0%" if whole is not None else None}
     figure.update_layout(layout_of(yaxis=axis, xaxis={}), barmode="group", bargap=0.25)
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"})
     figure.update_layout(margin={"t": 60, "b": 40})
-    return figure.add_hline(y=1, line={"color": "#333333", "width": 1, "dash": "dot"})
+    return figure if whole is None else figure.add_hline(y=whole, line=WHOLE)
+
+
+def overhead(profile: Profile) -> tuple[list[str], list[Bars]]:
+    """The parts of a step, dearest of the SLM's first, and of each model's step what they take, with the profiler."""
+    steps = {name: profile["steps"][name]["parts"] for name in ("SLM", "LLM") if name in profile["steps"]}
+    parts = sorted(steps["SLM"], key=lambda part: -steps["SLM"][part])
+    return parts, [
+        Bars(f"a step of the {name}", [_amount(own.get(part)) for part in parts], LOOKS[name.lower()].colour)
+        for name, own in steps.items()
+    ]
 
 
 def units(summaries: Sequence[Summary], timed: Sequence[SecondsSummary]) -> list[Bars]:
@@ -149,4 +168,8 @@ def _gap(summary: Summary, name: str) -> Interval | None:
 
 
 def _share(cost: float | None, whole: float) -> Interval | None:
-    return None if cost is None or not whole else (cost / whole, cost / whole, cost / whole)
+    return _amount(cost / whole) if cost is not None and whole else None
+
+
+def _amount(value: float | None) -> Interval | None:
+    return None if value is None else (value, value, value)
