@@ -14,6 +14,7 @@ from trainer.evaluation.summary import load_summary
 from trainer.json_files import read_lines
 from trainer.questions.sources import load_questions
 from trainer.report.report import RESULTS, render
+from trainer.report.seconds_report import seconds_section, seconds_table
 from trainer.shards import JOINT
 from trainer.ship import timed_settings
 
@@ -125,9 +126,9 @@ def test_a_method_is_timed_at_each_threshold_behind_its_name(tiny_pair):
 
 def test_seconds_of_different_machines_do_not_stand_beside_each_other(summary):
     elsewhere: Any = {**summary, "hardware": JOINT.join(["a laptop", "a server"])}
-    text = seconds.seconds_section(elsewhere)
+    text = seconds_section(elsewhere)
     assert MACHINES in text and "on a laptop; a server" in text and "| " not in text
-    assert MACHINES not in seconds.seconds_section(summary)
+    assert MACHINES not in seconds_section(summary)
 
 
 def test_a_router_ships_what_was_timed_of_its_own_settings_and_of_those_without_training(summary):
@@ -149,7 +150,7 @@ def test_a_router_ships_what_was_timed_of_its_own_settings_and_of_those_without_
 def test_thresholds_that_lie_close_to_each_other_are_told_apart_in_the_table(summary):
     template = summary["points"][2]
     close: Any = {**summary, "points": [{**template, "threshold": each} for each in (0.9996, 0.9999)]}
-    text = seconds.seconds_table(close)
+    text = seconds_table(close)
     assert "| confidence < 0.9996 |" in text and "| confidence < 0.9999 |" in text
 
 

@@ -15,8 +15,8 @@ from trainer.evaluation.plane import LEARNED
 from trainer.evaluation.record import MACHINES, read_evaluation
 from trainer.evaluation.summary import summarise
 from trainer.report.report import render, render_short
-from trainer.report.seconds_report import learned_seconds, measured_seconds
 from trainer.report.tasks import RIVALS, short_table, tasks_section, wanted
+from trainer.report.tasks_seconds import learned_seconds, measured_seconds
 from trainer.shards import JOINT
 
 

@@ -115,7 +115,8 @@ def _add_seconds(add: Add) -> None:
 def _seconds(options: Options) -> None:
     """Measure seconds of answers, one text at a time, methods taking turns; on an idle machine."""
     from trainer.evaluation.method_names import check_names
-    from trainer.evaluation.seconds import measure, points_of, seconds_table, write_seconds
+    from trainer.evaluation.seconds import measure, points_of, write_seconds
+    from trainer.report.seconds_report import seconds_table
 
     check_names(options.task, options.points)
     questions = questions_of(options)

@@ -31,7 +31,7 @@ from trainer.evaluation.record import MACHINES, on_one_machine
 from trainer.evaluation.scale import SUFFIX as SCALE
 from trainer.evaluation.scale import load_scale
 from trainer.evaluation.seconds import SUFFIX as SECONDS
-from trainer.evaluation.seconds import SecondsSummary, seconds_of, seconds_section
+from trainer.evaluation.seconds import SecondsSummary, seconds_of
 from trainer.evaluation.summary import Summary, load_summary
 from trainer.evaluation.transfer import SUFFIX as TRANSFER
 from trainer.evaluation.transfer import load_transfer
@@ -42,9 +42,10 @@ from trainer.report.charts.panels import write_panels
 from trainer.report.plane_report import PLANE_IMAGE, plane_section
 from trainer.report.reviewers import reviewers_section
 from trainer.report.scale_report import scale_section
-from trainer.report.seconds_report import measured_seconds
+from trainer.report.seconds_report import seconds_section
 from trainer.report.start_report import start_section
 from trainer.report.tasks import RIVALS, across_copies, of_llm, short_table, tasks_section
+from trainer.report.tasks_seconds import measured_seconds
 from trainer.report.transfer_report import transfer_section
 from trainer.shards import JOINT
 

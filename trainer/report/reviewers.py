@@ -39,8 +39,8 @@ from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import RULE, Summary
 from trainer.json_files import read_json
 from trainer.report.plane_report import setting
-from trainer.report.seconds_report import learned_seconds
 from trainer.report.tasks import TARGET, across_copies, of_llm, reached
+from trainer.report.tasks_seconds import learned_seconds
 from trainer.ship import curve_of
 
 JOINTLY, ALONE, SHORTCUT, TUNED = "citer-joint", "citer", "citer-shortcut", "assisted-tuned"

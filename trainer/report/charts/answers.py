@@ -18,8 +18,8 @@ from trainer.report.charts.panels import away_panels
 from trainer.report.charts.parts import LOOKS, MAIN, bars, layout_of
 from trainer.report.reviewers import JOINTLY, TUNED, Profile, away_from_home, own_router, profile_of, rounds_of
 from trainer.report.scale_report import share_of_confidence
-from trainer.report.seconds_report import fastest_learned
 from trainer.report.tasks import reached
+from trainer.report.tasks_seconds import fastest_learned
 
 WIDTH, HEIGHT = 900, 360  # pixels
 ANSWER = "-answer-"

@@ -1,0 +1,263 @@
+"""Measured seconds of all tasks beside each other: the fastest timed setting of each family at 90 % of the gap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from engine.benchmark.markdown import table
+from trainer.evaluation.estimates import EstimateSummary, digits, in_words, interval, percent
+from trainer.evaluation.method_names import SPECULATIVE
+from trainer.evaluation.plane import AT_0, LEARNED, Plane, is_learned
+from trainer.evaluation.record import MACHINES, on_one_machine
+from trainer.evaluation.seconds import (
+    ENOUGH,
+    SecondsSummary,
+    TimedPoint,
+    seconds_ratio,
+    share_of_llm,
+)
+from trainer.evaluation.statistics import TOLERANCE
+from trainer.evaluation.summary import MethodSummary, Summary
+from trainer.report.seconds_report import timed_setting
+from trainer.report.tasks import FAMILIES, RIVALS, TARGET, reached, wanted
+
+DIGITS = range(3, 18)
+"""Significant digits that a threshold may have been typed with to time a setting, fewer than it was measured at."""
+
+DRAFTING = (*SPECULATIVE, "slm", "confidence")
+"""Under which names speculative decoding is timed, at acceptance 1: by that of what ends its drafts, too."""
+
+
+class _Evaluated(NamedTuple):
+    method: str
+    acceptance: float
+    max_draft: int | str
+    threshold: float
+    accuracy: float
+
+
+Fastest = dict[str, TimedPoint]  # by family
+
+
+class _Timed(NamedTuple):
+    """A task: when it was timed, the fastest setting of each family, and what the learned one is held against."""
+
+    about: SecondsSummary
+    fastest: Fastest
+    rivals: Fastest
+
+
+def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummary]) -> str:
+    """A row for each task of which enough questions were timed; empty without such tasks.
+
+    Args:
+        summaries: Of one pair; those without a plane have no row.
+        timed: Of the same pair, in any order.
+    """
+    found: list[_Timed] = []
+    elsewhere = []
+    for summary in summaries:
+        about, plane = _timed_of(summary, timed), summary.get("plane")
+        if about and plane and not on_one_machine(about):
+            elsewhere.append(summary["task"])
+        elif about and plane:
+            fastest = _fastest_of_each(summary["methods"], plane, about["points"])
+            found.append(_Timed(about, fastest, _rivals(summary, about, fastest)))
+    if not found:
+        return ""
+    parts = [*_shares(found), *_beside_rivals(found), _modelled(found)]
+    parts += [f"Without {', '.join(elsewhere)}. {MACHINES}"] if elsewhere else []
+    return "\n\n".join(filter(None, parts))
+
+
+def fastest_learned(summary: Summary, timed: Sequence[SecondsSummary]) -> tuple[SecondsSummary, TimedPoint] | None:
+    """The fastest timed setting of a learned router at 90 % of the gap, and when it was timed; None without one."""
+    about, plane = _timed_of(summary, timed), summary.get("plane")
+    if not about or not plane or not on_one_machine(about):
+        return None
+    point = _fastest(summary["methods"], plane, about["points"], LEARNED)
+    return (about, point) if point else None
+
+
+def learned_seconds(summary: Summary, timed: Sequence[SecondsSummary]) -> str:
+    """The setting of `fastest_learned` and its share of LLM only's seconds, in words; empty without one."""
+    found = fastest_learned(summary, timed)
+    return f"{_share(found[1])}, {timed_setting(found[1], found[0]['points'])}" if found else ""
+
+
+def _timed_of(summary: Summary, timed: Sequence[SecondsSummary]) -> SecondsSummary | None:
+    """When enough questions of a task were timed."""
+    return next((each for each in timed if each["task"] == summary["task"] and each["questions"] >= ENOUGH), None)
+
+
+def _share(point: TimedPoint) -> str:
+    """Its seconds of LLM only's, in words."""
+    return interval(*share_of_llm(point))
+
+
+def _shares(found: Sequence[_Timed]) -> list[str]:
+    """What each family takes of the LLM's seconds, as text and table."""
+    lead = (
+        "Seconds as they pass, one text at a time, as a share of LLM only's on the same questions: of each family the "
+        "fastest timed setting that recovers 90 % of the gap in the evaluation (95 % intervals over the questions that "
+        "were timed), and the bytes of the same texts: one machine wrote them all. Of speculative decoding, whose text "
+        "is the LLM's, every setting that was timed counts, tuned for bytes or not. In this engine's loop the SLM "
+        "proposes the token after a full draft, too; as speculative decoding is published the LLM adds it, which "
+        "spares about one pass of the SLM for each of the LLM's. What that leaves, modelled, stands behind it. Empty "
+        "where no such setting was timed; all that were stand with each task:"
+    )
+    rows = []
+    for about, fastest, _ in found:
+        cells = (_in_words(fastest[family], family, about) if family in fastest else "" for family in FAMILIES)
+        rows.append([about["task"], str(about["questions"]), *cells])
+    return [lead, table(["task", "questions timed", *FAMILIES.values()], rows)]
+
+
+def _in_words(point: TimedPoint, family: str, about: SecondsSummary) -> str:
+    text = f"{timed_setting(point, about['points'])}: {_share(point)}"
+    if family in SPECULATIVE:
+        published = share_of_llm(point)[0] * _as_published(point, about)
+        return f"{text}, as published about {percent(published)}"
+    return f"{text}, bytes {in_words(point['bytes_ratio'])}"
+
+
+def _as_published(point: TimedPoint, about: SecondsSummary) -> float:
+    """What speculative decoding would take of its measured seconds if the LLM added the token after a full draft."""
+    return 1 - point["llm_passes"] * about["passes"]["slm"]["1"] / point["modelled"]
+
+
+def _beside_rivals(found: Sequence[_Timed]) -> list[str]:
+    """The learned setting's seconds beside those of each rival, and what was wanted; empty without any rival."""
+    tasks = [_ratios(each) for each in found]
+    if not any(tasks):
+        return []
+    lead = (
+        "The seconds of the learned setting there as a share of those of each rival's (95 % intervals, paired over the "
+        "questions that were timed, where the seconds of each answer were kept, else the value alone; no resample "
+        "chooses its settings). The LLM alone belongs to every rival but speculative decoding, not to ours: “LLM only” "
+        "stands where it is faster than the rival's settings above, or is the only one of its measured points that "
+        "gets there. Beside speculative decoding the first figure is to its time as it passed in this engine's loop, "
+        "the second to its time as published, by which it is judged. Empty: a rival that gets there was not timed. "
+        "Bold: what was wanted:"
+    )
+    rows = [
+        [each.about["task"], *_cells(ratios, each.rivals)] for each, ratios in zip(found, tasks, strict=True) if ratios
+    ]
+    judged = [{family: ratio for family, (_, ratio) in ratios.items()} for ratios in tasks]
+    head = ["task", *(f"of {rival.title}" for rival in RIVALS)]
+    return [lead, table(head, rows), wanted(judged, "measured seconds")]
+
+
+def _modelled(found: Sequence[_Timed]) -> str:
+    """In words: how far the model of seconds is off, over all settings that were timed beside the LLM alone."""
+    told = []
+    for about, _, _ in found:
+        llm, *others = about["points"]
+        alone = llm["modelled"] / llm["seconds"]
+        off = [point["modelled"] / point["seconds"] / alone for point in others]
+        told += [f"{about['task']} {percent(min(off), unit='')} to {percent(max(off))}"] if off else []
+    if not told:
+        return ""
+    return (
+        "How far the model of seconds is off: the modelled share of LLM only's seconds over the measured one, of all "
+        f"timed settings (below 100 % it is too kind to routing): {'; '.join(told)}."
+    )
+
+
+def _rivals(summary: Summary, about: SecondsSummary, fastest: Fastest) -> Fastest:
+    """By rival its fastest timed setting, or the LLM alone where that is faster, or all that it has at the target."""
+    alone = [point for point in about["points"] if point["method"] == "llm"]
+    found = {}
+    for rival in RIVALS:
+        own = [fastest[rival.family]] if rival.family in fastest else []
+        at_target = reached(summary, rival.family)
+        point = at_target["point"] if at_target else None
+        if rival.family not in SPECULATIVE and (own or (point and point["method"] == "llm")):
+            own += alone
+        if own:
+            found[rival.family] = _fastest_of(own)
+    return found
+
+
+def _ratios(timed: _Timed) -> dict[str, tuple[EstimateSummary, EstimateSummary]]:
+    """By rival the learned setting's seconds / its own, as they passed and as its bar is judged by."""
+    ratios = {}
+    for family, theirs in timed.rivals.items() if LEARNED in timed.fastest else ():
+        passed = seconds_ratio(timed.fastest[LEARNED], theirs)
+        left = _as_published(theirs, timed.about) if family in SPECULATIVE else 1.0
+        ratios[family] = passed, _over(passed, left)
+    return ratios
+
+
+def _over(ratio: EstimateSummary, divisor: float) -> EstimateSummary:
+    value, low, high = (
+        None if bound is None else digits(bound / divisor) for bound in (ratio["value"], ratio["low"], ratio["high"])
+    )
+    return {**ratio, "value": value, "low": low, "high": high}
+
+
+def _cells(ratios: Mapping[str, tuple[EstimateSummary, EstimateSummary]], rivals: Fastest) -> list[str]:
+    cells = []
+    for rival in RIVALS:
+        passed, judged = ratios.get(rival.family, (None, None))
+        text = in_words(passed) if passed else ""
+        if judged and rival.family in SPECULATIVE:
+            text += f", as published about {percent(judged['value'] or 0)}"
+        elif judged and rivals[rival.family]["method"] == "llm":
+            text += ", LLM only"
+        cells.append(rival.bold(text, judged) if judged else text)
+    return cells
+
+
+def _fastest_of_each(methods: Mapping[str, MethodSummary], plane: Plane, points: Sequence[TimedPoint]) -> Fastest:
+    """The fastest timed setting of each family that gets to the target; without families that have none."""
+    found = {family: _fastest(methods, plane, points, family) for family in FAMILIES}
+    return {family: point for family, point in found.items() if point is not None}
+
+
+def _fastest(
+    methods: Mapping[str, MethodSummary], plane: Plane, points: Sequence[TimedPoint], family: str
+) -> TimedPoint | None:
+    target = plane["targets"][TARGET]
+    if target is None:
+        return None
+    if family in SPECULATIVE:
+        there = [point for point in points if point["method"] in DRAFTING and point["acceptance"] == 1]
+    else:
+        evaluated = list(_of_family(methods, plane, family))
+        near = ((point, _nearest(evaluated, point)) for point in points)
+        there = [point for point, own in near if own is not None and own.accuracy >= target - TOLERANCE]
+    return _fastest_of(there) if there else None
+
+
+def _fastest_of(points: Sequence[TimedPoint]) -> TimedPoint:
+    return max(points, key=lambda point: point["speedup"]["value"] or 0)
+
+
+def _nearest(evaluated: Sequence[_Evaluated], point: TimedPoint) -> _Evaluated | None:
+    """What was evaluated at a timed setting; thresholds may lie so close that two of them are typed alike."""
+    alike = [each for each in evaluated if _same(each, point)]
+    return min(alike, key=lambda each: abs(each.threshold - point["threshold"]), default=None)
+
+
+def _same(evaluated: _Evaluated, point: TimedPoint) -> bool:
+    """Whether both may be one setting: the timed threshold is the evaluated one in some digits."""
+    dials = (evaluated.acceptance, evaluated.max_draft) == (point["acceptance"], point["max_draft"])
+    typed = any(float(f"{evaluated.threshold:.{digits}g}") == point["threshold"] for digits in DIGITS)
+    return point["method"] == evaluated.method and dials and typed
+
+
+def _of_family(methods: Mapping[str, MethodSummary], plane: Plane, family: str) -> Iterator[_Evaluated]:
+    """The evaluated settings of a family; as in `plane.families_of` learned ones of the LLM's own copy alone."""
+    copy = methods["llm"]["points"][0].get("weights_copy")
+    for name, curve in methods.items():
+        learned = family == LEARNED and is_learned(name)
+        if name in AT_0.get(family, ()) or learned:
+            for point in curve["points"]:
+                if not learned or point.get("weights_copy") == copy:
+                    yield _Evaluated(name, 0.0, "auto", point["threshold"], point["accuracy"])
+    if family == LEARNED:
+        above = (point for points in plane["curves"].values() for point in points if is_learned(point["method"]))
+        for each in (point for point in above if point.get("weights_copy") == copy):
+            yield _Evaluated(each["method"], each["acceptance"], each["max_draft"], each["threshold"], each["accuracy"])
