@@ -19,7 +19,7 @@ import torch
 OWNERS = {"vllm": "vllm", "sglang": "sglang", "llama.cpp": "llamacpp", "citer": "citer"}
 
 TOGETHER_SECONDS = 20.0
-"""How long a question waits for those that should be there with it."""
+"""How long a question waits for those that should be there with it: less than a client waits before it asks again."""
 
 
 class FakeServer:

@@ -67,6 +67,11 @@ def test_results_have_a_row_for_each_router_and_say_what_is_sure(summary, tmp_pa
     assert home.startswith("**0.9") and alike.startswith("**0.9") and opposite.endswith("↓")
 
 
+def test_a_router_that_learned_from_all_tasks_but_one_is_called_so(summary):
+    (own,) = summary["routers"].values()
+    assert "| CITER on all but math |" in auc_section({**summary, "routers": {"citer-but-math": own}})
+
+
 @pytest.mark.parametrize("routers", [["mine"], ["=folder"], ["mine="], ["mine=a", "mine=b"]])
 def test_a_router_without_a_name_or_a_name_given_twice_is_refused(routers, capsys, tmp_path):
     assert main(["auc", "--preset", "x", "--labels", f"a={tmp_path}", "--routers", *routers]) == 2

@@ -179,7 +179,8 @@ def test_several_tasks_have_a_section_with_bytes_and_seconds_and_one_has_none(su
 
 
 def timed(*points, questions=20, task="sums", hardware="a laptop") -> Any:
-    """Measured seconds of settings (method, acceptance, max_draft, threshold, times as fast as the LLM alone)."""
+    """Measured seconds of the LLM alone, and of settings (method, acceptance, max_draft, threshold, times as fast)."""
+    points = (("llm", 0.0, "auto", 0.0, 1.0), *points)
     names = ("method", "acceptance", "max_draft", "threshold")
     each = [
         dict(zip(names, setting, strict=True))
@@ -226,8 +227,7 @@ def test_a_learned_setting_of_another_copy_of_the_weights_than_the_llms_is_no_ti
 
 
 def test_measured_seconds_say_how_far_the_model_of_them_is_off(summary):
-    alone = ("llm", 0.0, "auto", 0.0, 1.0)
-    text = measured_seconds([summary], [timed(alone, ("citer-r2", 0.3, "auto", 0.5, 1.25), ("slm", 1.0, 4, 0.5, 0.8))])
+    text = measured_seconds([summary], [timed(("citer-r2", 0.3, "auto", 0.5, 1.25), ("slm", 1.0, 4, 0.5, 0.8))])
     # By the model two seconds each; measured 3 by the LLM alone, 3 / 1.25 and 3 / 0.8 by the others.
     assert text.endswith("(below 100 % it is too kind to routing): sums 80 to 125 %.")
 
@@ -251,7 +251,7 @@ def test_speculative_decoding_is_beaten_only_where_it_would_be_as_it_is_publishe
 
 def test_seconds_beside_a_rival_have_a_paired_interval_where_both_are_known_question_by_question(summary):
     both = timed(("citer-r2", 0.3, "auto", 0.5, 1.25), ("confidence", 0.0, "auto", 0.7, 1.0))
-    ours, theirs = both["points"]
+    _, ours, theirs = both["points"]
     theirs["by_question"] = [1.0 + number for number in range(20)]
     assert "**80 %**" in cells(measured_seconds([summary], [both]), "sums")[1]
     ours["by_question"] = [0.9 * each for each in theirs["by_question"]]
@@ -260,29 +260,23 @@ def test_seconds_beside_a_rival_have_a_paired_interval_where_both_are_known_ques
 
 
 def test_the_llm_alone_stands_for_a_rival_in_seconds_where_it_is_faster_and_never_for_ours(summary):
-    points = [
-        ("llm", 0.0, "auto", 0.0, 1.0),
-        ("citer-r2", 0.3, "auto", 0.5, 0.8),
-        ("confidence", 0.0, "auto", 0.7, 0.5),
-    ]
-    text = measured_seconds([summary], [timed(*points)])
+    ours, rival, drafts = ("citer-r2", 0.3, "auto", 0.5), ("confidence", 0.0, "auto", 0.7), ("slm", 1.0, 4, 0.5, 0.8)
+    text = measured_seconds([summary], [timed((*ours, 0.8), (*rival, 0.5), drafts)])
     assert cells(text, "sums")[0][3].startswith("confidence < 0.7: 200 %"), "its own stands in the table above"
-    assert cells(text, "sums")[1][1:] == ["125 %, LLM only", "", "", "", ""]
+    assert cells(text, "sums")[1][1:] == ["125 %, LLM only", "", "", "", "100 %, as published about 111 %"]
     assert "SLM confidence at most 85 %: 0 of 1; Co-LLM style at most 73 %: not measured" in text
-    faster = [points[0], points[1], ("confidence", 0.0, "auto", 0.7, 1.25)]
-    assert cells(measured_seconds([summary], [timed(*faster)]), "sums")[1][1] == "156 %"
+    text = measured_seconds([summary], [timed((*ours, 0.8), (*rival, 1.25))])
+    assert cells(text, "sums")[1][1] == "156 %"
 
 
 def test_the_llm_alone_stands_in_seconds_for_a_rival_of_which_nothing_else_gets_there(summary):
-    other = deepcopy(summary)
-    families = other["plane"]["families"]
-    families["query"] = {"0.9": {**families["confidence-0"]["0.9"]}}
-    points = [("llm", 0.0, "auto", 0.0, 1.0), ("citer-r2", 0.3, "auto", 0.5, 1.25)]
-    assert len(cells(measured_seconds([other], [timed(*points)]), "sums")) == 1, "it gets there, and was not timed"
-    families["query"]["0.9"]["point"] = {**families["query"]["0.9"]["point"], "method": "llm"}
-    text = measured_seconds([other], [timed(*points)])
-    assert cells(text, "sums")[1][1:] == ["", "", "80 %, LLM only", "", ""]
-    assert "query router at most 70 %: 0 of 1" in text
+    learned, families = ("citer-r2", 0.3, "auto", 0.5, 1.25), summary["plane"]["families"]
+    plane = {**summary["plane"], "families": {**families, "co-llm": families["confidence-0"]}}
+    there = changed(likelihoods(summary, (0.3, 0.2), (0.6, 1.0)), plane=plane)
+    assert len(cells(measured_seconds([there], [timed(learned)]), "sums")) == 1, "it gets there, and was not timed"
+    text = measured_seconds([changed(likelihoods(summary, (0.3, 0.2)), plane=plane)], [timed(learned)])
+    assert cells(text, "sums")[1][1:] == ["", "80 %, LLM only", "", "", ""]
+    assert "Co-LLM style at most 73 %: 0 of 1" in text
 
 
 def test_without_a_timed_rival_or_a_timed_learned_setting_there_is_no_table_of_them(summary):

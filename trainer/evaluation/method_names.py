@@ -73,7 +73,8 @@ class AskedMethod(NamedTuple):
     thresholds: tuple[float, ...] = ()
 
 
-_DIGITS = range(3, 18)  # significant ones; with the last of them every float is itself
+DIGITS = range(3, 18)
+"""Significant digits that a threshold may be written with; with the last of them every float is itself."""
 
 _DIALS = re.compile(r"(?P<method>.+)@(?P<acceptance>\d*\.?\d+)(?:/(?P<draft>\w+))?")
 
@@ -134,7 +135,7 @@ def spelled_setting(
 def spelled_threshold(threshold: float, others: Iterable[float] = ()) -> str:
     """A threshold in three significant digits, or as many more as tell it from `others` of its curve and from 1."""
     apart = {1.0, *others} - {threshold}
-    for digits in _DIGITS:
+    for digits in DIGITS:
         if (text := f"{threshold:.{digits}g}") not in {f"{other:.{digits}g}" for other in apart}:
             return text
     return repr(threshold)

@@ -224,6 +224,11 @@ def seconds_ratio(ours: TimedPoint, theirs: TimedPoint) -> EstimateSummary:
     return estimated((counts @ columns[0]) / (counts @ columns[1]))
 
 
+def llm_alone(summary: SecondsSummary) -> TimedPoint:
+    """The LLM alone, which `measure` has among its methods."""
+    return next(point for point in summary["points"] if point["method"] == "llm")
+
+
 def is_comparable(summary: SecondsSummary) -> bool:
     """Whether enough questions were timed, and all on one machine."""
     return summary["questions"] >= ENOUGH and on_one_machine(summary)

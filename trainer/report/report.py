@@ -26,7 +26,7 @@ from trainer.evaluation.estimates import (
     percent,
     with_notes,
 )
-from trainer.evaluation.method_names import AWAY, SPECULATIVE, label
+from trainer.evaluation.method_names import SPECULATIVE, from_elsewhere, label
 from trainer.evaluation.record import MACHINES, on_one_machine
 from trainer.evaluation.scale import SUFFIX as SCALE
 from trainer.evaluation.scale import load_scale
@@ -84,7 +84,7 @@ def report(
         timed, scaled = _all_timed(several, results), results / f"{preset}{SCALE}"
         scale = load_scale(scaled) if scaled.exists() else None
         drawn = write_panels(preset, several, timed, results, tell)
-        for path in (*drawn, *write_answers(preset, several, timed, scale, results, tell, BENCHMARKS)):
+        for path in (*drawn, *write_answers(preset, several, timed, scale, results, tell, benchmarks=BENCHMARKS)):
             tell(f"wrote {path}")
     for path, (_, text) in _rewritten(results, page, readme).items():
         write_text(path, text)
@@ -265,7 +265,7 @@ def _accuracy_and_bytes(summary: Summary, point: PointSummary) -> list[str]:
 def _savings(summary: Summary, main: str) -> str:
     rows = []
     for other, against in summary["comparisons"]["against"].items():
-        if other.startswith(AWAY):
+        if from_elsewhere(other):
             continue  # no rivals: `reviewers` has them
         bar, source = TO_BEAT.get(other, (None, ""))
         equal = against["equal_cost"].get(QUARTER, {}).get("bytes")

@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 from engine.benchmark.markdown import table
 from trainer.evaluation.estimates import EstimateSummary, digits, in_words, interval, percent
-from trainer.evaluation.method_names import SPECULATIVE
+from trainer.evaluation.method_names import DIGITS, SPECULATIVE
 from trainer.evaluation.plane import AT_0, LEARNED, Plane, is_learned
 from trainer.evaluation.record import MACHINES, on_one_machine
 from trainer.evaluation.seconds import (
     ENOUGH,
     SecondsSummary,
     TimedPoint,
+    is_comparable,
+    llm_alone,
     seconds_ratio,
     share_of_llm,
 )
@@ -21,9 +23,6 @@ from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import MethodSummary, Summary
 from trainer.report.seconds_report import timed_setting
 from trainer.report.tasks import FAMILIES, RIVALS, TARGET, reached, wanted
-
-DIGITS = range(3, 18)
-"""Significant digits that a threshold may have been typed with to time a setting, fewer than it was measured at."""
 
 DRAFTING = (*SPECULATIVE, "slm", "confidence")
 """Under which names speculative decoding is timed, at acceptance 1: by that of what ends its drafts, too."""
@@ -40,8 +39,8 @@ class _Evaluated(NamedTuple):
 Fastest = dict[str, TimedPoint]  # by family
 
 
-class _Timed(NamedTuple):
-    """A task: when it was timed, the fastest setting of each family, and what the learned one is held against."""
+class _TimedTask(NamedTuple):
+    """What was timed of a task, the fastest setting of each family, and what the learned one is held against."""
 
     about: SecondsSummary
     fastest: Fastest
@@ -55,7 +54,7 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
         summaries: Of one pair; those without a plane have no row.
         timed: Of the same pair, in any order.
     """
-    found: list[_Timed] = []
+    found: list[_TimedTask] = []
     elsewhere = []
     for summary in summaries:
         about, plane = _timed_of(summary, timed), summary.get("plane")
@@ -63,7 +62,7 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
             elsewhere.append(summary["task"])
         elif about and plane:
             fastest = _fastest_of_each(summary["methods"], plane, about["points"])
-            found.append(_Timed(about, fastest, _rivals(summary, about, fastest)))
+            found.append(_TimedTask(about, fastest, _rivals(summary, about, fastest)))
     if not found:
         return ""
     parts = [*_shares(found), *_beside_rivals(found), _modelled(found)]
@@ -72,9 +71,9 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
 
 
 def fastest_learned(summary: Summary, timed: Sequence[SecondsSummary]) -> tuple[SecondsSummary, TimedPoint] | None:
-    """The fastest timed setting of a learned router at 90 % of the gap, and when it was timed; None without one."""
+    """The fastest timed setting of a learned router at 90 % of the gap, and all that was timed; None without one."""
     about, plane = _timed_of(summary, timed), summary.get("plane")
-    if not about or not plane or not on_one_machine(about):
+    if not about or not plane or not is_comparable(about):
         return None
     point = _fastest(summary["methods"], plane, about["points"], LEARNED)
     return (about, point) if point else None
@@ -87,7 +86,7 @@ def learned_seconds(summary: Summary, timed: Sequence[SecondsSummary]) -> str:
 
 
 def _timed_of(summary: Summary, timed: Sequence[SecondsSummary]) -> SecondsSummary | None:
-    """When enough questions of a task were timed."""
+    """What was timed of a task, on enough questions."""
     return next((each for each in timed if each["task"] == summary["task"] and each["questions"] >= ENOUGH), None)
 
 
@@ -96,7 +95,7 @@ def _share(point: TimedPoint) -> str:
     return interval(*share_of_llm(point))
 
 
-def _shares(found: Sequence[_Timed]) -> list[str]:
+def _shares(found: Sequence[_TimedTask]) -> list[str]:
     """What each family takes of the LLM's seconds, as text and table."""
     lead = (
         "Seconds as they pass, one text at a time, as a share of LLM only's on the same questions: of each family the "
@@ -127,7 +126,7 @@ def _as_published(point: TimedPoint, about: SecondsSummary) -> float:
     return 1 - point["llm_passes"] * about["passes"]["slm"]["1"] / point["modelled"]
 
 
-def _beside_rivals(found: Sequence[_Timed]) -> list[str]:
+def _beside_rivals(found: Sequence[_TimedTask]) -> list[str]:
     """The learned setting's seconds beside those of each rival, and what was wanted; empty without any rival."""
     tasks = [_ratios(each) for each in found]
     if not any(tasks):
@@ -149,11 +148,12 @@ def _beside_rivals(found: Sequence[_Timed]) -> list[str]:
     return [lead, table(head, rows), wanted(judged, "measured seconds")]
 
 
-def _modelled(found: Sequence[_Timed]) -> str:
+def _modelled(found: Sequence[_TimedTask]) -> str:
     """In words: how far the model of seconds is off, over all settings that were timed beside the LLM alone."""
     told = []
     for about, _, _ in found:
-        llm, *others = about["points"]
+        llm = llm_alone(about)
+        others = [point for point in about["points"] if point is not llm]
         alone = llm["modelled"] / llm["seconds"]
         off = [point["modelled"] / point["seconds"] / alone for point in others]
         told += [f"{about['task']} {percent(min(off), unit='')} to {percent(max(off))}"] if off else []
@@ -166,26 +166,32 @@ def _modelled(found: Sequence[_Timed]) -> str:
 
 
 def _rivals(summary: Summary, about: SecondsSummary, fastest: Fastest) -> Fastest:
-    """By rival its fastest timed setting, or the LLM alone where that is faster, or all that it has at the target."""
-    alone = [point for point in about["points"] if point["method"] == "llm"]
-    found = {}
-    for rival in RIVALS:
-        own = [fastest[rival.family]] if rival.family in fastest else []
-        at_target = reached(summary, rival.family)
-        point = at_target["point"] if at_target else None
-        if rival.family not in SPECULATIVE and (own or (point and point["method"] == "llm")):
-            own += alone
-        if own:
-            found[rival.family] = _fastest_of(own)
-    return found
+    """By rival the faster of its fastest timed setting and the LLM alone; none where it gets there and was not timed.
+
+    Speculative decoding does not have the LLM alone.
+    """
+    found = {family: [point] for family, point in fastest.items() if family != LEARNED}
+    for family in (rival.family for rival in RIVALS if rival.family not in SPECULATIVE):
+        if family in found or (reached(summary, family) and not _gets_there(summary, family)):
+            found.setdefault(family, []).append(llm_alone(about))
+    return {family: _fastest_of(points) for family, points in found.items()}
 
 
-def _ratios(timed: _Timed) -> dict[str, tuple[EstimateSummary, EstimateSummary]]:
+def _gets_there(summary: Summary, family: str) -> bool:
+    """Whether any evaluated setting of a family recovers as much of the gap as is asked for."""
+    plane = summary.get("plane")
+    target = plane["targets"][TARGET] if plane else None
+    if plane is None or target is None:
+        return False
+    return any(each.accuracy >= target - TOLERANCE for each in _of_family(summary["methods"], plane, family))
+
+
+def _ratios(task: _TimedTask) -> dict[str, tuple[EstimateSummary, EstimateSummary]]:
     """By rival the learned setting's seconds / its own, as they passed and as its bar is judged by."""
     ratios = {}
-    for family, theirs in timed.rivals.items() if LEARNED in timed.fastest else ():
-        passed = seconds_ratio(timed.fastest[LEARNED], theirs)
-        left = _as_published(theirs, timed.about) if family in SPECULATIVE else 1.0
+    for family, theirs in task.rivals.items() if LEARNED in task.fastest else ():
+        passed = seconds_ratio(task.fastest[LEARNED], theirs)
+        left = _as_published(theirs, task.about) if family in SPECULATIVE else 1.0
         ratios[family] = passed, _over(passed, left)
     return ratios
 
@@ -242,9 +248,9 @@ def _nearest(evaluated: Sequence[_Evaluated], point: TimedPoint) -> _Evaluated |
 
 
 def _same(evaluated: _Evaluated, point: TimedPoint) -> bool:
-    """Whether both may be one setting: the timed threshold is the evaluated one in some digits."""
+    """Whether both may be one setting: the timed threshold is the evaluated one, typed with some digits or all."""
     dials = (evaluated.acceptance, evaluated.max_draft) == (point["acceptance"], point["max_draft"])
-    typed = any(float(f"{evaluated.threshold:.{digits}g}") == point["threshold"] for digits in DIGITS)
+    typed = any(float(f"{evaluated.threshold:.{count}g}") == point["threshold"] for count in DIGITS)
     return point["method"] == evaluated.method and dials and typed
 
 

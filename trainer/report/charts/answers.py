@@ -1,4 +1,4 @@
-"""A small chart for each question of the paper's reviewers, beside the table with the same figures."""
+"""A small chart for each question of the paper's reviewers, beside the answer in words and figures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Interval = tuple[float, float, float]
 
 
 class Bars(NamedTuple):
-    """What a colour stands for, and a bar for each task: none where nothing was measured."""
+    """What a colour stands for, and a bar for each group: none where nothing was measured."""
 
     name: str
     values: Sequence[Interval | None]
@@ -50,6 +50,7 @@ def write_answers(
     scale: ScaleSummary | None,
     folder: Path,
     report: Callable[[str], None] = print,
+    *,
     benchmarks: Path | None = None,
 ) -> list[Path]:
     """Writes `<preset>-answer-<name>.png` of each question that has bars; see `write_charts`."""
@@ -66,7 +67,8 @@ def write_answers(
         for name, drawn in charts.items()
         if any(any(each.values) for each in drawn[1])
     }
-    if profile := profile_of(benchmarks, preset) if benchmarks else None:
+    profile = profile_of(benchmarks, preset) if benchmarks else None
+    if profile:
         parts, drawn = overhead(profile)
         images[folder / f"{preset}{ANSWER}overhead.png"] = (grouped(parts, drawn, MILLISECONDS, None), WIDTH, HEIGHT)
     routers = away_from_home(summaries)
@@ -76,8 +78,8 @@ def write_answers(
     return write_images(images, report)
 
 
-def grouped(tasks: Sequence[str], several: Sequence[Bars], title: str, whole: float | None = 1) -> go.Figure:
-    """Bars side by side for each task, with intervals where they are known.
+def grouped(groups: Sequence[str], several: Sequence[Bars], title: str, whole: float | None = 1) -> go.Figure:
+    """Bars side by side for each group, as for each task, with intervals where they are known.
 
     With `whole` they are shares of something, and a line stands there; without they are amounts.
     """
@@ -87,7 +89,7 @@ def grouped(tasks: Sequence[str], several: Sequence[Bars], title: str, whole: fl
         spread = [value or (0.0, 0.0, 0.0) for value in each.values]
         known = any(low < high for _, low, high in spread)
         colour = each.colour or COLOURS[number % len(COLOURS)]
-        bar = go.Bar(x=list(tasks), y=values, name=each.name, marker={"color": colour})
+        bar = go.Bar(x=list(groups), y=values, name=each.name, marker={"color": colour})
         figure.add_trace(bar.update(error_y=bars(spread, "#333333") if known else None))
     axis = {"title": title, "tickformat": ".0%" if whole is not None else None}
     figure.update_layout(layout_of(yaxis=axis, xaxis={}), barmode="group", bargap=0.25)
@@ -98,8 +100,8 @@ def grouped(tasks: Sequence[str], several: Sequence[Bars], title: str, whole: fl
 
 def overhead(profile: Profile) -> tuple[list[str], list[Bars]]:
     """The parts of a step, dearest of the SLM's first, and of each model's step what they take, with the profiler."""
-    steps = {name: profile["steps"][name]["parts"] for name in ("SLM", "LLM") if name in profile["steps"]}
-    parts = sorted(steps["SLM"], key=lambda part: -steps["SLM"][part])
+    steps = {name: profile["steps"][name]["parts"] for name in ("SLM", "LLM")}
+    parts = sorted(steps["SLM"] | steps["LLM"], key=lambda part: -steps["SLM"].get(part, 0.0))
     return parts, [
         Bars(f"a step of the {name}", [_amount(own.get(part)) for part in parts], LOOKS[name.lower()].colour)
         for name, own in steps.items()

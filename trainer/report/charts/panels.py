@@ -16,7 +16,7 @@ from engine.weights.files import write_text
 from trainer.evaluation.estimates import PointSummary
 from trainer.evaluation.method_names import label, spelled
 from trainer.evaluation.plane import PlanePoint
-from trainer.evaluation.seconds import SecondsSummary, TimedPoint, is_comparable, share_of_llm
+from trainer.evaluation.seconds import SecondsSummary, TimedPoint, is_comparable, llm_alone, share_of_llm
 from trainer.evaluation.statistics import front
 from trainer.evaluation.summary import RULE, Summary
 from trainer.report.charts.figures import SCRIPT, write_images
@@ -188,7 +188,7 @@ def _mark(name: str, look: Look, points: Sequence[PointSummary], whole: float) -
 
 
 def _seconds_traces(summary: SecondsSummary) -> list[Any]:
-    whole = next(point["seconds"] for point in summary["points"] if point["method"] == "llm")
+    whole = llm_alone(summary)["seconds"]
     alike: dict[tuple[str, float], list[TimedPoint]] = {}
     for point in summary["points"]:
         alike.setdefault((point["method"], point["acceptance"]), []).append(point)
