@@ -20,7 +20,7 @@ from trainer import TrainerError
 from trainer.__main__ import main
 from trainer.commands.evaluating import PROMPTS
 from trainer.evaluation import statistics, transfer
-from trainer.evaluation.estimates import NOTES
+from trainer.evaluation.estimates import NOTES, in_points
 from trainer.evaluation.methods import build_methods
 from trainer.evaluation.summary import load_summary
 from trainer.fit.card import given_at_start
@@ -182,11 +182,24 @@ def test_thresholds_that_lie_close_to_each_other_are_told_apart_among_the_settin
 
 
 def test_a_setting_has_its_threshold_also_where_it_is_the_methods_only_one(measured):
-    methods = {title: {**curve, "points": curve["points"][:1]} for title, curve in measured[1]["methods"].items()}
+    lists = ("points", "beside_confidence")
+    methods = {
+        title: {name: value[:1] if name in lists else value for name, value in curve.items()}
+        for title, curve in measured[1]["methods"].items()
+    }
     summary: Any = {**measured[1], "methods": methods}
     text = transfer_report.points_table(summary)
     assert "| SLM confidence@0.5 < 0.5 |" in text and "| random < 0.5 |" in text
     assert "| SLM only |" in text and "| LLM only |" in text, "they have none"
+
+
+def test_each_setting_stands_beside_confidence_at_as_many_bytes(measured):
+    summary = measured[1]
+    rows = [line.strip("| ").split(" | ") for line in transfer_report.points_table(summary).splitlines()[2:]]
+    told = {row[0]: row[4] for row in rows if len(row) == 5}
+    point, *_ = summary["methods"]["random"]["beside_confidence"]
+    assert in_points(point["accuracy"]) in told[f"random < {point['threshold']:g}"]
+    assert not [setting for setting in told if setting.startswith(("SLM confidence <", "LLM only"))]
 
 
 def test_a_router_ships_what_it_gave_on_free_text_before_its_tasks_which_say_where_to_start(measured, tmp_path):

@@ -149,6 +149,11 @@ def surely(text: str, difference: EstimateSummary) -> str:
     return f"**{text}**" if low > 0 else f"{text} ↓" if high < 0 else text
 
 
+def in_points(difference: EstimateSummary) -> str:
+    """A difference to a rival at equal cost, in points; `NONE_SO_CHEAP` where the rival has nothing there."""
+    return NONE_SO_CHEAP if difference["value"] is None else in_words(difference, 1, " points") + dagger(difference)
+
+
 def dagger(estimate: EstimateSummary) -> str:
     """What stands behind a comparison of two costs where the first of `NOTES` is to be read with it."""
     return "†" if estimate["unreached"] > _OFTEN else ""

@@ -13,7 +13,7 @@ from engine.benchmark.markdown import table
 from engine.operating_points import Curve, TimedSetting
 from engine.router import RouterCard
 from engine.weights.files import write_text
-from trainer.evaluation.estimates import NONE_SO_CHEAP, dagger, in_words, percent, with_notes
+from trainer.evaluation.estimates import in_points, percent, with_notes
 from trainer.evaluation.method_names import spelled_threshold
 from trainer.evaluation.summary import BesideConfidence
 
@@ -174,8 +174,7 @@ def _beside(point: BesideConfidence | None, start: float) -> str:
     if point is None:
         return ""
     accuracy, threshold = point["accuracy"], point["threshold"]
-    text = NONE_SO_CHEAP if accuracy["value"] is None else in_words(accuracy, 1, " points") + dagger(accuracy)
-    return _at(text, threshold, start)
+    return _at(in_points(accuracy), threshold, start)
 
 
 def _on_which_tasks(points: Mapping[str, BesideConfidence], agreed: str) -> str:

@@ -25,8 +25,7 @@ from trainer.evaluation.estimates import (
     NONE_SO_CHEAP,
     EstimateSummary,
     PointSummary,
-    dagger,
-    in_words,
+    in_points,
     percent,
     surely,
     with_notes,
@@ -315,8 +314,7 @@ def _beside(summary: Summary, method: str, others: Sequence[str]) -> list[str]:
     mark = across_copies(summary, RULE, method) if found else ""
     cells = []
     for point, more in found:
-        words = surely(in_words(more, 1, " points"), more) + dagger(more) + mark
-        words = NONE_SO_CHEAP if more["value"] is None else words
+        words = surely(in_points(more), more) + (mark if more["value"] is not None else "")
         cells.append(f"{percent(point['accuracy'])} for {of_llm(summary, point['bytes'], 'bytes')}; {words}")
     return cells
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from engine.benchmark.markdown import code, table
-from trainer.evaluation.estimates import dagger, in_words, percent, with_notes
+from trainer.evaluation.estimates import (
+    EstimateSummary,
+    dagger,
+    in_points,
+    in_words,
+    percent,
+    surely,
+    with_notes,
+)
 from trainer.evaluation.method_names import FIXED, label, parsed, spelled_threshold
+from trainer.evaluation.summary import RULE
 from trainer.evaluation.transfer import BUDGETS, RESAMPLES, TransferCurve, TransferPoint, TransferSummary
 
 
@@ -16,7 +25,10 @@ def transfer_section(summary: TransferSummary) -> str:
         f"## {summary['pair']}: prompts of another kind\n\n"
         "How much of the LLM-only text stands in a method's text (1 − edit distance in tokens / length of the longer), "
         f"over {summary['prompts']} prompts that no router learned from: code, explanations, and other things that "
-        f"people ask, greedy.\n\n{budgets_table(summary)}\n\n{points_table(summary)}\n\n"
+        f"people ask, greedy.\n\n{budgets_table(summary)}\n\n"
+        "All settings as they were measured. In the last column is the agreement less that of SLM confidence’s curve "
+        "at acceptance 0 for as many bytes (bold: surely more, ↓: surely less).\n\n"
+        f"{points_table(summary)}\n\n"
         f"{code(summary['command'])}, revision {summary['revision']}, on {summary['hardware']}; at most "
         f"{summary['max_new_tokens']} new tokens a text; in brackets 95 % intervals from {RESAMPLES:,} resamples of "
         "the prompts."
@@ -37,18 +49,25 @@ def budgets_table(summary: TransferSummary) -> str:
 
 
 def points_table(summary: TransferSummary) -> str:
-    """All settings as they were measured."""
+    """All settings as they were measured, each beside SLM confidence at acceptance 0 where that was measured."""
     rows: list[list[Any]] = [
         [
             _titled(title) if parsed(title).name in FIXED else _with_threshold(title, point, curve),
             in_words(point["agreement"], 1),
             percent(point["llm_share"]),
             in_words(point["bytes_ratio"]),
+            surely(in_points(beside), beside) if beside else "",
         ]
         for title, curve in summary["methods"].items()
-        for point in curve["points"]
+        for point, beside in zip(curve["points"], _beside_confidence(curve), strict=True)
     ]
-    return table(["setting", "agreement", "LLM share", "bytes of LLM only"], rows)
+    told = f"beside {label(RULE)} at as many bytes"
+    return with_notes(table(["setting", "agreement", "LLM share", "bytes of LLM only", told], rows))
+
+
+def _beside_confidence(curve: TransferCurve) -> list[EstimateSummary | None]:
+    """Of each point, in their order; None where confidence was not measured, or is the curve itself."""
+    return [each["accuracy"] for each in curve.get("beside_confidence", [])] or [None] * len(curve["points"])
 
 
 def _with_threshold(title: str, point: TransferPoint, curve: TransferCurve) -> str:
