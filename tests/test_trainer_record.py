@@ -491,7 +491,7 @@ def test_the_main_method_is_a_later_round_before_an_earlier_and_rollouts_before_
     assert main_method(["co-llm", "citation"]) is None
 
 
-def routed(*routed, slm=0.2, acceptance=0.0, task="sums"):
+def routed(*routed, slm=0.2, acceptance=0.0, task="sums", quality="right"):
     """A router's curve of these (threshold, accuracy, bytes); the LLM is right in 60 %."""
 
     def point(threshold, accuracy, size):
@@ -499,7 +499,7 @@ def routed(*routed, slm=0.2, acceptance=0.0, task="sums"):
 
     about = dict.fromkeys(("pair", "command", "revision", "hardware"), "-")
     points = tuple(point(*each) for each in routed)
-    return Curve(task, 100, **about, slm=point(0, slm, 10), llm=point(2, 0.6, 100), points=points)
+    return Curve(task, 100, **about, slm=point(0, slm, 10), llm=point(2, 0.6, 100), points=points, quality=quality)
 
 
 def shipped_at(*points, **more):
@@ -530,6 +530,14 @@ def test_a_router_for_several_tasks_starts_where_their_mean_accuracy_is_within_t
     assert operating_point([early, late]) == (0.9, 0), "at 0.6 three points are missing on the average"
     better = routed((0.2, 0.2, 20), (0.6, 0.56, 50), (0.9, 0.58, 70), task="products")
     assert operating_point([early, better]) == (0.6, 0)
+
+
+def test_a_router_starts_only_where_free_text_was_measured_too():
+    plain, verified = routed((0.9, 0.6, 60)), routed((0.4, 0.6, 40), (0.7, 0.6, 50), acceptance=0.3)
+    free = [routed((0.9, 0.5, 60), task="free-text", quality="same")]
+    assert operating_point([plain, verified, *free]) == (0.9, 0), "at 0.3 it was not"
+    free.append(routed((0.6, 0.5, 50), task="free-text", quality="same", acceptance=0.3))
+    assert operating_point([plain, verified, *free]) == (0.7, 0.3), "its first threshold there is 0.6"
 
 
 def test_a_router_starts_at_the_acceptance_that_gets_there_for_the_fewest_bytes():

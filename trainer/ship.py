@@ -185,12 +185,14 @@ def operating_point(curves: Sequence[Curve]) -> tuple[float, float]:
 
     The cheapest of its measured settings at which accuracy, averaged over the tasks, is within `MAY_COST` of the LLM's;
     where none is, the most accurate one. A task that was not measured at a threshold is read between its own, and an
-    acceptance at which a task was not measured, or a threshold below its first one there, does not count. Unlike in
-    `Curve.cheapest_within` either model alone is not among them, nor, above acceptance 0, the SLM's drafts at threshold
-    0: a router that is shipped routes.
+    acceptance at which a task was not measured, or a threshold below its first one there, does not count. Nor does what
+    was not measured on free text, where that was: it is what a visitor writes. Unlike in `Curve.cheapest_within` either
+    model alone is not among them, nor, above acceptance 0, the SLM's drafts at threshold 0: a router that is shipped
+    routes.
 
     Args:
-        curves: One for each task and acceptance; each task has one at acceptance 0.
+        curves: One for each task and acceptance; each task has one at acceptance 0. Those of free text, if any, have no
+            right answers, so that they say only where it was measured, unless they are alone.
     """
     found = list(_settings_on_all_tasks(curves))
     enough = [each for each in found if each[0] <= MAY_COST + TOLERANCE]
@@ -201,11 +203,13 @@ def operating_point(curves: Sequence[Curve]) -> tuple[float, float]:
 def _settings_on_all_tasks(curves: Sequence[Curve]) -> Iterator[tuple[float, float, float, float]]:
     """Accuracy lost and relative bytes, averaged over the tasks, and the threshold and acceptance that give them."""
     tasks = {curve.task for curve in curves}
-    for acceptance in sorted({curve.acceptance for curve in curves}):
-        beside = [curve for curve in curves if curve.acceptance == acceptance]
-        if {curve.task for curve in beside} != tasks:
+    graded = [curve for curve in curves if curve.quality == "right"] or curves
+    for acceptance in sorted({curve.acceptance for curve in graded}):
+        measured_there = [curve for curve in curves if curve.acceptance == acceptance]
+        if {curve.task for curve in measured_there} != tasks:
             continue
-        first = max(curve.measured[0].threshold for curve in beside)
+        first = max(curve.measured[0].threshold for curve in measured_there)
+        beside = [curve for curve in graded if curve.acceptance == acceptance]
         measured = {point.threshold for curve in beside for point in curve.points if point.threshold > 0}
         for threshold in sorted(each for each in measured if each >= first):
             at = [(curve, curve.at(threshold)) for curve in beside]
@@ -248,7 +252,7 @@ def ship(
         timed: See `timed_settings`.
     """
     shipped = Router.load(router)
-    threshold, acceptance = operating_point([curve for curve in curves if curve.quality == "right"] or curves)
+    threshold, acceptance = operating_point(curves)
     start = round(threshold, 4)  # a step of the page's slider: what is shown is what is in force
     shipped.card = replace(shipped.card, name=out.name, threshold=start, acceptance=acceptance)
     others = {name: tuple(own) for name, own in (untrained or {}).items()}
