@@ -20,7 +20,7 @@ from trainer import TrainerError
 from trainer.evaluation.estimates import PointSummary, digits
 from trainer.evaluation.method_names import parsed, spelled
 from trainer.evaluation.record import on_one_machine
-from trainer.evaluation.seconds import SecondsSummary
+from trainer.evaluation.seconds import SecondsSummary, llm_alone
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import BesideConfidence, Summary
 from trainer.evaluation.transfer import TASK, TransferPoint, TransferSummary
@@ -139,7 +139,7 @@ def timed_settings(timed: Sequence[SecondsSummary], method: str) -> list[TimedSe
             threshold=point["threshold"],
             acceptance=point["acceptance"],
             max_draft=point["max_draft"],
-            times=digits(point["seconds"] / summary["points"][0]["seconds"]),
+            times=digits(point["seconds"] / llm_alone(summary)["seconds"]),
         )
         for summary in timed
         if on_one_machine(summary)

@@ -20,6 +20,7 @@ from trainer.evaluation.estimates import (
     NONE_SO_CHEAP,
     PointSummary,
     dagger,
+    in_points,
     in_words,
     interval,
     notes,
@@ -274,7 +275,7 @@ def _savings(summary: Summary, main: str) -> str:
                 label(other),
                 *(_saving(summary, main, other, gap, bar) for gap in against["savings"]),
                 "" if bar is None else f"{percent(bar)} ({source})",
-                in_words(equal, 1, " points") + dagger(equal) + across_copies(summary, main, other)
+                in_points(equal) + across_copies(summary, main, other)
                 if equal and equal["value"] is not None
                 else NONE_SO_CHEAP,
             ]

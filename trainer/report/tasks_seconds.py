@@ -22,7 +22,7 @@ from trainer.evaluation.seconds import (
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import MethodSummary, Summary
 from trainer.report.seconds_report import timed_setting
-from trainer.report.tasks import FAMILIES, RIVALS, TARGET, reached, wanted
+from trainer.report.tasks import FAMILIES, RIVALS, TARGET, wanted
 
 DRAFTING = (*SPECULATIVE, "slm", "confidence")
 """Under which names speculative decoding is timed, at acceptance 1: by that of what ends its drafts, too."""
@@ -62,7 +62,7 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
             elsewhere.append(summary["task"])
         elif about and plane:
             fastest = _fastest_of_each(summary["methods"], plane, about["points"])
-            found.append(_TimedTask(about, fastest, _rivals(summary, about, fastest)))
+            found.append(_TimedTask(about, fastest, _rivals(summary["methods"], plane, about, fastest)))
     if not found:
         return ""
     parts = [*_shares(found), *_beside_rivals(found), _modelled(found)]
@@ -165,25 +165,23 @@ def _modelled(found: Sequence[_TimedTask]) -> str:
     )
 
 
-def _rivals(summary: Summary, about: SecondsSummary, fastest: Fastest) -> Fastest:
+def _rivals(methods: Mapping[str, MethodSummary], plane: Plane, about: SecondsSummary, fastest: Fastest) -> Fastest:
     """By rival the faster of its fastest timed setting and the LLM alone; none where it gets there and was not timed.
 
     Speculative decoding does not have the LLM alone.
     """
     found = {family: [point] for family, point in fastest.items() if family != LEARNED}
     for family in (rival.family for rival in RIVALS if rival.family not in SPECULATIVE):
-        if family in found or (reached(summary, family) and not _gets_there(summary, family)):
+        evaluated = list(_of_family(methods, plane, family))
+        if family in found or (evaluated and not any(_gets_there(plane, each) for each in evaluated)):
             found.setdefault(family, []).append(llm_alone(about))
     return {family: _fastest_of(points) for family, points in found.items()}
 
 
-def _gets_there(summary: Summary, family: str) -> bool:
-    """Whether any evaluated setting of a family recovers as much of the gap as is asked for."""
-    plane = summary.get("plane")
-    target = plane["targets"][TARGET] if plane else None
-    if plane is None or target is None:
-        return False
-    return any(each.accuracy >= target - TOLERANCE for each in _of_family(summary["methods"], plane, family))
+def _gets_there(plane: Plane, evaluated: _Evaluated | None) -> bool:
+    """Whether a setting was evaluated and recovers as much of the gap as is asked for."""
+    target = plane["targets"][TARGET]
+    return evaluated is not None and target is not None and evaluated.accuracy >= target - TOLERANCE
 
 
 def _ratios(task: _TimedTask) -> dict[str, tuple[EstimateSummary, EstimateSummary]]:
@@ -225,15 +223,13 @@ def _fastest_of_each(methods: Mapping[str, MethodSummary], plane: Plane, points:
 def _fastest(
     methods: Mapping[str, MethodSummary], plane: Plane, points: Sequence[TimedPoint], family: str
 ) -> TimedPoint | None:
-    target = plane["targets"][TARGET]
-    if target is None:
+    if plane["targets"][TARGET] is None:
         return None
     if family in SPECULATIVE:
         there = [point for point in points if point["method"] in DRAFTING and point["acceptance"] == 1]
     else:
         evaluated = list(_of_family(methods, plane, family))
-        near = ((point, _nearest(evaluated, point)) for point in points)
-        there = [point for point, own in near if own is not None and own.accuracy >= target - TOLERANCE]
+        there = [point for point in points if _gets_there(plane, _nearest(evaluated, point))]
     return _fastest_of(there) if there else None
 
 

@@ -78,7 +78,7 @@ def _with_threshold(title: str, point: TransferPoint, curve: TransferCurve) -> s
 def _beside(curve: TransferCurve, share: str) -> str:
     at, beside = curve["at_budget"][share], curve["beside"].get(share)
     own = in_words(at, 1) + dagger(at)
-    return f"{own}; {in_words(beside, 1, ' points')}{dagger(beside)}" if beside else own
+    return f"{own}; {in_points(beside)}" if beside else own
 
 
 def _titled(title: str) -> str:
