@@ -11,7 +11,7 @@ from fake_labels import FITTING, planted, quiet, write_labels
 from engine import RouterError
 from trainer import TrainerError
 from trainer.__main__ import main
-from trainer.evaluation.auc import load_auc, measure_auc, write_auc
+from trainer.evaluation.auc import AucSummary, load_auc, measure_auc, write_auc
 from trainer.evaluation.methods import scores_of
 from trainer.evaluation.summary import load_summary
 from trainer.fit.calibration import auc
@@ -67,9 +67,10 @@ def test_results_have_a_row_for_each_router_and_say_what_is_sure(summary, tmp_pa
     assert home.startswith("**0.9") and alike.startswith("**0.9") and opposite.endswith("↓")
 
 
-def test_a_router_that_learned_from_all_tasks_but_one_is_called_so(summary):
+def test_a_router_that_learned_from_all_tasks_but_one_is_called_so(summary: AucSummary):
     (own,) = summary["routers"].values()
-    assert "| CITER on all but math |" in auc_section({**summary, "routers": {"citer-but-math": own}})
+    renamed: AucSummary = {**summary, "routers": {"citer-but-math": own}}
+    assert "| CITER on all but math |" in auc_section(renamed)
 
 
 @pytest.mark.parametrize("routers", [["mine"], ["=folder"], ["mine="], ["mine=a", "mine=b"]])

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from engine.operating_points import Curve, OperatingPoint
+from engine.operating_points import Curve, OperatingPoint, Quality
 from trainer import TrainerError
 from trainer.evaluation.method_names import (
     label,
@@ -491,7 +491,7 @@ def test_the_main_method_is_a_later_round_before_an_earlier_and_rollouts_before_
     assert main_method(["co-llm", "citation"]) is None
 
 
-def routed(*routed, slm=0.2, acceptance=0.0, task="sums", quality="right"):
+def routed(*routed, slm=0.2, acceptance=0.0, task="sums", quality: Quality = "right"):
     """A router's curve of these (threshold, accuracy, bytes); the LLM is right in 60 %."""
 
     def point(threshold, accuracy, size):
