@@ -16,7 +16,15 @@ import gradio as gr
 from app.components import ASSETS, drawn, to_json
 from app.figures import UNITS, counted, machines, reading_along, whole_percent
 from engine import DEFAULT_THRESHOLD, POLICIES, Settings
-from engine.operating_points import LLM_ONLY, MEASURED_UNITS, Curve, OperatingPoint, OperatingPoints, TimedSetting
+from engine.operating_points import (
+    HARDLY_WORSE,
+    LLM_ONLY,
+    MEASURED_UNITS,
+    Curve,
+    OperatingPoint,
+    OperatingPoints,
+    TimedSetting,
+)
 from engine.policy import REGISTRY
 
 POLICY_LABELS = {name: REGISTRY[name].label for name in POLICIES}
@@ -56,7 +64,6 @@ _TASKS = {
 """What the tasks that routers were measured on are called, and what they are; those of others have their own name."""
 _QUALITIES = {"right": "right", "same": "of the LLM’s text"}
 _OF_YOURS = {"right": "It says nothing of your text.", "same": "Yours may differ."}
-_CHEAPEST_WITHIN = 0.02  # accuracy that "cheapest" may be below the LLM's: two points
 
 
 class Knob(gr.Slider):
@@ -352,7 +359,7 @@ def _step(threshold: float) -> float:
 
 def _cheapest(curves: Sequence[Curve]) -> list[tuple[str, str, float, float]]:
     """At most one choice: its text, its explanation, and both dials."""
-    good = [(curve, point) for curve in curves if (point := curve.cheapest_within(_CHEAPEST_WITHIN))]
+    good = [(curve, point) for curve in curves if (point := curve.cheapest_within())]
     if not good:
         return []
     curve, point = min(good, key=lambda each: each[1].bytes)
@@ -363,5 +370,5 @@ def _cheapest(curves: Sequence[Curve]) -> list[tuple[str, str, float, float]]:
         f"Threshold {point.threshold:.{THRESHOLD_DIGITS}g}{acceptance}: {whole_percent(point.llm_share)} LLM tokens, "
         f"{whole_percent(point.accuracy)} {_QUALITIES[curve.quality]}{alone}{cost}"
     )
-    text = f"cheapest within {100 * _CHEAPEST_WITHIN:.0f} points of the LLM"
+    text = f"cheapest within {100 * HARDLY_WORSE:.0f} points of the LLM"
     return [(text, explanation, _step(point.threshold), point.acceptance)]

@@ -69,7 +69,7 @@ class Sweep(Job):
         view: Counts the changes of its prices, so that the browser can tell old figures from new.
         same: Per row, once its text is complete: its decisions hold above the first and up to the second threshold,
             and above the third and up to the fourth acceptance.
-        beside: Of a sweep that was opened, the id of the run that was opened with it; no text can go on from its own.
+        beside: Of an opened sweep, the id of the run that was opened with it. Nothing can be continued from the sweep.
     """
 
     def __init__(

@@ -24,18 +24,20 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from engine.errors import InvalidRequest, RouterError, check_number, first_fault
 from engine.events import MAX_THRESHOLD
-from engine.request import MAX_DRAFT
+from engine.request import DraftLimit
 from engine.weights.files import read_bytes, write_text
 
 FILE = "operating_points.json"
 FORMAT = 1
 MAX_BYTES = 1_000_000
-MaxDraft = Annotated[int, Field(ge=1, le=MAX_DRAFT)] | Literal["auto"]
 Unit = Literal["bytes", "flops", "seconds"]
 Quality = Literal["right", "same"]
 """What a curve's accuracy is: right answers, or how much of the LLM's own text stands in a text."""
 MEASURED_UNITS: tuple[Unit, ...] = ("bytes", "flops", "seconds")
 """Units of a point's cost. The unit "price" is not among them: it depends on the page's sliders."""
+
+HARDLY_WORSE = 0.02
+"""Accuracy below the LLM's that a start, or the page's cheapest point, may cost: two points."""
 
 LLM_ONLY = 1.01
 """The threshold of LLM-only: above every score, and the end of the page's slider."""
@@ -132,7 +134,7 @@ class Curve:
     slm: _Point
     llm: _Point
     points: Annotated[tuple[_Point, ...], Field(max_length=1_000)] = ()
-    max_draft: MaxDraft | None = None
+    max_draft: DraftLimit | None = None
     quality: Quality = "right"
 
     def __post_init__(self) -> None:
@@ -199,7 +201,7 @@ class Curve:
         place = _mix(_place(before), _place(after), fraction)
         return replace(_between(before, after, fraction), threshold=place)
 
-    def cheapest_within(self, points_of_accuracy: float = 0.02, unit: str = "bytes") -> OperatingPoint | None:
+    def cheapest_within(self, points_of_accuracy: float = HARDLY_WORSE, unit: str = "bytes") -> OperatingPoint | None:
         """The cheapest measured point that is hardly worse than the LLM; of equally cheap ones the most accurate.
 
         SLM-only (at acceptance 0) and LLM-only are measured points too. None only where it was to be better than the
@@ -269,7 +271,7 @@ class TimedSetting:
     questions: _Questions
     threshold: _Threshold
     acceptance: _Rate
-    max_draft: MaxDraft
+    max_draft: DraftLimit
     times: Annotated[float, Field(gt=0, le=MAX_COST_WEIGHT)]
 
 

@@ -84,6 +84,11 @@ def hardware(of: dict[str, Any] | None = None) -> str:
     return of["gpu"] or f"{threads} thread{'s' if threads != 1 else ''} of {of['processor']}{best}"
 
 
+def pair_title(slm: str, llm: str, quantisation: str) -> str:
+    """How results name a pair; figures of another name are those of another pair."""
+    return f"{slm} ⇄ {llm} · {quantisation}"
+
+
 def processor() -> str:
     """The processor in words, as its maker or else the system calls it."""
     info = Path("/proc/cpuinfo")

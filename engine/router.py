@@ -35,8 +35,8 @@ class RouterCard:
         logit_features: Whether the MLP also sees `logit_features` of the SLM (needs `lm_head` at every token).
         polarity: Always `POLARITY`; stored so that no reader has to guess.
         training, metrics: Data and settings it was trained with, and figures measured on held-out questions.
-        threshold: Where to start: it separates the preferences of the stopping questions best (Youden's J).
-        acceptance: Where to start with the other dial.
+        threshold, acceptance: Where both dials start. `fit` takes the threshold that separates the preferences of the
+            stopping questions best (Youden's J), at acceptance 0; `ship` takes both from measured curves.
         description: One line for people, shown on the page.
     """
 

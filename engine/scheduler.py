@@ -132,7 +132,7 @@ class Scheduler:
     def leave(self, owner: Hashable) -> None:
         """An owner is gone: all that is written for it ends within a step, and nothing of it is kept.
 
-        But what the caches hold of a text that had made room for another's stays until its slot is used.
+        But the caches of a text that was interrupted stay until its slot is used again.
         """
         with self._changed:
             for handle in (*self._line.waiting, *self._held.running, *self._held.resting):

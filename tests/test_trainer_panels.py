@@ -8,14 +8,14 @@ import plotly.graph_objects as go
 import pytest
 
 from trainer.evaluation.method_names import label
-from trainer.evaluation.seconds import seconds_of
+from trainer.evaluation.seconds import load_seconds
 from trainer.evaluation.summary import load_summary
 from trainer.report.charts.panels import FRONT, bytes_panels, seconds_panels, write_panels
 from trainer.report.report import RESULTS, render
 
 TASKS = ("csqa", "gsm8k")
 SUMMARIES = [load_summary(RESULTS / f"cpu--{task}.json") for task in TASKS]
-TIMED = [timed for task in TASKS if (timed := seconds_of("cpu", task, RESULTS))]
+TIMED = [timed for task in TASKS if (timed := load_seconds("cpu", task, RESULTS))]
 assert len(TIMED) == len(TASKS)
 
 

@@ -47,7 +47,7 @@ def evaluation(folder, slm_passes: int = 20):
 
 def benchmark(path, llm, name):
     models = {"slm": asdict(SLM), "llm": asdict(llm)}
-    machine = {"processor": "a laptop", "threads": 2}
+    machine = {"processor": "a laptop", "threads": 2, "gpu": None}
     path.write_text(
         json.dumps({"pair": name, "command": "bench", "revision": "abc", "machine": machine, "models": models})
     )

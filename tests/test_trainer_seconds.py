@@ -83,7 +83,7 @@ def test_what_was_measured_before_each_answers_seconds_were_kept_is_read_and_has
     points = [{name: value for name, value in each.items() if name != "by_question"} for each in summary["points"]]
     before: Any = {**summary, "points": points}
     seconds.write_seconds(before, tmp_path)
-    read: Any = seconds.seconds_of(before["preset"], before["task"], tmp_path)
+    read: Any = seconds.load_seconds(before["preset"], before["task"], tmp_path)
     ratio = seconds.seconds_ratio(read["points"][0], read["points"][1])
     assert ratio["value"] == pytest.approx(summary["points"][1]["speedup"]["value"], rel=1e-3)
     assert ratio["low"] is None and ratio["high"] is None

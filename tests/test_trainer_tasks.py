@@ -150,7 +150,7 @@ def test_points_know_the_copy_of_the_weights_that_their_stage_names_and_the_page
 
 
 def test_less_than_all_is_found_only_where_the_whole_interval_is_below():
-    rival = next(rival for rival in RIVALS if rival.wanted == 1)
+    rival = next(rival for rival in RIVALS if rival.surely)
     ratio: Any = {"value": 0.8, "low": 0.6, "high": 1.02, "unreached": 0.0, "p_value": 0.1}
     surely: Any = {**ratio, "high": 0.99}
     assert not rival.met(ratio) and rival.met(surely)

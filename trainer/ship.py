@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from statistics import fmean
 
-from engine.operating_points import Curve, OperatingPoint, OperatingPoints, TimedSetting
+from engine.operating_points import HARDLY_WORSE, Curve, OperatingPoint, OperatingPoints, TimedSetting
 from engine.policy import POLICIES, REGISTRY
 from engine.request import DraftLimit
 from engine.router import WEIGHTS, Router
@@ -26,9 +26,6 @@ from trainer.evaluation.summary import BesideConfidence, Summary
 from trainer.evaluation.transfer import TASK, TransferPoint, TransferSummary
 from trainer.fit.card import Beside, write_card
 from trainer.labels.rollouts import fingerprint
-
-MAY_COST = 0.02
-"""Accuracy below the LLM's that an operating threshold may cost."""
 
 UNTRAINED = tuple(name for name in POLICIES if REGISTRY[name].scores and not REGISTRY[name].needs_router)
 """Policies that a request may name and that need no training."""
@@ -124,8 +121,8 @@ def beside_confidence(
     own = [each for each in summaries if each["comparisons"]["method"] == method]
     beside = {each["task"]: each["comparisons"].get("beside_confidence", {}).get(method, []) for each in own}
     curves = free_text["methods"].items() if free_text else ()
-    away = [curve.get("beside_confidence", []) for title, curve in curves if parsed(title).name == method]
-    return beside | ({TASK: [point for points in away for point in points]} if any(away) else {})
+    free = [curve.get("beside_confidence", []) for title, curve in curves if parsed(title).name == method]
+    return beside | ({TASK: [point for points in free for point in points]} if any(free) else {})
 
 
 def timed_settings(timed: Sequence[SecondsSummary], method: str) -> list[TimedSetting]:
@@ -183,19 +180,19 @@ def _free_text_point(point: TransferPoint, timed: bool, acceptance: float = 0.0)
 def operating_point(curves: Sequence[Curve]) -> tuple[float, float]:
     """Threshold and acceptance where a router is used unless a person chooses otherwise, and rollouts are finished.
 
-    The cheapest of its measured settings at which accuracy, averaged over the tasks, is within `MAY_COST` of the LLM's;
-    where none is, the most accurate one. A task that was not measured at a threshold is read between its own, and an
-    acceptance at which a task was not measured, or a threshold below its first one there, does not count. Nor does what
-    was not measured on free text, where that was: it is what a visitor writes. Unlike in `Curve.cheapest_within` either
-    model alone is not among them, nor, above acceptance 0, the SLM's drafts at threshold 0: a router that is shipped
-    routes.
+    The cheapest of its measured settings at which accuracy, averaged over the tasks, is within `HARDLY_WORSE` of the
+    LLM's; where none is, the most accurate one. A task that was not measured at a threshold is read between its own,
+    and an acceptance at which a task was not measured, or a threshold below its first one there, does not count. Nor
+    does what was not measured on free text, where that was: it is what a visitor writes. Unlike in
+    `Curve.cheapest_within` either model alone is not among them, nor, above acceptance 0, the SLM's drafts at threshold
+    0: a router that is shipped routes.
 
     Args:
         curves: One for each task and acceptance; each task has one at acceptance 0. Those of free text, if any, have no
             right answers, so that they say only where it was measured, unless they are alone.
     """
     found = list(_settings_on_all_tasks(curves))
-    enough = [each for each in found if each[0] <= MAY_COST + TOLERANCE]
+    enough = [each for each in found if each[0] <= HARDLY_WORSE + TOLERANCE]
     _, _, threshold, acceptance = min(enough, key=lambda each: each[1]) if enough else min(found)
     return min(max(threshold, 0.001), 1.0), acceptance
 

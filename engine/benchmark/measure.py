@@ -24,7 +24,7 @@ from engine.model.any_model import synchronise
 from engine.model.held import give_back, process_memory
 from engine.model.language_model import LanguageModel
 from engine.policy import ConfidencePolicy, Policy, RouterPolicy
-from engine.provenance import command, machine, revision, versions
+from engine.provenance import command, machine, pair_title, revision, versions
 
 COMPARED_PACKAGES = ("torch", "transformers", "bitsandbytes", "llama-cpp-python")
 STEPS = 40
@@ -66,7 +66,7 @@ def about(subject: Subject) -> dict[str, Any]:
     pair = subject.pair
     return {
         "preset": subject.name,
-        "pair": f"{pair.slm_name} ⇄ {pair.llm_name} · {pair.quantisation}",
+        "pair": pair_title(pair.slm_name, pair.llm_name, pair.quantisation),
         "command": command("engine.benchmark"),
         "revision": revision(),
         "machine": {**machine(), "versions": versions(COMPARED_PACKAGES)},

@@ -20,7 +20,7 @@ SHORT = ("engine-slm", "routed-20", "routed-30", "engine-llm", "generate-llm", "
 """The rows of the README's table, in this order."""
 SHORT_FIRST = 500
 PROFILE = "-profile.json"
-"""How a file of `--profile --json` ends among the summaries; it is none, and `trainer.report.reviewers` reads it."""
+"""The ending of files that `--profile --json` writes: no summaries; `trainer.report.reviewers` reads them."""
 NOTHING = "–"
 
 Json = dict[str, Any]

@@ -299,7 +299,10 @@ def timed_with(event: TokenEvent, spared: Mapping[Role, int], slm: ModelCost, ll
 
 
 def _longer(model: ModelCost, fed: int, spared: int, took: float) -> float:
-    """How much longer a pass over `fed` tokens takes than that of so many fewer which `took` its time; one it reads."""
+    """How many seconds more a pass over `fed` tokens takes than one over `fed - spared`, at least 1, which `took` its.
+
+    Never less than `-took`; 0 where nothing was fed.
+    """
     return max(-took, model.seconds(fed) - model.seconds(max(1, fed - spared))) if fed else 0.0
 
 

@@ -27,7 +27,7 @@ def _add_ship(add: Add) -> None:
 
 def _ship(options: Options) -> None:
     """Give a router the curves that were measured, and its starting threshold."""
-    from trainer.evaluation.seconds import seconds_of
+    from trainer.evaluation.seconds import load_seconds
     from trainer.evaluation.summary import load_summary
     from trainer.evaluation.transfer import load_transfer
     from trainer.ship import (
@@ -46,16 +46,16 @@ def _ship(options: Options) -> None:
         curves = [curve_of(each, options.method, alpha) for alpha in options.acceptance for each in summaries]
     else:
         curves = [curve for each in summaries for curve in curves_of(each, options.method)]
-    away = load_transfer(options.transfer) if options.transfer else None
-    check_measured(options.router, options.method, [*summaries, *([away] if away else [])])
-    curves = [*(free_text_curves(away, options.method) if away else ()), *curves]
-    beside = beside_confidence(summaries, options.method, away)
+    free_text = load_transfer(options.transfer) if options.transfer else None
+    check_measured(options.router, options.method, [*summaries, *([free_text] if free_text else [])])
+    curves = [*(free_text_curves(free_text, options.method) if free_text else ()), *curves]
+    beside = beside_confidence(summaries, options.method, free_text)
     seconds = (
-        seconds_of(each["preset"], each["task"], path.parent)
+        load_seconds(each["preset"], each["task"], path.parent)
         for each, path in zip(summaries, options.summaries, strict=True)
     )
     timed = timed_settings(list(filter(None, seconds)), options.method)
-    card = ship(options.router, curves, options.out, untrained_curves(summaries, away), beside, timed).card
+    card = ship(options.router, curves, options.out, untrained_curves(summaries, free_text), beside, timed).card
     print(f"{options.out}: starts at threshold {card.threshold}, acceptance {card.acceptance:g}")
 
 

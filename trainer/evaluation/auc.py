@@ -15,7 +15,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from engine.operating_points import bootstrap_counts
-from engine.provenance import provenance
+from engine.provenance import pair_title, provenance
 from engine.router import Router
 from trainer import TrainerError
 from trainer.evaluation.estimates import EstimateSummary, difference, estimated
@@ -89,7 +89,7 @@ def measure_auc(routers: Mapping[str, Router], labelled: Mapping[str, LabelledTo
             own = _aucs(scores_of(router, tokens), tokens, counts)
             ranked[name][task] = {"auc": estimated(own), "above_confidence": difference(own, alone)}
     about = next(iter(labelled.values())).about
-    pair = f"{about['slm']} ⇄ {about['llm']}, {about['quantisation']}"
+    pair = pair_title(about["slm"], about["llm"], about["quantisation"])
     return AucSummary(pair=pair, preset=preset, **provenance("trainer"), tasks=tasks, routers=ranked)
 
 

@@ -18,7 +18,7 @@ from engine.batch.rows import Row
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
 from engine.events.cost import Cost, costs_alone
 from engine.pair import Pair
-from engine.provenance import provenance
+from engine.provenance import pair_title, provenance
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write
 from trainer.evaluation.method_names import SPECULATIVE, parsed, spelled
@@ -94,7 +94,7 @@ def check_stage(
 def begun_with(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens: int) -> dict[str, Any]:
     """What a stage's file says beside its questions; a stage that was begun with anything else is not gone on with."""
     return {
-        "pair": f"{pair.slm_name} ⇄ {pair.llm_name} · {pair.quantisation}",
+        "pair": pair_title(pair.slm_name, pair.llm_name, pair.quantisation),
         "preset": pair.preset,
         "task": task,
         "max_new_tokens": max_new_tokens,

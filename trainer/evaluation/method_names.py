@@ -50,7 +50,7 @@ SPECULATIVE = ("assisted", "assisted-tuned")
 JUDGED = "+judge"
 """The end of a method's name where the learned judge decides what is kept."""
 
-AWAY = "citer-of-"
+OF_TASK = "citer-of-"
 """The beginning of the name of another task's own router, before that task: `citer-of-csqa` on GSM8K."""
 
 OTHERS = "citer-others"
@@ -167,8 +167,8 @@ def label(method: str) -> str:
     """What people call a method; a name that this project does not know is its own label."""
     if method.endswith(JUDGED):
         return f"{label(method.removesuffix(JUDGED))}, learned judge"
-    if method.startswith(AWAY):
-        return f"CITER of {method.removeprefix(AWAY)}"
+    if method.startswith(OF_TASK):
+        return f"CITER of {method.removeprefix(OF_TASK)}"
     if method.startswith(ALL_BUT):
         return f"CITER on all but {method.removeprefix(ALL_BUT)}"
     return METHODS.get(method, method) if (number := _round(method)) is None else f"CITER round {number}"
@@ -192,9 +192,9 @@ def is_citer(method: str) -> bool:
     return method in ("citer", "citer-shortcut", "citer-joint") or _round(method) is not None
 
 
-def from_elsewhere(method: str) -> bool:
+def from_other_tasks(method: str) -> bool:
     """Whether a method is a router that did not learn from the task that it answers."""
-    return method == OTHERS or method.startswith(AWAY)
+    return method == OTHERS or method.startswith(OF_TASK)
 
 
 def _round(method: str) -> int | None:

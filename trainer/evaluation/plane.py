@@ -12,7 +12,8 @@ from typing import NotRequired
 import numpy as np
 from typing_extensions import TypedDict  # typing's own cannot be validated by pydantic before Python 3.12
 
-from engine.operating_points import MEASURED_UNITS, MaxDraft, Unit
+from engine.operating_points import MEASURED_UNITS, Unit
+from engine.request import DraftLimit
 from trainer.evaluation import statistics
 from trainer.evaluation.estimates import (
     EstimateSummary,
@@ -44,6 +45,10 @@ WITHIN = 0.01
 """How far below the LLM's accuracy counts as the LLM's, on the same questions."""
 
 GAPS = (0.8, 0.9, 0.95)
+"""Shares of the gap between both models at which costs are compared."""
+
+JUDGED_AT = 0.9
+"""The one of them by which the bars are judged."""
 
 WHOLE = "plane"
 """The family of everything that was measured."""
@@ -67,7 +72,7 @@ class PlanePoint(PointSummary):
 
     method: MethodName
     acceptance: Rate
-    max_draft: MaxDraft
+    max_draft: DraftLimit
     llm_passes: Amount | None
     taken_back: Amount | None
 
@@ -201,15 +206,25 @@ def families_of(points: Sequence[Point]) -> dict[str, list[int]]:
         **{name: {n for n, each in numbered if each.method == name} for name in reversed(SPECULATIVE)},
     }
     routed = {
-        "confidence": {n for n, each in numbered if each.method == "confidence"},
-        LEARNED: {n for n, each in numbered if is_learned(each.method) and each.weights_copy in copies},
-        **{
-            name: {n for n, each in numbered if each.method in methods and each.acceptance == 0}
-            for name, methods in AT_0.items()
-        },
+        name: {n for n, each in numbered if belongs(name, each.method, each.acceptance, each.weights_copy in copies)}
+        for name in ("confidence", LEARNED, *AT_0)
     }
     families |= {name: ends | members for name, members in routed.items() if members}
     return {name: sorted(members) for name, members in families.items() if members}
+
+
+def belongs(family: str, method: str, acceptance: float, own_copy: bool) -> bool:
+    """Whether a point that a router wrote belongs to a family.
+
+    Args:
+        family: "confidence", `LEARNED`, or one of `AT_0`; no other has such points.
+        own_copy: Whether the copy of the weights that wrote it wrote the LLM alone, too.
+    """
+    if family == LEARNED:
+        return own_copy and is_learned(method)
+    if family == "confidence":
+        return method == "confidence"
+    return acceptance == 0 and method in AT_0.get(family, ())
 
 
 def is_learned(method: str) -> bool:

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from typing_extensions import TypedDict  # typing's own cannot be validated by pydantic before Python 3.12
 
 from engine.events.cost import ModelCost
 from engine.operating_points import Unit
+from engine.provenance import hardware
 from trainer import TrainerError
 from trainer.evaluation import statistics
 from trainer.evaluation.estimates import digits
 from trainer.evaluation.method_names import Name, spelled_setting
-from trainer.evaluation.plane import LEARNED, families_of
+from trainer.evaluation.plane import JUDGED_AT, LEARNED, families_of
 from trainer.evaluation.record import Evaluation, Point
 from trainer.evaluation.statistics import Array
 from trainer.json_files import AGAIN, read_json, write_result
@@ -30,7 +32,6 @@ SUFFIX = ".scale.json"
 
 FAMILIES = (LEARNED, "confidence-0", "assisted-tuned")
 UNITS: tuple[Unit, ...] = ("bytes", "seconds")
-GAP = 0.9
 
 
 class ScaledPair(TypedDict):
@@ -69,16 +70,11 @@ class _Models(TypedDict):
     llm: ModelCost
 
 
-class _Machine(TypedDict):
-    processor: str
-    threads: int
-
-
 class _Benchmark(TypedDict):
     pair: str
     command: str
     revision: str
-    machine: _Machine
+    machine: dict[str, Any]
     models: _Models
 
 
@@ -120,7 +116,7 @@ def _about(benchmark: _Benchmark) -> ScaledPair:
     size = [model.trunk_bytes + model.head_bytes for model in (slm, llm)]
     return ScaledPair(
         pair=benchmark["pair"],
-        machine=f"{benchmark['machine']['threads']} threads of {benchmark['machine']['processor']}",
+        machine=hardware(benchmark["machine"]),
         command=benchmark["command"],
         revision=benchmark["revision"],
         llm_to_slm={"bytes": digits(size[1] / size[0]), "seconds": digits(llm.seconds(1) / slm.seconds(1))},
@@ -149,7 +145,7 @@ def _at_gap(points: Sequence[Point], own: _Models, other: _Models) -> dict[str, 
         next(n for n, each in enumerate(points) if each.method == name and each.acceptance == 0)
         for name in ("slm", "llm")
     )
-    (target,) = statistics.accuracy_targets(accuracy[[slm]], accuracy[[llm]], GAP)
+    (target,) = statistics.accuracy_targets(accuracy[[slm]], accuracy[[llm]], JUDGED_AT)
     found: dict[str, dict[Unit, ScaledPoint | None]] = {}
     for family, members in families_of(points).items():
         enough = [n for n in members if accuracy[n] >= target - statistics.TOLERANCE]

@@ -17,15 +17,16 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from engine.operating_points import MaxDraft, bootstrap_counts
+from engine.operating_points import bootstrap_counts
 from engine.pair import Pair
 from engine.provenance import provenance
+from engine.request import DraftLimit
 from trainer import TrainerError
 from trainer.evaluation.estimates import EstimateSummary, digits, estimated
 from trainer.evaluation.evaluate import asked_of, begun_with, graded
 from trainer.evaluation.method_names import Name, Rate, title_of
 from trainer.evaluation.methods import Method, build_methods
-from trainer.evaluation.record import GradedAnswer, PointKey, on_one_machine
+from trainer.evaluation.record import GradedAnswer, PointKey, on_one_machine, settings_of
 from trainer.evaluation.statistics import Array
 from trainer.json_files import AGAIN, read_json, read_lines, write_lines, write_result
 from trainer.questions.question import Question
@@ -68,7 +69,7 @@ class TimedPoint(TypedDict):
     method: str
     threshold: float
     acceptance: Rate
-    max_draft: MaxDraft
+    max_draft: DraftLimit
     correct: Rate
     tokens: float
     llm_passes: float
@@ -172,12 +173,9 @@ def summarised(folder: Path) -> SecondsSummary:
         by_point.setdefault(each.answer.setting, []).append(each)
     llm = next(answers for key, answers in by_point.items() if key.method == "llm")
     counts = bootstrap_counts(len(llm), RESAMPLES, SEED)
-    points = []
-    for name, (threshold,), _, *dials in about["methods"]:
-        acceptance, max_draft = dials or (0.0, "auto")
-        points.append(_point(by_point[PointKey(name, acceptance, max_draft, threshold)], llm, counts))
-    kept = ("pair", "preset", "task", "max_new_tokens", "command", "revision", "hardware", "passes")
-    return SecondsSummary(questions=len(llm), points=points, **{name: about[name] for name in kept})
+    points = [_point(by_point[key], llm, counts) for key in settings_of(about)]
+    copied = ("pair", "preset", "task", "max_new_tokens", "command", "revision", "hardware", "passes")
+    return SecondsSummary(questions=len(llm), points=points, **{name: about[name] for name in copied})
 
 
 def _point(answers: Sequence[TimedAnswer], llm: Sequence[TimedAnswer], counts: Array) -> TimedPoint:
@@ -246,7 +244,7 @@ def write_seconds(summary: SecondsSummary, results: Path) -> Path:
     return write_result(results, f"{summary['preset']}--{summary['task']}{SUFFIX}", summary)
 
 
-def seconds_of(preset: str, task: str, results: Path) -> SecondsSummary | None:
+def load_seconds(preset: str, task: str, results: Path) -> SecondsSummary | None:
     """What `write_seconds` wrote of a pair and a task; None where nothing was timed."""
     path = results / f"{preset}--{task}{SUFFIX}"
     return read_json(path, SecondsSummary, AGAIN) if path.exists() else None

@@ -17,7 +17,8 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from engine.operating_points import MEASURED_UNITS, MaxDraft, Unit, bootstrap_counts
+from engine.operating_points import MEASURED_UNITS, Unit, bootstrap_counts
+from engine.request import DraftLimit
 from trainer import TrainerError
 from trainer.evaluation import statistics
 from trainer.evaluation.estimates import (
@@ -38,7 +39,7 @@ from trainer.evaluation.method_names import (
     MethodName,
     Name,
     Rate,
-    from_elsewhere,
+    from_other_tasks,
     is_citer,
     main_method,
     method_order,
@@ -94,7 +95,7 @@ class BesideConfidence(TypedDict):
     """
 
     acceptance: Rate
-    max_draft: MaxDraft
+    max_draft: DraftLimit
     threshold: float
     accuracy: EstimateSummary
 
@@ -183,7 +184,7 @@ def summarise(evaluation: Evaluation, resamples: int = 2000, seed: int = 0, main
         summary["comparisons"]["beside_confidence"] = {
             name: [_beside_confidence(point, curves, counts) for point in evaluation.points if point.method == name]
             for name in curves
-            if name == main or is_citer(name) or from_elsewhere(name)
+            if name == main or is_citer(name) or from_other_tasks(name)
         }
     if len(plain) < len(evaluation.points):
         summary["plane"] = plane_of(evaluation.points, counts)

@@ -1,4 +1,4 @@
-"""Away from home: how much of the LLM's own text each method gives on prompts of another kind, and for how many bytes.
+"""Free text: how much of the LLM's own text each method gives on prompts of another kind, and for how many bytes.
 
 Routers learn from questions with right answers. What a visitor asks has none, so agreement with the LLM-only text
 stands in for quality (`engine.grading.agreement`). The SLM alone and the LLM alone are the ends of every curve.
@@ -17,9 +17,10 @@ from typing_extensions import TypedDict
 
 from engine.events import llm_tokens
 from engine.grading import agreement
-from engine.operating_points import MEASURED_UNITS, MaxDraft, Unit, bootstrap_counts
+from engine.operating_points import MEASURED_UNITS, Unit, bootstrap_counts
 from engine.pair import Pair
 from engine.provenance import provenance
+from engine.request import DraftLimit
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write
 from trainer.evaluation import statistics
@@ -67,7 +68,7 @@ class FreeText:
     method: MethodName
     threshold: Annotated[float, Field(allow_inf_nan=False)]
     acceptance: Rate
-    max_draft: MaxDraft
+    max_draft: DraftLimit
     agreement: Rate
     tokens: Annotated[int, Field(ge=1)]
     llm_tokens: Annotated[int, Field(ge=0)]

@@ -27,12 +27,13 @@ from trainer.evaluation.estimates import (
     percent,
     with_notes,
 )
-from trainer.evaluation.method_names import SPECULATIVE, from_elsewhere, label
+from trainer.evaluation.method_names import SPECULATIVE, from_other_tasks, label
+from trainer.evaluation.plane import AT_0
 from trainer.evaluation.record import MACHINES, on_one_machine
 from trainer.evaluation.scale import SUFFIX as SCALE
 from trainer.evaluation.scale import load_scale
 from trainer.evaluation.seconds import SUFFIX as SECONDS
-from trainer.evaluation.seconds import SecondsSummary, seconds_of
+from trainer.evaluation.seconds import SecondsSummary, load_seconds
 from trainer.evaluation.summary import Summary, load_summary
 from trainer.evaluation.transfer import SUFFIX as TRANSFER
 from trainer.evaluation.transfer import load_transfer
@@ -45,7 +46,7 @@ from trainer.report.reviewers import reviewers_section
 from trainer.report.scale_report import scale_section
 from trainer.report.seconds_report import seconds_section
 from trainer.report.start_report import start_section
-from trainer.report.tasks import RIVALS, across_copies, of_llm, short_table, tasks_section
+from trainer.report.tasks import RIVALS, Rival, across_copies, of_llm, short_table, tasks_section
 from trainer.report.tasks_seconds import measured_seconds
 from trainer.report.transfer_report import transfer_section
 from trainer.shards import JOINT
@@ -53,14 +54,6 @@ from trainer.shards import JOINT
 BENCHMARKS = Path("assets/benchmarks")
 RESULTS, PAGE, README = Path("assets/results"), Path("docs/results.md"), Path("README.md")
 
-# Saving in cost at equal accuracy to beat: the figures of the paper (Zheng et al. 2025), and this project's own.
-TO_BEAT = {
-    "confidence": (0.15, "own"),
-    "co-llm": (0.27, "paper"),
-    "co-llm-data": (0.27, "paper"),
-    "query": (0.30, "paper"),
-    "citer-shortcut": (0.42, "paper"),
-}
 TRAINING_FREE = ("assisted", "assisted-tuned", "random", "confidence", "entropy", "margin")
 # What the tiny pair's router must show at 25 % LLM share; another pair's gap may be too small for the second.
 GAP_AT_QUARTER, ABOVE_RANDOM = 0.60, 0.25
@@ -193,11 +186,11 @@ def _several(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
 
 
 def _all_timed(summaries: Sequence[Summary], results: Path) -> list[SecondsSummary]:
-    return [each for summary in summaries if (each := seconds_of(summary["preset"], summary["task"], results))]
+    return [each for summary in summaries if (each := load_seconds(summary["preset"], summary["task"], results))]
 
 
 def _seconds(summary: Summary, results: Path) -> str:
-    timed = seconds_of(summary["preset"], summary["task"], results)
+    timed = load_seconds(summary["preset"], summary["task"], results)
     return seconds_section(timed) if timed else ""
 
 
@@ -266,15 +259,15 @@ def _accuracy_and_bytes(summary: Summary, point: PointSummary) -> list[str]:
 def _savings(summary: Summary, main: str) -> str:
     rows = []
     for other, against in summary["comparisons"]["against"].items():
-        if from_elsewhere(other):
+        if from_other_tasks(other):
             continue  # no rivals: `reviewers` has them
-        bar, source = TO_BEAT.get(other, (None, ""))
+        rival = next((rival for rival in RIVALS if other in AT_0.get(rival.family, ())), None)
         equal = against["equal_cost"].get(QUARTER, {}).get("bytes")
         rows.append(
             [
                 label(other),
-                *(_saving(summary, main, other, gap, bar) for gap in against["savings"]),
-                "" if bar is None else f"{percent(bar)} ({source})",
+                *(_saving(summary, main, other, gap, rival) for gap in against["savings"]),
+                f"{percent(rival.saving)} ({rival.source})" if rival else "",
                 in_points(equal) + across_copies(summary, main, other)
                 if equal and equal["value"] is not None
                 else NONE_SO_CHEAP,
@@ -285,20 +278,20 @@ def _savings(summary: Summary, main: str) -> str:
         + ("" if accuracy is None else f": {percent(accuracy, 1)}")
         for gap, accuracy in summary["comparisons"]["targets"].items()
     ]
-    savings = table(["against", *targets, "to beat", "accuracy at equal bytes"], rows)
+    savings = table(["against", *targets, "of the paper, or own bar", "accuracy at equal bytes"], rows)
     lead = (
-        f"Share of the bytes that {label(main)} saves at equal accuracy (bold: at least what is to beat: what "
-        "CITER’s paper saves against that method, or this project’s own bar), and how much more accurate it is for the "
+        f"Share of the bytes that {label(main)} saves at equal accuracy (bold: at least what CITER’s paper "
+        "saves against that method, or this project’s own bar), and how much more accurate it is for the "
         "bytes that it moves at 25 % LLM share. Whatever has a threshold can be set to either model alone, too:"
     )
     return f"{lead}\n\n{with_notes(savings)}"
 
 
-def _saving(summary: Summary, main: str, other: str, gap: str, bar: float | None) -> str:
+def _saving(summary: Summary, main: str, other: str, gap: str, rival: Rival | None) -> str:
     comparisons = summary["comparisons"]
     saving = comparisons["against"][other]["savings"][gap]["bytes"]
     if saving["value"] is not None:
-        text = f"**{in_words(saving)}**" if bar is not None and saving["value"] >= bar else in_words(saving)
+        text = f"**{in_words(saving)}**" if rival and saving["value"] >= rival.saving else in_words(saving)
         return text + dagger(saving) + across_copies(summary, main, other)
     if comparisons["targets"][gap] is None:
         return "no gap"

@@ -30,7 +30,7 @@ from trainer.evaluation.estimates import (
     surely,
     with_notes,
 )
-from trainer.evaluation.method_names import OTHERS, from_elsewhere, is_citer, label, method_order, spelled_threshold
+from trainer.evaluation.method_names import OTHERS, from_other_tasks, is_citer, label, method_order, spelled_threshold
 from trainer.evaluation.plane import GAPS, LEARNED
 from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.seconds import SecondsSummary
@@ -266,7 +266,7 @@ def _in_common(curves: Sequence[Curve], gap: float) -> str:
 
 
 def _away(summaries: Sequence[Summary]) -> str:
-    others = away_from_home(summaries)
+    others = routers_of_other_tasks(summaries)
     rows = []
     for summary in summaries:
         if any(name in summary["methods"] for name in others):
@@ -284,13 +284,15 @@ def _away(summaries: Sequence[Summary]) -> str:
     return f"{lead}\n\n{with_notes(table(['task', *map(label, [JOINTLY, *others])], rows))}"
 
 
-def away_from_home(summaries: Sequence[Summary]) -> list[str]:
+def routers_of_other_tasks(summaries: Sequence[Summary]) -> list[str]:
     """The methods that did not learn from the task, of those that were measured on any of these; `OTHERS` first."""
-    found = {name for each in summaries for name in filter(from_elsewhere, each["methods"])}
+    found = {name for each in summaries for name in filter(from_other_tasks, each["methods"])}
     return sorted(found, key=lambda name: (name != OTHERS, name))
 
 
-def away_points(summary: Summary, method: str, others: Sequence[str]) -> list[tuple[PointSummary, EstimateSummary]]:
+def other_task_points(
+    summary: Summary, method: str, others: Sequence[str]
+) -> list[tuple[PointSummary, EstimateSummary]]:
     """A method's points at acceptance 0, each with what it has more right than SLM confidence for as many bytes.
 
     Of the router for all tasks only the one nearest in LLM share to the mean of what `others` have on this task; none
@@ -310,7 +312,7 @@ def away_points(summary: Summary, method: str, others: Sequence[str]) -> list[tu
 
 
 def _beside(summary: Summary, method: str, others: Sequence[str]) -> list[str]:
-    found = away_points(summary, method, others)
+    found = other_task_points(summary, method, others)
     mark = across_copies(summary, RULE, method) if found else ""
     cells = []
     for point, more in found:

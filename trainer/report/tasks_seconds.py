@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from engine.benchmark.markdown import table
 from trainer.evaluation.estimates import EstimateSummary, digits, in_words, interval, percent
 from trainer.evaluation.method_names import DIGITS, SPECULATIVE
-from trainer.evaluation.plane import AT_0, LEARNED, Plane, is_learned
+from trainer.evaluation.plane import LEARNED, Plane, belongs
 from trainer.evaluation.record import MACHINES, on_one_machine
 from trainer.evaluation.seconds import (
     ENOUGH,
@@ -251,15 +252,14 @@ def _same(evaluated: _Evaluated, point: TimedPoint) -> bool:
 
 
 def _of_family(methods: Mapping[str, MethodSummary], plane: Plane, family: str) -> Iterator[_Evaluated]:
-    """The evaluated settings of a family; as in `plane.families_of` learned ones of the LLM's own copy alone."""
+    """The evaluated settings of a family of routers."""
     copy = methods["llm"]["points"][0].get("weights_copy")
-    for name, curve in methods.items():
-        learned = family == LEARNED and is_learned(name)
-        if name in AT_0.get(family, ()) or learned:
-            for point in curve["points"]:
-                if not learned or point.get("weights_copy") == copy:
-                    yield _Evaluated(name, 0.0, "auto", point["threshold"], point["accuracy"])
-    if family == LEARNED:
-        above = (point for points in plane["curves"].values() for point in points if is_learned(point["method"]))
-        for each in (point for point in above if point.get("weights_copy") == copy):
-            yield _Evaluated(each["method"], each["acceptance"], each["max_draft"], each["threshold"], each["accuracy"])
+    at_0 = ((name, 0.0, "auto", point) for name, curve in methods.items() for point in curve["points"])
+    above = (
+        (point["method"], point["acceptance"], point["max_draft"], point)
+        for points in plane["curves"].values()
+        for point in points
+    )
+    for method, acceptance, max_draft, point in chain(at_0, above):
+        if belongs(family, method, acceptance, point.get("weights_copy") == copy):
+            yield _Evaluated(method, acceptance, max_draft, point["threshold"], point["accuracy"])

@@ -14,9 +14,9 @@ from trainer.evaluation.scale import UNITS, ScaleSummary
 from trainer.evaluation.seconds import SecondsSummary, share_of_llm
 from trainer.evaluation.summary import RULE, Summary
 from trainer.report.charts.figures import write_images
-from trainer.report.charts.panels import away_panels
+from trainer.report.charts.panels import other_task_panels
 from trainer.report.charts.parts import LOOKS, MAIN, bars, layout_of
-from trainer.report.reviewers import JOINTLY, TUNED, Profile, away_from_home, own_router, profile_of, rounds_of
+from trainer.report.reviewers import JOINTLY, TUNED, Profile, own_router, profile_of, rounds_of, routers_of_other_tasks
 from trainer.report.scale_report import share_of_confidence
 from trainer.report.tasks import reached
 from trainer.report.tasks_seconds import fastest_learned
@@ -71,9 +71,9 @@ def write_answers(
     if profile:
         parts, drawn = overhead(profile)
         images[folder / f"{preset}{ANSWER}overhead.png"] = (grouped(parts, drawn, MILLISECONDS, None), WIDTH, HEIGHT)
-    routers = away_from_home(summaries)
+    routers = routers_of_other_tasks(summaries)
     if measured := [summary for summary in summaries if summary["methods"].keys() & set(routers)]:
-        figure: Any = away_panels(measured, routers)
+        figure: Any = other_task_panels(measured, routers)
         images[folder / f"{preset}{ANSWER}away.png"] = (figure, figure.layout.width, figure.layout.height)
     return write_images(images, report)
 

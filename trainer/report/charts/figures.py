@@ -19,7 +19,7 @@ from plotly.subplots import make_subplots
 
 from engine.operating_points import Unit
 from engine.weights.files import write_text
-from trainer.evaluation.method_names import FIXED, SPECULATIVE, from_elsewhere, label, method_order
+from trainer.evaluation.method_names import FIXED, SPECULATIVE, from_other_tasks, label, method_order
 from trainer.evaluation.plane import Plane, PlanePoint
 from trainer.evaluation.summary import Summary
 from trainer.report.charts.parts import (
@@ -145,7 +145,7 @@ def _traces(summary: Summary, x: str) -> list[Any]:
 
     A line follows LLM shares or, over cost, thresholds: cost need not grow with LLM share.
     """
-    methods = {name: method["points"] for name, method in summary["methods"].items() if not from_elsewhere(name)}
+    methods = {name: method["points"] for name, method in summary["methods"].items() if not from_other_tasks(name)}
     if x == "llm_share":
         methods = {name: sorted(points, key=lambda point: point[x]) for name, points in methods.items()}
         for name in SPECULATIVE:

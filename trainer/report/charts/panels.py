@@ -32,7 +32,7 @@ from trainer.report.charts.parts import (
     look_of,
 )
 
-RIVALS = ("confidence", "query", "co-llm", "co-llm-data")
+DRAWN = ("confidence", "query", "co-llm", "co-llm-data")
 """Methods at acceptance 0 that are drawn where they were measured; more lines than these hide each other."""
 
 POINTS = ("slm", "llm", "assisted-tuned")
@@ -60,7 +60,7 @@ def seconds_panels(summaries: Sequence[SecondsSummary]) -> go.Figure:
     return figure.update_xaxes(range=[0.6, 1.5]).update_yaxes(range=[min(right) - 0.1, max(right) + 0.1])
 
 
-def away_panels(summaries: Sequence[Summary], routers: Sequence[str]) -> go.Figure:
+def other_task_panels(summaries: Sequence[Summary], routers: Sequence[str]) -> go.Figure:
     """Accuracy over bytes of routers that did not learn from the task beside SLM confidence and the main method.
 
     Args:
@@ -142,7 +142,7 @@ def _bytes_traces(summary: Summary) -> list[Any]:
     whole = methods["llm"]["points"][0]["bytes"]
     plane = summary.get("plane")
     traces = [_front(plane["front"], "bytes", "accuracy", whole)] if plane else []
-    for name in (*RIVALS, main):
+    for name in (*DRAWN, main):
         if name in methods:
             traces.append(_line(summary, name, methods[name]["points"], whole, name == main))
     return traces + [_mark(name, LOOKS[name], methods[name]["points"][:1], whole) for name in POINTS if name in methods]
