@@ -20,10 +20,10 @@ from trainer import TrainerError
 from trainer.__main__ import main
 from trainer.commands.evaluating import PROMPTS
 from trainer.evaluation import statistics, transfer
-from trainer.evaluation.estimates import NOTES, in_points
+from trainer.evaluation.estimates import NOTES, EstimateSummary, in_points
 from trainer.evaluation.methods import build_methods
-from trainer.evaluation.summary import load_summary
-from trainer.fit.card import given_at_start
+from trainer.evaluation.summary import BesideConfidence, load_summary
+from trainer.fit.card import given_at_start, render_card
 from trainer.json_files import read_lines
 from trainer.report import transfer_report
 from trainer.report.report import RESULTS, render
@@ -118,6 +118,21 @@ def test_the_card_says_how_free_text_stands_beside_confidence_where_the_router_s
     text = given_at_start(replace(card, threshold=0.9, acceptance=0.0), curves, beside)
     assert re.search(r"\| free-text \(agreement with the LLM alone\) \|.*points \([^|]*\)†? \|\n", text)
     assert beside_confidence([], "citer", measured[1]) == {}
+
+
+def test_the_card_says_where_confidence_is_the_safer_rule():
+    def point(*accuracy, threshold=0.5) -> BesideConfidence:
+        value, low, high = accuracy
+        estimate: EstimateSummary = {"value": value, "low": low, "high": high, "unreached": 0.0, "p_value": None}
+        return {"acceptance": 0.3, "max_draft": "auto", "threshold": threshold, "accuracy": estimate}
+
+    card = Router.load(ROUTERS / "tiny").card
+    own = {"sums": [point(-0.1, -0.2, -0.01), point(-0.1, -0.2, 0.01, threshold=0.7), point(None, None, None)]}
+    text = render_card(card, beside=own, others={"words": [point(0.05, -0.01, 0.1)]})
+    assert "Of the 2 settings" in text and "at 1 worse" in text
+    assert "sums at 0.5, acceptance 0.3 (−10.0 points (−20.0 to −1.0))" in text
+    assert "at acceptance 0 for as many bytes, on words 5.0 points (−1.0 to 10.0)." in text
+    assert "safer rule" not in render_card(card), "nothing was measured of it"
 
 
 def test_a_budget_that_many_resamples_do_not_reach_is_marked(measured):

@@ -117,9 +117,9 @@ def untrained_curves(summaries: Sequence[Summary], free_text: TransferSummary | 
 def beside_confidence(
     summaries: Sequence[Summary], method: str, free_text: TransferSummary | None = None
 ) -> dict[str, list[BesideConfidence]]:
-    """By task what is known of a method's points beside SLM confidence: of the tasks whose main method it is."""
-    own = [each for each in summaries if each["comparisons"]["method"] == method]
-    beside = {each["task"]: each["comparisons"].get("beside_confidence", {}).get(method, []) for each in own}
+    """By task what is known of a method's points beside SLM confidence."""
+    found = {each["task"]: each["comparisons"].get("beside_confidence", {}).get(method, []) for each in summaries}
+    beside = {task: points for task, points in found.items() if points}
     curves = free_text["methods"].items() if free_text else ()
     free = [curve.get("beside_confidence", []) for title, curve in curves if parsed(title).name == method]
     return beside | ({TASK: [point for points in free for point in points]} if any(free) else {})
@@ -237,6 +237,7 @@ def ship(
     untrained: Mapping[str, list[Curve]] | None = None,
     beside: Beside | None = None,
     timed: Sequence[TimedSetting] = (),
+    others: Beside | None = None,
 ) -> Router:
     """Copies a router's folder to `out`, whose name becomes its own, with its curves and where to start.
 
@@ -247,14 +248,15 @@ def ship(
         untrained: The curves of policies without training, by their names.
         beside: See `beside_confidence`; its card says how it stands there where it starts.
         timed: See `timed_settings`.
+        others: As `beside`, of routers that learned from the other tasks alone.
     """
     shipped = Router.load(router)
     threshold, acceptance = operating_point(curves)
     start = round(threshold, 4)  # a step of the page's slider: what is shown is what is in force
     shipped.card = replace(shipped.card, name=out.name, threshold=start, acceptance=acceptance)
-    others = {name: tuple(own) for name, own in (untrained or {}).items()}
+    without_training = {name: tuple(own) for name, own in (untrained or {}).items()}
     with filling(out) as new:
         shipped.save(new)
-        OperatingPoints(sha256_of(new / WEIGHTS), tuple(curves), others, tuple(timed)).save(new)
-        write_card(shipped.card, new, curves, beside, timed)
+        OperatingPoints(sha256_of(new / WEIGHTS), tuple(curves), without_training, tuple(timed)).save(new)
+        write_card(shipped.card, new, curves, beside, timed, others)
     return shipped

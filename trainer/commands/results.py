@@ -27,6 +27,7 @@ def _add_ship(add: Add) -> None:
 
 def _ship(options: Options) -> None:
     """Give a router the curves that were measured, and its starting threshold."""
+    from trainer.evaluation.method_names import OTHERS
     from trainer.evaluation.seconds import load_seconds
     from trainer.evaluation.summary import load_summary
     from trainer.evaluation.transfer import load_transfer
@@ -55,7 +56,8 @@ def _ship(options: Options) -> None:
         for each, path in zip(summaries, options.summaries, strict=True)
     )
     timed = timed_settings(list(filter(None, seconds)), options.method)
-    card = ship(options.router, curves, options.out, untrained_curves(summaries, free_text), beside, timed).card
+    others = beside_confidence(summaries, OTHERS)
+    card = ship(options.router, curves, options.out, untrained_curves(summaries, free_text), beside, timed, others).card
     print(f"{options.out}: starts at threshold {card.threshold}, acceptance {card.acceptance:g}")
 
 

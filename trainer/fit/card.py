@@ -49,9 +49,10 @@ def write_card(
     curves: Sequence[Curve] = (),
     beside: Beside | None = None,
     timed: Sequence[TimedSetting] = (),
+    others: Beside | None = None,
 ) -> None:
     """Writes `README.md` into a router's folder; what follows the folder was measured of it, if it was."""
-    write_text(folder / "README.md", render_card(card, curves, beside, timed))
+    write_text(folder / "README.md", render_card(card, curves, beside, timed, others))
 
 
 def render_card(
@@ -59,10 +60,13 @@ def render_card(
     curves: Sequence[Curve] = (),
     beside: Beside | None = None,
     timed: Sequence[TimedSetting] = (),
+    others: Beside | None = None,
 ) -> str:
-    """The model card in Markdown, with the Hub's YAML header."""
+    """The model card in Markdown, with the Hub's YAML header; `others` is as `beside`, of routers of other tasks."""
     start = given_at_start(card, curves, beside or {}, timed)
     given = f"\n## What it gives where it starts\n\n{start}\n\n{ALL_MEASURED}\n" if start else ""
+    limits = "\n\n".join(filter(None, [_surely_worse(beside or {}), _of_other_tasks(others or {})]))
+    given += f"\n## Where SLM confidence is the safer rule\n\n{limits}\n" if limits else ""
     metrics, unit = card.metrics, "question" if card.training["method"] == "query" else "token"
     counts = f"{metrics['questions']} questions the router never saw"
     counts += f", {metrics['tokens']:,} tokens." if unit == "token" else "."
@@ -186,6 +190,37 @@ def _on_which_tasks(points: Mapping[str, BesideConfidence], agreed: str) -> str:
         "confidence has at acceptance 0 for as many bytes (a straight line between its measured points), with 95 % "
         "intervals paired over the questions. Worse by the whole interval it is on "
         f"{', '.join(worse) or 'none of them'}."
+    )
+
+
+def _surely_worse(beside: Beside) -> str:
+    """In words: at how many of its measured settings it is surely worse than SLM confidence; empty without any."""
+    known = [
+        (task, each) for task, several in beside.items() for each in several if each["accuracy"]["value"] is not None
+    ]
+    if not known:
+        return ""
+    worse = [
+        f"{task} at {spelled_threshold(each['threshold'])}, acceptance {each['acceptance']:g} "
+        f"({in_points(each['accuracy'])})"
+        for task, each in known
+        if (high := each["accuracy"]["high"]) is not None and high < 0
+    ]
+    return (
+        f"Of the {len(known)} settings of all tasks that SLM confidence has as many bytes for, this router is at "
+        f"{len(worse)} worse by the whole 95 % interval{': ' if worse else ''}{'; '.join(worse)}."
+    )
+
+
+def _of_other_tasks(others: Beside) -> str:
+    """In words: what routers that learned from the other tasks alone are worth on each; empty where none was tried."""
+    known = [f"{task} {in_points(each['accuracy'])}" for task, several in others.items() for each in several]
+    if not known:
+        return ""
+    return (
+        "On a task that it did not learn from it was not tried. Routers that were fitted alike on the other tasks "
+        "alone have, less what SLM confidence has right at acceptance 0 for as many bytes, on "
+        f"{'; on '.join(known)}."
     )
 
 
