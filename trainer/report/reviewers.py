@@ -6,6 +6,7 @@ Each says which figure it is; where nothing was measured, there is no table.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 from statistics import fmean
 from typing import (
@@ -229,8 +230,8 @@ def _jointly(summaries: Sequence[Summary]) -> str:
         cells = (_at_target(summary, name) for name in (own, JOINTLY, RULE))
         rows.append([summary["task"], label(own), *cells])
     each = (
-        "Bytes of LLM only at 90 % of the gap at acceptance 0, and the average gap recovered, of the task’s own "
-        "router, of one that learned from several tasks, and of SLM confidence:\n\n"
+        "Bytes of LLM only at 90 % of the gap at acceptance 0, and the average gap recovered, of the cheapest "
+        "router that learned from the task alone, of one that learned from several tasks, and of SLM confidence:\n\n"
         + with_notes(table(["task", "its own is", "its own", "one for several", "SLM confidence"], rows))
     )
     return "\n\n".join(filter(None, [each, _one_threshold(summaries)]))
@@ -322,11 +323,18 @@ def _beside(summary: Summary, method: str, others: Sequence[str]) -> list[str]:
 
 
 def own_router(summary: Summary) -> str:
-    """The router that learned from the task alone: one that was fitted outside rounds, else the last; "" without."""
-    if ALONE in summary["methods"]:
-        return ALONE
-    own = (name for name in summary["methods"] if is_citer(name) and name != JOINTLY)
-    return max(own, key=method_order, default="")
+    """Of the routers that learned from the task alone, with rollouts if any did, the cheapest at the target.
+
+    The last where none gets there; "" without any. One for all tasks must not be held against a weak one.
+    """
+    own = sorted(filter(is_citer, summary["methods"].keys() - {JOINTLY}), key=method_order, reverse=True)
+    with_rollouts = [name for name in own if name != SHORTCUT]
+
+    def cost(name: str) -> float:
+        value = summary["comparisons"]["cost_at_target"][name][TARGET]["bytes"]["value"]
+        return inf if value is None else value
+
+    return min(with_rollouts or own, key=cost, default="")
 
 
 def _at_target(summary: Summary, method: str) -> str:

@@ -77,8 +77,8 @@ def tasks_section(summaries: Sequence[Summary]) -> str:
         "weights as the LLM alone), its bytes as a share of LLM only's, and as a share of those of each rival's "
         "cheapest point (95 % intervals, paired over the questions; every resample chooses its points). "
         "The rivals are at acceptance 0, as published, but for speculative decoding; what SLM confidence gives above "
-        "it stands with each task. Either model alone belongs to every rival but speculative decoding, and to ours. "
-        "Bold: what was wanted."
+        "it stands with the tasks on which it was measured there. Either model alone belongs to every rival but "
+        "speculative decoding, and to ours. Bold: what was wanted."
     )
     parts = [f"## {planes[0]['pair']}: all tasks", lead, with_notes(short_table(planes))]
     parts.append(wanted([_ratios(summary, "bytes") for summary in planes], "bytes"))
