@@ -22,7 +22,7 @@ from trainer.evaluation.method_names import parsed, spelled
 from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.seconds import SecondsSummary, llm_alone
 from trainer.evaluation.statistics import TOLERANCE
-from trainer.evaluation.summary import BesideConfidence, Summary
+from trainer.evaluation.summary import BesideConfidence, Summary, alone
 from trainer.evaluation.transfer import TASK, TransferPoint, TransferSummary
 from trainer.fit.card import Beside, write_card
 from trainer.labels.rollouts import fingerprint
@@ -62,8 +62,8 @@ def curve_of(summary: Summary, method: str, acceptance: float = 0.0) -> Curve:
         command=summary["command"],
         revision=summary["revision"],
         hardware=summary["hardware"],
-        slm=_point(methods["slm"]["points"][0], timed),
-        llm=_point(methods["llm"]["points"][0], timed),
+        slm=_point(alone(summary, "slm"), timed),
+        llm=_point(alone(summary, "llm"), timed),
         points=tuple(_point(point, timed, acceptance) for point in points),
         max_draft=longest,
     )
@@ -85,8 +85,8 @@ def free_text_curves(summary: TransferSummary, method: str) -> list[Curve]:
     for title, own in summary["methods"].items():
         name, _, acceptance, max_draft, _ = parsed(title)
         if name == method:
-            alone = summary["methods"].get(spelled("slm", acceptance, max_draft)) if acceptance else None
-            points = [*(alone["points"] if alone else ()), *own["points"]]
+            drafts = summary["methods"].get(spelled("slm", acceptance, max_draft)) if acceptance else None
+            points = [*(drafts["points"] if drafts else ()), *own["points"]]
             ends = (summary["methods"][end]["points"][0] for end in ("slm", "llm"))
             slm, llm = (_free_text_point(end, timed) for end in ends)
             curve = Curve(

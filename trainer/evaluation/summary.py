@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import (
     Annotated,
+    Literal,
     NotRequired,  # typing's own TypedDict is not for pydantic before Python 3.12
 )
 
@@ -195,6 +196,11 @@ def missing_ends(points: Sequence[Point]) -> list[str]:
     """Which of both models alone, the ends of every curve, have no answers."""
     there = {point.method for point in points if point.acceptance == 0}
     return [name for name in ("slm", "llm") if name not in there]
+
+
+def alone(summary: Summary, model: Literal["slm", "llm"]) -> PointSummary:
+    """Either model alone, an end of every curve."""
+    return summary["methods"][model]["points"][0]
 
 
 def write_summary(summary: Summary, folder: Path = Path("assets/results")) -> Path:

@@ -9,7 +9,7 @@ from trainer.evaluation.estimates import dagger, in_words, interval, percent, wi
 from trainer.evaluation.method_names import SPECULATIVE, label, spelled, spelled_setting, spelled_threshold
 from trainer.evaluation.plane import LEARNED, WHOLE, WITHIN, Plane, PlanePoint, Reached
 from trainer.evaluation.record import on_one_machine
-from trainer.evaluation.summary import Summary
+from trainer.evaluation.summary import Summary, alone
 
 PLANE_IMAGE = "-plane.png"
 """How the name of the plane's chart ends, beside the summary's other files."""
@@ -33,7 +33,7 @@ def plane_section(summary: Summary) -> str:
     plane = summary.get("plane")
     if plane is None:
         return ""
-    llm = summary["methods"]["llm"]["points"][0]["bytes"]
+    llm = alone(summary, "llm")["bytes"]
     lead = (
         "**The plane of threshold and acceptance.** Fewest bytes, as a share of LLM only, at which a measured point is "
         "as accurate as it says above; the point; how much its accuracy differs from LLM only’s on the same questions; "

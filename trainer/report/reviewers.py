@@ -36,7 +36,7 @@ from trainer.evaluation.plane import GAPS, LEARNED
 from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.seconds import SecondsSummary
 from trainer.evaluation.statistics import TOLERANCE
-from trainer.evaluation.summary import RULE, Summary
+from trainer.evaluation.summary import RULE, Summary, alone
 from trainer.json_files import read_json
 from trainer.report.plane_report import setting
 from trainer.report.tasks import TARGET, across_copies, of_llm, reached
@@ -160,7 +160,7 @@ def _units(summaries: Sequence[Summary], timed: Sequence[SecondsSummary]) -> str
     for summary in summaries:
         own = reached(summary, LEARNED)
         if own and own["point"] and "plane" in summary:
-            flops.append(own["point"]["flops"] / summary["methods"]["llm"]["points"][0]["flops"])
+            flops.append(own["point"]["flops"] / alone(summary, "llm")["flops"])
             moved, computed, modelled = (of_llm(summary, own["point"][unit], unit) for unit in MEASURED_UNITS)
             seconds = learned_seconds(summary, timed) or (f"{modelled}, modelled" if on_one_machine(summary) else "")
             rows.append([summary["task"], setting(own["point"], summary["plane"]), moved, computed, seconds])

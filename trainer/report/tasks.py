@@ -14,7 +14,7 @@ from trainer.evaluation.estimates import EstimateSummary, dagger, double_dagger,
 from trainer.evaluation.method_names import label
 from trainer.evaluation.plane import GAPS, JUDGED_AT, LEARNED, LeftOut, PlanePoint, Reached
 from trainer.evaluation.record import on_one_machine
-from trainer.evaluation.summary import Summary
+from trainer.evaluation.summary import Summary, alone
 from trainer.report.plane_report import setting
 
 TARGET = f"{JUDGED_AT:g}"
@@ -101,10 +101,10 @@ def short_table(summaries: Sequence[Summary]) -> str:
     head = ["task", "questions", "SLM only", "LLM only", "best learned point", "bytes of LLM only"]
     rows = []
     for summary in summaries:
-        alone = (summary["methods"][name]["points"][0]["accuracy"] for name in ("slm", "llm"))
+        ends = (alone(summary, "slm")["accuracy"], alone(summary, "llm")["accuracy"])
         own = reached(summary, LEARNED)
         best = setting(own["point"], summary["plane"]) if own and own["point"] and "plane" in summary else ""
-        about = [summary["task"], str(summary["questions"]), *(percent(each, 1) for each in alone), best]
+        about = [summary["task"], str(summary["questions"]), *(percent(each, 1) for each in ends), best]
         rows.append([*about, _share(summary, "bytes"), *_cells(summary, "bytes")])
     return table([*head, *(f"of {rival.title}" for rival in RIVALS)], rows)
 
@@ -220,5 +220,5 @@ def reached(summary: Summary, family: str, target: str = TARGET) -> Reached | No
 
 def of_llm(summary: Summary, cost: float, unit: Unit) -> str:
     """A cost per answer in percent of the LLM's alone; empty where that costs nothing."""
-    whole = summary["methods"]["llm"]["points"][0][unit]
+    whole = alone(summary, "llm")[unit]
     return percent(cost / whole) if whole else ""

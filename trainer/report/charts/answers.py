@@ -12,7 +12,7 @@ from trainer.evaluation.method_names import label
 from trainer.evaluation.plane import LEARNED
 from trainer.evaluation.scale import UNITS, ScaleSummary
 from trainer.evaluation.seconds import SecondsSummary, share_of_llm
-from trainer.evaluation.summary import RULE, Summary
+from trainer.evaluation.summary import RULE, Summary, alone
 from trainer.report.charts.figures import write_images
 from trainer.report.charts.panels import other_task_panels
 from trainer.report.charts.parts import LOOKS, MAIN, bars, layout_of
@@ -112,7 +112,7 @@ def units(summaries: Sequence[Summary], timed: Sequence[SecondsSummary]) -> list
     """Bytes and FLOPs of the cheapest learned point at 90 % of the gap, and measured seconds of the fastest there."""
     found: dict[str, list[Interval | None]] = {"bytes": [], "FLOPs": [], "seconds, measured": []}
     for summary in summaries:
-        own, llm = reached(summary, LEARNED), summary["methods"]["llm"]["points"][0]
+        own, llm = reached(summary, LEARNED), alone(summary, "llm")
         point = own["point"] if own else None
         found["bytes"].append(_share(point["bytes"] if point else None, llm["bytes"]))
         found["FLOPs"].append(_share(point["flops"] if point else None, llm["flops"]))
@@ -158,7 +158,7 @@ def _at_90(summary: Summary, family: str) -> Interval | None:
     """The bytes of a family's cheapest point at 90 % of the gap, of LLM only's."""
     found = reached(summary, family)
     cost = found["cost"]["bytes"]["value"] if found else None
-    return _share(cost, summary["methods"]["llm"]["points"][0]["bytes"])
+    return _share(cost, alone(summary, "llm")["bytes"])
 
 
 def _gap(summary: Summary, name: str) -> Interval | None:

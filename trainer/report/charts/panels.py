@@ -18,7 +18,7 @@ from trainer.evaluation.method_names import label, spelled
 from trainer.evaluation.plane import PlanePoint
 from trainer.evaluation.seconds import SecondsSummary, TimedPoint, is_comparable, llm_alone, share_of_llm
 from trainer.evaluation.statistics import front
-from trainer.evaluation.summary import RULE, Summary
+from trainer.evaluation.summary import RULE, Summary, alone
 from trainer.report.charts.figures import SCRIPT, write_images
 from trainer.report.charts.parts import (
     ACCURACY,
@@ -72,7 +72,7 @@ def other_task_panels(summaries: Sequence[Summary], routers: Sequence[str]) -> g
     panels = []
     for summary in summaries:
         methods, main = summary["methods"], summary["comparisons"]["method"]
-        whole = methods["llm"]["points"][0]["bytes"]
+        whole = alone(summary, "llm")["bytes"]
         lines = [name for name in (RULE, main) if name in methods]
         traces = [_line(summary, name, methods[name]["points"], whole, name == main) for name in lines]
         traces += [_mark(name, LOOKS[name], methods[name]["points"], whole) for name in ("slm", "llm")]
@@ -139,7 +139,7 @@ def _title(task: str, questions: int) -> str:
 
 def _bytes_traces(summary: Summary) -> list[Any]:
     methods, main = summary["methods"], summary["comparisons"]["method"]
-    whole = methods["llm"]["points"][0]["bytes"]
+    whole = alone(summary, "llm")["bytes"]
     plane = summary.get("plane")
     traces = [_front(plane["front"], "bytes", "accuracy", whole)] if plane else []
     for name in (*DRAWN, main):
