@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -538,6 +539,19 @@ def test_a_router_starts_only_where_free_text_was_measured_too():
     assert operating_point([plain, verified, *free]) == (0.9, 0), "at 0.3 it was not"
     free.append(routed((0.6, 0.5, 50), task="free-text", quality="same", acceptance=0.3))
     assert operating_point([plain, verified, *free]) == (0.7, 0.3), "its first threshold there is 0.6"
+
+
+def test_a_router_does_not_start_where_it_is_surely_worse_than_confidence_on_a_task_or_free_text():
+    def beside(threshold, high):
+        estimate = {"value": -0.1, "low": -0.2, "high": high, "unreached": 0.0, "p_value": None}
+        return {"acceptance": 0.0, "max_draft": "auto", "threshold": threshold, "accuracy": estimate}
+
+    sums = routed((0.2, 0.6, 30), (0.5, 0.6, 40), (0.9, 0.6, 60))
+    curves: list[Curve] = [sums, routed((0.2, 0.5, 30), (0.9, 0.6, 60), task="free-text", quality="same")]
+    known: Any = {"free-text": [beside(0.3, -0.01), beside(0.9, 0.01)]}
+    assert operating_point(curves) == (0.2, 0)
+    assert operating_point(curves, known) == (0.9, 0), "the point nearest to 0.5 is that of 0.3"
+    assert operating_point(curves, known | {"sums": [beside(0.9, -0.01)]}) == (0.2, 0), "nothing would be left"
 
 
 def test_a_router_starts_at_the_acceptance_that_gets_there_for_the_fewest_bytes():

@@ -24,7 +24,7 @@ from trainer.evaluation.seconds import SecondsSummary, llm_alone
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import BesideConfidence, Summary, alone
 from trainer.evaluation.transfer import TASK, TransferPoint, TransferSummary
-from trainer.fit.card import Beside, write_card
+from trainer.fit.card import Beside, is_surely_worse, nearest_beside, write_card
 from trainer.labels.rollouts import fingerprint
 
 UNTRAINED = tuple(name for name in POLICIES if REGISTRY[name].scores and not REGISTRY[name].needs_router)
@@ -177,28 +177,32 @@ def _free_text_point(point: TransferPoint, timed: bool, acceptance: float = 0.0)
     )
 
 
-def operating_point(curves: Sequence[Curve]) -> tuple[float, float]:
+def operating_point(curves: Sequence[Curve], beside: Beside | None = None) -> tuple[float, float]:
     """Threshold and acceptance where a router is used unless a person chooses otherwise, and rollouts are finished.
 
     The cheapest of its measured settings at which accuracy, averaged over the tasks, is within `HARDLY_WORSE` of the
     LLM's; where none is, the most accurate one. A task that was not measured at a threshold is read between its own,
     and an acceptance at which a task was not measured, or a threshold below its first one there, does not count. Nor
-    does what was not measured on free text, where that was: it is what a visitor writes. Unlike in
-    `Curve.cheapest_within` either model alone is not among them, nor, above acceptance 0, the SLM's drafts at threshold
-    0: a router that is shipped routes.
+    does what was not measured on free text, where that was: it is what a visitor writes. Nor, unless nothing is left,
+    what is on a task, or on free text, surely worse than SLM confidence. Unlike in `Curve.cheapest_within` either model
+    alone is not among them, nor, above acceptance 0, the SLM's drafts at threshold 0: a router that is shipped routes.
 
     Args:
         curves: One for each task and acceptance; each task has one at acceptance 0. Those of free text, if any, have no
             right answers, so that they say only where it was measured, unless they are alone.
+        beside: See `beside_confidence`; of a task the point nearest to the threshold counts.
     """
-    found = list(_settings_on_all_tasks(curves))
+    found = list(_settings_on_all_tasks(curves, beside or {})) or list(_settings_on_all_tasks(curves, {}))
     enough = [each for each in found if each[0] <= HARDLY_WORSE + TOLERANCE]
     _, _, threshold, acceptance = min(enough, key=lambda each: each[1]) if enough else min(found)
     return min(max(threshold, 0.001), 1.0), acceptance
 
 
-def _settings_on_all_tasks(curves: Sequence[Curve]) -> Iterator[tuple[float, float, float, float]]:
-    """Accuracy lost and relative bytes, averaged over the tasks, and the threshold and acceptance that give them."""
+def _settings_on_all_tasks(curves: Sequence[Curve], beside: Beside) -> Iterator[tuple[float, float, float, float]]:
+    """Accuracy lost and relative bytes, averaged over the tasks, and the threshold and acceptance that give them.
+
+    Without those that are surely worse than SLM confidence on a task.
+    """
     tasks = {curve.task for curve in curves}
     graded = [curve for curve in curves if curve.quality == "right"] or curves
     for acceptance in sorted({curve.acceptance for curve in graded}):
@@ -206,10 +210,12 @@ def _settings_on_all_tasks(curves: Sequence[Curve]) -> Iterator[tuple[float, flo
         if {curve.task for curve in measured_there} != tasks:
             continue
         first = max(curve.measured[0].threshold for curve in measured_there)
-        beside = [curve for curve in graded if curve.acceptance == acceptance]
-        measured = {point.threshold for curve in beside for point in curve.points if point.threshold > 0}
+        own = [curve for curve in graded if curve.acceptance == acceptance]
+        measured = {point.threshold for curve in own for point in curve.points if point.threshold > 0}
         for threshold in sorted(each for each in measured if each >= first):
-            at = [(curve, curve.at(threshold)) for curve in beside]
+            if any(is_surely_worse(nearest_beside(curve, threshold, beside)) for curve in measured_there):
+                continue
+            at = [(curve, curve.at(threshold)) for curve in own]
             lost = fmean(curve.llm.accuracy - point.accuracy for curve, point in at)
             cost = fmean(curve.relative_cost(point, "bytes") for curve, point in at)
             yield lost, cost, threshold, acceptance
@@ -251,7 +257,7 @@ def ship(
         others: As `beside`, of routers that learned from the other tasks alone.
     """
     shipped = Router.load(router)
-    threshold, acceptance = operating_point(curves)
+    threshold, acceptance = operating_point(curves, beside)
     start = round(threshold, 4)  # a step of the page's slider: what is shown is what is in force
     shipped.card = replace(shipped.card, name=out.name, threshold=start, acceptance=acceptance)
     without_training = {name: tuple(own) for name, own in (untrained or {}).items()}

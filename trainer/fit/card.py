@@ -127,7 +127,7 @@ def given_at_start(
     own = [curve for curve in curves if curve.acceptance == card.acceptance]
     if not own:
         return ""
-    points = {curve.task: point for curve in own if (point := _nearest(curve, card.threshold, beside))}
+    points = {curve.task: point for curve in own if (point := nearest_beside(curve, card.threshold, beside))}
     agreed = "".join(f" (of {curve.task} the agreement)" for curve in own if curve.quality != "right")
     head = ["right answers", "questions", "SLM only", "LLM only", "here", "LLM tokens", "bytes of LLM only"]
     rows = [_at_start(curve, card.threshold) for curve in own]
@@ -167,11 +167,17 @@ def _at(text: str, threshold: float, start: float) -> str:
     return text if round(threshold, 4) == start else f"{text}, at threshold {spelled_threshold(threshold)}"
 
 
-def _nearest(curve: Curve, threshold: float, beside: Beside) -> BesideConfidence | None:
-    """The measured point of a curve that is nearest to a threshold."""
+def nearest_beside(curve: Curve, threshold: float, beside: Beside) -> BesideConfidence | None:
+    """Of what is known of a curve's measured points, that of the one nearest to a threshold."""
     dials = curve.acceptance, curve.max_draft or "auto"
     own = [each for each in beside.get(curve.task, ()) if (each["acceptance"], each["max_draft"]) == dials]
     return min(own, key=lambda each: abs(each["threshold"] - threshold), default=None)
+
+
+def is_surely_worse(point: BesideConfidence | None) -> bool:
+    """Whether its whole interval is below what SLM confidence has; not where that is not known."""
+    high = point["accuracy"]["high"] if point else None
+    return high is not None and high < 0
 
 
 def _beside(point: BesideConfidence | None, start: float) -> str:
@@ -183,8 +189,7 @@ def _beside(point: BesideConfidence | None, start: float) -> str:
 
 def _on_which_tasks(points: Mapping[str, BesideConfidence], agreed: str) -> str:
     """What the last column is, and on which tasks its whole interval is below 0; `agreed` on what has no accuracy."""
-    highest = {task: point["accuracy"]["high"] for task, point in points.items()}
-    worse = [task for task, high in highest.items() if high is not None and high < 0]
+    worse = [task for task, point in points.items() if is_surely_worse(point)]
     return (
         f"In the last column is the accuracy{agreed} at the measured threshold nearest to the start, less what SLM "
         "confidence has at acceptance 0 for as many bytes (a straight line between its measured points), with 95 % "
@@ -204,7 +209,7 @@ def _surely_worse(beside: Beside) -> str:
         f"{task} at {spelled_threshold(each['threshold'])}, acceptance {each['acceptance']:g} "
         f"({in_points(each['accuracy'])})"
         for task, each in known
-        if (high := each["accuracy"]["high"]) is not None and high < 0
+        if is_surely_worse(each)
     ]
     return (
         f"Of the {len(known)} settings of all tasks that SLM confidence has as many bytes for, this router is at "
