@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from engine.errors import InvalidRequest, check_number, check_text, check_whole, shown
 from engine.events import MAX_THRESHOLD, Role
@@ -25,7 +23,7 @@ MAX_FORCED = 100_000
 MAX_TURNS = 1_000
 MAX_DRAFT = 1024
 
-DraftLimit = Annotated[int, Field(ge=1, le=MAX_DRAFT)] | Literal["auto"]
+DraftLimit = int | Literal["auto"]
 """At most so many drafted tokens are unread; "auto" weighs what a look costs (`engine.batch.draft_length`)."""
 
 JudgeKind = Literal["ratio", "learned"]

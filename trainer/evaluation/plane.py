@@ -12,8 +12,7 @@ from typing import NotRequired
 import numpy as np
 from typing_extensions import TypedDict  # typing's own cannot be validated by pydantic before Python 3.12
 
-from engine.operating_points import MEASURED_UNITS, Unit
-from engine.request import DraftLimit
+from engine.operating_points import MEASURED_UNITS, MaxDraft, Unit
 from trainer.evaluation import statistics
 from trainer.evaluation.estimates import (
     EstimateSummary,
@@ -72,7 +71,7 @@ class PlanePoint(PointSummary):
 
     method: MethodName
     acceptance: Rate
-    max_draft: DraftLimit
+    max_draft: MaxDraft
     llm_passes: Amount | None
     taken_back: Amount | None
 

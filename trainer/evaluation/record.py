@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 from engine.errors import shown
 from engine.events.cost import Cost
 from engine.grading import grade
+from engine.operating_points import MaxDraft
 from engine.request import DraftLimit
 from trainer import TrainerError
 from trainer.evaluation.method_names import MethodName, Name, Rate, spelled
@@ -35,7 +36,7 @@ MACHINES = (
 )
 
 _Thresholds = list[Annotated[float, Field(allow_inf_nan=False)]]
-_AskedOf = tuple[str, _Thresholds, str | None] | tuple[str, _Thresholds, str | None, Rate, DraftLimit]
+_AskedOf = tuple[str, _Thresholds, str | None] | tuple[str, _Thresholds, str | None, Rate, MaxDraft]
 """A method in a stage's file: its name, thresholds and router, and its dials where they are not at acceptance 0."""
 
 _WAY_OUT = "delete the file and run evaluate again"
@@ -90,7 +91,7 @@ class GradedAnswer:
     finish: str
     text: str
     acceptance: Rate = 0.0
-    max_draft: DraftLimit = "auto"
+    max_draft: MaxDraft = "auto"
     llm_passes: Annotated[int, Field(ge=0)] | None = None
     taken_back: Annotated[int, Field(ge=0)] | None = None
     prompt_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -119,7 +120,7 @@ class Point:
     threshold: float
     answers: tuple[GradedAnswer, ...]
     acceptance: float = 0.0
-    max_draft: DraftLimit = "auto"
+    max_draft: MaxDraft = "auto"
     weights_copy: str = ""
 
     def column(self, name: str) -> Array:

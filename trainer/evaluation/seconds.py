@@ -17,10 +17,9 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from engine.operating_points import bootstrap_counts
+from engine.operating_points import MaxDraft, bootstrap_counts
 from engine.pair import Pair
 from engine.provenance import provenance
-from engine.request import DraftLimit
 from trainer import TrainerError
 from trainer.evaluation.estimates import EstimateSummary, digits, estimated
 from trainer.evaluation.evaluate import asked_of, begun_with, graded
@@ -69,7 +68,7 @@ class TimedPoint(TypedDict):
     method: str
     threshold: float
     acceptance: Rate
-    max_draft: DraftLimit
+    max_draft: MaxDraft
     correct: Rate
     tokens: float
     llm_passes: float

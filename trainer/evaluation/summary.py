@@ -18,8 +18,7 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from engine.operating_points import MEASURED_UNITS, Unit, bootstrap_counts
-from engine.request import DraftLimit
+from engine.operating_points import MEASURED_UNITS, MaxDraft, Unit, bootstrap_counts
 from trainer import TrainerError
 from trainer.evaluation import statistics
 from trainer.evaluation.estimates import (
@@ -96,7 +95,7 @@ class BesideConfidence(TypedDict):
     """
 
     acceptance: Rate
-    max_draft: DraftLimit
+    max_draft: MaxDraft
     threshold: float
     accuracy: EstimateSummary
 

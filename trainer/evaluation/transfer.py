@@ -17,10 +17,9 @@ from typing_extensions import TypedDict
 
 from engine.events import llm_tokens
 from engine.grading import agreement
-from engine.operating_points import MEASURED_UNITS, Unit, bootstrap_counts
+from engine.operating_points import MEASURED_UNITS, MaxDraft, Unit, bootstrap_counts
 from engine.pair import Pair
 from engine.provenance import provenance
-from engine.request import DraftLimit
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write
 from trainer.evaluation import statistics
@@ -68,7 +67,7 @@ class FreeText:
     method: MethodName
     threshold: Annotated[float, Field(allow_inf_nan=False)]
     acceptance: Rate
-    max_draft: DraftLimit
+    max_draft: MaxDraft
     agreement: Rate
     tokens: Annotated[int, Field(ge=1)]
     llm_tokens: Annotated[int, Field(ge=0)]
