@@ -45,22 +45,29 @@ def test_each_name_is_in_the_legend_once_and_each_panel_has_a_title():
 
 
 def test_the_twin_has_measured_seconds():
-    for number, summary in enumerate(TIMED):
-        panel = traces(seconds_panels(TIMED), number)
-        assert list(panel[label("llm")].x) == [1]
+    for number, (evaluated, summary) in enumerate(zip(SUMMARIES, TIMED, strict=True)):
+        panel = traces(seconds_panels(SUMMARIES, TIMED), number)
+        accuracy = evaluated["methods"]["llm"]["points"][0]["accuracy"]
+        assert (*panel[label("llm")].x, *panel[label("llm")].y) == (1, accuracy), "of all questions, not of those timed"
         whole = next(point for point in summary["points"] if point["method"] == "llm")["seconds"]
-        last = [point for point in summary["points"] if point["acceptance"]][-1]
-        drawn = panel[f"{label(last['method'])}, acceptance {last['acceptance']:g}"]
-        assert (drawn.x[-1], drawn.y[-1]) == (pytest.approx(last["seconds"] / whole, rel=1e-3), last["correct"])
+        last = [point for point in summary["points"] if point["acceptance"] == 1][-1]
+        drawn = panel[f"{label(last['method'])}, at the acceptance beside it"]
+        assert (drawn.x[-1], drawn.y[-1]) == (pytest.approx(last["seconds"] / whole, rel=1e-3), accuracy)
+        assert drawn.customdata[-1] == "1"
         low, high = last["speedup"]["low"], last["speedup"]["high"]
         assert low and drawn.x[-1] + drawn.error_x.array[-1] == pytest.approx(1 / low)
         assert high and drawn.x[-1] - drawn.error_x.arrayminus[-1] == pytest.approx(1 / high)
         assert drawn.marker.symbol != panel[label("llm")].marker.symbol, "what the LLM judged is told apart"
         front = list(zip(panel[FRONT].x, panel[FRONT].y, strict=True))
-        for point in summary["points"]:
-            assert any(x <= point["seconds"] / whole and y >= point["correct"] for x, y in front), (
-                "none beats the front"
-            )
+        for trace in panel.values():
+            for right, share in zip(trace.y, trace.x, strict=True):
+                assert any(x <= share + 1e-3 and y >= right for x, y in front), "none beats the front"
+
+
+def test_a_timed_setting_that_was_not_evaluated_is_not_drawn():
+    unknown: Any = {**TIMED[0]["points"][-1], "method": "citer-r9", "acceptance": 0.0}
+    panel = traces(seconds_panels(SUMMARIES[:1], [{**TIMED[0], "points": [*TIMED[0]["points"], unknown]}]), 0)
+    assert label("citer-r9") not in panel and label("llm") in panel
 
 
 @pytest.mark.parametrize("count", [2, 4, 5, 6])

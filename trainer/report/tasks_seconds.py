@@ -21,7 +21,7 @@ from trainer.evaluation.seconds import (
     share_of_llm,
 )
 from trainer.evaluation.statistics import TOLERANCE
-from trainer.evaluation.summary import MethodSummary, Summary
+from trainer.evaluation.summary import MethodSummary, Summary, alone
 from trainer.report.seconds_report import timed_setting
 from trainer.report.tasks import FAMILIES, RIVALS, TARGET, wanted
 
@@ -35,6 +35,7 @@ class _Evaluated(NamedTuple):
     max_draft: int | str
     threshold: float
     accuracy: float
+    weights_copy: str | None
 
 
 Fastest = dict[str, TimedPoint]  # by family
@@ -84,6 +85,17 @@ def learned_seconds(summary: Summary, timed: Sequence[SecondsSummary]) -> str:
     """The setting of `fastest_learned` and its share of LLM only's seconds, in words; empty without one."""
     found = fastest_learned(summary, timed)
     return f"{_share(found[1])}, {timed_setting(found[1], found[0]['points'])}" if found else ""
+
+
+def evaluated_accuracy(summary: Summary, point: TimedPoint) -> float | None:
+    """What a timed setting has right of all evaluated questions; None where it was not evaluated.
+
+    At acceptance 1 the text is the LLM's own.
+    """
+    if point["acceptance"] == 1:
+        return alone(summary, "llm")["accuracy"]
+    own = _nearest(list(_evaluated(summary["methods"], summary.get("plane"))), point)
+    return own.accuracy if own else None
 
 
 def _timed_of(summary: Summary, timed: Sequence[SecondsSummary]) -> SecondsSummary | None:
@@ -254,12 +266,16 @@ def _same(evaluated: _Evaluated, point: TimedPoint) -> bool:
 def _of_family(methods: Mapping[str, MethodSummary], plane: Plane, family: str) -> Iterator[_Evaluated]:
     """The evaluated settings of a family of routers."""
     copy = methods["llm"]["points"][0].get("weights_copy")
+    for each in _evaluated(methods, plane):
+        if belongs(family, each.method, each.acceptance, each.weights_copy == copy):
+            yield each
+
+
+def _evaluated(methods: Mapping[str, MethodSummary], plane: Plane | None) -> Iterator[_Evaluated]:
+    """All evaluated settings; those that the plane has at acceptance 0 come twice."""
     at_0 = ((name, 0.0, "auto", point) for name, curve in methods.items() for point in curve["points"])
-    above = (
-        (point["method"], point["acceptance"], point["max_draft"], point)
-        for points in plane["curves"].values()
-        for point in points
-    )
+    curves = plane["curves"].values() if plane else ()
+    above = ((each["method"], each["acceptance"], each["max_draft"], each) for curve in curves for each in curve)
     for method, acceptance, max_draft, point in chain(at_0, above):
-        if belongs(family, method, acceptance, point.get("weights_copy") == copy):
-            yield _Evaluated(method, acceptance, max_draft, point["threshold"], point["accuracy"])
+        copy = point.get("weights_copy")
+        yield _Evaluated(method, acceptance, max_draft, point["threshold"], point["accuracy"], copy)

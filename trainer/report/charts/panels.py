@@ -31,6 +31,7 @@ from trainer.report.charts.parts import (
     layout_of,
     look_of,
 )
+from trainer.report.tasks_seconds import evaluated_accuracy
 
 DRAWN = ("confidence", "query", "co-llm", "co-llm-data")
 """Methods at acceptance 0 that are drawn where they were measured; more lines than these hide each other."""
@@ -38,6 +39,8 @@ DRAWN = ("confidence", "query", "co-llm", "co-llm-data")
 POINTS = ("slm", "llm", "assisted-tuned")
 SHARE = {"tickformat": ".0%", "range": [0.2, 1.4]}
 """What costs more than that stands in the tables."""
+AROUND_LLM = 0.12
+"""Accuracy below and above the LLM's that a panel of seconds shows: a tenth is much among settings worth timing."""
 FRONT = "front of the plane"
 COLUMNS = 3  # of panels; five beside each other are too small to read in a README
 WIDTH, HEIGHT, LEGEND = 340, 320, 120  # pixels, of a panel and of the lines below all
@@ -49,15 +52,24 @@ def bytes_panels(summaries: Sequence[Summary]) -> go.Figure:
     return _figure(panels, "bytes of LLM only")
 
 
-def seconds_panels(summaries: Sequence[SecondsSummary]) -> go.Figure:
-    """Right answers over measured seconds as a share of the LLM's own, one text at a time, with intervals in time.
+def seconds_panels(summaries: Sequence[Summary], timed: Sequence[SecondsSummary]) -> go.Figure:
+    """Accuracy over measured seconds as a share of the LLM's own, one text at a time, with intervals in time.
 
-    Behind them the front: of the settings that were timed, those than which none is both faster and as often right.
+    The accuracy is that of the evaluation, as so few questions are timed; a setting that was not evaluated is not
+    drawn. Behind them the front: of the drawn settings those than which none is both faster and as often right.
+
+    Args:
+        timed: Of the same tasks, in the same order.
     """
-    panels = [(_title(summary["task"], summary["questions"]), _seconds_traces(summary)) for summary in summaries]
-    right = [point["correct"] for summary in summaries for point in summary["points"]]
-    figure = _figure(panels, "seconds of LLM only, measured")
-    return figure.update_xaxes(range=[0.6, 1.5]).update_yaxes(range=[min(right) - 0.1, max(right) + 0.1])
+    panels = [
+        (f"{own['task']}, {about['questions']} of {own['questions']} timed", _seconds_traces(own, about))
+        for own, about in zip(summaries, timed, strict=True)
+    ]
+    figure = _figure(panels, "seconds of LLM only, measured").update_xaxes(range=[0.6, 1.5])
+    for number, own in enumerate(summaries):
+        llm = alone(own, "llm")["accuracy"]
+        figure.layout[f"yaxis{number + 1 if number else ''}"].range = [llm - AROUND_LLM, llm + AROUND_LLM]
+    return figure
 
 
 def other_task_panels(summaries: Sequence[Summary], routers: Sequence[str]) -> go.Figure:
@@ -94,7 +106,7 @@ def write_panels(
     """
     figures: dict[str, Any] = {f"{preset}-tasks": bytes_panels(summaries)}
     if len(timed) == len(summaries) and all(map(is_comparable, timed)):
-        figures[f"{preset}-tasks-seconds"] = seconds_panels(timed)
+        figures[f"{preset}-tasks-seconds"] = seconds_panels(summaries, timed)
     pages = []
     settings: dict[str, Any] = {"include_plotlyjs": SCRIPT, "div_id": "panels", "config": {"displaylogo": False}}
     for name, figure in figures.items():
@@ -141,7 +153,7 @@ def _bytes_traces(summary: Summary) -> list[Any]:
     methods, main = summary["methods"], summary["comparisons"]["method"]
     whole = alone(summary, "llm")["bytes"]
     plane = summary.get("plane")
-    traces = [_front(plane["front"], "bytes", "accuracy", whole)] if plane else []
+    traces = [_front(plane["front"], [each["accuracy"] for each in plane["front"]], "bytes", whole)] if plane else []
     for name in (*DRAWN, main):
         if name in methods:
             traces.append(_line(summary, name, methods[name]["points"], whole, name == main))
@@ -162,11 +174,11 @@ def _line(summary: Summary, name: str, points: Sequence[PointSummary], whole: fl
     )
 
 
-def _front(points: Sequence[PlanePoint | TimedPoint], cost: str, right: str, whole: float) -> Any:
-    """In steps: between two of its points there is no setting. `cost` and `right` name the points' fields."""
+def _front(points: Sequence[PlanePoint | TimedPoint], accuracy: Sequence[float], cost: str, whole: float) -> Any:
+    """In steps: between two of its points there is no setting. `cost` is the name of the points' field."""
     return go.Scatter(
         x=[point[cost] / whole for point in points],
-        y=[point[right] for point in points],
+        y=list(accuracy),
         text=[spelled(point["method"], point["acceptance"], point["max_draft"]) for point in points],
         name=FRONT,
         mode="lines",
@@ -187,34 +199,37 @@ def _mark(name: str, look: Look, points: Sequence[PointSummary], whole: float) -
     )
 
 
-def _seconds_traces(summary: SecondsSummary) -> list[Any]:
-    whole = llm_alone(summary)["seconds"]
-    alike: dict[tuple[str, float], list[TimedPoint]] = {}
-    for point in summary["points"]:
-        alike.setdefault((point["method"], point["acceptance"]), []).append(point)
-    timed = [_timed(name, acceptance, points) for (name, acceptance), points in alike.items()]
-    seconds, right = (np.array([point[name] for point in summary["points"]]) for name in ("seconds", "correct"))
-    best = [summary["points"][number] for number in front(seconds, right)]
-    return [_front(best, "seconds", "correct", whole), *timed]
+def _seconds_traces(summary: Summary, timed: SecondsSummary) -> list[Any]:
+    found = [(point, evaluated_accuracy(summary, point)) for point in timed["points"]]
+    drawn = [(point, accuracy) for point, accuracy in found if accuracy is not None]
+    alike: dict[tuple[str, bool], list[tuple[TimedPoint, float]]] = {}
+    for point, accuracy in drawn:
+        alike.setdefault((point["method"], point["acceptance"] > 0), []).append((point, accuracy))
+    marks = [_timed(name, verified, points) for (name, verified), points in alike.items()]
+    order = front(np.array([point["seconds"] for point, _ in drawn]), np.array([accuracy for _, accuracy in drawn]))
+    best = [drawn[number] for number in order]
+    steps = _front([point for point, _ in best], [right for _, right in best], "seconds", llm_alone(timed)["seconds"])
+    return [steps, *marks]
 
 
-def _timed(name: str, acceptance: float, points: Sequence[TimedPoint]) -> Any:
-    look = LOOKS.get(name, MAIN)
+def _timed(name: str, verified: bool, drawn: Sequence[tuple[TimedPoint, float]]) -> Any:
+    look, points = LOOKS.get(name, MAIN), [point for point, _ in drawn]
     shares = [share_of_llm(point) for point in points]
     return go.Scatter(
         x=[share for share, _, _ in shares],
         error_x=bars(shares, look.colour),
-        y=[point["correct"] for point in points],
+        y=[accuracy for _, accuracy in drawn],
         text=[spelled(point["method"], point["acceptance"], point["max_draft"]) for point in points],
-        name=label(name) + (f", acceptance {acceptance:g}" if acceptance else ""),
-        mode="markers+text" if acceptance else "markers",
-        texttemplate=f"{acceptance:g}",
+        name=label(name) + (", at the acceptance beside it" if verified else ""),
+        mode="markers+text" if verified else "markers",
+        customdata=[f"{point['acceptance']:g}" for point in points],
+        texttemplate="%{customdata}",
         textposition="top center",
         marker={
             "color": look.colour,
-            "symbol": look.symbol.removesuffix("-open") + "-open-dot" if acceptance else look.symbol,
+            "symbol": look.symbol.removesuffix("-open") + "-open-dot" if verified else look.symbol,
             "size": 11,
             "line": {"color": "#000000", "width": 1},
         },
-        hovertemplate="%{text}<br>%{y:.0%} right in %{x:.0%} of LLM only's seconds<extra></extra>",
+        hovertemplate="%{text}<br>accuracy %{y:.1%} in %{x:.0%} of LLM only's seconds<extra></extra>",
     )
