@@ -530,7 +530,9 @@ def test_a_router_for_several_tasks_starts_where_their_mean_accuracy_is_within_t
     assert operating_point([early]) == (0.2, 0) and operating_point([late]) == (0.9, 0)
     assert operating_point([early, late]) == (0.9, 0), "at 0.6 three points are missing on the average"
     better = routed((0.2, 0.2, 20), (0.6, 0.56, 50), (0.9, 0.58, 70), task="products")
-    assert operating_point([early, better]) == (0.6, 0)
+    assert operating_point([early, better]) == (0.9, 0), "0.6 would be cheaper, but was not measured on both"
+    apart = routed((0.1, 0.2, 20), (0.6, 0.56, 50), (0.95, 0.58, 70), task="products")
+    assert operating_point([early, apart]) == (0.6, 0), "where nothing was measured on both, it is read between"
 
 
 def test_a_router_starts_only_where_free_text_was_measured_too():
@@ -562,4 +564,6 @@ def test_a_router_starts_at_the_acceptance_that_gets_there_for_the_fewest_bytes(
     other = routed((0.9, 0.6, 70), task="products")
     assert operating_point([plain, other, verified]) == (0.9, 0), "products were not measured at that acceptance"
     late = routed((0.8, 0.6, 40), acceptance=0.3, task="products")
-    assert operating_point([plain, other, verified, late]) == (0.8, 0.3), "what 0.4 gives of products is not known"
+    assert operating_point([plain, other, verified, late]) == (0.9, 0), "at 0.3 no threshold was measured on both"
+    both = routed((0.4, 0.6, 50), (0.8, 0.6, 55), acceptance=0.3)
+    assert operating_point([plain, other, both, late]) == (0.8, 0.3), "what 0.4 gives of products is not known"

@@ -128,10 +128,10 @@ def test_the_card_says_where_confidence_is_the_safer_rule():
 
     card = Router.load(ROUTERS / "tiny").card
     own = {"sums": [point(-0.1, -0.2, -0.01), point(-0.1, -0.2, 0.01, threshold=0.7), point(None, None, None)]}
-    text = render_card(card, beside=own, others={"words": [point(0.05, -0.01, 0.1)]})
+    text = render_card(card, beside=own, others={"words": [point(0.05, -0.01, 0.1)], "maps": [point(None, None, None)]})
     assert "Of the 2 settings" in text and "at 1 worse" in text
     assert "sums at 0.5, acceptance 0.3 (−10.0 points (−20.0 to −1.0))" in text
-    assert "at acceptance 0 for as many bytes, on words 5.0 points (−1.0 to 10.0)." in text
+    assert "at acceptance 0 for as many bytes: on words 5.0 points (−1.0 to 10.0). On maps they moved fewer" in text
     assert "safer rule" not in render_card(card), "nothing was measured of it"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from engine.operating_points import HARDLY_WORSE, Curve, OperatingPoint, OperatingPoints, TimedSetting
 from engine.policy import POLICIES, REGISTRY
@@ -180,12 +181,13 @@ def _free_text_point(point: TransferPoint, timed: bool, acceptance: float = 0.0)
 def operating_point(curves: Sequence[Curve], beside: Beside | None = None) -> tuple[float, float]:
     """Threshold and acceptance where a router is used unless a person chooses otherwise, and rollouts are finished.
 
-    The cheapest of its measured settings at which accuracy, averaged over the tasks, is within `HARDLY_WORSE` of the
-    LLM's; where none is, the most accurate one. A task that was not measured at a threshold is read between its own,
-    and an acceptance at which a task was not measured, or a threshold below its first one there, does not count. Nor
-    does what was not measured on free text, where that was: it is what a visitor writes. Nor, unless nothing is left,
-    what is on a task, or on free text, surely worse than SLM confidence. Unlike in `Curve.cheapest_within` either model
-    alone is not among them, nor, above acceptance 0, the SLM's drafts at threshold 0: a router that is shipped routes.
+    The cheapest of the settings that were measured on all tasks at which accuracy, averaged over the tasks, is within
+    `HARDLY_WORSE` of the LLM's. Where there is none, a task that was not measured at a threshold is read between its
+    own; where there is none either, it is the most accurate setting. An acceptance at which a task was not measured, or
+    a threshold below its first one there, does not count. Nor does what was not measured on free text, where that was:
+    it is what a visitor writes. Nor, unless nothing is left, what is on a task, or on free text, surely worse than SLM
+    confidence. Unlike in `Curve.cheapest_within` either model alone is not among them, nor, above acceptance 0, the
+    SLM's drafts at threshold 0: a router that is shipped routes.
 
     Args:
         curves: One for each task and acceptance; each task has one at acceptance 0. Those of free text, if any, have no
@@ -193,16 +195,23 @@ def operating_point(curves: Sequence[Curve], beside: Beside | None = None) -> tu
         beside: See `beside_confidence`; of a task the point nearest to the threshold counts.
     """
     found = list(_settings_on_all_tasks(curves, beside or {})) or list(_settings_on_all_tasks(curves, {}))
-    enough = [each for each in found if each[0] <= HARDLY_WORSE + TOLERANCE]
-    _, _, threshold, acceptance = min(enough, key=lambda each: each[1]) if enough else min(found)
-    return min(max(threshold, 0.001), 1.0), acceptance
+    enough = [each for each in found if each.lost <= HARDLY_WORSE + TOLERANCE]
+    best = min(enough, key=lambda each: (not each.measured, each.bytes)) if enough else min(found)
+    return min(max(best.threshold, 0.001), 1.0), best.acceptance
 
 
-def _settings_on_all_tasks(curves: Sequence[Curve], beside: Beside) -> Iterator[tuple[float, float, float, float]]:
-    """Accuracy lost and relative bytes, averaged over the tasks, and the threshold and acceptance that give them.
+class _Setting(NamedTuple):
+    """A setting on all tasks: accuracy lost and relative bytes, averaged, and whether no task is read on a line."""
 
-    Without those that are surely worse than SLM confidence on a task.
-    """
+    lost: float
+    bytes: float
+    threshold: float
+    acceptance: float
+    measured: bool
+
+
+def _settings_on_all_tasks(curves: Sequence[Curve], beside: Beside) -> Iterator[_Setting]:
+    """All that a router may start at, without what is surely worse than SLM confidence on a task."""
     tasks = {curve.task for curve in curves}
     graded = [curve for curve in curves if curve.quality == "right"] or curves
     for acceptance in sorted({curve.acceptance for curve in graded}):
@@ -218,7 +227,8 @@ def _settings_on_all_tasks(curves: Sequence[Curve], beside: Beside) -> Iterator[
             at = [(curve, curve.at(threshold)) for curve in own]
             lost = fmean(curve.llm.accuracy - point.accuracy for curve, point in at)
             cost = fmean(curve.relative_cost(point, "bytes") for curve, point in at)
-            yield lost, cost, threshold, acceptance
+            everywhere = all(any(point.threshold == threshold for point in curve.points) for curve in own)
+            yield _Setting(lost, cost, threshold, acceptance, everywhere)
 
 
 def check_measured(router: Path, method: str, results: Sequence[Summary | TransferSummary]) -> None:

@@ -219,13 +219,16 @@ def _surely_worse(beside: Beside) -> str:
 
 def _of_other_tasks(others: Beside) -> str:
     """In words: what routers that learned from the other tasks alone are worth on each; empty where none was tried."""
-    known = [f"{task} {in_points(each['accuracy'])}" for task, several in others.items() for each in several]
-    if not known:
+    found = [(task, each["accuracy"]) for task, several in others.items() for each in several]
+    if not found:
         return ""
+    known = "; on ".join(f"{task} {in_points(accuracy)}" for task, accuracy in found if accuracy["value"] is not None)
+    cheaper = " and ".join(task for task, accuracy in found if accuracy["value"] is None)
     return (
         "On a task that it did not learn from it was not tried. Routers that were fitted alike on the other tasks "
-        "alone have, less what SLM confidence has right at acceptance 0 for as many bytes, on "
-        f"{'; on '.join(known)}."
+        "alone were, in right answers less those of SLM confidence at acceptance 0 for as many bytes:"
+        + (f" on {known}." if known else "")
+        + (f" On {cheaper} they moved fewer bytes than SLM confidence does at any threshold." if cheaper else "")
     )
 
 
