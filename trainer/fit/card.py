@@ -223,7 +223,7 @@ def _of_other_tasks(others: Beside) -> str:
     if not found:
         return ""
     known = "; on ".join(f"{task} {in_points(accuracy)}" for task, accuracy in found if accuracy["value"] is not None)
-    cheaper = " and ".join(task for task, accuracy in found if accuracy["value"] is None)
+    cheaper = ", ".join(task for task, accuracy in found if accuracy["value"] is None)
     return (
         "On a task that it did not learn from it was not tried. Routers that were fitted alike on the other tasks "
         "alone were, in right answers less those of SLM confidence at acceptance 0 for as many bytes:"
