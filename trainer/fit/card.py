@@ -224,11 +224,12 @@ def _of_other_tasks(others: Beside) -> str:
         return ""
     known = "; on ".join(f"{task} {in_points(accuracy)}" for task, accuracy in found if accuracy["value"] is not None)
     cheaper = ", ".join(task for task, accuracy in found if accuracy["value"] is None)
-    return (
-        "On a task that it did not learn from it was not tried. Routers that were fitted alike on the other tasks "
-        "alone were, in right answers less those of SLM confidence at acceptance 0 for as many bytes:"
-        + (f" on {known}." if known else "")
-        + (f" On {cheaper} they moved fewer bytes than SLM confidence does at any threshold." if cheaper else "")
+    return " ".join(
+        [
+            "On a task that it did not learn from it was not tried; routers of the other tasks were.",
+            *([f"Less what SLM confidence has right at acceptance 0 for as many bytes: on {known}."] if known else []),
+            *([f"On {cheaper} they moved fewer bytes than SLM confidence at any threshold."] if cheaper else []),
+        ]
     )
 
 
