@@ -145,8 +145,14 @@ def in_words(estimate: EstimateSummary, places: int = 0, unit: str = " %") -> st
 
 def surely(text: str, difference: EstimateSummary) -> str:
     """What is said of a difference: bold where its interval lies above 0, and with an arrow where it lies below."""
-    low, high = (difference[end] or 0.0 for end in ("low", "high"))
-    return f"**{text}**" if low > 0 else f"{text} ↓" if high < 0 else text
+    if is_surely_less(difference):
+        return f"{text} ↓"
+    return f"**{text}**" if (difference["low"] or 0.0) > 0 else text
+
+
+def is_surely_less(difference: EstimateSummary) -> bool:
+    """Whether its whole interval lies below 0; not where it has no value."""
+    return (difference["high"] or 0.0) < 0
 
 
 def in_points(difference: EstimateSummary) -> str:

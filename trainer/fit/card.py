@@ -13,7 +13,7 @@ from engine.benchmark.markdown import table
 from engine.operating_points import Curve, TimedSetting
 from engine.router import RouterCard
 from engine.weights.files import write_text
-from trainer.evaluation.estimates import in_points, percent, with_notes
+from trainer.evaluation.estimates import in_points, is_surely_less, percent, with_notes
 from trainer.evaluation.method_names import spelled_threshold
 from trainer.evaluation.summary import BesideConfidence
 
@@ -176,8 +176,7 @@ def nearest_beside(curve: Curve, threshold: float, beside: Beside) -> BesideConf
 
 def is_surely_worse(point: BesideConfidence | None) -> bool:
     """Whether its whole interval is below what SLM confidence has; not where that is not known."""
-    high = point["accuracy"]["high"] if point else None
-    return high is not None and high < 0
+    return point is not None and is_surely_less(point["accuracy"])
 
 
 def _beside(point: BesideConfidence | None, start: float) -> str:
