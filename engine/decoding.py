@@ -26,7 +26,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 
 import torch
 from tokenizers import Tokenizer
@@ -223,11 +222,6 @@ class Decoding:
         for role, cache in self._caches.items():
             cache.truncate(this.slot, min(cache.lengths[this.slot], same, this.cached(role)))
 
-    def rollback(self, row: int, generated: int) -> None:
-        """Takes a row back to its first `generated` tokens, ready to go on from there; see `resume`."""
-        this = self.rows[row]
-        self.resume(row, this.request, [replace(event, finish_reason=None) for event in this.events[:generated]])
-
     def reveal(self, row: int) -> list[Revealed]:
         """Both models read the rest of a text that was cut short, for its candidates; this is not charged."""
         this = self.rows[row]
@@ -239,14 +233,6 @@ class Decoding:
         self._reader.allow(None)
         self._reader.read_rest(slot)
         return step.revealed
-
-    def fork(self, source: int, target: int) -> None:
-        """Makes row `target` a copy of row `source`, caches included; its dial stays its own."""
-        old, replaced = self.rows[source], self.rows[target]
-        self._slots.own(replaced)
-        text = TextStream(self._tokenizer, old.request.stop, old.tokens[old.prompt_tokens :])
-        self.rows[target] = replace(old.copy(), slot=replaced.slot, dial=replaced.dial, text=text)
-        self._slots.copy(old.slot, replaced.slot)
 
     def _plan(self, rows: Iterable[int]) -> list[RowStep]:
         """Step 1: the rows that take part, and the slots that they share."""

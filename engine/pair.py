@@ -277,7 +277,6 @@ class Pair:
         prompt: str | Request,
         dial: Dial | None = None,
         cancel: threading.Event | None = None,
-        decoding: Decoding | None = None,
         **options: Any,
     ) -> Iterator[TokenEvent]:
         """Writes one text, yielding an event per token; an InvalidRequest is raised before any model runs.
@@ -286,9 +285,8 @@ class Pair:
             prompt: A prompt or a request, with fields of `Request` and `Sampling` as `options`.
             dial: It may be moved at any time, for the next token.
             cancel: When set, no further step is taken. Closing the iterator stops the models as well.
-            decoding: Goes on with this one, of one row that was made with `start` and has that prompt, instead.
         """
-        decoding = decoding or self.start([build_request(prompt, **options)])
+        decoding = self.start([build_request(prompt, **options)])
         if dial is not None:
             decoding.rows[0].dial = dial
         return decoding.run(cancel)

@@ -147,21 +147,25 @@ def test_going_on_after_a_rollback_gives_the_same_trace(random_pair, kept):
     while decoding.active:
         decoding.step()
     before = [(e.id, e.text, e.role, e.slm_fed, e.llm_fed) for e in decoding.rows[0].events]
-    decoding.rollback(0, kept)
+    back_to(decoding, 0, kept)
     while decoding.active:
         decoding.step()
     assert [(e.id, e.text, e.role, e.slm_fed, e.llm_fed) for e in decoding.rows[0].events] == before
 
 
-def test_a_forked_row_goes_its_own_way_and_leaves_the_other_alone(random_pair):
+def back_to(decoding, row, kept):
+    """Makes a row's text its first `kept` tokens, ready to go on from there, as a slider does."""
+    this = decoding.rows[row]
+    decoding.resume(row, this.request, [replace(event, finish_reason=None) for event in this.events[:kept]])
+
+
+def test_a_row_that_begins_again_goes_its_own_way_and_leaves_the_other_of_its_slot_alone(random_pair):
     asked = request(PROMPTS[0], threshold=0.3)
     expected_low, expected_high = random_pair.generate(asked), random_pair.generate(request(PROMPTS[0], threshold=1.5))
-    decoding = random_pair.start([asked, request("another")])
-    decoding.rows[1].dial.threshold = 0.3
+    decoding = random_pair.start([asked, asked])
     for _ in range(12):
         decoding.step()
-    decoding.fork(0, 1)
-    decoding.rollback(1, 0)
+    back_to(decoding, 1, 0)
     decoding.rows[1].dial.threshold = 1.5
     while decoding.active:
         decoding.step()

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 import torch
-from test_engine_decoding import PROMPTS, facts, ids, request
+from test_engine_decoding import PROMPTS, back_to, facts, ids, request
 from test_engine_router import make_router
 
 from engine import Role
@@ -112,7 +112,7 @@ def test_going_back_in_a_row_leaves_those_it_shared_a_slot_with_alone(random_pai
         for _ in range(20):
             decoding.step()
         assert {each.slot for each in decoding.rows} == {0}
-        decoding.rollback(row, 5)
+        back_to(decoding, row, 5)
         decoding.rows[row].dial.threshold = 1.5
         decoding.finish()
         others = [random_pair.trace(r.request, r.events) for n, r in enumerate(decoding.rows) if n != row]

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from test_engine_decoding import back_to
 
 from engine import (
     Forced,
@@ -89,7 +90,7 @@ def test_what_is_charged_and_not_read_where_a_text_goes_on_is_noted_for_its_seco
     decoding = written(tiny_pair, request(policy=policy))
     row, found = decoding.rows[0], []
     for at in reversed([event.index for event in row.events if event.role is Role.LLM]):
-        decoding.rollback(0, at)
+        back_to(decoding, 0, at)
         spared(tiny_pair, decoding)
         found.append(row.spared.get(Role.LLM, 0))
     assert found[-1] >= row.prompt_tokens - 1, "of the first token the whole prompt, but for what is always read"
@@ -109,7 +110,7 @@ def spared(pair, decoding):
 
 def test_what_was_read_for_candidates_alone_is_in_the_seconds_of_what_goes_on_from_there(tiny_pair):
     decoding = written(tiny_pair, request(policy="llm"), tokens=9)
-    decoding.rollback(0, 5)
+    back_to(decoding, 0, 5)
     decoding.reveal(0)
     spared(tiny_pair, decoding)
     decoding = written(tiny_pair, request(threshold=0.0), tokens=9)

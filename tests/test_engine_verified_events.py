@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from slow_reference import SlowReference
 from test_engine_cost import LLM, SLM, event
+from test_engine_decoding import back_to
 from test_engine_verified import DRAFTS, GREEDY, PROMPTS, SAMPLED, asked, ids
 
 from app.share.open_trace import opened_run
@@ -186,19 +187,18 @@ def test_going_on_after_a_rollback_gives_the_same_text(tiny_pair, kept):
     decoding = tiny_pair.start([verified()])
     decoding.finish()
     before = ids(decoding.rows[0].events)
-    decoding.rollback(0, kept)
+    back_to(decoding, 0, kept)
     assert ids(decoding.rows[0].events) == before[:kept]
     decoding.finish()
     assert ids(decoding.rows[0].events) == before
 
 
-def test_a_row_forked_in_the_middle_of_a_draft_goes_its_own_way(tiny_pair, reference):
-    row, other = verified(threshold=0.0, max_draft=6), asked(PROMPTS[2])
+def test_a_row_whose_dial_moves_in_the_middle_of_a_draft_goes_its_own_way(tiny_pair, reference):
+    row = verified(threshold=0.0, max_draft=6)
     for steps in (2, 4, 9):
-        decoding = tiny_pair.start([row, other])
+        decoding = tiny_pair.start([row, row])
         for _ in range(steps):
             decoding.step()
-        decoding.fork(0, 1)
         dial = decoding.rows[1].dial
         dial.threshold, dial.acceptance, dial.max_draft = 0.9, 1.0, 3
         decoding.finish()

@@ -239,9 +239,9 @@ def test_a_name_is_a_path_only_with_a_separator_a_suffix_or_such_a_file(tmp_path
 
 
 def test_arithmetic_is_the_same_as_ever_and_needs_no_datasets():
-    found = load_questions(["arithmetic"], 5, "dev", 3)
-    assert found == list(questions("dev", 5, 3)) and {each.family for each in found} == {"arithmetic"}
-    assert digest(found).startswith("179dddcff47a576e"), "folders that were begun with them go on"
+    found = load_questions(["arithmetic"], 5, "dev")
+    assert found == list(questions("dev", 5, 0)) and {each.family for each in found} == {"arithmetic"}
+    assert digest(found).startswith("dcfb6518a05b7386"), "folders that were begun with them go on"
     code = (
         "import sys; sys.modules['datasets'] = None\n"
         "from trainer.questions.sources import load_questions; print(len(load_questions(['arithmetic'], 3)))"

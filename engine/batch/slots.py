@@ -114,14 +114,10 @@ class Slots:
     def move(self, rows: Sequence[Row]) -> None:
         """Rows leave the slot that they share for one of their own, with a copy of its caches."""
         source, target = rows[0].slot, self._free()
-        self.copy(source, target)
-        for row in rows:
-            row.slot = target
-
-    def copy(self, source: int, target: int) -> None:
-        """Makes a slot a copy of another."""
         for cache in self.caches.values():
             cache.fork(source, target)
+        for row in rows:
+            row.slot = target
 
     def truncate(self, slot: int, length: int) -> None:
         """Of a slot no more than so many tokens are kept."""

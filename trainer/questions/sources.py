@@ -20,7 +20,6 @@ def load_questions(
     sources: list[str],
     limit: int,
     split: Split = "train",
-    seed: int = 0,
     report: Callable[[str], None] = print,
     need_reference: bool = True,
     offset: int = 0,
@@ -30,7 +29,6 @@ def load_questions(
     Args:
         sources: Paths of JSONL or JSON files, names of benchmarks, or `ARITHMETIC`.
         split: For benchmarks and `ARITHMETIC`; a file is one split.
-        seed: For `ARITHMETIC`.
         report: Told of rows that were skipped, with file and line.
         need_reference: Leave out questions that have no reference.
         offset: So many of the mixed questions are skipped first.
@@ -41,7 +39,7 @@ def load_questions(
     if limit < 1 or offset < 0:
         raise TrainerError(f"{limit} questions after the first {offset}: ask for 1 or more, after 0 or more")
     named = ", ".join(sources)
-    lists = [_load(source, offset + limit, split, seed, report) for source in sources]
+    lists = [_load(source, offset + limit, split, report) for source in sources]
     if need_reference:
         lists = [[question for question in each if question.reference] for each in lists]
     mixed = [question for group in zip_longest(*lists) for question in group if question is not None]
@@ -86,11 +84,11 @@ def count_in_files(sources: Sequence[str]) -> int | None:
     return sum(len(read_jsonl(Path(source), lambda _: None)) for source in sources)
 
 
-def _load(source: str, count: int, split: Split, seed: int, report: Callable[[str], None]) -> list[Question]:
+def _load(source: str, count: int, split: Split, report: Callable[[str], None]) -> list[Question]:
     if is_file(source):
         return read_jsonl(Path(source), report)
     if source == ARITHMETIC:
-        return list(questions(split, count, seed))
+        return list(questions(split, count, seed=0))
     if source in benchmarks.BENCHMARKS:
         return benchmarks.load(source, split, report)
     raise TrainerError(f"{source}: neither a file nor one of {', '.join([ARITHMETIC, *benchmarks.BENCHMARKS])}")
