@@ -71,9 +71,14 @@ def evaluate(
         write_lines(path, map(asdict, _answers(pair, some, methods, max_new_tokens, report)))
 
     settings = check_stage(pair, questions, methods, folder, task, max_new_tokens, stage)
+    shards = Shards(folder, stage, shard_size(methods, max_new_tokens), ".jsonl")
+    return shards.run(settings, questions, make, report, notes=written_by(pair))
+
+
+def shard_size(methods: Sequence[Method], max_new_tokens: int) -> int:
+    """How many questions a shard has, by how long the texts of each may get in all."""
     texts = sum(len(method.thresholds) for method in methods)
-    size = max(1, SHARD // max(1, texts * max_new_tokens))
-    return Shards(folder, stage, size, ".jsonl").run(settings, questions, make, report, notes=written_by(pair))
+    return max(1, SHARD // max(1, texts * max_new_tokens))
 
 
 def check_stage(
@@ -131,10 +136,16 @@ def check_main(main: str, methods: Sequence[str], folder: Path) -> None:
         )
 
 
-def asked_of(question: Question, method: Method, threshold: float, max_new_tokens: int) -> Request:
-    """What the engine is asked for an answer by a method at a threshold."""
+def asked_of(
+    question: Question,
+    method: Method,
+    threshold: float,
+    max_new_tokens: int,
+    text: Callable[[Question], str] = prompt,
+) -> Request:
+    """What the engine is asked for an answer by a method at a threshold; `text` says it to the models."""
     return Request(
-        prompt(question),
+        text(question),
         threshold=threshold,
         acceptance=method.acceptance,
         max_draft=method.max_draft,
@@ -152,18 +163,31 @@ def _answers(
     max_new_tokens: int,
     report: Callable[[str], None],
 ) -> Iterator[GradedAnswer]:
+    for question, written in written_texts(pair, questions, methods, max_new_tokens, report):
+        for method, threshold, row in written:
+            yield graded(pair, question, method, threshold, row)
+
+
+def written_texts(
+    pair: Pair,
+    questions: Sequence[Question],
+    methods: Sequence[Method],
+    max_new_tokens: int,
+    report: Callable[[str], None],
+    text: Callable[[Question], str] = prompt,
+) -> Iterator[tuple[Question, list[tuple[Method, float, Row]]]]:
+    """Each question with its finished rows, one by every method at every threshold; `text` as for `asked_of`."""
     asked = [(method, threshold) for method in methods for threshold in method.thresholds]
     groups = [
         [
-            WantedText(asked_of(question, method, threshold, max_new_tokens), method.policy)
+            WantedText(asked_of(question, method, threshold, max_new_tokens, text), method.policy)
             for method, threshold in asked
         ]
         for question in questions
     ]
     written = write(pair, groups, AT_ONCE // max_new_tokens, report)
     for question, rows in zip(questions, written, strict=True):
-        for (method, threshold), row in zip(asked, rows, strict=True):
-            yield graded(pair, question, method, threshold, row)
+        yield question, [(*setting, row) for setting, row in zip(asked, rows, strict=True)]
 
 
 def graded(pair: Pair, question: Question, method: Method, threshold: float, row: Row) -> GradedAnswer:

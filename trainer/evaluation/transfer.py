@@ -7,7 +7,7 @@ stands in for quality (`engine.grading.agreement`). The SLM alone and the LLM al
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple, NotRequired
 
@@ -21,7 +21,6 @@ from engine.operating_points import MEASURED_UNITS, MaxDraft, Unit, bootstrap_co
 from engine.pair import Pair
 from engine.provenance import provenance
 from trainer import TrainerError
-from trainer.continuous_batch import WantedText, write
 from trainer.evaluation import statistics
 from trainer.evaluation.estimates import (
     EstimateSummary,
@@ -29,7 +28,7 @@ from trainer.evaluation.estimates import (
     digits,
     estimated,
 )
-from trainer.evaluation.evaluate import AT_ONCE, SHARD, asked_of, begun_with, charged_alone
+from trainer.evaluation.evaluate import begun_with, charged_alone, shard_size, written_texts
 from trainer.evaluation.method_names import (
     FIXED,
     MethodName,
@@ -160,8 +159,7 @@ def measure(
     def make(some: Sequence[Question], path: Path) -> None:
         write_lines(path, map(asdict, _texts(pair, some, methods, max_new_tokens, report)))
 
-    texts = sum(len(method.thresholds) for method in methods)
-    shards = Shards(folder, stage, max(1, SHARD // max(1, texts * max_new_tokens)), ".jsonl")
+    shards = Shards(folder, stage, shard_size(methods, max_new_tokens), ".jsonl")
     # Of one copy of the weights alone: each stage has both models alone anew.
     settings = begun_with(pair, methods, TASK, max_new_tokens) | {"weights_copy": pair.slm.weights_copy}
     check_joins(folder, stage, settings | {"data": digest(prompts)}, "weights_copy", again=("slm", "llm"))
@@ -175,19 +173,10 @@ def _texts(
     max_new_tokens: int,
     report: Callable[[str], None],
 ) -> Iterator[FreeText]:
-    asked = [(method, threshold) for method in methods for threshold in method.thresholds]
-    alone = next(n for n, (method, _) in enumerate(asked) if method.name == "llm")
-    groups = [
-        [
-            WantedText(replace(asked_of(each, *setting, max_new_tokens), prompt=each.question), setting[0].policy)
-            for setting in asked
-        ]
-        for each in prompts
-    ]
-    written = write(pair, groups, AT_ONCE // max_new_tokens, report)
-    for each, rows in zip(prompts, written, strict=True):
-        reference = [event.id for event in rows[alone].events]
-        for (method, threshold), row in zip(asked, rows, strict=True):
+    for each, written in written_texts(pair, prompts, methods, max_new_tokens, report, lambda it: it.question):
+        alone = next(row for method, _, row in written if method.name == "llm")
+        reference = [event.id for event in alone.events]
+        for method, threshold, row in written:
             events, spent = charged_alone(pair, method, row)
             yield FreeText(
                 question=each.id,

@@ -19,7 +19,7 @@ from trainer.questions.question import Question
 from trainer.tiny.arithmetic import questions
 
 END, PAD, START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
-VOCABULARY_QUESTIONS = 10_000
+LEARNED_FROM = 10_000  # training questions, for the tokenizer
 VOCABULARY = 540  # ids of the tokenizer: 256 bytes, three special tokens, merges for the words of the stories
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -66,7 +66,7 @@ WARMUP = 60  # optimiser steps
 
 
 def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
-    """Learns a byte-level BPE tokenizer from `VOCABULARY_QUESTIONS` training questions; any UTF-8 text can be encoded."""
+    """Learns a byte-level BPE tokenizer from training questions; any UTF-8 text can be encoded."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -81,7 +81,7 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = [f"user\n{q.question}\nassistant\n{q.reference}\nsystem\n" for q in questions("train", VOCABULARY_QUESTIONS, seed)]
+    texts = [f"user\n{q.question}\nassistant\n{q.reference}\nsystem\n" for q in questions("train", LEARNED_FROM, seed)]
     core.train_from_iterator(texts + list(SYSTEM_MESSAGES), trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
