@@ -3,7 +3,7 @@
 // has done nothing for a while; whoever is at work already is left alone.
 import { finder, listen } from '../lib/dom.js';
 
-const KEY = 'citer-guide', IDLE_MS = 2000, GAP = 12, MARGIN = 8;
+const KEY = 'citer-guide', IDLE_MS = 2000, GAP = 16, MARGIN = 8, RING = 8;
 
 const seen = () => { try { return localStorage.getItem(KEY) !== null; } catch { return false; } };
 const remember = () => { try { localStorage.setItem(KEY, 'seen'); } catch { /* private windows forget it */ } };
@@ -55,7 +55,8 @@ export const start = ({ element }) => {
     const [left, top] = all[side ?? 'below'];
     guide.classList.toggle('away', at.width === 0);   // on another tab
     Object.assign(card.style, { left: `${left}px`, top: `${top}px` });
-    Object.assign(ring.style, { left: `${at.left - 4}px`, top: `${at.top - 4}px`, width: `${at.width + 8}px`, height: `${at.height + 8}px` });
+    const [x, y] = [at.left - RING, at.top - RING];
+    Object.assign(ring.style, { left: `${x}px`, top: `${y}px`, width: `${at.width + 2 * RING}px`, height: `${at.height + 2 * RING}px` });
   };
 
   const reach = () => {
