@@ -18,6 +18,7 @@ UNITS = {"bytes": "bytes moved", "flops": "FLOPs", "seconds": "seconds", "price"
 
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _MODELLED = "extremes modelled from measured passes"
+_TIMED = 8  # tokens: the seconds of fewer are those of the prompt, and of whatever else the machine did then
 _ROUNDING = 6e-8  # of a score with seven decimals
 _OF_SLM = "of the SLM alone: the LLM's server does not tell (CITER_LLM_CONFIG)"
 _NO_BREAK = "\N{NARROW NO-BREAK SPACE}"
@@ -157,7 +158,7 @@ def meter(
         "llm": "not known" if unknown else amount(llm, unit) if events else "–",
         "relative": percent(run / llm) if llm > 0 else "–",
         "saves": "the LLM's are not known" if unknown else _saving(run, llm),
-        "faster": _faster(costs) if events else "–",
+        "faster": _faster(costs) if len(events) >= _TIMED or (events and events[-1].finish_reason) else "–",
         "modelled": "; ".join(
             filter(None, (_charged(events), _requests(events, served), _beside(events, beside), about))
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import plotly.graph_objects as go
 import pytest
@@ -144,6 +145,13 @@ def test_a_cost_in_the_strip_is_rounded_once_as_on_the_meter(events):
     costs = Costs(Cost(bytes=38.451), Cost(), Cost(bytes=100.0))
     sent = times_llm(costs, "bytes")
     assert sent is not None and percent(sent) == meter(events, costs, "bytes")["relative"] == percent(0.38)
+
+
+def test_how_fast_a_text_is_stays_unsaid_until_it_has_some_tokens_or_has_ended(events):
+    costs = Costs(Cost(seconds=1.0), Cost(), Cost(seconds=2.0))
+    assert [meter(events[:count], costs, "seconds")["faster"] for count in (1, 7, 8)] == ["–", "–", "2.0 times"]
+    ended = [*events[:2], replace(events[2], finish_reason="eos")]
+    assert meter(ended, costs, "seconds")["faster"] == "2.0 times"
 
 
 @pytest.mark.parametrize(
