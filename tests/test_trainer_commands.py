@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from conftest import ROOT
+from fake_llm_server import served
 
 from engine.provenance import command
 from trainer.__main__ import main, parser
@@ -190,6 +191,18 @@ def test_a_file_whose_name_cannot_be_a_tasks_is_refused_before_the_hours_that_a_
 def test_a_main_method_of_which_there_will_be_no_answers_is_refused_before_any(capsys, tmp_path):
     told = refused(capsys, "evaluate", "--preset", "tiny", "--main", "citer", "--out", str(tmp_path / "e"))
     assert "--main citer: at acceptance 0 it is not asked for" in told and not (tmp_path / "e").exists()
+    few = ["evaluate", "--preset", "tiny", "--questions", "1", "--max-new-tokens", "4", "--out", str(tmp_path / "e")]
+    few += ["--results", str(tmp_path)]
+    assert main([*few, "--methods", "slm", "llm", "--assisted", "--main", "assisted"]) == 0
+    assert main([*few, "--stage", "more", "--methods", "random:0.5", "--main", "assisted"]) == 0, "it is there, at 1"
+
+
+def test_an_llm_on_a_server_is_not_evaluated_as_its_bytes_are_not_known(capsys, tmp_path, tiny_pair, monkeypatch):
+    with served("vllm", tiny_pair) as server:
+        monkeypatch.setenv("CITER_LLM_URL", server.url)
+        few = ["--preset", "tiny", "--questions", "1", "--methods", "slm", "llm"]
+        told = refused(capsys, "evaluate", *few, "--out", str(tmp_path / "e"))
+    assert "is on a server, and this needs it here: unset CITER_LLM_URL" in told and not (tmp_path / "e").exists()
 
 
 def test_thresholds_of_the_option_are_checked_as_those_behind_a_name_and_an_added_stage_has_a_name_of_its_own(

@@ -543,6 +543,12 @@ def test_a_router_starts_only_where_free_text_was_measured_too():
     assert operating_point([plain, verified, *free]) == (0.7, 0.3), "its first threshold there is 0.6"
 
 
+def test_a_router_measured_on_all_tasks_at_no_acceptance_is_refused():
+    apart = [routed((0.9, 0.6, 60)), routed((0.4, 0.6, 40), task="products", acceptance=0.3)]
+    with pytest.raises(TrainerError, match="no acceptance has been measured on all of these tasks"):
+        operating_point(apart)
+
+
 def test_a_router_does_not_start_where_it_is_surely_worse_than_confidence_on_a_task_or_free_text():
     def beside(threshold, high):
         estimate = {"value": -0.1, "low": -0.2, "high": high, "unreached": 0.0, "p_value": None}

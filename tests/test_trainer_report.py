@@ -224,6 +224,18 @@ def test_a_tie_is_won_by_nobody(tmp_path):
     assert rows(text, "SLM confidence")[1][:4] == ["0 % (0 to 0)"] * 4
 
 
+def test_a_main_method_of_one_threshold_is_compared_at_no_equal_bytes(tmp_path):
+    few = {setting: point for setting, point in POINTS.items() if setting[0] != "citer-r2"}
+    text = section(summary_of(tmp_path, {**few, ("citer-r2", 0.5): POINTS["citer-r2", 0.5]}), tmp_path)
+    assert rows(text, "random")[1][5] == ""
+
+
+def test_tuned_speculative_decoding_has_this_projects_own_bar_in_the_table_of_savings(tmp_path):
+    text = section(summary_of(tmp_path, {**POINTS, ("assisted-tuned", 0.0): (60, 1.0, 99)}), tmp_path)
+    *_, at_llm, bar, _ = rows(text, "speculative decoding, tuned")[1]
+    assert at_llm.startswith("**") and bar == "15 % (own)"
+
+
 def test_without_a_gap_the_savings_say_so(tmp_path):
     text = section(summary_of(tmp_path, {**POINTS, ("llm", 0.0): (20, 1.0, 100)}), tmp_path)
     assert rows(text, "LLM only")[1] == ["no gap", "no gap", "no gap", "60 % (60 to 60)", "", "none so cheap"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -247,6 +248,18 @@ def test_speculative_decoding_is_beaten_only_where_it_would_be_as_it_is_publishe
     text = measured_seconds([summary], [timed(("citer-r2", 0.3, "auto", 0.5, 1.25), ("slm", 1.0, 4, 0.5, 1.0))])
     assert cells(text, "sums")[1][-1] == "80 %, as published about 89 %"
     assert "speculative decoding, tuned at most 85 %: 0 of 1." in text
+
+
+def test_where_low_confidence_ends_drafts_the_time_as_published_is_a_bound_and_the_fastest_is_chosen_by_it(summary):
+    learned, passed_faster = ("citer-r2", 0.3, "auto", 0.5, 1.25), ("confidence", 1.0, "auto", 0.6, 1.05)
+    many = timed(learned, ("slm", 1.0, 4, 0.5, 1.0), passed_faster)
+    _, _, drafts, early = many["points"]
+    early["llm_passes"] = 0  # of these nothing is spared
+    assert cells(measured_seconds([summary], [many]), "sums")[0][-1].startswith("slm@1/4: 100 %")
+    early["llm_passes"], drafts["llm_passes"] = 10, 0
+    text = measured_seconds([summary], [many])
+    assert re.fullmatch(r"confidence@1 < 0\.6: 95 % .*, as published at least 86 %", cells(text, "sums")[0][-1])
+    assert cells(text, "sums")[1][-1] == "84 %, as published at most 93 %"
 
 
 def test_seconds_beside_a_rival_have_a_paired_interval_where_both_are_known_question_by_question(summary):

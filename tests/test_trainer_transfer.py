@@ -241,6 +241,12 @@ def test_a_router_ships_what_it_gave_on_free_text_before_its_tasks_which_say_whe
     assert shipped.card.threshold == ship(ROUTERS / "tiny", curves[2:], tmp_path / "other").card.threshold
 
 
+def test_of_several_lengths_of_drafts_the_longest_is_the_curve_of_its_acceptance(measured):
+    methods = measured[1]["methods"]
+    both: Any = {**measured[1], "methods": {"confidence@0.5/4": methods["confidence"], **methods}}
+    assert free_text_curves(both, "confidence") == free_text_curves(measured[1], "confidence")
+
+
 def test_both_models_alone_are_needed(tiny_pair, prompts, tmp_path):
     methods = build_methods(["llm"], tiny_pair, None)
     with pytest.raises(TrainerError, match="put slm and llm among the methods"):

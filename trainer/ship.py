@@ -5,7 +5,7 @@ Beside them are shipped those of policies that need no training, so that the pag
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from statistics import fmean
@@ -51,7 +51,7 @@ def curve_of(summary: Summary, method: str, acceptance: float = 0.0) -> Curve:
         if not lengths:
             name = spelled(method, acceptance)
             raise TrainerError(f"the results of {summary['task']} have no {name}: evaluate it at that acceptance")
-        longest = "auto" if "auto" in lengths else max(lengths)
+        longest = _longest(lengths)
         curves = summary["plane"]["curves"] if "plane" in summary else {}
         titles = [spelled(name, acceptance, longest) for name in ("slm", method)]
         points = [point for title in titles for point in curves.get(title, [])]
@@ -78,33 +78,32 @@ def curves_of(summary: Summary, method: str) -> list[Curve]:
 def free_text_curves(summary: TransferSummary, method: str) -> list[Curve]:
     """A method's curves on prompts that have no right answer, whose accuracy is agreement with the LLM's own text.
 
-    One for each acceptance at which it was measured, there may be none. Above acceptance 0 threshold 0 is what the SLM
-    drafts without a router, if that was measured. Seconds are left out where the stages ran on different machines.
+    One for each acceptance at which it was measured, there may be none; above 0 as `curve_of` has them. Seconds are
+    left out where the stages ran on different machines.
     """
     timed = on_one_machine(summary)
+    slm, llm = (_free_text_point(summary["methods"][end]["points"][0], timed) for end in ("slm", "llm"))
     curves = []
-    for title, own in summary["methods"].items():
-        name, _, acceptance, max_draft, _ = parsed(title)
-        if name == method:
-            drafts = summary["methods"].get(spelled("slm", acceptance, max_draft)) if acceptance else None
-            points = [*(drafts["points"] if drafts else ()), *own["points"]]
-            ends = (summary["methods"][end]["points"][0] for end in ("slm", "llm"))
-            slm, llm = (_free_text_point(end, timed) for end in ends)
-            curve = Curve(
-                task=TASK,
-                questions=summary["prompts"],
-                pair=summary["pair"],
-                command=summary["command"],
-                revision=summary["revision"],
-                hardware=summary["hardware"],
-                slm=slm,
-                llm=llm,
-                points=tuple(_free_text_point(point, timed, acceptance) for point in points),
-                max_draft=max_draft if acceptance else None,
-                quality="same",
-            )
-            curves.append(curve)
-    return sorted(curves, key=lambda curve: curve.acceptance)
+    for acceptance, lengths in sorted(_lengths_of(summary["methods"], method).items()):
+        longest = _longest(lengths)
+        names = ["slm", method] if acceptance else [method]
+        titles = [title for name in names if (title := spelled(name, acceptance, longest)) in summary["methods"]]
+        points = [point for title in titles for point in summary["methods"][title]["points"]]
+        curve = Curve(
+            task=TASK,
+            questions=summary["prompts"],
+            pair=summary["pair"],
+            command=summary["command"],
+            revision=summary["revision"],
+            hardware=summary["hardware"],
+            slm=slm,
+            llm=llm,
+            points=tuple(_free_text_point(point, timed, acceptance) for point in points),
+            max_draft=longest if acceptance else None,
+            quality="same",
+        )
+        curves.append(curve)
+    return curves
 
 
 def untrained_curves(summaries: Sequence[Summary], free_text: TransferSummary | None = None) -> dict[str, list[Curve]]:
@@ -148,12 +147,22 @@ def timed_settings(timed: Sequence[SecondsSummary], method: str) -> list[TimedSe
 
 def _lengths(summary: Summary, method: str) -> dict[float, list[DraftLimit]]:
     """At which acceptances above 0, and with drafts of which lengths, a method was measured."""
+    found = _lengths_of(summary["plane"]["curves"] if "plane" in summary else (), method)
+    return {acceptance: lengths for acceptance, lengths in found.items() if acceptance > 0}
+
+
+def _lengths_of(titles: Iterable[str], method: str) -> dict[float, list[DraftLimit]]:
+    """By acceptance the lengths of drafts under which a method is among some titles."""
     lengths: dict[float, list[DraftLimit]] = {}
-    for title in summary["plane"]["curves"] if "plane" in summary else {}:
+    for title in titles:
         name, _, acceptance, max_draft, _ = parsed(title)
-        if name == method and acceptance > 0:
+        if name == method:
             lengths.setdefault(acceptance, []).append(max_draft)
     return lengths
+
+
+def _longest(lengths: Sequence[DraftLimit]) -> DraftLimit:
+    return "auto" if "auto" in lengths else max(lengths)
 
 
 def _point(point: PointSummary, timed: bool, acceptance: float = 0.0) -> OperatingPoint:
@@ -193,8 +202,13 @@ def operating_point(curves: Sequence[Curve], beside: Beside | None = None) -> tu
         curves: One for each task and acceptance; each task has one at acceptance 0. Those of free text, if any, have no
             right answers, so that they say only where it was measured, unless they are alone.
         beside: See `beside_confidence`; of a task the point nearest to the threshold counts.
+
+    Raises:
+        TrainerError: No acceptance was measured on all tasks.
     """
     found = list(_settings_on_all_tasks(curves, beside or {})) or list(_settings_on_all_tasks(curves, {}))
+    if not found:
+        raise TrainerError("no acceptance has been measured on all of these tasks: evaluate the router at one on each")
     enough = [each for each in found if each.lost <= HARDLY_WORSE + TOLERANCE]
     best = min(enough, key=lambda each: (not each.measured, each.bytes)) if enough else min(found)
     return min(max(best.threshold, 0.001), 1.0), best.acceptance

@@ -18,7 +18,7 @@ from trainer.evaluation.statistics import Array, ResampledCurve
 _OFTEN = 0.05  # share of resamples without a value from which a reader must know of them
 NOTES = {
     "†": "† More than 5 % of the resamples have no value, as a curve does not get there; "
-    "the interval is over the others.",
+    "the interval, or what was chosen in each, is of the others.",
     "‡": "‡ Across copies of the weights in different number formats, whose texts part at near ties.",
     "§": "§ No measured point of the rival gets there but the LLM alone, which stands for it.",
 }

@@ -97,7 +97,11 @@ def check_stage(
 
 
 def begun_with(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens: int) -> dict[str, Any]:
-    """What a stage's file says beside its questions; a stage that was begun with anything else is not gone on with."""
+    """What a stage's file says beside its questions; a stage that was begun with anything else is not gone on with.
+
+    An EngineError if the LLM is on a server, whose bytes and FLOPs are not known.
+    """
+    _ = pair.models
     return {
         "pair": pair_title(pair.slm_name, pair.llm_name, pair.quantisation),
         "preset": pair.preset,
@@ -129,7 +133,7 @@ def check_main(main: str, methods: Sequence[str], folder: Path) -> None:
     """
     asked = [parsed(each) for each in methods]
     begun = [setting for stage in stages_in(folder).values() for setting in settings_of(stage)]
-    names = sorted({each[0] for each in (*asked, *begun) if each.acceptance == 0})
+    names = sorted({each[0] for each in (*asked, *begun) if each.acceptance == 0 or each[0] in SPECULATIVE})
     if main not in names:
         raise TrainerError(
             f"--main {main}: at acceptance 0 it is not asked for, and {folder} has no answers of it: {', '.join(names)}"

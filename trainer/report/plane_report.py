@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from engine.benchmark.markdown import table
-from trainer.evaluation.estimates import dagger, in_words, interval, percent, with_notes
+from trainer.evaluation.estimates import (
+    PointSummary,
+    dagger,
+    double_dagger,
+    in_words,
+    interval,
+    percent,
+    with_notes,
+)
 from trainer.evaluation.method_names import SPECULATIVE, label, spelled, spelled_setting, spelled_threshold
-from trainer.evaluation.plane import LEARNED, WHOLE, WITHIN, Plane, PlanePoint, Reached
+from trainer.evaluation.plane import LEARNED, WHOLE, WITHIN, Plane, PlanePoint
 from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.summary import Summary, alone
 
@@ -33,7 +41,8 @@ def plane_section(summary: Summary) -> str:
     plane = summary.get("plane")
     if plane is None:
         return ""
-    llm = alone(summary, "llm")["bytes"]
+    llm = alone(summary, "llm")
+    size = llm["bytes"]
     lead = (
         "**The plane of threshold and acceptance.** Fewest bytes, as a share of LLM only, at which a measured point is "
         "as accurate as it says above; the point; how much its accuracy differs from LLM only’s on the same questions; "
@@ -45,31 +54,33 @@ def plane_section(summary: Summary) -> str:
         "`max_draft`, where it was fixed:"
     )
     front = "Its front, the best accuracy for the bytes:"
-    parts = [lead, _families(plane, llm), curves, _curves(plane, llm), front, _front(summary, plane, llm)]
+    parts = [lead, _families(plane, llm), curves, _curves(plane, size), front, _front(summary, plane, size)]
     return "\n\n".join(parts)
 
 
-def _families(plane: Plane, llm: float) -> str:
+def _families(plane: Plane, llm: PointSummary) -> str:
     targets = [
         (f"the LLM’s accuracy, less {100 * WITHIN:g} point" if name == "llm" else f"{percent(float(name))} of the gap")
         + ("" if accuracy is None else f": {percent(accuracy, 1)}")
         for name, accuracy in plane["targets"].items()
     ]
     rows = [
-        [FAMILIES[family], *(_reached(family, reached[name], plane, llm) for name in plane["targets"])]
-        for family, reached in plane["families"].items()
+        [FAMILIES[family], *(_reached(family, name, plane, llm) for name in plane["targets"])]
+        for family in plane["families"]
     ]
     return with_notes(table(["", *targets], rows))
 
 
-def _reached(family: str, reached: Reached, plane: Plane, llm: float) -> str:
+def _reached(family: str, target: str, plane: Plane, llm: PointSummary) -> str:
+    reached, cheapest = (plane["families"][each][target] for each in (family, WHOLE))
     point, difference, ratio = reached["point"], reached["difference"], reached["ratio"]["bytes"]
     if point is None or difference is None:
         return "not reached"
-    text = f"{percent(point['bytes'] / llm)}, {setting(point, plane)}; {in_words(difference, 1, ' points')}"
-    if family == WHOLE or ratio["value"] is None:
+    size = f"{percent(point['bytes'] / llm['bytes'])}{double_dagger([point, llm])}"
+    text = f"{size}, {setting(point, plane)}; {in_words(difference, 1, ' points')}"
+    if family == WHOLE or ratio["value"] is None or not cheapest["point"]:
         return text
-    return f"{text}; the plane {in_words(ratio)}{dagger(ratio)}"
+    return f"{text}; the plane {in_words(ratio)}{dagger(ratio)}{double_dagger([point, cheapest['point']])}"
 
 
 def setting(point: PlanePoint, plane: Plane) -> str:

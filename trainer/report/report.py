@@ -18,6 +18,7 @@ from trainer.evaluation.auc import SUFFIX as AUC
 from trainer.evaluation.auc import load_auc
 from trainer.evaluation.estimates import (
     NONE_SO_CHEAP,
+    EstimateSummary,
     PointSummary,
     dagger,
     in_points,
@@ -261,16 +262,14 @@ def _savings(summary: Summary, main: str) -> str:
     for other, against in summary["comparisons"]["against"].items():
         if from_other_tasks(other):
             continue  # no rivals: `reviewers` has them
-        rival = next((rival for rival in RIVALS if other in AT_0.get(rival.family, ())), None)
+        rival = next((each for each in RIVALS if other in (each.family, *AT_0.get(each.family, ()))), None)
         equal = against["equal_cost"].get(QUARTER, {}).get("bytes")
         rows.append(
             [
                 label(other),
                 *(_saving(summary, main, other, gap, rival) for gap in against["savings"]),
                 f"{percent(rival.saving)} ({rival.source})" if rival else "",
-                in_points(equal) + across_copies(summary, main, other)
-                if equal and equal["value"] is not None
-                else NONE_SO_CHEAP,
+                _at_equal_bytes(equal) + across_copies(summary, main, other) if equal else "",
             ]
         )
     targets = [
@@ -285,6 +284,10 @@ def _savings(summary: Summary, main: str) -> str:
         "bytes that it moves at 25 % LLM share. Whatever has a threshold can be set to either model alone, too:"
     )
     return f"{lead}\n\n{with_notes(savings)}"
+
+
+def _at_equal_bytes(difference: EstimateSummary) -> str:
+    return in_points(difference) if difference["value"] is not None else NONE_SO_CHEAP
 
 
 def _saving(summary: Summary, main: str, other: str, gap: str, rival: Rival | None) -> str:

@@ -26,13 +26,14 @@ from trainer.evaluation.estimates import (
     NONE_SO_CHEAP,
     EstimateSummary,
     PointSummary,
+    double_dagger,
     in_points,
     percent,
     surely,
     with_notes,
 )
 from trainer.evaluation.method_names import OTHERS, from_other_tasks, is_citer, label, method_order, spelled_threshold
-from trainer.evaluation.plane import GAPS, LEARNED
+from trainer.evaluation.plane import GAPS, LEARNED, Reached
 from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.seconds import SecondsSummary
 from trainer.evaluation.statistics import TOLERANCE
@@ -183,9 +184,7 @@ def _speculative(summaries: Sequence[Summary]) -> str:
             found = [
                 reached(summary, family, target) for target in ("llm", "0.9", "0.8") for family in (LEARNED, TUNED)
             ]
-            rows.append(
-                [summary["task"], *(_bytes(summary, each and each["cost"]["bytes"]["value"]) for each in found)]
-            )
+            rows.append([summary["task"], *(_least(summary, each) for each in found)])
     if not rows:
         return ""
     head = [
@@ -197,8 +196,15 @@ def _speculative(summaries: Sequence[Summary]) -> str:
         "Tuned on training questions, speculative decoding gives the LLM’s text whatever is asked for, up to near "
         "ties. With a bf16 copy two tokens that are nearly equal may change places with a pass’s length; where that "
         "costs right answers by chance, it is not within a point of the LLM. A router may give less for less. Bytes "
-        "of LLM only:\n\n" + table(["task", *head], rows)
+        "of LLM only:\n\n" + with_notes(table(["task", *head], rows))
     )
+
+
+def _least(summary: Summary, found: Reached | None) -> str:
+    """The bytes of a family's cheapest point there."""
+    if not found or not found["point"]:
+        return _bytes(summary, None)
+    return _bytes(summary, found["point"]["bytes"]) + double_dagger([found["point"], alone(summary, "llm")])
 
 
 def _rounds(summaries: Sequence[Summary]) -> str:

@@ -12,7 +12,7 @@ from engine.benchmark.markdown import table
 from engine.operating_points import Unit
 from trainer.evaluation.estimates import EstimateSummary, dagger, double_dagger, in_words, percent, with_notes
 from trainer.evaluation.method_names import label
-from trainer.evaluation.plane import GAPS, JUDGED_AT, LEARNED, LeftOut, PlanePoint, Reached
+from trainer.evaluation.plane import GAPS, JUDGED_AT, LEARNED, PlanePoint, Reached
 from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.summary import Summary, alone
 from trainer.report.plane_report import setting
@@ -159,7 +159,7 @@ def _left_out(summaries: Sequence[Summary]) -> list[str]:
     rows = []
     for summary in summaries:
         found = [reached(summary, family) for family in FAMILIES]
-        cells = [_gap_and_bytes(each["left_out"]) if each and "left_out" in each else "" for each in found]
+        cells = [_held(each) if each else "" for each in found]
         rows += [[summary["task"], *cells]] if any(cells) else []
     if not rows:
         return []
@@ -167,9 +167,9 @@ def _left_out(summaries: Sequence[Summary]) -> list[str]:
         "These points are chosen on the questions that they are measured on, and a family with many points finds one "
         "that was lucky. Chosen on resampled questions instead, to recover 90 % of the gap there, and measured on the "
         "questions that each resample leaves out, where most of that luck is gone: gap recovered, and bytes of LLM "
-        "only:"
+        "only, over the resamples in which a point gets there:"
     )
-    return [lead, table(["task", *FAMILIES.values()], rows)]
+    return [lead, with_notes(table(["task", *FAMILIES.values()], rows))]
 
 
 def _beside_confidence(summaries: Sequence[Summary]) -> list[str]:
@@ -201,9 +201,14 @@ def across_copies(summary: Summary, *methods: str) -> str:
     return double_dagger(point for name in methods for point in summary["methods"][name]["points"])
 
 
-def _gap_and_bytes(found: LeftOut) -> str:
-    gap, size = found["gap_recovered"], found["bytes"]
-    return "–" if gap is None or size is None else f"{percent(gap)} at {percent(size)}"
+def _held(reached: Reached) -> str:
+    """Gap and bytes of the family on the questions that were left out."""
+    if "left_out" not in reached:
+        return ""
+    gap, size = reached["left_out"]["gap_recovered"], reached["left_out"]["bytes"]
+    if gap is None or size is None:
+        return "–"
+    return f"{percent(gap)} at {percent(size)}{dagger(reached['cost']['bytes'])}"
 
 
 def _ratios(summary: Summary, unit: Unit) -> dict[str, EstimateSummary]:

@@ -63,7 +63,7 @@ def measured_seconds(summaries: Sequence[Summary], timed: Sequence[SecondsSummar
         if about and plane and not on_one_machine(about):
             elsewhere.append(summary["task"])
         elif about and plane:
-            fastest = _fastest_of_each(summary["methods"], plane, about["points"])
+            fastest = _fastest_of_each(summary["methods"], plane, about)
             found.append(_TimedTask(about, fastest, _rivals(summary["methods"], plane, about, fastest)))
     if not found:
         return ""
@@ -77,7 +77,7 @@ def fastest_learned(summary: Summary, timed: Sequence[SecondsSummary]) -> tuple[
     about, plane = _timed_of(summary, timed), summary.get("plane")
     if not about or not plane or not is_comparable(about):
         return None
-    point = _fastest(summary["methods"], plane, about["points"], LEARNED)
+    point = _fastest(summary["methods"], plane, about, LEARNED)
     return (about, point) if point else None
 
 
@@ -116,8 +116,9 @@ def _shares(found: Sequence[_TimedTask]) -> list[str]:
         "were timed), and the bytes of the same texts: one machine wrote them all. Of speculative decoding, whose text "
         "is the LLM's, every setting that was timed counts, tuned for bytes or not. In this engine's loop the SLM "
         "proposes the token after a full draft, too; as speculative decoding is published the LLM adds it, which "
-        "spares about one pass of the SLM for each of the LLM's. What that leaves, modelled, stands behind it. Empty "
-        "where no such setting was timed; all that were stand with each task:"
+        "spares a pass of the SLM: about one for each of the LLM's where drafts run to their length, fewer where "
+        "low confidence ends them. What that leaves, modelled, or leaves at least, stands behind it. Empty where no "
+        "such setting was timed; all that were stand with each task:"
     )
     rows = []
     for about, fastest, _ in found:
@@ -130,13 +131,22 @@ def _in_words(point: TimedPoint, family: str, about: SecondsSummary) -> str:
     text = f"{timed_setting(point, about['points'])}: {_share(point)}"
     if family in SPECULATIVE:
         published = share_of_llm(point)[0] * _as_published(point, about)
-        return f"{text}, as published about {percent(published)}"
+        return f"{text}, as published {'about' if _drafts_in_full(point) else 'at least'} {percent(published)}"
     return f"{text}, bytes {in_words(point['bytes_ratio'])}"
 
 
 def _as_published(point: TimedPoint, about: SecondsSummary) -> float:
-    """What speculative decoding would take of its measured seconds if the LLM added the token after a full draft."""
-    return 1 - point["llm_passes"] * about["passes"]["slm"]["1"] / point["modelled"]
+    """What speculative decoding would take of its measured seconds if the LLM added the token after a full draft.
+
+    Of drafts that end early, too, each counts as full, since how many were is not written down: it takes no less.
+    """
+    spared = point["llm_passes"] * about["passes"]["slm"]["1"]
+    return 1 - spared / (point["modelled"] + (spared if point["method"] in SPECULATIVE else 0))  # which lacks them
+
+
+def _drafts_in_full(point: TimedPoint) -> bool:
+    """Whether nothing but their length ends its drafts."""
+    return point["threshold"] == 0 or point["method"] == "slm"
 
 
 def _beside_rivals(found: Sequence[_TimedTask]) -> list[str]:
@@ -166,7 +176,7 @@ def _modelled(found: Sequence[_TimedTask]) -> str:
     told = []
     for about, _, _ in found:
         llm = llm_alone(about)
-        others = [point for point in about["points"] if point is not llm]
+        others = [each for each in about["points"] if each is not llm and each["method"] not in SPECULATIVE]
         alone = llm["modelled"] / llm["seconds"]
         off = [point["modelled"] / point["seconds"] / alone for point in others]
         told += [f"{about['task']} {percent(min(off), unit='')} to {percent(max(off))}"] if off else []
@@ -220,29 +230,31 @@ def _cells(ratios: Mapping[str, tuple[EstimateSummary, EstimateSummary]], rivals
         passed, judged = ratios.get(rival.family, (None, None))
         text = in_words(passed) if passed else ""
         if judged and rival.family in SPECULATIVE:
-            text += f", as published about {percent(judged['value'] or 0)}"
+            word = "about" if _drafts_in_full(rivals[rival.family]) else "at most"
+            text += f", as published {word} {percent(judged['value'] or 0)}"
         elif judged and rivals[rival.family]["method"] == "llm":
             text += ", LLM only"
         cells.append(rival.bold(text, judged) if judged else text)
     return cells
 
 
-def _fastest_of_each(methods: Mapping[str, MethodSummary], plane: Plane, points: Sequence[TimedPoint]) -> Fastest:
+def _fastest_of_each(methods: Mapping[str, MethodSummary], plane: Plane, about: SecondsSummary) -> Fastest:
     """The fastest timed setting of each family that gets to the target; without families that have none."""
-    found = {family: _fastest(methods, plane, points, family) for family in FAMILIES}
+    found = {family: _fastest(methods, plane, about, family) for family in FAMILIES}
     return {family: point for family, point in found.items() if point is not None}
 
 
 def _fastest(
-    methods: Mapping[str, MethodSummary], plane: Plane, points: Sequence[TimedPoint], family: str
+    methods: Mapping[str, MethodSummary], plane: Plane, about: SecondsSummary, family: str
 ) -> TimedPoint | None:
+    """Of speculative decoding the fastest as published."""
     if plane["targets"][TARGET] is None:
         return None
     if family in SPECULATIVE:
-        there = [point for point in points if point["method"] in DRAFTING and point["acceptance"] == 1]
-    else:
-        evaluated = list(_of_family(methods, plane, family))
-        there = [point for point in points if _gets_there(plane, _nearest(evaluated, point))]
+        drafting = [each for each in about["points"] if each["method"] in DRAFTING and each["acceptance"] == 1]
+        return min(drafting, key=lambda each: each["seconds"] * _as_published(each, about), default=None)
+    evaluated = list(_of_family(methods, plane, family))
+    there = [point for point in about["points"] if _gets_there(plane, _nearest(evaluated, point))]
     return _fastest_of(there) if there else None
 
 
