@@ -166,6 +166,11 @@ def meter(
     }
 
 
+def dial(value: float) -> str:
+    """A threshold or an acceptance, with all the digits that a dial has."""
+    return f"{value:.7g}"
+
+
 def _faster(costs: Costs) -> str:
     """How many times as fast as LLM-only, whose seconds are modelled from measured passes: so with two digits."""
     run, llm = costs.run.seconds, costs.llm_only.seconds

@@ -225,7 +225,8 @@ class Handlers:
             swept = sweep_message(sweep, 0)[0] if sweep.set_prices(view.prices) else None
         elif self.recorded is not None and session.shown is None and view.prices != before:
             swept = self.recorded.message(view.prices, view.number)
-        return figures or gr.skip(), versions_message(session), swept or gr.skip()
+        versions = versions_message(session) if session.history.versions else gr.skip()  # they may have made room
+        return figures or gr.skip(), versions, swept or gr.skip()
 
     def follow_loading(self, policy: str, threshold: float, acceptance: float, request: gr.Request) -> list[Any]:
         """How far loading is; once the models are loaded, what they can do, and where their router starts.

@@ -142,6 +142,8 @@ def test_the_dial_is_moved_by_keys_and_by_its_number_box(shown: Window):
     shown.page.fill("#acceptance input[type=number]", "0.25")
     eventually(lambda: shown.page.input_value("#acceptance input[type=range]") == "0.25")
     eventually(lambda: "at least 0.25 × as likely" in shown.page.inner_text(".acceptance-means"))
+    shown.page.fill("#acceptance input[type=number]", "0.004")
+    eventually(lambda: "at least 0.004 × as likely" in shown.page.inner_text(".acceptance-means"))
 
 
 def test_drafts_are_provisional_until_the_llm_has_read_them(shown: Window, pair: FakePair):

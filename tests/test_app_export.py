@@ -229,6 +229,10 @@ def test_text_and_prompt_survive_markdown(text: str):
     assert not any(token.type.startswith(("html", "heading", "hr")) for token in tokens)
 
 
+def test_a_threshold_near_one_keeps_its_digits():
+    assert "- Threshold: 0.9999997\n" in markdown(trace_of(threshold=0.9999997))
+
+
 def test_markdown_has_the_figures_and_what_they_were_made_with():
     text = markdown(trace_of(seed=7))
     assert text.startswith("**Prompt**\n\n> ```text\n> echo one two three four five six\n> ```\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from conftest import ROOT
 from own_pair import save_arithmetic
 
 import engine
+from app.models.panel import _ModelsHandlers
 from engine import load_settings
 
 PROMPT = "Start with 12. Add 30. What is the result?"
@@ -161,6 +163,25 @@ def test_a_wrong_path_is_told_where_it_was_typed_and_nothing_is_loaded(shown, si
     shown.page.fill("#models-slm textarea, #models-slm input", "other")
     shown.page.wait_for_selector("#models-load:disabled", state="attached")
     assert site.host.pair is pair and site.host.status.phase == "ready"
+
+
+def test_an_answer_about_another_choice_than_the_one_that_stands_there_unlocks_nothing(shown, site, monkeypatch):
+    plain, go_on = _ModelsHandlers._looked_at, threading.Event()
+
+    def slowly(handlers, values):
+        assert go_on.wait(20)
+        return plain(handlers, values)
+
+    monkeypatch.setattr(_ModelsHandlers, "_looked_at", slowly)
+    open_panel(shown)
+    shown.page.click("#models-pair input")
+    shown.page.click('[role="option"] >> text="mine"')
+    shown.page.click("#models-look")
+    eventually(lambda: "Looking" in says(shown))
+    shown.page.fill("#models-slm textarea, #models-slm input", "other")
+    go_on.set()
+    eventually(lambda: says(shown) == "Another choice since. What does it take?")
+    expect(shown.page.locator("#models-load")).to_be_disabled()
 
 
 def test_what_cannot_be_loaded_is_told_and_the_pair_from_before_writes(shown, site, folder):

@@ -91,6 +91,21 @@ def test_what_the_window_had_leaves_a_text_alone_that_was_begun_while_it_was_rea
     assert shown.text() == newer
 
 
+def test_what_is_typed_while_the_text_from_before_is_read_stays(shown: Window, monkeypatch):
+    text, prompt = shown.write("echo what I had"), shown.page.locator("#prompt textarea")
+    kept(shown, "what I had")
+    kept(shown, "what I had", "fields")
+    reading, go_on = held_reading(monkeypatch)
+    shown.reload()
+    eventually(reading.is_set, 10)
+    expect(prompt, "it does not wait for the text").to_have_value("echo what I had")
+    prompt.fill("what I type now")
+    go_on.set()
+    eventually(lambda: shown.text() == text, 10)
+    shown.page.wait_for_timeout(300)
+    expect(prompt).to_have_value("what I type now")
+
+
 def test_a_server_that_does_not_answer_is_told_of_within_5_seconds_and_taken_up_again(shown: Window):
     text = shown.write("echo still here")
     kept(shown, "still here")

@@ -98,6 +98,17 @@ def test_the_page_names_the_next_change_in_both_directions_and_jumps_there(shown
     shows(shown, expected(pair, up))
 
 
+def test_no_next_change_is_offered_where_nothing_has_a_score(shown, pair):
+    expect(shown.page.locator('[data-change="1"]')).to_be_enabled()
+    shown.page.click("#policy input")
+    shown.page.click('[role="option"] >> text="always the SLM"')
+    shown.page.click("#generate")
+    eventually(lambda: shown.text() == pair.generate(Request(PROMPT, policy="slm", max_new_tokens=60)).text)
+    shown.wait_state("done")
+    for way in (-1, 1):
+        expect(shown.page.locator(f'[data-change="{way}"]')).to_be_disabled()
+
+
 def test_the_preview_is_there_before_the_server_has_answered(shown, site, pair):
     with paused(site.host):
         shown.slide("#threshold", 0.0)

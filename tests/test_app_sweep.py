@@ -359,6 +359,30 @@ def test_after_a_sweep_that_was_stopped_before_it_had_a_text_the_dials_are_those
     eventually(lambda: shown.text() == pair.generate(Request(PROMPT, 0.0, max_new_tokens=60)).text)
 
 
+def test_a_sweep_that_ends_after_the_text_on_the_page_is_there_after_a_reload(shown, site, monkeypatch):
+    plain, go_on = Sweep._grow, threading.Event()
+
+    def grow(sweep, event):
+        plain(sweep, event)
+        if sum(each is not None for each in sweep.figures) >= len(sweep.points) - 1 > 0:
+            go_on.wait(20)
+
+    monkeypatch.setattr(Sweep, "_grow", grow)
+    shown.page.select_option(".sweep-over", "threshold")
+    shown.page.click(".sweep-go")
+    shown.page.wait_for_selector('#sweep [data-state="running"], #sweep[data-state="running"]', state="attached")
+    sweep = last_sweep(site)
+    eventually(lambda: any(sweep.figures), 20)
+    row = next(n for n, each in enumerate(sweep.figures) if each is not None)
+    shown.slide("#threshold", sweep.points[row].threshold)
+    shown.page.wait_for_function("() => sessionStorage.getItem('citer-text')", timeout=15_000)
+    assert '"leaves"' not in shown.page.evaluate("sessionStorage.getItem('citer-text')"), "it is still written"
+    go_on.set()
+    shown.page.wait_for_function("() => sessionStorage.getItem('citer-text').includes('\"leaves\"')", timeout=15_000)
+    shown.reload()
+    eventually(lambda: shown.page.locator(".sweep-strip i").count() > 5, 15)
+
+
 def test_a_sweep_that_is_refused_leaves_the_sliders_to_the_text_on_the_page(shown, site, pair):
     press(shown)
     other = "Start with 7. Add 5. What is the result?"
@@ -373,6 +397,13 @@ def test_a_sweep_that_is_refused_leaves_the_sliders_to_the_text_on_the_page(show
     said = shown.page.text_content(".stream-state") or ""
     shown.page.mouse.up()
     assert "Sweep:" not in said
+    shown.slide("#threshold", 0.0)
+    eventually(lambda: shown.text() == (own := pair.generate(Request(other, 0.0, max_new_tokens=60)).text) and own)
+    text = shown.text()
+    shown.page.click('#unit label:has-text("price")')
+    shown.slide("#llm-price", 0.25)
+    shown.page.wait_for_timeout(800)
+    assert shown.text() == text and "Sweep:" not in (shown.page.text_content(".stream-state") or "")
 
 
 def test_generate_after_a_sweep_writes_a_text_of_its_own(shown, pair):

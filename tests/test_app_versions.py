@@ -318,6 +318,16 @@ def test_the_strip_names_what_is_kept_and_goes_back_with_enter(shown, site, pair
     check_contrast(page, ".version b", ".version span")
 
 
+def test_a_version_that_comes_back_to_the_strip_stands_where_it_stood(shown, site, pair):
+    page = shown.page
+    shown.slide("#acceptance", 0.8)
+    eventually(lambda: page.locator(".version").count() == 2)
+    order = page.eval_on_selector_all(".version", "all => all.map(each => each.dataset.number)")
+    page.evaluate("document.querySelector('.version').remove()")  # as while it is being audited
+    page.click("#unit label >> nth=1")
+    eventually(lambda: page.eval_on_selector_all(".version", "all => all.map(each => each.dataset.number)") == order)
+
+
 def test_many_versions_fit_a_telephone(browser, site, pair):
     pair.tokens_per_second = 2000
     with window(browser, site, 360, 780, reduced_motion="reduce") as phone:

@@ -13,7 +13,7 @@ from typing import Any
 
 from app.components import to_json
 from app.controls import POLICY_LABELS
-from app.figures import amount, counted, percent
+from app.figures import amount, counted, dial, percent
 from app.running.job import Job, State
 from app.running.weight import request_weight
 from engine import Request, Role, TokenEvent
@@ -135,8 +135,8 @@ class Comparison(Job):
         for text in filter(None, (middle, router)):
             text.request = replace(text.request, **own)
         scored = router or middle
-        kept = f", acceptance {scored.request.acceptance:g}" if scored.request.acceptance else ""
-        scored.title += f", threshold {scored.request.threshold:g}{kept}"
+        kept = f", acceptance {dial(scored.request.acceptance)}" if scored.request.acceptance else ""
+        scored.title += f", threshold {dial(scored.request.threshold)}{kept}"
         self._batch([text for text in self.texts.values() if not (router and text is middle)])
         if router and not self.cancel.is_set():
             middle.request = replace(middle.request, threshold=router.asked_share)

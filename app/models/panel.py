@@ -31,7 +31,16 @@ _FIRST = (
     "written until the other is there."
 )
 _LOADING = "It is being loaded; the top of the page says how far it is."
-_LOOKING = '() => \'<p class="models-says" role="status">Looking …</p>\''
+_LOOKING = """(...values) => {
+  document.querySelector('#models-card').dataset.looked = JSON.stringify(values);
+  return '<p class="models-says" role="status">Looking …</p>';
+}"""
+_STILL = """(...values) => {
+  const asIs = { __type__: 'update' }, says = 'Another choice since. What does it take?';
+  if (document.querySelector('#models-card').dataset.looked === JSON.stringify(values)) return [asIs, asIs];
+  return [`<p class="models-says" role="status">${says}</p>`, { ...asIs, interactive: false }];
+}"""
+"""In the browser: an answer is about the choice that was looked at, and only that may be loaded."""
 _LOCK = "() => ({ __type__: 'update', interactive: false })"
 """In the browser: what was looked at is another now."""
 
@@ -76,8 +85,9 @@ def models_card(host: Host, settings: Settings, news: Any) -> None:
             load = gr.Button("Load", interactive=False, elem_id="models-load", min_width=80)
         says = gr.HTML(_said(["For everybody on this page."]), elem_id="models-says", apply_default_css=False)
     outputs: dict[str, Any] = {"inputs": fields, "outputs": [says, load], **QUIET}
-    look.click(None, outputs=says, js=_LOOKING, **QUIET)
-    look.click(handlers.look, trigger_mode="once", **outputs)
+    look.click(None, inputs=fields, outputs=says, js=_LOOKING, **QUIET)
+    looked = look.click(handlers.look, trigger_mode="once", **outputs)
+    looked.then(None, inputs=fields, outputs=[says, load], js=_STILL, **QUIET)
     load.click(handlers.load, trigger_mode="once", **outputs)
     gr.on([field.change for field in fields], None, outputs=load, js=_LOCK, **QUIET)
     news.changed(handlers.now, outputs=says, queue=False, **QUIET)

@@ -20,7 +20,7 @@ from app.components import QUIET, drawn, in_browser, to_json
 from app.controls import fill
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, FIELDS, by_hand, fitting, link_query, read_query, trace_fields
-from app.figures import counted, pair_name
+from app.figures import counted, dial, pair_name
 from app.recorded import Recorded
 from app.running.host import Host
 from app.running.job import Job
@@ -109,8 +109,10 @@ def wire_share(
     for opener in (bar, note):
         opener.upload(handlers.open_trace, outputs=[opener, *shown, *fields], **QUIET, queue=False)
     gr.on([field.change for field in fields], None, inputs=list(fields), js=_TELL_FIELDS, **QUIET)
-    carriers, js = [note, bar], in_browser("keptWindow")  # two components that can carry a text
-    return demo.load(handlers.restore, carriers, [note, *shown, *fields], js=js, **QUIET, queue=False)
+    # By themselves, as a trace may take long to read: what is typed meanwhile stays. Both components can carry a text.
+    demo.load(handlers.restore_text, bar, shown, js=in_browser("keptTrace"), **QUIET, queue=False)
+    carriers, js = [note, bar], in_browser("keptFields")
+    return demo.load(handlers.restore_fields, carriers, [note, *fields], js=js, **QUIET, queue=False)
 
 
 def keep_texts(demo: gr.Blocks, names: Collection[str]) -> None:
@@ -173,7 +175,7 @@ def taken(trace: Trace, sweep: Job | None, kind: str, home: str = "", locked: bo
 
 def _pictured(trace: Trace, home: str) -> dict[str, Any]:
     last = trace.events[-1]
-    dials = f"threshold {last.threshold:g}" + (f", acceptance {last.acceptance:g}" if last.acceptance else "")
+    dials = f"threshold {dial(last.threshold)}" + (f", acceptance {dial(last.acceptance)}" if last.acceptance else "")
     before = f" · after {counted(len(trace.turns), 'message')}" if trace.turns else ""
     return {
         "prompt": trace.prompt,
@@ -190,37 +192,38 @@ class _ShareHandlers:
         self.host, self.sessions = host, sessions
         self.fields = dict(zip(FIELDS, fields, strict=True))
 
-    async def restore(self, fields: Any, text: Any, request: gr.Request) -> list[Any]:
-        """Puts back what the window had before it was loaded again, or fills in the fields from the address.
+    async def restore_fields(self, fields: Any, has_text: Any, request: gr.Request) -> list[Any]:
+        """Puts back the fields as they were before the window was loaded again, or fills them in from the address.
 
-        Nothing runs by itself. `fields` and `text` are from the browser's storage: JSON, and a trace.
+        Nothing runs by itself. `fields` are JSON from the browser's storage; `has_text` is empty if it has no text.
         """
         kept = _kept_fields(fields)
-        if kept or text:
-            return await self._take_up(kept, text if isinstance(text, str) else "", request)
+        if kept or has_text:
+            values, _ = fitting({name: kept[name] for name in FIELDS if name in kept}, policies=self._policies())
+            self.sessions.enter(request.session_hash).moved |= values.keys() & DIALS
+            return [gr.skip(), *self._updates(values)]
         query = dict(request.query_params)
         values, refused = read_query(query, self._policies())
         if not values and not refused:
-            return [gr.skip(), *_NOTHING_SHOWN, *[gr.skip()] * len(self.fields)]
+            return [gr.skip(), *[gr.skip()] * len(self.fields)]
         if chosen := values.keys() & DIALS:  # else the router's own would take their place once the models are there
             self.sessions.enter(request.session_hash).moved |= chosen
         filled = ", ".join(_NAMES.get(name, name.replace("_", " ")) for name in values)
         said = f"The link filled in {filled or 'nothing'}; Generate writes the text."
         if refused:
             said += " It also asked for what cannot be had:"
-        return [_told(said, refused=refused), *_NOTHING_SHOWN, *self._updates(values)]
+        return [_told(said, refused=refused), *self._updates(values)]
 
-    async def _take_up(self, kept: Mapping[str, Any], text: str, request: gr.Request) -> list[Any]:
-        session, shown = self.sessions.enter(request.session_hash), _NOTHING_SHOWN
-        values, _ = fitting({name: kept[name] for name in FIELDS if name in kept}, policies=self._policies())
-        session.moved |= values.keys() & DIALS
-        if text:
-            with suppress(EngineError):  # there is no room, or it is none: the fields are there all the same
+    async def restore_text(self, text: Any, request: gr.Request) -> Sequence[Any]:
+        """Puts back the text that the window had: a trace from the browser's storage."""
+        if isinstance(text, str) and text:
+            session = self.sessions.enter(request.session_hash)
+            with suppress(EngineError):  # there is no room, or it is none
                 run, swept, figures = await self._read(text, session)
                 run.about = _FROM_BEFORE
                 if session.run is None and SWEEP not in session.jobs:  # else something newer was begun meanwhile
-                    shown = self._show(session, run, swept, figures)
-        return [gr.skip(), *shown, *self._updates(values)]
+                    return self._show(session, run, swept, figures)
+        return _NOTHING_SHOWN
 
     async def _read(self, text: str, session: Session) -> tuple[Run, Sweep | None, str | None]:
         """What a trace has for the page: its run, its sweep, and the message of its figures. EngineError."""

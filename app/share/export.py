@@ -20,7 +20,7 @@ from typing import Any
 
 from app.components import ASSETS
 from app.controls import POLICY_LABELS
-from app.figures import UNITS, amount, counted, percent
+from app.figures import UNITS, amount, counted, dial, percent
 from app.share.home import PAPER, TITLE
 from engine import Alternative, Role, Sampling, TokenEvent, Trace, costs
 from engine.events import llm_tokens, taken_back
@@ -143,7 +143,7 @@ def facts(trace: Trace) -> list[tuple[str, str]]:
 
 def _dial(trace: Trace, name: str) -> str:
     values = sorted({getattr(event, name) for event in trace.events} or {getattr(trace, name)})
-    return f"{values[0]:g}" if len(values) == 1 else f"{values[0]:g} to {values[-1]:g}, turned"
+    return dial(values[0]) if len(values) == 1 else f"{dial(values[0])} to {dial(values[-1])}, turned"
 
 
 def _sampling(sampling: Sampling) -> str:

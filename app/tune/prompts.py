@@ -311,7 +311,7 @@ def _answer(value: Any, where: str) -> str:
     """An answer as text; numbers may stand without quotes."""
     if value is None or isinstance(value, str):
         return value or ""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and math.isfinite(value)):
         return str(value)
     shown = shorten(json.dumps(value, ensure_ascii=False))
     raise InvalidRequest(f"{where}: {shown} is neither text nor a number. Put the answer in double quotes.")

@@ -24,7 +24,7 @@ export { start as track } from './points/track.js';
 export { start as news } from './models/news.js';
 export { start as link_note } from './share/link_note.js';
 export { start as share } from './share/share.js';
-export { keep, keptText, keptWindow } from './share/storage.js';
+export { keep, keptFields, keptText, keptTrace } from './share/storage.js';
 export { start as stream } from './stream/stream.js';
 export { start as sweep } from './sweep/sweep.js';
 export { start as prompts } from './tune/prompts.js';

@@ -29,7 +29,13 @@ export const listen = (element, type, heard, capture = false) => (
 
 // The page's two dials, "threshold" and "acceptance".
 export const slider = (dial = 'threshold') => document.querySelector(`#${dial} input[type="range"]`);
-export const dialAt = (dial) => Number.parseFloat(slider(dial).value);
+
+// As typed, where the slider's own steps are coarser; while it is dragged the box beside it is a step behind.
+export const dialAt = (dial) => {
+  const { value, step } = slider(dial), at = Number.parseFloat(value);
+  const typed = Number.parseFloat(document.querySelector(`#${dial} input[type="number"]`)?.value);
+  return Math.abs(typed - at) < 0.51 * step ? typed : at;
+};
 
 // Kept once both are on the page. No panel starts before: on a busy machine gradio mounts some of them seconds earlier.
 export const dialsThere = new Promise((kept) => {

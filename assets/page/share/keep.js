@@ -18,8 +18,8 @@ export const startKeep = ({ element, server }) => {
   };
 
   listen(element, 'citer-fields', ({ detail }) => keepFields(detail));
-  listen(element, 'citer-shown', ({ detail: { run, row, recorded, state, tokens } }) => {
-    const over = ENDS.includes(state), key = `${run}/${row}/${tokens}/${state}`, now = performance.now();
+  listen(element, 'citer-shown', ({ detail: { run, row, recorded, state, whole, tokens } }) => {   // whole: so is its sweep, which is kept with it
+    const over = ENDS.includes(state), key = `${run}/${row}/${tokens}/${state}/${whole}`, now = performance.now();
     if (!run || recorded || !tokens || key === read || (!over && (state !== 'running' || now < due))) return;
     [read, due] = [key, now + REST];
     clearTimeout(timer);

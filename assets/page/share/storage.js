@@ -34,8 +34,9 @@ const read = () => {
 };
 const before = read();   // once, before the page keeps anything: the note about a link has to find the same
 
-// The fields as JSON, and the text on the page as a trace.
-export const keptWindow = () => before;
+// The fields as JSON, and whether there is a text; and that text as a trace.
+export const keptFields = () => [before[0], before[1] && 'kept'];
+export const keptTrace = () => before[1];
 
 // Whether that text came with the link in the address, which need not be opened again.
 export const keptLink = () => location.hash !== '' && before[1] !== '';

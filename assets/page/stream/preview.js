@@ -54,18 +54,20 @@ export const startPreview = (text, { element }) => {
     releaseSliders();
   }));
 
-  let spaced = null;   // by which text the track is spaced
+  let spaced = null, scale = null;   // by which text the track is spaced, and how: not where nothing has a score
   const space = () => {
     if (text.foreign) spaced = null;
     const all = `${text.message?.n}/${text.tokens.length}`;
     if (text.foreign || !text.over || spaced === all) return;
     spaced = all;
-    document.dispatchEvent(new CustomEvent('citer-scale', { detail: { text: scaleOfText(text.tokens, Number(slider().max)) } }));
+    scale = scaleOfText(text.tokens, Number(slider().max));
+    document.dispatchEvent(new CustomEvent('citer-scale', { detail: { text: scale } }));
   };
 
   return () => {
     space();
-    const known = text.over && text.tokens.length && (text.foreign || !text.message.fixed);
+    const scaled = text.foreign ? text.message.swept !== 'acceptance' : scale && !text.message.fixed;
+    const known = text.over && text.tokens.length && scaled;
     (known ? stopsBeside(dialAt('threshold')) : [null, null]).forEach((change, i) => {
       buttons[i].disabled = change === null;
       buttons[i].value = change ?? '';

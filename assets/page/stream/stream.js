@@ -68,9 +68,9 @@ export const start = (gradio) => {
     say(stateLine, message?.note || (STATES[state] ?? ENDS[message?.finish] ?? 'Done'));
     more.hidden = !(text.over && !text.foreign && text.message.more);
     follow.hidden = !(text.over && !text.foreign && text.message.chat && text.tokens.length);
-    const { run = null, row = null, recorded = false } = text.message ?? {};
+    const { run = null, row = null, recorded = false, whole = true } = text.message ?? {};
     textBox.classList.toggle('awaits', text.awaited);
-    document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run, row, recorded, state, tokens: text.tokens.length, awaited: text.awaited } }));
+    document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run, row, recorded, state, whole, tokens: text.tokens.length, awaited: text.awaited } }));
   };
 
   const draw = () => {
@@ -106,14 +106,14 @@ export const start = (gradio) => {
   });
 
   // A text of a sweep, shown without asking the server; what differs from the text before it is marked.
-  listen(element, 'citer-text', ({ detail: { tokens, complete, note, about, recorded, run, row } }) => {
+  listen(element, 'citer-text', ({ detail: { tokens, complete, note, about, recorded, swept, whole, run, row } }) => {
     const old = text.tokens, differs = tokens.findIndex((token, i) => !sameToken(token, old[i])), kept = differs < 0 ? tokens.length : differs;
-    if (text.foreign && kept === old.length && kept === tokens.length && text.message.note === note) return;
+    if (text.foreign && kept === old.length && kept === tokens.length && text.message.note === note && text.message.whole === whole) return;
     text.foreign = true;
     text.awaited = false;
     text.replace(tokens, kept, old.length ? differing(old, tokens) : undefined);
     channel.forget();
-    text.message = { n: '', state: complete ? 'done' : 'running', note, about, finish: complete ? 'eos' : null, fixed: true, policy: '', recorded, run, row };
+    text.message = { n: '', state: complete ? 'done' : 'running', note, about, finish: complete ? 'eos' : null, fixed: true, policy: '', recorded, swept, whole, run, row };
     schedule();
   });
 

@@ -73,7 +73,7 @@ export const start = (gradio) => {
     if (texts.over === 'both' && !held) drawMap.point(row, place);
     const note = `${recorded ? 'Recorded' : 'Sweep'}: the text at ${written(at)}${exact ? '' : ', the nearest written'}`;
     const detail = { tokens: texts.textOf(row).tokens, complete, note, about: recorded?.recorded.said ?? '', figures: complete ? headlineOf(row) : {},
-      recorded: Boolean(recorded), ...sourceOf(row) };
+      recorded: Boolean(recorded), swept: texts.over, whole: !texts.isOn, ...sourceOf(row) };
     document.dispatchEvent(new CustomEvent('citer-text', { detail }));
   };
 
@@ -165,7 +165,7 @@ export const start = (gradio) => {
     if (message.recorded && !recorded) return;   // another price for a text that is gone
     if (message.recorded) recorded = message;
     else if (recorded) forget();
-    if (asked && fresh && !message.beside) [asked, scrubbing] = [false, true];
+    if (asked && fresh && !message.beside && message.n !== texts.message?.n) [asked, scrubbing] = [false, true];   // else the old one, at other prices
     take(message, skip, fresh);
   }).receive();
 };

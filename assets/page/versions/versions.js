@@ -57,7 +57,7 @@ export const start = ({ element, props, trigger, watch }) => {
     for (const version of versions) {   // those that are there stay where they are, and keep the focus
       const [number] = version, button = draw(there.get(number) ?? makeVersion(number), version);
       button.setAttribute('aria-current', number === current);
-      if (!there.has(number)) list.append(button);
+      if (!there.has(number)) list.insertBefore(button, [...list.children].find((other) => Number(other.dataset.number) > number) ?? null);
     }
     const here = list.querySelector('[aria-current="true"]');
     if (here && (here.offsetLeft < list.scrollLeft || here.offsetLeft + here.offsetWidth > list.scrollLeft + list.clientWidth)) {
