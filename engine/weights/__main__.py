@@ -5,6 +5,7 @@ What is damaged is named, and fetched or made again at the next start. The exit 
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator
 
@@ -22,6 +23,7 @@ def main() -> int:
 
 
 def _main() -> int:
+    argparse.ArgumentParser(prog="python -m engine.weights", description=__doc__).parse_args()
     settings = load_settings()
     faults = 0
     for what, fault in check(settings, print_progress if sys.stderr.isatty() else None):
