@@ -56,6 +56,7 @@ class Pair:
         router: May be None; then the policy "router" is refused.
         judge: May be None; then a request for it is refused.
         llm: In this process, or behind a server.
+        identity: Of the weights; changes when they do. Empty for the presets, whose weights are pinned.
         quantisation: "NF4", "int8" or "fp32", for people; the SLM's where the LLM is on a server.
         context: Tokens a text may have, prompt included.
         prices: For the unit "price".
@@ -73,6 +74,7 @@ class Pair:
         slm_name: str = "SLM",
         llm_name: str = "LLM",
         preset: str = "custom",
+        identity: str = "",
         quantisation: str = "fp32",
         context: int = 2048,
         prices: Prices | None = None,
@@ -89,6 +91,7 @@ class Pair:
         self.llm = llm if isinstance(llm, ServedModel) else wrap(llm, llm_name)
         self.fingerprint = fingerprint or tokenizer_fingerprint(tokenizer)
         self.slm_name, self.llm_name, self.preset, self.quantisation = slm_name, llm_name, preset, quantisation
+        self.identity = identity
         self.context = min(context, *(model.context for model in (self.slm, self.llm) if model.context))
         self.prices = prices or Prices()
         self.router: Router | None = None
@@ -391,6 +394,7 @@ def load(
         slm_name=chosen.slm.title,
         llm_name=llm_name,
         preset=chosen.name,
+        identity=loaded.identity,
         quantisation=loaded.quantisation,
         context=settings.context,
         prices=Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio),

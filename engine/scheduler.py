@@ -217,7 +217,10 @@ class Scheduler:
             handles = [*self._held.running, *self._line.waiting]
             self._line.waiting.clear()
         for handle in handles:
-            self._end(handle, state, error)
+            try:
+                self._end(handle, state, error)
+            except Exception as fault:  # its row could not be freed either: the others' end as well
+                log_fault(logger, "a row was not freed", fault)
 
     def _wait(self) -> bool:
         """Waits until there is something to do; whether there is."""
@@ -314,15 +317,17 @@ class Scheduler:
 
     def _end(self, handle: Handle, state: State, error: Exception | None = None) -> None:
         """A text has ended; its row rests or is free."""
-        with self._changed:
-            if handle in self._held.running:
-                took = time.monotonic() - handle.since
-                self._mean_text += (took - self._mean_text) * (_NEW if self._mean_text else 1.0)
-            self._held.leave(handle, rest=handle.interactive and state != "failed", clear=state == "failed")
-        self.texts += 1
-        self.failures += state == "failed"
-        self.rows = len(self._held.running)
-        handle.end(state, error)
+        try:
+            with self._changed:
+                if handle in self._held.running:
+                    took = time.monotonic() - handle.since
+                    self._mean_text += (took - self._mean_text) * (_NEW if self._mean_text else 1.0)
+                self._held.leave(handle, rest=handle.interactive and state != "failed", clear=state == "failed")
+        finally:  # whoever waits for it hears of its end even if its row cannot be freed
+            self.texts += 1
+            self.failures += state == "failed"
+            self.rows = len(self._held.running)
+            handle.end(state, error)
 
 
 def fitting_rows(pair: Pair, rows: int) -> int:

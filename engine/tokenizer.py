@@ -181,7 +181,7 @@ class TextStream:
 
     def push(self, token: int) -> str:
         """Adds a token and returns the text that became certain with it, possibly empty."""
-        self._held += self._stream.step(self._tokenizer, token) or ""
+        self._held += self._step(token) or ""
         cut = min((at for at in (self._held.find(stop) for stop in self._stop) if at >= 0), default=-1)
         if cut >= 0:
             self.stopped = True
@@ -190,6 +190,13 @@ class TextStream:
         keep = max((_overlap(self._held, stop) for stop in self._stop), default=0)
         certain, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return certain
+
+    def _step(self, token: int) -> str | None:
+        try:
+            return self._stream.step(self._tokenizer, token)
+        except Exception:  # "Invalid prefix": of a tokenizer with a token per byte, after a character left unfinished
+            self._stream = DecodeStream(skip_special_tokens=True)
+            return self._stream.step(self._tokenizer, token)
 
     def finish(self) -> str:
         """Returns what was held back for a stop string that did not come; an unfinished character is dropped."""

@@ -228,6 +228,9 @@ def test_what_would_be_millions_of_values_is_refused_before_it_is_parsed():
     for nested in (b"[" + b"[]," * 5_000_000 + b"[]]", b"[" + b'"x",' * 200_000 + b'"x"]'):
         answer = client.post("/gradio_api/run/predict", content=nested)
         assert answer.status_code == 413 and "too many values" in answer.text
+    wide = ('{"user": "\u2200", "data": [' + "[]," * 300_000 + "[]]}").encode("utf-16")
+    answer = client.post("/gradio_api/run/predict", content=wide)
+    assert answer.status_code == 400 and "must be in UTF-8" in answer.text, "its quotes stand elsewhere"
     quoted = json.dumps({"data": json.dumps([["\\", '"']] * 500_000)}).encode()
     assert client.post("/gradio_api/run/predict", content=quoted).text == str(len(quoted))
 

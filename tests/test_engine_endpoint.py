@@ -208,6 +208,12 @@ def test_completions_take_texts_and_ids_several_at_once_and_n_of_each(client, ti
     ]
 
 
+def test_a_body_that_is_not_in_utf_8_is_refused(client):
+    wide = json.dumps({"model": "tiny", "messages": MESSAGES}).encode("utf-16")
+    answer = client.post(CHAT, content=wide, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400 and "must be JSON in UTF-8" in answer.text
+
+
 def test_probabilities_are_those_of_the_author_in_either_shape(client, tiny_pair):
     asked = {"model": "tiny:0.9@0.5", "temperature": 1.0, "seed": 1, "max_tokens": 20}
     (choice,) = chat(client, **asked, logprobs=True, top_logprobs=3)["choices"]
@@ -226,7 +232,9 @@ def test_probabilities_are_those_of_the_author_in_either_shape(client, tiny_pair
         assert bytes(token["bytes"]).decode() == token["token"]
     body = {**asked, "prompt": "12 + 30 =", "logprobs": 2}
     whole = client.post(COMPLETIONS, json=body).json()["choices"][0]["logprobs"]
-    assert [len(each) for each in whole["top_logprobs"]] == [2] * len(whole["tokens"])
+    for token, told, logprob in zip(whole["tokens"], whole["top_logprobs"], whole["token_logprobs"], strict=True):
+        assert len(told) in (2, 3) and told[token] == pytest.approx(logprob, abs=1e-4), "the token's own is there, too"
+    assert max(map(len, whole["top_logprobs"])) == 3
     parts = [part["choices"][0]["logprobs"] for part in chunks(client, COMPLETIONS, **body)]
     for name in whole:
         assert [each for part in parts for each in part[name]] == whole[name], name

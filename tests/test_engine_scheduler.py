@@ -231,6 +231,25 @@ def test_a_fault_of_the_schedulers_own_ends_all_texts_and_not_their_words_in_the
     assert asked().prompt not in caplog.text
 
 
+def test_texts_whose_rows_cannot_be_freed_either_end_with_their_error_and_later_ones_are_served(tiny_pair, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("the device is gone")
+
+    with scheduling(tiny_pair) as scheduler:
+        decoding = scheduler._held.decoding
+        monkeypatch.setattr(decoding, "step", fail)
+        monkeypatch.setattr(decoding, "remove", fail)
+        with held(scheduler):
+            handles = [scheduler.submit(asked(PROMPTS[n]), n) for n in range(4)]
+        for handle in handles:
+            with pytest.raises(RuntimeError, match="the device is gone"):
+                list(handle)
+        monkeypatch.undo()
+        again = scheduler.submit(asked(), "later")
+        assert again.wait(TIME)
+        assert facts(again.events) == expected(tiny_pair, asked())
+
+
 def test_a_loop_that_is_left_stops_its_text(tiny_pair):
     with scheduling(tiny_pair) as scheduler:
         handle = scheduler.submit(asked(threshold=0.0, max_new_tokens=1500, stop=("\x00",)), "me")

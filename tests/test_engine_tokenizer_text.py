@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from random_pair import byte_tokenizer
+from tokenizers import Tokenizer, decoders, models
 
 from engine.tokenizer import TextStream
 
@@ -37,6 +38,15 @@ def test_an_unfinished_character_is_not_shown():
     stream = TextStream(TOKENIZER.backend_tokenizer)
     first, second, _ = TOKENIZER.encode("日")
     assert [stream.push(first), stream.push(second), stream.finish()] == ["", "", ""]
+
+
+def test_a_character_that_another_token_cuts_short_costs_itself_alone_where_a_token_is_a_byte():
+    tokens = {"<unk>": 0, "▁the": 1, "▁cat": 2} | {f"<0x{byte:02X}>": 3 + byte for byte in range(256)}
+    tokenizer = Tokenizer(models.BPE(vocab=tokens, merges=[], byte_fallback=True, unk_token="<unk>"))
+    kinds = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(kinds)  # as of Llama 2
+    stream = TextStream(tokenizer)
+    assert [stream.push(token) for token in (1, 3 + 0x0A, 3 + 0xF0, 2, 2)] == ["the", "\n", "", "cat", " cat"]
 
 
 def test_nothing_of_a_stop_string_is_shown():

@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from slow_reference import SlowReference
@@ -16,7 +17,21 @@ from test_engine_decoding import back_to
 from test_engine_verified import DRAFTS, GREEDY, PROMPTS, SAMPLED, asked, ids
 
 from app.share.open_trace import opened_run
-from engine import Dial, Forced, InvalidRequest, Role, Trace, at_dials, audit, costs, first_flip, fold_revealed
+from engine import (
+    Dial,
+    Forced,
+    InvalidRequest,
+    Request,
+    Role,
+    Sampling,
+    TokenEvent,
+    Trace,
+    at_dials,
+    audit,
+    costs,
+    first_flip,
+    fold_revealed,
+)
 from engine.events import extend, keeps, taken_back
 from engine.events.cost import Cost
 from engine.events.trace import same_acceptance
@@ -43,6 +58,17 @@ def test_a_token_is_kept_at_its_ratio_and_below(ratio, acceptance, kept):
 
 
 # Streamed
+
+
+def test_of_rows_that_share_passes_none_has_candidates_of_a_token_that_is_not_there(tiny_pair):
+    drawn: Any = {"policy": "random", "alternatives": 3, "max_draft": 8, "sampling": Sampling(temperature=1.5)}
+    for seed in range(12):
+        row = Request("Start with 12. Add 30. Add 5.", 0.4, seed=seed, acceptance=1.0, max_new_tokens=16, **drawn)
+        decoding = tiny_pair.start([row, replace(row, acceptance=0.0, max_new_tokens=6)])
+        texts: tuple[list[TokenEvent], ...] = ([], [])
+        for step in decoding.run():
+            extend(texts[step.row], step)
+            fold_revealed(texts[step.row])
 
 
 @pytest.mark.parametrize("draft", DRAFTS)

@@ -100,6 +100,8 @@ class Passing:
         if self._bytes > self._most:
             self._refuse(too_large(self._most, self._said))
         self._outside.take(message.get("body", b""))
+        if self._outside.foreign:
+            self._refuse(self._said(400, "The request must be in UTF-8.", close=True))
         if self._outside.count > MAX_OUTSIDE:
             self._refuse(
                 self._said(413, "The request has too many values: this page sends few, and long texts.", close=True)

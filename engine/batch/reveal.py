@@ -24,7 +24,6 @@ def reveal(tokenizer: Tokenizer, role: Role, slot: Slot, index: int, logits: tor
         logits: The model's there, float32 [positions, vocabulary].
     """
     steps = [step for step in slot.steps if step.row.request.alternatives]
-    position = steps[0].row.position
     certain = certainties(logits)
     if role is Role.SLM:
         slot.certainty = certain[-1]
@@ -39,7 +38,7 @@ def reveal(tokenizer: Tokenizer, role: Role, slot: Slot, index: int, logits: tor
         )
         for step in steps:
             wanted = candidates[: step.row.request.alternatives]
-            if place == position:
+            if place == step.row.position:
                 step.alternatives[role], step.entropy[role] = wanted, entropy
-            else:
+            elif place < step.row.position:  # a row whose draft was just taken back has no token there
                 step.revealed.append(Revealed(place, role, wanted, entropy))

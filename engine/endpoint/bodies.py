@@ -59,6 +59,8 @@ async def _whole(request: Request) -> bytes:
             parts += part
         if size > MOST_BYTES:
             refused = _too_large()
+        elif outside.foreign:
+            refused = Refusal(400, "The body must be JSON in UTF-8.")
         elif outside.count > MAX_OUTSIDE:
             refused = Refusal(413, "The request has too many values outside of texts.")
         if refused is not None:
@@ -77,14 +79,16 @@ class Outside:
 
     Attributes:
         count: So far; the ends of strings count.
+        foreign: Whether it is in UTF-16 or UTF-32, of which it cannot be told what is outside. `json` reads these, too.
     """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count, self.foreign = 0, False
         self._in_string, self._rest = False, b""
 
     def take(self, part: bytes) -> None:
         """Counts a part."""
+        self.foreign |= b"\0" in part  # which JSON in UTF-8 never has
         part = (self._rest + part).replace(b"\\\\", b"")
         self._rest = b"\\" if part.endswith(b"\\") else b""  # what it escapes is to come
         pieces = part.removesuffix(self._rest).replace(b'\\"', b"").split(b'"')

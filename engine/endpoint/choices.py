@@ -69,13 +69,19 @@ class ChoiceText:
         for event in events:
             offsets.append(at)
             at += len(event.text)
-        told = [{self._key(each): _log(each.probability) for each in self._candidates(event)} for event in events]
+        told = [self._top(event) for event in events]
         return {
             "tokens": [self._word(event) for event in events],
             "token_logprobs": [_log(event.probability) for event in events],
             "top_logprobs": told if self._asked.candidates else None,
             "text_offset": offsets,
         }
+
+    def _top(self, event: TokenEvent) -> dict[str, float]:
+        """The author's candidates, and the token itself where it is not among them."""
+        listed = {self._key(each): _log(each.probability) for each in self._candidates(event)}
+        own = f"token_id:{event.id}" if self._asked.token_keys else self._word(event)
+        return listed if own in listed else {**listed, own: _log(event.probability)}
 
     def _candidates(self, event: TokenEvent) -> Sequence[Alternative]:
         """The author's, as many as were asked for."""

@@ -34,11 +34,12 @@ _COMMANDS = {
     **dict.fromkeys(["quad", "qquad", "degree", *",!;: ()[]$%"], ""),
     **{"le": r"\leq", "ge": r"\geq", "neq": r"\ne", "lbrace": r"\{", "rbrace": r"\}"},
 }
+_NO_UNITS = r"(?:[ap]\.?m\b|north|east|south|west|odd|even)"
 _REWRITES = [
     (re.compile(r"\^\{?\\circ\}?"), ""),
     (re.compile(r"\\(?:mathbf|boldsymbol|bm)\{([^{}]*+)\}"), r"\1"),
-    # A unit after a number: 5\text{ cm}^2.
-    (re.compile(r"(?<=[0-9A-Za-z})])[ ]?\\text\{[^{}]*+\}(?:\^\{?[0-9]\}?)?[.,]*$"), ""),
+    # A unit after a number: 5\text{ cm}^2; not what makes it another answer.
+    (re.compile(rf"(?<=[0-9A-Za-z}})])[ ]?\\text\{{(?!{_NO_UNITS})[^{{}}]*+\}}(?:\^\{{?[0-9]\}}?)?[.,]*$"), ""),
     (re.compile(r"\\text\{([^{}]*+)\}"), r"\1"),
     (re.compile(r"\\frac[ ]?([0-9A-Za-z])"), r"\\frac{\1}"),
     (re.compile(r"(\\frac\{[^{}]*+\})([0-9A-Za-z])"), r"\1{\2}"),

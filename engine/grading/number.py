@@ -30,7 +30,8 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 # What makes a number a part of something that is not one: 3 + 4, a power, 3,5 (no thousand), 7:30, 1.2.3, 2(3 + 4).
-_CONTINUED = re.compile(r"%?(?:[ ]?(?:\^|[-+*/x][ ]?\.?[0-9])|[,.:(][0-9])")
+# A "$" has left spaces behind: 5 +  6.
+_CONTINUED = re.compile(r"%?(?:[ ]?(?:\^|[-+*/x][ ]{0,3}[-(]?[ ]{0,2}\.?[0-9])|[,.:(][0-9])")
 _VARIABLE = re.compile(r"[A-Za-z]")
 _LISTED = re.compile(r"[ ]?[,;][ ]?(?:(?:and|or)[ ])?-?\.?[0-9]|[ ]{1,4}(?:and|or|to)[ ]{1,4}-?\.?[0-9]")
 _OR = re.compile(r"[ ]{1,4}(?:or|to)[ ]{1,4}-?\.?[0-9]")

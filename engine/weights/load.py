@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from engine.errors import WeightsError
 from engine.pairs.origin import Origin, origin_of, read_tokenizer
-from engine.pairs.presets import Preset
+from engine.pairs.presets import PRESETS, Preset
 from engine.pairs.room import Room, room_of, unconverted
 from engine.settings import Settings
 from engine.tokenizer import check_same_tokenizer, tokenizer_fingerprint
@@ -42,6 +42,7 @@ class LoadedPair:
         slm, llm: Of transformers, or a `StoredModel`; the LLM is None where it is elsewhere.
         fingerprint: The tokenizer's.
         quantisation: "NF4", "int8" or "fp32", for people.
+        identity: Changes when any file of the models does, of a pair of the user's own; empty for a preset's.
     """
 
     slm: Any
@@ -49,6 +50,7 @@ class LoadedPair:
     tokenizer: PreTrainedTokenizerBase
     fingerprint: str
     quantisation: str
+    identity: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def load_models(
     for title, model in ((preset.slm.title, slm.model), (preset.llm.title, llm.model)):
         _check_rows(title, model, tokenizer)
     models = _moved(slm.model, device), _moved(llm.model, device)
-    return LoadedPair(*models, tokenizer, slm.fingerprint, store.form(layout))
+    return LoadedPair(*models, tokenizer, slm.fingerprint, store.form(layout), _identity(preset, origins))
 
 
 def room_for(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> Room:
@@ -132,7 +134,12 @@ def load_slm(preset: Preset, settings: Settings, progress: ProgressCallback | No
     slm = _load(origins[0], settings, layout, progress, False, {})
     tokenizer = slm.tokenizer()
     _check_rows(preset.slm.title, slm.model, tokenizer)
-    return LoadedPair(_moved(slm.model, device), None, tokenizer, slm.fingerprint, store.form(layout))
+    identity = _identity(preset, origins)
+    return LoadedPair(_moved(slm.model, device), None, tokenizer, slm.fingerprint, store.form(layout), identity)
+
+
+def _identity(preset: Preset, origins: Sequence[Origin]) -> str:
+    return "" if preset.name in PRESETS else " ".join(origin.identity for origin in origins)
 
 
 def _set_up(settings: Settings) -> None:
