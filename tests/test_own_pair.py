@@ -335,6 +335,17 @@ def test_a_pair_of_ones_own_is_what_a_preset_is_and_its_paths_begin_at_its_file(
     assert (chosen.router, chosen.device, chosen.weights) == ("r", "cpu", "4bit")
 
 
+def test_weights_that_change_in_place_are_others_and_those_of_a_preset_need_no_name(tmp_path):
+    slm, llm = save_arithmetic(tmp_path)
+    before = load(None, named((slm, llm))).identity
+    weights = llm / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert before and load(None, named((slm, llm))).identity not in ("", before)
+    assert load("tiny").identity == ""
+
+
 # --- a router for it -------------------------------------------------------------------------------------------------
 
 

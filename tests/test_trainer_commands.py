@@ -137,6 +137,20 @@ def test_an_unknown_task_is_refused_with_those_there_are(capsys):
     assert "has csqa, gsm8k" in refused(capsys, "run", "--preset", "cpu", "--task", "chess")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "--preset", "tiny", "--wrong-references"], "--wrong-references is for `fit` without rollouts"),
+        (["iterate", "--labels", "l", "--out", "o", "--wrong-references"], "--wrong-references is for `fit`"),
+        (["fit", "--co-llm", "--labels", "l", "--rollouts", "r", "--out", "o"], "leave out --rollouts"),
+        (["label", "--skip-llm", "--out", "o"], "--skip-llm is for --reference llm"),
+        (["rollout", "--labels", "l", "--out", "o", "--threshold", "0.5"], "name one with --router"),
+    ],
+)
+def test_an_option_that_would_do_nothing_or_fail_after_hours_is_refused_at_once(capsys, arguments, told):
+    assert told in refused(capsys, *arguments)
+
+
 def test_own_answers_as_references_need_the_answers(capsys, tmp_path):
     told = refused(capsys, "label", "--reference", "llm", "--out", str(tmp_path / "l"))
     assert "answer --role llm" in told

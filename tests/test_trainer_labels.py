@@ -91,6 +91,26 @@ def test_labels_on_other_answers_are_not_mixed_in_nor_those_on_the_slms(tiny_pai
         load_answers(tmp_path / "slm", Role.LLM)
 
 
+def test_what_other_weights_of_the_same_name_wrote_is_neither_gone_on_with_nor_taken_for_ones_own(
+    tiny_pair, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tiny_pair, "identity", "before")
+    answer(tiny_pair, Role.LLM, QUESTIONS[:1], tmp_path / "a", 4, quiet)
+    answers = load_answers(tmp_path / "a", Role.LLM, tiny_pair)
+    label(tiny_pair, QUESTIONS[:1], tmp_path / "l", answers, report=quiet)
+    monkeypatch.setattr(tiny_pair, "identity", "after")
+    with pytest.raises(TrainerError, match=r"other settings \(weights\)"):
+        answer(tiny_pair, Role.LLM, QUESTIONS[:1], tmp_path / "a", 4, quiet)
+    with pytest.raises(TrainerError, match=r"other settings \(weights\)"):
+        label(tiny_pair, QUESTIONS[:1], tmp_path / "l", answers, report=quiet)
+    with pytest.raises(TrainerError, match="holds answers of weights 'before', not of"):
+        load_answers(tmp_path / "a", Role.LLM, tiny_pair)
+    monkeypatch.setattr(tiny_pair, "identity", "")
+    monkeypatch.setattr(tiny_pair, "llm_name", "another")
+    with pytest.raises(TrainerError, match=r"holds answers of model .*, not of 'another'"):
+        load_answers(tmp_path / "a", Role.LLM, tiny_pair)
+
+
 def test_a_question_without_an_answer_is_named(tiny_pair, tmp_path):
     with pytest.raises(TrainerError, match=QUESTIONS[0].id):
         label(tiny_pair, QUESTIONS[:1], tmp_path, {}, report=quiet)

@@ -21,7 +21,7 @@ from trainer.evaluation.method_names import title_of
 from trainer.evaluation.methods import PLAIN, SHARES, build_methods
 from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import Summary, summarise, write_summary
-from trainer.fit.baselines import fit_co_llm, fit_query
+from trainer.fit.baselines import QUERY, fit_co_llm, fit_query
 from trainer.fit.fit_router import fit
 from trainer.fit.labelled_tokens import check_splits, held_out_tokens
 from trainer.fit.tune_speculative import tune
@@ -101,7 +101,9 @@ class Pipeline:
         """Whether there are enough, before the hours that the stages take; a TrainerError if not."""
         check_validation(self.train[self.recipe.train_questions :], self.recipe.train_questions)
         check_apart(texts_of(self.train), self.dev, "give others with --dev")
-        check_splits([question.id for question in self.labelled], "give more to train on (--train-questions)")
+        check_splits(
+            [question.id for question in self.labelled], "give more of them, or more to train on (--train-questions)"
+        )
 
     def fit(self) -> list[str]:
         """All routers that the evaluation compares; returns them as `name=folder`."""
@@ -114,7 +116,7 @@ class Pipeline:
         for name, likelihoods in self.co_llm.items():
             fit_co_llm(likelihoods, routers / name, settings, **about)
         for name in kept:
-            judged = replace(fitting, target="kept", cost_weight=0.0)
+            judged = replace(fitting, target="kept", cost_weight=0.0, shortcut_weight=0.0)
             fit(labels, routers / name, judged, recipe.description, **about)
         query = self._fit_query(labels, routers / "query", about)
         rollouts = RolloutSettings(
@@ -142,7 +144,7 @@ class Pipeline:
         """The query router's name, or none: a rival that cannot be fitted does not stop what it is compared with."""
         slm_right = are_right(load_answers(self.folder / "answers-slm", Role.SLM), self.labelled)
         try:
-            fit_query(labels, slm_right, out, **about)
+            fit_query(labels, slm_right, out, replace(QUERY, seed=self.fitting.seed), **about)
         except TrainerError as error:
             self.report(
                 f"without the query router, which learns from the questions that one model alone answers: {error}"

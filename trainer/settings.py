@@ -276,7 +276,7 @@ def counts_for(questions: int | None) -> dict[str, int]:
     if questions is None or questions >= sum(_COUNTS.values()):
         return {}
     if questions < _FEWEST:
-        raise TrainerError(f"--data holds {questions} questions: give {_FEWEST} or more; hundreds are better")
+        raise TrainerError(f"--data holds {questions} questions, which are too few: give a hundred or more")
     dev, validation = max(3, 3 * questions // 10), max(2, questions // 10)
     return {
         "train_questions": questions - dev - validation,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, NotRequired
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 from filelock import FileLock, Timeout
 from pydantic import ConfigDict, Field
@@ -22,6 +22,9 @@ from engine.weights.files import read_bytes, remove, write_text
 from trainer import TrainerError
 from trainer.json_files import AGAIN, GZIP, read_json, write_json
 from trainer.questions.question import Question
+
+if TYPE_CHECKING:
+    from engine.pair import Pair
 
 JOINT = "; "
 """Between the commands, revisions and machines of several stages, or of several runs that made a stage."""
@@ -259,6 +262,11 @@ def digest(questions: Sequence[Question]) -> str:
     """SHA-256 of all that the questions say; how answers are graded is not part of it, so that it may get better."""
     asked = [{key: value for key, value in asdict(q).items() if key != "stated_family"} for q in questions]
     return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
+
+
+def identity_of(pair: Pair) -> dict[str, str]:
+    """Which weights, among a stage's settings: of a pair of the user's own, which may have others under its name."""
+    return {"weights": pair.identity} if pair.identity else {}
 
 
 def require_one_process(command: str) -> None:

@@ -13,6 +13,7 @@ from trainer.commands.options import (
     Options,
     add_questions,
     fit_settings,
+    fit_settings_of_rounds,
     labelled_questions,
     load_pair,
     questions_of,
@@ -52,6 +53,8 @@ def _fit(options: Options) -> None:
         )
     if options.target == "kept" and (options.query or options.co_llm):
         raise TrainerError("--target kept is a router of its own: leave out --query and --co-llm")
+    if options.co_llm and options.rollouts:
+        raise TrainerError("--co-llm learns from likelihoods, and from no rollouts: leave out --rollouts")
     if options.query:
         _fit_query(options)
         return
@@ -109,12 +112,21 @@ def _judge(options: Options) -> None:
     from trainer.fit.fit_judge import fit_judge, harmless_tokens
     from trainer.labels.answers import load_answers
     from trainer.labels.refused import gather
-    from trainer.labels.rollouts import load_rollouts
+    from trainer.labels.rollouts import check_own_answers, load_rollouts
 
-    rolled_out = {each.question for folder in options.rollouts for each in load_rollouts(folder)[0]}
+    pair, rolled_out = load_pair(options), set[str]()
+    for folder in options.rollouts:
+        rollouts, about = load_rollouts(folder)
+        check_own_answers(folder, about["labels"], pair)
+        rolled_out |= {each.question for each in rollouts}
     questions = [question for question in questions_of(options) if question.id in rolled_out]
-    answers = load_answers(options.answers, Role.LLM)
-    if gather(load_pair(options), questions, answers, options.refused):
+    if missing := sorted(rolled_out - {question.id for question in questions}):
+        raise TrainerError(
+            f"{len(missing)} of {len(rolled_out)} questions that were rolled out are not among these, e.g. "
+            f"{missing[0]}: give all of them with --data and --questions"
+        )
+    answers = load_answers(options.answers, Role.LLM, pair)
+    if gather(pair, questions, answers, options.refused):
         fit_judge(harmless_tokens(options.refused, options.rollouts), options.out, command=command("trainer"))
 
 
@@ -133,11 +145,12 @@ def _iterate(options: Options) -> None:
     from trainer.shards import require_one_process
 
     require_one_process("iterate")
+    fitting = fit_settings_of_rounds(options)
     questions = labelled_questions(options, more=options.validation)
     labelled, validation = questions[: options.questions], questions[options.questions :]
     rollouts = RolloutSettings(**chosen(options, RolloutSettings))
     rollouts = replace(rollouts, both=options.both or options.cost_weight > 0)
-    pair, fitting = load_pair(options), fit_settings(options)
+    pair = load_pair(options)
     iterate(pair, labelled, validation, options.labels, options.out, options.rounds, rollouts, fitting)
 
 

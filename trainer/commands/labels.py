@@ -39,9 +39,12 @@ def _label(options: Options) -> None:
 
     if (options.reference == "llm") != (options.answers is not None):
         raise TrainerError("--reference llm and --answers belong together: make the answers with `answer --role llm`")
-    answers = load_answers(options.answers, Role.LLM) if options.answers else None
-    questions = questions_of(options, need_reference=answers is None)
-    label(load_pair(options), questions, options.out, answers, run_llm=not options.skip_llm)
+    if options.skip_llm and options.reference != "llm":
+        raise TrainerError("--skip-llm is for --reference llm: of the data's references it is not known what it writes")
+    questions = questions_of(options, need_reference=options.answers is None)
+    pair = load_pair(options)
+    answers = load_answers(options.answers, Role.LLM, pair) if options.answers else None
+    label(pair, questions, options.out, answers, run_llm=not options.skip_llm)
 
 
 def _add_rollout(add: Add) -> None:
@@ -57,6 +60,8 @@ def _rollout(options: Options) -> None:
     from engine.router import Router
     from trainer.labels.rollouts import roll_out
 
+    if options.threshold is not None and not options.router:
+        raise TrainerError("--threshold is the router's: name one with --router, or leave it out")
     router = Router.load(options.router) if options.router else None
     threshold = options.threshold if options.threshold is not None else router.card.threshold if router else 0.0
     settings = RolloutSettings(**chosen(options, RolloutSettings), threshold=threshold)

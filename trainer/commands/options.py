@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from engine.settings import Settings, add_model_options, load_settings
+from trainer import TrainerError
 from trainer.settings import FitSettings, chosen
 
 if TYPE_CHECKING:
@@ -41,6 +42,14 @@ class Command(NamedTuple):
 def fit_settings(options: Options) -> FitSettings:
     """Those of the options that `add_settings` made of them."""
     return FitSettings(**chosen(options, FitSettings))
+
+
+def fit_settings_of_rounds(options: Options) -> FitSettings:
+    """The same, for commands that roll out: a TrainerError for what is only for `fit`, before the hours they take."""
+    settings = fit_settings(options)
+    if settings.wrong_references:
+        raise TrainerError("--wrong-references is for `fit` without rollouts: those are of right references alone")
+    return settings
 
 
 def add_questions(add: Add, questions: int = 600, split: str = "train") -> None:

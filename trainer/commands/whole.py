@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.settings import add_model_options
 from trainer import TrainerError
-from trainer.commands.options import RESULTS, Add, Command, Options, fit_settings, load_pair, settings_of
+from trainer.commands.options import RESULTS, Add, Command, Options, fit_settings_of_rounds, load_pair, settings_of
 from trainer.settings import RECIPES, FitSettings, Recipe, add_settings, chosen, counts_for, own_recipe
 
 
@@ -35,12 +35,13 @@ def _run(options: Options) -> None:
     from trainer.shards import require_one_process
 
     require_one_process("run")
+    fitting = fit_settings_of_rounds(options)
     pair = choose_preset(settings_of(options)).name
     recipe, own = _recipe(options, pair)
     check_names(recipe.task, [])  # a file's name may be none: --task gives another
     folder = options.out or Path("runs") / f"{pair}-{recipe.task}"
     results = options.results or (folder / "results" if own else RESULTS)
-    print(run(recipe, load_pair(options), folder, results, options.routers, fit_settings(options)))
+    print(run(recipe, load_pair(options), folder, results, options.routers, fitting))
 
 
 def _recipe(options: Options, pair: str) -> tuple[Recipe, bool]:

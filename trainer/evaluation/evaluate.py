@@ -27,7 +27,7 @@ from trainer.evaluation.record import GradedAnswer, check_joins, settings_of, st
 from trainer.evaluation.speculative import as_published
 from trainer.json_files import write_lines
 from trainer.questions.question import Question, prompt
-from trainer.shards import Shards, digest
+from trainer.shards import Shards, digest, identity_of
 
 AT_ONCE = 61_440
 """New tokens, at most, that have room at once: those of some questions, by every method at every threshold.
@@ -108,6 +108,7 @@ def begun_with(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens:
         "task": task,
         "max_new_tokens": max_new_tokens,
         "methods": [method.made_of for method in methods],
+        **identity_of(pair),
     }
 
 

@@ -19,7 +19,7 @@ from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write_each
 from trainer.json_files import read_lines, write_lines
 from trainer.questions.question import Question, prompt
-from trainer.shards import MadeOf, Shards
+from trainer.shards import MadeOf, Shards, identity_of
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -74,22 +74,34 @@ def answer(
     settings = {
         "preset": pair.preset,
         "role": role.value,
-        "model": pair.slm_name if role is Role.SLM else pair.llm_name,
         "quantisation": pair.quantisation,
-        "tokenizer": pair.fingerprint,
         "max_new_tokens": max_new_tokens,
+        **_model(pair, role),
     }
     _shards(folder).run(settings, questions, make, report)
 
 
-def load_answers(folder: Path, role: Role) -> dict[str, Answer]:
-    """All answers of a folder by the question's id; a TrainerError if some are missing or they are another model's."""
+def load_answers(folder: Path, role: Role, pair: Pair | None = None) -> dict[str, Answer]:
+    """All answers of a folder by the question's id.
+
+    A TrainerError if some are missing, or they are not of this model of a pair, in whatever number format.
+    """
     paths, about = _shards(folder).load()
     if about["role"] != role.value:
         raise TrainerError(
             f"{folder} holds answers of the {about['role'].upper()}: name those that `answer --role {role.value}` wrote"
         )
+    if pair is not None:
+        own = _model(pair, role)
+        other = [f"{name} {about[name]!r}" for name in own if about.get(name, own[name]) != own[name]]
+        if other:
+            raise TrainerError(f"{folder} holds answers of {', '.join(other)}, not of {own['model']!r} as it is here")
     return {each.question: each for each in read_lines(paths, Answer)}
+
+
+def _model(pair: Pair, role: Role) -> dict[str, str]:
+    name = pair.slm_name if role is Role.SLM else pair.llm_name
+    return {"model": name, "tokenizer": pair.fingerprint, **identity_of(pair)}
 
 
 def are_right(answers: Mapping[str, Answer], questions: Sequence[Question]) -> dict[str, bool]:

@@ -28,7 +28,7 @@ from trainer.labels.answers import Answer
 from trainer.preference import CASE_NAMES, Case, shortcut
 from trainer.questions.apart import texts_of
 from trainer.questions.question import Question, prompt
-from trainer.shards import MadeOf, Shards
+from trainer.shards import MadeOf, Shards, identity_of
 
 SHARD = 20  # questions; small enough that an interruption costs a minute or two on two cores
 BATCH = 5  # questions per forward pass
@@ -84,6 +84,7 @@ def label(
         "reference": "data" if answers is None else "llm",
         "run_llm": run_llm or answers is None,
         "answers": None if answers is None else digest_of(answers, questions),
+        **identity_of(pair),
     }
 
     def make(some: Sequence[Question], path: Path) -> None:

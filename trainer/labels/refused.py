@@ -22,7 +22,7 @@ from trainer.json_files import AGAIN
 from trainer.labels.answers import Answer
 from trainer.labels.labels import BATCH, digest_of, teacher_force
 from trainer.questions.question import Question, prompt
-from trainer.shards import MadeOf, Shards
+from trainer.shards import MadeOf, Shards, identity_of
 
 SHARD = 20  # questions: a minute or two on two cores
 
@@ -50,7 +50,7 @@ def gather(
         TrainerError: The folder holds those of other questions or models; an answer is missing.
     """
     settings = {name: getattr(pair, name) for name in ("preset", "slm_name", "llm_name", "quantisation")}
-    settings["tokenizer"] = pair.fingerprint
+    settings |= {"tokenizer": pair.fingerprint, **identity_of(pair)}
     if missing := [question.id for question in questions if question.id not in answers]:
         raise TrainerError(f"{len(missing)} of {len(questions)} questions have no answer, e.g. {missing[0]}")
     settings["answers"] = digest_of(answers, questions)

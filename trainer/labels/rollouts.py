@@ -32,9 +32,10 @@ from trainer.continuous_batch import WantedText, write_each
 from trainer.json_files import read_lines, write_lines
 from trainer.labels.labels import load_labels
 from trainer.preference import Case
+from trainer.questions.apart import texts_of
 from trainer.questions.question import Question, prompt
 from trainer.settings import RolloutSettings
-from trainer.shards import MadeOf, Shards
+from trainer.shards import MadeOf, Shards, identity_of
 
 SHARD = 60  # questions
 ROWS = 256  # rollouts written at once: more do not make two cores faster
@@ -103,7 +104,8 @@ def roll_out(
         TrainerError: The labels are incomplete or of other questions; the folder holds rollouts made otherwise.
     """
     data, labelled = load_labels(labels)
-    if {question.id for question in questions} != set(labelled["questions"]):
+    texts = texts_of(questions)
+    if texts.keys() != set(labelled["questions"]) or labelled.get("texts", texts) != texts:
         raise TrainerError(f"{labels} holds labels of other questions than the {len(questions)} given")
     starts = _starts(questions, data, labelled["reference"], settings, pair.end_ids)
     about = {
@@ -135,6 +137,18 @@ def load_rollouts(folder: Path) -> tuple[list[Rollout], dict[str, Any]]:
     """All rollouts of a folder, and the settings they were made with; a TrainerError if some are missing."""
     paths, settings = _shards(folder).load()
     return read_lines(paths, Rollout), settings
+
+
+def check_own_answers(folder: Path, labels: Mapping[str, Any], pair: Pair) -> None:
+    """Refuses, by a TrainerError, rollouts that are not from the LLM's own answers, or are another pair's.
+
+    `labels` are the settings of their labels.
+    """
+    if labels["reference"] != "llm":
+        raise TrainerError(f"{folder} was rolled out from the data's references: name one from the LLM's own answers")
+    own = {"slm": pair.slm_name, "llm": pair.llm_name, "tokenizer": pair.fingerprint, **identity_of(pair)}
+    if other := [f"{name} {labels[name]!r}" for name in own if labels.get(name, own[name]) != own[name]]:
+        raise TrainerError(f"{folder} was rolled out with {', '.join(other)}, not with the pair that is here")
 
 
 def fingerprint(network: RouterNetwork) -> str:
