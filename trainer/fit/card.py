@@ -309,8 +309,9 @@ def _calibration(tried: dict[str, Any] | None) -> str:
 def _about_cases(card: RouterCard) -> str:
     if text := ABOUT_CASES.get(card.training["method"]):
         return text
-    cases = '"neither"' if card.training["reference"] == "data" else '"only LLM right" and "neither"'
-    others = "by the shortcut, at less weight" if card.training.get("shortcut_weight") else "not decided"
+    own = card.training["reference"] == "llm"
+    cases = '"only LLM right" and "neither"' if own else '"neither"'
+    others = "by the shortcut, at less weight" if own and card.training.get("shortcut_weight") else "not decided"
     return (
         f"Teacher-forced on the reference. Tokens of the case {cases} are decided by rollouts; those that were not "
         f"rolled out are {others}."
