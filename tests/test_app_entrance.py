@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
+import gradio as gr
 import httpx
 import pytest
 from browser import Site, eventually, serve
@@ -143,7 +144,9 @@ def test_a_call_without_all_its_values_hears_how_many_there_are(client: httpx.Cl
     assert "receive enough input values (needed: 17, got: 2)" in result(client, event)
 
 
-def test_nothing_that_was_sent_reaches_the_log(client: httpx.Client, capfd: pytest.CaptureFixture[str]):
+def test_nothing_that_was_sent_reaches_the_log(
+    client: httpx.Client, capfd: pytest.CaptureFixture[str], caplog, monkeypatch
+):
     page_event(client, "write", "few-values", [SECRET])
     page_event(client, "write", "many-values", [SECRET] * 40)
     page_event(client, "set_dials", "no-numbers", [SECRET, SECRET, "router"])
@@ -157,8 +160,16 @@ def test_nothing_that_was_sent_reaches_the_log(client: httpx.Client, capfd: pyte
     answer = client.post("gradio_api/component_server", json=asked)
     assert answer.status_code == 422 and "row" in answer.text
     result(client, call(client, SECRET, SECRET))
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise ValueError(SECRET)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gr.Blocks, "process_api", fail)
+        result(client, call(client, SECRET, SECRET))
+    assert "an event failed: ValueError" in caplog.text
     out, err = capfd.readouterr()
-    assert SECRET not in out + err
+    assert SECRET not in out + err + caplog.text
 
 
 def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(site: Site):

@@ -258,6 +258,7 @@ def test_what_a_link_brings_is_only_opened_within_bounds_and_refused_in_words(sh
         packed(link_json(trace).replace("where", "<img src=x onerror=window.hacked=1>", 2)): "text is not that of",
     }
     for fragment, reason in bad.items():
+        shown.page.evaluate("document.querySelector('.link-note p').textContent = ''")
         shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", fragment)
         eventually(lambda reason=reason: reason in shown.page.inner_text(".link-note"))
         expect(shown.page.locator(".link-note").first).to_contain_text("was not opened", use_inner_text=True)

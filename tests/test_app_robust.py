@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from browser import Site, Window, eventually, window
@@ -21,6 +23,16 @@ def shown(site_window: Window, pair: FakePair):
 def no_threads() -> None:
     """Waits until no job runs in this process."""
     eventually(lambda: not [t.name for t in threading.enumerate() if t.name.startswith("citer-run")])
+
+
+@contextmanager
+def slowly(pair: FakePair) -> Iterator[None]:
+    """A text that is not stopped would go on for long."""
+    before, pair.tokens_per_second = pair.tokens_per_second, 2
+    try:
+        yield
+    finally:
+        pair.tokens_per_second = before
 
 
 def all_there(shown: Window, site: Site) -> None:
@@ -49,14 +61,15 @@ def test_moving_the_slider_in_every_phase_loses_nothing(shown: Window, site: Sit
         all_there(shown, site)
 
 
-def test_pressing_stop_twice_in_every_phase_keeps_what_is_there(shown: Window, site: Site):
+def test_pressing_stop_twice_in_every_phase_keeps_what_is_there(shown: Window, site: Site, pair: FakePair):
     for n, (_, reach) in enumerate(phases(shown)):
         shown.ask(f"palindrome {n}")
         reach()
-        for _ in range(2):
-            shown.page.evaluate("document.querySelector('#stop').click()")
-        shown.page.click("#stop", force=True, no_wait_after=True)
-        no_threads()
+        with slowly(pair):
+            for _ in range(2):
+                shown.page.evaluate("document.querySelector('#stop').click()")
+            shown.page.click("#stop", force=True, no_wait_after=True)
+            no_threads()
     all_there(shown, site)
 
 
@@ -79,12 +92,13 @@ def test_switching_tabs_while_a_text_is_written_loses_nothing(shown: Window, sit
     all_there(shown, site)
 
 
-def test_reloading_in_every_phase_stops_the_models(shown: Window, site: Site):
+def test_reloading_in_every_phase_stops_the_models(shown: Window, site: Site, pair: FakePair):
     for _, reach in phases(shown):
         shown.ask("a palindrome")
         reach()
-        shown.open()
-        no_threads()
+        with slowly(pair):
+            shown.open()
+            no_threads()
 
 
 def test_closing_the_window_in_every_phase_stops_the_models(browser, site: Site, pair: FakePair):

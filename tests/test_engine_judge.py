@@ -9,7 +9,7 @@ import torch
 
 from engine.batch.judge import Judge, JudgeCard
 from engine.errors import InvalidRequest, RouterError
-from engine.events import Role, charged, fold_revealed, keeps
+from engine.events import Role, charged, fold_revealed, keeps, taken_back
 from engine.events.cost import costs
 from engine.network import RouterNetwork
 from engine.request import Request
@@ -44,10 +44,23 @@ def drafts(trace):
     return written + [draft for event in trace.events for draft in event.taken_back[:1]]
 
 
+@pytest.fixture
+def lenient(judged):
+    """The same, with a judge that finds some drafts harmless and others not; without a router all are looked at."""
+    with torch.no_grad():
+        judged.judge.network.layers[-1].bias.add_(6)
+    return judged
+
+
+EVERYWHERE = {**ASKED, "threshold": 0.0}
+
+
 @pytest.mark.parametrize("acceptance", [0.2, 0.5, 0.8])
-def test_the_text_does_not_depend_on_when_the_llm_reads(judged, acceptance):
-    traces = [judged.generate(PROMPT, acceptance=acceptance, max_draft=length, **ASKED) for length in (1, 3, 8, "auto")]
+def test_the_text_does_not_depend_on_when_the_llm_reads(lenient, acceptance):
+    asked = {"acceptance": acceptance, **EVERYWHERE}
+    traces = [lenient.generate(PROMPT, max_draft=length, **asked) for length in (1, 3, 8, "auto")]
     assert len({tuple(event.id for event in trace.events) for trace in traces}) == 1
+    assert {event.role for event in traces[0].events} == set(Role)
     for trace in traces:
         assert all(keeps(event.ratio, acceptance) for event in trace.events if event.role is Role.SLM)
 
@@ -85,18 +98,16 @@ def test_acceptance_1_gives_the_llms_text_whatever_it_says(judged, sampling):
     assert [event.id for event in learned.events] == [event.id for event in llm.events]
 
 
-def test_acceptance_0_keeps_all(judged):
-    with torch.no_grad():
-        judged.judge.network.layers[-1].bias.fill_(-1e4)  # finds nothing harmless
-    texts = {
-        judged.generate(PROMPT, acceptance=0.0, **{**ASKED, "judge": judge}).text for judge in ("ratio", "learned")
-    }
-    assert len(texts) == 1
+def test_acceptance_0_keeps_all(judged, monkeypatch):
+    monkeypatch.setattr(judged.judge, "harmless", lambda *_: pytest.fail("it was asked"))
+    texts = [judged.generate(PROMPT, acceptance=0.0, **{**ASKED, "judge": judge}) for judge in ("ratio", "learned")]
+    assert texts[0].text == texts[1].text and not taken_back(texts[1].events)
+    assert Role.SLM in {event.role for event in texts[1].events}
 
 
-def test_a_draft_that_was_not_read_is_judged_when_the_text_goes_on(judged):
-    whole = judged.generate(PROMPT, acceptance=0.5, max_draft=8, **ASKED)
-    decoding = judged.start([whole.request])
+def test_a_draft_that_was_not_read_is_judged_when_the_text_goes_on(lenient):
+    whole = lenient.generate(PROMPT, acceptance=0.5, max_draft=8, **EVERYWHERE)
+    decoding = lenient.start([whole.request])
     for _ in range(60):
         decoding.step()
         row = decoding.rows[0]

@@ -252,14 +252,19 @@ def test_texts_whose_rows_cannot_be_freed_either_end_with_their_error_and_later_
 
 def test_a_loop_that_is_left_stops_its_text(tiny_pair):
     with scheduling(tiny_pair) as scheduler:
-        handle = scheduler.submit(asked(threshold=0.0, max_new_tokens=1500, stop=("\x00",)), "me")
+        gate = Gate()
+        handle = scheduler.submit(asked(threshold=0.0), "me", listener=gate)
         for _ in handle:
             break
-        assert handle.wait(TIME)
-        batch = scheduler.submit_all([asked(), asked(PROMPTS[1])], "me")
+        gate.open.set()
+        assert handle.wait(TIME) and handle.state == "stopped"
+        gate = Gate()
+        batch = scheduler.submit_all([asked(), asked(PROMPTS[1])], "me", listener=gate)
         for _ in batch:
             break
+        gate.open.set()
         assert all(each.wait(TIME) for each in batch.handles)
+        assert {each.state for each in batch.handles} == {"stopped"}
 
 
 def test_an_owner_with_one_text_need_not_wait_for_one_with_ten(tiny_pair):

@@ -157,6 +157,8 @@ def test_copies_are_made_when_wide_passes_have_paid_for_them_or_when_asked_for(f
 
 
 def test_a_second_start_imports_neither_bitsandbytes_nor_models_of_transformers(tmp_path):
+    if store.cpu_layout("nf4") != "packed":
+        pytest.skip("only packed weights are read without them")
     files = Files(tmp_path)
     files.load()
     code = f"""
@@ -175,5 +177,4 @@ print([name for name in heavy if name in sys.modules])
 """
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
-    wanted = "[]" if store.cpu_layout("nf4") == "packed" else run.stdout.strip()
-    assert run.stdout.strip() == wanted
+    assert run.stdout.strip() == "[]"

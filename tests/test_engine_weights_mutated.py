@@ -112,9 +112,13 @@ def test_damaged_safetensors_are_refused_in_words_or_hold_every_weight(tmp_path,
     whole = path.read_bytes()
     path.write_bytes(data.draw(damaged_bytes(whole[:2_000])) + whole[2_000:])
     try:
-        Tensors("small", [path]).check(model)
+        tensors = Tensors("small", [path])
+        tensors.check(model)
     except WeightsError as refused:
         assert len(str(refused)) < 1_000
+    else:
+        for name, weight in model.state_dict().items():
+            assert tensors.read(name, tied=model.config.tie_word_embeddings).shape == weight.shape
 
 
 @given(data=st.data())
@@ -163,16 +167,16 @@ def test_what_a_request_finds_is_told_and_made_again(files, monkeypatch, capsys)
     monkeypatch.setattr(manifest, "SMALL", 0)
     monkeypatch.setattr(command, "PRESETS", {"test": files.preset})
     monkeypatch.setattr(command, "load_settings", lambda: files.settings)
-    assert command.main() == 0
+    assert command.main([]) == 0
     assert capsys.readouterr().out.count(": whole\n") == 4
     weights = files.folder("small") / convert.WEIGHTS
     stat = weights.stat()
     flip(weights)
     os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert command.main() == 2
+    assert command.main([]) == 2
     assert f"{weights.parent}: its model.safetensors has changed" in capsys.readouterr().out
     assert any("made again" in line for line in files.load()[1])
-    assert command.main() == 0
+    assert command.main([]) == 0
 
 
 def test_a_folder_of_an_earlier_version_gets_the_hash_that_it_lacks(files):

@@ -60,6 +60,7 @@ def test_routerarena_gets_predictions_and_a_price_list_that_gives_the_same_cost(
         content["model_name"]: content["cost"]
         for content in exported(evaluated, tmp_path / "b", "llmrouterbench").values()
     }
+    assert prices.keys() == costs.keys() != set()
     for name, price in prices.items():
         config = files[f"router_inference/config/{name}.json"]["pipeline_params"]
         predictions = files[f"router_inference/predictions/{name}.json"]

@@ -215,6 +215,11 @@ def test_scores_from_stored_features_are_those_of_the_engines_policies(labels):
     state = State(range(50), range(50), logit_features=logit_features(logits))
     for name, policy in (("confidence", ConfidencePolicy()), ("entropy", EntropyPolicy()), ("margin", MarginPolicy())):
         np.testing.assert_allclose(scores_of(name, tokens), policy.score(state).numpy(), atol=1e-5)
+    first, second = logits.softmax(-1).topk(2).values.T
+    entropy = torch.distributions.Categorical(logits=logits).entropy()
+    np.testing.assert_allclose(scores_of("confidence", tokens), first, atol=1e-5)
+    np.testing.assert_allclose(scores_of("margin", tokens), first - second, atol=1e-5)
+    assert np.array_equal(np.argsort(scores_of("entropy", tokens)), np.argsort(-entropy)), "the less sure, the lower"
 
 
 def test_a_router_scores_tokens_as_it_scores_features(fitted, labels):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from contextlib import suppress
 from dataclasses import asdict
@@ -131,13 +132,20 @@ def test_damaged_rounds_and_stages_are_refused_by_name_or_hold_what_they_should(
     path.write_text(json.dumps(whole))
     assert load_rounds(folder) == [ROUND]
     for each in with_damage(path, data.draw(damaged_json(whole)), lambda: load_rounds(folder)) or ():
-        assert str(each)
+        json.dumps(asdict(each), allow_nan=False)
     path = folder / "evaluation.json"
     path.write_text(json.dumps(METHODS))
     assert chosen_thresholds(folder, "evaluation") == {"slm": [0.0], "kept@0.3/8": [0.1, 0.5]}
     load = lambda: chosen_thresholds(folder, "evaluation")  # noqa: E731
     for thresholds in (with_damage(path, data.draw(damaged_json(METHODS)), load) or {}).values():
-        assert all(isinstance(value, float) for value in thresholds)
+        assert all(isinstance(value, float) and math.isfinite(value) for value in thresholds)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_round_whose_accuracy_is_no_number_is_refused_by_name(tmp_path, number):
+    (tmp_path / "rounds.json").write_text(json.dumps([asdict(ROUND) | {"accuracy": number}]))
+    with pytest.raises(TrainerError, match=r"rounds\.json"):
+        load_rounds(tmp_path)
 
 
 @pytest.mark.parametrize("damage", [{"command": 7}, {"hardware": ["x"]}, {"questions": {}}, {"task": None}])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from engine.errors import exit_status
 from engine.pairs.presets import PRESETS, GgufModel
@@ -17,13 +17,13 @@ from engine.weights.files import GGUF
 from engine.weights.progress import ProgressCallback, print_progress
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Checks everything; returns the exit status."""
+    argparse.ArgumentParser(prog="python -m engine.weights", description=__doc__).parse_args(arguments)
     return exit_status(_main)
 
 
 def _main() -> int:
-    argparse.ArgumentParser(prog="python -m engine.weights", description=__doc__).parse_args()
     settings = load_settings()
     faults = 0
     for what, fault in check(settings, print_progress if sys.stderr.isatty() else None):
