@@ -223,15 +223,15 @@ def test_a_card_says_how_the_start_stands_beside_slm_confidence_and_on_which_tas
     card = (shipped_in(summary, tmp_path / "mine") / "README.md").read_text()
     row = next(line for line in card.splitlines() if line.startswith("| sums |"))
     assert re.search(r"\| 10\.3 points \([^)]*\)†? \|$", row) and "beside SLM confidence at equal bytes |" in card
-    assert "it is on none of them." in card
+    assert "it is worse on none of them." in card
     (own,) = (each for each in summary["comparisons"]["beside_confidence"]["citer-r2"] if each["acceptance"])
     own["accuracy"] |= {"value": -0.1, "low": -0.2, "high": -0.01}
     own["threshold"] = 0.57
     card = (shipped_in(summary, tmp_path / "other") / "README.md").read_text()
-    assert "| −10.0 points (−20.0 to −1.0), at threshold 0.57 |" in card and "it is on sums." in card
+    assert "| −10.0 points (−20.0 to −1.0), at threshold 0.57 |" in card and "it is worse on sums." in card
     del summary["comparisons"]["beside_confidence"]
     card = (shipped_in(summary, tmp_path / "before") / "README.md").read_text()
-    assert "| sums |" in card and "beside SLM confidence" not in card and "Worse by the whole" not in card
+    assert "| sums |" in card and "beside SLM confidence" not in card and "worse on" not in card
 
 
 def test_a_card_says_what_of_the_llms_seconds_the_timed_setting_nearest_to_the_start_took(plane_summary, tmp_path):
@@ -260,7 +260,7 @@ def test_what_is_shipped_is_the_router_that_was_measured_and_results_are_of_one_
 
 def test_a_start_that_is_cheaper_than_all_of_slm_confidence_has_no_difference(plane_summary, tmp_path):
     card = (shipped_in(plane_summary, tmp_path / "mine", (0.5, 0.3)) / "README.md").read_text()
-    assert "| none so cheap |" in card and "it is on none of them." in card
+    assert "| none so cheap |" in card and "it is worse on none of them." in card
 
 
 def test_the_page_of_results_says_where_the_router_starts_that_was_shipped_from_them(

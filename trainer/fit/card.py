@@ -192,7 +192,7 @@ def _on_which_tasks(points: Mapping[str, BesideConfidence], agreed: str) -> str:
     return (
         f"In the last column is the accuracy{agreed} at the measured threshold nearest to the start, less what SLM "
         "confidence has at acceptance 0 for as many bytes (a straight line between its measured points), with 95 % "
-        "intervals paired over the questions. Worse by the whole interval it is on "
+        "intervals paired over the questions. By the whole interval it is worse on "
         f"{', '.join(worse) or 'none of them'}."
     )
 
@@ -211,8 +211,8 @@ def _surely_worse(beside: Beside) -> str:
         if is_surely_worse(each)
     ]
     return (
-        f"Of the {len(known)} settings of all tasks that SLM confidence has as many bytes for, this router is at "
-        f"{len(worse)} worse by the whole 95 % interval{': ' if worse else ''}{'; '.join(worse)}."
+        f"Of the {len(known)} settings at which SLM confidence can move as many bytes, this router is at {len(worse)} "
+        f"worse by the whole 95 % interval{': ' if worse else ''}{'; '.join(worse)}."
     )
 
 
