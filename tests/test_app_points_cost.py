@@ -161,8 +161,8 @@ def test_what_needs_no_training_is_warned_of_too_where_it_was_measured_and_secon
         eventually(lambda: says(shown, WARNING) == said)
         assert not pair.requests
         shown.page.check("#unit input[value=seconds]")
+        eventually(lambda: says(shown, '[data-points="unit"]') == "bytes, not seconds")
         assert says(shown, WARNING) == said
-        assert says(shown, '[data-points="unit"]') == "bytes, not seconds"
         shown.slide("#acceptance", 0.3)
         about = "Measured at acceptance 0.3 with drafts of at most 8 tokens on 300 CommonsenseQA questions"
         eventually(lambda: says(shown, "p.points-about").startswith(about))
