@@ -28,7 +28,7 @@ def no_threads() -> None:
 @contextmanager
 def slowly(pair: FakePair) -> Iterator[None]:
     """A text that is not stopped would go on for long."""
-    before, pair.tokens_per_second = pair.tokens_per_second, 2
+    before, pair.tokens_per_second = pair.tokens_per_second, 5
     try:
         yield
     finally:
