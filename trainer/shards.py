@@ -269,6 +269,11 @@ def identity_of(pair: Pair) -> dict[str, str]:
     return {"weights": pair.identity} if pair.identity else {}
 
 
+def differing(stated: Mapping[str, Any], own: Mapping[str, str]) -> str:
+    """In words: what a stage's settings say otherwise than it is here; what they do not say is believed."""
+    return ", ".join(f"{name} {stated[name]!r}" for name in own if stated.get(name, own[name]) != own[name])
+
+
 def require_one_process(command: str) -> None:
     """Refuses, by a TrainerError, a command that does more than shards where several processes were launched."""
     if process()[1] > 1:

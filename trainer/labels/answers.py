@@ -19,7 +19,7 @@ from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write_each
 from trainer.json_files import read_lines, write_lines
 from trainer.questions.question import Question, prompt
-from trainer.shards import MadeOf, Shards, identity_of
+from trainer.shards import MadeOf, Shards, differing, identity_of
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -93,9 +93,8 @@ def load_answers(folder: Path, role: Role, pair: Pair | None = None) -> dict[str
         )
     if pair is not None:
         own = _model(pair, role)
-        other = [f"{name} {about[name]!r}" for name in own if about.get(name, own[name]) != own[name]]
-        if other:
-            raise TrainerError(f"{folder} holds answers of {', '.join(other)}, not of {own['model']!r} as it is here")
+        if other := differing(about, own):
+            raise TrainerError(f"{folder} holds answers of {other}, not of {own['model']!r} as it is here")
     return {each.question: each for each in read_lines(paths, Answer)}
 
 

@@ -35,7 +35,7 @@ from trainer.preference import Case
 from trainer.questions.apart import texts_of
 from trainer.questions.question import Question, prompt
 from trainer.settings import RolloutSettings
-from trainer.shards import MadeOf, Shards, identity_of
+from trainer.shards import MadeOf, Shards, differing, identity_of
 
 SHARD = 60  # questions
 ROWS = 256  # rollouts written at once: more do not make two cores faster
@@ -147,8 +147,8 @@ def check_own_answers(folder: Path, labels: Mapping[str, Any], pair: Pair) -> No
     if labels["reference"] != "llm":
         raise TrainerError(f"{folder} was rolled out from the data's references: name one from the LLM's own answers")
     own = {"slm": pair.slm_name, "llm": pair.llm_name, "tokenizer": pair.fingerprint, **identity_of(pair)}
-    if other := [f"{name} {labels[name]!r}" for name in own if labels.get(name, own[name]) != own[name]]:
-        raise TrainerError(f"{folder} was rolled out with {', '.join(other)}, not with the pair that is here")
+    if other := differing(labels, own):
+        raise TrainerError(f"{folder} was rolled out with {other}, not with the pair that is here")
 
 
 def fingerprint(network: RouterNetwork) -> str:
