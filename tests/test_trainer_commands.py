@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
 import subprocess
 import sys
+from typing import Any, ClassVar, cast
 
 import pytest
 from conftest import ROOT
@@ -38,6 +40,25 @@ def test_what_is_told_to_a_file_is_there_while_the_command_runs(tmp_path, monkey
         before = (tmp_path / "log").read_text()
         print("shard 1/2 done")
         assert (tmp_path / "log").read_text() == f"{before}shard 1/2 done\n" != "shard 1/2 done\n"
+
+
+def test_a_line_and_its_end_are_one_write_so_that_lines_of_two_processes_stay_apart(monkeypatch):
+    class Pipe(io.RawIOBase):
+        writes: ClassVar[list[bytes]] = []
+
+        def writable(self):
+            return True
+
+        def write(self, line):
+            self.writes.append(bytes(line))
+            return len(line)
+
+    unbuffered = io.TextIOWrapper(cast(Any, Pipe()), write_through=True)  # as `python -u` has it
+    monkeypatch.setattr("sys.stdout", unbuffered)
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    print("labels: shard", "1/3 done")
+    assert Pipe.writes[-1] == b"labels: shard 1/3 done\n"
 
 
 def test_the_command_that_is_kept_names_no_folder_outside_of_this_one(monkeypatch):

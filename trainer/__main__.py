@@ -39,7 +39,9 @@ def add_option(parser: argparse.ArgumentParser, option: str, help: str, default:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns the exit status: 0, 2 if the user can put something right, 130 if they stopped it."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a file that it is told to is read while hours pass
+        # A file that it is told to is read while hours pass. `accelerate launch` starts its processes unbuffered: their
+        # lines would be two writes each, one for the end, and run into each other.
+        sys.stdout.reconfigure(line_buffering=True, write_through=False)
     return exit_status(partial(_run, arguments), TrainerError)
 
 
