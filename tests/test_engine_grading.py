@@ -152,6 +152,8 @@ def test_labels_may_be_numbers(text, expected):
         ("72", "The answer is $72.00.", True),
         ("72", "the answer is 8 * 9 = 72 clips", True),
         ("72", "The answer is 60 + 12 = $72, as said", True),
+        ("7", "The answer is 12 red apples - 5 apples = 7 apples", True),
+        ("12", "The answer is 12 apples, for 7 + 5 = 12 and 12 - 5 = 7", True),
         ("72", "The answer is 3x = 216, so x = 72.", True),
         ("72", "The answer is 71. No, the answer is 72", True),
         ("72", "#### 72", True),

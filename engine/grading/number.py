@@ -33,6 +33,7 @@ _NUMBER = re.compile(
 # A "$" has left spaces behind: 5 +  6.
 _CONTINUED = re.compile(r"%?(?:[ ]?(?:\^|[-+*/x][ ]{0,3}[-(]?[ ]{0,2}\.?[0-9])|[,.:(][0-9])")
 _VARIABLE = re.compile(r"[A-Za-z]")
+_UNIT_IN_SUM = re.compile(r"(?:[ ][A-Za-z]{1,20}){1,3}[ ][-+*/x][ ][(]?\.?[0-9]")  # 12 apples - 5 apples
 _LISTED = re.compile(r"[ ]?[,;][ ]?(?:(?:and|or)[ ])?-?\.?[0-9]|[ ]{1,4}(?:and|or|to)[ ]{1,4}-?\.?[0-9]")
 _OR = re.compile(r"[ ]{1,4}(?:or|to)[ ]{1,4}-?\.?[0-9]")
 # What stands before a number that is not the value, or not the only one.
@@ -94,7 +95,7 @@ def first(text: str, alone: bool = False) -> Fraction | None:
     """
     text = _NEGATIVE.sub("-", _unsigned_space(_clean(text).strip()))
     match = _NUMBER.search(text)
-    if match and "=" in text and (_CONTINUED.match(text, match.end()) or _VARIABLE.match(text, match.end())):
+    if match and "=" in text and any(each.match(text, match.end()) for each in (_CONTINUED, _VARIABLE, _UNIT_IN_SUM)):
         text = _unsigned_space(text.rpartition("=")[2].strip())
         match = _NUMBER.search(text)
     if match is None or _CONTINUED.match(text, match.end()) or _UNSAID.search(text, 0, match.start()):
