@@ -138,6 +138,16 @@ def backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     return rust
 
 
+def token_text(tokenizer: Tokenizer, id: int) -> str:
+    """A token by itself, special ones as they are spelled.
+
+    Some decoders strip the space that a text begins with (Llama 2's); a token has it wherever else it stands.
+    """
+    text, token = tokenizer.decode([id], skip_special_tokens=False), tokenizer.id_to_token(id) or ""
+    spaces = len(token) - len(token.lstrip("▁"))
+    return " " * spaces + text.lstrip(" ") if spaces else text
+
+
 def id_of(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     """A token's id; a WeightsError if it has none."""
     found = backend(tokenizer).token_to_id(token)

@@ -6,7 +6,7 @@ import pytest
 from random_pair import byte_tokenizer
 from tokenizers import Tokenizer, decoders, models
 
-from engine.tokenizer import TextStream
+from engine.tokenizer import TextStream, token_text
 
 TOKENIZER = byte_tokenizer()
 
@@ -40,12 +40,25 @@ def test_an_unfinished_character_is_not_shown():
     assert [stream.push(first), stream.push(second), stream.finish()] == ["", "", ""]
 
 
-def test_a_character_that_another_token_cuts_short_costs_itself_alone_where_a_token_is_a_byte():
+def llama_2_tokenizer():
+    """Of its kind: a space is "▁", a decoder strips the first, and bytes that have no token are tokens each."""
     tokens = {"<unk>": 0, "▁the": 1, "▁cat": 2} | {f"<0x{byte:02X}>": 3 + byte for byte in range(256)}
+    tokens |= {"s": 259, "▁▁": 260}
     tokenizer = Tokenizer(models.BPE(vocab=tokens, merges=[], byte_fallback=True, unk_token="<unk>"))
     kinds = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    tokenizer.decoder = decoders.Sequence(kinds)  # as of Llama 2
-    stream = TextStream(tokenizer)
+    tokenizer.decoder = decoders.Sequence(kinds)
+    return tokenizer
+
+
+def test_a_token_by_itself_keeps_the_space_that_a_decoder_strips():
+    assert [token_text(llama_2_tokenizer(), token) for token in (1, 259, 260, 3 + 0x0A)] == [" the", "s", "  ", "\n"]
+    qwen = TOKENIZER.backend_tokenizer
+    assert token_text(qwen, TOKENIZER.encode(" ")[0]) == " "
+    assert token_text(qwen, TOKENIZER.get_vocab()["<|im_end|>"]) == "<|im_end|>"
+
+
+def test_a_character_that_another_token_cuts_short_costs_itself_alone_where_a_token_is_a_byte():
+    stream = TextStream(llama_2_tokenizer())
     assert [stream.push(token) for token in (1, 3 + 0x0A, 3 + 0xF0, 2, 2)] == ["the", "\n", "", "cat", " cat"]
 
 

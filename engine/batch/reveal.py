@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from engine.batch.rows import Slot
 from engine.events import Alternative, Revealed, Role
 from engine.model.logits import ENTROPY, LOG_SUM_EXP, certainties, top_k
+from engine.tokenizer import token_text
 
 
 def reveal(tokenizer: Tokenizer, role: Role, slot: Slot, index: int, logits: torch.Tensor) -> None:
@@ -32,10 +33,7 @@ def reveal(tokenizer: Tokenizer, role: Role, slot: Slot, index: int, logits: tor
     bits = [each.features[ENTROPY] / math.log(2) for each in certain]
     per_position = zip(probabilities, indices.tolist(), bits, strict=True)
     for place, (values, ids, entropy) in enumerate(per_position, index):
-        candidates = tuple(
-            Alternative(i, tokenizer.decode([i], skip_special_tokens=False), p)
-            for i, p in zip(ids, values, strict=True)
-        )
+        candidates = tuple(Alternative(i, token_text(tokenizer, i), p) for i, p in zip(ids, values, strict=True))
         for step in steps:
             wanted = candidates[: step.row.request.alternatives]
             if place == step.row.position:

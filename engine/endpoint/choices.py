@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from engine.endpoint.fields import Asked
 from engine.events import Alternative, Role, TokenEvent
 from engine.events.settled import SettledEvents
+from engine.tokenizer import backend, token_text
 
 if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
     from engine.batch.handle import Handle
@@ -93,7 +94,7 @@ class ChoiceText:
 
     def _word(self, event: TokenEvent) -> str:
         """The token by itself; the text that it completed may be another."""
-        return str(self._pair.tokenizer.decode([event.id]))
+        return token_text(backend(self._pair.tokenizer), event.id)
 
 
 def _author(event: TokenEvent) -> dict[str, Any]:
