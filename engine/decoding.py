@@ -222,17 +222,21 @@ class Decoding:
         for role, cache in self._caches.items():
             cache.truncate(this.slot, min(cache.lengths[this.slot], same, this.cached(role)))
 
-    def reveal(self, row: int) -> list[Revealed]:
-        """Both models read the rest of a text that was cut short, for its candidates; this is not charged."""
+    @torch.inference_mode()
+    def reveal(self, row: int, reading: int | None = None) -> tuple[list[Revealed], bool]:
+        """Both models read the rest of a text that was cut short, for its candidates; this is not charged.
+
+        Each reads `reading` tokens at most, where that is given. Returns what was found, and whether that is all.
+        """
         this = self.rows[row]
         self._slots.own(this)
         self._slots.truncate(this.slot, len(this.tokens) - 1)  # the next step reads the last, for its hidden state
         slot = Slot(this.slot, this.tokens[:-1], {})
         step = RowStep(row, this, slot, this, this.dial.threshold, judges=bool(this.provisional))
         slot.steps.append(step)
-        self._reader.allow(None)
-        self._reader.read_rest(slot)
-        return step.revealed
+        self._reader.allow(reading)
+        whole = self._reader.read_rest(slot, pieces=True)
+        return step.revealed, whole
 
     def _plan(self, rows: Iterable[int]) -> list[RowStep]:
         """Step 1: the rows that take part, and the slots that they share."""

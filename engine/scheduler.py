@@ -9,8 +9,8 @@ spent, the scheduler's own totals say. Before each step:
    and for each owner a fair share. Where no row is free, a batch's text gives its own up, or that of an owner who has
    two more than the one in line; it goes on later as if it had stayed.
 2. Interactive texts take part in the step, of batches beside them a few: those fill what is left.
-3. Of a long prompt a piece is read that takes about half a step, so that nobody waits for it. Only what an audit still
-   has to read of a text that was cut short is read at once.
+3. Of a long prompt a piece is read that takes about half a step, so that nobody waits for it, and such a piece of one
+   text that is read for an audit.
 
 A row that fails ends alone. The text of an interactive row that has ended rests: what the caches hold of it serves the
 texts that go on from it or begin alike, until its slot is needed.
@@ -251,7 +251,8 @@ class Scheduler:
         for handle, error in self._held.enter([handle for handle in new if handle in self._held.running]):
             self._end(handle, "failed", error)
         for handle in [*self._held.running]:
-            if not (handle.order.write and handle.row is not None and handle.row.unfinished):
+            writes = handle.order.write and handle.row is not None and handle.row.unfinished
+            if not (writes or handle.unread):
                 self._end(handle, "done")  # there was nothing to write
         self.rows, self.waiting = len(self._held.running), len(self._line.waiting)
 

@@ -123,9 +123,9 @@ class FakeDecoding:
         """Goes on from what stays of a text."""
         self.rows[number].go_on(request, events)
 
-    def reveal(self, number: int) -> list[Revealed]:
+    def reveal(self, number: int, reading: int | None = None) -> tuple[list[Revealed], bool]:
         """Nothing new."""
-        return []
+        return [], True
 
     def step(self, numbers, reading=None) -> list[TokenEvent]:
         """A token of each row."""

@@ -229,7 +229,7 @@ def test_alternatives_of_both_models_are_known_for_every_token(random_pair):
 
 def test_what_is_read_for_candidates_after_the_end_is_in_no_tokens_seconds(random_pair, monkeypatch):
     slow = Reader.read_rest
-    monkeypatch.setattr(Reader, "read_rest", lambda self, slot: time.sleep(0.5) or slow(self, slot))
+    monkeypatch.setattr(Reader, "read_rest", lambda *of: time.sleep(0.5) or slow(*of))
     trace = random_pair.generate(request("reads", policy="slm", alternatives=2, max_new_tokens=3))
     assert trace.events[-1].llm_alternatives, "they were read"
     assert trace.events[-1].seconds < 0.5
@@ -240,8 +240,27 @@ def test_a_step_that_may_read_little_leaves_a_long_text_to_who_asks_for_its_cand
     while decoding.active:
         decoding.step(reading=40)
     assert not any(event.llm_alternatives for event in decoding.rows[0].events)
-    revealed = decoding.reveal(0)
-    assert {each.index for each in revealed if each.role is Role.LLM} == {0, 1, 2}
+    revealed, whole = decoding.reveal(0)
+    assert whole and {each.index for each in revealed if each.role is Role.LLM} == {0, 1, 2}
+
+
+def test_candidates_that_are_revealed_in_pieces_are_those_that_one_pass_reveals(random_pair):
+    long = request("a long prompt " * 8, policy="slm", max_new_tokens=90)
+    events = random_pair.generate(long).events
+    asks = replace(long, alternatives=2)
+    policy, prompt = random_pair.prepare(asks)
+    found, passes = [], []
+    for reading in (None, 40):
+        decoding = random_pair.open(1)
+        decoding.add([asks], [policy], [prompt], [events], known=len(prompt) - 1)
+        pieces = [decoding.reveal(0, reading)]
+        while not pieces[-1][1]:
+            pieces.append(decoding.reveal(0, reading))
+        known = [each for piece, _ in pieces for each in piece]
+        found.append({(each.index, each.role, *(other.id for other in each.alternatives)) for each in known})
+        passes.append(len(pieces))
+        assert len(known) == len(found[-1]) == 2 * len(events), "each once"
+    assert passes[0] == 1 < passes[1] and found[0] == found[1]
 
 
 @pytest.mark.parametrize("policy", ["slm", "llm", "random"])

@@ -520,6 +520,34 @@ def test_candidates_of_a_text_are_revealed_without_writing(tiny_pair):
     assert found >= {(n, role) for n in range(len(plain.events) - 1) for role in Role}
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_an_audit_reads_a_long_text_in_pieces_between_which_others_write_and_it_can_be_stopped(tiny_pair, stopped):
+    text = asked(LONG, 0.0, alternatives=2)
+    events = tiny_pair.generate(replace(text, alternatives=0)).events
+    written: list[int] = []  # of the other text, at each piece
+    with scheduling(tiny_pair, 3) as scheduler:
+        setattr(scheduler, "_reading", lambda handles: 32)  # noqa: B010  # pyright knows it as a method
+        decoding = scheduler._held.decoding
+        reveal = decoding.reveal
+
+        def noting(row: int, reading: int | None = None):
+            written.append(len(other.events))
+            if stopped:
+                audit.cancel()
+            return reveal(row, reading)
+
+        with held(scheduler):
+            decoding.reveal = noting  # pyright: ignore[reportAttributeAccessIssue]
+            other = scheduler.submit(asked(PROMPTS[1], 1.01), "you")
+            audit = scheduler.submit(text, "me", events=events, reveal=True, write=False)
+        assert audit.wait(TIME) and other.wait(TIME)
+    assert facts(other.events) == expected(tiny_pair, asked(PROMPTS[1], 1.01))
+    assert audit.state == ("stopped" if stopped else "done")
+    found = {(each.index, each.role) for each in audit.revealed}
+    everything = {(n, role) for n in range(len(events) - 1) for role in Role}
+    assert (len(written) == 1 and found < everything) if stopped else (len(set(written)) > 2 and found >= everything)
+
+
 def test_what_cannot_be_served_is_refused_at_once(tiny_pair):
     with scheduling(tiny_pair) as scheduler:
         with pytest.raises(InvalidRequest, match="tokens"):

@@ -231,7 +231,8 @@ def test_a_text_that_was_cut_short_is_audited_after_one_more_pass_which_changes_
     decoding = written(tiny_pair, request(threshold=0.0, alternatives=2), tokens=9)
     row = decoding.rows[0]
     assert len(audit(fold_revealed(row.events)).unknown) > 0
-    late = decoding.reveal(0)
+    late, whole = decoding.reveal(0)
+    assert whole
     row.events[-1] = replace(row.events[-1], revealed=(*row.events[-1].revealed, *late))
     assert audit(fold_revealed(row.events)).unknown == ()
     decoding.finish()

@@ -291,7 +291,8 @@ def test_a_text_cut_short_is_revealed_and_goes_on_as_if_nobody_had_looked(tiny_p
     for _ in range(5):
         decoding.step()
     events = list(decoding.rows[0].events)
-    folded = fold_revealed([*events[:-1], replace(events[-1], revealed=(*events[-1].revealed, *decoding.reveal(0)))])
+    late, _ = decoding.reveal(0)
+    folded = fold_revealed([*events[:-1], replace(events[-1], revealed=(*events[-1].revealed, *late))])
     assert all(each.llm_alternatives for each in folded)
     decoding.finish()
     assert ids(decoding.rows[0].events) == reference.write(row).ids
@@ -327,7 +328,8 @@ def test_a_text_that_was_cut_short_within_a_draft_is_audited_after_one_more_pass
         decoding.step()
     events = list(decoding.rows[0].events)
     assert fold_revealed(events)[-1].provisional and audit(fold_revealed(events)).unknown
-    events[-1] = replace(events[-1], revealed=(*events[-1].revealed, *decoding.reveal(0)))
+    late, _ = decoding.reveal(0)
+    events[-1] = replace(events[-1], revealed=(*events[-1].revealed, *late))
     found = audit(fold_revealed(events))
     assert found.unknown == ()
     settled = next(each.index for each in fold_revealed(events) if each.provisional)

@@ -55,7 +55,8 @@ class Handle:
         stream: All events in the order in which they came; `engine.extend` folds them into the text.
         beside: How many of its tokens were written in steps that other texts shared. Their seconds are not a share of
             the step but what the same passes take alone, by measured passes.
-        revealed: What `Order.reveal` found.
+        unread: Whether what `Order.reveal` asks for is still being read.
+        revealed: What was found there so far.
         number, row: In the decoding; a row without a number has left it, and can enter again. For the scheduler.
         forgotten: Whether nothing of it is to be kept once it has ended.
     """
@@ -76,6 +77,7 @@ class Handle:
         self.state: State = "waiting"
         self.error: Exception | None = None
         self.stream: list[TokenEvent] = []
+        self.unread = order.reveal
         self.revealed: list[Revealed] = []
         self.number: int | None = None
         self.row: Row | None = None

@@ -75,6 +75,24 @@ class HeldRows:
         return watched + others
 
     def step(self, handles: Sequence[Handle], reading: int) -> tuple[list[TokenEvent], Failed]:
+        """Steps rows, and reads a piece of the first text of which both models still have to read what there is."""
+        unread = [handle for handle in handles if handle.unread]
+        writing = [handle for handle in handles if not handle.unread]
+        failed = [each for handle in unread[:1] for each in self._reveal(handle, reading)]
+        events, more = self._write(writing, reading) if writing else ([], [])
+        return events, failed + more
+
+    def _reveal(self, handle: Handle, reading: int) -> Failed:
+        assert handle.number is not None
+        try:
+            found, whole = self.decoding.reveal(handle.number, reading)
+        except Exception as error:
+            return [(handle, error)]
+        handle.revealed += found
+        handle.unread = not whole
+        return []
+
+    def _write(self, handles: Sequence[Handle], reading: int) -> tuple[list[TokenEvent], Failed]:
         """Steps rows; where that fails, each half of them apart, until one that fails is alone."""
         try:
             return self.decoding.step([h.number for h in handles if h.number is not None], reading), []
@@ -82,7 +100,7 @@ class HeldRows:
             if len(handles) == 1:
                 return [], [(handles[0], error)]
         middle = len(handles) // 2
-        halves = [self.step(half, reading) for half in (handles[:middle], handles[middle:])]
+        halves = [self._write(half, reading) for half in (handles[:middle], handles[middle:])]
         return [event for events, _ in halves for event in events], [each for _, failed in halves for each in failed]
 
     def _enter(self, group: Sequence[Handle]) -> None:
@@ -93,8 +111,9 @@ class HeldRows:
         if first.after is None or not self._take_over(first, first.after):
             while len(self.resting) + len(self.running) > self._bound:
                 self.forget(self.resting[0])
+            known = len(first.order.prompt) - 1 if first.unread else None
             if first.row is not None:
-                numbers = self.decoding.enter([first.row])
+                numbers = self.decoding.enter([first.row], known)
             else:
                 orders = [handle.order for handle in group]
                 numbers = self.decoding.add(
@@ -102,17 +121,18 @@ class HeldRows:
                     [order.policy for order in orders],
                     [order.prompt for order in orders],
                     [order.events for order in orders],
-                    known=len(first.order.prompt) - 1 if first.order.reveal else None,
+                    known,
                 )
             for handle, number in zip(group, numbers, strict=True):
                 handle.number = number
         for handle in group:
             assert handle.number is not None
-            begins, handle.after = handle.row is None, None  # the older text need not be held on to
+            handle.after = None  # the older text need not be held on to
+            handle.revealed = (
+                [] if handle.unread else handle.revealed
+            )  # read from the beginning, also after it was away
             handle.row, handle.since = self.decoding.rows[handle.number], time.monotonic()
             handle.row.dial = handle.dial
-            if handle.order.reveal and begins:
-                handle.revealed = self.decoding.reveal(handle.number)
 
     def _take_over(self, handle: Handle, origin: Handle) -> bool:
         """Goes on in the row of a text that rests, if it does, has the same prompt, and may be as long."""

@@ -145,19 +145,26 @@ class Reader:
         synchronise(self._models[role].device)
         return time.perf_counter()
 
-    def read_rest(self, slot: Slot) -> None:
+    def read_rest(self, slot: Slot, pieces: bool = False) -> bool:
         """Both models read what is left of a text, for its alternatives only: this is not charged.
 
         A served one is not asked for what nobody pays. Nor does a model read more than is left of this step, for which
-        other texts would wait.
+        other texts would wait: with `pieces` it reads so much, else nothing. Returns whether all is read.
         """
+        whole = True
         for role, model in self._models.items():
-            chunk = slot.tokens[self._caches[role].lengths[slot.number] :] if model.local else []
-            if chunk and (self._left is None or len(chunk) <= max(SHORT, self._left[role])):
-                looks = self._looks(role, slot, len(chunk), len(slot.tokens))
+            start = self._caches[role].lengths[slot.number]
+            chunk = slot.tokens[start:] if model.local else []
+            room = len(chunk) if self._left is None else max(SHORT, self._left[role])
+            if len(chunk) > room:
+                whole, chunk = False, chunk[: room if pieces else 0]
+            if chunk:
+                end = start + len(chunk)
+                looks = self._looks(role, slot, len(chunk), end)
                 hidden = model.feed(self._caches[role], [slot.number], [chunk], [looks])[0]
                 assert hidden is not None
-                self._look(role, [(slot, hidden, len(slot.tokens))], paid=False)
+                self._look(role, [(slot, hidden, end)], paid=False)
+        return whole
 
     def _pieces(self, role: Role, slots: Sequence[Slot]) -> dict[Slot, list[int]]:
         """Puts off the slots that have more to read than is left in this step; returns what is read of them now.
