@@ -250,12 +250,12 @@ def test_candidates_that_are_revealed_in_pieces_are_those_that_one_pass_reveals(
     asks = replace(long, alternatives=2)
     policy, prompt = random_pair.prepare(asks)
     found, passes = [], []
-    for reading in (None, 40):
+    for most in (None, 40):
         decoding = random_pair.open(1)
         decoding.add([asks], [policy], [prompt], [events], known=len(prompt) - 1)
-        pieces = [decoding.reveal(0, reading)]
+        pieces = [decoding.reveal(0, most)]
         while not pieces[-1][1]:
-            pieces.append(decoding.reveal(0, reading))
+            pieces.append(decoding.reveal(0, most))
         known = [each for piece, _ in pieces for each in piece]
         found.append({(each.index, each.role, *(other.id for other in each.alternatives)) for each in known})
         passes.append(len(pieces))
