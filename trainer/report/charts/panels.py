@@ -39,8 +39,8 @@ DRAWN = ("confidence", "query", "co-llm", "co-llm-data")
 POINTS = ("slm", "llm", "assisted-tuned")
 SHARE = {"tickformat": ".0%", "range": [0.2, 1.4]}
 """What costs more than that stands in the tables."""
-AROUND_LLM = 0.12
-"""Accuracy below and above the LLM's that a panel of seconds shows: a tenth is much among settings worth timing."""
+AROUND_LLM = 0.08
+"""Accuracy below and above the LLM's that a panel of seconds shows: more would crowd the settings worth timing."""
 FRONT = "front of the plane"
 COLUMNS = 3  # of panels; five beside each other are too small to read in a README
 WIDTH, HEIGHT, LEGEND = 340, 320, 120  # pixels, of a panel and of the lines below all
@@ -214,7 +214,9 @@ def _seconds_traces(summary: Summary, timed: SecondsSummary) -> list[Any]:
 
 def _timed(name: str, verified: bool, drawn: Sequence[tuple[TimedPoint, float]]) -> Any:
     look, points = LOOKS.get(name, MAIN), [point for point, _ in drawn]
-    shares = [share_of_llm(point) for point in points]
+    shares, highest = [share_of_llm(point) for point in points], max(accuracy for _, accuracy in drawn)
+    # Of settings near each other all are read: SLM confidence's below, those of the others' highest above.
+    below = [name == RULE or accuracy < highest for _, accuracy in drawn]
     return go.Scatter(
         x=[share for share, _, _ in shares],
         error_x=bars(shares, look.colour),
@@ -224,7 +226,7 @@ def _timed(name: str, verified: bool, drawn: Sequence[tuple[TimedPoint, float]])
         mode="markers+text" if verified else "markers",
         customdata=[f"{point['acceptance']:g}" for point in points],
         texttemplate="%{customdata}",
-        textposition="top center",
+        textposition=["bottom center" if each else "top center" for each in below],
         marker={
             "color": look.colour,
             "symbol": look.symbol.removesuffix("-open") + "-open-dot" if verified else look.symbol,
