@@ -9,8 +9,8 @@ spent, the scheduler's own totals say. Before each step:
    and for each owner a fair share. Where no row is free, a batch's text gives its own up, or that of an owner who has
    two more than the one in line; it goes on later as if it had stayed.
 2. Interactive texts take part in the step, of batches beside them a few: those fill what is left.
-3. Of a long prompt a piece is read that takes about half a step, so that nobody waits for it, and such a piece of one
-   text that is read for an audit.
+3. Of a long prompt a piece is read that takes about half a step, so that nobody waits for it, and a few tokens
+   of one text that is audited.
 
 A row that fails ends alone. The text of an interactive row that has ended rests: what the caches hold of it serves the
 texts that go on from it or begin alike, until its slot is needed.

@@ -526,7 +526,6 @@ def test_an_audit_reads_a_long_text_in_pieces_between_which_others_write_and_it_
     events = tiny_pair.generate(replace(text, alternatives=0)).events
     written: list[int] = []  # of the other text, at each piece
     with scheduling(tiny_pair, 3) as scheduler:
-        setattr(scheduler, "_reading", lambda handles: 32)  # noqa: B010  # pyright knows it as a method
         decoding = scheduler._held.decoding
         reveal = decoding.reveal
 

@@ -14,6 +14,9 @@ from engine.request import Dial
 Failed = list[tuple[Handle, Exception]]
 
 _BESIDE = 4  # slots of batches in a step beside interactive texts
+_AUDITED, _AUDITED_BESIDE = 64, 32
+"""Tokens of an audited text that are read in a step, and in one for which others wait. At each of them both models'
+`lm_head` is applied: 32 take half a second on two cores, and fewer at once take longer in all."""
 
 
 class HeldRows:
@@ -78,14 +81,15 @@ class HeldRows:
         """Steps rows, and reads a piece of the first text of which both models still have to read what there is."""
         unread = [handle for handle in handles if handle.unread]
         writing = [handle for handle in handles if not handle.unread]
-        failed = [each for handle in unread[:1] for each in self._reveal(handle, reading)]
+        piece = _AUDITED_BESIDE if writing else _AUDITED
+        failed = [each for handle in unread[:1] for each in self._reveal(handle, piece)]
         events, more = self._write(writing, reading) if writing else ([], [])
         return events, failed + more
 
-    def _reveal(self, handle: Handle, reading: int) -> Failed:
+    def _reveal(self, handle: Handle, piece: int) -> Failed:
         assert handle.number is not None
         try:
-            found, whole = self.decoding.reveal(handle.number, reading)
+            found, whole = self.decoding.reveal(handle.number, piece)
         except Exception as error:
             return [(handle, error)]
         handle.revealed += found

@@ -155,8 +155,8 @@ class Reader:
         for role, model in self._models.items():
             start = self._caches[role].lengths[slot.number]
             chunk = slot.tokens[start:] if model.local else []
-            room = len(chunk) if self._left is None else max(SHORT, self._left[role])
-            if len(chunk) > room:
+            room = len(chunk) if self._left is None else self._left[role]
+            if len(chunk) > (room if pieces else max(SHORT, room)):
                 whole, chunk = False, chunk[: room if pieces else 0]
             if chunk:
                 end = start + len(chunk)
