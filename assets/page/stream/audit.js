@@ -20,14 +20,14 @@ export const startAudit = (text, { element, trigger }) => {
       jump.querySelectorAll('button').forEach((button) => { button.disabled = places.size === 0; });
       jump.querySelector('b').textContent = places.size;
     }
-    find('.audit-note').textContent = !audit ? '' : !on ? 'which tokens would the other model have written?'
+    find('.audit-note').textContent = !audit ? '' : !on ? 'does the other model agree?'
       : audit.unknown ? `${audit.unknown} not known yet` : '';
   };
 
   toggle.addEventListener('click', () => {
     on = !on;
     draw();
-    if (on && text.message.audit.unknown && text.branchable) trigger('change_text', { kind: 'reveal' });   // one pass, for what was cut short
+    if (on && text.message.audit.unknown && text.branchable) trigger('change_text', { kind: 'reveal' });   // what was cut short is read to its end
   });
   return draw;
 };
