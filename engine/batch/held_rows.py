@@ -132,9 +132,8 @@ class HeldRows:
         for handle in group:
             assert handle.number is not None
             handle.after = None  # the older text need not be held on to
-            handle.revealed = (
-                [] if handle.unread else handle.revealed
-            )  # read from the beginning, also after it was away
+            if handle.unread:
+                handle.revealed = []  # read from the beginning, also after it was away
             handle.row, handle.since = self.decoding.rows[handle.number], time.monotonic()
             handle.row.dial = handle.dial
 
