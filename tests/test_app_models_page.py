@@ -165,6 +165,17 @@ def test_a_wrong_path_is_told_where_it_was_typed_and_nothing_is_loaded(shown, si
     assert site.host.pair is pair and site.host.status.phase == "ready"
 
 
+def test_a_window_opened_after_a_change_of_the_pair_is_not_told_of_it(shown, site):
+    site.host.news += 2
+    shown.open()
+    open_panel(shown)
+    for _ in range(3):
+        shown.page.wait_for_event("response", lambda answer: answer.url.endswith("/citer/pair"))
+    assert says(shown) == "For everybody on this page."
+    site.host.news += 1
+    eventually(lambda: says(shown) == "The page has tiny SLM ⇄ LLM now.")
+
+
 def test_an_answer_about_another_choice_than_the_one_that_stands_there_unlocks_nothing(shown, site, monkeypatch):
     plain, go_on = _ModelsHandlers._looked_at, threading.Event()
 

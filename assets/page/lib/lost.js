@@ -15,7 +15,7 @@ again.hidden = true;
 again.addEventListener('click', () => location.reload());
 line.append(words, again);
 document.body.append(line);
-let gone = false, begun = null, known = '0';   // `begun`: which start of the server this window is of; `known`: the newest news
+let gone = false, begun = null, known = null;   // `begun`: which start of the server this window is of; `known`: the newest news
 let key = '', isOurs = false;   // the feed's, and whether the server knew it when it was asked last
 
 // What the Playground has is kept; measured texts of the other tabs are not.
@@ -32,8 +32,9 @@ const isLost = (isKnown) => {
   return was && !isKnown && Boolean(document.querySelector(AWAITED));
 };
 
+// The first time it only learns what the page, which has just been opened, shows already.
 const look = async () => {
-  if (!document.hidden) {
+  if (!document.hidden || known === null) {
     try {
       const asked = key, headers = key ? { 'citer-feed': key } : {};
       const answer = await fetch('gradio_api/citer/pair', { cache: 'no-store', headers, signal: AbortSignal.timeout(PATIENCE) });
@@ -43,7 +44,7 @@ const look = async () => {
       if (asked === key && isLost(session === 'known')) return goOn();
       line.hidden = true;
       say(words, '');
-      if (news !== known) document.dispatchEvent(new CustomEvent('citer-pair'));
+      if (news !== (known ??= news)) document.dispatchEvent(new CustomEvent('citer-pair'));
       known = news;
     } catch (error) {
       gone ||= error.name !== 'TimeoutError';   // one that is only slow still has everything
@@ -68,4 +69,4 @@ document.addEventListener('citer-key', ({ detail }) => {
   if (isLost(false)) goOn();   // the feed was quicker to find that out, and has another session's by now
 });
 addEventListener('pageshow', ({ persisted }) => { if (persisted) location.reload(); });   // its session went when it was left
-setTimeout(look, EVERY);
+look();
