@@ -21,14 +21,14 @@ def shown(site_window: Window, pair: FakePair):
 
 
 def no_threads() -> None:
-    """Waits until no job runs in this process."""
-    eventually(lambda: not [t.name for t in threading.enumerate() if t.name.startswith("citer-run")])
+    """Waits until no job runs in this process, but not until one that is not stopped has ended by itself."""
+    eventually(lambda: not [t.name for t in threading.enumerate() if t.name.startswith("citer-run")], 15)
 
 
 @contextmanager
 def slowly(pair: FakePair) -> Iterator[None]:
     """A text that is not stopped would go on for long."""
-    before, pair.tokens_per_second = pair.tokens_per_second, 5
+    before, pair.tokens_per_second = pair.tokens_per_second, 2
     try:
         yield
     finally:
