@@ -16,7 +16,8 @@ Failed = list[tuple[Handle, Exception]]
 _BESIDE = 4  # slots of batches in a step beside interactive texts
 _AUDITED, _AUDITED_BESIDE = 64, 32
 """Tokens of an audited text that are read in a step, and in one for which others wait. At each of them both models'
-`lm_head` is applied: 32 take half a second on two cores, and fewer at once take longer in all."""
+`lm_head` is applied: 32 take the `cpu` pair half a second on two threads of an EPYC, and fewer at once take longer
+in all."""
 
 
 class HeldRows:
