@@ -60,6 +60,23 @@ def test_a_row_says_what_the_best_learned_point_costs_beside_each_rival(summary)
     assert row[6].startswith("**45 % (") and row[7:10] == ["", "", ""] and row[10].startswith("**75 % (")
 
 
+def test_rivals_that_were_measured_above_acceptance_0_stand_in_a_table_of_their_own(tmp_path, summary):
+    only_confidence = cells(tasks_section([summary, summary]), "sums")[2]
+    assert only_confidence[1].startswith("82 % (") and only_confidence[1].endswith("), confidence@0.3 < 0.5")
+    assert only_confidence[2:] == ["", "", ""], "measured at acceptance 0, or not at all"
+    points = {
+        **ABOVE_0,
+        ("query-refit", 0.5, 0.3, "auto"): (57, 0.1, 45),
+        ("citer-shortcut", 0.5, 0.0, "auto"): (60, 0.1, 30),
+    }
+    more: Any = summarise(read_evaluation(write_plane(tmp_path, points)), 50)
+    assert "query" not in more["plane"]["families"], "it was fitted again, and not measured at acceptance 0"
+    assert more["plane"]["families"][LEARNED]["0.9"]["point"]["bytes"] == 36e6, "rivals are none of ours"
+    row = cells(tasks_section([more, more]), "sums")[2]
+    assert row[3].startswith("80 % (") and row[3].endswith("), query-refit@0.3 < 0.5")
+    assert row[2] == row[4] == ""
+
+
 def test_what_was_wanted_and_not_found_is_not_bold(tmp_path):
     points = {**ABOVE_0, ("assisted-tuned", 0.5, 1.0, 4): (60, 0.4, 38)}
     (row,) = cells(short_table([summarise(read_evaluation(write_plane(tmp_path, points)), 50)]), "sums")
@@ -69,7 +86,7 @@ def test_what_was_wanted_and_not_found_is_not_bold(tmp_path):
 def test_how_a_choice_holds_on_questions_that_had_no_part_in_it_stands_below(summary):
     left_out = summary["plane"]["families"][LEARNED]["0.9"]["left_out"]
     assert 0.8 < left_out["gap_recovered"] < 1.2 and 0.36 <= left_out["bytes"] < 0.37
-    row = cells(tasks_section([summary, summary]), "sums")[2]
+    row = cells(tasks_section([summary, summary]), "sums")[4]
     assert row[1].endswith(" at 36 %") and row[3:6] == ["", "", ""] and row[6].endswith(" at 48 %")
     families = {
         name: {key: {**each, "left_out": None} for key, each in of.items()}
@@ -171,8 +188,8 @@ def test_what_was_found_on_too_few_of_enough_tasks_is_called_missed():
 def test_several_tasks_have_a_section_with_bytes_and_seconds_and_one_has_none(summary):
     other = changed(summary, task="products", hardware=JOINT.join(["a laptop", "a server"]))
     text = tasks_section([summary, other])
-    assert len(cells(text, "sums")) == 4
-    assert len(cells(text, "products")) == 3, "seconds of two machines do not stand beside each other"
+    assert len(cells(text, "sums")) == 5
+    assert len(cells(text, "products")) == 4, "seconds of two machines do not stand beside each other"
     assert "Wanted of the bytes, and on how many tasks it was found: SLM confidence at most 85 %: 2 of 2;" in text
     counts = "SLM confidence at most 85 %: 1 of 1; Co-LLM style at most 73 %: not measured;"
     assert f"Wanted of the modelled seconds, and on how many tasks it was found: {counts}" in text

@@ -65,6 +65,16 @@ AT_0 = {
 }
 """Families of what others do, which is at acceptance 0, by their methods."""
 
+ANY = {
+    "confidence": ("confidence",),
+    "co-llm-any": (*AT_0["co-llm"], "co-llm-refit"),
+    "query-any": (*AT_0["query"], "query-refit"),
+    "citer-shortcut-any": (*AT_0["citer-shortcut"], "citer-shortcut-refit"),
+}
+"""The same, in that order, at any acceptance, where they were measured above 0.
+
+A router that was fitted again, as the first was not kept, has a name of its own; a folder has one router of a name."""
+
 
 class PlanePoint(PointSummary):
     """A point of the plane; the LLM's passes and the tokens taken back are means per answer, null where not known."""
@@ -206,9 +216,14 @@ def families_of(points: Sequence[Point]) -> dict[str, list[int]]:
     }
     routed = {
         name: {n for n, each in numbered if belongs(name, each.method, each.acceptance, each.weights_copy in copies)}
-        for name in ("confidence", LEARNED, *AT_0)
+        for name in (*ANY, LEARNED, *AT_0)
     }
-    families |= {name: ends | members for name, members in routed.items() if members}
+    above = {n for n, each in numbered if each.acceptance > 0}
+    families |= {
+        name: ends | members
+        for name, members in routed.items()
+        if members & (above if name in ANY else families[WHOLE])
+    }
     return {name: sorted(members) for name, members in families.items() if members}
 
 
@@ -216,13 +231,13 @@ def belongs(family: str, method: str, acceptance: float, own_copy: bool) -> bool
     """Whether a point that a router wrote belongs to a family.
 
     Args:
-        family: "confidence", `LEARNED`, or one of `AT_0`; no other has such points.
+        family: `LEARNED`, or one of `ANY` or `AT_0`; no other has such points.
         own_copy: Whether the copy of the weights that wrote it wrote the LLM alone, too.
     """
     if family == LEARNED:
         return own_copy and is_learned(method)
-    if family == "confidence":
-        return method == "confidence"
+    if family in ANY:
+        return method in ANY[family]
     return acceptance == 0 and method in AT_0.get(family, ())
 
 

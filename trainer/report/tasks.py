@@ -12,7 +12,7 @@ from engine.benchmark.markdown import table
 from engine.operating_points import Unit
 from trainer.evaluation.estimates import EstimateSummary, dagger, double_dagger, in_words, percent, with_notes
 from trainer.evaluation.method_names import label
-from trainer.evaluation.plane import GAPS, JUDGED_AT, LEARNED, PlanePoint, Reached
+from trainer.evaluation.plane import ANY, AT_0, GAPS, JUDGED_AT, LEARNED, PlanePoint, Reached
 from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.summary import Summary, alone
 from trainer.report.plane_report import setting
@@ -76,12 +76,13 @@ def tasks_section(summaries: Sequence[Summary]) -> str:
         "or what the LLM keeps; at any acceptance, by the ratio or a learned judge; written by the same copy of the "
         "weights as the LLM alone), its bytes as a share of LLM only's, and as a share of those of each rival's "
         "cheapest point (95 % intervals, paired over the questions; every resample chooses its points). "
-        "The rivals are at acceptance 0, as published, but for speculative decoding; what SLM confidence gives above "
-        "it stands with the tasks on which it was measured there. Either model alone belongs to every rival but "
-        "speculative decoding, and to ours. Bold: what was wanted."
+        "The rivals are at acceptance 0, as published, but for speculative decoding; above it they stand in a table of "
+        "their own. Either model alone belongs to every rival but speculative decoding, and to ours. Bold: what was "
+        "wanted."
     )
     parts = [f"## {planes[0]['pair']}: all tasks", lead, with_notes(short_table(planes))]
     parts.append(wanted([_ratios(summary, "bytes") for summary in planes], "bytes"))
+    parts += _at_any_acceptance(planes)
     parts += _left_out(planes)
     parts += _beside_confidence(planes)
     if timed := list(filter(on_one_machine, planes)):
@@ -112,22 +113,22 @@ def short_table(summaries: Sequence[Summary]) -> str:
 def _cells(summary: Summary, unit: Unit) -> list[str]:
     ratios = _ratios(summary, unit)
     return [
-        rival.bold(in_words(ratio), ratio) + dagger(ratio) + double_dagger(points) + _stand_in(points)
-        if (ratio := ratios.get(rival.family)) and (points := _points(summary, rival))
+        rival.bold(in_words(ratio), ratio) + _marks(ratio, points)
+        if (ratio := ratios.get(rival.family)) and (points := _points(summary, rival.family))
         else ""
         for rival in RIVALS
     ]
 
 
-def _points(summary: Summary, rival: Rival) -> list[PlanePoint]:
-    """The learned point and the rival's, of those that get there."""
-    both = (reached(summary, family) for family in (LEARNED, rival.family))
+def _points(summary: Summary, rival: str) -> list[PlanePoint]:
+    """The learned point and that of a rival's family, of those that get there."""
+    both = (reached(summary, family) for family in (LEARNED, rival))
     return [found["point"] for found in both if found and found["point"]]
 
 
-def _stand_in(points: Sequence[PlanePoint]) -> str:
-    """The mark of `estimates.NOTES` where the LLM alone, which belongs to a rival, is the last of these."""
-    return "§" if points[-1]["method"] == "llm" else ""
+def _marks(ratio: EstimateSummary, points: Sequence[PlanePoint]) -> str:
+    """The marks of `estimates.NOTES`; one is of the LLM alone, which belongs to a rival, as the last of these."""
+    return dagger(ratio) + double_dagger(points) + ("§" if points[-1]["method"] == "llm" else "")
 
 
 def _share(summary: Summary, unit: Unit) -> str:
@@ -152,6 +153,26 @@ def wanted(tasks: Sequence[Mapping[str, EstimateSummary]], unit: str) -> str:
         missed = f", **missed** ({rival.wanted_on} wanted)" if met < rival.wanted_on <= len(found) else ""
         told.append(f"{rival.title} {rival.bar}: {count}{missed}")
     return f"Wanted of the {unit}, and on how many tasks it was found: {'; '.join(told)}."
+
+
+def _at_any_acceptance(summaries: Sequence[Summary]) -> list[str]:
+    """What the best learned point costs beside rivals that have acceptance as well, as text and table."""
+    rows = [[summary["task"], *(_cell_of_any(summary, family) for family in ANY)] for summary in summaries]
+    if not any(any(cells) for _, *cells in rows):
+        return []
+    lead = (
+        "The same beside rivals that may have acceptance, too, where they were measured above 0: the bytes of the best "
+        "learned point as a share of those of the rival's cheapest point, and that point:"
+    )
+    head = ["task", *(f"of {FAMILIES[family]}" for family in AT_0)]  # of the same order
+    return [lead, with_notes(table(head, rows))]
+
+
+def _cell_of_any(summary: Summary, family: str) -> str:
+    ratio, points = _ratios(summary, "bytes").get(family), _points(summary, family)
+    if ratio is None or "plane" not in summary:
+        return ""
+    return f"{in_words(ratio)}{_marks(ratio, points)}, {setting(points[-1], summary['plane'])}"
 
 
 def _left_out(summaries: Sequence[Summary]) -> list[str]:
@@ -212,8 +233,8 @@ def _held(reached: Reached) -> str:
 
 
 def _ratios(summary: Summary, unit: Unit) -> dict[str, EstimateSummary]:
-    """The best learned point's cost / that of each rival, by its family, where both were measured."""
-    found = {rival.family: reached(summary, rival.family) for rival in RIVALS}
+    """The best learned point's cost / that of each rival, at 0 or anywhere, by its family, where both were measured."""
+    found = {family: reached(summary, family) for family in (*ANY, *(rival.family for rival in RIVALS))}
     ratios = {family: each["learned"][unit] for family, each in found.items() if each and "learned" in each}
     return {family: ratio for family, ratio in ratios.items() if ratio["value"] is not None}
 
