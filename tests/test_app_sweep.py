@@ -158,7 +158,9 @@ def test_within_its_ranges_of_both_dials_a_text_is_the_same(pair, over):
         low, high, least, most = sweep.same[row] or []
         at = sweep.points[row]
         assert low < at.threshold <= high and least < at.acceptance <= most
-        other = replace(sweep.at(row), threshold=max(0.0, (low + at.threshold) / 2), acceptance=min(most, 1.0))
+        # Not at the end itself, but next to it: in a batch of other rows a ratio differs in its sixth digit.
+        inside = 0.99 * min(most, 1.0) + 0.01 * at.acceptance
+        other = replace(sweep.at(row), threshold=max(0.0, (low + at.threshold) / 2), acceptance=inside)
         alone = pair.generate(other)
         assert [e.id for e in alone.events] == [e.id for e in sweep.events[row]], (at, other)
 
