@@ -66,12 +66,14 @@ AT_0 = {
 """Families of what others do, which is at acceptance 0, by their methods."""
 
 ANY = {
+    "random": ("random",),
     "confidence": ("confidence",),
+    "entropy-or-margin": ("entropy", "margin"),
     "co-llm-any": (*AT_0["co-llm"], "co-llm-refit"),
     "query-any": (*AT_0["query"], "query-refit"),
     "citer-shortcut-any": (*AT_0["citer-shortcut"], "citer-shortcut-refit"),
 }
-"""The same, in that order, at any acceptance, where they were measured above 0.
+"""The same at any acceptance, and what else needs no training, where they were measured above 0.
 
 A router that was fitted again, as the first was not kept, has a name of its own; a folder has one router of a name."""
 

@@ -12,7 +12,7 @@ from engine.benchmark.markdown import table
 from engine.operating_points import Unit
 from trainer.evaluation.estimates import EstimateSummary, dagger, double_dagger, in_words, percent, with_notes
 from trainer.evaluation.method_names import label
-from trainer.evaluation.plane import ANY, AT_0, GAPS, JUDGED_AT, LEARNED, PlanePoint, Reached
+from trainer.evaluation.plane import GAPS, JUDGED_AT, LEARNED, PlanePoint, Reached
 from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.summary import Summary, alone
 from trainer.report.plane_report import setting
@@ -64,6 +64,16 @@ RIVALS = (
 
 FAMILIES = {LEARNED: "learned", **{rival.family: rival.title for rival in RIVALS}}
 """What the columns of a table of all of them are called."""
+
+ANY_TITLES = {
+    "random": "random",
+    "confidence": FAMILIES["confidence-0"],
+    "entropy-or-margin": "SLM entropy or margin",
+    "co-llm-any": FAMILIES["co-llm"],
+    "query-any": FAMILIES["query"],
+    "citer-shortcut-any": FAMILIES["citer-shortcut"],
+}
+"""The same of families at any acceptance."""
 
 
 def tasks_section(summaries: Sequence[Summary]) -> str:
@@ -157,14 +167,14 @@ def wanted(tasks: Sequence[Mapping[str, EstimateSummary]], unit: str) -> str:
 
 def _at_any_acceptance(summaries: Sequence[Summary]) -> list[str]:
     """What the best learned point costs beside rivals that have acceptance as well, as text and table."""
-    rows = [[summary["task"], *(_cell_of_any(summary, family) for family in ANY)] for summary in summaries]
+    rows = [[summary["task"], *(_cell_of_any(summary, family) for family in ANY_TITLES)] for summary in summaries]
     if not any(any(cells) for _, *cells in rows):
         return []
     lead = (
         "The same beside rivals that may have acceptance, too, where they were measured above 0: the bytes of the best "
         "learned point as a share of those of the rival's cheapest point, and that point:"
     )
-    head = ["task", *(f"of {FAMILIES[family]}" for family in AT_0)]  # of the same order
+    head = ["task", *(f"of {title}" for title in ANY_TITLES.values())]
     return [lead, with_notes(table(head, rows))]
 
 
@@ -234,7 +244,7 @@ def _held(reached: Reached) -> str:
 
 def _ratios(summary: Summary, unit: Unit) -> dict[str, EstimateSummary]:
     """The best learned point's cost / that of each rival, at 0 or anywhere, by its family, where both were measured."""
-    found = {family: reached(summary, family) for family in (*ANY, *(rival.family for rival in RIVALS))}
+    found = {family: reached(summary, family) for family in (*ANY_TITLES, *(rival.family for rival in RIVALS))}
     ratios = {family: each["learned"][unit] for family, each in found.items() if each and "learned" in each}
     return {family: ratio for family, ratio in ratios.items() if ratio["value"] is not None}
 
