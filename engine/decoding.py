@@ -325,7 +325,10 @@ class Decoding:
                 self._tokenizer, step.row.request.stop, step.row.tokens[step.row.prompt_tokens :]
             )
             self._add(step, own)
-        self._write([step for step in asked if step.role is Role.LLM and step not in refused])
+        called = [step for step in asked if step.role is Role.LLM and step not in refused]
+        self._write(called)
+        for step in called:
+            step.row.called += 1
         for step in steps:
             if step.row.finish_reason:
                 step.text += step.row.text.finish()

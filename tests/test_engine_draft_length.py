@@ -13,7 +13,7 @@ from engine.events.cost import ModelCost
 from engine.model import language_model
 from engine.model.language_model import LENGTHS
 
-PROMPT, SETTLED = 10, 4  # tokens before the draft
+SETTLED = 4  # tokens before the draft
 
 
 def model(*seconds: float) -> ModelCost:
@@ -29,21 +29,20 @@ FREE = model(*[1.0] * (2 * LONGEST))  # a longer pass costs nothing more
 SLM = model(0.2, 0.2)
 
 
-def drafted(*scores: float | None, limit: Any = "auto", counts: Any = None, finish: str | None = None) -> Any:
+def drafted(
+    *scores: float | None, limit: Any = "auto", counts: Any = None, finish: str | None = None, called: int = 0
+) -> Any:
     """A row's step after the SLM has drafted a token per score, the last of them in this step."""
     earlier, last = scores[:-1], scores[-1:]
     row = SimpleNamespace(
         provisional=[SimpleNamespace(index=SETTLED + n, score=score) for n, score in enumerate(earlier)],
         position=SETTLED + len(earlier),
-        prompt_tokens=PROMPT,
         finish_reason=finish,
         dial=SimpleNamespace(max_draft=limit),
         kept=counts or {},
+        called=called,
     )
-    tokens = [0] * (PROMPT + row.position)
-    return SimpleNamespace(
-        row=row, score=last[0] if last else None, judged=bool(last), slot=SimpleNamespace(tokens=tokens)
-    )
+    return SimpleNamespace(row=row, score=last[0] if last else None, judged=bool(last))
 
 
 def waits(score: float | None, llm: ModelCost, **options: Any) -> int:
@@ -72,9 +71,13 @@ def test_where_each_token_is_kept_with_one_chance_it_looks_after_the_length_at_w
     assert per_settled_token(waits(score, llm, counts=known)) <= 1.001 * per_settled_token(best)
 
 
-@pytest.mark.parametrize(("score", "tokens"), [(0.1, 1), (0.5, 2), (0.8, 4), (0.97, LONGEST), (1.0, LONGEST)])
+@pytest.mark.parametrize(("score", "tokens"), [(0.5, 2), (0.8, 4), (0.97, LONGEST), (1.0, LONGEST)])
 def test_before_any_verdict_it_expects_what_the_scores_say(score, tokens):
     assert waits(score, FREE) == tokens
+
+
+def test_before_any_verdict_it_takes_a_score_that_may_be_no_chance_at_all_for_a_low_one():
+    assert waits(0.00004, FREE) == waits(0.45, FREE) == 2
 
 
 def test_between_the_two_it_waits_for_what_the_next_token_adds_to_the_pass():
@@ -82,9 +85,21 @@ def test_between_the_two_it_waits_for_what_the_next_token_adds_to_the_pass():
     assert waits(0.97, steps) == 4, "a fifth would cost a whole pass more"
 
 
+def test_it_goes_on_past_tokens_that_cost_much_where_those_behind_them_cost_nothing():
+    assert waits(0.85, model(1, 1.6, *[2.2] * 40)) == 8
+    assert waits(0.85, model(*(1 + 0.6 * n for n in range(40)))) == 2, "there none is cheap"
+
+
+def test_where_the_router_often_asks_the_llm_anyway_it_waits_for_that():
+    dear = model(*(1 + 0.5 * n for n in range(40)))
+    assert waits(0.85, dear) == 2
+    assert waits(0.85, dear, called=SETTLED) == 3, "that pass reads the draft, too"
+
+
 def test_a_text_whose_drafts_were_not_kept_is_looked_at_sooner_than_its_scores_say_and_the_other_way_round():
     assert waits(0.95, FREE, counts={9: [0, 20]}) == 1
-    assert waits(0.15, FREE, counts={1: [40, 40]}) > waits(0.15, FREE) == 1
+    assert waits(0.15, FREE, counts={1: [40, 40]}) > waits(0.15, FREE) == 2
+    assert waits(0.15, FREE, counts={1: [0, 40]}) == 1
 
 
 def test_before_a_draft_ends_a_text_the_llm_reads_it_and_without_a_draft_there_is_nothing_to_read():
@@ -102,7 +117,7 @@ def test_a_fixed_number_of_tokens_is_that_number_whatever_passes_cost(length, ll
 def test_where_no_pass_was_timed_it_goes_by_bytes_of_which_a_longer_pass_moves_hardly_more():
     untimed = ModelCost(1000, 100, 1, 1, 1, 1, 1)
     small = ModelCost(200, 20, 1, 1, 1, 1, 1)
-    assert due(drafted(0.1), small, untimed)
+    assert due(drafted(0.1, 0.1), small, untimed)
     assert not due(drafted(0.9), small, untimed)
 
 

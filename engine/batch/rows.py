@@ -54,6 +54,7 @@ class Row:
         settled: Tokens from the start that the LLM can no longer take back.
         choices: The LLM's by position, where it has read; also of what is settled.
         kept: Verdicts on this row's drafts so far by bin of their scores: [kept, all].
+        called: How often the LLM was asked for a token before the SLM had drafted one there.
         read: Tokens each model has been charged for. The caches may be ahead: after a rollback, for alternatives, or
             for the sake of a row that shares the slot.
         spared: Per model that the last event charges, how many tokens fewer were read for it than it charges for, since
@@ -78,6 +79,7 @@ class Row:
     settled: int = 0
     choices: dict[int, Choice] = field(default_factory=dict)
     kept: dict[int, list[int]] = field(default_factory=dict)
+    called: int = 0
     judge: Judge | None = None
     finish_reason: FinishReason | None = None
 
@@ -114,7 +116,7 @@ class Row:
         self.tokens = self.tokens[: self.prompt_tokens] + [event.id for event in events]
         self.read = charged_reads(self.events, self.prompt_tokens)
         self.finish_reason = events[-1].finish_reason if events else None
-        self.choices, self.kept = {}, {}
+        self.choices, self.kept, self.called = {}, {}, 0
         self.settled = next((n for n, event in enumerate(self.events) if event.provisional), len(events))
         self.text = TextStream(tokenizer, request.stop, self.tokens[self.prompt_tokens :])
 
