@@ -33,7 +33,7 @@ LONGEST = 16
 
 _PRIOR = 4.0
 """How many verdicts the expectation before the first of them is worth, and how many tokens of the SLM's."""
-_LEAST, _MOST, _UNKNOWN = 0.45, 0.97, 0.9
+_LEAST, _MOST, _UNKNOWN = 0.45, 0.97, 0.8
 """Of a score that is low or no chance at all, of a high one, which may be overconfident, and without a score. Between
 them the expectation is the score. The LLM of the `cpu` pair kept two fifths even of what had scores below 0.1, and more
 the less the acceptance (see docs/experiments.md)."""
