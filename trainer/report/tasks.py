@@ -167,14 +167,16 @@ def wanted(tasks: Sequence[Mapping[str, EstimateSummary]], unit: str) -> str:
 
 def _at_any_acceptance(summaries: Sequence[Summary]) -> list[str]:
     """What the best learned point costs beside rivals that have acceptance as well, as text and table."""
-    rows = [[summary["task"], *(_cell_of_any(summary, family) for family in ANY_TITLES)] for summary in summaries]
-    if not any(any(cells) for _, *cells in rows):
+    columns = {family: [_cell_of_any(summary, family) for summary in summaries] for family in ANY_TITLES}
+    columns = {family: cells for family, cells in columns.items() if any(cells)}
+    if not columns:
         return []
     lead = (
         "The same beside rivals that may have acceptance, too, where they were measured above 0: the bytes of the best "
         "learned point as a share of those of the rival's cheapest point, and that point:"
     )
-    head = ["task", *(f"of {title}" for title in ANY_TITLES.values())]
+    head = ["task", *(f"of {ANY_TITLES[family]}" for family in columns)]
+    rows = [list(row) for row in zip((summary["task"] for summary in summaries), *columns.values(), strict=True)]
     return [lead, with_notes(table(head, rows))]
 
 
