@@ -53,7 +53,7 @@ def due(step: RowStep, slm: ModelCost, llm: ModelCost) -> bool:
     if len(scores) >= LONGEST:
         return True
     kept = prod(_chance(row.kept, score) for score in scores)
-    following = _expected(_UNKNOWN, *(map(sum, zip(*row.kept.values(), strict=True)) if row.kept else (0, 0)))
+    following = _expected(_UNKNOWN, *(sum(counts[n] for counts in row.kept.values()) for n in (0, 1)))
     called = _expected(0.0, row.called, row.position)
     looks = _looks(slm, llm)
     settled = list(accumulate(following**n for n in range(LONGEST)))  # of drafts of 1, 2, … tokens
