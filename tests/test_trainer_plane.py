@@ -15,10 +15,13 @@ from engine.operating_points import TimedSetting
 from engine.pair import ROUTERS
 from engine.router import Router
 from trainer import TrainerError
+from trainer.evaluation.method_names import SPECULATIVE
+from trainer.evaluation.plane import ANY, AT_0, LEARNED, WHOLE
 from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import load_summary, summarise, write_summary
 from trainer.labels.rollouts import fingerprint
 from trainer.report.charts.figures import plane_charts, write_charts
+from trainer.report.plane_report import FAMILIES
 from trainer.report.report import render
 from trainer.report.start_report import start_section
 from trainer.shards import JOINT
@@ -354,3 +357,7 @@ def test_the_report_writes_the_planes_chart_and_links_it(plane_summary, tmp_path
     assert "![Accuracy over bytes, by acceptance](tiny--sums-plane.png)" in render([plane_summary], tmp_path, tmp_path)
     plane.unlink()
     assert "sums-plane" not in render([plane_summary], tmp_path, tmp_path)
+
+
+def test_every_family_of_a_plane_has_a_name_in_its_table():
+    assert set(FAMILIES) == {WHOLE, "acceptance-0", *SPECULATIVE, LEARNED, *ANY, *AT_0}

@@ -22,15 +22,22 @@ from trainer.evaluation.summary import Summary, alone
 PLANE_IMAGE = "-plane.png"
 """How the name of the plane's chart ends, beside the summary's other files."""
 
+ANY_TITLES = {
+    "random": "random",
+    "confidence": "SLM confidence",
+    "entropy-or-margin": "SLM entropy or margin",
+    "co-llm-any": "Co-LLM style",
+    "query-any": "query router",
+    "citer-shortcut-any": "CITER without rollouts",
+}
+"""What the families of `plane.ANY` are called."""
+
 FAMILIES = {
     WHOLE: "**the whole plane**",
     "acceptance-0": "acceptance 0, all methods",
     "assisted-tuned": "**speculative decoding, tuned**",
     "assisted": "speculative decoding",
-    "confidence": "SLM confidence, any acceptance",
-    "co-llm-any": "Co-LLM style, any acceptance",
-    "query-any": "query router, any acceptance",
-    "citer-shortcut-any": "CITER without rollouts, any acceptance",
+    **{family: f"{title}, any acceptance" for family, title in ANY_TITLES.items()},
     LEARNED: "routers with outcomes or what the LLM keeps, any acceptance",
     "confidence-0": "acceptance 0: SLM confidence",
     "co-llm": "acceptance 0: Co-LLM style",

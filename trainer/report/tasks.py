@@ -15,7 +15,7 @@ from trainer.evaluation.method_names import label
 from trainer.evaluation.plane import GAPS, JUDGED_AT, LEARNED, PlanePoint, Reached
 from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.summary import Summary, alone
-from trainer.report.plane_report import setting
+from trainer.report.plane_report import ANY_TITLES, setting
 
 TARGET = f"{JUDGED_AT:g}"
 
@@ -64,16 +64,6 @@ RIVALS = (
 
 FAMILIES = {LEARNED: "learned", **{rival.family: rival.title for rival in RIVALS}}
 """What the columns of a table of all of them are called."""
-
-ANY_TITLES = {
-    "random": "random",
-    "confidence": FAMILIES["confidence-0"],
-    "entropy-or-margin": "SLM entropy or margin",
-    "co-llm-any": FAMILIES["co-llm"],
-    "query-any": FAMILIES["query"],
-    "citer-shortcut-any": FAMILIES["citer-shortcut"],
-}
-"""The same of families at any acceptance."""
 
 
 def tasks_section(summaries: Sequence[Summary]) -> str:
