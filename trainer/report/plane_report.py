@@ -22,15 +22,23 @@ from trainer.evaluation.summary import Summary, alone
 PLANE_IMAGE = "-plane.png"
 """How the name of the plane's chart ends, beside the summary's other files."""
 
+AT_0_TITLES = {
+    "confidence-0": "SLM confidence",
+    "co-llm": "Co-LLM style",
+    "query": "query router",
+    "citer-shortcut": "CITER without rollouts",
+}
+"""What the families of `plane.AT_0` are called."""
+
 ANY_TITLES = {
     "random": "random",
-    "confidence": "SLM confidence",
+    "confidence": AT_0_TITLES["confidence-0"],
     "entropy-or-margin": "SLM entropy or margin",
-    "co-llm-any": "Co-LLM style",
-    "query-any": "query router",
-    "citer-shortcut-any": "CITER without rollouts",
+    "co-llm-any": AT_0_TITLES["co-llm"],
+    "query-any": AT_0_TITLES["query"],
+    "citer-shortcut-any": AT_0_TITLES["citer-shortcut"],
 }
-"""What the families of `plane.ANY` are called."""
+"""The same of `plane.ANY`."""
 
 FAMILIES = {
     WHOLE: "**the whole plane**",
@@ -39,10 +47,7 @@ FAMILIES = {
     "assisted": "speculative decoding",
     **{family: f"{title}, any acceptance" for family, title in ANY_TITLES.items()},
     LEARNED: "routers with outcomes or what the LLM keeps, any acceptance",
-    "confidence-0": "acceptance 0: SLM confidence",
-    "co-llm": "acceptance 0: Co-LLM style",
-    "query": "acceptance 0: query router",
-    "citer-shortcut": "acceptance 0: CITER without rollouts",
+    **{family: f"acceptance 0: {title}" for family, title in AT_0_TITLES.items()},
 }
 
 

@@ -15,7 +15,7 @@ from trainer.evaluation.method_names import label
 from trainer.evaluation.plane import GAPS, JUDGED_AT, LEARNED, PlanePoint, Reached
 from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.summary import Summary, alone
-from trainer.report.plane_report import ANY_TITLES, setting
+from trainer.report.plane_report import ANY_TITLES, AT_0_TITLES, setting
 
 TARGET = f"{JUDGED_AT:g}"
 
@@ -55,10 +55,10 @@ class Rival(NamedTuple):
 
 
 RIVALS = (
-    Rival("confidence-0", "SLM confidence", 0.15, "own"),
-    Rival("co-llm", "Co-LLM style", 0.27, "paper"),
-    Rival("query", "query router", 0.30, "paper"),
-    Rival("citer-shortcut", "CITER without rollouts", 0.42, "paper", surely=True, wanted_on=2),
+    Rival("confidence-0", AT_0_TITLES["confidence-0"], 0.15, "own"),
+    Rival("co-llm", AT_0_TITLES["co-llm"], 0.27, "paper"),
+    Rival("query", AT_0_TITLES["query"], 0.30, "paper"),
+    Rival("citer-shortcut", AT_0_TITLES["citer-shortcut"], 0.42, "paper", surely=True, wanted_on=2),
     Rival("assisted-tuned", "speculative decoding, tuned", 0.15, "own"),
 )
 
