@@ -10,9 +10,9 @@ demo: .venv/.run  ## the page in the browser
 # A browser on two busy cores is late now and then: a page test that fails is run once more, and named at the end ("RERUN").
 # Of the others the longest file begins, so that it does not run alone at the end.
 test: .venv/.dev  ## all tests but the slow ones; offline, on the tiny pair; two processes, first for those of the page
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --reruns 1 -rfER tests/test_app_*.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore-glob='*/test_app_*.py' \
-		tests/test_trainer_pipeline.py tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --reruns 1 -rfER tests/app
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/app \
+		tests/trainer/test_pipeline.py tests
 
 slow: .venv/.dev  ## the tests that need the real pair's weights
 	$(BIN)/python -m pytest -m slow --timeout 3600
@@ -22,10 +22,10 @@ gpu: .venv/.dev  ## what needs a CUDA GPU: its tests, the speed of random weight
 	$(BIN)/python -m engine.benchmark --random-weights qwen2.5-coder-0.5b qwen2.5-coder-7b
 	$(BIN)/python -m engine.benchmark --preset gpu
 	CITER_CUDA_GRAPHS=true $(BIN)/python -m engine.benchmark --preset gpu
-	PYTHONPATH=. $(BIN)/python tests/product_benchmark.py --device cuda
+	$(BIN)/python -m tools.product_benchmark --device cuda
 
 test-servers: .venv/.dev  ## an LLM on real servers, vLLM's and llama.cpp's, in environments of their own; gigabytes, once
-	PYTHONPATH=.:tests $(BIN)/python tests/real_servers.py $(SERVERS)
+	$(BIN)/python -m tools.real_servers $(SERVERS)
 	$(BIN)/python -m pytest -m servers --timeout 1800
 
 check: .venv/.dev  ## lint, format, types, and the direction of imports
@@ -39,21 +39,21 @@ bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into doc
 	$(BIN)/python -m engine.benchmark --preset $(or $(PRESET),cpu) --readme
 
 bench-page: .venv/.dev  ## how fast the page is, on an otherwise idle machine; PRESET=cpu for real models
-	PYTHONPATH=. $(BIN)/python tests/page_benchmark.py --preset $(or $(PRESET),tiny)
+	$(BIN)/python -m tools.page_benchmark --preset $(or $(PRESET),tiny)
 
 soak: .venv/.dev  ## visitors and attackers for an hour, kills, and 1,000 damaged files of each kind, into docs/reliability.md
-	PYTHONPATH=. $(BIN)/python tests/soak.py --minutes 60 --browsers 2 --kills 30 --mutations 1000 --write
+	$(BIN)/python -m tools.soak --minutes 60 --browsers 2 --kills 30 --mutations 1000 --write
 
 soak-short: .venv/.dev  ## the same in five minutes, printed, or in less with MINUTES=0.5; `make test` damages the files
-	PYTHONPATH=. $(BIN)/python tests/soak.py --minutes $(or $(MINUTES),3) --visitors 8 --programs 2 --browsers 1 --attackers 2 \
+	$(BIN)/python -m tools.soak --minutes $(or $(MINUTES),3) --visitors 8 --programs 2 --browsers 1 --attackers 2 \
 		--kills $(if $(MINUTES),0,1) --mutations 0
 
 rehearse-space: .venv/.dev  ## a free Hugging Face Space on this machine, into docs/deploy.md; ten minutes, needs python3.12 or 3.13
-	PYTHONPATH=. $(BIN)/python tests/space_rehearsal.py --write
+	$(BIN)/python -m tools.space_rehearsal --write
 
 screenshots: .venv/.dev  ## the pictures of the docs, with the cpu pair
-	PYTHONPATH=. $(BIN)/python tests/screenshots.py
-	$(BIN)/python tests/preview_picture.py  # what other sites show of a link to the page
+	$(BIN)/python -m tools.screenshots
+	$(BIN)/python -m tools.preview_picture  # what other sites show of a link to the page
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .

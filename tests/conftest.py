@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,11 +24,8 @@ settings.register_profile(
 settings.register_profile("many", settings.get_profile("suite"), max_examples=1000, derandomize=False)
 settings.load_profile("suite")
 
-ROOT = Path(__file__).resolve().parent.parent
-TINY = ROOT / "assets" / "tiny"
 
-
-LONGEST = "test_trainer_pipeline.py"
+LONGEST = "test_pipeline.py"
 
 
 def pytest_collection_modifyitems(items):
@@ -50,9 +46,8 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def random_pair():
     """A pair of random fp32 models, 259 byte tokens, with no router."""
-    from random_pair import byte_tokenizer, random_model
-
     from engine.pair import Pair
+    from tests.support.random_pair import byte_tokenizer, random_model
 
     slm, llm = random_model(1, layers=2, width=32, padding=5), random_model(2, layers=3, width=48, padding=69)
     return Pair(slm, llm, byte_tokenizer(), slm_name="small", llm_name="large")
@@ -98,7 +93,7 @@ def cpu_pair():
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory):
     """Labels with a planted signal."""
-    from fake_labels import planted, write_labels
+    from tests.support.fake_labels import planted, write_labels
 
     return write_labels(tmp_path_factory.mktemp("labels"), planted())
 
@@ -106,7 +101,7 @@ def labels(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pair():
     """A pair that needs no models."""
-    from fake_pair import FakePair
+    from tests.support.fake_pair import FakePair
 
     return FakePair()
 
@@ -125,9 +120,8 @@ def host(pair):
 @pytest.fixture(scope="module")
 def site(pair, request):
     """A served page in front of the pair; a module's `TOKENS`, if it has some, is the longest text by default."""
-    from browser import serve
-
     from engine import load_settings
+    from tests.support.browser import serve
 
     tokens = getattr(request.module, "TOKENS", 60)
     with serve(lambda preset, progress: pair, settings=load_settings(max_new_tokens=tokens)) as site:
@@ -137,7 +131,7 @@ def site(pair, request):
 @pytest.fixture(scope="module")
 def browser():
     """Chromium."""
-    from browser import chromium
+    from tests.support.browser import chromium
 
     with chromium() as browser:
         yield browser
@@ -146,7 +140,7 @@ def browser():
 @pytest.fixture(scope="module")
 def site_window(browser, site):
     """One window of the page, which tests open anew: a new session with the scripts cached."""
-    from browser import window
+    from tests.support.browser import window
 
     with window(browser, site) as shown:
         yield shown
@@ -166,7 +160,7 @@ def shown(site_window, pair):
 @pytest.fixture(scope="module")
 def served(tiny_pair):
     """The endpoint's own server in front of the tiny pair (`served_endpoint.Served`)."""
-    from served_endpoint import serve_endpoint  # late: most tests need no server
+    from tests.support.served_endpoint import serve_endpoint  # late: most tests need no server
 
     with serve_endpoint(tiny_pair) as served:
         yield served
@@ -175,7 +169,7 @@ def served(tiny_pair):
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
     """A random pair's GGUF files, converted once per module (`converted_pair.Files`)."""
-    from converted_pair import Files  # late: most tests need no GGUF file
+    from tests.support.converted_pair import Files  # late: most tests need no GGUF file
 
     files = Files(tmp_path_factory.mktemp("cache"))
     files.load()

@@ -6,7 +6,8 @@ import ast
 import re
 
 import pytest
-from conftest import ROOT
+
+from tests.support.paths import ROOT
 
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 

@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 import pytest
-from browser import eventually
-from conftest import ROOT
 
 from engine.errors import InvalidRequest, check_number, shown
 from engine.pairs.presets import PRESETS, GgufModel
+from tests.support.browser import eventually
+from tests.support.paths import ROOT
 
 ENGINE = [sys.executable, "-m", "engine"]
 TEXT = ["What is 1 + 1?", "--preset", "tiny", "--max-new-tokens", "3"]

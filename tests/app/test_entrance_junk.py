@@ -1,0 +1,160 @@
+"""What nobody's page would send, by any event or call: refused in words, and no fault of the server's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import httpx
+import pytest
+from fastapi import HTTPException
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.entrance.asked import check_asked
+from app.entrance.states import PageState
+from app.page import build
+from app.running.host import Host
+from app.running.sessions import LONGEST_HASH
+from engine import InvalidRequest, load_settings
+from tests.support.browser import serve
+from tests.support.fake_pair import FakePair, request
+from tests.support.mutations import VALUES
+
+PAIR = FakePair(1e6)
+HOST = Host(lambda preset, progress: PAIR)
+NOWHERE = Path(tempfile.mkdtemp()) / "cache"  # so that no pair can be had that an event asks for
+PAGE = build(HOST, load_settings(cache_dir=NOWHERE, hub=False, mirror=False))
+EVENTS = [function for function in PAGE.fns.values() if function.fn and function.api_name != "unload"]
+WITH_DATA = [function for function in EVENTS if function.collects_event_data]
+SERVED = [
+    (block, name)
+    for block in PAGE.blocks.values()
+    for name in ("token_cost", "text_of", "take", "read_prompts")
+    if getattr(getattr(block, name, None), "_is_server_fn", False)
+]
+NAMES = ("kind", "author", "number", "token", "step", "row", "point", "over", "run", "index", "name", "text", "file")
+JUNK = st.one_of(
+    VALUES,
+    st.recursive(VALUES, lambda inner: st.lists(inner, max_size=3), max_leaves=5),
+    st.dictionaries(st.sampled_from(NAMES), VALUES | st.sampled_from(["branch", "both", "s"]), max_size=5),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def text():
+    """The window "s" has a text and a sweep, so that what is asked of them is looked at."""
+    HOST.start()
+    session = PAGE.sessions.enter("s")  # type: ignore[attr-defined]
+    assert session.begin(request(max_new_tokens=5), HOST).finished.wait(20)
+
+
+def ask(function: Any, inputs: list[Any], data: Any) -> None:
+    """An event as gradio hands it on; raises what the visitor is told. What is answered can be sent."""
+    asked = gr.Request(request=SimpleNamespace(query_params={}, client=None, headers={}), session_hash="s")  # type: ignore[arg-type]
+    event = gr.EventData(None, data)
+    state = PageState(PAGE)
+    answer = asyncio.run(PAGE.process_api(function, inputs, state, asked, session_hash="s", event_data=event))
+    json.dumps(answer["data"], default=str, ensure_ascii=False, allow_nan=False).encode()
+
+
+RARELY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@RARELY
+@given(function=st.sampled_from(WITH_DATA), data=JUNK)
+def test_the_data_of_an_event_is_refused_in_words(function, data, caplog: pytest.LogCaptureFixture):
+    inputs = [getattr(block, "value", None) for block in function.inputs]
+    try:
+        ask(function, inputs, data)
+    except gr.Error as refused:
+        assert not refused.print_exception and 5 < len(str(refused.message)) < 500
+    no_fault(caplog)
+
+
+def test_a_file_whose_name_is_no_text_is_answered():
+    event = next(function for function in WITH_DATA if function.api_name == "open_trace")
+    ask(event, [], {"name": "\ud800\n.json", "text": "no trace"})
+
+
+@RARELY
+@given(data=st.data())
+def test_so_are_the_values_of_its_fields(data, caplog: pytest.LogCaptureFixture):
+    function = data.draw(st.sampled_from(EVENTS))
+    fitting = [getattr(block, "value", None) for block in function.inputs]
+    inputs = data.draw(st.one_of(st.lists(JUNK, max_size=20), st.tuples(*(st.just(v) | VALUES for v in fitting))))
+    try:
+        ask(function, list(inputs), None)
+    except gr.Error as refused:
+        assert not refused.print_exception and 5 < len(str(refused.message)) < 500
+    no_fault(caplog)
+
+
+@RARELY
+@given(served=st.sampled_from(SERVED), data=JUNK)
+def test_so_is_what_a_component_is_asked(served, data):
+    block, name = served
+    try:
+        getattr(block, name)(data)
+    except InvalidRequest as refused:
+        assert 5 < len(str(refused)) < 500
+
+
+@given(names=st.dictionaries(st.sampled_from(["session_hash", "event_id", "api_name"]), st.text()), body=JUNK)
+def test_what_a_call_names_is_here_or_refused(names, body):
+    try:
+        check_asked(PAGE, names, body)
+    except HTTPException as refused:
+        assert refused.status_code in (404, 422) and 5 < len(refused.detail) < 300
+
+
+LONG = "x" * (LONGEST_HASH + 1)
+IN_BROWSER = next(index for index, function in PAGE.fns.items() if not function.fn)
+REFUSED = [
+    ("queue/join", {"data": [], "fn_index": IN_BROWSER, "session_hash": "s"}, 404),
+    ("queue/join", {"data": [], "fn_index": 10**6, "session_hash": "s"}, 404),
+    ("queue/join", {"data": [], "fn_index": "7", "session_hash": "s"}, 422),
+    ("queue/join", {"data": [], "fn_index": 0, "session_hash": LONG}, 422),
+    ("queue/join", {"data": [], "fn_index": EVENTS[0]._id, "session_hash": "s", "batched": True}, 422),
+    ("run/predict", {"data": [], "fn_index": -1, "session_hash": "s"}, 404),
+    ("run/nothing", {"data": []}, 404),
+    ("run/nothing", {"data": [], "session_hash": ["s"]}, 422),
+    ("call/nothing", {"data": []}, 404),
+    ("call/generate", {"data": [], "session_hash": LONG}, 422),
+    ("call/v2/nothing", {}, 404),
+    ("call/v2/write", {}, 404),
+    ("call/v2/generate", {"prompt": "hi", "pompt": "hi"}, 422),
+    ("call/v2/generate", {}, 422),
+    ("component_server", {"data": {}, "component_id": 10**6, "fn_name": "take", "session_hash": "s"}, 404),
+    ("component_server", {"data": {}, "component_id": "x", "fn_name": "take", "session_hash": "s"}, 422),
+    ("component_server", {"data": {}, "component_id": SERVED[0][0]._id, "fn_name": "no", "session_hash": "s"}, 404),
+    ("component_server", {"data": 7, "component_id": 1, "fn_name": "take", "session_hash": LONG}, 422),
+    ("cancel", {"session_hash": LONG, "fn_index": 1, "event_id": "x"}, 422),
+]
+
+
+def test_by_http_they_are_refused_with_words_and_a_status(capfd: pytest.CaptureFixture[str]):
+    with serve(lambda preset, progress: PAIR) as site, httpx.Client(base_url=f"{site.url}gradio_api/") as client:
+        for path, body, status in REFUSED:
+            answer = client.post(path, json=body)
+            assert answer.status_code == status, (path, body, answer.text)
+            assert 5 < len(answer.json()["detail"]) < 300
+        assert client.post("component_server", files={"x": b"x"}).status_code == 415
+        assert client.get(f"heartbeat/{LONG}").status_code == 422
+        assert client.get("queue/data", params={"session_hash": LONG}).status_code == 422
+        for path in ("call/generate/invented", "call/v2/generate/invented"):
+            answer = client.get(path)
+            assert answer.status_code == 404 and "no result of that name" in answer.json()["detail"]
+        odd = client.post("component_server", content=b'{"data": ' + b"9" * 5_000, headers={"content-type": "text/x"})
+        assert odd.status_code == 400
+    assert "Traceback" not in "".join(capfd.readouterr())

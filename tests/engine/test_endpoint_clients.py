@@ -1,0 +1,197 @@
+"""Programs that know OpenAI's endpoint know this one: the official client, litellm, curl, and lm-eval."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.grading import grade_arithmetic
+from tests.support.paths import ROOT, TINY
+from tests.support.served_endpoint import serve_endpoint
+
+QUESTION = "Start with 12. Add 30. What is the result?"
+MESSAGES: Any = [{"role": "user", "content": QUESTION}]
+TOO_LONG: Any = [{"role": "user", "content": "word " * 4000}]
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_pair):
+    return tiny_pair.generate(QUESTION, threshold=0.5, acceptance=0.3)
+
+
+def test_the_official_client_chats_streams_completes_and_lists(served, expected):
+    from openai import OpenAI
+
+    client = OpenAI(base_url=served.url, api_key="none")
+    assert next(iter(client.models.list())).id == "tiny"
+    assert client.models.retrieve("tiny:llm").owned_by == "citer"
+    asked: Any = {"model": "tiny:0.5@0.3", "messages": MESSAGES, "logprobs": True, "top_logprobs": 2}
+    reply = client.chat.completions.create(**asked)
+    (choice,) = reply.choices
+    assert choice.message.content == expected.text and choice.finish_reason == "stop"
+    assert reply.usage.completion_tokens == len(expected.events) == len(choice.logprobs.content)
+    assert reply.model_extra["citer"]["threshold"] == 0.5
+    assert [token["by"] for token in choice.model_extra["citer"]["tokens"]] == [e.role.value for e in expected.events]
+    parts = [*client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True})]
+    assert "".join(part.choices[0].delta.content or "" for part in parts[:-1]) == expected.text
+    assert parts[-1].usage == reply.usage
+    prompts: Any = ["12 + 30 =", [20, 21]]
+    done: Any = client.completions.create(
+        model="tiny", prompt=prompts, n=2, max_tokens=4, extra_body={"citer": {"policy": "slm"}}
+    )
+    assert len(done.choices) == 4 and done.citer["llm_share"] == 0
+    text = client.completions.create(model="tiny", prompt="12 + 30 =", max_tokens=4, stream=True)
+    assert "".join(part.choices[0].text for part in text)
+
+
+def test_the_official_client_reads_what_is_refused(served, tiny_pair):
+    import openai
+
+    client = openai.OpenAI(base_url=served.url, api_key="none", max_retries=0)
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.chat.completions.create(model="gpt-4", messages=MESSAGES)
+    assert unknown.value.code == "model_not_found" and unknown.value.param == "model"
+    with pytest.raises(openai.BadRequestError) as wrong:
+        client.chat.completions.create(model="tiny", messages=MESSAGES, temperature=9)
+    assert wrong.value.param == "temperature"
+    with pytest.raises(openai.BadRequestError) as long:
+        client.chat.completions.create(model="tiny", messages=TOO_LONG)
+    assert long.value.code == "context_length_exceeded"
+    with serve_endpoint(tiny_pair, api_key="k") as locked, pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=locked.url, api_key="none").models.list()
+
+
+def test_the_official_client_asks_many_things_at_once(served, tiny_pair):
+    from openai import AsyncOpenAI
+
+    questions = [f"Start with {n}. Add {n}. What is the result?" for n in range(8)]
+    asked: Any = [[{"role": "user", "content": question}] for question in questions]
+
+    async def ask():
+        async with AsyncOpenAI(base_url=served.url, api_key="none") as client:
+            replies = (client.chat.completions.create(model="tiny:0.5", messages=messages) for messages in asked)
+            return [reply.choices[0].message.content for reply in await asyncio.gather(*replies)]
+
+    assert asyncio.run(ask()) == [tiny_pair.generate(question, threshold=0.5).text for question in questions]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of litellm's own types
+def test_litellm_asks_and_streams(served, expected, monkeypatch):
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks for prices on the network
+    litellm = pytest.importorskip("litellm", reason="litellm is not installed")
+    asked = {"model": "openai/tiny:0.5@0.3", "messages": MESSAGES, "api_base": served.url, "api_key": "none"}
+    assert litellm.completion(**asked).choices[0].message.content == expected.text
+    parts = litellm.completion(**asked, stream=True)
+    assert "".join(part.choices[0].delta.content or "" for part in parts) == expected.text
+    with pytest.raises(litellm.BadRequestError, match="temperature"):
+        litellm.completion(**{**asked, "temperature": 9}, max_retries=0)
+    with pytest.raises(litellm.ContextWindowExceededError):
+        litellm.completion(**{**asked, "messages": TOO_LONG}, max_retries=0)
+
+
+@pytest.fixture
+def server():
+    """`python -m engine serve` in a process of its own, and the address that it says."""
+    command = [sys.executable, "-m", "engine", "serve", "--preset", "tiny", "--port", "0"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # Where the tests run in a shell's background, Ctrl+C is ignored, and a process would inherit that.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, cwd=ROOT, preexec_fn=heard, **pipes)
+    try:
+        assert process.stdout is not None
+        yield process, re.findall(r"http://127\.0\.0\.1:\d+/v1", process.stdout.readline())[0]
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_curl_asks_the_server_of_the_command_line_which_ends_without_a_word(server, expected):
+    process, url = server
+    body = json.dumps({"model": "tiny:0.5@0.3", "messages": MESSAGES, "stream": True})
+    curl = ["curl", "-sS", "-N", f"{url}/chat/completions", "-H", "Content-Type: application/json", "-d", body]
+    lines = subprocess.run(curl, capture_output=True, text=True, timeout=60, check=True).stdout.split("\n\n")
+    assert lines[-2:] == ["data: [DONE]", ""]
+    parts = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+    assert "".join(part["choices"][0]["delta"]["content"] for part in parts) == expected.text
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130 and errors.strip() == "stopped"
+
+
+def test_the_command_line_refuses_what_it_cannot_listen_on(capsys):
+    from engine.__main__ import main
+
+    assert main(["serve", "--host", "203.0.113.1", "--port", "0"]) == 2
+    assert "assign" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["serve", "--port", "70000"])
+    assert "70000" in capsys.readouterr().err
+
+
+TASK = """
+task: citer_arithmetic
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {file}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "<|im_start|>user\\n{{{{question}}}}<|im_end|>\\n<|im_start|>assistant\\n"
+doc_to_target: "{{{{answer}}}}"
+generation_kwargs: {{until: ["<|im_end|>"], max_gen_toks: 200}}
+filter_list:
+  - name: number
+    filter:
+      - {{function: regex, regex_pattern: "The answer is \\\\$?(-?[0-9,]*[0-9])"}}
+      - {{function: take_first}}
+metric_list: [{{metric: exact_match, regexes_to_ignore: [","]}}]
+"""
+
+
+@pytest.mark.slow
+def test_lm_eval_grades_twenty_questions_as_this_project_does(served, tiny_pair, tmp_path: Path):
+    program = os.environ.get("LM_EVAL") or shutil.which("lm_eval")
+    if not program:
+        pytest.skip('lm_eval is not installed: pip install "lm-eval[api]" transformers, or LM_EVAL=its path elsewhere')
+    from trainer.tiny.arithmetic import questions
+
+    asked = [*questions("dev", 20, 1)]
+    lines = [json.dumps({"question": each.question, "answer": str(each.answer)}) for each in asked]
+    (tmp_path / "questions.jsonl").write_text("\n".join(lines))
+    (tmp_path / "task.yaml").write_text(TASK.format(file=tmp_path / "questions.jsonl"))
+    about = {
+        "model": "tiny:0.5",
+        "base_url": f"{served.url}/completions",
+        "tokenizer": TINY / "tokenizer",
+        "tokenizer_backend": "huggingface",
+        "num_concurrent": 4,
+    }
+    command = [
+        program,
+        "run",
+        "--model",
+        "local-completions",
+        "--tasks",
+        "citer_arithmetic",
+        "--include_path",
+        tmp_path,
+    ]
+    command += ["--model_args", ",".join(f"{name}={value}" for name, value in about.items())]
+    command += ["--output_path", tmp_path / "out"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    subprocess.run([*map(str, command)], check=True, env=environment, timeout=900)
+    (found,) = (tmp_path / "out").rglob("results*.json")
+    graded = json.loads(found.read_text())["results"]["citer_arithmetic"]["exact_match,number"]
+    texts = [tiny_pair.generate(each.question, threshold=0.5, max_new_tokens=200).text for each in asked]
+    own = sum(grade_arithmetic(text, each.answer) for text, each in zip(texts, asked, strict=True)) / len(asked)
+    assert graded == pytest.approx(own) and own > 0.5

@@ -1,0 +1,48 @@
+"""On real servers the tiny LLM writes what it writes in this process, token for token."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.events import llm_passes
+from engine.served.model import ServedModel
+from tests.engine.test_served import KEY, THRESHOLDS, asked, loaded, written
+from tests.engine.test_verified import PROMPTS
+from tools.real_servers import PACKAGES, python_of, running
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture(scope="module", params=PACKAGES)
+def real(request, tmp_path_factory):
+    """The address of a server."""
+    if not python_of(request.param).exists():
+        pytest.skip(f"{request.param} is not installed: python -m tools.real_servers {request.param}")
+    with running(request.param, tmp_path_factory.mktemp("server")) as url:
+        yield request.param, url
+
+
+class Address:
+    """Stands in for a fake server."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+
+def test_a_real_server_writes_what_the_model_writes_here(real, tiny_pair):
+    kind, url = real
+    with loaded(Address(url)) as pair:
+        llm = pair.llm
+        assert isinstance(llm, ServedModel)
+        assert llm.dialect.name.lower().startswith(kind), "it says itself which server it is"
+        kept = (0.0, 0.5, 1.0) if llm.judges else (0.0,)
+        requests = [asked(prompt, t, a) for prompt in PROMPTS for t in THRESHOLDS for a in kept]
+        before = llm.requests
+        ours, theirs = tiny_pair.generate_batch(requests), pair.generate_batch(requests)
+        assert written(theirs) == written(ours)
+        assert 0 < llm.requests - before <= sum(llm_passes(trace.events) for trace in ours)
+
+
+def test_a_key_that_a_real_server_does_not_want_does_no_harm(real):
+    with loaded(Address(real[1]), llm_key=KEY) as pair:
+        assert pair.generate(asked(PROMPTS[0], 1.01)).events

@@ -1,0 +1,362 @@
+"""Policies and the router's file: one polarity, one place of comparison, and no file that is trusted blindly."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine import POLICIES, Request, Role, RouterError, WeightsError
+from engine.batch import reading
+from engine.model import sampling
+from engine.model.logits import LOGIT_FEATURES, logit_features
+from engine.network import FoldedNetwork, RouterNetwork
+from engine.policy import (
+    REGISTRY,
+    ConfidencePolicy,
+    EntropyPolicy,
+    FixedPolicy,
+    MarginPolicy,
+    RandomPolicy,
+    RouterPolicy,
+    State,
+    build_policy,
+    decide,
+)
+from engine.router import Router, RouterCard, features, input_size
+from engine.weights.cache_folder import sha256_of
+from tests.support.paths import ROOT
+
+
+def make_router(pair, *, logits=False, **changes):
+    torch.manual_seed(0)
+    width = pair.slm.hidden_size
+    card = RouterCard(
+        **{
+            "name": "test",
+            "slm": pair.slm_name,
+            "llm": pair.llm_name,
+            "hidden_size": width,
+            "tokenizer": pair.fingerprint,
+            "logit_features": logits,
+            **changes,
+        }
+    )
+    return Router(RouterNetwork(input_size(card.hidden_size, logits), card.hidden_size), card)
+
+
+@pytest.fixture
+def hidden(random_pair):
+    return torch.randn(6, random_pair.slm.hidden_size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def logits(random_pair, hidden):
+    return random_pair.slm.logits(hidden)
+
+
+@pytest.fixture
+def state(hidden, logits):
+    return State(range(6), range(6), hidden, logit_features(logits), prompt_hidden=hidden)
+
+
+def test_scores_below_the_threshold_go_to_the_llm_and_no_others(state):
+    policy = ConfidencePolicy()
+    scores = policy.score(state).tolist()
+    for threshold in [*scores, 0.0, 0.5, 1.5]:
+        decided = decide(policy, state, range(6), [threshold] * 6)
+        assert [role is Role.LLM for role, _ in decided] == [score < threshold for score in scores]
+
+
+def test_confidence_is_the_probability_of_the_likeliest_token(state, logits):
+    torch.testing.assert_close(ConfidencePolicy().score(state), logits.softmax(-1).amax(-1))
+
+
+def test_random_routing_reaches_its_share_and_repeats_itself():
+    state = State([3] * 4000, range(4000))
+    decided = decide(RandomPolicy(), state, range(4000), [0.3] * 4000)
+    assert abs(sum(role is Role.LLM for role, _ in decided) / 4000 - 0.3) < 0.03
+    assert decide(RandomPolicy(), state, range(4000), [0.3] * 4000) == decided
+
+
+def test_a_fixed_policy_has_no_score(state):
+    assert decide(FixedPolicy(Role.LLM), state, range(6), [0.0] * 6) == [(Role.LLM, None)] * 6
+
+
+def test_rows_may_share_a_state_and_still_have_thresholds_of_their_own(state):
+    scores = ConfidencePolicy().score(state).tolist()
+    decided = decide(ConfidencePolicy(), state, [2, 2, 5], [0.0, 1.5, 0.0])
+    assert decided == [(Role.SLM, scores[2]), (Role.LLM, scores[2]), (Role.SLM, scores[5])]
+
+
+def test_entropy_and_margin_are_what_they_are_called(state, logits):
+    probabilities = logits.softmax(-1)
+    entropy = torch.distributions.Categorical(probabilities).entropy()
+    torch.testing.assert_close(EntropyPolicy().score(state), (-entropy).exp())
+    top = probabilities.topk(2).values
+    torch.testing.assert_close(MarginPolicy().score(state), top[:, 0] - top[:, 1])
+
+
+def test_the_registry_says_of_each_policy_what_it_is(random_pair):
+    assert POLICIES == ("router", "confidence", "random", "slm", "llm")
+    for name, registered in REGISTRY.items():
+        policy = build_policy(name, make_router(random_pair))
+        assert registered.label
+        assert registered.needs_router is policy.runs_router
+        assert registered.scores is (policy.fixed is None)
+
+
+def test_lm_head_is_applied_for_scoring_only_if_the_router_looks_at_logits(random_pair):
+    for logits in (False, True):
+        policy = RouterPolicy(make_router(random_pair, logits=logits))
+        asked = Request("hello", raw=True, threshold=1.5, max_new_tokens=4)
+        decoding = random_pair.start([asked], [policy])
+        events = [event for _ in range(4) for event in decoding.step()]
+        assert [event.slm_head for event in events] == [logits] * 4
+
+
+def test_the_logit_features_are_what_they_are_called(hidden, logits):
+    found = logit_features(logits)
+    assert found.shape == (6, LOGIT_FEATURES)
+    torch.testing.assert_close(found[:, :5], logits.log_softmax(-1).topk(5).values)
+    torch.testing.assert_close(found[:, 6], torch.distributions.Categorical(logits=logits).entropy())
+    assert features(hidden, found).shape == (6, hidden.shape[1] + LOGIT_FEATURES)
+
+
+@pytest.mark.parametrize("certain", [False, True])
+def test_a_saved_router_loads_equal(random_pair, state, tmp_path, certain):
+    router = make_router(random_pair, logits=certain)
+    router.save(tmp_path / "r")
+    again = Router.load(tmp_path / "r")
+    inputs = features(state.hidden, state.logit_features if certain else None)
+    assert torch.equal(router.score(inputs), again.score(inputs))
+    assert again.card == router.card
+
+
+@pytest.mark.parametrize("skip", [0, LOGIT_FEATURES])
+def test_a_network_that_is_folded_into_three_products_scores_the_same(hidden, logits, skip):
+    torch.manual_seed(1)
+    inputs = features(hidden, logit_features(logits))
+    network = RouterNetwork(inputs.shape[1], 16, skip=skip).eval()
+    with torch.no_grad():
+        network.mean.copy_(inputs.mean(0) + 0.3)
+        network.scale.copy_(inputs.std(0) + 0.1)
+    with torch.inference_mode():
+        torch.testing.assert_close(FoldedNetwork(network)(inputs), network(inputs), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("policy, wanted", [("confidence", False), ("margin", False), ("entropy", True)])
+def test_what_a_policy_does_not_look_at_is_not_computed(random_pair, monkeypatch, policy, wanted):
+    asked = []
+    real = reading.certainties
+    monkeypatch.setattr(reading, "certainties", lambda rows, entropy: asked.append(entropy) or real(rows, entropy))
+    monkeypatch.setattr(sampling, "argmax", None)  # the SLM's highest token is known by then
+    random_pair.start([Request("hello", raw=True, threshold=0.0, max_new_tokens=4)], [build_policy(policy)]).finish()
+    assert asked == [wanted] * 4
+    asked.clear()
+    with pytest.raises(TypeError):
+        random_pair.start([Request("hello", raw=True, max_new_tokens=4)], [FixedPolicy(Role.SLM)]).finish()
+    assert asked == []
+
+
+def test_a_routed_text_uses_the_router(random_pair, tmp_path):
+    random_pair.use_router(make_router(random_pair))
+    try:
+        trace = random_pair.generate(Request("hello", raw=True, max_new_tokens=30, threshold=0.5))
+    finally:
+        random_pair.use_router(None)
+    assert trace.router == "test"
+    assert trace.slm_cost.router_flops == 2 * (32 * 64 + 64 * 32 + 32)
+    assert trace.slm_cost.router_bytes == 4 * (32 * 64 + 64 + 64 * 32 + 32 + 32 + 1 + 2 * 32)
+    assert all(event.router for event in trace.events)
+    assert all((event.score < 0.5) == (event.role is Role.LLM) for event in trace.events)
+    assert not any(event.slm_head for event in trace.events if event.role is Role.LLM)
+
+
+@pytest.mark.parametrize("change", [{"slm": "another"}, {"hidden_size": 64}, {"tokenizer": "0" * 64}])
+def test_a_router_for_another_slm_is_refused_with_the_reason(random_pair, change):
+    with pytest.raises(RouterError, match=r"was trained for .* not for small"):
+        random_pair.use_router(make_router(random_pair, **change))
+
+
+def test_a_router_for_another_llm_loads_with_a_warning(random_pair):
+    router = make_router(random_pair, llm="huge")
+    random_pair.use_router(router)
+    random_pair.use_router(None)
+    assert router.warning is not None
+    assert "huge" in router.warning
+
+
+def spoil(folder, change):
+    """Changes the tensors of a router's file, which no card vouches for then."""
+    weights = load_file(folder / "router.safetensors")
+    change(weights)
+    save_file(weights, folder / "router.safetensors")
+    without_sha256(folder)
+
+
+def without_sha256(folder):
+    card = json.loads((folder / "router.json").read_text())
+    del card["sha256"]
+    (folder / "router.json").write_text(json.dumps(card))
+
+
+def scale_of_zero(folder):
+    spoil(folder, lambda weights: weights["scale"].zero_())
+
+
+def whole_numbers(folder):
+    spoil(folder, lambda weights: weights.update({name: each.to(torch.int32) for name, each in weights.items()}))
+
+
+def a_changed_weight(folder):
+    card = (folder / "router.json").read_text()
+    spoil(folder, lambda weights: weights["mean"].fill_(0.25))
+    (folder / "router.json").write_text(card)
+
+
+def a_folder_for_weights(folder):
+    (folder / "router.safetensors").unlink()
+    (folder / "router.safetensors").mkdir()
+
+
+def a_pipe_for_a_card(folder):
+    (folder / "router.json").unlink()
+    os.mkfifo(folder / "router.json")
+
+
+def deep_nesting(folder):
+    (folder / "router.json").write_text('{"training": ' + '{"a":' * 100_000)
+
+
+def corrupt_weights(folder):
+    (folder / "router.safetensors").write_bytes(b"\x00" * 100)
+
+
+def truncated_weights(folder):
+    path = folder / "router.safetensors"
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def pickled_weights(folder):
+    (folder / "router.safetensors").write_bytes(pickle.dumps({"layers.0.weight": [1.0]}))
+
+
+def missing_weights(folder):
+    (folder / "router.safetensors").unlink()
+
+
+def other_shapes(folder):
+    save_file({"mean": torch.zeros(3)}, folder / "router.safetensors")
+
+
+def not_finite(folder):
+    spoil(folder, lambda weights: weights["mean"].fill_(float("nan")))
+
+
+def corrupt_card(folder):
+    (folder / "router.json").write_text("{")
+
+
+def card_of_the_other_polarity(folder):
+    path = folder / "router.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"polarity": "score is the LLM's"}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        corrupt_weights,
+        truncated_weights,
+        pickled_weights,
+        missing_weights,
+        other_shapes,
+        not_finite,
+        scale_of_zero,
+        whole_numbers,
+        a_changed_weight,
+        a_folder_for_weights,
+        a_pipe_for_a_card,
+        deep_nesting,
+        corrupt_card,
+        card_of_the_other_polarity,
+    ],
+)
+def test_a_damaged_router_is_refused(random_pair, tmp_path, damage):
+    folder = tmp_path / "r"
+    make_router(random_pair).save(folder)
+    damage(folder)
+    with pytest.raises(RouterError, match="router"):
+        Router.load(folder)
+
+
+CARD_FAULTS = {
+    "hidden_size": (0, -1, 10**9, "32", 32.5, None, True),
+    "dropout": (-0.1, 1, 2, float("nan"), "0.1"),
+    "threshold": (-1, 3, float("nan"), float("inf"), None),
+    "acceptance": (-1, 2, float("nan")),
+    "logit_features": (1, "yes", None),
+    "name": ("", "x" * 1000, 7),
+    "metrics": ([], {"auc": float("nan")}),
+    "format": (2, "1"),
+    "sha256": ("0" * 64, 7),
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(name, value) for name, values in CARD_FAULTS.items() for value in values]
+)
+def test_a_card_that_cannot_be_is_refused_before_anything_is_allocated(random_pair, tmp_path, field, value):
+    make_router(random_pair).save(tmp_path)
+    path = tmp_path / "router.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(RouterError, match="router"):
+        Router.load(tmp_path)
+
+
+def test_weights_and_cards_that_would_be_refused_are_not_written(random_pair, tmp_path):
+    router = make_router(random_pair)
+    router.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    changes: list[dict[str, Any]] = [
+        {"metrics": {"auc": float("nan")}},
+        {"threshold": float("nan")},
+        {"name": "\ud800"},
+    ]
+    for change in changes:
+        with pytest.raises(RouterError, match="router"):
+            make_router(random_pair, **change).save(tmp_path)
+    router.network.scale[0] = 0
+    with pytest.raises(RouterError, match="scale has values that are not above 0"):
+        router.save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_score_that_is_no_number_ends_the_text_with_the_routers_name(random_pair):
+    router = make_router(random_pair)
+    with torch.no_grad():  # finite, as a file may be, and still too large to calculate with
+        router.network.mean.fill_(3e38)
+        router.network.state_dict()["layers.0.weight"].normal_(std=1e30)
+    random_pair.use_router(router)
+    try:
+        with pytest.raises(RouterError, match=r"Router 'test' gave the score nan, which is no number"):
+            random_pair.generate(Request("hello", raw=True, max_new_tokens=4, threshold=0.5))
+    finally:
+        random_pair.use_router(None)
+
+
+def test_certainty_that_is_no_number_is_the_slms_fault(state):
+    state = replace(state, logit_features=torch.full_like(state.logit_features, float("nan")))
+    with pytest.raises(WeightsError, match="SLM's own certainty is nan"):
+        decide(ConfidencePolicy(), state, range(6), [0.5] * 6)
+
+
+def test_shipped_routers_say_what_their_weights_are():
+    for folder in (ROOT / "assets" / "routers").iterdir():
+        assert json.loads((folder / "router.json").read_text())["sha256"] == sha256_of(folder / "router.safetensors")

@@ -1,0 +1,287 @@
+"""An LLM behind a server writes, token for token, what it writes in this process; each server in its own words."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import unicodedata
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from engine import (
+    Dial,
+    EngineError,
+    InvalidRequest,
+    Role,
+    Sampling,
+    ServerError,
+    SettingsError,
+    Trace,
+    build_request,
+    costs,
+    llm_tokens,
+    load,
+    load_settings,
+)  # fmt: skip
+from engine.__main__ import meter
+from engine.events import charged, llm_passes
+from engine.scheduler import Scheduler
+from engine.served.start import _chosen
+from engine.served.strings import COUNT, probe_strings
+from tests.engine.test_verified import PROMPTS
+from tests.support.fake_llm_server import OWNERS, served
+from tests.support.paths import TINY
+
+THRESHOLDS = (0.0, 0.3, 0.6, 0.9, 1.01)
+KEY = "a-key-that-nobody-may-see"
+
+
+@contextmanager
+def loaded(server, **settings):
+    """The tiny pair with its LLM on a server."""
+    pair = load("tiny", load_settings(llm_url=server.url, **settings))
+    try:
+        yield pair
+    finally:
+        pair.close()
+
+
+@pytest.fixture(scope="module", params=OWNERS)
+def each(request, tiny_pair):
+    """Of every kind a server, and the pair that asks it."""
+    with served(request.param, tiny_pair) as server, loaded(server) as pair:
+        yield server, pair
+
+
+@pytest.fixture(scope="module")
+def judging(tiny_pair):
+    """A server that judges drafts in one call, and the pair that asks it."""
+    with served("sglang", tiny_pair) as server, loaded(server) as pair:
+        yield server, pair
+
+
+def asked(prompt, threshold, acceptance=0.0, **options):
+    return build_request(prompt, threshold=threshold, acceptance=acceptance, max_new_tokens=16, **options)
+
+
+def written(traces):
+    return [[(event.id, event.role, event.ratio is None) for event in trace.events] for trace in traces]
+
+
+def test_the_pair_writes_what_it_writes_in_one_process(each, tiny_pair):
+    server, pair = each
+    kept = (0.0, 0.5, 1.0) if pair.llm.judges else (0.0,)
+    requests = [asked(prompt, t, a) for prompt in PROMPTS[:2] for t in THRESHOLDS for a in kept]
+    before, server.at_once, server.together = server.asked, 0, 2
+    theirs, ours = pair.generate_batch(requests), tiny_pair.generate_batch(requests)
+    assert written(theirs) == written(ours)
+    passes = sum(llm_passes(trace.events) for trace in ours)
+    assert server.asked - before <= passes, "a text that others share is asked about once"
+    assert server.at_once > 1, "rows are asked about side by side"
+    fed = [[event.llm_fed for event in trace.events] for trace in theirs]
+    if not pair.llm.rereads:
+        assert fed == [[event.llm_fed for event in trace.events] for trace in ours]
+
+
+def test_every_question_carries_the_whole_text_and_only_what_is_new_is_charged(judging):
+    server, pair = judging
+    before, connections = len(server.seen), len(server.open)
+    trace = pair.generate(asked(PROMPTS[0], 1.01))
+    assert len(server.open) <= connections + 1, "it is kept open"
+    texts = [body["input_ids"] for body in server.seen[before:]]
+    assert len(texts) == len(trace.events) == llm_tokens(trace.events)
+    assert all(longer[: len(text)] == text for text, longer in pairwise(texts))
+    assert [event.llm_fed for event in trace.events] == [trace.prompt_tokens] + [1] * (len(texts) - 1)
+
+
+def test_sampling_draws_from_the_likeliest_tokens_that_the_server_tells(judging, tiny_pair):
+    _, pair = judging
+    hot = [Sampling(temperature=1.3, top_k=k, top_p=p) for k, p in ((50, 1.0), (5, 1.0), (50, 0.9))]
+    requests = [asked(PROMPTS[1], t, a, seed=7, sampling=s) for s in hot for t, a in ((1.01, 0), (0.6, 0), (0.3, 1))]
+    ours = tiny_pair.generate_batch(requests)
+    assert pair.llm.top == 50 and written(pair.generate_batch(requests)) == written(ours)
+    all_kept = [replace(each, sampling=replace(each.sampling, top_k=0)) for each in requests if each.threshold > 1]
+    of_llm = [each for each in ours if each.events[0].threshold > 1]
+    assert written(pair.generate_batch(all_kept))[:1] == written(of_llm)[:1], "the LLM's are 50 at most in any case"
+
+
+def test_what_a_server_cannot_do_is_refused_with_the_reason(tiny_pair):
+    with served("llama.cpp", tiny_pair) as server, loaded(server) as pair:
+        with pytest.raises(InvalidRequest, match=r"acceptance = 0\.5.*probabilities of a draft"):
+            pair.generate(asked(PROMPTS[0], 0.5, 0.5))
+        with pytest.raises(InvalidRequest, match=r"repetition_penalty = 1\.2"):
+            pair.check(asked(PROMPTS[0], 0.5, sampling=Sampling(repetition_penalty=1.2)))
+        with pytest.raises(InvalidRequest, match="set the acceptance to 0"):
+            pair.check_acceptance(0.1)
+        with pytest.raises(EngineError, match="unset CITER_LLM_URL"):
+            _ = pair.models
+        assert pair.acceptance == 0
+
+
+def test_vllm_reads_the_whole_text_to_judge_a_draft_and_that_is_charged(tiny_pair):
+    request = asked(PROMPTS[0], 0.0, 1.0, max_draft=4)
+    with served("vllm", tiny_pair) as server, loaded(server) as pair:
+        trace, cheap = pair.generate(request), tiny_pair.generate(request)
+    assert [event.id for event in trace.events] == [event.id for event in cheap.events]
+    looks = [event for event in trace.events if event.llm_fed]
+    assert all(event.llm_fed >= trace.prompt_tokens for event in looks) and len(looks) > 2
+    assert sum(e.llm_fed for e in trace.events) > 2 * sum(e.llm_fed for e in cheap.events)
+    slm, llm = tiny_pair.slm_cost, tiny_pair.llm_cost
+    unread = [
+        replace(e, llm_fed=0, taken_back=tuple(replace(d, llm_fed=0) for d in e.taken_back)) for e in trace.events
+    ]
+    run, without = (costs(events, trace.prompt_tokens, slm, llm).run for events in (trace.events, unread))
+    passes = [llm.forward(each.llm_fed, 0, each.llm_head, 0.0, 0.0) for each in charged(trace.events) if each.llm_fed]
+    assert run.bytes - without.bytes == sum(each.bytes for each in passes)
+    assert run.flops - without.flops == sum(each.flops for each in passes)
+
+
+def test_candidates_of_the_llm_are_there_where_it_was_asked(judging):
+    _, pair = judging
+    trace = pair.generate(asked(PROMPTS[0], 0.6, alternatives=3))
+    for event in trace.events:
+        assert len(event.slm_alternatives) == 3
+        assert event.role is Role.SLM or event.llm_alternatives[0].id == event.id
+    assert Trace.from_json(trace.to_json()).events == trace.events
+
+
+def test_the_cost_of_a_served_llm_is_what_is_known(judging, tiny_pair):
+    server, pair = judging
+    assert pair.llm_cost.trunk_bytes == 0 and pair.llm_cost.pass_seconds > 0
+    trace = pair.generate(asked(PROMPTS[0], 0.9))
+    cost = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost)
+    assert cost.llm_only.bytes == 0 and cost.llm_only.price > cost.slm_only.price > 0 and cost.run.seconds > 0
+    assert cost.unknown == json.loads(trace.to_json())["cost"]["unknown"] == ["bytes", "flops"]
+    moved, _, seconds = meter(trace).splitlines()[2:]
+    assert moved.split()[2] == "–" and "not known" in moved, "the SLM's bytes are not the run's"
+    assert "–" not in seconds.split()[:4]
+    with loaded(server, llm_config=TINY / "llm") as known:
+        for unit in ("trunk_bytes", "head_bytes", "kv_bytes", "trunk_flops", "head_flops", "attention_flops"):
+            assert getattr(known.llm_cost, unit) == getattr(tiny_pair.llm_cost, unit)
+    with pytest.raises(SettingsError, match="CITER_LLM_CONFIG"), loaded(server, llm_config=TINY / "none"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "quantised"),
+        ({"model_type": "qwen3_moe", "num_experts": 8}, "experts"),
+        ({"model_type": "mixtral", "num_local_experts": 8}, "experts"),
+        ({"model_type": "deepseek_v3", "n_routed_experts": 8}, "experts"),
+    ],
+)
+def test_a_served_model_whose_bytes_do_not_follow_from_its_configuration_has_no_cost(judging, tmp_path, values, told):
+    server, _ = judging
+    known = json.loads((TINY / "llm" / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(known | values), encoding="utf-8")
+    refused = rf"CITER_LLM_CONFIG = .*: the model .*{told}.*: leave the setting out"
+    with pytest.raises(SettingsError, match=refused), loaded(server, llm_config=tmp_path):
+        pass
+
+
+def test_a_token_that_the_server_spells_otherwise_is_found_at_the_start(tiny_pair):
+    strings = probe_strings(["<s>"])
+    assert len(set(strings)) == COUNT == 200 and all(unicodedata.is_normalized("NFC", text) for text in strings)
+    with served("vllm", tiny_pair) as server:
+        plain = server.tokens
+        server.tokens = lambda text: plain(text)[::-1] if text == "São" else plain(text)
+        with pytest.raises(SettingsError, match="its tokenizer differs: 'São' is"), loaded(server):
+            pass
+        assert server.asked == 0, "no text was begun"
+
+
+def test_settings_that_do_not_fit_are_refused_by_name(tiny_pair):
+    with served("vllm", tiny_pair) as server:
+        with pytest.raises(SettingsError, match=r"CITER_LLM_NAME = other: .* it has org/tiny-llm"):
+            load("tiny", load_settings(llm_url=server.url, llm_name="other"))
+        server.kind, OWNERS["odd"] = "odd", "somebody"
+        try:
+            with pytest.raises(SettingsError, match=r"CITER_LLM_SERVER = auto.*'somebody'"):
+                load("tiny", load_settings(llm_url=server.url))
+        finally:
+            del OWNERS["odd"]
+    for url in ("ftp://host", "host:8000", "http://me:secret@host", "http://host/?key=secret", "http://ho st"):
+        with pytest.raises(SettingsError, match="CITER_LLM_URL = …: must be the server's address") as refused:
+            load_settings(llm_url=url)
+        assert "secret" not in str(refused.value)
+    assert load_settings(llm_url="https://host:1/some/v1/").llm_url == "https://host:1/some"
+
+
+@pytest.mark.parametrize(
+    ("ids", "name", "said"),
+    [
+        (["a", "b"], "c", "CITER_LLM_NAME = c: the server has no such model: it has a, b"),
+        (["a", "b"], "", "CITER_LLM_NAME is not set, and the server has several models: name one of a, b"),
+        ([], "", "CITER_LLM_URL: the server has no model"),
+        ([], "c", "CITER_LLM_URL: the server has no model"),
+    ],
+)
+def test_a_model_that_cannot_be_chosen_is_refused_with_those_there_are_said_once(ids, name, said):
+    with pytest.raises(SettingsError) as refused:
+        _chosen([{"id": id, "root": id} for id in ids], name)
+    assert str(refused.value) == said
+
+
+def test_the_key_reaches_the_server_and_nobody_else(tiny_pair, caplog):
+    caplog.set_level(logging.DEBUG)
+    with served("vllm", tiny_pair, key=KEY) as server:
+        for wrong in ("", KEY + "-wrong"):
+            with pytest.raises(ServerError, match=r"refuses the key.*CITER_LLM_KEY") as refused:
+                load("tiny", load_settings(llm_url=server.url, **({"llm_key": wrong} if wrong else {})))
+            assert KEY not in str(refused.value)
+        settings = load_settings(llm_url=server.url, llm_key=KEY)
+        with loaded(server, llm_key=KEY) as pair:
+            server.fault = lambda number: "500" if number % 2 else None
+            trace = pair.generate(asked(PROMPTS[0], 1.01))
+            server.key = "changed"
+            with pytest.raises(ServerError) as refused:
+                pair.generate(asked(PROMPTS[0], 1.01))
+            said = (trace.to_json(), str(refused.value), repr(settings), str(vars(pair)), caplog.text)
+    assert "status 500" in caplog.text
+    assert not [text for text in said if KEY in text]
+
+
+def test_a_key_may_have_any_letters_and_is_sent_as_utf_8(tiny_pair):
+    key = "schlüssel-鍵"
+    with served("vllm", tiny_pair, key=key.encode().decode("latin-1")) as server, loaded(server, llm_key=key) as pair:
+        assert pair.generate(asked(PROMPTS[0], 1.01)).events
+
+
+@pytest.mark.parametrize("key", ["secret\n", "sec\r\nret", " secret", "secret\x00", "secret "])
+def test_a_key_that_no_request_can_carry_is_refused_at_once_and_not_shown(key):
+    with pytest.raises(SettingsError, match="CITER_LLM_KEY = …: must be printable characters in one line") as refused:
+        load_settings(llm_url="http://127.0.0.1:1", llm_key=key)
+    assert "sec" not in str(refused.value)
+
+
+def test_a_slow_answer_holds_up_nobody_else_and_can_be_stopped(judging):
+    server, pair = judging
+    server.fault = lambda number: "slow"
+    scheduler = Scheduler(pair)
+    try:
+        waits = scheduler.submit(asked(PROMPTS[0], 1.01), "one")
+        writes = scheduler.submit(asked(PROMPTS[1], 0.0), "other")
+        started = time.monotonic()
+        assert writes.wait(30) and writes.state == "done"
+        assert len(waits.stream) <= 1 + (time.monotonic() - started)
+        waits.cancel()
+        stopped = time.monotonic()
+        assert waits.wait(30) and time.monotonic() - stopped < 0.9
+    finally:
+        server.fault = lambda number: None
+        scheduler.close()
+
+
+def test_a_dial_that_the_server_cannot_serve_ends_no_other_text(tiny_pair):
+    with served("llama.cpp", tiny_pair) as server, loaded(server) as pair:
+        dial = Dial(1.01)
+        events = pair.stream(asked(PROMPTS[0], 1.01), dial)
+        next(events)
+        dial.acceptance = 0.5
+        with pytest.raises(InvalidRequest, match="set the acceptance to 0"):
+            next(events)

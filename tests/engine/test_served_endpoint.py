@@ -1,0 +1,104 @@
+"""This project's own endpoint as the LLM's server: the same texts over HTTP; and before one that fails, a word."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+
+from engine import InvalidRequest, SettingsError, load
+from engine.served.model import ServedModel
+from tests.engine.test_served import THRESHOLDS, asked, loaded, written
+from tests.engine.test_verified import PROMPTS
+from tests.support.fake_llm_server import served
+from tests.support.served_endpoint import serve_endpoint
+
+
+class Address:
+    """Stands in for a fake server."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+
+def test_the_endpoint_serves_the_llm_of_another_pair_token_for_token(tiny_pair):
+    requests = [asked(prompt, threshold) for prompt in PROMPTS[:2] for threshold in THRESHOLDS]
+    ours = written(tiny_pair.generate_batch(requests))
+    with serve_endpoint(load("tiny"), api_key="a-key-for-it") as server:
+        wrong = {"llm_key": "a-key-for-it", "llm_name": "no"}
+        with pytest.raises(SettingsError, match="it has tiny"), loaded(Address(server.url), **wrong):
+            pass
+        with loaded(Address(server.url), llm_key="a-key-for-it", llm_name="tiny:llm") as pair:
+            assert written(pair.generate_batch(requests)) == ours
+            assert isinstance(pair.llm, ServedModel) and pair.llm.dialect.owner == "citer"
+            with pytest.raises(InvalidRequest, match="acceptance"):
+                pair.check(asked(PROMPTS[0], 0.5, 0.5))
+        with loaded(Address(server.url), llm_key="a-key-for-it") as pair:
+            assert pair.llm_name == "tiny:llm", "of all its names the one that is the LLM"
+
+
+def request(model: str, **options):
+    """What a program sends."""
+    return {"model": model, "messages": [{"role": "user", "content": PROMPTS[0]}], "max_tokens": 16, **options}
+
+
+def test_a_program_hears_that_the_llms_server_is_gone_after_all_that_was_written(tiny_pair):
+    expected = tiny_pair.generate(asked(PROMPTS[0], 1.01))
+    with (
+        served("sglang", tiny_pair) as server,
+        loaded(server, llm_patience=0.2) as pair,
+        serve_endpoint(pair) as here,
+        httpx.Client(base_url=here.url, timeout=60) as client,
+    ):
+        last = server.asked + 5
+        server.fault = lambda number: "500" if number > last else None
+        with client.stream("POST", "/chat/completions", json=request("tiny:llm", stream=True)) as answer:
+            assert answer.status_code == 200
+            *parts, end = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: {")]
+        tokens = [token["id"] for part in parts for token in part["choices"][0]["citer"]["tokens"]]
+        assert tokens == [event.id for event in expected.events[:5]], "what was written is there"
+        assert end["error"]["type"] == "server_error" and "The text so far stays" in end["error"]["message"]
+        server.stop()
+        answer = client.post("/chat/completions", json=request("tiny:llm"))
+        assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+        error = answer.json()["error"]
+        assert error["code"] == "unavailable" and "does not answer" in error["message"]
+        assert client.post("/chat/completions", json=request("tiny:slm")).status_code == 200
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_stream_holds_the_whole_text_where_its_last_drafts_stay_unread(tiny_pair, n):
+    with (
+        served("sglang", tiny_pair) as server,
+        loaded(server, llm_patience=0.2, llm_gone="slm") as pair,
+        serve_endpoint(pair) as here,
+        httpx.Client(base_url=here.url, timeout=60) as client,
+    ):
+        server.fault = lambda number: "500"
+        body = request("tiny:0@0.5", n=n, citer={"max_draft": 6}, stream_options={"include_usage": True}, stream=True)
+        with client.stream("POST", "/chat/completions", json=body) as answer:
+            *parts, end = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: {")]
+        alone = client.post("/chat/completions", json=request("tiny:slm")).json()["choices"][0]
+    for index in range(n):
+        own = [choice for part in parts for choice in part["choices"] if choice["index"] == index]
+        tokens = [token["id"] for choice in own for token in choice["citer"]["tokens"]]
+        assert tokens == [token["id"] for token in alone["citer"]["tokens"]]
+        assert "".join(choice["delta"]["content"] for choice in own) == alone["message"]["content"]
+        assert [choice["delta"].get("role") for choice in own] == ["assistant"] + [None] * (len(own) - 1)
+        assert [choice["finish_reason"] for choice in own] == [None] * (len(own) - 1) + [alone["finish_reason"]]
+    assert ["citer" in part for part in parts] == [False] * (len(parts) - 1) + [True]
+    assert end["usage"]["completion_tokens"] == n * len(alone["citer"]["tokens"])
+
+
+def test_what_the_llms_server_cannot_do_is_refused_by_the_name_of_the_field(tiny_pair):
+    cases = [
+        (request("tiny:0.5@0.5"), "model"),
+        (request("tiny:0.5", citer={"acceptance": 0.5}), "citer"),
+        (request("tiny:0.5", repetition_penalty=1.2), "repetition_penalty"),
+    ]
+    with served("llama.cpp", tiny_pair) as server, loaded(server) as pair, serve_endpoint(pair) as here:
+        for body, param in cases:
+            answer = httpx.post(f"{here.url}/chat/completions", json=body, timeout=60)
+            error = answer.json()["error"]
+            assert (answer.status_code, error["param"]) == (400, param) and "is on a server" in error["message"]

@@ -1,0 +1,48 @@
+"""A random pair as GGUF files in a cache folder, converted by whoever loads it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import shutil
+from pathlib import Path
+
+from transformers import Qwen2ForCausalLM
+
+from engine.pairs.presets import GgufModel, PinnedFile, Preset
+from engine.settings import load_settings
+from engine.weights import load as weights
+from engine.weights import store
+from engine.weights.load import load_models
+from tests.support.random_gguf import WORDS, random_qwen, write_gguf
+
+
+class Files:
+    """A cache folder with the GGUF files of a random pair in it, and the preset that names them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = load_settings(cpu_weights="nf4", cache_dir=folder, hub=False, mirror=False)
+        self.slm_dense, self.llm_dense = random_qwen(1), random_qwen(2, width=192)
+        self.preset = Preset("test", self.add("small", self.slm_dense), self.add("large", self.llm_dense))
+
+    def add(self, title: str, model: Qwen2ForCausalLM, words: list[str] = WORDS) -> GgufModel:
+        path = self.settings.cache_dir / "gguf" / f"{title}.gguf"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_gguf(path, model, words)
+        content = path.read_bytes()
+        return GgufModel(title, PinnedFile(path.name, len(content), hashlib.sha256(content).hexdigest()))
+
+    def folder(self, title: str) -> Path:
+        return self.settings.cache_dir / "nf4" / f"{title}-{store.cpu_layout('nf4')}"
+
+    def load(self, **overrides) -> tuple[weights.LoadedPair, list[str]]:
+        said: list[str] = []
+        settings = self.settings.model_copy(update=overrides)
+        return load_models(self.preset, settings, lambda progress: said.append(progress.what)), said
+
+    def copied_to(self, folder: Path) -> Files:
+        """The same with a cache of its own, which may be spoilt."""
+        own = copy.copy(self)
+        shutil.copytree(self.settings.cache_dir, folder, copy_function=shutil.copy2)
+        own.settings = self.settings.model_copy(update={"cache_dir": folder})
+        return own

@@ -1,0 +1,147 @@
+"""The pictures of `docs/page.md` and the README, as `make screenshots`: the page as one sees it, light and dark."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from engine import load_settings
+from engine.pair import load
+from tests.support.browser import Window, along, chromium, eventually, serve, window
+
+IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
+QUESTIONS = {
+    "cpu": "Write a Python function that checks whether a string is a palindrome.",
+    "tiny": "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?",
+}
+DRAGGED = (0.1, 0.3)
+"""Where on its track the threshold is dragged to in the animated picture."""
+
+PROMPTS = {
+    "cpu": "prompt,answer\nWhat is 17 + 25?,42\nWhat is the capital of France?,Paris\nHow many days has a week?,7\n"
+    "Which planet is known as the red planet?,Mars\nWhat is 9 * 8?,72\n",
+    "tiny": "prompt,answer\nBen has $20. Ben earns $15. Ben spends $9. How much money is it now?,26\n"
+    "Mia has 12 shells. Mia finds 7 more. A friend brings 5. How many shells are there now?,24\n"
+    "Ben has $50. Ben spends $18. Ben earns $7. How much money is it now?,39\n"
+    "Start with 12. Add 30. What is the result?,42\n",
+}
+
+
+def take(shown: Window, name: str) -> None:
+    """One picture in each theme, of the same state."""
+    for theme in ("light", "dark"):
+        if shown.page.evaluate("document.body.classList.contains('dark')") != (theme == "dark"):
+            shown.page.click(".theme-toggle")
+        shown.page.wait_for_timeout(700)  # plots are drawn again in the other theme's colours
+        shown.page.screenshot(path=IMAGES / f"{name}-{theme}.png")
+
+
+def playground(shown: Window, prompt: str) -> None:
+    shown.write(prompt, seconds=300)
+    take(shown, "playground")
+    shown.page.click(".theme-toggle")  # light again
+    slider(shown, DRAGGED)
+    llm = shown.page.locator(".t.llm")
+    (llm if llm.count() else shown.page.locator(".t")).first.click()
+    shown.page.click(".audit-toggle")
+    eventually(lambda: shown.page.locator(".candidate:not(:disabled)").count(), 30)
+    shown.page.locator(".candidate:not(:disabled)").first.click()
+    shown.page.wait_for_selector(".t.forced", timeout=60_000)
+    shown.wait_state("done", seconds=300)
+    shown.page.locator(".t.forced").first.click()
+    take(shown, "inspector")
+
+
+def slider(shown: Window, stops: Sequence[float]) -> None:
+    """The threshold pressed, dragged over some stops and let go, as an animated picture."""
+    start = float(shown.page.locator("#track input").evaluate("node => node.value"))
+    frames: list[Image.Image] = []
+
+    def picture() -> None:
+        shot = shown.page.screenshot(clip={"x": 0, "y": 0, "width": 1280, "height": 800})
+        frames.append(Image.open(BytesIO(shot)).convert("RGB").resize((800, 500), Image.Resampling.LANCZOS))
+
+    picture()
+    shown.page.mouse.move(*along(shown.page, start))
+    shown.page.mouse.down()
+    for before, after in pairwise((start, *stops)):
+        for step in range(1, 5):
+            shown.page.mouse.move(*along(shown.page, before + (after - before) * step / 4))
+            shown.page.wait_for_timeout(60)
+            picture()
+    shown.page.mouse.up()
+    for _ in range(8):
+        shown.page.wait_for_timeout(250)
+        picture()
+    shown.wait_state("done", seconds=300)
+    picture()
+    both = Image.new("RGB", (800, 1000))  # colours of the first and of the last frame
+    both.paste(frames[0], (0, 0))
+    both.paste(frames[-1], (0, 500))
+    palette = both.quantize(128, method=Image.Quantize.MAXCOVERAGE)
+    drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    milliseconds = [1500, *[200] * (len(frames) - 2), 2500]
+    drawn[0].save(IMAGES / "slider.gif", save_all=True, append_images=drawn[1:], duration=milliseconds, loop=0)
+    shown.page.locator(".version").first.click()  # the other pictures are of the text at the router's own threshold
+    shown.page.wait_for_selector('.version:first-child[aria-current="true"]')
+
+
+def sweep(shown: Window) -> None:
+    shown.page.click(".sweep-go")
+    shown.page.wait_for_selector('#sweep [data-state="done"], #sweep[data-state="done"]', timeout=600_000)
+    for number in (15, 23):  # cells of the map: what the second has that the first has not is marked
+        shown.page.locator(".map-cell").nth(number).click()
+        shown.page.wait_for_timeout(400)
+    take(shown, "sweep")
+
+
+def compare(shown: Window, prompt: str) -> None:
+    shown.page.click('role=tab[name="Compare"]')
+    shown.page.fill("#compare-prompt textarea", prompt)
+    shown.page.click("#compare-start")
+    shown.page.wait_for_selector('.compare-state[data-state="done"]', timeout=600_000)
+    take(shown, "compare")
+
+
+def tune(shown: Window, prompts: str) -> None:
+    shown.page.click('role=tab[name="Tune on my prompts"]')
+    shown.page.fill("#tune-prompts textarea", prompts)
+    shown.page.click("#tune-run")
+    shown.page.wait_for_selector('.tune-state[data-state="done"]', timeout=900_000)
+    take(shown, "tune")
+
+
+def main() -> None:
+    """Takes all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", default="cpu", choices=list(QUESTIONS))
+    options = parser.parse_args()
+    pair: Any = load(options.preset)
+    settings = load_settings(max_new_tokens=110)
+    with serve(lambda preset, progress: pair, settings=settings) as site, chromium() as browser:
+        with window(browser, site, width=1280, height=1180, color_scheme="light") as shown:
+            eventually(lambda: shown.page.locator(f"text={pair.slm_name}").count(), 30)
+            shown.page.wait_for_timeout(1000)
+            playground(shown, QUESTIONS[options.preset])
+            sweep(shown)
+            compare(shown, QUESTIONS[options.preset])
+            tune(shown, PROMPTS[options.preset])
+        with window(browser, site, width=360, height=780, color_scheme="light") as phone:
+            eventually(lambda: phone.page.locator(f"text={pair.slm_name}").count(), 30)
+            phone.page.wait_for_timeout(1000)
+            phone.write(QUESTIONS[options.preset], seconds=300)
+            for chart in phone.page.locator(".plot:visible").all():  # they are drawn once they are in sight
+                chart.scroll_into_view_if_needed()
+                phone.page.wait_for_timeout(1500)
+            phone.page.evaluate("scrollTo(0, 0)")
+            phone.page.screenshot(path=IMAGES / "playground-phone.png", full_page=True)
+
+
+if __name__ == "__main__":
+    main()

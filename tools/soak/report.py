@@ -1,0 +1,110 @@
+"""All that came out of one rehearsal (`tools/soak`), and the page about it."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+
+from engine.benchmark.markdown import code, table
+from engine.provenance import hardware, revision
+from tools.soak.tally import (
+    GROWTH,
+    HOUR,
+    REFUSED,
+    SHORT_GROWTH,
+    SLOWER,
+    Sample,
+    Tally,
+    counts_table,
+    growth,
+    judged,
+    samples_table,
+    times_table,
+)
+
+
+@dataclass
+class Rehearsal:
+    """All that came out of one."""
+
+    seconds: float
+    without: Tally
+    with_attackers: Tally
+    attacks: Tally
+    after: Tally
+    disk: Tally
+    samples: list[Sample]
+    mutations: dict[str, Counter[str]]
+
+    @cached_property
+    def limits(self) -> tuple[Tally, list[str]]:
+        """What is judged of the whole, and what could not be judged."""
+        parts = {"without attackers": self.without, "with attackers": self.with_attackers}
+        return judged(parts, self.samples, self.seconds)
+
+    @property
+    def losses(self) -> int:
+        """Everything that was lost."""
+        parts = (self.without, self.with_attackers, self.attacks, self.after, self.disk, self.limits[0])
+        return sum(part.losses for part in parts) + sum(failures(counts) for counts in self.mutations.values())
+
+
+def _example(first: str | None) -> str:
+    return f" (first: {first})" if first and any(each.isdigit() for each in first) else ""
+
+
+def failures(counts: Counter[str]) -> int:
+    return sum(number for what, number in counts.items() if what != "tried")
+
+
+def _mutations_table(found: dict[str, Counter[str]]) -> str:
+    rows = []
+    for name, counts in found.items():
+        crashed = sum(number for what, number in counts.items() if what.startswith("crash"))
+        accepted = sum(number for what, number in counts.items() if what.startswith("accepted"))
+        rest = failures(counts) - crashed - accepted
+        rows.append([name, f"{counts['tried']:,}", f"{crashed + rest:,}", f"{accepted:,}"])
+    return table(["damage", "tried", "crashed", "not as it should be, silently"], rows)
+
+
+def report(options: argparse.Namespace, rehearsal: Rehearsal, arguments: list[str]) -> str:
+    """The tables as Markdown."""
+    limits, silent = rehearsal.limits
+    parts = [
+        (", without attackers", rehearsal.without),
+        (", with attackers", rehearsal.with_attackers),
+        (" (attack)", rehearsal.attacks),
+        ("", rehearsal.after),
+        ("", rehearsal.disk),
+        ("", limits),
+    ]
+    errors, first = sum((part.errors for _, part in parts), Counter()), {}
+    for _, part in parts:
+        first.update(part.first)
+    for name, counts in rehearsal.mutations.items():
+        errors.update({f"**lost**: {name}: {what}": n for what, n in counts.items() if what != "tried"})
+    grown = growth(rehearsal.samples)
+    said = f"{rehearsal.seconds / 60:g} minutes with attackers, {rehearsal.seconds / 600:g} before without."
+    bound = GROWTH if rehearsal.seconds >= HOUR else SHORT_GROWTH
+    if rehearsal.seconds < HOUR:
+        said = f"**Not the full hour**, so memory is judged loosely: {said}"
+    lines = [
+        f"{'Nothing' if not rehearsal.losses else rehearsal.losses} lost. {said} {options.visitors} visitors "
+        f"({options.browsers} of them with a browser), {options.programs} programs that ask `/v1`, and "
+        f"{options.attackers} attackers.",
+        counts_table(parts),
+        times_table(rehearsal.without, rehearsal.with_attackers),
+        samples_table(rehearsal.samples),
+        "Memory when all had left, after the second half against the first: "
+        f"{'–' if grown is None else f'{grown:+.1%}'}; {bound:+.0%} is the bound. "
+        f"A first token may take {SLOWER:.0f} times as long with attackers, and "
+        f"{REFUSED:.0%} of what honest visitors ask for may be refused.",
+        "\n".join(f"- Not judged: {each}." for each in silent),
+        _mutations_table(rehearsal.mutations) if rehearsal.mutations else "",
+        "\n".join(f"- {number:,} × {what}{_example(first.get(what))}" for what, number in errors.most_common(60)),
+        f"{code('python -m tools.soak ' + shlex.join(arguments))}, revision {revision()}, {hardware()}.",
+    ]
+    return "\n\n".join(line for line in lines if line)
