@@ -1,18 +1,19 @@
 # `make demo` and `make test` each create what they need and do the whole job. The environment is .venv in the checkout.
 PYTHON ?= python3
 BIN := .venv/bin
+# Playwright brings a Node of its own, so that no other is needed.
+NODE = $(shell $(BIN)/python -c "from playwright._impl._driver import compute_driver_executable as d; print(d()[0])")
 
 .PHONY: demo test slow gpu test-servers check format bench bench-page soak soak-short rehearse-space screenshots clean
 
 demo: .venv/.run  ## the page in the browser
 	$(BIN)/python app.py
 
-# A browser on two busy cores is late now and then: a page test that fails is run once more, and named at the end ("RERUN").
-# Of the others the longest file begins, so that it does not run alone at the end.
-test: .venv/.dev  ## all tests but the slow ones; offline, on the tiny pair; two processes, first for those of the page
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --reruns 1 -rfER tests/app
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/app \
-		tests/trainer/test_pipeline.py tests
+test: .venv/.dev  ## all tests but the slow ones: the page's JavaScript by Node, the rest by pytest; offline, on the tiny pair
+	@failed=; \
+	$(NODE) --test tests/page || failed="$$failed page"; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || failed="$$failed pytest"; \
+	if [ -n "$$failed" ]; then echo "FAILED:$$failed (see above)"; exit 1; fi; echo "All parts passed."
 
 slow: .venv/.dev  ## the tests that need the real pair's weights
 	$(BIN)/python -m pytest -m slow --timeout 3600

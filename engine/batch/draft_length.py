@@ -36,7 +36,7 @@ _PRIOR = 4.0
 _LEAST, _MOST, _UNKNOWN = 0.45, 0.97, 0.8
 """Of a score that is low or no chance at all, of a high one, which may be overconfident, and without a score. Between
 them the expectation is the score. The LLM of the `cpu` pair kept two fifths even of what had scores below 0.1, and more
-the less the acceptance (see docs/experiments.md)."""
+the less the acceptance (docs/experiments.md, finding 9)."""
 
 
 def due(step: RowStep, slm: ModelCost, llm: ModelCost) -> bool:

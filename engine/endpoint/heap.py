@@ -21,7 +21,7 @@ def give_back_freed_memory() -> None:
 
     Left alone, glibc keeps what requests of 20 MB leave between small blocks that stay, in up to eight arenas per core,
     and there it adds up for an hour. A lower size from which blocks are mapped by themselves would help as well, but
-    makes reading prompts a fifth slower (docs/experiments.md, "Memory of an hour"). Call it before there are threads.
+    makes reading prompts a fifth slower (docs/experiments.md, finding 13). Call it before there are threads.
     Does nothing with another C library, or on another system than Linux.
     """
     if sys.platform != "linux":

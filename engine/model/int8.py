@@ -8,7 +8,7 @@ Weights are quantised per output channel, activations per token, so that an outl
 of integers are exact: a token's product is the same to the bit in a pass of one or of many, on every processor. That
 holds only if nothing saturates. Without VNNI, fbgemm adds two products of 8 bits in a signed number of 16; with weights
 of 7 bits (-63 to 63) the largest such sum is 2 · 255 · 63 = 32,130, which fits. It costs no quality that we could
-measure (docs/experiments.md, "An int8 product").
+measure (docs/experiments.md, finding 10).
 """
 
 from __future__ import annotations
