@@ -6,6 +6,7 @@ The public names. What needs torch is imported when first used, so that the page
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,11 @@ from engine.events.trace import Audit, Trace, at_dials, audit, first_flip, same_
 from engine.policy import POLICIES
 from engine.request import DEFAULT_THRESHOLD, Dial, Forced, Request, Sampling, build_request
 from engine.settings import Settings, load_settings
+
+# How often an idle thread of a product looks for work before it sleeps. libgomp reads it when torch is loaded, so it is
+# set here, which every program imports first. By default it spins for milliseconds, which stalls all where another
+# process wants the same processor: with two busy loops beside it, 20 texts took 30 s instead of 1.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 # bitsandbytes warns at import that an optional package is missing. Its own kernels do without it.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

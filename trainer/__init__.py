@@ -1,5 +1,7 @@
 """Builds routers offline: the tiny pair, preference labels, router training, evaluation and publishing."""
 
+import engine  # noqa: F401  # before torch, whose threads it settles
+
 
 class TrainerError(Exception):
     """Something the user can put right: the message names the bad value and the way out."""
