@@ -9,7 +9,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +36,9 @@ FLAGS = [
     "--disable-sync",
 ]
 
+
+LIMIT = 90
+"""Seconds after which something awaited is a fault. Only a real one gets there, on the busiest machine, too."""
 
 AS_A_PERSON = "Object.defineProperty(navigator, 'webdriver', { get: () => false });"
 """Run before the page's scripts, it does not tell that a program drives the browser (see header/theme.js)."""
@@ -124,12 +127,12 @@ class Window:
         self.page.fill("#prompt textarea", prompt)
         self.page.click("#generate")
 
-    def wait_state(self, *states: str, seconds: float = 20) -> None:
+    def wait_state(self, *states: str, seconds: float = LIMIT) -> None:
         """Waits for the line above the text to show one of the states."""
         selector = ", ".join(f'.stream-state[data-state="{state}"]' for state in states)
         self.page.wait_for_selector(selector, timeout=1000 * seconds)
 
-    def write(self, prompt: str, seconds: float = 20) -> str:
+    def write(self, prompt: str, seconds: float = LIMIT) -> str:
         """Asks, waits for the end, and returns the text."""
         self.page.fill("#prompt textarea", prompt)
         asked = int(1000 * time.time())  # runs are numbered by when they began: the end of an earlier one will not do
@@ -144,6 +147,23 @@ class Window:
     def tokens(self, kind: str = "") -> list[str]:
         """The texts of the tokens, of one author (".slm", ".llm") or all."""
         return self.page.eval_on_selector_all(f".t{kind}:not(.end)", "nodes => nodes.map(node => node.textContent)")
+
+    def authors(self) -> list[str]:
+        """Who wrote each token, the end included: "slm" or "llm"."""
+        return [author for _, author in self.page.eval_on_selector_all(".t", _WRITTEN_BY)]
+
+    def shows(self, events: Iterable[Any]) -> None:
+        """Waits until the page has the text of some events, each token in the colour of its author."""
+        wanted = [[event.text, event.role.value] for event in events]
+        eventually(lambda: self.page.eval_on_selector_all(".t", _WRITTEN_BY) == wanted)
+
+    def marked(self, kind: str) -> list[int]:
+        """The numbers of the tokens of a class, as "flip"."""
+        return self.page.eval_on_selector_all(f".t.{kind}", "nodes => nodes.map(node => Number(node.dataset.i))")
+
+    def inner(self, selector: str) -> str:
+        """What a reader sees of a part, with plain spaces."""
+        return " ".join(self.page.locator(selector).first.inner_text().split())
 
     def field(self, name: str) -> str:
         """A number of the meter."""
@@ -167,6 +187,20 @@ def along(page: Any, place: float, track: str = "#track input") -> tuple[float, 
     return box["x"] + thumb / 2 + place * (box["width"] - thumb), box["y"] + box["height"] / 2
 
 
+def drag(page: Any, track: str, *places: float) -> None:
+    """Presses the mouse at the first place of a track, pulls it along the others, and lets it go at the last."""
+    page.mouse.move(*along(page, places[0], track))
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*along(page, place, track), steps=4)
+    page.mouse.up()
+
+
+def newest(site: Site) -> Any:
+    """The run that was begun last, of all sessions."""
+    return max((session.run for session in site.sessions._all() if session.run), key=lambda run: run.number)
+
+
 def move(page: Any, selector: str, value: float) -> None:
     """Sets a range and lets it go as a hand does, with the browser's own events."""
     script = """(node, value) => {
@@ -183,6 +217,9 @@ Document.prototype.querySelector = function (selector) {
 };"""
 """A page in which the threshold's slider is found three seconds late, as on a machine with too much to do."""
 
+_WRITTEN_BY = """nodes => nodes.map((node) => [
+  node.classList.contains('end') ? '' : node.textContent, node.classList.contains('llm') ? 'llm' : 'slm'])"""
+
 _WRITTEN = """(asked) => {
   const { state, run } = document.querySelector('.stream-state').dataset;
   return state === 'done' && Number(run) >= asked;
@@ -191,7 +228,7 @@ _WRITTEN = """(asked) => {
 
 @contextmanager
 def window(
-    browser: Any, site: Site, width: int = 1280, height: int = 900, seconds: int = 30, **options: Any
+    browser: Any, site: Site, width: int = 1280, height: int = 900, seconds: int = LIMIT, **options: Any
 ) -> Iterator[Window]:
     """Opens the page in a window of its own (own cookies and storage) and waits until it can be used.
 
@@ -269,10 +306,11 @@ def expect(found: Any, message: str | None = None) -> Any:
     """Playwright's `expect`, whose assertions wait. Imported late: without Playwright these tests are skipped."""
     from playwright.sync_api import expect
 
+    expect.set_options(timeout=1000 * LIMIT)
     return expect(found, message)
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = LIMIT) -> Any:
     """Waits until a condition holds and returns its value; fails with its last value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
