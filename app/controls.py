@@ -113,16 +113,14 @@ def scoring_policy(settings: Settings) -> str:
     return settings.policy if REGISTRY[settings.policy].scores else "router"
 
 
-def policy_update(choices: list[tuple[str, str]], chosen: str, first: str | None = None) -> Any:
+def policy_update(choices: list[tuple[str, str]], chosen: str) -> Any:
     """The choices that the loaded models leave; where the chosen one is not among them, the SLM's confidence is.
 
-    With another pair than before, `first` is chosen anew, if that is among them. Else the value is not sent: by now the
-    visitor, or a link, may have chosen another.
+    A value that is among them is not sent: by now the visitor, or a link, may have chosen another.
     """
-    names = [name for _, name in choices]
-    if first is None and chosen in names:
+    if chosen in [name for _, name in choices]:
         return gr.update(choices=choices)
-    return gr.update(choices=choices, value=first if first in names else "confidence")
+    return gr.update(choices=choices, value="confidence")
 
 
 def prompt_box(label: str, elem_id: str) -> gr.Textbox:

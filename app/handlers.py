@@ -15,7 +15,7 @@ from app.components import QUIET, Panel, refusal
 from app.controls import POLICY_LABELS, fill, points_message, policy_update, top_message
 from app.conversation import conversation_after
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import DIALS, FIELDS, fitting, page_request, request_fields, router_dials, turns_text, whole
+from app.fields import FIELDS, fitting, page_request, request_fields, router_dials, turns_text, whole
 from app.header import header_html
 from app.recorded import Recorded
 from app.running.host import Host
@@ -40,8 +40,6 @@ ENABLE = """() => {
 STARTED = "() => { document.dispatchEvent(new CustomEvent('citer-start')); }"
 """In the browser, once the server has started it: where the feed was closed meanwhile, it is opened again."""
 
-
-_TAB = "playground"
 
 GONE = (
     "The server has the texts of this window no more: they had to make room for others, the connection was lost for a "
@@ -231,36 +229,26 @@ class Handlers:
     def follow_loading(self, policy: str, threshold: float, acceptance: float, request: gr.Request) -> list[Any]:
         """How far loading is; once the models are loaded, what they can do, and where their router starts.
 
-        A dial that the settings name, or that the visitor has already moved for this pair, stays.
+        A dial that the settings name, or that the visitor has already moved, stays.
         """
         self.host.start()
         header, status, pair = header_html(self.host, self._home), self.host.status, self.host.pair
-        session, loaded = self.sessions.enter(request.session_hash), self.host.loaded
-        timer = gr.Timer(active=status.phase == "loading" or status.coming)
-        if pair is None or (status.coming and session.told.get(_TAB) == loaded):
+        session = self.sessions.enter(request.session_hash)
+        timer = gr.Timer(active=status.phase == "loading")
+        if pair is None:
             return [header, gr.skip(), timer, *[gr.skip()] * 4]
-        other = session.tell_pair(_TAB, loaded)
-        choices, first = [(POLICY_LABELS[name], name) for name in pair.policies], self.settings.policy
-        policies = policy_update(choices, policy, first if other else None)
+        policies = policy_update([(POLICY_LABELS[name], name) for name in pair.policies], policy)
         rows = [gr.update(visible=name == ("tiny" if pair.preset == "tiny" else "cpu")) for name in ("cpu", "tiny")]
         # The dials are from when the browser asked; by now the visitor may have moved them. So the browser puts them
         # where they start, unless they have moved since (`app.page`).
         asked = {"threshold": threshold, "acceptance": acceptance}
-        if other:  # where they stood for the pair before says nothing of this one's scores
-            own = [name for name in DIALS if getattr(self.settings, name) is None]
-            session.moved.clear()
-        else:
-            own = router_dials(self.settings, threshold, acceptance, session.moved, self.start)
+        own = router_dials(self.settings, threshold, acceptance, session.moved, self.start)
         start = asked | {name: getattr(pair, name) for name in own}
         session.put_dials(**start)
         starts = [(value, start[name]) for name, value in asked.items()]
         scores, points = policies.get("value", policy), pair.operating_points
         messages = [top_message(pair, scores, starts), points_message(points, start["threshold"], scores)]
         return [header, policies, timer, *messages, *rows]
-
-    def hear_news(self, request: gr.Request) -> None:
-        """The page has another pair: the window's text says that nothing can go on from it."""
-        self.sessions.get(request.session_hash).tell_retired()
 
 
 def _leave_empty_sweep(session: Session) -> None:

@@ -17,9 +17,7 @@ _DOORS = {"hub": "the Hugging Face Hub", "mirror": "the mirror on PyPI", "cache"
 def header_html(host: Host, home: str = "") -> str:
     """The line as it stands now; `home` is the project's, empty where it is not known."""
     status, pair = host.status, host.pair
-    line, bar = _loading(status) if status.phase != "ready" or status.coming or pair is None else ("", "")
-    if pair is not None and status.phase == "ready":
-        line = f"{_models(pair)}<br>Coming: {line}" if line else _models(pair)
+    line, bar = _loading(status) if status.phase != "ready" or pair is None else (_models(pair), "")
     models = f'<p class="models" role="status">{line}</p>'
     return f'<div class="brand"><h1>CITER Playground</h1>{models}{_links(home)}</div>{bar}' + "".join(
         f'<p class="warning" role="alert">{escape(text)}</p>' for text in _warnings(host)

@@ -24,7 +24,6 @@ from app.entrance.queue import PageQueue
 from app.guide import guide, how_it_works
 from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire_stop
 from app.header import header_html
-from app.models.panel import follow_again, models_card, news_of_pair, pair_route
 from app.recorded import Recorded
 from app.running.host import Host
 from app.running.session import SWEEP, View
@@ -32,6 +31,7 @@ from app.running.sessions import Sessions
 from app.share.buttons import keep_texts, link_note, share_bar, wire_share
 from app.share.home import FAVICON, TITLE, home_address, use_own_preview
 from app.share.open_trace import MAX_BYTES
+from app.stream.alive import alive_route
 from app.stream.dashboard import PLOTLY_URL, dashboard
 from app.stream.feed import Feeds, wire_feed
 from app.stream.token_stream import token_stream
@@ -57,7 +57,7 @@ _LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
 _ENABLE_IF_FLIPPED = f"""() => (
   document.querySelector('.t.flip, .t.draft, .stream-origin.rescored') ? ({ENABLE})() : {{ __type__: 'update' }})"""
 # Where the router starts, if the dials still stand where they stood when that was asked for: `top_message` says both.
-# They are put there once: while another pair is loaded, the same message is there at each look.
+# They are put there once.
 _PUT_DIALS = """(said, ...dials) => {
   const { starts = [], at } = said ? JSON.parse(said) : {}, isNew = at !== window.citerDialsPut;
   const isDue = (now, i) => isNew && starts[i]?.[0] === now && starts[i][1] !== now;
@@ -87,20 +87,18 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
         open_now=callers.hear,
         start=recorded.threshold if recorded else DEFAULT_THRESHOLD,
     )
-    host.source, host.retire = settings, sessions.retire
     with PageBlocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
             header = gr.HTML(header_html(host, home_address(settings)), elem_id="models", apply_default_css=False)
             guide()
             drawn("header/theme", "theme")
-            news = news_of_pair()
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Playground", elem_id="playground"):
-                panels, fields = _playground(demo, host, sessions, settings, header, news, recorded)
+                panels, fields = _playground(demo, host, sessions, settings, header, recorded)
             with gr.Tab("Compare", elem_id="compare"):
-                panels["comparison"] = compare_tab(host, sessions, settings, fields, news)
+                panels["comparison"] = compare_tab(host, sessions, settings, fields)
             with gr.Tab("Tune on my prompts", elem_id="tune"):
-                panels["tune-panel"] = tune_tab(host, sessions, settings, fields, news)
+                panels["tune-panel"] = tune_tab(host, sessions, settings, fields)
             with gr.Tab("How it works", elem_id="how") as how:
                 how_it_works(how, sessions)
         keep_texts(demo, ("compare-prompt", "tune-prompts"))
@@ -149,7 +147,7 @@ def launch_options(demo: gr.Blocks, settings: Settings) -> dict[str, Any]:
     endpoint: Endpoint = getattr(demo, "endpoint")  # noqa: B009
     routes = [
         feeds.route,
-        pair_route(feeds.host, feeds.sessions),
+        alive_route(feeds.sessions),
         SCRIPTS,
         endpoint.mount,
         *([metrics_route(feeds.host)] if server.metrics else []),
@@ -193,7 +191,6 @@ def _playground(
     sessions: Sessions,
     settings: Settings,
     header: gr.HTML,
-    news: Any,
     recorded: Recorded | None,
 ) -> tuple[dict[str, Panel], dict[str, Component]]:
     """The tab's content; returns its panels by their names in the feed, and its fields by theirs (`FIELDS`)."""
@@ -217,7 +214,6 @@ def _playground(
             sweep = Panel("sweep/sweep", "sweep", events, recorded=found, plotly=PLOTLY_URL)
             view = controls.view_card(settings)
             sampling = controls.sampling_card(settings)
-            models_card(host, settings, news)
     dials = [threshold, acceptance]
     fields = [prompt, *dials, policy, *sampling, conversation]
     handlers = Handlers(host, sessions, settings, fields, start, recorded)
@@ -260,6 +256,4 @@ def _playground(
     for event in (restored.then, timer.tick):
         told = event(handlers.follow_loading, inputs=[policy, *dials], outputs=loading, queue=False, **QUIET)
         told.success(None, inputs=[says, *dials], outputs=dials, js=_PUT_DIALS, **QUIET)
-    follow_again(news, timer)
-    news.changed(handlers.hear_news, queue=False, **QUIET).success(None, js=STARTED, **QUIET)
     return {"stream": stream, "dashboard": panel, "sweep": sweep}, handlers.fields

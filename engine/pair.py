@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -19,7 +18,6 @@ from engine.events import TokenEvent
 from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
 from engine.model.any_model import check_acceptance
-from engine.model.held import give_back
 from engine.model.language_model import LanguageModel
 from engine.model.linear import copy_dtype, four_bit_parameters
 from engine.model.pass_times import FILE as PASS_TIMES
@@ -169,16 +167,6 @@ class Pair:
         self.judge = judge
         size, flops = (judge.network.bytes, judge.network.flops) if judge else (0, 0)
         self.llm.cost = replace(self.llm.cost, router_bytes=size, router_flops=flops)
-
-    def unload(self) -> None:
-        """Lets the weights go. Traces of what it wrote can still be made, and nothing more can be written."""
-        for model in (self.slm, self.llm):
-            if isinstance(model, LanguageModel):
-                model.unload()
-        gc.collect()
-        if self.slm.device.type == "cuda":
-            torch.cuda.empty_cache()
-        give_back()
 
     def close(self) -> None:
         """Ends the connection to the LLM's server, if it is on one."""

@@ -130,13 +130,6 @@ class Server(BaseModel):
         "`demo.example.org, *.lan`; `*` allows all. IP addresses, `localhost` and this machine's name always work, "
         "and on a Space its own names.",
     )
-    choose: Literal["auto", "off", "named", "any"] = Field(
-        "auto",
-        description="What visitors may load instead of the pair, for everybody: `off` nothing; `named` the presets, "
-        "the pairs of `CITER_PAIRS` and the routers shipped here; `any` also repos of the Hub, and folders and files "
-        "of this machine (docs/own-pair.md). `auto` is `any` where the page listens on this machine only, without "
-        "`HOSTS` and `PROXIES`, and else `off`.",
-    )
     home: str = Field(
         "",
         max_length=300,

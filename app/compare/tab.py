@@ -18,7 +18,6 @@ from app.components import QUIET, Panel
 from app.controls import POLICY_LABELS, policy_update, prompt_box, scoring_choices, scoring_policy, threshold_knob
 from app.fields import draft_limit, router_dials, whole
 from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
-from app.models.panel import follow_again
 from app.running.host import Host
 from app.running.session import Session
 from app.running.sessions import Sessions
@@ -41,13 +40,10 @@ _TAKE_OVER = """(limit) => {
 }"""
 
 
-def compare_tab(
-    host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component], news: Any
-) -> Panel:
+def compare_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]) -> Panel:
     """The tab's content; called inside the tab. Returns the panel that draws comparisons.
 
     `fields` are the Playground's, by their names: what the LLM keeps is chosen there, and the rest can be copied.
-    `news` says that the page has another pair.
     """
     handlers, kept = _CompareHandlers(host, sessions, settings), [fields["acceptance"], fields["max_draft"]]
     prompt, take, policy, threshold, limit, start, stop = _card(settings)
@@ -61,7 +57,6 @@ def compare_tab(
     timer = gr.Timer(0.5)
     dials = [policy, threshold]
     timer.tick(handlers.follow_loading, inputs=dials, outputs=[timer, *dials], queue=False, **QUIET)
-    follow_again(news, timer)
     return panel
 
 
@@ -134,20 +129,17 @@ class _CompareHandlers:
     def follow_loading(self, policy: str, threshold: float, request: gr.Request) -> list[Any]:
         """Once the models are loaded: what can take the middle place, and the router's own threshold.
 
-        A threshold that the settings name, or that the visitor has already moved for this pair, stays.
+        A threshold that the settings name, or that the visitor has already moved, stays.
         """
         self.host.start()
         pair = self.host.pair
         if pair is None:
             return [gr.Timer(active=self.host.status.phase == "loading"), gr.skip(), gr.skip()]
         session = self.sessions.enter(request.session_hash)
-        other = session.tell_pair(KIND, self.host.loaded)
-        # Where it stood for the pair before says nothing of this one's scores.
-        own = self.settings.threshold is None if other else "threshold" in self._router_dials(session, threshold)
+        own = "threshold" in self._router_dials(session, threshold)
         dial = gr.update(value=pair.threshold) if own and pair.threshold != threshold else gr.skip()
         self._moved.add(session)  # from here on the slider stands at the router's own unless a hand has moved it
-        first = scoring_policy(self.settings) if other else None
-        return [gr.Timer(active=False), policy_update(middle_choices(pair.policies), policy, first), dial]
+        return [gr.Timer(active=False), policy_update(middle_choices(pair.policies), policy), dial]
 
     def _comparison(self, asked: Request, at_share: bool, session: Session) -> Comparison:
         label = AT_SHARE_LABEL if at_share else POLICY_LABELS[asked.policy]

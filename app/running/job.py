@@ -19,8 +19,6 @@ from engine.errors import log_fault
 
 State = Literal["waiting", "running", "done", "stopped", "failed"]
 SomeJob = TypeVar("SomeJob", bound="Job")
-GONE_ON = "Stopped: this page has been given another pair or router. What was written stays; Generate writes with that."
-"""Said of what its pair wrote when it was let go."""
 
 logger = logging.getLogger(__name__)
 
@@ -147,11 +145,9 @@ class Job:
 
     @property
     def scheduler(self) -> Any:
-        """What writes the texts; only once the models are loaded. An EngineError where its pair has gone meanwhile."""
-        models = self.host and self.host.models
-        if not models or models[0] is not self.pair:
-            raise EngineError(GONE_ON)
-        return models[1]
+        """What writes the texts; only once the models are loaded."""
+        assert self.host is not None
+        return self.host.scheduler
 
     def _submit(self, requests: Sequence[Request], interactive: bool = False) -> Any:
         """Asks for several texts: an `engine.batch.handle.Batch`."""
@@ -169,5 +165,3 @@ class Job:
         for handle in batch.handles:
             if handle.error is not None:
                 raise handle.error
-        if not self.cancel.is_set() and any(handle.state == "stopped" for handle in batch.handles):
-            _ = self.scheduler  # which its pair may not have any more

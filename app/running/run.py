@@ -10,20 +10,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from app.figures import pair_name
 from app.running.job import Job, State
 from app.running.weight import FILE_BYTES, request_weight
 from engine import Dial, Request, Revealed, TokenEvent, extend, fold_revealed
-
-
-def written_by(pair: Any) -> str:
-    """What is said of a text whose pair is not the page's any more."""
-    router = f", router {pair.router.name}" if pair.router else ""
-    names = pair_name(pair.slm_name, pair.llm_name)
-    return (
-        f"Written by {names}{router}, before this page loaded models or a router anew: nothing can go on from it, "
-        "Generate writes with those."
-    )
 
 
 @dataclass(frozen=True)

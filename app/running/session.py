@@ -10,15 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from app.fields import ALTERNATIVES
 from app.running.history import History, Version
 from app.running.host import Host
 from app.running.job import Job, SomeJob
 from app.running.listeners import Listeners
-from app.running.run import Change, Run, written_by
-from engine import DEFAULT_THRESHOLD, Dial, Forced, InvalidRequest, Prices, Request, Role, TokenEvent, at_dials
+from app.running.run import Change, Run
+from engine import DEFAULT_THRESHOLD, Dial, Forced, Prices, Request, Role, TokenEvent, at_dials
 
 UNHEARD_SECONDS = 15.0
 """How long a job works though no feed is open: what was asked for by a window that is gone by now stops.
@@ -57,7 +56,6 @@ class Session:
         history: The texts that it has had, `run`'s among them.
         jobs: Other jobs by kind, e.g. "compare".
         scrubbing: Whether the slider scrubs through the texts of a sweep, so that moving it writes nothing.
-        told: The last pair that each tab was told of, as `Host.loaded` counts them.
         holds: Whether it was ever let have a job or a text, which is all that is worth keeping.
         address: The client's that asked last; None where it is not known.
 
@@ -81,8 +79,6 @@ class Session:
         self.history = History()
         self.jobs: dict[str, Job] = {}
         self.scrubbing = False
-        self.told: dict[str, int] = {}
-        self._retired = False  # whether the pair of one of its texts has gone, and its window was not told
         self.holds = False
         self.address: str | None = None
         self._admit = admit
@@ -212,10 +208,8 @@ class Session:
         """Goes on at other dials from an ended text that is none of its versions, e.g. a sweep's.
 
         What stays is on the page at once. What flips is written anew, and both models read the rest for its candidates.
-        Raises InvalidRequest if a dial is out of range, or if its pair has gone.
+        Raises InvalidRequest if a dial is out of range.
         """
-        if origin.pair is not host.pair:
-            raise InvalidRequest(written_by(origin.pair))
         request = replace(origin.request, threshold=threshold, acceptance=acceptance, alternatives=ALTERNATIVES)
 
         def plan(text: Run) -> tuple[Request, Sequence[TokenEvent]]:
@@ -248,30 +242,6 @@ class Session:
                 each.cancel.set()
             self.jobs[kind] = job
         return self._start(job, host)
-
-    def retire(self, pair: Any) -> None:
-        """A pair goes: its texts stay as they are, with its name, and nothing can go on from them."""
-        with self._lock:
-            kept = [run for version in self.history.versions for run in (version.run, version.before)]
-            for run in filter(None, (self.run, *kept)):
-                if run.pair is pair and not run.fixed:
-                    run.fixed, run.about, self._retired = True, written_by(pair), True
-
-    def tell_pair(self, tab: str, loaded: int) -> bool:
-        """Notes which pair a tab is told of, as `Host.loaded` counts them; whether it was told of another before."""
-        before = self.told.get(tab, loaded)
-        self.told[tab] = loaded
-        return before != loaded
-
-    def tell_retired(self) -> None:
-        """Has a text come to the page anew from which nothing can go on since its pair has gone."""
-        with self._lock:
-            run = self.run
-            if self._retired and run is not None and run.fixed and not run.active and not self.scrubbing:
-                run.show_again(run)
-                self.listeners.last_heard = time.monotonic()
-                self.listeners.notify()
-            self._retired = False
 
     @property
     def active(self) -> bool:

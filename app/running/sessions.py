@@ -6,7 +6,6 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from app.running.job import Job
 from app.running.run import Run
@@ -167,11 +166,6 @@ class Sessions:
         """The run with this id and its session, if it is still there."""
         runs = ((session, run) for session in self._all() for run in (session.run, session.shown))
         return next(((session, run) for session, run in runs if run is not None and run.id == run_id), None)
-
-    def retire(self, pair: Any) -> None:
-        """A pair goes: what it wrote stays, and nothing can go on from it."""
-        for session in self._all():
-            session.retire(pair)
 
     def _close(self, session: Session) -> None:
         session.close()

@@ -19,7 +19,6 @@ from app.controls import fill, knob, policy_update, scoring_choices, scoring_pol
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, draft_limit, fitting, whole
 from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
-from app.models.panel import follow_again
 from app.running.host import Host
 from app.running.sessions import Sessions
 from app.stream.dashboard import PLOTLY_URL
@@ -51,11 +50,10 @@ _FLUSH_SECONDS = 0.5
 _MAX_ENCODED = 4 * MAX_BYTES // 3 + 4  # base64 writes three bytes as four characters
 
 
-def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component], news: Any) -> Panel:
+def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]) -> Panel:
     """The tab's content; called inside the tab. Returns the panel that draws tunings.
 
     `fields` are the Playground's, by their names: what the LLM keeps is chosen there, and a point can be used there.
-    `news` says that the page has another pair.
     """
     handlers, kept = _TuneHandlers(host, sessions, settings, fields), [fields["acceptance"], fields["max_draft"]]
 
@@ -84,7 +82,6 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
     used.success(None, js=_TO_PLAYGROUND, **QUIET)
     timer = gr.Timer(0.5)
     timer.tick(handlers.follow_loading, inputs=policy, outputs=[policy, timer], queue=False, **QUIET)
-    follow_again(news, timer)
     return panel
 
 
@@ -152,15 +149,13 @@ class _TuneHandlers:
         self.sessions.enter(request.session_hash).moved.update(values.keys() & DIALS)
         return fill(self.fields, values)
 
-    def follow_loading(self, policy: str, request: gr.Request) -> tuple[Any, gr.Timer]:
+    def follow_loading(self, policy: str) -> tuple[Any, gr.Timer]:
         """The policies that the models can do, once they are loaded."""
         self.host.start()
         pair = self.host.pair
         if pair is None:
             return gr.skip(), gr.Timer(active=self.host.status.phase == "loading")
-        other = self.sessions.enter(request.session_hash).tell_pair(KIND, self.host.loaded)
-        first = scoring_policy(self.settings) if other else None
-        return policy_update(scoring_choices(pair.policies), policy, first), gr.Timer(active=False)
+        return policy_update(scoring_choices(pair.policies), policy), gr.Timer(active=False)
 
 
 class TuningUpdates(JobUpdates):

@@ -21,7 +21,6 @@ export { start as theme } from './header/theme.js';
 export { start as acceptance } from './points/acceptance.js';
 export { start as points } from './points/points.js';
 export { start as track } from './points/track.js';
-export { start as news } from './models/news.js';
 export { start as link_note } from './share/link_note.js';
 export { start as share } from './share/share.js';
 export { keep, keptFields, keptText, keptTrace } from './share/storage.js';

@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from engine.batch.rows import NOWHERE, Row
 from engine.errors import log_fault
-from engine.events import Revealed, TokenEvent
+from engine.events import Revealed, TokenEvent, in_row
 from engine.policy import Policy
 from engine.request import Dial, Request
 
@@ -140,7 +140,7 @@ class Handle:
 
     def tell(self, event: TokenEvent) -> None:
         """Passes an event on."""
-        self.batch.tell(self, replace(event, row=self.batch_row))
+        self.batch.tell(self, in_row(event, self.batch_row))
 
     def end(self, state: State, error: Exception | None = None) -> None:
         """Says that it has ended."""

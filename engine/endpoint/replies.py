@@ -135,7 +135,7 @@ class Reply:
                 log_fault(logger, "a text of the endpoint failed", error)
                 return Refusal(500, "The models stopped with an internal error; the server's log says where.")
             if choice.handle.state == "stopped":
-                said = "The server is shutting down, or gets another pair: the text was not finished."
+                said = "The server is shutting down: the text was not finished."
                 return Refusal(503, said, after=_AWAY_SECONDS)
         return None
 

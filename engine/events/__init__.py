@@ -12,6 +12,7 @@ from engine.events.token_event import (
     charged_reads,
     extend,
     fold_revealed,
+    in_row,
     keeps,
     known,
     llm_passes,
@@ -24,6 +25,6 @@ from engine.events.token_event import (
 
 __all__ = [
     "MAX_THRESHOLD", "Alternative", "FinishReason", "Revealed", "Role", "TokenEvent", "Verdict", "charged",
-    "charged_reads", "extend", "fold_revealed", "keeps", "known", "llm_passes", "llm_share", "llm_tokens", "role_at",
-    "taken_back", "tokens_read",
+    "charged_reads", "extend", "fold_revealed", "in_row", "keeps", "known", "llm_passes", "llm_share", "llm_tokens",
+    "role_at", "taken_back", "tokens_read",
 ]  # fmt: skip

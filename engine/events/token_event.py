@@ -157,6 +157,11 @@ def extend(text: list[TokenEvent], event: TokenEvent) -> None:
     text.append(event)
 
 
+def in_row(event: TokenEvent, row: int) -> TokenEvent:
+    """The event as one of another row, with all that it took back."""
+    return replace(event, row=row, taken_back=tuple(replace(draft, row=row) for draft in event.taken_back))
+
+
 def charged(events: Iterable[TokenEvent]) -> Iterator[TokenEvent]:
     """All that was paid for: each event of a text after the drafts that it took back."""
     for event in events:

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ConfigDict, FiniteFloat, TypeAdapter
 
 from engine.errors import InvalidRequest
-from engine.events import FinishReason, Role, TokenEvent, fold_revealed, keeps, llm_share, role_at
+from engine.events import FinishReason, Role, TokenEvent, fold_revealed, in_row, keeps, llm_share, role_at
 from engine.events.cost import Costs, ModelCost, Prices, costs
 from engine.events.parsing import Many, parsed
 from engine.request import DraftLimit, Forced, JudgeKind, Request, Sampling, Turn
@@ -121,8 +121,11 @@ class Trace:
 
 
 def build_trace(request: Request, events: Iterable[TokenEvent], **about: Any) -> Trace:
-    """One row's events as a trace, what later steps revealed filled in; `about` are the trace's remaining fields."""
-    folded = fold_revealed(events)
+    """One row's events as a trace, what later steps revealed filled in; `about` are the trace's remaining fields.
+
+    A trace is one text, so its events are of row 0, whichever row of a batch they were written in.
+    """
+    folded = tuple(in_row(event, 0) for event in fold_revealed(events))
     last = folded[-1].finish_reason if folded else None
     asked = {name: getattr(request, name) for name in _ASKED}
     return Trace(

@@ -161,11 +161,6 @@ class LanguageModel:
         """Applies `lm_head`: hidden states [n, d] → float32 logits [n, vocabulary]."""
         return self._head(hidden)[:, : self.vocabulary].float()
 
-    def unload(self) -> None:
-        """Lets its weights go; what it cost stays known, and nothing can be fed any more."""
-        del self.weights, self._trunk, self._head
-        self.__dict__.pop("model", None)
-
     def calibrate(self) -> None:
         """Times passes by their length, with `lm_head` at one position, and `lm_head` at many; warms up as well."""
         self.make_copies()  # they are what long passes will read

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from engine.errors import WeightsError
-from engine.model.linear import CGROUP, container_bytes, copy_dtype, memory_bytes
+from engine.model.linear import CGROUP, container_bytes, memory_bytes
 from engine.pairs.origin import Origin
 from engine.settings import Settings
 from engine.weights.cache_folder import in_words, make_folder
 from engine.weights.convert import folder_of, problem
-from engine.weights.store import FP32, form
+from engine.weights.store import FP32
 
 _SPARE = 300_000_000  # bytes of memory for Python, its libraries and the texts
 
@@ -39,7 +39,6 @@ class Room:
         disk, disk_free: What is written to the cache, the download included; what is free there, 0 where nothing is.
         what: The step that takes the most memory, for people.
         memory, memory_free: What it takes, and what there is; 0 free where nobody says.
-        copies: Memory for copies of 4-bit weights besides, where the settings keep some.
         gpu, gpu_free: The same of a GPU's; 0 and 0 without one.
     """
 
@@ -51,7 +50,6 @@ class Room:
     what: str
     memory: int
     memory_free: int
-    copies: int = 0
     gpu: int = 0
     gpu_free: int = 0
 
@@ -92,7 +90,6 @@ def room_of(
         what,
         memory + _SPARE,
         free_memory(),
-        _copies(origins, settings, layout, device),
         gpu,
         gpu_free,
     )
@@ -114,14 +111,6 @@ def _most_memory(
         before += here[origin]
     needs["loading both"] = before
     return max(needs.items(), key=lambda each: each[1])
-
-
-def _copies(origins: Sequence[Origin], settings: Settings, layout: str, device: torch.device) -> int:
-    if device.type == "cuda" or form(layout) != "NF4":
-        return 0
-    weights = sum(origin.counts.matrices + origin.counts.embedding for origin in origins)
-    dtype = copy_dtype(weights, settings.weights_copy)
-    return weights * dtype.itemsize if dtype else 0
 
 
 def _too_large(what: str, needed: int, free: int, memory: str) -> WeightsError:

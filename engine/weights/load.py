@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from engine.errors import WeightsError
 from engine.pairs.origin import Origin, origin_of, read_tokenizer
 from engine.pairs.presets import PRESETS, Preset
-from engine.pairs.room import Room, room_of, unconverted
+from engine.pairs.room import room_of, unconverted
 from engine.settings import Settings
 from engine.tokenizer import check_same_tokenizer, tokenizer_fingerprint
 from engine.weights import store
@@ -91,20 +91,6 @@ def load_models(
         _check_rows(title, model, tokenizer)
     models = _moved(slm.model, device), _moved(llm.model, device)
     return LoadedPair(*models, tokenizer, slm.fingerprint, store.form(layout), _identity(preset, origins))
-
-
-def room_for(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> Room:
-    """What `load_models` would take, or `load_slm` where a server has the LLM, and what there is.
-
-    Raises as they do, but not where there is too little. Of a repo of the Hub the small files are fetched, and a file
-    of the user's is hashed, once.
-    """
-    device, layout = _device(preset), layout_of(preset, settings)
-    models = [preset.slm] if settings.llm_url else [preset.slm, preset.llm]
-    origins = [origin_of(model, settings, progress) for model in models]
-    if (missing := unconverted(origins, settings, layout)) and len(origins) > 1:
-        _compare(origins)
-    return room_of(origins, missing, settings, layout, device)
 
 
 def _read_ahead(folders: Sequence[Path], settings: Settings) -> dict[Path, Future[Any]]:

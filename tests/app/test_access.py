@@ -227,8 +227,6 @@ def test_axe_finds_nothing_in_any_state(browser, site: Site, pair: FakePair):
         shown.slide("#acceptance", 0.5)
         shown.wait_state("done")
         page.click("text=Sampling and prompt format")
-        page.click("#models-card button >> nth=0")
-        page.wait_for_selector("#models-look")
         look("drafts, and all panels open")
         page.click(".stream-follow")
         page.wait_for_selector("#conversation .turn")

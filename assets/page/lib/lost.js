@@ -1,6 +1,5 @@
 // A server that does not answer is told of, and taken up again by itself: what was here is kept in this window (share/storage.js).
-// One that answers says which news of its pair it has, and whether it still has what it writes for this window: of a laptop that
-// slept it has let go. What is written already stays here without it, and is told of where it is needed (lib/refused.js).
+// One that answers says whether it still has what it writes for this window: of a laptop that slept it has let go. What is written already stays here without it, and is told of where it is needed (lib/refused.js).
 import { make, makeButton, say } from './dom.js';
 
 const EVERY = 2000, PATIENCE = 2500;   // milliseconds: within five it is said
@@ -15,7 +14,7 @@ again.hidden = true;
 again.addEventListener('click', () => location.reload());
 line.append(words, again);
 document.body.append(line);
-let gone = false, begun = null, known = null;   // `begun`: which start of the server this window is of; `known`: the newest news
+let gone = false, begun = null;   // `begun`: which start of the server this window is of
 let key = '', isOurs = false;   // the feed's, and whether the server knew it when it was asked last
 
 // What the Playground has is kept; measured texts of the other tabs are not.
@@ -34,18 +33,16 @@ const isLost = (isKnown) => {
 
 // The first time it only learns what the page, which has just been opened, shows already.
 const look = async () => {
-  if (!document.hidden || known === null) {
+  if (!document.hidden || begun === null) {
     try {
       const asked = key, headers = key ? { 'citer-feed': key } : {};
       const answer = await fetch('gradio_api/citer/pair', { cache: 'no-store', headers, signal: AbortSignal.timeout(PATIENCE) });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
-      const [start, news, session] = (await answer.text()).split(' ');
+      const [start, session] = (await answer.text()).split(' ');
       if (gone || start !== (begun ??= start)) return goOn();   // its session went with the connection, or with that server
       if (asked === key && isLost(session === 'known')) return goOn();
       line.hidden = true;
       say(words, '');
-      if (news !== (known ??= news)) document.dispatchEvent(new CustomEvent('citer-pair'));
-      known = news;
     } catch (error) {
       gone ||= error.name !== 'TimeoutError';   // one that is only slow still has everything
       line.hidden = false;

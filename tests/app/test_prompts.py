@@ -1,0 +1,179 @@
+"""A visitor's own prompts: what is taken as it is meant, and what is refused with its place."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, formula_like, parse, read_file
+from app.tune.tab import read_prompts
+from engine import InvalidRequest
+from tests.support.mutations import damaged_bytes
+
+ROWS = [("a, b", "1"), ("c", None)]
+
+
+def pairs(text: str) -> list[tuple[str, str | None]]:
+    return [(row.prompt, row.expected) for row in parse(text).rows]
+
+
+def refused(text: str | bytes, name: str) -> str:
+    """The reason for which a file is refused."""
+    with pytest.raises(InvalidRequest) as error:
+        read_file(name, text.encode() if isinstance(text, str) else text)
+    assert str(error.value).startswith(name or "the file") and len(str(error.value)) < 400
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'prompt,answer\n"a, b",1\nc,\n',
+        'PROMPT , Expected\r\n"a, b",1\r\nc\r\n',
+        'question;answer\n"a, b";1\nc;\n',
+        "prompt\tanswer\na, b\t1\nc\t",
+        '\ufeffanswer,prompt\r1,"a, b"\r,c',
+        '\n\n"prompt","answer"\n\n"a, b","1"\n , \n"c",""\n\n',
+        '{"prompt": "a, b", "answer": 1}\n\n{"question": " c "}\n',
+        '{"prompt": "a, b", "expected": "1"}\r\n{"prompt": "c", "answer": null}',
+    ],
+)
+def test_csv_and_jsonl_give_the_same_rows_however_they_are_spelt(text):
+    assert pairs(text) == ROWS
+
+
+def test_other_text_is_one_prompt_a_line():
+    table = parse("a prompt, and an answer\n\n  [two] {three}? \r\n")
+    assert table.kind == "lines"
+    assert [(row.prompt, row.place) for row in table.rows] == [
+        ("a prompt, and an answer", "line 1"), ("[two] {three}?", "line 3"),
+    ]  # fmt: skip
+
+
+def test_rows_are_counted_as_a_spreadsheet_counts_them():
+    rows = parse('prompt,answer\n"two\nlines",1\nnext,2\n\nlast,3').rows
+    assert [row.place for row in rows] == ["row 2", "row 3", "row 5"] and rows[0].prompt == "two\nlines"
+
+
+def test_columns_that_are_not_used_are_named():
+    assert parse("id,prompt,notes\n1,a,b").unused == ("id", "notes")
+    assert parse('{"id": 1, "prompt": "a"}\n{"choices": [], "prompt": "b"}').unused == ("id", "choices")
+
+
+@pytest.mark.parametrize("value", ["0.5", "-5", "1e3", "12345678901234567890"])
+def test_numbers_of_jsonl_are_answers(value):
+    (row,) = parse(f'{{"prompt": "a", "answer": {value}}}').rows
+    assert row.expected is not None and Decimal(row.expected) == Decimal(value)
+
+
+def test_a_file_is_read_as_its_name_says_and_its_text_gives_the_same_rows():
+    text, table = read_file("C:\\mine\\Prompts.CSV", "\ufeffprompt,answer\nä,ß\n".encode())
+    assert text == "prompt,answer\nä,ß\n" and parse(text) == table and table.rows[0].expected == "ß"
+    assert read_file("x.jsonl", b'{"prompt": "a\\u2028b"}')[1].rows[0].prompt == "a\u2028b"
+    assert read_file("x.txt", b"prompt,answer\na,1")[1].kind == "CSV", "read like pasted text"
+
+
+@pytest.mark.parametrize("cell", ["-5", "+3", "-1,234.5", "- 5", "-$7", "+3 %", "-1/2", "-1e-3", "5-3", "a=b", "'=1"])
+def test_a_signed_number_is_no_formula(cell):
+    assert pairs(f'prompt,answer\na,"{cell}"') == [("a", cell)]
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "@SUM(A1)", "+1+cmd|' /C calc'!A0", "-2+3", "  =1", "＝1", "\t=1", "\r=1"])
+def test_a_formula_is_refused_wherever_it_stands(cell):
+    assert formula_like(cell)
+    for row in ({"prompt": cell}, {"prompt": "ok", "answer": cell}):
+        assert "line 2" in refused('{"prompt": "a"}\n' + json.dumps(row), "x.jsonl")
+
+
+def test_the_limits_themselves_are_taken():
+    whole = json.dumps({"prompt": "x" * (CELL_LIMIT - 1), "answer": "y" * (CELL_LIMIT - 1)})
+    assert len(read_file("x.jsonl", "\n".join([whole] * MAX_ROWS).encode())[1].rows) == MAX_ROWS
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("rows.csv", "prompt\n" + "a\n" * (MAX_ROWS + 1), ["row 202", "200"]),
+        ("lines.txt", "a\n" * (MAX_ROWS + 1), ["line 201", "200"]),
+        ("cell.csv", "prompt\nok\n" + "x" * CELL_LIMIT, ["row 3", "10,000"]),
+        ("answer.csv", "prompt,answer\nok," + "y" * CELL_LIMIT, ["row 2", "answer", "10,000"]),
+        ("huge.csv", 'prompt\n"' + "x" * 200_000 + '"', ["row 2", "limit"]),
+        ("columns.csv", "text,label\na,b", ["row 1", "“text”", "“prompt”"]),
+        ("header.csv", "What is 2?,2\nWhat is 3?,3", ["row 1", "What is 2?"]),
+        ("commas.csv", ",,,\n,,", ["header"]),
+        ("two.csv", "prompt,question\na,b", ["“prompt” and “question”"]),
+        ("both.csv", "prompt,answer,Answer\na,b,c", ["“answer” and “Answer”"]),
+        ("wide.csv", "prompt,answer\nWhat, then?,3", ["row 2", "3 cells", "quotes"]),
+        ("open.csv", 'prompt\nok\n"oh\nno', ["row 3", "quotes"]),
+        ("middle.csv", 'prompt\n"a"b', ["row 2", "quotes"]),
+        ("empty.csv", "prompt,answer\n,5", ["row 2", "empty"]),
+        ("alone.csv", "prompt,answer\n", ["header"]),
+        ("blank.txt", " \n \n", ["nothing"]),
+        ("broken.jsonl", '{"prompt": "a"}\n{"prompt": ', ["line 2", "object"]),
+        ("list.jsonl", '[{"prompt": "a"}]', ["line 1", "object"]),
+        ("pairs.jsonl", '[["prompt", "a"]]', ["line 1", "object"]),
+        ("none.jsonl", "{}", ["line 1", "“prompt”"]),
+        ("number.jsonl", '{"prompt": ["a"]}', ["line 1", '["a"]']),
+        ("true.jsonl", '{"prompt": "a", "answer": true}', ["line 1", "true"]),
+        ("infinite.jsonl", '{"prompt": "a", "answer": 1e999}', ["line 1", "Infinity"]),
+        ("nan.jsonl", '{"prompt": "a", "answer": NaN}', ["line 1", "NaN"]),
+        ("twice.jsonl", '{"prompt": "a", "prompt": "b"}', ["line 1", "“prompt” and “prompt”"]),
+        ("deep.jsonl", '{"prompt": ' + "[" * 100_000, ["line 1", "object"]),
+        ("digits.jsonl", '{"prompt": "a", "answer": ' + "1" * 5000 + "}", ["line 1", "object"]),
+        ("half.jsonl", '{"prompt": "\\ud800"}', ["line 1", "U+D800"]),
+        ("zero.jsonl", '{"prompt": "a\\u0000b"}', ["line 1", "U+0000"]),
+        ("escape.txt", "a\nb\x1b[31m", ["line 2", "U+001B"]),
+        ("image.csv", b"\x89PNG\r\n\x1a\n\x00", ["0x89", "UTF-8"]),
+        ("book.csv", b"PK\x03\x04rest", ["U+0003"]),
+        ("wide.txt", "prompt\na".encode("utf-16"), ["0xFF", "UTF-8"]),
+        ("latin.csv", "prompt\nSchön".encode("latin-1"), ["0xF6", "UTF-8"]),
+        ("big.txt", b"x" * (MAX_BYTES + 1), ["5,000,001"]),
+        ("prompts.xlsx", "prompt\na", [".csv, .jsonl"]),
+        ("", "prompt\na", [".csv, .jsonl"]),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_its_place_and_value(name: str, text: str | bytes, said: list[str]):
+    message = refused(text, name)
+    for part in said:
+        assert part in message
+
+
+def test_a_message_shows_little_of_a_value_and_no_control_characters():
+    with pytest.raises(InvalidRequest) as error:
+        read_file("\x1b[31m" + "n" * 300 + ".csv", ("prompt,answer\n" + "a," * 3000).encode())
+    assert len(str(error.value)) < 400 and str(error.value).isprintable()
+
+
+def test_what_the_browser_sends_is_bounded_before_it_is_decoded(monkeypatch):
+    assert json.loads(read_prompts({"name": "a.csv", "file": "cHJvbXB0CmE="}))["count"] == 1
+    assert "arrive" in json.loads(read_prompts({"name": "a.csv", "file": "%%%"}))["error"]
+    assert "nothing" in json.loads(read_prompts({}))["error"]
+    monkeypatch.setattr("base64.b64decode", lambda *_, **__: pytest.fail("it was decoded"))
+    assert "5,000,000" in json.loads(read_prompts({"name": "a.csv", "file": "A" * (2 * MAX_BYTES)}))["error"]
+
+
+FILES = [
+    ("p.csv", b'prompt,answer\n"1 + 1?",2\n"a ""b"" c",x\n'),
+    ("p.jsonl", b'{"prompt": "1 + 1?", "answer": "2"}\n{"prompt": "b"}\n'),
+    ("p.txt", b"one\ntwo\nthree\n"),
+]
+
+
+@given(data=st.data())
+def test_a_damaged_file_is_refused_or_holds_prompts_that_every_export_may_hold(data):
+    name, content = data.draw(st.sampled_from(FILES))
+    content = data.draw(st.one_of(damaged_bytes(content), st.binary(), st.text().map(str.encode)))
+    for read in (lambda: read_file(name, content)[1], lambda: parse(content.decode("utf-8", "surrogateescape"))):
+        try:
+            table = read()
+        except InvalidRequest as error:
+            assert len(str(error)) < 500 and str(error).isprintable()
+            continue
+        assert 0 < len(table.rows) <= MAX_ROWS
+        for row in table.rows:
+            assert row.prompt.strip() and row.prompt.encode("utf-8")
+            assert not any(map(formula_like, (row.prompt, row.expected or "")))
