@@ -37,6 +37,9 @@ FLAGS = [
 ]
 
 
+LIMIT = 90
+"""Seconds after which something awaited is a fault. Only a real one gets there, on the busiest machine, too."""
+
 AS_A_PERSON = "Object.defineProperty(navigator, 'webdriver', { get: () => false });"
 """Run before the page's scripts, it does not tell that a program drives the browser (see header/theme.js)."""
 
@@ -124,12 +127,12 @@ class Window:
         self.page.fill("#prompt textarea", prompt)
         self.page.click("#generate")
 
-    def wait_state(self, *states: str, seconds: float = 20) -> None:
+    def wait_state(self, *states: str, seconds: float = LIMIT) -> None:
         """Waits for the line above the text to show one of the states."""
         selector = ", ".join(f'.stream-state[data-state="{state}"]' for state in states)
         self.page.wait_for_selector(selector, timeout=1000 * seconds)
 
-    def write(self, prompt: str, seconds: float = 20) -> str:
+    def write(self, prompt: str, seconds: float = LIMIT) -> str:
         """Asks, waits for the end, and returns the text."""
         self.page.fill("#prompt textarea", prompt)
         asked = int(1000 * time.time())  # runs are numbered by when they began: the end of an earlier one will not do
@@ -191,7 +194,7 @@ _WRITTEN = """(asked) => {
 
 @contextmanager
 def window(
-    browser: Any, site: Site, width: int = 1280, height: int = 900, seconds: int = 30, **options: Any
+    browser: Any, site: Site, width: int = 1280, height: int = 900, seconds: int = LIMIT, **options: Any
 ) -> Iterator[Window]:
     """Opens the page in a window of its own (own cookies and storage) and waits until it can be used.
 
@@ -269,10 +272,11 @@ def expect(found: Any, message: str | None = None) -> Any:
     """Playwright's `expect`, whose assertions wait. Imported late: without Playwright these tests are skipped."""
     from playwright.sync_api import expect
 
+    expect.set_options(timeout=1000 * LIMIT)
     return expect(found, message)
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = LIMIT) -> Any:
     """Waits until a condition holds and returns its value; fails with its last value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
