@@ -99,8 +99,8 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
                 panels["comparison"] = compare_tab(host, sessions, settings, fields)
             with gr.Tab("Tune on my prompts", elem_id="tune"):
                 panels["tune-panel"] = tune_tab(host, sessions, settings, fields)
-            with gr.Tab("How it works", elem_id="how") as how:
-                how_it_works(how, sessions)
+            with gr.Tab("How it works", elem_id="how"):
+                how_it_works()
         keep_texts(demo, ("compare-prompt", "tune-prompts"))
         feeds = Feeds(sessions, host, UPDATES, callers)
         wire_feed(demo, feeds, panels)

@@ -16,7 +16,6 @@ export { start as dashboard } from './dashboard/dashboard.js';
 export { start as headline } from './dashboard/headline.js';
 export { start as feed } from './stream/feed.js';
 export { start as guide } from './guide/guide.js';
-export { start as how_it_works } from './guide/how_it_works.js';
 export { start as theme } from './header/theme.js';
 export { start as acceptance } from './points/acceptance.js';
 export { start as points } from './points/points.js';

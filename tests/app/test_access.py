@@ -247,7 +247,7 @@ def test_axe_finds_nothing_in_any_state(browser, site: Site, pair: FakePair):
         page.wait_for_selector('.tune-state[data-state="done"]', timeout=60_000)
         look("tune")
         page.click('role=tab[name="How it works"]')
-        page.wait_for_selector(".lesson-steps")
+        page.wait_for_selector(".worked-steps")
         page.evaluate("fetch('gradio_api/run/predict', { method: 'POST' })")
         page.wait_for_selector(".refused:visible")
         look("how, and something refused")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from app.fields import FIELDS
 from app.handlers import Handlers
 from app.running import history
+from app.running.history import Version
+from app.running.host import Host
 from app.running.job import Job
 from app.running.run import Run
 from app.running.session import SWEEP, Session
@@ -18,97 +25,244 @@ from app.running.sessions import Sessions
 from app.share.open_trace import opened_run
 from app.stream.versions import versions_message
 from app.sweep import Sweep
-from engine import Prices, Role, first_flip, load_settings
+from engine import Prices, Request, Role, first_flip, load_settings
 from engine.endpoint.places import Busy
-from engine.events.trace import same_text
 from tests.support.browser import eventually, paused
 from tests.support.fake_pair import FakePair, request
+
+LONG = "long " * 3000
+"""A prompt beyond the context, which the pair refuses."""
+
+SECONDS = 60
+TOKENS = 12
+DIALS = st.sampled_from([0.0, 0.3, 0.5, 0.55, 0.7, 0.9, 1.01])
+ACCEPTANCES = st.sampled_from([0.0, 0.0, 0.6])
+ROLES = st.sampled_from(list(Role))
+
+
+def finished(run: Run | None) -> Run:
+    assert run is not None and run.finished.wait(SECONDS) and run.error is None
+    return run
+
+
+def refused(session: Session, host: Host) -> Run:
+    """A text that never comes."""
+    run = session.begin(request(LONG), host)
+    assert run.finished.wait(SECONDS) and run.error
+    return run
+
+
+def tokens_of(events) -> list[tuple[Any, ...]]:
+    return [(event.index, event.text, event.role, event.score) for event in events]
+
+
+# ---- whatever is done in whatever order ------------------------------------------------------------------------------
+
+
+class Windows(RuleBasedStateMachine):
+    """One window in which texts are written, changed, taken back and opened in any order.
+
+    `steps` are the versions that undo and redo go through, `at` the one whose text is on the page, and `failed` says
+    that the newest text never came, so that the one before it is there still.
+    """
+
+    def __init__(self, host: Host, pair: FakePair) -> None:
+        super().__init__()
+        self.host, self.pair, self.session = host, pair, Session()
+        self.steps: list[Version] = []
+        self.at, self.failed = -1, False
+
+    @property
+    def page(self) -> Run | None:
+        return self.steps[self.at].text if self.steps else None
+
+    @property
+    def kept(self) -> list[Version]:
+        return self.session.history.versions
+
+    def came(self, before: list[Version], run: Run) -> None:
+        """A new text is on the page: what could be redone is dropped, and the oldest where too much is kept."""
+        version = self.kept[-1]
+        assert version.text is run
+        gone = [each for each in before if each not in self.kept]
+        stay = [each for each in before if each in self.kept]
+        assert before == [*gone, *stay], "the oldest go first"
+        if gone:
+            own = run.weight if run.fixed else run._asked_weight  # an opened text was whole when it came
+            weight = sum(each.text.weight for each in [gone[-1], *stay]) + own
+            assert len(stay) + 2 > history.MAX_VERSIONS or weight > history.MAX_KEPT_TOKENS, "one more had found room"
+        self.steps = [each for each in [*self.steps[: self.at + 1], version] if each in self.kept]
+        self.at, self.failed = len(self.steps) - 1, False
+
+    def expected(self, asked: Request) -> list[tuple[Any, ...]]:
+        """The text of a request, written in one go."""
+        return tokens_of(FakePair(1e6).generate(asked).events)
+
+    def has_text(self) -> list[Version]:
+        return [each for each in self.kept if each.text.events]
+
+    @rule(prompt=st.sampled_from(["a palindrome", "echo one two three"]), seed=st.integers(0, 1), threshold=DIALS)
+    def write(self, prompt: str, seed: int, threshold: float) -> None:
+        before = self.has_text()
+        asked = request(prompt, threshold=threshold, seed=seed, max_new_tokens=TOKENS)
+        run = finished(self.session.begin(asked, self.host))
+        assert tokens_of(run.events) == self.expected(asked)
+        self.came(before, run)
+
+    @rule()
+    def ask_too_much(self) -> None:
+        refused(self.session, self.host)
+        # Its place in the strip is taken already, so that the oldest may have had to go.
+        self.steps = [each for each in self.steps[: self.at + 1] if each in self.kept]
+        self.at, self.failed = len(self.steps) - 1, True
+
+    @rule(threshold=DIALS, acceptance=ACCEPTANCES)
+    def turn(self, threshold: float, acceptance: float) -> None:
+        page, before, spent = self.page, self.has_text(), self.pair.tokens
+        run = self.session.set_dials(threshold, acceptance, self.host)
+        if page is None or page.fixed:
+            assert run is None
+            self.failed = self.failed and page is None
+            return
+        asked = replace(page.request, threshold=threshold, acceptance=acceptance)
+        text = self.expected(asked)
+        self.failed = False
+        if run is None:
+            assert tokens_of(page.events) == text, "it is the same text there"
+            assert self.pair.tokens == spent and self.session.run is page
+            return
+        finished(run)
+        assert tokens_of(run.events) == text
+        alike = [each for each in before if self.same_but_dials(each.text, asked)]
+        if run in [each.text for each in before]:
+            assert self.pair.tokens == spent, "a kept text runs no model"
+            self.gone_to(next(each for each in before if each.text is run))
+            return
+        if acceptance == 0 and all(event.acceptance == 0 for each in alike for event in each.text.events):
+            best = max(_alike(tokens_of(each.text.events), text) for each in alike)
+            assert self.pair.tokens - spent == len(text) - best, "only what no kept text has is written"
+        self.came(before, run)
+
+    def same_but_dials(self, run: Run, asked: Request) -> bool:
+        dials = {"threshold": asked.threshold, "acceptance": asked.acceptance}
+        return not run.fixed and replace(run.request, **dials) == asked
+
+    @rule(index=st.integers(0, TOKENS), role=ROLES)
+    def branch(self, index: int, role: Role) -> None:
+        page, before = self.page, self.has_text()
+        run = self.session.branch(index, role, None, self.host)
+        if page is None or page.fixed or index >= len(page.events):
+            assert run is None
+            self.failed = self.failed and page is None
+            return
+        finished(run)
+        assert run is not None and run.request.forced[-1].index == index
+        assert [each.index for each in run.request.forced] == sorted({each.index for each in run.request.forced})
+        assert tokens_of(run.events)[:index] == tokens_of(page.events)[:index]
+        self.came(before, run)
+
+    @precondition(lambda self: self.page is not None)
+    @rule()
+    def open_a_trace(self) -> None:
+        page, before = self.page, self.has_text()
+        assert page is not None
+        opened = opened_run(self.pair.trace(page.request, page.events).to_json(), self.session.run)
+        self.session.show(opened)
+        assert tokens_of(opened.events) == tokens_of(page.events)
+        self.came(before, opened)
+
+    @rule(by=st.sampled_from([-1, -1, 1]))
+    def step(self, by: int) -> None:
+        spent, at = self.pair.tokens, self.at + (0 if self.failed and by < 0 else by)
+        possible = 0 <= at < len(self.steps)
+        assert self.session.can_step(by) == possible
+        run = self.session.step(by)
+        assert (run is not None) == possible and self.pair.tokens == spent
+        if possible:
+            self.at, self.failed = at, False
+            assert run is self.page
+
+    @precondition(lambda self: bool(self.has_text()))
+    @rule(place=st.integers(0, 3))
+    def go_to(self, place: int) -> None:
+        version, spent = self.has_text()[place % len(self.has_text())], self.pair.tokens
+        there = version is self.session.history.current
+        run = self.session.go_to(version.number)
+        assert run is (None if there else version.text) and self.pair.tokens == spent
+        if not there:
+            self.gone_to(version)
+
+    def gone_to(self, version: Version) -> None:
+        self.steps = [*self.steps[: self.at + 1], version]
+        self.at, self.failed = len(self.steps) - 1, False
+
+    @precondition(lambda self: self.page is not None)
+    @rule()
+    def audit(self) -> None:
+        page, count = self.page, len(self.has_text())
+        assert page is not None
+        run = self.session.reveal(self.host)
+        assert (run is None) == page.fixed
+        if run is not None:
+            assert tokens_of(finished(run).events) == tokens_of(page.events)
+        self.failed = False
+        assert len(self.has_text()) == count, "an audit is no text of its own"
+
+    @invariant()
+    def what_is_kept_is_bounded(self) -> None:
+        assert len(self.kept) <= history.MAX_VERSIONS
+        assert len(self.kept) == 1 or sum(v.text.weight for v in self.kept[:-1]) <= history.MAX_KEPT_TOKENS
+
+    @invariant()
+    def the_strip_shows_what_is_kept(self) -> None:
+        told = json.loads(versions_message(self.session))
+        assert [row[0] for row in told["versions"]] == [each.number for each in self.has_text()]
+        numbers = [each.number for each in self.kept]
+        assert numbers == sorted(set(numbers))
+        if self.page is not None and not self.failed:
+            assert told["current"] == self.steps[self.at].number and self.session.run is self.page
+
+
+def _alike(one: list[Any], other: list[Any]) -> int:
+    """How many first tokens two texts have in common."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 @pytest.fixture
 def pair():
-    return FakePair(2000)
+    return FakePair(1e5)
+
+
+def test_whatever_is_done_in_whatever_order_texts_are_exact_kept_and_come_back(host, pair, monkeypatch):
+    monkeypatch.setattr(history, "MAX_VERSIONS", 5)
+    monkeypatch.setattr(history, "MAX_KEPT_TOKENS", 70)
+    monkeypatch.setattr("app.running.session.UNHEARD_SECONDS", 600)
+    host.start()
+    # Not shrunk, which would take minutes: what fails is short enough to read.
+    wanted = settings(settings(), max_examples=30, stateful_step_count=18, phases=[Phase.generate])
+    run_state_machine_as_test(lambda: Windows(host, pair), settings=wanted)
+
+
+# ---- texts that were cut short, or never came ------------------------------------------------------------------------
 
 
 @pytest.fixture
-def session(host) -> Session:
+def session(host, pair) -> Session:
     """A window with a finished text at threshold 0.5."""
     session = Session()
     finished(session.begin(request(threshold=0.5), host))
     return session
 
 
-def finished(run: Run | None) -> Run:
-    assert run is not None and run.finished.wait(10) and run.error is None
-    return run
-
-
-def numbers(session: Session) -> list[int]:
-    return [row[0] for row in json.loads(versions_message(session))["versions"]]
-
-
-def test_going_back_to_the_dials_of_a_kept_text_runs_no_model_and_gives_the_same_text(session, host, pair):
-    first = session.run
-    other = finished(session.set_dials(0.9, 0.0, host))
-    assert other is not first
-    tokens, requests = pair.tokens, len(pair.requests)
-    assert session.set_dials(0.5, 0.0, host) is first and session.run is first
-    assert session.set_dials(0.9, 0.0, host) is other
-    assert (pair.tokens, len(pair.requests)) == (tokens, requests)
-    assert first.number < other.number, "it is news to the browser each time"
-
-
-def test_a_dial_under_another_policy_writes_the_prompt_anew_with_that_one(session, host):
-    first = session.run
-    other = finished(session.set_dials(0.6, 0.0, host, "llm"))
-    assert other is not first and other.request.policy == "llm" and {e.role for e in other.events} == {Role.LLM}
-    assert session.set_dials(0.7, 0.0, host, "llm") is None, "the same text at any threshold"
-    assert finished(session.set_dials(0.5, 0.0, host, "router")).events[0].role is first.events[0].role
-
-
-def test_a_text_comes_back_at_all_dials_that_give_it(session, host, pair):
-    first = session.run
-    low, high = same_text(first.events)
-    assert low < 0.5 < high
-    finished(session.set_dials(1.01, 0.0, host))
-    tokens = pair.tokens
-    assert session.set_dials(high, 0.0, host) is first
-    assert session.set_dials(high - 1e-6, 0.0, host) is None, "it is there already"
-    assert pair.tokens == tokens
-    assert session.set_dials(low, 0.0, host) is not first, "there the first token flips"
-
-
-def test_what_is_kept_of_another_prompt_or_seed_or_by_hand_is_another_text(session, host, pair):
-    first = session.run
-    finished(session.begin(request(threshold=0.9, seed=1), host))
-    tokens = pair.tokens
-    assert finished(session.set_dials(0.5, 0.0, host)) is not first
-    assert pair.tokens > tokens
-    session.go_to(0)
-    branch = finished(session.branch(3, Role.LLM, None, host))
-    finished(session.set_dials(0.9, 0.0, host))
-    assert session.set_dials(0.5, 0.0, host) is branch
-
-
-def test_a_new_text_goes_on_from_the_kept_one_that_is_the_same_the_longest(session, host, pair):
-    at_09 = finished(session.set_dials(0.9, 0.0, host))
-    finished(session.set_dials(0.0, 0.0, host))
-    flips = {each: first_flip(each.events, 0.89, 0.0) for each in (at_09, session.run)}
-    best = max(30 if flip is None else flip for flip in flips.values())
-    tokens = pair.tokens
-    run = finished(session.set_dials(0.89, 0.0, host))
-    assert run is at_09 or pair.tokens - tokens == 30 - best
-    assert best > (flips[session.history.versions[2].run] or 0)
-
-
-def test_a_text_that_was_stopped_comes_back_as_it_was(host, pair):
+def test_a_text_that_was_stopped_comes_back_as_it_was_at_its_dials(host, pair):
     pair.tokens_per_second = 50
     session = Session()
     run = session.begin(request(threshold=0.5), host)
-    eventually(lambda: len(run.events) > 4)
+    eventually(lambda: len(run.events) > 4, SECONDS)
     session.stop()
     assert finished(run).state == "stopped"
-    pair.tokens_per_second = 2000
+    pair.tokens_per_second = 1e5
     finished(session.set_dials(0.9, 0.0, host))
     tokens = pair.tokens
     assert session.set_dials(0.5, 0.0, host) is run and run.state == "stopped" and pair.tokens == tokens
@@ -118,141 +272,72 @@ def test_a_text_that_gave_way_to_another_is_written_on_from_its_end(session, hos
     pair.tokens_per_second = 50
     flip = first_flip(session.run.events, 0.7, 0.0) or 0
     cut = session.set_dials(0.7, 0.0, host)
-    eventually(lambda: len(cut.events) > flip + 4)
+    eventually(lambda: len(cut.events) > flip + 4, SECONDS)
     finished(session.set_dials(0.5, 0.0, host))
     assert finished(cut).state == "stopped" and cut in [each.run for each in session.history.versions]
-    written = len(cut.events)
-    pair.tokens_per_second = 2000
-    tokens = pair.tokens
+    written, tokens = len(cut.events), pair.tokens
+    pair.tokens_per_second = 1e5
     whole = finished(session.set_dials(0.7, 0.0, host))
     assert whole is not cut and whole.complete and pair.tokens - tokens == 30 - written
 
 
-def test_undo_and_redo_step_through_all_that_changed_the_text(session, host, pair):
-    first = session.run
-    dial = finished(session.set_dials(0.9, 0.0, host))
-    branch = finished(session.branch(2, Role.LLM, None, host))
-    opened = opened_run(pair.trace(first.request, first.events).to_json(), session.run)
-    session.show(opened)
-    other = finished(session.begin(request("echo x"), host))
-    tokens = pair.tokens
-    for run in (opened, branch, dial, first):
-        assert session.can_step(-1) and session.step(-1) is run is session.run
-    assert not session.can_step(-1) and session.step(-1) is None and session.run is first
-    for run in (dial, branch, opened, other):
-        assert session.step(1) is run is session.run
-    assert not session.can_step(1) and session.step(1) is None
-    assert pair.tokens == tokens
-
-
-def test_a_change_after_undo_drops_what_could_be_redone_and_keeps_its_text(session, host):
-    dial = finished(session.set_dials(0.9, 0.0, host))
-    session.step(-1)
-    finished(session.set_dials(0.2, 0.0, host))
-    assert not session.can_step(1)
-    assert session.set_dials(0.9, 0.0, host) is dial
-    assert session.step(-1).request.threshold == 0.2
-
-
 def test_undoing_what_is_being_written_stops_it_and_keeps_what_there_is(session, host, pair):
-    first = session.run
-    pair.tokens_per_second = 50
+    first, pair.tokens_per_second = session.run, 50
     second = session.begin(request("echo one two three four five"), host)
-    eventually(lambda: len(second.events) > 1)
+    eventually(lambda: len(second.events) > 1, SECONDS)
     assert session.step(-1) is first
     assert finished(second).state == "stopped"
     assert session.step(1) is second and second.events
 
 
-def test_a_text_that_never_came_is_no_step(session, host, pair):
-    first = session.run
-    failed = session.begin(request("long " * 3000), host)
-    assert failed.finished.wait(5) and failed.error
-    assert session.step(-1) is first and not session.can_step(-1) and not session.can_step(1)
-    assert numbers(session) == [0]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda session, host: session.set_dials(0.9, 0.0, host),
-        lambda session, host: session.branch(2, Role.LLM, None, host),
-        lambda session, host: session.reveal(host),
-    ],
-    ids=["dials", "branch", "audit"],
-)
-def test_after_a_text_that_never_came_what_is_on_the_page_can_be_changed(session, host, change):
-    first = session.run
-    failed = session.begin(request("long " * 3000), host)
-    assert failed.finished.wait(5) and failed.error
-    changed = finished(change(session, host))
-    assert changed.request.prompt == first.request.prompt and changed.events
-    assert changed.number > failed.number, "news to the browser"
-
-
 def test_a_dial_begins_no_prompt_that_was_stopped_or_refused_before_its_first_token(host, pair):
     session = Session()
-    failed = session.begin(request("long " * 3000), host)
-    assert failed.finished.wait(5) and failed.error
+    failed = refused(session, host)
     with paused(host):
         stopped = session.begin(request(), host)
         assert session.set_dials(0.6, 0.0, host) is None, "while it waits the dial is its own"
         stopped.cancel.set()
-    assert stopped.finished.wait(5) and not stopped.events
+    assert stopped.finished.wait(SECONDS) and not stopped.events
     for run in (stopped, failed):
         session.run = run
         assert session.set_dials(0.9, 0.0, host) is session.set_dials(0.7, 0.0, host, "llm") is None
     assert pair.requests == []
 
 
+def test_a_dial_under_another_policy_writes_the_prompt_anew_with_that_one(session, host):
+    first = session.run
+    other = finished(session.set_dials(0.6, 0.0, host, "llm"))
+    assert other is not first and {e.role for e in other.events} == {Role.LLM}
+    assert session.set_dials(0.7, 0.0, host, "llm") is None, "the same text at any threshold"
+    assert tokens_of(finished(session.set_dials(0.5, 0.0, host, "router")).events) == tokens_of(first.events)
+
+
+def test_an_audit_that_waits_or_was_stopped_before_it_began_loses_no_text(session, host):
+    text = tokens_of(session.run.events)
+    with paused(host):
+        audit = session.reveal(host)
+        assert session.step(-1) is None
+        assert tokens_of(session.history.current.text.events) == text
+        audit.cancel.set()
+    assert audit.finished.wait(SECONDS) and not audit.events
+    assert finished(session.branch(2, Role.LLM, None, host)).request.prompt == "a palindrome"
+
+
+# ---- sweeps, and other jobs ------------------------------------------------------------------------------------------
+
+
 def test_a_dial_scrubs_through_the_sweep_that_is_on_the_page_after_a_run_that_never_came(session, host, pair):
     sweep = session.begin_job(SWEEP, Sweep(request(), [], Prices(), "threshold"), host, instead=session.run)
-    assert sweep.finished.wait(20)
+    assert sweep.finished.wait(SECONDS)
     handlers = Handlers(host, Sessions(), load_settings(), [None] * len(FIELDS))
     handlers.sessions._sessions["a window"] = session
-    failed = session.begin(request("long " * 3000), host)
-    assert failed.finished.wait(5) and not session.scrubbing
+    failed = refused(session, host)
+    assert not session.scrubbing
     asked = len(pair.requests)
     window: Any = SimpleNamespace(session_hash="a window")
     dial: Any = SimpleNamespace(_data={"run": sweep.id})
     handlers.set_dials(0.9, 0.0, "router", window, dial)
     assert session.scrubbing and session.run is failed and len(pair.requests) == asked
-    pair.tokens_per_second = 20
-    run = session.begin(request(), host)
-    handlers.set_dials(0.8, 0.0, "router", window, dial)
-    assert not session.scrubbing and run.dial.threshold == 0.8, "of what is to take its place"
-    run.cancel.set()
-
-
-def test_after_an_audit_that_was_stopped_before_it_began_the_text_can_be_changed(session, host):
-    first = session.run
-    with paused(host):
-        audit = session.reveal(host)
-        audit.cancel.set()
-    assert audit.finished.wait(5) and not audit.events
-    assert finished(session.branch(2, Role.LLM, None, host)).request.prompt == first.request.prompt
-
-
-def test_a_job_that_is_refused_stops_no_text(host, pair):
-    def refuse(session, job, replaced):
-        if not isinstance(job, Run):
-            raise Busy("no room")
-
-    pair.tokens_per_second = 50
-    session = Session(admit=refuse)
-    run = session.begin(request(), host)
-    with pytest.raises(Busy):
-        session.begin_job(SWEEP, Job(), host, instead=run)
-    assert not run.cancel.is_set() and finished(run).state == "done"
-
-
-def test_an_audit_is_no_step_and_loses_no_text(session, host):
-    text = [event.text for event in session.run.events]
-    with paused(host):
-        audit = session.reveal(host)
-        assert session.step(-1) is None
-        assert [event.text for event in session.history.current.text.events] == text
-    assert [event.text for event in finished(audit).events] == text and len(session.history.versions) == 1
 
 
 def test_undo_brings_the_text_back_from_a_sweep(session):
@@ -262,17 +347,19 @@ def test_undo_brings_the_text_back_from_a_sweep(session):
     assert session.step(-1) is first and not session.scrubbing and SWEEP not in session.jobs
 
 
-def test_versions_are_bounded_in_number_and_tokens(session, host, monkeypatch):
-    for seed in range(1, 30):
-        finished(session.begin(request("echo x", seed=seed), host))
-    assert len(session.history.versions) == history.MAX_VERSIONS and numbers(session) == list(range(6, 30))
-    assert session.history.find(0) is None and session.go_to(0) is None
-    assert all(session.step(-1) for _ in range(23)) and session.step(-1) is None
-    monkeypatch.setattr(history, "MAX_KEPT_TOKENS", 40)
-    finished(session.begin(request(), host))
-    finished(session.begin(request(seed=1), host))
-    finished(session.begin(request(seed=2), host))
-    assert sum(len(each.run.events) for each in session.history.versions) <= 70, "one more may be being written"
+def test_a_job_that_is_refused_stops_no_text(host, pair):
+    def refuse(session, job, replaced):
+        if not isinstance(job, Run):
+            raise Busy("no room")
+
+    session = Session(admit=refuse)
+    host.wait(threading.Event())
+    with paused(host):
+        run = session.begin(request(), host)
+        with pytest.raises(Busy):
+            session.begin_job(SWEEP, Job(), host, instead=run)
+        assert not run.cancel.is_set()
+    assert finished(run).state == "done"
 
 
 def test_what_is_told_of_a_version(session, host):
@@ -285,3 +372,7 @@ def test_what_is_told_of_a_version(session, host):
     share = sum(event.role is Role.LLM for event in events) / len(events)
     assert first[:4] == [0, 0.5, 0.0, round(share, 4)] and first[5:] == [None, False, "a palindrome"]
     assert branch[5] == [2, int(session.run.events[2].role is Role.LLM), session.run.events[2].text]
+    assert "beside" not in json.loads(versions_message(session, (3, 4))), "what is not kept is not shown"
+    sides = json.loads(versions_message(session, (0, 1)))["beside"]
+    assert [side["number"] for side in sides] == [0, 1]
+    assert sides[0]["tokens"] == [[event.text, int(event.role is Role.LLM)] for event in events]

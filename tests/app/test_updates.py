@@ -1,33 +1,45 @@
-"""What is sent of a run, and when, without a browser."""
+"""What is sent of a text, and when: to the page's own channel, run by node, and to feeds that are followed here."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
+import subprocess
 import threading
 import time
-from itertools import pairwise
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 import app.running.session
 import app.stream.feed
-import app.stream.updates
 from app.entrance.callers import Callers
 from app.page import UPDATES
-from app.running.run import Change, Run
+from app.running.host import Host
+from app.running.run import Run
 from app.running.session import Session
 from app.running.sessions import Sessions
 from app.share.open_trace import opened_run
 from app.stream.dashboard import dashboard_message
-from app.stream.feed import KEEP_ALIVE_SECONDS, MAX_FEEDS, Feeds
+from app.stream.feed import KEEP_ALIVE_SECONDS, MAX_FEEDS, Feeds, _panel_state
 from app.stream.token_stream import token_message
-from app.stream.updates import FigureUpdates, PanelState, TextUpdates, shared_prefix
+from app.stream.updates import PanelState
 from engine import InvalidRequest, Prices
 from tests.support.browser import eventually
 from tests.support.fake_pair import FakePair, request
+from tests.support.paths import ROOT
+
+PANELS = ("stream", "dashboard")
+SECONDS = 60
 
 
 @pytest.fixture
@@ -35,55 +47,229 @@ def pair():
     return FakePair(300)
 
 
+def ended(run: Run) -> Run:
+    assert run.finished.wait(SECONDS)
+    return run
+
+
+# ---- whatever happens on the way -------------------------------------------------------------------------------------
+
+CHANNEL = """
+import { createInterface } from 'node:readline';
+globalThis.document = Object.assign(new EventTarget(), { querySelector: () => ({}) });
+const { openChannel } = await import(process.argv[1]);
+const tell = (type, detail) => document.dispatchEvent(new CustomEvent(type, { detail }));
+let items, twice, missed;
+document.addEventListener('citer-missed', () => { missed = true; });
+const start = (panel, whole) => {
+  const element = { isConnected: true };   // of this window only
+  const show = (message, skip, fresh, have) => {
+    if (fresh && message.count === 0 && !message.kept) return;
+    twice ||= skip > 0;
+    const all = message.tokens ?? message.points[1][1].x.map((x, i) => [x, message.points[1][1].y[i]]);
+    items[panel] = [...items[panel].slice(0, have), ...all.slice(skip)];
+    for (const [index, ratio] of message.verdicts ?? []) items[panel][index][13] = ratio;
+  };
+  openChannel({ element, props: { panel }, trigger() {}, watch() {} }, show, whole).receive();
+  return element;
+};
+let open = [];
+for await (const line of createInterface({ input: process.stdin })) {
+  const { panel, data } = JSON.parse(line), have = {};
+  if (panel === 'new') {
+    for (const element of open) element.isConnected = false;
+    [items, twice, missed] = [{ stream: [], dashboard: [] }, false, false];
+    open = [start('stream', () => false), start('dashboard', ({ figures }) => figures)];
+  } else if (panel) tell('citer-news', { panel, data });
+  tell('citer-have', have);
+  console.log(JSON.stringify({ items, twice, missed, have }));
+}
+"""
+"""Puts together what comes, as `stream.js` and `dashboard.js` do, by `channel.js` itself."""
+
+
+class Page:
+    """What a window has made of the messages that it got."""
+
+    def __init__(self, node: subprocess.Popen[str]) -> None:
+        self._node = node
+        self.hear("new")
+
+    def hear(self, panel: str, data: str = "") -> None:
+        """Takes a message."""
+        assert self._node.stdin is not None and self._node.stdout is not None
+        self._node.stdin.write(json.dumps({"panel": panel, "data": data}) + "\n")
+        self._node.stdin.flush()
+        told = json.loads(self._node.stdout.readline())
+        self.items, self.have = told["items"], told["have"]
+        assert not told["twice"], "nothing comes twice"
+        assert not told["missed"], "nothing is left out"
+
+
+class Stepped(FakePair):
+    """Writes as many tokens as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(1e6)
+        self.permits, self.waits = threading.Semaphore(0), threading.Event()
+
+    @contextmanager
+    def writing(self, rows: Any) -> Iterator[Any]:
+        self.waits.set()
+        self.permits.acquire()
+        self.waits.clear()
+        with super().writing(rows) as seconds:
+            yield seconds
+
+
+class Following(RuleBasedStateMachine):
+    """A window whose texts are written, changed, undone and shown in other units, over a connection that breaks."""
+
+    def __init__(self, host: Host, pair: Stepped, node: subprocess.Popen[str]) -> None:
+        super().__init__()
+        self.host, self.pair, self.session, self.page = host, pair, Session(), Page(node)
+        self.connect()
+
+    @rule()
+    def connect(self) -> None:
+        """A feed is opened, by a window that says what it has."""
+        known = {panel: _panel_state(self.page.have.get(panel)) for panel in PANELS}
+        self.updates = {panel: UPDATES[panel](self.session, self.host, known[panel]) for panel in PANELS}
+
+    @rule()
+    def look(self) -> None:
+        for panel, updates in self.updates.items():
+            for message in updates.due():
+                self.page.hear(panel, message)
+
+    @rule()
+    def break_off(self) -> None:
+        """What is sent is lost on its way."""
+        for updates in self.updates.values():
+            list(updates.due())
+        self.connect()
+
+    @rule(threshold=st.sampled_from([0.2, 0.5, 0.9]), acceptance=st.sampled_from([0.0, 0.8]))
+    def write(self, threshold: float, acceptance: float) -> None:
+        asked = request(threshold=threshold, acceptance=acceptance, max_new_tokens=25)
+        self.go_on(self.session.begin(asked, self.host))
+
+    @rule(count=st.integers(1, 12))
+    def more(self, count: int) -> None:
+        """So many steps are taken, if there is something to write."""
+        for _ in range(count):
+            if self.session.run is None or self.session.run.finished.is_set():
+                return
+            self.pair.permits.release()
+            self.rest(self.session.run)
+
+    def rest(self, run: Run) -> None:
+        """Waits until the models wait for a permit again, or the text has ended."""
+        eventually(lambda: run.finished.is_set() or self.pair.waits.is_set() and not self.pair.permits._value, SECONDS)
+
+    def go_on(self, run: Run | None) -> None:
+        """The text before gives way to this one, which takes a step of it."""
+        if run is not None and not run.finished.is_set():
+            self.pair.permits.release()
+            self.rest(run)
+
+    @precondition(lambda self: self.session.run is not None)
+    @rule(threshold=st.sampled_from([0.2, 0.5, 0.7, 0.9]), acceptance=st.sampled_from([0.0, 0.8]))
+    def turn(self, threshold: float, acceptance: float) -> None:
+        self.go_on(self.session.set_dials(threshold, acceptance, self.host))
+
+    @rule(by=st.sampled_from([-1, 1]))
+    def step(self, by: int) -> None:
+        self.go_on(self.session.step(by))
+
+    @rule(unit=st.sampled_from(["bytes", "price"]))
+    def view(self, unit: str) -> None:
+        before, view = self.session.view, self.session.set_view(unit, Prices())
+        if view is not before and self.session.shown is not None:  # as `Handlers.set_view`, whose answer gradio brings
+            self.page.hear("dashboard", dashboard_message(self.session.shown, view) or "{}")
+
+    def teardown(self) -> None:
+        """At the end the page has the text, whatever it heard before."""
+        run = self.session.run
+        if run is None:
+            return
+        self.pair.permits.release(10_000)
+        ended(run)
+        self.look()
+        self.look()
+        tokens = [[t[0], "slm llm".split()[t[1]], t[13]] for t in self.page.items["stream"]]
+        assert tokens == [[e.text, e.role.value, e.ratio] for e in run.folded]
+        whole = json.loads(dashboard_message(run, self.session.view) or "{}")["points"][1][1]
+        assert self.page.items["dashboard"] == [list(each) for each in zip(whole["x"], whole["y"], strict=True)]
+        while self.pair.permits.acquire(blocking=False):
+            pass
+
+
 @pytest.fixture
-def told(host, monkeypatch):
-    """Follows a session's feed to its end, and returns [panel, message] in order; `then` is called after each."""
-    monkeypatch.setattr(app.stream.feed, "LINGER_SECONDS", 0.1)
+def node():
+    """The page's channel, in a process that is told lines."""
+    driver = pytest.importorskip("playwright", reason="its node runs the page's scripts").__path__[0]
+    script = (ROOT / "assets/page/lib/channel.js").as_uri()
+    command = [f"{driver}/driver/node", "--input-type=module", "-e", CHANNEL, script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
 
-    def follow(session: Session, known=None, then=lambda: None) -> list[tuple[str, dict]]:
-        async def listen() -> list[tuple[str, dict]]:
-            found = []
-            async for event in Feeds(Sessions(), host, UPDATES).follow(session, known or {}):
-                found_event = re.match(r"(?:event|retry): (\S+)\n(?:data:(.*)\n)?\n", event)
-                assert found_event is not None
-                name, data = found_event.groups()
-                if data and data.strip():
-                    found.append((name, json.loads(data)))
-                    then()
-            return found
 
-        return asyncio.run(listen())
+def test_whatever_is_lost_changed_or_undone_the_page_ends_with_the_text_and_gets_nothing_twice(node, monkeypatch):
+    monkeypatch.setattr("app.stream.updates.FIGURE_SECONDS", 0.0)
+    monkeypatch.setattr("app.stream.updates._FOLDING_SHARE", 1e9)
+    monkeypatch.setattr("app.running.session.UNHEARD_SECONDS", 600)
+    pair = Stepped()
+    host = Host(lambda preset, progress: pair)
+    host.wait(threading.Event())
+    wanted = settings(settings(), max_examples=30, stateful_step_count=18, phases=[Phase.generate])
+    try:
+        run_state_machine_as_test(lambda: Following(host, pair, node), settings=wanted)
+    finally:
+        pair.permits.release(10_000)
+        host.close()
 
-    return follow
+
+# ---- what a message says ---------------------------------------------------------------------------------------------
 
 
 def of(told: list[tuple[str, dict]], panel: str) -> list[dict]:
     return [message for name, message in told if name == panel]
 
 
-def test_a_feed_sends_every_token_once_and_in_order(host, told):
-    session = Session()
-    run = session.begin(request(max_new_tokens=120), host)
-    messages = of(told(session), "stream")
-    at = 0
-    for message in messages:
-        assert message["from"] == at and message["count"] == len(message["tokens"])
-        at += message["count"]
-    assert at == 120 and messages[-1]["state"] == "done"
-    assert "".join(token[0] for message in messages for token in message["tokens"]) == "".join(
-        e.text for e in run.events
-    )
+def follow(host: Host, session: Session, known=None, then=lambda: None) -> list[tuple[str, dict]]:
+    """Follows a session's feed to its end: [panel, message] in order; `then` is called after each."""
+
+    async def listen() -> list[tuple[str, dict]]:
+        found = []
+        async for event in Feeds(Sessions(), host, UPDATES).follow(session, known or {}):
+            if (parts := re.match(r"event: (\S+)\ndata: ?(\{.*)\n\n", event)) is not None:
+                found.append((parts[1], json.loads(parts[2])))
+                then()
+        return found
+
+    return asyncio.run(asyncio.wait_for(listen(), SECONDS))
 
 
-def test_what_keeps_the_llm_from_writing_is_said_while_the_text_stays(host, told, pair):
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch):
+    monkeypatch.setattr(app.stream.feed, "LINGER_SECONDS", 0.1)
+
+
+def cost_of(run: Run, session: Session) -> dict[str, Any] | None:
+    return json.loads(dashboard_message(run, session.view) or "")["cost"]
+
+
+def test_what_keeps_the_llm_from_writing_is_said_while_the_text_stays(host, pair):
     session = Session()
     run = session.begin(request(max_new_tokens=60), host)
 
     def fail_for_a_while():
-        pair.trouble = "The LLM's server has not answered for 3 s; waiting for it …" if len(run.events) < 40 else ""
+        pair.trouble = "The LLM's server is away" if len(run.events) < 40 else ""
 
-    messages = of(told(session, then=fail_for_a_while), "stream")
-    assert any("waiting for it" in message["note"] and message["state"] == "running" for message in messages)
+    messages = of(follow(host, session, then=fail_for_a_while), "stream")
+    assert any("server" in message["note"] and message["state"] == "running" for message in messages)
     assert messages[-1]["note"] == "" and sum(message["count"] for message in messages) == 60
 
 
@@ -93,248 +279,139 @@ def test_a_dial_that_the_llm_cannot_serve_is_refused_and_moves_nothing(host, pai
             raise InvalidRequest("set the acceptance to 0")
 
     session = Session()
-    run = session.begin(request(), host)
-    assert run.finished.wait(5)
+    run = ended(session.begin(request(), host))
     monkeypatch.setattr(pair, "check_acceptance", refuse, raising=False)
     with pytest.raises(InvalidRequest):
         session.set_dials(0.7, 0.5, host)
     assert session.run is run and session.set_dials(0.7, 0.0, host) is not None
 
 
-def test_a_feed_opened_again_sends_only_what_the_window_lacks(host, told):
-    session = Session()
-    run = session.begin(request(), host)
-    assert run.finished.wait(5)
-    session.shown = run  # some feed has sent the first tokens
-    found = told(session, {"stream": PanelState(run.number, 12), "dashboard": PanelState(run.number, 9)})
-    assert [(m["from"], m["count"], m["state"]) for m in of(found, "stream")] == [(12, 18, "done")]
-    assert [(m["from"], m["count"]) for m in of(found, "dashboard")] == [(9, 21)]
-    known = {"stream": PanelState(run.number, 30, True), "dashboard": PanelState(run.number, 30, True)}
-    assert told(session, known) == []
-
-
-def test_a_window_that_says_nothing_sensible_of_what_it_has_gets_everything(host, told):
+def test_what_a_window_says_of_what_it_has_is_read_only_where_it_makes_sense():
     for text in (None, "", "1.2", "1.2.0", "a.b.c.d", "-1.2.0.0", "1.2.0.0.0", "٣.1.0.0", "9" * 20 + ".1.0.0"):
-        assert app.stream.feed._panel_state(text) == PanelState()
-    assert app.stream.feed._panel_state("1700000000000.12.1.3") == PanelState(1700000000000, 12, True, 3)
+        assert _panel_state(text) == PanelState()
+    assert _panel_state("1700000000000.12.1.3") == PanelState(1700000000000, 12, True, 3)
 
 
-def test_a_token_is_sent_as_soon_as_it_is_written(host, pair, told, monkeypatch):
-    monkeypatch.setattr(app.stream.feed, "_LOOK_SECONDS", 30)  # so that only the run itself can be what wakes the feed
-    pair.tokens_per_second = 10
+def test_a_texts_cost_is_told_with_its_policy_and_dials_unless_they_were_turned_or_its_pair_has_gone(host, pair):
+    pair.tokens_per_second = 100
     session = Session()
-    session.begin(request(max_new_tokens=20), host)
+    turned = session.begin(request(threshold=0.2), host)
+    eventually(lambda: len(turned.events) > 3, SECONDS)
+    session.set_dials(0.9, 0.3, host)
+    pair.tokens_per_second = 2000
+    assert cost_of(ended(turned), session) is None
+    plain = ended(session.begin(request(threshold=0.9, acceptance=0.3), host))
+    cost = cost_of(plain, session)
+    assert cost is not None and cost["times"] > 0
+    assert (cost["policy"], cost["threshold"], cost["acceptance"]) == ("router", 0.9, 0.3)
+    opened = opened_run(pair.trace(plain.request, plain.events).to_json())
+    session.retire(pair)
+    assert cost_of(plain, session) is cost_of(opened, session) is None
+
+
+def test_a_part_never_says_that_a_text_has_ended_and_what_is_sent_again_is_the_same(host):
+    run = ended(Session().begin(request(), host))
+    whole, rest = json.loads(token_message(run, 0)), json.loads(token_message(run, 12))
+    assert rest["tokens"] == whole["tokens"][12:] and rest["from"] == 12
+    part = json.loads(token_message(run, 0, 5))
+    assert part["count"] == 5 and (part["state"], whole["state"]) == ("running", "done")
+
+
+def test_candidates_learned_later_are_sent_for_the_token_they_belong_to(host):
+    run = ended(Session().begin(request(alternatives=5), host))
+    message = json.loads(token_message(run, 0))
+    llm = [i for i, token in enumerate(message["tokens"]) if token[1] == 1]
+    late = {index for index, author, _, _ in message["revealed"] if author == 1}
+    assert late == set(range(max(llm))) - set(llm)
+
+
+def test_only_the_llms_own_choice_has_the_ratio_of_one(host):
+    run = ended(Session().begin(request(acceptance=0.5), host))
+    run.events[0] = replace(run.events[0], ratio=1 - 1e-12)
+    assert json.loads(token_message(run, 0, 1))["tokens"][0][13] < 1
+    run.events[0] = replace(run.events[0], ratio=1.0)
+    assert json.loads(token_message(run, 0, 1))["tokens"][0][13] == 1
+
+
+# ---- feeds -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_token_wakes_the_feed_and_messages_and_figures_keep_their_distance(host, pair, monkeypatch):
+    monkeypatch.setattr(app.stream.feed, "_LOOK_SECONDS", SECONDS)  # so that only the text itself wakes the feed
     monkeypatch.setattr(app.stream.feed, "LINGER_SECONDS", 0)
-    monkeypatch.setattr(app.stream.feed, "FLUSH_SECONDS", 0)
-    threading.Timer(4, session.listeners.notify).start()  # lets the feed end
-    messages = of(told(session), "stream")
-    assert len(messages) >= 15, "nearly every token has a message of its own"
-
-
-def test_messages_come_at_most_eight_times_a_second(host, pair, told):
-    pair.tokens_per_second = 300
-    session = Session()
+    session, started = Session(), time.monotonic()
     session.begin(request(max_new_tokens=300), host)
-    started = time.monotonic()
-    messages = of(told(session), "stream")
-    assert len(messages) <= 3 + 8 * (time.monotonic() - started)
-    assert app.stream.feed.FLUSH_SECONDS >= 1 / 8
+    threading.Timer(4, session.listeners.notify).start()  # lets the feed end
+    told = follow(host, session)
+    seconds = time.monotonic() - started
+    texts, figures = of(told, "stream"), of(told, "dashboard")
+    assert sum(message["count"] for message in texts) == 300 and texts[-1]["state"] == "done"
+    assert 3 <= len(texts) <= 3 + 8 * seconds, "a dozen browsers of a slow machine can follow"
+    assert len(figures) <= 3 + seconds and figures[-1]["meter"]["tokens"] == "300"
 
 
-def test_a_feed_stays_open_while_something_is_on_and_then_says_that_it_is_quiet(host, pair, told, monkeypatch):
-    pair.prefill_seconds, pair.tokens_per_second = 0.6, 100
-    session = Session()
+def test_a_feed_stays_open_while_something_is_on_and_then_says_that_it_is_quiet(host, pair):
+    pair.prefill_seconds = 0.6  # longer than a feed lingers
+    session, last = Session(), []
     run = session.begin(request(), host)
-    last = []
 
     async def listen() -> None:
         async for event in Feeds(Sessions(), host, UPDATES).follow(session, {}):
             last[:] = [event]
 
-    asyncio.run(listen())
+    asyncio.run(asyncio.wait_for(listen(), SECONDS))
     assert run.state == "done" and last == ["event: quiet\ndata:\n\n"]
     assert not session.listeners._events, "nobody is left listening"
 
 
-def test_what_nobody_listens_to_is_stopped(host, pair, told, monkeypatch):
+@pytest.mark.parametrize("ends_at_once", [False, True])
+def test_a_text_that_is_begun_while_the_feed_looks_is_brought_by_it(host, ends_at_once):
+    session, started, opened = Session(), threading.Event(), time.monotonic()
+
+    def due(self):
+        if not started.is_set() and time.monotonic() - opened > 0.15:  # it lingers no longer
+            started.set()
+            run = session.begin(request(max_new_tokens=5), host)
+            assert not ends_at_once or ended(run)
+        return []
+
+    late = type("Late", (), {"due": due})
+
+    async def listen() -> list[str]:
+        panels = {**dict(reversed(UPDATES.items())), "late": lambda *_: late()}
+        return [event async for event in Feeds(Sessions(), host, panels).follow(session, {})]
+
+    found = asyncio.run(asyncio.wait_for(listen(), SECONDS))
+    assert started.is_set() and any(event.startswith("event: stream") for event in found[:-1])
+    assert found[-1].startswith("event: quiet")
+
+
+def test_what_nobody_listens_to_is_stopped_and_says_why(host, pair, monkeypatch):
     monkeypatch.setattr(app.running.session, "UNHEARD_SECONDS", 0.2)
-    pair.tokens_per_second = 20
-    gone, heard = Session(), Session()
-    run = gone.begin(request(), host)
-    assert run.finished.wait(2) and run.state == "stopped" and len(run.events) < 15
-    assert "this window was not connected" in of(told(gone), "stream")[-1]["note"]
-    monkeypatch.setattr(app.running.session, "UNHEARD_SECONDS", 1)  # listening begins sooner, the text takes longer
-    run = heard.begin(request(), host)
-    assert of(told(heard), "stream")[-1]["state"] == "done" and len(run.events) == 30
+    pair.tokens_per_second = 10
+    gone = Session()
+    run = ended(gone.begin(request(max_new_tokens=1000), host))
+    assert run.state == "stopped" and len(run.events) < 1000
+    assert "connected" in of(follow(host, gone), "stream")[-1]["note"]
 
 
-def test_figures_go_out_at_most_once_a_second_and_only_with_new_points(host, pair, told, monkeypatch):
-    monkeypatch.setattr(
-        app.stream.updates, "_FOLDING_SHARE", 1.0
-    )  # so that a busy machine does not make them rarer still
-    pair.tokens_per_second = 60
+def test_a_text_that_somebody_follows_is_written_to_its_end(host, pair, monkeypatch):
     session = Session()
-    session.begin(request(max_new_tokens=120), host)
-    started = time.monotonic()
-    messages = of(told(session), "dashboard")
-    assert 3 <= len(messages) <= 3 + (time.monotonic() - started), "one a second, the first and the last"
-    assert messages[0]["from"] == 0 and messages[0]["figures"] and not messages[1]["figures"]
-    assert sum(m["count"] for m in messages) == 120
-    assert messages[-1]["meter"]["tokens"] == "120"
-
-
-def test_a_texts_cost_is_told_with_its_policy_and_dials_unless_they_were_turned_while_it_was_written(host, pair):
-    pair.tokens_per_second = 100
-    session = Session()
-    turned = session.begin(request(threshold=0.2), host)
-    eventually(lambda: len(turned.events) > 3)
-    session.set_dials(0.9, 0.3, host)
-    pair.tokens_per_second = 2000
-    assert turned.finished.wait(5)
-    assert json.loads(dashboard_message(turned, session.view) or "")["cost"] is None
-    plain = session.begin(request(threshold=0.9, acceptance=0.3), host)
-    assert plain.finished.wait(5)
-    cost = json.loads(dashboard_message(plain, session.view) or "")["cost"]
-    assert (cost["policy"], cost["threshold"], cost["acceptance"]) == ("router", 0.9, 0.3) and cost["times"] > 0
-
-
-def test_no_cost_is_told_of_a_text_that_the_models_here_did_not_write(host, pair):
-    session = Session()
+    pair.tokens_per_second = 40
     run = session.begin(request(), host)
-    assert run.finished.wait(5)
-    opened = opened_run(pair.trace(run.request, run.events).to_json())
-    assert json.loads(dashboard_message(run, session.view) or "")["cost"] is not None
-    session.retire(pair)
-    for text in (run, opened):
-        assert json.loads(dashboard_message(text, session.view) or "")["cost"] is None
+
+    def patience_ends() -> None:
+        monkeypatch.setattr(app.running.session, "UNHEARD_SECONDS", 0.0)
+
+    assert of(follow(host, session, then=patience_ends), "stream")[-1]["state"] == "done" and len(run.events) == 30
 
 
-def test_a_new_view_sends_all_points_again_without_running_anything(host, pair, told):
-    pair.tokens_per_second = 60
-    session = Session()
-    run = session.begin(request(max_new_tokens=60), host)
-    messages = of(
-        told(session, then=lambda: len(run.events) > 20 and session.set_view("price", Prices(1, 2))), "dashboard"
-    )
-    first = next(m for m in messages if m["view"] == 1)
-    assert first["from"] == 0 and first["figures"] and first["meter"]["unit"] == "price"
-    assert len(pair.requests) == 1
-
-
-def test_a_feed_goes_over_to_the_run_that_takes_the_place_of_another(host, pair, told):
-    pair.tokens_per_second = 30
-    session = Session()
-    first = session.begin(request(), host)
-
-    def supersede() -> None:
-        if session.run is first and len(first.events) > 3:
-            session.begin(request("echo x"), host)
-
-    numbers = [m["n"] for m in of(told(session, then=supersede), "stream")]
-    assert session.run is not None and session.run is not first
-    assert numbers == sorted(numbers) and set(numbers) == {first.number, session.run.number}
-
-
-def test_a_run_that_goes_on_from_the_text_on_the_page_sends_only_what_is_new(host, told):
-    session = Session()
-    run = session.begin(request(threshold=0.5), host)
-    assert run.finished.wait(5)
-    told(session)
-    wanted = next(e.score for e in run.events if e.index > 9 and e.score is not None and e.score >= 0.5) + 1e-4
-    flip = next(e.index for e in run.events if e.score is not None and 0.5 <= e.score < wanted)
-    again = session.set_dials(wanted, 0, host)
-    assert again is not None and again.finished.wait(5)
-    known = {"stream": PanelState(run.number, 30, True), "dashboard": PanelState(run.number, 30, True)}
-    found = told(session, known)
-    assert [(m["kept"], m["from"], m["count"]) for m in of(found, "stream")] == [([run.number, flip], flip, 30 - flip)]
-    assert [m["from"] for m in of(found, "dashboard")] == [flip]
-
-
-def test_an_open_feed_brings_a_text_again_that_undo_brings_back_from_a_sweep(host):
-    session = Session()
-    run = session.begin(request(), host)
-    assert run.finished.wait(5)
-    panels = [make(session, host, PanelState()) for make in (TextUpdates, FigureUpdates)]
-    before = [json.loads(message) for panel in panels for message in panel.due()]
-    session.scrubbing = True
-    assert not [message for panel in panels for message in panel.due()]
-    assert session.step(-1) is run
-    again = [json.loads(message) for panel in panels for message in panel.due()]
-    assert [(m["from"], m["count"], m["kept"]) for m in again] == [(0, 30, None)] * 2
-    assert {m["n"] for m in again} == {run.number} and before[0]["n"] < run.number
-    assert not [message for panel in panels for message in panel.due()], "once"
-
-
-def shown_by(messages: list[dict]) -> list[list]:
-    """The tokens, or points, that a browser has after the messages, as `lib/channel.js` puts them together."""
-    items: list = []
-    for message in messages:
-        new = message["tokens"] if "tokens" in message else list(zip(*message["points"][1][1].values(), strict=True))
-        assert message["from"] <= len(items)
-        items = [*items[: message["from"]], *new]
-    return items
-
-
-def test_a_text_that_is_taken_back_while_it_is_sent_ends_as_the_traces(host, pair, told):
-    pair.tokens_per_second = 60
-    session = Session()
-    run = session.begin(request(threshold=0.2, acceptance=0.8, max_new_tokens=80), host)
-    found = told(session)
-    texts, figures = of(found, "stream"), of(found, "dashboard")
-    assert any(b["cuts"] > a["cuts"] for a, b in pairwise(texts)) and texts[-1]["cuts"] == len(run.written.cuts) > 3
-    assert all(b["cuts"] > a["cuts"] or b["from"] == a["from"] + a["count"] for a, b in pairwise(texts))
-    assert [token[0] for token in shown_by(texts)] == [event.text for event in run.events]
-    ratios = {index: ratio for message in texts for index, ratio in message["verdicts"]}
-    kept = {i: ratios.get(i, token[13]) for i, token in enumerate(shown_by(texts))}
-    assert kept == {event.index: event.ratio for event in run.folded}
-    assert [point[0] for point in shown_by(figures)] == [event.index + 1 for event in run.events]
-    whole = json.loads(dashboard_message(run, session.view) or "")
-    assert figures[-1]["meter"] == whole["meter"] and shown_by(figures) == shown_by([whole])
-
-
-def test_a_window_that_missed_what_was_taken_back_gets_the_text_from_there_on(host, told):
-    session = Session()
-    run = session.begin(request(threshold=0.2, acceptance=0.8), host)
-    assert run.finished.wait(5)
-    session.shown = run
-    cuts = run.written.cuts
-    assert len(cuts) > 2
-    for seen in range(len(cuts) + 1):
-        known = {panel: PanelState(run.number, 20, False, seen) for panel in ("stream", "dashboard")}
-        found = told(session, known)
-        for panel in ("stream", "dashboard"):
-            assert [m["from"] for m in of(found, panel)] == [min((20, *cuts[seen:]))]
-
-
-def test_a_run_keeps_nothing_of_the_page_that_the_last_text_had_taken_back(host):
-    page = Session().begin(request(threshold=0.2, acceptance=0.8), host)
-    assert page.finished.wait(5)
-    first, *later = page.written.cuts
-    again = Run(page.request, change=Change(page, lambda origin: (origin.request, origin.folded)))
-    again.events = list(page.folded)
-    assert shared_prefix(page, again, 30, len(later) + 1).count == 30
-    assert shared_prefix(page, again, 30, len(later)).count == later[-1]
-    assert shared_prefix(page, again, 30, 0).count == min(first, *later)
-
-
-def test_a_feed_is_opened_by_its_own_key_only(host):
-    from starlette.applications import Starlette
-    from starlette.testclient import TestClient
-
-    sessions = Sessions()
-    keys = {sessions.enter(name).key for name in "abc"}
-    assert len(keys) == 3 and all(len(key) >= 20 for key in keys)
-    client = TestClient(Starlette(routes=[Feeds(sessions, host, UPDATES).route]))
-    for wrong in ("a", "", "x" * 24):
-        assert client.get(f"/gradio_api/citer/feed/{wrong}").status_code == 404
-
-
-def test_a_feed_says_something_while_nothing_happens(host, pair, monkeypatch):
-    assert KEEP_ALIVE_SECONDS < 20
+def test_a_feed_says_something_while_nothing_happens(host, monkeypatch):
+    assert KEEP_ALIVE_SECONDS < 20, "proxies close a silent connection after that"
     monkeypatch.setattr("app.stream.feed.KEEP_ALIVE_SECONDS", 0.1)
     session, said = Session(), []
 
-    async def follow() -> None:
+    async def listen() -> None:
         async for event in Feeds(Sessions(), host, UPDATES).follow(session, {}):
             said.append(event)
             if said.count(": still here\n\n") == 3:
@@ -342,123 +419,74 @@ def test_a_feed_says_something_while_nothing_happens(host, pair, monkeypatch):
 
     host.wait(threading.Event())  # or the note would change, from what is loaded to what is waited for
     session.run = Run(request())  # it waits, and is never begun
-    asyncio.run(asyncio.wait_for(follow(), 30))
+    asyncio.run(asyncio.wait_for(listen(), SECONDS))
     assert said[0].startswith("retry") and len([each for each in said if each.startswith("event: stream")]) == 1
 
 
-def test_a_window_has_few_feeds(host):
-    from starlette.applications import Starlette
-    from starlette.testclient import TestClient
-
+def test_a_feed_is_opened_by_its_own_key_only_and_a_window_has_few(host):
     sessions = Sessions()
-    session = sessions.enter("a")
+    all_sessions = [sessions.enter(name) for name in "abc"]
+    assert len({session.key for session in all_sessions}) == 3
     client = TestClient(Starlette(routes=[Feeds(sessions, host, UPDATES).route]))
+    for wrong in ("a", "", "x" * 24):
+        assert client.get(f"/gradio_api/citer/feed/{wrong}").status_code == 404
+    session = all_sessions[0]
     session.listeners._events = dict.fromkeys([object() for _ in range(MAX_FEEDS)])  # type: ignore[assignment]
     assert client.get(f"/gradio_api/citer/feed/{session.key}").status_code == 429
 
 
 def test_a_window_that_reads_its_feed_no_more_is_taken_for_gone(host, monkeypatch):
-    from starlette.applications import Starlette
-
     monkeypatch.setattr("engine.endpoint.routes.STALL_SECONDS", 0.05)
-    sessions, sent, heard = Sessions(), [], []
+    sessions, heard = Sessions(), []
     session = sessions.enter("a")
     path = f"/gradio_api/citer/feed/{session.key}"
     scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "query_string": b"", "headers": []}
 
     async def receive() -> Any:
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     async def send(message: Any) -> None:
-        sent.append(message["type"])
-        if sent[-1] == "http.response.body":
+        if message["type"] == "http.response.body":
             heard.append(len(session.listeners))
-            await asyncio.sleep(60)  # as where all that a connection holds is full
+            await asyncio.Event().wait()  # as where all that a connection holds is full
 
-    async def follow() -> None:
+    async def connect() -> None:
         with pytest.raises((TimeoutError, ExceptionGroup)):
             await Starlette(routes=[Feeds(sessions, host, UPDATES).route])(scope, receive, send)
         heard.append(len(session.listeners))
 
-    asyncio.run(asyncio.wait_for(follow(), 30))
-    assert sent == ["http.response.start", "http.response.body"] and heard == [1, 0]
+    asyncio.run(asyncio.wait_for(connect(), SECONDS))
+    assert heard == [1, 0]
 
 
-def test_a_browser_that_cannot_open_its_feed_gets_the_finished_text_whole(host, pair):
-    pair.tokens_per_second = 100
-    session = Session()
-    run = session.begin(request(), host)
-    found = asyncio.run(Feeds(Sessions(), host, UPDATES).whole(session))
-    assert run.state == "done" and set(found) == {"stream", "dashboard"}
-    message = json.loads(found["stream"])
-    assert message["from"] == 0 and message["count"] == 30 and message["state"] == "done"
+# ---- where a browser cannot open its feed ----------------------------------------------------------------------------
 
 
-def test_nobody_is_brought_a_text_who_does_not_wait_for_it(host, pair, monkeypatch):
-    for module in (app.running.session, app.stream.feed):
-        monkeypatch.setattr(module, "UNHEARD_SECONDS", 1.0)
-    pair.tokens_per_second = 5
-    callers, session = Callers(), Session()
-    callers.watched = True  # and no stream is open
-    run = session.begin(request(max_new_tokens=1000), host)
-    asyncio.run(asyncio.wait_for(Feeds(Sessions(), host, UPDATES, callers).whole(session, "gone"), 60))
-    assert run.finished.wait(20) and run.state == "stopped"
-
-
-def test_a_message_sent_again_is_the_same_message(host):
-    run = Session().begin(request(), host)
-    assert run.finished.wait(5)
-    whole, rest = json.loads(token_message(run, 0)), json.loads(token_message(run, 12))
-    assert rest["tokens"] == whole["tokens"][12:] and rest["from"] == 12
-    part = json.loads(token_message(run, 0, 5))
-    assert part["count"] == 5 and part["state"] == "running", "an end is told with all that there is"
-
-
-def test_candidates_learned_later_are_sent_for_the_token_they_belong_to(host):
-    run = Session().begin(request(alternatives=5), host)
-    assert run.finished.wait(5)
-    message = json.loads(token_message(run, 0))
-    llm = [i for i, token in enumerate(message["tokens"]) if token[1] == 1]
-    late = {index for index, author, _, _ in message["revealed"] if author == 1}
-    assert late == set(range(max(llm))) - set(llm)
-
-
-def test_a_window_waits_for_its_finished_texts_once_and_who_asks_again_ends_the_older(host, pair):
-    pair.tokens_per_second = 20
+def test_a_window_without_a_feed_gets_the_finished_text_once_and_who_asks_again_ends_the_older(host, pair):
     session, feeds = Session(), Feeds(Sessions(), host, UPDATES)
 
     async def ask_often() -> list[dict[str, str]]:
         session.begin(request(max_new_tokens=200), host)
         asked = [asyncio.create_task(feeds.whole(session)) for _ in range(50)]
-        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.sleep(0.1)
-        assert [task.done() for task in asked] == [True] * 49 + [False] and len(session.listeners) == 1
+        await asyncio.gather(*asked[:-1])
+        assert not asked[-1].done() and len(session.listeners) == 1
         session.stop()
         return await asyncio.gather(*asked)
 
-    found = asyncio.run(ask_often())
-    assert found[:-1] == [{}] * 49 and "stream" in found[-1]
+    pair.tokens_per_second = 5  # it must not have ended by itself
+    found = asyncio.run(asyncio.wait_for(ask_often(), SECONDS))
+    assert found[:-1] == [{}] * 49 and set(found[-1]) == set(PANELS)
+    message = json.loads(found[-1]["stream"])
+    assert message["from"] == 0 and message["state"] == "stopped"
+    assert message["count"] == len(session.run.events if session.run else ())
 
 
-@pytest.mark.parametrize("ends_at_once", [False, True])
-def test_a_text_that_is_begun_while_the_feed_looks_is_brought_by_it(host, told, ends_at_once):
-    session = Session()
-    started = threading.Event()
-
-    def due(self):
-        if not started.is_set() and time.monotonic() - opened > 0.15:  # it lingers no longer
-            started.set()
-            run = session.begin(request(max_new_tokens=5), host)
-            assert not ends_at_once or run.finished.wait(5)
-        return []
-
-    updates = type("Late", (), {"due": due})
-    opened = time.monotonic()
-
-    async def listen() -> list[str]:
-        panels = {"late": lambda *_: updates(), **UPDATES}
-        return [event async for event in Feeds(Sessions(), host, dict(reversed(panels.items()))).follow(session, {})]
-
-    found = asyncio.run(listen())
-    assert started.is_set() and any(event.startswith("event: stream") for event in found[:-1])
-    assert found[-1].startswith("event: quiet")
+def test_nobody_is_brought_a_text_who_does_not_wait_for_it(host, pair, monkeypatch):
+    for module in (app.running.session, app.stream.feed):
+        monkeypatch.setattr(module, "UNHEARD_SECONDS", 0.3)
+    pair.tokens_per_second = 5
+    callers, session = Callers(), Session()
+    callers.watched = True  # and no stream is open
+    run = session.begin(request(max_new_tokens=1000), host)
+    asyncio.run(asyncio.wait_for(Feeds(Sessions(), host, UPDATES, callers).whole(session, "gone"), SECONDS))
+    assert ended(run).state == "stopped"

@@ -1,1 +1,0 @@
-"""The method told with the figures of one text: what "How it works" says of it."""
