@@ -24,14 +24,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 import torch
 from tokenizers import Tokenizer
 
 from engine.batch.draft_length import due
-from engine.batch.judge import Judge
 from engine.batch.reading import Reader
 from engine.batch.record import record
 from engine.batch.rows import NOWHERE, Row, RowStep, Slot, going, slots_of, state_of
@@ -60,7 +59,6 @@ class Decoding:
         tokenizer: Tokenizer,
         end_ids: AbstractSet[int],
         context: int,
-        judge: Callable[[], Judge | None] = lambda: None,
         most: int | None = None,
         prefix_cache: bool = False,
     ) -> None:
@@ -70,12 +68,11 @@ class Decoding:
             slm, llm, tokenizer: Of the pair.
             end_ids: Token ids that end a text, by either model.
             context: Tokens a row may have in all.
-            judge: Says which one is in use now, for the requests that want it to decide what is kept.
             most: See `Slots`.
             prefix_cache: Whether what texts have in common is read once for all, at any time; see `PrefixCache`.
         """
         self._models: dict[Role, AnyModel] = {Role.SLM: slm, Role.LLM: llm}
-        self._tokenizer, self._end_ids, self._judge, self._context = tokenizer, end_ids, judge, context
+        self._tokenizer, self._end_ids, self._context = tokenizer, end_ids, context
         self.rows: list[Row] = []
         self._slots = Slots(self._models, self.rows, context, most)
         self._caches = self._slots.caches
@@ -107,7 +104,6 @@ class Decoding:
                 limit=min(request.max_new_tokens, self._context - len(prompt)),
                 dial=Dial.of(request),
                 text=TextStream(self._tokenizer, request.stop),
-                judge=self._judge_of(request),
             )
             for request, policy, prompt in zip(requests, policies, prompts, strict=True)
         ]
@@ -216,7 +212,7 @@ class Decoding:
         """
         this = self.rows[row]
         self._slots.own(this)
-        old, this.judge = this.tokens, self._judge_of(request)
+        old = this.tokens
         this.go_on(request, events, self._tokenizer)
         same = common(old, this.tokens)
         for role, cache in self._caches.items():
@@ -393,6 +389,3 @@ class Decoding:
             step.undo(self._tokenizer)
         for slot in slots_of(steps):
             self._slots.back_to_start(slot)
-
-    def _judge_of(self, request: Request) -> Judge | None:
-        return self._judge() if request.judge == "learned" else None

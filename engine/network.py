@@ -1,4 +1,4 @@
-"""The small network of routers and judges, and the folder that it is shipped in with its card.
+"""The small network of routers, and the folder that it is shipped in with its card.
 
 Weights are safetensors and the card is JSON: nothing is ever unpickled. A folder may be a stranger's, so the weights'
 names, types and shapes are compared with the card before any of them is read.
@@ -125,7 +125,7 @@ class NetworkFolder(Generic[Card]):
     """How networks of one kind lie in a folder: two files, and the one place that writes and checks them.
 
     Attributes:
-        kind: For people, "router" or "judge".
+        kind: For people, as in "router".
         weights, card: Names of the files.
         card_type: A dataclass whose annotations say what a card may hold.
     """

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.batch.judge import Judge
 from engine.decoding import Decoding
 from engine.errors import EngineError, InvalidRequest
 from engine.events import TokenEvent
@@ -52,7 +51,6 @@ class Pair:
     Attributes:
         fingerprint: Of the tokenizer, see `engine.tokenizer.tokenizer_fingerprint`.
         router: May be None; then the policy "router" is refused.
-        judge: May be None; then a request for it is refused.
         llm: In this process, or behind a server.
         identity: Of the weights; changes when they do. Empty for the presets, whose weights are pinned.
         quantisation: "NF4", "int8" or "fp32", for people; the SLM's where the LLM is on a server.
@@ -94,7 +92,6 @@ class Pair:
         self.prices = prices or Prices()
         self.router: Router | None = None
         self._policies: dict[str, Policy] = {}  # one object each: rows with the same are scored together
-        self.judge: Judge | None = None
         self.end_ids = end_ids(tokenizer, *here)
         self.end_id = id_of(tokenizer, str(tokenizer.eos_token))
 
@@ -159,14 +156,6 @@ class Pair:
         size, flops = (router.bytes, router.flops) if router else (0, 0)
         self.slm.cost = replace(self.slm.cost, router_bytes=size, router_flops=flops)
 
-    def use_judge(self, judge: Judge | None) -> None:
-        """Takes a judge into use for later texts, or none; raises RouterError if it is not for this pair."""
-        if judge is not None:
-            judge.fit_to(self.slm_name, self.llm_name, self.llm.hidden_size, self.fingerprint)
-            judge.network.to(self.llm.device)
-        self.judge = judge
-        size, flops = (judge.network.bytes, judge.network.flops) if judge else (0, 0)
-        self.llm.cost = replace(self.llm.cost, router_bytes=size, router_flops=flops)
 
     def close(self) -> None:
         """Ends the connection to the LLM's server, if it is on one."""
@@ -221,7 +210,7 @@ class Pair:
 
         `prefix_cache` is for many texts that begin alike: see `engine.batch.prefix_cache`.
         """
-        about = backend(self.tokenizer), self.end_ids, self.context, lambda: self.judge
+        about = backend(self.tokenizer), self.end_ids, self.context
         return Decoding(self.slm, self.llm, *about, most, prefix_cache)
 
     def start(
@@ -332,8 +321,6 @@ class Pair:
     def _check_row(self, request: Request) -> None:
         self.check_acceptance(request.acceptance)
         self.check_sampling(request.sampling)
-        if request.judge == "learned" and self.judge is None:
-            raise InvalidRequest("judge = 'learned' needs a judge, and none is loaded: choose ratio, or `use_judge`")
         tokens = len(self.tokenizer)
         for index, id in ((forced.index, forced.id) for forced in request.forced):
             if id is not None and id >= tokens:

@@ -26,7 +26,6 @@ MAX_DRAFT = 1024
 DraftLimit = int | Literal["auto"]
 """At most so many drafted tokens are unread; "auto" weighs what a look costs (`engine.batch.draft_length`)."""
 
-JudgeKind = Literal["ratio", "learned"]
 TurnRole = Literal["system", "user", "assistant"]
 
 
@@ -111,8 +110,6 @@ class Request:
             likeliest one. 0 keeps all (CITER as published), 1 gives the LLM-only text.
         max_draft: Drafted tokens, at most, before the LLM reads them. It changes what a text costs, never the text;
             with acceptance 0 the LLM reads only where it writes.
-        judge: What acceptance is compared with for a token that is not the LLM's own: its likelihood "ratio", or the
-            pair's "learned" estimate that keeping it does no harm (`engine.batch.judge`).
         policy: One of `engine.policy.POLICIES`.
         system: System message for the chat template; None or an empty one leaves the template's own default.
         max_new_tokens: Generated tokens at most, the end token included.
@@ -135,7 +132,6 @@ class Request:
     forced: tuple[Forced, ...] = ()
     acceptance: float = 0.0
     max_draft: DraftLimit = "auto"
-    judge: JudgeKind = "ratio"
     turns: tuple[Turn, ...] = ()
 
     def __post_init__(self) -> None:
@@ -151,8 +147,6 @@ class Request:
         if not isinstance(self.sampling, Sampling):
             raise InvalidRequest(f"sampling = {shown(self.sampling, True)} must be a Sampling")
         Dial(self.threshold, self.acceptance, self.max_draft)
-        if self.judge not in ("ratio", "learned"):
-            raise InvalidRequest(f"judge = {shown(self.judge, True)} is unknown: choose ratio or learned")
         if self.policy not in POLICIES:
             raise InvalidRequest(f"policy = {shown(self.policy, True)} is unknown: choose one of {', '.join(POLICIES)}")
         check_whole("max_new_tokens", self.max_new_tokens, 1, 1_000_000, "how many tokens may be written")

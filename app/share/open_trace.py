@@ -123,7 +123,7 @@ def _check_event(event: TokenEvent, where: str, position: int) -> None:
     for name in ("ratio", "probability"):
         if getattr(event, name) is not None:
             check_number(f"{where}.{name}", getattr(event, name), 0, 1, _HINT)
-    for name in ("slm_fed", "llm_fed", "llm_head", "judgements"):
+    for name in ("slm_fed", "llm_fed", "llm_head"):
         check_whole(f"{where}.{name}", getattr(event, name), 0, 10_000_000, _HINT)
     for name in ("seconds", "slm_seconds", "llm_seconds"):
         check_number(f"{where}.{name}", getattr(event, name), 0, _LONGEST, _HINT)

@@ -236,7 +236,7 @@ class Reader:
             logits, parts = self._logits(role, some, own), _stretches(own)
             for slot, part in parts:
                 if _judges(role, slot):
-                    note_choices(slot, some[part], logits[part], own[part.start][1] - slot.prompt_tokens)
+                    note_choices(slot, logits[part], own[part.start][1] - slot.prompt_tokens)
             seconds, charged = self._now(role) - started, 0.0
             for slot, part in parts:
                 at_end = own[part.stop - 1][1] == len(slot.tokens)

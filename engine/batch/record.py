@@ -29,20 +29,11 @@ def record(step: RowStep) -> TokenEvent:
             llm_entropy=first.llm_entropy,
             taken_back=tuple(step.taken_back),
         )
-    if row.judge is not None:
-        event = replace(event, judgements=_judgements(event))
     row.read = {role: tokens_read(read, 0, row.prompt_tokens, event.index) for role, read in row.read.items()}
     if not event.judged and row.settled == event.index:
         row.settled += 1
     row.events.append(event)
     return event
-
-
-def _judgements(event: TokenEvent) -> int:
-    """How many drafts the LLM read for an event that are not its own tokens: a judge looks at these alone."""
-    read = [draft.ratio for draft in event.taken_back] or [event.ratio]
-    ratios = [verdict.ratio for verdict in event.verdicts] + read
-    return sum(ratio is not None and ratio < 1 for ratio in ratios)
 
 
 def drafted_event(step: RowStep) -> TokenEvent:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from tokenizers import Tokenizer
 
-from engine.batch.judge import Judge
 from engine.events import (
     Alternative,
     FinishReason,
@@ -60,7 +59,6 @@ class Row:
         spared: Per model that the last event charges, how many tokens fewer were read for it than it charges for, since
             the cache held them; negative where some were read again. Seconds are told apart by it.
         prompt_hidden: The SLM's hidden state after the prompt [d], for policies that decide by it.
-        judge: Decides instead of the ratio, if the request wants that.
         finish_reason: None while the text goes on.
     """
 
@@ -80,7 +78,6 @@ class Row:
     choices: dict[int, Choice] = field(default_factory=dict)
     kept: dict[int, list[int]] = field(default_factory=dict)
     called: int = 0
-    judge: Judge | None = None
     finish_reason: FinishReason | None = None
 
     @property

@@ -22,11 +22,11 @@ from engine.model.sampling import sample, uniform
 _BELOW_ONE = math.nextafter(1.0, 0.0)
 
 
-def note_choices(slot: Slot, hidden: torch.Tensor, logits: torch.Tensor, index: int) -> None:
+def note_choices(slot: Slot, logits: torch.Tensor, index: int) -> None:
     """Notes the LLM's choices at positions of the text so far, for all rows that share it.
 
     Args:
-        hidden, logits: The LLM's, [positions, d] and float32 [positions, vocabulary].
+        logits: The LLM's, float32 [positions, vocabulary].
         index: The position in the generated text that the first of them is about. Where a row has no token yet, nothing
             is noted.
     """
@@ -34,7 +34,7 @@ def note_choices(slot: Slot, hidden: torch.Tensor, logits: torch.Tensor, index: 
         if step.judges:
             written = len(step.row.tokens) - slot.prompt_tokens
             for place in range(index, min(written, index + len(logits))):
-                step.row.choices[place] = _choice(step, hidden[place - index], logits[place - index], place)
+                step.row.choices[place] = _choice(step, logits[place - index], place)
 
 
 def note_drafts(slot: Slot) -> None:
@@ -42,20 +42,18 @@ def note_drafts(slot: Slot) -> None:
     if Role.LLM in slot.logits:
         for step in slot.steps:
             if step.judged and step.row.position not in step.row.choices:
-                hidden, logits = slot.hidden[Role.LLM], slot.logits[Role.LLM]
-                step.row.choices[step.row.position] = _choice(step, hidden, logits, step.row.position)
+                step.row.choices[step.row.position] = _choice(step, slot.logits[Role.LLM], step.row.position)
 
 
-def _choice(step: RowStep, hidden: torch.Tensor, logits: torch.Tensor, place: int) -> Choice:
-    """The LLM's choice at a position of a row whose token there is known: hidden [d], float32 logits [vocabulary]."""
+def _choice(step: RowStep, logits: torch.Tensor, place: int) -> Choice:
+    """The LLM's choice at a position of a row whose token there is known: float32 logits [vocabulary]."""
     row, request = step.row, step.row.request
     end = row.prompt_tokens + place
     own = sample(logits, request.sampling, row.tokens[:end], uniform(request.seed, place))
     token, its = row.tokens[end], probability(logits, own) if request.alternatives else None
     if token == own:
         return Choice(own, 1.0, its)
-    log_ratio = logits[token] - logits.max()
-    ratio = row.judge.harmless(hidden, log_ratio) if row.judge else float(log_ratio.exp())
+    ratio = float((logits[token] - logits.max()).exp())
     return Choice(own, min(_BELOW_ONE, ratio), its)
 
 

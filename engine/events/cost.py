@@ -76,8 +76,7 @@ class ModelCost:
         token_seconds: Measured seconds per further token in the same pass, where there is no table.
         pass_table, head_table: Measured (tokens, seconds): of a pass of so many tokens with `lm_head` at one position,
             and of `lm_head` alone at so many.
-        router_bytes, router_flops: For the SLM: what a score of the router in use costs on top. For the LLM: what the
-            judge in use costs per drafted token that it looks at.
+        router_bytes, router_flops: For the SLM, what a score of the router in use costs on top; 0 for the LLM.
     """
 
     trunk_bytes: int
@@ -237,8 +236,6 @@ class Tally:
         run += self._llm.forward(event.llm_fed, self._llm_before(event), event.llm_head, prices.llm, ratio)
         if event.router:
             run += Cost(bytes=self._slm.router_bytes, flops=self._slm.router_flops)
-        judged = event.judgements
-        run += Cost(bytes=judged * self._llm.router_bytes, flops=judged * self._llm.router_flops)
         self._run += replace(run, seconds=event.seconds)
         self._slm_cached = tokens_read(self._slm_cached, event.slm_fed, self._prompt_tokens, event.index)
         self._llm_cached = tokens_read(self._llm_cached, event.llm_fed, self._prompt_tokens, event.index)

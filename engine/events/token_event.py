@@ -96,7 +96,6 @@ class TokenEvent:
         slm_head: Whether the SLM's `lm_head` was applied.
         llm_head: Positions to which the LLM's `lm_head` was applied if it was fed: one, or all of a draft.
         router: Whether a router's network was run for the score.
-        judgements: Drafted tokens that a learned judge looked at, where one decides what is kept.
         seconds: Wall-clock seconds of the step, divided by the texts that took part in it. The scheduler says instead,
             where texts share a step, what the same passes take alone (`engine.events.cost.timed_alone`).
         slm_seconds, llm_seconds: The share of `seconds` spent in each model.
@@ -132,7 +131,6 @@ class TokenEvent:
     taken_back: Many[TokenEvent] = ()
     verdicts: Many[Annotated[Verdict, FEW]] = ()
     llm_head: int = 1
-    judgements: int = 0
     probability: FiniteFloat | None = None
 
     @property

@@ -19,7 +19,7 @@ from engine.errors import InvalidRequest
 from engine.events import FinishReason, Role, TokenEvent, fold_revealed, in_row, keeps, llm_share, role_at
 from engine.events.cost import Costs, ModelCost, Prices, costs
 from engine.events.parsing import Many, parsed
-from engine.request import DraftLimit, Forced, JudgeKind, Request, Sampling, Turn
+from engine.request import DraftLimit, Forced, Request, Sampling, Turn
 
 FORMAT = 1
 _ASKED = [each.name for each in fields(Request) if each.name != "alternatives"]
@@ -31,7 +31,7 @@ class Trace:
 
     Attributes:
         prompt, system, raw, threshold, policy, sampling, max_new_tokens, stop, seed, forced, acceptance, max_draft,
-            judge, turns: See `engine.Request`.
+            turns: See `engine.Request`.
         events: Of the text's tokens, by position; what was taken back hangs at the token written instead.
         slm, llm, router: Names of the models and of the router (None if the policy used none).
         slm_cost, llm_cost: What a forward pass costs, so that costs can be recomputed without the models.
@@ -61,7 +61,6 @@ class Trace:
     forced: Many[Forced] = ()
     acceptance: FiniteFloat = 0.0
     max_draft: DraftLimit = "auto"
-    judge: JudgeKind = "ratio"
     turns: Many[Turn] = ()
     prices: Prices = field(default_factory=Prices)
     format: int = FORMAT

@@ -9,14 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.batch.judge import Judge
 from engine.errors import RouterError
 from engine.events import MAX_THRESHOLD
 from engine.operating_points import FILE
 from engine.policy import RouterPolicy, State, decide
 from engine.router import CARD, WEIGHTS, Router
 from engine.weights.cache_folder import sha256_of
-from tests.engine.test_judge import random_judge
 from tests.engine.test_router import make_router
 from tests.support.mutations import damaged_bytes, damaged_json
 
@@ -91,23 +89,6 @@ def test_damaged_weights_that_no_card_vouches_for_are_refused_or_give_numbers(wh
         return
     assert router.warning is not None and router.operating_points is None, "they were measured with other weights"
     scores_or_refusal(router, torch.randn(3, 32))
-
-
-@given(data=st.data())
-def test_a_damaged_judge_is_refused_by_name_or_estimates_with_numbers(random_pair, folder, data):
-    judge = random_judge(random_pair)
-    judge.save(folder)
-    name = data.draw(st.sampled_from(["judge.json", "judge.safetensors"]))
-    whole = (folder / name).read_bytes()
-    put(folder, {name: data.draw(damaged_json(json.loads(whole)) if name == "judge.json" else damaged_bytes(whole))})
-    try:
-        loaded = Judge.load(folder)
-    except RouterError as error:
-        assert "judge" in str(error) and len(str(error)) < 1000
-        return
-    assert name == "judge.json", "damaged weights are always refused"
-    hidden, log_ratio = torch.randn(random_pair.llm.hidden_size), torch.tensor(-1.0)
-    assert loaded.harmless(hidden, log_ratio) == judge.harmless(hidden, log_ratio)
 
 
 @given(data=st.data())

@@ -551,8 +551,6 @@ def test_what_cannot_be_served_is_refused_at_once(tiny_pair):
     with scheduling(tiny_pair) as scheduler:
         with pytest.raises(InvalidRequest, match="tokens"):
             scheduler.submit(asked("word " * 3000), "me")
-        with pytest.raises(InvalidRequest, match="judge"):
-            scheduler.submit_all([asked(), asked(judge="learned")], "me")
         assert (scheduler.texts, scheduler.waiting) == (0, 0)
 
 

@@ -106,6 +106,7 @@ RECORDED = sorted(
         each
         for path in (ROOT / "assets").glob("**/*.json")
         for each in recorded_commands(json.loads(path.read_text("utf-8")))
+        if " --judge " not in each  # the learned judge of drafts is gone; what was measured with it stays
     }
 )
 
@@ -122,7 +123,6 @@ def test_results_and_cards_do_record_commands():
         "auc",
         "run",
         "fit",
-        "judge",
         "iterate",
         "evaluate",
         "speculate",

@@ -13,12 +13,9 @@ from engine.events import charged, charged_reads, taken_back
 from engine.events.cost import costs
 from engine.grading import grade
 from engine.policy import ConfidencePolicy, build_policy
-from engine.request import JudgeKind
-from tests.engine.test_judge import random_judge
 from tests.engine.test_router import make_router
 from trainer import TrainerError
 from trainer.evaluation.evaluate import evaluate
-from trainer.evaluation.method_names import label
 from trainer.evaluation.methods import Method, build_methods
 from trainer.evaluation.speculative import as_published
 from trainer.fit.tune_speculative import tune
@@ -222,35 +219,11 @@ def test_a_point_of_the_plane_is_no_other_stage_than_before_where_no_dial_is_tur
         (["assisted-tuned=x@0/8"], "assisted-tuned is at acceptance 1, with its own draft"),
         (["assisted-tuned"], "assisted-tuned=folder with what `trainer speculate` wrote"),
         (["magic@0.3"], "'magic' is no method"),
-        (["random+judge@0.3"], r"random\+judge needs a judge: --judge and a folder"),
     ],
 )
 def test_methods_of_the_plane_that_make_no_sense_are_refused(tiny_pair, names, message):
     with pytest.raises(TrainerError, match=message):
         build_methods(names, tiny_pair, None, (0.2,))
-
-
-def test_a_method_with_a_learned_judge_gives_its_texts_under_a_name_of_its_own_and_is_charged(random_pair, tmp_path):
-    random_pair.use_judge(random_judge(random_pair))
-    names = ["confidence@0.5", "confidence+judge@0.5"]
-    try:
-        methods = build_methods(names, random_pair, None, chosen=dict.fromkeys(names, (0.3,)))
-        assert [method.title for method in methods] == names and methods[0].identity is None
-        assert label(methods[1].name) == "SLM confidence, learned judge" and methods[1].identity
-        evaluate(random_pair, QUESTIONS[:3], methods, tmp_path, "arithmetic", 40, quiet)
-        judges: dict[str, JudgeKind] = {"confidence": "ratio", "confidence+judge": "learned"}
-        for name, judge in judges.items():
-            for question in QUESTIONS[:3]:
-                (line,) = (e for e in lines_of(tmp_path) if (e["question"], e["method"]) == (question.id, name))
-                asked = Request(prompt(question), 0.3, "confidence", acceptance=0.5, max_new_tokens=40, judge=judge)
-                trace = random_pair.generate(asked)
-                assert line["text"] == trace.text
-                spent = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost).run
-                assert (line["bytes"], line["flops"]) == (spent.bytes, spent.flops)
-        with pytest.raises(TrainerError, match="at acceptance 0 all is kept and nothing judged"):
-            build_methods(["confidence+judge"], random_pair, None, chosen={"confidence+judge": (0.3,)})
-    finally:
-        random_pair.use_judge(None)
 
 
 # --- speculative decoding

@@ -19,7 +19,7 @@ from trainer import TrainerError
 from trainer.labels import rollouts as rollouts_module
 from trainer.labels.answers import answer, load_answers
 from trainer.labels.labels import label, load_labels
-from trainer.labels.rollouts import Rollout, check_own_answers, load_rollouts, roll_out
+from trainer.labels.rollouts import Rollout, load_rollouts, roll_out
 from trainer.preference import Case, rollout_preference
 from trainer.questions.question import prompt
 from trainer.questions.sources import load_questions
@@ -126,15 +126,6 @@ def test_questions_of_the_same_ids_with_other_texts_are_refused(tiny_pair, label
     others = [replace(question, question=f"{question.question} Why?") for question in QUESTIONS]
     with pytest.raises(TrainerError, match="holds labels of other questions"):
         roll_out(tiny_pair, others, labels, tmp_path / "r", RolloutSettings(budget=1, max_new_tokens=30), report=quiet)
-
-
-def test_a_judge_takes_rollouts_from_the_llms_own_answers_by_the_same_pair_alone(tiny_pair):
-    own = {"slm": tiny_pair.slm_name, "llm": tiny_pair.llm_name, "tokenizer": tiny_pair.fingerprint}
-    check_own_answers(Path("r"), {"reference": "llm", **own}, tiny_pair)
-    with pytest.raises(TrainerError, match="from the data's references"):
-        check_own_answers(Path("r"), {"reference": "data", **own}, tiny_pair)
-    with pytest.raises(TrainerError, match="r was rolled out with llm 'another', not with the pair that is here"):
-        check_own_answers(Path("r"), {"reference": "llm", **own, "llm": "another"}, tiny_pair)
 
 
 def test_without_a_router_no_threshold_is_part_of_them_nor_whether_the_llm_was_run(

@@ -11,23 +11,10 @@ from trainer import TrainerError
 from trainer.commands.options import RESULTS, Add, Command, Options, add_questions, load_pair, questions_of
 
 if TYPE_CHECKING:
-    from engine import Pair
+    pass
 
 ASSISTED = "assisted"  # a method, and the stage that --assisted adds
 PROMPTS = (Path("assets/prompts.json"), Path("assets/free_prompts.json"))
-
-
-def _add_judge(add: Add) -> None:
-    add("--judge", "folder of `judge`, for methods with +judge behind their name: confidence+judge@0.3", type=Path)
-
-
-def _load_pair(options: Options) -> Pair:
-    """The pair that is asked for, with the judge if one is."""
-    from engine.batch.judge import Judge
-
-    pair = load_pair(options)
-    pair.use_judge(Judge.load(options.judge) if options.judge else None)
-    return pair
 
 
 def _add_evaluate(add: Add) -> None:
@@ -46,7 +33,6 @@ def _add_evaluate(add: Add) -> None:
     add("--shares", "LLM shares to find thresholds for (default: nine)", nargs="+", type=float, metavar="SHARE")
     about = "of all methods that score and have none behind their name, instead of those for shares"
     add("--thresholds", about, nargs="+", type=float, metavar="T")
-    _add_judge(add)
     add("--max-new-tokens", "of an answer", 256)
     add("--assisted", "speculative decoding as well", False)
     about = "name of the shards: under another name more methods join those in the folder, on the same questions"
@@ -77,7 +63,7 @@ def _evaluate(options: Options) -> None:
         trained = {name: texts.get(name) for name in tokens.about["questions"]}
         way_out = f"routers learned from {options.labels}; give others (--split dev, --offset, or another file)"
         check_apart(trained, questions, way_out)
-    pair = _load_pair(options)
+    pair = load_pair(options)
     begun = {} if options.labels or options.shares else chosen_thresholds(options.out, options.stage)
     if options.thresholds:
         begun = {title_of(method): options.thresholds for method in options.methods}
@@ -107,7 +93,6 @@ def _add_seconds(add: Add) -> None:
     add("--task", "name of the questions, in results", "arithmetic")
     about = "METHOD:THRESHOLD[,THRESHOLD...], methods as for `evaluate`; the LLM alone is always among them"
     add("--points", about, ["slm", "confidence:0.6"], nargs="+", metavar="POINT")
-    _add_judge(add)
     add("--max-new-tokens", "of an answer", 256)
     add("--results", "gets what was measured", RESULTS)
 
@@ -120,7 +105,7 @@ def _seconds(options: Options) -> None:
 
     check_names(options.task, options.points)
     questions = questions_of(options)
-    pair = _load_pair(options)
+    pair = load_pair(options)
     methods = points_of(options.points, pair)
     summary = measure(pair, questions, methods, options.out, options.task, options.max_new_tokens)
     if summary is not None:
@@ -135,7 +120,6 @@ def _add_transfer(add: Add) -> None:
     add("--methods", about, ["confidence"], nargs="+", metavar="METHOD")
     about = "of all methods that score and have none behind their name"
     add("--thresholds", about, [0.7, 0.9, 0.98], nargs="+", type=float, metavar="T")
-    _add_judge(add)
     add("--max-new-tokens", "of a text", 256)
     about = "name of the shards: under another name more methods or thresholds join those in the folder"
     add("--stage", about, "transfer")
@@ -153,7 +137,7 @@ def _transfer(options: Options) -> None:
     methods = list(dict.fromkeys(["slm", "llm", *options.methods]))
     check_names("free-text", methods, options.stage)
     prompts = read_prompts([Path(path) for path in options.prompts])
-    pair = _load_pair(options)
+    pair = load_pair(options)
     chosen = {title_of(method): options.thresholds for method in methods}
     built = build_methods(methods, pair, None, chosen=chosen)
     summary = measure(pair, prompts, built, options.out, options.max_new_tokens, stage=options.stage)

@@ -1,4 +1,4 @@
-"""Commands that learn from it: routers, judges, and rounds of rollouts and routers."""
+"""Commands that learn from it: routers, and rounds of rollouts and routers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from trainer.commands.options import (
     fit_settings_of_rounds,
     labelled_questions,
     load_pair,
-    questions_of,
 )
 from trainer.settings import FitSettings, RolloutSettings, add_settings, chosen
 
@@ -96,40 +95,6 @@ def _questions_named(sources: list[str], names: set[str]) -> list[Question]:
         limit *= 4
 
 
-def _add_judge(add: Add) -> None:
-    add_questions(add)
-    add("--answers", "folder of `answer --role llm` for the same questions", type=Path, required=True)
-    about = "folders that `rollout --both` wrote, from labels on those answers"
-    add("--rollouts", about, type=Path, nargs="+", required=True)
-    about = "folder for the LLM's states at the tokens it would not have written; goes on where it stopped"
-    add("--refused", about, type=Path, required=True)
-
-
-def _judge(options: Options) -> None:
-    """Learn which of the SLM's tokens do no harm to the answer though the LLM would write others."""
-    from engine import Role
-    from engine.provenance import command
-    from trainer.fit.fit_judge import fit_judge, harmless_tokens
-    from trainer.labels.answers import load_answers
-    from trainer.labels.refused import gather
-    from trainer.labels.rollouts import check_own_answers, load_rollouts
-
-    pair, rolled_out = load_pair(options), set[str]()
-    for folder in options.rollouts:
-        rollouts, about = load_rollouts(folder)
-        check_own_answers(folder, about["labels"], pair)
-        rolled_out |= {each.question for each in rollouts}
-    questions = [question for question in questions_of(options) if question.id in rolled_out]
-    if missing := sorted(rolled_out - {question.id for question in questions}):
-        raise TrainerError(
-            f"{len(missing)} of {len(rolled_out)} questions that were rolled out are not among these, e.g. "
-            f"{missing[0]}: give all of them with --data and --questions"
-        )
-    answers = load_answers(options.answers, Role.LLM, pair)
-    if gather(pair, questions, answers, options.refused):
-        fit_judge(harmless_tokens(options.refused, options.rollouts), options.out, command=command("trainer"))
-
-
 def _add_iterate(add: Add) -> None:
     add_questions(add)
     add("--labels", "folder that `label` wrote for the same questions", type=Path, required=True)
@@ -156,6 +121,5 @@ def _iterate(options: Options) -> None:
 
 COMMANDS = {
     "fit": Command(_add_fit, _fit),
-    "judge": Command(_add_judge, _judge),
     "iterate": Command(_add_iterate, _iterate),
 }

@@ -154,7 +154,6 @@ def asked_of(
         threshold=threshold,
         acceptance=method.acceptance,
         max_draft=method.max_draft,
-        judge="learned" if method.judge else "ratio",
         max_new_tokens=max_new_tokens,
         # Random routing depends on the seed, which is the question's own: no two questions share their draws.
         seed=zlib.crc32(question.id.encode()),

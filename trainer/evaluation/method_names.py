@@ -2,8 +2,7 @@
 
 A method is given to commands as `name[=folder][@acceptance[/max_draft]][:threshold[,threshold...]]`:
 `router=folder@0.3`, `confidence@1/8:0.4,0.6`. A plain name is at acceptance 0, and a draft is as long as the engine
-finds best. A name that ends in `+judge` has the learned judge decide what is kept, instead of the ratio of likelihoods:
-`confidence+judge@0.3`.
+finds best.
 """
 
 from __future__ import annotations
@@ -43,6 +42,7 @@ METHODS = {
     "kept": "router for what the LLM keeps",
     "citer": "CITER",
     "citer-joint": "CITER on several tasks",
+    "citer-joint+judge": "CITER on several tasks, learned judge",
     "citer-others": "CITER on the other tasks",
 }
 """Known methods and what people call them, in the order of tables and legends; others follow by name."""
@@ -50,8 +50,8 @@ METHODS = {
 SPECULATIVE = ("assisted", "assisted-tuned")
 """Speculative decoding: acceptance 1 is part of what the method is, and so is the length of a draft."""
 
-JUDGED = "+judge"
-"""The end of a method's name where the learned judge decides what is kept."""
+JUDGED = "citer-joint+judge"
+"""The one method that was measured with a learned judge of drafts: the judge is gone, what was measured stays."""
 
 OF_TASK = "citer-of-"
 """The beginning of the name of another task's own router, before that task: `citer-of-csqa` on GSM8K."""
@@ -168,8 +168,6 @@ def check_names(task: str, methods: Sequence[str], stage: str = "evaluation") ->
 
 def label(method: str) -> str:
     """What people call a method; a name that this project does not know is its own label."""
-    if method.endswith(JUDGED):
-        return f"{label(method.removesuffix(JUDGED))}, learned judge"
     if method.startswith(OF_TASK):
         return f"CITER of {method.removeprefix(OF_TASK)}"
     if method.startswith(ALL_BUT):
@@ -179,10 +177,9 @@ def label(method: str) -> str:
 
 def method_order(method: str) -> tuple[int, str]:
     """Sorts methods as `METHODS` has them, then the rounds of CITER, then unknown ones by name."""
-    plain = method.removesuffix(JUDGED)
-    if plain in METHODS:
-        return list(METHODS).index(plain), method
-    return (1_000 if (number := _round(plain)) is None else len(METHODS) + number), method
+    if method in METHODS:
+        return list(METHODS).index(method), method
+    return (1_000 if (number := _round(method)) is None else len(METHODS) + number), method
 
 
 def main_method(methods: Iterable[str]) -> str | None:

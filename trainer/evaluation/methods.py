@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.batch.judge import Judge
 from engine.pair import Pair
 from engine.policy import REGISTRY, Policy, State, build_policy
 from engine.request import DraftLimit
 from engine.router import Router
 from trainer import TrainerError
-from trainer.evaluation.method_names import JUDGED, SPECULATIVE, AskedMethod, check_thresholds, parsed, spelled
+from trainer.evaluation.method_names import SPECULATIVE, AskedMethod, check_thresholds, parsed, spelled
 from trainer.evaluation.speculative import ASSISTED_DRAFT, load_tuned
 from trainer.fit.labelled_tokens import LabelledTokens
 from trainer.labels.rollouts import fingerprint
@@ -41,7 +40,7 @@ SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6)
 class Method:
     """One way of choosing who writes, and the thresholds to run it at: one where it has none.
 
-    `acceptance` and `max_draft` are those of all its requests; `judge` decides what is kept, where there is one.
+    `acceptance` and `max_draft` are those of all its requests.
     """
 
     name: str
@@ -50,7 +49,6 @@ class Method:
     router: Router | None = None
     acceptance: float = 0.0
     max_draft: DraftLimit = "auto"
-    judge: Judge | None = None
 
     @property
     def title(self) -> str:
@@ -65,9 +63,8 @@ class Method:
 
     @property
     def identity(self) -> str | None:
-        """SHA-256 of the router's weights and of the judge's: results of others are never mixed with these."""
-        networks = [each.network for each in (self.router, self.judge) if each is not None]
-        return "+".join(map(fingerprint, networks)) or None
+        """SHA-256 of the router's weights: results of others are never mixed with these."""
+        return fingerprint(self.router.network) if self.router is not None else None
 
 
 def build_methods(
@@ -81,8 +78,8 @@ def build_methods(
 
     Args:
         names: Of `PLAIN`, or `name=folder` for a router's folder (CITER, Co-LLM-style or query, as its card says), each
-            with `@acceptance`, `/max_draft` and `:thresholds` where wanted, and `+judge` behind the name for the pair's
-            judge; "assisted", or "assisted-tuned=folder" for what `trainer.fit.tune_speculative` chose.
+            with `@acceptance`, `/max_draft` and `:thresholds` where wanted; "assisted", or "assisted-tuned=folder" for
+            what `trainer.fit.tune_speculative` chose.
         tokens: That no router was trained on; their scores say which threshold gives which share. May be None if all
             methods are "slm", "llm", "oracle" or "random".
         shares: LLM shares wanted.
@@ -90,7 +87,7 @@ def build_methods(
             another machine's scores differ in their last digits.
 
     Raises:
-        TrainerError: An unknown name, a threshold of a method that has none, or tokens or the pair's judge are needed.
+        TrainerError: An unknown name, a threshold of a method that has none, or tokens are needed.
         RouterError: A folder is no router, or does not fit the pair.
     """
     asked = [parsed(each) for each in names]
@@ -117,15 +114,13 @@ def _method(
             raise TrainerError(f"{name} is at acceptance 1, with its own draft and confidence: put nothing behind it")
         return _speculative(name, folder)
     title = spelled(name, acceptance, max_draft)
-    plain = name.removesuffix(JUDGED)
-    judge = _judge(name, acceptance, pair)
     router = Router.load(Path(folder)) if folder else None
     if router is not None:
         pair.use_router(router)  # refuses one that does not fit
         by_prompt = router.card.training.get("method") == "query"
         policy = build_policy("query" if by_prompt else "router", router)
-    elif plain in PLAIN:
-        policy = build_policy(plain)
+    elif name in PLAIN:
+        policy = build_policy(name)
     else:
         raise TrainerError(
             f"{name!r} is no method: choose {', '.join(PLAIN)}, assisted, or name=folder for a router; with an "
@@ -136,19 +131,8 @@ def _method(
         raise TrainerError(f"{title}: it has no threshold; leave out :{','.join(f'{each:g}' for each in own)}")
     given = own or (tuple(chosen.get(title, ())) if scores else ())
     check_thresholds(title, given)
-    thresholds = given or _thresholds(plain, policy, router, tokens, shares)
-    return Method(name, policy, thresholds, router, acceptance, max_draft, judge)
-
-
-def _judge(name: str, acceptance: float, pair: Pair) -> Judge | None:
-    """The pair's, where a method's name asks for it."""
-    if not name.endswith(JUDGED):
-        return None
-    if pair.judge is None:
-        raise TrainerError(f"{name} needs a judge: --judge and a folder that `trainer judge` wrote")
-    if acceptance == 0:
-        raise TrainerError(f"{name}: at acceptance 0 all is kept and nothing judged; put @ and an acceptance behind")
-    return pair.judge
+    thresholds = given or _thresholds(name, policy, router, tokens, shares)
+    return Method(name, policy, thresholds, router, acceptance, max_draft)
 
 
 def _speculative(name: str, folder: str) -> Method:

@@ -245,8 +245,7 @@ def belongs(family: str, method: str, acceptance: float, own_copy: bool) -> bool
 
 def is_learned(method: str) -> bool:
     """Whether a method's points belong to `LEARNED`."""
-    plain = method.removesuffix(JUDGED)
-    return plain == "kept" or (is_citer(plain) and plain != "citer-shortcut")
+    return method in ("kept", JUDGED) or (is_citer(method) and method != "citer-shortcut")
 
 
 def _curves(points: Sequence[Point], shown: Sequence[PlanePoint]) -> dict[str, list[PlanePoint]]:

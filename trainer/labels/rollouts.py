@@ -35,7 +35,7 @@ from trainer.preference import Case
 from trainer.questions.apart import texts_of
 from trainer.questions.question import Question, prompt
 from trainer.settings import RolloutSettings
-from trainer.shards import MadeOf, Shards, differing, identity_of
+from trainer.shards import MadeOf, Shards
 
 SHARD = 60  # questions
 ROWS = 256  # rollouts written at once: more do not make two cores faster
@@ -137,18 +137,6 @@ def load_rollouts(folder: Path) -> tuple[list[Rollout], dict[str, Any]]:
     """All rollouts of a folder, and the settings they were made with; a TrainerError if some are missing."""
     paths, settings = _shards(folder).load()
     return read_lines(paths, Rollout), settings
-
-
-def check_own_answers(folder: Path, labels: Mapping[str, Any], pair: Pair) -> None:
-    """Refuses, by a TrainerError, rollouts that are not from the LLM's own answers, or are another pair's.
-
-    `labels` are the settings of their labels.
-    """
-    if labels["reference"] != "llm":
-        raise TrainerError(f"{folder} was rolled out from the data's references: name one from the LLM's own answers")
-    own = {"slm": pair.slm_name, "llm": pair.llm_name, "tokenizer": pair.fingerprint, **identity_of(pair)}
-    if other := differing(labels, own):
-        raise TrainerError(f"{folder} was rolled out with {other}, not with the pair that is here")
 
 
 def fingerprint(network: RouterNetwork) -> str:
