@@ -19,7 +19,7 @@ from engine.events import TokenEvent
 from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
 from engine.model.any_model import check_acceptance
-from engine.model.held import give_back
+from engine.model.freed import give_back
 from engine.model.language_model import LanguageModel
 from engine.model.linear import copy_dtype, four_bit_parameters
 from engine.model.pass_times import FILE as PASS_TIMES
