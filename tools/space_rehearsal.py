@@ -25,12 +25,18 @@ from typing import Any
 import httpx
 from gradio_client import Client
 
-from engine.benchmark.instructions import HELD
 from engine.benchmark.markdown import filled, table
 from engine.provenance import ROOT, hardware, revision
 from engine.settings import load_settings
 
 USER = 1000
+AVX2 = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "FBGEMM_ENABLE_INSTRUCTIONS": "AVX2",
+}
+"""Environment variables that hold the libraries to AVX2, as a Space's processor may have no more."""
 MEMORY = 16 * 10**9
 PAGE = "http://127.0.0.1:7860"  # a Space's port is always this
 HOST = {"Host": "rehearsal-citer.hf.space"}
@@ -119,7 +125,7 @@ def environment(folder: Path) -> dict[str, str]:
     """A Space's variables; nothing of ours but what holds the libraries to AVX2."""
     kept = {name: os.environ[name] for name in ("LANG", "LC_ALL") if name in os.environ}
     path = f"{folder / 'venv/bin'}:/usr/local/bin:/usr/bin:/bin"
-    return {**kept, **HELD["avx2"], "PATH": path, "HOME": str(folder / "home"), "SPACE_ID": "rehearsal/citer"}
+    return {**kept, **AVX2, "PATH": path, "HOME": str(folder / "home"), "SPACE_ID": "rehearsal/citer"}
 
 
 def as_user() -> list[str]:

@@ -1,4 +1,4 @@
-"""`python -m engine.benchmark`: the table of one pair, a profile of its steps, or one of four other commands.
+"""`python -m engine.benchmark`: the table of one pair, a profile of its steps, or one of three other commands.
 
 Progress goes to stderr, the result to stdout, errors a user can cause to stderr with exit status 2.
 """
@@ -24,11 +24,8 @@ DESCRIPTION = "Measure the engine here: the table of one pair. Run it on an othe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
     options = _parser().parse_args(arguments)
-    commands = {None: _table, "lm-head": _lm_head, "weights": _weights, "memory": _memory, "report": _report}
-    command = commands[options.command]
-    if options.instructions:
-        command = _instructions
-    return exit_status(lambda: command(options))
+    commands = {None: _table, "lm-head": _lm_head, "weights": _weights, "report": _report}
+    return exit_status(lambda: commands[options.command](options))
 
 
 def _table(options: argparse.Namespace) -> None:
@@ -61,21 +58,6 @@ def _table(options: argparse.Namespace) -> None:
         rewrite()
 
 
-def _instructions(options: argparse.Namespace) -> None:
-    from engine.benchmark.instructions import HELD, SUMMARY, measure, render
-    from engine.benchmark.report import rewrite
-
-    sets = [options.instructions] if options.instructions != "all" else list(HELD)
-    plan = ["--rounds", options.rounds, "--prompt", options.prompt, "--tokens", options.tokens, "--first", 50]
-    summary = measure(sets, [*map(str, plan)], load_settings(), lambda text: print(text, file=sys.stderr, flush=True))
-    print(render(summary))
-    if options.json:
-        _write(options.json, summary)
-    if options.readme:
-        _write(SUMMARY, summary)
-        rewrite()
-
-
 def _lm_head(options: argparse.Namespace) -> None:
     from engine.benchmark.agreement import lm_head
     from engine.benchmark.subject import PROMPTS
@@ -96,34 +78,6 @@ def _weights(options: argparse.Namespace) -> None:
     references = _references(options.data, options.questions) if options.data else []
     found = weights(choose_preset(settings), settings, prompts, options.tokens, references)
     print(json.dumps({**provenance("engine.benchmark"), **found}, indent=2, allow_nan=False))
-
-
-def _memory(options: argparse.Namespace) -> None:
-    """With as few imports as the page needs, so that the process is as large as without this command."""
-    from engine.benchmark.markdown import code, table
-    from engine.model.held import give_back, held_by, process_memory
-    from engine.pair import load
-    from engine.provenance import provenance
-
-    pair = load(None, with_models(load_settings(preset="cpu"), options), print_progress)
-    raw, policy = not pair.tokenizer.chat_template, pair.default_policy("router")
-    pair.generate("What is 2 + 3?", raw=raw, policy=policy, max_new_tokens=32)
-    give_back()
-    try:
-        own, whole = process_memory("RssAnon"), process_memory("VmRSS")
-    except OSError:
-        raise EngineError("Only Linux says how much memory a process has.") from None
-    parts = [(model.name, part) for model in pair.models for part in held_by(model)]
-    rows = [(f"{name}: {part.what}", part.bytes, part.why) for name, part in parts if not part.mapped]
-    rows.append(
-        ("everything else", own - sum(size for _, size, _ in rows), "Python, router, tokenizer, caches of texts")
-    )
-    mapped = sum(part.bytes for _, part in parts if part.mapped) / 1e6
-    rows.append(("files", whole - own, f"libraries, and what was read of {mapped:,.0f} MB of embeddings"))
-    rows.append(("**process**", whole, f"{pair.quantisation}, after a text"))
-    print(table(["", "MB", "why"], [[what, f"{size / 1e6:,.0f}", why] for what, size, why in rows]))
-    made = provenance("engine.benchmark")
-    print(f"\n{made['hardware']}; {code(made['command'])}, revision {made['revision']}.")
 
 
 def _references(path: Path, most: int) -> list[tuple[str, str]]:
@@ -173,13 +127,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="lengths of prompts whose time to the first token is measured (50 500 2000)",
     )
-    add("--context", type=_positive, default=2000, metavar="N", help="long context of the bar (%(default)s)")
+    add("--context", type=_positive, default=2000, metavar="N", help="the long context (%(default)s)")
     add("--only", nargs="+", default=[], metavar="ROW", help="some rows only; a wrong name lists them all")
-    add(
-        "--instructions",
-        choices=["avx2", "avx512", "all"],
-        help="instead of the table: the cpu pair held to these instructions, beside llama.cpp; `all`: all three sets",
-    )
     add("--profile", action="store_true", help="instead of the table: where the time of a step goes")
     add("--json", type=Path, metavar="PATH", help="write the summary there")
     add(
@@ -197,7 +146,6 @@ def _parser() -> argparse.ArgumentParser:
     forms.add_argument("--tokens", type=_positive, default=64, metavar="N", help="per text, at most")
     forms.add_argument("--data", type=Path, metavar="PATH", help="JSON lines whose `reference` each form is judged by")
     forms.add_argument("--questions", type=_positive, default=24, metavar="N", help="how many of them")
-    commands.add_parser("memory", help="what the cpu pair holds in memory, and why")
     commands.add_parser("report", help="rewrite docs/speed.md and the README's table; measures nothing")
     return parser
 

@@ -1,16 +1,14 @@
-"""How the benchmark measures: time, memory, the memory's bandwidth, and what the rows of the table do not show.
+"""How the benchmark measures: time, the memory's bandwidth, and what the rows of the table do not show.
 
 A figure is the median over the rounds, with the least and the greatest. A ratio is taken within a round.
 """
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 from unittest.mock import patch
@@ -21,7 +19,6 @@ from engine.benchmark.rows import MAIN_SHARE
 from engine.benchmark.subject import Subject, prompt_of
 from engine.benchmark.writers import ForcedShare, begin, router_of
 from engine.model.any_model import synchronise
-from engine.model.held import give_back, process_memory
 from engine.model.language_model import LanguageModel
 from engine.policy import ConfidencePolicy, Policy, RouterPolicy
 from engine.provenance import command, machine, pair_title, revision, versions
@@ -30,7 +27,6 @@ COMPARED_PACKAGES = ("torch", "transformers", "bitsandbytes", "llama-cpp-python"
 STEPS = 40
 BUFFER = 1 << 30
 """Bytes read for the bandwidth: as much as the models have, so that no cache holds more of it than of them."""
-_CLEAR = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -90,41 +86,6 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
     run()
     synchronise(device)
     return time.perf_counter() - started
-
-
-class PeakMemory:
-    """The most memory taken between `start` and `stop`, above what was there before.
-
-    On CUDA it is torch's own count. On a CPU it is the process's resident memory, whose high-water mark Linux lets it
-    reset; elsewhere it is not known.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._before: int | None = None
-
-    def start(self) -> None:
-        """Gives freed memory back, so that it does not hide what is taken next, and resets the mark."""
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-            self._before = torch.cuda.memory_allocated(self._device)
-            return
-        give_back()
-        try:
-            _CLEAR.write_text("5", encoding="ascii")  # proc(5): resets VmHWM to what is resident now
-            process_memory("VmHWM")  # which `stop` asks for
-            self._before = process_memory("VmRSS")
-        except OSError:
-            self._before = None
-
-    def stop(self) -> int | None:
-        """Bytes above what was there at `start`; None where this system has no such count."""
-        if self._before is None:
-            return None
-        if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device) - self._before
-        return max(0, process_memory("VmHWM") - self._before)
 
 
 class Bandwidth:

@@ -7,15 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.benchmark import instructions
 from engine.benchmark.markdown import code, filled, read, table
-from engine.benchmark.table import is_random
 from engine.errors import EngineError
 from engine.provenance import ROOT, hardware
 from engine.weights.files import write_text
 
 SUMMARIES, PAGE, README = ROOT / "assets" / "benchmarks", ROOT / "docs" / "speed.md", ROOT / "README.md"
-SECTION, SHORT_SECTION, HELD_SECTION = "benchmark", "speed", "instructions"
+SECTION, SHORT_SECTION = "benchmark", "speed"
 SHORT = ("engine-slm", "routed-20", "routed-30", "engine-llm", "generate-llm", "assisted", "llama-slm", "llama-llm")
 """The rows of the README's table, in this order."""
 SHORT_FIRST = 500
@@ -45,11 +43,6 @@ def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) 
     short = next((each for each in summaries if each["preset"] == "cpu"), summaries[0])
     whole = "\n\n".join(map(render, summaries))
     sections = [(page, SECTION, whole), (readme, SHORT_SECTION, render_short(short))]
-    held = folder / instructions.SUMMARY.relative_to(SUMMARIES)
-    if held.exists():
-        measured = json.loads(read(held))
-        sections += [(page, HELD_SECTION, instructions.render(measured))]
-        sections += [(readme, HELD_SECTION, instructions.render_short(measured))]
     old = {path: read(path) for path in (page, readme)}
     new = dict(old)
     for path, name, body in sections:
@@ -70,12 +63,11 @@ def load(path: Path) -> Json:
 
 
 def render(summary: Json) -> str:
-    """A summary as Markdown: title, conditions, rows, bars, and whether the texts are those of `generate`."""
+    """A summary as Markdown: title, conditions, rows, and whether the texts are those of `generate`."""
     parts = [
         f"## {summary['pair']}",
         _conditions(summary),
         _rows(summary) if summary["rows"] else "",
-        _bars(summary) if any(bar["measured"] for bar in summary["bars"]) else "",
         _agreement(summary),
         _missing(summary),
         f"{code(summary['command'])}, revision {summary['revision']}.",
@@ -88,13 +80,12 @@ def render_short(summary: Json) -> str:
     lengths = summary["plan"]["first"]
     lengths = [SHORT_FIRST] if SHORT_FIRST in lengths else lengths[-1:]
     rows = {row["name"]: row for row in summary["rows"]}
-    head = ["", "tokens/s", "to `generate` LLM only", "memory", *_first_token_head(lengths)]
+    head = ["", "tokens/s", "to `generate` LLM only", *_first_token_head(lengths)]
     body = [
         [
             row["title"],
             _number(row["tokens_per_second"]["median"]),
             _number(row["ratio"]["median"]) if row["ratio"] else NOTHING,
-            _known(row["peak_bytes"], _bytes),
             *_first_token(row, lengths),
         ]
         for row in (rows[name] for name in SHORT if name in rows)
@@ -103,8 +94,7 @@ def render_short(summary: Json) -> str:
     made = (
         f"{summary['pair']}, on {hardware(summary['machine'])}; "
         f"prompts of {plan['prompt']:,} tokens, {plan['tokens']:,} new ones; "
-        f"medians of {plan['rounds']} rounds. Memory is what a run took above weights and caches. "
-        "A routed text’s first token takes as long at every share."
+        f"medians of {plan['rounds']} rounds. A routed text’s first token takes as long at every share."
     )
     return f"{table(head, body)}\n\n{made}"
 
@@ -118,16 +108,15 @@ def _conditions(summary: Json) -> str:
         f"{libraries}. Prompts of {plan['prompt']:,} tokens, {plan['tokens']:,} new tokens, greedy, no end token; "
         f"medians of {plan['rounds']} alternating rounds, in brackets least and greatest. Tokens per second are new "
         "tokens over the time of the whole run, prompt included; beside it, without prompt and first token. The bound "
-        "is bytes that must move, as this engine stores the weights, over the bandwidth. Memory is the most that a run "
-        "took above the weights and its caches. The first token of a routed text is the LLM’s, so both models have "
-        "read the prompt."
+        "is bytes that must move, as this engine stores the weights, over the bandwidth. The first token of a routed "
+        "text is the LLM’s, so both models have read the prompt."
     )
 
 
 def _rows(summary: Json) -> str:
     lengths = summary["plan"]["first"]
-    head = ["", "tokens/s", "after the first", "to `generate` LLM only", "of the bound", "memory"]
-    head += [f"memory, first token at {length:,}" for length in lengths[-1:]] + _first_token_head(lengths)
+    head = ["", "tokens/s", "after the first", "to `generate` LLM only", "of the bound"]
+    head += _first_token_head(lengths)
     return table(head, [_row(row, lengths) for row in summary["rows"]])
 
 
@@ -139,8 +128,6 @@ def _row(row: Json, lengths: Sequence[int]) -> list[str]:
         _number(after["median"]) if (after := row["tokens_per_second_after_first"]) else NOTHING,
         _spread(row["ratio"], _number) if row["ratio"] else NOTHING,
         f"{_percent(share['median'])} of {_number(row['bound_tokens_per_second'])}" if share else NOTHING,
-        _known(row["peak_bytes"], _bytes),
-        *(_known(row["first_token_peak_bytes"], _bytes) for _ in lengths[-1:]),
         *_first_token(row, lengths),
     ]
 
@@ -152,21 +139,6 @@ def _first_token_head(lengths: Sequence[int]) -> list[str]:
 def _first_token(row: Json, lengths: Sequence[int]) -> list[str]:
     figures = [row["first_token_seconds"].get(str(length)) for length in lengths]
     return [_seconds(figure["median"]) if figure else NOTHING for figure in figures]
-
-
-def _bars(summary: Json) -> str:
-    rows = []
-    for bar in summary["bars"]:
-        write = {"ratio": _number, "share": _percent, "bytes": _bytes, "seconds": _seconds}[bar["unit"]]
-        wanted = f"{'at least' if bar['at_least'] else 'under'} {write(bar['wanted'])}"
-        if bar["measured"]:
-            verdict = "met" if bar["met"] else f"missed by {_percent(bar['missed_by'])}"
-            rows.append([bar["bar"], wanted, _spread(bar["measured"], write), verdict])
-        else:
-            rows.append([bar["bar"], wanted, NOTHING, "not measured"])
-    verdicts = table(["bar", "wanted", "measured", ""], rows)
-    meant = summary["preset"] == "cpu" or is_random(summary) or summary["machine"]["gpu"]
-    return verdicts if meant else f"The bars are meant for the `cpu` pair.\n\n{verdicts}"
 
 
 def _agreement(summary: Json) -> str:
@@ -192,10 +164,6 @@ def _spread(figure: Json, write: Write) -> str:
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
-def _known(value: float | None, write: Write) -> str:
-    return NOTHING if value is None else write(value)
-
-
 def _number(value: float) -> str:
     """Three digits, without an exponent."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
@@ -207,7 +175,3 @@ def _percent(value: float) -> str:
 
 def _seconds(value: float) -> str:
     return f"{_number(value)} s" if value >= 0.1 else f"{_number(1e3 * value)} ms"
-
-
-def _bytes(value: float) -> str:
-    return f"{value / 1e6:,.0f} MB"

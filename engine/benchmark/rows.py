@@ -48,7 +48,6 @@ class TableRow:
             the same models, also where a row reads larger weights or reads them more often.
         first_token: Whether the time to the first token is measured. It is the same for every share above 0.
         uses_router: Whether the SLM reads every token and a router scores it.
-        allocates_in_run: Whether its KV cache is allocated by a run, and not when the model is loaded.
     """
 
     name: str
@@ -59,7 +58,6 @@ class TableRow:
     bounded: bool = True
     first_token: bool = False
     uses_router: bool = False
-    allocates_in_run: bool = True
 
     def roles(self, tokens: int, seed: int = 0) -> list[Role]:
         """Who writes each of `tokens` tokens of row `seed` of the batch."""
@@ -148,7 +146,6 @@ ROWS: tuple[TableRow, ...] = (
         "llama.cpp, Q4_K_M",
         lambda subject, role: llama(subject.gguf[role], subject.pair.context),
         bounded=False,
-        allocates_in_run=False,
     ),
 )
 
@@ -195,10 +192,3 @@ def bytes_to_move(
                     read[role][text] = prompt + position
         total += router.bytes if router else 0
     return total
-
-
-def cache_bytes(slm: ModelCost, llm: ModelCost, row: TableRow, tokens: int) -> int:
-    """Keys and values of `tokens` tokens per text in the models that a row runs."""
-    both = row.uses_router or row.name == "assisted" or row.name.startswith("verified-")
-    used = [slm] * (both or row.share == 0) + [llm] * (both or row.share > 0)
-    return sum(cost.kv_bytes for cost in used) * tokens * row.batch

@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import suppress
 
-from engine.model.held import give_back
+from engine.model.freed import give_back
 
 EVERY_SECONDS = 60.0
 

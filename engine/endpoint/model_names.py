@@ -1,4 +1,4 @@
-"""The name of a model, as a program gives it, is a setting of the pair: `cpu:0.4@0.1`, `cpu:llm`, `router-cpu-0.4`."""
+"""The name of a model, as a program gives it, is a setting of the pair: `cpu:0.4@0.1`, `cpu:llm`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from engine.endpoint.refusals import Refusal, blamed
 from engine.errors import InvalidRequest, shown
-from engine.policy import REGISTRY
 from engine.request import DEFAULT_THRESHOLD, Dial, DraftLimit
 from engine.settings import Settings
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:  # with them comes torch, for which a page that is starting do
 
 _NUMBER = r"[0-9]{1,3}(?:\.[0-9]{1,12})?"
 _DIALS = re.compile(rf"(?P<threshold>{_NUMBER})(?:@(?P<acceptance>{_NUMBER}))?")
-_AS_ROUTELLM = re.compile(rf"router-(?P<router>.+)-(?P<dials>{_NUMBER}(?:@{_NUMBER})?)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -33,14 +31,12 @@ class RouterSetting:
 
 def named_setting(name: str, pair: Pair, settings: Settings) -> RouterSetting:
     """The setting that a model's name stands for; a Refusal with status 404 says which names there are."""
-    if match := _AS_ROUTELLM.fullmatch(name):
-        setting, dials = _of_router(name, match["router"], pair, settings), match["dials"]
-    elif name == pair.preset:
-        return _default(pair, settings)
-    elif name.startswith(f"{pair.preset}:"):
-        setting, dials = _of_policy(pair.default_policy("router"), pair, settings), name.removeprefix(f"{pair.preset}:")
-    else:
+    if name == pair.preset:
+        return _of_policy(pair.default_policy(settings.policy), pair, settings)
+    preset, colon, dials = name.rpartition(":")
+    if not colon or preset != pair.preset:
         raise _unknown(name, pair)
+    setting = _of_policy(pair.default_policy("router"), pair, settings)
     if dials in ("llm", "slm"):
         return replace(setting, policy=dials, acceptance=0.0)  # else the LLM would judge what the SLM writes
     if not (stated := _stated(dials)):
@@ -53,8 +49,7 @@ def named_setting(name: str, pair: Pair, settings: Settings) -> RouterSetting:
 
 def stated_dials(name: str, pair: Pair) -> dict[str, float]:
     """The dials that a name itself states, of those that `named_setting` takes."""
-    match = _AS_ROUTELLM.fullmatch(name)
-    return _stated(match["dials"] if match else name.partition(f"{pair.preset}:")[2])
+    return _stated(name.removeprefix(f"{pair.preset}:"))
 
 
 def with_field(
@@ -79,17 +74,17 @@ def with_field(
         return _at(setting, **{name: value for name, value in said.items() if value is not None})
 
 
-def setting_name(preset: str, policy: str, threshold: float, acceptance: float) -> str:
-    """A model's name for a setting of a pair: the inverse of `named_setting`, where the pair has the router.
+def name_and_field(preset: str, policy: str, threshold: float, acceptance: float) -> tuple[str, dict[str, str]]:
+    """A model's name for a setting of a pair, and what the request's field `citer` must say besides.
 
     The SLM whose drafts are judged has no name of its own; the router at threshold 0 writes the same text.
     """
     if policy == "llm" or (policy == "slm" and acceptance == 0):
-        return f"{preset}:{policy}"
+        return f"{preset}:{policy}", {}
     if policy == "slm":
         policy, threshold = "router", 0.0
-    dials = f"{_plain(threshold)}@{_plain(acceptance)}"
-    return f"{preset}:{dials}" if policy == "router" else f"router-{policy}-{dials}"
+    name = f"{preset}:{_plain(threshold)}@{_plain(acceptance)}"
+    return name, {} if policy == "router" else {"policy": policy}
 
 
 def _plain(number: float) -> str:
@@ -97,17 +92,9 @@ def _plain(number: float) -> str:
     return f"{number:.12f}".rstrip("0").rstrip(".")
 
 
-def model_names(pair: Pair, settings: Settings) -> list[str]:
+def model_names(pair: Pair) -> list[str]:
     """Those that a list shows; the dials may have any value."""
-    names = [pair.preset, f"{pair.preset}:slm", f"{pair.preset}:llm"]
-    return names + (
-        [f"router-{pair.router.name}-{_plain(_of_policy('router', pair, settings).threshold)}"] if pair.router else []
-    )
-
-
-def _default(pair: Pair, settings: Settings) -> RouterSetting:
-    """That of the settings."""
-    return _of_policy(pair.default_policy(settings.policy), pair, settings)
+    return [pair.preset, f"{pair.preset}:slm", f"{pair.preset}:llm"]
 
 
 def _of_policy(policy: str, pair: Pair, settings: Settings) -> RouterSetting:
@@ -115,15 +102,6 @@ def _of_policy(policy: str, pair: Pair, settings: Settings) -> RouterSetting:
     given = settings.threshold, settings.acceptance
     threshold, acceptance = (mine if value is None else value for mine, value in zip(own, given, strict=True))
     return RouterSetting(policy, threshold, acceptance, settings.max_draft)
-
-
-def _of_router(name: str, router: str, pair: Pair, settings: Settings) -> RouterSetting:
-    """As RouteLLM names a router and its threshold; what scores without a router goes by its policy's name."""
-    if pair.router is not None and router == pair.router.name:
-        return _of_policy("router", pair, settings)
-    if router in pair.policies and REGISTRY[router].scores and not REGISTRY[router].needs_router:
-        return _of_policy(router, pair, settings)
-    raise _unknown(name, pair)
 
 
 def _stated(dials: str) -> dict[str, float]:
@@ -141,11 +119,11 @@ def _at(setting: RouterSetting, **values: Any) -> RouterSetting:
 
 
 def _unknown(name: str, pair: Pair) -> Refusal:
-    preset, router = pair.preset, f", router-{pair.router.name}-0.5" if pair.router else ""
+    preset = pair.preset
     return Refusal(
         404,
         f"There is no model {shown(name, True)} here. The pair is {preset}: ask for {preset}, {preset}:0.5 (with a "
-        f"threshold), {preset}:0.5@0.1 (and an acceptance), {preset}:slm, {preset}:llm{router}.",
+        f"threshold), {preset}:0.5@0.1 (and an acceptance), {preset}:slm, {preset}:llm.",
         "model",
         "model_not_found",
     )

@@ -88,8 +88,7 @@ class Endpoint:
     async def _list(self, request: Request) -> Response:
         self._admit(request)
         pair, _ = self._models()
-        names = model_names(pair, self._settings)
-        return JSONResponse({"object": "list", "data": [self._model(name, pair) for name in names]})
+        return JSONResponse({"object": "list", "data": [self._model(name, pair) for name in model_names(pair)]})
 
     async def _one(self, request: Request) -> Response:
         self._admit(request)

@@ -18,7 +18,7 @@ import pytest
 from engine import Sampling, decoding
 from engine.endpoint import bodies, heap, replies
 from engine.endpoint.fields import read_fields
-from engine.endpoint.model_names import RouterSetting, named_setting, setting_name, with_field
+from engine.endpoint.model_names import RouterSetting, name_and_field, named_setting, with_field
 from engine.endpoint.refusals import Refusal
 from engine.events import llm_passes, llm_share, taken_back
 from engine.request import DEFAULT_THRESHOLD, MAX_STOPS, Turn
@@ -79,7 +79,11 @@ def eventually(holds, seconds=20.0):
         ("tiny:0.5@0.3", {}, {"threshold": 0.5, "acceptance": 0.3}),
         ("tiny:0", {}, {"threshold": 0.0}),
         ("tiny:llm", {"temperature": 1.5, "seed": 7, "top_p": 0.9}, {"policy": "llm", "seed": 7}),
-        ("router-confidence-0.9@1", {"temperature": 1.5, "seed": -1}, {"policy": "confidence", "seed": 2**63 - 1}),
+        (
+            "tiny:0.9@1",
+            {"temperature": 1.5, "seed": -1, "citer": {"policy": "confidence"}},
+            {"policy": "confidence", "threshold": 0.9, "acceptance": 1.0, "seed": 2**63 - 1},
+        ),
         (
             "tiny:0.8@0.3",
             {"citer": {"policy": "confidence"}},
@@ -261,17 +265,17 @@ def test_without_a_seed_each_sampled_text_is_another_and_its_seed_is_told(client
 
 def test_a_models_name_is_a_setting_and_the_list_has_some(client, tiny_pair):
     listed = client.get("/models").json()["data"]
-    assert [model["id"] for model in listed][:3] == ["tiny", "tiny:slm", "tiny:llm"]
-    assert listed[3]["id"].startswith("router-tiny-")
+    assert [model["id"] for model in listed] == ["tiny", "tiny:slm", "tiny:llm"]
     one = client.get("/models/tiny:0.25@0.5").json()
     assert (one["citer"]["threshold"], one["citer"]["acceptance"]) == (0.25, 0.5)
     settings = load_settings()
     own = RouterSetting("router", tiny_pair.threshold, tiny_pair.acceptance, "auto")
-    for name in ("tiny", listed[3]["id"]):
-        assert named_setting(name, tiny_pair, settings) == own
+    assert named_setting("tiny", tiny_pair, settings) == own
     for policy, threshold, acceptance in (("router", 0.00001, 1.0), ("confidence", 2.0, 0.0), ("random", 0.123, 0.5)):
-        named = named_setting(setting_name("tiny", policy, threshold, acceptance), tiny_pair, settings)
-        assert named == RouterSetting(policy, threshold, acceptance, "auto")
+        name, field = name_and_field("tiny", policy, threshold, acceptance)
+        body = {"model": name, "messages": MESSAGES, "citer": field}
+        setting = read_fields(body, True, tiny_pair, settings).setting
+        assert setting == RouterSetting(policy, threshold, acceptance, "auto")
 
 
 def test_the_slm_and_the_llm_are_alone_whatever_acceptance_the_router_has(client, tiny_pair, monkeypatch):
@@ -288,7 +292,7 @@ def test_the_slm_whose_drafts_are_judged_has_the_name_of_a_setting_that_writes_t
     options = {"acceptance": 0.9, "max_new_tokens": 40}
     judged = tiny_pair.generate(QUESTION, policy="slm", **options)
     assert taken_back(judged.events)
-    name = setting_name("tiny", "slm", 0.5, 0.9)
+    name, _ = name_and_field("tiny", "slm", 0.5, 0.9)
     setting = named_setting(name, tiny_pair, load_settings())
     assert (name, setting) == ("tiny:0@0.9", RouterSetting("router", 0.0, 0.9, "auto"))
     assert tiny_pair.generate(QUESTION, policy="router", threshold=0.0, **options).text == judged.text
@@ -299,8 +303,7 @@ def test_the_slm_whose_drafts_are_judged_has_the_name_of_a_setting_that_writes_t
     [
         ("tiny:0.8", {}, 0.8, 0.0),
         ("tiny:0.8@0.3", {}, 0.8, 0.3),
-        ("router-tiny-0.8@0.3", {"acceptance": 0.1}, 0.8, 0.1),
-        ("router-random-0.8", {}, 0.8, 0.0),
+        ("tiny:0.8@0.3", {"acceptance": 0.1}, 0.8, 0.1),
         ("tiny", {}, DEFAULT_THRESHOLD, 0.0),
         ("tiny:llm", {"threshold": 0.2}, 0.2, 0.0),
     ],
@@ -316,7 +319,7 @@ def test_another_policy_keeps_the_dials_that_the_name_states_and_no_other(tiny_p
     [
         *("gpt-4", "", "TINY", "tiny:", "tiny:LLM", "tiny:nan", "tiny:1e-1", "tiny:-1", "tiny:3", "tiny:١", "x" * 300),
         *("tiny:0.5@", "tiny:0.5@1.1", "tiny:0.5@0.1@0"),
-        *("router-tiny", "router-gpt-0.5", "router-slm-0.5", "router-router-0.5"),
+        *("router-tiny-0.5", "router-confidence-0.5"),
     ],
 )
 def test_a_name_that_is_none_is_refused_and_the_refusal_says_which_there_are(tiny_pair, name):

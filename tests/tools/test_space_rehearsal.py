@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.benchmark.instructions import HELD
 from engine.benchmark.markdown import filled
 from engine.provenance import ROOT
 from tools import space_rehearsal
-from tools.space_rehearsal import choose_python, environment, report
+from tools.space_rehearsal import AVX2, choose_python, environment, report
 
 
 def test_an_interpreter_that_cannot_be_run_is_passed_over(monkeypatch, tmp_path):
@@ -27,7 +26,7 @@ def test_an_interpreter_that_cannot_be_run_is_passed_over(monkeypatch, tmp_path)
 def test_the_page_is_given_a_spaces_variables_and_none_of_ours(monkeypatch, tmp_path):
     monkeypatch.setenv("CITER_PRESET", "tiny")
     given = environment(tmp_path)
-    assert given.items() >= HELD["avx2"].items() and given["SPACE_ID"] and given["HOME"] == str(tmp_path / "home")
+    assert given.items() >= AVX2.items() and given["SPACE_ID"] and given["HOME"] == str(tmp_path / "home")
     assert not [name for name in given if name.startswith("CITER_")]
 
 
