@@ -14,8 +14,6 @@ from engine.benchmark.markdown import SectionError, code, filled, read, table
 from engine.pairs.presets import ROUTERS
 from engine.weights.files import write_text
 from trainer import TrainerError
-from trainer.evaluation.auc import SUFFIX as AUC
-from trainer.evaluation.auc import load_auc
 from trainer.evaluation.estimates import (
     NONE_SO_CHEAP,
     EstimateSummary,
@@ -38,7 +36,6 @@ from trainer.evaluation.seconds import SecondsSummary, load_seconds
 from trainer.evaluation.summary import Summary, load_summary
 from trainer.evaluation.transfer import SUFFIX as TRANSFER
 from trainer.evaluation.transfer import load_transfer
-from trainer.report.auc_report import auc_section
 from trainer.report.charts.answers import ANSWER, write_answers
 from trainer.report.charts.figures import write_charts
 from trainer.report.charts.panels import write_panels
@@ -142,7 +139,6 @@ def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
             reviewers_section(own, BENCHMARKS, timed, partial(_answer, results, base, preset)),
         ]
     parts += [transfer_section(load_transfer(path)) for path in sorted(results.glob(f"*{TRANSFER}"))]
-    parts += [auc_section(load_auc(path)) for path in sorted(results.glob(f"*{AUC}"))]
     for scale in map(load_scale, sorted(results.glob(f"*{SCALE}"))):
         parts.append(scale_section(scale, _answer(results, base, scale["preset"], "scale", "The learned point's cost")))
     parts += [_part(summary, results, base) for summary in summaries]
