@@ -9,7 +9,6 @@ import pytest
 from tests.trainer.test_plane import ABOVE_0, write_plane
 from tests.trainer.test_reviewers import AWAY, MORE, benchmarks, changed
 from tests.trainer.test_tasks import timed
-from trainer.evaluation.plane import LEARNED
 from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import summarise
 from trainer.report.charts import answers
@@ -61,29 +60,18 @@ def test_the_router_for_all_stands_between_the_tasks_own_and_confidence(summary)
 def test_routers_of_another_task_are_drawn_where_they_were_measured_beside_confidence(summary, tmp_path, monkeypatch):
     monkeypatch.setattr(answers, "write_images", lambda images, report: images)
     without = changed(summary, methods={n: m for n, m in summary["methods"].items() if n != "citer-of-sums"})
-    images: Any = answers.write_answers("tiny", [summary, without], [], None, tmp_path)
+    images: Any = answers.write_answers("tiny", [summary, without], [], tmp_path)
     figure = images[tmp_path / "tiny-answer-away.png"][0]
     drawn = {trace.name: list(trace.y) for trace in figure.data}
     assert [title.text for title in figure.layout.annotations] == ["sums, 100 questions"], "only where it was measured"
     assert list(drawn) == ["SLM confidence", "CITER on several tasks", "SLM only", "LLM only", "CITER of sums"]
     assert drawn["CITER of sums"] == [0.4, 0.56]
-    assert tmp_path / "tiny-answer-away.png" not in answers.write_answers("tiny", [without], [], None, tmp_path)
+    assert tmp_path / "tiny-answer-away.png" not in answers.write_answers("tiny", [without], [], tmp_path)
 
     methods = {**summary["methods"], "citer-others": summary["methods"]["citer-of-sums"]}
-    images = answers.write_answers("tiny", [changed(summary, methods=methods)], [], None, tmp_path)
+    images = answers.write_answers("tiny", [changed(summary, methods=methods)], [], tmp_path)
     looks = {trace.name: trace.marker.symbol for trace in images[tmp_path / "tiny-answer-away.png"][0].data}
     assert looks["CITER on the other tasks"] != looks["CITER of sums"], "a colour-blind reader tells them apart"
-
-
-def test_models_of_other_sizes_are_drawn_by_what_the_learned_point_costs_of_confidences():
-    costs = {LEARNED: {"bytes": {"ratio": 0.3}}, "confidence-0": {"bytes": {"ratio": 0.6}}}
-    scale: Any = {"pairs": [{"pair": "a"}, {"pair": "b"}], "cheapest": {"sums": [costs, {}]}}
-    assert values(answers.sizes(scale)) == {
-        "bytes, a": [close(0.5)],
-        "bytes, b": [None],
-        "seconds, a": [None],
-        "seconds, b": [None],
-    }
 
 
 def test_a_steps_parts_are_drawn_in_milliseconds_the_dearest_of_the_slms_first(summary, tmp_path, monkeypatch):
@@ -91,7 +79,7 @@ def test_a_steps_parts_are_drawn_in_milliseconds_the_dearest_of_the_slms_first(s
     steps = {"SLM": {"router": 0.2, "linear layers": 8.0}, "LLM": {"router": 0.0, "linear layers": 25.0}}
     profile = {"steps": {name: {"unprofiled": 20.0, "parts": parts} for name, parts in steps.items()}}
     folder = benchmarks(tmp_path, profile=profile)
-    images: Any = answers.write_answers("tiny", [summary], [], None, tmp_path, benchmarks=folder)
+    images: Any = answers.write_answers("tiny", [summary], [], tmp_path, benchmarks=folder)
     figure = images[tmp_path / "tiny-answer-overhead.png"][0]
     assert {bar.name: dict(zip(bar.x, bar.y, strict=True)) for bar in figure.data} == {
         "a step of the SLM": {"linear layers": 8.0, "router": 0.2},
@@ -110,6 +98,6 @@ def test_an_interval_is_drawn_only_where_there_is_one():
 
 def test_each_question_with_bars_gets_a_picture(summary, tmp_path, monkeypatch):
     monkeypatch.setattr(answers, "write_images", lambda images, report: list(images))
-    written = answers.write_answers("tiny", [summary], [], None, tmp_path)
+    written = answers.write_answers("tiny", [summary], [], tmp_path)
     names = ["units", "speculative", "rounds", "jointly", "away"]
     assert written == [tmp_path / f"tiny-answer-{name}.png" for name in names]

@@ -167,45 +167,7 @@ def _speculate(options: Options) -> None:
     )
 
 
-def _add_auc(add: Add) -> None:
-    add("--routers", "name=folder of each", required=True, nargs="+", metavar="NAME=FOLDER")
-    add("--labels", "task=folder that `label` wrote", required=True, nargs="+", metavar="TASK=FOLDER")
-    add("--rollouts", "folders that `rollout` wrote for these labels", [], type=Path, nargs="+")
-    add("--cost-weight", "λ, as for `fit`", 0.0)
-    add("--preset", "of the pair, for the file's name", required=True)
-    add("--results", "gets what was measured", RESULTS)
-
-
-def _auc(options: Options) -> None:
-    """Measure how well routers rank tokens of their own tasks and of others, beside SLM confidence."""
-    from engine.router import Router
-    from trainer.evaluation.auc import measure_auc, write_auc
-    from trainer.evaluation.method_names import check_names
-    from trainer.fit.labelled_tokens import load_tokens, rollouts_by_labels
-    from trainer.report.auc_report import auc_section
-
-    routers, labels = (_named(getattr(options, name), f"--{name}") for name in ("routers", "labels"))
-    for name in (options.preset, *labels):
-        check_names(name, [])
-    owned = rollouts_by_labels([*labels.values()], options.rollouts)
-    labelled = {task: load_tokens(path, owned.get(path), options.cost_weight) for task, path in labels.items()}
-    summary = measure_auc({name: Router.load(path) for name, path in routers.items()}, labelled, options.preset)
-    print(f"{auc_section(summary)}\n\nwrote {write_auc(summary, options.results)}")
-
-
-def _named(texts: list[str], option: str) -> dict[str, Path]:
-    """Folders by name, from NAME=FOLDER; a TrainerError for one without a name, or a name given twice."""
-    found: dict[str, Path] = {}
-    for text in texts:
-        name, _, folder = text.partition("=")
-        if not name or not folder or name in found:
-            raise TrainerError(f"{option} {text}: write NAME=FOLDER, each name once")
-        found[name] = Path(folder)
-    return found
-
-
 COMMANDS = {
-    "auc": Command(_add_auc, _auc),
     "evaluate": Command(_add_evaluate, _evaluate),
     "seconds": Command(_add_seconds, _seconds),
     "transfer": Command(_add_transfer, _transfer),

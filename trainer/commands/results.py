@@ -108,45 +108,6 @@ def _report(options: Options) -> None:
         )
 
 
-def _add_scale(add: Add) -> None:
-    add("--evaluations", "folders that `evaluate` wrote", type=Path, required=True, nargs="+", metavar="FOLDER")
-    about = "what `python -m engine.benchmark --json` wrote: of the pair itself, and of pairs of other sizes"
-    add("--benchmarks", about, type=Path, required=True, nargs="+", metavar="FILE")
-    add("--results", "gets what was modelled", RESULTS)
-
-
-def _scale(options: Options) -> None:
-    """Model what the same answers would cost with models of other sizes."""
-    from trainer.evaluation.record import read_evaluation
-    from trainer.evaluation.scale import scale, write_scale
-    from trainer.report.scale_report import scale_section
-
-    summary = scale([read_evaluation(folder) for folder in options.evaluations], options.benchmarks)
-    print(f"{scale_section(summary)}\n\nwrote {write_scale(summary, options.results)}")
-
-
-def _add_export(add: Add) -> None:
-    add("--evaluation", "folder that `evaluate` wrote", type=Path, required=True)
-    add("--data", "the questions' files or sets, as `evaluate` had them", required=True, nargs="+", metavar="SOURCE")
-    add("--split", "of a set that has both", "dev", choices=["train", "dev"])
-    add("--offset", "as `evaluate` had it", 0, metavar="N")
-    add("--format", "of which benchmark", choices=["llmrouterbench", "routerarena"], required=True)
-    add("--out", "folder for its files", type=Path, required=True)
-
-
-def _export(options: Options) -> None:
-    """Write an evaluation as records of a benchmark of routers: each method, threshold and acceptance is one model."""
-    from trainer.evaluation.record import read_evaluation
-    from trainer.export import export
-    from trainer.questions.sources import load_questions
-
-    evaluation = read_evaluation(options.evaluation)
-    wanted = {"split": options.split, "need_reference": False, "offset": options.offset}
-    questions = load_questions(options.data, len(evaluation.questions), **wanted)
-    files = export(evaluation, questions, options.format, options.split, options.out)
-    print(f"{len(evaluation.questions)} questions: {len(files)} files in {options.out}")
-
-
 def _add_publish(add: Add) -> None:
     add("folder", "the router's folder, as `fit` wrote it", type=Path)
     add("repo", "owner/name of the model repo; made if it is not there")
@@ -184,8 +145,6 @@ COMMANDS = {
     "summarise": Command(_add_summarise, _summarise),
     "keep": Command(_add_keep, _keep),
     "report": Command(_add_report, _report),
-    "scale": Command(_add_scale, _scale),
-    "export": Command(_add_export, _export),
     "publish": Command(_add_publish, _publish),
     "tiny": Command(_add_tiny, _tiny),
 }

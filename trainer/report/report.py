@@ -14,8 +14,6 @@ from engine.benchmark.markdown import SectionError, code, filled, read, table
 from engine.pairs.presets import ROUTERS
 from engine.weights.files import write_text
 from trainer import TrainerError
-from trainer.evaluation.auc import SUFFIX as AUC
-from trainer.evaluation.auc import load_auc
 from trainer.evaluation.estimates import (
     NONE_SO_CHEAP,
     EstimateSummary,
@@ -31,20 +29,16 @@ from trainer.evaluation.estimates import (
 from trainer.evaluation.method_names import SPECULATIVE, from_other_tasks, label
 from trainer.evaluation.plane import AT_0
 from trainer.evaluation.record import MACHINES, on_one_machine
-from trainer.evaluation.scale import SUFFIX as SCALE
-from trainer.evaluation.scale import load_scale
 from trainer.evaluation.seconds import SUFFIX as SECONDS
 from trainer.evaluation.seconds import SecondsSummary, load_seconds
 from trainer.evaluation.summary import Summary, load_summary
 from trainer.evaluation.transfer import SUFFIX as TRANSFER
 from trainer.evaluation.transfer import load_transfer
-from trainer.report.auc_report import auc_section
 from trainer.report.charts.answers import ANSWER, write_answers
 from trainer.report.charts.figures import write_charts
 from trainer.report.charts.panels import write_panels
 from trainer.report.plane_report import PLANE_IMAGE, plane_section
 from trainer.report.reviewers import reviewers_section
-from trainer.report.scale_report import scale_section
 from trainer.report.seconds_report import seconds_section
 from trainer.report.start_report import start_section
 from trainer.report.tasks import RIVALS, Rival, across_copies, of_llm, short_table, tasks_section
@@ -76,10 +70,9 @@ def report(
         for path in write_charts(summary, results, tell):
             tell(f"wrote {path}")
     for preset, several in _several(summaries).items():
-        timed, scaled = _all_timed(several, results), results / f"{preset}{SCALE}"
-        scale = load_scale(scaled) if scaled.exists() else None
+        timed = _all_timed(several, results)
         drawn = write_panels(preset, several, timed, results, tell)
-        for path in (*drawn, *write_answers(preset, several, timed, scale, results, tell, benchmarks=BENCHMARKS)):
+        for path in (*drawn, *write_answers(preset, several, timed, results, tell, benchmarks=BENCHMARKS)):
             tell(f"wrote {path}")
     for path, (_, text) in _rewritten(results, page, readme).items():
         write_text(path, text)
@@ -142,9 +135,6 @@ def render(summaries: Iterable[Summary], results: Path, base: Path) -> str:
             reviewers_section(own, BENCHMARKS, timed, partial(_answer, results, base, preset)),
         ]
     parts += [transfer_section(load_transfer(path)) for path in sorted(results.glob(f"*{TRANSFER}"))]
-    parts += [auc_section(load_auc(path)) for path in sorted(results.glob(f"*{AUC}"))]
-    for scale in map(load_scale, sorted(results.glob(f"*{SCALE}"))):
-        parts.append(scale_section(scale, _answer(results, base, scale["preset"], "scale", "The learned point's cost")))
     parts += [_part(summary, results, base) for summary in summaries]
     return "\n\n".join(filter(None, parts))
 

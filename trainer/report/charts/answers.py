@@ -10,14 +10,12 @@ import plotly.graph_objects as go
 
 from trainer.evaluation.method_names import label
 from trainer.evaluation.plane import LEARNED
-from trainer.evaluation.scale import UNITS, ScaleSummary
 from trainer.evaluation.seconds import SecondsSummary, share_of_llm
 from trainer.evaluation.summary import RULE, Summary, alone
 from trainer.report.charts.figures import write_images
 from trainer.report.charts.panels import other_task_panels
 from trainer.report.charts.parts import LOOKS, MAIN, bars, layout_of
 from trainer.report.reviewers import JOINTLY, TUNED, Profile, own_router, profile_of, rounds_of, routers_of_other_tasks
-from trainer.report.scale_report import share_of_confidence
 from trainer.report.tasks import reached
 from trainer.report.tasks_seconds import fastest_learned
 
@@ -47,7 +45,6 @@ def write_answers(
     preset: str,
     summaries: Sequence[Summary],
     timed: Sequence[SecondsSummary],
-    scale: ScaleSummary | None,
     folder: Path,
     report: Callable[[str], None] = print,
     *,
@@ -60,7 +57,6 @@ def write_answers(
         "speculative": (tasks, speculative(summaries), "bytes of LLM only"),
         "rounds": (tasks, rounds(summaries), RECOVERED),
         "jointly": (tasks, jointly(summaries), RECOVERED),
-        "scale": (list(scale["cheapest"]) if scale else [], sizes(scale) if scale else [], "of SLM confidence’s"),
     }
     images = {
         folder / f"{preset}{ANSWER}{name}.png": (grouped(*drawn), WIDTH, HEIGHT)
@@ -142,16 +138,6 @@ def jointly(summaries: Sequence[Summary]) -> list[Bars]:
         Bars("one for all", [_gap(summary, JOINTLY) for summary in summaries], MAIN.colour),
         Bars(label(RULE), [_gap(summary, RULE) for summary in summaries], LOOKS[RULE].colour),
     ]
-
-
-def sizes(scale: ScaleSummary) -> list[Bars]:
-    """The learned point's cost of SLM confidence's with models of other sizes."""
-    drawn = []
-    for unit in UNITS:
-        for number, pair in enumerate(scale["pairs"]):
-            shares = [share_of_confidence(found[number], unit) for found in scale["cheapest"].values()]
-            drawn.append(Bars(f"{unit}, {pair['pair']}", [_share(share, 1) for share in shares]))
-    return drawn
 
 
 def _at_90(summary: Summary, family: str) -> Interval | None:
