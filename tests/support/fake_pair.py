@@ -1,8 +1,7 @@
-"""A pair without models: the engine's interface, plausible events, any speed. For tests of the page, without torch.
+"""A pair without models: what page and scheduler use of a pair, plausible events, any speed; without torch.
 
-It writes a fixed answer, or what follows "echo " in the prompt. Everything depends on seed and position only. What the
-LLM will not keep is drafted in capitals. It counts the texts that are being written, so that a test can see whether one
-was left over.
+`tests/app/test_pairs.py` holds it and a real pair to the same. It writes a fixed answer, or what follows "echo " in the
+prompt; all of it depends on seed and position only. What the LLM will not keep is drafted in capitals.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 import re
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -38,9 +38,12 @@ It keeps letters and digits only, ignores case, and compares the list with its r
 
 _SLM = ModelCost(280_000_000, 76_000_000, 1_000, 24_000, 720_000_000, 272_000_000, 90_000, 0.03, 0.002)
 _LLM = ModelCost(740_000_000, 131_000_000, 1_700, 57_000, 2_620_000_000, 466_000_000, 172_000, 0.08, 0.005)
-
-
 _MOMENT = 0.05  # seconds
+
+
+def request(prompt: str = "a palindrome", **options) -> Request:
+    """A request that is answered in 30 tokens at most."""
+    return Request(prompt, **{"max_new_tokens": 30, **options})
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class FakeRouter:
 
 @dataclass(eq=False)
 class FakeRow:
-    """Stands in for `engine.batch.rows.Row`."""
+    """What the scheduler uses of `engine.batch.rows.Row`; `unseen` are the drafts that the LLM has not read."""
 
     request: Request
     policy: str
@@ -63,7 +66,7 @@ class FakeRow:
     dial: Dial
     limit: int = 0
     events: list[TokenEvent] = field(default_factory=list)
-    unseen: list[int] = field(default_factory=list)  # by the LLM
+    unseen: list[int] = field(default_factory=list)
     slot: int = -1
     finish_reason: str | None = None
     begun: bool = False
@@ -87,30 +90,25 @@ class FakeRow:
 
 
 class FakeDecoding:
-    """Stands in for `engine.Decoding`, as far as the scheduler goes: a step takes as long as the pair says."""
+    """What the scheduler uses of `engine.Decoding`."""
 
     def __init__(self, pair: FakePair) -> None:
         self.pair, self.rows = pair, []
 
     def add(self, requests, policies, prompts, texts=(), known=None) -> list[int]:
         """Adds texts."""
-        rows = [
-            FakeRow(request, policy, len(prompt), list(prompt), Dial.of(request))
-            for request, policy, prompt in zip(requests, policies, prompts, strict=True)
-        ]
+        asked = zip(requests, policies, prompts, strict=True)
+        rows = [FakeRow(each, policy, len(ids), list(ids), Dial.of(each)) for each, policy, ids in asked]
         for row, events in zip(rows, texts, strict=False):
             row.go_on(row.request, events)
         return self.enter(rows)
 
     def enter(self, rows, known=None) -> list[int]:
         """Gives rows a place."""
-        numbers = []
         for row in rows:
-            free = [number for number, other in enumerate(self.rows) if other.slot < 0]
-            row.slot = free[0] if free else len(self.rows)
+            row.slot = next((n for n, other in enumerate(self.rows) if other.slot < 0), len(self.rows))
             self.rows[row.slot : row.slot + 1] = [row]
-            numbers.append(row.slot)
-        return numbers
+        return [row.slot for row in rows]
 
     def remove(self, number: int, clear: bool = False, keep: bool = False) -> FakeRow:
         """Takes a row away."""
@@ -138,21 +136,18 @@ class FakePair:
     """Stands in for `engine.Pair`.
 
     Attributes:
-        tokens_per_second: Speed; tests change it while it runs.
-        prefill_seconds: Pause before the first token.
-        requests: Every request it was given, in order.
-        tokens: How many it was asked for, of all streams together.
-        operating_points: What its router's thresholds are said to have given; None unless a test makes something up.
+        tokens_per_second, prefill_seconds: Of a step, and before a first token; tests change both at any time.
+        requests: Every request that was begun, in order.
+        tokens: How many were written, of all texts together.
+        operating_points: What its router's thresholds gave; None unless a test makes something up.
     """
 
     def __init__(self, tokens_per_second: float = 200.0, router: FakeRouter | None = None, preset: str = "cpu") -> None:
-        self.tokens_per_second = tokens_per_second
-        self.prefill_seconds = 0.0
-        self.preset = preset
+        self.tokens_per_second, self.prefill_seconds = tokens_per_second, 0.0
+        self.preset, self.router = preset, router or FakeRouter()
         self.slm_name, self.llm_name = "Qwen2.5-Coder 0.5B", "Qwen2.5-Coder 1.5B"
         self.quantisation, self.device, self.context = "NF4", "CPU", 2048
         self.threshold, self.acceptance = 0.5, 0.0
-        self.router = router or FakeRouter()
         self.operating_points: OperatingPoints | None = None
         self.policies = ("router", "confidence", "random", "slm", "llm")
         self.slm_cost, self.llm_cost, self.prices = _SLM, _LLM, Prices()
@@ -172,7 +167,7 @@ class FakePair:
         return named if named in self.policies else "confidence"
 
     def check(self, request: Request) -> int:
-        """Prompt tokens; refuses a prompt beyond the context as the engine does."""
+        """Prompt tokens; refuses a prompt beyond the context."""
         tokens = 20 + len(_said(request).split())
         if tokens >= self.context:
             raise InvalidRequest(
@@ -208,30 +203,32 @@ class FakePair:
         for row in new:
             self.requests.append(row.request)
             row.begun = True
-        time.sleep(self.prefill_seconds * bool(new) + 1 / self.tokens_per_second)
+        self.pause(self.prefill_seconds * bool(new) + 1 / self.tokens_per_second)
         self.tokens += len(rows)
         try:
             yield lambda: time.perf_counter() - started
         finally:
             self._writing, self._wrote = sum(row.unfinished for row in rows), time.monotonic()
 
+    def pause(self, seconds: float) -> None:
+        """A step lasts so long."""
+        time.sleep(seconds)
+
     def write(self, row: FakeRow, seconds: float) -> TokenEvent:
         """The next event of a text."""
         request, dial, text = row.request, row.dial, row.events
-        pieces, index = _pieces(request.prompt, request.max_new_tokens), len(row.events)
+        pieces, index = _pieces(request), len(row.events)
         longest = 6 if request.max_draft == "auto" else request.max_draft
-        event = _event(request, index, pieces[index], dial, seconds)
-        fed = row.prompt_tokens if index == 0 else 1
+        event = replace(_event(request, index, dial, seconds), slm_fed=row.prompt_tokens if index == 0 else 1)
         last = index == len(pieces) - 1
         looks = event.provisional and (last or sum(e.provisional for e in text) + 1 >= longest)
         if event.role is Role.LLM or looks:
             llm_fed = (len(row.unseen) + 1) if index != len(row.unseen) else row.prompt_tokens + index
-            event = _judged(request, text, replace(event, slm_fed=fed, llm_fed=llm_fed), dial)
+            event = _judged(request, text, replace(event, llm_fed=llm_fed), dial)
             event = replace(event, revealed=tuple(_revealed(request, i) for i in row.unseen if i < event.index))
             row.unseen = []
         else:
             row.unseen.append(index)
-            event = replace(event, slm_fed=fed)
         if event.index == len(pieces) - 1:
             row.finish_reason = "length" if pieces[event.index] else "eos"
         event = replace(event, finish_reason=row.finish_reason)
@@ -241,13 +238,12 @@ class FakePair:
         return event
 
     def stream(self, request: Request) -> Iterator[TokenEvent]:
-        """A text by itself, without a scheduler: one event per token; the last has a finish reason."""
+        """A text by itself, without a scheduler."""
+        decoding = self.open()
         policy, prompt = self.prepare(request)
-        row = FakeRow(request, policy, len(prompt), prompt, Dial.of(request), slot=0)
-        while row.unfinished:
-            with self.writing([row]) as seconds:
-                event = self.write(row, seconds())
-            yield event
+        (number,) = decoding.add([request], [policy], [prompt])
+        while decoding.rows[number].unfinished:
+            yield from decoding.step([number])
 
     def generate(self, request: Request) -> Trace:
         """The whole text as a trace."""
@@ -258,17 +254,25 @@ class FakePair:
 
     def trace(self, request: Request, events) -> Trace:
         """Folds events into a trace."""
-        return build_trace(
-            request,
-            events,
-            preset=self.preset,
-            slm=self.slm_name,
-            llm=self.llm_name,
-            router=self.router.name if self.router else None,
-            prompt_tokens=self.check(request),
-            slm_cost=self.slm_cost,
-            llm_cost=self.llm_cost,
-        )
+        names = {"preset": self.preset, "slm": self.slm_name, "llm": self.llm_name}
+        router, costs = self.router and self.router.name, {"slm_cost": self.slm_cost, "llm_cost": self.llm_cost}
+        return build_trace(request, events, **names, router=router, prompt_tokens=self.check(request), **costs)
+
+
+class SteppedPair(FakePair):
+    """Takes a step whenever a test lets it, so that no test depends on its speed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._steps = threading.Semaphore(0)
+
+    def let(self, steps: int = 10_000) -> None:
+        """Lets it take so many; by default as many as any test needs."""
+        self._steps.release(steps)
+
+    def pause(self, seconds: float) -> None:
+        """A step begins when it may."""
+        self._steps.acquire()
 
 
 def _said(request: Request) -> str:
@@ -276,8 +280,9 @@ def _said(request: Request) -> str:
     return " ".join([*(turn.text for turn in request.turns), request.prompt])
 
 
-def _pieces(prompt: str, limit: int) -> list[str]:
+def _pieces(request: Request) -> list[str]:
     """Token texts; an empty one ends the text as an end token does."""
+    prompt, limit = request.prompt, request.max_new_tokens
     text = prompt.removeprefix("echo ") if prompt.startswith("echo ") else ANSWER * (limit // 100 + 1)
     pieces = re.findall(r" ?[^\W_]{1,6}|\s+|.", text, re.DOTALL)
     return [*pieces, ""][:limit] if prompt.startswith("echo ") else pieces[:limit]
@@ -290,8 +295,7 @@ def _judged(request: Request, text: list[TokenEvent], event: TokenEvent, dial: D
     for draft in drafts:
         ratio = _ratio(request, draft.index)
         if not keeps(ratio, draft.acceptance):
-            piece = _pieces(request.prompt, request.max_new_tokens)[draft.index]
-            written = _event(request, draft.index, piece, Dial(2.0), event.seconds)
+            written = _event(request, draft.index, Dial(2.0), event.seconds)
             spent = {"slm_fed": event.slm_fed, "llm_fed": event.llm_fed, "llm_head": len(drafts)}
             asked = {"threshold": draft.threshold, "acceptance": draft.acceptance, "score": draft.score}
             back = (*text[draft.index :], *([event] if event is draft else []))
@@ -306,13 +310,10 @@ def _ratio(request: Request, index: int) -> float:
     return 1.0 if chance > 0.4 else round(chance, 3)
 
 
-def _event(request: Request, index: int, piece: str, dial: Dial, seconds: float) -> TokenEvent:
-    chance, threshold = random.Random(f"{request.seed}/{index}"), dial.threshold
-    score = round(chance.betavariate(2.2, 0.7), 4)
-    if request.policy in ("slm", "llm"):
-        role, known = Role(request.policy), None
-    else:
-        role, known = (Role.LLM if score < threshold else Role.SLM), score
+def _event(request: Request, index: int, dial: Dial, seconds: float) -> TokenEvent:
+    piece, scores = _pieces(request)[index], request.policy not in ("slm", "llm")
+    score = round(random.Random(f"{request.seed}/{index}").betavariate(2.2, 0.7), 4)
+    role = (Role.LLM if score < dial.threshold else Role.SLM) if scores else Role(request.policy)
     if role is Role.SLM and not keeps(_ratio(request, index), dial.acceptance):
         piece = piece.upper()
     mine, other = _alternatives(piece, index, 0.9 * score), _alternatives(piece, index + 1, 0.95)
@@ -320,8 +321,8 @@ def _event(request: Request, index: int, piece: str, dial: Dial, seconds: float)
         id=1000 + index,
         text=piece,
         role=role,
-        score=known,
-        threshold=threshold,
+        score=score if scores else None,
+        threshold=dial.threshold,
         acceptance=dial.acceptance,
         slm_fed=1,
         llm_fed=0,
@@ -336,15 +337,9 @@ def _event(request: Request, index: int, piece: str, dial: Dial, seconds: float)
 
 
 def _alternatives(piece: str, index: int, top: float) -> tuple[Alternative, ...]:
-    words = [piece, " the", "\n", " a", " return"][:5]
-    rest = (1 - top) / 5
-    return tuple(Alternative(1000 + index + i, w, round(top if i == 0 else rest, 4)) for i, w in enumerate(words))
+    words, rest = [piece, " the", "\n", " a", " return"], round((1 - top) / 5, 4)
+    return tuple(Alternative(1000 + index + n, word, rest if n else round(top, 4)) for n, word in enumerate(words))
 
 
 def _revealed(request: Request, index: int) -> Revealed:
     return Revealed(index, Role.LLM, _alternatives(" was", index, 0.8) if request.alternatives else ())
-
-
-def request(prompt: str = "a palindrome", **options) -> Request:
-    """A request that a `FakePair` answers in 30 tokens at most."""
-    return Request(prompt, **{"max_new_tokens": 30, **options})

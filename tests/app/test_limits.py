@@ -1,0 +1,208 @@
+"""Bad input, by one table (`tests.support.limits`), at every door: refused, before any work, by field and value."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import httpx
+import pytest
+
+import engine.pair
+from app.fields import FIELDS, page_request, read_query, stop_text, turns_text
+from engine import Dial, EngineError, InvalidRequest, Request, Sampling, WeightsError, load_settings
+from engine.__main__ import main
+from engine.endpoint.fields import read_fields
+from engine.policy import POLICIES
+from tests.support.browser import serve
+from tests.support.fake_pair import FakePair
+from tests.support.limits import ELSEWHERE, LIMITS, NAN, PRICES, Limit, names, spelled
+
+SAMPLING = [each.name for each in fields(Sampling)]
+DIALS = ("threshold", "acceptance", "max_draft")
+FORM = {
+    **dict.fromkeys(("system", "stop", "turns"), ""),
+    **{"prompt": "x", "threshold": 0.5, "acceptance": 0.0, "policy": "router", "raw": False, "temperature": 0.0},
+    **{"top_p": 1.0, "top_k": 0.0, "repetition_penalty": 1.0, "seed": 7.0, "max_new_tokens": 20.0, "max_draft": 0.0},
+}
+
+
+def row(*left_out: str) -> Any:
+    """The rows of the table, but for fields that a surface has not."""
+    return pytest.mark.parametrize(
+        "limit", [each for each in LIMITS if each.field not in left_out], ids=lambda each: each.field
+    )
+
+
+def check(limit: Limit, ask: Any, bad: Any = None, good: Any = None, also: str = "") -> None:
+    """`ask(field, value)` takes the good values, and refuses the bad by name, in few words."""
+    for value in limit.good if good is None else good:
+        ask(limit.field, value)
+    for value in limit.bad if bad is None else bad:
+        with pytest.raises(EngineError) as refused:
+            ask(limit.field, value)
+        said = str(refused.value)
+        assert names(said, limit.field, value, also) and len(said) < 400, (value, said)
+
+
+def test_every_field_of_every_surface_has_a_row(site):
+    rows = {each.field for each in LIMITS}
+    assert {each.name for each in fields(Request)} - rows == set(ELSEWHERE)
+    assert rows >= {*SAMPLING, *FIELDS} and set(FORM) == set(FIELDS)
+    (generate,) = (each.fn for each in site.page.fns.values() if each.api_name == "generate")
+    assert set(inspect.signature(generate).parameters) - rows == {"request", *PRICES}
+
+
+@row()
+def test_a_request(limit: Limit):
+    def ask(field: str, value: Any) -> None:
+        given = {"sampling": Sampling(**{field: value})} if field in SAMPLING else {field: value}
+        Request(**{"prompt": "x", **given})
+
+    check(limit, ask)
+
+
+@pytest.mark.parametrize("limit", [each for each in LIMITS if each.field in DIALS], ids=lambda each: each.field)
+def test_a_dial_that_is_turned(limit: Limit):
+    check(limit, lambda field, value: setattr(Dial(0.5), field, value))
+
+
+def as_field(name: str, value: Any) -> Any:
+    """As the page's fields hold it: numbers are floats, lists are texts, and 0 stands for "auto"."""
+    if name == "stop" and isinstance(value, tuple):
+        return stop_text(value)
+    if name == "turns":
+        return turns_text(value)
+    if name == "max_draft" and value == "auto":
+        return 0.0
+    return float(value) if type(value) is int and abs(value) <= 2**53 and name not in ("prompt", "system") else value
+
+
+@row("alternatives")
+def test_the_pages_fields(limit: Limit):
+    def ask(field: str, value: Any) -> None:
+        page_request(**{**FORM, field: as_field(field, value)})
+
+    bad = [value for value in limit.bad if not (limit.field == "max_draft" and value == 0) and value != ("",)]
+    check(limit, ask, bad)
+
+
+@row("alternatives")
+def test_a_link_whose_other_values_stay(limit: Limit):
+    beside = "top_k" if limit.field != "top_k" else "seed"
+
+    def ask(field: str, value: Any) -> None:
+        written = as_field(field, value) if field in ("stop", "turns", "max_draft") else value
+        text = spelled(int(written) if isinstance(written, bool) and field == "raw" else written)
+        text = text.removesuffix(".0") if field == "max_draft" else text
+        good, refused = read_query({beside: "7", field: text, "__theme": "dark"}, POLICIES)
+        assert good[beside] == 7 and set(good) <= {beside, field}
+        if refused:
+            assert len(refused) == 1 and field not in good
+            raise InvalidRequest(refused[0])
+        assert field in good
+
+    strings = isinstance(FORM[limit.field], str)
+    bad = [
+        value
+        for value in limit.bad
+        if value is not None and value != ("",) and not (strings and isinstance(value, int | float))
+        if not (limit.field == "max_draft" and value == 0)
+    ]
+    check(limit, ask, bad)
+
+
+# ---- over HTTP, to a page's server with a pair that counts what it is asked ----
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return FakePair(1e6)
+
+
+@pytest.fixture(scope="module")
+def site(pair):
+    with serve(lambda preset, progress: pair, settings=load_settings(max_new_tokens=3)) as site:
+        site.host.start()
+        yield site
+
+
+@pytest.fixture(scope="module")
+def client(site) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=site.url, timeout=60, headers={"content-type": "application/json"}) as client:
+        yield client
+
+
+@row("turns")
+def test_a_call_of_generate(limit: Limit, client: httpx.Client, pair: FakePair):
+    def ask(field: str, value: Any) -> None:
+        asked = len(pair.requests)
+        body = {"prompt": "echo x", field: value}
+        call = client.post("gradio_api/call/v2/generate", content=json.dumps(body))
+        assert call.status_code == 200, call.text
+        answer = client.get(f"gradio_api/call/generate/{call.json()['event_id']}").text
+        if "event: error" in answer:
+            assert len(pair.requests) == asked
+            raise InvalidRequest(json.loads(answer.split("data: ")[1])["error"])
+        assert "event: complete" in answer
+
+    good = [value for value in limit.good if not (limit.field == "prompt" and len(value) > 1)]
+    check(limit, ask, [value for value in limit.bad if value != 10**5_000], good)
+
+
+@row("turns", "raw", "alternatives")
+def test_a_call_of_v1(limit: Limit, client: httpx.Client, served, tiny_pair):
+    named = {"max_new_tokens": "max_tokens", "prompt": "messages", "system": "messages"}.get(limit.field, limit.field)
+
+    def body(value: Any) -> dict[str, Any]:
+        if named == "messages":
+            system = [{"role": "system", "content": value}] if limit.field == "system" else []
+            asked = {"role": "user", "content": "x" if system else value}
+            return {"model": "tiny", "messages": [*system, asked]}
+        said = {"citer": {named: value}} if named in (*DIALS, "policy") else {named: value}
+        return {"model": "tiny", "messages": [{"role": "user", "content": "x"}], **said}
+
+    def ask(_: str, value: Any) -> None:
+        written = served.scheduler.tokens
+        answer = client.post(f"{served.url}/chat/completions", content=json.dumps(body(value)))
+        assert answer.status_code == 400 and served.scheduler.tokens == written, answer.text
+        error = answer.json()["error"]
+        raise InvalidRequest(f"{error['param']}: {error['message']}")
+
+    for value in limit.good:
+        read_fields(json.loads(json.dumps(body(value))), True, tiny_pair, load_settings())
+    wraps = [-1] if limit.field == "seed" else []
+    check(limit, ask, [value for value in limit.bad if value not in (None, *wraps, 10**5_000)], (), named)
+
+
+@row("turns", "raw")
+def test_the_command_line(limit: Limit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def load(*_: Any, **__: Any) -> None:
+        raise WeightsError("the models would be loaded now")
+
+    monkeypatch.setattr(engine.pair, "load", load)
+
+    def ask(field: str, value: Any) -> None:
+        values = value if field == "stop" else [value]
+        options = [f"--{field.replace('_', '-')}={spelled(each)}" for each in values]
+        try:
+            status = main([value] if field == "prompt" else ["x", *options])
+        except SystemExit as ended:
+            status = ended.code
+        out, err = capsys.readouterr()
+        assert status == 2 and not out and "Traceback" not in err
+        if "would be loaded now" not in err:
+            raise InvalidRequest(err.strip().splitlines()[-1])
+
+    texts = limit.field in ("prompt", "system", "stop")
+    check(limit, ask, [each for each in limit.bad if each is not None and not (texts and each == 5)])
+
+
+def test_what_is_no_number_in_json_is_none_here(client: httpx.Client):
+    for value in ("Infinity", "-1e999", json.dumps(NAN)):
+        call = client.post("gradio_api/call/v2/generate", content=f'{{"prompt": "x", "threshold": {value}}}')
+        answer = client.get(f"gradio_api/call/generate/{call.json()['event_id']}").text
+        assert "event: error" in answer and "threshold" in answer
