@@ -10,7 +10,6 @@ import pytest
 from app.running.host import Host
 from app.running.session import SWEEP, Session
 from app.stream.token_stream import token_message
-from app.stream.updates import slow_because, waiting_for
 from app.sweep import Sweep, SweepRun
 from engine import InvalidRequest, Prices, Request, load, load_settings
 from tests.support.browser import eventually
@@ -95,21 +94,3 @@ def test_a_text_of_a_sweep_is_there_before_any_model_has_read_it(host, pair: Fak
     run = session.continue_from(SweepRun(sweep, row), sweep.points[row].threshold, 0.0, host)
     assert [event.id for event in run.events] == [event.id for event in sweep.events[row]]
     assert finished(run).state == "done"
-
-
-def test_a_text_whose_row_was_taken_says_that_it_waits_and_one_that_gets_no_token_says_why(host, pair: FakePair):
-    session = Session()
-    pair.tokens_per_second = 20
-    run = session.begin(request(max_new_tokens=60), host)
-    eventually(lambda: run.events)
-    assert waiting_for(run, host) == "" and "longer" in slow_because(run, host)
-    host.scheduler.rows = 3
-    assert "2 other texts" in slow_because(run, host)
-    handle = run.handle
-    handle.state = "waiting"
-    assert run.paused and run.message_state(whole=False) == "waiting"
-    assert "place " in waiting_for(run, host)
-    handle.state = "running"
-    assert run.message_state(whole=False) == "running"
-    session.close()
-    finished(run)

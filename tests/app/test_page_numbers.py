@@ -108,16 +108,6 @@ SHARES = [0.0, 1e-9, 0.1, 0.4, 0.5, 0.6, 0.95, 1.0]
 WEIGHTS = [0.0, 0.01, 0.1, 0.5, 1.0, 3.0, 100.0]
 WITHIN = [0.0, 0.02, 0.3, 1.0]
 
-_READ = """const { atShare, atThreshold, atWeight, cheapestWithin, corners, valuesAt } = await import(page + 'lib/curve.js');
-const [curves, thresholds, shares, weights, within, unit] = cases;
-return curves.map((points) => ({
-  at: thresholds.map((threshold) => valuesAt(points, atThreshold(points, threshold))),
-  share: shares.map((share) => valuesAt(points, atShare(points, share))),
-  best: weights.map((weight) => points[atWeight(points, weight, unit)]),
-  cheapest: within.map((below) => points[cheapestWithin(points, below, unit)]),
-  corners: corners(points, unit).map(({ place, weight }) => [points[place][0], weight]),
-}));"""
-
 
 def row(point: OperatingPoint) -> list[float]:
     """A point as it travels."""
@@ -125,35 +115,30 @@ def row(point: OperatingPoint) -> list[float]:
     return [*measured, *(point.cost(unit) for unit in MEASURED_UNITS)]
 
 
-@pytest.fixture(scope="module")
-def read() -> list[dict[str, Any]]:
-    """What the browser's script reads of every curve."""
-    curves = [[row(point) for point in curve.measured] for curve in CURVES]
-    return in_node(_READ, [curves, THRESHOLDS, SHARES, WEIGHTS, WITHIN, UNIT])
-
-
-def test_a_threshold_and_a_share_lead_where_they_lead_the_engine(read):
+def test_the_browser_reads_a_curve_as_the_engine_does():
+    read = in_node(
+        """const read = await import(page + 'lib/curve.js');
+        const { atShare, atThreshold, atWeight, cheapestWithin, corners, valuesAt } = read;
+        const [curves, thresholds, shares, weights, within, unit] = cases;
+        return curves.map((points) => ({
+          at: thresholds.map((threshold) => valuesAt(points, atThreshold(points, threshold))),
+          share: shares.map((share) => valuesAt(points, atShare(points, share))),
+          best: weights.map((weight) => points[atWeight(points, weight, unit)]),
+          cheapest: within.map((below) => points[cheapestWithin(points, below, unit)]),
+          corners: corners(points, unit).map(({ place, weight }) => [points[place][0], weight]),
+        }));""",
+        [[[row(point) for point in curve.measured] for curve in CURVES], THRESHOLDS, SHARES, WEIGHTS, WITHIN, UNIT],
+    )
     for curve, found in zip(CURVES, read, strict=True):
         for threshold, values in zip(THRESHOLDS, found["at"], strict=True):
             assert values[1:] == pytest.approx(row(curve.at(threshold))[1:], rel=1e-9), (curve, threshold)
         for share, values in zip(SHARES, found["share"], strict=True):
             assert values == pytest.approx(row(curve.for_share(share)), rel=1e-9), (curve, share)
-
-
-def test_a_cost_weight_and_a_bound_choose_as_good_a_point_as_the_engine(read):
-    for curve, found in zip(CURVES, read, strict=True):
-        for weight, values in zip(WEIGHTS, found["best"], strict=True):
-            expected = curve.best(weight, UNIT)
-            assert [values[1], values[5]] == pytest.approx([expected.accuracy, expected.cost(UNIT)]), (curve, weight)
-        for below, values in zip(WITHIN, found["cheapest"], strict=True):
-            expected = curve.cheapest_within(below, UNIT)
-            assert expected is not None
-            assert [values[1], values[5]] == [expected.accuracy, expected.cost(UNIT)], (curve, below)
-
-
-def test_the_same_points_are_best_for_the_same_cost_weights(read):
-    for curve, found in zip(CURVES, read, strict=True):
-        expected = best_steps(curve, UNIT)  # from λ = 0 upwards: the dearest first
+        best = [curve.best(weight, UNIT) for weight in WEIGHTS]
+        cheapest = [curve.cheapest_within(below, UNIT) for below in WITHIN]
+        for expected, values in zip(best + cheapest, found["best"] + found["cheapest"], strict=True):
+            assert [values[1], values[5]] == pytest.approx([expected.accuracy, expected.cost(UNIT)]), curve
+        steps = best_steps(curve, UNIT)  # from λ = 0 upwards: the dearest first
         thresholds, weights = zip(*found["corners"][::-1], strict=True)
-        assert list(thresholds) == [best.threshold for best in expected], curve
-        assert list(weights) == pytest.approx([best.low for best in expected]), curve
+        assert list(thresholds) == [step.threshold for step in steps], curve
+        assert list(weights) == pytest.approx([step.low for step in steps]), curve

@@ -20,7 +20,6 @@ from tests.support.browser import (
     window,
 )
 from tests.support.fake_pair import FakePair
-from tests.support.points import POINTS
 
 TOKENS = 60
 DIAL, BOX = "#track input", "#threshold input[type=number]"
@@ -59,6 +58,7 @@ def limit_drafts(shown: Window, tokens: int) -> None:
 def test_a_thumb_that_is_held_previews_and_one_that_is_let_go_writes(shown, site, pair):
     page, run, asked = shown.page, newest(site), len(pair.requests)
     says(shown, below(run, 0.5))
+    shown.requests.clear()
     flips = len({event.score for event in run.events}) + 1
     expect(page.locator(".track-ticks i"), "a tick for every flip, and one for each end").to_have_count(flips)
     page.mouse.move(*along(page, 0.1))
@@ -71,26 +71,27 @@ def test_a_thumb_that_is_held_previews_and_one_that_is_let_go_writes(shown, site
         changed = [e.index for e in run.events if (e.score < threshold) != (e.score < 0.5)]
         eventually(lambda changed=changed: shown.marked("flip") == changed)
     check_contrast(page, ".t.flip", ".t.stale", ".stream-preview")
-    assert len(pair.requests) == asked and newest(site) is run
+    page.evaluate("new Promise((done) => setTimeout(done, 600))")  # a key that rests so long is sent
+    assert not [url for url in shown.requests if not url.endswith("/citer/pair")] and newest(site) is run
     page.mouse.up()
     assert written(shown, site, threshold).events[0].threshold == threshold
     assert len(pair.requests) == asked + 1
 
 
-@pytest.mark.parametrize("where", [DIAL, BOX])
-def test_an_arrow_goes_one_flip_on_and_the_text_is_written_once_the_key_rests(shown, site, where):
+def test_an_arrow_goes_one_flip_on_and_the_text_is_written_once_the_key_rests(shown, site):
     page, run = shown.page, newest(site)
-    at = below(run, 0.5)
-    says(shown, at)
-    page.focus(where)
-    for key, count in (("ArrowUp", at + 1), ("ArrowUp", at + 2), ("ArrowDown", at + 1)):
-        page.keyboard.down(key)
-        says(shown, count)
-        eventually(lambda count=count: len(shown.marked("flip")) == abs(count - at))
-    assert newest(site) is run
-    for key in ("ArrowUp", "ArrowDown"):
-        page.keyboard.up(key)
-    written(shown, site, float(page.input_value(BOX)))
+    for where in (DIAL, BOX):
+        at = below(run, float(page.input_value(BOX)))
+        says(shown, at)
+        page.focus(where)
+        for key, flips in (("ArrowUp", 1), ("ArrowUp", 2), ("ArrowDown", 1)):
+            page.keyboard.down(key)
+            says(shown, at + flips)
+            eventually(lambda flips=flips: len(shown.marked("flip")) == flips)
+        assert newest(site) is run
+        for key in ("ArrowUp", "ArrowDown"):
+            page.keyboard.up(key)
+        run = written(shown, site, float(page.input_value(BOX)))
 
 
 def test_a_number_typed_digit_by_digit_is_taken_exactly_and_only_once_it_is_entered(shown, site):
@@ -161,37 +162,6 @@ def test_a_dial_turned_while_a_text_is_written_holds_for_what_comes_next(shown, 
     shown.shows(run.events)
 
 
-def test_what_is_typed_before_a_slow_browser_has_drawn_the_fields_is_kept(shown, site):
-    shown.page.evaluate("""async () => {
-      const paint = window.requestAnimationFrame, held = [], field = () => document.querySelector('#max-draft input');
-      window.requestAnimationFrame = (draw) => held.push(draw);
-      [...document.querySelectorAll('#sampling-card button')].find((node) => node.textContent.includes('Sampling')).click();
-      while (!field()) await new Promise((resolve) => setTimeout(resolve, 10));
-      field().value = '3';
-      field().dispatchEvent(new Event('input', { bubbles: true }));
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      window.requestAnimationFrame = paint;
-      held.forEach((draw) => paint(draw));
-    }""")
-    shown.page.evaluate(_SOME_FRAMES)
-    expect(shown.page.locator("#max-draft input")).to_have_value("3")
-    shown.write("echo one two")
-    assert newest(site).request.max_draft == 3
-
-
-def test_acceptance_is_moved_by_keys_and_by_its_number_and_says_what_it_asks(shown):
-    page, means = shown.page, shown.page.locator(".acceptance-means")
-    box = page.locator("#acceptance input[type=number]")
-    page.focus(ACCEPTANCE)
-    page.keyboard.press("ArrowRight")
-    expect(box).to_have_value("0.01")
-    page.keyboard.press("End")
-    expect(box).to_have_value("1")
-    box.fill("0.25")
-    expect(page.locator(ACCEPTANCE)).to_have_value("0.25")
-    expect(means).to_contain_text("0.25 ×")
-
-
 def test_drafts_are_provisional_until_the_llm_has_read_them(shown, site, pair):
     limit_drafts(shown, 50)
     shown.slide("#threshold", 0)
@@ -255,43 +225,12 @@ def test_what_was_taken_back_is_struck_through_where_it_stood_and_the_card_says_
     refused = next(event for event in newest(site).folded if event.refused)
     kept = next(event for event in newest(site).folded if event.ratio == 1)
     verdict = shown.page.locator(".verdict")
+    assert "0.8 ×" in shown.inner(".acceptance-means")
     shown.page.hover(f'.t[data-i="{refused.index}"]')
     expect(verdict).to_contain_text(f"{refused.ratio:.2g} ×")
     expect(verdict).to_contain_text("taken back")
     shown.page.hover(f'.t[data-i="{kept.index}"]')
     expect(verdict).to_contain_text("kept")
-
-
-def test_a_lower_acceptance_outlines_what_comes_back_and_a_higher_one_what_has_to_be_read(shown, site):
-    shown.slide("#acceptance", 0.8)
-    before = written(shown, site, 0.5, 0.8)
-    with paused(site.host):
-        shown.slide("#acceptance", 0)
-        refused = [event.index for event in before.folded if event.refused]
-        eventually(lambda: shown.marked("flip") == refused)
-    written(shown, site, 0.5)
-    eventually(lambda: shown.marked("flip") == [])
-    with paused(site.host):
-        shown.slide("#acceptance", 0.2)
-        eventually(lambda: shown.marked("draft"))
-        expect(shown.page.locator(".stream-preview")).to_contain_text("read")
-    written(shown, site, 0.5, 0.2)
-    eventually(lambda: shown.marked("draft") == [])
-
-
-def test_before_there_is_a_text_the_track_follows_what_was_measured(browser):
-    pair = FakePair()
-    pair.operating_points = POINTS
-    with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
-        shown.page.wait_for_selector("#points .points:not([hidden])")
-        shown.page.mouse.move(*along(shown.page, 0.05))
-        shown.page.mouse.down()
-        for share in (0.1, 0.2, 0.4, 0.7):
-            shown.page.mouse.move(*along(shown.page, share), steps=2)
-            there = POINTS.curves[0].at(float(shown.page.input_value(BOX)))
-            assert there.llm_share == pytest.approx(share, abs=0.02)
-        shown.page.mouse.up()
-        assert shown.errors == [] and not pair.requests
 
 
 def test_a_dial_that_a_hand_moved_stays_though_the_routers_own_start_comes_later(browser):

@@ -174,7 +174,7 @@ class Window:
         plots = self.page.locator(".plots")
         for _ in range(3):
             plots.scroll_into_view_if_needed()
-            self.page.wait_for_timeout(100)
+            self.page.evaluate(_TWO_FRAMES)
 
     def slide(self, selector: str, value: float) -> None:
         """Moves a slider and lets it go, as a hand does: the browser's own events on the range."""
@@ -216,6 +216,8 @@ Document.prototype.querySelector = function (selector) {
   return late ? null : find.call(this, selector);
 };"""
 """A page in which the threshold's slider is found three seconds late, as on a machine with too much to do."""
+
+_TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 _WRITTEN_BY = """nodes => nodes.map((node) => [
   node.classList.contains('end') ? '' : node.textContent, node.classList.contains('llm') ? 'llm' : 'slm'])"""
@@ -339,7 +341,7 @@ def sizes(page: Any, *wanted: tuple[int, int]) -> Iterator[tuple[int, int]]:
     """Gives an open page one width and height after the other, and time to follow."""
     for width, height in wanted:
         page.set_viewport_size({"width": width, "height": height})
-        page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        page.evaluate(_TWO_FRAMES)
         yield width, height
 
 

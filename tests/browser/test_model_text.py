@@ -1,0 +1,108 @@
+"""A model's text is text: rendered as it is meant where somebody asks for it, and never markup."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from engine.operating_points import OperatingPoints
+from tests.support.browser import Window, eventually, expect, serve, window
+from tests.support.fake_pair import FakePair
+from tests.support.points import CURVE
+
+TEXT = (
+    "echo # Title\n\nSome **bold** and `code`, $x^2$ for $5.\n\n- one\n- two\n\n"
+    "```python\nprint('<b>')\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n$$\\frac{a}{b}$$\n"
+)
+HOSTILE = (
+    "echo <img src=x onerror=window.hacked=1> <script>window.hacked=1</script> [a](javascript:window.hacked=1) "
+    "![p](http://away.test/p.png) <http://away.test/auto> **<svg onload=window.hacked=1>** "
+    "$\\href{javascript:window.hacked=1}{x}$ $\\includegraphics{http://away.test/i.png}$ "
+    "$\\htmlStyle{position:fixed}{y}$ <style>*{display:none}</style> ${window.hacked=1} {{value}} &lt;i&gt;"
+)
+OPEN = ".stream-rendered"
+TOKENS = 400
+
+
+@pytest.fixture
+def shown(site_window: Window, pair: FakePair):
+    pair.tokens_per_second = 2000
+    site_window.open()
+    site_window.page.wait_for_selector("text=fake-r1")
+    yield site_window
+    assert site_window.errors == []
+
+
+def test_a_text_is_rendered_beside_its_tokens_also_when_the_script_came_late(shown: Window):
+    page = shown.page
+    page.route("**/markdown.mjs", lambda route: route.abort())
+    page.click(".rendered-toggle")
+    text = shown.write(TEXT)
+    expect(page.locator(OPEN)).to_contain_text("cannot be rendered")
+    shown.errors.clear()  # what was not loaded
+    page.unroute("**/markdown.mjs")
+    for _ in range(2):
+        page.click(".rendered-toggle")
+    expect(page.locator(f"{OPEN} math")).to_have_count(2)
+    expect(page.locator(f"{OPEN} strong")).to_have_text("bold")
+    expect(page.locator(f"{OPEN} pre code")).to_have_text("print('<b>')")
+    expect(page.locator(f"{OPEN} li")).to_have_text(["one", "two"])
+    expect(page.locator(f"{OPEN} table td")).to_have_text(["1", "2"])
+    expect(page.locator(OPEN)).to_contain_text("for $5.")
+    expect(page.locator(".rendered-heading")).to_have_text("Title")
+    expect(page.locator(f"{OPEN} :is(h1, h2, h3)"), "no heading of the page").to_have_count(0)
+    assert shown.text() == text == TEXT.removeprefix("echo ")
+    page.click(".rendered-toggle")
+    expect(page.locator(OPEN)).to_be_hidden()
+
+
+def nothing_happened(shown: Window, *parts: str) -> None:
+    """What a model wrote did nothing, loaded nothing, and stands in the parts of the page as text alone."""
+    for part in parts:
+        bad = "a, img, script, style, svg, iframe, object, form, input, b i, [href], [src], [style*=position]"
+        expect(shown.page.locator(part).locator(bad)).to_have_count(0)
+        attributes = "nodes => nodes.flatMap((n) => n.getAttributeNames().filter((name) => name.startsWith('on')))"
+        assert shown.page.eval_on_selector_all(f"{part} *", attributes) == []
+    assert shown.page.evaluate("window.hacked") is None
+    assert not [url for url in shown.requests if "away.test" in url]
+
+
+def test_hostile_text_stays_text_in_tokens_card_prompt_and_where_it_is_rendered(shown: Window):
+    page = shown.page
+    page.click(".rendered-toggle")
+    text = shown.write(HOSTILE)
+    assert text == HOSTILE.removeprefix("echo ")
+    expect(page.locator(OPEN)).to_contain_text("away.test/p.png")
+    page.hover(".t >> nth=0")
+    page.wait_for_selector(".candidate")
+    nothing_happened(shown, ".stream-text", OPEN, ".inspector .facts", ".candidates code")
+    for part in ("<script>", "onerror=", "javascript:", "<style>", "${window.hacked=1}"):
+        assert part in page.inner_text(OPEN)
+    expect(page.locator("#prompt textarea")).to_have_value(HOSTILE)
+    assert shown.write("echo \x1b[31mred\u202e 日本語 👩‍👩‍👧") == "␛[31mred\ufffd 日本語 👩‍👩‍👧"
+    shown.write("echo שלום עולם טוב")
+    boxes = page.eval_on_selector_all(".t:not(.end)", "nodes => nodes.map(n => n.getBoundingClientRect().left)")
+    assert len(boxes) > 2 and boxes == sorted(boxes, reverse=True), "from right to left, token by token"
+
+
+def test_hostile_text_that_was_taken_back_stays_text(shown: Window):
+    shown.slide("#threshold", 0.1)
+    shown.slide("#acceptance", 0.9)
+    shown.write("echo " + "<img src=x onerror=window.hacked=1> &amp; <b>bold</b> " * 6)
+    shown.page.click(".taken-toggle")
+    shown.page.hover(".t:has(del) >> nth=0")
+    expect(shown.page.locator(".verdict")).not_to_be_empty()
+    assert "<" in "".join(shown.page.locator("del").all_text_contents())
+    nothing_happened(shown, ".stream-text", ".inspector .facts")
+
+
+def test_names_in_a_strangers_file_of_measured_points_stay_text(browser):
+    name = "<img src=x onerror=window.hacked=1>${window.hacked=1}{{value}}</script><b>"
+    pair = FakePair()
+    pair.operating_points = OperatingPoints("0" * 64, (replace(CURVE, task=name, pair=name, hardware=name),))
+    with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
+        shown.page.click("text=What to expect")
+        eventually(lambda: shown.inner("p.points-about").count(name) == 3)
+        nothing_happened(shown, "p.points-about", ".points-now")
+        assert shown.errors == []
