@@ -12,7 +12,6 @@ from app.compare.comparison import (
     comparison_figures,
     comparison_message,
     difference,
-    sentence,
 )
 from app.figures import percent
 from app.running.host import Host
@@ -32,13 +31,6 @@ def test_a_difference_names_what_is_new_and_counts_what_is_lacking():
     assert difference([1, 2, 7, 8, 3], [1, 2, 3]) == Difference((2, 3), 0)
     assert difference([], [1]) == Difference((), 1) and difference([1], []) == Difference((0,), 0)
     assert difference([1] + [5, 6] * 2000, [2] + [6, 5] * 2000).own, "a long repetitive text takes no square of time"
-
-
-def test_the_verdict_tells_the_same_text_from_another():
-    assert "token for token" in sentence("It", Difference(), 4, 4)
-    said = sentence("It", Difference((1, 2, 3), 2), 41, 40)
-    assert "38 of its 41" in said and "lacks 2 of" in said and "40" in said
-    assert "all 1 token" in sentence("It", Difference((), 1), 1, 41)
 
 
 def test_a_threshold_that_nobody_chose_is_the_routers_own_once_the_models_are_there(tiny_pair):

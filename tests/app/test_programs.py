@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,12 +18,11 @@ from app.share.program import ADDRESS, program
 from engine import Request, Sampling, Trace
 from engine.endpoint.bodies import MOST_BYTES
 from engine.request import Turn
-from tests.support.browser import Site, eventually, serve
+from tests.support.browser import LIMIT, Site, eventually, serve
 from tests.support.fake_pair import FakePair
 
 ASKED = {"model": "cpu:0.5@0.2", "messages": [{"role": "user", "content": "a palindrome"}], "max_tokens": 40}
 SAME = Request("a palindrome", threshold=0.5, acceptance=0.2, max_new_tokens=40)
-PATIENCE = 60
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +40,10 @@ def client(site: Site):
 @pytest.fixture
 def openai(site: Site, pair: FakePair):
     """A client of `/v1`, once the models are there."""
-    with httpx.Client(base_url=f"{site.url}v1", timeout=PATIENCE) as client:
-        eventually(lambda: client.get("/models").status_code == 200, PATIENCE)
+    with httpx.Client(base_url=f"{site.url}v1", timeout=LIMIT) as client:
+        eventually(lambda: client.get("/models").status_code == 200)
         yield client
-    eventually(lambda: pair.open_streams == 0, PATIENCE)
+    eventually(lambda: pair.open_streams == 0)
 
 
 def generate(client: Client, *asked, **options) -> dict[str, Any]:
@@ -107,8 +105,8 @@ def test_numbers_that_are_none_are_refused_however_they_are_sent(site: Site, pai
     asked, call = len(pair.requests), f"{site.url}gradio_api/call/generate"
     defaults = '"router", 20, 0, 1, 0, 1, 0, null, false, null, 0, 0.1, 1, 0, "auto"'
     body = f'{{"data": ["a palindrome", {value}, {defaults}]}}'
-    begun = httpx.post(call, content=body, headers={"content-type": "application/json"}, timeout=PATIENCE).json()
-    answer = httpx.get(f"{call}/{begun['event_id']}", timeout=PATIENCE).text
+    begun = httpx.post(call, content=body, headers={"content-type": "application/json"}, timeout=LIMIT).json()
+    answer = httpx.get(f"{call}/{begun['event_id']}", timeout=LIMIT).text
     assert "event: error" in answer and "threshold" in answer and len(pair.requests) == asked
 
 
@@ -141,11 +139,11 @@ def test_a_client_that_goes_away_stops_its_text(site: Site, pair: FakePair):
     script = f"from gradio_client import Client; Client({site.url!r}, verbose=False).predict('a', api_name='/generate')"
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
     try:
-        eventually(lambda: pair.open_streams == 1, 2 * PATIENCE)
+        eventually(lambda: pair.open_streams == 1)
     finally:
         process.kill()
         process.wait()
-    eventually(lambda: pair.open_streams == 0, PATIENCE)
+    eventually(lambda: pair.open_streams == 0)
     pair.tokens_per_second = 500
 
 
@@ -169,7 +167,7 @@ def test_a_stream_comes_as_it_is_written_and_leaving_it_frees_the_row(openai: ht
     with openai.stream("POST", "/chat/completions", json={**ASKED, "stream": True, "max_tokens": 2000}) as answer:
         first = next(answer.iter_lines()).removeprefix("data: ")
         assert json.loads(first)["choices"][0]["delta"]["role"] == "assistant" and pair.open_streams == 1
-    eventually(lambda: site.host.scheduler.rows == 0, PATIENCE)
+    eventually(lambda: site.host.scheduler.rows == 0)
     assert pair.tokens - before < 2000
     pair.tokens_per_second = 500
 
@@ -178,7 +176,7 @@ def test_what_the_page_refuses_is_told_to_programs_in_their_shape(openai: httpx.
     for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
         answer = openai.post("/chat/completions", json=ASKED, headers=headers)
         assert answer.status_code == 403 and answer.json()["error"]["type"] == "invalid_request_error"
-    connection = HTTPConnection(urlsplit(site.url).netloc, timeout=PATIENCE)
+    connection = HTTPConnection(urlsplit(site.url).netloc, timeout=LIMIT)
     connection.putrequest("POST", "/v1/completions")
     connection.putheader("Content-Length", str(MOST_BYTES + 1))
     connection.endheaders()
@@ -188,15 +186,6 @@ def test_what_the_page_refuses_is_told_to_programs_in_their_shape(openai: httpx.
     assert openai.get("/embeddings").json()["error"]["code"] == "not_found"
     assert openai.post("/chat/completions", json={**ASKED, "temperature": 9}).json()["error"]["param"] == "temperature"
     assert httpx.post(f"{site.url}generate", json={}).status_code == 404, "elsewhere in the page's own words"
-
-
-def test_while_the_models_load_a_program_is_told_when_to_ask_again():
-    there = threading.Event()
-    with serve(lambda preset, progress: there.wait(PATIENCE) and FakePair(300)) as site:
-        answer = httpx.get(f"{site.url}v1/models", timeout=PATIENCE)
-        assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
-        there.set()
-        eventually(lambda: httpx.get(f"{site.url}v1/models", timeout=PATIENCE).status_code == 200, PATIENCE)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from app.running.host import Host
@@ -12,7 +10,6 @@ from app.tune.curve import (
     TextResult,
     build_curve,
     even_thresholds,
-    rounded,
     thresholds_of_curve,
     thresholds_of_scores,
 )
@@ -70,15 +67,6 @@ def test_progress_says_how_much_is_done_and_how_long_it_will_take(tiny_pair, mon
     assert progress(job, host) == "20 of 80 prompts"
 
 
-def test_groups_are_small_and_a_prompt_is_never_split():
-    job = tuning(MANY, count=9)
-    for points, size in ((9, 4), (99, 1)):
-        job.thresholds = tuple(n / (points + 1) for n in range(1, points + 1))
-        groups = list(job._groups())
-        assert [number for group in groups for number in group] == list(range(80))
-        assert {len(group) for group in groups} == {size}, "at most 48 texts, or one prompt's"
-
-
 def test_by_chance_each_prompt_has_draws_of_its_own_which_are_the_same_in_each_of_its_texts():
     job = tuning("One\nTwo", policy="random")
     job.thresholds = (0.2, 0.5)
@@ -90,17 +78,6 @@ def test_by_chance_each_prompt_has_draws_of_its_own_which_are_the_same_in_each_o
 def test_a_number_of_thresholds_out_of_range_is_refused(count):
     with pytest.raises(InvalidRequest, match="thresholds = "):
         tuning(count=count)
-
-
-def test_the_shipped_curve_is_that_of_the_first_task_at_the_nearest_acceptance(tiny_pair, monkeypatch):
-    job = tuning(policy="router")
-    assert job.shipped(0.0) is None, "before the models are there"
-    job.pair = tiny_pair
-    shipped = job.shipped(0.0)
-    assert shipped is not None and shipped.points and shipped.acceptance == 0
-    assert shipped.task == tiny_pair.operating_points.curves[0].task
-    monkeypatch.setattr(job, "policy", "confidence")
-    assert job.shipped(0.0) is None, "which is of the router"
 
 
 # ---- from single results to a curve ----
@@ -149,21 +126,6 @@ def test_intervals_are_those_of_the_binomial_and_do_not_change_from_look_to_look
     assert curve.slm.accuracy_high == pytest.approx(0.6, abs=0.02)
 
 
-def test_agreement_is_one_less_the_textbooks_edit_distance_per_token():
-    def textbook(a, b):
-        row = list(range(len(b) + 1))
-        for i, x in enumerate(a, 1):
-            last, row[0] = row[0], i
-            for j, y in enumerate(b, 1):
-                last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
-        return row[-1]
-
-    chance = random.Random(0)
-    for _ in range(200):
-        a, b = ([chance.randrange(4) for _ in range(chance.randrange(12))] for _ in range(2))
-        assert agreement(a, b) == agreement(b, a) == pytest.approx(1 - textbook(a, b) / max(1, len(a), len(b)))
-
-
 def test_thresholds_are_denser_where_the_llm_writes_little():
     def point(threshold, share):
         return OperatingPoint(threshold, 0.5, 0.4, 0.6, share, 1, 1, 1)
@@ -178,8 +140,3 @@ def test_thresholds_are_denser_where_the_llm_writes_little():
     assert thresholds_of_scores([], 3) == thresholds_of_scores([0.0] * 9, 3) == (0.25, 0.5, 0.75)
     assert thresholds_of_scores([1.0] * 9, 3) == (1.0,)
     assert even_thresholds(4) == (0.2, 0.4, 0.6, 0.8), "for chance a threshold is a share"
-
-
-@pytest.mark.parametrize(("value", "short"), [(1 / 3, 0.333), (0.93456, 0.9346), (0.99909782, 0.999098), (1.0, 1.0)])
-def test_a_threshold_keeps_the_digits_that_count(value, short):
-    assert rounded(value) == short

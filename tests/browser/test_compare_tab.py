@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import threading
 from dataclasses import replace
 
@@ -17,17 +16,14 @@ from engine.events.cost import modelled_seconds
 from engine.scheduler import Scheduler
 from tests.support.browser import Site, Window, eventually, expect, move, window
 from tests.support.paths import TINY
+from tests.support.questions import QUESTIONS
 from tests.support.shared_text import HOSTILE, no_markup
 
 pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pair is not in assets/tiny")
 
-PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
-OTHER = "Mia has 12 shells. Mia finds 7 more. A friend brings 5. How many shells are there now?"
+(PROMPT, _), (OTHER, _), *_ = QUESTIONS
 COLUMNS = ("slm", "middle", "llm")
-AT_SHARE = "chance, at the router's share"
 TOKENS = 60
-PATIENCE = 60  # seconds
-LAST = 'document.querySelector(".compare-state").dataset.run'
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +41,7 @@ def shown(site_window: Window, pair):
     """The tab, freshly opened, once the models have set its threshold."""
     site_window.open()
     enter(site_window)
-    eventually(lambda: stands_at(site_window) == pair.threshold, PATIENCE)
+    eventually(lambda: stands_at(site_window) == pair.threshold)
     yield site_window
     assert site_window.errors == []
 
@@ -70,7 +66,7 @@ def held(monkeypatch):
 
 
 def enter(shown: Window) -> None:
-    shown.page.wait_for_selector("text=tiny SLM", timeout=1000 * PATIENCE)
+    shown.page.wait_for_selector("text=tiny SLM")
     shown.page.click('role=tab[name="Compare"]')
     shown.page.wait_for_selector("#compare-start")
 
@@ -85,9 +81,9 @@ def ask(shown: Window, prompt: str = PROMPT) -> None:
 
 
 def compare(shown: Window, prompt: str = PROMPT) -> None:
-    last = shown.page.evaluate(LAST)
+    last = shown.page.get_attribute(".compare-state", "data-run")
     ask(shown, prompt)
-    shown.page.wait_for_selector(f'.compare-state[data-state="done"]:not([data-run="{last}"])', timeout=1000 * PATIENCE)
+    shown.page.wait_for_selector(f'.compare-state[data-state="done"]:not([data-run="{last}"])')
 
 
 def choose(shown: Window, label: str) -> None:
@@ -101,46 +97,34 @@ def words(shown: Window, key: str, kind: str = "") -> list[str]:
     return shown.page.eval_on_selector_all(selector, "nodes => nodes.map(node => node.textContent)")
 
 
-def authors(shown: Window, key: str) -> list[str]:
-    script = "nodes => nodes.map(node => node.classList.contains('llm') ? 'llm' : 'slm')"
-    return shown.page.eval_on_selector_all(f'[data-column="{key}"] .w', script)
-
-
-def says(shown: Window, selector: str) -> str:
-    return plain(shown.page.inner_text(selector))
+def cell(shown: Window, row: str, key: str) -> str:
+    return shown.inner(f'[data-row="{row}"] [data-of="{key}"]')
 
 
 def plain(text: str) -> str:
-    return " ".join(text.replace("\N{NARROW NO-BREAK SPACE}", " ").split())
+    return " ".join(text.split())
 
 
-def cell(shown: Window, row: str, key: str) -> str:
-    return says(shown, f'[data-row="{row}"] [data-of="{key}"]')
-
-
-def traces(pair, threshold: float, policy: str = "router", prompt: str = PROMPT, acceptance: float = 0.0):
+def traces(pair, threshold: float, policy: str = "router", acceptance: float = 0.0):
     """What the engine writes for the three columns, each text by itself."""
     return {
-        key: pair.generate(prompt, policy=name, threshold=threshold, acceptance=kept, max_new_tokens=TOKENS)
+        key: pair.generate(PROMPT, policy=name, threshold=threshold, acceptance=kept, max_new_tokens=TOKENS)
         for key, name, kept in zip(COLUMNS, ("slm", policy, "llm"), (0.0, acceptance, 0.0), strict=True)
     }
 
 
 def stand_there(shown: Window, written: dict) -> None:
-    """Fails unless the columns are the engine's texts with its costs."""
+    """Fails unless the columns are the engine's texts with its authors and costs."""
+    authors = "nodes => nodes.map(node => node.classList.contains('llm') ? 'llm' : 'slm')"
     for key, trace in written.items():
         assert "".join(words(shown, key)) == trace.text
-        assert authors(shown, key) == [event.role.value for event in trace.events]
+        found = shown.page.eval_on_selector_all(f'[data-column="{key}"] .w', authors)
+        assert found == [event.role.value for event in trace.events]
         assert cell(shown, "tokens", key) == str(len(trace.events))
         assert cell(shown, "share", key) == plain(percent(trace.llm_share))
         run = engine.costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost).run
         for unit in ("bytes", "flops"):
             assert cell(shown, unit, key).startswith(plain(amount(getattr(run, unit), unit)))
-
-
-def seconds_of(pair, trace) -> list[float]:
-    """Per token of a trace, the modelled seconds up to it."""
-    return [modelled_seconds(trace.events[: n + 1], pair.slm_cost, pair.llm_cost) for n in range(len(trace.events))]
 
 
 def running() -> list[str]:
@@ -157,43 +141,37 @@ def test_the_three_texts_are_those_that_each_would_be_alone_and_the_verdict_comp
     marked = "nodes => nodes.flatMap((node, i) => node.classList.contains('differs') ? [i] : [])"
     places = {key: shown.page.eval_on_selector_all(f'[data-column="{key}"] .w', marked) for key in COLUMNS}
     assert places == {"slm": list(found.own), "middle": [], "llm": []}
-    verdict = says(shown, ".compare-sentences p >> nth=1")
-    shared = len(ids["slm"]) - len(found.own)
-    assert f"shares {shared} of its {len(ids['slm'])}" in verdict and f"lacks {found.lacks}" in verdict
+    verdict = shown.inner(".compare-sentences p >> nth=1")
+    assert f"{len(ids['slm']) - len(found.own)} of its {len(ids['slm'])}" in verdict and str(found.lacks) in verdict
     cue = "node => getComputedStyle(node).textDecorationLine"
     assert shown.page.locator(".compare .w.llm").first.evaluate(cue) == "underline", "colour is not the only cue"
-    mark = "getComputedStyle(document.querySelector('.compare .w.differs')).boxShadow"
-    assert shown.page.evaluate(mark) != "none"
-    shown.page.focus(".compare-mark input")
-    shown.page.keyboard.press("Space")
-    assert shown.page.evaluate(mark) == "none", "the marks can be switched off with the keyboard"
     assert all(url.startswith((shown.url, "data:", "blob:")) for url in shown.requests)
 
 
 def test_each_text_is_as_far_as_it_would_be_alone_and_play_goes_to_the_end(shown: Window, pair):
     compare(shown)
-    seconds = {key: seconds_of(pair, trace) for key, trace in traces(pair, pair.threshold).items()}
+    seconds = {
+        key: [modelled_seconds(t.events[: n + 1], pair.slm_cost, pair.llm_cost) for n in range(len(t.events))]
+        for key, t in traces(pair, pair.threshold).items()
+    }
     longest = max(column[-1] for column in seconds.values())
     for part in (0.5, 0.25, 0.0, 1.0):
         move(shown.page, ".compare-scrub", round(1000 * part))
         for key, column in seconds.items():
+            later = shown.page.locator(f'[data-column="{key}"] .w.later').count()
             expected = sum(value <= part * longest + 1e-6 for value in column)
-            assert abs(len(words(shown, key, ":not(.later)")) - min(expected, len(column))) <= 1, "of microseconds"
+            assert abs(len(column) - later - expected) <= 1, "times travel in microseconds"
     shown.page.focus(".compare-scrub")
     shown.page.keyboard.press("Home")
     assert words(shown, "llm", ":not(.later)") == [] and words(shown, "llm")
     play = shown.page.locator(".compare-play")
     play.press("Enter")
     expect(play).to_have_text("Pause")
-    expect(shown.page.locator('[data-column="slm"] .w:not(.later)').first).to_be_attached()
-    expect(shown.page.locator(".compare .w.later")).to_have_count(0, timeout=1000 * PATIENCE)
+    expect(shown.page.locator(".compare .w.later")).to_have_count(0)
     expect(play).to_have_text("Play")
-    shown.page.wait_for_function("document.querySelector('.compare-plot').data?.[0].x.length > 1")
-    drawn = shown.page.evaluate("document.querySelector('.compare-plot').data.map(({ x }) => x)")
-    assert sorted(drawn, key=max) == [pytest.approx([0, *seconds[key]], abs=2e-6) for key in COLUMNS]
 
 
-def test_the_middle_takes_any_policy_and_the_playgrounds_acceptance(shown: Window, pair):
+def test_the_middle_takes_the_playgrounds_acceptance_any_policy_and_the_routers_share(shown: Window, pair):
     shown.page.click('role=tab[name="Playground"]')
     shown.slide("#acceptance", 0.6)
     shown.page.click('role=tab[name="Compare"]')
@@ -203,41 +181,37 @@ def test_the_middle_takes_any_policy_and_the_playgrounds_acceptance(shown: Windo
     written = traces(pair, 0.2, acceptance=0.6)
     assert taken_back(written["middle"].events), "a text of which something is taken back"
     stand_there(shown, written)
-    choose(shown, "SLM's own confidence")
-    shown.slide("#compare-threshold", 0.9)
+    shown.page.click('role=tab[name="Playground"]')
+    shown.slide("#acceptance", 0)
+    shown.page.click('role=tab[name="Compare"]')
+    expect(shown.page.locator(".compare-acceptance")).not_to_contain_text("0.6")
+    choose(shown, "chance, at the router's share")
     compare(shown)
-    stand_there(shown, traces(pair, 0.9, "confidence", acceptance=0.6))
-
-
-def test_chance_takes_over_the_share_of_the_routers_text(shown: Window, pair):
-    choose(shown, AT_SHARE)
-    compare(shown)
-    routed = pair.generate(PROMPT, policy="router", threshold=pair.threshold, max_new_tokens=TOKENS)
-    assert 0 < routed.llm_share < 1
+    routed = traces(pair, 0.2)["middle"]
+    assert 0 < routed.llm_share < 1 and cell(shown, "share", "router") == plain(percent(routed.llm_share))
     stand_there(shown, traces(pair, routed.llm_share, "random"))
-    assert cell(shown, "share", "router") == plain(percent(routed.llm_share))
-    assert plain(percent(routed.llm_share)) in says(shown, '[data-column="middle"] h2')
 
 
-def test_stop_and_another_comparison_and_a_closed_tab_each_end_the_one_before(browser, site: Site, pair, held):
-    with window(browser, site, seconds=PATIENCE) as shown:
+def test_stop_and_another_comparison_and_a_closed_tab_each_end_the_one_before(browser, site: Site, held):
+    with window(browser, site) as shown:
         enter(shown)
         ask(shown)
         shown.page.wait_for_selector('[data-column="middle"] .w >> nth=3')
-        expect(shown.page.locator(".compare-scrub").first, "the axis still grows").to_be_disabled()
+        expect(shown.page.locator(".compare-scrub"), "the axis still grows").to_be_disabled()
         shown.page.click("#compare-stop")
         shown.page.wait_for_selector('.compare-state[data-state="stopped"]')
-        eventually(lambda: running() == [], PATIENCE)
+        eventually(lambda: running() == [])
         assert [len(words(shown, key)) for key in COLUMNS] == [4, 4, 4], "what was written stays"
         ask(shown)
         shown.page.wait_for_selector('.compare-state[data-state="running"]')
-        (first,) = {s.jobs["compare"] for s in site.sessions._sessions.values() if s.jobs["compare"].active}
+        jobs = [session.jobs.get("compare") for session in site.sessions._all()]
+        (first,) = [job for job in jobs if job is not None and job.active]
         ask(shown, OTHER)
-        eventually(first.finished.is_set, PATIENCE)
+        eventually(first.finished.is_set)
         assert first.state == "stopped"
         shown.page.wait_for_selector(f'.compare-state[data-state="running"]:not([data-run="{first.number}"])')
         assert running()
-    eventually(lambda: running() == [], PATIENCE)
+    eventually(lambda: running() == [])
 
 
 def test_what_is_refused_says_why_and_leaves_the_texts_marked_as_old(shown: Window):
@@ -246,18 +220,17 @@ def test_what_is_refused_says_why_and_leaves_the_texts_marked_as_old(shown: Wind
     expect(old).to_be_hidden()
     ask(shown, "  ")
     shown.page.wait_for_selector('.toast-body:has-text("empty")')
-    expect(shown.page.locator("#compare-stop").first).to_be_disabled()
     ask(shown, "Ben has $20. " * 2000)
     shown.page.wait_for_selector('.compare-state[data-state="failed"]')
-    assert "prompt" in says(shown, ".compare-state") and before and words(shown, "llm") == before
+    assert "prompt" in shown.inner(".compare-state") and before and words(shown, "llm") == before
     expect(old).to_be_visible()
     compare(shown, OTHER)
     expect(old).to_be_hidden()
 
 
 def test_hostile_text_of_a_visitor_and_of_the_models_stays_text(shown: Window, monkeypatch):
-    plain = Handle.tell
-    monkeypatch.setattr(Handle, "tell", lambda handle, event: plain(handle, replace(event, text=f"{HOSTILE}\x1b")))
+    tell = Handle.tell
+    monkeypatch.setattr(Handle, "tell", lambda handle, event: tell(handle, replace(event, text=f"{HOSTILE}\x1b")))
     compare(shown, f"{PROMPT} {HOSTILE}")
     assert words(shown, "slm")[0] == f"{HOSTILE}␛"
     no_markup(shown.page, ".compare")
@@ -271,61 +244,30 @@ def test_prompt_threshold_and_length_are_copied_from_the_playground(shown: Windo
     shown.page.fill("#max-new-tokens input", "9")
     shown.page.click('role=tab[name="Compare"]')
     shown.page.click("#compare-take")
-    eventually(lambda: stands_at(shown) == engine.DEFAULT_THRESHOLD, PATIENCE)
-    expect(shown.page.locator("#compare-limit input")).to_have_value("9")
+    eventually(lambda: stands_at(shown) == engine.DEFAULT_THRESHOLD)
     expect(shown.page.locator("#compare-prompt textarea")).to_have_value(OTHER)
-    last = shown.page.evaluate(LAST)
-    shown.page.click("#compare-start")
-    shown.page.wait_for_selector(f'.compare-state[data-state="done"]:not([data-run="{last}"])')
-    assert stands_at(shown) == engine.DEFAULT_THRESHOLD, "a copied one is a choice, not the router's to move"
+    compare(shown, OTHER)
     assert len(words(shown, "llm")) == 9
+    assert stands_at(shown) == engine.DEFAULT_THRESHOLD, "a copied one is a choice, not the router's to move"
 
 
-def test_the_race_is_saved_as_a_film_with_the_columns_colours_and_figures(shown: Window, tmp_path):
+def test_the_race_is_saved_as_a_film_with_the_columns_own_figures(shown: Window):
     shown.slide("#compare-threshold", 0.3)
     compare(shown)
     button = shown.page.locator(".compare-film")
     if button.is_hidden():
         pytest.skip("this Chromium records no WebM")
-    shown.page.evaluate(_NOTE_WRITTEN)
-    with shown.page.expect_download(timeout=4000 * PATIENCE) as coming:
+    shown.page.evaluate("""() => {
+      const write = CanvasRenderingContext2D.prototype.fillText;
+      window.written = [];
+      CanvasRenderingContext2D.prototype.fillText = function (text, ...more) {
+        window.written.push(text.replace('done in ', ''));
+        write.call(this, text, ...more);
+      };
+    }""")
+    with shown.page.expect_download() as coming:
         button.press("Enter")
-    coming.value.save_as(tmp_path / "race.webm")
-    film = (tmp_path / "race.webm").read_bytes()
-    assert coming.value.suggested_filename.endswith(".webm") and film[:4] == b"\x1aE\xdf\xa3"
-    seen = shown.page.evaluate(_LAST_PICTURE, base64.b64encode(film).decode())
-    assert seen["size"] == [1280, 720] and seen["blue"] > 500 and seen["orange"] > 100
+    film = coming.value.path().read_bytes()
+    assert coming.value.suggested_filename.endswith(".webm") and film[:4] == b"\x1aE\xdf\xa3" and len(film) > 10_000
     written = shown.page.evaluate("window.written")
     assert all(count in written for count in shown.page.locator(".compare-count").all_text_contents())
-
-
-_NOTE_WRITTEN = """() => {
-  const write = CanvasRenderingContext2D.prototype.fillText;
-  window.written = [];
-  CanvasRenderingContext2D.prototype.fillText = function (text, ...more) {
-    window.written.push(text.replace('done in ', ''));
-    write.call(this, text, ...more);
-  };
-}"""
-
-
-_LAST_PICTURE = """async (film) => {
-  const bytes = Uint8Array.from(atob(film), c => c.charCodeAt(0)), video = document.createElement('video');
-  const src = URL.createObjectURL(new Blob([bytes], { type: 'video/webm' }));
-  Object.assign(video, { muted: true, playbackRate: 8, src });
-  await new Promise((resolve, reject) => {
-    video.onended = resolve;
-    video.onerror = () => reject(video.error.message);
-    video.play();
-  });
-  const { videoWidth: width, videoHeight: height } = video;
-  const pen = Object.assign(document.createElement('canvas'), { width, height }).getContext('2d');
-  pen.drawImage(video, 0, 0);
-  const { data } = pen.getImageData(0, 120, width, height - 200);
-  let blue = 0, orange = 0;
-  for (let i = 0; i < data.length; i += 4) {
-    blue += data[i + 2] - data[i] > 20;
-    orange += data[i] - data[i + 2] > 20;
-  }
-  return { size: [width, height], blue, orange };
-}"""

@@ -19,7 +19,6 @@ from tests.support.shared_text import CLIPBOARD, HOSTILE, no_markup
 
 pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pair is not in assets/tiny")
 
-PATIENCE = 120  # seconds
 HANDLES = ("threshold", "share", "budget", "weight")
 TOKENS = 60
 
@@ -55,14 +54,14 @@ class Tab:
         self.wait('[data-state="done"]')
 
     def wait(self, state: str) -> None:
-        self.page.wait_for_selector(f".tune-state{state}", timeout=1000 * PATIENCE)
+        self.page.wait_for_selector(f".tune-state{state}")
 
     def says(self, selector: str) -> str:
         text = self.page.locator(selector).first.inner_text()
         return " ".join(text.replace("\N{NARROW NO-BREAK SPACE}", " ").split())
 
     def shows(self, selector: str, part: str) -> None:
-        expect(self.page.locator(selector).first).to_contain_text(part, timeout=1000 * PATIENCE)
+        expect(self.page.locator(selector).first).to_contain_text(part)
 
     def number(self, handle: str) -> float:
         return float(self.page.input_value(f'[data-handle="{handle}"] input[type=number]'))
@@ -76,7 +75,7 @@ class Tab:
         return self.page.input_value(f'.tune [data-take="{name}"]')
 
     def json(self) -> dict[str, Any]:
-        with self.page.expect_download(timeout=1000 * PATIENCE) as found:
+        with self.page.expect_download() as found:
             self.page.click('.tune [data-save="json"]')
         return json.loads(found.value.path().read_bytes())
 
@@ -101,7 +100,7 @@ def pair(tiny_pair):
 @pytest.fixture(scope="module")
 def measured_tab(browser, site: Site) -> Iterator[Tab]:
     """A window in which the four questions were measured at five thresholds; tests move its handles."""
-    with window(browser, site, seconds=PATIENCE, **CLIPBOARD) as shown:
+    with window(browser, site, **CLIPBOARD) as shown:
         tab = Tab(shown).open()
         tab.measure(CSV, 5)
         tab.page.wait_for_selector(".tune-plot .point")
@@ -175,7 +174,7 @@ def test_the_handles_read_the_curve_as_the_engine_does(measured: Tab):
         others = {other: measured.number(other) for other in HANDLES if other != name}
         measured.page.focus(f'[data-handle="{name}"] input[type=range]')
         measured.page.keyboard.press("End" if name == "weight" else "Home")
-        eventually(lambda others=others: all(measured.number(each) != at for each, at in others.items()), PATIENCE)
+        eventually(lambda others=others: all(measured.number(each) != at for each, at in others.items()))
 
 
 def test_the_text_of_each_prompt_is_there_on_demand(measured: Tab, pair):
@@ -188,7 +187,7 @@ def test_the_text_of_each_prompt_is_there_on_demand(measured: Tab, pair):
         alone = pair.generate(QUESTIONS[1][0], policy=policy, max_new_tokens=TOKENS).text
         text = measured.page.locator(".tune-text >> nth=1")
         expect(text).to_contain_text(QUESTIONS[1][0])
-        eventually(lambda text=text, alone=alone: text.text_content().endswith(alone), PATIENCE)
+        eventually(lambda text=text, alone=alone: text.text_content().endswith(alone))
     measured.page.click(".tune-list summary")
 
 
@@ -221,13 +220,13 @@ def test_without_answers_the_curve_is_of_agreement_and_chance_has_even_threshold
 
 
 def test_stop_keeps_the_curve_so_far_and_another_run_or_a_closed_window_ends_it(browser, site: Site):
-    with window(browser, site, seconds=PATIENCE) as shown:
+    with window(browser, site) as shown:
         tab = Tab(shown).open()
         tab.start(MANY, 9)
         tab.page.wait_for_selector(".tune-plot .point")
         tab.page.click("#tune-stop")
         tab.wait('[data-state="stopped"]')
-        eventually(no_job, PATIENCE)
+        eventually(no_job)
         done = int(tab.page.get_attribute(".tune progress", "value") or "0")
         about = tab.json()["measured_on"]
         assert 0 < done < 80 and (about["prompts_done"], about["prompts_given"]) == (done, 80)
@@ -235,10 +234,10 @@ def test_stop_keeps_the_curve_so_far_and_another_run_or_a_closed_window_ends_it(
         tab.wait('[data-state="running"]')
         tab.measure("\n".join(prompt for prompt, _ in QUESTIONS[:2]))
         tab.shows(".tune-state", "2 of 2")
-        eventually(no_job, PATIENCE)
+        eventually(no_job)
         tab.start(MANY, 9)
         tab.wait('[data-state="running"]')
-    eventually(no_job, PATIENCE)
+    eventually(no_job)
 
 
 def test_a_file_that_is_refused_changes_nothing_and_one_that_is_taken_can_be_undone(tab: Tab):

@@ -30,13 +30,13 @@ def ready(shown: Window) -> None:
 
 def says(shown: Window, part: str) -> str:
     """Waits until the row of buttons says something with this part; returns all of it."""
-    expect(shown.page.locator(".share-said").first).to_contain_text(part, timeout=60_000)
+    expect(shown.page.locator(".share-said").first).to_contain_text(part)
     return shown.page.inner_text(".share-said")
 
 
 def download(shown: Window, kind: str, folder: Path) -> Path:
     """The file that a button saves."""
-    with shown.page.expect_download(timeout=60_000) as coming:
+    with shown.page.expect_download() as coming:
         shown.page.click(f'[data-take="{kind}"]')
     coming.value.save_as(folder / coming.value.suggested_filename)
     return folder / coming.value.suggested_filename
@@ -46,7 +46,7 @@ def copied(shown: Window, kind: str) -> str:
     """What a button copies."""
     shown.page.evaluate("navigator.clipboard.writeText('')")
     shown.page.click(f'[data-take="{kind}"]')
-    shown.page.wait_for_function("navigator.clipboard.readText()", timeout=60_000)
+    shown.page.wait_for_function("navigator.clipboard.readText()")
     return shown.page.evaluate("navigator.clipboard.readText()")
 
 
@@ -55,7 +55,7 @@ def open_file(shown: Window, content: bytes | str, name: str = "some.json") -> s
     content = content.encode() if isinstance(content, str) else content
     file = {"name": name, "mimeType": "application/json", "buffer": content}
     shown.page.set_input_files("#share input", file)
-    expect(shown.page.locator(".share-said").first).not_to_contain_text("Opening", timeout=60_000)
+    expect(shown.page.locator(".share-said").first).not_to_contain_text("Opening")
     return says(shown, name)
 
 
