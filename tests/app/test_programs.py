@@ -1,0 +1,207 @@
+"""The page's server for other programs: `/generate`, one call and one trace, and `/v1` for OpenAI's clients."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from app.share.program import ADDRESS, program
+from engine import Request, Sampling, Trace
+from engine.endpoint.bodies import MOST_BYTES
+from engine.request import Turn
+from tests.support.browser import LIMIT, Site, eventually, serve
+from tests.support.fake_pair import FakePair
+
+ASKED = {"model": "cpu:0.5@0.2", "messages": [{"role": "user", "content": "a palindrome"}], "max_tokens": 40}
+SAME = Request("a palindrome", threshold=0.5, acceptance=0.2, max_new_tokens=40)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return FakePair(500)
+
+
+@pytest.fixture(scope="module")
+def client(site: Site):
+    client = Client(site.url, verbose=False)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def openai(site: Site, pair: FakePair):
+    """A client of `/v1`, once the models are there."""
+    with httpx.Client(base_url=f"{site.url}v1", timeout=LIMIT) as client:
+        eventually(lambda: client.get("/models").status_code == 200)
+        yield client
+    eventually(lambda: pair.open_streams == 0)
+
+
+def generate(client: Client, *asked, **options) -> dict[str, Any]:
+    return client.predict(*asked, **{"max_new_tokens": 20, **options}, api_name="/generate")
+
+
+# ---- /generate ----
+
+
+def test_generate_gives_the_whole_trace_of_what_was_asked(client: Client, pair: FakePair):
+    trace = generate(client, "a palindrome", 0.5, seed=3, acceptance=0.3, max_draft=8, stop=["\n\n"])
+    asked = pair.requests[-1]
+    assert (asked.threshold, asked.seed, asked.acceptance, asked.max_draft) == (0.5, 3, 0.3, 8)
+    assert asked.stop == ("\n\n",) and {event["role"] for event in trace["events"]} == {"slm", "llm"}
+    assert trace["cost"]["bytes"]["slm_only"] < trace["cost"]["bytes"]["run"]
+    read = Trace.from_json(json.dumps(trace))
+    assert read.text == trace["text"] and read.request == asked
+
+
+def test_the_cost_follows_the_prices_of_the_call(client: Client):
+    cheap, dear = (generate(client, "a palindrome", llm_price=price)["cost"]["price"] for price in (1.0, 10.0))
+    assert dear["llm_only"] == pytest.approx(10 * cheap["llm_only"])
+    assert dear["slm_only"] == pytest.approx(cheap["slm_only"])
+
+
+def test_it_is_the_only_function_of_the_page_that_programs_are_told_of(client: Client):
+    described: Any = client.view_api(return_format="dict")
+    assert list(described["named_endpoints"]) == ["/generate"]
+    names = {each["parameter_name"] for each in described["named_endpoints"]["/generate"]["parameters"]}
+    assert {"prompt", "threshold", "policy", "seed", "acceptance", "max_draft"} <= names and "request" not in names
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"prompt": " "}, "prompt"),
+        ({"prompt": "x " * 3000}, "3,020"),
+        ({"threshold": 7}, "threshold = 7"),
+        ({"threshold": "much"}, "threshold = 'much'"),
+        ({"policy": "magic"}, "'magic'"),
+        ({"temperature": -1}, "temperature = -1"),
+        ({"top_p": 0}, "top_p = 0"),
+        ({"max_new_tokens": 0}, "max_new_tokens = 0"),
+        ({"stop": [""]}, "stop"),
+        ({"slm_price": -1}, "SLM price = -1"),
+        ({"acceptance": 1.5}, "acceptance = 1.5"),
+        ({"max_draft": "never"}, "max_draft = 'never'"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name_before_any_work(client: Client, pair: FakePair, options, named):
+    asked = len(pair.requests)
+    with pytest.raises(AppError, match=named):
+        generate(client, **{"prompt": "a palindrome", **options})
+    assert len(pair.requests) == asked
+
+
+@pytest.mark.parametrize("value", ["NaN", "-1e999"])
+def test_numbers_that_are_none_are_refused_however_they_are_sent(site: Site, pair: FakePair, value: str):
+    asked, call = len(pair.requests), f"{site.url}gradio_api/call/generate"
+    defaults = '"router", 20, 0, 1, 0, 1, 0, null, false, null, 0, 0.1, 1, 0, "auto"'
+    body = f'{{"data": ["a palindrome", {value}, {defaults}]}}'
+    begun = httpx.post(call, content=body, headers={"content-type": "application/json"}, timeout=LIMIT).json()
+    answer = httpx.get(f"{call}/{begun['event_id']}", timeout=LIMIT).text
+    assert "event: error" in answer and "threshold" in answer and len(pair.requests) == asked
+
+
+def test_a_pair_without_a_router_goes_by_confidence_unless_the_router_is_asked_for(random_pair):
+    with serve(lambda preset, progress: random_pair) as site:
+        client = Client(site.url, verbose=False)
+        assert generate(client, "ab", max_new_tokens=4)["policy"] == "confidence"
+        with pytest.raises(AppError, match="confidence"):
+            generate(client, "ab", policy="router")
+        client.close()
+
+
+def test_where_there_is_a_key_a_call_without_it_is_refused_before_any_work(monkeypatch):
+    monkeypatch.setenv("CITER_API_KEY", "s3cret")
+    pair = FakePair(500)
+    with serve(lambda preset, progress: pair) as site:
+        for key in ("", "Bearer wrong", "Bearer s3cret"):
+            client = Client(site.url, verbose=False, headers={"Authorization": key} if key else {})
+            if key == "Bearer s3cret":
+                assert len(generate(client, "ab", max_new_tokens=4)["events"]) == 4
+            else:
+                with pytest.raises(AppError, match="key"):
+                    generate(client, "ab")
+                assert not pair.requests
+            client.close()
+
+
+def test_a_client_that_goes_away_stops_its_text(site: Site, pair: FakePair):
+    pair.tokens_per_second = 2  # the whole text takes minutes
+    script = f"from gradio_client import Client; Client({site.url!r}, verbose=False).predict('a', api_name='/generate')"
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: pair.open_streams == 1)
+    finally:
+        process.kill()
+        process.wait()
+    eventually(lambda: pair.open_streams == 0)
+    pair.tokens_per_second = 500
+
+
+def test_the_page_is_up_without_importing_torch():
+    code = "import sys, app.page, app.api, engine.endpoint.heap; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---- /v1 ----
+
+
+def test_a_program_gets_its_text_from_the_pages_server_and_its_rows(openai: httpx.Client, site: Site, pair: FakePair):
+    texts = site.host.scheduler.texts
+    reply = openai.post("/chat/completions", json=ASKED).json()
+    assert reply["choices"][0]["message"]["content"] == pair.generate(SAME).text
+    assert site.host.scheduler.texts == texts + 1 and reply["citer"]["taken_back"] > 0
+
+
+def test_a_stream_comes_as_it_is_written_and_leaving_it_frees_the_row(openai: httpx.Client, site: Site, pair: FakePair):
+    pair.tokens_per_second, before = 20.0, pair.tokens
+    with openai.stream("POST", "/chat/completions", json={**ASKED, "stream": True, "max_tokens": 2000}) as answer:
+        first = next(answer.iter_lines()).removeprefix("data: ")
+        assert json.loads(first)["choices"][0]["delta"]["role"] == "assistant" and pair.open_streams == 1
+    eventually(lambda: site.host.scheduler.rows == 0)
+    assert pair.tokens - before < 2000
+    pair.tokens_per_second = 500
+
+
+def test_what_the_page_refuses_is_told_to_programs_in_their_shape(openai: httpx.Client, site: Site):
+    for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+        answer = openai.post("/chat/completions", json=ASKED, headers=headers)
+        assert answer.status_code == 403 and answer.json()["error"]["type"] == "invalid_request_error"
+    connection = HTTPConnection(urlsplit(site.url).netloc, timeout=LIMIT)
+    connection.putrequest("POST", "/v1/completions")
+    connection.putheader("Content-Length", str(MOST_BYTES + 1))
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.status == 413 and "2,000,000" in json.load(answer)["error"]["message"]
+    connection.close()
+    assert openai.get("/embeddings").json()["error"]["code"] == "not_found"
+    assert openai.post("/chat/completions", json={**ASKED, "temperature": 9}).json()["error"]["param"] == "temperature"
+    assert httpx.post(f"{site.url}generate", json={}).status_code == 404, "elsewhere in the page's own words"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        SAME,
+        Request("say 'hi' {address}", policy="confidence", threshold=0.9, sampling=Sampling(0.7, 0.9, 3), seed=5),
+        Request("go on", policy="slm", raw=True, stop=("\n",), max_new_tokens=9),
+        Request("b", system="Be brief.", turns=(Turn("user", "a"), Turn("assistant", "A"))),
+    ],
+)
+def test_the_lines_for_a_program_get_the_text_that_is_on_the_page(openai, site, pair, asked, capsys):
+    pytest.importorskip("openai", reason="openai is not installed")
+    trace = pair.generate(asked)
+    lines = program(trace)
+    assert len(lines.splitlines()) == 3 and lines.index(ADDRESS) < lines.index("model=")
+    exec(lines.replace(ADDRESS, f"{site.url}v1", 1), {})
+    assert capsys.readouterr().out == f"{trace.text}\n" and pair.requests[-1] == asked
+    assert "key" in program(trace, locked=True).splitlines()[1]

@@ -1,0 +1,113 @@
+"""Links to settings: what was asked for a text goes through an address and back; what will not do is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.fields import FIELDS, MAX_TEXT, link_query, page_request, read_query, trace_fields
+from app.share.buttons import taken
+from engine import POLICIES, Request, Role, Sampling, Trace
+from engine.request import Forced, Turn
+from tests.support.fake_pair import FakePair
+
+STARTS = dict(zip(FIELDS, ("", 0.5, 0, "router", "", False, 0, 1, 0, 1, 0, 256, "", 0, ""), strict=True))
+PLAIN: Trace = FakePair(1e6).generate(Request("echo a b", max_new_tokens=9))
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1, max_size=20)
+prompts = texts.filter(str.strip)
+
+
+def through_a_link(trace: Trace) -> Request:
+    """The request of a page that was opened with the link."""
+    values, refused = read_query(dict(parse_qsl(link_query(trace)[0], strict_parsing=True)), POLICIES)
+    assert refused == []
+    filled = {**STARTS, **values}
+    return replace(page_request(*(filled[name] for name in FIELDS)), alternatives=0)
+
+
+@given(
+    prompt=prompts,
+    threshold=st.floats(0, 2),
+    policy=st.sampled_from(["router", "confidence", "random", "slm", "llm"]),
+    system=st.none() | prompts,
+    raw=st.booleans(),
+    sampling=st.builds(
+        Sampling, st.floats(0, 2), st.floats(0.01, 1), st.integers(0, 100), st.floats(0.5, 2, exclude_min=True)
+    ),
+    max_new_tokens=st.integers(1, 999),
+    stop=st.lists(texts | st.sampled_from(["\n", "a\\n", "\\", "\t|", " "]), max_size=3).map(tuple),
+    seed=st.integers(0, 2**53 - 1),
+    acceptance=st.floats(0, 1),
+    max_draft=st.just("auto") | st.integers(1, 32),
+    turns=st.sampled_from([(), (Turn("user", "a&b\n"), Turn("assistant", "é"))]),
+)
+def test_a_link_brings_back_what_was_asked(**asked):
+    original = Request(**asked | ({"turns": ()} if asked["raw"] else {}))  # which no raw prompt has
+    last = {"threshold": original.threshold, "acceptance": original.acceptance}
+    events = tuple(replace(event, **last) for event in PLAIN.events)
+    trace = replace(PLAIN, events=events, **{name: getattr(original, name) for name in asked})
+    query, missing = link_query(trace)
+    if not any("stop" in said for said in missing):
+        assert through_a_link(trace) == original
+    else:
+        assert "stop=" not in query and through_a_link(trace) == replace(original, stop=())
+
+
+def test_what_every_page_starts_with_is_not_in_the_link():
+    names = [name for name, _ in parse_qsl(link_query(PLAIN)[0])]
+    assert names == ["prompt", "threshold", "acceptance", "policy", "seed", "max_new_tokens", "max_draft"]
+
+
+@pytest.mark.parametrize(("letter", "fits"), [("x", MAX_TEXT), ("é", MAX_TEXT // 6)])
+def test_what_is_too_long_for_a_link_is_left_out_by_name(letter: str, fits: int):
+    assert link_query(replace(PLAIN, prompt=letter * fits))[1] == []
+    query, (said,) = link_query(replace(PLAIN, prompt=letter * (fits + 1)))
+    assert "prompt" in said and query.startswith("threshold=")
+    query, (said,) = link_query(replace(PLAIN, prompt="p" * 4000, system="s" * 4000))
+    assert "prompt" in said and "s" * 4000 in query, "the shorter part of the two is worth more"
+    query, (said,) = link_query(replace(PLAIN, turns=(Turn("user", "a" * 6000), Turn("assistant", "b"))))
+    assert "conversation" in said and "prompt=echo%20a%20b" in query
+
+
+def test_what_no_field_holds_is_said_of_links_and_programs():
+    def said(trace: Trace) -> list[str]:
+        notes = [*link_query(trace)[1], *json.loads(taken(trace, None, "program") or "")["notes"]]
+        assert len({note.replace("the program", "the link") for note in notes}) == len(notes) / 2
+        return notes
+
+    (first, *others) = PLAIN.events
+    assert first.score is not None and said(PLAIN) == []
+    by_hand = replace(PLAIN, forced=(Forced(0, Role.LLM),), events=(replace(first, forced=True), *others))
+    assert "hand" in said(by_hand)[0]
+    turned = replace(PLAIN, events=(replace(first, role=Role.LLM, threshold=first.score + 0.1), *others))
+    assert "threshold" in said(turned)[0]
+    kept = (replace(first, acceptance=0.5, ratio=0.1), *others[:-1], replace(others[-1], acceptance=0.5))
+    assert "acceptance" in said(replace(PLAIN, events=kept))[0]
+    last = replace(PLAIN, events=(*PLAIN.events[:-1], replace(PLAIN.events[-1], threshold=0.25)))
+    assert trace_fields(last)["threshold"] == 0.25 and "threshold=0.25&" in link_query(last)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("threshold", "high", "'high'"), ("threshold", "nan", "threshold = nan"), ("threshold", "80", "threshold = 80"),
+        ("acceptance", "1.5", "acceptance = 1.5"), ("max_draft", "auto", "'auto'"), ("max_draft", "-1", "= -1"),
+        ("policy", "magic", "'magic'"), ("policy", "llm", "'llm'"), ("temperature", "-1", "temperature = -1"),
+        ("top_p", "0", "top_p = 0"), ("top_k", "1.5", "'1.5'"), ("seed", "-3", "seed = -3"), ("prompt", " ", "prompt"),
+        ("seed", str(2**53), "9007199254740992"), ("max_new_tokens", "0", "max_new_tokens = 0"),
+        ("raw", "perhaps", "'perhaps'"), ("seed", "9" * 5000, "seed = '999"), ("policy", "x" * 5000, "policy = 'xxx"),
+    ],
+)  # fmt: skip
+def test_a_bad_value_is_refused_by_name_and_the_others_stay(name: str, text: str, said: str):
+    values, (refused,) = read_query({"repetition_penalty": "1.2", name: text}, ("router", "confidence", "slm"))
+    assert values == {"repetition_penalty": 1.2} and said in refused and len(refused) < 200
+
+
+def test_parameters_that_are_not_ours_are_none_of_our_business():
+    assert read_query({"__theme": "dark", "view": "api", "threshhold": "x"}, POLICIES) == ({}, [])

@@ -1,0 +1,142 @@
+"""Tune without a browser: from prompts to a curve whose numbers are those of the texts that the pair writes."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.running.host import Host
+from app.tune.curve import (
+    PromptResult,
+    TextResult,
+    build_curve,
+    even_thresholds,
+    thresholds_of_curve,
+    thresholds_of_scores,
+)
+from app.tune.prompts import parse
+from app.tune.tuning import Tuning, progress
+from engine import InvalidRequest, Request, costs, llm_share
+from engine.events.cost import modelled_seconds
+from engine.grading import agreement, is_right
+from engine.operating_points import LLM_ONLY, Curve, OperatingPoint
+from tests.support.questions import CSV, MANY, QUESTIONS
+
+TOKENS = 30
+
+
+def tuning(text: str = CSV, count: int = 3, **options) -> Tuning:
+    rows = parse(text).rows
+    return Tuning(rows, Request(rows[0].prompt, **{"max_new_tokens": 8, **options}), count, None)
+
+
+@pytest.mark.parametrize(("policy", "acceptance"), [("router", 0.0), ("router", 0.6), ("confidence", 0.0)])
+def test_every_point_is_the_mean_of_the_texts_that_the_pair_writes_there(tiny_pair, policy: str, acceptance: float):
+    job = tuning(policy=policy, acceptance=acceptance, max_new_tokens=TOKENS)
+    job.work(Host(lambda preset, progress: tiny_pair))
+    curves = job.curves()
+    right, same = curves["right"], curves["same"]
+    assert job.state == "done" and right is not None and same is not None and right.questions == 4
+    ids = [[e.id for e in tiny_pair.generate(p, policy="llm", max_new_tokens=TOKENS).events] for p, _ in QUESTIONS]
+    names = ["slm", *[policy] * (len(job.thresholds)), "llm"]
+    for name, point, agreed in zip(names, right.measured, same.measured, strict=True):
+        dials = {"policy": name, "threshold": point.threshold, "acceptance": acceptance, "max_new_tokens": TOKENS}
+        traces = [tiny_pair.generate(prompt, **dials) for prompt, _ in QUESTIONS]
+        graded = [is_right(trace.text, answer) for trace, (_, answer) in zip(traces, QUESTIONS, strict=True)]
+        tokens = [event for trace in traces for event in trace.events]
+        run = [costs(t.events, t.prompt_tokens, tiny_pair.slm_cost, tiny_pair.llm_cost).run for t in traces]
+        seconds = [modelled_seconds(t.events, tiny_pair.slm_cost, tiny_pair.llm_cost) for t in traces]
+        alike = [agreement([e.id for e in t.events], alone) for t, alone in zip(traces, ids, strict=True)]
+        assert point.accuracy == sum(graded) / 4 and agreed.accuracy == pytest.approx(sum(alike) / 4)
+        assert point.llm_share == pytest.approx(llm_share(tokens))
+        assert point.bytes == pytest.approx(sum(cost.bytes for cost in run) / 4)
+        assert point.flops == pytest.approx(sum(cost.flops for cost in run) / 4)
+        assert point.seconds == pytest.approx(sum(seconds) / 4)
+
+
+def test_progress_says_how_much_is_done_and_how_long_it_will_take(tiny_pair, monkeypatch):
+    host, job = Host(lambda preset, progress: tiny_pair), tuning(MANY)
+    monkeypatch.setattr("time.monotonic", lambda: 160.0)
+    assert "load" in progress(job, host)
+    job.state, job.began = "running", 100.0
+    job.tokens, job.thresholds = 12, (0.2, 0.5, 0.7)
+    assert progress(job, host) == "0 of 80 prompts · 12 of at most 3,200 tokens"
+    job.results = [PromptResult(0, (TextResult("", True, 1.0, 6, 0, 0.0, 0.0, 0.0),) * 5)] * 20
+    job.tokens = 600
+    assert progress(job, host) == "20 of 80 prompts · 600 of about 2,400 tokens, about 3 min left"
+    job.state = "stopped"
+    assert progress(job, host) == "20 of 80 prompts"
+
+
+def test_by_chance_each_prompt_has_draws_of_its_own_which_are_the_same_in_each_of_its_texts():
+    job = tuning("One\nTwo", policy="random")
+    job.thresholds = (0.2, 0.5)
+    one, two = ({asked.seed for asked in job._requests(row.prompt)} for row in job.rows)
+    assert len(one) == len(two) == 1 and one != two
+
+
+@pytest.mark.parametrize("count", [0, 26, 2.5, True, None, float("nan")])
+def test_a_number_of_thresholds_out_of_range_is_refused(count):
+    with pytest.raises(InvalidRequest, match="thresholds = "):
+        tuning(count=count)
+
+
+# ---- from single results to a curve ----
+
+
+def one(right: bool | None, llm_tokens: int = 1, tokens: int = 10, cost: float = 1.0, same: float = 0.5) -> TextResult:
+    return TextResult("", right, same, tokens, llm_tokens, cost, 2 * cost, 3 * cost)
+
+
+def curve_of(some: list[PromptResult], kind="right") -> Curve:
+    curve = build_curve(some, [0.9], kind)
+    assert curve is not None
+    return curve
+
+
+def results(*prompts: tuple[bool | None, bool | None, bool | None]) -> list[PromptResult]:
+    """Prompts that are right or wrong with SLM-only, at 0.9, and with LLM-only."""
+    return [
+        PromptResult(n, (one(a, 0, 10, 1, 0.2), one(b, 5, 20, 2, 0.6), one(c, 30, 30, 4, 1.0)))
+        for n, (a, b, c) in enumerate(prompts)
+    ]
+
+
+def test_accuracy_is_of_the_prompts_that_have_an_answer_and_agreement_of_all():
+    some = results((False, True, True), (False, False, True), (None, None, None), (True, True, True))
+    assert curve_of(some).questions == 3 and curve_of(some, "same").questions == 4
+    assert [p.accuracy for p in curve_of(some).measured] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert [p.accuracy for p in curve_of(some, "same").measured] == pytest.approx([0.2, 0.6, 1.0])
+    assert [p.threshold for p in curve_of(some).measured] == [0.0, 0.9, LLM_ONLY]
+    assert build_curve([], [0.9], "same") is None
+    assert build_curve(results((None, None, None)), [0.9], "right") is None
+
+
+def test_shares_are_of_all_tokens_and_costs_are_per_prompt():
+    told = ((1, 10, 10), (30, 90, 30))
+    some = [PromptResult(n, (one(True), one(True, *each), one(True))) for n, each in enumerate(told)]
+    (point,) = curve_of(some).points
+    assert (point.llm_share, point.bytes, point.flops, point.seconds) == (31 / 100, 20, 40, 60)
+
+
+def test_intervals_are_those_of_the_binomial_and_do_not_change_from_look_to_look():
+    half = results(*[(n % 2 == 0, True, n % 4 == 0) for n in range(100)])
+    curve = curve_of(half)
+    assert curve == curve_of(half) and (curve.points[0].accuracy_low, curve.points[0].accuracy_high) == (1, 1)
+    assert curve.slm.accuracy_low == pytest.approx(0.4, abs=0.02)  # 0.5 ± 1.96 · 0.05
+    assert curve.slm.accuracy_high == pytest.approx(0.6, abs=0.02)
+
+
+def test_thresholds_are_denser_where_the_llm_writes_little():
+    def point(threshold, share):
+        return OperatingPoint(threshold, 0.5, 0.4, 0.6, share, 1, 1, 1)
+
+    shares = [(i / 10) ** 1.5 for i in range(1, 10)]
+    curve = Curve("t", 1, "", "", "", "", point(0, 0), point(LLM_ONLY, 1), (point(0.9, 0.2), point(0.99, 0.5)))
+    chosen = thresholds_of_curve(curve, 9)
+    assert [curve.at(threshold).llm_share for threshold in chosen] == pytest.approx(shares, abs=0.01)
+    scores = [n / 1000 for n in range(1000)]
+    below = [sum(score < t for score in scores) / 1000 for t in thresholds_of_scores(scores, 9)]
+    assert below == pytest.approx(shares, abs=0.01)
+    assert thresholds_of_scores([], 3) == thresholds_of_scores([0.0] * 9, 3) == (0.25, 0.5, 0.75)
+    assert thresholds_of_scores([1.0] * 9, 3) == (1.0,)
+    assert even_thresholds(4) == (0.2, 0.4, 0.6, 0.8), "for chance a threshold is a share"

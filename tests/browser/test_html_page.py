@@ -1,0 +1,132 @@
+"""A text's own HTML page, opened from a file without network: it shows everything, and runs and loads nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.figures import amount
+from app.share.export import html_page
+from engine import UNITS, Request, Role, Trace, costs
+from tests.support.browser import contrast, expect
+from tests.support.fake_pair import FakePair, FakeRouter
+from tests.support.shared_text import HOSTILE, no_markup, offline
+
+HEBREW = "שלום עולם טוב"
+TEXTS = "nodes => nodes.map(node => node.textContent)"
+
+
+def trace_of(text: str = "one two three four five six", router: str = "r1", **asked) -> Trace:
+    pair = FakePair(1e6, router=FakeRouter(name=router))
+    return pair.generate(
+        Request(f"echo {text}", **{"max_new_tokens": 400, "alternatives": 5, "threshold": 0.7, **asked})
+    )
+
+
+@contextmanager
+def opened(browser, folder: Path, trace: Trace, **options) -> Iterator[tuple[Any, list[str], list[str]]]:
+    file = folder / "page.html"
+    file.write_text(html_page(trace), "utf-8")
+    with offline(browser, file, **options) as found:
+        yield found
+
+
+def texts(page: Any, selector: str) -> list[str]:
+    return page.eval_on_selector_all(selector, TEXTS)
+
+
+def lefts(page: Any, tokens: list[str]) -> list[float]:
+    """Where tokens begin, from the left."""
+    places = page.eval_on_selector_all(".t", "nodes => nodes.map(n => [n.textContent, n.getBoundingClientRect().left])")
+    return [next(left for text, left in places if text.strip() == token) for token in tokens]
+
+
+def test_it_shows_authors_figures_and_every_token_by_pointer_and_keyboard(browser, tmp_path: Path):
+    trace = trace_of(threshold=0.8)
+    close = replace(trace.events[0], role=Role.LLM, score=0.954961, threshold=0.955)
+    trace = replace(trace, events=(close, *trace.events[1:]))
+    with opened(browser, tmp_path, trace) as (page, asked, complaints):
+        assert texts(page, ".t:not(.end)") == [event.text for event in trace.events[:-1]]
+        authors = page.eval_on_selector_all(".t", "nodes => nodes.map(node => node.classList.contains('llm'))")
+        assert authors == [event.role is Role.LLM for event in trace.events] and not all(authors)
+        style = "node => [getComputedStyle(node).backgroundColor, getComputedStyle(node).textDecorationLine]"
+        slm, llm = (page.locator(f".t.{name}").first.evaluate(style) for name in ("slm", "llm"))
+        assert slm[0] != llm[0] and slm[1] != llm[1], "colour is not the only cue"
+        spent = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost, trace.prices)
+        rows = page.eval_on_selector_all("tbody tr", "rows => rows.map(row => [...row.cells].map(c => c.textContent))")
+        assert [row[1:4] for row in rows] == [
+            [amount(getattr(each, unit), unit) for each in (spent.run, spent.slm_only, spent.llm_only)]
+            for unit in UNITS
+        ]
+        page.hover("#token-0")
+        assert "0.95496 < " in page.inner_text(".details"), "a close score is told from the threshold"
+        expect(page.locator(".candidate")).to_have_count(10)
+        page.mouse.move(0, 0)
+        page.focus(".text")
+        page.keyboard.press("Home")
+        for place, event in enumerate(trace.events):
+            said = page.inner_text(".facts")
+            assert f"token {place + 1}," in said and event.role.upper() in said
+            page.keyboard.press("ArrowRight")
+        page.keyboard.press("Home")
+        page.keyboard.press("ArrowDown")
+        second = [event.index for event in trace.events if event.role is Role.LLM][1]
+        assert f"token {second + 1}," in page.inner_text(".facts"), "down and up go from the LLM's to the LLM's"
+        page.keyboard.press("Escape")
+        expect(page.locator(".current")).to_have_count(0)
+        assert asked == [(tmp_path / "page.html").as_uri()] and complaints == []
+
+
+def test_hostile_text_stays_text_also_where_it_was_taken_back(browser, tmp_path: Path):
+    trace = trace_of(HOSTILE, threshold=0.1, acceptance=0.9, system=HOSTILE, stop=(HOSTILE,), router=HOSTILE)
+    trace = replace(trace, slm=HOSTILE, llm=HOSTILE)
+    refused = next(event for event in trace.events if event.refused)
+    with opened(browser, tmp_path, trace) as (page, asked, complaints):
+        assert "".join(texts(page, ".t:not(.end)")) == HOSTILE
+        assert texts(page, ".asked") == [f"echo {HOSTILE}", HOSTILE] and texts(page, "dd")[:3] == [HOSTILE] * 3
+        page.hover(f"#token-{refused.index}")
+        said = page.inner_text(".details")
+        assert refused.taken_back[0].text.strip() in said and f"{refused.ratio:.2g}" in said
+        no_markup(page, "main")
+        assert len(asked) == 1 and complaints == []
+
+
+def test_nothing_but_its_own_script_runs_in_it_and_nothing_is_loaded(browser, tmp_path: Path):
+    (tmp_path / "beside.js").write_text("window.hacked = 1")
+    with opened(browser, tmp_path, trace_of()) as (page, _, complaints):
+        page.evaluate("""async () => {
+          const add = (tag, values) => document.body.append(Object.assign(document.createElement(tag), values));
+          add('script', { textContent: 'window.hacked = 1' });
+          add('script', { src: 'beside.js' });
+          add('img', { src: 'data:image/gif;base64,R0lGODlhAQABAAAAACw=', onerror: () => { window.kept = 1; } });
+          add('div', { innerHTML: '<b onclick="window.hacked = 1" style="color: red">x</b>' });
+          document.body.lastChild.firstChild.click();
+          await fetch('data:,x').catch(() => { window.unfetched = 1; });
+        }""")
+        page.wait_for_function("window.kept && window.unfetched")
+        assert page.evaluate("window.hacked") is None
+        violated = [text for text in complaints if "Content Security Policy" in text]
+        assert len(violated) >= 5 and violated == complaints
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_readable_on_a_phone_in_both_themes_and_from_right_to_left(browser, tmp_path: Path, scheme: str):
+    trace = trace_of(f"{HEBREW}\none \u202etwo\u2066 three " + "word " * 200)
+    narrow = {"color_scheme": scheme, "viewport": {"width": 360, "height": 500}}
+    with opened(browser, tmp_path, trace, **narrow) as (page, *_):
+        hebrew, latin = HEBREW.split(), ["one", "three"]
+        assert lefts(page, hebrew) == sorted(lefts(page, hebrew), reverse=True)
+        assert lefts(page, latin) == sorted(lefts(page, latin)), "an override turns nothing round"
+        page.focus(".text")
+        for key in ("Home", "End", *["ArrowUp"] * 20, "Home", *["ArrowDown"] * 20):
+            page.keyboard.press(key)
+            token, details = (page.locator(each).bounding_box() for each in (".current", ".details"))
+            assert token["y"] >= 0 and token["y"] + token["height"] <= details["y"] + 1, key
+        for selector in (".t.slm", ".t.llm", ".chip", ".candidates b.llm", ".summary", ".note", "dd", "footer"):
+            assert contrast(page, selector) >= 4.5, selector
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
