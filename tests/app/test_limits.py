@@ -19,15 +19,10 @@ from engine.endpoint.fields import read_fields
 from engine.policy import POLICIES
 from tests.support.browser import serve
 from tests.support.fake_pair import FakePair
-from tests.support.limits import ELSEWHERE, LIMITS, NAN, PRICES, Limit, names, spelled
+from tests.support.limits import ELSEWHERE, FORM, LIMITS, NAN, PRICES, Limit, names, spelled
 
 SAMPLING = [each.name for each in fields(Sampling)]
 DIALS = ("threshold", "acceptance", "max_draft")
-FORM = {
-    **dict.fromkeys(("system", "stop", "turns"), ""),
-    **{"prompt": "x", "threshold": 0.5, "acceptance": 0.0, "policy": "router", "raw": False, "temperature": 0.0},
-    **{"top_p": 1.0, "top_k": 0.0, "repetition_penalty": 1.0, "seed": 7.0, "max_new_tokens": 20.0, "max_draft": 0.0},
-}
 
 
 def row(*left_out: str) -> Any:

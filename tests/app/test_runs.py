@@ -1,141 +1,234 @@
-"""Runs and sessions, without a browser: stopping, turning the dial, bounds, faults."""
+"""Runs, sessions and the host, without a browser: loading, starting, stopping, turning dials, the line, faults."""
 
 from __future__ import annotations
 
-import asyncio
 import json
+import runpy
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 import pytest
 
+import engine
 from app.api import ApiRun
 from app.compare.comparison import Comparison
 from app.fields import FIELDS, router_dials
+from app.figures import pair_name
 from app.handlers import Handlers
+from app.header import header_html
 from app.running.host import Host
-from app.running.run import Run
 from app.running.session import Session
 from app.running.sessions import Sessions
+from app.stream.updates import waiting_for
 from app.sweep import Sweep
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning
-from engine import InvalidRequest, Prices, load_settings
+from engine import InvalidRequest, Prices, SettingsError, WeightsError, load_settings
 from engine.endpoint.places import Busy, Places
 from tests.support.browser import eventually
-from tests.support.fake_pair import FakePair, request
+from tests.support.converted_pair import Files
+from tests.support.fake_pair import FakePair, SteppedPair, request
+from tests.support.mutations import no_file_larger_than
+from tests.support.paths import ROOT
+
+LONG = 120  # seconds, which only a fault takes
 
 
 @pytest.fixture
-def pair():
-    return FakePair(300)
+def pair() -> FakePair:
+    """Its router starts elsewhere than the page."""
+    pair = FakePair(1e5)
+    pair.threshold, pair.acceptance = 0.9, 0.3
+    return pair
 
 
-def test_a_text_asked_for_before_the_models_are_there_starts_at_the_routers_own_threshold(host, pair):
-    pair.threshold = 0.9
-    run = Session().begin(request(threshold=0.5), host, router_dials=["threshold"])
-    assert run.finished.wait(10)
-    assert {event.threshold for event in run.events} == {0.9}
-    assert run.request.threshold == 0.9
+@pytest.fixture
+def stepped() -> SteppedPair:
+    return SteppedPair()
+
+
+@contextmanager
+def hosting(pair: Any, rows: int = 8) -> Iterator[Host]:
+    host = Host(lambda preset, progress: pair, rows=rows)
+    try:
+        host.wait(threading.Event())
+        yield host
+    finally:
+        if isinstance(pair, SteppedPair):
+            pair.let()
+        host.close()
+
+
+def done(run: Any) -> Any:
+    assert run.finished.wait(LONG)
+    return run
+
+
+def facts(events: Any) -> list[tuple[object, ...]]:
+    return [(event.index, event.id, event.text, event.role, event.slm_fed, event.llm_fed) for event in events]
+
+
+# ---- loading ----
+
+
+def test_weights_that_cannot_be_had_give_the_tiny_pair_and_the_reason():
+    asked = []
+
+    def load(preset, progress):
+        asked.append(preset)
+        if preset != "tiny":
+            raise WeightsError("Hub and mirror are <unreachable>.")
+        return FakePair(preset="tiny")
+
+    host = Host(load, "cpu")
+    assert host.wait(threading.Event()).preset == "tiny" and asked == ["cpu", "tiny"]
+    assert "Hub and mirror are <unreachable>." in (host.status.warning or "")
+    assert "&lt;unreachable&gt;" in header_html(host) and "<unreachable>" not in header_html(host)
+
+
+def test_a_disk_that_fills_up_in_mid_conversion_gives_the_tiny_pair_and_the_reason(tmp_path):
+    files = Files(tmp_path)
+
+    def load(preset, progress):
+        return files.load()[0] if preset != "tiny" else FakePair(preset="tiny")
+
+    host = Host(load, "cpu")
+    with no_file_larger_than(20_000):
+        assert host.wait(threading.Event()).preset == "tiny"
+    said = host.status.warning or ""
+    assert "space" in said and "CITER_CACHE_DIR" in said and "CITER_CACHE_DIR" in header_html(host)
+
+
+def test_the_tiny_pair_that_stands_in_has_its_own_router_and_not_the_one_of_the_settings(monkeypatch):
+    asked = []
+    monkeypatch.setenv("CITER_ROUTER", "someone/router")
+    monkeypatch.setenv("CITER_PRESET", "cpu")
+    load = runpy.run_path(str(ROOT / "app.py"))["load"]
+    monkeypatch.setattr(engine, "load", lambda preset, settings, progress: asked.append((preset, settings.router)))
+    load("cpu", None)
+    load("tiny", None)
+    assert asked == [("cpu", "someone/router"), ("tiny", "auto")]
+
+
+@pytest.mark.parametrize("fault", [WeightsError("none <either>"), SettingsError("a bad setting"), ValueError("a bug")])
+def test_no_models_at_all_is_said_and_every_run_fails_with_the_reason(fault):
+    def load(preset, progress):
+        raise fault
+
+    host = Host(load, "cpu")
+    run = done(Session().begin(request(), host))
+    assert run.state == "failed" and str(fault) in (run.error or "") and host.status.phase == "failed"
+    assert str(fault).split()[0] in header_html(host) and "<either>" not in header_html(host)
+
+
+def test_the_models_are_loaded_once_however_many_ask():
+    calls = []
+    host = Host(lambda preset, progress: calls.append(1) or FakePair())
+    for _ in range(5):
+        host.start()
+    host.wait(threading.Event())
+    assert calls == [1]
+
+
+@pytest.mark.parametrize(
+    ("slm", "llm", "name"),
+    [
+        ("Qwen2.5-Coder 0.5B", "Qwen2.5-Coder 1.5B", "Qwen2.5-Coder 0.5B ⇄ 1.5B"),
+        ("a", "b", "a ⇄ b"),
+        ("same", "same", "same ⇄ same"),
+    ],
+)
+def test_the_names_of_a_pair_share_their_beginning(slm, llm, name):
+    assert pair_name(slm, llm) == name
+
+
+# ---- where dials start ----
 
 
 def test_what_is_asked_for_before_a_pair_without_a_router_is_there_is_scored_by_the_slms_confidence(pair):
     ready, session, asked = threading.Event(), Session(), request(policy="router")
     pair.policies = ("confidence", "random", "slm", "llm")
-    host = Host(lambda *_, **__: ready.wait(10) and pair)
+    host = Host(lambda *_, **__: ready.wait(LONG) and pair)
     run = session.begin(asked, host)
     comparison, tuning = Comparison(asked, "trained router"), Tuning(parse("one\ntwo").rows, asked, 3, None)
     session.begin_job("sweep", Sweep(asked, [], Prices(), "threshold"), host)
     session.begin_job("compare", comparison, host)
     session.begin_job("tune", tuning, host)
     ready.set()
-    for job in (run, *session.jobs.values()):
-        assert job.finished.wait(20) and job.error is None
+    assert all(done(job).error is None for job in (run, *session.jobs.values()))
     assert {each.policy for each in pair.requests} == {"confidence", "slm", "llm"}
-    assert run.request.policy == "confidence" and tuning.policy == "confidence"
-    assert "SLM's own confidence" in comparison.texts["middle"].title
-    assert session.begin(asked, host).finished.wait(10)
-    assert session.run is not None and session.run.request.policy == "router", (
-        "the page knows the pair by then; the engine refuses it"
-    )
+    assert run.request.policy == "confidence" == tuning.policy and "confidence" in comparison.texts["middle"].title
+    assert done(session.begin(asked, host)).request.policy == "router", "by then the page knows the pair"
 
 
-def test_an_acceptance_that_was_dragged_while_the_models_load_is_no_choice_of_threshold(pair):
-    session, loading = Session(), Host(lambda *_, **__: pair)
-    for acceptance in (0.2, 0.4):
-        session.set_dials(0.5, acceptance, loading)
-    assert "threshold" not in session.moved
-    session.set_dials(0.6, 0.4, loading)
-    session.set_dials(0.5, 0.4, loading)
-    assert "threshold" in session.moved, "and put back by hand"
-
-
-def test_going_back_to_the_first_threshold_from_the_routers_is_a_choice(pair):
-    session, host = Session(), Host(lambda *_, **__: pair)
-    session.put_dials(0.9, 0)
-    session.set_dials(0.9, 0.4, host)
-    assert "threshold" not in session.moved
-    session.set_dials(0.5, 0.4, host)
-    assert "threshold" in session.moved
-
-
-def test_a_text_that_waits_takes_the_routers_threshold_with_the_acceptance_that_was_dragged(pair):
+@pytest.mark.parametrize(
+    ("named", "turned", "dials"),
+    [
+        ([], {}, (0.5, 0.0)),
+        (["threshold"], {}, (0.9, 0.0)),
+        (["threshold", "acceptance"], {}, (0.9, 0.3)),
+        (["threshold"], {"acceptance": 0.7}, (0.9, 0.7)),
+        (["threshold", "acceptance"], {"threshold": 0.2}, (0.2, 0.3)),
+    ],
+)
+def test_a_text_that_waits_for_the_models_starts_where_the_router_does_but_for_what_somebody_chose(
+    pair, named, turned, dials
+):
     ready, session = threading.Event(), Session()
-    pair.threshold = 0.9
-    loading = Host(lambda *_, **__: ready.wait(10) and pair)
-    run = session.begin(request(threshold=0.5), loading, router_dials=["threshold"])
-    session.set_dials(0.5, 0.7, loading)
+    run = session.begin(request(threshold=0.5), Host(lambda *_, **__: ready.wait(LONG) and pair), router_dials=named)
+    for name, value in turned.items():  # while it waits
+        setattr(run.dial, name, value)
     ready.set()
-    assert run.finished.wait(10)
-    assert {(event.threshold, event.acceptance) for event in run.events} == {(0.9, 0.7)}
+    assert {(event.threshold, event.acceptance) for event in done(run).events} == {dials}
+    assert turned or (run.request.threshold, run.request.acceptance) == dials
 
 
-def test_a_text_asked_for_before_the_models_are_there_starts_at_the_routers_own_acceptance_too(host, pair):
-    pair.threshold, pair.acceptance = 0.9, 0.3
-    run = Session().begin(request(threshold=0.5), host, router_dials=["threshold", "acceptance"])
-    assert run.finished.wait(10)
-    assert {(event.threshold, event.acceptance) for event in run.events} == {(0.9, 0.3)}
-    assert (run.request.threshold, run.request.acceptance) == (0.9, 0.3)
+@pytest.mark.parametrize(
+    ("named", "threshold", "acceptance", "moved", "dials"),
+    [
+        ({}, 0.5, 0, set(), ("threshold", "acceptance")),
+        ({}, 0.5, 0, {"acceptance"}, ("threshold",)),
+        ({}, 0.7, 0, set(), ("acceptance",)),
+        ({"threshold": 0.5}, 0.5, 0, set(), ("acceptance",)),
+        ({"acceptance": 0}, 0.5, 0, set(), ("threshold",)),
+        ({}, 0.5, 0.4, set(), ("threshold",)),
+    ],
+)
+def test_the_routers_dials_are_those_that_neither_the_settings_nor_the_visitor_chose(
+    named, threshold, acceptance, moved, dials
+):
+    assert router_dials(load_settings(**named), threshold, acceptance, moved) == dials
 
 
-def test_the_routers_dials_are_those_that_neither_the_settings_nor_the_visitor_chose():
-    assert router_dials(load_settings(), 0.5, 0, set()) == ("threshold", "acceptance")
-    assert router_dials(load_settings(), 0.5, 0, {"acceptance"}) == ("threshold",)
-    assert router_dials(load_settings(), 0.7, 0, set()) == ("acceptance",)
-    assert router_dials(load_settings(threshold=0.5), 0.5, 0, set()) == ("acceptance",)
-    assert router_dials(load_settings(acceptance=0), 0.5, 0, set()) == ("threshold",), "0 by the settings is a choice"
-    assert router_dials(load_settings(), 0.5, 0.4, set()) == ("threshold",)
+def test_what_a_visitor_moved_is_a_choice_and_what_the_page_moved_is_none(host):
+    dragged, put = Session(), Session()
+    for acceptance in (0.2, 0.4):
+        dragged.set_dials(0.5, acceptance, host)
+    assert dragged.moved == {"acceptance"}
+    dragged.set_dials(0.6, 0.4, host)
+    dragged.set_dials(0.5, 0.4, host)
+    assert dragged.moved == {"threshold", "acceptance"}, "and put back by hand"
+    put.put_dials(0.9, 0)
+    put.set_dials(0.9, 0.4, host)
+    assert put.moved == {"acceptance"}
+    put.set_dials(0.5, 0.4, host)
+    assert "threshold" in put.moved, "back from where the router starts"
 
 
-@pytest.mark.parametrize(("settings", "dials"), [({}, (0.9, 0.3)), ({"acceptance": 0.0}, (0.9, 0.0))])
-def test_once_the_models_are_there_both_sliders_go_to_where_the_router_starts(host, pair, settings, dials):
-    pair.threshold, pair.acceptance = 0.9, 0.3
+@pytest.mark.parametrize(("named", "dials"), [({}, (0.9, 0.3)), ({"acceptance": 0.0}, (0.9, 0.0))])
+def test_once_the_models_are_there_both_sliders_go_to_where_the_router_starts(host, named, dials):
     sessions, window = Sessions(), SimpleNamespace(session_hash="a window")
-    eventually(lambda: host.pair)
-    handlers = Handlers(host, sessions, load_settings(**settings), [None] * len(FIELDS))
+    host.wait(threading.Event())
+    handlers = Handlers(host, sessions, load_settings(**named), [None] * len(FIELDS))
     _, _, _, message, *_ = handlers.follow_loading("router", 0.5, 0.0, window)  # type: ignore[arg-type]
     assert json.loads(message)["starts"] == [[0.5, dials[0]], [0.0, dials[1]]]
     session = sessions.get("a window")
-    session.set_dials(dials[0], dials[1], host)
+    session.set_dials(*dials, host)
     assert not session.moved, "where the page itself put them"
-
-
-def test_a_threshold_that_someone_chose_stays(host, pair):
-    pair.threshold = 0.9
-    chosen = Session().begin(request(threshold=0.5), host)
-    assert chosen.finished.wait(10)
-    assert {event.threshold for event in chosen.events} == {0.5}
-    ready, slow = threading.Event(), FakePair(300)
-    slow.threshold = 0.9
-    waiting = Session().begin(
-        request(threshold=0.5), Host(lambda *_, **__: ready.wait(10) and slow), router_dials=["threshold"]
-    )
-    waiting.dial.threshold = 0.2  # turned while it waits
-    ready.set()
-    assert waiting.finished.wait(10)
-    assert {event.threshold for event in waiting.events} == {0.2}
 
 
 def test_a_window_whose_texts_are_gone_hears_so_though_it_has_compared_since(host):
@@ -143,144 +236,149 @@ def test_a_window_whose_texts_are_gone_hears_so_though_it_has_compared_since(hos
     window: Any = SimpleNamespace(session_hash="a window")
     dial: Any = SimpleNamespace(_data={"run": "of before"})
     session = handlers.sessions.get("a window")
-    assert session.begin_job("compare", Comparison(request(), "trained router"), host).finished.wait(20)
+    done(session.begin_job("compare", Comparison(request(), "trained router"), host))
     for ask in (lambda: handlers.set_dials(0.9, 0.0, "router", window, dial), lambda: handlers.scrub(window)):
-        with pytest.raises(gr.Error, match="has the texts of this window no more"):
+        with pytest.raises(gr.Error, match="no more"):
             ask()
-    assert session.begin_job("sweep", Sweep(request(), [], Prices(), "threshold"), host).finished.wait(20)
+    done(session.begin_job("sweep", Sweep(request(), [], Prices(), "threshold"), host))
     assert handlers.scrub(window) and session.scrubbing
 
 
-# ---- runs and sessions ----
+# ---- one text ----
 
 
-def test_stopping_takes_one_step_and_leaves_no_thread(host, pair):
-    pair.tokens_per_second = 20
-    session = Session()
-    run = session.begin(request(), host)
-    eventually(lambda: run.events)
-    session.stop()
-    session.stop()
-    assert run.finished.wait(0.5) and run.state == "stopped"
-    eventually(lambda: pair.open_streams == 0, 0.5)
-    eventually(lambda: not [t for t in threading.enumerate() if t.name.startswith("citer-run")])
+def test_a_text_is_stopped_within_a_step_and_leaves_no_thread(stepped):
+    with hosting(stepped) as host:
+        session = Session()
+        run = session.begin(request(), host)
+        stepped.let(2)
+        eventually(lambda: len(run.events) == 2, LONG)
+        session.stop()
+        session.stop()
+        stepped.let(1)  # the one that had begun
+        assert done(run).state == "stopped" and len(run.events) <= 3
+        eventually(lambda: not [t for t in threading.enumerate() if t.name == f"citer-run-{run.number}"], LONG)
 
 
-def test_a_second_run_stops_the_first_and_loses_none_of_its_events(host, pair):
-    pair.tokens_per_second = 50
-    session = Session()
-    first = session.begin(request(), host)
-    eventually(lambda: len(first.events) > 2)
-    second = session.begin(request("echo x"), host)
-    assert second.number > first.number
-    assert second.finished.wait(5) and second.state == "done" and first.state == "stopped"
-    assert [event.index for event in first.events] == list(range(len(first.events)))
-    assert [event.text for event in second.events] == ["x", ""]
+def test_a_second_text_stops_the_first_which_loses_nothing_and_may_be_found_by_its_id_alone(stepped):
+    with hosting(stepped) as host:
+        sessions = Sessions()
+        first = sessions.get("a").begin(request(), host)
+        stepped.let(3)
+        eventually(lambda: len(first.events) == 3, LONG)
+        second = sessions.get("a").begin(request("echo x"), host)
+        stepped.let()
+        assert done(second).state == "done" and done(first).state == "stopped" and second.number > first.number
+        assert [event.index for event in first.events] == list(range(len(first.events)))
+        assert [event.text for event in second.events] == ["x", ""]
+        found = sessions.find(second.id)
+        assert found is not None and found[1] is second
+        assert sessions.find("") is None and sessions.find(str(second.number)) is None
 
 
-def test_the_dial_applies_to_the_next_token(host, pair):
-    pair.tokens_per_second = 50
-    run = Session().begin(request(threshold=0.0), host)
-    eventually(lambda: len(run.events) > 3)
-    run.dial.threshold = 1.01
-    assert run.finished.wait(5)
-    thresholds = [event.threshold for event in run.events]
-    assert thresholds == sorted(thresholds) and set(thresholds) == {0.0, 1.01}
-    with pytest.raises(InvalidRequest):
-        run.dial.threshold = float("nan")
+def test_the_dial_applies_to_the_next_token(stepped):
+    with hosting(stepped) as host:
+        run = Session().begin(request(threshold=0.0), host)
+        stepped.let(4)
+        eventually(lambda: len(run.events) == 4, LONG)
+        run.dial.threshold = 1.01
+        stepped.let()
+        thresholds = [event.threshold for event in done(run).events]
+        assert thresholds[:4] == [0.0] * 4 and set(thresholds[5:]) == {1.01}, "the fifth may have begun"
+        with pytest.raises(InvalidRequest):
+            run.dial.threshold = float("nan")
 
 
-def test_a_session_that_writes_or_is_listened_to_is_never_dropped_and_the_newcomer_is_told(host, pair):
-    pair.tokens_per_second = 20
-    sessions = Sessions(limit=2)
-    run, other = sessions.get("a").begin(request(), host), sessions.get("b").begin(request(), host)
-    for n in range(64):
-        with pytest.raises(Busy, match="2 visitors are here"):
-            sessions.get(f"invented {n}").begin(request(), host)
-    assert len(sessions) == 2 and run.active and other.active and sessions.get("a").run is run
-    other.cancel.set()
-    assert other.finished.wait(5)
-
-    async def listened_to() -> None:
-        with sessions.get("b").listeners.listen(), pytest.raises(Busy):
-            sessions.get("c").begin(request(), host)
-
-    asyncio.run(listened_to())
-    third = sessions.get("c").begin(request(), host)
-    assert sessions.get("b").run is None and sessions.get("a").run is run and run.active
-    for key in "ac":
-        sessions.drop(key)
-    assert run.finished.wait(5) and third.finished.wait(5)
+def test_what_is_refused_changes_nothing_and_ones_own_text_gives_its_place_to_the_next(stepped):
+    with hosting(stepped) as host:
+        sessions = Sessions(places=Places(1, 1))
+        run = sessions.get("a").begin(request(), host)
+        with pytest.raises(Busy):
+            sessions.get("b").begin(request(), host)
+        assert sessions.get("b").run is None and len(sessions) == 1 and not run.cancel.is_set()
+        again = sessions.get("a").begin(request(), host)
+        assert run.cancel.is_set() and again.active
+        stepped.let()
+        done(again)
 
 
-def test_of_sessions_that_rest_the_least_recently_used_is_dropped(host):
-    sessions = Sessions(limit=2)
-    for key in "ab":
-        assert sessions.get(key).begin(request(), host).finished.wait(5)
-    sessions.get("a")
-    assert sessions.get("c").begin(request(), host).finished.wait(5)
-    assert sessions.get("b").run is None and sessions.get("a").run is not None and len(sessions) == 2
-
-
-def test_who_comes_with_nothing_gets_nothing_kept(host, monkeypatch):
-    sessions = Sessions()
-    for n in range(64):
-        sessions.get(f"invented {n}").stop()
-        assert sessions.get(f"invented {n}").set_dials(0.5, 0.5, host) is None
-    with pytest.raises(InvalidRequest, match="session_hash has 1,000,000 characters"):
-        sessions.enter("x" * 1_000_000)
-    assert len(sessions) == 0
-    monkeypatch.setattr("app.running.sessions.MAX_EMPTY", 3)
-    keys = [sessions.enter(f"opened {n}").key for n in range(5)]
-    assert [sessions.find_key(key) is not None for key in keys] == [False, False, True, True, True]
-
-
-def test_page_and_api_have_places_of_their_own_and_an_address_its_share():
-    places, calls = Places(3, 2), [ApiRun(request()) for _ in range(4)]
-    for run in calls[:3]:
-        places.take(run)
-    with pytest.raises(Busy, match="3 texts are waiting"):
-        places.take(calls[3])
-    mine = [Run(request()) for _ in range(4)]
-    for run in mine[:2]:
-        places.take(run, "198.51.100.9")
-    with pytest.raises(Busy, match="its share"):
-        places.take(mine[2], "198.51.100.9")
-    places.take(mine[2], "198.51.100.9", replaced=[mine[0]])
-    mine[0].cancel.set()
-    places.take(mine[3], "198.51.100.10")
-    calls[0].finished.set()
-    places.take(calls[3])
-
-
-def test_what_is_refused_changes_nothing(host, pair):
-    pair.tokens_per_second = 20
-    sessions = Sessions(places=Places(1, 1))
-    run = sessions.get("a").begin(request(), host)
-    with pytest.raises(Busy):
-        sessions.get("b").begin(request(), host)
-    assert sessions.get("b").run is None and len(sessions) == 1
-    again = sessions.get("a").begin(request(), host)
-    assert run.cancel.is_set() and again.active, "one's own text gives its place to the next"
-    sessions.drop("a")
-    assert again.finished.wait(5)
-
-
-def test_a_run_is_found_by_its_id_only(host):
-    sessions = Sessions()
-    run = sessions.get("a").begin(request(), host)
-    found = sessions.find(run.id)
-    assert found is not None and found[1] is run
-    assert sessions.find("") is None and sessions.find(str(run.number)) is None
-    assert run.finished.wait(5)
-
-
-def test_a_bug_in_the_models_ends_the_run_with_a_message(host, pair, monkeypatch):
+def test_a_bug_in_the_models_ends_the_run_with_a_message_and_the_next_has_its_turn(host, pair, monkeypatch):
     def broken(*args):
         raise RuntimeError("tensor trouble")
 
     monkeypatch.setattr(pair, "write", broken)
-    run = Session().begin(request(), host)
-    assert run.finished.wait(5) and run.state == "failed" and "tensor trouble" in (run.error or "")
+    run = done(Session().begin(request(), host))
+    assert run.state == "failed" and "tensor trouble" in (run.error or "")
     monkeypatch.undo()
-    assert Session().begin(request(), host).finished.wait(5), "the next one has its turn"
+    assert done(Session().begin(request(), host)).state == "done"
+
+
+# ---- many texts ----
+
+
+def arrived(host: Host, count: int) -> None:
+    """So many texts have a row or stand in line."""
+    eventually(lambda: host.scheduler.rows + host.scheduler.waiting == count, LONG)
+
+
+def test_visitors_texts_are_written_at_the_same_time_each_as_if_alone(stepped):
+    with hosting(stepped) as host:
+        runs = [Session().begin(request(seed=n), host) for n in range(5)]
+        arrived(host, 5)
+        eventually(lambda: host.scheduler.rows == 5 or stepped.let(1), LONG)
+        stepped.let()
+        for n, run in enumerate(runs):
+            assert done(run).state == "done"
+            assert facts(run.events) == facts(FakePair(1e6).stream(request(seed=n)))
+
+
+def in_line(stepped: SteppedPair, host: Host, count: int) -> list[Any]:
+    """So many texts, of which the first is being written and the others wait behind each other."""
+    runs: list[Any] = []
+    for n in range(count):
+        runs.append(Session().begin(request(), host))
+        if n == 0:
+            stepped.let(1)
+        eventually(lambda n=n: runs[n].place[0] == n if n else runs[n].events, LONG)
+    return runs
+
+
+def test_who_waits_hears_the_place_in_line_and_about_how_long_and_may_leave_it(stepped):
+    with hosting(stepped, rows=1) as host:
+        first, second, third = in_line(stepped, host, 3)
+        lengths = (80.0, ("1 in line, about 1 min", "2 in line, about 3 min")), (0.0, ("1 in line.", "2 in line."))
+        for mean, said in lengths:
+            host.scheduler._mean_text = mean
+            assert waiting_for(first, host) == ""
+            assert all(part in waiting_for(run, host) for part, run in zip(said, (second, third), strict=True))
+        second.cancel.set()
+        stepped.let(1)
+        assert done(second).state == "stopped" and second.events == [] and third.place[0] == 1
+        first.cancel.set()
+        stepped.let()
+        assert done(third).state == "done"
+
+
+def test_a_visitor_need_not_wait_for_all_calls_of_the_api(stepped):
+    with hosting(stepped, rows=2) as host:
+        calls = [ApiRun(request()) for _ in range(5)]
+        for run in calls:
+            run.owner = "api"
+            run.start(host)
+        arrived(host, 5)
+        visitor = Session().begin(request(), host)
+        arrived(host, 6)
+        eventually(lambda: visitor.events or stepped.let(1), LONG)
+        assert all(run.active for run in calls)
+
+
+def test_who_leaves_frees_the_rows_and_the_caches(stepped):
+    with hosting(stepped) as host:
+        sessions = Sessions(leave=host.leave)
+        run, other = (sessions.get(name).begin(request(), host) for name in "ab")
+        arrived(host, 2)
+        eventually(lambda: (run.events and other.events) or stepped.let(1), LONG)
+        sessions.drop("a")
+        stepped.let(2)
+        assert done(run).state == "stopped" and other.active
+        eventually(lambda: host.scheduler.rows == 1 and host.scheduler._held.resting == [], LONG)

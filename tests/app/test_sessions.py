@@ -4,164 +4,235 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
+from app.api import ApiRun
 from app.compare.comparison import Comparison
 from app.entrance.callers import Callers
 from app.fields import FIELDS
 from app.running import history, sessions
-from app.running.host import Host
 from app.running.job import Job
 from app.running.run import Run
-from app.running.sessions import Sessions
+from app.running.session import Session
+from app.running.sessions import LITTLE, Sessions
 from app.share import buttons
 from app.share.open_trace import opened_run
 from app.sweep import Sweep
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning
-from engine import Prices, Role
+from engine import InvalidRequest, Prices, Role
 from engine.endpoint.places import Busy, Places
 from engine.request import Turn
 from tests.support.browser import eventually
 from tests.support.fake_pair import FakePair, request
 
+MOST = 1_000
+"""Of what all windows keep, here."""
 
-@pytest.fixture
-def pair() -> FakePair:
-    return FakePair(2000)
+HOST: Any = SimpleNamespace(pair=None)
+"""Never used: a stub does not start."""
 
 
-class Visitors:
-    """Sessions whose visitors come from an address each: "a1" and "a2" from a."""
+class Stub(Job):
+    """A job that lasts until the test ends it, and weighs what the test says."""
 
-    def __init__(self, limit: int, host: Host, **options: Any) -> None:
-        self.address: str | None = None
-        self.all = Sessions(limit, address=lambda: self.address, **options)
-        self.host = host
-
-    def come(self, name: str, address: str | None = "") -> Run:
-        """Begins a text."""
-        self.address = name[0] if address == "" else address
-        return self.all.get(name).begin(request(), self.host)
-
-    def rest(self, *names: str) -> None:
-        """Texts that have ended."""
-        for name in names:
-            assert self.come(name).finished.wait(10)
-
-    def open(self, name: str, size: int) -> Run:
-        """Puts a text from a file on the page."""
-        self.address, run = name[0], Run(request())
-        run.fixed, run.size = True, size
-        run.finished.set()
-        self.all.get(name).show(run)
-        return run
+    def __init__(self, weight: int = 0) -> None:
+        super().__init__()
+        self.tokens = weight
 
     @property
-    def kept(self) -> str:
-        """Who has anything."""
-        return " ".join(sorted(name for name, each in self.all._sessions.items() if each.holds))
+    def weight(self) -> int:
+        return self.tokens
 
-    @contextmanager
-    def listening(self, *names: str) -> Iterator[None]:
-        """Their feeds are open."""
-        feed: Any = SimpleNamespace(call_soon_threadsafe=lambda wake: None)
-        for name in names:
-            self.all.get(name).listeners._events[asyncio.Event()] = feed
+    def start(self, host: Any) -> Any:
+        return self
+
+
+def listen(session: Session) -> None:
+    """The window's feed is open."""
+    feed: Any = SimpleNamespace(call_soon_threadsafe=lambda wake: None)
+    session.listeners._events[asyncio.Event()] = feed
+
+
+class Windows(RuleBasedStateMachine):
+    """Windows write, open files, listen, leave and are dropped, at two addresses ("a1", "b2") and unknown ones ("?3").
+
+    Whatever they do, in any order: what is kept is bounded, nobody who is in use gives way, and only who could not have
+    the room of windows that rest is refused, which changes nothing.
+    """
+
+    names = Bundle("names")
+
+    @initialize(limit=st.integers(2, 5))
+    def begin(self, limit: int) -> None:
+        self.limit, self.address = limit, None
+        self.left: list[str] = []
+        self.kept = Sessions(limit, address=lambda: self.address, leave=self.left.append)
+
+    @property
+    def held(self) -> dict[str, Session]:
+        return {name: each for name, each in self.kept._sessions.items() if each.holds}
+
+    @rule(target=names, address=st.sampled_from("ab?"), n=st.integers(0, 4))
+    def come(self, address: str, n: int) -> str:
+        return f"{address}{n}"
+
+    @rule(name=names, weight=st.sampled_from([0, 10, LITTLE, LITTLE + 1, 200, 400, 501, 900]), ended=st.booleans())
+    def ask(self, name: str, weight: int, ended: bool) -> None:
+        """A window begins a job, or is given one that ended long ago, as from a file."""
+        self.address = None if name[0] == "?" else name[0]
+        session, before, told = self.kept.get(name), self.held, len(self.left)
+        job, replaced, own = Stub(weight), session.jobs.get("compare"), session.weight + weight
+        if ended:
+            job.finished.set()
+        try:
+            session.begin_job("compare", job, HOST)
+        except Busy:
+            assert self.held == before and (replaced is None or not replaced.cancel.is_set())
+            self.refused_with_reason(name, own, weight > LITTLE)
+            return
+        gone = {of for other, of in before.items() if other not in self.held}
+        assert {of.key for of in gone} == set(self.left[told:]) and not any(of.in_use for of in gone)
+        assert all(each.cancel.is_set() for of in gone for each in of.jobs.values())
+        assert replaced is None or replaced.cancel.is_set()
+        others = sum(of.weight for of in self.held.values() if of is not session)
+        assert weight <= LITTLE or others == 0 or others + own <= MOST
+
+    def refused_with_reason(self, name: str, own: int, heavy: bool) -> None:
+        used = [of for other, of in self.held.items() if other != name and of.in_use]
+        groups = [(used, 1)]
+        if self.address is not None:
+            groups.append(([of for of in used if of.address == self.address], 2))
+        assert any(
+            len(group) >= max(1, self.limit // part) or (heavy and sum(of.weight for of in group) + own > MOST // part)
+            for group, part in groups
+        )
+
+    @rule(name=names)
+    def end(self, name: str) -> None:
+        """What a window writes has ended."""
+        for job in self.kept.get(name).jobs.values():
+            job.finished.set()
+
+    @rule(name=names, heard=st.booleans())
+    def look(self, name: str, heard: bool) -> None:
+        """A window's feed comes or goes."""
+        session = self.kept.get(name)
+        session.listeners._events.clear()
+        if heard:
+            listen(session)
+
+    @rule(name=names)
+    def drop(self, name: str) -> None:
+        session = self.held.get(name)
+        self.kept.drop(name)
+        assert name not in self.kept._sessions
+        assert session is None or all(job.cancel.is_set() for job in session.jobs.values())
+
+    @invariant()
+    def is_bounded(self) -> None:
+        held = list(self.held.values())
+        assert len(held) <= self.limit
+        assert all(sum(of.address == each for of in held) <= max(1, self.limit // 2) for each in "ab")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sessions, "MAX_KEPT", MOST)
         yield
-        for name in names:
-            self.all.get(name).listeners._events.clear()
 
 
-@pytest.fixture
-def visitors(host: Host) -> Visitors:
-    return Visitors(4, host)
+TestWindows = Windows.TestCase
+TestWindows.settings = settings(max_examples=60, stateful_step_count=30)
 
 
-def test_an_address_whose_windows_are_all_in_use_leaves_half_to_others(visitors):
-    visitors.rest("a1", "a2")
-    with visitors.listening("a1", "a2"):
-        for n in range(3, 20):
-            with pytest.raises(Busy, match="2 windows of your network address"):
-                visitors.come(f"a{n}")
-        visitors.rest("b1", "c1")
-    assert visitors.kept == "a1 a2 b1 c1"
+# ---- which of those that rest goes ----
 
 
-def test_who_is_over_the_share_gives_up_the_oldest_of_its_own(visitors):
-    visitors.rest("b1", "a1", "a2", "a3", "a4")
-    assert visitors.kept == "a3 a4 b1"
+def come(kept: Sessions, asking: list[str | None], *names: str) -> str:
+    """Windows whose job has ended, of the address that their name begins with; who is kept then."""
+    for name in names:
+        asking[:] = [None if name[0] == "?" else name[0]]
+        kept.get(name).begin_job("compare", Stub(), HOST).finished.set()
+    return " ".join(sorted(name for name, each in kept._sessions.items() if each.holds))
 
 
-def test_a_window_of_an_address_that_has_its_share_may_go_on(visitors):
-    visitors.rest("a1", "a2", "a1", "a2")
-    assert visitors.kept == "a1 a2"
+@pytest.mark.parametrize(
+    ("windows", "kept"),
+    [
+        ("b1 a1 a2 a3 a4", "a3 a4 b1"),  # who is over its share gives up the oldest of its own
+        ("a1 a2 a1 a2", "a1 a2"),  # and may go on
+        ("b1 a1 a2 c1 d1", "a2 b1 c1 d1"),  # where all is full one of the address that has the most goes
+        ("a1 b1 c1 d1 a1 e1", "a1 c1 d1 e1"),  # of equals the one that was used longest ago
+        ("?1 ?2 ?3 ?4 ?5", "?2 ?3 ?4 ?5"),  # where addresses are not known there is no share
+    ],
+)
+def test_of_windows_that_rest_who_has_the_most_gives_way_and_then_the_oldest(windows: str, kept: str):
+    asking: list[str | None] = [None]
+    assert come(Sessions(4, address=lambda: asking[0]), asking, *windows.split()) == kept
 
 
-def test_where_all_is_full_one_of_the_address_that_has_the_most_goes(visitors):
-    visitors.rest("b1", "a1", "a2", "c1", "d1")
-    assert visitors.kept == "a2 b1 c1 d1"
-
-
-def test_of_windows_that_rest_one_that_nobody_has_open_goes_first(host):
-    visitors = Visitors(4, host, open_now=lambda name: name != "c1")
-    visitors.rest("b1", "a1", "a2", "c1", "d1")
-    assert visitors.kept == "a1 a2 b1 d1"
-
-
-def test_whether_a_window_is_open_is_known_by_its_heartbeat(host):
-    callers = Callers()
-    visitors = Visitors(2, host, open_now=callers.hear)
+def test_one_that_nobody_has_open_goes_first_as_its_heartbeat_tells():
+    callers, asking = Callers(), [None]
+    kept = Sessions(2, address=lambda: asking[0], open_now=callers.hear)
     with callers.listening("GET", "/gradio_api/heartbeat/a1", b""):
-        visitors.rest("a1", "b1", "c1")
-    assert visitors.kept == "a1 c1"
+        assert come(kept, asking, "a1", "b1", "c1") == "a1 c1"
 
 
-def test_where_addresses_are_not_known_there_is_no_share(visitors):
-    for n in range(5):
-        assert visitors.come(f"{n}", None).finished.wait(10)
-    assert visitors.kept == "1 2 3 4"
+def test_who_is_refused_hears_whose_share_is_used_up():
+    kept = Sessions(4, address=lambda: "a")
+    for name in ("a1", "a2"):
+        kept.get(name).begin_job("compare", Stub(), HOST)
+    with pytest.raises(Busy, match="2 windows of your network address"):
+        kept.get("a3").begin_job("compare", Stub(), HOST)
+    kept = Sessions(1)
+    kept.get("a1").begin_job("compare", Stub(MOST), HOST)
+    with pytest.raises(Busy, match="1 visitors"):
+        kept.get("b1").begin_job("compare", Stub(), HOST)
 
 
-# ---- what is kept ----
+def test_who_comes_with_nothing_gets_nothing_kept(monkeypatch):
+    kept = Sessions()
+    for n in range(64):
+        kept.get(f"invented {n}").stop()
+        assert kept.get(f"invented {n}").set_dials(0.5, 0.5, HOST) is None
+    with pytest.raises(InvalidRequest, match="session_hash has 1,000,000"):
+        kept.enter("x" * 1_000_000)
+    assert len(kept) == 0
+    monkeypatch.setattr(sessions, "MAX_EMPTY", 3)
+    keys = [kept.enter(f"opened {n}").key for n in range(5)]
+    assert [kept.find_key(key) is not None for key in keys] == [False, False, True, True, True]
 
 
-def test_opened_texts_are_bounded_over_all_windows(visitors, monkeypatch):
-    monkeypatch.setattr(sessions, "MAX_KEPT", 1000)
-    visitors.open("a1", 160_000)
-    visitors.open("b1", 160_000)
-    visitors.open("c1", 160_000)
-    assert visitors.kept == "b1 c1"
-    with visitors.listening("b1", "c1"), pytest.raises(Busy, match="What is kept for all visitors leaves no room"):
-        visitors.open("d1", 160_000)
-    with visitors.listening("b1", "c1"):
-        visitors.rest("d1")
-    assert visitors.kept == "b1 c1 d1", "a text that is only begun is not refused for what others keep"
+def test_page_and_api_have_places_of_their_own_and_an_address_its_share():
+    places, calls = Places(3, 2), [ApiRun(request()) for _ in range(4)]
+    for run in calls[:3]:
+        places.take(run)
+    with pytest.raises(Busy, match="3 texts"):
+        places.take(calls[3])
+    mine = [Run(request()) for _ in range(4)]
+    for run in mine[:2]:
+        places.take(run, "198.51.100.9")
+    with pytest.raises(Busy, match="share"):
+        places.take(mine[2], "198.51.100.9")
+    places.take(mine[2], "198.51.100.9", replaced=[mine[0]])
+    mine[0].cancel.set()
+    places.take(mine[3], "198.51.100.10")
+    calls[0].finished.set()
+    places.take(calls[3])
 
 
-def test_an_address_has_half_of_what_is_kept(visitors, monkeypatch):
-    monkeypatch.setattr(sessions, "MAX_KEPT", 1000)
-    visitors.open("b1", 100_000)
-    visitors.open("a1", 160_000)
-    with visitors.listening("a1"), pytest.raises(Busy, match="What is kept for your network address"):
-        visitors.open("a2", 160_000)
-    visitors.open("a2", 160_000)
-    assert visitors.kept == "a2 b1"
+# ---- what things weigh ----
 
 
-def test_a_file_of_few_tokens_weighs_what_it_takes(pair):
-    trace = pair.generate(request(alternatives=5))
-    text = trace.to_json() + " " * 4_000_000
-    assert opened_run(text).weight >= 10_000 > len(trace.events)
-
-
-def test_a_long_prompt_and_who_wrote_what_before_it_weigh_what_they_take():
+def test_what_was_asked_weighs_what_it_takes_whoever_keeps_it():
     talk = (Turn("assistant", "x" * 40_000, ((Role.SLM, 1),) * 40_000),)
     for asked, least in (
         (request("x" * 1_000_000), 500),
@@ -175,98 +246,74 @@ def test_a_long_prompt_and_who_wrote_what_before_it_weigh_what_they_take():
     assert Run(request()).weight == 0
     rows = parse("prompt,answer\n" + f"{'x' * 9_000},{'y' * 9_000}\n" * 100).rows
     assert Tuning(rows, request(), 5, None).weight >= 900
+    text = FakePair(1e6).generate(request(alternatives=5)).to_json() + " " * 4_000_000
+    assert opened_run(text).weight >= 10_000, "a file of few tokens"
 
 
-def test_what_was_asked_is_bounded_with_what_was_written(host, monkeypatch):
-    monkeypatch.setattr(history, "MAX_KEPT_TOKENS", 500)
-    monkeypatch.setattr(sessions, "MAX_KEPT", 900)
-    visitors, long = Visitors(4, host), request(turns=(Turn("user", "x" * 400_000),))
-    visitors.address = "a"
-    for _ in range(4):
-        assert visitors.all.get("a1").begin(long, host).finished.wait(10)
-    assert len(visitors.all.get("a1").history.versions) == 2
-    visitors.address = "b"
-    assert visitors.all.get("b1").begin(long, host).finished.wait(10)
-    assert visitors.all.get("b1").begin(long, host).finished.wait(10)
-    visitors.address = "c"
-    with visitors.listening("a1", "b1"), pytest.raises(Busy, match="What is kept for all visitors leaves no room"):
-        visitors.all.get("c1").begin(long, host)
-    with visitors.listening("a1", "b1"):
-        visitors.rest("c1")
-    assert visitors.kept == "a1 b1 c1", "a short prompt is not refused for what others keep"
-
-
-def test_sweeps_and_tunings_count_among_what_a_window_keeps(host, monkeypatch):
-    visitors = Visitors(4, host)
-    run = visitors.come("a1")
-    assert run.finished.wait(10)
-    session = visitors.all.get("a1")
-    own = session.weight
-    assert own == len(run.events)
+def test_a_window_drops_older_texts_for_what_it_keeps_beside_them(host, monkeypatch):
+    session = Sessions().get("a window")
+    run = session.begin(request(), host)
+    assert run.finished.wait(120)
     sweep = session.begin_job("sweep", Sweep(request(), [], Prices(), "threshold"), host)
     tuning = session.begin_job("tune", Tuning(parse("one\ntwo\nthree").rows, request(), 5, None), host)
-    assert sweep.finished.wait(20) and tuning.finished.wait(20) and tuning.results
+    assert sweep.finished.wait(120) and tuning.finished.wait(120)
     assert sweep.weight == sum(map(len, sweep.events)) // 4 > 0 and tuning.weight > 0
-    assert session.weight == own + sweep.weight + tuning.weight
-    monkeypatch.setattr(history, "MAX_KEPT_TOKENS", own + sweep.weight)
-    visitors.rest("a1")
+    assert session.weight == len(run.events) + sweep.weight + tuning.weight
+    monkeypatch.setattr(history, "MAX_KEPT_TOKENS", len(run.events) + sweep.weight)
+    assert session.begin(request(), host).finished.wait(120)
     assert len(session.history.versions) == 1
 
 
-def test_a_trace_is_read_in_a_place_of_the_pages(host, pair, monkeypatch):
-    places, reading, read = Places(1, 1), threading.Event(), threading.Event()
-    window, kept = SimpleNamespace(session_hash="a window"), Sessions(places=places)
-    handlers = buttons._ShareHandlers(host, kept, [object()] * len(FIELDS))
+# ---- files that are opened while others ask ----
 
-    def slowly(*asked: Any) -> Run:
-        reading.set()
-        assert read.wait(10)
-        return opened_run(*asked)
 
-    monkeypatch.setattr(buttons, "opened_run", slowly)
+@pytest.fixture
+def handlers(host, monkeypatch):
+    """Makes the handlers of a file that is opened, with nothing behind the page's fields."""
     monkeypatch.setattr(buttons, "fill", lambda fields, values: [])
-    given: Any = SimpleNamespace(_data={"name": "some.json", "text": pair.generate(request()).to_json()})
+    return lambda kept: buttons._ShareHandlers(host, kept, [object()] * len(FIELDS))
 
-    async def both() -> list[str]:
-        first = asyncio.create_task(handlers.open_trace(given, window))  # pyright: ignore[reportArgumentType]
-        await asyncio.to_thread(reading.wait, 10)
-        second = await handlers.open_trace(given, window)  # pyright: ignore[reportArgumentType]
-        read.set()
-        return [(await first)[0], second[0]]
 
-    opened, refused = asyncio.run(both())
-    assert "Opened some.json" in opened
-    assert "some.json was not opened. 1 texts" in refused
+WINDOW: Any = SimpleNamespace(session_hash="a window")
+
+
+def given(pair: FakePair) -> Any:
+    return SimpleNamespace(_data={"name": "some.json", "text": pair.generate(request()).to_json()})
+
+
+def test_a_trace_is_read_in_a_place_of_the_pages(handlers, pair, monkeypatch):
+    places, asked = Places(1, 1), given(pair)
+    opening = handlers(Sessions(places=places))
+    refused: list[str] = []
+
+    def meanwhile(*said: Any) -> Run:
+        refused.append(asyncio.run(opening.open_trace(asked, WINDOW))[0])
+        return opened_run(*said)
+
+    monkeypatch.setattr(buttons, "opened_run", meanwhile)
+    assert "Opened some.json" in asyncio.run(opening.open_trace(asked, WINDOW))[0]
+    assert len(refused) == 1 and "1 texts" in refused[0]
     places.take(Job())
 
 
-def test_a_link_that_is_read_while_the_feed_is_asked_for_leaves_the_window_one_session(host, pair, monkeypatch):
-    window, kept, keys = SimpleNamespace(session_hash="a window"), Sessions(), []
-    handlers = buttons._ShareHandlers(host, kept, [object()] * len(FIELDS))
+def test_a_link_that_is_read_while_the_feed_is_asked_for_leaves_the_window_one_session(handlers, pair, monkeypatch):
+    kept, keys = Sessions(), []
 
     def meanwhile(*asked: Any) -> Run:
         keys.append(kept.enter("a window").key)
         return opened_run(*asked)
 
     monkeypatch.setattr(buttons, "opened_run", meanwhile)
-    monkeypatch.setattr(buttons, "fill", lambda fields, values: [])
-    given: Any = SimpleNamespace(_data={"text": pair.generate(request()).to_json()})
-    asyncio.run(handlers.open_trace(given, window))  # pyright: ignore[reportArgumentType]
+    asyncio.run(handlers(kept).open_trace(given(pair), WINDOW))
     session = kept.find_key(keys[0])
     assert session is not None and session.run is not None, "the feed that the browser opens is of the text's session"
 
 
 def test_the_schedulers_events_of_a_text_go_when_its_row_does(host):
-    visitors = Visitors(4, host)
-    run = visitors.come("a1")
-    assert run.finished.wait(10) and run.handle is not None, "its row rests, for what goes on from it"
+    session = Session()
+    run = session.begin(request(), host)
+    assert run.finished.wait(120) and run.handle is not None, "its row rests, for what goes on from it"
     host.scheduler.leave(run.owner)
-
-    def gone() -> bool:
-        gc.collect()
-        return run.handle is None
-
-    eventually(gone)
-    assert run.events
-    again = visitors.all.get("a1").set_dials(0.9, 0.0, host)
-    assert again is not None and again.finished.wait(10) and again.error is None and again.events
+    eventually(lambda: gc.collect() >= 0 and run.handle is None, 120)
+    again = session.set_dials(0.9, 0.0, host)
+    assert again is not None and again.finished.wait(120) and again.error is None and again.events

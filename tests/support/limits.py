@@ -51,6 +51,13 @@ LIMITS = (
 ELSEWHERE = ("sampling", "forced", "judge")
 """Fields of `Request` that hold others, or that only callers in Python give: see `tests/engine/test_request.py`."""
 
+FORM = {
+    **dict.fromkeys(("system", "stop", "turns"), ""),
+    **{"prompt": "x", "threshold": 0.5, "acceptance": 0.0, "policy": "router", "raw": False, "temperature": 0.0},
+    **{"top_p": 1.0, "top_k": 0.0, "repetition_penalty": 1.0, "seed": 7.0, "max_new_tokens": 20.0, "max_draft": 0.0},
+}
+"""The page's fields, filled in."""
+
 PRICES = ("slm_price", "llm_price")
 """What `/generate` takes besides."""
 
