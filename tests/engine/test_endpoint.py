@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
-from dataclasses import replace
 from http.client import HTTPConnection
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,30 +13,27 @@ import httpx
 import pytest
 
 from engine import Sampling, decoding
-from engine.endpoint import bodies, heap, replies
-from engine.endpoint.fields import read_fields
-from engine.endpoint.model_names import RouterSetting, name_and_field, named_setting, with_field
-from engine.endpoint.refusals import Refusal
+from engine.endpoint import bodies, replies
 from engine.events import llm_passes, llm_share, taken_back
-from engine.request import DEFAULT_THRESHOLD, MAX_STOPS, Turn
-from engine.settings import load_settings
-from tests.support.served_endpoint import serve_endpoint
+from engine.request import Turn
+from tests.support.served_endpoint import eventually, serve_endpoint
 
 QUESTION = "Start with 12. Add 30. What is the result?"
 MESSAGES = [{"role": "user", "content": QUESTION}]
 CHAT, COMPLETIONS = "/chat/completions", "/completions"
+BODY = {"model": "tiny", "messages": MESSAGES}
 LONG = {"model": "custom:slm", "messages": MESSAGES, "max_tokens": 1900}
 """To the random pair: a text that does not end by itself."""
 
 
 @pytest.fixture(scope="module")
 def client(served):
-    with httpx.Client(base_url=served.url, timeout=60) as client:
+    with httpx.Client(base_url=served.url, timeout=120) as client:
         yield client
 
 
 def chat(client, **asked):
-    answer = client.post(CHAT, json={"model": "tiny", "messages": MESSAGES, **asked})
+    answer = client.post(CHAT, json={**BODY, **asked})
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -49,7 +43,7 @@ def chunks(client, path=CHAT, **asked):
     body = {"model": "tiny", "stream": True, **({"messages": MESSAGES} if path == CHAT else {}), **asked}
     with client.stream("POST", path, json=body) as answer:
         assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream")
-        lines = [line.removeprefix("data: ") for line in answer.iter_lines() if line]
+        lines = [line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: ")]
     assert lines.pop() == "[DONE]"
     return [json.loads(line) for line in lines]
 
@@ -63,33 +57,15 @@ def told(trace):
     return [(event.id, event.role.value) for event in trace.events]
 
 
-def eventually(holds, seconds=20.0):
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 # What is written
 
 
 @pytest.mark.parametrize(
-    "model, asked, same",
+    ("model", "asked", "same"),
     [
         ("tiny:0.5@0.3", {}, {"threshold": 0.5, "acceptance": 0.3}),
-        ("tiny:0", {}, {"threshold": 0.0}),
         ("tiny:llm", {"temperature": 1.5, "seed": 7, "top_p": 0.9}, {"policy": "llm", "seed": 7}),
-        (
-            "tiny:0.9@1",
-            {"temperature": 1.5, "seed": -1, "citer": {"policy": "confidence"}},
-            {"policy": "confidence", "threshold": 0.9, "acceptance": 1.0, "seed": 2**63 - 1},
-        ),
-        (
-            "tiny:0.8@0.3",
-            {"citer": {"policy": "confidence"}},
-            {"policy": "confidence", "threshold": 0.8, "acceptance": 0.3},
-        ),
-        ("tiny", {"citer": {"policy": "random", "threshold": 0.5}, "seed": 3}, {"threshold": 0.5, "seed": 3}),
+        ("tiny:0.5", {"citer": {"policy": "random"}, "seed": 3}, {"policy": "random", "threshold": 0.5, "seed": 3}),
         (
             "tiny:0.2@0.9",
             {"citer": {"acceptance": 0.3, "max_draft": 2}},
@@ -98,11 +74,8 @@ def eventually(holds, seconds=20.0):
     ],
 )
 def test_a_text_is_that_of_the_pair_token_for_token_with_authors_and_cost(client, tiny_pair, model, asked, same):
-    setting = named_setting(model, tiny_pair, load_settings())
     sampling = Sampling(**{name: asked[name] for name in ("temperature", "top_p") if name in asked})
-    setting = with_field(setting, asked.get("citer"), tiny_pair, load_settings())
-    same = {**vars(setting), **same}
-    trace = tiny_pair.generate(QUESTION, sampling=sampling, **same)
+    trace = tiny_pair.generate(QUESTION, **{"policy": "router", "sampling": sampling, **same})
     reply = chat(client, model=model, **asked)
     (choice,) = reply["choices"]
     assert choice["message"]["content"] == trace.text and written(choice) == told(trace)
@@ -114,11 +87,10 @@ def test_a_text_is_that_of_the_pair_token_for_token_with_authors_and_cost(client
         assert token["score"] == pytest.approx(event.score, abs=1e-5)
         assert token["ratio"] == pytest.approx(event.ratio, abs=1e-5) and token["text"] == event.text
     cost = json.loads(trace.to_json())["cost"]
-    assert {unit: about["cost"][unit] for unit in ("bytes", "flops", "price")} == {
-        unit: cost[unit] for unit in ("bytes", "flops", "price")
-    }
-    assert reply["usage"]["prompt_tokens"] == trace.prompt_tokens
-    assert reply["usage"]["completion_tokens"] == len(trace.events)
+    for unit in ("bytes", "flops", "price"):
+        assert about["cost"][unit] == cost[unit]
+    usage = {"prompt_tokens": trace.prompt_tokens, "completion_tokens": len(trace.events)}
+    assert reply["usage"].items() >= usage.items()
 
 
 def test_a_stream_sends_the_same_text_and_only_what_is_never_taken_back(client, tiny_pair):
@@ -135,23 +107,14 @@ def test_a_stream_sends_the_same_text_and_only_what_is_never_taken_back(client, 
     (message,) = whole["choices"]
     assert "".join(choice["delta"]["content"] for choice in choices) == message["message"]["content"]
     tokens = [token for choice in choices for token in choice["citer"]["tokens"]]
-    for name in ("id", "text", "by"):
-        assert [token[name] for token in tokens] == [token[name] for token in message["citer"]["tokens"]]
-    for name in ("score", "ratio"):  # what the caches hold by then is rounded in another order
-        there = [token[name] for token in message["citer"]["tokens"]]
-        assert [token[name] for token in tokens] == pytest.approx(there, abs=1e-5)
+    there = message["citer"]["tokens"]
+    assert [(t["id"], t["text"], t["by"]) for t in tokens] == [(t["id"], t["text"], t["by"]) for t in there]
     same = {"threshold": 0.2, "acceptance": 1.0, "temperature": 2.0, "seed": 5, "max_new_tokens": 60, "max_draft": 6}
     trace = tiny_pair.generate(QUESTION, **same)
     back = [[(draft["id"], draft["by"]) for draft in token.get("taken_back", ())] for token in tokens]
     assert back == [[(draft.id, draft.role.value) for draft in event.taken_back] for event in trace.events]
     assert [choice["finish_reason"] for choice in choices] == [None] * (len(choices) - 1) + [message["finish_reason"]]
     assert parts[-1]["citer"]["taken_back"] == whole["citer"]["taken_back"]
-
-
-def test_no_part_of_a_stream_holds_what_json_has_not():
-    assert replies._sent({"score": 0.5}) == 'data: {"score": 0.5}\n\n'
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        replies._sent({"score": float("nan")})
 
 
 def test_several_texts_stream_side_by_side_each_under_its_own_index(client):
@@ -167,6 +130,12 @@ def test_several_texts_stream_side_by_side_each_under_its_own_index(client):
     assert about == [whole["citer"]["llm_share"]] and "citer" in parts[-1]
 
 
+def test_no_part_of_a_stream_holds_what_json_has_not():
+    assert replies._sent({"score": 0.5}) == 'data: {"score": 0.5}\n\n'
+    with pytest.raises(ValueError, match="JSON"):
+        replies._sent({"score": float("nan")})
+
+
 def test_a_conversation_is_what_the_chat_template_makes_of_its_turns(client, tiny_pair):
     said = [
         {"role": "developer", "content": "Be brief."},
@@ -176,17 +145,6 @@ def test_a_conversation_is_what_the_chat_template_makes_of_its_turns(client, tin
     ]
     turns = (Turn("user", "Start with 3."), Turn("assistant", "3 <|im_end|>"))
     trace = tiny_pair.generate(QUESTION, threshold=0.5, system="Be brief.", turns=turns)
-    template = tiny_pair.tokenizer.apply_chat_template(
-        [
-            {"role": "system", "content": "Be brief."},
-            *({"role": t.role, "content": t.text} for t in turns),
-            MESSAGES[0],
-        ],
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=False,
-    )
-    assert trace.prompt_tokens > len(template)  # what was typed is no control token
     reply = chat(client, model="tiny:0.5", messages=said)
     assert written(reply["choices"][0]) == told(trace) and reply["usage"]["prompt_tokens"] == trace.prompt_tokens
 
@@ -198,225 +156,82 @@ def test_completions_take_texts_and_ids_several_at_once_and_n_of_each(client, ti
     replies = [client.post(COMPLETIONS, json={**asked, "prompt": prompt}).json() for prompt in (texts, ids)]
     choices = replies[0]["choices"]
     assert [choice["index"] for choice in choices] == [0, 1, 2, 3]
-    expected = [
-        tiny_pair.generate(text, raw=True, policy="llm", temperature=1.0, seed=seed, max_new_tokens=6)
-        for text in texts
-        for seed in (4, 5)
-    ]
+    options = {"raw": True, "policy": "llm", "temperature": 1.0, "max_new_tokens": 6}
+    expected = [tiny_pair.generate(text, seed=seed, **options) for text in texts for seed in (4, 5)]
     assert [choice["text"] for choice in choices] == [trace.text for trace in expected]
     assert [choice["token_ids"] for choice in choices] == [[e.id for e in trace.events] for trace in expected]
     assert [choice["citer"] for choice in replies[1]["choices"]] == [choice["citer"] for choice in choices]
     assert replies[0]["usage"]["prompt_tokens"] == sum(map(len, ids))  # each prompt once
-    assert client.post(COMPLETIONS, json={**asked, "prompt": ids[0], "n": 1}).json()["choices"] == [
-        {**replies[1]["choices"][0]}
-    ]
-
-
-def test_a_body_that_is_not_in_utf_8_is_refused(client):
-    wide = json.dumps({"model": "tiny", "messages": MESSAGES}).encode("utf-16")
-    answer = client.post(CHAT, content=wide, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 400 and "must be JSON in UTF-8" in answer.text
 
 
 def test_probabilities_are_those_of_the_author_in_either_shape(client, tiny_pair):
     asked = {"model": "tiny:0.9@0.5", "temperature": 1.0, "seed": 1, "max_tokens": 20}
     (choice,) = chat(client, **asked, logprobs=True, top_logprobs=3)["choices"]
-    trace = tiny_pair.generate(
-        QUESTION, threshold=0.9, acceptance=0.5, temperature=1.0, seed=1, max_new_tokens=20, alternatives=3
-    )
-    content = choice["logprobs"]["content"]
-    assert len(content) == len(trace.events)
-    for token, event in zip(content, trace.events, strict=True):
+    options = {"threshold": 0.9, "acceptance": 0.5, "temperature": 1.0, "seed": 1, "max_new_tokens": 20}
+    trace = tiny_pair.generate(QUESTION, alternatives=3, **options)
+    for token, event in zip(choice["logprobs"]["content"], trace.events, strict=True):
         own = event.slm_alternatives if event.role.value == "slm" else event.llm_alternatives
-        known = {each.id: each.probability for each in own}
         assert 2.718281828 ** token["logprob"] == pytest.approx(event.probability, rel=1e-4)
-        if event.id in known:
-            assert event.probability == pytest.approx(known[event.id], rel=1e-4)
         assert [each["token"] for each in token["top_logprobs"]] == [each.text for each in own]
         assert bytes(token["bytes"]).decode() == token["token"]
     body = {**asked, "prompt": "12 + 30 =", "logprobs": 2}
     whole = client.post(COMPLETIONS, json=body).json()["choices"][0]["logprobs"]
     for token, told, logprob in zip(whole["tokens"], whole["top_logprobs"], whole["token_logprobs"], strict=True):
         assert len(told) in (2, 3) and told[token] == pytest.approx(logprob, abs=1e-4), "the token's own is there, too"
-    assert max(map(len, whole["top_logprobs"])) == 3
     parts = [part["choices"][0]["logprobs"] for part in chunks(client, COMPLETIONS, **body)]
     for name in whole:
         assert [each for part in parts for each in part[name]] == whole[name], name
     assert chat(client, max_tokens=2)["choices"][0]["logprobs"] is None
 
 
-def test_stop_strings_and_limits_end_a_text_and_the_reason_says_which(client):
-    assert chat(client, stop="42")["choices"][0]["message"]["content"].endswith("= ")
-    assert chat(client, stop=["zzz", "42"])["choices"][0]["finish_reason"] == "stop"
-    short = chat(client, max_completion_tokens=3, max_tokens=9)
-    assert short["usage"]["completion_tokens"] == 3 and short["choices"][0]["finish_reason"] == "length"
-
-
-def test_without_a_seed_each_sampled_text_is_another_and_its_seed_is_told(client):
+def test_a_text_ends_at_a_stop_string_or_its_limit_and_says_its_seed(client):
+    stopped = chat(client, stop=["zzz", "42"])["choices"][0]
+    assert stopped["message"]["content"].endswith("= ") and stopped["finish_reason"] == "stop"
     asked = {"temperature": 2.0, "max_tokens": 30}
     replies = [chat(client, **asked) for _ in range(2)]
-    assert replies[0]["citer"]["seed"] != replies[1]["citer"]["seed"]
+    assert replies[0]["choices"][0]["finish_reason"] in ("length", "stop")
+    assert replies[0]["citer"]["seed"] != replies[1]["citer"]["seed"], "without one each text is another"
     again = chat(client, **asked, seed=replies[0]["citer"]["seed"])
     assert again["choices"] == replies[0]["choices"]
+    assert chat(client, max_tokens=3)["choices"][0]["finish_reason"] == "length"
 
 
-# Names of models
-
-
-def test_a_models_name_is_a_setting_and_the_list_has_some(client, tiny_pair):
-    listed = client.get("/models").json()["data"]
-    assert [model["id"] for model in listed] == ["tiny", "tiny:slm", "tiny:llm"]
+def test_the_models_are_listed_and_each_name_says_its_setting(client):
+    assert [model["id"] for model in client.get("/models").json()["data"]] == ["tiny", "tiny:slm", "tiny:llm"]
     one = client.get("/models/tiny:0.25@0.5").json()
     assert (one["citer"]["threshold"], one["citer"]["acceptance"]) == (0.25, 0.5)
-    settings = load_settings()
-    own = RouterSetting("router", tiny_pair.threshold, tiny_pair.acceptance, "auto")
-    assert named_setting("tiny", tiny_pair, settings) == own
-    for policy, threshold, acceptance in (("router", 0.00001, 1.0), ("confidence", 2.0, 0.0), ("random", 0.123, 0.5)):
-        name, field = name_and_field("tiny", policy, threshold, acceptance)
-        body = {"model": name, "messages": MESSAGES, "citer": field}
-        setting = read_fields(body, True, tiny_pair, settings).setting
-        assert setting == RouterSetting(policy, threshold, acceptance, "auto")
-
-
-def test_the_slm_and_the_llm_are_alone_whatever_acceptance_the_router_has(client, tiny_pair, monkeypatch):
-    monkeypatch.setattr(tiny_pair.router, "card", replace(tiny_pair.router.card, acceptance=0.9))
-    assert named_setting("tiny:0.5", tiny_pair, load_settings()).acceptance == 0.9
-    for policy in ("slm", "llm"):
-        expected = tiny_pair.generate(QUESTION, policy=policy, max_new_tokens=30)
-        reply = chat(client, model=f"tiny:{policy}", max_tokens=30)
-        assert written(reply["choices"][0]) == [(event.id, policy) for event in expected.events]
-        assert reply["citer"]["acceptance"] == 0
-
-
-def test_the_slm_whose_drafts_are_judged_has_the_name_of_a_setting_that_writes_the_same_text(tiny_pair):
-    options = {"acceptance": 0.9, "max_new_tokens": 40}
-    judged = tiny_pair.generate(QUESTION, policy="slm", **options)
-    assert taken_back(judged.events)
-    name, _ = name_and_field("tiny", "slm", 0.5, 0.9)
-    setting = named_setting(name, tiny_pair, load_settings())
-    assert (name, setting) == ("tiny:0@0.9", RouterSetting("router", 0.0, 0.9, "auto"))
-    assert tiny_pair.generate(QUESTION, policy="router", threshold=0.0, **options).text == judged.text
-
-
-@pytest.mark.parametrize(
-    ("name", "said", "threshold", "acceptance"),
-    [
-        ("tiny:0.8", {}, 0.8, 0.0),
-        ("tiny:0.8@0.3", {}, 0.8, 0.3),
-        ("tiny:0.8@0.3", {"acceptance": 0.1}, 0.8, 0.1),
-        ("tiny", {}, DEFAULT_THRESHOLD, 0.0),
-        ("tiny:llm", {"threshold": 0.2}, 0.2, 0.0),
-    ],
-)
-def test_another_policy_keeps_the_dials_that_the_name_states_and_no_other(tiny_pair, name, said, threshold, acceptance):
-    body = {"model": name, "messages": MESSAGES, "citer": {"policy": "confidence", **said}}
-    setting = read_fields(body, True, tiny_pair, load_settings()).setting
-    assert setting == RouterSetting("confidence", threshold, acceptance, "auto")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("gpt-4", "", "TINY", "tiny:", "tiny:LLM", "tiny:nan", "tiny:1e-1", "tiny:-1", "tiny:3", "tiny:١", "x" * 300),
-        *("tiny:0.5@", "tiny:0.5@1.1", "tiny:0.5@0.1@0"),
-        *("router-tiny-0.5", "router-confidence-0.5"),
-    ],
-)
-def test_a_name_that_is_none_is_refused_and_the_refusal_says_which_there_are(tiny_pair, name):
-    with pytest.raises(Refusal) as refused:
-        named_setting(name, tiny_pair, load_settings())
-    assert refused.value.status == 404 and refused.value.body["error"]["code"] == "model_not_found"
-    assert len(str(refused.value)) < 400
 
 
 # What is refused
 
 
-REFUSED = [
-    ({"model": None}, "model"),
-    ({"model": "x" * 301}, "model"),
-    ({"messages": []}, "messages"),
-    ({"messages": [{"role": "user", "content": "a"}] * 1001}, "messages"),
-    ({"messages": [{"role": "assistant", "content": "a"}]}, "messages"),
-    ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].role"),
-    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages[0].content"),
-    ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
-    ({"messages": [{"role": "user", "content": "  "}]}, "messages"),
-    ({"messages": [{"role": "user", "content": "a \ud800"}]}, "messages"),
-    ({"messages": [{"role": "user", "content": "word " * 4000}]}, "messages"),
-    ({"temperature": 5.1}, "temperature"),
-    ({"temperature": "hot"}, "temperature"),
-    ({"top_p": 0}, "top_p"),
-    ({"top_k": -1}, "top_k"),
-    ({"max_tokens": 0}, "max_tokens"),
-    ({"max_completion_tokens": 10**9}, "max_completion_tokens"),
-    ({"n": 33}, "n"),
-    ({"n": True}, "n"),
-    ({"seed": 2**63}, "seed"),
-    ({"stop": [""]}, "stop"),
-    ({"stop": ["a"] * (MAX_STOPS + 1)}, "stop"),
-    ({"stop": "a" * 1001}, "stop"),
-    ({"stream": "yes"}, "stream"),
-    ({"stream_options": {"include_usage": True}}, "stream_options"),
-    ({"top_logprobs": 3}, "top_logprobs"),
-    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
-    ({"citer": {"threshold": 3}}, "citer"),
-    ({"citer": {"router": "x"}}, "citer"),
-    ({"citer": {"policy": "oracle"}}, "citer.policy"),
-    ({"tools": [{"type": "function"}]}, "tools"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
-    ({"presence_penalty": 0.5}, "presence_penalty"),
-    ({"wings": 2}, "wings"),
-]
-
-
-@pytest.mark.parametrize("asked, param", REFUSED, ids=[f"{param}-{n}" for n, (_, param) in enumerate(REFUSED)])
-def test_a_field_out_of_its_limits_is_refused_by_name_before_any_work(client, served, asked, param):
+def test_a_refused_request_is_no_work(client, served):
     steps = served.scheduler.steps
-    content = json.dumps({"model": "tiny", "messages": MESSAGES, **asked})
-    answer = client.post(CHAT, content=content, headers={"Content-Type": "application/json"})
-    error = answer.json()["error"]
-    assert (answer.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
-    assert len(error["message"]) < 500 and served.scheduler.steps == steps
-
-
-@pytest.mark.parametrize("prompt", [None, "", [], [[]], [1, "a"], [10**6], [-1], [1.5], ["a"] * 33, {"a": 1}])
-def test_a_prompt_that_is_none_is_refused_by_name(client, prompt):
-    answer = client.post(COMPLETIONS, json={"model": "tiny", "prompt": prompt})
-    assert answer.status_code == 400 and answer.json()["error"]["param"] in ("prompt", "n")
-    assert (
-        client.post(COMPLETIONS, json={"model": "tiny", "prompt": "a", "echo": True}).json()["error"]["param"] == "echo"
-    )
-
-
-def test_what_changes_no_text_or_asks_for_nothing_is_let_through(client):
-    neutral = {
-        "user": "ann",
-        "frequency_penalty": 0.0,
-        "logit_bias": {},
-        "tools": [],
-        "response_format": {"type": "text"},
-    }
-    assert chat(client, **neutral, stop=None, max_tokens=1)["usage"]["completion_tokens"] == 1
+    cases = [(CHAT, {**BODY, "temperature": 9}, "temperature"), (COMPLETIONS, BODY, "prompt")]
+    cases += [(COMPLETIONS, {"model": "tiny", "prompt": ids}, "prompt") for ids in ([[]], [10**6], [-1])]
+    for path, body, param in cases:
+        answer = client.post(path, json=body)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
+    long = client.post(CHAT, json={**BODY, "messages": [{"role": "user", "content": "word " * 4000}]})
+    assert long.status_code == 400 and long.json()["error"]["code"] == "context_length_exceeded"
+    assert served.scheduler.steps == steps
 
 
 def test_bodies_are_bounded_before_they_are_parsed(client, monkeypatch):
-    cases = [
-        (b"x" * (bodies.MOST_BYTES + 1), 413),
-        (b'{"a": [' + b"1," * 300_000 + b"1]}", 413),
-        (b"[1]", 400),
-        (b"{", 400),
-        (b"[" * 100_000, 400),
-    ]
+    wide = json.dumps(BODY).encode("utf-16")
+    cases = [(b"x" * (bodies.MOST_BYTES + 1), 413), (b'{"a": [' + b"1," * 300_000 + b"1]}", 413), (b"[1]", 400)]
+    cases += [(b"{", 400), (b"[" * 100_000, 400), (wide, 400)]
     for content, status in cases:
         answer = client.post(CHAT, content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code == status and answer.json()["error"]["message"]
     assert client.post(CHAT, content=b"{}", headers={"Content-Type": "text/plain"}).status_code == 415
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
+    answered = threading.Event()
 
     def slow():
         yield b"{"
-        time.sleep(0.4)
+        answered.wait(0.5)  # longer than a body may take
         yield b"}"
 
     answer = client.post(CHAT, content=slow(), headers={"Content-Type": "application/json"})
@@ -442,18 +257,15 @@ def test_the_key_is_asked_for_where_there_is_one_and_is_in_no_log(tiny_pair, cap
             assert answer.status_code == 401 and answer.json()["error"]["code"] == "invalid_api_key"
         headers = {b"Authorization": f"Bearer {key}".encode()}
         assert httpx.get(f"{served.url}/models", headers=headers).status_code == 200
-        secret = {"role": "user", "content": "my own words"}
-        answer = httpx.post(
-            f"{served.url}{CHAT}", json={"model": "tiny", "messages": [secret], "n": 9}, headers=headers
-        )
-        assert answer.status_code == 200
+        body = {"model": "tiny", "messages": [{"role": "user", "content": "my own words"}], "n": 2, "max_tokens": 5}
+        assert httpx.post(f"{served.url}{CHAT}", json=body, headers=headers, timeout=120).status_code == 200
     assert key not in caplog.text and "my own words" not in caplog.text
 
 
 # Many at once
 
 
-def test_two_clients_at_once_get_their_own_texts(client, tiny_pair):
+def test_clients_at_once_get_their_own_texts(client, tiny_pair):
     questions = [f"Start with {n}. Add {n + 3}. What is the result?" for n in range(4)]
     expected = [tiny_pair.generate(question, threshold=0.5).text for question in questions]
     found: dict[int, list[str]] = {n: [] for n in range(4)}
@@ -473,29 +285,27 @@ def test_two_clients_at_once_get_their_own_texts(client, tiny_pair):
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_goes_away_frees_its_row_within_a_step(random_pair, stream):
-    with serve_endpoint(random_pair) as served, httpx.Client(base_url=served.url, timeout=60) as client:
-        with pytest.raises(httpx.TimeoutException), httpx.Client(base_url=served.url, timeout=60) as leaving:
-            if stream:
-                with leaving.stream("POST", CHAT, json={**LONG, "stream": True}) as answer:
-                    next(answer.iter_lines())
-                    raise httpx.ReadTimeout("gone")
-            else:
-                leaving.post(CHAT, json=LONG, timeout=httpx.Timeout(60, read=0.3))
+def test_a_client_that_goes_away_frees_its_row(random_pair, stream):
+    with serve_endpoint(random_pair) as served, httpx.Client(base_url=served.url, timeout=120) as client:
+        leaving = HTTPConnection(urlsplit(served.url).netloc, timeout=120)
+        body = json.dumps({**LONG, "stream": stream})
+        leaving.request("POST", f"/v1{CHAT}", body, {"Content-Type": "application/json"})
+        eventually(lambda: served.scheduler.tokens > 0)
+        leaving.close()
         eventually(lambda: served.scheduler.rows == 0)
         assert served.scheduler.texts == 1 and served.scheduler.tokens < LONG["max_tokens"]
         steps = served.scheduler.steps
         assert chat(client, model="custom", max_tokens=2)["usage"]["completion_tokens"] == 2
-        assert served.scheduler.steps == steps + 2
+        assert served.scheduler.steps == steps + 2, "nothing else is written any more"
 
 
 def test_a_stream_without_a_token_yet_begins_and_says_that_it_waits(tiny_pair, monkeypatch):
     monkeypatch.setattr("engine.endpoint.replies.FIRST_SECONDS", 0.05)
     monkeypatch.setattr("engine.endpoint.replies.QUIET_SECONDS", 0.05)
     decide, go = decoding.decide, threading.Event()
-    monkeypatch.setattr("engine.decoding.decide", lambda *asked: go.wait(30) and decide(*asked))
-    with serve_endpoint(tiny_pair) as served, httpx.Client(base_url=served.url, timeout=60) as client:
-        with client.stream("POST", CHAT, json={"model": "tiny", "messages": MESSAGES, "stream": True}) as answer:
+    monkeypatch.setattr("engine.decoding.decide", lambda *asked: go.wait(120) and decide(*asked))
+    with serve_endpoint(tiny_pair) as served, httpx.Client(base_url=served.url, timeout=120) as client:
+        with client.stream("POST", CHAT, json={**BODY, "stream": True}) as answer:
             lines = answer.iter_lines()
             assert answer.status_code == 200 and next(lines) == ": waiting"
             go.set()
@@ -505,9 +315,9 @@ def test_a_stream_without_a_token_yet_begins_and_says_that_it_waits(tiny_pair, m
 
 def test_more_than_there_is_room_for_is_told_to_come_back(tiny_pair):
     settings: Any = {"server": {"queue_size": 1}}
-    with serve_endpoint(tiny_pair, **settings) as served, httpx.Client(base_url=served.url, timeout=60) as client:
-        body = {"model": "tiny", "messages": MESSAGES, "max_tokens": 1}
-        holding = HTTPConnection(urlsplit(served.url).netloc, timeout=60)
+    with serve_endpoint(tiny_pair, **settings) as served, httpx.Client(base_url=served.url, timeout=120) as client:
+        body = {**BODY, "max_tokens": 1}
+        holding = HTTPConnection(urlsplit(served.url).netloc, timeout=120)
         holding.putrequest("POST", f"/v1{CHAT}")
         for name, value in (("Content-Type", "application/json"), ("Content-Length", "100")):
             holding.putheader(name, value)
@@ -526,24 +336,8 @@ def test_a_text_that_fails_is_an_error_of_the_server_without_words_of_the_prompt
 
     with serve_endpoint(tiny_pair) as served:
         monkeypatch.setattr("engine.decoding.decide", broken)
-        answer = httpx.post(f"{served.url}{CHAT}", json={"model": "tiny", "messages": MESSAGES}, timeout=30)
+        answer = httpx.post(f"{served.url}{CHAT}", json=BODY, timeout=120)
         assert answer.status_code == 500 and answer.json()["error"]["type"] == "server_error"
         assert "my own words" not in answer.text + caplog.text and "ZeroDivisionError" in caplog.text
         monkeypatch.undo()
-        assert httpx.post(f"{served.url}{CHAT}", json={"model": "tiny", "messages": MESSAGES}, timeout=30).is_success
-
-
-# The process
-
-
-def test_freed_memory_is_given_back_again_and_again_where_the_c_library_can(monkeypatch):
-    asked: list[tuple[int, ...]] = []
-    library = SimpleNamespace(malloc_trim=lambda *a: asked.append(a), mallopt=lambda *a: asked.append(a))
-    monkeypatch.setattr(heap, "EVERY_SECONDS", 0.01)
-    monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: library)
-    heap.give_back_freed_memory()
-    eventually(lambda: asked.count((0,)) > 2)
-    assert asked[0] == (heap._ARENA_MAX, 2)
-    monkeypatch.setattr(heap, "EVERY_SECONDS", 3600.0)
-    monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: SimpleNamespace())
-    heap.give_back_freed_memory()  # another C library
+        assert httpx.post(f"{served.url}{CHAT}", json=BODY, timeout=120).is_success

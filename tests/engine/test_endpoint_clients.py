@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -72,20 +71,6 @@ def test_the_official_client_reads_what_is_refused(served, tiny_pair):
         openai.OpenAI(base_url=locked.url, api_key="none").models.list()
 
 
-def test_the_official_client_asks_many_things_at_once(served, tiny_pair):
-    from openai import AsyncOpenAI
-
-    questions = [f"Start with {n}. Add {n}. What is the result?" for n in range(8)]
-    asked: Any = [[{"role": "user", "content": question}] for question in questions]
-
-    async def ask():
-        async with AsyncOpenAI(base_url=served.url, api_key="none") as client:
-            replies = (client.chat.completions.create(model="tiny:0.5", messages=messages) for messages in asked)
-            return [reply.choices[0].message.content for reply in await asyncio.gather(*replies)]
-
-    assert asyncio.run(ask()) == [tiny_pair.generate(question, threshold=0.5).text for question in questions]
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of litellm's own types
 def test_litellm_asks_and_streams(served, expected, monkeypatch):
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks for prices on the network
@@ -121,12 +106,12 @@ def test_curl_asks_the_server_of_the_command_line_which_ends_without_a_word(serv
     process, url = server
     body = json.dumps({"model": "tiny:0.5@0.3", "messages": MESSAGES, "stream": True})
     curl = ["curl", "-sS", "-N", f"{url}/chat/completions", "-H", "Content-Type: application/json", "-d", body]
-    lines = subprocess.run(curl, capture_output=True, text=True, timeout=60, check=True).stdout.split("\n\n")
+    lines = subprocess.run(curl, capture_output=True, text=True, timeout=300, check=True).stdout.split("\n\n")
     assert lines[-2:] == ["data: [DONE]", ""]
     parts = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
     assert "".join(part["choices"][0]["delta"]["content"] for part in parts) == expected.text
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130 and errors.strip() == "stopped"
 
 
@@ -176,18 +161,9 @@ def test_lm_eval_grades_twenty_questions_as_this_project_does(served, tiny_pair,
         "tokenizer_backend": "huggingface",
         "num_concurrent": 4,
     }
-    command = [
-        program,
-        "run",
-        "--model",
-        "local-completions",
-        "--tasks",
-        "citer_arithmetic",
-        "--include_path",
-        tmp_path,
-    ]
+    command = [program, "run", "--model", "local-completions", "--tasks", "citer_arithmetic"]
+    command += ["--include_path", tmp_path, "--output_path", tmp_path / "out"]
     command += ["--model_args", ",".join(f"{name}={value}" for name, value in about.items())]
-    command += ["--output_path", tmp_path / "out"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
     subprocess.run([*map(str, command)], check=True, env=environment, timeout=900)
     (found,) = (tmp_path / "out").rglob("results*.json")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from engine.events import llm_passes
 from engine.served.model import ServedModel
-from tests.engine.test_served import KEY, THRESHOLDS, asked, loaded, written
-from tests.engine.test_verified import PROMPTS
+from tests.support.served_pair import KEY, PROMPTS, THRESHOLDS, asked, loaded, written
 from tools.real_servers import PACKAGES, python_of, running
 
 pytestmark = pytest.mark.servers
@@ -22,16 +23,9 @@ def real(request, tmp_path_factory):
         yield request.param, url
 
 
-class Address:
-    """Stands in for a fake server."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-
 def test_a_real_server_writes_what_the_model_writes_here(real, tiny_pair):
     kind, url = real
-    with loaded(Address(url)) as pair:
+    with loaded(SimpleNamespace(url=url)) as pair:
         llm = pair.llm
         assert isinstance(llm, ServedModel)
         assert llm.dialect.name.lower().startswith(kind), "it says itself which server it is"
@@ -44,5 +38,5 @@ def test_a_real_server_writes_what_the_model_writes_here(real, tiny_pair):
 
 
 def test_a_key_that_a_real_server_does_not_want_does_no_harm(real):
-    with loaded(Address(real[1]), llm_key=KEY) as pair:
+    with loaded(SimpleNamespace(url=real[1]), llm_key=KEY) as pair:
         assert pair.generate(asked(PROMPTS[0], 1.01)).events

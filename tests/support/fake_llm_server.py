@@ -28,10 +28,11 @@ class FakeServer:
     Attributes:
         kind: Its dialect, as CITER_LLM_SERVER names it.
         key: Wanted of every request, if any.
-        fault: Called with the number of each question, from 1: "slow", "cut", "drip", "500", "503", "429", "token",
-            "json", "shape", or None for an answer.
+        fault: Called with the number of each question, from 1: "held" (until `answers` is set), "cut", "drip", "500",
+            "503", "429", "token", "json", "shape", or None for an answer.
         retry_after: How many seconds it says to wait where it is busy or not ready.
         asked, seen: How many questions there were; all bodies of them.
+        looks: How often it was looked for.
         together: So many must once be there at the same time before any is answered; 1, as at first, waits for none.
         at_once: The most questions that were being answered at the same time.
         tokens: What a text is in its tokens.
@@ -43,7 +44,8 @@ class FakeServer:
         self.fault: Callable[[int], str | None] = lambda number: None
         self.tokens: Callable[[str], list[int]] = lambda text: pair.tokenizer.encode(text, add_special_tokens=False)
         self.encoding, self.retry_after = "", "0"
-        self.asked = self.at_once = self._now = 0
+        self.asked = self.looks = self.at_once = self._now = 0
+        self.answers = threading.Event()
         self.together = 1
         self.seen: list[dict[str, Any]] = []
         self.faults: Counter[str] = Counter()
@@ -81,12 +83,13 @@ class FakeServer:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self) -> None:
-        """Is gone: nobody listens, and open connections break off."""
+        """Is gone: nobody listens, open connections break off, and nothing that is held is answered."""
         self._server.shutdown()
         self._server.server_close()
         for connection in list(self.open):
             connection.close_connection = True
             _drop(connection)
+        self.answers.set()
 
     def reply(self, handler: BaseHTTPRequestHandler, body: dict[str, Any] | None) -> None:
         self.open.add(handler)
@@ -102,7 +105,7 @@ class FakeServer:
                 handler.send_header("Retry-After", self.retry_after)
             handler.end_headers()
             for start in range(0, len(data), size := -(-len(data) // 8) if status == 298 else len(data)):
-                time.sleep(0.3 * (status == 298))
+                time.sleep(0.6 * (status == 298))
                 handler.wfile.write(data[start : start + size])
             if status == 299:
                 handler.close_connection = True
@@ -113,6 +116,7 @@ class FakeServer:
         if self.key and handler.headers.get("Authorization") != f"Bearer {self.key}":
             return 401, {"error": f"no such key: {handler.headers.get('Authorization')}"}
         if body is None:
+            self.looks += 1
             known = {"id": self.name, "owned_by": OWNERS[self.kind], "max_model_len": 2048}
             return (200, {"object": "list", "data": [known]}) if handler.path == "/v1/models" else (404, {})
         if handler.path.removeprefix("/v1") == "/tokenize":
@@ -138,8 +142,8 @@ class FakeServer:
     def _answer(self, body: dict[str, Any], fault: str | None) -> tuple[int, Any]:
         if fault in ("500", "503", "429"):
             return int(fault), {"error": "not now"}
-        if fault == "slow":
-            time.sleep(1.0)
+        if fault == "held":
+            self.answers.wait()
         if fault == "json":
             return 200, b"<html>a proxy's page</html>"
         if fault == "shape":

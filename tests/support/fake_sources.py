@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,10 +42,16 @@ class Hub(ThreadingHTTPServer):
         self.ranges = True  # answer Range requests with 206
         self.lengths = True  # say in the header how long an answer is
         self.status = 200
-        self.hang = 0.0  # seconds of silence before the answer
+        self.answers = _set()  # is silent until this is set
         self.cut_after: list[int] = []  # bytes after which each of the next answers breaks off
-        self.pause = 0.0  # seconds in the middle of a body
+        self.goes_on = _set()  # stops in the middle of a body until this is set
         self.requests: list[tuple[str, str]] = []  # path and Range of each
+
+
+def _set() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
 
 
 class _HubHandler(BaseHTTPRequestHandler):
@@ -56,7 +61,7 @@ class _HubHandler(BaseHTTPRequestHandler):
         hub = self.server
         wanted = self.headers.get("Range", "")
         hub.requests.append((self.path, wanted))
-        time.sleep(hub.hang)
+        hub.answers.wait()
         if hub.status != 200:
             self.send_error(hub.status)
             return
@@ -70,7 +75,8 @@ class _HubHandler(BaseHTTPRequestHandler):
         self.end_headers()
         cut = hub.cut_after.pop(0) if hub.cut_after else len(body)
         self.wfile.write(body[: cut // 2])
-        time.sleep(hub.pause)
+        self.wfile.flush()
+        hub.goes_on.wait()
         self.wfile.write(body[cut // 2 : cut])
         self.close_connection = True
 
@@ -87,6 +93,8 @@ def hub(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     yield server
+    server.answers.set()
+    server.goes_on.set()
     server.shutdown()
     server.server_close()
 
@@ -128,7 +136,7 @@ def pip(monkeypatch):
 
 @pytest.fixture
 def settings(tmp_path):
-    return load_settings(cache_dir=tmp_path / "cache", mirror=False)
+    return load_settings(cache_dir=tmp_path / "cache", mirror=False, hub_timeout=60)
 
 
 @pytest.fixture

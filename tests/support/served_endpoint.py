@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,14 @@ import uvicorn
 
 from engine import Scheduler, load_settings
 from engine.endpoint.serve import application
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Waits until something holds; only a fault reaches the end of the time."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it never came about"
+        time.sleep(0.01)
 
 
 class Served:
@@ -34,8 +42,7 @@ def serve_endpoint(pair: Any, **settings: Any) -> Iterator[Served]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
-        while not server.started:
-            time.sleep(0.01)
+        eventually(lambda: server.started)
         yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", scheduler)
     finally:
         server.should_exit = True

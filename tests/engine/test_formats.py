@@ -1,0 +1,327 @@
+"""Everything that is read from outside, with damage drawn by chance: refused in a few words, or taken and sound.
+
+One test for each format. How the damage is drawn is in `tests.support.mutations`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import struct
+from collections.abc import Callable
+from contextlib import chdir
+from types import SimpleNamespace
+from typing import Any, TypeVar
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.requests import Request as Asking
+
+from engine import InvalidRequest, Role, RouterError, SettingsError, Trace, WeightsError, build_request, load_settings
+from engine.endpoint.bodies import read_body
+from engine.endpoint.fields import MAX_TEXTS, read_fields
+from engine.endpoint.refusals import Refusal
+from engine.events import MAX_THRESHOLD
+from engine.operating_points import FILE
+from engine.pairs.config import check_gguf, read_config
+from engine.pairs.gguf_header import GgufHeader
+from engine.pairs.own import read_pairs
+from engine.pairs.tensors import Tensors
+from engine.policy import RouterPolicy, State, decide
+from engine.request import Request, Turn
+from engine.router import CARD, WEIGHTS, Router
+from engine.served.dialect import Inquiry, WrongAnswer
+from engine.served.llama_cpp import LLAMA_CPP
+from engine.served.sglang import SGLANG
+from engine.served.vllm import VLLM
+from engine.settings import variables
+from engine.weights import convert
+from engine.weights.cache_folder import sha256_of
+from engine.weights.manifest import MANIFEST, Manifest
+from tests.support.fake_llm_server import SHAPES
+from tests.support.mutations import VALUES, damaged_bytes, damaged_json
+from tests.support.random_gguf import random_qwen
+from tests.support.routers import make_router
+
+Read = TypeVar("Read")
+
+
+def read(reader: Callable[[], Read], refusal: type[Exception], *about: str) -> Read | None:
+    """What is read; None where it is refused, in few words that say what it is about."""
+    try:
+        return reader()
+    except refusal as refused:
+        said = str(refused)
+        assert 5 < len(said) < 2_000 and (not about or any(each in said for each in about)), said
+        return None
+
+
+# A router's folder
+
+POINT = {"threshold": 0.5, "accuracy": 0.6, "accuracy_low": 0.5, "accuracy_high": 0.7, "llm_share": 0.2}
+POINT |= {"bytes": 1.0, "flops": 1.0, "seconds": 1.0, "acceptance": 0.0}
+NAMES = dict.fromkeys(("task", "pair", "command", "revision", "hardware"), "x")
+CURVE = {**NAMES, "questions": 9, "slm": POINT, "llm": POINT, "points": [POINT]}
+
+
+@pytest.fixture(scope="module")
+def whole(random_pair, tmp_path_factory):
+    """The files of a whole router with operating points, by name."""
+    folder = tmp_path_factory.mktemp("whole")
+    make_router(random_pair).save(folder)
+    points = {"format": 1, "router": sha256_of(folder / WEIGHTS), "curves": [CURVE]}
+    (folder / FILE).write_text(json.dumps(points))
+    assert Router.load(folder).operating_points
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@settings(max_examples=150)
+@given(data=st.data(), name=st.sampled_from([CARD, WEIGHTS, FILE]), vouched=st.booleans())
+def test_a_router(whole, tmp_path, data, name, vouched):
+    card = json.loads(whole[CARD])
+    if not vouched:
+        del card["sha256"]  # an older card, which says nothing of its weights
+    files = {**whole, CARD: json.dumps(card).encode()}
+    damage = damaged_bytes(files[name]) if name == WEIGHTS else damaged_json(json.loads(files[name]))
+    for each, content in {**files, name: data.draw(damage)}.items():
+        (tmp_path / each).write_bytes(content)
+    router = read(lambda: Router.load(tmp_path), RouterError, "router", FILE)
+    if router is None:
+        return
+    assert 0 <= router.card.threshold <= MAX_THRESHOLD and 0 <= router.card.acceptance <= 1 and router.card.name
+    json.dumps(router.card.metrics, allow_nan=False)
+    for curve in router.operating_points.curves if router.operating_points else ():
+        assert all(0 <= point.accuracy <= 1 and point.bytes >= 0 for point in curve.measured)
+        assert curve.best(0.1) in curve.measured
+    if name == WEIGHTS:
+        assert not vouched and router.operating_points is None and router.warning, "they are of other weights"
+    state = State(range(3), range(3), torch.randn(3, router.card.hidden_size))
+    decided = read(
+        lambda: decide(RouterPolicy(router), state, range(3), [router.card.threshold] * 3), RouterError, "no number"
+    )
+    assert all(0 <= score <= 1 for _, score in decided or () if score is not None)
+
+
+# Weights
+
+
+@pytest.fixture(scope="module")
+def folder(converted, tmp_path_factory):
+    """One converted model's folder, spoilt anew by each example."""
+    return converted.copied_to(tmp_path_factory.mktemp("spoilt") / "cache").folder("small")
+
+
+@given(data=st.data(), name=st.sampled_from([convert.WEIGHTS, MANIFEST, "config.json", "tokenizer.json"]))
+def test_a_folder_of_converted_weights(converted, folder, data, name):
+    origin, sha256 = converted.folder("small"), converted.preset.slm.file.sha256
+    content = (origin / name).read_bytes()
+    damage = damaged_json(json.loads(content)) if name == MANIFEST else damaged_bytes(content)
+    (folder / name).write_bytes(data.draw(damage))
+    told = convert.problem(folder, sha256)
+    if told is None:
+        assert name == MANIFEST, "a changed file is always noticed"
+        found, whole = Manifest.load(folder), Manifest.load(origin)
+        assert found.files.items() <= whole.files.items() and convert.WEIGHTS in found.files
+        assert found.sha256 == {each: whole.sha256[each] for each in found.files}
+    else:
+        assert told.startswith("its ") and name in told + MANIFEST and len(told) < 500
+    (folder / name).write_bytes(content)
+    assert convert.problem(folder, sha256) is None
+
+
+@given(data=st.data())
+def test_a_gguf_header(converted, tmp_path, data):
+    whole = (converted.settings.cache_dir / "gguf" / "small.gguf").read_bytes()
+    head = whole[:9_000]  # fields, tokens and tensors; the numbers themselves may be anything
+    path = tmp_path / "x.gguf"
+    path.write_bytes(data.draw(damaged_bytes(head)) + whole[9_000:])
+    header = read(lambda: GgufHeader.read(path), WeightsError, "x.gguf")
+    if header is not None:
+        read(lambda: check_gguf("small", header), WeightsError, "small")
+        assert sum(tensor.bytes for tensor in header.tensors.values()) <= len(whole) + 20
+
+
+def test_tensors_of_a_gguf_file_may_not_overlap(converted, tmp_path):
+    content = bytearray((converted.settings.cache_dir / "gguf" / "small.gguf").read_bytes())
+
+    def offset(name: bytes) -> slice:
+        end = content.index(name) + len(name)
+        (sides,) = struct.unpack_from("<I", content, end)
+        begin = end + 4 + 8 * sides + 4  # behind the number of sides, the sides and the format
+        return slice(begin, begin + 8)
+
+    content[offset(b"blk.0.ffn_up.weight")] = content[offset(b"blk.0.ffn_gate.weight")]
+    (tmp_path / "x.gguf").write_bytes(content)
+    with pytest.raises(WeightsError, match="overlap"):
+        GgufHeader.read(tmp_path / "x.gguf")
+
+
+@given(data=st.data())
+def test_a_models_configuration(tmp_path, data):
+    random_qwen(1).config.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_bytes(data.draw(damaged_json(json.loads(path.read_text()))))
+    config = read(lambda: read_config("small", tmp_path), WeightsError, "small", "config.json")
+    assert config is None or (config.num_hidden_layers <= 512 and config.vocab_size <= 2_000_000)
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory):
+    """A random model, and the content of its safetensors file."""
+    folder, model = tmp_path_factory.mktemp("model"), random_qwen(1)
+    model.save_pretrained(folder)
+    return model, (folder / "model.safetensors").read_bytes()
+
+
+@given(data=st.data())
+def test_a_file_of_safetensors(saved_model, tmp_path, data):
+    model, whole = saved_model
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(data.draw(damaged_bytes(whole[:2_000])) + whole[2_000:])
+
+    def checked() -> Tensors:
+        tensors = Tensors("small", [path])
+        tensors.check(model)
+        return tensors
+
+    tensors = read(checked, WeightsError, "small", "safetensors")
+    for name, weight in model.state_dict().items() if tensors else ():
+        assert tensors.read(name, tied=model.config.tie_word_embeddings).shape == weight.shape
+
+
+@given(data=st.data())
+def test_a_file_of_pairs(tmp_path, data):
+    content = b"[mine]\nslm = 'owner/small'\nllm = 'owner/large@v1'\nweights = '4bit'\n"
+    (tmp_path / "pairs.toml").write_bytes(data.draw(damaged_bytes(content)))
+    read(lambda: read_pairs(tmp_path / "pairs.toml"), SettingsError, "pairs.toml", "CITER_PAIRS")
+
+
+# Traces, requests and bodies
+
+TALK = (Turn("user", "a?"), Turn("assistant", "b c", ((Role.SLM, 2), (Role.LLM, 1))))
+
+
+@pytest.fixture(scope="module")
+def trace(random_pair):
+    options = {"policy": "confidence", "threshold": 0.3, "acceptance": 0.05, "alternatives": 2}
+    return random_pair.generate(Request("echo a b c", max_new_tokens=9, turns=TALK, **options))
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_a_trace(trace, data):
+    content = data.draw(damaged_json(json.loads(trace.to_json())))
+    found = read(lambda: Trace.from_json(content), InvalidRequest)
+    assert found is None or Trace.from_json(found.to_json()) == found
+
+
+FIELDS = ["system", "threshold", "acceptance", "max_draft", "policy", "raw", "seed", "stop", "turns", "alternatives"]
+FIELDS += ["max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "forced", "sampling"]
+
+
+@given(values=st.fixed_dictionaries({"prompt": VALUES | st.text()}, optional=dict.fromkeys(FIELDS, VALUES)))
+def test_a_request(values):
+    request = read(lambda: build_request(**values), InvalidRequest)
+    if request is not None:
+        (request.prompt + (request.system or "") + "".join(request.stop)).encode("utf-8")
+
+
+SHARED = {
+    "model": "custom:0.5@0.1",
+    "citer": {"policy": "confidence", "threshold": 0.5, "acceptance": 0.1, "max_draft": 4},
+    **{"temperature": 0.5, "top_p": 0.9, "top_k": 5, "repetition_penalty": 1.1, "max_tokens": 9, "seed": 1},
+    **{"max_completion_tokens": 9, "n": 2, "best_of": 2, "stop": ["x", "y"], "stream": True, "logit_bias": {}},
+    **{"stream_options": {"include_usage": True}, "return_token_ids": True, "user": "me"},
+}
+SAID = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+CHAT = {**SHARED, "messages": SAID, "logprobs": True, "top_logprobs": 2}
+COMPLETION = {**SHARED, "prompt": ["a", [1, 2, 3]], "logprobs": 2, "return_tokens_as_token_ids": True}
+
+
+def texts_of(content: bytes, chat: bool, pair: Any) -> list[Any]:
+    """The texts that a body of the endpoint asks for."""
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": content}
+
+    scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+    return [*read_fields(asyncio.run(read_body(Asking(scope, receive))), chat, pair, load_settings()).texts()]
+
+
+@given(data=st.data())
+def test_a_body_of_the_endpoint(random_pair, data):
+    good = data.draw(st.sampled_from([CHAT, COMPLETION]))
+    chat = "messages" in good
+    assert len(texts_of(json.dumps(good).encode(), chat, random_pair)) > 1
+    content = data.draw(damaged_json(good))
+    try:
+        texts = texts_of(content, chat, random_pair)
+    except Refusal as refusal:
+        assert 400 <= refusal.status < 500 and 5 < len(str(refusal)) < 1000
+        assert bytes(refusal.response().body).decode("utf-8")
+        return
+    assert 0 < len(texts) <= MAX_TEXTS
+    for request, _ in texts:
+        "".join((request.prompt, request.system or "", *request.stop, *(turn.text for turn in request.turns))).encode()
+
+
+# What an LLM's server answers
+
+
+def made_up(tokens: list[int], looks: int, top: int) -> list[list[tuple[int, float]]]:
+    return [[(100 + 5 * place + rank, -0.5 - rank) for rank in range(top)] for place in range(-looks, 0)]
+
+
+@given(data=st.data(), looks=st.integers(1, 3))
+@pytest.mark.parametrize("kind, dialect", [("sglang", SGLANG), ("vllm", VLLM), ("llama.cpp", LLAMA_CPP)])
+def test_an_answer_of_the_llms_server(kind, dialect, data, looks):
+    question = Inquiry([1, 2, 3, 4], looks if dialect.judges else 1, 3, "model", 259)
+    reply = SHAPES[kind](SimpleNamespace(likeliest=made_up), dialect.body(question), False)
+    expected = [
+        ([each for each, _ in place], [value for _, value in place]) for place in made_up([], question.looks, 3)
+    ]
+    assert [tuple(each) for each in dialect.answer(question, reply)] == expected
+    try:
+        damaged = json.loads(data.draw(damaged_json(reply)))
+    except (ValueError, RecursionError):
+        return  # which the connection finds
+    for ids, logprobs in read(lambda: dialect.answer(question, damaged), WrongAnswer) or ():
+        assert 0 < len(ids) == len(logprobs) <= 3 and all(0 <= each < 259 for each in ids)
+        assert all(math.isfinite(each) and each <= 0.01 for each in logprobs)
+
+
+# Settings
+
+TEXTS = ["~nosuchuser", "~nosuchuser/x", "1e26", "9" * 30, "9" * 5000, "-1", "nan", "1e400", "{", "[" * 100_000]
+TEXTS += ['{"slm": NaN}', '{"slm": "x"}', "null", "bad host", "\udcff", "x" * 10_000, "\x1b[31m"]
+
+
+@given(
+    name=st.sampled_from([*(name for name, _, _ in variables()), "CITER_PRICE", "CITER_SERVER"]),
+    value=st.sampled_from(TEXTS) | st.text(st.characters(exclude_characters="\0"), max_size=20),
+)
+def test_a_variable(name, value, tmp_path):
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        return  # no environment can hold it
+    with mock.patch.dict(os.environ, {name: value}), chdir(tmp_path):  # without a .env
+        found = read(load_settings, SettingsError, name)
+    if found is not None:
+        json.dumps(found.model_dump(mode="json"), allow_nan=False)
+        assert 0 <= found.price.slm <= 1e6 and 16 <= found.context <= 1_000_000
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_a_dotenv_file(tmp_path, data):
+    content = b"HF_TOKEN=x\nCITER_PRESET=tiny\nCITER_PRICE__SLM=0.3\nCITER_SERVER__PORT=80\nCITER_CACHE_DIR=~/models\n"
+    (tmp_path / ".env").write_bytes(data.draw(damaged_bytes(content)))
+    with chdir(tmp_path):
+        found = read(load_settings, SettingsError)
+    assert found is None or found.price.slm <= 1e6
