@@ -47,7 +47,9 @@ def test_what_is_saved_is_loaded_again_and_anything_else_is_refused(recorded, tm
     recorded.save(path)
     assert load_recorded(path) == recorded
     assert load_recorded(tmp_path / "none") is None
-    for junk in (b"junk", lzma.compress(b"{}"), lzma.compress(b"[1]"), path.read_bytes()[:-50]):
+    whole = path.read_bytes()
+    _, texts = lzma.decompress(whole).split(b"\n", 1)
+    for junk in (b"junk", lzma.compress(b"{}"), lzma.compress(b"[1]"), lzma.compress(b"[1]\n" + texts), whole[:-50]):
         path.write_bytes(junk)
         with pytest.raises(InvalidRequest, match="python -m app"):
             load_recorded(path)
