@@ -8,10 +8,9 @@ from contextlib import closing
 import pytest
 
 from app.running.host import Host
-from app.running.session import SWEEP, Session
+from app.running.session import Session
 from app.stream.token_stream import token_message
-from app.sweep import Sweep, SweepRun
-from engine import InvalidRequest, Prices, Request, load, load_settings
+from engine import InvalidRequest, Request, load, load_settings
 from tests.support.browser import eventually
 from tests.support.fake_llm_server import served
 from tests.support.fake_pair import FakePair, request
@@ -84,13 +83,3 @@ def test_a_text_that_stopped_because_the_llms_server_was_gone_is_gone_on_with_on
         rest = finished(session.extend(1, host))
         assert [(e.id, e.role) for e in rest.events] == [(e.id, e.role) for e in whole.events]
         host.close()
-
-
-def test_a_text_of_a_sweep_is_there_before_any_model_has_read_it(host, pair: FakePair):
-    session = Session()
-    sweep = session.begin_job(SWEEP, Sweep(request(), [], Prices(), "threshold"), host)
-    assert sweep.finished.wait(90)
-    row = 3
-    run = session.continue_from(SweepRun(sweep, row), sweep.points[row].threshold, 0.0, host)
-    assert [event.id for event in run.events] == [event.id for event in sweep.events[row]]
-    assert finished(run).state == "done"

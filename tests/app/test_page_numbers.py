@@ -137,6 +137,7 @@ def test_the_browser_reads_a_curve_as_the_engine_does():
         best = [curve.best(weight, UNIT) for weight in WEIGHTS]
         cheapest = [curve.cheapest_within(below, UNIT) for below in WITHIN]
         for expected, values in zip(best + cheapest, found["best"] + found["cheapest"], strict=True):
+            assert expected is not None
             assert [values[1], values[5]] == pytest.approx([expected.accuracy, expected.cost(UNIT)]), curve
         steps = best_steps(curve, UNIT)  # from λ = 0 upwards: the dearest first
         thresholds, weights = zip(*found["corners"][::-1], strict=True)

@@ -71,6 +71,15 @@ def test_every_setting_has_the_text_and_the_figures_of_a_run_of_its_own(tiny_pai
                     assert message["meters"][row][unit][name] == told[name], (row, unit, name)
 
 
+def test_another_price_changes_what_texts_cost_in_it_and_nothing_else(swept):
+    sweep = swept("threshold", seed=1)
+    before, view = [list(row) for row in sweep.figures], sweep.view
+    assert not sweep.set_prices(Prices()) and sweep.view == view
+    assert sweep.set_prices(Prices(llm=9)) and sweep.view == view + 1
+    assert [row[:4] for row in sweep.figures] == [row[:4] for row in before]
+    assert [row[4] for row in sweep.figures] != [row[4] for row in before]
+
+
 @pytest.mark.parametrize("over", ["threshold", "both"])
 def test_every_token_of_the_tree_is_sent_once_and_authors_follow_from_scores_and_replaced_drafts(swept, over):
     sweep = swept(over, acceptance=0.2)

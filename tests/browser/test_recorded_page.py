@@ -7,7 +7,6 @@ import pytest
 from app.recorded import Recorded, record
 from engine import Request, WeightsError, load_settings
 from tests.support.browser import (
-    LATE_SLIDER,
     Window,
     along,
     check_contrast,
@@ -86,9 +85,7 @@ def test_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_is_aske
         assert shown.errors == []
 
 
-def test_on_a_telephone_a_finger_does_it_too_and_who_comes_by_a_link_to_a_prompt_finds_no_other_text(
-    browser, site, recorded
-):
+def test_on_a_telephone_a_finger_does_it_too_and_a_link_to_a_prompt_brings_no_other_text(browser, site, recorded):
     with window(browser, site, 360, 780, has_touch=True, reduced_motion="reduce") as phone:
         phone.page.wait_for_selector("text=fake-r1")
         expect(phone.page.locator(BOX)).to_have_value("0.5")
@@ -127,15 +124,3 @@ def test_it_gives_way_to_a_text_of_the_visitors_and_is_paler_while_that_is_await
     page.wait_for_selector(".t.flip")
     page.mouse.up()
     eventually(lambda: newest(site) is not run)
-
-
-def test_where_the_slider_comes_late_the_text_waits_for_it(browser, site, recorded):
-    with window(browser, site) as shown:
-        late = Window(shown.page.context.new_page(), shown.url)  # a new one remembers no slider
-        late.page.add_init_script(LATE_SLIDER)
-        late.open()
-        late.page.wait_for_selector("text=fake-r1")
-        expect(late.page.locator(BOX)).to_have_value("0.5")
-        late.shows(next(trace for trace in reversed(recorded.traces) if trace.threshold <= 0.5).events)
-        expect(late.page.locator(DIAL)).not_to_have_value("0")
-        assert late.errors == []

@@ -134,28 +134,3 @@ def test_undo_and_generate_bring_texts_of_their_own_back_from_a_sweep_and_a_refu
     drag(shown.page, "#track input", 0.5, 0.0)
     shown.shows(alone(DISPUTED, 0.0))
     eventually(lambda: newest(site).settings.threshold == 0 and not newest(site).active)
-
-
-def test_another_price_changes_what_swept_texts_cost_and_an_opened_one_costs_the_same(shown, site, pair):
-    sweep = press(shown, site)
-
-    def cost() -> str | None:
-        found = re.search(r"(\S+)\s*% of its cost", shown.inner(".headline"))
-        return found and found[1]
-
-    def told() -> str:
-        """What the server has of the row at 0.5, in price."""
-        row = max(n for n, each in enumerate(sweep.same) if each and each[0] < 0.5 <= each[1])
-        return " ".join(sweep.meters[row]["price"]["relative"].split()).removesuffix(" %")  # type: ignore[index]
-
-    shown.page.click('#unit label:has-text("price")')
-    shown.slide("#threshold", 0.5)
-    before = eventually(lambda: cost() == told() and cost())
-    shown.slide("#llm-price", 0.25)
-    eventually(lambda: cost() == told() != before)
-    shown.page.click(".sweep-open")
-    shown.wait_state("done")
-    shown.shows(pair.generate(Request(PROMPT, 0.5, max_new_tokens=60)).events)
-    eventually(lambda: cost() == told())
-    shown.page.click('.t[data-i="4"]')
-    expect(shown.page.locator(".candidate")).to_have_count(10)

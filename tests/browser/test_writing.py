@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from engine import Role, WeightsError
+from engine import Role
 from engine.weights.progress import Progress
 from tests.support.browser import Window, eventually, expect, newest, paused, serve, window
 from tests.support.fake_pair import ANSWER, FakePair
@@ -173,19 +173,6 @@ def test_two_windows_never_see_each_others_text_or_dials(browser, site, shown: W
         assert shown.tokens(".llm") == [] and other.tokens(".slm") == []
 
 
-def test_who_finds_all_rows_taken_is_told_the_place_in_line_and_then_served(browser, site, shown, pair, monkeypatch):
-    pair.tokens_per_second = 1
-    monkeypatch.setattr(site.host.scheduler, "bound", 1)
-    shown.ask("a palindrome")
-    shown.page.wait_for_selector(".t")
-    with window(browser, site) as other:
-        other.ask("echo served")
-        expect(other.page.locator(".stream-state")).to_contain_text("place 1")
-        pair.tokens_per_second = 2000
-        other.page.wait_for_selector(".t.end")
-        assert other.text() == "served"
-
-
 def test_unit_and_prices_reprice_a_text_and_never_write_it_again(shown: Window, pair):
     page = shown.page
     shown.write("a palindrome")
@@ -264,19 +251,6 @@ def test_the_page_is_usable_while_the_models_load_and_stop_ends_the_wait(browser
         assert shown.text() == "worth the wait" and shown.tokens(".llm") == []
         assert [request.prompt for request in pair.requests] == ["echo worth the wait"]
         shown.page.wait_for_selector("text=Qwen2.5-Coder 0.5B ⇄ 1.5B")
-
-
-def test_when_the_weights_cannot_be_had_the_page_runs_the_tiny_pair_and_says_why(browser):
-    def load(preset, progress):
-        if preset != "tiny":
-            raise WeightsError("The Hub is unreachable.")
-        return FakePair(preset="tiny")
-
-    with serve(load, "cpu") as site, window(browser, site) as shown:
-        expect(shown.page.locator(".warning")).to_contain_text("The Hub is unreachable.")
-        shown.page.wait_for_selector("text=Shells")
-        expect(shown.page.locator("text=Regular expression").first).to_be_hidden()
-        assert shown.write("echo it works") == "it works"
 
 
 def test_no_request_leaves_the_machine_and_the_theme_is_remembered(browser, site, pair):

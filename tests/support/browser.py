@@ -210,13 +210,6 @@ def move(page: Any, selector: str, value: float) -> None:
     page.locator(selector).first.evaluate(script, value)
 
 
-LATE_SLIDER = """const find = Document.prototype.querySelector;
-Document.prototype.querySelector = function (selector) {
-  const late = selector.startsWith('#threshold input[type="range"]') && performance.now() < 3000;
-  return late ? null : find.call(this, selector);
-};"""
-"""A page in which the threshold's slider is found three seconds late, as on a machine with too much to do."""
-
 _TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 _WRITTEN_BY = """nodes => nodes.map((node) => [
