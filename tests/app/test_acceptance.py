@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from app.running.run import Run
 from engine import Request, Role, load_settings
 from engine.events import taken_back
-from tests.support.browser import Window, along, calls_of, contrast, eventually, expect, paused, serve, window
+from tests.support.browser import Window, along, contrast, eventually, expect, paused, serve, window
 from tests.support.fake_pair import FakePair
 
 PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
@@ -103,25 +101,6 @@ def test_dragging_both_dials_gives_the_text_of_a_run_at_those(tiny, tiny_pair, t
     eventually(lambda: (tiny.text(), classes(tiny, "llm")) == (trace.text, wanted), 15)
     eventually(lambda: tiny.page.get_attribute(".stream-state", "data-state") == "done")
     assert not any(classes(tiny, "draft")) and tiny.errors == []
-
-
-def test_a_dial_stays_where_it_was_put_while_another_pair_is_being_loaded(site_window, site, pair, monkeypatch):
-    monkeypatch.setattr(pair, "acceptance", 0.3)
-    site_window.open()
-    page, asking, asked = site_window.page, calls_of(site, "follow_loading"), []
-    box = page.locator("#acceptance input[type=number]")
-    expect(box).to_have_value("0.3")
-    site_window.slide("#acceptance", 0)
-
-    def note(each) -> None:
-        if each.url.endswith("/run/predict") and each.post_data_json["fn_index"] in asking:
-            asked.append(each)
-
-    page.on("request", note)
-    monkeypatch.setattr(site.host, "status", replace(site.host.status, coming=True))
-    page.evaluate("document.dispatchEvent(new CustomEvent('citer-pair'))")
-    eventually(lambda: len(asked) > 2 or page.wait_for_timeout(20))
-    expect(box).to_have_value("0")
 
 
 def test_with_acceptance_1_the_text_is_the_llms_however_little_it_was_asked(tiny, tiny_pair):

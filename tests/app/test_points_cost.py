@@ -295,11 +295,3 @@ def test_a_text_that_cost_more_than_the_llm_leaves_no_other_figure_beside_it(sho
     shown.page.wait_for_selector(f"{WARNING}:not([hidden])")
     assert says(shown, WARNING).startswith("With these dials a text here cost 1.")
     assert says(shown) == "≈ 62 % right"
-
-
-def test_once_another_pair_is_loaded_what_a_text_of_the_old_one_cost_is_not_said(shown: Window):
-    shown.slide("#threshold", 1.0)
-    shown.write("a palindrome")
-    eventually(lambda: says(shown, WARNING).startswith("With these dials a text here cost 1."))
-    shown.page.evaluate("document.dispatchEvent(new CustomEvent('citer-pair'))")
-    eventually(lambda: says(shown, WARNING).startswith("The LLM writes all, and the SLM reads along"))
