@@ -47,9 +47,9 @@ def download(shown: Window, kind: str, folder: Path) -> Path:
 
 def copied(shown: Window, kind: str) -> str:
     """What a button copies."""
-    shown.page.evaluate("navigator.clipboard.writeText('')")
+    shown.page.evaluate("document.querySelector('.share-said').textContent = ''")
     shown.page.click(f'[data-take="{kind}"]')
-    shown.page.wait_for_function("navigator.clipboard.readText()")
+    says(shown, "Copied")
     return shown.page.evaluate("navigator.clipboard.readText()")
 
 
