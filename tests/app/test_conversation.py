@@ -20,12 +20,10 @@ from app.share.export import facts, markdown
 from app.share.link import link_json
 from engine import InvalidRequest, Request, Role, Trace, load_settings
 from engine.request import Turn
-from tests.app.test_export import opened
-from tests.app.test_open_trace import open_file
 from tests.app.test_reload import kept
-from tests.app.test_share import download, ready
 from tests.support.browser import Site, Window, eventually, expect, window
 from tests.support.fake_pair import FakePair, request
+from tests.support.shared_text import download, open_file, opened_page, ready
 
 PROMPT = "#prompt textarea"
 TALK = (
@@ -300,7 +298,7 @@ def test_messages_of_an_opened_trace_are_text_whatever_they_look_like(shown: Win
 
 
 def test_the_exported_page_shows_the_conversation(browser, trace: Trace, tmp_path: Path):
-    with opened(browser, tmp_path, trace) as (page, _, complaints):
+    with opened_page(browser, tmp_path, trace) as (page, _, complaints):
         texts = page.eval_on_selector_all(".turn div", "nodes => nodes.map(node => node.textContent)")
         assert texts == [turn.text for turn in TALK]
         assert page.text_content(".turn .llm") == "⟦two⟧ 😀" and complaints == []

@@ -10,9 +10,9 @@ import pytest
 
 from app.share.buttons import _kept_fields
 from engine import EngineError
-from tests.app.test_open_trace import held_reading
 from tests.support.browser import Site, Window, along, check_contrast, eventually, expect, window
 from tests.support.fake_pair import FakePair
+from tests.support.shared_text import held_reading
 
 
 @pytest.fixture

@@ -171,25 +171,22 @@ def test_each_text_is_as_far_as_it_would_be_alone_and_play_goes_to_the_end(shown
     expect(play).to_have_text("Play")
 
 
-def test_the_middle_takes_the_playgrounds_acceptance_any_policy_and_the_routers_share(shown: Window, pair):
+def test_the_middle_takes_the_routers_share_any_policy_and_the_playgrounds_acceptance(shown: Window, pair):
+    choose(shown, "chance, at the router's share")
+    compare(shown)
+    routed = traces(pair, pair.threshold)["middle"]
+    assert 0 < routed.llm_share < 1 and cell(shown, "share", "router") == plain(percent(routed.llm_share))
+    stand_there(shown, traces(pair, routed.llm_share, "random"))
     shown.page.click('role=tab[name="Playground"]')
     shown.slide("#acceptance", 0.6)
     shown.page.click('role=tab[name="Compare"]')
     expect(shown.page.locator(".compare-acceptance")).to_contain_text("0.6")
+    choose(shown, "trained router")
     shown.slide("#compare-threshold", 0.2)
     compare(shown)
     written = traces(pair, 0.2, acceptance=0.6)
     assert taken_back(written["middle"].events), "a text of which something is taken back"
     stand_there(shown, written)
-    shown.page.click('role=tab[name="Playground"]')
-    shown.slide("#acceptance", 0)
-    shown.page.click('role=tab[name="Compare"]')
-    expect(shown.page.locator(".compare-acceptance")).not_to_contain_text("0.6")
-    choose(shown, "chance, at the router's share")
-    compare(shown)
-    routed = traces(pair, 0.2)["middle"]
-    assert 0 < routed.llm_share < 1 and cell(shown, "share", "router") == plain(percent(routed.llm_share))
-    stand_there(shown, traces(pair, routed.llm_share, "random"))
 
 
 def test_stop_and_another_comparison_and_a_closed_tab_each_end_the_one_before(browser, site: Site, held):

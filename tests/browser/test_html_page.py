@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,10 @@ from typing import Any
 import pytest
 
 from app.figures import amount
-from app.share.export import html_page
 from engine import UNITS, Request, Role, Trace, costs
 from tests.support.browser import contrast, expect
 from tests.support.fake_pair import FakePair, FakeRouter
-from tests.support.shared_text import HOSTILE, no_markup, offline
+from tests.support.shared_text import HOSTILE, no_markup, opened_page
 
 HEBREW = "שלום עולם טוב"
 TEXTS = "nodes => nodes.map(node => node.textContent)"
@@ -26,14 +23,6 @@ def trace_of(text: str = "one two three four five six", router: str = "r1", **as
     return pair.generate(
         Request(f"echo {text}", **{"max_new_tokens": 400, "alternatives": 5, "threshold": 0.7, **asked})
     )
-
-
-@contextmanager
-def opened(browser, folder: Path, trace: Trace, **options) -> Iterator[tuple[Any, list[str], list[str]]]:
-    file = folder / "page.html"
-    file.write_text(html_page(trace), "utf-8")
-    with offline(browser, file, **options) as found:
-        yield found
 
 
 def texts(page: Any, selector: str) -> list[str]:
@@ -50,7 +39,7 @@ def test_it_shows_authors_figures_and_every_token_by_pointer_and_keyboard(browse
     trace = trace_of(threshold=0.8)
     close = replace(trace.events[0], role=Role.LLM, score=0.954961, threshold=0.955)
     trace = replace(trace, events=(close, *trace.events[1:]))
-    with opened(browser, tmp_path, trace) as (page, asked, complaints):
+    with opened_page(browser, tmp_path, trace) as (page, asked, complaints):
         assert texts(page, ".t:not(.end)") == [event.text for event in trace.events[:-1]]
         authors = page.eval_on_selector_all(".t", "nodes => nodes.map(node => node.classList.contains('llm'))")
         assert authors == [event.role is Role.LLM for event in trace.events] and not all(authors)
@@ -86,7 +75,7 @@ def test_hostile_text_stays_text_also_where_it_was_taken_back(browser, tmp_path:
     trace = trace_of(HOSTILE, threshold=0.1, acceptance=0.9, system=HOSTILE, stop=(HOSTILE,), router=HOSTILE)
     trace = replace(trace, slm=HOSTILE, llm=HOSTILE)
     refused = next(event for event in trace.events if event.refused)
-    with opened(browser, tmp_path, trace) as (page, asked, complaints):
+    with opened_page(browser, tmp_path, trace) as (page, asked, complaints):
         assert "".join(texts(page, ".t:not(.end)")) == HOSTILE
         assert texts(page, ".asked") == [f"echo {HOSTILE}", HOSTILE] and texts(page, "dd")[:3] == [HOSTILE] * 3
         page.hover(f"#token-{refused.index}")
@@ -98,7 +87,7 @@ def test_hostile_text_stays_text_also_where_it_was_taken_back(browser, tmp_path:
 
 def test_nothing_but_its_own_script_runs_in_it_and_nothing_is_loaded(browser, tmp_path: Path):
     (tmp_path / "beside.js").write_text("window.hacked = 1")
-    with opened(browser, tmp_path, trace_of()) as (page, _, complaints):
+    with opened_page(browser, tmp_path, trace_of()) as (page, _, complaints):
         page.evaluate("""async () => {
           const add = (tag, values) => document.body.append(Object.assign(document.createElement(tag), values));
           add('script', { textContent: 'window.hacked = 1' });
@@ -118,7 +107,7 @@ def test_nothing_but_its_own_script_runs_in_it_and_nothing_is_loaded(browser, tm
 def test_it_is_readable_on_a_phone_in_both_themes_and_from_right_to_left(browser, tmp_path: Path, scheme: str):
     trace = trace_of(f"{HEBREW}\none \u202etwo\u2066 three " + "word " * 200)
     narrow = {"color_scheme": scheme, "viewport": {"width": 360, "height": 500}}
-    with opened(browser, tmp_path, trace, **narrow) as (page, *_):
+    with opened_page(browser, tmp_path, trace, **narrow) as (page, *_):
         hebrew, latin = HEBREW.split(), ["one", "three"]
         assert lefts(page, hebrew) == sorted(lefts(page, hebrew), reverse=True)
         assert lefts(page, latin) == sorted(lefts(page, latin)), "an override turns nothing round"

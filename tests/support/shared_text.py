@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.browser import Window, expect
+from app.share.export import html_page
+from app.share.open_trace import opened_run
+from tests.support.browser import LIMIT, Window, expect
 
 CLIPBOARD: dict[str, Any] = {"permissions": ["clipboard-read", "clipboard-write"]}
 HOSTILE = "</script><img src=x onerror=window.hacked=1>${window.hacked=1}{{value}}\u2028\ufeff&lt;b&gt;"
@@ -44,9 +47,9 @@ def download(shown: Window, kind: str, folder: Path) -> Path:
 
 def copied(shown: Window, kind: str) -> str:
     """What a button copies."""
-    shown.page.evaluate("navigator.clipboard.writeText('')")
+    shown.page.evaluate("document.querySelector('.share-said').textContent = ''")
     shown.page.click(f'[data-take="{kind}"]')
-    shown.page.wait_for_function("navigator.clipboard.readText()")
+    says(shown, "Copied")
     return shown.page.evaluate("navigator.clipboard.readText()")
 
 
@@ -80,3 +83,26 @@ def offline(browser: Any, file: Path, **options: Any) -> Iterator[tuple[Any, lis
         yield page, asked, complaints
     finally:
         context.close()
+
+
+@contextmanager
+def opened_page(browser: Any, folder: Path, trace: Any, **options: Any) -> Iterator[tuple[Any, list[str], list[str]]]:
+    """A trace's own HTML page; see `offline`."""
+    file = folder / "page.html"
+    file.write_text(html_page(trace), "utf-8")
+    with offline(browser, file, **options) as found:
+        yield found
+
+
+def held_reading(monkeypatch: Any) -> tuple[threading.Event, threading.Event]:
+    """Holds the reading of traces: an event once one was read, and one that lets it go on."""
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slowly(text: str, after: Any) -> Any:
+        run = opened_run(text, after)
+        reading.set()
+        assert go_on.wait(LIMIT)
+        return run
+
+    monkeypatch.setattr("app.share.buttons.opened_run", slowly)
+    return reading, go_on

@@ -44,7 +44,6 @@ export const start = ({ element, props, trigger, watch }) => {
   });
   listen(element, 'citer-measured', ({ detail }) => { measured = detail; draw(); });
   listen(element, 'citer-dials', ({ detail }) => { policy = detail.policy; draw(); });
-  listen(element, 'citer-pair', () => { tried = []; draw(); });   // another pair's texts cost something else
   onUnit(element, draw);
   for (const dial of ['threshold', 'acceptance']) onSlider(element, draw, dial);
   follow({ props, watch }, (message) => {
