@@ -12,7 +12,7 @@ import pytest
 from app.running.host import Host
 from app.running.session import Session
 from engine import InvalidRequest, Role, Trace, at_dials, fold_revealed
-from tests.support.fake_pair import FakePair, SteppedPair, request
+from tests.support.fake_pair import FakePair, request
 from tests.support.paths import ROOT
 
 QUESTION = "Start with 12. Add 30. What is the result?"
@@ -87,10 +87,3 @@ def test_a_text_that_goes_on_at_other_dials_is_the_one_of_those_dials(pair, host
         assert [(event.id, event.role) for event in fold_revealed(run.events)] == text(alone)
         kept = at_dials(run.request, run.folded, threshold, acceptance)[1]
         assert len(kept) == len(run.events), "nothing of it flips at its own dials"
-
-
-def test_a_stepped_pair_writes_what_is_let():
-    stepped = SteppedPair()
-    stepped.let(3)
-    stream = stepped.stream(request())
-    assert [next(stream).index for _ in range(3)] == [0, 1, 2] and not stepped._steps.acquire(blocking=False)

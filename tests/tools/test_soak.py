@@ -36,11 +36,8 @@ def curve(grown: float) -> list[Sample]:
     [
         (0.4, 5, 1.04, HOUR, []),
         (0.6, 0, 1.0, HOUR, ["first token, by the feed: within 5 times"]),
-        (0.6, 0, 1.0, HOUR / 2, []),
-        (2.1, 0, 1.0, HOUR / 2, ["first token, by the feed: within 5 times"]),
         (0.4, 6, 1.0, HOUR, ["texts by the feed, with attackers: 25% refused at most"]),
         (0.4, 0, 1.06, HOUR, ["memory after the second half within 5% of that after the first"]),
-        (0.4, 0, 1.2, HOUR / 2, []),
         (0.4, 0, 1.3, HOUR / 2, ["memory after the second half within 25% of that after the first"]),
     ],
 )
@@ -50,12 +47,6 @@ def test_what_is_slow_refused_or_growing_beyond_its_bound_is_lost(after, refused
     limits, silent = judged(parts, curve(grown), seconds)
     assert [what for what, row in limits.rows.items() if row.lost] == lost
     assert silent == [] and len(limits.rows) == 4
-
-
-def test_a_bound_that_cannot_be_judged_says_so():
-    parts = {"without attackers": visitors(0.1, tried=FEW - 1), "with attackers": visitors(9.0, tried=FEW)}
-    limits, silent = judged(parts, [], HOUR)
-    assert limits.losses == 0 and len(limits.rows) == 1 and len(silent) == 3
 
 
 class Broken(Flooder):
