@@ -319,16 +319,6 @@ def test_a_window_an_address_and_all_together_have_a_share_of_the_queue(waiting:
     assert [len(each) == TAKEN for each in said] == [True] * left + [False] * 2 and str(queue.MAX_WAITING) in said[-1]
 
 
-def test_what_was_not_read_counts_and_what_was_lost_with_its_stream_does_not(waiting: PageQueue, site: Site):
-    for _ in range(PER_SESSION):
-        push(waiting, site, "greedy")
-    waiting.event_queue_per_concurrency_id.clear()
-    waiting.event_ids_to_events.clear()  # done, and not read
-    assert "window" in push(waiting, site, "greedy")
-    del waiting.pending_messages_per_session["greedy"]  # as gradio does when a stream breaks
-    assert len(push(waiting, site, "greedy")) == len(push(waiting, site, "another")) == TAKEN
-
-
 def test_the_bytes_that_wait_are_bounded_and_what_is_small_is_taken(waiting: PageQueue, site: Site):
     said = [push(waiting, site, f"large {n}", size=8_000_000) for n in range(12)]
     assert sum("bytes" in each for each in said) == 12 - queue.MAX_QUEUED_BYTES // 8_000_000

@@ -107,7 +107,7 @@ def test_a_link_whose_other_values_stay(limit: Limit):
         if value is not None and value != ("",) and not (strings and isinstance(value, int | float))
         if not (limit.field == "max_draft" and value == 0)
     ]
-    check(limit, ask, bad)
+    check(limit, ask, bad + ([2**53] if limit.field == "seed" else []))  # a browser's numbers are exact up to there
 
 
 # ---- over HTTP, to a page's server with a pair that counts what it is asked ----
