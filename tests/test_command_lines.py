@@ -20,6 +20,7 @@ from tests.support.paths import ROOT
 
 SLM = PRESETS["cpu"].slm
 assert isinstance(SLM, GgufModel)
+NAME = SLM.file.name
 COMMANDS = {
     "engine": lambda: write(["What is 1 + 1?", "--preset", "tiny", "--max-new-tokens", "3"]),
     "engine.weights": lambda: weights.main([]),
@@ -32,7 +33,7 @@ def _something_to_say(tiny_pair, tmp_path, monkeypatch):
     monkeypatch.setattr(engine.pair, "load", lambda *_, **__: tiny_pair)
     monkeypatch.setenv("CITER_CACHE_DIR", str(tmp_path))
     (tmp_path / "gguf").mkdir()
-    (tmp_path / "gguf" / SLM.file.name).write_bytes(b"x")
+    (tmp_path / "gguf" / NAME).write_bytes(b"x")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -41,7 +42,7 @@ def test_a_full_device_is_called_so(name, monkeypatch, capsys):
         monkeypatch.setattr(sys, "stdout", full)
         assert COMMANDS[name]() == 2
     said = capsys.readouterr().err
-    assert "No space left on device" in said and "Traceback" not in said
+    assert "No space left" in said and "Traceback" not in said
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -51,7 +51,7 @@ def client(site: Site, pair: FakePair) -> Iterator[httpx.Client]:
     pair.tokens_per_second = FAST
     for owner in {handle.owner for handle in handles(site)}:
         site.host.leave(owner)
-    eventually(lambda: not handles(site), 90)
+    eventually(lambda: not handles(site))
 
 
 def handles(site: Site) -> list[Any]:
@@ -182,7 +182,7 @@ def test_an_address_has_a_share_of_either(client: httpx.Client, site: Site, monk
         # What the client says itself, before what the proxy adds, is nobody's address.
         assert "network address" in result(client, call(client, "203.0.113.1, 198.51.100.9"))
         call(client, "198.51.100.10")
-        eventually(lambda: len(handles(site)) == 3, 90)
+        eventually(lambda: len(handles(site)) == 3)
         visits = ("7", "one", True), ("7", "two", True), ("7", "three", False), ("8", "three", True)
         for address, name, taken in visits:
             client.headers["x-forwarded-for"] = f"198.51.100.{address}"
@@ -204,7 +204,7 @@ def test_what_nobody_listens_to_stops_and_what_somebody_waits_for_does_not(clien
         patched.setattr(api, "FIRST_HEARD_SECONDS", 0.05)
         texts, tokens = scheduler.texts, scheduler.tokens
         call(client, **LONG)
-        eventually(lambda: scheduler.texts > texts, 90)
+        eventually(lambda: scheduler.texts > texts)
         assert scheduler.tokens - tokens < 1000
     monkeypatch.setattr(api, "FIRST_HEARD_SECONDS", 600.0)
     assert "event: complete" in result(client, call(client, max_new_tokens=5)), "it takes ten times as long as that"
@@ -212,8 +212,8 @@ def test_what_nobody_listens_to_stops_and_what_somebody_waits_for_does_not(clien
     monkeypatch.setattr(Callers, "hear", lambda *asked: hear(*asked) and (noticed.set() or True))
     with client.stream("GET", f"call/generate/{call(client, **LONG)}"):
         assert noticed.wait(90)
-        eventually(lambda: handles(site), 90)
-    eventually(lambda: not handles(site), 90)
+        eventually(lambda: handles(site))
+    eventually(lambda: not handles(site))
 
 
 def test_what_waits_in_line_for_nobody_leaves_it(site: Site, client, pair, monkeypatch):
@@ -222,7 +222,7 @@ def test_what_waits_in_line_for_nobody_leaves_it(site: Site, client, pair, monke
     pair.tokens_per_second = 10
     first, second = listened_to(site, "first"), site.sessions.enter("second")
     run = first.begin(request(max_new_tokens=1000), site.host)
-    eventually(lambda: run.events, 90)
+    eventually(lambda: run.events)
     waiting = second.begin(request(), site.host)
     assert waiting.finished.wait(90) and waiting.state == "stopped" and run.active
     site.sessions.drop("first")
@@ -248,7 +248,7 @@ def test_invented_sessions_leave_little(site: Site, client: httpx.Client, monkey
             assert client.post(path, json=body).status_code == 200
         asked = {"component_id": 1, "fn_name": "x", "data": {}, "session_hash": f"other-{n}"}
         assert client.post("component_server", json=asked).status_code == 404
-        eventually(lambda: not list(site.page._queue._events()), 90)  # however slowly they are done
+        eventually(lambda: not list(site.page._queue._events()))  # however slowly they are done
     client.post("queue/join", json={"data": [], "fn_index": event_of(site, "ended")._id, "session_hash": "last"})
     results, ids, records = kept(site)
     assert len(states.session_data) <= most and results <= 10 and ids <= 10 and records == 0
@@ -270,7 +270,7 @@ def test_visits_by_api_and_feed_leave_nothing(site: Site, client: httpx.Client):
         site.page._queue._tidy(1e9 * next(later))
         return kept(site) == (0, 0, 0)
 
-    eventually(nothing_is_kept, 90)
+    eventually(nothing_is_kept)
     assert not site.page._queue._unread and not site.page._queue.event_ids_to_events
 
 

@@ -57,7 +57,7 @@ def begun(stepped: tuple[SteppedPair, Host], session: Session, tokens: int, **op
     """A text that has so many tokens and waits for its next step."""
     run = session.begin(request(**options), stepped[1])
     stepped[0].let(tokens)
-    eventually(lambda: len(run.events) == tokens, LONG)
+    eventually(lambda: len(run.events) == tokens)
     return run
 
 
@@ -189,7 +189,7 @@ def test_once_the_models_are_there_both_sliders_go_to_where_the_router_starts(ho
     _, _, _, message, *_ = handlers.follow_loading("router", 0.5, 0.0, window)  # type: ignore[arg-type]
     assert json.loads(message)["starts"] == [[0.5, dials[0]], [0.0, dials[1]]]
     session = sessions.get("a window")
-    session.set_dials(*dials, host)
+    session.set_dials(dials[0], dials[1], host)
     assert not session.moved, "where the page itself put them"
 
 
@@ -216,7 +216,7 @@ def test_a_text_is_stopped_within_a_step_and_leaves_no_thread(stepped):
     session.stop()
     stepped[0].let(1)  # the step that had begun
     assert done(run).state == "stopped" and len(run.events) <= 3
-    eventually(lambda: not [t for t in threading.enumerate() if t.name == f"citer-run-{run.number}"], LONG)
+    eventually(lambda: not [t for t in threading.enumerate() if t.name == f"citer-run-{run.number}"])
 
 
 def test_a_second_text_stops_the_first_which_loses_nothing_and_is_found_by_its_id_alone(stepped):
@@ -253,7 +253,7 @@ def test_who_waits_hears_the_place_in_line_and_about_how_long_and_may_leave_it(s
     first, waiting = begun(stepped, Session(), 1), []
     for place in (1, 2):
         waiting.append(Session().begin(request(), host))
-        eventually(lambda place=place: waiting[-1].place[0] == place, LONG)
+        eventually(lambda place=place: waiting[-1].place[0] == place)
     for mean, said in (80.0, (" 1 in line, about 1", " 2 in line, about 3")), (0.0, (" 1 in line.", " 2 in line.")):
         host.scheduler._mean_text = mean
         assert waiting_for(first, host) == ""

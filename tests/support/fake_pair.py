@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
+from typing import Any
 
 from engine.errors import InvalidRequest
 from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, extend, fold_revealed, keeps
@@ -292,12 +293,13 @@ def _event(request: Request, index: int, dial: Dial, seconds: float) -> TokenEve
     if role is Role.SLM and not keeps(_ratio(request, index), dial.acceptance):
         piece = piece.upper()
     mine, other = _alternatives(piece, index, 0.9 * score), _alternatives(piece, index + 1, 0.95)
-    spent = {"slm_fed": 1, "llm_fed": 0, "slm_head": role is Role.SLM, "seconds": seconds}
+    spent: dict[str, Any] = {"slm_fed": 1, "llm_fed": 0, "slm_head": role is Role.SLM, "seconds": seconds}
     spent |= {"slm_seconds": seconds * 0.3, "llm_seconds": seconds * 0.7 if role is Role.LLM else 0.0}
-    seen = {"slm_alternatives": mine} if request.alternatives else {}
+    seen: dict[str, Any] = {"slm_alternatives": mine} if request.alternatives else {}
     if request.alternatives and role is Role.LLM:
         seen["llm_alternatives"] = other
-    asked = {"threshold": dial.threshold, "acceptance": dial.acceptance, "score": score if scores else None}
+    asked: dict[str, Any] = {"threshold": dial.threshold, "acceptance": dial.acceptance}
+    asked["score"] = score if scores else None
     return TokenEvent(id=1000 + index, text=piece, role=role, index=index, **asked, **spent, **seen)
 
 

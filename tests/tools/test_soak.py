@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import httpx
 import pytest
 
-from tools.soak import __main__ as soak
-from tools.soak.floods import Flooder
 from tools.soak.page import lines_of
 from tools.soak.tally import FEW, HOUR, Sample, Tally, growth, judged
 
@@ -47,18 +42,6 @@ def test_what_is_slow_refused_or_growing_beyond_its_bound_is_lost(after, refused
     limits, silent = judged(parts, curve(grown), seconds)
     assert [what for what, row in limits.rows.items() if row.lost] == lost
     assert silent == [] and len(limits.rows) == 4
-
-
-class Broken(Flooder):
-    def attack(self, until: float, pause: float = 1.0) -> None:
-        raise KeyError("a fault of the soak")
-
-
-def test_an_attacker_that_dies_is_a_loss():
-    attacks, served = Tally(), SimpleNamespace(url="http://127.0.0.1:1/")
-    flooder: Any = Broken(served, attacks, {}, [], "x", 0, 0)  # type: ignore[arg-type]
-    soak._side_by_side([], [flooder], 0.0)
-    assert attacks.losses == 1 and "KeyError" in str(attacks.errors)
 
 
 def test_a_stream_is_split_at_line_feeds_alone():
