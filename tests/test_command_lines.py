@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,17 +16,16 @@ import trainer.__main__ as trainer
 from engine.__main__ import main as write
 from engine.errors import InvalidRequest, check_number, shown
 from engine.pairs.presets import PRESETS, GgufModel
-from tests.support.browser import eventually
 from tests.support.paths import ROOT
 
 SLM = PRESETS["cpu"].slm
 assert isinstance(SLM, GgufModel)
+NAME = SLM.file.name
 COMMANDS = {
     "engine": lambda: write(["What is 1 + 1?", "--preset", "tiny", "--max-new-tokens", "3"]),
     "engine.weights": lambda: weights.main([]),
     "engine.benchmark": lambda: benchmark.main(["report"]),
 }
-HELP = {"engine": write, "engine.benchmark": benchmark.main, "trainer": trainer.main}
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +33,7 @@ def _something_to_say(tiny_pair, tmp_path, monkeypatch):
     monkeypatch.setattr(engine.pair, "load", lambda *_, **__: tiny_pair)
     monkeypatch.setenv("CITER_CACHE_DIR", str(tmp_path))
     (tmp_path / "gguf").mkdir()
-    (tmp_path / "gguf" / SLM.file.name).write_bytes(b"x")
+    (tmp_path / "gguf" / NAME).write_bytes(b"x")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -45,7 +42,7 @@ def test_a_full_device_is_called_so(name, monkeypatch, capsys):
         monkeypatch.setattr(sys, "stdout", full)
         assert COMMANDS[name]() == 2
     said = capsys.readouterr().err
-    assert "No space left on device" in said and "Traceback" not in said
+    assert "No space left" in said and "Traceback" not in said
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -58,17 +55,6 @@ def test_a_reader_that_has_gone_ends_it_quietly(name, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("name", HELP)
-def test_help_that_nobody_can_read_is_no_fault(name, monkeypatch, capsys):
-    with suppress(OSError), Path("/dev/full").open("w") as full:  # what is left of it cannot be written either
-        monkeypatch.setattr(sys, "stdout", full)
-        try:
-            status = HELP[name](["--help"])
-        except SystemExit as ended:
-            status = ended.code
-    assert status in (0, 2) and "Traceback" not in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(("target", "status", "said"), [("/dev/full", 2, b"No space"), ("gone", 141, b"")])
 def test_so_it_is_when_python_itself_ends_and_writes_what_is_left(target, status, said):
     reader, writer = os.pipe()
@@ -79,33 +65,6 @@ def test_so_it_is_when_python_itself_ends_and_writes_what_is_left(target, status
     os.close(stdout)
     assert ended.returncode == status and said in ended.stderr
     assert b"Traceback" not in ended.stderr and b"Broken" not in ended.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("output", [">/dev/full", ">&-"])
-def test_the_page_calls_a_full_device_so_and_is_served_where_there_is_no_output(output, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = {"CITER_PRESET": "tiny", "CITER_SERVER__HOST": "127.0.0.1", "CITER_SERVER__PORT": str(port)}
-    environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
-    command = ["sh", "-c", f"exec '{sys.executable}' '{ROOT / 'app.py'}' {output}"]
-
-    def answers() -> bool:
-        with socket.socket() as asking:
-            return asking.connect_ex(("127.0.0.1", port)) == 0
-
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as process:
-        try:
-            if output == ">/dev/full":
-                assert process.wait() == 1
-            else:
-                eventually(lambda: process.poll() is not None or answers(), 300)
-                assert process.poll() is None
-        finally:
-            process.terminate()
-            told = process.communicate()[1]
-    assert b"Traceback" not in told and (b"No space left on device" in told) is (output == ">/dev/full")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from engine.endpoint.fields import read_fields
 from engine.policy import POLICIES
 from tests.support.browser import serve
 from tests.support.fake_pair import FakePair
-from tests.support.limits import ELSEWHERE, FORM, LIMITS, NAN, PRICES, Limit, names, spelled
+from tests.support.limits import ELSEWHERE, FORM, LIMITS, PRICES, Limit, names, spelled
 
 SAMPLING = [each.name for each in fields(Sampling)]
 DIALS = ("threshold", "acceptance", "max_draft")
@@ -107,7 +107,7 @@ def test_a_link_whose_other_values_stay(limit: Limit):
         if value is not None and value != ("",) and not (strings and isinstance(value, int | float))
         if not (limit.field == "max_draft" and value == 0)
     ]
-    check(limit, ask, bad)
+    check(limit, ask, bad + ([2**53] if limit.field == "seed" else []))  # a browser's numbers are exact up to there
 
 
 # ---- over HTTP, to a page's server with a pair that counts what it is asked ----
@@ -194,10 +194,3 @@ def test_the_command_line(limit: Limit, monkeypatch: pytest.MonkeyPatch, capsys:
 
     texts = limit.field in ("prompt", "system", "stop")
     check(limit, ask, [each for each in limit.bad if each is not None and not (texts and each == 5)])
-
-
-def test_what_is_no_number_in_json_is_none_here(client: httpx.Client):
-    for value in ("Infinity", "-1e999", json.dumps(NAN)):
-        call = client.post("gradio_api/call/v2/generate", content=f'{{"prompt": "x", "threshold": {value}}}')
-        answer = client.get(f"gradio_api/call/generate/{call.json()['event_id']}").text
-        assert "event: error" in answer and "threshold" in answer

@@ -6,7 +6,6 @@ import json
 import runpy
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,25 +13,22 @@ import gradio as gr
 import pytest
 
 import engine
-from app.api import ApiRun
 from app.compare.comparison import Comparison
 from app.fields import FIELDS, router_dials
-from app.figures import pair_name
 from app.handlers import Handlers
 from app.header import header_html
 from app.running.host import Host
+from app.running.run import Run
 from app.running.session import Session
 from app.running.sessions import Sessions
 from app.stream.updates import waiting_for
 from app.sweep import Sweep
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning
-from engine import InvalidRequest, Prices, SettingsError, WeightsError, load_settings
+from engine import Prices, SettingsError, WeightsError, load_settings
 from engine.endpoint.places import Busy, Places
 from tests.support.browser import eventually
-from tests.support.converted_pair import Files
 from tests.support.fake_pair import FakePair, SteppedPair, request
-from tests.support.mutations import no_file_larger_than
 from tests.support.paths import ROOT
 
 LONG = 120  # seconds, which only a fault takes
@@ -47,29 +43,27 @@ def pair() -> FakePair:
 
 
 @pytest.fixture
-def stepped() -> SteppedPair:
-    return SteppedPair()
+def stepped() -> Iterator[tuple[SteppedPair, Host]]:
+    """A pair that takes a step when it may, and its host, which writes one text at a time."""
+    pair = SteppedPair()
+    host = Host(lambda preset, progress: pair, rows=1)
+    host.wait(threading.Event())
+    yield pair, host
+    pair.let()
+    host.close()
 
 
-@contextmanager
-def hosting(pair: Any, rows: int = 8) -> Iterator[Host]:
-    host = Host(lambda preset, progress: pair, rows=rows)
-    try:
-        host.wait(threading.Event())
-        yield host
-    finally:
-        if isinstance(pair, SteppedPair):
-            pair.let()
-        host.close()
+def begun(stepped: tuple[SteppedPair, Host], session: Session, tokens: int, **options: Any) -> Run:
+    """A text that has so many tokens and waits for its next step."""
+    run = session.begin(request(**options), stepped[1])
+    stepped[0].let(tokens)
+    eventually(lambda: len(run.events) == tokens)
+    return run
 
 
 def done(run: Any) -> Any:
     assert run.finished.wait(LONG)
     return run
-
-
-def facts(events: Any) -> list[tuple[object, ...]]:
-    return [(event.index, event.id, event.text, event.role, event.slm_fed, event.llm_fed) for event in events]
 
 
 # ---- loading ----
@@ -85,22 +79,11 @@ def test_weights_that_cannot_be_had_give_the_tiny_pair_and_the_reason():
         return FakePair(preset="tiny")
 
     host = Host(load, "cpu")
+    for _ in range(3):  # however many ask
+        host.start()
     assert host.wait(threading.Event()).preset == "tiny" and asked == ["cpu", "tiny"]
     assert "Hub and mirror are <unreachable>." in (host.status.warning or "")
     assert "&lt;unreachable&gt;" in header_html(host) and "<unreachable>" not in header_html(host)
-
-
-def test_a_disk_that_fills_up_in_mid_conversion_gives_the_tiny_pair_and_the_reason(tmp_path):
-    files = Files(tmp_path)
-
-    def load(preset, progress):
-        return files.load()[0] if preset != "tiny" else FakePair(preset="tiny")
-
-    host = Host(load, "cpu")
-    with no_file_larger_than(20_000):
-        assert host.wait(threading.Event()).preset == "tiny"
-    said = host.status.warning or ""
-    assert "space" in said and "CITER_CACHE_DIR" in said and "CITER_CACHE_DIR" in header_html(host)
 
 
 def test_the_tiny_pair_that_stands_in_has_its_own_router_and_not_the_one_of_the_settings(monkeypatch):
@@ -123,27 +106,6 @@ def test_no_models_at_all_is_said_and_every_run_fails_with_the_reason(fault):
     run = done(Session().begin(request(), host))
     assert run.state == "failed" and str(fault) in (run.error or "") and host.status.phase == "failed"
     assert str(fault).split()[0] in header_html(host) and "<either>" not in header_html(host)
-
-
-def test_the_models_are_loaded_once_however_many_ask():
-    calls = []
-    host = Host(lambda preset, progress: calls.append(1) or FakePair())
-    for _ in range(5):
-        host.start()
-    host.wait(threading.Event())
-    assert calls == [1]
-
-
-@pytest.mark.parametrize(
-    ("slm", "llm", "name"),
-    [
-        ("Qwen2.5-Coder 0.5B", "Qwen2.5-Coder 1.5B", "Qwen2.5-Coder 0.5B ⇄ 1.5B"),
-        ("a", "b", "a ⇄ b"),
-        ("same", "same", "same ⇄ same"),
-    ],
-)
-def test_the_names_of_a_pair_share_their_beginning(slm, llm, name):
-    assert pair_name(slm, llm) == name
 
 
 # ---- where dials start ----
@@ -227,7 +189,7 @@ def test_once_the_models_are_there_both_sliders_go_to_where_the_router_starts(ho
     _, _, _, message, *_ = handlers.follow_loading("router", 0.5, 0.0, window)  # type: ignore[arg-type]
     assert json.loads(message)["starts"] == [[0.5, dials[0]], [0.0, dials[1]]]
     session = sessions.get("a window")
-    session.set_dials(*dials, host)
+    session.set_dials(dials[0], dials[1], host)
     assert not session.moved, "where the page itself put them"
 
 
@@ -244,62 +206,64 @@ def test_a_window_whose_texts_are_gone_hears_so_though_it_has_compared_since(hos
     assert handlers.scrub(window) and session.scrubbing
 
 
-# ---- one text ----
+# ---- one text after the other ----
 
 
 def test_a_text_is_stopped_within_a_step_and_leaves_no_thread(stepped):
-    with hosting(stepped) as host:
-        session = Session()
-        run = session.begin(request(), host)
-        stepped.let(2)
-        eventually(lambda: len(run.events) == 2, LONG)
-        session.stop()
-        session.stop()
-        stepped.let(1)  # the one that had begun
-        assert done(run).state == "stopped" and len(run.events) <= 3
-        eventually(lambda: not [t for t in threading.enumerate() if t.name == f"citer-run-{run.number}"], LONG)
+    session = Session()
+    run = begun(stepped, session, 2)
+    session.stop()
+    session.stop()
+    stepped[0].let(1)  # the step that had begun
+    assert done(run).state == "stopped" and len(run.events) <= 3
+    eventually(lambda: not [t for t in threading.enumerate() if t.name == f"citer-run-{run.number}"])
 
 
-def test_a_second_text_stops_the_first_which_loses_nothing_and_may_be_found_by_its_id_alone(stepped):
-    with hosting(stepped) as host:
-        sessions = Sessions()
-        first = sessions.get("a").begin(request(), host)
-        stepped.let(3)
-        eventually(lambda: len(first.events) == 3, LONG)
-        second = sessions.get("a").begin(request("echo x"), host)
-        stepped.let()
-        assert done(second).state == "done" and done(first).state == "stopped" and second.number > first.number
-        assert [event.index for event in first.events] == list(range(len(first.events)))
-        assert [event.text for event in second.events] == ["x", ""]
-        found = sessions.find(second.id)
-        assert found is not None and found[1] is second
-        assert sessions.find("") is None and sessions.find(str(second.number)) is None
+def test_a_second_text_stops_the_first_which_loses_nothing_and_is_found_by_its_id_alone(stepped):
+    sessions = Sessions()
+    first = begun(stepped, sessions.get("a"), 3)
+    second = sessions.get("a").begin(request("echo x"), stepped[1])
+    stepped[0].let()
+    assert done(second).state == "done" and done(first).state == "stopped" and second.number > first.number
+    assert [event.index for event in first.events] == list(range(len(first.events)))
+    found = sessions.find(second.id)
+    assert found is not None and found[1] is second
+    assert sessions.find("") is None and sessions.find(str(second.number)) is None
 
 
 def test_the_dial_applies_to_the_next_token(stepped):
-    with hosting(stepped) as host:
-        run = Session().begin(request(threshold=0.0), host)
-        stepped.let(4)
-        eventually(lambda: len(run.events) == 4, LONG)
-        run.dial.threshold = 1.01
-        stepped.let()
-        thresholds = [event.threshold for event in done(run).events]
-        assert thresholds[:4] == [0.0] * 4 and set(thresholds[5:]) == {1.01}, "the fifth may have begun"
-        with pytest.raises(InvalidRequest):
-            run.dial.threshold = float("nan")
+    run = begun(stepped, Session(), 4, threshold=0.0)
+    run.dial.threshold = 1.01
+    stepped[0].let()
+    thresholds = [event.threshold for event in done(run).events]
+    assert thresholds[:4] == [0.0] * 4 and set(thresholds[5:]) == {1.01}, "the fifth had begun"
 
 
 def test_what_is_refused_changes_nothing_and_ones_own_text_gives_its_place_to_the_next(stepped):
-    with hosting(stepped) as host:
-        sessions = Sessions(places=Places(1, 1))
-        run = sessions.get("a").begin(request(), host)
-        with pytest.raises(Busy):
-            sessions.get("b").begin(request(), host)
-        assert sessions.get("b").run is None and len(sessions) == 1 and not run.cancel.is_set()
-        again = sessions.get("a").begin(request(), host)
-        assert run.cancel.is_set() and again.active
-        stepped.let()
-        done(again)
+    sessions = Sessions(places=Places(1, 1))
+    run = begun(stepped, sessions.get("a"), 1)
+    with pytest.raises(Busy):
+        sessions.get("b").begin(request(), stepped[1])
+    assert sessions.get("b").run is None and len(sessions) == 1 and not run.cancel.is_set()
+    assert sessions.get("a").begin(request(), stepped[1]).active and run.cancel.is_set()
+
+
+def test_who_waits_hears_the_place_in_line_and_about_how_long_and_may_leave_it(stepped):
+    pair, host = stepped
+    first, waiting = begun(stepped, Session(), 1), []
+    for place in (1, 2):
+        waiting.append(Session().begin(request(), host))
+        eventually(lambda place=place: waiting[-1].place[0] == place)
+    for mean, said in (80.0, (" 1 in line, about 1", " 2 in line, about 3")), (0.0, (" 1 in line.", " 2 in line.")):
+        host.scheduler._mean_text = mean
+        assert waiting_for(first, host) == ""
+        assert all(part in waiting_for(run, host) for part, run in zip(said, waiting, strict=True))
+    waiting[0].cancel.set()
+    pair.let(1)
+    assert done(waiting[0]).state == "stopped" and waiting[0].events == [] and waiting[1].place[0] == 1
+    first.cancel.set()
+    pair.let()
+    assert done(waiting[1]).state == "done"
 
 
 def test_a_bug_in_the_models_ends_the_run_with_a_message_and_the_next_has_its_turn(host, pair, monkeypatch):
@@ -311,74 +275,3 @@ def test_a_bug_in_the_models_ends_the_run_with_a_message_and_the_next_has_its_tu
     assert run.state == "failed" and "tensor trouble" in (run.error or "")
     monkeypatch.undo()
     assert done(Session().begin(request(), host)).state == "done"
-
-
-# ---- many texts ----
-
-
-def arrived(host: Host, count: int) -> None:
-    """So many texts have a row or stand in line."""
-    eventually(lambda: host.scheduler.rows + host.scheduler.waiting == count, LONG)
-
-
-def test_visitors_texts_are_written_at_the_same_time_each_as_if_alone(stepped):
-    with hosting(stepped) as host:
-        runs = [Session().begin(request(seed=n), host) for n in range(5)]
-        arrived(host, 5)
-        eventually(lambda: host.scheduler.rows == 5 or stepped.let(1), LONG)
-        stepped.let()
-        for n, run in enumerate(runs):
-            assert done(run).state == "done"
-            assert facts(run.events) == facts(FakePair(1e6).stream(request(seed=n)))
-
-
-def in_line(stepped: SteppedPair, host: Host, count: int) -> list[Any]:
-    """So many texts, of which the first is being written and the others wait behind each other."""
-    runs: list[Any] = []
-    for n in range(count):
-        runs.append(Session().begin(request(), host))
-        if n == 0:
-            stepped.let(1)
-        eventually(lambda n=n: runs[n].place[0] == n if n else runs[n].events, LONG)
-    return runs
-
-
-def test_who_waits_hears_the_place_in_line_and_about_how_long_and_may_leave_it(stepped):
-    with hosting(stepped, rows=1) as host:
-        first, second, third = in_line(stepped, host, 3)
-        lengths = (80.0, ("1 in line, about 1 min", "2 in line, about 3 min")), (0.0, ("1 in line.", "2 in line."))
-        for mean, said in lengths:
-            host.scheduler._mean_text = mean
-            assert waiting_for(first, host) == ""
-            assert all(part in waiting_for(run, host) for part, run in zip(said, (second, third), strict=True))
-        second.cancel.set()
-        stepped.let(1)
-        assert done(second).state == "stopped" and second.events == [] and third.place[0] == 1
-        first.cancel.set()
-        stepped.let()
-        assert done(third).state == "done"
-
-
-def test_a_visitor_need_not_wait_for_all_calls_of_the_api(stepped):
-    with hosting(stepped, rows=2) as host:
-        calls = [ApiRun(request()) for _ in range(5)]
-        for run in calls:
-            run.owner = "api"
-            run.start(host)
-        arrived(host, 5)
-        visitor = Session().begin(request(), host)
-        arrived(host, 6)
-        eventually(lambda: visitor.events or stepped.let(1), LONG)
-        assert all(run.active for run in calls)
-
-
-def test_who_leaves_frees_the_rows_and_the_caches(stepped):
-    with hosting(stepped) as host:
-        sessions = Sessions(leave=host.leave)
-        run, other = (sessions.get(name).begin(request(), host) for name in "ab")
-        arrived(host, 2)
-        eventually(lambda: (run.events and other.events) or stepped.let(1), LONG)
-        sessions.drop("a")
-        stepped.let(2)
-        assert done(run).state == "stopped" and other.active
-        eventually(lambda: host.scheduler.rows == 1 and host.scheduler._held.resting == [], LONG)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
+from typing import Any
 
 from engine.errors import InvalidRequest
 from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, extend, fold_revealed, keeps
@@ -42,7 +43,6 @@ _MOMENT = 0.05  # seconds
 
 
 def request(prompt: str = "a palindrome", **options) -> Request:
-    """A request that is answered in 30 tokens at most."""
     return Request(prompt, **{"max_new_tokens": 30, **options})
 
 
@@ -74,18 +74,15 @@ class FakeRow:
 
     @property
     def unfinished(self) -> bool:
-        """Whether it may be written on."""
         return self.finish_reason is None and self.slot >= 0
 
     def go_on(self, request: Request, events) -> None:
-        """Takes over what stays of a text."""
         self.request, self.events, self.begun = request, list(fold_revealed(events)), False
         self.tokens = self.tokens[: self.prompt_tokens] + [event.id for event in events]
         self.unseen = [event.index for event in self.events if event.provisional]
         self.finish_reason = events[-1].finish_reason if events else None
 
     def copy(self) -> FakeRow:
-        """One that nothing done to this one changes."""
         return replace(self, tokens=list(self.tokens), events=list(self.events), unseen=list(self.unseen))
 
 
@@ -96,7 +93,6 @@ class FakeDecoding:
         self.pair, self.rows = pair, []
 
     def add(self, requests, policies, prompts, texts=(), known=None) -> list[int]:
-        """Adds texts."""
         asked = zip(requests, policies, prompts, strict=True)
         rows = [FakeRow(each, policy, len(ids), list(ids), Dial.of(each)) for each, policy, ids in asked]
         for row, events in zip(rows, texts, strict=False):
@@ -104,21 +100,18 @@ class FakeDecoding:
         return self.enter(rows)
 
     def enter(self, rows, known=None) -> list[int]:
-        """Gives rows a place."""
         for row in rows:
             row.slot = next((n for n, other in enumerate(self.rows) if other.slot < 0), len(self.rows))
             self.rows[row.slot : row.slot + 1] = [row]
         return [row.slot for row in rows]
 
     def remove(self, number: int, clear: bool = False, keep: bool = False) -> FakeRow:
-        """Takes a row away."""
         row = self.rows[number]
         row.slot, self.rows[number] = -1, row.copy()
         self.rows[number].slot = -1
         return row
 
     def resume(self, number: int, request: Request, events) -> None:
-        """Goes on from what stays of a text."""
         self.rows[number].go_on(request, events)
 
     def reveal(self, number: int, reading: int | None = None) -> tuple[list[Revealed], bool]:
@@ -126,7 +119,6 @@ class FakeDecoding:
         return [], True
 
     def step(self, numbers, reading=None) -> list[TokenEvent]:
-        """A token of each row."""
         rows = {number: self.rows[number] for number in numbers if self.rows[number].unfinished}
         with self.pair.writing(list(rows.values())) as seconds:
             return [replace(self.pair.write(row, seconds()), row=number) for number, row in rows.items()]
@@ -151,7 +143,7 @@ class FakePair:
         self.operating_points: OperatingPoints | None = None
         self.policies = ("router", "confidence", "random", "slm", "llm")
         self.slm_cost, self.llm_cost, self.prices = _SLM, _LLM, Prices()
-        self.slm = self.llm = SimpleNamespace(device=SimpleNamespace(type="cpu"), local=True)
+        self.llm = SimpleNamespace(device=SimpleNamespace(type="cpu"), local=True)
         self.trouble = ""
         self.requests: list[Request] = []
         self.tokens = 0
@@ -163,11 +155,9 @@ class FakePair:
         return self._writing if time.monotonic() < self._wrote + _MOMENT else 0
 
     def default_policy(self, named: str) -> str:
-        """As the engine's."""
         return named if named in self.policies else "confidence"
 
     def check(self, request: Request) -> int:
-        """Prompt tokens; refuses a prompt beyond the context."""
         tokens = 20 + len(_said(request).split())
         if tokens >= self.context:
             raise InvalidRequest(
@@ -181,18 +171,10 @@ class FakePair:
     def check_sampling(self, sampling: Sampling) -> None:
         """Any can be served."""
 
-    def close(self) -> None:
-        """There is no connection."""
-
-    def unload(self) -> None:
-        """There are no weights."""
-
     def prepare(self, request: Request, prompt=None) -> tuple[str, list[int]]:
-        """Policy and prompt."""
         return request.policy, list(prompt) if prompt else [zlib.crc32(_said(request).encode())] * self.check(request)
 
     def open(self, most: int | None = None) -> FakeDecoding:
-        """What the scheduler steps."""
         return FakeDecoding(self)
 
     @contextmanager
@@ -211,11 +193,9 @@ class FakePair:
             self._writing, self._wrote = sum(row.unfinished for row in rows), time.monotonic()
 
     def pause(self, seconds: float) -> None:
-        """A step lasts so long."""
         time.sleep(seconds)
 
     def write(self, row: FakeRow, seconds: float) -> TokenEvent:
-        """The next event of a text."""
         request, dial, text = row.request, row.dial, row.events
         pieces, index = _pieces(request), len(row.events)
         longest = 6 if request.max_draft == "auto" else request.max_draft
@@ -246,14 +226,12 @@ class FakePair:
             yield from decoding.step([number])
 
     def generate(self, request: Request) -> Trace:
-        """The whole text as a trace."""
         text: list[TokenEvent] = []
         for event in self.stream(request):
             extend(text, event)
         return self.trace(request, text)
 
     def trace(self, request: Request, events) -> Trace:
-        """Folds events into a trace."""
         names = {"preset": self.preset, "slm": self.slm_name, "llm": self.llm_name}
         router, costs = self.router and self.router.name, {"slm_cost": self.slm_cost, "llm_cost": self.llm_cost}
         return build_trace(request, events, **names, router=router, prompt_tokens=self.check(request), **costs)
@@ -271,12 +249,10 @@ class SteppedPair(FakePair):
         self._steps.release(steps)
 
     def pause(self, seconds: float) -> None:
-        """A step begins when it may."""
         self._steps.acquire()
 
 
 def _said(request: Request) -> str:
-    """The conversation, its prompt included."""
     return " ".join([*(turn.text for turn in request.turns), request.prompt])
 
 
@@ -317,23 +293,14 @@ def _event(request: Request, index: int, dial: Dial, seconds: float) -> TokenEve
     if role is Role.SLM and not keeps(_ratio(request, index), dial.acceptance):
         piece = piece.upper()
     mine, other = _alternatives(piece, index, 0.9 * score), _alternatives(piece, index + 1, 0.95)
-    return TokenEvent(
-        id=1000 + index,
-        text=piece,
-        role=role,
-        score=score if scores else None,
-        threshold=dial.threshold,
-        acceptance=dial.acceptance,
-        slm_fed=1,
-        llm_fed=0,
-        slm_head=role is Role.SLM,
-        seconds=seconds,
-        slm_seconds=seconds * 0.3,
-        llm_seconds=seconds * 0.7 if role is Role.LLM else 0.0,
-        index=index,
-        slm_alternatives=mine if request.alternatives else (),
-        llm_alternatives=other if request.alternatives and role is Role.LLM else (),
-    )
+    spent: dict[str, Any] = {"slm_fed": 1, "llm_fed": 0, "slm_head": role is Role.SLM, "seconds": seconds}
+    spent |= {"slm_seconds": seconds * 0.3, "llm_seconds": seconds * 0.7 if role is Role.LLM else 0.0}
+    seen: dict[str, Any] = {"slm_alternatives": mine} if request.alternatives else {}
+    if request.alternatives and role is Role.LLM:
+        seen["llm_alternatives"] = other
+    asked: dict[str, Any] = {"threshold": dial.threshold, "acceptance": dial.acceptance}
+    asked["score"] = score if scores else None
+    return TokenEvent(id=1000 + index, text=piece, role=role, index=index, **asked, **spent, **seen)
 
 
 def _alternatives(piece: str, index: int, top: float) -> tuple[Alternative, ...]:

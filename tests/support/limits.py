@@ -48,7 +48,7 @@ LIMITS = (
     Limit("alternatives", (0, 50), (-1, 51, 2.5)),
 )
 
-ELSEWHERE = ("sampling", "forced", "judge")
+ELSEWHERE = ("sampling", "forced")
 """Fields of `Request` that hold others, or that only callers in Python give: see `tests/engine/test_request.py`."""
 
 FORM = {
@@ -82,7 +82,8 @@ def traces(field: str, value: Any) -> tuple[str, ...]:
         return "empty", "text"
     if isinstance(first, str):
         return (first, f"{len(first):,}", first[:15])
-    return (spelled(value)[:15], f"of type {type(value).__name__}")
+    start = spelled(value)[:15]
+    return (f"= {start}", f"'{start}", f"of type {type(value).__name__}")
 
 
 def names(message: str, field: str, value: Any, also: str = "") -> bool:
