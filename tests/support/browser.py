@@ -9,7 +9,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,7 +37,7 @@ FLAGS = [
 ]
 
 
-LIMIT = 90
+LIMIT = 25
 """Seconds after which something awaited is a fault. Only a real one gets there, on the busiest machine, too."""
 
 AS_A_PERSON = "Object.defineProperty(navigator, 'webdriver', { get: () => false });"
@@ -69,6 +69,7 @@ def serve(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = {**launch_options(demo, settings), "server_name": "127.0.0.1", "server_port": port}
+    options["_frontend"] = False  # else gradio asks its own server first, which a busy machine answers too late for it
     demo.launch(prevent_thread_lock=True, quiet=True, **options)
     try:
         yield Site(f"http://127.0.0.1:{port}/", host, getattr(demo, "sessions"), demo)  # noqa: B009  # set by `build`
@@ -148,6 +149,23 @@ class Window:
         """The texts of the tokens, of one author (".slm", ".llm") or all."""
         return self.page.eval_on_selector_all(f".t{kind}:not(.end)", "nodes => nodes.map(node => node.textContent)")
 
+    def authors(self) -> list[str]:
+        """Who wrote each token, the end included: "slm" or "llm"."""
+        return [author for _, author in self.page.eval_on_selector_all(".t", _WRITTEN_BY)]
+
+    def shows(self, events: Iterable[Any]) -> None:
+        """Waits until the page has the text of some events, each token in the colour of its author."""
+        wanted = [[event.text, event.role.value] for event in events]
+        eventually(lambda: self.page.eval_on_selector_all(".t", _WRITTEN_BY) == wanted)
+
+    def marked(self, kind: str) -> list[int]:
+        """The numbers of the tokens of a class, as "flip"."""
+        return self.page.eval_on_selector_all(f".t.{kind}", "nodes => nodes.map(node => Number(node.dataset.i))")
+
+    def inner(self, selector: str) -> str:
+        """What a reader sees of a part, with plain spaces."""
+        return " ".join(self.page.locator(selector).first.inner_text().split())
+
     def field(self, name: str) -> str:
         """A number of the meter."""
         return self.page.text_content(f'[data-field="{name}"]').replace("\N{NARROW NO-BREAK SPACE}", " ")
@@ -170,6 +188,20 @@ def along(page: Any, place: float, track: str = "#track input") -> tuple[float, 
     return box["x"] + thumb / 2 + place * (box["width"] - thumb), box["y"] + box["height"] / 2
 
 
+def drag(page: Any, track: str, *places: float) -> None:
+    """Presses the mouse at the first place of a track, pulls it along the others, and lets it go at the last."""
+    page.mouse.move(*along(page, places[0], track))
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*along(page, place, track), steps=4)
+    page.mouse.up()
+
+
+def newest(site: Site) -> Any:
+    """The run that was begun last, of all sessions."""
+    return max((session.run for session in site.sessions._all() if session.run), key=lambda run: run.number)
+
+
 def move(page: Any, selector: str, value: float) -> None:
     """Sets a range and lets it go as a hand does, with the browser's own events."""
     script = """(node, value) => {
@@ -185,6 +217,9 @@ Document.prototype.querySelector = function (selector) {
   return late ? null : find.call(this, selector);
 };"""
 """A page in which the threshold's slider is found three seconds late, as on a machine with too much to do."""
+
+_WRITTEN_BY = """nodes => nodes.map((node) => [
+  node.classList.contains('end') ? '' : node.textContent, node.classList.contains('llm') ? 'llm' : 'slm'])"""
 
 _WRITTEN = """(asked) => {
   const { state, run } = document.querySelector('.stream-state').dataset;
