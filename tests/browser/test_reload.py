@@ -69,7 +69,9 @@ def test_prompts_settings_and_text_are_there_after_a_reload_and_gone_in_a_page_o
     shown.open()
     page.wait_for_selector("text=fake-r1")
     assert shown.text() == ""
-    for name in ("prompt", *BOXES.values()):
+    expect(page.locator(PROMPT)).to_have_value("")
+    for tab, name in BOXES.items():
+        page.click(f'role=tab[name="{tab}"]')
         expect(page.locator(f"#{name} textarea")).to_have_value("")
 
 
@@ -143,6 +145,7 @@ def test_a_server_that_is_away_or_started_anew_is_noticed_and_taken_up_again(sho
     eventually(lambda: shown.text() == text)
     page.evaluate("window.before = true; dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
     loads_again(shown)  # one that the browser had kept
+    eventually(lambda: shown.text() == text)
     assert shown.write("echo as before") == "as before"
 
 
@@ -152,6 +155,10 @@ def test_a_comparison_stays_when_the_server_is_back_until_the_visitor_loads_the_
     page.fill("#compare-prompt textarea", "echo one two")
     page.click("#compare-start")
     page.wait_for_selector('.compare-state[data-state="done"]')
+    pair.tokens_per_second = 2
+    page.fill("#compare-prompt textarea", "echo one two" + 40 * " and another")
+    page.click("#compare-start")
+    page.wait_for_selector('.compare-state[data-state="running"]')  # it is cut off, and stays so
     mark(shown)
     cut: list[str] = []
     page.on("requestfailed", lambda request: cut.append(request.url))

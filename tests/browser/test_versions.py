@@ -127,7 +127,7 @@ def test_the_strip_names_what_is_kept_goes_back_with_enter_and_fits_a_telephone(
     pair.tokens_per_second = 2000
     with window(browser, site, 360, 780, reduced_motion="reduce") as shown:
         page = shown.page
-        shown.write("echo <img src=x onerror=document.title='owned'> and <b>bold</b>")
+        shown.write("a palindrome")
         first = newest(site)
         for count, threshold in enumerate((0.9, 0.8, 0.7, 0.6, 0.4), start=2):
             shown.slide("#threshold", threshold)
@@ -143,6 +143,7 @@ def test_the_strip_names_what_is_kept_goes_back_with_enter_and_fits_a_telephone(
         page.keyboard.press("Enter")
         at(shown, site, first)
         assert pair.tokens == tokens and page.evaluate("document.activeElement.classList.contains('version')")
+        shown.write("echo <img src=x onerror=document.title='owned'> and <b>bold</b>")
         page.fill(PROMPT, "echo x")
         expect(page.locator(".stream-origin"), "whose text it is").to_contain_text("<img")
         expect(page.locator(".versions img, .stream-origin img, .stream-origin b")).to_have_count(0)
