@@ -166,7 +166,7 @@ class Windows(RuleBasedStateMachine):
     def open_a_trace(self) -> None:
         page, before = self.page, self.has_text()
         assert page is not None
-        opened = opened_run(self.pair.trace(page.request, page.events).to_json(), self.session.run)
+        opened = opened_run(FakePair(1e6).generate(page.request).to_json(), self.session.run)
         self.session.show(opened)
         assert tokens_of(opened.events) == tokens_of(page.events)
         self.came(before, opened)

@@ -304,7 +304,7 @@ def test_a_texts_cost_is_told_with_its_policy_and_dials_unless_they_were_turned_
     cost = cost_of(plain, session)
     assert cost is not None and cost["times"] > 0
     assert (cost["policy"], cost["threshold"], cost["acceptance"]) == ("router", 0.9, 0.3)
-    opened = opened_run(pair.trace(plain.request, plain.events).to_json())
+    opened = opened_run(FakePair(1e6).generate(plain.request).to_json())
     session.retire(pair)
     assert cost_of(plain, session) is cost_of(opened, session) is None
 

@@ -37,7 +37,7 @@ FLAGS = [
 ]
 
 
-LIMIT = 90
+LIMIT = 25
 """Seconds after which something awaited is a fault. Only a real one gets there, on the busiest machine, too."""
 
 AS_A_PERSON = "Object.defineProperty(navigator, 'webdriver', { get: () => false });"
@@ -69,6 +69,7 @@ def serve(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = {**launch_options(demo, settings), "server_name": "127.0.0.1", "server_port": port}
+    options["_frontend"] = False  # else gradio asks its own server first, which a busy machine answers too late for it
     demo.launch(prevent_thread_lock=True, quiet=True, **options)
     try:
         yield Site(f"http://127.0.0.1:{port}/", host, getattr(demo, "sessions"), demo)  # noqa: B009  # set by `build`
@@ -211,6 +212,9 @@ def move(page: Any, selector: str, value: float) -> None:
 
 
 _TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+_WRITTEN_BY = """nodes => nodes.map((node) => [
+  node.classList.contains('end') ? '' : node.textContent, node.classList.contains('llm') ? 'llm' : 'slm'])"""
 
 _WRITTEN_BY = """nodes => nodes.map((node) => [
   node.classList.contains('end') ? '' : node.textContent, node.classList.contains('llm') ? 'llm' : 'slm'])"""

@@ -1,0 +1,122 @@
+"""The feed in Chromium: one connection brings what is written, nothing is lost or repeated, and gradio can stand in."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import gradio as gr
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from app.page import build, launch_options
+from app.running.host import Host
+from app.stream.feed import Feeds
+from engine import load_settings
+from tests.support.browser import AS_A_PERSON, Site, Window, eventually, expect, window
+from tests.support.fake_pair import ANSWER, FakePair
+
+FEED = "**/citer/feed/**"
+
+
+@pytest.fixture
+def shown(site_window: Window, pair: FakePair):
+    pair.tokens_per_second = 100
+    site_window.open()
+    site_window.page.wait_for_selector("text=fake-r1")
+    yield site_window
+    assert site_window.errors == []
+
+
+def test_a_text_takes_one_connection_and_nothing_is_asked_while_its_tokens_come(shown: Window, pair: FakePair):
+    pair.tokens_per_second = 20
+    shown.requests.clear()
+    shown.ask("a palindrome")
+    shown.page.wait_for_selector(".t >> nth=8")
+    before = len(shown.requests)
+    shown.page.wait_for_selector(".t >> nth=30")
+    apart = ("/assets/", "/citer/pair")  # gradio's scripts, and whether the server is still there, which time asks
+    assert [url for url in shown.requests[before:] if not any(part in url for part in apart)] == []
+    shown.wait_state("done")
+    assert sum("/citer/feed/" in url for url in shown.requests) == 1
+
+
+def test_a_connection_that_breaks_is_opened_again_and_loses_and_repeats_no_token(shown: Window, pair, monkeypatch):
+    pair.tokens_per_second = 12
+    follow, breaks = Feeds.follow, [3, 4, 5]
+
+    async def breaking(self, session, known):
+        left = breaks.pop(0) if breaks else -1
+        async for event in follow(self, session, known):
+            left -= event.startswith("event: stream")
+            yield event
+            if left == 0:
+                return
+
+    monkeypatch.setattr(Feeds, "follow", breaking)
+    shown.page.evaluate(_COUNT)
+    text = shown.write("a palindrome")
+    assert not breaks, "it broke three times"
+    assert len(shown.tokens()) == 60 and ANSWER.startswith(text)
+    assert shown.page.evaluate("window.arrived") == 60
+
+
+_COUNT = """() => { window.arrived = 0; document.addEventListener('citer-news', ({ detail }) => {
+  if (detail.panel === 'stream') window.arrived += JSON.parse(detail.data).count; }); }"""
+"""How many tokens came, whatever became of them."""
+
+
+def test_where_the_feed_is_blocked_gradio_brings_the_finished_text_and_stop_works(browser, site: Site, pair: FakePair):
+    pair.tokens_per_second = 100
+    with window(browser, site) as shown:
+        shown.page.route(FEED, lambda route: route.abort())
+        assert ANSWER.startswith(shown.write("a palindrome")) and len(shown.tokens()) == 60
+        eventually(lambda: shown.field("tokens") == "60")
+        expect(shown.page.locator("#stop")).to_be_disabled()
+        pair.tokens_per_second = 5
+        shown.ask("a palindrome")
+        eventually(lambda: shown.page.evaluate("0") or pair.open_streams == 1)
+        shown.page.click("#stop")
+        eventually(lambda: shown.page.evaluate("0") or pair.open_streams == 0)
+        shown.wait_state("stopped")
+        assert len(shown.tokens()) < 60
+        pair.tokens_per_second = 100
+        shown.page.unroute(FEED)
+        assert shown.write("echo by the feed again") == "by the feed again"
+
+
+def test_a_page_behind_a_path_of_a_larger_site_has_its_feed_there(browser, pair: FakePair):
+    pair.tokens_per_second = 100
+    host = Host(lambda preset, progress: pair)
+    demo = build(host, load_settings(max_new_tokens=60))
+    options, app = launch_options(demo, load_settings()), FastAPI()
+    given = {name: options[name] for name in ("app_kwargs", "theme", "css_paths")}
+    gr.mount_gradio_app(app, demo, "/tools/citer", **given)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/tools/citer/"
+        with window(browser, Site(url, host, None)) as shown:
+            assert ANSWER.startswith(shown.write("a palindrome")) and len(shown.tokens()) == 60
+            feeds = {u.split("?")[0].rsplit("/", 1)[0] for u in shown.requests if "/feed/" in u}
+            assert feeds == {f"{url}gradio_api/citer/feed"}
+        server.should_exit = True
+        thread.join(5)
+        host.close()
+
+
+def test_a_page_that_does_nothing_asks_for_no_frames(browser, site: Site):
+    with window(browser, site) as shown:
+        shown.page.add_init_script(AS_A_PERSON + _FRAMES)
+        shown.open()
+        eventually(lambda: shown.page.evaluate(_ASKED_IN_A_SECOND) == 0)
+        assert shown.page.evaluate("document.getAnimations().filter(one => one.playState === 'running').length") == 0
+
+
+_FRAMES = """{ const ask = window.requestAnimationFrame; window.frames_asked = 0;
+  window.requestAnimationFrame = callback => { window.frames_asked++; return ask(callback); }; }"""
+_ASKED_IN_A_SECOND = """() => { const before = window.frames_asked;
+  return new Promise(done => setTimeout(() => done(window.frames_asked - before), 1000)); }"""

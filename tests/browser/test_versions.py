@@ -1,0 +1,177 @@
+"""Kept texts in Chromium: undo and redo, the strip to go back by, two texts side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.browser import Site, Window, calls_of, eventually, expect, newest, window
+
+PROMPT, UNDO, REDO = "#prompt textarea", '[data-step="-1"]', '[data-step="1"]'
+OPEN, SHEET = ".beside-open", ".beside[open]"
+
+
+def turn(shown: Window, site: Site, threshold: float) -> Any:
+    """Lets the threshold go somewhere else; the finished run whose text is on the page then."""
+    shown.slide("#threshold", threshold)
+    eventually(lambda: newest(site).request.threshold == threshold and not newest(site).active)
+    return at(shown, site, newest(site))
+
+
+def at(shown: Window, site: Site, run: Any) -> Any:
+    """Waits until a run's text, its dials and its place in the strip are on the page."""
+    eventually(lambda: newest(site) is run)
+    shown.shows(run.events)
+    eventually(lambda: float(shown.page.input_value("#threshold input[type=range]")) == run.request.threshold)
+    expect(shown.page.locator('.version[aria-current="true"]')).to_have_count(1)
+    return run
+
+
+def sides(shown: Window) -> list[list[list[Any]]]:
+    """Of the two texts side by side each token's text, author, and whether it is marked."""
+    told = """nodes => nodes.map(node => [...node.querySelectorAll('.w')].map(
+      w => [w.textContent, w.classList.contains('llm') ? 'llm' : 'slm', w.classList.contains('differs')]))"""
+    return shown.page.eval_on_selector_all(f"{SHEET} .beside-text", told)
+
+
+def test_undo_and_redo_bring_text_dials_and_prompt_and_ask_for_no_token(shown: Window, site: Site, pair):
+    page, first = shown.page, newest(site)
+    expect(page.locator(f"{UNDO}:disabled, {REDO}:disabled")).to_have_count(2)
+    second = turn(shown, site, 0.9)
+    shown.write("echo one two three")
+    third, tokens = newest(site), pair.tokens
+    page.click(UNDO)
+    at(shown, site, second)
+    expect(page.locator(PROMPT)).to_have_value("a palindrome")
+    page.fill(PROMPT, "typed for minutes, and not sent")
+    page.keyboard.press("Control+Z")  # in a field it is the field's own
+    expect(page.locator(PROMPT)).to_have_value("a palindrome")
+    assert newest(site) is second
+    page.fill(PROMPT, "typed for minutes, and not sent")
+    page.click(UNDO)
+    at(shown, site, first)
+    expect(page.locator(f"{UNDO}:disabled, {REDO}:enabled")).to_have_count(2)
+    for run in (second, third):
+        page.focus(".stream-text")
+        page.keyboard.press("Control+Shift+Z")
+        at(shown, site, run)
+    expect(page.locator(PROMPT)).to_have_value("typed for minutes, and not sent")
+    assert pair.tokens == tokens
+    expect(page.locator(REDO)).to_be_disabled()
+    page.click(UNDO)
+    at(shown, site, second)
+    turn(shown, site, 0.2)
+    expect(page.locator(REDO), "what came after is no more").to_be_disabled()
+
+
+def test_every_press_of_undo_counts_also_while_the_one_before_is_on_its_way(shown: Window, site: Site):
+    page, first, held = shown.page, newest(site), []
+    for threshold in (0.9, 0.2):
+        turn(shown, site, threshold)
+    expect(page.locator(UNDO)).to_be_enabled()
+    going = calls_of(site, "go_to")
+
+    def hold(route) -> None:
+        late = not held and route.request.post_data_json["fn_index"] in going
+        held.append(route) if late else route.continue_()
+
+    page.route("**/gradio_api/run/predict*", hold)
+    page.click(UNDO)
+    eventually(lambda: held or page.evaluate("0"))
+    page.focus(".stream-text")
+    page.keyboard.press("Control+Z")
+    held[0].continue_()
+    page.wait_for_function("document.querySelector('#threshold input[type=range]').value === '0.5'")
+    at(shown, site, first)
+    page.unroute("**/gradio_api/run/predict*")
+    expect(page.locator(UNDO)).to_be_disabled()
+
+
+def test_two_texts_stand_side_by_side_with_what_differs_marked_and_any_two_are_picked_by_keys(
+    shown: Window, site: Site, pair
+):
+    page, first = shown.page, newest(site)
+    expect(page.locator(OPEN), "there is one text").to_be_disabled()
+    second = turn(shown, site, 0.9)
+    tokens = pair.tokens
+    expect(page.locator(OPEN)).to_be_enabled()
+    page.focus(OPEN)
+    page.keyboard.press("Enter")  # two there are: they are shown at once
+    page.wait_for_selector(SHEET)
+    left, right = sides(shown)
+    for side, run in ((left, first), (right, second)):
+        assert [each[:2] for each in side] == [[event.text, event.role.value] for event in run.events]
+    differ = next(i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a[:2] != b[:2])
+    for side in (left, right):
+        assert not any(marked for *_, marked in side[:differ]) and side[differ][2]
+    assert f"token {differ};" in shown.inner(".beside-says")
+    heads = page.locator(f"{SHEET} .beside-headline").all_text_contents()
+    assert shown.inner(".headline").split()[0] in heads[1], "the same figures as beside the dials"
+    page.keyboard.press("Escape")
+    expect(page.locator(SHEET)).to_have_count(0)
+    assert page.evaluate("document.activeElement.className") == "beside-open"
+    assert pair.tokens == tokens and newest(site) is second
+    turn(shown, site, 0.2)
+    page.click(OPEN)
+    expect(page.locator('.version[aria-current="true"]')).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Escape")
+    expect(page.locator(OPEN)).to_have_attribute("aria-pressed", "false")
+    page.keyboard.press("Enter")  # the focus is on the button again
+    page.keyboard.press("Enter")  # and now on the first text
+    page.wait_for_selector(SHEET)
+    assert page.locator(f"{SHEET} h3").all_text_contents() == ["Threshold 0.5", "Threshold 0.2"]
+    page.click(f"{SHEET} .beside-take >> nth=0")
+    at(shown, site, first)
+
+
+def test_the_strip_names_what_is_kept_goes_back_with_enter_and_fits_a_telephone(browser, site: Site, pair):
+    pair.tokens_per_second = 2000
+    with window(browser, site, 360, 780, reduced_motion="reduce") as shown:
+        page = shown.page
+        shown.write("a palindrome")
+        first = newest(site)
+        for count, threshold in enumerate((0.9, 0.8, 0.7, 0.6, 0.4), start=2):
+            shown.slide("#threshold", threshold)
+            expect(page.locator(".version")).to_have_count(count)
+        shown.slide("#acceptance", 0.2)
+        expect(page.locator(".version")).to_have_count(7)
+        versions, tokens = page.locator(".version"), pair.tokens
+        assert "acceptance 0.2" in versions.last.inner_text() and "acceptance" not in versions.first.inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        here = page.locator('.version[aria-current="true"]').bounding_box()
+        assert here["x"] >= 0 and here["x"] + here["width"] <= 360, "the one on the page is in sight"
+        versions.first.focus()
+        page.keyboard.press("Enter")
+        at(shown, site, first)
+        assert pair.tokens == tokens and page.evaluate("document.activeElement.classList.contains('version')")
+        shown.write("echo <img src=x onerror=document.title='owned'> and <b>bold</b>")
+        page.fill(PROMPT, "echo x")
+        expect(page.locator(".stream-origin"), "whose text it is").to_contain_text("<img")
+        expect(page.locator(".versions img, .stream-origin img, .stream-origin b")).to_have_count(0)
+        assert page.title() != "owned" and shown.errors == []
+
+
+def test_a_number_field_takes_a_comma_and_keeps_its_last_number_where_it_is_given_none(shown: Window, site: Site, pair):
+    page, box, asked = shown.page, "#threshold input[type=number]", len(pair.requests)
+
+    def enter(field: str, text: str) -> Any:
+        page.click(field, click_count=3)
+        page.keyboard.type(text)
+        return expect(page.locator(field))
+
+    enter(box, "0,7").to_have_value("0.7")
+    page.keyboard.press("Enter")
+    eventually(lambda: newest(site).request.threshold == 0.7)
+    for text in ("", "-", "e"):
+        enter(box, text)
+        page.keyboard.press("Backspace")
+        expect(page.locator(box)).to_have_value("")
+        page.keyboard.press("Tab")
+        expect(page.locator(box)).to_have_value("0.7")
+    assert [each.threshold for each in pair.requests[asked:]] == [0.7]
+    page.click('role=tab[name="Compare"]')
+    for typed, value in (("1,000", "1000"), ("1,234,567", "1234567"), ("1,5", "1.5")):
+        enter("#compare-limit input", typed).to_have_value(value)
+    enter("#compare-limit input", "12.")
+    page.locator("#compare-limit input").evaluate("field => { field.value = 12; }")  # as gradio does, a frame later
+    page.keyboard.type("5")
+    expect(page.locator("#compare-limit input")).to_have_value("12.5")
