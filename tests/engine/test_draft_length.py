@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -76,15 +75,6 @@ def test_before_any_verdict_it_expects_what_the_scores_say(score, tokens):
     assert waits(score, FREE) == tokens
 
 
-def test_before_any_verdict_it_takes_a_score_that_may_be_no_chance_at_all_for_a_low_one():
-    assert waits(0.00004, FREE) == waits(0.45, FREE) == 2
-
-
-def test_between_the_two_it_waits_for_what_the_next_token_adds_to_the_pass():
-    steps = model(1, 1, 1, 1, 2, 2, 2, 2, *[3] * 40)  # four tokens at the price of one, and so on
-    assert waits(0.97, steps) == 4, "a fifth would cost a whole pass more"
-
-
 def test_it_goes_on_past_tokens_that_cost_much_where_those_behind_them_cost_nothing():
     assert waits(0.85, model(1, 1.6, *[2.2] * 40)) == 10
     assert waits(0.85, model(*(1 + 0.6 * n for n in range(40)))) == 3, "there none is cheap"
@@ -132,10 +122,3 @@ def test_the_table_of_passes_forgets_what_disturbed_a_shorter_one_and_never_fall
     assert llm.cost.pass_seconds == 4.0
     assert [llm.cost.seconds(n) for n in (1, 3, 8, 24, 48)] == [4.0, 5.0, 8.0, 14.0, 32.0], "lines between and beyond"
     assert [llm.cost.seconds(1, head) for head in (0, 0.5, 1, 4, 6)] == [3.0, 3.5, 4.0, 5.0, 5.5]
-
-
-def test_no_longer_pass_of_a_loaded_pair_is_faster(tiny_pair):
-    for cost in (tiny_pair.slm_cost, tiny_pair.llm_cost):
-        assert [length for length, _ in cost.pass_table] == list(LENGTHS)
-        assert all(0 < short <= long for (_, short), (_, long) in pairwise(cost.pass_table))
-        assert all(cost.seconds(n) <= cost.seconds(n + 1) for n in range(1, 40))

@@ -24,11 +24,6 @@ def test_the_highest_are_those_of_topk(size, k):
     assert torch.equal(found, expected.values) and torch.equal(places, expected.indices)
 
 
-def test_more_than_there_are_blocks_are_found_as_well():
-    values = torch.randperm(20 * BLOCK, generator=torch.Generator().manual_seed(0)).float()[None]
-    assert top_k(values, 30)[0].tolist() == [[20.0 * BLOCK - 1 - n for n in range(30)]]
-
-
 @pytest.mark.parametrize("size", SIZES)
 def test_of_equals_the_first_is_the_highest(size):
     values = torch.zeros(size)
@@ -52,24 +47,12 @@ def test_certainty_is_what_plain_operators_give(size, rows):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_of_equals_the_first_is_the_likeliest(size):
-    values = torch.zeros(2, size)
-    values[1, 3:] = 1.0
-    assert [each.likeliest for each in certainties(values)] == [0, 3]
-
-
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_logits_that_are_no_numbers_give_no_certainty(size, bad):
     values = torch.zeros(1, size)
     values[0, size // 2] = bad
     (found,) = certainties(values)
     assert math.isnan(found.features[0]) and found.likeliest == size // 2
-
-
-def test_no_rows_have_no_certainty():
-    assert certainties(torch.zeros(0, 300)) == []
-    assert logit_features(torch.zeros(0, 300)).shape == (0, 8)
 
 
 class Operators(TorchDispatchMode):

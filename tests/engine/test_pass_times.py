@@ -45,20 +45,6 @@ def test_what_makes_no_sense_is_measured_again(tmp_path, value):
     assert recall(path, "one") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{", b"[" * 100_000])
-def test_a_damaged_file_is_written_anew(tmp_path, content):
-    path = tmp_path / "passes.json"
-    path.write_bytes(content)
-    assert recall(path, "one") is None
-    keep(path, "one", TIMES)
-    assert recall(path, "one") == TIMES
-
-
-def test_a_cache_that_cannot_be_written_costs_the_next_start_time_only(tmp_path):
-    (tmp_path / "file").write_text("")
-    keep(tmp_path / "file" / "passes.json", "one", TIMES)
-
-
 def test_the_second_start_takes_the_times_of_the_first(pair, tmp_path, monkeypatch):
     path = tmp_path / "passes.json"
     pair.calibrate(path)

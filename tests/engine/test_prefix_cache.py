@@ -93,15 +93,6 @@ def test_a_row_that_comes_to_where_another_has_been_reads_nothing_and_goes_on_ri
     assert cache.lengths[1] == 10
 
 
-def test_what_nobody_looked_at_is_read_where_somebody_does(llm):
-    model, _, known = llm
-    text = [5, 6, 7, 8]
-    known.feed([0], [text], [1])
-    found, fed = fed_by(model, lambda: known.feed([1], [text], [3]))
-    assert fed == 3, "the states at 6 and 7 are not known"
-    close(found[0], alone(model, text)[-3:])
-
-
 def test_what_a_row_has_taken_back_or_left_is_no_source(llm):
     model, cache, known = llm
     known.feed([0], [[5, 6, 7, 8]], [4])

@@ -7,7 +7,7 @@ import torch
 
 from engine import Request
 from engine.model.language_model import LanguageModel
-from engine.model.static_step import MOST_ROWS, StaticStep, round_end
+from engine.model.static_step import MOST_ROWS, StaticStep
 from engine.pair import Pair
 
 
@@ -75,15 +75,3 @@ def test_routed_texts_are_the_same_to_the_token(random_pair, monkeypatch, runs, 
     for ours, theirs in zip(pair.generate_batch(requests), expected, strict=True):
         assert [(e.id, e.role) for e in ours.events] == [(e.id, e.role) for e in theirs.events]
     assert runs
-
-
-def test_on_a_processor_the_setting_changes_nothing(random_pair):
-    pair = Pair(random_pair.slm.model, random_pair.llm.model, random_pair.tokenizer, graphs=True)
-    assert not any(model._graphs for model in pair.models)
-
-
-def test_few_lengths_are_looked_at_and_none_beyond_the_cache():
-    ends = {round_end(length, 5000) for length in range(1, 5001)}
-    assert ends == {256, 512, 1024, 2048, 4096, 5000}
-    assert all(round_end(length, 5000) >= length for length in range(1, 5001))
-    assert round_end(3, 100) == 100
