@@ -95,12 +95,6 @@ def test_the_last_cumulative_cost_is_the_cost_of_the_run():
     assert all(a.run.bytes < b.run.bytes for a, b in pairwise(steps))
 
 
-def test_a_run_by_the_slm_alone_costs_what_slm_only_costs():
-    events = placed(event(Role.SLM, 3, 0), event(Role.SLM, 1, 0), event(Role.SLM, 1, 0))
-    beside = costs(events, 3, SLM, LLM)
-    assert (beside.run.bytes, beside.run.flops) == (beside.slm_only.bytes, beside.slm_only.flops)
-
-
 def test_a_models_bytes_and_flops_are_those_of_its_parameters(random_pair):
     model = random_pair.slm.model
     trunk = sum(p.numel() for n, p in model.model.named_parameters() if not n.startswith("embed_tokens"))

@@ -29,18 +29,6 @@ def layer(outputs: int, inputs: int, seed: int, bias: bool = False) -> int8.Int8
     return made
 
 
-def weights(made: int8.Int8Linear) -> torch.Tensor:
-    return made.weight.float() * made.get_buffer("scales")[:, None]
-
-
-@pytest.mark.parametrize("tokens", [1, 5, 40])
-def test_a_product_is_that_of_the_weights_up_to_the_rounding_of_the_inputs(tokens):
-    made, x = layer(96, 256, 1), torch.randn(tokens, 256)
-    expected = x @ weights(made).T
-    # Inputs are rounded to 1/254 of the token's largest: on average that moves an output by far less than this.
-    assert (made(x) - expected).abs().max() < 0.03 * expected.std() * x.abs().max()
-
-
 def test_a_token_gives_the_same_to_the_bit_alone_and_among_others():
     made, x = layer(96, 256, 2), torch.randn(40, 256)
     alone = torch.cat([made(token) for token in x.split(1)])
