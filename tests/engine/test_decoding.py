@@ -11,7 +11,7 @@ from itertools import product
 import pytest
 import torch
 
-from engine import InvalidRequest, Role, Sampling
+from engine import InvalidRequest, Role
 from engine.batch import reading
 from engine.model.any_model import synchronise
 from engine.policy import ConfidencePolicy, EntropyPolicy, FixedPolicy, OraclePolicy, QueryPolicy, RandomPolicy
@@ -38,11 +38,6 @@ def test_both_ends_of_the_dial_write_what_generate_writes(random_pair, prompt, t
     trace = random_pair.generate(request(prompt, threshold=threshold))
     assert ids(trace.events) == generate(random_pair, role, prompt, 40)
     assert {event.role for event in trace.events} == {role}
-
-
-def test_repetition_penalty_is_that_of_generate(random_pair):
-    trace = random_pair.generate(request(PROMPTS[2], threshold=0.0, sampling=Sampling(repetition_penalty=1.3)))
-    assert ids(trace.events) == generate(random_pair, Role.SLM, PROMPTS[2], 40, repetition_penalty=1.3)
 
 
 def test_events_say_what_was_fed(random_pair):
@@ -185,34 +180,24 @@ def test_a_sweep_feeds_each_model_a_shared_beginning_once(random_pair):
     assert 0 < llm <= slm, "it reads what it is asked about"
 
 
-@pytest.mark.parametrize(
-    "dials",
-    [
-        [(0.1, acceptance) for acceptance in (0.0, 0.001, 0.01, 0.1, 0.3, 0.6, 1.0)],
-        list(product((0.0, 0.12, 0.3), (0.0, 0.01, 0.3, 1.0))),
-    ],
-    ids=["acceptances", "a grid"],
-)
-def test_a_sweep_over_acceptances_or_a_grid_shares_more_than_the_prompt(random_pair, dials):
+def test_a_sweep_over_a_grid_shares_more_than_the_prompt_and_reads_once_what_is_asked_twice(random_pair):
+    dials = list(product((0.0, 0.12, 0.3), (0.0, 0.01, 0.3, 1.0)))
     asked = [request(PROMPTS[2], threshold=t, acceptance=a, max_draft=4) for t, a in dials]
     models = (random_pair.slm, random_pair.llm)
 
     def fed_by(requests):
         before = [model.fed for model in models]
         rows = run(random_pair, requests).rows
-        return [ids(row.events) for row in rows], [
-            model.fed - count for model, count in zip(models, before, strict=True)
-        ]
+        return [ids(row.events) for row in rows], [model.fed - was for model, was in zip(models, before, strict=True)]
 
     together, fed = fed_by(asked)
     alone = [fed_by([each]) for each in asked]
     assert together == [text for texts, _ in alone for text in texts]
-    assert 1 < len({tuple(text) for text in together}) < len(dials)
     prompt = run(random_pair, asked[:1]).rows[0].prompt_tokens
     for which, count in enumerate(fed):
         readers = [each[which] for _, each in alone if each[which]]
         assert count < sum(readers) - (len(readers) - 1) * prompt
-    assert fed_by([*asked, *asked]) == (together * 2, fed), "what is asked twice is read once"
+    assert fed_by([*asked, *asked]) == (together * 2, fed)
 
 
 def test_rows_of_different_policies_share_a_batch_and_are_what_they_are_alone(random_pair):

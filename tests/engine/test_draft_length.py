@@ -70,12 +70,6 @@ def test_before_any_verdict_it_expects_what_the_scores_say(score, tokens):
     assert waits(score, FREE) == tokens
 
 
-def test_where_the_router_often_asks_the_llm_anyway_it_waits_for_that():
-    dear = model(*(1 + 0.5 * n for n in range(40)))
-    assert waits(0.8, dear) == 2
-    assert waits(0.8, dear, called=SETTLED) == 3, "that pass reads the draft, too"
-
-
 def test_a_text_whose_drafts_were_not_kept_is_looked_at_sooner_than_its_scores_say_and_the_other_way_round():
     assert waits(0.95, FREE, counts={9: [0, 20]}) == 1
     assert waits(0.15, FREE, counts={1: [40, 40]}) > waits(0.15, FREE) == 2
@@ -92,13 +86,6 @@ def test_before_a_draft_ends_a_text_the_llm_reads_it_and_without_a_draft_there_i
 @pytest.mark.parametrize("llm", [IN_SEQUENCE, FREE])
 def test_a_fixed_number_of_tokens_is_that_number_whatever_passes_cost(length, llm):
     assert waits(0.5, llm, limit=length) == length
-
-
-def test_where_no_pass_was_timed_it_goes_by_bytes_of_which_a_longer_pass_moves_hardly_more():
-    untimed = ModelCost(1000, 100, 1, 1, 1, 1, 1)
-    small = ModelCost(200, 20, 1, 1, 1, 1, 1)
-    assert due(drafted(0.1, 0.1), small, untimed)
-    assert not due(drafted(0.9), small, untimed)
 
 
 def test_the_table_of_passes_forgets_what_disturbed_a_shorter_one_and_never_falls(random_pair, monkeypatch):

@@ -61,14 +61,6 @@ def test_hidden_states_and_logits_are_those_of_transformers(name):
     torch.testing.assert_close(ours.logits(hidden), logits[:, :60], rtol=1e-3, atol=1e-3)
 
 
-def test_the_model_itself_still_runs_after_its_products_were_joined():
-    model, ids = build(CONFIGS["qwen2"]), torch.arange(20)[None]
-    with torch.inference_mode():
-        before = model(input_ids=ids).logits
-        LanguageModel(model, "joined", vocabulary=64)
-        assert torch.equal(model(input_ids=ids).logits, before)
-
-
 @pytest.mark.parametrize(
     ("config", "reason"),
     [

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from engine.errors import WeightsError
 from engine.model import int8
 from engine.model.kv_cache import RaggedCache
 from engine.model.language_model import LanguageModel, cost_of
@@ -117,15 +116,3 @@ def test_the_scales_of_the_outputs_are_charged_with_the_weights(tmp_path):
     embedding: Any = built.get_input_embeddings()
     weights = sum(parameter.nbytes for parameter in built.parameters()) - embedding.weight.nbytes
     assert cost.trunk_bytes + cost.head_bytes == weights + sum(4 * layer.out_features for layer in layers)
-
-
-def test_a_torch_without_the_product_reads_nf4_and_says_so_where_int8_is_wanted(monkeypatch):
-    monkeypatch.setattr(store, "has_kernel", lambda: False)
-    assert store.cpu_layout() == "int8"
-    monkeypatch.delattr(torch, "_make_per_channel_quantized_tensor")
-    assert store.cpu_layout() == "plain"
-    with pytest.raises(WeightsError, match="CITER_CPU_WEIGHTS=int8: this torch has no int8 products"):
-        store.cpu_layout("int8")
-    monkeypatch.undo()
-    monkeypatch.setattr(int8, "_PRODUCT", "no_such_product")
-    assert not int8.supported()

@@ -109,13 +109,3 @@ def test_memory_processor_and_setting_decide_on_the_copy(memory, processor, unit
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: units != "")
     monkeypatch.setattr(linear.int8, "supported", lambda: True)
     assert copy_dtype(2 * GB, wanted) is expected
-
-
-@pytest.mark.parametrize(("limit", "expected"), [("1000", 1000), ("max", None), (None, None)])
-def test_memory_is_a_containers_where_it_has_a_limit(limit, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr(linear, "CGROUP", tmp_path)
-    whole = linear.memory_bytes()
-    if limit is not None:
-        (tmp_path / "memory.max").write_text(f"{limit}\n")
-    assert whole > 1_000_000
-    assert linear.memory_bytes() == (expected or whole)

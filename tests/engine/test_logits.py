@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.model.logits import BLOCK, ENTROPY, argmax, certainties, logit_features, top_k
 
@@ -53,31 +52,3 @@ def test_logits_that_are_no_numbers_give_no_certainty(size, bad):
     values[0, size // 2] = bad
     (found,) = certainties(values)
     assert math.isnan(found.features[0]) and found.likeliest == size // 2
-
-
-class Operators(TorchDispatchMode):
-    """Counts the operators that are called."""
-
-    def __init__(self):
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.append(str(func))
-        return func(*args, **(kwargs or {}))
-
-
-def operators(call, *given):
-    with Operators() as counted:
-        call(*given)
-    return counted.names
-
-
-def test_the_entropy_is_computed_where_it_is_wanted_and_few_operators_are_called():
-    values = torch.randn(1, 40 * BLOCK + 5, generator=torch.Generator().manual_seed(0))
-    with_entropy, without = operators(certainties, values), operators(certainties, values, False)
-    assert len(without) < len(with_entropy) <= 16
-    assert [name for name in with_entropy if name not in without] != []
-    assert math.isnan(certainties(values, False)[0].features[ENTROPY])
-    assert certainties(values, False)[0].features[:5] == certainties(values)[0].features[:5]
-    assert len(operators(argmax, values[0])) <= 8

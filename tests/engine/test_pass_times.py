@@ -30,21 +30,6 @@ def test_times_that_are_kept_are_found_by_model_and_machine(tmp_path):
     assert recall(path, "more 149") == TIMES and recall(path, "one") is None
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        None, [], "x", {}, {"passes": [0.1] * 6}, {"passes": [0.1] * 5, "lm_head": [0.0] * 4},
-        {"passes": [0.0] * 6, "lm_head": [0.0] * 4}, {"passes": [0.1] * 5 + [0.05], "lm_head": [0.0] * 4},
-        {"passes": [0.1] * 5 + [True], "lm_head": [0.0] * 4}, {"passes": [0.1] * 6, "lm_head": [-1.0] + [0.0] * 3},
-        {"passes": [0.1] * 5 + [1e999], "lm_head": [0.0] * 4}, {"passes": [0.1] * 6, "lm_head": ["0"] * 4},
-    ],
-)  # fmt: skip
-def test_what_makes_no_sense_is_measured_again(tmp_path, value):
-    path = tmp_path / "passes.json"
-    path.write_text(json.dumps({"one": value}))
-    assert recall(path, "one") is None
-
-
 def test_the_second_start_takes_the_times_of_the_first(pair, tmp_path, monkeypatch):
     path = tmp_path / "passes.json"
     pair.calibrate(path)

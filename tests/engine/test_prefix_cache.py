@@ -9,7 +9,6 @@ import torch
 
 from engine import Request
 from engine.batch.prefix_cache import PrefixCache
-from engine.model.kv_cache import Span
 from engine.policy import ConfidencePolicy
 from engine.request import Sampling
 
@@ -102,19 +101,3 @@ def test_logits_are_asked_for_once(llm, monkeypatch):
     close(logits, whole(model, alone(model, text)[-1:]).repeat(2, 1))
     known.logits([(1, text, 3)], hidden[1:])
     assert asked == [1]
-
-
-def test_a_cache_knows_what_its_rows_hold_through_all_that_happens_to_them(tiny_pair):
-    cache = tiny_pair.slm.new_cache(3, 16)
-    tiny_pair.slm.feed(cache, [0, 1], [[5, 6, 7], [5, 6]])
-    assert cache.prefixes[0][:2] == cache.prefixes[1] and len(set(cache.prefixes[0])) == 3
-    cache.fork(0, 2, 2)
-    cache.truncate(1, 1)
-    cache.copy([Span(0, 1, 1, 3)])
-    assert cache.prefixes == [cache.prefixes[0], cache.prefixes[0], cache.prefixes[0][:2]]
-    assert cache.lengths == [3, 3, 2]
-    for block in (*cache.keys, *cache.values):
-        assert torch.equal(block[1, :, :3], block[0, :, :3])
-    cache.grow(4, 20)
-    cache.clear(0)
-    assert [len(each) for each in cache.prefixes] == cache.lengths == [0, 3, 2, 0]

@@ -12,7 +12,6 @@ from dataclasses import replace
 import pytest
 
 from engine import (
-    Forced,
     Request,
     Role,
     Trace,
@@ -164,15 +163,6 @@ def test_nothing_flips_within_the_dials_at_which_a_text_is_the_same(tiny_pair):
 @pytest.mark.parametrize(("ratio", "acceptance", "kept"), [(0.3, 0.3, True), (0.2999, 0.3, False), (1.0, 1.0, True)])
 def test_a_token_is_kept_at_its_ratio_and_below(ratio, acceptance, kept):
     assert keeps(ratio, acceptance) is kept
-
-
-def test_a_forced_author_writes_its_own_token_and_never_flips(tiny_pair):
-    plain = tiny_pair.generate(request(0.0))
-    forced = tiny_pair.generate(request(0.0, forced=(Forced(4, Role.LLM),)))
-    assert [e.role for e in forced.events].count(Role.LLM) == 1 and forced.events[4].role is Role.LLM
-    assert facts(forced.events[:4]) == facts(plain.events[:4])
-    assert first_flip(forced.events, 0.0, 0) is None
-    assert type(forced).from_json(forced.to_json()) == forced
 
 
 def test_an_audit_names_what_the_other_model_would_have_written(tiny_pair):

@@ -11,7 +11,7 @@ from engine import Request, Role, RouterError, fold_revealed
 from engine.batch.reading import SHORT
 from engine.decoding import Decoding
 from engine.pair import Pair
-from engine.policy import Policy, RouterPolicy
+from engine.policy import Policy
 from engine.request import Forced
 from tests.support.texts import LONG, PROMPTS, asked, expected, facts
 
@@ -100,14 +100,3 @@ def test_what_is_no_number_in_a_failed_rows_slot_reaches_no_later_text(tiny_pair
     decoding.finish()
     for row, prompt in ((number, PROMPTS[2]), (1, PROMPTS[1])):
         assert facts(decoding.rows[row].events) == expected(tiny_pair, asked(prompt, 0.9))
-
-
-def test_rows_of_one_policy_are_scored_together_whenever_they_came(tiny_pair, monkeypatch):
-    sizes = []
-    score = RouterPolicy.score
-    monkeypatch.setattr(RouterPolicy, "score", lambda self, state: sizes.append(len(state.seeds)) or score(self, state))
-    decoding = tiny_pair.open()
-    add(tiny_pair, decoding, asked(PROMPTS[0]))
-    add(tiny_pair, decoding, asked(PROMPTS[1]))
-    decoding.step()
-    assert sizes == [2]

@@ -414,13 +414,6 @@ def test_an_audit_reads_a_long_text_in_pieces_between_which_others_write_and_it_
     assert (len(written) == 1 and found < everything) if stopped else (len(set(written)) > 2 and found >= everything)
 
 
-def test_what_cannot_be_served_is_refused_at_once(tiny_pair):
-    with scheduling(tiny_pair) as scheduler:
-        with pytest.raises(InvalidRequest, match="tokens"):
-            scheduler.submit(asked("word " * 3000), "me")
-        assert (scheduler.texts, scheduler.waiting) == (0, 0)
-
-
 def test_closing_ends_all_texts_and_the_thread_and_frees_the_caches(tiny_pair):
     scheduler = Scheduler(tiny_pair, 1)
     gate = Gate()
@@ -449,6 +442,13 @@ def test_there_is_an_estimate_once_a_text_has_ended(tiny_pair):
             estimates = [handle.estimate or 0.0 for handle in handles]
             assert [handle.place for handle in handles] == [1, 2, 3] and 0 < estimates[0] < estimates[1] < estimates[2]
         assert handles[-1].wait(TIME) and (handles[-1].place, handles[-1].estimate) == (0, 0.0)
+
+
+def test_what_cannot_be_served_is_refused_before_anything_waits(tiny_pair):
+    with scheduling(tiny_pair) as scheduler:
+        with pytest.raises(InvalidRequest, match="tokens"):
+            scheduler.submit_all([asked(), asked("word " * 3000)], "me")
+        assert (scheduler.texts, scheduler.waiting) == (0, 0)
 
 
 def test_rows_are_bounded_by_the_setting_and_by_memory(tiny_pair, monkeypatch):

@@ -7,7 +7,7 @@ import torch
 
 from engine import Request
 from engine.model.language_model import LanguageModel
-from engine.model.static_step import MOST_ROWS, StaticStep
+from engine.model.static_step import StaticStep
 from engine.pair import Pair
 
 
@@ -39,29 +39,6 @@ def test_rows_of_different_lengths_give_the_states_of_other_passes(models, runs)
     torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-4)
     assert counts == counted
     assert runs == [3, 1] * 4
-
-
-def test_a_cache_that_grows_is_prepared_for_anew(models, runs):
-    found = []
-    for model in models:
-        cache = model.new_cache(1, 8)
-        model.feed(cache, [0], [[1, 2, 3]])
-        model.feed(cache, [0], [[4]])
-        cache.grow(2, 64)
-        found += model.feed(cache, [0], [[5]])
-    expected, states = found
-    assert runs == [1, 1]
-    torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_passes_of_several_tokens_or_many_rows_are_no_such_passes(models, runs):
-    model = models[1]
-    rows = MOST_ROWS + 1
-    cache = model.new_cache(rows, 16)
-    model.feed(cache, range(rows), [[1]] * rows)
-    model.feed(cache, [0, 1], [[1, 2], [3]])
-    model.feed(cache, [0], [[1, 2, 3]])
-    assert not runs
 
 
 @pytest.mark.parametrize("policy", ["confidence", "random", "llm"])

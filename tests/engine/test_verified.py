@@ -73,20 +73,6 @@ def test_threshold_0_with_acceptance_1_is_speculative_decoding(tiny_pair):
     assert len(passes) < len(alone.events) / 2
 
 
-@pytest.mark.parametrize("alternatives", [0, 2])
-def test_one_product_gives_what_the_llm_makes_of_all_drafts_of_a_step(tiny_pair, monkeypatch, alternatives):
-    requests = [asked(prompt, 0.0, acceptance=1.0, max_draft=4, alternatives=alternatives) for prompt in PROMPTS]
-    alone = [ids(tiny_pair.generate(request).events) for request in requests]
-    decoding, calls, real = tiny_pair.start(requests), [], tiny_pair.llm.logits
-    monkeypatch.setattr(tiny_pair.llm, "logits", lambda hidden: calls.append(len(hidden)) or real(hidden))
-    while any(row.unfinished for row in decoding.rows):
-        before = len(calls)
-        decoding.step()
-        assert len(calls) <= before + 1, "of all texts at once"
-    assert max(calls) > 4, "the drafts of several texts"
-    assert [ids(row.events) for row in decoding.rows] == alone
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("first", range(0, 200, 25))
