@@ -98,9 +98,11 @@ class Texts(RuleBasedStateMachine):
         return number, self.texts[number]
 
     @precondition(lambda self: len(self.texts) < MOST)
-    @rule(some=st.lists(requests, min_size=1, max_size=2), twin=st.booleans())
-    def join(self, some: list[Request], twin: bool) -> None:
-        some = [*some, replace(some[0], threshold=0.2)] if twin else some
+    @rule(
+        some=st.lists(requests, min_size=1, max_size=2), twin=st.sampled_from((None, {"threshold": 0.2}, {"seed": 3}))
+    )
+    def join(self, some: list[Request], twin: dict[str, Any] | None) -> None:
+        some = [*some, replace(some[0], **twin)] if twin else some
         prepared = [self.pair.prepare(each) for each in some]
         numbers = self.decoding.add(some, [policy for policy, _ in prepared], [prompt for _, prompt in prepared])
         self.texts |= {number: Written(self.decoding.rows[number]) for number in numbers}

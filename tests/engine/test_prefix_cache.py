@@ -77,6 +77,20 @@ def test_rows_that_begin_alike_are_read_once_and_see_the_same(llm):
     assert cache.lengths[:4] == [5, 5, 5, 2]
 
 
+def test_a_row_that_comes_to_where_another_has_been_reads_nothing_and_goes_on_rightly(llm):
+    model, cache, known = llm
+    text = list(range(20, 32))
+    known.feed([0, 1], [text[:4], text[:2]], [1, 1])
+    known.feed([0], [text[4:8]], [4])
+    found, fed = fed_by(model, lambda: known.feed([1], [text[2:8]], [1]))
+    assert fed == 0
+    close(found[0], alone(model, text[:8])[-1:])
+    found, fed = fed_by(model, lambda: known.feed([1], [text[cache.lengths[1] : 10]], [1]))
+    assert fed == 2, "what the row had not stored is copied"
+    close(found[0], alone(model, text[:10])[-1:])
+    assert cache.lengths[1] == 10
+
+
 def test_what_a_row_has_taken_back_or_left_is_no_source(llm):
     model, cache, known = llm
     known.feed([0], [[5, 6, 7, 8]], [4])
