@@ -17,9 +17,10 @@ from app.running.run import Run
 from app.running.session import Session
 from app.sweep import Sweep
 from engine import Prices, Request, costs, load_settings
-from engine.events.cost import modelled_seconds
 from engine.events import fold_revealed
+from engine.events.cost import modelled_seconds
 from tests.support.browser import eventually, serve
+from tests.support.texts import facts
 
 PROMPTS = (
     "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?",

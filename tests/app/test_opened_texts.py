@@ -29,6 +29,7 @@ from engine.events import taken_back
 from engine.scheduler import Scheduler
 from tests.support.fake_pair import FakePair
 from tests.support.mutations import damaged_json
+from tests.support.paths import ROOT
 
 PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
 ASKED = Request("echo one two three", threshold=0.8, acceptance=0.9, seed=4, max_new_tokens=6, alternatives=5)
@@ -232,3 +233,8 @@ def test_a_damaged_trace_is_refused_or_everything_can_be_done_with_it(content: b
         assert dashboard_message(run, View(unit=unit))
     assert token_message(run, 0) and html_page(trace) and markdown(trace) and link_query(trace)[0]
     assert Trace.parse(link_json(trace)).text == trace.text
+
+
+def test_a_trace_from_before_there_was_an_acceptance_opens():
+    old = ROOT / "tests" / "support" / "trace_before_acceptance.json"
+    assert opened_run(old.read_text("utf-8")).events == list(Trace.load(old).events)

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from engine import InvalidRequest, ModelCost, Prices, Role, TokenEvent, costs, cumulative
+from engine import ModelCost, Prices, Role, TokenEvent, costs, cumulative
+from engine.events import taken_back
 from engine.events.cost import costs_alone, timed_with
 
 # Round numbers, so that every sum below can be checked in the head.
@@ -54,31 +55,12 @@ def test_a_pass_that_reads_the_whole_text_again_finds_nothing_in_the_cache():
     assert run.flops - alone.flops == (5 + 6) * 20_000 + 2 * 2 * 2000 + (15 + 21) * 8
 
 
-def test_both_extremes_are_for_the_same_number_of_tokens():
-    beside = costs(EVENTS, 3, SLM, LLM)
-    assert beside.slm_only.bytes == 3 * 1100 + (3 + 1 + 1) * 1 + (6 + 5 + 6) * 10
-    assert beside.llm_only.bytes == 3 * 11_000 + (3 + 1 + 1) * 2 + (6 + 5 + 6) * 20
-    assert beside.llm_only.flops == 5 * 20_000 + 3 * 2000 + (6 + 4 + 5) * 8
-
-
 def test_price_bills_one_position_per_pass_in_full_and_what_is_read_at_the_ratio():
     prices = Prices(slm=1.0, llm=10.0, reading_ratio=0.25)
     beside = costs(EVENTS, 3, SLM, LLM, prices)
     assert beside.run.price * 1e6 == pytest.approx((1 + 2 * 0.25) + 1 + 1 + 10 * (1 + 4 * 0.25))
     assert beside.slm_only.price * 1e6 == pytest.approx(3 + 2 * 0.25)
     assert beside.llm_only.price * 1e6 == pytest.approx(10 * (3 + 2 * 0.25))
-
-
-def test_seconds_of_the_run_are_measured_and_those_of_the_extremes_modelled():
-    beside = costs(EVENTS, 3, SLM, LLM)
-    assert beside.run.seconds == 1 + 1 + 7
-    assert beside.slm_only.seconds == pytest.approx(3 * 1.0 + 2 * 0.1)
-    assert beside.llm_only.seconds == pytest.approx(3 * 5.0 + 2 * 0.5)
-
-
-def test_modelled_seconds_follow_the_runs_own_passes_where_there_are_enough():
-    events = placed(event(Role.SLM, 3, 0), *(event(Role.SLM, 1, 0, slm_seconds=s) for s in (2.0, 3.0, 9.0)))
-    assert costs(events, 3, SLM, LLM).slm_only.seconds == pytest.approx(3.0 * (4 * 1.0 + 2 * 0.1))
 
 
 def test_an_llm_that_was_slow_in_the_run_is_slow_alone_however_much_it_read_in_a_pass():
@@ -96,12 +78,6 @@ def test_a_row_of_a_batch_by_itself_has_modelled_seconds_only():
     assert alone.run.bytes == costs(events, 3, SLM, LLM).run.bytes
 
 
-def test_lm_head_is_charged_where_the_policy_asked_for_logits():
-    asked = [event(Role.LLM, 3, 3, slm_head=True)]
-    not_asked = [event(Role.LLM, 3, 3, slm_head=False)]
-    assert costs(asked, 3, SLM, LLM).run.bytes - costs(not_asked, 3, SLM, LLM).run.bytes == 100
-
-
 def test_a_score_of_the_router_is_charged_to_the_run_and_to_neither_extreme():
     slm = replace(SLM, router_bytes=70, router_flops=30)
     plain, routed = (
@@ -117,22 +93,6 @@ def test_the_last_cumulative_cost_is_the_cost_of_the_run():
     steps = list(cumulative(EVENTS, 3, SLM, LLM))
     assert steps[-1] == costs(EVENTS, 3, SLM, LLM)
     assert all(a.run.bytes < b.run.bytes for a, b in pairwise(steps))
-
-
-def test_a_run_by_the_slm_alone_costs_what_slm_only_costs():
-    events = placed(event(Role.SLM, 3, 0), event(Role.SLM, 1, 0), event(Role.SLM, 1, 0))
-    beside = costs(events, 3, SLM, LLM)
-    assert (beside.run.bytes, beside.run.flops) == (beside.slm_only.bytes, beside.slm_only.flops)
-
-
-def test_nothing_generated_costs_nothing():
-    assert costs([], 3, SLM, LLM).run.bytes == 0
-
-
-@pytest.mark.parametrize("bad", [{"slm": -1.0}, {"llm": float("nan")}, {"llm": float("inf")}, {"reading_ratio": 2.0}])
-def test_a_price_out_of_range_is_refused(bad):
-    with pytest.raises(InvalidRequest, match=r"price|ratio"):
-        Prices(**bad)
 
 
 def test_a_models_bytes_and_flops_are_those_of_its_parameters(random_pair):
@@ -156,3 +116,25 @@ def test_what_need_not_be_read_again_takes_the_seconds_that_it_would_take():
     assert timed_with(read, {}, SLM, LLM) == read
     later = event(Role.SLM, 1, 0)
     assert timed_with(later, {Role.SLM: 90, Role.LLM: 60}, SLM, LLM) == later, "one token is always read"
+
+
+def test_what_is_taken_back_is_charged_as_counted_by_hand():
+    # A prompt of 3 tokens. The SLM drafts three; the LLM reads prompt and two of them for its opinion of all three,
+    # takes two back and writes the second. Then the SLM, whose cache ends after the first draft, reads the LLM's token
+    # and writes one more.
+    lost = tuple(event(Role.SLM, 1, 0, index=n, acceptance=0.5) for n in (1, 2))
+    first = event(Role.SLM, 3, 0, index=0, acceptance=0.5)
+    look = event(Role.LLM, 0, 5, index=1, acceptance=0.5, ratio=0.1, taken_back=lost, llm_head=3)
+    last = event(Role.SLM, 1, 0, index=2)
+    drafted = (1100 + 3 + 6 * 10) + (1100 + 1 + (3 + 2) * 10) + (1100 + 1 + (4 + 2) * 10)
+    read = 10_000 + 1000 + 5 * 2 + 2 * 5 * 20
+    again = 1100 + 1 + (4 + 2) * 10  # prompt and first draft are in the cache
+    beside = costs([first, look, last], 3, SLM, LLM)
+    assert beside.run.bytes == drafted + read + again
+    assert beside.run.seconds == 5
+    assert taken_back([first, look, last]) == 2
+    # Of three tokens, whatever was taken back.
+    assert beside.llm_only.bytes == 3 * 11_000 + 5 * 2 + (6 + 5 + 6) * 20
+    read_flops = 5 * 20_000 + 3 * 2000 + (1 + 2 + 3 + 4 + 5) * 8  # the LLM's lm_head at three positions
+    drafted_flops = (3 * 2000 + 200 + 6 * 4) + (2000 + 200 + 4 * 4) + (2000 + 200 + 5 * 4)
+    assert beside.run.flops == drafted_flops + read_flops + (2000 + 200 + 5 * 4)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from engine import Role
+from tests.support.texts import assert_same_up_to_a_tie
 
 pytestmark = pytest.mark.slow
 
@@ -14,7 +15,6 @@ PROMPTS = [
     "Tom has 3 boxes with 12 pencils each. He gives away 9 pencils. How many are left?",
     "Translate into Japanese: good morning 👋",
 ]
-TIE = 0.25  # bf16 keeps 8 bits: logits of 16 to 32 are rounded to 1/8, so two that differ by less than 2/8 may swap
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -32,38 +32,8 @@ def test_both_ends_of_the_dial_write_what_generate_writes(cpu_pair, role, prompt
     assert_same_up_to_a_tie(model, start, ours, theirs)
 
 
-def assert_same_up_to_a_tie(model, start, ours, theirs):
-    """Texts may part only where the model holds two tokens for equally likely, as far as bf16 can tell."""
-    if ours == theirs:
-        return
-    n = next(n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
-    with torch.inference_mode():
-        logits = model(torch.cat([start, torch.tensor([ours[:n]], dtype=torch.long)], dim=1)).logits[0, -1].float()
-    gap = abs(float(logits[ours[n]] - logits[theirs[n]]))
-    assert gap <= TIE, f"token {n} differs by {gap} logits, which is no rounding"
-
-
 def prompt_ids(pair, prompt):
     from engine import Request
     from engine.tokenizer import render
 
     return torch.tensor([render(pair.tokenizer, Request(prompt))])
-
-
-def test_the_chat_template_gives_the_ids_of_transformers(cpu_pair):
-    messages = [{"role": "user", "content": PROMPTS[0]}]
-    text = cpu_pair.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert prompt_ids(cpu_pair, PROMPTS[0])[0].tolist() == cpu_pair.tokenizer.encode(text, add_special_tokens=False)
-
-
-@pytest.mark.parametrize("role", list(Role))
-def test_rows_of_an_uneven_batch_equal_single_runs_up_to_ties(cpu_pair, role):
-    """The sums of a bf16 product depend on the batch's shape, so a tie may fall the other way; nothing else may."""
-    from engine import Request
-
-    requests = [Request(prompt, policy=role.value, max_new_tokens=60) for prompt in PROMPTS]
-    model = (cpu_pair.slm if role is Role.SLM else cpu_pair.llm).model
-    for request, together in zip(requests, cpu_pair.generate_batch(requests), strict=True):
-        alone = [event.id for event in cpu_pair.generate(request).events]
-        ours = [event.id for event in together.events]
-        assert_same_up_to_a_tie(model, prompt_ids(cpu_pair, request.prompt), ours, alone)

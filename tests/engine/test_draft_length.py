@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,11 +49,6 @@ def waits(score: float | None, llm: ModelCost, **options: Any) -> int:
     return next(n for n in range(1, 100) if due(drafted(*[score] * n, **options), SLM, llm))
 
 
-@pytest.mark.parametrize("score", [0.1, 0.5, 0.97, None])
-def test_where_a_longer_pass_costs_what_its_tokens_cost_one_by_one_it_looks_at_once(score):
-    assert waits(score, IN_SEQUENCE) == 1
-
-
 @pytest.mark.parametrize("score", [0.15, 0.35, 0.55, 0.75, 0.85, 0.95])
 @pytest.mark.parametrize("slope", [0.0, 0.03, 0.1, 0.3])
 def test_where_each_token_is_kept_with_one_chance_it_looks_after_the_length_at_which_a_settled_token_costs_least(
@@ -76,26 +70,6 @@ def test_before_any_verdict_it_expects_what_the_scores_say(score, tokens):
     assert waits(score, FREE) == tokens
 
 
-def test_before_any_verdict_it_takes_a_score_that_may_be_no_chance_at_all_for_a_low_one():
-    assert waits(0.00004, FREE) == waits(0.45, FREE) == 2
-
-
-def test_between_the_two_it_waits_for_what_the_next_token_adds_to_the_pass():
-    steps = model(1, 1, 1, 1, 2, 2, 2, 2, *[3] * 40)  # four tokens at the price of one, and so on
-    assert waits(0.97, steps) == 4, "a fifth would cost a whole pass more"
-
-
-def test_it_goes_on_past_tokens_that_cost_much_where_those_behind_them_cost_nothing():
-    assert waits(0.85, model(1, 1.6, *[2.2] * 40)) == 10
-    assert waits(0.85, model(*(1 + 0.6 * n for n in range(40)))) == 3, "there none is cheap"
-
-
-def test_where_the_router_often_asks_the_llm_anyway_it_waits_for_that():
-    dear = model(*(1 + 0.5 * n for n in range(40)))
-    assert waits(0.8, dear) == 2
-    assert waits(0.8, dear, called=SETTLED) == 3, "that pass reads the draft, too"
-
-
 def test_a_text_whose_drafts_were_not_kept_is_looked_at_sooner_than_its_scores_say_and_the_other_way_round():
     assert waits(0.95, FREE, counts={9: [0, 20]}) == 1
     assert waits(0.15, FREE, counts={1: [40, 40]}) > waits(0.15, FREE) == 2
@@ -114,13 +88,6 @@ def test_a_fixed_number_of_tokens_is_that_number_whatever_passes_cost(length, ll
     assert waits(0.5, llm, limit=length) == length
 
 
-def test_where_no_pass_was_timed_it_goes_by_bytes_of_which_a_longer_pass_moves_hardly_more():
-    untimed = ModelCost(1000, 100, 1, 1, 1, 1, 1)
-    small = ModelCost(200, 20, 1, 1, 1, 1, 1)
-    assert due(drafted(0.1, 0.1), small, untimed)
-    assert not due(drafted(0.9), small, untimed)
-
-
 def test_the_table_of_passes_forgets_what_disturbed_a_shorter_one_and_never_falls(random_pair, monkeypatch):
     measured = iter([5.0, 4.0, 6.0, 9.0, 8.0, 20.0, *(1.0, 0.5, 2.0, 3.0)])  # of passes by `LENGTHS`, and of `lm_head`
     monkeypatch.setattr(language_model, "_shortest", lambda run: next(measured))
@@ -132,10 +99,3 @@ def test_the_table_of_passes_forgets_what_disturbed_a_shorter_one_and_never_fall
     assert llm.cost.pass_seconds == 4.0
     assert [llm.cost.seconds(n) for n in (1, 3, 8, 24, 48)] == [4.0, 5.0, 8.0, 14.0, 32.0], "lines between and beyond"
     assert [llm.cost.seconds(1, head) for head in (0, 0.5, 1, 4, 6)] == [3.0, 3.5, 4.0, 5.0, 5.5]
-
-
-def test_no_longer_pass_of_a_loaded_pair_is_faster(tiny_pair):
-    for cost in (tiny_pair.slm_cost, tiny_pair.llm_cost):
-        assert [length for length, _ in cost.pass_table] == list(LENGTHS)
-        assert all(0 < short <= long for (_, short), (_, long) in pairwise(cost.pass_table))
-        assert all(cost.seconds(n) <= cost.seconds(n + 1) for n in range(1, 40))

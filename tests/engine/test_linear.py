@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from engine.model import linear
-from engine.model.linear import Linear, copy_dtype, four_bit_parameters
-from engine.model.packed import dense_of
+from engine.model.linear import Linear, copy_dtype
 from engine.weights import nf4, store
 
 packed_only = pytest.mark.skipif(store.cpu_layout("nf4") != "packed", reason="the packed layout needs AVX512-BF16")
@@ -45,15 +44,6 @@ def test_joined_matrices_give_to_the_bit_what_each_module_gives(tokens, bias):
 
 
 @packed_only
-def test_the_bf16_copy_holds_to_the_bit_what_the_4_bit_kernel_multiplies_with():
-    made = module(64, 128, False, 0)
-    with torch.inference_mode():
-        columns = made(torch.eye(128).bfloat16())
-    state = made.weight.quant_state
-    assert torch.equal(dense_of(made.weight.data, state.absmax), columns.T)
-
-
-@packed_only
 @pytest.mark.parametrize("copy", [torch.bfloat16, torch.float32, None])
 def test_a_wide_pass_agrees_with_single_tokens(copy, monkeypatch):
     monkeypatch.setattr(linear, "wide_from", lambda kept: 8)
@@ -63,20 +53,6 @@ def test_a_wide_pass_agrees_with_single_tokens(copy, monkeypatch):
     with torch.inference_mode():
         alone = torch.cat([both(row[None]) for row in x])
         torch.testing.assert_close(both(x), alone, rtol=0.02, atol=0.02)
-
-
-@packed_only
-def test_the_copy_is_made_once_what_was_read_without_it_would_have_paid_for_it(monkeypatch):
-    monkeypatch.setattr(linear, "wide_from", lambda kept: 8)
-    one = Linear([module(64, 256, True, 1)], torch.bfloat16)
-    short, wide = torch.randn(7, 256).bfloat16(), torch.randn(256, 256).bfloat16()
-    with torch.inference_mode():
-        for _ in range(100):
-            one(short)  # which would not read it
-        by_kernel = [one(wide), one(wide)]
-        assert one.copy_bytes == 0
-        torch.testing.assert_close(one(wide), by_kernel[0], rtol=0.02, atol=0.02)
-        assert one.copy_bytes == 64 * 256 * 2
 
 
 @packed_only
@@ -106,26 +82,6 @@ def test_without_the_kernel_a_copy_gives_what_dequantising_each_time_gives(token
         torch.testing.assert_close(both(x), expected, rtol=0.02, atol=0.02)
 
 
-@pytest.mark.skipif(not linear.int8.supported(), reason="fbgemm needs an x86 processor")
-@pytest.mark.parametrize("bias", [False, True])
-def test_without_the_kernel_an_int8_copy_reads_passes_of_any_length(bias, monkeypatch):
-    modules = [module(outputs, 256, bias, outputs, "plain") for outputs in (96, 64)]
-    x = torch.randn(20, 256).bfloat16()
-    with torch.inference_mode():
-        expected = torch.cat([each(x) for each in modules], dim=-1)
-        monkeypatch.setattr(linear, "has_kernel", lambda: False)
-        both = Linear(modules, torch.int8)
-        monkeypatch.setattr(bnb.nn.Linear4bit, "forward", None)
-        assert both.copy_bytes == 160 * 256
-        torch.testing.assert_close(both(x), expected, rtol=0.03, atol=0.08)
-        assert torch.equal(torch.cat([both(row[None]) for row in x]), both(x))
-
-
-def test_weights_in_4_bits_are_counted_for_the_copy_in_either_layout():
-    assert four_bit_parameters(module(64, 128, True, 0, "plain")) == 64 * 128
-    assert four_bit_parameters(torch.nn.Linear(64, 128)) == 0
-
-
 GB = 10**9
 INTEL, AMD = "Intel(R) Xeon(R) Processor", "AMD EPYC"
 
@@ -153,18 +109,3 @@ def test_memory_processor_and_setting_decide_on_the_copy(memory, processor, unit
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: units != "")
     monkeypatch.setattr(linear.int8, "supported", lambda: True)
     assert copy_dtype(2 * GB, wanted) is expected
-
-
-def test_models_without_4_bit_weights_need_none():
-    assert copy_dtype(0) is None
-    assert copy_dtype(0, "bf16") is None
-
-
-@pytest.mark.parametrize(("limit", "expected"), [("1000", 1000), ("max", None), (None, None)])
-def test_memory_is_a_containers_where_it_has_a_limit(limit, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr(linear, "CGROUP", tmp_path)
-    whole = linear.memory_bytes()
-    if limit is not None:
-        (tmp_path / "memory.max").write_text(f"{limit}\n")
-    assert whole > 1_000_000
-    assert linear.memory_bytes() == (expected or whole)

@@ -30,35 +30,6 @@ def test_times_that_are_kept_are_found_by_model_and_machine(tmp_path):
     assert recall(path, "more 149") == TIMES and recall(path, "one") is None
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        None, [], "x", {}, {"passes": [0.1] * 6}, {"passes": [0.1] * 5, "lm_head": [0.0] * 4},
-        {"passes": [0.0] * 6, "lm_head": [0.0] * 4}, {"passes": [0.1] * 5 + [0.05], "lm_head": [0.0] * 4},
-        {"passes": [0.1] * 5 + [True], "lm_head": [0.0] * 4}, {"passes": [0.1] * 6, "lm_head": [-1.0] + [0.0] * 3},
-        {"passes": [0.1] * 5 + [1e999], "lm_head": [0.0] * 4}, {"passes": [0.1] * 6, "lm_head": ["0"] * 4},
-    ],
-)  # fmt: skip
-def test_what_makes_no_sense_is_measured_again(tmp_path, value):
-    path = tmp_path / "passes.json"
-    path.write_text(json.dumps({"one": value}))
-    assert recall(path, "one") is None
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{", b"[" * 100_000])
-def test_a_damaged_file_is_written_anew(tmp_path, content):
-    path = tmp_path / "passes.json"
-    path.write_bytes(content)
-    assert recall(path, "one") is None
-    keep(path, "one", TIMES)
-    assert recall(path, "one") == TIMES
-
-
-def test_a_cache_that_cannot_be_written_costs_the_next_start_time_only(tmp_path):
-    (tmp_path / "file").write_text("")
-    keep(tmp_path / "file" / "passes.json", "one", TIMES)
-
-
 def test_the_second_start_takes_the_times_of_the_first(pair, tmp_path, monkeypatch):
     path = tmp_path / "passes.json"
     pair.calibrate(path)

@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from engine import Request
-from engine.batch import prefix_cache
 from engine.batch.prefix_cache import PrefixCache
-from engine.model.kv_cache import Span
 from engine.policy import ConfidencePolicy
 from engine.request import Sampling
 
@@ -93,15 +91,6 @@ def test_a_row_that_comes_to_where_another_has_been_reads_nothing_and_goes_on_ri
     assert cache.lengths[1] == 10
 
 
-def test_what_nobody_looked_at_is_read_where_somebody_does(llm):
-    model, _, known = llm
-    text = [5, 6, 7, 8]
-    known.feed([0], [text], [1])
-    found, fed = fed_by(model, lambda: known.feed([1], [text], [3]))
-    assert fed == 3, "the states at 6 and 7 are not known"
-    close(found[0], alone(model, text)[-3:])
-
-
 def test_what_a_row_has_taken_back_or_left_is_no_source(llm):
     model, cache, known = llm
     known.feed([0], [[5, 6, 7, 8]], [4])
@@ -126,28 +115,3 @@ def test_logits_are_asked_for_once(llm, monkeypatch):
     close(logits, whole(model, alone(model, text)[-1:]).repeat(2, 1))
     known.logits([(1, text, 3)], hidden[1:])
     assert asked == [1]
-
-
-def test_what_is_forgotten_is_read_again(llm, monkeypatch):
-    model, _, known = llm
-    monkeypatch.setattr(prefix_cache, "MOST", 3)
-    known.feed([0], [[5, 6, 7, 8, 9, 10]], [6])
-    found, fed = fed_by(model, lambda: known.feed([1], [[5, 6, 7, 8, 9, 10]], [6]))
-    assert fed > 0
-    close(found[0], alone(model, [5, 6, 7, 8, 9, 10]))
-
-
-def test_a_cache_knows_what_its_rows_hold_through_all_that_happens_to_them(tiny_pair):
-    cache = tiny_pair.slm.new_cache(3, 16)
-    tiny_pair.slm.feed(cache, [0, 1], [[5, 6, 7], [5, 6]])
-    assert cache.prefixes[0][:2] == cache.prefixes[1] and len(set(cache.prefixes[0])) == 3
-    cache.fork(0, 2, 2)
-    cache.truncate(1, 1)
-    cache.copy([Span(0, 1, 1, 3)])
-    assert cache.prefixes == [cache.prefixes[0], cache.prefixes[0], cache.prefixes[0][:2]]
-    assert cache.lengths == [3, 3, 2]
-    for block in (*cache.keys, *cache.values):
-        assert torch.equal(block[1, :, :3], block[0, :, :3])
-    cache.grow(4, 20)
-    cache.clear(0)
-    assert [len(each) for each in cache.prefixes] == cache.lengths == [0, 3, 2, 0]

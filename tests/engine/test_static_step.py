@@ -7,7 +7,7 @@ import torch
 
 from engine import Request
 from engine.model.language_model import LanguageModel
-from engine.model.static_step import MOST_ROWS, StaticStep, round_end
+from engine.model.static_step import StaticStep
 from engine.pair import Pair
 
 
@@ -41,29 +41,6 @@ def test_rows_of_different_lengths_give_the_states_of_other_passes(models, runs)
     assert runs == [3, 1] * 4
 
 
-def test_a_cache_that_grows_is_prepared_for_anew(models, runs):
-    found = []
-    for model in models:
-        cache = model.new_cache(1, 8)
-        model.feed(cache, [0], [[1, 2, 3]])
-        model.feed(cache, [0], [[4]])
-        cache.grow(2, 64)
-        found += model.feed(cache, [0], [[5]])
-    expected, states = found
-    assert runs == [1, 1]
-    torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_passes_of_several_tokens_or_many_rows_are_no_such_passes(models, runs):
-    model = models[1]
-    rows = MOST_ROWS + 1
-    cache = model.new_cache(rows, 16)
-    model.feed(cache, range(rows), [[1]] * rows)
-    model.feed(cache, [0, 1], [[1, 2], [3]])
-    model.feed(cache, [0], [[1, 2, 3]])
-    assert not runs
-
-
 @pytest.mark.parametrize("policy", ["confidence", "random", "llm"])
 def test_routed_texts_are_the_same_to_the_token(random_pair, monkeypatch, runs, policy):
     prompts = "hello", "a longer prompt", "日本"
@@ -75,15 +52,3 @@ def test_routed_texts_are_the_same_to_the_token(random_pair, monkeypatch, runs, 
     for ours, theirs in zip(pair.generate_batch(requests), expected, strict=True):
         assert [(e.id, e.role) for e in ours.events] == [(e.id, e.role) for e in theirs.events]
     assert runs
-
-
-def test_on_a_processor_the_setting_changes_nothing(random_pair):
-    pair = Pair(random_pair.slm.model, random_pair.llm.model, random_pair.tokenizer, graphs=True)
-    assert not any(model._graphs for model in pair.models)
-
-
-def test_few_lengths_are_looked_at_and_none_beyond_the_cache():
-    ends = {round_end(length, 5000) for length in range(1, 5001)}
-    assert ends == {256, 512, 1024, 2048, 4096, 5000}
-    assert all(round_end(length, 5000) >= length for length in range(1, 5001))
-    assert round_end(3, 100) == 100

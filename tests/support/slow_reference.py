@@ -15,12 +15,16 @@ from dataclasses import dataclass
 
 import torch
 
-from engine import Request, Role, TokenEvent
+from engine import Request, Role, TokenEvent, fold_revealed
+from engine.events import FinishReason
 from engine.model.logits import logit_features
 from engine.model.sampling import sample, uniform
 from engine.pair import Pair
 from engine.policy import State, build_policy
 from engine.tokenizer import TextStream, backend, render
+
+ROUNDING = 1e-5
+"""Two numbers that are nearer to each other than this may be compared either way."""
 
 
 @dataclass(frozen=True)
@@ -108,21 +112,55 @@ class SlowReference:
             before = [token.id for token in tokens]
             tokens.append(self.token(request, prompt, before, request.threshold, request.acceptance))
             text += stream.push(tokens[-1].id)
-            if tokens[-1].id in self.pair.end_ids:
-                reason = "eos"
-            elif stream.stopped:
-                reason = "stop"
-            elif len(tokens) == limit:
-                reason = "length"
+            reason = self._reason(tokens[-1].id, stream, len(tokens) == limit)
         return Text(tokens, text + stream.finish(), reason)
 
-    def check(self, request: Request, events: Sequence[TokenEvent]) -> None:
-        """Asserts that each token of a text is what the definition gives at the dials that its event names."""
-        prompt = render(self.pair.tokenizer, request)
-        for position, event in enumerate(events):
-            before = [each.id for each in events[:position]]
-            expected = self.token(request, prompt, before, event.threshold, event.acceptance)
-            assert (event.index, event.id, event.role) == (position, expected.id, expected.role), position
+    def check(self, request: Request, events: Sequence[TokenEvent], rounding: float = ROUNDING) -> None:
+        """Asserts that each token of a text is what the definition gives at the dials that its event names.
+
+        So are its ratio, its candidates, and the place where the text ends. Comparisons within rounding may fall
+        either way, since passes of other lengths add in another order.
+        """
+        prompt, folded = render(self.pair.tokenizer, request), fold_revealed(events)
+        tokens = [event.id for event in folded]
+        self._read_at_once([*prompt, *tokens], len(prompt))
+        stream = TextStream(backend(self.pair.tokenizer), request.stop)
+        for position, event in enumerate(folded):
+            acceptance = 0.0 if event.provisional else event.acceptance  # what the LLM has not read, it has not refused
+            expected = self.token(request, prompt, tokens[:position], event.threshold, acceptance)
+            by_hand = any(forced.index == position for forced in request.forced)
+            assert (event.index, event.forced) == (position, by_hand)
+            if expected.margin > rounding:
+                assert (event.id, event.role) == (expected.id, expected.role), position
+                _check_ratio(event, expected)
+            self._check_candidates([*prompt, *tokens[:position]], event)
+            stream.push(event.id)
+            limit = min(request.max_new_tokens, self.pair.context - len(prompt))
+            assert event.finish_reason == self._reason(event.id, stream, position + 1 == limit), position
+
+    def _reason(self, token: int, stream: TextStream, last: bool) -> FinishReason | None:
+        """Why a text ends with a token, if it does."""
+        if token in self.pair.end_ids:
+            return "eos"
+        return "stop" if stream.stopped else "length" if last else None
+
+    def _check_candidates(self, text: Sequence[int], event: TokenEvent) -> None:
+        _, *both = self.read(text)
+        for logits, found in zip(both, (event.slm_alternatives, event.llm_alternatives), strict=True):
+            likeliest = logits.softmax(-1).topk(len(found)).values
+            assert torch.allclose(torch.tensor([each.probability for each in found]), likeliest, atol=1e-4)
+            assert torch.allclose(logits.softmax(-1)[[each.id for each in found]], likeliest, atol=1e-4)
+
+    @torch.inference_mode()
+    def _read_at_once(self, tokens: Sequence[int], first: int) -> None:
+        """What `read` gives for a text and its beginnings of `first` tokens and more, in one pass of each model."""
+        ids, vocabulary = torch.tensor([tokens]), len(self.pair.tokenizer)
+        small = self.pair.slm.model(ids, output_hidden_states=True, use_cache=False)  # pyright: ignore[reportCallIssue]
+        large = self.pair.models[1].model(ids, use_cache=False)  # pyright: ignore[reportCallIssue]
+        slm, llm = (output.logits[0, :, :vocabulary].float() for output in (small, large))
+        for end in range(first, len(tokens) + 1):
+            key = tuple(tokens[:end])
+            self._read.setdefault(key, (small.hidden_states[-1][0, end - 1], slm[end - 1], llm[end - 1]))
 
     def _choose(
         self,
@@ -140,6 +178,16 @@ class SlowReference:
         state = State([request.seed], [position], hidden[None], features, None, self.read(prompt)[0][None])
         score = float(policy.score(state))
         return score, Role.LLM if score < threshold else Role.SLM, abs(score - threshold)
+
+
+def _check_ratio(event: TokenEvent, expected: Written) -> None:
+    """What an event says of the draft at its place, which is its own token or the first that was taken back."""
+    if event.ratio is None or expected.ratio is None:  # where a threshold was raised since, the LLM is chosen now
+        return
+    assert abs(event.ratio - expected.ratio) < 1e-3
+    if event.taken_back:
+        assert event.ratio < event.acceptance and event.role is Role.LLM
+        assert [lost.index for lost in event.taken_back] == [event.index + n for n in range(len(event.taken_back))]
 
 
 def _lead(logits: torch.Tensor) -> float:
