@@ -6,22 +6,21 @@ Nothing here judges a time: the smoke test runs every row on the tiny pair with 
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from engine.benchmark import measure
 from engine.benchmark.__main__ import main
-from engine.benchmark.agreement import compare, rounding, weights
+from engine.benchmark.agreement import compare, weights
 from engine.benchmark.forced import AGREEMENT, ForcedCertainty, agrees, certainty, forced, forced_token
 from engine.benchmark.measure import ratios
-from engine.benchmark.profile import PARTS, PYTHON, part_of, render_profile, split
-from engine.benchmark.report import PAGE, README, SHORT, SUMMARIES, load, render, render_short, rewrite
+from engine.benchmark.profile import PARTS, PYTHON, render_profile
+from engine.benchmark.report import PAGE, README, SHORT, SUMMARIES, render, render_short, rewrite
 from engine.benchmark.rows import CONFIDENCES, ROWS, available, bytes_to_move
 from engine.benchmark.subject import (
     DEFAULT,
@@ -29,8 +28,6 @@ from engine.benchmark.subject import (
     SHAPES,
     Subject,
     _config,
-    _quantised_by_bitsandbytes,
-    from_settings,
     from_shapes,
     prompt_of,
     stand_in_tokenizer,
@@ -44,7 +41,6 @@ from engine.benchmark.writers import (
     naive,
     routed,
     router_of,
-    shuffled_scores,
     speculative,
     verified,
 )
@@ -52,10 +48,8 @@ from engine.errors import EngineError, SettingsError
 from engine.events import Role
 from engine.events.cost import costs
 from engine.model import int8
-from engine.pair import Pair
 from engine.policy import ConfidencePolicy
 from engine.provenance import hardware
-from engine.settings import load_settings
 from engine.tokenizer import backend
 
 TOKENS, ROUNDS = 10, 2
@@ -135,11 +129,6 @@ def test_only_the_rows_asked_for_are_measured_and_ratios_need_the_baseline(small
     assert (list(found["extras"]), found["agreement"]) == (["sweep"], {})
 
 
-def test_passes_are_timed_anew_and_not_as_they_were_kept_in_the_cache(monkeypatch):
-    monkeypatch.setattr(Pair, "calibrate", lambda pair, kept: None)
-    assert all(model.cost.pass_table for model in from_settings(load_settings(preset="tiny")).pair.models)
-
-
 def test_an_unknown_row_and_a_text_longer_than_the_models_take_are_refused(small_buffer, capsys):
     assert main(["--preset", "tiny", "--only", "routed-31"]) == 2
     error = capsys.readouterr().err
@@ -159,22 +148,6 @@ def test_a_profile_adds_up_to_the_step(tmp_path):
             assert step["parts"][part] > 0, part
     assert found["steps"]["LLM"]["parts"]["router"] == 0 < found["steps"]["SLM"]["parts"]["router"]
     assert all(f"| {part} |" in render_profile(found) for part in PARTS)
-
-
-def test_an_operator_belongs_to_the_innermost_range_else_to_its_kind():
-    def event(name, parent=None):
-        return SimpleNamespace(name=name, cpu_parent=parent, self_cpu_time_total=1000)
-
-    step = event("step")
-    cases = {
-        "lm_head": event("aten::mm", event("aten::linear", event("lm_head", step))),
-        "attention": event("aten::bmm", event("aten::scaled_dot_product_attention", step)),
-        "linear layers": event("bitsandbytes::gemv_4bit", step),
-        "small operators": event("aten::mul", step),
-        None: event("aten::mul"),
-    }
-    assert [part_of(each) for each in cases.values()] == list(cases) and part_of(step) is None
-    assert split([step, *cases.values()])["lm_head"] == 1.0
 
 
 # The ways of writing
@@ -219,14 +192,6 @@ def test_models_that_are_forced_to_agree_do_so_on_93_percent_and_are_as_sure_as_
     assert by_router(prompts, many) == [expected[Role.LLM]]
 
 
-@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.5])
-def test_a_forced_share_is_exact_and_begins_with_the_llm(share):
-    for seed in (0, 7):
-        scores = shuffled_scores(200, seed)
-        assert sum(score < share for score in scores) == share * 200 and scores[0] < share
-        assert not any(score < 0 or score >= 1 for score in scores)
-
-
 def test_what_must_move_is_what_the_events_of_a_run_cost_and_weights_are_read_once_a_step(tiny_pair, prompt):
     router = router_of(tiny_pair)
     decoding = begin(tiny_pair, [prompt], ForcedShare(router, 12), [0.3], 12)
@@ -241,13 +206,6 @@ def test_what_must_move_is_what_the_events_of_a_run_cost_and_weights_are_read_on
     assert two - one == 10 * llm.embedding_bytes + 20 * llm.kv_bytes
 
 
-def test_prompts_have_the_length_asked_for_and_begin_differently(tiny_pair):
-    for length in (5, 40, 500):
-        prompts = [prompt_of(tiny_pair.tokenizer, length, number) for number in range(3)]
-        assert [len(prompt) for prompt in prompts] == [length] * 3
-        assert length < 20 or len({tuple(prompt) for prompt in prompts}) == 3
-
-
 def test_llama_cpp_is_measured_with_the_models_that_are_gguf_files_else_left_out_with_the_reason(monkeypatch):
     rows, subject = {row.name: row for row in ROWS}, SimpleNamespace(gguf={Role.LLM: Path("large.gguf")})
     asked: Any = subject
@@ -259,13 +217,6 @@ def test_llama_cpp_is_measured_with_the_models_that_are_gguf_files_else_left_out
 
 
 # Agreement with other computations
-
-
-@pytest.mark.parametrize(("value", "unit"), [(17.0, 1 / 8), (-31.9, 1 / 8), (32.0, 1 / 4), (1.0, 1 / 128)])
-def test_a_unit_of_rounding_is_the_distance_to_the_next_number(value, unit):
-    one = torch.tensor(abs(value), dtype=torch.bfloat16)
-    following = torch.nextafter(one, torch.tensor(math.inf, dtype=torch.bfloat16))
-    assert rounding(value, torch.bfloat16) == unit == float(following - one)
 
 
 @pytest.mark.parametrize(("other", "units", "tie"), [(16.875, 1.0, True), (16.75, 2.0, True), (16.5, 4.0, False)])
@@ -368,14 +319,6 @@ def test_a_file_without_its_markers_is_refused_and_both_are_left_alone(folder, d
     assert [path.read_text(encoding="utf-8") for path in documents] == before
 
 
-def test_a_folder_without_summaries_and_a_damaged_one_are_refused(tmp_path, documents):
-    with pytest.raises(EngineError, match="summaries"):
-        rewrite(tmp_path, *documents)
-    (tmp_path / "bad.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(EngineError, match=r"bad\.json"):
-        load(tmp_path / "bad.json")
-
-
 def test_the_projects_speed_page_and_readme_are_what_its_summaries_say(tmp_path):
     copies = [tmp_path / path.name for path in (PAGE, README)]
     for copy, path in zip(copies, (PAGE, README), strict=True):
@@ -406,20 +349,6 @@ def test_a_pair_from_configurations_alone_writes_in_few_bits(tmp_path, monkeypat
     expected = alone(forced(subject.pair), Role.LLM)(prompts, 12)
     for row in (row for row in ROWS if row.name.startswith("verified-")):
         assert row.writer(subject)(prompts, 12) == expected
-
-
-@pytest.mark.parametrize("lm_head_4bit", [True, False])
-@pytest.mark.parametrize("tied", [True, False])
-def test_the_way_to_a_gpu_gives_a_whole_quantised_model(tied, lm_head_4bit):
-    """On the CPU, since there may be no GPU: bitsandbytes quantises where it is told to."""
-    sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "vocab_size": 320}
-    config = AutoConfig.for_model(**{**SHAPES["qwen2.5-coder-0.5b"], **sizes, "num_attention_heads": 2})
-    config.tie_word_embeddings = tied
-    model = _quantised_by_bitsandbytes(config, lm_head_4bit, torch.device("cpu"))
-    assert not any(value.is_meta for value in (*model.parameters(), *model.buffers()))
-    kinds = {name: type(m).__name__ for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
-    assert kinds.pop("lm_head") == ("Linear4bit" if lm_head_4bit else "Linear")
-    assert set(kinds.values()) == {"Linear4bit"} and len(generate(model)([[1, 2, 3]], 4)[0]) == 4
 
 
 def test_known_shapes_have_the_published_number_of_parameters_and_others_are_refused():
