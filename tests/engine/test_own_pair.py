@@ -49,6 +49,7 @@ def own(saved, tmp_path):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CITER_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("CITER_HUB_TIMEOUT", "60")  # the machine may be busy
     return tmp_path / "cache"
 
 
@@ -186,21 +187,6 @@ def test_matrices_that_nf4_cannot_hold_are_refused_with_the_way_out(own):
     assert "100 columns" in said and "CITER_CPU_WEIGHTS=int8" in said
 
 
-# Disk and memory
-
-
-def test_too_little_disk_or_memory_is_told_with_both_numbers_before_anything_is_written(saved, cache, monkeypatch):
-    with monkeypatch.context() as patch:
-        usage = namedtuple("usage", "total used free")
-        patch.setattr(room.shutil, "disk_usage", lambda _: usage(1, 1, 100_000))
-        told = refused(saved)
-        assert "small and large need " in told and "0.1 MB are free" in told
-    monkeypatch.setattr(room, "free_memory", lambda: 1_000_000)
-    told = refused(saved)
-    assert "memory" in told and "large" in told and "1.0 MB" in told
-    assert not (cache / "nf4").exists() and not (cache / "int8").exists()
-
-
 # GGUF files
 
 
@@ -217,7 +203,7 @@ def test_gguf_files_are_taken_by_path_and_known_ones_are_recognised(tmp_path, mo
     assert choose_preset(load_settings(preset="cpu", slm=str(paths[1]))).name == "large_large"
 
 
-# the Hub
+# The Hub, disk and memory
 
 
 def test_a_repo_is_fetched_at_one_commit_checked_by_hash_and_needed_once(saved, fake_hub, cache, monkeypatch):
@@ -243,7 +229,7 @@ def test_a_repo_is_fetched_at_one_commit_checked_by_hash_and_needed_once(saved, 
     assert " v2" in refused((saved[0], "someone/large@v2"))
 
 
-def test_of_a_repo_that_disk_or_memory_do_not_hold_nothing_large_is_fetched(saved, fake_hub, monkeypatch):
+def test_of_what_disk_or_memory_do_not_hold_nothing_large_is_fetched_or_written(saved, fake_hub, cache, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", fake_hub.url)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     content = {path.name: path.read_bytes() for path in saved[1].iterdir()}
@@ -254,9 +240,12 @@ def test_of_a_repo_that_disk_or_memory_do_not_hold_nothing_large_is_fetched(save
         usage = namedtuple("usage", "total used free")
         patch.setattr(room.shutil, "disk_usage", lambda _: usage(1, 1, 1_000_000))
         size = in_words(len(content["model.safetensors"]))
-        assert f"{size} of it to download, and 1.0 MB are free" in refused(models)
+        said = refused(models)
+        assert f"{size} of it to download" in said and "1.0 MB are free" in said
     monkeypatch.setattr(room, "free_memory", lambda: 1_000_000)
-    assert refused(models).startswith("not enough memory: ")
+    said = refused(models)
+    assert "memory" in said and "large" in said and "1.0 MB" in said
+    assert not (cache / "nf4").exists() and not (cache / "int8").exists()
     assert not [path for _, path in fake_hub.asked("/resolve/") if path.endswith(".safetensors")]
 
 
@@ -322,7 +311,7 @@ def test_the_trainer_builds_a_router_for_a_pair_of_ones_own_and_it_is_then_taken
     (tmp_path / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
     models = ["--slm", str(slm), "--llm", str(llm)]
     told = ["run", *models, "--out", str(tmp_path / "run"), "--routers", str(tmp_path / "routers")]
-    assert trainer(told) == 2 and "small_large has no recipe of its own: give questions" in capsys.readouterr().err
+    assert trainer(told) == 2 and "small_large" in capsys.readouterr().err
     few = ["--data", str(tmp_path / "sums.jsonl"), "--rounds", "1", "--budget", "2", "--max-new-tokens", "90"]
     assert trainer([*told, *few, "--epochs", "4"]) == 0
     assert (tmp_path / "run" / "results" / "small_large--sums.json").is_file()
