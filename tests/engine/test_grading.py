@@ -211,6 +211,7 @@ def test_a_number_is_exact_and_nothing_more_or_less():
     for text in ("", "x", "1,2", "\\log 5", "\\pm 3", "3 4", "12:30", "1/0", "1e999", "\\sqrt{2}", "2x", "3 apples"):
         assert parse(text) is None
     assert last("It is 12.") == 12 and last("It is 12. 1/0") is None, "the last decides, also if it cannot be read"
+    assert last("at 72:30") is None and last("x = 72 ^2") is None, "a part of an expression is no number"
 
 
 def test_the_last_box_is_found_with_its_braces_balanced():
