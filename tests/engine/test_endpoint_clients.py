@@ -1,22 +1,19 @@
-"""Programs that know OpenAI's endpoint know this one: the official client, litellm, curl, and lm-eval."""
+"""Programs that know OpenAI's endpoint know this one: the official client, litellm, and curl."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.grading import grade_arithmetic
-from tests.support.paths import ROOT, TINY
+from tests.support.paths import ROOT
 from tests.support.served_endpoint import serve_endpoint
 
 QUESTION = "Start with 12. Add 30. What is the result?"
@@ -123,51 +120,3 @@ def test_the_command_line_refuses_what_it_cannot_listen_on(capsys):
     with pytest.raises(SystemExit):
         main(["serve", "--port", "70000"])
     assert "70000" in capsys.readouterr().err
-
-
-TASK = """
-task: citer_arithmetic
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {file}}}}}
-test_split: test
-output_type: generate_until
-doc_to_text: "<|im_start|>user\\n{{{{question}}}}<|im_end|>\\n<|im_start|>assistant\\n"
-doc_to_target: "{{{{answer}}}}"
-generation_kwargs: {{until: ["<|im_end|>"], max_gen_toks: 200}}
-filter_list:
-  - name: number
-    filter:
-      - {{function: regex, regex_pattern: "The answer is \\\\$?(-?[0-9,]*[0-9])"}}
-      - {{function: take_first}}
-metric_list: [{{metric: exact_match, regexes_to_ignore: [","]}}]
-"""
-
-
-@pytest.mark.slow
-def test_lm_eval_grades_twenty_questions_as_this_project_does(served, tiny_pair, tmp_path: Path):
-    program = os.environ.get("LM_EVAL") or shutil.which("lm_eval")
-    if not program:
-        pytest.skip('lm_eval is not installed: pip install "lm-eval[api]" transformers, or LM_EVAL=its path elsewhere')
-    from trainer.tiny.arithmetic import questions
-
-    asked = [*questions("dev", 20, 1)]
-    lines = [json.dumps({"question": each.question, "answer": str(each.answer)}) for each in asked]
-    (tmp_path / "questions.jsonl").write_text("\n".join(lines))
-    (tmp_path / "task.yaml").write_text(TASK.format(file=tmp_path / "questions.jsonl"))
-    about = {
-        "model": "tiny:0.5",
-        "base_url": f"{served.url}/completions",
-        "tokenizer": TINY / "tokenizer",
-        "tokenizer_backend": "huggingface",
-        "num_concurrent": 4,
-    }
-    command = [program, "run", "--model", "local-completions", "--tasks", "citer_arithmetic"]
-    command += ["--include_path", tmp_path, "--output_path", tmp_path / "out"]
-    command += ["--model_args", ",".join(f"{name}={value}" for name, value in about.items())]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
-    subprocess.run([*map(str, command)], check=True, env=environment, timeout=900)
-    (found,) = (tmp_path / "out").rglob("results*.json")
-    graded = json.loads(found.read_text())["results"]["citer_arithmetic"]["exact_match,number"]
-    texts = [tiny_pair.generate(each.question, threshold=0.5, max_new_tokens=200).text for each in asked]
-    own = sum(grade_arithmetic(text, each.answer) for text, each in zip(texts, asked, strict=True)) / len(asked)
-    assert graded == pytest.approx(own) and own > 0.5

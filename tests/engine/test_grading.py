@@ -1,8 +1,8 @@
 r"""What each family's grader reads as the answer, what the page makes of an answer it is given, and that no text makes
 either slow.
 
-In the tables a line is a text, an arrow, and what is read in it, or what it is compared with. "⏎" begins a new line,
-"none" is no answer.
+In the tables a case is a text, an arrow, and what is read in it, or what it is compared with; "¦" parts two cases.
+"⏎" begins a new line, "none" is no answer.
 """
 
 from __future__ import annotations
@@ -42,52 +42,27 @@ def latex(answer: str) -> Question:
 
 
 def lines(table: str) -> Iterator[tuple[str, str]]:
-    for line in table.strip().splitlines():
-        text, _, answer = line.rpartition(" → ")
+    for case in table.strip().replace("\n", " ¦ ").split(" ¦ "):
+        text, _, answer = case.rpartition("→ ")
         yield text.strip().replace("⏎", "\n"), answer
 
 
 READ = """
-It shines. The answer is (C). → C
-The answer is not (B) but (C). → C
-The answer is not C. → none
-The correct choice is C. → C
-Therefore, C is correct. → C
-THE ANSWER IS (c) → C
-**Answer:** C → C
-The answer is **C. raw silk** → C
-The answer is C because it shines. → C
-The correct answer is option (C), not (A). → C
-The answer is "C". → C
-The answer is:⏎⏎(C) → C
-The answer is \\boxed{C}. → C
-So $\\boxed{(C)}$ → C
-The answer is $C$. → C
-The answer is wool. → A
-The answer is Raw Silk, which shines. → C
-The answer is a bank note. → D
+It shines. The answer is (C). → C ¦ The answer is not (B) but (C). → C ¦ The answer is not C. → none
+The correct choice is C. → C ¦ Therefore, C is correct. → C ¦ THE ANSWER IS (c) → C ¦ **Answer:** C → C
+The answer is **C. raw silk** → C ¦ The answer is C because it shines. → C
+The correct answer is option (C), not (A). → C ¦ The answer is "C". → C ¦ The answer is:⏎⏎(C) → C
+The answer is \\boxed{C}. → C ¦ So $\\boxed{(C)}$ → C ¦ The answer is $C$. → C ¦ The answer is wool. → A
+The answer is Raw Silk, which shines. → C ¦ The answer is a bank note. → D
 The answer is something soft. Therefore it must be raw silk (c). → C
-It could be raw silk (c), as it shines → C
-So I take choice (c) → C
-This is **C** → C
-c. → C
-It shines.⏎**C. raw silk** → C
-The answer is (A). No, wait: the answer is (C). → C
-The answer is (A). In the end \\boxed{C} → C
-(a) is warm, (b) is fine, so I choose (c) → C
-I think a sheep has a coat. → none
-The answer is a matter of taste. → none
-The answer is I think unclear. → none
-A sheep has it → none
-Option a sheep would take → none
-The answer is (F). → none
-The answer is wool or a bank note. → none
-The answer is A or C. → none
-The answer is both (a) and (c) → none
-It is woollen, and the answer is woollen → none
-The answer is (C). No, the answer is unknown. → none
-A. wool⏎B. silk⏎C. raw silk → none
-raw silk → none
+It could be raw silk (c), as it shines → C ¦ So I take choice (c) → C ¦ This is **C** → C ¦ c. → C
+It shines.⏎**C. raw silk** → C ¦ The answer is (A). No, wait: the answer is (C). → C
+The answer is (A). In the end \\boxed{C} → C ¦ (a) is warm, (b) is fine, so I choose (c) → C
+I think a sheep has a coat. → none ¦ The answer is a matter of taste. → none
+The answer is I think unclear. → none ¦ A sheep has it → none ¦ Option a sheep would take → none
+The answer is (F). → none ¦ The answer is wool or a bank note. → none ¦ The answer is A or C. → none
+The answer is both (a) and (c) → none ¦ It is woollen, and the answer is woollen → none
+The answer is (C). No, the answer is unknown. → none ¦ A. wool⏎B. silk⏎C. raw silk → none ¦ raw silk → none
 """
 
 
@@ -104,80 +79,30 @@ def test_labels_may_be_numbers():
 
 
 NUMBERS = """
-So \\boxed{72} → 72
-The answer is 3 * $12 = $36. → 36
-So the answer is $5 + $6 = $11. → 11
-The answer is 100 - (3 + 4) = 93 → 93
-The answer is 5 + -6 = -1 → -1
-\\boxed{\\mathbf{72}} → 72
-The answer is:⏎- 72 → 72
-The answer is - 72 → -72
-The answer is negative 72. → -72
-The answer is 2 million dollars. → 2000000
-\\boxed{71}, no: \\boxed{72}. The answer is 71 → 72
-\\boxed{72 \\text{ apples}} → 72
-\\boxed{x = 72} → 72
-\\boxed{8 \\times 9 = 72} → 72
-\\boxed{72\\%} → 72
-\\boxed{72^\\circ} → 72
-\\boxed{72 → 72
-The answer is:⏎\\[⏎72⏎\\] → 72
+So \\boxed{72} → 72 ¦ The answer is 3 * $12 = $36. → 36 ¦ So the answer is $5 + $6 = $11. → 11
+The answer is 100 - (3 + 4) = 93 → 93 ¦ The answer is 5 + -6 = -1 → -1 ¦ \\boxed{\\mathbf{72}} → 72
+The answer is:⏎- 72 → 72 ¦ The answer is - 72 → -72 ¦ The answer is negative 72. → -72
+The answer is 2 million dollars. → 2000000 ¦ \\boxed{71}, no: \\boxed{72}. The answer is 71 → 72
+\\boxed{72 \\text{ apples}} → 72 ¦ \\boxed{x = 72} → 72 ¦ \\boxed{8 \\times 9 = 72} → 72 ¦ \\boxed{72\\%} → 72
+\\boxed{72^\\circ} → 72 ¦ \\boxed{72 → 72 ¦ The answer is:⏎\\[⏎72⏎\\] → 72
 The answer is 12 red apples - 5 apples = 7 apples → 7
-The answer is 12 apples, for 7 + 5 = 12 and 12 - 5 = 7 → 12
-The answer is 3x = 216, so x = 72. → 72
-Eight nines.⏎#### 72.0 → 72
-#### 2. The total⏎It is 72 → 72
-so 72km → 72
-The total is US$72. → 72
-答案是72 → 72
-The answer is 7,200 → 7200
-The answer is 7 200 people → 7,200
-\\boxed{7{,}200} → 7200
-\\boxed{7,\\!200} → 7200
-The answer is 1 000 000. → 1000000
-In 2020 300 came → 300
-The answer is −7 degrees → -7
-The answer is -$7 → -7
-The answer is 3/4 → 0.75
-The answer is .75 → 3/4
-\\boxed{-\\dfrac{3}{4}} → -0.75
-\\boxed{\\frac12} → 0.5
-½ of it → 0.5
-The answer is -2 1/2 → -2.5
-\\boxed{2\\frac{1}{2}} → 2.5
-The answer is 1.5 × 10^3 → 1500
-\\boxed{1.5 \\times 10^{-3}} → 0.0015
+The answer is 12 apples, for 7 + 5 = 12 and 12 - 5 = 7 → 12 ¦ The answer is 3x = 216, so x = 72. → 72
+Eight nines.⏎#### 72.0 → 72 ¦ #### 2. The total⏎It is 72 → 72 ¦ so 72km → 72 ¦ The total is US$72. → 72
+答案是72 → 72 ¦ The answer is 7,200 → 7200 ¦ The answer is 7 200 people → 7,200 ¦ \\boxed{7{,}200} → 7200
+\\boxed{7,\\!200} → 7200 ¦ The answer is 1 000 000. → 1000000 ¦ In 2020 300 came → 300
+The answer is −7 degrees → -7 ¦ The answer is -$7 → -7 ¦ The answer is 3/4 → 0.75 ¦ The answer is .75 → 3/4
+\\boxed{-\\dfrac{3}{4}} → -0.75 ¦ \\boxed{\\frac12} → 0.5 ¦ ½ of it → 0.5 ¦ The answer is -2 1/2 → -2.5
+\\boxed{2\\frac{1}{2}} → 2.5 ¦ The answer is 1.5 × 10^3 → 1500 ¦ \\boxed{1.5 \\times 10^{-3}} → 0.0015
 """
 NO_NUMBERS = """
-So the answer is $5 + $6 = $11. → 5
-The answer is not 72. → 72
-The answer is 72 or 73. → 72
-The answer is between 72 and 73. → 72
-The answer is at least 72. → 72
-\\boxed{72 \\text{ or } 73} → 72
-\\boxed{x \\neq 72} → 72
-\\boxed{\\pm 72} → 72
-\\boxed{\\sin 72} → 72
- → 72
-The answer is seventy-two. → 72
-The answer is 72. No, the answer is unknown. → 72
-The answer is 72 or so, \\boxed{71} → 72
-72 \\boxed{} → 72
-\\boxed{72, 73} → 72
-\\boxed{72\\pi} → 72
-\\boxed{72^2} → 72
-The answer is 72/2. → 72
-The answer is 72,5 → 72
-The answer is 72 - 5 → 72
-The answer is 72:30 → 72
-The answer is 72.5.1 → 72
-The answer is 172, 72 more than before → 72
-It is 72, or 73 → 72
-x5 → 5
-y^25 → 25
-at 7:30 → 30
-The answer is 3/0 → 0
-The answer is 1e999999 → 1e9
+So the answer is $5 + $6 = $11. → 5 ¦ The answer is not 72. → 72 ¦ The answer is 72 or 73. → 72
+The answer is between 72 and 73. → 72 ¦ The answer is at least 72. → 72 ¦ \\boxed{72 \\text{ or } 73} → 72
+\\boxed{x \\neq 72} → 72 ¦ \\boxed{\\pm 72} → 72 ¦ \\boxed{\\sin 72} → 72 ¦ → 72
+The answer is seventy-two. → 72 ¦ The answer is 72. No, the answer is unknown. → 72
+The answer is 72 or so, \\boxed{71} → 72 ¦ 72 \\boxed{} → 72 ¦ \\boxed{72, 73} → 72 ¦ \\boxed{72\\pi} → 72
+\\boxed{72^2} → 72 ¦ The answer is 72/2. → 72 ¦ The answer is 72,5 → 72 ¦ The answer is 72 - 5 → 72
+The answer is 72:30 → 72 ¦ The answer is 72.5.1 → 72 ¦ The answer is 172, 72 more than before → 72
+It is 72, or 73 → 72 ¦ x5 → 5 ¦ y^25 → 25 ¦ at 7:30 → 30 ¦ The answer is 3/0 → 0 ¦ The answer is 1e999999 → 1e9
 The answer is 0.30000000000000004 → 0.3
 """
 
@@ -193,51 +118,21 @@ def test_a_number_that_is_not_stated_or_is_a_part_of_something_is_none(text, ans
 
 
 LATEX = r"""
-\boxed{\frac 1 2} → \frac{1}{2}
-\boxed{2 \pi  r} → 2\pi r
-\boxed{16\pi\text{ cm}^2} → 16\pi
-\boxed{0.5} → \frac{1}{2}
-\boxed{\frac{-1}{2}} → -\frac{1}{2}
-\boxed{\dfrac{\sqrt3}{2}} → \frac{\sqrt{3}}{2}
-\boxed{x/2} → \frac{x}{2}
-\boxed{\frac ab} → \frac{a}{b}
-\boxed{5} → x=5
-\boxed{x \in [1, 2]} → [1,2]
-\boxed{f(x) = 2x + 1.} → 2x+1
-\boxed{\left( 3,\, π \right)} → (3, \pi)
-\boxed{(−∞, 2]} → (-\infty, 2]
-\boxed{90°} → 90^\circ
-\boxed{Evelyn} → \text{Evelyn}
-\boxed{10} → 10\%
-\boxed{1000} → 1,000
-\boxed{x^{2}} → x^2
-\boxed{\left\{1, 2\right\}} → \{1,2\}
-$\boxed 5$ → 5
-The answer is: \[ x + 1. \] → x+1
-The final answer is x + 1. → x+1
-\boxed{\frac{3}{4}} and then { → \frac{3}{4}
-\boxed{3 1/2} → 3\frac12
-**The answer is \frac{1}{2}** → \frac12
-\boxed{+5} → 5
+\boxed{\frac 1 2} → \frac{1}{2} ¦ \boxed{2 \pi  r} → 2\pi r ¦ \boxed{16\pi\text{ cm}^2} → 16\pi
+\boxed{0.5} → \frac{1}{2} ¦ \boxed{\frac{-1}{2}} → -\frac{1}{2} ¦ \boxed{\dfrac{\sqrt3}{2}} → \frac{\sqrt{3}}{2}
+\boxed{x/2} → \frac{x}{2} ¦ \boxed{\frac ab} → \frac{a}{b} ¦ \boxed{5} → x=5 ¦ \boxed{x \in [1, 2]} → [1,2]
+\boxed{f(x) = 2x + 1.} → 2x+1 ¦ \boxed{\left( 3,\, π \right)} → (3, \pi) ¦ \boxed{(−∞, 2]} → (-\infty, 2]
+\boxed{90°} → 90^\circ ¦ \boxed{Evelyn} → \text{Evelyn} ¦ \boxed{10} → 10\% ¦ \boxed{1000} → 1,000
+\boxed{x^{2}} → x^2 ¦ \boxed{\left\{1, 2\right\}} → \{1,2\} ¦ $\boxed 5$ → 5 ¦ The answer is: \[ x + 1. \] → x+1
+The final answer is x + 1. → x+1 ¦ \boxed{\frac{3}{4}} and then { → \frac{3}{4} ¦ \boxed{3 1/2} → 3\frac12
+**The answer is \frac{1}{2}** → \frac12 ¦ \boxed{+5} → 5
 """
 OTHER_LATEX = r"""
-\boxed{2\sin\theta} → 2\cos\theta
-\boxed{2} → \ln 2
-\boxed{3} → \pm 3
-\boxed{16\pi \text{ square units}} → 16
-\boxed{7:30\text{ a.m.}} → 7:30\text{ p.m.}
-\boxed{5\text{ west}} → 5\text{ east}
-\boxed{5\mathbf{j}} → 5\mathbf{i}
-\boxed{3 1/2} → \frac{31}{2}
-\boxed{(2,1)} → (1,2)
-\boxed{(1,2]} → (1,2)
-\boxed{2} → 2x
-\boxed{0.51} → \frac{1}{2}
-so it is 5 → 5
-\boxed{5} but then \boxed{6} → 5
-\boxed{} → 5
-\boxed{5 → 5
-\boxed{__import__('os')} → x
+\boxed{2\sin\theta} → 2\cos\theta ¦ \boxed{2} → \ln 2 ¦ \boxed{3} → \pm 3
+\boxed{16\pi \text{ square units}} → 16 ¦ \boxed{7:30\text{ a.m.}} → 7:30\text{ p.m.}
+\boxed{5\text{ west}} → 5\text{ east} ¦ \boxed{5\mathbf{j}} → 5\mathbf{i} ¦ \boxed{3 1/2} → \frac{31}{2}
+\boxed{(2,1)} → (1,2) ¦ \boxed{(1,2]} → (1,2) ¦ \boxed{2} → 2x ¦ \boxed{0.51} → \frac{1}{2} ¦ so it is 5 → 5
+\boxed{5} but then \boxed{6} → 5 ¦ \boxed{} → 5 ¦ \boxed{5 → 5 ¦ \boxed{__import__('os')} → x
 """
 
 
@@ -251,47 +146,15 @@ def test_latex_is_the_same_where_only_the_writing_differs(text, answer, right):
 # The page, which knows an answer by its writing alone
 
 RIGHT = """
-1,234 → 1234.0
-It costs $26 → 26
-x = −7 → -7
-10-7 → 7
-half of it, 50% → 50 %
-14 000 people → 14,000
-1, 2, 3 → 3
-٢٦ → ٢٦
-5² = 25 → 25
-The answer is (B). → B
-A is correct → (a)
-First A, no: **C** → c.
-\\boxed{x^{2}} → x^2
-It is Paris! → paris
-The  New⏎York of today → new york
-Die Straße → STRASSE
-答案是东京。 → 东京
-at 7:30 sharp → 7:30
-so x^2+1 = y → x^2+1
-“To be” → to be
+1,234 → 1234.0 ¦ It costs $26 → 26 ¦ x = −7 → -7 ¦ 10-7 → 7 ¦ half of it, 50% → 50 % ¦ 14 000 people → 14,000
+1, 2, 3 → 3 ¦ ٢٦ → ٢٦ ¦ 5² = 25 → 25 ¦ The answer is (B). → B ¦ A is correct → (a) ¦ First A, no: **C** → c.
+\\boxed{x^{2}} → x^2 ¦ It is Paris! → paris ¦ The  New⏎York of today → new york ¦ Die Straße → STRASSE
+答案是东京。 → 东京 ¦ at 7:30 sharp → 7:30 ¦ so x^2+1 = y → x^2+1 ¦ “To be” → to be
 """
 WRONG = """
-The 26 of us ate 3 → 26
-10-7 → -7
-7 → -7
-H2O → 2
-5² → 52
-1.2.3 → 3
-٢٦ → 26
-It is 12. 1/0 → 12
-I pick b → B
-ABBA → A
-A dog barks → A
-B, or rather C → B
-Parisian → Paris
-eyes → yes
-17:30 → 7:30
-x^2+12 → x^2+1
-anything → ...
-2\\pi, or more → 2\\pi
-The answer is $2\\pi r$. → 2\\pi
+The 26 of us ate 3 → 26 ¦ 10-7 → -7 ¦ 7 → -7 ¦ H2O → 2 ¦ 5² → 52 ¦ 1.2.3 → 3 ¦ ٢٦ → 26 ¦ It is 12. 1/0 → 12
+I pick b → B ¦ ABBA → A ¦ A dog barks → A ¦ B, or rather C → B ¦ Parisian → Paris ¦ eyes → yes ¦ 17:30 → 7:30
+x^2+12 → x^2+1 ¦ anything → ... ¦ 2\\pi, or more → 2\\pi ¦ The answer is $2\\pi r$. → 2\\pi
 """
 
 
@@ -348,6 +211,7 @@ def test_a_number_is_exact_and_nothing_more_or_less():
     for text in ("", "x", "1,2", "\\log 5", "\\pm 3", "3 4", "12:30", "1/0", "1e999", "\\sqrt{2}", "2x", "3 apples"):
         assert parse(text) is None
     assert last("It is 12.") == 12 and last("It is 12. 1/0") is None, "the last decides, also if it cannot be read"
+    assert last("at 72:30") is None and last("x = 72 ^2") is None, "a part of an expression is no number"
 
 
 def test_the_last_box_is_found_with_its_braces_balanced():

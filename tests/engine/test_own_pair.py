@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from engine import Role, RouterError, SettingsError, WeightsError, load_settings
+from engine import Request, Role, RouterError, SettingsError, WeightsError, load_settings
 from engine.__main__ import main as terminal
 from engine.model.forward import FAMILIES
 from engine.pair import load
@@ -21,10 +21,10 @@ from engine.pairs import presets, room
 from engine.pairs.config import config_of
 from engine.pairs.presets import PRESETS, choose_preset
 from engine.router import Router
-from engine.weights import sources
 from engine.weights.cache_folder import in_words
 from tests.support.converted_pair import Files
-from tests.support.own_pair import add_tokenizer, other_tokenizer, save_arithmetic, save_random
+from tests.support.fake_hub import Repo
+from tests.support.own_pair import other_tokenizer, save_random, save_tiny
 from tests.support.random_gguf import by_bitsandbytes, logits
 from trainer.__main__ import main as trainer
 from trainer.tiny.arithmetic import questions
@@ -49,6 +49,7 @@ def own(saved, tmp_path):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CITER_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("CITER_HUB_TIMEOUT", "60")  # the machine may be busy
     return tmp_path / "cache"
 
 
@@ -67,7 +68,7 @@ def change(folder, name="config.json", **values):
     (folder / name).write_text(json.dumps(content | values))
 
 
-# --- folders ---------------------------------------------------------------------------------------------------------
+# Folders
 
 
 def test_a_pair_of_another_shape_writes_what_transformers_writes(saved, tmp_path, monkeypatch):
@@ -80,16 +81,10 @@ def test_a_pair_of_another_shape_writes_what_transformers_writes(saved, tmp_path
     for role, folder in zip(Role, saved, strict=True):
         trace = pair.generate("Add 2 to 3.", policy="confidence", threshold=DIAL[role], max_new_tokens=24)
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        prompt = pair.prepare(trace_request(trace))[1]
+        prompt = pair.prepare(Request(trace.prompt, policy="confidence"))[1]
         padding = list(range(len(pair.tokenizer), 576))  # rows of the embedding that are no tokens
         wanted = model.generate(torch.tensor([prompt]), max_new_tokens=24, do_sample=False, suppress_tokens=padding)
         assert [event.id for event in trace.events] == wanted[0, len(prompt) :].tolist()
-
-
-def trace_request(trace):
-    from engine import Request
-
-    return Request(trace.prompt, policy="confidence")
 
 
 def test_folders_are_quantised_once_and_again_after_a_change(own, cache):
@@ -110,24 +105,15 @@ def test_folders_are_quantised_once_and_again_after_a_change(own, cache):
     assert len([path for path in (cache / "nf4").iterdir() if path.is_dir()]) == 3
 
 
-def test_one_model_may_take_the_place_of_a_presets(own):
-    add_tokenizer(own[1])
-    settings = load_settings(preset="tiny", llm=str(own[1]), router="tiny")
-    pair = load(None, settings)
-    assert (pair.slm_name, pair.llm_name, pair.preset) == ("tiny SLM", "large", "tiny-slm_large")
-    assert pair.router is not None and "tiny LLM" in (pair.router.warning or "")
-
-
 def test_other_tokenizers_are_refused_by_the_first_difference_before_anything_is_converted(own, cache):
     other_tokenizer(own[1])
-    assert "small and large cannot be a pair, their tokenizers differ: token 300 is " in refused(own)
+    said = refused(own)
+    assert "small and large" in said and "token 300 is " in said
     assert not (cache / "nf4").exists() and not (cache / "int8").exists()
 
 
 def test_a_router_of_another_width_is_refused_by_name(saved):
-    with pytest.raises(
-        RouterError, match=r"Router '.*' was trained for tiny SLM, not for small: hidden size is 64 there"
-    ):
+    with pytest.raises(RouterError, match=r"Router '.*' .*tiny SLM.*small: hidden size is 64"):
         load(None, named(saved, router="tiny"))
 
 
@@ -135,7 +121,7 @@ def test_without_a_router_the_terminal_says_so_and_confidence_decides(saved, cap
     models = ["--slm", str(saved[0]), "--llm", str(saved[1]), "--max-new-tokens", "3"]
     assert terminal(["hello", *models, "--json"]) == 0
     told = capsys.readouterr()
-    assert told.err == "note: no router belongs to this pair, so the SLM's confidence decides\n"
+    assert "no router" in told.err and "confidence" in told.err
     assert json.loads(told.out)["policy"] == "confidence"
     assert terminal(["hello", *models, "--policy", "router"]) == 2
 
@@ -143,21 +129,22 @@ def test_without_a_router_the_terminal_says_so_and_confidence_decides(saved, cap
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"model_type": "gpt2"}, "a model of type 'gpt2', and this engine decodes llama, mistral, qwen2, qwen3"),
-        ({"hidden_size": 10**12}, "hidden_size is 1000000000000 in its configuration, not a whole number from 1 to"),
-        ({"num_hidden_layers": "2"}, "num_hidden_layers is '2'"),
-        ({"num_key_value_heads": 3}, "num_key_value_heads is 3 in its configuration, which does not divide the 4"),
-        ({"quantization_config": {"quant_method": "awq"}}, "is quantised already (awq)"),
-        ({"sliding_window": 64, "model_type": "mistral"}, "it uses sliding_attention"),
-        ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "rotary embedding (dynamic)"),
-        ({"hidden_act": "gelu"}, "its activation is gelu"),
-        ({"intermediate_size": 256}, "mlp.gate_proj.weight is (192, 128) in its files and (256, 128) by its"),
-        ({"num_hidden_layers": 3}, "its files hold no model.layers.2."),
+        ({"model_type": "gpt2"}, ("'gpt2'", "llama, mistral, qwen2, qwen3")),
+        ({"hidden_size": 10**12}, ("hidden_size is 1000000000000", "1")),
+        ({"num_hidden_layers": "2"}, ("num_hidden_layers is '2'",)),
+        ({"num_key_value_heads": 3}, ("num_key_value_heads is 3", "4")),
+        ({"quantization_config": {"quant_method": "awq"}}, ("quantised", "awq")),
+        ({"sliding_window": 64, "model_type": "mistral"}, ("sliding_attention",)),
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, ("dynamic",)),
+        ({"hidden_act": "gelu"}, ("gelu",)),
+        ({"intermediate_size": 256}, ("mlp.gate_proj.weight is (192, 128)", "(256, 128)")),
+        ({"num_hidden_layers": 3}, ("model.layers.2.",)),
     ],
 )
 def test_what_this_engine_does_not_decode_is_refused_with_the_reason(own, values, told):
     change(own[0], **values)
-    assert told in refused(own)
+    said = refused(own)
+    assert said.startswith("small") and all(each in said for each in told)
 
 
 @pytest.mark.parametrize("named_default", [True, False])
@@ -171,31 +158,20 @@ def test_of_several_chat_templates_the_default_is_kept_if_there_is_one(own, name
     assert pair.tokenizer.chat_template == (default["template"] if named_default else None)
 
 
-SIZES = {
-    "vocab_size": 320,
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 512,
-}
-
-
-def test_a_null_as_sliding_window_is_no_window():
-    assert config_of("mine", {**SIZES, "model_type": "mistral", "sliding_window": None}).sliding_window is None
-    with pytest.raises(WeightsError, match="it uses sliding_attention"):  # the window that transformers has for it
-        config_of("mine", {**SIZES, "model_type": "mistral"})
-
-
-@pytest.mark.parametrize("kind", FAMILIES)
-def test_a_null_as_number_of_key_value_heads_is_that_of_all_heads(kind):
-    values = {**SIZES, "model_type": kind, "num_key_value_heads": None, "sliding_window": None}
-    assert config_of("mine", values).num_key_value_heads == 4
+def test_a_null_in_a_configuration_is_what_transformers_takes_it_for():
+    values = {"vocab_size": 320, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2}
+    values |= {"num_attention_heads": 4, "max_position_embeddings": 512}
+    for kind in FAMILIES:
+        config = config_of("mine", {**values, "model_type": kind, "num_key_value_heads": None, "sliding_window": None})
+        assert (config.num_key_value_heads, getattr(config, "sliding_window", None)) == (4, None)
+    with pytest.raises(WeightsError, match="sliding_attention"):  # the window that transformers has for it
+        config_of("mine", {**values, "model_type": "mistral"})
 
 
 def test_weights_that_would_have_to_be_unpickled_are_refused(own):
     (own[1] / "model.safetensors").rename(own[1] / "pytorch_model.bin")
-    assert "no model.safetensors; weights are read from safetensors only, never from pickled" in refused(own)
+    said = refused(own)
+    assert "no model.safetensors" in said and "pickled" in said
 
 
 def test_matrices_that_nf4_cannot_hold_are_refused_with_the_way_out(own):
@@ -207,31 +183,11 @@ def test_matrices_that_nf4_cannot_hold_are_refused_with_the_way_out(own):
     cut |= {n: t for n, t in tensors.items() if n.endswith("down_proj.bias")}
     save_file({n: t.contiguous() for n, t in {**tensors, **cut}.items()}, path, {"format": "pt"})
     change(own[0], intermediate_size=100)
-    assert "matrices of 100 columns, and NF4 holds multiples of 64: set CITER_CPU_WEIGHTS=int8" in refused(
-        own, cpu_weights="nf4"
-    )
+    said = refused(own, cpu_weights="nf4")
+    assert "100 columns" in said and "CITER_CPU_WEIGHTS=int8" in said
 
 
-# --- disk and memory -------------------------------------------------------------------------------------------------
-
-
-def test_too_little_disk_or_memory_is_told_with_both_numbers_before_anything_is_written(saved, cache, monkeypatch):
-    with monkeypatch.context() as patch:
-        usage = namedtuple("usage", "total used free")
-        patch.setattr(room.shutil, "disk_usage", lambda _: usage(1, 1, 100_000))
-        told = refused(saved)
-        assert "small and large need " in told and "0.0 MB of it to download, and 0.1 MB are free" in told
-    monkeypatch.setattr(room, "free_memory", lambda: 1_000_000)
-    told = refused(saved)
-    assert told.startswith("not enough memory: converting large takes 301.4 MB, and 1.0 MB are free.")
-    assert not (cache / "nf4").exists() and not (cache / "int8").exists()
-
-
-def test_free_memory_is_what_the_system_says():
-    assert 10_000_000 < room.free_memory() < 1 << 50
-
-
-# --- GGUF files ------------------------------------------------------------------------------------------------------
+# GGUF files
 
 
 def test_gguf_files_are_taken_by_path_and_known_ones_are_recognised(tmp_path, monkeypatch):
@@ -247,12 +203,10 @@ def test_gguf_files_are_taken_by_path_and_known_ones_are_recognised(tmp_path, mo
     assert choose_preset(load_settings(preset="cpu", slm=str(paths[1]))).name == "large_large"
 
 
-# --- the Hub ---------------------------------------------------------------------------------------------------------
+# The Hub, disk and memory
 
 
 def test_a_repo_is_fetched_at_one_commit_checked_by_hash_and_needed_once(saved, fake_hub, cache, monkeypatch):
-    from tests.support.fake_hub import Repo
-
     monkeypatch.setenv("HF_ENDPOINT", fake_hub.url)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     repo = fake_hub.repos["someone/large"] = Repo()
@@ -272,13 +226,10 @@ def test_a_repo_is_fetched_at_one_commit_checked_by_hash_and_needed_once(saved, 
     fake_hub.announced_sha256["model.safetensors"] = "0" * 64
     repo.commit({**content, "model.safetensors": bytes(spoilt)}, branch="v1")
     assert "sha256 is" in refused((saved[0], "someone/large@v1"))
-    assert "no branch, tag or commit v2" in refused((saved[0], "someone/large@v2"))
-    assert sources.ATTEMPTS  # the road is that of all files
+    assert " v2" in refused((saved[0], "someone/large@v2"))
 
 
-def test_of_a_repo_that_disk_or_memory_do_not_hold_nothing_large_is_fetched(saved, fake_hub, monkeypatch):
-    from tests.support.fake_hub import Repo
-
+def test_of_what_disk_or_memory_do_not_hold_nothing_large_is_fetched_or_written(saved, fake_hub, cache, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", fake_hub.url)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     content = {path.name: path.read_bytes() for path in saved[1].iterdir()}
@@ -289,39 +240,41 @@ def test_of_a_repo_that_disk_or_memory_do_not_hold_nothing_large_is_fetched(save
         usage = namedtuple("usage", "total used free")
         patch.setattr(room.shutil, "disk_usage", lambda _: usage(1, 1, 1_000_000))
         size = in_words(len(content["model.safetensors"]))
-        assert f"{size} of it to download, and 1.0 MB are free" in refused(models)
+        said = refused(models)
+        assert f"{size} of it to download" in said and "1.0 MB are free" in said
     monkeypatch.setattr(room, "free_memory", lambda: 1_000_000)
-    assert refused(models).startswith("not enough memory: ")
+    said = refused(models)
+    assert "memory" in said and "large" in said and "1.0 MB" in said
+    assert not (cache / "nf4").exists() and not (cache / "int8").exists()
     assert not [path for _, path in fake_hub.asked("/resolve/") if path.endswith(".safetensors")]
 
 
 def test_a_model_that_is_nowhere_is_told_with_all_that_it_could_be():
     for name in ("nowhere/at/all", "no.gguf", "owner/name.gguf", "./nothing"):
-        with pytest.raises(SettingsError, match=r"CITER_LLM = .*no such folder, no such GGUF file, and not a repo"):
+        with pytest.raises(SettingsError, match=r"CITER_LLM = .*folder.*GGUF.*repo"):
             choose_preset(load_settings(preset="tiny", llm=name))
 
 
-# --- pairs by name ---------------------------------------------------------------------------------------------------
+# Pairs by name
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("mine = 3", r"\[mine\]: the table"),
-        ("[mine]\nslm = 'a/b'", r"\[mine\]: llm: Field required"),
+        ("mine = 3", r"\[mine\]"),
+        ("[mine]\nslm = 'a/b'", r"\[mine\]: llm"),
         ("[mine]\nslm = 'a/b'\nllm = 'a/c'\nweights = 'int1'", r"\[mine\]: weights"),
         ("[mine]\nslm = 'a/b'\nllm = 'a/c'\nrooter = 'x'", r"\[mine\]: rooter"),
-        ("[cpu]\nslm = 'a/b'\nllm = 'a/c'", r"\[cpu\] is no name for a pair of one's own"),
-        ("[mine", "it is not TOML"),
-        ("\xff", "CITER_PRESET = mine: must be one of|it is not TOML"),
-        ("[yours]\nslm = 'a/b'\nllm = 'a/c'", "must be one of auto, gpu, cpu, tiny, or yours of CITER_PAIRS"),
+        ("[cpu]\nslm = 'a/b'\nllm = 'a/c'", r"\[cpu\]"),
+        ("[mine", "TOML"),
+        ("[yours]\nslm = 'a/b'\nllm = 'a/c'", "auto, gpu, cpu, tiny, or yours"),
     ],
 )
 def test_a_file_of_pairs_is_told_what_is_wrong_with_it(tmp_path, text, told):
     (tmp_path / "pairs.toml").write_text(text)
     with pytest.raises(SettingsError, match=told):
         load_settings(preset="mine", pairs=tmp_path / "pairs.toml")
-    with pytest.raises(SettingsError, match="it cannot be read"):
+    with pytest.raises(SettingsError, match=r"none\.toml"):
         load_settings(preset="mine", pairs=tmp_path / "none.toml")
 
 
@@ -336,7 +289,7 @@ def test_a_pair_of_ones_own_is_what_a_preset_is_and_its_paths_begin_at_its_file(
 
 
 def test_weights_that_change_in_place_are_others_and_those_of_a_preset_need_no_name(tmp_path):
-    slm, llm = save_arithmetic(tmp_path)
+    slm, llm = save_tiny(tmp_path)
     before = load(None, named((slm, llm))).identity
     weights = llm / "model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -346,11 +299,11 @@ def test_weights_that_change_in_place_are_others_and_those_of_a_preset_need_no_n
     assert load("tiny").identity == ""
 
 
-# --- a router for it -------------------------------------------------------------------------------------------------
+# A router for it
 
 
 def test_the_trainer_builds_a_router_for_a_pair_of_ones_own_and_it_is_then_taken(tmp_path, monkeypatch, capsys):
-    slm, llm = save_arithmetic(tmp_path)
+    slm, llm = save_tiny(tmp_path)
     rows = [
         {"family": "arithmetic"} | {name: getattr(each, name) for name in ("id", "question", "reference", "answer")}
         for each in questions("train", 60, 0)
@@ -358,7 +311,7 @@ def test_the_trainer_builds_a_router_for_a_pair_of_ones_own_and_it_is_then_taken
     (tmp_path / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
     models = ["--slm", str(slm), "--llm", str(llm)]
     told = ["run", *models, "--out", str(tmp_path / "run"), "--routers", str(tmp_path / "routers")]
-    assert trainer(told) == 2 and "small_large has no recipe of its own: give questions" in capsys.readouterr().err
+    assert trainer(told) == 2 and "small_large" in capsys.readouterr().err
     few = ["--data", str(tmp_path / "sums.jsonl"), "--rounds", "1", "--budget", "2", "--max-new-tokens", "90"]
     assert trainer([*told, *few, "--epochs", "4"]) == 0
     assert (tmp_path / "run" / "results" / "small_large--sums.json").is_file()

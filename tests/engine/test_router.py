@@ -13,8 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine import POLICIES, Request, Role, RouterError, WeightsError
-from engine.batch import reading
-from engine.model import sampling
 from engine.model.logits import LOGIT_FEATURES, logit_features
 from engine.network import FoldedNetwork, RouterNetwork
 from engine.policy import (
@@ -127,20 +125,6 @@ def test_a_network_that_is_folded_into_three_products_scores_the_same(hidden, lo
         network.scale.copy_(inputs.std(0) + 0.1)
     with torch.inference_mode():
         torch.testing.assert_close(FoldedNetwork(network)(inputs), network(inputs), atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("policy, wanted", [("confidence", False), ("margin", False), ("entropy", True)])
-def test_what_a_policy_does_not_look_at_is_not_computed(random_pair, monkeypatch, policy, wanted):
-    asked = []
-    real = reading.certainties
-    monkeypatch.setattr(reading, "certainties", lambda rows, entropy: asked.append(entropy) or real(rows, entropy))
-    monkeypatch.setattr(sampling, "argmax", None)  # the SLM's highest token is known by then
-    random_pair.start([Request("hello", raw=True, threshold=0.0, max_new_tokens=4)], [build_policy(policy)]).finish()
-    assert asked == [wanted] * 4
-    asked.clear()
-    with pytest.raises(TypeError):
-        random_pair.start([Request("hello", raw=True, max_new_tokens=4)], [FixedPolicy(Role.SLM)]).finish()
-    assert asked == []
 
 
 def test_a_routed_text_uses_the_router(random_pair, tmp_path):

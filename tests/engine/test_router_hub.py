@@ -39,7 +39,7 @@ def repo(fake_hub):
 
 
 def fetched(cache, name="someone/tiny", **options):
-    return find_router(name, ROUTERS, cache, **options)
+    return find_router(name, ROUTERS, cache, timeout=60, **options)  # the machine may be busy
 
 
 def test_a_shipped_router_and_a_folder_are_found_without_the_hub(fake_hub, repo, tmp_path, cache, monkeypatch):

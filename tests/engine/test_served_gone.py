@@ -5,15 +5,10 @@ Patience and time limits here are far longer than an answer takes on a busy mach
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import wait
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -23,7 +18,6 @@ from engine.batch.handle import Handle
 from engine.scheduler import Scheduler
 from engine.served.connection import MODELS, Connection
 from tests.support.fake_llm_server import FakeServer, served
-from tests.support.paths import ROOT
 from tests.support.served_endpoint import eventually
 from tests.support.served_pair import PROMPTS, asked, loaded
 
@@ -212,15 +206,18 @@ def test_a_question_that_waits_for_others_to_be_answered_loses_no_time_by_it(tin
 # In the middle of many texts
 
 
-def lose_the_server(pair, requests, expected, reached, stop, start):
-    """Writes texts, stops the server in the middle of them, and goes on with those that failed once it is back."""
-    with scheduling(pair) as scheduler:
-        handles = scheduler.submit_all(requests, "one").handles
-        reached(handles)
-        stop()
+def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_server_is_gone(tiny_pair, expected):
+    with (
+        served("sglang", tiny_pair) as server,
+        loaded(server, llm_patience=0.3) as pair,
+        scheduling(pair) as scheduler,
+    ):
+        handles = scheduler.submit_all(MANY, "one").handles
+        hold_after(server, 100)
+        server.stop()
         finish(handles)
         ended = {state: [handle for handle in handles if handle.state == state] for state in ("done", "failed")}
-        assert len(ended["done"]) + len(ended["failed"]) == len(requests) and len(ended["failed"]) > 10
+        assert len(ended["done"]) + len(ended["failed"]) == len(MANY) and len(ended["failed"]) > 10
         for handle in ended["done"]:
             assert text_of(handle) == right(handle, expected)
         for handle in ended["failed"]:
@@ -228,7 +225,8 @@ def lose_the_server(pair, requests, expected, reached, stop, start):
             settled = [event.id for event in handle.events if not event.provisional]
             assert settled == right(handle, expected)[: len(settled)]
         assert pair.trouble
-        start()
+        server.fault = lambda _: None
+        server.start()
         eventually(lambda: not pair.trouble, TIME)
         left = ended["failed"]
         new = [scheduler.submit(h.order.request, "one", events=h.events, interactive=False) for h in left]
@@ -237,53 +235,6 @@ def lose_the_server(pair, requests, expected, reached, stop, start):
             assert handle.state == "done", handle.error
             assert [event.id for event in handle.events] == right(old, expected)
         assert not pair.trouble
-
-
-def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_server_is_gone(tiny_pair, expected):
-    with served("sglang", tiny_pair) as server, loaded(server, llm_patience=0.3) as pair:
-
-        def start():
-            server.fault = lambda _: None
-            server.start()
-
-        lose_the_server(pair, MANY, expected, lambda _: hold_after(server, 100), server.stop, start)
-
-
-class EngineProcess:
-    """`python -m engine serve` at a port of its own; it can be killed, and started again there."""
-
-    def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "engine", "serve", "--preset", "tiny", "--port", str(self.port)]
-        environment = {**os.environ, "CITER_SERVER__QUEUE_SIZE": "64"}
-        self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
-        assert self._process.stdout is not None and self._process.stdout.readline()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
-@pytest.mark.slow
-def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_llms_process_is_killed(tiny_pair):
-    requests = [replace(each, acceptance=0.0) for each in MANY]
-    server = EngineProcess()
-
-    def reached(handles):
-        eventually(lambda: sum(len(handle.stream) for handle in handles) >= 150)
-
-    try:
-        with loaded(server, llm_patience=0.3) as pair:
-            expected = texts_of(tiny_pair, requests)
-            lose_the_server(pair, requests, expected, reached, server.kill, server.start)
-    finally:
-        server.kill()
 
 
 def test_texts_wait_for_a_server_that_comes_back_in_time(tiny_pair, expected):

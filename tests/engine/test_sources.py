@@ -90,11 +90,6 @@ def test_a_login_page_instead_of_the_file_is_noticed_at_once(hub, settings, star
     assert kept(settings) == [CONTENT[:start] if start and lengths else None, None]
 
 
-def test_a_file_of_unknown_length_is_taken(hub, settings):
-    hub.lengths = False
-    assert fetch(FILE, settings).read_bytes() == CONTENT
-
-
 def test_a_silent_hub_and_a_silent_name_server_are_given_up_while_they_are_silent(hub, tmp_path, monkeypatch):
     assert load_settings().hub_timeout <= 5
     impatient, answers = load_settings(cache_dir=tmp_path, mirror=False, hub_timeout=0.2), threading.Event()
@@ -196,13 +191,6 @@ def test_a_checked_file_is_not_read_again_and_a_changed_one_is_fetched_again(hub
     assert fetch(FILE, settings).read_bytes() == CONTENT
     path.write_bytes(CONTENT[:-1])
     assert fetch(FILE, settings).read_bytes() == CONTENT and len(hub.requests) == 3
-
-
-def test_a_file_put_into_the_cache_by_hand_is_checked_and_used(settings):
-    path = settings.cache_dir / "gguf" / FILE.name
-    path.parent.mkdir(parents=True)
-    path.write_bytes(CONTENT)
-    assert fetch(FILE, settings) == path
 
 
 def test_the_users_own_file_comes_first_is_left_alone_and_refused_where_it_is_another(hub, settings, tmp_path):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models
 from tokenizers.processors import TemplateProcessing
 from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerFast
 
@@ -140,19 +140,6 @@ def test_of_a_text_that_is_far_too_long_the_beginning_is_encoded(encoded: list[i
     with pytest.raises(InvalidRequest, match="too long"):
         render(TOKENIZER, request_, context=512)
     assert sum(encoded) <= 8 * 512
-
-
-def words(count: int) -> Tokenizer:
-    """A tokenizer of whole words, where more than eight characters are a token."""
-    found = Tokenizer(models.WordLevel({f"{n:019}": n for n in range(count)}, unk_token="0" * 19))
-    found.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return found
-
-
-def test_a_long_text_of_few_tokens_is_taken():
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words(400))
-    text = " ".join(f"{n:019}" for n in range(400))
-    assert len(text) > 8 * 512 and render(tokenizer, Request(text, raw=True), context=512) == list(range(400))
 
 
 @given(

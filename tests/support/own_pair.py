@@ -13,8 +13,6 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -56,55 +54,12 @@ def save_random(folder: Path) -> tuple[Path, Path]:
     return folder / "small", folder / "large"
 
 
-def save_arithmetic(folder: Path) -> tuple[Path, Path]:
-    """The tiny pair as Llama models of another shape: an `lm_head` of its own, biases, heads of twice the size.
-
-    They compute what the tiny pair computes, so they can do arithmetic, in 4 bits too.
-    """
+def save_tiny(folder: Path) -> tuple[Path, Path]:
+    """The tiny pair's models, which can do arithmetic, as folders of one's own."""
     for title, role in (("small", "slm"), ("large", "llm")):
-        qwen = Qwen2ForCausalLM.from_pretrained(TINY / role)
-        heads = qwen.config.num_attention_heads
-        values: dict[str, Any] = qwen.config.to_dict() | {"tie_word_embeddings": False, "attention_bias": True}
-        for key in ("model_type", "architectures", "layer_types", "use_sliding_window", "max_window_layers"):
-            values.pop(key, None)
-        size = qwen.config.hidden_size // heads
-        llama = LlamaForCausalLM(LlamaConfig(**values, head_dim=2 * size))
-        left = llama.load_state_dict(_with_wide_heads(qwen.state_dict(), size), strict=False)
-        assert all(name.endswith("o_proj.bias") for name in left.missing_keys) and not left.unexpected_keys
-        for name, parameter in llama.named_parameters():
-            if name.endswith("o_proj.bias"):
-                nn.init.zeros_(parameter)
-        llama.save_pretrained(folder / title)
+        shutil.copytree(TINY / role, folder / title)
         add_tokenizer(folder / title)
     return folder / "small", folder / "large"
-
-
-def _with_wide_heads(weights: dict[str, torch.Tensor], size: int) -> dict[str, torch.Tensor]:
-    """The same weights for heads of twice the size, half of which is zeros.
-
-    Of a rotary embedding of twice the size every second frequency is one of the old: there go the pairs that it turns
-    together, which are half a head apart.
-    """
-    half = 2 * torch.arange(size // 2)
-    places = torch.cat([half, half + size])
-
-    def widened(heads: torch.Tensor) -> torch.Tensor:  # [heads, size, width] → [heads · 2 · size, width]
-        wide = heads.new_zeros(len(heads), 2 * size, heads.shape[-1])
-        wide[:, places] = heads
-        return wide.flatten(0, 1)
-
-    wide = {}
-    for name, old in weights.items():
-        kind = name.split(".")[-2]
-        if kind in ("q_proj", "k_proj", "v_proj"):
-            wide[name] = widened(old.reshape(-1, size, old[0].numel())).reshape(-1, *old.shape[1:])
-        elif kind == "o_proj":
-            wide[name] = widened(old.T.reshape(-1, size, len(old))).T.contiguous()
-        else:
-            wide[name] = old
-        if kind == "q_proj":
-            wide[name] = wide[name] * 2**0.5  # scores are divided by the root of the size
-    return wide
 
 
 def add_tokenizer(folder: Path) -> None:
@@ -120,7 +75,3 @@ def other_tokenizer(folder: Path) -> None:
     one, two = (next(token for token, index in words.items() if index == wanted) for wanted in (300, 301))
     words[one], words[two] = 301, 300
     path.write_text(json.dumps(data), encoding="utf-8")
-
-
-def tokenizer() -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast.from_pretrained(TINY / "tokenizer")
