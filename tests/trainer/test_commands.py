@@ -17,6 +17,7 @@ from tests.support.fake_llm_server import served
 from tests.support.paths import ROOT
 from trainer.__main__ import main, parser
 from trainer.commands import COMMANDS
+from trainer.fit import baselines
 from trainer.questions.sources import load_questions
 
 FEW = ["--preset", "tiny", "--questions", "2"]
@@ -173,11 +174,11 @@ def test_a_file_whose_name_cannot_be_a_tasks_and_several_processes_are_refused(c
 # --- stages one after the other
 
 
-def test_answer_label_rollout_fit_evaluate_and_ship_follow_one_another(capsys, tmp_path):
-    """The stages by hand, as docs/training.md lists them; the questions come from a file, some without a reference."""
+def test_answer_label_rollout_fit_evaluate_and_ship_follow_one_another(capsys, tmp_path, monkeypatch):
+    """The stages by hand, as docs/training.md lists them, with questions from a file."""
     asked = load_questions(["arithmetic"], 64)
     rows = [
-        {"id": f"q{n:02d}", "question": q.question, "answer": q.answer, "reference": q.reference * (n != 60)}
+        {"id": f"r{n:02d}", "question": q.question, "answer": q.answer, "reference": "So.", "family": "arithmetic"}
         for n, q in enumerate(asked)
     ]
     (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -193,13 +194,14 @@ def test_answer_label_rollout_fit_evaluate_and_ship_follow_one_another(capsys, t
     fit = ["fit", *labels, "--epochs", "2", "--out"]
     assert main([*fit, str(tmp_path / "mine"), "--rollouts", str(tmp_path / "r")]) == 0
     assert main([*fit, str(tmp_path / "kept"), "--target", "kept"]) == 0
+    cards = [json.loads((tmp_path / name / "router.json").read_text()) for name in ("mine", "kept")]
+    assert [card["training"]["method"] for card in cards] == ["citer", "kept"]
+    learned: dict[str, bool] = {}
+    monkeypatch.setattr(baselines, "fit_query", lambda labels, slm_right, *_, **__: learned.update(slm_right))
     assert main([*fit, str(tmp_path / "query"), "--query", str(tmp_path / "slm"), *data]) == 0
-    methods = {}
-    for name in ("mine", "kept", "query"):
-        methods[name] = json.loads((tmp_path / name / "router.json").read_text())["training"]["method"]
-    assert list(methods.values()) == ["citer", "kept", "query"]
+    assert len(learned) == 60 and 0 < sum(learned.values()) < 30, "the SLM's answers, graded"
 
-    unseen = ["--preset", "tiny", *data, "--questions", "3", "--offset", "61", "--max-new-tokens", "30"]
+    unseen = ["--preset", "tiny", *data, "--questions", "3", "--offset", "60", "--max-new-tokens", "30"]
     where = ["--out", str(tmp_path / "e"), "--results", str(tmp_path), "--task", "own"]
     evaluating = ["evaluate", *unseen, *where, "--methods"]
     assert main([*evaluating, "slm", "confidence:0.5"]) == 0

