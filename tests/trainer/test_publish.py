@@ -15,7 +15,6 @@ from engine.weights.router_hub import find_router
 from tests.support.fake_hub import TOKEN, Repo
 from tests.support.paths import ROOT
 from trainer import TrainerError
-from trainer.__main__ import main
 from trainer.publish import publish
 
 pytest_plugins = ["tests.support.fake_hub"]
@@ -84,11 +83,6 @@ def test_publishing_again_takes_away_an_earlier_routers_operating_points_only(fa
     assert fake_hub.repos[NAME].messages[-1] == "round 2" and not SENT & set(fake_hub.repos[NAME].files)
     publish(folder, NAME, send=True, report=said.append)
     assert set(fake_hub.repos[NAME].files) == SENT | {"LICENSE"}
-
-
-def test_the_command_line_sends_only_with_its_flag(fake_hub, folder, login):
-    assert main(["publish", str(folder), NAME]) == 0 and fake_hub.requests == []
-    assert main(["publish", str(folder), NAME, "--send", "--private"]) == 0 and fake_hub.repos[NAME].private
 
 
 # --- refused before anything is sent

@@ -73,11 +73,6 @@ def test_missing_answers_send_back_to_evaluate(tmp_path):
         read_evaluation(tmp_path / "b")
 
 
-def test_a_shard_that_is_still_being_written_is_no_part_of_an_evaluation(tmp_path):
-    (write_evaluation(tmp_path) / "partial-evaluation-00002.jsonl").write_text('{"question": "q0", "meth', "utf-8")
-    assert len(read_evaluation(tmp_path).points) == len(AT_0)
-
-
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
