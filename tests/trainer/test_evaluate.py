@@ -82,7 +82,7 @@ def test_an_answer_and_its_cost_are_those_of_a_run_alone(tiny_pair, results, thr
 
 def test_the_oracle_and_acceptance_1_are_as_right_as_the_llm_for_less(results):
     alone = answers_of(results, "llm")
-    oracle = answers_of(results, "oracle")
+    oracle = answers_of(results, "oracle", 0.5)
     assert [line["text"] for line in oracle] == [line["text"] for line in alone]
     assert sum(line["llm_tokens"] for line in oracle) < sum(line["llm_tokens"] for line in alone) / 4
     for beside in (answers_of(results, "assisted", 0.0, 1.0), answers_of(results, "confidence", 0.9, 1.0)):
