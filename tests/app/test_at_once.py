@@ -20,7 +20,6 @@ from engine import Prices, Request, costs, load_settings
 from engine.events import fold_revealed
 from engine.events.cost import modelled_seconds
 from tests.support.browser import eventually, serve
-from tests.support.texts import facts
 
 PROMPTS = (
     "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?",

@@ -1,26 +1,45 @@
-"""Fitting: a signal that is found, weights that repeat, a calibrated score, a card that states what was measured."""
+"""From labels and rollouts to routers: preferences and weights, a signal found, scores that are probabilities."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from engine.router import Router
+from engine import Role, RouterError
+from engine.model.logits import logit_features
+from engine.network import RouterNetwork
+from engine.policy import ConfidencePolicy, EntropyPolicy, MarginPolicy, QueryPolicy, State
+from engine.router import WEIGHTS, Router
 from tests.support.fake_labels import FITTING as SETTINGS
-from tests.support.fake_labels import WIDTH, biased, planted, quiet, write_labels
+from tests.support.fake_labels import WIDTH, biased, planted, quiet, rollout, write_labels, write_rollouts
 from trainer import TrainerError
-from trainer.evaluation.methods import scores_of
-from trainer.fit.calibration import auc, calibration_error, reliability
-from trainer.fit.card import render_card
-from trainer.fit.fit_router import fit
+from trainer.evaluation.methods import scores_of, thresholds_for
+from trainer.fit.baselines import CO_LLM, QUERY, fit_co_llm, fit_query, marginal_losses
+from trainer.fit.calibration import auc, best_threshold, calibrate, calibration_error, fold_into, reliability
+from trainer.fit.fit_router import fit, fit_preferences
 from trainer.fit.gradient_loop import Examples, train
-from trainer.fit.labelled_tokens import load_tokens
+from trainer.fit.labelled_tokens import (
+    check_splits,
+    held_out_tokens,
+    load_tokens,
+    rollouts_by_labels,
+    split_of,
+)
+from trainer.labels.labels import load_labels
+from trainer.preference import Case
 from trainer.settings import FitSettings
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory):
+    """Labels with a planted signal."""
+    return write_labels(tmp_path_factory.mktemp("labels"), planted())
 
 
 @pytest.fixture(scope="module")
@@ -29,25 +48,180 @@ def fitted(labels, tmp_path_factory):
     return fit(labels, out, SETTINGS, "A test.", report=quiet, command="python -m trainer fit"), out
 
 
-# --- training
+def with_cases(folder, cases, **settings):
+    """Labels of one question whose tokens have these cases."""
+    columns = planted(questions=1, length=len(cases))
+    columns["case"][:] = cases
+    return write_labels(folder, columns, **settings)
 
 
-def test_a_planted_signal_is_found(fitted):
-    metrics = fitted[0].card.metrics
-    assert metrics["auc"] > 0.95
-    assert metrics["auc_top_probability"] < 0.6
-    assert metrics["ece"] < 0.05
+# --- preferences and weights
 
 
-def test_deleted_and_written_again_the_labels_give_the_same_router_bit_for_bit(fitted, tmp_path):
-    write_labels(tmp_path / "labels", planted())
-    shutil.rmtree(tmp_path / "labels" / "labels-00003")
-    with pytest.raises(TrainerError, match="1 of 10 shards are missing"):
-        fit(tmp_path / "labels", tmp_path / "router", SETTINGS, report=quiet)
-    write_labels(tmp_path / "labels", planted())
-    fit(tmp_path / "labels", tmp_path / "router", SETTINGS, report=quiet)
-    file = "router.safetensors"
-    assert (tmp_path / "router" / file).read_bytes() == (fitted[1] / file).read_bytes()
+def test_without_rollouts_the_shortcut_decides_and_the_rest_is_dropped(tmp_path):
+    labels = with_cases(tmp_path, [Case.SLM_RIGHT, Case.ONLY_LLM_RIGHT, Case.NEITHER, Case.SLM_RIGHT])
+    tokens = load_tokens(labels)
+    np.testing.assert_array_equal(tokens.preference, [1, 0, np.nan, 1])
+    np.testing.assert_array_equal(tokens.weight, [1, 1, 0, 1])
+    assert len(tokens.decided()) == 3
+
+
+@pytest.mark.parametrize(
+    ("reference", "preference", "weight"),
+    [("data", [1, 0, 0, np.nan], [1, 1, 3, 0]), ("llm", [1, np.nan, 0, np.nan], [1, 0, 3, 0])],
+)
+def test_what_is_rolled_out_stands_for_what_is_not(tmp_path, reference, preference, weight):
+    """Only with the LLM's references is what only the LLM wrote a candidate."""
+    cases = [Case.SLM_RIGHT, Case.ONLY_LLM_RIGHT, Case.NEITHER, Case.NEITHER]
+    labels = with_cases(tmp_path / "labels", cases, reference=reference)
+    tokens = load_tokens(labels, write_rollouts(tmp_path / "r", [rollout("q0000", 2, False, candidates=3)]))
+    np.testing.assert_array_equal(tokens.preference, preference)
+    np.testing.assert_array_equal(tokens.weight, weight)
+
+
+@pytest.mark.parametrize(("kept", "weight"), [(0.0, [1, 0, 3, 0]), (0.25, [1, 0.25, 2.5, 0.25]), (1.0, [1, 1, 1, 1])])
+def test_a_shortcut_weight_divides_what_a_rolled_out_token_stands_for(tmp_path, kept, weight):
+    labels = with_cases(tmp_path / "labels", [Case.SLM_RIGHT] + [Case.ONLY_LLM_RIGHT] * 3, reference="llm")
+    rollouts = write_rollouts(tmp_path / "rollouts", [rollout("q0000", 2, True, candidates=3)])
+    tokens = load_tokens(labels, rollouts, shortcut_weight=kept)
+    np.testing.assert_allclose(tokens.weight, weight)
+    np.testing.assert_array_equal(tokens.decided().preference, [1, 1] if kept == 0 else [1, 0, 1, 0])
+
+
+def test_a_cost_weight_prefers_the_llm_where_the_slm_wastes_bytes(tmp_path):
+    labels = with_cases(tmp_path / "labels", [Case.NEITHER] * 2)
+    both = [rollout("q0000", n, True, 2, role, cost) for n in (0, 1) for role, cost in ((Role.SLM, 90), (Role.LLM, 30))]
+    rollouts = write_rollouts(tmp_path / "rollouts", [replace(both[0], bytes=10.0), *both[1:]])
+    assert load_tokens(labels, rollouts).preference.tolist() == [1, 1]
+    assert load_tokens(labels, rollouts, cost_weight=0.5).preference.tolist() == [1, 0]
+
+
+def test_references_with_a_wrong_answer_are_dropped_unless_wanted_and_never_beside_rollouts(tmp_path):
+    columns = planted(questions=2, length=4)
+    columns["correct"][:4] = False
+    labels = write_labels(tmp_path / "l", columns, reference="llm")
+    assert set(load_tokens(labels).decided().question) == {"q0001"}
+    assert len(load_tokens(labels, wrong_references=True).decided()) == 8
+    rollouts = write_rollouts(tmp_path / "r", [rollout("q0001", 2, True)])
+    with pytest.raises(TrainerError, match=r"--wrong-references.*--rollouts"):
+        load_tokens(labels, rollouts, wrong_references=True)
+
+
+def test_with_weights_the_scores_have_the_true_rate_and_without_they_do_not(tmp_path):
+    labels, rollouts, rate = biased(tmp_path)
+    tokens = load_tokens(labels, rollouts)
+    assert np.average(tokens.decided().preference, weights=tokens.decided().weight) == pytest.approx(rate, abs=0.02)
+    alike = replace(tokens, weight=(tokens.weight > 0).astype(np.float32))
+    settings = FitSettings(epochs=6, batch=64, learning_rate=1e-3, calibrate=False, logit_features=False)
+    stated = {"method": "citer", "round": 1, "command": "test"}
+    means = [
+        scores_of(fit_preferences(each, tmp_path / "router", settings, "", stated, quiet), tokens).mean()
+        for each in (tokens, alike)
+    ]
+    assert means[0] == pytest.approx(rate, abs=0.04) and means[1] > rate + 0.15
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "settings", "cost_weight", "named"),
+    [
+        ([rollout("q0000", 9, True)], {}, 0.0, "position 9"),
+        ([rollout("other", 0, True)], {}, 0.0, "question other"),
+        ([rollout("q0000", 0, True)], {}, 0.1, "LLM's"),
+        ([rollout("q0000", 0, True, role=Role.LLM)], {}, 0.0, "SLM's"),
+        ([rollout("q0000", 0, True)], {"labels": {"data": "else"}}, 0.0, "other labels"),
+        ([rollout("q0000", 0, True)], {"answers": "of another machine"}, 0.0, "other labels"),
+    ],
+)
+def test_rollouts_that_do_not_fit_the_labels_are_refused(tmp_path, rollouts, settings, cost_weight, named):
+    labels = write_labels(tmp_path / "labels", planted(questions=1, length=4))
+    with pytest.raises(TrainerError, match=named):
+        load_tokens(labels, write_rollouts(tmp_path / "rollouts", rollouts, **settings), cost_weight)
+
+
+def test_one_router_learns_from_several_labels_each_with_its_own_rollouts(tmp_path):
+    several = []
+    for n, name in enumerate(("", "two-", "plain-")):
+        columns = planted(questions=100, seed=n)
+        columns["question"] = np.char.add(name, columns["question"])
+        several.append(write_labels(tmp_path / f"labels-{n}", columns))
+    rollouts = [
+        # Made from labels with log-probabilities under the LLM, which these may lack.
+        write_rollouts(folder, [rollout(name, 2, n == 0)], labels={**load_labels(several[n])[1], "run_llm": True})
+        for folder, n, name in ((tmp_path / "of-2", 1, "two-q0000"), (tmp_path / "of-1", 0, "q0000"))
+    ]
+    assert rollouts_by_labels(several, rollouts) == {several[1]: rollouts[0], several[0]: rollouts[1]}
+    router = fit(several, tmp_path / "router", replace(SETTINGS, epochs=1), rollouts=rollouts, report=quiet)
+    assert [done["slm_right"] for done in router.card.training["rollouts"]] == [1.0, 0.0]
+    assert sum(router.card.training["questions"].values()) == 300
+    other = write_rollouts(tmp_path / "x", [rollout("q0000", 2, True)])
+    with pytest.raises(TrainerError, match="other labels"):
+        fit(several[:2], tmp_path / "router", SETTINGS, rollouts=[rollouts[0], other])
+    with pytest.raises(TrainerError, match="both"):
+        rollouts_by_labels(several, [rollouts[0], rollouts[0]])
+    with pytest.raises(TrainerError, match=r"q\d+.* two folders"):
+        fit([several[0], several[0]], tmp_path / "router", SETTINGS, report=quiet)
+    alien = write_labels(tmp_path / "alien", planted(questions=2), slm="another")
+    with pytest.raises(TrainerError, match="'small' and 'another'"):
+        fit([several[1], alien], tmp_path / "router", SETTINGS, report=quiet)
+
+
+def test_a_question_is_in_one_split_only_and_all_splits_are_used(labels):
+    splits = [split_of(f"q{n}") for n in range(2000)]
+    assert 0.77 < splits.count("train") / 2000 < 0.83 and min(splits.count("stop"), splits.count("test")) > 150
+    held_out = held_out_tokens(labels)
+    assert {split_of(name) for name in held_out.question} == {"stop", "test"}
+    assert len(held_out) + len(load_tokens(labels).split("train")) == 4000
+    check_splits([f"q{n}" for n in range(200)], "give more")
+    with pytest.raises(TrainerError, match=r"10 questions.*give more"):
+        check_splits([f"q{n}" for n in range(10)], "give more")
+
+
+# --- scores and thresholds
+
+
+def test_scores_from_stored_features_are_those_of_the_engines_policies(fitted, labels):
+    logits = 3 * torch.randn(50, 40, generator=torch.Generator().manual_seed(0))
+    tokens = replace(load_tokens(labels).where(np.arange(4000) < 50), logit_features=logit_features(logits).numpy())
+    state = State(range(50), range(50), logit_features=logit_features(logits))
+    for name, policy in (("confidence", ConfidencePolicy()), ("entropy", EntropyPolicy()), ("margin", MarginPolicy())):
+        np.testing.assert_allclose(scores_of(name, tokens), policy.score(state).numpy(), atol=1e-5)
+    router = fitted[0]
+    expected = router.score(tokens.features(slice(0, 10), with_logits=True)).numpy()
+    np.testing.assert_allclose(scores_of(router, tokens)[:10], expected, atol=1e-6)
+    with pytest.raises(TrainerError, match="'random'"):
+        scores_of("random", tokens)
+    with pytest.raises(RouterError, match="tokenizer"):
+        scores_of(router, replace(tokens, about={**tokens.about, "tokenizer": "1" * 64}))
+
+
+def test_thresholds_send_the_wanted_shares_to_the_llm_as_nearly_as_ties_allow():
+    scores = np.random.default_rng(0).random(1000).astype(np.float32)
+    shares = [0.0, 0.1, 0.25, 0.9, 1.0]
+    assert [float((scores < t).mean()) for t in thresholds_for(scores, shares)] == pytest.approx(shares, abs=0.0006)
+    assert thresholds_for(np.array([0.5] * 50 + [1.0] * 50), [0.4, 0.6]) == [0.75]
+    assert thresholds_for(np.array([0.5, 1.0]), [1.0])[0] > 1
+    for bad, share, named in (([], 0.1, "0 scores"), ([0.5, np.nan], 0.1, "1 are finite"), ([0.5], 20, "share 20")):
+        with pytest.raises(TrainerError, match=named):
+            thresholds_for(np.array(bad), [share])
+
+
+# --- fitting
+
+
+def test_a_planted_signal_is_found_and_the_card_has_what_was_measured(fitted):
+    router, out = fitted
+    metrics = router.card.metrics
+    assert metrics["auc"] > 0.95 and metrics["auc_top_probability"] < 0.6 and metrics["ece"] < 0.05
+    assert json.loads((out / "router.json").read_text())["metrics"] == metrics
+    assert Router.load(out).card == router.card
+    text = (out / "README.md").read_text()
+    assert f"{metrics['auc']:.3f}" in text and "python -m trainer fit" in text
+    assert sum(metrics["cases"].values()) == pytest.approx(1, abs=0.001)
+
+
+def test_the_same_labels_give_the_same_router_bit_for_bit(fitted, tmp_path):
+    fit(write_labels(tmp_path / "labels", planted()), tmp_path / "router", SETTINGS, report=quiet)
+    assert (tmp_path / "router" / WEIGHTS).read_bytes() == (fitted[1] / WEIGHTS).read_bytes()
 
 
 def separable(count, noise, seed, labels):
@@ -59,198 +233,220 @@ def separable(count, noise, seed, labels):
     return Examples(tokens, wanted, torch.ones(count))
 
 
-def cross_entropies(logits, wanted):
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+def test_the_best_weights_are_kept_not_the_last_and_training_stops_where_nothing_improves(labels):
+    def losses_of(logits, wanted):
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
 
-
-def test_the_best_weights_are_kept_not_the_last(labels):
-    """Overfitting on noise makes later epochs worse; what is returned is as good as the best loss that was reported."""
-    losses = []
+    told = []
     small, stop = separable(60, 2.0, 0, labels), separable(500, 2.0, 1, labels)
     settings = FitSettings(logit_features=False, epochs=60, patience=60, learning_rate=3e-3, batch=16, dropout=0.0)
-    network, _ = train(small, stop, cross_entropies, settings, lambda line: losses.append(float(line.split()[3])))
+    network, _ = train(small, stop, losses_of, settings, lambda line: told.append(float(line.split()[3])))
     with torch.inference_mode():
-        found = cross_entropies(network(stop.tokens.features(slice(None), False)), stop.targets).mean()
-    assert losses[-1] > min(losses) + 0.05
-    assert float(found) == pytest.approx(min(losses), abs=1e-3)
+        found = losses_of(network(stop.tokens.features(slice(None), False)), stop.targets).mean()
+    assert told[-1] > min(told) + 0.05, "it did overfit"
+    assert float(found) == pytest.approx(min(told), abs=1e-3)
+    assert train(small, stop, losses_of, replace(settings, patience=2), quiet)[1] < 60
 
 
-def test_training_stops_early_when_nothing_improves(labels):
-    settings = FitSettings(logit_features=False, epochs=60, patience=2, learning_rate=3e-3, batch=16)
-    small, stop = separable(60, 2.0, 0, labels), separable(500, 2.0, 1, labels)
-    assert train(small, stop, cross_entropies, settings, quiet)[1] < 60
-
-
-def test_a_narrow_network_scores_the_same_from_its_file(labels, tmp_path):
-    router = fit(labels, tmp_path / "narrow", replace(SETTINGS, width=4), report=quiet)
-    assert router.card.metrics["auc"] > 0.95
-    wide = fit(labels, tmp_path / "wide", SETTINGS, report=quiet)
-    assert router.bytes < wide.bytes / 3  # which is what a routed token pays for it
+@pytest.mark.parametrize("changes", [{"width": 4}, {"skip": True}], ids=str)
+def test_a_narrow_network_and_one_with_a_skip_connection_score_the_same_from_their_files(
+    labels, fitted, tmp_path, changes
+):
+    router = fit(labels, tmp_path / "router", replace(SETTINGS, **changes), report=quiet)
     tokens = load_tokens(labels)
-    np.testing.assert_array_equal(scores_of(Router.load(tmp_path / "narrow"), tokens), scores_of(router, tokens))
-    assert "8 → 4 → 1" in render_card(router.card)
-
-
-def test_a_skip_connection_starts_from_the_logit_features_and_the_layers_correct_it(labels, tmp_path):
-    settings = replace(SETTINGS, skip=True)
-    router = fit(labels, tmp_path / "router", settings, report=quiet)
     assert router.card.metrics["auc"] > 0.95
-    assert router.flops == 2 * (24 * 32 + 32 * 16 + 16 + 8)
-    tokens = load_tokens(labels)
     np.testing.assert_array_equal(scores_of(Router.load(tmp_path / "router"), tokens), scores_of(router, tokens))
-    assert "and a linear score of the logit features" in render_card(router.card)
-    ruined = fit(labels, tmp_path / "ruined", replace(settings, learning_rate=1e6), report=quiet)
-    assert not ruined.network.state_dict()["layers.6.weight"].any()  # no epoch was better than the start
+    assert "skip" in changes or router.bytes < fitted[0].bytes / 3, "which is what a routed token pays for it"
 
 
-def test_balanced_classes_are_learned_from_and_the_score_stays_a_probability(tmp_path):
+def test_with_balanced_classes_the_score_stays_a_probability(tmp_path):
     labels = write_labels(tmp_path / "labels", planted(base=4.0, strength=2.0))
     settings = replace(SETTINGS, class_balance="balanced", calibrate=False)
-    tokens = load_tokens(labels)
-    router = fit(labels, tmp_path / "balanced", settings, report=quiet)
-    factors = router.card.training["class_factors"]
+    router, tokens = fit(labels, tmp_path / "balanced", settings, report=quiet), load_tokens(labels)
     learned = tokens.split("train").preference
-    assert factors["slm"] == 1
-    assert factors["llm"] == pytest.approx((learned == 1).sum() / (learned == 0).sum())
+    assert router.card.training["class_factors"]["llm"] == pytest.approx((learned == 1).sum() / (learned == 0).sum())
     # Without the correction the mean would be near a half.
     assert scores_of(router, tokens).mean() == pytest.approx(tokens.preference.mean(), abs=0.03)
-    assert f"LLM's weighed {factors['llm']:.2f} times" in (tmp_path / "balanced" / "README.md").read_text()
 
 
 def test_timid_scores_are_mended_in_the_same_file_and_in_the_same_order(labels, tmp_path):
     """After one epoch with small steps the scores are near a half: the slope is far above 1."""
     timid = replace(SETTINGS, epochs=1, batch=512, learning_rate=3e-4)
-    plain, mended = (
-        fit(labels, tmp_path / f"router-{on}", replace(timid, calibrate=on), report=quiet) for on in (False, True)
-    )
-    calibration = mended.card.training["calibration"]
-    assert calibration["kept"]
-    assert calibration["slope"] > 2
+    for on in (False, True):
+        fit(labels, tmp_path / str(on), replace(timid, calibrate=on), report=quiet)
     tokens = load_tokens(labels)
-    before, after = (scores_of(Router.load(tmp_path / f"router-{on}"), tokens) for on in (False, True))
+    before, after = (scores_of(Router.load(tmp_path / str(on)), tokens) for on in (False, True))
     errors = [calibration_error(reliability(each, tokens.preference)) for each in (before, after)]
-    assert errors[0] > 0.12
-    assert errors[1] < 0.06
-    assert mended.card.metrics["ece"] < plain.card.metrics["ece"]
+    assert errors[0] > 0.12 and errors[1] < 0.06
     order = np.argsort(before)
-    apart = np.diff(before[order]) > 1e-5
-    assert (np.diff(after[order])[apart] > 0).all()
+    assert (np.diff(after[order])[np.diff(before[order]) > 1e-5] > 0).all()
 
 
-def test_calibration_is_stated_whether_it_was_kept_or_not(fitted):
-    card = fitted[0].card
-    tried = {"slope": 1.5, "bias": -0.25, "loss_before": 0.4, "loss_after": 0.3, "kept": True}
-    for calibration, said in (
-        (None, "| calibration | none |"),
-        (tried, "logit × 1.500 -0.250, part of the last layer (loss 0.4000 → 0.3000"),
-        ({**tried, "kept": False}, "none: slope and bias were tried and did not help"),
-    ):
-        assert said in render_card(replace(card, training={**card.training, "calibration": calibration}))
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"target": "good"}, r"target 'good': choose 'preferred' or 'kept'"),
-        ({"class_balance": "equal"}, r"class balance 'equal': choose 'none' or 'balanced'"),
-        ({"cost_weight": -1.0}, r"cost weight -1.0: give a number from 0 .*λ"),
-        ({"shortcut_weight": 1.5}, r"shortcut weight 1.5: give a number from 0 to 1"),
-        ({"width": 17}, r"width 17: a router's file holds at most 16"),
-        ({"skip": True, "logit_features": False}, r"a skip connection is for the logit features"),
-        ({"learning_rate": 1e30}, r"no epoch had a finite loss.*learning rate 1e\+30"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(labels, tmp_path, settings, message):
-    with pytest.raises(TrainerError, match=message):
-        fit(labels, tmp_path / "router", replace(SETTINGS, **settings), report=quiet)
-
-
-def test_a_split_without_both_preferences_is_named(tmp_path):
-    labels = write_labels(tmp_path / "labels", planted(questions=3))
-    with pytest.raises(TrainerError, match=r"the \w+ split \(\d+ decided tokens of \d questions\).*label more"):
-        fit(labels, tmp_path / "router", SETTINGS, report=quiet)
-
-
-# --- the target "kept"
-
-
-@pytest.fixture(scope="module")
-def disputed(tmp_path_factory):
-    """Labels on which the LLM writes the SLM's token by the second hidden value, whoever is right by the first."""
+def test_a_router_can_predict_what_the_llm_keeps_on_all_tokens_of_all_references(tmp_path):
+    """The LLM writes the SLM's token by the second hidden value, whoever is right by the first."""
     columns = planted()
     columns["correct"][:2000] = False
     agreed = columns["hidden"][:, 1] > 0.3
     columns["llm_token"] = np.where(agreed, columns["slm_token"], columns["slm_token"] + 10).astype(np.int32)
-    return write_labels(tmp_path_factory.mktemp("disputed") / "labels", columns), agreed
-
-
-def test_a_router_can_predict_what_the_llm_keeps_on_all_tokens_of_all_references(disputed, tmp_path):
-    labels, agreed = disputed
-    router = fit(labels, tmp_path / "kept", replace(SETTINGS, target="kept"), report=quiet)
-    assert router.card.metrics["auc"] > 0.95
-    assert router.card.metrics["preferred_slm"] == pytest.approx(agreed.mean(), abs=0.05)
+    labels = write_labels(tmp_path / "labels", columns)
+    kept = replace(SETTINGS, target="kept")
+    router = fit(labels, tmp_path / "kept", kept, report=quiet)
     assert sum(router.card.training["tokens"].values()) == len(agreed), "the wrong references are learned from, too"
     assert auc(scores_of(router, load_tokens(labels)), agreed) > 0.95
-    other = fit(labels, tmp_path / "preferred", SETTINGS, report=quiet)
-    assert auc(scores_of(other, load_tokens(labels)), agreed) < 0.6, "the shortcut's preferences are something else"
+    for changes, rollouts in (({}, ["somewhere"]), ({"cost_weight": 0.1}, ()), ({"shortcut_weight": 0.1}, ())):
+        with pytest.raises(TrainerError, match="'kept'"):
+            fit(labels, tmp_path / "kept", replace(kept, **changes), rollouts=rollouts, report=quiet)
 
 
-def test_the_card_says_which_target_a_router_has(disputed, tmp_path, fitted):
-    fit(disputed[0], tmp_path / "kept", replace(SETTINGS, target="kept", epochs=1), report=quiet)
-    text = (tmp_path / "kept" / "README.md").read_text()
-    assert "| method | for verified routing: whether the LLM will keep the SLM's token |" in text
-    assert "| target | whether the LLM's likeliest token is the SLM's" in text
-    assert "| target |" not in (fitted[1] / "README.md").read_text()
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"target": "good"}, "'good'.*'kept'"),
+        ({"class_balance": "equal"}, "'equal'.*'balanced'"),
+        ({"cost_weight": -1.0}, r"-1\.0"),
+        ({"shortcut_weight": 1.5}, r"1\.5"),
+        ({"width": 17}, "17.* 16"),
+        ({"skip": True, "logit_features": False}, "skip"),
+        ({"learning_rate": 1e30}, r"1e\+30"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(labels, tmp_path, settings, named):
+    with pytest.raises(TrainerError, match=named):
+        fit(labels, tmp_path / "router", replace(SETTINGS, **settings), report=quiet)
 
 
-@pytest.mark.parametrize("more", [{"rollouts": ["somewhere"]}, {"cost_weight": 0.1}, {"shortcut_weight": 0.1}])
-def test_the_target_kept_needs_no_rollouts_and_takes_none(labels, tmp_path, more):
-    weights = {name: value for name, value in more.items() if name != "rollouts"}
-    with pytest.raises(TrainerError, match="takes no rollouts, cost weight or shortcut weight"):
-        settings = replace(SETTINGS, target="kept", **weights)
-        fit(labels, tmp_path / "router", settings, rollouts=more.get("rollouts", ()), report=quiet)
+def test_a_split_without_both_preferences_is_named(tmp_path):
+    with pytest.raises(TrainerError, match=r"the \w+ split .* label more"):
+        fit(write_labels(tmp_path / "l", planted(questions=3)), tmp_path / "router", SETTINGS, report=quiet)
 
 
-# --- the card
+# --- calibration
 
 
-def test_the_card_states_what_was_measured(fitted):
-    router, out = fitted
-    metrics, text = router.card.metrics, (out / "README.md").read_text()
-    for figure in (metrics["auc"], metrics["auc_top_probability"], metrics["ece"]):
-        assert f"{figure:.3f}" in text
-    for line in metrics["reliability"]:
-        assert f"| {line['tokens']:,} | {line['share']:.1%} | {line['score']:.3f} | {line['observed']:.3f} |" in text
-    assert set(metrics["cases"]) == {"SLM right", "only LLM right", "neither"}
-    assert sum(metrics["cases"].values()) == pytest.approx(1, abs=0.001)
-    assert json.loads((out / "router.json").read_text())["metrics"] == metrics
-    assert Router.load(out).card == router.card
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
 
 
-def test_the_card_states_how_it_was_made(fitted):
-    text = (fitted[1] / "README.md").read_text()
-    for said in (
-        "without rollouts",
-        "| rollouts | none |",
-        "| references | the data set's |",
-        "no class weights",
-        "```\npython -m trainer fit\n```",
-        "separates the preferences of the early-stopping questions best",
-    ):
-        assert said in text
-    moved = replace(fitted[0].card, threshold=0.42)
-    assert "| starting threshold | 0.42, chosen on the measured curve" in render_card(moved)
+def sample(count, seed):
+    """True logits, preferences drawn from them, and questions of 20 tokens."""
+    chance = np.random.default_rng(seed)
+    logits = chance.normal(1.0, 1.5, size=count)
+    wanted = (chance.random(count) < sigmoid(logits)).astype(np.float32)
+    return logits, wanted, np.array([f"q{n // 20}" for n in range(count)])
 
 
-def test_the_card_states_the_rollouts_and_their_outcomes(tmp_path):
-    labels, rollouts, _ = biased(tmp_path)
-    router = fit(labels, tmp_path / "router", FitSettings(epochs=1), rollouts=rollouts, report=quiet, round_number=1)
-    (done,) = router.card.training["rollouts"]
-    assert done["tokens"] == 600
-    assert done["slm_right"] == pytest.approx(0.55, abs=0.06)
-    text = (tmp_path / "router" / "README.md").read_text()
-    assert "round 1: finished by the SLM alone, at most 2 tokens per question, 600 in all" in text
-    assert f"right after {done['slm_right']:.1%} of the SLM's tokens" in text
-    older = replace(router.card, training={**router.card.training, "rollouts": done})
-    assert render_card(older) == render_card(router.card)
-    assert "λ = 0" in text
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=2, max_size=40))
+def test_auc_is_the_chance_that_a_preferred_token_scores_above_another_one(tokens):
+    scores, wanted = (np.array(values) for values in zip(*tokens, strict=True))
+    if not 0 < wanted.sum() < len(wanted):
+        return
+    pairs = [(s > t) + (s == t) / 2 for s in scores[wanted] for t in scores[~wanted]]
+    assert auc(scores, wanted) == pytest.approx(np.mean(pairs))
+
+
+def test_a_weight_of_two_is_the_same_token_twice_in_every_figure():
+    logits, wanted, _ = sample(400, 0)
+    scores, weights = sigmoid(logits).round(2), np.random.default_rng(1).integers(1, 4, size=400)
+    often = [np.repeat(each, weights) for each in (scores, wanted)]
+    assert auc(scores, wanted, weights) == pytest.approx(auc(*often))
+    assert best_threshold(scores, wanted, weights) == best_threshold(*often)
+    assert calibration_error(reliability(scores, wanted, weights)) == pytest.approx(
+        calibration_error(reliability(*often))
+    )
+    assert 0.3 < best_threshold(np.array([0.2, 0.3, 0.8, 0.9]), np.array([0, 0, 1, 1])) <= 0.8
+
+
+def test_mis_scaled_scores_are_mended_on_fresh_tokens_and_right_ones_hardly_moved():
+    true, wanted, questions = sample(4000, 0)
+    found = calibrate(3 * true + 1, wanted, np.ones(4000), questions)
+    assert found is not None and found.kept
+    assert (found.slope, found.bias) == (pytest.approx(1 / 3, abs=0.03), pytest.approx(-1 / 3, abs=0.1))
+    fresh, preferred, _ = sample(4000, 1)
+    before, after = 3 * fresh + 1, found.slope * (3 * fresh + 1) + found.bias
+    errors = [calibration_error(reliability(sigmoid(each), preferred)) for each in (before, after)]
+    assert errors[0] > 0.08 and errors[1] < 0.03
+    same = calibrate(true, wanted, np.ones(4000), questions)
+    assert same is not None and (same.slope, same.bias) == (pytest.approx(1, abs=0.1), pytest.approx(0, abs=0.1))
+
+
+def test_a_calibration_that_does_not_help_elsewhere_or_turns_the_ranking_round_is_not_kept():
+    """In each question the preferences go another way: what the others say is wrong here."""
+    questions = np.repeat([f"q{n}" for n in range(10)], 4)
+    found = calibrate(np.zeros(40), np.repeat([0.0, 1.0] * 5, 4), np.ones(40), questions)
+    assert found is not None and found.loss_after >= found.loss_before and not found.kept
+    true, wanted, questions = sample(2000, 3)
+    turned = calibrate(-true, wanted, np.ones(2000), questions)
+    assert turned is not None and turned.slope < 0 and not turned.kept
+    logits = np.linspace(-4, 4, 100)
+    apart = calibrate(logits, (logits > 0).astype(float), np.ones(100), np.arange(100) % 7)
+    assert apart is not None and 0 < apart.slope < 100, "told apart without a mistake"
+    assert calibrate(np.zeros(4), np.array([0, 1, 0, 1]), np.ones(4), np.array(["q"] * 4)) is None
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_folded_into_the_last_layer_it_is_the_same_line(skip):
+    torch.manual_seed(0)
+    network, features = RouterNetwork(24, 16, skip=skip).eval(), torch.randn(50, 24)
+    with torch.inference_mode():
+        before = network(features).double()
+        fold_into(network, 0.4, -1.5)
+        torch.testing.assert_close(network(features).double(), 0.4 * before - 1.5, atol=1e-6, rtol=1e-6)
+
+
+# --- learned baselines
+
+
+def test_the_loss_of_co_llm_is_the_marginal_likelihood_however_unlikely_the_token():
+    logits, logprobs = torch.tensor([0.0, 2.0, -2.0]), torch.tensor([[-1.0, -3.0], [-0.5, -0.1], [-2.0, -4.0]])
+    score = logits.sigmoid()
+    expected = -(score * logprobs[:, 0].exp() + (1 - score) * logprobs[:, 1].exp()).log()
+    torch.testing.assert_close(marginal_losses(logits, logprobs), expected)
+    losses = marginal_losses(torch.tensor([50.0, -200.0]), torch.tensor([[-500.0, -400.0], [-300.0, -1000.0]]))
+    assert losses.tolist() == pytest.approx([450.0, 500.0])
+
+
+def likelihoods():
+    """The first hidden value says under which model the reference token is likelier."""
+    columns = planted()
+    slm_better = columns["hidden"][:, 0] > 0
+    columns["slm_logprob"][:] = np.where(slm_better, -0.1, -6.0)
+    columns["llm_logprob"][:] = np.where(slm_better, -6.0, -0.1)
+    return columns
+
+
+def test_co_llm_writes_with_the_model_under_which_the_token_is_likelier_and_needs_no_preferences(tmp_path):
+    settings, columns = replace(CO_LLM, epochs=6, batch=64, learning_rate=2e-3), likelihoods()
+    router = fit_co_llm(write_labels(tmp_path / "l", columns), tmp_path / "one", settings, report=quiet)
+    tokens = load_tokens(tmp_path / "l").split("test")
+    scores, better = scores_of(router, tokens), tokens.slm_logprob > tokens.llm_logprob
+    clear = np.abs(tokens.hidden[:, 0]) > 0.3
+    assert scores[better & clear].min() > 0.8 and scores[~better & clear].max() < 0.2
+    columns["case"][np.arange(4000) % 3 > 0] = Case.NEITHER
+    fit_co_llm(write_labels(tmp_path / "m", columns), tmp_path / "two", settings, report=quiet)
+    assert (tmp_path / "one" / WEIGHTS).read_bytes() == (tmp_path / "two" / WEIGHTS).read_bytes()
+    columns["llm_logprob"][:] = np.nan
+    with pytest.raises(TrainerError, match="--skip-llm"):
+        fit_co_llm(write_labels(tmp_path / "bare", columns, reference="llm"), tmp_path / "no", report=quiet)
+
+
+def test_the_query_router_learns_which_prompts_the_slm_answers(tmp_path):
+    """The LLM is right in four of five questions, the SLM where the first value after the prompt is positive."""
+    columns = planted(questions=300, length=4)
+    columns["correct"] = np.repeat(np.random.default_rng(1).random(300) < 0.8, 4)
+    slm_right = {f"q{n:04d}": bool(value > 0) for n, value in enumerate(columns["hidden"][::4, 0])}
+    labels = write_labels(tmp_path / "labels", columns, reference="llm")
+    router = fit_query(labels, slm_right, tmp_path / "query", report=quiet)
+    hidden = torch.randn(2000, WIDTH, generator=torch.Generator().manual_seed(0))
+    scores = QueryPolicy(router).score(State(range(2000), [0] * 2000, prompt_hidden=hidden)).numpy()
+    assert auc(scores, (hidden[:, 0] > 0).numpy()) > 0.9, "on fresh prompts"
+    first = load_tokens(labels).split("test").where(load_tokens(labels).split("test").position == 0)
+    alone = [right and not slm_right[name] for name, right in zip(first.question, first.correct, strict=True)]
+    assert router.card.metrics["preferred_slm"] == pytest.approx(1 - np.mean(alone), abs=1e-3)
+    some = replace(QUERY, epochs=2, logit_features=True)
+    router = fit_query(labels, dict(list(slm_right.items())[:200]), tmp_path / "some", some, report=quiet)
+    assert sum(router.card.training["questions"].values()) == 200 and not router.card.logit_features
+    with pytest.raises(TrainerError, match="none of the 1 "):
+        fit_query(labels, {"other": True}, tmp_path / "router", report=quiet)
+    data = write_labels(tmp_path / "data", planted(questions=2))
+    with pytest.raises(TrainerError, match="--reference llm"):
+        fit_query(data, slm_right, tmp_path / "router", report=quiet)

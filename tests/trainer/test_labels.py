@@ -1,157 +1,232 @@
-"""Labels: the shortcut rule, what is teacher-forced on what, and shards that resume."""
+"""Answers, labels and rollouts of the tiny pair: each is what the models would write, and stays with its own."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from engine import Request, Role
+from engine.grading import grade
 from engine.tokenizer import render
 from tests.support.fake_labels import quiet
+from tests.support.paths import ROOT
 from trainer import TrainerError
+from trainer.labels import rollouts as rollouts_module
 from trainer.labels.answers import Answer, answer, load_answers
 from trainer.labels.labels import label, load_labels
-from trainer.preference import Case, shortcut
+from trainer.labels.rollouts import Rollout, load_rollouts, roll_out
+from trainer.preference import Case, rollout_preference, shortcut
 from trainer.questions.question import prompt
 from trainer.questions.sources import load_questions
+from trainer.settings import RolloutSettings
 
-QUESTIONS = load_questions(["arithmetic"], 60)
+QUESTIONS = load_questions(["arithmetic"], 24)
+SETTINGS = RolloutSettings(budget=3, both=True, max_new_tokens=120, threshold=0.5)
 
 
 @pytest.fixture(scope="module")
-def labels(tiny_pair, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("labels")
-    label(tiny_pair, QUESTIONS, folder, report=quiet)
+def answers(tiny_pair, tmp_path_factory):
+    """The LLM's own answers."""
+    folder = tmp_path_factory.mktemp("answers")
+    answer(tiny_pair, Role.LLM, QUESTIONS, folder, 120, quiet)
     return folder
 
 
-def test_the_shortcut_prefers_the_slm_where_it_is_right_and_the_llm_where_only_it_is():
-    assert shortcut([1, 2, 3, 4], [1, 9, 3, 4], [1, 9, 8, 4]) == [
-        Case.SLM_RIGHT,
-        Case.ONLY_LLM_RIGHT,
-        Case.NEITHER,
-        Case.SLM_RIGHT,
-    ]
+@pytest.fixture(scope="module")
+def own(tiny_pair, answers, tmp_path_factory):
+    """Labels on them."""
+    folder = tmp_path_factory.mktemp("own")
+    label(tiny_pair, QUESTIONS, folder, load_answers(answers, Role.LLM), report=quiet)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rollouts(tiny_pair, own, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rollouts")
+    roll_out(tiny_pair, QUESTIONS, own, folder, SETTINGS, report=quiet)
+    return folder
 
 
 def rows_of(labels, question):
-    data, _ = load_labels(labels)
-    return data.filter(lambda name: name == question.id, input_columns="question")
+    return load_labels(labels)[0].filter(lambda name: name == question.id, input_columns="question")
 
 
-def test_labels_are_what_both_models_would_write_after_each_reference_prefix(tiny_pair, labels):
-    ids = tiny_pair.tokenizer.encode(QUESTIONS[0].reference, add_special_tokens=False)
-    first = rows_of(labels, QUESTIONS[0])
-    assert list(first["token"]) == [*ids, tiny_pair.tokenizer.eos_token_id]
-    start = render(tiny_pair.tokenizer, Request(prompt(QUESTIONS[0])))
+# --- preferences
+
+
+def test_the_shortcut_prefers_the_slm_where_it_is_right_and_the_llm_where_only_it_is():
+    cases = [Case.SLM_RIGHT, Case.ONLY_LLM_RIGHT, Case.NEITHER, Case.SLM_RIGHT]
+    assert shortcut([1, 2, 3, 4], [1, 9, 3, 4], [1, 9, 8, 4]) == cases
+
+
+@pytest.mark.parametrize(
+    ("slm", "llm", "weight", "expected"),
+    [
+        ((True, 5.0), None, 0.0, 1.0),
+        ((False, 5.0), None, 0.0, 0.0),
+        ((True, 5.0), (True, 9.0), 0.1, 1.0),  # both right: the cheaper
+        ((True, 9.0), (True, 5.0), 0.1, 0.0),  # the SLM's token makes the rest more expensive
+        ((False, 1.0), (True, 9.0), 0.1, 0.0),  # right is worth 0.08 of cost
+        ((False, 1.0), (True, 9.0), 2.0, 1.0),  # and is not worth 1.6
+        ((False, 5.0), (False, 5.0), 0.1, 1.0),  # nothing to choose: the SLM
+    ],
+)
+def test_a_rollouts_preference_weighs_quality_against_cost(slm, llm, weight, expected):
+    first, second = (each and Rollout("q", 0, Role.SLM, *each, 1, 1) for each in (slm, llm))
+    assert rollout_preference(first, second, weight, unit=10.0) == expected
+
+
+# --- labels
+
+
+def test_labels_are_what_both_models_would_write_after_each_prefix_of_the_reference(tiny_pair, tmp_path):
+    question = QUESTIONS[0]
+    label(tiny_pair, QUESTIONS[:5], tmp_path, report=quiet)
+    ids = tiny_pair.tokenizer.encode(question.reference, add_special_tokens=False)
+    rows = rows_of(tmp_path, question)
+    assert list(rows["token"]) == [*ids, tiny_pair.tokenizer.eos_token_id]
+    start = render(tiny_pair.tokenizer, Request(prompt(question)))
     for position in (0, 1, 17, len(ids) - 1):
-        tokens = torch.tensor([start + ids[:position]])
         for role, model in ((Role.SLM, tiny_pair.slm), (Role.LLM, tiny_pair.llm)):
             with torch.inference_mode():
-                logits = model.model(tokens).logits[0, -1, : len(tiny_pair.tokenizer)]
-            assert first[f"{role}_token"][position] == logits.argmax()
+                logits = model.model(torch.tensor([start + ids[:position]])).logits[0, -1, : len(tiny_pair.tokenizer)]
+            assert rows[f"{role}_token"][position] == logits.argmax()
             expected = float(logits.log_softmax(-1)[ids[position]])
-            assert first[f"{role}_logprob"][position] == pytest.approx(expected, abs=1e-3)
+            assert rows[f"{role}_logprob"][position] == pytest.approx(expected, abs=1e-3)
 
 
-def test_the_llms_own_answers_can_be_the_references_with_their_mistakes_known(tiny_pair, tmp_path):
-    answer(tiny_pair, Role.LLM, QUESTIONS[:20], tmp_path / "answers", 120, quiet)
-    answers = load_answers(tmp_path / "answers", Role.LLM)
-    spoilt = answers[QUESTIONS[3].id]
+def test_the_llms_own_answers_can_be_the_references_with_their_mistakes_known(tiny_pair, answers, tmp_path):
+    found = load_answers(answers, Role.LLM)
+    spoilt = QUESTIONS[3].id
     tokens = tiny_pair.tokenizer.encode("The answer is 1.", add_special_tokens=False)
-    answers[spoilt.question] = Answer(spoilt.question, [*tokens, tiny_pair.end_id], "The answer is 1.", "eos")
-    said = []
-    label(tiny_pair, QUESTIONS[:20], tmp_path / "labels", answers, run_llm=False, report=said.append)
-    for question in QUESTIONS[:20]:
-        rows = rows_of(tmp_path / "labels", question)
-        assert list(rows["token"]) == answers[question.id].tokens
-        assert set(rows["case"]) <= {Case.SLM_RIGHT, Case.ONLY_LLM_RIGHT}
+    found[spoilt] = Answer(spoilt, [*tokens, tiny_pair.end_id], "The answer is 1.", "eos")
+    label(tiny_pair, QUESTIONS[:8], tmp_path, found, run_llm=False, report=quiet)
+    for question in QUESTIONS[:8]:
+        rows = rows_of(tmp_path, question)
+        assert list(rows["token"]) == found[question.id].tokens
+        assert set(rows["case"]) <= {Case.SLM_RIGHT, Case.ONLY_LLM_RIGHT}, "the shortcut decides every token"
         assert all(math.isnan(value) for value in rows["llm_logprob"])
-    assert set(rows_of(tmp_path / "labels", QUESTIONS[3])["correct"]) == {False}
-    assert set(rows_of(tmp_path / "labels", QUESTIONS[0])["correct"]) == {True}
-    assert "SLM right" in said[-1] and "neither 0.0%" in said[-1]
+    assert set(rows_of(tmp_path, QUESTIONS[3])["correct"]) == {False}
+    assert set(rows_of(tmp_path, QUESTIONS[0])["correct"]) == {True}
 
 
-def test_labels_on_other_answers_are_not_mixed_in_nor_those_on_the_slms(tiny_pair, tmp_path):
-    for role in Role:
-        answer(tiny_pair, role, QUESTIONS[:2], tmp_path / role.value, 20, quiet)
-    answers = load_answers(tmp_path / "llm", Role.LLM)
-    label(tiny_pair, QUESTIONS[:2], tmp_path / "labels", answers, report=quiet)
-    with pytest.raises(TrainerError, match=r"other settings \(answers\)"):
-        label(tiny_pair, QUESTIONS[:2], tmp_path / "labels", load_answers(tmp_path / "slm", Role.SLM), report=quiet)
-    with pytest.raises(TrainerError, match="holds answers of the SLM: name those that `answer --role llm` wrote"):
-        load_answers(tmp_path / "slm", Role.LLM)
-
-
-def test_what_other_weights_of_the_same_name_wrote_is_neither_gone_on_with_nor_taken_for_ones_own(
-    tiny_pair, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(tiny_pair, "identity", "before")
-    answer(tiny_pair, Role.LLM, QUESTIONS[:1], tmp_path / "a", 4, quiet)
-    answers = load_answers(tmp_path / "a", Role.LLM, tiny_pair)
-    label(tiny_pair, QUESTIONS[:1], tmp_path / "l", answers, report=quiet)
+def test_what_others_wrote_is_neither_gone_on_with_nor_taken_for_ones_own(tiny_pair, answers, tmp_path, monkeypatch):
+    found = load_answers(answers, Role.LLM)
+    label(tiny_pair, QUESTIONS[:1], tmp_path / "l", found, report=quiet)
+    other = {QUESTIONS[0].id: replace(found[QUESTIONS[0].id], tokens=[1, 2])}
+    with pytest.raises(TrainerError, match=r"settings \(answers\)"):
+        label(tiny_pair, QUESTIONS[:1], tmp_path / "l", other, report=quiet)
+    with pytest.raises(TrainerError, match="data, questions"):
+        label(tiny_pair, QUESTIONS[:2], tmp_path / "l", found, report=quiet)
+    with pytest.raises(TrainerError, match=QUESTIONS[1].id):
+        label(tiny_pair, QUESTIONS[1:2], tmp_path / "m", other, report=quiet)
+    with pytest.raises(TrainerError, match=r"LLM.*--role slm"):
+        load_answers(answers, Role.SLM)
     monkeypatch.setattr(tiny_pair, "identity", "after")
-    with pytest.raises(TrainerError, match=r"other settings \(weights\)"):
-        answer(tiny_pair, Role.LLM, QUESTIONS[:1], tmp_path / "a", 4, quiet)
-    with pytest.raises(TrainerError, match=r"other settings \(weights\)"):
-        label(tiny_pair, QUESTIONS[:1], tmp_path / "l", answers, report=quiet)
-    with pytest.raises(TrainerError, match="holds answers of weights 'before', not of"):
-        load_answers(tmp_path / "a", Role.LLM, tiny_pair)
+    with pytest.raises(TrainerError, match=r"settings \(weights\)"):
+        answer(tiny_pair, Role.LLM, QUESTIONS, answers, 120, quiet)
+    with pytest.raises(TrainerError, match=r"settings \(weights\)"):
+        label(tiny_pair, QUESTIONS[:1], tmp_path / "l", found, report=quiet)
     monkeypatch.setattr(tiny_pair, "identity", "")
     monkeypatch.setattr(tiny_pair, "llm_name", "another")
-    with pytest.raises(TrainerError, match=r"holds answers of model .*, not of 'another'"):
-        load_answers(tmp_path / "a", Role.LLM, tiny_pair)
+    with pytest.raises(TrainerError, match="'another'"):
+        load_answers(answers, Role.LLM, tiny_pair)
 
 
-def test_a_question_without_an_answer_is_named(tiny_pair, tmp_path):
-    with pytest.raises(TrainerError, match=QUESTIONS[0].id):
-        label(tiny_pair, QUESTIONS[:1], tmp_path, {}, report=quiet)
-
-
-def test_a_deleted_shard_is_made_again_as_it_was(tiny_pair, labels):
-    before = load_labels(labels)[0].to_list()
-    shutil.rmtree(labels / "labels-00001")
-    with pytest.raises(TrainerError, match=r"1 of 3 shards are missing"):
-        load_labels(labels)
-    label(tiny_pair, QUESTIONS, labels, report=quiet)
-    assert load_labels(labels)[0].to_list() == before
-
-
-def test_a_folder_of_other_labels_is_not_mixed_with(tiny_pair, labels):
-    with pytest.raises(TrainerError, match=r"other settings \(data, questions\)"):
-        label(tiny_pair, QUESTIONS[:20], labels, report=quiet)
-
-
-def test_an_interrupted_shard_is_not_taken_for_a_whole_one(tiny_pair, labels, tmp_path):
-    shutil.copytree(labels, tmp_path / "again")
-    (tmp_path / "again" / "labels-00002").rename(tmp_path / "again" / "partial-labels-00002")
-    (tmp_path / "again" / "partial-labels-00002" / "state.json").unlink()
-    label(tiny_pair, QUESTIONS, tmp_path / "again", report=quiet)
-    assert load_labels(tmp_path / "again")[0].to_list() == load_labels(labels)[0].to_list()
-
-
-def test_two_processes_of_accelerate_launch_share_the_questions(labels, tmp_path):
+def test_two_processes_of_accelerate_launch_share_the_questions(tiny_pair, tmp_path):
     """Each makes its own shards; together they are what one process makes."""
-    root = Path(__file__).resolve().parent.parent.parent
     launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command = [*launch, "-m", "trainer", "label", "--preset", "tiny", "--questions", "60", "--out", str(tmp_path / "l")]
-    done = subprocess.run(
-        command, cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
-    )
+    command = [*launch, "-m", "trainer", "label", "--preset", "tiny", "--questions", "24", "--out", str(tmp_path / "l")]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=540)
     assert done.returncode == 0, done.stderr
     made = sorted(line.split()[2] for line in done.stdout.splitlines() if line.startswith("labels: shard"))
-    assert made == ["1/3", "2/3", "3/3"]
-    assert "labels: shard 2/3 done, about 0 min left" in done.stdout  # the second process had this one only
-    assert json.loads((tmp_path / "l" / "labels.json").read_text())["questions"] == [q.id for q in QUESTIONS]
-    ours, theirs = load_labels(labels)[0], load_labels(tmp_path / "l")[0]
+    assert made == ["1/2", "2/2"]
+    label(tiny_pair, QUESTIONS, tmp_path / "ours", report=quiet)
+    ours, theirs = load_labels(tmp_path / "ours")[0], load_labels(tmp_path / "l")[0]
     for column in ("question", "position", "token", "slm_token", "llm_token", "case"):
         assert list(ours[column]) == list(theirs[column])
+
+
+# --- rollouts
+
+
+def test_only_tokens_where_the_models_differ_are_rolled_out_and_never_more_than_the_budget(own, rollouts):
+    data, _ = load_labels(own)
+    rows = {
+        (q, p): (c, k)
+        for q, p, c, k in zip(data["question"], data["position"], data["case"], data["correct"], strict=True)
+    }
+    found, about = load_rollouts(rollouts)
+    assert found and all(rows[r.question, r.position] == (Case.ONLY_LLM_RIGHT, True) for r in found)
+    for name, count in Counter(r.question for r in found if r.role is Role.SLM).items():
+        candidates = sum(c == Case.ONLY_LLM_RIGHT for (q, _), (c, _) in rows.items() if q == name)
+        assert count == min(SETTINGS.budget, candidates)
+        assert {r.candidates for r in found if r.question == name} == {candidates}
+    assert about["policy"] == "slm" and about["threshold"] is None and about["llm_bytes"] > 0
+
+
+def test_a_rollout_is_the_reference_up_to_the_token_and_then_the_policys_own_text(tiny_pair, own, rollouts):
+    by_id = {question.id: question for question in QUESTIONS}
+    for tried in load_rollouts(rollouts)[0][:8]:
+        question = by_id[tried.question]
+        rows = rows_of(own, question)
+        column = "slm_token" if tried.role is Role.SLM else "llm_token"
+        written = [*rows["token"][: tried.position], rows[column][tried.position]]
+        start = render(tiny_pair.tokenizer, Request(prompt(question)))
+        asked = Request(prompt(question), policy="slm", max_new_tokens=120 - len(written))
+        decoding = tiny_pair.start([asked], prompts=[start + written])
+        decoding.finish()
+        text = tiny_pair.tokenizer.decode(written, skip_special_tokens=True)
+        text += "".join(event.text for event in decoding.rows[0].events)
+        assert (tried.correct, tried.tokens) == (grade(question, text), 1 + len(decoding.rows[0].events))
+
+
+def test_a_token_is_rolled_out_only_where_it_ends_the_text_or_leaves_room_to_finish_it(
+    tiny_pair, own, tmp_path, monkeypatch
+):
+    data, about = load_labels(own)
+    rows = zip(data["position"], data["case"], data["correct"], strict=True)
+    last = max(p for p, case, correct in rows if correct and case == Case.ONLY_LLM_RIGHT and p < 40)
+    limit = last + 1  # so that the token there has no room behind it
+    short = RolloutSettings(budget=100, max_new_tokens=limit)
+    roll_out(tiny_pair, QUESTIONS, own, tmp_path / "short", short, report=quiet)
+    found, _ = load_rollouts(tmp_path / "short")
+    assert found and all(each.position < last for each in found)
+    ended = data.remove_columns("slm_token").add_column("slm_token", [tiny_pair.end_id] * len(data))
+    monkeypatch.setattr(rollouts_module, "load_labels", lambda folder: (ended, about))
+    for both in (False, True):  # the LLM's own token does not end it there
+        roll_out(tiny_pair, QUESTIONS, own, tmp_path / str(both), replace(short, both=both), report=quiet)
+        late = [each for each in load_rollouts(tmp_path / str(both))[0] if each.position >= last]
+        assert bool(late) != both and all(each.tokens == 1 for each in late)
+
+
+def test_a_routers_threshold_says_who_finishes_the_text(tiny_pair, own, tmp_path):
+    shares = []
+    for threshold in (0.0, 1.01):
+        settings = RolloutSettings(budget=1, both=True, max_new_tokens=120, threshold=threshold)
+        roll_out(tiny_pair, QUESTIONS, own, tmp_path / str(threshold), settings, tiny_pair.router, quiet)
+        after_llm = [r.correct for r in load_rollouts(tmp_path / str(threshold))[0] if r.role is Role.LLM]
+        shares.append(sum(after_llm) / len(after_llm))
+    assert shares[0] < 0.7 and shares[1] == 1.0, "the LLM's own text was right"
+
+
+def test_rollouts_of_another_policy_or_of_other_questions_are_not_mixed_in(tiny_pair, own, rollouts, tmp_path):
+    before = json.loads((rollouts / "rollouts.json").read_text())
+    with pytest.raises(TrainerError, match="settings"):
+        roll_out(tiny_pair, QUESTIONS, own, rollouts, SETTINGS, tiny_pair.router, quiet)
+    for others in (QUESTIONS[:5], [replace(q, question=f"{q.question} Why?") for q in QUESTIONS]):
+        with pytest.raises(TrainerError, match="other questions"):
+            roll_out(tiny_pair, others, own, tmp_path / "r", SETTINGS, report=quiet)
+    roll_out(tiny_pair, QUESTIONS, own, rollouts, replace(SETTINGS, threshold=0.0), report=quiet)
+    assert json.loads((rollouts / "rollouts.json").read_text()) == before, "without a router no threshold counts"

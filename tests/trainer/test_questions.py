@@ -1,18 +1,19 @@
-"""Questions, their prompts, and what is made of files that are not as they should be."""
+"""Questions and their prompts: from files, from the five benchmarks, and what is refused or left out."""
 
 from __future__ import annotations
 
-import copy
 import json
-import pickle
+import re
 import subprocess
 import sys
-from dataclasses import replace
 
+import datasets
 import pytest
 
+from engine.grading import grade
 from trainer import TrainerError
-from trainer.questions import benchmarks
+from trainer.questions.apart import check_apart, texts_of
+from trainer.questions.benchmarks import BENCHMARKS, load
 from trainer.questions.question import Question, prompt
 from trainer.questions.sources import load_questions, read_jsonl
 from trainer.shards import digest
@@ -28,36 +29,11 @@ def rows(path, *lines):
 
 
 def numbered(path, name, count, **fields):
-    rows(path, *(GOOD | {"id": f"{name}{n}"} | fields for n in range(count)))
-    return str(path)
+    return str(rows(path, *(GOOD | {"id": f"{name}{n}"} | fields for n in range(count))))
 
 
-@pytest.mark.parametrize(
-    ("question", "family"),
-    [
-        (Question("q", "?", "", "A", (("A", "x"),)), "choice"),
-        (Question("q", "?", "", "41", stated_family="arithmetic"), "arithmetic"),
-        (Question("arithmetic-1", "?", "", "41"), "number"),
-        (Question("q", "?", "", "1,800"), "number"),
-        (Question("q", "?", "", "\\frac{3}{4}"), "number"),
-        (Question("q", "?", "", "x^2"), "latex"),
-        (Question("q", "?", "", "3 apples"), "latex"),
-        (Question("q", "?", "", "41", stated_family="latex"), "latex"),
-    ],
-)
-def test_the_family_is_what_is_stated_or_else_what_the_answer_looks_like(question, family):
-    assert question.family == family
-    for other in (replace(question, reference="So."), copy.deepcopy(question), pickle.loads(pickle.dumps(question))):
-        assert other.family == family
-
-
-def test_shards_know_a_question_by_the_same_fields_whatever_its_family():
-    """How an answer is graded must not disown answers on disk."""
-    assert digest([Question("q", "?", "", "41", stated_family="latex")]) == digest([Question("q", "?", "", "41")])
-    assert digest([Question("q", "?", "", "41")]) != digest([Question("q", "?", "", "42")])
-
-
-def test_prompts_are_the_ones_that_answers_on_disk_were_asked_with():
+def test_answers_on_disk_stay_those_of_their_questions():
+    """The prompts, and what shards know a question by: how it is graded must not disown its answers."""
     choice = Question("c", "Which?", "", "B", (("A", "one"), ("B", "two")))
     assert prompt(choice) == (
         "Which?\nA. one\nB. two\n"
@@ -66,52 +42,42 @@ def test_prompts_are_the_ones_that_answers_on_disk_were_asked_with():
     boxed = "Why?\nReason step by step, and put the final answer within \\boxed{}."
     assert prompt(Question("n", "Why?", "", "41")) == prompt(Question("l", "Why?", "", "x^2")) == boxed
     assert prompt(Question("a", "Add 2.", "", "41", stated_family="arithmetic")) == "Add 2."
+    assert digest([Question("q", "?", "", "41", stated_family="latex")]) == digest([Question("q", "?", "", "41")])
+    assert digest([Question("q", "?", "", "41")]) != digest([Question("q", "?", "", "42")])
+    assert digest(list(questions("dev", 5, 0))).startswith("dcfb6518a05b7386"), "folders begun with them go on"
 
 
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("{broken", "not JSON"),
-        ('"not an object"', "not a JSON object"),
-        ("[1]", "not a JSON object"),
-        ("[" * 50_000, "not JSON"),
-        ('{"id": "2", "question": "Why?", "answer": ' + "1" * 5_000 + "}", "not JSON"),
-        ({"id": "2"}, "no field 'question'"),
-        ({"question": "Why?", "answer": "x"}, "no field 'id'"),
-        ({"id": "2", "question": "Why?"}, "no field 'answer'"),
-        (GOOD, "the id '1' is taken by an earlier row"),
-        (GOOD | {"id": "2", "question": " "}, "the question is empty"),
-        (GOOD | {"id": "2", "answer": ""}, "the answer is empty"),
-        (GOOD | {"id": "2", "reference": "y" * 100_000}, "100,005 characters, at most 20,000"),
-        (GOOD | {"id": "2", "choices": ["y" * 30_000, "z"], "answer": "A"}, "30,009 characters, at most 20,000"),
-        (GOOD | {"id": "2", "question": "nul\0"}, "the question holds a NUL"),
-        (GOOD | {"id": "2", "reference": "half \ud83d"}, "the reference holds a NUL or half a surrogate pair"),
-        (GOOD | {"id": "2", "question": ["Why?"]}, "the question is not a text"),
-        (GOOD | {"id": "2", "reference": {}}, "the reference is not a text"),
-        (GOOD | {"id": "2", "answer": True}, "the answer is not a text"),
-        (GOOD | {"id": None}, "the id is not a text"),
-        (GOOD | {"id": "2", "choices": {"label": ["A"], "text": ["x", "y"]}}, "1 labels for 2 choices"),
-        (GOOD | {"id": "2", "choices": CHOICES}, "the answer 'x' is not among the labels A, B"),
-        (GOOD | {"id": "2", "choices": {"label": ["A", "a"], "text": ["x", "y"]}}, "two choices have the same label"),
-        (GOOD | {"id": "2", "choices": {"label": ["", "a"], "text": ["x", "y"]}}, "a label is empty"),
-        (GOOD | {"id": "2", "choices": {"label": "AB", "text": ["x", "y"]}}, "the choices are neither"),
-        (GOOD | {"id": "2", "choices": "AB"}, "the choices are neither"),
-        (GOOD | {"id": "2", "choices": ["x", None], "answer": "A"}, "the choices' text is not a text"),
-        (GOOD | {"id": "2", "choices": ["x"] * 27, "answer": "A"}, "26 labels for 27 choices"),
-        (GOOD | {"id": "2", "family": "essay"}, "the family is not one of choice, number, latex, arithmetic"),
-        (GOOD | {"id": "2", "family": ["latex"]}, "the family is not one of"),
-        (GOOD | {"id": "2", "family": "choice"}, "the family is choice, and there are 0 choices"),
-        (GOOD | {"id": "2", "choices": CHOICES, "answer": "A", "family": "latex"}, "the family is latex"),
-        (GOOD | {"id": "2", "family": "number"}, "the answer 'x' is not a number"),
-        (GOOD | {"id": "2", "family": "arithmetic"}, "the answer 'x' is not a whole number"),
+        ("{broken", "JSON"),
+        ("[1]", "object"),
+        ("[" * 50_000, "JSON"),
+        ({"id": "2"}, "'question'"),
+        (GOOD, "'1'"),
+        (GOOD | {"id": "2", "answer": ""}, "answer is empty"),
+        (GOOD | {"id": "2", "reference": "y" * 100_000}, "100,005"),
+        (GOOD | {"id": "2", "question": "nul\0"}, "NUL"),
+        (GOOD | {"id": "2", "reference": "half \ud83d"}, "surrogate"),
+        (GOOD | {"id": "2", "question": ["Why?"]}, "question is not"),
+        (GOOD | {"id": "2", "answer": True}, "answer is not"),
+        (GOOD | {"id": "2", "choices": {"label": ["A"], "text": ["x", "y"]}}, "1 labels for 2"),
+        (GOOD | {"id": "2", "choices": CHOICES}, "'x' is not among the labels A, B"),
+        (GOOD | {"id": "2", "choices": {"label": ["A", "a"], "text": ["x", "y"]}}, "same label"),
+        (GOOD | {"id": "2", "choices": "AB"}, "choices are neither"),
+        (GOOD | {"id": "2", "choices": ["x"] * 27, "answer": "A"}, "26 labels"),
+        (GOOD | {"id": "2", "family": "essay"}, "family .*latex"),
+        (GOOD | {"id": "2", "family": "choice"}, "0 choices"),
+        (GOOD | {"id": "2", "family": "number"}, "'x' is not a number"),
+        (GOOD | {"id": "2", "family": "arithmetic"}, "'x' is not a whole"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_reported_with_its_line_and_the_rest_is_read(tmp_path, line, reason):
     path, said = rows(tmp_path / "rows.jsonl", GOOD, line, "", GOOD | {"id": "3"}), []
     assert [question.id for question in read_jsonl(path, said.append)] == ["1", "3"]
-    assert len(said) == 1
-    assert said[0].startswith(f"{path}:2: skipped: {reason}")
-    assert len(said[0]) < len(str(path)) + 200
+    (told,) = said
+    assert told.startswith(f"{path}:2: ") and len(told) < len(str(path)) + 200
+    assert re.search(reason, told)
 
 
 def test_a_row_may_use_every_form_of_a_field(tmp_path):
@@ -119,131 +85,192 @@ def test_a_row_may_use_every_form_of_a_field(tmp_path):
         tmp_path / "rows.jsonl",
         {"id": 1, "question": "Why?", "answer": 41, "reference": None, "choices": None},
         {"id": 2, "question": "Why?", "answer": 0.5, "reference": "  ", "choices": {"label": [], "text": []}},
-        {"id": 3, "question": "Why?", "answer": "41", "family": "latex"},
-        {"id": 4, "question": "Which?", "answer": "B", "choices": ["one", " two"]},
-        {"id": 5, "question": "Which\u2028one?", "answer": "2", "choices": {"label": ["1", "2"], "text": [3, 4]}},
+        {"id": 3, "question": "Which?", "answer": "B", "choices": ["one", " two"]},
+        {"id": 4, "question": "Which\u2028one?", "answer": "2", "choices": {"label": ["1", "2"], "text": [3, 4]}},
     )
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n").replace(b"\\u2028", b"\xe2\x80\xa8"))
     found = read_jsonl(path, pytest.fail)
     assert [(q.id, q.answer, q.reference, q.family) for q in found] == [
         ("1", "41", "", "number"),
         ("2", "0.5", "", "number"),
-        ("3", "41", "", "latex"),
-        ("4", "B", "", "choice"),
-        ("5", "2", "", "choice"),
+        ("3", "B", "", "choice"),
+        ("4", "2", "", "choice"),
     ]
-    assert found[3].choices == (("A", "one"), ("B", " two"))
-    assert found[4].choices == (("1", "3"), ("2", "4"))
+    assert found[2].choices == (("A", "one"), ("B", " two")) and found[3].choices == (("1", "3"), ("2", "4"))
 
 
-def test_a_json_list_is_read_and_its_bad_items_are_reported_by_number(tmp_path):
+def test_a_json_file_is_one_list_or_lines_and_bad_items_are_reported_by_number(tmp_path):
     path, said = tmp_path / "rows.json", []
     path.write_text(json.dumps([GOOD, {"id": "2"}, GOOD | {"id": "3"}], indent=2))
-    assert [question.id for question in read_jsonl(path, said.append)] == ["1", "3"]
-    assert said == [f"{path}: item 2: skipped: no field 'question'"]
-
-
-def test_json_lines_are_read_from_a_json_file_too(tmp_path):
-    path = rows(tmp_path / "rows.json", GOOD, GOOD | {"id": "2"})
-    assert len(read_jsonl(path, pytest.fail)) == 2
-    assert len(read_jsonl(rows(tmp_path / "one.json", GOOD), pytest.fail)) == 1
+    assert [question.id for question in read_jsonl(path, said.append)] == ["1", "3"] and "item 2" in said[0]
+    assert len(read_jsonl(rows(path, GOOD, GOOD | {"id": "2"}), pytest.fail)) == 2
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "content"),
     [
-        ("empty.jsonl", b"", "has no usable row"),
-        ("blank.jsonl", b"\n \n", "has no usable row"),
-        ("bad.jsonl", b"{}\n[]\n", "has no usable row"),
-        ("latin1.jsonl", '{"id": "caf\xe9"}'.encode("latin-1"), "no usable row: give UTF-8"),
-        ("weights.bin", bytes(range(256)) * 10, "no usable row: give UTF-8"),
-        ("nul.jsonl", b"\0" * 100, "has no usable row"),
-        ("cut.json", b'[{"id": 1},', "not JSON"),
-        ("list.json", b"[]", "has no usable row"),
-        ("text.json", b'"text"', "has no usable row"),
+        ("empty.jsonl", b""),
+        ("bad.jsonl", b"{}\n[]\n"),
+        ("latin1.jsonl", '{"id": "caf\xe9"}'.encode("latin-1")),
+        ("weights.bin", bytes(range(256)) * 10),
+        ("cut.json", b'[{"id": 1},'),
+        ("text.json", b'"text"'),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused_by_name(tmp_path, name, content, message):
+def test_a_file_that_cannot_be_used_or_is_not_there_is_refused_by_name(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(TrainerError, match=rf"{name}.*{message}"):
-        load_questions([str(tmp_path / name)], 5, report=lambda _: None)
+    for path in (tmp_path / name, tmp_path / "nowhere" / name, tmp_path):
+        with pytest.raises(TrainerError, match=path.name):
+            load_questions([str(path)], 5, report=lambda _: None)
 
 
-def test_one_row_that_is_not_utf_8_is_skipped_with_its_line_and_the_others_are_read(tmp_path):
-    path, said = tmp_path / "some.jsonl", []
-    good = [
-        json.dumps(GOOD | {"id": name, "question": "Caf\u00e9?"}, ensure_ascii=False).encode() for name in ("1", "3")
-    ]
-    path.write_bytes(b"\n".join([good[0], good[0].replace(b"\xc3", b""), good[1]]))
-    assert [question.id for question in read_jsonl(path, said.append)] == ["1", "3"]
-    assert len(said) == 1 and said[0].startswith(f"{path}:2: skipped: not UTF-8")
-
-
-def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path):
-    with pytest.raises(TrainerError, match=r"nowhere\.jsonl cannot be read.*JSON lines"):
-        load_questions([str(tmp_path / "nowhere.jsonl")], 5)
-    with pytest.raises(TrainerError, match=rf"{tmp_path.name} cannot be read"):
-        load_questions([str(tmp_path)], 5)
-
-
-def test_sources_are_mixed_evenly_and_the_longer_one_goes_on(tmp_path):
+def test_sources_are_mixed_evenly_without_a_gap_from_an_offset_on(tmp_path):
     sources = [numbered(tmp_path / "a.jsonl", "a", 2), numbered(tmp_path / "b.jsonl", "b", 4)]
     assert [question.id for question in load_questions(sources, 10)] == ["a0", "b0", "a1", "b1", "b2", "b3"]
-
-
-def test_questions_without_a_reference_leave_no_gap_in_the_mixture(tmp_path):
-    rows(tmp_path / "a.jsonl", *(GOOD | {"id": f"a{n}", "reference": "So." if n > 1 else ""} for n in range(4)))
-    sources = [str(tmp_path / "a.jsonl"), numbered(tmp_path / "b.jsonl", "b", 2)]
-    assert [question.id for question in load_questions(sources, 3)] == ["a2", "b0", "a3"]
-    assert [question.id for question in load_questions(sources, 3, need_reference=False)] == ["a0", "b0", "a1"]
-
-
-def test_an_offset_skips_the_first_of_the_mixture(tmp_path):
-    sources = [numbered(tmp_path / "a.jsonl", "a", 3), numbered(tmp_path / "b.jsonl", "b", 3)]
-    first, rest = load_questions(sources, 4), load_questions(sources, 10, offset=4)
-    assert first + rest == load_questions(sources, 6)
+    assert load_questions(sources, 4) + load_questions(sources, 10, offset=4) == load_questions(sources, 6)
     assert load_questions(["arithmetic"], 5, offset=5) == load_questions(["arithmetic"], 10)[5:]
-    with pytest.raises(TrainerError, match="no question is left after the first 6, there are 6"):
-        load_questions(sources, 1, offset=6)
-    with pytest.raises(TrainerError, match="0 questions after the first 0"):
-        load_questions(sources, 0)
+    rows(tmp_path / "c.jsonl", *(GOOD | {"id": f"c{n}", "reference": "So." if n > 1 else ""} for n in range(4)))
+    mixed = [str(tmp_path / "c.jsonl"), sources[0]]
+    assert [question.id for question in load_questions(mixed, 3)] == ["c2", "a0", "c3"]
+    assert [question.id for question in load_questions(mixed, 3, need_reference=False)] == ["c0", "a0", "c1"]
 
 
-def test_without_any_reference_the_way_out_is_told(tmp_path):
-    source = numbered(tmp_path / "dev.jsonl", "d", 3, reference="")
-    with pytest.raises(TrainerError, match=r"dev\.jsonl: no question with a reference.*--reference llm"):
+def test_what_leaves_no_question_or_two_of_one_id_is_refused_with_the_way_out(tmp_path):
+    source = numbered(tmp_path / "q.jsonl", "q", 3, reference="")
+    with pytest.raises(TrainerError, match=r"q\.jsonl.*--reference llm"):
         load_questions([source], 3)
-    assert len(load_questions([source], 3, need_reference=False)) == 3
-
-
-def test_two_sources_with_the_same_id_are_refused(tmp_path):
-    sources = [numbered(tmp_path / "a.jsonl", "q", 2), numbered(tmp_path / "b.jsonl", "q", 2)]
-    with pytest.raises(TrainerError, match="2 questions have the id 'q0'"):
-        load_questions(sources, 3)
+    for count, offset in ((1, 3), (0, 0)):
+        with pytest.raises(TrainerError, match=rf"first {offset}"):
+            load_questions([source], count, need_reference=False, offset=offset)
+    twin = numbered(tmp_path / "twin.jsonl", "q", 2)
+    with pytest.raises(TrainerError, match="'q0'"):
+        load_questions([source, twin], 3, need_reference=False)
 
 
 def test_a_name_is_a_path_only_with_a_separator_a_suffix_or_such_a_file(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(benchmarks, "load", lambda *given: asked.append(given) or [Question("b", "?", "So.", "1")])
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: [GSM8K])
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "math").mkdir()
-    assert load_questions(["math"], 1, "dev", report=pytest.fail)[0].id == "b"
-    assert asked == [("math", "dev", pytest.fail)]
-    for source in ("./math", "gsm8k.jsonl"):
-        with pytest.raises(TrainerError, match="cannot be read"):
+    (tmp_path / "gsm8k").mkdir()
+    assert load_questions(["gsm8k"], 1, "dev")[0].id == "gsm8k-dev-0"
+    for source in ("./gsm8k", "gsm8k.jsonl"):
+        with pytest.raises(TrainerError, match="gsm8k"):
             load_questions([source], 1)
     numbered(tmp_path / "csqa", "file", 1)
     assert load_questions(["csqa"], 1)[0].id == "file0"
-    with pytest.raises(TrainerError, match="gsm9k: neither a file nor one of arithmetic, csqa, arc-challenge"):
+    with pytest.raises(TrainerError, match=r"gsm9k: .*csqa"):
         load_questions(["gsm9k"], 1)
 
 
-def test_arithmetic_is_the_same_as_ever_and_needs_no_datasets():
-    found = load_questions(["arithmetic"], 5, "dev")
-    assert found == list(questions("dev", 5, 0)) and {each.family for each in found} == {"arithmetic"}
-    assert digest(found).startswith("dcfb6518a05b7386"), "folders that were begun with them go on"
+def test_arithmetic_and_the_names_of_benchmarks_need_no_datasets():
     code = (
         "import sys; sys.modules['datasets'] = None\n"
         "from trainer.questions.sources import load_questions; print(len(load_questions(['arithmetic'], 3)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "3\n"
+
+
+def test_questions_to_evaluate_on_are_others_than_those_to_train_on_by_text_and_by_id():
+    def asked(name, text, *choices):
+        return Question(name, text, "", "A", tuple(zip("AB", choices, strict=False)))
+
+    trained = texts_of([asked("q1", "Which?", "a", "b"), asked("q2", "Who?")])
+    check_apart(trained, [asked("q3", "Which?", "a", "c"), asked("q4", "Why?")], "way out")
+    for questions_, named in (
+        ([asked("q3", "Which?", "a", "b"), asked("q4", "Why?")], r"1 questions.*'q3'.*way out"),
+        ([asked("q1", "Where?")], "1 questions.*'q1'"),
+    ):
+        with pytest.raises(TrainerError, match=named):
+            check_apart(trained, questions_, "way out")
+    with pytest.raises(TrainerError, match="'q1'"):
+        check_apart({"q1": None}, [asked("q1", "Where?")], "way out")  # whose text nobody knows
+
+
+# --- the benchmarks: rows written for these tests, with the fields and types of each set's card
+
+CSQA = {
+    "id": "075e483d21c29a511267ef62bedc0461",
+    "question": "Where does a person keep milk cold?",
+    "choices": {"label": list("ABCDE"), "text": ["oven", "fridge", "lake", "desk", "bag"]},
+    "answerKey": "B",
+}
+ARC = {
+    "id": "NYSEDREGENTS_2013_8_4",
+    "question": "Which of these is hottest?",
+    "choices": {"text": ["ice", "water", "steam"], "label": ["1", "2", "3"]},
+    "answerKey": "3",
+}
+MMLU = {
+    "question": "Who studies behaviour?",
+    "choices": ["a psychologist", "a baker", "a pilot", "a judge"],
+    "answer": 3,
+}
+GSM8K = {
+    "question": "Ann sold 48 clips in April and half as many in May. How many clips did she sell?",
+    "answer": "Ann sold 48/2 = <<48/2=24>>24 clips in May.\nShe sold 48+24 = <<48+24=72>>72 clips.\n#### 72",
+}
+MATH = {
+    "problem": "What is half of $\\frac{1}{2} + x$ where $x = 1$?",
+    "solution": "It is $\\frac{1}{2} \\cdot \\boxed{}$ \\ldots so $\\boxed{\\frac{3}{4}}$.",
+}
+ROWS = {"csqa": CSQA, "arc-challenge": ARC, "mmlu-psychology": MMLU, "gsm8k": GSM8K, "math": MATH}
+
+
+def test_each_benchmark_asks_the_hub_for_its_set_and_becomes_questions_that_can_be_graded(monkeypatch):
+    asked = []
+
+    def load_dataset(repo, config, split):
+        asked.append((repo, config, split))
+        return datasets.Dataset.from_list([ROWS[name]])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    found = {}
+    for name in BENCHMARKS:
+        (found[name],), _ = load(name, "train", pytest.fail), load(name, "dev", pytest.fail)
+    splits = ["train", "validation", "train", "test", "dev+validation", "test", "train", "test", "train", "test"]
+    assert [split for _, _, split in asked] == splits
+    assert [repo for repo, _, _ in asked[::2]] == [
+        "tau/commonsense_qa",
+        "allenai/ai2_arc",
+        "cais/mmlu",
+        "openai/gsm8k",
+        "DigitalLearningGmbH/MATH-lighteval",
+    ]
+    assert {name: (q.id, q.answer, q.family) for name, q in found.items()} == {
+        "csqa": ("csqa-train-075e483d21c29a511267ef62bedc0461", "B", "choice"),
+        "arc-challenge": ("arc-challenge-train-NYSEDREGENTS_2013_8_4", "C", "choice"),
+        "mmlu-psychology": ("mmlu-psychology-train-0", "D", "choice"),
+        "gsm8k": ("gsm8k-train-0", "72", "number"),
+        "math": ("math-train-0", "\\frac{3}{4}", "latex"),
+    }
+    assert found["arc-challenge"].choices == (("A", "ice"), ("B", "water"), ("C", "steam")), "numbers become letters"
+    assert found["gsm8k"].reference.endswith("She sold 48+24 = 72 clips.\nThe answer is \\boxed{72}.")
+    assert grade(found["gsm8k"], found["gsm8k"].reference) and grade(found["math"], "\\boxed{\\dfrac34}")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("csqa", {"answerKey": ""}, "answer is empty"),
+        ("arc-challenge", {"answerKey": "E"}, "'E'"),
+        ("mmlu-psychology", {"answer": 4}, "'4'"),
+        ("gsm8k", {"answer": "72"}, "####"),
+        ("math", {"solution": "5"}, "boxed"),
+    ],
+)
+def test_a_row_of_a_benchmark_that_cannot_be_used_is_reported_by_its_number(monkeypatch, name, change, reason):
+    said: list[str] = []
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: [ROWS[name], ROWS[name] | change])
+    assert len(load(name, "dev", said.append)) == 1
+    assert len(said) == 1 and said[0].startswith(f"{name} dev:1: ") and reason in said[0]
+
+
+def test_a_machine_without_a_hub_is_told_of_local_files_also_by_the_library_itself(monkeypatch):
+    with pytest.raises(TrainerError, match=r"csqa.*tau/commonsense_qa.*csqa\.jsonl"):
+        load("csqa", "train")
+
+    def fail(*_, **__):
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(TrainerError, match=r"openai/gsm8k.*odd.*gsm8k\.jsonl"):
+        load_questions(["gsm8k"], 5)

@@ -1,364 +1,229 @@
-"""The charts, the page of results and the README's table say what the summaries say, and touch nothing else."""
+"""The generated pages and the model card are what they were, as a whole; charts hold the points they are drawn from.
+
+After a change that is meant, `python -m tests.trainer.test_report` writes the pages in `golden/` anew: read the
+difference before it is committed.
+"""
 
 from __future__ import annotations
 
-import re
-import shutil
-import struct
+import json
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import plotly.graph_objects as go
 import pytest
 
-from tests.trainer.test_record import POINTS, summary_of, write_evaluation
+from engine.router import RouterCard
+from tests.support.fake_results import ABOVE_0, MORE, plane_of, timed
 from trainer import TrainerError
-from trainer.evaluation.method_names import label
-from trainer.evaluation.record import read_evaluation
-from trainer.evaluation.summary import summarise, write_summary
-from trainer.report.charts import figures
-from trainer.report.charts.figures import accuracy_over, gap_bars, overview, write_charts
-from trainer.report.report import check, render, report
+from trainer.__main__ import main
+from trainer.evaluation.seconds import write_seconds
+from trainer.evaluation.summary import write_summary
+from trainer.evaluation.transfer import TransferSummary, load_transfer, write_transfer
+from trainer.fit.card import render_card
+from trainer.report.charts.answers import write_answers
+from trainer.report.charts.figures import accuracy_over, plane_charts, write_charts
+from trainer.report.charts.panels import write_panels
+from trainer.report.report import check, render, render_short, report
+from trainer.settings import FitSettings
+from trainer.ship import beside_confidence, curves_of, timed_settings
 
+GOLDEN = Path(__file__).with_name("golden")
 BEFORE, AFTER = "# A page\n\nBy hand, before.\n\n<!-- results -->", "<!-- /results -->\n\nBy hand, after.\n"
+LEARNED = ("citer-r2", 0.3, "auto", 0.5)
 
 
 def quiet(_):
     pass
 
 
+def transferred() -> TransferSummary:
+    def estimate(value: float) -> Any:
+        return {"value": value, "low": value - 0.05, "high": value + 0.05, "unreached": 0.0, "p_value": None}
+
+    def curve(threshold: float, share: float, agreed: float, moved: float) -> Any:
+        cost = {"bytes": moved * 1e8, "flops": moved * 1e9, "seconds": moved}
+        point = {"threshold": threshold, "llm_share": share, "agreement": estimate(agreed)}
+        return {"points": [{**point, "bytes_ratio": estimate(moved), "cost": cost}], "at_budget": {}, "beside": {}}
+
+    methods = {"slm": curve(0, 0, 0.3, 0.4), "llm": curve(0, 1, 1, 1), "confidence": curve(0.5, 0.4, 0.6, 0.7)}
+    methods["confidence"]["at_budget"] = {share: estimate(float(share)) for share in ("0.6", "0.75", "0.9")}
+    methods["citer-r2"] = curve(0.7, 0.5, 0.8, 0.75)
+    methods["citer-r2"]["at_budget"] = {share: estimate(float(share) + 0.1) for share in ("0.6", "0.75", "0.9")}
+    methods["citer-r2"]["beside"] = {share: estimate(0.1) for share in ("0.6", "0.75", "0.9")}
+    about = {"pair": "Small ⇄ Large · NF4", "preset": "tiny", "prompts": 80, "max_new_tokens": 64}
+    return {**about, "command": "transfer", "revision": "0123abc", "hardware": "a laptop", "methods": methods}  # type: ignore[typeddict-item]
+
+
+def made_in(folder: Path) -> tuple[list[Any], list[Any], Path]:
+    """Summaries of two tasks, their measured seconds, and a folder of results with all of it."""
+    results = folder / "results"
+    points = {**ABOVE_0, **MORE}
+    summaries = [plane_of(folder / task, points, 300, task=task) for task in ("sums", "words")]
+    for summary in summaries:
+        write_summary(summary, results)
+    several = [timed((*LEARNED, 1.25), ("confidence", 0.0, "auto", 0.7, 1.1), task=each["task"]) for each in summaries]
+    for each in several:
+        write_seconds(each, results)
+    write_transfer(transferred(), results)
+    return summaries, several, results
+
+
 @pytest.fixture(scope="module")
-def summary(tmp_path_factory):
-    return summary_of(tmp_path_factory.mktemp("evaluation"), resamples=500)
+def made(tmp_path_factory):
+    return made_in(tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture
-def no_exporter(monkeypatch):
-    def fail(*_, **__):
-        raise RuntimeError("\nKaleido requires Google Chrome to be installed.\n\nMore.")
+def pictures(monkeypatch):
+    """Pictures without a browser to draw them."""
+    monkeypatch.setattr(go.Figure, "write_image", lambda figure, path, **_: Path(path).write_bytes(b"png"))
 
-    monkeypatch.setattr(go.Figure, "write_image", fail)
+
+def card(summaries: list[Any], several: list[Any]) -> str:
+    """Of a router with everything that a card can say: rounds, calibration, curves, seconds, and what others give."""
+    done = {"policy": "citer-r1", "threshold": 0.8, "budget": 2, "tokens": 600, "slm_right": 0.55, "llm_right": 0.9}
+    fitted = {"slope": 1.5, "bias": -0.25, "loss_before": 0.4, "loss_after": 0.3, "kept": True}
+    splits = {"train": 160, "stop": 20, "test": 20}
+    training = {**asdict(FitSettings(cost_weight=0.02)), "method": "citer", "round": 2, "command": "fit --labels l"}
+    training |= {"reference": "llm", "quantisation": "fp32", "data": "ab" * 32, "questions": splits, "tokens": splits}
+    training |= {"rollouts": [{**done, "preferred_slm": 0.5}], "best_threshold": 0.4, "calibration": fitted}
+    bins = [{"tokens": 10, "share": 0.5, "score": each, "observed": each + 0.1} for each in (0.2, 0.8)]
+    metrics = {"auc": 0.95, "auc_top_probability": 0.9, "ece": 0.1, "preferred_slm": 0.6, "reliability": bins}
+    metrics |= {"cases": {"SLM right": 0.6, "only LLM right": 0.4, "neither": 0.0}, "tokens": 20, "questions": 20}
+    about = RouterCard("mine", "small", "large", 16, "0" * 64, True, training=training, metrics=metrics)
+    about = replace(about, threshold=0.6, acceptance=0.3, description="A test.")
+    curves = [curve for each in summaries for curve in curves_of(each, "citer-r2")]
+    beside = [beside_confidence(summaries, name) for name in ("citer-r2", "citer-of-words")]
+    return render_card(about, curves, beside[0], timed_settings(several, "citer-r2"), beside[1])
+
+
+def pages(summaries: list[Any], several: list[Any], results: Path) -> dict[str, str]:
+    benchmarks = results.parent / "benchmarks"
+    benchmarks.mkdir(exist_ok=True)
+    about = {"command": "bench", "revision": "abc", "machine": {"processor": "a laptop", "threads": 2, "gpu": None}}
+    step = {"unprofiled": 20.0, "parts": {"router": 0.5, "lm_head": 2.14}}
+    (benchmarks / "tiny-profile.json").write_text(json.dumps({**about, "steps": {"SLM": step, "LLM": step}}), "utf-8")
+    with patch("trainer.report.report.BENCHMARKS", benchmarks):
+        page = render(summaries, results, results.parent)
+    return {"results.md": page, "readme.md": render_short(summaries), "card.md": card(summaries, several)}
+
+
+@pytest.mark.parametrize("name", ["results.md", "readme.md", "card.md"])
+def test_a_generated_page_is_the_golden_one(made, name):
+    found = pages(*made)[name]
+    assert found + "\n" == (GOLDEN / name).read_text("utf-8"), "if it is meant: python -m tests.trainer.test_report"
 
 
 @pytest.fixture
-def place(tmp_path, summary, no_exporter):
-    """The folder of one summary, and a page and a README with markers."""
+def place(made, tmp_path, pictures):
+    """A folder of one summary, and a page and a README with markers."""
     page, readme = tmp_path / "docs" / "results.md", tmp_path / "README.md"
     page.parent.mkdir()
     for path in (page, readme):
-        path.write_text(f"{BEFORE}\nwhat stood here\n{AFTER}", encoding="utf-8")
-    write_summary(summary, tmp_path / "assets" / "results")
-    return tmp_path / "assets" / "results", page, readme
+        path.write_text(f"{BEFORE}\nwhat stood here\n{AFTER}", "utf-8")
+    write_summary(made[0][0], tmp_path / "results")
+    return tmp_path / "results", page, readme
 
 
-def rows(text, first):
-    """The cells of the table row that starts with a cell, in every table that has one."""
-    lines = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")
-    ]
-    return [line[1:] for line in lines if line[0] == first]
-
-
-def section(summary, folder):
-    return render([summary], folder, folder)
-
-
-def drawn(figure) -> list[Any]:
-    return list(figure.data)
-
-
-def traces(figure) -> dict[str, Any]:
-    return {trace.name: trace for trace in drawn(figure) if trace.name}
-
-
-def changed(summary, **fields) -> Any:
-    return {**summary, **fields}
-
-
-def test_only_what_stands_between_the_markers_is_rewritten(place):
+def test_only_what_stands_between_the_markers_is_written_and_the_check_knows_either_page(place, capsys):
     results, page, readme = place
-    report(results, page, readme, quiet)
-    text = page.read_text(encoding="utf-8")
-    assert text.startswith(BEFORE + "\n## Small ⇄ Large · NF4: sums, 100 questions\n")
-    assert text.endswith("resamples of the questions.\n" + AFTER)
-    short = readme.read_text(encoding="utf-8")
-    assert short.startswith(BEFORE + "\n| task | questions | SLM only | LLM only | best learned point |")
-    assert short.endswith("Small ⇄ Large · NF4, on two cores.\n" + AFTER)
-    assert "what stood here" not in text + short
-
-
-def test_links_of_the_page_lead_from_its_own_folder_to_the_charts(place):
-    results, page, readme = place
-    report(results, page, readme, quiet)
-    links = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
-    assert links == ["../assets/results/tiny--sums.html"]
-    assert all((page.parent / link).exists() for link in links)
-
-
-def test_a_second_report_changes_nothing_and_the_check_knows(place, summary):
-    results, page, readme = place
-    assert not check(results, page, readme)
-    report(results, page, readme, quiet)
-    first = page.read_bytes(), readme.read_bytes()
-    assert check(results, page, readme)
-    report(results, page, readme, quiet)
-    assert (page.read_bytes(), readme.read_bytes()) == first
-    write_summary(changed(summary, hardware="three cores"), results)
-    assert not check(results, page, readme)
-    assert (page.read_bytes(), readme.read_bytes()) == first
-
-
-def test_the_check_looks_at_both_files(place):
-    results, page, readme = place
-    report(results, page, readme, quiet)
+    assert not check(*place)
+    report(*place, quiet)
     for path in (page, readme):
-        text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace("20.0 %", "21.0 %"), encoding="utf-8")
-        assert not check(results, page, readme)
-        path.write_text(text, encoding="utf-8")
-    assert check(results, page, readme)
+        text = path.read_text("utf-8")
+        assert text.startswith(BEFORE) and text.endswith(AFTER) and "what stood here" not in text and "sums" in text
+        assert check(*place)
+        path.write_text(text.replace("sums", "sumz", 1), "utf-8")
+        assert not check(*place), path
+        where = [f"--{name}={each}" for name, each in zip(("results", "page", "readme"), place, strict=True)]
+        assert main(["report", "--check", *where]) == 2 and "trainer report" in capsys.readouterr().err
+        path.write_text(text, "utf-8")
+    before = [path.read_bytes() for path in (page, readme, *sorted(results.iterdir()))]
+    report(*place, quiet)
+    assert [path.read_bytes() for path in (page, readme, *sorted(results.iterdir()))] == before
 
 
-@pytest.mark.parametrize(
-    ("text", "marker"),
-    [
-        ("no markers", "<!-- results --> 0 times"),
-        ("<!-- results -->\n", "<!-- /results --> 0 times"),
-        ("<!-- /results -->\n", "<!-- results --> 0 times"),
-        ("<!-- results -->\n<!-- results -->\n<!-- /results -->\n", "<!-- results --> 2 times"),
-        ("<!-- /results -->\n<!-- results -->\n", "<!-- /results --> before"),
-    ],
-)
-@pytest.mark.parametrize("which", [1, 2])
-def test_a_missing_marker_is_named_and_the_files_left_as_they_are(place, text, marker, which):
+def test_a_missing_marker_or_no_summaries_are_named_and_the_files_left_as_they_are(place, tmp_path):
     results, page, readme = place
-    place[which].write_text(text, encoding="utf-8")
+    readme.write_text(readme.read_text("utf-8").replace("<!-- /results -->", ""), "utf-8")
     before = page.read_bytes(), readme.read_bytes()
-    for call in (report, check):
-        with pytest.raises(TrainerError, match=re.escape(marker)):
-            call(results, page, readme)
-    assert (page.read_bytes(), readme.read_bytes()) == before
-    assert not list(results.glob("*.html"))
+    with pytest.raises(TrainerError, match=r"README\.md.*/results"):
+        report(*place, quiet)
+    assert (page.read_bytes(), readme.read_bytes()) == before and not list(results.glob("*.html"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TrainerError, match="trainer evaluate"):
+        report(tmp_path / "empty", page, readme, quiet)
 
 
-def test_without_summaries_or_without_a_readme_it_says_what_to_do(place, tmp_path):
-    results, page, readme = place
-    with pytest.raises(TrainerError, match="nowhere holds no summaries"):
-        report(tmp_path / "nowhere", page, readme, quiet)
-    with pytest.raises(TrainerError, match=r"absent\.md"):
-        report(results, page, tmp_path / "absent.md", quiet)
-    with pytest.raises(TrainerError, match=r"absent\.md"):
-        report(results, tmp_path / "absent.md", readme, quiet)
+def test_links_lead_to_charts_that_exist(place):
+    report(*place, quiet)
+    text = place[1].read_text("utf-8")
+    assert "](../results/tiny--sums.png)" in text and "](../results/tiny--sums.html)" in text
+    for path in place[0].glob("*.png"):
+        path.unlink()
+    report_without = render([json.loads((place[0] / "tiny--sums.json").read_text("utf-8"))], place[0], place[1].parent)
+    assert ".png" not in report_without and "](../results/tiny--sums.html)" in report_without
 
 
-def test_the_table_of_methods_has_the_point_nearest_to_25_percent_and_the_cost_against_the_llm_alone(summary, tmp_path):
-    text = section(summary, tmp_path)
-    share, accuracy, size, seconds, near_10, near_50, gap = rows(text, "**CITER round 2**")[0]
-    assert (share, size, seconds, near_10, near_50) == ("25 %", "60 %", "0.6", "50.0 % at 10 %", "62.0 % at 50 %")
-    assert re.fullmatch(r"60\.0 % \(5\d\.\d to (6|7)\d\.\d\)", accuracy)
-    assert gap.startswith("94 % (")
-    assert rows(text, "SLM only")[0][2:] == ["90 %", "0.9", "", "", ""]
+def traces(figure: Any) -> dict[str, Any]:
+    return {trace.name: trace for trace in figure.data if trace.name and trace.hoverinfo != "skip"}
 
 
-def test_the_table_of_methods_says_no_llm_share_of_speculative_decoding(summary, tmp_path):
-    share, accuracy, *_ = rows(section(summary, tmp_path), "speculative decoding")[0]
-    assert share == "" and accuracy.startswith("60.0 % (")
+def test_a_chart_holds_every_point_of_the_summary(made):
+    summary = made[0][0]
+    for x in ("llm_share", "bytes"):
+        drawn = traces(accuracy_over(summary, x))
+        points = summary["methods"]["citer-r2"]["points"]
+        assert sorted(zip(drawn["CITER round 2"].x, drawn["CITER round 2"].y, strict=True)) == sorted(
+            (point[x], point["accuracy"]) for point in points
+        )
+        assert {"SLM only", "LLM only", "SLM confidence", "random"} <= drawn.keys()
+    plane = traces(plane_charts(summary)["citer-r2"])
+    front = summary["plane"]["front"]
+    assert list(plane["front of the whole plane"].y) == [point["accuracy"] for point in front]
+    assert list(plane["acceptance 0.3"].x) == [36e6, 52e6]
 
 
-def test_the_table_of_savings_has_intervals_and_the_papers_figures_and_says_who_does_not_get_there(summary, tmp_path):
-    text = section(summary, tmp_path)
-    against = rows(text, "SLM confidence")[1]
-    assert re.fullmatch(r"\*\*21 % \(\d+ to \d+\)\*\*†?", against[0])  # 44 against 56 MB, and 15 % was to beat
-    assert re.fullmatch(r"\*\*25 % \(\d+ to \d+\)\*\*†?", against[3])
-    assert against[4] == "15 % (own)"
-    assert rows(text, "SLM only")[1][:4] == ["reached by CITER round 2 alone"] * 4
-    assert rows(text, "random")[1][0].startswith("55 % (")  # 44 against 97.6 MB, nearly the LLM alone
-    assert rows(text, "random")[1][5] == "none so cheap"
-    assert re.fullmatch(r"6\.7 points \(\d\.\d to \d+\.\d\)", against[5])
-    assert rows(text, "speculative decoding")[1][3].startswith("−20 % (")
-    assert "the LLM’s accuracy: 60.0 %" in text
+def test_charts_work_offline_and_what_a_summary_says_cannot_become_markup(made, tmp_path, pictures):
+    hostile: Any = {**made[0][0], "pair": "<script>alert(1)</script>", "hardware": "<img src=x onerror=alert(1)>"}
+    written = write_charts(hostile, tmp_path, quiet)
+    assert {path.name for path in written} >= {"tiny--sums.html", "tiny--sums.png", "plotly.min.js"}
+    page = (tmp_path / "tiny--sums.html").read_text("utf-8")
+    assert "<script>alert" not in page and "<img" not in page and "&lt;script&gt;" in page
+    assert 'src="plotly.min.js"' in page and "https://cdn" not in page
 
 
-def test_the_bars_of_the_tiny_pair_are_judged_and_those_of_others_are_not(summary, tmp_path):
-    text = section(summary, tmp_path)
-    assert "recovers 100 % (" in text
-    assert "of the gap (bar: 60 %, met)" in text
-    assert "(bar: 25 points, met), and their intervals do not overlap" in text
-    assert "from SLM confidence 10.0 points (" in text
-    other = section(changed(summary, preset="cpu"), tmp_path)
-    assert "bar:" not in other
-    assert "recovers 100 % (" in other
+def test_panels_and_answers_are_written_for_several_tasks_and_without_an_exporter_a_word_says_how(
+    made, tmp_path, monkeypatch, pictures
+):
+    summaries, several, _ = made
+    panels = {path.name for path in write_panels("tiny", summaries, several, tmp_path, quiet)}
+    assert panels == {f"tiny-tasks{each}" for each in (".html", ".png", "-seconds.html", "-seconds.png")}
+    answered = {path.name.removeprefix("tiny-answer-") for path in write_answers("tiny", summaries, several, tmp_path)}
+    assert answered == {"units.png", "speculative.png", "rounds.png", "jointly.png", "away.png"}
+
+    def missing(*_, **__):
+        raise RuntimeError("no browser")
+
+    monkeypatch.setattr(go.Figure, "write_image", missing)
+    told: list[str] = []
+    assert not [path for path in write_charts(summaries[0], tmp_path, told.append) if path.suffix == ".png"]
+    assert "kaleido" in told[0] and "no browser" in told[0]
 
 
-def test_it_says_plainly_where_a_baseline_without_training_wins_and_where_it_loses(summary, tmp_path):
-    text = section(summary, tmp_path)
-    # Speculative decoding has the LLM's accuracy for 50 MB; the router has 80 % of the gap for 44, the rest for more.
-    assert re.search(r"a baseline without training wins: speculative decoding at 90\*?, 95\*?, 100\*? %\. CITER", text)
-    assert re.search(r"CITER round 2 wins against: speculative decoding at 80\*? %; random at 80, 90, 95, 100 %;", text)
-    assert "SLM confidence at 80, 90, 95, 100 %" in text
+def test_what_was_measured_reads_back(made):
+    assert load_transfer(made[2] / "tiny.transfer.json") == transferred()
 
 
-def test_a_router_that_is_beaten_everywhere_is_said_to_be(tmp_path):
-    points = {key: value for key, value in POINTS.items() if key[0] in ("slm", "llm", "confidence", "citer-r2")}
-    swapped = {"confidence": "citer-r2", "citer-r2": "confidence"}
-    points = {(swapped.get(name, name), threshold): value for (name, threshold), value in points.items()}
-    text = section(summary_of(tmp_path, points), tmp_path)
-    assert (
-        "a baseline without training wins: SLM confidence at 80, 90, 95, 100 %. CITER round 2 wins against none" in text
-    )
-    assert "from SLM confidence −10.0 points (−" in text
-    assert rows(text, "SLM confidence")[1][0].startswith("−27 % (")  # 56 against 44 MB
-
-
-def test_a_rival_with_a_single_threshold_is_not_compared_at_an_llm_share(tmp_path):
-    points = {key: value for key, value in POINTS.items() if key[0] not in ("confidence", "random")}
-    one = {("confidence", 0.6): (50, 0.3, 60), ("random", 0.6): (30, 0.3, 60)}
-    text = section(summary_of(tmp_path, points | one), tmp_path)
-    assert "At 25 % LLM share CITER round 2 has an accuracy of" in text and "from SLM confidence" not in text
-
-
-def test_a_tie_is_won_by_nobody(tmp_path):
-    twin = {("confidence", threshold): value for (name, threshold), value in POINTS.items() if name == "citer-r2"}
-    points = {key: value for key, value in POINTS.items() if key[0] in ("slm", "llm", "citer-r2")}
-    text = section(summary_of(tmp_path, points | twin), tmp_path)
-    assert "no baseline without training wins. CITER round 2 wins against none of them." in text
-    assert rows(text, "SLM confidence")[1][:4] == ["0 % (0 to 0)"] * 4
-
-
-def test_a_main_method_of_one_threshold_is_compared_at_no_equal_bytes(tmp_path):
-    few = {setting: point for setting, point in POINTS.items() if setting[0] != "citer-r2"}
-    text = section(summary_of(tmp_path, {**few, ("citer-r2", 0.5): POINTS["citer-r2", 0.5]}), tmp_path)
-    assert rows(text, "random")[1][5] == ""
-
-
-def test_tuned_speculative_decoding_has_this_projects_own_bar_in_the_table_of_savings(tmp_path):
-    text = section(summary_of(tmp_path, {**POINTS, ("assisted-tuned", 0.0): (60, 1.0, 99)}), tmp_path)
-    *_, at_llm, bar, _ = rows(text, "speculative decoding, tuned")[1]
-    assert at_llm.startswith("**") and bar == "15 % (own)"
-
-
-def test_without_a_gap_the_savings_say_so(tmp_path):
-    text = section(summary_of(tmp_path, {**POINTS, ("llm", 0.0): (20, 1.0, 100)}), tmp_path)
-    assert rows(text, "LLM only")[1] == ["no gap", "no gap", "no gap", "60 % (60 to 60)", "", "none so cheap"]
-    assert "recovers" not in text
-
-
-def test_baselines_alone_have_a_table_and_no_comparison(tmp_path):
-    points = {key: value for key, value in POINTS.items() if not key[0].startswith("citer")}
-    text = section(summary_of(tmp_path, points), tmp_path)
-    assert len(rows(text, "SLM confidence")) == 1
-    assert "saves" not in text
-
-
-def test_an_unknown_method_is_reported_and_drawn_under_its_own_name(tmp_path):
-    points = {**POINTS, ("my rule (v2)", 0.4): (45, 0.3, 60), ("my rule (v2)", 0.6): (55, 0.6, 70)}
-    summary = summary_of(tmp_path, points)
-    assert rows(section(summary, tmp_path), "my rule (v2)")[0][0] == "30 %"
-    assert "my rule (v2)" in traces(accuracy_over(summary, "llm_share"))
-
-
-def test_seconds_of_different_machines_are_not_set_side_by_side(summary, tmp_path):
-    text = section(changed(summary, hardware="two cores; three cores"), tmp_path)
-    assert rows(text, "SLM only")[0][2:4] == ["90 %", ""]
-    assert "seconds cannot be compared and are left out" in text
-
-
-def test_it_names_command_revision_and_hardware(summary, tmp_path):
-    text = section(changed(summary, command="python -m trainer\n  evaluate `x`"), tmp_path)
-    assert "`python -m trainer evaluate 'x'`, revision 0123abc, on two cores; at most 64 new tokens" in text
-
-
-def test_only_charts_that_exist_are_linked(summary, tmp_path):
-    folder = tmp_path / "assets" / "results"
-    folder.mkdir(parents=True)
-    assert "](" not in render([summary], folder, tmp_path)
-    (folder / "tiny--sums.html").touch()
-    assert "[Interactive charts](assets/results/tiny--sums.html)" in render([summary], folder, tmp_path)
-    (folder / "tiny--sums.png").touch()
-    image = "![Accuracy over LLM share and over bytes](assets/results/tiny--sums.png)"
-    assert f"[{image}](assets/results/tiny--sums.html)" in render([summary], folder, tmp_path)
-
-
-def test_a_method_is_a_line_over_its_shares_and_what_has_no_threshold_is_a_labelled_point(summary):
-    figure: Any = accuracy_over(summary, "llm_share")
-    found = traces(figure)
-    assert found["CITER round 2"].x == (0.1, 0.25, 0.5)
-    assert found["CITER round 2"].y == (0.5, 0.6, 0.62)
-    assert found["SLM only"].mode == found["LLM only"].mode == found["oracle"].mode == "markers+text"
-    assert found["oracle"].text == ("oracle",)
-    assert "speculative decoding" not in found
-    assert figure.layout.xaxis.title.text == "LLM share of the tokens"
-    assert figure.layout.legend.x > 1
-
-
-def test_the_band_around_the_main_line_is_its_interval(summary):
-    band = next(
-        t for t in drawn(accuracy_over(summary, "llm_share")) if t.legendgroup == "citer-r2" and t.fill == "toself"
-    )
-    points = summary["methods"]["citer-r2"]["points"]
-    high, low = [p["accuracy_high"] for p in points], [p["accuracy_low"] for p in points]
-    assert band.x == (0.1, 0.25, 0.5, 0.5, 0.25, 0.1)
-    assert band.y == (*high, *low[::-1])
-
-
-def test_over_cost_a_line_follows_its_thresholds_even_where_cost_falls(tmp_path):
-    points = {**POINTS, ("citer-r2", 0.8): (61, 0.6, 55)}
-    found = traces(accuracy_over(summary_of(tmp_path, points), "bytes"))
-    assert found["CITER round 2"].x == (40e6, 60e6, 70e6, 55e6)
-    assert found["speculative decoding"].x == (50e6,)
-
-
-def test_no_two_methods_look_the_same_without_colours(tmp_path):
-    points = {**POINTS}
-    for name in ("entropy", "margin", "query", "co-llm", "citer-shortcut", "citer-r3", "mine", "yours", "theirs"):
-        points |= {(name, 0.1): (30, 0.2, 50), (name, 0.9): (50, 0.8, 80)}
-    lines = [t for t in drawn(accuracy_over(summary_of(tmp_path, points), "llm_share")) if t.mode == "lines+markers"]
-    assert len(lines) == 13
-    assert len({(t.line.dash, t.marker.symbol) for t in lines}) == 13
-
-
-def test_bars_of_the_gap_recovered_have_their_intervals(summary):
-    bars = drawn(gap_bars(summary))[0]
-    method = summary["methods"]["citer-r2"]
-    place = bars.y.index("CITER round 2")
-    assert bars.x[place] == method["gap_recovered"]
-    assert bars.x[place] + bars.error_x.array[place] == pytest.approx(method["gap_recovered_high"])
-    assert bars.x[place] - bars.error_x.arrayminus[place] == pytest.approx(method["gap_recovered_low"])
-    assert list(bars.y) == ["random", "SLM confidence", "CITER round 1", "CITER round 2"]
-
-
-def test_the_page_works_offline_and_is_the_same_file_again(summary, tmp_path, no_exporter):
-    told = []
-    page, script = write_charts(summary, tmp_path / "a", told.append)
-    text = page.read_text(encoding="utf-8")
-    assert re.findall(r"<script src=\"([^\"]*)\"", text) == ["plotly.min.js"]
-    assert not re.search(r"(src|href)=.?https?:", text)
-    assert script.stat().st_size > 1e6
-    assert len(text) < 100_000
-    assert "The answer is" not in text
-    assert write_charts(summary, tmp_path / "b", quiet)[0].read_bytes() == page.read_bytes()
-    assert told == [figures.PNG_HINT.format(reason="Kaleido requires Google Chrome to be installed.")]
-    assert not list(tmp_path.glob("*/*.png"))
-
-
-def test_what_a_summary_says_cannot_become_markup(summary, tmp_path, no_exporter):
-    nasty = changed(summary, pair="<img src=x onerror=alert(1)>", hardware="</p><script>alert(1)</script>")
-    text = write_charts(nasty, tmp_path, quiet)[0].read_text(encoding="utf-8")
-    assert "<img" not in text
-    assert "<script>alert" not in text
-
-
-def test_the_png_shows_both_charts_with_one_legend(summary, tmp_path):
-    names = [trace.name for trace in drawn(overview(summary)) if trace.showlegend]
-    assert names == ["random", "SLM confidence", "CITER round 1", "CITER round 2"]
-    pytest.importorskip("kaleido")
-    if not any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
-        pytest.skip("no Chrome or Chromium on PATH")
-    path = write_charts(summary, tmp_path, quiet)[-1]
-    assert path.name == "tiny--sums.png"
-    assert struct.unpack(">II", path.read_bytes()[16:24]) == (2400, 960)
-
-
-@pytest.mark.parametrize("main", ["confidence", "random"])
-def test_a_rule_without_training_may_be_the_main_method(main, tmp_path):
-    found = summarise(read_evaluation(write_evaluation(tmp_path)), resamples=200, main=main)
-    assert f"At 25 % LLM share {label(main)} has an accuracy of" in section(found, tmp_path)
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        everything = made_in(Path(folder))
+        GOLDEN.mkdir(exist_ok=True)
+        for name, text in pages(*everything).items():
+            (GOLDEN / name).write_text(text + "\n", "utf-8")
+            sys.stdout.write(f"wrote {GOLDEN / name}\n")

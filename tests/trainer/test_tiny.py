@@ -1,77 +1,159 @@
-"""Claims about how the tiny pair is trained, and about the pair that ships."""
+"""The tiny pair: its language of worked arithmetic, its tokenizer, how it is trained, and what ships."""
 
+from __future__ import annotations
+
+import random
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoConfig, AutoTokenizer
 
 from engine import Request
 from engine.grading import grade_arithmetic as grade
+from tests.support.paths import TINY
 from trainer import TrainerError
 from trainer.__main__ import main
-from trainer.tiny.arithmetic import questions
-from trainer.tiny.build import build, evaluate, load
+from trainer.tiny import build as tiny
+from trainer.tiny.arithmetic import make_problem, questions, tell
 from trainer.tiny.training import END
 
-TINY = Path(__file__).parent.parent.parent / "assets" / "tiny"
+EQUATION = re.compile(r"\$?(\d+) ([-+*/]) \$?(\d+) = \$?(\d+)")
+COMPUTE = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
 
 
 @pytest.fixture(scope="module")
-def shipped():
-    return load(TINY)
+def tokenizer():
+    return AutoTokenizer.from_pretrained(TINY / "tokenizer", local_files_only=True)
 
 
-@pytest.fixture(scope="module")
-def barely_trained(tmp_path_factory):
-    folders = [tmp_path_factory.mktemp(name) for name in ("first", "again")]
-    for folder in folders:
-        build(folder, steps=2, seed=3)
-    return folders
+def test_no_problem_and_no_question_of_the_dev_split_is_met_in_training():
+    seen = {}
+    for split in ("train", "dev"):
+        found = [q for seed in range(3) for q in questions(split, 1000, seed)]
+        seen[split] = [{q.question for q in found}, {tuple(EQUATION.findall(q.reference)) for q in found}]
+    assert not seen["train"][0] & seen["dev"][0] and not seen["train"][1] & seen["dev"][1]
+    rng, splits = random.Random(1), set()
+    for _ in range(50):
+        problem = make_problem(rng)
+        splits.add(problem.split())
+        stories = {tuple(EQUATION.findall(tell(problem, rng).reference)) for _ in range(3)}
+        assert len(stories) == 1, "a problem has one split, whatever its story"
+    assert splits == {"train", "dev"}
 
 
-def test_a_few_steps_give_models_that_load_and_write(barely_trained):
-    pair = load(barely_trained[0])
+def test_every_step_of_a_reference_is_right_goes_on_from_the_one_before_and_earns_its_grade():
+    for question in questions("dev", 500, 3):
+        equations = EQUATION.findall(question.reference)
+        assert 2 <= len(equations) <= 4 and grade(question.reference, question.answer)
+        assert all(COMPUTE[symbol](int(left), int(right)) == int(result) for left, symbol, right, result in equations)
+        assert all(before[3] == after[0] for before, after in pairwise(equations))
+        assert question.answer in {equations[-1][3], equations[-1][3] + "000"}
+
+
+def test_the_same_seed_gives_the_same_questions_and_another_seed_others():
+    assert list(questions("dev", 50, 5)) == list(questions("dev", 80, 5))[:50] != list(questions("dev", 50, 6))
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "right"),
+    [
+        ("The answer is $41.", "41", True),
+        ("The answer is 41,000.", "41000", True),
+        ("The answer is 40. No, the answer is 41", "41", True),
+        ("the answer is 41 apples, not 40", "41", True),
+        ("41", "41", False),
+        ("The answer is 4 1.", "41", False),
+        ("The answer is 414.", "41", False),
+        ("The answer is -41.", "41", False),
+        ("The answer is 41.5.", "41", False),
+        ("The answer is 41%.", "41", False),
+        ("The answer is 41,00.", "41", False),
+        ("The answer is 41. No, the answer is unknown.", "41", False),
+    ],
+)
+def test_an_answer_is_right_by_its_last_number_alone(text, answer, right):
+    assert grade(text, answer) == right
+
+
+@given(text=st.text())
+def test_any_text_survives_the_tokenizer_and_every_digit_is_a_token(tokenizer, text):
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    digits = [piece for piece in tokenizer.tokenize(text) if any(c in "0123456789" for c in piece)]
+    assert all(len(piece.lstrip("Ġ")) == 1 for piece in digits)
+
+
+def test_the_chat_template_takes_an_optional_system_message(tokenizer):
+    user = {"role": "user", "content": "Add 2."}
+    plain = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
+    assert plain == "<|im_start|>user\nAdd 2.<|im_end|>\n<|im_start|>assistant\n"
+    system = tokenizer.apply_chat_template([{"role": "system", "content": "Be brief."}, user], tokenize=False)
+    assert system == "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nAdd 2.<|im_end|>\n"
+
+
+# --- training
+
+
+def files_of(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_same_seed_trains_the_same_files_to_the_bit_and_they_load_and_write(tmp_path):
+    for name in ("first", "again"):
+        tiny.build(tmp_path / name, steps=2, seed=3)
+    first = files_of(tmp_path / "first")
+    assert "llm/model.safetensors" in first and first == files_of(tmp_path / "again")
+    pair = tiny.load(tmp_path / "first")
     assert {model.dtype for model in pair.models} == {torch.float32}
     assert len(pair.generate("Hello", policy="random", max_new_tokens=3).events) == 3
 
 
-def test_the_same_seed_gives_the_same_files_to_the_bit(barely_trained):
-    first, again = barely_trained
-    names = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
-    assert Path("llm/model.safetensors") in names
-    for name in names:
-        assert (first / name).read_bytes() == (again / name).read_bytes(), name
+def test_the_pair_takes_its_place_when_it_is_whole_and_leaves_other_files_alone(monkeypatch, tmp_path):
+    (tmp_path / "slm").mkdir()
+    (tmp_path / "slm" / "old.json").write_text("{}")
+    (tmp_path / "mine").write_text("mine")
+
+    def measure(folder: Path):
+        assert sorted(each.name for each in tmp_path.iterdir() if each.suffix != ".tmp") == ["mine", "slm"]
+        return dict.fromkeys(("slm", "llm", "differ", "tokens"), 0.5)
+
+    monkeypatch.setattr(tiny, "evaluate", measure)
+    assert main(["tiny", "--out", str(tmp_path), "--steps", "1"]) == 0
+    made = files_of(tmp_path)
+    assert {"README.md", "mine", "slm/model.safetensors"} <= made.keys() and "slm/old.json" not in made
 
 
 def test_impossible_options_are_refused_with_the_way_out(tmp_path, capsys):
-    with pytest.raises(TrainerError, match="at least 1, not 0"):
-        build(tmp_path, steps=0, seed=0)
+    with pytest.raises(TrainerError, match="not 0"):
+        tiny.build(tmp_path, steps=0, seed=0)
     assert main(["tiny", "--out", str(tmp_path), "--evaluate-only"]) == 2
-    assert "python -m trainer tiny" in capsys.readouterr().err
+    assert "trainer tiny" in capsys.readouterr().err
+
+
+# --- the pair that ships
 
 
 def test_the_shipped_slm_misses_most_unseen_questions_and_the_llm_few():
-    found = evaluate(TINY, count=200)
-    assert found["slm"] <= 0.40
-    assert found["llm"] >= 0.90
-    assert found["differ"] <= 0.15
+    found = tiny.evaluate(TINY, count=60)
+    assert found["slm"] <= 0.45 and found["llm"] >= 0.9 and found["differ"] <= 0.15
 
 
-def test_the_shipped_pair_shares_a_tokenizer_and_pads_its_vocabulary_differently(shipped):
-    tokenizer = shipped.tokenizer
-    assert len(tokenizer) < shipped.slm.config.vocab_size < shipped.llm.config.vocab_size
-    assert shipped.llm.config.num_key_value_heads < shipped.llm.config.num_attention_heads
+def test_the_shipped_pair_shares_a_tokenizer_and_pads_its_vocabulary_differently(tokenizer):
+    pair = tiny.load(TINY)
+    assert len(tokenizer) < pair.slm.config.vocab_size < pair.llm.config.vocab_size
     for name in ("slm", "llm"):
         config = AutoConfig.from_pretrained(TINY / name, local_files_only=True)
-        assert config.model_type == "qwen2"
-        assert config.tie_word_embeddings
+        assert config.model_type == "qwen2" and config.tie_word_embeddings
         assert config.eos_token_id == tokenizer.eos_token_id == tokenizer.convert_tokens_to_ids(END)
-
-
-def test_the_shipped_llm_still_answers_behind_a_system_message(shipped):
-    asked = list(questions("dev", 50, 1))
+    asked = list(questions("dev", 20, 1))
     options = {"policy": "llm", "system": "You are a helpful assistant.", "max_new_tokens": 120}
-    traces = shipped.generate_batch([Request(question.question, **options) for question in asked])
-    right = sum(grade(trace.text, question.answer) for question, trace in zip(asked, traces, strict=True))
-    assert right >= 35
+    traces = pair.generate_batch([Request(question.question, **options) for question in asked])
+    assert sum(grade(trace.text, q.answer) for q, trace in zip(asked, traces, strict=True)) >= 14
+
+
+def test_the_shipped_files_are_at_most_twelve_megabytes():
+    assert sum(path.stat().st_size for path in TINY.rglob("*") if path.is_file()) <= 12_000_000

@@ -1,0 +1,257 @@
+"""The trainer's files and folders: damage is refused or changes nothing, shards resume, a full disk spoils nothing.
+
+One Hypothesis test for each format: answers, labels, rollouts, results, and what a folder says of itself.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import Role
+from engine.operating_points import OperatingPoints
+from tests.support.fake_labels import planted, quiet, rollout, write_labels, write_rollouts
+from tests.support.fake_results import AT_0, plane_of, write_evaluation
+from tests.support.mutations import damaged_bytes, damaged_json, no_file_larger_than
+from tests.support.paths import ROOT, TINY
+from trainer import TrainerError
+from trainer.__main__ import main
+from trainer.evaluation.evaluate import chosen_thresholds
+from trainer.evaluation.record import read_evaluation
+from trainer.evaluation.summary import load_summary, write_summary
+from trainer.json_files import write_lines
+from trainer.labels.answers import load_answers
+from trainer.labels.labels import load_labels
+from trainer.labels.rollouts import load_rollouts
+from trainer.questions.question import Question
+from trainer.questions.sources import read_jsonl
+from trainer.rounds import Round, load_rounds
+from trainer.shards import Shards
+from trainer.ship import ship
+
+QUESTIONS = [Question(f"q{n}", "1 + 1?", "", "2") for n in range(4)]
+ROW = {"id": "q9", "question": "Which?", "answer": "B", "choices": ["one", "two"], "reference": "So."}
+ROUND = Round(1, "citer-r1", 0.5, 0.4, 0.3, 0.5, 0.7, 0.2, 1.0)
+METHODS = {"methods": [["slm", [0.0], None], ["kept", [0.1, 0.5], "0" * 64, 0.3, 8]], "questions": ["q1"]}
+
+
+def make(some, path):
+    write_lines(path, [{"question": each.id, "tokens": [1, 2], "text": "2", "finish": "eos"} for each in some])
+
+
+def shards_of(folder, size=128):
+    return Shards(folder, "answers", size, ".jsonl")
+
+
+def whole_answers(folder, size=128):
+    shards_of(folder, size).run({"role": "llm"}, QUESTIONS, make, quiet)
+    return folder
+
+
+def numbers(evaluation) -> Any:
+    return [(point.method, point.threshold, [asdict(each) for each in point.answers]) for point in evaluation.points]
+
+
+@pytest.fixture(scope="module")
+def formats(tmp_path_factory) -> dict[str, tuple[list[Any], Any]]:
+    """By format: the files that may be damaged, and what reads them."""
+    root = tmp_path_factory.mktemp("formats")
+    answers, labels = whole_answers(root / "answers"), write_labels(root / "labels", planted(questions=3, length=4))
+    rollouts = write_rollouts(root / "rollouts", [rollout(f"q{n}", n, True) for n in range(3)])
+    (rollouts / "rollouts-00000.jsonl.sha256").unlink()  # those of earlier versions have none
+    few = {key: AT_0[key] for key in [("slm", 0.0), ("llm", 0.0)]}
+    evaluation = write_evaluation(root / "evaluation", few, questions=3)
+    summary = write_summary(plane_of(root / "plane", resamples=20), root)
+    (root / "questions.jsonl").write_text(json.dumps(ROW) + "\n")
+    (root / "rounds").mkdir()
+    (root / "rounds" / "rounds.json").write_text(json.dumps([asdict(ROUND)]))
+    (root / "stage").mkdir()
+    (root / "stage" / "evaluation.json").write_text(json.dumps(METHODS))
+    arrow = [path for path in (labels / "labels-00000").iterdir() if not path.name.startswith("cache-")]
+    return {
+        "answers": (
+            [answers / "answers-00000.jsonl", answers / "answers.json"],
+            partial(load_answers, answers, Role.LLM),
+        ),
+        "labels": ([*sorted(arrow), labels / "labels.json"], lambda: load_labels(labels)[0].to_list()),
+        "rollouts": (
+            [rollouts / "rollouts-00000.jsonl", rollouts / "rollouts.json"],
+            lambda: load_rollouts(rollouts)[0],
+        ),
+        "evaluation": (
+            [evaluation / "evaluation-00000.jsonl", evaluation / "evaluation.json"],
+            lambda: numbers(read_evaluation(evaluation)),
+        ),
+        "summary": ([summary], partial(load_summary, summary)),
+        "questions": ([root / "questions.jsonl"], lambda: read_jsonl(root / "questions.jsonl", quiet)),
+        "rounds": ([root / "rounds" / "rounds.json"], lambda: load_rounds(root / "rounds")),
+        "stage": ([root / "stage" / "evaluation.json"], lambda: chosen_thresholds(root / "stage", "evaluation")),
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["answers", "labels", "rollouts", "evaluation", "summary", "questions", "rounds", "stage"]
+)
+def test_whatever_is_damaged_is_refused_by_name_or_read_as_finite_values_of_the_right_kind(formats, name):
+    """A shard with its SHA-256 beside it: any damage is refused, and so are values that are no numbers anywhere."""
+    files, load = formats[name]
+    whole = load()
+
+    @given(data=st.data())
+    def damage(data):
+        path = data.draw(st.sampled_from(files))
+        before = path.read_bytes()
+        hashed = path.with_name(path.name + ".sha256").exists() or path.parent.name == "labels-00000"
+        if path.suffix in (".json", ".jsonl") and not hashed and data.draw(st.booleans()):
+            first, *rest = before.splitlines(keepends=True)
+            content = data.draw(damaged_json(json.loads(first if path.suffix == ".jsonl" else before)))
+            content = content + b"\n" + b"".join(rest) if path.suffix == ".jsonl" else content
+        else:
+            content = data.draw(damaged_bytes(before))
+        path.write_bytes(content)
+        try:
+            found = load()
+        except TrainerError as error:
+            place = str(path.parent if path.parent.name != "labels-00000" else path.parent.parent)
+            assert place in str(error) and len(str(error)) < 1500
+        else:
+            assert not hashed
+            assert type(found) is type(whole)
+            json.dumps(found, default=asdict, allow_nan=False)
+        finally:
+            path.write_bytes(before)
+
+    damage()
+    assert load() == whole
+
+
+# --- shards
+
+
+def test_a_second_run_in_a_folder_is_refused_and_the_first_ends_well(tmp_path):
+    folder, at_work, go_on = tmp_path / "f", threading.Event(), threading.Event()
+
+    def slow(some, path):
+        at_work.set()
+        assert go_on.wait(300)
+        make(some, path)
+
+    first = threading.Thread(target=lambda: shards_of(folder).run({"role": "llm"}, QUESTIONS, slow, quiet))
+    first.start()
+    assert at_work.wait(300)
+    with pytest.raises(TrainerError, match="another run"):
+        shards_of(folder).run({"role": "llm"}, QUESTIONS, make, quiet)
+    go_on.set()
+    first.join(300)
+    assert len(load_answers(folder, Role.LLM)) == 4
+    names = ["answers-00000.jsonl", "answers-00000.jsonl.sha256", "answers.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), TrainerError("no"), KeyboardInterrupt()])
+def test_a_run_that_fails_keeps_whole_shards_alone_and_without_any_leaves_nothing_behind(tmp_path, error):
+    def fail(some, path):
+        path.write_text("half")
+        raise error
+
+    def fail_later(some, path):
+        (make if some[0].id == "q0" else fail)(some, path)
+
+    with pytest.raises(type(error)):
+        shards_of(tmp_path / "new").run({"role": "llm"}, QUESTIONS, fail, quiet)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(type(error)):
+        shards_of(tmp_path / "a", 1).run({"role": "llm"}, QUESTIONS, fail_later, quiet)
+    assert len(list((tmp_path / "a").iterdir())) == 3, "a shard, its hash, and what they are of"
+    with pytest.raises(TrainerError, match="3 of 4"):
+        load_answers(tmp_path / "a", Role.LLM)
+    assert whole_answers(tmp_path / "a", 2) and len(load_answers(tmp_path / "a", Role.LLM)) == 4
+
+
+def test_shards_of_something_else_or_more_than_the_folder_speaks_of_are_refused(tmp_path):
+    about = whole_answers(tmp_path, 2) / "answers.json"
+    before = about.read_text()
+    with pytest.raises(TrainerError, match="role"):
+        shards_of(tmp_path).run({"role": "slm"}, QUESTIONS, make, quiet)
+    with pytest.raises(TrainerError, match="questions"):
+        shards_of(tmp_path).run({"role": "llm"}, QUESTIONS[:3], make, quiet)
+    about.write_text(json.dumps({**json.loads(before), "shard_size": 4}))
+    with pytest.raises(TrainerError, match=r"more shards.*answers\.json"):
+        load_answers(tmp_path, Role.LLM)
+    about.unlink()
+    with pytest.raises(TrainerError, match=r"answers-00000\.jsonl.*answers\.json"):
+        shards_of(tmp_path).run({"role": "llm"}, QUESTIONS, make, quiet)
+    assert not about.exists()
+
+
+def test_a_stage_that_another_machine_takes_up_names_both_once_it_has_made_a_shard(tmp_path):
+    def run(machine):
+        notes = {"hardware": machine, "passes": {"1": len(machine)}}
+        shards_of(tmp_path, 1).run({"role": "llm"}, QUESTIONS, make, quiet, notes)
+        return shards_of(tmp_path).load()[1]
+
+    first = run("one core")
+    assert run("two cores") == first, "it made nothing"
+    for machine in ("two cores", "one core"):
+        (tmp_path / "answers-00002.jsonl").unlink()
+        assert run(machine) == {**first, "hardware": "one core; two cores"}
+
+
+def test_stages_of_one_folder_may_be_made_side_by_side(tmp_path):
+    def make_both(some, path):
+        make(some, path)
+        Shards(tmp_path, "other", 4, ".jsonl").run({}, QUESTIONS, lambda _, other: other.write_text("other"), quiet)
+
+    shards_of(tmp_path).run({"role": "llm"}, QUESTIONS, make_both, quiet)
+    assert len(load_answers(tmp_path, Role.LLM)) == 4 and (tmp_path / "other-00000.jsonl").read_text() == "other"
+
+
+# --- a full disk
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_full_disk_is_called_so_and_leaves_no_half_of_anything(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "none"))  # git is asked for the revision; the limit would kill it
+    labels = write_labels(tmp_path / "b", planted(questions=60, length=10))
+    few = ["--preset", "tiny", "--questions", "2", "--out", str(tmp_path / "out")]
+    for limit, arguments in (
+        (2_000, ["fit", "--labels", str(labels), "--epochs", "1", "--out", str(tmp_path / "out")]),
+        (100, ["answer", *few, "--max-new-tokens", "4"]),
+        (2_000, ["label", *few]),
+        (100, ["evaluate", *few, "--methods", "slm", "--max-new-tokens", "4"]),
+        (50_000, ["tiny", "--out", str(tmp_path / "out"), "--steps", "1"]),
+    ):
+        with no_file_larger_than(limit):
+            assert main(arguments) == 2, arguments
+        assert "space" in capsys.readouterr().err and not (tmp_path / "out").exists(), arguments
+
+
+def test_a_full_disk_leaves_the_shipped_router_and_the_tiny_pair_as_they_were(tmp_path, monkeypatch, capsys):
+    """The points are written after weights and card, and are made the largest here."""
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "none"))
+    router = ROOT / "assets" / "routers" / "tiny"
+    points = OperatingPoints.load(router)
+    assert points
+    curves = [replace(points.curves[0], command="x" * 10_000)] * 10
+    before = contents(shutil.copytree(router, tmp_path / "shipped"))
+    for out in (tmp_path / "shipped", tmp_path / "new"):
+        with no_file_larger_than(90_000), pytest.raises(OSError):
+            ship(router, curves, out)
+    assert contents(tmp_path / "shipped") == before and not (tmp_path / "new").exists()
+    ship(router, curves, tmp_path / "shipped")
+    assert contents(tmp_path / "shipped").keys() == before.keys() and contents(tmp_path / "shipped") != before
+    before = contents(shutil.copytree(TINY, tmp_path / "tiny"))
+    with no_file_larger_than(1_000):
+        assert main(["tiny", "--out", str(tmp_path / "tiny"), "--steps", "1"]) == 2
+    assert contents(tmp_path / "tiny") == before and "space" in capsys.readouterr().err

@@ -1,0 +1,216 @@
+"""A whole run on the tiny pair, and the same run killed in the middle of one stage after the other.
+
+Real processes of `python -m trainer run` get SIGKILL when their files show that a stage has begun and is not done. The
+same command then goes on, and what it comes to is what a run comes to that nobody disturbed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import load
+from engine.router import WEIGHTS, Router
+from tests.support.fake_labels import quiet
+from tests.support.paths import ROOT
+from trainer import TrainerError
+from trainer.evaluation.record import read_evaluation
+from trainer.evaluation.summary import load_summary
+from trainer.pipeline import Pipeline, parts_of
+from trainer.rounds import Round, chosen_round, load_rounds
+from trainer.settings import RECIPES, FitSettings
+
+pytestmark = pytest.mark.timeout(1800)  # two whole runs and five starts: over a minute on an idle core
+
+LIMIT = 900  # seconds that only a real fault reaches
+RUN = "run --preset tiny --train-questions 100 --validation-questions 3 --dev-questions 8 --rounds 1 --budget 2"
+RUN += " --max-new-tokens 90 --acceptances 1 --epochs 2"
+RECIPE = RECIPES["tiny", "arithmetic"]
+
+
+def begun(folder: Path) -> subprocess.Popen[bytes]:
+    where = ["--out", str(folder / "run"), "--results", str(folder / "results"), "--routers", str(folder / "routers")]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    log = (folder / "log").open("ab")
+    return subprocess.Popen(
+        [sys.executable, "-m", "trainer", *RUN.split(), *where], cwd=ROOT, env=env, stdout=log, stderr=log
+    )
+
+
+def finished(process: subprocess.Popen[bytes], folder: Path) -> None:
+    assert process.wait(LIMIT) == 0, (folder / "log").read_text()[-2000:]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """What a run leaves that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    finished(begun(folder), folder)
+    return folder
+
+
+STAGES: dict[str, tuple[str, str]] = {
+    "answers of the LLM": ("answers-llm/answers.json", "answers-llm/answers-00000.jsonl"),
+    "labels": ("labels-llm/labels-00001", "labels-llm/labels-00004"),
+    "rollouts": ("rollouts-1/rollouts-00000.jsonl", "rollouts-1/rollouts-00001.jsonl"),
+    "speculative decoding's settings": ("speculation/evaluation.json", "speculation/speculative.json"),
+    "evaluation": ("evaluation/evaluation-routers.json", "evaluation/assisted-00000.jsonl"),
+}
+"""Of each stage, in the order of a run, a file that shows that it has begun, and one that comes at its end."""
+
+
+def killed_between(folder: Path, first: Path, last: Path) -> None:
+    """Runs until a file is there, and kills the process before another one is."""
+    process = begun(folder)
+    deadline = time.monotonic() + LIMIT
+    while not first.exists():
+        assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(LIMIT) == -signal.SIGKILL
+    assert not last.exists(), "it was quicker than the signal: the stage needs more questions"
+
+
+def test_a_run_that_is_killed_in_the_middle_of_every_stage_comes_to_what_an_undisturbed_one_comes_to(whole, tmp_path):
+    for first, last in STAGES.values():
+        killed_between(tmp_path, tmp_path / "run" / first, tmp_path / "run" / last)
+    finished(begun(tmp_path), tmp_path)
+    assert contents(tmp_path) == contents(whole)
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """Every file by its path, to the byte; without names of folders and measured seconds."""
+    readers: dict[str, Callable[[Path], Any]] = {".jsonl": answers_in, ".json": about_in, ".arrow": Path.read_bytes}
+    readers |= {".safetensors": Path.read_bytes, ".html": Path.exists}
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("cache-")]
+    names = {str(path.relative_to(folder)): readers.get(path.suffix, Path.exists)(path) for path in files}
+    return {name: content for name, content in names.items() if name != "log"}
+
+
+def answers_in(shard: Path) -> Any:
+    content = shard.read_bytes()
+    if b'"seconds"' not in content:
+        return content
+    return [json.dumps(without_measured(json.loads(line))) for line in content.splitlines()]
+
+
+def about_in(path: Path) -> Any:
+    return json.dumps(without_measured(json.loads(path.read_bytes())))
+
+
+MEASURED = {"seconds", "command", "_fingerprint", "sha256", "hidden"}
+
+
+def without_measured(value: Any) -> Any:
+    if isinstance(value, list):
+        return [without_measured(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: without_measured(each) for name, each in value.items() if name not in MEASURED}
+
+
+# --- what a run comes to
+
+
+def test_a_run_answers_labels_rolls_out_fits_evaluates_and_ships(whole):
+    summary: Any = load_summary(whole / "results" / "tiny--arithmetic.json")
+    methods = summary["methods"]
+    curves = {
+        "random",
+        "confidence",
+        "entropy",
+        "margin",
+        "co-llm",
+        "co-llm-data",
+        "citer-shortcut",
+        "citer-r1",
+        "kept",
+    }
+    assert curves <= {name for name, method in methods.items() if len(method["points"]) > 3}
+    slm, llm, tuned = (methods[name]["points"][0]["accuracy"] for name in ("slm", "llm", "assisted-tuned"))
+    assert llm - slm > 0.4 and tuned == llm, "speculative decoding is lossless"
+    plane = summary["plane"]["curves"]
+    assert {point["accuracy"] for points in plane.values() for point in points if point["acceptance"] == 1} == {llm}
+    trained = json.loads((whole / "run" / "labels-llm" / "labels.json").read_text())["questions"]
+    tried = read_evaluation(whole / "run" / "validation-1").questions
+    asked = read_evaluation(whole / "run" / "evaluation").questions
+    assert (len(trained), len(tried), len(asked)) == (100, 3, 8) and len({*trained, *tried, *asked}) == 111
+
+
+def test_the_shipped_router_carries_the_curve_that_was_measured_and_the_engine_takes_it(whole, monkeypatch):
+    summary: Any = load_summary(whole / "results" / "tiny--arithmetic.json")
+    router = Router.load(whole / "routers" / "tiny")
+    best = chosen_round(load_rounds(whole / "run")).router
+    assert router.warning is None and router.operating_points is not None
+    assert (whole / "run" / "routers" / best / WEIGHTS).read_bytes() == (
+        whole / "routers" / "tiny" / WEIGHTS
+    ).read_bytes()
+    curve = router.operating_points.curves[0]
+    assert (curve.task, curve.questions) == ("arithmetic", 8)
+    measured = summary["methods"][best]["points"]
+    assert [(p.threshold, p.accuracy, p.bytes) for p in curve.points] == [
+        (p["threshold"], p["accuracy"], p["bytes"]) for p in measured
+    ]
+    monkeypatch.setenv("CITER_ROUTER", str(whole / "routers" / "tiny"))
+    pair = load("tiny")
+    assert pair.threshold == router.card.threshold
+    assert "answer is" in pair.generate("Tom has 12 apples. He finds 5 more. How many apples are there now?").text
+
+
+# --- what is looked at before the hours that the stages take
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "named"),
+    [(30, range(60, 70), "after the 30"), (40, None, "first 40"), (60, range(25, 35), "10 questions .*'q25'.*--dev")],
+)
+def test_questions_that_are_too_few_or_trained_on_are_refused_before_any_is_answered(tmp_path, train, dev, named):
+    for name, numbers in (("train", range(train)), ("dev", dev or ())):
+        rows = [{"id": f"q{n}", "question": f"{n} + 1?", "answer": str(n + 1)} for n in numbers]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    files = {name: (str(tmp_path / f"{name if dev else 'train'}.jsonl"),) for name in ("train", "dev")}
+    recipe = replace(RECIPE, **files, train_questions=30, validation_questions=10)
+    this = Pipeline(recipe, tmp_path / "run", load("tiny"), FitSettings(), quiet)
+    with pytest.raises(TrainerError, match=named):
+        this.label()
+    assert not (tmp_path / "run").exists()
+    assert this.co_llm == {"co-llm": tmp_path / "run" / "labels-llm"}, "without references, none learns from them"
+
+
+def test_methods_that_a_later_run_adds_are_a_stage_of_their_own(tmp_path):
+    def begin(stage, *names):
+        methods = [[name, [0.5], None] for name in names]
+        (tmp_path / f"{stage}.json").write_text(json.dumps({"questions": ["q"], "methods": methods}))
+
+    asked = ["citer-shortcut=a", "kept=b", "citer-r1=c", "citer-r2=d"]
+    assert [*parts_of(tmp_path, "routers", asked)] == [("routers", asked)]
+    begin("routers", "citer-shortcut", "citer-r1")
+    assert [*parts_of(tmp_path, "routers", asked)] == [("routers", [asked[0], asked[2]]), ("routers-2", asked[1::2])]
+    begin("routers-2", "kept")
+    assert [*parts_of(tmp_path, "routers", asked)][1:] == [("routers-2", ["kept=b"]), ("routers-3", ["citer-r2=d"])]
+
+
+def test_a_later_round_is_undone_only_where_it_is_surely_worse():
+    def made(number, gap, high):
+        return Round(number, f"citer-r{number}", 0.5, gap, gap and gap - 0.1, high, 0.5, 0.2, 1e9)
+
+    assert chosen_round([made(1, 0.946, 1.155), made(2, 0.934, 1.1)]).number == 2
+    assert chosen_round([made(1, 0.9, 0.95), made(2, 0.5, 0.6)]).number == 1
+    assert chosen_round([made(1, 0.5, 0.6), made(2, 0.9, 0.95), made(3, 0.4, 0.8)]).number == 2
+    assert chosen_round([made(1, None, None)]).number == 1, "no gap to recover"
+
+
+def test_every_recipe_leaves_questions_to_compare_rounds_on():
+    for (preset, task), recipe in RECIPES.items():
+        assert (recipe.preset, recipe.task) == (preset, task)
+        assert recipe.validation_questions > 0 and recipe.query_questions <= recipe.train_questions
