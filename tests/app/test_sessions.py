@@ -196,6 +196,14 @@ def test_who_is_refused_hears_whose_share_is_used_up():
         kept.get("b1").begin_job("compare", Stub(), HOST)
 
 
+def test_who_brings_little_is_not_refused_for_what_others_keep():
+    kept = Sessions(3)
+    kept.get("a1").begin_job("compare", Stub(MOST), HOST)
+    with pytest.raises(Busy, match="room"):
+        kept.get("b1").begin_job("compare", Stub(LITTLE + 1), HOST)
+    assert kept.get("c1").begin_job("compare", Stub(LITTLE), HOST).active and kept.get("a1").active
+
+
 def test_who_comes_with_nothing_gets_nothing_kept(monkeypatch):
     kept = Sessions()
     for n in range(64):
