@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Playwright brings a Node of its own, so that no other is needed.
 NODE = $(shell $(BIN)/python -c "from playwright._impl._driver import compute_driver_executable as d; print(d()[0])")
 
-.PHONY: demo test slow gpu test-servers check format bench bench-page soak soak-short rehearse-space screenshots clean
+.PHONY: demo test first-visit slow gpu test-servers check format bench bench-page soak soak-short rehearse-space screenshots clean
 
 demo: .venv/.run  ## the page in the browser
 	$(BIN)/python app.py
@@ -14,6 +14,9 @@ test: .venv/.dev  ## all tests but the slow ones: the page's JavaScript by Node,
 	$(NODE) --test tests/page || failed="$$failed page"; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || failed="$$failed pytest"; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed (see above)"; exit 1; fi; echo "All parts passed."
+
+first-visit: .venv/.run  ## `make demo` with the tiny pair answers two prompts, with what requirements.txt names
+	$(BIN)/python tools/first_visit.py . --make
 
 slow: .venv/.dev  ## the tests that need the real pair's weights
 	$(BIN)/python -m pytest -m slow --timeout 3600
