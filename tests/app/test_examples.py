@@ -12,20 +12,10 @@ from engine import Request, load_settings
 EXAMPLES = json.loads((ASSETS / "examples.json").read_text("utf-8"))
 
 
-def answered(pair, prompt: str) -> str:
-    """How the text ended that the page writes for a prompt where nobody has touched anything."""
-    settings = load_settings()
-    dials = {"threshold": pair.threshold, "acceptance": pair.acceptance}
-    asked = Request(prompt, policy=settings.policy, max_new_tokens=settings.max_new_tokens, seed=settings.seed, **dials)
-    return pair.generate(asked).finish_reason
-
-
-@pytest.mark.parametrize("example", EXAMPLES["tiny"], ids=lambda example: example["title"])
-def test_the_tiny_pair_ends_its_examples(tiny_pair, example):
-    assert answered(tiny_pair, example["prompt"]) == "eos"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("example", EXAMPLES["cpu"], ids=lambda example: example["title"])
-def test_the_cpu_pair_ends_its_examples(cpu_pair, example):
-    assert answered(cpu_pair, example["prompt"]) == "eos"
+@pytest.mark.parametrize("preset", ["tiny", pytest.param("cpu", marks=pytest.mark.slow)])
+def test_a_pair_ends_its_examples_where_nobody_has_touched_anything(request, preset: str):
+    pair, settings = request.getfixturevalue(f"{preset}_pair"), load_settings()
+    asked = {"threshold": pair.threshold, "acceptance": pair.acceptance, "policy": settings.policy}
+    for example in EXAMPLES[preset]:
+        prompt = Request(example["prompt"], max_new_tokens=settings.max_new_tokens, seed=settings.seed, **asked)
+        assert pair.generate(prompt).finish_reason == "eos", example["title"]

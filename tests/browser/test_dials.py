@@ -24,6 +24,7 @@ from tests.support.fake_pair import FakePair
 TOKENS = 60
 DIAL, BOX = "#track input", "#threshold input[type=number]"
 ACCEPTANCE = "#acceptance input[type=range]"
+_SOME_FRAMES = "async () => { for (let n = 0; n < 8; n++) await new Promise(requestAnimationFrame); }"
 
 
 def below(run: Run, threshold: float) -> int:
@@ -108,24 +109,6 @@ def test_a_number_typed_digit_by_digit_is_taken_exactly_and_only_once_it_is_ente
     page.press(BOX, "Enter")
     expect(page.locator(BOX), "beyond the end it is the end").to_have_value("1.01")
     written(shown, site, 1.01)
-
-
-_SLOW_FRAMES = """() => {
-  const paint = window.requestAnimationFrame;
-  window.requestAnimationFrame = (draw) => setTimeout(() => paint(draw), 100);
-}"""
-_SOME_FRAMES = "async () => { for (let n = 0; n < 8; n++) await new Promise(requestAnimationFrame); }"
-
-
-def test_what_is_typed_right_after_the_thumb_was_let_go_stays_however_slowly_the_browser_draws(shown, site):
-    page = shown.page
-    page.evaluate(_SLOW_FRAMES)
-    drag(page, DIAL, 0.4, 0.7)
-    page.fill(BOX, "0")
-    page.press(BOX, "Enter")
-    page.evaluate(_SOME_FRAMES)
-    assert page.input_value(BOX) == "0"
-    written(shown, site, 0)
 
 
 def test_many_moves_end_with_the_text_of_the_last_and_undo_puts_the_thumb_back(shown, site):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from engine.operating_points import OperatingPoints
+from tests.support import fake_pair
 from tests.support.browser import Window, eventually, expect, serve, window
 from tests.support.fake_pair import FakePair
 from tests.support.points import CURVE
@@ -86,15 +87,18 @@ def test_hostile_text_stays_text_in_tokens_card_prompt_and_where_it_is_rendered(
     assert len(boxes) > 2 and boxes == sorted(boxes, reverse=True), "from right to left, token by token"
 
 
-def test_hostile_text_that_was_taken_back_stays_text(shown: Window):
+def test_markup_that_is_one_token_stays_text_there_in_its_candidates_and_where_it_was_taken_back(shown, monkeypatch):
+    pieces = ["<img src=x onerror=window.hacked=1>", "&amp;", "<b>bold</b>", " <i>"] * 8
+    monkeypatch.setattr(fake_pair, "_pieces", lambda *_: pieces)
     shown.slide("#threshold", 0.1)
     shown.slide("#acceptance", 0.9)
-    shown.write("echo " + "<img src=x onerror=window.hacked=1> &amp; <b>bold</b> " * 6)
+    assert shown.write("a palindrome") == "".join(pieces)
     shown.page.click(".taken-toggle")
+    assert any("<IMG" in struck for struck in shown.page.locator("del").all_text_contents())
     shown.page.hover(".t:has(del) >> nth=0")
     expect(shown.page.locator(".verdict")).not_to_be_empty()
-    assert "<" in "".join(shown.page.locator("del").all_text_contents())
-    nothing_happened(shown, ".stream-text", ".inspector .facts")
+    nothing_happened(shown, ".stream-text", ".inspector .facts", ".candidates code")
+    expect(shown.page.locator(".stream-text :is(b, i)")).to_have_count(0)
 
 
 def test_names_in_a_strangers_file_of_measured_points_stay_text(browser):

@@ -7,8 +7,7 @@ import re
 import pytest
 
 from app.sweep import MAP_ACCEPTANCES, MAP_THRESHOLDS, Sweep
-from engine import Request
-from tests.support.browser import Window, drag, eventually, expect, newest
+from tests.support.browser import Window, eventually, expect
 
 PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
 DISPUTED = "Add 47 and 38, then take away 19."
@@ -111,26 +110,3 @@ def test_on_the_map_keys_and_sliders_move_the_point_and_a_line_is_around_the_llm
     cheapest = min(rows, key=lambda row: sweep.figures[row][1])  # type: ignore[index]
     eventually(lambda: sliders(shown) == list(sweep.points[cheapest]))
     shown.shows(sweep.events[cheapest])
-
-
-def test_undo_and_generate_bring_texts_of_their_own_back_from_a_sweep_and_a_refused_one_takes_nothing(
-    shown, site, pair
-):
-    def alone(prompt: str, threshold: float):
-        return pair.generate(Request(prompt, threshold, max_new_tokens=60)).events
-
-    shown.write(PROMPT)
-    sweep = press(shown, site)
-    shown.slide("#threshold", 0.0)
-    shown.shows(sweep.events[0])
-    shown.page.click('[data-step="-1"]')
-    shown.shows(alone(PROMPT, pair.threshold))
-    eventually(lambda: sliders(shown)[0] == pair.threshold)
-    shown.write(DISPUTED)
-    shown.shows(alone(DISPUTED, pair.threshold))
-    shown.page.fill("#prompt textarea", "")
-    shown.page.click(".sweep-go")
-    shown.page.wait_for_selector(".toast-body:has-text('empty')")
-    drag(shown.page, "#track input", 0.5, 0.0)
-    shown.shows(alone(DISPUTED, 0.0))
-    eventually(lambda: newest(site).settings.threshold == 0 and not newest(site).active)
