@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, formula_like, parse, read_file
 from app.tune.tab import read_prompts
 from engine import InvalidRequest
-from tests.support.mutations import damaged_bytes
 
 ROWS = [("a, b", "1"), ("c", None)]
 
@@ -133,26 +130,3 @@ def test_what_the_browser_sends_is_bounded_before_it_is_decoded(monkeypatch):
     assert "nothing" in json.loads(read_prompts({}))["error"]
     monkeypatch.setattr("base64.b64decode", lambda *_, **__: pytest.fail("it was decoded"))
     assert "5,000,000" in json.loads(read_prompts({"name": "a.csv", "file": "A" * (2 * MAX_BYTES)}))["error"]
-
-
-FILES = [
-    ("p.csv", b'prompt,answer\n"1 + 1?",2\n"a ""b"" c",x\n'),
-    ("p.jsonl", b'{"prompt": "1 + 1?", "answer": "2"}\n{"prompt": "b"}\n'),
-    ("p.txt", b"one\ntwo\nthree\n"),
-]
-
-
-@given(data=st.data())
-def test_a_damaged_file_is_refused_or_holds_prompts_that_every_export_may_hold(data):
-    name, content = data.draw(st.sampled_from(FILES))
-    content = data.draw(st.one_of(damaged_bytes(content), st.binary(), st.text().map(str.encode)))
-    for read in (lambda: read_file(name, content)[1], lambda: parse(content.decode("utf-8", "surrogateescape"))):
-        try:
-            table = read()
-        except InvalidRequest as error:
-            assert len(str(error)) < 500 and str(error).isprintable()
-            continue
-        assert 0 < len(table.rows) <= MAX_ROWS
-        for row in table.rows:
-            assert row.prompt.strip() and row.prompt.encode("utf-8")
-            assert not any(map(formula_like, (row.prompt, row.expected or "")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
@@ -47,8 +48,10 @@ def through_a_link(trace: Trace) -> Request:
     max_draft=st.just("auto") | st.integers(1, 32),
     turns=st.sampled_from([(), (Turn("user", "a&b\n"), Turn("assistant", "é"))]),
 )
-def test_a_link_brings_back_what_was_asked(**asked):
-    original = Request(**asked | ({"turns": ()} if asked["raw"] else {}))  # which no raw prompt has
+def test_a_link_brings_back_what_was_asked(**asked: Any):
+    if asked["raw"]:
+        asked["turns"] = ()  # which no raw prompt has
+    original = Request(**asked)
     last = {"threshold": original.threshold, "acceptance": original.acceptance}
     events = tuple(replace(event, **last) for event in PLAIN.events)
     trace = replace(PLAIN, events=events, **{name: getattr(original, name) for name in asked})

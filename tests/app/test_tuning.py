@@ -18,7 +18,7 @@ from app.tune.tuning import Tuning, progress
 from engine import InvalidRequest, Request, costs, llm_share
 from engine.events.cost import modelled_seconds
 from engine.grading import agreement, is_right
-from engine.operating_points import LLM_ONLY, Curve, OperatingPoint
+from engine.operating_points import LLM_ONLY, Curve, OperatingPoint, Quality
 from tests.support.questions import CSV, MANY, QUESTIONS
 
 TOKENS = 30
@@ -87,7 +87,7 @@ def one(right: bool | None, llm_tokens: int = 1, tokens: int = 10, cost: float =
     return TextResult("", right, same, tokens, llm_tokens, cost, 2 * cost, 3 * cost)
 
 
-def curve_of(some: list[PromptResult], kind="right") -> Curve:
+def curve_of(some: list[PromptResult], kind: Quality = "right") -> Curve:
     curve = build_curve(some, [0.9], kind)
     assert curve is not None
     return curve

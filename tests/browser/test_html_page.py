@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def texts(page: Any, selector: str) -> list[str]:
     return page.eval_on_selector_all(selector, TEXTS)
 
 
-def lefts(page: Any, tokens: list[str]) -> list[float]:
+def lefts(page: Any, tokens: Sequence[str]) -> list[float]:
     """Where tokens begin, from the left."""
     places = page.eval_on_selector_all(".t", "nodes => nodes.map(n => [n.textContent, n.getBoundingClientRect().left])")
     return [next(left for text, left in places if text.strip() == token) for token in tokens]

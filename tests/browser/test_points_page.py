@@ -106,5 +106,3 @@ def test_a_dear_setting_is_warned_of_before_it_is_chosen_until_a_text_of_its_own
     shown.slide("#threshold", 1.0)
     shown.write("a palindrome")
     warned(shown, "here cost 1.")
-    page.evaluate("document.dispatchEvent(new CustomEvent('citer-pair'))")
-    expect(page.locator(WARNING), "of another pair that is not known").not_to_contain_text("here cost")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -139,7 +140,7 @@ def test_hostile_text_stays_text_in_every_file_and_copy(shown: Window, browser, 
         assert page.eval_on_selector_all(SHOWN, TEXTS) == tokens and "".join(tokens) == HOSTILE
         assert page.eval_on_selector_all(f"{SHOWN}.llm", TEXTS) == by_llm
         no_markup(page, "main")
-    assert f"echo {HOSTILE}" in copied(shown, "markdown")
+    assert HOSTILE.partition("\u2028")[0] in copied(shown, "markdown")
     lines = copied(shown, "program")
     assert len(lines.splitlines()) == 3 and f'base_url="{shown.url}v1"' in lines
     assert shown.page.input_value(".share-copy") == lines
@@ -154,7 +155,7 @@ def test_hostile_text_stays_text_in_every_file_and_copy(shown: Window, browser, 
 
 def test_a_picture_has_the_authors_colours_and_is_bounded(written: Window, tmp_path: Path):
     image = Image.open(download(written, "picture", tmp_path)).convert("RGB")
-    pixels = [colour for _, colour in image.getcolors(image.width * image.height) or []]
+    pixels: list[Any] = [colour for _, colour in image.getcolors(image.width * image.height) or []]
     assert image.width == 2160
     assert any(b - r > 20 for r, _, b in pixels) and any(r - b > 20 for r, _, b in pixels), "blue and orange"
     written.write("echo one " + ("x" + "\n" * 40 + " ") * 4 + "two three")
