@@ -1,4 +1,4 @@
-"""The page by keyboard alone, on small and large screens, and as axe sees it (tests/support/axe: axe-core 4.14.1, MPL 2.0)."""
+"""The page by keyboard alone, on small and large screens, and as axe sees it (`tests/support/axe`: 4.14.1, MPL 2.0)."""
 
 from __future__ import annotations
 
