@@ -165,7 +165,9 @@ class Following(RuleBasedStateMachine):
 
     def rest(self, run: Run) -> None:
         """Waits until the models wait for a permit again, or the text has ended."""
-        eventually(lambda: run.finished.is_set() or self.pair.waits.is_set() and not self.pair.permits._value, SECONDS)
+        eventually(
+            lambda: run.finished.is_set() or (self.pair.waits.is_set() and not self.pair.permits._value), SECONDS
+        )
 
     def go_on(self, run: Run | None) -> None:
         """The text before gives way to this one, which takes a step of it."""
@@ -197,7 +199,7 @@ class Following(RuleBasedStateMachine):
         ended(run)
         self.look()
         self.look()
-        tokens = [[t[0], "slm llm".split()[t[1]], t[13]] for t in self.page.items["stream"]]
+        tokens = [[t[0], ["slm", "llm"][t[1]], t[13]] for t in self.page.items["stream"]]
         assert tokens == [[e.text, e.role.value, e.ratio] for e in run.folded]
         whole = json.loads(dashboard_message(run, self.session.view) or "{}")["points"][1][1]
         assert self.page.items["dashboard"] == [list(each) for each in zip(whole["x"], whole["y"], strict=True)]

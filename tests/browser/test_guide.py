@@ -60,7 +60,9 @@ def box(page, selector: str) -> dict[str, float]:
 
 def text_box(page) -> dict[str, float]:
     """Around the tokens of the text, whose own box may be empty below them."""
-    range_of = "(node) => { const r = document.createRange(); r.selectNodeContents(node); return r.getBoundingClientRect(); }"
+    range_of = (
+        "(node) => { const r = document.createRange(); r.selectNodeContents(node); return r.getBoundingClientRect(); }"
+    )
     return page.locator(TARGETS[0]).first.evaluate(range_of)
 
 

@@ -1,10 +1,10 @@
-"""The page by keyboard alone, on small and large screens, and as axe sees it (tests/support/axe: axe-core 4.14.1, MPL 2.0)."""
+"""The page by keyboard alone, on small and large screens, and as axe sees it (`tests/support/axe`: 4.14.1, MPL 2.0)."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.support.browser import Site, Window, calls_of, eventually, expect, newest, schemes, window
+from tests.support.browser import Site, Window, calls_of, eventually, expect, schemes, window
 from tests.support.fake_pair import FakePair
 from tests.support.paths import ROOT
 
@@ -82,7 +82,9 @@ def test_keys_that_belong_to_an_input_method_neither_send_nor_stop(shown: Window
     shown.wait_state("stopped")
 
 
-def test_a_double_click_is_one_run_and_what_is_heard_late_of_it_leaves_stop_to_the_next(shown: Window, site: Site, pair):
+def test_a_double_click_is_one_run_and_what_is_heard_late_of_it_leaves_stop_to_the_next(
+    shown: Window, site: Site, pair
+):
     page, asking, asked, held = shown.page, calls_of(site, "can_stop"), len(pair.requests), []
 
     def hold(route) -> None:

@@ -168,8 +168,6 @@ def test_a_comparison_stays_when_the_server_is_back_until_the_visitor_loads_the_
     page.wait_for_selector(LOST)
     page.context.set_offline(False)
     page.wait_for_selector(f"{LOST} button:visible")
-    with page.expect_response("**/gradio_api/citer/pair"):  # two looks later it is still there
-        pass
     assert page.evaluate("window.before") and "one" in page.inner_text("#comparison")
     page.click(f"{LOST} button")
     loads_again(shown)

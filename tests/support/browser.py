@@ -37,7 +37,7 @@ FLAGS = [
 ]
 
 
-LIMIT = 25
+LIMIT = 90
 """Seconds after which something awaited is a fault. Only a real one gets there, on the busiest machine, too."""
 
 AS_A_PERSON = "Object.defineProperty(navigator, 'webdriver', { get: () => false });"
