@@ -10,8 +10,9 @@ from itertools import islice, product
 
 import pytest
 
-from engine import Request, Trace, costs
+from engine import Request, Role, Trace, costs
 from engine.events.cost import Cost
+from engine.pair import Pair
 from tests.support.slow_reference import ROUNDING, SlowReference
 from tests.support.texts import DRAFTS, GREEDY, PROMPTS, SAMPLED, THRESHOLDS, asked, ids
 from trainer.tiny.arithmetic import questions
@@ -71,6 +72,16 @@ def test_threshold_0_with_acceptance_1_is_speculative_decoding(tiny_pair):
     passes = [event for event in trace.events if event.llm_fed]
     assert ids(trace.events) == ids(alone.events)
     assert len(passes) < len(alone.events) / 2
+
+
+def test_a_draft_that_the_llm_shares_costs_it_a_pass_in_max_draft_tokens(tiny_pair):
+    """With itself as the SLM, the LLM keeps all."""
+    twin = Pair(tiny_pair.llm.model, tiny_pair.llm.model, tiny_pair.tokenizer)
+    trace = twin.generate(asked(policy="confidence", threshold=0.0, acceptance=1.0, max_draft=6, max_new_tokens=42))
+    assert {event.role for event in trace.events} == {Role.SLM}
+    fed = sum(event.llm_fed for event in trace.events)
+    assert len(trace.events) + trace.prompt_tokens - 1 <= fed <= len(trace.events) + trace.prompt_tokens
+    assert sum(event.llm_fed > 0 for event in trace.events) <= len(trace.events) / 6 + 1
 
 
 @pytest.mark.slow
