@@ -29,9 +29,10 @@ def _random_pair(random_pair, monkeypatch):
     monkeypatch.setattr(engine.pair, "load", lambda *_, **__: random_pair)
 
 
-def run(capsys, *arguments):
+def run(capsys, *arguments) -> tuple[int, str, str]:
     status = main(["--policy", "confidence", "--max-new-tokens", "12", *arguments])
-    return status, *capsys.readouterr()
+    told = capsys.readouterr()
+    return status, told.out, told.err
 
 
 def dials(trace: Trace):

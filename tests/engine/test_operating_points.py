@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -102,7 +103,8 @@ def test_the_cost_weight_moves_the_best_point_from_the_llm_to_the_slm():
             assert CURVE.best(weight) == best.point
     free = {"bytes": 0.0, "flops": 0.0, "seconds": 0.0}
     assert curve(slm=replace(SLM, **free), llm=replace(LLM, **free)).best(1.0).accuracy == 0.6
-    for weight in (-0.1, float("nan"), float("inf"), "1"):
+    wrong: list[Any] = [-0.1, float("nan"), float("inf"), "1"]
+    for weight in wrong:
         with pytest.raises(InvalidRequest, match="cost_weight = "):
             CURVE.best(weight)
 

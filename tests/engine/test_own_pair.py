@@ -26,6 +26,7 @@ from tests.support.converted_pair import Files
 from tests.support.fake_hub import Repo
 from tests.support.own_pair import other_tokenizer, save_random, save_tiny
 from tests.support.random_gguf import by_bitsandbytes, logits
+from tests.support.routers import make_router
 from trainer.__main__ import main as trainer
 from trainer.tiny.arithmetic import questions
 
@@ -302,6 +303,18 @@ def test_weights_that_change_in_place_are_others_and_those_of_a_preset_need_no_n
 # A router for it
 
 
+def test_a_router_of_the_pairs_name_is_taken_and_decides(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr("engine.pair.ROUTERS", tmp_path)
+    pair = load(None, named(saved))
+    assert pair.router is None
+    make_router(pair).save(tmp_path / "small_large")
+    pair = load(None, named(saved))
+    assert pair.router is not None and pair.router.warning is None
+    trace = pair.generate("hello", threshold=0.5, max_new_tokens=5)
+    assert trace.policy == "router" and all(event.router for event in trace.events)
+
+
+@pytest.mark.slow
 def test_the_trainer_builds_a_router_for_a_pair_of_ones_own_and_it_is_then_taken(tmp_path, monkeypatch, capsys):
     slm, llm = save_tiny(tmp_path)
     rows = [

@@ -170,6 +170,7 @@ def test_another_revision_or_half_a_commit_is_not_passed_off_as_what_was_asked_f
     fake_hub.announced["README.md"] = 7  # the last file that is fetched is not what it should be
     assert fetched(cache) == folder
     fake_hub.announced.clear()
+    repo.commit(tiny_files() | {"README.md": b"# newer"})
     fake_hub.fail["/resolve/"] = (403, "ask the owner for access")
     assert fetched(cache) == folder
     with pytest.raises(RouterError, match="ask the owner"):
