@@ -57,7 +57,7 @@ def align(
         folder: Of the stage's files.
         how: Of the training.
         report: Told how far it is.
-        pair: The pair, if it is loaded; it is unloaded before the training.
+        pair: The pair without an adapter, if it is loaded; it is unloaded.
 
     Raises:
         TrainerError: There is too little to learn, the folder is of another run, or nothing was gained.
@@ -67,6 +67,8 @@ def align(
     settings = settings.model_copy(update={"adapter": "none"})
     if (folder / RESULT).exists() and adapter.exists():
         report(f"{adapter} is there already")
+        if pair is not None:
+            pair.unload()
         return adapter
     pair = pair or load(None, settings, prepared=False)
     texts = gather(pair, tasks, general, folder / "texts", how.max_new_tokens, report)
