@@ -156,7 +156,6 @@ class Pair:
         size, flops = (router.bytes, router.flops) if router else (0, 0)
         self.slm.cost = replace(self.slm.cost, router_bytes=size, router_flops=flops)
 
-
     def close(self) -> None:
         """Ends the connection to the LLM's server, if it is on one."""
         if isinstance(self.llm, ServedModel):

@@ -93,23 +93,13 @@ class Pipeline:
 
     def answer(self) -> None:
         """The LLM's own answers to the questions to label."""
+        self._check_questions()
         limit = self.recipe.max_new_tokens
         answer(self.pair, Role.LLM, self.labelled, self.folder / "answers-llm", limit, self.report)
-
-    def align(self, settings: Settings, how: AlignSettings) -> Pair:
-        """The pair with an SLM that has learned the LLM's answers and its texts to general prompts."""
-        self._check_questions()
-        self.answer()
-        task = AnsweredTask(self.recipe.task, self.labelled, self.folder / "answers-llm")
-        general = read_general_prompts()
-        self.adapter = align(settings, [task], general, self.folder / "align", how, self.report, self.pair)
-        self.pair = load(None, settings.model_copy(update={"adapter": str(self.adapter)}))
-        return self.pair
 
     def label(self) -> None:
         """Both models' own answers, and labels on the LLM's answers; for the Co-LLM style on the data's references."""
         labelled, limit = self.labelled, self.recipe.max_new_tokens
-        self._check_questions()
         self.answer()
         some = labelled[: self.recipe.query_questions]
         answer(self.pair, Role.SLM, some, self.folder / "answers-slm", limit, self.report)
@@ -225,6 +215,18 @@ def parts_of(folder: Path, stage: str, methods: Sequence[str]) -> Iterator[tuple
             return
 
 
+def align_first(recipe: Recipe, settings: Settings, folder: Path, how: AlignSettings) -> Path:
+    """Lets the settings' SLM learn what the LLM answers to a recipe's questions and to general prompts.
+
+    The answers are those of the first stage of `run` in the same folder. Returns the adapter's path.
+    """
+    pipeline = Pipeline(recipe, folder, load(None, settings), FitSettings())
+    pipeline.answer()
+    task = AnsweredTask(recipe.task, pipeline.labelled, folder / "answers-llm")
+    del pipeline  # the pair's memory
+    return align(settings, [task], read_general_prompts(), folder / "align", how)
+
+
 def run(
     recipe: Recipe,
     pair: Pair,
@@ -232,7 +234,7 @@ def run(
     results: Path,
     routers: Path,
     fitting: FitSettings,
-    alignment: tuple[Settings, AlignSettings] | None = None,
+    adapter: Path | None = None,
 ) -> Path:
     """Carries out a recipe, of which `folder` keeps the stages' files; what is already there is not made again.
 
@@ -240,16 +242,14 @@ def run(
 
     Args:
         recipe: What to do.
-        pair: The models; without an adapter where the SLM is to be aligned.
+        pair: The models.
         folder: Of the stages.
         results: Gets the summary.
         routers: Gets the router, and the adapter beside it.
         fitting: How routers are fitted.
-        alignment: The pair's settings and how its SLM is aligned first; None leaves it as it is.
+        adapter: The file that the pair's SLM was aligned with, for the router's folder.
     """
-    pipeline = Pipeline(recipe, folder, pair, fitting)
-    if alignment is not None:
-        pipeline.align(*alignment)
+    pipeline = Pipeline(recipe, folder, pair, fitting, adapter=adapter)
     pipeline.label()
     summary = pipeline.evaluate(pipeline.fit())
     path = write_summary(summary, results)

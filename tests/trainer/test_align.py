@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -150,7 +151,8 @@ def test_the_llms_likeliest_tokens_are_learned_too(tmp_path, texts):
 
 
 def test_lora_is_on_every_matrix_of_the_layers_and_nowhere_else():
-    model = random_model(1, layers=2, width=32, padding=5).to(torch.bfloat16).requires_grad_(False)
+    model: Any = random_model(1, layers=2, width=32, padding=5)
+    model.to(torch.bfloat16).requires_grad_(False)
     add_lora(model, 4)
     learned = {name for name, each in model.named_parameters() if each.requires_grad}
     assert len(factors_of(model)) == 14 and len(learned) == 28

@@ -19,7 +19,6 @@ import torch
 
 from engine import load
 from engine.model.linear import fp32_is_faster
-from engine.pair import Pair
 from engine.pairs.adapter import FILE, Adapter, AdapterCard, aligned, save_adapter
 from engine.pairs.gguf_dense import quick_and_quiet_reading
 from engine.pairs.origin import Origin, origin_of
@@ -46,7 +45,6 @@ def align(
     folder: Path,
     how: AlignSettings,
     report: Report = print,
-    pair: Pair | None = None,
 ) -> Path:
     """Lets the settings' SLM learn its LLM's texts; returns the adapter's path.
 
@@ -57,7 +55,6 @@ def align(
         folder: Of the stage's files.
         how: Of the training.
         report: Told how far it is.
-        pair: The pair without an adapter, if it is loaded; it is unloaded.
 
     Raises:
         TrainerError: There is too little to learn, the folder is of another run, or nothing was gained.
@@ -67,15 +64,13 @@ def align(
     settings = settings.model_copy(update={"adapter": "none"})
     if (folder / RESULT).exists() and adapter.exists():
         report(f"{adapter} is there already")
-        if pair is not None:
-            pair.unload()
         return adapter
-    pair = pair or load(None, settings, prepared=False)
+    pair = load(None, settings, prepared=False)
     texts = gather(pair, tasks, general, folder / "texts", how.max_new_tokens, report)
     top = likeliest(pair, texts, folder / "likeliest", report) if how.kl > 0 else None
     vocabulary = len(pair.tokenizer)
-    pair.unload()
     del pair
+    gc.collect()  # its gigabytes, before the SLM is read as it is
     report(f"{len(texts):,} texts, {sum(text.length for text in texts):,} tokens with their prompts")
     preset = choose_preset(settings)
     origin = origin_of(preset.slm, settings)

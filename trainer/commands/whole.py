@@ -33,7 +33,7 @@ def _run(options: Options) -> None:
     from engine import load
     from engine.pairs.presets import choose_preset
     from trainer.evaluation.method_names import check_names
-    from trainer.pipeline import run
+    from trainer.pipeline import align_first, run
     from trainer.shards import require_one_process
 
     require_one_process("run")
@@ -46,8 +46,10 @@ def _run(options: Options) -> None:
     check_names(recipe.task, [])  # a file's name may be none: --task gives another
     folder = options.out or Path("runs") / f"{pair}-{recipe.task}{'-aligned' if options.align else ''}"
     results = options.results or (folder / "results" if own else RESULTS)
-    alignment = (settings, AlignSettings()) if options.align else None
-    print(run(recipe, load(None, settings), folder, results, options.routers, fitting, alignment))
+    adapter = align_first(recipe, settings, folder, AlignSettings()) if options.align else None
+    if adapter is not None:
+        settings = settings.model_copy(update={"adapter": str(adapter)})
+    print(run(recipe, load(None, settings), folder, results, options.routers, fitting, adapter))
 
 
 def _recipe(options: Options, pair: str) -> tuple[Recipe, bool]:
