@@ -19,8 +19,8 @@ LIMITS = {
     WEIGHTS: 200_000_000,
     CARD: MAX_JSON,
     operating_points.FILE: operating_points.MAX_BYTES,
-    "README.md": 1_000_000,
     adapter.FILE: adapter.MAX_BYTES,
+    "README.md": 1_000_000,
 }
 """The files of a published router, and the bytes that each may have."""
 
