@@ -99,7 +99,11 @@ def machines(hardware: str) -> str:
 
 
 def pair_name(slm: str, llm: str) -> str:
-    """Both models' names, without the words they begin with in common: "Qwen2.5-Coder 0.5B ⇄ 1.5B"."""
+    """Both models' names, without the words they begin with in common: "Qwen2.5-Coder 0.5B ⇄ 1.5B".
+
+    Of an aligned SLM it says so, without the digest of its adapter.
+    """
+    slm = re.sub(r" \(aligned [0-9a-f]{8}\)$", " (aligned)", slm)
     first, second = slm.split(), llm.split()
     shared = 0
     while shared < min(len(first), len(second)) - 1 and first[shared] == second[shared]:

@@ -39,7 +39,8 @@ def _names(pair: Any) -> str:
     sources = (preset.slm, preset.llm) if preset else (None, None)
     parts = []
     for title, text, source in zip((pair.slm_name, pair.llm_name), (first, second), sources, strict=True):
-        known = source is not None and source.title == title  # else the preset names other models than the pair has
+        # Else the preset names other models than the pair has.
+        known = source is not None and title.partition(" (aligned ")[0] == source.title
         repo = source.hub_repo if source is not None and known else ""
         parts.append(_link(f"https://huggingface.co/{repo}", text, title) if repo else escape(text))
     return " ⇄ ".join(parts)

@@ -32,7 +32,7 @@ from engine.settings import Settings, load_settings
 from engine.tokenizer import backend, check_ids, check_length, end_ids, id_of, render, tokenizer_fingerprint
 from engine.weights.load import load_models, load_slm
 from engine.weights.progress import Progress, say
-from engine.weights.router_hub import find_router
+from engine.weights.router_hub import router_folder
 from engine.weights.store import FP32
 
 if TYPE_CHECKING:
@@ -365,7 +365,7 @@ def load(
         llm,
         loaded.tokenizer,
         fingerprint=loaded.fingerprint,
-        slm_name=chosen.slm.title,
+        slm_name=loaded.slm_name,
         llm_name=llm_name,
         preset=chosen.name,
         identity=loaded.identity,
@@ -375,21 +375,18 @@ def load(
         copy=settings.weights_copy,
         graphs=settings.cuda_graphs,
     )
-    pair.use_router(load_router(settings, chosen, progress))
+    pair.use_router(load_router(settings, chosen, pair.slm_name, progress))
     pair.calibrate(settings.cache_dir / PASS_TIMES if pair.quantisation != FP32 else None)
     if prepared:
         pair.make_copies()
     return pair
 
 
-def load_router(settings: Settings, preset: Preset, progress: Callable[[Progress], None] | None) -> Router | None:
-    """The router of the settings: "auto" is the pair's own, if there is one."""
-    name, setting = settings.router, "CITER_ROUTER"
-    if name == "auto" and preset.router is None:
-        folder = ROUTERS / preset.name
-        return Router.load(folder) if folder.is_dir() else None
-    if name == "auto" and preset.router is not None:
-        name, setting = preset.router, f"CITER_PAIRS: {preset.name}.router"
-    cache, timeout = settings.cache_dir / "routers", settings.hub_timeout
-    where = {"setting": setting, "hub": settings.hub, "timeout": timeout, "progress": progress}
-    return Router.load(find_router(name, ROUTERS, cache, **where))
+def load_router(
+    settings: Settings, preset: Preset, slm_name: str, progress: Callable[[Progress], None] | None
+) -> Router | None:
+    """The router of the settings: "auto" is the pair's own, if there is one for the SLM with this adapter."""
+    folder = router_folder(settings, preset, ROUTERS, progress)
+    router = Router.load(folder) if folder is not None else None
+    other_adapter = settings.router == "auto" and settings.adapter != "auto"
+    return None if router is not None and other_adapter and router.card.slm != slm_name else router

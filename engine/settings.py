@@ -173,6 +173,14 @@ class Settings(ServedSettings):
         description="Router: a folder's name under `assets/routers`, a path, or a repo of the Hugging Face Hub "
         "(`owner/name`, `owner/name@revision`); `auto` is the preset's own.",
     )
+    adapter: str = Field(
+        "auto",
+        min_length=1,
+        max_length=4096,
+        description="What the SLM has learned of its LLM's own texts (`python -m trainer align`): a file, a folder "
+        "that holds one, a folder's name under `assets/routers`, or `none`; `auto` is the one beside the router, if "
+        "there is one.",
+    )
     policy: Literal[POLICIES] = Field(  # pyright: ignore[reportInvalidTypeForm]
         "router",
         description="What chooses the model: `router`, `confidence` (of the SLM), `random` (the threshold is the LLM's "

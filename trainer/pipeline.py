@@ -6,16 +6,22 @@ Here is the order of the stages and where each keeps its files; what a stage doe
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from engine import Role
+from engine import Role, load
 from engine.pair import Pair
+from engine.pairs.adapter import FILE as ADAPTER
 from engine.provenance import command
+from engine.settings import Settings
+from engine.weights.files import replacing
 from trainer import TrainerError
+from trainer.align.stage import align
+from trainer.align.texts import AnsweredTask, read_general_prompts
 from trainer.evaluation.evaluate import chosen_thresholds, evaluate
 from trainer.evaluation.method_names import title_of
 from trainer.evaluation.methods import PLAIN, SHARES, build_methods
@@ -32,7 +38,7 @@ from trainer.questions.question import Question, Split
 from trainer.questions.sources import is_file, load_questions
 from trainer.report.charts.figures import write_charts
 from trainer.rounds import check_validation, chosen_round, iterate, load_rounds
-from trainer.settings import FitSettings, Recipe, RolloutSettings
+from trainer.settings import AlignSettings, FitSettings, Recipe, RolloutSettings
 from trainer.ship import beside_confidence, curves_of, ship, untrained_curves
 
 
@@ -45,6 +51,7 @@ class Pipeline:
     pair: Pair
     fitting: FitSettings
     report: Callable[[str], None] = print
+    adapter: Path | None = None
 
     @cached_property
     def train(self) -> list[Question]:
@@ -84,11 +91,16 @@ class Pipeline:
         """The router that the validation questions chose; the dev questions have no say in it."""
         return chosen_round(load_rounds(self.folder)).router
 
+    def answer(self) -> None:
+        """The LLM's own answers to the questions to label."""
+        self._check_questions()
+        limit = self.recipe.max_new_tokens
+        answer(self.pair, Role.LLM, self.labelled, self.folder / "answers-llm", limit, self.report)
+
     def label(self) -> None:
         """Both models' own answers, and labels on the LLM's answers; for the Co-LLM style on the data's references."""
         labelled, limit = self.labelled, self.recipe.max_new_tokens
-        self._check_questions()
-        answer(self.pair, Role.LLM, labelled, self.folder / "answers-llm", limit, self.report)
+        self.answer()
         some = labelled[: self.recipe.query_questions]
         answer(self.pair, Role.SLM, some, self.folder / "answers-slm", limit, self.report)
         answers = load_answers(self.folder / "answers-llm", Role.LLM)
@@ -183,6 +195,9 @@ class Pipeline:
         best, out = self.best, routers / self.recipe.router
         curves, beside = curves_of(summary, best), beside_confidence([summary], best)
         ship(self.folder / "routers" / best, curves, out, untrained_curves([summary]), beside)
+        if self.adapter is not None:
+            with replacing(out / ADAPTER) as new:
+                shutil.copyfile(self.adapter, new)
         self.report(f"{best} is now {out}")
 
 
@@ -200,12 +215,41 @@ def parts_of(folder: Path, stage: str, methods: Sequence[str]) -> Iterator[tuple
             return
 
 
-def run(recipe: Recipe, pair: Pair, folder: Path, results: Path, routers: Path, fitting: FitSettings) -> Path:
+def align_first(recipe: Recipe, settings: Settings, folder: Path, how: AlignSettings) -> Path:
+    """Lets the settings' SLM learn what the LLM answers to a recipe's questions and to general prompts.
+
+    The answers are those of the first stage of `run` in the same folder. Returns the adapter's path.
+    """
+    pipeline = Pipeline(recipe, folder, load(None, settings), FitSettings())
+    pipeline.answer()
+    task = AnsweredTask(recipe.task, pipeline.labelled, folder / "answers-llm")
+    del pipeline  # the pair's memory
+    return align(settings, [task], read_general_prompts(), folder / "align", how)
+
+
+def run(
+    recipe: Recipe,
+    pair: Pair,
+    folder: Path,
+    results: Path,
+    routers: Path,
+    fitting: FitSettings,
+    adapter: Path | None = None,
+) -> Path:
     """Carries out a recipe, of which `folder` keeps the stages' files; what is already there is not made again.
 
     The best router is then in `routers`, and the summary with its charts in `results`; returns the summary's path.
+
+    Args:
+        recipe: What to do.
+        pair: The models.
+        folder: Of the stages.
+        results: Gets the summary.
+        routers: Gets the router, and the adapter beside it.
+        fitting: How routers are fitted.
+        adapter: The file that the pair's SLM was aligned with, for the router's folder.
     """
-    pipeline = Pipeline(recipe, folder, pair, fitting)
+    pipeline = Pipeline(recipe, folder, pair, fitting, adapter=adapter)
     pipeline.label()
     summary = pipeline.evaluate(pipeline.fit())
     path = write_summary(summary, results)

@@ -125,6 +125,27 @@ class FitSettings:
             raise TrainerError("a skip connection is for the logit features, which this router does not see")
 
 
+@dataclass(frozen=True)
+class AlignSettings:
+    """How an SLM learns its LLM's texts; stored with the adapter. A value that makes no sense is a TrainerError."""
+
+    rank: int = setting(16, "of the changes; a 0.5B model's file has half a megabyte for each")
+    epochs: int = setting(2, "times that each text is learned, at most; stops early")
+    learning_rate: float = setting(3e-4, "of AdamW, at its highest")
+    # The LLM's likeliest tokens teach more than the one that it wrote, but it has to read its texts once more for them.
+    kl: float = setting(0.0, "weight of the divergence from the LLM's 20 likeliest tokens, beside 1 for what it wrote")
+    max_new_tokens: int = setting(256, "of the LLM's texts to general prompts")
+    seed: int = setting(0, "of weights and order")
+
+    def __post_init__(self) -> None:
+        _check("rank", self.rank, 1, 1024)
+        _check("epochs", self.epochs, 1, 1000)
+        _check("learning rate", self.learning_rate, 0, 1)
+        _check("kl", self.kl, 0, 1000)
+        _check("max new tokens", self.max_new_tokens, 1, 1_000_000)
+        _check("seed", self.seed, 0, 2**63 - 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What `python -m trainer run` does; see `trainer.pipeline`.

@@ -82,6 +82,11 @@ class Origin:
         raise NotImplementedError
 
     @property
+    def files(self) -> str:
+        """The identity without an adapter."""
+        return self.identity
+
+    @property
     def counts(self) -> Counts:
         """How many weights there are; of a GGUF file that is not here yet, about."""
         raise NotImplementedError

@@ -16,8 +16,9 @@ import torch
 from safetensors import SafetensorError
 
 from engine.errors import WeightsError
+from engine.pairs.adapter import aligned, find_adapter
 from engine.pairs.origin import Origin, origin_of, read_tokenizer
-from engine.pairs.presets import PRESETS, Preset
+from engine.pairs.presets import PRESETS, ROUTERS, Preset
 from engine.pairs.room import room_of, unconverted
 from engine.settings import Settings
 from engine.tokenizer import check_same_tokenizer, tokenizer_fingerprint
@@ -26,6 +27,7 @@ from engine.weights.cache_folder import locked
 from engine.weights.convert import converted, fingerprint_of, folder_of, load_folder, problem, stored_form
 from engine.weights.files import disk_error, remove
 from engine.weights.progress import ProgressCallback, say
+from engine.weights.router_hub import router_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,7 +44,9 @@ class LoadedPair:
         slm, llm: Of transformers, or a `StoredModel`; the LLM is None where it is elsewhere.
         fingerprint: The tokenizer's.
         quantisation: "NF4", "int8" or "fp32", for people.
-        identity: Changes when any file of the models does, of a pair of the user's own; empty for a preset's.
+        identity: Changes when any file of the models does, of a pair of the user's own; empty for a preset's. The
+            adapter is not part of it, but of `slm_name`.
+        slm_name: The SLM's title, and its adapter.
     """
 
     slm: Any
@@ -51,6 +55,7 @@ class LoadedPair:
     fingerprint: str
     quantisation: str
     identity: str
+    slm_name: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def load_models(
     _set_up(settings)
     device = _device(preset)
     layout = layout_of(preset, settings)
-    origins = [origin_of(model, settings, progress) for model in (preset.slm, preset.llm)]
+    origins = [slm_origin(preset, settings, progress), origin_of(preset.llm, settings, progress)]
     if missing := unconverted(origins, settings, layout):
         _compare(origins)
         room_of(origins, missing, settings, layout, device).check()
@@ -90,7 +95,16 @@ def load_models(
     for title, model in ((preset.slm.title, slm.model), (preset.llm.title, llm.model)):
         _check_rows(title, model, tokenizer)
     models = _moved(slm.model, device), _moved(llm.model, device)
-    return LoadedPair(*models, tokenizer, slm.fingerprint, store.form(layout), _identity(preset, origins))
+    identity = _identity(preset, origins)
+    return LoadedPair(*models, tokenizer, slm.fingerprint, store.form(layout), identity, origins[0].title)
+
+
+def slm_origin(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> Origin:
+    """The SLM's files, with the adapter that the settings name; raises as `origin_of` and `find_adapter`."""
+    base = origin_of(preset.slm, settings, progress)
+    own = router_folder(settings, preset, ROUTERS, progress) if settings.adapter == "auto" else None
+    adapter = find_adapter(settings.adapter, ROUTERS, own)
+    return base if adapter is None else aligned(base, adapter)
 
 
 def _read_ahead(folders: Sequence[Path], settings: Settings) -> dict[Path, Future[Any]]:
@@ -114,18 +128,19 @@ def load_slm(preset: Preset, settings: Settings, progress: ProgressCallback | No
     """As `load_models`, of a pair whose LLM is elsewhere."""
     _set_up(settings)
     device, layout = _device(preset), layout_of(preset, settings)
-    origins = [origin_of(preset.slm, settings, progress)]
+    origins = [slm_origin(preset, settings, progress)]
     if missing := unconverted(origins, settings, layout):
         room_of(origins, missing, settings, layout, device).check()
     slm = _load(origins[0], settings, layout, progress, False, {})
     tokenizer = slm.tokenizer()
     _check_rows(preset.slm.title, slm.model, tokenizer)
+    models = _moved(slm.model, device), None
     identity = _identity(preset, origins)
-    return LoadedPair(_moved(slm.model, device), None, tokenizer, slm.fingerprint, store.form(layout), identity)
+    return LoadedPair(*models, tokenizer, slm.fingerprint, store.form(layout), identity, origins[0].title)
 
 
 def _identity(preset: Preset, origins: Sequence[Origin]) -> str:
-    return "" if preset.name in PRESETS else " ".join(origin.identity for origin in origins)
+    return "" if preset.name in PRESETS else " ".join(origin.files for origin in origins)
 
 
 def _set_up(settings: Settings) -> None:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from engine import operating_points
 from engine.errors import RouterError
+from engine.pairs import adapter
+from engine.pairs.presets import Preset
 from engine.router import CARD, WEIGHTS
+from engine.settings import Settings
 from engine.weights.files import MAX_JSON
 from engine.weights.hub_repo import Wanted, fetch_repo, parse_repo
 from engine.weights.progress import ProgressCallback
@@ -16,11 +19,30 @@ LIMITS = {
     WEIGHTS: 200_000_000,
     CARD: MAX_JSON,
     operating_points.FILE: operating_points.MAX_BYTES,
+    adapter.FILE: adapter.MAX_BYTES,
     "README.md": 1_000_000,
 }
 """The files of a published router, and the bytes that each may have."""
 
 _WAY_OUT = f"put {' and '.join(REQUIRED)} into a folder and name its path"
+
+
+def router_folder(
+    settings: Settings, preset: Preset, routers: Path, progress: ProgressCallback | None = None
+) -> Path | None:
+    """The folder of the router that the settings mean; None for "auto" where the pair has none. Raises `find_router`'s.
+
+    `routers`: Folder of the shipped routers.
+    """
+    name, setting = settings.router, "CITER_ROUTER"
+    if name == "auto" and preset.router is None:
+        folder = routers / preset.name
+        return folder if folder.is_dir() else None
+    if name == "auto" and preset.router is not None:
+        name, setting = preset.router, f"CITER_PAIRS: {preset.name}.router"
+    cache, timeout = settings.cache_dir / "routers", settings.hub_timeout
+    where = {"setting": setting, "hub": settings.hub, "timeout": timeout, "progress": progress}
+    return find_router(name, routers, cache, **where)
 
 
 def find_router(

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.settings import add_model_options
 from trainer import TrainerError
-from trainer.commands.options import Add, Command, Options, add_questions, labelled_questions, load_pair, questions_of
-from trainer.settings import RolloutSettings, add_settings, chosen
+from trainer.commands.options import (
+    Add,
+    Command,
+    Options,
+    add_questions,
+    labelled_questions,
+    load_pair,
+    questions_of,
+    settings_of,
+)
+from trainer.settings import AlignSettings, RolloutSettings, add_settings, chosen
 
 
 def _add_answer(add: Add) -> None:
@@ -21,6 +31,37 @@ def _answer(options: Options) -> None:
     from trainer.labels.answers import answer
 
     answer(load_pair(options), Role(options.role), questions_of(options), options.out, options.max_new_tokens)
+
+
+def _add_align(add: Add) -> None:
+    add_model_options(add)
+    add("--data", "files of questions that the LLM has answered", [], nargs="*", metavar="FILE")
+    about = "folders of `answer --role llm`, one for each of --data, in its order"
+    add("--answers", about, [], nargs="*", type=Path, metavar="FOLDER")
+    add("--prompts", "general prompts, a JSON object of lists (default: those of assets/align_prompts.json)", type=Path)
+    add("--out", "folder; run the same command again to go on where it stopped", type=Path, required=True)
+    add_settings(add, AlignSettings)
+
+
+def _align(options: Options) -> None:
+    """Let the SLM learn the LLM's own texts: an adapter, which is merged into its weights."""
+    from trainer.align.stage import align
+    from trainer.align.texts import PROMPTS, AnsweredTask, read_general_prompts
+    from trainer.questions.sources import read_jsonl
+    from trainer.shards import require_one_process
+
+    require_one_process("align")
+    if len(options.data) != len(options.answers):
+        raise TrainerError(f"{len(options.data)} --data, {len(options.answers)} --answers: give one folder for each")
+    files = [Path(name) for name in options.data]
+    names = [path.parent.name if path.stem in ("train", "dev") else path.stem for path in files]
+    tasks = [
+        AnsweredTask(name, read_jsonl(path), folder)
+        for name, path, folder in zip(names, files, options.answers, strict=True)
+    ]
+    how = AlignSettings(**chosen(options, AlignSettings))
+    prompts = read_general_prompts(options.prompts or PROMPTS)
+    print(align(settings_of(options), tasks, prompts, options.out, how))
 
 
 def _add_label(add: Add) -> None:
@@ -71,6 +112,7 @@ def _rollout(options: Options) -> None:
 
 COMMANDS = {
     "answer": Command(_add_answer, _answer),
+    "align": Command(_add_align, _align),
     "label": Command(_add_label, _label),
     "rollout": Command(_add_rollout, _rollout),
 }

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from engine.settings import add_model_options
 from trainer import TrainerError
-from trainer.commands.options import RESULTS, Add, Command, Options, fit_settings_of_rounds, load_pair, settings_of
-from trainer.settings import RECIPES, FitSettings, Recipe, add_settings, chosen, counts_for, own_recipe
+from trainer.commands.options import RESULTS, Add, Command, Options, fit_settings_of_rounds, settings_of
+from trainer.settings import RECIPES, AlignSettings, FitSettings, Recipe, add_settings, chosen, counts_for, own_recipe
 
 
 def _add_run(add: Add) -> None:
@@ -24,24 +24,32 @@ def _add_run(add: Add) -> None:
     about = f"gets the summary (default: {RESULTS} for a preset's own task, else a folder in --out)"
     add("--results", about, type=Path)
     add("--routers", "gets the best router", Path("assets/routers"))
+    add("--align", "first let the SLM learn the LLM's own texts, as `align` does by default", False)
     add_settings(add, FitSettings)
 
 
 def _run(options: Options) -> None:
     """Do all of it: questions, labels, rollouts, routers, evaluation, summary."""
+    from engine import load
     from engine.pairs.presets import choose_preset
     from trainer.evaluation.method_names import check_names
-    from trainer.pipeline import run
+    from trainer.pipeline import align_first, run
     from trainer.shards import require_one_process
 
     require_one_process("run")
     fitting = fit_settings_of_rounds(options)
-    pair = choose_preset(settings_of(options)).name
+    settings = settings_of(options)
+    if options.align:
+        settings = settings.model_copy(update={"adapter": "none"})
+    pair = choose_preset(settings).name
     recipe, own = _recipe(options, pair)
     check_names(recipe.task, [])  # a file's name may be none: --task gives another
-    folder = options.out or Path("runs") / f"{pair}-{recipe.task}"
+    folder = options.out or Path("runs") / f"{pair}-{recipe.task}{'-aligned' if options.align else ''}"
     results = options.results or (folder / "results" if own else RESULTS)
-    print(run(recipe, load_pair(options), folder, results, options.routers, fitting))
+    adapter = align_first(recipe, settings, folder, AlignSettings()) if options.align else None
+    if adapter is not None:
+        settings = settings.model_copy(update={"adapter": str(adapter)})
+    print(run(recipe, load(None, settings), folder, results, options.routers, fitting, adapter))
 
 
 def _recipe(options: Options, pair: str) -> tuple[Recipe, bool]:

@@ -51,15 +51,29 @@ def answer(
     folder: Path,
     max_new_tokens: int,
     report: Callable[[str], None] = print,
+    ask: Callable[[Question], str] = prompt,
+    shard: int = SHARD,
+    rows: int = ROWS,
 ) -> None:
     """Lets one of the pair's models answer questions greedily, into `folder`; resumes where it stopped.
+
+    Args:
+        pair: Both models.
+        role: Which of them.
+        questions: To be answered.
+        folder: Gets the answers.
+        max_new_tokens: Of an answer.
+        report: Told how far it is.
+        ask: The prompt that a question becomes.
+        shard: Questions that are kept together.
+        rows: Texts that are written at once.
 
     Raises:
         TrainerError: The folder holds answers to other questions or of another model.
     """
 
     def make(batch: Sequence[Question], path: Path) -> None:
-        requests = [Request(prompt(q), policy=role.value, max_new_tokens=max_new_tokens) for q in batch]
+        requests = [Request(ask(q), policy=role.value, max_new_tokens=max_new_tokens) for q in batch]
         lines = [
             {
                 "question": question.id,
@@ -67,7 +81,7 @@ def answer(
                 "text": "".join(event.text for event in row.events),
                 "finish": row.finish_reason,
             }
-            for question, row in zip(batch, write_each(pair, map(WantedText, requests), ROWS, report), strict=True)
+            for question, row in zip(batch, write_each(pair, map(WantedText, requests), rows, report), strict=True)
         ]
         write_lines(path, lines)
 
@@ -78,7 +92,7 @@ def answer(
         "max_new_tokens": max_new_tokens,
         **_model(pair, role),
     }
-    _shards(folder).run(settings, questions, make, report)
+    _shards(folder, shard).run(settings, questions, make, report)
 
 
 def load_answers(folder: Path, role: Role, pair: Pair | None = None) -> dict[str, Answer]:
@@ -113,5 +127,5 @@ def are_right(answers: Mapping[str, Answer], questions: Sequence[Question]) -> d
     return {name: grade(by_id[name], each.text) for name, each in answers.items()}
 
 
-def _shards(folder: Path) -> Shards:
-    return Shards(folder, "answers", SHARD, ".jsonl", _MadeOf)
+def _shards(folder: Path, size: int = SHARD) -> Shards:
+    return Shards(folder, "answers", size, ".jsonl", _MadeOf)

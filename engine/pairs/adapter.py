@@ -1,0 +1,252 @@
+"""What an SLM has learned of its LLM's own texts: low-rank changes of its matrices (LoRA, Hu et al. 2021), in one file.
+
+The file lies beside a router, which was fitted to the changed SLM. The changes are added to the SLM's weights as these
+are read, before they are quantised (`aligned`). So an aligned SLM costs nothing more when it runs.
+
+A matrix [out, in] has three tensors: `<name>.down` int8 [rank, in], `<name>.up` int8 [rank, out], and `<name>.scale`
+float32 [rank]. Its change is `up.T @ (scale * down)`. The card is JSON in the header of the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import torch
+from pydantic import Field, TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from engine.errors import SettingsError, WeightsError, first_fault, shown
+from engine.pairs.origin import Origin, Read
+from engine.weights.files import read_bytes, replacing
+from engine.weights.store import Counts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+FILE = "adapter.safetensors"
+MAX_BYTES = 200_000_000
+"""Bytes that an adapter's file may have. That of a 0.5B model with rank 16 has nine million."""
+
+_WAY_OUT = "Get the file again, make it with `python -m trainer align`, or set CITER_ADAPTER=none"
+_LARGEST = 127  # of an int8 code
+
+
+@dataclass(frozen=True)
+class AdapterCard:
+    """What an adapter is for.
+
+    Attributes:
+        slm: The SLM's title, for people.
+        base: The identity of the SLM's files (`Origin.identity`). The adapter fits no other weights.
+        rank: Of the changes.
+        learned: What it learned from and how well, for people.
+        sha256: Of all bytes behind the header, so that damage is noticed.
+    """
+
+    slm: Annotated[str, Field(min_length=1, max_length=300)]
+    base: Annotated[str, Field(min_length=1, max_length=1000)]
+    rank: Annotated[int, Field(ge=1, le=1024)]
+    learned: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    format: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter in memory.
+
+    Attributes:
+        card: What it is for.
+        tensors: As in the file.
+        digest: SHA-256 of the whole file, in hex.
+    """
+
+    card: AdapterCard
+    tensors: Mapping[str, Tensor]
+    digest: str
+
+    @classmethod
+    def load(cls, path: Path) -> Adapter:
+        """Reads a file; a WeightsError names the file and what is wrong with it."""
+        try:
+            content = read_bytes(path, MAX_BYTES)
+            card, tensors = _read(content)
+        except OSError as error:
+            raise WeightsError(f"The adapter {path} cannot be read ({error.strerror or error}). {_WAY_OUT}") from None
+        except (ValueError, SafetensorError) as error:
+            raise WeightsError(f"The adapter {path} is damaged: {shown(str(error))}. {_WAY_OUT}") from None
+        return cls(card, tensors, hashlib.sha256(content).hexdigest())
+
+    def check(self, base: Origin, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raises a WeightsError where a change is for no matrix of the model, or for one of another shape."""
+        for name in self.names:
+            down, up = self.tensors[f"{name}.down"], self.tensors[f"{name}.up"]
+            shape = up.shape[1], down.shape[1]
+            if shapes.get(f"{name}.weight") != shape:
+                raise WeightsError(f"The adapter changes {shown(name)} {shape}, which {base.title} lacks. {_WAY_OUT}")
+
+    @property
+    def names(self) -> list[str]:
+        """The layers that it changes."""
+        return sorted(name.removesuffix(".down") for name in self.tensors if name.endswith(".down"))
+
+    def changed(self, name: str, weight: Tensor) -> Tensor:
+        """A weight [out, in] with its change added, in its own dtype; any other tensor as it is."""
+        layer = name.removesuffix(".weight")
+        if f"{layer}.down" not in self.tensors or layer == name:
+            return weight
+        down, up, scale = (self.tensors[f"{layer}.{part}"].float() for part in ("down", "up", "scale"))
+        return (weight.float() + up.T @ (scale[:, None] * down)).to(weight.dtype)
+
+
+def save_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], card: AdapterCard) -> None:
+    """Writes an adapter, whole or not at all; its folder must be there.
+
+    Args:
+        path: The file.
+        factors: By layer, `down` [rank, in] and `up` [out, rank] in float32; the change is `up @ down`.
+        card: Without its SHA-256.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, (down, up) in factors.items():
+        (low, one), (high, other) = _rounded(down), _rounded(up.T)
+        tensors |= {f"{name}.down": low, f"{name}.up": high, f"{name}.scale": one * other}
+    sha256 = hashlib.sha256(_parts(save(tensors))[1]).hexdigest()
+    metadata = {"card": json.dumps({**asdict(card), "sha256": sha256}, allow_nan=False)}
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata))
+
+
+def _rounded(factor: Tensor) -> tuple[Tensor, Tensor]:
+    """A factor [rank, n] as int8 codes, and the scale of each row."""
+    scale = factor.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / _LARGEST
+    return (factor / scale[:, None]).round().to(torch.int8).contiguous(), scale
+
+
+def _read(content: bytes) -> tuple[AdapterCard, dict[str, Tensor]]:
+    """Card and tensors of a file's bytes; a ValueError or a SafetensorError if they are not an adapter's."""
+    header, data = _parts(content)
+    try:
+        metadata = json.loads(header).get("__metadata__") or {}
+        card = TypeAdapter(AdapterCard).validate_json(metadata.get("card", ""), strict=True)
+    except ValidationError as error:
+        raise ValueError(f"its card: {first_fault(error, '')}") from None
+    except (AttributeError, RecursionError):
+        raise ValueError("it has no card") from None
+    if hashlib.sha256(data).hexdigest() != card.sha256:
+        raise ValueError("its bytes have changed since it was written")
+    tensors = load(content)
+    for name in {name.rpartition(".")[0] for name in tensors}:
+        down, up, scale = (tensors.get(f"{name}.{part}", torch.empty(0)) for part in ("down", "up", "scale"))
+        kinds = down.dtype, up.dtype, scale.dtype
+        if kinds != (torch.int8, torch.int8, torch.float32) or down.ndim != 2 or up.ndim != 2:
+            raise ValueError(f"{name} is not two int8 matrices and a scale")
+        if not len(down) == len(up) == len(scale) == card.rank or not bool(torch.isfinite(scale).all()):
+            raise ValueError(f"{name} is not of rank {card.rank}, or has values that are not finite")
+    return card, tensors
+
+
+def _parts(content: bytes) -> tuple[bytes, bytes]:
+    """The header (JSON) and the data of a safetensors file."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return content[8:end], content[end:]
+
+
+class _Aligned(Origin):
+    """A model with an adapter: the files of both, and another name in the cache and for people."""
+
+    def __init__(self, base: Origin, adapter: Adapter) -> None:
+        self.title = aligned_title(base.title, adapter.digest)
+        self.folder, self.fetched = base.folder, base.fetched
+        self._base, self._adapter = base, adapter
+
+    @property
+    def key(self) -> str:
+        return f"{self._base.key}-{self._adapter.digest[:12]}"
+
+    @property
+    def identity(self) -> str:
+        return f"{self._base.identity}+{self._adapter.digest}"
+
+    @property
+    def files(self) -> str:
+        return self._base.identity
+
+    @property
+    def counts(self) -> Counts:
+        return self._base.counts
+
+    @property
+    def dense_bytes(self) -> int:
+        return self._base.dense_bytes
+
+    def tokenizer(self) -> Any:
+        return self._base.tokenizer()
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[tuple[PreTrainedModel, Read | None]]:
+        with self._base.open() as (model, read):
+            self._adapter.check(self._base, {name: tuple(value.shape) for name, value in model.state_dict().items()})
+            if read is None:
+                _merge(model, self._adapter)
+                yield model, None
+            else:
+                dense = read
+                yield model, lambda name, *dtype: self._adapter.changed(name, dense(name, *dtype))
+
+
+@torch.no_grad()
+def _merge(model: PreTrainedModel, adapter: Adapter) -> None:
+    for layer in adapter.names:
+        weight: Any = model.get_submodule(layer).weight
+        weight.copy_(adapter.changed(f"{layer}.weight", weight))
+
+
+def aligned(base: Origin, adapter: Adapter) -> Origin:
+    """A model with an adapter; a WeightsError where the adapter was made for other weights."""
+    if adapter.card.base != base.identity:
+        raise WeightsError(
+            f"The adapter {adapter.digest[:8]} was made for {shown(adapter.card.slm)} with other weights than this "
+            f"{base.title} has. Name the adapter of this SLM with CITER_ADAPTER, or set CITER_ADAPTER=none"
+        )
+    return _Aligned(base, adapter)
+
+
+def aligned_title(title: str, digest: str) -> str:
+    """The name of an aligned SLM; routers, traces and evaluations keep it, and so know which adapter it had."""
+    return f"{title} (aligned {digest[:8]})"
+
+
+def find_adapter(name: str, routers: Path, own: Path | None) -> Adapter | None:
+    """The adapter that `CITER_ADAPTER` means.
+
+    Args:
+        name: "none"; "auto" for the one beside the pair's router, if there is one; a file; or a folder with such a
+            file, which may be one of `routers`.
+        routers: Folder of the shipped routers.
+        own: Folder of the pair's router; None where it has none.
+
+    Raises:
+        SettingsError: Nothing has this name.
+        WeightsError: The file is damaged.
+    """
+    if name == "none":
+        return None
+    if name == "auto":
+        return Adapter.load(own / FILE) if own is not None and (own / FILE).exists() else None
+    for path in (Path(name).expanduser(), Path(name).expanduser() / FILE, routers / name / FILE):
+        if path.is_file():
+            return Adapter.load(path)
+    known = ", ".join(sorted(path.parent.name for path in routers.glob(f"*/{FILE}"))) or "none yet"
+    raise SettingsError(
+        f"CITER_ADAPTER = {shown(name)}: no such file, no folder with {FILE}, and not among the adapters shipped here "
+        f"({known}); none takes the SLM as it is"
+    )
