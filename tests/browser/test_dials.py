@@ -109,6 +109,8 @@ def test_a_number_typed_digit_by_digit_is_taken_exactly_and_only_once_it_is_ente
     page.press(BOX, "Enter")
     expect(page.locator(BOX), "beyond the end it is the end").to_have_value("1.01")
     written(shown, site, 1.01)
+    page.fill("#acceptance input[type=number]", "0.004")  # a hundredth is the slider's own step
+    expect(page.locator(".acceptance-means")).to_contain_text("0.004 ×")
 
 
 def test_many_moves_end_with_the_text_of_the_last_and_undo_puts_the_thumb_back(shown, site):
