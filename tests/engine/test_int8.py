@@ -38,20 +38,18 @@ EXTREME = """
 import torch
 from engine.errors import WeightsError
 from engine.model import int8, language_model
-codes = torch.full((32, 1024), {sign} * int8.LARGEST_WEIGHT, dtype=torch.int8)
-made = int8.Int8Linear(codes, torch.ones(32), bias=False)
-print((made(torch.ones(2, 1024)) / int8.LARGEST_WEIGHT).unique().tolist())
+for sign in (1, -1):
+    codes = torch.full((32, 1024), sign * int8.LARGEST_WEIGHT, dtype=torch.int8)
+    made = int8.Int8Linear(codes, torch.ones(32), bias=False)
+    print(*(made(torch.ones(2, 1024)) / int8.LARGEST_WEIGHT).unique().tolist())
 """
 
 
 @pytest.mark.parametrize("instructions", ["AVX2", "AVX512", None])
-@pytest.mark.parametrize("sign", [1, -1])
-def test_the_largest_weights_and_inputs_do_not_saturate(instructions, sign):
+def test_the_largest_weights_and_inputs_do_not_saturate(instructions):
     held = {"FBGEMM_ENABLE_INSTRUCTIONS": instructions} if instructions else {}
-    done = subprocess.run(
-        [sys.executable, "-c", EXTREME.format(sign=sign)], env=os.environ | held, capture_output=True, text=True
-    )
-    assert done.stdout.strip() == f"[{1024.0 * sign}]", done.stderr
+    done = subprocess.run([sys.executable, "-c", EXTREME], env=os.environ | held, capture_output=True, text=True)
+    assert done.stdout.split() == ["1024.0", "-1024.0"], done.stderr
 
 
 @pytest.mark.parametrize("quantised_head", [True, False])
