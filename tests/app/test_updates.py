@@ -149,19 +149,22 @@ class Following(RuleBasedStateMachine):
             list(updates.due())
         self.connect()
 
-    @rule(threshold=st.sampled_from([0.2, 0.5, 0.9]), acceptance=st.sampled_from([0.0, 0.8]))
+    @precondition(lambda self: self.session.run is None or self.session.run.finished.is_set())
+    @rule(threshold=st.sampled_from([0.2, 0.5, 0.9]), acceptance=st.sampled_from([0.0, 0.8, 0.8]))
     def write(self, threshold: float, acceptance: float) -> None:
         asked = request(threshold=threshold, acceptance=acceptance, max_new_tokens=25)
         self.go_on(self.session.begin(asked, self.host))
 
-    @rule(count=st.integers(1, 12))
-    def more(self, count: int) -> None:
-        """So many steps are taken, if there is something to write."""
-        for _ in range(count):
+    @rule(steps=st.sampled_from([1, 3, 6, 99]), looks=st.booleans())
+    def more(self, steps: int, looks: bool) -> None:
+        """So many steps are taken, if there is something to write, and each is sent or none."""
+        for _ in range(steps):
             if self.session.run is None or self.session.run.finished.is_set():
                 return
             self.pair.permits.release()
             self.rest(self.session.run)
+            if looks:
+                self.look()
 
     def rest(self, run: Run) -> None:
         """Waits until the models wait for a permit again, or the text has ended."""
@@ -195,7 +198,7 @@ class Following(RuleBasedStateMachine):
         run = self.session.run
         if run is None:
             return
-        self.pair.permits.release(10_000)
+        self.more(1000, looks=True)
         ended(run)
         self.look()
         self.look()
