@@ -149,19 +149,22 @@ class Following(RuleBasedStateMachine):
             list(updates.due())
         self.connect()
 
-    @rule(threshold=st.sampled_from([0.2, 0.5, 0.9]), acceptance=st.sampled_from([0.0, 0.8]))
+    @precondition(lambda self: self.session.run is None or self.session.run.finished.is_set())
+    @rule(threshold=st.sampled_from([0.2, 0.5, 0.9]), acceptance=st.sampled_from([0.0, 0.8, 0.8]))
     def write(self, threshold: float, acceptance: float) -> None:
         asked = request(threshold=threshold, acceptance=acceptance, max_new_tokens=25)
         self.go_on(self.session.begin(asked, self.host))
 
-    @rule(count=st.integers(1, 12))
-    def more(self, count: int) -> None:
-        """So many steps are taken, if there is something to write."""
-        for _ in range(count):
+    @rule(steps=st.sampled_from([1, 3, 6, 99]), looks=st.booleans())
+    def more(self, steps: int, looks: bool) -> None:
+        """So many steps are taken, if there is something to write, and each is sent or none."""
+        for _ in range(steps):
             if self.session.run is None or self.session.run.finished.is_set():
                 return
             self.pair.permits.release()
             self.rest(self.session.run)
+            if looks:
+                self.look()
 
     def rest(self, run: Run) -> None:
         """Waits until the models wait for a permit again, or the text has ended."""
@@ -195,7 +198,7 @@ class Following(RuleBasedStateMachine):
         run = self.session.run
         if run is None:
             return
-        self.pair.permits.release(10_000)
+        self.more(1000, looks=True)
         ended(run)
         self.look()
         self.look()
@@ -294,8 +297,8 @@ def test_what_a_window_says_of_what_it_has_is_read_only_where_it_makes_sense():
     assert _panel_state("1700000000000.12.1.3") == PanelState(1700000000000, 12, True, 3)
 
 
-def test_a_texts_cost_is_told_with_its_policy_and_dials_unless_they_were_turned_or_its_pair_has_gone(host, pair):
-    pair.tokens_per_second = 100
+def test_a_texts_cost_is_told_with_its_policy_and_dials_unless_they_were_turned_or_it_was_opened(host, pair):
+    pair.tokens_per_second = 5  # it must not have ended before a busy machine turns the dials
     session = Session()
     turned = session.begin(request(threshold=0.2), host)
     eventually(lambda: len(turned.events) > 3, SECONDS)
@@ -307,8 +310,7 @@ def test_a_texts_cost_is_told_with_its_policy_and_dials_unless_they_were_turned_
     assert cost is not None and cost["times"] > 0
     assert (cost["policy"], cost["threshold"], cost["acceptance"]) == ("router", 0.9, 0.3)
     opened = opened_run(FakePair(1e6).generate(plain.request).to_json())
-    session.retire(pair)
-    assert cost_of(plain, session) is cost_of(opened, session) is None
+    assert cost_of(opened, session) is None, "the models here did not write it"
 
 
 def test_a_part_never_says_that_a_text_has_ended_and_what_is_sent_again_is_the_same(host):
@@ -399,7 +401,7 @@ def test_what_nobody_listens_to_is_stopped_and_says_why(host, pair, monkeypatch)
 
 def test_a_text_that_somebody_follows_is_written_to_its_end(host, pair, monkeypatch):
     session = Session()
-    pair.tokens_per_second = 40
+    pair.tokens_per_second = 20
     run = session.begin(request(), host)
 
     def patience_ends() -> None:

@@ -59,6 +59,7 @@ def test_undo_and_redo_bring_text_dials_and_prompt_and_ask_for_no_token(shown: W
     expect(page.locator(REDO)).to_be_disabled()
     page.click(UNDO)
     at(shown, site, second)
+    expect(page.locator(REDO)).to_be_enabled()  # the fields have followed, too
     turn(shown, site, 0.2)
     expect(page.locator(REDO), "what came after is no more").to_be_disabled()
 
