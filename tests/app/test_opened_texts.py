@@ -8,27 +8,22 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import app.share.open_trace
 from app.api import ApiRun
-from app.fields import link_query
 from app.running.host import Host
 from app.running.run import Run
 from app.running.session import View
 from app.share.buttons import taken
-from app.share.export import html_page, markdown
-from app.share.link import link_json
 from app.share.open_trace import opened_run
 from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
 from app.sweep import Sweep
 from engine import UNITS, InvalidRequest, Prices, Request, Trace
 from engine.events import taken_back
-from engine.scheduler import Scheduler
 from tests.support.fake_pair import FakePair
-from tests.support.mutations import damaged_json
 from tests.support.paths import ROOT
 
 PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
@@ -47,39 +42,35 @@ def tiny_host(tiny_pair):
 # ---- every text that is given out is opened ----
 
 
-def _of_run(run: Run, host: Host, kind: str) -> str:
+def of_run(run: Run, host: Host, kind: str) -> str:
     assert run.start(host).finished.wait(120) and not run.error
-    text = taken(run.pair.trace(run.request, list(run.events)), None, kind)
-    return json.loads(text or "")["text"]
+    return json.loads(taken(run.pair.trace(run.request, list(run.events)), None, kind) or "")["text"]
 
 
-def _of_sweep(asked: Request, host: Host) -> str:
+def of_sweep(asked: Request, host: Host) -> str:
     sweep = Sweep(replace(asked, max_new_tokens=10), [], Prices(), "threshold").start(host)
     assert sweep.finished.wait(120) and not sweep.error
     row = max(range(len(sweep.events)), key=lambda row: taken_back(sweep.events[row]))
     return sweep.pair.trace(sweep.at(row), sweep.events[row]).to_json()
 
 
-def _of_batch(asked: Request, host: Host) -> str:
-    """What the engine alone gives, of the last of three texts."""
-    return host.pair.generate_batch([replace(asked, seed=1), replace(asked, prompt="3 + 4 = ?"), asked])[2].to_json()
+def of_batch(asked: Request, host: Host) -> str:
+    others = [replace(asked, seed=1), replace(asked, prompt="3 + 4 = ?")]
+    return host.pair.generate_batch([*others, asked])[2].to_json()
 
 
 GIVERS: dict[str, Callable[[Request, Host], str]] = {
-    "the page's trace": lambda asked, host: _of_run(Run(asked), host, "json"),
-    "the page's link": lambda asked, host: _of_run(Run(asked), host, "link"),
-    "a program's text": lambda asked, host: _of_run(ApiRun(asked), host, "json"),
-    "a sweep's text": _of_sweep,
-    "the engine's batch": _of_batch,
-}
-TAKERS: dict[str, Callable[[str], Trace]] = {
-    "the page": lambda text: opened_run(text).pair.opened,
-    "the engine": Trace.from_json,
+    "the page's trace": lambda asked, host: of_run(Run(asked), host, "json"),
+    "the page's link": lambda asked, host: of_run(Run(asked), host, "link"),
+    "a program's text": lambda asked, host: of_run(ApiRun(asked), host, "json"),
+    "a sweep's text": of_sweep,
+    "the engine's batch": of_batch,
 }
 
 
 @pytest.mark.parametrize("giver", GIVERS)
 @settings(max_examples=8)
+@example(acceptance=0.6, threshold=0.2, max_draft="auto", before=2)  # much is taken back, in another row than the first
 @given(
     acceptance=st.sampled_from([0.0, 0.1, 0.3, 0.6, 0.9, 1.0]),
     threshold=st.sampled_from([0.0, 0.5, 0.99, 1.01]),
@@ -93,26 +84,10 @@ def test_every_text_is_opened_wherever_one_can_be(
     others = [Run(replace(asked, prompt=f"{n} + {n} = ?", max_new_tokens=30)).start(tiny_host) for n in range(before)]
     text = GIVERS[giver](asked, tiny_host)
     assert all(other.finished.wait(120) for other in others)
-    opened = [take(text) for take in TAKERS.values()]
-    assert opened[0] == opened[1] and opened[0].text == "".join(event.text for event in opened[0].events)
-    again = opened_run(opened[0].to_json())
-    assert again.pair.opened == opened[0] and token_message(again, 0), "and taken along again"
-
-
-def test_the_tokens_that_a_text_took_back_are_of_its_own_row(tiny_pair):
-    scheduler = Scheduler(tiny_pair, rows=4)
-    asked = Request(PROMPT, 0.2, acceptance=0.6, max_new_tokens=40)
-    try:
-        batch = scheduler.submit_all([replace(asked, prompt="1 + 1 = ?"), asked], "somebody")
-        list(batch)
-    finally:
-        scheduler.close()
-    for row, handle in enumerate(batch.handles):
-        drafts = [draft for event in handle.stream for draft in event.taken_back]
-        assert {event.row for event in (*handle.stream, *drafts)} == {row}
-    assert drafts, "the second is a text of which something is taken back"
-    trace = tiny_pair.trace(asked, batch.handles[1].events)
-    assert {event.row for event in trace.events} == {0}
+    opened = opened_run(text).pair.opened
+    assert opened == Trace.from_json(text) and opened.text == "".join(event.text for event in opened.events)
+    again = opened_run(opened.to_json())
+    assert again.pair.opened == opened and token_message(again, 0), "and taken along again"
 
 
 # ---- what an opened text is ----
@@ -148,21 +123,12 @@ def test_an_opened_trace_shows_what_the_run_showed(run: Run, trace: Trace):
     assert told == known and any(known), "what was learned late is where it belongs"
 
 
-def test_a_text_that_was_stopped_opens_as_stopped(trace: Trace):
+def test_a_text_that_was_stopped_opens_as_stopped_and_an_old_one_as_it_was(trace: Trace):
     some = trace.events[:2]
     cut = replace(trace, events=some, text="".join(event.text for event in some), finish_reason="cancelled")
     assert opened_run(cut.to_json()).state == "stopped" and opened_run(trace.to_json()).state == "done"
-
-
-def changed(content: Any, path: str, value: Any) -> Any:
-    """A JSON document with another value in one place."""
-    content = json.loads(json.dumps(content))
-    *above, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
-    there = content
-    for part in above:
-        there = there[part]
-    there[last] = value
-    return content
+    before_acceptance = ROOT / "tests" / "support" / "trace_before_acceptance.json"
+    assert opened_run(before_acceptance.read_text("utf-8")).events == list(Trace.load(before_acceptance).events)
 
 
 NAN, BACK = float("nan"), "events.1.taken_back"
@@ -174,30 +140,28 @@ NAN, BACK = float("nan"), "events.1.taken_back"
         ("format", 2, "format 2"), ("prompt", " ", "prompt is empty"), ("policy", "magic", "magic"),
         ("threshold", 3.5, "threshold = 3.5"), ("prices.slm", -1, "SLM price = -1"), ("text", "another", "text is not"),
         ("sampling.temperature", NAN, "sampling.temperature"), ("slm", "x" * 1000, "length of slm = 1000"),
-        ("llm_cost.pass_seconds", NAN, "llm_cost.pass_seconds"), ("llm_cost.pass_table", [[1, 0.5]], "llm_cost"),
-        ("slm_cost.trunk_bytes", 10**400, "slm_cost"), ("finish_reason", "length", "finish_reason"),
+        ("llm_cost.pass_table", [[1, 0.5]], "llm_cost"), ("slm_cost.trunk_bytes", 10**400, "slm_cost"),
         ("events", [], "tokens of the trace = 0"), ("events.0.finish_reason", "stop", "finish_reason"),
-        ("events.1.role", "person", "events.1.role"), ("events.1.id", -1, "events.1.id = -1"),
-        ("events.1.index", 7, "events.1.index = 7"), ("events.1.row", 3, "events.1.row = 3"),
-        ("events.1.score", 1.5, "events.1.score = 1.5"), ("events.1.ratio", NAN, "events.1.ratio"),
-        ("events.1.acceptance", 1.5, "events.1.acceptance = 1.5"), ("events.1.slm_fed", -1, "events.1.slm_fed = -1"),
+        ("events.1.role", "person", "events.1.role"), ("events.1.index", 7, "events.1.index = 7"),
+        ("events.1.row", 3, "events.1.row = 3"), ("events.1.acceptance", 1.5, "events.1.acceptance = 1.5"),
         ("events.1.slm_entropy", 65, "events.1.slm_entropy = 65"), ("events.1.seconds", NAN, "events.1.seconds"),
         ("events.1.slm_alternatives.0.2", 3.5, "events.1: .* = 3.5"), ("events.1.llm_head", -1, "llm_head = -1"),
         ("events.1.revealed", [[0, "llm", []]], "events.1.revealed"), ("events.1.verdicts", [[0, 0.5]], "verdicts"),
         (f"{BACK}.0.ratio", -0.5, f"{BACK}.0.ratio = -0.5"), (f"{BACK}.0.index", 3, f"{BACK}.0.index = 3"),
         (f"{BACK}.0.row", 25, f"{BACK}.0.row = 25"), (f"{BACK}.0.text", "x" * 10_001, f"{BACK}.0: .* = 10001"),
         (f"{BACK}.0.taken_back", "a draft", f"{BACK}.0.taken_back"), (BACK, "too many", "20001"),
-        ("events.2.taken_back", "a draft", "events.2.taken_back"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_refused_by_its_place(trace: Trace, path: str, value: Any, named: str):
     content = json.loads(trace.to_json())
     draft = content["events"][1]["taken_back"][0]
-    value = {"a draft": [{**draft, "index": 2}], "too many": [draft] * 20_001}.get(str(value), value)
-    if path == "events.2.taken_back":
-        content["events"][2]["role"] = "slm"
+    *above, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
+    there = content
+    for part in above:
+        there = there[part]
+    there[last] = {"a draft": [{**draft, "index": 2}], "too many": [draft] * 20_001}.get(str(value), value)
     with pytest.raises(InvalidRequest, match=named):
-        opened_run(json.dumps(changed(content, path, value)))
+        opened_run(json.dumps(content))
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "null", "{", "[" * 50_000, '{"prompt": "\\ud800"}', "PK\x03\x04\ufffd"])
@@ -214,27 +178,3 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(trace: Trace, mon
     monkeypatch.setattr(app.share.open_trace, limit, value)
     with pytest.raises(InvalidRequest, match=named):
         opened_run(trace.to_json())
-
-
-SMALL = FakePair(1e6).generate(replace(ASKED, max_new_tokens=3, alternatives=2))
-GOOD = json.loads(SMALL.to_json())
-
-
-@given(content=damaged_json(GOOD))
-def test_a_damaged_trace_is_refused_or_everything_can_be_done_with_it(content: bytes):
-    try:
-        run = opened_run(content.decode(errors="replace"))
-    except InvalidRequest as error:
-        assert str(error) and len(str(error)) < 600
-        return
-    trace = run.pair.opened
-    assert Trace.from_json(trace.to_json()) == trace, "the same values"
-    for unit in UNITS:
-        assert dashboard_message(run, View(unit=unit))
-    assert token_message(run, 0) and html_page(trace) and markdown(trace) and link_query(trace)[0]
-    assert Trace.parse(link_json(trace)).text == trace.text
-
-
-def test_a_trace_from_before_there_was_an_acceptance_opens():
-    old = ROOT / "tests" / "support" / "trace_before_acceptance.json"
-    assert opened_run(old.read_text("utf-8")).events == list(Trace.load(old).events)

@@ -1,4 +1,7 @@
-"""The page's server for other programs: `/generate`, one call and one trace, and `/v1` for OpenAI's clients."""
+"""The page's server for other programs: `/generate`, one call and one trace, and `/v1` for OpenAI's clients.
+
+Values that no field takes are in `tests/app/test_limits.py`; what `/v1` answers is in `tests/engine/test_endpoint.py`.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,9 @@ def generate(client: Client, *asked, **options) -> dict[str, Any]:
 # ---- /generate ----
 
 
-def test_generate_gives_the_whole_trace_of_what_was_asked(client: Client, pair: FakePair):
+def test_generate_alone_is_open_to_programs_and_gives_the_whole_trace_of_what_was_asked(client: Client, pair: FakePair):
+    described: Any = client.view_api(return_format="dict")
+    assert list(described["named_endpoints"]) == ["/generate"]
     trace = generate(client, "a palindrome", 0.5, seed=3, acceptance=0.3, max_draft=8, stop=["\n\n"])
     asked = pair.requests[-1]
     assert (asked.threshold, asked.seed, asked.acceptance, asked.max_draft) == (0.5, 3, 0.3, 8)
@@ -67,67 +72,31 @@ def test_generate_gives_the_whole_trace_of_what_was_asked(client: Client, pair: 
     assert read.text == trace["text"] and read.request == asked
 
 
-def test_the_cost_follows_the_prices_of_the_call(client: Client):
+def test_the_cost_follows_the_prices_of_the_call(client: Client, pair: FakePair):
     cheap, dear = (generate(client, "a palindrome", llm_price=price)["cost"]["price"] for price in (1.0, 10.0))
     assert dear["llm_only"] == pytest.approx(10 * cheap["llm_only"])
     assert dear["slm_only"] == pytest.approx(cheap["slm_only"])
-
-
-def test_it_is_the_only_function_of_the_page_that_programs_are_told_of(client: Client):
-    described: Any = client.view_api(return_format="dict")
-    assert list(described["named_endpoints"]) == ["/generate"]
-    names = {each["parameter_name"] for each in described["named_endpoints"]["/generate"]["parameters"]}
-    assert {"prompt", "threshold", "policy", "seed", "acceptance", "max_draft"} <= names and "request" not in names
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"prompt": " "}, "prompt"), ({"prompt": "x " * 3000}, "3,020"), ({"threshold": 7}, "threshold = 7"),
-        ({"threshold": "much"}, "threshold = 'much'"), ({"policy": "magic"}, "'magic'"), ({"top_p": 0}, "top_p = 0"),
-        ({"temperature": -1}, "temperature = -1"), ({"max_new_tokens": 0}, "_tokens = 0"), ({"stop": [""]}, "stop"),
-        ({"slm_price": -1}, "SLM price = -1"), ({"acceptance": 1.5}, "acceptance = 1.5"), ({"max_draft": "x"}, "'x'"),
-    ],
-)  # fmt: skip
-def test_a_bad_value_is_refused_by_name_before_any_work(client: Client, pair: FakePair, options, named):
     asked = len(pair.requests)
-    with pytest.raises(AppError, match=named):
-        generate(client, **{"prompt": "a palindrome", **options})
-    assert len(pair.requests) == asked
+    for bad, named in (({"slm_price": -1}, "SLM price = -1"), ({"prompt": "x " * 3000}, "3,020")):
+        with pytest.raises(AppError, match=named):
+            generate(client, **{"prompt": "a palindrome", **bad})
+    assert len(pair.requests) == asked, "refused before any work"
 
 
-@pytest.mark.parametrize("value", ["NaN", "-1e999"])
-def test_numbers_that_are_none_are_refused_however_they_are_sent(site: Site, pair: FakePair, value: str):
-    asked, call = len(pair.requests), f"{site.url}gradio_api/call/generate"
-    defaults = '"router", 20, 0, 1, 0, 1, 0, null, false, null, 0, 0.1, 1, 0, "auto"'
-    body = f'{{"data": ["a palindrome", {value}, {defaults}]}}'
-    begun = httpx.post(call, content=body, headers={"content-type": "application/json"}, timeout=LIMIT).json()
-    answer = httpx.get(f"{call}/{begun['event_id']}", timeout=LIMIT).text
-    assert "event: error" in answer and "threshold" in answer and len(pair.requests) == asked
-
-
-def test_a_pair_without_a_router_goes_by_confidence_unless_the_router_is_asked_for(random_pair):
+def test_a_call_needs_the_key_and_without_a_router_goes_by_confidence(random_pair, monkeypatch):
+    monkeypatch.setenv("CITER_API_KEY", "s3cret")
     with serve(lambda preset, progress: random_pair) as site:
-        client = client_of(site)
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            client = client_of(site, headers=headers)
+            with pytest.raises(AppError, match="key"):
+                generate(client, "ab")
+            client.close()
+        client = client_of(site, headers={"Authorization": "Bearer s3cret"})
         assert generate(client, "ab", max_new_tokens=4)["policy"] == "confidence"
+        assert site.host.scheduler.texts == 1, "no work was done without the key"
         with pytest.raises(AppError, match="confidence"):
             generate(client, "ab", policy="router")
         client.close()
-
-
-def test_where_there_is_a_key_a_call_without_it_is_refused_before_any_work(monkeypatch):
-    monkeypatch.setenv("CITER_API_KEY", "s3cret")
-    pair = FakePair(500)
-    with serve(lambda preset, progress: pair) as site:
-        for key in ("", "Bearer wrong", "Bearer s3cret"):
-            client = client_of(site, headers={"Authorization": key} if key else {})
-            if key == "Bearer s3cret":
-                assert len(generate(client, "ab", max_new_tokens=4)["events"]) == 4
-            else:
-                with pytest.raises(AppError, match="key"):
-                    generate(client, "ab")
-                assert not pair.requests
-            client.close()
 
 
 def test_a_client_that_goes_away_stops_its_text(site: Site, pair: FakePair):
@@ -151,14 +120,11 @@ def test_the_page_is_up_without_importing_torch():
 # ---- /v1 ----
 
 
-def test_a_program_gets_its_text_from_the_pages_server_and_its_rows(openai: httpx.Client, site: Site, pair: FakePair):
+def test_a_program_gets_its_text_from_the_pages_rows_and_leaving_frees_them(openai, site: Site, pair: FakePair):
     texts = site.host.scheduler.texts
     reply = openai.post("/chat/completions", json=ASKED).json()
     assert reply["choices"][0]["message"]["content"] == pair.generate(SAME).text
     assert site.host.scheduler.texts == texts + 1 and reply["citer"]["taken_back"] > 0
-
-
-def test_a_stream_comes_as_it_is_written_and_leaving_it_frees_the_row(openai: httpx.Client, site: Site, pair: FakePair):
     pair.tokens_per_second, before = 20.0, pair.tokens
     with openai.stream("POST", "/chat/completions", json={**ASKED, "stream": True, "max_tokens": 2000}) as answer:
         first = next(answer.iter_lines()).removeprefix("data: ")
@@ -180,7 +146,6 @@ def test_what_the_page_refuses_is_told_to_programs_in_their_shape(openai: httpx.
     assert answer.status == 413 and "2,000,000" in json.load(answer)["error"]["message"]
     connection.close()
     assert openai.get("/embeddings").json()["error"]["code"] == "not_found"
-    assert openai.post("/chat/completions", json={**ASKED, "temperature": 9}).json()["error"]["param"] == "temperature"
     assert httpx.post(f"{site.url}generate", json={}).status_code == 404, "elsewhere in the page's own words"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -23,40 +22,36 @@ from app.share.open_trace import opened_run
 from app.share.swept import opened_sweep, swept_of
 from app.sweep import Sweep, sweep_message
 from engine import InvalidRequest, Prices, Request, Trace, load_settings
-from engine.pair import Pair
 from tests.support.fake_pair import FakePair
+from tests.support.questions import QUESTIONS
 from tests.support.shared_text import packed
 
-PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
-
 
 @pytest.fixture(scope="module")
-def trace() -> Trace:
-    return FakePair(1e6).generate(Request("echo where do you come from?", 0.8, max_new_tokens=40, alternatives=5))
-
-
-@pytest.fixture(scope="module")
-def sweep(tiny_pair: Pair) -> Iterator[Sweep]:
+def sweep(tiny_pair) -> Sweep:
     """The tiny pair's texts at many settings."""
     host = Host(lambda preset, progress: tiny_pair)
-    done = Sweep(Request(PROMPT, max_new_tokens=16, max_draft=8), [], Prices(), "both").start(host)
+    done = Sweep(Request(QUESTIONS[0][0], max_new_tokens=16, max_draft=8), [], Prices(), "both").start(host)
     assert done.finished.wait(120) and not done.error
-    yield done
     host.close()
+    return done
 
 
 @pytest.fixture(scope="module")
-def swept(sweep: Sweep) -> str:
-    """A text of the sweep as a file that has the sweep beside it."""
-    text = of_row(sweep, 3)
+def text(sweep: Sweep) -> Trace:
+    """A text of the sweep."""
+    return sweep.pair.trace(sweep.at(3), sweep.events[3])
+
+
+@pytest.fixture(scope="module")
+def swept(sweep: Sweep, text: Trace) -> str:
+    """The text as a file that has the sweep beside it."""
     return trace_json(text, "", swept_of(sweep, text.request))
 
 
-def of_row(sweep: Sweep, row: int) -> Trace:
-    return sweep.pair.trace(sweep.at(row), sweep.events[row])
-
-
-def test_a_link_has_the_text_as_it_was_written_in_half_the_room(trace: Trace):
+def test_a_link_has_the_text_as_it_was_written_in_half_the_room():
+    asked = Request("echo where do you come from?", 0.8, max_new_tokens=40, alternatives=5)
+    trace = FakePair(1e6).generate(asked)
     back = Trace.parse(link_json(trace))
     assert back.text == trace.text and back.request == trace.request
     for one, other in zip(back.events, trace.events, strict=True):
@@ -68,8 +63,7 @@ def test_a_link_has_the_text_as_it_was_written_in_half_the_room(trace: Trace):
     assert link_json(replace(trace, events=trace.events * MAX_LINK_TOKENS)) == "", "far too long is not tried"
 
 
-def test_a_swept_text_takes_its_sweep_along(sweep: Sweep):
-    text = of_row(sweep, 3)
+def test_a_swept_text_takes_its_sweep_along(sweep: Sweep, text: Trace):
     told = swept_of(sweep, text.request)
     assert told is not None and swept_of(sweep, replace(text.request, seed=5)) is None, "another text's is not its own"
     for written in (trace_json(text, "", told), link_json(text, told)):
@@ -85,11 +79,15 @@ def test_a_swept_text_takes_its_sweep_along(sweep: Sweep):
         assert again is not None and again["leaves"] == told["leaves"], "it can be passed on"
 
 
-def test_an_opened_sweep_has_no_price_at_other_prices_and_its_own_again_at_its_own(sweep: Sweep, swept: str):
-    run = opened_run(swept)
+def test_an_opened_sweep_is_the_newest_and_is_priced_only_at_its_own_prices(sweep: Sweep, swept: str):
     window, sessions = SimpleNamespace(session_hash="a window"), Sessions()
-    sessions.enter("a window").show(run, opened_sweep(swept, run, Prices()))
-    handlers = Handlers(Host(lambda *_, **__: None), sessions, load_settings(), [None] * len(FIELDS))
+    session, host = sessions.enter("a window"), Host(lambda *_, **__: None)
+    sharing = _ShareHandlers(host, sessions, [None] * len(FIELDS))
+    run, opened, figures = asyncio.run(sharing._read(swept, session))
+    begun = session.jobs[SWEEP] = Sweep(run.request, [], Prices(), "both", opened)
+    *_, message = sharing._show(session, run, opened, figures)
+    assert opened is not None and json.loads(message)["n"] == opened.number > begun.number
+    handlers = Handlers(host, sessions, load_settings(), [None] * len(FIELDS))
 
     def told(price: float) -> Any:
         *_, message = handlers.set_view("price", Prices().slm, price, window)  # pyright: ignore[reportArgumentType]
@@ -101,28 +99,16 @@ def test_an_opened_sweep_has_no_price_at_other_prices_and_its_own_again_at_its_o
     assert own["figures"] == [list(row) for row in sweep.figures if row] and own["view"] == other["view"] + 1
 
 
-def test_an_opened_sweep_is_newer_than_one_that_was_begun_while_it_was_read(swept: str):
-    sessions = Sessions()
-    session = sessions.enter("a window")
-    handlers = _ShareHandlers(Host(lambda *_, **__: None), sessions, [None] * len(FIELDS))
-    run, opened, figures = asyncio.run(handlers._read(swept, session))
-    assert opened is not None
-    begun = session.jobs[SWEEP] = Sweep(run.request, [], Prices(), "both", opened)
-    *_, message = handlers._show(session, run, opened, figures)
-    assert json.loads(message)["n"] == opened.number > begun.number
-
-
 def test_a_sweep_that_would_keep_a_browser_busy_is_refused(swept: str):
     content = json.loads(swept)
     run, good = opened_run(swept), content["sweep"]
-    texts = len(good["points"])
     ring = [[5, *good["nodes"][0][1:]], *good["nodes"][1:]]
     chain = [[i - 1, "x", 0.5] for i in range(19_000)]
     for change, named in (
         ({"nodes": ring}, "nodes.0"),
         ({"points": [[0, 0]] * 101}, "settings"),
-        ({"nodes": chain, "leaves": [18_999] * texts, "replaced": []}, "all texts"),
-        ({"leaves": [len(good["nodes"])] * texts}, "leaves"),
+        ({"nodes": chain, "leaves": [18_999] * len(good["points"]), "replaced": []}, "all texts"),
+        ({"leaves": [len(good["nodes"])] * len(good["points"])}, "leaves"),
         ({"leaves": good["leaves"][1:]}, "leaves"),
         ({"replaced": [[0, 1.5]]}, "ratio"),
     ):
