@@ -50,7 +50,6 @@ def test_any_text_and_prompt_survive_markdown_with_their_authors(text: str):
     assert not any(token.type.startswith(("html", "heading", "hr")) for token in tokens)
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_names_and_control_characters_in_markdown_are_only_text():
     for name in NAMES:
         text = markdown(replace(trace_of(), slm=name, router=name))

@@ -48,7 +48,7 @@ def test_each_prompt_has_the_place_that_an_editor_or_a_spreadsheet_shows():
     assert [(row.prompt, row.place) for row in lines.rows] == [
         ("a prompt, and an answer", "line 1"), ("[two] {three}?", "line 3"),
     ]  # fmt: skip
-    table = parse('prompt,answer,id,notes\n"two\nlines",1\nnext,2\n\nlast,3')
+    table = parse('prompt,answer,id,notes\n"two\nlines",1\nnext,2\n\nlast,3,7,x')
     assert [row.place for row in table.rows] == ["row 2", "row 3", "row 5"] and table.rows[0].prompt == "two\nlines"
     assert table.unused == ("id", "notes"), "columns that nobody reads are named"
     assert parse('{"id": 1, "prompt": "a"}\n{"choices": [], "prompt": "b"}').unused == ("id", "choices")

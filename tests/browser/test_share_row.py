@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from PIL import Image
 
+from app.fields import link_query
 from app.share.link import link_json
 from engine import Request, Trace, WeightsError
 from tests.support.browser import LIMIT, Site, Window, eventually, expect, newest, serve, window
@@ -47,13 +48,6 @@ def shown(site_window: Window, site: Site, pair: FakePair) -> Iterator[Window]:
     assert complaints(site_window) == []
 
 
-@pytest.fixture
-def written(shown: Window) -> Window:
-    shown.write("echo one two three")
-    ready(shown)
-    return shown
-
-
 @pytest.fixture(scope="module")
 def trace() -> Trace:
     """A text of another machine."""
@@ -66,8 +60,8 @@ def complaints(shown: Window) -> list[str]:
     return [each for each in shown.errors if not each.startswith("Failed to load resource")]
 
 
-def colours(shown: Window) -> list[list[str | bool]]:
-    """Of each token its text and whether the LLM's; the end, which is no text, is left out."""
+def colours(shown: Window) -> list[list[Any]]:
+    """Of each token its text and its author; the end, which is no text, is left out."""
     told = "nodes => nodes.map(node => [node.textContent, node.classList.contains('llm')])"
     return [token for token in shown.page.eval_on_selector_all(f".stream-text {SHOWN}", told) if token[0]]
 
@@ -81,34 +75,15 @@ def follow(shown: Window, link: str) -> None:
     shown.open()
 
 
-def hash_of(shown: Window, packed_text: str) -> None:
-    shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", packed_text)
-
-
 def note(shown: Window, part: str) -> str:
     expect(shown.page.locator(".link-note").first).to_contain_text(part)
     return shown.page.inner_text(".link-note")
 
 
-def fields(shown: Window) -> dict[str, str]:
-    """What stands in the fields."""
-    card = shown.page.locator("#sampling-card")
-    if not card.get_by_label("Temperature", exact=False).first.is_visible():
-        card.get_by_role("button").first.click()
-    labels = ("Temperature", "Top-p", "Top-k", "Repetition", "New tokens", "Seed", "System", "Stop strings")
-    boxes = ("#prompt textarea", "#threshold input[type=number]", "#acceptance input[type=number]", "#policy input")
-    values = {label: card.get_by_label(label, exact=False).first.input_value() for label in labels}
-    return {
-        **values,
-        **{box: shown.page.input_value(box) for box in boxes},
-        "raw": str(shown.page.is_checked("#raw input")),
-    }
-
-
 # ---- out ----
 
 
-def test_only_a_whole_text_can_be_taken_and_its_trace_is_that_of_the_run(shown: Window, site: Site, pair, tmp_path):
+def test_only_a_whole_text_can_be_taken_and_its_trace_is_that_of_the_run(shown: Window, site: Site, pair):
     takers = shown.page.locator("[data-take]")
     assert takers.count() == 7 and all(button.is_disabled() for button in takers.all())
     pair.tokens_per_second = 1
@@ -153,16 +128,17 @@ def test_hostile_text_stays_text_in_every_file_and_copy(shown: Window, browser, 
     assert shown.requests and not away
 
 
-def test_a_picture_has_the_authors_colours_and_is_bounded(written: Window, tmp_path: Path):
-    image = Image.open(download(written, "picture", tmp_path)).convert("RGB")
+def test_a_picture_has_the_authors_colours_and_is_bounded(shown: Window, tmp_path: Path):
+    shown.write("echo one two three")
+    ready(shown)
+    image = Image.open(download(shown, "picture", tmp_path)).convert("RGB")
     pixels: list[Any] = [colour for _, colour in image.getcolors(image.width * image.height) or []]
-    assert image.width == 2160
     assert any(b - r > 20 for r, _, b in pixels) and any(r - b > 20 for r, _, b in pixels), "blue and orange"
-    written.write("echo one " + ("x" + "\n" * 40 + " ") * 4 + "two three")
-    ready(written)
-    image = Image.open(download(written, "picture", tmp_path))
+    shown.write("echo one " + ("x" + "\n" * 40 + " ") * 4 + "two three")
+    ready(shown)
+    image = Image.open(download(shown, "picture", tmp_path))
     assert image.width * image.height < 16_777_216, "browsers paint no larger one"
-    says(written, "first")
+    says(shown, "first")
 
 
 # ---- links ----
@@ -175,30 +151,21 @@ def test_a_link_to_settings_restores_every_field_runs_nothing_and_gives_the_same
         "&acceptance=0.25&max_draft=6"
     )
     with serve(lambda preset, progress: tiny_pair) as site, window(browser, site, **CLIPBOARD) as one:
-        shown = []
+        written = []
         for link in (f"{site.url}?{query}", None):
             follow(one, link or copied(one, "settings"))
             assert dict(parse_qsl(urlsplit(one.url).query)) == dict(parse_qsl(query))
             note(one, "prompt")
             one.page.wait_for_selector("text=tiny SLM")
             assert one.page.get_attribute(".stream-state", "data-state") == "idle" and not site.host.scheduler.rows
-            asked = fields(one)
             one.page.click("#generate")
             one.wait_state("done")
             ready(one)
-            shown.append((asked, one.text()))
-        assert shown[0] == shown[1] and len(shown[0][1]) > 10
-        assert shown[0][0]["#threshold input[type=number]"] == "0.61", "and not the router's own"
-        assert shown[0][0]["Stop strings"] == "zz\\n" and shown[0][0]["raw"] == "True"
-
-
-def test_bad_values_of_a_link_are_named_and_the_rest_is_filled_in(shown: Window):
-    follow(shown, f"{shown.url}?seed=7&threshold=80&policy=%3Cimg+src%3Dx+onerror%3Dwindow.hacked%3D1%3E&raw=${{1}}")
-    said = note(shown, "seed")
-    assert "threshold = 80" in said and "'<img src=x onerror=window.hacked=1>'" in said and "'${1}'" in said
-    assert fields(shown)["Seed"] == "7"
-    expect(shown.page.locator("#threshold input[type=number]")).to_have_value("0.5")
-    no_markup(shown.page, ".link-note")
+            run = newest(site)
+            written.append((run.request, one.text()))
+            asked = link_query(run.pair.trace(run.request, run.events))[0]
+            assert dict(parse_qsl(asked)) == dict(parse_qsl(query)), "each field is asked for as it is in the link"
+        assert written[0] == written[1] and len(written[0][1]) > 10
 
 
 def test_a_link_opens_the_very_text_after_others_were_written_and_after_a_reload(browser, tiny_pair):
@@ -257,25 +224,27 @@ def test_a_swept_texts_link_is_scrubbed_through_where_it_is_opened(browser, tiny
             assert complaints(there) == []
 
 
-def test_a_link_that_cannot_be_opened_says_why_and_leaves_what_is_there(shown: Window, trace: Trace):
-    text = shown.write("echo mine")
-    good = packed(link_json(trace))
+def test_a_link_that_cannot_be_opened_says_why_and_what_is_good_stays(shown: Window, trace: Trace):
+    follow(shown, f"{shown.url}?seed=7&threshold=80&policy=%3Cimg+src%3Dx+onerror%3Dwindow.hacked%3D1%3E&raw=${{1}}")
+    said = note(shown, "seed")
+    assert "threshold = 80" in said and "'<img src=x onerror=window.hacked=1>'" in said and "'${1}'" in said
+    expect(shown.page.locator("#threshold input[type=number]")).to_have_value("0.5")
+    text, good = shown.write("echo mine"), packed(link_json(trace))
     for bad, part in (
         ("x" * 32_001, "32,001"),
         (packed(b"a" * 20_000_000), "4 MB"),
         (good[:200], "cut off"),
-        ("%3Cscript%3E", "cut off"),
         (packed(b"\xff\xfe{}"), "cut off"),
         (packed("{}"), "not a trace"),
         (packed(link_json(trace).replace("where", "<img src=x onerror=window.hacked=1>", 2)), "text is not"),
     ):
-        hash_of(shown, bad)
+        shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", bad)
         note(shown, part)
         eventually(lambda: shown.page.evaluate("location.hash") == "")
         shown.page.evaluate("document.querySelector('.link-note p').textContent = ''")
     assert shown.text() == text
     no_markup(shown.page, ".link-note")
-    hash_of(shown, good)
+    shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", good)
     has(shown, trace.text)
 
 
@@ -307,7 +276,7 @@ def test_a_trace_is_opened_and_inspected_where_the_models_cannot_be_had(browser,
         expect(shown.page.locator(".inspector").first).to_contain_text("0.8000")
         expect(shown.page.locator(".inspector .candidate")).to_have_count(10)
         expect(shown.page.locator("#prompt textarea")).to_have_value(trace.prompt)
-        assert fields(shown)["Seed"] == "9" and shown.field("relative") != "–"
+        assert shown.field("relative") != "–"
         ready(shown)
         assert Trace.load(download(shown, "json", tmp_path)) == trace, "it can be taken along again"
         assert shown.errors == []
@@ -339,35 +308,27 @@ def test_an_opened_text_takes_the_place_of_one_being_written_and_stays_until_gen
     has(shown, trace.text)
 
 
-def test_a_bad_file_is_refused_with_its_reason_and_the_text_stays(written: Window, trace: Trace):
-    changed = json.loads(trace.to_json())
-    changed["events"][2]["score"] = 7
-    for name, content, part in (
-        ("a.json", b"", "not a trace"),
-        ("b.png", b"\x89PNG\r\n\x1a\n\x00\xff", "not a trace"),
-        ("c.json", b"{}", "prompt"),
-        ("d.json", json.dumps(changed), "events.2.score = 7"),
-        ("e.json", b" " * 20_000_001, "20 MB"),
-        ("<img src=x onerror=window.hacked=1>.json", "[]", "not a trace"),
-    ):
-        assert part in open_file(written, content, name)
-        assert "bad" in (written.page.get_attribute(".share-said", "class") or "")
-    assert written.text() == "one two three"
-    expect(written.page.locator("#prompt textarea")).to_have_value("echo one two three")
-    no_markup(written.page, "#share")
-
-
-def test_hostile_text_stays_text_on_the_way_in_and_a_file_can_be_opened_twice(shown: Window, trace: Trace):
+def test_a_bad_file_is_refused_with_its_reason_and_the_hostile_text_before_it_stays_text(shown: Window, trace: Trace):
     texts = [HOSTILE, *(event.text for event in trace.events[1:])]
     events = tuple(replace(event, text=text) for event, text in zip(trace.events, texts, strict=True))
     about = {"prompt": HOSTILE, "slm": HOSTILE, "llm": HOSTILE, "stop": (f"{HOSTILE}\r",)}
     strange = replace(trace, events=events, text="".join(texts), **about)
-    open_file(shown, strange.to_json())
+    for _ in range(2):  # the same file may be chosen twice
+        shown.write("echo something else")
+        open_file(shown, strange.to_json())
+        has(shown, strange.text)
+        says(shown, "stop")
+    changed = json.loads(trace.to_json())
+    changed["events"][2]["score"] = 7
+    for name, content, part in (
+        ("b.png", b"\x89PNG\r\n\x1a\n\x00\xff", "not a trace"),
+        ("d.json", json.dumps(changed), "events.2.score = 7"),
+        ("e.json", b" " * 20_000_001, "20 MB"),
+        ("<img src=x onerror=window.hacked=1>.json", "[]", "not a trace"),
+    ):
+        assert part in open_file(shown, content, name)
+        assert "bad" in (shown.page.get_attribute(".share-said", "class") or "")
     has(shown, strange.text)
     expect(shown.page.locator("#prompt textarea")).to_have_value(HOSTILE)
     assert HOSTILE in (shown.page.text_content(".stream-state") or "")
-    says(shown, "stop")
     no_markup(shown.page, "#stream", "#share")
-    shown.write("echo something else")
-    open_file(shown, strange.to_json())
-    has(shown, strange.text)
