@@ -11,10 +11,7 @@ from app.figures import percent
 from app.running.host import Host
 from engine import Request, Role
 from engine.events import taken_back
-from tests.support.paths import TINY
 from tests.support.questions import QUESTIONS
-
-pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pair is not in assets/tiny")
 
 PROMPT = QUESTIONS[0][0]
 

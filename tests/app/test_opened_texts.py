@@ -1,10 +1,12 @@
-"""A text that was given out is opened by everything that takes one; any other file is refused with its reason."""
+"""A text that was given out, as a file or a link, is opened again; anything else is refused with its reason."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,20 +15,28 @@ from hypothesis import strategies as st
 
 import app.share.open_trace
 from app.api import ApiRun
+from app.fields import FIELDS
+from app.handlers import Handlers
 from app.running.host import Host
 from app.running.run import Run
-from app.running.session import View
-from app.share.buttons import taken
+from app.running.session import SWEEP, View
+from app.running.sessions import Sessions
+from app.share.buttons import _ShareHandlers, taken
+from app.share.export import trace_json
+from app.share.link import MAX_LINK_TOKENS, link_json
 from app.share.open_trace import opened_run
+from app.share.swept import opened_sweep, swept_of
 from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
-from app.sweep import Sweep
-from engine import UNITS, InvalidRequest, Prices, Request, Trace
+from app.sweep import Sweep, sweep_message
+from engine import InvalidRequest, Prices, Request, Trace, load_settings
 from engine.events import taken_back
 from tests.support.fake_pair import FakePair
 from tests.support.paths import ROOT
+from tests.support.questions import QUESTIONS
+from tests.support.shared_text import packed
 
-PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
+PROMPT = QUESTIONS[0][0]
 ASKED = Request("echo one two three", threshold=0.8, acceptance=0.9, seed=4, max_new_tokens=6, alternatives=5)
 
 
@@ -39,32 +49,16 @@ def tiny_host(tiny_pair):
     host.close()
 
 
-# ---- every text that is given out is opened ----
-
-
 def of_run(run: Run, host: Host, kind: str) -> str:
     assert run.start(host).finished.wait(120) and not run.error
     return json.loads(taken(run.pair.trace(run.request, list(run.events)), None, kind) or "")["text"]
-
-
-def of_sweep(asked: Request, host: Host) -> str:
-    sweep = Sweep(replace(asked, max_new_tokens=10), [], Prices(), "threshold").start(host)
-    assert sweep.finished.wait(120) and not sweep.error
-    row = max(range(len(sweep.events)), key=lambda row: taken_back(sweep.events[row]))
-    return sweep.pair.trace(sweep.at(row), sweep.events[row]).to_json()
-
-
-def of_batch(asked: Request, host: Host) -> str:
-    others = [replace(asked, seed=1), replace(asked, prompt="3 + 4 = ?")]
-    return host.pair.generate_batch([*others, asked])[2].to_json()
 
 
 GIVERS: dict[str, Callable[[Request, Host], str]] = {
     "the page's trace": lambda asked, host: of_run(Run(asked), host, "json"),
     "the page's link": lambda asked, host: of_run(Run(asked), host, "link"),
     "a program's text": lambda asked, host: of_run(ApiRun(asked), host, "json"),
-    "a sweep's text": of_sweep,
-    "the engine's batch": of_batch,
+    "the engine's batch": lambda asked, host: host.pair.generate_batch([replace(asked, seed=1), asked])[1].to_json(),
 }
 
 
@@ -90,9 +84,6 @@ def test_every_text_is_opened_wherever_one_can_be(
     assert again.pair.opened == opened and token_message(again, 0), "and taken along again"
 
 
-# ---- what an opened text is ----
-
-
 @pytest.fixture(scope="module")
 def run() -> Run:
     """A run as the page has it when it is over."""
@@ -113,9 +104,8 @@ def trace(run: Run) -> Trace:
 def test_an_opened_trace_shows_what_the_run_showed(run: Run, trace: Trace):
     opened = opened_run(trace.to_json(), after=run)
     assert opened.request == ASKED and not opened.active and opened.fixed and opened.number > run.number
-    for unit in UNITS:
-        messages = [json.loads(dashboard_message(r, View(unit=unit)) or "") for r in (opened, run)]
-        assert messages[0] == {**messages[1], "run": opened.id, "n": opened.number, "cuts": 0, "cost": None}
+    messages = [json.loads(dashboard_message(each, View()) or "") for each in (opened, run)]
+    assert messages[0] == {**messages[1], "run": opened.id, "n": opened.number, "cuts": 0, "cost": None}
     shown, written = (json.loads(token_message(each, 0)) for each in (opened, run))
     assert [token[:8] for token in shown["tokens"]] == [token[:8] for token in written["tokens"]]
     known = [[candidate.text for candidate in event.llm_alternatives] for event in trace.events]
@@ -137,11 +127,10 @@ NAN, BACK = float("nan"), "events.1.taken_back"
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
-        ("format", 2, "format 2"), ("prompt", " ", "prompt is empty"), ("policy", "magic", "magic"),
-        ("threshold", 3.5, "threshold = 3.5"), ("prices.slm", -1, "SLM price = -1"), ("text", "another", "text is not"),
-        ("sampling.temperature", NAN, "sampling.temperature"), ("slm", "x" * 1000, "length of slm = 1000"),
-        ("llm_cost.pass_table", [[1, 0.5]], "llm_cost"), ("slm_cost.trunk_bytes", 10**400, "slm_cost"),
-        ("events", [], "tokens of the trace = 0"), ("events.0.finish_reason", "stop", "finish_reason"),
+        ("format", 2, "format 2"), ("policy", "magic", "magic"), ("text", "another", "text is not"),
+        ("prices.slm", -1, "SLM price = -1"), ("slm", "x" * 1000, "length of slm = 1000"),
+        ("slm_cost.trunk_bytes", 10**400, "slm_cost"), ("events", [], "tokens of the trace = 0"),
+        ("events.0.finish_reason", "stop", "finish_reason"),
         ("events.1.role", "person", "events.1.role"), ("events.1.index", 7, "events.1.index = 7"),
         ("events.1.row", 3, "events.1.row = 3"), ("events.1.acceptance", 1.5, "events.1.acceptance = 1.5"),
         ("events.1.slm_entropy", 65, "events.1.slm_entropy = 65"), ("events.1.seconds", NAN, "events.1.seconds"),
@@ -178,3 +167,89 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(trace: Trace, mon
     monkeypatch.setattr(app.share.open_trace, limit, value)
     with pytest.raises(InvalidRequest, match=named):
         opened_run(trace.to_json())
+
+
+def test_a_link_has_the_text_as_it_was_written_in_half_the_room(trace: Trace):
+    back = Trace.parse(link_json(trace))
+    assert back.text == trace.text and back.request == trace.request
+    for one, other in zip(back.events, trace.events, strict=True):
+        exact = ("id", "text", "role", "finish_reason")
+        assert all(getattr(one, name) == getattr(other, name) for name in exact)
+        assert one.score == pytest.approx(other.score, rel=1e-8)
+        assert [each.text for each in one.llm_alternatives] == [each.text for each in other.llm_alternatives]
+    assert len(packed(link_json(trace))) < len(packed(trace.to_json())) < 32_000
+    assert link_json(replace(trace, events=trace.events * MAX_LINK_TOKENS)) == "", "far too long is not tried"
+
+
+@pytest.fixture(scope="module")
+def sweep(tiny_host) -> Sweep:
+    """The tiny pair's texts at many settings."""
+    done = Sweep(Request(PROMPT, max_new_tokens=16, max_draft=8), [], Prices(), "both").start(tiny_host)
+    assert done.finished.wait(120) and not done.error
+    return done
+
+
+@pytest.fixture(scope="module")
+def swept(sweep: Sweep) -> str:
+    """A text of the sweep as a file that has the sweep beside it."""
+    return trace_json(text_of(sweep), "", swept_of(sweep, text_of(sweep).request))
+
+
+def text_of(sweep: Sweep) -> Trace:
+    """The text of which most was taken back."""
+    row = max(range(len(sweep.events)), key=lambda row: taken_back(sweep.events[row]))
+    return sweep.pair.trace(sweep.at(row), sweep.events[row])
+
+
+def test_a_swept_text_takes_its_sweep_along(sweep: Sweep):
+    text = text_of(sweep)
+    told = swept_of(sweep, text.request)
+    assert told is not None and swept_of(sweep, replace(text.request, seed=5)) is None, "another text's is not its own"
+    for written in (trace_json(text, "", told), link_json(text, told)):
+        run = opened_run(written)
+        opened = opened_sweep(written, run, Prices())
+        assert opened is not None and not opened.active and Trace.from_json(written).text == text.text
+        before, after = (json.loads(sweep_message(each, 0)[0]) for each in (sweep, opened))
+        assert after["beside"] == run.id and before["beside"] is None
+        for name in ("over", "points", "leaves", "replaced"):
+            assert after[name] == before[name], name
+        assert [node[1:] for node in after["nodes"]] == [node[1:] for node in before["nodes"]]
+        again = swept_of(opened, run.request)
+        assert again is not None and again["leaves"] == told["leaves"], "it can be passed on"
+
+
+def test_an_opened_sweep_is_the_newest_and_is_priced_only_at_its_own_prices(sweep: Sweep, swept: str):
+    window, sessions = SimpleNamespace(session_hash="a window"), Sessions()
+    session, host = sessions.enter("a window"), Host(lambda *_, **__: None)
+    sharing = _ShareHandlers(host, sessions, [None] * len(FIELDS))
+    run, opened, figures = asyncio.run(sharing._read(swept, session))
+    begun = session.jobs[SWEEP] = Sweep(run.request, [], Prices(), "both", opened)
+    *_, message = sharing._show(session, run, opened, figures)
+    assert opened is not None and json.loads(message)["n"] == opened.number > begun.number
+    handlers = Handlers(host, sessions, load_settings(), [None] * len(FIELDS))
+
+    def told(price: float) -> Any:
+        *_, message = handlers.set_view("price", Prices().slm, price, window)  # pyright: ignore[reportArgumentType]
+        return json.loads(message)
+
+    other, own = told(4 * Prices().llm), told(Prices().llm)
+    assert [row[:-1] for row in other["figures"]] == [list(row[:-1]) for row in own["figures"]], "other units stay"
+    assert {row[-1] for row in other["figures"]} == {None}
+    assert own["figures"] == [list(row) for row in sweep.figures if row] and own["view"] == other["view"] + 1
+
+
+def test_a_sweep_that_would_keep_a_browser_busy_is_refused(swept: str):
+    content = json.loads(swept)
+    run, good = opened_run(swept), content["sweep"]
+    ring = [[5, *good["nodes"][0][1:]], *good["nodes"][1:]]
+    chain = [[i - 1, "x", 0.5] for i in range(19_000)]
+    for change, named in (
+        ({"nodes": ring}, "nodes.0"),
+        ({"points": [[0, 0]] * 101}, "settings"),
+        ({"nodes": chain, "leaves": [18_999] * len(good["points"]), "replaced": []}, "all texts"),
+        ({"leaves": [len(good["nodes"])] * len(good["points"])}, "leaves"),
+        ({"leaves": good["leaves"][1:]}, "leaves"),
+        ({"replaced": [[0, 1.5]]}, "ratio"),
+    ):
+        with pytest.raises(InvalidRequest, match=named):
+            opened_sweep(json.dumps({**content, "sweep": {**good, **change}}), run, Prices())

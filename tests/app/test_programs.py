@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from http.client import HTTPConnection
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -19,7 +19,6 @@ from gradio_client.exceptions import AppError
 
 from app.share.program import ADDRESS, program
 from engine import Request, Sampling, Trace
-from engine.endpoint.bodies import MOST_BYTES
 from engine.request import Turn
 from tests.support.browser import LIMIT, Site, eventually, serve
 from tests.support.fake_pair import FakePair
@@ -33,13 +32,6 @@ def pair():
     return FakePair(500)
 
 
-@pytest.fixture(scope="module")
-def client(site: Site):
-    client = client_of(site)
-    yield client
-    client.close()
-
-
 @pytest.fixture
 def openai(site: Site, pair: FakePair):
     """A client of `/v1`, once the models are there."""
@@ -49,54 +41,49 @@ def openai(site: Site, pair: FakePair):
     eventually(lambda: pair.open_streams == 0)
 
 
-def client_of(site: Site, **options: Any) -> Client:
-    return Client(site.url, verbose=False, httpx_kwargs={"timeout": LIMIT}, **options)
-
-
-def generate(client: Client, *asked, **options) -> dict[str, Any]:
-    return client.predict(*asked, **{"max_new_tokens": 20, **options}, api_name="/generate")
+@contextmanager
+def calling(site: Site, key: str = "") -> Iterator[Callable[..., Any]]:
+    """Calls of `/generate` by gradio's own client."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    client = Client(site.url, verbose=False, httpx_kwargs={"timeout": LIMIT}, headers=headers)
+    yield lambda *asked, **more: client.predict(*asked, **{"max_new_tokens": 20, **more}, api_name="/generate")
+    client.close()
 
 
 # ---- /generate ----
 
 
-def test_generate_alone_is_open_to_programs_and_gives_the_whole_trace_of_what_was_asked(client: Client, pair: FakePair):
-    described: Any = client.view_api(return_format="dict")
-    assert list(described["named_endpoints"]) == ["/generate"]
-    trace = generate(client, "a palindrome", 0.5, seed=3, acceptance=0.3, max_draft=8, stop=["\n\n"])
-    asked = pair.requests[-1]
-    assert (asked.threshold, asked.seed, asked.acceptance, asked.max_draft) == (0.5, 3, 0.3, 8)
-    assert asked.stop == ("\n\n",) and {event["role"] for event in trace["events"]} == {"slm", "llm"}
-    assert trace["cost"]["bytes"]["slm_only"] < trace["cost"]["bytes"]["run"]
-    read = Trace.from_json(json.dumps(trace))
-    assert read.text == trace["text"] and read.request == asked
-
-
-def test_the_cost_follows_the_prices_of_the_call(client: Client, pair: FakePair):
-    cheap, dear = (generate(client, "a palindrome", llm_price=price)["cost"]["price"] for price in (1.0, 10.0))
-    assert dear["llm_only"] == pytest.approx(10 * cheap["llm_only"])
-    assert dear["slm_only"] == pytest.approx(cheap["slm_only"])
-    asked = len(pair.requests)
-    for bad, named in (({"slm_price": -1}, "SLM price = -1"), ({"prompt": "x " * 3000}, "3,020")):
-        with pytest.raises(AppError, match=named):
-            generate(client, **{"prompt": "a palindrome", **bad})
-    assert len(pair.requests) == asked, "refused before any work"
+def test_generate_gives_the_whole_trace_of_what_was_asked_at_the_prices_of_the_call(site: Site, pair: FakePair):
+    named = httpx.get(f"{site.url}gradio_api/info", timeout=LIMIT).json()["named_endpoints"]
+    assert list(named) == ["/generate"], "programs are told of no other function of the page"
+    with calling(site) as generate:
+        trace = generate("a palindrome", 0.5, seed=3, acceptance=0.3, max_draft=8, stop=["\n\n"])
+        asked = pair.requests[-1]
+        assert (asked.threshold, asked.seed, asked.acceptance, asked.max_draft) == (0.5, 3, 0.3, 8)
+        assert asked.stop == ("\n\n",) and {event["role"] for event in trace["events"]} == {"slm", "llm"}
+        read = Trace.from_json(json.dumps(trace))
+        assert read.text == trace["text"] and read.request == asked
+        cheap, dear = (generate("a palindrome", llm_price=price)["cost"]["price"] for price in (1.0, 10.0))
+        assert dear["llm_only"] == pytest.approx(10 * cheap["llm_only"])
+        assert dear["slm_only"] == pytest.approx(cheap["slm_only"])
+        before = len(pair.requests)
+        for bad, named in (({"slm_price": -1}, "SLM price = -1"), ({"prompt": "x " * 3000}, "3,020")):
+            with pytest.raises(AppError, match=named):
+                generate(**{"prompt": "a palindrome", **bad})
+        assert len(pair.requests) == before, "refused before any work"
 
 
 def test_a_call_needs_the_key_and_without_a_router_goes_by_confidence(random_pair, monkeypatch):
     monkeypatch.setenv("CITER_API_KEY", "s3cret")
     with serve(lambda preset, progress: random_pair) as site:
-        for headers in ({}, {"Authorization": "Bearer wrong"}):
-            client = client_of(site, headers=headers)
-            with pytest.raises(AppError, match="key"):
-                generate(client, "ab")
-            client.close()
-        client = client_of(site, headers={"Authorization": "Bearer s3cret"})
-        assert generate(client, "ab", max_new_tokens=4)["policy"] == "confidence"
-        assert site.host.scheduler.texts == 1, "no work was done without the key"
-        with pytest.raises(AppError, match="confidence"):
-            generate(client, "ab", policy="router")
-        client.close()
+        for key in ("", "wrong"):
+            with calling(site, key) as generate, pytest.raises(AppError, match="key"):
+                generate("ab")
+        with calling(site, "s3cret") as generate:
+            assert generate("ab", max_new_tokens=4)["policy"] == "confidence"
+            assert site.host.scheduler.texts == 1, "no work was done without the key"
+            with pytest.raises(AppError, match="confidence"):
+                generate("ab", policy="router")
 
 
 def test_a_client_that_goes_away_stops_its_text(site: Site, pair: FakePair):
@@ -135,29 +122,18 @@ def test_a_program_gets_its_text_from_the_pages_rows_and_leaving_frees_them(open
 
 
 def test_what_the_page_refuses_is_told_to_programs_in_their_shape(openai: httpx.Client, site: Site):
-    for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
-        answer = openai.post("/chat/completions", json=ASKED, headers=headers)
-        assert answer.status_code == 403 and answer.json()["error"]["type"] == "invalid_request_error"
-    connection = HTTPConnection(urlsplit(site.url).netloc, timeout=LIMIT)
-    connection.putrequest("POST", "/v1/completions")
-    connection.putheader("Content-Length", str(MOST_BYTES + 1))
-    connection.endheaders()
-    answer = connection.getresponse()
-    assert answer.status == 413 and "2,000,000" in json.load(answer)["error"]["message"]
-    connection.close()
+    answer = openai.post("/chat/completions", json=ASKED, headers={"Origin": "https://evil.example"})
+    assert answer.status_code == 403 and answer.json()["error"]["type"] == "invalid_request_error"
     assert openai.get("/embeddings").json()["error"]["code"] == "not_found"
     assert httpx.post(f"{site.url}generate", json={}).status_code == 404, "elsewhere in the page's own words"
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        SAME,
-        Request("say 'hi' {address}", policy="confidence", threshold=0.9, sampling=Sampling(0.7, 0.9, 3), seed=5),
-        Request("go on", policy="slm", raw=True, stop=("\n",), max_new_tokens=9),
-        Request("b", system="Be brief.", turns=(Turn("user", "a"), Turn("assistant", "A"))),
-    ],
-)
+SAMPLED = Request("say 'hi' {address}", policy="confidence", sampling=Sampling(0.7, 0.9, 3), seed=5, system="Be brief")
+RAW = Request("go on", policy="slm", raw=True, stop=("\n",), max_new_tokens=9)
+AFTER = Request("b", turns=(Turn("user", "a"), Turn("assistant", "A")))
+
+
+@pytest.mark.parametrize("asked", [SAMPLED, RAW, AFTER])
 def test_the_lines_for_a_program_get_the_text_that_is_on_the_page(openai, site, pair, asked, capsys):
     pytest.importorskip("openai", reason="openai is not installed")
     trace = pair.generate(asked)

@@ -6,7 +6,6 @@ What the handles read off a curve is in `tests/app/test_page_numbers.py`; what i
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,11 +13,8 @@ import pytest
 
 from app.tune.prompts import parse
 from tests.support.browser import Site, Window, eventually, expect, window
-from tests.support.paths import TINY
 from tests.support.questions import CSV, MANY, QUESTIONS
-from tests.support.shared_text import CLIPBOARD, HOSTILE, no_markup
-
-pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pair is not in assets/tiny")
+from tests.support.shared_text import CLIPBOARD, HOSTILE, no_job, no_markup
 
 HANDLES = ("threshold", "share", "budget", "weight")
 TWO = "\n".join(prompt for prompt, _ in QUESTIONS[:2])
@@ -74,10 +70,6 @@ class Tab:
         with self.page.expect_download() as found:
             self.page.click('.tune [data-save="json"]')
         return json.loads(found.value.path().read_bytes())
-
-
-def no_job() -> bool:
-    return not any(thread.name.startswith("citer-run") for thread in threading.enumerate())
 
 
 @pytest.fixture(scope="module")
