@@ -104,7 +104,8 @@ def test_accuracy_is_of_the_prompts_that_have_an_answer_and_agreement_of_all():
 
 def test_shares_are_of_all_tokens_costs_per_prompt_and_intervals_those_of_the_binomial():
     curve = curve_of(*((one(True), one(True, *each), one(True)) for each in ((1, 10, 10), (30, 90, 30))))
-    (point,) = curve.points if curve else ()
+    assert curve
+    (point,) = curve.points
     assert (point.llm_share, point.bytes, point.flops, point.seconds) == (31 / 100, 20, 40, 60)
     half = [written(n % 2 == 0, True, True) for n in range(100)]
     curve = curve_of(*half)

@@ -193,6 +193,7 @@ def test_hostile_prompts_stay_text_and_what_cannot_be_run_is_refused_and_leaves_
     tab.shows(".tune-text", text)
     assert tab.page.locator(".tune-item-prompt").first.text_content() == text
     no_markup(tab.page, ".tune", ".tune-preview")
+    tab.measure(QUESTIONS[0][0])
     said, point = tab.page.inner_text(".tune-said"), tab.json()["point"]
     for bad, tokens, part in (("prompt\n=1", TOKENS, "row 2"), (CSV, 0, "max_new_tokens = 0")):
         tab.start(bad, tokens=tokens)
