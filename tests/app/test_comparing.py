@@ -6,30 +6,28 @@ from dataclasses import replace
 
 import pytest
 
-from app.compare.comparison import (
-    Comparison,
-    Difference,
-    comparison_figures,
-    comparison_message,
-    difference,
-)
+from app.compare.comparison import Comparison, Difference, comparison_figures, comparison_message, difference
 from app.figures import percent
 from app.running.host import Host
 from engine import Request, Role
 from engine.events import taken_back
-from tests.support.paths import TINY
+from tests.support.questions import QUESTIONS
 
-pytestmark = pytest.mark.skipif(not (TINY / "llm").is_dir(), reason="the tiny pair is not in assets/tiny")
-
-PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
+PROMPT = QUESTIONS[0][0]
 
 
 def test_a_difference_names_what_is_new_and_counts_what_is_lacking():
-    assert difference([1, 2, 3], [1, 2, 3]) == Difference((), 0)
-    assert difference([1, 9, 3], [1, 2, 3]) == Difference((1,), 1)
-    assert difference([1, 3], [1, 2, 3]) == Difference((), 1)
-    assert difference([1, 2, 7, 8, 3], [1, 2, 3]) == Difference((2, 3), 0)
-    assert difference([], [1]) == Difference((), 1) and difference([1], []) == Difference((0,), 0)
+    for text, other, own, lacks in (
+        ([1, 2, 3], [1, 2, 3], (), 0),
+        ([1, 9, 3], [1, 2, 3], (1,), 1),
+        ([1, 3], [1, 2, 3], (), 1),
+        ([1, 2, 7, 8, 3], [1, 2, 3], (2, 3), 0),
+        ([1, 5, 6, 7, 2], [3, 5, 6, 7, 4], (0, 4), 2),
+        ([0, 1, 5, 6, 7, 8, 2, 3], [0, 5, 6, 7, 4, 2, 3], (1, 5), 1),
+        ([], [1], (), 1),
+        ([1], [], (0,), 0),
+    ):
+        assert difference(text, other) == Difference(own, lacks), (text, other)
     assert difference([1] + [5, 6] * 2000, [2] + [6, 5] * 2000).own, "a long repetitive text takes no square of time"
 
 

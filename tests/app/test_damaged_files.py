@@ -6,125 +6,93 @@ What the engine reads has a file of its own, `tests/engine/test_formats.py`.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.fields import FIELDS, fitting, link_query, page_request, read_query, read_turns, turns_text
+from app.fields import FIELDS, fitting, link_query, page_request, read_query
+from app.running.session import View
+from app.share.export import html_page, markdown
+from app.share.link import link_json
 from app.share.open_trace import opened_run
 from app.share.swept import opened_sweep
+from app.stream.dashboard import dashboard_message
+from app.stream.token_stream import token_message
 from app.sweep import sweep_message
 from app.tune.prompts import MAX_ROWS, parse, read_file
-from engine import POLICIES, InvalidRequest, Request, Role, Trace
+from engine import POLICIES, UNITS, InvalidRequest, Request, Role, Trace
 from engine.events import extend
-from engine.events.cost import costs
 from engine.request import Turn
 from tests.support.fake_pair import FakePair
+from tests.support.limits import FORM
 from tests.support.mutations import VALUES, damaged_bytes, damaged_json
 
-STARTS = dict(zip(FIELDS, ("hi", 0.5, 0, "router", "", False, 0, 1, 0, 1, 0, 256, "", 0, ""), strict=True))
-PAIR: Any = FakePair(1e6)
 TALK = (Turn("user", "a?"), Turn("assistant", "b c", ((Role.SLM, 2), (Role.LLM, 1))))
-TRACE = PAIR.generate(Request("echo a b c", max_new_tokens=9, threshold=0.5, alternatives=2, turns=TALK))
+ASKED = Request("echo a b c", max_new_tokens=9, threshold=0.5, acceptance=0.9, alternatives=2, turns=TALK)
+TRACE = FakePair(1e6).generate(ASKED)
 SWEEP = {
-    "over": "threshold",
-    "points": [[0.0, 0.0], [1.5, 0.0]],
-    "nodes": [[-1, "a", 0.5], [0, "b", None]],
-    "replaced": [[1, 0.3]],
-    "leaves": [1, 0],
-    "figures": [[0.5, 1.0, 1.0, None, 1.0], None],
+    **{"over": "threshold", "points": [[0.0, 0.0], [1.5, 0.0]], "nodes": [[-1, "a", 0.5], [0, "b", None]]},
+    **{"replaced": [[1, 0.3]], "leaves": [1, 0], "figures": [[0.5, 1.0, 1.0, None, 1.0], None]},
     "same": [[-1.0, 3.0, -1.0, 3.0], None],
 }
 
 
-def short(error):
-    return len(str(error)) < 2000
+def read(take: Callable[[], Any]) -> Any:
+    """What is taken, or None where it is refused in few words. Any other error is a fault."""
+    try:
+        return take()
+    except InvalidRequest as error:
+        assert 0 < len(str(error)) < 2000
+        return None
 
 
 @given(content=damaged_json({**json.loads(TRACE.to_json()), "sweep": SWEEP}))
-def test_a_damaged_trace_is_refused_or_can_be_shown_with_its_sweep(content):
+def test_a_damaged_trace_is_refused_or_everything_can_be_done_with_it_and_its_sweep(content):
     text = content.decode("utf-8", "surrogateescape")
-    try:
-        run = opened_run(text)
-    except InvalidRequest as error:
-        assert short(error)
+    if (run := read(lambda: opened_run(text))) is None:
         return
-    trace, shown = Trace.from_json(content), []
+    trace, shown = run.pair.opened, []
     for event in run.events:
         extend(shown, event)
-    assert len(shown) == len(trace.events) > 0
-    assert costs(shown, trace.prompt_tokens, trace.slm_cost, trace.llm_cost, trace.prices).run.bytes >= 0
-    link_query(trace)
-    try:
-        swept = opened_sweep(text, run, trace.prices)
-    except InvalidRequest as error:
-        assert short(error)
-        return
+    assert len(shown) == len(trace.events) > 0 and Trace.from_json(trace.to_json()) == trace
+    assert all(dashboard_message(run, View(unit=unit)) for unit in UNITS) and token_message(run, 0)
+    assert html_page(trace) and markdown(trace) and link_query(trace)
+    assert Trace.parse(link_json(trace)).text == trace.text
+    swept = read(lambda: opened_sweep(text, run, trace.prices))
     assert swept is None or sweep_message(swept, 0)[1] == len(swept.nodes)
 
 
-@given(content=damaged_json([asdict(turn) for turn in TALK]))
-def test_a_damaged_conversation_is_refused_or_can_be_asked_after(content):
-    try:
-        turns = read_turns(content.decode("utf-8", "surrogateescape"))
-        asked = Request("what next?", turns=turns)
-    except InvalidRequest as error:
-        assert short(error)
-        return
-    assert read_turns(turns_text(asked.turns)) == turns
+STRINGS = st.text(max_size=30) | st.text("a\\n\n\u2028\ud800", max_size=30) | VALUES.map(str) | st.integers().map(str)
 
 
-LINK: dict[str, Any] = dict.fromkeys(FIELDS, st.one_of(st.text(max_size=30), VALUES.map(str), st.integers().map(str)))
-LINK["stop"] = st.one_of(
-    LINK["stop"],
-    st.text(alphabet="a\\n\n\u2028\ud800", max_size=30),
-    st.sampled_from([999, 1_000, 1_001, 1_999]).map(lambda length: "x" * length),
-    st.sampled_from([99, 100, 101, 199]).map(lambda count: "x\n" * count),
-)
-
-
-@example(query={"stop": "x" * 1_001})
-@example(query={"stop": "x\n" * 101})
-@given(query=st.fixed_dictionaries({}, optional=LINK))
-def test_any_link_fills_in_what_can_be_asked_and_names_the_rest(query):
-    values, refused = read_query(query, POLICIES)
-    assert len(values) + len(refused) == len(query)
-    assert all(len(reason) <= 161 for reason in refused)
-    filled = {**STARTS, **values}
-    filled["prompt"] = filled["prompt"] if filled["prompt"].strip() else "hi"
-    page_request(*(filled[name] for name in FIELDS))
-
-
+@example(values={"stop": "x" * 1_001})
+@example(values={"stop": "x\n" * 101})
 @example(values={"max_draft": [], "policy": {}})
-@given(values=st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, VALUES)))
-def test_whatever_a_browser_has_kept_of_the_fields_fits_or_is_left_out(values):
-    good, refused = fitting(values, policies=POLICIES)
-    assert len(good) + len(refused) == len(values) and all(len(reason) <= 161 for reason in refused)
-    try:
-        page_request(**{**STARTS, **values})
-    except InvalidRequest as error:
-        assert short(error)
+@given(values=st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, STRINGS | VALUES)))
+def test_any_link_and_whatever_a_browser_has_kept_fill_in_what_can_be_asked_and_name_the_rest(values):
+    from_link = read_query({name: str(value) for name, value in values.items()}, POLICIES)
+    for good, refused in (from_link, fitting(values, policies=POLICIES)):
+        assert len(good) + len(refused) == len(values) and all(len(reason) <= 161 for reason in refused)
+    filled = {**FORM, **from_link[0]}
+    page_request(**{**filled, "prompt": filled["prompt"] if filled["prompt"].strip() else "hi"})
+    read(lambda: page_request(**{**FORM, **values}))
 
 
-PROMPTS = [
-    ("p.csv", b'prompt,answer\n"1 + 1?",2\n"a ""b"" c",x\n'),
-    ("p.jsonl", b'{"prompt": "1 + 1?", "answer": "2"}\n{"prompt": "b"}\n'),
-    ("p.txt", b"one\ntwo\nthree\n"),
-]
-
-
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        ("p.csv", b'prompt,answer\n"1 + 1?",2\n"a ""b"" c",x\n'),
+        ("p.jsonl", b'{"prompt": "1 + 1?", "answer": "2"}\n{"prompt": "b"}\n'),
+        ("p.txt", b"one\ntwo\nthree\n"),
+    ],
+)
 @given(data=st.data())
-@pytest.mark.parametrize(("name", "whole"), PROMPTS)
 def test_a_damaged_file_of_prompts_is_refused_or_holds_prompts(name, whole, data):
-    content = data.draw(st.one_of(damaged_bytes(whole), st.binary(), st.text().map(str.encode)))
-    for read in (lambda: read_file(name, content)[1], lambda: parse(content.decode("utf-8", "surrogateescape"))):
-        try:
-            table = read()
-        except InvalidRequest as error:
-            assert short(error)
-            continue
-        assert 0 < len(table.rows) <= MAX_ROWS
-        assert all(row.prompt.strip() and row.prompt.encode("utf-8") for row in table.rows)
+    content = data.draw(damaged_bytes(whole) | st.binary() | st.text().map(str.encode))
+    for take in (lambda: read_file(name, content)[1], lambda: parse(content.decode("utf-8", "surrogateescape"))):
+        if table := read(take):
+            assert 0 < len(table.rows) <= MAX_ROWS
+            assert all(row.prompt.strip() and row.prompt.encode("utf-8") for row in table.rows)

@@ -1,37 +1,42 @@
-"""A text that was given out is opened by everything that takes one; any other file is refused with its reason."""
+"""A text that was given out, as a file or a link, is opened again; anything else is refused with its reason."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import app.share.open_trace
 from app.api import ApiRun
-from app.fields import link_query
+from app.fields import FIELDS
+from app.handlers import Handlers
 from app.running.host import Host
 from app.running.run import Run
-from app.running.session import View
-from app.share.buttons import taken
-from app.share.export import html_page, markdown
-from app.share.link import link_json
+from app.running.session import SWEEP, View
+from app.running.sessions import Sessions
+from app.share.buttons import _ShareHandlers, taken
+from app.share.export import trace_json
+from app.share.link import MAX_LINK_TOKENS, link_json
 from app.share.open_trace import opened_run
+from app.share.swept import opened_sweep, swept_of
 from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
-from app.sweep import Sweep
-from engine import UNITS, InvalidRequest, Prices, Request, Trace
+from app.sweep import Sweep, sweep_message
+from engine import InvalidRequest, Prices, Request, Trace, load_settings
 from engine.events import taken_back
-from engine.scheduler import Scheduler
 from tests.support.fake_pair import FakePair
-from tests.support.mutations import damaged_json
 from tests.support.paths import ROOT
+from tests.support.questions import QUESTIONS
+from tests.support.shared_text import packed
 
-PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
+PROMPT = QUESTIONS[0][0]
 ASKED = Request("echo one two three", threshold=0.8, acceptance=0.9, seed=4, max_new_tokens=6, alternatives=5)
 
 
@@ -44,42 +49,22 @@ def tiny_host(tiny_pair):
     host.close()
 
 
-# ---- every text that is given out is opened ----
-
-
-def _of_run(run: Run, host: Host, kind: str) -> str:
+def of_run(run: Run, host: Host, kind: str) -> str:
     assert run.start(host).finished.wait(120) and not run.error
-    text = taken(run.pair.trace(run.request, list(run.events)), None, kind)
-    return json.loads(text or "")["text"]
-
-
-def _of_sweep(asked: Request, host: Host) -> str:
-    sweep = Sweep(replace(asked, max_new_tokens=10), [], Prices(), "threshold").start(host)
-    assert sweep.finished.wait(120) and not sweep.error
-    row = max(range(len(sweep.events)), key=lambda row: taken_back(sweep.events[row]))
-    return sweep.pair.trace(sweep.at(row), sweep.events[row]).to_json()
-
-
-def _of_batch(asked: Request, host: Host) -> str:
-    """What the engine alone gives, of the last of three texts."""
-    return host.pair.generate_batch([replace(asked, seed=1), replace(asked, prompt="3 + 4 = ?"), asked])[2].to_json()
+    return json.loads(taken(run.pair.trace(run.request, list(run.events)), None, kind) or "")["text"]
 
 
 GIVERS: dict[str, Callable[[Request, Host], str]] = {
-    "the page's trace": lambda asked, host: _of_run(Run(asked), host, "json"),
-    "the page's link": lambda asked, host: _of_run(Run(asked), host, "link"),
-    "a program's text": lambda asked, host: _of_run(ApiRun(asked), host, "json"),
-    "a sweep's text": _of_sweep,
-    "the engine's batch": _of_batch,
-}
-TAKERS: dict[str, Callable[[str], Trace]] = {
-    "the page": lambda text: opened_run(text).pair.opened,
-    "the engine": Trace.from_json,
+    "the page's trace": lambda asked, host: of_run(Run(asked), host, "json"),
+    "the page's link": lambda asked, host: of_run(Run(asked), host, "link"),
+    "a program's text": lambda asked, host: of_run(ApiRun(asked), host, "json"),
+    "the engine's batch": lambda asked, host: host.pair.generate_batch([replace(asked, seed=1), asked])[1].to_json(),
 }
 
 
 @pytest.mark.parametrize("giver", GIVERS)
 @settings(max_examples=8)
+@example(acceptance=0.6, threshold=0.2, max_draft="auto", before=2)  # much is taken back, in another row than the first
 @given(
     acceptance=st.sampled_from([0.0, 0.1, 0.3, 0.6, 0.9, 1.0]),
     threshold=st.sampled_from([0.0, 0.5, 0.99, 1.01]),
@@ -93,29 +78,10 @@ def test_every_text_is_opened_wherever_one_can_be(
     others = [Run(replace(asked, prompt=f"{n} + {n} = ?", max_new_tokens=30)).start(tiny_host) for n in range(before)]
     text = GIVERS[giver](asked, tiny_host)
     assert all(other.finished.wait(120) for other in others)
-    opened = [take(text) for take in TAKERS.values()]
-    assert opened[0] == opened[1] and opened[0].text == "".join(event.text for event in opened[0].events)
-    again = opened_run(opened[0].to_json())
-    assert again.pair.opened == opened[0] and token_message(again, 0), "and taken along again"
-
-
-def test_the_tokens_that_a_text_took_back_are_of_its_own_row(tiny_pair):
-    scheduler = Scheduler(tiny_pair, rows=4)
-    asked = Request(PROMPT, 0.2, acceptance=0.6, max_new_tokens=40)
-    try:
-        batch = scheduler.submit_all([replace(asked, prompt="1 + 1 = ?"), asked], "somebody")
-        list(batch)
-    finally:
-        scheduler.close()
-    for row, handle in enumerate(batch.handles):
-        drafts = [draft for event in handle.stream for draft in event.taken_back]
-        assert {event.row for event in (*handle.stream, *drafts)} == {row}
-    assert drafts, "the second is a text of which something is taken back"
-    trace = tiny_pair.trace(asked, batch.handles[1].events)
-    assert {event.row for event in trace.events} == {0}
-
-
-# ---- what an opened text is ----
+    opened = opened_run(text).pair.opened
+    assert opened == Trace.from_json(text) and opened.text == "".join(event.text for event in opened.events)
+    again = opened_run(opened.to_json())
+    assert again.pair.opened == opened and token_message(again, 0), "and taken along again"
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +104,8 @@ def trace(run: Run) -> Trace:
 def test_an_opened_trace_shows_what_the_run_showed(run: Run, trace: Trace):
     opened = opened_run(trace.to_json(), after=run)
     assert opened.request == ASKED and not opened.active and opened.fixed and opened.number > run.number
-    for unit in UNITS:
-        messages = [json.loads(dashboard_message(r, View(unit=unit)) or "") for r in (opened, run)]
-        assert messages[0] == {**messages[1], "run": opened.id, "n": opened.number, "cuts": 0, "cost": None}
+    messages = [json.loads(dashboard_message(each, View()) or "") for each in (opened, run)]
+    assert messages[0] == {**messages[1], "run": opened.id, "n": opened.number, "cuts": 0, "cost": None}
     shown, written = (json.loads(token_message(each, 0)) for each in (opened, run))
     assert [token[:8] for token in shown["tokens"]] == [token[:8] for token in written["tokens"]]
     known = [[candidate.text for candidate in event.llm_alternatives] for event in trace.events]
@@ -148,21 +113,12 @@ def test_an_opened_trace_shows_what_the_run_showed(run: Run, trace: Trace):
     assert told == known and any(known), "what was learned late is where it belongs"
 
 
-def test_a_text_that_was_stopped_opens_as_stopped(trace: Trace):
+def test_a_text_that_was_stopped_opens_as_stopped_and_an_old_one_as_it_was(trace: Trace):
     some = trace.events[:2]
     cut = replace(trace, events=some, text="".join(event.text for event in some), finish_reason="cancelled")
     assert opened_run(cut.to_json()).state == "stopped" and opened_run(trace.to_json()).state == "done"
-
-
-def changed(content: Any, path: str, value: Any) -> Any:
-    """A JSON document with another value in one place."""
-    content = json.loads(json.dumps(content))
-    *above, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
-    there = content
-    for part in above:
-        there = there[part]
-    there[last] = value
-    return content
+    before_acceptance = ROOT / "tests" / "support" / "trace_before_acceptance.json"
+    assert opened_run(before_acceptance.read_text("utf-8")).events == list(Trace.load(before_acceptance).events)
 
 
 NAN, BACK = float("nan"), "events.1.taken_back"
@@ -171,33 +127,30 @@ NAN, BACK = float("nan"), "events.1.taken_back"
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
-        ("format", 2, "format 2"), ("prompt", " ", "prompt is empty"), ("policy", "magic", "magic"),
-        ("threshold", 3.5, "threshold = 3.5"), ("prices.slm", -1, "SLM price = -1"), ("text", "another", "text is not"),
-        ("sampling.temperature", NAN, "sampling.temperature"), ("slm", "x" * 1000, "length of slm = 1000"),
-        ("llm_cost.pass_seconds", NAN, "llm_cost.pass_seconds"), ("llm_cost.pass_table", [[1, 0.5]], "llm_cost"),
-        ("slm_cost.trunk_bytes", 10**400, "slm_cost"), ("finish_reason", "length", "finish_reason"),
-        ("events", [], "tokens of the trace = 0"), ("events.0.finish_reason", "stop", "finish_reason"),
-        ("events.1.role", "person", "events.1.role"), ("events.1.id", -1, "events.1.id = -1"),
-        ("events.1.index", 7, "events.1.index = 7"), ("events.1.row", 3, "events.1.row = 3"),
-        ("events.1.score", 1.5, "events.1.score = 1.5"), ("events.1.ratio", NAN, "events.1.ratio"),
-        ("events.1.acceptance", 1.5, "events.1.acceptance = 1.5"), ("events.1.slm_fed", -1, "events.1.slm_fed = -1"),
+        ("format", 2, "format 2"), ("policy", "magic", "magic"), ("text", "another", "text is not"),
+        ("prices.slm", -1, "SLM price = -1"), ("slm", "x" * 1000, "length of slm = 1000"),
+        ("slm_cost.trunk_bytes", 10**400, "slm_cost"), ("events", [], "tokens of the trace = 0"),
+        ("events.0.finish_reason", "stop", "finish_reason"),
+        ("events.1.role", "person", "events.1.role"), ("events.1.index", 7, "events.1.index = 7"),
+        ("events.1.row", 3, "events.1.row = 3"), ("events.1.acceptance", 1.5, "events.1.acceptance = 1.5"),
         ("events.1.slm_entropy", 65, "events.1.slm_entropy = 65"), ("events.1.seconds", NAN, "events.1.seconds"),
         ("events.1.slm_alternatives.0.2", 3.5, "events.1: .* = 3.5"), ("events.1.llm_head", -1, "llm_head = -1"),
         ("events.1.revealed", [[0, "llm", []]], "events.1.revealed"), ("events.1.verdicts", [[0, 0.5]], "verdicts"),
         (f"{BACK}.0.ratio", -0.5, f"{BACK}.0.ratio = -0.5"), (f"{BACK}.0.index", 3, f"{BACK}.0.index = 3"),
         (f"{BACK}.0.row", 25, f"{BACK}.0.row = 25"), (f"{BACK}.0.text", "x" * 10_001, f"{BACK}.0: .* = 10001"),
         (f"{BACK}.0.taken_back", "a draft", f"{BACK}.0.taken_back"), (BACK, "too many", "20001"),
-        ("events.2.taken_back", "a draft", "events.2.taken_back"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_refused_by_its_place(trace: Trace, path: str, value: Any, named: str):
     content = json.loads(trace.to_json())
     draft = content["events"][1]["taken_back"][0]
-    value = {"a draft": [{**draft, "index": 2}], "too many": [draft] * 20_001}.get(str(value), value)
-    if path == "events.2.taken_back":
-        content["events"][2]["role"] = "slm"
+    *above, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
+    there = content
+    for part in above:
+        there = there[part]
+    there[last] = {"a draft": [{**draft, "index": 2}], "too many": [draft] * 20_001}.get(str(value), value)
     with pytest.raises(InvalidRequest, match=named):
-        opened_run(json.dumps(changed(content, path, value)))
+        opened_run(json.dumps(content))
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "null", "{", "[" * 50_000, '{"prompt": "\\ud800"}', "PK\x03\x04\ufffd"])
@@ -216,25 +169,87 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(trace: Trace, mon
         opened_run(trace.to_json())
 
 
-SMALL = FakePair(1e6).generate(replace(ASKED, max_new_tokens=3, alternatives=2))
-GOOD = json.loads(SMALL.to_json())
+def test_a_link_has_the_text_as_it_was_written_in_half_the_room(trace: Trace):
+    back = Trace.parse(link_json(trace))
+    assert back.text == trace.text and back.request == trace.request
+    for one, other in zip(back.events, trace.events, strict=True):
+        exact = ("id", "text", "role", "finish_reason")
+        assert all(getattr(one, name) == getattr(other, name) for name in exact)
+        assert one.score == pytest.approx(other.score, rel=1e-8)
+        assert [each.text for each in one.llm_alternatives] == [each.text for each in other.llm_alternatives]
+    assert len(packed(link_json(trace))) < len(packed(trace.to_json())) < 32_000
+    assert link_json(replace(trace, events=trace.events * MAX_LINK_TOKENS)) == "", "far too long is not tried"
 
 
-@given(content=damaged_json(GOOD))
-def test_a_damaged_trace_is_refused_or_everything_can_be_done_with_it(content: bytes):
-    try:
-        run = opened_run(content.decode(errors="replace"))
-    except InvalidRequest as error:
-        assert str(error) and len(str(error)) < 600
-        return
-    trace = run.pair.opened
-    assert Trace.from_json(trace.to_json()) == trace, "the same values"
-    for unit in UNITS:
-        assert dashboard_message(run, View(unit=unit))
-    assert token_message(run, 0) and html_page(trace) and markdown(trace) and link_query(trace)[0]
-    assert Trace.parse(link_json(trace)).text == trace.text
+@pytest.fixture(scope="module")
+def sweep(tiny_host) -> Sweep:
+    """The tiny pair's texts at many settings."""
+    done = Sweep(Request(PROMPT, max_new_tokens=16, max_draft=8), [], Prices(), "both").start(tiny_host)
+    assert done.finished.wait(120) and not done.error
+    return done
 
 
-def test_a_trace_from_before_there_was_an_acceptance_opens():
-    old = ROOT / "tests" / "support" / "trace_before_acceptance.json"
-    assert opened_run(old.read_text("utf-8")).events == list(Trace.load(old).events)
+@pytest.fixture(scope="module")
+def swept(sweep: Sweep) -> str:
+    """A text of the sweep as a file that has the sweep beside it."""
+    return trace_json(text_of(sweep), "", swept_of(sweep, text_of(sweep).request))
+
+
+def text_of(sweep: Sweep) -> Trace:
+    """The text of which most was taken back."""
+    row = max(range(len(sweep.events)), key=lambda row: taken_back(sweep.events[row]))
+    return sweep.pair.trace(sweep.at(row), sweep.events[row])
+
+
+def test_a_swept_text_takes_its_sweep_along(sweep: Sweep):
+    text = text_of(sweep)
+    told = swept_of(sweep, text.request)
+    assert told is not None and swept_of(sweep, replace(text.request, seed=5)) is None, "another text's is not its own"
+    for written in (trace_json(text, "", told), link_json(text, told)):
+        run = opened_run(written)
+        opened = opened_sweep(written, run, Prices())
+        assert opened is not None and not opened.active and Trace.from_json(written).text == text.text
+        before, after = (json.loads(sweep_message(each, 0)[0]) for each in (sweep, opened))
+        assert after["beside"] == run.id and before["beside"] is None
+        for name in ("over", "points", "leaves", "replaced"):
+            assert after[name] == before[name], name
+        assert [node[1:] for node in after["nodes"]] == [node[1:] for node in before["nodes"]]
+        again = swept_of(opened, run.request)
+        assert again is not None and again["leaves"] == told["leaves"], "it can be passed on"
+
+
+def test_an_opened_sweep_is_the_newest_and_is_priced_only_at_its_own_prices(sweep: Sweep, swept: str):
+    window, sessions = SimpleNamespace(session_hash="a window"), Sessions()
+    session, host = sessions.enter("a window"), Host(lambda *_, **__: None)
+    sharing = _ShareHandlers(host, sessions, [None] * len(FIELDS))
+    run, opened, figures = asyncio.run(sharing._read(swept, session))
+    begun = session.jobs[SWEEP] = Sweep(run.request, [], Prices(), "both", opened)
+    *_, message = sharing._show(session, run, opened, figures)
+    assert opened is not None and json.loads(message)["n"] == opened.number > begun.number
+    handlers = Handlers(host, sessions, load_settings(), [None] * len(FIELDS))
+
+    def told(price: float) -> Any:
+        *_, message = handlers.set_view("price", Prices().slm, price, window)  # pyright: ignore[reportArgumentType]
+        return json.loads(message)
+
+    other, own = told(4 * Prices().llm), told(Prices().llm)
+    assert [row[:-1] for row in other["figures"]] == [list(row[:-1]) for row in own["figures"]], "other units stay"
+    assert {row[-1] for row in other["figures"]} == {None}
+    assert own["figures"] == [list(row) for row in sweep.figures if row] and own["view"] == other["view"] + 1
+
+
+def test_a_sweep_that_would_keep_a_browser_busy_is_refused(swept: str):
+    content = json.loads(swept)
+    run, good = opened_run(swept), content["sweep"]
+    ring = [[5, *good["nodes"][0][1:]], *good["nodes"][1:]]
+    chain = [[i - 1, "x", 0.5] for i in range(19_000)]
+    for change, named in (
+        ({"nodes": ring}, "nodes.0"),
+        ({"points": [[0, 0]] * 101}, "settings"),
+        ({"nodes": chain, "leaves": [18_999] * len(good["points"]), "replaced": []}, "all texts"),
+        ({"leaves": [len(good["nodes"])] * len(good["points"])}, "leaves"),
+        ({"leaves": good["leaves"][1:]}, "leaves"),
+        ({"replaced": [[0, 1.5]]}, "ratio"),
+    ):
+        with pytest.raises(InvalidRequest, match=named):
+            opened_sweep(json.dumps({**content, "sweep": {**good, **change}}), run, Prices())

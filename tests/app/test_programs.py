@@ -1,13 +1,16 @@
-"""The page's server for other programs: `/generate`, one call and one trace, and `/v1` for OpenAI's clients."""
+"""The page's server for other programs: `/generate`, one call and one trace, and `/v1` for OpenAI's clients.
+
+Values that no field takes are in `tests/app/test_limits.py`; what `/v1` answers is in `tests/engine/test_endpoint.py`.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from http.client import HTTPConnection
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -16,7 +19,6 @@ from gradio_client.exceptions import AppError
 
 from app.share.program import ADDRESS, program
 from engine import Request, Sampling, Trace
-from engine.endpoint.bodies import MOST_BYTES
 from engine.request import Turn
 from tests.support.browser import LIMIT, Site, eventually, serve
 from tests.support.fake_pair import FakePair
@@ -30,13 +32,6 @@ def pair():
     return FakePair(500)
 
 
-@pytest.fixture(scope="module")
-def client(site: Site):
-    client = client_of(site)
-    yield client
-    client.close()
-
-
 @pytest.fixture
 def openai(site: Site, pair: FakePair):
     """A client of `/v1`, once the models are there."""
@@ -46,88 +41,49 @@ def openai(site: Site, pair: FakePair):
     eventually(lambda: pair.open_streams == 0)
 
 
-def client_of(site: Site, **options: Any) -> Client:
-    return Client(site.url, verbose=False, httpx_kwargs={"timeout": LIMIT}, **options)
-
-
-def generate(client: Client, *asked, **options) -> dict[str, Any]:
-    return client.predict(*asked, **{"max_new_tokens": 20, **options}, api_name="/generate")
+@contextmanager
+def calling(site: Site, key: str = "") -> Iterator[Callable[..., Any]]:
+    """Calls of `/generate` by gradio's own client."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    client = Client(site.url, verbose=False, httpx_kwargs={"timeout": LIMIT}, headers=headers)
+    yield lambda *asked, **more: client.predict(*asked, **{"max_new_tokens": 20, **more}, api_name="/generate")
+    client.close()
 
 
 # ---- /generate ----
 
 
-def test_generate_gives_the_whole_trace_of_what_was_asked(client: Client, pair: FakePair):
-    trace = generate(client, "a palindrome", 0.5, seed=3, acceptance=0.3, max_draft=8, stop=["\n\n"])
-    asked = pair.requests[-1]
-    assert (asked.threshold, asked.seed, asked.acceptance, asked.max_draft) == (0.5, 3, 0.3, 8)
-    assert asked.stop == ("\n\n",) and {event["role"] for event in trace["events"]} == {"slm", "llm"}
-    assert trace["cost"]["bytes"]["slm_only"] < trace["cost"]["bytes"]["run"]
-    read = Trace.from_json(json.dumps(trace))
-    assert read.text == trace["text"] and read.request == asked
+def test_generate_gives_the_whole_trace_of_what_was_asked_at_the_prices_of_the_call(site: Site, pair: FakePair):
+    named = httpx.get(f"{site.url}gradio_api/info", timeout=LIMIT).json()["named_endpoints"]
+    assert list(named) == ["/generate"], "programs are told of no other function of the page"
+    with calling(site) as generate:
+        trace = generate("a palindrome", 0.5, seed=3, acceptance=0.3, max_draft=8, stop=["\n\n"])
+        asked = pair.requests[-1]
+        assert (asked.threshold, asked.seed, asked.acceptance, asked.max_draft) == (0.5, 3, 0.3, 8)
+        assert asked.stop == ("\n\n",) and {event["role"] for event in trace["events"]} == {"slm", "llm"}
+        read = Trace.from_json(json.dumps(trace))
+        assert read.text == trace["text"] and read.request == asked
+        cheap, dear = (generate("a palindrome", llm_price=price)["cost"]["price"] for price in (1.0, 10.0))
+        assert dear["llm_only"] == pytest.approx(10 * cheap["llm_only"])
+        assert dear["slm_only"] == pytest.approx(cheap["slm_only"])
+        before = len(pair.requests)
+        for bad, named in (({"slm_price": -1}, "SLM price = -1"), ({"prompt": "x " * 3000}, "3,020")):
+            with pytest.raises(AppError, match=named):
+                generate(**{"prompt": "a palindrome", **bad})
+        assert len(pair.requests) == before, "refused before any work"
 
 
-def test_the_cost_follows_the_prices_of_the_call(client: Client):
-    cheap, dear = (generate(client, "a palindrome", llm_price=price)["cost"]["price"] for price in (1.0, 10.0))
-    assert dear["llm_only"] == pytest.approx(10 * cheap["llm_only"])
-    assert dear["slm_only"] == pytest.approx(cheap["slm_only"])
-
-
-def test_it_is_the_only_function_of_the_page_that_programs_are_told_of(client: Client):
-    described: Any = client.view_api(return_format="dict")
-    assert list(described["named_endpoints"]) == ["/generate"]
-    names = {each["parameter_name"] for each in described["named_endpoints"]["/generate"]["parameters"]}
-    assert {"prompt", "threshold", "policy", "seed", "acceptance", "max_draft"} <= names and "request" not in names
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"prompt": " "}, "prompt"), ({"prompt": "x " * 3000}, "3,020"), ({"threshold": 7}, "threshold = 7"),
-        ({"threshold": "much"}, "threshold = 'much'"), ({"policy": "magic"}, "'magic'"), ({"top_p": 0}, "top_p = 0"),
-        ({"temperature": -1}, "temperature = -1"), ({"max_new_tokens": 0}, "_tokens = 0"), ({"stop": [""]}, "stop"),
-        ({"slm_price": -1}, "SLM price = -1"), ({"acceptance": 1.5}, "acceptance = 1.5"), ({"max_draft": "x"}, "'x'"),
-    ],
-)  # fmt: skip
-def test_a_bad_value_is_refused_by_name_before_any_work(client: Client, pair: FakePair, options, named):
-    asked = len(pair.requests)
-    with pytest.raises(AppError, match=named):
-        generate(client, **{"prompt": "a palindrome", **options})
-    assert len(pair.requests) == asked
-
-
-@pytest.mark.parametrize("value", ["NaN", "-1e999"])
-def test_numbers_that_are_none_are_refused_however_they_are_sent(site: Site, pair: FakePair, value: str):
-    asked, call = len(pair.requests), f"{site.url}gradio_api/call/generate"
-    defaults = '"router", 20, 0, 1, 0, 1, 0, null, false, null, 0, 0.1, 1, 0, "auto"'
-    body = f'{{"data": ["a palindrome", {value}, {defaults}]}}'
-    begun = httpx.post(call, content=body, headers={"content-type": "application/json"}, timeout=LIMIT).json()
-    answer = httpx.get(f"{call}/{begun['event_id']}", timeout=LIMIT).text
-    assert "event: error" in answer and "threshold" in answer and len(pair.requests) == asked
-
-
-def test_a_pair_without_a_router_goes_by_confidence_unless_the_router_is_asked_for(random_pair):
-    with serve(lambda preset, progress: random_pair) as site:
-        client = client_of(site)
-        assert generate(client, "ab", max_new_tokens=4)["policy"] == "confidence"
-        with pytest.raises(AppError, match="confidence"):
-            generate(client, "ab", policy="router")
-        client.close()
-
-
-def test_where_there_is_a_key_a_call_without_it_is_refused_before_any_work(monkeypatch):
+def test_a_call_needs_the_key_and_without_a_router_goes_by_confidence(random_pair, monkeypatch):
     monkeypatch.setenv("CITER_API_KEY", "s3cret")
-    pair = FakePair(500)
-    with serve(lambda preset, progress: pair) as site:
-        for key in ("", "Bearer wrong", "Bearer s3cret"):
-            client = client_of(site, headers={"Authorization": key} if key else {})
-            if key == "Bearer s3cret":
-                assert len(generate(client, "ab", max_new_tokens=4)["events"]) == 4
-            else:
-                with pytest.raises(AppError, match="key"):
-                    generate(client, "ab")
-                assert not pair.requests
-            client.close()
+    with serve(lambda preset, progress: random_pair) as site:
+        for key in ("", "wrong"):
+            with calling(site, key) as generate, pytest.raises(AppError, match="key"):
+                generate("ab")
+        with calling(site, "s3cret") as generate:
+            assert generate("ab", max_new_tokens=4)["policy"] == "confidence"
+            assert site.host.scheduler.texts == 1, "no work was done without the key"
+            with pytest.raises(AppError, match="confidence"):
+                generate("ab", policy="router")
 
 
 def test_a_client_that_goes_away_stops_its_text(site: Site, pair: FakePair):
@@ -151,14 +107,11 @@ def test_the_page_is_up_without_importing_torch():
 # ---- /v1 ----
 
 
-def test_a_program_gets_its_text_from_the_pages_server_and_its_rows(openai: httpx.Client, site: Site, pair: FakePair):
+def test_a_program_gets_its_text_from_the_pages_rows_and_leaving_frees_them(openai, site: Site, pair: FakePair):
     texts = site.host.scheduler.texts
     reply = openai.post("/chat/completions", json=ASKED).json()
     assert reply["choices"][0]["message"]["content"] == pair.generate(SAME).text
     assert site.host.scheduler.texts == texts + 1 and reply["citer"]["taken_back"] > 0
-
-
-def test_a_stream_comes_as_it_is_written_and_leaving_it_frees_the_row(openai: httpx.Client, site: Site, pair: FakePair):
     pair.tokens_per_second, before = 20.0, pair.tokens
     with openai.stream("POST", "/chat/completions", json={**ASKED, "stream": True, "max_tokens": 2000}) as answer:
         first = next(answer.iter_lines()).removeprefix("data: ")
@@ -169,30 +122,18 @@ def test_a_stream_comes_as_it_is_written_and_leaving_it_frees_the_row(openai: ht
 
 
 def test_what_the_page_refuses_is_told_to_programs_in_their_shape(openai: httpx.Client, site: Site):
-    for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
-        answer = openai.post("/chat/completions", json=ASKED, headers=headers)
-        assert answer.status_code == 403 and answer.json()["error"]["type"] == "invalid_request_error"
-    connection = HTTPConnection(urlsplit(site.url).netloc, timeout=LIMIT)
-    connection.putrequest("POST", "/v1/completions")
-    connection.putheader("Content-Length", str(MOST_BYTES + 1))
-    connection.endheaders()
-    answer = connection.getresponse()
-    assert answer.status == 413 and "2,000,000" in json.load(answer)["error"]["message"]
-    connection.close()
+    answer = openai.post("/chat/completions", json=ASKED, headers={"Origin": "https://evil.example"})
+    assert answer.status_code == 403 and answer.json()["error"]["type"] == "invalid_request_error"
     assert openai.get("/embeddings").json()["error"]["code"] == "not_found"
-    assert openai.post("/chat/completions", json={**ASKED, "temperature": 9}).json()["error"]["param"] == "temperature"
     assert httpx.post(f"{site.url}generate", json={}).status_code == 404, "elsewhere in the page's own words"
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        SAME,
-        Request("say 'hi' {address}", policy="confidence", threshold=0.9, sampling=Sampling(0.7, 0.9, 3), seed=5),
-        Request("go on", policy="slm", raw=True, stop=("\n",), max_new_tokens=9),
-        Request("b", system="Be brief.", turns=(Turn("user", "a"), Turn("assistant", "A"))),
-    ],
-)
+SAMPLED = Request("say 'hi' {address}", policy="confidence", sampling=Sampling(0.7, 0.9, 3), seed=5, system="Be brief")
+RAW = Request("go on", policy="slm", raw=True, stop=("\n",), max_new_tokens=9)
+AFTER = Request("b", turns=(Turn("user", "a"), Turn("assistant", "A")))
+
+
+@pytest.mark.parametrize("asked", [SAMPLED, RAW, AFTER])
 def test_the_lines_for_a_program_get_the_text_that_is_on_the_page(openai, site, pair, asked, capsys):
     pytest.importorskip("openai", reason="openai is not installed")
     trace = pair.generate(asked)

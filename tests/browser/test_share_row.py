@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from PIL import Image
 
+from app.fields import link_query
 from app.share.link import link_json
 from engine import Request, Trace, WeightsError
 from tests.support.browser import LIMIT, Site, Window, eventually, expect, newest, serve, window
@@ -47,13 +48,6 @@ def shown(site_window: Window, site: Site, pair: FakePair) -> Iterator[Window]:
     assert complaints(site_window) == []
 
 
-@pytest.fixture
-def written(shown: Window) -> Window:
-    shown.write("echo one two three")
-    ready(shown)
-    return shown
-
-
 @pytest.fixture(scope="module")
 def trace() -> Trace:
     """A text of another machine."""
@@ -66,8 +60,8 @@ def complaints(shown: Window) -> list[str]:
     return [each for each in shown.errors if not each.startswith("Failed to load resource")]
 
 
-def colours(shown: Window) -> list[list[str | bool]]:
-    """Of each token its text and whether the LLM's; the end, which is no text, is left out."""
+def colours(shown: Window) -> list[list[Any]]:
+    """Of each token its text and its author; the end, which is no text, is left out."""
     told = "nodes => nodes.map(node => [node.textContent, node.classList.contains('llm')])"
     return [token for token in shown.page.eval_on_selector_all(f".stream-text {SHOWN}", told) if token[0]]
 
@@ -81,34 +75,12 @@ def follow(shown: Window, link: str) -> None:
     shown.open()
 
 
-def hash_of(shown: Window, packed_text: str) -> None:
-    shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", packed_text)
-
-
 def note(shown: Window, part: str) -> str:
     expect(shown.page.locator(".link-note").first).to_contain_text(part)
     return shown.page.inner_text(".link-note")
 
 
-def fields(shown: Window) -> dict[str, str]:
-    """What stands in the fields."""
-    card = shown.page.locator("#sampling-card")
-    if not card.get_by_label("Temperature", exact=False).first.is_visible():
-        card.get_by_role("button").first.click()
-    labels = ("Temperature", "Top-p", "Top-k", "Repetition", "New tokens", "Seed", "System", "Stop strings")
-    boxes = ("#prompt textarea", "#threshold input[type=number]", "#acceptance input[type=number]", "#policy input")
-    values = {label: card.get_by_label(label, exact=False).first.input_value() for label in labels}
-    return {
-        **values,
-        **{box: shown.page.input_value(box) for box in boxes},
-        "raw": str(shown.page.is_checked("#raw input")),
-    }
-
-
-# ---- out ----
-
-
-def test_only_a_whole_text_can_be_taken_and_its_trace_is_that_of_the_run(shown: Window, site: Site, pair, tmp_path):
+def test_only_a_whole_text_can_be_taken_and_its_trace_is_that_of_the_run(shown: Window, site: Site, pair):
     takers = shown.page.locator("[data-take]")
     assert takers.count() == 7 and all(button.is_disabled() for button in takers.all())
     pair.tokens_per_second = 1
@@ -134,38 +106,31 @@ def test_only_a_whole_text_can_be_taken_and_its_trace_is_that_of_the_run(shown: 
 def test_hostile_text_stays_text_in_every_file_and_copy(shown: Window, browser, tmp_path: Path):
     shown.write(f"echo {HOSTILE}")
     ready(shown)
-    tokens, by_llm = shown.tokens(), shown.tokens(".llm")
     assert Trace.load(download(shown, "json", tmp_path)).text == HOSTILE
     with offline(browser, download(shown, "html", tmp_path)) as (page, _, _):
-        assert page.eval_on_selector_all(SHOWN, TEXTS) == tokens and "".join(tokens) == HOSTILE
-        assert page.eval_on_selector_all(f"{SHOWN}.llm", TEXTS) == by_llm
+        assert page.eval_on_selector_all(SHOWN, TEXTS) == shown.tokens()
         no_markup(page, "main")
     assert HOSTILE.partition("\u2028")[0] in copied(shown, "markdown")
-    lines = copied(shown, "program")
-    assert len(lines.splitlines()) == 3 and f'base_url="{shown.url}v1"' in lines
-    assert shown.page.input_value(".share-copy") == lines
+    assert f'base_url="{shown.url}v1"' in copied(shown, "program")
     no_markup(shown.page, "#stream", "#share")
     shown.page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject(new Error('no')))")
     shown.page.click('[data-take="settings"]')
     says(shown, "by hand")
     assert shown.page.evaluate("getSelection().toString()").startswith(f"{shown.url}?prompt=echo")
-    away = [url for url in shown.requests if not url.startswith((shown.url, "data:", "blob:"))]
-    assert shown.requests and not away
+    assert not [url for url in shown.requests if not url.startswith((shown.url, "data:", "blob:"))]
 
 
-def test_a_picture_has_the_authors_colours_and_is_bounded(written: Window, tmp_path: Path):
-    image = Image.open(download(written, "picture", tmp_path)).convert("RGB")
+def test_a_picture_has_the_authors_colours_and_is_bounded(shown: Window, tmp_path: Path):
+    shown.write("echo one two three")
+    ready(shown)
+    image = Image.open(download(shown, "picture", tmp_path)).convert("RGB")
     pixels: list[Any] = [colour for _, colour in image.getcolors(image.width * image.height) or []]
-    assert image.width == 2160
     assert any(b - r > 20 for r, _, b in pixels) and any(r - b > 20 for r, _, b in pixels), "blue and orange"
-    written.write("echo one " + ("x" + "\n" * 40 + " ") * 4 + "two three")
-    ready(written)
-    image = Image.open(download(written, "picture", tmp_path))
+    shown.write("echo one " + ("x" + "\n" * 40 + " ") * 4 + "two three")
+    ready(shown)
+    image = Image.open(download(shown, "picture", tmp_path))
     assert image.width * image.height < 16_777_216, "browsers paint no larger one"
-    says(written, "first")
-
-
-# ---- links ----
+    says(shown, "first")
 
 
 def test_a_link_to_settings_restores_every_field_runs_nothing_and_gives_the_same_text(browser, tiny_pair):
@@ -175,40 +140,31 @@ def test_a_link_to_settings_restores_every_field_runs_nothing_and_gives_the_same
         "&acceptance=0.25&max_draft=6"
     )
     with serve(lambda preset, progress: tiny_pair) as site, window(browser, site, **CLIPBOARD) as one:
-        shown = []
+        written = []
         for link in (f"{site.url}?{query}", None):
             follow(one, link or copied(one, "settings"))
             assert dict(parse_qsl(urlsplit(one.url).query)) == dict(parse_qsl(query))
             note(one, "prompt")
             one.page.wait_for_selector("text=tiny SLM")
             assert one.page.get_attribute(".stream-state", "data-state") == "idle" and not site.host.scheduler.rows
-            asked = fields(one)
             one.page.click("#generate")
             one.wait_state("done")
             ready(one)
-            shown.append((asked, one.text()))
-        assert shown[0] == shown[1] and len(shown[0][1]) > 10
-        assert shown[0][0]["#threshold input[type=number]"] == "0.61", "and not the router's own"
-        assert shown[0][0]["Stop strings"] == "zz\\n" and shown[0][0]["raw"] == "True"
-
-
-def test_bad_values_of_a_link_are_named_and_the_rest_is_filled_in(shown: Window):
-    follow(shown, f"{shown.url}?seed=7&threshold=80&policy=%3Cimg+src%3Dx+onerror%3Dwindow.hacked%3D1%3E&raw=${{1}}")
-    said = note(shown, "seed")
-    assert "threshold = 80" in said and "'<img src=x onerror=window.hacked=1>'" in said and "'${1}'" in said
-    assert fields(shown)["Seed"] == "7"
-    expect(shown.page.locator("#threshold input[type=number]")).to_have_value("0.5")
-    no_markup(shown.page, ".link-note")
+            run = newest(site)
+            written.append((run.request, one.text()))
+            asked = link_query(run.pair.trace(run.request, run.events))[0]
+            assert dict(parse_qsl(asked)) == dict(parse_qsl(query)), "each field is asked for as it is in the link"
+        assert written[0] == written[1] and len(written[0][1]) > 10
 
 
 def test_a_link_opens_the_very_text_after_others_were_written_and_after_a_reload(browser, tiny_pair):
     """Also where tokens of it were taken back, in a row that other texts had had."""
     query = "prompt=Start+with+12.+Add+30.&system=sys&threshold=0.99&acceptance=0.3"
     with serve(lambda preset, progress: tiny_pair) as site, window(browser, site, **CLIPBOARD) as one:
-        for address in (site.url, f"{site.url}?{query}"):
-            follow(one, address)
-            one.page.wait_for_selector("text=tiny SLM")
-            one.write("3 + 4 = ?" if "?" not in address else PROMPT)
+        one.page.wait_for_selector("text=tiny SLM")
+        one.write("3 + 4 = ?")
+        follow(one, f"{site.url}?{query}")
+        one.write(PROMPT)
         ready(one)
         tokens, link = colours(one), copied(one, "link")
         assert any(event.taken_back for event in newest(site).events)
@@ -217,10 +173,8 @@ def test_a_link_opens_the_very_text_after_others_were_written_and_after_a_reload
         with window(browser, site) as there:
             steps = site.host.scheduler.steps
             follow(there, link)
-            eventually(lambda: colours(there) == tokens)
-            eventually(lambda: there.inner(".headline") == one.inner(".headline"))
+            eventually(lambda: colours(there) == tokens and there.inner(".headline") == one.inner(".headline"))
             assert site.host.scheduler.steps == steps
-            expect(there.page.locator("#prompt textarea")).to_have_value(PROMPT)
             assert not any(link[-40:] in url for url in there.requests), "no server sees it in an address"
             there.page.focus(".link-again")
             there.page.keyboard.press("Enter")
@@ -236,46 +190,45 @@ def test_a_swept_texts_link_is_scrubbed_through_where_it_is_opened(browser, tiny
         one.page.select_option(".sweep-over", "threshold")
         one.page.click(".sweep-go")
         one.page.wait_for_selector('#sweep [data-state="done"], #sweep[data-state="done"]')
-        seen = {}
+        seen = []
         for threshold in (0, 1):
             one.slide("#threshold", threshold)
             expect(one.page.locator(".stream-state").first).to_contain_text(f"threshold {threshold}")
-            seen[threshold] = colours(one)
+            seen.append(colours(one))
         assert seen[0] != seen[1]
         ready(one)
         link = copied(one, "link")
         with window(browser, site, 360, 780) as there:
             follow(there, link)
             eventually(lambda: colours(there) == seen[1])
-            note(there, "scrub")
             steps = site.host.scheduler.steps
             for threshold in (0, 1):
                 there.slide("#threshold", threshold)
                 eventually(lambda threshold=threshold: colours(there) == seen[threshold])
-            assert site.host.scheduler.steps == steps
-            expect(there.page.locator(".sweep-open").first, "there is nothing to go on with").to_be_disabled()
-            assert complaints(there) == []
+            assert site.host.scheduler.steps == steps and complaints(there) == []
 
 
-def test_a_link_that_cannot_be_opened_says_why_and_leaves_what_is_there(shown: Window, trace: Trace):
-    text = shown.write("echo mine")
-    good = packed(link_json(trace))
+def test_a_link_that_cannot_be_opened_says_why_and_what_is_good_stays(shown: Window, trace: Trace):
+    follow(shown, f"{shown.url}?seed=7&threshold=80&policy=%3Cimg+src%3Dx+onerror%3Dwindow.hacked%3D1%3E&raw=${{1}}")
+    said = note(shown, "seed")
+    assert "threshold = 80" in said and "'<img src=x onerror=window.hacked=1>'" in said and "'${1}'" in said
+    expect(shown.page.locator("#threshold input[type=number]")).to_have_value("0.5")
+    text, good = shown.write("echo mine"), packed(link_json(trace))
     for bad, part in (
         ("x" * 32_001, "32,001"),
         (packed(b"a" * 20_000_000), "4 MB"),
         (good[:200], "cut off"),
-        ("%3Cscript%3E", "cut off"),
         (packed(b"\xff\xfe{}"), "cut off"),
         (packed("{}"), "not a trace"),
         (packed(link_json(trace).replace("where", "<img src=x onerror=window.hacked=1>", 2)), "text is not"),
     ):
-        hash_of(shown, bad)
+        shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", bad)
         note(shown, part)
         eventually(lambda: shown.page.evaluate("location.hash") == "")
         shown.page.evaluate("document.querySelector('.link-note p').textContent = ''")
     assert shown.text() == text
     no_markup(shown.page, ".link-note")
-    hash_of(shown, good)
+    shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", good)
     has(shown, trace.text)
 
 
@@ -283,15 +236,11 @@ def test_what_is_too_long_for_a_link_is_said_and_offered_in_another_way(shown: W
     monkeypatch.setattr("app.share.link.MAX_LINK_TOKENS", 3)
     shown.write("echo one two three four five")
     ready(shown)
-    link = copied(shown, "link")
-    assert "prompt=echo" in link and "#" not in link, "to the settings instead"
+    assert "#" not in copied(shown, "link"), "to the settings instead"
     says(shown, "32,000")
     with shown.page.expect_download() as coming:
         shown.page.click(".share-file")
     assert Trace.load(coming.value.path()).text == "one two three four five"
-
-
-# ---- traces that are opened ----
 
 
 def test_a_trace_is_opened_and_inspected_where_the_models_cannot_be_had(browser, trace: Trace, tmp_path: Path):
@@ -304,10 +253,8 @@ def test_a_trace_is_opened_and_inspected_where_the_models_cannot_be_had(browser,
         has(shown, trace.text)
         expect(shown.page.locator(".stream-state").first).to_contain_text("little ⇄ big")
         shown.page.hover(".t.llm >> nth=0")
-        expect(shown.page.locator(".inspector").first).to_contain_text("0.8000")
         expect(shown.page.locator(".inspector .candidate")).to_have_count(10)
         expect(shown.page.locator("#prompt textarea")).to_have_value(trace.prompt)
-        assert fields(shown)["Seed"] == "9" and shown.field("relative") != "–"
         ready(shown)
         assert Trace.load(download(shown, "json", tmp_path)) == trace, "it can be taken along again"
         assert shown.errors == []
@@ -326,8 +273,7 @@ def test_an_opened_text_takes_the_place_of_one_being_written_and_stays_until_gen
     go_on.set()
     has(shown, trace.text)
     eventually(lambda: pair.open_streams == 0)
-    expect(shown.page.locator(".stream-state").first).to_have_attribute("data-state", "done")
-    expect(shown.page.locator("#stop").first).to_be_disabled()
+    shown.wait_state("done")
     pair.tokens_per_second, asked = 400.0, len(pair.requests)
     shown.slide("#threshold", 0)
     shown.page.wait_for_selector(".t.flip")
@@ -335,39 +281,30 @@ def test_an_opened_text_takes_the_place_of_one_being_written_and_stays_until_gen
     shown.slide("#threshold", 0.8)
     shown.page.click("#generate")
     eventually(lambda: len(pair.requests) > asked and pair.requests[-1].seed == 9)
-    shown.wait_state("done")
     has(shown, trace.text)
 
 
-def test_a_bad_file_is_refused_with_its_reason_and_the_text_stays(written: Window, trace: Trace):
-    changed = json.loads(trace.to_json())
-    changed["events"][2]["score"] = 7
-    for name, content, part in (
-        ("a.json", b"", "not a trace"),
-        ("b.png", b"\x89PNG\r\n\x1a\n\x00\xff", "not a trace"),
-        ("c.json", b"{}", "prompt"),
-        ("d.json", json.dumps(changed), "events.2.score = 7"),
-        ("e.json", b" " * 20_000_001, "20 MB"),
-        ("<img src=x onerror=window.hacked=1>.json", "[]", "not a trace"),
-    ):
-        assert part in open_file(written, content, name)
-        assert "bad" in (written.page.get_attribute(".share-said", "class") or "")
-    assert written.text() == "one two three"
-    expect(written.page.locator("#prompt textarea")).to_have_value("echo one two three")
-    no_markup(written.page, "#share")
-
-
-def test_hostile_text_stays_text_on_the_way_in_and_a_file_can_be_opened_twice(shown: Window, trace: Trace):
+def test_a_bad_file_is_refused_with_its_reason_and_the_hostile_text_before_it_stays_text(shown: Window, trace: Trace):
     texts = [HOSTILE, *(event.text for event in trace.events[1:])]
     events = tuple(replace(event, text=text) for event, text in zip(trace.events, texts, strict=True))
     about = {"prompt": HOSTILE, "slm": HOSTILE, "llm": HOSTILE, "stop": (f"{HOSTILE}\r",)}
     strange = replace(trace, events=events, text="".join(texts), **about)
-    open_file(shown, strange.to_json())
+    for _ in range(2):  # the same file may be chosen twice
+        shown.write("echo something else")
+        open_file(shown, strange.to_json())
+        has(shown, strange.text)
+        says(shown, "stop")
+    changed = json.loads(trace.to_json())
+    changed["events"][2]["score"] = 7
+    for name, content, part in (
+        ("b.png", b"\x89PNG\r\n\x1a\n\x00\xff", "not a trace"),
+        ("d.json", json.dumps(changed), "events.2.score = 7"),
+        ("e.json", b" " * 20_000_001, "20 MB"),
+        ("<img src=x onerror=window.hacked=1>.json", "[]", "not a trace"),
+    ):
+        assert part in open_file(shown, content, name)
+        assert "bad" in (shown.page.get_attribute(".share-said", "class") or "")
     has(shown, strange.text)
     expect(shown.page.locator("#prompt textarea")).to_have_value(HOSTILE)
     assert HOSTILE in (shown.page.text_content(".stream-state") or "")
-    says(shown, "stop")
     no_markup(shown.page, "#stream", "#share")
-    shown.write("echo something else")
-    open_file(shown, strange.to_json())
-    has(shown, strange.text)

@@ -15,6 +15,8 @@ for (const [old, next, expected] of [
   ['a d', 'a b c d', [1, 2]],
   ['x y z', 'a b', [0, 1]],
   ['the cat sat on the mat', 'the dog sat near the mat now', [1, 3, 6]],
+  ['x a b c y', 'p a b c q', [0, 4]],
+  ['a x b c d y', 'a b c d z', [4]],
   ['a b c', 'A b c', [0]],
   ['a b c', 'x B c', [0, 1]],
   ['', 'a b', [0, 1]],

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.share.export import html_page
 from app.share.open_trace import opened_run
 from tests.support.browser import LIMIT, Window, expect
 
@@ -24,6 +23,11 @@ def packed(text: str | bytes) -> str:
     deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
     content = text.encode() if isinstance(text, str) else text
     return base64.urlsafe_b64encode(deflater.compress(content) + deflater.flush()).decode().rstrip("=")
+
+
+def no_job() -> bool:
+    """Whether no run, comparison or measurement has a thread any more."""
+    return not any(thread.name.startswith("citer-run") for thread in threading.enumerate())
 
 
 def ready(shown: Window) -> None:
@@ -83,15 +87,6 @@ def offline(browser: Any, file: Path, **options: Any) -> Iterator[tuple[Any, lis
         yield page, asked, complaints
     finally:
         context.close()
-
-
-@contextmanager
-def opened_page(browser: Any, folder: Path, trace: Any, **options: Any) -> Iterator[tuple[Any, list[str], list[str]]]:
-    """A trace's own HTML page; see `offline`."""
-    file = folder / "page.html"
-    file.write_text(html_page(trace), "utf-8")
-    with offline(browser, file, **options) as found:
-        yield found
 
 
 def held_reading(monkeypatch: Any) -> tuple[threading.Event, threading.Event]:
