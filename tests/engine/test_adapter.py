@@ -7,7 +7,6 @@ import shutil
 import pytest
 import torch
 
-from app.figures import pair_name
 from engine import EngineError, SettingsError, WeightsError, load
 from engine.pairs.adapter import FILE, Adapter, AdapterCard, save_adapter
 from engine.pairs.origin import origin_of
@@ -44,7 +43,6 @@ def test_the_change_is_in_the_weights_and_the_digest_in_the_name(tiny, tiny_pair
     assert 0 < apart < 0.02, "int8 rounds it a little"
     assert pair.identity == tiny_pair.identity, "the LLM's own answers stay those of this pair"
     assert pair.router is None, "the shipped router was fitted to the SLM as it was"
-    assert pair_name(pair.slm_name, pair.llm_name) == "tiny SLM (aligned) ⇄ LLM"
 
 
 def test_auto_takes_the_one_beside_the_router_and_none_takes_the_slm_as_it_is(tiny, tmp_path, tiny_pair):
@@ -79,8 +77,6 @@ def test_a_converted_slm_has_a_place_of_its_own_in_the_cache(tmp_path):
     [
         lambda content: content[:-1] + bytes([content[-1] ^ 1]),
         lambda content: content[: len(content) // 2],
-        lambda content: b"",
-        lambda content: b"\xff" * 100,
         lambda content: content.replace(b'\\"rank\\": 4', b'\\"rank\\": 5'),
     ],
 )
@@ -103,17 +99,3 @@ def test_one_for_other_weights_or_other_matrices_is_refused(tmp_path):
             load(None, load_settings(preset="tiny", adapter=str(tmp_path)), prepared=False)
     with pytest.raises(SettingsError, match="CITER_ADAPTER = nowhere: no such file"):
         load(None, load_settings(preset="tiny", adapter="nowhere"), prepared=False)
-
-
-def test_one_of_rank_16_for_the_half_billion_model_has_less_than_ten_megabytes(tmp_path):
-    hidden, inner, keys, rank = 896, 4864, 128, 16
-    shapes = {"q": (hidden, hidden), "k": (hidden, keys), "v": (hidden, keys), "o": (hidden, hidden)}
-    shapes |= {"gate": (hidden, inner), "up": (hidden, inner), "down": (inner, hidden)}
-    factors = {
-        f"model.layers.{n}.mlp.{name}_proj": (torch.randn(rank, inputs), torch.randn(outputs, rank))
-        for n in range(24)
-        for name, (inputs, outputs) in shapes.items()
-    }
-    save_adapter(tmp_path / FILE, factors, AdapterCard("SLM", "base", rank))
-    assert (tmp_path / FILE).stat().st_size < 10_000_000
-    assert len(Adapter.load(tmp_path / FILE).names) == 168

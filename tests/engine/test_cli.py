@@ -35,10 +35,6 @@ def run(capsys, *arguments) -> tuple[int, str, str]:
     return status, told.out, told.err
 
 
-def dials(trace: Trace):
-    return trace.threshold, trace.acceptance
-
-
 def test_the_text_is_streamed_without_colour_when_piped_and_ends_with_the_meter(capsys, random_pair):
     status, out, err = run(capsys, *VERIFIED)
     text, _, meter = out.rpartition("\n\n")
@@ -50,26 +46,21 @@ def test_the_text_is_streamed_without_colour_when_piped_and_ends_with_the_meter(
     assert all(unit in meter for unit in ("GB moved", "GFLOP", "seconds"))
 
 
-def test_both_dials_are_the_routers_own_unless_they_are_given(capsys, random_pair):
+def test_both_dials_are_the_routers_own_unless_they_are_given_or_set(capsys, random_pair, monkeypatch):
+    def dials(*arguments):
+        assert main(["hello", "--json", "--policy", "router", "--max-new-tokens", "3", *arguments]) == 0
+        trace = Trace.from_json(capsys.readouterr().out)
+        return trace.threshold, trace.acceptance, trace.max_draft
+
     random_pair.use_router(make_router(random_pair, threshold=0.77, acceptance=0.4))
     try:
-        found = []
-        given = ([], ["--threshold", "0.2"], ["--acceptance", "0"], ["--policy", "confidence"])
-        for arguments in given:
-            assert main(["hello", "--json", "--policy", "router", "--max-new-tokens", "3", *arguments]) == 0
-            found.append(dials(Trace.from_json(capsys.readouterr().out)))
+        assert dials() == (0.77, 0.4, "auto") and dials("--policy", "confidence") == (0.5, 0.0, "auto")
+        for name, value in {"THRESHOLD": "0.3", "ACCEPTANCE": "0.25", "MAX_DRAFT": "6"}.items():
+            monkeypatch.setenv(f"CITER_{name}", value)
+        assert dials() == (0.3, 0.25, 6)
+        assert dials("--threshold", "0.2", "--acceptance", "0", "--max-draft", "auto") == (0.2, 0.0, "auto")
     finally:
         random_pair.use_router(None)
-    assert found == [(0.77, 0.4), (0.2, 0.4), (0.77, 0.0), (0.5, 0.0)]
-
-
-def test_the_settings_name_both_dials_and_the_longest_draft_unless_they_are_given(capsys, monkeypatch):
-    for name, value in {"THRESHOLD": "0.3", "ACCEPTANCE": "0.25", "MAX_DRAFT": "6"}.items():
-        monkeypatch.setenv(f"CITER_{name}", value)
-    trace = Trace.from_json(run(capsys, "hello", "--json")[1])
-    assert (*dials(trace), trace.max_draft) == (0.3, 0.25, 6)
-    trace = Trace.from_json(run(capsys, "hello", "--json", "--acceptance", "0", "--max-draft", "auto")[1])
-    assert (*dials(trace), trace.max_draft) == (0.3, 0.0, "auto")
 
 
 def test_a_terminal_strikes_through_what_was_taken_back_where_it_stood(capsys, random_pair, monkeypatch):

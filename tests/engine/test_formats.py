@@ -299,19 +299,16 @@ def test_an_answer_of_the_llms_server(kind, dialect, data, looks):
 
 # Settings
 
-TEXTS = ["~nosuchuser", "~nosuchuser/x", "1e26", "9" * 30, "9" * 5000, "-1", "nan", "1e400", "{", "[" * 100_000]
-TEXTS += ['{"slm": NaN}', '{"slm": "x"}', "null", "bad host", "\udcff", "x" * 10_000, "\x1b[31m"]
+
+TEXTS = ["~nosuchuser", "1e26", "9" * 5000, "-1", "nan", "1e400", "{", "[" * 100_000, '{"slm": NaN}', '{"slm": "x"}']
+TEXTS += ["null", "bad host", "x" * 10_000, "\x1b[31m"]
 
 
 @given(
     name=st.sampled_from([*(name for name, _, _ in variables()), "CITER_PRICE", "CITER_SERVER"]),
-    value=st.sampled_from(TEXTS) | st.text(st.characters(exclude_characters="\0"), max_size=20),
+    value=st.sampled_from(TEXTS) | st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20),
 )
 def test_a_variable(name, value, tmp_path):
-    try:
-        os.fsencode(value)
-    except UnicodeEncodeError:
-        return  # no environment can hold it
     with mock.patch.dict(os.environ, {name: value}), chdir(tmp_path):  # without a .env
         found = read(load_settings, SettingsError, name)
     if found is not None:

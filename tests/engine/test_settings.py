@@ -60,15 +60,6 @@ def test_a_bad_value_is_refused_with_variable_value_and_the_way_out(monkeypatch,
     assert way_out in str(refused.value) and (name == "CITER_LLM_URL" or value in str(refused.value))
 
 
-def test_a_value_that_is_far_too_long_is_not_said_back(monkeypatch):
-    for name, value in (("CITER_PRICE", "[" * 100_000), ("CITER_PRESET", "x" * 5000)):
-        monkeypatch.setenv(name, value)
-        with pytest.raises(SettingsError, match=f"{name} = .*…") as refused:
-            load_settings()
-        assert len(str(refused.value)) < 600
-        monkeypatch.delenv(name)
-
-
 def test_every_fault_is_told_at_once_and_a_misspelt_name_with_the_likely_one(monkeypatch, tmp_path):
     with pytest.raises(SettingsError, match=r"CITER_THRESHOLD = 3(.|\n)*CITER_SEED = -1"):
         load_settings(threshold=3, seed=-1)
@@ -82,18 +73,19 @@ def test_every_fault_is_told_at_once_and_a_misspelt_name_with_the_likely_one(mon
     (tmp_path / ".env").write_text("CITER_PRESETS=tiny\n", encoding="utf-8")
     with pytest.raises(SettingsError, match=r"CITER_PRESETS .*CITER_PRESET\?"):
         load_settings()
+    (tmp_path / ".env").unlink()
+    monkeypatch.setenv("CITER_PRESET", "x" * 5000)
+    with pytest.raises(SettingsError, match=r"CITER_PRESET = .*…") as refused:
+        load_settings()
+    assert len(str(refused.value)) < 600, "a value that is far too long is not said back"
 
 
 def test_the_cache_lies_where_the_system_or_a_space_keeps_such_things(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert load_settings().cache_dir == tmp_path / "citer-playground"
-    at_home = Path.home() / ".cache" / "citer-playground"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert load_settings().cache_dir == at_home
-    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert load_settings().cache_dir == Path.home() / ".cache" / "citer-playground"
     monkeypatch.setenv("SPACE_ID", "somebody/citer")
-    monkeypatch.setattr(os, "access", lambda path, mode: path != Path("/data"))
-    assert load_settings().cache_dir == at_home
     monkeypatch.setattr(os, "access", lambda path, mode: path == Path("/data") and mode == os.W_OK)
     assert load_settings().cache_dir == Path("/data/citer-playground")
 
@@ -112,12 +104,6 @@ def test_a_named_preset_is_taken_and_auto_takes_the_gpu_from_eight_gigabytes_on(
     for gigabytes, name in ((0, "cpu"), (6, "cpu"), (7.9, "gpu"), (24, "gpu")):
         monkeypatch.setattr(presets, "_gpu_bytes", lambda size=int(gigabytes * 1e9): size)
         assert choose_preset(load_settings(preset="auto")).name == name
-
-
-def test_parts_of_the_mirror_add_up_to_the_file():
-    for file in (presets.QWEN_0_5B_GGUF, presets.QWEN_1_5B_GGUF):
-        last = file.bytes - (file.mirror_parts - 1) * file.mirror_part_bytes
-        assert 0 < last <= file.mirror_part_bytes
 
 
 @pytest.mark.parametrize("key", ["secret\n", "sec\r\nret", " secret", "secret\x00"])

@@ -8,10 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from engine import InvalidRequest, Request, Role, Trace, costs
-from engine.events.trace import _adapter
 from engine.request import Turn
 
 
@@ -67,41 +65,26 @@ def test_what_is_not_a_trace_or_of_another_format_is_refused(trace):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        *((name, [None] * 1000) for name in ("events", "stop", "forced", "turns")),
-        *((f"events.0.{name}", [None] * 1000) for name in ("slm_alternatives", "revealed", "verdicts", "taken_back")),
-        ("events.0.llm_alternatives", [{str(n): 0 for n in range(1000)}]),
-        ("slm_cost.pass_table", [None] * 1000),
-        ("turns", [{"role": "user", "text": "", "authors": [None] * 1000}]),
-    ],
-)
-def test_a_trace_that_is_wrong_everywhere_is_looked_at_up_to_its_first_fault(trace, path, value):
-    with pytest.raises(ValidationError) as refused:
-        _adapter().validate_python(put(json.loads(trace.to_json()), path, value))
-    assert refused.value.error_count() == 1
-
-
-@pytest.mark.parametrize("number", ["1e999", "Infinity", "NaN"])
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
         ("threshold", "@"),
         ("events.0.score", "@"),
         ("events.0.slm_alternatives", [[1, "a", "@"]]),
-        ("events.0.revealed", [[0, "llm", [], "@"]]),
         ("events.0.verdicts", [[0, "@"]]),
         ("llm_cost.pass_table", [[1, "@"]]),
     ],
 )
-def test_a_number_that_no_json_can_hold_is_refused_where_it_stands(trace, path, value, number):
+def test_a_number_that_no_json_can_hold_is_refused_where_it_stands(trace, path, value):
     content = json.dumps(put(json.loads(trace.to_json()), path, value))
-    with pytest.raises(InvalidRequest, match=path.replace(".", r"\.")):
-        Trace.from_json(content.replace('"@"', number))
+    for number in ("1e999", "Infinity", "NaN"):
+        with pytest.raises(InvalidRequest, match=path.replace(".", r"\.")):
+            Trace.from_json(content.replace('"@"', number))
 
 
-def test_what_is_no_trace_takes_a_few_times_its_size_to_refuse():
+def test_what_is_no_trace_takes_a_few_times_its_size_to_refuse(trace):
+    wrong = put(json.loads(trace.to_json()), "events", [None] * 1000)
+    with pytest.raises(InvalidRequest) as refused:
+        Trace.from_json(json.dumps(wrong))
+    assert len(str(refused.value)) < 2_000, "it is looked at up to its first fault"
     text = '{"x": [' + "[]," * 100_000 + "[]]}"
-    with pytest.raises(InvalidRequest):
-        Trace.parse("{}")
     tracemalloc.start()
     try:
         with pytest.raises(InvalidRequest, match="prompt"):
