@@ -12,8 +12,6 @@ from transformers import AutoModelForCausalLM
 from engine.benchmark import measure
 from engine.benchmark.__main__ import main
 from engine.benchmark.agreement import compare, weights
-from engine.benchmark.forced import AGREEMENT, agrees, forced
-from engine.benchmark.profile import PARTS
 from engine.benchmark.report import PAGE, README, SUMMARIES, render, render_short, rewrite
 from engine.benchmark.rows import ROWS, bytes_to_move
 from engine.benchmark.subject import SHAPES, Subject, _config, from_shapes, prompt_of
@@ -69,18 +67,15 @@ def test_every_row_is_measured_at_the_share_it_names_or_said_not_to_be(summary):
     assert summary["agreement"] == {"SLM only": same, "LLM only": same}, "the texts are those of `generate`"
 
 
-def test_only_the_rows_asked_for_are_measured_and_unknown_or_too_long_ones_are_refused(measured, capsys):
+def test_only_the_rows_asked_for_are_measured_a_profile_adds_up_and_unknown_rows_are_refused(measured, capsys):
     found = measured("--only", "routed-30", "sweep")
     assert [(row["name"], row["ratio"]) for row in found["rows"]] == [("routed-30", None)]
     assert (list(found["extras"]), found["agreement"]) == (["sweep"], {})
+    for step in measured("--profile")["steps"].values():
+        assert sum(step["parts"].values()) == pytest.approx(step["whole"])
     for arguments, told in ((["--only", "routed-31"], "routed-31"), ([*FEW, "--context", "3000"], "2,048")):
         assert main(["--preset", "tiny", *arguments]) == 2
         assert told in capsys.readouterr().err
-
-
-def test_a_profile_adds_up_to_the_step(measured):
-    for step in measured("--profile")["steps"].values():
-        assert sum(step["parts"].values()) == pytest.approx(step["whole"]) and set(step["parts"]) == set(PARTS)
 
 
 def test_every_way_writes_what_it_should(tiny_pair, random_pair, prompt):
@@ -99,13 +94,6 @@ def test_every_way_writes_what_it_should(tiny_pair, random_pair, prompt):
     for row in (row for row in ROWS if row.name.startswith("verified-")):
         subject = Subject("tiny", tiny_pair, {}, lambda form: pytest.fail(form))
         assert row.writer(subject)([prompt], 40) == [llm[0][:40]], row.name
-
-
-def test_models_that_are_forced_to_agree_do_so_as_often_as_it_says(random_pair):
-    assert sum(map(agrees, range(10_000))) / 10_000 == pytest.approx(AGREEMENT, abs=0.01)
-    pair, prompts = forced(random_pair), [prompt_of(random_pair.tokenizer, 30)]
-    slm, llm = (alone(pair, role)(prompts, 100)[0] for role in Role)
-    assert [a == b for a, b in zip(slm, llm, strict=True)] == [agrees(30 + n) for n in range(100)]
 
 
 def test_what_must_move_is_what_the_events_of_a_run_cost_and_weights_are_read_once_a_step(tiny_pair, prompt):

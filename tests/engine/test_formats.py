@@ -30,7 +30,6 @@ from engine.events import MAX_THRESHOLD
 from engine.operating_points import FILE
 from engine.pairs.config import check_gguf, read_config
 from engine.pairs.gguf_header import GgufHeader
-from engine.pairs.own import read_pairs
 from engine.pairs.tensors import Tensors
 from engine.policy import RouterPolicy, State, decide
 from engine.request import Request, Turn
@@ -97,7 +96,6 @@ def test_a_router(whole, tmp_path, data, name, vouched):
     json.dumps(router.card.metrics, allow_nan=False)
     for curve in router.operating_points.curves if router.operating_points else ():
         assert all(0 <= point.accuracy <= 1 and point.bytes >= 0 for point in curve.measured)
-        assert curve.best(0.1) in curve.measured
     if name == WEIGHTS:
         assert not vouched and router.operating_points is None and router.warning, "they are of other weights"
     state = State(range(3), range(3), torch.randn(3, router.card.hidden_size))
@@ -194,13 +192,6 @@ def test_a_file_of_safetensors(saved_model, tmp_path, data):
         return
     for name, weight in model.state_dict().items():
         assert tensors.read(name, tied=model.config.tie_word_embeddings).shape == weight.shape
-
-
-@given(data=st.data())
-def test_a_file_of_pairs(tmp_path, data):
-    content = b"[mine]\nslm = 'owner/small'\nllm = 'owner/large@v1'\nweights = '4bit'\n"
-    (tmp_path / "pairs.toml").write_bytes(data.draw(damaged_bytes(content)))
-    read(lambda: read_pairs(tmp_path / "pairs.toml"), SettingsError, "pairs.toml", "CITER_PAIRS")
 
 
 # Traces, requests and bodies

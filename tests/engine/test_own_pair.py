@@ -15,10 +15,8 @@ from transformers import AutoModelForCausalLM
 
 from engine import Request, Role, RouterError, SettingsError, WeightsError, load_settings
 from engine.__main__ import main as terminal
-from engine.model.forward import FAMILIES
 from engine.pair import load
 from engine.pairs import room
-from engine.pairs.config import config_of
 from engine.pairs.presets import PRESETS, choose_preset
 from engine.router import Router
 from engine.weights.cache_folder import in_words
@@ -75,9 +73,9 @@ def change(folder, name="config.json", **values):
 
 
 def test_a_pair_of_another_shape_writes_what_transformers_writes(saved, tmp_path, monkeypatch):
-    (tmp_path / "pairs.toml").write_text(
-        f'[mine]\nslm = {json.dumps(str(saved[0]))}\nllm = {json.dumps(str(saved[1]))}\nweights = "fp32"\n'
-    )
+    shutil.copytree(saved[0], tmp_path / "small")  # a path begins at the file
+    text = f"[mine]\nslm = 'small'\nllm = {json.dumps(str(saved[1]))}\nweights = 'fp32'\ndevice = 'cpu'\n"
+    (tmp_path / "pairs.toml").write_text(text)
     monkeypatch.setenv("CITER_PAIRS", str(tmp_path / "pairs.toml"))
     pair = load("mine")
     assert (pair.preset, pair.slm_name, pair.llm_name, pair.quantisation) == ("mine", "small", "large", "fp32")
@@ -152,14 +150,6 @@ def test_what_this_engine_does_not_decode_is_refused_with_the_reason(own, values
     assert said.startswith("small") and all(each in said for each in told)
     (own[0] / "model.safetensors").rename(own[0] / "pytorch_model.bin")
     assert "small" in refused(own), "whatever would have to be unpickled is refused, too"
-
-
-def test_a_null_in_a_configuration_is_what_transformers_takes_it_for():
-    values = {"vocab_size": 320, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2}
-    values |= {"num_attention_heads": 4, "max_position_embeddings": 512}
-    for kind in FAMILIES:
-        config = config_of("mine", {**values, "model_type": kind, "num_key_value_heads": None, "sliding_window": None})
-        assert (config.num_key_value_heads, getattr(config, "sliding_window", None)) == (4, None)
 
 
 # GGUF files
@@ -249,15 +239,6 @@ def test_a_file_of_pairs_is_told_what_is_wrong_with_it(tmp_path, text, told):
         load_settings(preset="mine", pairs=tmp_path / "pairs.toml")
     with pytest.raises(SettingsError, match=r"none\.toml"):
         load_settings(preset="mine", pairs=tmp_path / "none.toml")
-
-
-def test_the_paths_of_a_pair_of_ones_own_begin_at_its_file(saved, tmp_path):
-    shutil.copytree(saved[0], tmp_path / "small")
-    text = "[mine]\nslm = 'small'\nllm = 'owner/name@v1'\nrouter = 'r'\ndevice = 'cpu'\n"
-    (tmp_path / "pairs.toml").write_text(text)
-    chosen = choose_preset(load_settings(preset="mine", pairs=tmp_path / "pairs.toml"))
-    assert (chosen.name, chosen.slm.title, chosen.llm.title) == ("mine", "small", "name@v1")
-    assert (chosen.router, chosen.device, chosen.weights) == ("r", "cpu", "4bit")
 
 
 def test_weights_that_change_in_place_are_others_and_those_of_a_preset_need_no_name(tmp_path):

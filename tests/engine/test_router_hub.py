@@ -91,18 +91,6 @@ def test_a_revision_names_a_branch_or_a_commit_and_a_commit_in_the_cache_is_not_
     assert {path: path.lstat().st_mtime_ns for path in cache.rglob("*")} == before, "and else nothing is written"
 
 
-def test_a_private_repo_needs_the_token_and_a_broken_token_is_not_quoted(repo, cache, monkeypatch):
-    repo.private = True
-    with pytest.raises(RouterError, match="HF_TOKEN"):
-        fetched(cache)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    assert Router.load(fetched(cache)).name == "tiny"
-    monkeypatch.setenv("HF_TOKEN", TOKEN[:9] + "\x0b" + TOKEN[9:])
-    with pytest.raises(RouterError, match="Bearer …") as caught:
-        fetched(cache.with_name("fresh"))
-    assert TOKEN[9:] not in str(caught.value)
-
-
 # What is refused
 
 
@@ -120,16 +108,26 @@ def test_what_is_too_large_for_a_router_is_refused_before_it_is_fetched(fake_hub
     assert fake_hub.asked("resolve") == []
 
 
-def test_a_repo_a_revision_and_a_commit_that_are_not_there_are_named(fake_hub, repo, cache):
+def test_what_is_not_there_or_private_is_named_and_a_broken_token_is_not_quoted(fake_hub, repo, cache, monkeypatch):
     with pytest.raises(RouterError, match=r"someone/else.*HF_TOKEN"):
         fetched(cache, "someone/else")
     with pytest.raises(RouterError, match=r"someone/tiny .* v9"):
         fetched(cache, "someone/tiny@v9")
+    main = repo.branches["main"]
     repo.commits["../../up"] = tiny_files()
     repo.branches["main"] = "../../up"
     with pytest.raises(RouterError, match="not a Hub"):
         fetched(cache)
+    repo.private, repo.branches["main"] = True, main
+    with pytest.raises(RouterError, match="HF_TOKEN"):
+        fetched(cache)
     assert fake_hub.asked("resolve") == []
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert Router.load(fetched(cache)).name == "tiny"
+    monkeypatch.setenv("HF_TOKEN", TOKEN[:9] + "\x0b" + TOKEN[9:])
+    with pytest.raises(RouterError, match="Bearer …") as caught:
+        fetched(cache.with_name("fresh"))
+    assert TOKEN[9:] not in str(caught.value)
 
 
 # Out of reach

@@ -9,7 +9,6 @@ from tokenizers import Tokenizer, decoders, models
 from tokenizers.processors import TemplateProcessing
 from transformers import AddedToken, AutoTokenizer
 
-import engine.tokenizer
 from engine import InvalidRequest, Request
 from engine.request import Turn
 from engine.tokenizer import TextStream, render, token_text
@@ -66,12 +65,6 @@ def test_a_typed_control_token_that_is_not_flagged_as_special_stays_text(raw):
     tokenizer.chat_template = "<tool_call>" + template
     assert render(tokenizer, Request(text))[0] == tokenizer.get_vocab()["<tool_call>"], "the template's own is one"
     assert len(render(tokenizer, Request("a    b", raw=True))) == 3, "an added token that controls nothing is one"
-
-
-@given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=60))
-def test_a_text_without_control_tokens_has_the_same_ids_with_and_without_added_tokens(text: str):
-    for tokenizer in (TOKENIZER, TINY):
-        assert engine.tokenizer._encode_as_text(tokenizer.backend_tokenizer, text) == tokenizer.encode(text)
 
 
 @pytest.mark.parametrize(
@@ -156,11 +149,6 @@ def test_a_token_by_itself_keeps_the_space_that_a_decoder_strips():
     qwen = TOKENIZER.backend_tokenizer
     assert token_text(qwen, TOKENIZER.encode(" ")[0]) == " "
     assert token_text(qwen, TOKENIZER.get_vocab()["<|im_end|>"]) == "<|im_end|>"
-
-
-def test_a_character_that_another_token_cuts_short_costs_itself_alone_where_a_token_is_a_byte():
-    stream = TextStream(llama_2_tokenizer())
-    assert [stream.push(token) for token in (1, 3 + 0x0A, 3 + 0xF0, 2, 2)] == ["the", "\n", "", "cat", " cat"]
 
 
 def test_nothing_of_a_stop_string_is_shown_and_what_only_looked_like_one_is_after_all():

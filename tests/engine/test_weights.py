@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import copy
-import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-import gguf
 import pytest
 import torch
 from transformers import AutoTokenizer
@@ -81,18 +78,6 @@ def test_int8_weights_are_made_from_the_file_and_lie_beside_those_in_nf4(files):
     assert files.load(cpu_weights="int8")[1] == files.load()[1] == READY
 
 
-def test_an_embedding_that_the_file_holds_twice_is_tied_again_and_metadata_are_parsed_once(tmp_path, monkeypatch):
-    files, opened, real = Files(tmp_path), [], gguf.GGUFReader
-    dense = random_qwen(5)
-    dense.get_input_embeddings().weight.data = dense.lm_head.weight.data * 1.05
-    files.preset = Preset("test", files.add("twice", dense), files.preset.llm)
-    monkeypatch.setattr(gguf, "GGUFReader", lambda path, *rest: opened.append(Path(path).name) or real(path, *rest))
-    pair, _ = files.load()
-    assert pair.slm.config.tie_word_embeddings and not pair.llm.config.tie_word_embeddings
-    assert torch.equal(pair.slm.state_dict()["model.embed_tokens.weight"], dense.lm_head.weight), "the better copy"
-    assert opened == ["twice.gguf", "large.gguf"]
-
-
 @pytest.mark.parametrize("damage", ["flipped", "config", "other version"])
 def test_a_damaged_cache_is_made_again_and_said_so(files, damage):
     folder = files.folder("small")
@@ -132,10 +117,9 @@ def test_whatever_stands_in_a_files_place_is_made_good(files, name, instead):
     assert any("converting small" in line for line in said)
 
 
-@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, "Too many open files")], ids=str)
-def test_a_whole_cache_stays_where_loading_it_fails_for_another_reason(files, monkeypatch, error):
+def test_a_whole_cache_stays_where_loading_it_fails_for_another_reason(files, monkeypatch):
     def fails(*_args):
-        raise error
+        raise MemoryError
 
     before = files.folder("small").stat().st_ino
     with monkeypatch.context() as patch:
@@ -143,6 +127,15 @@ def test_a_whole_cache_stays_where_loading_it_fails_for_another_reason(files, mo
         with pytest.raises(WeightsError, match="small"):
             files.load()
     assert files.folder("small").stat().st_ino == before and files.load()[1] == READY
+
+
+def test_an_embedding_that_the_file_holds_twice_is_tied_again(tmp_path):
+    files, dense = Files(tmp_path), random_qwen(5)
+    dense.get_input_embeddings().weight.data = dense.lm_head.weight.data * 1.05
+    files.preset = Preset("test", files.add("twice", dense), files.preset.llm)
+    pair, _ = files.load()
+    assert pair.slm.config.tie_word_embeddings and not pair.llm.config.tie_word_embeddings
+    assert torch.equal(pair.slm.state_dict()["model.embed_tokens.weight"], dense.lm_head.weight), "the better copy"
 
 
 # Hashes
