@@ -6,7 +6,6 @@ The limits of its options are in `tests.support.limits`.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import subprocess
@@ -85,13 +84,6 @@ def test_a_draft_is_printed_once_the_llm_has_read_it_or_the_text_is_stopped(caps
             break
     terminal.finish()
     assert out + capsys.readouterr().out == plain("".join(each.text for each in terminal.events))
-
-
-def test_json_prints_one_object_that_loads_as_a_trace(capsys):
-    status, out, _ = run(capsys, "hello", "--json", "--alternatives", "3", "--seed", "4", "--temperature", "0.9")
-    trace = Trace.from_json(out)
-    assert status == 0 and json.loads(out)["events"][0]["role"] in ("slm", "llm")
-    assert (trace.seed, trace.sampling.temperature, len(trace.events[0].slm_alternatives)) == (4, 0.9, 3)
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])

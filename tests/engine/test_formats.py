@@ -227,9 +227,8 @@ def test_a_request(values):
 SHARED = {
     "model": "custom:0.5@0.1",
     "citer": {"policy": "confidence", "threshold": 0.5, "acceptance": 0.1, "max_draft": 4},
-    **{"temperature": 0.5, "top_p": 0.9, "top_k": 5, "repetition_penalty": 1.1, "max_tokens": 9, "seed": 1},
-    **{"max_completion_tokens": 9, "n": 2, "best_of": 2, "stop": ["x", "y"], "stream": True, "logit_bias": {}},
-    **{"stream_options": {"include_usage": True}, "return_token_ids": True, "user": "me"},
+    **{"temperature": 0.5, "top_p": 0.9, "top_k": 5, "max_tokens": 9, "seed": 1, "n": 2, "best_of": 2, "user": "me"},
+    **{"stop": ["x", "y"], "stream": True, "stream_options": {"include_usage": True}, "return_token_ids": True},
 }
 SAID = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]
 CHAT = {**SHARED, "messages": SAID, "logprobs": True, "top_logprobs": 2}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import unicodedata
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -79,14 +78,10 @@ def test_sampling_draws_from_the_likeliest_tokens_that_the_server_tells(judging,
     _, pair = judging
     hot = [Sampling(temperature=1.3, top_k=k, top_p=p) for k, p in ((50, 1.0), (5, 1.0), (50, 0.9))]
     requests = [asked(PROMPTS[1], t, a, seed=7, sampling=s) for s in hot for t, a in ((1.01, 0), (0.6, 0), (0.3, 1))]
-    ours = tiny_pair.generate_batch(requests)
-    assert pair.llm.top == 50 and written(pair.generate_batch(requests)) == written(ours)
-    all_kept = [replace(each, sampling=replace(each.sampling, top_k=0)) for each in requests if each.threshold > 1]
-    of_llm = [each for each in ours if each.events[0].threshold > 1]
-    assert written(pair.generate_batch(all_kept))[:1] == written(of_llm)[:1], "the LLM's are 50 at most in any case"
+    assert written(pair.generate_batch(requests)) == written(tiny_pair.generate_batch(requests))
 
 
-def test_what_a_server_cannot_do_is_refused_with_the_reason_and_ends_no_other_text(tiny_pair):
+def test_what_a_server_cannot_do_is_refused_with_the_reason(tiny_pair):
     with served("llama.cpp", tiny_pair) as server, loaded(server) as pair:
         with pytest.raises(InvalidRequest, match=r"acceptance = 0\.5"):
             pair.generate(asked(PROMPTS[0], 0.5, 0.5))

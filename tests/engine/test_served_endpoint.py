@@ -78,16 +78,3 @@ def test_a_stream_holds_the_whole_text_where_its_last_drafts_stay_unread(tiny_pa
         assert "".join(choice["delta"]["content"] for choice in own) == alone["message"]["content"]
         assert [choice["finish_reason"] for choice in own] == [None] * (len(own) - 1) + [alone["finish_reason"]]
     assert end["usage"]["completion_tokens"] == 2 * len(alone["citer"]["tokens"])
-
-
-def test_what_the_llms_server_cannot_do_is_refused_by_the_name_of_the_field(tiny_pair):
-    cases = [
-        (request("tiny:0.5@0.5"), "model"),
-        (request("tiny:0.5", citer={"acceptance": 0.5}), "citer"),
-        (request("tiny:0.5", repetition_penalty=1.2), "repetition_penalty"),
-    ]
-    with served("llama.cpp", tiny_pair) as server, loaded(server) as pair, serve_endpoint(pair) as here:
-        for body, param in cases:
-            answer = httpx.post(f"{here.url}/chat/completions", json=body, timeout=120)
-            error = answer.json()["error"]
-            assert (answer.status_code, error["param"]) == (400, param) and "is on a server" in error["message"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,34 +74,6 @@ def test_matrices_of_another_shape_are_damage_that_is_made_good(files):
     loaded = load_models(files.preset, files.settings, lambda progress: said.append(progress.what), plain=False)
     assert any("is damaged" in each for each in said)
     assert loaded.slm.config.intermediate_size == content["intermediate_size"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says it")
-@pytest.mark.parametrize("weights", ["nf4", "int8"])
-def test_what_was_copied_out_of_a_file_is_not_held_twice(files, weights):
-    files.load(cpu_weights=weights)  # converted by now
-    layout = store.cpu_layout(weights)
-    if layout == "plain":
-        pytest.skip("transformers' model is taken for it")
-    folder = files.settings.cache_dir / weights / f"small-{layout}"
-    slm = load_models(files.preset, files.settings.model_copy(update={"cpu_weights": weights}), plain=False).slm
-    sizes = mapped(folder / "model.safetensors")
-    assert sizes["Size"] > 0 == sizes["Rss"]
-    embedding = slm.get_input_embeddings().weight  # its pages come back
-    assert torch.equal(embedding, files.slm_dense.get_input_embeddings().weight)
-    assert mapped(folder / "model.safetensors")["Rss"] > 0
-
-
-def mapped(path):
-    """What Linux says of a file's mappings in this process, in kB, by name."""
-    found, here = Counter(), False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        name, *rest = line.split()
-        if "-" in name and not name.endswith(":"):
-            here = line.endswith(str(path.resolve()))
-        elif here and rest[-1:] == ["kB"]:
-            found[name.rstrip(":")] += int(rest[0])
-    return found
 
 
 SECOND_START = """

@@ -71,11 +71,10 @@ def test_a_typed_control_token_that_is_not_flagged_as_special_stays_text(raw):
     ("asked", "order"),
     [
         (Request("Hi!", system="Be kind."), "system, user."),
-        (Request("Hi!", turns=(Turn("assistant", "a"),)), "assistant, user."),
         (Request("Hi!", turns=(Turn("user", "a"), Turn("assistant", "b")) * 9), r"user, assistant, .*assistant, …\."),
     ],
 )
-def test_a_template_that_has_no_place_for_some_messages_is_said_to_have_none(asked: Request, order: str):
+def test_a_template_that_has_no_place_for_some_messages_is_said_to_have_none(asked, order):
     strict = byte_tokenizer()
     first = "{% if messages[0].role != 'user' or messages | length > 3 %}{{ raise_exception('no') }}{% endif %}"
     strict.chat_template = f"{first}{strict.chat_template}"
@@ -84,26 +83,20 @@ def test_a_template_that_has_no_place_for_some_messages_is_said_to_have_none(ask
         render(strict, asked)
 
 
-# ---- texts that are far too long ----
-
-
-@given(
-    piece=st.text(min_size=1, max_size=12),
-    more=st.text(alphabet="a b\n1=é漢 ", max_size=40),
-    times=st.integers(1, 400),
-    context=st.integers(8, 64),
-)
-def test_whatever_is_refused_by_its_beginning_is_too_long_as_a_whole(piece: str, more: str, times: int, context: int):
-    text = piece * times + more * (times // 4)
+@given(piece=st.text(min_size=1, max_size=12), times=st.integers(1, 400), context=st.integers(8, 64))
+def test_whatever_is_refused_by_its_beginning_is_too_long_as_a_whole(piece, times, context):
+    text = piece * times
     if not text.strip() or any("\ud800" <= c <= "\udfff" for c in text):
         return
     for tokenizer in (TOKENIZER, TINY):
-        asked = Request(text, raw=True)
-        whole = render(tokenizer, asked)
+        whole = render(tokenizer, Request(text, raw=True))
         try:
-            assert render(tokenizer, asked, context) == whole
+            assert render(tokenizer, Request(text, raw=True), context) == whole
         except InvalidRequest:
             assert len(whole) >= context
+
+
+# ---- texts that are far too long ----
 
 
 # Ids to text

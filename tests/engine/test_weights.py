@@ -78,43 +78,28 @@ def test_int8_weights_are_made_from_the_file_and_lie_beside_those_in_nf4(files):
     assert files.load(cpu_weights="int8")[1] == files.load()[1] == READY
 
 
-@pytest.mark.parametrize("damage", ["flipped", "config", "other version"])
+def put(path, make):
+    path.unlink()
+    make(path)
+
+
+DAMAGE = {
+    "flipped": lambda folder: flip(folder / convert.WEIGHTS),
+    "no JSON": lambda folder: (folder / MANIFEST).write_text("[" * 100_000),
+    "another model": lambda folder: (folder / MANIFEST).write_text(json.dumps({"bitsandbytes": "0.1"})),
+    "a pipe": lambda folder: put(folder / MANIFEST, os.mkfifo),
+    "a folder": lambda folder: put(folder / convert.WEIGHTS, os.mkdir),
+    "a link to itself": lambda folder: put(folder / "tokenizer.json", lambda path: path.symlink_to(path)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_cache_is_made_again_and_said_so(files, damage):
-    folder = files.folder("small")
-    match damage:
-        case "flipped":
-            flip(folder / convert.WEIGHTS)
-        case "config":
-            size = (folder / "config.json").stat().st_size
-            (folder / "config.json").write_text(" " * size, encoding="utf-8")
-        case _:
-            stored = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            (folder / MANIFEST).write_text(json.dumps({**stored, "bitsandbytes": "0.1"}), encoding="utf-8")
-    pair, said = files.load()
-    assert torch.equal(logits(pair.slm), quantised(files.slm_dense))
-    assert any("small in the cache is" in line and "made again" in line for line in said)
-    assert not any("large in the cache" in line for line in said)
-
-
-@pytest.mark.parametrize(
-    ("name", "instead"),
-    [(MANIFEST, "file"), (MANIFEST, "pipe"), (convert.WEIGHTS, "folder"), ("tokenizer.json", "link"), ("", "file")],
-)
-def test_whatever_stands_in_a_files_place_is_made_good(files, name, instead):
-    path = files.folder("small") / name
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    match instead:
-        case "folder":
-            (path / "below").mkdir(parents=True)
-        case "file":
-            path.write_text("[" * 100_000)
-        case "link":
-            path.symlink_to(path)
-        case "pipe":
-            os.mkfifo(path)
+    damage(files.folder("small"))
     pair, said = files.load()
     assert torch.equal(logits(pair.slm), quantised(files.slm_dense))
     assert any("converting small" in line for line in said)
+    assert not any("large in the cache" in line for line in said)
 
 
 def test_a_whole_cache_stays_where_loading_it_fails_for_another_reason(files, monkeypatch):
@@ -127,15 +112,6 @@ def test_a_whole_cache_stays_where_loading_it_fails_for_another_reason(files, mo
         with pytest.raises(WeightsError, match="small"):
             files.load()
     assert files.folder("small").stat().st_ino == before and files.load()[1] == READY
-
-
-def test_an_embedding_that_the_file_holds_twice_is_tied_again(tmp_path):
-    files, dense = Files(tmp_path), random_qwen(5)
-    dense.get_input_embeddings().weight.data = dense.lm_head.weight.data * 1.05
-    files.preset = Preset("test", files.add("twice", dense), files.preset.llm)
-    pair, _ = files.load()
-    assert pair.slm.config.tie_word_embeddings and not pair.llm.config.tie_word_embeddings
-    assert torch.equal(pair.slm.state_dict()["model.embed_tokens.weight"], dense.lm_head.weight), "the better copy"
 
 
 # Hashes
