@@ -104,13 +104,3 @@ def test_curl_asks_the_server_of_the_command_line_which_ends_without_a_word(serv
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130 and errors.strip() == "stopped"
-
-
-def test_the_command_line_refuses_what_it_cannot_listen_on(capsys):
-    from engine.__main__ import main
-
-    assert main(["serve", "--host", "203.0.113.1", "--port", "0"]) == 2
-    assert "assign" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["serve", "--port", "70000"])
-    assert "70000" in capsys.readouterr().err

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request as Asking
 
-from engine import InvalidRequest, Role, RouterError, SettingsError, Trace, WeightsError, build_request, load_settings
+from engine import InvalidRequest, Role, RouterError, SettingsError, Trace, WeightsError, load_settings
 from engine.endpoint.bodies import read_body
 from engine.endpoint.fields import MAX_TEXTS, read_fields
 from engine.endpoint.refusals import Refusal
@@ -43,7 +43,7 @@ from engine.weights import convert
 from engine.weights.cache_folder import sha256_of
 from engine.weights.manifest import MANIFEST, Manifest
 from tests.support.fake_llm_server import SHAPES
-from tests.support.mutations import VALUES, damaged_bytes, damaged_json
+from tests.support.mutations import damaged_bytes, damaged_json
 from tests.support.random_gguf import random_qwen
 from tests.support.routers import make_router
 
@@ -211,17 +211,6 @@ def test_a_trace(trace, data):
     content = data.draw(damaged_json(json.loads(trace.to_json())))
     found = read(lambda: Trace.from_json(content), InvalidRequest)
     assert found is None or Trace.from_json(found.to_json()) == found
-
-
-FIELDS = ["system", "threshold", "acceptance", "max_draft", "policy", "raw", "seed", "stop", "turns", "alternatives"]
-FIELDS += ["max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "forced", "sampling"]
-
-
-@given(values=st.fixed_dictionaries({"prompt": VALUES | st.text()}, optional=dict.fromkeys(FIELDS, VALUES)))
-def test_a_request(values):
-    request = read(lambda: build_request(**values), InvalidRequest)
-    if request is not None:
-        (request.prompt + (request.system or "") + "".join(request.stop)).encode("utf-8")
 
 
 SHARED = {

@@ -148,20 +148,14 @@ def test_arithmetic_is_graded_by_its_own_grader():
         assert not grade(question, text)
 
 
-def test_two_texts_with_the_same_answer_are_read_alike():
-    texts = ["\\boxed{0.75}", "The answer is 3/4.", "so $\\frac{3}{4}$"]
-    assert {final_answer(number("1"), text) for text in texts} == {"3/4"}
-    assert final_answer(latex("1"), "\\boxed{x = \\dfrac34}") == final_answer(latex("1"), "\\boxed{.75}") == "3/4"
-
-
 # What takes quadratic time ends at pytest's own limit of time, which says where it was.
 
 PIECES = ["1,111,111,", "1,111", "1 111 111 ", "1", "1.1", "1/1", "-", "- 7 ", "=", "1e", " ", "\n", "(a", "**", "{"]
 PIECES += ["}", "\\", "$", "#", "a", "wool", "raw silk ", "\\boxed", "\\boxed{", "\\frac{1", "\\frac{   ", "\\text{"]
 PIECES += ["\\(", "answer is ", "option ", "a.\n", "é\ud800\0", "½", "²", "A "]
 BEHIND = [" ", ":", "*", "1,111,", "(a) or ", "9", "x = "]
-LENGTH = 400_000
-"""Characters, four times as many as a text may have: in linear time less than a second."""
+LENGTH = 200_000
+"""Characters, twice as many as a text may have: in linear time less than a second."""
 
 
 @pytest.mark.parametrize(

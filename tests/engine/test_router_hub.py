@@ -156,12 +156,6 @@ def test_another_revision_or_half_a_commit_is_not_passed_off_as_what_was_asked_f
     repo.commit(tiny_files() | {"README.md": b"# new", "router.json": b"{}"})
     fake_hub.announced["README.md"] = 7  # the last file that is fetched is not what it should be
     assert fetched(cache) == folder
-    fake_hub.announced.clear()
-    repo.commit(tiny_files() | {"README.md": b"# newer"})
-    fake_hub.fail["/resolve/"] = (403, "ask the owner for access")
-    assert fetched(cache) == folder
-    with pytest.raises(RouterError, match="ask the owner"):
-        fetched(cache.with_name("fresh"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(RouterError, match="someone/tiny@v2"):
         fetched(cache, "someone/tiny@v2")
@@ -170,15 +164,11 @@ def test_another_revision_or_half_a_commit_is_not_passed_off_as_what_was_asked_f
         fetched(cache)
 
 
-def test_a_cache_that_cannot_be_written_or_is_full_is_called_so(fake_hub, repo, cache):
+def test_a_cache_that_is_full_is_called_so_and_serves_still(fake_hub, repo, cache):
     with no_file_larger_than(10_000), pytest.raises(WeightsError, match=r"no space in .*routers: .* CITER_CACHE_DIR"):
         fetched(cache)
     folder, said = fetched(cache), []
     repo.commit({**tiny_files(), "router.safetensors": bytes(80_000)})
     with no_file_larger_than(10_000):
-        assert fetched(cache, progress=lambda each: said.append(each.what)) == folder, "it serves still"
+        assert fetched(cache, progress=lambda each: said.append(each.what)) == folder
     assert "from the cache" in said[-1] and "no space" in said[-1]
-    taken = cache.with_name("file")
-    taken.write_text("a file where the folder should be")
-    with pytest.raises(RouterError, match="file"):
-        fetched(taken)

@@ -26,12 +26,6 @@ MANY = [
     for threshold, acceptance in ((0.3, 0.0), (0.6, 0.0), (0.9, 0.5), (0.6, 1.0), (1.01, 0.0))
 ]
 LLM_ONLY = MANY[4]
-QUESTION = {
-    "input_ids": [1, 2],
-    "return_logprob": True,
-    "top_logprobs_num": 2,
-    "sampling_params": {"max_new_tokens": 1},
-}
 
 
 @contextmanager
@@ -153,18 +147,6 @@ def test_a_question_fails_alone_where_others_are_answered_of_late_else_the_serve
             failing.result(TIME)
         assert connection.gone is not of_late and ("is gone" in caplog.text) is not of_late
         eventually(lambda: not connection.gone and not connection.trouble)
-
-
-def test_a_reply_that_cannot_be_decoded_or_drips_is_a_failure_like_others(tiny_pair):
-    with served("sglang", tiny_pair) as server, connected(server, patience=0.1, timeout=3.0) as connection:
-        server.encoding = "gzip"
-        with pytest.raises(ServerError, match="decoded"):
-            connection.ask(MODELS, None, dict).result()
-        server.encoding = ""
-        eventually(lambda: not connection.gone)
-        server.fault = lambda _: "drip"  # over almost five seconds
-        with pytest.raises(ServerError, match="in time"):
-            connection.ask("/generate", QUESTION, dict).result()
 
 
 # In the middle of many texts

@@ -10,7 +10,6 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AddedToken, AutoTokenizer
 
 from engine import InvalidRequest, Request
-from engine.request import Turn
 from engine.tokenizer import TextStream, render, token_text
 from tests.support import paths
 from tests.support.random_pair import byte_tokenizer
@@ -30,15 +29,6 @@ def test_the_chat_template_is_applied_with_the_system_message():
     bare.chat_template = None
     with pytest.raises(InvalidRequest, match="raw"):
         render(bare, Request("Hi!"))
-
-
-def test_a_raw_text_comes_after_the_begin_token_where_the_tokenizer_adds_one():
-    tokenizer, plain = byte_tokenizer(), render(TOKENIZER, Request("<s>Hi!", raw=True))
-    tokenizer.add_special_tokens({"bos_token": "<s>"})
-    begin = tokenizer.get_vocab()["<s>"]
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing("<s> $A", None, [("<s>", begin)])
-    assert render(tokenizer, Request("<s>Hi!", raw=True)) == [begin, *plain]
-    assert begin not in render(tokenizer, Request("Hi!")), "the template has it, if any"
 
 
 @pytest.mark.parametrize(
@@ -67,20 +57,21 @@ def test_a_typed_control_token_that_is_not_flagged_as_special_stays_text(raw):
     assert len(render(tokenizer, Request("a    b", raw=True))) == 3, "an added token that controls nothing is one"
 
 
-@pytest.mark.parametrize(
-    ("asked", "order"),
-    [
-        (Request("Hi!", system="Be kind."), "system, user."),
-        (Request("Hi!", turns=(Turn("user", "a"), Turn("assistant", "b")) * 9), r"user, assistant, .*assistant, …\."),
-    ],
-)
-def test_a_template_that_has_no_place_for_some_messages_is_said_to_have_none(asked, order):
+def test_a_template_that_has_no_place_for_some_messages_is_said_to_have_none():
     strict = byte_tokenizer()
-    first = "{% if messages[0].role != 'user' or messages | length > 3 %}{{ raise_exception('no') }}{% endif %}"
+    first = "{% if messages[0].role != 'user' %}{{ raise_exception('no') }}{% endif %}"
     strict.chat_template = f"{first}{strict.chat_template}"
     assert render(strict, Request("Hi!")) == render(TOKENIZER, Request("Hi!"))
-    with pytest.raises(InvalidRequest, match=f": {order}"):
-        render(strict, asked)
+    with pytest.raises(InvalidRequest, match=r": system, user\."):
+        render(strict, Request("Hi!", system="Be kind."))
+
+
+def test_a_raw_text_comes_after_the_begin_token_where_the_tokenizer_adds_one():
+    tokenizer, plain = byte_tokenizer(), render(TOKENIZER, Request("<s>Hi!", raw=True))
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    begin = tokenizer.get_vocab()["<s>"]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing("<s> $A", None, [("<s>", begin)])
+    assert render(tokenizer, Request("<s>Hi!", raw=True)) == [begin, *plain]
 
 
 @given(piece=st.text(min_size=1, max_size=12), times=st.integers(1, 400), context=st.integers(8, 64))
