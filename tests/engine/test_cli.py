@@ -6,9 +6,7 @@ The limits of its options are in `tests.support.limits`.
 from __future__ import annotations
 
 import itertools
-import os
 import re
-import subprocess
 import sys
 
 import pytest
@@ -91,13 +89,6 @@ def test_what_cannot_be_written_is_said_on_stderr_with_status_2_and_nothing_on_s
     for arguments, message in ((["x", "--policy", "router"], "router"), (["x" * 3000], "2,048")):
         status, out, err = run(capsys, *arguments, *form)
         assert (status, out) == (2, "") and message in err
-
-
-def test_a_bad_setting_is_said_by_its_variables_name_before_anything_is_loaded():
-    environment = {**os.environ, "CITER_PRICE__SLM": "-1"}
-    command = [sys.executable, "-m", "engine", "x"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "") and "CITER_PRICE__SLM" in done.stderr
 
 
 def test_control_characters_of_model_text_do_not_reach_the_terminal():

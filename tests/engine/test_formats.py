@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 from unittest import mock
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request as Asking
@@ -31,7 +30,6 @@ from engine.operating_points import FILE
 from engine.pairs.config import check_gguf, read_config
 from engine.pairs.gguf_header import GgufHeader
 from engine.pairs.tensors import Tensors
-from engine.policy import RouterPolicy, State, decide
 from engine.request import Request, Turn
 from engine.router import CARD, WEIGHTS, Router
 from engine.served.dialect import Inquiry, WrongAnswer
@@ -98,11 +96,6 @@ def test_a_router(whole, tmp_path, data, name, vouched):
         assert all(0 <= point.accuracy <= 1 and point.bytes >= 0 for point in curve.measured)
     if name == WEIGHTS:
         assert not vouched and router.operating_points is None and router.warning, "they are of other weights"
-    state = State(range(3), range(3), torch.randn(3, router.card.hidden_size))
-    decided = read(
-        lambda: decide(RouterPolicy(router), state, range(3), [router.card.threshold] * 3), RouterError, "no number"
-    )
-    assert all(0 <= score <= 1 for _, score in decided or () if score is not None)
 
 
 # Weights

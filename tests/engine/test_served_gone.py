@@ -90,15 +90,6 @@ def test_answers_that_fail_or_are_wrong_are_asked_for_again(tiny_pair, expected)
         assert all(server.faults[fault] for fault in FAULTS), server.faults
 
 
-def test_a_server_that_says_to_wait_longer_than_anyone_does_is_asked_once_more(tiny_pair, expected):
-    with served("sglang", tiny_pair) as server, loaded(server, llm_patience=4.0) as pair:
-        server.retry_after = "60"
-        server.fault = lambda _: None if server.faults["429"] else "429"
-        ids = [event.id for event in pair.generate(LLM_ONLY).events]
-        assert ids == expected[LLM_ONLY.prompt, LLM_ONLY.threshold, LLM_ONLY.acceptance]
-        assert server.faults["429"] == 1 and not pair.trouble
-
-
 def test_texts_wait_for_a_server_that_comes_back_in_time(tiny_pair, expected):
     with served("vllm", tiny_pair) as server, loaded(server) as pair, scheduling(pair) as scheduler:
         handles = scheduler.submit_all(MANY[:30], "one").handles

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from typing import Any
@@ -12,10 +11,9 @@ import torch
 
 from engine.model import int8, packed
 from engine.model.language_model import LanguageModel
-from engine.model.stored import StoredModel, stored_config
-from engine.weights import convert, store
+from engine.model.stored import StoredModel
+from engine.weights import store
 from engine.weights.load import load_models
-from engine.weights.manifest import MANIFEST
 from tests.support.converted_pair import LOADED, Files
 from tests.support.paths import ROOT
 
@@ -53,27 +51,6 @@ def test_it_computes_to_the_bit_and_costs_what_the_same_weights_do_in_transforme
         assert torch.equal(ours, theirs)
     stored, plain = (LanguageModel(model, "model", 200, None) for model in both)
     assert (stored.cost, stored.dtype, stored.context) == (plain.cost, plain.dtype, plain.context)
-
-
-@pytest.mark.parametrize("change", [{"model_type": "gpt2"}, {"rope_parameters": {"rope_type": "yarn"}}])
-def test_what_it_does_not_know_is_left_to_transformers(files, change):
-    values = json.loads((files.folder("small") / convert.CONFIG).read_text())
-    assert stored_config(values, "packed") is not None
-    assert stored_config({**values, **change}, "packed") is None
-
-
-def test_matrices_of_another_shape_are_damage_that_is_made_good(files):
-    folder = files.folder("small")
-    manifest = json.loads((folder / MANIFEST).read_text())
-    content = json.loads((folder / convert.CONFIG).read_text())
-    (folder / convert.CONFIG).write_text(json.dumps({**content, "intermediate_size": 64}))
-    manifest["files"][convert.CONFIG] = (folder / convert.CONFIG).stat().st_size
-    del manifest["sha256"][convert.CONFIG]  # so that it is taken as it is
-    (folder / MANIFEST).write_text(json.dumps(manifest))
-    said: list[str] = []
-    loaded = load_models(files.preset, files.settings, lambda progress: said.append(progress.what), plain=False)
-    assert any("is damaged" in each for each in said)
-    assert loaded.slm.config.intermediate_size == content["intermediate_size"]
 
 
 SECOND_START = """

@@ -21,7 +21,7 @@ from engine.tokenizer import PADDING, check_same_tokenizer, tokenizer_fingerprin
 from engine.weights import __main__ as command
 from engine.weights import cache_folder, convert, manifest
 from engine.weights.load import load_models
-from engine.weights.manifest import MANIFEST, Manifest
+from engine.weights.manifest import MANIFEST
 from tests.support.converted_pair import LOADED, Files
 from tests.support.mutations import no_file_larger_than
 from tests.support.paths import ROOT
@@ -140,15 +140,6 @@ def test_a_large_file_is_hashed_once_and_again_after_any_change(converted, tmp_p
     assert command.main([]) == 2 and f"{folder}: its {weights.name}" in capsys.readouterr().out
     assert "changed" in (convert.problem(folder, model) or ""), "what a request found is not forgotten"
     assert any("made again" in line for line in files.load()[1]) and command.main([]) == 0
-
-
-def test_a_folder_of_an_earlier_version_gets_the_hash_that_it_lacks(files):
-    folder = files.folder("small")
-    stored = json.loads((folder / MANIFEST).read_text())
-    whole = dict(stored["sha256"])
-    del stored["sha256"][convert.WEIGHTS]
-    (folder / MANIFEST).write_text(json.dumps(stored))
-    assert files.load()[1] == READY and Manifest.load(folder).sha256 == whole
 
 
 # In the middle
