@@ -6,10 +6,7 @@ The limits of its options are in `tests.support.limits`.
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import re
-import subprocess
 import sys
 
 import pytest
@@ -35,10 +32,6 @@ def run(capsys, *arguments) -> tuple[int, str, str]:
     return status, told.out, told.err
 
 
-def dials(trace: Trace):
-    return trace.threshold, trace.acceptance
-
-
 def test_the_text_is_streamed_without_colour_when_piped_and_ends_with_the_meter(capsys, random_pair):
     status, out, err = run(capsys, *VERIFIED)
     text, _, meter = out.rpartition("\n\n")
@@ -50,26 +43,21 @@ def test_the_text_is_streamed_without_colour_when_piped_and_ends_with_the_meter(
     assert all(unit in meter for unit in ("GB moved", "GFLOP", "seconds"))
 
 
-def test_both_dials_are_the_routers_own_unless_they_are_given(capsys, random_pair):
+def test_both_dials_are_the_routers_own_unless_they_are_given_or_set(capsys, random_pair, monkeypatch):
+    def dials(*arguments):
+        assert main(["hello", "--json", "--policy", "router", "--max-new-tokens", "3", *arguments]) == 0
+        trace = Trace.from_json(capsys.readouterr().out)
+        return trace.threshold, trace.acceptance, trace.max_draft
+
     random_pair.use_router(make_router(random_pair, threshold=0.77, acceptance=0.4))
     try:
-        found = []
-        given = ([], ["--threshold", "0.2"], ["--acceptance", "0"], ["--policy", "confidence"])
-        for arguments in given:
-            assert main(["hello", "--json", "--policy", "router", "--max-new-tokens", "3", *arguments]) == 0
-            found.append(dials(Trace.from_json(capsys.readouterr().out)))
+        assert dials() == (0.77, 0.4, "auto") and dials("--policy", "confidence") == (0.5, 0.0, "auto")
+        for name, value in {"THRESHOLD": "0.3", "ACCEPTANCE": "0.25", "MAX_DRAFT": "6"}.items():
+            monkeypatch.setenv(f"CITER_{name}", value)
+        assert dials() == (0.3, 0.25, 6)
+        assert dials("--threshold", "0.2", "--acceptance", "0", "--max-draft", "auto") == (0.2, 0.0, "auto")
     finally:
         random_pair.use_router(None)
-    assert found == [(0.77, 0.4), (0.2, 0.4), (0.77, 0.0), (0.5, 0.0)]
-
-
-def test_the_settings_name_both_dials_and_the_longest_draft_unless_they_are_given(capsys, monkeypatch):
-    for name, value in {"THRESHOLD": "0.3", "ACCEPTANCE": "0.25", "MAX_DRAFT": "6"}.items():
-        monkeypatch.setenv(f"CITER_{name}", value)
-    trace = Trace.from_json(run(capsys, "hello", "--json")[1])
-    assert (*dials(trace), trace.max_draft) == (0.3, 0.25, 6)
-    trace = Trace.from_json(run(capsys, "hello", "--json", "--acceptance", "0", "--max-draft", "auto")[1])
-    assert (*dials(trace), trace.max_draft) == (0.3, 0.0, "auto")
 
 
 def test_a_terminal_strikes_through_what_was_taken_back_where_it_stood(capsys, random_pair, monkeypatch):
@@ -96,32 +84,11 @@ def test_a_draft_is_printed_once_the_llm_has_read_it_or_the_text_is_stopped(caps
     assert out + capsys.readouterr().out == plain("".join(each.text for each in terminal.events))
 
 
-def test_json_prints_one_object_that_loads_as_a_trace(capsys):
-    status, out, _ = run(capsys, "hello", "--json", "--alternatives", "3", "--seed", "4", "--temperature", "0.9")
-    trace = Trace.from_json(out)
-    assert status == 0 and json.loads(out)["events"][0]["role"] in ("slm", "llm")
-    assert (trace.seed, trace.sampling.temperature, len(trace.events[0].slm_alternatives)) == (4, 0.9, 3)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["x", "--policy", "router"], "router"),
-        (["x" * 3000], "2,048"),
-        (["x", "--threshold", "nan"], "threshold = nan"),
-    ],
-)
 @pytest.mark.parametrize("form", [[], ["--json"]])
-def test_what_cannot_be_written_is_said_on_stderr_with_status_2_and_nothing_on_stdout(capsys, arguments, message, form):
-    status, out, err = run(capsys, *arguments, *form)
-    assert (status, out) == (2, "") and message in err
-
-
-def test_a_bad_setting_is_said_by_its_variables_name_before_anything_is_loaded():
-    environment = {**os.environ, "CITER_PRICE__SLM": "-1"}
-    command = [sys.executable, "-m", "engine", "x"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "") and "CITER_PRICE__SLM" in done.stderr
+def test_what_cannot_be_written_is_said_on_stderr_with_status_2_and_nothing_on_stdout(capsys, form):
+    for arguments, message in ((["x", "--policy", "router"], "router"), (["x" * 3000], "2,048")):
+        status, out, err = run(capsys, *arguments, *form)
+        assert (status, out) == (2, "") and message in err
 
 
 def test_control_characters_of_model_text_do_not_reach_the_terminal():

@@ -11,7 +11,6 @@ from engine import load_settings
 from engine.endpoint.fields import read_fields
 from engine.endpoint.model_names import RouterSetting, name_and_field, named_setting
 from engine.endpoint.refusals import Refusal
-from engine.events import taken_back
 from engine.request import DEFAULT_THRESHOLD
 
 MESSAGES = [{"role": "user", "content": "Start with 12. Add 30. What is the result?"}]
@@ -26,12 +25,10 @@ def asked(pair, chat=True, **fields):
 @pytest.mark.parametrize(
     ("name", "citer", "setting"),
     [
+        ("tiny", {}, ("router", None, None)),
         ("tiny:0.25", {}, ("router", 0.25, 0.0)),
-        ("tiny:0.25@0.5", {}, ("router", 0.25, 0.5)),
         ("tiny:0.2@0.9", {"acceptance": 0.3}, ("router", 0.2, 0.3)),
         ("tiny:llm", {}, ("llm", None, 0.0)),
-        ("tiny:slm", {}, ("slm", None, 0.0)),
-        ("tiny:0.8", {"policy": "confidence"}, ("confidence", 0.8, 0.0)),
         ("tiny:0.8@0.3", {"policy": "confidence"}, ("confidence", 0.8, 0.3)),
         ("tiny:0.8@0.3", {"policy": "confidence", "acceptance": 0.1}, ("confidence", 0.8, 0.1)),
         ("tiny", {"policy": "confidence"}, ("confidence", DEFAULT_THRESHOLD, 0.0)),
@@ -39,73 +36,50 @@ def asked(pair, chat=True, **fields):
     ],
 )
 def test_a_name_and_the_field_citer_are_a_setting_and_the_field_wins(tiny_pair, name, citer, setting):
+    policy, threshold, acceptance = setting
+    threshold = tiny_pair.threshold if threshold is None else threshold
+    acceptance = tiny_pair.acceptance if acceptance is None else acceptance
     found = asked(tiny_pair, model=name, citer={**citer, "max_draft": 3}).setting
-    threshold = tiny_pair.threshold if setting[1] is None else setting[1]
-    assert found == RouterSetting(setting[0], threshold, setting[2], 3)
-
-
-def test_the_pairs_own_name_is_the_routers_setting_and_those_of_the_settings_come_before_it(tiny_pair):
-    assert named_setting("tiny", tiny_pair, load_settings()) == RouterSetting(
-        "router", tiny_pair.threshold, tiny_pair.acceptance, "auto"
-    )
+    assert found == RouterSetting(policy, threshold, acceptance, 3)
     given = load_settings(policy="confidence", threshold=0.3, acceptance=0.2, max_draft=5)
     assert named_setting("tiny", tiny_pair, given) == RouterSetting("confidence", 0.3, 0.2, 5)
 
 
-@pytest.mark.parametrize(
-    ("policy", "threshold", "acceptance"),
-    [("router", 0.00001, 1.0), ("confidence", 2.0, 0.0), ("random", 0.123, 0.5), ("llm", 0.5, 0.0), ("slm", 0.5, 0.0)],
-)
-def test_every_setting_has_a_name_and_a_field_that_ask_for_it(tiny_pair, policy, threshold, acceptance):
-    name, citer = name_and_field("tiny", policy, threshold, acceptance)
-    found = asked(tiny_pair, model=name, citer=citer).setting
-    assert (found.policy, found.acceptance) == (policy, acceptance)
-    assert policy in ("slm", "llm") or found.threshold == threshold
-
-
-def test_the_slm_whose_drafts_are_judged_is_asked_for_by_a_setting_that_writes_the_same(tiny_pair):
-    options = {"acceptance": 0.9, "max_new_tokens": 40}
-    judged = tiny_pair.generate(USER["content"], policy="slm", **options)
-    name, citer = name_and_field("tiny", "slm", 0.5, 0.9)
-    setting = asked(tiny_pair, model=name, citer=citer).setting
-    assert taken_back(judged.events) and (setting.threshold, setting.acceptance) == (0.0, 0.9)
-    same = tiny_pair.generate(USER["content"], policy=setting.policy, threshold=0.0, **options)
-    assert same.text == judged.text
+def test_every_setting_has_a_name_and_a_field_that_ask_for_it(tiny_pair):
+    for policy, threshold, acceptance in (("router", 0.00001, 1.0), ("confidence", 2.0, 0.0), ("llm", 0.5, 0.0)):
+        name, citer = name_and_field("tiny", policy, threshold, acceptance)
+        found = asked(tiny_pair, model=name, citer=citer).setting
+        assert (found.policy, found.acceptance) == (policy, acceptance)
+        assert policy == "llm" or found.threshold == threshold
 
 
 NO_NAMES = ["gpt-4", "", "TINY", "tiny:", "tiny:LLM", "tiny:nan", "tiny:1e-1", "tiny:-1", "tiny:3", "tiny:١", "x" * 300]
-NO_NAMES += ["tiny:0.5@", "tiny:0.5@1.1", "tiny:0.5@0.1@0", "router-tiny-0.5", "router-confidence-0.5"]
+NO_NAMES += ["tiny:0.5@", "tiny:0.5@1.1", "tiny:0.5@0.1@0", "router-tiny-0.5"]
 
 
-@pytest.mark.parametrize("name", NO_NAMES)
-def test_a_name_that_is_none_is_refused_with_those_there_are(tiny_pair, name):
-    with pytest.raises(Refusal, match="tiny") as refused:
-        named_setting(name, tiny_pair, load_settings())
-    assert refused.value.status == 404 and refused.value.body["error"]["code"] == "model_not_found"
-    assert len(str(refused.value)) < 400
+def test_a_name_that_is_none_is_refused_with_those_there_are(tiny_pair):
+    for name in NO_NAMES:
+        with pytest.raises(Refusal, match="tiny") as refused:
+            named_setting(name, tiny_pair, load_settings())
+        assert refused.value.status == 404 and refused.value.body["error"]["code"] == "model_not_found"
+        assert len(str(refused.value)) < 400
 
 
 REFUSED = [
     ({"model": None}, "model"),
-    ({"model": "x" * 301}, "model"),
     ({"messages": []}, "messages"),
     ({"messages": [USER] * 1001}, "messages"),
     ({"messages": [{"role": "assistant", "content": "a"}]}, "messages"),
     ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].role"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages[0].content"),
-    ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
     ({"max_completion_tokens": 10**9}, "max_completion_tokens"),
     ({"n": 33}, "n"),
     ({"n": True}, "n"),
-    ({"n": 2, "best_of": 3}, "best_of"),
     ({"stop": [""]}, "stop"),
     ({"stream": "yes"}, "stream"),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
-    ({"stream": True, "stream_options": {"wings": True}}, "stream_options"),
-    ({"top_logprobs": 3}, "top_logprobs"),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
     ({"citer": {"threshold": 3}}, "citer"),
-    ({"citer": {"router": "x"}}, "citer"),
     ({"citer": {"policy": "oracle"}}, "citer.policy"),
     ({"tools": [{"type": "function"}]}, "tools"),
     ({"response_format": {"type": "json_object"}}, "response_format"),
@@ -122,13 +96,8 @@ def test_what_is_not_served_is_refused_by_the_name_of_its_field(tiny_pair, chat,
         asked(tiny_pair, chat, **fields)
     assert refused.value.status == 400 and refused.value.body["error"]["param"] == param
     assert len(str(refused.value)) < 500
-
-
-def test_what_changes_no_text_or_asks_for_nothing_is_let_through(tiny_pair):
     neutral = {"frequency_penalty": 0.0, "logit_bias": {}, "tools": [], "response_format": {"type": "text"}}
-    found = asked(tiny_pair, user="ann", stop=None, max_tokens=1, **neutral)
-    assert found.requests[0].max_new_tokens == 1 and found.requests[0].stop == ()
-    assert asked(tiny_pair, False, echo=False, suffix="", best_of=2, n=2).n == 2
+    assert asked(tiny_pair, user="ann", max_tokens=1, **neutral).requests[0].max_new_tokens == 1
 
 
 def test_the_seeds_of_several_texts_follow_each_other_and_begin_again_after_the_last(tiny_pair):

@@ -30,8 +30,9 @@ def test_the_official_client_chats_streams_completes_and_lists(served, expected)
     from openai import OpenAI
 
     client = OpenAI(base_url=served.url, api_key="none")
-    assert next(iter(client.models.list())).id == "tiny"
-    assert client.models.retrieve("tiny:llm").owned_by == "citer"
+    assert [model.id for model in client.models.list()] == ["tiny", "tiny:slm", "tiny:llm"]
+    one: Any = client.models.retrieve("tiny:0.25@0.5")
+    assert (one.citer["threshold"], one.citer["acceptance"]) == (0.25, 0.5)
     asked: Any = {"model": "tiny:0.5@0.3", "messages": MESSAGES, "logprobs": True, "top_logprobs": 2}
     reply = client.chat.completions.create(**asked)
     (choice,) = reply.choices
@@ -47,8 +48,6 @@ def test_the_official_client_chats_streams_completes_and_lists(served, expected)
         model="tiny", prompt=prompts, n=2, max_tokens=4, extra_body={"citer": {"policy": "slm"}}
     )
     assert len(done.choices) == 4 and done.citer["llm_share"] == 0
-    text = client.completions.create(model="tiny", prompt="12 + 30 =", max_tokens=4, stream=True)
-    assert "".join(part.choices[0].text for part in text)
 
 
 def test_the_official_client_reads_what_is_refused(served, tiny_pair):
@@ -58,9 +57,6 @@ def test_the_official_client_reads_what_is_refused(served, tiny_pair):
     with pytest.raises(openai.NotFoundError) as unknown:
         client.chat.completions.create(model="gpt-4", messages=MESSAGES)
     assert unknown.value.code == "model_not_found" and unknown.value.param == "model"
-    with pytest.raises(openai.BadRequestError) as wrong:
-        client.chat.completions.create(model="tiny", messages=MESSAGES, temperature=9)
-    assert wrong.value.param == "temperature"
     with pytest.raises(openai.BadRequestError) as long:
         client.chat.completions.create(model="tiny", messages=TOO_LONG)
     assert long.value.code == "context_length_exceeded"
@@ -76,8 +72,6 @@ def test_litellm_asks_and_streams(served, expected, monkeypatch):
     assert litellm.completion(**asked).choices[0].message.content == expected.text
     parts = litellm.completion(**asked, stream=True)
     assert "".join(part.choices[0].delta.content or "" for part in parts) == expected.text
-    with pytest.raises(litellm.BadRequestError, match="temperature"):
-        litellm.completion(**{**asked, "temperature": 9}, max_retries=0)
     with pytest.raises(litellm.ContextWindowExceededError):
         litellm.completion(**{**asked, "messages": TOO_LONG}, max_retries=0)
 
@@ -110,13 +104,3 @@ def test_curl_asks_the_server_of_the_command_line_which_ends_without_a_word(serv
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130 and errors.strip() == "stopped"
-
-
-def test_the_command_line_refuses_what_it_cannot_listen_on(capsys):
-    from engine.__main__ import main
-
-    assert main(["serve", "--host", "203.0.113.1", "--port", "0"]) == 2
-    assert "assign" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["serve", "--port", "70000"])
-    assert "70000" in capsys.readouterr().err

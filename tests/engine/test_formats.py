@@ -17,12 +17,11 @@ from typing import Any, TypeVar
 from unittest import mock
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request as Asking
 
-from engine import InvalidRequest, Role, RouterError, SettingsError, Trace, WeightsError, build_request, load_settings
+from engine import InvalidRequest, Role, RouterError, SettingsError, Trace, WeightsError, load_settings
 from engine.endpoint.bodies import read_body
 from engine.endpoint.fields import MAX_TEXTS, read_fields
 from engine.endpoint.refusals import Refusal
@@ -30,9 +29,7 @@ from engine.events import MAX_THRESHOLD
 from engine.operating_points import FILE
 from engine.pairs.config import check_gguf, read_config
 from engine.pairs.gguf_header import GgufHeader
-from engine.pairs.own import read_pairs
 from engine.pairs.tensors import Tensors
-from engine.policy import RouterPolicy, State, decide
 from engine.request import Request, Turn
 from engine.router import CARD, WEIGHTS, Router
 from engine.served.dialect import Inquiry, WrongAnswer
@@ -44,7 +41,7 @@ from engine.weights import convert
 from engine.weights.cache_folder import sha256_of
 from engine.weights.manifest import MANIFEST, Manifest
 from tests.support.fake_llm_server import SHAPES
-from tests.support.mutations import VALUES, damaged_bytes, damaged_json
+from tests.support.mutations import damaged_bytes, damaged_json
 from tests.support.random_gguf import random_qwen
 from tests.support.routers import make_router
 
@@ -97,14 +94,8 @@ def test_a_router(whole, tmp_path, data, name, vouched):
     json.dumps(router.card.metrics, allow_nan=False)
     for curve in router.operating_points.curves if router.operating_points else ():
         assert all(0 <= point.accuracy <= 1 and point.bytes >= 0 for point in curve.measured)
-        assert curve.best(0.1) in curve.measured
     if name == WEIGHTS:
         assert not vouched and router.operating_points is None and router.warning, "they are of other weights"
-    state = State(range(3), range(3), torch.randn(3, router.card.hidden_size))
-    decided = read(
-        lambda: decide(RouterPolicy(router), state, range(3), [router.card.threshold] * 3), RouterError, "no number"
-    )
-    assert all(0 <= score <= 1 for _, score in decided or () if score is not None)
 
 
 # Weights
@@ -196,13 +187,6 @@ def test_a_file_of_safetensors(saved_model, tmp_path, data):
         assert tensors.read(name, tied=model.config.tie_word_embeddings).shape == weight.shape
 
 
-@given(data=st.data())
-def test_a_file_of_pairs(tmp_path, data):
-    content = b"[mine]\nslm = 'owner/small'\nllm = 'owner/large@v1'\nweights = '4bit'\n"
-    (tmp_path / "pairs.toml").write_bytes(data.draw(damaged_bytes(content)))
-    read(lambda: read_pairs(tmp_path / "pairs.toml"), SettingsError, "pairs.toml", "CITER_PAIRS")
-
-
 # Traces, requests and bodies
 
 TALK = (Turn("user", "a?"), Turn("assistant", "b c", ((Role.SLM, 2), (Role.LLM, 1))))
@@ -222,23 +206,11 @@ def test_a_trace(trace, data):
     assert found is None or Trace.from_json(found.to_json()) == found
 
 
-FIELDS = ["system", "threshold", "acceptance", "max_draft", "policy", "raw", "seed", "stop", "turns", "alternatives"]
-FIELDS += ["max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "forced", "sampling"]
-
-
-@given(values=st.fixed_dictionaries({"prompt": VALUES | st.text()}, optional=dict.fromkeys(FIELDS, VALUES)))
-def test_a_request(values):
-    request = read(lambda: build_request(**values), InvalidRequest)
-    if request is not None:
-        (request.prompt + (request.system or "") + "".join(request.stop)).encode("utf-8")
-
-
 SHARED = {
     "model": "custom:0.5@0.1",
     "citer": {"policy": "confidence", "threshold": 0.5, "acceptance": 0.1, "max_draft": 4},
-    **{"temperature": 0.5, "top_p": 0.9, "top_k": 5, "repetition_penalty": 1.1, "max_tokens": 9, "seed": 1},
-    **{"max_completion_tokens": 9, "n": 2, "best_of": 2, "stop": ["x", "y"], "stream": True, "logit_bias": {}},
-    **{"stream_options": {"include_usage": True}, "return_token_ids": True, "user": "me"},
+    **{"temperature": 0.5, "top_p": 0.9, "top_k": 5, "max_tokens": 9, "seed": 1, "n": 2, "best_of": 2, "user": "me"},
+    **{"stop": ["x", "y"], "stream": True, "stream_options": {"include_usage": True}, "return_token_ids": True},
 }
 SAID = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]
 CHAT = {**SHARED, "messages": SAID, "logprobs": True, "top_logprobs": 2}
@@ -299,19 +271,16 @@ def test_an_answer_of_the_llms_server(kind, dialect, data, looks):
 
 # Settings
 
-TEXTS = ["~nosuchuser", "~nosuchuser/x", "1e26", "9" * 30, "9" * 5000, "-1", "nan", "1e400", "{", "[" * 100_000]
-TEXTS += ['{"slm": NaN}', '{"slm": "x"}', "null", "bad host", "\udcff", "x" * 10_000, "\x1b[31m"]
+
+TEXTS = ["~nosuchuser", "1e26", "9" * 5000, "-1", "nan", "1e400", "{", "[" * 100_000, '{"slm": NaN}', '{"slm": "x"}']
+TEXTS += ["null", "bad host", "x" * 10_000, "\x1b[31m"]
 
 
 @given(
     name=st.sampled_from([*(name for name, _, _ in variables()), "CITER_PRICE", "CITER_SERVER"]),
-    value=st.sampled_from(TEXTS) | st.text(st.characters(exclude_characters="\0"), max_size=20),
+    value=st.sampled_from(TEXTS) | st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20),
 )
 def test_a_variable(name, value, tmp_path):
-    try:
-        os.fsencode(value)
-    except UnicodeEncodeError:
-        return  # no environment can hold it
     with mock.patch.dict(os.environ, {name: value}), chdir(tmp_path):  # without a .env
         found = read(load_settings, SettingsError, name)
     if found is not None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -53,30 +52,27 @@ def test_a_curve_is_measured_at_its_points_and_straight_between_them():
     assert (found.bytes, found.flops, found.seconds) == pytest.approx((17, 34, 1.7))
     assert [CURVE.at(each.threshold) for each in (LOW, MIDDLE, DIP, HIGH)] == [LOW, MIDDLE, DIP, HIGH]
     assert CURVE.at(0) == CURVE.at(-3) == SLM and CURVE.at(1.001) == CURVE.at(2) == LLM
-    assert CURVE.at(0.2).llm_share == pytest.approx(0.05), "on the way from the SLM to the first measured threshold"
-    assert CURVE.at(0.975).llm_share == pytest.approx(0.75), "and from the last one to the LLM, which begins above 1"
+    assert CURVE.at(0.975).llm_share == pytest.approx(0.75), "from the last one to the LLM, which begins above 1"
 
 
 def test_points_are_sorted_and_the_ends_have_their_thresholds_whatever_they_were_recorded_with():
     odd = curve(LOW, slm=replace(SLM, threshold=0.5), llm=replace(LLM, threshold=0.0))
-    assert (odd.slm, odd.llm) == (SLM, LLM) and curve(llm=replace(LLM, threshold=1.5)).llm.threshold == 1.5
+    assert (odd.slm, odd.llm) == (SLM, LLM)
     mixed = curve(HIGH, LOW, point(0.0, 0.9, 0.0, 1.0), point(1.2, 0.9, 1.0, 1.0))
     assert mixed.measured == (SLM, LOW, HIGH, LLM)
-    twice = curve(LOW, replace(HIGH, threshold=LOW.threshold))
-    assert twice.at(LOW.threshold).llm_share == HIGH.llm_share, "the later counts"
+    for points in ((), (LOW,), (replace(LOW, llm_share=0.0), replace(MIDDLE, llm_share=0.0))):
+        for value in (-1.0, 0.0, 0.4, 0.5, 1.0, 1.01, 3.0):
+            assert 0.0 <= curve(*points).at(value).llm_share <= 1.0
+            assert 0.0 <= curve(*points).for_share(value).threshold <= LLM_ONLY
 
 
 def test_a_share_gives_the_lowest_threshold_that_has_it():
     for share, threshold in ((0.2, 0.6), (0.4, 0.93), (0.75, 0.975), (0.27, 0.74)):
         assert CURVE.for_share(share).threshold == pytest.approx(threshold)
-    for share in (0.03, 0.1, 0.27, 0.3, 0.45, 0.9):
-        found = CURVE.for_share(share)
-        assert found.llm_share == pytest.approx(share) == CURVE.at(found.threshold).llm_share
+        assert CURVE.for_share(share).llm_share == pytest.approx(share)
     assert CURVE.at(0.86).llm_share == pytest.approx(0.27), "it dips there, too"
     assert CURVE.for_share(0.3) == MIDDLE
     assert CURVE.for_share(0) == CURVE.for_share(-1) == SLM and CURVE.for_share(1) == CURVE.for_share(7) == LLM
-    flat = curve(slm=replace(SLM, llm_share=0.5), llm=replace(LLM, llm_share=0.5))
-    assert flat.for_share(0.2) == flat.slm and flat.for_share(0.9) == flat.llm
 
 
 def test_the_cheapest_point_that_is_hardly_worse_than_the_llm_is_a_measured_one():
@@ -96,8 +92,6 @@ def test_the_cost_weight_moves_the_best_point_from_the_llm_to_the_slm():
     assert CURVE.best(1) == DIP, "0.585 - 24/50 is more than 0.5 - 20/50"
     assert CURVE.best(1.2) == MIDDLE, "0.5 - 1.2 · 20/50 is more than 0.585 - 1.2 · 24/50"
     assert CURVE.best(10) == SLM
-    costs = [CURVE.best(weight / 10, unit).bytes for unit in ("flops", "seconds") for weight in range(30)]
-    assert all(a >= b for a, b in pairwise(costs[:30])) and costs[:30] == costs[30:]
     for best in CURVE.best_points():
         for weight in (best.low + 1e-6, best.low + 0.1 if best.high is None else best.high - 1e-6):
             assert CURVE.best(weight) == best.point
@@ -110,48 +104,18 @@ def test_the_cost_weight_moves_the_best_point_from_the_llm_to_the_slm():
 
 
 def test_a_unit_that_was_not_measured_is_refused_by_name_and_the_rest_is_read_as_before():
-    for ask in (lambda: CURVE.cheapest_within(unit="price"), lambda: CURVE.best(1, "price"), lambda: LOW.cost("")):
-        with pytest.raises(InvalidRequest, match="bytes, flops, seconds"):
-            ask()
     without = curve(*map(untimed, (LOW, MIDDLE, DIP, HIGH)), slm=untimed(SLM), llm=untimed(LLM))
     assert CURVE.units == ("bytes", "flops", "seconds") and without.units == ("bytes", "flops")
     assert without.at(0.6) == untimed(CURVE.at(0.6)) and without.for_share(0.2) == untimed(CURVE.for_share(0.2))
-    assert without.best_points() == [best._replace(point=untimed(best.point)) for best in CURVE.best_points()]
-    with pytest.raises(InvalidRequest, match="'seconds'"):
-        without.best(1, "seconds")
-    assert replace(CURVE, points=(untimed(LOW),)).units == ("bytes", "flops"), "known of some is known of none"
-
-
-@pytest.mark.parametrize(
-    "points",
-    [
-        (),
-        (LOW,),
-        (replace(LOW, threshold=0.0), replace(LOW, threshold=1.0), replace(HIGH, threshold=1.0)),
-        (replace(LOW, threshold=2.0),),
-        (replace(LOW, llm_share=0.0), replace(MIDDLE, llm_share=0.0)),
-        (replace(LOW, llm_share=1.0), replace(MIDDLE, llm_share=1.0)),
-    ],
-)
-def test_a_curve_of_few_or_equal_points_can_be_read_everywhere(points):
-    small = curve(*points)
-    for value in (-1.0, 0.0, 0.1, 0.4, 0.5, 1.0, 1.01, 3.0):
-        assert 0.0 <= small.at(value).llm_share <= 1.0
-        assert 0.0 <= small.for_share(value).threshold <= LLM_ONLY
-    assert small.cheapest_within() is not None and small.best(0.5) in small.measured
+    for unit in ("price", "seconds"):
+        with pytest.raises(InvalidRequest, match=f"'{unit}'.* bytes, flops"):
+            without.best(1, unit)
 
 
 def test_above_acceptance_0_a_curve_begins_with_its_lowest_threshold_and_not_with_the_slm_alone():
     curved = curve(accepted(LOW), accepted(HIGH))
     assert curved.acceptance == 0.3 and curved.measured == (accepted(LOW), accepted(HIGH), accepted(LLM))
-    assert curved.at(0) == curved.at(0.2) == curved.for_share(0) == accepted(LOW)
-    assert curved.at(0.9).acceptance == pytest.approx(0.3)
-    assert curved.at(1.5) == accepted(LLM), "LLM-only is the same text at any acceptance"
-    assert curved.slm == SLM, "what the SLM alone costs stays known"
-    speculative = accepted(point(0.0, 0.55, 0.2, 22.0))
-    curved = curve(accepted(HIGH), speculative)
-    assert curved.measured[0] == curved.at(0) == curved.cheapest_within(0.05) == speculative
-    assert curved.at(0.475).bytes == pytest.approx(26)
+    assert curved.at(0) == curved.for_share(0) == accepted(LOW) and curved.at(1.5) == accepted(LLM)
     with pytest.raises(ValueError, match="one acceptance"):
         curve(LOW, accepted(HIGH))
 
@@ -167,25 +131,14 @@ def test_saved_points_load_equal_and_a_folder_without_them_has_none(tmp_path):
     assert OperatingPoints.load(tmp_path) is None
     POINTS.save(tmp_path)
     assert OperatingPoints.load(tmp_path) == POINTS
-    assert [POINTS.of(policy) for policy in ("router", "confidence", "random")] == [
-        POINTS.curves,
-        UNTRAINED["confidence"],
-        (),
-    ]
+    assert (POINTS.of("router"), POINTS.of("confidence")) == (POINTS.curves, UNTRAINED["confidence"])
     for wrong in (replace(LOW, bytes=float("nan")), replace(LOW, accuracy=0.1), replace(LOW, threshold=3.0)):
         with pytest.raises(RouterError):
             OperatingPoints(HASH, (curve(wrong),)).save(tmp_path)
     assert OperatingPoints.load(tmp_path) == POINTS, "what could not be loaded is not saved"
-
-
-def test_files_of_earlier_and_later_versions_are_read():
     content = json.loads(POINTS.to_json())
-    del content["timed"], content["untrained"]
+    del content["timed"], content["untrained"]  # as an earlier version wrote it
     content["note"] = content["curves"][0]["note"] = "of a later version"
-    content["curves"][0]["points"].reverse()
-    for each in content["curves"][0]["points"]:
-        del each["acceptance"]
-        each["bytes"] = int(each["bytes"])
     assert OperatingPoints.from_json(json.dumps(content)) == replace(POINTS, timed=(), untrained={})
 
 
@@ -195,7 +148,6 @@ def test_files_of_earlier_and_later_versions_are_read():
         ("format", 2),
         ("router", "not a hash"),
         ("curves.0.questions", 0),
-        ("curves.0.task", "x" * 101),
         ("curves.0.points.1.accuracy", 57),
         ("curves.0.points.1.accuracy_high", float("nan")),
         ("curves.0.points.1.threshold", 83),
@@ -215,19 +167,7 @@ def test_a_value_that_makes_no_sense_is_refused_with_file_field_and_the_way_out(
     with pytest.raises(RouterError, match=f"json: {field}") as refused:
         OperatingPoints.load(tmp_path)
     assert str(tmp_path) in str(refused.value) and "delete" in str(refused.value)
-
-
-def test_a_figure_outside_of_its_interval_is_refused():
-    text = POINTS.to_json().replace('"accuracy_low": 0.25', '"accuracy_low": 0.31', 1)
-    with pytest.raises(RouterError, match="accuracy_low ≤ accuracy"):
-        OperatingPoints.from_json(text)
-
-
-def test_a_file_beyond_the_limit_is_not_parsed(tmp_path):
-    text = POINTS.to_json()
-    (tmp_path / FILE).write_text(text + " " * (MAX_BYTES - len(text.encode())))
-    assert OperatingPoints.load(tmp_path) == POINTS
-    (tmp_path / FILE).write_text(text + " " * (MAX_BYTES - len(text.encode()) + 1))
+    (tmp_path / FILE).write_text(POINTS.to_json() + " " * MAX_BYTES)
     with pytest.raises(RouterError, match="1,000,000"):
         OperatingPoints.load(tmp_path)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import unicodedata
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -14,7 +13,6 @@ from engine import (
     Dial,
     EngineError,
     InvalidRequest,
-    Role,
     Sampling,
     ServerError,
     SettingsError,
@@ -25,9 +23,8 @@ from engine import (
     load_settings,
 )  # fmt: skip
 from engine.__main__ import meter
-from engine.events import charged, llm_passes
+from engine.events import llm_passes
 from engine.scheduler import Scheduler
-from engine.served.start import _chosen
 from engine.served.strings import COUNT, probe_strings
 from tests.support.fake_llm_server import OWNERS, served
 from tests.support.paths import TINY
@@ -66,23 +63,21 @@ def test_the_pair_writes_what_it_writes_in_one_process(each, tiny_pair):
 def test_every_question_carries_the_whole_text_and_only_what_is_new_is_charged(judging):
     server, pair = judging
     before, connections = len(server.seen), len(server.open)
-    trace = pair.generate(asked(PROMPTS[0], 1.01))
+    trace = pair.generate(asked(PROMPTS[0], 1.01, alternatives=3))
     assert len(server.open) <= connections + 1, "it is kept open"
     texts = [body["input_ids"] for body in server.seen[before:]]
     assert len(texts) == len(trace.events) == llm_tokens(trace.events)
     assert all(longer[: len(text)] == text for text, longer in pairwise(texts))
     assert [event.llm_fed for event in trace.events] == [trace.prompt_tokens] + [1] * (len(texts) - 1)
+    assert all(event.llm_alternatives[0].id == event.id for event in trace.events)
+    assert Trace.from_json(trace.to_json()).events == trace.events
 
 
 def test_sampling_draws_from_the_likeliest_tokens_that_the_server_tells(judging, tiny_pair):
     _, pair = judging
     hot = [Sampling(temperature=1.3, top_k=k, top_p=p) for k, p in ((50, 1.0), (5, 1.0), (50, 0.9))]
     requests = [asked(PROMPTS[1], t, a, seed=7, sampling=s) for s in hot for t, a in ((1.01, 0), (0.6, 0), (0.3, 1))]
-    ours = tiny_pair.generate_batch(requests)
-    assert pair.llm.top == 50 and written(pair.generate_batch(requests)) == written(ours)
-    all_kept = [replace(each, sampling=replace(each.sampling, top_k=0)) for each in requests if each.threshold > 1]
-    of_llm = [each for each in ours if each.events[0].threshold > 1]
-    assert written(pair.generate_batch(all_kept))[:1] == written(of_llm)[:1], "the LLM's are 50 at most in any case"
+    assert written(pair.generate_batch(requests)) == written(tiny_pair.generate_batch(requests))
 
 
 def test_what_a_server_cannot_do_is_refused_with_the_reason(tiny_pair):
@@ -91,11 +86,14 @@ def test_what_a_server_cannot_do_is_refused_with_the_reason(tiny_pair):
             pair.generate(asked(PROMPTS[0], 0.5, 0.5))
         with pytest.raises(InvalidRequest, match=r"repetition_penalty = 1\.2"):
             pair.check(asked(PROMPTS[0], 0.5, sampling=Sampling(repetition_penalty=1.2)))
-        with pytest.raises(InvalidRequest, match="acceptance"):
-            pair.check_acceptance(0.1)
         with pytest.raises(EngineError, match="CITER_LLM_URL"):
             _ = pair.models
-        assert pair.acceptance == 0
+        dial = Dial(1.01)
+        events = pair.stream(asked(PROMPTS[0], 1.01), dial)
+        next(events)
+        dial.acceptance = 0.5
+        with pytest.raises(InvalidRequest, match="acceptance"):
+            next(events)
 
 
 def test_vllm_reads_the_whole_text_to_judge_a_draft_and_that_is_charged(tiny_pair):
@@ -105,46 +103,24 @@ def test_vllm_reads_the_whole_text_to_judge_a_draft_and_that_is_charged(tiny_pai
     assert [event.id for event in trace.events] == [event.id for event in cheap.events]
     looks = [event for event in trace.events if event.llm_fed]
     assert all(event.llm_fed >= trace.prompt_tokens for event in looks) and len(looks) > 2
-    assert sum(e.llm_fed for e in trace.events) > 2 * sum(e.llm_fed for e in cheap.events)
-    slm, llm = tiny_pair.slm_cost, tiny_pair.llm_cost
-    unread = [
-        replace(e, llm_fed=0, taken_back=tuple(replace(d, llm_fed=0) for d in e.taken_back)) for e in trace.events
-    ]
-    run, without = (costs(events, trace.prompt_tokens, slm, llm).run for events in (trace.events, unread))
-    passes = [llm.forward(each.llm_fed, 0, each.llm_head, 0.0, 0.0) for each in charged(trace.events) if each.llm_fed]
-    assert run.bytes - without.bytes == sum(each.bytes for each in passes)
-    assert run.flops - without.flops == sum(each.flops for each in passes)
-
-
-def test_candidates_of_the_llm_are_there_where_it_was_asked(judging):
-    _, pair = judging
-    trace = pair.generate(asked(PROMPTS[0], 0.6, alternatives=3))
-    for event in trace.events:
-        assert len(event.slm_alternatives) == 3
-        assert event.role is Role.SLM or event.llm_alternatives[0].id == event.id
-    assert Trace.from_json(trace.to_json()).events == trace.events
+    run, less = (costs(t.events, t.prompt_tokens, tiny_pair.slm_cost, tiny_pair.llm_cost).run for t in (trace, cheap))
+    assert run.flops > less.flops and run.bytes > less.bytes
 
 
 def test_the_cost_of_a_served_llm_is_what_is_known(judging, tiny_pair, tmp_path):
     server, pair = judging
-    assert pair.llm_cost.trunk_bytes == 0 and pair.llm_cost.pass_seconds > 0
     trace = pair.generate(asked(PROMPTS[0], 0.9))
     cost = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost)
     assert cost.llm_only.bytes == 0 and cost.llm_only.price > cost.slm_only.price > 0 and cost.run.seconds > 0
     assert cost.unknown == json.loads(trace.to_json())["cost"]["unknown"] == ["bytes", "flops"]
-    moved, _, seconds = meter(trace).splitlines()[2:]
-    assert moved.split()[2] == "–" and "not known" in moved, "the SLM's bytes are not the run's"
-    assert "–" not in seconds.split()[:4]
+    assert meter(trace).splitlines()[2].split()[2] == "–", "the SLM's bytes are not the run's"
     with loaded(server, llm_config=TINY / "llm") as known:
         for unit in ("trunk_bytes", "head_bytes", "kv_bytes", "trunk_flops", "head_flops", "attention_flops"):
             assert getattr(known.llm_cost, unit) == getattr(tiny_pair.llm_cost, unit)
     about = json.loads((TINY / "llm" / "config.json").read_text(encoding="utf-8"))
-    quantised = {"quantization_config": {"quant_method": "awq", "bits": 4}}
-    for values in (None, quantised, *({name: 8} for name in ("num_experts", "num_local_experts", "n_routed_experts"))):
-        if values is not None:  # its bytes do not follow from its configuration
-            (tmp_path / "config.json").write_text(json.dumps(about | values), encoding="utf-8")
-        with pytest.raises(SettingsError, match="CITER_LLM_CONFIG"), loaded(server, llm_config=tmp_path):
-            pass
+    (tmp_path / "config.json").write_text(json.dumps(about | {"num_experts": 8}), encoding="utf-8")
+    with pytest.raises(SettingsError, match="CITER_LLM_CONFIG"), loaded(server, llm_config=tmp_path):
+        pass  # its bytes do not follow from its configuration
 
 
 def test_a_token_that_the_server_spells_otherwise_is_found_at_the_start(tiny_pair):
@@ -170,36 +146,23 @@ def test_settings_that_do_not_fit_are_refused_by_name(tiny_pair):
             del OWNERS["odd"]
 
 
-@pytest.mark.parametrize("ids, name", [("ab", "c"), ("ab", ""), ("", ""), ("", "c")])
-def test_a_model_that_cannot_be_chosen_is_refused_with_those_there_are_said_once(ids, name):
-    with pytest.raises(SettingsError, match="CITER_LLM_NAME" if ids else "CITER_LLM_URL") as refused:
-        _chosen([{"id": id, "root": id} for id in ids], name)
-    assert str(refused.value).count("a, b") == bool(ids)
-
-
-def test_the_key_reaches_the_server_and_nobody_else(tiny_pair, caplog):
+def test_the_key_reaches_the_server_in_utf_8_and_nobody_else(tiny_pair, caplog):
     caplog.set_level(logging.DEBUG)
-    with served("vllm", tiny_pair, key=KEY) as server:
-        for wrong in ("", KEY + "-wrong"):
+    key = KEY + "-schlüssel-鍵"
+    with served("vllm", tiny_pair, key=key.encode().decode("latin-1")) as server:
+        for wrong in ("", key + "-wrong"):
             with pytest.raises(ServerError, match=r"refuses the key.*CITER_LLM_KEY") as refused:
                 load("tiny", load_settings(llm_url=server.url, **({"llm_key": wrong} if wrong else {})))
             assert KEY not in str(refused.value)
-        settings = load_settings(llm_url=server.url, llm_key=KEY)
-        with loaded(server, llm_key=KEY) as pair:
+        with loaded(server, llm_key=key) as pair:
             server.fault = lambda number: "500" if number % 2 else None
             trace = pair.generate(asked(PROMPTS[0], 1.01))
             server.key = "changed"
             with pytest.raises(ServerError) as refused:
                 pair.generate(asked(PROMPTS[0], 1.01))
-            said = (trace.to_json(), str(refused.value), repr(settings), str(vars(pair)), caplog.text)
+            said = (trace.to_json(), str(refused.value), str(vars(pair)), caplog.text)
     assert "status 500" in caplog.text
     assert not [text for text in said if KEY in text]
-
-
-def test_a_key_may_have_any_letters_and_is_sent_as_utf_8(tiny_pair):
-    key = "schlüssel-鍵"
-    with served("vllm", tiny_pair, key=key.encode().decode("latin-1")) as server, loaded(server, llm_key=key) as pair:
-        assert pair.generate(asked(PROMPTS[0], 1.01)).events
 
 
 def test_an_answer_that_does_not_come_holds_up_nobody_else_and_can_be_stopped(tiny_pair):
@@ -215,13 +178,3 @@ def test_an_answer_that_does_not_come_holds_up_nobody_else_and_can_be_stopped(ti
         finally:
             server.answers.set()
             scheduler.close()
-
-
-def test_a_dial_that_the_server_cannot_serve_ends_no_other_text(tiny_pair):
-    with served("llama.cpp", tiny_pair) as server, loaded(server) as pair:
-        dial = Dial(1.01)
-        events = pair.stream(asked(PROMPTS[0], 1.01), dial)
-        next(events)
-        dial.acceptance = 0.5
-        with pytest.raises(InvalidRequest, match="acceptance"):
-            next(events)

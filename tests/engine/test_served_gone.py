@@ -5,11 +5,9 @@ Patience and time limits here are far longer than an answer takes on a busy mach
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import wait
 from contextlib import contextmanager
-from itertools import pairwise
 
 import pytest
 
@@ -28,12 +26,6 @@ MANY = [
     for threshold, acceptance in ((0.3, 0.0), (0.6, 0.0), (0.9, 0.5), (0.6, 1.0), (1.01, 0.0))
 ]
 LLM_ONLY = MANY[4]
-QUESTION = {
-    "input_ids": [1, 2],
-    "return_logprob": True,
-    "top_logprobs_num": 2,
-    "sampling_params": {"max_new_tokens": 1},
-}
 
 
 @contextmanager
@@ -46,25 +38,20 @@ def scheduling(pair):
 
 
 @contextmanager
-def connected(server: FakeServer, patience: float, timeout: float = 60.0, at_once: int = 8) -> Iterator[Connection]:
-    connection = Connection(server.url, None, timeout, patience, at_once)
+def connected(server: FakeServer, patience: float, timeout: float = 60.0) -> Iterator[Connection]:
+    connection = Connection(server.url, None, timeout, patience, 8)
     try:
         yield connection
     finally:
         connection.close()
 
 
-def texts_of(pair, requests):
-    """What these texts are, by (prompt, threshold, acceptance): greedy ones do not depend on the seed."""
-    different = {(r.prompt, r.threshold, r.acceptance): r for r in requests}
-    traces = pair.generate_batch(list(different.values()))
-    return {key: [event.id for event in trace.events] for key, trace in zip(different, traces, strict=True)}
-
-
 @pytest.fixture(scope="module")
 def expected(tiny_pair):
-    """Those of `MANY`."""
-    return texts_of(tiny_pair, MANY)
+    """What the texts of `MANY` are, by (prompt, threshold, acceptance): greedy ones do not depend on the seed."""
+    different = {(r.prompt, r.threshold, r.acceptance): r for r in MANY}
+    traces = tiny_pair.generate_batch(list(different.values()))
+    return {key: [event.id for event in trace.events] for key, trace in zip(different, traces, strict=True)}
 
 
 def text_of(handle: Handle) -> list[int]:
@@ -103,35 +90,16 @@ def test_answers_that_fail_or_are_wrong_are_asked_for_again(tiny_pair, expected)
         assert all(server.faults[fault] for fault in FAULTS), server.faults
 
 
-def test_a_question_is_asked_again_after_pauses_that_grow_with_chance_in_them(tiny_pair, monkeypatch):
-    drawn, times = [], []
-
-    def fault(_):
-        times.append(time.monotonic())
-        return "500" if len(times) < 4 else None
-
-    with served("sglang", tiny_pair) as server, loaded(server) as pair:
-        draw = "engine.served.connection.random.uniform"
-        monkeypatch.setattr(draw, lambda low, high: drawn.append((low, high)) or low)
-        server.fault = fault
-        assert pair.generate(LLM_ONLY).events
-    assert drawn == 3 * [(0.5, 1.0)]
-    assert all(later - sooner > pause for (sooner, later), pause in zip(pairwise(times), (0.1, 0.2, 0.4), strict=False))
-
-
-def test_a_server_that_says_to_wait_longer_than_anyone_does_is_asked_once_more_before_it_is_given_up(
-    tiny_pair, expected
-):
-    with served("sglang", tiny_pair) as server, loaded(server, llm_patience=4.0) as pair:
-        server.retry_after = "60"
-        server.fault = lambda _: None if server.faults["429"] else "429"
-        ids = [event.id for event in pair.generate(LLM_ONLY).events]
-        assert ids == expected[LLM_ONLY.prompt, LLM_ONLY.threshold, LLM_ONLY.acceptance]
-        assert server.faults["429"] == 1 and not pair.trouble
-        server.fault = lambda _: "503"
-        with pytest.raises(ServerError, match="status 503"):
-            pair.generate(LLM_ONLY)
-        assert server.faults["503"] >= 2
+def test_texts_wait_for_a_server_that_comes_back_in_time(tiny_pair, expected):
+    with served("vllm", tiny_pair) as server, loaded(server) as pair, scheduling(pair) as scheduler:
+        handles = scheduler.submit_all(MANY[:30], "one").handles
+        hold_after(server, 40)
+        server.stop()
+        eventually(lambda: "waiting" in pair.trouble)
+        server.fault = lambda _: None
+        server.start()
+        finish(handles)
+        assert [text_of(handle) for handle in handles] == [right(handle, expected) for handle in handles]
 
 
 def test_a_server_that_stays_wrong_or_fails_ends_the_texts_that_need_it_and_no_other(tiny_pair, expected):
@@ -172,37 +140,6 @@ def test_a_question_fails_alone_where_others_are_answered_of_late_else_the_serve
         eventually(lambda: not connection.gone and not connection.trouble)
 
 
-def test_a_reply_that_cannot_be_decoded_is_a_failure_like_others(tiny_pair):
-    with served("sglang", tiny_pair) as server, connected(server, patience=0.1) as connection:
-        server.encoding = "gzip"
-        with pytest.raises(ServerError, match="decoded"):
-            connection.ask(MODELS, None, dict).result()
-        assert connection.gone
-        before = server.looks
-        eventually(lambda: server.looks >= before + 2)  # a look has met it, too
-        server.encoding = ""
-        eventually(lambda: not connection.gone)
-
-
-def test_a_reply_that_comes_byte_by_byte_has_no_more_time_than_others(tiny_pair):
-    with served("sglang", tiny_pair) as server, connected(server, patience=0.1, timeout=3.0) as connection:
-        server.fault = lambda _: "drip"  # over almost five seconds
-        with pytest.raises(ServerError, match="in time"):
-            connection.ask("/generate", QUESTION, dict).result()
-        server.fault = lambda _: None
-        eventually(lambda: not connection.trouble)
-        assert "meta_info" in connection.ask("/generate", QUESTION, dict).result()
-
-
-def test_a_question_that_waits_for_others_to_be_answered_loses_no_time_by_it(tiny_pair):
-    with (
-        served("sglang", tiny_pair, delay=0.8) as server,
-        connected(server, patience=0.0, timeout=5.0, at_once=2) as connection,
-    ):
-        answers = [connection.ask("/generate", QUESTION, dict) for _ in range(14)]  # they take 5.6 s
-        assert all("meta_info" in answer.result() for answer in answers)
-
-
 # In the middle of many texts
 
 
@@ -224,7 +161,6 @@ def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_server_is_gone(tiny_p
             assert isinstance(handle.error, ServerError) and "stays" in str(handle.error)
             settled = [event.id for event in handle.events if not event.provisional]
             assert settled == right(handle, expected)[: len(settled)]
-        assert pair.trouble
         server.fault = lambda _: None
         server.start()
         eventually(lambda: not pair.trouble, TIME)
@@ -234,19 +170,6 @@ def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_server_is_gone(tiny_p
         for old, handle in zip(left, new, strict=True):
             assert handle.state == "done", handle.error
             assert [event.id for event in handle.events] == right(old, expected)
-        assert not pair.trouble
-
-
-def test_texts_wait_for_a_server_that_comes_back_in_time(tiny_pair, expected):
-    with served("vllm", tiny_pair) as server, loaded(server) as pair, scheduling(pair) as scheduler:
-        handles = scheduler.submit_all(MANY[:30], "one").handles
-        hold_after(server, 40)
-        server.stop()
-        eventually(lambda: "waiting" in pair.trouble)
-        server.fault = lambda _: None
-        server.start()
-        finish(handles)
-        assert [text_of(handle) for handle in handles] == [right(handle, expected) for handle in handles]
 
 
 def test_the_slm_writes_on_alone_where_that_is_set_and_the_llm_again_once_it_is_back(tiny_pair, expected):

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from engine import InvalidRequest, Request, Role, Trace, costs
-from engine.events.trace import _adapter
+from engine import InvalidRequest, Role, Trace
 from engine.request import Turn
 
 
@@ -43,18 +40,6 @@ def test_a_saved_trace_loads_equal_and_has_the_documented_fields(trace, tmp_path
     assert value["text"] == "".join(event["text"] for event in value["events"])
 
 
-def test_a_text_that_went_on_from_token_ids_costs_what_it_read(random_pair):
-    request = Request("a", raw=True, policy="slm", max_new_tokens=6)
-    decoding = random_pair.start([request], prompts=[list(range(40))])
-    decoding.finish()
-    (row,) = decoding.rows
-    trace = random_pair.trace(row.request, row.events, row.prompt_tokens)
-    assert trace.prompt_tokens == trace.events[0].slm_fed == 40
-    cost = costs(trace.events, 40, random_pair.slm_cost, random_pair.llm_cost)
-    assert cost.run.bytes == cost.slm_only.bytes, "it is the SLM alone"
-    assert json.loads(trace.to_json())["cost"]["bytes"]["run"] == cost.run.bytes
-
-
 def test_what_is_not_a_trace_or_of_another_format_is_refused(trace):
     for text, where in (("", "file"), ("[]", "file"), ("{}", "prompt"), ('{"prompt": 1}', "prompt")):
         with pytest.raises(InvalidRequest, match=f"trace.*{where}"):
@@ -67,48 +52,25 @@ def test_what_is_not_a_trace_or_of_another_format_is_refused(trace):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        *((name, [None] * 1000) for name in ("events", "stop", "forced", "turns")),
-        *((f"events.0.{name}", [None] * 1000) for name in ("slm_alternatives", "revealed", "verdicts", "taken_back")),
-        ("events.0.llm_alternatives", [{str(n): 0 for n in range(1000)}]),
-        ("slm_cost.pass_table", [None] * 1000),
-        ("turns", [{"role": "user", "text": "", "authors": [None] * 1000}]),
-    ],
-)
-def test_a_trace_that_is_wrong_everywhere_is_looked_at_up_to_its_first_fault(trace, path, value):
-    with pytest.raises(ValidationError) as refused:
-        _adapter().validate_python(put(json.loads(trace.to_json()), path, value))
-    assert refused.value.error_count() == 1
-
-
-@pytest.mark.parametrize("number", ["1e999", "Infinity", "NaN"])
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
         ("threshold", "@"),
         ("events.0.score", "@"),
         ("events.0.slm_alternatives", [[1, "a", "@"]]),
-        ("events.0.revealed", [[0, "llm", [], "@"]]),
         ("events.0.verdicts", [[0, "@"]]),
         ("llm_cost.pass_table", [[1, "@"]]),
     ],
 )
-def test_a_number_that_no_json_can_hold_is_refused_where_it_stands(trace, path, value, number):
+def test_a_number_that_no_json_can_hold_is_refused_where_it_stands(trace, path, value):
     content = json.dumps(put(json.loads(trace.to_json()), path, value))
-    with pytest.raises(InvalidRequest, match=path.replace(".", r"\.")):
-        Trace.from_json(content.replace('"@"', number))
+    for number in ("1e999", "Infinity", "NaN"):
+        with pytest.raises(InvalidRequest, match=path.replace(".", r"\.")):
+            Trace.from_json(content.replace('"@"', number))
 
 
-def test_what_is_no_trace_takes_a_few_times_its_size_to_refuse():
-    text = '{"x": [' + "[]," * 100_000 + "[]]}"
-    with pytest.raises(InvalidRequest):
-        Trace.parse("{}")
-    tracemalloc.start()
-    try:
-        with pytest.raises(InvalidRequest, match="prompt"):
-            Trace.parse(text)
-        assert tracemalloc.get_traced_memory()[1] < 50 * len(text)
-    finally:
-        tracemalloc.stop()
+def test_a_trace_that_is_wrong_everywhere_is_refused_in_few_words(trace):
+    wrong = put(json.loads(trace.to_json()), "events", [None] * 1000)
+    with pytest.raises(InvalidRequest, match="events") as refused:
+        Trace.from_json(json.dumps(wrong))
+    assert len(str(refused.value)) < 2_000
 
 
 def test_a_trace_has_all_messages_before_its_prompt_and_one_from_before_there_were_any_has_none(trace):
