@@ -39,14 +39,12 @@ def message_of(sweep: Sweep, start: int = 0) -> dict:
     return json.loads(sweep_message(sweep, start)[0])
 
 
-def path(message: dict, leaf: int) -> list[int]:
-    """The nodes from the first token to a leaf."""
+def path(message: dict, leaf: int) -> list[list]:
+    """The nodes from the first token to a leaf, each with its number in front."""
     nodes = []
     while leaf >= 0:
-        nodes.append(leaf)
-        parent = message["nodes"][leaf][0]
-        assert parent < leaf
-        leaf = parent
+        nodes.append([leaf, *message["nodes"][leaf]])
+        leaf = message["nodes"][leaf][0]
     return nodes[::-1]
 
 
@@ -66,18 +64,9 @@ def test_every_setting_has_the_text_and_the_figures_of_a_run_of_its_own(tiny_pai
         assert moved == pytest.approx(total.run.bytes / total.llm_only.bytes, rel=5e-3)
         if over == "threshold":  # in a batch the texts of two acceptances may share a pass
             for unit in ("bytes", "flops", "price"):
-                told = meter(alone.events, total, unit)
-                for name in ("share", "run", "slm", "llm", "relative", "saves", "gauge"):
-                    assert message["meters"][row][unit][name] == told[name], (row, unit, name)
-
-
-def test_another_price_changes_what_texts_cost_in_it_and_nothing_else(swept):
-    sweep = swept("threshold", seed=1)
-    before, view = [list(row) for row in sweep.figures], sweep.view
-    assert not sweep.set_prices(Prices()) and sweep.view == view
-    assert sweep.set_prices(Prices(llm=9)) and sweep.view == view + 1
-    assert [row[:4] for row in sweep.figures] == [row[:4] for row in before]
-    assert [row[4] for row in sweep.figures] != [row[4] for row in before]
+                told, shown = meter(alone.events, total, unit), message["meters"][row][unit]
+                names = ("share", "run", "slm", "llm", "relative", "saves", "gauge")
+                assert [shown[name] for name in names] == [told[name] for name in names], (row, unit)
 
 
 @pytest.mark.parametrize("over", ["threshold", "both"])
@@ -88,11 +77,11 @@ def test_every_token_of_the_tree_is_sent_once_and_authors_follow_from_scores_and
     ratios = dict(message["replaced"])
     assert len(ratios) == len(message["replaced"]) > 0 and all(0 <= ratio < 1 for ratio in ratios.values())
     for (threshold, _), leaf, events in zip(sweep.points, message["leaves"], sweep.events, strict=True):
-        nodes = path(message, leaf)
-        assert [message["nodes"][node][1] for node in nodes] == [event.text for event in events]
-        scores = [message["nodes"][node][2] for node in nodes]
-        authors = [Role.LLM if n in ratios else role_at(s, threshold) for n, s in zip(nodes, scores, strict=True)]
-        assert authors == [event.role for event in events]
+        sent = [
+            (text, Role.LLM if node in ratios else role_at(score, threshold))
+            for node, _, text, score, *_ in path(message, leaf)
+        ]
+        assert sent == [(event.text, event.role) for event in events]
     assert message_of(sweep, 7)["nodes"] == message["nodes"][7:]
 
 
@@ -110,16 +99,12 @@ def test_within_its_ranges_of_both_dials_a_text_is_the_same(tiny_pair, swept, ov
         assert [e.id for e in alone.events] == [e.id for e in sweep.events[row]], (at, other)
 
 
-def test_the_map_has_llm_only_once_and_the_llms_own_text_wherever_acceptance_is_1(swept):
-    sweep = swept("both", threshold=0.9)
-    assert len(sweep.points) == len(set(sweep.points))
-    assert sum(point.threshold > 1 for point in sweep.points) == 1
-    for point, leaf in zip(sweep.points, sweep.leaves, strict=True):
-        assert point.acceptance < 1 or leaf == sweep.leaves[-1]
-    assert len(set(sweep.leaves)) > 3
-
-
-def test_settings_are_steps_of_the_slider_where_texts_differ_and_the_other_dial_stays(tiny_pair, swept):
+def test_settings_are_steps_of_the_sliders_where_texts_differ_once_each_and_the_other_dial_stays(tiny_pair, swept):
+    both = swept("both", threshold=0.9)
+    assert len(both.points) == len(set(both.points)) and len(set(both.leaves)) > 3
+    assert sum(point.threshold > 1 for point in both.points) == 1
+    own = [leaf for point, leaf in zip(both.points, both.leaves, strict=True) if point.acceptance == 1]
+    assert set(own) == {both.leaves[-1]}, "the LLM's own text"
     asked = Request(PROMPT, 0.7, acceptance=0.2)
     *along, llm_only = choose_points(asked, "acceptance", [], tiny_pair)
     assert along == [SweptPoint(0.7, acceptance) for acceptance in ACCEPTANCES] and llm_only.threshold > 1
@@ -127,24 +112,21 @@ def test_settings_are_steps_of_the_slider_where_texts_differ_and_the_other_dial_
     found = choose_thresholds(asked, [], tiny_pair)
     assert found == sorted(set(found)) and all(round(t, THRESHOLD_DIGITS) == t for t in found)
     curve = tiny_pair.operating_points.curves[0]
-    assert sum(0.05 < curve.at(t).llm_share < 0.95 for t in found) >= 5
-    for refused, over, options in (
-        ("threshold = 1.01", "acceptance", {"threshold": 1.01}),
-        ("'slm'", "threshold", {"policy": "slm"}),
-    ):
-        sweep = swept(over, **options)
-        assert sweep.state == "failed" and refused in sweep.error
+    assert sum(0.05 < curve.at(t).llm_share < 0.95 for t in found) >= 5, "where texts differ"
+    refused = swept("acceptance", threshold=1.01), swept("threshold", policy="slm")
+    for sweep, named in zip(refused, ("threshold = 1.01", "'slm'"), strict=True):
+        assert sweep.state == "failed" and named in sweep.error
 
 
 def test_stopping_keeps_what_is_there(tiny_pair, monkeypatch):
-    plain = Sweep._grow
+    grow = Sweep._grow
 
-    def grow(sweep, event):
-        plain(sweep, event)
+    def halting(sweep, event):
+        grow(sweep, event)
         if sum(map(len, sweep.events)) == 600:
             sweep.cancel.wait(300)
 
-    monkeypatch.setattr(Sweep, "_grow", grow)
+    monkeypatch.setattr(Sweep, "_grow", halting)
     sweep = Sweep(Request(PROMPT, max_new_tokens=400), [], Prices(), "both").start(Host(lambda *_, **__: tiny_pair))
     eventually(lambda: len(sweep.nodes) > 10)
     sweep.cancel.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from app.running.run import Run
@@ -9,26 +11,30 @@ from engine.events import taken_back
 from tests.support.browser import (
     Window,
     along,
-    calls_of,
     check_contrast,
     drag,
     eventually,
     expect,
+    move,
     newest,
     paused,
     serve,
     window,
 )
 from tests.support.fake_pair import FakePair
+from tests.support.points import CURVE, POINTS, point
 
 TOKENS = 60
 DIAL, BOX = "#track input", "#threshold input[type=number]"
 ACCEPTANCE = "#acceptance input[type=range]"
-_SOME_FRAMES = "async () => { for (let n = 0; n < 8; n++) await new Promise(requestAnimationFrame); }"
 
 
 def below(run: Run, threshold: float) -> int:
     return sum(event.score < threshold for event in run.events if event.score is not None)
+
+
+def dial(shown: Window) -> float:
+    return float(shown.page.input_value(BOX))
 
 
 def says(shown: Window, count: int) -> None:
@@ -44,28 +50,21 @@ def written(shown: Window, site, threshold: float, acceptance: float = 0.0) -> R
         return not run.active and (run.settings.threshold, run.settings.acceptance) == (threshold, acceptance)
 
     eventually(there)
-    run = newest(site)
-    shown.shows(run.events)
-    return run
-
-
-def limit_drafts(shown: Window, tokens: int) -> None:
-    if not shown.page.is_visible("#max-draft input"):
-        shown.page.click("text=Sampling and prompt format")
-    shown.page.fill("#max-draft input", str(tokens))
-    shown.page.keyboard.press("Tab")
+    shown.shows(newest(site).events)
+    return newest(site)
 
 
 def test_a_thumb_that_is_held_previews_and_one_that_is_let_go_writes(shown, site, pair):
     page, run, asked = shown.page, newest(site), len(pair.requests)
     says(shown, below(run, 0.5))
+    start = page.input_value(DIAL)
     flips = len({event.score for event in run.events}) + 1
     expect(page.locator(".track-ticks i"), "a tick for every flip, and one for each end").to_have_count(flips)
     page.mouse.move(*along(page, 0.1))
     page.mouse.down()
     for place in (0, 0.25, 0.5, 0.75):
         page.mouse.move(*along(page, place), steps=2)
-        threshold = float(page.input_value(BOX))
+        threshold = dial(shown)
         assert abs(below(run, threshold) - place * TOKENS) <= 1, place
         says(shown, below(run, threshold))
         changed = [e.index for e in run.events if (e.score < threshold) != (e.score < 0.5)]
@@ -76,12 +75,15 @@ def test_a_thumb_that_is_held_previews_and_one_that_is_let_go_writes(shown, site
     page.mouse.up()
     assert written(shown, site, threshold).events[0].threshold == threshold
     assert len(pair.requests) == asked + 1
+    page.click('[data-step="-1"]')
+    expect(page.locator(BOX)).to_have_value("0.5")
+    expect(page.locator(DIAL), "undo puts the thumb back").to_have_value(start)
 
 
 def test_an_arrow_goes_one_flip_on_and_the_text_is_written_once_the_key_rests(shown, site):
     page, run = shown.page, newest(site)
     for where in (DIAL, BOX):
-        at = below(run, float(page.input_value(BOX)))
+        at = below(run, dial(shown))
         says(shown, at)
         page.focus(where)
         for key, flips in (("ArrowUp", 1), ("ArrowUp", 2), ("ArrowDown", 1)):
@@ -91,7 +93,7 @@ def test_an_arrow_goes_one_flip_on_and_the_text_is_written_once_the_key_rests(sh
         assert newest(site) is run
         for key in ("ArrowUp", "ArrowDown"):
             page.keyboard.up(key)
-        run = written(shown, site, float(page.input_value(BOX)))
+        run = written(shown, site, dial(shown))
 
 
 def test_a_number_typed_digit_by_digit_is_taken_exactly_and_only_once_it_is_entered(shown, site):
@@ -101,30 +103,15 @@ def test_a_number_typed_digit_by_digit_is_taken_exactly_and_only_once_it_is_ente
     says(shown, below(run, 0.123456789))
     assert newest(site) is run
     page.keyboard.press("Enter")
-    written(shown, site, 0.123456789)
+    run = written(shown, site, 0.123456789)
     expect(page.locator(BOX)).to_have_value("0.123456789")
-    place = page.eval_on_selector(DIAL, "node => Number(node.value)")
-    assert place == pytest.approx(below(newest(site), 0.123456789) / TOKENS)
+    assert float(page.input_value(DIAL)) == pytest.approx(below(run, 0.123456789) / TOKENS)
     page.fill(BOX, "7")
     page.press(BOX, "Enter")
     expect(page.locator(BOX), "beyond the end it is the end").to_have_value("1.01")
     written(shown, site, 1.01)
     page.fill("#acceptance input[type=number]", "0.004")  # a hundredth is the slider's own step
     expect(page.locator(".acceptance-means")).to_contain_text("0.004 ×")
-
-
-def test_many_moves_end_with_the_text_of_the_last_and_undo_puts_the_thumb_back(shown, site):
-    before = shown.page.eval_on_selector(DIAL, "node => Number(node.value)")
-    for value in (0.9, 0.2, 0.8, 0.3, 0.7):
-        shown.slide("#threshold", value)
-    run = written(shown, site, 0.7)
-    assert {event.threshold for event in run.events} == {0.7}
-    undo = shown.page.locator('[data-step="-1"]')
-    while shown.page.input_value(BOX) != "0.5":
-        here = shown.page.input_value(BOX)
-        undo.click()
-        expect(shown.page.locator(BOX)).not_to_have_value(here)
-    eventually(lambda: shown.page.eval_on_selector(DIAL, "node => Number(node.value)") == before)
 
 
 def test_a_dial_turned_while_a_text_is_written_holds_for_what_comes_next(shown, site, pair):
@@ -146,98 +133,80 @@ def test_a_dial_turned_while_a_text_is_written_holds_for_what_comes_next(shown, 
     shown.shows(run.events)
 
 
-def test_drafts_are_provisional_until_the_llm_has_read_them(shown, site, pair):
-    limit_drafts(shown, 50)
-    shown.slide("#threshold", 0)
-    shown.slide("#acceptance", 0.01)
-    written(shown, site, 0, 0.01)
-    pair.tokens_per_second = 10
-    shown.ask("echo " + "one two three four five six " * 3)
-    shown.page.wait_for_selector(".t.draft >> nth=5")
-    with paused(site.host):
-        assert shown.marked("draft") == list(range(len(shown.authors())))
-        line = shown.page.eval_on_selector(".t.draft", "node => getComputedStyle(node).textDecoration")
-        assert "underline" in line and "dotted" in line
-        check_contrast(shown.page, ".t.draft")
-    pair.tokens_per_second = 2000
-    shown.wait_state("done")
-    assert shown.marked("draft") == [], "the end of a text is read"
-
-
-def test_the_page_only_ever_shows_a_text_that_was_there_and_ends_with_the_runs(shown, pair, site, monkeypatch):
-    states: set[str] = {""}
-    add = Run._add
+def test_drafts_are_shown_as_such_until_they_are_read_and_what_was_taken_back_is_struck_where_it_stood(
+    shown, pair, site, monkeypatch
+):
+    page, add = shown.page, Run._add
+    shown.slide("#acceptance", 0.8)
+    written(shown, site, 0.5, 0.8)
+    states = {"", shown.text()}  # it stays until there is another
 
     def noted(run: Run, event) -> None:
         add(run, event)
         states.add("".join(each.text for each in run.events))
 
-    shown.slide("#threshold", 0.2)
-    written(shown, site, 0.2)
-    shown.slide("#acceptance", 0.8)
-    written(shown, site, 0.2, 0.8)
-    states.add(shown.text())  # it stays until there is another
     monkeypatch.setattr(Run, "_add", noted)
-    pair.tokens_per_second = 40
+    pair.tokens_per_second = 20
     shown.ask("another palindrome")
-    shown.wait_state("running")
+    line = page.locator(".t.draft").first.evaluate("node => getComputedStyle(node).textDecorationStyle")
+    assert line == "dotted"
     seen: set[str] = set()
-    while shown.page.get_attribute(".stream-state", "data-state") != "done":
+    while page.get_attribute(".stream-state", "data-state") != "done":
         seen.add(shown.text())
     run = newest(site)
-    assert len(run.written.cuts) > 3 and seen <= states
+    assert len(run.written.cuts) > 3 and seen <= states, "only a text that was there is shown"
+    assert shown.marked("draft") == [], "the end of a text is read"
     shown.shows(run.events)
-
-
-def test_what_was_taken_back_is_struck_through_where_it_stood_and_the_card_says_by_how_much(shown, site):
-    shown.slide("#acceptance", 0.8)
-    events, text = written(shown, site, 0.5, 0.8).events, shown.text()
-    count, toggle = taken_back(events), shown.page.locator(".taken-toggle")
-    expect(toggle).to_have_text(f"{count} taken back")
-    expect(shown.page.locator("del"), "off by default").to_have_count(0)
+    text, toggle = shown.text(), page.locator(".taken-toggle")
+    expect(toggle).to_have_text(f"{taken_back(run.events)} taken back")
+    expect(page.locator("del"), "off by default").to_have_count(0)
     toggle.click()
-    struck = shown.page.eval_on_selector_all(
-        ".t del", "nodes => nodes.map(n => [n.textContent, +n.parentNode.dataset.i])"
-    )
-    back = [[draft.text.replace("\n", "↵"), event.index] for event in events for draft in event.taken_back]
-    assert struck == back
-    check_contrast(shown.page, ".t del")
-    toggle.focus()
-    shown.page.keyboard.press("Enter")
-    expect(shown.page.locator("del")).to_have_count(0)
-    assert shown.text() == text and f"{count} tokens" in shown.field("modelled")
-    refused = next(event for event in newest(site).folded if event.refused)
-    kept = next(event for event in newest(site).folded if event.ratio == 1)
-    verdict = shown.page.locator(".verdict")
-    assert "0.8 ×" in shown.inner(".acceptance-means")
-    shown.page.hover(f'.t[data-i="{refused.index}"]')
-    expect(verdict).to_contain_text(f"{refused.ratio:.2g} ×")
-    expect(verdict).to_contain_text("taken back")
-    shown.page.hover(f'.t[data-i="{kept.index}"]')
-    expect(verdict).to_contain_text("kept")
+    struck = page.eval_on_selector_all(".t del", "nodes => nodes.map(n => [n.textContent, +n.parentNode.dataset.i])")
+    assert struck == [[d.text.replace("\n", "↵"), event.index] for event in run.events for d in event.taken_back]
+    check_contrast(page, ".t del")
+    refused = next(event for event in run.folded if event.refused)
+    kept = next(event for event in run.folded if event.ratio == 1)
+    for event, *words in ((refused, f"{refused.ratio:.2g} ×", "taken back"), (kept, "kept")):
+        page.hover(f'.t[data-i="{event.index}"]')
+        for word in words:
+            expect(page.locator(".verdict")).to_contain_text(word)
+    toggle.click()
+    expect(page.locator("del")).to_have_count(0)
+    assert shown.text() == text
 
 
-def test_a_dial_that_a_hand_moved_stays_though_the_routers_own_start_comes_later(browser):
-    pair, held = FakePair(), []
-    pair.threshold = 0.9
+def test_what_was_measured_of_a_router_follows_and_moves_the_threshold_and_warns_of_dear_settings(browser):
+    hostile, pair, warning = "<img src=x onerror=window.hacked=1>", FakePair(2000), "#acceptance-says .cost-warning"
+    dear = replace(CURVE, points=(point(0.3, 0.5, 0.2, 57.5), point(0.7, 0.6, 0.4, 40.0)))
+    measured = (replace(CURVE, hardware=hostile),)
+    pair.operating_points = replace(POINTS, curves=measured, untrained={"confidence": (dear,)})
+
+    def choose(policy: str) -> None:
+        page.click("#policy input")
+        page.click(f'[role="option"] >> text="{policy}"')
+
     with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
         page = shown.page
-        expect(page.locator(BOX)).to_have_value("0.9")
-        asking = calls_of(site, "follow_loading")
-
-        def hold(route) -> None:
-            late = route.request.post_data_json["fn_index"] in asking
-            held.append((route, route.fetch())) if late else route.continue_()
-
-        page.route("**/gradio_api/run/predict*", hold)
-        shown.open()
-        eventually(lambda: page.title() and any("fake-r1" in answer.text() for _, answer in held))
-        expect(page.locator(BOX)).to_have_value("0.5")
-        drag(page, DIAL, 0.5, 0.25)
-        moved = page.input_value(BOX)
-        for route, answer in held:
-            route.fulfill(response=answer)
-        page.wait_for_selector("text=fake-r1")
-        page.evaluate(_SOME_FRAMES)
-        expect(page.locator(BOX)).to_have_value(moved)
-        assert moved not in ("0.5", "0.9")
+        page.click("text=What to expect")
+        eventually(lambda: hostile in shown.inner("p.points-about"))
+        drag(page, "#track input", 0.05, 0.4)  # there is no text by which the track would be spaced
+        assert CURVE.at(dial(shown)).llm_share == pytest.approx(0.4, abs=0.02)
+        shown.slide("#threshold", 0.97)
+        eventually(lambda: f"{100 * CURVE.at(0.97).accuracy:.0f} %" in shown.inner(".points-now"))
+        expect(page.locator(warning), "in bytes it is cheap").to_be_hidden()
+        page.check("#unit input[value=flops]")
+        for word in ("CommonsenseQA", "0.97", "1.2 ×", "FLOPs"):
+            expect(page.locator(warning)).to_contain_text(word)
+        page.check("#unit input[value=bytes]")
+        move(page, "#share-handle", 30)
+        eventually(lambda: abs(dial(shown) - CURVE.for_share(0.3).threshold) <= 1e-4)
+        choose("SLM's own confidence")
+        shown.slide("#threshold", 0.3)
+        expect(page.locator(warning)).to_contain_text("1.15 ×")
+        shown.write("a palindrome")
+        expect(page.locator(warning), "here it was not").to_be_hidden()
+        choose("trained router")
+        shown.slide("#threshold", 1.0)
+        shown.write("a palindrome")
+        expect(page.locator(warning)).to_contain_text("here cost 1.")
+        assert page.evaluate("window.hacked") is None and shown.errors == []

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from engine.operating_points import OperatingPoints
 from tests.support import fake_pair
-from tests.support.browser import Window, eventually, expect, serve, window
+from tests.support.browser import Window, expect
 from tests.support.fake_pair import FakePair
-from tests.support.points import CURVE
 
 TEXT = (
     "echo # Title\n\nSome **bold** and `code`, $x^2$ for $5.\n\n- one\n- two\n\n"
@@ -30,9 +26,19 @@ TOKENS = 400
 def shown(site_window: Window, pair: FakePair):
     pair.tokens_per_second = 2000
     site_window.open()
-    site_window.page.wait_for_selector("text=fake-r1")
     yield site_window
     assert site_window.errors == []
+
+
+def nothing_happened(shown: Window, *parts: str) -> None:
+    """What a model wrote did nothing, loaded nothing, and stands in the parts of the page as text alone."""
+    bad = "a, img, script, style, svg, iframe, object, form, input, b i, [href], [src], [style*=position]"
+    on = "nodes => nodes.flatMap((node) => node.getAttributeNames().filter((name) => name.startsWith('on')))"
+    for part in parts:
+        expect(shown.page.locator(part).locator(bad)).to_have_count(0)
+        assert shown.page.eval_on_selector_all(f"{part} *", on) == []
+    assert shown.page.evaluate("window.hacked") is None
+    assert not [url for url in shown.requests if "away.test" in url]
 
 
 def test_a_text_is_rendered_beside_its_tokens_also_when_the_script_came_late(shown: Window):
@@ -46,27 +52,14 @@ def test_a_text_is_rendered_beside_its_tokens_also_when_the_script_came_late(sho
     for _ in range(2):
         page.click(".rendered-toggle")
     expect(page.locator(f"{OPEN} math")).to_have_count(2)
-    expect(page.locator(f"{OPEN} strong")).to_have_text("bold")
-    expect(page.locator(f"{OPEN} pre code")).to_have_text("print('<b>')")
-    expect(page.locator(f"{OPEN} li")).to_have_text(["one", "two"])
-    expect(page.locator(f"{OPEN} table td")).to_have_text(["1", "2"])
+    for part, words in (("strong", ["bold"]), ("li", ["one", "two"]), ("td", ["1", "2"]), ("pre", ["print('<b>')"])):
+        expect(page.locator(f"{OPEN} {part}")).to_have_text(words)
     expect(page.locator(OPEN)).to_contain_text("for $5.")
     expect(page.locator(".rendered-heading")).to_have_text("Title")
     expect(page.locator(f"{OPEN} :is(h1, h2, h3)"), "no heading of the page").to_have_count(0)
     assert shown.text() == text == TEXT.removeprefix("echo ")
     page.click(".rendered-toggle")
     expect(page.locator(OPEN)).to_be_hidden()
-
-
-def nothing_happened(shown: Window, *parts: str) -> None:
-    """What a model wrote did nothing, loaded nothing, and stands in the parts of the page as text alone."""
-    for part in parts:
-        bad = "a, img, script, style, svg, iframe, object, form, input, b i, [href], [src], [style*=position]"
-        expect(shown.page.locator(part).locator(bad)).to_have_count(0)
-        attributes = "nodes => nodes.flatMap((n) => n.getAttributeNames().filter((name) => name.startsWith('on')))"
-        assert shown.page.eval_on_selector_all(f"{part} *", attributes) == []
-    assert shown.page.evaluate("window.hacked") is None
-    assert not [url for url in shown.requests if "away.test" in url]
 
 
 def test_hostile_text_stays_text_in_tokens_card_prompt_and_where_it_is_rendered(shown: Window):
@@ -99,14 +92,3 @@ def test_markup_that_is_one_token_stays_text_there_in_its_candidates_and_where_i
     expect(shown.page.locator(".verdict")).not_to_be_empty()
     nothing_happened(shown, ".stream-text", ".inspector .facts", ".candidates code")
     expect(shown.page.locator(".stream-text :is(b, i)")).to_have_count(0)
-
-
-def test_names_in_a_strangers_file_of_measured_points_stay_text(browser):
-    name = "<img src=x onerror=window.hacked=1>${window.hacked=1}{{value}}</script><b>"
-    pair = FakePair()
-    pair.operating_points = OperatingPoints("0" * 64, (replace(CURVE, task=name, pair=name, hardware=name),))
-    with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
-        shown.page.click("text=What to expect")
-        eventually(lambda: shown.inner("p.points-about").count(name) == 3)
-        nothing_happened(shown, "p.points-about", ".points-now")
-        assert shown.errors == []

@@ -16,18 +16,17 @@ from tests.support.fake_pair import ANSWER, FakePair
 @pytest.fixture
 def shown(site_window, pair):
     """The page as it is when freshly opened."""
-    pair.tokens_per_second = 200.0
+    pair.tokens_per_second = 2000
     site_window.open()
     site_window.page.wait_for_selector("text=fake-r1")
     yield site_window
+    assert site_window.errors == []
     eventually(lambda: pair.open_streams == 0)
 
 
-# Within one frame, while the text grows: the share beside the text, in the headline, and in the meter.
-_TOLD = """() => {
-  const share = (selector) => document.querySelector(selector)?.textContent.match(/[0-9.]+(?=\\s*%)/)?.[0];
-  return ['.key-llm', '.headline b', '[data-field="share"]'].map(share);
-}"""
+_TOLD = """() => ['.key-llm', '.headline b', '[data-field="share"]'].map(
+  (selector) => document.querySelector(selector)?.textContent.match(/[0-9.]+(?=\\s*%)/)?.[0])"""
+"""The share as it is told beside the text, in the headline, and in the meter, within one frame."""
 
 
 def test_a_text_arrives_whole_in_the_colours_of_its_authors_and_all_shares_agree(shown: Window, site, pair):
@@ -43,60 +42,43 @@ def test_a_text_arrives_whole_in_the_colours_of_its_authors_and_all_shares_agree
     run = newest(site)
     shown.shows(run.events)
     assert ANSWER.startswith(shown.text()) and len(run.events) == 60
-    roles = [event.role for event in run.events]
-    keys = {author: shown.inner(f".stream .key-{author}") for author in ("slm", "llm")}
-    for author, text in keys.items():
-        assert f"{roles.count(Role(author))} ·" in text
-    assert sum(float(text.split(" · ")[1].split()[0]) for text in keys.values()) == 100
+    keys = {author: shown.inner(f".stream .key-{author}").split(" · ") for author in ("slm", "llm")}
+    for author, (count, _) in keys.items():
+        assert count.split()[-1] == str(sum(event.role is Role(author) for event in run.events))
+    assert sum(float(share.split()[0]) for _, share in keys.values()) == 100
     shown.page.wait_for_selector(".dashboard [data-field=relative]:has-text('%')")
-    assert f"{shown.field('share')} by the LLM" in shown.inner(".headline")
-    assert f"{shown.field('relative')} of its cost" in shown.inner(".headline")
-    assert shown.errors == []
+    for name, words in (("share", "by the LLM"), ("relative", "of its cost")):
+        assert f"{shown.field(name)} {words}" in shown.inner(".headline")
 
 
-def test_a_token_tells_who_wrote_it_and_why_and_what_it_cost_in_the_chosen_unit(shown: Window):
-    page, facts = shown.page, shown.page.locator(".inspector .facts")
-
-    def cost() -> str:
-        return "".join(page.locator(".inspector .cost").all_text_contents())
-
-    shown.write("a palindrome")
-    page.hover(".t.llm >> nth=0")
-    expect(facts).to_contain_text("< threshold 0.5000 → LLM")
-    expect(page.locator(".candidate")).to_have_count(10)
-    page.hover(".t.slm >> nth=1")
-    expect(facts).to_contain_text("≥ threshold 0.5000 → SLM")
-    page.click('.t[data-i="2"]')
-    eventually(lambda: "B (" in cost())
-    page.click('#unit label:has-text("FLOPs")')
-    eventually(lambda: "FLOP (" in cost())
-    page.click('#unit label:has-text("price")')
-    eventually(lambda: cost() and "FLOP" not in cost())
-    before = cost()
-    shown.slide("#slm-price", 2)
-    eventually(lambda: cost() not in ("", before))
-
-
-def test_tokens_are_walked_by_keys_and_by_the_buttons_from_one_of_the_llm_to_the_next(shown: Window):
-    page, chip, facts = (
-        shown.page,
-        shown.page.locator(".inspector .chip"),
-        shown.page.locator(".inspector .facts"),
-    )
+def test_a_tokens_card_tells_who_wrote_it_why_and_at_what_cost_in_any_unit(shown: Window, pair):
+    page, facts, cost = shown.page, shown.page.locator(".inspector .facts"), shown.page.locator(".inspector .cost")
     shown.write("echo a\nb")
     page.focus(".stream-text")
     for seen in ("a", "⏎", "b", "end"):
         page.keyboard.press("ArrowRight")
-        expect(chip).to_have_text(seen)
-    page.keyboard.press("Home")
-    page.keyboard.press("Enter")
-    page.focus("#prompt textarea")
-    expect(facts, "pinned").to_contain_text("token 1,")
+        expect(page.locator(".inspector .chip")).to_have_text(seen)
     shown.write("a palindrome")
+    for author, decision in (("llm", "< threshold 0.5000 → LLM"), ("slm", "≥ threshold 0.5000 → SLM")):
+        page.hover(f".t.{author} >> nth=1")
+        expect(facts).to_contain_text(decision)
+    expect(page.locator(".candidate")).to_have_count(10)
     first, second, *_ = shown.marked("llm")
     for step, place in ((1, first), (1, second), (-1, first)):
         page.click(f'[data-kind="llm"] [data-jump="{step}"]')
-        expect(facts).to_contain_text(f"token {place + 1},")
+        expect(facts, "pinned").to_contain_text(f"token {place + 1},")
+    eventually(lambda: shown.field("tokens") == "60")
+    asked, share = len(pair.requests), shown.field("share")
+    expect(page.locator("#llm-price"), "it is there where price is chosen").to_be_hidden()
+    for label, amount in (("FLOPs", "[0-9.]+ .FLOP"), ("seconds", "[0-9.]+ s"), ("price", "0[.][0-9]+")):
+        before = cost.first.text_content()
+        page.click(f'#unit label:has-text("{label}")')
+        eventually(lambda amount=amount: re.fullmatch(amount, shown.field("run")))
+        expect(cost.first).not_to_have_text(before)
+    before = shown.field("run")
+    shown.slide("#llm-price", 5)
+    eventually(lambda: shown.field("run") != before)
+    assert shown.field("share") == share and len(pair.requests) == asked, "it is not written again"
 
 
 def test_stop_keeps_what_is_there_frees_the_models_and_a_text_at_its_limit_goes_on(shown: Window, site, pair):
@@ -122,46 +104,8 @@ def test_stop_keeps_what_is_there_frees_the_models_and_a_text_at_its_limit_goes_
     eventually(lambda: shown.text() == text)
 
 
-def test_whatever_is_done_in_any_phase_of_a_text_no_token_is_lost_and_none_mixed(shown: Window, site, pair):
-    def begin(prompt: str, tokens: int) -> None:
-        pair.tokens_per_second = 20
-        shown.ask(prompt)
-        eventually(lambda: any(s.run and s.run.request.prompt == prompt for s in site.sessions._all()))
-        eventually(lambda: len(newest(site).events) >= tokens)
-
-    for tokens in (0, 1, 15):
-        begin(f"a palindrome {tokens}", tokens)
-        for value in (0.1, 0.9, 0.4):
-            shown.slide("#threshold", value)
-        for name in ("Compare", "How it works", "Playground"):
-            shown.page.click(f'role=tab[name="{name}"]')
-        pair.tokens_per_second = 2000
-        eventually(lambda: newest(site).settings.threshold == 0.4 and not newest(site).active)
-        shown.shows(newest(site).events)
-        begin(f"another palindrome {tokens}", tokens)
-        shown.ask("echo the second one")
-        pair.tokens_per_second = 2000
-        shown.page.wait_for_selector(".t.end")
-        assert shown.text() == "the second one"
-        begin(f"a last palindrome {tokens}", tokens)
-        pair.tokens_per_second = 2  # one that is not stopped would go on for long
-        shown.open()
-        eventually(lambda: pair.open_streams == 0)
-    assert shown.errors == []
-
-
-def test_closing_the_tab_stops_the_models_and_forgets_the_session(browser, site, pair):
-    pair.tokens_per_second = 2
-    before = set(site.sessions._sessions)
-    with window(browser, site) as shown:
-        shown.ask("a palindrome")
-        shown.page.wait_for_selector(".t")
-        assert set(site.sessions._sessions) - before
-    eventually(lambda: pair.open_streams == 0 and not set(site.sessions._sessions) - before)
-
-
-def test_two_windows_never_see_each_others_text_or_dials(browser, site, shown: Window, pair):
-    pair.tokens_per_second = 60
+def test_two_windows_never_see_each_others_text_or_dials_and_one_that_closes_is_forgotten(browser, site, shown, pair):
+    pair.tokens_per_second, before = 60, set(site.sessions._sessions)
     with window(browser, site) as other:
         shown.slide("#threshold", 0)
         other.slide("#threshold", 1.01)
@@ -171,47 +115,51 @@ def test_two_windows_never_see_each_others_text_or_dials(browser, site, shown: W
             each.page.wait_for_selector(".t.end")
             assert each.text() == word * 30
         assert shown.tokens(".llm") == [] and other.tokens(".slm") == []
+        pair.tokens_per_second = 2
+        other.ask("a palindrome")
+        eventually(lambda: other.page.title() and pair.open_streams == 1)
+        assert set(site.sessions._sessions) - before
+    eventually(lambda: shown.page.title() and pair.open_streams == 0 and not set(site.sessions._sessions) - before)
 
 
-def test_unit_and_prices_reprice_a_text_and_never_write_it_again(shown: Window, pair):
-    page = shown.page
-    shown.write("a palindrome")
-    eventually(lambda: shown.field("tokens") == "60")
-    asked, share = len(pair.requests), shown.field("share")
-    assert shown.field("run").endswith("GB")
-    expect(page.locator("#llm-price"), "it is there where price is chosen").to_be_hidden()
-    for label, amount in (("FLOPs", "[0-9.]+ .FLOP"), ("seconds", "[0-9.]+ s"), ("price", "0[.][0-9]+")):
-        page.click(f'#unit label:has-text("{label}")')
-        eventually(lambda amount=amount: re.fullmatch(amount, shown.field("run")))
-    before = shown.field("run")
-    shown.slide("#llm-price", 5)
-    eventually(lambda: shown.field("run") != before)
-    assert shown.field("share") == share and len(pair.requests) == asked
+def test_plots_come_when_seen_though_plotly_failed_before_nothing_leaves_the_machine_and_a_theme_stays(
+    browser, site, pair
+):
+    pair.tokens_per_second, dark = 2000, "document.body.classList.contains('dark')"
+    with window(browser, site, color_scheme="light") as shown:
+        page = shown.page
 
+        def draw() -> None:
+            page.evaluate("scrollTo(0, 0)")
+            shown.write("a palindrome")
+            shown.see_plots()
 
-def test_plots_are_drawn_where_they_are_seen_whole_and_again_where_plotly_did_not_come(shown: Window):
-    page, points = shown.page, shown.page.locator('[data-plot="score"] .point')
-    page.route("**/plotly.min.js", lambda route: route.abort())
-    shown.write("a palindrome")
-    assert page.evaluate("window.Plotly === undefined") and not any("plotly" in url for url in shown.requests)
-    shown.see_plots()
-    eventually(lambda: page.title() and any("could not be loaded" in error for error in shown.errors))
-    page.unroute("**/plotly.min.js")
-    shown.errors.clear()
-    page.evaluate("scrollTo(0, 0)")
-    shown.write("a palindrome")
-    shown.see_plots()
-    expect(points).to_have_count(60)
-    ends = "document.querySelector('[data-plot=\"cost\"]').data?.map(trace => trace.x.length)"
-    eventually(lambda: page.evaluate(ends) == [60, 60, 60])
-    assert shown.errors == []
+        page.route("**/plotly.min.js", lambda route: route.abort())
+        draw()
+        eventually(lambda: page.title() and any("could not be loaded" in error for error in shown.errors))
+        page.unroute("**/plotly.min.js")
+        shown.errors.clear()
+        draw()
+        expect(page.locator('[data-plot="score"] .point')).to_have_count(60)
+        ends = "document.querySelector('[data-plot=\"cost\"]').data?.map(trace => trace.x.length)"
+        eventually(lambda: page.evaluate(ends) == [60, 60, 60])
+        for name in ("Compare", "Tune on my prompts", "How it works"):
+            page.click(f'role=tab[name="{name}"]')
+        page.wait_for_selector("text=Two models, one text")
+        assert not page.evaluate(dark)
+        page.click(".theme-toggle")
+        assert page.evaluate(dark)
+        shown.reload()
+        eventually(lambda: page.evaluate(dark))
+        away = [url for url in shown.requests if not url.startswith((site.url, "data:", "blob:"))]
+        assert shown.requests and away == [] and shown.errors == []
 
 
 def test_a_refused_prompt_is_told_with_its_numbers_and_loses_nothing(shown: Window, pair):
     text, asked, page = shown.write("echo keep me"), len(pair.requests), shown.page
     shown.ask("   ")
     page.wait_for_selector(".toast-body:has-text('empty')")
-    assert shown.text() == text and len(pair.requests) == asked
+    assert len(pair.requests) == asked
     long = "word " * 3000
     shown.ask(long)
     shown.wait_state("failed")
@@ -237,7 +185,7 @@ def test_the_page_is_usable_while_the_models_load_and_stop_ends_the_wait(browser
         return pair
 
     with serve(load) as site, window(browser, site) as shown:
-        for word in ("312 of 1,117 MB", "14.0 MB/s", "Hugging Face Hub"):
+        for word in ("312 of 1,117 MB", "14.0 MB/s", "Hub"):
             expect(shown.page.locator("#models")).to_contain_text(word)
         shown.ask("echo never")
         expect(shown.page.locator(".stream-state")).to_contain_text("models")
@@ -245,29 +193,7 @@ def test_the_page_is_usable_while_the_models_load_and_stop_ends_the_wait(browser
         shown.wait_state("stopped")
         shown.slide("#threshold", 0)
         shown.ask("echo worth the wait")
-        expect(shown.page.locator(".stream-state")).to_contain_text("models")
         go.set()
         shown.page.wait_for_selector(".t.end")
         assert shown.text() == "worth the wait" and shown.tokens(".llm") == []
         assert [request.prompt for request in pair.requests] == ["echo worth the wait"]
-        shown.page.wait_for_selector("text=Qwen2.5-Coder 0.5B ⇄ 1.5B")
-
-
-def test_no_request_leaves_the_machine_and_the_theme_is_remembered(browser, site, pair):
-    pair.tokens_per_second = 2000
-    with window(browser, site, color_scheme="light") as shown:
-        shown.write("a palindrome")
-        shown.see_plots()
-        shown.page.wait_for_selector('[data-plot="score"] .point')
-        for name in ("Compare", "Tune on my prompts", "How it works"):
-            shown.page.click(f'role=tab[name="{name}"]')
-        shown.page.wait_for_selector("text=Two models, one text")
-        dark = "document.body.classList.contains('dark')"
-        assert not shown.page.evaluate(dark)
-        shown.page.click(".theme-toggle")
-        assert shown.page.evaluate(dark)
-        shown.reload()
-        shown.page.wait_for_selector(".stream-state")
-        eventually(lambda: shown.page.evaluate(dark))
-        away = [url for url in shown.requests if not url.startswith((site.url, "data:", "blob:"))]
-        assert shown.requests and away == []

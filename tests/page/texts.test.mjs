@@ -24,43 +24,30 @@ const swept = (changed = {}) => {
   texts.take({ ...MESSAGE, ...changed }, 0, true);
   return texts;
 };
-const authors = (texts, row) => texts.textOf(row).tokens.map((token) => token[AUTHOR]);
 
-test('a row is the path to its leaf', () => {
-  const texts = swept();
-  assert.equal(texts.textOf(0).words, 'one two');
-  assert.equal(texts.textOf(1).words, 'one three');
-  assert.deepEqual(texts.textOf(1).tokens.map((token) => token[TEXT]), ['one', ' three']);
+test('a row is the path to its leaf; the LLM has what its threshold gives it, and what it wrote in place of a draft', () => {
+  const rows = [0, 1, 2].map((row) => swept().textOf(row));
+  assert.deepEqual(rows.map(({ words }) => words), ['one two', 'one three', 'one three']);
+  assert.deepEqual(rows[1].tokens.map((token) => token[TEXT]), ['one', ' three']);
+  assert.deepEqual(rows.map(({ tokens }) => tokens.map((token) => token[AUTHOR])), [[SLM, SLM], [SLM, LLM], [LLM, LLM]]);
 });
 
-test('authors follow from score and threshold, and the LLM has what it wrote in place of a draft', () => {
-  assert.deepEqual(authors(swept(), 0), [SLM, SLM]);
-  assert.deepEqual(authors(swept(), 1), [SLM, LLM]);
-  assert.deepEqual(authors(swept(), 2), [LLM, LLM]);
-});
-
-test('a setting has the text of the row in whose range it lies', () => {
-  const texts = swept(), row = (threshold, acceptance = 0.2) => texts.rowAt({ threshold, acceptance });
-  assert.equal(row(0.7), 0, 'the upper end belongs to it');
-  assert.equal(row(0.71), 1);
-  assert.equal(row(0.96), 2);
-  assert.ok(texts.isExact(0, { threshold: 0.7, acceptance: 0.3 }));
-  assert.ok(!texts.isExact(0, { threshold: 0.5, acceptance: 0.31 }));
-  assert.ok(!texts.isExact(1, { threshold: 0.7, acceptance: 0.2 }), 'the lower end does not');
+test('a setting has the text of the row in whose range it lies, up to and with its upper end', () => {
+  const texts = swept(), row = (threshold) => texts.rowAt({ threshold, acceptance: 0.2 });
+  assert.deepEqual([0.7, 0.71, 0.96].map(row), [0, 1, 2]);
+  const exact = [[0, 0.7, 0.3], [0, 0.5, 0.31], [1, 0.7, 0.2]].map(([at, threshold, acceptance]) => texts.isExact(at, { threshold, acceptance }));
+  assert.deepEqual(exact, [true, false, false]);
 });
 
 test('a text that is still written is found, but not known to be exact', () => {
-  const texts = swept({ figures: [null, ...MESSAGE.figures.slice(1)], state: 'running' });
-  assert.equal(texts.rowAt({ threshold: 0.5, acceptance: 0.2 }), 0);
-  assert.ok(!texts.isExact(0, { threshold: 0.5, acceptance: 0.2 }));
-  assert.deepEqual(texts.complete, [1, 2]);
+  const texts = swept({ figures: [null, ...MESSAGE.figures.slice(1)], state: 'running' }), at = { threshold: 0.5, acceptance: 0.2 };
+  assert.deepEqual([texts.rowAt(at), texts.isExact(0, at), texts.complete], [0, false, [1, 2]]);
 });
 
 test('the cheapest way to the LLM’s own text is among those that are it', () => {
   const texts = swept();
-  assert.ok(texts.isLlmText(1) && !texts.isLlmText(0));
-  assert.equal(texts.cheapest, 1);
-  assert.deepEqual(texts.percents(1), { share: 50, cost: 80 });
+  assert.deepEqual([0, 1, 2].map((row) => texts.isLlmText(row)), [false, true, true]);
+  assert.deepEqual([texts.cheapest, texts.percents(1)], [1, { share: 50, cost: 80 }]);
 });
 
 test('labels have as few digits as tell them apart', () => {

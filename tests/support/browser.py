@@ -1,7 +1,4 @@
-"""What the browser tests share: a page served from this process, and the Chromium found on PATH to look at it.
-
-Everything is a context manager, used by fixtures of a test module: Playwright's loop must not outlive the module.
-"""
+"""What the browser tests share: a page served from this process, and the Chromium found on PATH to look at it."""
 
 from __future__ import annotations
 
@@ -23,23 +20,10 @@ from app.running.host import Host
 from engine import Settings, load_settings
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser")
-"""By preference: the first has no windows of its own, which nobody sees here, and takes three quarters of the time."""
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
+"""By preference: the first takes three quarters of the time."""
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync"]
 LIMIT = 90
-"""Seconds after which something awaited is a fault. Only a real one gets there, on the busiest machine, too."""
-
+"""Seconds that only a real fault reaches, on the busiest machine, too."""
 AS_A_PERSON = "Object.defineProperty(navigator, 'webdriver', { get: () => false });"
 """Run before the page's scripts, it does not tell that a program drives the browser (see header/theme.js)."""
 
@@ -135,9 +119,8 @@ class Window:
 
     def write(self, prompt: str, seconds: float = LIMIT) -> str:
         """Asks, waits for the end, and returns the text."""
-        self.page.fill("#prompt textarea", prompt)
         asked = int(1000 * time.time())  # runs are numbered by when they began: the end of an earlier one will not do
-        self.page.click("#generate")
+        self.ask(prompt)
         self.page.wait_for_function(_WRITTEN, arg=asked, polling=50, timeout=1000 * seconds)
         return self.text()
 
@@ -147,7 +130,7 @@ class Window:
 
     def tokens(self, kind: str = "") -> list[str]:
         """The texts of the tokens, of one author (".slm", ".llm") or all."""
-        return self.page.eval_on_selector_all(f".t{kind}:not(.end)", "nodes => nodes.map(node => node.textContent)")
+        return self.page.locator(f".t{kind}:not(.end)").all_text_contents()
 
     def authors(self) -> list[str]:
         """Who wrote each token, the end included: "slm" or "llm"."""
@@ -172,9 +155,8 @@ class Window:
 
     def see_plots(self) -> None:
         """Scrolls to the dashboard's plots, which are drawn only in sight. What is above them may still grow."""
-        plots = self.page.locator(".plots")
         for _ in range(3):
-            plots.scroll_into_view_if_needed()
+            self.page.locator(".plots").scroll_into_view_if_needed()
             self.page.evaluate(_TWO_FRAMES)
 
     def slide(self, selector: str, value: float) -> None:
@@ -199,22 +181,19 @@ def drag(page: Any, track: str, *places: float) -> None:
 
 def newest(site: Site) -> Any:
     """The run that was begun last, of all sessions."""
-    return max((session.run for session in site.sessions._all() if session.run), key=lambda run: run.number)
+    return max(
+        filter(None, (session.run for session in site.sessions._all())), key=lambda run: run.number, default=None
+    )
 
 
 def move(page: Any, selector: str, value: float) -> None:
     """Sets a range and lets it go as a hand does, with the browser's own events."""
-    script = """(node, value) => {
-      node.value = value;
-      for (const type of ['input', 'pointerup']) node.dispatchEvent(new Event(type, { bubbles: true }));
-    }"""
+    script = """(node, value) => { node.value = value;
+      for (const type of ['input', 'pointerup']) node.dispatchEvent(new Event(type, { bubbles: true })); }"""
     page.locator(selector).first.evaluate(script, value)
 
 
 _TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-
-_WRITTEN_BY = """nodes => nodes.map((node) => [
-  node.classList.contains('end') ? '' : node.textContent, node.classList.contains('llm') ? 'llm' : 'slm'])"""
 
 _WRITTEN_BY = """nodes => nodes.map((node) => [
   node.classList.contains('end') ? '' : node.textContent, node.classList.contains('llm') ? 'llm' : 'slm'])"""
@@ -229,58 +208,48 @@ _WRITTEN = """(asked) => {
 def window(
     browser: Any, site: Site, width: int = 1280, height: int = 900, seconds: int = LIMIT, **options: Any
 ) -> Iterator[Window]:
-    """Opens the page in a window of its own (own cookies and storage) and waits until it can be used.
-
-    For what it waits later, too, it waits so many `seconds` where nothing else is said.
-    """
-    with _context(browser, {"viewport": {"width": width, "height": height}, **options}) as context:
-        page = context.new_page()
-        page.set_default_timeout(1000 * seconds)
-        shown = Window(page, site.url)
-        shown.open()
-        try:
-            yield shown
-        finally:
-            _clear(page, site.url)
-
-
-_spare: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
-"""Contexts that nobody uses, by browser and options: gradio's scripts are still in their cache, and compiled."""
-
-
-@contextmanager
-def _context(browser: Any, options: dict[str, Any]) -> Iterator[Any]:
-    """A browser context that nobody else uses at the same time, as empty as a new one but for its cache."""
-    spare, kind = _spare.setdefault(browser, {}), repr(options)
-    context = spare.pop(kind, None)
-    if context is None:
-        context = browser.new_context(**options)
-        context.add_init_script("localStorage.setItem('citer-guide', 'seen')")  # as somebody who has been here before
+    """Opens the page in a window with cookies and storage of its own; it awaits anything for so many `seconds`."""
+    context, spare = _context(browser, {"viewport": {"width": width, "height": height}, **options})
+    page = context.new_page()
+    page.set_default_timeout(1000 * seconds)
+    shown = Window(page, site.url)
     try:
-        yield context
+        shown.open()
+        yield shown
+        _clear(page, site.url)
+        spare.append(context)
     except BaseException:
         context.close()
         raise
-    if kind in spare:
-        context.close()
-        return
-    context.clear_permissions()
-    if "permissions" in options:
-        context.grant_permissions(options["permissions"])
-    context.set_offline(False)
-    spare[kind] = context
+
+
+_spare: WeakKeyDictionary[Any, dict[str, list[Any]]] = WeakKeyDictionary()
+"""Contexts that nobody uses, by browser and options: gradio's scripts are still in their cache, and compiled."""
+
+
+def _context(browser: Any, options: dict[str, Any]) -> tuple[Any, list[Any]]:
+    """A context as empty as a new one but for its cache, and where it is kept for the next who asks for such a one."""
+    spare = _spare.setdefault(browser, {}).setdefault(repr(options), [])
+    if spare:
+        context = spare.pop()
+        if "permissions" in options:
+            context.grant_permissions(options["permissions"])
+        return context, spare
+    context = browser.new_context(**options)
+    context.add_init_script("localStorage.setItem('citer-guide', 'seen')")  # as somebody who has been here before
+    return context, spare
 
 
 def _clear(page: Any, url: str) -> None:
     """Empties what a site has stored in a page's context, and closes its pages."""
     page.context.unroute_all()
+    page.context.set_offline(False)
+    page.context.clear_permissions()
+    stores = "cookies,local_storage,indexeddb,service_workers,cache_storage"
     session = page.context.new_cdp_session(page)
-    session.send("Storage.clearDataForOrigin", {"origin": url.rstrip("/"), "storageTypes": _STORES})
+    session.send("Storage.clearDataForOrigin", {"origin": url.rstrip("/"), "storageTypes": stores})
     for each in page.context.pages:
         each.close()
-
-
-_STORES = "cookies,local_storage,indexeddb,service_workers,cache_storage"
 
 
 @contextmanager
@@ -320,18 +289,13 @@ def eventually(condition: Callable[[], Any], seconds: float = LIMIT) -> Any:
 
 def schemes(page: Any) -> Iterator[str]:
     """Shows an open page in the other scheme and then in its own again; yields "dark" or "light", as it stands."""
+    is_dark = "document.body.classList.contains('dark')"
     for _ in range(2):
-        dark = not page.evaluate(_IS_DARK)
+        dark = not page.evaluate(is_dark)
         page.emulate_media(color_scheme="dark" if dark else "light")
-        page.wait_for_function(f"(dark) => ({_IS_DARK})() === dark", arg=dark)
-        page.evaluate(_FADED)
+        page.wait_for_function(f"(dark) => {is_dark} === dark", arg=dark)
+        page.evaluate("document.getAnimations().filter(one => one instanceof CSSTransition).map(one => one.finish())")
         yield "dark" if dark else "light"
-
-
-_IS_DARK = "() => document.body.classList.contains('dark')"
-
-_FADED = """() => document.getAnimations()
-  .filter(animation => animation instanceof CSSTransition).forEach(fading => fading.finish())"""
 
 
 def sizes(page: Any, *wanted: tuple[int, int]) -> Iterator[tuple[int, int]]:
@@ -351,20 +315,17 @@ def check_contrast(page: Any, *selectors: str) -> None:
 
 def contrast(page: Any, selector: str) -> float:
     """A text's colour against the ground it stands on: a ratio from 1 to 21 (WCAG 2.1, 1.4.3), once it is there."""
-    return eventually(lambda: page.evaluate(_CONTRAST, selector))
+    return page.locator(selector).first.evaluate(_CONTRAST)
 
 
-_CONTRAST = """(selector) => {
+_CONTRAST = """(node) => {
   const parse = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
-  const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
+  const over = (under, top) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
   const linear = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const light = (rgb) => { const [r, g, b] = rgb.map(v => linear(v / 255));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-  const node = document.querySelector(selector);
-  if (!node) return null;
+  const light = (rgb) => [0.2126, 0.7152, 0.0722].reduce((sum, part, i) => sum + part * linear(rgb[i] / 255), 0.05);
   const layers = [];
   for (let at = node; at; at = at.parentElement) layers.unshift(parse(getComputedStyle(at).backgroundColor));
-  const ground = layers.reduce((under, top) => over(top, under), [255, 255, 255]);
-  const ink = light(over(parse(getComputedStyle(node).color), ground)), paper = light(ground);
-  return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+  const ground = layers.reduce(over, [255, 255, 255]), ink = over(ground, parse(getComputedStyle(node).color));
+  const [low, high] = [light(ground), light(ink)].sort((a, b) => a - b);
+  return high / low;
 }"""

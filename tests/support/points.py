@@ -12,17 +12,9 @@ def point(threshold, accuracy, llm_share, cost, flops=None):
     return OperatingPoint(threshold, accuracy, low, high, llm_share, cost, flops or cost, cost)
 
 
-CURVE = Curve(
-    task="csqa",
-    questions=300,
-    pair="small ⇄ large",
-    command="",
-    revision="",
-    hardware="a machine",
-    slm=point(0.0, 0.3, 0.0, 10.0),
-    llm=point(LLM_ONLY, 0.62, 1.0, 50.0),
-    # 0.6 is best for no λ; in FLOPs, 0.97 is dearer than the LLM alone.
-    points=(point(0.6, 0.4, 0.1, 14.0), point(0.9, 0.58, 0.2, 20.0), point(0.97, 0.61, 0.4, 30.0, 60.0)),
-)
+_ALONE = point(0.0, 0.3, 0.0, 10.0), point(LLM_ONLY, 0.62, 1.0, 50.0)
+# 0.6 is best for no λ; in FLOPs, 0.97 is dearer than the LLM alone.
+_BETWEEN = (point(0.6, 0.4, 0.1, 14.0), point(0.9, 0.58, 0.2, 20.0), point(0.97, 0.61, 0.4, 30.0, 60.0))
+CURVE = Curve("csqa", 300, "small ⇄ large", "", "", "a machine", *_ALONE, _BETWEEN)
 HARD = replace(CURVE, task="gsm8k", questions=100, points=(point(0.6, 0.4, 0.3, 30.0), point(0.9, 0.6, 0.6, 40.0)))
 POINTS = OperatingPoints("0" * 64, (CURVE, HARD))
