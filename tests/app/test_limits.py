@@ -12,11 +12,12 @@ import httpx
 import pytest
 
 import engine.pair
-from app.fields import FIELDS, page_request, read_query, stop_text, turns_text
-from engine import Dial, EngineError, InvalidRequest, Request, Sampling, WeightsError, load_settings
+from app.fields import FIELDS, page_request, read_query, read_turns, stop_strings, stop_text, turns_text
+from engine import Dial, EngineError, InvalidRequest, Request, Role, Sampling, WeightsError, load_settings
 from engine.__main__ import main
 from engine.endpoint.fields import read_fields
 from engine.policy import POLICIES
+from engine.request import Turn
 from tests.support.browser import serve
 from tests.support.fake_pair import FakePair
 from tests.support.limits import ELSEWHERE, FORM, LIMITS, PRICES, Limit, names, spelled
@@ -27,9 +28,8 @@ DIALS = ("threshold", "acceptance", "max_draft")
 
 def row(*left_out: str) -> Any:
     """The rows of the table, but for fields that a surface has not."""
-    return pytest.mark.parametrize(
-        "limit", [each for each in LIMITS if each.field not in left_out], ids=lambda each: each.field
-    )
+    rows = [each for each in LIMITS if each.field not in left_out]
+    return pytest.mark.parametrize("limit", rows, ids=lambda each: each.field)
 
 
 def check(limit: Limit, ask: Any, bad: Any = None, good: Any = None, also: str = "") -> None:
@@ -58,11 +58,8 @@ def test_a_request(limit: Limit):
         Request(**{"prompt": "x", **given})
 
     check(limit, ask)
-
-
-@pytest.mark.parametrize("limit", [each for each in LIMITS if each.field in DIALS], ids=lambda each: each.field)
-def test_a_dial_that_is_turned(limit: Limit):
-    check(limit, lambda field, value: setattr(Dial(0.5), field, value))
+    if limit.field in DIALS:  # which may be turned later
+        check(limit, lambda field, value: setattr(Dial(0.5), field, value))
 
 
 def as_field(name: str, value: Any) -> Any:
@@ -76,13 +73,14 @@ def as_field(name: str, value: Any) -> Any:
     return float(value) if type(value) is int and abs(value) <= 2**53 and name not in ("prompt", "system") else value
 
 
+def bad_in_a_field(limit: Limit) -> list[Any]:
+    """An empty line of stop strings is none, and no draft's length stands for "auto"."""
+    return [value for value in limit.bad if value != ("",) and not (limit.field == "max_draft" and value == 0)]
+
+
 @row("alternatives")
 def test_the_pages_fields(limit: Limit):
-    def ask(field: str, value: Any) -> None:
-        page_request(**{**FORM, field: as_field(field, value)})
-
-    bad = [value for value in limit.bad if not (limit.field == "max_draft" and value == 0) and value != ("",)]
-    check(limit, ask, bad)
+    check(limit, lambda field, value: page_request(**{**FORM, field: as_field(field, value)}), bad_in_a_field(limit))
 
 
 @row("alternatives")
@@ -100,14 +98,50 @@ def test_a_link_whose_other_values_stay(limit: Limit):
             raise InvalidRequest(refused[0])
         assert field in good
 
-    strings = isinstance(FORM[limit.field], str)
-    bad = [
-        value
-        for value in limit.bad
-        if value is not None and value != ("",) and not (strings and isinstance(value, int | float))
-        if not (limit.field == "max_draft" and value == 0)
-    ]
+    texts = (int, float) if isinstance(FORM[limit.field], str) else ()  # for a text what is typed is one
+    bad = [each for each in bad_in_a_field(limit) if each is not None and not isinstance(each, texts)]
     check(limit, ask, bad + ([2**53] if limit.field == "seed" else []))  # a browser's numbers are exact up to there
+
+
+# ---- what a form, a text of stop strings and a conversation are ----
+
+
+def test_a_filled_form_is_a_request():
+    made = page_request(**{**FORM, "system": "Be brief.", "stop": "END\n\\n\\n"})
+    assert made.system == "Be brief." and made.stop == ("END", "\n\n") and made.seed == 7 and made.alternatives == 5
+    assert made.max_draft == "auto" and page_request(**{**FORM, "max_draft": 3.0}).max_draft == 3
+    assert page_request(**FORM).system is None and page_request(**FORM).stop == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "strings"),
+    [("", ()), (None, ()), ("a\n\nb", ("a", "b")), (r"\n", ("\n",)), (r"\\n", (r"\n",)), (r"x\ty\q", ("x\ty\\q",))],
+)
+def test_stop_strings_are_lines_with_escapes(text, strings):
+    assert stop_strings(text) == strings
+
+
+def test_a_conversation_is_the_same_after_its_way_through_the_field():
+    turns = (Turn("system", ""), Turn("user", 'é"\u2028</b>'), Turn("assistant", "ab", ((Role.LLM, 1), (Role.SLM, 1))))
+    assert page_request(**{**FORM, "turns": turns_text(turns)}).turns == turns
+    assert turns_text(()) == "" and read_turns("") == read_turns(None) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (7, "7"),
+        ("{", "JSON"),
+        ("[" * 100_000, "JSON"),
+        ('[{"role": "user"}]', "0.text"),
+        ('[{"role": "user", "text": "a", "authors": [["slm", 2]]}]', "author = 2"),
+        ("x" * 2_000_001, "2,000,001"),
+    ],
+)
+def test_what_is_no_conversation_is_refused_in_a_few_words(text, said):
+    with pytest.raises(InvalidRequest) as refused:
+        page_request(**{**FORM, "turns": text})
+    assert said in str(refused.value) and len(str(refused.value)) < 300
 
 
 # ---- over HTTP, to a page's server with a pair that counts what it is asked ----

@@ -76,11 +76,15 @@ class FakeRow:
     def unfinished(self) -> bool:
         return self.finish_reason is None and self.slot >= 0
 
-    def go_on(self, request: Request, events) -> None:
-        self.request, self.events, self.begun = request, list(fold_revealed(events)), False
+    def take(self, events) -> None:
+        self.events = list(fold_revealed(events))
         self.tokens = self.tokens[: self.prompt_tokens] + [event.id for event in events]
-        self.unseen = [event.index for event in self.events if event.provisional]
         self.finish_reason = events[-1].finish_reason if events else None
+
+    def go_on(self, request: Request, events) -> None:
+        self.take(events)
+        self.request, self.begun = request, False
+        self.unseen = [event.index for event in self.events if event.provisional]
 
     def copy(self) -> FakeRow:
         return replace(self, tokens=list(self.tokens), events=list(self.events), unseen=list(self.unseen))
@@ -125,13 +129,9 @@ class FakeDecoding:
 
 
 class FakePair:
-    """Stands in for `engine.Pair`.
+    """Stands in for `engine.Pair`; counts the `requests` that were begun and the `tokens` of all texts together.
 
-    Attributes:
-        tokens_per_second, prefill_seconds: Of a step, and before a first token; tests change both at any time.
-        requests: Every request that was begun, in order.
-        tokens: How many were written, of all texts together.
-        operating_points: What its router's thresholds gave; None unless a test makes something up.
+    Tests change `tokens_per_second` and `prefill_seconds` (before a first token) at any time.
     """
 
     def __init__(self, tokens_per_second: float = 200.0, router: FakeRouter | None = None, preset: str = "cpu") -> None:
@@ -160,16 +160,15 @@ class FakePair:
     def check(self, request: Request) -> int:
         tokens = 20 + len(_said(request).split())
         if tokens >= self.context:
-            raise InvalidRequest(
-                f"The prompt has {tokens:,} tokens, the context holds {self.context:,}: shorten the prompt."
-            )
+            said = f"The prompt has {tokens:,} tokens, the context holds {self.context:,}: shorten the prompt."
+            raise InvalidRequest(said)
         return tokens
 
     def check_acceptance(self, acceptance: float) -> None:
-        """Any can be served."""
+        pass
 
     def check_sampling(self, sampling: Sampling) -> None:
-        """Any can be served."""
+        pass
 
     def prepare(self, request: Request, prompt=None) -> tuple[str, list[int]]:
         return request.policy, list(prompt) if prompt else [zlib.crc32(_said(request).encode())] * self.check(request)
@@ -210,17 +209,14 @@ class FakePair:
         else:
             row.unseen.append(index)
         if event.index == len(pieces) - 1:
-            row.finish_reason = "length" if pieces[event.index] else "eos"
-        event = replace(event, finish_reason=row.finish_reason)
+            event = replace(event, finish_reason="length" if pieces[event.index] else "eos")
         extend(text, event)
-        row.events = list(fold_revealed(text))
-        row.tokens = row.tokens[: row.prompt_tokens] + [each.id for each in row.events]
+        row.take(text)
         return event
 
     def stream(self, request: Request) -> Iterator[TokenEvent]:
         """A text by itself, without a scheduler."""
-        decoding = self.open()
-        policy, prompt = self.prepare(request)
+        decoding, (policy, prompt) = self.open(), self.prepare(request)
         (number,) = decoding.add([request], [policy], [prompt])
         while decoding.rows[number].unfinished:
             yield from decoding.step([number])
@@ -292,15 +288,14 @@ def _event(request: Request, index: int, dial: Dial, seconds: float) -> TokenEve
     role = (Role.LLM if score < dial.threshold else Role.SLM) if scores else Role(request.policy)
     if role is Role.SLM and not keeps(_ratio(request, index), dial.acceptance):
         piece = piece.upper()
-    mine, other = _alternatives(piece, index, 0.9 * score), _alternatives(piece, index + 1, 0.95)
-    spent: dict[str, Any] = {"slm_fed": 1, "llm_fed": 0, "slm_head": role is Role.SLM, "seconds": seconds}
-    spent |= {"slm_seconds": seconds * 0.3, "llm_seconds": seconds * 0.7 if role is Role.LLM else 0.0}
-    seen: dict[str, Any] = {"slm_alternatives": mine} if request.alternatives else {}
-    if request.alternatives and role is Role.LLM:
-        seen["llm_alternatives"] = other
-    asked: dict[str, Any] = {"threshold": dial.threshold, "acceptance": dial.acceptance}
-    asked["score"] = score if scores else None
-    return TokenEvent(id=1000 + index, text=piece, role=role, index=index, **asked, **spent, **seen)
+    llm, alternatives = role is Role.LLM, {}
+    if request.alternatives:
+        other = _alternatives(piece, index + 1, 0.95) if llm else ()
+        alternatives = {"slm_alternatives": _alternatives(piece, index, 0.9 * score), "llm_alternatives": other}
+    spent: dict[str, Any] = {"slm_fed": 1, "llm_fed": 0, "slm_head": not llm, "seconds": seconds}
+    spent |= {"slm_seconds": seconds * 0.3, "llm_seconds": seconds * 0.7 * llm}
+    asked: Any = {"threshold": dial.threshold, "acceptance": dial.acceptance, "score": score if scores else None}
+    return TokenEvent(id=1000 + index, text=piece, role=role, index=index, **asked, **spent, **alternatives)
 
 
 def _alternatives(piece: str, index: int, top: float) -> tuple[Alternative, ...]:

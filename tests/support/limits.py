@@ -69,24 +69,22 @@ def spelled(value: Any) -> str:
 
 def traces(field: str, value: Any) -> tuple[str, ...]:
     """What a refusal says of a value, any of it: the value, its size or the limit, or what is wrong with a text."""
-    first = value[0] if isinstance(value, tuple) and value else value
     if field == "turns":
         return f"{len(value):,}", f"{sum(len(turn.text) for turn in value):,}", "1 to 1,000"
+    first = value[0] if isinstance(value, tuple) else value
     if first == HALF:
         return ("surrogate",)
     if isinstance(value, tuple) and len(value) > 1:
         return f"{len(value)} entries", f"at most {len(value) - 1}"
-    if isinstance(first, str) and not first.strip():
-        return ("empty",)
-    if field in ("prompt", "system") and not isinstance(value, str):
-        return "empty", "text"
-    if isinstance(first, str):
+    if isinstance(first, str) and first.strip():
         return (first, f"{len(first):,}", first[:15])
+    if isinstance(first, str) or field in ("prompt", "system"):
+        return "empty", "text"
     start = spelled(value)[:15]
     return (f"= {start}", f"'{start}", f"of type {type(value).__name__}")
 
 
 def names(message: str, field: str, value: Any, also: str = "") -> bool:
     """Whether a refusal names the field, or what it is `also` called, and says what is wrong with the value."""
-    called = [each for each in (field, field.replace("_", "-"), also) if each]
+    called = field, field.replace("_", "-"), also or field
     return any(each in message for each in called) and any(trace in message for trace in traces(field, value))
