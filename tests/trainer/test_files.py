@@ -32,13 +32,11 @@ from trainer.labels.answers import load_answers
 from trainer.labels.labels import load_labels
 from trainer.labels.rollouts import load_rollouts
 from trainer.questions.question import Question
-from trainer.questions.sources import read_jsonl
 from trainer.rounds import Round, load_rounds
 from trainer.shards import Shards
 from trainer.ship import ship
 
 QUESTIONS = [Question(f"q{n}", "1 + 1?", "", "2") for n in range(4)]
-ROW = {"id": "q9", "question": "Which?", "answer": "B", "choices": ["one", "two"], "reference": "So."}
 ROUND = Round(1, "citer-r1", 0.5, 0.4, 0.3, 0.5, 0.7, 0.2, 1.0)
 METHODS = {"methods": [["slm", [0.0], None], ["kept", [0.1, 0.5], "0" * 64, 0.3, 8]], "questions": ["q1"]}
 
@@ -70,7 +68,6 @@ def formats(tmp_path_factory) -> dict[str, tuple[list[Any], Any]]:
     few = {key: AT_0[key] for key in [("slm", 0.0), ("llm", 0.0)]}
     evaluation = write_evaluation(root / "evaluation", few, questions=3)
     summary = write_summary(plane_of(root / "plane", resamples=20), root)
-    (root / "questions.jsonl").write_text(json.dumps(ROW) + "\n")
     (root / "rounds").mkdir()
     (root / "rounds" / "rounds.json").write_text(json.dumps([asdict(ROUND)]))
     (root / "stage").mkdir()
@@ -91,15 +88,12 @@ def formats(tmp_path_factory) -> dict[str, tuple[list[Any], Any]]:
             lambda: numbers(read_evaluation(evaluation)),
         ),
         "summary": ([summary], partial(load_summary, summary)),
-        "questions": ([root / "questions.jsonl"], lambda: read_jsonl(root / "questions.jsonl", quiet)),
         "rounds": ([root / "rounds" / "rounds.json"], lambda: load_rounds(root / "rounds")),
         "stage": ([root / "stage" / "evaluation.json"], lambda: chosen_thresholds(root / "stage", "evaluation")),
     }
 
 
-@pytest.mark.parametrize(
-    "name", ["answers", "labels", "rollouts", "evaluation", "summary", "questions", "rounds", "stage"]
-)
+@pytest.mark.parametrize("name", ["answers", "labels", "rollouts", "evaluation", "summary", "rounds", "stage"])
 def test_whatever_is_damaged_is_refused_by_name_or_read_as_finite_values_of_the_right_kind(formats, name):
     """A shard with its SHA-256 beside it: any damage is refused, and so are values that are no numbers anywhere."""
     files, load = formats[name]
