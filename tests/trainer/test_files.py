@@ -200,9 +200,12 @@ def test_a_stage_that_another_machine_takes_up_names_both_once_it_has_made_a_sha
 
 
 def test_stages_of_one_folder_may_be_made_side_by_side(tmp_path):
+    def make_other(some, path):
+        path.write_text("other")
+
     def make_both(some, path):
         make(some, path)
-        Shards(tmp_path, "other", 4, ".jsonl").run({}, QUESTIONS, lambda _, other: other.write_text("other"), quiet)
+        Shards(tmp_path, "other", 4, ".jsonl").run({}, QUESTIONS, make_other, quiet)
 
     shards_of(tmp_path).run({"role": "llm"}, QUESTIONS, make_both, quiet)
     assert len(load_answers(tmp_path, Role.LLM)) == 4 and (tmp_path / "other-00000.jsonl").read_text() == "other"

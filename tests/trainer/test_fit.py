@@ -293,7 +293,7 @@ def test_a_router_can_predict_what_the_llm_keeps_on_all_tokens_of_all_references
     router = fit(labels, tmp_path / "kept", kept, report=quiet)
     assert sum(router.card.training["tokens"].values()) == len(agreed), "the wrong references are learned from, too"
     assert auc(scores_of(router, load_tokens(labels)), agreed) > 0.95
-    for changes, rollouts in (({}, ["somewhere"]), ({"cost_weight": 0.1}, ()), ({"shortcut_weight": 0.1}, ())):
+    for changes, rollouts in (({}, [tmp_path]), ({"cost_weight": 0.1}, ()), ({"shortcut_weight": 0.1}, ())):
         with pytest.raises(TrainerError, match="'kept'"):
             fit(labels, tmp_path / "kept", replace(kept, **changes), rollouts=rollouts, report=quiet)
 

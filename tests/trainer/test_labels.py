@@ -81,8 +81,10 @@ def test_the_shortcut_prefers_the_slm_where_it_is_right_and_the_llm_where_only_i
     ],
 )
 def test_a_rollouts_preference_weighs_quality_against_cost(slm, llm, weight, expected):
-    first, second = (each and Rollout("q", 0, Role.SLM, *each, 1, 1) for each in (slm, llm))
-    assert rollout_preference(first, second, weight, unit=10.0) == expected
+    def outcome(correct, cost):
+        return Rollout("q", 0, Role.SLM, correct, cost, 1, 1)
+
+    assert rollout_preference(outcome(*slm), llm and outcome(*llm), weight, unit=10.0) == expected
 
 
 # --- labels

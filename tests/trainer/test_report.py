@@ -120,7 +120,7 @@ def test_a_generated_page_is_the_golden_one(made, name):
 
 
 @pytest.fixture
-def place(made, tmp_path, pictures):
+def place(made, tmp_path, pictures) -> tuple[Path, Path, Path]:
     """A folder of one summary, and a page and a README with markers."""
     page, readme = tmp_path / "docs" / "results.md", tmp_path / "README.md"
     page.parent.mkdir()
@@ -133,7 +133,7 @@ def place(made, tmp_path, pictures):
 def test_only_what_stands_between_the_markers_is_written_and_the_check_knows_either_page(place, capsys):
     results, page, readme = place
     assert not check(*place)
-    report(*place, quiet)
+    report(*place, tell=quiet)
     for path in (page, readme):
         text = path.read_text("utf-8")
         assert text.startswith(BEFORE) and text.endswith(AFTER) and "what stood here" not in text and "sums" in text
@@ -144,7 +144,7 @@ def test_only_what_stands_between_the_markers_is_written_and_the_check_knows_eit
         assert main(["report", "--check", *where]) == 2 and "trainer report" in capsys.readouterr().err
         path.write_text(text, "utf-8")
     before = [path.read_bytes() for path in (page, readme, *sorted(results.iterdir()))]
-    report(*place, quiet)
+    report(*place, tell=quiet)
     assert [path.read_bytes() for path in (page, readme, *sorted(results.iterdir()))] == before
 
 
@@ -153,7 +153,7 @@ def test_a_missing_marker_or_no_summaries_are_named_and_the_files_left_as_they_a
     readme.write_text(readme.read_text("utf-8").replace("<!-- /results -->", ""), "utf-8")
     before = page.read_bytes(), readme.read_bytes()
     with pytest.raises(TrainerError, match=r"README\.md.*/results"):
-        report(*place, quiet)
+        report(*place, tell=quiet)
     assert (page.read_bytes(), readme.read_bytes()) == before and not list(results.glob("*.html"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(TrainerError, match="trainer evaluate"):
@@ -161,7 +161,7 @@ def test_a_missing_marker_or_no_summaries_are_named_and_the_files_left_as_they_a
 
 
 def test_links_lead_to_charts_that_exist(place):
-    report(*place, quiet)
+    report(*place, tell=quiet)
     text = place[1].read_text("utf-8")
     assert "](../results/tiny--sums.png)" in text and "](../results/tiny--sums.html)" in text
     for path in place[0].glob("*.png"):

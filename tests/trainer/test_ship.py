@@ -125,8 +125,13 @@ def test_a_curve_is_that_of_an_acceptance_with_its_longest_drafts_and_the_slms_o
         curve_of(plane, "citer-r2", 0.6)
 
 
+def apart(measured: Any) -> Any:
+    """The same, of two machines."""
+    return {**measured, "hardware": "a laptop; a server"}
+
+
 def test_seconds_are_shipped_only_where_all_stages_ran_on_one_machine(plane):
-    alike, joined = curve_of(plane, "citer-r2"), curve_of({**plane, "hardware": "a laptop; a server"}, "citer-r2")
+    alike, joined = curve_of(plane, "citer-r2"), curve_of(apart(plane), "citer-r2")
     assert alike.units == ("bytes", "flops", "seconds") and joined.units == ("bytes", "flops")
     assert {point.seconds for point in (*joined.points, joined.slm, joined.llm)} == {None}
     several = timed(("citer-r2", 0.3, "auto", 0.6, 1.25), ("confidence", 0.0, "auto", 0.5, 0.8))
@@ -136,7 +141,7 @@ def test_seconds_are_shipped_only_where_all_stages_ran_on_one_machine(plane):
         ("router", 0.6, 0.3, pytest.approx(0.8)),
         ("confidence", 0.5, 0.0, pytest.approx(1.25)),
     ]
-    assert timed_settings([{**several, "hardware": "a laptop; a server"}], "citer-r2") == []
+    assert timed_settings([apart(several)], "citer-r2") == []
 
 
 def test_a_shipped_router_carries_its_curves_and_those_of_what_needs_no_training(plane, tmp_path):
@@ -176,7 +181,8 @@ def test_what_is_shipped_is_the_router_that_was_measured_and_results_are_of_one_
     with pytest.raises(TrainerError, match="citer-r1"):
         check_measured(TINY, "citer-r1", [named])
     with pytest.raises(TrainerError, match="Other"):
-        check_measured(TINY, "citer-r2", [named, {**named, "pair": "Other ⇄ Large"}])
+        other: Any = {**named, "pair": "Other ⇄ Large"}
+        check_measured(TINY, "citer-r2", [named, other])
 
 
 def test_the_command_ships_from_files_with_what_was_timed_beside_them(plane, tmp_path, capsys):

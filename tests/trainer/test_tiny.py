@@ -6,6 +6,7 @@ import random
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -143,7 +144,7 @@ def test_the_shipped_slm_misses_most_unseen_questions_and_the_llm_few():
 
 
 def test_the_shipped_pair_shares_a_tokenizer_and_pads_its_vocabulary_differently(tokenizer):
-    pair = tiny.load(TINY)
+    pair: Any = tiny.load(TINY)
     assert len(tokenizer) < pair.slm.config.vocab_size < pair.llm.config.vocab_size
     for name in ("slm", "llm"):
         config = AutoConfig.from_pretrained(TINY / name, local_files_only=True)
