@@ -120,14 +120,10 @@ def test_settings_are_steps_of_the_sliders_where_texts_differ_once_each_and_the_
 
 def test_stopping_keeps_what_is_there(tiny_pair, monkeypatch):
     grow = Sweep._grow
-
-    def halting(sweep, event):
-        grow(sweep, event)
-        if sum(map(len, sweep.events)) == 600:
-            sweep.cancel.wait(300)
-
-    monkeypatch.setattr(Sweep, "_grow", halting)
-    sweep = Sweep(Request(PROMPT, max_new_tokens=400), [], Prices(), "both").start(Host(lambda *_, **__: tiny_pair))
-    eventually(lambda: len(sweep.nodes) > 10)
+    monkeypatch.setattr(
+        Sweep, "_grow", lambda self, event: grow(self, event) or self.cancel.wait(300 * bool(self.nodes))
+    )
+    sweep = Sweep(Request(PROMPT), [], Prices(), "both").start(Host(lambda *_, **__: tiny_pair))
+    eventually(lambda: sweep.nodes)
     sweep.cancel.set()
-    assert sweep.finished.wait(300) and sweep.state == "stopped" and len(sweep.nodes) > 10
+    assert sweep.finished.wait(300) and sweep.state == "stopped" and sweep.nodes

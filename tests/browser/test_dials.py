@@ -8,21 +8,10 @@ import pytest
 
 from app.running.run import Run
 from engine.events import taken_back
-from tests.support.browser import (
-    Window,
-    along,
-    check_contrast,
-    drag,
-    eventually,
-    expect,
-    move,
-    newest,
-    paused,
-    serve,
-    window,
-)
+from engine.operating_points import OperatingPoints
+from tests.support.browser import Window, along, check_contrast, drag, eventually, expect, newest, paused, serve, window
 from tests.support.fake_pair import FakePair
-from tests.support.points import CURVE, POINTS, point
+from tests.support.points import CURVE, point
 
 TOKENS = 60
 DIAL, BOX = "#track input", "#threshold input[type=number]"
@@ -178,19 +167,13 @@ def test_drafts_are_shown_as_such_until_they_are_read_and_what_was_taken_back_is
 def test_what_was_measured_of_a_router_follows_and_moves_the_threshold_and_warns_of_dear_settings(browser):
     hostile, pair, warning = "<img src=x onerror=window.hacked=1>", FakePair(2000), "#acceptance-says .cost-warning"
     dear = replace(CURVE, points=(point(0.3, 0.5, 0.2, 57.5), point(0.7, 0.6, 0.4, 40.0)))
-    measured = (replace(CURVE, hardware=hostile),)
-    pair.operating_points = replace(POINTS, curves=measured, untrained={"confidence": (dear,)})
-
-    def choose(policy: str) -> None:
-        page.click("#policy input")
-        page.click(f'[role="option"] >> text="{policy}"')
+    curves, untrained = (replace(CURVE, hardware=hostile),), {"confidence": (dear,)}
+    pair.operating_points = OperatingPoints("0" * 64, curves, untrained=untrained)
 
     with serve(lambda preset, progress: pair) as site, window(browser, site) as shown:
         page = shown.page
         page.click("text=What to expect")
         eventually(lambda: hostile in shown.inner("p.points-about"))
-        drag(page, "#track input", 0.05, 0.4)  # there is no text by which the track would be spaced
-        assert CURVE.at(dial(shown)).llm_share == pytest.approx(0.4, abs=0.02)
         shown.slide("#threshold", 0.97)
         eventually(lambda: f"{100 * CURVE.at(0.97).accuracy:.0f} %" in shown.inner(".points-now"))
         expect(page.locator(warning), "in bytes it is cheap").to_be_hidden()
@@ -198,14 +181,14 @@ def test_what_was_measured_of_a_router_follows_and_moves_the_threshold_and_warns
         for word in ("CommonsenseQA", "0.97", "1.2 ×", "FLOPs"):
             expect(page.locator(warning)).to_contain_text(word)
         page.check("#unit input[value=bytes]")
-        move(page, "#share-handle", 30)
+        page.fill("#share-handle", "30")
         eventually(lambda: abs(dial(shown) - CURVE.for_share(0.3).threshold) <= 1e-4)
-        choose("SLM's own confidence")
+        page.click("#policy input")
+        page.click('[role="option"] >> text="SLM\'s own confidence"')
         shown.slide("#threshold", 0.3)
         expect(page.locator(warning)).to_contain_text("1.15 ×")
         shown.write("a palindrome")
         expect(page.locator(warning), "here it was not").to_be_hidden()
-        choose("trained router")
         shown.slide("#threshold", 1.0)
         shown.write("a palindrome")
         expect(page.locator(warning)).to_contain_text("here cost 1.")

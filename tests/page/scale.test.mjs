@@ -35,9 +35,8 @@ test('a step leads one flip on and back again, also from between two stops, and 
   assert.deepEqual(ends, [0, 0, TOP, TOP]);
 });
 
-test('rows of a sweep stand evenly, and a threshold between two of them between their places', () => {
+test('a threshold between two rows of a sweep stands between their places', () => {
   const rows = scaleOfRows([0, 0.9, 0.99, 1.01]);
-  assert.equal(placeAt(rows, 0.9), 1 / 3);
   assert.ok(Math.abs(placeAt(rows, 0.945) - 0.5) < 1e-9);
   assert.deepEqual([stopBeside(rows, 0.945, -1), stopBeside(rows, 0.945, 1), placeAt(rows, 2)], [0.9, 0.99, 1]);
 });

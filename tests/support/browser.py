@@ -30,7 +30,7 @@ AS_A_PERSON = "Object.defineProperty(navigator, 'webdriver', { get: () => false 
 
 @dataclass
 class Site:
-    """A served page: where it is, and what stands behind it."""
+    """A served page, and what stands behind it."""
 
     url: str
     host: Host
@@ -112,10 +112,9 @@ class Window:
         self.page.fill("#prompt textarea", prompt)
         self.page.click("#generate")
 
-    def wait_state(self, *states: str, seconds: float = LIMIT) -> None:
-        """Waits for the line above the text to show one of the states."""
-        selector = ", ".join(f'.stream-state[data-state="{state}"]' for state in states)
-        self.page.wait_for_selector(selector, timeout=1000 * seconds)
+    def wait_state(self, state: str, seconds: float = LIMIT) -> None:
+        """Waits for the line above the text to show a state."""
+        self.page.wait_for_selector(f'.stream-state[data-state="{state}"]', timeout=1000 * seconds)
 
     def write(self, prompt: str, seconds: float = LIMIT) -> str:
         """Asks, waits for the end, and returns the text."""
