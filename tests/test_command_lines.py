@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from gradio_client import Client
 
 import engine.benchmark.__main__ as benchmark
 import engine.pair
 import engine.weights.__main__ as weights
 import trainer.__main__ as trainer
+from app.page import host_fault
 from engine.__main__ import main as write
-from engine.errors import InvalidRequest, check_number, shown
+from engine.errors import shown
 from engine.pairs.presets import PRESETS, GgufModel
+from tests.support.browser import eventually
 from tests.support.paths import ROOT
 
-SLM = PRESETS["cpu"].slm
-assert isinstance(SLM, GgufModel)
-NAME = SLM.file.name
 COMMANDS = {
     "engine": lambda: write(["What is 1 + 1?", "--preset", "tiny", "--max-new-tokens", "3"]),
     "engine.weights": lambda: weights.main([]),
@@ -28,41 +28,42 @@ COMMANDS = {
 }
 
 
+def output_to(target: str) -> int:
+    """What is written to a full device, or to a reader that has "gone"."""
+    if target != "gone":
+        return os.open(target, os.O_WRONLY)
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
 @pytest.fixture(autouse=True)
 def _something_to_say(tiny_pair, tmp_path, monkeypatch):
     monkeypatch.setattr(engine.pair, "load", lambda *_, **__: tiny_pair)
     monkeypatch.setenv("CITER_CACHE_DIR", str(tmp_path))
+    slm = PRESETS["cpu"].slm
+    assert isinstance(slm, GgufModel)
     (tmp_path / "gguf").mkdir()
-    (tmp_path / "gguf" / NAME).write_bytes(b"x")
+    (tmp_path / "gguf" / slm.file.name).write_bytes(b"x")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_full_device_is_called_so(name, monkeypatch, capsys):
-    with Path("/dev/full").open("w") as full:
-        monkeypatch.setattr(sys, "stdout", full)
-        assert COMMANDS[name]() == 2
-    said = capsys.readouterr().err
-    assert "No space left" in said and "Traceback" not in said
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_reader_that_has_gone_ends_it_quietly(name, monkeypatch, capsys):
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as gone:
-        monkeypatch.setattr(sys, "stdout", gone)
-        assert COMMANDS[name]() == 141
-    assert capsys.readouterr().err == ""
+@pytest.mark.parametrize(("target", "status", "said"), [("/dev/full", 2, "No space"), ("gone", 141, "")])
+def test_a_full_device_is_called_so_and_a_reader_that_has_gone_ends_it_quietly(
+    name, target, status, said, monkeypatch, capsys
+):
+    with os.fdopen(output_to(target), "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert COMMANDS[name]() == status
+    err = capsys.readouterr().err
+    assert said in err and "Traceback" not in err and (said or not err)
 
 
 @pytest.mark.parametrize(("target", "status", "said"), [("/dev/full", 2, b"No space"), ("gone", 141, b"")])
 def test_so_it_is_when_python_itself_ends_and_writes_what_is_left(target, status, said):
-    reader, writer = os.pipe()
-    os.close(reader)
-    stdout = writer if target == "gone" else os.open(target, os.O_WRONLY)
-    command = [sys.executable, "-m", "engine.settings"]
-    ended = subprocess.run(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, check=False)
-    os.close(stdout)
+    with os.fdopen(output_to(target), "w") as output:
+        command = [sys.executable, "-m", "engine.settings"]
+        ended = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, check=False)
     assert ended.returncode == status and said in ended.stderr
     assert b"Traceback" not in ended.stderr and b"Broken" not in ended.stderr
 
@@ -73,7 +74,6 @@ def test_so_it_is_when_python_itself_ends_and_writes_what_is_left(target, status
         (write, ["1", "--threshold", "x" * 5000], "xx…"),
         (write, ["1", "--threshold", "\x1b[31m\udcff"], "--threshold"),
         (write, ["1", "--seed", "9" * 5000], "--seed"),
-        (write, ["1", "--max-draft", "\x1b[31m"], "max_draft"),
         (trainer.main, ["fit", "--labels", "no\udcff", "--out", "x"], "no\\udcff"),
     ],
 )
@@ -87,20 +87,43 @@ def test_what_is_no_text_or_far_too_long_is_refused_in_one_short_line(command, a
     assert len(said.splitlines()[-1]) < 500
 
 
-def test_a_value_is_shown_in_one_line_of_at_most_80_printable_characters():
-    hostile = [
-        "x" * 10**6,
-        "\x1b[2J\n" * 50,
-        "\ud800" * 90,
-        list(range(10**5)),
-        10**5000,
-        {"a": "\0" * 500},
-        b"\0" * 999,
-    ]
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_value_is_shown_in_one_line_of_at_most_80_printable_characters(quoted):
+    hostile = "x" * 10**6, "\x1b[2J\n" * 50, "\ud800" * 90, [*range(10**5)], 10**5000, {"a": "\0" * 500}, b"\0" * 999
     for value in hostile:
-        for quoted in (False, True):
-            text = shown(value, quoted)
-            assert len(text) <= 80 and text.isprintable()
-    assert shown("as it is") == "as it is" and shown("as it is", True) == "'as it is'"
-    with pytest.raises(InvalidRequest, match="int"):
-        check_number("n", 10**5000, 0, 1, "h")
+        text = shown(value, quoted)
+        assert len(text) <= 80 and text.isprintable()
+    assert shown("as it is", quoted) == ("'as it is'" if quoted else "as it is")
+
+
+# ---- python app.py, with the shipped tiny pair ----
+
+PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
+
+
+def test_it_serves_the_page_and_answers_with_the_trace_that_the_engine_gives(tiny_pair):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "CITER_PRESET": "tiny", "CITER_SERVER__PORT": str(port)}
+    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: process.poll() is not None or opens(port), 300)
+        client = Client(f"http://127.0.0.1:{port}/", verbose=False)
+        trace = client.predict(PROMPT, 0.5, policy="router", max_new_tokens=80, api_name="/generate")
+        client.close()
+    finally:
+        process.terminate()
+        process.wait(60)
+    expected = tiny_pair.generate(PROMPT, policy="router", threshold=0.5, max_new_tokens=80)
+    assert (trace["preset"], trace["text"]) == ("tiny", expected.text)
+    assert set(trace["cost"]) >= {"bytes", "flops", "seconds", "price"}
+
+
+def opens(port: int) -> bool:
+    return socket.socket().connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_an_address_that_is_none_is_told_by_its_variable():
+    assert host_fault(None) is None and host_fault("127.0.0.1") is None and host_fault("localhost") is None
+    for host in ("192.0.2.7", "no.such.host.invalid", "x" * 200):
+        assert f"CITER_SERVER__HOST = {host[:79]}" in str(host_fault(host))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import lzma
 import re
 import shlex
 import subprocess
-from pathlib import Path
 
 import httpx
 import pytest
@@ -33,33 +33,29 @@ def commands(start: str) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines]
 
 
-def between(text: str, name: str) -> str:
-    return text.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0].strip()
+def example(part: str) -> str:
+    """The README's only example in Python that has this in it."""
+    (found,) = (block for block in blocks(README, "python") if part in block)
+    return found
 
 
 def test_its_python_example_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (example,) = (block for block in blocks(README, "python") if "from engine import" in block)
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(example("from engine import"), "README.md", "exec"), {})
     assert "42" in capsys.readouterr().out and (tmp_path / "trace.json").exists()
 
 
-def test_its_client_runs_as_it_stands_but_for_the_address_and_the_pair(served, capsys):
-    (example,) = (block for block in blocks(README, "python") if "openai" in block)
-    moved = re.sub(r"http://127\.0\.0\.1:\d+/v1", served.url, example).replace('"cpu:', '"tiny:')
-    assert moved.count(served.url) == 1 and '"tiny:' in moved
+def test_its_client_and_its_calls_of_curl_are_answered_at_this_address_by_this_pair(served, capsys):
+    moved = re.sub(r"http://127\.0\.0\.1:\d+/v1", served.url, example("openai")).replace('"cpu:', '"tiny:')
     exec(compile(moved, "README.md", "exec"), {})
-    assert capsys.readouterr().out.strip()
-
-
-def test_its_calls_of_curl_are_answered(served):
+    assert served.url in moved and capsys.readouterr().out.strip()
     called = [arguments for arguments in commands("curl") if "-d" in arguments]
     assert called
     for arguments in called:
         path = next(each for each in arguments if each.startswith("http")).partition("/v1")[2]
         body = json.loads(arguments[arguments.index("-d") + 1])
-        with httpx.stream("POST", served.url + path, json=body, timeout=120) as answer:
-            assert answer.status_code == 200 and "".join(answer.iter_text())
+        answer = httpx.post(served.url + path, json=body, timeout=120)
+        assert answer.status_code == 200 and answer.text
 
 
 def test_its_commands_are_understood():
@@ -68,13 +64,12 @@ def test_its_commands_are_understood():
     from engine.settings import load_settings
     from trainer.__main__ import parser as trainer
 
-    settings = load_settings()
-    texts = commands("python -m engine")
-    assert len(texts) > 2 and len(commands("python -m trainer")) > 5
+    texts, trained = commands("python -m engine"), commands("python -m trainer")
+    assert len(texts) > 2 and len(trained) > 5
     for arguments in texts:
         served = arguments[:1] == ["serve"]
-        (serve if served else engine)(settings).parse_args(arguments[served:])
-    for arguments in commands("python -m trainer"):
+        (serve if served else engine)(load_settings()).parse_args(arguments[served:])
+    for arguments in trained:
         trainer().parse_args(arguments)
 
 
@@ -89,7 +84,7 @@ def test_its_settings_are_those_that_the_code_knows():
     from engine.settings import markdown_table
 
     table = markdown_table()
-    assert between(DOCS["settings.md"], "settings") == table
+    assert DOCS["settings.md"].split("<!-- settings -->\n")[1].split("<!-- /settings -->")[0].strip() == table
     named = {name for text in TODAY.values() for name in re.findall(r"CITER_[A-Z_]*[A-Z]", text)}
     assert len(named) > 10 and named <= set(re.findall(r"CITER_[A-Z_]*[A-Z]", table))
 
@@ -100,45 +95,35 @@ def test_its_results_are_what_the_summaries_say():
     assert check(ROOT / "assets" / "results", ROOT / "docs" / "results.md", ROOT / "README.md")
 
 
-def test_the_readme_is_read_in_one_go():
+def test_it_is_read_in_one_go_and_its_header_is_what_a_space_needs():
     assert len(README.splitlines()) <= 200
+    header = README.split("---")[1]
+    for key in ("title", "sdk: gradio", "sdk_version", "app_file: app.py", "license: apache-2.0"):
+        assert key in header
 
 
 def test_every_file_that_is_linked_exists():
-    links = {"README.md": ROOT, **dict.fromkeys(DOCS, ROOT / "docs")}
-    named = {
-        folder / link
-        for name, folder in links.items()
-        for link in re.findall(r"\]\(([^)#\s]+)", README if name == "README.md" else DOCS[name])
+    links = {
+        (ROOT if name == "README.md" else ROOT / "docs") / link
+        for name, text in {"README.md": README, **DOCS}.items()
+        for link in re.findall(r"\]\(([^)#\s]+)", text)
         if "://" not in link
     }
-    assert len(named) > 10 and not sorted(str(path) for path in named if not path.exists())
+    assert len(links) > 10 and not sorted(str(path) for path in links if not path.exists())
 
 
 def test_the_tree_names_folders_that_exist_and_leaves_none_out():
     tree = next(block for block in blocks(README, "") if "app.py" in block)
     parent, named = "", set()
     for line in tree.splitlines():
-        if not line.startswith(" "):
+        if line.startswith(" "):
+            named |= {parent + word for word in line.split() if re.fullmatch(r"(?:[a-z]+/)+", word)}
+        else:
             parent = line.split()[0]
             named.add(parent)
-        else:
-            named |= {parent + word for word in line.split() if re.fullmatch(r"(?:[a-z]+/)+", word)}
     assert not sorted(name for name in named if not (ROOT / name).exists())
-    packages = {
-        f"{path.parent.relative_to(ROOT)}/"
-        for kind in ("app", "engine", "trainer")
-        for path in (ROOT / kind).rglob("__init__.py")
-    }
-    assert packages <= named
-
-
-def test_its_header_is_what_a_space_needs():
-    header = README.split("---")[1]
-    for key in ("title", "sdk: gradio", "sdk_version", "app_file: app.py", "license: apache-2.0"):
-        assert key in header
-    (app_file,) = re.findall(r"app_file: (\S+)", header)
-    assert (ROOT / app_file).is_file()
+    found = [path for kind in ("app", "engine", "trainer") for path in (ROOT / kind).rglob("__init__.py")]
+    assert {f"{path.parent.relative_to(ROOT)}/" for path in found} <= named
 
 
 def test_no_machine_path_and_no_index_host_is_in_what_is_committed():
@@ -146,10 +131,56 @@ def test_no_machine_path_and_no_index_host_is_in_what_is_committed():
     if not tracked:
         pytest.skip("not a git checkout")
     patterns = re.compile("/" + r"(?:work|root|home/\w+)/|" + "pypi" + r"\.org|files\.python" + "hosted")
-    texts = {name: (ROOT / name) for name in tracked if not name.endswith((".safetensors", ".png", ".gif"))}
+    unpack = {".xz": lzma.decompress, ".gz": gzip.decompress}
+    files = [ROOT / name for name in tracked if not name.endswith((".safetensors", ".png", ".gif"))]
+    texts = {path: unpack.get(path.suffix, bytes)(path.read_bytes()).decode() for path in files if path.exists()}
+    assert not [str(path) for path, text in texts.items() if patterns.search(text)]
 
-    def content(path: Path) -> str:
-        unpacked = {".xz": lzma.decompress, ".gz": gzip.decompress}.get(path.suffix, bytes)
-        return unpacked(path.read_bytes()).decode("utf-8")
 
-    assert not [name for name, path in texts.items() if path.exists() and patterns.search(content(path))]
+# ---- docs/architecture.md: its files exist, its functions are in them, and its walks are short ----
+
+
+def steps(title):
+    """(file, names) of the rows of the table below a heading."""
+    section = DOCS["architecture.md"].split(f"## {title}\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("| ") and "`" in line]
+    cells = [[re.findall(r"`([^`]+)`", cell) for cell in row] for row in rows]
+    return [(row[1][0], row[2]) for row in cells]
+
+
+def names_in(file):
+    """What a file defines: functions, classes, and methods as Class.method."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    if file.endswith(".js"):
+        return set(re.findall(r"(?:function|const|let|class)\s+(\w+)", text))
+    if not file.endswith(".py"):
+        return set(re.findall(r"[\w.-]+", text))
+    names = set()
+    for node in ast.parse(text).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.ClassDef):
+            names |= {node.name} | {f"{node.name}.{getattr(item, 'name', None)}" for item in node.body}
+    return names
+
+
+WALKS = {
+    "One token, from the prompt to the browser": 12,
+    "The threshold, from the slider to a token's colour": 10,
+    "What the LLM takes back, from its pass to the window": 6,
+}
+
+
+@pytest.mark.parametrize("title, most", WALKS.items())
+def test_a_walk_goes_through_few_files_in_which_its_functions_are(title, most):
+    walk = steps(title)
+    assert len(walk) >= 6 and len({file for file, _ in walk}) <= most
+    for file, names in walk:
+        assert names and not set(names) - names_in(file), (file, set(names) - names_in(file))
+
+
+def test_no_folder_is_crowded():
+    for top in ("engine", "trainer", "app", "assets/page"):
+        for folder in [ROOT / top, *(path for path in (ROOT / top).rglob("*") if path.is_dir())]:
+            files = [path.name for path in folder.iterdir() if path.suffix in (".py", ".js", ".css", ".html")]
+            assert len(set(files) - {"__init__.py"}) <= 13, folder

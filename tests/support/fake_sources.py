@@ -1,6 +1,6 @@
-"""A fake Hub on this machine and a fake `pip download`, as a plugin whose fixtures several test modules share.
+"""A fake Hub on this machine and a fake `pip download`.
 
-PYTEST_DONT_REWRITE: it has no asserts, and the test modules import it before pytest registers it.
+PYTEST_DONT_REWRITE: a plugin without asserts, which test modules import before pytest registers it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,8 @@ from engine.weights import sources
 
 CONTENT = bytes(range(256)) * 1000
 PART = 100_000
-FILE = PinnedFile(
-    name="model.gguf",
-    bytes=len(CONTENT),
-    sha256=hashlib.sha256(CONTENT).hexdigest(),
-    hub_repo="someone/model",
-    mirror_package="some-part{}",
-    mirror_version="1.0",
-    mirror_parts=3,
-    mirror_part_bytes=PART,
-)
+MIRROR: dict = {"mirror_package": "some-part{}", "mirror_version": "1.0", "mirror_parts": 3, "mirror_part_bytes": PART}
+FILE = PinnedFile("model.gguf", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), "someone/model", **MIRROR)
 
 
 class Hub(ThreadingHTTPServer):
@@ -38,39 +30,32 @@ class Hub(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _HubHandler)
-        self.content = CONTENT
+        self.content, self.status = CONTENT, 200
         self.ranges = True  # answer Range requests with 206
         self.lengths = True  # say in the header how long an answer is
-        self.status = 200
-        self.answers = _set()  # is silent until this is set
         self.cut_after: list[int] = []  # bytes after which each of the next answers breaks off
-        self.goes_on = _set()  # stops in the middle of a body until this is set
+        self.answers, self.goes_on = threading.Event(), threading.Event()
         self.requests: list[tuple[str, str]] = []  # path and Range of each
-
-
-def _set() -> threading.Event:
-    event = threading.Event()
-    event.set()
-    return event
+        self.answers.set()  # it is silent until it is
+        self.goes_on.set()  # it stops in the middle of a body until it is
 
 
 class _HubHandler(BaseHTTPRequestHandler):
     server: Hub
 
     def do_GET(self):
-        hub = self.server
-        wanted = self.headers.get("Range", "")
+        hub, wanted = self.server, self.headers.get("Range", "")
         hub.requests.append((self.path, wanted))
         hub.answers.wait()
         if hub.status != 200:
             self.send_error(hub.status)
             return
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and hub.ranges else 0
-        body = hub.content[start:]
-        self.send_response(206 if wanted and hub.ranges else 200)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and hub.ranges else None
+        body = hub.content[start or 0 :]
+        self.send_response(200 if start is None else 206)
         if hub.lengths:
             self.send_header("Content-Length", str(len(body)))
-        if wanted and hub.ranges:
+        if start is not None:
             self.send_header("Content-Range", f"bytes {start}-{len(hub.content) - 1}/{len(hub.content)}")
         self.end_headers()
         cut = hub.cut_after.pop(0) if hub.cut_after else len(body)
@@ -87,8 +72,7 @@ class _HubHandler(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(monkeypatch):
     server = Hub()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
@@ -105,10 +89,8 @@ class Pip:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.commands: list[list[str]] = []
-        self.fail_at = 0  # part at which it fails
-        self.stderr = "ERROR: no matching distribution"
-        self.members = 1
-        self.content = CONTENT
+        self.fail_at, self.stderr = 0, "ERROR: no matching distribution"  # part at which it fails, and how
+        self.members, self.content = 1, CONTENT
 
     def __call__(self, command, folder, on_bytes):
         self.commands.append(command)

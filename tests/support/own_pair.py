@@ -9,46 +9,24 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from tests.support.paths import TINY
 
 
-def random_shapes() -> tuple[PreTrainedModel, PreTrainedModel]:
-    """Llama with biases everywhere, and Qwen3; heads of 48 and 32, heads of their own, varied choices."""
+def save_random(folder: Path) -> tuple[Path, Path]:
+    """`small`, a Llama with biases everywhere, and `large`, a Qwen3, of other heads; in bf16, their choices varied."""
     torch.manual_seed(3)
-    common: dict[str, Any] = {
-        "vocab_size": 576,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 1024,
-        "tie_word_embeddings": False,
-        "initializer_range": 0.2,
-    }
-    slm = LlamaConfig(
-        hidden_size=128, intermediate_size=192, num_hidden_layers=2, num_attention_heads=4, head_dim=48,
-        attention_bias=True, mlp_bias=True, eos_token_id=2, **common,
-    )  # fmt: skip
-    llm = Qwen3Config(
-        hidden_size=192, intermediate_size=320, num_hidden_layers=3, num_attention_heads=4, head_dim=32,
-        eos_token_id=2, **common,
-    )  # fmt: skip
-    models = LlamaForCausalLM(slm), Qwen3ForCausalLM(llm)
-    for model in models:
+    common: dict[str, Any] = {"vocab_size": 576, "num_key_value_heads": 2, "max_position_embeddings": 1024}
+    common |= {"tie_word_embeddings": False, "initializer_range": 0.2, "num_attention_heads": 4, "eos_token_id": 2}
+    small = {"hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 2, "head_dim": 48}
+    large = {"hidden_size": 192, "intermediate_size": 320, "num_hidden_layers": 3, "head_dim": 32}
+    slm = LlamaForCausalLM(LlamaConfig(attention_bias=True, mlp_bias=True, **common, **small))
+    llm = Qwen3ForCausalLM(Qwen3Config(**common, **large))
+    for name, model in ("small", slm), ("large", llm):
         for module in model.modules():
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.normal_(module.bias, std=0.1)
-    return models
-
-
-def save_random(folder: Path) -> tuple[Path, Path]:
-    """The random pair, in bf16: `small` and `large`."""
-    for name, model in zip(("small", "large"), random_shapes(), strict=True):
         model.to(torch.bfloat16).save_pretrained(folder / name)  # pyright: ignore[reportCallIssue, reportArgumentType]
         add_tokenizer(folder / name)
     return folder / "small", folder / "large"

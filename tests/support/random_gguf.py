@@ -9,23 +9,18 @@ import gguf
 import torch
 from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+_NAMES = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, 64)
 IDS = torch.tensor([[1, 5, 9, 260, 17]])
 WORDS = ["th", "the", "in"]
 
 
 def random_qwen(seed: int, width: int = 128, tied: bool = False) -> Qwen2ForCausalLM:
     torch.manual_seed(seed)
-    config = Qwen2Config(
-        vocab_size=288,
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=512,
-        tie_word_embeddings=tied,
-    )
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "num_hidden_layers": 2}
+    sizes = {"vocab_size": 288, "hidden_size": width, "intermediate_size": 2 * width, "max_position_embeddings": 512}
+    config = Qwen2Config(**heads, **sizes, tie_word_embeddings=tied)
     model = Qwen2ForCausalLM._from_config(config, dtype=torch.bfloat16).eval()
     for module in model.modules():
         if isinstance(module, nn.Linear) and module.bias is not None:
@@ -33,15 +28,8 @@ def random_qwen(seed: int, width: int = 128, tied: bool = False) -> Qwen2ForCaus
     return model
 
 
-def byte_tokens() -> list[str]:
-    """The 256 byte tokens of GPT-2's alphabet, in the order of the bytes."""
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-    return list(bytes_to_unicode().values())
-
-
 def write_gguf(path: Path, model: Qwen2ForCausalLM, words: list[str] = WORDS) -> None:
-    """Write a model in fp32 with a small byte-pair tokenizer, padded to the embedding as the official files are."""
+    """Writes a model in fp32 with a small byte-pair tokenizer, padded to the embedding as the official files are."""
     config = model.config
     writer = gguf.GGUFWriter(path, "qwen2")
     writer.add_context_length(config.max_position_embeddings)
@@ -52,7 +40,7 @@ def write_gguf(path: Path, model: Qwen2ForCausalLM, words: list[str] = WORDS) ->
     writer.add_head_count_kv(config.num_key_value_heads or config.num_attention_heads)
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    tokens = [*byte_tokens(), *words, "<|endoftext|>", "<|im_end|>"]
+    tokens = [*bytes_to_unicode().values(), *words, "<|endoftext|>", "<|im_end|>"]
     types = [gguf.TokenType.NORMAL] * (len(tokens) - 2) + [gguf.TokenType.CONTROL] * 2
     padding = range(len(tokens), config.vocab_size)
     writer.add_tokenizer_model("gpt2")
@@ -63,9 +51,8 @@ def write_gguf(path: Path, model: Qwen2ForCausalLM, words: list[str] = WORDS) ->
     writer.add_eos_token_id(len(tokens) - 1)
     writer.add_pad_token_id(len(tokens) - 2)
     for name, tensor in model.state_dict().items():
-        if name == "lm_head.weight" and config.tie_word_embeddings:
-            continue
-        writer.add_tensor(gguf_name(name), tensor.float().numpy())
+        if not (name == "lm_head.weight" and config.tie_word_embeddings):
+            writer.add_tensor(gguf_name(name), tensor.float().numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -73,27 +60,7 @@ def write_gguf(path: Path, model: Qwen2ForCausalLM, words: list[str] = WORDS) ->
 
 
 def gguf_name(name: str) -> str:
-    fixed = {
-        "model.embed_tokens.weight": "token_embd.weight",
-        "model.norm.weight": "output_norm.weight",
-        "lm_head.weight": "output.weight",
-    }
-    parts = {
-        "self_attn.q_proj": "attn_q",
-        "self_attn.k_proj": "attn_k",
-        "self_attn.v_proj": "attn_v",
-        "self_attn.o_proj": "attn_output",
-        "mlp.gate_proj": "ffn_gate",
-        "mlp.up_proj": "ffn_up",
-        "mlp.down_proj": "ffn_down",
-        "input_layernorm": "attn_norm",
-        "post_attention_layernorm": "ffn_norm",
-    }
-    if name in fixed:
-        return fixed[name]
-    _, _, layer, rest = name.split(".", 3)
-    part, kind = rest.rsplit(".", 1)
-    return f"blk.{layer}.{parts[part]}.{kind}"
+    return _NAMES.get_name(name, try_suffixes=(".weight", ".bias")) or name
 
 
 def logits(model) -> torch.Tensor:
@@ -105,13 +72,8 @@ def by_bitsandbytes(model: Qwen2ForCausalLM, lm_head: bool = True) -> Qwen2ForCa
     """The same model quantised the way bitsandbytes does it by itself."""
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.Linear) and (lm_head or name != "lm_head"):
-            linear = bnb.nn.Linear4bit(
-                module.in_features,
-                module.out_features,
-                bias=module.bias is not None,
-                compute_dtype=torch.bfloat16,
-                quant_type="nf4",
-            )
+            sizes, bias = (module.in_features, module.out_features), module.bias is not None
+            linear = bnb.nn.Linear4bit(*sizes, bias=bias, compute_dtype=torch.bfloat16, quant_type="nf4")
             linear.weight = bnb.nn.Params4bit(module.weight.data, quant_type="nf4", module=linear)  # pyright: ignore
             linear.bias = module.bias
             model.set_submodule(name, linear.to("cpu"))

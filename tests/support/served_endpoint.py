@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 
@@ -23,11 +23,11 @@ def eventually(holds: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.01)
 
 
-class Served:
+class Served(NamedTuple):
     """A running server: its address, and what writes its texts."""
 
-    def __init__(self, url: str, scheduler: Scheduler) -> None:
-        self.url, self.scheduler = url, scheduler
+    url: str
+    scheduler: Scheduler
 
 
 @contextmanager
@@ -36,9 +36,8 @@ def serve_endpoint(pair: Any, **settings: Any) -> Iterator[Served]:
     asked = load_settings(**settings)
     scheduler = Scheduler(pair, asked.rows)
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(application(pair, scheduler, asked), access_log=False, log_level="warning", lifespan="off")
-    )
+    served = application(pair, scheduler, asked)
+    server = uvicorn.Server(uvicorn.Config(served, access_log=False, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
