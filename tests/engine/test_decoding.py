@@ -22,12 +22,12 @@ from tests.support.texts import raw as request
 PROMPTS = ["hello world", "日本語の文章", "a much longer prompt that goes on and on " * 4, "x"]
 
 
-def generate(pair, role, prompt, count, **options):
+def generate(pair, role, prompt, count):
     """Greedy `transformers.generate` of one model of the pair, with the padded vocabulary out of reach."""
     model = (pair.slm if role is Role.SLM else pair.llm).model
     ids = torch.tensor([pair.tokenizer.encode(prompt, add_special_tokens=False)])
     outside = list(range(len(pair.tokenizer), model.config.vocab_size))
-    options = {"do_sample": False, "suppress_tokens": outside, "eos_token_id": sorted(pair.end_ids), **options}
+    options = {"do_sample": False, "suppress_tokens": outside, "eos_token_id": sorted(pair.end_ids)}
     out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, pad_token_id=0, **options)
     return out[0, ids.shape[1] :].tolist()
 

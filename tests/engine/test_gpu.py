@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -61,9 +62,7 @@ def check_dials(pair: Pair, trace: Trace) -> None:
     request = trace.request
     assert first_flip(trace.events, request.threshold, request.acceptance) is None
     if request.acceptance == 1 or request.threshold > 1:
-        llm = pair.generate(
-            Request(request.prompt, policy="llm", raw=request.raw, max_new_tokens=request.max_new_tokens)
-        )
+        llm = pair.generate(replace(request, threshold=1.01, acceptance=0.0))
         start = torch.tensor([pair.prepare(request)[1]], device=pair.slm.device)
         assert_same_up_to_a_tie(pair.models[1].model, start, ids(trace.events), ids(llm.events))
 

@@ -105,10 +105,8 @@ def test_so_it_does_beside_other_texts_of_other_lengths(model, one_by_one):
     assert torch.equal(torch.cat(found), one_by_one) and torch.equal(model.logits(last), one_by_one[-1:])
 
 
-def test_the_scales_of_the_outputs_are_charged_with_the_weights(tmp_path):
-    dense = random_qwen(3)
-    store.save(store.quantise(dense, "int8"), tmp_path / "model.safetensors")
-    built = store.build(dense.config, tmp_path / "model.safetensors", "int8", lm_head_4bit=True)
+def test_the_scales_of_the_outputs_are_charged_with_the_weights(model):
+    built = model.model
     layers = [module for module in built.modules() if isinstance(module, int8.Int8Linear)]
     cost = cost_of(built, torch.float32)
     embedding: Any = built.get_input_embeddings()

@@ -15,7 +15,7 @@ from engine import Request, Role, Trace, at_dials, audit, costs, first_flip, sam
 from engine.events import taken_back
 from engine.pair import Pair
 from tests.support.paths import ROOT
-from tests.support.texts import GREEDY, PROMPTS, SAMPLED, asked, expected, facts, ids, verified
+from tests.support.texts import GREEDY, PROMPTS, asked, expected, facts, ids, verified
 
 
 def request(threshold: float = 0.9, **options) -> Request:
@@ -73,13 +73,12 @@ def test_what_is_charged_and_not_read_where_a_text_goes_on_is_noted_for_its_seco
 
 def spared(pair, decoding):
     """The event of a step, of which the row must say how much less each model read than the event charges for."""
-    models = {Role.SLM: pair.slm, Role.LLM: pair.llm}
-    before = {role: model.fed for role, model in models.items()}
+    before = [model.fed for model in pair.models]
     (event,) = decoding.step()
-    charged, row = {Role.SLM: event.slm_fed, Role.LLM: event.llm_fed}, decoding.rows[event.row]
-    for role, model in models.items():
-        if charged[role]:
-            assert charged[role] - (model.fed - before[role]) == row.spared[role], (event.index, role)
+    row = decoding.rows[event.row]
+    for role, model, was, charged in zip(Role, pair.models, before, (event.slm_fed, event.llm_fed), strict=True):
+        if charged:
+            assert charged - (model.fed - was) == row.spared[role], (event.index, role)
     return event
 
 

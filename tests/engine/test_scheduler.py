@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from types import SimpleNamespace as Namespace
-from typing import Any
 
 import pytest
 import torch
@@ -242,18 +240,6 @@ def test_rows_go_to_interactive_texts_first_and_evenly_to_owners_and_nobodys_tex
         for handle, text in zip([*many, *batch.handles], [*mine, *sweep], strict=True):
             assert handle.wait(TIME)
             assert facts(handle.events) == expected(tiny_pair, text)
-
-
-def test_of_a_long_prompt_so_much_is_read_in_a_step_as_half_a_step_has_time_for(tiny_pair, monkeypatch):
-    flat = replace(tiny_pair.llm_cost, pass_seconds=1.0, pass_table=((1, 1.0), (8, 2.0), (32, 2.6)))  # 0.025 a token
-    monkeypatch.setattr(tiny_pair.llm, "cost", flat)
-    with scheduling(tiny_pair) as scheduler:
-        handles: list[Any] = [Namespace(slot=n) for n in range(8)]
-        assert scheduler._reading(handles) == 64, "no step was measured yet"
-        for step, tokens in ((4.0, 80), (1.0, 16), (0.1, 16)):
-            scheduler._mean_step = step
-            assert scheduler._reading(handles) == tokens
-        assert scheduler._reading(handles[:1]) == 512, "nobody waits for it"
 
 
 def test_a_dial_holds_from_the_next_token_also_of_a_text_that_waits(tiny_pair):
