@@ -22,21 +22,18 @@ from tests.support.texts import raw as request
 PROMPTS = ["hello world", "日本語の文章", "a much longer prompt that goes on and on " * 4, "x"]
 
 
-def generate(pair, role, prompt, count):
-    """Greedy `transformers.generate` of one model of the pair, with the padded vocabulary out of reach."""
-    model = (pair.slm if role is Role.SLM else pair.llm).model
-    ids = torch.tensor([pair.tokenizer.encode(prompt, add_special_tokens=False)])
-    outside = list(range(len(pair.tokenizer), model.config.vocab_size))
-    options = {"do_sample": False, "suppress_tokens": outside, "eos_token_id": sorted(pair.end_ids)}
-    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, pad_token_id=0, **options)
-    return out[0, ids.shape[1] :].tolist()
-
-
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize(("threshold", "role"), [(0.0, Role.SLM), (1.01, Role.LLM)])
 def test_both_ends_of_the_dial_write_what_generate_writes(random_pair, prompt, threshold, role):
+    """With the padded vocabulary out of reach."""
     trace = random_pair.generate(request(prompt, threshold=threshold))
-    assert ids(trace.events) == generate(random_pair, role, prompt, 40)
+    model = (random_pair.slm if role is Role.SLM else random_pair.llm).model
+    start = torch.tensor([random_pair.prepare(trace.request)[1]])
+    padding = list(range(len(random_pair.tokenizer), model.config.vocab_size))
+    options = {"do_sample": False, "suppress_tokens": padding, "eos_token_id": sorted(random_pair.end_ids)}
+    mask = torch.ones_like(start)
+    out = model.generate(start, attention_mask=mask, max_new_tokens=40, pad_token_id=0, **options)
+    assert ids(trace.events) == out[0, start.shape[1] :].tolist()
     assert {event.role for event in trace.events} == {role}
 
 

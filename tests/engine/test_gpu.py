@@ -39,9 +39,7 @@ def requests(**options) -> list[Request]:
 
 
 @pytest.mark.parametrize(("device", "graphs", "policy", "sampling"), [*on("cpu", *EVERY[1::10]), *on("cuda", *EVERY)])
-def test_the_defined_text_is_written_at_every_acceptance_in_rows_that_come_and_go(
-    random_pair, device, graphs, policy, sampling
-):
+def test_rows_that_come_and_go_are_the_defined_texts_at_every_dial(random_pair, device, graphs, policy, sampling):
     """The definition is read on the processor, in fp32."""
     models = random_model(1, layers=2, width=32, padding=5), random_model(2, layers=3, width=48, padding=69)
     pair, reference = pair_on(device, *models, graphs), SlowReference(random_pair)

@@ -20,24 +20,9 @@ from tests.support.random_gguf import logits, random_qwen
 pytestmark = pytest.mark.skipif(not int8.supported(), reason="fbgemm needs an x86 processor")
 
 
-def layer(outputs: int, inputs: int, seed: int, bias: bool = False) -> int8.Int8Linear:
-    torch.manual_seed(seed)
-    made = int8.Int8Linear(*int8.quantise(torch.randn(outputs, inputs)), bias=bias)
-    if bias:
-        made.bias = torch.nn.Parameter(torch.randn(outputs), requires_grad=False)
-    return made
-
-
-def test_a_token_gives_the_same_to_the_bit_alone_and_among_others():
-    made, x = layer(96, 256, 2), torch.randn(40, 256)
-    alone = torch.cat([made(token) for token in x.split(1)])
-    assert torch.equal(made(x), alone)
-
-
 EXTREME = """
 import torch
-from engine.errors import WeightsError
-from engine.model import int8, language_model
+from engine.model import int8
 for sign in (1, -1):
     codes = torch.full((32, 1024), sign * int8.LARGEST_WEIGHT, dtype=torch.int8)
     made = int8.Int8Linear(codes, torch.ones(32), bias=False)

@@ -63,16 +63,6 @@ def close(one, other):
     torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
-def test_rows_that_begin_alike_are_read_once_and_see_the_same(llm):
-    model, cache, known = llm
-    texts = [[5, 6, 7, 8, 9], [5, 6, 7, 8, 9], [5, 6, 7, 10, 11], [12, 13]]
-    found, fed = fed_by(model, lambda: known.feed([0, 1, 2, 3], texts, [2, 2, 1, 2]))
-    assert fed == 5 + 2 + 2, "of the second nothing, of the third what is new"
-    for text, looks, hidden in zip(texts, [2, 2, 1, 2], found, strict=True):
-        close(hidden, alone(model, text)[-looks:])
-    assert cache.lengths[:4] == [5, 5, 5, 2]
-
-
 def test_a_row_that_comes_to_where_another_has_been_reads_nothing_and_goes_on_rightly(llm):
     model, cache, known = llm
     text = list(range(20, 32))

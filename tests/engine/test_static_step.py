@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from engine.model.language_model import LanguageModel
 from engine.model.static_step import StaticStep
 
 
-@pytest.fixture
-def models(random_pair):
-    """The LLM of a random pair, without and with such passes."""
-    return [LanguageModel(random_pair.llm.model, "large", 259, graphs=graphs) for graphs in (False, True)]
-
-
-@pytest.fixture
-def runs(monkeypatch):
-    """Rows of each such pass."""
-    counted, real = [], StaticStep._run
-    monkeypatch.setattr(StaticStep, "_run", lambda step: counted.append(len(step._ids)) or real(step))
-    return counted
-
-
-def test_rows_of_different_lengths_give_the_states_of_other_passes(models, runs):
-    found = []
-    for model in models:
+def test_rows_of_different_lengths_give_the_states_of_other_passes(random_pair, monkeypatch):
+    found, runs, real = [], [], StaticStep._run
+    monkeypatch.setattr(StaticStep, "_run", lambda step: runs.append(len(step._ids)) or real(step))
+    for graphs in (False, True):
+        model = LanguageModel(random_pair.llm.model, "large", 259, graphs=graphs)
         cache = model.new_cache(4, 600)
         model.feed(cache, [2, 0, 3], [[7] * 5, [1, 2, 3], list(range(200)) + list(range(55))])
         states = []

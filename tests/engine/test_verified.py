@@ -40,9 +40,7 @@ def test_acceptance_0_writes_what_routing_alone_writes_and_the_llm_never_reads_m
 
 @pytest.mark.parametrize("policy", ["router", "confidence", "random"])
 @SAMPLINGS
-def test_above_acceptance_0_the_text_is_that_of_reading_every_position_with_both_models(
-    tiny_pair, reference, policy, sampling
-):
+def test_above_acceptance_0_a_text_is_that_of_reading_all_with_both_models(tiny_pair, reference, policy, sampling):
     options = {"policy": policy, "sampling": sampling, "seed": 11}
     llm = tiny_pair.generate(asked(PROMPTS[0], **{**options, "policy": "llm"}))
     planes = list(product((0.0, 0.7), (0.003, 0.1, 0.6, 1.0), DRAFTS))

@@ -105,10 +105,9 @@ class SlowReference:
         return Text(tokens, text + stream.finish(), reason)
 
     def check(self, request: Request, events: Sequence[TokenEvent], rounding: float = ROUNDING) -> None:
-        """Asserts that each token of a text is what the definition gives at the dials that its event names.
+        """Asserts that a text, its ratios, candidates and end are what the definition gives at its events' dials.
 
-        So are its ratio, its candidates, and the place where the text ends. Comparisons within rounding may fall
-        either way, since passes of other lengths add in another order.
+        Comparisons within rounding may fall either way, since passes of other lengths add in another order.
         """
         prompt, folded = render(self.pair.tokenizer, request), fold_revealed(events)
         tokens = [event.id for event in folded]
@@ -152,13 +151,7 @@ class SlowReference:
             self._read.setdefault(key, (small.hidden_states[-1][0, end - 1], slm[end - 1], llm[end - 1]))
 
     def _choose(
-        self,
-        request: Request,
-        prompt: Sequence[int],
-        at: int,
-        hidden: torch.Tensor,
-        slm: torch.Tensor,
-        threshold: float,
+        self, request: Request, prompt: Sequence[int], at: int, hidden: torch.Tensor, slm: torch.Tensor, dial: float
     ) -> tuple[float | None, Role, float]:
         policy = build_policy(request.policy, self.pair.router)
         if policy.fixed is not None:
@@ -166,7 +159,7 @@ class SlowReference:
         features = logit_features(slm[None])
         state = State([request.seed], [at], hidden[None], features, None, self.read(prompt)[0][None])
         score = float(policy.score(state))
-        return score, Role.LLM if score < threshold else Role.SLM, abs(score - threshold)
+        return score, Role.LLM if score < dial else Role.SLM, abs(score - dial)
 
 
 def _check_ratio(event: TokenEvent, expected: Written) -> None:
