@@ -30,15 +30,12 @@ def placed(*events: TokenEvent) -> list[TokenEvent]:
 EVENTS = placed(event(Role.SLM, 3, 0), event(Role.SLM, 1, 0), event(Role.LLM, 1, 5, seconds=7.0))
 
 
-def test_bytes_of_a_run_counted_by_hand():
+def test_bytes_and_flops_of_a_run_counted_by_hand():
     first = 1000 + 100 + 3 * 1 + (0 + 2 * 3) * 10  # weights, lm_head, 3 rows, 3 keys written and read
     second = 1000 + 100 + 1 + (3 + 2 * 1) * 10
     third_slm = 1000 + 0 + 1 + (4 + 2 * 1) * 10  # the LLM wrote: the SLM's lm_head is not applied
     third_llm = 10_000 + 1000 + 5 * 2 + (0 + 2 * 5) * 20
     assert costs(EVENTS, 3, SLM, LLM).run.bytes == first + second + third_slm + third_llm
-
-
-def test_flops_of_a_run_counted_by_hand():
     first = 3 * 2000 + 200 + (1 + 2 + 3) * 4  # each query sees itself and all before it
     second = 2000 + 200 + 4 * 4
     third_slm = 2000 + 5 * 4
@@ -80,10 +77,7 @@ def test_a_row_of_a_batch_by_itself_has_modelled_seconds_only():
 
 def test_a_score_of_the_router_is_charged_to_the_run_and_to_neither_extreme():
     slm = replace(SLM, router_bytes=70, router_flops=30)
-    plain, routed = (
-        costs([event(Role.SLM, 3, 0)], 3, slm, LLM),
-        costs([event(Role.SLM, 3, 0, router=True)], 3, slm, LLM),
-    )
+    plain, routed = (costs([event(Role.SLM, 3, 0, router=scored)], 3, slm, LLM) for scored in (False, True))
     assert routed.run.bytes - plain.run.bytes == 70
     assert routed.run.flops - plain.run.flops == 30
     assert (routed.slm_only, routed.llm_only) == (plain.slm_only, plain.llm_only)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine import Role
-from tests.support.texts import assert_same_up_to_a_tie
+from engine import Request, Role
+from tests.support.texts import assert_same_up_to_a_tie, ids
 
 pytestmark = pytest.mark.slow
 
@@ -21,19 +21,12 @@ PROMPTS = [
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_both_ends_of_the_dial_write_what_generate_writes(cpu_pair, role, prompt):
     threshold = 0.0 if role is Role.SLM else 1.01
-    trace = cpu_pair.generate(prompt, policy="confidence", threshold=threshold, max_new_tokens=80)
-    ours = [event.id for event in trace.events]
+    request = Request(prompt, threshold, "confidence", max_new_tokens=80)
+    ours = ids(cpu_pair.generate(request).events)
     model = (cpu_pair.slm if role is Role.SLM else cpu_pair.llm).model
-    start = prompt_ids(cpu_pair, prompt)
+    start = torch.tensor([cpu_pair.prepare(request)[1]])
     theirs = model.generate(
         start, attention_mask=torch.ones_like(start), max_new_tokens=80, do_sample=False, repetition_penalty=1.0,
         eos_token_id=sorted(cpu_pair.end_ids), pad_token_id=0,
     )[0, start.shape[1] :].tolist()  # fmt: skip
     assert_same_up_to_a_tie(model, start, ours, theirs)
-
-
-def prompt_ids(pair, prompt):
-    from engine import Request
-    from engine.tokenizer import render
-
-    return torch.tensor([render(pair.tokenizer, Request(prompt))])

@@ -12,45 +12,29 @@ import pytest
 import torch
 
 from engine import InvalidRequest, Role
-from engine.batch import reading
+from engine.batch import reading as reading_step
 from engine.model.any_model import synchronise
 from engine.policy import ConfidencePolicy, EntropyPolicy, FixedPolicy, OraclePolicy, QueryPolicy, RandomPolicy
 from tests.support.routers import make_router
-from tests.support.texts import facts, ids
+from tests.support.texts import GREEDY, SAMPLED, facts, ids
 from tests.support.texts import raw as request
 
 PROMPTS = ["hello world", "日本語の文章", "a much longer prompt that goes on and on " * 4, "x"]
 
 
-def generate(pair, role, prompt, count, **options):
-    """Greedy `transformers.generate` of one model of the pair, with the padded vocabulary out of reach."""
-    model = (pair.slm if role is Role.SLM else pair.llm).model
-    ids = torch.tensor([pair.tokenizer.encode(prompt, add_special_tokens=False)])
-    outside = list(range(len(pair.tokenizer), model.config.vocab_size))
-    options = {"do_sample": False, "suppress_tokens": outside, "eos_token_id": sorted(pair.end_ids), **options}
-    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, pad_token_id=0, **options)
-    return out[0, ids.shape[1] :].tolist()
-
-
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize(("threshold", "role"), [(0.0, Role.SLM), (1.01, Role.LLM)])
 def test_both_ends_of_the_dial_write_what_generate_writes(random_pair, prompt, threshold, role):
+    """With the padded vocabulary out of reach."""
     trace = random_pair.generate(request(prompt, threshold=threshold))
-    assert ids(trace.events) == generate(random_pair, role, prompt, 40)
+    model = (random_pair.slm if role is Role.SLM else random_pair.llm).model
+    start = torch.tensor([random_pair.prepare(trace.request)[1]])
+    padding = list(range(len(random_pair.tokenizer), model.config.vocab_size))
+    options = {"do_sample": False, "suppress_tokens": padding, "eos_token_id": sorted(random_pair.end_ids)}
+    mask = torch.ones_like(start)
+    out = model.generate(start, attention_mask=mask, max_new_tokens=40, pad_token_id=0, **options)
+    assert ids(trace.events) == out[0, start.shape[1] :].tolist()
     assert {event.role for event in trace.events} == {role}
-
-
-def test_events_say_what_was_fed(random_pair):
-    trace = random_pair.generate(request(PROMPTS[0], threshold=0.3))
-    first, *rest = trace.events
-    assert first.slm_fed == trace.prompt_tokens
-    assert all(event.slm_fed == 1 for event in rest)
-    seen = 0
-    for position, event in enumerate(trace.events):
-        # Lazy catch-up: an LLM token costs everything written since the last one, an SLM token costs the LLM nothing.
-        expected = trace.prompt_tokens + position - seen if event.role is Role.LLM else 0
-        assert event.llm_fed == expected
-        seen += event.llm_fed
 
 
 def test_cancel_stops_within_one_step(random_pair):
@@ -144,7 +128,7 @@ def test_a_models_seconds_are_those_of_its_passes_where_a_gpu_only_launches_them
         launched.clear()
 
     slowly(monkeypatch, random_pair, clock, launched.append)
-    monkeypatch.setattr(reading, "synchronise", wait)
+    monkeypatch.setattr(reading_step, "synchronise", wait)
     trace = random_pair.generate(request("hello", policy="random", threshold=0.5, max_new_tokens=6))
     assert {event.role for event in trace.events} == {Role.SLM, Role.LLM}
     for event in trace.events:
@@ -154,27 +138,25 @@ def test_a_models_seconds_are_those_of_its_passes_where_a_gpu_only_launches_them
 
 # Rows whose texts are the same so far share a slot of the caches, and policies a batch
 
-THRESHOLDS = [0.0, 0.05, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5, 1.5]
-
-
-def run(pair, requests, policies=None):
-    decoding = pair.start(requests, policies)
-    decoding.finish()
-    return decoding
-
 
 def traces(pair, requests, policies=None):
-    return [pair.trace(row.request, row.events) for row in run(pair, requests, policies).rows]
+    decoding = pair.start(requests, policies)
+    decoding.finish()
+    return [pair.trace(row.request, row.events) for row in decoding.rows]
+
+
+def reading(pair, requests):
+    """The traces of some requests in one batch, and how many tokens each model has read for them."""
+    before = [model.fed for model in pair.models]
+    found = traces(pair, requests)
+    return found, [model.fed - was for model, was in zip(pair.models, before, strict=True)]
 
 
 def test_a_sweep_feeds_each_model_a_shared_beginning_once(random_pair):
-    requests = [request(PROMPTS[2], threshold=threshold) for threshold in THRESHOLDS]
-    models = (random_pair.slm, random_pair.llm)
-    before = [model.fed for model in models]
-    together = traces(random_pair, requests)
-    slm, llm = (model.fed - count for model, count in zip(models, before, strict=True))
+    thresholds = [0.0, 0.05, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5, 1.5]
+    together, (slm, llm) = reading(random_pair, [request(PROMPTS[2], threshold=each) for each in thresholds])
     different = {tuple(ids(trace.events)) for trace in together}
-    assert 1 < len(different) < len(THRESHOLDS)
+    assert 1 < len(different) < len(thresholds)
     beginnings = {text[:n] for text in different for n in range(1, len(text))}  # nothing reads a text's last token
     assert slm == together[0].prompt_tokens + len(beginnings)
     assert 0 < llm <= slm, "it reads what it is asked about"
@@ -183,27 +165,22 @@ def test_a_sweep_feeds_each_model_a_shared_beginning_once(random_pair):
 def test_a_sweep_over_a_grid_shares_more_than_the_prompt_and_reads_once_what_is_asked_twice(random_pair):
     dials = list(product((0.0, 0.12, 0.3), (0.0, 0.01, 0.3, 1.0)))
     asked = [request(PROMPTS[2], threshold=t, acceptance=a, max_draft=4) for t, a in dials]
-    models = (random_pair.slm, random_pair.llm)
-
-    def fed_by(requests):
-        before = [model.fed for model in models]
-        rows = run(random_pair, requests).rows
-        return [ids(row.events) for row in rows], [model.fed - was for model, was in zip(models, before, strict=True)]
-
-    together, fed = fed_by(asked)
-    alone = [fed_by([each]) for each in asked]
-    assert together == [text for texts, _ in alone for text in texts]
-    prompt = run(random_pair, asked[:1]).rows[0].prompt_tokens
+    together, fed = reading(random_pair, asked)
+    alone = [reading(random_pair, [each]) for each in asked]
+    assert [facts(each.events) for each in together] == [facts(text.events) for (text,), _ in alone]
     for which, count in enumerate(fed):
         readers = [each[which] for _, each in alone if each[which]]
-        assert count < sum(readers) - (len(readers) - 1) * prompt
-    assert fed_by([*asked, *asked]) == (together * 2, fed)
+        assert count < sum(readers) - (len(readers) - 1) * together[0].prompt_tokens
+    twice, fed_twice = reading(random_pair, [*asked, *asked])
+    assert [ids(each.events) for each in twice] == [ids(each.events) for each in together] * 2
+    assert fed_twice == fed
 
 
-def test_rows_of_different_policies_share_a_batch_and_are_what_they_are_alone(random_pair):
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+def test_rows_of_different_policies_and_seeds_share_a_batch_and_are_what_they_are_alone(random_pair, sampling):
     policies = [ConfidencePolicy(), EntropyPolicy(), RandomPolicy(), FixedPolicy(Role.LLM), FixedPolicy(Role.SLM)]
     policies += [QueryPolicy(make_router(random_pair)), OraclePolicy()]
-    requests = [request(PROMPTS[0], threshold=0.3, seed=n) for n in range(len(policies))]
+    requests = [request(PROMPTS[0], threshold=0.3, seed=n, sampling=sampling) for n in range(len(policies))]
     together = traces(random_pair, requests, policies)
     for asked, policy, trace in zip(requests, policies, together, strict=True):
         assert facts(trace.events) == facts(traces(random_pair, [asked], [policy])[0].events)

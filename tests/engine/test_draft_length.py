@@ -21,9 +21,7 @@ def model(*seconds: float) -> ModelCost:
     return ModelCost(1000, 100, 1, 1, 1, 1, 1, pass_seconds=seconds[0], pass_table=passes, head_table=((1, 0), (8, 0)))
 
 
-IN_SEQUENCE = model(
-    *(1.0 * n for n in range(1, 2 * LONGEST + 1))
-)  # a longer pass costs what its tokens cost one by one
+IN_SEQUENCE = model(*(1.0 * n for n in range(1, 2 * LONGEST + 1)))  # a pass costs what its tokens cost one by one
 FREE = model(*[1.0] * (2 * LONGEST))  # a longer pass costs nothing more
 SLM = model(0.2, 0.2)
 

@@ -20,24 +20,9 @@ from tests.support.random_gguf import logits, random_qwen
 pytestmark = pytest.mark.skipif(not int8.supported(), reason="fbgemm needs an x86 processor")
 
 
-def layer(outputs: int, inputs: int, seed: int, bias: bool = False) -> int8.Int8Linear:
-    torch.manual_seed(seed)
-    made = int8.Int8Linear(*int8.quantise(torch.randn(outputs, inputs)), bias=bias)
-    if bias:
-        made.bias = torch.nn.Parameter(torch.randn(outputs), requires_grad=False)
-    return made
-
-
-def test_a_token_gives_the_same_to_the_bit_alone_and_among_others():
-    made, x = layer(96, 256, 2), torch.randn(40, 256)
-    alone = torch.cat([made(token) for token in x.split(1)])
-    assert torch.equal(made(x), alone)
-
-
 EXTREME = """
 import torch
-from engine.errors import WeightsError
-from engine.model import int8, language_model
+from engine.model import int8
 for sign in (1, -1):
     codes = torch.full((32, 1024), sign * int8.LARGEST_WEIGHT, dtype=torch.int8)
     made = int8.Int8Linear(codes, torch.ones(32), bias=False)
@@ -105,10 +90,8 @@ def test_so_it_does_beside_other_texts_of_other_lengths(model, one_by_one):
     assert torch.equal(torch.cat(found), one_by_one) and torch.equal(model.logits(last), one_by_one[-1:])
 
 
-def test_the_scales_of_the_outputs_are_charged_with_the_weights(tmp_path):
-    dense = random_qwen(3)
-    store.save(store.quantise(dense, "int8"), tmp_path / "model.safetensors")
-    built = store.build(dense.config, tmp_path / "model.safetensors", "int8", lm_head_4bit=True)
+def test_the_scales_of_the_outputs_are_charged_with_the_weights(model):
+    built = model.model
     layers = [module for module in built.modules() if isinstance(module, int8.Int8Linear)]
     cost = cost_of(built, torch.float32)
     embedding: Any = built.get_input_embeddings()

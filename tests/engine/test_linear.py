@@ -98,7 +98,6 @@ INTEL, AMD = "Intel(R) Xeon(R) Processor", "AMD EPYC"
         (8 * GB, INTEL, "bf16", "bf16", torch.bfloat16),
         (0, INTEL, "bf16", "auto", None),  # cannot be asked
         (32 * GB, INTEL, "bf16", "none", None),
-        (8 * GB, AMD, "bf16", "int8", torch.int8),
         (32 * GB, AMD, "", "int8", torch.int8),
     ],
 )

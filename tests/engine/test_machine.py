@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -33,7 +34,7 @@ WARM = Sampling(temperature=0.5, top_p=0.95, repetition_penalty=1.1)
 @cache
 def kin() -> tuple[Pair, SlowReference]:
     """A pair whose LLM is the SLM with noise, so that it keeps about half of what is drafted."""
-    slm, llm = (random_model(1, layers=2, width=32, padding=padding) for padding in (5, 5))
+    slm, llm = (random_model(1, layers=2, width=32, padding=5) for _ in range(2))
     torch.manual_seed(0)
     with torch.no_grad():
         for weight in llm.parameters():
@@ -71,16 +72,11 @@ requests = st.builds(
 
 @dataclass(eq=False)
 class Written:
-    """A text as its listener knows it.
-
-    Attributes:
-        heard: What its events fold into.
-        moved: Whether its dials were moved, or it was gone on from: then it costs what no text alone costs.
-    """
+    """A text as its listener knows it."""
 
     row: Row
-    heard: list[TokenEvent] = field(default_factory=list)
-    moved: bool = False
+    heard: list[TokenEvent] = field(default_factory=list)  # folded
+    moved: bool = False  # dials were moved, or it was gone on from: it costs what no text alone costs
 
 
 class Texts(RuleBasedStateMachine):
@@ -126,14 +122,9 @@ class Texts(RuleBasedStateMachine):
         """A step that fails after tokens were drawn changes no text."""
         before = [(list(text.row.tokens), facts(text.row.events)) for text in self.texts.values()]
         part, self.decoding._part = self.decoding._part, lambda slot: 1 // 0
-        try:
+        with suppress(ZeroDivisionError):  # none where all are put off
             self.decoding.step(reading=reading)
-        except ZeroDivisionError:
-            pass
-        else:
-            return  # all of them were put off: this was a step like others
-        finally:
-            self.decoding._part = part
+        self.decoding._part = part
         assert [(list(text.row.tokens), facts(text.row.events)) for text in self.texts.values()] == before
 
     @precondition(lambda self: self.texts)

@@ -24,14 +24,10 @@ def written(pair, requests, caching):
     pair.add(decoding, requests, [policy] * len(requests))
     decoding.finish()
     texts = [
-        [(e.id, e.role, e.score, e.slm_fed, e.llm_fed, e.slm_head, len(e.taken_back)) for e in row.events]
+        [(e.id, e.role, round(e.score, 4), e.slm_fed, e.llm_fed, e.slm_head, len(e.taken_back)) for e in row.events]
         for row in decoding.rows
     ]
     return texts, (pair.slm.fed - before[0], pair.llm.fed - before[1])
-
-
-def rounded(texts):
-    return [[(*e[:2], e[2] and round(e[2], 4), *e[3:]) for e in events] for events in texts]
 
 
 @pytest.mark.parametrize("sampled", [{}, {"sampling": Sampling(temperature=0.8), "seed": 3}], ids=["greedy", "sampled"])
@@ -43,7 +39,7 @@ def test_texts_and_charges_are_those_without_it_and_less_is_read(tiny_pair, samp
     ]
     plain, fed = written(tiny_pair, requests, False)
     cached, fed_cached = written(tiny_pair, requests, True)
-    assert rounded(cached) == rounded(plain)
+    assert cached == plain
     assert fed_cached[0] < 0.75 * fed[0] and fed_cached[1] < 0.75 * fed[1]
 
 
@@ -65,16 +61,6 @@ def alone(model, text):
 
 def close(one, other):
     torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
-
-
-def test_rows_that_begin_alike_are_read_once_and_see_the_same(llm):
-    model, cache, known = llm
-    texts = [[5, 6, 7, 8, 9], [5, 6, 7, 8, 9], [5, 6, 7, 10, 11], [12, 13]]
-    found, fed = fed_by(model, lambda: known.feed([0, 1, 2, 3], texts, [2, 2, 1, 2]))
-    assert fed == 5 + 2 + 2, "of the second nothing, of the third what is new"
-    for text, looks, hidden in zip(texts, [2, 2, 1, 2], found, strict=True):
-        close(hidden, alone(model, text)[-looks:])
-    assert cache.lengths[:4] == [5, 5, 5, 2]
 
 
 def test_a_row_that_comes_to_where_another_has_been_reads_nothing_and_goes_on_rightly(llm):
@@ -103,15 +89,3 @@ def test_what_a_row_has_taken_back_or_left_is_no_source(llm):
     found, fed = fed_by(model, lambda: known.feed([2], [[5, 6, 9, 10, 12]], [1]))
     assert fed == 3, "5 and 6 are in row 1"
     close(found[0], alone(model, [5, 6, 9, 10, 12])[-1:])
-
-
-def test_logits_are_asked_for_once(llm, monkeypatch):
-    model, _, known = llm
-    text, asked = [5, 6, 7], []
-    whole = type(model).logits
-    monkeypatch.setattr(type(model), "logits", lambda self, h: asked.append(len(h)) or whole(self, h))
-    hidden = torch.cat(known.feed([0, 1], [text, text], [1, 1]))
-    logits = known.logits([(0, text, 3), (1, text, 3)], hidden)
-    close(logits, whole(model, alone(model, text)[-1:]).repeat(2, 1))
-    known.logits([(1, text, 3)], hidden[1:])
-    assert asked == [1]

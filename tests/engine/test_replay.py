@@ -11,21 +11,10 @@ from dataclasses import replace
 
 import pytest
 
-from engine import (
-    Request,
-    Role,
-    Trace,
-    at_dials,
-    audit,
-    costs,
-    first_flip,
-    same_text,
-)
-from engine.events import keeps, taken_back
-from engine.events.trace import same_acceptance
+from engine import Request, Role, Trace, at_dials, audit, costs, first_flip, same_acceptance, same_text
 from engine.pair import Pair
 from tests.support.paths import ROOT
-from tests.support.texts import GREEDY, PROMPTS, SAMPLED, asked, back_to, expected, facts, ids
+from tests.support.texts import GREEDY, PROMPTS, asked, expected, facts, ids, verified
 
 
 def request(threshold: float = 0.9, **options) -> Request:
@@ -64,12 +53,18 @@ def test_only_what_follows_the_first_flip_is_decoded_again(tiny_pair):
     assert tiny_pair.slm.fed - fed <= len(again) + 1  # the last kept token is read again, for its hidden state
 
 
+def back_to(decoding, kept):
+    """Makes the row's text its first tokens, ready to go on from there, as a slider does."""
+    row = decoding.rows[0]
+    decoding.resume(0, row.request, row.events[:kept])
+
+
 @pytest.mark.parametrize("policy", ["router", "llm"])
 def test_what_is_charged_and_not_read_where_a_text_goes_on_is_noted_for_its_seconds(tiny_pair, policy):
     decoding = written(tiny_pair, request(policy=policy))
     row, found = decoding.rows[0], []
     for at in reversed([event.index for event in row.events if event.role is Role.LLM]):
-        back_to(decoding, 0, at)
+        back_to(decoding, at)
         spared(tiny_pair, decoding)
         found.append(row.spared.get(Role.LLM, 0))
     assert found[-1] >= row.prompt_tokens - 1, "of the first token the whole prompt, but for what is always read"
@@ -77,19 +72,18 @@ def test_what_is_charged_and_not_read_where_a_text_goes_on_is_noted_for_its_seco
 
 def spared(pair, decoding):
     """The event of a step, of which the row must say how much less each model read than the event charges for."""
-    models = {Role.SLM: pair.slm, Role.LLM: pair.llm}
-    before = {role: model.fed for role, model in models.items()}
+    before = [model.fed for model in pair.models]
     (event,) = decoding.step()
-    charged, row = {Role.SLM: event.slm_fed, Role.LLM: event.llm_fed}, decoding.rows[event.row]
-    for role, model in models.items():
-        if charged[role]:
-            assert charged[role] - (model.fed - before[role]) == row.spared[role], (event.index, role)
+    row = decoding.rows[event.row]
+    for role, model, was, charged in zip(Role, pair.models, before, (event.slm_fed, event.llm_fed), strict=True):
+        if charged:
+            assert charged - (model.fed - was) == row.spared[role], (event.index, role)
     return event
 
 
 def test_what_was_read_for_candidates_alone_is_in_the_seconds_of_what_goes_on_from_there(tiny_pair):
     decoding = written(tiny_pair, request(policy="llm"), tokens=9)
-    back_to(decoding, 0, 5)
+    back_to(decoding, 5)
     decoding.reveal(0)
     spared(tiny_pair, decoding)
     decoding = written(tiny_pair, request(0.0), tokens=9)
@@ -114,20 +108,19 @@ def test_what_is_read_again_after_a_row_was_away_is_in_no_seconds(tiny_pair):
 
 def test_a_draft_that_took_others_back_is_taken_back_by_none_after_the_acceptance_was_raised(tiny_pair):
     """Written at acceptance 0, then live at 1: drafts before the change are unread, and later ones were taken back."""
-    decoding = tiny_pair.start([request(0.0, policy="confidence")])
+    text = verified(threshold=0.0, acceptance=0.0, policy="confidence")
+    decoding = tiny_pair.start([text])
     row = decoding.rows[0]
-    while not any(event.taken_back for event in row.events):
-        assert decoding.active
+    for _ in range(8):
         decoding.step()
-        row.dial.acceptance = 1.0 if row.position >= 4 else 0.0
+    row.dial.acceptance = 1.0
     decoding.finish()
-    for acceptance in (0.6, 1.0):
-        moved, kept = at_dials(row.request, row.events, 0.0, acceptance)
-        decoding.resume(0, moved, kept)
-        decoding.finish()
-        assert not any(draft.taken_back for event in row.events for draft in event.taken_back)
-        fresh = tiny_pair.generate(request(0.0, policy="confidence", acceptance=acceptance))
-        assert [event.id for event in row.events] == [event.id for event in fresh.events]
+    assert any(event.taken_back for event in row.events)
+    decoding.resume(0, *at_dials(row.request, row.events, 0.0, 1.0))
+    decoding.finish()
+    assert any(event.taken_back for event in row.events[:8]), "a draft from before the change is taken back"
+    assert not any(draft.taken_back for event in row.events for draft in event.taken_back)
+    assert ids(row.events) == ids(tiny_pair.generate(replace(text, acceptance=1.0)).events)
 
 
 def test_the_range_of_the_same_text_ends_where_the_first_decision_flips(tiny_pair):
@@ -141,16 +134,9 @@ def test_the_range_of_the_same_text_ends_where_the_first_decision_flips(tiny_pai
     assert first_flip(events, low, 0) is not None and first_flip(events, math.nextafter(low, 1), 0) is None
 
 
-def verified(prompt: str = PROMPTS[0], threshold: float = 0.3, **options):
-    """A request in whose text the LLM takes tokens back."""
-    return asked(prompt, threshold, **{"acceptance": 0.6, "max_draft": 8, "sampling": SAMPLED, "seed": 11, **options})
-
-
 def test_nothing_flips_within_the_dials_at_which_a_text_is_the_same(tiny_pair):
     row = verified()
-    decoding = tiny_pair.start([row])
-    decoding.finish()
-    events = list(decoding.rows[0].events)
+    events = tiny_pair.generate(row).events
     low, high = same_acceptance(events)
     assert low < row.acceptance <= high
     for acceptance in (math.nextafter(low, 1), min(high, 1.0)):
@@ -160,45 +146,23 @@ def test_nothing_flips_within_the_dials_at_which_a_text_is_the_same(tiny_pair):
         assert first_flip(events, row.threshold, math.nextafter(high, 1)) is not None
 
 
-@pytest.mark.parametrize(("ratio", "acceptance", "kept"), [(0.3, 0.3, True), (0.2999, 0.3, False), (1.0, 1.0, True)])
-def test_a_token_is_kept_at_its_ratio_and_below(ratio, acceptance, kept):
-    assert keeps(ratio, acceptance) is kept
-
-
-def test_an_audit_names_what_the_other_model_would_have_written(tiny_pair):
-    trace = tiny_pair.generate(request(alternatives=2))
-    found = audit(trace.events)
-    assert found.unknown == ()
-    for event in trace.events:
-        other = event.llm_alternatives if event.role is Role.SLM else event.slm_alternatives
-        differs = other[0].id != event.id
-        assert (event.index in found.missed) == (event.role is Role.SLM and differs)
-        assert (event.index in found.wasted) == (event.role is Role.LLM and not differs)
-
-
-@pytest.mark.parametrize("acceptance", [0.003, 0.1, 0.6])
-def test_an_audit_in_between_misses_what_was_kept_though_the_llm_would_write_another(tiny_pair, acceptance):
+@pytest.mark.parametrize("acceptance", [0, 0.003, 0.1, 0.6])
+def test_an_audit_names_what_the_other_model_would_have_written(tiny_pair, acceptance):
     row = verified(threshold=0.1, policy="random", acceptance=acceptance, sampling=GREEDY, alternatives=2)
-    texts = [tiny_pair.generate(replace(row, prompt=prompt)) for prompt in PROMPTS]
-    for text in texts:
-        found = audit(text.events)
-        kept = [each.index for each in text.events if each.role is Role.SLM and (each.ratio or 0) < 1]
-        assert (list(found.missed), found.unknown) == (kept, ())
-        assert all((text.events[index].ratio or 0) >= acceptance for index in found.missed)
-        # Where the LLM refused the SLM's token it was not asked in vain.
-        assert not [index for index in found.wasted if text.events[index].taken_back]
-    assert any(audit(text.events).missed for text in texts) == (acceptance < 0.6)
-    assert any(audit(text.events).wasted for text in texts)
-
-
-def test_a_trace_is_stored_with_what_was_taken_back(tiny_pair, tmp_path):
-    trace = tiny_pair.generate(verified())
-    trace.save(tmp_path / "trace.json")
-    opened = Trace.load(tmp_path / "trace.json")
-    assert opened == trace
-    assert taken_back(opened.events) == taken_back(trace.events) > 0
-    assert (opened.acceptance, opened.max_draft, opened.request.acceptance) == (0.6, 8, 0.6)
-    assert costs(opened.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost).run.bytes > 0
+    texts = [tiny_pair.generate(replace(row, prompt=prompt)).events for prompt in PROMPTS]
+    for events in texts:
+        found = audit(events)
+        assert found.unknown == ()
+        for event in events:
+            other = event.llm_alternatives if event.role is Role.SLM else event.slm_alternatives
+            differs = other[0].id != event.id
+            assert (event.index in found.missed) == (event.role is Role.SLM and differs)
+            assert (event.index in found.wasted) == (event.role is Role.LLM and not differs)
+            if acceptance and event.role is Role.SLM:
+                assert differs == (event.ratio < 1), "kept though the LLM would write another"
+        assert not any(events[index].taken_back for index in found.wasted), "it was not asked in vain"
+    assert any(audit(events).missed for events in texts) == (acceptance < 0.6)
+    assert any(audit(events).wasted for events in texts)
 
 
 OLD = ROOT / "tests" / "support" / "trace_before_acceptance.json"
@@ -209,10 +173,8 @@ def test_a_trace_from_before_there_was_an_acceptance_opens_and_is_written_again(
     assert not {"acceptance", "max_draft"} & json.loads(OLD.read_text("utf-8")).keys()
     old = Trace.load(OLD)
     assert (old.acceptance, old.max_draft) == (0.0, "auto")
-    assert {each.role for each in old.events} == set(Role)
     again = tiny_pair.generate(old.request)
     assert (ids(again.events), again.text, again.finish_reason) == (ids(old.events), old.text, old.finish_reason)
-    charged_then = costs(old.events, old.prompt_tokens, old.slm_cost, old.llm_cost)
-    charged_now = costs(again.events, again.prompt_tokens, again.slm_cost, again.llm_cost)
-    assert (charged_then.run.bytes, charged_then.run.flops) == (charged_now.run.bytes, charged_now.run.flops)
+    then, now = (costs(each.events, each.prompt_tokens, each.slm_cost, each.llm_cost).run for each in (old, again))
+    assert (then.bytes, then.flops) == (now.bytes, now.flops)
     assert old.to_json() == Trace.from_json(old.to_json()).to_json()

@@ -43,12 +43,8 @@ def test_a_long_prompt_is_read_in_pieces_between_the_steps_of_a_text_that_is_bei
 
 @pytest.mark.parametrize("alternatives", [0, 2])
 def test_where_the_llm_reads_for_one_text_it_reads_ahead_of_another_that_it_has_fallen_behind(tiny_pair, alternatives):
-    seldom = asked(
-        threshold=0.0,
-        max_new_tokens=24,
-        alternatives=alternatives,
-        forced=(Forced(0, Role.LLM), Forced(20, Role.LLM)),
-    )
+    forced = Forced(0, Role.LLM), Forced(20, Role.LLM)
+    seldom = asked(threshold=0.0, max_new_tokens=24, alternatives=alternatives, forced=forced)
     never, always = replace(seldom, prompt=PROMPTS[1], forced=()), asked(PROMPTS[2], 1.01, max_new_tokens=24)
 
     def behind(reading: int | None) -> list[int]:

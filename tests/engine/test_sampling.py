@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 
 import pytest
 import torch
@@ -19,10 +20,9 @@ def logits(size=5000, seed=0, scale=2.0):
 
 
 def test_uniform_depends_on_seed_position_and_stream_alone_and_is_uniform():
-    draws = [uniform(seed, position, stream) for seed in range(20) for position in range(50) for stream in range(2)]
-    assert draws == [
-        uniform(seed, position, stream) for seed in range(20) for position in range(50) for stream in range(2)
-    ]
+    places = list(product(range(20), range(50), range(2)))
+    draws = [uniform(*place) for place in places]
+    assert draws == [uniform(*place) for place in places]
     assert len(set(draws)) == len(draws)
     assert 0 <= min(draws) < 0.01
     assert 0.99 < max(draws) < 1
@@ -44,9 +44,7 @@ def test_the_tokens_that_can_be_drawn_are_those_of_transformers(top_p, top_k, sc
         kept = TopPLogitsWarper(top_p)(NO_IDS, kept)
     allowed = set(torch.isfinite(kept[0]).nonzero().flatten().tolist())
     settings = Sampling(temperature=1.0, top_p=top_p, top_k=top_k)
-    drawn = {
-        sample(row, settings, [], draw) for draw in torch.linspace(0, 1 - 1e-9, 4000, dtype=torch.float64).tolist()
-    }
+    drawn = {sample(row, settings, [], n / 1500) for n in range(1500)}
     assert drawn <= allowed
     if len(allowed) < 300:
         assert len(drawn) > 0.6 * len(allowed)
@@ -54,9 +52,9 @@ def test_the_tokens_that_can_be_drawn_are_those_of_transformers(top_p, top_k, sc
 
 def test_draws_follow_the_softmax():
     row = torch.tensor([2.0, 1.0, 0.0, -1.0])
-    counts = Counter(sample(row, Sampling(temperature=1.5), [], uniform(1, n)) for n in range(20_000))
+    counts = Counter(sample(row, Sampling(temperature=1.5), [], uniform(1, n)) for n in range(5000))
     for token, probability in enumerate((row / 1.5).softmax(-1).tolist()):
-        assert abs(counts[token] / 20_000 - probability) < 0.015
+        assert abs(counts[token] / 5000 - probability) < 0.025
 
 
 def test_the_repetition_penalty_is_that_of_transformers():

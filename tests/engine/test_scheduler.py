@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from types import SimpleNamespace as Namespace
-from typing import Any
 
 import pytest
 import torch
 
-from engine import EngineError, InvalidRequest, Role, RouterError, costs, extend, load_settings
+from engine import EngineError, InvalidRequest, Request, Role, RouterError, costs, extend, load_settings
 from engine.batch.handle import Handle
 from engine.batch.slots import common
 from engine.events import charged
@@ -61,6 +59,13 @@ def held(scheduler: Scheduler, **options) -> Iterator[Handle]:
         gate.open.set()
 
 
+def written(scheduler: Scheduler, request: Request, owner: object = "me", **options) -> Handle:
+    """A text that has ended."""
+    handle = scheduler.submit(request, owner, **options)
+    assert handle.wait(TIME)
+    return handle
+
+
 def steps_seen(scheduler: Scheduler):
     """A listener that notes at which step each text had its first event; prompts are read at once from now on.
 
@@ -79,14 +84,7 @@ def steps_seen(scheduler: Scheduler):
 def test_every_text_is_what_it_is_alone(tiny_pair, rows):
     chance = random.Random(rows)
     texts = [
-        asked(
-            chance.choice((*PROMPTS, LONG)),
-            t,
-            acceptance=a,
-            seed=n,
-            sampling=(GREEDY, SAMPLED)[n % 2],
-            max_new_tokens=12,
-        )
+        asked(chance.choice((*PROMPTS, LONG)), t, acceptance=a, seed=n, sampling=SAMPLINGS[n % 2], max_new_tokens=12)
         for n, (t, a) in enumerate(PLANE)
     ]
     wanted = [expected(tiny_pair, text) for text in texts]
@@ -107,29 +105,34 @@ def test_every_text_is_what_it_is_alone(tiny_pair, rows):
             assert [event.row for event in handle.stream] == [handle.batch_row] * len(handle.stream)
 
 
-def test_threads_that_submit_and_stop_at_random_leave_the_others_texts_alone(tiny_pair):
-    texts = [asked(PROMPTS[n % 4], *PLANE[n][:1], acceptance=PLANE[n][1], seed=n) for n in range(len(PLANE))]
+def test_threads_that_submit_and_stop_at_random_leave_other_texts_alone_and_get_no_more_rows_than_there_are(tiny_pair):
+    texts = [asked(PROMPTS[n % 4], t, acceptance=a, seed=n) for n, (t, a) in enumerate(PLANE)]
     wanted = [expected(tiny_pair, text) for text in texts]
-    wrong: list[object] = []
+    wrong, most = [], 0
+
+    def count(_: Handle) -> None:
+        nonlocal most
+        rooms = [len(cache.lengths) for cache in decoding._caches.values()]
+        most = max(most, sum(row.slot >= 0 for row in decoding.rows), *rooms)
 
     def visitor(number: int) -> None:
         chance = random.Random(number)
-        for _ in range(4):
+        for turn in range(4):
             n = chance.randrange(len(texts))
-            handle = scheduler.submit(texts[n], number)
-            count = sum(1 for _ in islice(handle, chance.choice((1, 2, 5, None))))
+            handle = scheduler.submit(texts[n], number, interactive=turn > 0, listener=count)
+            heard = sum(1 for _ in islice(handle, chance.choice((1, 2, 5, None))))
             if not handle.wait(TIME) or (handle.state == "done" and facts(handle.events) != wanted[n]):
-                wrong.append((n, count, handle.state))
+                wrong.append((n, heard, handle.state))
 
     with scheduling(tiny_pair, 3) as scheduler:
+        decoding = scheduler._held.decoding
         threads = [threading.Thread(target=visitor, args=(n,)) for n in range(5)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(TIME)
-        assert (scheduler.texts, scheduler.failures) == (20, 0)
-        assert len(scheduler._held.decoding.rows) <= 3
-    assert wrong == []
+        assert (scheduler.texts, scheduler.failures, scheduler.rows, scheduler.waiting) == (20, 0, 0, 0)
+    assert wrong == [] and 0 < most <= 3
 
 
 def test_a_cancelled_text_ends_within_a_step_or_without_a_row_and_the_others_go_on(tiny_pair):
@@ -172,9 +175,7 @@ def test_a_row_that_raises_ends_alone_with_its_error(tiny_pair, monkeypatch):
         for handle, text in zip(handles, wanted, strict=True):
             assert handle.wait(TIME)
             assert facts(handle.events) == text
-        again = scheduler.submit(texts[0], "later")
-        assert again.wait(TIME)
-        assert facts(again.events) == wanted[0]
+        assert facts(written(scheduler, texts[0]).events) == wanted[0]
         assert scheduler.failures == 2
 
 
@@ -186,25 +187,14 @@ def test_a_listener_that_is_gone_ends_its_text_only_and_nobodys_words_are_in_the
         with held(scheduler):
             other = scheduler.submit(asked(), "other")
             handle = scheduler.submit(asked(), "me", listener=gone)
-        assert handle.wait(TIME)
-        assert (handle.state, len(handle.stream)) == ("stopped", 1)
-        assert other.wait(TIME)
-        assert other.state == "done"
-    assert "listener of a text is gone: ConnectionError at" in caplog.text and asked().prompt not in caplog.text
+        assert handle.wait(TIME) and other.wait(TIME)
+        assert (handle.state, len(handle.stream), other.state) == ("stopped", 1, "done")
+    assert "ConnectionError" in caplog.text and asked().prompt not in caplog.text
 
 
-def test_a_fault_of_the_schedulers_own_ends_all_texts_and_not_their_words_in_the_log(tiny_pair, monkeypatch, caplog):
-    with scheduling(tiny_pair) as scheduler:
-        monkeypatch.setattr(scheduler, "_arrange", lambda: int(asked().prompt))
-        handle = scheduler.submit(asked(), "me")
-        assert handle.wait(TIME)
-    assert handle.state == "failed" and "the scheduler failed: ValueError at" in caplog.text
-    assert asked().prompt not in caplog.text
-
-
-def test_texts_whose_rows_cannot_be_freed_either_end_with_their_error_and_later_ones_are_served(tiny_pair, monkeypatch):
+def test_a_fault_of_the_schedulers_own_ends_all_texts_and_later_ones_are_served(tiny_pair, monkeypatch, caplog):
     def fail(*_, **__):
-        raise RuntimeError("the device is gone")
+        raise RuntimeError(f"the device is gone at {asked().prompt}")
 
     with scheduling(tiny_pair) as scheduler:
         decoding = scheduler._held.decoding
@@ -213,12 +203,11 @@ def test_texts_whose_rows_cannot_be_freed_either_end_with_their_error_and_later_
         with held(scheduler):
             handles = [scheduler.submit(asked(PROMPTS[n]), n) for n in range(4)]
         for handle in handles:
-            with pytest.raises(RuntimeError, match="the device is gone"):
+            with pytest.raises(RuntimeError, match="device"):
                 list(handle)
         monkeypatch.undo()
-        again = scheduler.submit(asked(), "later")
-        assert again.wait(TIME)
-        assert facts(again.events) == expected(tiny_pair, asked())
+        assert facts(written(scheduler, asked()).events) == expected(tiny_pair, asked())
+    assert "RuntimeError" in caplog.text and asked().prompt not in caplog.text
 
 
 def test_a_loop_that_is_left_stops_its_texts(tiny_pair):
@@ -253,33 +242,6 @@ def test_rows_go_to_interactive_texts_first_and_evenly_to_owners_and_nobodys_tex
             assert facts(handle.events) == expected(tiny_pair, text)
 
 
-def test_rows_never_exceed_the_bound_and_memory_does_not_grow(tiny_pair):
-    with scheduling(tiny_pair, 3) as scheduler:
-        decoding, seen = scheduler._held.decoding, set()
-
-        def count(_: Handle) -> None:
-            caches: dict[Role, Any] = {**decoding._caches}
-            seen.add((sum(row.slot >= 0 for row in decoding.rows), *(c.keys[0].shape[0] for c in caches.values())))
-
-        texts = [asked(PROMPTS[n % 4], (0.0, 0.9)[n % 2], seed=n, max_new_tokens=3) for n in range(40)]
-        handles = [scheduler.submit(text, n % 7, interactive=n % 3 > 0, listener=count) for n, text in enumerate(texts)]
-        assert all(handle.wait(TIME) for handle in handles)
-        assert {rooms for _, *rooms in map(list, seen) for rooms in rooms} <= {1, 2, 3} and max(seen)[0] == 3
-        assert (scheduler.texts, scheduler.rows, scheduler.waiting) == (40, 0, 0)
-
-
-def test_of_a_long_prompt_so_much_is_read_in_a_step_as_half_a_step_has_time_for(tiny_pair, monkeypatch):
-    flat = replace(tiny_pair.llm_cost, pass_seconds=1.0, pass_table=((1, 1.0), (8, 2.0), (32, 2.6)))  # 0.025 a token
-    monkeypatch.setattr(tiny_pair.llm, "cost", flat)
-    with scheduling(tiny_pair) as scheduler:
-        handles: list[Any] = [Namespace(slot=n) for n in range(8)]
-        assert scheduler._reading(handles) == 64, "no step was measured yet"
-        for step, tokens in ((4.0, 80), (1.0, 16), (0.1, 16)):
-            scheduler._mean_step = step
-            assert scheduler._reading(handles) == tokens
-        assert scheduler._reading(handles[:1]) == 512, "nobody waits for it"
-
-
 def test_a_dial_holds_from_the_next_token_also_of_a_text_that_waits(tiny_pair):
     with scheduling(tiny_pair, 2) as scheduler:
         gate = Gate()
@@ -297,32 +259,15 @@ def test_a_dial_holds_from_the_next_token_also_of_a_text_that_waits(tiny_pair):
 def test_a_finished_text_is_gone_on_from_without_reading_what_stays(tiny_pair, rows):
     low, high = asked(LONG, 0.9, acceptance=0.5), asked(LONG, 1.01, acceptance=0.5)
     with scheduling(tiny_pair, rows) as scheduler:
-        origin = scheduler.submit(low, "me")
-        assert origin.wait(TIME)
+        origin = written(scheduler, low)
         kept, fed = origin.events[:5], tiny_pair.slm.fed
-        handle = scheduler.submit(high, "me", after=origin, events=[replace(e, finish_reason=None) for e in kept])
-        assert handle.wait(TIME)
+        handle = written(scheduler, high, after=origin, events=kept)
         assert tiny_pair.slm.fed - fed <= len(handle.events) - 5 + 1
         assert [e.id for e in handle.events[:5]] == [e.id for e in kept]
         assert {e.role for e in handle.events[5:]} == {Role.LLM}
         assert facts(origin.events) == expected(tiny_pair, low)
-        branch = scheduler.submit(high, "me", after=origin, events=kept)  # its row is gone: it begins with a copy
-        assert branch.wait(TIME)
+        branch = written(scheduler, high, after=origin, events=kept)  # its row is gone: it begins with a copy
         assert facts(branch.events) == facts(handle.events)
-
-
-def test_a_text_that_reached_its_limit_is_gone_on_from_with_a_higher_one(tiny_pair):
-    short, longer = (asked(LONG, 0.9, max_new_tokens=tokens) for tokens in (4, 200))
-    with scheduling(tiny_pair) as scheduler:
-        origin = scheduler.submit(short, "me")
-        assert origin.wait(TIME)
-        assert origin.events[-1].finish_reason == "length"
-        kept, fed = [replace(event, finish_reason=None) for event in origin.events], tiny_pair.slm.fed
-        handle = scheduler.submit(longer, "me", after=origin, events=kept)
-        assert handle.wait(TIME)
-        assert (handle.state, handle.error) == ("done", None)
-        assert tiny_pair.slm.fed - fed <= len(handle.events) - 4 + 1, "what stays is not read again"
-        assert len(handle.events) > 12 and facts(handle.events) == expected(tiny_pair, longer)
 
 
 def test_a_text_gone_on_from_before_the_llm_wrote_takes_the_seconds_of_all_that_is_charged(tiny_pair, monkeypatch):
@@ -330,12 +275,10 @@ def test_a_text_gone_on_from_before_the_llm_wrote_takes_the_seconds_of_all_that_
     slow = replace(tiny_pair.llm_cost, pass_seconds=1.0, pass_table=((1, 1.0), (200, 1000.0)))
     monkeypatch.setattr(tiny_pair.llm, "cost", slow)
     with scheduling(tiny_pair, 1) as scheduler:
-        origin = scheduler.submit(asked(LONG, 0.9), "me")
-        assert origin.wait(TIME)
+        origin = written(scheduler, asked(LONG, 0.9))
         first = next(event.index for event in origin.events if event.role is Role.LLM)
         assert first > 0
-        again = scheduler.submit(asked(LONG, 0.9), "me", after=origin, events=origin.events[:first])
-        assert again.wait(TIME)
+        again = written(scheduler, asked(LONG, 0.9), after=origin, events=origin.events[:first])
     event = again.events[first]
     assert event.llm_fed == len(again.order.prompt) + first
     assert event.llm_seconds >= slow.seconds(event.llm_fed) - slow.seconds(1) > 100
@@ -345,8 +288,7 @@ def test_the_next_prompt_of_a_conversation_is_read_on_from_the_text_before_it(ti
     first = asked(LONG, 0.9, alternatives=2)
     models = tiny_pair.slm, tiny_pair.llm
     with scheduling(tiny_pair) as scheduler:
-        before = scheduler.submit(first, "me")
-        assert before.wait(TIME)
+        before = written(scheduler, first)
         answer = "".join(event.text for event in before.events)
         follow = asked(PROMPTS[1], 0.9, alternatives=2, turns=(Turn("user", LONG), Turn("assistant", answer)))
         assert before.row is not None
@@ -354,22 +296,20 @@ def test_the_next_prompt_of_a_conversation_is_read_on_from_the_text_before_it(ti
         shared = common(read, prompt)
         assert shared > len(tiny_pair.prepare(first)[1]) + len(answer.split())
         fed = [model.fed for model in models]
-        handle = scheduler.submit(follow, "me")
-        assert handle.wait(TIME)
+        handle = written(scheduler, follow)
         new = len(prompt) - min(shared, len(read) - 1) + len(handle.events)
         assert all(0 < model.fed - was <= new for model, was in zip(models, fed, strict=True))
         assert facts(handle.events) == expected(tiny_pair, follow), "its figures are those of the whole conversation"
         event, cost = handle.events[0], tiny_pair.slm_cost
         assert event.slm_fed == len(prompt)
         assert event.slm_seconds >= cost.seconds(len(prompt)) - cost.seconds(len(prompt) - min(shared, len(read) - 1))
-        back = scheduler.submit(first, "me", after=before, events=before.events[:3])
-        assert back.wait(TIME)
+        back = written(scheduler, first, after=before, events=before.events[:3])
         assert facts(back.events) == expected(tiny_pair, first)
 
 
 def test_of_an_owner_who_left_nothing_is_written_or_kept(tiny_pair):
     with scheduling(tiny_pair, 1) as scheduler:
-        assert scheduler.submit(asked(LONG), "me").wait(TIME)
+        written(scheduler, asked(LONG))
         with held(scheduler):
             other = scheduler.submit(asked(PROMPTS[1]), "you")
             mine = [scheduler.submit(asked(LONG, seed=n), "me") for n in range(2)]
@@ -383,7 +323,7 @@ def test_of_an_owner_who_left_nothing_is_written_or_kept(tiny_pair):
         gate.open.set()
         assert last.wait(TIME)
         fed = tiny_pair.slm.fed
-        assert scheduler.submit(asked(LONG), "another").wait(TIME)
+        written(scheduler, asked(LONG), "another")
         assert tiny_pair.slm.fed - fed >= len(tiny_pair.prepare(asked(LONG))[1]), "its prompt is read anew"
 
 
@@ -391,13 +331,13 @@ def test_of_an_owner_who_left_nothing_is_written_or_kept(tiny_pair):
 def test_an_audit_reads_a_long_text_in_pieces_between_which_others_write_and_it_can_be_stopped(tiny_pair, stopped):
     text = asked(LONG, 0.0, alternatives=2)
     events = tiny_pair.generate(replace(text, alternatives=0)).events
-    written: list[int] = []  # of the other text, at each piece
+    beside: list[int] = []  # of the other text, at each piece
     with scheduling(tiny_pair, 3) as scheduler:
         decoding = scheduler._held.decoding
         reveal = decoding.reveal
 
         def noting(row: int, reading: int | None = None):
-            written.append(len(other.events))
+            beside.append(len(other.events))
             if stopped:
                 audit.cancel()
             return reveal(row, reading)
@@ -411,7 +351,7 @@ def test_an_audit_reads_a_long_text_in_pieces_between_which_others_write_and_it_
     assert audit.state == ("stopped" if stopped else "done")
     found = {(each.index, each.role) for each in audit.revealed}
     everything = {(n, role) for n in range(len(events) - 1) for role in Role}
-    assert (len(written) == 1 and found < everything) if stopped else (len(set(written)) > 2 and found >= everything)
+    assert (len(beside) == 1 and found < everything) if stopped else (len(set(beside)) > 2 and found >= everything)
 
 
 def test_closing_ends_all_texts_and_the_thread_and_frees_the_caches(tiny_pair):
@@ -426,8 +366,7 @@ def test_closing_ends_all_texts_and_the_thread_and_frees_the_caches(tiny_pair):
         closing.join(0.001)
     gate.open.set()
     closing.join(TIME)
-    assert not closing.is_alive()
-    assert not scheduler._thread.is_alive()
+    assert not closing.is_alive() and not scheduler._thread.is_alive()
     assert (running.state, waiting.state) == ("stopped", "stopped")
     assert scheduler._held.decoding.rows == []
     with pytest.raises(EngineError, match="shut down"):
@@ -436,7 +375,7 @@ def test_closing_ends_all_texts_and_the_thread_and_frees_the_caches(tiny_pair):
 
 def test_there_is_an_estimate_once_a_text_has_ended(tiny_pair):
     with scheduling(tiny_pair, 1) as scheduler:
-        assert scheduler.submit(asked(), "me").wait(TIME)
+        written(scheduler, asked())
         with held(scheduler):
             handles = [scheduler.submit(asked(), "me") for _ in range(3)]
             estimates = [handle.estimate or 0.0 for handle in handles]
@@ -467,15 +406,12 @@ def test_what_a_text_costs_is_what_it_costs_alone_also_where_steps_are_shared(ti
     with scheduling(tiny_pair) as scheduler:
         with held(scheduler) as gate:
             handles = [scheduler.submit(text, n) for n, text in enumerate(texts)]
-        for handle in handles:
-            assert handle.wait(TIME)
+        assert all(handle.wait(TIME) for handle in handles)
     assert any(event.taken_back for handle in handles for event in handle.events)
-    written = sum(len(list(charged(handle.events))) for handle in (gate, *handles))
-    assert scheduler.tokens == written, "what was taken back in the step that drafted it included"
+    tokens = sum(len(list(charged(handle.events))) for handle in (gate, *handles))
+    assert scheduler.tokens == tokens, "what was taken back in the step that drafted it included"
     for handle, text in zip(handles, texts, strict=True):
         if handle.beside == len(handle.stream):
-            alone, tokens = tiny_pair.generate(text).events, len(handle.order.prompt)
-            assert costs(handle.events, tokens, slm, llm).run.seconds == pytest.approx(
-                modelled_seconds(alone, slm, llm)
-            )
+            run = costs(handle.events, len(handle.order.prompt), slm, llm).run
+            assert run.seconds == pytest.approx(modelled_seconds(tiny_pair.generate(text).events, slm, llm))
     assert any(handle.beside == len(handle.stream) for handle in handles)

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
-from engine import Request
 from engine.model.language_model import LanguageModel
 from engine.model.static_step import StaticStep
-from engine.pair import Pair
 
 
-@pytest.fixture
-def models(random_pair):
-    """The LLM of a random pair, without and with such passes."""
-    return [LanguageModel(random_pair.llm.model, "large", 259, graphs=graphs) for graphs in (False, True)]
-
-
-@pytest.fixture
-def runs(monkeypatch):
-    """Rows of each such pass."""
-    counted, real = [], StaticStep._run
-    monkeypatch.setattr(StaticStep, "_run", lambda step: counted.append(len(step._ids)) or real(step))
-    return counted
-
-
-def test_rows_of_different_lengths_give_the_states_of_other_passes(models, runs):
-    found = []
-    for model in models:
+def test_rows_of_different_lengths_give_the_states_of_other_passes(random_pair, monkeypatch):
+    found, runs, real = [], [], StaticStep._run
+    monkeypatch.setattr(StaticStep, "_run", lambda step: runs.append(len(step._ids)) or real(step))
+    for graphs in (False, True):
+        model = LanguageModel(random_pair.llm.model, "large", 259, graphs=graphs)
         cache = model.new_cache(4, 600)
         model.feed(cache, [2, 0, 3], [[7] * 5, [1, 2, 3], list(range(200)) + list(range(55))])
         states = []
@@ -39,16 +24,3 @@ def test_rows_of_different_lengths_give_the_states_of_other_passes(models, runs)
     torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-4)
     assert counts == counted
     assert runs == [3, 1] * 4
-
-
-@pytest.mark.parametrize("policy", ["confidence", "random", "llm"])
-def test_routed_texts_are_the_same_to_the_token(random_pair, monkeypatch, runs, policy):
-    prompts = "hello", "a longer prompt", "日本"
-    requests = [Request(prompt, 0.3, policy, raw=True, max_new_tokens=24) for prompt in prompts]
-    expected = random_pair.generate_batch(requests)
-    pair = Pair(random_pair.slm.model, random_pair.llm.model, random_pair.tokenizer, slm_name="s", llm_name="l")
-    for model in pair.models:
-        monkeypatch.setattr(model, "_graphs", True)
-    for ours, theirs in zip(pair.generate_batch(requests), expected, strict=True):
-        assert [(e.id, e.role) for e in ours.events] == [(e.id, e.role) for e in theirs.events]
-    assert runs

@@ -29,18 +29,13 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class Written:
-    """One token by the definition.
-
-    Attributes:
-        ratio: What the LLM makes of the SLM's token; None where the LLM was chosen, or nothing is judged.
-        margin: How near the nearest of the comparisons that led here was to going the other way.
-    """
+    """One token by the definition."""
 
     id: int
     role: Role
     score: float | None
-    ratio: float | None
-    margin: float
+    ratio: float | None  # what the LLM makes of the SLM's token, where it is judged
+    margin: float  # how near the nearest of the comparisons that led here was to going the other way
 
 
 @dataclass(frozen=True)
@@ -64,17 +59,11 @@ class SlowReference:
         self.pair = pair
         self._read: dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
-    @torch.inference_mode()
     def read(self, tokens: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """At the end of a text: the SLM's hidden state, its logits, and the LLM's."""
         key = tuple(tokens)
         if key not in self._read:
-            ids = torch.tensor([key])
-            small = self.pair.slm.model(ids, output_hidden_states=True, use_cache=False)  # pyright: ignore[reportCallIssue]
-            large = self.pair.models[1].model(ids, use_cache=False)  # pyright: ignore[reportCallIssue]
-            vocabulary = len(self.pair.tokenizer)
-            logits = [output.logits[0, -1, :vocabulary].float() for output in (small, large)]
-            self._read[key] = small.hidden_states[-1][0, -1], *logits
+            self._read_at_once(tokens, len(tokens))
         return self._read[key]
 
     def token(
@@ -116,10 +105,9 @@ class SlowReference:
         return Text(tokens, text + stream.finish(), reason)
 
     def check(self, request: Request, events: Sequence[TokenEvent], rounding: float = ROUNDING) -> None:
-        """Asserts that each token of a text is what the definition gives at the dials that its event names.
+        """Asserts that a text, its ratios, candidates and end are what the definition gives at its events' dials.
 
-        So are its ratio, its candidates, and the place where the text ends. Comparisons within rounding may fall
-        either way, since passes of other lengths add in another order.
+        Comparisons within rounding may fall either way, since passes of other lengths add in another order.
         """
         prompt, folded = render(self.pair.tokenizer, request), fold_revealed(events)
         tokens = [event.id for event in folded]
@@ -163,21 +151,15 @@ class SlowReference:
             self._read.setdefault(key, (small.hidden_states[-1][0, end - 1], slm[end - 1], llm[end - 1]))
 
     def _choose(
-        self,
-        request: Request,
-        prompt: Sequence[int],
-        position: int,
-        hidden: torch.Tensor,
-        slm: torch.Tensor,
-        threshold: float,
+        self, request: Request, prompt: Sequence[int], at: int, hidden: torch.Tensor, slm: torch.Tensor, dial: float
     ) -> tuple[float | None, Role, float]:
         policy = build_policy(request.policy, self.pair.router)
         if policy.fixed is not None:
             return None, policy.fixed, 1.0
         features = logit_features(slm[None])
-        state = State([request.seed], [position], hidden[None], features, None, self.read(prompt)[0][None])
+        state = State([request.seed], [at], hidden[None], features, None, self.read(prompt)[0][None])
         score = float(policy.score(state))
-        return score, Role.LLM if score < threshold else Role.SLM, abs(score - threshold)
+        return score, Role.LLM if score < dial else Role.SLM, abs(score - dial)
 
 
 def _check_ratio(event: TokenEvent, expected: Written) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import torch
 
 from engine import Request, Sampling, TokenEvent, fold_revealed
-from engine.decoding import Decoding
 from engine.pair import Pair
 
 PROMPTS = (
@@ -29,6 +27,11 @@ PLANE = list(product((0.0, 0.3, 0.9, 1.01), (0.0, 0.3, 1.0)))
 def asked(prompt: str = PROMPTS[0], threshold: float = 0.7, **options: Any) -> Request:
     """A request of 32 tokens at most, of the router unless something else is said."""
     return Request(prompt, threshold, **{"max_new_tokens": 32, **options})
+
+
+def verified(prompt: str = PROMPTS[0], threshold: float = 0.3, **options: Any) -> Request:
+    """A request in whose text the LLM takes tokens back."""
+    return asked(prompt, threshold, **{"acceptance": 0.6, "max_draft": 8, "sampling": SAMPLED, "seed": 11, **options})
 
 
 def ids(events: Iterable[TokenEvent]) -> list[int]:
@@ -51,12 +54,6 @@ def expected(pair: Pair, request: Request) -> list[list[Any]]:
     return facts(pair.generate(request).events)
 
 
-def back_to(decoding: Decoding, row: int, kept: int) -> None:
-    """Makes a row's text its first `kept` tokens, ready to go on from there, as a slider does."""
-    this = decoding.rows[row]
-    decoding.resume(row, this.request, [replace(event, finish_reason=None) for event in this.events[:kept]])
-
-
 def raw(prompt: str, **options: Any) -> Request:
     """A request of the random pair's, which writes on without a chat template."""
     return Request(prompt, **{"policy": "confidence", "raw": True, "max_new_tokens": 40, **options})
@@ -70,11 +67,8 @@ def assert_same_up_to_a_tie(model: Any, start: torch.Tensor, ours: list[int], th
     if ours == theirs:
         return
     n = next(n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
+    text = torch.cat([start, torch.tensor([ours[:n]], dtype=torch.long, device=start.device)], dim=1)
     with torch.inference_mode():
-        logits = (
-            model(torch.cat([start, torch.tensor([ours[:n]], dtype=torch.long, device=start.device)], dim=1))
-            .logits[0, -1]
-            .float()
-        )
+        logits = model(text).logits[0, -1].float()
     gap = abs(float(logits[ours[n]] - logits[theirs[n]]))
     assert gap <= TIE, f"token {n} differs by {gap} logits, which is no rounding"
