@@ -89,7 +89,7 @@ The answer is between 72 and 73. → 72 ¦ The answer is at least 72. → 72 ¦ 
 The answer is seventy-two. → 72 ¦ The answer is 72. No, the answer is unknown. → 72
 The answer is 72 or so, \\boxed{71} → 72 ¦ 72 \\boxed{} → 72 ¦ \\boxed{72, 73} → 72 ¦ \\boxed{72\\pi} → 72
 \\boxed{72^2} → 72 ¦ The answer is 72/2. → 72 ¦ The answer is 72,5 → 72 ¦ The answer is 72 - 5 → 72
-The answer is 72:30 → 72 ¦ The answer is 72.5.1 → 72 ¦ x5 → 5 ¦ The answer is 3/0 → 0
+The answer is 72.5.1 → 72 ¦ x5 → 5 ¦ The answer is 3/0 → 0 ¦ at 72:30 → 30 ¦ x = 72 ^2 → 2 ¦ x = 72 ^2 → 72
 It is 72, or 73 → 72 ¦ The answer is 1e999999 → 1e9 ¦ The answer is 0.30000000000000004 → 0.3
 """
 

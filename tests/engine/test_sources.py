@@ -203,7 +203,7 @@ print(len(path.read_bytes()))
     command = [sys.executable, "-c", code]
     said: queue.Queue[str] = queue.Queue()
     processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    threads = [threading.Thread(target=lambda lines=each.stdout: [*map(said.put, lines)]) for each in processes]
+    threads = [threading.Thread(target=lambda lines=each.stdout or (): [*map(said.put, lines)]) for each in processes]
     for thread in threads:
         thread.start()
     try:

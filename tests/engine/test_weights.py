@@ -28,7 +28,6 @@ from tests.support.paths import ROOT
 from tests.support.random_gguf import WORDS, by_bitsandbytes, logits, random_qwen
 
 READY = ["loading small", "loading large"]
-"""What is said where nothing is to be converted."""
 
 
 def quantised(dense, **options):
