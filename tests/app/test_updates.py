@@ -25,14 +25,14 @@ import app.stream.feed
 from app.entrance.callers import Callers
 from app.page import UPDATES
 from app.running.host import Host
-from app.running.run import Run
+from app.running.run import Change, Run
 from app.running.session import Session
 from app.running.sessions import Sessions
 from app.share.open_trace import opened_run
 from app.stream.dashboard import dashboard_message
 from app.stream.feed import KEEP_ALIVE_SECONDS, MAX_FEEDS, Feeds, _panel_state
 from app.stream.token_stream import token_message
-from app.stream.updates import PanelState
+from app.stream.updates import PanelState, shared_prefix
 from engine import InvalidRequest, Prices
 from tests.support.browser import eventually
 from tests.support.fake_pair import FakePair, request
@@ -236,6 +236,16 @@ def test_whatever_is_lost_changed_or_undone_the_page_ends_with_the_text_and_gets
         host.close()
 
 
+def test_a_text_keeps_nothing_of_the_page_that_the_last_one_had_taken_back(host):
+    page = ended(Session().begin(request(threshold=0.2, acceptance=0.8), host))
+    first, *later = page.written.cuts
+    again = Run(page.request, change=Change(page, lambda origin: (origin.request, origin.folded)))
+    again.events = list(page.folded)
+    assert shared_prefix(page, again, 30, len(later) + 1).count == 30
+    assert shared_prefix(page, again, 30, len(later)).count == later[-1]
+    assert shared_prefix(page, again, 30, 0).count == min(first, *later)
+
+
 # ---- what a message says ---------------------------------------------------------------------------------------------
 
 
@@ -276,6 +286,16 @@ def test_what_keeps_the_llm_from_writing_is_said_while_the_text_stays(host, pair
     messages = of(follow(host, session, then=fail_for_a_while), "stream")
     assert any("server" in message["note"] and message["state"] == "running" for message in messages)
     assert messages[-1]["note"] == "" and sum(message["count"] for message in messages) == 60
+
+
+def test_a_new_view_sends_all_points_again_without_running_anything(host, pair):
+    pair.tokens_per_second = 20
+    session = Session()
+    run = session.begin(request(), host)
+    told = follow(host, session, then=lambda: len(run.events) > 5 and session.set_view("price", Prices(1, 2)))
+    first = next(message for message in of(told, "dashboard") if message["view"] == 1)
+    assert first["from"] == 0 and first["figures"] and first["meter"]["unit"] == "price"
+    assert len(pair.requests) == 1
 
 
 def test_a_dial_that_the_llm_cannot_serve_is_refused_and_moves_nothing(host, pair, monkeypatch):
