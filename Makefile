@@ -4,6 +4,9 @@ BIN := .venv/bin
 # Playwright brings a Node of its own, so that no other is needed.
 NODE = $(shell $(BIN)/python -c "from playwright._impl._driver import compute_driver_executable as d; print(d()[0])")
 
+# Where a machine forbids compiled files, each process of a test would compile what it imports anew, for ten seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test first-visit slow gpu test-servers check format bench bench-page soak soak-short rehearse-space screenshots clean
 
 demo: .venv/.run  ## the page in the browser
@@ -11,7 +14,7 @@ demo: .venv/.run  ## the page in the browser
 
 test: .venv/.dev  ## all tests but the slow ones: the page's JavaScript by Node, the rest by pytest; offline, on the tiny pair
 	@failed=; \
-	$(NODE) --test tests/page || failed="$$failed page"; \
+	$(NODE) --test tests/page/*.test.mjs || failed="$$failed page"; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || failed="$$failed pytest"; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed (see above)"; exit 1; fi; echo "All parts passed."
 

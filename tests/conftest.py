@@ -25,12 +25,26 @@ settings.register_profile("many", settings.get_profile("suite"), max_examples=10
 settings.load_profile("suite")
 
 
-LONGEST = "test_pipeline.py"
+MOST_LINES, MOST_IN_THE_BROWSER = 18_000, 150
+"""How large the suite may be. More is a decision: change these in the commit that needs it, and say why."""
+
+FIRST = ("test_pipeline.py",)
+"""The longest modules: as the last of two processes' work they would end minutes after all others."""
 
 
 def pytest_collection_modifyitems(items):
-    """The longest module first: as the last of two processes' work it would end minutes after all others."""
-    items.sort(key=lambda item: item.path.name != LONGEST)
+    """Holds the size of the suite, and has the longest modules run first."""
+    folder = Path(__file__).parent
+    files = [path for path in folder.rglob("*") if path.suffix in (".py", ".js", ".mjs")]
+    lines = sum(len(path.read_bytes().splitlines()) for path in files)
+    in_the_browser = sum(folder / "browser" in item.path.parents for item in items)
+    for what, number, most in (
+        ("lines of tests", lines, MOST_LINES),
+        ("tests in the browser", in_the_browser, MOST_IN_THE_BROWSER),
+    ):
+        if number > most:
+            raise pytest.UsageError(f"{number:,} {what}, where {most:,} are the most (tests/conftest.py)")
+    items.sort(key=lambda item: item.path.name not in FIRST)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -88,14 +102,6 @@ def cpu_pair():
 
 # The page in Chromium, module by module: Playwright's loop must not outlive the module. A module with another pair in
 # front of it has a fixture `pair` of its own.
-
-
-@pytest.fixture(scope="module")
-def labels(tmp_path_factory):
-    """Labels with a planted signal."""
-    from tests.support.fake_labels import planted, write_labels
-
-    return write_labels(tmp_path_factory.mktemp("labels"), planted())
 
 
 @pytest.fixture(scope="module")
