@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.paths import ROOT
+
 # Before any library reads them: tests never reach a hub, and a developer's own settings do not change their outcome.
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", GRADIO_ANALYTICS_ENABLED="False")
 for name in [name for name in os.environ if name.startswith("CITER_")]:
@@ -34,7 +36,7 @@ FIRST = ("test_pipeline.py",)
 
 def pytest_collection_modifyitems(items):
     """Holds the size of the suite, and has the longest modules run first."""
-    folder = Path(__file__).parent
+    folder = ROOT / "tests"
     files = [path for path in folder.rglob("*") if path.suffix in (".py", ".js", ".mjs")]
     lines = sum(len(path.read_bytes().splitlines()) for path in files)
     in_the_browser = sum(folder / "browser" in item.path.parents for item in items)
