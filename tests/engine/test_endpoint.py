@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -201,9 +202,6 @@ def test_the_key_is_asked_for_where_there_is_one_and_is_in_no_log(tiny_pair, cap
     assert key not in caplog.text and "my own words" not in caplog.text
 
 
-# Many at once
-
-
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_goes_away_frees_its_row(random_pair, stream):
     with serve_endpoint(random_pair) as served, httpx.Client(base_url=served.url, timeout=120) as client:
@@ -232,25 +230,27 @@ def test_a_stream_without_a_token_yet_begins_and_says_that_it_waits(tiny_pair, m
 
 
 def test_a_text_that_fails_or_finds_no_room_is_told_so_without_words_of_the_prompt(tiny_pair, monkeypatch, caplog):
+    settings: Any = {"server": {"queue_size": 1}}
+    decide, begun, go, body = decoding.decide, threading.Event(), threading.Event(), {**BODY, "max_tokens": 1}
+
     def broken(*_, **__):
         raise ZeroDivisionError("my own words")
 
-    settings: Any = {"server": {"queue_size": 1}}
+    def held(*given):
+        begun.set()
+        return go.wait(120) and decide(*given)
+
     with serve_endpoint(tiny_pair, **settings) as served, httpx.Client(base_url=served.url, timeout=120) as client:
-        with monkeypatch.context() as patch:
-            patch.setattr("engine.decoding.decide", broken)
-            answer = client.post(CHAT, json=BODY)
+        monkeypatch.setattr("engine.decoding.decide", broken)
+        answer = client.post(CHAT, json=BODY)
         assert answer.status_code == 500 and answer.json()["error"]["type"] == "server_error"
         assert "my own words" not in answer.text + caplog.text and "ZeroDivisionError" in caplog.text
-        body = {**BODY, "max_tokens": 1}
-        holding = HTTPConnection(urlsplit(served.url).netloc, timeout=120)
-        holding.putrequest("POST", f"/v1{CHAT}")
-        for name, value in (("Content-Type", "application/json"), ("Content-Length", "100")):
-            holding.putheader(name, value)
-        holding.endheaders(b'{"model"')  # its body is still to come
-        eventually(lambda: client.post(CHAT, json=body).status_code == 429)
-        refused = client.post(CHAT, json=body)
-        assert refused.json()["error"]["type"] == "rate_limit_error" and int(refused.headers["retry-after"]) >= 1
-        assert client.get("/models").is_success
-        holding.close()
-        eventually(lambda: client.post(CHAT, json=body).status_code == 200)
+        monkeypatch.setattr("engine.decoding.decide", held)
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(eventually, lambda: client.post(CHAT, json=body).status_code == 200)
+            assert begun.wait(120)
+            refused = client.post(CHAT, json=body)
+            go.set()
+            first.result()
+        assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
+        assert refused.json()["error"]["type"] == "rate_limit_error" and client.get("/models").is_success
