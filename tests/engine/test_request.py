@@ -22,7 +22,7 @@ def test_who_wrote_what_of_a_message_fits_its_text():
 def test_forced_tokens_have_a_limit_and_roles_for_authors_and_a_raw_text_has_no_turns():
     for role in ("llm", "user", None):
         with pytest.raises(InvalidRequest, match=f"{role!r}: give Role.SLM"):
-            Forced(3, role)
+            Forced(3, role)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InvalidRequest, match="forced has 100,001"):
         Request("x", forced=(Forced(0, Role.SLM),) * (MAX_FORCED + 1))
     with pytest.raises(InvalidRequest, match="raw = True"):

@@ -115,7 +115,7 @@ def test_a_routed_text_uses_the_router_and_ends_where_it_gives_no_number(random_
 def test_a_router_for_another_slm_is_refused_with_the_reason_and_for_another_llm_taken_with_a_warning(random_pair):
     for change in ({"slm": "another"}, {"hidden_size": 64}, {"tokenizer": "0" * 64}):
         with pytest.raises(RouterError, match=r"was trained for .* not for small"):
-            random_pair.use_router(make_router(random_pair, **change))
+            random_pair.use_router(make_router(random_pair, **change))  # pyright: ignore[reportArgumentType]
     router = make_router(random_pair, llm="huge")
     random_pair.use_router(router)
     random_pair.use_router(None)
