@@ -185,13 +185,14 @@ def test_speculative_decoding_is_charged_as_transformers_does_it(random_pair):
 
 def test_the_evaluation_charges_it_so(tiny_pair, results):
     (method,) = build_methods(["assisted"], tiny_pair, None)
+    dials = {"threshold": 0.0, "acceptance": 1.0, "max_draft": method.max_draft, "max_new_tokens": 120}
+    decoding = tiny_pair.start([Request(prompt(q), **dials) for q in QUESTIONS], [build_policy("slm")] * len(QUESTIONS))
+    decoding.finish()
     spared = 0
-    for question, line in zip(QUESTIONS, answers_of(results, "assisted", 0.0, 1.0), strict=True):
-        dials = {"threshold": 0.0, "acceptance": 1.0, "max_draft": method.max_draft}
-        trace = tiny_pair.generate(Request(prompt(question), policy="slm", max_new_tokens=120, **dials))
+    for row, line in zip(decoding.rows, answers_of(results, "assisted", 0.0, 1.0), strict=True):
         own, published = (
-            costs(events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost).run.bytes
-            for events in (trace.events, as_published(trace.events, int(method.max_draft)))
+            costs(events, row.prompt_tokens, tiny_pair.slm_cost, tiny_pair.llm_cost).run.bytes
+            for events in (row.events, as_published(row.events, int(method.max_draft)))
         )
         assert line["bytes"] == published
         spared += own > published
