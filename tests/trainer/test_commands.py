@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 
@@ -15,7 +13,7 @@ from engine.provenance import command
 from tests.support.fake_labels import planted, write_labels
 from tests.support.fake_llm_server import served
 from tests.support.paths import ROOT
-from trainer.__main__ import main, parser
+from trainer.__main__ import main
 from trainer.commands import COMMANDS
 from trainer.fit import baselines
 from trainer.questions.sources import load_questions
@@ -33,16 +31,11 @@ def refused(capsys, *arguments):
     return told
 
 
-# --- help, and what is written down of a command
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_itself(name, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main([name, "--help"])
-    told = capsys.readouterr().out
-    assert stopped.value.code == 0 and f"python -m trainer {name}" in told
-    assert COMMANDS[name].summary[:20].lower() in told.lower().replace("\n", " ")
+def test_every_command_explains_itself(capsys):
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as stopped:
+            main([name, "--help"])
+        assert stopped.value.code == 0 and f"python -m trainer {name}" in capsys.readouterr().out
 
 
 def test_help_needs_no_torch():
@@ -63,39 +56,11 @@ def test_the_command_that_is_kept_can_be_run_again_and_names_no_folder_elsewhere
     assert command("trainer") == f"ATEN_CPU_CAPABILITY=avx2 CITER_CPU_WEIGHTS=nf4 {own}"
 
 
-def recorded(value: Any) -> list[str]:
-    """All trainer commands in a JSON value's `command` fields; a summary joins those of its stages by semicolons."""
-    if isinstance(value, list):
-        return [each for item in value for each in recorded(item)]
-    if not isinstance(value, dict):
-        return []
-    own = value["command"] if isinstance(value.get("command"), str) else ""
-    commands = [re.sub(r"^([A-Z_]+=\S* )+", "", each) for each in own.split("; ")]
-    below = [each for key, item in value.items() if key != "command" for each in recorded(item)]
-    return below + [each for each in commands if each.startswith("python -m trainer ")]
-
-
-def test_commands_that_results_and_cards_record_are_still_understood():
-    files = (ROOT / "assets").glob("**/*.json")
-    lines = {line for path in files for line in recorded(json.loads(path.read_text("utf-8"))) if "judge" not in line}
-    assert len(lines) > 10
-    for line in lines:
-        # Records of earlier versions have no quotes around a description of several words, which stands last there.
-        quoted = re.sub(r"--description ([^'\"].*)$", lambda match: f"--description {shlex.quote(match[1])}", line)
-        assert parser().parse_args(shlex.split(quoted)[3:]).command in COMMANDS
-
-
-# --- refused at once
-
-
 FIT = ["fit", "--labels", "LABELS", "--out", "OUT"]
 ANSWER, EVALUATE = ["answer", *FEW, "--out", "OUT"], ["evaluate", *FEW, "--out", "OUT"]
 SENSELESS = {
     "dropout": [*FIT, "--dropout", "2"],
-    "learning rate": [*FIT, "--learning-rate", "nan"],
-    "epochs": [*FIT, "--epochs", "0"],
     "none": ["fit", "--labels", "no/none", "--out", "OUT"],
-    "seed": [*FIT, "--seed", "-1"],
     "--rollouts": [*FIT, "--co-llm", "--rollouts", "r"],
     "--data": [*FIT, "--query", "a"],
     "kept": [*FIT, "--target", "kept", "--co-llm"],
@@ -107,26 +72,21 @@ SENSELESS = {
     "--router": ["rollout", "--labels", "LABELS", "--out", "OUT", "--threshold", "0.5"],
     "--reference": ["label", "--skip-llm", "--out", "OUT"],
     "answer --role": ["label", "--reference", "llm", "--out", "OUT"],
-    "0 rounds": ["iterate", *FEW, "--labels", "LABELS", "--out", "OUT", "--rounds", "0"],
     "--wrong-references": ["iterate", "--labels", "LABELS", "--out", "OUT", "--wrong-references"],
     "csqa, gsm8k": ["run", "--preset", "cpu", "--task", "chess", "--out", "OUT"],
     "my task": [*EVALUATE, "--task", "my task"],
     "<b>": [*EVALUATE, "--methods", "slm", "<b>=x"],
-    "a/b": [*EVALUATE, "--stage", "a/b"],
     "partial-more": [*EVALUATE, "--stage", "partial-more"],
     "citer": [*EVALUATE, "--main", "citer"],
-    "0.5, 0.5": [*EVALUATE, "--methods", "confidence", "--thresholds", "0.5", "0.5"],
     "assisted": [*EVALUATE, "--methods", "slm", "assisted", "--assisted"],
-    "steps": ["tiny", "--out", "OUT", "--steps", "0"],
 }
 
 
 @pytest.mark.parametrize("named", SENSELESS)
 def test_options_that_make_no_sense_are_refused_by_name_and_leave_nothing(capsys, tmp_path, named, few_labels):
     out = tmp_path / "deep" / "out"
-    told = refused(
-        capsys, *({"LABELS": str(few_labels), "OUT": str(out)}.get(each) or each for each in SENSELESS[named])
-    )
+    places = {"LABELS": str(few_labels), "OUT": str(out)}
+    told = refused(capsys, *(places.get(each, each) for each in SENSELESS[named]))
     assert named in told and not out.exists()
 
 
@@ -135,12 +95,11 @@ def few_labels(tmp_path_factory):
     return write_labels(tmp_path_factory.mktemp("few"), planted(questions=3, length=4))
 
 
-@pytest.mark.parametrize("arguments", [FIT, ANSWER, ["tiny", "--out", "OUT"]], ids=lambda each: each[0])
-def test_a_file_in_the_way_of_the_folder_is_named_before_any_work(capsys, few_labels, tmp_path, arguments):
+def test_a_file_in_the_way_of_the_folder_is_named_before_any_work(capsys, few_labels, tmp_path):
     (tmp_path / "file").write_text("mine")
-    for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        told = refused(capsys, *({"LABELS": str(few_labels), "OUT": str(out)}.get(each) or each for each in arguments))
-        assert str(tmp_path / "file") in told
+    for arguments in (["fit", "--labels", str(few_labels)], ["answer", *FEW], ["tiny"]):
+        for out in (tmp_path / "file", tmp_path / "file" / "below"):
+            assert str(tmp_path / "file") in refused(capsys, *arguments, "--out", str(out))
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -169,9 +128,6 @@ def test_a_file_whose_name_cannot_be_a_tasks_and_several_processes_are_refused(c
     assert "my questions" in refused(capsys, "run", "--preset", "tiny", "--data", "my questions.jsonl")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "alone" in refused(capsys, "run") and not (tmp_path / "runs").exists()
-
-
-# --- stages one after the other
 
 
 def test_answer_label_rollout_fit_evaluate_and_ship_follow_one_another(capsys, tmp_path, monkeypatch):
@@ -217,11 +173,7 @@ def test_answer_label_rollout_fit_evaluate_and_ship_follow_one_another(capsys, t
     shard.unlink()
     assert main([*evaluating, "llm", router, "--stage", "more"]) == 0
     assert answers_in(shard) == before, "begun with labels, gone on with without"
-    first = (tmp_path / "tiny--own.json").read_bytes()
     assert main(["summarise", "--evaluation", str(tmp_path / "e"), "--results", str(tmp_path), "--main", "mine"]) == 0
-    assert (
-        json.loads(first)["methods"].keys() == json.loads((tmp_path / "tiny--own.json").read_bytes())["methods"].keys()
-    )
 
     timing = ["--max-new-tokens", "8", "--task", "own", "--points", "confidence:0.5", "--out", str(tmp_path / "s")]
     assert main(["seconds", *unseen[:-2], *timing, "--results", str(tmp_path)]) == 0
@@ -230,29 +182,14 @@ def test_answer_label_rollout_fit_evaluate_and_ship_follow_one_another(capsys, t
     points = json.loads((tmp_path / "shipped" / "operating_points.json").read_text())
     assert [(curve["task"], len(curve["points"])) for curve in points["curves"]] == [("own", 2)]
     assert [(each["policy"], each["threshold"]) for each in points["timed"]] == [("confidence", 0.5)]
-    assert "another router" in refused(
-        capsys, *shipping[:2], str(tmp_path / "kept"), *shipping[3:], "mine", "--out", str(tmp_path / "no")
-    )
+    shipping[2] = str(tmp_path / "kept")
+    assert "another router" in refused(capsys, *shipping, "mine", "--out", str(tmp_path / "no"))
 
 
 def answers_in(shard):
     """Lines of a shard without their seconds, which are measured anew."""
     lines = [json.loads(line) for line in shard.read_text("utf-8").splitlines()]
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-
-
-def test_rollouts_are_of_the_questions_that_were_labelled_from_an_offset_on(tmp_path):
-    """Rows without a reference are left out of labels on the data's references, and so of their rollouts."""
-    rows = [
-        {"id": f"q{n}", "question": f"{n} + 1?", "answer": str(n + 1), "reference": "The answer is so." * (n % 2)}
-        for n in range(8)
-    ]
-    (tmp_path / "some.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    few = [*FEW, "--data", str(tmp_path / "some.jsonl"), "--offset", "1"]
-    assert main(["label", *few, "--out", str(tmp_path / "l")]) == 0
-    labels = ["--labels", str(tmp_path / "l"), "--budget", "1", "--max-new-tokens", "20"]
-    assert main(["rollout", *few, *labels, "--out", str(tmp_path / "r")]) == 0
-    assert json.loads((tmp_path / "r" / "rollouts.json").read_text())["questions"] == ["q3", "q5"]
 
 
 def test_a_summary_waits_for_every_stage_and_for_every_process(capsys, tmp_path, monkeypatch):

@@ -58,6 +58,11 @@ def numbers(evaluation) -> Any:
     return [(point.method, point.threshold, [asdict(each) for each in point.answers]) for point in evaluation.points]
 
 
+def both(folder):
+    """A shard, and what the folder says of itself."""
+    return [folder / f"{folder.name}-00000.jsonl", folder / f"{folder.name}.json"]
+
+
 @pytest.fixture(scope="module")
 def formats(tmp_path_factory) -> dict[str, tuple[list[Any], Any]]:
     """By format: the files that may be damaged, and what reads them."""
@@ -74,19 +79,10 @@ def formats(tmp_path_factory) -> dict[str, tuple[list[Any], Any]]:
     (root / "stage" / "evaluation.json").write_text(json.dumps(METHODS))
     arrow = [path for path in (labels / "labels-00000").iterdir() if not path.name.startswith("cache-")]
     return {
-        "answers": (
-            [answers / "answers-00000.jsonl", answers / "answers.json"],
-            partial(load_answers, answers, Role.LLM),
-        ),
+        "answers": (both(answers), partial(load_answers, answers, Role.LLM)),
         "labels": ([*sorted(arrow), labels / "labels.json"], lambda: load_labels(labels)[0].to_list()),
-        "rollouts": (
-            [rollouts / "rollouts-00000.jsonl", rollouts / "rollouts.json"],
-            lambda: load_rollouts(rollouts)[0],
-        ),
-        "evaluation": (
-            [evaluation / "evaluation-00000.jsonl", evaluation / "evaluation.json"],
-            lambda: numbers(read_evaluation(evaluation)),
-        ),
+        "rollouts": (both(rollouts), lambda: load_rollouts(rollouts)[0]),
+        "evaluation": (both(evaluation), lambda: numbers(read_evaluation(evaluation))),
         "summary": ([summary], partial(load_summary, summary)),
         "rounds": ([root / "rounds" / "rounds.json"], lambda: load_rounds(root / "rounds")),
         "stage": ([root / "stage" / "evaluation.json"], lambda: chosen_thresholds(root / "stage", "evaluation")),
@@ -125,9 +121,6 @@ def test_whatever_is_damaged_is_refused_by_name_or_read_as_finite_values_of_the_
 
     damage()
     assert load() == whole
-
-
-# --- shards
 
 
 def test_a_second_run_in_a_folder_is_refused_and_the_first_ends_well(tmp_path):
@@ -180,10 +173,6 @@ def test_shards_of_something_else_or_more_than_the_folder_speaks_of_are_refused(
     about.write_text(json.dumps({**json.loads(before), "shard_size": 4}))
     with pytest.raises(TrainerError, match=r"more shards.*answers\.json"):
         load_answers(tmp_path, Role.LLM)
-    about.unlink()
-    with pytest.raises(TrainerError, match=r"answers-00000\.jsonl.*answers\.json"):
-        shards_of(tmp_path).run({"role": "llm"}, QUESTIONS, make, quiet)
-    assert not about.exists()
 
 
 def test_a_stage_that_another_machine_takes_up_names_both_once_it_has_made_a_shard(tmp_path):
@@ -197,21 +186,6 @@ def test_a_stage_that_another_machine_takes_up_names_both_once_it_has_made_a_sha
     for machine in ("two cores", "one core"):
         (tmp_path / "answers-00002.jsonl").unlink()
         assert run(machine) == {**first, "hardware": "one core; two cores"}
-
-
-def test_stages_of_one_folder_may_be_made_side_by_side(tmp_path):
-    def make_other(some, path):
-        path.write_text("other")
-
-    def make_both(some, path):
-        make(some, path)
-        Shards(tmp_path, "other", 4, ".jsonl").run({}, QUESTIONS, make_other, quiet)
-
-    shards_of(tmp_path).run({"role": "llm"}, QUESTIONS, make_both, quiet)
-    assert len(load_answers(tmp_path, Role.LLM)) == 4 and (tmp_path / "other-00000.jsonl").read_text() == "other"
-
-
-# --- a full disk
 
 
 def contents(folder):

@@ -58,7 +58,6 @@ def test_a_published_router_is_one_commit_of_the_listed_files_and_loads_back(
 ):
     fake_hub.lfs = lfs
     (folder / "secret.txt").write_text("x")
-    (folder / "checkpoints").mkdir()
     (folder / "router.safetensors").rename(folder / "best.safetensors")
     (folder / "router.safetensors").symlink_to("best.safetensors")  # within the folder: sent as the file it is
     url = publish(folder, NAME, send=True, private=True, report=said.append)
@@ -85,13 +84,10 @@ def test_publishing_again_takes_away_an_earlier_routers_operating_points_only(fa
     assert set(fake_hub.repos[NAME].files) == SENT | {"LICENSE"}
 
 
-# --- refused before anything is sent
-
-
-@pytest.mark.parametrize("name", ["tiny", "a/b/c", "some--one/tiny", "someone/", "../tiny", "someone/tiny@v1", ""])
-def test_a_name_that_is_no_repos_is_refused(fake_hub, folder, login, name):
-    with pytest.raises(TrainerError):
-        publish(folder, name, send=True)
+def test_a_name_that_is_no_repos_is_refused(fake_hub, folder, login):
+    for name in ("tiny", "a/b/c", "some--one/tiny", "someone/", "../tiny", "someone/tiny@v1", ""):
+        with pytest.raises(TrainerError):
+            publish(folder, name, send=True)
     assert fake_hub.requests == []
 
 
@@ -107,8 +103,6 @@ DAMAGES = {
     "no weights": (lambda folder: (folder / "router.safetensors").write_bytes(b"\x80\x04pickle"), "trainer fit"),
     "another's points": (lambda folder: OperatingPoints("0" * 64).save(folder), "other weights"),
     "a link that leads out": (link_outside, "README"),
-    "a link to nowhere": (lambda folder: (folder / "operating_points.json").symlink_to(folder / "gone"), "operating"),
-    "a folder": (lambda folder: (folder / "operating_points.json").mkdir(), "operating"),
     "too large": (lambda folder: (folder / "README.md").write_bytes(b"x" * 1_000_001), "README"),
 }
 
@@ -131,17 +125,12 @@ def test_without_a_token_or_with_one_that_no_header_can_hold_the_way_out_is_told
     assert TOKEN[9:] not in str(caught.value) and fake_hub.requests == []
 
 
-# --- refused by the Hub
-
-
 @pytest.mark.parametrize(
     ("at", "status", "way_out"),
     [
         ("/repos/create", 401, "settings/tokens"),
         ("/repos/create", 429, "Wait"),
-        ("/repos/create", 500, "connection"),
         ("/commit/", 403, "write"),
-        ("/commit/", 412, "what is there now"),
         ("/large/", 403, "write"),
     ],
 )
@@ -175,15 +164,11 @@ def offline(_hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
-def refused(_hub, monkeypatch):
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-
-
 def hung_up(hub, _monkeypatch):
     hub.hang_up = "/commit/"
 
 
-@pytest.mark.parametrize("trouble", [offline, refused, hung_up])
+@pytest.mark.parametrize("trouble", [offline, hung_up])
 def test_without_an_answer_the_error_names_repo_and_connection(fake_hub, folder, login, said, monkeypatch, trouble):
     trouble(fake_hub, monkeypatch)
     with pytest.raises(TrainerError, match=rf"{NAME} .* connection.*HF_HUB_OFFLINE") as caught:

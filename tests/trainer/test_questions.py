@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 
 import datasets
 import pytest
@@ -52,24 +50,18 @@ def test_answers_on_disk_stay_those_of_their_questions():
     [
         ("{broken", "JSON"),
         ("[1]", "object"),
-        ("[" * 50_000, "JSON"),
         ({"id": "2"}, "'question'"),
         (GOOD, "'1'"),
         (GOOD | {"id": "2", "answer": ""}, "answer is empty"),
         (GOOD | {"id": "2", "reference": "y" * 100_000}, "100,005"),
         (GOOD | {"id": "2", "question": "nul\0"}, "NUL"),
         (GOOD | {"id": "2", "reference": "half \ud83d"}, "surrogate"),
-        (GOOD | {"id": "2", "question": ["Why?"]}, "question is not"),
         (GOOD | {"id": "2", "answer": True}, "answer is not"),
         (GOOD | {"id": "2", "choices": {"label": ["A"], "text": ["x", "y"]}}, "1 labels for 2"),
         (GOOD | {"id": "2", "choices": CHOICES}, "'x' is not among the labels A, B"),
         (GOOD | {"id": "2", "choices": {"label": ["A", "a"], "text": ["x", "y"]}}, "same label"),
-        (GOOD | {"id": "2", "choices": "AB"}, "choices are neither"),
-        (GOOD | {"id": "2", "choices": ["x"] * 27, "answer": "A"}, "26 labels"),
         (GOOD | {"id": "2", "family": "essay"}, "family .*latex"),
-        (GOOD | {"id": "2", "family": "choice"}, "0 choices"),
         (GOOD | {"id": "2", "family": "number"}, "'x' is not a number"),
-        (GOOD | {"id": "2", "family": "arithmetic"}, "'x' is not a whole"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_reported_with_its_line_and_the_rest_is_read(tmp_path, line, reason):
@@ -90,12 +82,8 @@ def test_a_row_may_use_every_form_of_a_field(tmp_path):
     )
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n").replace(b"\\u2028", b"\xe2\x80\xa8"))
     found = read_jsonl(path, pytest.fail)
-    assert [(q.id, q.answer, q.reference, q.family) for q in found] == [
-        ("1", "41", "", "number"),
-        ("2", "0.5", "", "number"),
-        ("3", "B", "", "choice"),
-        ("4", "2", "", "choice"),
-    ]
+    assert [q.answer for q in found] == ["41", "0.5", "B", "2"] and not any(q.reference for q in found)
+    assert [q.family for q in found] == ["number", "number", "choice", "choice"]
     assert found[2].choices == (("A", "one"), ("B", " two")) and found[3].choices == (("1", "3"), ("2", "4"))
 
 
@@ -106,20 +94,10 @@ def test_a_json_file_is_one_list_or_lines_and_bad_items_are_reported_by_number(t
     assert len(read_jsonl(rows(path, GOOD, GOOD | {"id": "2"}), pytest.fail)) == 2
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("empty.jsonl", b""),
-        ("bad.jsonl", b"{}\n[]\n"),
-        ("latin1.jsonl", '{"id": "caf\xe9"}'.encode("latin-1")),
-        ("weights.bin", bytes(range(256)) * 10),
-        ("cut.json", b'[{"id": 1},'),
-        ("text.json", b'"text"'),
-    ],
-)
-def test_a_file_that_cannot_be_used_or_is_not_there_is_refused_by_name(tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
-    for path in (tmp_path / name, tmp_path / "nowhere" / name, tmp_path):
+@pytest.mark.parametrize("content", [b"", b"{}\n[]\n", b'{"id": "caf\xe9"}', b'[{"id": 1},', b'"text"'])
+def test_a_file_that_cannot_be_used_or_is_not_there_is_refused_by_name(tmp_path, content):
+    (tmp_path / "own.json").write_bytes(content)
+    for path in (tmp_path / "own.json", tmp_path / "nowhere" / "own.json", tmp_path):
         with pytest.raises(TrainerError, match=path.name):
             load_questions([str(path)], 5, report=lambda _: None)
 
@@ -161,14 +139,6 @@ def test_a_name_is_a_path_only_with_a_separator_a_suffix_or_such_a_file(tmp_path
         load_questions(["gsm9k"], 1)
 
 
-def test_arithmetic_and_the_names_of_benchmarks_need_no_datasets():
-    code = (
-        "import sys; sys.modules['datasets'] = None\n"
-        "from trainer.questions.sources import load_questions; print(len(load_questions(['arithmetic'], 3)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "3\n"
-
-
 def test_questions_to_evaluate_on_are_others_than_those_to_train_on_by_text_and_by_id():
     def asked(name, text, *choices):
         return Question(name, text, "", "A", tuple(zip("AB", choices, strict=False)))
@@ -185,8 +155,6 @@ def test_questions_to_evaluate_on_are_others_than_those_to_train_on_by_text_and_
         check_apart({"q1": None}, [asked("q1", "Where?")], "way out")  # whose text nobody knows
 
 
-# --- the benchmarks: rows written for these tests, with the fields and types of each set's card
-
 CSQA = {
     "id": "075e483d21c29a511267ef62bedc0461",
     "question": "Where does a person keep milk cold?",
@@ -199,11 +167,7 @@ ARC = {
     "choices": {"text": ["ice", "water", "steam"], "label": ["1", "2", "3"]},
     "answerKey": "3",
 }
-MMLU = {
-    "question": "Who studies behaviour?",
-    "choices": ["a psychologist", "a baker", "a pilot", "a judge"],
-    "answer": 3,
-}
+MMLU = {"question": "Who studies behaviour?", "choices": ["a baker", "a pilot", "a judge", "a doctor"], "answer": 3}
 GSM8K = {
     "question": "Ann sold 48 clips in April and half as many in May. How many clips did she sell?",
     "answer": "Ann sold 48/2 = <<48/2=24>>24 clips in May.\nShe sold 48+24 = <<48+24=72>>72 clips.\n#### 72",
@@ -228,49 +192,35 @@ def test_each_benchmark_asks_the_hub_for_its_set_and_becomes_questions_that_can_
         (found[name],), _ = load(name, "train", pytest.fail), load(name, "dev", pytest.fail)
     splits = ["train", "validation", "train", "test", "dev+validation", "test", "train", "test", "train", "test"]
     assert [split for _, _, split in asked] == splits
-    assert [repo for repo, _, _ in asked[::2]] == [
-        "tau/commonsense_qa",
-        "allenai/ai2_arc",
-        "cais/mmlu",
-        "openai/gsm8k",
-        "DigitalLearningGmbH/MATH-lighteval",
-    ]
-    assert {name: (q.id, q.answer, q.family) for name, q in found.items()} == {
-        "csqa": ("csqa-train-075e483d21c29a511267ef62bedc0461", "B", "choice"),
-        "arc-challenge": ("arc-challenge-train-NYSEDREGENTS_2013_8_4", "C", "choice"),
-        "mmlu-psychology": ("mmlu-psychology-train-0", "D", "choice"),
-        "gsm8k": ("gsm8k-train-0", "72", "number"),
-        "math": ("math-train-0", "\\frac{3}{4}", "latex"),
-    }
+    for name, repo, answer, family in (
+        ("csqa", "tau/commonsense_qa", "B", "choice"),
+        ("arc-challenge", "allenai/ai2_arc", "C", "choice"),
+        ("mmlu-psychology", "cais/mmlu", "D", "choice"),
+        ("gsm8k", "openai/gsm8k", "72", "number"),
+        ("math", "DigitalLearningGmbH/MATH-lighteval", "\\frac{3}{4}", "latex"),
+    ):
+        assert repo in {each for each, _, _ in asked}
+        assert (found[name].answer, found[name].family) == (answer, family)
+    assert found["csqa"].id == "csqa-train-075e483d21c29a511267ef62bedc0461" and found["gsm8k"].id == "gsm8k-train-0"
     assert found["arc-challenge"].choices == (("A", "ice"), ("B", "water"), ("C", "steam")), "numbers become letters"
     assert found["gsm8k"].reference.endswith("She sold 48+24 = 72 clips.\nThe answer is \\boxed{72}.")
     assert grade(found["gsm8k"], found["gsm8k"].reference) and grade(found["math"], "\\boxed{\\dfrac34}")
 
 
-@pytest.mark.parametrize(
-    ("name", "change", "reason"),
-    [
+def test_a_row_of_a_benchmark_that_cannot_be_used_is_reported_by_its_number(monkeypatch):
+    for name, change, reason in (
         ("csqa", {"answerKey": ""}, "answer is empty"),
         ("arc-challenge", {"answerKey": "E"}, "'E'"),
         ("mmlu-psychology", {"answer": 4}, "'4'"),
         ("gsm8k", {"answer": "72"}, "####"),
         ("math", {"solution": "5"}, "boxed"),
-    ],
-)
-def test_a_row_of_a_benchmark_that_cannot_be_used_is_reported_by_its_number(monkeypatch, name, change, reason):
-    said: list[str] = []
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: [ROWS[name], ROWS[name] | change])
-    assert len(load(name, "dev", said.append)) == 1
-    assert len(said) == 1 and said[0].startswith(f"{name} dev:1: ") and reason in said[0]
+    ):
+        monkeypatch.setattr(datasets, "load_dataset", lambda *_, rows=(ROWS[name], ROWS[name] | change), **__: rows)
+        said: list[str] = []
+        assert len(load(name, "dev", said.append)) == 1
+        assert len(said) == 1 and said[0].startswith(f"{name} dev:1: ") and reason in said[0]
 
 
-def test_a_machine_without_a_hub_is_told_of_local_files_also_by_the_library_itself(monkeypatch):
+def test_a_machine_without_a_hub_is_told_of_local_files():
     with pytest.raises(TrainerError, match=r"csqa.*tau/commonsense_qa.*csqa\.jsonl"):
         load("csqa", "train")
-
-    def fail(*_, **__):
-        raise RuntimeError("odd")
-
-    monkeypatch.setattr(datasets, "load_dataset", fail)
-    with pytest.raises(TrainerError, match=r"openai/gsm8k.*odd.*gsm8k\.jsonl"):
-        load_questions(["gsm8k"], 5)

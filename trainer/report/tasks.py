@@ -73,9 +73,9 @@ def tasks_section(summaries: Sequence[Summary]) -> str:
         return ""
     lead = (
         "At 90 % of the gap between both models: the cheapest measured point of a router that learned (from outcomes, "
-        "or what the LLM keeps; at any acceptance, by the ratio or a learned judge; written by the same copy of the "
-        "weights as the LLM alone), its bytes as a share of LLM only's, and as a share of those of each rival's "
-        "cheapest point (95 % intervals, paired over the questions; every resample chooses its points). "
+        "or what the LLM keeps; at any acceptance; written by the same copy of the weights as the LLM alone), its "
+        "bytes as a share of LLM only's, and as a share of those of each rival's cheapest point (95 % intervals, "
+        "paired over the questions; every resample chooses its points). "
         "The rivals are at acceptance 0, as published, but for speculative decoding; above it they stand in a table of "
         "their own. Either model alone belongs to every rival but speculative decoding, and to ours. Bold: what was "
         "wanted."
