@@ -28,7 +28,7 @@ from app.running.session import Session
 from app.running.sessions import Sessions
 from app.share.open_trace import opened_run
 from app.stream.dashboard import dashboard_message
-from app.stream.feed import KEEP_ALIVE_SECONDS, MAX_FEEDS, Feeds, _panel_state
+from app.stream.feed import MAX_FEEDS, Feeds, _panel_state
 from app.stream.token_stream import token_message
 from app.stream.updates import PanelState, shared_prefix
 from engine import Prices
@@ -86,40 +86,15 @@ for await (const line of createInterface({ input: process.stdin })) {
 """Puts together what comes, as `stream.js` and `dashboard.js` do, by `channel.js` itself."""
 
 
-class Page:
-    """What a window has made of the messages that it got."""
-
-    def __init__(self, node: subprocess.Popen[str]) -> None:
-        self._node = node
-        self.hear("new")
-
-    def hear(self, panel: str, data: str = "") -> None:
-        """Takes a message."""
-        assert self._node.stdin is not None and self._node.stdout is not None
-        self._node.stdin.write(json.dumps({"panel": panel, "data": data}) + "\n")
-        self._node.stdin.flush()
-        told = json.loads(self._node.stdout.readline())
-        self.items, self.have = told["items"], told["have"]
-        assert not told["twice"], "nothing comes twice"
-        assert not told["missed"], "nothing is left out"
-
-
 class Stepped(SteppedPair):
     """Says when it waits for its next step."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits = threading.Event()
+    waits = False
 
     def pause(self, seconds: float) -> None:
-        self.waits.set()
+        self.waits = True
         super().pause(seconds)
-        self.waits.clear()
-
-    @property
-    def rests(self) -> bool:
-        """Whether it has taken all steps that it may."""
-        return self.waits.is_set() and not self._steps._value
+        self.waits = False
 
 
 class Following(RuleBasedStateMachine):
@@ -127,20 +102,33 @@ class Following(RuleBasedStateMachine):
 
     def __init__(self, host: Host, pair: Stepped, node: subprocess.Popen[str]) -> None:
         super().__init__()
-        self.host, self.pair, self.session, self.page = host, pair, Session(), Page(node)
+        self.host, self.pair, self.node, self.session = host, pair, node, Session()
+        self.hear("new")
         self.connect()
+
+    def hear(self, panel: str, data: str = "") -> None:
+        """The page takes a message."""
+        assert self.node.stdin is not None and self.node.stdout is not None
+        self.node.stdin.write(json.dumps({"panel": panel, "data": data}) + "\n")
+        self.node.stdin.flush()
+        self.page = json.loads(self.node.stdout.readline())
+        assert not self.page["twice"] and not self.page["missed"]
+
+    def going_on(self) -> bool:
+        run = self.session.run
+        return run is not None and not run.finished.is_set()
 
     @rule()
     def connect(self) -> None:
         """A feed is opened, by a window that says what it has."""
-        known = {panel: _panel_state(self.page.have.get(panel)) for panel in PANELS}
+        known = {panel: _panel_state(self.page["have"].get(panel)) for panel in PANELS}
         self.updates = {panel: UPDATES[panel](self.session, self.host, known[panel]) for panel in PANELS}
 
     @rule()
     def look(self) -> None:
         for panel, updates in self.updates.items():
             for message in updates.due():
-                self.page.hear(panel, message)
+                self.hear(panel, message)
 
     @rule()
     def break_off(self) -> None:
@@ -149,88 +137,74 @@ class Following(RuleBasedStateMachine):
             list(updates.due())
         self.connect()
 
-    @precondition(lambda self: self.session.run is None or self.session.run.finished.is_set())
+    @precondition(lambda self: not self.going_on())
     @rule(threshold=st.sampled_from([0.2, 0.5, 0.9]), acceptance=st.sampled_from([0.0, 0.8, 0.8]))
     def write(self, threshold: float, acceptance: float) -> None:
         asked = request(threshold=threshold, acceptance=acceptance, max_new_tokens=25)
-        self.go_on(self.session.begin(asked, self.host))
+        self.session.begin(asked, self.host)
+        self.more(1)
 
     @rule(steps=st.sampled_from([1, 3, 6, 99]), looks=st.booleans())
-    def more(self, steps: int, looks: bool) -> None:
+    def more(self, steps: int, looks: bool = False) -> None:
         """So many steps are taken, if there is something to write, and each is sent or none."""
         for _ in range(steps):
-            if self.session.run is None or self.session.run.finished.is_set():
+            if not self.going_on():
                 return
             self.pair.let(1)
-            self.rest(self.session.run)
+            eventually(lambda: not self.going_on() or (self.pair.waits and not self.pair._steps._value), SECONDS)
             if looks:
                 self.look()
-
-    def rest(self, run: Run) -> None:
-        eventually(lambda: run.finished.is_set() or self.pair.rests, SECONDS)
-
-    def go_on(self, run: Run | None) -> None:
-        """The text before gives way to this one, which takes a step of it."""
-        if run is not None and not run.finished.is_set():
-            self.pair.let(1)
-            self.rest(run)
 
     @precondition(lambda self: self.session.run is not None)
     @rule(threshold=st.sampled_from([0.2, 0.5, 0.7, 0.9]), acceptance=st.sampled_from([0.0, 0.8]))
     def turn(self, threshold: float, acceptance: float) -> None:
-        self.go_on(self.session.set_dials(threshold, acceptance, self.host))
+        if self.session.set_dials(threshold, acceptance, self.host) is not None:
+            self.more(1)  # the text before gives way to this one
 
     @rule(by=st.sampled_from([-1, 1]))
     def step(self, by: int) -> None:
-        self.go_on(self.session.step(by))
+        self.session.step(by)
+        self.more(1)
 
     @rule(unit=st.sampled_from(["bytes", "price"]))
     def view(self, unit: str) -> None:
         before, view = self.session.view, self.session.set_view(unit, Prices())
         if view is not before and self.session.shown is not None:  # as `Handlers.set_view`, whose answer gradio brings
-            self.page.hear("dashboard", dashboard_message(self.session.shown, view) or "{}")
+            self.hear("dashboard", dashboard_message(self.session.shown, view) or "{}")
 
     def teardown(self) -> None:
         """At the end the page has the text, whatever it heard before."""
-        run = self.session.run
-        if run is None:
+        if (run := self.session.run) is None:
             return
         self.more(1000, looks=True)
-        ended(run)
         self.look()
         self.look()
-        tokens = [[t[0], ["slm", "llm"][t[1]], t[13]] for t in self.page.items["stream"]]
+        tokens = [[t[0], ["slm", "llm"][t[1]], t[13]] for t in self.page["items"]["stream"]]
         assert tokens == [[e.text, e.role.value, e.ratio] for e in run.folded]
         whole = json.loads(dashboard_message(run, self.session.view) or "{}")["points"][1][1]
-        assert self.page.items["dashboard"] == [list(each) for each in zip(whole["x"], whole["y"], strict=True)]
+        assert self.page["items"]["dashboard"] == [list(each) for each in zip(whole["x"], whole["y"], strict=True)]
         while self.pair._steps.acquire(blocking=False):
             pass
 
 
-@pytest.fixture
-def node():
-    """The page's channel, in a process that is told lines."""
-    driver = pytest.importorskip("playwright", reason="its node runs the page's scripts").__path__[0]
-    script = (ROOT / "assets/page/lib/channel.js").as_uri()
-    command = [f"{driver}/driver/node", "--input-type=module", "-e", CHANNEL, script]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield process
-        process.kill()
-
-
-def test_whatever_is_lost_changed_or_undone_the_page_ends_with_the_text_and_gets_nothing_twice(node, monkeypatch):
+def test_whatever_is_lost_changed_or_undone_the_page_ends_with_the_text_and_gets_nothing_twice(monkeypatch):
     monkeypatch.setattr("app.stream.updates.FIGURE_SECONDS", 0.0)
     monkeypatch.setattr("app.stream.updates._FOLDING_SHARE", 1e9)
     monkeypatch.setattr("app.running.session.UNHEARD_SECONDS", 600)
+    driver = pytest.importorskip("playwright", reason="its node runs the page's scripts").__path__[0]
+    script = (ROOT / "assets/page/lib/channel.js").as_uri()
+    command = [f"{driver}/driver/node", "--input-type=module", "-e", CHANNEL, script]
     pair = Stepped()
     host = Host(lambda preset, progress: pair)
     host.wait(threading.Event())
     wanted = settings(settings(), max_examples=30, stateful_step_count=18, phases=[Phase.generate])
-    try:
-        run_state_machine_as_test(lambda: Following(host, pair, node), settings=wanted)
-    finally:
-        pair.let()
-        host.close()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as node:
+        try:
+            run_state_machine_as_test(lambda: Following(host, pair, node), settings=wanted)
+        finally:
+            node.kill()
+            pair.let()
+            host.close()
 
 
 def test_a_text_keeps_nothing_of_the_page_that_the_last_one_had_taken_back(host):
@@ -243,18 +217,15 @@ def test_a_text_keeps_nothing_of_the_page_that_the_last_one_had_taken_back(host)
     assert shared_prefix(page, again, 30, 0).count == min(first, *later)
 
 
-# ---- what a message says ---------------------------------------------------------------------------------------------
-
-
-def follow(host: Host, session: Session, then=lambda: None, panels=UPDATES) -> list[tuple[str, Any]]:
-    """Follows a session's feed to its end: what came, by panel; `then` is called after each."""
+def follow(host: Host, session: Session, then=lambda panel: None, panels=UPDATES) -> list[tuple[str, Any]]:
+    """Follows a session's feed to its end: what came, by panel; `then` is told of each, "" where nothing came."""
 
     async def listen() -> list[tuple[str, Any]]:
         found = []
         async for event in Feeds(Sessions(), host, panels).follow(session, {}):
-            if (parts := re.match(r"event: (\S+)\ndata: ?(\{.*)?\n\n", event)) is not None:
-                found.append((parts[1], json.loads(parts[2] or "{}")))
-                then()
+            if (parts := re.match(r"event: (\S+)\ndata: ?(\{.*)?\n\n|: ", event)) is not None:
+                found.append((parts[1] or "", json.loads(parts[2] or "{}")))
+                then(found[-1][0])
         return found
 
     return asyncio.run(asyncio.wait_for(listen(), SECONDS))
@@ -269,23 +240,18 @@ def _brief(monkeypatch):
     monkeypatch.setattr(app.stream.feed, "LINGER_SECONDS", 0.1)
 
 
-def test_what_keeps_the_llm_from_writing_is_said_while_the_text_stays(host, pair):
+def test_while_a_text_is_written_its_trouble_is_said_and_a_new_view_sends_all_points_again(host, pair):
     session = Session()
     run = session.begin(request(max_new_tokens=60), host)
 
-    def fail_for_a_while():
+    def meanwhile(panel: str) -> None:
         pair.trouble = "The LLM's server is away" if len(run.events) < 40 else ""
+        session.set_view("price", Prices(1, 2))
 
-    messages = of(follow(host, session, fail_for_a_while), "stream")
-    assert any("server" in message["note"] and message["state"] == "running" for message in messages)
-    assert messages[-1]["note"] == "" and sum(message["count"] for message in messages) == 60
-
-
-def test_a_new_view_sends_all_points_again_without_running_anything(host, pair):
-    pair.tokens_per_second = 20
-    session = Session()
-    run = session.begin(request(), host)
-    told = follow(host, session, lambda: len(run.events) > 5 and session.set_view("price", Prices(1, 2)))
+    told = follow(host, session, meanwhile)
+    texts = of(told, "stream")
+    assert any("server" in message["note"] and message["state"] == "running" for message in texts)
+    assert texts[-1]["note"] == "" and sum(message["count"] for message in texts) == 60
     first = next(message for message in of(told, "dashboard") if message["view"] == 1)
     assert first["from"] == 0 and first["figures"] and first["meter"]["unit"] == "price"
     assert len(pair.requests) == 1
@@ -323,16 +289,10 @@ def test_a_part_is_what_the_whole_has_there_and_says_of_no_text_that_it_has_ende
     llm = [i for i, token in enumerate(whole["tokens"]) if token[1] == 1]
     late = {index for index, author, _, _ in whole["revealed"] if author == 1}
     assert late == set(range(max(llm))) - set(llm), "candidates learned later come for the token they belong to"
-
-
-@pytest.mark.parametrize("ratio", [1.0, 1 - 1e-12])
-def test_only_the_llms_own_choice_has_the_ratio_of_one(host, ratio):
-    run = ended(Session().begin(request(acceptance=0.5), host))
-    run.events[0] = replace(run.events[0], ratio=ratio)
-    assert (json.loads(token_message(run, 0, 1))["tokens"][0][13] == 1) == (ratio == 1)
-
-
-# ---- feeds -----------------------------------------------------------------------------------------------------------
+    for ratio in (1.0, 1 - 1e-12):
+        run.events[0] = replace(run.events[0], ratio=ratio)
+        told = json.loads(token_message(run, 0, 1))["tokens"][0][13]
+        assert (told == 1) == (ratio == 1), "the LLM's own choice, and no other"
 
 
 def test_every_token_wakes_the_feed_and_messages_and_figures_keep_their_distance(host, pair, monkeypatch):
@@ -340,7 +300,7 @@ def test_every_token_wakes_the_feed_and_messages_and_figures_keep_their_distance
     monkeypatch.setattr(app.stream.feed, "LINGER_SECONDS", 0)
     session, started = Session(), time.monotonic()
     run = session.begin(request(max_new_tokens=300), host)
-    told = follow(host, session, lambda: run.finished.is_set() and session.listeners.notify())  # lets the feed end
+    told = follow(host, session, lambda _: run.finished.is_set() and session.listeners.notify())  # lets the feed end
     seconds = time.monotonic() - started
     texts, figures = of(told, "stream"), of(told, "dashboard")
     assert sum(message["count"] for message in texts) == 300 and texts[-1]["state"] == "done"
@@ -348,22 +308,35 @@ def test_every_token_wakes_the_feed_and_messages_and_figures_keep_their_distance
     assert len(figures) <= 3 + seconds and figures[-1]["meter"]["tokens"] == "300"
 
 
-def test_a_text_that_somebody_follows_is_written_to_its_end_which_the_feed_awaits(host, pair, monkeypatch):
-    pair.prefill_seconds = 0.6  # longer than a feed lingers
-    session = Session()
+def test_a_text_that_somebody_follows_is_written_to_its_end_however_long_nothing_comes(host, pair, monkeypatch):
+    monkeypatch.setattr(app.stream.feed, "KEEP_ALIVE_SECONDS", 0.3)  # longer than a feed lingers
+    silent, session = threading.Event(), Session()
+    monkeypatch.setattr(pair, "pause", lambda seconds: silent.wait(SECONDS))
     run = session.begin(request(), host)
-    told = follow(host, session, lambda: monkeypatch.setattr(app.running.session, "UNHEARD_SECONDS", 0.0))
+
+    def hear(panel: str) -> None:
+        monkeypatch.setattr(app.running.session, "UNHEARD_SECONDS", 0.0)
+        if not panel:
+            silent.set()
+
+    told = follow(host, session, hear)
+    assert silent.is_set(), "else proxies close the connection"
     assert run.state == "done" and len(run.events) == 30 and told[-1] == ("quiet", {})
     assert not session.listeners._events, "nobody is left listening"
 
 
-def test_what_nobody_listens_to_is_stopped_and_says_why(host, pair, monkeypatch):
-    monkeypatch.setattr(app.running.session, "UNHEARD_SECONDS", 0.2)
+def test_what_nobody_waits_for_is_stopped_and_says_why(host, pair, monkeypatch):
+    for module in (app.running.session, app.stream.feed):
+        monkeypatch.setattr(module, "UNHEARD_SECONDS", 0.2)
     pair.tokens_per_second = 10
-    gone = Session()
-    run = ended(gone.begin(request(max_new_tokens=1000), host))
-    assert run.state == "stopped" and len(run.events) < 1000
-    assert "connected" in of(follow(host, gone), "stream")[-1]["note"]
+    session, callers = Session(), Callers()
+    callers.watched = True  # and no stream is open
+    feeds = Feeds(Sessions(), host, UPDATES, callers)
+    for gone in (lambda: None, lambda: asyncio.run(asyncio.wait_for(feeds.whole(session, "gone"), SECONDS))):
+        run = session.begin(request(max_new_tokens=1000), host)
+        gone()
+        assert ended(run).state == "stopped" and len(run.events) < 1000
+        assert "connected" in of(follow(host, session), "stream")[-1]["note"]
 
 
 @pytest.mark.parametrize("ends_at_once", [False, True])
@@ -380,22 +353,6 @@ def test_a_text_that_is_begun_while_the_feed_looks_is_brought_by_it(host, ends_a
     late = type("Late", (), {"due": due})
     told = follow(host, session, panels={**dict(reversed(UPDATES.items())), "late": lambda *_: late()})
     assert started.is_set() and of(told[:-1], "stream") and told[-1][0] == "quiet"
-
-
-def test_a_feed_says_something_while_nothing_happens(host, monkeypatch):
-    assert KEEP_ALIVE_SECONDS < 20, "proxies close a silent connection after that"
-    monkeypatch.setattr("app.stream.feed.KEEP_ALIVE_SECONDS", 0.1)
-    session = Session()
-
-    async def listen() -> None:
-        said = 0
-        async for event in Feeds(Sessions(), host, UPDATES).follow(session, {}):
-            said += event.startswith(":")
-            if said == 3:
-                return
-
-    session.run = Run(request())  # it waits, and is never begun
-    asyncio.run(asyncio.wait_for(listen(), SECONDS))
 
 
 def test_a_feed_is_opened_by_its_own_key_only_and_a_window_has_few(host):
@@ -430,9 +387,6 @@ def test_a_window_that_reads_its_feed_no_more_is_taken_for_gone(host, monkeypatc
     assert heard == [1, 0]
 
 
-# ---- where a browser cannot open its feed ----------------------------------------------------------------------------
-
-
 def test_a_window_without_a_feed_gets_the_finished_text_once_and_who_asks_again_ends_the_older(host, pair):
     session, feeds = Session(), Feeds(Sessions(), host, UPDATES)
 
@@ -449,14 +403,3 @@ def test_a_window_without_a_feed_gets_the_finished_text_once_and_who_asks_again_
     assert older == [{}] * 49 and set(last) == set(PANELS)
     message = json.loads(last["stream"])
     assert (message["from"], message["state"], message["count"]) == (0, "stopped", len(run.events))
-
-
-def test_nobody_is_brought_a_text_who_does_not_wait_for_it(host, pair, monkeypatch):
-    for module in (app.running.session, app.stream.feed):
-        monkeypatch.setattr(module, "UNHEARD_SECONDS", 0.3)
-    pair.tokens_per_second = 5
-    callers, session = Callers(), Session()
-    callers.watched = True  # and no stream is open
-    run = session.begin(request(max_new_tokens=1000), host)
-    asyncio.run(asyncio.wait_for(Feeds(Sessions(), host, UPDATES, callers).whole(session, "gone"), SECONDS))
-    assert ended(run).state == "stopped"
