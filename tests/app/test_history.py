@@ -153,7 +153,7 @@ class Windows(RuleBasedStateMachine):
         if page is None or page.fixed or index >= len(page.events):
             self.failed_or_none(run)
             return
-        finished(run)
+        run = finished(run)
         places = [each.index for each in run.request.forced]
         assert places == sorted(set(places)) and places[-1] == index
         assert tokens_of(run.events)[:index] == tokens_of(page.events)[:index]
@@ -202,7 +202,7 @@ class Windows(RuleBasedStateMachine):
     @precondition(lambda self: self.page is not None and not self.page.fixed)
     @rule()
     def audit(self) -> None:
-        text, count = tokens_of(self.page.events), len(self.has_text())
+        text, count = tokens_of(self.page.events if self.page else ()), len(self.has_text())
         assert tokens_of(finished(self.session.reveal(self.host)).events) == text
         self.failed = False
         assert len(self.has_text()) == count, "an audit is no text of its own"

@@ -8,6 +8,7 @@ import re
 import subprocess
 import threading
 import time
+from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +30,7 @@ from app.running.sessions import Sessions
 from app.stream.dashboard import dashboard_message
 from app.stream.feed import MAX_FEEDS, Feeds, _panel_state
 from app.stream.token_stream import token_message
-from app.stream.updates import PanelState, shared_prefix
+from app.stream.updates import PanelState, PanelUpdates, shared_prefix
 from engine import Prices
 from tests.support.browser import eventually
 from tests.support.fake_pair import FakePair, SteppedPair, request
@@ -40,7 +41,8 @@ SECONDS = 60
 
 
 @pytest.fixture
-def pair():
+def pair(monkeypatch):
+    monkeypatch.setattr(app.stream.feed, "LINGER_SECONDS", 0.1)
     return FakePair(300)
 
 
@@ -102,6 +104,7 @@ class Following(RuleBasedStateMachine):
     def __init__(self, host: Host, pair: Stepped, node: Any) -> None:
         super().__init__()
         self.host, self.pair, self.node, self.session = host, pair, node, Session()
+        self.updates: dict[str, PanelUpdates] = {}
         self.hear("new")
         self.connect()
 
@@ -116,9 +119,11 @@ class Following(RuleBasedStateMachine):
         run = self.session.run
         return run is not None and not run.finished.is_set()
 
-    @rule()
-    def connect(self) -> None:
-        """A feed is opened, by a window that says what it has."""
+    @rule(is_lost=st.booleans())
+    def connect(self, is_lost: bool = False) -> None:
+        """A feed is opened, by a window that says what it has; what was sent before may have been lost."""
+        for updates in self.updates.values() if is_lost else ():
+            list(updates.due())
         known = {panel: _panel_state(self.page["have"].get(panel)) for panel in PANELS}
         self.updates = {panel: UPDATES[panel](self.session, self.host, known[panel]) for panel in PANELS}
 
@@ -127,13 +132,6 @@ class Following(RuleBasedStateMachine):
         for panel, updates in self.updates.items():
             for message in updates.due():
                 self.hear(panel, message)
-
-    @rule()
-    def break_off(self) -> None:
-        """What is sent is lost on its way."""
-        for updates in self.updates.values():
-            list(updates.due())
-        self.connect()
 
     @precondition(lambda self: not self.going_on())
     @rule(threshold=st.sampled_from([0.2, 0.5, 0.9]), acceptance=st.sampled_from([0.0, 0.8, 0.8]))
@@ -215,27 +213,19 @@ def test_a_text_keeps_nothing_of_the_page_that_the_last_one_had_taken_back(host)
     assert shared_prefix(page, again, 30, 0).count == min(first, *later)
 
 
-def follow(host: Host, session: Session, then=lambda panel: None, panels=UPDATES) -> list[tuple[str, Any]]:
+def follow(host: Host, session: Session, then=lambda panel: None, panels=UPDATES) -> dict[str, list[Any]]:
     """Follows a session's feed to its end: what came, by panel; `then` is told of each, "" where nothing came."""
 
-    async def listen() -> list[tuple[str, Any]]:
-        found = []
+    async def listen() -> dict[str, list[Any]]:
+        found = defaultdict(list)
         async for event in Feeds(Sessions(), host, panels).follow(session, {}):
+            assert not found["quiet"], "it is the last"
             if (parts := re.match(r"event: (\S+)\ndata: ?(\{.*)?\n\n|: ", event)) is not None:
-                found.append((parts[1] or "", json.loads(parts[2] or "{}")))
-                then(found[-1][0])
+                found[parts[1] or ""].append(json.loads(parts[2] or "{}"))
+                then(parts[1] or "")
         return found
 
     return asyncio.run(asyncio.wait_for(listen(), SECONDS))
-
-
-def of(told: list[tuple[str, Any]], panel: str) -> list[Any]:
-    return [message for name, message in told if name == panel]
-
-
-@pytest.fixture(autouse=True)
-def _brief(monkeypatch):
-    monkeypatch.setattr(app.stream.feed, "LINGER_SECONDS", 0.1)
 
 
 def test_while_a_text_is_written_its_trouble_is_said_and_a_new_view_sends_all_points_again(host, pair):
@@ -247,17 +237,18 @@ def test_while_a_text_is_written_its_trouble_is_said_and_a_new_view_sends_all_po
         session.set_view("price", Prices(1, 2))
 
     told = follow(host, session, meanwhile)
-    texts = of(told, "stream")
+    texts = told["stream"]
     assert any("server" in message["note"] and message["state"] == "running" for message in texts)
     assert texts[-1]["note"] == "" and sum(message["count"] for message in texts) == 60
-    first = next(message for message in of(told, "dashboard") if message["view"] == 1)
+    first = next(message for message in told["dashboard"] if message["view"] == 1)
     assert first["from"] == 0 and first["figures"] and first["meter"]["unit"] == "price"
     assert len(pair.requests) == 1
 
 
 def test_a_part_is_what_the_whole_has_there_and_says_of_no_text_that_it_has_ended(host):
     run = ended(Session().begin(request(alternatives=5), host))
-    whole, rest, part = (json.loads(token_message(run, *span)) for span in ((0,), (12,), (0, 5)))
+    whole, rest = json.loads(token_message(run, 0)), json.loads(token_message(run, 12))
+    part = json.loads(token_message(run, 0, 5))
     assert rest["tokens"] == whole["tokens"][12:] and rest["from"] == 12
     assert part["count"] == 5 and (part["state"], whole["state"]) == ("running", "done")
     llm = [i for i, token in enumerate(whole["tokens"]) if token[1] == 1]
@@ -276,7 +267,7 @@ def test_every_token_wakes_the_feed_and_messages_and_figures_keep_their_distance
     run = session.begin(request(max_new_tokens=300), host)
     told = follow(host, session, lambda _: run.finished.is_set() and session.listeners.notify())  # lets the feed end
     seconds = time.monotonic() - started
-    texts, figures = of(told, "stream"), of(told, "dashboard")
+    texts, figures = told["stream"], told["dashboard"]
     assert sum(message["count"] for message in texts) == 300 and texts[-1]["state"] == "done"
     assert len(texts) <= 3 + 8 * seconds, "a dozen browsers of a slow machine can follow"
     assert len(figures) <= 3 + seconds and figures[-1]["meter"]["tokens"] == "300"
@@ -295,7 +286,7 @@ def test_a_text_that_somebody_follows_is_written_to_its_end_however_long_nothing
 
     told = follow(host, session, hear)
     assert silent.is_set(), "else proxies close the connection"
-    assert run.state == "done" and len(run.events) == 30 and told[-1] == ("quiet", {})
+    assert run.state == "done" and len(run.events) == 30 and told["quiet"]
     assert not session.listeners._events, "nobody is left listening"
 
 
@@ -310,7 +301,7 @@ def test_what_nobody_waits_for_is_stopped_and_says_why(host, pair, monkeypatch):
         run = session.begin(request(max_new_tokens=1000), host)
         gone()
         assert ended(run).state == "stopped" and len(run.events) < 1000
-        assert "connected" in of(follow(host, session), "stream")[-1]["note"]
+        assert "connected" in follow(host, session)["stream"][-1]["note"]
 
 
 @pytest.mark.parametrize("ends_at_once", [False, True])
@@ -326,7 +317,7 @@ def test_a_text_that_is_begun_while_the_feed_looks_is_brought_by_it(host, ends_a
 
     late = type("Late", (), {"due": due})
     told = follow(host, session, panels={**dict(reversed(UPDATES.items())), "late": lambda *_: late()})
-    assert started.is_set() and of(told[:-1], "stream") and told[-1][0] == "quiet"
+    assert started.is_set() and told["stream"] and told["quiet"]
 
 
 def test_a_feed_is_opened_by_its_own_key_only_and_a_window_has_few(host):
