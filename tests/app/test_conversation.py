@@ -13,7 +13,6 @@ from app.fields import FIELDS, turns_text
 from app.handlers import Handlers
 from app.running.session import Session
 from app.running.sessions import Sessions
-from app.share.buttons import _kept_fields
 from app.share.export import facts, markdown
 from app.share.link import link_json
 from engine import InvalidRequest, Request, Role, Trace, load_settings
@@ -70,9 +69,3 @@ def test_what_is_taken_along_has_the_conversation_with_its_answers_marked():
     assert text.index("echo one") < text.index("**Prompt**") and "one ⦃⟦two⟧ 😀⦄ three" in text
     assert ("Before the prompt", "2 messages") in facts(trace)
     assert Trace.parse(link_json(trace)).turns == TALK
-
-
-@pytest.mark.parametrize("text", [None, 7, [], "", "{", "[" * 100_000, '{"values": 3}', "[1]", "x" * 2_000_000])
-def test_what_is_no_store_of_fields_gives_none(text):
-    assert _kept_fields(text) == {}
-    assert _kept_fields(json.dumps({"at": "", "values": {"prompt": "a"}})) == {"prompt": "a"}

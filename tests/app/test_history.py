@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import takewhile
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,9 +54,6 @@ def tokens_of(events) -> list[tuple[Any, ...]]:
     return [(event.index, event.text, event.role, event.score) for event in events]
 
 
-# ---- whatever is done in whatever order ------------------------------------------------------------------------------
-
-
 class Windows(RuleBasedStateMachine):
     """One window in which texts are written, changed, taken back and opened in any order.
 
@@ -98,6 +96,11 @@ class Windows(RuleBasedStateMachine):
     def has_text(self) -> list[Version]:
         return [each for each in self.kept if each.text.events]
 
+    def failed_or_none(self, run: Run | None) -> None:
+        """Nothing was begun: the text on the page, if there is one, stays."""
+        assert run is None
+        self.failed = self.failed and self.page is None
+
     @rule(prompt=st.sampled_from(["a palindrome", "echo one two three"]), seed=st.integers(0, 1), threshold=DIALS)
     def write(self, prompt: str, seed: int, threshold: float) -> None:
         before = self.has_text()
@@ -118,8 +121,7 @@ class Windows(RuleBasedStateMachine):
         page, before, spent = self.page, self.has_text(), self.pair.tokens
         run = self.session.set_dials(threshold, acceptance, self.host)
         if page is None or page.fixed:
-            assert run is None
-            self.failed = self.failed and page is None
+            self.failed_or_none(run)
             return
         asked = replace(page.request, threshold=threshold, acceptance=acceptance)
         text = self.expected(asked)
@@ -149,12 +151,11 @@ class Windows(RuleBasedStateMachine):
         page, before = self.page, self.has_text()
         run = self.session.branch(index, role, None, self.host)
         if page is None or page.fixed or index >= len(page.events):
-            assert run is None
-            self.failed = self.failed and page is None
+            self.failed_or_none(run)
             return
-        finished(run)
-        assert run is not None and run.request.forced[-1].index == index
-        assert [each.index for each in run.request.forced] == sorted({each.index for each in run.request.forced})
+        run = finished(run)
+        places = [each.index for each in run.request.forced]
+        assert places == sorted(set(places)) and places[-1] == index
         assert tokens_of(run.events)[:index] == tokens_of(page.events)[:index]
         self.came(before, run)
 
@@ -169,9 +170,6 @@ class Windows(RuleBasedStateMachine):
         self.came(before, opened)
 
     @rule(by=st.sampled_from([-1, 1]))
-    def step_by(self, by: int) -> None:
-        self.step(by)
-
     def step(self, by: int) -> None:
         spent, at = self.pair.tokens, self.at + (0 if self.failed and by < 0 else by)
         possible = 0 <= at < len(self.steps)
@@ -201,15 +199,11 @@ class Windows(RuleBasedStateMachine):
         self.steps = [*self.steps[: self.at + 1], version]
         self.at, self.failed = len(self.steps) - 1, False
 
-    @precondition(lambda self: self.page is not None)
+    @precondition(lambda self: self.page is not None and not self.page.fixed)
     @rule()
     def audit(self) -> None:
-        page, count = self.page, len(self.has_text())
-        assert page is not None
-        run = self.session.reveal(self.host)
-        assert (run is None) == page.fixed
-        if run is not None:
-            assert tokens_of(finished(run).events) == tokens_of(page.events)
+        text, count = tokens_of(self.page.events if self.page else ()), len(self.has_text())
+        assert tokens_of(finished(self.session.reveal(self.host)).events) == text
         self.failed = False
         assert len(self.has_text()) == count, "an audit is no text of its own"
 
@@ -221,17 +215,15 @@ class Windows(RuleBasedStateMachine):
     @invariant()
     def the_strip_shows_what_is_kept(self) -> None:
         told = json.loads(versions_message(self.session))
+        assert (told["undo"], told["redo"]) == (self.session.can_step(-1), self.session.can_step(1))
         assert [row[0] for row in told["versions"]] == [each.number for each in self.has_text()]
-        numbers = [each.number for each in self.kept]
-        assert numbers == sorted(set(numbers))
         if self.page is not None and not self.failed:
             assert told["current"] == self.steps[self.at].number and self.session.run is self.page
 
 
 def _alike(one: list[Any], other: list[Any]) -> int:
     """How many first tokens two texts have in common."""
-    pairs = zip(one, other, strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 @pytest.fixture
@@ -244,12 +236,8 @@ def test_whatever_is_done_in_whatever_order_texts_are_exact_kept_and_come_back(h
     monkeypatch.setattr(history, "MAX_KEPT_TOKENS", 70)
     monkeypatch.setattr("app.running.session.UNHEARD_SECONDS", 600)
     host.start()
-    # Not shrunk, which would take minutes: what fails is short enough to read.
     wanted = settings(settings(), max_examples=30, stateful_step_count=18, phases=[Phase.generate])
     run_state_machine_as_test(lambda: Windows(host, pair), settings=wanted)
-
-
-# ---- texts that were cut short, or never came ------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -260,11 +248,16 @@ def session(host, pair) -> Session:
     return session
 
 
+def written_in_part(run: Run | None, tokens: int) -> Run:
+    assert run is not None
+    eventually(lambda: len(run.events) > tokens, SECONDS)
+    return run
+
+
 def test_a_text_that_was_stopped_comes_back_as_it_was_at_its_dials(host, pair):
     pair.tokens_per_second = 5
     session = Session()
-    run = session.begin(request(threshold=0.5), host)
-    eventually(lambda: len(run.events) > 4, SECONDS)
+    run = written_in_part(session.begin(request(threshold=0.5), host), 4)
     session.stop()
     assert finished(run).state == "stopped"
     pair.tokens_per_second = 1e5
@@ -276,8 +269,7 @@ def test_a_text_that_was_stopped_comes_back_as_it_was_at_its_dials(host, pair):
 def test_a_text_that_gave_way_to_another_is_written_on_from_its_end(session, host, pair):
     pair.tokens_per_second = 5
     flip = first_flip(session.run.events, 0.7, 0.0) or 0
-    cut = session.set_dials(0.7, 0.0, host)
-    eventually(lambda: len(cut.events) > flip + 4, SECONDS)
+    cut = written_in_part(session.set_dials(0.7, 0.0, host), flip + 4)
     finished(session.set_dials(0.5, 0.0, host))
     assert finished(cut).state == "stopped" and cut in [each.run for each in session.history.versions]
     written, tokens = len(cut.events), pair.tokens
@@ -288,10 +280,8 @@ def test_a_text_that_gave_way_to_another_is_written_on_from_its_end(session, hos
 
 def test_undoing_what_is_being_written_stops_it_and_keeps_what_there_is(session, host, pair):
     first, pair.tokens_per_second = session.run, 2
-    second = session.begin(request("echo one two three four five"), host)
-    eventually(lambda: len(second.events) > 1, SECONDS)
-    assert session.step(-1) is first
-    assert finished(second).state == "stopped"
+    second = written_in_part(session.begin(request("echo one two three four five"), host), 1)
+    assert session.step(-1) is first and finished(second).state == "stopped"
     assert session.step(1) is second and second.events
 
 
@@ -317,28 +307,12 @@ def test_a_dial_under_another_policy_writes_the_prompt_anew_with_that_one(sessio
     assert tokens_of(finished(session.set_dials(0.5, 0.0, host, "router")).events) == tokens_of(first.events)
 
 
-def test_an_audit_that_waits_or_was_stopped_before_it_began_loses_no_text(session, host):
-    text = tokens_of(session.run.events)
-    with paused(host):
-        audit = session.reveal(host)
-        assert session.step(-1) is None
-        assert tokens_of(session.history.current.text.events) == text
-        audit.cancel.set()
-    assert audit.finished.wait(SECONDS) and not audit.events
-    assert finished(session.branch(2, Role.LLM, None, host)).request.prompt == "a palindrome"
-
-
-# ---- sweeps, and other jobs ------------------------------------------------------------------------------------------
-
-
 def test_a_dial_scrubs_through_the_sweep_that_is_on_the_page_after_a_run_that_never_came(session, host, pair):
     sweep = session.begin_job(SWEEP, Sweep(request(), [], Prices(), "threshold"), host, instead=session.run)
     assert sweep.finished.wait(SECONDS)
+    failed, asked = refused(session, host), len(pair.requests)
     handlers = Handlers(host, Sessions(), load_settings(), [None] * len(FIELDS))
     handlers.sessions._sessions["a window"] = session
-    failed = refused(session, host)
-    assert not session.scrubbing
-    asked = len(pair.requests)
     window: Any = SimpleNamespace(session_hash="a window")
     dial: Any = SimpleNamespace(_data={"run": sweep.id})
     handlers.set_dials(0.9, 0.0, "router", window, dial)
@@ -346,23 +320,6 @@ def test_a_dial_scrubs_through_the_sweep_that_is_on_the_page_after_a_run_that_ne
 
 
 def test_undo_brings_the_text_back_from_a_sweep(session):
-    first = session.run
-    session.scrubbing = True
-    assert session.can_step(-1)
-    assert session.step(-1) is first and not session.scrubbing and SWEEP not in session.jobs
-
-
-def test_what_is_told_of_a_version(session, host):
-    session.set_view("price", session.view.prices)
-    finished(session.branch(2, Role.LLM, None, host))
-    told = json.loads(versions_message(session))
-    first, branch = told["versions"]
-    assert told["current"] == 1 and told["undo"] and not told["redo"]
-    events = session.history.versions[0].run.events
-    share = sum(event.role is Role.LLM for event in events) / len(events)
-    assert first[:4] == [0, 0.5, 0.0, round(share, 4)] and first[5:] == [None, False, "a palindrome"]
-    assert branch[5] == [2, int(session.run.events[2].role is Role.LLM), session.run.events[2].text]
-    assert "beside" not in json.loads(versions_message(session, (3, 4))), "what is not kept is not shown"
-    sides = json.loads(versions_message(session, (0, 1)))["beside"]
-    assert [side["number"] for side in sides] == [0, 1]
-    assert sides[0]["tokens"] == [[event.text, int(event.role is Role.LLM)] for event in events]
+    first, session.scrubbing = session.run, True
+    assert session.can_step(-1) and session.step(-1) is first
+    assert not session.scrubbing and SWEEP not in session.jobs

