@@ -66,11 +66,3 @@ def test_a_token_gets_its_column_once_it_will_stay(tiny_pair, at_share: bool):
         chosen = [event for event in routed.events if event.role is Role.LLM and not event.refused]
         assert middle.request.threshold == len(chosen) / len(routed.events), "what was asked for, not what was refused"
         assert middle.request.acceptance == 0.6
-
-
-def test_a_stopped_text_shows_the_drafts_that_nobody_read(tiny_pair):
-    job = Comparison(Request(PROMPT, 0.0, "router", acceptance=0.6, max_draft=30, max_new_tokens=40), "it")
-    job.look = lambda: job.cancel.set() if job._pending and len(job._pending.handles[0].stream) == 5 else None
-    job.work(Host(lambda preset, progress: tiny_pair))
-    assert job.state == "stopped" and len(job.texts["middle"].events) == 5
-    assert all(event.provisional for event in job.texts["middle"].events)

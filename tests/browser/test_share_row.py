@@ -15,12 +15,10 @@ from PIL import Image
 from app.share.link import link_json
 from engine import Request, Trace, WeightsError
 from tests.support import shared_text as row
-from tests.support.browser import LIMIT, Site, Window, eventually, expect, newest, serve, window
+from tests.support.browser import Site, Window, eventually, expect, newest, serve, window
 from tests.support.fake_pair import FakePair
 from tests.support.shared_text import HOSTILE, copied, download, ready, says
 
-SHOWN = ".t:not(.end)"
-TEXTS = "nodes => nodes.map(node => node.textContent)"
 PROMPT = "Start with 12. Add 30."
 
 
@@ -59,7 +57,7 @@ def complaints(shown: Window) -> list[str]:
 def colours(shown: Window) -> list[list[Any]]:
     """Of each token its text and its author; the end, which is no text, is left out."""
     told = "nodes => nodes.map(node => [node.textContent, node.classList.contains('llm')])"
-    return [token for token in shown.page.eval_on_selector_all(f".stream-text {SHOWN}", told) if token[0]]
+    return [token for token in shown.page.eval_on_selector_all(".stream-text .t:not(.end)", told) if token[0]]
 
 
 def has(shown: Window, text: str) -> None:
@@ -104,7 +102,7 @@ def test_hostile_text_stays_text_in_every_file_and_copy(shown: Window, browser, 
     ready(shown)
     assert Trace.load(download(shown, "json", tmp_path)).text == HOSTILE
     with row.offline(browser, download(shown, "html", tmp_path)) as (page, _, _):
-        assert page.eval_on_selector_all(SHOWN, TEXTS) == shown.tokens()
+        assert page.locator(".t:not(.end)").all_text_contents() == shown.tokens()
         row.no_markup(page, "main")
     assert HOSTILE.partition("\u2028")[0] in copied(shown, "markdown")
     assert f'base_url="{shown.url}v1"' in copied(shown, "program")
@@ -260,17 +258,11 @@ def test_where_no_models_can_be_had_a_trace_is_opened_and_a_bad_file_is_refused_
         assert complaints(shown) == []
 
 
-def test_an_opened_text_takes_the_place_of_one_being_written_and_stays_until_generate(
-    shown: Window, trace: Trace, pair, monkeypatch
-):
-    reading, go_on = row.held_reading(monkeypatch)
-    file = {"name": "some.json", "mimeType": "application/json", "buffer": trace.to_json().encode()}
-    shown.page.set_input_files("#share input", file)
-    assert reading.wait(LIMIT)
+def test_an_opened_text_takes_the_place_of_one_being_written_and_stays_until_generate(shown: Window, trace, pair):
     pair.tokens_per_second = 4
-    shown.ask("a palindrome")  # begun while the file is read
+    shown.ask("a palindrome")
     shown.page.wait_for_selector(".t >> nth=3")
-    go_on.set()
+    row.open_file(shown, trace.to_json())
     has(shown, trace.text)
     eventually(lambda: pair.open_streams == 0)
     shown.wait_state("done")

@@ -45,8 +45,8 @@ class Tab:
         self.page.evaluate("document.querySelector('.tune-state').dataset.state = 'before'")  # the end of another's
         self.page.click("#tune-run")
 
-    def measure(self, text: str, count: int = 1, tokens: int = TOKENS) -> None:
-        self.start(text, count, tokens)
+    def measure(self, *asked: Any, **more: Any) -> None:
+        self.start(*asked, **more)
         self.wait("done")
 
     def wait(self, state: str) -> None:
@@ -62,9 +62,6 @@ class Tab:
         """Types into a handle's box, and lets the page draw."""
         self.page.fill(f'[data-handle="{handle}"] input[type=number]', str(value))
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-    def taken(self, name: str) -> str:
-        return self.page.input_value(f'.tune [data-take="{name}"]')
 
     def json(self) -> dict[str, Any]:
         with self.page.expect_download() as found:
@@ -99,13 +96,17 @@ def test_a_person_measures_their_prompts_and_takes_the_recommended_setting_along
         tab.page.click('.tune [data-copy="settings"]')
         tab.shows(".tune-done", "Copied")
         copied = shown.page.evaluate("navigator.clipboard.readText()")
-        assert f"CITER_THRESHOLD={best['threshold']}\n" in copied and tab.taken("settings") == copied
+        assert (
+            f"CITER_THRESHOLD={best['threshold']}\n" in copied
+            and tab.page.input_value('.tune [data-take="settings"]') == copied
+        )
         tab.page.click(".tune-list summary")
         expect(tab.page.locator(".tune-mark").first).not_to_be_empty()
         tab.page.click(".tune-item button >> nth=1")
         for threshold, policy in ((0, "slm"), (1.01, "llm")):
             tab.type("threshold", threshold)
-            assert tab.taken("link") == f"{site.url}?threshold={threshold}&acceptance=0&policy={policy}"
+            link = f"{site.url}?threshold={threshold}&acceptance=0&policy={policy}"
+            assert tab.page.input_value('.tune [data-take="link"]') == link
             alone = pair.generate(QUESTIONS[1][0], policy=policy, max_new_tokens=TOKENS).text
             text = tab.page.locator(".tune-text >> nth=1")
             eventually(lambda text=text, alone=alone: text.text_content().endswith(alone))
@@ -174,12 +175,10 @@ def test_a_file_that_is_refused_changes_nothing_and_one_that_is_taken_can_be_und
         assert tab.typed.input_value() == "What did I type?"
     no_markup(tab.page, ".tune-preview", ".tune-sources")
     rows = "\n".join(json.dumps({"question": prompt, "expected": int(answer)}) for prompt, answer in QUESTIONS)
-    for name, content in (("mine.csv", "\ufeff" + CSV.replace("\n", "\r\n")), ("mine.jsonl", rows)):
+    for name, content in (("mine.csv", "\ufeff" + CSV.replace("\n", "\r\n")), *[("mine.jsonl", rows)] * 2):
         tab.choose(name, content)
         tab.shows(".tune-read", name)
-        expect(tab.page.locator(".tune-refused").first).to_be_hidden()
         assert [(row.prompt, row.expected) for row in parse(tab.typed.input_value()).rows] == QUESTIONS
-    tab.choose("mine.jsonl", rows)  # the same once more leaves the way back to what was there before
     tab.page.click('[data-do="back"]')
     expect(tab.typed).to_have_value(CSV)
 

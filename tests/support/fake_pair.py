@@ -23,7 +23,7 @@ from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, exte
 from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
 from engine.operating_points import OperatingPoints
-from engine.request import Dial, Request, Sampling
+from engine.request import Dial, Request
 
 ANSWER = '''Here is a function that checks whether a string is a palindrome:
 
@@ -167,8 +167,7 @@ class FakePair:
     def check_acceptance(self, acceptance: float) -> None:
         pass
 
-    def check_sampling(self, sampling: Sampling) -> None:
-        pass
+    check_sampling = check_acceptance
 
     def prepare(self, request: Request, prompt=None) -> tuple[str, list[int]]:
         return request.policy, list(prompt) if prompt else [zlib.crc32(_said(request).encode())] * self.check(request)
@@ -217,9 +216,9 @@ class FakePair:
     def stream(self, request: Request) -> Iterator[TokenEvent]:
         """A text by itself, without a scheduler."""
         decoding, (policy, prompt) = self.open(), self.prepare(request)
-        (number,) = decoding.add([request], [policy], [prompt])
-        while decoding.rows[number].unfinished:
-            yield from decoding.step([number])
+        decoding.add([request], [policy], [prompt])
+        while decoding.rows[0].unfinished:
+            yield from decoding.step([0])
 
     def generate(self, request: Request) -> Trace:
         text: list[TokenEvent] = []
