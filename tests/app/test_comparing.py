@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.compare.comparison import Comparison, Difference, comparison_figures, comparison_message, difference
+from app.compare.comparison import Comparison, Difference, comparison_figures, difference
 from app.figures import percent
 from app.running.host import Host
 from engine import Request, Role
@@ -29,16 +29,6 @@ def test_a_difference_names_what_is_new_and_counts_what_is_lacking():
     ):
         assert difference(text, other) == Difference(own, lacks), (text, other)
     assert difference([1] + [5, 6] * 2000, [2] + [6, 5] * 2000).own, "a long repetitive text takes no square of time"
-
-
-def test_a_threshold_that_nobody_chose_is_the_routers_own_once_the_models_are_there(tiny_pair):
-    asked = Request(PROMPT, threshold=0.5, max_new_tokens=8)
-    for own, threshold in ((["threshold"], tiny_pair.threshold), ([], 0.5)):
-        job = Comparison(asked, "trained router", router_dials=own)
-        assert '"figures":null' in comparison_message(job, 0, note="Waiting"), "which needs no models"
-        job.work(Host(lambda preset, progress: tiny_pair))
-        assert {event.threshold for event in job.texts["middle"].events} == {threshold}
-        assert {event.role for event in job.texts["llm"].events} == {Role.LLM}
 
 
 def test_a_text_stands_beside_the_llm_alone_writing_as_many_tokens(tiny_pair):

@@ -100,8 +100,7 @@ def test_the_limits_themselves_are_taken():
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_with_its_place_and_value(name: str, text: str | bytes, said: list[str]):
     message = refused(text, name)
-    for part in said:
-        assert part in message
+    assert all(part in message for part in said), message
 
 
 def test_what_the_browser_sends_is_bounded_before_it_is_decoded(monkeypatch):

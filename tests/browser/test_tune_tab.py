@@ -96,21 +96,15 @@ def test_a_person_measures_their_prompts_and_takes_the_recommended_setting_along
         tab.page.click('.tune [data-copy="settings"]')
         tab.shows(".tune-done", "Copied")
         copied = shown.page.evaluate("navigator.clipboard.readText()")
-        assert (
-            f"CITER_THRESHOLD={best['threshold']}\n" in copied
-            and tab.page.input_value('.tune [data-take="settings"]') == copied
-        )
+        assert f"CITER_THRESHOLD={best['threshold']}\n" in copied
         tab.page.click(".tune-list summary")
         expect(tab.page.locator(".tune-mark").first).not_to_be_empty()
         tab.page.click(".tune-item button >> nth=1")
         for threshold, policy in ((0, "slm"), (1.01, "llm")):
             tab.type("threshold", threshold)
-            link = f"{site.url}?threshold={threshold}&acceptance=0&policy={policy}"
-            assert tab.page.input_value('.tune [data-take="link"]') == link
-            alone = pair.generate(QUESTIONS[1][0], policy=policy, max_new_tokens=TOKENS).text
-            text = tab.page.locator(".tune-text >> nth=1")
-            eventually(lambda text=text, alone=alone: text.text_content().endswith(alone))
-            expect(text).to_contain_text(QUESTIONS[1][0])
+            link = tab.page.input_value('.tune [data-take="link"]')
+            assert link == f"{site.url}?threshold={threshold}&acceptance=0&policy={policy}"
+            tab.shows(".tune-text >> nth=1", pair.generate(QUESTIONS[1][0], policy=policy, max_new_tokens=TOKENS).text)
         for name in HANDLES:
             tab.type("share", 30)
             others = {other: tab.number(other) for other in HANDLES if other != name}
@@ -185,15 +179,14 @@ def test_a_file_that_is_refused_changes_nothing_and_one_that_is_taken_can_be_und
 
 def test_hostile_prompts_stay_text_and_what_cannot_be_run_is_refused_and_leaves_the_curve(tab: Tab):
     text = HOSTILE.replace("\ufeff", "").replace("\u2028", "")
+    use, old = (tab.page.locator(each).first for each in (".tune-use", ".tune-old"))
     tab.measure(json.dumps({"prompt": text, "answer": text, text[:30]: 1}))
     tab.shows(".tune-more", text[:30])  # a column that nobody reads
     tab.page.click(".tune-list summary")
     tab.page.click(".tune-item button")
     tab.shows(".tune-text", text)
-    assert tab.page.locator(".tune-item-prompt").first.text_content() == text
     no_markup(tab.page, ".tune", ".tune-preview")
-    tab.measure(QUESTIONS[0][0])
-    said, point = tab.page.inner_text(".tune-said"), tab.json()["point"]
+    point = tab.json()["point"]
     for bad, tokens, part in (("prompt\n=1", TOKENS, "row 2"), (CSV, 0, "max_new_tokens = 0")):
         tab.start(bad, tokens=tokens)
         tab.page.wait_for_selector(f'.toast-body:has-text("{part}")')
@@ -201,11 +194,11 @@ def test_hostile_prompts_stay_text_and_what_cannot_be_run_is_refused_and_leaves_
     tab.start("Ben has $2.\n" + "Ben has $20. " * 600)
     tab.wait("failed")
     tab.shows(".tune-state", "line 2")
-    assert (tab.page.inner_text(".tune-said"), tab.json()["point"]) == (said, point)
-    expect(tab.page.locator(".tune-old").first).to_be_visible()
+    assert tab.json()["point"] == point
+    expect(old).to_be_visible()
     tab.measure(CSV, tokens=4)
-    expect(tab.page.locator(".tune-old").first).to_be_hidden()
+    expect(old).to_be_hidden()
     tab.shows(".tune-advice", "100 %")  # of the texts were cut off
-    expect(tab.page.locator(".tune-use").first).to_be_disabled()
+    expect(use).to_be_disabled()
     tab.type("threshold", 0.5)
-    expect(tab.page.locator(".tune-use").first, "what a person picks is theirs to use").to_be_enabled()
+    expect(use, "what a person picks is theirs to use").to_be_enabled()
