@@ -13,11 +13,10 @@ import pytest
 
 import engine.pair
 from app.fields import FIELDS, page_request, read_query, read_turns, stop_strings, stop_text, turns_text
-from engine import Dial, EngineError, InvalidRequest, Request, Role, Sampling, WeightsError, load_settings
+from engine import Dial, EngineError, InvalidRequest, Request, Sampling, WeightsError, load_settings
 from engine.__main__ import main
 from engine.endpoint.fields import read_fields
 from engine.policy import POLICIES
-from engine.request import Turn
 from tests.support.browser import serve
 from tests.support.fake_pair import FakePair
 from tests.support.limits import ELSEWHERE, FORM, LIMITS, PRICES, Limit, names, spelled
@@ -103,23 +102,13 @@ def test_a_link_whose_other_values_stay(limit: Limit):
     check(limit, ask, bad + ([2**53] if limit.field == "seed" else []))  # a browser's numbers are exact up to there
 
 
-# ---- what a form, a text of stop strings and a conversation are ----
-
-
-def test_a_filled_form_is_a_request():
-    made = page_request(**{**FORM, "system": "Be brief.", "max_draft": 3.0})
-    assert (made.system, made.seed, made.alternatives, made.max_draft) == ("Be brief.", 7, 5, 3)
-    plain = page_request(**FORM)
-    assert (plain.system, plain.stop, plain.max_draft) == (None, (), "auto")
-    turns = (Turn("system", ""), Turn("user", 'é"\u2028</b>'), Turn("assistant", "ab", ((Role.LLM, 1), (Role.SLM, 1))))
-    assert page_request(**{**FORM, "turns": turns_text(turns)}).turns == turns
-    assert turns_text(()) == "" and read_turns("") == read_turns(None) == ()
+# ---- stop strings and a conversation; that a link brings each back is in `test_settings_link.py` ----
 
 
 def test_stop_strings_are_lines_with_escapes():
     for text, strings in (("", ()), (None, ()), ("a\n\nb", ("a", "b")), (r"\n\n", ("\n\n",)), (r"\\n", (r"\n",))):
         assert stop_strings(text) == strings, text
-    assert stop_strings(r"x\ty\q") == ("x\ty\\q",)
+    assert read_turns("") == read_turns(None) == ()
 
 
 def test_what_is_no_conversation_is_refused_in_a_few_words():

@@ -78,8 +78,8 @@ def one(right: bool | None, llm_tokens: int = 1, tokens: int = 10, cost: float =
     return TextResult("", right, same, tokens, llm_tokens, cost, 2 * cost, 3 * cost)
 
 
-def curve_of(*prompts: tuple[TextResult, TextResult, TextResult], kind: Quality = "right") -> Curve | None:
-    """Of prompts written by SLM-only, at 0.9, and by LLM-only."""
+def curve_of(*prompts: Any, kind: Quality = "right") -> Curve | None:
+    """Of prompts, each with its texts by SLM-only, at 0.9, and by LLM-only."""
     return build_curve([PromptResult(n, texts) for n, texts in enumerate(prompts)], [0.9], kind)
 
 
