@@ -34,8 +34,8 @@ class Tab:
         return self
 
     def choose(self, name: str, content: bytes | str) -> None:
-        content = content.encode() if isinstance(content, str) else content
-        file = {"name": name, "mimeType": "text/plain", "buffer": content}
+        buffer = content.encode() if isinstance(content, str) else content
+        file = {"name": name, "mimeType": "text/plain", "buffer": buffer}
         self.page.set_input_files(".tune-sources input[type=file]", [file])
 
     def start(self, text: str, count: int = 1, tokens: int = TOKENS) -> None:
