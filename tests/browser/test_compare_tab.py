@@ -77,8 +77,7 @@ def compare(shown: Window, prompt: str = PROMPT) -> None:
 
 def words(shown: Window, key: str) -> list[str]:
     """Texts of a column's tokens without the end chip."""
-    nodes = f'[data-column="{key}"] .w:not(.end)'
-    return shown.page.eval_on_selector_all(nodes, "nodes => nodes.map(node => node.textContent)")
+    return shown.page.locator(f'[data-column="{key}"] .w:not(.end)').all_text_contents()
 
 
 def marked(shown: Window, key: str, name: str) -> list[int]:

@@ -33,7 +33,7 @@ def opened(browser, tmp_path: Path):
 
 
 def texts(page: Any, selector: str) -> list[str]:
-    return page.eval_on_selector_all(selector, "nodes => nodes.map(node => node.textContent)")
+    return page.locator(selector).all_text_contents()
 
 
 def test_it_shows_authors_figures_and_every_token_by_pointer_and_keyboard(opened):

@@ -73,7 +73,9 @@ def note(shown: Window, part: str) -> str:
     return shown.page.inner_text(".link-note")
 
 
-def test_only_a_whole_text_can_be_taken_and_its_trace_is_that_of_the_run(shown: Window, site: Site, pair):
+def test_only_a_whole_text_can_be_taken_and_its_trace_is_that_of_the_run(shown: Window, site: Site, pair, tmp_path):
+    shown: Window, site: Site, pair, tmp_path: Path
+):
     takers = shown.page.locator("[data-take]")
     assert takers.count() == 7 and all(button.is_disabled() for button in takers.all())
     pair.tokens_per_second = 1
@@ -85,12 +87,8 @@ def test_only_a_whole_text_can_be_taken_and_its_trace_is_that_of_the_run(shown: 
     shown.slide("#llm-price", 4)
     run, (session,) = newest(site), [each for each in site.sessions._all() if each.shown]
     eventually(lambda: session.view.prices.llm == 4)
-    shown.page.focus("[data-take='html']")
-    shown.page.keyboard.press("Tab")
-    with shown.page.expect_download() as coming:
-        shown.page.keyboard.press("Enter")
     expected = replace(run.pair.trace(run.request, run.events), prices=session.view.prices)
-    assert Trace.load(coming.value.path()) == expected and expected.text == "one two three"
+    assert Trace.load(download(shown, "json", tmp_path)) == expected and expected.text == "one two three"
     site.sessions._sessions.clear()
     shown.page.click('[data-take="json"]')
     says(shown, "no longer")
@@ -206,10 +204,10 @@ def test_a_link_that_cannot_be_opened_says_why_and_what_is_good_stays(shown: Win
         (row.packed("{}"), "not a trace"),
         (row.packed(link_json(trace).replace("where", "<img src=x onerror=window.hacked=1>", 2)), "text is not"),
     ):
+        shown.page.evaluate("document.querySelector('.link-note p').textContent = ''")
         shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", bad)
         note(shown, part)
         eventually(lambda: shown.page.evaluate("location.hash") == "")
-        shown.page.evaluate("document.querySelector('.link-note p').textContent = ''")
     assert shown.text() == text
     row.no_markup(shown.page, ".link-note")
     shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", good)
