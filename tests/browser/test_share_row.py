@@ -74,8 +74,6 @@ def note(shown: Window, part: str) -> str:
 
 
 def test_only_a_whole_text_can_be_taken_and_its_trace_is_that_of_the_run(shown: Window, site: Site, pair, tmp_path):
-    shown: Window, site: Site, pair, tmp_path: Path
-):
     takers = shown.page.locator("[data-take]")
     assert takers.count() == 7 and all(button.is_disabled() for button in takers.all())
     pair.tokens_per_second = 1

@@ -152,8 +152,7 @@ class FakePair:
     def check(self, request: Request) -> int:
         tokens = 20 + len(_said(request).split())
         if tokens >= self.context:
-            said = f"The prompt has {tokens:,} tokens, the context holds {self.context:,}: shorten the prompt."
-            raise InvalidRequest(said)
+            raise InvalidRequest(f"{tokens:,} tokens, the context holds {self.context:,}: shorten the prompt.")
         return tokens
 
     def check_acceptance(self, acceptance: float) -> None:
