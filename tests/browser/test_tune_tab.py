@@ -177,14 +177,15 @@ def test_a_file_that_is_refused_changes_nothing_and_one_that_is_taken_can_be_und
 
 def test_hostile_prompts_stay_text_and_what_cannot_be_run_is_refused_and_leaves_the_curve(tab: Tab):
     text = HOSTILE.replace("\ufeff", "").replace("\u2028", "")
-    use, old = (tab.page.locator(each).first for each in (".tune-use", ".tune-old"))
     tab.measure(json.dumps({"prompt": text, "answer": text, text[:30]: 1}))
     tab.shows(".tune-more", text[:30])  # a column that nobody reads
     tab.page.click(".tune-list summary")
     tab.page.click(".tune-item button")
     tab.shows(".tune-text", text)
+    assert tab.page.locator(".tune-item-prompt").first.text_content() == text
     no_markup(tab.page, ".tune", ".tune-preview")
-    point = tab.json()["point"]
+    tab.measure(QUESTIONS[0][0])
+    said, point = tab.page.inner_text(".tune-said"), tab.json()["point"]
     for bad, tokens, part in (("prompt\n=1", TOKENS, "row 2"), (CSV, 0, "max_new_tokens = 0")):
         tab.start(bad, tokens=tokens)
         tab.page.wait_for_selector(f'.toast-body:has-text("{part}")')
@@ -192,11 +193,11 @@ def test_hostile_prompts_stay_text_and_what_cannot_be_run_is_refused_and_leaves_
     tab.start("Ben has $2.\n" + "Ben has $20. " * 600)
     tab.wait("failed")
     tab.shows(".tune-state", "line 2")
-    assert tab.json()["point"] == point
-    expect(old).to_be_visible()
+    assert (tab.page.inner_text(".tune-said"), tab.json()["point"]) == (said, point)
+    expect(tab.page.locator(".tune-old").first).to_be_visible()
     tab.measure(CSV, tokens=4)
-    expect(old).to_be_hidden()
+    expect(tab.page.locator(".tune-old").first).to_be_hidden()
     tab.shows(".tune-advice", "100 %")  # of the texts were cut off
-    expect(use).to_be_disabled()
+    expect(tab.page.locator(".tune-use").first).to_be_disabled()
     tab.type("threshold", 0.5)
-    expect(use, "what a person picks is theirs to use").to_be_enabled()
+    expect(tab.page.locator(".tune-use").first, "what a person picks is theirs to use").to_be_enabled()
