@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.compare.comparison import Comparison, Difference, comparison_figures, comparison_message, difference
+from app.compare.comparison import Comparison, Difference, comparison_figures, difference
 from app.figures import percent
 from app.running.host import Host
 from engine import Request, Role
@@ -29,16 +29,6 @@ def test_a_difference_names_what_is_new_and_counts_what_is_lacking():
     ):
         assert difference(text, other) == Difference(own, lacks), (text, other)
     assert difference([1] + [5, 6] * 2000, [2] + [6, 5] * 2000).own, "a long repetitive text takes no square of time"
-
-
-def test_a_threshold_that_nobody_chose_is_the_routers_own_once_the_models_are_there(tiny_pair):
-    asked = Request(PROMPT, threshold=0.5, max_new_tokens=8)
-    for own, threshold in ((["threshold"], tiny_pair.threshold), ([], 0.5)):
-        job = Comparison(asked, "trained router", router_dials=own)
-        assert '"figures":null' in comparison_message(job, 0, note="Waiting"), "which needs no models"
-        job.work(Host(lambda preset, progress: tiny_pair))
-        assert {event.threshold for event in job.texts["middle"].events} == {threshold}
-        assert {event.role for event in job.texts["llm"].events} == {Role.LLM}
 
 
 def test_a_text_stands_beside_the_llm_alone_writing_as_many_tokens(tiny_pair):
@@ -66,11 +56,3 @@ def test_a_token_gets_its_column_once_it_will_stay(tiny_pair, at_share: bool):
         chosen = [event for event in routed.events if event.role is Role.LLM and not event.refused]
         assert middle.request.threshold == len(chosen) / len(routed.events), "what was asked for, not what was refused"
         assert middle.request.acceptance == 0.6
-
-
-def test_a_stopped_text_shows_the_drafts_that_nobody_read(tiny_pair):
-    job = Comparison(Request(PROMPT, 0.0, "router", acceptance=0.6, max_draft=30, max_new_tokens=40), "it")
-    job.look = lambda: job.cancel.set() if job._pending and len(job._pending.handles[0].stream) == 5 else None
-    job.work(Host(lambda preset, progress: tiny_pair))
-    assert job.state == "stopped" and len(job.texts["middle"].events) == 5
-    assert all(event.provisional for event in job.texts["middle"].events)

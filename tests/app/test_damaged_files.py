@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -22,13 +21,12 @@ from app.share.swept import opened_sweep
 from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
 from app.sweep import sweep_message
-from app.tune.prompts import MAX_ROWS, parse, read_file
 from engine import POLICIES, UNITS, InvalidRequest, Request, Role, Trace
 from engine.events import extend
 from engine.request import Turn
 from tests.support.fake_pair import FakePair
 from tests.support.limits import FORM
-from tests.support.mutations import VALUES, damaged_bytes, damaged_json
+from tests.support.mutations import VALUES, damaged_json
 
 TALK = (Turn("user", "a?"), Turn("assistant", "b c", ((Role.SLM, 2), (Role.LLM, 1))))
 ASKED = Request("echo a b c", max_new_tokens=9, threshold=0.5, acceptance=0.9, alternatives=2, turns=TALK)
@@ -79,20 +77,3 @@ def test_any_link_and_whatever_a_browser_has_kept_fill_in_what_can_be_asked_and_
     filled = {**FORM, **from_link[0]}
     page_request(**{**filled, "prompt": filled["prompt"] if filled["prompt"].strip() else "hi"})
     read(lambda: page_request(**{**FORM, **values}))
-
-
-@pytest.mark.parametrize(
-    ("name", "whole"),
-    [
-        ("p.csv", b'prompt,answer\n"1 + 1?",2\n"a ""b"" c",x\n'),
-        ("p.jsonl", b'{"prompt": "1 + 1?", "answer": "2"}\n{"prompt": "b"}\n'),
-        ("p.txt", b"one\ntwo\nthree\n"),
-    ],
-)
-@given(data=st.data())
-def test_a_damaged_file_of_prompts_is_refused_or_holds_prompts(name, whole, data):
-    content = data.draw(damaged_bytes(whole) | st.binary() | st.text().map(str.encode))
-    for take in (lambda: read_file(name, content)[1], lambda: parse(content.decode("utf-8", "surrogateescape"))):
-        if table := read(take):
-            assert 0 < len(table.rows) <= MAX_ROWS
-            assert all(row.prompt.strip() and row.prompt.encode("utf-8") for row in table.rows)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.share.export import markdown
 from app.share.home import PAPER
 from engine import Request, Role, Trace
-from tests.support.fake_pair import FakePair, FakeRouter
+from tests.support.fake_pair import FakePair
 from tests.support.shared_text import HOSTILE
 
 MARKDOWN = pytest.importorskip("markdown_it", reason="markdown-it-py is not installed").MarkdownIt("commonmark")
@@ -22,7 +22,7 @@ PIECES = st.sampled_from([*MARKS, HOSTILE.replace("\u2028", ""), "\n", " ", "x"]
 
 
 def trace_of(text: str = "one two three four five six", **asked) -> Trace:
-    pair = FakePair(1e6, router=FakeRouter(name="r1"))
+    pair = FakePair(1e6, router="r1")
     return pair.generate(Request(f"echo {text}", **{"max_new_tokens": 400, "threshold": 0.7, **asked}))
 
 

@@ -13,11 +13,10 @@ import pytest
 
 import engine.pair
 from app.fields import FIELDS, page_request, read_query, read_turns, stop_strings, stop_text, turns_text
-from engine import Dial, EngineError, InvalidRequest, Request, Role, Sampling, WeightsError, load_settings
+from engine import Dial, EngineError, InvalidRequest, Request, Sampling, WeightsError, load_settings
 from engine.__main__ import main
 from engine.endpoint.fields import read_fields
 from engine.policy import POLICIES
-from engine.request import Turn
 from tests.support.browser import serve
 from tests.support.fake_pair import FakePair
 from tests.support.limits import ELSEWHERE, FORM, LIMITS, PRICES, Limit, names, spelled
@@ -103,45 +102,27 @@ def test_a_link_whose_other_values_stay(limit: Limit):
     check(limit, ask, bad + ([2**53] if limit.field == "seed" else []))  # a browser's numbers are exact up to there
 
 
-# ---- what a form, a text of stop strings and a conversation are ----
+# ---- stop strings and a conversation; that a link brings each back is in `test_settings_link.py` ----
 
 
-def test_a_filled_form_is_a_request():
-    made = page_request(**{**FORM, "system": "Be brief.", "stop": "END\n\\n\\n"})
-    assert made.system == "Be brief." and made.stop == ("END", "\n\n") and made.seed == 7 and made.alternatives == 5
-    assert made.max_draft == "auto" and page_request(**{**FORM, "max_draft": 3.0}).max_draft == 3
-    assert page_request(**FORM).system is None and page_request(**FORM).stop == ()
+def test_stop_strings_are_lines_with_escapes():
+    for text, strings in (("", ()), (None, ()), ("a\n\nb", ("a", "b")), (r"\n\n", ("\n\n",)), (r"\\n", (r"\n",))):
+        assert stop_strings(text) == strings, text
+    assert read_turns("") == read_turns(None) == ()
 
 
-@pytest.mark.parametrize(
-    ("text", "strings"),
-    [("", ()), (None, ()), ("a\n\nb", ("a", "b")), (r"\n", ("\n",)), (r"\\n", (r"\n",)), (r"x\ty\q", ("x\ty\\q",))],
-)
-def test_stop_strings_are_lines_with_escapes(text, strings):
-    assert stop_strings(text) == strings
-
-
-def test_a_conversation_is_the_same_after_its_way_through_the_field():
-    turns = (Turn("system", ""), Turn("user", 'é"\u2028</b>'), Turn("assistant", "ab", ((Role.LLM, 1), (Role.SLM, 1))))
-    assert page_request(**{**FORM, "turns": turns_text(turns)}).turns == turns
-    assert turns_text(()) == "" and read_turns("") == read_turns(None) == ()
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
+def test_what_is_no_conversation_is_refused_in_a_few_words():
+    for text, said in (
         (7, "7"),
         ("{", "JSON"),
         ("[" * 100_000, "JSON"),
         ('[{"role": "user"}]', "0.text"),
         ('[{"role": "user", "text": "a", "authors": [["slm", 2]]}]', "author = 2"),
         ("x" * 2_000_001, "2,000,001"),
-    ],
-)
-def test_what_is_no_conversation_is_refused_in_a_few_words(text, said):
-    with pytest.raises(InvalidRequest) as refused:
-        page_request(**{**FORM, "turns": text})
-    assert said in str(refused.value) and len(str(refused.value)) < 300
+    ):
+        with pytest.raises(InvalidRequest) as refused:
+            page_request(**{**FORM, "turns": text})
+        assert said in str(refused.value) and len(str(refused.value)) < 300
 
 
 # ---- over HTTP, to a page's server with a pair that counts what it is asked ----

