@@ -179,7 +179,8 @@ def test_what_a_visitor_moved_is_a_choice_and_what_the_page_moved_is_none(host, 
     if begins:
         session.put_dials(*begins)
     for dials in turned:
-        session.set_dials(*dials, host)
+        threshold, acceptance = dials
+        session.set_dials(threshold, acceptance, host)
     assert session.moved == moved
 
 

@@ -68,7 +68,8 @@ def check_dials(pair: Pair, trace: Trace) -> None:
 @pytest.mark.parametrize(("device", "graphs"), [*on("cpu", False), *on("cuda", False, True)])
 def test_nf4_writes_by_its_dials_alone_and_in_rows(device, graphs):
     models = [by_bitsandbytes(random_qwen(seed)) for seed in (3, 4)]
-    pair = pair_on(device, *models, graphs)
+    slm, llm = models
+    pair = pair_on(device, slm, llm, graphs)
     asked = requests(max_new_tokens=16 if device == "cpu" else 40)
     for request, trace in zip(asked, pair.generate_batch(asked), strict=True):
         alone = pair.generate(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ def test_who_wrote_what_of_a_message_fits_its_text():
 
 
 def test_forced_tokens_have_a_limit_and_roles_for_authors_and_a_raw_text_has_no_turns():
+    role: Any
     for role in ("llm", "user", None):
         with pytest.raises(InvalidRequest, match=f"{role!r}: give Role.SLM"):
             Forced(3, role)  # pyright: ignore[reportArgumentType]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -113,6 +114,7 @@ def test_a_routed_text_uses_the_router_and_ends_where_it_gives_no_number(random_
 
 
 def test_a_router_for_another_slm_is_refused_with_the_reason_and_for_another_llm_taken_with_a_warning(random_pair):
+    change: dict[str, Any]
     for change in ({"slm": "another"}, {"hidden_size": 64}, {"tokenizer": "0" * 64}):
         with pytest.raises(RouterError, match=r"was trained for .* not for small"):
             random_pair.use_router(make_router(random_pair, **change))  # pyright: ignore[reportArgumentType]

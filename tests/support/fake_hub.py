@@ -110,7 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
         repo, rest = hub.repos.get(repo_id), path.partition(repo_id)[2].strip("/")
         if repo is None or (repo.private and not self._may_write):
             return self._answer(404 if repo is None else 401, {"error": "Repository not found"}, code="RepoNotFound")
-        return self._of_repo(repo_id, repo, *rest.partition("/")[::2], body)
+        verb, _, rest = rest.partition("/")
+        return self._of_repo(repo_id, repo, verb, rest, body)
 
     do_GET = do_HEAD = do_POST = do_PUT = _serve
 

@@ -19,8 +19,8 @@ def save_random(folder: Path) -> tuple[Path, Path]:
     torch.manual_seed(3)
     common: dict[str, Any] = {"vocab_size": 576, "num_key_value_heads": 2, "max_position_embeddings": 1024}
     common |= {"tie_word_embeddings": False, "initializer_range": 0.2, "num_attention_heads": 4, "eos_token_id": 2}
-    small = {"hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 2, "head_dim": 48}
-    large = {"hidden_size": 192, "intermediate_size": 320, "num_hidden_layers": 3, "head_dim": 32}
+    small: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 2, "head_dim": 48}
+    large: dict[str, Any] = {"hidden_size": 192, "intermediate_size": 320, "num_hidden_layers": 3, "head_dim": 32}
     slm = LlamaForCausalLM(LlamaConfig(attention_bias=True, mlp_bias=True, **common, **small))
     llm = Qwen3ForCausalLM(Qwen3Config(**common, **large))
     for name, model in ("small", slm), ("large", llm):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import bitsandbytes as bnb
 import gguf
@@ -18,8 +19,13 @@ WORDS = ["th", "the", "in"]
 
 def random_qwen(seed: int, width: int = 128, tied: bool = False) -> Qwen2ForCausalLM:
     torch.manual_seed(seed)
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "num_hidden_layers": 2}
-    sizes = {"vocab_size": 288, "hidden_size": width, "intermediate_size": 2 * width, "max_position_embeddings": 512}
+    heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 1, "num_hidden_layers": 2}
+    sizes: dict[str, Any] = {
+        "vocab_size": 288,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "max_position_embeddings": 512,
+    }
     config = Qwen2Config(**heads, **sizes, tie_word_embeddings=tied)
     model = Qwen2ForCausalLM._from_config(config, dtype=torch.bfloat16).eval()
     for module in model.modules():

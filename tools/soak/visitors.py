@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import httpx
-from tests.app.test_acceptance import drag
 
 from tests.support.browser import Site, Window, chromium, window
 from tools.soak.page import LONGEST, Asked, BareWindow, Lost, Refused, Served, call, check_whole, result
