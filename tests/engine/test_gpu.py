@@ -42,7 +42,8 @@ def requests(**options) -> list[Request]:
 def test_rows_that_come_and_go_are_the_defined_texts_at_every_dial(random_pair, device, graphs, policy, sampling):
     """The definition is read on the processor, in fp32."""
     models = random_model(1, layers=2, width=32, padding=5), random_model(2, layers=3, width=48, padding=69)
-    pair, reference = pair_on(device, *models, graphs), SlowReference(random_pair)
+    slm, llm = models
+    pair, reference = pair_on(device, slm, llm, graphs), SlowReference(random_pair)
     waiting, decoding, ended = requests(policy=policy, sampling=sampling, alternatives=2), pair.open(6), 0
     while waiting or decoding.active:
         while waiting and sum(row.unfinished for row in decoding.rows) < 6:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import httpx
 
-from tests.support.browser import Site, Window, chromium, window
+from tests.support.browser import Site, Window, chromium, drag, window
 from tools.soak.page import LONGEST, Asked, BareWindow, Lost, Refused, Served, call, check_whole, result
 from tools.soak.tally import Tally
 
@@ -215,7 +215,7 @@ class BrowserVisitor(Visitor):
         self._whole(shown)
 
     def _drag(self, shown: Window) -> None:
-        drag(shown, "threshold", 0.9, self.random.choice([0.1, 0.6, 1.01]))
+        drag(shown.page, "#track input", 0.5, 0.9, self.random.choice([0.1, 0.6, 1.0]))
         shown.page.wait_for_function(_SETTLED, polling=50, timeout=1000 * LONGEST)
 
     def _whole(self, shown: Window) -> None:
