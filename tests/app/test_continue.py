@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import replace
 
@@ -10,10 +9,7 @@ import pytest
 
 from app.running.host import Host
 from app.running.session import Session
-from app.stream.token_stream import token_message
-from engine import InvalidRequest, Request, load, load_settings
-from tests.support.browser import eventually
-from tests.support.fake_llm_server import served
+from engine import InvalidRequest, Request
 from tests.support.fake_pair import FakePair, request
 
 PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
@@ -49,21 +45,3 @@ def test_a_number_that_is_none_is_refused_and_a_whole_text_is_not_gone_on_with(h
     assert session.extend(10, host) is None, "the context is full"
     finished(session.begin(request("echo it is all there"), host))
     assert session.extend(10, host) is None
-
-
-def test_a_text_that_stopped_because_the_llms_server_was_gone_is_gone_on_with_once_it_is_back(tiny_pair):
-    asked = Request(PROMPT, 1.01, max_new_tokens=24, alternatives=2)
-    with (
-        served("sglang", tiny_pair, delay=0.02) as server,
-        closing(load("tiny", load_settings(llm_url=server.url, llm_patience=0.2))) as pair,
-        closing(Host(lambda preset, progress: pair)) as host,
-    ):
-        session = Session()
-        run = session.begin(asked, host)
-        eventually(lambda: len(run.events) > 4)
-        server.stop()
-        assert run.finished.wait(90) and run.state == "failed" and run.error
-        assert json.loads(token_message(run, 0))["more"], "Continue is offered"
-        server.start()
-        eventually(lambda: not pair.trouble)
-        assert text(finished(session.extend(1, host))) == text(tiny_pair.generate(asked))

@@ -13,11 +13,9 @@ from app.fields import FIELDS, turns_text
 from app.handlers import Handlers
 from app.running.session import Session
 from app.running.sessions import Sessions
-from app.share.export import facts, markdown
-from app.share.link import link_json
-from engine import InvalidRequest, Request, Role, Trace, load_settings
+from engine import InvalidRequest, Role, load_settings
 from engine.request import Turn
-from tests.support.fake_pair import FakePair, request
+from tests.support.fake_pair import request
 
 TALK = (
     Turn("user", "echo one <b>two</b>"),
@@ -61,11 +59,3 @@ def test_a_window_follows_no_text_of_another(host):
 
     assert not isinstance(follow("mine"), str)
     assert [turn["text"] for turn in json.loads(follow("theirs"))] == ["echo theirs", "theirs"]
-
-
-def test_what_is_taken_along_has_the_conversation_with_its_answers_marked():
-    trace = FakePair(1e6).generate(Request("echo three", turns=TALK, max_new_tokens=30))
-    text = markdown(trace)
-    assert text.index("echo one") < text.index("**Prompt**") and "one ⦃⟦two⟧ 😀⦄ three" in text
-    assert ("Before the prompt", "2 messages") in facts(trace)
-    assert Trace.parse(link_json(trace)).turns == TALK

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from app.controls import points_message
-from engine.operating_points import LLM_ONLY, OperatingPoints, TimedSetting
-from tests.support.points import CURVE, HARD, point
+from engine.operating_points import OperatingPoints
+from tests.support.points import CURVE, HARD
 
 
 def told(*curves, **more) -> list[dict]:
@@ -38,17 +38,3 @@ def test_the_cheapest_setting_within_two_points_of_the_llm_is_offered_of_all_acc
     (task,) = told(CURVE, replace(CURVE, points=points))
     ((_, about, *setting),) = task["cheapest"]
     assert setting == [0.6, 0.3] and "0.3" in about and "65" in about
-
-
-def test_what_was_timed_at_threshold_0_is_told_of_every_policy_since_none_asks_there():
-    settings = (("csqa", 0.0, 1.11), ("csqa", 0.4, 1.2), ("gsm8k", 0.0, 1.3))
-    timed = tuple(TimedSetting("confidence", task, 20, at, 1.0, "auto", times) for task, at, times in settings)
-    tasks = told(CURVE, untrained={"confidence": (CURVE,)}, timed=timed)
-    times = {task["policy"]: [each["times"] for each in task["timed"]] for task in tasks}
-    assert times == {"router": [1.11], "confidence": [1.11, 1.2]}
-
-
-@pytest.mark.parametrize("cost", [0.0, 5e-324, 1e308])
-def test_any_cost_of_a_strangers_file_gives_a_message_of_finite_numbers(cost: float):
-    (task,) = told(replace(CURVE, llm=point(LLM_ONLY, 0.62, 1.0, cost, cost)))
-    assert task["curves"][0]["best"]["bytes"][-1][0] in (0.0, 1.01), "the cheapest"

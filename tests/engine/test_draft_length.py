@@ -9,8 +9,6 @@ import pytest
 
 from engine.batch.draft_length import LONGEST, due
 from engine.events.cost import ModelCost
-from engine.model import language_model
-from engine.model.language_model import LENGTHS
 
 SETTLED = 4  # tokens before the draft
 
@@ -84,16 +82,3 @@ def test_before_a_draft_ends_a_text_the_llm_reads_it_and_without_a_draft_there_i
 @pytest.mark.parametrize("llm", [IN_SEQUENCE, FREE])
 def test_a_fixed_number_of_tokens_is_that_number_whatever_passes_cost(length, llm):
     assert waits(0.5, llm, limit=length) == length
-
-
-def test_the_table_of_passes_forgets_what_disturbed_a_shorter_one_and_never_falls(random_pair, monkeypatch):
-    measured = iter([5.0, 4.0, 6.0, 9.0, 8.0, 20.0, *(1.0, 0.5, 2.0, 3.0)])  # of passes by `LENGTHS`, and of `lm_head`
-    monkeypatch.setattr(language_model, "_shortest", lambda run: next(measured))
-    llm = random_pair.llm
-    monkeypatch.setattr(llm, "cost", llm.cost)  # put back afterwards
-    llm.calibrate()
-    assert llm.cost.pass_table == tuple(zip(LENGTHS, (4.0, 4.0, 6.0, 8.0, 8.0, 20.0), strict=True))
-    assert llm.cost.head_table == ((1, 1.0), (2, 1.0), (4, 2.0), (8, 3.0)), "no more positions cost less"
-    assert llm.cost.pass_seconds == 4.0
-    assert [llm.cost.seconds(n) for n in (1, 3, 8, 24, 48)] == [4.0, 5.0, 8.0, 14.0, 32.0], "lines between and beyond"
-    assert [llm.cost.seconds(1, head) for head in (0, 0.5, 1, 4, 6)] == [3.0, 3.5, 4.0, 5.0, 5.5]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,20 +25,18 @@ class FakeServer:
     """One server, whose `kind` is its dialect, as CITER_LLM_SERVER names it.
 
     Attributes:
-        fault: Called with the number of each question, from 1: "held" (until `answers` is set), "cut", "drip", "500",
-            "503", "429", "token", "json", "shape", or None for an answer.
-        retry_after: How many seconds it says to wait where it is busy or not ready.
+        fault: Called with the number of each question, from 1: "held" (until `answers` is set), "cut", "500", "503",
+            "429", "token", "json", "shape", or None for an answer.
         asked, seen, looks: How many questions there were; all bodies of them; how often it was looked for.
         together: So many must once be there at the same time before any is answered; 1, as at first, waits for none.
         at_once: The most questions that were being answered at the same time.
-        encoding: What each reply claims to be encoded in, if anything; it is not.
     """
 
-    def __init__(self, kind: str, pair: Any, key: str | None = None, delay: float = 0.0) -> None:
-        self.kind, self.pair, self.key, self.delay = kind, pair, key, delay
+    def __init__(self, kind: str, pair: Any, key: str | None = None) -> None:
+        self.kind, self.pair, self.key = kind, pair, key
         self.fault: Callable[[int], str | None] = lambda number: None
         self.tokens: Callable[[str], list[int]] = lambda text: pair.tokenizer.encode(text, add_special_tokens=False)
-        self.encoding, self.retry_after, self.name = "", "0", "org/tiny-llm"
+        self.name = "org/tiny-llm"
         self.asked = self.looks = self.at_once = self._now = self._port = 0
         self.together, self.answers = 1, threading.Event()
         self.seen: list[dict[str, Any]] = []
@@ -88,7 +85,6 @@ class FakeServer:
         try:
             fault = self.fault(number) or ""
             self.faults[fault] += 1
-            time.sleep(self.delay)
             return self._answer(body, fault)
         finally:
             with self._lock:
@@ -181,17 +177,13 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = _serve
 
     def _send(self, status: int, data: bytes, way: str) -> None:
-        fake, busy = self.server.fake, status in (429, 503)
         self.send_response(status)
-        headers = {"Content-Encoding": fake.encoding, "Retry-After": fake.retry_after if busy else ""}
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}.items():
-            if value:
-                self.send_header(name, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        if status in (429, 503):
+            self.send_header("Retry-After", "0")
         self.end_headers()
-        size = -(-len(data) // 8) if way == "drip" else len(data)
-        for start in range(0, 40 if way == "cut" else len(data), size):
-            time.sleep(0.6 * (way == "drip"))
-            self.wfile.write(data[start : 40 if way == "cut" else start + size])
+        self.wfile.write(data[:40] if way == "cut" else data)
         self.close_connection |= way == "cut"
 
     def log_message(self, *_: Any) -> None:

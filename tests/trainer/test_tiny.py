@@ -6,22 +6,19 @@ import random
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoTokenizer
 
-from engine import Request
 from engine.grading import grade_arithmetic as grade
 from tests.support.paths import TINY
 from trainer import TrainerError
 from trainer.__main__ import main
 from trainer.tiny import build as tiny
 from trainer.tiny.arithmetic import make_problem, questions, tell
-from trainer.tiny.training import END
 
 EQUATION = re.compile(r"\$?(\d+) ([-+*/]) \$?(\d+) = \$?(\d+)")
 COMPUTE = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
@@ -54,10 +51,6 @@ def test_every_step_of_a_reference_is_right_goes_on_from_the_one_before_and_earn
         assert all(COMPUTE[symbol](int(left), int(right)) == int(result) for left, symbol, right, result in equations)
         assert all(before[3] == after[0] for before, after in pairwise(equations))
         assert question.answer in {equations[-1][3], equations[-1][3] + "000"}
-
-
-def test_the_same_seed_gives_the_same_questions_and_another_seed_others():
-    assert list(questions("dev", 50, 5)) == list(questions("dev", 80, 5))[:50] != list(questions("dev", 50, 6))
 
 
 @pytest.mark.parametrize(
@@ -141,20 +134,3 @@ def test_impossible_options_are_refused_with_the_way_out(tmp_path, capsys):
 def test_the_shipped_slm_misses_most_unseen_questions_and_the_llm_few():
     found = tiny.evaluate(TINY, count=60)
     assert found["slm"] <= 0.45 and found["llm"] >= 0.9 and found["differ"] <= 0.15
-
-
-def test_the_shipped_pair_shares_a_tokenizer_and_pads_its_vocabulary_differently(tokenizer):
-    pair: Any = tiny.load(TINY)
-    assert len(tokenizer) < pair.slm.config.vocab_size < pair.llm.config.vocab_size
-    for name in ("slm", "llm"):
-        config = AutoConfig.from_pretrained(TINY / name, local_files_only=True)
-        assert config.model_type == "qwen2" and config.tie_word_embeddings
-        assert config.eos_token_id == tokenizer.eos_token_id == tokenizer.convert_tokens_to_ids(END)
-    asked = list(questions("dev", 20, 1))
-    options = {"policy": "llm", "system": "You are a helpful assistant.", "max_new_tokens": 120}
-    traces = pair.generate_batch([Request(question.question, **options) for question in asked])
-    assert sum(grade(trace.text, q.answer) for q, trace in zip(asked, traces, strict=True)) >= 14
-
-
-def test_the_shipped_files_are_at_most_twelve_megabytes():
-    assert sum(path.stat().st_size for path in TINY.rglob("*") if path.is_file()) <= 12_000_000
