@@ -65,6 +65,7 @@ def test_the_keyboard_walks_through_it_and_a_text_that_is_begun_ends_it(browser,
         expect(page.locator(CARD)).to_be_hidden()
         expect(page.locator(OPENER)).to_be_focused()
         page.keyboard.press("Enter")
+        expect(page.locator(NEXT)).to_be_focused()
         for _ in range(3):
             page.keyboard.press("Enter")
         page.click("#prompt textarea")  # nothing outside it is covered

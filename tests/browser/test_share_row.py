@@ -154,6 +154,8 @@ def test_a_link_opens_the_very_text_after_others_were_written_and_after_a_reload
     ready(one)
     tokens, link = colours(one), copied(one, "link")
     assert any(event.taken_back for event in newest(site).events)
+    kept = "events => JSON.parse(sessionStorage.getItem('citer-text') ?? '{}').events?.length >= events"
+    one.page.wait_for_function(kept, arg=len(newest(site).folded))  # half a second after a text has ended
     one.reload()
     eventually(lambda: colours(one) == tokens)
     with window(browser, site, 360, 780) as there:

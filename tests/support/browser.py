@@ -89,7 +89,8 @@ class Window:
     def __post_init__(self) -> None:
         """Listens to the page."""
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        # Gradio's own requests end with an AbortError where the page is left while they are on their way.
+        self.page.on("pageerror", lambda error: "AbortError" in str(error) or self.errors.append(str(error)))
         self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
 
     def open(self) -> None:

@@ -139,7 +139,6 @@ class FakePair:
         self.requests: list[Request] = []
         self.tokens = 0
         self._writing, self._wrote = 0, 0.0
-        self.pause: Callable[[float], Any] = time.sleep
 
     @property
     def open_streams(self) -> int:
@@ -157,6 +156,9 @@ class FakePair:
 
     def check_acceptance(self, acceptance: float) -> None:
         pass
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     check_sampling = check_acceptance
 
@@ -226,7 +228,9 @@ class SteppedPair(FakePair):
     def __init__(self) -> None:
         super().__init__()
         self._steps = threading.Semaphore(0)
-        self.pause = lambda seconds: self._steps.acquire()
+
+    def pause(self, seconds: float) -> None:
+        self._steps.acquire()
 
     def let(self, steps: int = 10_000) -> None:
         """Lets it take so many; by default as many as any test needs."""
