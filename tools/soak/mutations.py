@@ -1,6 +1,6 @@
 """The tests of what is parsed, as counts: how many damaged files crashed something or were silently taken.
 
-A plugin of pytest (`-p tools.soak.mutations`). It runs the properties of `test_*_mutated.py` as they stand there; only
+A plugin of pytest (`-p tools.soak.mutations`). It runs the properties of `FILES` as they stand there; only
 does a failure not end them, it is counted. What a property asserts is what damage may do; an error that it does not
 expect is a crash.
 """
@@ -25,24 +25,24 @@ from engine.provenance import ROOT
 
 _COUNT, _OUT = "SOAK_MUTATIONS", "SOAK_OUT"
 _NOT_OURS = HypothesisException, StopTest, KeyboardInterrupt, GeneratorExit  # how hypothesis steers
-_KINDS = {
-    "test_router_mutated": "router folders",
-    "test_weights_mutated": "converted weights",
-    "test_parsed_mutated": "what is parsed",
-    "test_mutated": "the trainer's files",
+FILES = {
+    "tests/engine/test_formats.py": "the engine's files",
+    "tests/app/test_damaged_files.py": "the page's files",
+    "tests/trainer/test_files.py": "the trainer's files",
+    "tests/trainer/test_damaged_questions.py": "questions",
 }
+"""Where damaged documents are drawn, and what they are called."""
 
 _found: dict[str, Counter[str]] = {}
 
 
 def run(each: int, seed: int) -> dict[str, Counter[str]]:
     """Draws so many damaged documents of each kind; by property "tried", "accepted", and crashes by their error."""
-    files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*_mutated.py"))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "found.json"
         env = {**os.environ, "PYTHONPATH": str(ROOT), _COUNT: str(each), _OUT: str(out)}
         options = ["-q", "-p", "tools.soak.mutations", "--hypothesis-profile", "soak", "--hypothesis-seed", str(seed)]
-        command = [sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider", "--timeout", "3600", *files]
+        command = [sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider", "--timeout", "3600", *FILES]
         done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if not out.exists():
             return {"the properties could not be run": Counter({"tried": 1, done.stdout[-300:]: 1})}
@@ -88,7 +88,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         property_ = getattr(getattr(item, "obj", None), "hypothesis", None)
         if property_ is not None:
-            kind = _KINDS.get(item.path.stem, item.path.stem)
+            kind = FILES[str(item.path.relative_to(ROOT))]
             counts = _found.setdefault(f"{kind}: {item.name.removeprefix('test_').replace('_', ' ')}", Counter())
             property_.inner_test = counting(property_.inner_test, counts)
             kept.append(item)
