@@ -335,7 +335,9 @@ def test_a_feed_is_opened_by_its_own_key_only_and_a_window_has_few(host):
     assert _panel_state("1700000000000.12.1.3") == PanelState(1700000000000, 12, True, 3)
 
 
-def test_a_window_without_a_feed_gets_the_finished_text_once_and_who_asks_again_ends_the_older(host, pair):
+def test_a_window_without_a_feed_gets_the_finished_text_once_and_who_asks_again_ends_the_older(host, pair, monkeypatch):
+    for module in (app.running.session, app.stream.feed):
+        monkeypatch.setattr(module, "UNHEARD_SECONDS", 600)
     session, feeds = Session(), Feeds(Sessions(), host, UPDATES)
 
     async def ask_often() -> list[dict[str, str]]:
