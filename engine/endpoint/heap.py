@@ -8,8 +8,6 @@ import threading
 import time
 from contextlib import suppress
 
-from engine.model.freed import give_back
-
 EVERY_SECONDS = 60.0
 
 _ARENAS = 2
@@ -32,6 +30,7 @@ def give_back_freed_memory() -> None:
 
 
 def _every_minute() -> None:
-    while True:
-        time.sleep(EVERY_SECONDS)
-        give_back()  # tens of milliseconds, in which Python goes on
+    with suppress(AttributeError, OSError):
+        while True:
+            time.sleep(EVERY_SECONDS)
+            ctypes.CDLL(None).malloc_trim(0)  # tens of milliseconds, in which Python goes on
