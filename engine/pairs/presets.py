@@ -218,3 +218,13 @@ def _gpu_bytes() -> int:
     import torch  # late: a second or more, and only this question needs it
 
     return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+
+
+def aligned_title(title: str, digest: str) -> str:
+    """The name of an aligned SLM; routers, traces and evaluations keep it, and so know which adapter it had."""
+    return f"{title} (aligned {digest[:8]})"
+
+
+def base_title(title: str) -> str:
+    """The SLM's own name, without what `aligned_title` adds."""
+    return re.sub(r" \(aligned [0-9a-f]{8}\)$", "", title)
