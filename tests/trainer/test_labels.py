@@ -115,7 +115,7 @@ def test_labels_are_what_both_models_would_write_after_each_prefix_of_the_refere
 
 
 def test_the_llms_own_answers_can_be_the_references_with_their_mistakes_known(tiny_pair, answers, tmp_path):
-    found = load_answers(answers, Role.LLM)
+    found = dict(load_answers(answers, Role.LLM))
     spoilt = QUESTIONS[3].id
     tokens = tiny_pair.tokenizer.encode("The answer is 1.", add_special_tokens=False)
     found[spoilt] = Answer(spoilt, [*tokens, tiny_pair.end_id], "The answer is 1.", "eos")

@@ -52,7 +52,8 @@ class Fit(FitSettings, Command):
             raise TrainerError("--target kept is a router of its own: leave out --query and --co-llm")
         if baseline and (self.rollouts or len(self.labels) > 1):
             raise TrainerError("--co-llm and --query learn from one folder of labels, and from no --rollouts")
-        settings, about = self.part(FitSettings), {"description": self.description, "command": command("trainer")}
+        settings = self.part(FitSettings)
+        about: dict[str, Any] = {"description": self.description, "command": command("trainer")}
         if self.query:
             self._fit_query(self.query, **about)
         elif self.co_llm:
@@ -60,7 +61,7 @@ class Fit(FitSettings, Command):
         else:
             fit(self.labels, self.out, settings, rollouts=self.rollouts, **about)
 
-    def _fit_query(self, answered: Path, **about: str) -> None:
+    def _fit_query(self, answered: Path, **about: Any) -> None:
         from engine import Role
         from trainer.fit.baselines import QUERY, fit_query
         from trainer.labels.answers import are_right, load_answers

@@ -151,8 +151,7 @@ def load_tokens(labels: Path, rollouts: Path | None = None, cost_weight: float =
         rows.append(np.arange(found, found + len(tables[-1])))
         found += len(tables[-1])
     table = pa.concat_tables(tables)
-    names = [each for each in LabelledTokens.__dataclass_fields__ if each in table.column_names]
-    columns = {name: _array(table, name) for name in names}
+    columns: dict[str, Any] = {name: _array(table, name) for name in table.column_names if name != "token"}
     preference = np.full(len(table), np.nan, dtype=np.float32)
     for case, value in PREFERENCES.items():
         preference[columns["case"] == case] = value

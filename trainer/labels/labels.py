@@ -34,7 +34,7 @@ from trainer.preference import CASE_NAMES, Case, shortcut
 from trainer.questions.apart import texts_of
 from trainer.questions.question import Question, prompt
 from trainer.shards import MadeOf, Shards, identity_of
-from trainer.tables import ByQuestion, read_metadata, read_table, schema, write_table
+from trainer.tables import read_metadata, read_table, schema, write_table
 
 SHARD = 20  # questions; small enough that an interruption costs a minute or two on two cores
 BATCH = 5  # questions per forward pass
@@ -151,7 +151,7 @@ def read_labels(folder: Path) -> Iterator[tuple[Path, pa.Table]]:
         yield path, read_table(path / TOKENS, COLUMNS)
 
 
-def labelled_tokens_of(folder: Path) -> ByQuestion[list[dict[str, Any]]]:
+def labelled_tokens_of(folder: Path) -> Mapping[str, Sequence[Mapping[str, Any]]]:
     """The tokens of each question, as rows."""
     wanted = pa.schema([COLUMNS.field(name) for name in COLUMNS.names if name != "logit_features"])
     return _shards(folder).by_question(lambda path: read_table(path / TOKENS, wanted).to_pylist(), list)[0]
