@@ -43,6 +43,8 @@ def tune(
     """
     if wrong := [draft for draft in drafts if not 1 <= draft < MAX_DRAFT]:
         raise TrainerError(f"a draft of {shown(wrong[0])} tokens: give whole numbers from 1 to {MAX_DRAFT - 1}")
+    if wrong := [each for each in confidences if not 0 <= each <= 1]:
+        raise TrainerError(f"a confidence of {shown(wrong[0])}: give numbers from 0 to 1")
     policy = build_policy("confidence")
     methods = [Method("assisted-tuned", policy, tuple(confidences), None, 1.0, draft + 1) for draft in drafts]
     evaluate(pair, questions, methods, folder, "tuning", max_new_tokens, report)
