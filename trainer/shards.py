@@ -111,7 +111,7 @@ class Shards:
                     self._join_notes(notes)
                     joined = True
 
-            make_all([self.path(n) for n in range(-(-len(questions) // size))], make_shard, report)
+            make_all([self.path(n) for n in range(-(-len(questions) // size))], make_shard, self.stage, report)
         except BaseException:
             if not begun and not any(self.folder.glob(f"{self.stage}-{'[0-9]' * 5}*")):
                 self._settings_path.unlink(missing_ok=True)

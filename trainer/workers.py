@@ -34,6 +34,7 @@ _HERE = f"{socket.gethostname()} {os.getpid()}"
 def make_all(
     paths: Sequence[Path],
     make: Callable[[int, Path], None],
+    what: str,
     report: Callable[[str], None] = print,
 ) -> None:
     """Makes what is missing of some files or folders, together with others who do the same, until all are there.
@@ -41,9 +42,12 @@ def make_all(
     Args:
         paths: In one folder, which is there.
         make: Writes the path of a number, under another name.
+        what: What they are, for people.
         report: Told how far it is.
     """
     started, done, waiting = time.monotonic(), 0, False
+    if there := sum(path.exists() for path in paths):
+        report(f"{what}: {there} of {len(paths)} are there already")
     while missing := [number for number, path in enumerate(paths) if not path.exists()]:
         before = done
         for number in missing:
@@ -54,18 +58,12 @@ def make_all(
                 done += 1
             left = sum(not path.exists() for path in paths)
             minutes = (time.monotonic() - started) / done * left / 60
-            report(f"{paths[number].stem}: {len(paths) - left} of {len(paths)} done, about {minutes:.0f} min left")
+            report(f"{what}: {len(paths) - left} of {len(paths)} done, about {minutes:.0f} min left")
         if done == before:
             if not waiting:
                 report(f"waiting for {len(missing)} that other processes are making in {paths[0].parent}")
             waiting = True
             time.sleep(LOOK)
-
-
-def make_one(path: Path, make: Callable[[Path], None], report: Callable[[str], None] = print) -> None:
-    """Makes one file or folder if it is missing; see `make_all`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    make_all([path], lambda _, partial: make(partial), report)
 
 
 @contextmanager
