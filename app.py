@@ -14,7 +14,7 @@ import engine
 from app.page import build, host_fault, launch_options
 from app.recorded import load_recorded
 from app.running.host import Host
-from engine.endpoint.heap import give_back_freed_memory
+from engine.guard.heap import give_back_freed_memory
 
 give_back_freed_memory()
 try:

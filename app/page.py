@@ -41,8 +41,8 @@ from app.sweep import SweepUpdates
 from app.theme import theme
 from app.tune.tab import TuningUpdates, tune_tab
 from engine import DEFAULT_THRESHOLD, Prices, Settings
-from engine.endpoint.addresses import client_address, on_space
-from engine.endpoint.places import Places
+from engine.guard.addresses import client_address, on_space
+from engine.guard.limits import Places
 from engine.endpoint.routes import Endpoint
 from engine.errors import shown
 

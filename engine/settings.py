@@ -110,12 +110,12 @@ class Server(BaseModel):
     per_address: int = Field(
         8, ge=1, le=10_000, description="Of either kind, how many of these one client address may have."
     )
-    proxies: int = Field(
-        0,
+    proxies: int | None = Field(
+        None,
         ge=0,
         le=10,
-        description="Proxies in front of the page that append to `X-Forwarded-For`, from which client addresses are "
-        "read then; 0 trusts the connection alone, and knows no addresses of this machine or on a Space.",
+        description="Proxies in front of the server that append to `X-Forwarded-For`, from which client addresses are "
+        "read then. 0 trusts the connection alone. Unset is 0; but on a Space it is the last public address there.",
     )
     metrics: bool = Field(
         False,

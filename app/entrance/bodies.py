@@ -15,8 +15,8 @@ from starlette.types import Message, Receive, Send
 from app.share.open_trace import MAX_BYTES
 from app.tune.prompts import MAX_BYTES as MAX_PROMPTS
 from engine.endpoint.bodies import BODY_SECONDS, MAX_OUTSIDE, MOST_BYTES, Outside
-from engine.endpoint.places import LATER
-from engine.endpoint.refusals import PREFIX, Words, refused
+from engine.guard.limits import LATER
+from engine.guard.refusals import PREFIX, Words, refused
 
 MAX_BODY = 8 * MAX_BYTES // 5
 """Bytes of a request that may bring a trace: JSON spells some of its characters as two, of which it has by far the

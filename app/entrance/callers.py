@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from gradio.context import LocalContext
 
-from engine.endpoint.addresses import client_address
+from engine.guard.addresses import client_address
 
 _DATA = "/gradio_api/queue/data"
 _ALIVE = re.compile(r"/gradio_api/heartbeat/([^/]{1,100})")  # open for as long as a page or a Python client is there

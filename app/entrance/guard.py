@@ -24,8 +24,8 @@ from app.entrance.cached import kept_for_good
 from app.entrance.callers import Callers
 from app.entrance.states import PageStates
 from engine import EngineError
-from engine.endpoint.addresses import client_address
-from engine.endpoint.names import Names
+from engine.guard.addresses import client_address
+from engine.guard.names import Names
 from engine.errors import log_fault
 
 MAX_QUERY = 16_000

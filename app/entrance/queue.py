@@ -15,7 +15,7 @@ from gradio.server_messages import EventMessage
 from starlette.requests import Request
 
 from app.entrance.callers import Callers
-from engine.endpoint.places import LATER
+from engine.guard.limits import LATER
 
 MAX_WAITING = 128
 """Events that wait. Those that write anything have their places elsewhere; these take milliseconds."""

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from app.running.host import Host
 from engine import EngineError, Request, TokenEvent
-from engine.endpoint.places import Entrance
+from engine.guard.limits import Entrance
 from engine.errors import log_fault
 
 State = Literal["waiting", "running", "done", "stopped", "failed"]

@@ -20,7 +20,7 @@ from app.entrance import bodies, guard
 from app.entrance.callers import Callers
 from app.entrance.guard import Guard
 from app.fields import MAX_TEXT
-from engine.endpoint.addresses import client_address
+from engine.guard.addresses import client_address
 
 
 async def counting(asked: Request) -> PlainTextResponse:

@@ -98,7 +98,7 @@ def test_a_client_that_goes_away_stops_its_text(site: Site, pair: FakePair):
 
 
 def test_the_page_is_up_without_importing_torch():
-    code = "import sys, app.page, app.api, engine.endpoint.heap; sys.exit('torch' in sys.modules)"
+    code = "import sys, app.page, app.api, engine.guard.heap; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

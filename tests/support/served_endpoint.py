@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import uvicorn
-
 from engine import Scheduler, load_settings
 from engine.endpoint.serve import application
+from engine.guard.server import make_server
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 120.0) -> None:
@@ -36,8 +35,7 @@ def serve_endpoint(pair: Any, **settings: Any) -> Iterator[Served]:
     asked = load_settings(**settings)
     scheduler = Scheduler(pair, asked.rows)
     listening = socket.create_server(("127.0.0.1", 0))
-    served = application(pair, scheduler, asked)
-    server = uvicorn.Server(uvicorn.Config(served, access_log=False, log_level="warning", lifespan="off"))
+    server = make_server(application(pair, scheduler, asked))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
