@@ -19,8 +19,8 @@ from app.entrance.callers import Callers, calling_address
 from app.running.host import Host
 from app.running.run import Run
 from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Sampling, Settings
-from engine.guard.names import check_key
 from engine.guard.limits import Entrance, Places
+from engine.guard.names import check_key
 from engine.guard.refusals import Refusal
 from engine.request import DraftLimit
 

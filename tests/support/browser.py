@@ -14,10 +14,11 @@ from weakref import WeakKeyDictionary
 
 import pytest
 
-from app.page import build, launch_options
+from app.page import application, build
 from app.recorded import Recorded
 from app.running.host import Host
 from engine import Settings, load_settings
+from engine.guard.server import make_server
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser")
 """By preference: the first takes three quarters of the time."""
@@ -49,16 +50,18 @@ def serve(
     settings = settings or load_settings(max_new_tokens=60)
     host = Host(load, preset, settings.rows)
     demo = build(host, settings, recorded)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = {**launch_options(demo, settings), "server_name": "127.0.0.1", "server_port": port}
-    options["_frontend"] = False  # else gradio asks its own server first, which a busy machine answers too late for it
-    demo.launch(prevent_thread_lock=True, quiet=True, **options)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = make_server(application(demo, settings))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    eventually(lambda: server.started)
     try:
-        yield Site(f"http://127.0.0.1:{port}/", host, getattr(demo, "sessions"), demo)  # noqa: B009  # set by `build`
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        yield Site(url, host, getattr(demo, "sessions"), demo)  # noqa: B009  # set by `build`
     finally:
         demo.close(verbose=False)
+        server.should_exit = True
+        thread.join()
         host.close()
 
 
