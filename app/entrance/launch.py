@@ -96,8 +96,9 @@ def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequ
         css_paths=[ASSETS / "page.css", *sorted(ASSETS.glob("*/*.css"))],
         head=PRELOAD,
     )
-    demo.app = next(route.app for route in outer.routes if isinstance(route, Mount))
-    bound(demo, demo.app, callers)
+    app: Any = next(route.app for route in outer.routes if isinstance(route, Mount))
+    demo.app = app
+    bound(demo, app, callers)
     rules = Rules(most_bytes=most_bytes, answer=_answer, closed=CLOSED, policy=_POLICY)
     return Guard(Listened(outer, callers), Names(server.hosts, server.host), server.proxies, rules)
 

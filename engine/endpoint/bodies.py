@@ -66,6 +66,12 @@ def _checked(check: Callable[[Any], object]) -> AfterValidator:
     return AfterValidator(apply)
 
 
+def _check_stop(text: str) -> None:
+    if not text:
+        raise InvalidRequest("stop holds an empty text, which would end every text: leave it out")
+    check_text("stop", text, MAX_STOP_CHARACTERS)
+
+
 def _drawn(name: str) -> AfterValidator:
     return _checked(lambda value: Sampling(**{name: value}))
 
@@ -97,7 +103,7 @@ _Prompt = Annotated[Any, PlainValidator(_prompt)]
 _Unserved = Annotated[Any, AfterValidator(_empty)]
 _Seed = Annotated[int, Field(ge=-_SEEDS, lt=_SEEDS)]
 _Length = Annotated[int, Field(ge=1, le=1_000_000)]
-_Stop = Annotated[str, Field(min_length=1), _checked(lambda text: check_text("stop", text, MAX_STOP_CHARACTERS))]
+_Stop = Annotated[str, _checked(_check_stop)]
 
 
 class _Part(BaseModel):
@@ -106,7 +112,9 @@ class _Part(BaseModel):
 
 
 def _parts(value: Any) -> Any:
-    return [{"type": "text", "text": value}] if isinstance(value, str) else [] if value is None else value
+    if value is not None and not isinstance(value, str | list):
+        raise PydanticCustomError("said", "must be a text, or a list of parts of type text")
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value or []
 
 
 class _Message(BaseModel):
