@@ -27,7 +27,7 @@ settings.register_profile("many", settings.get_profile("suite"), max_examples=10
 settings.load_profile("suite")
 
 
-MOST_LINES, MOST_IN_THE_BROWSER = 18_900, 150
+MOST_LINES, MOST_IN_THE_BROWSER = 18_000, 150
 """How large the suite may be. More is a decision: change these in the commit that needs it, and say why."""
 
 FIRST = ("test_pipeline.py",)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import socket
-import threading
 from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
@@ -31,8 +29,7 @@ from engine.guard.guard import Guard, Rules
 from engine.guard.limits import PER_SECOND, Rate
 from engine.guard.logs import Once
 from engine.guard.names import Names
-from engine.guard.server import make_server
-from tests.support.browser import eventually
+from tests.support.served_endpoint import running
 
 
 async def counting(asked: Request) -> PlainTextResponse:
@@ -170,18 +167,13 @@ def test_a_body_may_be_as_large_as_its_route_needs(path: str, most: str, declare
 
 def test_all_bodies_together_are_bounded_and_a_small_one_is_always_taken(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(limits, "MAX_TOGETHER", 300_000)
-    large, small, said = b'"' + b"x" * 200_000, b'"' + b"x" * 60_000, []
-
-    async def while_it_is_answered(asked: Request) -> PlainTextResponse:
-        await asked.body()
-        if asked.query_params.get("more"):
-            said.extend(asking.post("/gradio_api/queue/join", content=each).status_code for each in (large, small))
-        return PlainTextResponse("read")
-
-    asking = client(take=while_it_is_answered)
-    assert asking.post("/gradio_api/queue/join?more=1", content=large).text == "read"
-    assert said == [503, 200]
-    assert asking.post("/gradio_api/queue/join", content=large).text == "read", "the room was given back"
+    asking, asked = guarded(), ("/gradio_api/queue/join", b'"' + b"x" * 200_000)
+    post, held = TestClient(asking, base_url="http://localhost").post, asking._bodies
+    assert held.take(200_000, "198.51.100.9") is False, "an address has half"
+    assert held.take(200_000, None) and post(asked[0], content=asked[1]).status_code == 503
+    assert post(asked[0], content=b'"x"').status_code == 200
+    held.give_back(200_000, None)
+    assert [post(asked[0], content=asked[1]).status_code for _ in range(2)] == [200, 200], "the room was given back"
 
 
 MANY = guard.MAX_OUTSIDE
@@ -202,23 +194,6 @@ QUOTED = json.dumps({"data": json.dumps([["\\", '"']] * MANY)}).encode()
 def test_what_would_be_millions_of_values_is_refused_before_it_is_parsed(content: bytes, status: int, said: str):
     answer = client().post("/gradio_api/run/predict", content=content)
     assert answer.status_code == status and said in answer.text
-
-
-def test_a_body_that_stops_in_the_middle_is_given_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(guard, "BODY_SECONDS", 0.2)
-    answers: list[Any] = []
-    parts = [{"type": "http.request", "body": b"x" * 100_000, "more_body": True}]
-
-    async def receive() -> Any:
-        return parts.pop() if parts else await asyncio.Event().wait()
-
-    async def send(message: Any) -> None:
-        answers.append(message)
-
-    scope = {"type": "http", "method": "POST", "path": "/gradio_api/queue/join", "root_path": "", "query_string": b""}
-    scope |= {"headers": [(b"host", b"localhost")], "client": ("198.51.100.9", 1)}
-    asyncio.run(asyncio.wait_for(guarded()(scope, receive, send), 120))
-    assert answers[0]["status"] == 408
 
 
 # ---- how often, and for how long ----
@@ -260,17 +235,14 @@ def test_a_repeated_line_is_written_once_and_counted(caplog):
     assert once.filter(last := record()) and last.getMessage() == "no more files (and 2 times more since)"
 
 
+HALF = "POST /x HTTP/1.1\r\nHost: localhost\r\n"
+
+
 @pytest.fixture
 def serving():
     """A guarded server with room for four connections: its port."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = make_server(guarded(), most_connections=4)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    eventually(lambda: server.started)
-    yield listening.getsockname()[1]
-    server.should_exit = True
-    thread.join()
+    with running(guarded(), most_connections=4) as port:
+        yield port
 
 
 def test_silent_connections_make_room_for_who_asks(serving: int):
@@ -285,15 +257,19 @@ def test_silent_connections_make_room_for_who_asks(serving: int):
         each.close()
 
 
-def test_a_head_that_does_not_come_ends_the_connection(serving: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("engine.guard.connections.HEAD_SECONDS", 0.05)
+@pytest.mark.parametrize(
+    ("part", "told"), [("POST /x HTTP/1.1\r\n", b""), (HALF + "Content-Length: 9\r\n\r\nx", b"HTTP/1.1 408")]
+)
+def test_a_request_that_stops_in_the_middle_is_given_up(part: str, told: bytes, serving: int, monkeypatch):
+    monkeypatch.setattr("engine.guard.connections.HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(guard, "BODY_SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", serving), timeout=60) as half, suppress(ConnectionResetError):
-        half.sendall(b"POST /x HTTP/1.1\r\n")
-        assert half.recv(1) == b""
+        half.sendall(part.encode())
+        assert half.recv(len(told) or 1) == told
 
 
 def test_a_body_in_tiny_chunks_and_a_head_without_end_are_refused_and_a_large_body_hears_why(serving: int):
-    head = b"POST /x HTTP/1.1\r\nHost: localhost\r\n"
+    head = HALF.encode()
     tiny = head + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * (MOST_CHUNKS + 1)
     for sent in tiny, head + b"x: " + b"y" * 100_000:
         with socket.create_connection(("127.0.0.1", serving), timeout=60) as asking:

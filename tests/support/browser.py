@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,7 +17,7 @@ from app.page import application, build
 from app.recorded import Recorded
 from app.running.host import Host
 from engine import Settings, load_settings
-from engine.guard.server import make_server
+from tests.support.served_endpoint import eventually, running
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser")
 """By preference: the first takes three quarters of the time."""
@@ -50,18 +49,10 @@ def serve(
     settings = settings or load_settings(max_new_tokens=60)
     host = Host(load, preset, settings.rows)
     demo = build(host, settings, recorded)
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = make_server(application(demo, settings))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    eventually(lambda: server.started)
     try:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        yield Site(url, host, getattr(demo, "sessions"), demo)  # noqa: B009  # set by `build`
+        with running(application(demo, settings)) as port, closing(demo):
+            yield Site(f"http://127.0.0.1:{port}/", host, getattr(demo, "sessions"), demo)  # noqa: B009  # set by `build`
     finally:
-        demo.close(verbose=False)
-        server.should_exit = True
-        thread.join()
         host.close()
 
 
@@ -279,15 +270,6 @@ def expect(found: Any, message: str | None = None) -> Any:
 
     expect.set_options(timeout=1000 * LIMIT)
     return expect(found, message)
-
-
-def eventually(condition: Callable[[], Any], seconds: float = LIMIT) -> Any:
-    """Waits until a condition holds and returns its value; fails with its last value."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"still {value!r} after {seconds} s"
-        time.sleep(0.02)
-    return value
 
 
 def schemes(page: Any) -> Iterator[str]:
