@@ -211,6 +211,7 @@ def test_an_address_that_asks_too_often_waits_and_nobody_else():
     asking.rate.take = lambda address, cost=1.0: 2.5
     answer = TestClient(asking, base_url="http://localhost").get("/config")
     assert answer.status_code == 429 and answer.headers["retry-after"] == "3"
+    assert client().get("/v1/x", headers={"origin": NO}).json()["error"]["type"] == "invalid_request_error"
 
 
 def test_the_page_is_made_once_for_each_name_and_encoding():

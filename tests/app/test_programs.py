@@ -119,13 +119,6 @@ def test_a_program_gets_its_text_from_the_pages_rows_and_leaving_frees_them(open
     pair.tokens_per_second = 500
 
 
-def test_what_the_page_refuses_is_told_to_programs_in_their_shape(openai: httpx.Client, site: Site):
-    answer = openai.post("/chat/completions", json=ASKED, headers={"Origin": "https://evil.example"})
-    assert answer.status_code == 403 and answer.json()["error"]["type"] == "invalid_request_error"
-    assert openai.get("/embeddings").json()["error"]["code"] == "not_found"
-    assert httpx.post(f"{site.url}generate", json={}).status_code == 404, "elsewhere in the page's own words"
-
-
 SAMPLED = Request("say 'hi' {address}", policy="confidence", sampling=Sampling(0.7, 0.9, 3), seed=5, system="Be brief")
 RAW = Request("go on", policy="slm", raw=True, stop=("\n",), max_new_tokens=9)
 AFTER = Request("b", turns=(Turn("user", "a"), Turn("assistant", "A")))
