@@ -28,7 +28,6 @@ gpu: .venv/.dev  ## what needs a CUDA GPU: its tests, the speed of random weight
 	$(BIN)/python -m pytest -m gpu
 	$(BIN)/python -m engine.benchmark --random-weights qwen2.5-coder-0.5b qwen2.5-coder-7b
 	$(BIN)/python -m engine.benchmark --preset gpu
-	CITER_CUDA_GRAPHS=true $(BIN)/python -m engine.benchmark --preset gpu
 	$(BIN)/python -m tools.product_benchmark --device cuda
 
 test-servers: .venv/.dev  ## an LLM on real servers, vLLM's and llama.cpp's, in environments of their own; gigabytes, once
