@@ -16,6 +16,7 @@ from engine.batch.rows import Row
 from engine.pair import Pair
 from engine.policy import Policy
 from engine.tokenizer import render
+from trainer import TrainerError
 
 EVERY = 60.0
 """Seconds between two reports of how many texts are written."""
@@ -82,6 +83,15 @@ def write(
             report(f"{len(finished):,} of {total:,} texts are written")
             told = time.monotonic()
     return [[finished[n, text] for text in range(len(group))] for n, group in enumerate(groups)]
+
+
+def require_costs(pair: Pair) -> None:
+    """A TrainerError where the bytes of the LLM's passes are not known, as of most on a server."""
+    if not pair.llm_cost.forward(1, 0, True, 0, 0).bytes:
+        raise TrainerError(
+            f"the bytes of {pair.llm_name}'s passes are not known: set CITER_LLM_CONFIG to its config.json, or unset "
+            "CITER_LLM_URL"
+        )
 
 
 def write_each(

@@ -75,10 +75,6 @@ class AlignSettings(Options):
         2, "times that each text is learned, at most; stops early", "N"
     )
     learning_rate: Rate = option(3e-4, "of AdamW, at its highest", "X")
-    # The LLM's likeliest tokens teach more than the one that it wrote, but it has to read its texts once more for them.
-    kl: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = option(
-        0.0, "weight of the divergence from the LLM's 20 likeliest tokens, beside 1 for what it wrote", "X"
-    )
     max_new_tokens: Count = option(256, "of the LLM's texts to general prompts", "N")
     seed: Number = option(0, "of weights and order", "N")
 

@@ -41,6 +41,7 @@ class ServedModel:
         top: How many of the likeliest tokens the server tells.
         fed: Tokens that questions were about and earlier ones of the same row were not; the server may have read more.
         requests: Questions asked so far.
+        model: What the server calls it.
         others: See `engine.model.any_model.AnyModel`.
     """
 
@@ -77,7 +78,7 @@ class ServedModel:
         self.judges, self.rereads = dialect.judges, dialect.rereads
         self.top, self.device, self.context, self.cost = top, device, context, cost
         self.fed = self.requests = 0
-        self._model, self._goes_on = model, goes_on
+        self.model, self._goes_on = model, goes_on
 
     @property
     def gone(self) -> bool:
@@ -161,7 +162,7 @@ class ServedModel:
 
     def _send(self, tokens: Sequence[int], looks: int) -> Future[list[Likely]]:
         self.requests += 1
-        question = Inquiry(tokens, looks, self.top, self._model, self.vocabulary)
+        question = Inquiry(tokens, looks, self.top, self.model, self.vocabulary)
         read = partial(self.dialect.answer, question)
         return self.connection.ask(self.dialect.path, self.dialect.body(question), read)
 

@@ -112,6 +112,8 @@ class FakeServer:
 
 
 def _completions(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[str, Any]:
+    if "logprobs" not in body:
+        return _whole(server, body, wrong)
     tokens, top = body["prompt"], body["logprobs"]
     assert body["max_tokens"] == 1 and body["return_token_ids"] and body["return_tokens_as_token_ids"]
     looks = len(tokens) if body.get("prompt_logprobs") else 1
@@ -128,6 +130,25 @@ def _completions(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[
             place.setdefault(str(actual), {"logprob": -50.0, "rank": 10**5})
         choice["prompt_logprobs"] = [None, *told]
     return {"object": "text_completion", "choices": [choice], "usage": {"prompt_tokens": len(tokens)}}
+
+
+def _whole(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[str, Any]:
+    """A whole answer, or what the LLM says of a whole prompt."""
+    tokens, choice = list(body["prompt"]), {"index": 0, "text": "", "finish_reason": "length"}
+    assert body["temperature"] == 0 and body["repetition_penalty"] == 1
+    if "prompt_logprobs" in body:
+        told: list[Any] = [None]
+        for actual, place in zip(
+            tokens[1:], server.likeliest(tokens, len(tokens), server.pair.llm.vocabulary), strict=False
+        ):
+            ranked = {id: {"logprob": value, "rank": rank} for rank, (id, value) in enumerate(place, 1)}
+            told.append({str(id): ranked[id] for id in (actual, place[0][0])})
+        return {"choices": [{**choice, "prompt_logprobs": told[: -1 if wrong else None]}]}
+    while len(tokens) - len(body["prompt"]) < body["max_tokens"]:
+        tokens.append(server.likeliest(tokens, 1, 1)[0][0][0])
+        if tokens[-1] in body["stop_token_ids"]:
+            break
+    return {"choices": [{**choice, "token_ids": [-1] if wrong else tokens[len(body["prompt"]) :]}]}
 
 
 def _generate(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[str, Any]:

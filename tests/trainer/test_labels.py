@@ -16,11 +16,13 @@ import pyarrow as pa
 import pytest
 import torch
 
-from engine import Request, Role
+from engine import EngineError, Request, Role
 from engine.grading import grade
 from engine.tokenizer import render
 from tests.support.fake_labels import quiet
-from tests.support.paths import ROOT
+from tests.support.fake_llm_server import served
+from tests.support.paths import ROOT, TINY
+from tests.support.served_pair import loaded
 from trainer import TrainerError
 from trainer.labels.answers import Answer, answer, load_answers
 from trainer.labels.labels import label, labels_about, read_labels, read_states, write_labels
@@ -265,3 +267,45 @@ def test_rollouts_of_another_policy_or_of_other_questions_are_not_mixed_in(tiny_
             roll_out(tiny_pair, others, own, tmp_path / "r", SETTINGS, report=quiet)
     roll_out(tiny_pair, QUESTIONS, own, rollouts, replace(SETTINGS, threshold=0.0), report=quiet)
     assert json.loads((rollouts / "rollouts.json").read_text()) == before, "without a router no threshold counts"
+
+
+# --- an LLM on a server
+
+
+def test_with_the_llm_on_vllm_answers_labels_and_rollouts_are_those_of_an_llm_here(
+    tiny_pair, answers, own, rollouts, tmp_path
+):
+    """The server is busy once in three times, and breaks replies off: nothing is labelled from half an answer."""
+    some = QUESTIONS[:6]
+    with served("vllm", tiny_pair) as server, loaded(server, llm_config=TINY / "llm" / "config.json") as pair:
+        server.fault = lambda number: {0: "503", 1: "cut"}.get(number % 6)
+        answer(pair, Role.LLM, some, tmp_path / "a", 120, quiet)
+        requests = server.asked - server.faults["503"] - server.faults["cut"]
+        assert requests == len(some), "one for each answer"
+        found = load_answers(tmp_path / "a", Role.LLM)
+        assert dict(found) == {q.id: load_answers(answers, Role.LLM)[q.id] for q in some}
+        for name, given in (("own", found), ("data", None)):
+            label(pair, some, tmp_path / name, given, report=quiet)
+            label(tiny_pair, some, tmp_path / f"{name} here", given, report=quiet)
+            theirs, ours = (columns_of(tmp_path / each) for each in (name, f"{name} here"))
+            assert theirs.pop("llm_logprob") == pytest.approx(ours.pop("llm_logprob"), abs=1e-4)
+            assert theirs == ours
+        settings = replace(SETTINGS, budget=1, both=False)
+        roll_out(pair, some[:2], relabelled(tmp_path, pair, some[:2], found), tmp_path / "r", settings, report=quiet)
+    ours = relabelled(tmp_path / "ours", tiny_pair, some[:2], found)
+    roll_out(tiny_pair, some[:2], ours, tmp_path / "r here", settings, report=quiet)
+    assert load_rollouts(tmp_path / "r")[0] == load_rollouts(tmp_path / "r here")[0]
+
+
+def relabelled(folder, pair, questions, answers):
+    label(pair, questions, folder / "few", answers, report=quiet)
+    return folder / "few"
+
+
+def test_without_its_configuration_a_served_llms_rollouts_are_refused_as_its_bytes_are_not_known(
+    tiny_pair, own, tmp_path
+):
+    with served("vllm", tiny_pair) as server, loaded(server) as pair, pytest.raises(TrainerError, match="LLM_CONFIG"):
+        roll_out(pair, QUESTIONS, own, tmp_path / "r", SETTINGS, report=quiet)
+    with served("sglang", tiny_pair) as server, loaded(server) as pair, pytest.raises(EngineError, match="take vLLM"):
+        label(pair, QUESTIONS[:1], tmp_path / "l", report=quiet)

@@ -1,7 +1,7 @@
 """Alignment from texts to an adapter: the LLM's texts, learning, and what came of it by kind of text.
 
-In the stage's folder: `texts/` and `likeliest/` in shards, `checkpoint.safetensors`, the adapter with the best held-out
-agreement so far, and in the end `align.json`. What is there is not made again.
+In the stage's folder: `texts/` in shards, `checkpoint.safetensors`, the adapter with the best held-out agreement so
+far, and in the end `align.json`. What is there is not made again.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ from engine.pairs.adapter import FILE, Adapter, AdapterCard, aligned, save_adapt
 from engine.pairs.gguf_dense import quick_and_quiet_reading
 from engine.pairs.origin import Origin, origin_of
 from engine.pairs.presets import Preset, choose_preset
-from engine.provenance import command, hardware, processor, revision
+from engine.provenance import processor, provenance, revision
 from engine.settings import Settings
 from engine.weights import store
 from engine.weights.cache_folder import sha256_of
 from trainer import TrainerError
-from trainer.align.texts import AnsweredTask, LlmText, gather, likeliest
-from trainer.align.training import Alignment, Position, agreement, factors_of, share
+from trainer.align.texts import AnsweredTask, LlmText, gather
+from trainer.align.training import Agreement, Alignment, Position, agreement, factors_of, share
 from trainer.json_files import write_json
 from trainer.settings import AlignSettings
+from trainer.workers import alone_at
 
 RESULT = "align.json"
-
-Report = Callable[[str], None]
 
 
 def align(
@@ -43,7 +42,7 @@ def align(
     general: Mapping[str, Sequence[str]],
     folder: Path,
     how: AlignSettings,
-    report: Report = print,
+    report: Callable[[str], None] = print,
 ) -> Path:
     """Lets the settings' SLM learn its LLM's texts; returns the adapter's path.
 
@@ -61,43 +60,95 @@ def align(
     """
     adapter = folder / FILE
     settings = settings.model_copy(update={"adapter": "none"})
-    if (folder / RESULT).exists() and adapter.exists():
-        report(f"{adapter} is there already")
-        return adapter
-    pair = load(None, settings)
-    texts = gather(pair, tasks, general, folder / "texts", how.max_new_tokens, report)
-    top = likeliest(pair, texts, folder / "likeliest", report) if how.kl > 0 else None
-    vocabulary = len(pair.tokenizer)
-    del pair
-    gc.collect()  # its gigabytes, before the SLM is read as it is
-    report(f"{len(texts):,} texts, {sum(text.length for text in texts):,} tokens with their prompts")
-    preset = choose_preset(settings)
-    origin = origin_of(preset.slm, settings)
-    made_of = _digest(texts, how, origin.identity)
-    run = Alignment(dense_slm(preset, origin), vocabulary, texts, how, folder, made_of, top, report)
-    position = _learn(run, adapter, AdapterCard(origin.title, origin.identity, how.rank, _about(preset, texts, how)))
-    del run
-    gc.collect()  # the SLM's gigabytes, before it is read again
-    if position.best == 0:
-        raise TrainerError(
-            f"no evaluation agreed more with the LLM than the SLM does as it is, {share(position.agreement[0]):.1%}: "
-            "give more texts, or another --learning-rate, in another folder"
-        )
-    held_out = [text for text in texts if text.held_out]
-    after = agreement(dense_slm(preset, aligned(origin, Adapter.load(adapter))), held_out, vocabulary)
-    _write_result(folder / RESULT, adapter, position.agreement, after, texts, how, position.seconds)
-    report(table(position.agreement[0], after))
+    if not (folder / RESULT).exists():
+        pair = load(None, settings)
+        texts = gather(pair, tasks, general, folder / "texts", how.max_new_tokens, report)
+        vocabulary = len(pair.tokenizer)
+        pair.close()
+        del pair
+        gc.collect()  # its gigabytes, before the SLM is read as it is
+        report(f"{len(texts):,} texts, {sum(text.length for text in texts):,} tokens with their prompts")
+        with alone_at(adapter):  # other processes wait for the one that trains
+            if not (folder / RESULT).exists():
+                _learn(choose_preset(settings), settings, texts, vocabulary, folder, how, report)
+                return adapter
+    report(f"{adapter} is there already")
     return adapter
 
 
-def dense_slm(preset: Preset, origin: Origin) -> Any:
-    """The SLM as it is before it is quantised, in bf16, or in fp32 where that is kept or faster; without gradients."""
-    cuda = preset.device != "cpu" and torch.cuda.is_available()
-    wide = preset.weights == store.FP32 or not (cuda or torch.cpu._is_avx512_bf16_supported()) or fp32_is_faster()
-    dtype = torch.float32 if wide else torch.bfloat16
-    with quick_and_quiet_reading(), origin.open() as (model, read):
-        dense: Any = model if read is None else store.dense(model, lambda name: read(name, dtype))
-    return dense.to("cuda" if cuda else "cpu", dtype).eval().requires_grad_(False)
+def _learn(
+    preset: Preset,
+    settings: Settings,
+    texts: Sequence[LlmText],
+    vocabulary: int,
+    folder: Path,
+    how: AlignSettings,
+    report: Callable[[str], None],
+) -> None:
+    """Trains, and measures the best adapter as it was written."""
+    adapter, origin = folder / FILE, origin_of(preset.slm, settings)
+    position = _train(preset, origin, texts, vocabulary, folder, how, report)
+    gc.collect()  # the SLM's gigabytes, before it is read again
+    before = position.agreement[0]
+    if position.best == 0:
+        raise TrainerError(
+            f"no evaluation agreed more with the LLM than the SLM does as it is, {share(before):.1%}: "
+            "give more texts, or another --learning-rate, in another folder"
+        )
+    changed = dense_slm(preset, aligned(origin, Adapter.load(adapter)))
+    after = agreement(changed, [text for text in texts if text.held_out], vocabulary)
+    result = {
+        "adapter_sha256": sha256_of(adapter),
+        "kinds": {
+            kind: {
+                "texts": sum(text.kind == kind for text in texts),
+                "held_out_tokens": tokens,
+                "before": hits / tokens,
+                "after": after[kind][0] / tokens,
+            }
+            for kind, (hits, tokens) in sorted(before.items())
+        },
+        "evaluations": [share(each) for each in position.agreement],
+        "after": share(after),
+        "settings": asdict(how),
+        "seconds": round(position.seconds),
+        **provenance("trainer"),
+    }
+    write_json(folder / RESULT, result, indent=1)
+    report(table(before, after))
+
+
+def _train(
+    preset: Preset,
+    origin: Origin,
+    texts: Sequence[LlmText],
+    vocabulary: int,
+    folder: Path,
+    how: AlignSettings,
+    report: Callable[[str], None],
+) -> Position:
+    """The best adapter so far is in the folder, with its agreement in its card."""
+    learned = [text for text in texts if not text.held_out]
+    about = {
+        "llm": preset.llm.title,
+        "texts": dict(sorted(Counter(text.kind for text in learned).items())),
+        "tokens": sum(len(text.tokens) for text in learned),
+        "settings": asdict(how),
+        "revision": revision(),
+    }
+    card = AdapterCard(origin.title, origin.identity, how.rank)
+    content = [[[each.kind, each.prompt, each.tokens] for each in texts], asdict(how), origin.identity]
+    made_of = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    run = Alignment(dense_slm(preset, origin), vocabulary, texts, how, folder, made_of, report)
+    position = run.position
+
+    def keep() -> None:
+        before, after = (round(share(position.agreement[n]), 4) for n in (0, -1))
+        told = {**about, "steps": position.step, "agreement_before": before, "agreement": after}
+        save_adapter(folder / FILE, factors_of(run.model), replace(card, learned=told))
+
+    run.run(keep)
+    return position
 
 
 def fp32_is_faster() -> bool:
@@ -110,75 +161,20 @@ def fp32_is_faster() -> bool:
     return has_bf16 and not has_matrix_units and "intel" in processor().lower()
 
 
-def table(before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]) -> str:
+def dense_slm(preset: Preset, origin: Origin) -> Any:
+    """The SLM as it is before it is quantised, in bf16, or in fp32 where that is kept or faster; without gradients."""
+    cuda = preset.device != "cpu" and torch.cuda.is_available()
+    wide = preset.weights == store.FP32 or not (cuda or torch.cpu._is_avx512_bf16_supported()) or fp32_is_faster()
+    dtype = torch.float32 if wide else torch.bfloat16
+    with quick_and_quiet_reading(), origin.open() as (model, read):
+        dense: Any = model if read is None else store.dense(model, lambda name: read(name, dtype))
+    return dense.to("cuda" if cuda else "cpu", dtype).eval().requires_grad_(False)
+
+
+def table(before: Agreement, after: Agreement) -> str:
     """Held-out agreement before and after, one line for each kind of text, as Markdown."""
     rows = ["| kind | tokens | before | after |", "| --- | --- | --- | --- |"]
     for kind, (hits, tokens) in sorted(before.items()):
         rows.append(f"| {kind} | {tokens:,} | {hits / tokens:.1%} | {after[kind][0] / tokens:.1%} |")
     tokens = sum(each for _, each in before.values())
     return "\n".join([*rows, f"| all | {tokens:,} | {share(before):.1%} | {share(after):.1%} |"])
-
-
-def _learn(run: Alignment, adapter: Path, card: AdapterCard) -> Position:
-    """Writes the best adapter so far at each evaluation that has one, with its agreement in its card."""
-
-    def keep() -> None:
-        position = run.position
-        first, last = (round(share(position.agreement[n]), 4) for n in (0, -1))
-        learned = {**card.learned, "steps": position.step, "agreement_before": first, "agreement": last}
-        save_adapter(adapter, factors_of(run.model), replace(card, learned=learned))
-
-    run.run(keep)
-    return run.position
-
-
-def _about(preset: Preset, texts: Sequence[LlmText], how: AlignSettings) -> dict[str, Any]:
-    learned = [text for text in texts if not text.held_out]
-    return {
-        "llm": preset.llm.title,
-        "texts": dict(sorted(Counter(text.kind for text in learned).items())),
-        "tokens": sum(len(text.tokens) for text in learned),
-        "settings": asdict(how),
-        "revision": revision(),
-    }
-
-
-def _digest(texts: Sequence[LlmText], how: AlignSettings, identity: str) -> str:
-    made_of = [[[each.kind, each.prompt, each.tokens] for each in texts], asdict(how), identity]
-    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
-
-
-def _write_result(
-    path: Path,
-    adapter: Path,
-    evaluations: Sequence[Mapping[str, tuple[int, int]]],
-    after: Mapping[str, tuple[int, int]],
-    texts: Sequence[LlmText],
-    how: AlignSettings,
-    seconds: float,
-) -> None:
-    before = evaluations[0]
-    kinds = {
-        kind: {
-            "texts": sum(text.kind == kind for text in texts),
-            "held_out_tokens": tokens,
-            "before": hits / tokens,
-            "after": after[kind][0] / tokens,
-        }
-        for kind, (hits, tokens) in sorted(before.items())
-    }
-    write_json(
-        path,
-        {
-            "adapter_sha256": sha256_of(adapter),
-            "kinds": kinds,
-            "evaluations": [share(each) for each in evaluations],
-            "after": share(after),
-            "settings": asdict(how),
-            "seconds": round(seconds),
-            "command": command("trainer"),
-            "revision": revision(),
-            "hardware": hardware(),
-        },
-        indent=1,
-    )

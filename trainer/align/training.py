@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from engine.errors import first_fault
@@ -40,8 +41,8 @@ SORTED = 64  # texts that are sorted by length together
 WARMUP = 20  # steps
 SAVED_EVERY, TOLD_EVERY = 300.0, 30.0  # seconds
 
-Likeliest = Mapping[str, tuple[Tensor, Tensor]]
-"""See `trainer.align.texts.likeliest`."""
+Agreement = Mapping[str, tuple[int, int]]
+"""By kind, at how many tokens of the LLM's the SLM would have written the same, and of how many."""
 
 
 @dataclass
@@ -51,14 +52,14 @@ class Position:
     Attributes:
         made_of: A digest of texts, settings and model.
         step: Steps of the optimiser that are done.
-        agreement: Of each evaluation, the first before any step: hits and tokens by kind.
+        agreement: Of each evaluation, the first before any step.
         best: Number of the evaluation with the best agreement.
         seconds: Spent so far, in all runs.
     """
 
     made_of: str
     step: int = 0
-    agreement: list[dict[str, tuple[int, int]]] = field(default_factory=list)
+    agreement: list[Agreement] = field(default_factory=list)
     best: int = 0
     seconds: float = 0.0
 
@@ -68,6 +69,7 @@ class Alignment:
 
     Attributes:
         position: Changes with every step.
+        steps: In all, if it does not stop early.
     """
 
     def __init__(
@@ -78,7 +80,6 @@ class Alignment:
         settings: AlignSettings,
         folder: Path,
         made_of: str,
-        likeliest: Likeliest | None = None,
         report: Callable[[str], None] = print,
     ) -> None:
         """Adds LoRA to a dense model without gradients, and goes on from the folder's checkpoint.
@@ -90,16 +91,16 @@ class Alignment:
             settings: How.
             folder: Gets the checkpoint.
             made_of: Must be the checkpoint's, or that is refused by a TrainerError.
-            likeliest: The LLM's likeliest tokens along all texts; needed for `settings.kl` above 0.
             report: Told how far it is.
         """
         self.model, self._vocabulary, self._settings, self._report = model, vocabulary, settings, report
-        self._likeliest, self._path = likeliest, folder / CHECKPOINT
+        self._path = folder / CHECKPOINT
         learned = [text for text in texts if not text.held_out]
         self._held_out = [text for text in texts if text.held_out]
         if not learned or not self._held_out:
             raise TrainerError(f"{len(texts)} texts are too few to learn from some and to hold out others: give more")
         self._plan = [step for epoch in range(settings.epochs) for step in plan(learned, settings.seed, epoch)]
+        self.steps = len(self._plan)
         self._mean = sum(len(text.tokens) for text in learned) / len(learned)
         torch.manual_seed(settings.seed)
         add_lora(model, settings.rank)
@@ -108,11 +109,6 @@ class Alignment:
         self.position = Position(made_of)
         if self._path.exists():
             self._resume()
-
-    @property
-    def steps(self) -> int:
-        """In all, if it does not stop early."""
-        return len(self._plan)
 
     @property
     def finished(self) -> bool:
@@ -124,19 +120,31 @@ class Alignment:
         """Learns to the end; `keep` is called at every evaluation that is the best so far, but for the first."""
         evaluations = EVALUATIONS * self._settings.epochs
         evaluate_at = {round(self.steps * n / evaluations) for n in range(1, evaluations + 1)}
-        meter = _Meter(self, self._report)
-        if not self.position.agreement:
+        position, first = self.position, self.position.step
+        if not position.agreement:
             self._evaluate(keep)
+        began = told = saved = time.monotonic()
+        tokens, learning = 0, 0.0
         while not self.finished:
-            step = self._plan[self.position.step]
-            meter.done(self._learn(step), step)
-            self.position.step += 1
-            if self.position.step in evaluate_at:
+            begun, step = time.monotonic(), self._plan[position.step]
+            loss = self._learn(step)
+            learning += time.monotonic() - begun
+            position.seconds += time.monotonic() - begun
+            tokens += sum(text.length for batch in step for text in batch)
+            position.step += 1
+            if position.step in evaluate_at:
                 self._evaluate(keep)
-            meter.tell()
-            if meter.unsaved > SAVED_EVERY:
+            now = time.monotonic()
+            if now - told > TOLD_EVERY:
+                left = (now - began) / (position.step - first) * (self.steps - position.step) / 60
+                self._report(
+                    f"step {position.step}/{self.steps}: loss {loss:.3f}, {tokens / learning:.0f} tokens/s, held-out "
+                    f"agreement {share(position.agreement[-1]):.1%}, about {left:.0f} min left"
+                )
+                told = now
+            if now - saved > SAVED_EVERY:
                 self._save()
-                meter.unsaved = 0.0
+                saved = now
 
     def _learn(self, passes: Sequence[Sequence[LlmText]]) -> float:
         """One step of the optimiser; returns the mean loss of a token."""
@@ -162,18 +170,10 @@ class Alignment:
 
     def _loss(self, texts: Sequence[LlmText]) -> Tensor:
         """The weighted sum over all tokens of some texts."""
-        log_probabilities = predictions(self.model, texts, self._vocabulary).log_softmax(-1)
-        device = log_probabilities.device
-        targets = torch.tensor([id for text in texts for id in text.tokens], device=device)
-        weights = torch.cat([torch.full((len(text.tokens),), self._weight(text)) for text in texts]).to(device)
-        losses = -log_probabilities.gather(1, targets[:, None])[:, 0]
-        if self._settings.kl > 0:
-            assert self._likeliest is not None
-            known = [self._likeliest[text.question.id] for text in texts]
-            ids, shares = (torch.cat(parts).to(device) for parts in zip(*known, strict=True))
-            apart = torch.special.entr(shares).neg() - shares * log_probabilities.gather(1, ids)
-            losses = losses + self._settings.kl * apart.sum(-1)
-        return (losses * weights).sum()
+        logits = predictions(self.model, texts, self._vocabulary)
+        targets = torch.tensor([id for text in texts for id in text.tokens], device=logits.device)
+        weights = torch.cat([torch.full((len(text.tokens),), self._weight(text)) for text in texts])
+        return (cross_entropy(logits, targets, reduction="none") * weights.to(logits.device)).sum()
 
     def _weight(self, text: LlmText) -> float:
         """Of one of its tokens. Midway: equal weights of tokens leave short answers no say, of texts long ones."""
@@ -183,9 +183,8 @@ class Alignment:
         found = agreement(self.model, self._held_out, self._vocabulary)
         position = self.position
         position.agreement.append(found)
-        number = len(position.agreement) - 1
         if share(found) > share(position.agreement[position.best]):
-            position.best = number
+            position.best = len(position.agreement) - 1
             keep()
         told = ", ".join(f"{kind} {hits / tokens:.1%}" for kind, (hits, tokens) in sorted(found.items()))
         self._report(f"step {position.step}/{self.steps}: held-out agreement {share(found):.2%} ({told})")
@@ -222,39 +221,6 @@ class Alignment:
         self._report(f"going on from step {position.step} of {self.steps}")
 
 
-class _Meter:
-    """Tells how fast it goes and what is left; `unsaved` are the seconds since the last checkpoint."""
-
-    def __init__(self, run: Alignment, report: Callable[[str], None]) -> None:
-        self._run, self._report = run, report
-        self._begun = self._before = self._told = time.monotonic()
-        self._tokens, self._learning, self._steps, self._loss = 0, 0.0, 0, math.nan
-        self.unsaved = 0.0
-
-    def done(self, loss: float, step: Sequence[Sequence[LlmText]]) -> None:
-        now = time.monotonic()
-        self._learning += now - self._before
-        self.unsaved += now - self._before
-        self._run.position.seconds += now - self._before
-        self._tokens += sum(text.length for batch in step for text in batch)
-        self._steps += 1
-        self._loss = loss if math.isnan(self._loss) else 0.9 * self._loss + 0.1 * loss
-        self._before = now
-
-    def tell(self) -> None:
-        now = time.monotonic()
-        self._before = now
-        if now - self._told < TOLD_EVERY:
-            return
-        self._told = now
-        position, steps = self._run.position, self._run.steps
-        left = (now - self._begun) / self._steps * (steps - position.step)
-        self._report(
-            f"step {position.step}/{steps}: loss {self._loss:.3f}, {self._tokens / self._learning:.0f} tokens/s, "
-            f"held-out agreement {share(position.agreement[-1]):.1%}, about {left / 60:.0f} min left"
-        )
-
-
 def plan(texts: Sequence[LlmText], seed: int, epoch: int) -> list[list[list[LlmText]]]:
     """The steps of one epoch, each `PASSES` passes of texts of like length; every text is in one of them."""
     rng = random.Random(f"{seed}/{epoch}")
@@ -267,7 +233,7 @@ def plan(texts: Sequence[LlmText], seed: int, epoch: int) -> list[list[list[LlmT
 def batches(texts: Sequence[LlmText], most: int) -> list[list[LlmText]]:
     """Texts in the order of their lengths, cut where a batch would have more than `most` tokens with its padding."""
     cut: list[list[LlmText]] = []
-    for text in sorted(texts, key=lambda each: (each.length, each.question.id)):
+    for text in sorted(texts, key=lambda each: (each.length, each.name)):
         if cut and text.length * (len(cut[-1]) + 1) <= most:
             cut[-1].append(text)
         else:
@@ -320,8 +286,8 @@ def predictions(model: Any, texts: Sequence[LlmText], vocabulary: int) -> Tensor
 
 
 @torch.no_grad()
-def agreement(model: Any, texts: Sequence[LlmText], vocabulary: int) -> dict[str, tuple[int, int]]:
-    """By kind, at how many tokens of the LLM's the SLM would have written the same, and of how many."""
+def agreement(model: Any, texts: Sequence[LlmText], vocabulary: int) -> Agreement:
+    """How often a model would have written the LLM's token, by kind."""
     model.eval()
     hits, tokens = Counter[str](), Counter[str]()
     for batch in batches(texts, PASS):
@@ -332,7 +298,7 @@ def agreement(model: Any, texts: Sequence[LlmText], vocabulary: int) -> dict[str
     return {kind: (hits[kind], tokens[kind]) for kind in tokens}
 
 
-def share(found: Mapping[str, tuple[int, int]]) -> float:
+def share(found: Agreement) -> float:
     """Of all kinds together."""
     return sum(hits for hits, _ in found.values()) / sum(tokens for _, tokens in found.values())
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trainer.questions.question import Question
 
 RESULTS = Path("assets/results")
+SERVED_ROWS = 128  # questions on their way to an LLM's server at once
 _MODEL = "a repo of the Hub, a folder of safetensors, or a GGUF file, instead of the preset's"
 
 
@@ -40,7 +41,12 @@ class OnPair(Command):
     def settings(self) -> Settings:
         """Those of the environment, but for the models; without any it is the tiny pair."""
         preset = self.preset or ("auto" if self.slm and self.llm else "tiny")
-        return load_settings(preset=preset, slm=self.slm, llm=self.llm)
+        settings = load_settings(preset=preset, slm=self.slm, llm=self.llm)
+        if not settings.llm_url:
+            return settings
+        # Nobody looks on: a server that goes away is waited for, takes its time, and has much to do at once.
+        waiting = {"llm_gone": "stop", "llm_patience": 86_400.0, "llm_timeout": max(600.0, settings.llm_timeout)}
+        return settings.model_copy(update={**waiting, "rows": SERVED_ROWS})
 
     def pair(self) -> Pair:
         """The models; raises as `engine.load`."""

@@ -5,7 +5,7 @@ Whether an answer is right is graded when it is read, so that a better grader ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ import pyarrow as pa
 from engine import Request, Role
 from engine.grading import grade
 from engine.pair import Pair
+from engine.served.whole import complete, is_asked_whole
+from engine.tokenizer import render
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write_each
 from trainer.questions.question import Question, prompt
@@ -73,16 +75,9 @@ def answer(
 
     def make(batch: Sequence[Question], path: Path) -> None:
         requests = [Request(ask(q), policy=role.value, max_new_tokens=max_new_tokens) for q in batch]
-        lines = [
-            {
-                "question": question.id,
-                "tokens": [event.id for event in row.events],
-                "text": "".join(event.text for event in row.events),
-                "finish_reason": row.finish_reason,
-            }
-            for question, row in zip(batch, write_each(pair, map(WantedText, requests), rows, report), strict=True)
-        ]
-        write_rows(path, lines, COLUMNS)
+        whole = role is Role.LLM and is_asked_whole(pair.llm)
+        written = _whole_answers(pair, requests) if whole else _answers(pair, requests, rows, report)
+        write_rows(path, ({"question": q.id, **each} for q, each in zip(batch, written, strict=True)), COLUMNS)
 
     settings = {
         "preset": pair.preset,
@@ -119,6 +114,22 @@ def are_right(answers: Mapping[str, Answer], questions: Sequence[Question]) -> d
             f"{len(missing)} of {len(answers)} answers are to other questions than these, e.g. {missing[0]}"
         )
     return {name: grade(by_id[name], each.text) for name, each in answers.items()}
+
+
+def _answers(
+    pair: Pair, requests: Sequence[Request], rows: int, report: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    for row in write_each(pair, map(WantedText, requests), rows, report):
+        text = "".join(event.text for event in row.events)
+        yield {"tokens": [event.id for event in row.events], "text": text, "finish_reason": row.finish_reason}
+
+
+def _whole_answers(pair: Pair, requests: Sequence[Request]) -> Iterator[dict[str, Any]]:
+    """By a server that writes an answer for one request, and many at once."""
+    prompts = [render(pair.tokenizer, request, pair.context) for request in requests]
+    for tokens in complete(pair.llm, prompts, requests[0].max_new_tokens, pair.end_ids):
+        text = str(pair.tokenizer.decode(tokens, skip_special_tokens=True))
+        yield {"tokens": tokens, "text": text, "finish_reason": "eos" if tokens[-1] in pair.end_ids else "length"}
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -25,6 +25,8 @@ from engine.grading import grade
 from engine.model.language_model import LanguageModel, prefill_shared
 from engine.model.logits import LOGIT_FEATURES, logit_features
 from engine.pair import Pair
+from engine.served.model import ServedModel
+from engine.served.whole import Scored, score
 from engine.tokenizer import render
 from engine.weights.cache_folder import sha256_of
 from trainer import TrainerError
@@ -202,7 +204,7 @@ def _columns(
     keep_states: float,
 ) -> tuple[dict[str, list[Any]], torch.Tensor]:
     """The columns of one shard, and the hidden states that are stored."""
-    slm, llm = pair.models
+    slm = pair.slm
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS.names}
     stored: list[torch.Tensor] = []
     prompts = [render(pair.tokenizer, Request(prompt(q))) for q in questions]
@@ -211,13 +213,12 @@ def _columns(
     for batch in (order[n : n + BATCH] for n in range(0, len(order), BATCH)):
         texts = [(prompts[n], references[n].tokens) for n in batch]
         states = list(teacher_force(slm, texts))
-        llm_states = list(teacher_force(llm, texts)) if run_llm else [None] * len(batch)
-        for n, hidden, llm_hidden in zip(batch, states, llm_states, strict=True):
+        of_llm = _of_llm(pair, texts) if run_llm else [None] * len(batch)
+        for n, hidden, scored in zip(batch, states, of_llm, strict=True):
             tokens, name = references[n].tokens, questions[n].id
             logits = slm.logits(hidden)
-            llm_logits = llm.logits(llm_hidden) if llm_hidden is not None else None
             slm_tokens = logits.argmax(-1).tolist()
-            llm_tokens = tokens if by_llm or llm_logits is None else llm_logits.argmax(-1).tolist()
+            llm_tokens = tokens if by_llm or scored is None else [each.likeliest for each in scored]
             cases = shortcut(slm_tokens, llm_tokens, tokens)
             agreed = [small == large for small, large in zip(slm_tokens, llm_tokens, strict=True)]
             stands_for = [_stands_for(name, place, same, keep_states) for place, same in enumerate(agreed)]
@@ -229,7 +230,7 @@ def _columns(
             columns["case"] += map(int, cases)
             columns["correct"] += [references[n].correct] * len(tokens)
             columns["slm_logprob"] += _log_probabilities(logits, tokens)
-            columns["llm_logprob"] += _log_probabilities(llm_logits, tokens)
+            columns["llm_logprob"] += [each.logprob for each in scored] if scored else [float("nan")] * len(tokens)
             columns["stands_for"] += stands_for
             columns["logit_features"] += logit_features(logits).tolist()
             stored.append(hidden.to(torch.float16).cpu()[torch.tensor(stands_for) > 0])
@@ -244,10 +245,20 @@ def _stands_for(question: str, position: int, agreed: bool, keep_states: float) 
     return 1 / keep_states if drawn < keep_states else 0.0
 
 
-def _log_probabilities(logits: torch.Tensor | None, tokens: Sequence[int]) -> list[float]:
-    """Of the tokens, from logits [tokens, vocabulary]; NaN where there are none."""
-    if logits is None:
-        return [float("nan")] * len(tokens)
+def _of_llm(pair: Pair, texts: Sequence[tuple[list[int], list[int]]]) -> list[list[Scored]]:
+    """What the LLM, here or on a server, says of the tokens of references, each after its prompt."""
+    if isinstance(pair.llm, ServedModel):
+        return score(pair.llm, texts)
+    found = []
+    for hidden, (_, tokens) in zip(teacher_force(pair.llm, texts), texts, strict=True):
+        logits = pair.llm.logits(hidden)
+        likeliest = logits.argmax(-1).tolist()
+        found.append(list(map(Scored, _log_probabilities(logits, tokens), likeliest)))
+    return found
+
+
+def _log_probabilities(logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
+    """Of the tokens, from logits [tokens, vocabulary]."""
     return (logits[range(len(tokens)), list(tokens)] - logits.logsumexp(-1)).tolist()
 
 

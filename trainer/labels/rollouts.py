@@ -28,7 +28,7 @@ from engine.policy import FixedPolicy, Policy, RouterPolicy
 from engine.router import Router
 from engine.tokenizer import render
 from trainer import TrainerError
-from trainer.continuous_batch import WantedText, write_each
+from trainer.continuous_batch import WantedText, require_costs, write_each
 from trainer.labels.labels import labelled_tokens_of, labels_about, read_labels
 from trainer.preference import Case
 from trainer.questions.apart import texts_of
@@ -112,8 +112,10 @@ def roll_out(
         router: Finishes the texts, at `settings.threshold`; None lets the SLM finish them alone (the first round).
 
     Raises:
-        TrainerError: The labels are incomplete or of other questions; the folder holds rollouts made otherwise.
+        TrainerError: The labels are incomplete or of other questions; the folder holds rollouts made otherwise; or what
+            a pass of the LLM costs is not known.
     """
+    require_costs(pair)
     labelled, tokens = labels_about(labels), labelled_tokens_of(labels)
     texts = texts_of(questions)
     if texts.keys() != set(labelled["questions"]) or labelled.get("texts", texts) != texts:
