@@ -50,11 +50,11 @@ def test_the_command_that_is_kept_can_be_run_again_and_names_no_folder_elsewhere
     assert shlex.split(command("trainer")) == ["python", "-m", "trainer", *typed]
     typed = ["run", "--dev", "/elsewhere/dev.jsonl", "../data/train.jsonl", "citer=/elsewhere/best@0.3", "kept=runs/a"]
     monkeypatch.setattr("sys.argv", ["x", *typed])
-    monkeypatch.setenv("CITER_CPU_WEIGHTS", "nf4")
+    monkeypatch.setenv("CITER_CPU_WEIGHTS", "int8")
     monkeypatch.setenv("CITER_API_KEY", "secret")
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
     own = "python -m trainer run --dev dev.jsonl train.jsonl citer=best@0.3 kept=runs/a"
-    assert command("trainer") == f"ATEN_CPU_CAPABILITY=avx2 CITER_CPU_WEIGHTS=nf4 {own}"
+    assert command("trainer") == f"ATEN_CPU_CAPABILITY=avx2 CITER_CPU_WEIGHTS=int8 {own}"
 
 
 FIT = ["fit", "--labels", "LABELS", "--out", "OUT"]
