@@ -21,7 +21,7 @@ from engine.pair import Pair, load
 from engine.pairs.gguf_dense import quick_and_quiet_reading
 from engine.pairs.origin import Origin, origin_of, read_tokenizer
 from engine.pairs.presets import Model, Preset
-from engine.request import Request
+from engine.request import Request, build_request
 from engine.settings import Settings, load_settings
 from engine.tokenizer import backend, end_ids, render
 from engine.weights import store
@@ -87,7 +87,7 @@ def _compare_heads(
     dense = models["bf16"]
     choices = []
     for prompt in prompts:
-        request = Request(prompt, policy=role.value, max_new_tokens=tokens)
+        request = build_request(prompt, policy=role.value, max_new_tokens=tokens)
         written = [event.id for event in pairs["bf16"].generate(request).events]
         ids = render(pairs["bf16"].tokenizer, request)
         fed = ids + written[:-1]

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from engine.endpoint.messages import read_messages, read_prompts
-from engine.endpoint.model_names import RouterSetting, named_setting, stated_dials, with_field
+from engine.endpoint.model_names import named_setting, stated_dials, with_field
 from engine.endpoint.refusals import Refusal, blamed
 from engine.errors import check_text, check_whole, shown
 from engine.request import MAX_STOP_CHARACTERS, MAX_STOPS, Request, Sampling
+from engine.setting import Setting
 from engine.settings import Settings
 
 if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
@@ -66,7 +67,7 @@ class Asked:
 
     chat: bool
     model: str
-    setting: RouterSetting
+    setting: Setting
     requests: tuple[Request, ...]
     ids: tuple[tuple[int, ...] | None, ...]
     n: int
@@ -131,7 +132,7 @@ def read_fields(body: Mapping[str, Any], chat: bool, pair: Pair, settings: Setti
         raise Refusal(400, f"best_of = {best_of} must be n = {n}: no text is written to be thrown away.", "best_of")
     candidates = _candidates(fields, chat)
     alternatives = 0 if candidates is None else max(1, candidates)  # with them comes the token's own probability
-    options = {**_options(fields, settings), **vars(setting), "alternatives": alternatives}
+    options = {**_options(fields, settings), "setting": setting, "alternatives": alternatives}
     with blamed("repetition_penalty"):
         pair.check_sampling(options["sampling"])
     stream = fields.flag("stream")

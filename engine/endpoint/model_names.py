@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from engine.endpoint.refusals import Refusal, blamed
 from engine.errors import InvalidRequest, shown
-from engine.request import DEFAULT_THRESHOLD, Dial, DraftLimit
+from engine.setting import DEFAULT_THRESHOLD, Setting
 from engine.settings import Settings
 
 if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
@@ -19,17 +19,7 @@ _NUMBER = r"[0-9]{1,3}(?:\.[0-9]{1,12})?"
 _DIALS = re.compile(rf"(?P<threshold>{_NUMBER})(?:@(?P<acceptance>{_NUMBER}))?")
 
 
-@dataclass(frozen=True)
-class RouterSetting:
-    """Who decides, and at which dials; see `engine.Request` for each."""
-
-    policy: str
-    threshold: float
-    acceptance: float
-    max_draft: DraftLimit
-
-
-def named_setting(name: str, pair: Pair, settings: Settings) -> RouterSetting:
+def named_setting(name: str, pair: Pair, settings: Settings) -> Setting:
     """The setting that a model's name stands for; a Refusal with status 404 says which names there are."""
     if name == pair.preset:
         return _of_policy(pair.default_policy(settings.policy), pair, settings)
@@ -42,7 +32,7 @@ def named_setting(name: str, pair: Pair, settings: Settings) -> RouterSetting:
     if not (stated := _stated(dials)):
         raise _unknown(name, pair)
     try:
-        return _at(setting, **stated)
+        return replace(setting, **stated)
     except InvalidRequest as error:
         raise Refusal(404, f"There is no model {shown(name, True)}: {error}", "model", "model_not_found") from None
 
@@ -53,15 +43,15 @@ def stated_dials(name: str, pair: Pair) -> dict[str, float]:
 
 
 def with_field(
-    setting: RouterSetting, said: Any, pair: Pair, settings: Settings, stated: Mapping[str, float] | None = None
-) -> RouterSetting:
+    setting: Setting, said: Any, pair: Pair, settings: Settings, stated: Mapping[str, float] | None = None
+) -> Setting:
     """A setting with what the request's own field `citer` says instead; raises Refusal.
 
     Another policy has dials of its own, but for those that were `stated` with the setting.
     """
     if said is None:
         return setting
-    known = [each.name for each in fields(RouterSetting)]
+    known = [each.name for each in fields(Setting)]
     if not isinstance(said, dict) or set(said) - set(known):
         raise Refusal(400, f"citer = {shown(said, True)} must be an object with some of {', '.join(known)}.", "citer")
     policy = said.get("policy")
@@ -71,7 +61,7 @@ def with_field(
     if policy is not None and policy != setting.policy:
         setting = replace(_of_policy(policy, pair, settings), **(stated or {}))
     with blamed("citer"):
-        return _at(setting, **{name: value for name, value in said.items() if value is not None})
+        return replace(setting, **{name: value for name, value in said.items() if value is not None})
 
 
 def name_and_field(preset: str, policy: str, threshold: float, acceptance: float) -> tuple[str, dict[str, str]]:
@@ -97,11 +87,11 @@ def model_names(pair: Pair) -> list[str]:
     return [pair.preset, f"{pair.preset}:slm", f"{pair.preset}:llm"]
 
 
-def _of_policy(policy: str, pair: Pair, settings: Settings) -> RouterSetting:
+def _of_policy(policy: str, pair: Pair, settings: Settings) -> Setting:
     own = (pair.threshold, pair.acceptance) if policy == "router" else (DEFAULT_THRESHOLD, 0.0)
     given = settings.threshold, settings.acceptance
     threshold, acceptance = (mine if value is None else value for mine, value in zip(own, given, strict=True))
-    return RouterSetting(policy, threshold, acceptance, settings.max_draft)
+    return Setting(policy, threshold, acceptance, settings.max_draft)
 
 
 def _stated(dials: str) -> dict[str, float]:
@@ -109,13 +99,6 @@ def _stated(dials: str) -> dict[str, float]:
     given = _DIALS.fullmatch(dials)
     found = given.groupdict() if given else {}
     return {dial: float(value) for dial, value in found.items() if value is not None}
-
-
-def _at(setting: RouterSetting, **values: Any) -> RouterSetting:
-    """With other values; raises InvalidRequest for a dial out of its range."""
-    setting = replace(setting, **values)
-    Dial(setting.threshold, setting.acceptance, setting.max_draft)
-    return setting
 
 
 def _unknown(name: str, pair: Pair) -> Refusal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine import Request, Role
+from engine import Role, build_request
 from tests.support.texts import assert_same_up_to_a_tie, ids
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ PROMPTS = [
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_both_ends_of_the_dial_write_what_generate_writes(cpu_pair, role, prompt):
     threshold = 0.0 if role is Role.SLM else 1.01
-    request = Request(prompt, threshold, "confidence", max_new_tokens=80)
+    request = build_request(prompt, threshold=threshold, policy="confidence", max_new_tokens=80)
     ours = ids(cpu_pair.generate(request).events)
     model = (cpu_pair.slm if role is Role.SLM else cpu_pair.llm).model
     start = torch.tensor([cpu_pair.prepare(request)[1]])
