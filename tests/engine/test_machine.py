@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from engine import Forced, Request, Role, Sampling, Setting, TokenEvent, at_setting, extend, fold_revealed
 from engine.batch.rows import Row
 from engine.pair import Pair
+from engine.request import build_request
 from engine.tokenizer import TextStream, backend
 from tests.support.random_pair import byte_tokenizer, random_model
 from tests.support.slow_reference import ROUNDING, SlowReference
@@ -50,12 +51,13 @@ def alone(request: Request) -> list[list[Any]]:
 
 
 thresholds = st.sampled_from((0.0, 0.0, 0.05, 0.2, 0.5, 1.01))
+twins = st.sampled_from((None, {"threshold": 0.2}, {"seed": 3}))
 acceptances = st.sampled_from((0.0, 0.05, 0.3, 1.0))
 drafts = st.sampled_from((1, 3, 6, "auto"))
 readings = st.sampled_from((None, None, 1, 7, 40))
 requests = st.builds(
-    Request,
-    prompt=st.sampled_from(PROMPTS),
+    build_request,
+    st.sampled_from(PROMPTS),
     threshold=thresholds,
     policy=st.sampled_from(("confidence", "confidence", "confidence", "random", "slm", "llm")),
     raw=st.just(True),
@@ -94,11 +96,9 @@ class Texts(RuleBasedStateMachine):
         return number, self.texts[number]
 
     @precondition(lambda self: len(self.texts) < MOST)
-    @rule(
-        some=st.lists(requests, min_size=1, max_size=2), twin=st.sampled_from((None, {"threshold": 0.2}, {"seed": 3}))
-    )
+    @rule(some=st.lists(requests, min_size=1, max_size=2), twin=twins)
     def join(self, some: list[Request], twin: dict[str, Any] | None) -> None:
-        some = [*some, replace(some[0], **twin)] if twin else some
+        some = [*some, build_request(some[0], **twin)] if twin else some
         prepared = [self.pair.prepare(each) for each in some]
         numbers = self.decoding.add(some, [policy for policy, _ in prepared], [prompt for _, prompt in prepared])
         self.texts |= {number: Written(self.decoding.rows[number]) for number in numbers}
