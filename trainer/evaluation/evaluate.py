@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine import Request, build_request
+from engine import Request
 from engine.batch.rows import Row as WrittenRow
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
 from engine.events.cost import costs_alone
@@ -176,11 +176,9 @@ def _answers(
 
 def _request(question: Question, setting: Setting, max_new_tokens: int) -> Request:
     """What the engine is asked. The policy is given beside it, as a request may not name each of them."""
-    return build_request(
+    return Request(
         prompt(question) if question.answer else question.question,
-        threshold=setting.threshold,
-        acceptance=setting.acceptance,
-        max_draft=setting.max_draft,
+        replace(setting, policy="router"),
         max_new_tokens=max_new_tokens,
         # Random routing depends on the seed, which is the question's own: no two questions share their draws.
         seed=zlib.crc32(question.id.encode()),
