@@ -113,7 +113,7 @@ class FakeServer:
 
 def _completions(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[str, Any]:
     if "logprobs" not in body:
-        return _whole(server, body, wrong)
+        return _written(server, body)
     tokens, top = body["prompt"], body["logprobs"]
     assert body["max_tokens"] == 1 and body["return_token_ids"] and body["return_tokens_as_token_ids"]
     looks = len(tokens) if body.get("prompt_logprobs") else 1
@@ -132,23 +132,18 @@ def _completions(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[
     return {"object": "text_completion", "choices": [choice], "usage": {"prompt_tokens": len(tokens)}}
 
 
-def _whole(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[str, Any]:
-    """A whole answer, or what the LLM says of a whole prompt."""
-    tokens, choice = list(body["prompt"]), {"index": 0, "text": "", "finish_reason": "length"}
-    assert body["temperature"] == 0 and body["repetition_penalty"] == 1
-    if "prompt_logprobs" in body:
-        told: list[Any] = [None]
-        for actual, place in zip(
-            tokens[1:], server.likeliest(tokens, len(tokens), server.pair.llm.vocabulary), strict=False
-        ):
-            ranked = {id: {"logprob": value, "rank": rank} for rank, (id, value) in enumerate(place, 1)}
-            told.append({str(id): ranked[id] for id in (actual, place[0][0])})
-        return {"choices": [{**choice, "prompt_logprobs": told[: -1 if wrong else None]}]}
-    while len(tokens) - len(body["prompt"]) < body["max_tokens"]:
-        tokens.append(server.likeliest(tokens, 1, 1)[0][0][0])
-        if tokens[-1] in body["stop_token_ids"]:
+def _written(server: FakeServer, body: dict[str, Any]) -> dict[str, Any]:
+    """A whole greedy text; and of a prompt each token's own log-probability beside the likeliest."""
+    text, places = list(body["prompt"]), []
+    for own, place in zip(text[1:], server.likeliest(text, len(text), server.pair.llm.vocabulary), strict=False):
+        ranks = {id: {"logprob": value, "rank": rank} for rank, (id, value) in enumerate(place, 1)}
+        told = {own, *list(ranks)[: body.get("prompt_logprobs", 0)]}
+        places.append({str(id): ranks[id] for id in told})
+    for _ in range(body["max_tokens"]):
+        text.append(server.likeliest(text, 1, 1)[0][0][0])
+        if text[-1] == server.pair.end_id:
             break
-    return {"choices": [{**choice, "token_ids": [-1] if wrong else tokens[len(body["prompt"]) :]}]}
+    return {"choices": [{"token_ids": text[len(body["prompt"]) :], "prompt_logprobs": [None, *places]}]}
 
 
 def _generate(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[str, Any]:

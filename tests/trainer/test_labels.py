@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from engine import EngineError, Request, Role
+from engine import EngineError, Request, Role, build_request
 from engine.grading import grade
 from engine.tokenizer import render
 from tests.support.fake_labels import quiet
@@ -220,7 +220,7 @@ def test_a_rollout_is_the_reference_up_to_the_token_and_then_the_policys_own_tex
         column = "slm_token" if tried.role is Role.SLM else "llm_token"
         written = [*rows["token"][: tried.position], rows[column][tried.position]]
         start = render(tiny_pair.tokenizer, Request(prompt(question)))
-        asked = Request(prompt(question), policy="slm", max_new_tokens=120 - len(written))
+        asked = build_request(prompt(question), policy="slm", max_new_tokens=120 - len(written))
         decoding = tiny_pair.start([asked], prompts=[start + written])
         decoding.finish()
         text = tiny_pair.tokenizer.decode(written, skip_special_tokens=True)
@@ -307,5 +307,5 @@ def test_without_its_configuration_a_served_llms_rollouts_are_refused_as_its_byt
 ):
     with served("vllm", tiny_pair) as server, loaded(server) as pair, pytest.raises(TrainerError, match="LLM_CONFIG"):
         roll_out(pair, QUESTIONS, own, tmp_path / "r", SETTINGS, report=quiet)
-    with served("sglang", tiny_pair) as server, loaded(server) as pair, pytest.raises(EngineError, match="take vLLM"):
+    with served("sglang", tiny_pair) as server, loaded(server) as pair, pytest.raises(EngineError, match="with vLLM"):
         label(pair, QUESTIONS[:1], tmp_path / "l", report=quiet)

@@ -20,7 +20,7 @@ from trainer.labels.answers import answer, load_answers
 from trainer.questions.question import MAX_CHARACTERS, Question, prompt
 
 PROMPTS = ROOT / "assets" / "align_prompts.json"
-"""General prompts by kind, written for this repository. `trainer.evaluation.transfer` measures free text on others."""
+"""General prompts by kind, written for this repository. Evaluations use others."""
 
 HELD_OUT = 10  # every so many texts one is held out, by chance
 _SHARD, _ROWS = 32, 16  # general prompts in a shard, and texts that are written at once

@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine import Request, Role
+from engine import Request, Role, build_request
 from engine.grading import grade
 from engine.pair import Pair
-from engine.served.whole import complete, is_asked_whole
+from engine.served.model import ServedModel
 from engine.tokenizer import render
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write_each
@@ -74,8 +74,8 @@ def answer(
     """
 
     def make(batch: Sequence[Question], path: Path) -> None:
-        requests = [Request(ask(q), policy=role.value, max_new_tokens=max_new_tokens) for q in batch]
-        whole = role is Role.LLM and is_asked_whole(pair.llm)
+        requests = [build_request(ask(q), policy=role.value, max_new_tokens=max_new_tokens) for q in batch]
+        whole = role is Role.LLM and isinstance(pair.llm, ServedModel) and pair.llm.dialect.writes
         written = _whole_answers(pair, requests) if whole else _answers(pair, requests, rows, report)
         write_rows(path, ({"question": q.id, **each} for q, each in zip(batch, written, strict=True)), COLUMNS)
 
@@ -125,9 +125,16 @@ def _answers(
 
 
 def _whole_answers(pair: Pair, requests: Sequence[Request]) -> Iterator[dict[str, Any]]:
-    """By a server that writes an answer for one request, and many at once."""
-    prompts = [render(pair.tokenizer, request, pair.context) for request in requests]
-    for tokens in complete(pair.llm, prompts, requests[0].max_new_tokens, pair.end_ids):
+    """By a server that writes a whole answer for one request; all are on their way at once."""
+    assert isinstance(pair.llm, ServedModel)
+    most = requests[0].max_new_tokens
+    futures = [pair.llm.complete(render(pair.tokenizer, each, pair.context), most) for each in requests]
+    for future in futures:
+        told = future.result()
+        ended = next((number for number, id in enumerate(told) if id in pair.end_ids), None)
+        tokens = told[: most if ended is None else ended + 1]
+        if ended is None and len(tokens) < most:  # the server has left the end token out
+            tokens.append(pair.end_id)
         text = str(pair.tokenizer.decode(tokens, skip_special_tokens=True))
         yield {"tokens": tokens, "text": text, "finish_reason": "eos" if tokens[-1] in pair.end_ids else "length"}
 

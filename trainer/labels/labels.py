@@ -26,7 +26,6 @@ from engine.model.language_model import LanguageModel, prefill_shared
 from engine.model.logits import LOGIT_FEATURES, logit_features
 from engine.pair import Pair
 from engine.served.model import ServedModel
-from engine.served.whole import Scored, score
 from engine.tokenizer import render
 from engine.weights.cache_folder import sha256_of
 from trainer import TrainerError
@@ -75,6 +74,13 @@ class Reference(NamedTuple):
 
     tokens: list[int]
     correct: bool
+
+
+class Scored(NamedTuple):
+    """What the LLM says of a token: its log-probability after all before it, and the token that is likeliest there."""
+
+    logprob: float
+    likeliest: int
 
 
 def label(
@@ -248,7 +254,8 @@ def _stands_for(question: str, position: int, agreed: bool, keep_states: float) 
 def _of_llm(pair: Pair, texts: Sequence[tuple[list[int], list[int]]]) -> list[list[Scored]]:
     """What the LLM, here or on a server, says of the tokens of references, each after its prompt."""
     if isinstance(pair.llm, ServedModel):
-        return score(pair.llm, texts)
+        asked = [pair.llm.score([*prompt, *tokens], len(prompt)) for prompt, tokens in texts]
+        return [[Scored(logprob, best.ids[0]) for logprob, best in each.result()] for each in asked]
     found = []
     for hidden, (_, tokens) in zip(teacher_force(pair.llm, texts), texts, strict=True):
         logits = pair.llm.logits(hidden)
