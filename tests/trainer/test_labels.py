@@ -278,9 +278,9 @@ def test_with_the_llm_on_vllm_answers_labels_and_rollouts_are_those_of_an_llm_he
     """The server is busy once in three times, and breaks replies off: nothing is labelled from half an answer."""
     some = QUESTIONS[:6]
     with served("vllm", tiny_pair) as server, loaded(server, llm_config=TINY / "llm" / "config.json") as pair:
-        server.fault = lambda number: {0: "503", 1: "cut"}.get(number % 6)
+        before, server.fault = server.asked, lambda number: {0: "503", 1: "cut"}.get(number % 6)
         answer(pair, Role.LLM, some, tmp_path / "a", 120, quiet)
-        requests = server.asked - server.faults["503"] - server.faults["cut"]
+        requests = server.asked - before - server.faults["503"] - server.faults["cut"]
         assert requests == len(some), "one for each answer"
         found = load_answers(tmp_path / "a", Role.LLM)
         assert dict(found) == {q.id: load_answers(answers, Role.LLM)[q.id] for q in some}

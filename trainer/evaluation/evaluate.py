@@ -23,7 +23,7 @@ from engine.pair import Pair
 from engine.provenance import pair_title, provenance
 from engine.setting import Setting
 from trainer import TrainerError
-from trainer.continuous_batch import WantedText, write
+from trainer.continuous_batch import WantedText, require_costs, write
 from trainer.evaluation.methods import SPECULATIVE, Method, check_fits
 from trainer.evaluation.rows import About, Row, authors_of, read_rows, write_rows
 from trainer.evaluation.speculative import as_published
@@ -229,9 +229,9 @@ def _write(path: Path, rows: Sequence[Row], pair: Pair) -> None:
 def _made_of(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens: int) -> dict[str, Any]:
     """What a stage's file says; a stage that was begun with anything else is not gone on with.
 
-    An EngineError if the LLM is on a server, whose bytes and FLOPs are not known.
+    A TrainerError if what a pass of the LLM costs is not known.
     """
-    _ = pair.models
+    require_costs(pair)
     return {
         "pair": pair_title(pair.slm_name, pair.llm_name, pair.quantisation),
         "preset": pair.preset,
