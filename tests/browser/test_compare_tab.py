@@ -55,7 +55,7 @@ def held(monkeypatch):
 
 
 def enter(shown: Window) -> None:
-    shown.page.wait_for_selector(".models")
+    shown.page.wait_for_selector("text=tiny SLM")
     shown.page.click('role=tab[name="Compare"]')
     shown.page.wait_for_selector("#compare-start")
 

@@ -15,7 +15,7 @@ FEED = "**/citer/feed/**"
 def shown(site_window: Window, pair: FakePair):
     pair.tokens_per_second = 100
     site_window.open()
-    site_window.page.wait_for_selector(".models")
+    site_window.page.wait_for_selector("text=fake-r1")
     yield site_window
     assert site_window.errors == []
 

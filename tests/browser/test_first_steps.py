@@ -28,7 +28,7 @@ def pair(tiny_pair):
 def shown(site_window: Window, pair: Pair):
     """The page once the pair is there."""
     site_window.open()
-    site_window.page.wait_for_selector(".models")
+    site_window.page.wait_for_selector("text=tiny SLM ⇄ LLM")
     expect(site_window.page.locator("#threshold input[type=number]")).to_have_value(str(pair.threshold))
     yield site_window
     assert site_window.errors == []
@@ -107,6 +107,21 @@ def test_step_4_a_candidate_of_a_token_branches_the_text_and_undo_goes_back(show
         shown.page.click('[data-step="-1"]')
         shown.shows(kept.events)
     assert read(pair) == before, "kept texts are not written again"
+
+
+def test_step_5_an_audit_marks_missed_and_wasted_tokens_and_leaves_the_text(shown, pair):
+    found, text = audit(write(shown, pair).events), shown.text()
+    assert found.missed or found.wasted
+    shown.page.click(".audit-toggle")
+    for kind in ("missed", "wasted"):
+        places = list(getattr(found, kind))
+        assert shown.marked(kind) == places
+        assert shown.inner(f'[data-count="{kind}"]') == str(len(places))
+    kind = "wasted" if found.wasted else "missed"
+    shown.page.click(f'[data-kind="{kind}"] [data-jump="1"]')
+    assert shown.marked("pinned") == [getattr(found, kind)[0]] and shown.text() == text
+    shown.page.click(".audit-toggle")
+    expect(shown.page.locator(".t.missed, .t.wasted")).to_have_count(0)
 
 
 def test_step_6_a_sweeps_map_is_walked_by_pointer_keys_and_sliders_over_finished_texts(shown, pair, site):

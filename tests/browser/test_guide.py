@@ -18,7 +18,7 @@ def visit(context, site: Site):
     page.clock.install()
     shown = Window(page, site.url)
     shown.open()
-    page.wait_for_selector(".models")
+    page.wait_for_selector("text=fake-r1")
     yield page
     page.close()
 

@@ -26,7 +26,7 @@ TOKENS = 400
 def shown(site_window: Window, pair: FakePair):
     pair.tokens_per_second = 2000
     site_window.open()
-    site_window.page.wait_for_selector(".models")
+    site_window.page.wait_for_selector("text=fake-r1")
     yield site_window
     assert site_window.errors == []
 

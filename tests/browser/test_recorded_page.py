@@ -64,7 +64,7 @@ def test_a_finger_drags_it_until_a_text_of_the_visitors_or_a_link_to_a_prompt_ta
         window(browser, site, 360, 780, has_touch=True, reduced_motion="reduce") as phone,
     ):
         page, text = phone.page, phone.page.locator(".stream-text")
-        page.wait_for_selector(".models")
+        page.wait_for_selector("text=fake-r1")
         expect(page.locator(BOX), "the loaded pair's own start").to_have_value("0.5")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         page.locator(DIAL).evaluate("node => node.scrollIntoView({ block: 'center' })")
@@ -85,6 +85,6 @@ def test_a_finger_drags_it_until_a_text_of_the_visitors_or_a_link_to_a_prompt_ta
             expect(page.locator(gone)).to_have_count(0)
         page.goto(f"{site.url}?prompt=3%20%2B%204")
         expect(page.locator("#prompt textarea")).to_have_value("3 + 4")
-        page.wait_for_selector(".models")
+        page.wait_for_selector("text=fake-r1")
         expect(page.locator(".t")).to_have_count(0)
         assert phone.errors == []

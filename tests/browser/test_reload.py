@@ -60,12 +60,12 @@ def test_prompts_settings_and_text_are_there_after_a_reload_and_gone_in_a_page_o
     expect(page.locator(PROMPT)).to_have_value("what I was typing")
     expect(page.locator("#threshold input[type=number]")).to_have_value("0.7")
     expect(page.locator(".stream-origin"), "whose text it is").to_contain_text("what I had")
-    page.wait_for_selector(".models")  # the router is there, and its own threshold does not come after it
+    page.wait_for_selector("text=fake-r1")  # the router is there, and its own threshold does not come after it
     expect(page.locator("#threshold input[type=number]")).to_have_value("0.7")
     boxes_have("what I typed under {}")
     assert len(pair.requests) == asked and shown.errors == []
     shown.open()
-    page.wait_for_selector(".models")
+    page.wait_for_selector("text=fake-r1")
     assert shown.text() == ""
     expect(page.locator(PROMPT)).to_have_value("")
     boxes_have("")

@@ -27,7 +27,7 @@ def shown(site_window: Window, site: Site, pair: FakePair) -> Iterator[Window]:
     site_window.url = site.url
     site_window.page.context.grant_permissions(row.CLIPBOARD["permissions"])
     site_window.open()
-    site_window.page.wait_for_selector(".models")
+    site_window.page.wait_for_selector("text=fake-r1")
     yield site_window
     eventually(lambda: pair.open_streams == 0)
     assert complaints(site_window) == []
@@ -37,7 +37,7 @@ def shown(site_window: Window, site: Site, pair: FakePair) -> Iterator[Window]:
 def tiny(browser, tiny_pair) -> Iterator[tuple[Site, Window]]:
     """A site of the tiny pair, and a window on it."""
     with serve(lambda preset, progress: tiny_pair) as site, window(browser, site, **row.CLIPBOARD) as shown:
-        shown.page.wait_for_selector(".models")
+        shown.page.wait_for_selector("text=tiny SLM")
         yield site, shown
 
 
@@ -137,7 +137,7 @@ def test_a_link_to_settings_restores_every_field_runs_nothing_and_gives_the_same
         follow(one, link or copied(one, "settings"))
         assert dict(parse_qsl(urlsplit(one.url).query)) == dict(parse_qsl(query))
         note(one, "prompt")
-        one.page.wait_for_selector(".models")
+        one.page.wait_for_selector("text=tiny SLM")
         assert one.page.get_attribute(".stream-state", "data-state") == "idle" and not site.host.scheduler.rows
         one.page.click("#generate")
         ready(one)

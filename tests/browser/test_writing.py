@@ -18,7 +18,7 @@ def shown(site_window, pair):
     """The page as it is when freshly opened."""
     pair.tokens_per_second = 2000
     site_window.open()
-    site_window.page.wait_for_selector(".models")
+    site_window.page.wait_for_selector("text=fake-r1")
     yield site_window
     assert site_window.errors == []
     eventually(lambda: pair.open_streams == 0)
