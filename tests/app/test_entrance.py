@@ -236,3 +236,12 @@ def test_a_window_and_an_address_have_a_share_of_the_queue(limit, said, client, 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
     assert said in answers[-1].json()["detail"]
     eventually(lambda: not list(site.page._queue._events()))
+
+
+def test_a_result_that_nobody_reads_is_dropped_after_a_while(client, site, monkeypatch):
+    monkeypatch.setattr(queue, "UNREAD_SECONDS", 0.0)
+    event = call(client, max_new_tokens=5)
+    eventually(lambda: not list(site.page._queue._events()))
+    for _ in range(2):  # where something comes in, is tidied up
+        result(client, call(client, max_new_tokens=5))
+    assert "event: complete" not in result(client, event)
