@@ -1,4 +1,4 @@
-"""`python -m engine.benchmark`: the table of one pair, a profile of its steps, or one of three other commands.
+"""`python -m engine.benchmark`: the table of one pair, or the documents anew.
 
 Progress goes to stderr, the result to stdout, errors a user can cause to stderr with exit status 2.
 """
@@ -6,15 +6,13 @@ Progress goes to stderr, the result to stdout, errors a user can cause to stderr
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, exit_status
-from engine.settings import MODEL_OPTIONS, add_model_options, load_settings, with_models
+from engine.settings import MODEL_OPTIONS, add_model_options, load_settings
 from engine.weights.files import write_json
 from engine.weights.progress import print_progress
 
@@ -24,14 +22,13 @@ DESCRIPTION = "Measure the engine here: the table of one pair. Run it on an othe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
     options = _parser().parse_args(arguments)
-    commands = {None: _table, "lm-head": _lm_head, "weights": _weights, "report": _report}
+    commands = {None: _table, "report": _report}
     return exit_status(lambda: commands[options.command](options))
 
 
 def _table(options: argparse.Namespace) -> None:
     # Late: torch takes seconds, and `--help` can do without.
     from engine.benchmark.measure import Plan
-    from engine.benchmark.profile import profile, render_profile
     from engine.benchmark.report import SUMMARIES, render, rewrite
     from engine.benchmark.subject import from_settings, from_shapes
     from engine.benchmark.table import NAMES, run
@@ -45,51 +42,13 @@ def _table(options: argparse.Namespace) -> None:
     else:
         named = {name: value for name in MODEL_OPTIONS if (value := getattr(options, name)) is not None}
         subject = from_settings(load_settings(**named, context=plan.longest), print_progress)
-    if options.profile:
-        summary = profile(subject, plan)
-        print(render_profile(summary))
-    else:
-        summary = run(subject, plan, options.only, lambda text: print(text, file=sys.stderr, flush=True))
-        print(render(summary))
+    summary = run(subject, plan, options.only, lambda text: print(text, file=sys.stderr, flush=True))
+    print(render(summary))
     if options.json:
         _write(options.json, summary)
-    if options.readme and not options.profile:
+    if options.readme:
         _write(SUMMARIES / f"{subject.name}.json", summary)
         rewrite()
-
-
-def _lm_head(options: argparse.Namespace) -> None:
-    from engine.benchmark.agreement import lm_head
-    from engine.benchmark.subject import PROMPTS
-    from engine.provenance import machine
-
-    prompts = json.loads(PROMPTS.read_text(encoding="utf-8"))[: options.prompts]
-    print(json.dumps({"hardware": machine(), **lm_head("cpu", prompts, options.tokens)}, indent=2, allow_nan=False))
-
-
-def _weights(options: argparse.Namespace) -> None:
-    from engine.benchmark.agreement import weights
-    from engine.benchmark.subject import PROMPTS
-    from engine.pairs.presets import choose_preset
-    from engine.provenance import provenance
-
-    settings = with_models(load_settings(preset="cpu"), options)
-    prompts = json.loads(PROMPTS.read_text(encoding="utf-8"))[: options.prompts]
-    references = _references(options.data, options.questions) if options.data else []
-    found = weights(choose_preset(settings), settings, prompts, options.tokens, references)
-    print(json.dumps({**provenance("engine.benchmark"), **found}, indent=2, allow_nan=False))
-
-
-def _references(path: Path, most: int) -> list[tuple[str, str]]:
-    """Questions and their references, from a file of one JSON object a line."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            rows = [json.loads(line) for line in islice(lines, most)]
-        if not rows:
-            raise ValueError("it is empty")
-        return [(str(row["question"]), str(row["reference"])) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EngineError(f"{path} has no lines of JSON with a question and a reference: {error!r}") from None
 
 
 def _report(_: argparse.Namespace) -> None:
@@ -129,7 +88,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--context", type=_positive, default=2000, metavar="N", help="the long context (%(default)s)")
     add("--only", nargs="+", default=[], metavar="ROW", help="some rows only; a wrong name lists them all")
-    add("--profile", action="store_true", help="instead of the table: where the time of a step goes")
     add("--json", type=Path, metavar="PATH", help="write the summary there")
     add(
         "--readme",
@@ -138,14 +96,6 @@ def _parser() -> argparse.ArgumentParser:
         "table of speed",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    head = commands.add_parser("lm-head", help="what 4 bits on lm_head of the cpu pair gain and cost")
-    head.add_argument("--prompts", type=_positive, default=20, metavar="N", help="how many of assets/prompts.json")
-    head.add_argument("--tokens", type=_positive, default=64, metavar="N", help="per text, at most")
-    forms = commands.add_parser("weights", help="how near NF4 and int8 are to the original weights, of the cpu pair")
-    forms.add_argument("--prompts", type=_positive, default=20, metavar="N", help="how many of assets/prompts.json")
-    forms.add_argument("--tokens", type=_positive, default=64, metavar="N", help="per text, at most")
-    forms.add_argument("--data", type=Path, metavar="PATH", help="JSON lines whose `reference` each form is judged by")
-    forms.add_argument("--questions", type=_positive, default=24, metavar="N", help="how many of them")
     commands.add_parser("report", help="rewrite docs/speed.md and the README's table; measures nothing")
     return parser
 

@@ -63,12 +63,11 @@ def load(path: Path) -> Json:
 
 
 def render(summary: Json) -> str:
-    """A summary as Markdown: title, conditions, rows, and whether the texts are those of `generate`."""
+    """A summary as Markdown: title, conditions, rows, and what was not measured."""
     parts = [
         f"## {summary['pair']}",
         _conditions(summary),
         _rows(summary) if summary["rows"] else "",
-        _agreement(summary),
         _missing(summary),
         f"{code(summary['command'])}, revision {summary['revision']}.",
     ]
@@ -139,19 +138,6 @@ def _first_token_head(lengths: Sequence[int]) -> list[str]:
 def _first_token(row: Json, lengths: Sequence[int]) -> list[str]:
     figures = [row["first_token_seconds"].get(str(length)) for length in lengths]
     return [_seconds(figure["median"]) if figure else NOTHING for figure in figures]
-
-
-def _agreement(summary: Json) -> str:
-    """One line: do the engine and `generate` write the same with the same weights?"""
-    parts = []
-    for name, texts in summary["agreement"].items():
-        if texts["same"]:
-            parts.append(f"{name}: all {texts['tokens']} the same")
-        else:
-            size = f"{texts['units']:.1f} units of rounding between the two logits"
-            tie = "a tie" if texts["tie"] else "no tie"
-            parts.append(f"{name}: they part at token {texts['position']} of {texts['tokens']}, {size}, {tie}")
-    return f"Greedy tokens of this engine and of `generate` with the same weights: {'; '.join(parts)}." if parts else ""
 
 
 def _missing(summary: Json) -> str:

@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from engine.benchmark.agreement import compare
 from engine.benchmark.measure import EXTRAS, Bandwidth, Plan, about, ratios, seconds_of, spread
 from engine.benchmark.rows import BASELINE, ROWS, TableRow, available, bytes_to_move
-from engine.benchmark.subject import OWN, Subject, prompt_of
+from engine.benchmark.subject import Subject, prompt_of
 from engine.benchmark.writers import Writer, router_of
 from engine.errors import EngineError
 from engine.events import Role
@@ -48,7 +47,7 @@ def run(subject: Subject, plan: Plan, only: Sequence[str], report: Callable[[str
         only: Names of rows and extras; all if empty. Ratios are to `generate` of the LLM, where that is measured.
 
     Returns:
-        The summary: `machine`, `plan`, `models`, `rows`, `extras`, `agreement`, `skipped`. Texts longer than
+        The summary: `machine`, `plan`, `models`, `rows`, `extras`, `skipped`. Texts longer than
         the models take are an EngineError.
     """
     pair = subject.pair
@@ -82,7 +81,6 @@ def run(subject: Subject, plan: Plan, only: Sequence[str], report: Callable[[str
         "models": {"slm": asdict(pair.slm_cost), "llm": asdict(pair.llm_cost)},
         "rows": [_summarise(subject, row, timings[row.name], plan, bandwidth, timings.get(BASELINE)) for row in rows],
         "extras": {extra.name: extra.summary(subject, plan, rounds) for extra, rounds in extras.items()},
-        "agreement": _agreement(subject, plan, timings),
         "skipped": skipped,
     }
 
@@ -135,15 +133,3 @@ def _summarise(
         "share_of_bound": ratios(rates, bound) if bound else None,
         "first_token_seconds": {str(length): spread(seconds) for length, seconds in timings.first.items()},
     }
-
-
-def _agreement(subject: Subject, plan: Plan, timings: dict[str, Timings]) -> Json:
-    """Compares the last round's texts of the engine and of `generate`, where both were measured."""
-    prompt = prompt_of(subject.pair.tokenizer, plan.prompt)
-    agreement = {}
-    for role in Role:
-        ours, theirs = timings.get(f"engine-{role.value}"), timings.get(f"generate-own-{role.value}")
-        if ours and theirs:
-            title = f"{role.value.upper()} only"
-            agreement[title] = compare(subject.plain(OWN, role), prompt, ours.texts[0], theirs.texts[0])
-    return agreement
