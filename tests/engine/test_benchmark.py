@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -119,10 +121,8 @@ def test_only_what_stands_between_the_markers_is_rewritten_and_without_them_noth
 
 
 def test_the_projects_speed_page_and_readme_are_what_its_summaries_say(tmp_path):
-    copies = [tmp_path / path.name for path in (PAGE, README)]
-    for copy, path in zip(copies, (PAGE, README), strict=True):
-        copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-    assert not rewrite(SUMMARIES, *copies)
+    copies = [shutil.copy(path, tmp_path) for path in (PAGE, README)]
+    assert not rewrite(SUMMARIES, *map(Path, copies))
 
 
 def test_known_shapes_have_the_published_number_of_parameters_and_others_are_refused():

@@ -19,8 +19,6 @@ from engine.grading.answer import Family
 
 @dataclass(frozen=True)
 class Question:
-    """What the grader must know of one."""
-
     family: Family
     answer: str
     choices: tuple[tuple[str, str], ...] = ()
