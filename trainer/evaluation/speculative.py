@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from engine.benchmark.writers import DRAFT
+from engine.bench.writers import DRAFT
 from engine.events import Role, TokenEvent
 from trainer.evaluation.method_names import Rate
 from trainer.evaluation.record import Amount

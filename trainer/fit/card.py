@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.benchmark.markdown import table
+from engine.bench.markdown import table
 from engine.operating_points import Curve, TimedSetting
 from engine.router import RouterCard
 from engine.weights.files import write_text

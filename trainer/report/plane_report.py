@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from engine.benchmark.markdown import table
+from engine.bench.markdown import table
 from trainer.evaluation.estimates import (
     PointSummary,
     dagger,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from engine.benchmark.markdown import SectionError, code, filled, read, table
+from engine.bench.markdown import SectionError, code, filled, read, table
 from engine.pairs.presets import ROUTERS
 from engine.weights.files import write_text
 from trainer import TrainerError

@@ -18,8 +18,8 @@ from typing import (
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from engine.benchmark.markdown import code, table
-from engine.benchmark.report import PROFILE
+from engine.bench.markdown import code, table
+from engine.bench.table import PROFILE
 from engine.operating_points import MEASURED_UNITS, Curve
 from engine.provenance import hardware
 from trainer.evaluation.estimates import (
@@ -61,7 +61,7 @@ class _Run(TypedDict):
 
 
 class Profile(_Run):
-    """What `engine.benchmark --profile` wrote: steps by what they are of, "SLM" and "LLM" among them."""
+    """A stored profile, whose command is no longer here: steps by what they are of, "SLM" and "LLM" among them."""
 
     steps: dict[str, _Step]
 
@@ -117,7 +117,7 @@ def reviewers_section(
 def profile_of(benchmarks: Path, preset: str) -> Profile | None:
     """The profile of a pair's steps; None where none was taken. A TrainerError where it is damaged."""
     path = benchmarks / f"{preset}{PROFILE}"
-    advice = "write it anew with `python -m engine.benchmark --profile --json`"
+    advice = "take the stored one, since the command that wrote it is no longer here"
     return read_json(path, Profile, advice) if path.exists() else None
 
 
@@ -142,7 +142,7 @@ def _overhead(benchmarks: Path, preset: str) -> str:
 
 def _everything_else(path: Path) -> str:
     """In words, what of a step is no pass; empty where that was not measured."""
-    read: _Benchmark = read_json(path, _Benchmark, "write it anew with `python -m engine.benchmark --json`")
+    read: _Benchmark = read_json(path, _Benchmark, "write it anew with `python -m engine.bench --json`")
     if "overhead" not in read["extras"]:
         return ""
     share = read["extras"]["overhead"]["share_of_slm_step"]["median"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.benchmark.markdown import code, table
+from engine.bench.markdown import code, table
 from engine.operating_points import bootstrap_counts
 from trainer.evaluation.estimates import estimated
 from trainer.evaluation.method_names import spelled_setting

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from engine.benchmark.markdown import table
+from engine.bench.markdown import table
 from engine.operating_points import Unit
 from trainer.evaluation.estimates import EstimateSummary, dagger, double_dagger, in_words, percent, with_notes
 from trainer.evaluation.method_names import label

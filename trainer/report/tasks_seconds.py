@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from engine.benchmark.markdown import table
+from engine.bench.markdown import table
 from trainer.evaluation.estimates import EstimateSummary, digits, in_words, interval, percent
 from trainer.evaluation.method_names import DIGITS, SPECULATIVE
 from trainer.evaluation.plane import LEARNED, Plane, belongs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.benchmark.markdown import code, table
+from engine.bench.markdown import code, table
 from trainer.evaluation.estimates import (
     EstimateSummary,
     dagger,

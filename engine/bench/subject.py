@@ -1,8 +1,7 @@
 """What is measured: a pair in the engine, the same models as transformers runs them, and the prompts.
 
-The models for transformers are loaded a second time: the engine may change the modules of its pair, and what is
-compared with must be what anyone gets. They have two forms: `default`, with `lm_head` left dense as transformers does
-by default, and `own`, the engine's weights with everything quantised that the engine quantises.
+The models for transformers are loaded a second time, with `lm_head` left dense: the engine may change the modules of
+its pair, and what it is compared with must be what anyone gets.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ from engine.tokenizer import render
 from engine.weights.load import load_models
 from engine.weights.progress import ProgressCallback
 
-DEFAULT, OWN = "default", "own"
 PROMPTS = ROOT / "assets" / "prompts.json"
 SEED = 0  # of random weights
 
@@ -66,24 +64,22 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Subject:
-    """What a benchmark measures: a pair, and its models outside of the engine, loaded when a row first asks for them.
+    """What is measured: a pair, and its models outside of the engine.
 
     Attributes:
         name: Of the preset, or of the two shapes; a file's name.
         gguf: Files of the same models for llama.cpp, where there are any.
-        load_plain: Loads both models as transformers runs them, in a form (`DEFAULT` or `OWN`), once.
-        random: Whether the weights are random, so that the models agree on nothing.
+        load_plain: Loads both models as transformers runs them, SLM first, once.
     """
 
     name: str
     pair: Pair
     gguf: dict[Role, Path]
-    load_plain: Callable[[str], tuple[PreTrainedModel, PreTrainedModel]]
-    random: bool = False
+    load_plain: Callable[[], tuple[PreTrainedModel, PreTrainedModel]]
 
-    def plain(self, form: str, role: Role) -> PreTrainedModel:
-        """A model as transformers runs it, in a form (`DEFAULT` or `OWN`)."""
-        return self.load_plain(form)[0 if role is Role.SLM else 1]
+    def plain(self, role: Role) -> PreTrainedModel:
+        """A model as transformers runs it."""
+        return self.load_plain()[role is Role.LLM]
 
     @property
     def device(self) -> torch.device:
@@ -98,8 +94,8 @@ def from_settings(settings: Settings, progress: ProgressCallback | None = None) 
         model.calibrate()  # times that were kept may be of another day, or of other instructions
     chosen = choose_preset(settings)
 
-    def load_plain(form: str) -> tuple[PreTrainedModel, PreTrainedModel]:
-        loaded = load_models(chosen, load_settings(**{**settings.model_dump(), "lm_head_4bit": form == OWN}), progress)
+    def load_plain() -> tuple[PreTrainedModel, PreTrainedModel]:
+        loaded = load_models(chosen, load_settings(**{**settings.model_dump(), "lm_head_4bit": False}), progress)
         return loaded.slm, loaded.llm
 
     models = {Role.SLM: chosen.slm, Role.LLM: chosen.llm}
@@ -132,12 +128,12 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
 
     tokenizer = stand_in_tokenizer(min(config.vocab_size for config in configs))
 
-    def load_plain(form: str) -> tuple[PreTrainedModel, PreTrainedModel]:
-        slm, llm = (make(config, form == OWN) for config in configs)
+    def both(lm_head_4bit: bool) -> tuple[PreTrainedModel, PreTrainedModel]:
+        slm, llm = (make(config, lm_head_4bit) for config in configs)
         return slm, llm
 
     names = [shape if shape in SHAPES else Path(shape).stem for shape in shapes]
-    slm, llm = load_plain(OWN)
+    slm, llm = both(lm_head_4bit=True)
     pair = Pair(
         slm,
         llm,
@@ -150,7 +146,7 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
     )
     for model in pair.models:
         model.calibrate()
-    return Subject(f"random-{names[0]}-{names[1]}", pair, {}, cache(load_plain), random=True)
+    return Subject(f"random-{names[0]}-{names[1]}", pair, {}, cache(lambda: both(lm_head_4bit=False)))
 
 
 def _config(shape: str) -> PretrainedConfig:

@@ -1,4 +1,4 @@
-"""`python -m engine.benchmark`: what it measures is what it says. Nothing here judges a time."""
+"""`python -m engine.bench`: what it measures is what it says. Nothing here judges a time."""
 
 from __future__ import annotations
 
@@ -10,33 +10,28 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from engine.benchmark import measure
-from engine.benchmark.__main__ import main
-from engine.benchmark.report import PAGE, README, SUMMARIES, render, render_short, rewrite
-from engine.benchmark.rows import ROWS, bytes_to_move
-from engine.benchmark.subject import SHAPES, Subject, _config, from_shapes, prompt_of
-from engine.benchmark.writers import ForcedShare, alone, begin, generate, naive, routed, router_of, speculative
+from engine.bench.__main__ import main
+from engine.bench.subject import SHAPES, Subject, _config, from_shapes, prompt_of
+from engine.bench.table import PAGE, README, SUMMARIES, render, render_short, rewrite
+from engine.bench.writers import WAYS, ForcedShare, alone, begin, generate, router_of, speculative
 from engine.errors import EngineError, SettingsError
 from engine.events import Role
-from engine.events.cost import costs
 from engine.provenance import hardware
 
 TOKENS, ROUNDS = 10, 2
-FEW = ["--tokens", str(TOKENS), "--rounds", str(ROUNDS), "--prompt", "40", "--first", "20", "30", "--context", "80"]
+FEW = ["--tokens", str(TOKENS), "--rounds", str(ROUNDS), "--prompt", "40", "--first", "20", "30"]
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """What the command writes for the tiny pair, by its arguments."""
-    path = tmp_path_factory.mktemp("benchmark") / "tiny.json"
+    path = tmp_path_factory.mktemp("bench") / "tiny.json"
 
     def run(*arguments):
         assert main(["--preset", "tiny", *FEW, *arguments, "--json", str(path)]) == 0
         return json.loads(path.read_text(encoding="utf-8"))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measure, "BUFFER", 1 << 22)
-        yield run
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -49,25 +44,23 @@ def prompt(tiny_pair):
     return prompt_of(tiny_pair.tokenizer, 40)
 
 
-def test_every_row_is_measured_at_the_share_it_names_or_said_not_to_be(summary):
+def test_every_way_is_measured_or_said_not_to_be(summary):
     rows = {row["name"]: row for row in summary["rows"]}
-    assert {row["title"] for row in summary["rows"]} | set(summary["skipped"]) == {row.title for row in ROWS}
+    assert {row["title"] for row in summary["rows"]} | set(summary["skipped"]) == {way.title for way in WAYS}
     assert all("llama.cpp" in title for title in summary["skipped"])
-    shares = {"engine-slm": 0, "routed-10": 0.1, "routed-30": 0.3, "routed-50": 0.5, "engine-llm": 1}
-    assert {name: rows[name]["llm_share"] for name in shares} == pytest.approx(shares)
     assert [rows[name]["batch"] for name in ("routed-30", "routed-30x4", "routed-30x16")] == [1, 4, 16]
     for row in summary["rows"]:
-        for found in filter(None, [row["tokens_per_second"], row["ratio"], row["share_of_bound"]]):
+        for found in row["tokens_per_second"], row["ratio"]:
             assert len(found["rounds"]) == ROUNDS and 0 < found["min"] <= found["median"] <= found["max"]
-    assert rows["generate-llm"]["ratio"]["rounds"] == [1.0] * ROUNDS
+    assert rows["generate-llm"]["ratio"]["rounds"] == pytest.approx([1.0] * ROUNDS)
+    assert set(rows["engine-slm"]["first_token_seconds"]) == {"20", "30"}
     assert summary["machine"]["threads"] == torch.get_num_threads() and summary["revision"]
 
 
-def test_only_the_rows_asked_for_are_measured_and_unknown_rows_are_refused(measured, capsys):
-    found = measured("--only", "routed-30", "sweep")
+def test_only_the_ways_asked_for_are_measured_and_unknown_ones_are_refused(measured, capsys):
+    found = measured("--only", "routed-30")
     assert [(row["name"], row["ratio"]) for row in found["rows"]] == [("routed-30", None)]
-    assert list(found["extras"]) == ["sweep"]
-    for arguments, told in ((["--only", "routed-31"], "routed-31"), ([*FEW, "--context", "3000"], "2,048")):
+    for arguments, told in ((["--only", "routed-31"], "routed-31"), ([*FEW, "--first", "3000"], "2,048")):
         assert main(["--preset", "tiny", *arguments]) == 2
         assert told in capsys.readouterr().err
 
@@ -78,29 +71,20 @@ def test_every_way_writes_what_it_should(tiny_pair, random_pair, prompt):
         ((ours,), (theirs,)) = (write(prompts, 60) for write in (alone(random_pair, role), generate(model.model)))
         end = next((n for n, token in enumerate(theirs) if token >= model.vocabulary), 60)
         assert ours[:end] == theirs[:end], "`generate` may write padding of the vocabulary"
-    router, share = router_of(tiny_pair), 0.3
-    loop = naive(tiny_pair.slm.model, tiny_pair.llm.model, lambda n: ForcedShare(router, n), share)
-    assert routed(tiny_pair, lambda n: ForcedShare(router, n), share)([prompt], 30) == loop([prompt], 30)
     llm = alone(tiny_pair, Role.LLM)([prompt], 100)
     assert len(llm[0]) == 100 and tiny_pair.end_id in llm[0], "no end token ends a text"
     assisted = speculative(tiny_pair.slm.model, tiny_pair.llm.model, tiny_pair.tokenizer)([prompt], 20)
     assert assisted == [llm[0][:20]]
-    for row in (row for row in ROWS if row.name.startswith("verified-")):
-        subject = Subject("tiny", tiny_pair, {}, lambda form: pytest.fail(form))
-        assert row.writer(subject)([prompt], 40) == [llm[0][:40]], row.name
+    subject = Subject("tiny", tiny_pair, {}, lambda: pytest.fail("no other models are needed"))
+    for way in (way for way in WAYS if way.name.startswith("verified-")):
+        assert way.writer(subject)([prompt], 40) == [llm[0][:40]], way.name
 
 
-def test_what_must_move_is_what_the_events_of_a_run_cost_and_weights_are_read_once_a_step(tiny_pair, prompt):
-    router = router_of(tiny_pair)
-    decoding = begin(tiny_pair, [prompt], ForcedShare(router, 12), [0.3], 12)
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+def test_the_llm_writes_the_share_that_a_row_names(tiny_pair, prompt, share):
+    decoding = begin(tiny_pair, [prompt], ForcedShare(router_of(tiny_pair), 20), [share], 20)
     decoding.finish()
-    events = decoding.rows[0].events
-    slm, llm = tiny_pair.slm_cost, tiny_pair.llm_cost
-    found = costs(events, len(prompt), slm, llm)
-    assert bytes_to_move(slm, llm, len(prompt), [[event.role for event in events]], router) == found.run.bytes
-    assert bytes_to_move(slm, llm, len(prompt), [[Role.LLM] * 12], None) == found.llm_only.bytes
-    one, two = (bytes_to_move(slm, llm, 10, [[Role.LLM]] * rows, None) for rows in (1, 2))
-    assert two - one == 10 * llm.embedding_bytes + 20 * llm.kv_bytes
+    assert sum(event.role is Role.LLM for event in decoding.rows[0].events) == 20 * share
 
 
 def test_only_what_stands_between_the_markers_is_rewritten_and_without_them_nothing(summary, tmp_path):

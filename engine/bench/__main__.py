@@ -1,4 +1,4 @@
-"""`python -m engine.benchmark`: the table of one pair, or the documents anew.
+"""`python -m engine.bench`: measures one pair, or writes the documents anew.
 
 Progress goes to stderr, the result to stdout, errors a user can cause to stderr with exit status 2.
 """
@@ -11,32 +11,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.errors import EngineError, exit_status
+from engine.errors import exit_status
 from engine.settings import MODEL_OPTIONS, add_model_options, load_settings
 from engine.weights.files import write_json
 from engine.weights.progress import print_progress
 
-DESCRIPTION = "Measure the engine here: the table of one pair. Run it on an otherwise idle machine."
+DESCRIPTION = "Measure the engine here, beside other ways to write. Run it on an otherwise idle machine."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
     options = _parser().parse_args(arguments)
-    commands = {None: _table, "report": _report}
-    return exit_status(lambda: commands[options.command](options))
+    return exit_status(lambda: _report() if options.command else _measure(options))
 
 
-def _table(options: argparse.Namespace) -> None:
+def _measure(options: argparse.Namespace) -> None:
     # Late: torch takes seconds, and `--help` can do without.
-    from engine.benchmark.measure import Plan
-    from engine.benchmark.report import SUMMARIES, render, rewrite
-    from engine.benchmark.subject import from_settings, from_shapes
-    from engine.benchmark.table import NAMES, run
+    from engine.bench.measure import Plan, run
+    from engine.bench.subject import from_settings, from_shapes
+    from engine.bench.table import SUMMARIES, render, rewrite
 
-    unknown = sorted(set(options.only) - set(NAMES))
-    if unknown:
-        raise EngineError(f"--only {', '.join(unknown)}: known are {', '.join(NAMES)}")
-    plan = Plan(options.prompt, options.tokens, options.rounds, tuple(options.first), options.context)
+    plan = Plan(options.prompt, options.tokens, options.rounds, tuple(options.first))
     if options.random_weights:
         subject = from_shapes(options.random_weights, plan.longest, options.device)
     else:
@@ -51,8 +46,8 @@ def _table(options: argparse.Namespace) -> None:
         rewrite()
 
 
-def _report(_: argparse.Namespace) -> None:
-    from engine.benchmark.report import rewrite
+def _report() -> None:
+    from engine.bench.table import rewrite
 
     print(f"docs/speed.md and README.md are {'rewritten' if rewrite() else 'up to date'}")
 
@@ -64,39 +59,22 @@ def _write(path: Path, summary: dict[str, Any]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m engine.benchmark", description=DESCRIPTION)
+    parser = argparse.ArgumentParser(prog="python -m engine.bench", description=DESCRIPTION)
     add = parser.add_argument
     add_model_options(add)
-    add(
-        "--random-weights",
-        nargs=2,
-        metavar=("SLM", "LLM"),
-        help="a pair with random NF4 weights instead: names of known shapes (qwen2.5-coder-0.5b, -1.5b, -7b) or paths "
-        "of config.json files",
-    )
+    shapes = "names of known shapes (qwen2.5-coder-0.5b, -1.5b, -7b) or paths of config.json files"
+    add("--random-weights", nargs=2, metavar=("SLM", "LLM"), help=f"a pair with random weights instead: {shapes}")
     add("--device", choices=["cpu", "cuda"], help="of random weights; a GPU if there is one")
     add("--rounds", type=_positive, default=3, metavar="N", help="how often everything is measured (%(default)s)")
     add("--prompt", type=_positive, default=100, metavar="N", help="tokens of a prompt (%(default)s)")
     add("--tokens", type=_positive, default=200, metavar="N", help="new tokens of a text (%(default)s)")
-    add(
-        "--first",
-        type=_positive,
-        nargs="*",
-        default=[50, 500, 2000],
-        metavar="N",
-        help="lengths of prompts whose time to the first token is measured (50 500 2000)",
-    )
-    add("--context", type=_positive, default=2000, metavar="N", help="the long context (%(default)s)")
+    first = "lengths of prompts whose time to the first token is measured (50 500 2000)"
+    add("--first", type=_positive, nargs="*", default=[50, 500, 2000], metavar="N", help=first)
     add("--only", nargs="+", default=[], metavar="ROW", help="some rows only; a wrong name lists them all")
     add("--json", type=Path, metavar="PATH", help="write the summary there")
-    add(
-        "--readme",
-        action="store_true",
-        help="write the summary to assets/benchmarks/PRESET.json, and from that folder docs/speed.md and the README's "
-        "table of speed",
-    )
+    add("--readme", action="store_true", help="write it to assets/benchmarks, docs/speed.md and README.md")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    commands.add_parser("report", help="rewrite docs/speed.md and the README's table; measures nothing")
+    commands.add_parser("report", help="write docs/speed.md and the README's table anew; measures nothing")
     return parser
 
 
