@@ -1,7 +1,7 @@
 """What is measured: a pair in the engine, the same models as transformers runs them, and the prompts.
 
-The models for transformers are loaded a second time, with `lm_head` left dense: the engine may change the modules of
-its pair, and what it is compared with must be what anyone gets.
+The models for transformers are loaded a second time: the engine may change the modules of its pair, and what is
+compared with must be what anyone gets. On a processor they have the engine's own weights and products.
 """
 
 from __future__ import annotations
@@ -27,12 +27,15 @@ from transformers import (
 from engine.errors import SettingsError
 from engine.events import Role
 from engine.pair import Pair, load
+from engine.pairs.origin import origin_of
 from engine.pairs.presets import GgufModel, choose_preset
 from engine.provenance import ROOT
 from engine.request import Request
 from engine.settings import Settings, load_settings
 from engine.tokenizer import render
-from engine.weights.load import load_models
+from engine.weights import store
+from engine.weights.convert import folder_of
+from engine.weights.load import layout_of, slm_origin
 from engine.weights.progress import ProgressCallback
 
 PROMPTS = ROOT / "assets" / "prompts.json"
@@ -64,12 +67,12 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Subject:
-    """What is measured: a pair, and its models outside of the engine.
+    """What a benchmark measures: a pair, and its models outside of the engine, loaded when a row first asks for them.
 
     Attributes:
         name: Of the preset, or of the two shapes; a file's name.
         gguf: Files of the same models for llama.cpp, where there are any.
-        load_plain: Loads both models as transformers runs them, SLM first, once.
+        load_plain: Loads both models as transformers runs them, once.
     """
 
     name: str
@@ -79,7 +82,7 @@ class Subject:
 
     def plain(self, role: Role) -> PreTrainedModel:
         """A model as transformers runs it."""
-        return self.load_plain()[role is Role.LLM]
+        return self.load_plain()[0 if role is Role.SLM else 1]
 
     @property
     def device(self) -> torch.device:
@@ -95,8 +98,12 @@ def from_settings(settings: Settings, progress: ProgressCallback | None = None) 
     chosen = choose_preset(settings)
 
     def load_plain() -> tuple[PreTrainedModel, PreTrainedModel]:
-        loaded = load_models(chosen, load_settings(**{**settings.model_dump(), "lm_head_4bit": False}), progress)
-        return loaded.slm, loaded.llm
+        layout = layout_of(chosen, settings)
+        if layout not in ("packed", "int8"):
+            return tuple(model.model for model in load(None, settings, progress).models)
+        origins = slm_origin(chosen, settings, progress), origin_of(chosen.llm, settings, progress)
+        slm, llm = (store.as_transformers(folder_of(each.key, settings, layout), layout) for each in origins)
+        return slm, llm
 
     models = {Role.SLM: chosen.slm, Role.LLM: chosen.llm}
     gguf = {r: p for r, m in models.items() if isinstance(m, GgufModel) and (p := _gguf(m, settings)).exists()}
@@ -121,19 +128,14 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
     configs = [_config(shape) for shape in shapes]
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
-    def make(config: PretrainedConfig, lm_head_4bit: bool) -> PreTrainedModel:
-        if where == "cpu":
-            return _quantised_by_engine(config, lm_head_4bit)
-        return _quantised_by_bitsandbytes(config, lm_head_4bit, torch.device(where))
+    def load_plain() -> tuple[PreTrainedModel, PreTrainedModel]:
+        slm, llm = (_random(config, where) for config in configs)
+        return slm, llm
 
     tokenizer = stand_in_tokenizer(min(config.vocab_size for config in configs))
 
-    def both(lm_head_4bit: bool) -> tuple[PreTrainedModel, PreTrainedModel]:
-        slm, llm = (make(config, lm_head_4bit) for config in configs)
-        return slm, llm
-
     names = [shape if shape in SHAPES else Path(shape).stem for shape in shapes]
-    slm, llm = both(lm_head_4bit=True)
+    slm, llm = load_plain()
     pair = Pair(
         slm,
         llm,
@@ -146,7 +148,7 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
     )
     for model in pair.models:
         model.calibrate()
-    return Subject(f"random-{names[0]}-{names[1]}", pair, {}, cache(lambda: both(lm_head_4bit=False)))
+    return Subject(f"random-{names[0]}-{names[1]}", pair, {}, cache(load_plain))
 
 
 def _config(shape: str) -> PretrainedConfig:
@@ -165,37 +167,38 @@ def _dense(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def _form(where: str) -> str:
-    from engine.weights import store  # late, as below
-
-    return store.form(store.cpu_layout(load_settings().cpu_weights)) if where == "cpu" else "NF4"
+    return store.form(_layout()) if where == "cpu" else "NF4"
 
 
-def _quantised_by_engine(config: PretrainedConfig, lm_head_4bit: bool) -> PreTrainedModel:
-    """Quantised, stored and rebuilt as the engine does it with real weights; needs the dense model's memory once."""
-    from engine.weights import store  # late, as in `engine.weights.load`: bitsandbytes takes a second
+def _layout() -> str:
+    return store.cpu_layout(load_settings().cpu_weights)
 
-    layout = store.cpu_layout(load_settings().cpu_weights)
+
+def _random(config: PretrainedConfig, where: str) -> PreTrainedModel:
+    """Quantised, stored and rebuilt on a processor as the engine does it with real weights."""
+    if where != "cpu":
+        return _quantised_by_bitsandbytes(config, torch.device(where))
+    dense = _dense(config)  # all of it is in memory, once
+    tensors = dense.state_dict()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.safetensors"
-        store.save(store.quantise(_dense(config), layout), path)
-        return store.build(config, path, layout, lm_head_4bit)
+        store.save(store.quantise(dense, _layout(), tensors.__getitem__), Path(folder) / store.WEIGHTS)
+        config.save_pretrained(folder)
+        return store.as_transformers(Path(folder), _layout())
 
 
-def _quantised_by_bitsandbytes(config: PretrainedConfig, lm_head_4bit: bool, device: torch.device) -> PreTrainedModel:
+def _quantised_by_bitsandbytes(config: PretrainedConfig, device: torch.device) -> PreTrainedModel:
     """As bitsandbytes quantises at load, matrix by matrix, so that a card never holds the dense model.
 
     Meant for CUDA; no GPU was at hand to run it there.
     """
     import bitsandbytes as bnb
 
-    from engine.weights.store import rebuild_rotary
-
     torch.manual_seed(SEED)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     params4bit: Any = bnb.nn.Params4bit  # pyright does not see Params4bit.__new__ behind nn.Parameter's
     for name, module in list(model.named_modules()):
-        if isinstance(module, torch.nn.Linear) and (name != "lm_head" or lm_head_4bit):
+        if isinstance(module, torch.nn.Linear):
             size, bias = (module.in_features, module.out_features), module.bias is not None
             linear: Any = bnb.nn.Linear4bit(*size, bias, compute_dtype=torch.bfloat16, quant_type="nf4", device="meta")
             weight = 0.02 * torch.randn(module.weight.shape, dtype=torch.bfloat16)
@@ -209,9 +212,7 @@ def _quantised_by_bitsandbytes(config: PretrainedConfig, lm_head_4bit: bool, dev
             dense = torch.ones(value.shape) if one else 0.02 * torch.randn(value.shape)
             fill[name] = dense.to(device, torch.bfloat16)
     model.load_state_dict(fill, strict=False, assign=True)
-    if not lm_head_4bit:
-        model.tie_weights()
-    rebuild_rotary(model, device)
+    store.rebuild_rotary(model, device)
     return model.eval().requires_grad_(False)
 
 

@@ -240,6 +240,7 @@ class Way:
 
 
 BASELINE = "generate-llm"
+OURS = "this engine’s weights"
 _LLAMA = "llama-"  # what the names of its two rows begin with
 
 
@@ -278,13 +279,13 @@ def _assisted(subject: Subject) -> Writer:
 
 
 WAYS: tuple[Way, ...] = (
-    *_alone("generate", "`generate`", lambda subject, role: generate(subject.plain(role))),
+    *_alone("generate", f"`generate`, {OURS}", lambda subject, role: generate(subject.plain(role))),
     *_alone("engine", "this engine", lambda subject, role: alone(subject.pair, role)),
     *(_routed(percent) for percent in (10, 20, 30, 50)),
     *(_routed(30, batch) for batch in (4, 16)),
     Way("verified-router", "acceptance 1, the router at its threshold", _by_router),
     Way("verified-0", "acceptance 1, threshold 0 (speculative decoding)", _speculative),
-    Way("assisted", "assisted generation", _assisted, first_token=True),
+    Way("assisted", f"assisted generation, {OURS}", _assisted, first_token=True),
     *_alone("llama", "llama.cpp, Q4_K_M", lambda subject, role: llama(subject.gguf[role], subject.pair.context)),
 )
 
