@@ -27,7 +27,7 @@ from engine.operating_points import FILE
 from engine.pairs.config import check_gguf, read_config
 from engine.pairs.gguf_header import GgufHeader
 from engine.pairs.tensors import Tensors
-from engine.request import Request, Turn
+from engine.request import Turn, build_request
 from engine.router import CARD, WEIGHTS, Router
 from engine.served.dialect import Inquiry, WrongAnswer
 from engine.served.llama_cpp import LLAMA_CPP
@@ -192,7 +192,7 @@ TALK = (Turn("user", "a?"), Turn("assistant", "b c", ((Role.SLM, 2), (Role.LLM, 
 @pytest.fixture(scope="module")
 def trace(random_pair):
     options = {"policy": "confidence", "threshold": 0.3, "acceptance": 0.05, "alternatives": 2}
-    return random_pair.generate(Request("echo a b c", max_new_tokens=9, turns=TALK, **options))
+    return random_pair.generate(build_request("echo a b c", max_new_tokens=9, turns=TALK, **options))
 
 
 @settings(max_examples=100)

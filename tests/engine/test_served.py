@@ -10,11 +10,11 @@ from itertools import pairwise
 import pytest
 
 from engine import (
-    Dial,
     EngineError,
     InvalidRequest,
     Sampling,
     ServerError,
+    Setting,
     SettingsError,
     Trace,
     costs,
@@ -88,12 +88,11 @@ def test_what_a_server_cannot_do_is_refused_with_the_reason(tiny_pair):
             pair.check(asked(PROMPTS[0], 0.5, sampling=Sampling(repetition_penalty=1.2)))
         with pytest.raises(EngineError, match="CITER_LLM_URL"):
             _ = pair.models
-        dial = Dial(1.01)
-        events = pair.stream(asked(PROMPTS[0], 1.01), dial)
-        next(events)
-        dial.acceptance = 0.5
+        decoding = pair.start([asked(PROMPTS[0], 1.01)])
+        decoding.step()
+        decoding.rows[0].setting = Setting(acceptance=0.5)
         with pytest.raises(InvalidRequest, match="acceptance"):
-            next(events)
+            decoding.step()
 
 
 def test_vllm_reads_the_whole_text_to_judge_a_draft_and_that_is_charged(tiny_pair):
