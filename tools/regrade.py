@@ -12,8 +12,7 @@ import argparse
 from pathlib import Path
 
 from engine.grading import grade
-from trainer.evaluation.record import SHARD
-from trainer.json_files import read_lines
+from trainer.evaluation.rows import GENERAL, RESULTS, read_rows
 from trainer.questions.sources import read_jsonl
 
 ROOT = Path(__file__).parent.parent
@@ -22,21 +21,21 @@ ROOT = Path(__file__).parent.parent
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with <task>/{train,dev}.jsonl")
-    parser.add_argument("--runs", type=Path, default=ROOT / "assets" / "runs")
+    parser.add_argument("--results", type=Path, default=ROOT / RESULTS)
     parser.add_argument("--show", type=int, default=10, help="so many of the differences in full")
     options = parser.parse_args()
 
     questions = {q.id: q for path in sorted(options.data.glob("*/*.jsonl")) for q in read_jsonl(path)}
-    shards = sorted(path for path in options.runs.glob("*/*/*") if SHARD.fullmatch(path.name))
-    graded = [line for line in read_lines(shards) if line.get("text") is not None and "correct" in line]
-    known = [line for line in graded if line["question"] in questions]
-    answers = {(line["question"], line["text"]) for line in known}
+    paths = [path for path in sorted(options.results.glob("*/*.parquet")) if path.stem != GENERAL]
+    rows = [row for path in paths for row in read_rows(path)[0]]
+    known = [row for row in rows if row.question in questions]
+    answers = {(row.question, row.text) for row in known}
     grades = {(name, text): grade(questions[name], text) for name, text in answers}
-    differ = [line for line in known if line["correct"] != grades[line["question"], line["text"]]]
-    print(f"{len(known)} of {len(graded)} stored grades are of these questions; {len(differ)} are others today")
-    for line in differ[: options.show]:
-        name, text = line["question"], line["text"]
-        print(f"{name}: expected {questions[name].answer}; now {grades[name, text]}: …{text[-200:]!r}")
+    differ = [row for row in known if (row.right > 0) != grades[row.question, row.text]]
+    print(f"{len(known)} of {len(rows)} stored grades are of these questions; {len(differ)} are others today")
+    for row in differ[: options.show]:
+        answer, today = questions[row.question].answer, grades[row.question, row.text]
+        print(f"{row.question}: expected {answer}; now {today}: …{row.text[-200:]!r}")
     raise SystemExit(bool(differ))
 
 

@@ -91,7 +91,6 @@ def run(subject: Subject, plan: Plan, only: Sequence[str], report: Callable[[str
         "machine": {**machine(), "versions": versions(COMPARED_PACKAGES)},
         "plan": asdict(plan),
         "rows": [_row(way, each, plan.tokens, baseline) for way, each in timings.items()],
-        "extras": {},
         "skipped": skipped,
     }
 

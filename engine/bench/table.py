@@ -16,8 +16,6 @@ SUMMARIES, PAGE, README = ROOT / "assets" / "benchmarks", ROOT / "docs" / "speed
 SHORT = ("engine-slm", "routed-20", "routed-30", "engine-llm", "generate-llm", "assisted", "llama-slm", "llama-llm")
 """The rows of the README's table, in this order."""
 SHORT_FIRST = 500
-PROFILE = "-profile.json"
-"""The ending of files that are no summaries; `trainer.report.reviewers` reads them."""
 NOTHING = "–"
 
 Json = dict[str, Any]
@@ -34,7 +32,7 @@ def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) 
     Raises:
         EngineError: No summaries, a damaged one, or a marker is missing; nothing is written then.
     """
-    paths = sorted(path for path in folder.glob("*.json") if not path.name.endswith(PROFILE))
+    paths = sorted(folder.glob("*.json"))
     if not paths:
         raise EngineError(f"{folder} holds no summaries: run `python -m engine.bench --json {folder}/….json` first")
     summaries = [load(path) for path in paths]

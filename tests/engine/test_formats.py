@@ -29,10 +29,7 @@ from engine.pairs.gguf_header import GgufHeader
 from engine.pairs.tensors import Tensors
 from engine.request import Turn, build_request
 from engine.router import CARD, WEIGHTS, Router
-from engine.served.dialect import Inquiry, WrongAnswer
-from engine.served.llama_cpp import LLAMA_CPP
-from engine.served.sglang import SGLANG
-from engine.served.vllm import VLLM
+from engine.served.dialects import DIALECTS, Inquiry, WrongAnswer
 from engine.settings import variables
 from engine.weights import convert
 from engine.weights.cache_folder import sha256_of
@@ -244,7 +241,7 @@ def made_up(tokens: list[int], looks: int, top: int) -> list[list[tuple[int, flo
 
 
 @given(data=st.data(), looks=st.integers(1, 3))
-@pytest.mark.parametrize("kind, dialect", [("sglang", SGLANG), ("vllm", VLLM), ("llama.cpp", LLAMA_CPP)])
+@pytest.mark.parametrize("kind, dialect", DIALECTS.items())
 def test_an_answer_of_the_llms_server(kind, dialect, data, looks):
     question = Inquiry([1, 2, 3, 4], looks if dialect.judges else 1, 3, "model", 259)
     reply = SHAPES[kind](SimpleNamespace(likeliest=made_up), dialect.body(question), False)
