@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from engine import InvalidRequest, build_request
-from engine.benchmark.writers import assisted
+from engine.bench.writers import assisted
 from engine.decoding import Decoding
 from engine.events import charged, taken_back
 from engine.events.cost import costs
