@@ -11,8 +11,8 @@ from typing import Any
 from engine import Costs, TokenEvent
 from engine.events import charged, llm_passes, llm_share, taken_back
 from engine.events.cost import ModelCost
+from engine.models.sources import base_title
 from engine.operating_points import MEASURED_UNITS
-from engine.pairs.presets import base_title
 
 UNITS = {"bytes": "bytes moved", "flops": "FLOPs", "seconds": "seconds", "price": "price"}
 """What the page calls the engine's units."""

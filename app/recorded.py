@@ -24,9 +24,9 @@ from app.figures import pair_name, simplest
 from app.sweep import Sweep, SweptPoint, sweep_message
 from engine import Costs, Prices, Request, Role, Settings, TokenEvent, Trace, at_dials, costs, load_settings, same_text
 from engine.errors import CommandParser, exit_status
+from engine.models.progress import print_progress
 from engine.operating_points import LLM_ONLY
 from engine.provenance import machine, provenance
-from engine.weights.progress import print_progress
 
 FILE = Path(__file__).resolve().parent.parent / "assets" / "recorded.json.xz"
 PROMPT = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CommandParser, exit_status, shown
-from engine.weights.files import FULL, disk_error
+from engine.files import FULL, disk_error
 from trainer import TrainerError
 from trainer.commands import COMMANDS
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.weights.files import filling
+from engine.files import filling
 from trainer import TrainerError
 from trainer.evaluation.method_names import parsed, spelled
 from trainer.evaluation.record import SHARD, GradedAnswer, PointKey, settings_of, stages_in

@@ -11,12 +11,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from engine.files import filling, sha256_of
 from engine.operating_points import HARDLY_WORSE, Curve, OperatingPoint, OperatingPoints, TimedSetting
 from engine.policy import POLICIES, REGISTRY
 from engine.request import DraftLimit
 from engine.router import WEIGHTS, Router
-from engine.weights.cache_folder import sha256_of
-from engine.weights.files import filling
 from trainer import TrainerError
 from trainer.evaluation.estimates import PointSummary, digits
 from trainer.evaluation.method_names import parsed, spelled

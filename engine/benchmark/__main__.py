@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, exit_status
+from engine.files import write_json
+from engine.models.progress import print_progress
 from engine.settings import MODEL_OPTIONS, add_model_options, load_settings, with_models
-from engine.weights.files import write_json
-from engine.weights.progress import print_progress
 
 DESCRIPTION = "Measure the engine here: the table of one pair. Run it on an otherwise idle machine."
 
@@ -61,7 +61,7 @@ def _table(options: argparse.Namespace) -> None:
 def _weights(options: argparse.Namespace) -> None:
     from engine.benchmark.agreement import weights
     from engine.benchmark.subject import PROMPTS
-    from engine.pairs.presets import choose_preset
+    from engine.models.sources import choose_preset
     from engine.provenance import provenance
 
     settings = with_models(load_settings(preset="cpu"), options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,17 +12,18 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from engine.events import Role
+from engine.files import read_json
+from engine.model.config import CONFIG
 from engine.model.language_model import LanguageModel
 from engine.model.logits import argmax
-from engine.pairs.gguf_dense import quick_and_quiet_reading
-from engine.pairs.origin import Origin, origin_of, read_tokenizer
-from engine.pairs.presets import Model, Preset
+from engine.models import store
+from engine.models.convert import converted
+from engine.models.model_files import files_of, read_tokenizer
+from engine.models.progress import print_progress
+from engine.models.sources import Preset, Source
 from engine.request import Request
 from engine.settings import Settings
 from engine.tokenizer import backend, end_ids, render
-from engine.weights import store
-from engine.weights.convert import converted, load_folder
-from engine.weights.progress import print_progress
 
 Text = tuple[list[int], list[int]]
 """Token ids of a prompt, and those of what follows it."""
@@ -85,13 +87,13 @@ def weights(
 
 
 def _compare_forms(
-    model: Model, settings: Settings, prompts: Sequence[str], tokens: int, references: Sequence[tuple[str, str]]
+    source: Source, settings: Settings, prompts: Sequence[str], tokens: int, references: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
-    origin = origin_of(model, settings, print_progress)
+    files = files_of(source, settings, print_progress)
     layouts = sorted({store.cpu_layout(), "int8"})
-    folders = [converted(origin, settings, layout, print_progress) for layout in layouts]
-    tokenizer = read_tokenizer(origin.title, folders[0])
-    original = LanguageModel(_original(origin), origin.title, len(tokenizer))
+    folders = [converted(files, settings, layout, print_progress) for layout in layouts]
+    tokenizer = read_tokenizer(source.title, folders[0])
+    original = LanguageModel(store.dense(*files.open()), source.title, len(tokenizer))
     ends = end_ids(tokenizer, original.model)
 
     def ids_of(prompt: str) -> list[int]:
@@ -103,15 +105,13 @@ def _compare_forms(
     forms = {"bf16": _nearness(original, texts, told)}
     del original  # its gigabytes
     for layout, folder in zip(layouts, folders, strict=True):
-        held = LanguageModel(load_folder(folder), origin.title, len(tokenizer))
+        held = LanguageModel(_stored(folder, layout), source.title, len(tokenizer))
         forms[store.form(layout)] = _nearness(held, texts, told)
-    return {"model": origin.title, "positions": sum(len(text) for _, text in texts), "forms": forms}
+    return {"model": source.title, "positions": sum(len(text) for _, text in texts), "forms": forms}
 
 
-def _original(origin: Origin) -> PreTrainedModel:
-    """A model in bf16, as its files give it."""
-    with quick_and_quiet_reading(), origin.open() as (model, read):
-        return model.eval() if read is None else store.dense(model, read)
+def _stored(folder: Path, layout: str) -> store.StoredModel:
+    return store.load(folder / store.WEIGHTS, read_json(folder / CONFIG), layout)
 
 
 def _greedy(model: LanguageModel, prompt: Sequence[int], tokens: int, ends: frozenset[int]) -> list[int]:

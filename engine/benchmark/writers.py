@@ -23,11 +23,10 @@ from engine.decoding import Decoding
 from engine.errors import EngineError
 from engine.events import Role, role_at
 from engine.model.logits import logit_features
-from engine.network import RouterNetwork
 from engine.pair import Pair
 from engine.policy import FixedPolicy, Policy, State
 from engine.request import Request
-from engine.router import Router, RouterCard, features, input_size
+from engine.router import Router, RouterCard, RouterNetwork, features, input_size
 from engine.tokenizer import backend
 
 Writer = Callable[[Sequence[Sequence[int]], int], list[list[int]]]

@@ -19,10 +19,10 @@ from engine.endpoint.places import Places
 from engine.endpoint.refusals import refused
 from engine.endpoint.routes import Endpoint
 from engine.errors import CommandParser, exit_status, log_fault
+from engine.models.progress import print_progress
 from engine.pair import Pair, load
 from engine.scheduler import Scheduler
 from engine.settings import Settings, add_model_options, load_settings, with_models
-from engine.weights.progress import print_progress
 
 HOST, PORT = "127.0.0.1", 8000
 MAX_CONNECTIONS = 512

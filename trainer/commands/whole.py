@@ -31,7 +31,7 @@ def _add_run(add: Add) -> None:
 def _run(options: Options) -> None:
     """Do all of it: questions, labels, rollouts, routers, evaluation, summary."""
     from engine import load
-    from engine.pairs.presets import choose_preset
+    from engine.models.sources import choose_preset
     from trainer.evaluation.method_names import check_names
     from trainer.pipeline import align_first, run
     from trainer.shards import require_one_process

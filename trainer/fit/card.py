@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.benchmark.markdown import table
+from engine.files import write_text
 from engine.operating_points import Curve, TimedSetting
 from engine.router import RouterCard
-from engine.weights.files import write_text
 from trainer.evaluation.estimates import in_points, is_surely_less, percent, with_notes
 from trainer.evaluation.method_names import spelled_threshold
 from trainer.evaluation.summary import BesideConfidence

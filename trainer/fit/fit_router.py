@@ -19,8 +19,7 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from engine.network import RouterNetwork
-from engine.router import Router, RouterCard
+from engine.router import Router, RouterCard, RouterNetwork
 from trainer import TrainerError
 from trainer.fit import calibration
 from trainer.fit.card import write_card

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from engine.benchmark.markdown import SectionError, code, filled, read, table
-from engine.pairs.presets import ROUTERS
-from engine.weights.files import write_text
+from engine.files import write_text
+from engine.models.sources import ROUTERS
 from trainer import TrainerError
 from trainer.evaluation.estimates import (
     NONE_SO_CHEAP,

@@ -15,9 +15,9 @@ import torch
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from engine import Request, Role, fold_revealed
+from engine.files import filling
 from engine.grading import grade_arithmetic
 from engine.pair import Pair
-from engine.weights.files import filling
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write_each
 from trainer.tiny.arithmetic import questions

@@ -17,8 +17,8 @@ from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
+from engine.files import write_text
 from engine.operating_points import Unit
-from engine.weights.files import write_text
 from trainer.evaluation.method_names import FIXED, SPECULATIVE, from_other_tasks, label, method_order
 from trainer.evaluation.plane import Plane, PlanePoint
 from trainer.evaluation.summary import Summary
