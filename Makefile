@@ -32,7 +32,6 @@ gpu: .venv/.dev  ## what needs a CUDA GPU: its tests, the speed of random weight
 
 test-servers: .venv/.dev  ## an LLM on real servers, vLLM's and llama.cpp's, in environments of their own; gigabytes, once
 	$(BIN)/python -m tools.real_servers $(SERVERS)
-	$(BIN)/python -m pytest -m servers --timeout 1800
 
 check: .venv/.dev  ## lint, format, types, and the direction of imports
 	find app -name "*.pyi" -delete  # gradio writes these stubs when the page is imported, and pyright would believe old ones

@@ -110,12 +110,12 @@ class Server(BaseModel):
     per_address: int = Field(
         8, ge=1, le=10_000, description="Of either kind, how many of these one client address may have."
     )
-    proxies: int = Field(
-        0,
+    proxies: int | None = Field(
+        None,
         ge=0,
         le=10,
-        description="Proxies in front of the page that append to `X-Forwarded-For`, from which client addresses are "
-        "read then; 0 trusts the connection alone, and knows no addresses of this machine or on a Space.",
+        description="Proxies in front of the server that append to `X-Forwarded-For`, from which client addresses are "
+        "read then. 0 trusts the connection alone. Unset is 0; but on a Space it is the last public address there.",
     )
     metrics: bool = Field(
         False,
@@ -258,6 +258,9 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         settings = Settings(**overrides)
         pair_of(settings.preset, settings.pairs)
+        if settings.llm_config and not settings.llm_url:
+            path = shown(str(settings.llm_config))
+            raise SettingsError(f"CITER_LLM_CONFIG = {path} is for a served LLM: set CITER_LLM_URL, or leave it out")
         return settings
     except ValidationError as error:
         raise SettingsError("\n".join(_fault(fault) for fault in error.errors())) from error
@@ -316,6 +319,8 @@ def _refuse_unknown_names(overrides: list[str]) -> None:
     for name in overrides:
         if name not in Settings.model_fields:
             raise SettingsError(_not_a_setting(name, list(Settings.model_fields)))
+    if Path(ENV_FILE).is_dir():
+        raise SettingsError(f"{ENV_FILE} is a folder here: it must be a file of NAME=value lines, or absent")
     try:
         in_file = [name.upper() for name in dotenv_values(ENV_FILE, encoding="utf-8")]
     except (OSError, UnicodeDecodeError) as error:
