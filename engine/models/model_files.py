@@ -28,7 +28,7 @@ from engine.models.download import fetch
 from engine.models.gguf_file import GgufFile
 from engine.models.hub import Snapshot, Wanted, fetch_repo
 from engine.models.progress import ProgressCallback
-from engine.models.sources import PinnedFile, Source, aligned_title
+from engine.models.sources import PinnedFile, Source, aligned_title, base_title
 from engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class ModelFiles:
                 )
         if adapter is None:
             return model, weights.read
-        adapter.check(self.title, {name: tuple(value.shape) for name, value in model.state_dict().items()})
+        adapter.check(base_title(self.title), {name: tuple(value.shape) for name, value in model.state_dict().items()})
         return model, lambda name, *dtype: adapter.changed(name, weights.read(name, *dtype))
 
 

@@ -56,6 +56,9 @@ class _HubHandler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         hub, wanted = self.server, self.headers.get("Range", "")
+        if "/resolve/" not in self.path:  # what huggingface_hub asks besides
+            self.send_error(404)
+            return
         hub.requests.append((self.path, wanted))
         hub.answers.wait()
         if hub.status != 200:
@@ -91,6 +94,7 @@ def hub(monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", url)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
     monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda _: None))  # between two attempts
     huggingface_hub.close_session()  # one that another test has made knows of a proxy
     yield server
