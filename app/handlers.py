@@ -79,7 +79,7 @@ class Handlers:
         """Starts a run; what the versions are then."""
         session = self.sessions.get(request.session_hash)
         asked = self._request(session, unit, slm, llm, values)
-        own = router_dials(self.settings, asked.threshold, asked.acceptance, session.moved, self.start)
+        own = router_dials(self.settings, asked.setting.threshold, asked.setting.acceptance, session.moved, self.start)
         session.begin(asked, self.host, own)
         return versions_message(session)
 
@@ -172,7 +172,7 @@ class Handlers:
         with refusals():
             asked_over = said_text(said_fields(event._data), "over")
         over = asked_over if asked_over in OVER else "both"
-        scores = scores_near(session, asked.policy)
+        scores = scores_near(session, asked.setting.policy)
         sweep = Sweep(asked, scores, session.view.prices, over, session.jobs.get(SWEEP))
         session.begin_job(SWEEP, sweep, self.host, instead=session.run)
         session.scrubbing = True

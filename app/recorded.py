@@ -22,9 +22,21 @@ import engine
 from app.components import to_json
 from app.figures import pair_name, simplest
 from app.sweep import Sweep, SweptPoint, sweep_message
-from engine import Costs, Prices, Request, Role, Settings, TokenEvent, Trace, at_dials, costs, load_settings, same_text
+from engine import (
+    Costs,
+    Prices,
+    Request,
+    Role,
+    Settings,
+    TokenEvent,
+    Trace,
+    at_setting,
+    costs,
+    load_settings,
+    same_text,
+)
 from engine.errors import CommandParser, exit_status
-from engine.models.progress import print_progress
+from engine.events.progress import print_progress
 from engine.operating_points import LLM_ONLY
 from engine.provenance import machine, provenance
 
@@ -136,7 +148,8 @@ def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
     scheduler, handle, events = engine.Scheduler(pair, 1), None, []
     try:
         for left in range(rows - 1, -1, -1):
-            asked, kept = at_dials(request, events, LLM_ONLY if threshold is None else threshold, request.acceptance)
+            setting = replace(request.setting, threshold=LLM_ONLY if threshold is None else threshold)
+            asked, kept = at_setting(request, events, setting)
             handle = scheduler.submit(asked, "recorded", after=handle, events=kept)
             events = [*kept, *handle.batch]
             if handle.error is not None:

@@ -22,7 +22,7 @@ from app.running.run import Run
 from app.running.session import SWEEP, Session
 from app.running.weight import request_weight
 from app.stream.updates import JobUpdates, waiting_for
-from engine import UNITS, Costs, Prices, Request, TokenEvent
+from engine import UNITS, Costs, Prices, Request, TokenEvent, build_request
 from engine.events import extend, llm_share
 from engine.events.cost import costs_alone
 from engine.events.trace import same_acceptance, same_text
@@ -94,12 +94,12 @@ class Sweep(Job):
         self._node_of: dict[tuple[int, int], int] = {}  # by parent and token id
 
     def _take_default_policy(self, pair: Any) -> None:
-        self.request = replace(self.request, policy=pair.default_policy(self.request.policy))
+        self.request = build_request(self.request, policy=pair.default_policy(self.request.setting.policy))
 
     def _write(self) -> None:
-        if self.request.policy in ("slm", "llm"):
+        if (policy := self.request.setting.policy) in ("slm", "llm"):
             raise engine.InvalidRequest(
-                f"policy = {self.request.policy!r} has no threshold to sweep over: choose one that scores tokens"
+                f"policy = {policy!r} has no threshold to sweep over: choose one that scores tokens"
             )
         self.prompt_tokens = self.pair.check(self.request)
         self._begin_rows(choose_points(self.request, self.over, self.scores, self.pair))
@@ -113,7 +113,7 @@ class Sweep(Job):
 
     def at(self, row: int) -> Request:
         """The request of one of its texts."""
-        return replace(self.request, threshold=self.points[row].threshold, acceptance=self.points[row].acceptance)
+        return build_request(self.request, threshold=self.points[row].threshold, acceptance=self.points[row].acceptance)
 
     def _begin_rows(self, points: list[SweptPoint]) -> None:
         self._paths, self.events = [[] for _ in points], [[] for _ in points]
@@ -185,15 +185,18 @@ def choose_points(request: Request, over: Over, scores: Sequence[float], pair: A
         InvalidRequest: Acceptance alone is to be swept where the SLM drafts nothing.
     """
     if over == "acceptance":
-        if request.threshold > 1:
+        if (threshold := request.setting.threshold) > 1:
             raise engine.InvalidRequest(
-                f"threshold = {request.threshold} lets the LLM write every token, so that acceptance changes nothing: "
+                f"threshold = {threshold} lets the LLM write every token, so that acceptance changes nothing: "
                 "lower the threshold, or sweep over it"
             )
-        return [*(SweptPoint(request.threshold, acceptance) for acceptance in ACCEPTANCES), SweptPoint(LLM_ONLY, 1.0)]
+        return [
+            *(SweptPoint(threshold, acceptance) for acceptance in ACCEPTANCES),
+            SweptPoint(LLM_ONLY, 1.0),
+        ]
     if over == "threshold":
         chosen = choose_thresholds(request, scores, pair)
-        return [SweptPoint(threshold, request.acceptance) for threshold in chosen]
+        return [SweptPoint(threshold, request.setting.acceptance) for threshold in chosen]
     chosen = choose_thresholds(request, scores, pair, MAP_THRESHOLDS)
     points = [SweptPoint(threshold, acceptance) for acceptance in MAP_ACCEPTANCES for threshold in chosen[:-1]]
     return [*points, SweptPoint(LLM_ONLY, 1.0)]
@@ -206,9 +209,9 @@ def choose_thresholds(request: Request, scores: Sequence[float], pair: Any, coun
     policy; else evenly. For chance, a threshold is an LLM share.
     """
     even = [n / (count - 1) for n in range(1, count - 1)]
-    points = pair.operating_points if request.policy == "router" else None
+    points = pair.operating_points if request.setting.policy == "router" else None
     curves = [curve for curve in points.curves if curve.points] if points else []
-    scores = sorted(set(scores)) if request.policy != "random" else []
+    scores = sorted(set(scores)) if request.setting.policy != "random" else []
     wanted = [rounded(curves[0].for_share(share).threshold) for share in even] if curves else []
     gaps = [*pairwise([*scores, 1.0])]
     wanted += [simplest(*gaps[int(share * len(gaps))]) or 0.0 for share in even] if scores else []
@@ -260,7 +263,7 @@ class SweepUpdates(JobUpdates):
 def scores_near(session: Session, policy: str) -> list[float]:
     """The scores of the text on the page, if the same policy gave them."""
     run = session.shown
-    if run is None or run.request.policy != policy:
+    if run is None or run.request.setting.policy != policy:
         return []
     return [event.score for event in run.events if event.score is not None]
 

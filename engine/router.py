@@ -23,8 +23,8 @@ from torch import nn
 
 from engine.errors import RouterError, first_fault
 from engine.events import MAX_THRESHOLD
-from engine.files import disk_error, read_bytes, replacing, sha256_of
 from engine.model.logits import LOGIT_FEATURES
+from engine.models.files import disk_error, read_bytes, replacing, sha256_of
 from engine.operating_points import FILE as OPERATING_POINTS
 from engine.operating_points import OperatingPoints
 

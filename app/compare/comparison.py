@@ -16,7 +16,7 @@ from app.controls import POLICY_LABELS
 from app.figures import amount, counted, dial, percent
 from app.running.job import Job, State
 from app.running.weight import request_weight
-from engine import Request, Role, TokenEvent
+from engine import Request, Role, TokenEvent, build_request
 from engine.events import llm_share
 from engine.events.cost import costs_alone, modelled_seconds
 from engine.operating_points import MEASURED_UNITS
@@ -97,14 +97,14 @@ class Comparison(Job):
         self._router_dials = router_dials
         # chance's label may say at which share
         subjects = {"router": "The routed text", "random": "The text by chance"}
-        subject = subjects.get(request.policy, f"The text by {label}")
+        subject = subjects.get(request.setting.policy, f"The text by {label}")
         texts = [
-            Text("slm", "SLM-only", "The SLM-only text", replace(request, policy="slm", acceptance=0.0)),
+            Text("slm", "SLM-only", "The SLM-only text", build_request(request, policy="slm", acceptance=0.0)),
             Text("middle", label, subject, request),
-            Text("llm", "LLM-only", "The LLM-only text", replace(request, policy="llm", acceptance=0.0)),
+            Text("llm", "LLM-only", "The LLM-only text", build_request(request, policy="llm", acceptance=0.0)),
         ]
         if at_share:
-            routed = replace(request, policy="router")
+            routed = build_request(request, policy="router")
             texts.insert(2, Text("router", "trained router", "The routed text", routed))
         self.texts = {text.key: text for text in texts}
         self.log: list[tuple[str, int]] = []
@@ -123,23 +123,23 @@ class Comparison(Job):
 
     def _take_default_policy(self, pair: Any) -> None:
         for text in filter(None, (self.texts["middle"], self.texts.get("router"))):
-            policy = pair.default_policy(text.request.policy)
-            if policy != text.request.policy:
+            policy = pair.default_policy(text.request.setting.policy)
+            if policy != text.request.setting.policy:
                 label = POLICY_LABELS[policy]
                 text.title, text.subject = label, f"The text by {label}"
-                text.request = replace(text.request, policy=policy)
+                text.request = build_request(text.request, policy=policy)
 
     def _write(self) -> None:
         middle, router = self.texts["middle"], self.texts.get("router")
         own = {name: getattr(self.pair, name) for name in self._router_dials}
         for text in filter(None, (middle, router)):
-            text.request = replace(text.request, **own)
+            text.request = build_request(text.request, **own)
         scored = router or middle
-        kept = f", acceptance {dial(scored.request.acceptance)}" if scored.request.acceptance else ""
-        scored.title += f", threshold {dial(scored.request.threshold)}{kept}"
+        kept = f", acceptance {dial(scored.request.setting.acceptance)}" if scored.request.setting.acceptance else ""
+        scored.title += f", threshold {dial(scored.request.setting.threshold)}{kept}"
         self._batch([text for text in self.texts.values() if not (router and text is middle)])
         if router and not self.cancel.is_set():
-            middle.request = replace(middle.request, threshold=router.asked_share)
+            middle.request = build_request(middle.request, threshold=router.asked_share)
             middle.title += f" ({percent(router.asked_share)}{kept})"
             self._batch([middle])
         target = [event.id for event in self.texts["llm"].events]

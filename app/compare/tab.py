@@ -23,7 +23,7 @@ from app.running.session import Session
 from app.running.sessions import Sessions
 from app.stream.dashboard import PLOTLY_URL
 from app.stream.updates import JobUpdates, next_figures, waiting_for
-from engine import POLICIES, Request, Settings
+from engine import POLICIES, Request, Settings, build_request
 
 KIND = "compare"
 """Of the session's jobs."""
@@ -110,10 +110,10 @@ class _CompareHandlers:
         """Starts a comparison."""
         session = self.sessions.get(request.session_hash)
         with refusals():
-            asked = Request(
+            asked = build_request(
                 prompt or "",
-                threshold,
-                "random" if policy == AT_SHARE else policy,
+                threshold=threshold,
+                policy="random" if policy == AT_SHARE else policy,
                 acceptance=acceptance,
                 max_draft=draft_limit(max_draft),
                 seed=self.settings.seed,
@@ -142,8 +142,8 @@ class _CompareHandlers:
         return [gr.Timer(active=False), policy_update(middle_choices(pair.policies), policy), dial]
 
     def _comparison(self, asked: Request, at_share: bool, session: Session) -> Comparison:
-        label = AT_SHARE_LABEL if at_share else POLICY_LABELS[asked.policy]
-        own = self._router_dials(session, asked.threshold, asked.acceptance)
+        label = AT_SHARE_LABEL if at_share else POLICY_LABELS[asked.setting.policy]
+        own = self._router_dials(session, asked.setting.threshold, asked.setting.acceptance)
         return Comparison(asked, label, at_share, own, session.jobs.get(KIND))
 
     def _router_dials(self, session: Session, threshold: float, acceptance: float = 0.0) -> tuple[str, ...]:

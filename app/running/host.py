@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import engine
 from engine import EngineError, WeightsError
-from engine.models.progress import Progress
+from engine.events.progress import Progress
 from engine.settings import DEFAULT_ROWS
 
 FALLBACK = "tiny"

@@ -6,7 +6,7 @@ The file may be a stranger's: what it says is data, and is checked here before t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from app.running.job import Job
 from app.running.run import Run
 from app.share.open_trace import LONGEST_PIECE, MAX_TOKENS
 from app.sweep import Over, Sweep
-from engine import UNITS, Prices, Request
+from engine import UNITS, Prices, Request, build_request
 from engine.errors import check_number, check_whole
 from engine.events import MAX_THRESHOLD
 from engine.events.parsing import Listed, parsed
@@ -119,7 +119,7 @@ def _without_price(figures: Sequence[float | None]) -> list[float | None]:
 
 
 def _apart_from_dials(request: Request) -> Request:
-    return replace(request, threshold=0.0, acceptance=0.0, alternatives=0)
+    return build_request(request, threshold=0.0, acceptance=0.0, alternatives=0)
 
 
 def _check(swept: Swept) -> None:

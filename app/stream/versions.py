@@ -68,8 +68,8 @@ def _row(version: Version, view: View) -> list[Any]:
     shares = _figures(version, view)
     return [
         version.number,
-        round(asked.threshold, 7),
-        round(asked.acceptance, 4),
+        round(asked.setting.threshold, 7),
+        round(asked.setting.acceptance, 4),
         *shares,
         _chosen(version),
         not version.text.complete,

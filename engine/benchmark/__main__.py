@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, exit_status
-from engine.files import write_json
-from engine.models.progress import print_progress
+from engine.events.progress import print_progress
+from engine.models.files import write_json
 from engine.settings import MODEL_OPTIONS, add_model_options, load_settings, with_models
 
 DESCRIPTION = "Measure the engine here: the table of one pair. Run it on an otherwise idle machine."

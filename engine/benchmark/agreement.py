@@ -12,14 +12,14 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from engine.events import Role
-from engine.files import read_json
+from engine.events.progress import print_progress
 from engine.model.config import CONFIG
 from engine.model.language_model import LanguageModel
 from engine.model.logits import argmax
 from engine.models import store
 from engine.models.convert import converted
+from engine.models.files import read_json
 from engine.models.model_files import files_of, read_tokenizer
-from engine.models.progress import print_progress
 from engine.models.sources import Preset, Source
 from engine.request import Request
 from engine.settings import Settings

@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.benchmark.markdown import code, filled, read, table
 from engine.errors import EngineError
-from engine.files import write_text
+from engine.models.files import write_text
 from engine.provenance import ROOT, hardware
 
 SUMMARIES, PAGE, README = ROOT / "assets" / "benchmarks", ROOT / "docs" / "speed.md", ROOT / "README.md"

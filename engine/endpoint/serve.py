@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from engine.endpoint.routes import Endpoint
 from engine.errors import CommandParser, exit_status
+from engine.events.progress import print_progress
 from engine.guard.addresses import address_rule
 from engine.guard.guard import Guard
 from engine.guard.heap import give_back_freed_memory
@@ -22,7 +23,6 @@ from engine.guard.logs import log_once
 from engine.guard.names import Names
 from engine.guard.refusals import Refusal
 from engine.guard.server import make_server
-from engine.models.progress import print_progress
 from engine.pair import Pair, load
 from engine.scheduler import Scheduler
 from engine.settings import Settings, add_model_options, load_settings, with_models

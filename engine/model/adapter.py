@@ -23,7 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from engine.errors import SettingsError, WeightsError, first_fault, shown
-from engine.files import read_bytes, replacing
+from engine.models.files import read_bytes, replacing
 
 FILE = "adapter.safetensors"
 MAX_BYTES = 200_000_000

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine.errors import WeightsError, shown
-from engine.files import read_bytes
 from engine.model.forward import FAMILIES, refuse_unsupported
 from engine.model.kv_cache import head_dim
 from engine.model.nf4 import BLOCK, PACK_ROWS
+from engine.models.files import read_bytes
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from engine.errors import exit_status
+from engine.events.progress import ProgressCallback, print_progress
 from engine.models.cache import known_sha256
-from engine.models.progress import ProgressCallback, print_progress
 from engine.models.sources import PRESETS
 from engine.settings import Settings, load_settings
 

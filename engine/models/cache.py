@@ -13,8 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engine.errors import WeightsError
-from engine.files import FULL, disk_error, read_json, sha256_of, write_json
-from engine.models.progress import ProgressCallback, say
+from engine.events.progress import ProgressCallback, say
+from engine.models.files import FULL, disk_error, read_json, sha256_of, write_json
 
 HASHES = "hashes"
 """Folder of the cache for what `known_sha256` remembers."""

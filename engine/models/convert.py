@@ -17,12 +17,12 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 
 from engine.errors import first_fault
-from engine.files import read_bytes, remove, sha256_of, write_json
+from engine.events.progress import ProgressCallback, say
 from engine.model.config import CONFIG, check_widths
 from engine.models import store
 from engine.models.cache import known_sha256, locked, make_folder, writing
+from engine.models.files import read_bytes, remove, sha256_of, write_json
 from engine.models.model_files import ModelFiles
-from engine.models.progress import ProgressCallback, say
 from engine.models.store import WEIGHTS
 from engine.settings import Settings
 from engine.tokenizer import PADDING, tokenizer_fingerprint

@@ -26,10 +26,10 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
 from engine.errors import WeightsError
-from engine.files import disk_error, remove
+from engine.events.progress import Meter, ProgressCallback
 from engine.models.cache import known_sha256, locked, writing
+from engine.models.files import disk_error, remove
 from engine.models.hub import SourceUnavailable, hub_failure, without_bars
-from engine.models.progress import Meter, ProgressCallback
 from engine.models.sources import Mirror, PinnedFile
 from engine.settings import Settings
 

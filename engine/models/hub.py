@@ -24,9 +24,9 @@ from huggingface_hub.utils import (
 )
 
 from engine.errors import EngineError, WeightsError
-from engine.files import write_text
+from engine.events.progress import ProgressCallback, say
 from engine.models.cache import make_folder, writing
-from engine.models.progress import ProgressCallback, say
+from engine.models.files import write_text
 from engine.settings import Settings
 
 MAIN = "main"

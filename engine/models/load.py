@@ -17,15 +17,15 @@ import torch
 from safetensors import SafetensorError
 
 from engine.errors import WeightsError
-from engine.files import disk_error, read_json, remove
+from engine.events.progress import ProgressCallback, say
 from engine.model.adapter import find_adapter
 from engine.model.config import CONFIG
 from engine.model.memory import memory_bytes
 from engine.models import store
 from engine.models.cache import in_words, locked, make_folder
 from engine.models.convert import Manifest, converted, folder_of, problem
+from engine.models.files import disk_error, read_json, remove
 from engine.models.model_files import ModelFiles, files_of, read_tokenizer
-from engine.models.progress import ProgressCallback, say
 from engine.models.router_folder import router_folder
 from engine.models.sources import PRESETS, ROUTERS, Preset
 from engine.settings import Settings

@@ -20,14 +20,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from engine.errors import EngineError, WeightsError, shown
-from engine.files import MAX_JSON, read_bytes
+from engine.events.progress import ProgressCallback
 from engine.model.adapter import Adapter
 from engine.model.config import CONFIG, GENERATION, read_config, skeleton
 from engine.models.cache import known_sha256
 from engine.models.download import fetch
+from engine.models.files import MAX_JSON, read_bytes
 from engine.models.gguf_file import GgufFile
 from engine.models.hub import Snapshot, Wanted, fetch_repo
-from engine.models.progress import ProgressCallback
 from engine.models.sources import PinnedFile, Source, aligned_title, base_title
 from engine.settings import Settings
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from engine import operating_points
 from engine.errors import RouterError
-from engine.files import MAX_JSON
+from engine.events.progress import ProgressCallback
 from engine.model import adapter
+from engine.models.files import MAX_JSON
 from engine.models.hub import Wanted, fetch_repo, is_repo
-from engine.models.progress import ProgressCallback
 from engine.models.sources import Preset
 from engine.router import CARD, WEIGHTS
 from engine.settings import Settings

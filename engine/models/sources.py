@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from engine.errors import SettingsError, shown
+from engine.events.progress import ProgressCallback
 from engine.models.cache import known_sha256
 from engine.models.hub import is_repo
 from engine.models.own import pair_of
-from engine.models.progress import ProgressCallback
 from engine.provenance import ROOT
 from engine.settings import Settings
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from app.compare.comparison import Comparison, Difference, comparison_figures, difference
 from app.figures import percent
 from app.running.host import Host
-from engine import Request, Role
+from engine import Role, Setting, build_request
 from engine.events import taken_back
 from tests.support.questions import QUESTIONS
 
@@ -32,7 +30,7 @@ def test_a_difference_names_what_is_new_and_counts_what_is_lacking():
 
 
 def test_a_text_stands_beside_the_llm_alone_writing_as_many_tokens(tiny_pair):
-    job = Comparison(Request(PROMPT, 0.2, max_new_tokens=30), "it")
+    job = Comparison(build_request(PROMPT, threshold=0.2, max_new_tokens=30), "it")
     job.work(Host(lambda preset, progress: tiny_pair))
     before = comparison_figures(job)
     del job.texts["llm"].events[10:]
@@ -43,8 +41,8 @@ def test_a_text_stands_beside_the_llm_alone_writing_as_many_tokens(tiny_pair):
 
 @pytest.mark.parametrize("at_share", [False, True])
 def test_a_token_gets_its_column_once_it_will_stay(tiny_pair, at_share: bool):
-    asked = Request(PROMPT, 0.2, "router", acceptance=0.6, max_new_tokens=40)
-    job = Comparison(replace(asked, policy="random") if at_share else asked, "it", at_share)
+    asked = build_request(PROMPT, threshold=0.2, policy="router", acceptance=0.6, max_new_tokens=40)
+    job = Comparison(build_request(asked, policy="random") if at_share else asked, "it", at_share)
     job.work(Host(lambda preset, progress: tiny_pair))
     routed = tiny_pair.generate_batch([asked])[0]
     text, middle = job.texts["router" if at_share else "middle"], job.texts["middle"]
@@ -54,5 +52,5 @@ def test_a_token_gets_its_column_once_it_will_stay(tiny_pair, at_share: bool):
         assert [index for of, index in job.log if of == key] == list(range(len(job.texts[key].events)))
     if at_share:
         chosen = [event for event in routed.events if event.role is Role.LLM and not event.refused]
-        assert middle.request.threshold == len(chosen) / len(routed.events), "what was asked for, not what was refused"
-        assert middle.request.acceptance == 0.6
+        share = len(chosen) / len(routed.events)
+        assert middle.request.setting == Setting("random", share, 0.6), "what was asked for, not what was refused"

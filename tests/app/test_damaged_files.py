@@ -21,7 +21,7 @@ from app.share.swept import opened_sweep
 from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
 from app.sweep import sweep_message
-from engine import POLICIES, UNITS, InvalidRequest, Request, Role, Trace
+from engine import POLICIES, UNITS, InvalidRequest, Role, Trace, build_request
 from engine.events import extend
 from engine.request import Turn
 from tests.support.fake_pair import FakePair
@@ -29,7 +29,7 @@ from tests.support.limits import FORM
 from tests.support.mutations import VALUES, damaged_json
 
 TALK = (Turn("user", "a?"), Turn("assistant", "b c", ((Role.SLM, 2), (Role.LLM, 1))))
-ASKED = Request("echo a b c", max_new_tokens=9, threshold=0.5, acceptance=0.9, alternatives=2, turns=TALK)
+ASKED = build_request("echo a b c", max_new_tokens=9, threshold=0.5, acceptance=0.9, alternatives=2, turns=TALK)
 TRACE = FakePair(1e6).generate(ASKED)
 SWEEP = {
     **{"over": "threshold", "points": [[0.0, 0.0], [1.5, 0.0]], "nodes": [[-1, "a", 0.5], [0, "b", None]]},

@@ -29,14 +29,14 @@ from app.share.swept import opened_sweep, swept_of
 from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
 from app.sweep import Sweep, sweep_message
-from engine import InvalidRequest, Prices, Request, Trace, load_settings
+from engine import InvalidRequest, Prices, Request, Trace, build_request, load_settings
 from engine.events import taken_back
 from tests.support.fake_pair import FakePair
 from tests.support.paths import ROOT
 from tests.support.questions import QUESTIONS
 
 PROMPT = QUESTIONS[0][0]
-ASKED = Request("echo one two three", threshold=0.8, acceptance=0.9, seed=4, max_new_tokens=6, alternatives=5)
+ASKED = build_request("echo one two three", threshold=0.8, acceptance=0.9, seed=4, max_new_tokens=6, alternatives=5)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ GIVERS: dict[str, Callable[[Request, Host], str]] = {
     before=st.integers(1, 3),
 )
 def test_every_text_is_opened_wherever_one_can_be(giver: str, tiny_host: Host, before: int, **dials: Any):
-    asked = Request(PROMPT, max_new_tokens=24, alternatives=2, **dials)
+    asked = build_request(PROMPT, max_new_tokens=24, alternatives=2, **dials)
     others = [Run(replace(asked, prompt=f"{n} + {n} = ?", max_new_tokens=30)).start(tiny_host) for n in range(before)]
     text = GIVERS[giver](asked, tiny_host)
     assert all(other.finished.wait(120) for other in others)
@@ -158,7 +158,7 @@ def test_a_file_that_is_no_trace_or_too_large_is_refused(trace: Trace, monkeypat
 @pytest.fixture(scope="module")
 def sweep(tiny_host) -> Sweep:
     """The tiny pair's texts at many settings."""
-    done = Sweep(Request(PROMPT, max_new_tokens=16, max_draft=8), [], Prices(), "both").start(tiny_host)
+    done = Sweep(build_request(PROMPT, max_new_tokens=16, max_draft=8), [], Prices(), "both").start(tiny_host)
     assert done.finished.wait(120) and not done.error
     return done
 

@@ -18,13 +18,13 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from app.share.program import ADDRESS, program
-from engine import Request, Sampling, Trace
+from engine import Request, Sampling, Setting, Trace, build_request
 from engine.request import Turn
 from tests.support.browser import LIMIT, Site, eventually, serve
 from tests.support.fake_pair import FakePair
 
 ASKED = {"model": "cpu:0.5@0.2", "messages": [{"role": "user", "content": "a palindrome"}], "max_tokens": 40}
-SAME = Request("a palindrome", threshold=0.5, acceptance=0.2, max_new_tokens=40)
+SAME = build_request("a palindrome", threshold=0.5, acceptance=0.2, max_new_tokens=40)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_generate_gives_the_whole_trace_of_what_was_asked_at_the_prices_of_the_c
     with calling(site) as generate:
         trace = generate("a palindrome", 0.5, seed=3, acceptance=0.3, max_draft=8, stop=["\n\n"])
         read, asked = Trace.from_json(json.dumps(trace)), pair.requests[-1]
-        assert (asked.threshold, asked.seed, asked.acceptance, asked.max_draft) == (0.5, 3, 0.3, 8)
+        assert (str(asked.setting), asked.seed) == ("router < 0.5 @ 0.3/8", 3)
         assert asked.stop == ("\n\n",) and read.text == trace["text"] and read.request == asked
         cheap, dear = (generate("a palindrome", llm_price=price)["cost"]["price"] for price in (1.0, 10.0))
         assert dear["llm_only"] == pytest.approx(10 * cheap["llm_only"])
@@ -119,8 +119,8 @@ def test_a_program_gets_its_text_from_the_pages_rows_and_leaving_frees_them(open
     pair.tokens_per_second = 500
 
 
-SAMPLED = Request("say 'hi' {address}", policy="confidence", sampling=Sampling(0.7, 0.9, 3), seed=5, system="Be brief")
-RAW = Request("go on", policy="slm", raw=True, stop=("\n",), max_new_tokens=9)
+SAMPLED = Request("say 'hi' {address}", Setting("confidence"), "Be brief", sampling=Sampling(0.7, 0.9, 3), seed=5)
+RAW = build_request("go on", policy="slm", raw=True, stop=("\n",), max_new_tokens=9)
 AFTER = Request("b", turns=(Turn("user", "a"), Turn("assistant", "A")))
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from app.fields import FIELDS, MAX_TEXT, link_query, page_request, read_query
 from app.share.buttons import taken
-from engine import POLICIES, Request, Role, Sampling, Trace
+from engine import POLICIES, Request, Role, Sampling, Trace, build_request
 from engine.request import Forced, Turn
 from tests.support.fake_pair import FakePair
 
@@ -53,10 +53,10 @@ def through_a_link(trace: Trace) -> Request:
 def test_a_link_brings_back_what_was_asked(**asked: Any):
     if asked["raw"]:
         asked["turns"] = ()  # which no raw prompt has
-    original = Request(**asked)
-    last = {"threshold": original.threshold, "acceptance": original.acceptance}
+    original = build_request(**asked)
+    last = {"threshold": original.setting.threshold, "acceptance": original.setting.acceptance}
     events = tuple(replace(event, **last) for event in PLAIN.events)
-    trace = replace(PLAIN, events=events, **{name: getattr(original, name) for name in asked})
+    trace = replace(PLAIN, events=events, **asked)
     query, missing = link_query(trace)
     if any("stop" in said for said in missing):
         assert "stop=" not in query

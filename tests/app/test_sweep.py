@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -12,7 +11,7 @@ from app.controls import THRESHOLD_DIGITS
 from app.figures import meter
 from app.running.host import Host
 from app.sweep import ACCEPTANCES, Over, Sweep, SweptPoint, choose_points, choose_thresholds, sweep_message
-from engine import Prices, Request, Role, costs
+from engine import Prices, Request, Role, build_request, costs
 from engine.events import role_at
 from tests.support.browser import eventually
 
@@ -27,7 +26,7 @@ def swept(tiny_pair):
     @cache
     def sweep(over: Over, **options) -> Sweep:
         host = Host(lambda preset, progress: tiny_pair)
-        asked = Request(PROMPT, max_new_tokens=40, max_draft=8, **options)
+        asked = build_request(PROMPT, max_new_tokens=40, max_draft=8, **options)
         sweep = Sweep(asked, [], Prices(), over).start(host)
         assert sweep.finished.wait(300), sweep.state
         return sweep
@@ -94,7 +93,7 @@ def test_within_its_ranges_of_both_dials_a_text_is_the_same(tiny_pair, swept, ov
         assert low < at.threshold <= high and least < at.acceptance <= most
         # Not at the end itself, but next to it: in a batch of other rows a ratio differs in its sixth digit.
         inside = 0.99 * min(most, 1.0) + 0.01 * at.acceptance
-        other = replace(sweep.at(row), threshold=max(0.0, (low + at.threshold) / 2), acceptance=inside)
+        other = build_request(sweep.at(row), threshold=max(0.0, (low + at.threshold) / 2), acceptance=inside)
         alone = tiny_pair.generate(other)
         assert [e.id for e in alone.events] == [e.id for e in sweep.events[row]], (at, other)
 
@@ -105,7 +104,7 @@ def test_settings_are_steps_of_the_sliders_where_texts_differ_once_each_and_the_
     assert sum(point.threshold > 1 for point in both.points) == 1
     own = [leaf for point, leaf in zip(both.points, both.leaves, strict=True) if point.acceptance == 1]
     assert set(own) == {both.leaves[-1]}, "the LLM's own text"
-    asked = Request(PROMPT, 0.7, acceptance=0.2)
+    asked = build_request(PROMPT, threshold=0.7, acceptance=0.2)
     *along, llm_only = choose_points(asked, "acceptance", [], tiny_pair)
     assert along == [SweptPoint(0.7, acceptance) for acceptance in ACCEPTANCES] and llm_only.threshold > 1
     assert {point.acceptance for point in choose_points(asked, "threshold", [], tiny_pair)} == {0.2}

@@ -113,7 +113,7 @@ def test_a_dial_turned_while_a_text_is_written_holds_for_what_comes_next(shown, 
         run = newest(site)
         drag(shown.page, ACCEPTANCE, 0.0, 0.6)
         shown.slide("#threshold", 1.01)
-        eventually(lambda: run.dial.threshold == 1.01 and run.dial.acceptance > 0.5)
+        eventually(lambda: run.setting.threshold == 1.01 and run.setting.acceptance > 0.5)
     shown.wait_state("done")
     assert newest(site) is run, "one run, turned once"
     used = [event.threshold for event in run.events]

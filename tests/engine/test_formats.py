@@ -22,20 +22,17 @@ from hypothesis import strategies as st
 from engine import InvalidRequest, Role, RouterError, SettingsError, Trace, WeightsError, load_settings
 from engine.endpoint.bodies import MAX_TEXTS, read_body
 from engine.events import MAX_THRESHOLD
-from engine.files import sha256_of
 from engine.guard.refusals import Refusal
 from engine.model.config import read_config
 from engine.models import convert
 from engine.models.convert import MANIFEST, Manifest
+from engine.models.files import sha256_of
 from engine.models.gguf_file import GgufFile, GgufHeader
 from engine.models.model_files import SafetensorsFiles
 from engine.operating_points import FILE
-from engine.request import Request, Turn
+from engine.request import Turn, build_request
 from engine.router import CARD, WEIGHTS, Router
-from engine.served.dialect import Inquiry, WrongAnswer
-from engine.served.llama_cpp import LLAMA_CPP
-from engine.served.sglang import SGLANG
-from engine.served.vllm import VLLM
+from engine.served.dialects import DIALECTS, Inquiry, WrongAnswer
 from engine.settings import variables
 from tests.support.fake_llm_server import SHAPES
 from tests.support.mutations import damaged_bytes, damaged_json
@@ -187,7 +184,7 @@ TALK = (Turn("user", "a?"), Turn("assistant", "b c", ((Role.SLM, 2), (Role.LLM, 
 @pytest.fixture(scope="module")
 def trace(random_pair):
     options = {"policy": "confidence", "threshold": 0.3, "acceptance": 0.05, "alternatives": 2}
-    return random_pair.generate(Request("echo a b c", max_new_tokens=9, turns=TALK, **options))
+    return random_pair.generate(build_request("echo a b c", max_new_tokens=9, turns=TALK, **options))
 
 
 @settings(max_examples=100)
@@ -239,7 +236,7 @@ def made_up(tokens: list[int], looks: int, top: int) -> list[list[tuple[int, flo
 
 
 @given(data=st.data(), looks=st.integers(1, 3))
-@pytest.mark.parametrize("kind, dialect", [("sglang", SGLANG), ("vllm", VLLM), ("llama.cpp", LLAMA_CPP)])
+@pytest.mark.parametrize("kind, dialect", DIALECTS.items())
 def test_an_answer_of_the_llms_server(kind, dialect, data, looks):
     question = Inquiry([1, 2, 3, 4], looks if dialect.judges else 1, 3, "model", 259)
     reply = SHAPES[kind](SimpleNamespace(likeliest=made_up), dialect.body(question), False)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from engine import InvalidRequest, RouterError
-from engine.files import sha256_of
+from engine.models.files import sha256_of
 from engine.operating_points import FILE, LLM_ONLY, MAX_BYTES, Curve, OperatingPoint, OperatingPoints, TimedSetting
 from engine.router import WEIGHTS, Router
 from tests.support.routers import make_router

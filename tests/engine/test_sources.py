@@ -14,9 +14,9 @@ import pytest
 from huggingface_hub import constants
 
 from engine.errors import WeightsError
+from engine.events.progress import Progress
 from engine.models import cache as storage
 from engine.models.download import fetch
-from engine.models.progress import Progress
 from engine.settings import load_settings
 from tests.support.fake_sources import CONTENT, FILE, PART, partial_of, put_partial
 from tests.support.paths import ROOT

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from engine import load
-from engine.files import sha256_of
 from engine.model.adapter import FILE, Adapter, AdapterCard, save_adapter
 from engine.models import store
+from engine.models.files import sha256_of
 from engine.models.model_files import ModelFiles, files_of
 from engine.models.sources import Preset, choose_preset
 from engine.provenance import command, hardware, processor, revision

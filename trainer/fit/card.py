@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.files import write_text
+from engine.models.files import write_text
 from engine.operating_points import Curve
 from engine.router import RouterCard
 

@@ -21,10 +21,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from engine import Request
-from engine.files import sha256_of
 from engine.grading import grade
 from engine.model.language_model import LanguageModel, prefill_shared
 from engine.model.logits import LOGIT_FEATURES, logit_features
+from engine.models.files import sha256_of
 from engine.pair import Pair
 from engine.tokenizer import render
 from trainer import TrainerError

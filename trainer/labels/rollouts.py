@@ -19,7 +19,7 @@ from typing import Annotated, Any, NotRequired
 import pyarrow as pa
 from pydantic import Field
 
-from engine import Request, Role
+from engine import Request, Role, build_request
 from engine.events.cost import costs
 from engine.grading import grade
 from engine.pair import Pair
@@ -161,7 +161,7 @@ def rollouts_about(folder: Path) -> dict[str, Any]:
 def fingerprint(network: RouterNetwork) -> str:
     """SHA-256 of a network's weights as tensors, wherever they are kept; rollouts and evaluations name routers by it.
 
-    Operating points name the file `router.safetensors` instead, by `engine.files.sha256_of`.
+    Operating points name the file `router.safetensors` instead, by `engine.models.files.sha256_of`.
     """
     weights = network.state_dict()
     return hashlib.sha256(b"".join(weights[name].cpu().numpy().tobytes() for name in sorted(weights))).hexdigest()
@@ -210,7 +210,7 @@ def _finish(
     if unended:
         limit, dial = settings.max_new_tokens, settings.threshold
         requests = [
-            Request(prompt(start.question), threshold=dial, max_new_tokens=limit - len(start.written))
+            build_request(prompt(start.question), threshold=dial, max_new_tokens=limit - len(start.written))
             for start in unended
         ]
         prompts = [render(pair.tokenizer, r) + start.written for r, start in zip(requests, unended, strict=True)]
