@@ -97,17 +97,24 @@ def in_words(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def known_sha256(path: Path, cache: Path, progress: ProgressCallback | None = None, again: bool = False) -> str:
+def known_sha256(
+    path: Path,
+    cache: Path,
+    progress: ProgressCallback | None = None,
+    again: bool = False,
+    moved_to: Path | None = None,
+) -> str:
     """A file's SHA-256 in hex. A large file is hashed once, and again only after a change, or on request (`again`).
 
     The cache remembers it with the file's size, time of change and inode. Damage that leaves all three alone is found
-    by `python -m engine.models`. Where the cache cannot be written, the file is hashed the next time, too.
+    by `python -m engine.models`. Where the cache cannot be written, the file is hashed the next time, too. `moved_to` is where
+    the file will lie.
     """
     stat = path.stat()
     if stat.st_size < _SMALL:
         return sha256_of(path)
     state = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
-    name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    name = hashlib.sha256(str((moved_to or path).resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     note = cache / HASHES / f"{name}.json"
     known = read_json(note)
     sha256 = known.get("sha256")

@@ -90,7 +90,7 @@ def _complete_and_check(
                     source(file, partial, settings, progress)
         except SourceUnavailable as unavailable:
             return str(unavailable)
-        sha256 = known_sha256(partial, settings.cache_dir, progress, again=True)
+        sha256 = known_sha256(partial, settings.cache_dir, progress, again=True, moved_to=path)
         if sha256 == file.sha256:
             partial.replace(path)
             return ""
