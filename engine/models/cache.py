@@ -107,8 +107,9 @@ def known_sha256(
     """A file's SHA-256 in hex. A large file is hashed once, and again only after a change, or on request (`again`).
 
     The cache remembers it with the file's size, time of change and inode. Damage that leaves all three alone is found
-    by `python -m engine.models`. Where the cache cannot be written, the file is hashed the next time, too. `moved_to` is where
-    the file will lie.
+    by `python -m engine.models`. Where the cache cannot be written, the file is hashed the next time, too.
+
+    `moved_to`: Where the file will lie, if that is elsewhere.
     """
     stat = path.stat()
     if stat.st_size < _SMALL:
