@@ -78,8 +78,6 @@ def load_models(
         WeightsError: No source has a file, it is not what it should be, disk or memory do not hold it, the GPU is
             missing, or the two tokenizers differ. The message says which and what to do.
     """
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
     device, layout = _device(preset), layout_for(preset, settings)
     models = [slm_files(preset, settings, progress)]
     if with_llm:

@@ -73,14 +73,12 @@ class Subject:
         name: Of the preset, or of the two shapes; a file's name.
         gguf: Files of the same models for llama.cpp, where there are any.
         load_plain: Loads both models as transformers runs them, once.
-        random: Whether the weights are random, so that the models agree on nothing.
     """
 
     name: str
     pair: Pair
     gguf: dict[Role, Path]
     load_plain: Callable[[], tuple[PreTrainedModel, PreTrainedModel]]
-    random: bool = False
 
     def plain(self, role: Role) -> PreTrainedModel:
         """A model as transformers runs it."""
@@ -100,11 +98,11 @@ def from_settings(settings: Settings, progress: ProgressCallback | None = None) 
     chosen = choose_preset(settings)
 
     def load_plain() -> tuple[PreTrainedModel, PreTrainedModel]:
-        layout = layout_for(chosen, settings)
-        if layout not in ("packed", "int8"):
+        layout, device = layout_for(chosen, settings), pair.slm.device
+        if layout == store.FP32:
             return tuple(model.model for model in load(None, settings, progress).models)
         both = slm_files(chosen, settings, progress), files_of(chosen.llm, settings, progress)
-        slm, llm = (store.as_transformers(folder_of(each, settings, layout), layout) for each in both)
+        slm, llm = (store.as_transformers(folder_of(each, settings, layout), layout).to(device) for each in both)
         return slm, llm
 
     models = {Role.SLM: chosen.slm, Role.LLM: chosen.llm}
@@ -147,7 +145,7 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
     )
     for model in pair.models:
         model.calibrate()
-    return Subject(f"random-{names[0]}-{names[1]}", pair, {}, cache(load_plain), random=True)
+    return Subject(f"random-{names[0]}-{names[1]}", pair, {}, cache(load_plain))
 
 
 def _config(shape: str) -> PretrainedConfig:
