@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -147,30 +147,30 @@ def _overhead(subject: Subject, plan: Plan) -> dict[str, float]:
     """
     prompt = prompt_of(subject.pair.tokenizer, plan.prompt)
     decoding = begin(subject.pair, [prompt], ForcedShare(router_of(subject.pair), plan.steps), [0.0], plan.steps)
-    whole, rest = [], []
-    with _synchronised(subject.pair.slm):
+    whole, rest, slm = [], [], [0.0]
+    with _timed(subject.pair.slm, slm):
         decoding.step()  # the prompt
         while decoding.active:
-            started = time.perf_counter()
-            (event,) = decoding.step()
+            started, slm[0] = time.perf_counter(), 0.0
+            decoding.step()
             whole.append(time.perf_counter() - started)
-            rest.append(whole[-1] - event.slm_seconds)
+            rest.append(whole[-1] - slm[0])
     return {"share_of_slm_step": sum(rest) / sum(whole), "slm_step_seconds": median(whole)} if whole else {}
 
 
-def _synchronised(model: LanguageModel) -> AbstractContextManager[object]:
-    """Has a model's calls return only when a GPU is done, so that its work is not counted as what comes after."""
+def _timed(model: LanguageModel, seconds: list[float]) -> AbstractContextManager[object]:
+    """Adds to `seconds` what a model's calls take, which return only when a GPU is done."""
 
     def waiting(call: Callable[..., Any]) -> Callable[..., Any]:
         def waited(*args: Any) -> Any:
+            started = time.perf_counter()
             result = call(*args)
             synchronise(model.device)
+            seconds[0] += time.perf_counter() - started
             return result
 
         return waited
 
-    if model.device.type != "cuda":
-        return nullcontext()
     return patch.multiple(model, feed=waiting(model.feed), logits=waiting(model.logits))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from engine import Request, build_request
 from engine.batch.rows import Row
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
-from engine.events.cost import Cost, costs_alone
+from engine.events.cost import Cost, costs
 from engine.pair import Pair
 from engine.provenance import pair_title, provenance
 from trainer import TrainerError
@@ -221,4 +221,4 @@ def charged_alone(pair: Pair, method: Method, row: Row) -> tuple[Sequence[TokenE
     events: Sequence[TokenEvent] = row.events
     if method.name in SPECULATIVE and method.max_draft != "auto":
         events = as_published(events, method.max_draft)
-    return events, costs_alone(events, row.prompt_tokens, slm_cost, pair.llm_cost, pair.prices).run
+    return events, costs(events, row.prompt_tokens, slm_cost, pair.llm_cost, pair.prices).run
