@@ -122,7 +122,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
     settings = with_models(settings, options)
     from engine.pair import load  # torch takes seconds to import: only for a request that is in order
 
-    pair = load(None, settings, print_progress if sys.stderr.isatty() else None, prepared=False)
+    pair = load(None, settings, print_progress if sys.stderr.isatty() else None)
     if options.policy is None and (policy := pair.default_policy(request.setting.policy)) != request.setting.policy:
         print("note: no router belongs to this pair, so the SLM's confidence decides", file=sys.stderr)
         request = build_request(request, policy=policy)

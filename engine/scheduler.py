@@ -29,7 +29,7 @@ from engine.batch.held_rows import HeldRows
 from engine.batch.line import Line
 from engine.errors import EngineError, log_fault
 from engine.events import TokenEvent
-from engine.model.linear import memory_bytes
+from engine.model.memory import memory_bytes
 from engine.pair import Pair
 from engine.request import Request, same_prompt
 from engine.setting import Setting

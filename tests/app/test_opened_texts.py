@@ -29,7 +29,7 @@ from app.share.swept import opened_sweep, swept_of
 from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
 from app.sweep import Sweep, sweep_message
-from engine import InvalidRequest, Prices, Request, Trace, build_request, build_request, load_settings
+from engine import InvalidRequest, Prices, Request, Trace, build_request, load_settings
 from engine.events import taken_back
 from tests.support.fake_pair import FakePair
 from tests.support.paths import ROOT

@@ -176,4 +176,4 @@ def test_step_6_a_sweeps_map_is_walked_by_pointer_keys_and_sliders_over_finished
     page.click(".sweep-open")
     eventually(lambda: (run := newest(site)) and (run.request.prompt, run.state) == (DISPUTED, "done"))
     shown.shows(newest(site).events)
-    assert newest(site).request.threshold == sweep.points[cheapest].threshold
+    assert newest(site).request.setting.threshold == sweep.points[cheapest].threshold

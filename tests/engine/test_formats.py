@@ -5,7 +5,6 @@ One test for each format. How the damage is drawn is in `tests.support.mutations
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import os
@@ -19,23 +18,18 @@ from unittest import mock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.requests import Request as Asking
 
 from engine import InvalidRequest, Role, RouterError, SettingsError, Trace, WeightsError, load_settings
-from engine.endpoint.bodies import read_body
-from engine.endpoint.fields import MAX_TEXTS, read_fields
-from engine.endpoint.refusals import Refusal
+from engine.endpoint.bodies import MAX_TEXTS, read_body
 from engine.events import MAX_THRESHOLD
+from engine.guard.refusals import Refusal
 from engine.operating_points import FILE
 from engine.pairs.config import check_gguf, read_config
 from engine.pairs.gguf_header import GgufHeader
 from engine.pairs.tensors import Tensors
 from engine.request import Turn, build_request
 from engine.router import CARD, WEIGHTS, Router
-from engine.served.dialect import Inquiry, WrongAnswer
-from engine.served.llama_cpp import LLAMA_CPP
-from engine.served.sglang import SGLANG
-from engine.served.vllm import VLLM
+from engine.served.dialects import DIALECTS, Inquiry, WrongAnswer
 from engine.settings import variables
 from engine.weights import convert
 from engine.weights.cache_folder import sha256_of
@@ -209,7 +203,7 @@ def test_a_trace(trace, data):
 SHARED = {
     "model": "custom:0.5@0.1",
     "citer": {"policy": "confidence", "threshold": 0.5, "acceptance": 0.1, "max_draft": 4},
-    **{"temperature": 0.5, "top_p": 0.9, "top_k": 5, "max_tokens": 9, "seed": 1, "n": 2, "best_of": 2, "user": "me"},
+    **{"temperature": 0.5, "top_p": 0.9, "top_k": 5, "max_tokens": 9, "seed": 1, "n": 2, "best_of": 1, "user": "me"},
     **{"stop": ["x", "y"], "stream": True, "stream_options": {"include_usage": True}, "return_token_ids": True},
 }
 SAID = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]
@@ -217,14 +211,9 @@ CHAT = {**SHARED, "messages": SAID, "logprobs": True, "top_logprobs": 2}
 COMPLETION = {**SHARED, "prompt": ["a", [1, 2, 3]], "logprobs": 2, "return_tokens_as_token_ids": True}
 
 
-def texts_of(content: bytes, chat: bool, pair: Any) -> list[Any]:
+def texts_of(content: bytes, chat: bool, pair: Any) -> Any:
     """The texts that a body of the endpoint asks for."""
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": content}
-
-    scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
-    return [*read_fields(asyncio.run(read_body(Asking(scope, receive))), chat, pair, load_settings()).texts()]
+    return read_body(content, chat, pair, load_settings()).texts
 
 
 @given(data=st.data())
@@ -252,7 +241,7 @@ def made_up(tokens: list[int], looks: int, top: int) -> list[list[tuple[int, flo
 
 
 @given(data=st.data(), looks=st.integers(1, 3))
-@pytest.mark.parametrize("kind, dialect", [("sglang", SGLANG), ("vllm", VLLM), ("llama.cpp", LLAMA_CPP)])
+@pytest.mark.parametrize("kind, dialect", DIALECTS.items())
 def test_an_answer_of_the_llms_server(kind, dialect, data, looks):
     question = Inquiry([1, 2, 3, 4], looks if dialect.judges else 1, 3, "model", 259)
     reply = SHAPES[kind](SimpleNamespace(likeliest=made_up), dialect.body(question), False)

@@ -1,0 +1,93 @@
+"""What a program is told where it gets no text, in the shape and with the status that OpenAI's clients expect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.responses import JSONResponse, Response
+
+from engine.errors import EngineError, InvalidRequest, PromptTooLong, shown
+
+PREFIX = "/v1/"
+"""How the paths of the endpoint begin."""
+
+_KINDS = {
+    401: ("authentication_error", "invalid_api_key"),
+    404: ("invalid_request_error", "not_found"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+    500: ("server_error", None),
+    503: ("server_error", "unavailable"),
+}
+_LONGEST_WAIT = 600  # seconds
+
+
+class Refusal(EngineError):
+    """A request that is not served.
+
+    Attributes:
+        status: Of HTTP.
+        param: The field that is to blame, if one is.
+        code: More exactly what it is, for programs; None is what the status says.
+        after: Seconds after which it may be tried again.
+        close: Whether nothing more of the body is read.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        after: float | None = None,
+        close: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.param, self.code, self.after, self.close = status, param, code, after, close
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """As JSON has it."""
+        kind, code = _KINDS.get(self.status, ("invalid_request_error", None))
+        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code or code}}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the answer."""
+        headers = {"Connection": "close"} if self.close else {}
+        if self.after is not None:
+            headers["Retry-After"] = str(min(_LONGEST_WAIT, max(1, math.ceil(self.after))))
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return headers
+
+    def response(self) -> Response:
+        """The answer, as programs expect it."""
+        return JSONResponse(self.body, self.status, self.headers)
+
+
+@contextmanager
+def blamed(param: str) -> Iterator[None]:
+    """What the engine finds wrong inside is the fault of a field."""
+    try:
+        yield
+    except InvalidRequest as error:
+        code = "context_length_exceeded" if isinstance(error, PromptTooLong) else None  # by which clients know it
+        raise Refusal(400, str(error), param, code) from None
+
+
+def refusal_of(error: ValidationError) -> Refusal:
+    """The first thing that pydantic found wrong with a body, with the name and the value of the field."""
+    fault = error.errors(include_url=False)[0]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).removeprefix(".")
+    name, said = shown(where), fault["msg"].replace("Input should be", "must be").replace("should have", "must have")
+    if fault["type"] == "engine":  # whose words name both
+        return Refusal(400, said, name)
+    if fault["type"] == "missing":
+        return Refusal(400, f"{name} is missing.", name)
+    if fault["type"] == "extra_forbidden":
+        return Refusal(400, f"{name} is no field here: leave it out.", name)
+    return Refusal(400, f"{name} = {shown(fault['input'], True)}: {said}", name)
