@@ -208,7 +208,7 @@ def sampling_card(settings: Settings) -> list[Any]:
             penalty = gr.Number(1.0, label="Repetition penalty", step=0.05, min_width=96)
         with gr.Row():
             limit = gr.Number(settings.max_new_tokens, label="New tokens", min_width=96, elem_id="max-new-tokens")
-            seed = gr.Number(settings.seed, label="Seed", min_width=96)
+            seed = gr.Number(0, label="Seed", min_width=96)
         system = gr.Textbox(label="System prompt", lines=1, max_lines=4, placeholder="the model's own default")
         stop = gr.Textbox(label="Stop strings", lines=1, max_lines=4, placeholder=r"one per line; \n is a newline")
         raw = gr.Checkbox(label="Raw completion, no chat format", elem_id="raw")

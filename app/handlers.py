@@ -101,7 +101,7 @@ class Handlers:
             return asked
 
     def _prices(self, slm: float, llm: float) -> Prices:
-        return Prices(slm, llm, self.settings.price.reading_ratio)
+        return Prices(slm, llm)
 
     def set_dials(
         self, threshold: float, acceptance: float, policy: str, request: gr.Request, event: gr.EventData

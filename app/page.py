@@ -110,7 +110,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
 
 
 def _starting_prices(settings: Settings) -> Prices:
-    return Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio)
+    return Prices(settings.price.slm, settings.price.llm)
 
 
 def application(demo: gr.Blocks, settings: Settings) -> ASGIApp:

@@ -116,7 +116,6 @@ class _CompareHandlers:
                 policy="random" if policy == AT_SHARE else policy,
                 acceptance=acceptance,
                 max_draft=draft_limit(max_draft),
-                seed=self.settings.seed,
                 max_new_tokens=whole(limit),
             )
             job = self._comparison(asked, policy == AT_SHARE, session)
