@@ -11,14 +11,14 @@ from typing import Any
 from engine import Costs, TokenEvent
 from engine.events import charged, llm_passes, llm_share, taken_back
 from engine.events.cost import ModelCost
+from engine.models.sources import base_title
 from engine.operating_points import MEASURED_UNITS
-from engine.pairs.presets import base_title
 
 UNITS = {"bytes": "bytes moved", "flops": "FLOPs", "seconds": "seconds", "price": "price"}
 """What the page calls the engine's units."""
 
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-_MODELLED = "extremes modelled from measured passes"
+_MODELLED = "modelled from measured passes"
 _TIMED = 8  # tokens: the seconds of fewer are those of the prompt, and of whatever else the machine did then
 _ROUNDING = 6e-8  # of a score with seven decimals
 _OF_SLM = "of the SLM alone: the LLM's server does not tell (CITER_LLM_CONFIG)"
@@ -135,13 +135,10 @@ def reading_along(slm: ModelCost, llm: ModelCost) -> dict[str, float]:
     return {unit: significant(1 + more / own, 3) for unit, (own, more) in costs.items() if own > 0}
 
 
-def meter(
-    events: Sequence[TokenEvent], costs: Costs, unit: str, beside: int = 0, served: bool = False
-) -> dict[str, Any]:
+def meter(events: Sequence[TokenEvent], costs: Costs, unit: str, served: bool = False) -> dict[str, Any]:
     """What the meter shows of the events so far and of their costs in one of `engine.UNITS`.
 
     Args:
-        beside: How many tokens were written beside other texts, so that their seconds are modelled.
         served: Whether the LLM is on a server, which is asked once for each of its passes.
 
     Returns:
@@ -165,9 +162,7 @@ def meter(
         "relative": percent(run / llm) if llm > 0 else "–",
         "saves": "the LLM's are not known" if unknown else _saving(run, llm),
         "faster": _faster(costs) if len(events) >= _TIMED or (events and events[-1].finish_reason) else "–",
-        "modelled": "; ".join(
-            filter(None, (_charged(events), _requests(events, served), _beside(events, beside), about))
-        ),
+        "modelled": "; ".join(filter(None, (_charged(events), _requests(events, served), about))),
         "gauge": [round(value / largest, 4) if largest > 0 else 0 for value in (run, slm, llm)],
     }
 
@@ -178,7 +173,7 @@ def dial(value: float) -> str:
 
 
 def _faster(costs: Costs) -> str:
-    """How many times as fast as LLM-only, whose seconds are modelled from measured passes: so with two digits."""
+    """How many times as fast as LLM-only, by measured passes: so with two digits."""
     run, llm = costs.run.seconds, costs.llm_only.seconds
     if run <= 0 or llm <= 0:
         return "–"
@@ -193,13 +188,6 @@ def _charged(events: Sequence[TokenEvent]) -> str:
 
 def _requests(events: Sequence[TokenEvent], served: bool) -> str:
     return f"{counted(llm_passes(events), 'request')} to the LLM's server" if served else ""
-
-
-def _beside(events: Sequence[TokenEvent], beside: int) -> str:
-    if not beside:
-        return ""
-    count = counted(len(events), "token")
-    return f"{beside:,} of {count} written beside other texts: for these, seconds and speed are modelled, as if alone"
 
 
 def _saving(run: float, llm: float) -> str:

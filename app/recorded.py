@@ -23,7 +23,6 @@ from app.components import to_json
 from app.figures import pair_name, simplest
 from app.sweep import Sweep, SweptPoint, sweep_message
 from engine import (
-    Costs,
     Prices,
     Request,
     Role,
@@ -31,14 +30,13 @@ from engine import (
     TokenEvent,
     Trace,
     at_setting,
-    costs,
     load_settings,
     same_text,
 )
 from engine.errors import CommandParser, exit_status
+from engine.events.progress import print_progress
 from engine.operating_points import LLM_ONLY
 from engine.provenance import machine, provenance
-from engine.weights.progress import print_progress
 
 FILE = Path(__file__).resolve().parent.parent / "assets" / "recorded.json.xz"
 PROMPT = (
@@ -102,7 +100,7 @@ _ABOUT = ("threshold", "command", "revision", "hardware")
 
 
 class _RecordedSweep(Sweep):
-    """The traces as a sweep that has ended; each was written by itself, so that its seconds are measured."""
+    """The traces as a sweep that has ended."""
 
     def __init__(self, traces: Sequence[Trace], prices: Prices) -> None:
         first = traces[0]
@@ -115,12 +113,6 @@ class _RecordedSweep(Sweep):
             for event in trace.events:
                 self._grow(replace(event, row=row))
         self.finished.set()
-
-    def _beside(self, events: Sequence[TokenEvent]) -> int:
-        return 0
-
-    def _cost(self, events: Sequence[TokenEvent]) -> Costs:
-        return costs(events, self.prompt_tokens, self.pair.slm_cost, self.pair.llm_cost, self.prices)
 
 
 def load_recorded(path: Path = FILE) -> Recorded | None:
@@ -166,11 +158,10 @@ def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
 
 def untimed(trace: Trace) -> Trace:
     """A trace without seconds, its own and those of the passes from which others would be modelled."""
-    timeless = {"seconds": 0.0, "slm_seconds": 0.0, "llm_seconds": 0.0}
     slow: dict[str, Any] = {"pass_seconds": 0.0, "token_seconds": 0.0, "pass_table": (), "head_table": ()}
     return replace(
         trace,
-        events=tuple(replace(event, **timeless) for event in trace.events),
+        events=tuple(replace(event, seconds=0.0) for event in trace.events),
         slm_cost=replace(trace.slm_cost, **slow),
         llm_cost=replace(trace.llm_cost, **slow),
     )

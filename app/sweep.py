@@ -22,9 +22,8 @@ from app.running.run import Run
 from app.running.session import SWEEP, Session
 from app.running.weight import request_weight
 from app.stream.updates import JobUpdates, waiting_for
-from engine import UNITS, Costs, Prices, Request, TokenEvent, build_request
+from engine import UNITS, Costs, Prices, Request, TokenEvent, build_request, costs
 from engine.events import extend, llm_share
-from engine.events.cost import costs_alone
 from engine.events.trace import same_acceptance, same_text
 from engine.operating_points import LLM_ONLY
 
@@ -167,15 +166,11 @@ class Sweep(Job):
         events = self.events[row]
         self.same[row] = [min(max(end, _ENDS[0]), _ENDS[1]) for end in (*same_text(events), *same_acceptance(events))]
         total = self._cost(events)
-        self.meters[row] = {unit: meter(events, total, unit, self._beside(events)) for unit in UNITS}
+        self.meters[row] = {unit: meter(events, total, unit) for unit in UNITS}
         self.figures[row] = [round(llm_share(events), 4), *(times_llm(total, unit) for unit in UNITS)]
 
-    def _beside(self, events: Sequence[TokenEvent]) -> int:
-        """How many tokens were written beside other texts; see `meter`."""
-        return len(events)
-
     def _cost(self, events: Sequence[TokenEvent]) -> Costs:
-        return costs_alone(events, self.prompt_tokens, self.pair.slm_cost, self.pair.llm_cost, self.prices)
+        return costs(events, self.prompt_tokens, self.pair.slm_cost, self.pair.llm_cost, self.prices)
 
 
 def choose_points(request: Request, over: Over, scores: Sequence[float], pair: Any) -> list[SweptPoint]:

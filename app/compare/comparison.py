@@ -18,7 +18,7 @@ from app.running.job import Job, State
 from app.running.weight import request_weight
 from engine import Request, Role, TokenEvent, build_request
 from engine.events import llm_share
-from engine.events.cost import costs_alone, modelled_seconds
+from engine.events.cost import costs, modelled_seconds
 from engine.operating_points import MEASURED_UNITS
 
 _EXACT_DIFF_TOKENS = 1000  # longer texts are compared without their most frequent tokens as anchors: linear, not square
@@ -236,7 +236,7 @@ def comparison_figures(job: Comparison) -> list[dict[str, Any]]:
 
 
 def _figures(text: Text, events: Sequence[TokenEvent], pair: Any) -> dict[str, Any]:
-    spent = costs_alone(events, text.prompt_tokens, pair.slm_cost, pair.llm_cost)
+    spent = costs(events, text.prompt_tokens, pair.slm_cost, pair.llm_cost)
     return {
         "key": text.key,
         "title": text.title,

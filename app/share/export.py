@@ -35,7 +35,7 @@ ENDS = {
 MARKS = ("⟦", "⟧")
 """What LLM-written text stands between in Markdown, unless the text itself uses one of them."""
 
-COST_NOTE = "Seconds of SLM only and LLM only are modelled from measured passes."
+COST_NOTE = "Seconds are modelled from measured passes."
 
 SPEAKERS = {"system": "System", "user": "User", "assistant": "Models"}
 """Of a conversation's messages, as `assets/page/conversation/turns.js` has them."""

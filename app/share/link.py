@@ -19,7 +19,7 @@ MAX_LINK_TOKENS = 5_000
 
 _DIGITS = 9  # scores and ratios are 32-bit numbers: decisions stay as they are
 _FEW_DIGITS = 4  # of what is only looked at
-_LOOKED_AT = ("seconds", "slm_seconds", "llm_seconds", "slm_entropy", "llm_entropy", "pass_table", "head_table")
+_LOOKED_AT = ("seconds", "slm_entropy", "llm_entropy", "pass_table", "head_table")
 
 
 def link_json(trace: Trace, sweep: dict[str, Any] | None = None) -> str:

@@ -70,15 +70,9 @@ def dashboard_message(
         return None
     if shared and shared.count:
         start = shared.count
-    if done and view.unit == "seconds":
-        # The extremes follow this run's own median pass, so at the end the whole curves are settled anew.
-        start, tally = 0, None
     tally = tally or new_tally(run, view)
     first = tally.count
     series = tally.add(events[first:])[start - first :]
-    if done and first:  # so do the seconds of the whole, which the meter tells in any unit
-        tally = new_tally(run, view)
-        tally.add(events)
     message = {
         "run": run.id,
         "n": run.number,
@@ -91,7 +85,7 @@ def dashboard_message(
         "over": done,
         "unit": view.unit,
         "cost": None if run.fixed else _cost_at(run.request.setting.policy, events, times_llm(tally.total, view.unit)),
-        "meter": meter(events, tally.total, view.unit, run.beside, not run.pair.llm.local),
+        "meter": meter(events, tally.total, view.unit, not run.pair.llm.local),
         "points": [score_points(events, start), cost_points(series, view.unit, start)],
         "figures": [score_figure(), cost_figure(view.unit)] if start == 0 else None,
     }

@@ -58,7 +58,7 @@ def _whole(version: Version, view: View) -> dict[str, Any]:
     run = version.text
     tally, events = new_tally(run, view), list(run.events)
     tally.add(events)
-    figures = meter(events, tally.total, view.unit, run.beside, not run.pair.llm.local)
+    figures = meter(events, tally.total, view.unit, not run.pair.llm.local)
     tokens = [[event.text, int(event.role is Role.LLM)] for event in events]
     return {"number": version.number, "figures": figures, "tokens": tokens}
 

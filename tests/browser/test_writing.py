@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from engine import Role
-from engine.weights.progress import Progress
+from engine.events.progress import Progress
 from tests.support.browser import Window, eventually, expect, newest, paused, serve, window
 from tests.support.fake_pair import ANSWER, FakePair
 

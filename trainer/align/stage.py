@@ -18,14 +18,13 @@ from typing import Any
 import torch
 
 from engine import load
-from engine.pairs.adapter import FILE, Adapter, AdapterCard, aligned, save_adapter
-from engine.pairs.gguf_dense import quick_and_quiet_reading
-from engine.pairs.origin import Origin, origin_of
-from engine.pairs.presets import Preset, choose_preset
+from engine.model.adapter import FILE, Adapter, AdapterCard, save_adapter
+from engine.models import store
+from engine.models.files import sha256_of
+from engine.models.model_files import ModelFiles, files_of
+from engine.models.sources import Preset, choose_preset
 from engine.provenance import processor, provenance, revision
 from engine.settings import Settings
-from engine.weights import store
-from engine.weights.cache_folder import sha256_of
 from trainer import TrainerError
 from trainer.align.texts import AnsweredTask, LlmText, gather
 from trainer.align.training import Agreement, Alignment, Position, agreement, factors_of, share
@@ -86,8 +85,8 @@ def _learn(
     report: Callable[[str], None],
 ) -> None:
     """Trains, and measures the best adapter as it was written."""
-    adapter, origin = folder / FILE, origin_of(preset.slm, settings)
-    position = _train(preset, origin, texts, vocabulary, folder, how, report)
+    adapter, model = folder / FILE, files_of(preset.slm, settings)
+    position = _train(preset, model, texts, vocabulary, folder, how, report)
     gc.collect()  # the SLM's gigabytes, before it is read again
     before = position.agreement[0]
     if position.best == 0:
@@ -95,8 +94,8 @@ def _learn(
             f"no evaluation agreed more with the LLM than the SLM does as it is, {share(before):.1%}: "
             "give more texts, or another --learning-rate, in another folder"
         )
-    changed = dense_slm(preset, aligned(origin, Adapter.load(adapter)))
-    after = agreement(changed, [text for text in texts if text.held_out], vocabulary)
+    model.aligned(Adapter.load(adapter))
+    after = agreement(dense_slm(preset, model), [text for text in texts if text.held_out], vocabulary)
     result = {
         "adapter_sha256": sha256_of(adapter),
         "kinds": {
@@ -120,7 +119,7 @@ def _learn(
 
 def _train(
     preset: Preset,
-    origin: Origin,
+    model: ModelFiles,
     texts: Sequence[LlmText],
     vocabulary: int,
     folder: Path,
@@ -136,10 +135,10 @@ def _train(
         "settings": asdict(how),
         "revision": revision(),
     }
-    card = AdapterCard(origin.title, origin.identity, how.rank)
-    content = [[[each.kind, each.prompt, each.tokens] for each in texts], asdict(how), origin.identity]
+    card = AdapterCard(model.title, model.base, how.rank)
+    content = [[[each.kind, each.prompt, each.tokens] for each in texts], asdict(how), model.base]
     made_of = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    run = Alignment(dense_slm(preset, origin), vocabulary, texts, how, folder, made_of, report)
+    run = Alignment(dense_slm(preset, model), vocabulary, texts, how, folder, made_of, report)
     position = run.position
 
     def keep() -> None:
@@ -161,14 +160,12 @@ def fp32_is_faster() -> bool:
     return has_bf16 and not has_matrix_units and "intel" in processor().lower()
 
 
-def dense_slm(preset: Preset, origin: Origin) -> Any:
+def dense_slm(preset: Preset, model: ModelFiles) -> Any:
     """The SLM as it is before it is quantised, in bf16, or in fp32 where that is kept or faster; without gradients."""
     cuda = preset.device != "cpu" and torch.cuda.is_available()
     wide = preset.weights == store.FP32 or not (cuda or torch.cpu._is_avx512_bf16_supported()) or fp32_is_faster()
     dtype = torch.float32 if wide else torch.bfloat16
-    with quick_and_quiet_reading(), origin.open() as (model, read):
-        dense: Any = model if read is None else store.dense(model, lambda name: read(name, dtype))
-    return dense.to("cuda" if cuda else "cpu", dtype).eval().requires_grad_(False)
+    return store.dense(*model.open(), dtype).to("cuda" if cuda else "cpu")
 
 
 def table(before: Agreement, after: Agreement) -> str:
