@@ -162,14 +162,12 @@ def router_dials(
     threshold: float,
     acceptance: float,
     moved: Collection[str],
-    start: float = DEFAULT_THRESHOLD,
 ) -> tuple[str, ...]:
     """Which of both dials the router's own start takes over: those that neither the settings nor the visitor chose.
 
-    `threshold` and `acceptance` are where the page's stand, `moved` are the names of those a hand has moved, and
-    `start` is where the page's threshold started.
+    `threshold` and `acceptance` are where the page's stand, and `moved` are the names of those a hand has moved.
     """
-    unmoved = (threshold == start, acceptance == 0)
+    unmoved = (threshold == DEFAULT_THRESHOLD, acceptance == 0)
     at_start = (name for name, there in zip(DIALS, unmoved, strict=True) if there and name not in moved)
     return tuple(name for name in at_start if getattr(settings, name) is None)
 

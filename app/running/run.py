@@ -1,6 +1,6 @@
 """A run: a job that writes one text, from its beginning or going on from another.
 
-It goes on at another threshold, as a branch, or for an audit. The engine decides which tokens stay.
+It goes on at another threshold, or as a branch. The engine decides which tokens stay.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ class Change:
 
     origin: Run
     plan: Callable[[Run], tuple[Request, Sequence[TokenEvent]]]  # what is asked now, and which of its events stay
-    reveal: bool = False  # write nothing, only let both models read the text to its end, for an audit
     reveal_prefix: bool = False  # let both models read what stays, because its candidates were not recorded
     moves: bool = False  # into a row of its own, because its text may become longer than the origin's row has room for
 
@@ -182,8 +181,7 @@ class Run(Job):
             dial=self.dial,
             after=after,
             events=kept,
-            reveal=change is not None and (change.reveal or change.reveal_prefix),
-            write=change is None or not change.reveal,
+            reveal=change is not None and change.reveal_prefix,
             stopped=self.unwanted,
         )
         self._handle = weakref.ref(handle)
