@@ -80,7 +80,7 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
 
 def _inputs(host: Host, settings: Settings) -> tuple[Any, ...]:
     def read_prompts(data: Any) -> str:
-        return to_json({**read(data), "seconds": seconds_per_token(host)})
+        return to_json({**read(data), "seconds": seconds_per_token(host, settings.rows)})
 
     with gr.Column(elem_classes="card", elem_id="tune-prompts-card"):
         text = gr.Textbox(label="Your prompts", placeholder=_PLACEHOLDER, lines=8, max_lines=14, elem_id="tune-prompts")
@@ -171,11 +171,10 @@ class TuningUpdates(JobUpdates):
         return message, count
 
 
-def seconds_per_token(host: Host) -> float:
-    """How long a token takes where all rows are written at once, at most; 0 while that is not known."""
+def seconds_per_token(host: Host, rows: int) -> float:
+    """How long a token takes at most where all `rows` are written at once; 0 while that is not known."""
     if host.pair is None:
         return 0.0
-    rows = host.scheduler.rows
     return round((host.pair.slm_cost.seconds(rows, rows) + host.pair.llm_cost.seconds(rows, rows)) / rows, 4)
 
 

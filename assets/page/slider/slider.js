@@ -21,7 +21,8 @@ export const start = ({ element, props, trigger, watch }) => {
   const find = finder(element), cost = find('#cost'), outcome = find('.outcome'), more = find('.more-open');
   share = find('#balance');
   let scales = {}, policy = null;   // by policy
-  let touched = false, kept = null;   // whether a hand has moved it; the acceptance that waits at the small model's end
+  let touched = false, held = false, kept = null;   // whether a hand has moved it, and is on it; the acceptance that waits at the small model's end
+  let foreign = false, recorded = false, ratios = [];   // whether a sweep's text, or a recorded one, is on the page; prices of the pair
   let shown = null, preview = '', scores = [];   // what is said of the text, of what a hand is changing, and where it flips
 
   const scale = () => scales[policy] ?? Object.values(scales)[0] ?? null;
@@ -29,7 +30,7 @@ export const start = ({ element, props, trigger, watch }) => {
   const words = () => {
     if (preview) return preview;
     if (!shown || (shown.tokens < FEW && !shown.over)) return NONE;
-    const part = costOf(shown.cost);
+    const part = shown.share === 1 && dialAt('threshold') > 1 ? 1 : costOf(shown.cost);   // there neither the small model nor the router is run
     return [`${percent(shown.share)} by the large model`, ...(part === null ? [] : [`${percent(part)} ${unitWords()}`])].join(' · ');
   };
   const draw = perFrame(() => {
@@ -66,6 +67,8 @@ export const start = ({ element, props, trigger, watch }) => {
   };
   const put = (place) => { share.value = place; draw(); };
 
+  share.addEventListener('pointerdown', () => { held = true; });
+  for (const end of ['pointerup', 'pointercancel']) listen(element, end, () => { held = false; });
   share.addEventListener('input', () => { touched = true; apply(); });
   share.addEventListener('keydown', (event) => {
     const by = KEYS[event.key], at = scale();
@@ -78,17 +81,23 @@ export const start = ({ element, props, trigger, watch }) => {
   // A number that was typed, or the dial of a text that was brought back.
   const followDial = (threshold) => {
     const at = scale();
-    if (at && document.activeElement !== share && at[placeNow()] !== threshold) put(Math.round(placeOf(at, threshold)));
+    if (at && !held && at[placeNow()] !== threshold) put(Math.round(placeOf(at, threshold)));
   };
   onSlider(element, (threshold) => { if (document.activeElement?.closest?.('#threshold')) followDial(threshold); });
   listen(element, 'citer-dials', ({ detail }) => {
     const other = detail.policy !== policy;
     policy = detail.policy;
-    if (other && touched) { apply(); releaseSliders(); } else if (!foreign) followDial(detail.threshold);
+    if (other && touched) { apply(); releaseSliders(); } else if (!foreign && detail.threshold === dialAt('threshold')) followDial(detail.threshold);   // else the dial has moved on
     drawTicks();
   });
 
   cost.addEventListener('input', () => { choice.ratio = ratioAt(Number(cost.value)); tellCost(); });
+  // The prices of the models that wrote the text; a price that a hand has set stays.
+  const takeRatios = () => {
+    const { ratio, unit } = choice, own = ratio === null || ratio === choice.ratios[unit];
+    Object.assign(choice, { ratios, ratio: own ? ratios[unit] ?? ratio : ratio });
+    if (choice.ratio) cost.value = stepAt(choice.ratio);
+  };
   const tellCost = () => { document.dispatchEvent(new CustomEvent('citer-cost')); draw(); };
   const setUnit = (unit) => {
     Object.assign(choice, { unit, ratio: choice.ratios[unit] ?? choice.ratio });
@@ -98,11 +107,12 @@ export const start = ({ element, props, trigger, watch }) => {
   element.addEventListener('change', ({ target }) => { if (target.name === 'unit') setUnit(Number(target.value)); });
   element.addEventListener('click', ({ target }) => { if (target.name === 'unit') setUnit(Number(target.value)); });   // back to its own price
 
-  let foreign = false;   // whether a recorded text, or a sweep's, is on the page
   listen(element, 'citer-outcome', ({ detail }) => {
     shown = detail;
     preview = '';
     foreign = Boolean(detail.foreign);
+    if (recorded && !detail.recorded) { recorded = false; takeRatios(); }
+    recorded = Boolean(detail.recorded);
     scores = detail.over ? flipsOf(detail.texts ?? []) : [];
     drawTicks();
     draw();
@@ -123,9 +133,8 @@ export const start = ({ element, props, trigger, watch }) => {
 
   follow({ props, watch }, (message) => {
     if (!message) return;
-    choice.ratios = message.ratios;
-    choice.ratio ??= message.ratios[choice.unit];
-    if (choice.ratio) cost.value = stepAt(choice.ratio);
+    ratios = message.ratios;
+    if (!recorded || !choice.ratio) takeRatios();
     if (message.place !== undefined && !touched) share.value = message.place;
     const first = !scale() && message.scales;
     scales = message.scales ?? scales;

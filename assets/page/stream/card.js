@@ -68,7 +68,8 @@ export const startCard = (text, { element, trigger }) => {
   const place = (index) => {
     const token = text.spans[index].getClientRects(), box = element.querySelector('.stream').getBoundingClientRect(), at = token[token.length - 1];
     const left = Math.max(0, Math.min(at.left - box.left, box.width - card.offsetWidth));
-    Object.assign(card.style, { left: `${left}px`, top: `${at.bottom - box.top + GAP}px` });
+    const above = at.bottom + GAP + card.offsetHeight > innerHeight && token[0].top > card.offsetHeight;   // where there is room
+    Object.assign(card.style, { left: `${left}px`, top: `${above ? token[0].top - box.top - GAP - card.offsetHeight : at.bottom - box.top + GAP}px` });
   };
 
   const show = () => {

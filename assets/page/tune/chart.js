@@ -15,7 +15,7 @@ export const drawChart = (svg, points, picked, axis, pick) => {
   svg.replaceChildren();
   svg.setAttribute('viewBox', `0 0 ${WIDE} ${HIGH}`);
   const most = Math.max(1, ...points.map(({ cost }) => cost)), floor = Math.min(...points.map(({ low }) => low)), ceiling = Math.max(...points.map(({ high }) => high));
-  const from = Math.floor(10 * floor) / 10, to = Math.max(from + 0.1, Math.ceil(10 * ceiling) / 10);
+  const to = Math.min(1, Math.max(0.1, Math.ceil(10 * ceiling) / 10)), from = Math.max(0, Math.min(to - 0.1, Math.floor(10 * floor) / 10));
   const x = (cost) => LEFT + ((WIDE - LEFT - RIGHT) * cost) / most, y = (quality) => TOP + ((HIGH - TOP - BOTTOM) * (to - quality)) / (to - from);
   const line = (x1, y1, x2, y2, look) => draw(svg, 'line', { x1, y1, x2, y2, ...look });
   for (let part = 0; part <= 4; part++) {
