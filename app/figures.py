@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 
-from engine import Prices, TokenEvent
+from engine import Cost, Prices, TokenEvent
 from engine.events.cost import ModelCost, costs_alone
 from engine.pairs.presets import base_title
 
@@ -14,7 +15,9 @@ UNITS = {"bytes": "bytes moved", "flops": "FLOPs", "seconds": "seconds", "price"
 """What the page calls the engine's units."""
 
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-_FREE = ModelCost(0, 0, 0, 0, 0, 0, 0)
+FREE = ModelCost(0, 0, 0, 0, 0, 0, 0)
+"""Of a model that costs nothing."""
+
 _ROUNDING = 6e-8  # of a score with seven decimals
 _NO_BREAK = "\N{NARROW NO-BREAK SPACE}"
 
@@ -99,12 +102,17 @@ def cost_parts(
     if events and all(event.threshold > 1 for event in events):
         return [[0.0, 1.0]] * len(UNITS)  # the setting "large model only" needs neither the SLM nor the router
     both = costs_alone(events, prompt_tokens, slm, llm, prices)
-    small = costs_alone(events, prompt_tokens, slm, _FREE, prices).run
+    small = slm_part(events, prompt_tokens, slm, prices)
     parts: list[list[float] | None] = []
     for unit in UNITS:
         alone, run, of_slm = (getattr(cost, unit) for cost in (both.llm_only, both.run, small))
         parts.append([significant(of_slm / alone), significant((run - of_slm) / alone)] if alone > 0 else None)
     return parts
+
+
+def slm_part(events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, prices: Prices) -> Cost:
+    """What the SLM's passes alone cost of a text."""
+    return costs_alone(events, prompt_tokens, slm, FREE, replace(prices, llm=0.0)).run
 
 
 def token_ratios(slm: ModelCost, llm: ModelCost, prices: Prices) -> list[float | None]:

@@ -28,7 +28,8 @@ def header_html(host: Host, home: str = "") -> str:
 def _sentence(pair: Any) -> str:
     sizes = [_SIZE.search(name) for name in (pair.slm_name, pair.llm_name)] if pair is not None else [None, None]
     small, large = (f" ({escape(found[0])})" if found else "" for found in sizes)
-    return f"A small model{small} and a large one{large} write one text. <span>You set how much the large one writes.</span>"
+    you = "<span>You set how much the large one writes.</span>"
+    return f"A small model{small} and a large one{large} write one text. {you}"
 
 
 def _about(pair: Any, home: str) -> str:

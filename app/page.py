@@ -193,7 +193,7 @@ def _playground(
             sweep = Panel("sweep/sweep", "sweep", ("sweep", "scrub", "open_text"), recorded=found)
         slider = drawn("slider/slider", "slider", recorded.slider if recorded else "", events=("commit",))
         more = controls.more_card(settings, start)
-    by_name: dict[str, Component] = {"prompt": prompt, "turns": conversation, **more}
+    by_name: dict[str, Any] = {"prompt": prompt, "turns": conversation, **more}
     fields = [by_name[name] for name in FIELDS]
     dials = [by_name[name] for name in ("threshold", "acceptance")]
     policy = by_name["policy"]

@@ -12,16 +12,15 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from app.components import to_json
-from app.figures import counted, significant
+from app.figures import FREE, counted, significant, slm_part
 from app.running.job import Job, State
 from app.running.weight import request_weight
-from engine import UNITS, Prices, Request, Role, TokenEvent
-from engine.events.cost import ModelCost, costs_alone, modelled_seconds
+from engine import UNITS, Costs, Prices, Request, Role, TokenEvent
+from engine.events.cost import costs_alone, modelled_seconds
 from engine.grading import is_right
 
 KEYS = ("slm", "middle", "llm")
 _EXACT_DIFF_TOKENS = 1000  # longer texts are compared without their most frequent tokens as anchors: linear, not square
-_FREE = ModelCost(0, 0, 0, 0, 0, 0, 0)
 
 
 @dataclass
@@ -116,7 +115,8 @@ class Comparison(Job):
     def add(self, text: Text, event: TokenEvent) -> None:
         """Takes a token that stays."""
         before = text.seconds[-1] if text.seconds else 0.0
-        text.seconds.append(before + modelled_seconds([event], self.pair.slm_cost, self.pair.llm_cost))
+        slm = FREE if text.key == "llm" else self.pair.slm_cost  # a recorded text has scores, which it does not need
+        text.seconds.append(before + modelled_seconds([event], slm, self.pair.llm_cost))
         text.events.append(event)
         self.log.append((text.key, event.index))
         self.notify()
@@ -176,13 +176,14 @@ def _costs(job: Comparison) -> dict[str, list[list[float] | None]]:
     """By key and unit [the SLM's part, the LLM's part], both as a share of the LLM-only text's cost."""
     slm, llm = job.pair.slm_cost, job.pair.llm_cost
 
-    def spent(text: Text, of_llm: ModelCost) -> Any:
-        return costs_alone(text.events, text.prompt_tokens, slm, of_llm, job.prices).run
+    def spent(text: Text) -> Costs:
+        return costs_alone(text.events, text.prompt_tokens, slm, llm, job.prices)
 
-    alone = spent(job.texts["llm"], llm)
-    costs: dict[str, list[list[float] | None]] = {}
-    for key in job.differences:
-        both, small = spent(job.texts[key], llm), spent(job.texts[key], _FREE)
+    alone = spent(job.texts["llm"]).llm_only
+    costs: dict[str, list[list[float] | None]] = {"llm": [[0.0, 1.0]] * len(UNITS)}
+    for key in job.differences.keys() - {"llm"}:
+        text = job.texts[key]
+        both, small = spent(text).run, slm_part(text.events, text.prompt_tokens, slm, job.prices)
         triples = ([getattr(cost, unit) for cost in (small, both, alone)] for unit in UNITS)
         costs[key] = [[significant(a / c), significant((run - a) / c)] if c > 0 else None for a, run, c in triples]
     return costs

@@ -130,8 +130,8 @@ def _text_of(sessions: Sessions, job_id: str, row: int) -> Trace | None:
 def taken(trace: Trace, kind: str, home: str = "") -> str | None:
     """What the menu hands out; None for another kind.
 
-    `kind` is "json", "html", "picture" (what is on one, as JSON), or "link" (the trace as short as a link needs it, empty
-    where it is far too long for one).
+    `kind` is "json", "html", "picture" (what is on one, as JSON), or "link" (the trace, short, or empty where it is far
+    too long).
     """
     makers = {
         "html": lambda: html_page(trace, home),

@@ -19,13 +19,14 @@ MAX_LINK_TOKENS = 5_000
 
 _DIGITS = 7  # of scores and ratios, as many as the browser is sent
 _LEFT_OUT = {
-    "probability", "seconds", "slm_seconds", "llm_seconds", "slm_alternatives", "llm_alternatives", "slm_entropy", "llm_entropy",
-}  # fmt: skip
+    *("probability", "seconds", "slm_seconds", "llm_seconds"),
+    *("slm_alternatives", "llm_alternatives", "slm_entropy", "llm_entropy"),
+}
 """Of a token: what is only looked at, and takes four fifths of the room. A file has it."""
 
 
 def link_json(trace: Trace) -> str:
-    """The trace as JSON that `Trace.parse` reads, without defaults and candidates, with few digits of what was measured.
+    """The trace as JSON that `Trace.parse` reads, without defaults and candidates, and with few digits.
 
     Empty where it is far too long.
     """

@@ -17,9 +17,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from app.share.program import ADDRESS, program
-from engine import Request, Sampling, Trace
-from engine.request import Turn
+from engine import Request, Trace
 from tests.support.browser import LIMIT, Site, eventually, serve
 from tests.support.fake_pair import FakePair
 
@@ -124,19 +122,3 @@ def test_what_the_page_refuses_is_told_to_programs_in_their_shape(openai: httpx.
     assert answer.status_code == 403 and answer.json()["error"]["type"] == "invalid_request_error"
     assert openai.get("/embeddings").json()["error"]["code"] == "not_found"
     assert httpx.post(f"{site.url}generate", json={}).status_code == 404, "elsewhere in the page's own words"
-
-
-SAMPLED = Request("say 'hi' {address}", policy="confidence", sampling=Sampling(0.7, 0.9, 3), seed=5, system="Be brief")
-RAW = Request("go on", policy="slm", raw=True, stop=("\n",), max_new_tokens=9)
-AFTER = Request("b", turns=(Turn("user", "a"), Turn("assistant", "A")))
-
-
-@pytest.mark.parametrize("asked", [SAMPLED, RAW, AFTER])
-def test_the_lines_for_a_program_get_the_text_that_is_on_the_page(openai, site, pair, asked, capsys):
-    pytest.importorskip("openai", reason="openai is not installed")
-    trace = pair.generate(asked)
-    lines = program(trace)
-    assert len(lines.splitlines()) == 3 and lines.index(ADDRESS) < lines.index("model=")
-    exec(lines.replace(ADDRESS, f"{site.url}v1", 1), {})
-    assert capsys.readouterr().out == f"{trace.text}\n" and pair.requests[-1] == asked
-    assert "key" in program(trace, locked=True).splitlines()[1]

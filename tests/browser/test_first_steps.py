@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.sweep import MAP_ACCEPTANCES, MAP_THRESHOLDS
+from app.sweep import ACCEPTANCES, THRESHOLDS
 from engine import Forced, Request, Role, audit, first_flip
 from engine.events import role_at
 from engine.pair import Pair
@@ -131,12 +131,12 @@ def test_step_6_a_sweeps_map_is_walked_by_pointer_keys_and_sliders_over_finished
     page.click(".sweep-go")
     page.wait_for_selector('#sweep [data-state="done"], #sweep[data-state="done"]')
     sweep, before = [s.jobs["sweep"] for s in site.sessions._all() if "sweep" in s.jobs][-1], read(pair)
-    thresholds, acceptances = sorted({point.threshold for point in sweep.points}), sorted(MAP_ACCEPTANCES, reverse=True)
+    thresholds, acceptances = sorted({point.threshold for point in sweep.points}), sorted(ACCEPTANCES, reverse=True)
     cells = page.locator(".map-cell")
-    expect(cells).to_have_count(MAP_THRESHOLDS * len(MAP_ACCEPTANCES))
+    expect(cells).to_have_count(THRESHOLDS * len(ACCEPTANCES))
 
     def cell(y: int, x: int):
-        return cells.nth(y * MAP_THRESHOLDS + x)
+        return cells.nth(y * THRESHOLDS + x)
 
     def at(y: int, x: int) -> list[float]:
         """Waits until a point of the map is chosen and its text is there; its dials."""
