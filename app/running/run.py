@@ -108,13 +108,13 @@ class Run(Job):
 
     @property
     def extendable(self) -> bool:
-        """Whether its text ended at the limit that was asked for, and the context has room for more; or it failed."""
+        """Whether it was stopped, failed, or ended at the limit that was asked for, and the context has room for more."""
         if self.fixed or self.active or not self.events:
             return False
         if self.events[-1].finish_reason is None:
             return self.state == "failed"
         has_room = self.prompt_tokens + len(self.events) < self.pair.context
-        return self.events[-1].finish_reason == "length" and has_room
+        return self.events[-1].finish_reason in ("length", "cancelled") and has_room
 
     @property
     def weight(self) -> int:

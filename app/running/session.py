@@ -137,21 +137,21 @@ class Session:
             return self._start(self._put(self._continued(request, change)), host)
 
     def extend(self, more: int, host: Host) -> Run | None:
-        """Goes on from a text that ended at its limit, by at most so many tokens, or from one that failed, up to its
-        limit; None where it is neither.
+        """Goes on from a text that ended at its limit, by at most so many tokens, or from one that was stopped or
+        failed, up to its limit; None where it is neither.
 
-        At the limit the last token is written again: there it had decided what was still shown of it. Raises
-        InvalidRequest if `more` is out of range.
+        The last token is written again, where the text had ended: there the end had decided what was still shown of it.
+        Raises InvalidRequest if `more` is out of range.
         """
         with self._lock:
             run = self._newest()
             if run is None or not run.extendable:
                 return None
             replace(run.request, max_new_tokens=more)  # so that a bad number is refused by its own value
-            if run.events[-1].finish_reason is None:
-                kept, limit = run.folded, run.request.max_new_tokens
-            else:
-                kept, limit = run.folded[:-1], len(run.events) + more
+            end, limit = run.events[-1].finish_reason, run.request.max_new_tokens
+            kept = run.folded if end is None else run.folded[:-1]
+            if end == "length":
+                limit = len(run.events) + more
             request = replace(run.settings, max_new_tokens=limit)
             change = Change(run, lambda _: (request, kept), moves=True)
             return self._start(self._put(self._continued(request, change)), host)

@@ -45,6 +45,8 @@ def test_a_link_brings_back_what_was_asked(**asked: Any):
     query = {name: int(value) if isinstance(value, bool) else value for name, value in request_fields(original).items()}
     values, refused = read_query(dict(parse_qsl(urlencode(query), keep_blank_values=True)), POLICIES)
     assert all("stop" in said for said in refused)
-    if refused or stop_strings(str(query["stop"])) != original.stop:  # a line break of another kind, which no field holds
+    if (
+        refused or stop_strings(str(query["stop"])) != original.stop
+    ):  # a line break of another kind, which no field holds
         return
     assert replace(page_request(**{**STARTS, **values}), alternatives=0) == original
