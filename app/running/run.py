@@ -108,7 +108,7 @@ class Run(Job):
 
     @property
     def extendable(self) -> bool:
-        """Whether it was stopped, failed, or ended at the limit that was asked for, and the context has room for more."""
+        """Whether it was stopped or failed, or ended at its limit and the context has room for more."""
         if self.fixed or self.active or not self.events:
             return False
         if self.events[-1].finish_reason is None:
