@@ -59,7 +59,7 @@ def enter(shown: Window) -> None:
 
 def ask(shown: Window, prompt: str = PROMPT) -> None:
     shown.page.fill("#compare-prompt textarea", prompt)
-    shown.page.click("#compare-start")
+    shown.page.press("#compare-prompt textarea", "Enter")
 
 
 def compare(shown: Window, prompt: str = PROMPT) -> None:

@@ -109,9 +109,12 @@ class Window:
         self.page.wait_for_load_state()
 
     def ask(self, prompt: str) -> None:
-        """Writes a prompt and presses Generate."""
+        """Writes a prompt and presses Generate, or Enter where Stop stands in its place."""
         self.page.fill("#prompt textarea", prompt)
-        self.page.click("#generate")
+        if self.page.locator("#generate").is_visible():
+            self.page.click("#generate")
+        else:
+            self.page.press("#prompt textarea", "Enter")
 
     def wait_state(self, state: str, seconds: float = LIMIT) -> None:
         """Waits for the line above the text to show a state."""

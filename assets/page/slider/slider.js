@@ -22,7 +22,7 @@ export const start = ({ element, props, trigger, watch }) => {
   share = find('#balance');
   let scales = {}, policy = null;   // by policy
   let touched = false, held = false, kept = null;   // whether a hand has moved it, and is on it; the acceptance that waits at the small model's end
-  let foreign = false, recorded = false, ratios = [];   // whether a sweep's text, or a recorded one, is on the page; prices of the pair
+  let recorded = false, ratios = [];   // whether a recorded text is on the page; prices of the pair
   let shown = null, preview = '', scores = [];   // what is said of the text, of what a hand is changing, and where it flips
 
   const scale = () => scales[policy] ?? Object.values(scales)[0] ?? null;
@@ -87,7 +87,7 @@ export const start = ({ element, props, trigger, watch }) => {
   listen(element, 'citer-dials', ({ detail }) => {
     const other = detail.policy !== policy;
     policy = detail.policy;
-    if (other && touched) { apply(); releaseSliders(); } else if (!foreign && detail.threshold === dialAt('threshold')) followDial(detail.threshold);   // else the dial has moved on
+    if (other && touched) { apply(); releaseSliders(); } else if (detail.threshold === dialAt('threshold')) followDial(detail.threshold);   // else the dial has moved on
     drawTicks();
   });
 
@@ -110,7 +110,6 @@ export const start = ({ element, props, trigger, watch }) => {
   listen(element, 'citer-outcome', ({ detail }) => {
     shown = detail;
     preview = '';
-    foreign = Boolean(detail.foreign);
     if (recorded && !detail.recorded) { recorded = false; takeRatios(); }
     recorded = Boolean(detail.recorded);
     scores = detail.over ? flipsOf(detail.texts ?? []) : [];
@@ -141,7 +140,7 @@ export const start = ({ element, props, trigger, watch }) => {
     if (first) {
       const { threshold: [stood, own], acceptance: [before, accepted] } = message.starts;
       if (dialAt('acceptance') === before && before !== accepted) moveSlider(accepted, 'acceptance');
-      if (!touched && !foreign) put(Math.round(placeOf(scale(), dialAt('threshold') === stood ? own : dialAt('threshold'))));
+      if (!touched && !recorded) put(Math.round(placeOf(scale(), dialAt('threshold') === stood ? own : dialAt('threshold'))));
       if (touched || dialAt('threshold') === stood) moveSlider(scale()[placeNow()]);
     }
     drawTicks();
