@@ -28,12 +28,10 @@ gpu: .venv/.dev  ## what needs a CUDA GPU: its tests, the speed of random weight
 	$(BIN)/python -m pytest -m gpu
 	$(BIN)/python -m engine.benchmark --random-weights qwen2.5-coder-0.5b qwen2.5-coder-7b
 	$(BIN)/python -m engine.benchmark --preset gpu
-	CITER_CUDA_GRAPHS=true $(BIN)/python -m engine.benchmark --preset gpu
 	$(BIN)/python -m tools.product_benchmark --device cuda
 
 test-servers: .venv/.dev  ## an LLM on real servers, vLLM's and llama.cpp's, in environments of their own; gigabytes, once
 	$(BIN)/python -m tools.real_servers $(SERVERS)
-	$(BIN)/python -m pytest -m servers --timeout 1800
 
 check: .venv/.dev  ## lint, format, types, and the direction of imports
 	find app -name "*.pyi" -delete  # gradio writes these stubs when the page is imported, and pyright would believe old ones

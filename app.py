@@ -8,15 +8,17 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
-os.environ.setdefault("FORWARDED_ALLOW_IPS", "")  # for uvicorn: who asks is what the connection says
 
 import engine
-from app.page import build, host_fault, launch_options
+from app.entrance.launch import run
+from app.page import application, build
 from app.recorded import load_recorded
 from app.running.host import Host
-from engine.endpoint.heap import give_back_freed_memory
+from engine.guard.heap import give_back_freed_memory
+from engine.guard.logs import log_once
 
 give_back_freed_memory()
+log_once()
 try:
     settings = engine.load_settings()
 except engine.SettingsError as error:
@@ -43,6 +45,8 @@ if __name__ == "__main__":
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # uvicorn asks it what it is
     host.start()
     try:
-        demo.launch(**launch_options(demo, settings))
-    except OSError as error:  # gradio's word for a port that is taken, and for an address that is none
-        sys.exit(f"app.py: {host_fault(settings.server.host) or error}")
+        run(application(demo, settings), settings)
+    except OSError as error:  # its address is taken, or none of this machine's
+        sys.exit(f"app.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

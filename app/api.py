@@ -19,9 +19,9 @@ from app.entrance.callers import Callers, calling_address
 from app.running.host import Host
 from app.running.run import Run
 from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Sampling, Settings
-from engine.endpoint.names import check_key
-from engine.endpoint.places import Entrance, Places
-from engine.endpoint.refusals import Refusal
+from engine.guard.limits import Entrance, Places
+from engine.guard.names import check_key
+from engine.guard.refusals import Refusal
 from engine.request import DraftLimit
 
 FIRST_HEARD_SECONDS = 15.0

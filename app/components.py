@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
-from app.entrance.cached import FOR_GOOD
+from engine.guard.cached import FOR_GOOD
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """Of our own events: not in the API's description, not callable by clients, no progress bar over the output."""

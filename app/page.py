@@ -5,22 +5,21 @@ Events only start and stop jobs; what is written comes through the window's feed
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from starlette.types import ASGIApp
 
 from app import controls
 from app.api import add_api, ready
 from app.compare.tab import ComparisonUpdates, compare_tab
-from app.components import ASSETS, PRELOAD, QUIET, SCRIPTS, Panel, drawn
+from app.components import ASSETS, QUIET, SCRIPTS, Panel, drawn
 from app.conversation import conversation_panel
-from app.entrance.blocks import PageBlocks
 from app.entrance.callers import Callers, calling_address
-from app.entrance.guard import guarded
+from app.entrance.gradio_parts import PageBlocks
+from app.entrance.launch import page_app
 from app.entrance.metrics import metrics_route
-from app.entrance.queue import PageQueue
 from app.fields import FIELDS
 from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire_stop
 from app.header import header_html
@@ -29,27 +28,20 @@ from app.running.host import Host
 from app.running.session import SWEEP
 from app.running.sessions import Sessions
 from app.share.buttons import keep_texts, link_note, share_menu, wire_share
-from app.share.home import FAVICON, TITLE, home_address, use_own_preview
-from app.share.open_trace import MAX_BYTES
+from app.share.home import TITLE, home_address
 from app.stream.alive import alive_route
 from app.stream.feed import Feeds, wire_feed
 from app.stream.token_stream import token_stream
 from app.stream.updates import TextUpdates
 from app.stream.versions import versions_strip
 from app.sweep import SweepUpdates
-from app.theme import theme
 from app.tune.tab import TuningUpdates, tune_tab
 from engine import DEFAULT_THRESHOLD, Prices, Settings
-from engine.endpoint.addresses import client_address, on_space
-from engine.endpoint.places import Places
 from engine.endpoint.routes import Endpoint
-from engine.errors import shown
+from engine.guard.limits import Places
 
-QUEUE_LOOKS_EVERY = 0.02
-"""Seconds between two looks of gradio's queue for work: its thousand looks a second would take 4 % of a core."""
-
-_OTHER_EVENTS = 40
-"""Events of gradio at a time beside those that wait for a text: a call of the API, or a window without a feed."""
+MAX_WAITING = 128
+"""Events that wait in gradio's queue. Those that write have places of their own; these take milliseconds."""
 
 _LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
 
@@ -101,64 +93,20 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
             sessions.drop(request.session_hash)
 
         demo.unload(forget)
-    demo.sessions, demo.feeds = sessions, feeds  # type: ignore[attr-defined]  # for tests, and for `launch_options`
+    demo.sessions, demo.feeds = sessions, feeds  # type: ignore[attr-defined]  # for tests, and for `application`
     demo.endpoint = endpoint  # type: ignore[attr-defined]
-    demo.queue(api_open=False)
-    demo._queue = PageQueue(demo, callers, lambda asked: client_address(asked.client, asked.headers, server.proxies))
-    demo._queue.sleep_when_free = QUEUE_LOOKS_EVERY
-    demo._queue.progress_update_sleep_when_free = 10 * QUEUE_LOOKS_EVERY  # for `gr.Progress`, which nothing here uses
+    demo.queue(api_open=False, max_size=MAX_WAITING)
     return demo
 
 
-def host_fault(host: str | None) -> str | None:
-    """Why no page can listen at an address, in words; None if one can."""
-    try:
-        kind, _, _, _, address = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM)[0]
-        with socket.socket(kind) as probe:
-            probe.bind(address)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        return (
-            f"CITER_SERVER__HOST = {shown(host)}: not an address of this machine ({reason}); unset it, or give "
-            "127.0.0.1 (this machine) or 0.0.0.0 (all networks)"
-        )
-    return None
-
-
-def launch_options(demo: gr.Blocks, settings: Settings) -> dict[str, Any]:
-    """What `demo.launch` needs: the feed, scripts, look, address, and none of gradio's extras."""
+def application(demo: gr.Blocks, settings: Settings) -> ASGIApp:
+    """The page that was built, with what it serves beside gradio: feeds, scripts, `/v1`, and figures if they are on."""
     feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`
-    server, space = settings.server, on_space()
-    use_own_preview()
     endpoint: Endpoint = getattr(demo, "endpoint")  # noqa: B009
-    routes = [
-        feeds.route,
-        alive_route(feeds.sessions),
-        SCRIPTS,
-        endpoint.mount,
-        *([metrics_route(feeds.host)] if server.metrics else []),
-    ]
-    return {
-        "app_kwargs": {
-            "routes": routes,
-            **guarded(server.hosts, server.host, feeds.callers, server.proxies),
-        },
-        "server_name": "0.0.0.0" if space else server.host,
-        "server_port": 7860 if space else server.port,
-        "inbrowser": server.open_browser and not space,
-        "max_file_size": MAX_BYTES,
-        "max_threads": _OTHER_EVENTS + 2 * server.queue_size,
-        "theme": theme(),
-        "css_paths": [ASSETS / "page.css", *sorted(ASSETS.glob("*/*.css"))],
-        "head": PRELOAD,
-        "favicon_path": FAVICON,
-        "footer_links": [],
-        "run_history": False,
-        "enable_monitoring": False,
-        "ssr_mode": False,
-        "pwa": False,
-        "share": False,
-    }
+    routes = [feeds.route, alive_route(feeds.sessions), SCRIPTS, endpoint.mount]
+    if settings.server.metrics:
+        routes.append(metrics_route(feeds.host))
+    return page_app(demo, settings, feeds.callers, routes)
 
 
 UPDATES = {

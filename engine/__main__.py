@@ -123,7 +123,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
     settings = with_models(settings, options)
     from engine.pair import load  # torch takes seconds to import: only for a request that is in order
 
-    pair = load(None, settings, print_progress if sys.stderr.isatty() else None, prepared=False)
+    pair = load(None, settings, print_progress if sys.stderr.isatty() else None)
     if options.policy is None and (policy := pair.default_policy(request.policy)) != request.policy:
         print("note: no router belongs to this pair, so the SLM's confidence decides", file=sys.stderr)
         request = replace(request, policy=policy)

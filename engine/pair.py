@@ -18,7 +18,6 @@ from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
 from engine.model.any_model import check_acceptance
 from engine.model.language_model import LanguageModel
-from engine.model.linear import copy_dtype, four_bit_parameters
 from engine.model.pass_times import FILE as PASS_TIMES
 from engine.model.stored import StoredModel
 from engine.operating_points import OperatingPoints
@@ -74,15 +73,11 @@ class Pair:
         quantisation: str = "fp32",
         context: int = 2048,
         prices: Prices | None = None,
-        copy: str = "auto",
-        graphs: bool = False,
     ) -> None:
-        """Takes loaded models. `copy` and `graphs` are what `CITER_WEIGHTS_COPY` and `CITER_CUDA_GRAPHS` say."""
+        """Takes loaded models."""
         self.tokenizer = tokenizer
         here = [slm] if isinstance(llm, ServedModel) else [slm, llm]
-        dtype = copy_dtype(sum(four_bit_parameters(model) for model in here), copy)
-        graphs = graphs and slm.device.type == "cuda"
-        wrap = partial(LanguageModel, vocabulary=len(tokenizer), copy=dtype, graphs=graphs)
+        wrap = partial(LanguageModel, vocabulary=len(tokenizer))
         self.slm = wrap(slm, slm_name)
         self.llm = llm if isinstance(llm, ServedModel) else wrap(llm, llm_name)
         self.fingerprint = fingerprint or tokenizer_fingerprint(tokenizer)
@@ -181,12 +176,6 @@ class Pair:
         if kept is not None:
             for model in self.models:
                 model.keep(kept)
-
-    def make_copies(self) -> None:
-        """Makes the copies of weights that wide passes read now, and not in the first of these passes."""
-        for model in (self.slm, self.llm):
-            if isinstance(model, LanguageModel):
-                model.make_copies()
 
     def check(self, request: Request) -> int:
         """Raises InvalidRequest for what cannot be served, before any model runs; returns the prompt's tokens."""
@@ -339,14 +328,12 @@ def load(
     preset: str | None = None,
     settings: Settings | None = None,
     progress: Callable[[Progress], None] | None = None,
-    prepared: bool = True,
 ) -> Pair:
     """Loads a pair and its router, fetching and quantising the weights the first time.
 
     Without `settings` those of the environment hold; another `preset` than theirs goes before it and before their SLM
     and LLM. A bad setting, weights that cannot be had or do not fit together, or a router that does not fit, is an
-    EngineError. `progress` hears of every download. A pair that is not `prepared` is there seconds earlier, and reads
-    its first prompts more slowly: for one text, not for somebody who will come and wait.
+    EngineError. `progress` hears of every download.
     """
     settings = settings or load_settings()
     if preset is not None and preset != settings.preset:
@@ -358,7 +345,7 @@ def load(
         llm = connect(settings, loaded.tokenizer, loaded.slm.device)
         llm_name = llm.name
     else:
-        loaded = load_models(chosen, settings, progress, plain=False)
+        loaded = load_models(chosen, settings, progress)
         llm, llm_name = loaded.llm, chosen.llm.title
     pair = Pair(
         loaded.slm,
@@ -372,13 +359,9 @@ def load(
         quantisation=loaded.quantisation,
         context=settings.context,
         prices=Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio),
-        copy=settings.weights_copy,
-        graphs=settings.cuda_graphs,
     )
     pair.use_router(load_router(settings, chosen, pair.slm_name, progress))
     pair.calibrate(settings.cache_dir / PASS_TIMES if pair.quantisation != FP32 else None)
-    if prepared:
-        pair.make_copies()
     return pair
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from engine.settings import PREFIX, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
-_ARITHMETIC = {"cpu_weights", "lm_head_4bit", "weights_copy"}
+_ARITHMETIC = {"cpu_weights"}
 """Settings with which the same command gives other roundings, and so now and then other tokens."""
 _HELD = ("ATEN_CPU_CAPABILITY", "FBGEMM_ENABLE_INSTRUCTIONS", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
 """Variables of torch and its libraries that hold them to fewer instructions; they change roundings, too."""

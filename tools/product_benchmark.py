@@ -19,7 +19,6 @@ from torch import Tensor
 from engine.benchmark.markdown import table
 from engine.benchmark.measure import seconds_of
 from engine.model import int8
-from engine.model.linear import Linear
 from engine.provenance import hardware, revision
 
 GROUP = 32
@@ -54,7 +53,7 @@ def measured(device: torch.device, outputs: int, inputs: int, copies: int, repea
 def forms(device: torch.device) -> dict[str, Callable[[Tensor], Product]]:
     """What makes a product from a bf16 matrix [out, in], by the form's name."""
     made = {"bf16": _bf16, "NF4": _nf4, "int4": _int4}
-    return {**made, "int8": _int8} if device.type == "cpu" and int8.supported() else made
+    return {**made, "int8": _int8} if device.type == "cpu" and int8.has_fbgemm() else made
 
 
 def _milliseconds(products: list[Product], tokens: int, inputs: int, device: torch.device, repeats: int) -> float:
@@ -72,7 +71,8 @@ def _nf4(weight: Tensor) -> Product:
     """As the engine multiplies: on a processor by its own call of the kernel, on a GPU by bitsandbytes' module."""
     import bitsandbytes as bnb
 
-    from engine.weights import nf4, store
+    from engine.model.nf4 import Nf4Linear
+    from engine.weights.nf4 import quantise_weight
 
     outputs, inputs = weight.shape
     linear: Any = bnb.nn.Linear4bit(inputs, outputs, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
@@ -80,13 +80,8 @@ def _nf4(weight: Tensor) -> Product:
     if weight.device.type != "cpu":
         linear.weight = params4bit(weight, requires_grad=False, quant_type="nf4", module=linear).to(weight.device)
         return linear
-    layout = store.cpu_layout("nf4")
-    state: Any
-    codes, state = nf4.quantise_weight(weight, layout)
-    state.packing_format_for_cpu = layout == "packed"
-    linear.weight = params4bit(codes, requires_grad=False, quant_state=state, quant_type="nf4", bnb_quantized=True)
-    linear.weight.module, linear.quant_state = linear, state
-    return Linear([linear], None)
+    codes, state = quantise_weight(weight, "packed")
+    return Nf4Linear(codes, state.absmax, None)
 
 
 def _int4(weight: Tensor) -> Product:
@@ -104,7 +99,8 @@ def _int4(weight: Tensor) -> Product:
 
 
 def _int8(weight: Tensor) -> Product:
-    product = int8.Int8Product([int8.Int8Linear(*int8.quantise(weight), bias=False)])
+    codes, scales = int8.quantise(weight)
+    product = int8.Int8Linear([codes], [scales], None)
     return lambda x: product(x.float())
 
 

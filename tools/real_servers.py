@@ -12,14 +12,20 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from engine import load, load_settings
+from engine.events import llm_passes
+from engine.served.model import ServedModel
 from tests.support.paths import ROOT, TINY
+from tests.support.served_pair import KEY, PROMPTS, THRESHOLDS, asked, loaded, written
 
 SERVERS = ROOT / ".servers"
 VLLM = "0.32.0"
@@ -152,6 +158,26 @@ def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
     raise RuntimeError(f"the server did not start: {log.read_text(encoding='utf-8', errors='replace')[-3000:]}")
 
 
+def check(kind: str) -> None:
+    """Asserts that a real server writes, token for token, what the tiny pair writes in this process."""
+    pair = load("tiny", load_settings())
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(kind, Path(folder)) as url,
+        loaded(SimpleNamespace(url=url), llm_key=KEY) as served,  # a key that it does not want
+    ):
+        llm = served.llm
+        assert isinstance(llm, ServedModel) and llm.dialect.name.lower().startswith(kind)
+        kept = (0.0, 0.5, 1.0) if llm.judges else (0.0,)
+        requests = [asked(prompt, t, a) for prompt in PROMPTS for t in THRESHOLDS for a in kept]
+        before = llm.requests
+        ours, theirs = pair.generate_batch(requests), served.generate_batch(requests)
+        assert written(theirs) == written(ours)
+        assert 0 < llm.requests - before <= sum(llm_passes(trace.events) for trace in ours)
+    print(f"{kind}: {len(requests)} texts, all as in one process")
+
+
 if __name__ == "__main__":
     for kind in sys.argv[1:] or PACKAGES:
         install(kind)
+        check(kind)

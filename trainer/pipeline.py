@@ -1,6 +1,7 @@
-"""`python -m trainer run`: a recipe from questions to a shipped router, one resumable stage after the other.
+"""`python -m trainer run`: align → answer → label → roll out and fit in rounds → evaluate → ship.
 
-Here is the order of the stages and where each keeps its files; what a stage does is in its own module.
+Here is the order of the stages and where each keeps its files; what a stage does is in its own module. Every stage goes
+on where it stopped, and several processes that run the same command share the work.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ from trainer.questions.apart import check_apart, texts_of
 from trainer.questions.question import Question, Split
 from trainer.questions.sources import is_file, load_questions
 from trainer.report.charts.figures import write_charts
-from trainer.rounds import check_validation, chosen_round, iterate, load_rounds
+from trainer.rounds import chosen_round, load_rounds, make_rounds
 from trainer.settings import AlignSettings, FitSettings, Recipe, RolloutSettings
 from trainer.ship import beside_confidence, curves_of, ship, untrained_curves
+from trainer.workers import alone_at
 
 
 @dataclass
@@ -51,7 +53,6 @@ class Pipeline:
     pair: Pair
     fitting: FitSettings
     report: Callable[[str], None] = print
-    adapter: Path | None = None
 
     @cached_property
     def train(self) -> list[Question]:
@@ -66,106 +67,82 @@ class Pipeline:
         after = recipe.train_questions + recipe.validation_questions if shared else 0
         return self._load(recipe.dev, recipe.dev_questions, "dev", after)
 
-    def _load(self, sources: Sequence[str], count: int, split: Split, offset: int = 0) -> list[Question]:
-        sources = list(sources) or [self.recipe.task]
-        return load_questions(sources, count, split, report=self.report, need_reference=False, offset=offset)
-
     @property
     def labelled(self) -> list[Question]:
         """Questions to label."""
         return self.train[: self.recipe.train_questions]
 
     @property
-    def co_llm(self) -> dict[str, Path]:
-        """The Co-LLM-style baselines, and the labels that each learns from.
-
-        The LLM's own answers, as CITER does; and where all questions have them the data's references, as in its paper.
-        """
-        folders = {"co-llm": self.folder / "labels-llm"}
-        if all(question.reference for question in self.labelled):
-            folders["co-llm-data"] = self.folder / "labels-data"
-        return folders
+    def validation(self) -> list[Question]:
+        """Training questions that no router learns from."""
+        return self.train[self.recipe.train_questions :]
 
     @property
     def best(self) -> str:
         """The router that the validation questions chose; the dev questions have no say in it."""
         return chosen_round(load_rounds(self.folder)).router
 
+    def check_questions(self) -> None:
+        """Whether there are enough, before the hours that the stages take; a TrainerError if not."""
+        if not self.validation:
+            raise TrainerError(
+                f"no questions are left after the {self.recipe.train_questions} to train on, and rounds are compared "
+                "on others: give more, or ask for fewer (--train-questions)"
+            )
+        check_apart(texts_of(self.train), self.dev, "give others with --dev")
+        names = [question.id for question in self.labelled]
+        check_splits(names, "give more of them, or more to train on (--train-questions)")
+
     def answer(self) -> None:
-        """The LLM's own answers to the questions to label."""
-        self._check_questions()
+        """`answers-llm`: the LLM's own answers to the questions to label; `answers-slm`: the SLM's to some of them."""
         limit = self.recipe.max_new_tokens
         answer(self.pair, Role.LLM, self.labelled, self.folder / "answers-llm", limit, self.report)
+        some = self.labelled[: self.recipe.query_questions]
+        answer(self.pair, Role.SLM, some, self.folder / "answers-slm", limit, self.report)
 
     def label(self) -> None:
-        """Both models' own answers, and labels on the LLM's answers; for the Co-LLM style on the data's references."""
-        labelled, limit = self.labelled, self.recipe.max_new_tokens
-        self.answer()
-        some = labelled[: self.recipe.query_questions]
-        answer(self.pair, Role.SLM, some, self.folder / "answers-slm", limit, self.report)
+        """`labels-llm`: labels on the LLM's answers, with its log-probabilities, which a Co-LLM router learns from."""
         answers = load_answers(self.folder / "answers-llm", Role.LLM)
-        # With the LLM's log-probabilities, which a Co-LLM-style router learns from.
-        label(self.pair, labelled, self.folder / "labels-llm", answers, report=self.report)
-        if "co-llm-data" in self.co_llm:
-            label(self.pair, labelled, self.co_llm["co-llm-data"], report=self.report)
-
-    def _check_questions(self) -> None:
-        """Whether there are enough, before the hours that the stages take; a TrainerError if not."""
-        check_validation(self.train[self.recipe.train_questions :], self.recipe.train_questions)
-        check_apart(texts_of(self.train), self.dev, "give others with --dev")
-        check_splits(
-            [question.id for question in self.labelled], "give more of them, or more to train on (--train-questions)"
-        )
+        label(self.pair, self.labelled, self.folder / "labels-llm", answers, report=self.report)
 
     def fit(self) -> list[str]:
-        """All routers that the evaluation compares; returns them as `name=folder`."""
-        recipe, fitting = self.recipe, self.fitting
+        """`routers`: all that the evaluation compares, CITER's in rounds; returns them as `name=folder`."""
+        recipe, fitting, report = self.recipe, self.fitting, self.report
         labels, routers = self.folder / "labels-llm", self.folder / "routers"
-        kept = ["kept"] if recipe.acceptances else []
-        about: dict[str, Any] = {"report": self.report, "command": command("trainer")}
+        about: dict[str, Any] = {"report": report, "command": command("trainer")}
+        names = ["citer-shortcut", "co-llm"]
         fit(labels, routers / "citer-shortcut", fitting, recipe.description, **about)
-        settings = replace(fitting, logit_features=False, skip=False)
-        for name, likelihoods in self.co_llm.items():
-            fit_co_llm(likelihoods, routers / name, settings, **about)
-        for name in kept:
-            judged = replace(fitting, target="kept", cost_weight=0.0, shortcut_weight=0.0)
-            fit(labels, routers / name, judged, recipe.description, **about)
-        query = self._fit_query(labels, routers / "query", about)
+        fit_co_llm(labels, routers / "co-llm", replace(fitting, logit_features=False, skip=False), **about)
+        if recipe.acceptances:
+            fit(labels, routers / "kept", replace(fitting, target="kept", cost_weight=0.0), recipe.description, **about)
+            names.append("kept")
+        slm_right = are_right(load_answers(self.folder / "answers-slm", Role.SLM), self.labelled)
+        try:
+            fit_query(labels, slm_right, routers / "query", replace(QUERY, seed=fitting.seed), **about)
+            names.append("query")
+        except TrainerError as error:  # a rival that cannot be fitted does not stop what it is compared with
+            report(f"without the query router, which learns from the questions that one model alone answers: {error}")
         rollouts = RolloutSettings(
             budget=recipe.budget,
             both=fitting.cost_weight > 0,  # λ compares what both tokens come to
             max_new_tokens=recipe.max_new_tokens,
         )
-        rest = self.train[recipe.train_questions :]
-        rounds = iterate(
+        made = make_rounds(
             self.pair,
             self.labelled,
-            rest,
+            self.validation,
             labels,
             self.folder,
             recipe.rounds,
             rollouts,
             fitting,
-            self.report,
+            report,
             recipe.description,
         )
-        names = ["citer-shortcut", *kept, *self.co_llm, *query, *sorted(each.router for each in rounds)]
-        return [f"{name}={routers / name}" for name in names]
-
-    def _fit_query(self, labels: Path, out: Path, about: dict[str, Any]) -> list[str]:
-        """The query router's name, or none: a rival that cannot be fitted does not stop what it is compared with."""
-        slm_right = are_right(load_answers(self.folder / "answers-slm", Role.SLM), self.labelled)
-        try:
-            fit_query(labels, slm_right, out, replace(QUERY, seed=self.fitting.seed), **about)
-        except TrainerError as error:
-            self.report(
-                f"without the query router, which learns from the questions that one model alone answers: {error}"
-            )
-            return []
-        return [out.name]
+        return [f"{name}={routers / name}" for name in (*names, *sorted(each.router for each in made))]
 
     def evaluate(self, routers: list[str]) -> Summary:
-        """Every method on the dev questions, summarised."""
+        """`evaluation`: every method on the dev questions, summarised."""
         where, limit = self.folder / "evaluation", self.recipe.max_new_tokens
         tokens = held_out_tokens(self.folder / "labels-llm")
         stages = {"evaluation": PLAIN, "evaluation-routers": routers, "assisted": ["assisted"]}
@@ -180,25 +157,27 @@ class Pipeline:
                 evaluate(self.pair, self.dev, methods, where, self.recipe.task, limit, self.report, stage)
         return summarise(read_evaluation(where), main=self.best)
 
+    def ship(self, summary: Summary, out: Path, adapter: Path | None) -> None:
+        """Ships the best router with its curves on the dev questions, and the SLM's adapter beside it."""
+        best = self.best
+        curves, beside = curves_of(summary, best), beside_confidence([summary], best)
+        ship(self.folder / "routers" / best, curves, out, untrained_curves([summary]), beside)
+        if adapter is not None:
+            with replacing(out / ADAPTER) as new:
+                shutil.copyfile(adapter, new)
+        self.report(f"{best} is now {out}")
+
+    def _load(self, sources: Sequence[str], count: int, split: Split, offset: int = 0) -> list[Question]:
+        sources = list(sources) or [self.recipe.task]
+        return load_questions(sources, count, split, report=self.report, need_reference=False, offset=offset)
+
     def _plane(self) -> list[str]:
         """The methods of the plane: no router, the SLM's confidence, both kinds of router; and the rival, tuned."""
         tuning, routers = self.folder / "speculation", self.folder / "routers"
-        # Training questions that no router learned from.
-        rest = self.train[self.recipe.train_questions :]
-        tune(self.pair, rest, tuning, self.recipe.max_new_tokens, self.report)
+        tune(self.pair, self.validation, tuning, self.recipe.max_new_tokens, self.report)
         names = ["slm", "confidence", *(f"{name}={routers / name}" for name in ("kept", self.best))]
         plane = [f"{name}@{acceptance:g}" for acceptance in self.recipe.acceptances for name in names]
         return [*plane, f"assisted-tuned={tuning}"]
-
-    def ship(self, summary: Summary, routers: Path) -> None:
-        """Ships the best router, with its curves on the dev questions: at acceptance 0, and at others if measured."""
-        best, out = self.best, routers / self.recipe.router
-        curves, beside = curves_of(summary, best), beside_confidence([summary], best)
-        ship(self.folder / "routers" / best, curves, out, untrained_curves([summary]), beside)
-        if self.adapter is not None:
-            with replacing(out / ADAPTER) as new:
-                shutil.copyfile(self.adapter, new)
-        self.report(f"{best} is now {out}")
 
 
 def parts_of(folder: Path, stage: str, methods: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -216,12 +195,13 @@ def parts_of(folder: Path, stage: str, methods: Sequence[str]) -> Iterator[tuple
 
 
 def align_first(recipe: Recipe, settings: Settings, folder: Path, how: AlignSettings) -> Path:
-    """Lets the settings' SLM learn what the LLM answers to a recipe's questions and to general prompts.
+    """`align`: the settings' SLM learns what the LLM answers to a recipe's questions and to general prompts.
 
-    The answers are those of the first stage of `run` in the same folder. Returns the adapter's path.
+    Returns the adapter's path.
     """
     pipeline = Pipeline(recipe, folder, load(None, settings), FitSettings())
-    pipeline.answer()
+    pipeline.check_questions()
+    answer(pipeline.pair, Role.LLM, pipeline.labelled, folder / "answers-llm", recipe.max_new_tokens)
     task = AnsweredTask(recipe.task, pipeline.labelled, folder / "answers-llm")
     del pipeline  # the pair's memory
     return align(settings, [task], read_general_prompts(), folder / "align", how)
@@ -249,11 +229,14 @@ def run(
         fitting: How routers are fitted.
         adapter: The file that the pair's SLM was aligned with, for the router's folder.
     """
-    pipeline = Pipeline(recipe, folder, pair, fitting, adapter=adapter)
+    pipeline = Pipeline(recipe, folder, pair, fitting)
+    pipeline.check_questions()
+    pipeline.answer()
     pipeline.label()
     summary = pipeline.evaluate(pipeline.fit())
-    path = write_summary(summary, results)
-    for chart in write_charts(summary, results):
-        print(f"wrote {chart}")
-    pipeline.ship(summary, routers)
+    with alone_at(folder / "shipping"):
+        path = write_summary(summary, results)
+        for chart in write_charts(summary, results):
+            print(f"wrote {chart}")
+        pipeline.ship(summary, routers / recipe.router, adapter)
     return path

@@ -64,16 +64,7 @@ class Round:
         )
 
 
-def check_validation(validation: Sequence[Question], trained: int) -> None:
-    """A TrainerError where no questions are left to compare rounds on, after those to train on."""
-    if not validation:
-        raise TrainerError(
-            f"no questions are left after the {trained} to train on, and rounds are compared on others: give more, or "
-            "ask for fewer (--questions; of `run` --train-questions)"
-        )
-
-
-def iterate(
+def make_rounds(
     pair: Pair,
     questions: Sequence[Question],
     validation: Sequence[Question],
@@ -97,9 +88,6 @@ def iterate(
     Returns:
         The rounds that were made, in order.
     """
-    if rounds < 1:
-        raise TrainerError(f"{rounds} rounds: ask for 1 or more")
-    check_validation(validation, len(questions))
     made: list[Round] = []
     router: Router | None = None
     for number in range(1, rounds + 1):
@@ -122,8 +110,8 @@ def iterate(
 
 
 def load_rounds(folder: Path) -> list[Round]:
-    """The rounds that `iterate` made in a folder, in order; a TrainerError where it made none."""
-    path, way_out = folder / "rounds.json", "make the rounds with `python -m trainer iterate`"
+    """The rounds that `run` made in a folder, in order; a TrainerError where it made none."""
+    path, way_out = folder / "rounds.json", "make the rounds with `python -m trainer run`"
     if not (rounds := read_json(path, list[Round], way_out)):
         raise TrainerError(f"{path} holds no rounds: {way_out}")
     return rounds

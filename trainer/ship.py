@@ -18,18 +18,34 @@ from engine.router import WEIGHTS, Router
 from engine.weights.cache_folder import sha256_of
 from engine.weights.files import filling
 from trainer import TrainerError
-from trainer.evaluation.estimates import PointSummary, digits
+from trainer.evaluation.estimates import PointSummary, digits, is_surely_less
 from trainer.evaluation.method_names import parsed, spelled
 from trainer.evaluation.record import on_one_machine
 from trainer.evaluation.seconds import SecondsSummary, llm_alone
 from trainer.evaluation.statistics import TOLERANCE
 from trainer.evaluation.summary import BesideConfidence, Summary, alone
 from trainer.evaluation.transfer import TASK, TransferPoint, TransferSummary
-from trainer.fit.card import Beside, is_surely_worse, nearest_beside, write_card
+from trainer.fit.card import write_card
 from trainer.labels.rollouts import fingerprint
 
 UNTRAINED = tuple(name for name in POLICIES if REGISTRY[name].scores and not REGISTRY[name].needs_router)
 """Policies that a request may name and that need no training."""
+
+
+Beside = Mapping[str, Sequence[BesideConfidence]]
+"""By task what is known of a router's measured points beside SLM confidence."""
+
+
+def nearest_beside(curve: Curve, threshold: float, beside: Beside) -> BesideConfidence | None:
+    """Of what is known of a curve's measured points, that of the one nearest to a threshold."""
+    dials = curve.acceptance, curve.max_draft or "auto"
+    own = [each for each in beside.get(curve.task, ()) if (each["acceptance"], each["max_draft"]) == dials]
+    return min(own, key=lambda each: abs(each["threshold"] - threshold), default=None)
+
+
+def is_surely_worse(point: BesideConfidence | None) -> bool:
+    """Whether its whole interval is below what SLM confidence has; not where that is not known."""
+    return point is not None and is_surely_less(point["accuracy"])
 
 
 def curve_of(summary: Summary, method: str, acceptance: float = 0.0) -> Curve:
@@ -267,7 +283,6 @@ def ship(
     untrained: Mapping[str, list[Curve]] | None = None,
     beside: Beside | None = None,
     timed: Sequence[TimedSetting] = (),
-    others: Beside | None = None,
 ) -> Router:
     """Copies a router's folder to `out`, whose name becomes its own, with its curves and where to start.
 
@@ -276,9 +291,8 @@ def ship(
 
     Args:
         untrained: The curves of policies without training, by their names.
-        beside: See `beside_confidence`; its card says how it stands there where it starts.
+        beside: See `beside_confidence`.
         timed: See `timed_settings`.
-        others: As `beside`, of routers that learned from the other tasks alone.
     """
     shipped = Router.load(router)
     threshold, acceptance = operating_point(curves, beside)
@@ -288,5 +302,5 @@ def ship(
     with filling(out) as new:
         shipped.save(new)
         OperatingPoints(sha256_of(new / WEIGHTS), tuple(curves), without_training, tuple(timed)).save(new)
-        write_card(shipped.card, new, curves, beside, timed, others)
+        write_card(shipped.card, new, curves)
     return shipped

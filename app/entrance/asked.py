@@ -13,6 +13,10 @@ from gradio_client.utils import construct_args
 
 from app.running.sessions import LONGEST_HASH
 from engine.errors import shown
+from engine.guard.limits import LATER
+
+PER_WINDOW = 24
+"""Events of a window that wait, are worked on, or have a result that was not read."""
 
 _NAMES = ("session_hash", "event_id", "fn_name")
 _FORMS = ("multipart/", "application/x-www-form-urlencoded")
@@ -74,6 +78,17 @@ def _check_result(page: Blocks, event: str) -> None:
         raise HTTPException(404, "There is no result of that name, or it was read or dropped: ask again.")
 
 
+def _check_window(page: Blocks, path: str, window: Any) -> None:
+    """Refuses who reads results where there are none, and a window that asks for more before it has read."""
+    queue = page._queue
+    if path.endswith("/queue/data") and window not in queue.pending_messages_per_session:
+        raise HTTPException(404, "There are no results for this window: ask for something first.")
+    if path.endswith("/queue/join") and len(queue.pending_event_ids_session.get(window, ())) >= PER_WINDOW:
+        raise HTTPException(
+            429, f"This window asked for {PER_WINDOW} things that are not done, which is its share. {LATER}"
+        )
+
+
 async def check_request(request: Request) -> None:
     """`check_asked` for a request to gradio's application; what is no JSON is left to its routes."""
     names = {**request.query_params, **request.path_params}
@@ -87,4 +102,7 @@ async def check_request(request: Request) -> None:
             body = await request.json()
         except (ValueError, RecursionError):
             body = {}
-    check_asked(request.app.get_blocks(), names, body, "/gradio_api/call/v2/" in request.url.path)
+    page, path = request.app.get_blocks(), request.url.path
+    check_asked(page, names, body, "/gradio_api/call/v2/" in path)
+    said = body if isinstance(body, dict) else {}
+    _check_window(page, path, said.get("session_hash", names.get("session_hash")))

@@ -10,15 +10,16 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from gradio.context import LocalContext
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.endpoint.addresses import client_address
+from engine.guard.addresses import client_address
 
 _DATA = "/gradio_api/queue/data"
 _ALIVE = re.compile(r"/gradio_api/heartbeat/([^/]{1,100})")  # open for as long as a page or a Python client is there
 _CALL = re.compile(r"/gradio_api/call/(?:v2/)?[^/]+/(\w{1,100})")
 
 
-def calling_address(proxies: int) -> str | None:
+def calling_address(proxies: int | None) -> str | None:
     """`client_address` of the request that gradio is answering now; None outside of one."""
     request: Any = LocalContext.request.get(None)
     return None if request is None else client_address(request.client, request.headers, proxies)
@@ -50,6 +51,21 @@ class Callers:
             self._open[name] -= 1
             if not self._open[name]:
                 del self._open[name]
+
+
+class Listened:
+    """An ASGI application around gradio's that tells `Callers` who waits for results."""
+
+    def __init__(self, app: ASGIApp, callers: Callers) -> None:
+        self._app, self._callers = app, callers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes everything on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with self._callers.listening(scope["method"], scope["path"], scope["query_string"]):
+            await self._app(scope, receive, send)
 
 
 def _listens_for(path: str, query: bytes) -> str | None:

@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeVar
 
 from app.running.host import Host
 from engine import EngineError, Request, TokenEvent
-from engine.endpoint.places import Entrance
 from engine.errors import log_fault
+from engine.guard.limits import Entrance
 
 State = Literal["waiting", "running", "done", "stopped", "failed"]
 SomeJob = TypeVar("SomeJob", bound="Job")

@@ -11,7 +11,7 @@ from app.running.job import Job
 from app.running.run import Run
 from app.running.session import Session
 from engine import InvalidRequest, Prices
-from engine.endpoint.places import LATER, Busy, Places
+from engine.guard.limits import LATER, Busy, Places
 
 MAX_EMPTY = 1_024
 """Windows that have nothing yet of which anything is kept: a few hundred bytes each."""

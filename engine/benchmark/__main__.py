@@ -24,7 +24,7 @@ DESCRIPTION = "Measure the engine here: the table of one pair. Run it on an othe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
     options = _parser().parse_args(arguments)
-    commands = {None: _table, "lm-head": _lm_head, "weights": _weights, "report": _report}
+    commands = {None: _table, "weights": _weights, "report": _report}
     return exit_status(lambda: commands[options.command](options))
 
 
@@ -56,15 +56,6 @@ def _table(options: argparse.Namespace) -> None:
     if options.readme and not options.profile:
         _write(SUMMARIES / f"{subject.name}.json", summary)
         rewrite()
-
-
-def _lm_head(options: argparse.Namespace) -> None:
-    from engine.benchmark.agreement import lm_head
-    from engine.benchmark.subject import PROMPTS
-    from engine.provenance import machine
-
-    prompts = json.loads(PROMPTS.read_text(encoding="utf-8"))[: options.prompts]
-    print(json.dumps({"hardware": machine(), **lm_head("cpu", prompts, options.tokens)}, indent=2, allow_nan=False))
 
 
 def _weights(options: argparse.Namespace) -> None:
@@ -138,9 +129,6 @@ def _parser() -> argparse.ArgumentParser:
         "table of speed",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    head = commands.add_parser("lm-head", help="what 4 bits on lm_head of the cpu pair gain and cost")
-    head.add_argument("--prompts", type=_positive, default=20, metavar="N", help="how many of assets/prompts.json")
-    head.add_argument("--tokens", type=_positive, default=64, metavar="N", help="per text, at most")
     forms = commands.add_parser("weights", help="how near NF4 and int8 are to the original weights, of the cpu pair")
     forms.add_argument("--prompts", type=_positive, default=20, metavar="N", help="how many of assets/prompts.json")
     forms.add_argument("--tokens", type=_positive, default=64, metavar="N", help="per text, at most")

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from statistics import median
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from engine.benchmark.measure import seconds_of
 from engine.events import Role
-from engine.model import int8
 from engine.model.language_model import LanguageModel
-from engine.model.linear import copy_dtype, four_bit_parameters
 from engine.model.logits import argmax
-from engine.pair import Pair, load
 from engine.pairs.gguf_dense import quick_and_quiet_reading
 from engine.pairs.origin import Origin, origin_of, read_tokenizer
 from engine.pairs.presets import Model, Preset
 from engine.request import Request
-from engine.settings import Settings, load_settings
+from engine.settings import Settings
 from engine.tokenizer import backend, end_ids, render
 from engine.weights import store
 from engine.weights.convert import converted, load_folder
@@ -65,61 +60,6 @@ def rounding(value: float, dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps * 2.0 ** math.floor(math.log2(abs(value)))
 
 
-def lm_head(preset: str, prompts: Sequence[str], tokens: int, repeats: int = 30) -> dict[str, Any]:
-    """What 4 bits on `lm_head` gain and cost, for both models of a pair that is quantised here ("cpu").
-
-    On greedy texts (one per prompt, of at most `tokens` tokens) written with `lm_head` in bf16: how often does the
-    4-bit one choose the same token in the same state, and how long does each take for one token?
-
-    Returns:
-        Per model: positions, agreement in [0, 1], texts without a difference, and milliseconds of a one-token trunk
-        pass and of either `lm_head`, as medians of alternating timings.
-    """
-    settings = {name: load_settings(preset=preset, lm_head_4bit=name == "nf4") for name in ("bf16", "nf4")}
-    pairs = {name: load(None, setting, print_progress) for name, setting in settings.items()}
-    return {role.value: _compare_heads(pairs, role, prompts, tokens, repeats) for role in (Role.SLM, Role.LLM)}
-
-
-def _compare_heads(
-    pairs: dict[str, Pair], role: Role, prompts: Sequence[str], tokens: int, repeats: int
-) -> dict[str, Any]:
-    models = {name: pair.models[role is Role.LLM] for name, pair in pairs.items()}
-    dense = models["bf16"]
-    choices = []
-    for prompt in prompts:
-        request = Request(prompt, policy=role.value, max_new_tokens=tokens)
-        written = [event.id for event in pairs["bf16"].generate(request).events]
-        ids = render(pairs["bf16"].tokenizer, request)
-        fed = ids + written[:-1]
-        hidden = dense.feed(dense.new_cache(1, len(fed)), [0], [fed])[0][len(ids) - 1 :]
-        choices.append([model.logits(hidden).argmax(-1).tolist() for model in models.values()])
-    same = [[a == b for a, b in zip(*text, strict=True)] for text in choices]
-    positions = sum(map(len, same))
-    return {
-        "model": dense.name,
-        "positions": positions,
-        "agreement": sum(map(sum, same)) / positions,
-        "texts_without_a_difference": sum(map(all, same)),
-        "texts": len(prompts),
-        "milliseconds": _time_heads(models, repeats),
-        "head_bytes": {name: model.cost.head_bytes for name, model in models.items()},
-    }
-
-
-def _time_heads(models: dict[str, LanguageModel], repeats: int) -> dict[str, float]:
-    """Milliseconds for one token: of the trunk, and of each model's `lm_head`."""
-    dense = models["bf16"]
-    cache = dense.new_cache(1, 100 + repeats)
-    hidden = dense.feed(cache, [0], [[1] * 99])[0][-1:]
-    calls: dict[str, Callable[[], object]] = {"trunk": lambda: dense.feed(cache, [0], [[1]])}
-    calls |= {name: lambda model=model: model.logits(hidden).argmax() for name, model in models.items()}
-    seconds = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            seconds[name].append(seconds_of(call, dense.device))
-    return {name: round(1e3 * median(values[3:]), 2) for name, values in seconds.items()}
-
-
 def weights(
     preset: Preset, settings: Settings, prompts: Sequence[str], tokens: int, references: Sequence[tuple[str, str]] = ()
 ) -> dict[str, Any]:
@@ -148,11 +88,11 @@ def _compare_forms(
     model: Model, settings: Settings, prompts: Sequence[str], tokens: int, references: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
     origin = origin_of(model, settings, print_progress)
-    layouts = [store.cpu_layout("nf4"), *["int8"] * int8.supported()]
+    layouts = sorted({store.cpu_layout(), "int8"})
     folders = [converted(origin, settings, layout, print_progress) for layout in layouts]
     tokenizer = read_tokenizer(origin.title, folders[0])
     original = LanguageModel(_original(origin), origin.title, len(tokenizer))
-    ends = end_ids(tokenizer, original.weights)
+    ends = end_ids(tokenizer, original.model)
 
     def ids_of(prompt: str) -> list[int]:
         return render(tokenizer, Request(prompt, raw=not tokenizer.chat_template))
@@ -163,9 +103,7 @@ def _compare_forms(
     forms = {"bf16": _nearness(original, texts, told)}
     del original  # its gigabytes
     for layout, folder in zip(layouts, folders, strict=True):
-        loaded = load_folder(folder, lm_head_4bit=True, plain=False)
-        dtype = copy_dtype(four_bit_parameters(loaded), settings.weights_copy)
-        held = LanguageModel(loaded, origin.title, len(tokenizer), dtype)
+        held = LanguageModel(load_folder(folder), origin.title, len(tokenizer))
         forms[store.form(layout)] = _nearness(held, texts, told)
     return {"model": origin.title, "positions": sum(len(text) for _, text in texts), "forms": forms}
 

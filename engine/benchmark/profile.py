@@ -19,7 +19,7 @@ from torch.profiler import profile as torch_profile
 
 import engine.decoding
 import engine.model.kv_cache
-import engine.model.linear
+import engine.model.nf4
 from engine.benchmark.markdown import code, table
 from engine.benchmark.measure import Plan, about
 from engine.benchmark.rows import BATCHES, MAIN_SHARE
@@ -151,7 +151,7 @@ def _ranges(subject: Subject, policy: Policy) -> ExitStack:
         (policy, "score", ROUTER),
         (engine.decoding, "sample", SAMPLING),
         (engine.model.kv_cache.RaggedAttention, "store", CACHE),
-        (engine.model.linear.Linear, "__call__", LINEAR),  # its kernel is no operator of torch's
+        (engine.model.nf4.Nf4Linear, "__call__", LINEAR),  # its kernel is no operator of torch's
     )
     stack = ExitStack()
     for owner, name, label in functions:

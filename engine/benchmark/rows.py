@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.benchmark.forced import AGREEMENT, ForcedCertainty, forced
-from engine.benchmark.subject import DEFAULT, OWN, Subject
+from engine.benchmark.subject import Subject
 from engine.benchmark.writers import (
     ForcedShare,
     Writer,
@@ -97,8 +97,7 @@ def _routed(share: float, batch: int = 1) -> TableRow:
 
 def _naive(subject: Subject) -> Writer:
     router = router_of(subject.pair)
-    # With this engine's weights: a dense `lm_head` would make each of the LLM's prefills slower still on a CPU.
-    models = subject.plain(OWN, Role.SLM), subject.plain(OWN, Role.LLM)
+    models = subject.plain(Role.SLM), subject.plain(Role.LLM)
     return naive(*models, lambda tokens: ForcedShare(router, tokens), MAIN_SHARE)
 
 
@@ -125,15 +124,14 @@ def _by_confidence(threshold: float) -> TableRow:
 
 
 def _speculative(subject: Subject) -> Writer:
-    return speculative(subject.plain(OWN, Role.SLM), subject.plain(OWN, Role.LLM), subject.pair.tokenizer)
+    return speculative(subject.plain(Role.SLM), subject.plain(Role.LLM), subject.pair.tokenizer)
 
 
 OURS = "this engine’s weights"
 _LLAMA = "llama-"  # what the names of its two rows begin with
 
 ROWS: tuple[TableRow, ...] = (
-    *_alone("generate", "`generate`", lambda subject, role: generate(subject.plain(DEFAULT, role))),
-    *_alone("generate-own", f"`generate`, {OURS}", lambda subject, role: generate(subject.plain(OWN, role))),
+    *_alone("generate", f"`generate`, {OURS}", lambda subject, role: generate(subject.plain(role))),
     *_alone("engine", "this engine", lambda subject, role: alone(subject.pair, role)),
     *(_routed(share) for share in SHARES),
     *(_routed(MAIN_SHARE, batch) for batch in BATCHES),

@@ -1,8 +1,7 @@
 """What is measured: a pair in the engine, the same models as transformers runs them, and the prompts.
 
 The models for transformers are loaded a second time: the engine may change the modules of its pair, and what is
-compared with must be what anyone gets. They have two forms: `default`, with `lm_head` left dense as transformers does
-by default, and `own`, the engine's weights with everything quantised that the engine quantises.
+compared with must be what anyone gets. On a processor they have the engine's own weights and products.
 """
 
 from __future__ import annotations
@@ -28,15 +27,17 @@ from transformers import (
 from engine.errors import SettingsError
 from engine.events import Role
 from engine.pair import Pair, load
+from engine.pairs.origin import origin_of
 from engine.pairs.presets import GgufModel, choose_preset
 from engine.provenance import ROOT
 from engine.request import Request
 from engine.settings import Settings, load_settings
 from engine.tokenizer import render
-from engine.weights.load import load_models
+from engine.weights import store
+from engine.weights.convert import folder_of
+from engine.weights.load import layout_of, slm_origin
 from engine.weights.progress import ProgressCallback
 
-DEFAULT, OWN = "default", "own"
 PROMPTS = ROOT / "assets" / "prompts.json"
 SEED = 0  # of random weights
 
@@ -71,19 +72,19 @@ class Subject:
     Attributes:
         name: Of the preset, or of the two shapes; a file's name.
         gguf: Files of the same models for llama.cpp, where there are any.
-        load_plain: Loads both models as transformers runs them, in a form (`DEFAULT` or `OWN`), once.
+        load_plain: Loads both models as transformers runs them, once.
         random: Whether the weights are random, so that the models agree on nothing.
     """
 
     name: str
     pair: Pair
     gguf: dict[Role, Path]
-    load_plain: Callable[[str], tuple[PreTrainedModel, PreTrainedModel]]
+    load_plain: Callable[[], tuple[PreTrainedModel, PreTrainedModel]]
     random: bool = False
 
-    def plain(self, form: str, role: Role) -> PreTrainedModel:
-        """A model as transformers runs it, in a form (`DEFAULT` or `OWN`)."""
-        return self.load_plain(form)[0 if role is Role.SLM else 1]
+    def plain(self, role: Role) -> PreTrainedModel:
+        """A model as transformers runs it."""
+        return self.load_plain()[0 if role is Role.SLM else 1]
 
     @property
     def device(self) -> torch.device:
@@ -98,9 +99,13 @@ def from_settings(settings: Settings, progress: ProgressCallback | None = None) 
         model.calibrate()  # times that were kept may be of another day, or of other instructions
     chosen = choose_preset(settings)
 
-    def load_plain(form: str) -> tuple[PreTrainedModel, PreTrainedModel]:
-        loaded = load_models(chosen, load_settings(**{**settings.model_dump(), "lm_head_4bit": form == OWN}), progress)
-        return loaded.slm, loaded.llm
+    def load_plain() -> tuple[PreTrainedModel, PreTrainedModel]:
+        layout = layout_of(chosen, settings)
+        if layout not in ("packed", "int8"):
+            return tuple(model.model for model in load(None, settings, progress).models)
+        origins = slm_origin(chosen, settings, progress), origin_of(chosen.llm, settings, progress)
+        slm, llm = (store.as_transformers(folder_of(each.key, settings, layout), layout) for each in origins)
+        return slm, llm
 
     models = {Role.SLM: chosen.slm, Role.LLM: chosen.llm}
     gguf = {r: p for r, m in models.items() if isinstance(m, GgufModel) and (p := _gguf(m, settings)).exists()}
@@ -125,19 +130,14 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
     configs = [_config(shape) for shape in shapes]
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
-    def make(config: PretrainedConfig, lm_head_4bit: bool) -> PreTrainedModel:
-        if where == "cpu":
-            return _quantised_by_engine(config, lm_head_4bit)
-        return _quantised_by_bitsandbytes(config, lm_head_4bit, torch.device(where))
+    def load_plain() -> tuple[PreTrainedModel, PreTrainedModel]:
+        slm, llm = (_random(config, where) for config in configs)
+        return slm, llm
 
     tokenizer = stand_in_tokenizer(min(config.vocab_size for config in configs))
 
-    def load_plain(form: str) -> tuple[PreTrainedModel, PreTrainedModel]:
-        slm, llm = (make(config, form == OWN) for config in configs)
-        return slm, llm
-
     names = [shape if shape in SHAPES else Path(shape).stem for shape in shapes]
-    slm, llm = load_plain(OWN)
+    slm, llm = load_plain()
     pair = Pair(
         slm,
         llm,
@@ -169,37 +169,38 @@ def _dense(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def _form(where: str) -> str:
-    from engine.weights import store  # late, as below
-
-    return store.form(store.cpu_layout(load_settings().cpu_weights)) if where == "cpu" else "NF4"
+    return store.form(_layout()) if where == "cpu" else "NF4"
 
 
-def _quantised_by_engine(config: PretrainedConfig, lm_head_4bit: bool) -> PreTrainedModel:
-    """Quantised, stored and rebuilt as the engine does it with real weights; needs the dense model's memory once."""
-    from engine.weights import store  # late, as in `engine.weights.load`: bitsandbytes takes a second
+def _layout() -> str:
+    return store.cpu_layout(load_settings().cpu_weights)
 
-    layout = store.cpu_layout(load_settings().cpu_weights)
+
+def _random(config: PretrainedConfig, where: str) -> PreTrainedModel:
+    """Quantised, stored and rebuilt on a processor as the engine does it with real weights."""
+    if where != "cpu":
+        return _quantised_by_bitsandbytes(config, torch.device(where))
+    dense = _dense(config)  # all of it is in memory, once
+    tensors = dense.state_dict()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.safetensors"
-        store.save(store.quantise(_dense(config), layout), path)
-        return store.build(config, path, layout, lm_head_4bit)
+        store.save(store.quantise(dense, _layout(), tensors.__getitem__), Path(folder) / store.WEIGHTS)
+        config.save_pretrained(folder)
+        return store.as_transformers(Path(folder), _layout())
 
 
-def _quantised_by_bitsandbytes(config: PretrainedConfig, lm_head_4bit: bool, device: torch.device) -> PreTrainedModel:
+def _quantised_by_bitsandbytes(config: PretrainedConfig, device: torch.device) -> PreTrainedModel:
     """As bitsandbytes quantises at load, matrix by matrix, so that a card never holds the dense model.
 
     Meant for CUDA; no GPU was at hand to run it there.
     """
     import bitsandbytes as bnb
 
-    from engine.weights.store import rebuild_rotary
-
     torch.manual_seed(SEED)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     params4bit: Any = bnb.nn.Params4bit  # pyright does not see Params4bit.__new__ behind nn.Parameter's
     for name, module in list(model.named_modules()):
-        if isinstance(module, torch.nn.Linear) and (name != "lm_head" or lm_head_4bit):
+        if isinstance(module, torch.nn.Linear):
             size, bias = (module.in_features, module.out_features), module.bias is not None
             linear: Any = bnb.nn.Linear4bit(*size, bias, compute_dtype=torch.bfloat16, quant_type="nf4", device="meta")
             weight = 0.02 * torch.randn(module.weight.shape, dtype=torch.bfloat16)
@@ -213,9 +214,7 @@ def _quantised_by_bitsandbytes(config: PretrainedConfig, lm_head_4bit: bool, dev
             dense = torch.ones(value.shape) if one else 0.02 * torch.randn(value.shape)
             fill[name] = dense.to(device, torch.bfloat16)
     model.load_state_dict(fill, strict=False, assign=True)
-    if not lm_head_4bit:
-        model.tie_weights()
-    rebuild_rotary(model, device)
+    store.rebuild_rotary(model, device)
     return model.eval().requires_grad_(False)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from engine.benchmark.agreement import compare
 from engine.benchmark.measure import EXTRAS, Bandwidth, Plan, about, ratios, seconds_of, spread
 from engine.benchmark.rows import BASELINE, ROWS, TableRow, available, bytes_to_move
-from engine.benchmark.subject import OWN, Subject, prompt_of
+from engine.benchmark.subject import Subject, prompt_of
 from engine.benchmark.writers import Writer, router_of
 from engine.errors import EngineError
 from engine.events import Role
@@ -142,8 +142,8 @@ def _agreement(subject: Subject, plan: Plan, timings: dict[str, Timings]) -> Jso
     prompt = prompt_of(subject.pair.tokenizer, plan.prompt)
     agreement = {}
     for role in Role:
-        ours, theirs = timings.get(f"engine-{role.value}"), timings.get(f"generate-own-{role.value}")
+        ours, theirs = timings.get(f"engine-{role.value}"), timings.get(f"generate-{role.value}")
         if ours and theirs:
             title = f"{role.value.upper()} only"
-            agreement[title] = compare(subject.plain(OWN, role), prompt, ours.texts[0], theirs.texts[0])
+            agreement[title] = compare(subject.plain(role), prompt, ours.texts[0], theirs.texts[0])
     return agreement

@@ -1,96 +1,311 @@
-"""The body of a request: bounded in bytes, values and time before it is parsed."""
+"""What programs may ask: the fields of a body with their kinds and limits, and what a body comes to.
+
+What the engine limits for every caller (sampling, stop strings, dials, lengths) the engine itself checks.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from typing import Any
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from starlette.requests import Request
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic_core import PydanticCustomError
 
-from engine.endpoint.refusals import Refusal
+from engine.endpoint.model_names import Citer, RouterSetting, chosen_setting
+from engine.errors import InvalidRequest, check_text, shown
+from engine.guard.refusals import Refusal, blamed, refusal_of
+from engine.request import MAX_STOP_CHARACTERS, MAX_STOPS, MAX_TURNS, Request, Sampling, Turn, TurnRole
+from engine.settings import Settings
 
-MOST_BYTES = 2_000_000
-"""Of a body: a prompt of a million characters, most of which JSON spells as one byte."""
+if TYPE_CHECKING:  # torch comes with it, and a page that is starting does not wait for torch
+    from engine.pair import Pair
 
-MOST_DISCARDED = 16_000_000
-"""Of a body that is too large, what is read for the sake of an answer."""
+MAX_TEXTS = 32
+"""Texts that one request may ask for: prompts times `n`."""
 
-MAX_OUTSIDE = 400_000
-"""Bytes of a body outside its strings: the page sends a few hundred, a batch of prompts as ids some ten thousand.
-Parsed, each takes twenty times as much memory."""
+MAX_CANDIDATES = 20
+"""Candidates per token, at most, of `top_logprobs` and of a completion's `logprobs`."""
 
-BODY_SECONDS = 60.0
-"""How long a body may take to come: one that stops in the middle holds what it brought, and others have less."""
+_SEEDS = 2**63
+_BY_IDS = "(token ids)"  # a `Request` must have a prompt in words; nobody reads this one
+_NOTHING = (None, [], {}, "")
+_WITHOUT_EFFECT = frozenset(
+    ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
+)
+"""Fields that are taken and change no text."""
 
-
-async def read_body(request: Request) -> dict[str, Any]:
-    """A request's body, as the JSON object that it must be; raises Refusal."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refusal(415, "The body must be JSON: send the header Content-Type: application/json.")
-    declared = request.headers.get("content-length", "0")[:15]
-    if declared.isdecimal() and int(declared) > MOST_DISCARDED:
-        raise _too_large()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            whole = await _whole(request)
-    except TimeoutError:
-        raise Refusal(408, f"The request took more than {BODY_SECONDS:.0f} seconds to come.") from None
-    try:
-        body = json.loads(whole)
-    except (ValueError, RecursionError):
-        raise Refusal(400, "The body is no JSON.") from None
-    if not isinstance(body, dict):
-        raise Refusal(400, "The body must be a JSON object of names and values.")
-    return body
-
-
-async def _whole(request: Request) -> bytes:
-    """All of it. Of one that is too large the rest is discarded as it comes: a client that is still sending hears
-    nothing before its connection is cut.
-    """
-    parts, size, outside, refused = bytearray(), 0, Outside(), None
-    async for part in request.stream():
-        size += len(part)
-        if size > MOST_DISCARDED:
-            break
-        if refused is None:
-            outside.take(part)
-            parts += part
-        if size > MOST_BYTES:
-            refused = _too_large()
-        elif outside.foreign:
-            refused = Refusal(400, "The body must be JSON in UTF-8.")
-        elif outside.count > MAX_OUTSIDE:
-            refused = Refusal(413, "The request has too many values outside of texts.")
-        if refused is not None:
-            parts.clear()
-    if refused is not None:
-        raise refused
-    return bytes(parts)
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "logit_bias": ({},),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "best_of": (1,),
+    "echo": (False,),
+    "suffix": ("",),
+}
+"""Fields that are not served, with the values that ask for nothing."""
 
 
-def _too_large() -> Refusal:
-    return Refusal(413, f"The request is too large: at most {MOST_BYTES:,} bytes are taken.")
+def _checked(check: Callable[[Any], object]) -> AfterValidator:
+    """Has the engine check a value; the engine's words are the refusal."""
+
+    def apply(value: Any) -> Any:
+        try:
+            check(value)
+        except InvalidRequest as error:
+            raise PydanticCustomError("engine", "{said}", {"said": str(error)}) from None
+        return value
+
+    return AfterValidator(apply)
 
 
-class Outside:
-    """Counts the bytes of JSON outside strings, as it comes, without parsing it.
+def _check_stop(text: str) -> None:
+    if not text:
+        raise InvalidRequest("stop holds an empty text, which would end every text: leave it out")
+    check_text("stop", text, MAX_STOP_CHARACTERS)
+
+
+def _drawn(name: str) -> AfterValidator:
+    return _checked(lambda value: Sampling(**{name: value}))
+
+
+def _empty(value: Any) -> Any:
+    if value not in _NOTHING:
+        raise PydanticCustomError("said", "is not served here: text only")
+    return value
+
+
+def _prompt(value: Any) -> str | list[int]:
+    ids = isinstance(value, list) and all(isinstance(id, int) and not isinstance(id, bool) for id in value)
+    if not ids and not isinstance(value, str):
+        raise PydanticCustomError("said", "must be a text or a list of token ids")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _prompts(value: Any) -> Any:
+    """A text, a list of token ids, or a list of either, as a list of prompts."""
+    single = isinstance(value, str) or (isinstance(value, list) and value and not isinstance(value[0], str | list))
+    return [value] if single else value
+
+
+_Prompt = Annotated[Any, PlainValidator(_prompt)]
+_Unserved = Annotated[Any, AfterValidator(_empty)]
+_Seed = Annotated[int, Field(ge=-_SEEDS, lt=_SEEDS)]
+_Length = Annotated[int, Field(ge=1, le=1_000_000)]
+_Stop = Annotated[str, _checked(_check_stop)]
+
+
+class _Part(BaseModel):
+    type: Literal["text"]
+    text: str
+
+
+def _parts(value: Any) -> Any:
+    if value is not None and not isinstance(value, str | list):
+        raise PydanticCustomError("said", "must be a text, or a list of parts of type text")
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value or []
+
+
+class _Message(BaseModel):
+    """A message of a conversation; other fields that clients send along with one are ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[list[_Part], BeforeValidator(_parts), Field(max_length=1_000)] = Field(default_factory=list)
+    tool_calls: _Unserved = None
+    function_call: _Unserved = None
+    audio: _Unserved = None
+
+    def turn(self) -> Turn:
+        role: TurnRole = "system" if self.role == "developer" else self.role
+        return Turn(role, "".join(part.text for part in self.content))
+
+
+class _StreamOptions(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class Body(BaseModel):
+    """The fields that chats and completions share. A field that is null counts as absent."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    model: str = Field(max_length=300)
+    citer: Citer = Field(default_factory=Citer)
+    n: int = Field(1, ge=1, le=MAX_TEXTS)
+    max_completion_tokens: _Length | None = None
+    max_tokens: _Length | None = None
+    temperature: Annotated[float, _drawn("temperature")] = 0.0
+    top_p: Annotated[float, _drawn("top_p")] = 1.0
+    top_k: Annotated[int, _drawn("top_k")] = 0
+    repetition_penalty: Annotated[float, _drawn("repetition_penalty")] = 1.0
+    seed: _Seed | None = None
+    stop: Annotated[
+        list[_Stop], BeforeValidator(lambda v: [v] if isinstance(v, str) else v), Field(max_length=MAX_STOPS)
+    ] = []
+    stream: bool = False
+    stream_options: _StreamOptions | None = None
+    return_token_ids: bool = False
+
+    @property
+    def candidates(self) -> int | None:
+        """Candidates to tell per token; None where no probabilities are asked for."""
+        raise NotImplementedError
+
+    @property
+    def token_keys(self) -> bool:
+        """Whether a completion's candidates go by "token_id:7" and not by texts, which several tokens may share."""
+        return False
+
+    def prompts(self) -> list[tuple[dict[str, Any], list[int] | None]]:
+        """Per prompt the fields of a `Request`, and its token ids where it was given as such."""
+        raise NotImplementedError
+
+
+class ChatBody(Body):
+    """A body of `/v1/chat/completions`."""
+
+    messages: list[_Message] = Field(min_length=1, max_length=MAX_TURNS)
+    logprobs: bool = False
+    top_logprobs: int = Field(0, ge=0, le=MAX_CANDIDATES)
+
+    @property
+    def candidates(self) -> int | None:
+        """See `Body`."""
+        return self.top_logprobs if self.logprobs else None
+
+    def prompts(self) -> list[tuple[dict[str, Any], list[int] | None]]:
+        """See `Body`; raises InvalidRequest for what the engine does not take."""
+        *turns, last = [message.turn() for message in self.messages]
+        if last.role != "user":
+            raise InvalidRequest("messages must end with one whose role is user: that is what is answered.")
+        system = turns.pop(0).text if turns and turns[0].role == "system" and turns[0].text else None
+        return [({"prompt": last.text, "system": system, "turns": tuple(turns)}, None)]
+
+
+class CompletionBody(Body):
+    """A body of `/v1/completions`."""
+
+    prompt: Annotated[list[_Prompt], BeforeValidator(_prompts), Field(min_length=1, max_length=MAX_TEXTS)]
+    logprobs: int | None = Field(None, ge=0, le=MAX_CANDIDATES)
+    return_tokens_as_token_ids: bool = False
+
+    @property
+    def candidates(self) -> int | None:
+        """See `Body`."""
+        return self.logprobs
+
+    @property
+    def token_keys(self) -> bool:
+        """See `Body`."""
+        return self.return_tokens_as_token_ids
+
+    def prompts(self) -> list[tuple[dict[str, Any], list[int] | None]]:
+        """See `Body`."""
+        texts = [(each, None) if isinstance(each, str) else (_BY_IDS, each) for each in self.prompt]
+        return [({"prompt": text, "raw": True}, ids) for text, ids in texts]
+
+
+class TokenizeBody(BaseModel):
+    """A body of `/v1/tokenize`."""
+
+    prompt: Annotated[str, _checked(lambda text: check_text("prompt", text, 1_000))] = ""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that is in order.
 
     Attributes:
-        count: So far; the ends of strings count.
-        foreign: Whether it is in UTF-16 or UTF-32, of which it cannot be told what is outside. `json` reads these, too.
+        body: What was sent.
+        setting: What the texts are written at.
+        texts: Per choice of the reply its request and, where the prompt came as such, its token ids.
     """
 
-    def __init__(self) -> None:
-        self.count, self.foreign = 0, False
-        self._in_string, self._rest = False, b""
+    body: Body
+    setting: RouterSetting
+    texts: tuple[tuple[Request, list[int] | None], ...]
 
-    def take(self, part: bytes) -> None:
-        """Counts a part."""
-        self.foreign |= b"\0" in part  # which JSON in UTF-8 never has
-        part = (self._rest + part).replace(b"\\\\", b"")
-        self._rest = b"\\" if part.endswith(b"\\") else b""  # what it escapes is to come
-        pieces = part.removesuffix(self._rest).replace(b'\\"', b"").split(b'"')
-        self.count += len(pieces) - 1 + sum(map(len, pieces[self._in_string :: 2]))
-        self._in_string ^= len(pieces) % 2 == 0
+    @property
+    def chat(self) -> bool:
+        """Whether it is a conversation; else texts are continued."""
+        return isinstance(self.body, ChatBody)
+
+
+def parsed(raw: bytes) -> dict[str, Any]:
+    """A body as the JSON object that it must be; fields that are null are left out. Raises Refusal."""
+    try:
+        said = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise Refusal(400, "The body is no JSON.") from None
+    if not isinstance(said, dict):
+        raise Refusal(400, "The body must be a JSON object of names and values.")
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Asked:
+    """A request for a chat or for completions; raises Refusal, before any prompt is encoded."""
+    said = {name: value for name, value in parsed(raw).items() if name not in _WITHOUT_EFFECT}
+    for name in _NEUTRAL.keys() & said.keys():
+        if (value := said.pop(name)) not in _NEUTRAL[name]:
+            raise Refusal(400, f"{name} = {shown(value, True)} is not served here: leave it out.", name)
+    try:
+        body = (ChatBody if chat else CompletionBody).model_validate(said)
+    except ValidationError as error:
+        raise refusal_of(error) from None
+    _check_together(body)
+    setting = chosen_setting(body.model, body.citer, pair, settings)
+    with blamed("messages" if chat else "prompt"):
+        prompts = body.prompts()
+        options = {**_options(body, settings), **vars(setting)}
+        requests = [(Request(**prompt, **options), ids) for prompt, ids in prompts]
+    with blamed("repetition_penalty"):
+        pair.check_sampling(options["sampling"])
+    if len(prompts) * body.n > MAX_TEXTS:
+        raise Refusal(
+            400, f"{len(prompts)} prompts with n = {body.n}: at most {MAX_TEXTS} texts are taken at once.", "n"
+        )
+    texts = [
+        (replace(request, seed=(request.seed + number) % _SEEDS), ids)
+        for request, ids in requests
+        for number in range(body.n)
+    ]
+    return Asked(body, setting, tuple(texts))
+
+
+def _check_together(body: Body) -> None:
+    """Raises Refusal for fields that do not go together."""
+    if isinstance(body, ChatBody) and body.top_logprobs and not body.logprobs:
+        raise Refusal(400, f"top_logprobs = {body.top_logprobs} needs logprobs = true.", "top_logprobs")
+    if body.stream_options and not body.stream:
+        raise Refusal(400, "stream_options is for stream = true.", "stream_options")
+
+
+def _options(body: Body, settings: Settings) -> dict[str, Any]:
+    """Fields of each `Request`: how its tokens are drawn, and where it ends."""
+    sampling = Sampling(body.temperature, body.top_p, body.top_k, body.repetition_penalty)
+    seed = body.seed
+    if seed is None:  # who samples without a seed expects another text each time
+        seed = secrets.randbelow(_SEEDS) if sampling.temperature else settings.seed
+    return {
+        "sampling": sampling,
+        "max_new_tokens": body.max_completion_tokens or body.max_tokens or settings.max_new_tokens,
+        "seed": seed % _SEEDS,
+        "stop": tuple(body.stop),
+        "alternatives": 0 if body.candidates is None else max(1, body.candidates),  # the token's own comes with them
+    }

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine.endpoint.fields import Asked
+from engine.endpoint.bodies import Asked
 from engine.events import Alternative, Role, TokenEvent
 from engine.events.settled import SettledEvents
 from engine.tokenizer import backend, token_text
@@ -45,13 +45,13 @@ class ChoiceText:
         piece = {"index": self._index, **content, "logprobs": self._logprobs(events)}
         piece["finish_reason"] = _REASONS.get(last or "")
         piece["citer"] = {"tokens": [_author(event) for event in events]}
-        if self._asked.token_ids:
+        if self._asked.body.return_token_ids:
             piece["token_ids"] = [event.id for event in events]
         self._characters += len(text)
         return piece
 
     def _logprobs(self, events: Sequence[TokenEvent]) -> dict[str, Any] | None:
-        if self._asked.candidates is None:
+        if self._asked.body.candidates is None:
             return None
         return self._of_chat(events) if self._asked.chat else self._of_completion(events)
 
@@ -74,23 +74,23 @@ class ChoiceText:
         return {
             "tokens": [self._word(event) for event in events],
             "token_logprobs": [_log(event.probability) for event in events],
-            "top_logprobs": told if self._asked.candidates else None,
+            "top_logprobs": told if self._asked.body.candidates else None,
             "text_offset": offsets,
         }
 
     def _top(self, event: TokenEvent) -> dict[str, float]:
         """The author's candidates, and the token itself where it is not among them."""
         listed = {self._key(each): _log(each.probability) for each in self._candidates(event)}
-        own = f"token_id:{event.id}" if self._asked.token_keys else self._word(event)
+        own = f"token_id:{event.id}" if self._asked.body.token_keys else self._word(event)
         return listed if own in listed else {**listed, own: _log(event.probability)}
 
     def _candidates(self, event: TokenEvent) -> Sequence[Alternative]:
         """The author's, as many as were asked for."""
         own = event.slm_alternatives if event.role is Role.SLM else event.llm_alternatives
-        return own[: self._asked.candidates]
+        return own[: self._asked.body.candidates]
 
     def _key(self, candidate: Alternative) -> str:
-        return f"token_id:{candidate.id}" if self._asked.token_keys else candidate.text
+        return f"token_id:{candidate.id}" if self._asked.body.token_keys else candidate.text
 
     def _word(self, event: TokenEvent) -> str:
         """The token by itself; the text that it completed may be another."""

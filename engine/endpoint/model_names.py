@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from engine.endpoint.refusals import Refusal, blamed
+from pydantic import BaseModel, ConfigDict
+
 from engine.errors import InvalidRequest, shown
+from engine.guard.refusals import Refusal, blamed
 from engine.request import DEFAULT_THRESHOLD, Dial, DraftLimit
 from engine.settings import Settings
 
@@ -47,31 +48,34 @@ def named_setting(name: str, pair: Pair, settings: Settings) -> RouterSetting:
         raise Refusal(404, f"There is no model {shown(name, True)}: {error}", "model", "model_not_found") from None
 
 
-def stated_dials(name: str, pair: Pair) -> dict[str, float]:
-    """The dials that a name itself states, of those that `named_setting` takes."""
-    return _stated(name.removeprefix(f"{pair.preset}:"))
+class Citer(BaseModel):
+    """A request's own field `citer`: parts of a setting, which the engine checks; null leaves a part to the name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    policy: Any = None
+    threshold: Any = None
+    acceptance: Any = None
+    max_draft: Any = None
 
 
-def with_field(
-    setting: RouterSetting, said: Any, pair: Pair, settings: Settings, stated: Mapping[str, float] | None = None
-) -> RouterSetting:
-    """A setting with what the request's own field `citer` says instead; raises Refusal.
+def chosen_setting(name: str, citer: Citer, pair: Pair, settings: Settings) -> RouterSetting:
+    """The setting of a model's name and of the field `citer`, which wins; raises Refusal.
 
-    Another policy has dials of its own, but for those that were `stated` with the setting.
+    Another policy than the name's has dials of its own, but for those that the name states.
     """
-    if said is None:
-        return setting
-    known = [each.name for each in fields(RouterSetting)]
-    if not isinstance(said, dict) or set(said) - set(known):
-        raise Refusal(400, f"citer = {shown(said, True)} must be an object with some of {', '.join(known)}.", "citer")
-    policy = said.get("policy")
+    setting = named_setting(name, pair, settings)
+    policy = citer.policy
     if policy is not None and policy not in pair.policies:
         there = ", ".join(pair.policies)
         raise Refusal(400, f"citer.policy = {shown(policy, True)}: choose one of {there}.", "citer.policy")
     if policy is not None and policy != setting.policy:
-        setting = replace(_of_policy(policy, pair, settings), **(stated or {}))
+        setting = replace(_of_policy(policy, pair, settings), **_stated(name.removeprefix(f"{pair.preset}:")))
     with blamed("citer"):
-        return _at(setting, **{name: value for name, value in said.items() if value is not None})
+        setting = _at(setting, **citer.model_dump(exclude_none=True))
+    with blamed("model" if citer.acceptance is None else "citer"):
+        pair.check_acceptance(setting.acceptance)
+    return setting
 
 
 def name_and_field(preset: str, policy: str, threshold: float, acceptance: float) -> tuple[str, dict[str, str]]:

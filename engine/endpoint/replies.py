@@ -10,12 +10,12 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.endpoint.bodies import Asked
 from engine.endpoint.choices import ChoiceText
-from engine.endpoint.fields import Asked
-from engine.endpoint.refusals import Refusal, blamed
 from engine.errors import EngineError, ServerError, log_fault
 from engine.events import TokenEvent, llm_passes, llm_share, taken_back
 from engine.events.cost import Costs, costs
+from engine.guard.refusals import Refusal, blamed
 
 if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
     from engine.pair import Pair
@@ -41,13 +41,15 @@ class Reply:
         self._asked, self._pair = asked, pair
         self._prefix, self._whole, self._part = _KINDS[asked.chat]
         self._head = {"id": f"{self._prefix}-{secrets.token_hex(12)}", "created": int(time.time())}
+        options = asked.body.stream_options
+        self._usage_wanted = options is not None and options.include_usage
         self._choices: list[ChoiceText] = []
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     def submit(self, scheduler: Scheduler, owner: Hashable) -> None:
         """Asks for the texts; encoding the prompts takes a while. Raises Refusal where they cannot be served."""
-        requests, prompts = zip(*self._asked.texts(), strict=True)
+        requests, prompts = zip(*self._asked.texts, strict=True)
         try:
             with blamed("messages" if self._asked.chat else "prompt"):
                 batch = scheduler.submit_all(
@@ -78,7 +80,7 @@ class Reply:
         async for event in self._events():
             self._choices[event.row].text.add(event)
         told = [each.piece(each.text.events, "message", role="assistant", refusal=None) for each in self._choices]
-        reply = {**self._head, "object": self._whole, "model": self._asked.model, "choices": told}
+        reply = {**self._head, "object": self._whole, "model": self._asked.body.model, "choices": told}
         return {**reply, "usage": self._usage(), "citer": self._about()}
 
     async def pieces(self) -> AsyncIterator[dict[str, Any]]:
@@ -90,7 +92,7 @@ class Reply:
         for row, choice in enumerate(self._choices):  # where the LLM's server is gone, nobody reads the last drafts
             if rest := choice.text.rest():
                 yield self._told(row, rest, left, begun)
-        if self._asked.usage:
+        if self._usage_wanted:
             yield self._chunk([], usage=self._usage())
 
     def _told(self, row: int, events: Sequence[TokenEvent], left: set[int], begun: set[int]) -> dict[str, Any]:
@@ -103,9 +105,9 @@ class Reply:
         return self._chunk([self._choices[row].piece(events, **first)], **about)
 
     def _chunk(self, choices: list[dict[str, Any]], **about: Any) -> dict[str, Any]:
-        if self._asked.usage:  # clients expect the field in every part, and the numbers in the last
+        if self._usage_wanted:  # clients expect the field in every part, and the numbers in the last
             about = {"usage": None, **about}
-        return {**self._head, "object": self._part, "model": self._asked.model, "choices": choices, **about}
+        return {**self._head, "object": self._part, "model": self._asked.body.model, "choices": choices, **about}
 
     async def _events(self) -> AsyncIterator[Any]:
         """The events of all texts as they come; raises Refusal where one fails or is given up, after what it has."""
@@ -140,7 +142,7 @@ class Reply:
         return None
 
     def _usage(self) -> dict[str, int]:
-        read = sum(len(choice.handle.order.prompt) for choice in self._choices[:: self._asked.n])
+        read = sum(len(choice.handle.order.prompt) for choice in self._choices[:: self._asked.body.n])
         written = sum(len(choice.text.events) for choice in self._choices)
         return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
@@ -155,7 +157,7 @@ class Reply:
             "llm": pair.llm_name,
             "router": pair.router.name if pair.router and setting.policy == "router" else None,
             **vars(setting),
-            "seed": self._asked.requests[0].seed,
+            "seed": self._asked.texts[0][0].seed,
             "llm_share": llm_share(events),
             "taken_back": taken_back(events),
             "llm_passes": llm_passes(events),

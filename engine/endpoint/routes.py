@@ -1,7 +1,7 @@
-"""`/v1/chat/completions`, `/v1/completions` and `/v1/models`, as OpenAI's clients know them.
+"""`/v1/chat/completions`, `/v1/completions`, `/v1/models` and `/v1/tokenize`, as OpenAI's clients know them.
 
-An application to be mounted at `/v1`, by the page's server and by `python -m engine serve`. All text goes through the
-scheduler it is given, so that programs and the page's visitors share its rows.
+The page's server and `python -m engine serve` both mount these routes at `/v1`, behind a `Guard`. All text goes through
+one scheduler, so that programs and the page's visitors share its rows.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from engine.endpoint.addresses import client_address
-from engine.endpoint.bodies import read_body
-from engine.endpoint.fields import read_fields
+from engine.endpoint.bodies import TokenizeBody, parsed, read_body
 from engine.endpoint.model_names import model_names, named_setting
-from engine.endpoint.names import Names, check_key
-from engine.endpoint.places import Busy, Entrance, Places
-from engine.endpoint.refusals import PREFIX, Refusal, blamed, refused
 from engine.endpoint.replies import Reply, begin, event_stream
-from engine.errors import check_text, shown
+from engine.errors import shown
+from engine.guard.addresses import client_address
+from engine.guard.limits import Busy, Entrance, Places
+from engine.guard.names import check_key
+from engine.guard.refusals import PREFIX, Refusal, refusal_of
 from engine.settings import Settings
 from engine.tokenizer import spelled
 
@@ -35,12 +35,7 @@ if TYPE_CHECKING:  # with them comes torch, for which a page that is starting do
     from engine.pair import Pair
     from engine.scheduler import Scheduler
 
-STALL_SECONDS = 60.0
-"""How long a client may leave a part of its text unread."""
-
 _TEXT_SECONDS = 5.0  # how long a text takes, before one has ended
-_LONGEST_PROBE = 1000  # characters of a text whose tokens are asked for: they are compared, and not counted
-_UNREAD = (408, 413)  # nothing more of a body is read
 _GONE = 499  # for nobody: the client has left
 
 Result = TypeVar("Result")
@@ -54,11 +49,10 @@ class Endpoint:
         models: Gives the pair and what writes its texts; raises Refusal while there are none.
         settings: Defaults of the fields, and the key.
         places: How many requests there may be at once.
-        names: By which the server may be asked; None where that was looked at before.
     """
 
-    def __init__(self, models: Models, settings: Settings, places: Places, names: Names | None = None) -> None:
-        self._models, self._settings, self._places, self._names = models, settings, places, names
+    def __init__(self, models: Models, settings: Settings, places: Places) -> None:
+        self._models, self._settings, self._places = models, settings, places
         self._started = int(time.time())
 
     @property
@@ -75,7 +69,6 @@ class Endpoint:
             Refusal: _refusal,
             HTTPException: _no_route,
             ClientDisconnect: _gone,
-            Exception: _failed,
         }
         return Mount(PREFIX.rstrip("/"), app=Starlette(routes=routes, exception_handlers=handlers))
 
@@ -96,13 +89,14 @@ class Endpoint:
         return JSONResponse(self._model(request.path_params["model"], pair))
 
     async def _tokenize(self, request: Request) -> Response:
-        """The ids of a short text, as vLLM tells them: a program that sends ids sees whether its own are these."""
+        """The ids of a short text, in vLLM's form: a program that sends ids can compare them with its own."""
         self._admit(request)
         pair, _ = self._models()
-        text = (await read_body(request)).get("prompt", "")
-        with blamed("prompt"):
-            check_text("prompt", text, _LONGEST_PROBE)
-        return JSONResponse({"tokens": spelled(pair.tokenizer, text)})
+        try:
+            body = TokenizeBody.model_validate(parsed(await _json(request)), strict=True)
+        except ValidationError as error:
+            raise refusal_of(error) from None
+        return JSONResponse({"tokens": spelled(pair.tokenizer, body.prompt)})
 
     def _model(self, name: str, pair: Pair) -> dict[str, Any]:
         setting = named_setting(name, pair, self._settings)
@@ -113,14 +107,14 @@ class Endpoint:
     async def _write(self, request: Request, chat: bool) -> Response:
         self._admit(request)
         pair, scheduler = self._models()
+        asked = read_body(await _json(request), chat, pair, self._settings)
         address = client_address(request.client, request.headers, self._settings.server.proxies)
         asking, reply, handed_on = _Asking(), None, False
         try:
             self._places.take(asking, address)
-            asked = read_fields(await read_body(request), chat, pair, self._settings)
             reply = Reply(asked, pair)
             await asyncio.to_thread(reply.submit, scheduler, address or asking.entrance)
-            if not asked.stream:
+            if not asked.body.stream:
                 return JSONResponse(await _unless_gone(request, reply.whole()))
             pieces = reply.pieces()
             first = await _unless_gone(request, begin(pieces))
@@ -133,15 +127,12 @@ class Endpoint:
                 _end(asking, reply)
 
     def _admit(self, request: Request) -> None:
-        """Raises Refusal for a request under a foreign name, or without the key."""
-        reason = self._names.refusal(request.headers) if self._names else None
-        if reason is not None:
-            raise Refusal(403, reason)
+        """Raises Refusal for a request without the key."""
         check_key(request.headers, self._settings.api_key)
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events to a client that reads them; `close` is called however it ends."""
+    """Server-sent events; `close` is called however they end."""
 
     def __init__(self, events: AsyncGenerator[str, None], close: Callable[[], object] = lambda: None) -> None:
         headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}  # proxies: pass on at once
@@ -149,14 +140,9 @@ class EventStream(StreamingResponse):
         self._events, self._close = events, close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends them until the end, or until the client has gone or reads no more."""
-
-        async def patiently(message: Message) -> None:
-            async with asyncio.timeout(STALL_SECONDS):
-                await send(message)
-
+        """Sends them until the end, or until the client has gone."""
         try:
-            await super().__call__(scope, receive, patiently)
+            await super().__call__(scope, receive, send)
         finally:
             self._close()
             await self._events.aclose()  # it may stand at a part that nobody took
@@ -201,20 +187,22 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
+async def _json(request: Request) -> bytes:
+    """A request's body, which the guard has bounded; raises Refusal where it is not sent as JSON."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refusal(415, "The body must be JSON: send the header Content-Type: application/json.")
+    return await request.body()
+
+
 async def _refusal(_: Request, refusal: Any) -> Response:
-    return refusal.response(close=refusal.status in _UNREAD)
+    return refusal.response()
 
 
 async def _no_route(request: Request, error: Any) -> Response:
     path = shown(request.url.path)
     said = f"There is no {path} here." if error.status_code == 404 else f"{path} is not asked by {request.method}."
-    return refused(error.status_code, said)
+    return Refusal(error.status_code, said).response()
 
 
 async def _gone(_: Request, error: Any) -> Response:
     return Response(status_code=_GONE)
-
-
-async def _failed(_: Request, error: Any) -> Response:
-    """Whoever serves it logs the error."""
-    return refused(500, "The server failed at this; its log says where.")

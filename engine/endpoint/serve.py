@@ -1,9 +1,8 @@
-"""`python -m engine serve`: a pair for other programs, without the page."""
+"""`python -m engine serve`: a pair for other programs, without the page; and the server that both run in."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import socket
 import sys
 from collections.abc import Sequence
@@ -11,24 +10,24 @@ from functools import partial
 from ipaddress import ip_address
 
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from engine.endpoint.heap import give_back_freed_memory
-from engine.endpoint.names import Names
-from engine.endpoint.places import Places
-from engine.endpoint.refusals import refused
 from engine.endpoint.routes import Endpoint
-from engine.errors import CommandParser, exit_status, log_fault
+from engine.errors import CommandParser, exit_status
+from engine.guard.addresses import address_rule
+from engine.guard.guard import Guard
+from engine.guard.heap import give_back_freed_memory
+from engine.guard.limits import Places
+from engine.guard.logs import log_once
+from engine.guard.names import Names
+from engine.guard.refusals import Refusal
+from engine.guard.server import make_server
 from engine.pair import Pair, load
 from engine.scheduler import Scheduler
 from engine.settings import Settings, add_model_options, load_settings, with_models
 from engine.weights.progress import print_progress
 
 HOST, PORT = "127.0.0.1", 8000
-MAX_CONNECTIONS = 512
-_FAREWELL_SECONDS = 3  # for texts that are being sent when the server is to end
-
-logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,62 +38,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def application(pair: Pair, scheduler: Scheduler, settings: Settings, host: str = HOST) -> ASGIApp:
     """The endpoint alone, as an ASGI application."""
     server = settings.server
-    places, names = Places(server.queue_size, server.per_address), Names(server.hosts, host)
-    endpoint = Endpoint(lambda: (pair, scheduler), settings, places, names)
+    endpoint = Endpoint(lambda: (pair, scheduler), settings, Places(server.queue_size, server.per_address))
     inner = Starlette(routes=[endpoint.mount], exception_handlers={404: _nothing})
-
-    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await inner(scope, receive, send)
-        except Exception as error:  # uvicorn would log its message, which may hold somebody's text
-            log_fault(logger, "a request failed", error)
-
-    return outer
+    return Guard(inner, Names(server.hosts, host), server.proxies)
 
 
 async def _nothing(request, error):
-    return refused(404, "There is nothing here: the endpoint is below /v1.")
+    return Refusal(404, "There is nothing here: the endpoint is below /v1.").response()
 
 
 def _main(arguments: Sequence[str] | None) -> None:
     give_back_freed_memory()
+    log_once()
     settings = load_settings()
     options = _parser(settings).parse_args(arguments)
     settings = with_models(settings, options)
-    listening = _listen(options.host, options.port)
-    with listening:
+    # The port is taken before anything is loaded, so that one that is taken is told at once.
+    kind = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    with socket.create_server((options.host, options.port), family=kind) as listening:
         pair = load(None, settings, print_progress if sys.stderr.isatty() else None)
         scheduler = Scheduler(pair, settings.rows)
         try:
-            _serve(application(pair, scheduler, settings, options.host), listening, pair, settings)
+            _say_where(listening, pair, settings)
+            make_server(application(pair, scheduler, settings, options.host)).run(sockets=[listening])
         finally:
             scheduler.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Takes the port before anything is loaded, so that one that is taken is told at once."""
-    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-
-
-def _serve(app: ASGIApp, listening: socket.socket, pair: Pair, settings: Settings) -> None:
-    import uvicorn
-
+def _say_where(listening: socket.socket, pair: Pair, settings: Settings) -> None:
     host, port = listening.getsockname()[:2]
     address = f"[{host}]" if ":" in host else host
     print(f"{pair.slm_name} and {pair.llm_name} as model {pair.preset}: http://{address}:{port}/v1", flush=True)
     if settings.api_key is None and not ip_address(host.partition("%")[0]).is_loopback:
         print("warning: whoever reaches this address may ask; CITER_API_KEY sets a key", file=sys.stderr, flush=True)
-    config = uvicorn.Config(
-        app,
-        access_log=False,
-        log_level="warning",
-        proxy_headers=False,  # who asks is what the connection says, or `server.proxies`
-        server_header=False,
-        lifespan="off",
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=_FAREWELL_SECONDS,
-    )
-    uvicorn.Server(config).run(sockets=[listening])
+        print(address_rule(settings.server.proxies), file=sys.stderr, flush=True)
 
 
 def _parser(settings: Settings) -> argparse.ArgumentParser:

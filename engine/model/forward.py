@@ -8,6 +8,7 @@ width] matrix, however many each row has; only attention looks at rows (`engine.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +16,8 @@ import torch
 from torch import nn
 
 from engine.errors import WeightsError
-from engine.model.kv_cache import Attention, head_dim
-from engine.model.linear import Linear
+from engine.model.kv_cache import RaggedAttention, head_dim
+from engine.model.linear import joined, size_of
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # `model_type` of the configurations whose layers are these
 ROTARY = ("default", "linear", "llama3", "yarn")  # depend on the position alone, and not on the length of the text
@@ -24,26 +25,51 @@ ROTARY = ("default", "linear", "llama3", "yarn")  # depend on the position alone
 _CosAndSin = tuple[torch.Tensor, torch.Tensor]
 
 
-class _Layer:
+@dataclass
+class Layer:
     """One decoder layer: its products, and the weights of its norms [d] or [head_dim] (None: not normalised)."""
 
-    def __init__(self, layer: Any, copy: torch.dtype | None) -> None:
-        attention, mlp = layer.self_attn, layer.mlp
-        self.attention_norm: torch.Tensor = layer.input_layernorm.weight
-        self.qkv = Linear([attention.q_proj, attention.k_proj, attention.v_proj], copy)
-        self.q_norm: torch.Tensor | None = attention.q_norm.weight if hasattr(attention, "q_norm") else None
-        self.k_norm: torch.Tensor | None = attention.k_norm.weight if hasattr(attention, "k_norm") else None
-        self.o = Linear([attention.o_proj], copy)
-        self.mlp_norm: torch.Tensor = layer.post_attention_layernorm.weight
-        self.gate_up = Linear([mlp.gate_proj, mlp.up_proj], copy)
-        self.down = Linear([mlp.down_proj], copy)
+    attention_norm: torch.Tensor
+    qkv: nn.Module
+    q_norm: torch.Tensor | None
+    k_norm: torch.Tensor | None
+    o: nn.Module
+    mlp_norm: torch.Tensor
+    gate_up: nn.Module
+    down: nn.Module
+
+    @property
+    def products(self) -> tuple[nn.Module, ...]:
+        """In the order in which a pass reads them."""
+        return self.qkv, self.o, self.gate_up, self.down
+
+    @property
+    def norms(self) -> list[torch.Tensor]:
+        """Those that it has."""
+        norms = (self.attention_norm, self.q_norm, self.k_norm, self.mlp_norm)
+        return [norm for norm in norms if norm is not None]
+
+
+def layer_of(layer: Any) -> Layer:
+    """A layer of transformers, whose modules stay usable."""
+    attention, mlp = layer.self_attn, layer.mlp
+    return Layer(
+        attention_norm=layer.input_layernorm.weight,
+        qkv=joined([attention.q_proj, attention.k_proj, attention.v_proj]),
+        q_norm=attention.q_norm.weight if hasattr(attention, "q_norm") else None,
+        k_norm=attention.k_norm.weight if hasattr(attention, "k_norm") else None,
+        o=joined([attention.o_proj]),
+        mlp_norm=layer.post_attention_layernorm.weight,
+        gate_up=joined([mlp.gate_proj, mlp.up_proj]),
+        down=joined([mlp.down_proj]),
+    )
 
 
 class Trunk:
     """All of a model but its `lm_head`."""
 
-    def __init__(self, decoder: Any, config: Any, name: str, copy: torch.dtype | None) -> None:
-        """Takes the layers of transformers' decoder (`model.get_decoder()`), whose modules stay usable.
+    def __init__(self, decoder: Any, config: Any, name: str) -> None:
+        """Takes a decoder of transformers (`model.get_decoder()`) or of the store.
 
         A WeightsError if the architecture does something that this pass does not reproduce.
         """
@@ -55,29 +81,27 @@ class Trunk:
         self._eps: float = config.rms_norm_eps
         self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
         self._head_dim = head_dim(config)
-        self._layers = [_Layer(each, copy) for each in decoder.layers]
+        self._layers = [each if isinstance(each, Layer) else layer_of(each) for each in decoder.layers]
         # By position; sin carries the sign of the half that is rotated.
         self._cos = self._sin = torch.empty(0, self._head_dim)
 
     @property
-    def products(self) -> list[Linear]:
-        """Of all layers."""
-        return [each for layer in self._layers for each in (layer.qkv, layer.o, layer.gate_up, layer.down)]
+    def size(self) -> tuple[int, int]:
+        """Bytes that a pass reads of its weights, and how many weights its matrices have."""
+        sizes = [size_of(product) for layer in self._layers for product in layer.products]
+        norms = [self._norm, *(norm for layer in self._layers for norm in layer.norms)]
+        return sum(size for size, _ in sizes) + sum(norm.nbytes for norm in norms), sum(count for _, count in sizes)
 
     @cached_property
     def batch_invariant(self) -> bool:
         """Whether all but attention gives the same for a token, to the bit, in a pass of any length."""
-        return all(product.batch_invariant for product in self.products)
+        products = [product for layer in self._layers for product in layer.products]
+        return all(getattr(product, "batch_invariant", False) for product in products)
 
-    @property
-    def rotary_tables(self) -> _CosAndSin:
-        """Of the rotary embedding, by position; longer ones take their place where a text is longer than they are."""
-        return self._cos, self._sin
-
-    def __call__(self, ids: torch.Tensor, attention: Attention) -> torch.Tensor:
+    def __call__(self, ids: torch.Tensor, attention: RaggedAttention) -> torch.Tensor:
         """Reads new tokens, int64 [tokens], row after row → hidden states after the final norm [tokens, d].
 
-        `attention` says where they stand and what each sees: `RaggedAttention`, or `engine.model.static_step`'s.
+        `attention` says where they stand and what each sees.
         """
         rotary = self._cos_and_sin(attention, ids.device)
         hidden = self._embed(ids)
@@ -89,7 +113,7 @@ class Trunk:
         return self._normed(hidden, self._norm)
 
     def _attend(
-        self, number: int, layer: _Layer, normed: torch.Tensor, attention: Attention, rotary: _CosAndSin
+        self, number: int, layer: Layer, normed: torch.Tensor, attention: RaggedAttention, rotary: _CosAndSin
     ) -> torch.Tensor:
         """Attention of one layer: normalised states [tokens, d] → [tokens, heads · head_dim]."""
         heads = layer.qkv(normed).view(len(normed), -1, self._head_dim)
@@ -105,7 +129,7 @@ class Trunk:
     def _normed(self, states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return nn.functional.rms_norm(states, weight.shape, weight, self._eps)
 
-    def _cos_and_sin(self, attention: Attention, device: torch.device) -> _CosAndSin:
+    def _cos_and_sin(self, attention: RaggedAttention, device: torch.device) -> _CosAndSin:
         """Of the rotary embedding at the pass's positions, each [tokens, 1, head_dim]."""
         if attention.end > len(self._cos):
             positions = torch.arange(max(attention.end, 2 * len(self._cos), 256), device=device)[None]

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 PLACES = 32
-"""Of a cache that a token looks at, where it attends alone, are a multiple of this."""
+"""Cache lengths are padded to a multiple of this, so that a token's attention sums in the same order in every batch."""
 
 
 def head_dim(config: Any) -> int:
@@ -31,7 +31,6 @@ class RaggedCache:
         keys, values: Per layer a tensor [rows, kv_heads, capacity or some more, head_dim].
         lengths: Tokens stored per row, at most `capacity`.
         prefixes: Per row a number for each stored token that stands for the text up to it; see `prefix_keys`.
-        steps: What has been prepared for passes over these very tensors; see `engine.model.static_step`.
     """
 
     def __init__(self, config: Any, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -43,12 +42,10 @@ class RaggedCache:
         self.lengths = [0] * rows
         self.prefixes: list[list[int]] = [[] for _ in range(rows)]
         self.capacity = capacity
-        self.steps: dict[Any, Any] = {}
 
     def grow(self, rows: int, capacity: int) -> None:
         """Makes it a cache of so many rows of so many tokens, neither fewer than now; what is stored stays."""
         assert rows >= len(self.lengths) and capacity >= self.capacity, (rows, capacity)
-        self.steps = {}
         for blocks in (self.keys, self.values):
             for layer, old in enumerate(blocks):  # one after the other: never is all of it in memory twice
                 new = _zeros((rows, old.shape[1], _whole(capacity), old.shape[3]), old.dtype, old.device)
@@ -66,7 +63,7 @@ class RaggedCache:
         self.lengths[row], self.prefixes[row] = 0, []
 
     def leave(self, row: int) -> None:
-        """Nothing is ever on its way here."""
+        """No-op: only a served cache has requests in flight."""
 
     def truncate(self, row: int, length: int) -> None:
         """Rolls a row back to its first `length` tokens; what lies beyond is overwritten later."""
@@ -118,29 +115,11 @@ def prefix_keys(before: Sequence[int], tokens: Sequence[int]) -> list[int]:
     return keys
 
 
-class Attention(Protocol):
-    """The attention of one forward pass: where its tokens stand, what each sees.
-
-    Attributes:
-        positions: int64 [tokens], in the row's text and in its part of the cache.
-        end: More than any position.
-    """
-
-    positions: torch.Tensor
-    end: int
-
-    def store(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Stores one layer's new keys and values, each [tokens, kv_heads, head_dim]."""
-
-    def attend(self, layer: int, queries: torch.Tensor) -> torch.Tensor:
-        """What the tokens take from all they see: queries [tokens, heads, head_dim] → [tokens, heads · head_dim]."""
-        ...
-
-
 class RaggedAttention:
-    """The `Attention` of a pass over some rows of a `RaggedCache`, with any number of new tokens each.
+    """The attention of a pass over some rows of a `RaggedCache`, with any number of new tokens each.
 
     Attributes:
+        positions: int64 [tokens]; where each new token stands in its row's text and in the row's part of the cache.
         end: The longest row's new length.
     """
 

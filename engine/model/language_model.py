@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,24 +18,20 @@ from engine.events.cost import ModelCost
 from engine.model import pass_times
 from engine.model.any_model import AnyCache, AnyModel
 from engine.model.forward import Trunk
-from engine.model.int8 import Int8Linear
 from engine.model.kv_cache import PLACES, RaggedAttention, RaggedCache, head_dim, prefix_keys
-from engine.model.linear import Linear
-from engine.model.packed import PackedLinear
+from engine.model.linear import joined, size_of
 from engine.model.pass_times import HEADS, LENGTHS, PassTimes
-from engine.model.static_step import MOST_ROWS, StaticStep, round_end
-from engine.model.stored import StoredModel
 from engine.provenance import hardware
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from engine.weights.store import StoredModel
+
 _MOST_TIMES, _ALIKE = 6, 1.1
 """A pass is timed until its two shortest times are alike, so once or twice more where the machine was busy."""
 _FASTER = 1.25
 """Where a pass is faster than it was by this factor, the times that were kept had been disturbed."""
-
-_COPIES = {torch.int8: "int8", torch.bfloat16: "bf16", torch.float32: "fp32", None: "none"}
 
 ALONE_UP_TO = 16 * PLACES
 """Tokens of a text that attend each as if it were read alone, also where many are read at once."""
@@ -46,7 +41,7 @@ class LanguageModel:
     """A causal language model split into its trunk and its `lm_head`.
 
     Attributes:
-        weights: The model that was given.
+        model: What was given.
         vocabulary: Length of the tokenizer; logits are cut to it, since embeddings are padded differently per model.
         fed: Tokens fed so far over all rows, for tests and benchmarks.
         context, local, judges, rereads, gone: See `engine.model.any_model.AnyModel`.
@@ -54,57 +49,27 @@ class LanguageModel:
 
     local, judges, rereads, gone = True, True, False, False
 
-    def __init__(
-        self,
-        model: PreTrainedModel | StoredModel,
-        name: str,
-        vocabulary: int,
-        copy: torch.dtype | None = None,
-        graphs: bool = False,
-    ) -> None:
+    def __init__(self, model: PreTrainedModel | StoredModel, name: str, vocabulary: int) -> None:
         """Wraps a loaded model; one of transformers' stays usable.
 
         Args:
             model: Raises WeightsError if `engine.model.forward` does not reproduce its architecture.
             name: For people.
             vocabulary: The tokenizer's length.
-            copy: Number format of a copy of 4-bit weights, if one is kept; see `engine.model.linear`.
-            graphs: Whether passes of one token a row go through `engine.model.static_step`.
         """
         self.name = name
-        self.weights: Any = model.eval()
+        self.model: Any = model
         self.vocabulary = vocabulary
         self.config: Any = model.config
-        decoder: Any = model.get_decoder()
-        self._trunk = Trunk(decoder, model.config, name, copy)
-        self._head = Linear([model.get_output_embeddings()], copy)
+        self._trunk = Trunk(model.get_decoder(), model.config, name)
+        self._head: Any = joined([model.get_output_embeddings()])
         self.hidden_size: int = self.config.hidden_size
         self.context: int | None = self.config.max_position_embeddings
         self.device: torch.device = model.device
         self.dtype = self._trunk.dtype
         self.fed = 0
-        self.cost = cost_of(model, self.dtype)
-        self._copy, self._graphs = copy, graphs
-
-    @cached_property
-    def model(self) -> PreTrainedModel:
-        """The same weights as transformers runs them; what the store holds is read again for it."""
-        return self.weights.plain() if isinstance(self.weights, StoredModel) else self.weights
-
-    def make_copies(self) -> None:
-        """Makes the copies of its weights now (`engine.model.linear`), and not once passes have paid for them."""
-        for product in (*self._trunk.products, self._head):
-            product.make_copy()
-
-    @property
-    def weights_copy(self) -> str:
-        """What the copy of the weights is kept in, e.g. "int8", or "none"; texts of two kinds part at near ties."""
-        return _COPIES[self._copy]
-
-    @property
-    def copy_bytes(self) -> int:
-        """Memory that the copies take which are made by now."""
-        return sum(product.copy_bytes for product in (*self._trunk.products, self._head))
+        embedding: Any = model.get_input_embeddings()
+        self.cost = cost_of(self.config, self.dtype, self._trunk.size, size_of(self._head), embedding.weight)
 
     def new_cache(self, rows: int, capacity: int) -> RaggedCache:
         """An empty cache for `rows` rows of `capacity` tokens."""
@@ -134,27 +99,16 @@ class LanguageModel:
         sizes = [len(chunks[n]) for n in order]
         placed, ids = [rows[n] for n in order], [token for n in order for token in chunks[n]]
         wanted = [len(chunk) for chunk in chunks] if looks is None else looks
-        if self._graphs and len(placed) == len(ids) <= MOST_ROWS:
-            states = self._step_of(cache, placed)(ids, placed, [cache.lengths[row] for row in placed])
-        else:
-            together = None
-            if self._trunk.batch_invariant:
-                together = [_together(cache.lengths[rows[n]], len(chunks[n]), wanted[n]) for n in order]
-            attention = RaggedAttention(cache, placed, sizes, together)
-            states = self._trunk(torch.tensor(ids, device=self.device), attention)
-        states = states.split(sizes)
+        together = None
+        if self._trunk.batch_invariant:
+            together = [_together(cache.lengths[rows[n]], len(chunks[n]), wanted[n]) for n in order]
+        attention = RaggedAttention(cache, placed, sizes, together)
+        states = self._trunk(torch.tensor(ids, device=self.device), attention).split(sizes)
         for row, chunk in zip(rows, chunks, strict=True):
             cache.extend(row, prefix_keys(cache.prefixes[row], chunk))
         self.fed += len(ids)
         hidden = dict(zip(order, states, strict=True))
         return [hidden[n][len(hidden[n]) - wanted[n] :] for n in range(len(rows))]
-
-    def _step_of(self, cache: RaggedCache, rows: Sequence[int]) -> StaticStep:
-        """What reads one token of each of these rows."""
-        key = len(rows), round_end(max(cache.lengths[row] for row in rows) + 1, cache.capacity)
-        if key not in cache.steps:
-            cache.steps[key] = StaticStep(self._trunk, cache, *key)
-        return cache.steps[key]
 
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -163,7 +117,6 @@ class LanguageModel:
 
     def calibrate(self) -> None:
         """Times passes by their length, with `lm_head` at one position, and `lm_head` at many; warms up as well."""
-        self.make_copies()  # they are what long passes will read
         cache = self.new_cache(1, LENGTHS[-1])
         hidden = self.feed(cache, [0], [[0] * LENGTHS[-1]])[0]  # the first pass is not typical
         self.logits(hidden[:1])
@@ -198,9 +151,9 @@ class LanguageModel:
 
     @property
     def _key(self) -> str:
-        """What times depend on: weights and their copy, machine and torch."""
+        """What times depend on: weights, machine and torch."""
         size = self.cost.trunk_bytes + self.cost.head_bytes
-        held = f"{self.dtype}, copy {self._copy}, {self.device.type}"
+        held = f"{self.dtype}, {self.device.type}"
         return f"{self.name}, {size} bytes, {held}; {hardware()}, torch {torch.__version__}"
 
     def _take(self, times: PassTimes) -> None:
@@ -232,23 +185,21 @@ def _together(before: int, tokens: int, looks: int) -> range:
     return range(first, first if few else max(first, tokens - max(0, looks - 1)))
 
 
-def cost_of(model: Any, dtype: torch.dtype) -> ModelCost:
-    """What a pass of a model moves and computes, with a KV cache of a number format; no weight is looked at."""
-    config = model.config
-    decoder, head = model.get_decoder(), model.get_output_embeddings()
-    linear = [m for m in decoder.modules() if isinstance(m, torch.nn.Linear | Int8Linear | PackedLinear)]
-    embedding = model.get_input_embeddings().weight
-    trunk_bytes = sum(charged_bytes(p) for p in decoder.parameters()) - charged_bytes(embedding)
-    trunk_bytes += sum(m.get_buffer("scales").nbytes for m in linear if isinstance(m, Int8Linear))
-    head_scales = head.get_buffer("scales").nbytes if isinstance(head, Int8Linear) else 0
+def cost_of(
+    config: Any, dtype: torch.dtype, trunk: tuple[int, int], head: tuple[int, int], embedding: torch.Tensor
+) -> ModelCost:
+    """What a pass of a model moves and computes, with a KV cache of a number format.
+
+    `trunk` and `head` are sizes as `engine.model.linear.size_of` gives them.
+    """
     width = head_dim(config)
     return ModelCost(
-        trunk_bytes=trunk_bytes,
-        head_bytes=charged_bytes(head.weight) + head_scales,
+        trunk_bytes=trunk[0],
+        head_bytes=head[0],
         embedding_bytes=embedding.element_size() * embedding.shape[-1],
         kv_bytes=2 * config.num_hidden_layers * config.num_key_value_heads * width * dtype.itemsize,
-        trunk_flops=2 * sum(m.in_features * m.out_features for m in linear),
-        head_flops=2 * head.in_features * head.out_features,
+        trunk_flops=2 * trunk[1],
+        head_flops=2 * head[1],
         attention_flops=4 * config.num_hidden_layers * config.num_attention_heads * width,
     )
 
@@ -261,19 +212,6 @@ def _shortest(run: Callable[[], object]) -> float:
         run()
         times = sorted([*times, time.perf_counter() - started])
     return times[0]
-
-
-def charged_bytes(parameter: torch.Tensor) -> int:
-    """Bytes that a pass is charged for one parameter: its storage, or of a 4-bit one half a byte a weight and a scale.
-
-    Scales of 4-bit blocks are charged as the kernel for AVX512-BF16 has them, in bf16, wherever the pass is made.
-    Elsewhere they are stored in other forms; then the same text would cost 3 % less on another processor.
-    """
-    state = getattr(parameter, "quant_state", None)
-    if state is None:
-        return parameter.nbytes
-    weights = math.prod(state.shape)
-    return weights // 2 + torch.bfloat16.itemsize * -(-weights // state.blocksize)
 
 
 SHORTEST = 16  # tokens that two texts must have in common before a copy is worth a pass of its own

@@ -15,6 +15,7 @@ import torch
 from engine.errors import WeightsError, shown
 from engine.model.forward import FAMILIES, refuse_unsupported
 from engine.model.kv_cache import head_dim
+from engine.model.nf4 import BLOCK, PACK_ROWS
 from engine.pairs.gguf_header import FORMATS, GgufHeader
 from engine.weights.files import read_bytes
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
-BLOCK = 64  # weights that share a scale in NF4, so that a matrix must have so many columns or a multiple
 
 _SIZES = {
     "vocab_size": (1, 2_000_000),
@@ -106,12 +106,18 @@ def skeleton(config: PretrainedConfig) -> PreTrainedModel:
         return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
 
 
-def check_widths(title: str, config: Any) -> None:
+def check_widths(title: str, config: Any, layout: str) -> None:
     """Refuses a model whose matrices NF4 cannot hold, by a WeightsError."""
-    widths = (config.hidden_size, config.intermediate_size, config.num_attention_heads * head_dim(config))
-    if odd := [each for each in widths if each % BLOCK]:
+    if layout == "int8":
+        return
+    width, rows = head_dim(config), 1 if layout == "plain" else PACK_ROWS
+    columns = (config.hidden_size, config.intermediate_size, config.num_attention_heads * width)
+    odd = [(each, "columns", BLOCK) for each in columns if each % BLOCK]
+    if (keys := config.num_key_value_heads * width) % rows:
+        odd.append((keys, "rows", rows))
+    for size, sides, block in odd:
         raise WeightsError(
-            f"{title} has matrices of {odd[0]} columns, and NF4 holds multiples of {BLOCK}: "
+            f"{title} has matrices of {size} {sides}, and NF4 holds multiples of {block}: "
             "set CITER_CPU_WEIGHTS=int8, or choose another model"
         )
 

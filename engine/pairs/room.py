@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from engine.errors import WeightsError
-from engine.model.linear import CGROUP, container_bytes, memory_bytes
+from engine.model.memory import CGROUP, container_bytes, memory_bytes
 from engine.pairs.origin import Origin
 from engine.settings import Settings
 from engine.weights.cache_folder import in_words, make_folder

@@ -125,6 +125,7 @@ def _cost(config: Path | None) -> ModelCost:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from engine.model.language_model import cost_of
+    from engine.model.linear import size_of
 
     path = config.expanduser()
     try:
@@ -133,7 +134,10 @@ def _cost(config: Path | None) -> ModelCost:
         _check_countable(made)
         dtype = made.dtype if isinstance(made.dtype, torch.dtype) else torch.bfloat16
         with torch.device("meta"):
-            return cost_of(AutoModelForCausalLM.from_config(made, dtype=dtype), dtype)
+            model: Any = AutoModelForCausalLM.from_config(made, dtype=dtype)
+        embedding, (size, weights) = model.get_input_embeddings().weight, size_of(model.get_decoder())
+        trunk = size - embedding.nbytes, weights
+        return cost_of(model.config, dtype, trunk, size_of(model.get_output_embeddings()), embedding)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SettingsError(f"CITER_LLM_CONFIG = {shown(str(config))}: {shown(str(error), limit=200)}") from error
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import gc
 import json
 import os
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from engine.model.stored import StoredModel, stored_config
+import torch
+
+from engine.model.stored import StoredModel
 from engine.pairs.config import check_widths
 from engine.pairs.origin import Origin
 from engine.settings import Settings
@@ -25,9 +25,10 @@ from engine.weights.cache_folder import locked, make_folder, require_space, writ
 from engine.weights.files import read_json, remove
 from engine.weights.manifest import Manifest
 from engine.weights.progress import ProgressCallback, say
+from engine.weights.store import WEIGHTS
 
 FORMAT = 1  # raise when the folder's form or the quantisation changes; older folders are then made again
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+CONFIG = "config.json"
 
 
 def converted(origin: Origin, settings: Settings, layout: str, progress: ProgressCallback | None = None) -> Path:
@@ -64,23 +65,9 @@ def fingerprint_of(folder: Path) -> str:
     return Manifest.load(folder).tokenizer
 
 
-def stored_form(folder: Path, lm_head_4bit: bool) -> SimpleNamespace | None:
-    """The configuration of a model that `engine.model.stored` can read; None where only transformers can build it."""
-    return stored_config(read_json(folder / CONFIG), _layout(folder)) if lm_head_4bit else None
-
-
-def load_folder(folder: Path, lm_head_4bit: bool, plain: bool = True) -> Any:
-    """Loads a converted model; raises whatever the libraries do for damage that `problem` does not see.
-
-    It is a model of transformers where that is wanted (`plain`), or where only transformers can build it.
-    """
-    config = None if plain else stored_form(folder, lm_head_4bit)
-    if config is not None:
-        return StoredModel(config, folder / WEIGHTS, _layout(folder), partial(load_folder, folder, lm_head_4bit))
-    from transformers import AutoConfig
-
-    made = AutoConfig.from_pretrained(folder, local_files_only=True)
-    return store.build(made, folder / WEIGHTS, Manifest.load(folder).layout, lm_head_4bit)
+def load_folder(folder: Path, device: torch.device | str = "cpu") -> StoredModel:
+    """Loads a converted model; raises whatever the libraries do for damage that `problem` does not see."""
+    return store.load(folder / WEIGHTS, read_json(folder / CONFIG), _layout(folder), device)
 
 
 def _layout(folder: Path) -> str:
@@ -109,11 +96,10 @@ def _convert(origin: Origin, folder: Path, progress: ProgressCallback | None) ->
             fingerprint = _convert_tokenizer(origin, temporary)
             say(progress, f"converting {origin.title} to {form}, once: reading the weights")
             with origin.open() as (model, read):
-                if form == "NF4":
-                    check_widths(origin.title, model.config)
+                check_widths(origin.title, model.config, layout)
                 say(progress, f"converting {origin.title} to {form}, once: quantising")
                 model.config.save_pretrained(temporary)
-                store.save(store.quantise(model, layout, read), temporary / WEIGHTS)
+                store.save(store.quantise(model, layout, read or _reads(model)), temporary / WEIGHTS)
             Manifest.of(temporary, _stamp(origin.identity, folder), fingerprint).save(temporary)
             remove(folder)
             temporary.replace(folder)
@@ -121,6 +107,11 @@ def _convert(origin: Origin, folder: Path, progress: ProgressCallback | None) ->
         remove(temporary)
         gc.collect()  # the dense model's gigabytes, before the next one is loaded
     say(progress, f"{origin.title} is converted")
+
+
+def _reads(model: Any) -> store.Read:
+    tensors = model.state_dict()
+    return lambda name: tensors[name]
 
 
 def _convert_tokenizer(origin: Origin, folder: Path) -> str:

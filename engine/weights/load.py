@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -18,13 +18,13 @@ from safetensors import SafetensorError
 from engine.errors import WeightsError
 from engine.pairs.adapter import aligned, find_adapter
 from engine.pairs.origin import Origin, origin_of, read_tokenizer
-from engine.pairs.presets import PRESETS, ROUTERS, Preset
+from engine.pairs.presets import PRESETS, ROUTERS, Model, Preset
 from engine.pairs.room import room_of, unconverted
 from engine.settings import Settings
 from engine.tokenizer import check_same_tokenizer, tokenizer_fingerprint
 from engine.weights import store
 from engine.weights.cache_folder import locked
-from engine.weights.convert import converted, fingerprint_of, folder_of, load_folder, problem, stored_form
+from engine.weights.convert import converted, fingerprint_of, load_folder, problem
 from engine.weights.files import disk_error, remove
 from engine.weights.progress import ProgressCallback, say
 from engine.weights.router_hub import router_folder
@@ -67,36 +67,50 @@ class _Loaded:
     tokenizer: Callable[[], Any]
 
 
-def load_models(
-    preset: Preset, settings: Settings, progress: ProgressCallback | None = None, plain: bool = True
-) -> LoadedPair:
+def load_models(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> LoadedPair:
     """Loads a pair, fetching and converting what is not there yet.
-
-    Args:
-        plain: Take transformers' models for what is converted, also where `engine.model.stored` could read it sooner.
 
     Raises:
         WeightsError: no source has a file, it is not what it should be, disk or memory do not hold it, the GPU is
             missing, or the two tokenizers differ. The message says which and what to do.
     """
-    _set_up(settings)
-    device = _device(preset)
-    layout = layout_of(preset, settings)
-    origins = [slm_origin(preset, settings, progress), origin_of(preset.llm, settings, progress)]
-    if missing := unconverted(origins, settings, layout):
+    return _load_pair(preset, settings, progress, [preset.slm, preset.llm])
+
+
+def load_slm(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> LoadedPair:
+    """As `load_models`, of a pair whose LLM is elsewhere."""
+    return _load_pair(preset, settings, progress, [preset.slm])
+
+
+def _load_pair(
+    preset: Preset, settings: Settings, progress: ProgressCallback | None, models: Sequence[Model]
+) -> LoadedPair:
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device, layout = _device(preset), layout_of(preset, settings)
+    origins = [slm_origin(preset, settings, progress), *(origin_of(each, settings, progress) for each in models[1:])]
+    missing = unconverted(origins, settings, layout)
+    if missing:
         _compare(origins)
         room_of(origins, missing, settings, layout, device).check()
-    folders = [] if missing or plain else [folder_of(origin.key, settings, layout) for origin in origins]
-    ahead = _read_ahead(folders, settings)
-    slm, llm = (_load(origin, settings, layout, progress, plain, ahead) for origin in origins)
-    tokenizer = slm.tokenizer()
-    if slm.fingerprint != llm.fingerprint:
-        check_same_tokenizer(preset.slm.title, tokenizer, preset.llm.title, llm.tokenizer())
-    for title, model in ((preset.slm.title, slm.model), (preset.llm.title, llm.model)):
-        _check_rows(title, model, tokenizer)
-    models = _moved(slm.model, device), _moved(llm.model, device)
-    identity = _identity(preset, origins)
-    return LoadedPair(*models, tokenizer, slm.fingerprint, store.form(layout), identity, origins[0].title)
+    with ThreadPoolExecutor(1) as aside:
+        if not missing:  # it takes a second, and transformers does not bear to be imported by two threads at once
+            aside.submit(import_module, "transformers.models.auto.tokenization_auto")
+        loaded = [_load(origin, settings, layout, device, progress) for origin in origins]
+    tokenizer = loaded[0].tokenizer()
+    for model, read in zip(models, loaded, strict=True):
+        if read.fingerprint != loaded[0].fingerprint:
+            check_same_tokenizer(models[0].title, tokenizer, model.title, read.tokenizer())
+        _check_rows(model.title, read.model, tokenizer)
+    return LoadedPair(
+        loaded[0].model,
+        loaded[1].model if len(loaded) > 1 else None,
+        tokenizer,
+        loaded[0].fingerprint,
+        store.form(layout),
+        "" if preset.name in PRESETS else " ".join(origin.files for origin in origins),
+        origins[0].title,
+    )
 
 
 def slm_origin(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> Origin:
@@ -105,47 +119,6 @@ def slm_origin(preset: Preset, settings: Settings, progress: ProgressCallback | 
     own = router_folder(settings, preset, ROUTERS, progress) if settings.adapter == "auto" else None
     adapter = find_adapter(settings.adapter, ROUTERS, own)
     return base if adapter is None else aligned(base, adapter)
-
-
-def _read_ahead(folders: Sequence[Path], settings: Settings) -> dict[Path, Future[Any]]:
-    """Another thread reads models while this one imports transformers, for a second, to read the tokenizer later on.
-
-    Only where no model needs transformers, which does not bear to be imported by two threads at once.
-    """
-    if not folders or not all(stored_form(folder, settings.lm_head_4bit) for folder in folders):
-        return {}
-    with ThreadPoolExecutor(1) as reader:
-        ahead = {folder: reader.submit(load_folder, folder, settings.lm_head_4bit, plain=False) for folder in folders}
-        import_module("transformers.models.auto.tokenization_auto")
-    return ahead
-
-
-def _moved(model: Any, device: torch.device) -> Any:
-    return model if device.type == "cpu" else model.to(device)
-
-
-def load_slm(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> LoadedPair:
-    """As `load_models`, of a pair whose LLM is elsewhere."""
-    _set_up(settings)
-    device, layout = _device(preset), layout_of(preset, settings)
-    origins = [slm_origin(preset, settings, progress)]
-    if missing := unconverted(origins, settings, layout):
-        room_of(origins, missing, settings, layout, device).check()
-    slm = _load(origins[0], settings, layout, progress, False, {})
-    tokenizer = slm.tokenizer()
-    _check_rows(preset.slm.title, slm.model, tokenizer)
-    models = _moved(slm.model, device), None
-    identity = _identity(preset, origins)
-    return LoadedPair(*models, tokenizer, slm.fingerprint, store.form(layout), identity, origins[0].title)
-
-
-def _identity(preset: Preset, origins: Sequence[Origin]) -> str:
-    return "" if preset.name in PRESETS else " ".join(origin.files for origin in origins)
-
-
-def _set_up(settings: Settings) -> None:
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
 
 
 def _check_rows(title: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -175,35 +148,27 @@ def _device(preset: Preset) -> torch.device:
 
 def _compare(origins: list[Origin]) -> None:
     """Refuses two models whose tokenizers differ, where that can be seen before anything large is fetched."""
-    slm, llm = origins
+    slm, llm = origins[0], origins[-1]
     if slm.folder and llm.folder and slm.folder != llm.folder:
         check_same_tokenizer(slm.title, slm.tokenizer(), llm.title, llm.tokenizer())
 
 
 def _load(
-    origin: Origin,
-    settings: Settings,
-    layout: str,
-    progress: ProgressCallback | None,
-    plain: bool,
-    ahead: dict[Path, Future[Any]],
+    origin: Origin, settings: Settings, layout: str, device: torch.device, progress: ProgressCallback | None
 ) -> _Loaded:
-    """One model; it may have been read `ahead`, by its folder."""
     if layout == store.FP32:
-        return _dense(origin, progress)
+        return _dense(origin, device, progress)
 
     def load(folder: Path) -> tuple[Any, str]:
         say(progress, f"loading {origin.title}")
-        read = ahead.pop(folder, None)
-        model = read.result() if read else load_folder(folder, settings.lm_head_4bit, plain)
-        return model, fingerprint_of(folder)
+        return load_folder(folder, device), fingerprint_of(folder)
 
     model, fingerprint = _from_folder(origin, settings, layout, progress, load)
     read = partial(read_tokenizer, origin.title)
     return _Loaded(model, fingerprint, lambda: _from_folder(origin, settings, layout, progress, read))
 
 
-def _dense(origin: Origin, progress: ProgressCallback | None) -> _Loaded:
+def _dense(origin: Origin, device: torch.device, progress: ProgressCallback | None) -> _Loaded:
     """A model as it is, in fp32."""
     say(progress, f"loading {origin.title}")
     tokenizer = origin.tokenizer()
@@ -212,7 +177,8 @@ def _dense(origin: Origin, progress: ProgressCallback | None) -> _Loaded:
             model = model.float().eval().requires_grad_(False)
         else:
             model = store.dense(model, lambda name: read(name, torch.float32))
-    return _Loaded(model, tokenizer_fingerprint(tokenizer), lambda: tokenizer)
+    dense: Any = model
+    return _Loaded(dense.to(device), tokenizer_fingerprint(tokenizer), lambda: tokenizer)
 
 
 def _from_folder(

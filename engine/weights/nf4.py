@@ -1,6 +1,6 @@
-"""NF4 matrices for the CPU, in the layout that its product wants.
+"""Matrices turned into NF4, in the layout that a product wants.
 
-The layout `plain` is what bitsandbytes quantises to, with doubly quantised scales. On a CPU with AVX512-BF16 its fused
+The layout `plain` is what bitsandbytes quantises to, with doubly quantised scales. On a processor with AVX512-BF16 its
 kernel wants the nibbles of 32 rows interleaved and the scales in bf16. `Linear4bit.forward` would convert each matrix
 at its first use: measured 18 s for the 0.5B and 1.5B together on 2 cores. So that layout, `packed`, is stored there.
 """
@@ -15,7 +15,7 @@ import torch
 from bitsandbytes import functional as bnbf
 from torch import Tensor, nn
 
-from engine.model.packed import BLOCK, PACK_ROWS, own
+from engine.model.nf4 import BLOCK, PACK_ROWS
 
 # bitsandbytes' CPU quantiser makes several fp32 temporaries; 8M weights at a time keep them at some 100 MB and in
 # memory that is reused: 48M weights/s, against 13M/s for the 233M of an lm_head in one go.
@@ -26,13 +26,15 @@ def quantise_weight(weight: Tensor, layout: str) -> tuple[Tensor, bnbf.QuantStat
     """Quantises one matrix to NF4, block size 64, with doubly quantised scales.
 
     Args:
-        weight: [out, in] in bf16 or fp32, `in` a multiple of 64. If `out` is no multiple of 32, it becomes plain.
-        layout: `plain` or `packed`.
+        weight: [out, in] in bf16 or fp32, `in` a multiple of 64.
+        layout: `plain`, or `packed`, where rows of zeros are added up to a multiple of 32.
 
     Returns:
         uint8 codes ([out · in / 2, 1] plain, [out, in / 2] packed) and bitsandbytes' state (scales, shape, code).
     """
     assert weight.ndim == 2 and weight.shape[1] % BLOCK == 0, f"{tuple(weight.shape)} does not divide into blocks"
+    if layout == "packed":
+        weight = nn.functional.pad(weight, (0, 0, 0, -len(weight) % PACK_ROWS))
     rows = max(PACK_ROWS, CHUNK // weight.shape[1] // PACK_ROWS * PACK_ROWS)
     parts = [
         bnbf.quantize_4bit(chunk.contiguous(), blocksize=BLOCK, compress_statistics=False, quant_type="nf4")
@@ -46,9 +48,8 @@ def quantise_weight(weight: Tensor, layout: str) -> tuple[Tensor, bnbf.QuantStat
     state = parts[0][1]
     state.shape, state.absmax, state.offset, state.state2 = weight.shape, scales, offset, scales_of_scales
     state.nested = True
-    if layout == "plain" or weight.shape[0] % PACK_ROWS:
-        return torch.cat([codes for codes, _ in parts]), state
-    return _pack([codes for codes, _ in parts], state, rows)
+    codes = [codes for codes, _ in parts]
+    return _pack(codes, state, rows) if layout == "packed" else (torch.cat(codes), state)
 
 
 def _pack(parts: list[Tensor], state: Any, rows: int) -> tuple[Tensor, bnbf.QuantState]:
@@ -71,33 +72,23 @@ def _pack(parts: list[Tensor], state: Any, rows: int) -> tuple[Tensor, bnbf.Quan
     return torch.cat([codes for codes, _ in packed]), state
 
 
-def linear4bit(module: nn.Linear, name: str, file: Any, stored: set[str], layout: str) -> bnb.nn.Linear4bit:
-    """A layer from the tensors that `engine.weights.store` keeps under its name; a ValueError if they are another's."""
+def linear4bit(file: Any, name: str, inputs: int, outputs: int) -> bnb.nn.Linear4bit:
+    """A layer in the layout `plain` from a store's open file; a ValueError if what is stored is another's."""
+    prefix, names = f"{name}.weight.", file.keys()
     with torch.device("meta"):
         linear = bnb.nn.Linear4bit(
-            module.in_features,
-            module.out_features,
-            bias=module.bias is not None,
-            compute_dtype=torch.bfloat16,
-            quant_type="nf4",
+            inputs, outputs, bias=f"{name}.bias" in names, compute_dtype=torch.bfloat16, quant_type="nf4"
         )
-    prefix = f"{name}.weight."
-    parts = {key.removeprefix(prefix): own(file.get_tensor(key)) for key in stored if key.startswith(prefix)}
-    codes = own(file.get_tensor(f"{name}.weight"))
+    parts = {key.removeprefix(prefix): file.get_tensor(key).clone() for key in names if key.startswith(prefix)}
+    codes = file.get_tensor(f"{name}.weight").clone()
     state: Any = bnbf.QuantState.from_dict(parts, device=torch.device("cpu"))
-    if tuple(state.shape) != (module.out_features, module.in_features) or codes.numel() * 2 != math.prod(state.shape):
-        raise ValueError(f"{name}: stored as {tuple(state.shape)}, the model wants {tuple(module.weight.shape)}")
-    if layout == "packed" and state.absmax.ndim == 2:
-        # What _convert_weight_packed_for_cpu leaves behind; from_dict knows nothing of it.
-        state.packing_format_for_cpu = True
-        state.original_dtype, state.original_nested = torch.bfloat16, True
-        state.original_qshape = torch.Size((codes.numel(), 1))
-    # pyright does not see Params4bit.__new__ behind nn.Parameter's.
-    params4bit: Any = bnb.nn.Params4bit
+    if tuple(state.shape) != (outputs, inputs) or codes.numel() * 2 != math.prod(state.shape):
+        raise ValueError(f"{name}: stored as {tuple(state.shape)}, the model wants {(outputs, inputs)}")
+    params4bit: Any = bnb.nn.Params4bit  # pyright does not see its __new__ behind nn.Parameter's
     weight = params4bit(
         codes, requires_grad=False, quant_state=state, blocksize=BLOCK, quant_type="nf4", bnb_quantized=True
     )
-    weight.module = linear
-    linear.weight = weight
-    linear.quant_state = state
-    return linear
+    weight.module, linear.weight, linear.quant_state = linear, weight, state
+    if linear.bias is not None:
+        linear.bias = nn.Parameter(file.get_tensor(f"{name}.bias").clone(), requires_grad=False)
+    return linear.requires_grad_(False)

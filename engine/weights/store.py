@@ -1,51 +1,58 @@
-"""Quantised models for the CPU: quantised once, stored, and rebuilt from the store in a second or two."""
+"""Models in few bits, as one file of safetensors: quantised once, and read in a second or two.
+
+| layout | format | where |
+| --- | --- | --- |
+| `packed` | NF4 as the kernel of a processor with AVX512-BF16 wants it | there |
+| `plain` | NF4 as bitsandbytes quantises to it | a GPU |
+| `int8` | 8 bits, one scale for each output | any other processor |
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ctypes
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine.errors import WeightsError
 from engine.model import int8
-from engine.model.packed import has_kernel, own
+from engine.model.forward import Layer
+from engine.model.int8 import Int8Linear, WideEmbedding
+from engine.model.kv_cache import head_dim
+from engine.model.linear import joined
+from engine.model.nf4 import PACK_ROWS, Nf4Linear, has_kernel
+from engine.model.stored import Rotary, StoredModel
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
-LM_HEAD = "lm_head"
+FP32 = "fp32"
+"""The layout of a model that is kept as it is."""
+
+WEIGHTS = "model.safetensors"
+HEAD, EMBEDDING = "lm_head", "model.embed_tokens.weight"
+_MADV_DONTNEED = 4  # of Linux
+
+Read = Callable[..., Tensor]
+"""Of a tensor's name and a dtype, bf16 if none is given."""
 
 
 def cpu_layout(wanted: str = "auto") -> str:
-    """How weights are stored for this processor: `packed` NF4 with AVX512-BF16, else `int8`; `plain` NF4 without x86.
-
-    Args:
-        wanted: "nf4" or "int8" for one of them everywhere, or "auto".
-
-    Raises:
-        WeightsError: "int8" where torch has no product for it.
-    """
-    if wanted == "int8" and not int8.supported():
-        raise WeightsError("CITER_CPU_WEIGHTS=int8: this torch has no int8 products (fbgemm): set it to auto or nf4")
-    packed = has_kernel()
-    if wanted == "int8" or (wanted == "auto" and not packed and int8.supported()):
-        return "int8"
-    return "packed" if packed else "plain"
+    """How weights are stored for this processor; `wanted` is "auto", or "int8" for that everywhere."""
+    return "packed" if wanted != "int8" and has_kernel() else "int8"
 
 
 def form(layout: str) -> str:
     """What a layout holds, for people."""
     return layout if layout in ("int8", FP32) else "NF4"
-
-
-FP32 = "fp32"
-"""Of a model that is kept as it is, where others have a layout."""
 
 
 @dataclass(frozen=True)
@@ -72,140 +79,186 @@ class Counts:
 def counts_of(model: PreTrainedModel) -> Counts:
     """Those of a model, which need not have its weights."""
     embedding = int(model.get_input_embeddings().weight.numel())  # pyright: ignore[reportCallIssue, reportArgumentType]
-    matrices = sum(
-        m.weight.numel() for name, m in model.named_modules() if isinstance(m, nn.Linear) and name != LM_HEAD
-    )
+    matrices = sum(m.weight.numel() for name, m in model.named_modules() if isinstance(m, nn.Linear) and name != HEAD)
     return Counts(matrices, embedding, bool(model.config.tie_word_embeddings))
 
 
-def quantise(model: PreTrainedModel, layout: str, read: Callable[[str], Tensor] | None = None) -> dict[str, Tensor]:
-    """Turns a dense model into the flat dictionary that `save` writes and `build` reads.
+def quantise(model: PreTrainedModel, layout: str, read: Read) -> dict[str, Tensor]:
+    """Turns a dense model into the tensors by name that `load` reads.
 
-    Every `nn.Linear`, `lm_head` included, becomes NF4 in blocks of 64; everything else is kept in the model's dtype.
-    The dense `lm_head` is kept as well unless it is tied to the embedding, so that either can be chosen at load.
-    The model, on the CPU, is of no use afterwards: its Linear weights are freed as they are converted.
+    Every `nn.Linear` is quantised, `lm_head` included; everything else is kept in bf16.
 
     Args:
-        model: with its weights, or without memory for them (on "meta") where `read` brings each by its name.
-        layout: of `cpu_layout`.
-        read: one tensor at a time, so that the dense model is never in memory.
-
-    Returns:
-        Tensors by name: `<layer>.weight` (uint8), `<layer>.weight.<part of the quantisation state>`, and the rest.
+        model: Without memory for its weights.
+        layout: Of the table above, but not `FP32`.
+        read: Reads one tensor of the model by its name, so that the dense model is never in memory.
     """
     from engine.weights.nf4 import quantise_weight  # late: bitsandbytes takes seconds to import
 
-    tied = model.config.tie_word_embeddings
     tensors: dict[str, Tensor] = {}
-    for name, module in list(model.named_modules()):
+    for name, module in model.named_modules():
         if not isinstance(module, nn.Linear):
             continue
-        weight = read(f"{name}.weight") if read else module.weight.data
-        if name == LM_HEAD:
-            if not tied:
-                tensors[_dense(name)] = weight.clone()
-        elif not read:
-            module.weight.data = torch.empty(0)
         if layout == "int8":
-            tensors[f"{name}.weight"], tensors[f"{name}.scales"] = int8.quantise(weight)
+            tensors[f"{name}.weight"], tensors[f"{name}.scales"] = int8.quantise(read(f"{name}.weight"))
             continue
-        packed, state = quantise_weight(weight, layout)
-        tensors[f"{name}.weight"] = packed
+        codes, state = quantise_weight(read(f"{name}.weight"), layout)
+        tensors[f"{name}.weight"] = codes
         tensors |= {f"{name}.weight.{part}": value for part, value in state.as_dict(packed=True).items()}
-    for name, value in model.state_dict().items():
-        if name not in tensors:
-            tensors[name] = (read(name) if read else value).contiguous()
-    return tensors
+    others = [name for name in model.state_dict() if name not in tensors]
+    return tensors | {name: read(name).contiguous() for name in others}
 
 
 def save(tensors: dict[str, Tensor], path: Path) -> None:
-    """Writes the dictionary of `quantise` as one safetensors file."""
+    """Writes what `quantise` gives."""
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def dense(model: PreTrainedModel, read: Callable[[str], Tensor]) -> PreTrainedModel:
+def load(path: Path, config: dict[str, Any], layout: str, device: torch.device | str = "cpu") -> StoredModel:
+    """Reads what `save` wrote.
+
+    Matrices are copied out of the mapped file, where they begin at any address: on a cache line, as torch puts them,
+    one token takes 33 and 78 ms (0.5B, 1.5B, one thread) instead of 42 and 112. On a processor the embedding, of which
+    a few rows are looked up, stays mapped.
+
+    Args:
+        path: The file.
+        config: What the model's `config.json` says.
+        layout: Of the file. On a processor it must be its own (`cpu_layout`): the kernels do not check.
+        device: Where to.
+
+    Raises:
+        safetensors.SafetensorError, KeyError, ValueError: The file is damaged or is not this model's.
+    """
+    about = SimpleNamespace(**{"eos_token_id": None, **config})
+    if missing := {"hidden_size", "num_hidden_layers", "vocab_size", "rope_parameters"} - config.keys():
+        raise KeyError(f"config.json: {', '.join(sorted(missing))}")
+    with safe_open(path, framework="pt", device="cpu") as file:
+        stored = _Stored(file, layout, device)
+        model = StoredModel(
+            config=about,
+            embed_tokens=stored.embedding(about.vocab_size, about.hidden_size),
+            layers=[_layer(stored, about, number) for number in range(about.num_hidden_layers)],
+            norm=SimpleNamespace(weight=stored.vector("model.norm.weight")),
+            rotary_emb=Rotary(about),
+            lm_head=stored.product(about.hidden_size, {HEAD: about.vocab_size}),
+        )
+    _let_go(path)
+    return model
+
+
+def _layer(stored: _Stored, config: SimpleNamespace, number: int) -> Layer:
+    at, hidden, inner, width = f"model.layers.{number}", config.hidden_size, config.intermediate_size, head_dim(config)
+    queries, keys = config.num_attention_heads * width, config.num_key_value_heads * width
+    attention, mlp = f"{at}.self_attn", f"{at}.mlp"
+    inputs = {f"{attention}.q_proj": queries, f"{attention}.k_proj": keys, f"{attention}.v_proj": keys}
+    return Layer(
+        attention_norm=stored.vector(f"{at}.input_layernorm.weight"),
+        qkv=stored.product(hidden, inputs),
+        q_norm=stored.vector_if_there(f"{attention}.q_norm.weight"),
+        k_norm=stored.vector_if_there(f"{attention}.k_norm.weight"),
+        o=stored.product(queries, {f"{attention}.o_proj": hidden}),
+        mlp_norm=stored.vector(f"{at}.post_attention_layernorm.weight"),
+        gate_up=stored.product(hidden, {f"{mlp}.gate_proj": inner, f"{mlp}.up_proj": inner}),
+        down=stored.product(inner, {f"{mlp}.down_proj": hidden}),
+    )
+
+
+class _Stored:
+    """The tensors of an open file, in the form that the products want them."""
+
+    def __init__(self, file: Any, layout: str, device: torch.device | str) -> None:
+        self._file, self._layout, self._device, self._names = file, layout, device, set(file.keys())
+
+    def vector(self, name: str) -> Tensor:
+        """A norm's weights or a bias; with int8, all between the products is float32."""
+        vector = _own([self._file.get_tensor(name)])
+        return (vector.float() if self._layout == "int8" else vector).to(self._device)
+
+    def vector_if_there(self, name: str) -> Tensor | None:
+        return self.vector(name) if name in self._names else None
+
+    def embedding(self, rows: int, width: int) -> nn.Embedding:
+        weight = self._file.get_tensor(EMBEDDING)
+        _check(EMBEDDING, weight, (rows, width))
+        kind = WideEmbedding if self._layout == "int8" else nn.Embedding
+        return kind.from_pretrained(weight.to(self._device))
+
+    def product(self, inputs: int, outputs: dict[str, int]) -> nn.Module:
+        """Matrices [out, inputs] by name, which read the same input."""
+        if self._layout == "plain":
+            from engine.weights.nf4 import linear4bit
+
+            layers = [linear4bit(self._file, name, inputs, rows) for name, rows in outputs.items()]
+            return joined([layer.to(self._device) for layer in layers])
+        codes = [self._file.get_tensor(f"{name}.weight") for name in outputs]
+        for matrix, (name, rows) in zip(codes, outputs.items(), strict=True):
+            packed = -(-rows // PACK_ROWS) * PACK_ROWS, inputs // 2  # a vocabulary may be padded
+            _check(name, matrix, (rows, inputs) if self._layout == "int8" else packed)
+        biases = [self.vector(f"{name}.bias") for name in outputs if f"{name}.bias" in self._names]
+        bias = torch.cat(biases) if biases else None
+        if self._layout == "int8":
+            return Int8Linear(codes, [self._file.get_tensor(f"{name}.scales") for name in outputs], bias)
+        scales = [self._file.get_tensor(f"{name}.weight.absmax") for name in outputs]
+        return Nf4Linear(_own(codes), torch.cat(scales, dim=1), bias)
+
+
+def _own(mapped: Sequence[Tensor]) -> Tensor:
+    """Copies tensors of one width out of a mapped file, into one.
+
+    Tensor.copy_ would do it with all threads, and waits long for each of them while the machine is busy: that took 8 s
+    instead of 1 for the pair. One thread keeps up with the memory.
+    """
+    whole = torch.empty(sum(map(len, mapped)), *mapped[0].shape[1:], dtype=mapped[0].dtype)
+    for part, each in zip(whole.split([*map(len, mapped)]), mapped, strict=True):
+        np.copyto(part.view(torch.uint8).numpy(), each.view(torch.uint8).numpy())
+    return whole
+
+
+def _let_go(path: Path) -> None:
+    """Takes a mapped file's pages out of this process: what was copied out of it would count twice, 1.1 GB for `cpu`.
+
+    They stay in the system's cache, for the next start, and come back when they are read. On Linux only.
+    """
+    with suppress(OSError, AttributeError):
+        for line in Path("/proc/self/maps").read_text("utf-8", errors="replace").splitlines():
+            place, *_, name = line.split(maxsplit=5)
+            if name == str(path.resolve()):
+                start, end = (int(number, 16) for number in place.split("-"))
+                ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
+
+
+def _check(name: str, tensor: Tensor, shape: Sequence[int]) -> None:
+    if tuple(tensor.shape) != tuple(shape):
+        raise ValueError(f"{name}: stored as {tuple(tensor.shape)}, the model wants {tuple(shape)}")
+
+
+def as_transformers(folder: Path, layout: str) -> PreTrainedModel:
+    """A converted model as transformers runs it, on the processor, with the products of this engine."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.bfloat16)
+    with safe_open(folder / WEIGHTS, framework="pt", device="cpu") as file:
+        stored = _Stored(file, layout, "cpu")
+        for name, module in list(model.named_modules()):
+            if isinstance(module, nn.Linear):
+                model.set_submodule(name, stored.product(module.in_features, {name: module.out_features}))
+            elif isinstance(module, nn.Embedding):
+                model.set_submodule(name, stored.embedding(*module.weight.shape))
+        left = {name: stored.vector(name) for name, value in model.named_parameters() if value.is_meta}
+    model.load_state_dict(left, strict=False, assign=True)
+    rebuild_rotary(model)
+    return model.eval().requires_grad_(False)
+
+
+def dense(model: PreTrainedModel, read: Read) -> PreTrainedModel:
     """A model that was made on "meta", with its weights as `read` brings them, in eval mode and without gradients."""
     model.load_state_dict({name: read(name) for name in model.state_dict()}, assign=True)
     if model.config.tie_word_embeddings:
         model.tie_weights()
     rebuild_rotary(model)
     return model.eval().requires_grad_(False)
-
-
-def build(config: PretrainedConfig, path: Path, layout: str, lm_head_4bit: bool) -> PreTrainedModel:
-    """Rebuilds a model from `save`'s file, in eval mode and without gradients.
-
-    Matrices are copied out of the mapped file, where they begin at any address: on a cache line, as torch puts them,
-    one token takes 33 and 78 ms (0.5B, 1.5B, one thread) instead of 42 and 112. An embedding that is only looked up
-    stays mapped.
-
-    Args:
-        config: of the dense model.
-        path: the safetensors file.
-        layout: the one the file was written in. Must be this CPU's own (`cpu_layout`): the kernels do not check.
-        lm_head_4bit: use the NF4 `lm_head`, else the dense one (the embedding itself where they are tied).
-
-    Raises:
-        safetensors.SafetensorError, KeyError, ValueError: the file is damaged or is not this model's.
-    """
-    from transformers import AutoModelForCausalLM  # late, as above
-
-    from engine.weights.nf4 import linear4bit
-
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    with safe_open(path, framework="pt", device="cpu") as file:
-        stored = set(file.keys())
-        for name, module in list(model.named_modules()):
-            if isinstance(module, nn.Linear) and (name != LM_HEAD or lm_head_4bit):
-                make = _int8 if layout == "int8" else linear4bit
-                model.set_submodule(name, make(module, name, file, stored, layout))
-        dense = _load_dense(model, file, stored)
-        if layout == "int8":
-            _widen(model, dense)
-    model.load_state_dict(dense, strict=False, assign=True)
-    rebuild_rotary(model)
-    left = [name for name, value in [*model.named_parameters(), *model.named_buffers()] if value.is_meta]
-    if left:
-        raise ValueError(f"{path} lacks {', '.join(left[:3])}")
-    return model.eval().requires_grad_(False)
-
-
-def _int8(module: nn.Linear, name: str, file: Any, stored: set[str], layout: str) -> int8.Int8Linear:
-    """Its codes stay mapped: they are read once, to be packed for this processor."""
-    codes, scales = file.get_tensor(f"{name}.weight"), own(file.get_tensor(f"{name}.scales"))
-    if tuple(codes.shape) != (module.out_features, module.in_features) or scales.shape != codes.shape[:1]:
-        raise ValueError(f"{name}: stored as {tuple(codes.shape)}, the model wants {tuple(module.weight.shape)}")
-    return int8.Int8Linear(codes, scales, bias=module.bias is not None)
-
-
-def _widen(model: PreTrainedModel, dense: dict[str, Tensor]) -> None:
-    """Makes everything between int8 products float32, which such processors compute in; embeddings stay bf16."""
-    embedding: Any = model.get_input_embeddings()
-    wide = int8.WideEmbedding(*embedding.weight.shape, padding_idx=embedding.padding_idx, device="meta")
-    model.set_input_embeddings(wide)
-    name = "model.embed_tokens.weight"
-    dense |= {key: value.float() for key, value in dense.items() if key != name}
-
-
-def _load_dense(model: PreTrainedModel, file: Any, stored: set[str]) -> dict[str, Tensor]:
-    """Everything of the model that is not 4-bit, copied except for an embedding whose rows are only looked up."""
-    from bitsandbytes.nn import Linear4bit
-
-    quantised = {f"{name}.weight" for name, m in model.named_modules() if isinstance(m, Linear4bit | int8.Int8Linear)}
-    head, embedding = f"{LM_HEAD}.weight", "model.embed_tokens.weight"
-    names = [name for name, _ in model.named_parameters() if name not in quantised | {head}]
-    dense = {name: file.get_tensor(name) for name in names if name in stored}
-    if head not in quantised:
-        tied = _dense(LM_HEAD) not in stored
-        dense[head] = own(dense[embedding] if tied else file.get_tensor(_dense(LM_HEAD)))
-        if tied:
-            dense[embedding] = dense[head]
-    return {name: value if name in (head, embedding) else own(value) for name, value in dense.items()}
-
-
-def _dense(name: str) -> str:
-    return f"{name}.weight_dense"
 
 
 def rebuild_rotary(model: PreTrainedModel, device: torch.device | str = "cpu") -> None:

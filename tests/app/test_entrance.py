@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from app import api
-from app.entrance import queue
+from app.entrance import asked
 from app.entrance.callers import Callers
-from app.entrance.states import MAX_STATES, PageStates
+from app.entrance.gradio_parts import MAX_WINDOWS, PageStates
 from app.running import session as sessions
 from app.running.session import Session
 from engine import load_settings
@@ -211,28 +211,23 @@ def test_a_listener_is_never_dropped_for_newcomers(site: Site):
     states.set_blocks(site.page)
     with callers.listening("GET", "/gradio_api/heartbeat/visitor", b""):
         own = states["visitor"]
-        for n in range(2 * MAX_STATES):
+        for n in range(2 * MAX_WINDOWS):
             states[f"invented-{n}"]
-        assert states["visitor"] is own and len(states.session_data) == MAX_STATES
+        assert states["visitor"] is own and len(states.session_data) == MAX_WINDOWS
 
 
-@pytest.mark.parametrize(("limit", "said"), [("PER_SESSION", "window"), ("PER_ADDRESS", "network address")])
-def test_a_window_and_an_address_have_a_share_of_the_queue(limit, said, client, site, monkeypatch):
+def test_a_window_has_a_share_of_the_queue(client, site, monkeypatch):
     released = threading.Event()
 
     async def wait(*_: Any, **__: Any) -> None:
         while not released.is_set():
             await asyncio.sleep(0.01)
 
-    def join(n: int) -> Any:
-        name = "one" if limit == "PER_SESSION" else f"flood {n}"
-        body = {"data": [], "fn_index": event_of(site, "ended")._id, "session_hash": name}
-        return client.post("queue/join", json=body, headers={"x-forwarded-for": "198.51.100.7"})
-
     monkeypatch.setattr(gr.Blocks, "process_api", wait)
-    monkeypatch.setattr(queue, limit, 3)
-    answers = [join(n) for n in range(5)]
+    monkeypatch.setattr(asked, "PER_WINDOW", 3)
+    body = {"data": [], "fn_index": event_of(site, "ended")._id, "session_hash": "one"}
+    answers = [client.post("queue/join", json=body) for _ in range(5)]
     released.set()
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
-    assert said in answers[-1].json()["detail"]
-    eventually(lambda: not list(site.page._queue._events()))
+    assert "window" in answers[-1].json()["detail"]
+    eventually(lambda: not any(site.page._queue.active_jobs))

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.entrance.states import PageState
+from app.entrance.gradio_parts import PageState
 from app.page import build
 from app.running.host import Host
 from app.running.sessions import LONGEST_HASH
@@ -105,6 +105,7 @@ REFUSED = [
     ("cancel", {"session_hash": LONG, "fn_index": 1, "event_id": "x"}, 422),
     (f"heartbeat/{LONG}", None, 422),
     (f"queue/data?session_hash={LONG}", None, 422),
+    ("queue/data?session_hash=invented", None, 404),
     ("call/generate/invented", None, 404),
     ("call/v2/generate/invented", None, 404),
 ]

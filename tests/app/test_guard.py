@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import logging
 import socket
+from contextlib import suppress
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -16,22 +19,32 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app.entrance import bodies, guard
-from app.entrance.callers import Callers
-from app.entrance.guard import Guard
-from engine.endpoint.addresses import client_address
+from app.entrance import launch
+from engine.guard import guard, limits
+from engine.guard.addresses import client_address
+from engine.guard.cached import Cached
+from engine.guard.connections import MOST_CHUNKS
+from engine.guard.guard import Guard, Rules
+from engine.guard.limits import PER_SECOND, Rate
+from engine.guard.logs import Once
+from engine.guard.names import Names
+from tests.support.served_endpoint import running
 
 
 async def counting(asked: Request) -> PlainTextResponse:
     return PlainTextResponse(str(len(await asked.body())))
 
 
-def guarded(hosts: str = "", take: Any = counting) -> Guard:
-    return Guard(Starlette(routes=[Route("/{path:path}", take, methods=["GET", "POST"])]), hosts, None, Callers())
+RULES = Rules(launch.most_bytes, launch._answer, launch.CLOSED)
+
+
+def guarded(hosts: str = "", take: Any = counting, proxies: int | None = 0) -> Guard:
+    app = Starlette(routes=[Route("/{path:path}", take, methods=["GET", "POST"])])
+    return Guard(app, Names(hosts, None), proxies, RULES)
 
 
 def client(hosts: str = "", take: Any = counting) -> TestClient:
-    return TestClient(guarded(hosts, take), base_url="http://localhost")
+    return TestClient(guarded(hosts, take), base_url="http://localhost", raise_server_exceptions=False)
 
 
 # ---- from where ----
@@ -63,6 +76,7 @@ def test_who_may_ask_is_who_came_by_a_name_of_this_page_and_from_it(hosts, host,
     if hosts == "space":
         monkeypatch.setenv("SPACE_ID", "me/citer")
         assert client_address(SimpleNamespace(host="10.20.30.40"), {}, 0) is None, "that is its proxy's"
+        assert "frame-ancestors 'self' https://huggingface.co" in client().get("/").headers["content-security-policy"]
     for origin in origins:
         answer = client(hosts).get("/config", headers={"host": host, **({"origin": origin} if origin else {})})
         assert answer.status_code == (200 if answered else 403), origin
@@ -86,6 +100,33 @@ def test_an_address_is_the_connections_or_what_the_proxies_of_a_setting_say(peer
     assert client_address(SimpleNamespace(host=peer), headers, proxies) == address
 
 
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("10.16.3.80", ["198.51.100.9"], None),  # of documents: nobody's
+        ("10.16.3.80", ["1.1.1.1, 8.8.8.8, 10.1.2.3"], "8.8.8.8"),
+        ("10.16.3.80", [], None),
+        ("8.8.4.4", ["8.8.8.8"], None),
+    ],
+)
+def test_on_a_space_an_address_is_the_last_public_one_that_its_proxies_name(peer, forwarded, address, monkeypatch):
+    monkeypatch.setenv("SPACE_ID", "me/citer")
+    headers = Headers(raw=[(b"x-forwarded-for", line.encode()) for line in forwarded])
+    assert client_address(SimpleNamespace(host=peer), headers, None) == address
+
+
+def test_forwarded_headers_are_believed_of_proxies_alone():
+    async def told(asked: Request) -> PlainTextResponse:
+        return PlainTextResponse(" ".join(name for name in asked.headers if name.startswith("x-")))
+
+    sent = {"x-forwarded-host": "evil.example", "x-forwarded-proto": "https", "x-gradio-server": "evil.example"}
+    for proxies, seen in (0, ""), (1, "x-forwarded-proto"):
+        asking = TestClient(guarded("", told, proxies), base_url="http://localhost")
+        answer = asking.get("/x", headers=sent)
+        assert answer.text == seen and answer.headers["x-content-type-options"] == "nosniff"
+    assert asking.get("/x", headers={"x-forwarded-host": "localhost"}).text == "x-forwarded-host"
+
+
 @pytest.mark.parametrize("path", ["upload", "upload_progress?upload_id=1", "deep_link?session_hash=x", "dev/reload"])
 def test_routes_of_gradio_that_the_page_does_not_need_are_closed(path: str):
     asked = client()
@@ -102,7 +143,7 @@ def test_an_address_has_a_limit_that_leaves_room_for_links():
 
 
 ROUTES = {
-    "gradio_api/run/predict": "MAX_BODY",
+    "gradio_api/run/predict": "MAX_TRACE",
     "gradio_api/queue/join": "MAX_CALL",
     "gradio_api/component_server": "MAX_CALL",
     "gradio_api/cancel": "MAX_OTHER",
@@ -114,7 +155,7 @@ ROUTES = {
 @pytest.mark.parametrize(("path", "most"), ROUTES.items())
 def test_a_body_may_be_as_large_as_its_route_needs(path: str, most: str, declared: bool, monkeypatch):
     size = 70_000 + len(most)
-    monkeypatch.setattr(bodies, most, size)
+    monkeypatch.setattr(launch, most, size)
     for length, status in (size, 200), (size + 1, 413):
         content = b'"' + b"x" * (length - 1)
         parts = (content[at : at + 1_000] for at in range(0, length, 1_000))
@@ -124,22 +165,17 @@ def test_a_body_may_be_as_large_as_its_route_needs(path: str, most: str, declare
 
 
 def test_all_bodies_together_are_bounded_and_a_small_one_is_always_taken(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bodies, "MAX_TOGETHER", 300_000)
-    large, small, said = b'"' + b"x" * 200_000, b'"' + b"x" * 60_000, []
-
-    async def while_it_is_answered(asked: Request) -> PlainTextResponse:
-        await asked.body()
-        if asked.query_params.get("more"):
-            said.extend(asking.post("/gradio_api/queue/join", content=each).status_code for each in (large, small))
-        return PlainTextResponse("read")
-
-    asking = client(take=while_it_is_answered)
-    assert asking.post("/gradio_api/queue/join?more=1", content=large).text == "read"
-    assert said == [503, 200]
-    assert asking.post("/gradio_api/queue/join", content=large).text == "read", "the room was given back"
+    monkeypatch.setattr(limits, "MAX_TOGETHER", 300_000)
+    asking, asked = guarded(), ("/gradio_api/queue/join", b'"' + b"x" * 200_000)
+    post, held = TestClient(asking, base_url="http://localhost").post, asking._bodies
+    assert held.take(200_000, "198.51.100.9") is False, "an address has half"
+    assert held.take(200_000, None) and post(asked[0], content=asked[1]).status_code == 503
+    assert post(asked[0], content=b'"x"').status_code == 200
+    held.give_back(200_000, None)
+    assert [post(asked[0], content=asked[1]).status_code for _ in range(2)] == [200, 200], "the room was given back"
 
 
-MANY = bodies.MAX_OUTSIDE
+MANY = guard.MAX_OUTSIDE
 WIDE = ('{"user": "\u2200", "data": [' + "[]," * MANY + "[]]}").encode("utf-16")
 QUOTED = json.dumps({"data": json.dumps([["\\", '"']] * MANY)}).encode()
 
@@ -159,18 +195,85 @@ def test_what_would_be_millions_of_values_is_refused_before_it_is_parsed(content
     assert answer.status_code == status and said in answer.text
 
 
-def test_a_body_that_stops_in_the_middle_is_given_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
-    answers: list[Any] = []
-    parts = [{"type": "http.request", "body": b"x" * 100_000, "more_body": True}]
+# ---- how often, and for how long ----
 
-    async def receive() -> Any:
-        return parts.pop() if parts else await asyncio.Event().wait()
 
-    async def send(message: Any) -> None:
-        answers.append(message)
+def test_an_address_that_asks_too_often_waits_and_nobody_else():
+    now, rate = [0.0], Rate(lambda: now[0])
+    taken = sum(not rate.take("198.51.100.9") for _ in range(2_000))
+    assert taken == limits.AT_ONCE and not rate.take("198.51.100.10") and not rate.take(None)
+    wait = rate.take("198.51.100.9")
+    assert 0 < wait <= 1 / PER_SECOND
+    now[0] += wait
+    assert not rate.take("198.51.100.9")
+    asking = guarded("", counting)
+    asking.rate.take = lambda address, cost=1.0: 2.5
+    answer = TestClient(asking, base_url="http://localhost").get("/config")
+    assert answer.status_code == 429 and answer.headers["retry-after"] == "3"
+    assert client().get("/v1/x", headers={"origin": NO}).json()["error"]["type"] == "invalid_request_error"
 
-    scope = {"type": "http", "method": "POST", "path": "/gradio_api/queue/join", "root_path": "", "query_string": b""}
-    scope |= {"headers": [(b"host", b"localhost")], "client": ("198.51.100.9", 1)}
-    asyncio.run(asyncio.wait_for(guarded()(scope, receive, send), 120))
-    assert answers[0]["status"] == 408
+
+def test_the_page_is_made_once_for_each_name_and_encoding():
+    made: list[str] = []
+
+    async def page(asked: Request) -> PlainTextResponse:
+        made.append(asked.headers["accept-encoding"])
+        return PlainTextResponse("page" * 100)
+
+    asking = client("", page)
+    for encoding in "br, gzip", "gzip;q=1, br", "gzip", "br":
+        assert asking.get("/?prompt=x", headers={"accept-encoding": encoding}).text == "page" * 100
+    assert made == ["br", "gzip"] and asking.get("/other").text and len(made) == 3
+    assert Cached().cost({"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}) == 4
+
+
+def test_a_repeated_line_is_written_once_and_counted(caplog):
+    now, once = [0.0], Once(60.0, lambda: now[0])
+    record = partial(logging.LogRecord, "x", logging.ERROR, "x.py", 1, "no more %s", ("files",), None)
+    assert [once.filter(record()) for _ in range(3)] == [True, False, False]
+    now[0] += 61
+    assert once.filter(last := record()) and last.getMessage() == "no more files (and 2 times more since)"
+
+
+HALF = "POST /x HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.fixture
+def serving():
+    """A guarded server with room for four connections: its port."""
+    with running(guarded(), most_connections=4) as port:
+        yield port
+
+
+def test_silent_connections_make_room_for_who_asks(serving: int):
+    silent = [socket.create_connection(("127.0.0.1", serving)) for _ in range(12)]
+    for each in silent[::2]:
+        each.sendall(b"GET / HTTP/1.1\r\nHost: localh")
+    assert httpx.get(f"http://127.0.0.1:{serving}/x", timeout=60).status_code == 200
+    silent[0].settimeout(60)
+    with suppress(ConnectionResetError):
+        assert silent[0].recv(1) == b"", "the oldest is gone"
+    for each in silent:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("part", "told"), [("POST /x HTTP/1.1\r\n", b""), (HALF + "Content-Length: 9\r\n\r\nx", b"HTTP/1.1 408")]
+)
+def test_a_request_that_stops_in_the_middle_is_given_up(part: str, told: bytes, serving: int, monkeypatch):
+    monkeypatch.setattr("engine.guard.connections.HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(guard, "BODY_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", serving), timeout=60) as half, suppress(ConnectionResetError):
+        half.sendall(part.encode())
+        assert half.recv(len(told) or 1) == told
+
+
+def test_a_body_in_tiny_chunks_and_a_head_without_end_are_refused_and_a_large_body_hears_why(serving: int):
+    head = HALF.encode()
+    tiny = head + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * (MOST_CHUNKS + 1)
+    for sent in tiny, head + b"x: " + b"y" * 100_000:
+        with socket.create_connection(("127.0.0.1", serving), timeout=60) as asking:
+            asking.sendall(sent)
+            assert asking.recv(100).startswith(b"HTTP/1.1 400")
+    answer = httpx.post(f"http://127.0.0.1:{serving}/x", content=b"x" * 5_000_000, timeout=60)
+    assert answer.status_code == 413 and "65,536" in answer.text

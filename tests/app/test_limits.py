@@ -15,7 +15,7 @@ import engine.pair
 from app.fields import FIELDS, page_request, read_query, read_turns, stop_strings, stop_text, turns_text
 from engine import Dial, EngineError, InvalidRequest, Request, Sampling, WeightsError, load_settings
 from engine.__main__ import main
-from engine.endpoint.fields import read_fields
+from engine.endpoint.bodies import read_body
 from engine.policy import POLICIES
 from tests.support.browser import serve
 from tests.support.fake_pair import FakePair
@@ -183,7 +183,7 @@ def test_a_call_of_v1(limit: Limit, client: httpx.Client, served, tiny_pair):
         raise InvalidRequest(f"{error['param']}: {error['message']}")
 
     for value in limit.good:
-        read_fields(json.loads(json.dumps(body(value))), True, tiny_pair, load_settings())
+        read_body(json.dumps(body(value)).encode(), True, tiny_pair, load_settings())
     wraps = [-1] if limit.field == "seed" else []
     check(limit, ask, [value for value in limit.bad if value not in (None, *wraps, 10**5_000)], (), named)
 

@@ -24,7 +24,7 @@ from app.sweep import Sweep
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning
 from engine import InvalidRequest, Prices, Role
-from engine.endpoint.places import Busy
+from engine.guard.limits import Busy
 from engine.request import Turn
 from tests.support.fake_pair import FakePair, request
 

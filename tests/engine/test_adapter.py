@@ -13,6 +13,7 @@ from engine.pairs.origin import origin_of
 from engine.pairs.presets import PRESETS
 from engine.settings import load_settings
 from tests.support.paths import ROOT
+from tests.support.random_gguf import logits
 
 TINY_LAYER = "model.layers.1.mlp.up_proj"
 
@@ -35,9 +36,9 @@ def tiny(tmp_path_factory):
 
 def test_the_change_is_in_the_weights_and_the_digest_in_the_name(tiny, tiny_pair):
     path, change = tiny
-    pair = load(None, load_settings(preset="tiny", adapter=str(path)), prepared=False)
+    pair = load(None, load_settings(preset="tiny", adapter=str(path)))
     assert pair.slm_name == f"tiny SLM (aligned {Adapter.load(path).digest[:8]})"
-    before, after = (each.slm.weights.get_submodule(TINY_LAYER).weight for each in (tiny_pair, pair))
+    before, after = (each.slm.model.get_submodule(TINY_LAYER).weight for each in (tiny_pair, pair))
     apart = (after - before - change).abs().max() / change.abs().max()
     assert 0 < apart < 0.02, "int8 rounds it a little"
     assert pair.identity == tiny_pair.identity, "the LLM's own answers stay those of this pair"
@@ -47,11 +48,11 @@ def test_the_change_is_in_the_weights_and_the_digest_in_the_name(tiny, tiny_pair
 def test_auto_takes_the_one_beside_the_router_and_none_takes_the_slm_as_it_is(tiny, tmp_path, tiny_pair):
     shutil.copytree(ROOT / "assets" / "routers" / "tiny", tmp_path / "mine")
     about = {"preset": "tiny", "router": str(tmp_path / "mine")}
-    assert load(None, load_settings(**about), prepared=False).slm_name == tiny_pair.slm_name
+    assert load(None, load_settings(**about)).slm_name == tiny_pair.slm_name
     shutil.copy(tiny[0], tmp_path / "mine" / FILE)
     with pytest.raises(EngineError, match="was trained for tiny SLM, not for tiny SLM \\(aligned"):
-        load(None, load_settings(**about), prepared=False)
-    plain = load(None, load_settings(**about, adapter="none"), prepared=False)
+        load(None, load_settings(**about))
+    plain = load(None, load_settings(**about, adapter="none"))
     assert plain.slm_name == tiny_pair.slm_name and plain.router is not None
 
 
@@ -62,9 +63,7 @@ def test_a_converted_slm_has_a_place_of_its_own_in_the_cache(files, tmp_path):
     write(path, base, layer, shape[1], shape[0], title="small")
     aligned, said = files.load(adapter=str(path))
     assert aligned.slm_name.startswith("small (aligned ") and any("small (aligned" in each for each in said)
-    ids = torch.arange(8)[None]
-    with torch.inference_mode():
-        assert not torch.equal(aligned.slm(ids).logits, files.load()[0].slm(ids).logits)
+    assert not torch.equal(logits(aligned.slm), logits(files.load()[0].slm))
     assert len(list(files.folder("small").parent.glob("small-*/model.safetensors"))) == 2
 
 
@@ -74,18 +73,18 @@ def test_a_damaged_file_is_refused_by_name_with_the_way_out(tiny, tmp_path):
     for spoilt in (flipped, content[: len(content) // 2], content.replace(b'\\"rank\\": 4', b'\\"rank\\": 5')):
         path.write_bytes(spoilt)
         with pytest.raises(WeightsError, match=r"mine\.safetensors is damaged: .*CITER_ADAPTER=none"):
-            load(None, load_settings(preset="tiny", adapter=str(path)), prepared=False)
+            load(None, load_settings(preset="tiny", adapter=str(path)))
 
 
 def test_one_for_other_weights_or_other_matrices_is_refused(tmp_path):
     path = tmp_path / FILE
     write(path, "other weights", TINY_LAYER, 64, 192, title="another SLM")
     with pytest.raises(WeightsError, match=r"made for another SLM with other weights .*CITER_ADAPTER=none"):
-        load(None, load_settings(preset="tiny", adapter=str(path)), prepared=False)
+        load(None, load_settings(preset="tiny", adapter=str(path)))
     base = origin_of(PRESETS["tiny"].slm, load_settings(preset="tiny")).identity
     for layer, inputs in ((TINY_LAYER, 65), ("model.layers.9.mlp.up_proj", 64)):
         write(path, base, layer, inputs, 192)
         with pytest.raises(WeightsError, match=f"changes {layer} .*tiny SLM lacks"):
-            load(None, load_settings(preset="tiny", adapter=str(tmp_path)), prepared=False)
+            load(None, load_settings(preset="tiny", adapter=str(tmp_path)))
     with pytest.raises(SettingsError, match="CITER_ADAPTER = nowhere: no such file"):
-        load(None, load_settings(preset="tiny", adapter="nowhere"), prepared=False)
+        load(None, load_settings(preset="tiny", adapter="nowhere"))

@@ -91,7 +91,7 @@ def test_every_way_writes_what_it_should(tiny_pair, random_pair, prompt):
     assisted = speculative(tiny_pair.slm.model, tiny_pair.llm.model, tiny_pair.tokenizer)([prompt], 20)
     assert assisted == [llm[0][:20]]
     for row in (row for row in ROWS if row.name.startswith("verified-")):
-        subject = Subject("tiny", tiny_pair, {}, lambda form: pytest.fail(form))
+        subject = Subject("tiny", tiny_pair, {}, lambda: pytest.fail("plain"))
         assert row.writer(subject)([prompt], 40) == [llm[0][:40]], row.name
 
 

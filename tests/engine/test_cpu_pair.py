@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from engine import Request, Role
+from engine import Request, Role, load_settings
+from engine.benchmark.subject import from_settings
 from tests.support.texts import assert_same_up_to_a_tie, ids
 
 pytestmark = pytest.mark.slow
@@ -23,7 +26,7 @@ def test_both_ends_of_the_dial_write_what_generate_writes(cpu_pair, role, prompt
     threshold = 0.0 if role is Role.SLM else 1.01
     request = Request(prompt, threshold, "confidence", max_new_tokens=80)
     ours = ids(cpu_pair.generate(request).events)
-    model = (cpu_pair.slm if role is Role.SLM else cpu_pair.llm).model
+    model: Any = from_settings(load_settings(preset="cpu")).plain(role)
     start = torch.tensor([cpu_pair.prepare(request)[1]])
     theirs = model.generate(
         start, attention_mask=torch.ones_like(start), max_new_tokens=80, do_sample=False, repetition_penalty=1.0,

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from engine import decoding
-from engine.endpoint import bodies
 from engine.events import llm_passes, llm_share, taken_back
+from engine.guard.guard import MOST_BYTES
 from engine.request import Turn
 from tests.support.served_endpoint import eventually, serve_endpoint
 
@@ -170,11 +170,8 @@ def test_a_refused_request_is_no_work(client, served):
     assert served.scheduler.steps == steps
 
 
-def test_bodies_are_bounded_before_they_are_parsed(client):
-    wide = json.dumps(BODY).encode("utf-16")
-    cases = [(b"x" * (bodies.MOST_BYTES + 1), 413), (b'{"a": [' + b"1," * 300_000 + b"1]}", 413), (b"[1]", 400)]
-    cases += [(b"{", 400), (b"[" * 100_000, 400), (wide, 400)]
-    for content, status in cases:
+def test_a_body_that_is_no_json_object_or_too_large_is_refused(client):
+    for content, status in (b"x" * (MOST_BYTES + 1), 413), (b"[1]", 400), (b"{", 400), (b"[" * 100_000, 400):
         answer = client.post(CHAT, content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code == status and answer.json()["error"]["message"]
     assert client.post(CHAT, content=b"{}", headers={"Content-Type": "text/plain"}).status_code == 415

@@ -5,12 +5,14 @@ The limits of what `engine.Request` takes, too, are in `tests.support.limits`, a
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from engine import load_settings
-from engine.endpoint.fields import read_fields
+from engine.endpoint.bodies import read_body
 from engine.endpoint.model_names import RouterSetting, name_and_field, named_setting
-from engine.endpoint.refusals import Refusal
+from engine.guard.refusals import Refusal
 from engine.request import DEFAULT_THRESHOLD
 
 MESSAGES = [{"role": "user", "content": "Start with 12. Add 30. What is the result?"}]
@@ -19,7 +21,7 @@ USER = MESSAGES[0]
 
 def asked(pair, chat=True, **fields):
     said = {"messages": MESSAGES} if chat else {"prompt": "12 + 30 ="}
-    return read_fields({"model": "tiny", **said, **fields}, chat, pair, load_settings())
+    return read_body(json.dumps({"model": "tiny", **said, **fields}).encode(), chat, pair, load_settings())
 
 
 @pytest.mark.parametrize(
@@ -65,17 +67,21 @@ def test_a_name_that_is_none_is_refused_with_those_there_are(tiny_pair):
         assert len(str(refused.value)) < 400
 
 
+IMAGE = {"type": "image_url", "image_url": {}}
 REFUSED = [
     ({"model": None}, "model"),
     ({"messages": []}, "messages"),
     ({"messages": [USER] * 1001}, "messages"),
     ({"messages": [{"role": "assistant", "content": "a"}]}, "messages"),
     ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].role"),
-    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages[0].content"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+        "messages[0].content[0].type",
+    ),
     ({"max_completion_tokens": 10**9}, "max_completion_tokens"),
     ({"n": 33}, "n"),
     ({"n": True}, "n"),
-    ({"stop": [""]}, "stop"),
+    ({"stop": [""]}, "stop[0]"),
     ({"stream": "yes"}, "stream"),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
@@ -86,8 +92,13 @@ REFUSED = [
     ({"presence_penalty": 0.5}, "presence_penalty"),
     ({"wings": 2}, "wings"),
 ]
-COMPLETIONS = [({"prompt": p}, "prompt") for p in (None, "", [], [1, "a"], [1.5], {"a": 1})]
-COMPLETIONS += [({"prompt": ["a"] * 33}, "n"), ({"prompt": ["a"] * 11, "n": 3}, "n"), ({"echo": True}, "echo")]
+COMPLETIONS = [({"prompt": p}, "prompt") for p in (None, "", [], {"a": 1}, ["a"] * 33)]
+COMPLETIONS += [
+    ({"prompt": [1, "a"]}, "prompt[0]"),
+    ({"prompt": ["a", [1.5]]}, "prompt[1]"),
+    ({"prompt": ["a"] * 11, "n": 3}, "n"),
+    ({"echo": True}, "echo"),
+]
 
 
 @pytest.mark.parametrize("chat, fields, param", [(True, *row) for row in REFUSED] + [(False, *r) for r in COMPLETIONS])
@@ -97,12 +108,12 @@ def test_what_is_not_served_is_refused_by_the_name_of_its_field(tiny_pair, chat,
     assert refused.value.status == 400 and refused.value.body["error"]["param"] == param
     assert len(str(refused.value)) < 500
     neutral = {"frequency_penalty": 0.0, "logit_bias": {}, "tools": [], "response_format": {"type": "text"}}
-    assert asked(tiny_pair, user="ann", max_tokens=1, **neutral).requests[0].max_new_tokens == 1
+    assert asked(tiny_pair, user="ann", max_tokens=1, **neutral).texts[0][0].max_new_tokens == 1
 
 
 def test_the_seeds_of_several_texts_follow_each_other_and_begin_again_after_the_last(tiny_pair):
-    texts = asked(tiny_pair, False, prompt=["a", "b"], n=2, seed=2**63 - 1).texts()
+    texts = asked(tiny_pair, False, prompt=["a", "b"], n=2, seed=2**63 - 1).texts
     assert [(request.prompt, request.seed) for request, _ in texts] == [
         (prompt, seed) for prompt in "ab" for seed in (2**63 - 1, 0)
     ]
-    assert asked(tiny_pair, seed=-1).requests[0].seed == 2**63 - 1
+    assert asked(tiny_pair, seed=-1).texts[0][0].seed == 2**63 - 1

@@ -1,4 +1,4 @@
-"""Programs that know OpenAI's endpoint know this one: the official client, litellm, and curl."""
+"""Programs that know OpenAI's endpoint know this one: the official client and curl."""
 
 from __future__ import annotations
 
@@ -62,18 +62,6 @@ def test_the_official_client_reads_what_is_refused(served, tiny_pair):
     assert long.value.code == "context_length_exceeded"
     with serve_endpoint(tiny_pair, api_key="k") as locked, pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=locked.url, api_key="none").models.list()
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")  # of litellm's own types
-def test_litellm_asks_and_streams(served, expected, monkeypatch):
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks for prices on the network
-    litellm = pytest.importorskip("litellm", reason="litellm is not installed")
-    asked = {"model": "openai/tiny:0.5@0.3", "messages": MESSAGES, "api_base": served.url, "api_key": "none"}
-    assert litellm.completion(**asked).choices[0].message.content == expected.text
-    parts = litellm.completion(**asked, stream=True)
-    assert "".join(part.choices[0].delta.content or "" for part in parts) == expected.text
-    with pytest.raises(litellm.ContextWindowExceededError):
-        litellm.completion(**{**asked, "messages": TOO_LONG}, max_retries=0)
 
 
 @pytest.fixture

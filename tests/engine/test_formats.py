@@ -5,7 +5,6 @@ One test for each format. How the damage is drawn is in `tests.support.mutations
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import os
@@ -19,13 +18,11 @@ from unittest import mock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.requests import Request as Asking
 
 from engine import InvalidRequest, Role, RouterError, SettingsError, Trace, WeightsError, load_settings
-from engine.endpoint.bodies import read_body
-from engine.endpoint.fields import MAX_TEXTS, read_fields
-from engine.endpoint.refusals import Refusal
+from engine.endpoint.bodies import MAX_TEXTS, read_body
 from engine.events import MAX_THRESHOLD
+from engine.guard.refusals import Refusal
 from engine.operating_points import FILE
 from engine.pairs.config import check_gguf, read_config
 from engine.pairs.gguf_header import GgufHeader
@@ -209,7 +206,7 @@ def test_a_trace(trace, data):
 SHARED = {
     "model": "custom:0.5@0.1",
     "citer": {"policy": "confidence", "threshold": 0.5, "acceptance": 0.1, "max_draft": 4},
-    **{"temperature": 0.5, "top_p": 0.9, "top_k": 5, "max_tokens": 9, "seed": 1, "n": 2, "best_of": 2, "user": "me"},
+    **{"temperature": 0.5, "top_p": 0.9, "top_k": 5, "max_tokens": 9, "seed": 1, "n": 2, "best_of": 1, "user": "me"},
     **{"stop": ["x", "y"], "stream": True, "stream_options": {"include_usage": True}, "return_token_ids": True},
 }
 SAID = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]
@@ -217,14 +214,9 @@ CHAT = {**SHARED, "messages": SAID, "logprobs": True, "top_logprobs": 2}
 COMPLETION = {**SHARED, "prompt": ["a", [1, 2, 3]], "logprobs": 2, "return_tokens_as_token_ids": True}
 
 
-def texts_of(content: bytes, chat: bool, pair: Any) -> list[Any]:
+def texts_of(content: bytes, chat: bool, pair: Any) -> Any:
     """The texts that a body of the endpoint asks for."""
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": content}
-
-    scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
-    return [*read_fields(asyncio.run(read_body(Asking(scope, receive))), chat, pair, load_settings()).texts()]
+    return read_body(content, chat, pair, load_settings()).texts
 
 
 @given(data=st.data())

@@ -18,7 +18,7 @@ from tests.support.texts import GREEDY, SAMPLED, assert_same_up_to_a_tie, ids, r
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch sees none")
 PROMPTS = ("hello", "a longer prompt", "日本", "a longer prompt that goes on and on")
 DIALS = list(product((0.0, 0.12, 0.3, 1.01), (0.0, 0.02, 0.3, 1.0)))
-EVERY = list(product((False, True), ("confidence", "random", "slm", "llm"), (GREEDY, SAMPLED)))
+EVERY = list(product(("confidence", "random", "slm", "llm"), (GREEDY, SAMPLED)))
 
 
 def on(device: str, *cases: object):
@@ -26,8 +26,8 @@ def on(device: str, *cases: object):
     return [pytest.param(device, *(case if isinstance(case, tuple) else [case]), marks=marks) for case in cases]
 
 
-def pair_on(device: str, slm, llm, graphs: bool) -> Pair:
-    return Pair(slm.to(device), llm.to(device), byte_tokenizer(), slm_name="small", llm_name="large", graphs=graphs)
+def pair_on(device: str, slm, llm) -> Pair:
+    return Pair(slm.to(device), llm.to(device), byte_tokenizer(), slm_name="small", llm_name="large")
 
 
 def requests(**options) -> list[Request]:
@@ -38,12 +38,12 @@ def requests(**options) -> list[Request]:
     ]
 
 
-@pytest.mark.parametrize(("device", "graphs", "policy", "sampling"), [*on("cpu", *EVERY[1::10]), *on("cuda", *EVERY)])
-def test_rows_that_come_and_go_are_the_defined_texts_at_every_dial(random_pair, device, graphs, policy, sampling):
+@pytest.mark.parametrize(("device", "policy", "sampling"), [*on("cpu", *EVERY[1::5]), *on("cuda", *EVERY)])
+def test_rows_that_come_and_go_are_the_defined_texts_at_every_dial(random_pair, device, policy, sampling):
     """The definition is read on the processor, in fp32."""
     models = random_model(1, layers=2, width=32, padding=5), random_model(2, layers=3, width=48, padding=69)
     slm, llm = models
-    pair, reference = pair_on(device, slm, llm, graphs), SlowReference(random_pair)
+    pair, reference = pair_on(device, slm, llm), SlowReference(random_pair)
     waiting, decoding, ended = requests(policy=policy, sampling=sampling, alternatives=2), pair.open(6), 0
     while waiting or decoding.active:
         while waiting and sum(row.unfinished for row in decoding.rows) < 6:
@@ -66,11 +66,11 @@ def check_dials(pair: Pair, trace: Trace) -> None:
         assert_same_up_to_a_tie(pair.models[1].model, start, ids(trace.events), ids(llm.events))
 
 
-@pytest.mark.parametrize(("device", "graphs"), [*on("cpu", False), *on("cuda", False, True)])
-def test_nf4_writes_by_its_dials_alone_and_in_rows(device, graphs):
+@pytest.mark.parametrize("device", [*on("cpu", ()), *on("cuda", ())])
+def test_nf4_writes_by_its_dials_alone_and_in_rows(device):
     models = [by_bitsandbytes(random_qwen(seed)) for seed in (3, 4)]
     slm, llm = models
-    pair = pair_on(device, slm, llm, graphs)
+    pair = pair_on(device, slm, llm)
     asked = requests(max_new_tokens=16 if device == "cpu" else 40)
     for request, trace in zip(asked, pair.generate_batch(asked), strict=True):
         alone = pair.generate(request)

@@ -18,6 +18,7 @@ from engine.__main__ import main as terminal
 from engine.pair import load
 from engine.pairs import room
 from engine.pairs.presets import PRESETS, choose_preset
+from engine.weights import store
 from engine.weights.cache_folder import in_words
 from tests.support.converted_pair import Files
 from tests.support.fake_hub import Repo
@@ -30,6 +31,7 @@ from trainer.tiny.arithmetic import questions
 
 pytest_plugins = ["tests.support.fake_hub"]
 
+FORM = store.form(store.cpu_layout())
 TINY = ROOT / "assets" / "routers" / "tiny"
 DIAL = {Role.SLM: 0.0, Role.LLM: 1.01}
 
@@ -63,6 +65,13 @@ def refused(folders, **settings):
     return str(told.value)
 
 
+def near(model, dense: Any) -> bool:
+    """Whether a loaded model says what the dense one says in the same few bits, up to the order of sums."""
+    found = logits(model)
+    expected = logits(by_bitsandbytes(copy.deepcopy(dense)) if FORM == "NF4" else dense)[..., : found.shape[-1]].float()
+    return bool((found - expected).norm() < 0.04 * expected.norm())
+
+
 def change(folder, name="config.json", **values):
     content = json.loads((folder / name).read_text())
     (folder / name).write_text(json.dumps(content | values))
@@ -88,13 +97,11 @@ def test_a_pair_of_another_shape_writes_what_transformers_writes(saved, tmp_path
 
 
 def test_folders_are_quantised_once_and_again_after_a_change(own):
-    settings, said = named(own, cpu_weights="nf4"), []
+    settings, said = named(own), []
     pair = load(None, settings, lambda progress: said.append(progress.what))
-    assert pair.preset == "small_large" and pair.quantisation == "NF4" and pair.router is None
-    both: Any = (pair.slm, pair.llm)
-    for model, folder in zip((each.model for each in both), own, strict=True):
-        dense: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
-        assert torch.equal(logits(model), logits(by_bitsandbytes(copy.deepcopy(dense))))
+    assert pair.preset == "small_large" and pair.quantisation == FORM and pair.router is None
+    for model, folder in zip(pair.models, own, strict=True):
+        assert near(model, AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16))
     said.clear()
     load(None, settings, lambda progress: said.append(progress.what))
     assert said == ["loading small", "loading large"]
@@ -149,10 +156,10 @@ def test_what_this_engine_does_not_decode_is_refused_with_the_reason(own, values
 def test_gguf_files_are_taken_by_path_and_known_ones_are_recognised(tmp_path, monkeypatch):
     files = Files(tmp_path / "elsewhere")
     paths = [files.settings.cache_dir / "gguf" / f"{name}.gguf" for name in ("small", "large")]
-    settings = named(paths, cpu_weights="nf4", hub=False, mirror=False)
+    settings = named(paths, hub=False, mirror=False)
     pair = load(None, settings)
-    assert (pair.preset, pair.quantisation) == ("small_large", "NF4")
-    assert torch.equal(logits(pair.slm.model), logits(by_bitsandbytes(copy.deepcopy(files.slm_dense))))
+    assert (pair.preset, pair.quantisation) == ("small_large", FORM)
+    assert near(pair.slm, files.slm_dense)
     monkeypatch.setitem(PRESETS, "cpu", replace(files.preset, name="cpu"))
     assert choose_preset(settings).name == "cpu"
     for name in ("nowhere/at/all", "no.gguf", "owner/name.gguf", "./nothing"):

@@ -22,6 +22,7 @@ def test_a_command_names_the_settings_that_change_the_arithmetic_wherever_they_w
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["engine", "--preset", "tiny"])
     assert command("engine") == "python -m engine --preset tiny"
+    (tmp_path / ".env").write_text("CITER_CPU_WEIGHTS=int8\n")
+    assert command("engine") == "CITER_CPU_WEIGHTS=int8 python -m engine --preset tiny"
     monkeypatch.setenv("CITER_CPU_WEIGHTS", "auto")  # the default
-    (tmp_path / ".env").write_text("CITER_WEIGHTS_COPY=int8\nCITER_LM_HEAD_4BIT=0\n")
-    assert command("engine") == "CITER_LM_HEAD_4BIT=false CITER_WEIGHTS_COPY=int8 python -m engine --preset tiny"
+    assert command("engine") == "python -m engine --preset tiny"

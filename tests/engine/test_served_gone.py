@@ -5,9 +5,8 @@ Patience and time limits here are far longer than an answer takes on a busy mach
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import wait
-from contextlib import contextmanager
+from contextlib import closing
 
 import pytest
 
@@ -26,24 +25,6 @@ MANY = [
     for threshold, acceptance in ((0.3, 0.0), (0.6, 0.0), (0.9, 0.5), (0.6, 1.0), (1.01, 0.0))
 ]
 LLM_ONLY = MANY[4]
-
-
-@contextmanager
-def scheduling(pair):
-    scheduler = Scheduler(pair)
-    try:
-        yield scheduler
-    finally:
-        scheduler.close()
-
-
-@contextmanager
-def connected(server: FakeServer, patience: float, timeout: float = 60.0) -> Iterator[Connection]:
-    connection = Connection(server.url, None, timeout, patience, 8)
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -81,25 +62,21 @@ FAULTS = ("held", "cut", "500", "429", "json", "shape", "token")
 
 
 def test_answers_that_fail_or_are_wrong_are_asked_for_again(tiny_pair, expected):
-    with served("sglang", tiny_pair) as server, loaded(server, llm_timeout=5.0) as pair, scheduling(pair) as scheduler:
+    with (
+        served("sglang", tiny_pair) as server,
+        loaded(server, llm_timeout=5.0) as pair,
+        closing(Scheduler(pair)) as scheduler,
+    ):
         server.fault = lambda number: FAULTS[number // 9 % len(FAULTS)] if number % 9 == 0 else None
         handles = scheduler.submit_all(MANY[:40], "one").handles
+        eventually(lambda: server.asked > 40)
+        server.stop()  # and is gone for a while
+        eventually(lambda: "waiting" in pair.trouble)
+        server.start()
         finish(handles)
         assert {handle.state for handle in handles} == {"done"}
         assert [text_of(handle) for handle in handles] == [right(handle, expected) for handle in handles]
         assert all(server.faults[fault] for fault in FAULTS), server.faults
-
-
-def test_texts_wait_for_a_server_that_comes_back_in_time(tiny_pair, expected):
-    with served("vllm", tiny_pair) as server, loaded(server) as pair, scheduling(pair) as scheduler:
-        handles = scheduler.submit_all(MANY[:30], "one").handles
-        hold_after(server, 40)
-        server.stop()
-        eventually(lambda: "waiting" in pair.trouble)
-        server.fault = lambda _: None
-        server.start()
-        finish(handles)
-        assert [text_of(handle) for handle in handles] == [right(handle, expected) for handle in handles]
 
 
 def test_a_server_that_stays_wrong_or_fails_ends_the_texts_that_need_it_and_no_other(tiny_pair, expected):
@@ -107,7 +84,7 @@ def test_a_server_that_stays_wrong_or_fails_ends_the_texts_that_need_it_and_no_o
         with (
             served("sglang", tiny_pair) as server,
             loaded(server, **settings) as pair,
-            scheduling(pair) as scheduler,
+            closing(Scheduler(pair)) as scheduler,
         ):
             server.fault = lambda _, fault=fault: fault
             texts = [asked(PROMPTS[0], 0.0), LLM_ONLY]  # they share a slot, and one needs no LLM
@@ -128,7 +105,7 @@ def test_a_server_that_stays_wrong_or_fails_ends_the_texts_that_need_it_and_no_o
 
 @pytest.mark.parametrize("of_late", [True, False])
 def test_a_question_fails_alone_where_others_are_answered_of_late_else_the_server_is_gone(tiny_pair, of_late, caplog):
-    with served("sglang", tiny_pair) as server, connected(server, patience=6.0) as connection:
+    with served("sglang", tiny_pair) as server, closing(Connection(server.url, None, 60.0, 6.0, 8)) as connection:
         server.fault = lambda _: "500"
         failing = connection.ask("/generate", {}, dict)
         assert connection.ask(MODELS, None, dict).result()["data"], "it answers at first"
@@ -147,7 +124,7 @@ def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_server_is_gone(tiny_p
     with (
         served("sglang", tiny_pair) as server,
         loaded(server, llm_patience=0.3) as pair,
-        scheduling(pair) as scheduler,
+        closing(Scheduler(pair)) as scheduler,
     ):
         handles = scheduler.submit_all(MANY, "one").handles
         hold_after(server, 100)
@@ -174,7 +151,11 @@ def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_server_is_gone(tiny_p
 
 def test_the_slm_writes_on_alone_where_that_is_set_and_the_llm_again_once_it_is_back(tiny_pair, expected):
     settings = {"llm_patience": 0.2, "llm_gone": "slm"}
-    with served("sglang", tiny_pair) as server, loaded(server, **settings) as pair, scheduling(pair) as scheduler:
+    with (
+        served("sglang", tiny_pair) as server,
+        loaded(server, **settings) as pair,
+        closing(Scheduler(pair)) as scheduler,
+    ):
         server.stop()
         first = [scheduler.submit(each, "one") for each in MANY[:5]]
         finish(first)

@@ -47,6 +47,7 @@ def test_a_variable_sets_its_field_alone_and_an_argument_wins_over_it_and_over_a
         ("CITER_PRICE", "{oops", "JSON"),
         ("CITER_SERVER__HOST", "bad host", "match"),
         ("CITER_LLM_URL", "ftp://host", "address"),
+        ("CITER_LLM_CONFIG", "config.json", "CITER_LLM_URL"),
     ],
 )
 def test_a_bad_value_is_refused_with_variable_value_and_the_way_out(monkeypatch, name, value, way_out):
@@ -70,6 +71,10 @@ def test_every_fault_is_told_at_once_and_a_misspelt_name_with_the_likely_one(mon
     with pytest.raises(SettingsError, match=r"CITER_PRESETS .*CITER_PRESET\?"):
         load_settings()
     (tmp_path / ".env").unlink()
+    (tmp_path / ".env").mkdir()
+    with pytest.raises(SettingsError, match="folder"):
+        load_settings()
+    (tmp_path / ".env").rmdir()
     monkeypatch.setenv("CITER_PRESET", "x" * 5000)
     with pytest.raises(SettingsError, match=r"CITER_PRESET = .*…") as refused:
         load_settings()

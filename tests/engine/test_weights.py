@@ -14,12 +14,11 @@ import torch
 from transformers import AutoTokenizer
 
 from engine.errors import WeightsError
-from engine.model import int8
 from engine.pairs.presets import PRESETS, FolderModel, Preset
 from engine.settings import load_settings
 from engine.tokenizer import PADDING, check_same_tokenizer, tokenizer_fingerprint
 from engine.weights import __main__ as command
-from engine.weights import cache_folder, convert, manifest
+from engine.weights import cache_folder, convert, manifest, store
 from engine.weights.load import load_models
 from engine.weights.manifest import MANIFEST
 from tests.support.converted_pair import LOADED, Files
@@ -30,8 +29,10 @@ from tests.support.random_gguf import WORDS, by_bitsandbytes, logits, random_qwe
 READY = ["loading small", "loading large"]
 
 
-def quantised(dense, **options):
-    return logits(by_bitsandbytes(copy.deepcopy(dense), **options))
+def same(model, dense):
+    """Whether a loaded model says what bitsandbytes' quantisation of the dense one says, up to the order of sums."""
+    expected = logits(dense if store.cpu_layout() == "int8" else by_bitsandbytes(copy.deepcopy(dense))).float()
+    return (logits(model).float() - expected).norm() < 0.04 * expected.norm()
 
 
 def flip(path):
@@ -55,20 +56,17 @@ def test_a_pair_is_converted_from_gguf_with_its_tokenizer_and_needs_the_files_no
     shutil.rmtree(files.settings.cache_dir / "gguf")
     pair, said = files.load()
     for model, dense in ((pair.slm, files.slm_dense), (pair.llm, files.llm_dense)):
-        assert torch.equal(logits(model), quantised(dense))
-        assert not model.training and not any(parameter.requires_grad for parameter in model.parameters())
-    assert (pair.quantisation, pair.slm.device.type, said) == ("NF4", "cpu", READY)
+        assert same(model, dense)
+    assert (pair.quantisation, pair.slm.device.type, said) == (store.form(store.cpu_layout()), "cpu", READY)
     assert pair.tokenizer.decode(pair.tokenizer("the thing")["input_ids"]) == "the thing"
     assert len(pair.tokenizer) == 256 + len(WORDS) + 2
     assert not [token for token in pair.tokenizer.get_vocab() if PADDING.fullmatch(token)], "padding is no token"
-    pair, _ = files.load(lm_head_4bit=False)
-    assert torch.equal(logits(pair.slm), quantised(files.slm_dense, lm_head=False))
     os.truncate(files.folder("small") / convert.WEIGHTS, 1000)
     with pytest.raises(WeightsError, match="CITER_HUB is false"):
         files.load()
 
 
-@pytest.mark.skipif(not int8.supported(), reason="fbgemm needs an x86 processor")
+@pytest.mark.skipif(store.cpu_layout() == "int8", reason="all are in int8 here")
 def test_int8_weights_are_made_from_the_file_and_lie_beside_those_in_nf4(files):
     pair, said = files.load(cpu_weights="int8")
     assert (pair.quantisation, sum("converting" in each for each in said) > 0) == ("int8", True)
@@ -96,7 +94,7 @@ DAMAGE = {
 def test_a_damaged_cache_is_made_again_and_said_so(files, damage):
     damage(files.folder("small"))
     pair, said = files.load()
-    assert torch.equal(logits(pair.slm), quantised(files.slm_dense))
+    assert same(pair.slm, files.slm_dense)
     assert any("converting small" in line for line in said)
     assert not any("large in the cache" in line for line in said)
 
@@ -167,13 +165,13 @@ def test_a_conversion_that_is_killed_leaves_nothing_under_the_final_name_and_is_
     assert process.stdout.readline() == "in the middle\n", "half of the second model is on the disk"
     process.kill()
     process.communicate()
-    left = {path.name for path in (tmp_path / "nf4").iterdir() if path.is_dir()}
+    left = {path.name for path in (files.folder("small").parent).iterdir() if path.is_dir()}
     assert left == {files.folder("small").name, files.folder("large").name + ".tmp"}
     pair, said = files.load()
-    assert torch.equal(logits(pair.slm), quantised(files.slm_dense))
-    assert torch.equal(logits(pair.llm), quantised(files.llm_dense))
+    assert same(pair.slm, files.slm_dense)
+    assert same(pair.llm, files.llm_dense)
     assert not any("converting small" in line for line in said) and any("converting large" in line for line in said)
-    assert not [path for path in (tmp_path / "nf4").iterdir() if path.suffix == ".tmp"]
+    assert not [path for path in (files.folder("small").parent).iterdir() if path.suffix == ".tmp"]
     assert files.load()[1] == READY
 
 
@@ -182,7 +180,7 @@ def test_a_disk_that_fills_up_in_mid_conversion_is_called_so_and_nothing_is_left
     files = Files(tmp_path)
     with no_file_larger_than(size), pytest.raises(WeightsError, match=r"no space in .*nf4: .* CITER_CACHE_DIR"):
         files.load()
-    assert not [path for path in (tmp_path / "nf4").iterdir() if path.suffix != ".lock"]
+    assert not [path for path in (files.folder("small").parent).iterdir() if path.suffix != ".lock"]
 
 
 # Tokenizers, and what is no pair

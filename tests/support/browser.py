@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import pytest
 
-from app.page import build, launch_options
+from app.page import application, build
 from app.recorded import Recorded
 from app.running.host import Host
 from engine import Settings, load_settings
+from tests.support.served_endpoint import eventually, running
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser")
 """By preference: the first takes three quarters of the time."""
@@ -49,16 +49,10 @@ def serve(
     settings = settings or load_settings(max_new_tokens=60)
     host = Host(load, preset, settings.rows)
     demo = build(host, settings, recorded)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = {**launch_options(demo, settings), "server_name": "127.0.0.1", "server_port": port}
-    options["_frontend"] = False  # else gradio asks its own server first, which a busy machine answers too late for it
-    demo.launch(prevent_thread_lock=True, quiet=True, **options)
     try:
-        yield Site(f"http://127.0.0.1:{port}/", host, getattr(demo, "sessions"), demo)  # noqa: B009  # set by `build`
+        with running(application(demo, settings)) as port, closing(demo):
+            yield Site(f"http://127.0.0.1:{port}/", host, getattr(demo, "sessions"), demo)  # noqa: B009  # set by `build`
     finally:
-        demo.close(verbose=False)
         host.close()
 
 
@@ -276,15 +270,6 @@ def expect(found: Any, message: str | None = None) -> Any:
 
     expect.set_options(timeout=1000 * LIMIT)
     return expect(found, message)
-
-
-def eventually(condition: Callable[[], Any], seconds: float = LIMIT) -> Any:
-    """Waits until a condition holds and returns its value; fails with its last value."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"still {value!r} after {seconds} s"
-        time.sleep(0.02)
-    return value
 
 
 def schemes(page: Any) -> Iterator[str]:

@@ -23,8 +23,8 @@ from engine import load_settings
 from engine.pairs.presets import GgufModel, PinnedFile, Preset
 from engine.weights.load import load_models
 cache = Path({files.settings.cache_dir!r})
-settings = load_settings(cpu_weights="nf4", cache_dir=cache, hub=False, mirror=False)
-loaded = load_models({files.preset!r}, settings, plain=False)
+settings = load_settings(cache_dir=cache, hub=False, mirror=False)
+loaded = load_models({files.preset!r}, settings)
 """
 """A program that loads a pair of `Files` in a process of its own; to be formatted with `files`."""
 
@@ -33,7 +33,7 @@ class Files:
     """A cache folder with the GGUF files of a random pair in it, and the preset that names them."""
 
     def __init__(self, folder: Path) -> None:
-        self.settings = load_settings(cpu_weights="nf4", cache_dir=folder, hub=False, mirror=False)
+        self.settings = load_settings(cache_dir=folder, hub=False, mirror=False)
         self.slm_dense, self.llm_dense = random_qwen(1), random_qwen(2, width=192)
         self.preset = Preset("test", self.add("small", self.slm_dense), self.add("large", self.llm_dense))
 
@@ -45,7 +45,7 @@ class Files:
         return GgufModel(title, PinnedFile(path.name, len(content), hashlib.sha256(content).hexdigest()))
 
     def folder(self, title: str) -> Path:
-        return self.settings.cache_dir / "nf4" / f"{title}-{store.cpu_layout('nf4')}"
+        return self.settings.cache_dir / store.form(store.cpu_layout()).lower() / f"{title}-{store.cpu_layout()}"
 
     def load(self, **overrides) -> tuple[weights.LoadedPair, list[str]]:
         said: list[str] = []

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 
-import datasets
 import numpy as np
+import torch
 
 from engine import Role
 from engine.model.logits import LOGIT_FEATURES
-from trainer.labels.rollouts import SHARD, Rollout
+from trainer.labels import labels, rollouts
+from trainer.labels.labels import write_labels as write_shard
+from trainer.labels.rollouts import Rollout
 from trainer.preference import Case
 from trainer.questions.question import Question
 from trainer.settings import FitSettings
 from trainer.shards import Shards
+from trainer.tables import write_rows
 
 WIDTH = 16
 SETTINGS = {
@@ -56,6 +58,7 @@ def planted(questions=200, length=20, seed=0, strength=6.0, base=1.0):
         "correct": np.ones(count, dtype=bool),
         "slm_logprob": np.full(count, -1.0, dtype=np.float32),
         "llm_logprob": np.full(count, -1.0, dtype=np.float32),
+        "stands_for": np.ones(count, dtype=np.float32),
         "hidden": hidden,
         "logit_features": logit_features,
     }
@@ -63,44 +66,28 @@ def planted(questions=200, length=20, seed=0, strength=6.0, base=1.0):
 
 def write_labels(folder, columns, **settings):
     """Writes columns as labels, in shards of 20 questions; returns the folder."""
-    lists = {"hidden": ("float16", WIDTH), "logit_features": ("float32", LOGIT_FEATURES)}
-    plain = {
-        "question": "string",
-        "case": "int8",
-        "correct": "bool",
-        "slm_logprob": "float32",
-        "llm_logprob": "float32",
-    }
-    features = datasets.Features(
-        {
-            name: datasets.List(datasets.Value(lists[name][0]), length=lists[name][1])
-            if name in lists
-            else datasets.Value(plain.get(name, "int32"))
-            for name in columns
-        }
-    )
 
     def make(some, path):
         mask = np.isin(columns["question"], [question.id for question in some])
-        rows = {name: list(values[mask]) for name, values in columns.items()}
-        datasets.Dataset.from_dict(rows, features=features).save_to_disk(path)
+        rows = {name: list(columns[name][mask]) for name in labels.COLUMNS.names}
+        write_shard(path, rows, torch.from_numpy(columns["hidden"][mask & (columns["stands_for"] > 0)]))
 
-    datasets.disable_progress_bars()
-    Shards(folder, "labels", 20).run({**SETTINGS, **settings}, _questions(columns["question"]), make, lambda _: None)
+    shards = Shards(folder, "labels", 20, "")
+    shards.run({**SETTINGS, **settings}, _questions(columns["question"]), make, quiet)
     return folder
 
 
-def write_rollouts(folder, rollouts, **settings):
+def write_rollouts(folder, tried, **settings):
     """Writes rollouts in shards of the size that the stage reads; returns the folder."""
 
     def make(some, path):
         names = {question.id for question in some}
-        path.write_text("".join(json.dumps(asdict(r)) + "\n" for r in rollouts if r.question in names))
+        rows = [{**asdict(r), "role": r.role.value} for r in tried if r.question in names]
+        write_rows(path, rows, rollouts.COLUMNS)
 
+    questions = _questions([each.question for each in tried])
     settings = {"policy": "slm", "threshold": 0.5, "budget": 2, "seed": 0, "llm_bytes": 100.0, **settings}
-    Shards(folder, "rollouts", SHARD, ".jsonl").run(
-        settings, _questions([each.question for each in rollouts]), make, lambda _: None
-    )
+    Shards(folder, "rollouts", rollouts.SHARD).run(settings, questions, make, quiet)
     return folder
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -78,10 +79,15 @@ def damaged_bytes(draw: st.DrawFn, content: bytes) -> bytes:
 
 @contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """The kernel refuses to write more into any file, in the middle of a write, as a full disk does."""
+    """The kernel refuses to write more into any file, in the middle of a write, as a full disk does.
+
+    Python would leave half of what it compiles, and could not import it ever again.
+    """
+    compiles, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        sys.dont_write_bytecode = compiles

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -43,13 +42,3 @@ def save_tiny(folder: Path) -> tuple[Path, Path]:
 def add_tokenizer(folder: Path) -> None:
     for path in (TINY / "tokenizer").iterdir():
         shutil.copy(path, folder)
-
-
-def other_tokenizer(folder: Path) -> None:
-    """Swaps two tokens of a folder's tokenizer."""
-    path = folder / "tokenizer.json"
-    data = json.loads(path.read_text(encoding="utf-8"))
-    words = data["model"]["vocab"]
-    one, two = (next(token for token, index in words.items() if index == wanted) for wanted in (300, 301))
-    words[one], words[two] = 301, 300
-    path.write_text(json.dumps(data), encoding="utf-8")

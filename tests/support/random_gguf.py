@@ -12,6 +12,9 @@ from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from engine.model.language_model import LanguageModel
+from engine.model.stored import StoredModel
+
 _NAMES = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, 64)
 IDS = torch.tensor([[1, 5, 9, 260, 17]])
 WORDS = ["th", "the", "in"]
@@ -70,14 +73,20 @@ def gguf_name(name: str) -> str:
 
 
 def logits(model) -> torch.Tensor:
+    """What a model says of `IDS`: one of transformers, or as the engine has it."""
+    if isinstance(model, StoredModel):
+        model = LanguageModel(model, "model", model.config.vocab_size)
     with torch.inference_mode():
-        return model(IDS, use_cache=False).logits
+        if not isinstance(model, LanguageModel):
+            return model(IDS, use_cache=False).logits
+        (states,) = model.feed(model.new_cache(1, IDS.shape[1]), [0], IDS.tolist())
+        return model.logits(states)[None]
 
 
-def by_bitsandbytes(model: Qwen2ForCausalLM, lm_head: bool = True) -> Qwen2ForCausalLM:
+def by_bitsandbytes(model: Qwen2ForCausalLM) -> Qwen2ForCausalLM:
     """The same model quantised the way bitsandbytes does it by itself."""
     for name, module in list(model.named_modules()):
-        if isinstance(module, nn.Linear) and (lm_head or name != "lm_head"):
+        if isinstance(module, nn.Linear):
             sizes, bias = (module.in_features, module.out_features), module.bias is not None
             linear = bnb.nn.Linear4bit(*sizes, bias=bias, compute_dtype=torch.bfloat16, quant_type="nf4")
             linear.weight = bnb.nn.Params4bit(module.weight.data, quant_type="nf4", module=linear)  # pyright: ignore

@@ -9,18 +9,33 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import uvicorn
-
 from engine import Scheduler, load_settings
 from engine.endpoint.serve import application
+from engine.guard.server import make_server
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 120.0) -> None:
-    """Waits until something holds; only a fault reaches the end of the time."""
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until, "it never came about"
-        time.sleep(0.01)
+def eventually(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
+    """Waits until a condition holds and returns its value; fails with its last value."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"still {value!r} after {seconds} s"
+        time.sleep(0.02)
+    return value
+
+
+@contextmanager
+def running(app: Any, **options: Any) -> Iterator[int]:
+    """An application in a server of its own until the end of the block; gives the port."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = make_server(app, **options)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    eventually(lambda: server.started)
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 class Served(NamedTuple):
@@ -35,15 +50,8 @@ def serve_endpoint(pair: Any, **settings: Any) -> Iterator[Served]:
     """Serves a pair until the end of the block."""
     asked = load_settings(**settings)
     scheduler = Scheduler(pair, asked.rows)
-    listening = socket.create_server(("127.0.0.1", 0))
-    served = application(pair, scheduler, asked)
-    server = uvicorn.Server(uvicorn.Config(served, access_log=False, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
     try:
-        eventually(lambda: server.started)
-        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", scheduler)
+        with running(application(pair, scheduler, asked)) as port:
+            yield Served(f"http://127.0.0.1:{port}/v1", scheduler)
     finally:
-        server.should_exit = True
-        thread.join()
         scheduler.close()

@@ -6,6 +6,7 @@ One Hypothesis test for each format: answers, labels, rollouts, results, and wha
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from dataclasses import asdict, replace
@@ -22,19 +23,20 @@ from tests.support.fake_labels import planted, quiet, rollout, write_labels, wri
 from tests.support.fake_results import AT_0, plane_of, write_evaluation
 from tests.support.mutations import damaged_bytes, damaged_json, no_file_larger_than
 from tests.support.paths import ROOT, TINY
-from trainer import TrainerError
+from trainer import TrainerError, workers
 from trainer.__main__ import main
 from trainer.evaluation.evaluate import chosen_thresholds
 from trainer.evaluation.record import read_evaluation
 from trainer.evaluation.summary import load_summary, write_summary
-from trainer.json_files import write_lines
+from trainer.labels import answers as answers_module
 from trainer.labels.answers import load_answers
-from trainer.labels.labels import load_labels
+from trainer.labels.labels import read_labels, read_states
 from trainer.labels.rollouts import load_rollouts
 from trainer.questions.question import Question
 from trainer.rounds import Round, load_rounds
 from trainer.shards import Shards
 from trainer.ship import ship
+from trainer.tables import write_rows
 
 QUESTIONS = [Question(f"q{n}", "1 + 1?", "", "2") for n in range(4)]
 ROUND = Round(1, "citer-r1", 0.5, 0.4, 0.3, 0.5, 0.7, 0.2, 1.0)
@@ -42,11 +44,12 @@ METHODS = {"methods": [["slm", [0.0], None], ["kept", [0.1, 0.5], "0" * 64, 0.3,
 
 
 def make(some, path):
-    write_lines(path, [{"question": each.id, "tokens": [1, 2], "text": "2", "finish": "eos"} for each in some])
+    rows = [{"question": each.id, "tokens": [1, 2], "text": "2", "finish_reason": "eos"} for each in some]
+    write_rows(path, rows, answers_module.COLUMNS)
 
 
 def shards_of(folder, size=128):
-    return Shards(folder, "answers", size, ".jsonl")
+    return Shards(folder, "answers", size)
 
 
 def whole_answers(folder, size=128):
@@ -60,7 +63,12 @@ def numbers(evaluation) -> Any:
 
 def both(folder):
     """A shard, and what the folder says of itself."""
-    return [folder / f"{folder.name}-00000.jsonl", folder / f"{folder.name}.json"]
+    return [next(folder.glob(f"{folder.name}-00000.*")), folder / f"{folder.name}.json"]
+
+
+def all_labels(folder):
+    found = [(table.to_pylist(), read_states(path, 16).tolist()) for path, table in read_labels(folder)]
+    return json.loads(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +77,6 @@ def formats(tmp_path_factory) -> dict[str, tuple[list[Any], Any]]:
     root = tmp_path_factory.mktemp("formats")
     answers, labels = whole_answers(root / "answers"), write_labels(root / "labels", planted(questions=3, length=4))
     rollouts = write_rollouts(root / "rollouts", [rollout(f"q{n}", n, True) for n in range(3)])
-    (rollouts / "rollouts-00000.jsonl.sha256").unlink()  # those of earlier versions have none
     few = {key: AT_0[key] for key in [("slm", 0.0), ("llm", 0.0)]}
     evaluation = write_evaluation(root / "evaluation", few, questions=3)
     summary = write_summary(plane_of(root / "plane", resamples=20), root)
@@ -77,10 +84,9 @@ def formats(tmp_path_factory) -> dict[str, tuple[list[Any], Any]]:
     (root / "rounds" / "rounds.json").write_text(json.dumps([asdict(ROUND)]))
     (root / "stage").mkdir()
     (root / "stage" / "evaluation.json").write_text(json.dumps(METHODS))
-    arrow = [path for path in (labels / "labels-00000").iterdir() if not path.name.startswith("cache-")]
     return {
-        "answers": (both(answers), partial(load_answers, answers, Role.LLM)),
-        "labels": ([*sorted(arrow), labels / "labels.json"], lambda: load_labels(labels)[0].to_list()),
+        "answers": (both(answers), lambda: dict(load_answers(answers, Role.LLM))),
+        "labels": ([*sorted((labels / "labels-00000").iterdir()), labels / "labels.json"], lambda: all_labels(labels)),
         "rollouts": (both(rollouts), lambda: load_rollouts(rollouts)[0]),
         "evaluation": (both(evaluation), lambda: numbers(read_evaluation(evaluation))),
         "summary": ([summary], partial(load_summary, summary)),
@@ -91,7 +97,7 @@ def formats(tmp_path_factory) -> dict[str, tuple[list[Any], Any]]:
 
 @pytest.mark.parametrize("name", ["answers", "labels", "rollouts", "evaluation", "summary", "rounds", "stage"])
 def test_whatever_is_damaged_is_refused_by_name_or_read_as_finite_values_of_the_right_kind(formats, name):
-    """A shard with its SHA-256 beside it: any damage is refused, and so are values that are no numbers anywhere."""
+    """Tables have checksums: their values are refused or whole. Values that are no numbers are refused anywhere."""
     files, load = formats[name]
     whole = load()
 
@@ -99,8 +105,8 @@ def test_whatever_is_damaged_is_refused_by_name_or_read_as_finite_values_of_the_
     def damage(data):
         path = data.draw(st.sampled_from(files))
         before = path.read_bytes()
-        hashed = path.with_name(path.name + ".sha256").exists() or path.parent.name == "labels-00000"
-        if path.suffix in (".json", ".jsonl") and not hashed and data.draw(st.booleans()):
+        hashed = path.suffix in (".parquet", ".safetensors")
+        if path.suffix in (".json", ".jsonl") and data.draw(st.booleans()):
             first, *rest = before.splitlines(keepends=True)
             content = data.draw(damaged_json(json.loads(first if path.suffix == ".jsonl" else before)))
             content = content + b"\n" + b"".join(rest) if path.suffix == ".jsonl" else content
@@ -113,7 +119,7 @@ def test_whatever_is_damaged_is_refused_by_name_or_read_as_finite_values_of_the_
             place = str(path.parent if path.parent.name != "labels-00000" else path.parent.parent)
             assert place in str(error) and len(str(error)) < 1500
         else:
-            assert not hashed
+            assert not hashed or found == whole
             assert type(found) is type(whole)
             json.dumps(found, default=asdict, allow_nan=False)
         finally:
@@ -123,24 +129,43 @@ def test_whatever_is_damaged_is_refused_by_name_or_read_as_finite_values_of_the_
     assert load() == whole
 
 
-def test_a_second_run_in_a_folder_is_refused_and_the_first_ends_well(tmp_path):
-    folder, at_work, go_on = tmp_path / "f", threading.Event(), threading.Event()
+def test_a_second_run_in_a_folder_shares_the_work_and_both_end_when_all_of_it_is_done(tmp_path):
+    folder, at_work, go_on, mine = tmp_path / "f", threading.Event(), threading.Event(), []
 
     def slow(some, path):
         at_work.set()
         assert go_on.wait(300)
         make(some, path)
 
-    first = threading.Thread(target=lambda: shards_of(folder).run({"role": "llm"}, QUESTIONS, slow, quiet))
+    def quick(some, path):
+        mine.append(some[0].id)
+        make(some, path)
+
+    def report(line):
+        if line.startswith("waiting for 1"):
+            go_on.set()
+
+    first = threading.Thread(target=lambda: shards_of(folder, 1).run({"role": "llm"}, QUESTIONS[:2], slow, quiet))
     first.start()
     assert at_work.wait(300)
-    with pytest.raises(TrainerError, match="another run"):
-        shards_of(folder).run({"role": "llm"}, QUESTIONS, make, quiet)
-    go_on.set()
+    assert shards_of(folder, 1).run({"role": "llm"}, QUESTIONS[:2], quick, report) and mine == ["q1"]
     first.join(300)
-    assert len(load_answers(folder, Role.LLM)) == 4
-    names = ["answers-00000.jsonl", "answers-00000.jsonl.sha256", "answers.json"]
+    names = ["answers-00000.parquet", "answers-00001.parquet", "answers.json"]
     assert sorted(path.name for path in folder.iterdir()) == names
+
+
+def test_a_shard_whose_worker_died_elsewhere_is_taken_when_its_lock_is_old_and_not_before(tmp_path):
+    folder = whole_answers(tmp_path / "a", 1)
+    (folder / "answers-00001.parquet").unlink()
+    lock = folder / "answers-00001.parquet.lock"
+    for age, mine in ((0, False), (2 * workers.DEAD, True)):
+        lock.write_text("another-machine 1")
+        os.utime(lock, (lock.stat().st_atime, lock.stat().st_mtime - age))
+        with workers.taken(folder / "answers-00001.parquet") as taken:
+            assert taken == mine
+    (folder / "partial-another-machine-1-answers-00001.parquet").write_text("half")
+    whole_answers(folder, 1)
+    assert len(list(folder.iterdir())) == 5 and len(dict(load_answers(folder, Role.LLM))) == 4
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), TrainerError("no"), KeyboardInterrupt()])
@@ -157,7 +182,7 @@ def test_a_run_that_fails_keeps_whole_shards_alone_and_without_any_leaves_nothin
     assert not (tmp_path / "new").exists()
     with pytest.raises(type(error)):
         shards_of(tmp_path / "a", 1).run({"role": "llm"}, QUESTIONS, fail_later, quiet)
-    assert len(list((tmp_path / "a").iterdir())) == 3, "a shard, its hash, and what they are of"
+    assert len(list((tmp_path / "a").iterdir())) == 2, "a shard, and what it is of"
     with pytest.raises(TrainerError, match="3 of 4"):
         load_answers(tmp_path / "a", Role.LLM)
     assert whole_answers(tmp_path / "a", 2) and len(load_answers(tmp_path / "a", Role.LLM)) == 4
@@ -184,7 +209,7 @@ def test_a_stage_that_another_machine_takes_up_names_both_once_it_has_made_a_sha
     first = run("one core")
     assert run("two cores") == first, "it made nothing"
     for machine in ("two cores", "one core"):
-        (tmp_path / "answers-00002.jsonl").unlink()
+        (tmp_path / "answers-00002.parquet").unlink()
         assert run(machine) == {**first, "hardware": "one core; two cores"}
 
 

@@ -21,7 +21,7 @@ from tests.support.fake_labels import WIDTH, biased, planted, quiet, rollout, wr
 from trainer import TrainerError
 from trainer.evaluation.methods import scores_of, thresholds_for
 from trainer.fit.baselines import CO_LLM, fit_co_llm, fit_query, marginal_losses
-from trainer.fit.calibration import auc, best_threshold, calibrate, calibration_error, fold_into, reliability
+from trainer.fit.calibration import auc, best_threshold, calibrate, calibration_error, fold_into
 from trainer.fit.fit_router import fit, fit_preferences
 from trainer.fit.labelled_tokens import (
     check_splits,
@@ -30,7 +30,7 @@ from trainer.fit.labelled_tokens import (
     rollouts_by_labels,
     split_of,
 )
-from trainer.labels.labels import load_labels
+from trainer.labels.labels import labels_about
 from trainer.preference import Case
 from trainer.settings import FitSettings
 
@@ -58,24 +58,28 @@ NO, NAN = Case.ONLY_LLM_RIGHT, np.nan
 
 
 @pytest.mark.parametrize(
-    ("case", "reference", "kept", "preference", "weight"),
-    [
-        (Case.NEITHER, "data", 0.0, [1, 0, 1, NAN], [1, 1, 2, 0]),
-        (NO, "llm", 0.0, [1, NAN, 1, NAN], [1, 0, 3, 0]),
-        (NO, "llm", 0.25, [1, 0, 1, 0], [1, 0.25, 2.5, 0.25]),
-        (NO, "llm", 1.0, [1, 0, 1, 0], [1, 1, 1, 1]),
-    ],
+    ("case", "reference", "preference", "weight"),
+    [(Case.NEITHER, "data", [1, 0, 1, NAN], [1, 1, 2, 0]), (NO, "llm", [1, NAN, 1, NAN], [1, 0, 3, 0])],
 )
-def test_what_is_rolled_out_stands_for_what_is_not(tmp_path, case, reference, kept, preference, weight):
-    """Only with the LLM's references is what only the LLM wrote a candidate, shared with the shortcut by `kept`."""
+def test_what_is_rolled_out_stands_for_what_is_not(tmp_path, case, reference, preference, weight):
+    """Only with the LLM's references is what only the LLM wrote a candidate."""
     labels = with_cases(tmp_path / "labels", [Case.SLM_RIGHT, NO, case, case], reference=reference)
     rolled = rollout("q0000", 2, True, candidates=3 if reference == "llm" else 2)
-    rollouts = write_rollouts(tmp_path / "rollouts", [rolled])
-    tokens = load_tokens(labels, rollouts, shortcut_weight=kept)
+    tokens = load_tokens(labels, write_rollouts(tmp_path / "rollouts", [rolled]))
     np.testing.assert_array_equal(tokens.preference, preference)
     np.testing.assert_allclose(tokens.weight, weight)
     by_shortcut = load_tokens(labels).preference.tolist()
     assert by_shortcut == pytest.approx([1, 0] + [0 if case == NO else NAN] * 2, nan_ok=True)
+
+
+def test_a_token_whose_state_is_not_stored_is_stood_for_by_those_that_are(tmp_path):
+    columns = planted(questions=3, length=4)
+    columns["stands_for"] = np.tile([1, 0, 2, 1], 3).astype(np.float32)
+    tokens = load_tokens(write_labels(tmp_path / "l", columns))
+    assert tokens.position.tolist() == [0, 2, 3] * 3 and tokens.weight.tolist() == [1, 2, 1] * 3
+    stored = columns["hidden"][columns["stands_for"] > 0]
+    np.testing.assert_array_equal(tokens.hidden().numpy(), stored)
+    np.testing.assert_array_equal(tokens.where(tokens.position == 2).features([2, 0], True)[:, :WIDTH], stored[[7, 1]])
 
 
 def test_a_cost_weight_prefers_the_llm_where_the_slm_wastes_bytes(tmp_path):
@@ -86,15 +90,10 @@ def test_a_cost_weight_prefers_the_llm_where_the_slm_wastes_bytes(tmp_path):
     assert load_tokens(labels, rollouts, cost_weight=0.5).preference.tolist() == [1, 0]
 
 
-def test_references_with_a_wrong_answer_are_dropped_unless_wanted_and_never_beside_rollouts(tmp_path):
+def test_references_with_a_wrong_answer_are_dropped(tmp_path):
     columns = planted(questions=2, length=4)
     columns["correct"][:4] = False
-    labels = write_labels(tmp_path / "l", columns, reference="llm")
-    assert set(load_tokens(labels).decided().question) == {"q0001"}
-    assert len(load_tokens(labels, wrong_references=True).decided()) == 8
-    rollouts = write_rollouts(tmp_path / "r", [rollout("q0001", 2, True)])
-    with pytest.raises(TrainerError, match=r"--wrong-references.*--rollouts"):
-        load_tokens(labels, rollouts, wrong_references=True)
+    assert set(load_tokens(write_labels(tmp_path / "l", columns, reference="llm")).decided().question) == {"q0001"}
 
 
 def test_with_weights_the_scores_have_the_true_rate_and_without_they_do_not(tmp_path):
@@ -134,7 +133,7 @@ def test_one_router_learns_from_several_labels_each_with_its_own_rollouts(tmp_pa
         several.append(write_labels(tmp_path / f"labels-{n}", columns))
     rollouts = [
         # Made from labels with log-probabilities under the LLM, which these may lack.
-        write_rollouts(folder, [rollout(name, 2, n == 0)], labels={**load_labels(several[n])[1], "run_llm": True})
+        write_rollouts(folder, [rollout(name, 2, n == 0)], labels={**labels_about(several[n]), "run_llm": True})
         for folder, n, name in ((tmp_path / "of-2", 1, "two-q0000"), (tmp_path / "of-1", 0, "q0000"))
     ]
     assert rollouts_by_labels(several, rollouts) == {several[1]: rollouts[0], several[0]: rollouts[1]}
@@ -197,7 +196,6 @@ def test_a_planted_signal_is_found_and_the_card_has_what_was_measured(fitted):
     assert Router.load(out).card == router.card
     text = (out / "README.md").read_text()
     assert f"{metrics['auc']:.3f}" in text and "python -m trainer fit" in text
-    assert sum(metrics["cases"].values()) == pytest.approx(1, abs=0.001)
 
 
 def test_the_same_labels_give_the_same_router_bit_for_bit(fitted, tmp_path):
@@ -229,16 +227,6 @@ def test_a_narrow_network_and_one_with_a_skip_connection_score_the_same_from_the
     assert Router.load(tmp_path / "narrow").bytes < fitted[0].bytes / 3, "which a routed token pays for it"
 
 
-def test_with_balanced_classes_the_score_stays_a_probability(tmp_path):
-    labels = write_labels(tmp_path / "labels", planted(base=4.0, strength=2.0))
-    settings = replace(SETTINGS, class_balance="balanced", calibrate=False)
-    router, tokens = fit(labels, tmp_path / "balanced", settings, report=quiet), load_tokens(labels)
-    learned = tokens.split("train").preference
-    assert router.card.training["class_factors"]["llm"] == pytest.approx((learned == 1).sum() / (learned == 0).sum())
-    # Without the correction the mean would be near a half.
-    assert scores_of(router, tokens).mean() == pytest.approx(tokens.preference.mean(), abs=0.03)
-
-
 def test_timid_scores_are_mended_in_the_same_file_and_in_the_same_order(labels, tmp_path):
     """After one epoch with small steps the scores are near a half: the slope is far above 1."""
     timid = replace(SETTINGS, epochs=1, batch=512, learning_rate=3e-4)
@@ -246,7 +234,7 @@ def test_timid_scores_are_mended_in_the_same_file_and_in_the_same_order(labels, 
         fit(labels, tmp_path / str(on), replace(timid, calibrate=on), report=quiet)
     tokens = load_tokens(labels)
     before, after = (scores_of(Router.load(tmp_path / str(on)), tokens) for on in (False, True))
-    errors = [calibration_error(reliability(each, tokens.preference)) for each in (before, after)]
+    errors = [calibration_error(each, tokens.preference) for each in (before, after)]
     assert errors[0] > 0.12 and errors[1] < 0.06
     order = np.argsort(before)
     assert (np.diff(after[order])[np.diff(before[order]) > 1e-5] > 0).all()
@@ -263,7 +251,7 @@ def test_a_router_can_predict_what_the_llm_keeps_on_all_tokens_of_all_references
     router = fit(labels, tmp_path / "kept", kept, report=quiet)
     assert sum(router.card.training["tokens"].values()) == len(agreed), "the wrong references are learned from, too"
     assert auc(scores_of(router, load_tokens(labels)), agreed) > 0.95
-    for changes, rollouts in (({}, [tmp_path]), ({"cost_weight": 0.1}, ()), ({"shortcut_weight": 0.1}, ())):
+    for changes, rollouts in (({}, [tmp_path]), ({"cost_weight": 0.1}, ())):
         with pytest.raises(TrainerError, match="'kept'"):
             fit(labels, tmp_path / "kept", replace(kept, **changes), rollouts=rollouts, report=quiet)
 
@@ -271,13 +259,11 @@ def test_a_router_can_predict_what_the_llm_keeps_on_all_tokens_of_all_references
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"target": "good"}, "'good'.*'kept'"),
-        ({"class_balance": "equal"}, "'equal'.*'balanced'"),
-        ({"cost_weight": -1.0}, r"-1\.0"),
-        ({"shortcut_weight": 1.5}, r"1\.5"),
+        ({"target": "good"}, "target good.*'kept'"),
+        ({"cost_weight": -1.0}, r"cost_weight -1\.0"),
         ({"width": 17}, "17.* 16"),
         ({"skip": True, "logit_features": False}, "skip"),
-        ({"learning_rate": 1e30}, r"1e\+30"),
+        ({"learning_rate": 1e8}, r"1e\+08"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(labels, tmp_path, settings, named):
@@ -299,8 +285,7 @@ def test_auc_is_the_chance_to_score_above_another_token_and_a_weight_of_two_is_t
     often, preferred = np.repeat(scores, weights), np.repeat(wanted, weights).astype(bool)
     pairs = [(s > t) + (s == t) / 2 for s in often[preferred] for t in often[~preferred]]
     assert auc(scores, wanted, weights) == pytest.approx(np.mean(pairs))
-    error = calibration_error(reliability(scores, wanted, weights))
-    assert error == pytest.approx(calibration_error(reliability(often, preferred)))
+    assert calibration_error(scores, wanted, weights) == pytest.approx(calibration_error(often, preferred))
 
 
 def test_a_calibration_that_does_not_help_elsewhere_or_turns_the_ranking_round_is_not_kept():
@@ -348,7 +333,7 @@ def test_co_llm_writes_with_the_model_under_which_the_token_is_likelier_and_need
     router = fit_co_llm(write_labels(tmp_path / "l", columns), tmp_path / "one", settings, report=quiet)
     tokens = load_tokens(tmp_path / "l").split("test")
     scores, better = scores_of(router, tokens), tokens.slm_logprob > tokens.llm_logprob
-    clear = np.abs(tokens.hidden[:, 0]) > 0.3
+    clear = np.abs(tokens.hidden()[:, 0].numpy()) > 0.3
     assert scores[better & clear].min() > 0.8 and scores[~better & clear].max() < 0.2
     columns["case"][np.arange(4000) % 3 > 0] = Case.NEITHER
     fit_co_llm(write_labels(tmp_path / "m", columns), tmp_path / "two", settings, report=quiet)

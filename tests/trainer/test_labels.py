@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -20,9 +22,8 @@ from engine.tokenizer import render
 from tests.support.fake_labels import quiet
 from tests.support.paths import ROOT
 from trainer import TrainerError
-from trainer.labels import rollouts as rollouts_module
 from trainer.labels.answers import Answer, answer, load_answers
-from trainer.labels.labels import label, load_labels
+from trainer.labels.labels import label, labels_about, read_labels, read_states, write_labels
 from trainer.labels.rollouts import Rollout, load_rollouts, roll_out
 from trainer.preference import Case, rollout_preference, shortcut
 from trainer.questions.question import prompt
@@ -56,8 +57,15 @@ def rollouts(tiny_pair, own, tmp_path_factory):
     return folder
 
 
+def columns_of(labels):
+    return pa.concat_tables([table for _, table in read_labels(labels)]).to_pydict()
+
+
 def rows_of(labels, question):
-    return load_labels(labels)[0].filter(lambda name: name == question.id, input_columns="question")
+    """The columns of one question."""
+    columns = columns_of(labels)
+    own = [n for n, name in enumerate(columns["question"]) if name == question.id]
+    return {name: [values[n] for n in own] for name, values in columns.items()}
 
 
 # --- preferences
@@ -107,7 +115,7 @@ def test_labels_are_what_both_models_would_write_after_each_prefix_of_the_refere
 
 
 def test_the_llms_own_answers_can_be_the_references_with_their_mistakes_known(tiny_pair, answers, tmp_path):
-    found = load_answers(answers, Role.LLM)
+    found = dict(load_answers(answers, Role.LLM))
     spoilt = QUESTIONS[3].id
     tokens = tiny_pair.tokenizer.encode("The answer is 1.", add_special_tokens=False)
     found[spoilt] = Answer(spoilt, [*tokens, tiny_pair.end_id], "The answer is 1.", "eos")
@@ -144,27 +152,51 @@ def test_what_others_wrote_is_neither_gone_on_with_nor_taken_for_ones_own(tiny_p
         load_answers(answers, Role.LLM, tiny_pair)
 
 
-def test_two_processes_of_accelerate_launch_share_the_questions(tiny_pair, tmp_path):
-    """Each makes its own shards; together they are what one process makes."""
-    launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--multi_gpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command = [*launch, "-m", "trainer", "label", "--preset", "tiny", "--questions", "24", "--out", str(tmp_path / "l")]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=540)
-    assert done.returncode == 0, done.stderr
-    made = sorted(line.split()[2] for line in done.stdout.splitlines() if line.startswith("labels: shard"))
-    assert made == ["1/2", "2/2"]
-    label(tiny_pair, QUESTIONS, tmp_path / "ours", report=quiet)
-    ours, theirs = load_labels(tmp_path / "ours")[0], load_labels(tmp_path / "l")[0]
-    for column in ("question", "position", "token", "slm_token", "llm_token", "case"):
-        assert list(ours[column]) == list(theirs[column])
+def files_of(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def worker(folder):
+    command = [sys.executable, "-m", "trainer", "label", "--preset", "tiny", "--questions", "24", "--out", str(folder)]
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE)
+
+
+def test_two_workers_one_of_them_killed_leave_the_bytes_that_one_alone_leaves(tiny_pair, tmp_path):
+    killed = worker(tmp_path / "shared")
+    while not [*tmp_path.glob("shared/labels-*.lock")]:
+        assert killed.poll() is None
+    killed.send_signal(signal.SIGSTOP)  # it holds a shard, and does not finish it
+    other = worker(tmp_path / "shared")
+    assert other.stdout is not None
+    for line in other.stdout:
+        if line.startswith(b"waiting"):
+            killed.kill()
+    assert other.wait(540) == 0 and killed.wait(540) == -signal.SIGKILL
+    label(tiny_pair, QUESTIONS, tmp_path / "alone", report=quiet)
+    assert files_of(tmp_path / "shared") == files_of(tmp_path / "alone")
+
+
+def test_states_of_a_share_of_the_tokens_that_both_agree_on_are_stored_and_stand_for_all(tiny_pair, answers, tmp_path):
+    found = load_answers(answers, Role.LLM)
+    for name, share in (("all", 1.0), ("some", 0.25)):
+        label(tiny_pair, QUESTIONS, tmp_path / name, found, report=quiet, keep_states=share)
+    every, some = columns_of(tmp_path / "all"), columns_of(tmp_path / "some")
+    agreed = np.array([a == b for a, b in zip(every["slm_token"], every["llm_token"], strict=True)])
+    weights = np.array(some["stands_for"])
+    assert set(every["stands_for"]) == set(weights[~agreed]) == {1} and set(weights) == {0, 1, 4}
+    assert 0.7 < weights.sum() / len(weights) < 1.3 and (weights == 0).sum() > len(weights) / 2
+    states = [
+        np.concatenate([read_states(path, 64).numpy() for path, _ in read_labels(tmp_path / name)])
+        for name in ("all", "some")
+    ]
+    np.testing.assert_array_equal(states[0][weights > 0], states[1])
 
 
 # --- rollouts
 
 
 def test_only_tokens_where_the_models_differ_are_rolled_out_and_never_more_than_the_budget(own, rollouts):
-    data, _ = load_labels(own)
+    data = columns_of(own)
     rows = {
         (q, p): (c, k)
         for q, p, c, k in zip(data["question"], data["position"], data["case"], data["correct"], strict=True)
@@ -194,21 +226,22 @@ def test_a_rollout_is_the_reference_up_to_the_token_and_then_the_policys_own_tex
         assert (tried.correct, tried.tokens) == (grade(question, text), 1 + len(decoding.rows[0].events))
 
 
-def test_a_token_is_rolled_out_only_where_it_ends_the_text_or_leaves_room_to_finish_it(
-    tiny_pair, own, tmp_path, monkeypatch
-):
-    data, about = load_labels(own)
+def test_a_token_is_rolled_out_only_where_it_ends_the_text_or_leaves_room_to_finish_it(tiny_pair, own, tmp_path):
+    data = columns_of(own)
     rows = zip(data["position"], data["case"], data["correct"], strict=True)
     last = max(p for p, case, correct in rows if correct and case == Case.ONLY_LLM_RIGHT and p < 40)
-    limit = last + 1  # so that the token there has no room behind it
-    short = RolloutSettings(budget=100, max_new_tokens=limit)
+    short = RolloutSettings(budget=100, max_new_tokens=last + 1)  # so that the token there has no room behind it
     roll_out(tiny_pair, QUESTIONS, own, tmp_path / "short", short, report=quiet)
     found, _ = load_rollouts(tmp_path / "short")
     assert found and all(each.position < last for each in found)
-    ended = data.remove_columns("slm_token").add_column("slm_token", [tiny_pair.end_id] * len(data))
-    monkeypatch.setattr(rollouts_module, "load_labels", lambda folder: (ended, about))
+    ended = tmp_path / "ended"
+    ended.mkdir()
+    (ended / "labels.json").write_bytes((own / "labels.json").read_bytes())
+    for path, table in read_labels(own):
+        columns = table.to_pydict() | {"slm_token": [tiny_pair.end_id] * len(table)}
+        write_labels(ended / path.name, columns, read_states(path, labels_about(own)["hidden_size"]))
     for both in (False, True):  # the LLM's own token does not end it there
-        roll_out(tiny_pair, QUESTIONS, own, tmp_path / str(both), replace(short, both=both), report=quiet)
+        roll_out(tiny_pair, QUESTIONS, ended, tmp_path / str(both), replace(short, both=both), report=quiet)
         late = [each for each in load_rollouts(tmp_path / str(both))[0] if each.position >= last]
         assert bool(late) != both and all(each.tokens == 1 for each in late)
 

@@ -30,7 +30,7 @@ from trainer.report.charts.figures import accuracy_over, plane_charts, write_cha
 from trainer.report.charts.panels import write_panels
 from trainer.report.report import check, render, render_short, report
 from trainer.settings import FitSettings
-from trainer.ship import beside_confidence, curves_of, timed_settings
+from trainer.ship import curves_of
 
 GOLDEN = Path(__file__).with_name("golden")
 BEFORE, AFTER = "# A page\n\nBy hand, before.\n\n<!-- results -->", "<!-- /results -->\n\nBy hand, after.\n"
@@ -84,22 +84,17 @@ def pictures(monkeypatch):
     monkeypatch.setattr(go.Figure, "write_image", lambda figure, path, **_: Path(path).write_bytes(b"png"))
 
 
-def card(summaries: list[Any], several: list[Any]) -> str:
-    """Of a router with everything that a card can say: rounds, calibration, curves, seconds, and what others give."""
-    done = {"policy": "citer-r1", "threshold": 0.8, "budget": 2, "tokens": 600, "slm_right": 0.55, "llm_right": 0.9}
-    fitted = {"slope": 1.5, "bias": -0.25, "loss_before": 0.4, "loss_after": 0.3, "kept": True}
+def card(summaries: list[Any]) -> str:
+    """Of a router with everything that a card can say: rounds, a start, curves."""
+    done = {"policy": "citer-r1", "threshold": 0.8, "budget": 2, "tokens": 600, "slm_right": 0.55}
     splits = {"train": 160, "stop": 20, "test": 20}
     training = {**asdict(FitSettings(cost_weight=0.02)), "method": "citer", "round": 2, "command": "fit --labels l"}
     training |= {"reference": "llm", "quantisation": "fp32", "data": "ab" * 32, "questions": splits, "tokens": splits}
-    training |= {"rollouts": [{**done, "preferred_slm": 0.5}], "best_threshold": 0.4, "calibration": fitted}
-    bins = [{"tokens": 10, "share": 0.5, "score": each, "observed": each + 0.1} for each in (0.2, 0.8)]
-    metrics = {"auc": 0.95, "auc_top_probability": 0.9, "ece": 0.1, "preferred_slm": 0.6, "reliability": bins}
-    metrics |= {"cases": {"SLM right": 0.6, "only LLM right": 0.4, "neither": 0.0}, "tokens": 20, "questions": 20}
+    metrics = {"auc": 0.95, "auc_top_probability": 0.9, "ece": 0.1, "preferred_slm": 0.6}
+    training |= {"rollouts": [done]}
     about = RouterCard("mine", "small", "large", 16, "0" * 64, True, training=training, metrics=metrics)
     about = replace(about, threshold=0.6, acceptance=0.3, description="A test.")
-    curves = [curve for each in summaries for curve in curves_of(each, "citer-r2")]
-    beside = [beside_confidence(summaries, name) for name in ("citer-r2", "citer-of-words")]
-    return render_card(about, curves, beside[0], timed_settings(several, "citer-r2"), beside[1])
+    return render_card(about, [curve for each in summaries for curve in curves_of(each, "citer-r2")])
 
 
 def pages(summaries: list[Any], several: list[Any], results: Path) -> dict[str, str]:
@@ -110,7 +105,7 @@ def pages(summaries: list[Any], several: list[Any], results: Path) -> dict[str, 
     (benchmarks / "tiny-profile.json").write_text(json.dumps({**about, "steps": {"SLM": step, "LLM": step}}), "utf-8")
     with patch("trainer.report.report.BENCHMARKS", benchmarks):
         page = render(summaries, results, results.parent)
-    return {"results.md": page, "readme.md": render_short(summaries), "card.md": card(summaries, several)}
+    return {"results.md": page, "readme.md": render_short(summaries), "card.md": card(summaries)}
 
 
 @pytest.mark.parametrize("name", ["results.md", "readme.md", "card.md"])

@@ -162,18 +162,6 @@ def test_a_shipped_router_carries_its_curves_and_those_of_what_needs_no_training
     assert f"{at.accuracy:.1%}" in next(line for line in card.splitlines() if line.startswith("| sums |"))
 
 
-def test_a_card_says_on_which_tasks_confidence_is_the_safer_rule(plane, tmp_path):
-    curves = [curve for curve in curves_of(plane, "citer-r2") if curve.acceptance == 0.3]
-    cards = []
-    for value, low, high in ((0.1, 0.05, 0.2), (-0.1, -0.2, -0.01)):
-        estimate = {"value": value, "low": low, "high": high, "unreached": 0.0, "p_value": None}
-        beside: Any = {"sums": [{"acceptance": 0.3, "max_draft": "auto", "threshold": 0.6, "accuracy": estimate}]}
-        ship(TINY, curves, tmp_path / "mine", beside=beside)
-        cards.append((tmp_path / "mine" / "README.md").read_text("utf-8"))
-    assert "10.0 points" in cards[0] and "worse on sums" not in cards[0]
-    assert "−10.0 points" in cards[1] and "worse on sums" in cards[1]
-
-
 def test_what_is_shipped_is_the_router_that_was_measured_and_results_are_of_one_pair(plane):
     check_measured(TINY, "citer-r2", [plane])  # of which the router is not known
     named: Any = {**plane, "routers": {"citer-r2": fingerprint(Router.load(TINY).network), "citer-r1": "another"}}

@@ -1,13 +1,23 @@
-"""The options of each of the trainer's commands, and the call they become."""
+"""The trainer's commands: each is a dataclass of its options, whose docstring is its help and whose `run` does it."""
 
-from trainer.commands import evaluating, fitting, labels, results, whole
-from trainer.commands.options import Command
+from trainer.commands import evaluating, labels, results, routers
+from trainer.commands.on_pair import Command
 
-COMMANDS: dict[str, Command] = {
-    **whole.COMMANDS,
-    **labels.COMMANDS,
-    **fitting.COMMANDS,
-    **evaluating.COMMANDS,
-    **results.COMMANDS,
+COMMANDS: dict[str, type[Command]] = {
+    "run": routers.Run,
+    "answer": labels.Answer,
+    "align": labels.Align,
+    "label": labels.Label,
+    "rollout": labels.Rollout,
+    "fit": routers.Fit,
+    "evaluate": evaluating.Evaluate,
+    "seconds": evaluating.Seconds,
+    "transfer": evaluating.Transfer,
+    "speculate": evaluating.Speculate,
+    "ship": results.Ship,
+    "summarise": results.Summarise,
+    "report": results.Report,
+    "publish": results.Publish,
+    "tiny": results.Tiny,
 }
 """By name, in the order of `--help`."""

@@ -1,118 +1,108 @@
-"""Commands that make what is learned from: answers, labels and rollouts."""
+"""Commands that make what is learned from: answers, an adapter, labels and rollouts."""
 
 from __future__ import annotations
 
+from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
-from engine.settings import add_model_options
+from pydantic import Field
+
 from trainer import TrainerError
-from trainer.commands.options import (
-    Add,
-    Command,
-    Options,
-    add_questions,
-    labelled_questions,
-    load_pair,
-    questions_of,
-    settings_of,
-)
-from trainer.settings import AlignSettings, RolloutSettings, add_settings, chosen
+from trainer.commands.on_pair import OnPair, OnQuestions
+from trainer.options import Count, Paths, Rate, Words, option
+from trainer.settings import AlignSettings, RolloutSettings
 
 
-def _add_answer(add: Add) -> None:
-    add_questions(add)
-    add("--role", "which model", "llm", choices=["slm", "llm"])
-    add("--max-new-tokens", "of an answer", 256)
-
-
-def _answer(options: Options) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Answer(OnQuestions):
     """Let one model answer questions alone."""
-    from engine import Role
-    from trainer.labels.answers import answer
 
-    answer(load_pair(options), Role(options.role), questions_of(options), options.out, options.max_new_tokens)
+    role: Literal["slm", "llm"] = option("llm", "which model")
+    max_new_tokens: Count = option(256, "of an answer", "N")
 
+    def run(self) -> None:
+        from engine import Role
+        from trainer.labels.answers import answer
 
-def _add_align(add: Add) -> None:
-    add_model_options(add)
-    add("--data", "files of questions that the LLM has answered", [], nargs="*", metavar="FILE")
-    about = "folders of `answer --role llm`, one for each of --data, in its order"
-    add("--answers", about, [], nargs="*", type=Path, metavar="FOLDER")
-    add("--prompts", "general prompts, a JSON object of lists (default: those of assets/align_prompts.json)", type=Path)
-    add("--out", "folder; run the same command again to go on where it stopped", type=Path, required=True)
-    add_settings(add, AlignSettings)
+        answer(self.pair(), Role(self.role), self.asked(), self.out, self.max_new_tokens)
 
 
-def _align(options: Options) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Align(AlignSettings, OnPair):
     """Let the SLM learn the LLM's own texts: an adapter, which is merged into its weights."""
-    from trainer.align.stage import align
-    from trainer.align.texts import PROMPTS, AnsweredTask, read_general_prompts
-    from trainer.questions.sources import read_jsonl
-    from trainer.shards import require_one_process
 
-    require_one_process("align")
-    if len(options.data) != len(options.answers):
-        raise TrainerError(f"{len(options.data)} --data, {len(options.answers)} --answers: give one folder for each")
-    files = [Path(name) for name in options.data]
-    names = [path.parent.name if path.stem in ("train", "dev") else path.stem for path in files]
-    tasks = [
-        AnsweredTask(name, read_jsonl(path), folder)
-        for name, path, folder in zip(names, files, options.answers, strict=True)
-    ]
-    how = AlignSettings(**chosen(options, AlignSettings))
-    prompts = read_general_prompts(options.prompts or PROMPTS)
-    print(align(settings_of(options), tasks, prompts, options.out, how))
+    data: Words = option((), "files of questions that the LLM has answered", "FILE")
+    answers: Paths = option((), "folders of `answer --role llm`, one for each of --data, in its order", "FOLDER")
+    prompts: Path | None = option(
+        None, "general prompts, a JSON object of lists (default: those of assets/align_prompts.json)", "FILE"
+    )
+    out: Path = option(MISSING, "folder; the same command goes on where it stopped")
 
+    def run(self) -> None:
+        from trainer.align.stage import align
+        from trainer.align.texts import PROMPTS, AnsweredTask, read_general_prompts
+        from trainer.questions.sources import read_jsonl
 
-def _add_label(add: Add) -> None:
-    add_questions(add)
-    about = "teacher-force on the data's worked answers, or on the LLM's own"
-    add("--reference", about, "data", choices=["data", "llm"])
-    add("--answers", "folder of `answer --role llm`, for --reference llm", type=Path)
-    add("--skip-llm", "with --reference llm: do without log-probabilities under the LLM", False)
+        if len(self.data) != len(self.answers):
+            raise TrainerError(f"{len(self.data)} --data, {len(self.answers)} --answers: give one folder for each")
+        tasks = []
+        for path, folder in zip(map(Path, self.data), self.answers, strict=True):
+            name = path.parent.name if path.stem in ("train", "dev") else path.stem
+            tasks.append(AnsweredTask(name, read_jsonl(path), folder))
+        prompts = read_general_prompts(self.prompts or PROMPTS)
+        print(align(self.settings(), tasks, prompts, self.out, self.part(AlignSettings)))
 
 
-def _label(options: Options) -> None:
-    """Say for each token of reference answers which model is preferred, with both models."""
-    from engine import Role
-    from trainer.labels.answers import load_answers
-    from trainer.labels.labels import label
+@dataclass(frozen=True, kw_only=True)
+class Label(OnQuestions):
+    """Say for each token of reference answers which model is preferred."""
 
-    if (options.reference == "llm") != (options.answers is not None):
-        raise TrainerError("--reference llm and --answers belong together: make the answers with `answer --role llm`")
-    if options.skip_llm and options.reference != "llm":
-        raise TrainerError("--skip-llm is for --reference llm: of the data's references it is not known what it writes")
-    questions = questions_of(options, need_reference=options.answers is None)
-    pair = load_pair(options)
-    answers = load_answers(options.answers, Role.LLM, pair) if options.answers else None
-    label(pair, questions, options.out, answers, run_llm=not options.skip_llm)
+    reference: Literal["data", "llm"] = option(
+        "data", "teacher-force on the data's worked answers, or on the LLM's own"
+    )
+    answers: Path | None = option(None, "folder of `answer --role llm`, for --reference llm")
+    skip_llm: bool = option(False, "with --reference llm: do without log-probabilities under the LLM")
+    keep_states: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = option(
+        1.0, "of the tokens that both models agree on, the share whose hidden states are stored", "X"
+    )
+
+    def run(self) -> None:
+        from engine import Role
+        from trainer.labels.answers import load_answers
+        from trainer.labels.labels import label
+
+        if (self.reference == "llm") != (self.answers is not None):
+            raise TrainerError(
+                "--reference llm and --answers belong together: make the answers with `answer --role llm`"
+            )
+        if self.skip_llm and self.reference != "llm":
+            raise TrainerError(
+                "--skip-llm is for --reference llm: of the data's references it is not known what the LLM writes"
+            )
+        questions = self.asked(need_reference=self.answers is None)
+        pair = self.pair()
+        answers = load_answers(self.answers, Role.LLM, pair) if self.answers else None
+        label(pair, questions, self.out, answers, run_llm=not self.skip_llm, keep_states=self.keep_states)
 
 
-def _add_rollout(add: Add) -> None:
-    add_questions(add)
-    add_settings(add, RolloutSettings)
-    add("--labels", "folder that `label` wrote for the same questions", type=Path, required=True)
-    add("--router", "finishes the texts; without it the SLM does, alone (round 1)", type=Path)
-    add("--threshold", "of that router (default: its own)", type=float)
-
-
-def _rollout(options: Options) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Rollout(RolloutSettings, OnQuestions):
     """Finish answers from tokens that labels leave undecided, and grade them."""
-    from engine.router import Router
-    from trainer.labels.rollouts import roll_out
 
-    if options.threshold is not None and not options.router:
-        raise TrainerError("--threshold is the router's: name one with --router, or leave it out")
-    router = Router.load(options.router) if options.router else None
-    threshold = options.threshold if options.threshold is not None else router.card.threshold if router else 0.0
-    settings = RolloutSettings(**chosen(options, RolloutSettings), threshold=threshold)
-    questions = labelled_questions(options)
-    roll_out(load_pair(options), questions, options.labels, options.out, settings, router)
+    labels: Path = option(MISSING, "folder that `label` wrote for the same questions")
+    router: Path | None = option(None, "finishes the texts; without it the SLM does, alone (round 1)")
+    threshold: Rate | None = option(None, "of that router (default: its own)", "T")  # pyright: ignore[reportIncompatibleVariableOverride]
 
+    def run(self) -> None:
+        from engine.router import Router
+        from trainer.labels.labels import labels_about
+        from trainer.labels.rollouts import roll_out
 
-COMMANDS = {
-    "answer": Command(_add_answer, _answer),
-    "align": Command(_add_align, _align),
-    "label": Command(_add_label, _label),
-    "rollout": Command(_add_rollout, _rollout),
-}
+        if self.threshold is not None and not self.router:
+            raise TrainerError("--threshold is the router's: name one with --router, or leave it out")
+        router = Router.load(self.router) if self.router else None
+        threshold = self.threshold if self.threshold is not None else router.card.threshold if router else 0.0
+        settings = replace(self, threshold=threshold).part(RolloutSettings)
+        questions = self.asked(need_reference=labels_about(self.labels)["reference"] == "data")
+        roll_out(self.pair(), questions, self.labels, self.out, settings, router)

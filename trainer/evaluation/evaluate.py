@@ -114,7 +114,7 @@ def begun_with(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens:
 
 def written_by(pair: Pair) -> dict[str, str]:
     """What a stage's file says of how its texts came about: provenance, and by which copy of the weights."""
-    return provenance("trainer") | {"weights_copy": pair.slm.weights_copy}
+    return provenance("trainer") | {"weights_copy": "none"}
 
 
 def chosen_thresholds(folder: Path, stage: str) -> dict[str, list[float]]:

@@ -144,7 +144,7 @@ def measure(
 
     costs = {"slm": pair.slm_cost, "llm": pair.llm_cost}
     # Of one copy of the weights alone: another writes other texts, in other seconds.
-    settings = {**begun_with(pair, methods, task, max_new_tokens), "weights_copy": pair.slm.weights_copy}
+    settings = {**begun_with(pair, methods, task, max_new_tokens), "weights_copy": "none"}
     passes = {role: {str(n): digits(seconds) for n, seconds in cost.pass_table} for role, cost in costs.items()}
     shards = Shards(folder, STAGE, 1, ".jsonl")
     if not shards.run(settings, questions, make, report, notes=provenance("trainer") | {"passes": passes}):

@@ -161,7 +161,7 @@ def measure(
 
     shards = Shards(folder, stage, shard_size(methods, max_new_tokens), ".jsonl")
     # Of one copy of the weights alone: each stage has both models alone anew.
-    settings = begun_with(pair, methods, TASK, max_new_tokens) | {"weights_copy": pair.slm.weights_copy}
+    settings = begun_with(pair, methods, TASK, max_new_tokens) | {"weights_copy": "none"}
     check_joins(folder, stage, settings | {"data": digest(prompts)}, "weights_copy", again=("slm", "llm"))
     return summarised(folder) if shards.run(settings, prompts, make, report, notes=provenance("trainer")) else None
 

@@ -17,9 +17,10 @@ from torch.nn.functional import logsigmoid
 
 from engine.router import Router
 from trainer import TrainerError
-from trainer.fit.fit_router import decided_splits, fit_preferences, write_router
+from trainer.fit.fit_router import decided_splits, digest_of, fit_preferences, fitted_once, write_router
 from trainer.fit.gradient_loop import Examples, train
 from trainer.fit.labelled_tokens import LabelledTokens, load_tokens
+from trainer.labels.labels import labels_about
 from trainer.preference import Case
 from trainer.settings import FitSettings
 
@@ -50,25 +51,29 @@ def fit_co_llm(
 
     Args:
         labels: With log-probabilities under both models.
-        settings: Logit features are possible, but not in the paper; λ, class balance and calibration have no meaning
-            here, and the card says so.
+        settings: Logit features are possible, but not in the paper; λ and calibration have no meaning here.
 
     Raises:
         TrainerError: No log-probabilities under the LLM; a split has only one preference.
     """
-    settings = replace(settings, cost_weight=0.0, class_balance="none", calibrate=False)
-    tokens = load_tokens(labels, wrong_references=settings.wrong_references)
-    usable = tokens if settings.wrong_references else tokens.where(tokens.correct)
-    if missing := int(np.isnan(usable.llm_logprob).sum()):
-        raise TrainerError(
-            f"{labels}: {missing:,} of {len(usable):,} tokens have no log-probability under the LLM, which a Co-LLM "
-            "router learns from: label again without --skip-llm"
-        )
-    sets = decided_splits(tokens)
-    examples, stop = (_likelihoods(usable.split(name)) for name in ("train", "stop"))
-    network, epochs = train(examples, stop, marginal_losses, settings, report)
-    stated = {"method": "co-llm", "command": command, "epochs_run": epochs, "learned_from": len(examples.tokens)}
-    return write_router(network, tokens, sets, out, settings, description, stated, report)
+    settings = replace(settings, cost_weight=0.0, calibrate=False)
+    made_of = digest_of(settings, [labels_about(labels)], [{"method": "co-llm"}])
+
+    def make() -> Router:
+        tokens = load_tokens(labels)
+        usable = tokens.where(tokens.correct)
+        if missing := int(np.isnan(usable.llm_logprob).sum()):
+            raise TrainerError(
+                f"{labels}: {missing:,} of {len(usable):,} tokens have no log-probability under the LLM, which a "
+                "Co-LLM router learns from: label again without --skip-llm"
+            )
+        sets = decided_splits(tokens)
+        examples, stop = (_likelihoods(usable.split(name)) for name in ("train", "stop"))
+        network, epochs = train(examples, stop, marginal_losses, settings, report)
+        stated = {"method": "co-llm", "command": command, "epochs_run": epochs, "made_of": made_of}
+        return write_router(network, tokens, sets, out, settings, description, stated, report)
+
+    return fitted_once(out, made_of, make, report)
 
 
 def marginal_losses(logits: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
@@ -103,7 +108,7 @@ def fit_query(
         TrainerError: References are not the LLM's; no question has both answers; a split has only one preference.
     """
     tokens = load_tokens(labels)
-    width = min(settings.width or tokens.hidden.shape[1], tokens.hidden.shape[1])
+    width = min(settings.width or tokens.hidden_size, tokens.hidden_size)
     settings = replace(settings, logit_features=False, cost_weight=0.0, width=width)
     if tokens.about["reference"] != "llm":
         raise TrainerError(
@@ -115,13 +120,17 @@ def fit_query(
         raise TrainerError(
             f"none of the {len(slm_right)} questions that the SLM answered is in {labels}: answer the labelled ones"
         )
-    stated = {"method": "query", "command": command}
-    return fit_preferences(_by_answers(questions, slm_right), out, settings, description, stated, report)
+    made_of = digest_of(settings, [tokens.about], [slm_right])
+    stated = {"method": "query", "command": command, "made_of": made_of}
+    decided = _by_answers(questions, slm_right)
+    return fitted_once(
+        out, made_of, lambda: fit_preferences(decided, out, settings, description, stated, report), report
+    )
 
 
 def _likelihoods(tokens: LabelledTokens) -> Examples:
     targets = np.stack([tokens.slm_logprob, tokens.llm_logprob], axis=1)
-    return Examples(tokens, torch.from_numpy(targets), torch.ones(len(tokens)))
+    return Examples(tokens, torch.from_numpy(targets), torch.from_numpy(tokens.stands_for))
 
 
 def _by_answers(questions: LabelledTokens, slm_right: Mapping[str, bool]) -> LabelledTokens:

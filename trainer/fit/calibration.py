@@ -39,16 +39,6 @@ class Calibration:
         return self.slope > 0 and self.loss_after < self.loss_before
 
 
-@dataclass(frozen=True)
-class Bin:
-    """Tokens of alike score: their share of the weight, their mean score, and the share that prefers the SLM."""
-
-    tokens: int
-    share: float
-    score: float
-    observed: float
-
-
 def calibrate(
     logits: np.ndarray, preferences: np.ndarray, weights: np.ndarray, questions: np.ndarray
 ) -> Calibration | None:
@@ -87,30 +77,18 @@ def cross_entropy(logits: np.ndarray, preferences: np.ndarray, weights: np.ndarr
     return float(np.average(np.logaddexp(0, z) - preferences * z, weights=weights))
 
 
-def reliability(scores: np.ndarray, preferences: np.ndarray, weights: np.ndarray | None = None) -> list[Bin]:
-    """The reliability table: observed share against mean score, in bins of equal weight, by ascending score.
+def calibration_error(scores: np.ndarray, preferences: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """ECE: the mean distance of score and observed share over bins of equal weight (Guo et al., 2017).
 
-    Of equal weight and not of equal width, because most tokens score above 0.9: equal widths would put those into one
-    bin, where all useful thresholds are, and leave the others to a handful of tokens each. Tokens of the same score are
-    never parted, so there may be fewer bins.
+    Most tokens score above 0.9, and bins of equal width would put those into one bin. Tokens of the same score share a
+    bin: that which the middle of their weight falls into.
     """
-    scores = np.asarray(scores, dtype=np.float64)
     weights = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=np.float64)
     _, inverse = np.unique(scores, return_inverse=True)
     mass = np.bincount(inverse, weights)
-    # A score belongs to the bin that the middle of its mass falls into.
-    of_value = np.minimum(((np.cumsum(mass) - mass / 2) / mass.sum() * BINS).astype(int), BINS - 1)
-    table = []
-    for number in np.unique(of_value):
-        own = of_value[inverse] == number
-        mean_score, observed = (float(np.average(x[own], weights=weights[own])) for x in (scores, preferences))
-        table.append(Bin(int(own.sum()), float(weights[own].sum() / weights.sum()), mean_score, observed))
-    return table
-
-
-def calibration_error(table: list[Bin]) -> float:
-    """ECE: the mean distance of score and observed share, each bin by its share of the tokens (Guo et al., 2017)."""
-    return float(sum(each.share * abs(each.score - each.observed) for each in table))
+    bins = np.minimum(((np.cumsum(mass) - mass / 2) / mass.sum() * BINS).astype(int), BINS - 1)[inverse]
+    gaps = np.bincount(bins, weights * (np.asarray(scores, dtype=np.float64) - preferences))
+    return float(np.abs(gaps).sum() / weights.sum())
 
 
 def auc(scores: np.ndarray, wanted: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -138,26 +116,25 @@ def best_threshold(scores: np.ndarray, wanted: np.ndarray, weights: np.ndarray |
 
 
 def _platt(logits: np.ndarray, preferences: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Slope and bias of least cross-entropy, by Newton's method in float64 on a convex function of two numbers.
+    """Slope and bias of least cross-entropy, by L-BFGS in float64 on a convex function of two numbers.
 
     The targets are Platt's, a little inside 0 and 1: where the preferences can be told apart without a mistake, the
     slope would else grow without end.
     """
-    z = np.stack([np.asarray(logits, dtype=np.float64), np.ones(len(logits))], axis=1)
-    weights = np.asarray(weights, dtype=np.float64) / np.sum(weights)
     ones = float((preferences == 1).sum())
     zeros = len(preferences) - ones
-    targets = np.where(preferences == 1, (ones + 1) / (ones + 2), 1 / (zeros + 2))
-    line = np.array([1.0, 0.0])
-    loss = cross_entropy(z @ line, targets, weights)
-    for _ in range(100):
-        scores = 1 / (1 + np.exp(-np.clip(z @ line, -700, 700)))
-        gradient = z.T @ (weights * (scores - targets))
-        curvature = (z * (weights * scores * (1 - scores))[:, None]).T @ z + 1e-9 * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        while (new := cross_entropy(z @ (line - step), targets, weights)) > loss and np.abs(step).max() > 1e-9:
-            step /= 2
-        if new >= loss:
-            break
-        line, loss = line - step, new
-    return float(line[0]), float(line[1])
+    targets = torch.from_numpy(np.where(preferences == 1, (ones + 1) / (ones + 2), 1 / (zeros + 2)))
+    z = torch.from_numpy(np.asarray(logits, dtype=np.float64))
+    shares = torch.from_numpy(np.asarray(weights, dtype=np.float64) / np.sum(weights))
+    line = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([line], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        value = nn.functional.binary_cross_entropy_with_logits(line[0] * z + line[1], targets, shares, reduction="sum")
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    slope, bias = line.detach().tolist()
+    return slope, bias

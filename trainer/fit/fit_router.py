@@ -7,10 +7,12 @@ people and `command` the command line, both for the card.
 
 from __future__ import annotations
 
-import math
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from engine.errors import RouterError
 from engine.network import RouterNetwork
 from engine.router import Router, RouterCard
 from trainer import TrainerError
@@ -26,8 +29,10 @@ from trainer.fit import calibration
 from trainer.fit.card import write_card
 from trainer.fit.gradient_loop import Examples, logits_of, train
 from trainer.fit.labelled_tokens import SPLITS, LabelledTokens, evened, join, load_tokens, rollouts_by_labels, split_of
-from trainer.preference import CASE_NAMES, Case
+from trainer.labels.labels import labels_about
+from trainer.labels.rollouts import rollouts_about
 from trainer.settings import FitSettings
+from trainer.workers import alone_at
 
 _cross_entropies = partial(binary_cross_entropy_with_logits, reduction="none")
 
@@ -57,34 +62,46 @@ def fit(
     """
     folders = [labels] if isinstance(labels, Path) else labels
     rollouts = [rollouts] if isinstance(rollouts, Path) else rollouts
-    given = settings.cost_weight, settings.wrong_references, settings.shortcut_weight
     if settings.target == "kept":
-        return _fit_kept(folders, out, settings, description, rollouts, report, command)
-    owned = rollouts_by_labels(folders, rollouts)
-    parts = [load_tokens(folder, owned.get(folder), *given) for folder in folders]
-    tokens = join(evened(parts) if settings.even else parts)
-    stated = {"method": "citer" if rollouts else "citer-shortcut", "round": round_number, "command": command}
-    return fit_preferences(tokens, out, settings, description, stated, report)
+        if rollouts or settings.cost_weight:
+            raise TrainerError(
+                "whether the LLM keeps a token is in the labels: the target 'kept' takes no rollouts and no cost "
+                "weight; leave out --rollouts and --cost-weight"
+            )
+        owned = {}
+    else:
+        owned = rollouts_by_labels(folders, rollouts)
+    made_of = digest_of(settings, map(labels_about, folders), map(rollouts_about, rollouts))
+
+    def make() -> Router:
+        if settings.target == "kept":
+            method, parts = "kept", [load_tokens(folder).kept() for folder in folders]
+        else:
+            method = "citer" if rollouts else "citer-shortcut"
+            parts = [load_tokens(folder, owned.get(folder), settings.cost_weight) for folder in folders]
+        tokens = join(evened(parts) if settings.even else parts)
+        stated = {"method": method, "round": round_number, "command": command, "made_of": made_of}
+        return fit_preferences(tokens, out, settings, description, stated, report)
+
+    return fitted_once(out, made_of, make, report)
 
 
-def _fit_kept(
-    folders: Sequence[Path],
-    out: Path,
-    settings: FitSettings,
-    description: str,
-    rollouts: Sequence[Path],
-    report: Callable[[str], None],
-    command: str,
-) -> Router:
-    if rollouts or settings.cost_weight or settings.shortcut_weight:
-        raise TrainerError(
-            "whether the LLM keeps a token is in the labels: the target 'kept' takes no rollouts, cost weight or "
-            "shortcut weight; leave out --rollouts, --cost-weight and --shortcut-weight"
-        )
-    parts = [load_tokens(folder).kept() for folder in folders]
-    tokens = join(evened(parts) if settings.even else parts)
-    stated = {"method": "kept", "round": None, "command": command}
-    return fit_preferences(tokens, out, replace(settings, wrong_references=True), description, stated, report)
+def digest_of(settings: FitSettings, *made_from: Iterable[Mapping[str, Any]]) -> str:
+    """SHA-256 of all that a router follows from: its settings, and what the files of labels and rollouts say."""
+    whole = json.dumps([asdict(settings), *map(list, made_from)], sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def fitted_once(out: Path, made_of: str, make: Callable[[], Router], report: Callable[[str], None] = print) -> Router:
+    """The router that `make` writes into `out`, or the one there if it is of the same; one process at a time fits."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with alone_at(out):
+        with suppress(RouterError):  # none, or half of one
+            there = Router.load(out)
+            if there.card.training.get("made_of") == made_of:
+                report(f"{out} is there already")
+                return there
+        return make()
 
 
 def fit_preferences(
@@ -105,24 +122,19 @@ def fit_preferences(
         TrainerError: A split has only one preference, or the network is wider than its file allows.
     """
     sets = decided_splits(tokens)
-    factors = class_factors(sets["train"], settings.class_balance)
-    examples = {name: _weighted(each, factors) for name, each in sets.items()}
+    examples = {
+        name: Examples(each, torch.from_numpy(each.preference), torch.from_numpy(each.weight))
+        for name, each in sets.items()
+    }
     network, epochs = train(examples["train"], examples["stop"], _cross_entropies, settings, report)
-    # Odds that were learned with factors are too high by their quotient; taking it off is exact, not fitted.
-    calibration.fold_into(network, 1.0, math.log(factors[0] / factors[1]))
     stop, tried = sets["stop"], None
     if settings.calibrate:
         logits = logits_of(network, stop, settings.logit_features)
         tried = calibration.calibrate(logits, stop.preference, stop.weight, stop.question)
     if tried and tried.kept:
         calibration.fold_into(network, tried.slope, tried.bias)
-    stated = {
-        **stated,
-        "epochs_run": epochs,
-        "class_factors": {"slm": factors[1], "llm": factors[0]},
-        "calibration": {**asdict(tried), "kept": tried.kept} if tried else None,
-    }
-    return write_router(network, tokens, sets, out, settings, description, stated, report)
+    told = {"epochs_run": epochs, "calibration": {**asdict(tried), "kept": tried.kept} if tried else None}
+    return write_router(network, tokens, sets, out, settings, description, {**stated, **told}, report)
 
 
 def write_router(
@@ -156,11 +168,10 @@ def write_router(
             "questions": {name: splits[name] for name in SPLITS},
             "tokens": {name: len(each) for name, each in sets.items()},
             "rollouts": list(tokens.rollouts),
-            "best_threshold": threshold,
             **stated,
         },
         threshold=threshold,
-        metrics=measure(network, tokens.split("test"), settings.logit_features),
+        metrics=measure(network, sets["test"], settings.logit_features),
         description=description,
     )
     router = Router(network, card)
@@ -171,23 +182,18 @@ def write_router(
     return router
 
 
-def measure(network: RouterNetwork, tokens: LabelledTokens, with_logits: bool) -> dict[str, Any]:
-    """Metrics on the test questions, weighted: AUCs against the preference, calibration, and the share of each case."""
-    decided = tokens.decided()
+def measure(network: RouterNetwork, decided: LabelledTokens, with_logits: bool) -> dict[str, Any]:
+    """Metrics on the decided tokens of the test questions, weighted: AUCs against the preference, and calibration."""
     wanted, weights = decided.preference, decided.weight
     logits = logits_of(network, decided, with_logits)
-    table = calibration.reliability(_sigmoid(logits), wanted, weights)
-    return {
-        "auc": round(calibration.auc(logits, wanted, weights), 4),
-        "auc_top_probability": round(calibration.auc(decided.logit_features[:, 0], wanted, weights), 4),
-        "loss": round(calibration.cross_entropy(logits, wanted, weights), 4),
-        "preferred_slm": round(float(np.average(wanted, weights=weights)), 4),
-        "ece": round(calibration.calibration_error(table), 4),
-        "reliability": [{name: round(value, 4) for name, value in asdict(each).items()} for each in table],
-        "cases": {CASE_NAMES[case]: round(float((tokens.case == case).mean()), 4) for case in Case},
-        "tokens": len(tokens),
-        "questions": len(set(tokens.question)),
+    found = {
+        "auc": calibration.auc(logits, wanted, weights),
+        "auc_top_probability": calibration.auc(decided.logit_features[:, 0], wanted, weights),
+        "loss": calibration.cross_entropy(logits, wanted, weights),
+        "preferred_slm": float(np.average(wanted, weights=weights)),
+        "ece": calibration.calibration_error(_sigmoid(logits), wanted, weights),
     }
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def decided_splits(tokens: LabelledTokens) -> dict[str, LabelledTokens]:
@@ -202,19 +208,6 @@ def decided_splits(tokens: LabelledTokens) -> dict[str, LabelledTokens]:
                 "label more questions"
             )
     return sets
-
-
-def class_factors(tokens: LabelledTokens, balance: str) -> tuple[float, float]:
-    """What the weights of tokens that prefer the LLM, and of those that prefer the SLM, are multiplied with."""
-    if balance == "none":
-        return 1.0, 1.0
-    llm, slm = (float(tokens.weight[tokens.preference == value].sum(dtype=np.float64)) for value in (0, 1))
-    return max(slm / llm, 1.0), max(llm / slm, 1.0)
-
-
-def _weighted(tokens: LabelledTokens, factors: tuple[float, float]) -> Examples:
-    weights = tokens.weight * np.where(tokens.preference == 1, factors[1], factors[0]).astype(np.float32)
-    return Examples(tokens, torch.from_numpy(tokens.preference), torch.from_numpy(weights))
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ def train(
     Raises:
         TrainerError: The network is wider than its file allows; the loss is not finite from the first epoch on.
     """
-    tokens, hidden = examples.tokens, examples.tokens.hidden.shape[1]
+    tokens, hidden = examples.tokens, examples.tokens.hidden_size
     width = settings.width or hidden
     if width > hidden:
         raise TrainerError(
@@ -99,14 +99,15 @@ def logits_of(network: RouterNetwork, tokens: LabelledTokens, with_logits: bool)
 
 
 def _standardise(network: RouterNetwork, tokens: LabelledTokens, with_logits: bool) -> None:
-    """Sets the network's mean and scale to those of the tokens."""
+    """Sets the network's mean and scale to those of the tokens, in one pass over them."""
     total, squares = (torch.zeros(len(network.mean), dtype=torch.float64) for _ in range(2))
     for features in tokens.chunks(with_logits):
         total += features.double().sum(0)
-    network.mean.copy_(total / len(tokens))
-    for features in tokens.chunks(with_logits):
-        squares += (features - network.mean).double().square().sum(0)
-    network.scale.copy_((squares / max(1, len(tokens) - 1)).sqrt().clamp_min(1e-3))
+        squares += features.double().square().sum(0)
+    mean = total / len(tokens)
+    variance = (squares - len(tokens) * mean.square()) / max(1, len(tokens) - 1)
+    network.mean.copy_(mean)
+    network.scale.copy_(variance.clamp_min(0).sqrt().clamp_min(1e-3))
 
 
 def _fit_skip(network: RouterNetwork, examples: Examples, losses: Losses) -> None:

@@ -12,30 +12,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-import pyarrow
+import pyarrow as pa
 import torch
 
 from engine import Role
 from trainer import TrainerError
-from trainer.labels.labels import load_labels
-from trainer.labels.rollouts import Rollout, load_rollouts
+from trainer.labels.labels import labels_about, read_labels, read_states
+from trainer.labels.rollouts import Rollout, load_rollouts, rollouts_about
 from trainer.preference import PREFERENCES, Case, rollout_preference
 
 CHUNK = 8192  # tokens scored at once: 30 MB of float32 for a hidden state of 896
-COLUMNS = (
-    "question",
-    "position",
-    "case",
-    "correct",
-    "slm_logprob",
-    "llm_logprob",
-    "hidden",
-    "logit_features",
-    "slm_token",
-    "llm_token",
-)
 SAME = ("slm", "llm", "quantisation", "hidden_size", "tokenizer", "reference")
 """What labels must agree on to be learned from together."""
 
@@ -52,13 +39,15 @@ class LabelledTokens:
         case: Int8 [n], values of `Case`.
         correct: Bool [n]: whether the reference ends in the right answer.
         slm_logprob, llm_logprob: Of the reference token, float32 [n]; NaN where the LLM was not run.
-        hidden: The SLM's hidden states, float16 [n, d].
         logit_features: Float32 [n, LOGIT_FEATURES], see `engine.model.logits.logit_features`.
         slm_token, llm_token: Int32 [n], each model's greedy token. The LLM's own answers are its greedy tokens.
         preference: Float32 [n]: 1 prefers the SLM, 0 the LLM, NaN is undecided.
         weight: Float32 [n]: how many tokens it stands for in training and in metrics; 0 where undecided.
+        stands_for: Float32 [n]: the same, were all tokens decided; see `trainer.labels.labels.label`.
+        row: Int64 [n]: where each token's hidden state is in `states`.
+        states: The SLM's hidden states, float16 [rows, d], in parts that stay on the disk until they are looked at.
         about: The labels' settings.
-        rollouts: What was rolled out and came of it, for the card: one for each folder of rollouts.
+        rollouts: What was rolled out, for the card: one for each folder of rollouts.
     """
 
     question: np.ndarray
@@ -67,26 +56,33 @@ class LabelledTokens:
     correct: np.ndarray
     slm_logprob: np.ndarray
     llm_logprob: np.ndarray
-    hidden: np.ndarray
     logit_features: np.ndarray
     slm_token: np.ndarray
     llm_token: np.ndarray
     preference: np.ndarray
     weight: np.ndarray
+    stands_for: np.ndarray
+    row: np.ndarray
+    states: Sequence[torch.Tensor] = field(repr=False)
     about: dict[str, Any] = field(repr=False)
     rollouts: tuple[dict[str, Any], ...] = ()
 
     def __len__(self) -> int:
         return len(self.question)
 
-    def where(self, mask: np.ndarray) -> LabelledTokens:
-        """The tokens for which a bool [n] holds."""
-        return replace(self, **{name: value[mask] for name, value in self.arrays.items()})
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states."""
+        return self.about["hidden_size"]
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """The fields that have a value per token."""
         return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+
+    def where(self, mask: np.ndarray) -> LabelledTokens:
+        """The tokens for which a bool [n] holds."""
+        return replace(self, **{name: value[mask] for name, value in self.arrays.items()})
 
     def split(self, *names: str) -> LabelledTokens:
         """The tokens of the questions in some splits; see `split_of`."""
@@ -102,15 +98,24 @@ class LabelledTokens:
 
         Every token is decided and counts alike, those of wrong references too: an answer's worth has no part in it.
         """
-        preference = (self.slm_token == self.llm_token).astype(np.float32)
-        return replace(self, preference=preference, weight=np.ones_like(preference))
+        return replace(self, preference=(self.slm_token == self.llm_token).astype(np.float32), weight=self.stands_for)
+
+    def hidden(self, rows: Any = slice(None)) -> torch.Tensor:
+        """Hidden states, float16 [rows, d], of some tokens (indices or a slice)."""
+        wanted = self.row[rows]
+        ends = np.cumsum([len(part) for part in self.states])
+        parts = np.searchsorted(ends, wanted, side="right")
+        found = torch.empty(len(wanted), self.hidden_size, dtype=torch.float16)
+        for part in np.unique(parts):
+            own = parts == part
+            inside = wanted[own] - (ends[part] - len(self.states[part]))
+            found[torch.from_numpy(own)] = self.states[part][torch.from_numpy(inside)]
+        return found
 
     def features(self, rows: Any, with_logits: bool) -> torch.Tensor:
         """The router's input for some rows (indices or a slice): float32 [rows, inputs]."""
-        parts = [self.hidden[rows].astype(np.float32)]
-        if with_logits:
-            parts.append(self.logit_features[rows])
-        return torch.from_numpy(np.concatenate(parts, axis=1))
+        hidden = self.hidden(rows).float()
+        return torch.cat([hidden, torch.from_numpy(self.logit_features[rows])], dim=1) if with_logits else hidden
 
     def chunks(self, with_logits: bool) -> Iterator[torch.Tensor]:
         """The router's input for all rows, in pieces: all at once may not fit into memory."""
@@ -118,48 +123,46 @@ class LabelledTokens:
             yield self.features(slice(n, n + CHUNK), with_logits)
 
 
-def load_tokens(
-    labels: Path,
-    rollouts: Path | None = None,
-    cost_weight: float = 0.0,
-    wrong_references: bool = False,
-    shortcut_weight: float = 0.0,
-) -> LabelledTokens:
-    """All tokens of some labels, those without a preference too.
+def load_tokens(labels: Path, rollouts: Path | None = None, cost_weight: float = 0.0) -> LabelledTokens:
+    """The tokens of some labels whose hidden states are stored, those without a preference too.
 
     The shortcut decides (CITER, section 3.2) except where rollouts are given for the tokens it does not settle: those
     that neither model wrote, and with the LLM's own answers as references also those that only the LLM wrote, which may
     be harmless paraphrase. Of these only some are rolled out, the same number in each question however many there are.
     A rolled-out token therefore stands for candidates / rolled-out tokens of its question, so that a small budget does
-    not shift the balance of the preferences; the candidates that were not drawn count nothing. A shortcut weight above
-    0 gives them part of their weight back, with the shortcut's preference.
+    not shift the balance of the preferences; the candidates that were not drawn count nothing. Tokens of references
+    that end in a wrong answer have no preference.
 
     Args:
+        labels: A folder that `trainer.labels.labels` wrote.
+        rollouts: One that `trainer.labels.rollouts` wrote for these labels.
         cost_weight: λ of `rollout_preference`.
-        wrong_references: Whether tokens of references that end in a wrong answer have a preference too.
-        shortcut_weight: From 0 to 1: what a token that only the LLM wrote and that was not rolled out weighs; the
-            rolled-out ones of its question stand for that much less of it.
 
     Raises:
-        TrainerError: Labels or rollouts are missing or do not belong together; λ needs rollouts of both actions; wrong
-            references beside rollouts.
+        TrainerError: Labels or rollouts are missing or do not belong together; λ needs rollouts of both actions.
     """
-    data, about = load_labels(labels)
-    columns = {name: _array(data, name) for name in COLUMNS}
-    preference = np.full(len(data), np.nan, dtype=np.float32)
+    about = labels_about(labels)
+    tables, states, rows, found = [], [], [], 0
+    for path, table in read_labels(labels):
+        tables.append(table.filter(pa.array(table.column("stands_for").to_numpy() > 0)))
+        states.append(read_states(path, about["hidden_size"]))
+        if len(states[-1]) != len(tables[-1]):
+            raise TrainerError(f"{path} has {len(states[-1])} hidden states for {len(tables[-1])} tokens; label again")
+        rows.append(np.arange(found, found + len(tables[-1])))
+        found += len(tables[-1])
+    table = pa.concat_tables(tables)
+    columns: dict[str, Any] = {name: _array(table, name) for name in table.column_names if name != "token"}
+    preference = np.full(len(table), np.nan, dtype=np.float32)
     for case, value in PREFERENCES.items():
         preference[columns["case"] == case] = value
-    tokens = LabelledTokens(**columns, preference=preference, weight=np.ones_like(preference), about=about, rollouts=())
+    weight = columns["stands_for"].copy()
+    tokens = LabelledTokens(
+        **columns, preference=preference, weight=weight, row=np.concatenate(rows), states=states, about=about
+    )
     if rollouts is not None:
-        if wrong_references:
-            raise TrainerError(
-                "references with a wrong answer are never rolled out, so beside rollouts only their easy tokens would "
-                "count: leave out --wrong-references or --rollouts"
-            )
-        tokens = _with_rollouts(tokens, labels, rollouts, cost_weight, shortcut_weight)
-    if not wrong_references:
-        preference[~columns["correct"]] = np.nan
-    tokens.weight[np.isnan(preference)] = 0.0
+        tokens = _with_rollouts(tokens, labels, rollouts, cost_weight)
+    preference[~columns["correct"]] = np.nan
+    weight[np.isnan(preference)] = 0.0
     return tokens
 
 
@@ -193,8 +196,15 @@ def join(parts: Sequence[LabelledTokens]) -> LabelledTokens:
         return first
     data = hashlib.sha256("".join(each.about["data"] for each in parts).encode()).hexdigest()
     arrays = {name: np.concatenate([getattr(each, name) for each in parts]) for name in first.arrays}
-    rollouts = tuple(outcomes for each in parts for outcomes in each.rollouts)
-    return replace(first, **arrays, about={**first.about, "data": data}, rollouts=rollouts)
+    before = np.cumsum([0, *(sum(map(len, each.states)) for each in parts)])
+    arrays["row"] = np.concatenate([each.row + start for each, start in zip(parts, before, strict=False)])
+    return replace(
+        first,
+        **arrays,
+        states=[part for each in parts for part in each.states],
+        about={**first.about, "data": data},
+        rollouts=tuple(done for each in parts for done in each.rollouts),
+    )
 
 
 def rollouts_by_labels(labels: Sequence[Path], rollouts: Sequence[Path]) -> dict[Path, Path]:
@@ -204,10 +214,11 @@ def rollouts_by_labels(labels: Sequence[Path], rollouts: Sequence[Path]) -> dict
     """
     if len(labels) == len(rollouts) == 1:
         return dict(zip(labels, rollouts, strict=True))
+    about = {folder: labels_about(folder) for folder in labels}
     owned: dict[Path, Path] = {}
     for folder in rollouts:
-        settings = {"labels": {}, **load_rollouts(folder)[1]}  # of none of them where it does not say
-        owner = next((each for each in labels if _same_labels(load_labels(each)[1], settings)), None)
+        settings = {"labels": {}, **rollouts_about(folder)}
+        owner = next((each for each in labels if _same_labels(about[each], settings)), None)
         if owner is None:
             raise TrainerError(f"{folder} was rolled out from other labels: name the folder of its labels as well")
         if owner in owned:
@@ -244,26 +255,24 @@ def check_splits(questions: Iterable[str], way_out: str) -> None:
 
 
 def _same_labels(labels: Mapping[str, Any], rollouts: Mapping[str, Any]) -> bool:
-    """Whether rollouts are of these labels' tokens, or of others' that are the same; each as its file says.
-
-    Where rollouts do not say of which answers they are, which was not always noted, the rest has to do.
-    """
-    made_from = rollouts.get("labels", labels)
+    """Whether rollouts are of these labels' tokens, or of others' that are the same; each as its file says."""
+    made_from = rollouts.get("labels", labels)  # which was not always noted, and so the answers
     answers = rollouts.get("answers") or labels.get("answers")
     return answers == labels.get("answers") and all(labels.get(name) == made_from.get(name) for name in (*SAME, "data"))
 
 
-def _array(data: datasets.Dataset, name: str) -> np.ndarray:
-    """A column as an array [tokens] or [tokens, width], straight from Arrow: row by row it would take minutes."""
-    column = data.data.column(name).combine_chunks()
-    if isinstance(column, pyarrow.FixedSizeListArray):
-        return column.flatten().to_numpy().reshape(len(data), -1)
+def _array(table: pa.Table, name: str) -> np.ndarray:
+    """A column as an array [tokens] or [tokens, width]; the ids of questions share their strings."""
+    column = table.column(name).combine_chunks()
+    if isinstance(column, pa.FixedSizeListArray):
+        return np.array(column.flatten().to_numpy()).reshape(len(table), -1)
+    if name == "question":
+        coded = column.dictionary_encode()
+        return np.array(coded.dictionary.to_pylist(), dtype=object)[coded.indices.to_numpy()]
     return column.to_numpy(zero_copy_only=False)
 
 
-def _with_rollouts(
-    tokens: LabelledTokens, labels: Path, folder: Path, cost_weight: float, shortcut_weight: float
-) -> LabelledTokens:
+def _with_rollouts(tokens: LabelledTokens, labels: Path, folder: Path, cost_weight: float) -> LabelledTokens:
     """Lets rollouts decide where the shortcut does not settle it; sets preferences and weights in place."""
     rollouts, settings = load_rollouts(folder)
     if not _same_labels(tokens.about, settings):
@@ -275,18 +284,16 @@ def _with_rollouts(
         question, position = strange[0]
         raise TrainerError(f"{folder} has position {position} of question {question}, which is not in {labels}")
     cases = [Case.NEITHER] + [Case.ONLY_LLM_RIGHT] * (tokens.about["reference"] == "llm")
-    unsettled = np.isin(tokens.case, cases)
-    tokens.weight[unsettled] = shortcut_weight
-    if not shortcut_weight:
-        tokens.preference[unsettled] = np.nan
+    tokens.preference[np.isin(tokens.case, cases)] = np.nan
     rows, actions, unit = [row_of[name] for name in by_token], list(by_token.values()), settings["llm_bytes"]
     wanted = [rollout_preference(each[Role.SLM], each.get(Role.LLM), cost_weight, unit) for each in actions]
     drawn = Counter(question for question, _ in by_token)
-    inverse_chances = [each[Role.SLM].candidates / drawn[question] for (question, _), each in by_token.items()]
-    stands_for = np.array(inverse_chances, dtype=np.float32)
-    kept = np.where(tokens.case[rows] == Case.ONLY_LLM_RIGHT, shortcut_weight, 0.0)
-    tokens.preference[rows], tokens.weight[rows] = wanted, stands_for - kept * (stands_for - 1)
-    return replace(tokens, rollouts=(_outcomes(actions, wanted, settings),))
+    tokens.preference[rows] = wanted
+    tokens.weight[rows] = [each[Role.SLM].candidates / drawn[question] for (question, _), each in by_token.items()]
+    told = {name: settings.get(name) for name in ("policy", "threshold", "budget", "seed", "llm_bytes")}
+    right = [each[Role.SLM].correct for each in actions]
+    done = {**told, "tokens": len(rows), "slm_right": round(float(np.mean(right)), 4) if right else None}
+    return replace(tokens, rollouts=(done,))
 
 
 def _by_token(folder: Path, rollouts: Sequence[Rollout], cost_weight: float) -> Mapping[tuple[str, int], Actions]:
@@ -301,15 +308,3 @@ def _by_token(folder: Path, rollouts: Sequence[Rollout], cost_weight: float) -> 
                 f"which a cost weight of {cost_weight:g} needs: roll out both actions into another folder"
             )
     return by_token
-
-
-def _outcomes(tokens: Sequence[Actions], wanted: Sequence[float], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the card says of the rollouts: how they were made, and shares of the rolled-out tokens, unweighted."""
-    right = {role: [each[role].correct for each in tokens if role in each] for role in (Role.SLM, Role.LLM)}
-    return {
-        **{name: settings.get(name) for name in ("policy", "threshold", "budget", "seed", "llm_bytes")},
-        "tokens": len(tokens),
-        "slm_right": round(float(np.mean(right[Role.SLM])), 4) if tokens else None,
-        "llm_right": round(float(np.mean(right[Role.LLM])), 4) if right[Role.LLM] else None,
-        "preferred_slm": round(float(np.mean(wanted)), 4) if tokens else None,
-    }

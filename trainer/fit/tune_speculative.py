@@ -20,9 +20,7 @@ from trainer.evaluation.record import Point, read_evaluation
 from trainer.evaluation.speculative import FILE, TriedSpeculation, TunedSpeculation
 from trainer.json_files import write_json
 from trainer.questions.question import Question
-
-DRAFTS = (1, 2, 3, 4, 5, 6, 8, 12)
-CONFIDENCES = (0.0, 0.3, 0.5, 0.7, 0.9)
+from trainer.settings import CONFIDENCES, DRAFTS
 
 
 def tune(
@@ -33,15 +31,12 @@ def tune(
     report: Callable[[str], None] = print,
     drafts: Sequence[int] = DRAFTS,
     confidences: Sequence[float] = CONFIDENCES,
-) -> TriedSpeculation | None:
+) -> TriedSpeculation:
     """Answers training questions at every setting, into `folder`, and writes down there what was chosen and tried.
 
     Args:
         drafts: Tokens drafted before the LLM reads them and adds one.
         confidences: Below which the SLM drafts no further.
-
-    Returns:
-        What was chosen; None while other processes are still writing their shards.
 
     Raises:
         TrainerError: The folder holds results of other questions or settings.
@@ -52,8 +47,7 @@ def tune(
         raise TrainerError(f"a confidence of {shown(wrong[0])}: give numbers from 0 to 1")
     policy = build_policy("confidence")
     methods = [Method("assisted-tuned", policy, tuple(confidences), None, 1.0, draft + 1) for draft in drafts]
-    if not evaluate(pair, questions, methods, folder, "tuning", max_new_tokens, report):
-        return None
+    evaluate(pair, questions, methods, folder, "tuning", max_new_tokens, report)
     evaluation = read_evaluation(folder)
     tried = tuple(_tried(point) for point in evaluation.points)
     best = min(tried, key=lambda each: each.bytes)

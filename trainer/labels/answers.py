@@ -8,23 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-from pydantic import Field
+import pyarrow as pa
 
 from engine import Request, Role
 from engine.grading import grade
 from engine.pair import Pair
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write_each
-from trainer.json_files import read_lines, write_lines
 from trainer.questions.question import Question, prompt
 from trainer.shards import MadeOf, Shards, differing, identity_of
-
-TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+from trainer.tables import read_rows, schema, write_rows
 
 SHARD = 256  # questions
 ROWS = 128  # written at once: as many as two cores with matrix units are still faster for
+COLUMNS = schema(question=pa.string(), tokens=pa.list_(pa.uint32()), text=pa.string(), finish_reason=pa.string())
 
 
 class _MadeOf(MadeOf):
@@ -35,13 +34,13 @@ class _MadeOf(MadeOf):
 class Answer:
     """What a model wrote to a question, which is named by its id.
 
-    `tokens` has the end token where the model ended the text, and `finish` is "eos" then.
+    `tokens` has the end token where the model ended the text, and `finish_reason` is "eos" then.
     """
 
     question: str
-    tokens: list[TokenId]
+    tokens: list[int]
     text: str
-    finish: str
+    finish_reason: str
 
 
 def answer(
@@ -79,11 +78,11 @@ def answer(
                 "question": question.id,
                 "tokens": [event.id for event in row.events],
                 "text": "".join(event.text for event in row.events),
-                "finish": row.finish_reason,
+                "finish_reason": row.finish_reason,
             }
             for question, row in zip(batch, write_each(pair, map(WantedText, requests), rows, report), strict=True)
         ]
-        write_lines(path, lines)
+        write_rows(path, lines, COLUMNS)
 
     settings = {
         "preset": pair.preset,
@@ -92,15 +91,15 @@ def answer(
         "max_new_tokens": max_new_tokens,
         **_model(pair, role),
     }
-    _shards(folder, shard).run(settings, questions, make, report)
+    Shards(folder, "answers", shard).run(settings, questions, make, report)
 
 
-def load_answers(folder: Path, role: Role, pair: Pair | None = None) -> dict[str, Answer]:
-    """All answers of a folder by the question's id.
+def load_answers(folder: Path, role: Role, pair: Pair | None = None) -> Mapping[str, Answer]:
+    """All answers of a folder by the question's id, read from the disk a shard at a time.
 
     A TrainerError if some are missing, or they are not of this model of a pair, in whatever number format.
     """
-    paths, about = _shards(folder).load()
+    found, about = Shards(folder, "answers", SHARD, made_of=_MadeOf).by_question(_read, lambda rows: Answer(**rows[0]))
     if about["role"] != role.value:
         raise TrainerError(
             f"{folder} holds answers of the {about['role'].upper()}: name those that `answer --role {role.value}` wrote"
@@ -109,12 +108,7 @@ def load_answers(folder: Path, role: Role, pair: Pair | None = None) -> dict[str
         own = _model(pair, role)
         if other := differing(about, own):
             raise TrainerError(f"{folder} holds answers of {other}, not of {own['model']!r} as it is here")
-    return {each.question: each for each in read_lines(paths, Answer)}
-
-
-def _model(pair: Pair, role: Role) -> dict[str, str]:
-    name = pair.slm_name if role is Role.SLM else pair.llm_name
-    return {"model": name, "tokenizer": pair.fingerprint, **identity_of(pair)}
+    return found
 
 
 def are_right(answers: Mapping[str, Answer], questions: Sequence[Question]) -> dict[str, bool]:
@@ -127,5 +121,10 @@ def are_right(answers: Mapping[str, Answer], questions: Sequence[Question]) -> d
     return {name: grade(by_id[name], each.text) for name, each in answers.items()}
 
 
-def _shards(folder: Path, size: int = SHARD) -> Shards:
-    return Shards(folder, "answers", size, ".jsonl", _MadeOf)
+def _read(path: Path) -> list[dict[str, Any]]:
+    return read_rows(path, COLUMNS)
+
+
+def _model(pair: Pair, role: Role) -> dict[str, str]:
+    name = pair.slm_name if role is Role.SLM else pair.llm_name
+    return {"model": name, "tokenizer": pair.fingerprint, **identity_of(pair)}

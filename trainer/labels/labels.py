@@ -1,20 +1,24 @@
 """Labels: both models teacher-forced on references, a case per token, in resumable shards (CITER, section 3.2).
 
-References come from the data set, or are the LLM's own answers; there the shortcut decides every token.
+References come from the data set, or are the LLM's own answers; there the shortcut decides every token. A shard is a
+folder: a table of its tokens, and the SLM's hidden states of those that a router may learn from.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
-import datasets
+import pyarrow as pa
 import torch
 from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from engine import Request
 from engine.grading import grade
@@ -22,6 +26,7 @@ from engine.model.language_model import LanguageModel, prefill_shared
 from engine.model.logits import LOGIT_FEATURES, logit_features
 from engine.pair import Pair
 from engine.tokenizer import render
+from engine.weights.cache_folder import sha256_of
 from trainer import TrainerError
 from trainer.json_files import AGAIN
 from trainer.labels.answers import Answer
@@ -29,9 +34,28 @@ from trainer.preference import CASE_NAMES, Case, shortcut
 from trainer.questions.apart import texts_of
 from trainer.questions.question import Question, prompt
 from trainer.shards import MadeOf, Shards, identity_of
+from trainer.tables import read_metadata, read_table, schema, write_table
 
 SHARD = 20  # questions; small enough that an interruption costs a minute or two on two cores
 BATCH = 5  # questions per forward pass
+TOKENS, STATES = "tokens.parquet", "states.safetensors"
+
+COLUMNS = schema(
+    question=pa.string(),
+    position=pa.int32(),
+    token=pa.int32(),
+    slm_token=pa.int32(),
+    llm_token=pa.int32(),
+    case=pa.int8(),
+    correct=pa.bool_(),
+    slm_logprob=pa.float32(),
+    llm_logprob=pa.float32(),
+    stands_for=pa.float32(),
+    logit_features=pa.list_(pa.field("element", pa.float32(), nullable=False), LOGIT_FEATURES),
+)
+"""Of each token of a reference: both models' greedy tokens there, `correct` of the whole reference, log-probabilities
+of the token (NaN where the LLM was not run), and for how many tokens its hidden state stands; 0 where none is stored.
+"""
 
 
 class _MadeOf(MadeOf):
@@ -58,19 +82,24 @@ def label(
     answers: Mapping[str, Answer] | None = None,
     run_llm: bool = True,
     report: Callable[[str], None] = print,
+    keep_states: float = 1.0,
 ) -> None:
     """Labels questions into `folder`; resumes where it stopped.
 
     Args:
+        pair: Both models.
         questions: With references, unless answers are given.
+        folder: Gets the labels.
         answers: The LLM's own answers by question id, to be the references; None takes those of the data set.
         run_llm: With answers, the LLM need not be run: it would write what it wrote. Only the log-probabilities under
             the LLM are then missing (NaN).
+        report: Told how far it is.
+        keep_states: Of the tokens that both models agree on, the share whose hidden states are stored; each then
+            stands for 1 / share. Of all others, and after each prompt, they are stored.
 
     Raises:
         TrainerError: The folder holds labels of other questions, references or models; or an answer is missing.
     """
-    datasets.disable_progress_bars()  # one bar per shard would drown the report
     missing = [q.id for q in questions if answers is not None and q.id not in answers]
     if missing:
         raise TrainerError(f"{len(missing)} of {len(questions)} questions have no answer, e.g. {missing[0]}")
@@ -84,67 +113,98 @@ def label(
         "reference": "data" if answers is None else "llm",
         "run_llm": run_llm or answers is None,
         "answers": None if answers is None else digest_of(answers, questions),
+        "keep_states": keep_states,
         **identity_of(pair),
     }
 
     def make(some: Sequence[Question], path: Path) -> None:
         references = [_reference(pair, q, answers) for q in some]
-        columns = _columns(pair, some, references, by_llm=answers is not None, run_llm=settings["run_llm"])
-        datasets.Dataset.from_dict(columns, features=_features(pair.slm.hidden_size)).save_to_disk(path)
+        by_llm = answers is not None
+        columns, hidden = _columns(pair, some, references, by_llm, settings["run_llm"], keep_states)
+        write_labels(path, columns, hidden)
 
-    if shards(folder).run(settings, questions, make, report, {"texts": texts_of(questions)}):
-        cases = Counter(load_labels(folder)[0]["case"])
-        shares = ", ".join(f"{CASE_NAMES[case]} {cases[case] / cases.total():.1%}" for case in Case)
-        report(f"{cases.total():,} tokens: {shares}")
+    _shards(folder).run(settings, questions, make, report, {"texts": texts_of(questions)})
+    cases = Counter(case for _, table in read_labels(folder) for case in table.column("case").to_pylist())
+    shares = ", ".join(f"{CASE_NAMES[case]} {cases[case] / cases.total():.1%}" for case in Case)
+    report(f"{cases.total():,} tokens: {shares}")
 
 
-def load_labels(folder: Path) -> tuple[datasets.Dataset, dict[str, Any]]:
-    """All shards as one data set, and the settings they were made with; a TrainerError if some are missing.
+def write_labels(path: Path, columns: Mapping[str, Any], hidden: torch.Tensor) -> None:
+    """Writes one shard: columns as `COLUMNS`, and float16 [n, d] of the n tokens with `stands_for` above 0, in order.
 
-    Columns per token: `question` (id), `position`, `token`, `slm_token`, `llm_token`, `case`, `correct` (of the whole
-    reference), `slm_logprob` and `llm_logprob` (of the token; NaN where the LLM was not run), `hidden` float16 [d] and
-    `logit_features` float32 [LOGIT_FEATURES] of the SLM before the token.
+    The table knows the SHA-256 of the states, so that damage is seen in either.
     """
-    paths, settings = shards(folder).load()
-    return datasets.concatenate_datasets([_read_shard(path, settings["hidden_size"]) for path in paths]), settings
+    path.mkdir()
+    save_file({"hidden": hidden}, path / STATES)
+    table = pa.Table.from_pydict(dict(columns), COLUMNS)
+    write_table(path / TOKENS, table, states=sha256_of(path / STATES))
 
 
-def _read_shard(path: Path, hidden_size: int) -> datasets.Dataset:
+def labels_about(folder: Path) -> dict[str, Any]:
+    """The settings that a folder's labels were made with; a TrainerError if some are missing."""
+    return _shards(folder).load()[1]
+
+
+def read_labels(folder: Path) -> Iterator[tuple[Path, pa.Table]]:
+    """The table of each shard in order, with the shard; a TrainerError if some are missing or damaged."""
+    for path in _shards(folder).load()[0]:
+        yield path, read_table(path / TOKENS, COLUMNS)
+
+
+def labelled_tokens_of(folder: Path) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """The tokens of each question, as rows."""
+    wanted = pa.schema([COLUMNS.field(name) for name in COLUMNS.names if name != "logit_features"])
+    return _shards(folder).by_question(lambda path: read_table(path / TOKENS, wanted).to_pylist(), list)[0]
+
+
+def read_states(path: Path, hidden_size: int) -> torch.Tensor:
+    """The hidden states of a shard, float16 [n, d], mapped from the disk: only what is looked at takes memory."""
     try:
-        data = datasets.Dataset.load_from_disk(path)
-        if data.features != _features(hidden_size):
-            raise ValueError(f"its columns are {data.features}")
-        return data
-    except Exception as error:  # whatever Arrow or its reader stumbles over
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise TrainerError(f"{path} is damaged ({reason[:200]}); {AGAIN}") from None
-
-
-def shards(folder: Path) -> Shards:
-    """The folder's shards."""
-    return Shards(folder, "labels", SHARD, made_of=_MadeOf)
+        if read_metadata(path / TOKENS).get("states") != sha256_of(path / STATES):
+            raise ValueError("it has changed since it was written")
+        with safe_open(path / STATES, framework="pt") as file:
+            hidden = file.get_tensor("hidden")
+        if hidden.dtype != torch.float16 or hidden.ndim != 2 or hidden.shape[1] != hidden_size:
+            raise ValueError(f"its states are {hidden.dtype} {list(hidden.shape)}")
+        return hidden
+    except (SafetensorError, OSError, ValueError) as error:
+        raise TrainerError(f"{path / STATES} is damaged ({str(error)[:200]}); {AGAIN}") from None
 
 
 def digest_of(answers: Mapping[str, Answer], questions: Sequence[Question]) -> str:
     """SHA-256 of the answers' token ids, so that what was made with other answers is never mixed with it."""
-    return hashlib.sha256(json.dumps([answers[each.id].tokens for each in questions]).encode()).hexdigest()
+    found = hashlib.sha256(b"[")
+    for number, each in enumerate(questions):
+        found.update((", " * (number > 0) + json.dumps(answers[each.id].tokens)).encode())
+    found.update(b"]")
+    return found.hexdigest()
+
+
+def _shards(folder: Path) -> Shards:
+    return Shards(folder, "labels", SHARD, "", _MadeOf)
 
 
 def _reference(pair: Pair, question: Question, answers: Mapping[str, Answer] | None) -> Reference:
     if answers is not None:
         own = answers[question.id]
-        return Reference(own.tokens, own.finish == "eos" and grade(question, own.text))
+        return Reference(own.tokens, own.finish_reason == "eos" and grade(question, own.text))
     ids = pair.tokenizer.encode(question.reference, add_special_tokens=False, split_special_tokens=True)
     return Reference([*ids, pair.end_id], True)
 
 
 @torch.inference_mode()
 def _columns(
-    pair: Pair, questions: Sequence[Question], references: Sequence[Reference], by_llm: bool, run_llm: bool
-) -> dict[str, list[Any]]:
-    """The columns of one shard."""
+    pair: Pair,
+    questions: Sequence[Question],
+    references: Sequence[Reference],
+    by_llm: bool,
+    run_llm: bool,
+    keep_states: float,
+) -> tuple[dict[str, list[Any]], torch.Tensor]:
+    """The columns of one shard, and the hidden states that are stored."""
     slm, llm = pair.models
-    columns: dict[str, list[Any]] = {name: [] for name in _features(pair.slm.hidden_size)}
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS.names}
+    stored: list[torch.Tensor] = []
     prompts = [render(pair.tokenizer, Request(prompt(q))) for q in questions]
     # Alike lengths together: the cache of a batch has room for its longest text in every row.
     order = sorted(range(len(questions)), key=lambda n: len(prompts[n]) + len(references[n].tokens))
@@ -153,23 +213,35 @@ def _columns(
         states = list(teacher_force(slm, texts))
         llm_states = list(teacher_force(llm, texts)) if run_llm else [None] * len(batch)
         for n, hidden, llm_hidden in zip(batch, states, llm_states, strict=True):
-            tokens = references[n].tokens
+            tokens, name = references[n].tokens, questions[n].id
             logits = slm.logits(hidden)
             llm_logits = llm.logits(llm_hidden) if llm_hidden is not None else None
             slm_tokens = logits.argmax(-1).tolist()
             llm_tokens = tokens if by_llm or llm_logits is None else llm_logits.argmax(-1).tolist()
-            columns["question"] += [questions[n].id] * len(tokens)
+            cases = shortcut(slm_tokens, llm_tokens, tokens)
+            agreed = [small == large for small, large in zip(slm_tokens, llm_tokens, strict=True)]
+            stands_for = [_stands_for(name, place, same, keep_states) for place, same in enumerate(agreed)]
+            columns["question"] += [name] * len(tokens)
             columns["position"] += range(len(tokens))
             columns["token"] += tokens
             columns["slm_token"] += slm_tokens
             columns["llm_token"] += llm_tokens
-            columns["case"] += map(int, shortcut(slm_tokens, llm_tokens, tokens))
+            columns["case"] += map(int, cases)
             columns["correct"] += [references[n].correct] * len(tokens)
             columns["slm_logprob"] += _log_probabilities(logits, tokens)
             columns["llm_logprob"] += _log_probabilities(llm_logits, tokens)
-            columns["hidden"] += list(hidden.to(torch.float16).cpu().numpy())
-            columns["logit_features"] += list(logit_features(logits).cpu().numpy())
-    return columns
+            columns["stands_for"] += stands_for
+            columns["logit_features"] += logit_features(logits).tolist()
+            stored.append(hidden.to(torch.float16).cpu()[torch.tensor(stands_for) > 0])
+    return columns, torch.cat(stored)
+
+
+def _stands_for(question: str, position: int, agreed: bool, keep_states: float) -> float:
+    """How many tokens a token's hidden state stands for, by a draw that depends on the token alone."""
+    if not agreed or position == 0 or keep_states >= 1:
+        return 1.0
+    drawn = zlib.crc32(f"{question} {position}".encode()) / 2**32
+    return 1 / keep_states if drawn < keep_states else 0.0
 
 
 def _log_probabilities(logits: torch.Tensor | None, tokens: Sequence[int]) -> list[float]:
@@ -191,22 +263,3 @@ def teacher_force(model: LanguageModel, texts: Sequence[tuple[list[int], list[in
     hidden = model.feed(cache, range(len(texts)), chunks)
     for (ids, _), start, states in zip(texts, starts, hidden, strict=True):
         yield states[len(ids) - 1 - start :]
-
-
-def _features(hidden_size: int) -> datasets.Features:
-    value = datasets.Value
-    return datasets.Features(
-        {
-            "question": value("string"),
-            "position": value("int32"),
-            "token": value("int32"),
-            "slm_token": value("int32"),
-            "llm_token": value("int32"),
-            "case": value("int8"),
-            "correct": value("bool"),
-            "slm_logprob": value("float32"),
-            "llm_logprob": value("float32"),
-            "hidden": datasets.List(value("float16"), length=hidden_size),
-            "logit_features": datasets.List(value("float32"), length=LOGIT_FEATURES),
-        }
-    )

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
-import datasets
+import pyarrow as pa
 from pydantic import Field
 
 from engine import Request, Role
@@ -29,16 +29,27 @@ from engine.router import Router
 from engine.tokenizer import render
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write_each
-from trainer.json_files import read_lines, write_lines
-from trainer.labels.labels import load_labels
+from trainer.labels.labels import labelled_tokens_of, labels_about, read_labels
 from trainer.preference import Case
 from trainer.questions.apart import texts_of
 from trainer.questions.question import Question, prompt
 from trainer.settings import RolloutSettings
 from trainer.shards import MadeOf, Shards
+from trainer.tables import read_rows, schema, write_rows
 
 SHARD = 60  # questions
 ROWS = 256  # rollouts written at once: more do not make two cores faster
+
+
+COLUMNS = schema(
+    question=pa.string(),
+    position=pa.int32(),
+    role=pa.string(),
+    correct=pa.bool_(),
+    bytes=pa.float64(),
+    tokens=pa.int32(),
+    candidates=pa.int32(),
+)
 
 
 @dataclass(frozen=True)
@@ -54,15 +65,15 @@ class Rollout:
     """
 
     question: str
-    position: Annotated[int, Field(ge=0)]
+    position: int
     role: Role
     correct: bool
-    bytes: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    tokens: Annotated[int, Field(ge=1)]
-    candidates: Annotated[int, Field(ge=1)]
+    bytes: float
+    tokens: int
+    candidates: int
 
 
-_NO_PART = ("answers", "texts", "run_llm")
+_NO_PART = ("answers", "texts", "run_llm", "keep_states")
 """What a file of labels says that changes no rollout."""
 
 
@@ -103,40 +114,49 @@ def roll_out(
     Raises:
         TrainerError: The labels are incomplete or of other questions; the folder holds rollouts made otherwise.
     """
-    data, labelled = load_labels(labels)
+    labelled, tokens = labels_about(labels), labelled_tokens_of(labels)
     texts = texts_of(questions)
     if texts.keys() != set(labelled["questions"]) or labelled.get("texts", texts) != texts:
         raise TrainerError(f"{labels} holds labels of other questions than the {len(questions)} given")
-    starts = _starts(questions, data, labelled["reference"], settings, pair.end_ids)
     about = {
         "policy": router.name if router else "slm",
         "router": fingerprint(router.network) if router else None,
         "labels": {name: value for name, value in labelled.items() if name not in _NO_PART},
         **asdict(settings),
         "threshold": settings.threshold if router else None,
-        "llm_bytes": _llm_bytes(pair, questions, data),
+        "llm_bytes": _llm_bytes(pair, questions, labels),
     }
     policy, own = RouterPolicy(router) if router else FixedPolicy(Role.SLM), pair.router
     pair.use_router(router)
 
     def make(some: Sequence[Question], path: Path) -> None:
-        todo = [start for question in some for start in starts[question.id]]
-        write_lines(path, [asdict(each) for each in _finish(pair, todo, policy, settings, report)])
+        todo = [
+            start
+            for question in some
+            for start in _starts(question, tokens[question.id], labelled["reference"], settings, pair.end_ids)
+        ]
+        done = _finish(pair, todo, policy, settings, report)
+        write_rows(path, [{**asdict(each), "role": each.role.value} for each in done], COLUMNS)
 
     try:
-        complete = _shards(folder).run(about, questions, make, report, {"answers": labelled.get("answers")})
+        _shards(folder).run(about, questions, make, report, {"answers": labelled.get("answers")})
     finally:
         pair.use_router(own)
-    if complete:
-        right = [rollout.correct for rollout in load_rollouts(folder)[0] if rollout.role is Role.SLM]
-        share = sum(right) / max(1, len(right))
-        report(f"{len(right):,} of the SLM's tokens rolled out; after {share:.1%} the answer was right")
+    right = [rollout.correct for rollout in load_rollouts(folder)[0] if rollout.role is Role.SLM]
+    share = sum(right) / max(1, len(right))
+    report(f"{len(right):,} of the SLM's tokens rolled out; after {share:.1%} the answer was right")
 
 
 def load_rollouts(folder: Path) -> tuple[list[Rollout], dict[str, Any]]:
     """All rollouts of a folder, and the settings they were made with; a TrainerError if some are missing."""
     paths, settings = _shards(folder).load()
-    return read_lines(paths, Rollout), settings
+    rows = (row for path in paths for row in read_rows(path, COLUMNS))
+    return [Rollout(**{**row, "role": Role(row["role"])}) for row in rows], settings
+
+
+def rollouts_about(folder: Path) -> dict[str, Any]:
+    """The settings that a folder's rollouts were made with; a TrainerError if some are missing."""
+    return _shards(folder).load()[1]
 
 
 def fingerprint(network: RouterNetwork) -> str:
@@ -149,17 +169,17 @@ def fingerprint(network: RouterNetwork) -> str:
 
 
 def _shards(folder: Path) -> Shards:
-    return Shards(folder, "rollouts", SHARD, ".jsonl", _MadeOf)
+    return Shards(folder, "rollouts", SHARD, made_of=_MadeOf)
 
 
 def _starts(
-    questions: Sequence[Question],
-    data: datasets.Dataset,
+    question: Question,
+    tokens: Sequence[Mapping[str, Any]],
     reference: str,
     settings: RolloutSettings,
     end_ids: AbstractSet[int],
-) -> Mapping[str, list[_Start]]:
-    """What to roll out, by question: the draw depends on the seed and the question alone."""
+) -> list[_Start]:
+    """What to roll out of a question's tokens: the draw depends on the seed and the question alone."""
     actions = ((Role.SLM, "slm_token"), (Role.LLM, "llm_token"))[: 1 + settings.both]
 
     def can_end(row: Mapping[str, Any]) -> bool:
@@ -167,23 +187,15 @@ def _starts(
         ends = all(row[column] in end_ids for _, column in actions)
         return ends or row["position"] + 1 < settings.max_new_tokens
 
-    by_id = {question.id: question for question in questions}
     undecided = {Case.NEITHER, Case.ONLY_LLM_RIGHT} if reference == "llm" else {Case.NEITHER}
-    columns = data.select_columns(["question", "position", "token", "slm_token", "llm_token", "case", "correct"])
-    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in columns.to_list():
-        rows[row["question"]].append(row)
-    starts: dict[str, list[_Start]] = {}
-    for name, tokens in rows.items():
-        candidates = [row for row in tokens if row["correct"] and row["case"] in undecided and can_end(row)]
-        drawn = random.Random(f"{settings.seed} {name}").sample(candidates, min(settings.budget, len(candidates)))
-        written = [row["token"] for row in tokens]
-        starts[name] = [
-            _Start(by_id[name], row["position"], role, len(candidates), [*written[: row["position"]], row[column]])
-            for row in sorted(drawn, key=lambda row: row["position"])
-            for role, column in actions
-        ]
-    return starts
+    candidates = [row for row in tokens if row["correct"] and row["case"] in undecided and can_end(row)]
+    drawn = random.Random(f"{settings.seed} {question.id}").sample(candidates, min(settings.budget, len(candidates)))
+    written = [row["token"] for row in tokens]
+    return [
+        _Start(question, row["position"], role, len(candidates), [*written[: row["position"]], row[column]])
+        for row in sorted(drawn, key=lambda row: row["position"])
+        for role, column in actions
+    ]
 
 
 def _finish(
@@ -219,9 +231,11 @@ def _finish(
     return finished
 
 
-def _llm_bytes(pair: Pair, questions: Sequence[Question], data: datasets.Dataset) -> float:
+def _llm_bytes(pair: Pair, questions: Sequence[Question], labels: Path) -> float:
     """Mean bytes that the LLM alone moves to write a reference: the unit of cost of λ."""
-    lengths, total = Counter(data["question"]), 0.0
+    lengths, total = Counter[str](), 0.0
+    for _, table in read_labels(labels):
+        lengths.update(table.column("question").to_pylist())
     for question in questions:
         read = len(render(pair.tokenizer, Request(prompt(question))))
         for fed, cached in [(read, 0)] + [(1, read + n) for n in range(lengths[question.id] - 1)]:

@@ -17,7 +17,7 @@ from trainer.tiny.arithmetic import questions
 
 
 def load_questions(
-    sources: list[str],
+    sources: Sequence[str],
     limit: int,
     split: Split = "train",
     report: Callable[[str], None] = print,

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 
-from engine.endpoint.addresses import on_space
-from engine.endpoint.refusals import Refusal
+from engine.guard.addresses import on_space
+from engine.guard.refusals import Refusal
 
 _PORTS = {"http": 80, "https": 443}
 _SPACE_HOSTS = ("*.hf.space",)
@@ -46,11 +46,16 @@ class Names:
         """Why a request with these headers is not answered, in words; None if it is."""
         hosts, origin = headers.getlist("host"), headers.get("origin")
         name, port = _split_host(hosts[0]) if len(hosts) == 1 else ("", None)
-        if not _is_address(name) and not _matches(name, self._hosts):
+        if len(hosts) != 1 or not self.known(hosts[0]):
             return "This page is not served under that name. Its host can allow the name with CITER_SERVER__HOSTS."
         if origin is not None and not self._may_ask(origin, name, port):
             return "Another site's page may not ask this one. Its host can allow the site with CITER_SERVER__HOSTS."
         return None
+
+    def known(self, host: str) -> bool:
+        """Whether a Host header, or what a proxy says of one, is an address or an allowed name."""
+        name, _ = _split_host(host)
+        return _is_address(name) or _matches(name, self._hosts)
 
     def _may_ask(self, origin: str, host: str, port: int | None) -> bool:
         """Whether a page from this origin is the page itself, under whatever port a proxy has it, or allowed."""

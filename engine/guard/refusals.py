@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
+from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 
-from engine.errors import EngineError, InvalidRequest, PromptTooLong
+from engine.errors import EngineError, InvalidRequest, PromptTooLong, shown
 
 PREFIX = "/v1/"
 """How the paths of the endpoint begin."""
@@ -32,6 +33,7 @@ class Refusal(EngineError):
         param: The field that is to blame, if one is.
         code: More exactly what it is, for programs; None is what the status says.
         after: Seconds after which it may be tried again.
+        close: Whether nothing more of the body is read.
     """
 
     def __init__(
@@ -41,9 +43,10 @@ class Refusal(EngineError):
         param: str | None = None,
         code: str | None = None,
         after: float | None = None,
+        close: bool = False,
     ) -> None:
         super().__init__(message)
-        self.status, self.param, self.code, self.after = status, param, code, after
+        self.status, self.param, self.code, self.after, self.close = status, param, code, after, close
 
     @property
     def body(self) -> dict[str, Any]:
@@ -51,14 +54,19 @@ class Refusal(EngineError):
         kind, code = _KINDS.get(self.status, ("invalid_request_error", None))
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code or code}}
 
-    def response(self, close: bool = False) -> Response:
-        """The answer; with `close`, nothing more of a body is read."""
-        headers = {"Connection": "close"} if close else {}
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the answer."""
+        headers = {"Connection": "close"} if self.close else {}
         if self.after is not None:
             headers["Retry-After"] = str(min(_LONGEST_WAIT, max(1, math.ceil(self.after))))
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        return JSONResponse(self.body, self.status, headers)
+        return headers
+
+    def response(self) -> Response:
+        """The answer, as programs expect it."""
+        return JSONResponse(self.body, self.status, self.headers)
 
 
 @contextmanager
@@ -71,14 +79,15 @@ def blamed(param: str) -> Iterator[None]:
         raise Refusal(400, str(error), param, code) from None
 
 
-class Words(Protocol):
-    """Makes the answer that says why not."""
-
-    def __call__(self, status: int, text: str, close: bool = False) -> Response:
-        """With `close`, nothing more of a body is read."""
-        ...
-
-
-def refused(status: int, text: str, close: bool = False) -> Response:
-    """`Words` for programs."""
-    return Refusal(status, text).response(close)
+def refusal_of(error: ValidationError) -> Refusal:
+    """The first thing that pydantic found wrong with a body, with the name and the value of the field."""
+    fault = error.errors(include_url=False)[0]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).removeprefix(".")
+    name, said = shown(where), fault["msg"].replace("Input should be", "must be").replace("should have", "must have")
+    if fault["type"] == "engine":  # whose words name both
+        return Refusal(400, said, name)
+    if fault["type"] == "missing":
+        return Refusal(400, f"{name} is missing.", name)
+    if fault["type"] == "extra_forbidden":
+        return Refusal(400, f"{name} is no field here: leave it out.", name)
+    return Refusal(400, f"{name} = {shown(fault['input'], True)}: {said}", name)

@@ -1,0 +1,166 @@
+"""The page as one ASGI application behind the guard, and the server that it runs in."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import webbrowser
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+from fastapi import Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount
+from starlette.types import ASGIApp
+
+from app.components import ASSETS, PRELOAD
+from app.entrance.asked import check_request
+from app.entrance.callers import Callers, Listened
+from app.entrance.gradio_parts import bound
+from app.share.home import FAVICON, use_own_preview
+from app.share.open_trace import MAX_BYTES
+from app.theme import theme
+from app.tune.prompts import MAX_BYTES as MAX_PROMPTS
+from engine import EngineError, Settings
+from engine.errors import shown
+from engine.guard.addresses import address_rule, on_space
+from engine.guard.guard import MOST_BYTES, Guard, Rules
+from engine.guard.names import Names
+from engine.guard.refusals import PREFIX, Refusal
+from engine.guard.server import make_server
+
+MAX_TRACE, MAX_CALL = 8 * MAX_BYTES // 5, 8 * MAX_PROMPTS // 5
+"""Bytes of a request that may bring a trace, and of one that may bring prompts: JSON spells some characters as two."""
+
+MAX_OTHER = 65_536
+
+CLOSED = tuple(
+    f"/{path}"
+    for path in (
+        "gradio_api/upload",  # the page reads files in the browser
+        "gradio_api/deep_link",
+        "gradio_api/dev/",
+        "gradio_api/process_recording",
+        "gradio_api/proxy=",
+        "gradio_api/run-history/",
+        "gradio_api/stream/",
+        "gradio_api/vibe-",
+        "monitoring",
+        "proxy=",
+    )
+)
+"""Beginnings of gradio's paths that this page does not need."""
+
+_TRACES = ("/gradio_api/run/", "/gradio_api/api/")
+_CALLS = ("/gradio_api/queue/join", "/gradio_api/call/", "/gradio_api/component_server")
+_PORTS = range(7860, 7960)
+_OTHER_EVENTS = 40  # of gradio at a time, beside those that wait for a text: a call, or a window without a feed
+# Gradio compiles templates and handlers in the browser. A Space shows the page in a frame that this script sizes.
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: https://cdnjs.cloudflare.com; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'"
+)
+
+logger = logging.getLogger(__name__)
+
+
+def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequence[BaseRoute]) -> ASGIApp:
+    """The page, with `routes` of its own beside gradio's, behind the guard."""
+    use_own_preview()
+    server = settings.server
+    demo.max_threads = demo._queue.max_thread_count = _OTHER_EVENTS + 2 * server.queue_size
+    outer = gr.mount_gradio_app(
+        FastAPI(openapi_url=None),
+        demo,
+        path="/",
+        app_kwargs={
+            "routes": [*routes],
+            "openapi_url": None,
+            "exception_handlers": {RequestValidationError: _not_understood, EngineError: _refused},
+            "dependencies": [Depends(check_request)],
+        },
+        favicon_path=str(FAVICON),
+        max_file_size=MAX_BYTES,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        theme=theme(),
+        css_paths=[ASSETS / "page.css", *sorted(ASSETS.glob("*/*.css"))],
+        head=PRELOAD,
+    )
+    app: Any = next(route.app for route in outer.routes if isinstance(route, Mount))
+    demo.app = app
+    bound(demo, app, callers)
+    rules = Rules(most_bytes=most_bytes, answer=_answer, closed=CLOSED, policy=_POLICY)
+    return Guard(Listened(outer, callers), Names(server.hosts, server.host), server.proxies, rules)
+
+
+def run(app: ASGIApp, settings: Settings) -> None:
+    """Serves the page until it is interrupted; OSError where nothing can listen at its address."""
+    with listen(settings) as listening:
+        host, port = listening.getsockname()[:2]
+        shown_host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        url = f"http://{shown_host}:{port}"
+        print(f"* Running on local URL:  {url}", flush=True)
+        logger.warning(address_rule(settings.server.proxies))
+        if settings.server.open_browser and not on_space():
+            webbrowser.open(url)
+        make_server(app).run(sockets=[listening])
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A socket at the page's address: of the settings, else of gradio's variables, else the next free from 7860 on."""
+    space, server = on_space(), settings.server
+    host = "0.0.0.0" if space else server.host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+    named = 7860 if space else server.port or int(os.environ.get("GRADIO_SERVER_PORT") or 0)
+    for port in [named] if named else _PORTS:
+        try:
+            kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            return socket.create_server(address[:2], family=kind, backlog=2_048)
+        except (OSError, UnicodeError) as error:
+            fault = error
+            if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
+                break
+    reason = getattr(fault, "strerror", None) or fault
+    if getattr(fault, "errno", None) == errno.EADDRINUSE:
+        raise OSError(f"port {named or f'{_PORTS.start} to {_PORTS.stop - 1}'} is taken: set CITER_SERVER__PORT")
+    raise OSError(
+        f"CITER_SERVER__HOST = {shown(host)}: not an address of this machine ({reason}); unset it, or give "
+        "127.0.0.1 (this machine) or 0.0.0.0 (all networks)"
+    )
+
+
+def most_bytes(path: str) -> int:
+    """How many bytes a request to a path may bring."""
+    if path.startswith(PREFIX):
+        return MOST_BYTES
+    return MAX_TRACE if path.startswith(_TRACES) else MAX_CALL if path.startswith(_CALLS) else MAX_OTHER
+
+
+def _answer(path: str, refusal: Refusal) -> Response:
+    """A refusal in the shape that programs, gradio's page, or a person in a browser expects."""
+    if path.startswith(PREFIX):
+        return refusal.response()
+    if path.startswith("/gradio_api/"):
+        return JSONResponse({"detail": str(refusal)}, refusal.status, refusal.headers)
+    return PlainTextResponse(f"{refusal}\n", refusal.status, refusal.headers)
+
+
+async def _refused(request: Request, error: Any) -> Response:
+    """Where a function of a component refuses what it was given."""
+    return JSONResponse({"detail": str(error)}, 422)
+
+
+async def _not_understood(request: Request, error: Any) -> Response:
+    """Where a body does not fit, without giving all of it back."""
+    first = error.errors()[0]
+    where = ".".join(str(part)[:40] for part in first["loc"][:5])
+    return JSONResponse({"detail": f"The request was not understood: {where}: {first['type']}"}, 422)

@@ -1,0 +1,102 @@
+"""Answers that are the same for everybody, compressed once and kept: a page's HTML, its scripts and its styles."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import Message, Scope, Send
+
+FOR_GOOD = "public, max-age=31536000, immutable"
+"""The `Cache-Control` of a file whose address changes with its content (RFC 8246)."""
+
+MAX_BYTES, MAX_ANSWER = 64_000_000, 8_000_000
+"""Of all that is kept, and of one answer."""
+
+_WHOLE = ("/", "/config", "/gradio_api/info")  # made anew for each request: some 16 ms
+_STATIC = re.compile(
+    r"/(?:assets|static|svelte|gradio_api/citer/page)/.+|/theme\.css|/favicon\.ico|/gradio_api/file=.+\.js"
+)
+_BUILT = re.compile(r"/assets/[\w.-]+-[\w-]{8,}\.\w+")  # files of gradio's build have a hash in their names
+_CONDITIONS = ("range", "if-none-match", "if-modified-since", "if-match", "if-range")
+_DIFFERS = ("host", "x-forwarded-host", "x-forwarded-proto")  # the page's HTML has its own address in it
+
+Key = tuple[str, ...]
+
+
+class Cached:
+    """The answers that are kept; the least recently used go first."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[Key, Response] = OrderedDict()
+        self._bytes = 0
+
+    def cost(self, scope: Scope) -> float:
+        """What a request costs its client, beside 1 for an ordinary one."""
+        key = _key(scope)
+        return 1.0 if key is None else 0.1 if key in self._answers else 4.0 if scope["path"] in _WHOLE else 1.0
+
+    def get(self, scope: Scope) -> Response | None:
+        """What was answered before."""
+        key = _key(scope)
+        if key is None or key not in self._answers:
+            return None
+        self._answers.move_to_end(key)
+        return self._answers[key]
+
+    def keeping(self, scope: Scope, send: Send) -> Send:
+        """How to send an answer so that it is kept, if it is one of these."""
+        key = _key(scope)
+        if key is None:
+            return send
+        _narrow(scope, key[1])
+        started: list[Message] = []
+        parts = bytearray()
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if message["status"] == 200 and _BUILT.fullmatch(scope["path"]):
+                    MutableHeaders(scope=message)["Cache-Control"] = FOR_GOOD
+                started.append({**message, "headers": list(message["headers"])})
+            elif len(parts) <= MAX_ANSWER:
+                parts.extend(message.get("body", b""))
+                if not message.get("more_body", False) and started:
+                    self._keep(key, started[0], bytes(parts))
+            await send(message)
+
+        return sent
+
+    def _keep(self, key: Key, start: Message, body: bytes) -> None:
+        headers = Headers(raw=start["headers"])
+        if start["status"] != 200 or len(body) > MAX_ANSWER or "set-cookie" in headers:
+            return
+        if headers.get("content-length", str(len(body))) != str(len(body)):  # of a HEAD, or one that broke off
+            return
+        answer = Response(body)
+        answer.raw_headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
+        answer.raw_headers.append((b"content-length", str(len(body)).encode()))
+        if (before := self._answers.pop(key, None)) is not None:
+            self._bytes -= len(before.body)
+        self._answers[key] = answer
+        self._bytes += len(body)
+        while self._bytes > MAX_BYTES:
+            self._bytes -= len(self._answers.popitem(last=False)[1].body)
+
+
+def _key(scope: Scope) -> Key | None:
+    """Which answer a request asks for; None where it is not one of these."""
+    path, headers = scope["path"], Headers(scope=scope)
+    whole = path in _WHOLE and b"deep_link" not in scope["query_string"]
+    if scope["method"] != "GET" or not (whole or _STATIC.fullmatch(path)) or any(map(headers.get, _CONDITIONS)):
+        return None
+    taken = headers.get("accept-encoding", "")
+    encoding = next((each for each in ("br", "gzip") if each in taken), "identity")
+    return (path, encoding, *(headers.get(name, "") for name in _DIFFERS if whole))
+
+
+def _narrow(scope: Scope, encoding: str) -> None:
+    """Asks for the one encoding that the answer is kept in."""
+    headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+    scope["headers"] = [*headers, (b"accept-encoding", encoding.encode())]

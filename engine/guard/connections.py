@@ -1,0 +1,139 @@
+"""Connections that no request uses are ended in time, so that none is kept from others: a protocol for uvicorn.
+
+uvicorn waits for ever for a client that connects and says nothing, or half a request; beyond its limit of connections
+it refuses the newest, and beyond the process's descriptors it stops. There is no setting for it, so its protocol is
+extended here, the one that parses with httptools: pure Python takes seconds for a request in chunks of one byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_SECONDS = 10.0
+"""For the head of a request, from the connection's beginning or the request's first byte."""
+
+STALL_SECONDS = 60.0
+"""For which a client may leave unread what was sent."""
+
+MOST_CONNECTIONS = 4_096
+MOST_HEAD = 65_536
+"""Bytes of a request's head."""
+
+MOST_CHUNKS = 16_384
+"""Chunks of a body that comes in chunks; honest clients send some kilobytes in each."""
+
+_RESERVED = 512  # descriptors for files, models and servers that are asked
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 53\r\nConnection: close\r\n\r\n"
+_FULL += b"All connections are in use. Come back in some seconds"
+
+
+def raise_descriptors() -> int:
+    """Raises the soft limit of open descriptors as far as it may be; returns how many connections fit in it."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+        if soft != resource.RLIM_INFINITY:
+            return max(16, min(MOST_CONNECTIONS, soft - min(_RESERVED, soft // 2)))
+    return MOST_CONNECTIONS
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. Those without a request are in `idle`, the oldest first, and go when it gets tight."""
+
+    idle: OrderedDict[Connection, None]
+    most: int
+    _timer: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+    _head = _chunks = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        if len(self.connections) > self.most:
+            if not self.idle:
+                transport.write(_FULL)
+                transport.close()
+                return
+            oldest, _ = self.idle.popitem(last=False)
+            oldest.transport.abort()
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._busy()
+        _cancel(self._stalled)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        in_head = self._timer is not None or self._is_idle
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._is_idle and self._timer is None:
+            self._wait_for_head()
+        self._head = self._head + len(data) if in_head and self._timer is not None else 0
+        if self._head > MOST_HEAD:
+            self.send_400_response(f"The head of a request may have {MOST_HEAD} bytes.")
+
+    def on_headers_complete(self) -> None:
+        """See `HttpToolsProtocol`: from here on the guard's times hold."""
+        self._busy()
+        self._chunks = 0
+        super().on_headers_complete()
+
+    def on_chunk_header(self) -> None:
+        """Called by httptools before each chunk of a body; an error there is answered with 400."""
+        self._chunks += 1
+        if self._chunks > MOST_CHUNKS:
+            raise ValueError("too many chunks")
+
+    def on_response_complete(self) -> None:
+        """See `HttpToolsProtocol`, which lets an idle connection stay for `timeout_keep_alive`."""
+        super().on_response_complete()
+        if self._is_idle and not self.transport.is_closing():
+            self.idle[self] = None
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`: the client does not read."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        _cancel(self._stalled)
+        super().resume_writing()
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _wait_for_head(self) -> None:
+        self.idle[self] = None
+        self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _busy(self) -> None:
+        _cancel(self._timer)
+        self._timer = None
+        self.idle.pop(self, None)
+
+
+def connections(most: int | None = None) -> Callable[..., Connection]:
+    """The protocol of one server, as uvicorn's `http`, with at most so many connections."""
+    shared = {"idle": OrderedDict(), "most": raise_descriptors() if most is None else most}
+    return type("ServerConnection", (Connection,), shared)
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

@@ -1,0 +1,71 @@
+"""What commands that run the models have in common: which pair, and which questions.
+
+Heavy modules are imported inside the functions that run, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from engine.settings import Settings, load_settings
+from trainer.options import Count, Number, Options, Words, option
+
+if TYPE_CHECKING:
+    from engine import Pair
+    from trainer.questions.question import Question
+
+RESULTS = Path("assets/results")
+_MODEL = "a repo of the Hub, a folder of safetensors, or a GGUF file, instead of the preset's"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Options):
+    """One command."""
+
+    def run(self) -> None:
+        """Does it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnPair(Command):
+    """A command that loads a pair. The models are named by options alone, so that a command which is kept says them."""
+
+    preset: str | None = option(None, "pair of models: auto, gpu, cpu, tiny, or one of CITER_PAIRS", "NAME")
+    slm: str | None = option(None, f"small model: {_MODEL}", "MODEL")
+    llm: str | None = option(None, f"large model: {_MODEL}; of the same tokenizer", "MODEL")
+
+    def settings(self) -> Settings:
+        """Those of the environment, but for the models; without any it is the tiny pair."""
+        preset = self.preset or ("auto" if self.slm and self.llm else "tiny")
+        return load_settings(preset=preset, slm=self.slm, llm=self.llm)
+
+    def pair(self) -> Pair:
+        """The models; raises as `engine.load`."""
+        from engine import load
+
+        return load(None, self.settings())
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnQuestions(OnPair):
+    """A command that asks a pair questions, into a folder."""
+
+    data: Words = option(
+        ("arithmetic",),
+        "files of JSON lines with id, question, [choices], reference, answer; or csqa, arc-challenge, mmlu-psychology, "
+        "gsm8k, math from the Hub; or arithmetic, the tiny pair's own language. Several are mixed evenly",
+        "SOURCE",
+    )
+    split: Literal["train", "dev"] = option("train", "of a set that has both")
+    questions: Count = option(600, "how many", "N")
+    offset: Number = option(0, "skip the first N", "N")
+    out: Path = option(MISSING, "folder; the same command goes on where it stopped, also beside another process")
+
+    def asked(self, need_reference: bool = False) -> list[Question]:
+        """The questions."""
+        from trainer.questions.sources import load_questions
+
+        return load_questions(self.data, self.questions, self.split, need_reference=need_reference, offset=self.offset)
