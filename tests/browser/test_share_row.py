@@ -221,7 +221,7 @@ def test_where_no_models_can_be_had_a_trace_is_opened_and_a_bad_file_is_refused_
             assert part in row.open_file(shown, content, name)
         has(shown, strange.text)
         expect(shown.page.locator("#prompt textarea")).to_have_value(HOSTILE)
-        assert HOSTILE in (shown.page.get_attribute(".stream-state", "title") or "")
+        assert HOSTILE in (shown.page.text_content(".stream-state") or "")
         row.no_markup(shown.page, "#stream", "#share")
         assert complaints(shown) == []
 

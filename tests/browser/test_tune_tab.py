@@ -191,5 +191,5 @@ def test_hostile_prompts_stay_text_and_what_cannot_be_run_is_refused_and_leaves_
     expect(tab.page.locator(".tune-old").first).to_be_hidden()
     tab.shows(".tune-said", "100 %")  # of the texts were cut off
     expect(tab.page.locator(".tune-use").first).to_be_disabled()
-    tab.pick("Home")
+    tab.pick("End")
     expect(tab.page.locator(".tune-use").first, "what a person picks is theirs to use").to_be_enabled()

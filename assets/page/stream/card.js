@@ -44,7 +44,7 @@ export const startCard = (text, { element, trigger }) => {
 
   const candidates = (author, index) => {
     const list = text.tokens[index][author === LLM ? LLM_TOP : SLM_TOP], column = make('div', 'candidates');
-    column.append(make('h3', author === LLM ? 'key-llm' : 'key-slm', WORDS[author]), ...list.map((one) => candidate(one, author, index)));
+    column.append(make('p', author === LLM ? 'card-of key-llm' : 'card-of key-slm', WORDS[author]), ...list.map((one) => candidate(one, author, index)));
     if (!list.length) column.append(make('p', 'unknown', text.message.fixed ? 'not kept with this text' : 'not asked here yet'));
     return column;
   };
