@@ -18,11 +18,11 @@ from gradio.context import LocalContext
 from app.entrance.callers import Callers, calling_address
 from app.running.host import Host
 from app.running.run import Run
-from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Sampling, Settings
+from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Sampling, Settings, build_request
 from engine.guard.limits import Entrance, Places
 from engine.guard.names import check_key
 from engine.guard.refusals import Refusal
-from engine.request import DraftLimit
+from engine.setting import DraftLimit
 
 FIRST_HEARD_SECONDS = 15.0
 """How long after its call a client may begin to wait for the result, which is another request."""
@@ -50,7 +50,7 @@ class ApiRun(Run):
 
     def _write(self) -> None:
         if not self._policy_chosen:
-            self.request = replace(self.request, policy=self.pair.default_policy(self.request.policy))
+            self.request = build_request(self.request, policy=self.pair.default_policy(self.request.setting.policy))
         super()._write()
 
 
@@ -103,17 +103,17 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
         try:
             check_key(request.headers, settings.api_key)
             sampling = Sampling(temperature, top_p, top_k, repetition_penalty)
-            asked = Request(
+            asked = build_request(
                 prompt,
-                threshold,
-                settings.policy if policy is None else policy,
-                system,
-                raw,
-                sampling,
-                max_new_tokens,
-                tuple(stop) if isinstance(stop, list) else stop or (),  # pyright: ignore[reportArgumentType]
-                seed,
-                alternatives,
+                threshold=threshold,
+                policy=settings.policy if policy is None else policy,
+                system=system,
+                raw=raw,
+                sampling=sampling,
+                max_new_tokens=max_new_tokens,
+                stop=tuple(stop) if isinstance(stop, list) else stop or (),  # pyright: ignore[reportArgumentType]
+                seed=seed,
+                alternatives=alternatives,
                 acceptance=acceptance,
                 max_draft=max_draft,
             )

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from engine import DEFAULT_THRESHOLD, InvalidRequest, Request, Sampling, Settings, Trace
+from engine import DEFAULT_THRESHOLD, InvalidRequest, Request, Sampling, Settings, Trace, build_request
 from engine.errors import check_text, first_fault
 from engine.events.parsing import Many
 from engine.request import MAX_PROMPT_CHARACTERS, MAX_STOP_CHARACTERS, MAX_STOPS, MAX_TURNS, Turn
@@ -59,7 +59,7 @@ def page_request(
     Raises:
         InvalidRequest: A value is missing or out of range; the message names it.
     """
-    return Request(
+    return build_request(
         prompt=prompt or "",
         threshold=threshold,
         acceptance=acceptance,
@@ -165,16 +165,16 @@ def request_fields(asked: Request | Trace) -> dict[str, Any]:
     """What the page's fields hold for a request; the inverse of `page_request`."""
     return {
         "prompt": asked.prompt,
-        "threshold": asked.threshold,
-        "acceptance": asked.acceptance,
-        "policy": asked.policy,
+        "threshold": asked.setting.threshold,
+        "acceptance": asked.setting.acceptance,
+        "policy": asked.setting.policy,
         "system": asked.system or "",
         "raw": asked.raw,
         **{name: getattr(asked.sampling, name) for name in _SAMPLING},
         "seed": asked.seed,
         "max_new_tokens": asked.max_new_tokens,
         "stop": stop_text(asked.stop),
-        "max_draft": 0 if asked.max_draft == "auto" else asked.max_draft,
+        "max_draft": 0 if asked.setting.max_draft == "auto" else asked.setting.max_draft,
         "turns": turns_text(asked.turns),
     }
 
@@ -226,7 +226,7 @@ def _check(name: str, value: Any, stop: tuple[str, ...] | None, policies: Iterab
         if stop is not None and meant != stop:
             raise InvalidRequest("stop: the page's field cannot hold these stop strings (a line break of another kind)")
     else:
-        Request(**{"prompt": "any", name: draft_limit(value) if name == "max_draft" else value})
+        build_request(**{"prompt": "any", name: draft_limit(value) if name == "max_draft" else value})
     if name == "seed" and value > _LARGEST_SEED:
         raise InvalidRequest(f"seed = {value} is more than a browser's number field holds exactly (2^53 − 1)")
     if name == "policy" and policies is not None and value not in policies:

@@ -76,7 +76,7 @@ class Handlers:
         session = self.sessions.get(request.session_hash)
         with refusals():
             asked = page_request(*values)
-        own = self._own_dials(session, asked.threshold, asked.acceptance)
+        own = self._own_dials(session, asked.setting.threshold, asked.setting.acceptance)
         session.begin(asked, self.host, own)
         return versions_message(session)
 

@@ -24,7 +24,18 @@ from app.components import to_json
 from app.figures import dial, pair_name, simplest, token_ratios
 from app.scale import STEPS
 from app.sweep import Sweep, SweptPoint, sweep_message
-from engine import Prices, Request, Role, Settings, TokenEvent, Trace, at_dials, load_settings, same_text
+from engine import (
+    Prices,
+    Request,
+    Role,
+    Settings,
+    TokenEvent,
+    Trace,
+    at_setting,
+    build_request,
+    load_settings,
+    same_text,
+)
 from engine.errors import CommandParser, exit_status
 from engine.grading import is_right
 from engine.operating_points import LLM_ONLY
@@ -160,8 +171,10 @@ def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
     scheduler, handle, events = engine.Scheduler(pair, 1), None, []
     try:
         for left in range(rows - 1, -1, -1):
-            acceptance = request.acceptance if threshold != 0 else 0.0
-            asked, kept = at_dials(request, events, LLM_ONLY if threshold is None else threshold, acceptance)
+            acceptance = request.setting.acceptance if threshold != 0 else 0.0
+            at = LLM_ONLY if threshold is None else threshold
+            setting = replace(request.setting, threshold=at, acceptance=acceptance)
+            asked, kept = at_setting(request, events, setting)
             handle = scheduler.submit(asked, "recorded", after=handle, events=kept)
             events = [*kept, *handle.batch]
             if handle.error is not None:
@@ -215,7 +228,7 @@ def _main(arguments: Sequence[str] | None) -> None:
 def _recorded(settings: Settings, request: Request, answer: str) -> Recorded:
     pair = engine.load(settings.preset, settings, print_progress)
     traces = []
-    for trace in record(pair, replace(request, acceptance=pair.acceptance)):
+    for trace in record(pair, build_request(request, acceptance=pair.acceptance)):
         print(f"{trace.threshold:.7g}: {100 * trace.llm_share:.0f} % LLM, {trace.text[-60:]!r}", flush=True)
         traces.append(trace)
     return finished(pair, traces, os.getloadavg()[0], answer)

@@ -19,7 +19,7 @@ from app.running.session import SWEEP
 from app.running.weight import request_weight
 from app.scale import STEPS, scale_of
 from app.stream.updates import JobUpdates, waiting_for
-from engine import Prices, Request, TokenEvent
+from engine import Prices, Request, TokenEvent, build_request
 from engine.events import extend, llm_share
 from engine.events.trace import same_acceptance, same_text
 from engine.operating_points import LLM_ONLY
@@ -69,15 +69,15 @@ class Sweep(Job):
         self._node_of: dict[tuple[int, int], int] = {}  # by parent and token id
 
     def _take_default_policy(self, pair: Any) -> None:
-        self.request = replace(self.request, policy=pair.default_policy(self.request.policy))
+        self.request = build_request(self.request, policy=pair.default_policy(self.request.setting.policy))
 
     def _write(self) -> None:
-        if self.request.policy in ("slm", "llm"):
+        if (policy := self.request.setting.policy) in ("slm", "llm"):
             raise engine.InvalidRequest(
-                f"policy = {self.request.policy!r} has no threshold to sweep over: choose one that scores tokens"
+                f"policy = {policy!r} has no threshold to sweep over: choose one that scores tokens"
             )
         self.prompt_tokens = self.pair.check(self.request)
-        self._begin_rows(map_points(self.request.policy, self.pair))
+        self._begin_rows(map_points(policy, self.pair))
         for event in self._follow(self._submit([self.at(row) for row in range(len(self.points))])):
             self._grow(event)
 
@@ -88,7 +88,7 @@ class Sweep(Job):
 
     def at(self, row: int) -> Request:
         """The request of one of its texts."""
-        return replace(self.request, threshold=self.points[row].threshold, acceptance=self.points[row].acceptance)
+        return build_request(self.request, threshold=self.points[row].threshold, acceptance=self.points[row].acceptance)
 
     def _begin_rows(self, points: list[SweptPoint]) -> None:
         self._paths, self.events = [[] for _ in points], [[] for _ in points]

@@ -26,9 +26,10 @@ from engine.events import (
     taken_back,
 )  # fmt: skip
 from engine.events.cost import UNITS, Cost, Costs, ModelCost, Prices, Tally, costs, cumulative
-from engine.events.trace import Audit, Trace, at_dials, audit, first_flip, same_acceptance, same_text
+from engine.events.trace import Audit, Trace, at_setting, audit, first_flip, same_acceptance, same_text
 from engine.policy import POLICIES
-from engine.request import DEFAULT_THRESHOLD, Dial, Forced, Request, Sampling, build_request
+from engine.request import Forced, Request, Sampling, build_request
+from engine.setting import DEFAULT_THRESHOLD, Setting
 from engine.settings import Settings, load_settings
 
 # How often an idle thread of a product looks for work before it sleeps. libgomp reads it when torch is loaded, so it is
@@ -51,10 +52,10 @@ if TYPE_CHECKING:
 _LAZY = {"Pair": "pair", "load": "pair", "Decoding": "decoding", "Router": "router", "Scheduler": "scheduler"}
 
 __all__ = [
-    "DEFAULT_THRESHOLD", "POLICIES", "UNITS", "Alternative", "Audit", "Cost", "Costs", "Decoding", "Dial",
+    "DEFAULT_THRESHOLD", "POLICIES", "UNITS", "Alternative", "Audit", "Cost", "Costs", "Decoding",
     "EngineError", "Forced", "InvalidRequest", "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role",
-    "Router", "RouterError", "Sampling", "Scheduler", "ServerError", "Settings", "SettingsError", "Tally",
-    "TokenEvent", "Trace", "Verdict", "WeightsError", "at_dials", "audit", "build_request", "charged", "costs",
+    "Router", "RouterError", "Sampling", "Scheduler", "ServerError", "Setting", "Settings", "SettingsError", "Tally",
+    "TokenEvent", "Trace", "Verdict", "WeightsError", "at_setting", "audit", "build_request", "charged", "costs",
     "cumulative", "extend", "first_flip", "fold_revealed", "llm_share", "llm_tokens", "load", "load_settings",
     "same_acceptance", "same_text", "taken_back",
 ]  # fmt: skip

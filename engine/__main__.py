@@ -11,7 +11,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 from engine import (
@@ -124,13 +123,13 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
     from engine.pair import load  # torch takes seconds to import: only for a request that is in order
 
     pair = load(None, settings, print_progress if sys.stderr.isatty() else None)
-    if options.policy is None and (policy := pair.default_policy(request.policy)) != request.policy:
+    if options.policy is None and (policy := pair.default_policy(request.setting.policy)) != request.setting.policy:
         print("note: no router belongs to this pair, so the SLM's confidence decides", file=sys.stderr)
-        request = replace(request, policy=policy)
-    if request.policy == "router":
+        request = build_request(request, policy=policy)
+    if request.setting.policy == "router":
         own = {name: getattr(pair, name) for name in ("threshold", "acceptance") if getattr(options, name) is None}
-        request = replace(request, **own)
-    if pair.router is not None and pair.router.warning and request.policy == "router":
+        request = build_request(request, **own)
+    if pair.router is not None and pair.router.warning and request.setting.policy == "router":
         print(f"warning: {pair.router.warning}", file=sys.stderr)
     if options.json:
         print(pair.generate(request).to_json())

@@ -41,7 +41,7 @@ from engine.model.any_model import AnyModel, check_acceptance
 from engine.model.logits import probability
 from engine.model.sampling import sample, uniform
 from engine.policy import Policy, decide
-from engine.request import Dial, Request
+from engine.request import Request
 from engine.tokenizer import TextStream
 
 
@@ -102,7 +102,7 @@ class Decoding:
                 prompt_tokens=len(prompt),
                 tokens=list(prompt),
                 limit=min(request.max_new_tokens, self._context - len(prompt)),
-                dial=Dial.of(request),
+                setting=request.setting,
                 text=TextStream(self._tokenizer, request.stop),
             )
             for request, policy, prompt in zip(requests, policies, prompts, strict=True)
@@ -228,7 +228,7 @@ class Decoding:
         self._slots.own(this)
         self._slots.truncate(this.slot, len(this.tokens) - 1)  # the next step reads the last, for its hidden state
         slot = Slot(this.slot, this.tokens[:-1], {})
-        step = RowStep(row, this, slot, this, this.dial.threshold, judges=bool(this.provisional))
+        step = RowStep(row, this, slot, this, this.setting.threshold, judges=bool(this.provisional))
         slot.steps.append(step)
         self._reader.allow(reading)
         whole = self._reader.read_rest(slot, pieces=True)
@@ -243,10 +243,10 @@ class Decoding:
         slots: dict[int, Slot] = {}
         late: dict[Row, RowStep] = {}
         for number in numbers:
-            row, dial = self.rows[number], self.rows[number].dial
+            row, setting = self.rows[number], self.rows[number].setting
             if row.slot not in slots:
                 slots[row.slot] = self._slot_of(row, late)
-            slot, acceptance = slots[row.slot], 0.0 if alone else dial.acceptance
+            slot, acceptance = slots[row.slot], 0.0 if alone else setting.acceptance
             check_acceptance(llm, acceptance)
             forced = next((f for f in row.request.forced if f.index == row.position), None)
             judges = acceptance > 0 or bool(row.provisional)
@@ -255,7 +255,7 @@ class Decoding:
                 row,
                 slot,
                 row.copy(),
-                0.0 if alone else dial.threshold,
+                0.0 if alone else setting.threshold,
                 acceptance,
                 forced=forced,
                 judges=judges,

@@ -24,14 +24,14 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from engine.errors import InvalidRequest, RouterError, check_number, first_fault
 from engine.events import MAX_THRESHOLD
-from engine.request import MAX_DRAFT
+from engine.setting import MAX_DRAFT
 from engine.weights.files import read_bytes, write_text
 
 FILE = "operating_points.json"
 FORMAT = 1
 MAX_BYTES = 1_000_000
 MaxDraft = Annotated[int, Field(ge=1, le=MAX_DRAFT)] | Literal["auto"]
-"""`request.DraftLimit` in a file of results: there its bounds belong to the type, a request's checks name the value."""
+"""`setting.DraftLimit` in a file of results: there its bounds belong to the type, a request's checks name the value."""
 Unit = Literal["bytes", "flops", "seconds"]
 Quality = Literal["right", "same"]
 """What a curve's accuracy is: right answers, or how much of the LLM's own text stands in a text."""

@@ -23,10 +23,11 @@ from engine.model.stored import StoredModel
 from engine.operating_points import OperatingPoints
 from engine.pairs.presets import ROUTERS, Preset, choose_preset
 from engine.policy import POLICIES, REGISTRY, Policy, build_policy
-from engine.request import DEFAULT_THRESHOLD, Dial, Request, Sampling, build_request
+from engine.request import Request, Sampling, build_request
 from engine.router import Router
 from engine.served.model import ServedModel
 from engine.served.start import connect
+from engine.setting import DEFAULT_THRESHOLD
 from engine.settings import Settings, load_settings
 from engine.tokenizer import backend, check_ids, check_length, end_ids, id_of, render, tokenizer_fingerprint
 from engine.weights.load import load_models, load_slm
@@ -243,21 +244,16 @@ class Pair:
     def stream(
         self,
         prompt: str | Request,
-        dial: Dial | None = None,
         cancel: threading.Event | None = None,
         **options: Any,
     ) -> Iterator[TokenEvent]:
         """Writes one text, yielding an event per token; an InvalidRequest is raised before any model runs.
 
         Args:
-            prompt: A prompt or a request, with fields of `Request` and `Sampling` as `options`.
-            dial: It may be moved at any time, for the next token.
+            prompt: A prompt or a request, with the `options` of `build_request`.
             cancel: When set, no further step is taken. Closing the iterator stops the models as well.
         """
-        decoding = self.start([build_request(prompt, **options)])
-        if dial is not None:
-            decoding.rows[0].dial = dial
-        return decoding.run(cancel)
+        return self.start([build_request(prompt, **options)]).run(cancel)
 
     def generate(self, prompt: str | Request, **options: Any) -> Trace:
         """Writes one text and returns its trace; `prompt` and `options` as for `stream`."""
@@ -282,7 +278,7 @@ class Pair:
             preset=self.preset,
             slm=self.slm_name,
             llm=self.llm_name,
-            router=self.router.name if self.router and request.policy == "router" else None,
+            router=self.router.name if self.router and request.setting.policy == "router" else None,
             prompt_tokens=prompt_tokens,
             slm_cost=self.slm_cost,
             llm_cost=self.llm_cost,
@@ -307,7 +303,7 @@ class Pair:
             )
 
     def _check_row(self, request: Request) -> None:
-        self.check_acceptance(request.acceptance)
+        self.check_acceptance(request.setting.acceptance)
         self.check_sampling(request.sampling)
         tokens = len(self.tokenizer)
         for index, id in ((forced.index, forced.id) for forced in request.forced):
@@ -315,13 +311,14 @@ class Pair:
                 raise InvalidRequest(f"forced id = {id} at position {index}: the tokenizer has {tokens:,} tokens")
 
     def _policy(self, request: Request) -> Policy:
-        if request.policy not in self.policies:
+        name = request.setting.policy
+        if name not in self.policies:
             raise InvalidRequest(
-                f"policy = {request.policy!r} needs a router, and none is loaded: choose {', '.join(self.policies)}"
+                f"policy = {name!r} needs a router, and none is loaded: choose {', '.join(self.policies)}"
             )
-        if request.policy not in self._policies:
-            self._policies[request.policy] = build_policy(request.policy, self.router)
-        return self._policies[request.policy]
+        if name not in self._policies:
+            self._policies[name] = build_policy(name, self.router)
+        return self._policies[name]
 
 
 def load(

@@ -10,21 +10,17 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from engine.errors import InvalidRequest, check_number, check_text, check_whole, shown
-from engine.events import MAX_THRESHOLD, Role
+from engine.events import Role
 from engine.events.parsing import Many
 from engine.policy import POLICIES
+from engine.setting import Setting, unknown_policy
 
-DEFAULT_THRESHOLD = 0.5
 MAX_PROMPT_CHARACTERS = 1_000_000
 MAX_SYSTEM_CHARACTERS = 100_000
 MAX_STOPS = 100
 MAX_STOP_CHARACTERS = 1_000
 MAX_FORCED = 100_000
 MAX_TURNS = 1_000
-MAX_DRAFT = 1024
-
-DraftLimit = int | Literal["auto"]
-"""At most so many drafted tokens are unread; "auto" weighs what a look costs (`engine.batch.draft_length`)."""
 
 TurnRole = Literal["system", "user", "assistant"]
 
@@ -105,12 +101,7 @@ class Request:
     Attributes:
         prompt: The user's message, or if `raw` the text to continue without the chat template.
         turns: What was said before it, in order.
-        threshold: score < threshold → LLM; 0 is SLM-only, above 1 LLM-only. For `policy="random"` it is the LLM share.
-        acceptance: A drafted token is kept if the LLM would write it, too, or finds it at least so likely against its
-            likeliest one. 0 keeps all (CITER as published), 1 gives the LLM-only text.
-        max_draft: Drafted tokens, at most, before the LLM reads them. It changes what a text costs, never the text;
-            with acceptance 0 the LLM reads only where it writes.
-        policy: One of `engine.policy.POLICIES`.
+        setting: What the text is written at; its policy is one of `engine.policy.POLICIES`.
         system: System message for the chat template; None or an empty one leaves the template's own default.
         max_new_tokens: Generated tokens at most, the end token included.
         stop: Strings that end the text; they are not part of it.
@@ -120,8 +111,7 @@ class Request:
     """
 
     prompt: str
-    threshold: float = DEFAULT_THRESHOLD
-    policy: str = "router"
+    setting: Setting = field(default_factory=Setting)
     system: str | None = None
     raw: bool = False
     sampling: Sampling = field(default_factory=Sampling)
@@ -130,8 +120,6 @@ class Request:
     seed: int = 0
     alternatives: int = 0
     forced: tuple[Forced, ...] = ()
-    acceptance: float = 0.0
-    max_draft: DraftLimit = "auto"
     turns: tuple[Turn, ...] = ()
 
     def __post_init__(self) -> None:
@@ -146,9 +134,10 @@ class Request:
             raise InvalidRequest(f"raw = {shown(self.raw, True)} must be true or false")
         if not isinstance(self.sampling, Sampling):
             raise InvalidRequest(f"sampling = {shown(self.sampling, True)} must be a Sampling")
-        Dial(self.threshold, self.acceptance, self.max_draft)
-        if self.policy not in POLICIES:
-            raise InvalidRequest(f"policy = {shown(self.policy, True)} is unknown: choose one of {', '.join(POLICIES)}")
+        if not isinstance(self.setting, Setting):
+            raise InvalidRequest(f"setting = {shown(self.setting, True)} must be a Setting")
+        if self.setting.policy not in POLICIES:
+            raise unknown_policy(self.setting.policy)
         check_whole("max_new_tokens", self.max_new_tokens, 1, 1_000_000, "how many tokens may be written")
         check_whole("seed", self.seed, 0, 2**63 - 1, "any whole number from 0")
         check_whole("alternatives", self.alternatives, 0, 50, "0 records none")
@@ -206,68 +195,25 @@ def same_prompt(one: Request, other: Request) -> bool:
 
 
 def build_request(prompt: str | Request, **options: Any) -> Request:
-    """A request from a prompt, or from another request, and the fields of `Request` and `Sampling` by name.
+    """A request from a prompt, or from another request, and the fields of `Request`, `Setting` and `Sampling` by name.
 
     What is not named is as in that other request. Raises InvalidRequest if a name is unknown or a value out of range.
     """
     if isinstance(turns := options.get("turns"), list):
         options["turns"] = tuple(turns)
-    sampling = {each.name: options.pop(each.name) for each in fields(Sampling) if each.name in options}
-    unknown = set(options) - {each.name for each in fields(Request)}
+    unknown = set(options) - {each.name for kind in (Request, *_PARTS.values()) for each in fields(kind)}
     if unknown:
-        known = ", ".join(each.name for kind in (Request, Sampling) for each in fields(kind))
+        known = ", ".join(each.name for kind in (Request, *_PARTS.values()) for each in fields(kind))
         raise InvalidRequest(f"{shown(', '.join(sorted(unknown)))} is not an option; known are {known}")
     if isinstance(stop := options.get("stop"), Iterable):
         options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-    base = options.get("sampling", prompt.sampling if isinstance(prompt, Request) else Sampling())
-    if sampling and isinstance(base, Sampling):  # the request refuses anything else
-        options["sampling"] = replace(base, **sampling)
+    for part, kind in _PARTS.items():
+        given = {each.name: options.pop(each.name) for each in fields(kind) if each.name in options}
+        base = options.get(part, getattr(prompt, part) if isinstance(prompt, Request) else kind())
+        if given and isinstance(base, kind):  # the request refuses anything else
+            options[part] = replace(base, **given)
     return replace(prompt, **options) if isinstance(prompt, Request) else Request(prompt, **options)
 
 
-class Dial:
-    """What may be changed while a text is being written; it holds for the next token that is drafted.
-
-    Each is one value that is written and read at once, so no lock is needed between the page's and the engine's thread.
-    """
-
-    def __init__(self, threshold: float, acceptance: float = 0.0, max_draft: DraftLimit = "auto") -> None:
-        self.threshold = threshold
-        self.acceptance = acceptance
-        self.max_draft = max_draft
-
-    @classmethod
-    def of(cls, request: Request) -> Dial:
-        """As a request asks."""
-        return cls(request.threshold, request.acceptance, request.max_draft)
-
-    @property
-    def threshold(self) -> float:
-        """The threshold in force; setting it raises InvalidRequest if it is out of range."""
-        return self._threshold
-
-    @threshold.setter
-    def threshold(self, value: float) -> None:
-        check_number("threshold", value, 0.0, MAX_THRESHOLD, "0 is SLM-only, above 1 is LLM-only")
-        self._threshold = float(value)
-
-    @property
-    def acceptance(self) -> float:
-        """The acceptance in force; setting it raises InvalidRequest if it is out of range."""
-        return self._acceptance
-
-    @acceptance.setter
-    def acceptance(self, value: float) -> None:
-        check_number("acceptance", value, 0.0, 1.0, "0 keeps all that the SLM wrote, 1 what the LLM would have written")
-        self._acceptance = float(value)
-
-    @property
-    def max_draft(self) -> DraftLimit:
-        """The longest draft; setting it raises InvalidRequest if it is neither "auto" nor a whole number in range."""
-        return self._max_draft
-
-    @max_draft.setter
-    def max_draft(self, value: DraftLimit) -> None:
-        if value != "auto":
-            check_whole("max_draft", value, 1, MAX_DRAFT, 'drafted tokens before the LLM reads them, or "auto"')
-        self._max_draft: DraftLimit = value
+_PARTS = {"setting": Setting, "sampling": Sampling}
+"""Fields of a request that have fields of their own."""

@@ -35,7 +35,8 @@ from engine.events import TokenEvent
 from engine.events.cost import timed_alone, timed_with
 from engine.model.memory import memory_bytes
 from engine.pair import Pair
-from engine.request import Dial, Request, same_prompt
+from engine.request import Request, same_prompt
+from engine.setting import Setting
 from engine.settings import DEFAULT_ROWS
 
 _MEMORY_SHARE = 0.25  # of the memory, at most, for KV caches
@@ -74,7 +75,7 @@ class Scheduler:
         owner: Hashable,
         *,
         interactive: bool = True,
-        dial: Dial | None = None,
+        setting: Setting | None = None,
         after: Handle | None = None,
         events: Sequence[TokenEvent] = (),
         reveal: bool = False,
@@ -88,7 +89,7 @@ class Scheduler:
             request: Raises InvalidRequest here, before anything is run, if it cannot be served.
             owner: Anything hashable, the same for all that one visitor or client asks for.
             interactive: Whether somebody watches.
-            dial: To be moved while it is written.
+            setting: Instead of the request's, where it has changed since; `Handle.setting` may be replaced later, too.
             after: A text that has ended and that this one goes on from. Its caches become this one's.
             events: What stays of that text, or of one from elsewhere with the same prompt, as for `Decoding.resume`.
             reveal: Both models read `events` to their end first, for candidates: `Handle.revealed`.
@@ -96,7 +97,7 @@ class Scheduler:
             listener, stopped: See `Batch`.
         """
         batch = self._batch(listener, stopped)
-        handle = Handle(self._order(request, events, reveal, write), owner, interactive, batch, dial, after)
+        handle = Handle(self._order(request, events, reveal, write), owner, interactive, batch, setting, after)
         self._put_in_line(batch)
         return handle
 

@@ -23,8 +23,8 @@ from pydantic_settings import SettingsConfigDict
 from engine.errors import SettingsError, exit_status, shown
 from engine.pairs.own import pair_of
 from engine.policy import POLICIES
-from engine.request import MAX_DRAFT, DraftLimit
 from engine.served.settings import SECRET, ServedSettings
+from engine.setting import MAX_DRAFT, DraftLimit
 
 PREFIX = "CITER_"
 DELIMITER = "__"

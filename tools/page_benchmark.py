@@ -17,7 +17,7 @@ from typing import Any
 
 from app.recorded import load_recorded
 from app.running.run import Run
-from engine import Decoding, Request, TokenEvent, load_settings
+from engine import Decoding, Request, TokenEvent, build_request, load_settings
 from engine.pair import Pair, load
 from engine.provenance import provenance
 from tests.support.browser import AS_A_PERSON, Site, Window, chromium, paused, serve, window
@@ -165,7 +165,7 @@ def cpu_site(preset: str) -> Iterator[tuple[Site, Clocked, Callable[[], float]]]
     """A served page, its clock, and what writes the text that the page writes without one; warmed up."""
     pair = load(preset)
     clock = Clocked(pair)
-    asked = Request(PROMPT, pair.threshold, max_new_tokens=TOKENS, alternatives=5)
+    asked = build_request(PROMPT, threshold=pair.threshold, max_new_tokens=TOKENS, alternatives=5)
     settings, recorded = load_settings(max_new_tokens=TOKENS), load_recorded()
     with serve(lambda preset, progress: pair, settings=settings, recorded=recorded) as site:
         site.host.wait(threading.Event())

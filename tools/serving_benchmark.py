@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import httpx
 
-from engine import Pair, Request, Scheduler, load, load_settings
+from engine import Pair, Request, Scheduler, build_request, load, load_settings
 from engine.batch.handle import Handle
 from engine.benchmark.markdown import code, filled, table
 from engine.provenance import hardware, revision
@@ -93,7 +93,7 @@ class Bench:
         return f"{number} {' '.join(words)}"
 
     def ask(self, tokens: int, owner: int, length: int | None = None) -> tuple[Handle, Clock]:
-        request = Request(self.prompt(length or self._length), self.threshold, max_new_tokens=tokens)
+        request = build_request(self.prompt(length or self._length), threshold=self.threshold, max_new_tokens=tokens)
         clock = Clock()
         return self.scheduler.submit(request, owner, listener=clock), clock
 

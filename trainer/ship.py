@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from engine.operating_points import HARDLY_WORSE, Curve, OperatingPoint, OperatingPoints, TimedSetting
 from engine.policy import POLICIES, REGISTRY
-from engine.request import DraftLimit
 from engine.router import WEIGHTS, Router
+from engine.setting import DraftLimit
 from engine.weights.cache_folder import sha256_of
 from engine.weights.files import filling
 from trainer import TrainerError

@@ -15,7 +15,7 @@ from app.components import to_json
 from app.figures import FREE, counted, significant, slm_part
 from app.running.job import Job, State
 from app.running.weight import request_weight
-from engine import UNITS, Costs, Prices, Request, Role, TokenEvent
+from engine import UNITS, Costs, Prices, Request, Role, TokenEvent, build_request
 from engine.events.cost import costs_alone, modelled_seconds
 from engine.grading import is_right
 
@@ -77,7 +77,7 @@ class Comparison(Job):
     def __init__(self, request: Request, prices: Prices, answer: str = "", after: Job | None = None) -> None:
         super().__init__(after)
         self.prices, self.answer = prices, answer
-        alone = {key: replace(request, policy=key, acceptance=0.0) for key in ("slm", "llm")}
+        alone = {key: build_request(request, policy=key, acceptance=0.0) for key in ("slm", "llm")}
         self.texts = {key: Text(key, alone.get(key, request)) for key in KEYS}
         self.log: list[tuple[str, int]] = []
         self.differences: dict[str, Difference] = {}
@@ -96,7 +96,7 @@ class Comparison(Job):
 
     def _take_default_policy(self, pair: Any) -> None:
         middle = self.texts["middle"]
-        middle.request = replace(middle.request, policy=pair.default_policy(middle.request.policy))
+        middle.request = build_request(middle.request, policy=pair.default_policy(middle.request.setting.policy))
 
     def _write(self) -> None:
         texts = [*self.texts.values()]

@@ -20,7 +20,7 @@ from app.recorded import Recorded
 from app.running.host import Host
 from app.running.sessions import Sessions
 from app.stream.updates import JobUpdates, waiting_for
-from engine import Request, Settings
+from engine import Settings, build_request
 
 KIND = "compare"
 """Of the session's jobs."""
@@ -47,10 +47,10 @@ def compare_tab(
     ) -> None:
         session = sessions.get(request.session_hash)
         with refusals():
-            asked = Request(
+            asked = build_request(
                 prompt or "",
-                threshold,
-                policy,
+                threshold=threshold,
+                policy=policy,
                 acceptance=acceptance,
                 max_draft=draft_limit(max_draft),
                 seed=settings.seed,

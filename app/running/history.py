@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from app.running.run import Run
-from engine import Request, at_dials
+from engine import Request, Setting, at_setting
 
 MAX_VERSIONS = 24
 
@@ -91,7 +91,7 @@ class History:
         """The version of this number, if it is still kept and has a text."""
         return next((each for each in self.versions if each.number == number and each.run.events), None)
 
-    def nearest(self, run: Run, threshold: float, acceptance: float) -> tuple[Version, bool]:
+    def nearest(self, run: Run, setting: Setting) -> tuple[Version, bool]:
         """Of the kept texts that differ from a run in the dials only, the one that is the same the longest at others.
 
         Returns:
@@ -99,8 +99,8 @@ class History:
         """
         best, longest = self._steps[self._at], -1
         for version in self._alike(run):
-            text, same = version.run, len(at_dials(run.request, version.run.events, threshold, acceptance)[1])
-            whole = same == len(text.events) and (text.complete or _was_stopped_at(version, threshold, acceptance))
+            text, same = version.run, len(at_setting(run.request, version.run.events, setting)[1])
+            whole = same == len(text.events) and (text.complete or _was_stopped_at(version, setting))
             if whole and not text.active:
                 return version, True
             if same > longest:
@@ -133,10 +133,11 @@ class History:
 
 
 def _without_dials(request: Request) -> Request:
-    return replace(request, threshold=0.0, acceptance=0.0)
+    return replace(request, setting=replace(request.setting, threshold=0.0, acceptance=0.0))
 
 
-def _was_stopped_at(version: Version, threshold: float, acceptance: float) -> bool:
-    """Whether somebody stopped it at these dials, and wanted no more of it."""
+def _was_stopped_at(version: Version, setting: Setting) -> bool:
+    """Whether somebody stopped it at this setting, and wanted no more of it."""
     dials = {(event.threshold, event.acceptance) for event in version.run.events}
-    return not version.interrupted and version.run.state != "failed" and dials == {(threshold, acceptance)}
+    same = dials == {(setting.threshold, setting.acceptance)}
+    return not version.interrupted and version.run.state != "failed" and same

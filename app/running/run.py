@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from app.running.job import Job, State
 from app.running.weight import FILE_BYTES, request_weight
-from engine import Dial, Request, Revealed, TokenEvent, extend, fold_revealed
+from engine import Request, Revealed, Setting, TokenEvent, build_request, extend, fold_revealed
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,6 @@ class Run(Job):
         family: The same object for all runs that go on from each other, whose texts begin alike.
         handle: Of the scheduler, while the text is written and as long as its row rests; it has all events once more.
         beside: How many of its tokens were written beside other texts; see `Handle.beside`.
-        dial: Its threshold and acceptance; a change applies to the next token that is drafted.
         written: Its events so far; a run that goes on from another begins with what stays of that one's. The list is
             appended to, and replaced where tokens are taken back.
         late: Candidates that were revealed after the last token.
@@ -80,7 +79,7 @@ class Run(Job):
         self.family: object = change.origin.family if change else object()
         self._handle: Callable[[], Any] = lambda: None
         self.beside = 0
-        self.dial = Dial.of(request)
+        self._setting = request.setting
         self.written = Written([])
         self.late: list[Revealed] = []
         self.prompt_tokens = 0
@@ -90,6 +89,17 @@ class Run(Job):
     def handle(self) -> Any:
         """The scheduler's; None before it was asked for the text, and when it needs it no more."""
         return self._handle()
+
+    @property
+    def setting(self) -> Setting:
+        """In force; another applies to the next token that is drafted."""
+        return self._setting
+
+    @setting.setter
+    def setting(self, setting: Setting) -> None:
+        self._setting = setting
+        if self.handle is not None:
+            self.handle.setting = setting
 
     @property
     def events(self) -> list[TokenEvent]:
@@ -129,8 +139,8 @@ class Run(Job):
     @property
     def settings(self) -> Request:
         """What was asked, with the dials as they stood last."""
-        last = self.events[-1] if self.events else self.request
-        return replace(self.request, threshold=last.threshold, acceptance=last.acceptance)
+        last = self.events[-1] if self.events else self.request.setting
+        return build_request(self.request, threshold=last.threshold, acceptance=last.acceptance)
 
     def show_again(self, after: Job | None) -> None:
         """Comes to the page anew, as it was left; `after` is the newest run of the session."""
@@ -143,7 +153,8 @@ class Run(Job):
         return "done" if self.complete else "stopped"
 
     def _take_default_policy(self, pair: Any) -> None:
-        self.request = replace(self.request, policy=pair.default_policy(self.request.policy))
+        self.request = build_request(self.request, policy=pair.default_policy(self.request.setting.policy))
+        self.setting = replace(self.setting, policy=self.request.setting.policy)
 
     def _write(self) -> None:
         handle, kept = self._ask()
@@ -162,10 +173,10 @@ class Run(Job):
     def _ask(self) -> tuple[Any, Sequence[TokenEvent]]:
         """Asks the scheduler for the text: its handle, and what stays of the text that this one goes on from."""
         for name in self.router_dials:
-            if getattr(self.dial, name) == getattr(self.request, name):
+            if getattr(self.setting, name) == getattr(self.request.setting, name):
                 # Asked for while the models loaded: the page's slider is about to move there, a short text is faster.
-                self.request = replace(self.request, **{name: getattr(self.pair, name)})
-                setattr(self.dial, name, getattr(self.pair, name))
+                self.request = build_request(self.request, **{name: getattr(self.pair, name)})
+                self.setting = replace(self.setting, **{name: getattr(self.pair, name)})
         change, kept, after = self.change, [], None
         if change is not None:
             origin = change.origin
@@ -178,13 +189,14 @@ class Run(Job):
         handle = self.scheduler.submit(
             self.request,
             self.owner,
-            dial=self.dial,
+            setting=self.setting,
             after=after,
             events=kept,
             reveal=change is not None and change.reveal_prefix,
             stopped=self.unwanted,
         )
         self._handle = weakref.ref(handle)
+        handle.setting = self.setting  # it may have changed meanwhile
         return handle, kept
 
     def _take_over(self, events: Sequence[TokenEvent]) -> None:

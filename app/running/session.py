@@ -17,7 +17,7 @@ from app.running.host import Host
 from app.running.job import Job, SomeJob
 from app.running.listeners import Listeners
 from app.running.run import Change, Run
-from engine import DEFAULT_THRESHOLD, Dial, Forced, Prices, Request, Role, TokenEvent, at_dials
+from engine import DEFAULT_THRESHOLD, Forced, Prices, Request, Role, Setting, TokenEvent, at_setting, build_request
 
 UNHEARD_SECONDS = 15.0
 """How long a job works though no feed is open: what was asked for by a window that is gone by now stops.
@@ -90,7 +90,7 @@ class Session:
         Returns, in the second case, the run whose text is there then: a kept one as it was left, or a new one that
         goes on from the kept text that is the same the longest. Else None. Raises InvalidRequest if out of range.
         """
-        wanted = Dial(threshold, acceptance)  # both are checked before either is set
+        wanted = Setting(threshold=threshold, acceptance=acceptance)  # both are checked before either is set
         if host.pair is not None:
             host.pair.check_acceptance(wanted.acceptance)
         dials = {"threshold": wanted.threshold, "acceptance": wanted.acceptance}
@@ -101,18 +101,19 @@ class Session:
             run = self._newest()
             if run is None or run.fixed or self.scrubbing or not (run.active or run.events):
                 return None  # one that was stopped or refused before its first token is begun by Generate alone
-            if policy not in (None, run.request.policy):
-                return self._start(self._put(Run(replace(run.request, policy=policy, forced=(), **dials), run)), host)
+            if policy not in (None, run.request.setting.policy):
+                request = build_request(run.request, policy=policy, forced=(), **dials)
+                return self._start(self._put(Run(request, run)), host)
             if run.active and not run.again:
-                run.dial.threshold, run.dial.acceptance = wanted.threshold, wanted.acceptance
+                run.setting = replace(run.setting, **dials)
                 return None
-            request = replace(run.request, **dials)
+            request = build_request(run.request, **dials)
             if run.active and run.request == request:
                 return None
-            version, whole = self.history.nearest(run, **dials)
+            version, whole = self.history.nearest(run, request.setting)
             if whole:
                 return None if version is self.history.current else self._show(version, step=True)
-            change = Change(version.run, lambda origin: at_dials(origin.request, origin.folded, **dials))
+            change = Change(version.run, lambda origin: at_setting(origin.request, origin.folded, request.setting))
             return self._start(self._put(self._continued(request, change)), host)
 
     def scrub(self, job_id: str) -> None:
@@ -185,10 +186,11 @@ class Session:
         What stays is on the page at once. What flips is written anew, and both models read the rest for its candidates.
         Raises InvalidRequest if a dial is out of range.
         """
-        request = replace(origin.request, threshold=threshold, acceptance=acceptance, alternatives=ALTERNATIVES)
+        dials = {"threshold": threshold, "acceptance": acceptance}
+        request = build_request(origin.request, **dials, alternatives=ALTERNATIVES)
 
         def plan(text: Run) -> tuple[Request, Sequence[TokenEvent]]:
-            return request, at_dials(request, text.folded, threshold, acceptance)[1]
+            return request, at_setting(request, text.folded, request.setting)[1]
 
         with self._lock:
             run = Run(request, self.run, change=Change(origin, plan, reveal_prefix=True))
@@ -267,7 +269,7 @@ class Session:
         if step:
             self.history.show(version)
         run = self._bring_back(version)
-        self._dials = {"threshold": run.request.threshold, "acceptance": run.request.acceptance}
+        self._dials = {"threshold": run.request.setting.threshold, "acceptance": run.request.setting.acceptance}
         self.moved.update(self._dials)
         self.listeners.last_heard = time.monotonic()
         self.listeners.notify()

@@ -58,9 +58,9 @@ def token_message(
         **run.heading(start, len(events), state, note or run.about),
         "cuts": len(cuts),
         "finish": text[-1].finish_reason if text else None,
-        "policy": run.request.policy,
-        "threshold": run.request.threshold,
-        "acceptance": run.request.acceptance,
+        "policy": run.request.setting.policy,
+        "threshold": run.request.setting.threshold,
+        "acceptance": run.request.setting.acceptance,
         "kept": [shared.number, shared.count] if shared and shared.count else None,
         "fixed": run.fixed,
         "more": run.extendable,
@@ -79,7 +79,7 @@ def token_message(
 
 
 def _asked(run: Run) -> list[Any]:
-    return [run.request.prompt, REGISTRY[run.request.policy].label, len(run.request.turns)]
+    return [run.request.prompt, REGISTRY[run.request.setting.policy].label, len(run.request.turns)]
 
 
 def _cost(run: Run, text: Sequence[TokenEvent], prices: Prices) -> list[list[float] | None]:

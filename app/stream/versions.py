@@ -45,8 +45,8 @@ def _row(version: Version) -> list[Any]:
     run, asked = version.run, version.run.settings
     return [
         version.number,
-        round(asked.threshold, 7),
-        round(asked.acceptance, 4),
+        round(asked.setting.threshold, 7),
+        round(asked.setting.acceptance, 4),
         round(llm_share(run.events), 4),
         _chosen(version),
         not run.complete,

@@ -24,7 +24,7 @@ from app.running.sessions import Sessions
 from app.stream.updates import JobUpdates
 from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, PromptTable, parse, read_file, shorten
 from app.tune.tuning import MAX_THRESHOLDS, Tuning, text_message, tuning_message
-from engine import POLICIES, InvalidRequest, Request, Settings
+from engine import POLICIES, InvalidRequest, Settings, build_request
 from engine.grading import RULE
 
 KIND = "tune"
@@ -124,7 +124,7 @@ class _TuneHandlers:
         session = self.sessions.get(request.session_hash)
         with refusals():
             rows = parse(text or "").rows
-            asked = Request(
+            asked = build_request(
                 rows[0].prompt,
                 policy=policy,
                 acceptance=acceptance,

@@ -30,7 +30,7 @@ from app.tune.curve import (
     build_curve,
 )
 from app.tune.prompts import PromptRow, shorten
-from engine import InvalidRequest, Request, TokenEvent
+from engine import InvalidRequest, Request, TokenEvent, build_request
 from engine.errors import check_whole
 from engine.events import llm_tokens
 from engine.events.cost import costs_alone
@@ -66,7 +66,7 @@ class Tuning(Job):
     def __init__(self, rows: Sequence[PromptRow], request: Request, count: int, after: Job | None) -> None:
         super().__init__(after)
         check_whole("thresholds", count, 1, MAX_THRESHOLDS, "between SLM-only and LLM-only, which are always there")
-        self.rows, self.request, self.policy, self._count = tuple(rows), request, request.policy, count
+        self.rows, self.request, self.policy, self._count = tuple(rows), request, request.setting.policy, count
         self.thresholds: tuple[float, ...] = ()
         self.results: list[PromptResult] = []
         self.began: float | None = None
@@ -87,7 +87,7 @@ class Tuning(Job):
         return self._curves[1]
 
     def _curve(self, results: Sequence[PromptResult], kind: Quality) -> Curve | None:
-        return build_curve(results, self.thresholds, kind, self.request.acceptance)
+        return build_curve(results, self.thresholds, kind, self.request.setting.acceptance)
 
     @property
     def _end(self) -> State:
@@ -95,7 +95,7 @@ class Tuning(Job):
 
     def _take_default_policy(self, pair: Any) -> None:
         self.policy = pair.default_policy(self.policy)
-        self.request = replace(self.request, policy=self.policy)
+        self.request = build_request(self.request, policy=self.policy)
 
     def _write(self) -> None:
         for row in self.rows:
@@ -145,11 +145,11 @@ class Tuning(Job):
     def _requests(self, prompt: str) -> list[Request]:
         asked = replace(self.request, prompt=prompt)
         if self.policy == "random":  # which depends on seed and position: no two prompts share their draws
-            asked = replace(asked, seed=self.request.seed ^ zlib.crc32(prompt.encode()))
+            asked = build_request(asked, seed=self.request.seed ^ zlib.crc32(prompt.encode()))
         return [
-            replace(asked, policy="slm", threshold=0.0),  # above acceptance 0 the LLM reads what it drafts
-            *(replace(asked, threshold=threshold) for threshold in self.thresholds),
-            replace(asked, policy="llm", threshold=LLM_ONLY, acceptance=0.0),
+            build_request(asked, policy="slm", threshold=0.0),  # above acceptance 0 the LLM reads what it drafts
+            *(build_request(asked, threshold=threshold) for threshold in self.thresholds),
+            build_request(asked, policy="llm", threshold=LLM_ONLY, acceptance=0.0),
         ]
 
     def _keep(self, number: int, texts: Sequence[Any]) -> None:
@@ -202,8 +202,8 @@ def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
             "device": pair.device if pair else "",
             "preset": pair.preset if pair else "",
             "router": pair.router.name if pair and pair.router and tuning.policy == "router" else None,
-            "acceptance": asked.acceptance,
-            "max_draft": asked.max_draft,
+            "acceptance": asked.setting.acceptance,
+            "max_draft": asked.setting.max_draft,
             "max_new_tokens": asked.max_new_tokens,
             "seed": asked.seed,
         },

@@ -47,7 +47,7 @@ def due(step: RowStep, slm: ModelCost, llm: ModelCost) -> bool:
         return False
     if row.finish_reason is not None:
         return True
-    limit = row.dial.max_draft
+    limit = row.setting.max_draft
     if limit != "auto":
         return len(scores) >= limit
     if len(scores) >= LONGEST:

@@ -1,4 +1,4 @@
-"""What a caller holds of texts that the scheduler writes: their events as they come, dials, and a place in line."""
+"""What a caller holds of texts that the scheduler writes: events as they come, settings, and a place in line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from engine.batch.rows import NOWHERE, Row
 from engine.errors import log_fault
 from engine.events import Revealed, TokenEvent, in_row
 from engine.policy import Policy
-from engine.request import Dial, Request
+from engine.request import Request
+from engine.setting import Setting
 
 State = Literal["waiting", "running", "done", "stopped", "failed"]
 
@@ -47,7 +48,7 @@ class Handle:
         order: What was asked for.
         owner: Whose it is: rows are shared out evenly among owners.
         interactive: Whether somebody watches it being written; it goes before those of which that is not so.
-        dial: Its threshold and acceptance, which may be moved at any time.
+        setting: In force; replacing it applies to the next token that is drafted.
         batch_row: Its number in its batch, which its events carry as `row`.
         after: A text that it goes on from; if that one's caches are still there, they become its own.
         state: "waiting" until it has a row, and again where that was given to another; then one of the three ends.
@@ -67,11 +68,11 @@ class Handle:
         owner: Hashable,
         interactive: bool,
         batch: Batch,
-        dial: Dial | None = None,
+        setting: Setting | None = None,
         after: Handle | None = None,
     ) -> None:
         self.order, self.owner, self.interactive, self.batch = order, owner, interactive, batch
-        self.dial = dial or Dial.of(order.request)
+        self.setting = setting or order.request.setting
         self.after = after
         self.batch_row = len(batch.handles)
         self.state: State = "waiting"

@@ -9,7 +9,6 @@ from engine.batch.handle import Handle
 from engine.decoding import Decoding
 from engine.events import TokenEvent
 from engine.pair import Pair
-from engine.request import Dial
 
 Failed = list[tuple[Handle, Exception]]
 
@@ -99,6 +98,9 @@ class HeldRows:
 
     def _write(self, handles: Sequence[Handle], reading: int) -> tuple[list[TokenEvent], Failed]:
         """Steps rows; where that fails, each half of them apart, until one that fails is alone."""
+        for handle in handles:
+            if handle.row is not None:
+                handle.row.setting = handle.setting
         try:
             return self.decoding.step([h.number for h in handles if h.number is not None], reading), []
         except Exception as error:
@@ -136,7 +138,6 @@ class HeldRows:
             if handle.unread:
                 handle.revealed = []  # read from the beginning, also after it was away
             handle.row, handle.since = self.decoding.rows[handle.number], time.monotonic()
-            handle.row.dial = handle.dial
 
     def _take_over(self, handle: Handle, origin: Handle) -> bool:
         """Goes on in the row of a text that rests, if it does, has the same prompt, and may be as long."""
@@ -151,7 +152,6 @@ class HeldRows:
             return False
         self.resting.remove(origin)
         origin.row, origin.number, handle.number = row.copy(), None, number
-        row.policy, row.dial = order.policy, Dial.of(order.request)
-        row.limit = limit
+        row.policy, row.limit = order.policy, limit
         self.decoding.resume(number, order.request, order.events)
         return True

@@ -22,7 +22,8 @@ from engine.events import (
 )  # fmt: skip
 from engine.model.logits import Certainty
 from engine.policy import Policy, State
-from engine.request import Dial, Forced, Request
+from engine.request import Forced, Request
+from engine.setting import Setting
 from engine.tokenizer import TextStream
 
 
@@ -49,7 +50,7 @@ class Row:
             batch, and once it is removed.
         prompt_tokens: How many of `tokens` are the prompt.
         limit: Generated tokens at most; the smaller of the request's and what the context leaves.
-        dial: Holds the dials in force; may be moved between any two steps.
+        setting: In force; it may be replaced between any two steps.
         settled: Tokens from the start that the LLM can no longer take back.
         choices: The LLM's by position, where it has read; also of what is settled.
         kept: Verdicts on this row's drafts so far by bin of their scores: [kept, all].
@@ -67,7 +68,7 @@ class Row:
     prompt_tokens: int
     tokens: list[int]
     limit: int
-    dial: Dial
+    setting: Setting
     text: TextStream
     slot: int = NOWHERE
     events: list[TokenEvent] = field(default_factory=list)
@@ -106,9 +107,7 @@ class Row:
 
     def go_on(self, request: Request, events: Sequence[TokenEvent], tokenizer: Tokenizer) -> None:
         """Makes its text that of some events, to be written on as a request with the same prompt wants it."""
-        self.request = request
-        self.dial.threshold, self.dial.acceptance = request.threshold, request.acceptance
-        self.dial.max_draft = request.max_draft
+        self.request, self.setting = request, request.setting
         self.events = list(fold_revealed(events))
         self.tokens = self.tokens[: self.prompt_tokens] + [event.id for event in events]
         self.read = charged_reads(self.events, self.prompt_tokens)
@@ -118,7 +117,7 @@ class Row:
         self.text = TextStream(tokenizer, request.stop, self.tokens[self.prompt_tokens :])
 
     def copy(self) -> Row:
-        """A row that nothing done to this one changes, but for its dial and its `text`."""
+        """A row that nothing done to this one changes, but for its `text`."""
         twin = copy(self)
         twin.tokens, twin.events = list(self.tokens), list(self.events)
         twin.read, twin.spared, twin.choices = dict(self.read), dict(self.spared), dict(self.choices)

@@ -26,7 +26,7 @@ from engine.model.logits import logit_features
 from engine.network import RouterNetwork
 from engine.pair import Pair
 from engine.policy import FixedPolicy, Policy, State
-from engine.request import Request
+from engine.request import build_request
 from engine.router import Router, RouterCard, features, input_size
 from engine.tokenizer import backend
 
@@ -91,7 +91,10 @@ def begin(
     acceptance: float = 0.0,
 ) -> Decoding:
     """A batch of this engine that no end token ends; row n has seed n and threshold n."""
-    requests = [Request("-", t, max_new_tokens=tokens, seed=n, acceptance=acceptance) for n, t in enumerate(thresholds)]
+    requests = [
+        build_request("-", threshold=t, max_new_tokens=tokens, seed=n, acceptance=acceptance)
+        for n, t in enumerate(thresholds)
+    ]
     policies = [policy] * len(requests)
     decoding = Decoding(pair.slm, pair.llm, backend(pair.tokenizer), frozenset(), pair.context)
     decoding.add(requests, policies, prompts)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
-from engine.endpoint.model_names import Citer, RouterSetting, chosen_setting
+from engine.endpoint.model_names import Citer, chosen_setting
 from engine.errors import InvalidRequest, check_text, shown
 from engine.guard.refusals import Refusal, blamed, refusal_of
 from engine.request import MAX_STOP_CHARACTERS, MAX_STOPS, MAX_TURNS, Request, Sampling, Turn, TurnRole
+from engine.setting import Setting
 from engine.settings import Settings
 
 if TYPE_CHECKING:  # torch comes with it, and a page that is starting does not wait for torch
@@ -238,7 +239,7 @@ class Asked:
     """
 
     body: Body
-    setting: RouterSetting
+    setting: Setting
     texts: tuple[tuple[Request, list[int] | None], ...]
 
     @property
@@ -272,7 +273,7 @@ def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Asked:
     setting = chosen_setting(body.model, body.citer, pair, settings)
     with blamed("messages" if chat else "prompt"):
         prompts = body.prompts()
-        options = {**_options(body, settings), **vars(setting)}
+        options = {**_options(body, settings), "setting": setting}
         requests = [(Request(**prompt, **options), ids) for prompt, ids in prompts]
     with blamed("repetition_penalty"):
         pair.check_sampling(options["sampling"])

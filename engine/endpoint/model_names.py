@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from engine.errors import InvalidRequest, shown
 from engine.guard.refusals import Refusal, blamed
-from engine.request import DEFAULT_THRESHOLD, Dial, DraftLimit
+from engine.setting import DEFAULT_THRESHOLD, Setting
 from engine.settings import Settings
 
 if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
@@ -20,17 +20,7 @@ _NUMBER = r"[0-9]{1,3}(?:\.[0-9]{1,12})?"
 _DIALS = re.compile(rf"(?P<threshold>{_NUMBER})(?:@(?P<acceptance>{_NUMBER}))?")
 
 
-@dataclass(frozen=True)
-class RouterSetting:
-    """Who decides, and at which dials; see `engine.Request` for each."""
-
-    policy: str
-    threshold: float
-    acceptance: float
-    max_draft: DraftLimit
-
-
-def named_setting(name: str, pair: Pair, settings: Settings) -> RouterSetting:
+def named_setting(name: str, pair: Pair, settings: Settings) -> Setting:
     """The setting that a model's name stands for; a Refusal with status 404 says which names there are."""
     if name == pair.preset:
         return _of_policy(pair.default_policy(settings.policy), pair, settings)
@@ -43,7 +33,7 @@ def named_setting(name: str, pair: Pair, settings: Settings) -> RouterSetting:
     if not (stated := _stated(dials)):
         raise _unknown(name, pair)
     try:
-        return _at(setting, **stated)
+        return replace(setting, **stated)
     except InvalidRequest as error:
         raise Refusal(404, f"There is no model {shown(name, True)}: {error}", "model", "model_not_found") from None
 
@@ -59,7 +49,7 @@ class Citer(BaseModel):
     max_draft: Any = None
 
 
-def chosen_setting(name: str, citer: Citer, pair: Pair, settings: Settings) -> RouterSetting:
+def chosen_setting(name: str, citer: Citer, pair: Pair, settings: Settings) -> Setting:
     """The setting of a model's name and of the field `citer`, which wins; raises Refusal.
 
     Another policy than the name's has dials of its own, but for those that the name states.
@@ -72,7 +62,7 @@ def chosen_setting(name: str, citer: Citer, pair: Pair, settings: Settings) -> R
     if policy is not None and policy != setting.policy:
         setting = replace(_of_policy(policy, pair, settings), **_stated(name.removeprefix(f"{pair.preset}:")))
     with blamed("citer"):
-        setting = _at(setting, **citer.model_dump(exclude_none=True))
+        setting = replace(setting, **citer.model_dump(exclude_none=True))
     with blamed("model" if citer.acceptance is None else "citer"):
         pair.check_acceptance(setting.acceptance)
     return setting
@@ -101,11 +91,11 @@ def model_names(pair: Pair) -> list[str]:
     return [pair.preset, f"{pair.preset}:slm", f"{pair.preset}:llm"]
 
 
-def _of_policy(policy: str, pair: Pair, settings: Settings) -> RouterSetting:
+def _of_policy(policy: str, pair: Pair, settings: Settings) -> Setting:
     own = (pair.threshold, pair.acceptance) if policy == "router" else (DEFAULT_THRESHOLD, 0.0)
     given = settings.threshold, settings.acceptance
     threshold, acceptance = (mine if value is None else value for mine, value in zip(own, given, strict=True))
-    return RouterSetting(policy, threshold, acceptance, settings.max_draft)
+    return Setting(policy, threshold, acceptance, settings.max_draft)
 
 
 def _stated(dials: str) -> dict[str, float]:
@@ -113,13 +103,6 @@ def _stated(dials: str) -> dict[str, float]:
     given = _DIALS.fullmatch(dials)
     found = given.groupdict() if given else {}
     return {dial: float(value) for dial, value in found.items() if value is not None}
-
-
-def _at(setting: RouterSetting, **values: Any) -> RouterSetting:
-    """With other values; raises InvalidRequest for a dial out of its range."""
-    setting = replace(setting, **values)
-    Dial(setting.threshold, setting.acceptance, setting.max_draft)
-    return setting
 
 
 def _unknown(name: str, pair: Pair) -> Refusal:

@@ -8,6 +8,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from engine.endpoint.bodies import Asked
@@ -156,7 +157,7 @@ class Reply:
             "slm": pair.slm_name,
             "llm": pair.llm_name,
             "router": pair.router.name if pair.router and setting.policy == "router" else None,
-            **vars(setting),
+            **asdict(setting),
             "seed": self._asked.texts[0][0].seed,
             "llm_share": llm_share(events),
             "taken_back": taken_back(events),

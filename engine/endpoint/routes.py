@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
@@ -100,7 +101,7 @@ class Endpoint:
 
     def _model(self, name: str, pair: Pair) -> dict[str, Any]:
         setting = named_setting(name, pair, self._settings)
-        about = {"slm": pair.slm_name, "llm": pair.llm_name, **vars(setting)}
+        about = {"slm": pair.slm_name, "llm": pair.llm_name, **asdict(setting)}
         model = {"id": name, "object": "model", "created": self._started, "owned_by": "citer"}
         return {**model, "max_model_len": pair.context, "citer": about}
 

@@ -19,10 +19,12 @@ from engine.errors import InvalidRequest
 from engine.events import FinishReason, Role, TokenEvent, fold_revealed, in_row, keeps, llm_share, role_at
 from engine.events.cost import Costs, ModelCost, Prices, costs
 from engine.events.parsing import Many, parsed
-from engine.request import DraftLimit, Forced, Request, Sampling, Turn
+from engine.request import Forced, Request, Sampling, Turn
+from engine.setting import DraftLimit, Setting
 
 FORMAT = 1
-_ASKED = [each.name for each in fields(Request) if each.name != "alternatives"]
+_ASKED = [each.name for each in fields(Request) if each.name not in ("alternatives", "setting")]
+_SETTING = [each.name for each in fields(Setting)]
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,12 @@ class Trace:
     @property
     def request(self) -> Request:
         """What was asked, apart from `alternatives`; raises InvalidRequest where a value is out of range."""
-        return Request(**{name: getattr(self, name) for name in _ASKED})
+        return Request(setting=self.setting, **{name: getattr(self, name) for name in _ASKED})
+
+    @property
+    def setting(self) -> Setting:
+        """What was asked for; raises InvalidRequest where a value is out of range."""
+        return Setting(self.policy, self.threshold, self.acceptance, self.max_draft)
 
     def to_json(self) -> str:
         """The trace as one JSON object, with its cost in every unit beside both extremes."""
@@ -127,6 +134,7 @@ def build_trace(request: Request, events: Iterable[TokenEvent], **about: Any) ->
     folded = tuple(in_row(event, 0) for event in fold_revealed(events))
     last = folded[-1].finish_reason if folded else None
     asked = {name: getattr(request, name) for name in _ASKED}
+    asked |= {name: getattr(request.setting, name) for name in _SETTING}
     return Trace(
         **asked, **about, text="".join(e.text for e in folded), events=folded, finish_reason=last or "cancelled"
     )
@@ -137,26 +145,26 @@ def _adapter() -> TypeAdapter[Trace]:
     return TypeAdapter(Trace)
 
 
-# Other dials. Up to the first decision that flips, a text is the same at any threshold and acceptance: scores and
+# Other settings. Up to the first decision that flips, a text is the same at any threshold and acceptance: scores and
 # ratios depend on the text before them only, and chance on seed and position. `Decoding.resume` goes on from there.
 
 
-def first_flip(events: Sequence[TokenEvent], threshold: float, acceptance: float) -> int | None:
-    """Index of the first token that the other model would write at these dials; forced ones never flip.
+def first_flip(events: Sequence[TokenEvent], setting: Setting) -> int | None:
+    """Index of the first token that the other model would write at this setting; forced ones never flip.
 
     What the LLM has not read is taken to be kept.
     """
-    return next((n for n, event in enumerate(fold_revealed(events)) if _flips(event, threshold, acceptance)), None)
+    return next((n for n, event in enumerate(fold_revealed(events)) if _flips(event, setting)), None)
 
 
-def _flips(event: TokenEvent, threshold: float, acceptance: float) -> bool:
+def _flips(event: TokenEvent, setting: Setting) -> bool:
     if event.forced:
         return False
-    role = event.role if event.score is None else role_at(event.score, threshold)
+    role = event.role if event.score is None else role_at(event.score, setting.threshold)
     if event.refused:  # its score alone would not have given it to the LLM
         drafted = event.score is None or role is Role.SLM
-        return drafted and event.ratio is not None and keeps(event.ratio, acceptance)
-    if event.role is Role.SLM and event.ratio is not None and not keeps(event.ratio, acceptance):
+        return drafted and event.ratio is not None and keeps(event.ratio, setting.acceptance)
+    if event.role is Role.SLM and event.ratio is not None and not keeps(event.ratio, setting.acceptance):
         return True
     return role is not event.role
 
@@ -186,23 +194,21 @@ def same_acceptance(events: Sequence[TokenEvent]) -> tuple[float, float]:
     return low, high
 
 
-def at_dials(
-    request: Request, events: Sequence[TokenEvent], threshold: float, acceptance: float
-) -> tuple[Request, list[TokenEvent]]:
-    """A request at other dials and the events of its text that are the same there, for `Decoding.resume`.
+def at_setting(request: Request, events: Sequence[TokenEvent], setting: Setting) -> tuple[Request, list[TokenEvent]]:
+    """A request at another setting and the events of its text that are the same there, for `Decoding.resume`.
 
     Without a flip those are all events, and a complete text is complete; but where the LLM has yet to read what is
     drafted, the last token is decided anew, and the LLM reads the rest with it. Behind such a draft a text is written
     anew from where drafts were taken back: a token that is taken back has itself taken none back.
     """
     events = fold_revealed(events)
-    flip = first_flip(events, threshold, acceptance)
-    kept = [replace(event, threshold=threshold, acceptance=acceptance) for event in events[:flip]]
+    flip = first_flip(events, setting)
+    kept = [replace(event, threshold=setting.threshold, acceptance=setting.acceptance) for event in events[:flip]]
     unread = next((n for n, event in enumerate(kept) if event.provisional), len(kept))
     kept = kept[: next((n for n in range(unread, len(kept)) if kept[n].taken_back), None)]
     if flip is None and kept and kept[-1].finish_reason and any(event.provisional for event in kept):
         kept.pop()
-    return replace(request, threshold=threshold, acceptance=acceptance), kept
+    return replace(request, setting=setting), kept
 
 
 # Audit. Which tokens the other model would have written too, or differently: read off the candidates that both models'

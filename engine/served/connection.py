@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import httpx
 
 from engine.errors import ServerError, shown
-from engine.served.dialect import WrongAnswer
+from engine.served.dialects import WrongAnswer
 
 MODELS = "/v1/models"
 _MOST_BYTES = 64_000_000  # of a reply: the probabilities of a prompt of thousands of tokens

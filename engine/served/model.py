@@ -11,18 +11,28 @@ put off, and the others write on.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from functools import partial
 from statistics import median
+from typing import Any, TypeVar
 
 import torch
 
 from engine.errors import ServerError
 from engine.events.cost import ModelCost
 from engine.served.connection import Connection
-from engine.served.dialect import LEAST_LOGPROB, Dialect, Inquiry, Likely
+from engine.served.dialects import (
+    LEAST_LOGPROB,
+    Dialect,
+    Inquiry,
+    Likely,
+    checked_id,
+    checked_logprob,
+    likely,
+    shaped,
+)
 from engine.served.text_cache import Asked, TextCache
 
 _WAIT_SECONDS = 0.02
@@ -32,6 +42,8 @@ UNKNOWN = ModelCost(0, 0, 0, 0, 0, 0, 0, head_table=((1, 0.0),))
 """The cost of a model whose configuration is not known here, but for its seconds."""
 
 _TIMED, _TIMES = (1, 16), 3
+
+Found = TypeVar("Found")
 
 
 class ServedModel:
@@ -133,6 +145,66 @@ class ServedModel:
         logits = torch.full((len(hidden), self.vocabulary), LEAST_LOGPROB, device=hidden.device)
         return logits.scatter_(-1, ids.long(), logprobs.float())
 
+    def complete(self, prompt: Sequence[int], max_tokens: int) -> Future[list[int]]:
+        """Has the server write a whole greedy text, as the trainer's references are.
+
+        Args:
+            prompt: Token ids, at least one.
+            max_tokens: Tokens to write, at most.
+
+        Returns:
+            The ids that were written, with the end token if the server tells it. Any number of texts may be asked for
+            at once: the connection keeps to its `at_once`. The future raises a ServerError.
+
+        Raises:
+            ServerError: The server is of a kind that is not asked for whole texts.
+        """
+        self._check_writes()
+        body = {"model": self._model, "prompt": list(prompt), "max_tokens": max_tokens, "temperature": 0}
+
+        def read(reply: Any) -> list[int]:
+            return shaped(lambda: [checked_id(id) for id in reply["choices"][0]["token_ids"]])
+
+        return self._asked("/v1/completions", {**body, "return_token_ids": True}, read)
+
+    def score(self, tokens: Sequence[int], start: int, top: int = 1) -> Future[list[tuple[float, Likely]]]:
+        """The log-probabilities along a text in one question, as the trainer's labels need them.
+
+        Args:
+            tokens: The text as ids.
+            start: The first token that is looked at, at least 1, since nothing comes before the first of a text.
+            top: How many of the likeliest tokens are wanted at each.
+
+        Returns:
+            For each token from `start` on its natural log-probability after those before it, also where it is not
+            among the likeliest, and the likeliest there. The future raises a ServerError.
+
+        Raises:
+            ServerError: The server is of a kind that does not score texts.
+        """
+        self._check_writes()
+        question = Inquiry(tokens, len(tokens) - start, top, self._model, self.vocabulary)
+        body = {"model": self._model, "prompt": list(tokens), "max_tokens": 1, "temperature": 0, "prompt_logprobs": top}
+
+        def place(token: int, said: Any) -> tuple[float, Likely]:
+            best = ((int(id), each["logprob"]) for id, each in said.items() if each["rank"] <= top)
+            return checked_logprob(said[str(token)]["logprob"]), likely(question, best)
+
+        def read(reply: Any) -> list[tuple[float, Likely]]:
+            told = shaped(lambda: reply["choices"][0]["prompt_logprobs"][start:])
+            return shaped(lambda: [place(*each) for each in zip(tokens[start:], told, strict=True)])
+
+        return self._asked("/v1/completions", body, read)
+
+    def _check_writes(self) -> None:
+        if not self.dialect.writes:
+            said = f"{self.name} is behind {self.dialect.name}, which is not asked for whole texts: serve it with vLLM"
+            raise ServerError(said)
+
+    def _asked(self, path: str, body: dict[str, Any], read: Callable[[Any], Found]) -> Future[Found]:
+        self.requests += 1
+        return self.connection.ask(path, body, read)
+
     def calibrate(self) -> None:
         """Times questions about one new token and about some, in texts whose beginning the server knows."""
         start = [1 + n % (self.vocabulary - 1) for n in range(32)]
@@ -160,10 +232,8 @@ class ServedModel:
         return future
 
     def _send(self, tokens: Sequence[int], looks: int) -> Future[list[Likely]]:
-        self.requests += 1
         question = Inquiry(tokens, looks, self.top, self._model, self.vocabulary)
-        read = partial(self.dialect.answer, question)
-        return self.connection.ask(self.dialect.path, self.dialect.body(question), read)
+        return self._asked(self.dialect.path, self.dialect.body(question), partial(self.dialect.answer, question))
 
     def _answer(self, cache: TextCache, row: int, future: Future[list[Likely]]) -> torch.Tensor | None:
         """What came back; None where nothing has yet, and where the row is to be written on without the server."""

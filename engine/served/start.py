@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +16,9 @@ import torch
 from engine.errors import SettingsError, shown
 from engine.events.cost import ModelCost
 from engine.served.connection import MODELS, Connection, ServerRefusal
-from engine.served.dialect import Dialect, WrongAnswer
-from engine.served.llama_cpp import LLAMA_CPP
+from engine.served.dialects import DIALECTS, OWN, Dialect, WrongAnswer, shaped
 from engine.served.model import UNKNOWN, ServedModel
-from engine.served.sglang import SGLANG
 from engine.served.strings import probe_strings
-from engine.served.vllm import OWN, VLLM
 from engine.settings import Settings
 from engine.tokenizer import spelled
 
@@ -36,8 +32,6 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_exp
 _UNSET = "leave the setting out, and bytes and FLOPs stay unknown"
 
 logger = logging.getLogger(__name__)
-
-DIALECTS: dict[str, Dialect] = {"vllm": VLLM, "sglang": SGLANG, "llama.cpp": LLAMA_CPP, "citer": OWN}
 
 
 def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> ServedModel:
@@ -155,10 +149,10 @@ def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer
 
     A server that cannot tell is believed, with a warning.
     """
-    path, read = dialect.tokens_path, _shaped(dialect.tokens_read)
+    path = dialect.tokens_path
     special = [str(token) for token in tokenizer.all_special_tokens]
     strings = probe_strings(special)
-    asked = [(text, connection.ask(path, dialect.tokens_body(model, text), read)) for text in strings]
+    asked = [(text, connection.ask(path, dialect.tokens_body(model, text), _ids)) for text in strings]
     for text, answer in asked:
         ours = spelled(tokenizer, text)
         try:
@@ -176,14 +170,8 @@ def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer
             )
 
 
-def _shaped(read: Callable[[Any], Any]) -> Callable[[Any], list[int]]:
-    def ids(reply: Any) -> list[int]:
-        try:
-            found = read(reply)
-        except (KeyError, TypeError) as error:
-            raise WrongAnswer(f"no tokens in its reply ({type(error).__name__})") from error
-        if not isinstance(found, list) or not all(isinstance(id, int) for id in found):
-            raise WrongAnswer("its tokens are no list of ids")
-        return found
-
-    return ids
+def _ids(reply: Any) -> list[int]:
+    found = shaped(lambda: reply["tokens"])
+    if not isinstance(found, list) or not all(isinstance(id, int) for id in found):
+        raise WrongAnswer("its tokens are no list of ids")
+    return found

@@ -10,7 +10,7 @@ import pytest
 from app.entrance.metrics import metrics_text
 from app.running.host import Host
 from app.running.run import Run
-from engine import Request, load_settings
+from engine import Request, Setting, load_settings
 from tests.support.browser import serve
 
 
@@ -24,7 +24,8 @@ def host(tiny_pair, monkeypatch):
 
 
 def asked(number: int = 0) -> Request:
-    return Request(f"Mia has {12 + number} shells. Mia finds 7 more.", 0.9, seed=number, max_new_tokens=40, max_draft=8)
+    setting, prompt = Setting(threshold=0.9, max_draft=8), f"Mia has {12 + number} shells. Mia finds 7 more."
+    return Request(prompt, setting, seed=number, max_new_tokens=40)
 
 
 def test_the_servers_own_figures_are_given_where_a_setting_says_so_and_nowhere_else(host, tiny_pair):

@@ -6,7 +6,7 @@ import json
 
 from app.compare.comparison import Comparison, Difference, comparison_message, difference
 from app.running.host import Host
-from engine import Prices, Request
+from engine import Prices, build_request
 from engine.events import taken_back
 from engine.grading import is_right
 from tests.support.questions import QUESTIONS
@@ -30,7 +30,7 @@ def test_a_difference_names_what_is_new_and_counts_what_is_lacking():
 
 
 def test_three_texts_are_each_as_alone_and_cost_shares_of_the_llms(tiny_pair):
-    asked = Request(PROMPT, 0.2, "router", acceptance=0.6, max_new_tokens=40)
+    asked = build_request(PROMPT, threshold=0.2, policy="router", acceptance=0.6, max_new_tokens=40)
     job = Comparison(asked, Prices())
     job.work(Host(lambda preset, progress: tiny_pair))
     routed = tiny_pair.generate_batch([asked])[0]
@@ -46,7 +46,7 @@ def test_three_texts_are_each_as_alone_and_cost_shares_of_the_llms(tiny_pair):
 
 
 def test_where_the_answer_is_known_the_verdict_says_who_is_right(tiny_pair):
-    job = Comparison(Request(PROMPT, max_new_tokens=40), Prices(), QUESTIONS[0][1])
+    job = Comparison(build_request(PROMPT, max_new_tokens=40), Prices(), QUESTIONS[0][1])
     job.work(Host(lambda preset, progress: tiny_pair))
     told = json.loads(comparison_message(job, 0))["verdicts"]
     for key, text in job.texts.items():

@@ -9,7 +9,7 @@ import pytest
 
 from app.running.host import Host
 from app.running.session import Session
-from engine import InvalidRequest, Request
+from engine import InvalidRequest, Request, Setting
 from tests.support.fake_pair import FakePair, request
 
 PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
@@ -26,7 +26,7 @@ def text(run) -> list[tuple]:
 
 @pytest.mark.parametrize("acceptance", [0.0, 0.6])
 def test_a_text_that_is_gone_on_with_is_that_of_the_longer_limit(tiny_pair, acceptance: float):
-    asked = Request(PROMPT, 0.9, policy="router", acceptance=acceptance, alternatives=2, max_new_tokens=40)
+    asked = Request(PROMPT, Setting("router", 0.9, acceptance), alternatives=2, max_new_tokens=40)
     with closing(Host(lambda preset, progress: tiny_pair)) as host:
         session = Session()
         short = finished(session.begin(replace(asked, max_new_tokens=12), host))

@@ -17,7 +17,7 @@ from app.share.export import html_page
 from app.share.link import link_json
 from app.share.open_trace import opened_run
 from app.stream.token_stream import token_message
-from engine import POLICIES, InvalidRequest, Prices, Request, Role, Trace
+from engine import POLICIES, InvalidRequest, Prices, Role, Trace, build_request
 from engine.events import extend
 from engine.request import Turn
 from tests.support.fake_pair import FakePair
@@ -25,7 +25,7 @@ from tests.support.limits import FORM
 from tests.support.mutations import VALUES, damaged_json
 
 TALK = (Turn("user", "a?"), Turn("assistant", "b c", ((Role.SLM, 2), (Role.LLM, 1))))
-ASKED = Request("echo a b c", max_new_tokens=9, threshold=0.5, acceptance=0.9, alternatives=2, turns=TALK)
+ASKED = build_request("echo a b c", max_new_tokens=9, threshold=0.5, acceptance=0.9, alternatives=2, turns=TALK)
 TRACE = FakePair(1e6).generate(ASKED)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.figures import UNITS, amount, cost_parts, token_ratios
 from app.scale import scale_of
-from engine import Prices, Request, costs
+from engine import Prices, build_request, costs
 from engine.operating_points import LLM_ONLY, OperatingPoints
 from tests.support.fake_pair import FakePair
 from tests.support.points import CURVE
@@ -20,7 +20,7 @@ def pair():
 
 
 def parts_of(pair, prices=None, **asked):
-    trace = pair.generate(Request("a palindrome", max_new_tokens=40, **asked))
+    trace = pair.generate(build_request("a palindrome", max_new_tokens=40, **asked))
     return trace, cost_parts(trace.events, trace.prompt_tokens, pair.slm_cost, pair.llm_cost, prices or Prices())
 
 
@@ -32,7 +32,9 @@ def test_both_parts_of_a_cost_are_together_what_the_engine_says_and_follow_the_p
             assert both and sum(both) == pytest.approx(
                 getattr(whole.run, unit) / getattr(whole.llm_only, unit), rel=1e-3
             )
-    (slm, llm), dearer = parts[3] or (), parts_of(pair, Prices(0.1, 2.0))[1][3]
+    priced, dearer = parts[3], parts_of(pair, Prices(0.1, 2.0))[1][3]
+    assert priced is not None
+    slm, llm = priced
     assert dearer == pytest.approx([slm / 2, llm], rel=1e-3), "the browser says the same of another price"
     assert token_ratios(pair.slm_cost, pair.llm_cost, Prices(0.1, 2.0))[3] == 20
 

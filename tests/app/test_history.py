@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import takewhile
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +23,7 @@ from app.running.sessions import Sessions
 from app.share.open_trace import opened_run
 from app.stream.versions import versions_message
 from app.sweep import Sweep
-from engine import Prices, Request, Role, first_flip, load_settings
+from engine import Prices, Request, Role, Setting, build_request, first_flip, load_settings
 from tests.support.browser import eventually, paused
 from tests.support.fake_pair import FakePair, request
 
@@ -123,7 +122,7 @@ class Windows(RuleBasedStateMachine):
         if page is None or page.fixed:
             self.failed_or_none(run)
             return
-        asked = replace(page.request, threshold=threshold, acceptance=acceptance)
+        asked = build_request(page.request, threshold=threshold, acceptance=acceptance)
         text = self.expected(asked)
         self.failed = False
         if run is None:
@@ -143,8 +142,8 @@ class Windows(RuleBasedStateMachine):
         self.came(before, run)
 
     def same_but_dials(self, run: Run, asked: Request) -> bool:
-        dials = {"threshold": asked.threshold, "acceptance": asked.acceptance}
-        return not run.fixed and replace(run.request, **dials) == asked
+        dials = {"threshold": asked.setting.threshold, "acceptance": asked.setting.acceptance}
+        return not run.fixed and build_request(run.request, **dials) == asked
 
     @rule(index=st.integers(0, TOKENS), role=ROLES)
     def branch(self, index: int, role: Role) -> None:
@@ -261,7 +260,7 @@ def test_a_text_that_was_stopped_comes_back_as_it_was_at_its_dials(host, pair):
 
 def test_a_text_that_gave_way_to_another_is_written_on_from_its_end(session, host, pair):
     pair.tokens_per_second = 5
-    flip = first_flip(session.run.events, 0.7, 0.0) or 0
+    flip = first_flip(session.run.events, Setting(threshold=0.7)) or 0
     cut = written_in_part(session.set_dials(0.7, 0.0, host), flip + 4)
     finished(session.set_dials(0.5, 0.0, host))
     assert finished(cut).state == "stopped" and cut in [each.run for each in session.history.versions]

@@ -13,7 +13,7 @@ import pytest
 
 import engine.pair
 from app.fields import FIELDS, page_request, read_query, read_turns, stop_strings, stop_text, turns_text
-from engine import Dial, EngineError, InvalidRequest, Request, Sampling, WeightsError, load_settings
+from engine import EngineError, InvalidRequest, Request, Sampling, Setting, WeightsError, build_request, load_settings
 from engine.__main__ import main
 from engine.endpoint.bodies import read_body
 from engine.policy import POLICIES
@@ -22,7 +22,7 @@ from tests.support.fake_pair import FakePair
 from tests.support.limits import ELSEWHERE, FORM, LIMITS, PRICES, Limit, names, spelled
 
 SAMPLING = [each.name for each in fields(Sampling)]
-DIALS = ("threshold", "acceptance", "max_draft")
+SETTING = [each.name for each in fields(Setting)]
 
 
 def row(*left_out: str) -> Any:
@@ -45,7 +45,7 @@ def check(limit: Limit, ask: Any, bad: Any = None, good: Any = None, also: str =
 def test_every_field_of_every_surface_has_a_row(site):
     rows = {each.field for each in LIMITS}
     assert {each.name for each in fields(Request)} - rows == set(ELSEWHERE)
-    assert rows >= {*SAMPLING, *FIELDS} and set(FORM) == set(FIELDS)
+    assert rows >= {*SETTING, *SAMPLING, *FIELDS} and set(FORM) == set(FIELDS)
     (generate,) = (each.fn for each in site.page.fns.values() if each.api_name == "generate")
     assert set(inspect.signature(generate).parameters) - rows == {"request", *PRICES}
 
@@ -53,12 +53,9 @@ def test_every_field_of_every_surface_has_a_row(site):
 @row()
 def test_a_request(limit: Limit):
     def ask(field: str, value: Any) -> None:
-        given = {"sampling": Sampling(**{field: value})} if field in SAMPLING else {field: value}
-        Request(**{"prompt": "x", **given})
+        build_request(**{"prompt": "x", field: value})
 
     check(limit, ask)
-    if limit.field in DIALS:  # which may be turned later
-        check(limit, lambda field, value: setattr(Dial(0.5), field, value))
 
 
 def as_field(name: str, value: Any) -> Any:
@@ -172,7 +169,7 @@ def test_a_call_of_v1(limit: Limit, client: httpx.Client, served, tiny_pair):
             system = [{"role": "system", "content": value}] if limit.field == "system" else []
             asked = {"role": "user", "content": "x" if system else value}
             return {"model": "tiny", "messages": [*system, asked]}
-        said = {"citer": {named: value}} if named in (*DIALS, "policy") else {named: value}
+        said = {"citer": {named: value}} if named in SETTING else {named: value}
         return {"model": "tiny", "messages": [{"role": "user", "content": "x"}], **said}
 
     def ask(_: str, value: Any) -> None:

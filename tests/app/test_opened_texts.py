@@ -18,13 +18,13 @@ from app.running.run import Run
 from app.share.buttons import taken
 from app.share.open_trace import opened_run
 from app.stream.token_stream import token_message
-from engine import InvalidRequest, Prices, Request, Trace
+from engine import InvalidRequest, Prices, Request, Trace, build_request
 from tests.support.fake_pair import FakePair
 from tests.support.paths import ROOT
 from tests.support.questions import QUESTIONS
 
 PROMPT = QUESTIONS[0][0]
-ASKED = Request("echo one two three", threshold=0.8, acceptance=0.9, seed=4, max_new_tokens=6, alternatives=5)
+ASKED = build_request("echo one two three", threshold=0.8, acceptance=0.9, seed=4, max_new_tokens=6, alternatives=5)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ GIVERS: dict[str, Callable[[Request, Host], str]] = {
     before=st.integers(1, 3),
 )
 def test_every_text_is_opened_wherever_one_can_be(giver: str, tiny_host: Host, before: int, **dials: Any):
-    asked = Request(PROMPT, max_new_tokens=24, alternatives=2, **dials)
+    asked = build_request(PROMPT, max_new_tokens=24, alternatives=2, **dials)
     others = [Run(replace(asked, prompt=f"{n} + {n} = ?", max_new_tokens=30)).start(tiny_host) for n in range(before)]
     text = GIVERS[giver](asked, tiny_host)
     assert all(other.finished.wait(120) for other in others)

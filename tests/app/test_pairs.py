@@ -8,7 +8,7 @@ import pytest
 
 from app.running.host import Host
 from app.running.session import Session
-from engine import InvalidRequest, Role, Trace, at_dials, fold_revealed
+from engine import InvalidRequest, Role, Trace, at_setting, fold_revealed
 from tests.support.fake_pair import FakePair, request
 
 QUESTION = "Start with 12. Add 30. What is the result?"
@@ -55,6 +55,6 @@ def test_a_text_that_goes_on_at_other_dials_is_the_one_of_those_dials(pair):
         assert run is not None and run.finished.wait(120) and run.error is None
         alone = pair.generate(request(QUESTION, threshold=threshold, acceptance=acceptance))
         assert [(event.id, event.role) for event in fold_revealed(run.events)] == text(alone)
-        kept = at_dials(run.request, run.folded, threshold, acceptance)[1]
+        kept = at_setting(run.request, run.folded, run.request.setting)[1]
         assert len(kept) == len(run.events), "nothing of it flips at its own dials"
     host.close()

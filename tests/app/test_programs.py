@@ -17,12 +17,12 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from engine import Request, Trace
+from engine import Trace, build_request
 from tests.support.browser import LIMIT, Site, eventually, serve
 from tests.support.fake_pair import FakePair
 
 ASKED = {"model": "cpu:0.5@0.2", "messages": [{"role": "user", "content": "a palindrome"}], "max_tokens": 40}
-SAME = Request("a palindrome", threshold=0.5, acceptance=0.2, max_new_tokens=40)
+SAME = build_request("a palindrome", threshold=0.5, acceptance=0.2, max_new_tokens=40)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_generate_gives_the_whole_trace_of_what_was_asked_at_the_prices_of_the_c
     with calling(site) as generate:
         trace = generate("a palindrome", 0.5, seed=3, acceptance=0.3, max_draft=8, stop=["\n\n"])
         read, asked = Trace.from_json(json.dumps(trace)), pair.requests[-1]
-        assert (asked.threshold, asked.seed, asked.acceptance, asked.max_draft) == (0.5, 3, 0.3, 8)
+        assert (str(asked.setting), asked.seed) == ("router < 0.5 @ 0.3/8", 3)
         assert asked.stop == ("\n\n",) and read.text == trace["text"] and read.request == asked
         cheap, dear = (generate("a palindrome", llm_price=price)["cost"]["price"] for price in (1.0, 10.0))
         assert dear["llm_only"] == pytest.approx(10 * cheap["llm_only"])

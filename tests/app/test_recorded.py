@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from app.recorded import Recorded, load_recorded, record
-from engine import InvalidRequest, Request
+from engine import InvalidRequest, Request, build_request
 from engine.events import role_at
 from engine.grading import is_right
 
@@ -50,7 +50,7 @@ def test_each_recorded_text_is_what_the_engine_writes_there_and_differs_from_the
         assert before.threshold < after.threshold
         assert any(role_at(e.score or 0.0, after.threshold) is not e.role for e in before.events)
     for trace in recorded.traces[::4]:
-        alone = tiny_pair.generate(Request(PROMPT, trace.threshold, max_new_tokens=60))
+        alone = tiny_pair.generate(build_request(PROMPT, threshold=trace.threshold, max_new_tokens=60))
         assert [(e.id, e.role) for e in trace.events] == [(e.id, e.role) for e in alone.events]
 
 

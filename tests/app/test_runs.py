@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -123,9 +124,10 @@ def test_what_is_asked_for_before_a_pair_without_a_router_is_there_is_scored_by_
         session.begin_job(kind, job, host)
     ready.set()
     assert all(done(job).error is None for job in (run, *session.jobs.values()))
-    assert {each.policy for each in pair.requests} == {"confidence", "slm", "llm"}
-    assert run.request.policy == "confidence" == tuning.policy == comparison.texts["middle"].request.policy
-    assert done(session.begin(asked, host)).request.policy == "router", "by then the page knows the pair"
+    assert {each.setting.policy for each in pair.requests} == {"confidence", "slm", "llm"}
+    assert run.setting.policy == "confidence" == tuning.policy
+    assert comparison.texts["middle"].request.setting.policy == "confidence"
+    assert done(session.begin(asked, host)).request.setting.policy == "router", "by then the page knows the pair"
 
 
 @pytest.mark.parametrize(
@@ -143,10 +145,10 @@ def test_a_text_that_waits_for_the_models_starts_where_the_router_does_but_for_w
     ready, host = loading(pair)
     run = Session().begin(request(threshold=0.5), host, router_dials=named)
     for name, value in turned.items():  # while it waits
-        setattr(run.dial, name, value)
+        run.setting = replace(run.setting, **{name: value})
     ready.set()
     assert {(event.threshold, event.acceptance) for event in done(run).events} == {dials}
-    assert turned or (run.request.threshold, run.request.acceptance) == dials
+    assert turned or (run.setting.threshold, run.setting.acceptance) == dials
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.fields import FIELDS, page_request, read_query, request_fields, stop_strings
-from engine import POLICIES, Request, Sampling
+from engine import POLICIES, Sampling, build_request
 from engine.request import Turn
 
 STARTS = dict(zip(FIELDS, ("", 0.5, 0, "router", "", False, 0, 1, 0, 1, 0, 256, "", 0, ""), strict=True))
@@ -41,12 +41,10 @@ prompts = texts.filter(str.strip)
 def test_a_link_brings_back_what_was_asked(**asked: Any):
     if asked["raw"]:
         asked["turns"] = ()  # which no raw prompt has
-    original = Request(**asked)
+    original = build_request(**asked)
     query = {name: int(value) if isinstance(value, bool) else value for name, value in request_fields(original).items()}
     values, refused = read_query(dict(parse_qsl(urlencode(query), keep_blank_values=True)), POLICIES)
     assert all("stop" in said for said in refused)
-    if (
-        refused or stop_strings(str(query["stop"])) != original.stop
-    ):  # a line break of another kind, which no field holds
+    if refused or stop_strings(str(query["stop"])) != original.stop:  # a line break that no field holds
         return
     assert replace(page_request(**{**STARTS, **values}), alternatives=0) == original

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import cache
 
 import pytest
 
 from app.running.host import Host
 from app.sweep import Sweep, sweep_message
-from engine import Prices, Request, Role, costs
+from engine import Prices, Request, Role, build_request, costs
 from engine.events import role_at
 from tests.support.browser import eventually
 
@@ -25,7 +24,7 @@ def swept(tiny_pair):
     @cache
     def sweep(**options) -> Sweep:
         host = Host(lambda preset, progress: tiny_pair)
-        sweep = Sweep(Request(PROMPT, max_new_tokens=40, max_draft=8, **options), Prices()).start(host)
+        sweep = Sweep(build_request(PROMPT, max_new_tokens=40, max_draft=8, **options), Prices()).start(host)
         assert sweep.finished.wait(300), sweep.state
         return sweep
 
@@ -84,7 +83,7 @@ def test_within_its_ranges_of_both_dials_a_text_is_the_same(tiny_pair, swept):
         assert low < at.threshold <= high and least < at.acceptance <= most
         # Not at the end itself, but next to it: in a batch of other rows a ratio differs in its sixth digit.
         inside = 0.99 * min(most, 1.0) + 0.01 * at.acceptance
-        other = replace(sweep.at(row), threshold=max(0.0, (low + at.threshold) / 2), acceptance=inside)
+        other = build_request(sweep.at(row), threshold=max(0.0, (low + at.threshold) / 2), acceptance=inside)
         alone = tiny_pair.generate(other)
         assert [e.id for e in alone.events] == [e.id for e in sweep.events[row]], (at, other)
 

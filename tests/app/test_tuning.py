@@ -10,7 +10,7 @@ from app.running.host import Host
 from app.tune.curve import PromptResult, TextResult, build_curve
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning, progress
-from engine import InvalidRequest, Request, costs, llm_share
+from engine import InvalidRequest, build_request, costs, llm_share
 from engine.events.cost import modelled_seconds
 from engine.grading import agreement, is_right
 from engine.operating_points import LLM_ONLY, Curve, Quality
@@ -21,7 +21,7 @@ TOKENS = 30
 
 def tuning(text: str = CSV, count: int = 3, **options) -> Tuning:
     rows = parse(text).rows
-    return Tuning(rows, Request(rows[0].prompt, **{"max_new_tokens": 8, **options}), count, None)
+    return Tuning(rows, build_request(rows[0].prompt, **{"max_new_tokens": 8, **options}), count, None)
 
 
 @pytest.mark.parametrize(("policy", "acceptance"), [("router", 0.0), ("router", 0.6), ("confidence", 0.0)])

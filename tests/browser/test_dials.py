@@ -61,7 +61,7 @@ def test_an_arrow_goes_to_the_next_change_and_the_text_is_written_once_the_key_r
     eventually(lambda: len(shown.marked("flip")) >= 1)
     page.keyboard.up("ArrowRight")
     after = written(shown, site, dial(shown))
-    assert after is not run and after.settings.threshold > 0.5
+    assert after is not run and after.settings.setting.threshold > 0.5
 
 
 def test_at_the_small_models_end_nothing_is_corrected_and_beyond_it_what_was_set_before_is(shown, site):
@@ -104,7 +104,7 @@ def test_a_dial_turned_while_a_text_is_written_holds_for_what_comes_next(shown, 
         shown.more()
         drag(shown.page, ACCEPTANCE, 0.0, 0.6)
         shown.slide("#threshold", 1.01)
-        eventually(lambda: run.dial.threshold == 1.01 and run.dial.acceptance > 0.5)
+        eventually(lambda: run.setting.threshold == 1.01 and run.setting.acceptance > 0.5)
     shown.wait_state("done")
     assert newest(site) is run, "one run, turned once"
     used = [event.threshold for event in run.events]

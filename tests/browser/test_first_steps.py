@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from app.sweep import ACCEPTANCES, THRESHOLDS
-from engine import Forced, Request, Role, first_flip
+from engine import Forced, Role, Setting, build_request, first_flip
 from engine.events import role_at
 from engine.pair import Pair
 from engine.request import Turn
@@ -36,7 +36,7 @@ def shown(site_window: Window, pair: Pair):
 
 def expected(pair: Pair, threshold: float | None = None, prompt: str = PROMPT, **options):
     dial = pair.threshold if threshold is None else threshold
-    return pair.generate(Request(prompt, dial, max_new_tokens=60, alternatives=5, **options))
+    return pair.generate(build_request(prompt, threshold=dial, max_new_tokens=60, alternatives=5, **options))
 
 
 def read(pair: Pair) -> tuple[int, int]:
@@ -72,7 +72,7 @@ def test_steps_2_and_3_a_text_is_written_on_from_the_first_flip_corrected_into_t
     shown.shows(at_zero.events)
     assert pair.slm.fed - before[0] <= len(at_zero.events) - flips[0] + 1, "no token is read again"
     kept = page.evaluate("[...document.querySelectorAll('.t')].filter(t => t.mine).length")
-    assert kept == first_flip(trace.events, 0.0, 0) == flips[0]
+    assert kept == first_flip(trace.events, Setting(threshold=0.0)) == flips[0]
     expect(page.locator(".t.flip, .t.stale")).to_have_count(0)
     shown.more()
     drag(page, "#acceptance input[type=range]", 0.0, 0.4, 1.0)
@@ -172,4 +172,4 @@ def test_step_5_the_map_of_all_settings_is_walked_by_pointer_keys_and_sliders_ov
     page.click(".sweep-open")
     eventually(lambda: (run := newest(site)) and (run.request.prompt, run.state) == (DISPUTED, "done"))
     shown.shows(newest(site).events)
-    assert newest(site).request.threshold == sweep.points[cheapest].threshold
+    assert newest(site).request.setting.threshold == sweep.points[cheapest].threshold

@@ -10,14 +10,14 @@ import pytest
 
 from app.figures import amount
 from app.share.export import html_page
-from engine import UNITS, Request, Role, Trace, costs
+from engine import UNITS, Role, Trace, build_request, costs
 from tests.support.browser import contrast
 from tests.support.fake_pair import FakePair
 from tests.support.shared_text import HOSTILE, no_markup, offline
 
 
 def trace_of(text: str = "one two three four five six", router: str = "r1", **asked) -> Trace:
-    request = Request(f"echo {text}", **{"max_new_tokens": 400, "alternatives": 5, "threshold": 0.7, **asked})
+    request = build_request(f"echo {text}", **{"max_new_tokens": 400, "alternatives": 5, "threshold": 0.7, **asked})
     return FakePair(1e6, router=router).generate(request)
 
 

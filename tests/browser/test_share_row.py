@@ -14,7 +14,7 @@ from PIL import Image
 
 from app.fields import request_fields
 from app.share.link import link_json
-from engine import Request, Trace, WeightsError
+from engine import Trace, WeightsError, build_request
 from tests.support import shared_text as row
 from tests.support.browser import Site, Window, eventually, expect, newest, serve, window
 from tests.support.fake_pair import FakePair
@@ -44,7 +44,7 @@ def tiny(browser, tiny_pair) -> Iterator[tuple[Site, Window]]:
 @pytest.fixture(scope="module")
 def trace() -> Trace:
     """A text of another machine."""
-    asked = Request("echo where do you come from?", 0.8, seed=9, max_new_tokens=40, alternatives=5)
+    asked = build_request("echo where do you come from?", threshold=0.8, seed=9, max_new_tokens=40, alternatives=5)
     return replace(FakePair(1e6).generate(asked), slm="little", llm="big", router="their-router")
 
 

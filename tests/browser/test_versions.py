@@ -12,7 +12,7 @@ PROMPT, UNDO, REDO = "#prompt textarea", '[data-step="-1"]', '[data-step="1"]'
 def turn(shown: Window, site: Site, threshold: float) -> Any:
     """Lets the threshold go somewhere else; the finished run whose text is on the page then."""
     shown.slide("#threshold", threshold)
-    eventually(lambda: newest(site).request.threshold == threshold and not newest(site).active)
+    eventually(lambda: newest(site).request.setting.threshold == threshold and not newest(site).active)
     return at(shown, site, newest(site))
 
 
@@ -20,7 +20,7 @@ def at(shown: Window, site: Site, run: Any) -> Any:
     """Waits until a run's text, its dials and its place in the history are on the page."""
     eventually(lambda: newest(site) is run)
     shown.shows(run.events)
-    eventually(lambda: float(shown.page.input_value("#threshold input[type=range]")) == run.request.threshold)
+    eventually(lambda: float(shown.page.input_value("#threshold input[type=range]")) == run.request.setting.threshold)
     expect(shown.page.locator('.version[aria-current="true"]')).to_have_count(1)
     return run
 

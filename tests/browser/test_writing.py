@@ -54,8 +54,9 @@ def test_the_price_of_a_token_moves_the_outcome_and_nothing_is_written_again(sho
         for ratio in (ratios[unit], 100.0):
             if ratio == 100:
                 page.locator("#cost").fill("200")
-            slm, llm = parts[unit]
-            cost = " ".join(percent(slm * ratios[unit] / ratio + llm).split())
+            part, own = parts[unit], ratios[unit]
+            assert part and own
+            cost = " ".join(percent(part[0] * own / (ratio or own) + part[1]).split())
             eventually(lambda cost=cost: f"· {cost} of" in shown.inner(".outcome"))
     assert len(seen) == 4 and len(pair.requests) == asked
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine import Request, Role, load_settings
+from engine import Role, build_request, load_settings
 from engine.benchmark.subject import from_settings
 from tests.support.texts import assert_same_up_to_a_tie, ids
 
@@ -24,7 +24,7 @@ PROMPTS = [
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_both_ends_of_the_dial_write_what_generate_writes(cpu_pair, role, prompt):
     threshold = 0.0 if role is Role.SLM else 1.01
-    request = Request(prompt, threshold, "confidence", max_new_tokens=80)
+    request = build_request(prompt, threshold=threshold, policy="confidence", max_new_tokens=80)
     ours = ids(cpu_pair.generate(request).events)
     model: Any = from_settings(load_settings(preset="cpu")).plain(role)
     start = torch.tensor([cpu_pair.prepare(request)[1]])

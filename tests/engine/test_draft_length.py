@@ -33,7 +33,7 @@ def drafted(
         provisional=[SimpleNamespace(index=SETTLED + n, score=score) for n, score in enumerate(earlier)],
         position=SETTLED + len(earlier),
         finish_reason=finish,
-        dial=SimpleNamespace(max_draft=limit),
+        setting=SimpleNamespace(max_draft=limit),
         kept=counts or {},
         called=called,
     )

@@ -11,9 +11,9 @@ import pytest
 
 from engine import load_settings
 from engine.endpoint.bodies import read_body
-from engine.endpoint.model_names import RouterSetting, name_and_field, named_setting
+from engine.endpoint.model_names import name_and_field, named_setting
 from engine.guard.refusals import Refusal
-from engine.request import DEFAULT_THRESHOLD
+from engine.setting import DEFAULT_THRESHOLD, Setting
 
 MESSAGES = [{"role": "user", "content": "Start with 12. Add 30. What is the result?"}]
 USER = MESSAGES[0]
@@ -42,9 +42,9 @@ def test_a_name_and_the_field_citer_are_a_setting_and_the_field_wins(tiny_pair, 
     threshold = tiny_pair.threshold if threshold is None else threshold
     acceptance = tiny_pair.acceptance if acceptance is None else acceptance
     found = asked(tiny_pair, model=name, citer={**citer, "max_draft": 3}).setting
-    assert found == RouterSetting(policy, threshold, acceptance, 3)
+    assert found == Setting(policy, threshold, acceptance, 3)
     given = load_settings(policy="confidence", threshold=0.3, acceptance=0.2, max_draft=5)
-    assert named_setting("tiny", tiny_pair, given) == RouterSetting("confidence", 0.3, 0.2, 5)
+    assert named_setting("tiny", tiny_pair, given) == Setting("confidence", 0.3, 0.2, 5)
 
 
 def test_every_setting_has_a_name_and_a_field_that_ask_for_it(tiny_pair):

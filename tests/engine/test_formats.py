@@ -27,12 +27,9 @@ from engine.operating_points import FILE
 from engine.pairs.config import check_gguf, read_config
 from engine.pairs.gguf_header import GgufHeader
 from engine.pairs.tensors import Tensors
-from engine.request import Request, Turn
+from engine.request import Turn, build_request
 from engine.router import CARD, WEIGHTS, Router
-from engine.served.dialect import Inquiry, WrongAnswer
-from engine.served.llama_cpp import LLAMA_CPP
-from engine.served.sglang import SGLANG
-from engine.served.vllm import VLLM
+from engine.served.dialects import DIALECTS, Inquiry, WrongAnswer
 from engine.settings import variables
 from engine.weights import convert
 from engine.weights.cache_folder import sha256_of
@@ -192,7 +189,7 @@ TALK = (Turn("user", "a?"), Turn("assistant", "b c", ((Role.SLM, 2), (Role.LLM, 
 @pytest.fixture(scope="module")
 def trace(random_pair):
     options = {"policy": "confidence", "threshold": 0.3, "acceptance": 0.05, "alternatives": 2}
-    return random_pair.generate(Request("echo a b c", max_new_tokens=9, turns=TALK, **options))
+    return random_pair.generate(build_request("echo a b c", max_new_tokens=9, turns=TALK, **options))
 
 
 @settings(max_examples=100)
@@ -244,7 +241,7 @@ def made_up(tokens: list[int], looks: int, top: int) -> list[list[tuple[int, flo
 
 
 @given(data=st.data(), looks=st.integers(1, 3))
-@pytest.mark.parametrize("kind, dialect", [("sglang", SGLANG), ("vllm", VLLM), ("llama.cpp", LLAMA_CPP)])
+@pytest.mark.parametrize("kind, dialect", DIALECTS.items())
 def test_an_answer_of_the_llms_server(kind, dialect, data, looks):
     question = Inquiry([1, 2, 3, 4], looks if dialect.judges else 1, 3, "model", 259)
     reply = SHAPES[kind](SimpleNamespace(likeliest=made_up), dialect.body(question), False)

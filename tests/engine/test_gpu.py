@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
 
-from engine import Request, Trace, first_flip
+from engine import Request, Setting, Trace, build_request, first_flip
 from engine.pair import Pair, load
 from tests.support.random_gguf import by_bitsandbytes, random_qwen
 from tests.support.random_pair import byte_tokenizer, random_model
@@ -59,9 +58,9 @@ def test_rows_that_come_and_go_are_the_defined_texts_at_every_dial(random_pair, 
 def check_dials(pair: Pair, trace: Trace) -> None:
     """Each token is by whom its score and its ratio say; a text that is all the LLM's is that of the LLM alone."""
     request = trace.request
-    assert first_flip(trace.events, request.threshold, request.acceptance) is None
-    if request.acceptance == 1 or request.threshold > 1:
-        llm = pair.generate(replace(request, threshold=1.01, acceptance=0.0))
+    assert first_flip(trace.events, request.setting) is None
+    if request.setting.acceptance == 1 or request.setting.threshold > 1:
+        llm = pair.generate(build_request(request, threshold=1.01, acceptance=0.0))
         start = torch.tensor([pair.prepare(request)[1]], device=pair.slm.device)
         assert_same_up_to_a_tie(pair.models[1].model, start, ids(trace.events), ids(llm.events))
 
@@ -76,7 +75,7 @@ def test_nf4_writes_by_its_dials_alone_and_in_rows(device):
         alone = pair.generate(request)
         check_dials(pair, trace)
         check_dials(pair, alone)
-        if request.threshold == 0 and request.acceptance == 0:
+        if request.setting.threshold == 0 and request.setting.acceptance == 0:
             start = torch.tensor([pair.prepare(request)[1]], device=device)
             assert_same_up_to_a_tie(pair.slm.model, start, ids(trace.events), ids(alone.events))
 
@@ -86,7 +85,8 @@ def test_nf4_writes_by_its_dials_alone_and_in_rows(device):
 @NO_GPU
 def test_the_gpu_preset_loads_in_4_bits_and_answers_at_acceptance_in_rows():
     pair = load("gpu")
-    asked = [Request("What is 2 + 2?", t, "confidence", acceptance=a, max_new_tokens=40) for t, a in ((0.7, 0), (0, 1))]
+    settings = Setting("confidence", 0.7), Setting("confidence", 0, 1)
+    asked = [Request("What is 2 + 2?", setting, max_new_tokens=40) for setting in settings]
     assert pair.quantisation == "NF4"
     for trace in pair.generate_batch(asked):
         assert "4" in trace.text

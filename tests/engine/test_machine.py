@@ -17,9 +17,10 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from engine import Forced, Request, Role, Sampling, TokenEvent, at_dials, extend, fold_revealed
+from engine import Forced, Request, Role, Sampling, Setting, TokenEvent, at_setting, extend, fold_revealed
 from engine.batch.rows import Row
 from engine.pair import Pair
+from engine.request import build_request
 from engine.tokenizer import TextStream, backend
 from tests.support.random_pair import byte_tokenizer, random_model
 from tests.support.slow_reference import ROUNDING, SlowReference
@@ -50,12 +51,13 @@ def alone(request: Request) -> list[list[Any]]:
 
 
 thresholds = st.sampled_from((0.0, 0.0, 0.05, 0.2, 0.5, 1.01))
+twins = st.sampled_from((None, {"threshold": 0.2}, {"seed": 3}))
 acceptances = st.sampled_from((0.0, 0.05, 0.3, 1.0))
 drafts = st.sampled_from((1, 3, 6, "auto"))
 readings = st.sampled_from((None, None, 1, 7, 40))
 requests = st.builds(
-    Request,
-    prompt=st.sampled_from(PROMPTS),
+    build_request,
+    st.sampled_from(PROMPTS),
     threshold=thresholds,
     policy=st.sampled_from(("confidence", "confidence", "confidence", "random", "slm", "llm")),
     raw=st.just(True),
@@ -94,11 +96,9 @@ class Texts(RuleBasedStateMachine):
         return number, self.texts[number]
 
     @precondition(lambda self: len(self.texts) < MOST)
-    @rule(
-        some=st.lists(requests, min_size=1, max_size=2), twin=st.sampled_from((None, {"threshold": 0.2}, {"seed": 3}))
-    )
+    @rule(some=st.lists(requests, min_size=1, max_size=2), twin=twins)
     def join(self, some: list[Request], twin: dict[str, Any] | None) -> None:
-        some = [*some, replace(some[0], **twin)] if twin else some
+        some = [*some, build_request(some[0], **twin)] if twin else some
         prepared = [self.pair.prepare(each) for each in some]
         numbers = self.decoding.add(some, [policy for policy, _ in prepared], [prompt for _, prompt in prepared])
         self.texts |= {number: Written(self.decoding.rows[number]) for number in numbers}
@@ -133,15 +133,15 @@ class Texts(RuleBasedStateMachine):
         """Dials hold for the next token that is drafted."""
         _, text = self.any(data)
         if text.row.unfinished:
-            dial, text.moved = text.row.dial, True
-            dial.threshold, dial.acceptance, dial.max_draft = threshold, acceptance, draft
+            text.row.setting, text.moved = Setting(text.row.setting.policy, threshold, acceptance, draft), True
 
     @precondition(lambda self: self.texts)
     @rule(data=st.data(), threshold=thresholds, acceptance=acceptances)
     def replay(self, data: st.DataObject, threshold: float, acceptance: float) -> None:
         """A text goes on from the first decision that other dials flip."""
         number, text = self.any(data)
-        self.resume(number, *at_dials(text.row.request, text.row.events, threshold, acceptance))
+        setting = replace(text.row.request.setting, threshold=threshold, acceptance=acceptance)
+        self.resume(number, *at_setting(text.row.request, text.row.events, setting))
 
     @precondition(lambda self: self.texts)
     @rule(data=st.data(), role=st.sampled_from(Role), token=st.sampled_from((None, 98)))
@@ -153,7 +153,7 @@ class Texts(RuleBasedStateMachine):
             at = data.draw(st.integers(0, len(events) - 1))
             before = tuple(forced for forced in text.row.request.forced if forced.index < at)
             request = replace(text.row.request, forced=(*before, Forced(at, role, token)))
-            self.resume(number, replace(request, threshold=text.row.dial.threshold), events[:at])
+            self.resume(number, replace(request, setting=text.row.setting), events[:at])
 
     @precondition(lambda self: self.texts)
     @rule(data=st.data(), reading=readings)
@@ -205,8 +205,8 @@ class Texts(RuleBasedStateMachine):
             assert rows is None or event.row in rows
             text = self.texts[event.row]
             extend(text.heard, event)
-            limit, unread = text.row.dial.max_draft, sum(each.provisional for each in fold_revealed(text.heard))
-            assert text.moved or limit == "auto" or unread < limit or text.row.request.acceptance == 0
+            limit, unread = text.row.setting.max_draft, sum(each.provisional for each in fold_revealed(text.heard))
+            assert text.moved or limit == "auto" or unread < limit or text.row.request.setting.acceptance == 0
 
     def resume(self, number: int, request: Request, events: Sequence[TokenEvent]) -> None:
         self.decoding.resume(number, request, events)
@@ -229,7 +229,7 @@ class Texts(RuleBasedStateMachine):
     def tie(self, row: Row) -> bool:
         """Whether anything in a text was decided within rounding."""
         prompt, tokens = row.tokens[: row.prompt_tokens], row.tokens[row.prompt_tokens :]
-        dials = row.request.threshold, row.request.acceptance
+        dials = row.request.setting.threshold, row.request.setting.acceptance
         found = (self.reference.token(row.request, prompt, tokens[:n], *dials) for n in range(len(tokens)))
         return min((each.margin for each in found), default=1.0) < ROUNDING
 
@@ -243,6 +243,6 @@ TestTexts.settings = settings(
 
 def test_the_llm_of_this_machine_keeps_some_drafts_and_takes_others_back():
     pair, _ = kin()
-    request = Request(BEGIN, 0.0, "slm", raw=True, acceptance=0.3, max_new_tokens=40)
+    request = Request(BEGIN, Setting("slm", 0.0, 0.3), raw=True, max_new_tokens=40)
     events = [each for s in (GREEDY, WARM) for each in pair.generate(replace(request, sampling=s)).events]
     assert 0.2 < sum(event.role is Role.SLM for event in events) / len(events) < 0.95

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from engine import Request
+from engine import build_request
 from engine.batch.prefix_cache import PrefixCache
 from engine.policy import ConfidencePolicy
 from engine.request import Sampling
@@ -33,7 +33,7 @@ def written(pair, requests, caching):
 @pytest.mark.parametrize("sampled", [{}, {"sampling": Sampling(temperature=0.8), "seed": 3}], ids=["greedy", "sampled"])
 def test_texts_and_charges_are_those_without_it_and_less_is_read(tiny_pair, sampled):
     requests = [
-        Request(prompt, threshold=threshold, acceptance=acceptance, max_draft=draft, max_new_tokens=40, **sampled)
+        build_request(prompt, threshold=threshold, acceptance=acceptance, max_draft=draft, max_new_tokens=40, **sampled)
         for prompt in PROMPTS
         for threshold, acceptance, draft in DIALS
     ]

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine import Request, Role, Trace, at_dials, audit, costs, first_flip, same_acceptance, same_text
+from engine import Request, Role, Setting, Trace, at_setting, audit, costs, first_flip, same_acceptance, same_text
 from engine.pair import Pair
 from tests.support.paths import ROOT
 from tests.support.texts import GREEDY, PROMPTS, asked, expected, facts, ids, verified
@@ -34,7 +34,7 @@ def test_a_text_at_other_thresholds_says_of_itself_what_a_fresh_run_says(tiny_pa
     decoding = written(tiny_pair, request(0.5))
     row = decoding.rows[0]
     for threshold in (0.99, 0.2, 1.01, 0.0, 0.9):
-        decoding.resume(0, *at_dials(row.request, row.events, threshold, 0))
+        decoding.resume(0, *at_setting(row.request, row.events, replace(row.setting, threshold=threshold)))
         decoding.finish()
         assert facts(row.events) == expected(tiny_pair, request(threshold)), threshold
 
@@ -43,8 +43,8 @@ def test_only_what_follows_the_first_flip_is_decoded_again(tiny_pair):
     decoding = written(tiny_pair, request())
     events = list(decoding.rows[0].events)
     threshold = max(e.score or 0.0 for e in events if e.role is Role.LLM)  # gives one token back to the SLM
-    moved, kept = at_dials(decoding.rows[0].request, events, threshold, 0)
-    flip = first_flip(events, threshold, 0)
+    moved, kept = at_setting(decoding.rows[0].request, events, Setting(threshold=threshold))
+    flip = first_flip(events, Setting(threshold=threshold))
     assert flip is not None and len(kept) == flip > 0
     fed = tiny_pair.slm.fed
     decoding.resume(0, moved, kept)
@@ -88,7 +88,7 @@ def test_what_was_read_for_candidates_alone_is_in_the_seconds_of_what_goes_on_fr
     spared(tiny_pair, decoding)
     decoding = written(tiny_pair, request(0.0), tokens=9)
     decoding.reveal(0)
-    decoding.rows[0].dial.threshold = 1.01
+    decoding.rows[0].setting = Setting(threshold=1.01)
     event = spared(tiny_pair, decoding)
     assert event.llm_fed == decoding.rows[0].prompt_tokens + 9
     assert decoding.rows[0].spared[Role.LLM] == event.llm_fed - 1, "all but the last token, for its hidden state"
@@ -113,14 +113,14 @@ def test_a_draft_that_took_others_back_is_taken_back_by_none_after_the_acceptanc
     row = decoding.rows[0]
     for _ in range(8):
         decoding.step()
-    row.dial.acceptance = 1.0
+    row.setting = replace(row.setting, acceptance=1.0)
     decoding.finish()
     assert any(event.taken_back for event in row.events)
-    decoding.resume(0, *at_dials(row.request, row.events, 0.0, 1.0))
+    decoding.resume(0, *at_setting(row.request, row.events, row.setting))
     decoding.finish()
     assert any(event.taken_back for event in row.events[:8]), "a draft from before the change is taken back"
     assert not any(draft.taken_back for event in row.events for draft in event.taken_back)
-    assert ids(row.events) == ids(tiny_pair.generate(replace(text, acceptance=1.0)).events)
+    assert ids(row.events) == ids(tiny_pair.generate(text, acceptance=1.0).events)
 
 
 def test_the_range_of_the_same_text_ends_where_the_first_decision_flips(tiny_pair):
@@ -128,22 +128,22 @@ def test_the_range_of_the_same_text_ends_where_the_first_decision_flips(tiny_pai
     events = list(decoding.rows[0].events)
     low, high = same_text(events)
     assert low < 0.9 <= high
-    decoding.resume(0, *at_dials(decoding.rows[0].request, events, math.nextafter(low, 1), 0))
+    decoding.resume(0, *at_setting(decoding.rows[0].request, events, Setting(threshold=math.nextafter(low, 1))))
     assert not decoding.active, "without a flip nothing is decoded"
-    assert first_flip(events, high, 0) is None and first_flip(events, math.nextafter(high, 2), 0) is not None
-    assert first_flip(events, low, 0) is not None and first_flip(events, math.nextafter(low, 1), 0) is None
+    flips = [first_flip(events, Setting("router", each)) for each in (low, math.nextafter(low, 1), high, high + 1e-6)]
+    assert [flip is None for flip in flips] == [False, True, True, False]
 
 
 def test_nothing_flips_within_the_dials_at_which_a_text_is_the_same(tiny_pair):
     row = verified()
     events = tiny_pair.generate(row).events
     low, high = same_acceptance(events)
-    assert low < row.acceptance <= high
+    assert low < row.setting.acceptance <= high
     for acceptance in (math.nextafter(low, 1), min(high, 1.0)):
-        assert first_flip(events, row.threshold, acceptance) is None
-        assert ids(tiny_pair.generate(replace(row, acceptance=acceptance)).events) == ids(events)
+        assert first_flip(events, replace(row.setting, acceptance=acceptance)) is None
+        assert ids(tiny_pair.generate(row, acceptance=acceptance).events) == ids(events)
     if high < 1:
-        assert first_flip(events, row.threshold, math.nextafter(high, 1)) is not None
+        assert first_flip(events, replace(row.setting, acceptance=math.nextafter(high, 1))) is not None
 
 
 @pytest.mark.parametrize("acceptance", [0, 0.003, 0.1, 0.6])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine import Forced, InvalidRequest, Request, Role, Sampling, build_request
+from engine import Forced, InvalidRequest, Request, Role, Sampling, Setting, build_request
 from engine.request import MAX_FORCED, Turn
 
 
@@ -36,7 +36,7 @@ def test_forced_tokens_have_a_limit_and_roles_for_authors_and_a_raw_text_has_no_
     [([], "no token"), ([1, 259], "token id = 259"), ([-1], "token id = -1"), ([1] * 2048, "too long")],
 )
 def test_a_prompt_of_token_ids_that_cannot_be_read_is_refused_before_any_model_runs(random_pair, ids, said):
-    asked, decoding = Request("x", policy="confidence"), random_pair.open()
+    asked, decoding = build_request("x", policy="confidence"), random_pair.open()
     with pytest.raises(InvalidRequest, match=said):
         random_pair.start([asked], prompts=[ids])
     with pytest.raises(InvalidRequest, match=said):
@@ -50,6 +50,15 @@ def test_a_request_is_changed_by_the_same_options_that_make_one():
     assert changed == build_request("x", temperature=0.5, top_p=0.9, threshold=0.4, stop=("z",))
     given = build_request(first, sampling=Sampling(top_k=7), temperature=0.5)
     assert given.sampling == Sampling(temperature=0.5, top_k=7)
+
+
+def test_a_setting_is_read_as_it_is_written_and_parts_may_be_left_out():
+    for text in ("router < 0.88 @ 0.3", "llm < 2", "margin < 0.1 @ 0/8", "slm < 0 @ 1", "router < 1e-05 @ 0.1/1024"):
+        assert str(Setting.parse(text)) == text
+    assert [Setting.parse(text) for text in ("router", "<0.5", "@0/auto")] == [Setting()] * 3
+    for wrong in ("", "router 0.5", "router < 3", "magic < 0.5", "router < 0.5 @ 2", "router / 8"):
+        with pytest.raises(InvalidRequest, match=r"setting|threshold|policy|acceptance"):
+            Setting.parse(wrong)
 
 
 def test_options_that_make_no_request_are_refused_by_name():

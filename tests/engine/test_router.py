@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine import Request, Role, RouterError, WeightsError
+from engine import Request, Role, RouterError, Setting, WeightsError, build_request
 from engine.model.logits import LOGIT_FEATURES, logit_features
 from engine.network import FoldedNetwork, RouterNetwork
 from engine.policy import (
@@ -78,7 +78,8 @@ def test_a_saved_router_loads_equal_and_reads_logits_only_if_it_was_trained_on_t
     inputs = features(state.hidden, state.logit_features if certain else None)
     assert torch.equal(router.score(inputs), again.score(inputs))
     assert again.card == router.card
-    decoding = random_pair.start([Request("hello", raw=True, threshold=1.5, max_new_tokens=4)], [RouterPolicy(again)])
+    asked = Request("hello", Setting(threshold=1.5), raw=True, max_new_tokens=4)
+    decoding = random_pair.start([asked], [RouterPolicy(again)])
     assert [event.slm_head for _ in range(4) for event in decoding.step()] == [certain] * 4
 
 
@@ -95,7 +96,7 @@ def test_a_network_that_is_folded_into_three_products_scores_the_same(hidden, lo
 
 
 def test_a_routed_text_uses_the_router_and_ends_where_it_gives_no_number(random_pair):
-    router, asked = make_router(random_pair), Request("hello", raw=True, max_new_tokens=30, threshold=0.5)
+    router, asked = make_router(random_pair), build_request("hello", raw=True, max_new_tokens=30, threshold=0.5)
     random_pair.use_router(router)
     try:
         trace = random_pair.generate(asked)

@@ -12,7 +12,7 @@ from itertools import islice
 import pytest
 import torch
 
-from engine import EngineError, InvalidRequest, Request, Role, RouterError, costs, extend, load_settings
+from engine import EngineError, InvalidRequest, Request, Role, RouterError, Setting, costs, extend, load_settings
 from engine.batch.handle import Handle
 from engine.batch.slots import common
 from engine.events import charged
@@ -248,7 +248,7 @@ def test_a_dial_holds_from_the_next_token_also_of_a_text_that_waits(tiny_pair):
         handle = scheduler.submit(asked(threshold=0.0), "me", listener=gate)
         assert gate.reached.wait(TIME)
         waits = scheduler.submit(asked(threshold=0.0), "me")
-        handle.dial.threshold = waits.dial.threshold = 1.01
+        handle.setting = waits.setting = Setting("confidence", 1.01)
         gate.open.set()
         assert handle.wait(TIME) and waits.wait(TIME)
     assert [event.role for event in handle.events] == [Role.SLM] + [Role.LLM] * (len(handle.events) - 1)

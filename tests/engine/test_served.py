@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import unicodedata
 from itertools import pairwise
 
 import pytest
 
 from engine import (
-    Dial,
     EngineError,
     InvalidRequest,
     Sampling,
     ServerError,
+    Setting,
     SettingsError,
     Trace,
     costs,
@@ -88,12 +89,11 @@ def test_what_a_server_cannot_do_is_refused_with_the_reason(tiny_pair):
             pair.check(asked(PROMPTS[0], 0.5, sampling=Sampling(repetition_penalty=1.2)))
         with pytest.raises(EngineError, match="CITER_LLM_URL"):
             _ = pair.models
-        dial = Dial(1.01)
-        events = pair.stream(asked(PROMPTS[0], 1.01), dial)
-        next(events)
-        dial.acceptance = 0.5
+        decoding = pair.start([asked(PROMPTS[0], 1.01)])
+        decoding.step()
+        decoding.rows[0].setting = Setting(acceptance=0.5)
         with pytest.raises(InvalidRequest, match="acceptance"):
-            next(events)
+            decoding.step()
 
 
 def test_vllm_reads_the_whole_text_to_judge_a_draft_and_that_is_charged(tiny_pair):
@@ -137,6 +137,20 @@ def test_a_token_that_the_server_spells_otherwise_is_found_at_the_start(tiny_pai
 def test_settings_that_do_not_fit_are_refused_by_name(tiny_pair):
     with served("vllm", tiny_pair) as server, pytest.raises(SettingsError, match=r"NAME = other: .*org/tiny-llm"):
         load("tiny", load_settings(llm_url=server.url, llm_name="other"))
+
+
+def test_it_writes_and_scores_whole_texts_where_vllm_has_it(tiny_pair):
+    trace = tiny_pair.generate(asked(PROMPTS[0], 1.01, alternatives=2))
+    ids = [event.id for event in trace.events]
+    with served("vllm", tiny_pair) as server, loaded(server) as pair:
+        _, prompt = pair.prepare(trace.request)
+        assert pair.llm.complete(prompt, len(ids)).result() == ids
+        told = pair.llm.score([*prompt, *ids], len(prompt), top=2).result()
+        for event, (own, likely) in zip(trace.events, told, strict=True):
+            assert own == likely.logprobs[0] == pytest.approx(math.log(event.llm_alternatives[0].probability), abs=1e-4)
+            assert likely.ids == [each.id for each in event.llm_alternatives]
+        wrong = pair.llm.score([*prompt, 0], len(prompt)).result()[0]
+        assert wrong[0] < wrong[1].logprobs[0] and wrong[1].ids == ids[:1], "also of a token that is not likely"
 
 
 def test_the_key_reaches_the_server_in_utf_8_and_nobody_else(tiny_pair, caplog):

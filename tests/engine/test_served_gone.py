@@ -30,7 +30,7 @@ LLM_ONLY = MANY[4]
 @pytest.fixture(scope="module")
 def expected(tiny_pair):
     """What the texts of `MANY` are, by (prompt, threshold, acceptance): greedy ones do not depend on the seed."""
-    different = {(r.prompt, r.threshold, r.acceptance): r for r in MANY}
+    different = {(r.prompt, r.setting.threshold, r.setting.acceptance): r for r in MANY}
     traces = tiny_pair.generate_batch(list(different.values()))
     return {key: [event.id for event in trace.events] for key, trace in zip(different, traces, strict=True)}
 
@@ -44,7 +44,7 @@ def text_of(handle: Handle) -> list[int]:
 
 def right(handle: Handle, expected) -> list[int]:
     request = handle.order.request
-    return expected[request.prompt, request.threshold, request.acceptance]
+    return expected[request.prompt, request.setting.threshold, request.setting.acceptance]
 
 
 def finish(handles):

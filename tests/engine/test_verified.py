@@ -32,7 +32,7 @@ def test_acceptance_0_writes_what_routing_alone_writes_and_the_llm_never_reads_m
         assert ids(trace.events) == reference.write(row).ids
         seen = 0
         for event in trace.events:
-            chosen = event.score < row.threshold
+            chosen = event.score < row.setting.threshold
             assert event.llm_fed == (trace.prompt_tokens + event.index - seen if chosen else 0)
             assert (event.taken_back, event.ratio, event.llm_head) == ((), None, 1)
             seen += event.llm_fed
@@ -50,7 +50,7 @@ def test_above_acceptance_0_a_text_is_that_of_reading_all_with_both_models(tiny_
         assert ids(trace.events) == expected.ids, row
         assert (trace.text, trace.finish_reason) == (expected.text, expected.finish_reason), row
         assert [e.role for e in trace.events] == [token.role for token in expected.tokens], row
-        if row.acceptance == 1:
+        if row.setting.acceptance == 1:
             assert (ids(trace.events), trace.text) == (ids(llm.events), llm.text), "the LLM's own"
     for row in rows[::7]:
         assert ids(tiny_pair.generate(row).events) == reference.write(row).ids, row
@@ -82,7 +82,7 @@ def test_200_prompts_each_of_one_policy_at_acceptance_0_at_1_and_at_one_in_betwe
         llm = tiny_pair.generate(asked(question.question, **{**options, "policy": "llm"})).text
         for row, trace in zip(rows, tiny_pair.generate_batch(rows), strict=True):  # they share slots
             reference.check(row, trace.events)
-            if row.acceptance == 1:
+            if row.setting.acceptance == 1:
                 assert trace.text == llm, row
 
 

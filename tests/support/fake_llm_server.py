@@ -112,6 +112,8 @@ class FakeServer:
 
 
 def _completions(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[str, Any]:
+    if "logprobs" not in body:
+        return _written(server, body)
     tokens, top = body["prompt"], body["logprobs"]
     assert body["max_tokens"] == 1 and body["return_token_ids"] and body["return_tokens_as_token_ids"]
     looks = len(tokens) if body.get("prompt_logprobs") else 1
@@ -128,6 +130,18 @@ def _completions(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[
             place.setdefault(str(actual), {"logprob": -50.0, "rank": 10**5})
         choice["prompt_logprobs"] = [None, *told]
     return {"object": "text_completion", "choices": [choice], "usage": {"prompt_tokens": len(tokens)}}
+
+
+def _written(server: FakeServer, body: dict[str, Any]) -> dict[str, Any]:
+    """A whole greedy text; and of a prompt each token's own log-probability beside the likeliest."""
+    text, places = list(body["prompt"]), []
+    for own, place in zip(text[1:], server.likeliest(text, len(text), server.pair.llm.vocabulary), strict=False):
+        ranks = {id: {"logprob": value, "rank": rank} for rank, (id, value) in enumerate(place, 1)}
+        told = {own, *list(ranks)[: body.get("prompt_logprobs", 0)]}
+        places.append({str(id): ranks[id] for id in told})
+    for _ in range(body["max_tokens"]):
+        text.append(server.likeliest(text, 1, 1)[0][0][0])
+    return {"choices": [{"token_ids": text[len(body["prompt"]) :], "prompt_logprobs": [None, *places]}]}
 
 
 def _generate(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[str, Any]:

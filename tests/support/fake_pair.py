@@ -23,7 +23,8 @@ from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, exte
 from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
 from engine.operating_points import OperatingPoints
-from engine.request import Dial, Request
+from engine.request import Request, build_request
+from engine.setting import Setting
 
 ANSWER = '''Here is a function that checks whether a string is a palindrome:
 
@@ -43,7 +44,7 @@ _MOMENT = 0.05  # seconds
 
 
 def request(prompt: str = "a palindrome", **options) -> Request:
-    return Request(prompt, **{"max_new_tokens": 30, **options})
+    return build_request(prompt, **{"max_new_tokens": 30, **options})
 
 
 @dataclass(eq=False)
@@ -54,7 +55,7 @@ class FakeRow:
     policy: str
     prompt_tokens: int
     tokens: list[int]
-    dial: Dial
+    setting: Setting
     limit: int = 0
     events: list[TokenEvent] = field(default_factory=list)
     unseen: list[int] = field(default_factory=list)
@@ -89,7 +90,7 @@ class FakeDecoding:
 
     def add(self, requests, policies, prompts, texts=(), known=None) -> list[int]:
         asked = zip(requests, policies, prompts, strict=True)
-        rows = [FakeRow(each, policy, len(ids), list(ids), Dial.of(each)) for each, policy, ids in asked]
+        rows = [FakeRow(each, policy, len(ids), list(ids), each.setting) for each, policy, ids in asked]
         for row, events in zip(rows, texts, strict=False):
             row.go_on(row.request, events)
         return self.enter(rows)
@@ -163,7 +164,8 @@ class FakePair:
     check_sampling = check_acceptance
 
     def prepare(self, request: Request, prompt=None) -> tuple[str, list[int]]:
-        return request.policy, list(prompt) if prompt else [zlib.crc32(_said(request).encode())] * self.check(request)
+        rendered = [zlib.crc32(_said(request).encode())] * self.check(request)
+        return request.setting.policy, list(prompt or rendered)
 
     def open(self, most: int | None = None) -> FakeDecoding:
         return FakeDecoding(self)
@@ -184,15 +186,15 @@ class FakePair:
             self._writing, self._wrote = sum(row.unfinished for row in rows), time.monotonic()
 
     def write(self, row: FakeRow, seconds: float) -> TokenEvent:
-        request, dial, text = row.request, row.dial, row.events
+        request, setting, text = row.request, row.setting, row.events
         pieces, index = _pieces(request), len(row.events)
-        longest = 6 if request.max_draft == "auto" else request.max_draft
-        event = replace(_event(request, index, dial, seconds), slm_fed=row.prompt_tokens if index == 0 else 1)
+        longest = 6 if request.setting.max_draft == "auto" else request.setting.max_draft
+        event = replace(_event(request, index, setting, seconds), slm_fed=row.prompt_tokens if index == 0 else 1)
         last = index == len(pieces) - 1
         looks = event.provisional and (last or sum(e.provisional for e in text) + 1 >= longest)
         if event.role is Role.LLM or looks:
             llm_fed = (len(row.unseen) + 1) if index != len(row.unseen) else row.prompt_tokens + index
-            event = _judged(request, text, replace(event, llm_fed=llm_fed), dial)
+            event = _judged(request, text, replace(event, llm_fed=llm_fed))
             event = replace(event, revealed=tuple(_revealed(request, i) for i in row.unseen if i < event.index))
             row.unseen = []
         else:
@@ -249,14 +251,14 @@ def _pieces(request: Request) -> list[str]:
     return [*pieces, ""][:limit] if prompt.startswith("echo ") else pieces[:limit]
 
 
-def _judged(request: Request, text: list[TokenEvent], event: TokenEvent, dial: Dial) -> TokenEvent:
+def _judged(request: Request, text: list[TokenEvent], event: TokenEvent) -> TokenEvent:
     """What the LLM writes or keeps when it reads the drafts of a text, and the event that is to follow them."""
     drafts = [*(e for e in text if e.provisional), *([event] if event.provisional else [])]
     read: list[Verdict] = []
     for draft in drafts:
         ratio = _ratio(request, draft.index)
         if not keeps(ratio, draft.acceptance):
-            written = _event(request, draft.index, Dial(2.0), event.seconds)
+            written = _event(request, draft.index, Setting(threshold=2.0), event.seconds)
             spent = {"slm_fed": event.slm_fed, "llm_fed": event.llm_fed, "llm_head": len(drafts)}
             asked = {"threshold": draft.threshold, "acceptance": draft.acceptance, "score": draft.score}
             back = (*text[draft.index :], *([event] if event is draft else []))
@@ -271,11 +273,11 @@ def _ratio(request: Request, index: int) -> float:
     return 1.0 if chance > 0.4 else round(chance, 3)
 
 
-def _event(request: Request, index: int, dial: Dial, seconds: float) -> TokenEvent:
-    piece, scores = _pieces(request)[index], request.policy not in ("slm", "llm")
+def _event(request: Request, index: int, setting: Setting, seconds: float) -> TokenEvent:
+    piece, scores = _pieces(request)[index], request.setting.policy not in ("slm", "llm")
     score = round(random.Random(f"{request.seed}/{index}").betavariate(2.2, 0.7), 4)
-    role = (Role.LLM if score < dial.threshold else Role.SLM) if scores else Role(request.policy)
-    if role is Role.SLM and not keeps(_ratio(request, index), dial.acceptance):
+    role = (Role.LLM if score < setting.threshold else Role.SLM) if scores else Role(request.setting.policy)
+    if role is Role.SLM and not keeps(_ratio(request, index), setting.acceptance):
         piece = piece.upper()
     llm, alternatives = role is Role.LLM, {}
     if request.alternatives:
@@ -283,7 +285,7 @@ def _event(request: Request, index: int, dial: Dial, seconds: float) -> TokenEve
         alternatives = {"slm_alternatives": _alternatives(piece, index, 0.9 * score), "llm_alternatives": other}
     spent: dict[str, Any] = {"slm_fed": 1, "llm_fed": 0, "slm_head": not llm, "seconds": seconds}
     spent |= {"slm_seconds": seconds * 0.3, "llm_seconds": seconds * 0.7 * llm}
-    asked: Any = {"threshold": dial.threshold, "acceptance": dial.acceptance, "score": score if scores else None}
+    asked: Any = {"threshold": setting.threshold, "acceptance": setting.acceptance, "score": score if scores else None}
     return TokenEvent(id=1000 + index, text=piece, role=role, index=index, **asked, **spent, **alternatives)
 
 

@@ -1,6 +1,6 @@
 """The one table of limits: what may stand in each field of a request, and what may not, wherever it is given.
 
-`tests/app/test_limits.py` walks it through every surface: `Request`, `Dial`, the page's fields, a link, `/generate`,
+`tests/app/test_limits.py` walks it through every surface: `Request`, the page's fields, a link, `/generate`,
 `/v1` and the command line. A field without a row fails there.
 """
 
@@ -48,7 +48,7 @@ LIMITS = (
     Limit("alternatives", (0, 50), (-1, 51, 2.5)),
 )
 
-ELSEWHERE = ("sampling", "forced")
+ELSEWHERE = ("setting", "sampling", "forced")
 """Fields of `Request` that hold others, or that only callers in Python give: see `tests/engine/test_request.py`."""
 
 FORM = {

@@ -99,7 +99,7 @@ class SlowReference:
         limit = min(request.max_new_tokens, self.pair.context - len(prompt))
         while reason is None:
             before = [token.id for token in tokens]
-            tokens.append(self.token(request, prompt, before, request.threshold, request.acceptance))
+            tokens.append(self.token(request, prompt, before, request.setting.threshold, request.setting.acceptance))
             text += stream.push(tokens[-1].id)
             reason = self._reason(tokens[-1].id, stream, len(tokens) == limit)
         return Text(tokens, text + stream.finish(), reason)
@@ -153,7 +153,7 @@ class SlowReference:
     def _choose(
         self, request: Request, prompt: Sequence[int], at: int, hidden: torch.Tensor, slm: torch.Tensor, dial: float
     ) -> tuple[float | None, Role, float]:
-        policy = build_policy(request.policy, self.pair.router)
+        policy = build_policy(request.setting.policy, self.pair.router)
         if policy.fixed is not None:
             return None, policy.fixed, 1.0
         features = logit_features(slm[None])

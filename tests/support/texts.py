@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from engine import Request, Sampling, TokenEvent, fold_revealed
+from engine import Request, Sampling, TokenEvent, build_request, fold_revealed
 from engine.pair import Pair
 
 PROMPTS = (
@@ -26,7 +26,7 @@ PLANE = list(product((0.0, 0.3, 0.9, 1.01), (0.0, 0.3, 1.0)))
 
 def asked(prompt: str = PROMPTS[0], threshold: float = 0.7, **options: Any) -> Request:
     """A request of 32 tokens at most, of the router unless something else is said."""
-    return Request(prompt, threshold, **{"max_new_tokens": 32, **options})
+    return build_request(prompt, threshold=threshold, **{"max_new_tokens": 32, **options})
 
 
 def verified(prompt: str = PROMPTS[0], threshold: float = 0.3, **options: Any) -> Request:
@@ -56,7 +56,7 @@ def expected(pair: Pair, request: Request) -> list[list[Any]]:
 
 def raw(prompt: str, **options: Any) -> Request:
     """A request of the random pair's, which writes on without a chat template."""
-    return Request(prompt, **{"policy": "confidence", "raw": True, "max_new_tokens": 40, **options})
+    return build_request(prompt, **{"policy": "confidence", "raw": True, "max_new_tokens": 40, **options})
 
 
 TIE = 0.25  # bf16 keeps 8 bits: logits of 16 to 32 are rounded to 1/8, so two that differ by less than 2/8 may swap

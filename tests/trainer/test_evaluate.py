@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine import InvalidRequest, Request
+from engine import InvalidRequest, Request, Setting, build_request
 from engine.benchmark.writers import assisted
 from engine.decoding import Decoding
 from engine.events import charged, taken_back
@@ -68,7 +68,7 @@ def test_every_method_answers_every_question_once_at_every_setting_and_says_how(
 def test_an_answer_and_its_cost_are_those_of_a_run_alone(tiny_pair, results, threshold, acceptance):
     dials = {"threshold": threshold, "acceptance": acceptance, "max_draft": 6 if acceptance else "auto"}
     for question, line in zip(QUESTIONS[:3], answers_of(results, "confidence", threshold, acceptance), strict=False):
-        trace = tiny_pair.generate(Request(prompt(question), policy="confidence", max_new_tokens=120, **dials))
+        trace = tiny_pair.generate(build_request(prompt(question), policy="confidence", max_new_tokens=120, **dials))
         spent = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost).run
         assert line["text"] == trace.text and line["correct"] == grade(question, trace.text)
         assert (line["bytes"], line["flops"]) == (spent.bytes, spent.flops)
@@ -152,23 +152,24 @@ def test_groups_through_few_rows_are_the_texts_that_are_written_alone(tiny_pair,
 
     monkeypatch.setattr(Decoding, "step", counted)
     policy = ConfidencePolicy()
-    groups = [[WantedText(Request(p, threshold=t, max_new_tokens=40), policy) for t in THRESHOLDS] for p in PROMPTS]
+    settings = [Setting(threshold=each) for each in THRESHOLDS]
+    groups = [[WantedText(Request(p, each, max_new_tokens=40), policy) for each in settings] for p in PROMPTS]
     written = write(tiny_pair, groups, rows=9)
     assert 8 <= most[0] <= 9, "two groups, and a third one only where rows have ended"
     for group, rows in zip(groups, written, strict=True):
         for text, row in zip(group, rows, strict=True):
-            alone = tiny_pair.generate(replace(text.request, policy="confidence"))
+            alone = tiny_pair.generate(build_request(text.request, policy="confidence"))
             assert [e.id for e in row.events] == [e.id for e in alone.events]
             assert row.finish_reason == alone.finish_reason
     most[0] = 0
     assert [len(rows) for rows in write(tiny_pair, groups[:2], rows=1)] == [4, 4] and most == [4], "never half a group"
     with pytest.raises(InvalidRequest, match="tokens"):
-        write_each(tiny_pair, [WantedText(Request("5 " * 5000, policy="slm"))], rows=4)
+        write_each(tiny_pair, [WantedText(build_request("5 " * 5000, policy="slm"))], rows=4)
 
 
 def test_speculative_decoding_is_charged_as_transformers_does_it(random_pair):
     """The LLM passes are the loop's; after a full draft the LLM's own token costs no pass of the SLM."""
-    asked = [Request(text, threshold=0.0, acceptance=1.0, max_draft=6, max_new_tokens=30) for text in ("ab", "xyz")]
+    asked = [Request(text, Setting("slm", 0.0, 1.0, 6), max_new_tokens=30) for text in ("ab", "xyz")]
     decoding = random_pair.start(asked, [build_policy("slm")] * 2)
     decoding.finish()
     end, pad = random_pair.end_ids, random_pair.end_id
@@ -186,7 +187,8 @@ def test_speculative_decoding_is_charged_as_transformers_does_it(random_pair):
 def test_the_evaluation_charges_it_so(tiny_pair, results):
     (method,) = build_methods(["assisted"], tiny_pair, None)
     dials = {"threshold": 0.0, "acceptance": 1.0, "max_draft": method.max_draft, "max_new_tokens": 120}
-    decoding = tiny_pair.start([Request(prompt(q), **dials) for q in QUESTIONS], [build_policy("slm")] * len(QUESTIONS))
+    asked = [build_request(prompt(question), **dials) for question in QUESTIONS]
+    decoding = tiny_pair.start(asked, [build_policy("slm")] * len(QUESTIONS))
     decoding.finish()
     spared = 0
     for row, line in zip(decoding.rows, answers_of(results, "assisted", 0.0, 1.0), strict=True):

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from engine import Request, Role
+from engine import Request, Role, build_request
 from engine.grading import grade
 from engine.tokenizer import render
 from tests.support.fake_labels import quiet
@@ -218,7 +218,7 @@ def test_a_rollout_is_the_reference_up_to_the_token_and_then_the_policys_own_tex
         column = "slm_token" if tried.role is Role.SLM else "llm_token"
         written = [*rows["token"][: tried.position], rows[column][tried.position]]
         start = render(tiny_pair.tokenizer, Request(prompt(question)))
-        asked = Request(prompt(question), policy="slm", max_new_tokens=120 - len(written))
+        asked = build_request(prompt(question), policy="slm", max_new_tokens=120 - len(written))
         decoding = tiny_pair.start([asked], prompts=[start + written])
         decoding.finish()
         text = tiny_pair.tokenizer.decode(written, skip_special_tokens=True)

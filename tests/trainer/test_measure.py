@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import Request
+from engine import Request, Setting, build_request
 from engine.grading import agreement
 from tests.support.fake_labels import quiet
 from trainer import TrainerError
@@ -111,9 +111,9 @@ def test_agreement_is_that_of_each_text_with_the_llms_own(tiny_pair, prompts, me
     assert len(lines) == len(TEXTS) * (1 + 1 + 2 + 2 + 2)
     by_setting = {(each.question, each.method, each.acceptance, each.threshold): each for each in lines}
     for prompt in prompts:
-        llm = tiny_pair.generate(Request(prompt.question, policy="llm", max_new_tokens=40))
+        llm = tiny_pair.generate(build_request(prompt.question, policy="llm", max_new_tokens=40))
         for acceptance in (0.0, 0.5):
-            setting = Request(prompt.question, 0.9, "confidence", acceptance=acceptance, max_new_tokens=40)
+            setting = Request(prompt.question, Setting("confidence", 0.9, acceptance), max_new_tokens=40)
             trace = tiny_pair.generate(setting)
             line = by_setting[prompt.id, "confidence", acceptance, 0.9]
             same = agreement([event.id for event in trace.events], [event.id for event in llm.events])

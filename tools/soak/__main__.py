@@ -28,10 +28,10 @@ from engine.provenance import ROOT
 from tools.soak import kills as soak_kills
 from tools.soak import mutations as soak_mutations
 from tools.soak.attackers import Attacker, damaged_traces
-from tools.soak.floods import Flooder
 from tools.soak.page import LONGEST, Asked, Served, call, check_whole, result
 from tools.soak.programs import ProgramVisitor
 from tools.soak.report import Rehearsal, report
+from tools.soak.strangler import Strangler
 from tools.soak.tally import Sampler, Tally, clock
 from tools.soak.visitors import PROMPTS, ApiVisitor, BrowserVisitor, FeedVisitor, Texts, Visitor
 
@@ -92,7 +92,7 @@ def rehearse(options: argparse.Namespace) -> Rehearsal:
             for half in (1, 2):
                 _say("attackers come as well")
                 numbers = range(half * count, half * count + count)
-                attackers = [Flooder(served, attacks, trace or {}, traces, marker, n, options.seed) for n in numbers]
+                attackers = [Strangler(served, attacks, trace or {}, traces, marker, n, options.seed) for n in numbers]
                 _side_by_side(_visitors(*sides, with_attackers, half * clients), attackers, clock(seconds / 2))
                 _say("all have left")
                 sampler.rest(min(_REST, seconds / 10))

@@ -126,10 +126,7 @@ class Flooder(Attacker):
         for name, fields in _WITH_DATA.items():
             body = self._event(name, session, fields, event_data=self.random.choice(_JUNK))
             answer = client.post("gradio_api/run/predict", json=body)
-            # Gradio gives an event that was refused the status 500: what counts is that there is a reason.
-            refused = answer.status_code != 200 and refusal_of(answer)
-            if isinstance(refused, Lost):
-                raise refused
+            self._judge(answer, True)
 
     def wide_prompts(self, client: httpx.Client) -> None:
         heads = ",".join(f"c{n}" for n in range(_COLUMNS)) if self.random.random() < 0.5 else "prompt," * _COLUMNS + "x"

@@ -145,7 +145,7 @@ def lines_of(answer: httpx.Response) -> Iterator[str]:
 def refusal_of(answer: httpx.Response) -> Exception:
     """What a status other than 200 says: a reason in words, or nothing that helps anybody.
 
-    Gradio gives an event that was refused the status 500, with the reason as `error`; `/v1` has the reason in it.
+    Gradio has the reason as `error` or `detail`, `/v1` inside of `error`.
     """
     try:
         said = answer.json()

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from engine import Request
+from engine import Request, build_request
 from engine.batch.rows import Row
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
 from engine.events.cost import Cost, costs_alone
@@ -149,7 +149,7 @@ def asked_of(
     text: Callable[[Question], str] = prompt,
 ) -> Request:
     """What the engine is asked for an answer by a method at a threshold; `text` says it to the models."""
-    return Request(
+    return build_request(
         text(question),
         threshold=threshold,
         acceptance=method.acceptance,

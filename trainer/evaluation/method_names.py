@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 from pydantic import Field, TypeAdapter, ValidationError
 
 from engine.errors import first_fault
-from engine.request import MAX_DRAFT, DraftLimit
+from engine.setting import MAX_DRAFT, DraftLimit
 from trainer import TrainerError
 
 Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

@@ -16,8 +16,8 @@ import torch
 
 from engine.pair import Pair
 from engine.policy import REGISTRY, Policy, State, build_policy
-from engine.request import DraftLimit
 from engine.router import Router
+from engine.setting import DraftLimit
 from trainer import TrainerError
 from trainer.evaluation.method_names import SPECULATIVE, AskedMethod, check_thresholds, parsed, spelled
 from trainer.evaluation.speculative import ASSISTED_DRAFT, load_tuned

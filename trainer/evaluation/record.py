@@ -19,7 +19,7 @@ from engine.errors import shown
 from engine.events.cost import Cost
 from engine.grading import grade
 from engine.operating_points import MaxDraft
-from engine.request import DraftLimit
+from engine.setting import DraftLimit
 from trainer import TrainerError
 from trainer.evaluation.method_names import MethodName, Name, Rate, spelled
 from trainer.evaluation.statistics import Array

@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.errors import shown
 from engine.pair import Pair
 from engine.policy import build_policy
-from engine.request import MAX_DRAFT
+from engine.setting import MAX_DRAFT
 from trainer import TrainerError
 from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.methods import Method

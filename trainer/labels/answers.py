@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine import Request, Role
+from engine import Role, build_request
 from engine.grading import grade
 from engine.pair import Pair
 from trainer import TrainerError
@@ -72,7 +72,7 @@ def answer(
     """
 
     def make(batch: Sequence[Question], path: Path) -> None:
-        requests = [Request(ask(q), policy=role.value, max_new_tokens=max_new_tokens) for q in batch]
+        requests = [build_request(ask(q), policy=role.value, max_new_tokens=max_new_tokens) for q in batch]
         lines = [
             {
                 "question": question.id,

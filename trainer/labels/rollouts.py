@@ -19,7 +19,7 @@ from typing import Annotated, Any, NotRequired
 import pyarrow as pa
 from pydantic import Field
 
-from engine import Request, Role
+from engine import Request, Role, build_request
 from engine.events.cost import costs
 from engine.grading import grade
 from engine.network import RouterNetwork
@@ -211,7 +211,7 @@ def _finish(
     if unended:
         limit, dial = settings.max_new_tokens, settings.threshold
         requests = [
-            Request(prompt(start.question), threshold=dial, max_new_tokens=limit - len(start.written))
+            build_request(prompt(start.question), threshold=dial, max_new_tokens=limit - len(start.written))
             for start in unended
         ]
         prompts = [render(pair.tokenizer, r) + start.written for r, start in zip(requests, unended, strict=True)]

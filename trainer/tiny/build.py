@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-from engine import Request, Role, fold_revealed
+from engine import Role, build_request, fold_revealed
 from engine.grading import grade_arithmetic
 from engine.pair import Pair
 from engine.weights.files import filling
@@ -72,7 +72,7 @@ def evaluate(folder: Path, count: int = 500) -> dict[str, float]:
     tokens = differ = 0
     for role in Role:
         dials = {"policy": role.value, "max_new_tokens": MAX_NEW_TOKENS, "alternatives": int(role is Role.LLM)}
-        texts = [WantedText(Request(question.question, **dials)) for question in asked]
+        texts = [WantedText(build_request(question.question, **dials)) for question in asked]
         for question, row in zip(asked, write_each(pair, texts, ROWS), strict=True):
             right[role] += grade_arithmetic("".join(event.text for event in row.events), question.answer)
             if role is Role.LLM:

@@ -1,0 +1,216 @@
+"""What is asked of each kind of server and what it answers: tables of small functions, one table a server.
+
+A question is a whole text as token ids. The answer is, for the last tokens of it, the likeliest next ones with their
+log-probabilities. A server caches what it has read of texts that begin alike, so that it reads only what is new.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from engine.errors import ServerError, shown
+
+LEAST_LOGPROB = -1e4
+"""Of a token that the server does not name: its probability is 0 in double precision, too, and no figure is NaN."""
+
+_BY_ID = "token_id:"
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """What comes next in a text.
+
+    Attributes:
+        tokens: The text as ids, at least one.
+        looks: After how many of its last tokens the answer is wanted, at least 1.
+        top: How many of the likeliest tokens are wanted each time.
+        model: What the server calls its model.
+        vocabulary: Ids from here on are padding, and left out.
+    """
+
+    tokens: Sequence[int]
+    looks: int
+    top: int
+    model: str
+    vocabulary: int
+
+
+class Likely(NamedTuple):
+    """The likeliest tokens at a position and their natural log-probabilities; the first is the server's own choice."""
+
+    ids: list[int]
+    logprobs: list[float]
+
+
+class WrongAnswer(ServerError):
+    """A reply that does not have the shape it should have; asked again, it may."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One server's API.
+
+    Attributes:
+        name: For people.
+        owner: What `/v1/models` names as the owner of its models.
+        path, body, read: Where a question goes, what is sent as JSON, and what the reply says per position looked at.
+            `read` may raise anything: the reply is not to be trusted.
+        judges: Whether one answer can be about several tokens of a text, so that drafts are verified.
+        rereads: Whether the server then reads the whole text again.
+        most: Likeliest tokens that it tells by default, at most.
+        tokens_body: What is sent to `tokens_path` for the ids of a text, which the reply has as `tokens`.
+        writes: Whether it writes whole texts and scores them (`ServedModel.complete` and `score`).
+    """
+
+    name: str
+    owner: str
+    path: str
+    body: Callable[[Inquiry], dict[str, Any]]
+    read: Callable[[Inquiry, Any], list[Likely]]
+    judges: bool
+    rereads: bool
+    most: int
+    tokens_body: Callable[[str, str], dict[str, Any]]
+    tokens_path: str = "/tokenize"
+    writes: bool = False
+
+    def answer(self, question: Inquiry, reply: Any) -> list[Likely]:
+        """What a reply says; raises WrongAnswer if it is not of the shape that its server documents."""
+        found = shaped(lambda: self.read(question, reply))
+        if len(found) != question.looks:
+            raise WrongAnswer(f"{question.looks} positions were asked for, and {len(found)} are answered")
+        return found
+
+
+def shaped(read: Callable[[], Any]) -> Any:
+    """What `read` finds in a reply; raises WrongAnswer where the reply has another shape."""
+    try:
+        return read()
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise WrongAnswer(f"{type(error).__name__}: {shown(str(error))}") from error
+
+
+def likely(question: Inquiry, pairs: Iterable[tuple[Any, Any]], chosen: Any = None) -> Likely:
+    """The likeliest of (token id, log-probability), best first; `chosen` is the server's own among equals.
+
+    Raises ValueError for what is no id or no logarithm of a probability, and where nothing is left.
+    """
+    found: dict[int, float] = {}
+    for id, logprob in pairs:
+        value = checked_logprob(logprob)
+        if checked_id(id) < question.vocabulary:
+            found[id] = value
+    if not found:
+        raise ValueError(f"no token of the {question.vocabulary:,} that the tokenizer has")
+    best = sorted(found, key=lambda id: (-found[id], id != chosen, id))[: question.top]
+    return Likely(best, [found[id] for id in best])
+
+
+def checked_id(id: Any) -> int:
+    """A token id; raises ValueError for anything else."""
+    if isinstance(id, bool) or not isinstance(id, int) or id < 0:
+        raise ValueError(f"{shown(id, True)} is no token id")
+    return id
+
+
+def checked_logprob(logprob: Any) -> float:
+    """A log-probability, at least `LEAST_LOGPROB`; raises ValueError for anything else."""
+    value = LEAST_LOGPROB if logprob is None else float(logprob)
+    if math.isnan(value) or value > 0.01:
+        raise ValueError(f"{shown(logprob, True)} is no log-probability")
+    return max(value, LEAST_LOGPROB)
+
+
+# vLLM: `/v1/completions` with a prompt of token ids. `return_tokens_as_token_ids` makes the keys of `top_logprobs`
+# "token_id:…" instead of texts, which several tokens may share. `prompt_logprobs` skips vLLM's prefix cache.
+
+
+def _vllm_body(question: Inquiry) -> dict[str, Any]:
+    return {
+        **{"model": question.model, "prompt": list(question.tokens), "max_tokens": 1, "temperature": 0},
+        **{"logprobs": question.top, "return_token_ids": True, "return_tokens_as_token_ids": True},
+        **({"prompt_logprobs": question.top} if question.looks > 1 else {}),
+    }
+
+
+def _vllm_read(question: Inquiry, reply: Any) -> list[Likely]:
+    choice = reply["choices"][0]
+    of_prompt = (choice.get("prompt_logprobs") or [])[1 - question.looks :] if question.looks > 1 else []
+    found = [
+        likely(question, ((int(id), each["logprob"]) for id, each in place.items() if each["rank"] <= question.top))
+        for place in of_prompt
+    ]
+    (place,) = choice["logprobs"]["top_logprobs"]
+    last = ((int(key.removeprefix(_BY_ID)), logprob) for key, logprob in place.items() if key.startswith(_BY_ID))
+    (chosen,) = choice["token_ids"]
+    return [*found, likely(question, last, chosen)]
+
+
+def _tokens_body(model: str, text: str) -> dict[str, Any]:
+    return {"model": model, "prompt": text, "add_special_tokens": False}
+
+
+VLLM = Dialect("vLLM", "vllm", "/v1/completions", _vllm_body, _vllm_read, True, True, 20, _tokens_body, writes=True)
+OWN = replace(
+    VLLM,
+    name="this project's endpoint",
+    owner="citer",
+    judges=False,  # it tells no probabilities of a prompt
+    rereads=False,
+    tokens_path="/v1/tokenize",
+    writes=False,
+)
+
+
+# SGLang: `/generate` with `input_ids`. One call with a cached prefix verifies a draft. `input_top_logprobs` is of the
+# tokens from `logprob_start_len` on, the first of which has none: the last are taken, with or without that first one.
+
+
+def _sglang_body(question: Inquiry) -> dict[str, Any]:
+    return {
+        "input_ids": list(question.tokens),
+        "sampling_params": {"max_new_tokens": 1, "temperature": 0, "ignore_eos": True},
+        **{"return_logprob": True, "top_logprobs_num": question.top, "return_text_in_logprobs": False},
+        **({"logprob_start_len": len(question.tokens) - question.looks} if question.looks > 1 else {}),
+    }
+
+
+def _sglang_read(question: Inquiry, reply: Any) -> list[Likely]:
+    about = reply["meta_info"]
+    of_prompt = about["input_top_logprobs"][1 - question.looks :] if question.looks > 1 else []
+    (last,) = about["output_top_logprobs"]
+    chosen = about["output_token_logprobs"][0][1]
+    found = [likely(question, ((entry[1], entry[0]) for entry in place)) for place in of_prompt]
+    return [*found, likely(question, ((entry[1], entry[0]) for entry in last), chosen)]
+
+
+SGLANG = Dialect("SGLang", "sglang", "/generate", _sglang_body, _sglang_read, True, False, 50, _tokens_body)
+
+
+# llama.cpp's server: `/completion` with token ids and `n_probs`. It tells no probabilities of a prompt, so it cannot
+# verify a draft. `cache_prompt` keeps what a slot has read.
+
+
+def _llama_body(question: Inquiry) -> dict[str, Any]:
+    return {
+        **{"prompt": list(question.tokens), "n_predict": 1, "temperature": 0, "n_probs": question.top},
+        **{"post_sampling_probs": False, "cache_prompt": True, "return_tokens": True},
+    }
+
+
+def _llama_read(question: Inquiry, reply: Any) -> list[Likely]:
+    place = reply["completion_probabilities"][0]
+    return [likely(question, ((each["id"], each["logprob"]) for each in place["top_logprobs"]), place["id"])]
+
+
+def _llama_tokens(model: str, text: str) -> dict[str, Any]:
+    return {"content": text, "add_special": False, "parse_special": True}
+
+
+LLAMA_CPP = Dialect("llama.cpp", "llamacpp", "/completion", _llama_body, _llama_read, False, False, 50, _llama_tokens)
+
+DIALECTS: dict[str, Dialect] = {"vllm": VLLM, "sglang": SGLANG, "llama.cpp": LLAMA_CPP, "citer": OWN}
+"""By the names of `CITER_LLM_SERVER`."""

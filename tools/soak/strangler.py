@@ -1,0 +1,124 @@
+"""More attackers of `tools/soak`: they take connections, time and turns from others, and send nearly nothing.
+
+After each attack somebody with another address asks `/v1`: an answer that takes over `SOON` seconds is harm.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import httpx
+
+from tools.soak.floods import Flooder
+from tools.soak.page import Lost
+
+SOON = 5.0
+"""Seconds in which others must be answered."""
+
+_SILENT, _CONNECTIONS, _CHUNKS = 32, 520, 20_000
+_CLIENTS, _REQUESTS = 30, 40
+_BODY = json.dumps({"model": "tiny:slm", "prompt": "Start with 1.", "max_tokens": 1})
+
+
+class Strangler(Flooder):
+    """Does what `Flooder` does, and these."""
+
+    def attacks(self) -> list[tuple[str, Callable[[httpx.Client], None]]]:
+        """All that it can do."""
+        return [
+            *super().attacks(),
+            ("32 requests to `/v1` without their bodies", self.silent_requests),
+            ("520 silent connections", self.silent_connections),
+            ("bodies in chunks of one byte", self.tiny_chunks),
+            ("30 clients that fetch the page", self.page_flood),
+            ("invented windows as fast as they go", self.window_flood),
+            ("small things that were wrong once", self.small),
+        ]
+
+    def _connect(self) -> socket.socket:
+        return socket.create_connection((self.host.hostname, self.host.port), timeout=30)
+
+    def _head(self, path: str, *lines: str) -> bytes:
+        head = [f"POST /{path} HTTP/1.1", f"Host: {self.host.netloc}", f"X-Forwarded-For: {self.address}", *lines]
+        return ("\r\n".join([*head, "Content-Type: application/json"]) + "\r\n\r\n").encode()
+
+    def _others(self) -> None:
+        """Somebody else asks for a token."""
+        began = time.monotonic()
+        with self.served.client(f"192.0.2.{self.random.randrange(1, 250)}") as client:
+            answer = client.post("v1/completions", content=_BODY, headers={"content-type": "application/json"})
+        if answer.status_code != 200:
+            raise Lost(f"others are refused: {answer.status_code}: {answer.text[:100]}")
+        if time.monotonic() - began > SOON:
+            raise Lost(f"others wait {time.monotonic() - began:.1f} s")
+
+    def silent_requests(self, client: httpx.Client) -> None:
+        opened = [self._connect() for _ in range(_SILENT)]
+        try:
+            for each in opened:
+                each.sendall(self._head("v1/completions", "Content-Length: 10"))
+            self._others()
+        finally:
+            for each in opened:
+                each.close()
+
+    def silent_connections(self, client: httpx.Client) -> None:
+        opened: list[socket.socket] = []
+        try:
+            for n in range(_CONNECTIONS):
+                opened.append(self._connect())
+                if n % 2:
+                    with suppress(OSError):
+                        opened[-1].sendall(self._head("v1/completions")[:40])
+            self._others()
+        finally:
+            for each in opened:
+                each.close()
+
+    def tiny_chunks(self, client: httpx.Client) -> None:
+        opened = [self._connect() for _ in range(5)]
+        try:
+            for each in opened:
+                with suppress(OSError):
+                    each.sendall(self._head("v1/completions", "Transfer-Encoding: chunked"))
+                    each.sendall(b"1\r\n \r\n" * _CHUNKS)
+            self._others()
+        finally:
+            for each in opened:
+                each.close()
+
+    def page_flood(self, client: httpx.Client) -> None:
+        def fetch(_: int) -> None:
+            with self.served.client(self.address) as own:
+                for _ in range(_REQUESTS):
+                    if (status := own.get("").status_code) not in (200, 429):
+                        raise Lost(f"the page has status {status}")
+
+        with ThreadPoolExecutor(_CLIENTS) as pool:
+            fetched = [pool.submit(fetch, n) for n in range(_CLIENTS)]
+            self._others()
+            for each in fetched:
+                each.result()
+
+    def window_flood(self, client: httpx.Client) -> None:
+        refused = 0
+        for _ in range(_CLIENTS * _REQUESTS):
+            answer = client.post("gradio_api/run/predict", json=self._event("key", self._session()))
+            refused += not self._judge(answer, True)
+        self._others()
+        if not refused:
+            raise Lost("an address may ask as often as it wants")
+
+    def small(self, client: httpx.Client) -> None:
+        self._judge(client.get("gradio_api/queue/data", params={"session_hash": self._session()}))
+        self._judge(client.post("gradio_api/cancel", content=b"x" * 5_000_000))
+        self._judge(client.post("gradio_api/run/predict", json=self._event("set_dials", self._session(), ["x", 7, {}])))
+        self._expect(client.get("openapi.json"), 404)
+        page = client.get("", headers={"X-Forwarded-Host": "evil.example", "X-Gradio-Server": "http://evil.example"})
+        if page.status_code == 200 and ("evil.example" in page.text or "x-content-type-options" not in page.headers):
+            raise Lost("the page believes who asks, or lacks its headers")
