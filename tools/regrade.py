@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.grading import grade
-from trainer.evaluation.record import SHARD
-from trainer.json_files import read_lines
+from trainer.evaluation.rows import GENERAL, RESULTS, read_rows
 from trainer.questions.question import Question
 from trainer.questions.sources import read_jsonl
 
@@ -44,10 +43,12 @@ OTHERS: dict[str, tuple[Callable[[], Grader], set[str]]] = {"math-verify": (math
 """How another grader is had, and the families that it knows."""
 
 
-def answers(runs: Path) -> Iterable[dict[str, Any]]:
-    """Every line with a text of all stages of all runs."""
-    shards = sorted(path for path in runs.glob("*/*/*") if SHARD.fullmatch(path.name))
-    return (line for line in read_lines(shards) if "text" in line)
+def answers(results: Path) -> Iterable[dict[str, Any]]:
+    """Every stored answer to a question that has a right one."""
+    files = (path for path in sorted(results.glob("*/*.parquet")) if path.stem != GENERAL)
+    for path in files:
+        for row in read_rows(path)[0]:
+            yield {"question": row.question, "text": row.text, "correct": row.right > 0}
 
 
 def timed(grader: Grader, question: Question, text: str, seconds: list[float]) -> bool | str:
@@ -65,14 +66,14 @@ def main() -> None:
     """Grades, compares and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with <task>/{train,dev}.jsonl")
-    parser.add_argument("--runs", type=Path, default=ROOT / "assets" / "runs")
+    parser.add_argument("--results", type=Path, default=ROOT / RESULTS)
     parser.add_argument("--against", choices=OTHERS, help="another grader, for a second opinion")
     parser.add_argument("--references", action="store_true", help="also grade the questions' own references")
     parser.add_argument("--show", type=int, default=10, help="so many of the differences in full")
     options = parser.parse_args()
 
     questions = {q.id: q for path in sorted(options.data.glob("*/*.jsonl")) for q in read_jsonl(path)}
-    lines = list(answers(options.runs))
+    lines = list(answers(options.results))
     known = [line for line in lines if line["question"] in questions]
     stored: dict[tuple[str, str], list[bool]] = {}  # grades on disk of each distinct answer
     for line in known:

@@ -6,9 +6,8 @@ on where it stopped, and several processes that run the same command share the w
 
 from __future__ import annotations
 
-import itertools
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,24 +22,22 @@ from engine.weights.files import replacing
 from trainer import TrainerError
 from trainer.align.stage import align
 from trainer.align.texts import AnsweredTask, read_general_prompts
-from trainer.evaluation.evaluate import chosen_thresholds, evaluate
-from trainer.evaluation.method_names import title_of
-from trainer.evaluation.methods import PLAIN, SHARES, build_methods
-from trainer.evaluation.record import read_evaluation
-from trainer.evaluation.summary import Summary, summarise, write_summary
+from trainer.evaluation.evaluate import evaluate, gather
+from trainer.evaluation.methods import SHARES, SPECULATIVE, Method, method, read_methods, write_methods
+from trainer.evaluation.rows import load_results
 from trainer.fit.baselines import QUERY, fit_co_llm, fit_query
 from trainer.fit.fit_router import fit
 from trainer.fit.labelled_tokens import check_splits, held_out_tokens
-from trainer.fit.tune_speculative import tune
 from trainer.labels.answers import answer, are_right, load_answers
 from trainer.labels.labels import label
 from trainer.questions.apart import check_apart, texts_of
 from trainer.questions.question import Question, Split
 from trainer.questions.sources import is_file, load_questions
-from trainer.report.charts.figures import write_charts
+from trainer.report.summary import summarise
+from trainer.report.tables import main_table
 from trainer.rounds import chosen_round, load_rounds, make_rounds
 from trainer.settings import AlignSettings, FitSettings, Recipe, RolloutSettings
-from trainer.ship import beside_confidence, curves_of, ship, untrained_curves
+from trainer.ship import ship
 from trainer.workers import alone_at
 
 
@@ -105,21 +102,18 @@ class Pipeline:
         answers = load_answers(self.folder / "answers-llm", Role.LLM)
         label(self.pair, self.labelled, self.folder / "labels-llm", answers, report=self.report)
 
-    def fit(self) -> list[str]:
-        """`routers`: all that the evaluation compares, CITER's in rounds; returns them as `name=folder`."""
+    def fit(self) -> dict[str, Path]:
+        """`routers`: all that the evaluation compares, CITER's in rounds; returns their folders by the method."""
         recipe, fitting, report = self.recipe, self.fitting, self.report
         labels, routers = self.folder / "labels-llm", self.folder / "routers"
         about: dict[str, Any] = {"report": report, "command": command("trainer")}
-        names = ["citer-shortcut", "co-llm"]
-        fit(labels, routers / "citer-shortcut", fitting, recipe.description, **about)
-        fit_co_llm(labels, routers / "co-llm", replace(fitting, logit_features=False, skip=False), **about)
-        if recipe.acceptances:
-            fit(labels, routers / "kept", replace(fitting, target="kept", cost_weight=0.0), recipe.description, **about)
-            names.append("kept")
+        found = {"shortcut": routers / "citer-shortcut", "co-llm": routers / "co-llm"}
+        fit(labels, found["shortcut"], fitting, recipe.description, **about)
+        fit_co_llm(labels, found["co-llm"], replace(fitting, logit_features=False, skip=False), **about)
         slm_right = are_right(load_answers(self.folder / "answers-slm", Role.SLM), self.labelled)
         try:
             fit_query(labels, slm_right, routers / "query", replace(QUERY, seed=fitting.seed), **about)
-            names.append("query")
+            found["query"] = routers / "query"
         except TrainerError as error:  # a rival that cannot be fitted does not stop what it is compared with
             report(f"without the query router, which learns from the questions that one model alone answers: {error}")
         rollouts = RolloutSettings(
@@ -127,7 +121,7 @@ class Pipeline:
             both=fitting.cost_weight > 0,  # λ compares what both tokens come to
             max_new_tokens=recipe.max_new_tokens,
         )
-        made = make_rounds(
+        make_rounds(
             self.pair,
             self.labelled,
             self.validation,
@@ -139,59 +133,43 @@ class Pipeline:
             report,
             recipe.description,
         )
-        return [f"{name}={routers / name}" for name in (*names, *sorted(each.router for each in made))]
+        return {**found, "router": routers / self.best}
 
-    def evaluate(self, routers: list[str]) -> Summary:
-        """`evaluation`: every method on the dev questions, summarised."""
-        where, limit = self.folder / "evaluation", self.recipe.max_new_tokens
+    def evaluate(self, routers: Mapping[str, Path], results: Path) -> Path:
+        """`evaluation`: every method on the dev questions, as rows of a file in `results`; returns its path.
+
+        `methods.toml` in the folder says what is evaluated; it is written once, and may be edited.
+        """
+        where = self.folder / "evaluation"
+        plan = where / "methods.toml"
+        where.mkdir(parents=True, exist_ok=True)
+        with alone_at(plan):
+            if not plan.exists():
+                write_methods(plan, self._methods(routers))
+        limit = self.recipe.max_new_tokens
+        evaluate(self.pair, self.dev, read_methods(plan), where, self.recipe.task, limit, self.report)
+        return gather(where, results)
+
+    def _methods(self, routers: Mapping[str, Path]) -> list[Method]:
         tokens = held_out_tokens(self.folder / "labels-llm")
-        stages = {"evaluation": PLAIN, "evaluation-routers": routers, "assisted": ["assisted"]}
-        if self.recipe.acceptances:
-            stages["evaluation-plane"] = self._plane()
-        shares = self.recipe.shares or SHARES
-        for name, wanted in stages.items():
-            # The plane has many points: three shares of each of its methods have to do.
-            some = shares[:: max(1, len(shares) // 2)] if name == "evaluation-plane" else shares
-            for stage, names in parts_of(where, name, wanted):
-                methods = build_methods(names, self.pair, tokens, some, chosen_thresholds(where, stage))
-                evaluate(self.pair, self.dev, methods, where, self.recipe.task, limit, self.report, stage)
-        return summarise(read_evaluation(where), main=self.best)
+        acceptances = [0.0, *self.recipe.acceptances]
+        # Where there are several acceptances, fewer shares are tried at each.
+        some = {"shares": (self.recipe.shares or SHARES)[:: len(acceptances)], "acceptances": acceptances}
+        listed = {"slm": {}, "llm": {}, "random": some, "confidence": some, SPECULATIVE: {}}
+        listed |= {name: {"folder": str(folder), **some} for name, folder in routers.items()}
+        return [method(name, each, tokens) for name, each in listed.items()]
 
-    def ship(self, summary: Summary, out: Path, adapter: Path | None) -> None:
+    def ship(self, rows: Path, out: Path, adapter: Path | None) -> None:
         """Ships the best router with its curves on the dev questions, and the SLM's adapter beside it."""
-        best = self.best
-        curves, beside = curves_of(summary, best), beside_confidence([summary], best)
-        ship(self.folder / "routers" / best, curves, out, untrained_curves([summary]), beside)
+        ship(self.folder / "routers" / self.best, [load_results(rows)], out)
         if adapter is not None:
             with replacing(out / ADAPTER) as new:
                 shutil.copyfile(adapter, new)
-        self.report(f"{best} is now {out}")
+        self.report(f"{self.best} is now {out}")
 
     def _load(self, sources: Sequence[str], count: int, split: Split, offset: int = 0) -> list[Question]:
         sources = list(sources) or [self.recipe.task]
         return load_questions(sources, count, split, report=self.report, need_reference=False, offset=offset)
-
-    def _plane(self) -> list[str]:
-        """The methods of the plane: no router, the SLM's confidence, both kinds of router; and the rival, tuned."""
-        tuning, routers = self.folder / "speculation", self.folder / "routers"
-        tune(self.pair, self.validation, tuning, self.recipe.max_new_tokens, self.report)
-        names = ["slm", "confidence", *(f"{name}={routers / name}" for name in ("kept", self.best))]
-        plane = [f"{name}@{acceptance:g}" for acceptance in self.recipe.acceptances for name in names]
-        return [*plane, f"assisted-tuned={tuning}"]
-
-
-def parts_of(folder: Path, stage: str, methods: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """A stage with the methods that it was begun with; those that a later run adds are stages `<stage>-2` and so on."""
-    left = list(methods)
-    for number in itertools.count(1):
-        name = stage if number == 1 else f"{stage}-{number}"
-        begun = chosen_thresholds(folder, name)
-        own = [each for each in left if title_of(each) in begun] if begun else left
-        if own:
-            yield name, own
-        left = [each for each in left if each not in own]
-        if not left:
-            return
 
 
 def align_first(recipe: Recipe, settings: Settings, folder: Path, how: AlignSettings) -> Path:
@@ -218,13 +196,13 @@ def run(
 ) -> Path:
     """Carries out a recipe, of which `folder` keeps the stages' files; what is already there is not made again.
 
-    The best router is then in `routers`, and the summary with its charts in `results`; returns the summary's path.
+    The best router is then in `routers`, and what was measured in `results`; returns the path of its rows.
 
     Args:
         recipe: What to do.
         pair: The models.
         folder: Of the stages.
-        results: Gets the summary.
+        results: Gets the rows, `<task>.parquet`.
         routers: Gets the router, and the adapter beside it.
         fitting: How routers are fitted.
         adapter: The file that the pair's SLM was aligned with, for the router's folder.
@@ -233,10 +211,9 @@ def run(
     pipeline.check_questions()
     pipeline.answer()
     pipeline.label()
-    summary = pipeline.evaluate(pipeline.fit())
+    routers_made = pipeline.fit()
     with alone_at(folder / "shipping"):
-        path = write_summary(summary, results)
-        for chart in write_charts(summary, results):
-            print(f"wrote {chart}")
-        pipeline.ship(summary, routers / recipe.router, adapter)
-    return path
+        rows = pipeline.evaluate(routers_made, results)
+        print(main_table(summarise({recipe.task: load_results(rows)})))
+        pipeline.ship(rows, routers / recipe.router, adapter)
+    return rows

@@ -6,6 +6,7 @@ rollouts of its own making. Rounds count from 1; the first finishes the texts wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,17 +18,17 @@ from engine.pair import Pair
 from engine.provenance import command
 from engine.router import Router
 from trainer import TrainerError
-from trainer.evaluation.evaluate import evaluate
-from trainer.evaluation.methods import build_methods
-from trainer.evaluation.record import read_evaluation
-from trainer.evaluation.summary import Summary, summarise
+from trainer.evaluation.evaluate import evaluate, gather
+from trainer.evaluation.methods import method
+from trainer.evaluation.rows import MethodSetting, Results, load_results
+from trainer.evaluation.statistics import draws, gap_recovered
 from trainer.fit.fit_router import fit
 from trainer.fit.labelled_tokens import held_out_tokens
 from trainer.json_files import read_json, write_json
 from trainer.labels.rollouts import roll_out
 from trainer.questions.question import Question
 from trainer.settings import FitSettings, RolloutSettings
-from trainer.ship import curve_of, operating_point
+from trainer.ship import operating_point
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -97,9 +98,10 @@ def make_rounds(
         router = fit(
             labels, out, fitting, description, rolled_out, report, command=command("trainer"), round_number=number
         )
-        methods = build_methods(["slm", "llm", f"{name}={out}"], pair, held_out_tokens(labels), SHARES)
+        own = method(name, {"folder": str(out), "shares": SHARES}, held_out_tokens(labels))
+        methods = [method("slm", {}), method("llm", {}), own]
         evaluate(pair, validation, methods, validated, "validation", rollouts.max_new_tokens, report)
-        made.append(_measured(number, name, summarise(read_evaluation(validated))))
+        made.append(_measured(number, name, load_results(gather(validated, validated))))
         report(str(made[-1]))
         if len(made) > 1 and (made[-1].gap_recovered or 0.0) <= (made[-2].gap_recovered or 0.0):
             report(f"round {number} recovers no more of the gap than round {number - 1}: stopping")
@@ -127,9 +129,13 @@ def chosen_round(made: Sequence[Round]) -> Round:
     return [each for each in made if (each.high if each.high is not None else best) >= best][-1]
 
 
-def _measured(number: int, name: str, summary: Summary) -> Round:
-    """What a summary of the validation questions says of a round's router."""
-    curve, method = curve_of(summary, name), summary["methods"][name]
-    at = curve.at(operating_point([curve])[0])
-    gap, low, high = (method[key] for key in ("gap_recovered", "gap_recovered_low", "gap_recovered_high"))
-    return Round(number, name, at.threshold, gap, low, high, round(at.accuracy, 4), round(at.llm_share, 4), at.bytes)
+def _measured(number: int, name: str, results: Results) -> Round:
+    """What the validation questions say of a round's router."""
+    order = [results.of("slm")[0], *results.of(name), results.of("llm")[0]]
+    share = results.llm_tokens[order].sum(axis=1) / results.tokens[order].sum(axis=1)
+    gap = gap_recovered(share, results.right[order], draws(len(results.questions)))
+    value, low, high = (None if math.isnan(each) else round(each, 5) for each in gap)
+    start = operating_point([results], name)
+    at = results.settings.index(MethodSetting(name, str(start)))
+    right, size = (round(float(each[at].mean()), 4) for each in (results.right, results.bytes))
+    return Round(number, name, start.threshold, value, low, high, right, round(float(share[order.index(at)]), 4), size)

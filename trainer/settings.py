@@ -14,9 +14,6 @@ from engine.events import MAX_THRESHOLD
 from trainer import TrainerError
 from trainer.options import Count, Number, Options, Rate, Words, option
 
-DRAFTS, CONFIDENCES = (1, 2, 3, 4, 5, 6, 8, 12), (0.0, 0.3, 0.5, 0.7, 0.9)
-"""Settings of speculative decoding that `trainer.fit.tune_speculative` tries."""
-
 Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=0.99, allow_inf_nan=False)]
 
@@ -97,7 +94,7 @@ class Recipe(Options):
         budget: Rollouts per question and round.
         max_new_tokens: Of an answer.
         shares: LLM shares at which methods are evaluated; if empty `trainer.evaluation.methods.SHARES`.
-        acceptances: Above 0, at which the plane is evaluated; if empty only acceptance 0.
+        acceptances: Above 0, at which methods are evaluated, too.
         router: Name of the folder that the best router is shipped in.
         description: Of the router, one line for people.
     """

@@ -18,7 +18,7 @@ from typing_extensions import TypedDict  # typing's own is not for pydantic befo
 from engine.errors import shown
 from engine.weights.cache_folder import sha256_of
 from trainer import TrainerError
-from trainer.json_files import AGAIN, GZIP, read_json, write_json
+from trainer.json_files import AGAIN, read_json, write_json
 from trainer.questions.question import Question
 from trainer.tables import PARQUET, ByQuestion, Value
 from trainer.workers import alone_at, make_all
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 JOINT = "; "
 """Between the commands, revisions and machines of several stages, or of several runs that made a stage."""
 
-EARLIER = (".jsonl", f".jsonl{GZIP}")
+EARLIER = (".jsonl", ".jsonl.gz")
 """Suffixes of shards that earlier versions wrote."""
 
 

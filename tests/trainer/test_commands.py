@@ -15,6 +15,7 @@ from tests.support.fake_llm_server import served
 from tests.support.paths import ROOT
 from trainer.__main__ import main
 from trainer.commands import COMMANDS
+from trainer.evaluation.rows import load_results
 from trainer.fit import baselines
 from trainer.questions.sources import load_questions
 
@@ -49,11 +50,11 @@ def test_the_command_that_is_kept_can_be_run_again_and_names_no_folder_elsewhere
     assert shlex.split(command("trainer")) == ["python", "-m", "trainer", *typed]
     typed = ["run", "--dev", "/elsewhere/dev.jsonl", "../data/train.jsonl", "citer=/elsewhere/best@0.3", "kept=runs/a"]
     monkeypatch.setattr("sys.argv", ["x", *typed])
-    monkeypatch.setenv("CITER_CPU_WEIGHTS", "nf4")
+    monkeypatch.setenv("CITER_CPU_WEIGHTS", "int8")
     monkeypatch.setenv("CITER_API_KEY", "secret")
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
     own = "python -m trainer run --dev dev.jsonl train.jsonl citer=best@0.3 kept=runs/a"
-    assert command("trainer") == f"ATEN_CPU_CAPABILITY=avx2 CITER_CPU_WEIGHTS=nf4 {own}"
+    assert command("trainer") == f"ATEN_CPU_CAPABILITY=avx2 CITER_CPU_WEIGHTS=int8 {own}"
 
 
 FIT = ["fit", "--labels", "LABELS", "--out", "OUT"]
@@ -74,9 +75,9 @@ SENSELESS = {
     "answer --role": ["label", "--reference", "llm", "--out", "OUT"],
     "csqa, gsm8k": ["run", "--preset", "cpu", "--task", "chess", "--out", "OUT"],
     "my task": [*EVALUATE, "--task", "my task"],
-    "<b>": [*EVALUATE, "--methods", "slm", "<b>=x"],
-    "partial-more": [*EVALUATE, "--stage", "partial-more"],
-    "citer": [*EVALUATE, "--main", "citer"],
+    "<b>": [*EVALUATE, "--rules", "<b> < 0.5"],
+    "no/such.toml": [*EVALUATE, "--methods", "no/such.toml"],
+    "no/such.json": [*EVALUATE, "--prompts", "no/such.json"],
     "keep_states 0": ["label", *FEW, "--keep-states", "0", "--out", "OUT"],
 }
 
@@ -116,7 +117,7 @@ def test_questions_that_routers_learned_from_are_not_evaluated_on_also_under_oth
 def test_an_llm_on_a_server_is_not_evaluated_as_its_bytes_are_not_known(capsys, tmp_path, tiny_pair, monkeypatch):
     with served("vllm", tiny_pair) as server:
         monkeypatch.setenv("CITER_LLM_URL", server.url)
-        told = refused(capsys, "evaluate", *FEW, "--methods", "slm", "llm", "--out", str(tmp_path / "e"))
+        told = refused(capsys, "evaluate", *FEW, "--out", str(tmp_path / "e"))
     assert "CITER_LLM_URL" in told and not (tmp_path / "e").exists()
 
 
@@ -156,47 +157,32 @@ def test_answer_label_rollout_fit_evaluate_and_ship_follow_one_another(capsys, t
     assert len(learned) == 60 and 0 < sum(learned.values()) < 30, "the SLM's answers, graded"
 
     unseen = ["--preset", "tiny", *data, "--questions", "3", "--offset", "60", "--max-new-tokens", "30"]
-    where = ["--out", str(tmp_path / "e"), "--results", str(tmp_path), "--task", "own"]
-    evaluating = ["evaluate", *unseen, *where, "--methods"]
-    assert main([*evaluating, "slm", "confidence:0.5"]) == 0
-    assert "llm" in capsys.readouterr().out and not (tmp_path / "tiny--own.json").exists(), "a summary waits for it"
-    router = f"mine={tmp_path / 'mine'}"
-    assert main([*evaluating, "llm", router, "--stage", "more", *labels, "--shares", "0.1", "0.3"]) == 0
-    assert main([*evaluating, f"{router}@0.3/4:0.7", "slm@0.3/4", "--stage", "plane", "--main", "mine"]) == 0
-    summary = json.loads((tmp_path / "tiny--own.json").read_text())
-    counts = {name: len(method["points"]) for name, method in summary["methods"].items()}
-    assert counts == {"slm": 1, "llm": 1, "confidence": 1, "mine": 2} and "mine@0.3/4" in summary["plane"]["curves"]
-    shard = tmp_path / "e" / "more-00000.jsonl"
-    before = answers_in(shard)
-    shard.unlink()
-    assert main([*evaluating, "llm", router, "--stage", "more"]) == 0
-    assert answers_in(shard) == before, "begun with labels, gone on with without"
-    assert main(["summarise", "--evaluation", str(tmp_path / "e"), "--results", str(tmp_path), "--main", "mine"]) == 0
+    where = ["--out", str(tmp_path / "e"), "--results", str(tmp_path / "results"), "--task", "own"]
+    listed = f"folder = {json.dumps(str(tmp_path / 'mine'))}\nshares = [0.1, 0.3]\nacceptances = [0, 0.3]\n"
+    (tmp_path / "methods.toml").write_text(f"[router]\n{listed}")
+    rows = tmp_path / "results" / "tiny" / "own.parquet"
+    assert main(["evaluate", *unseen, *where, "--rules", "slm < 0", "llm < 0", "confidence < 0.5"]) == 0
+    assert set(load_results(rows).settings) == {
+        ("slm", "slm < 0"),
+        ("llm", "llm < 0"),
+        ("confidence", "confidence < 0.5"),
+    }
+    assert main(["evaluate", *unseen, *where, "--methods", str(tmp_path / "methods.toml"), *labels]) == 0
+    timing = ["--rules", "llm < 0", "confidence < 0.5", "--questions", "1"]
+    assert main(["seconds", *unseen, *where, *timing]) == 0
+    found = load_results(rows)
+    assert len(found.of("router")) == 4 and str(rows) in capsys.readouterr().out
+    assert (found.seconds > 0).sum(axis=1)[found.of("confidence")[0]] == 1
 
-    timing = ["--max-new-tokens", "8", "--task", "own", "--points", "confidence:0.5", "--out", str(tmp_path / "s")]
-    assert main(["seconds", *unseen[:-2], *timing, "--results", str(tmp_path)]) == 0
-    shipping = ["ship", "--router", str(tmp_path / "mine"), "--summaries", str(tmp_path / "tiny--own.json"), "--method"]
-    assert main([*shipping, "mine", "--acceptance", "0.3", "--out", str(tmp_path / "shipped")]) == 0
+    shipping = ["ship", "--results", str(rows.parent), "--router", str(tmp_path / "mine")]
+    assert main([*shipping, "--out", str(tmp_path / "shipped")]) == 0
     points = json.loads((tmp_path / "shipped" / "operating_points.json").read_text())
-    assert [(curve["task"], len(curve["points"])) for curve in points["curves"]] == [("own", 2)]
+    assert [(curve["task"], len(curve["points"])) for curve in points["curves"]] == [("own", 2), ("own", 2)]
     assert [(each["policy"], each["threshold"]) for each in points["timed"]] == [("confidence", 0.5)]
-    shipping[2] = str(tmp_path / "kept")
-    assert "another router" in refused(capsys, *shipping, "mine", "--out", str(tmp_path / "no"))
+    shipping[-1] = str(tmp_path / "kept")
+    assert "another router" in refused(capsys, *shipping, "--out", str(tmp_path / "no"))
 
 
-def answers_in(shard):
-    """Lines of a shard without their seconds, which are measured anew."""
-    lines = [json.loads(line) for line in shard.read_text("utf-8").splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-
-
-def test_a_summary_waits_for_every_stage(capsys, tmp_path):
-    few = ["evaluate", "--preset", "tiny", "--questions", "1", "--max-new-tokens", "4", "--out", str(tmp_path / "e")]
-    few += ["--results", str(tmp_path), "--methods"]
-    assert main([*few, "slm", "llm"]) == 0
-    begun = json.loads((tmp_path / "e" / "evaluation.json").read_text())
-    (tmp_path / "e" / "other.json").write_text(json.dumps({**begun, "methods": [["margin", [0.5], None]]}))
-    capsys.readouterr()
-    assert main([*few, "confidence:0.5,0.7", "--stage", "more"]) == 0
-    assert "margin at threshold 0.5" in capsys.readouterr().out
-    assert json.loads((tmp_path / "e" / "more.json").read_text())["methods"][0][1] == [0.5, 0.7]
+def test_the_report_command_writes_or_checks(capsys, tmp_path):
+    where = ["--results", str(tmp_path / "none"), "--page", str(tmp_path / "a.md"), "--readme", str(tmp_path / "b.md")]
+    assert "no results" in refused(capsys, "report", "--check", *where)

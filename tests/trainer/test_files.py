@@ -9,8 +9,7 @@ import json
 import os
 import shutil
 import threading
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -18,16 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import Role
-from engine.operating_points import OperatingPoints
 from tests.support.fake_labels import planted, quiet, rollout, write_labels, write_rollouts
-from tests.support.fake_results import AT_0, plane_of, write_evaluation
+from tests.support.fake_results import POINTS, results_of, write_results
 from tests.support.mutations import damaged_bytes, damaged_json, no_file_larger_than
 from tests.support.paths import ROOT, TINY
 from trainer import TrainerError, workers
 from trainer.__main__ import main
-from trainer.evaluation.evaluate import chosen_thresholds
-from trainer.evaluation.record import read_evaluation
-from trainer.evaluation.summary import load_summary, write_summary
+from trainer.evaluation.rows import read_rows as read_results
 from trainer.labels import answers as answers_module
 from trainer.labels.answers import load_answers
 from trainer.labels.labels import read_labels, read_states
@@ -40,7 +36,6 @@ from trainer.tables import write_rows
 
 QUESTIONS = [Question(f"q{n}", "1 + 1?", "", "2") for n in range(4)]
 ROUND = Round(1, "citer-r1", 0.5, 0.4, 0.3, 0.5, 0.7, 0.2, 1.0)
-METHODS = {"methods": [["slm", [0.0], None], ["kept", [0.1, 0.5], "0" * 64, 0.3, 8]], "questions": ["q1"]}
 
 
 def make(some, path):
@@ -55,10 +50,6 @@ def shards_of(folder, size=128):
 def whole_answers(folder, size=128):
     shards_of(folder, size).run({"role": "llm"}, QUESTIONS, make, quiet)
     return folder
-
-
-def numbers(evaluation) -> Any:
-    return [(point.method, point.threshold, [asdict(each) for each in point.answers]) for point in evaluation.points]
 
 
 def both(folder):
@@ -77,25 +68,19 @@ def formats(tmp_path_factory) -> dict[str, tuple[list[Any], Any]]:
     root = tmp_path_factory.mktemp("formats")
     answers, labels = whole_answers(root / "answers"), write_labels(root / "labels", planted(questions=3, length=4))
     rollouts = write_rollouts(root / "rollouts", [rollout(f"q{n}", n, True) for n in range(3)])
-    few = {key: AT_0[key] for key in [("slm", 0.0), ("llm", 0.0)]}
-    evaluation = write_evaluation(root / "evaluation", few, questions=3)
-    summary = write_summary(plane_of(root / "plane", resamples=20), root)
+    results = write_results(root / "results", questions=3)
     (root / "rounds").mkdir()
     (root / "rounds" / "rounds.json").write_text(json.dumps([asdict(ROUND)]))
-    (root / "stage").mkdir()
-    (root / "stage" / "evaluation.json").write_text(json.dumps(METHODS))
     return {
         "answers": (both(answers), lambda: dict(load_answers(answers, Role.LLM))),
         "labels": ([*sorted((labels / "labels-00000").iterdir()), labels / "labels.json"], lambda: all_labels(labels)),
         "rollouts": (both(rollouts), lambda: load_rollouts(rollouts)[0]),
-        "evaluation": (both(evaluation), lambda: numbers(read_evaluation(evaluation))),
-        "summary": ([summary], partial(load_summary, summary)),
+        "results": ([results], lambda: list(map(asdict, read_results(results)[0]))),
         "rounds": ([root / "rounds" / "rounds.json"], lambda: load_rounds(root / "rounds")),
-        "stage": ([root / "stage" / "evaluation.json"], lambda: chosen_thresholds(root / "stage", "evaluation")),
     }
 
 
-@pytest.mark.parametrize("name", ["answers", "labels", "rollouts", "evaluation", "summary", "rounds", "stage"])
+@pytest.mark.parametrize("name", ["answers", "labels", "rollouts", "results", "rounds"])
 def test_whatever_is_damaged_is_refused_by_name_or_read_as_finite_values_of_the_right_kind(formats, name):
     """Tables have checksums: their values are refused or whole. Values that are no numbers are refused anywhere."""
     files, load = formats[name]
@@ -225,7 +210,7 @@ def test_a_full_disk_is_called_so_and_leaves_no_half_of_anything(capsys, tmp_pat
         (2_000, ["fit", "--labels", str(labels), "--epochs", "1", "--out", str(tmp_path / "out")]),
         (100, ["answer", *few, "--max-new-tokens", "4"]),
         (2_000, ["label", *few]),
-        (100, ["evaluate", *few, "--methods", "slm", "--max-new-tokens", "4"]),
+        (100, ["evaluate", *few, "--max-new-tokens", "4"]),
         (50_000, ["tiny", "--out", str(tmp_path / "out"), "--steps", "1"]),
     ):
         with no_file_larger_than(limit):
@@ -237,15 +222,14 @@ def test_a_full_disk_leaves_the_shipped_router_and_the_tiny_pair_as_they_were(tm
     """The points are written after weights and card, and are made the largest here."""
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "none"))
     router = ROOT / "assets" / "routers" / "tiny"
-    points = OperatingPoints.load(router)
-    assert points
-    curves = [replace(points.curves[0], command="x" * 10_000)] * 10
+    several = {("router", f"router < 0.{n}"): (50, 0.1, 40) for n in range(100, 900)}
+    results = [results_of(tmp_path, {**POINTS, **several}, questions=20)]
     before = contents(shutil.copytree(router, tmp_path / "shipped"))
     for out in (tmp_path / "shipped", tmp_path / "new"):
         with no_file_larger_than(90_000), pytest.raises(OSError):
-            ship(router, curves, out)
+            ship(router, results, out)
     assert contents(tmp_path / "shipped") == before and not (tmp_path / "new").exists()
-    ship(router, curves, tmp_path / "shipped")
+    ship(router, results, tmp_path / "shipped")
     assert contents(tmp_path / "shipped").keys() == before.keys() and contents(tmp_path / "shipped") != before
     before = contents(shutil.copytree(TINY, tmp_path / "tiny"))
     with no_file_larger_than(1_000):

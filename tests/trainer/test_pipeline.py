@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from engine import load
@@ -25,9 +26,8 @@ from engine.router import WEIGHTS, Router
 from tests.support.fake_labels import quiet
 from tests.support.paths import ROOT
 from trainer import TrainerError
-from trainer.evaluation.record import read_evaluation
-from trainer.evaluation.summary import load_summary
-from trainer.pipeline import Pipeline, parts_of
+from trainer.evaluation.rows import Results, load_results
+from trainer.pipeline import Pipeline
 from trainer.rounds import Round, chosen_round, load_rounds
 from trainer.settings import RECIPES, FitSettings
 
@@ -63,7 +63,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "answers of the LLM": ("answers-llm/answers.json", "answers-llm/answers-00000.parquet"),
     "labels": ("labels-llm/labels-00001", "labels-llm/labels-00004"),
     "rollouts": ("rollouts-1/rollouts-00000.parquet", "rollouts-1/rollouts-00001.parquet"),
-    "evaluation": ("evaluation/evaluation-routers.json", "evaluation/assisted-00000.jsonl"),
+    "evaluation": ("evaluation/slm-00000.parquet", "evaluation/router-00000.parquet"),
 }
 """Of each stage, in the order of a run, a file that shows that it has begun, and one that comes at its end."""
 
@@ -87,32 +87,32 @@ def test_a_run_that_is_killed_in_the_middle_of_every_stage_comes_to_what_an_undi
     assert contents(tmp_path) == contents(whole)
 
 
-def test_a_run_that_is_done_goes_on_to_the_plane_when_it_is_asked_for_also_if_tuning_was_killed(whole, tmp_path):
-    """How long a draft is there goes by measured seconds, so that its costs are no run's but its own."""
+def test_a_run_that_is_done_is_evaluated_at_other_acceptances_once_its_evaluation_is_deleted(whole, tmp_path):
     shutil.copytree(whole / "run", tmp_path / "run")
-    tuning = tmp_path / "run" / "speculation"
-    killed_between(tmp_path, tuning / "evaluation.json", tuning / "speculative.json", "--acceptances", "1")
+    shutil.rmtree(tmp_path / "run" / "evaluation")
     finished(begun(tmp_path, "--acceptances", "1"), tmp_path)
-    summary: Any = load_summary(tmp_path / "results" / "tiny--arithmetic.json")
-    plane = summary["plane"]["curves"]
-    assert {"slm@1", "confidence@1", "kept@1", "citer-r1@1"} <= plane.keys()
-    right = {point["accuracy"] for points in plane.values() for point in points if point["acceptance"] == 1}
-    assert right == {summary["methods"]["assisted-tuned"]["points"][0]["accuracy"]} == {accuracies(summary)["llm"]}
-    before = accuracies(load_summary(whole / "results" / "tiny--arithmetic.json"))
-    assert before == {name: accuracies(summary)[name] for name in before}
+    results, right = measured(tmp_path), rights(tmp_path)
+    at_1 = [each for each in results.settings if each.setting.endswith(" @ 1")]
+    assert {"confidence", "random", "router", "shortcut", "co-llm"} <= {each.method for each in at_1}
+    assert {right[each] for each in at_1} == {right["llm", "llm < 0"]}
     points: Any = Router.load(tmp_path / "routers" / "tiny").operating_points
     assert [curve.acceptance for curve in points.curves] == [0.0, 1.0]
 
 
-def accuracies(summary: Any) -> dict[str, float]:
-    return {name: method["points"][0]["accuracy"] for name, method in summary["methods"].items()}
+def measured(folder: Path) -> Results:
+    return load_results(folder / "results" / "arithmetic.parquet")
+
+
+def rights(folder: Path) -> dict[tuple[str, str], float]:
+    results = measured(folder)
+    return {each: float(right.mean()) for each, right in zip(results.settings, results.right, strict=True)}
 
 
 def contents(folder: Path) -> dict[str, Any]:
     """Every file by its path, to the byte; without names of folders and measured seconds."""
-    readers: dict[str, Callable[[Path], Any]] = {".jsonl": answers_in, ".json": about_in, ".parquet": Path.read_bytes}
+    readers: dict[str, Callable[[Path], Any]] = {".jsonl": answers_in, ".json": about_in, ".parquet": rows_in}
     readers |= {".safetensors": Path.read_bytes, ".html": Path.exists}
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]  # of a killed worker
     names = {str(path.relative_to(folder)): readers.get(path.suffix, Path.exists)(path) for path in files}
     return {name: content for name, content in names.items() if name != "log"}
 
@@ -128,7 +128,13 @@ def about_in(path: Path) -> Any:
     return json.dumps(without_measured(json.loads(path.read_bytes())))
 
 
-MEASURED = {"seconds", "command", "_fingerprint", "sha256", "hidden"}
+def rows_in(path: Path) -> Any:
+    """Rows of results without the revision, which changes as soon as somebody edits a file."""
+    table = pq.read_table(path)
+    return table.drop_columns("made").to_pylist() if "made" in table.column_names else path.read_bytes()
+
+
+MEASURED = {"seconds", "command", "_fingerprint", "sha256", "hidden", "revision"}
 
 
 def without_measured(value: Any) -> Any:
@@ -143,27 +149,20 @@ def without_measured(value: Any) -> Any:
 
 
 def test_a_run_answers_labels_rolls_out_fits_evaluates_and_ships(whole):
-    summary: Any = load_summary(whole / "results" / "tiny--arithmetic.json")
-    curves = {name for name, method in summary["methods"].items() if len(method["points"]) > 3}
-    assert curves >= {
-        "random",
-        "confidence",
-        "entropy",
-        "margin",
-        "co-llm",
-        "citer-shortcut",
-        "citer-r1",
-    }
-    right = accuracies(summary)
-    assert right["llm"] - right["slm"] > 0.4 and right["assisted"] == right["llm"], "speculative decoding is lossless"
+    results, right = measured(whole), rights(whole)
+    counts = {name: len(results.of(name)) for name in ("random", "confidence", "shortcut", "co-llm", "router")}
+    assert min(counts.values()) > 3
+    assert right["llm", "llm < 0"] - right["slm", "slm < 0"] > 0.4
+    lossless = {right[each] for each in results.settings if each.method == "speculative"}
+    assert lossless == {right["llm", "llm < 0"]}, "speculative decoding is lossless"
     trained = json.loads((whole / "run" / "labels-llm" / "labels.json").read_text())["questions"]
-    tried = read_evaluation(whole / "run" / "validation-1").questions
-    asked = read_evaluation(whole / "run" / "evaluation").questions
+    tried = load_results(whole / "run" / "validation-1" / "validation.parquet").questions
+    asked = results.questions
     assert (len(trained), len(tried), len(asked)) == (100, 3, 4) and len({*trained, *tried, *asked}) == 107
 
 
 def test_the_shipped_router_carries_the_curve_that_was_measured_and_the_engine_takes_it(whole, monkeypatch):
-    summary: Any = load_summary(whole / "results" / "tiny--arithmetic.json")
+    results = measured(whole)
     router = Router.load(whole / "routers" / "tiny")
     best = chosen_round(load_rounds(whole / "run")).router
     assert router.warning is None and router.operating_points is not None
@@ -172,10 +171,9 @@ def test_the_shipped_router_carries_the_curve_that_was_measured_and_the_engine_t
     ).read_bytes()
     curve = router.operating_points.curves[0]
     assert (curve.task, curve.questions) == ("arithmetic", 4)
-    measured = summary["methods"][best]["points"]
-    assert [(p.threshold, p.accuracy, p.bytes) for p in curve.points] == [
-        (p["threshold"], p["accuracy"], p["bytes"]) for p in measured
-    ]
+    own = results.of("router")
+    assert [p.accuracy for p in curve.points] == pytest.approx(list(results.right[own].mean(axis=1)))
+    assert [p.bytes for p in curve.points] == pytest.approx(list(results.bytes[own].mean(axis=1)), rel=1e-4)
     monkeypatch.setenv("CITER_ROUTER", str(whole / "routers" / "tiny"))
     pair = load("tiny")
     assert pair.threshold == router.card.threshold
@@ -198,19 +196,6 @@ def test_questions_that_are_too_few_or_trained_on_are_refused(tmp_path, train, d
     this = Pipeline(recipe, tmp_path / "run", load("tiny"), FitSettings(), quiet)
     with pytest.raises(TrainerError, match=named):
         this.check_questions()
-
-
-def test_methods_that_a_later_run_adds_are_a_stage_of_their_own(tmp_path):
-    def begin(stage, *names):
-        methods = [[name, [0.5], None] for name in names]
-        (tmp_path / f"{stage}.json").write_text(json.dumps({"questions": ["q"], "methods": methods}))
-
-    asked = ["citer-shortcut=a", "kept=b", "citer-r1=c", "citer-r2=d"]
-    assert [*parts_of(tmp_path, "routers", asked)] == [("routers", asked)]
-    begin("routers", "citer-shortcut", "citer-r1")
-    assert [*parts_of(tmp_path, "routers", asked)] == [("routers", [asked[0], asked[2]]), ("routers-2", asked[1::2])]
-    begin("routers-2", "kept")
-    assert [*parts_of(tmp_path, "routers", asked)][1:] == [("routers-2", ["kept=b"]), ("routers-3", ["citer-r2=d"])]
 
 
 def test_a_later_round_is_undone_only_where_it_is_surely_worse():

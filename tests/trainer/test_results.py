@@ -1,259 +1,145 @@
-"""Evaluations on disk and their summaries: what is read, what is refused, and figures known beforehand."""
+"""Rows on disk, and what they say: one Parquet file a task, read by anyone, and a summary of what was judged."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import replace
 
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from tests.support.fake_results import (
-    ABOUT,
-    ABOVE_0,
-    AT_0,
-    plane_of,
-    summary_of,
-    write_evaluation,
-    write_plane,
-)
+from engine.events import Role
+from engine.setting import Setting
+from tests.support.fake_results import POINTS, results_of, rows_of, write_results
 from trainer import TrainerError
-from trainer.evaluation.method_names import (
-    label,
-    main_method,
-    method_order,
-    parsed,
-    spelled,
-    spelled_threshold,
-    title_of,
-)
-from trainer.evaluation.plane import LEARNED
-from trainer.evaluation.record import Unfinished, read_evaluation
-from trainer.evaluation.summary import load_summary, summarise, write_summary
+from trainer.evaluation.one_setting import common_settings
+from trainer.evaluation.rows import ROUTER, About, authors_of, load_all, load_results, read_rows, write_rows
+from trainer.report.summary import ALL, START, as_json, summarise
+
+ABOUT = About("Small ⇄ Large", "tiny", "sums", 64, {"router": "abc"})
+
+
+# --- on disk
+
+
+def test_rows_are_read_back_as_they_were_also_by_datasets_and_are_the_same_bytes_in_any_order(tmp_path, monkeypatch):
+    rows = [replace(row, llm_passes=None, authors=None) if row.method == "slm" else row for row in rows_of()]
+    write_rows(tmp_path / "one.parquet", rows, ABOUT)
+    write_rows(tmp_path / "other.parquet", rows[::-1], ABOUT)
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "other.parquet").read_bytes()
+    found, about = read_rows(tmp_path / "one.parquet")
+    assert about == ABOUT and sorted(map(str, found)) == sorted(map(str, rows))
+    loaded = datasets.load_dataset(
+        "parquet", data_files=str(tmp_path / "one.parquet"), cache_dir=str(tmp_path / "cache"), split="train"
+    )
+    assert loaded.num_rows == len(rows) and loaded[0]["setting"] == found[0].setting
+
+
+def test_they_become_arrays_of_setting_by_question(tmp_path):
+    results = results_of(tmp_path, seconds={"llm": 2.0})
+    assert len(results.questions) == 100 and set(results.settings) == set(POINTS)
+    for number, key in enumerate(results.settings):
+        right, share, size = POINTS[key.method, key.setting]
+        assert results.right[number].sum() == right and results.bytes[number].mean() == size * 1e6
+        assert results.llm_tokens[number].sum() / results.tokens[number].sum() == pytest.approx(share)
+    assert (results.seconds == 2.0).sum() == 10
+    with pytest.raises(TrainerError, match="'chess'"):
+        results.of("chess")
+
+
+def test_a_file_that_lacks_an_answer_or_has_it_twice_or_is_none_is_refused_by_name(tmp_path):
+    path, rows = tmp_path / "sums.parquet", rows_of()
+    for wrong, told in ((rows[:-1], "has 0 answers to q099"), ([*rows, rows[0]], "has 2 answers to q000")):
+        write_rows(path, wrong, ABOUT)
+        with pytest.raises(TrainerError, match=told):
+            load_results(path)
+    path.write_bytes(b"PAR1 no")
+    with pytest.raises(TrainerError, match=r"sums\.parquet cannot be read"):
+        load_results(path)
+    pq.write_table(pa.table({"question": ["q"]}), path)
+    with pytest.raises(TrainerError, match="other columns"):
+        load_results(path)
+
+
+def test_a_folder_is_of_one_pair_and_not_empty(tmp_path):
+    with pytest.raises(TrainerError, match="no results"):
+        load_all(tmp_path)
+    write_results(tmp_path)
+    write_results(tmp_path, task="products", pair="Other ⇄ Large")
+    with pytest.raises(TrainerError, match="Other ⇄ Large"):
+        load_all(tmp_path)
+
+
+def test_authors_are_lengths_of_runs_the_slms_first():
+    class Event:
+        def __init__(self, role):
+            self.role = role
+
+    assert authors_of(map(Event, [Role.SLM, Role.SLM, Role.LLM, Role.SLM])) == [2, 1, 1]  # pyright: ignore
+    assert authors_of(map(Event, [Role.LLM])) == [0, 1]  # pyright: ignore
+
+
+# --- what they say
 
 
 @pytest.fixture(scope="module")
-def summary(tmp_path_factory) -> Any:
-    return summary_of(tmp_path_factory.mktemp("evaluation"), resamples=2000)
+def tasks(tmp_path_factory):
+    """Two tasks and general prompts; a setting of the router was measured on all of them."""
+    folder = tmp_path_factory.mktemp("results")
+    late = {**POINTS, ("router", "router < 0.9"): (58, 0.5, 70)}
+    later = {key: value for key, value in late.items() if key != ("router", "router < 0.5 @ 0.3")}
+    some = {key: value for key, value in POINTS.items() if key[0] in ("slm", "llm", "router")}
+    return {
+        "sums": results_of(folder, POINTS, seconds={"llm": 2.0, "router": 1.0, "random": 3.0}),
+        "products": results_of(folder, later, "products"),
+        "general": results_of(folder, some, "general", questions=60),
+    }
 
 
-@pytest.fixture(scope="module")
-def plane(tmp_path_factory) -> Any:
-    return plane_of(tmp_path_factory.mktemp("plane"), resamples=500)
+def test_a_method_is_judged_at_the_cheapest_setting_that_recovers_enough_of_the_gap(tasks):
+    sums = summarise(tasks)["sums"]
+    assert sums.methods["router"].settings == ("router < 0.5 @ 0.3",) * 2
+    assert sums.methods["router"].right.value == pytest.approx(0.59) and sums.methods["router"].bytes.value == 0.36
+    assert sums.methods["confidence"].settings == ("confidence < 0.7",) * 2
+    assert sums.methods["llm"].bytes == (1, 1, 1) and sums.questions == 100
 
 
-def close(value):
-    return pytest.approx(value, abs=1e-4)
+def test_the_router_is_compared_on_the_same_questions_and_the_mean_of_the_tasks_has_no_general_prompts(tasks):
+    found = summarise(tasks)
+    beside = found["sums"].methods["confidence"].routers["router"]
+    assert beside.right.value == pytest.approx(-0.01) and beside.bytes.value == pytest.approx(36 / 80)
+    assert ROUTER not in found["sums"].methods[ROUTER].routers
+    mean = found[ALL]
+    assert mean.questions == 200 and mean.methods["slm"].right.value == pytest.approx(0.2)
+    both = [found[name].methods["router"].bytes.value for name in ("sums", "products")]
+    assert mean.methods["router"].bytes.value == pytest.approx(sum(both) / 2)
+    assert ALL not in summarise({"sums": tasks["sums"]}), "one task is its own mean"
 
 
-def test_an_evaluation_is_read_with_its_answers_in_the_order_of_the_questions(tmp_path):
-    about = json.loads((write_plane(tmp_path) / "evaluation.json").read_text("utf-8"))
-    about["questions"].reverse()
-    (tmp_path / "evaluation.json").write_text(json.dumps(about), "utf-8")
-    evaluation = read_evaluation(tmp_path)
-    assert {(p.method, p.threshold) for p in evaluation.points if not p.acceptance} == set(AT_0)
-    assert len(evaluation.points) == len(AT_0) + len(ABOVE_0)
-    assert all([a.question for a in p.answers] == about["questions"] for p in evaluation.points)
-    assert evaluation.points[0].answers[0].text == "The answer is\u2028 7.", "no line ends within a text"
-    assert {p.answers[0].taken_back for p in evaluation.points} == {None, 3}, "older lines do not know it"
+def test_one_setting_for_all_tasks_is_chosen_among_those_that_were_measured_on_each(tasks):
+    graded = [tasks["sums"], tasks["products"]]
+    assert set(common_settings(graded, ROUTER)) == {"router < 0.5", "router < 0.6", "router < 0.6 @ 0.3"}
+    found = summarise(tasks)
+    for name in ("sums", "products"):
+        assert found[name].methods[START].settings == ("router < 0.6 @ 0.3",) * 2
+    assert START not in found["general"].methods
 
 
-def test_missing_answers_send_back_to_evaluate(tmp_path):
-    path = write_plane(tmp_path) / "plane-00001.jsonl"
-    path.write_bytes(path.read_bytes()[:-1].rpartition(b"\n")[0])
-    with pytest.raises(TrainerError, match=r"citer-r2@0\.3 at threshold 0\.6 has 99 of 100 .*evaluate"):
-        read_evaluation(tmp_path)
-    begun = {**ABOUT, "questions": [f"q{n}" for n in range(100)], "methods": [["kept", [0.5], None, 0.3, "auto"]]}
-    write_evaluation(tmp_path / "b")
-    (tmp_path / "b" / "more.json").write_text(json.dumps(begun), "utf-8")
-    with pytest.raises(Unfinished, match=r"kept@0\.3 .* 0 of 100"):
-        read_evaluation(tmp_path / "b")
+def test_ablations_seconds_and_where_the_page_starts_are_there_where_they_were_measured(tasks):
+    found = summarise(tasks, Setting("router", 0.6, 0.3))
+    acceptance = found["sums"].ablations["acceptance, for the router"]
+    assert acceptance.right.value == pytest.approx(-0.01) and acceptance.bytes.value == pytest.approx(36 / 60)
+    assert "rollouts, at acceptance 0" not in found["sums"].ablations
+    timed = {each.method: each for each in found["sums"].timed}
+    assert timed["router"].seconds.value == 0.5 and timed["random"].seconds.value == 1.5
+    assert (timed["router"].questions, found["products"].timed) == (10, [])
+    shipped = found["sums"].shipped
+    assert shipped is not None and shipped.right.value == pytest.approx(0.61)
+    assert summarise(tasks, Setting("router", 0.1, 0.3))["sums"].shipped is None
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "reason"),
-    [
-        ('"q3"', '"q7000"', "q7000"),
-        ('"q3"', '"q2"', "twice"),
-        ('"llm_tokens": 0', '"llm_tokens": 21', "21 of 20"),
-        ('"tokens": 20', '"tokens": 0', "tokens"),
-        ('"correct": true', '"correct": 1', "correct"),
-        ('"bytes": 90000000.0', '"bytes": NaN', "bytes"),
-    ],
-)
-def test_a_line_that_is_no_answer_of_this_evaluation_is_named_with_its_number(tmp_path, old, new, reason):
-    path = write_evaluation(tmp_path) / "evaluation-00000.jsonl"
-    content = path.read_text("utf-8").split("\n")
-    assert old in content[3]
-    content[3] = content[3].replace(old, new)
-    path.write_text("\n".join(content), "utf-8")
-    with pytest.raises(TrainerError, match=rf"evaluation-00000\.jsonl:4: .*{reason}"):
-        read_evaluation(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("data", "d1"), ("pair", "Other ⇄ Large"), ("task", "products"), ("max_new_tokens", 65)]
-)
-def test_stages_of_different_runs_are_refused_with_the_field_and_both_values(tmp_path, name, value):
-    own = json.loads((write_evaluation(tmp_path, data="d0") / "evaluation.json").read_text("utf-8"))
-    (tmp_path / "more.json").write_text(json.dumps({**own, name: value}), "utf-8")
-    with pytest.raises(TrainerError, match=rf"more\.json: .*{name} is {value}, but {own[name]}"):
-        read_evaluation(tmp_path)
-
-
-def test_the_machines_of_all_stages_are_named_once_and_a_stage_may_have_another_name(tmp_path):
-    own = json.loads((write_evaluation(tmp_path, stage="routers") / "routers.json").read_text("utf-8"))
-    for name, hardware in (("plane", "one core; two cores"), ("rest", "four cores; one core")):
-        (tmp_path / f"{name}.json").write_text(json.dumps({**own, "hardware": hardware}), "utf-8")
-    found = read_evaluation(tmp_path)
-    assert set(found.hardware.split("; ")) == {"one core", "two cores", "four cores"}
-    assert (found.task, found.command, len(found.points)) == ("sums", ABOUT["command"], len(AT_0))
-
-
-@pytest.mark.parametrize("about", [{"questions": []}, {"questions": ["q0", "q0"]}, {"task": "../up"}, {"preset": 3}])
-def test_an_evaluation_that_makes_no_sense_is_refused_by_its_file(tmp_path, about):
-    path = write_evaluation(tmp_path) / "evaluation.json"
-    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **about}), "utf-8")
-    for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(TrainerError, match=r"evaluation\.json"):
-            read_evaluation(folder)
-
-
-def test_a_method_is_asked_for_with_acceptance_drafts_and_thresholds_and_written_as_it_is_read():
-    assert parsed("confidence") == ("confidence", "", 0.0, "auto", ())
-    assert parsed("router=some/folder@0.3/8:0.5,0.75") == ("router", "some/folder", 0.3, 8, (0.5, 0.75))
-    assert parsed("r=a/b@c@.5/auto") == ("r", "a/b@c", 0.5, "auto", ())
-    assert parsed(r"router=C:\routers\mine@1:0") == ("router", r"C:\routers\mine", 1.0, "auto", (0.0,))
-    assert parsed("router=a:b/c") == ("router", "a:b/c", 0.0, "auto", ()) and title_of("r=a:b/c@0.3:0.5") == "r@0.3"
-    for text in ("confidence", "confidence@0.3", "confidence@1/8"):
-        assert spelled(*parsed(text)[0:1], *parsed(text)[2:4]) == text
-    assert spelled("assisted", 1.0, 5) == "assisted", "speculative decoding is at acceptance 1 by its name"
-
-
-def test_a_setting_out_of_range_is_refused_by_name():
-    for text, named in (
-        ("confidence@1.5", "1.5"),
-        ("confidence@0.3/0", "'0'.* 1 to 1024"),
-        ("confidence:0.5,", "'0.5,'"),
-        ("confidence:nan", "finite"),
-        ("confidence:0.5,0.50", "once"),
-    ):
-        with pytest.raises(TrainerError, match=named):
-            parsed(text)
-
-
-def test_a_threshold_has_the_digits_that_tell_it_from_its_neighbours_and_from_1():
-    assert spelled_threshold(0.53142, ()) == "0.531"
-    assert spelled_threshold(0.53142, (0.53144, 0.53136)) == "0.53142"
-    assert spelled_threshold(1.00001, (1.0,)) == "1.00001" and spelled_threshold(0.99999, ()) == "0.99999"
-
-
-def test_methods_have_an_order_and_names_and_a_later_round_goes_before_an_earlier_one():
-    names = ["zeta", "citer-r10", "citer-r2", "citer", "alpha", "llm", "slm", "co-llm"]
-    ordered = ["slm", "llm", "co-llm", "citer", "citer-r2", "citer-r10", "alpha", "zeta"]
-    assert sorted(names, key=method_order) == ordered
-    assert [label(name) for name in ("slm", "citer-r2", "zeta")] == ["SLM only", "CITER round 2", "zeta"]
-    assert main_method(names) == "citer-r10" and main_method(["citer-shortcut", "citer"]) == "citer"
-    assert main_method(["co-llm", "citation"]) is None
-
-
-def test_a_summary_has_every_point_by_threshold_with_its_means_and_interval(summary):
-    assert [p["threshold"] for p in summary["methods"]["confidence"]["points"]] == [0.3, 0.5, 0.7]
-    point = summary["methods"]["confidence"]["points"][1]
-    means = {"accuracy": 0.5, "llm_share": 0.25, "bytes": 5e7, "flops": 5e8, "seconds": 0.5}
-    assert {name: point[name] for name in means} == means
-    assert (point["accuracy_low"], point["accuracy_high"]) == pytest.approx((0.4, 0.6), abs=0.02)
-
-
-def test_the_llm_share_is_that_of_all_tokens_and_not_the_mean_over_answers(tmp_path):
-    path = write_evaluation(tmp_path, {**AT_0, ("margin", 0.5): (30, 0.5, 50)}) / "evaluation-00001.jsonl"
-    content = path.read_text("utf-8").split("\n")
-    first = next(n for n, line in enumerate(content) if '"margin"' in line)
-    content[first] = content[first].replace('"tokens": 20', '"tokens": 1020')
-    path.write_text("\n".join(content), "utf-8")
-    points = summarise(read_evaluation(tmp_path), 20)["methods"]["margin"]["points"]
-    assert points[0]["llm_share"] == close(1000 / 3000)  # 100 · 10 / (1020 + 99 · 20)
-
-
-def test_the_average_gap_recovered_is_that_of_the_curve_and_single_points_have_none(summary):
-    gaps = {name: method["gap_recovered"] for name, method in summary["methods"].items()}
-    # (0, 0) (0.1, 0.5) (0.25, 0.75) (0.5, 1) (1, 1), and (0, 0) (0.1, 0.75) (0.25, 1) (0.5, 1.05) (1, 1)
-    assert gaps["confidence"] == close(0.1 * 0.25 + 0.15 * 0.625 + 0.25 * 0.875 + 0.5)
-    assert gaps["citer-r2"] == close(0.1 * 0.375 + 0.15 * 0.875 + 0.25 * 1.025 + 0.5 * 1.025)
-    assert gaps["random"] == close(0.5) and [gaps[n] for n in ("slm", "llm", "oracle", "assisted")] == [None] * 4
-
-
-def test_savings_at_equal_accuracy_are_those_computed_by_hand(summary):
-    comparisons = summary["comparisons"]
-    assert comparisons["method"] == "citer-r2" and comparisons["targets"]["0.9"] == 0.56
-    savings = comparisons["against"]["confidence"]["savings"]
-    for gap, saved in (("0.8", 1 - 44 / 56), ("0.9", 1 - 52 / 68), ("1", 1 - 60 / 80)):
-        assert [savings[gap][unit]["value"] for unit in ("bytes", "flops", "seconds")] == [close(saved)] * 3
-    assert 0 < savings["1"]["bytes"]["low"] <= savings["1"]["bytes"]["value"] <= savings["1"]["bytes"]["high"]
-    assert comparisons["against"]["llm"]["savings"]["1"]["bytes"]["value"] == close(1 - 60 / 100)
-    random = comparisons["cost_at_target"]["random"]
-    assert random["1"]["bytes"]["value"] == 100e6, "with the LLM alone at the end of its curve"
-    never = comparisons["against"]["slm"]["savings"]["1"]["bytes"]
-    assert (never["value"], never["unreached"]) == (None, 1) and never["p_value"] < 0.01, "it has lost"
-
-
-def test_accuracy_at_equal_share_and_at_equal_cost_are_those_computed_by_hand(summary):
-    comparisons = summary["comparisons"]
-    assert comparisons["accuracy_at_share"]["confidence"]["0.3"]["value"] == close(0.52)
-    assert comparisons["gap_recovered_at_share"]["citer-r2"]["0.25"]["value"] == 1
-    confidence = comparisons["against"]["confidence"]
-    assert confidence["equal_share"]["0.25"]["accuracy"]["value"] == close(0.1)
-    # 60 MB at 25 % share; confidence has 50 + 10/30 · 10 right there
-    assert confidence["equal_cost"]["0.25"]["bytes"]["value"] == close(0.6 - 0.5333)
-    steady = comparisons["against"]["random"]["equal_share"]["0.25"]
-    assert steady["accuracy"]["p_value"] == close(2 / 2001), "no resample is on the other side"
-    assert steady["p_mcnemar"] == pytest.approx(2 / 2**30, rel=1e-3)  # 30 questions, all in favour
-
-
-def test_without_a_gap_nothing_is_recovered_but_the_llms_accuracy_is_still_a_target(tmp_path):
-    summary = summary_of(tmp_path, {**AT_0, ("llm", 0.0): (20, 1.0, 100)})
-    assert summary["methods"]["citer-r2"]["gap_recovered"] is None
-    assert summary["comparisons"]["targets"] == {"0.8": None, "0.9": None, "0.95": None, "1": 0.2}
-    savings = summary["comparisons"]["against"]["llm"]["savings"]
-    assert (savings["0.9"]["bytes"]["value"], savings["1"]["bytes"]["value"]) == (None, close(0.6))
-
-
-def test_baselines_alone_have_no_main_method_and_both_ends_and_a_named_one_must_be_there(tmp_path):
-    points = {key: value for key, value in AT_0.items() if not key[0].startswith("citer")}
-    comparisons = summary_of(tmp_path / "a", points)["comparisons"]
-    assert (comparisons["method"], comparisons["against"]) == (None, {})
-    for missing in ("slm", "llm"):
-        with pytest.raises(TrainerError, match=missing):
-            summary_of(tmp_path / missing, {key: value for key, value in AT_0.items() if key[0] != missing})
-    evaluation = read_evaluation(tmp_path / "a")
-    assert summarise(evaluation, 20, main="confidence")["comparisons"]["method"] == "confidence"
-    with pytest.raises(TrainerError, match=r"citer-r9.*slm"):
-        summarise(evaluation, 20, main="citer-r9")
-
-
-def test_the_same_answers_give_the_same_file_bit_for_bit_and_it_reads_back(tmp_path, plane):
-    first, again = (write_summary(plane_of(tmp_path / n, resamples=50), tmp_path / f"{n}-results") for n in "ab")
-    assert first.name == "tiny--sums.json" and first.read_bytes() == again.read_bytes()
-    assert load_summary(write_summary(plane, tmp_path)) == plane
-    assert len(read_evaluation(tmp_path / "a").points) == len(AT_0) + len(ABOVE_0)
-
-
-def test_the_front_is_cheapest_first_and_each_point_more_accurate_than_all_cheaper_ones(plane):
-    """The oracle is not on it, as nobody can run it."""
-    front = [(point["method"], point["acceptance"], point["accuracy"]) for point in plane["plane"]["front"]]
-    above = [("citer-r2", 0.3, 0.59), ("confidence", 1.0, 0.6), ("citer-r2", 0.3, 0.61)]
-    assert front == [*above, ("citer-r2", 0.0, 0.62)]
-    assert plane["plane"]["curves"]["slm@0.3/5"][0]["taken_back"] == 3
-
-
-def test_the_least_cost_of_a_family_is_that_of_its_cheapest_measured_point(plane):
-    families = plane["plane"]["families"]
-    assert plane["plane"]["targets"] == {"llm": 0.59, "0.8": 0.52, "0.9": 0.56, "0.95": 0.58}
-    least = {name: reached["0.9"]["point"]["bytes"] / 1e6 for name, reached in families.items()}
-    above = {"plane": 36, "learned": 36, "confidence": 44, "assisted-tuned": 48, "assisted": 50}
-    assert least == {**above, "acceptance-0": 60, "confidence-0": 80}
-    assert families["assisted-tuned"]["llm"]["ratio"]["bytes"]["value"] == close(36 / 48)
-    assert families["confidence-0"]["0.9"]["learned"]["bytes"]["value"] == close(36 / 80)
-    cost = families["plane"]["llm"]["cost"]["bytes"]
-    assert (cost["low"], cost["high"]) == (36e6, 47e6), "resamples choose their own points"
-    left_out = families[LEARNED]["0.9"]["left_out"]
-    assert 0.8 < left_out["gap_recovered"] < 1.2 and 0.36 <= left_out["bytes"] < 0.37
+def test_a_summary_is_small_json(tasks):
+    text = json.dumps(as_json("Small ⇄ Large", summarise(tasks)), allow_nan=False)
+    assert len(text) < 100_000 and '"mean of the tasks"' in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -10,171 +9,116 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.operating_points import bootstrap_counts
 from trainer.evaluation import statistics
 
-nan = math.nan
+RNG = np.random.default_rng(0)
 
 
-def column(*values):
-    """One sample of several points."""
-    return np.array(values, dtype=float)[:, None]
+def answers(*rights, questions=100):
+    """Settings that are right on the first questions, as many as given: [settings, questions]."""
+    return np.array([[float(n < right) for n in range(questions)] for right in rights])
 
 
-def one(value):
-    return np.array([value], dtype=float)
+def sizes(*each, questions=100):
+    return np.array([[float(size)] * questions for size in each])
 
 
-def frontier(cost, accuracy):
-    """The Pareto frontier, by a plain loop."""
-    kept = []
-    for c, a in sorted(zip(cost, accuracy, strict=True), key=lambda p: (p[0], -p[1])):
-        if not kept or a > kept[-1][1]:
-            kept.append((c, a))
-    return kept
+# --- what something is worth, and how sure that is
 
 
-def cheapest(cost, accuracy, target):
-    kept = frontier(cost, accuracy)
-    if target <= kept[0][1]:
-        return kept[0][0]
-    for (c0, a0), (c, a) in itertools.pairwise(kept):
-        if a >= target:
-            return c0 + (target - a0) / (a - a0) * (c - c0)
-    return nan
-
-
-def most_accurate(cost, accuracy, budget):
-    kept = frontier(cost, accuracy)
-    if budget < kept[0][0]:
-        return nan
-    for (c0, a0), (c, a) in itertools.pairwise(kept):
-        if c > budget:
-            return a0 + (budget - c0) / (c - c0) * (a - a0)
-    return kept[-1][1]
-
-
-def test_every_resample_draws_as_many_questions_as_there_are_and_sample_0_is_what_was_measured():
-    counts = bootstrap_counts(7, 500, seed=0)
-    assert counts.shape == (501, 7) and counts[0].tolist() == [1] * 7
-    assert (counts.sum(axis=1) == 7).all()
-    assert counts[1:].mean(axis=0) == pytest.approx([1] * 7, abs=0.15)
-    assert (counts == bootstrap_counts(7, 500, seed=0)).all() and (counts != bootstrap_counts(7, 500, seed=1)).any()
-
-
-def test_sums_are_those_of_a_loop_over_the_drawn_questions():
-    values, counts = np.random.default_rng(1).integers(0, 9, (4, 11)).astype(float), bootstrap_counts(11, 30, 0)
-    by_hand = [[sum(v * c for v, c in zip(row, drawn, strict=True)) for drawn in counts] for row in values]
-    assert statistics.sums(values, counts).tolist() == by_hand
+def test_every_resample_draws_as_many_questions_as_there_are_and_the_first_row_is_what_was_measured():
+    counts = statistics.draws(7, 500)
+    assert counts.shape == (501, 7) and counts[0].tolist() == [1] * 7 and (counts.sum(axis=1) == 7).all()
+    assert (counts == statistics.draws(7, 500)).all() and (counts != statistics.draws(7, 500, seed=1)).any()
 
 
 def test_the_interval_of_a_share_is_that_of_the_binomial():
-    right = np.array([[1.0] * 60 + [0.0] * 40])
-    found = statistics.estimate(statistics.sums(right, bootstrap_counts(100, 4000, 0))[0] / 100)
-    assert (found.value, found.unreached) == (pytest.approx(0.6), 0)
+    found = statistics.mean(answers(60)[0], statistics.draws(100))
+    assert found.value == pytest.approx(0.6)
     assert (found.low, found.high) == pytest.approx((0.50, 0.69), abs=0.015)  # binomial(100, 0.6)
 
 
-def test_resamples_without_a_value_are_left_out_of_the_interval_and_counted():
-    found = statistics.estimate(np.array([5.0, 1.0, nan, 3.0, nan]))
-    assert (found.value, found.low, found.high, found.unreached) == pytest.approx((5, 1.05, 2.95, 0.5))
-    none = statistics.estimate(np.array([nan, nan, nan]))
-    assert math.isnan(none.value) and math.isnan(none.low) and none.unreached == 1
+def test_a_paired_difference_is_surer_than_two_intervals_and_says_which_way_it_goes():
+    counts, one, other = statistics.draws(100), *answers(60, 50)
+    alone, paired = statistics.mean(one, counts), statistics.mean(one - other, counts)
+    assert paired.above and not paired.below and paired.value == pytest.approx(0.1)
+    assert paired.high - paired.low < alone.high - alone.low
+    assert statistics.mean(other - one, counts).below
+    nothing = statistics.mean(one - one, counts)
+    assert not nothing.above and not nothing.below
 
 
-@pytest.mark.parametrize("llm", [0.5, 0.4])
-def test_where_the_llm_is_no_better_there_is_no_gap_to_recover(llm):
-    assert np.isnan(statistics.gap_recovered(one(0.6), one(0.5), one(llm))).all()
-    assert np.isnan(statistics.average_gap_recovered(column(0.3), column(0.6), one(0.5), one(llm))).all()
-    assert np.isnan(statistics.accuracy_targets(one(0.5), one(llm), 0.9)).all()
-    assert statistics.accuracy_targets(one(0.5), one(llm), 1.0).tolist() == [llm]
+def test_a_ratio_is_of_sums_on_the_same_questions():
+    size = RNG.uniform(1, 9, 50)
+    assert statistics.ratio(2 * size, size, statistics.draws(50)) == pytest.approx((2, 2, 2))
+    assert statistics.ratio(size, size[::-1], statistics.draws(50)).value == pytest.approx(1)
 
 
-def test_the_gap_recovered_is_0_at_the_slm_and_1_at_the_llm_and_on_average_the_area_under_the_curve():
-    assert statistics.gap_recovered(column(0.2, 0.4, 0.6, 0.7, 0.1), one(0.2), one(0.6))[:, 0].tolist() == (
-        pytest.approx([0, 0.5, 1, 1.25, -0.25])
-    )
-    # (0, 0), (0.25, 0.8), (0.5, 1), (1, 1): 0.25·0.4 + 0.25·0.9 + 0.5·1
-    found = statistics.average_gap_recovered(column(0.25, 0.5), column(0.52, 0.6), one(0.2), one(0.6))
-    assert found.tolist() == pytest.approx([0.825])
-    assert statistics.accuracy_targets(np.array([0.2, 0.3]), np.array([0.6, 0.5]), 0.5) == pytest.approx([0.4, 0.4])
+# --- which setting is chosen, and by whom it is judged
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_a_straight_line_between_both_models_recovers_half_wherever_it_was_measured(shares):
-    share = np.array(shares)[:, None]
-    found = statistics.average_gap_recovered(share, 0.2 + 0.4 * share, one(0.2), one(0.6))
-    assert found.tolist() == pytest.approx([0.5])
+def test_halves_are_as_large_as_each_other_and_do_not_depend_on_the_order():
+    names = [f"q{n}" for n in range(101)]
+    first = dict(zip(names, statistics.first_half(names), strict=True))
+    assert sum(first.values()) == 51
+    assert first == dict(zip(names[::-1], statistics.first_half(names[::-1]), strict=True))
 
 
-def test_a_curve_is_read_between_its_points_and_equal_shares_count_as_their_mean():
-    x, y = statistics.curve_over_share(column(0.5, 0.2), column(0.9, 0.6), one(0.4), one(0.8))
-    for share, expected in ((0, 0.4), (0.1, 0.5), (0.2, 0.6), (0.35, 0.75), (0.75, 0.85), (1, 0.8)):
-        assert statistics.at_share(x, y, share)[0] == pytest.approx(expected)
-    step = statistics.curve_over_share(column(0.5, 0.5), column(0.4, 0.8), one(0.0), one(1.0))
-    assert statistics.at_share(*step, 0.5)[0] == pytest.approx(0.6)
+def test_the_cheapest_setting_that_is_right_often_enough_is_chosen_else_the_one_that_is_right_most_often():
+    right, size = answers(30, 55, 58, 58), sizes(1, 5, 9, 7)
+    assert statistics.cheapest(right, size, 0.55) == 1
+    assert statistics.cheapest(right, size, 0.56) == 3, "the cheaper of two"
+    assert statistics.cheapest(right, size, 0.9) == 3, "none is good enough"
 
 
-def test_a_target_that_is_met_exactly_is_met_whatever_the_last_bit_says():
-    assert statistics.cost_at_accuracy(column(10), column(0.1 + 0.2), one(0.3))[0] == 10
-    assert statistics.cost_at_accuracy(column(10), column(0.3), one(0.1 + 0.2))[0] == 10
+def test_nine_tenths_of_the_gap_are_wanted_and_without_a_gap_what_the_slm_has():
+    assert statistics.wanted(*answers(20, 60)) == pytest.approx(0.56)
+    assert statistics.wanted(*answers(60, 20)) == pytest.approx(0.6)
 
 
-def test_both_frontiers_agree_with_a_loop_over_random_resamples_with_ties():
-    rng = np.random.default_rng(0)
-    cost, accuracy = rng.integers(1, 8, (6, 400)).astype(float), rng.integers(0, 8, (6, 400)) / 8
-    target, budget = rng.integers(0, 17, 400) / 16, rng.integers(1, 17, 400) / 2
-    least = np.array([cheapest(cost[:, n], accuracy[:, n], target[n]) for n in range(400)])
-    most = np.array([most_accurate(cost[:, n], accuracy[:, n], budget[n]) for n in range(400)])
-    assert statistics.cost_at_accuracy(cost, accuracy, target) == pytest.approx(least, nan_ok=True)
-    assert statistics.accuracy_at_cost(cost, accuracy, budget) == pytest.approx(most, nan_ok=True)
-    assert 0 < np.isnan(least).sum() < 400 and 0 < np.isnan(most).sum() < 400
+def test_each_half_is_answered_at_the_setting_that_the_other_half_chose():
+    first = np.arange(100) < 50
+    right = np.array([first, ~first], dtype=float)  # each setting is right on one half only
+    found = statistics.judged(right, sizes(1, 2), np.zeros(100), np.ones(100), first)
+    assert found.chosen == (1, 0) and found.right.sum() == 0, "what looked best on one half is judged on the other"
+    assert found.bytes[:50].tolist() == [2.0] * 50 and found.bytes[50:].tolist() == [1.0] * 50
 
 
-@given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 20)), min_size=1, max_size=10), st.integers(0, 20))
-def test_the_frontier_reads_no_more_than_a_measured_point_that_gets_there_costs(points, target):
-    cost, accuracy = (column(*values) for values in zip(*points, strict=True))
-    read = statistics.cost_at_accuracy(cost, accuracy, one(target))[0]
-    measured = statistics.least_cost(cost, accuracy, one(target))[0]
-    assert math.isnan(read) == math.isnan(measured) and not read > measured
-    number = statistics.front(cost[:, 0], accuracy[:, 0])
-    assert [accuracy[n, 0] for n in number] == sorted({accuracy[n, 0] for n in number}), "each better than all cheaper"
+def test_no_setting_seems_better_than_it_is_because_it_was_chosen():
+    """Twenty settings that are right by chance alone, chosen and judged on the same questions, and by halves."""
+    looks, is_worth = [], []
+    for _ in range(100):
+        right, first = (RNG.random((20, 200)) < 0.5).astype(float), RNG.permutation(200) < 100
+        looks.append(right.mean(axis=1).max())
+        found = statistics.judged(right, sizes(*range(20), questions=200), np.zeros(200), np.ones(200), first)
+        is_worth.append(found.right.mean())
+    assert np.mean(looks) > 0.55 and np.mean(is_worth) == pytest.approx(0.5, abs=0.01)
 
 
-@pytest.mark.parametrize(
-    ("only_first", "only_second", "expected"),
-    [(0, 0, 1.0), (1, 0, 1.0), (5, 5, 1.0), (8, 1, 20 / 2**9), (0, 10, 2 / 2**10), (3, 9, 2 * 299 / 2**12)],
-)
-def test_mcnemar_is_the_binomial_by_hand(only_first, only_second, expected):
-    first = np.array([True] * only_first + [False] * only_second + [True, False])
-    second = np.array([False] * only_first + [True] * only_second + [True, False])
-    assert statistics.mcnemar(first, second) == statistics.mcnemar(second, first) == pytest.approx(expected)
+def test_more_settings_than_the_budget_are_thinned_by_bytes_alone_and_evenly():
+    size = sizes(5, 1, 4, 2, 3, 9)
+    assert statistics.spread(size, 6) == [0, 1, 2, 3, 4, 5] and statistics.spread(size, 9) == [0, 1, 2, 3, 4, 5]
+    assert statistics.spread(size, 2) == [1, 5], "the cheapest and the most expensive"
+    assert statistics.spread(sizes(3), 6) == [0]
 
 
-def test_mcnemar_holds_for_hundreds_of_questions_that_differ():
-    assert statistics.mcnemar(np.arange(3000) < 900, np.zeros(3000, bool)) == 2 / 2**900
+# --- curves
 
 
-def test_the_bootstrap_p_value_counts_the_resamples_beyond_zero_on_both_sides_and_is_never_0():
-    assert statistics.bootstrap_p(np.array([1.0, *[1.0] * 97, -1.0, -1.0])) == pytest.approx(2 * 3 / 100)
-    assert statistics.bootstrap_p(np.array([-1.0, *[-1.0] * 99])) == pytest.approx(2 / 100)
-    assert statistics.bootstrap_p(np.array([0.0, 0.0, 0.0])) == 1
-    assert statistics.bootstrap_p(np.array([math.inf, *[math.inf] * 98, -math.inf])) == pytest.approx(4 / 100)
-    assert math.isnan(statistics.bootstrap_p(np.array([nan, nan])))
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(1, 9)), min_size=1, max_size=6), st.floats(0.5, 12))
+def test_the_best_share_within_a_budget_is_read_on_the_line_through_the_best_cheaper_ones(points, budget):
+    right, size = (np.array(each, dtype=float)[:, None] for each in zip(*points, strict=True))
+    found = statistics.right_for(right, size, np.array([budget]))[0]
+    affordable = [r for r, s in points if s <= budget]
+    if not affordable:
+        assert math.isnan(found) or budget * (1 + 1e-8) >= min(s for _, s in points)
+    else:
+        assert max(affordable) - 1e-9 <= found <= right.max() + 1e-9
 
 
-def test_pairing_finds_a_small_but_steady_difference_that_unpaired_intervals_would_hide():
-    hard = np.random.default_rng(0).random(200)  # both fail the same hard questions
-    right = np.stack([(hard < 0.55).astype(float), (hard < 0.50).astype(float)])
-    first, second = statistics.sums(right, bootstrap_counts(200, 1000, 0)) / 200
-    assert statistics.estimate(first - second).low > 0 and statistics.bootstrap_p(first - second) < 0.01
-    assert statistics.estimate(first).low < statistics.estimate(second).high
-
-
-def test_what_a_resample_left_out_measures_the_point_that_was_chosen_in_it():
-    columns = np.array([[1.0, 0.0, 1.0, 1.0], [10.0, 20.0, 30.0, 40.0]])
-    counts = np.array([[1, 1, 1, 1], [2, 2, 0, 0], [0, 1, 3, 0], [1, 1, 1, 1]])
-    # The second sample leaves out the last two questions, the third the first and last; the fourth leaves out none.
-    found = statistics.left_out_means(np.array([0, 1, 0, 0]), counts, columns)
-    assert found.tolist() == [(35 + 1) / 2, (1 + 1) / 2, (35 + 25) / 2]
-    assert np.isnan(statistics.left_out_means(np.array([0, -1, -1, -1]), counts, columns)).all()
+def test_random_routing_recovers_half_of_the_gap_and_the_oracle_all_of_it():
+    share, counts = np.array([0.0, 0.5, 1.0]), statistics.draws(100)
+    assert statistics.gap_recovered(share, answers(20, 40, 60), counts).value == pytest.approx(0.5)
+    early = statistics.gap_recovered(np.array([0.0, 1e-6, 1.0]), answers(20, 60, 60), counts)
+    assert early.value == pytest.approx(1, abs=1e-3) and early.low <= early.value <= early.high
+    assert math.isnan(statistics.gap_recovered(share, answers(60, 60, 60), counts).value), "there is no gap"

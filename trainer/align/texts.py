@@ -26,7 +26,7 @@ from trainer.questions.question import MAX_CHARACTERS, Question, prompt
 from trainer.shards import Shards, identity_of
 
 PROMPTS = ROOT / "assets" / "align_prompts.json"
-"""General prompts by kind, written for this repository. `trainer.evaluation.transfer` measures free text on others."""
+"""General prompts by kind, written for this repository. Evaluations use others."""
 
 TOP = 20
 """The LLM's likeliest tokens that are kept at each position."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from trainer import TrainerError
 from trainer.commands.on_pair import RESULTS, Command
-from trainer.options import Count, Number, Paths, Rate, option
+from trainer.options import Count, Number, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,87 +15,37 @@ class Ship(Command):
     """Give a router the curves that were measured, and its starting threshold."""
 
     router: Path = option(MISSING, "the measured router's folder")
-    method: str = option(MISSING, "what it is called in the summaries")
-    summaries: Paths = option(
-        MISSING,
-        "one for each task; together they say where to start, and what was timed of a task lies beside its summary",
-        "FILE",
-    )
-    acceptance: Sequence[Rate] = option((), "of the curves (default: 0, and all that were measured)", "ALPHA")
-    transfer: Path | None = option(
-        None,
-        "what `transfer` wrote: its curves come first, and are what the page expects of a visitor's own text",
-        "FILE",
-    )
+    results: Path = option(RESULTS / "cpu", "folder with the rows of a pair's tasks, which together say where to start")
+    method: str = option("router", "what it is called in the rows")
     out: Path = option(MISSING, "the new folder, e.g. assets/routers/mine")
 
     def run(self) -> None:
-        from trainer.evaluation.seconds import load_seconds
-        from trainer.evaluation.summary import load_summary
-        from trainer.evaluation.transfer import load_transfer
-        from trainer.ship import (
-            beside_confidence,
-            check_measured,
-            curve_of,
-            curves_of,
-            free_text_curves,
-            ship,
-            timed_settings,
-            untrained_curves,
-        )
+        from trainer.evaluation.rows import load_all
+        from trainer.ship import ship
 
-        summaries = [load_summary(path) for path in self.summaries]
-        if self.acceptance:
-            curves = [curve_of(each, self.method, alpha) for alpha in self.acceptance for each in summaries]
-        else:
-            curves = [curve for each in summaries for curve in curves_of(each, self.method)]
-        free_text = load_transfer(self.transfer) if self.transfer else None
-        check_measured(self.router, self.method, [*summaries, *([free_text] if free_text else [])])
-        curves = [*(free_text_curves(free_text, self.method) if free_text else ()), *curves]
-        beside = beside_confidence(summaries, self.method, free_text)
-        seconds = (
-            load_seconds(each["preset"], each["task"], path.parent)
-            for each, path in zip(summaries, self.summaries, strict=True)
-        )
-        timed = timed_settings(list(filter(None, seconds)), self.method)
-        untrained = untrained_curves(summaries, free_text)
-        card = ship(self.router, curves, self.out, untrained, beside, timed).card
+        card = ship(self.router, list(load_all(self.results).values()), self.out, self.method).card
         print(f"{self.out}: starts at threshold {card.threshold}, acceptance {card.acceptance:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summarise(Command):
-    """Summarise answers that are there already, without a model."""
-
-    evaluation: Path = option(MISSING, "folder that `evaluate` wrote")
-    main: str | None = option(None, "that the others are compared with (default: the last of CITER's rounds)", "METHOD")
-    results: Path = option(RESULTS, "gets the summary")
-
-    def run(self) -> None:
-        from trainer.evaluation.record import read_evaluation
-        from trainer.evaluation.summary import summarise, write_summary
-
-        print(write_summary(summarise(read_evaluation(self.evaluation), main=self.main), self.results))
-
-
-@dataclass(frozen=True, kw_only=True)
 class Report(Command):
-    """Rewrite docs/results.md, the README's table of results and the charts from the summaries."""
+    """Write what the rows say: a JSON file, two charts, and the tables of docs/results.md and the README."""
 
-    results: Path = option(RESULTS, "the summaries")
-    page: Path = option(Path("docs/results.md"), "gets all figures")
-    readme: Path = option(Path("README.md"), "gets a short table")
-    check: bool = option(False, "write nothing; fail if either is not what the summaries say")
+    preset: str = option("cpu", "the pair, whose rows are in its folder of --results", "NAME")
+    results: Path = option(RESULTS, "the rows; gets the JSON file and the charts")
+    page: Path = option(Path("docs/results.md"), "gets all tables")
+    readme: Path = option(Path("README.md"), "gets the main table")
+    check: bool = option(False, "write nothing; fail if a file is not what the rows say")
 
     def run(self) -> None:
-        from trainer.report.report import check, report
+        from trainer.report.report import outdated, report
 
+        where = self.preset, self.results, self.page, self.readme
         if not self.check:
-            report(self.results, self.page, self.readme)
-        elif not check(self.results, self.page, self.readme):
-            raise TrainerError(
-                f"{self.page} or {self.readme} is not what {self.results} says: run `python -m trainer report`"
-            )
+            print("\n".join(f"wrote {path}" for path in report(*where)))
+        elif found := outdated(*where):
+            names = ", ".join(map(str, found))
+            raise TrainerError(f"{names}: not what {self.results} says; run `python -m trainer report`")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,13 +104,12 @@ class Run(FitSettings, OnPair):
     max_new_tokens: Count | None = option(None, "of an answer", "N")
     acceptances: Sequence[Rate] | None = option(
         None,
-        "evaluate the plane, too: at these acceptances, with a router for what the LLM keeps, and against tuned "
-        "speculative decoding (0.1 0.3 0.6 1)",
+        "evaluate methods at these acceptances, too, beside 0",
         "ALPHA",
     )
     out: Path | None = option(None, "folder of the stages (default: runs/<pair>-<task>)")
     results: Path | None = option(
-        None, f"gets the summary (default: {RESULTS} for a preset's own task, else a folder in --out)"
+        None, f"gets what was measured (default: {RESULTS}/<pair> for a preset's own task, else a folder in --out)"
     )
     routers: Path = option(Path("assets/routers"), "gets the best router")
     align: bool = option(False, "first let the SLM learn the LLM's own texts, as `align` does by default")
@@ -118,7 +117,7 @@ class Run(FitSettings, OnPair):
     def run(self) -> None:
         from engine import load
         from engine.pairs.presets import choose_preset
-        from trainer.evaluation.method_names import check_names
+        from trainer.evaluation.rows import check_task
         from trainer.pipeline import align_first, run
 
         settings = self.settings()
@@ -126,9 +125,9 @@ class Run(FitSettings, OnPair):
             settings = settings.model_copy(update={"adapter": "none"})
         pair = choose_preset(settings).name
         recipe, own = self.recipe(pair)
-        check_names(recipe.task, [])  # a file's name may be none: --task gives another
+        check_task(recipe.task)  # a file's name may be none: --task gives another
         folder = self.out or Path("runs") / f"{pair}-{recipe.task}{'-aligned' if self.align else ''}"
-        results = self.results or (folder / "results" if own else RESULTS)
+        results = self.results or (folder / "results" if own else RESULTS / f"{pair}{'-aligned' if self.align else ''}")
         adapter = align_first(recipe, settings, folder, AlignSettings()) if self.align else None
         if adapter is not None:
             settings = settings.model_copy(update={"adapter": str(adapter)})

@@ -1,43 +1,45 @@
-"""Evaluation: every method at every setting on questions that no router saw, as one line per answer.
+"""Evaluation: every method at every setting on questions that no router saw. Each answer becomes a row.
 
-All of a question's answers enter the engine's decode loop together, where texts that are the same so far share their
-passes: a sweep over methods and thresholds at once. What an answer costs is what it would cost alone: bytes
-and FLOPs follow exactly from its events, its seconds are modelled from the measured pass of each model.
+The answers of a method to a question enter the engine's decode loop together, where texts that are the same so far
+share their passes. An answer is charged what it would cost alone: its bytes and FLOPs follow from its events. Seconds
+are measured on few questions, one text at a time.
 """
 
 from __future__ import annotations
 
+import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine import Request, build_request
-from engine.batch.rows import Row
+from engine import Request
+from engine.batch.rows import Row as WrittenRow
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
-from engine.events.cost import Cost, costs_alone
+from engine.events.cost import costs_alone
+from engine.grading import agreement, grade
 from engine.pair import Pair
 from engine.provenance import pair_title, provenance
+from engine.setting import Setting
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write
-from trainer.evaluation.method_names import SPECULATIVE, parsed, spelled
-from trainer.evaluation.methods import Method
-from trainer.evaluation.record import GradedAnswer, check_joins, settings_of, stages_in
+from trainer.evaluation.methods import SPECULATIVE, Method, check_fits
+from trainer.evaluation.rows import About, Row, authors_of, read_rows, write_rows
 from trainer.evaluation.speculative import as_published
-from trainer.json_files import write_lines
 from trainer.questions.question import Question, prompt
-from trainer.shards import Shards, digest, identity_of
+from trainer.shards import Shards, identity_of
 
-AT_ONCE = 61_440
-"""New tokens, at most, that have room at once: those of some questions, by every method at every threshold.
+AT_ONCE = 16
+"""Texts that are written at once."""
 
-The `cpu` pair's caches take 41 kB a token, so 2.5 GB and the prompts. The more texts are written at once, the more of
-them share one reading of the weights; but with half as many again the process grew to 23 GB, 8 of them the copy."""
+SHARD = 16
+"""Questions of a shard: what is interrupted is lost back to the last one."""
 
-SHARD = 4 * AT_ONCE
-"""New tokens, at most, of a shard. Its last texts run nearly alone, so few shards are faster; what is interrupted is
-lost back to the last one."""
+SECONDS = "seconds"
+"""The stage of answers that were written alone."""
+
+Report = Callable[[str], None]
 
 
 def evaluate(
@@ -47,57 +49,185 @@ def evaluate(
     folder: Path,
     task: str,
     max_new_tokens: int,
-    report: Callable[[str], None] = print,
-    stage: str = "evaluation",
-) -> bool:
-    """Answers questions with every method at every threshold, into `folder`; resumes where it stopped.
+    report: Report = print,
+) -> None:
+    """Answers questions by every method at every setting, into `folder`; resumes where it stopped.
+
+    Each method is a stage of its own, so that others may be added later.
 
     Args:
-        questions: None of which a router was trained on.
-        folder: Gets `<stage>.json` and one JSONL file per shard.
+        pair: Both models.
+        questions: None that a router was trained on. One without an answer is a general prompt, and its texts are
+            compared with the LLM's own.
+        methods: What answers them.
+        folder: Gets `<method>.json` and the shards of each method.
         task: Name of the questions, in results.
-        max_new_tokens: An answer that is cut there is graded as it is, which mostly means wrong.
-        stage: Several may share a folder, so that a new router does not ask for the answers of the others again.
-
-    Returns:
-        Whether all answers are there now; other processes may still be writing theirs.
+        max_new_tokens: An answer that is cut there is graded as it is.
+        report: Told how far it is.
 
     Raises:
-        TrainerError: The folder holds results of other questions, methods or settings, or another stage of it has
-            answers that are asked for.
+        TrainerError: The folder holds answers to other questions, or by a method of that name at other settings.
+        RouterError: A router is not for this pair.
     """
+    check_fits(methods, pair)
+    for each in methods:
 
-    def make(some: Sequence[Question], path: Path) -> None:
-        write_lines(path, map(asdict, _answers(pair, some, methods, max_new_tokens, report)))
+        def make(some: Sequence[Question], path: Path, each: Method = each) -> None:
+            _write(path, _answers(pair, some, each, max_new_tokens, report), pair)
 
-    settings = check_stage(pair, questions, methods, folder, task, max_new_tokens, stage)
-    shards = Shards(folder, stage, shard_size(methods, max_new_tokens), ".jsonl")
-    return shards.run(settings, questions, make, report, notes=written_by(pair))
-
-
-def shard_size(methods: Sequence[Method], max_new_tokens: int) -> int:
-    """How many questions a shard has, by how long the texts of each may get in all."""
-    texts = sum(len(method.thresholds) for method in methods)
-    return max(1, SHARD // max(1, texts * max_new_tokens))
+        made_of = _made_of(pair, [each], task, max_new_tokens)
+        _shards(folder, each.name).run(made_of, questions, make, report, notes=provenance("trainer"))
 
 
-def check_stage(
+def measure_seconds(
     pair: Pair,
     questions: Sequence[Question],
     methods: Sequence[Method],
     folder: Path,
     task: str,
     max_new_tokens: int,
-    stage: str,
-) -> dict[str, Any]:
-    """What the stage will say of its methods (`begun_with`), if it can join the folder; raises as `check_joins`."""
-    settings = begun_with(pair, methods, task, max_new_tokens)
-    check_joins(folder, stage, settings | {"data": digest(questions)})
-    return settings
+    report: Report = print,
+) -> None:
+    """Answers few questions alone on an idle machine, methods taking turns; their seconds go into `gather`'s rows.
+
+    Args:
+        methods: The LLM alone, which the others are compared with, and what else was evaluated in the same folder.
+            Which one begins differs from question to question.
+
+    Raises:
+        TrainerError: The LLM alone is missing, or the folder holds seconds of other questions or settings.
+    """
+    if "llm" not in {each.name for each in methods}:
+        raise TrainerError("seconds are compared with the LLM's alone: list llm among the methods")
+    check_fits(methods, pair)
+    settings = [(each, setting) for each in methods for setting in each.settings]
+
+    def make(some: Sequence[Question], path: Path) -> None:
+        rows = []
+        for question in some:
+            first = zlib.crc32(question.id.encode()) % len(settings)
+            for each, setting in (*settings[first:], *settings[:first]):
+                started = time.perf_counter()
+                decoding = pair.start([_request(question, setting, max_new_tokens)], [each.policy(setting)])
+                decoding.finish()
+                seconds = time.perf_counter() - started
+                rows.append(replace(_row(pair, question, each, setting, decoding.rows[0]), seconds=seconds))
+        _write(path, rows, pair)
+
+    made_of = _made_of(pair, methods, task, max_new_tokens)
+    _shards(folder, SECONDS, 1).run(made_of, questions, make, report, notes=provenance("trainer"))
 
 
-def begun_with(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens: int) -> dict[str, Any]:
-    """What a stage's file says beside its questions; a stage that was begun with anything else is not gone on with.
+def gather(folder: Path, out: Path) -> Path:
+    """Joins the rows of all methods of a folder, with seconds where they were measured, into one file.
+
+    Returns:
+        Its path, `<task>.parquet` in `out`.
+
+    Raises:
+        TrainerError: Answers are missing, or two stages are of different questions or models.
+    """
+    rows: dict[tuple[str, str, str], Row] = {}
+    stages = sorted(path.stem for path in folder.glob("*.json"))
+    loaded = {stage: _shards(folder, stage).load() for stage in stages if stage != SECONDS}
+    if not loaded:
+        raise TrainerError(f"{folder} holds no answers: run `python -m trainer evaluate` first")
+    first, stated = next(iter(loaded.items()))[0], [made for _, made in loaded.values()]
+    for stage, (_, made) in loaded.items():
+        for name in ("data", "pair", "preset", "task", "max_new_tokens"):
+            if made[name] != stated[0][name]:
+                raise TrainerError(f"{folder}: {stage} and {first} differ in {name}; give each its own folder")
+    for paths, _ in loaded.values():
+        rows |= {(row.question, row.method, row.setting): row for path in paths for row in read_rows(path)[0]}
+    if SECONDS in stages:
+        for path in _shards(folder, SECONDS, 1).load()[0]:
+            for row in read_rows(path)[0]:
+                if (key := (row.question, row.method, row.setting)) in rows:
+                    rows[key] = replace(rows[key], seconds=row.seconds)
+    made = stated[0]
+    routers = {name: router for each in stated for name, _, router in each["methods"] if router}
+    about = About(made["pair"], made["preset"], made["task"], made["max_new_tokens"], routers)
+    path = out / f"{about.task}.parquet"
+    write_rows(path, list(rows.values()), about)
+    return path
+
+
+def _answers(
+    pair: Pair, questions: Sequence[Question], method: Method, max_new_tokens: int, report: Report
+) -> list[Row]:
+    """The rows of some questions; a general prompt is answered by the LLM alone as well, for comparison."""
+    alone = Method("llm", (Setting("llm", 0.0),))
+    groups = []
+    for question in questions:
+        asked = [(method, setting) for setting in method.settings]
+        groups.append(asked if question.answer else [(alone, alone.settings[0]), *asked])
+    texts = [
+        [WantedText(_request(question, setting, max_new_tokens), each.policy(setting)) for each, setting in asked]
+        for question, asked in zip(questions, groups, strict=True)
+    ]
+    written = write(pair, texts, AT_ONCE, report)
+    rows = []
+    for question, asked, texts_of_it in zip(questions, groups, written, strict=True):
+        llm = None if question.answer else [event.id for event in texts_of_it[0].events]
+        pairs = list(zip(asked, texts_of_it, strict=True))[0 if llm is None else 1 :]
+        rows += [_row(pair, question, each, setting, text, llm) for (each, setting), text in pairs]
+    return rows
+
+
+def _request(question: Question, setting: Setting, max_new_tokens: int) -> Request:
+    """What the engine is asked. The policy is given beside it, as a request may not name each of them."""
+    return Request(
+        prompt(question) if question.answer else question.question,
+        replace(setting, policy="router"),
+        max_new_tokens=max_new_tokens,
+        # Random routing depends on the seed, which is the question's own: no two questions share their draws.
+        seed=zlib.crc32(question.id.encode()),
+    )
+
+
+def _row(
+    pair: Pair,
+    question: Question,
+    method: Method,
+    setting: Setting,
+    written: WrittenRow,
+    llm: Sequence[int] | None = None,
+) -> Row:
+    """A finished text as a row; `llm` are the tokens of the LLM's own text to a general prompt."""
+    events: Sequence[TokenEvent] = written.events
+    if method.name == SPECULATIVE and setting.max_draft != "auto":
+        events = as_published(events, setting.max_draft)
+    router = method.router
+    slm = replace(pair.slm_cost, router_bytes=router.bytes if router else 0, router_flops=router.flops if router else 0)
+    spent = costs_alone(events, written.prompt_tokens, slm, pair.llm_cost, pair.prices).run
+    text = "".join(event.text for event in events)
+    right = float(grade(question, text)) if llm is None else agreement([event.id for event in events], llm)
+    return Row(
+        question=question.id,
+        method=method.name,
+        setting=str(setting),
+        right=right,
+        bytes=round(spent.bytes),
+        flops=spent.flops,
+        tokens=len(events),
+        llm_tokens=llm_tokens(events),
+        llm_passes=llm_passes(events),
+        taken_back=taken_back(events),
+        authors=authors_of(events),
+        seconds=None,
+        text=text,
+        made="",
+    )
+
+
+def _write(path: Path, rows: Sequence[Row], pair: Pair) -> None:
+    made = provenance("trainer")
+    note = f"{made['revision']}; {made['hardware']}; {pair.quantisation}"
+    write_rows(path, [replace(row, made=note) for row in rows], About("", "shard", "shard", 0, {}))
+
+
+def _made_of(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens: int) -> dict[str, Any]:
+    """What a stage's file says; a stage that was begun with anything else is not gone on with.
 
     An EngineError if the LLM is on a server, whose bytes and FLOPs are not known.
     """
@@ -107,118 +237,10 @@ def begun_with(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens:
         "preset": pair.preset,
         "task": task,
         "max_new_tokens": max_new_tokens,
-        "methods": [method.made_of for method in methods],
+        "methods": [[each.name, [str(setting) for setting in each.settings], each.identity] for each in methods],
         **identity_of(pair),
     }
 
 
-def written_by(pair: Pair) -> dict[str, str]:
-    """What a stage's file says of how its texts came about: provenance, and by which copy of the weights."""
-    return provenance("trainer") | {"weights_copy": "none"}
-
-
-def chosen_thresholds(folder: Path, stage: str) -> dict[str, list[float]]:
-    """The thresholds that a stage was begun with, by the method's title; empty if it was not begun."""
-    begun: dict[str, list[float]] = {}
-    for setting in settings_of(stages_in(folder, stage).get(folder / f"{stage}.json", {})):
-        begun.setdefault(spelled(*setting[:3]), []).append(setting.threshold)
-    return begun
-
-
-def check_main(main: str, methods: Sequence[str], folder: Path) -> None:
-    """Refuses, by a TrainerError before hours are spent, a main method of which there will be no answers.
-
-    Args:
-        methods: That are asked for, as `method_names.parsed` reads them.
-        folder: Whose stages may have it already.
-    """
-    asked = [parsed(each) for each in methods]
-    begun = [setting for stage in stages_in(folder).values() for setting in settings_of(stage)]
-    names = sorted({each[0] for each in (*asked, *begun) if each.acceptance == 0 or each[0] in SPECULATIVE})
-    if main not in names:
-        raise TrainerError(
-            f"--main {main}: at acceptance 0 it is not asked for, and {folder} has no answers of it: {', '.join(names)}"
-        )
-
-
-def asked_of(
-    question: Question,
-    method: Method,
-    threshold: float,
-    max_new_tokens: int,
-    text: Callable[[Question], str] = prompt,
-) -> Request:
-    """What the engine is asked for an answer by a method at a threshold; `text` says it to the models."""
-    return build_request(
-        text(question),
-        threshold=threshold,
-        acceptance=method.acceptance,
-        max_draft=method.max_draft,
-        max_new_tokens=max_new_tokens,
-        # Random routing depends on the seed, which is the question's own: no two questions share their draws.
-        seed=zlib.crc32(question.id.encode()),
-    )
-
-
-def _answers(
-    pair: Pair,
-    questions: Sequence[Question],
-    methods: Sequence[Method],
-    max_new_tokens: int,
-    report: Callable[[str], None],
-) -> Iterator[GradedAnswer]:
-    for question, written in written_texts(pair, questions, methods, max_new_tokens, report):
-        for method, threshold, row in written:
-            yield graded(pair, question, method, threshold, row)
-
-
-def written_texts(
-    pair: Pair,
-    questions: Sequence[Question],
-    methods: Sequence[Method],
-    max_new_tokens: int,
-    report: Callable[[str], None],
-    text: Callable[[Question], str] = prompt,
-) -> Iterator[tuple[Question, list[tuple[Method, float, Row]]]]:
-    """Each question with its finished rows, one by every method at every threshold; `text` as for `asked_of`."""
-    asked = [(method, threshold) for method in methods for threshold in method.thresholds]
-    groups = [
-        [
-            WantedText(asked_of(question, method, threshold, max_new_tokens, text), method.policy)
-            for method, threshold in asked
-        ]
-        for question in questions
-    ]
-    written = write(pair, groups, AT_ONCE // max_new_tokens, report)
-    for question, rows in zip(questions, written, strict=True):
-        yield question, [(*setting, row) for setting, row in zip(asked, rows, strict=True)]
-
-
-def graded(pair: Pair, question: Question, method: Method, threshold: float, row: Row) -> GradedAnswer:
-    """The answer that a finished row of the engine is, with what it would cost alone."""
-    events, spent = charged_alone(pair, method, row)
-    return GradedAnswer.graded(
-        question,
-        "".join(event.text for event in events),
-        spent,
-        method=method.name,
-        threshold=threshold,
-        tokens=len(events),
-        llm_tokens=llm_tokens(events),
-        finish=row.finish_reason,
-        acceptance=method.acceptance,
-        max_draft=method.max_draft,
-        llm_passes=llm_passes(events),
-        taken_back=taken_back(events),
-        prompt_tokens=row.prompt_tokens,
-    )
-
-
-def charged_alone(pair: Pair, method: Method, row: Row) -> tuple[Sequence[TokenEvent], Cost]:
-    """The events of a finished row, as its method is charged for them, and what they would cost alone."""
-    router_bytes, router_flops = (method.router.bytes, method.router.flops) if method.router else (0, 0)
-    slm_cost = replace(pair.slm_cost, router_bytes=router_bytes, router_flops=router_flops)
-    events: Sequence[TokenEvent] = row.events
-    if method.name in SPECULATIVE and method.max_draft != "auto":
-        events = as_published(events, method.max_draft)
-    return events, costs_alone(events, row.prompt_tokens, slm_cost, pair.llm_cost, pair.prices).run
+def _shards(folder: Path, stage: str, size: int = SHARD) -> Shards:
+    return Shards(folder, stage, size, ".parquet")

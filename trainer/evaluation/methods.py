@@ -1,168 +1,181 @@
-"""The methods that are compared, routers and baselines alike: each a policy at an acceptance, with its thresholds.
+"""What is evaluated: methods by name, each with some settings. A TOML file lists them.
 
-The thresholds follow from the scores that a method has on labelled tokens. How baselines are trained is in
-`trainer.fit.baselines`.
+    [router]
+    folder = "runs/cpu-all/router"
+    settings = ["router < 0.8 @ 0.1", "router < 0.88 @ 0.3"]
+
+    [confidence]
+    shares = [0.1, 0.2, 0.3]        # thresholds that give these LLM shares on labelled tokens
+    acceptances = [0, 0.3]
+
+A method without training needs no folder. The settings of one whose name is a policy may name that policy alone.
 """
 
 from __future__ import annotations
 
+import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # typing's own cannot be validated by pydantic before Python 3.12
 
+from engine.errors import InvalidRequest, first_fault
 from engine.pair import Pair
 from engine.policy import REGISTRY, Policy, State, build_policy
 from engine.router import Router
-from engine.setting import DraftLimit
+from engine.setting import Setting
 from trainer import TrainerError
-from trainer.evaluation.method_names import SPECULATIVE, AskedMethod, check_thresholds, parsed, spelled
-from trainer.evaluation.speculative import ASSISTED_DRAFT, load_tuned
+from trainer.evaluation.rows import Name
 from trainer.fit.labelled_tokens import LabelledTokens
 from trainer.labels.rollouts import fingerprint
 
-_TRAINING_FREE = {name: entry.build() for name, entry in REGISTRY.items() if not entry.needs_router}
-CERTAINTY = {name: policy for name, policy in _TRAINING_FREE.items() if policy.needs_logits}
-"""Policies that need nothing but the logit features."""
+SPECULATIVE = "speculative"
+"""Speculative decoding: a method whose settings have acceptance 1. It is charged as published."""
 
-_FIRST = ("slm", "llm", "oracle", "random")  # runs on disk name their methods in this order
-PLAIN = sorted(_TRAINING_FREE, key=lambda name: (*_FIRST, name).index(name))
-"""Methods that need no training."""
+CERTAINTY = {name: entry.build() for name, entry in REGISTRY.items() if name in ("confidence", "entropy", "margin")}
+"""Policies that need nothing but the SLM's logit features."""
 
-SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6)
-"""LLM shares, on labelled tokens, at which methods are run: dense where routing is worth most."""
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+"""LLM shares on labelled tokens: the settings of a method for which none are given."""
+
+SPECULATION = tuple(
+    f"confidence < {confidence} @ 1/{draft}"
+    for confidence, draft in ((0, 3), (0, 6), (0.3, 4), (0.3, 9), (0.5, 6), (0.5, 9))
+)
+"""Settings of speculative decoding for which none are given: where the SLM stops drafting, and at the latest."""
+
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class _Listed(TypedDict, total=False):
+    folder: str
+    settings: list[str]
+    shares: list[_Share]
+    acceptances: list[_Share]
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way of choosing who writes, and the thresholds to run it at: one where it has none.
-
-    `acceptance` and `max_draft` are those of all its requests.
-    """
+    """A method and the settings it is measured at; `folder` is that of its router, if it has one."""
 
     name: str
-    policy: Policy
-    thresholds: tuple[float, ...]
-    router: Router | None = None
-    acceptance: float = 0.0
-    max_draft: DraftLimit = "auto"
+    settings: tuple[Setting, ...]
+    folder: Path | None = None
 
-    @property
-    def title(self) -> str:
-        """Its name with the acceptance; two methods of an evaluation differ in it."""
-        return spelled(self.name, self.acceptance, self.max_draft)
-
-    @property
-    def made_of(self) -> list[Any]:
-        """What a stage is begun with; dials at 0 and "auto" are left out, as in stages from before there were any."""
-        dials = [] if (self.acceptance, self.max_draft) == (0.0, "auto") else [self.acceptance, self.max_draft]
-        return [self.name, list(self.thresholds), self.identity, *dials]
+    @cached_property
+    def router(self) -> Router | None:
+        """Its router; raises RouterError where the folder holds none."""
+        return Router.load(self.folder) if self.folder else None
 
     @property
     def identity(self) -> str | None:
-        """SHA-256 of the router's weights: results of others are never mixed with these."""
-        return fingerprint(self.router.network) if self.router is not None else None
+        """SHA-256 of the router's weights: answers of another router are never mixed with these."""
+        return fingerprint(self.router.network) if self.router else None
+
+    def policy(self, setting: Setting) -> Policy:
+        """The policy of one of its settings."""
+        return build_policy(setting.policy, self.router)
 
 
-def build_methods(
-    names: Sequence[str],
-    pair: Pair,
-    tokens: LabelledTokens | None,
-    shares: Sequence[float] = SHARES,
-    chosen: Mapping[str, Sequence[float]] | None = None,
-) -> list[Method]:
-    """Methods by name, with thresholds that give about the same LLM shares for all.
+def read_methods(path: Path, tokens: LabelledTokens | None = None) -> list[Method]:
+    """Reads a list of methods.
 
     Args:
-        names: Of `PLAIN`, or `name=folder` for a router's folder (CITER, Co-LLM-style or query, as its card says), each
-            with `@acceptance`, `/max_draft` and `:thresholds` where wanted; "assisted", or "assisted-tuned=folder" for
-            what `trainer.fit.tune_speculative` chose.
-        tokens: That no router was trained on; their scores say which threshold gives which share. May be None if all
-            methods are "slm", "llm", "oracle" or "random".
-        shares: LLM shares wanted.
-        chosen: Thresholds of methods whose names give none, by title: those of one that was begun elsewhere, since
-            another machine's scores differ in their last digits.
+        path: A TOML file.
+        tokens: Labelled tokens that no router learned from; thresholds for `shares` are read off their scores.
 
     Raises:
-        TrainerError: An unknown name, a threshold of a method that has none, or tokens are needed.
-        RouterError: A folder is no router, or does not fit the pair.
+        TrainerError: The file is not as it should be, a setting makes no sense, or `tokens` are needed.
     """
-    asked = [parsed(each) for each in names]
-    titles = [spelled(each.name, each.acceptance, each.max_draft) for each in asked]
-    if len(set(titles)) < len(titles) or len({each[:2] for each in asked}) > len({each.name for each in asked}):
-        raise TrainerError(f"{', '.join(names)}: a method's name stands there twice")
-    router_before = pair.router
-    methods = [_method(each, pair, tokens, shares, chosen or {}) for each in asked]
-    pair.use_router(router_before)
-    return methods
+    try:
+        listed = TypeAdapter(dict[Name, _Listed]).validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise TrainerError(f"{path}: {error.strerror or error}; name a TOML file that lists methods") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainerError(f"{path}: {error}; see docs/training.md for how methods are listed") from None
+    except ValidationError as error:
+        raise TrainerError(f"{path}: {first_fault(error, whole='')}; see docs/training.md for a list") from None
+    return [method(name, each, tokens) for name, each in listed.items()]
 
 
-def _method(
-    asked: AskedMethod,
-    pair: Pair,
-    tokens: LabelledTokens | None,
-    shares: Sequence[float],
-    chosen: Mapping[str, Sequence[float]],
-) -> Method:
-    """One of `build_methods`; leaves its router with the pair."""
-    name, folder, acceptance, max_draft, own = asked
-    if name in SPECULATIVE:
-        if acceptance or own or max_draft != "auto":
-            raise TrainerError(f"{name} is at acceptance 1, with its own draft and confidence: put nothing behind it")
-        return _speculative(name, folder)
-    title = spelled(name, acceptance, max_draft)
-    router = Router.load(Path(folder)) if folder else None
-    if router is not None:
-        pair.use_router(router)  # refuses one that does not fit
-        by_prompt = router.card.training.get("method") == "query"
-        policy = build_policy("query" if by_prompt else "router", router)
-    elif name in PLAIN:
-        policy = build_policy(name)
+def methods_of(settings: Sequence[str]) -> list[Method]:
+    """Policies without training, each at those of some settings that name it; raises as `read_methods`."""
+    listed: dict[str, list[str]] = {}
+    for text in settings:
+        listed.setdefault(text.split()[0] if text.split() else "", []).append(text)
+    return [method(name, {"settings": own}) for name, own in listed.items()]
+
+
+def write_methods(path: Path, methods: Sequence[Method]) -> None:
+    """Writes what `read_methods` reads, with settings in place of shares."""
+    parts = []
+    for each in methods:
+        folder = f"folder = {json.dumps(str(each.folder))}\n" if each.folder else ""
+        parts.append(f"[{each.name}]\n{folder}settings = {json.dumps([str(setting) for setting in each.settings])}\n")
+    path.write_text("\n".join(parts), encoding="utf-8")
+
+
+def method(name: str, listed: Mapping[str, object], tokens: LabelledTokens | None = None) -> Method:
+    """A method as the file lists it; raises as `read_methods`."""
+    entry: _Listed = listed  # pyright: ignore[reportAssignmentType]
+    folder = Path(entry["folder"]) if "folder" in entry else None
+    router = Router.load(folder) if folder else None
+    by_prompt = router is not None and router.card.training.get("method") == "query"
+    policy = "query" if by_prompt else "router" if router else "confidence" if name == SPECULATIVE else name
+    if policy not in REGISTRY or (REGISTRY[policy].needs_router and router is None):
+        raise TrainerError(f"{name!r} is no rule without training: name the folder of its router")
+    given = entry.get("settings", SPECULATION if name == SPECULATIVE else None)
+    if given is not None:
+        settings = [_setting(name, text, policy) for text in given]
+    elif not REGISTRY[policy].scores:
+        settings = [Setting(policy, 0.0)]
     else:
-        raise TrainerError(
-            f"{name!r} is no method: choose {', '.join(PLAIN)}, assisted, or name=folder for a router; with an "
-            "acceptance from 0 to 1 behind an @"
-        )
-    scores = policy.fixed is None and not policy.sees_llm
-    if own and not scores:
-        raise TrainerError(f"{title}: it has no threshold; leave out :{','.join(f'{each:g}' for each in own)}")
-    given = own or (tuple(chosen.get(title, ())) if scores else ())
-    check_thresholds(title, given)
-    thresholds = given or _thresholds(name, policy, router, tokens, shares)
-    return Method(name, policy, thresholds, router, acceptance, max_draft)
+        shares = entry.get("shares", SHARES)
+        thresholds = list(shares) if policy == "random" else _thresholds(name, router or policy, tokens, shares)
+        acceptances = entry.get("acceptances", [0.0])
+        settings = [Setting(policy, threshold, acceptance) for acceptance in acceptances for threshold in thresholds]
+    if not settings or len(set(settings)) < len(settings):
+        raise TrainerError(f"{name}: give one setting or more, and none of them twice")
+    return Method(name, tuple(settings), folder)
 
 
-def _speculative(name: str, folder: str) -> Method:
-    """Speculative decoding; the one that is tuned as it was chosen in a folder."""
-    if (name == "assisted-tuned") != bool(folder):
-        raise TrainerError("give assisted alone, and assisted-tuned=folder with what `trainer speculate` wrote")
-    if not folder:
-        return Method(name, build_policy("slm"), (0.0,), None, 1.0, ASSISTED_DRAFT)
-    tuned = load_tuned(Path(folder))
-    return Method(name, build_policy("confidence"), (tuned.confidence,), None, 1.0, tuned.max_draft)
+def check_fits(methods: Sequence[Method], pair: Pair) -> None:
+    """Refuses, by a RouterError before hours are spent, a router that is not for this pair."""
+    before = pair.router
+    for each in methods:
+        if each.router is not None:
+            pair.use_router(each.router)
+    pair.use_router(before)
+
+
+def _setting(name: str, text: str, policy: str) -> Setting:
+    try:
+        setting = Setting.parse(text)
+    except InvalidRequest as error:
+        raise TrainerError(f"{name}: {error}") from None
+    if setting.policy != policy:
+        raise TrainerError(f"{name}: {text!r} is a setting of {setting.policy}, and this method's policy is {policy}")
+    return setting
 
 
 def _thresholds(
-    name: str, policy: Policy, router: Router | None, tokens: LabelledTokens | None, shares: Sequence[float]
-) -> tuple[float, ...]:
-    if policy.fixed is not None:
-        return (0.0,)
-    if policy.sees_llm:
-        return (0.5,)
-    if name == "random" and router is None:
-        return tuple(shares)
+    name: str, scored_by: str | Router, tokens: LabelledTokens | None, shares: Sequence[float]
+) -> list[float]:
     if tokens is None:
         raise TrainerError(
-            f"{name} needs thresholds: behind its name ({name}:0.5) or in --thresholds; or labelled tokens (--labels), "
-            "whose scores say which threshold gives which share"
+            f"{name}: give its settings, or labelled tokens (--labels), whose scores say which threshold gives a share"
         )
-    scores = scores_of(router or name, tokens)
-    if policy.by_prompt:
+    scores = scores_of(scored_by, tokens)
+    if isinstance(scored_by, Router) and scored_by.card.training.get("method") == "query":
         scores = scores[np.asarray(tokens.position) == 0]
-    return tuple(thresholds_for(scores, shares))
+    return [float(f"{each:.6g}") for each in thresholds_for(scores, shares)]
 
 
 def scores_of(method: str | Router, tokens: LabelledTokens) -> np.ndarray:
@@ -178,8 +191,9 @@ def scores_of(method: str | Router, tokens: LabelledTokens) -> np.ndarray:
         scores = [router.score(features.to(device)).cpu().numpy() for features in chunks]
         return np.concatenate([np.zeros(0, dtype=np.float32), *scores])
     if method not in CERTAINTY:
-        known = ", ".join(CERTAINTY)
-        raise TrainerError(f"{method!r} has no scores to choose thresholds from: take {known} or a router")
+        raise TrainerError(
+            f"{method!r} has no scores to choose thresholds from: take {', '.join(CERTAINTY)} or a router"
+        )
     numbers = range(len(tokens))
     state = State(numbers, numbers, logit_features=torch.from_numpy(tokens.logit_features))
     return CERTAINTY[method].score(state).numpy()

@@ -1,245 +1,163 @@
-"""Statistics over questions: resampling, gap recovered, cost at equal accuracy, paired tests. Pure functions of arrays.
+"""Statistics over questions: how a setting is chosen, what it is worth on other questions, and how sure that is.
 
-The last axis of an array [..., samples] is the bootstrap's: sample 0 is what was measured, the others are resamples of
-the same questions for every point and method. So each statistic is written once for all samples, and any two are
-paired. NaN means "has no value here", e.g. a target not reached.
+Arrays are [questions] or [settings, questions], and nothing here knows more of a setting than its numbers. Intervals
+are percentiles of a bootstrap over questions (Efron & Tibshirani 1993, chapter 13). All of them draw the same
+questions, so two methods are compared on the same ones (paired). "Significantly" means that the 95 % interval of such a
+paired difference leaves out zero.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.operating_points import bootstrap_counts
+
 Array = NDArray[np.float64]
+Half = NDArray[np.bool_]
 
-# Accuracies are k/n: far apart compared with this, which only absorbs what interpolation rounds off.
-TOLERANCE = 1e-9
+RECOVERED = 0.9
+"""A setting is good enough if it recovers this share of the gap between both models' right answers."""
+
+RESAMPLES, SEED = 2000, 0
+_ROUNDING = 1e-9  # shares of right answers are k/n, far apart compared with this
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A statistic with its 95 % percentile interval (Efron & Tibshirani 1993, chapter 13).
-
-    Attributes:
-        value: On the questions as measured; NaN if it has no value there.
-        low, high: Over the resamples in which it has a value; NaN without any.
-        unreached: Share of resamples in which it has none, in [0, 1].
-    """
+class Estimate(NamedTuple):
+    """A statistic on the questions as they are, and its 95 % interval."""
 
     value: float
     low: float
     high: float
-    unreached: float
+
+    @property
+    def above(self) -> bool:
+        """Whether it is significantly above 0."""
+        return self.low > 0
+
+    @property
+    def below(self) -> bool:
+        """Whether it is significantly below 0."""
+        return self.high < 0
 
 
-def sums(values: Array, counts: Array) -> Array:
-    """Sums over the drawn questions: values [points, questions], counts [samples, questions] → [points, samples].
-
-    Sums of integers are exact in float64, so two points with the same answers are equal to the bit in every sample.
-    """
-    return values @ counts.T
+def draws(questions: int, resamples: int = RESAMPLES, seed: int = SEED) -> Array:
+    """How often each question is drawn in each resample: [1 + resamples, questions]; the first row is ones."""
+    return bootstrap_counts(questions, resamples, seed)
 
 
 def estimate(samples: Array) -> Estimate:
-    """Value and percentile interval of a statistic [samples]."""
-    drawn = samples[1:]
-    drawn = drawn[np.isfinite(drawn)]
-    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (math.nan, math.nan)
-    unreached = 1 - len(drawn) / max(1, len(samples) - 1)
-    return Estimate(float(samples[0]), float(low), float(high), unreached)
+    """The first of the samples, and the interval of the others."""
+    low, high = np.percentile(samples[1:], [2.5, 97.5])
+    return Estimate(float(samples[0]), float(low), float(high))
 
 
-def gap_recovered(accuracy: Array, slm: Array, llm: Array) -> Array:
-    """Performance gap recovered, (accuracy − SLM) / (LLM − SLM) (PGR; Ong et al. 2024, RouteLLM, arXiv 2406.18665).
+def mean(values: Array, counts: Array) -> Estimate:
+    """The mean over questions; of differences of two methods it is the paired difference."""
+    return estimate(counts @ values / counts.sum(axis=1))
 
-    `accuracy` is [points, samples] or [samples], and so is the result. NaN in samples where the LLM is no better than
-    the SLM: there is no gap to recover.
+
+def ratio(values: Array, others: Array, counts: Array) -> Estimate:
+    """Sum / sum of the others on the same questions."""
+    return estimate((counts @ values) / (counts @ others))
+
+
+def first_half(questions: Sequence[str]) -> Half:
+    """Which questions are in the first half [questions]: as many as in the second, or one more, by a hash of the id."""
+    order = np.argsort([zlib.crc32(each.encode()) for each in questions], kind="stable")
+    first = np.zeros(len(questions), dtype=bool)
+    first[order[: -(-len(questions) // 2)]] = True
+    return first
+
+
+def wanted(slm: Array, llm: Array, share: float = RECOVERED) -> float:
+    """The share of right answers [questions] that recovers a share of the gap; the SLM's where there is no gap."""
+    return float(slm.mean() + share * max(0.0, llm.mean() - slm.mean()))
+
+
+def cheapest(right: Array, size: Array, enough: float) -> int:
+    """The number of the cheapest setting [settings, questions] that is right often enough.
+
+    Where none is, it is the one that is right most often, and of equals the cheapest.
     """
-    return (accuracy - slm) / _gap(slm, llm)
+    rights, sizes = right.mean(axis=1), size.mean(axis=1)
+    good = rights >= min(enough, rights.max()) - _ROUNDING
+    return int(np.where(good, sizes, np.inf).argmin())
 
 
-def accuracy_targets(slm: Array, llm: Array, gap: float) -> Array:
-    """The accuracy [samples] at which a share `gap` of the gap between both models is recovered, in (0, 1].
-
-    1 is the LLM's own accuracy, which needs no gap; for less it is NaN where the LLM is no better than the SLM.
-    """
-    return llm if gap == 1 else slm + gap * _gap(slm, llm)
-
-
-def _gap(slm: Array, llm: Array) -> Array:
-    return np.where(llm - slm > TOLERANCE, llm - slm, np.nan)
-
-
-def curve_over_share(share: Array, values: Array, slm: Array, llm: Array) -> tuple[Array, Array]:
-    """A method's curve over LLM share, from the SLM alone at 0 to the LLM alone at 1.
-
-    From the measured points [points, samples], in any order, and the values at both ends [samples] to shares, sorted in
-    each sample, and values, both [points + 2, samples]. Points (ends included) of the same share get their mean value.
-    """
-    x = np.vstack([np.zeros_like(slm), share, np.ones_like(llm)])
-    y = np.vstack([slm, values, llm])
-    order = np.argsort(x, axis=0, kind="stable")
-    x, y = np.take_along_axis(x, order, 0), np.take_along_axis(y, order, 0)
-    same = x[:, None] == x[None]  # [points + 2, points + 2, samples]
-    return x, (same * y[None]).sum(axis=1) / same.sum(axis=1)
-
-
-def average_gap_recovered(share: Array, accuracy: Array, slm: Array, llm: Array) -> Array:
-    """Average performance gap recovered [samples] over LLM share 0 to 1, by trapezoid (APGR; Ong et al. 2024).
-
-    Random routing has 0.5 where its accuracy grows evenly with the share. The measured curve is taken as it is, bumps
-    included; a method above the LLM's accuracy can have more than 1. NaN where the LLM is no better than the SLM.
-    Arguments as for `curve_over_share`.
-    """
-    x, y = curve_over_share(share, accuracy, slm, llm)
-    return np.asarray(np.trapezoid(gap_recovered(y, slm, llm), x, axis=0))
-
-
-def at_share(x: Array, y: Array, wanted: float) -> Array:
-    """The value [samples] at an LLM share in [0, 1], linear between the points of `curve_over_share`."""
-    right = np.clip((x < wanted).sum(axis=0), 1, len(x) - 1)
-    return _between(x, y, right - 1, right, wanted)
-
-
-def cost_at_accuracy(cost: Array, accuracy: Array, target: Array) -> Array:
-    """The least cost [samples] at which a method reaches an accuracy [samples].
-
-    The method's curve is the Pareto frontier of its measured points [points, samples] (cheapest first, each more
-    accurate than all cheaper ones), with straight lines between neighbours; a line's middle is what sending each
-    question to one of the two thresholds at random gives. Cost need not grow with LLM share. Below the cheapest point's
-    accuracy the cheapest point is what it costs. NaN where no point reaches the target, or the target is NaN.
-    """
-    cost, best = _frontier(cost, accuracy)
-    enough = best >= target - TOLERANCE
-    upper = enough.argmax(axis=0)
-    lower = (best >= _pick(best, np.maximum(upper - 1, 0))).argmax(axis=0)  # of those as accurate, the cheapest
-    return np.where(enough.any(axis=0), _between(best, cost, lower, upper, target), np.nan)
-
-
-def least_cost(cost: Array, accuracy: Array, target: Array) -> Array:
-    """The cost [samples] of the cheapest measured point [points, samples] with at least an accuracy [samples].
-
-    Nothing is read between points. NaN where no point reaches the target, or the target is NaN.
-    """
-    least = np.where(accuracy >= target - TOLERANCE, cost, np.inf).min(axis=0)
-    return np.where(np.isfinite(least), least, np.nan)
-
-
-def left_out_means(chosen: Array, counts: Array, columns: Array) -> Array:
-    """What chosen points come to on the questions that had no part in choosing them (out of bag; Efron 1983).
-
-    Args:
-        chosen: A point for each sample [samples], by its index; −1 where there was none. The first sample, the
-            questions themselves, is not looked at.
-        counts: The bootstrap's draws [samples, questions].
-        columns: A value of each point for each question [points, questions].
-
-    Returns:
-        The mean over the questions that were not drawn, averaged over the samples with a choice, of the chosen point
-        and of each point alone: [1 + points]; NaN where no sample has one.
-    """
-    samples = np.flatnonzero(chosen[1:] >= 0) + 1
-    left_out = (counts[samples] == 0).astype(np.float64)
-    samples, left_out = samples[left_out.any(axis=1)], left_out[left_out.any(axis=1)]
-    if not len(samples):
-        return np.full(1 + len(columns), np.nan)
-    means = left_out @ columns.T / left_out.sum(axis=1, keepdims=True)
-    return np.concatenate([[means[np.arange(len(samples)), chosen[samples]].mean()], means.mean(axis=0)])
-
-
-def accuracy_at_cost(cost: Array, accuracy: Array, budget: Array) -> Array:
-    """The best accuracy [samples] within a cost [samples], on the frontier of `cost_at_accuracy`.
-
-    NaN where even the cheapest point costs more than the budget.
-    """
-    cost, best = _frontier(cost, accuracy)
-    within = cost <= budget * (1 + TOLERANCE)
-    reached = _pick(best, np.maximum(within.sum(axis=0) - 1, 0))
-    lower, higher = (best >= reached).argmax(axis=0), best > reached
-    upper = np.where(higher.any(axis=0), higher.argmax(axis=0), lower)
-    return np.where(within[0], _between(cost, best, lower, upper, budget), np.nan)
-
-
-class ResampledCurve(NamedTuple):
-    """A method's measured points in every sample: arrays [points, samples], but for the first two and the last.
+class Judged(NamedTuple):
+    """What a method comes to on questions that its settings were not chosen on.
 
     Attributes:
-        thresholds: [points].
-        correct: 1 where a question was answered rightly, else 0 [points, questions].
-        cost: Per answer, by unit.
-        copies: Of the weights, by which each point was written; see `trainer.evaluation.record.Point`.
+        chosen: For each half the number of the setting that answers it: the other half chose it.
+        right, bytes: [questions].
     """
 
-    thresholds: Array
-    correct: Array
-    share: Array
-    accuracy: Array
-    cost: Mapping[str, Array]
-    copies: Sequence[str]
-
-    def at_share(self, wanted: float, slm: ResampledCurve, llm: ResampledCurve, unit: str | None = None) -> Array:
-        """Accuracy [samples] at an LLM share, or the cost in a unit, between both models alone."""
-        values, first, last = (each.cost[unit] if unit else each.accuracy for each in (self, slm, llm))
-        return at_share(*curve_over_share(self.share, values, first[0], last[0]), wanted)
-
-    def average_gap_recovered(self, slm: ResampledCurve, llm: ResampledCurve) -> Array:
-        """See the function of this name; NaN for a single point, which has no curve."""
-        recovered = average_gap_recovered(self.share, self.accuracy, slm.accuracy[0], llm.accuracy[0])
-        return recovered if len(self.thresholds) > 1 else np.full_like(recovered, np.nan)
+    chosen: tuple[int, int]
+    right: Array
+    bytes: Array
 
 
-def bootstrap_p(differences: Array) -> float:
-    """Two-sided p-value of a paired difference [samples] against 0, from its own resamples.
+def judged(right: Array, size: Array, slm: Array, llm: Array, first: Half) -> Judged:
+    """Lets each half of the questions judge the setting that the other half chose (two-fold cross-validation).
 
-    Twice the smaller share of resamples on either side of 0, with one added above and below the line, so that it is
-    never 0 (Davison & Hinkley 1997, chapter 4). A difference may be infinite. NaN where there is none to test.
+    Args:
+        right, size: Of a method's settings [settings, questions].
+        slm, llm: Right answers of both models alone [questions]; they say what is good enough.
+        first: Which questions are the first half.
     """
-    drawn = differences[1:]
-    drawn = drawn[~np.isnan(drawn)]
-    if not len(drawn) or np.isnan(differences[0]):
-        return math.nan
-    smaller = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    return min(1.0, 2 * (1 + int(smaller)) / (1 + len(drawn)))
+    chosen = [
+        cheapest(right[:, half], size[:, half], wanted(slm[half], llm[half])) if half.any() else 0
+        for half in (~first, first)
+    ]
+    own = np.where(first, chosen[0], chosen[1])
+    every = np.arange(right.shape[1])
+    return Judged((chosen[0], chosen[1]), right[own, every], size[own, every])
 
 
-def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Exact two-sided p-value of two methods' right answers to the same questions (McNemar 1947; binomial).
+def spread(size: Array, most: int) -> list[int]:
+    """At most so many of the settings [settings, questions], from the cheapest to the most expensive at even steps.
 
-    Both are [questions]. 1 where they never differ.
+    So methods of which more was measured have no more tries. Right answers have no part in it.
     """
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    differing = only_first + only_second
-    tail = sum(math.comb(differing, k) for k in range(min(only_first, only_second) + 1))
-    return min(1.0, 2 * tail / 2**differing)
+    order = size.mean(axis=1).argsort(kind="stable")
+    steps = np.linspace(0, len(order) - 1, min(most, len(order)))
+    return sorted(int(each) for each in order[steps.round().astype(int)])
 
 
-def front(cost: Array, accuracy: Array) -> list[int]:
-    """Which of some points [points] are more accurate than all cheaper ones, the cheapest first."""
-    found: list[int] = []
-    for number in np.lexsort((-accuracy, cost)).tolist():
-        if not found or accuracy[number] > accuracy[found[-1]] + TOLERANCE:
-            found.append(number)
-    return found
+def right_for(right: Array, size: Array, budget: Array) -> Array:
+    """The best share of right answers [samples] that settings [settings, samples] give within a mean cost [samples].
+
+    It is read on straight lines between the settings, as sending each question to one of two at random gives, and is
+    NaN where even the cheapest setting costs more.
+    """
+    order = size.argsort(axis=0, kind="stable")
+    size = np.take_along_axis(size, order, 0)
+    best = np.maximum.accumulate(np.take_along_axis(right, order, 0), axis=0)
+    found = [np.interp(b, x, y, left=np.nan) for b, x, y in zip(budget * (1 + _ROUNDING), size.T, best.T, strict=True)]
+    return np.array(found)
 
 
-def _frontier(cost: Array, accuracy: Array) -> tuple[Array, Array]:
-    """Cost of the points in ascending order, and the best accuracy up to each: both [points, samples]."""
-    order = np.lexsort((-accuracy, cost), axis=0)
-    return np.take_along_axis(cost, order, 0), np.maximum.accumulate(np.take_along_axis(accuracy, order, 0), axis=0)
+def gap_recovered(share: Array, right: Array, counts: Array) -> Estimate:
+    """Average share of the gap recovered over LLM shares from 0 to 1 (APGR; Ong et al. 2024, RouteLLM).
 
+    By trapezoid. Where the LLM is not right more often than the SLM there is no gap, and all values are NaN.
 
-def _pick(values: Array, index: NDArray[np.intp]) -> Array:
-    """One value per sample: [points, samples] at [samples]."""
-    return np.take_along_axis(values, index[None], 0)[0]
-
-
-def _between(x: Array, y: Array, lower: NDArray[np.intp], upper: NDArray[np.intp], wanted: Array | float) -> Array:
-    """Where the line from one point to another is at x = `wanted` [samples]; no further than either of them."""
-    x0, x1, y0, y1 = _pick(x, lower), _pick(x, upper), _pick(y, lower), _pick(y, upper)
-    fraction = np.divide(wanted - x0, x1 - x0, out=np.zeros_like(x0), where=x1 > x0)
-    return y0 + np.clip(fraction, 0, 1) * (y1 - y0)
+    Args:
+        share: LLM share of each setting [settings], the SLM alone (0) and the LLM alone (1) among them.
+        right: [settings, questions], in the same order.
+        counts: See `draws`.
+    """
+    order = share.argsort(kind="stable")
+    curve = (counts @ right[order].T / counts.sum(axis=1, keepdims=True)).T
+    gap = curve[-1] - curve[0]
+    recovered = np.full(gap.shape, np.nan)
+    np.divide(np.trapezoid(curve - curve[0], share[order], axis=0), gap, out=recovered, where=gap > _ROUNDING)
+    if np.isnan(recovered[0]):
+        return Estimate(np.nan, np.nan, np.nan)
+    low, high = np.nanpercentile(recovered[1:], [2.5, 97.5])
+    return Estimate(float(recovered[0]), float(low), float(high))

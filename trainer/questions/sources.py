@@ -8,12 +8,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from trainer import TrainerError
+from trainer.json_files import read_json
 from trainer.questions import benchmarks
-from trainer.questions.question import ARITHMETIC, FIELDS, Question, Split, read_rows
+from trainer.questions.question import ARITHMETIC, FIELDS, MAX_CHARACTERS, Question, Split, read_rows
 from trainer.tiny.arithmetic import questions
+
+_Prompt = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
+_Prompts = Annotated[list[_Prompt], Field(min_length=1, max_length=10_000)]
 
 
 def load_questions(
@@ -69,6 +75,21 @@ def read_jsonl(path: Path, report: Callable[[str], None] = print) -> list[Questi
     except OSError as error:
         raise TrainerError(f"{path} cannot be read: {error}. Give a UTF-8 file of JSON lines with {FIELDS}") from error
     return read_rows(_rows(path, content), str(path), report)
+
+
+def read_prompts(paths: Sequence[Path]) -> list[Question]:
+    """General prompts, which have no answer, from JSON files that are lists of texts; named by file and place.
+
+    A TrainerError for a file of another form, or two files of one name.
+    """
+    found: dict[str, Question] = {}
+    for path in paths:
+        for number, text in enumerate(read_json(path, _Prompts, "give a JSON list of texts")):
+            name = f"{path.stem}-{number}"
+            if name in found:
+                raise TrainerError(f"{path}: another file is called {path.stem!r}, too; prompts are kept by that name")
+            found[name] = Question(name, text, "", "")
+    return list(found.values())
 
 
 def is_file(source: str) -> bool:

@@ -1,1 +1,1 @@
-"""From summaries to what people read: `docs/results.md`, the README's table, and charts."""
+"""What the measured rows say: one small JSON file, the tables of the documents, and two charts."""
