@@ -122,7 +122,7 @@ class Run(Job):
         if self.fixed or self.active or not self.events:
             return False
         if self.events[-1].finish_reason is None:
-            return self.state == "failed"
+            return self.state in ("failed", "stopped")
         has_room = self.prompt_tokens + len(self.events) < self.pair.context
         return self.events[-1].finish_reason in ("length", "cancelled") and has_room
 

@@ -23,7 +23,10 @@ def written(shown: Window, site, threshold: float, acceptance: float = 0.0) -> R
 
     def there() -> bool:
         run = newest(site)
-        return not run.active and (run.settings.threshold, run.settings.acceptance) == (threshold, acceptance)
+        return not run.active and (run.settings.setting.threshold, run.settings.setting.acceptance) == (
+            threshold,
+            acceptance,
+        )
 
     eventually(there)
     shown.shows(newest(site).events)
