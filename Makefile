@@ -26,8 +26,8 @@ slow: .venv/.dev  ## the tests that need the real pair's weights
 
 gpu: .venv/.dev  ## what needs a CUDA GPU: its tests, the speed of random weights of real shapes, and of preset gpu
 	$(BIN)/python -m pytest -m gpu
-	$(BIN)/python -m engine.benchmark --random-weights qwen2.5-coder-0.5b qwen2.5-coder-7b
-	$(BIN)/python -m engine.benchmark --preset gpu
+	$(BIN)/python -m engine.bench --random-weights qwen2.5-coder-0.5b qwen2.5-coder-7b
+	$(BIN)/python -m engine.bench --preset gpu
 	$(BIN)/python -m tools.product_benchmark --device cuda
 
 test-servers: .venv/.dev  ## an LLM on real servers, vLLM's and llama.cpp's, in environments of their own; gigabytes, once
@@ -41,7 +41,7 @@ check: .venv/.dev  ## lint, format, types, and the direction of imports
 	$(BIN)/lint-imports
 
 bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into docs/speed.md and the README; half an hour for the cpu pair
-	$(BIN)/python -m engine.benchmark --preset $(or $(PRESET),cpu) --readme
+	$(BIN)/python -m engine.bench --preset $(or $(PRESET),cpu) --readme
 
 bench-page: .venv/.dev  ## how fast the page is, on an otherwise idle machine; PRESET=cpu for real models
 	$(BIN)/python -m tools.page_benchmark --preset $(or $(PRESET),tiny)

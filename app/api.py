@@ -67,7 +67,7 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
         top_p: float = 1.0,
         top_k: int = 0,
         repetition_penalty: float = 1.0,
-        seed: int = settings.seed,
+        seed: int = 0,
         system: str | None = None,
         raw: bool = False,
         stop: list[str] | None = None,
@@ -117,7 +117,7 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
                 acceptance=acceptance,
                 max_draft=max_draft,
             )
-            prices = Prices(slm_price, llm_price, settings.price.reading_ratio)
+            prices = Prices(slm_price, llm_price)
             run, address = ApiRun(asked, policy is not None), calling_address(settings.server.proxies)
             places.take(run, address)
             run.owner = address or ApiRun.entrance  # whose address is not known: all of them are one owner

@@ -99,6 +99,13 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
     return demo
 
 
+<<<<<<< HEAD
+=======
+def _starting_prices(settings: Settings) -> Prices:
+    return Prices(settings.price.slm, settings.price.llm)
+
+
+>>>>>>> main
 def application(demo: gr.Blocks, settings: Settings) -> ASGIApp:
     """The page that was built, with what it serves beside gradio: feeds, scripts, `/v1`, and figures if they are on."""
     feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`

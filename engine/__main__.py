@@ -173,7 +173,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     )
     add("--policy", choices=POLICIES, help=f"who decides (default: {settings.policy})")
     add("--max-new-tokens", type=int, default=settings.max_new_tokens, metavar="N", help="default: %(default)s")
-    add("--seed", type=int, default=settings.seed, metavar="S", help="of sampling and of random routing")
+    add("--seed", type=int, default=0, metavar="S", help="of sampling and of random routing")
     add("--alternatives", type=int, default=0, metavar="K", help="record each model's K likeliest tokens (with --json)")
     add("--json", action="store_true", help="print the trace as one JSON object instead")
     add("--system", metavar="TEXT", help="system message")

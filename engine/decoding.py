@@ -17,7 +17,7 @@ All routed text (page, sweeps, rollouts, evaluation, benchmark) is written by `D
 
 So a sweep is a prefix tree: its rows part only where two of them write different tokens. Threshold 0 with acceptance 1
 is speculative decoding (Leviathan et al., ICML 2023); acceptance 0 is CITER. What routing is compared with in seconds
-has loops of its own in `engine/benchmark/writers.py`.
+has loops of its own in `engine/bench/writers.py`.
 """
 
 from __future__ import annotations

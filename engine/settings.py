@@ -80,9 +80,6 @@ class Price(BaseModel):
 
     slm: _Price = Field(0.1, description="Price of a million tokens written by the SLM.")
     llm: _Price = Field(1.0, description="Price of a million tokens written by the LLM.")
-    reading_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
-        0.25, description="Price of a token that is only read (prompt, catch-up), as a fraction of a written one."
-    )
 
 
 class Server(BaseModel):
@@ -99,7 +96,6 @@ class Server(BaseModel):
     port: int | None = Field(
         None, ge=1, le=65535, description="Port; unset leaves it to gradio (7860 or the next free one)."
     )
-    open_browser: bool = Field(False, description="Open a browser window once the page is up.")
     queue_size: int = Field(
         32,
         ge=1,
@@ -219,7 +215,6 @@ class Settings(ServedSettings):
         description="Texts that are written at once, of all visitors together, while others wait in line; fewer where "
         "their KV caches would take over a quarter of the memory.",
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of sampling and of the random policy.")
     cache_dir: _HomePath = Field(
         default_factory=default_cache_dir,
         description="Folder for downloaded and converted weights (about 3.5 GB for `cpu`, 4.4 in int8).",
@@ -243,7 +238,6 @@ class Settings(ServedSettings):
         description="Key that other programs must send to `/v1/…` and `/generate`; unset asks for none. The page needs "
         "none.",
     )
-    threads: int = Field(0, ge=0, le=1024, description="CPU threads for torch; 0 leaves torch's own choice.")
     price: Price = Field(Price.model_validate({}), description="Prices of the page's cost sliders.")
     server: Server = Field(Server.model_validate({}), description="Where the page listens.")
 
@@ -352,22 +346,7 @@ def _fault(fault: Any) -> str:
         return _not_a_setting(variable, [name for name, _, _ in variables()])
     reason = str(fault["msg"]).replace("Input should be", "must be").replace("String should", "must")
     value = "…" if fault["loc"][:1] and fault["loc"][0] in SECRET else shown(fault["input"])
-    return f"{shown(variable)} = {value}: {shown(reason, limit=300)}{_range_of(fault['loc'])}"
-
-
-def _range_of(place: tuple[int | str, ...]) -> str:
-    """The range of the setting at a place, in parentheses; empty for one that has none."""
-    model: Any = Settings
-    field = None
-    for name in place:
-        field = getattr(model, "model_fields", {}).get(name)
-        model = getattr(field, "annotation", None)
-    limits = getattr(field, "metadata", ())
-    low, high = (
-        next((getattr(limit, key) for limit in limits for key in keys if hasattr(limit, key)), None)
-        for keys in (("ge", "gt"), ("le", "lt"))
-    )
-    return "" if low is None or high is None else f" (from {low:g} to {high:g})"
+    return f"{shown(variable)} = {value}: {shown(reason, limit=300)}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import sys
 import pytest
 from gradio_client import Client
 
-import engine.benchmark.__main__ as benchmark
+import engine.bench.__main__ as benchmark
 import engine.pair
 import engine.weights.__main__ as weights
 import trainer.__main__ as trainer
@@ -25,7 +25,7 @@ from tests.support.paths import ROOT
 COMMANDS = {
     "engine": lambda: write(["What is 1 + 1?", "--preset", "tiny", "--max-new-tokens", "3"]),
     "engine.weights": lambda: weights.main([]),
-    "engine.benchmark": lambda: benchmark.main(["report"]),
+    "engine.bench": lambda: benchmark.main(["report"]),
 }
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.benchmark.markdown import table
-from engine.benchmark.measure import seconds_of
+from engine.bench.markdown import table
+from engine.bench.measure import seconds_of
 from engine.model import int8
 from engine.provenance import hardware, revision
 

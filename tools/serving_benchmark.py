@@ -22,7 +22,7 @@ import httpx
 
 from engine import Pair, Request, Scheduler, build_request, load, load_settings
 from engine.batch.handle import Handle
-from engine.benchmark.markdown import code, filled, table
+from engine.bench.markdown import code, filled, table
 from engine.provenance import hardware, revision
 from engine.tokenizer import render
 from tests.support.paths import ROOT

@@ -25,7 +25,7 @@ from typing import Any
 import httpx
 from gradio_client import Client
 
-from engine.benchmark.markdown import filled, table
+from engine.bench.markdown import filled, table
 from engine.provenance import ROOT, hardware, revision
 from engine.settings import load_settings
 

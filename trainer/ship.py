@@ -5,7 +5,7 @@ Beside them are shipped those of policies that need no training, so that the pag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,8 +105,8 @@ def curves_of(results: Results, method: str) -> list[Curve]:
     for acceptance in sorted({each.acceptance for each in settings.values()}):
         there = {n: each for n, each in settings.items() if each.acceptance == acceptance}
         longest = max(there.values(), key=_length).max_draft
-        points = [_point(results, n, each) for n, each in there.items() if each.max_draft == longest]
-        curves.append(_curve(results, points, longest if acceptance else None))
+        there = {n: each for n, each in there.items() if each.max_draft == longest}
+        curves.append(_curve(results, there, longest if acceptance else None))
     return curves
 
 
@@ -125,9 +125,11 @@ def timed_settings(results: Sequence[Results], method: str) -> list[TimedSetting
     return found
 
 
-def _curve(results: Results, points: Sequence[OperatingPoint], max_draft: DraftLimit | None) -> Curve:
-    slm, llm = (_point(results, results.of(name)[0], Setting(name, 0.0)) for name in ("slm", "llm"))
-    revisions, machines = ("; ".join(dict.fromkeys(each.split("; ")[part] for each in results.made)) for part in (0, 1))
+def _curve(results: Results, settings: Mapping[int, Setting], max_draft: DraftLimit | None) -> Curve:
+    ends = {results.of(name)[0]: Setting(name, 0.0) for name in ("slm", "llm")}
+    slm, llm = (_point(results, number, each) for number, each in ends.items())
+    made = [results.made[number].split("; ") for number in (*ends, *settings)]
+    revisions, machines = ("; ".join(dict.fromkeys(each[part] for each in made)) for part in (0, 1))
     return Curve(
         task=results.about.task,
         questions=len(results.questions),
@@ -137,7 +139,7 @@ def _curve(results: Results, points: Sequence[OperatingPoint], max_draft: DraftL
         hardware=machines,
         slm=slm,
         llm=llm,
-        points=tuple(points),
+        points=tuple(_point(results, number, each) for number, each in settings.items()),
         max_draft=max_draft,
         quality="same" if results.about.task == GENERAL else "right",
     )

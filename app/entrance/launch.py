@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import socket
-import webbrowser
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,8 +110,6 @@ def run(app: ASGIApp, settings: Settings) -> None:
         url = f"http://{shown_host}:{port}"
         print(f"* Running on local URL:  {url}", flush=True)
         logger.warning(address_rule(settings.server.proxies))
-        if settings.server.open_browser and not on_space():
-            webbrowser.open(url)
         make_server(app).run(sockets=[listening])
 
 

@@ -82,6 +82,8 @@ class Sessions:
         with self._lock:
             session = self._sessions.setdefault(name, session)
             empty = [other for other, of in self._sessions.items() if not of.holds and not of.in_use]
+            if len(empty) > MAX_EMPTY:
+                empty.sort(key=self._open_now)  # invented windows before those that somebody has open
             for other in empty[: max(0, len(empty) - MAX_EMPTY)]:
                 del self._sessions[other]
         return session

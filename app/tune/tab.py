@@ -130,7 +130,6 @@ class _TuneHandlers:
                 acceptance=acceptance,
                 max_draft=draft_limit(max_draft),
                 max_new_tokens=whole(limit),
-                seed=self.settings.seed,
             )
             job = Tuning(rows, asked, whole(count), session.jobs.get(KIND))
         session.begin_job(KIND, job, self.host)

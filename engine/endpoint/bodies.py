@@ -302,7 +302,7 @@ def _options(body: Body, settings: Settings) -> dict[str, Any]:
     sampling = Sampling(body.temperature, body.top_p, body.top_k, body.repetition_penalty)
     seed = body.seed
     if seed is None:  # who samples without a seed expects another text each time
-        seed = secrets.randbelow(_SEEDS) if sampling.temperature else settings.seed
+        seed = secrets.randbelow(_SEEDS) if sampling.temperature else 0
     return {
         "sampling": sampling,
         "max_new_tokens": body.max_completion_tokens or body.max_tokens or settings.max_new_tokens,

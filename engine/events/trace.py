@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, FiniteFloat, TypeAdapter
+from pydantic import FiniteFloat, TypeAdapter
 
 from engine.errors import InvalidRequest
 from engine.events import FinishReason, Role, TokenEvent, fold_revealed, in_row, keeps, llm_share, role_at
@@ -38,8 +38,6 @@ class Trace:
         slm, llm, router: Names of the models and of the router (None if the policy used none).
         slm_cost, llm_cost: What a forward pass costs, so that costs can be recomputed without the models.
     """
-
-    __pydantic_config__ = ConfigDict(allow_inf_nan=False)  # of all numbers in a file: JSON has neither
 
     prompt: str
     text: str

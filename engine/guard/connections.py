@@ -55,6 +55,7 @@ class Connection(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
     _head = _chunks = 0
+    _in_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
@@ -76,19 +77,24 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        in_head = self._timer is not None or self._is_idle
         super().data_received(data)
         if self.transport.is_closing():
             return
         if self._is_idle and self._timer is None:
             self._wait_for_head()
-        self._head = self._head + len(data) if in_head and self._timer is not None else 0
+        self._head = self._head + len(data) if self._in_head else 0
         if self._head > MOST_HEAD:
             self.send_400_response(f"The head of a request may have {MOST_HEAD} bytes.")
+
+    def on_message_begin(self) -> None:
+        """See `HttpToolsProtocol`."""
+        self._in_head = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """See `HttpToolsProtocol`: from here on the guard's times hold."""
         self._busy()
+        self._in_head = False
         self._chunks = 0
         super().on_headers_complete()
 

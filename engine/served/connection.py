@@ -1,11 +1,11 @@
-"""The connection to the LLM's server: kept open, with many questions on their way at once, asked again after a failure.
+"""The connection to the LLM's server: it stays open, has many questions on their way, and asks again after a failure.
 
-A question has no effect on the server and writes nothing here before its answer is whole and has the right shape, so
-asking again is always safe. It is done after a pause that grows, with chance in it, so that many texts do not come back
-at the same moment. After `patience` seconds a question fails: alone where others were answered meanwhile, else the
-server counts as gone, and all questions fail at once. A look now and then finds out when it is back.
+Asking again is always safe: a question changes nothing on the server, and nothing here before its answer is whole. The
+pause before the next try grows and is partly drawn by chance, so that many texts do not come back at the same moment.
+After `patience` seconds a question fails. If others were answered meanwhile it fails alone. Else the server counts as
+gone, and all questions fail at once; a look every second finds out when it is back.
 
-All of it runs in one thread with an event loop of its own.
+All of this runs in one thread with an event loop of its own.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Connection:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the server now, for people; empty while it answers."""
+        """What is wrong with the server now, in words; empty while it answers."""
         since = self._failing_since
         return "" if since is None else f"The LLM's server has not answered for {time.monotonic() - since:.0f} s"
 
@@ -153,7 +153,7 @@ class Connection:
             self._looking = asyncio.ensure_future(self._look())
 
     def given_up(self, fault: str = "") -> ServerError:
-        """What a text is told that the server does not answer."""
+        """The error of a text whose server does not answer."""
         return ServerError(
             f"The LLM's server at {self.url} does not answer ({fault or self._fault}). The text so far stays, and can "
             "be gone on with once the server is back; at threshold 0 the SLM writes alone."

@@ -4,8 +4,7 @@ Its "hidden state" at a position is what the server said there: the ids of the l
 log-probabilities. Its logits are these, and next to nothing for all other tokens. So a greedy token is the LLM's own,
 and a sampled one is drawn here, with the text's own seed, as if the request had asked for `top_k` of that many.
 
-Questions are asked side by side and nobody waits for one that takes long: a row whose answer is still on its way is
-put off, and the others write on.
+Questions are asked side by side. A row whose answer is still on its way is put off, and the others write on.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class ServedModel:
 
     Attributes:
         top: How many of the likeliest tokens the server tells.
-        fed: Tokens that questions were about and earlier ones of the same row were not; the server may have read more.
+        fed: Tokens asked about that no earlier question of the same row was about; the server may have read more.
         requests: Questions asked so far.
         others: See `engine.model.any_model.AnyModel`.
     """

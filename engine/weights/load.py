@@ -85,8 +85,6 @@ def load_slm(preset: Preset, settings: Settings, progress: ProgressCallback | No
 def _load_pair(
     preset: Preset, settings: Settings, progress: ProgressCallback | None, models: Sequence[Model]
 ) -> LoadedPair:
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
     device, layout = _device(preset), layout_of(preset, settings)
     origins = [slm_origin(preset, settings, progress), *(origin_of(each, settings, progress) for each in models[1:])]
     missing = unconverted(origins, settings, layout)

@@ -275,5 +275,7 @@ def test_a_body_in_tiny_chunks_and_a_head_without_end_are_refused_and_a_large_bo
         with socket.create_connection(("127.0.0.1", serving), timeout=60) as asking:
             asking.sendall(sent)
             assert asking.recv(100).startswith(b"HTTP/1.1 400")
-    answer = httpx.post(f"http://127.0.0.1:{serving}/x", content=b"x" * 5_000_000, timeout=60)
-    assert answer.status_code == 413 and "65,536" in answer.text
+    with httpx.Client(base_url=f"http://127.0.0.1:{serving}", timeout=60) as client:
+        answer = client.post("/x", content=b"x" * 5_000_000)
+        assert answer.status_code == 413 and "65,536" in answer.text
+        assert client.post("/gradio_api/upload", content=b"x" * 1_000_000).status_code == 404, "before its body is read"

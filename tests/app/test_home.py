@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from html import escape
 from io import BytesIO
 
 import httpx
 from PIL import Image
 
+from app.header import header_html
+from app.running.host import Host
+from app.share.home import home_address
+from engine import load_settings
 from tests.support.browser import serve
 from tests.support.fake_pair import FakePair
 
@@ -32,3 +37,12 @@ def test_a_link_to_the_page_is_shown_with_its_own_words_picture_and_icon():
         image = Image.open(BytesIO(httpx.get(address).content))
         assert image.size == (int(said["og:image:width"][0]), int(said["og:image:height"][0]))
         assert Image.open(BytesIO(httpx.get(f"{site.url}favicon.ico").content)).format == "PNG"
+
+
+def test_the_header_links_home_and_no_address_becomes_markup(monkeypatch):
+    host, settings = Host(lambda preset, progress: FakePair()), load_settings()
+    assert f'<a href="{escape(HOME)}"' in header_html(host, HOME)
+    monkeypatch.setenv("SPACE_ID", "me/citer")
+    assert 'href="https://huggingface.co/spaces/me/citer"' in header_html(host, home_address(settings))
+    monkeypatch.setenv("SPACE_ID", 'me/"><script>')
+    assert home_address(settings) == ""

@@ -26,8 +26,8 @@ def placed(*events: TokenEvent) -> list[TokenEvent]:
     return [replace(each, index=index) for index, each in enumerate(events)]
 
 
-# A prompt of 3 tokens; the SLM writes two tokens, then the LLM one, catching up on 5.
-EVENTS = placed(event(Role.SLM, 3, 0), event(Role.SLM, 1, 0), event(Role.LLM, 1, 5, seconds=7.0))
+# A prompt of 3 tokens; the SLM writes two tokens, then the LLM two, catching up on 5 for the first of them.
+EVENTS = placed(event(Role.SLM, 3, 0), event(Role.SLM, 1, 0), event(Role.LLM, 1, 5, seconds=7.0), event(Role.LLM, 0, 1))
 
 
 def test_bytes_and_flops_of_a_run_counted_by_hand():
@@ -35,12 +35,14 @@ def test_bytes_and_flops_of_a_run_counted_by_hand():
     second = 1000 + 100 + 1 + (3 + 2 * 1) * 10
     third_slm = 1000 + 0 + 1 + (4 + 2 * 1) * 10  # the LLM wrote: the SLM's lm_head is not applied
     third_llm = 10_000 + 1000 + 5 * 2 + (0 + 2 * 5) * 20
-    assert costs(EVENTS, 3, SLM, LLM).run.bytes == first + second + third_slm + third_llm
+    fourth = 10_000 + 1000 + 2 + (5 + 2 * 1) * 20
+    assert costs(EVENTS, 3, SLM, LLM).run.bytes == first + second + third_slm + third_llm + fourth
     first = 3 * 2000 + 200 + (1 + 2 + 3) * 4  # each query sees itself and all before it
     second = 2000 + 200 + 4 * 4
     third_slm = 2000 + 5 * 4
     third_llm = 5 * 20_000 + 2000 + (1 + 2 + 3 + 4 + 5) * 8
-    assert costs(EVENTS, 3, SLM, LLM).run.flops == first + second + third_slm + third_llm
+    fourth = 20_000 + 2000 + 6 * 8
+    assert costs(EVENTS, 3, SLM, LLM).run.flops == first + second + third_slm + third_llm + fourth
 
 
 def test_a_pass_that_reads_the_whole_text_again_finds_nothing_in_the_cache():
@@ -55,9 +57,9 @@ def test_a_pass_that_reads_the_whole_text_again_finds_nothing_in_the_cache():
 def test_price_bills_one_position_per_pass_in_full_and_what_is_read_at_the_ratio():
     prices = Prices(slm=1.0, llm=10.0, reading_ratio=0.25)
     beside = costs(EVENTS, 3, SLM, LLM, prices)
-    assert beside.run.price * 1e6 == pytest.approx((1 + 2 * 0.25) + 1 + 1 + 10 * (1 + 4 * 0.25))
-    assert beside.slm_only.price * 1e6 == pytest.approx(3 + 2 * 0.25)
-    assert beside.llm_only.price * 1e6 == pytest.approx(10 * (3 + 2 * 0.25))
+    assert beside.run.price * 1e6 == pytest.approx((1 + 2 * 0.25) + 1 + 1 + 10 * (2 + 4 * 0.25))
+    assert beside.slm_only.price * 1e6 == pytest.approx(4 + 2 * 0.25)
+    assert beside.llm_only.price * 1e6 == pytest.approx(10 * (4 + 2 * 0.25))
 
 
 def test_an_llm_that_was_slow_in_the_run_is_slow_alone_however_much_it_read_in_a_pass():

@@ -13,14 +13,12 @@ from functools import partial
 
 import pytest
 
-from engine.grading import final_answer, grade, is_right
+from engine.grading import grade, is_right
 from engine.grading.answer import Family
 
 
 @dataclass(frozen=True)
 class Question:
-    """What the grader must know of one."""
-
     family: Family
     answer: str
     choices: tuple[tuple[str, str], ...] = ()
@@ -66,31 +64,30 @@ The answer is (C). No, the answer is unknown. → none ¦ A. wool⏎B. silk⏎C.
 
 @pytest.mark.parametrize(("text", "read"), lines(READ))
 def test_a_choice_is_read_where_it_is_stated_and_never_out_of_running_text(text, read):
-    assert final_answer(CHOICE, text) == (None if read == "none" else read)
-    assert grade(CHOICE, text) == (read == "C")
+    assert [grade(replace(CHOICE, answer=label), text) for label, _ in FABRICS] == [
+        label == read for label, _ in FABRICS
+    ]
 
 
 NUMBERS = """
 So \\boxed{72} → 72 ¦ The answer is 3 * $12 = $36. → 36 ¦ So the answer is $5 + $6 = $11. → 11
-The answer is:⏎- 72 → 72 ¦ The answer is - 72 → -72 ¦ The answer is negative 72. → -72
-The answer is 2 million dollars. → 2000000 ¦ \\boxed{71}, no: \\boxed{72}. The answer is 71 → 72
+The answer is:⏎- 72 → 72 ¦ The answer is - 72 → -72 ¦ The answer is −7 degrees → -7 ¦ The answer is 3/4 → 0.75
+\\boxed{71}, no: \\boxed{72}. The answer is 71 → 72 ¦ The answer is 12 red apples - 5 apples = 7 apples → 7
 \\boxed{72 \\text{ apples}} → 72 ¦ \\boxed{x = 72} → 72 ¦ \\boxed{8 \\times 9 = 72} → 72 ¦ \\boxed{72\\%} → 72
-The answer is 12 red apples - 5 apples = 7 apples → 7 ¦ The answer is:⏎\\[⏎72⏎\\] → 72
-The answer is 12 apples, for 7 + 5 = 12 and 12 - 5 = 7 → 12 ¦ The answer is 3x = 216, so x = 72. → 72
+The answer is:⏎\\[⏎72⏎\\] → 72 ¦ The answer is 3x = 216, so x = 72. → 72 ¦ \\boxed{-\\dfrac{3}{4}} → -0.75
 Eight nines.⏎#### 72.0 → 72 ¦ so 72km → 72 ¦ The total is US$72. → 72 ¦ 答案是72 → 72
-The answer is 7,200 → 7200 ¦ \\boxed{7{,}200} → 7200 ¦ The answer is 1 000 000. → 1000000
-The answer is −7 degrees → -7 ¦ The answer is 3/4 → 0.75 ¦ \\boxed{-\\dfrac{3}{4}} → -0.75 ¦ ½ of it → 0.5
-\\boxed{2\\frac{1}{2}} → 2.5 ¦ The answer is -2 1/2 → -2.5 ¦ \\boxed{1.5 \\times 10^{-3}} → 0.0015
+The answer is 7,200 → 7200 ¦ \\boxed{7{,}200} → 7200
 """
 NO_NUMBERS = """
 So the answer is $5 + $6 = $11. → 5 ¦ The answer is not 72. → 72 ¦ The answer is 72 or 73. → 72
 The answer is between 72 and 73. → 72 ¦ The answer is at least 72. → 72 ¦ \\boxed{72 \\text{ or } 73} → 72
-\\boxed{x \\neq 72} → 72 ¦ \\boxed{\\pm 72} → 72 ¦ \\boxed{\\sin 72} → 72 ¦ → 72
+\\boxed{x \\neq 72} → 72 ¦ \\boxed{\\pm 72} → 72 ¦ \\boxed{\\sin 72} → 72 ¦ → 72 ¦ The answer is negative 72. → 72
 The answer is seventy-two. → 72 ¦ The answer is 72. No, the answer is unknown. → 72
 The answer is 72 or so, \\boxed{71} → 72 ¦ 72 \\boxed{} → 72 ¦ \\boxed{72, 73} → 72 ¦ \\boxed{72\\pi} → 72
 \\boxed{72^2} → 72 ¦ The answer is 72/2. → 72 ¦ The answer is 72,5 → 72 ¦ The answer is 72 - 5 → 72
 The answer is 72.5.1 → 72 ¦ x5 → 5 ¦ The answer is 3/0 → 0 ¦ at 72:30 → 30 ¦ x = 72 ^2 → 2 ¦ x = 72 ^2 → 72
-It is 72, or 73 → 72 ¦ The answer is 1e999999 → 1e9 ¦ The answer is 0.30000000000000004 → 0.3
+It is 72, or 73 → 72 ¦ The answer is 0.30000000000000004 → 0.3 ¦ The answer is 72 million → 72
+\\boxed{2\\frac{1}{2}} → 2 ¦ The answer is 2 1/2 → 2 ¦ \\boxed{1.5 \\times 10^{-3}} → 1.5
 """
 
 
@@ -103,10 +100,11 @@ LATEX = r"""
 \boxed{\frac 1 2} → \frac{1}{2} ¦ \boxed{2 \pi  r} → 2\pi r ¦ \boxed{16\pi\text{ cm}^2} → 16\pi
 \boxed{0.5} → \frac{1}{2} ¦ \boxed{\frac{-1}{2}} → -\frac{1}{2} ¦ \boxed{\dfrac{\sqrt3}{2}} → \frac{\sqrt{3}}{2}
 \boxed{x/2} → \frac{x}{2} ¦ \boxed{5} → x=5 ¦ \boxed{x \in [1, 2]} → [1,2] ¦ \boxed{f(x) = 2x + 1.} → 2x+1
-\boxed{\left( 3,\, π \right)} → (3, \pi) ¦ \boxed{(−∞, 2]} → (-\infty, 2] ¦ \boxed{90°} → 90^\circ
-\boxed{Evelyn} → \text{Evelyn} ¦ \boxed{10} → 10\% ¦ \boxed{1000} → 1,000 ¦ \boxed{3 1/2} → 3\frac12
+\boxed{\left( 3,\, π \right)} → (3, \pi) ¦ \boxed{Evelyn} → \text{Evelyn} ¦ \boxed{10} → 10\% ¦ \boxed{1000} → 1,000
 \boxed{\left\{1, 2\right\}} → \{1,2\} ¦ $\boxed 5$ → 5 ¦ The answer is: \[ x + 1. \] → x+1
 \boxed{\frac{3}{4}} and then { → \frac{3}{4} ¦ **The answer is \frac{1}{2}** → \frac12 ¦ \boxed{x^{2}} → x^2
+\boxed{7i - 2} → -2 + 7i ¦ \boxed{\frac{1}{\sqrt{3}}} → \frac{\sqrt{3}}{3} ¦ \boxed{(b + 2)(a + 5)} → (a+5)(b+2)
+\boxed{9^{999999999}} → 9^{999999999}
 """
 OTHER_LATEX = r"""
 \boxed{2\sin\theta} → 2\cos\theta ¦ \boxed{2} → \ln 2 ¦ \boxed{3} → \pm 3 ¦ \boxed{2} → 2x
@@ -114,16 +112,18 @@ OTHER_LATEX = r"""
 \boxed{5\text{ west}} → 5\text{ east} ¦ \boxed{5\mathbf{j}} → 5\mathbf{i} ¦ \boxed{3 1/2} → \frac{31}{2}
 \boxed{(2,1)} → (1,2) ¦ \boxed{(1,2]} → (1,2) ¦ \boxed{0.51} → \frac{1}{2} ¦ so it is 5 → 5
 \boxed{5} but then \boxed{6} → 5 ¦ \boxed{} → 5 ¦ \boxed{5 → 5 ¦ \boxed{__import__('os')} → x
+\boxed{9^{999999999}} → 1 ¦ \boxed{9^{9^{9^9}}} → 1 ¦ \boxed{999999999!} → 1 ¦ \boxed{\sin^{99} x} → x^2-3x+2
+\boxed{((((((((((((((((((((((((((((((1))))))))))))))))))))))))))))))} → 2
 """
 
 
 @pytest.mark.parametrize(("text", "answer", "right"), either(LATEX, OTHER_LATEX))
-def test_latex_is_the_same_where_only_the_writing_differs(text, answer, right):
+def test_formulas_are_the_same_where_their_values_are_and_none_takes_long(text, answer, right):
     assert grade(latex(answer), text) is right
 
 
 RIGHT = """
-1,234 → 1234.0 ¦ It costs $26 → 26 ¦ x = −7 → -7 ¦ 10-7 → 7 ¦ half of it, 50% → 50 % ¦ 14 000 people → 14,000
+1,234 → 1234.0 ¦ It costs $26 → 26 ¦ x = −7 → -7 ¦ 10-7 → 7 ¦ half of it, 50% → 50 %
 1, 2, 3 → 3 ¦ ٢٦ → ٢٦ ¦ 5² = 25 → 25 ¦ The answer is (B). → B ¦ A is correct → (a) ¦ First A, no: **C** → c.
 \\boxed{x^{2}} → x^2 ¦ It is Paris! → paris ¦ The  New⏎York of today → new york ¦ Die Straße → STRASSE
 答案是东京。 → 东京 ¦ at 7:30 sharp → 7:30 ¦ so x^2+1 = y → x^2+1 ¦ “To be” → to be
@@ -140,12 +140,19 @@ def test_the_page_knows_an_answer_by_its_writing(text, answer, right):
     assert is_right(text, answer) is right
 
 
-def test_arithmetic_is_graded_by_its_own_grader():
-    question = Question("arithmetic", "41")
-    for text in ("It is 40 + 1. The answer is 41.", "The answer is $41", "answer is 7. No: the answer is 41"):
-        assert final_answer(question, text) == "41" and grade(question, text)
-    for text in ("\\boxed{41}", "The answer is 41.5.", "The answer is 4 1", "The answer is 41. The answer is unknown."):
-        assert not grade(question, text)
+ARITHMETIC = """
+It is 40 + 1. The answer is 41. → 41 ¦ The answer is $41 → 41 ¦ answer is 7. No: the answer is 41 → 41
+The answer is 41,000. → 41000 ¦ the answer is 41 apples, not 40 → 41
+"""
+OTHER_ARITHMETIC = """
+41 → 41 ¦ \\boxed{41} → 41 ¦ The answer is 4 1. → 41 ¦ The answer is 414. → 41 ¦ The answer is -41. → 41
+The answer is 41.5. → 41 ¦ The answer is 41,00. → 41 ¦ The answer is 41. No, the answer is unknown. → 41
+"""
+
+
+@pytest.mark.parametrize(("text", "answer", "right"), either(ARITHMETIC, OTHER_ARITHMETIC))
+def test_the_tiny_pair_must_state_its_answer(text, answer, right):
+    assert grade(Question("arithmetic", answer), text) is right
 
 
 # What takes quadratic time ends at pytest's own limit of time, which says where it was.

@@ -270,6 +270,14 @@ def test_a_finished_text_is_gone_on_from_without_reading_what_stays(tiny_pair, r
         assert facts(branch.events) == facts(handle.events)
 
 
+def test_a_text_at_its_limit_is_gone_on_from_with_one_that_its_cache_has_no_room_for(tiny_pair):
+    longer = asked(LONG, 1.01, max_new_tokens=30)
+    with scheduling(tiny_pair, 1) as scheduler:
+        origin = written(scheduler, replace(longer, max_new_tokens=4))
+        kept = [replace(event, finish_reason=None) for event in origin.events]
+        assert facts(written(scheduler, longer, after=origin, events=kept).events) == expected(tiny_pair, longer)
+
+
 def test_a_text_gone_on_from_before_the_llm_wrote_takes_the_seconds_of_all_that_is_charged(tiny_pair, monkeypatch):
     # Far slower than any machine, so that what was measured does not count.
     slow = replace(tiny_pair.llm_cost, pass_seconds=1.0, pass_table=((1, 1.0), (200, 1000.0)))

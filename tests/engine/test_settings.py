@@ -27,7 +27,7 @@ def test_a_variable_sets_its_field_alone_and_an_argument_wins_over_it_and_over_a
     monkeypatch.setenv("CITER_MAX_NEW_TOKENS", "7")
     monkeypatch.setenv("CITER_PRICE__SLM", "0.3")
     settings = load_settings()
-    assert (settings.max_new_tokens, settings.price.slm, settings.price.reading_ratio) == (7, 0.3, 0.25)
+    assert (settings.max_new_tokens, settings.price.slm, settings.price.llm) == (7, 0.3, 1.0)
     assert (settings.preset, settings.cache_dir) == ("tiny", Path.home() / "models")
     assert load_settings(preset="cpu").preset == "cpu"
 
@@ -40,7 +40,7 @@ def test_a_variable_sets_its_field_alone_and_an_argument_wins_over_it_and_over_a
         ("CITER_THRESHOLD", "nan", ""),
         ("CITER_THRESHOLD", "2.5", "2"),
         ("CITER_PRESET", "huge", "auto, gpu, cpu, tiny"),
-        ("CITER_CONTEXT", "9" * 30, "16"),
+        ("CITER_CONTEXT", "9" * 30, "1000000"),
         ("CITER_SERVER__PORT", "70000", "65535"),
         ("CITER_HUB", "perhaps", ""),
         ("CITER_CACHE_DIR", "~nosuchuser/x", "user"),
@@ -58,8 +58,8 @@ def test_a_bad_value_is_refused_with_variable_value_and_the_way_out(monkeypatch,
 
 
 def test_every_fault_is_told_at_once_and_a_misspelt_name_with_the_likely_one(monkeypatch, tmp_path):
-    with pytest.raises(SettingsError, match=r"CITER_THRESHOLD = 3(.|\n)*CITER_SEED = -1"):
-        load_settings(threshold=3, seed=-1)
+    with pytest.raises(SettingsError, match=r"CITER_THRESHOLD = 3(.|\n)*CITER_ROWS = -1"):
+        load_settings(threshold=3, rows=-1)
     with pytest.raises(SettingsError, match=r"treshold .*threshold\?"):
         load_settings(treshold=1)
     for name, meant in (("CITER_THRESHHOLD", "CITER_THRESHOLD"), ("CITER_PRICE__SLMM", "CITER_PRICE__SLM")):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from engine import InvalidRequest, build_request
-from engine.benchmark.writers import assisted
+from engine.bench.writers import assisted
 from engine.decoding import Decoding
 from engine.events import charged, taken_back
 from engine.events.cost import costs
@@ -22,7 +22,7 @@ from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write, write_each
 from trainer.evaluation.evaluate import evaluate, gather, measure_seconds
 from trainer.evaluation.methods import Method, methods_of, read_methods, write_methods
-from trainer.evaluation.rows import read_rows
+from trainer.evaluation.rows import GENERAL, read_rows
 from trainer.evaluation.speculative import as_published
 from trainer.questions.question import Question, prompt
 from trainer.questions.sources import load_questions
@@ -135,7 +135,7 @@ def test_seconds_are_measured_alone_and_join_the_rows_of_the_same_answers(tiny_p
 
 def test_a_general_prompt_is_right_as_far_as_its_text_is_the_llms(tiny_pair, tmp_path):
     asked = [Question(f"p{n}", text, "", "") for n, text in enumerate(PROMPTS[:2])]
-    found = answered(tiny_pair, tmp_path, methods_of(["slm < 0", "llm < 0"]), asked, 40, "general")
+    found = answered(tiny_pair, tmp_path, methods_of(["slm < 0", "llm < 0"]), asked, 40, GENERAL)
     assert [row.right for row in found if row.method == "llm"] == [1, 1]
     for question in asked:
         texts = [

@@ -11,7 +11,7 @@ import pytest
 from engine.setting import Setting
 from tests.support.fake_results import POINTS, write_results
 from trainer import TrainerError
-from trainer.evaluation.rows import load_all
+from trainer.evaluation.rows import GENERAL, load_all
 from trainer.evaluation.statistics import Estimate
 from trainer.report.chart import Mark, Panel, draw
 from trainer.report.report import outdated, report
@@ -36,7 +36,7 @@ def folder(tmp_path):
     results = tmp_path / "results" / "cpu"
     write_results(results, seconds={"llm": 2.0, "router": 1.5})
     write_results(results, {**POINTS, ("router", "router < 0.123456789"): (58, 0.5, 70)}, "products")
-    write_results(results, {key: each for key, each in POINTS.items() if key[0] in ("slm", "llm", "router")}, "general")
+    write_results(results, {key: each for key, each in POINTS.items() if key[0] in ("slm", "llm", "router")}, GENERAL)
     sections = "\n".join(f"<!-- {name} -->\n<!-- /{name} -->" for name in NAMES)
     (tmp_path / "results.md").write_text(f"# By hand\n\n{sections}\n\nBy hand, too.\n")
     (tmp_path / "README.md").write_text("# Mine\n<!-- results -->\nold\n<!-- /results -->\n")

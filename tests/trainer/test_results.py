@@ -15,7 +15,7 @@ from engine.setting import Setting
 from tests.support.fake_results import POINTS, results_of, rows_of, write_results
 from trainer import TrainerError
 from trainer.evaluation.one_setting import common_settings
-from trainer.evaluation.rows import ROUTER, About, authors_of, load_all, load_results, read_rows, write_rows
+from trainer.evaluation.rows import GENERAL, ROUTER, About, authors_of, load_all, load_results, read_rows, write_rows
 from trainer.report.summary import ALL, START, as_json, summarise
 
 ABOUT = About("Small ⇄ Large", "tiny", "sums", 64, {"router": "abc"})
@@ -94,7 +94,7 @@ def tasks(tmp_path_factory):
     return {
         "sums": results_of(folder, POINTS, seconds={"llm": 2.0, "router": 1.0, "random": 3.0}),
         "products": results_of(folder, later, "products"),
-        "general": results_of(folder, some, "general", questions=60),
+        GENERAL: results_of(folder, some, GENERAL, questions=60),
     }
 
 
@@ -124,7 +124,7 @@ def test_one_setting_for_all_tasks_is_chosen_among_those_that_were_measured_on_e
     found = summarise(tasks)
     for name in ("sums", "products"):
         assert found[name].methods[START].settings == ("router < 0.6 @ 0.3",) * 2
-    assert START not in found["general"].methods
+    assert START not in found[GENERAL].methods
 
 
 def test_ablations_seconds_and_where_the_page_starts_are_there_where_they_were_measured(tasks):

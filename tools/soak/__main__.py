@@ -23,7 +23,7 @@ from pathlib import Path
 
 import httpx
 
-from engine.benchmark.markdown import filled
+from engine.bench.markdown import filled
 from engine.provenance import ROOT
 from tools.soak import kills as soak_kills
 from tools.soak import mutations as soak_mutations

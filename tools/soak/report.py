@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
-from engine.benchmark.markdown import code, table
+from engine.bench.markdown import code, table
 from engine.provenance import hardware, revision
 from tools.soak.tally import (
     GROWTH,

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.benchmark.markdown import table
+from engine.bench.markdown import table
 
 SLOWER = 5.0
 """An honest visitor's first token may take so many times as long with attackers as without."""

@@ -22,7 +22,7 @@ class Evaluate(OnQuestions):
 
     split: Literal["train", "dev"] = option("dev", "of a set that has both")
     questions: Count = option(150, "how many", "N")
-    task: str = option("arithmetic", "name of the questions, in results; `general` for --prompts")
+    task: str = option("arithmetic", "name of the questions, in results; `free-text` for --prompts")
     prompts: Paths = option((), "general prompts instead of --data: JSON files with a list of texts each", "FILE")
     methods: Path | None = option(None, "TOML file that lists methods with their settings", "FILE")
     rules: Words = option(

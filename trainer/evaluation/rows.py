@@ -29,7 +29,7 @@ RESULTS = Path("assets/results")
 ROUTER = "router"
 """The method that is this project's own."""
 
-GENERAL = "general"
+GENERAL = "free-text"
 """The task of prompts that have no right answer: `right` is then how much of the LLM's own text is in the answer."""
 
 SCHEMA = pa.schema(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from engine.grading.latex import last_boxed
+from engine.grading.formula import last_boxed
 from trainer import TrainerError
 from trainer.questions.question import FIELDS, LETTERS, Question, Split, read_rows
 

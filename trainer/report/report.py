@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from engine.benchmark.markdown import SectionError, filled, read
+from engine.bench.markdown import SectionError, filled, read
 from engine.pairs.presets import ROUTERS
 from engine.setting import Setting
 from engine.weights.files import read_json, write_text

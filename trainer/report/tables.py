@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.benchmark.markdown import table
+from engine.bench.markdown import table
 from engine.setting import Setting
 from trainer.evaluation.rows import GENERAL, ROUTER
 from trainer.evaluation.statistics import Estimate

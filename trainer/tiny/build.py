@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from engine import Role, build_request, fold_revealed
-from engine.grading import grade_arithmetic
+from engine.grading import grade
 from engine.pair import Pair
 from engine.weights.files import filling
 from trainer import TrainerError
@@ -74,7 +74,7 @@ def evaluate(folder: Path, count: int = 500) -> dict[str, float]:
         dials = {"policy": role.value, "max_new_tokens": MAX_NEW_TOKENS, "alternatives": int(role is Role.LLM)}
         texts = [WantedText(build_request(question.question, **dials)) for question in asked]
         for question, row in zip(asked, write_each(pair, texts, ROWS), strict=True):
-            right[role] += grade_arithmetic("".join(event.text for event in row.events), question.answer)
+            right[role] += grade(question, "".join(event.text for event in row.events))
             if role is Role.LLM:
                 tokens += len(row.events)
                 differ += sum(event.slm_alternatives[0].id != event.id for event in fold_revealed(row.events))

@@ -85,7 +85,7 @@ export const start = ({ element, props, trigger, watch }) => {
   };
   onSlider(element, (threshold) => { if (document.activeElement?.closest?.('#threshold')) followDial(threshold); });
   listen(element, 'citer-dials', ({ detail }) => {
-    const other = detail.policy !== policy;
+    const other = policy !== null && detail.policy !== policy;
     policy = detail.policy;
     if (other && touched) { apply(); releaseSliders(); } else if (detail.threshold === dialAt('threshold')) followDial(detail.threshold);   // else the dial has moved on
     drawTicks();

@@ -73,14 +73,12 @@ class Subject:
         name: Of the preset, or of the two shapes; a file's name.
         gguf: Files of the same models for llama.cpp, where there are any.
         load_plain: Loads both models as transformers runs them, once.
-        random: Whether the weights are random, so that the models agree on nothing.
     """
 
     name: str
     pair: Pair
     gguf: dict[Role, Path]
     load_plain: Callable[[], tuple[PreTrainedModel, PreTrainedModel]]
-    random: bool = False
 
     def plain(self, role: Role) -> PreTrainedModel:
         """A model as transformers runs it."""
@@ -150,7 +148,7 @@ def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) 
     )
     for model in pair.models:
         model.calibrate()
-    return Subject(f"random-{names[0]}-{names[1]}", pair, {}, cache(load_plain), random=True)
+    return Subject(f"random-{names[0]}-{names[1]}", pair, {}, cache(load_plain))
 
 
 def _config(shape: str) -> PretrainedConfig:

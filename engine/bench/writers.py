@@ -1,4 +1,4 @@
-"""The ways of writing that are compared: this engine, `generate`, assisted generation, a naive routed loop, llama.cpp.
+"""The ways to write that are compared: this engine, `generate`, assisted generation, llama.cpp.
 
 All are greedy, and no writer stops at an end token, so that all texts are equally long.
 """
@@ -6,12 +6,14 @@ All are greedy, and no writer stops at an end token, so that all texts are equal
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import json
 import logging
 import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from engine.bench.subject import Subject
 from engine.decoding import Decoding
 from engine.errors import EngineError
-from engine.events import Role, role_at
-from engine.model.logits import logit_features
+from engine.events import Role
 from engine.network import RouterNetwork
 from engine.pair import Pair
-from engine.policy import FixedPolicy, Policy, State
+from engine.policy import ConfidencePolicy, FixedPolicy, Policy, RouterPolicy, State
 from engine.request import build_request
 from engine.router import Router, RouterCard, features, input_size
 from engine.tokenizer import backend
@@ -72,16 +74,6 @@ def alone(pair: Pair, role: Role) -> Writer:
     return routed(pair, lambda _: FixedPolicy(role))
 
 
-def verified(pair: Pair, policies: Callable[[int], Policy], threshold: float) -> Writer:
-    """This engine at acceptance 1, with a policy made for the length of the prompts: the LLM's text, drafted."""
-
-    def write(prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
-        policy = policies(len(prompts[0]))
-        return routed(pair, lambda _: policy, threshold, acceptance=1.0)(prompts, tokens)
-
-    return write
-
-
 def begin(
     pair: Pair,
     prompts: Sequence[Sequence[int]],
@@ -99,36 +91,6 @@ def begin(
     decoding = Decoding(pair.slm, pair.llm, backend(pair.tokenizer), frozenset(), pair.context)
     decoding.add(requests, policies, prompts)
     return decoding
-
-
-def naive(slm: Any, llm: Any, policies: Callable[[int], ForcedShare], threshold: float) -> Writer:
-    """Routing without the LLM's cache: at each of its tokens it reads the whole text again, as public code does.
-
-    What else can be done simply is done here as well: the SLM keeps its cache, and `lm_head` is applied to the last
-    position only, so that the difference to the engine is not made larger than it is.
-    """
-
-    @torch.inference_mode()
-    def write_one(prompt: Sequence[int], policy: ForcedShare, seed: int) -> list[int]:
-        text, new, cache = list(prompt), list(prompt), None
-        for position in range(policy.length):
-            ids = torch.tensor([new], device=slm.device)
-            output = slm(input_ids=ids, cache=cache, use_cache=True, output_hidden_states=True, logits_to_keep=1)
-            cache = output.cache
-            certainty = logit_features(output.logits[:, -1].float()) if policy.needs_logits else None
-            state = State([seed], [position], output.hidden_states[-1][:, -1], certainty)
-            if role_at(float(policy.score(state)), threshold) is Role.LLM:
-                whole = torch.tensor([text], device=llm.device)
-                output = llm(input_ids=whole, use_cache=False, logits_to_keep=1)
-            new = [int(output.logits[0, -1].argmax())]
-            text += new
-        return text[len(prompt) :]
-
-    def write(prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
-        policy = policies(tokens)
-        return [write_one(prompt, policy, seed) for seed, prompt in enumerate(prompts)]
-
-    return write
 
 
 def speculative(slm: PreTrainedModel, llm: PreTrainedModel, tokenizer: Any) -> Writer:
@@ -150,7 +112,7 @@ def llama(path: Path, context: int) -> Writer:
         EngineError: The process ended; its messages are on stderr.
     """
     arguments = [str(path), str(context), str(torch.get_num_threads())]
-    command = [sys.executable, "-m", "engine.benchmark.llama", *arguments]
+    command = [sys.executable, "-m", "engine.bench.llama", *arguments]
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     atexit.register(worker.kill)
     assert worker.stdin is not None
@@ -259,3 +221,83 @@ def router_of(pair: Pair) -> Router:
     card = RouterCard("random", pair.slm_name, pair.llm_name, size, pair.fingerprint)
     network = RouterNetwork(input_size(size, with_logits=False), size).to(pair.slm.device)
     return Router(network.requires_grad_(False), card)
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to write.
+
+    Attributes:
+        name: For `--only` and the JSON.
+        title: For the table.
+        writer: Makes it ready; loads what is not loaded yet.
+        batch: Texts written at once.
+        first_token: Whether the time to the first token is measured. It is the same for every share above 0.
+    """
+
+    name: str
+    title: str
+    writer: Callable[[Subject], Writer]
+    batch: int = 1
+    first_token: bool = False
+
+
+BASELINE = "generate-llm"
+OURS = "this engine’s weights"
+_LLAMA = "llama-"  # what the names of its two rows begin with
+
+
+def _alone(name: str, how: str, make: Callable[[Subject, Role], Writer]) -> list[Way]:
+    """The rows of one way with either model alone."""
+
+    def way(role: Role) -> Way:
+        title = f"{role.value.upper()} only, {how}"
+        return Way(f"{name}-{role.value}", title, lambda subject: make(subject, role), first_token=True)
+
+    return [way(Role.SLM), way(Role.LLM)]
+
+
+def _routed(percent: int, batch: int = 1) -> Way:
+    def make(subject: Subject) -> Writer:
+        router = router_of(subject.pair)
+        return routed(subject.pair, lambda tokens: ForcedShare(router, tokens), percent / 100)
+
+    name, title = f"routed-{percent}", f"routed, {percent} % LLM"
+    if batch > 1:
+        name, title = f"{name}x{batch}", f"{title}, {batch} texts at once"
+    return Way(name, title, make, batch, first_token=(percent, batch) == (30, 1))
+
+
+def _by_router(subject: Subject) -> Writer:
+    policy = RouterPolicy(router_of(subject.pair))
+    return routed(subject.pair, lambda _: policy, subject.pair.threshold, acceptance=1.0)
+
+
+def _speculative(subject: Subject) -> Writer:
+    return routed(subject.pair, lambda _: ConfidencePolicy(), 0.0, acceptance=1.0)
+
+
+def _assisted(subject: Subject) -> Writer:
+    return speculative(subject.plain(Role.SLM), subject.plain(Role.LLM), subject.pair.tokenizer)
+
+
+WAYS: tuple[Way, ...] = (
+    *_alone("generate", f"`generate`, {OURS}", lambda subject, role: generate(subject.plain(role))),
+    *_alone("engine", "this engine", lambda subject, role: alone(subject.pair, role)),
+    *(_routed(percent) for percent in (10, 20, 30, 50)),
+    *(_routed(30, batch) for batch in (4, 16)),
+    Way("verified-router", "acceptance 1, the router at its threshold", _by_router),
+    Way("verified-0", "acceptance 1, threshold 0 (speculative decoding)", _speculative),
+    Way("assisted", f"assisted generation, {OURS}", _assisted, first_token=True),
+    *_alone("llama", "llama.cpp, Q4_K_M", lambda subject, role: llama(subject.gguf[role], subject.pair.context)),
+)
+
+
+def reason_to_skip(way: Way, subject: Subject) -> str | None:
+    """Why a way cannot be measured here; None if it can."""
+    if not way.name.startswith(_LLAMA):
+        return None
+    if importlib.util.find_spec("llama_cpp") is None:
+        return "llama-cpp-python is not installed: pip install -e '.[llama]'"
+    role = Role(way.name.removeprefix(_LLAMA))
+    return None if role in subject.gguf else f"this pair has no GGUF file of its {role.value.upper()}"

@@ -1,4 +1,4 @@
-"""llama.cpp in a process of its own: `python -m engine.benchmark.llama FILE CONTEXT THREADS`, free of torch.
+"""llama.cpp in a process of its own: `python -m engine.bench.llama FILE CONTEXT THREADS`, free of torch.
 
 Reads lines `[prompt's token ids, tokens]` of JSON and answers each with a line of the new token ids, greedily. Needs
 llama-cpp-python, the optional extra `llama`.

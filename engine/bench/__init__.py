@@ -1,0 +1,1 @@
+"""How fast the engine is on this machine, beside other ways to write: `python -m engine.bench --preset cpu`."""

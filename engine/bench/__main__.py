@@ -1,0 +1,89 @@
+"""`python -m engine.bench`: measures one pair, or writes the documents anew.
+
+Progress goes to stderr, the result to stdout, errors a user can cause to stderr with exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.errors import exit_status
+from engine.settings import MODEL_OPTIONS, add_model_options, load_settings
+from engine.weights.files import write_json
+from engine.weights.progress import print_progress
+
+DESCRIPTION = "Measure the engine here, beside other ways to write. Run it on an otherwise idle machine."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command. Returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
+    options = _parser().parse_args(arguments)
+    return exit_status(lambda: _report() if options.command else _measure(options))
+
+
+def _measure(options: argparse.Namespace) -> None:
+    # Late: torch takes seconds, and `--help` can do without.
+    from engine.bench.measure import Plan, run
+    from engine.bench.subject import from_settings, from_shapes
+    from engine.bench.table import SUMMARIES, render, rewrite
+
+    plan = Plan(options.prompt, options.tokens, options.rounds, tuple(options.first))
+    if options.random_weights:
+        subject = from_shapes(options.random_weights, plan.longest, options.device)
+    else:
+        named = {name: value for name in MODEL_OPTIONS if (value := getattr(options, name)) is not None}
+        subject = from_settings(load_settings(**named, context=plan.longest), print_progress)
+    summary = run(subject, plan, options.only, lambda text: print(text, file=sys.stderr, flush=True))
+    print(render(summary))
+    if options.json:
+        _write(options.json, summary)
+    if options.readme:
+        _write(SUMMARIES / f"{subject.name}.json", summary)
+        rewrite()
+
+
+def _report() -> None:
+    from engine.bench.table import rewrite
+
+    print(f"docs/speed.md and README.md are {'rewritten' if rewrite() else 'up to date'}")
+
+
+def _write(path: Path, summary: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, summary, indent=1, ensure_ascii=False)
+    print(f"wrote {path}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m engine.bench", description=DESCRIPTION)
+    add = parser.add_argument
+    add_model_options(add)
+    shapes = "names of known shapes (qwen2.5-coder-0.5b, -1.5b, -7b) or paths of config.json files"
+    add("--random-weights", nargs=2, metavar=("SLM", "LLM"), help=f"a pair with random weights instead: {shapes}")
+    add("--device", choices=["cpu", "cuda"], help="of random weights; a GPU if there is one")
+    add("--rounds", type=_positive, default=3, metavar="N", help="how often everything is measured (%(default)s)")
+    add("--prompt", type=_positive, default=100, metavar="N", help="tokens of a prompt (%(default)s)")
+    add("--tokens", type=_positive, default=200, metavar="N", help="new tokens of a text (%(default)s)")
+    first = "lengths of prompts whose time to the first token is measured (50 500 2000)"
+    add("--first", type=_positive, nargs="*", default=[50, 500, 2000], metavar="N", help=first)
+    add("--only", nargs="+", default=[], metavar="ROW", help="some rows only; a wrong name lists them all")
+    add("--json", type=Path, metavar="PATH", help="write the summary there")
+    add("--readme", action="store_true", help="write it to assets/benchmarks, docs/speed.md and README.md")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("report", help="write docs/speed.md and the README's table anew; measures nothing")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

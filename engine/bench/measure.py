@@ -1,0 +1,140 @@
+"""Measures every way to write once a round, so that what slows the machine slows all ways alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+import torch
+
+from engine.bench.subject import Subject, prompt_of
+from engine.bench.writers import BASELINE, WAYS, Way, Writer, reason_to_skip
+from engine.errors import EngineError
+from engine.model.any_model import synchronise
+from engine.provenance import command, machine, pair_title, revision, versions
+
+COMPARED_PACKAGES = ("torch", "transformers", "bitsandbytes", "llama-cpp-python")
+WARM = 8
+"""Tokens of the runs before the first round: enough to pack weights and to compile what is compiled."""
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        prompt: Tokens of a prompt.
+        tokens: Tokens written.
+        first: Lengths of prompts whose time to the first token is measured, in tokens.
+    """
+
+    prompt: int = 100
+    tokens: int = 200
+    rounds: int = 3
+    first: tuple[int, ...] = (50, 500, 2000)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text."""
+        return max(self.prompt + self.tokens, *(length + 1 for length in self.first))
+
+
+@dataclass
+class Timings:
+    """What the rounds gave for one way: seconds of each run, and to the first token by the prompt's length."""
+
+    seconds: list[float] = field(default_factory=list)
+    first: dict[int, list[float]] = field(default_factory=dict)
+
+
+def run(subject: Subject, plan: Plan, only: Sequence[str], report: Callable[[str], None]) -> Json:
+    """Measures all ways to write, or those whose names are in `only`.
+
+    Returns:
+        The summary: what was measured where, `plan`, `rows`, and `skipped` with reasons. Tokens per second are new
+        tokens over the time of the whole run, prompt included. A figure has its median, least and greatest value, and
+        those of the `rounds`. A ratio is taken within a round.
+
+    Raises:
+        EngineError: A name is unknown, or a text is longer than the models take.
+    """
+    if unknown := sorted(set(only) - {way.name for way in WAYS}):
+        raise EngineError(f"--only {', '.join(unknown)}: known are {', '.join(way.name for way in WAYS)}")
+    pair = subject.pair
+    if pair.context < plan.longest:
+        raise EngineError(
+            f"The longest text has {plan.longest:,} tokens, and the pair takes {pair.context:,}: "
+            "lower --first, --prompt or --tokens."
+        )
+    wanted = [way for way in WAYS if not only or way.name in only]
+    skipped = {way.title: reason for way in wanted if (reason := reason_to_skip(way, subject))}
+    writers = {way: way.writer(subject) for way in wanted if way.title not in skipped}
+    timings = {way: Timings() for way in writers}
+    for way, write in writers.items():
+        report(f"warming up: {way.name}")
+        write(_prompts(subject, way, plan.prompt), min(WARM, plan.tokens))
+    for number in range(plan.rounds):
+        for way, write in writers.items():
+            report(f"round {number + 1} of {plan.rounds}: {way.name}")
+            _measure(subject, way, write, plan, timings[way])
+    baseline = next((timings[way].seconds for way in writers if way.name == BASELINE), None)
+    return {
+        "preset": subject.name,
+        "pair": pair_title(pair.slm_name, pair.llm_name, pair.quantisation),
+        "command": command("engine.bench"),
+        "revision": revision(),
+        "machine": {**machine(), "versions": versions(COMPARED_PACKAGES)},
+        "plan": asdict(plan),
+        "rows": [_row(way, each, plan.tokens, baseline) for way, each in timings.items()],
+        "skipped": skipped,
+    }
+
+
+def seconds_of(run: Callable[[], object], device: torch.device) -> float:
+    """Wall-clock seconds of a call, a GPU's work included."""
+    synchronise(device)
+    started = time.perf_counter()
+    run()
+    synchronise(device)
+    return time.perf_counter() - started
+
+
+def _measure(subject: Subject, way: Way, write: Writer, plan: Plan, into: Timings) -> None:
+    """One round of one way."""
+
+    def timed(prompts: Sequence[Sequence[int]], tokens: int) -> float:
+        texts: list[list[int]] = []
+        seconds = seconds_of(lambda: texts.extend(write(prompts, tokens)), subject.device)
+        assert [len(text) for text in texts] == [tokens] * way.batch, way.name
+        return seconds
+
+    for length in plan.first if way.first_token else ():
+        prompt = prompt_of(subject.pair.tokenizer, length)
+        into.first.setdefault(length, []).append(timed([prompt], 1))
+    into.seconds.append(timed(_prompts(subject, way, plan.prompt), plan.tokens))
+
+
+def _prompts(subject: Subject, way: Way, length: int) -> list[list[int]]:
+    return [prompt_of(subject.pair.tokenizer, length, number) for number in range(way.batch)]
+
+
+def _row(way: Way, timings: Timings, tokens: int, baseline: Sequence[float] | None) -> Json:
+    rates = [tokens * way.batch / seconds for seconds in timings.seconds]
+    ratios = [rate * seconds / tokens for rate, seconds in zip(rates, baseline or (), strict=bool(baseline))]
+    return {
+        "name": way.name,
+        "title": way.title,
+        "batch": way.batch,
+        "tokens_per_second": _spread(rates),
+        "ratio": _spread(ratios) if ratios else None,
+        "first_token_seconds": {str(length): _spread(seconds) for length, seconds in timings.first.items()},
+    }
+
+
+def _spread(values: Sequence[float]) -> Json:
+    return {"median": median(values), "min": min(values), "max": max(values), "rounds": list(values)}

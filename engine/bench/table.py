@@ -1,0 +1,103 @@
+"""Summaries of measurements as Markdown, in docs/speed.md and the README. Measures nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.bench.markdown import code, filled, read, table
+from engine.errors import EngineError
+from engine.provenance import ROOT, hardware
+from engine.weights.files import write_text
+
+SUMMARIES, PAGE, README = ROOT / "assets" / "benchmarks", ROOT / "docs" / "speed.md", ROOT / "README.md"
+SHORT = ("engine-slm", "routed-20", "routed-30", "engine-llm", "generate-llm", "assisted", "llama-slm", "llama-llm")
+"""The rows of the README's table, in this order."""
+SHORT_FIRST = 500
+NOTHING = "–"
+
+Json = dict[str, Any]
+
+
+def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) -> bool:
+    """Rewrites both generated sections from the summaries of a folder.
+
+    The page has all of them; the README has a few rows of one, that of the `cpu` pair where there is one.
+
+    Returns:
+        Whether that changed anything.
+
+    Raises:
+        EngineError: No summaries, a damaged one, or a marker is missing; nothing is written then.
+    """
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise EngineError(f"{folder} holds no summaries: run `python -m engine.bench --json {folder}/….json` first")
+    summaries = [load(path) for path in paths]
+    short = next((each for each in summaries if each["preset"] == "cpu"), summaries[0])
+    sections = {page: ("benchmark", "\n\n".join(map(render, summaries))), readme: ("speed", render_short(short))}
+    old = {path: read(path) for path in sections}
+    new = {path: filled(old[path], name, body, path) for path, (name, body) in sections.items()}
+    for path, text in new.items():
+        if text != old[path]:
+            write_text(path, text)
+    return new != old
+
+
+def load(path: Path) -> Json:
+    """A summary as `--json` wrote it; an EngineError if it cannot be read."""
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        return {**summary, "rows": list(summary["rows"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EngineError(f"{path} is no summary of a benchmark: {error!r}; write it anew with --json") from None
+
+
+def render(summary: Json) -> str:
+    """A summary as Markdown: title, rows, what was not measured, and on what machine by which command."""
+    machine, plan = summary["machine"], summary["plan"]
+    libraries = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
+    skipped = "; ".join(f"{name} ({reason})" for name, reason in summary["skipped"].items())
+    parts = [
+        f"## {summary['pair']}",
+        _rows(summary["rows"], plan["first"]),
+        f"Not measured: {skipped}." if skipped else "",
+        f"{hardware(machine)}; Python {machine['python']}, {libraries}. Prompts of {plan['prompt']:,} tokens, "
+        f"{plan['tokens']:,} new ones, greedy, no end token; the prompt is in the time. Medians of {plan['rounds']} "
+        "alternating rounds, in brackets least and greatest. "
+        f"{code(summary['command'])}, revision {summary['revision']}.",
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def render_short(summary: Json) -> str:
+    """A few rows of a summary as a table, and below it what was measured where."""
+    plan = summary["plan"]
+    lengths = [SHORT_FIRST] if SHORT_FIRST in plan["first"] else plan["first"][-1:]
+    rows = {row["name"]: row for row in summary["rows"]}
+    return (
+        f"{_rows([rows[name] for name in SHORT if name in rows], lengths, spreads=False)}\n\n"
+        f"{summary['pair']}, on {hardware(summary['machine'])}; prompts of {plan['prompt']:,} tokens, "
+        f"{plan['tokens']:,} new ones; medians of {plan['rounds']} rounds. A routed text’s first token takes as long "
+        "at every share."
+    )
+
+
+def _rows(rows: Sequence[Json], lengths: Sequence[int], spreads: bool = True) -> str:
+    def figure(found: Json | None, unit: str = "") -> str:
+        if found is None:
+            return NOTHING
+        middle, low, high = (_number(found[name]) for name in ("median", "min", "max"))
+        return f"{middle}{unit}" if low == high or not spreads or unit else f"{middle} ({low} to {high})"
+
+    head = ["", "tokens/s", "to `generate` LLM only", *(f"first token at {length:,}" for length in lengths)]
+    firsts = [[figure(row["first_token_seconds"].get(str(length)), " s") for length in lengths] for row in rows]
+    figures = [[row["title"], figure(row["tokens_per_second"]), figure(row["ratio"])] for row in rows]
+    return table(head, [one + first for one, first in zip(figures, firsts, strict=True)])
+
+
+def _number(value: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -1,0 +1,120 @@
+"""`python -m engine.bench`: what it measures is what it says. Nothing here judges a time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from engine.bench.__main__ import main
+from engine.bench.subject import SHAPES, Subject, _config, from_shapes, prompt_of
+from engine.bench.table import PAGE, README, SUMMARIES, render, render_short, rewrite
+from engine.bench.writers import WAYS, ForcedShare, alone, begin, generate, router_of, speculative
+from engine.errors import EngineError, SettingsError
+from engine.events import Role
+from engine.provenance import hardware
+
+TOKENS, ROUNDS = 10, 2
+FEW = ["--tokens", str(TOKENS), "--rounds", str(ROUNDS), "--prompt", "40", "--first", "20", "30"]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """What the command writes for the tiny pair, by its arguments."""
+    path = tmp_path_factory.mktemp("bench") / "tiny.json"
+
+    def run(*arguments):
+        assert main(["--preset", "tiny", *FEW, *arguments, "--json", str(path)]) == 0
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def summary(measured):
+    return measured()
+
+
+@pytest.fixture
+def prompt(tiny_pair):
+    return prompt_of(tiny_pair.tokenizer, 40)
+
+
+def test_every_way_is_measured_or_said_not_to_be(summary):
+    rows = {row["name"]: row for row in summary["rows"]}
+    assert {row["title"] for row in summary["rows"]} | set(summary["skipped"]) == {way.title for way in WAYS}
+    assert all("llama.cpp" in title for title in summary["skipped"])
+    assert [rows[name]["batch"] for name in ("routed-30", "routed-30x4", "routed-30x16")] == [1, 4, 16]
+    for row in summary["rows"]:
+        for found in row["tokens_per_second"], row["ratio"]:
+            assert len(found["rounds"]) == ROUNDS and 0 < found["min"] <= found["median"] <= found["max"]
+    assert rows["generate-llm"]["ratio"]["rounds"] == pytest.approx([1.0] * ROUNDS)
+    assert set(rows["engine-slm"]["first_token_seconds"]) == {"20", "30"}
+    assert summary["machine"]["threads"] == torch.get_num_threads() and summary["revision"]
+
+
+def test_only_the_ways_asked_for_are_measured_and_unknown_ones_are_refused(measured, capsys):
+    found = measured("--only", "routed-30")
+    assert [(row["name"], row["ratio"]) for row in found["rows"]] == [("routed-30", None)]
+    for arguments, told in ((["--only", "routed-31"], "routed-31"), ([*FEW, "--first", "3000"], "2,048")):
+        assert main(["--preset", "tiny", *arguments]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_every_way_writes_what_it_should(tiny_pair, random_pair, prompt):
+    for role, model in ((Role.SLM, random_pair.slm), (Role.LLM, random_pair.llm)):
+        prompts = [prompt_of(random_pair.tokenizer, 30)]
+        ((ours,), (theirs,)) = (write(prompts, 60) for write in (alone(random_pair, role), generate(model.model)))
+        end = next((n for n, token in enumerate(theirs) if token >= model.vocabulary), 60)
+        assert ours[:end] == theirs[:end], "`generate` may write padding of the vocabulary"
+    llm = alone(tiny_pair, Role.LLM)([prompt], 100)
+    assert len(llm[0]) == 100 and tiny_pair.end_id in llm[0], "no end token ends a text"
+    assisted = speculative(tiny_pair.slm.model, tiny_pair.llm.model, tiny_pair.tokenizer)([prompt], 20)
+    assert assisted == [llm[0][:20]]
+    subject = Subject("tiny", tiny_pair, {}, lambda: pytest.fail("no other models are needed"))
+    for way in (way for way in WAYS if way.name.startswith("verified-")):
+        assert way.writer(subject)([prompt], 40) == [llm[0][:40]], way.name
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+def test_the_llm_writes_the_share_that_a_row_names(tiny_pair, prompt, share):
+    decoding = begin(tiny_pair, [prompt], ForcedShare(router_of(tiny_pair), 20), [share], 20)
+    decoding.finish()
+    assert sum(event.role is Role.LLM for event in decoding.rows[0].events) == 20 * share
+
+
+def test_only_what_stands_between_the_markers_is_rewritten_and_without_them_nothing(summary, tmp_path):
+    page, readme, folder = tmp_path / "speed.md", tmp_path / "README.md", tmp_path / "benchmarks"
+    folder.mkdir()
+    (folder / "tiny.json").write_text(json.dumps(summary), encoding="utf-8")
+    page.write_text("before\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nafter\n", encoding="utf-8")
+    readme.write_text("above\n<!-- speed -->\nold\n", encoding="utf-8")
+    with pytest.raises(EngineError, match="speed -->"):
+        rewrite(folder, page, readme)
+    assert "old" in page.read_text(encoding="utf-8"), "both are left alone"
+    readme.write_text("above\n<!-- speed -->\nold\n<!-- /speed -->\nbelow\n", encoding="utf-8")
+    assert rewrite(folder, page, readme) and not rewrite(folder, page, readme)
+    long, short = render(summary), render_short(summary)
+    assert page.read_text(encoding="utf-8") == f"before\n<!-- benchmark -->\n{long}\n<!-- /benchmark -->\nafter\n"
+    assert readme.read_text(encoding="utf-8") == f"above\n<!-- speed -->\n{short}\n<!-- /speed -->\nbelow\n"
+    assert all(f"| {row['title']} |" in long for row in summary["rows"]) and hardware(summary["machine"]) in short
+
+
+def test_the_projects_speed_page_and_readme_are_what_its_summaries_say(tmp_path):
+    copies = [shutil.copy(path, tmp_path) for path in (PAGE, README)]
+    assert not rewrite(SUMMARIES, *map(Path, copies))
+
+
+def test_known_shapes_have_the_published_number_of_parameters_and_others_are_refused():
+    published = {"0.5b": 494_032_768, "1.5b": 1_543_714_304, "7b": 7_615_616_512}
+    assert set(SHAPES) == {f"qwen2.5-coder-{size}" for size in published}
+    for size, parameters in published.items():
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(_config(f"qwen2.5-coder-{size}"))
+        assert model.num_parameters() == parameters
+    with pytest.raises(SettingsError, match=r"qwen2\.5-coder-7b"):
+        from_shapes(["huge", "qwen2.5-coder-7b"], 100)
