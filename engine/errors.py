@@ -1,7 +1,6 @@
 """The engine's errors: what a user can cause. A broken invariant of this project's own code is an `assert` instead.
 
-Every message names the bad value and the way out, because the page and the command line show it as it is. How a command
-line does, and with what exit status, is `exit_status`.
+Every message names the bad value and the way out, because the page and the command line show it unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class EngineError(Exception):
-    """Base of them all: one `except` catches everything; `str(error)` is fit to be shown to a user."""
+    """The base class of all errors here; `str(error)` can be shown to a user."""
 
 
 class InvalidRequest(EngineError):
@@ -35,7 +34,7 @@ class PromptTooLong(InvalidRequest):
 
 
 class WeightsError(EngineError):
-    """Models cannot be had or do not fit: no door open, wrong hash, no space, no GPU, unlike tokenizers."""
+    """Models cannot be loaded or do not fit: no source has them, wrong hash, no space, no GPU, unlike tokenizers."""
 
 
 class RouterError(EngineError):
@@ -43,7 +42,7 @@ class RouterError(EngineError):
 
 
 class ServerError(EngineError):
-    """The LLM's server cannot be reached, refuses, or answers with what is no answer; the text so far stays."""
+    """The LLM's server cannot be reached, refuses, or gives an invalid answer; the text so far stays."""
 
 
 class SettingsError(EngineError):
@@ -51,9 +50,9 @@ class SettingsError(EngineError):
 
 
 def first_fault(error: ValidationError, whole: str = "the file") -> str:
-    """The first thing that pydantic found wrong, as "where: what", without the value itself, which may be anything.
+    """The first fault that pydantic found, as "where: what", without the value.
 
-    `whole` stands for "where" if the fault is not in a part of the file; empty leaves it out.
+    `whole` stands for "where" if the fault is not in a part of the file; an empty one is left out.
     """
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or whole
@@ -61,7 +60,7 @@ def first_fault(error: ValidationError, whole: str = "the file") -> str:
 
 
 SHOWN = 80
-"""Characters, at most, of a value in a message: it may be anything, of any length."""
+"""The most characters of a value that a message shows."""
 
 
 def shown(value: Any, quoted: bool = False, limit: int = SHOWN) -> str:
@@ -81,7 +80,7 @@ def _is_long(value: Any, limit: int) -> bool:
 
 
 def check_text(name: str, value: Any, most: int) -> None:
-    """Raises an InvalidRequest that names it if it is no text, over `most` characters, or what no file can hold."""
+    """Raises an InvalidRequest for what is no text, has over `most` characters, or cannot be written as UTF-8."""
     if not isinstance(value, str):
         raise InvalidRequest(f"{name} = {shown(value, True)} is not a text")
     if len(value) > most:
@@ -93,22 +92,22 @@ def check_text(name: str, value: Any, most: int) -> None:
 
 
 def check_number(name: str, value: float, low: float, high: float, hint: str) -> None:
-    """Raises an InvalidRequest that names value and range if it is not a finite number in [low, high]."""
+    """Raises an InvalidRequest, with value and range, for what is not a finite number in [low, high]."""
     ok = isinstance(value, int | float) and not isinstance(value, bool)
     if not ok or not low <= value <= high or not math.isfinite(value):  # the range first: some integers are no floats
         raise InvalidRequest(f"{name} = {shown(value, True)} must be a number from {low:g} to {high:g} ({hint})")
 
 
 def check_whole(name: str, value: int, low: int, high: int, hint: str) -> None:
-    """Raises an InvalidRequest that names value and range if it is not a whole number in [low, high]."""
+    """Raises an InvalidRequest, with value and range, for what is not a whole number in [low, high]."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise InvalidRequest(f"{name} = {shown(value, True)} must be a whole number from {low} to {high} ({hint})")
 
 
 def log_fault(logger: logging.Logger, what: str, error: BaseException) -> None:
-    """Writes one line: `what` failed, the error's kind, and the places in code that it came through, last first.
+    """Logs that `what` failed, with the error's class and its places in the code, but not its message.
 
-    Its message is left out: it may hold a visitor's text.
+    The message may hold a visitor's text.
     """
     frames = reversed(traceback.extract_tb(error.__traceback__))
     places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
@@ -116,11 +115,11 @@ def log_fault(logger: logging.Logger, what: str, error: BaseException) -> None:
 
 
 def exit_status(run: Callable[[], int | None], *told: type[Exception]) -> int:
-    """Runs a command line and tells what a user can put right in one line, without a traceback.
+    """Runs a command line and prints an error that the user can put right in one line, without a traceback.
 
     Args:
-        run: Returns its own exit status, None for 0.
-        told: Errors besides `EngineError` whose message is for the user. What the operating system refuses always is.
+        run: Returns its exit status, None for 0.
+        told: Errors besides `EngineError` and `OSError` that are printed so.
 
     Returns:
         The exit status: 0; 2 for an error of the user's; 130 if interrupted; 141 if whoever read the output has gone.
@@ -156,7 +155,7 @@ def _told(message: str, status: int, prefix: str = "error: ") -> int:
 
 
 def _without_output(status: int) -> int:
-    """Python writes what is left when it ends, and would complain again: it goes nowhere if it cannot be written."""
+    """Discards output that cannot be written; else Python would try again when it ends, and print a traceback."""
     try:
         _flush()
     except OSError:
@@ -166,16 +165,16 @@ def _without_output(status: int) -> int:
 
 
 def _flush() -> None:
-    """Writes what was printed, while a full disk or a closed pipe can still be told."""
+    """Writes what was printed, while an error can still be reported."""
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser that echoes what was typed as `shown` does, no megabytes and no control codes."""
+    """An argument parser whose errors show what was typed as `shown` does, short and without control codes."""
 
     def error(self, message: str) -> NoReturn:
-        """Tells what is wrong with the options and ends the program, with exit status 2."""
+        """Prints what is wrong with the options and ends the program with exit status 2."""
         super().error("".join(part if part.isspace() else shown(part) for part in _WORDS.findall(message)))
 
 

@@ -1,4 +1,4 @@
-"""All that is done with the pair's tokenizer: prompts to ids, ids to text as they come, and whether two are the same.
+"""The pair's tokenizer: prompts become ids, ids become text one by one, and two tokenizers are compared.
 
 A prompt is data: what a person types never becomes a control token, whatever it spells.
 """
@@ -24,18 +24,23 @@ if TYPE_CHECKING:
 
 PADDING = re.compile(r"\[PAD\d+\]")  # fills a GGUF vocabulary up to the padded embedding; no token of the language
 _ENCODING = threading.Lock()
-"""transformers keeps `split_special_tokens` in the tokenizer during a call: of two threads one would encode as the
-other asked, and what a person typed could become a control token."""
-_LIKELY_CHARACTERS = 8  # more than a token has on average in any language
-_MARGIN = 1.25  # what stands behind a piece may change how its end is split, never a quarter of it
+"""transformers stores `split_special_tokens` in the tokenizer during a call. Without this lock one thread would encode
+with another's value, and what a person typed could become a control token."""
+_LIKELY_CHARACTERS = 8  # a token has fewer on average in every language
+_MARGIN = 1.25  # the text behind a piece may change how its end is split, but never a quarter of its tokens
 _MARK = "\ue000{}\ue001"  # private-use characters: stand in for a message while the template is rendered
 
 
 def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | None = None) -> list[int]:
-    """Token ids of a request's prompt: the text itself if raw, else by the chat template (InvalidRequest without one).
+    """Token ids of a request's prompt, by the chat template unless it is raw.
 
-    Where `context` is given, in tokens, a text whose beginning overfills it is refused (PromptTooLong) before the rest
-    is encoded: a million characters would take a second, in which nobody else's prompt is encoded.
+    Args:
+        context: Tokens that there is room for. A text whose beginning overfills it is refused before the rest is
+            encoded: a million characters take a second, and only one prompt is encoded at a time.
+
+    Raises:
+        InvalidRequest: There is no chat template, or it has no place for these messages.
+        PromptTooLong: The text is far longer than `context`.
     """
     if context is not None:
         _refuse_far_too_long(tokenizer, request, context)
@@ -71,16 +76,16 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str, typed: bool = False) 
 
 
 def _beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What the tokenizer itself puts before any text: Llama's begin token, nothing with Qwen's. Templates have it."""
+    """The tokenizer's begin token, where it puts one before every text: Llama's does, Qwen's does not."""
     with _ENCODING:
         ids = tokenizer.encode("")
     return ids[:1] if ids[:1] == [tokenizer.bos_token_id] else []
 
 
 def _unflagged(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Added tokens that are not flagged as special, which `split_special_tokens` leaves whole: Qwen's `<tool_call>`.
+    """Added tokens that `split_special_tokens` leaves whole, as they are not flagged special: Qwen's `<tool_call>`.
 
-    Runs of spaces or line breaks are added to some vocabularies, too, and control nothing.
+    Some vocabularies also add runs of spaces or line breaks. They control nothing and are left out here.
     """
     added = tokenizer.added_tokens_decoder.items()
     return {id for id, token in added if not token.special and not token.content.isspace()}
@@ -116,12 +121,12 @@ def check_ids(ids: Sequence[int], tokens: int) -> None:
 
 
 def spelled(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The ids of a text in which special tokens are what they are: by these two tokenizers are compared."""
+    """The ids of a text whose special tokens stay special. Two tokenizers are compared by them."""
     return _encode(tokenizer, text)
 
 
 def check_length(prompt_tokens: int, context: int, turns: bool = False) -> None:
-    """Raises PromptTooLong, with both numbers, for a prompt, with its `turns`, that leaves no room for a token."""
+    """Raises PromptTooLong for a prompt that leaves no room for a token; `turns`: it includes a conversation."""
     if prompt_tokens >= context:
         whole = ", with the conversation before it" if turns else ""
         raise PromptTooLong(
@@ -170,10 +175,10 @@ def end_ids(tokenizer: PreTrainedTokenizerBase, *models: Any) -> frozenset[int]:
 
 
 class TextStream:
-    """Incremental text of one row.
+    """The text of one row, token by token.
 
-    A character whose bytes span several tokens arrives with the token that completes it. Text that may be the beginning
-    of a stop string is held back until it is known not to be. Special tokens have no text.
+    A character whose bytes span several tokens arrives with the token that completes it. Text that may begin a stop
+    string is held back until it cannot be one any more. Special tokens have no text.
 
     Attributes:
         stopped: Whether a stop string was reached; the text ends just before it.
@@ -204,7 +209,7 @@ class TextStream:
     def _step(self, token: int) -> str | None:
         try:
             return self._stream.step(self._tokenizer, token)
-        except Exception:  # "Invalid prefix": of a tokenizer with a token per byte, after a character left unfinished
+        except Exception:  # "Invalid prefix": a tokenizer with a token per byte left a character unfinished
             self._stream = DecodeStream(skip_special_tokens=True)
             return self._stream.step(self._tokenizer, token)
 
@@ -221,10 +226,9 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The sha256 (hex) of all that decides which ids a text becomes and where it ends; routers are bound to it.
+    """The sha256 (hex) of every token's id, the merges in order, and the end token; routers are bound to it.
 
-    That is the id of every token, special ones included, the merges in order, and the end token. It is the same for
-    a tokenizer from the Hub and from a GGUF file, and does not change with a library's version.
+    It is the same for a tokenizer from the Hub and from a GGUF file, and does not change with a library's version.
     """
     digest = hashlib.sha256()
     for index, token in sorted(_tokens(tokenizer).items()):
