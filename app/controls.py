@@ -118,12 +118,11 @@ def more_card(settings: Settings, start: float) -> dict[str, Any]:
             threshold = threshold_knob(settings, "threshold", start, THRESHOLD_DIGITS)
         with gr.Row():
             limit = gr.Number(settings.max_new_tokens, label="New tokens", min_width=96, elem_id="max-new-tokens")
-<<<<<<< HEAD
             temperature = knob(0, 2, 0, step=0.05, label="Temperature", min_width=140)
             top_p = knob(0.05, 1, 1, step=0.05, label="Top-p", min_width=140)
             top_k = gr.Number(0, label="Top-k (0: all)", min_width=96)
             penalty = gr.Number(1.0, label="Repetition penalty", step=0.05, min_width=96)
-            seed = gr.Number(settings.seed, label="Seed", min_width=96)
+            seed = gr.Number(0, label="Seed", min_width=96)
             draft = gr.Number(
                 0 if settings.max_draft == "auto" else settings.max_draft,
                 label="Draft at most (0: auto)",
@@ -149,15 +148,6 @@ def more_card(settings: Settings, start: float) -> dict[str, Any]:
         "stop": stop,
         "max_draft": draft,
     }
-=======
-            seed = gr.Number(0, label="Seed", min_width=96)
-        system = gr.Textbox(label="System prompt", lines=1, max_lines=4, placeholder="the model's own default")
-        stop = gr.Textbox(label="Stop strings", lines=1, max_lines=4, placeholder=r"one per line; \n is a newline")
-        raw = gr.Checkbox(label="Raw completion, no chat format", elem_id="raw")
-        start = 0 if settings.max_draft == "auto" else settings.max_draft
-        draft = gr.Number(start, label="Draft at most (0: auto)", elem_id="max-draft", info=DRAFT_INFO)
-    return [system, raw, temperature, top_p, top_k, penalty, seed, limit, stop, draft]
->>>>>>> main
 
 
 def _examples(preset: str, rows: list[dict[str, str]], text: gr.Textbox, seen: bool) -> gr.Row:

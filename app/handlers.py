@@ -90,19 +90,6 @@ class Handlers:
             raise refusal(GONE, "Gone")
         return session
 
-<<<<<<< HEAD
-=======
-    def _request(self, session: Session, unit: str, slm: float, llm: float, values: Sequence[Any]) -> Request:
-        """The request of the page's fields; the session's view follows its unit and prices."""
-        with refusals():
-            asked = page_request(*values)
-            session.set_view(unit, self._prices(slm, llm))
-            return asked
-
-    def _prices(self, slm: float, llm: float) -> Prices:
-        return Prices(slm, llm)
-
->>>>>>> main
     def set_dials(
         self, threshold: float, acceptance: float, policy: str, request: gr.Request, event: gr.EventData
     ) -> str:

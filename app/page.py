@@ -62,7 +62,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
     server = settings.server
     callers, places = Callers(), Places(server.queue_size, server.per_address)
     sessions = Sessions(
-        prices=Prices(settings.price.slm, settings.price.llm, settings.price.reading_ratio),
+        prices=Prices(settings.price.slm, settings.price.llm),
         places=places,
         address=lambda: calling_address(server.proxies),
         leave=host.leave,
@@ -99,13 +99,6 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
     return demo
 
 
-<<<<<<< HEAD
-=======
-def _starting_prices(settings: Settings) -> Prices:
-    return Prices(settings.price.slm, settings.price.llm)
-
-
->>>>>>> main
 def application(demo: gr.Blocks, settings: Settings) -> ASGIApp:
     """The page that was built, with what it serves beside gradio: feeds, scripts, `/v1`, and figures if they are on."""
     feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`

@@ -53,10 +53,6 @@ def compare_tab(
                 policy=policy,
                 acceptance=acceptance,
                 max_draft=draft_limit(max_draft),
-<<<<<<< HEAD
-                seed=settings.seed,
-=======
->>>>>>> main
                 max_new_tokens=whole(limit),
             )
             answer = recorded.answer if recorded and prompt.strip() == recorded.traces[0].prompt else ""
