@@ -145,7 +145,7 @@ def test_drafts_are_shown_as_such_until_they_are_read_and_what_was_taken_back_is
     check_contrast(page, ".t del")
     refused = next(event for event in run.folded if event.refused)
     kept = next(event for event in run.folded if event.ratio == 1)
-    for event, *words in ((refused, f"{refused.ratio:.2g} ×", "taken back"), (kept, "kept")):
+    for event, *words in ((refused, f"{refused.ratio:.2g} ×", "taken back"), (kept, "own choice")):
         page.click(f'.t[data-i="{event.index}"]')
         for word in words:
             expect(page.locator(".card-why")).to_contain_text(word)

@@ -60,6 +60,7 @@ export class Texts {
 
   // The row whose text is that of a setting, else the nearest one; undefined where nothing is written yet.
   rowAt(place) {
+    if (place.threshold > 1 && this.message.leaves[this.last] >= 0) return this.last;   // others may have its text, at their own cost
     const distance = (row) => Math.hypot(...['threshold', 'acceptance'].map((dial) => this.place(row)[dial] - place[dial]));
     const near = this.begun.sort((a, b) => distance(a) - distance(b));
     return near.find((row) => this.isExact(row, place)) ?? near[0];
