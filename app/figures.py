@@ -8,8 +8,8 @@ from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 
 from engine import Cost, Prices, TokenEvent
-from engine.events.cost import ModelCost, costs_alone
-from engine.pairs.presets import base_title
+from engine.events.cost import ModelCost, costs
+from engine.models.sources import base_title
 
 UNITS = {"bytes": "bytes moved", "flops": "FLOPs", "seconds": "seconds", "price": "price"}
 """What the page calls the engine's units."""
@@ -101,7 +101,7 @@ def cost_parts(
     """
     if events and all(event.threshold > 1 for event in events):
         return [[0.0, 1.0]] * len(UNITS)  # the setting "large model only" needs neither the SLM nor the router
-    both = costs_alone(events, prompt_tokens, slm, llm, prices)
+    both = costs(events, prompt_tokens, slm, llm, prices)
     small = slm_part(events, prompt_tokens, slm, prices)
     parts: list[list[float] | None] = []
     for unit in UNITS:
@@ -112,7 +112,7 @@ def cost_parts(
 
 def slm_part(events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, prices: Prices) -> Cost:
     """What the SLM's passes alone cost of a text."""
-    return costs_alone(events, prompt_tokens, slm, FREE, replace(prices, llm=0.0)).run
+    return costs(events, prompt_tokens, slm, FREE, replace(prices, llm=0.0)).run
 
 
 def token_ratios(slm: ModelCost, llm: ModelCost, prices: Prices) -> list[float | None]:

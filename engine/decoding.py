@@ -179,13 +179,13 @@ class Decoding:
             self._verify(steps)
             steps = going(steps)
             # 6. Part: rows whose texts differ from now on
-            aside = self._reader.aside
-            aside += sum(map(self._part, slots_of(steps)))
+            for slot in slots_of(steps):
+                self._part(slot)
         except BaseException:
             self._undo(planned)
             raise
         # 7. Record
-        self._share(slots_of(planned), time.perf_counter() - started - aside)
+        self._share(slots_of(planned), time.perf_counter() - started)
         return [record(step) for step in steps]
 
     def run(self, cancel: threading.Event | None = None) -> Iterator[TokenEvent]:
@@ -357,15 +357,10 @@ class Decoding:
         elif row.position + 1 >= row.limit:
             row.finish_reason = "length"
 
-    def _part(self, slot: Slot) -> float:
-        """Step 6: rows that just wrote another token than the slot's first row move to a slot of their own.
-
-        Returns the seconds in which the rest of a text that has ended was read, for its candidates only: nobody pays.
-        """
-        started, aside = time.perf_counter(), 0.0
+    def _part(self, slot: Slot) -> None:
+        """Step 6: rows that just wrote another token than the slot's first row move to a slot of their own."""
         if slot.wants_alternatives and any(step.row.finish_reason and not step.taken_back for step in slot.steps):
             self._reader.read_rest(slot)
-            aside = time.perf_counter() - started
         by_text: dict[tuple[int, int], list[Row]] = {}
         for step in slot.steps:
             by_text.setdefault((len(step.row.tokens), step.row.tokens[-1]), []).append(step.row)
@@ -373,12 +368,11 @@ class Decoding:
             self._slots.move(leaving)
         for (length, _), (row, *_) in by_text.items():  # what was taken back has been read
             self._slots.truncate(row.slot, length - 1)
-        return aside
 
     def _share(self, slots: Sequence[Slot], seconds: float) -> None:
         """Notes a step's time, and keeps what is known of slots whose rows were put off."""
         for slot in slots:
-            slot.elapsed += seconds / len(slots)
+            slot.elapsed += seconds
             if slot.put_off:
                 self._put_off[slot.number] = slot
                 for step in slot.steps:

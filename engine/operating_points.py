@@ -24,8 +24,8 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from engine.errors import InvalidRequest, RouterError, check_number, first_fault
 from engine.events import MAX_THRESHOLD
+from engine.models.files import read_bytes, write_text
 from engine.setting import MAX_DRAFT
-from engine.weights.files import read_bytes, write_text
 
 FILE = "operating_points.json"
 FORMAT = 1

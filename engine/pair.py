@@ -15,13 +15,16 @@ from engine.decoding import Decoding
 from engine.errors import EngineError, InvalidRequest
 from engine.events import TokenEvent
 from engine.events.cost import ModelCost, Prices
+from engine.events.progress import Progress, say
 from engine.events.trace import Trace, build_trace
 from engine.model.any_model import check_acceptance
 from engine.model.language_model import LanguageModel
 from engine.model.pass_times import FILE as PASS_TIMES
-from engine.model.stored import StoredModel
+from engine.models.load import load_models
+from engine.models.router_folder import router_folder
+from engine.models.sources import ROUTERS, Preset, choose_preset
+from engine.models.store import FP32, StoredModel
 from engine.operating_points import OperatingPoints
-from engine.pairs.presets import ROUTERS, Preset, choose_preset
 from engine.policy import POLICIES, REGISTRY, Policy, build_policy
 from engine.request import Request, Sampling, build_request
 from engine.router import Router
@@ -30,10 +33,6 @@ from engine.served.start import connect
 from engine.setting import DEFAULT_THRESHOLD
 from engine.settings import Settings, load_settings
 from engine.tokenizer import backend, check_ids, check_length, end_ids, id_of, render, tokenizer_fingerprint
-from engine.weights.load import load_models, load_slm
-from engine.weights.progress import Progress, say
-from engine.weights.router_hub import router_folder
-from engine.weights.store import FP32
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -337,7 +336,7 @@ def load(
         settings = load_settings(**{**settings.model_dump(), "preset": preset, "slm": None, "llm": None})
     chosen = choose_preset(settings, progress)
     if settings.llm_url:
-        loaded = load_slm(chosen, settings, progress)
+        loaded = load_models(chosen, settings, progress, with_llm=False)
         say(progress, f"asking the LLM's server at {settings.llm_url}")
         llm = connect(settings, loaded.tokenizer, loaded.slm.device)
         llm_name = llm.name

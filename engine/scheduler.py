@@ -1,9 +1,7 @@
 """One scheduler for all who want text: a single thread steps one `Decoding`, whose rows come and go between steps.
 
 So the weights are read once for all texts that are being written, and every text is token for token what it would be
-alone. Its events say what it would have cost alone, too: in a step that texts share, their seconds are those that the
-same passes take alone, by measured passes, and so are those of a beginning that need not be read again. What was really
-spent, the scheduler's own totals say. Before each step:
+alone. It is charged for what it would read alone, too. Before each step:
 
 1. What was cancelled ends, and what the line says gets a row (`engine.batch.line`): interactive texts before batches,
    and for each owner a fair share. Where no row is free, a batch's text gives its own up, or that of an owner who has
@@ -29,10 +27,8 @@ import torch
 from engine.batch.handle import Batch, Handle, Order, State
 from engine.batch.held_rows import HeldRows
 from engine.batch.line import Line
-from engine.batch.rows import Row
 from engine.errors import EngineError, log_fault
 from engine.events import TokenEvent
-from engine.events.cost import timed_alone, timed_with
 from engine.model.memory import memory_bytes
 from engine.pair import Pair
 from engine.request import Request, same_prompt
@@ -278,7 +274,7 @@ class Scheduler:
     def _step(self) -> None:
         """One step of those who take part; their events go to who waits for them."""
         chosen = self._held.chosen()
-        handles, shared = {handle.number: handle for handle in chosen}, len({handle.slot for handle in chosen}) > 1
+        handles = {handle.number: handle for handle in chosen}
         started = time.monotonic()
         events, failed = self._held.step(chosen, self._reading(chosen))
         seconds = time.monotonic() - started
@@ -290,21 +286,11 @@ class Scheduler:
             self._mean_step += (seconds - self._mean_step) * (_NEW if self._mean_step else 1.0)
         for event in events:
             handle = handles[event.row]
-            if handle.row is not None:
-                event = handle.row.events[-1] = self._timed(event, handle.row, shared)
-                handle.beside += shared
             handle.tell(event)
             if event.finish_reason is not None:
                 self._end(handle, "done")
         for handle, error in failed:
             self._end(handle, "failed", error)
-
-    def _timed(self, event: TokenEvent, row: Row, shared: bool) -> TokenEvent:
-        """An event with the seconds that it would take alone."""
-        costs = self._pair.slm_cost, self._pair.llm_cost
-        if shared:
-            return timed_alone(event, *costs)
-        return timed_with(event, row.spared, *costs) if any(row.spared.values()) else event
 
     def _reading(self, handles: Sequence[Handle]) -> int:
         """How many tokens of long texts are read in a step."""

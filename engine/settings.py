@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
 from engine.errors import SettingsError, exit_status, shown
-from engine.pairs.own import pair_of
+from engine.models.own import pair_of
 from engine.policy import POLICIES
 from engine.served.settings import SECRET, ServedSettings
 from engine.setting import MAX_DRAFT, DraftLimit

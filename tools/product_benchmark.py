@@ -71,8 +71,7 @@ def _nf4(weight: Tensor) -> Product:
     """As the engine multiplies: on a processor by its own call of the kernel, on a GPU by bitsandbytes' module."""
     import bitsandbytes as bnb
 
-    from engine.model.nf4 import Nf4Linear
-    from engine.weights.nf4 import quantise_weight
+    from engine.model import nf4
 
     outputs, inputs = weight.shape
     linear: Any = bnb.nn.Linear4bit(inputs, outputs, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
@@ -80,8 +79,8 @@ def _nf4(weight: Tensor) -> Product:
     if weight.device.type != "cpu":
         linear.weight = params4bit(weight, requires_grad=False, quant_type="nf4", module=linear).to(weight.device)
         return linear
-    codes, state = quantise_weight(weight, "packed")
-    return Nf4Linear(codes, state.absmax, None)
+    codes, state = nf4.quantise(weight, "packed")
+    return nf4.Nf4Linear(codes, state.absmax, None)
 
 
 def _int4(weight: Tensor) -> Product:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from engine.errors import CommandParser, exit_status, shown
-from engine.weights.files import FULL, disk_error
+from engine.models.files import FULL, disk_error
 from trainer import TrainerError
 from trainer.commands import COMMANDS
 

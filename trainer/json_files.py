@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from engine.errors import first_fault
-from engine.weights.files import write_text
+from engine.models.files import write_text
 from trainer import TrainerError
 
 AGAIN = "delete the file and run the same command again"

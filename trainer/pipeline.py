@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from engine import Role, load
+from engine.model.adapter import FILE as ADAPTER
+from engine.models.files import replacing
 from engine.pair import Pair
-from engine.pairs.adapter import FILE as ADAPTER
 from engine.provenance import command
 from engine.settings import Settings
-from engine.weights.files import replacing
 from trainer import TrainerError
 from trainer.align.stage import align
 from trainer.align.texts import AnsweredTask, read_general_prompts

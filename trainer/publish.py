@@ -1,7 +1,7 @@
 """Publishing: a router's folder becomes a model repo of the Hugging Face Hub, in one commit.
 
-What would be sent is listed first; without `send` nothing leaves this machine. `engine.weights.router_hub` fetches such
-a router again, and has the list of its files.
+What would be sent is listed first; without `send` nothing leaves this machine. `engine.models.router_folder` fetches
+such a router again, and has the list of its files.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from engine.errors import RouterError
+from engine.models.hub import MAIN, hub_failure, without_bars
+from engine.models.router_folder import LIMITS
 from engine.operating_points import FILE as OPERATING_POINTS
 from engine.router import Router
-from engine.weights.hub_repo import MAIN, without_bars
-from engine.weights.router_hub import LIMITS
-from engine.weights.sources import hub_failure
 from trainer import TrainerError
 
 Report = Callable[[str], None]

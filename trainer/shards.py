@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # typing's own is not for pydantic before Python 3.12
 
 from engine.errors import shown
-from engine.weights.cache_folder import sha256_of
+from engine.models.files import sha256_of
 from trainer import TrainerError
 from trainer.json_files import AGAIN, read_json, write_json
 from trainer.questions.question import Question

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.models.files import filling, sha256_of
 from engine.operating_points import Curve, OperatingPoint, OperatingPoints, TimedSetting
 from engine.policy import POLICIES, REGISTRY
 from engine.provenance import command
 from engine.router import WEIGHTS, Router
 from engine.setting import DraftLimit, Setting
-from engine.weights.cache_folder import sha256_of
-from engine.weights.files import filling
 from trainer import TrainerError
 from trainer.evaluation import statistics
 from trainer.evaluation.one_setting import best_for_all, common_settings, is_worse_than_rule

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from engine.weights.files import remove
+from engine.models.files import remove
 from trainer import TrainerError
 
 LOCK = ".lock"

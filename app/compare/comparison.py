@@ -16,7 +16,7 @@ from app.figures import FREE, counted, significant, slm_part
 from app.running.job import Job, State
 from app.running.weight import request_weight
 from engine import UNITS, Costs, Prices, Request, Role, TokenEvent, build_request
-from engine.events.cost import costs_alone, modelled_seconds
+from engine.events.cost import costs, modelled_seconds
 from engine.grading import is_right
 
 KEYS = ("slm", "middle", "llm")
@@ -177,16 +177,16 @@ def _costs(job: Comparison) -> dict[str, list[list[float] | None]]:
     slm, llm = job.pair.slm_cost, job.pair.llm_cost
 
     def spent(text: Text) -> Costs:
-        return costs_alone(text.events, text.prompt_tokens, slm, llm, job.prices)
+        return costs(text.events, text.prompt_tokens, slm, llm, job.prices)
 
     alone = spent(job.texts["llm"]).llm_only
-    costs: dict[str, list[list[float] | None]] = {"llm": [[0.0, 1.0]] * len(UNITS)}
+    shares: dict[str, list[list[float] | None]] = {"llm": [[0.0, 1.0]] * len(UNITS)}
     for key in job.differences.keys() - {"llm"}:
         text = job.texts[key]
         both, small = spent(text).run, slm_part(text.events, text.prompt_tokens, slm, job.prices)
         triples = ([getattr(cost, unit) for cost in (small, both, alone)] for unit in UNITS)
-        costs[key] = [[significant(a / c), significant((run - a) / c)] if c > 0 else None for a, run, c in triples]
-    return costs
+        shares[key] = [[significant(a / c), significant((run - a) / c)] if c > 0 else None for a, run, c in triples]
+    return shares
 
 
 def _verdict(job: Comparison, text: Text) -> str:

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import engine
 from engine import EngineError, WeightsError
+from engine.events.progress import Progress
 from engine.settings import DEFAULT_ROWS
-from engine.weights.progress import Progress
 
 FALLBACK = "tiny"
 _POLL_SECONDS = 0.1  # a job that is cancelled while the models load must end though nobody notifies it

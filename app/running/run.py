@@ -53,7 +53,6 @@ class Run(Job):
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
         family: The same object for all runs that go on from each other, whose texts begin alike.
         handle: Of the scheduler, while the text is written and as long as its row rests; it has all events once more.
-        beside: How many of its tokens were written beside other texts; see `Handle.beside`.
         written: Its events so far; a run that goes on from another begins with what stays of that one's. The list is
             appended to, and replaced where tokens are taken back.
         late: Candidates that were revealed after the last token.
@@ -78,7 +77,6 @@ class Run(Job):
         self.about = ""
         self.family: object = change.origin.family if change else object()
         self._handle: Callable[[], Any] = lambda: None
-        self.beside = 0
         self._setting = request.setting
         self.written = Written([])
         self.late: list[Revealed] = []
@@ -163,7 +161,6 @@ class Run(Job):
             for event in self._follow(handle.batch):
                 if self.change is not None:
                     self._take_over(kept)
-                self.beside = handle.beside
                 self._add(event)
                 self.notify()
         finally:

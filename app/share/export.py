@@ -29,7 +29,7 @@ ENDS = {
     "length": "the token limit was reached",
     "cancelled": "it was stopped",
 }
-COST_NOTE = "Seconds of SLM only and LLM only are modelled from measured passes."
+COST_NOTE = "Seconds are modelled from measured passes."
 
 _DATA, _LIB, _HOME, _PAPER = "@@DATA@@", "@@LIB@@", "@@HOME@@", "@@PAPER@@"
 

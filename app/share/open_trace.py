@@ -125,8 +125,7 @@ def _check_event(event: TokenEvent, where: str, position: int) -> None:
             check_number(f"{where}.{name}", getattr(event, name), 0, 1, _HINT)
     for name in ("slm_fed", "llm_fed", "llm_head"):
         check_whole(f"{where}.{name}", getattr(event, name), 0, 10_000_000, _HINT)
-    for name in ("seconds", "slm_seconds", "llm_seconds"):
-        check_number(f"{where}.{name}", getattr(event, name), 0, _LONGEST, _HINT)
+    check_number(f"{where}.seconds", event.seconds, 0, _LONGEST, _HINT)
     candidates = (*event.slm_alternatives, *event.llm_alternatives)
     check_whole(f"{where}: candidates", len(candidates), 0, 100, _HINT)
     for candidate in candidates:

@@ -33,7 +33,7 @@ from app.tune.prompts import PromptRow, shorten
 from engine import InvalidRequest, Request, TokenEvent, build_request
 from engine.errors import check_whole
 from engine.events import llm_tokens
-from engine.events.cost import costs_alone
+from engine.events.cost import costs
 from engine.grading import agreement, is_right
 from engine.operating_points import LLM_ONLY, Curve
 
@@ -164,7 +164,7 @@ class Tuning(Job):
         self, events: Sequence[TokenEvent], prompt_tokens: int, reference: Sequence[int], expected: str | None
     ) -> TextResult:
         text = "".join(event.text for event in events)
-        cost = costs_alone(events, prompt_tokens, self.pair.slm_cost, self.pair.llm_cost).run
+        cost = costs(events, prompt_tokens, self.pair.slm_cost, self.pair.llm_cost).run
         return TextResult(
             text=text,
             right=None if expected is None else is_right(text, expected),

@@ -54,8 +54,6 @@ class Handle:
         state: "waiting" until it has a row, and again where that was given to another; then one of the three ends.
         error: Why it failed.
         stream: All events in the order in which they came; `engine.extend` folds them into the text.
-        beside: How many of its tokens were written in steps that other texts shared. Their seconds are not a share of
-            the step but what the same passes take alone, by measured passes.
         unread: Whether what `Order.reveal` asks for is still being read.
         revealed: What was found there so far.
         number, row: In the decoding; a row without a number has left it, and can enter again. For the scheduler.
@@ -83,7 +81,6 @@ class Handle:
         self.number: int | None = None
         self.row: Row | None = None
         self.forgotten = False
-        self.beside = 0
         self._cancelled = False
         self.arrived = 0  # in which order it came, counted over all
         self.since = time.monotonic()  # when it got its row

@@ -7,7 +7,6 @@ the LLM reads for one text, it also reads ahead in others that it has fallen beh
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
@@ -19,7 +18,7 @@ from engine.batch.reveal import reveal
 from engine.batch.rows import RowStep, Slot, going, side_by_side
 from engine.batch.verification import note_choices
 from engine.events import Role
-from engine.model.any_model import AnyCache, AnyModel, synchronise
+from engine.model.any_model import AnyCache, AnyModel
 from engine.model.kv_cache import RaggedCache
 from engine.model.language_model import LENGTHS, LanguageModel, prefill_shared
 from engine.model.logits import certainties
@@ -46,7 +45,6 @@ class Reader:
         """Prepares to read; with `prefix_cache` nothing twice that texts have in common, see `PrefixCache`."""
         self._models, self._caches, self._tokenizer = models, caches, tokenizer
         self._left: dict[Role, int] | None = None
-        self.aside = 0.0
         self._prefixes: dict[Role, PrefixCache] = {}
         for role, model in models.items() if prefix_cache else ():
             cache = caches[role]
@@ -54,12 +52,8 @@ class Reader:
                 self._prefixes[role] = PrefixCache(model, cache)
 
     def allow(self, tokens: int | None) -> None:
-        """In this step each model may read so many tokens of texts of which it has more than `SHORT` to read.
-
-        From here on `aside` counts the seconds that go into candidates alone.
-        """
+        """In this step each model may read so many tokens of texts of which it has more than `SHORT` to read."""
         self._left = None if tokens is None else dict.fromkeys(Role, tokens)
-        self.aside = 0.0
 
     def read_for_policies(self, steps: Sequence[RowStep]) -> None:
         """What policies look at, once per slot however many rows share it."""
@@ -87,7 +81,6 @@ class Reader:
         asked = list(dict.fromkeys(slot for slot in slots if role not in slot.hidden and not slot.put_off))
         if not asked:
             return
-        started = self._now(role)
         model, cache = self._models[role], self._caches[role]
         early = self._early(role, [slot for slot in dict.fromkeys(ahead) if slot not in asked])
         chunks = self._pieces(role, asked)
@@ -107,10 +100,8 @@ class Reader:
         rows, known = [slot.number for slot in chunks], self._prefixes.get(role)
         fed = [*chunks.values()]
         read = known.feed(rows, fed, looks) if known else model.feed(cache, rows, fed, looks)
-        seconds = (self._now(role) - started) / len(chunks)
         looked: list[_Looked] = []
         for slot, hidden in zip(chunks, read, strict=True):
-            slot.seconds[role] += seconds
             if hidden is None:
                 slot.put_off = True
                 continue
@@ -125,13 +116,10 @@ class Reader:
         asked = list(dict.fromkeys(slot for slot in slots if role not in slot.logits and not slot.put_off))
         if not asked:
             return
-        started = self._now(role)
         hidden = side_by_side([slot.hidden[role] for slot in asked])
         logits = self._logits(role, hidden, [(slot, len(slot.tokens)) for slot in asked])
-        seconds = (self._now(role) - started) / len(asked)
         for slot, own in zip(asked, logits, strict=True):
             slot.logits[role] = own
-            slot.seconds[role] += seconds
 
     def _logits(self, role: Role, hidden: torch.Tensor, ends: Sequence[tuple[Slot, int]]) -> torch.Tensor:
         """A model's logits at the ends of so many tokens of these slots' texts: hidden states [n, d]."""
@@ -139,11 +127,6 @@ class Reader:
         if known is None:
             return self._models[role].logits(hidden)
         return known.logits([(slot.number, slot.tokens, end) for slot, end in ends], hidden)
-
-    def _now(self, role: Role) -> float:
-        """The time once a GPU has done what it was given: a call returns when its work is launched."""
-        synchronise(self._models[role].device)
-        return time.perf_counter()
 
     def read_rest(self, slot: Slot, pieces: bool = False) -> bool:
         """Both models read what is left of a text, for its alternatives only: this is not charged.
@@ -163,7 +146,7 @@ class Reader:
                 looks = self._looks(role, slot, len(chunk), end)
                 hidden = model.feed(self._caches[role], [slot.number], [chunk], [looks])[0]
                 assert hidden is not None
-                self._look(role, [(slot, hidden, end)], paid=False)
+                self._look(role, [(slot, hidden, end)])
         return whole
 
     def _pieces(self, role: Role, slots: Sequence[Slot]) -> dict[Slot, list[int]]:
@@ -219,11 +202,10 @@ class Reader:
             return int(end == len(slot.tokens))
         return max(0, min(unread, end - slot.prompt_tokens + 1))  # also the last of the prompt
 
-    def _look(self, role: Role, read: Sequence[_Looked], paid: bool = True) -> None:
+    def _look(self, role: Role, read: Sequence[_Looked]) -> None:
         """Applies `lm_head` to all that was read of generated texts, where candidates or verdicts are wanted of it.
 
-        It is one product for all of them: this reads as much for one position as for some. What a text takes of it
-        without candidates, verdicts and what comes next, is its seconds where it is `paid`.
+        It is one product for all of them: this reads as much for one position as for some.
         """
         wanted = [each for each in read if len(each[1]) and (_judges(role, each[0]) or each[0].wants_alternatives)]
         if not wanted:
@@ -231,24 +213,16 @@ class Reader:
         ends = [(slot, last - len(own) + 1 + n) for slot, own, last in wanted for n in range(len(own))]
         hidden = torch.cat([own for _, own, _ in wanted]) if len(wanted) > 1 else wanted[0][1]
         for place in range(0, len(ends), LOOK):
-            started = self._now(role)
             some, own = hidden[place : place + LOOK], ends[place : place + LOOK]
             logits, parts = self._logits(role, some, own), _stretches(own)
             for slot, part in parts:
                 if _judges(role, slot):
                     note_choices(slot, logits[part], own[part.start][1] - slot.prompt_tokens)
-            seconds, charged = self._now(role) - started, 0.0
             for slot, part in parts:
-                at_end = own[part.stop - 1][1] == len(slot.tokens)
-                if at_end:
+                if own[part.stop - 1][1] == len(slot.tokens):
                     slot.logits[role] = logits[part.stop - 1]  # what comes next is known as well
-                if paid and (at_end or _judges(role, slot)):
-                    share = (part.stop - part.start) / len(own) if _judges(role, slot) else 1 / len(parts)
-                    slot.seconds[role] += seconds * share
-                    charged += seconds * share
                 if slot.wants_alternatives:
                     reveal(self._tokenizer, role, slot, own[part.start][1] - slot.prompt_tokens, logits[part])
-            self.aside += self._now(role) - started - charged
 
 
 def _judges(role: Role, slot: Slot) -> bool:

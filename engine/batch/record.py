@@ -11,11 +11,9 @@ from engine.events import Role, TokenEvent, tokens_read
 def record(step: RowStep) -> TokenEvent:
     """Adds the event of what happened to the row. A model is charged for what this row alone would have made it do."""
     row, event = step.row, _written(step, step.slot.elapsed)
-    charged, before = _charged(step), step.before.read
-    row.spared = {role: step.slot.starts[role] - before[role] for role in Role if charged[role]}
     if step.taken_back:
         if step.drafted:  # what drafting cost is in the event of that draft
-            event = replace(event, router=False, slm_head=False, slm_seconds=0.0)
+            event = replace(event, router=False, slm_head=False)
         first = step.taken_back[0]
         event = replace(
             event,
@@ -79,8 +77,6 @@ def _written(step: RowStep, seconds: float) -> TokenEvent:
         slm_head=step.drafted or policy.needs_logits,
         llm_head=looks,
         seconds=seconds,
-        slm_seconds=step.slot.seconds[Role.SLM] * charged[Role.SLM],
-        llm_seconds=step.slot.seconds[Role.LLM] * charged[Role.LLM],
         slm_alternatives=step.alternatives.get(Role.SLM, ()),
         llm_alternatives=step.alternatives.get(Role.LLM, ()),
         slm_entropy=step.entropy.get(Role.SLM),

@@ -57,8 +57,6 @@ class Row:
         called: How often the LLM was asked for a token before the SLM had drafted one there.
         read: Tokens each model has been charged for. The caches may be ahead: after a rollback, for alternatives, or
             for the sake of a row that shares the slot.
-        spared: Per model that the last event charges, how many tokens fewer were read for it than it charges for, since
-            the cache held them; negative where some were read again. Seconds are told apart by it.
         prompt_hidden: The SLM's hidden state after the prompt [d], for policies that decide by it.
         finish_reason: None while the text goes on.
     """
@@ -73,7 +71,6 @@ class Row:
     slot: int = NOWHERE
     events: list[TokenEvent] = field(default_factory=list)
     read: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
-    spared: dict[Role, int] = field(default_factory=dict)
     prompt_hidden: torch.Tensor | None = None
     settled: int = 0
     choices: dict[int, Choice] = field(default_factory=dict)
@@ -120,7 +117,7 @@ class Row:
         """A row that nothing done to this one changes, but for its `text`."""
         twin = copy(self)
         twin.tokens, twin.events = list(self.tokens), list(self.events)
-        twin.read, twin.spared, twin.choices = dict(self.read), dict(self.spared), dict(self.choices)
+        twin.read, twin.choices = dict(self.read), dict(self.choices)
         twin.kept = {score: list(counts) for score, counts in self.kept.items()}
         return twin
 
@@ -133,8 +130,7 @@ class Slot:
         number: Its row in the KV caches.
         hidden, logits: Per model that was asked: [d] and [vocabulary].
         certainty: Of the SLM, where a policy looks at its logits.
-        seconds: This slot's share of the time spent in each model.
-        elapsed: Its share of all that time.
+        elapsed: Seconds of the steps that its rows have waited for the next token.
         starts: Tokens that each model had read before the step.
         put_off: Whether more is to be read than this step may, so that its rows write in a later one.
     """
@@ -146,7 +142,6 @@ class Slot:
     hidden: dict[Role, torch.Tensor] = field(default_factory=dict)
     logits: dict[Role, torch.Tensor] = field(default_factory=dict)
     certainty: Certainty | None = None
-    seconds: dict[Role, float] = field(default_factory=lambda: dict.fromkeys(Role, 0.0))
     elapsed: float = 0.0
     put_off: bool = False
 

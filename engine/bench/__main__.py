@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import exit_status
+from engine.events.progress import print_progress
+from engine.models.files import write_json
 from engine.settings import MODEL_OPTIONS, add_model_options, load_settings
-from engine.weights.files import write_json
-from engine.weights.progress import print_progress
 
 DESCRIPTION = "Measure the engine here, beside other ways to write. Run it on an otherwise idle machine."
 

@@ -26,17 +26,17 @@ from transformers import (
 
 from engine.errors import SettingsError
 from engine.events import Role
+from engine.events.progress import ProgressCallback
+from engine.models import store
+from engine.models.convert import folder_of
+from engine.models.load import layout_for, slm_files
+from engine.models.model_files import files_of
+from engine.models.sources import choose_preset
 from engine.pair import Pair, load
-from engine.pairs.origin import origin_of
-from engine.pairs.presets import GgufModel, choose_preset
 from engine.provenance import ROOT
 from engine.request import Request
 from engine.settings import Settings, load_settings
 from engine.tokenizer import render
-from engine.weights import store
-from engine.weights.convert import folder_of
-from engine.weights.load import layout_of, slm_origin
-from engine.weights.progress import ProgressCallback
 
 PROMPTS = ROOT / "assets" / "prompts.json"
 SEED = 0  # of random weights
@@ -98,20 +98,17 @@ def from_settings(settings: Settings, progress: ProgressCallback | None = None) 
     chosen = choose_preset(settings)
 
     def load_plain() -> tuple[PreTrainedModel, PreTrainedModel]:
-        layout = layout_of(chosen, settings)
-        if layout not in ("packed", "int8"):
+        layout, device = layout_for(chosen, settings), pair.slm.device
+        if layout == store.FP32:
             return tuple(model.model for model in load(None, settings, progress).models)
-        origins = slm_origin(chosen, settings, progress), origin_of(chosen.llm, settings, progress)
-        slm, llm = (store.as_transformers(folder_of(each.key, settings, layout), layout) for each in origins)
+        both = slm_files(chosen, settings, progress), files_of(chosen.llm, settings, progress)
+        slm, llm = (store.as_transformers(folder_of(each, settings, layout), layout).to(device) for each in both)
         return slm, llm
 
     models = {Role.SLM: chosen.slm, Role.LLM: chosen.llm}
-    gguf = {r: p for r, m in models.items() if isinstance(m, GgufModel) and (p := _gguf(m, settings)).exists()}
+    gguf = {role: path for role, model in models.items() if (path := model.gguf_path(settings.cache_dir))}
+    gguf = {role: path for role, path in gguf.items() if path.exists()}
     return Subject(pair.preset, pair, gguf, cache(load_plain))
-
-
-def _gguf(model: GgufModel, settings: Settings) -> Path:
-    return model.path or settings.cache_dir / model.file.place / model.file.name
 
 
 def from_shapes(shapes: Sequence[str], context: int, device: str | None = None) -> Subject:

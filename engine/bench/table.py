@@ -9,8 +9,8 @@ from typing import Any
 
 from engine.bench.markdown import code, filled, read, table
 from engine.errors import EngineError
+from engine.models.files import write_text
 from engine.provenance import ROOT, hardware
-from engine.weights.files import write_text
 
 SUMMARIES, PAGE, README = ROOT / "assets" / "benchmarks", ROOT / "docs" / "speed.md", ROOT / "README.md"
 SHORT = ("engine-slm", "routed-20", "routed-30", "engine-llm", "generate-llm", "assisted", "llama-slm", "llama-llm")

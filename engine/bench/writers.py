@@ -25,11 +25,10 @@ from engine.bench.subject import Subject
 from engine.decoding import Decoding
 from engine.errors import EngineError
 from engine.events import Role
-from engine.network import RouterNetwork
 from engine.pair import Pair
 from engine.policy import ConfidencePolicy, FixedPolicy, Policy, RouterPolicy, State
 from engine.request import build_request
-from engine.router import Router, RouterCard, features, input_size
+from engine.router import Router, RouterCard, RouterNetwork, features, input_size
 from engine.tokenizer import backend
 
 Writer = Callable[[Sequence[Sequence[int]], int], list[list[int]]]

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from engine.endpoint.routes import Endpoint
 from engine.errors import CommandParser, exit_status
+from engine.events.progress import print_progress
 from engine.guard.addresses import address_rule
 from engine.guard.guard import Guard
 from engine.guard.heap import give_back_freed_memory
@@ -25,7 +26,6 @@ from engine.guard.server import make_server
 from engine.pair import Pair, load
 from engine.scheduler import Scheduler
 from engine.settings import Settings, add_model_options, load_settings, with_models
-from engine.weights.progress import print_progress
 
 HOST, PORT = "127.0.0.1", 8000
 

@@ -2,31 +2,31 @@
 
 What a pass costs is measured where a model is loaded (`ModelCost`); a run's cost follows from what each event says was
 fed to which model. All figures are those of a single stream: in a batch the weights are read once for all rows, which
-is not credited here. SLM-only and LLM-only are computed for the same number of generated tokens: one model reads the
-prompt in its first pass and one token in each further pass.
+is not credited here. Seconds come from the table of measured passes, for the run and for both extremes: what the clock
+said of a run (`TokenEvent.seconds`) is no cost. SLM-only and LLM-only are computed for the same number of generated
+tokens: one model reads the prompt in its first pass and one token in each further pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from statistics import median
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import FiniteFloat
 
 from engine.errors import check_number
-from engine.events import Role, TokenEvent, charged, tokens_read
+from engine.events import TokenEvent, charged, tokens_read
 from engine.events.parsing import Many
 
 UNITS = ("bytes", "flops", "seconds", "price")
-MODELLED = ("seconds.slm_only", "seconds.llm_only")
-"""Of `Costs.by_unit`, what was not measured: runs that did not happen."""
+MODELLED = ("seconds.run", "seconds.slm_only", "seconds.llm_only")
+"""Of `Costs.by_unit`, what follows from the table of measured passes; what the clock said is in the events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Bytes moved, floating-point operations, wall-clock seconds, and price in currency."""
+    """Bytes moved, floating-point operations, seconds by measured passes, and price in currency."""
 
     bytes: float = 0.0
     flops: float = 0.0
@@ -72,7 +72,7 @@ class ModelCost:
         trunk_flops: 2 × parameters of the trunk's linear layers, per token.
         head_flops: 2 × parameters of `lm_head`, per position it is applied to.
         attention_flops: Per pair of query and key, over all layers and heads.
-        pass_seconds: Measured one-token pass with `lm_head`, used to model runs that did not happen.
+        pass_seconds: Measured one-token pass with `lm_head`.
         token_seconds: Measured seconds per further token in the same pass, where there is no table.
         pass_table, head_table: Measured (tokens, seconds): of a pass of so many tokens with `lm_head` at one position,
             and of `lm_head` alone at so many.
@@ -134,7 +134,7 @@ def _at(table: Sequence[tuple[int, float]], tokens: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """A run beside both extremes for the same number of generated tokens; the extremes' seconds are modelled."""
+    """A run beside both extremes for the same number of generated tokens."""
 
     run: Cost
     slm_only: Cost
@@ -184,16 +184,13 @@ def cumulative(
 class Tally:
     """The running cost (`total`) of a text that grows: everything is charged once; `count` tokens are in the text.
 
-    It takes the events of a stream as they come, or those of a text. The extremes' seconds follow the passes so
-    far; they settle only when a whole text is folded at once.
+    It takes the events of a stream as they come, or those of a text.
     """
 
     def __init__(self, prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None) -> None:
         self._prompt_tokens, self._slm, self._llm = prompt_tokens, slm, llm
         self._prices = prices or Prices()
         self._slm_cached = self._llm_cached = 0
-        self._slm_ratios: list[float] = []
-        self._llm_ratios: list[float] = []
         self._run = Cost()
         self._alone = [(Cost(), Cost())]  # SLM-only and LLM-only, by tokens in the text
 
@@ -209,14 +206,9 @@ class Tally:
 
     def add(self, events: Sequence[TokenEvent]) -> list[Costs]:
         """Folds the next events of the row; returns the running cost after each of them."""
-        paid = list(charged(events))
-        self._slm_ratios += _ratios(self._slm, ((e.slm_seconds, e.slm_fed, e.slm_head) for e in paid))
-        self._llm_ratios += _ratios(self._llm, ((e.llm_seconds, e.llm_fed, e.llm_head) for e in paid))
-        slm_alone = _timed(self._slm, self._slm_ratios)
-        llm_alone = _timed(self._llm, self._llm_ratios)
-        return [self._add(event, slm_alone, llm_alone) for event in events]
+        return [self._add(event) for event in events]
 
-    def _add(self, event: TokenEvent, slm_alone: ModelCost, llm_alone: ModelCost) -> Costs:
+    def _add(self, event: TokenEvent) -> Costs:
         for draft in event.taken_back:
             if draft.index >= self.count:  # in a stream the others were charged when they were written
                 self._charge(draft)
@@ -225,8 +217,8 @@ class Tally:
         fed, cached = (1, self._prompt_tokens + self.count - 1) if self.count else (self._prompt_tokens, 0)
         slm_only, llm_only = self._alone[-1]
         ratio = self._prices.reading_ratio
-        slm_only += slm_alone.forward(fed, cached, 1, self._prices.slm, ratio)
-        llm_only += llm_alone.forward(fed, cached, 1, self._prices.llm, ratio)
+        slm_only += self._slm.forward(fed, cached, 1, self._prices.slm, ratio)
+        llm_only += self._llm.forward(fed, cached, 1, self._prices.llm, ratio)
         self._alone.append((slm_only, llm_only))
         return self.total
 
@@ -236,7 +228,7 @@ class Tally:
         run += self._llm.forward(event.llm_fed, self._llm_before(event), event.llm_head, prices.llm, ratio)
         if event.router:
             run += Cost(bytes=self._slm.router_bytes, flops=self._slm.router_flops)
-        self._run += replace(run, seconds=event.seconds)
+        self._run += run
         self._slm_cached = tokens_read(self._slm_cached, event.slm_fed, self._prompt_tokens, event.index)
         self._llm_cached = tokens_read(self._llm_cached, event.llm_fed, self._prompt_tokens, event.index)
 
@@ -246,66 +238,13 @@ class Tally:
         return self._llm_cached if self._llm_cached + event.llm_fed <= text else 0
 
 
-def _ratios(model: ModelCost, passes: Iterable[tuple[float, int, int]]) -> list[float]:
-    """By how much passes (seconds, fed, head) were longer than those that were measured at load."""
-    known = ((seconds, model.seconds(fed, head)) for seconds, fed, head in passes if fed)
-    return [seconds / expected for seconds, expected in known if seconds > 0 and expected > 0]
-
-
-def _timed(model: ModelCost, ratios: Sequence[float]) -> ModelCost:
-    """As slow as it was in the run itself, if that had at least three passes of it: a busy machine is slow for both."""
-    if len(ratios) < 3:
-        return model
-    slower = median(ratios)
-    return replace(model, pass_seconds=slower * model.pass_seconds, token_seconds=slower * model.token_seconds)
-
-
-def modelled_seconds(events: Sequence[TokenEvent], slm: ModelCost, llm: ModelCost) -> float:
-    """Seconds that one row would take alone, from the measured pass of each model: rows of a batch share the clock."""
+def modelled_seconds(events: Iterable[TokenEvent], slm: ModelCost, llm: ModelCost) -> float:
+    """Seconds of all passes of a text, or of some events of its stream, by the measured passes of both models."""
     return sum(
         slm.seconds(event.slm_fed, event.slm_head) + llm.seconds(event.llm_fed, event.llm_head)
         for event in charged(events)
     )
 
 
-def timed_alone(event: TokenEvent, slm: ModelCost, llm: ModelCost) -> TokenEvent:
-    """An event of a stream with the seconds that its passes take alone, instead of a share of a batch's step."""
-    of_llm, of_slm = llm.seconds(event.llm_fed, event.llm_head), slm.seconds(event.slm_fed, event.slm_head)
-    seconds, taken_back = of_slm + of_llm, list(event.taken_back)
-    for n, draft in enumerate(taken_back):
-        if not draft.seconds:  # it was drafted in this very step, whose event has its seconds
-            drafting = slm.seconds(draft.slm_fed, draft.slm_head)
-            taken_back[n] = replace(draft, slm_seconds=drafting)
-            seconds += drafting
-    return replace(event, seconds=seconds, slm_seconds=of_slm, llm_seconds=of_llm, taken_back=tuple(taken_back))
-
-
-def timed_with(event: TokenEvent, spared: Mapping[Role, int], slm: ModelCost, llm: ModelCost) -> TokenEvent:
-    """An event of a stream with the seconds that it would take to read what it charges for, no more and no less.
-
-    `spared`: per model how many of these tokens were not read, or how many more were where it is negative.
-    """
-    of_slm = _longer(slm, event.slm_fed, spared.get(Role.SLM, 0), event.slm_seconds)
-    of_llm = _longer(llm, event.llm_fed, spared.get(Role.LLM, 0), event.llm_seconds)
-    return replace(
-        event,
-        seconds=event.seconds + of_slm + of_llm,
-        slm_seconds=event.slm_seconds + of_slm,
-        llm_seconds=event.llm_seconds + of_llm,
-    )
-
-
-def _longer(model: ModelCost, fed: int, spared: int, took: float) -> float:
-    """How many seconds more a pass over `fed` tokens takes than one over `fed - spared`, at least 1, which `took` its.
-
-    Never less than `-took`; 0 where nothing was fed.
-    """
-    return max(-took, model.seconds(fed) - model.seconds(max(1, fed - spared))) if fed else 0.0
-
-
-def costs_alone(
-    events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
-) -> Costs:
-    """`costs` of one row of a batch by itself: rows share the clock, so all seconds are modelled."""
-    whole = costs([timed_alone(event, slm, llm) for event in events], prompt_tokens, slm, llm, prices)
-    return replace(whole, run=replace(whole.run, seconds=modelled_seconds(events, slm, llm)))
+costs_alone = costs
+"""Until all callers say `costs`."""

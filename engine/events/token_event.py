@@ -96,9 +96,7 @@ class TokenEvent:
         slm_head: Whether the SLM's `lm_head` was applied.
         llm_head: Positions to which the LLM's `lm_head` was applied if it was fed: one, or all of a draft.
         router: Whether a router's network was run for the score.
-        seconds: Wall-clock seconds of the step, divided by the texts that took part in it. The scheduler says instead,
-            where texts share a step, what the same passes take alone (`engine.events.cost.timed_alone`).
-        slm_seconds, llm_seconds: The share of `seconds` spent in each model.
+        seconds: What the clock said of the steps in which this token came, whatever else was written in them.
         slm_alternatives, llm_alternatives: Top-k candidates of each model at this position, where asked for and known.
         slm_entropy, llm_entropy: How undecided each model was here, in bits; known where its candidates are.
         forced: Whether a person chose the author here (see `engine.request.Forced`), so that the threshold did not.
@@ -114,8 +112,6 @@ class TokenEvent:
     llm_fed: int
     slm_head: bool
     seconds: FiniteFloat
-    slm_seconds: FiniteFloat = 0.0
-    llm_seconds: FiniteFloat = 0.0
     row: int = 0
     index: int = 0
     router: bool = False

@@ -26,7 +26,7 @@ from engine.provenance import hardware
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from engine.weights.store import StoredModel
+    from engine.models.store import StoredModel
 
 _MOST_TIMES, _ALIKE = 6, 1.1
 """A pass is timed until its two shortest times are alike, so once or twice more where the machine was busy."""

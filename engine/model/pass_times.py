@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.weights.files import read_json, write_json
+from engine.models.files import read_json, write_json
 
 FILE = "passes.json"
 """In the cache's folder: times by model and machine."""

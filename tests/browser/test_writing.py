@@ -8,7 +8,7 @@ import pytest
 
 from app.figures import cost_parts, percent, token_ratios
 from engine import Prices, llm_share
-from engine.weights.progress import Progress
+from engine.events.progress import Progress
 from tests.support.browser import Window, eventually, expect, newest, serve, window
 from tests.support.fake_pair import ANSWER, FakePair
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from engine import EngineError, SettingsError, WeightsError, load
-from engine.pairs.adapter import FILE, Adapter, AdapterCard, save_adapter
-from engine.pairs.origin import origin_of
-from engine.pairs.presets import PRESETS
+from engine.model.adapter import FILE, Adapter, AdapterCard, save_adapter
+from engine.models.model_files import files_of
+from engine.models.sources import PRESETS
 from engine.settings import load_settings
 from tests.support.paths import ROOT
 from tests.support.random_gguf import logits
@@ -30,7 +30,7 @@ def write(path, base, layer, inputs, outputs, rank=4, title="tiny SLM"):
 def tiny(tmp_path_factory):
     """An adapter of the tiny SLM, and its change."""
     path = tmp_path_factory.mktemp("adapter") / FILE
-    base = origin_of(PRESETS["tiny"].slm, load_settings(preset="tiny")).identity
+    base = files_of(PRESETS["tiny"].slm, load_settings(preset="tiny")).base
     return path, write(path, base, TINY_LAYER, 64, 192)
 
 
@@ -59,7 +59,7 @@ def test_auto_takes_the_one_beside_the_router_and_none_takes_the_slm_as_it_is(ti
 def test_a_converted_slm_has_a_place_of_its_own_in_the_cache(files, tmp_path):
     path, layer = tmp_path / FILE, "model.layers.0.self_attn.q_proj"
     shape = files.slm_dense.get_submodule(layer).weight.shape
-    base = origin_of(files.preset.slm, files.settings).identity
+    base = files_of(files.preset.slm, files.settings).base
     write(path, base, layer, shape[1], shape[0], title="small")
     aligned, said = files.load(adapter=str(path))
     assert aligned.slm_name.startswith("small (aligned ") and any("small (aligned" in each for each in said)
@@ -81,7 +81,7 @@ def test_one_for_other_weights_or_other_matrices_is_refused(tmp_path):
     write(path, "other weights", TINY_LAYER, 64, 192, title="another SLM")
     with pytest.raises(WeightsError, match=r"made for another SLM with other weights .*CITER_ADAPTER=none"):
         load(None, load_settings(preset="tiny", adapter=str(path)))
-    base = origin_of(PRESETS["tiny"].slm, load_settings(preset="tiny")).identity
+    base = files_of(PRESETS["tiny"].slm, load_settings(preset="tiny")).base
     for layer, inputs in ((TINY_LAYER, 65), ("model.layers.9.mlp.up_proj", 64)):
         write(path, base, layer, inputs, 192)
         with pytest.raises(WeightsError, match=f"changes {layer} .*tiny SLM lacks"):

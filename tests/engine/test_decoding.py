@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
-import time
-from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
 
 from engine import InvalidRequest, Role
-from engine.batch import reading as reading_step
 from engine.model.any_model import synchronise
 from engine.policy import ConfidencePolicy, EntropyPolicy, FixedPolicy, OraclePolicy, QueryPolicy, RandomPolicy
 from tests.support.routers import make_router
@@ -89,51 +86,6 @@ def test_a_batch_without_a_request_and_a_policy_without_its_router_are_refused(r
         random_pair.start([])
     with pytest.raises(InvalidRequest, match="router"):
         random_pair.stream(request("hello", policy="router"))
-
-
-def slowly(monkeypatch, pair, clock, take):
-    """Passes and products take made-up seconds of a made-up clock; `take` is told how many."""
-
-    def slow(run, seconds):
-        def slower(*args):
-            take(seconds)
-            return run(*args)
-
-        return slower
-
-    for model, seconds in ((pair.slm, 1.0), (pair.llm, 3.0)):
-        monkeypatch.setattr(model, "feed", slow(model.feed, seconds))
-        monkeypatch.setattr(model, "logits", slow(model.logits, seconds / 4))
-    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-
-
-@pytest.mark.parametrize("policy", ["slm", "llm", "random"])
-def test_a_models_seconds_are_the_same_whether_candidates_are_recorded_or_not(random_pair, monkeypatch, policy):
-    clock = [0.0]
-    slowly(monkeypatch, random_pair, clock, lambda seconds: clock.__setitem__(0, clock[0] + seconds))
-    asked = request("hello", policy=policy, threshold=0.4, max_new_tokens=8)
-    plain, recorded = (random_pair.generate(replace(asked, alternatives=n)).events for n in (0, 3))
-    assert recorded[-1].llm_alternatives and recorded[-1].slm_alternatives, "they were read, also after the end"
-    for one, other in zip(plain, recorded, strict=True):
-        assert (other.slm_seconds, other.llm_seconds) == (one.slm_seconds, one.llm_seconds)
-        assert other.seconds == one.seconds, "what candidates take besides is nobody's"
-
-
-def test_a_models_seconds_are_those_of_its_passes_where_a_gpu_only_launches_them(random_pair, monkeypatch):
-    clock, launched = [0.0], []
-
-    def wait(device):
-        assert device == random_pair.slm.device
-        clock[0] += sum(launched)
-        launched.clear()
-
-    slowly(monkeypatch, random_pair, clock, launched.append)
-    monkeypatch.setattr(reading_step, "synchronise", wait)
-    trace = random_pair.generate(request("hello", policy="random", threshold=0.5, max_new_tokens=6))
-    assert {event.role for event in trace.events} == {Role.SLM, Role.LLM}
-    for event in trace.events:
-        assert event.slm_seconds == 1.25 * (event.slm_fed > 0)
-        assert event.llm_seconds == 3.75 * (event.llm_fed > 0)
 
 
 # Rows whose texts are the same so far share a slot of the caches, and policies a batch

@@ -23,17 +23,17 @@ from engine import InvalidRequest, Role, RouterError, SettingsError, Trace, Weig
 from engine.endpoint.bodies import MAX_TEXTS, read_body
 from engine.events import MAX_THRESHOLD
 from engine.guard.refusals import Refusal
+from engine.model.config import read_config
+from engine.models import convert
+from engine.models.convert import MANIFEST, Manifest
+from engine.models.files import sha256_of
+from engine.models.gguf_file import GgufFile, GgufHeader
+from engine.models.model_files import SafetensorsFiles
 from engine.operating_points import FILE
-from engine.pairs.config import check_gguf, read_config
-from engine.pairs.gguf_header import GgufHeader
-from engine.pairs.tensors import Tensors
 from engine.request import Turn, build_request
 from engine.router import CARD, WEIGHTS, Router
 from engine.served.dialects import DIALECTS, Inquiry, WrongAnswer
 from engine.settings import variables
-from engine.weights import convert
-from engine.weights.cache_folder import sha256_of
-from engine.weights.manifest import MANIFEST, Manifest
 from tests.support.fake_llm_server import SHAPES
 from tests.support.mutations import damaged_bytes, damaged_json
 from tests.support.random_gguf import random_qwen
@@ -103,11 +103,11 @@ def folder(converted, tmp_path_factory):
 
 @given(data=st.data(), name=st.sampled_from([convert.WEIGHTS, MANIFEST, "config.json", "tokenizer.json"]))
 def test_a_folder_of_converted_weights(converted, folder, data, name):
-    origin, sha256 = converted.folder("small"), converted.preset.slm.file.sha256
+    origin, sha256 = converted.folder("small"), converted.preset.slm.gguf.sha256
     content = (origin / name).read_bytes()
     damage = damaged_json(json.loads(content)) if name == MANIFEST else damaged_bytes(content)
     (folder / name).write_bytes(data.draw(damage))
-    told = convert.problem(folder, sha256)
+    told = convert.problem(folder, sha256, folder.parent)
     if told is None:
         assert name == MANIFEST, "a changed file is always noticed"
         found, whole = Manifest.load(folder), Manifest.load(origin)
@@ -116,7 +116,7 @@ def test_a_folder_of_converted_weights(converted, folder, data, name):
     else:
         assert told.startswith("its ") and name in told + MANIFEST and len(told) < 500
     (folder / name).write_bytes(content)
-    assert convert.problem(folder, sha256) is None
+    assert convert.problem(folder, sha256, folder.parent) is None
 
 
 @given(data=st.data())
@@ -127,8 +127,9 @@ def test_a_gguf_header(converted, tmp_path, data):
     path.write_bytes(data.draw(damaged_bytes(head)) + whole[9_000:])
     header = read(lambda: GgufHeader.read(path), WeightsError, "x.gguf")
     if header is not None:
-        read(lambda: check_gguf("small", header), WeightsError, "small")
         assert sum(tensor.bytes for tensor in header.tensors.values()) <= len(whole) + 20
+        file = read(lambda: GgufFile("small", path), WeightsError, "small")
+        assert file is None or file.shape("model.norm.weight") in (None, header.tensors["output_norm.weight"].shape)
 
 
 def test_tensors_of_a_gguf_file_may_not_overlap(converted, tmp_path):
@@ -169,16 +170,10 @@ def test_a_file_of_safetensors(saved_model, tmp_path, data):
     path = tmp_path / "model.safetensors"
     path.write_bytes(data.draw(damaged_bytes(whole[:2_000])) + whole[2_000:])
 
-    def checked() -> Tensors:
-        tensors = Tensors("small", [path])
-        tensors.check(model)
-        return tensors
-
-    tensors = read(checked, WeightsError, "small", "safetensors")
-    if tensors is None:
-        return
-    for name, weight in model.state_dict().items():
-        assert tensors.read(name, tied=model.config.tie_word_embeddings).shape == weight.shape
+    tied = bool(model.config.tie_word_embeddings)
+    tensors = read(lambda: SafetensorsFiles("small", [path], tied), WeightsError, "small", "safetensors")
+    for name in model.state_dict() if tensors else ():
+        assert (shape := tensors.shape(name)) is None or tensors.read(name).shape == shape
 
 
 # Traces, requests and bodies

@@ -14,8 +14,8 @@ import torch
 from engine.model import int8
 from engine.model.kv_cache import RaggedCache
 from engine.model.language_model import LanguageModel
-from engine.model.stored import StoredModel
-from engine.weights import store
+from engine.models import store
+from engine.models.store import StoredModel
 from tests.support.random_gguf import logits, random_qwen
 
 pytestmark = pytest.mark.skipif(not int8.has_fbgemm(), reason="fbgemm needs an x86 processor")

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from engine.model import int8, linear, nf4
-from engine.weights.nf4 import quantise_weight
-from engine.weights.store import cpu_layout
+from engine.models.store import cpu_layout
 
 packed_only = pytest.mark.skipif(cpu_layout() != "packed", reason="the kernel needs AVX512-BF16")
 LENGTHS = [1, 2, 3, 4, 5, 8, 16, 17, 33]
@@ -19,7 +18,7 @@ def weight(outputs: int, seed: int) -> torch.Tensor:
 
 
 def in_nf4(matrix: torch.Tensor, bias: torch.Tensor | None = None) -> nf4.Nf4Linear:
-    codes, state = quantise_weight(matrix, "packed")
+    codes, state = nf4.quantise(matrix, "packed")
     return nf4.Nf4Linear(codes, state.absmax, bias)
 
 

@@ -7,9 +7,10 @@ import copy
 import pytest
 import torch
 
+from engine.model import nf4
 from engine.model.linear import size_of
 from engine.model.nf4 import BLOCK, Nf4Linear
-from engine.weights import nf4, store
+from engine.models import store
 from tests.support.random_gguf import by_bitsandbytes, logits, random_qwen
 
 packed_only = pytest.mark.skipif(store.cpu_layout() != "packed", reason="the kernel needs AVX512-BF16")
@@ -33,9 +34,9 @@ def test_a_stored_model_gives_the_logits_that_bitsandbytes_gives(tmp_path, tied,
 
 def test_matrices_larger_than_a_chunk_are_quantised_as_a_whole(monkeypatch):
     weight = torch.randn(160, 128, dtype=torch.bfloat16)
-    whole, state = nf4.quantise_weight(weight, "packed")
+    whole, state = nf4.quantise(weight, "packed")
     monkeypatch.setattr(nf4, "CHUNK", 64 * 128)
-    chunked, chunked_state = nf4.quantise_weight(weight, "packed")
+    chunked, chunked_state = nf4.quantise(weight, "packed")
     assert torch.equal(whole, chunked)
     assert torch.equal(state.absmax, chunked_state.absmax)
 
@@ -43,7 +44,7 @@ def test_matrices_larger_than_a_chunk_are_quantised_as_a_whole(monkeypatch):
 @packed_only
 def test_a_pass_is_charged_the_same_bytes_in_either_layout(tmp_path):
     weight = torch.randn(160, 128, dtype=torch.bfloat16)
-    codes, state = nf4.quantise_weight(weight, "packed")
+    codes, state = nf4.quantise(weight, "packed")
     dense = torch.nn.Linear(128, 160, bias=False).bfloat16()
     dense.weight.data = weight
     (layer,) = by_bitsandbytes(torch.nn.Sequential(dense)).children()  # pyright: ignore[reportArgumentType]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from engine import InvalidRequest, RouterError
+from engine.models.files import sha256_of
 from engine.operating_points import FILE, LLM_ONLY, MAX_BYTES, Curve, OperatingPoint, OperatingPoints, TimedSetting
 from engine.router import WEIGHTS, Router
-from engine.weights.cache_folder import sha256_of
 from tests.support.routers import make_router
 
 HASH = "0123456789abcdef" * 4

@@ -15,11 +15,11 @@ from transformers import AutoModelForCausalLM
 
 from engine import Role, RouterError, SettingsError, WeightsError, build_request, load_settings
 from engine.__main__ import main as terminal
+from engine.models import load as loading
+from engine.models import store
+from engine.models.cache import in_words
+from engine.models.sources import PRESETS, choose_preset
 from engine.pair import load
-from engine.pairs import room
-from engine.pairs.presets import PRESETS, choose_preset
-from engine.weights import store
-from engine.weights.cache_folder import in_words
 from tests.support.converted_pair import Files
 from tests.support.fake_hub import Repo
 from tests.support.own_pair import save_random, save_tiny
@@ -206,12 +206,12 @@ def test_of_what_disk_or_memory_do_not_hold_nothing_large_is_fetched_or_written(
     models = saved[0], "someone/large@v1"
     with monkeypatch.context() as patch:
         usage = namedtuple("usage", "total used free")
-        patch.setattr(room.shutil, "disk_usage", lambda _: usage(1, 1, 1_000_000))
+        patch.setattr(loading.shutil, "disk_usage", lambda _: usage(1, 1, 1_000_000))
         said = refused(models)
         assert in_words(len(repo[1]["model.safetensors"])) in said and "1.0 MB" in said
-    monkeypatch.setattr(room, "free_memory", lambda: 1_000_000)
+    monkeypatch.setattr(loading, "memory_bytes", lambda: 100_000)
     said = refused(models)
-    assert "memory" in said and "large" in said and "1.0 MB" in said
+    assert "memory" in said and "large" in said and "0.1 MB" in said
     assert not (cache / "nf4").exists() and not (cache / "int8").exists()
     assert not [path for _, path in fake_hub.asked("/resolve/") if path.endswith(".safetensors")]
 

@@ -53,59 +53,6 @@ def test_only_what_follows_the_first_flip_is_decoded_again(tiny_pair):
     assert tiny_pair.slm.fed - fed <= len(again) + 1  # the last kept token is read again, for its hidden state
 
 
-def back_to(decoding, kept):
-    """Makes the row's text its first tokens, ready to go on from there, as a slider does."""
-    row = decoding.rows[0]
-    decoding.resume(0, row.request, row.events[:kept])
-
-
-@pytest.mark.parametrize("policy", ["router", "llm"])
-def test_what_is_charged_and_not_read_where_a_text_goes_on_is_noted_for_its_seconds(tiny_pair, policy):
-    decoding = written(tiny_pair, request(policy=policy))
-    row, found = decoding.rows[0], []
-    for at in reversed([event.index for event in row.events if event.role is Role.LLM]):
-        back_to(decoding, at)
-        spared(tiny_pair, decoding)
-        found.append(row.spared.get(Role.LLM, 0))
-    assert found[-1] >= row.prompt_tokens - 1, "of the first token the whole prompt, but for what is always read"
-
-
-def spared(pair, decoding):
-    """The event of a step, of which the row must say how much less each model read than the event charges for."""
-    before = [model.fed for model in pair.models]
-    (event,) = decoding.step()
-    row = decoding.rows[event.row]
-    for role, model, was, charged in zip(Role, pair.models, before, (event.slm_fed, event.llm_fed), strict=True):
-        if charged:
-            assert charged - (model.fed - was) == row.spared[role], (event.index, role)
-    return event
-
-
-def test_what_was_read_for_candidates_alone_is_in_the_seconds_of_what_goes_on_from_there(tiny_pair):
-    decoding = written(tiny_pair, request(policy="llm"), tokens=9)
-    back_to(decoding, 5)
-    decoding.reveal(0)
-    spared(tiny_pair, decoding)
-    decoding = written(tiny_pair, request(0.0), tokens=9)
-    decoding.reveal(0)
-    decoding.rows[0].setting = Setting(threshold=1.01)
-    event = spared(tiny_pair, decoding)
-    assert event.llm_fed == decoding.rows[0].prompt_tokens + 9
-    assert decoding.rows[0].spared[Role.LLM] == event.llm_fed - 1, "all but the last token, for its hidden state"
-
-
-def test_what_is_read_again_after_a_row_was_away_is_in_no_seconds(tiny_pair):
-    decoding = written(tiny_pair, request(), tokens=9)
-    row = decoding.remove(0)
-    other = tiny_pair.start([asked(PROMPTS[1])]).rows[0]
-    decoding.add([other.request], [other.policy], [other.tokens])
-    decoding.step()
-    decoding.remove(0)
-    decoding.enter([row])
-    event = spared(tiny_pair, decoding)
-    assert event.slm_fed == 1 and row.spared[Role.SLM] == -(row.prompt_tokens + 8)
-
-
 def test_a_draft_that_took_others_back_is_taken_back_by_none_after_the_acceptance_was_raised(tiny_pair):
     """Written at acceptance 0, then live at 1: drafts before the change are unread, and later ones were taken back."""
     text = verified(threshold=0.0, acceptance=0.0, policy="confidence")

@@ -70,7 +70,7 @@ def test_options_that_make_no_request_are_refused_by_name():
 
 
 def test_the_public_names_and_the_settings_do_not_import_torch():
-    code = "import sys, engine, engine.settings, engine.pairs.presets; engine.Request('x'); engine.Trace"
+    code = "import sys, engine, engine.settings, engine.models.sources; engine.Request('x'); engine.Trace"
     assert (
         subprocess.run([sys.executable, "-c", f"{code}; sys.exit('torch' in sys.modules)"], check=False).returncode == 0
     )

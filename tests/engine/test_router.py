@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 
 from engine import Request, Role, RouterError, Setting, WeightsError, build_request
 from engine.model.logits import LOGIT_FEATURES, logit_features
-from engine.network import FoldedNetwork, RouterNetwork
 from engine.policy import (
     ConfidencePolicy,
     EntropyPolicy,
@@ -22,7 +21,7 @@ from engine.policy import (
     State,
     decide,
 )
-from engine.router import Router, features
+from engine.router import FoldedNetwork, Router, RouterNetwork, features
 from tests.support.routers import make_router
 
 

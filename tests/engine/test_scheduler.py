@@ -278,20 +278,6 @@ def test_a_text_at_its_limit_is_gone_on_from_with_one_that_its_cache_has_no_room
         assert facts(written(scheduler, longer, after=origin, events=kept).events) == expected(tiny_pair, longer)
 
 
-def test_a_text_gone_on_from_before_the_llm_wrote_takes_the_seconds_of_all_that_is_charged(tiny_pair, monkeypatch):
-    # Far slower than any machine, so that what was measured does not count.
-    slow = replace(tiny_pair.llm_cost, pass_seconds=1.0, pass_table=((1, 1.0), (200, 1000.0)))
-    monkeypatch.setattr(tiny_pair.llm, "cost", slow)
-    with scheduling(tiny_pair, 1) as scheduler:
-        origin = written(scheduler, asked(LONG, 0.9))
-        first = next(event.index for event in origin.events if event.role is Role.LLM)
-        assert first > 0
-        again = written(scheduler, asked(LONG, 0.9), after=origin, events=origin.events[:first])
-    event = again.events[first]
-    assert event.llm_fed == len(again.order.prompt) + first
-    assert event.llm_seconds >= slow.seconds(event.llm_fed) - slow.seconds(1) > 100
-
-
 def test_the_next_prompt_of_a_conversation_is_read_on_from_the_text_before_it(tiny_pair):
     first = asked(LONG, 0.9, alternatives=2)
     models = tiny_pair.slm, tiny_pair.llm
@@ -308,9 +294,7 @@ def test_the_next_prompt_of_a_conversation_is_read_on_from_the_text_before_it(ti
         new = len(prompt) - min(shared, len(read) - 1) + len(handle.events)
         assert all(0 < model.fed - was <= new for model, was in zip(models, fed, strict=True))
         assert facts(handle.events) == expected(tiny_pair, follow), "its figures are those of the whole conversation"
-        event, cost = handle.events[0], tiny_pair.slm_cost
-        assert event.slm_fed == len(prompt)
-        assert event.slm_seconds >= cost.seconds(len(prompt)) - cost.seconds(len(prompt) - min(shared, len(read) - 1))
+        assert handle.events[0].slm_fed == len(prompt)
         back = written(scheduler, first, after=before, events=before.events[:3])
         assert facts(back.events) == expected(tiny_pair, first)
 
@@ -419,7 +403,5 @@ def test_what_a_text_costs_is_what_it_costs_alone_also_where_steps_are_shared(ti
     tokens = sum(len(list(charged(handle.events))) for handle in (gate, *handles))
     assert scheduler.tokens == tokens, "what was taken back in the step that drafted it included"
     for handle, text in zip(handles, texts, strict=True):
-        if handle.beside == len(handle.stream):
-            run = costs(handle.events, len(handle.order.prompt), slm, llm).run
-            assert run.seconds == pytest.approx(modelled_seconds(tiny_pair.generate(text).events, slm, llm))
-    assert any(handle.beside == len(handle.stream) for handle in handles)
+        run = costs(handle.events, len(handle.order.prompt), slm, llm).run
+        assert run.seconds == pytest.approx(modelled_seconds(tiny_pair.generate(text).events, slm, llm))

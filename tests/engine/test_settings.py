@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import SettingsError
-from engine.pairs import presets
-from engine.pairs.own import PRESET_NAMES
-from engine.pairs.presets import PRESETS, choose_preset
+from engine.models import sources
+from engine.models.own import PRESET_NAMES
+from engine.models.sources import PRESETS, choose_preset
 from engine.settings import Settings, load_settings, markdown_table, variables
 
 
@@ -102,7 +102,7 @@ def test_a_named_preset_is_taken_and_auto_takes_the_gpu_from_eight_gigabytes_on(
     for name in PRESET_NAMES[1:]:
         assert choose_preset(load_settings(preset=name)) is PRESETS[name]
     for gigabytes, name in ((0, "cpu"), (6, "cpu"), (7.9, "gpu"), (24, "gpu")):
-        monkeypatch.setattr(presets, "_gpu_bytes", lambda size=int(gigabytes * 1e9): size)
+        monkeypatch.setattr(sources, "_gpu_bytes", lambda size=int(gigabytes * 1e9): size)
         assert choose_preset(load_settings(preset="auto")).name == name
 
 

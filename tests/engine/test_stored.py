@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from engine.model.language_model import LanguageModel
-from engine.weights import store
-from engine.weights.convert import folder_of
-from engine.weights.load import load_models
+from engine.models import store
+from engine.models.convert import folder_of
+from engine.models.load import load_models
+from engine.models.model_files import files_of
 from tests.support.converted_pair import LOADED, Files
 from tests.support.paths import ROOT
 from tests.support.random_gguf import logits
@@ -28,7 +29,7 @@ def test_it_says_what_transformers_says_with_the_same_products(files, cpu_weight
     settings = files.settings.model_copy(update={"cpu_weights": cpu_weights})
     loaded = load_models(files.preset, settings).llm
     layout = store.cpu_layout(cpu_weights)
-    plain: Any = store.as_transformers(folder_of("large", settings, layout), layout)
+    plain: Any = store.as_transformers(folder_of(files_of(files.preset.llm, settings), settings, layout), layout)
     ours, theirs = logits(loaded).float(), logits(plain).float()
     torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.02)
     model, again = (LanguageModel(each, "model", 288) for each in (loaded, plain))

@@ -14,13 +14,13 @@ import torch
 from transformers import AutoTokenizer
 
 from engine.errors import WeightsError
-from engine.pairs.presets import PRESETS, FolderModel, Preset
+from engine.models import __main__ as command
+from engine.models import cache, convert, store
+from engine.models.convert import MANIFEST
+from engine.models.load import load_models
+from engine.models.sources import PRESETS, Preset, Source
 from engine.settings import load_settings
 from engine.tokenizer import PADDING, check_same_tokenizer, tokenizer_fingerprint
-from engine.weights import __main__ as command
-from engine.weights import cache_folder, convert, manifest, store
-from engine.weights.load import load_models
-from engine.weights.manifest import MANIFEST
 from tests.support.converted_pair import LOADED, Files
 from tests.support.mutations import no_file_larger_than
 from tests.support.paths import ROOT
@@ -105,7 +105,7 @@ def test_a_whole_cache_stays_where_loading_it_fails_for_another_reason(files, mo
 
     before = files.folder("small").stat().st_ino
     with monkeypatch.context() as patch:
-        patch.setattr("engine.weights.load.load_folder", fails)
+        patch.setattr("engine.models.store.load", fails)
         with pytest.raises(WeightsError, match="small"):
             files.load()
     assert files.folder("small").stat().st_ino == before and files.load()[1] == READY
@@ -115,27 +115,31 @@ def test_a_whole_cache_stays_where_loading_it_fails_for_another_reason(files, mo
 
 
 def test_a_large_file_is_hashed_once_and_again_after_any_change(converted, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(manifest, "SMALL", 0)
+    monkeypatch.setattr(cache, "_SMALL", 0)
     files = converted.copied_to(tmp_path / "cache")
-    folder, model = files.folder("small"), files.preset.slm.file.sha256
-    assert convert.problem(folder, model) is None, "copied files have other inodes, so they were hashed"
-    hashed, real = [], cache_folder.sha256_of
+    folder, model, place = files.folder("small"), files.preset.slm.gguf.sha256, files.settings.cache_dir
+
+    def problem():
+        return convert.problem(folder, model, place)
+
+    assert problem() is None, "copied files have other inodes, so they were hashed"
+    hashed, real = [], cache.sha256_of
     with monkeypatch.context() as patch:
-        patch.setattr(cache_folder, "sha256_of", lambda path, *rest: hashed.append(path.name) or real(path, *rest))
-        assert convert.problem(folder, model) is None and hashed == []
+        patch.setattr(cache, "sha256_of", lambda path, *rest: hashed.append(path.name) or real(path, *rest))
+        assert problem() is None and hashed == []
         weights = folder / convert.WEIGHTS
         os.utime(weights, ns=(1, 1))
-        assert convert.problem(folder, model) is None and hashed == [convert.WEIGHTS]
+        assert problem() is None and hashed == [convert.WEIGHTS]
         shutil.copy2(weights, folder / "new")
         (folder / "new").replace(weights)
-        assert convert.problem(folder, model) is None and hashed == [convert.WEIGHTS] * 2, "another inode"
+        assert problem() is None and hashed == [convert.WEIGHTS] * 2, "another inode"
     monkeypatch.setattr(command, "PRESETS", {"test": files.preset})
     monkeypatch.setattr(command, "load_settings", lambda: files.settings)
     assert command.main([]) == 0 and capsys.readouterr().out.count(": whole\n") == 4
     flip_unseen(weights)
-    assert convert.problem(folder, model) is None, "nothing shows"
+    assert problem() is None, "nothing shows"
     assert command.main([]) == 2 and f"{folder}: its {weights.name}" in capsys.readouterr().out
-    assert "changed" in (convert.problem(folder, model) or ""), "what a request found is not forgotten"
+    assert "changed" in (problem() or ""), "what a request found is not forgotten"
     assert any("made again" in line for line in files.load()[1]) and command.main([]) == 0
 
 
@@ -143,7 +147,7 @@ def test_a_large_file_is_hashed_once_and_again_after_any_change(converted, tmp_p
 
 KILLED = """
 import os, threading
-from engine.weights import store
+from engine.models import store
 save, saved = store.save, []
 def half(tensors, path):
     save(tensors, path)
@@ -189,7 +193,7 @@ def test_a_disk_that_fills_up_in_mid_conversion_is_called_so_and_nothing_is_left
 def test_other_tokenizers_are_no_pair_and_padding_makes_no_difference(files, tmp_path):
     pair, _ = files.load()
     fingerprint = tokenizer_fingerprint(pair.tokenizer)
-    assert convert.fingerprint_of(files.folder("small")) == fingerprint
+    assert convert.Manifest.load(files.folder("small")).tokenizer == fingerprint
     padded = AutoTokenizer.from_pretrained(files.settings.cache_dir / "gguf", gguf_file="small.gguf")
     assert len(padded) > len(pair.tokenizer) and tokenizer_fingerprint(padded) == fingerprint
     pair.tokenizer.save_pretrained(tmp_path / "saved")
@@ -210,11 +214,11 @@ def test_a_pair_of_folders_or_for_a_gpu_that_cannot_be_loaded_is_told_why(files,
     small = random_qwen(1)
     small.resize_token_embeddings(200)
     small.save_pretrained(tmp_path / "few")
-    few = FolderModel("few", tmp_path / "few", files.folder("small"))
+    few = Source("few", folder=tmp_path / "few", tokenizer=files.folder("small"))
     with pytest.raises(WeightsError, match="200 rows"):
         load_models(Preset("mine", few, few, "cpu", "fp32"), load_settings())
     with pytest.raises(WeightsError, match=r"s: .*nowhere"):
-        load_models(Preset("mine", FolderModel("s", tmp_path / "nowhere"), few), load_settings())
+        load_models(Preset("mine", Source("s", folder=tmp_path / "nowhere"), few), load_settings())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(WeightsError, match="CITER_PRESET=cpu"):
         load_models(PRESETS["gpu"], load_settings())

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from transformers import Qwen2ForCausalLM
 
-from engine.pairs.presets import GgufModel, PinnedFile, Preset
+from engine.models import load as weights
+from engine.models import store
+from engine.models.load import load_models
+from engine.models.sources import PinnedFile, Preset, Source
 from engine.settings import load_settings
-from engine.weights import load as weights
-from engine.weights import store
-from engine.weights.load import load_models
 from tests.support.random_gguf import WORDS, random_qwen, write_gguf
 
 LOADED = """
 from pathlib import Path, PosixPath
 import engine.pair
 from engine import load_settings
-from engine.pairs.presets import GgufModel, PinnedFile, Preset
-from engine.weights.load import load_models
+from engine.models.sources import PinnedFile, Preset, Source
+from engine.models.load import load_models
 cache = Path({files.settings.cache_dir!r})
 settings = load_settings(cache_dir=cache, hub=False, mirror=False)
 loaded = load_models({files.preset!r}, settings)
@@ -37,12 +37,12 @@ class Files:
         self.slm_dense, self.llm_dense = random_qwen(1), random_qwen(2, width=192)
         self.preset = Preset("test", self.add("small", self.slm_dense), self.add("large", self.llm_dense))
 
-    def add(self, title: str, model: Qwen2ForCausalLM, words: list[str] = WORDS) -> GgufModel:
+    def add(self, title: str, model: Qwen2ForCausalLM, words: list[str] = WORDS) -> Source:
         path = self.settings.cache_dir / "gguf" / f"{title}.gguf"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_gguf(path, model, words)
         content = path.read_bytes()
-        return GgufModel(title, PinnedFile(path.name, len(content), hashlib.sha256(content).hexdigest()))
+        return Source(title, gguf=PinnedFile(path.name, len(content), hashlib.sha256(content).hexdigest()))
 
     def folder(self, title: str) -> Path:
         return self.settings.cache_dir / store.form(store.cpu_layout()).lower() / f"{title}-{store.cpu_layout()}"

@@ -284,7 +284,6 @@ def _event(request: Request, index: int, setting: Setting, seconds: float) -> To
         other = _alternatives(piece, index + 1, 0.95) if llm else ()
         alternatives = {"slm_alternatives": _alternatives(piece, index, 0.9 * score), "llm_alternatives": other}
     spent: dict[str, Any] = {"slm_fed": 1, "llm_fed": 0, "slm_head": not llm, "seconds": seconds}
-    spent |= {"slm_seconds": seconds * 0.3, "llm_seconds": seconds * 0.7 * llm}
     asked: Any = {"threshold": setting.threshold, "acceptance": setting.acceptance, "score": score if scores else None}
     return TokenEvent(id=1000 + index, text=piece, role=role, index=index, **asked, **spent, **alternatives)
 

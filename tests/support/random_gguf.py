@@ -13,7 +13,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from engine.model.language_model import LanguageModel
-from engine.model.stored import StoredModel
+from engine.models.store import StoredModel
 
 _NAMES = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, 64)
 IDS = torch.tensor([[1, 5, 9, 260, 17]])

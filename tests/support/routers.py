@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
-from engine.network import RouterNetwork
 from engine.pair import Pair
-from engine.router import Router, RouterCard, input_size
+from engine.router import Router, RouterCard, RouterNetwork, input_size
 
 
 def make_router(pair: Pair, *, logits: bool = False, **changes: Any) -> Router:

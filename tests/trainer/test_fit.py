@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from engine import Role, RouterError
 from engine.model.logits import logit_features
-from engine.network import RouterNetwork
 from engine.policy import ConfidencePolicy, EntropyPolicy, MarginPolicy, QueryPolicy, State
-from engine.router import WEIGHTS, Router
+from engine.router import WEIGHTS, Router, RouterNetwork
 from tests.support.fake_labels import FITTING as SETTINGS
 from tests.support.fake_labels import WIDTH, biased, planted, quiet, rollout, write_labels, write_rollouts
 from trainer import TrainerError

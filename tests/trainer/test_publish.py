@@ -9,9 +9,11 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
+from engine import load_settings
+from engine.models.router_folder import router_folder
+from engine.models.sources import PRESETS
 from engine.operating_points import OperatingPoints
 from engine.router import Router
-from engine.weights.router_hub import find_router
 from tests.support.fake_hub import TOKEN, Repo
 from tests.support.paths import ROOT
 from trainer import TrainerError
@@ -64,7 +66,9 @@ def test_a_published_router_is_one_commit_of_the_listed_files_and_loads_back(
     repo = fake_hub.repos[NAME]
     assert set(repo.files) == SENT | {".gitattributes"} and repo.private and bool(fake_hub.large) == lfs
     assert url == f"{fake_hub.url}/{NAME}/commit/{repo.branches['main']}" and url in said[-2] and NAME in said[-1]
-    back = find_router(NAME, tmp_path / "no-routers", tmp_path / "cache")
+    settings = load_settings(router=NAME, cache_dir=tmp_path / "cache", hub_timeout=60)
+    back = router_folder(settings, PRESETS["tiny"], tmp_path / "no-routers")
+    assert back is not None
     assert (back / "router.safetensors").read_bytes() == (TINY / "router.safetensors").read_bytes()
     assert Router.load(back).card == Router.load(TINY).card
     commits = len(repo.messages)

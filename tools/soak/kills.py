@@ -18,10 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.errors import WeightsError
+from engine.models.download import fetch
 from engine.provenance import ROOT
 from engine.settings import Settings, load_settings
-from engine.weights.cache_folder import NOTE
-from engine.weights.download import fetch
 from tests.support.fake_sources import CONTENT, FILE, Hub
 from tools.soak.tally import Tally
 
@@ -31,7 +30,7 @@ CONVERSION = """
 import sys
 from pathlib import Path
 from tests.support.converted_pair import Files
-from engine.weights import convert
+from engine.models import convert
 files = Files(Path(sys.argv[1]))
 print("ready", flush=True)
 files.load()
@@ -44,7 +43,7 @@ from trainer.labels import answers
 print("ready", flush=True)
 sys.exit(main(["answer", "--preset", "tiny", "--questions", "300", "--max-new-tokens", "4", "--out", sys.argv[1]]))
 """
-_PASSING = (".lock", ".tmp", NOTE)  # ends of names that say nothing of what was made
+_PASSING = (".lock", ".tmp")  # ends of names that say nothing of what was made
 _STATUSES = (200, 200, 200, 200, 403, 404, 429, 500, 503)
 _TIMEOUT = 0.5  # seconds that the Hub may be silent
 

@@ -18,14 +18,13 @@ from typing import Any
 import torch
 
 from engine import load
-from engine.pairs.adapter import FILE, Adapter, AdapterCard, aligned, save_adapter
-from engine.pairs.gguf_dense import quick_and_quiet_reading
-from engine.pairs.origin import Origin, origin_of
-from engine.pairs.presets import Preset, choose_preset
+from engine.model.adapter import FILE, Adapter, AdapterCard, save_adapter
+from engine.models import store
+from engine.models.files import sha256_of
+from engine.models.model_files import ModelFiles, files_of
+from engine.models.sources import Preset, choose_preset
 from engine.provenance import command, hardware, processor, revision
 from engine.settings import Settings
-from engine.weights import store
-from engine.weights.cache_folder import sha256_of
 from trainer import TrainerError
 from trainer.align.texts import AnsweredTask, LlmText, gather, likeliest
 from trainer.align.training import Alignment, Position, agreement, factors_of, share
@@ -72,10 +71,10 @@ def align(
     gc.collect()  # its gigabytes, before the SLM is read as it is
     report(f"{len(texts):,} texts, {sum(text.length for text in texts):,} tokens with their prompts")
     preset = choose_preset(settings)
-    origin = origin_of(preset.slm, settings)
-    made_of = _digest(texts, how, origin.identity)
-    run = Alignment(dense_slm(preset, origin), vocabulary, texts, how, folder, made_of, top, report)
-    position = _learn(run, adapter, AdapterCard(origin.title, origin.identity, how.rank, _about(preset, texts, how)))
+    model = files_of(preset.slm, settings)
+    made_of = _digest(texts, how, model.base)
+    run = Alignment(dense_slm(preset, model), vocabulary, texts, how, folder, made_of, top, report)
+    position = _learn(run, adapter, AdapterCard(model.title, model.base, how.rank, _about(preset, texts, how)))
     del run
     gc.collect()  # the SLM's gigabytes, before it is read again
     if position.best == 0:
@@ -84,20 +83,19 @@ def align(
             "give more texts, or another --learning-rate, in another folder"
         )
     held_out = [text for text in texts if text.held_out]
-    after = agreement(dense_slm(preset, aligned(origin, Adapter.load(adapter))), held_out, vocabulary)
+    model.aligned(Adapter.load(adapter))
+    after = agreement(dense_slm(preset, model), held_out, vocabulary)
     _write_result(folder / RESULT, adapter, position.agreement, after, texts, how, position.seconds)
     report(table(position.agreement[0], after))
     return adapter
 
 
-def dense_slm(preset: Preset, origin: Origin) -> Any:
+def dense_slm(preset: Preset, model: ModelFiles) -> Any:
     """The SLM as it is before it is quantised, in bf16, or in fp32 where that is kept or faster; without gradients."""
     cuda = preset.device != "cpu" and torch.cuda.is_available()
     wide = preset.weights == store.FP32 or not (cuda or torch.cpu._is_avx512_bf16_supported()) or fp32_is_faster()
     dtype = torch.float32 if wide else torch.bfloat16
-    with quick_and_quiet_reading(), origin.open() as (model, read):
-        dense: Any = model if read is None else store.dense(model, lambda name: read(name, dtype))
-    return dense.to("cuda" if cuda else "cpu", dtype).eval().requires_grad_(False)
+    return store.dense(*model.open(), dtype).to("cuda" if cuda else "cpu")
 
 
 def fp32_is_faster() -> bool:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from engine.errors import first_fault
-from engine.weights.files import replacing
+from engine.models.files import replacing
 from trainer import TrainerError
 from trainer.align.texts import LlmText
 from trainer.json_files import AGAIN

@@ -80,6 +80,6 @@ class Seconds(Evaluate):
 
 def _folder(pair: Pair) -> str:
     """Where a pair's rows are: those of an aligned SLM are another pair's."""
-    from engine.pairs.presets import base_title
+    from engine.models.sources import base_title
 
     return pair.preset if pair.slm_name == base_title(pair.slm_name) else f"{pair.preset}-aligned"

@@ -116,7 +116,7 @@ class Run(FitSettings, OnPair):
 
     def run(self) -> None:
         from engine import load
-        from engine.pairs.presets import choose_preset
+        from engine.models.sources import choose_preset
         from trainer.evaluation.rows import check_task
         from trainer.pipeline import align_first, run
 

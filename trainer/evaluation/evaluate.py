@@ -14,10 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine import Request
+from engine import Request, costs
 from engine.batch.rows import Row as WrittenRow
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
-from engine.events.cost import costs_alone
 from engine.grading import agreement, grade
 from engine.pair import Pair
 from engine.provenance import pair_title, provenance
@@ -199,7 +198,7 @@ def _row(
         events = as_published(events, setting.max_draft)
     router = method.router
     slm = replace(pair.slm_cost, router_bytes=router.bytes if router else 0, router_flops=router.flops if router else 0)
-    spent = costs_alone(events, written.prompt_tokens, slm, pair.llm_cost, pair.prices).run
+    spent = costs(events, written.prompt_tokens, slm, pair.llm_cost, pair.prices).run
     text = "".join(event.text for event in events)
     right = float(grade(question, text)) if llm is None else agreement([event.id for event in events], llm)
     return Row(

@@ -19,7 +19,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from engine.errors import first_fault
 from engine.events import Role, TokenEvent
-from engine.weights.files import replacing
+from engine.models.files import replacing
 from trainer import TrainerError
 
 Array = NDArray[np.float64]

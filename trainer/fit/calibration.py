@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine.network import RouterNetwork
+from engine.router import RouterNetwork
 
 FOLDS = 5
 BINS = 10

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.models.files import write_text
 from engine.operating_points import Curve
 from engine.router import RouterCard
-from engine.weights.files import write_text
 
 METHODS = {
     "citer": "CITER (Zheng et al., COLM 2025): preferences from the shortcut and from rollouts",

@@ -22,8 +22,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from engine.errors import RouterError
-from engine.network import RouterNetwork
-from engine.router import Router, RouterCard
+from engine.router import Router, RouterCard, RouterNetwork
 from trainer import TrainerError
 from trainer.fit import calibration
 from trainer.fit.card import write_card

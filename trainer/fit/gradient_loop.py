@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine.network import RouterNetwork
+from engine.router import RouterNetwork
 from trainer import TrainerError
 from trainer.fit.labelled_tokens import LabelledTokens
 from trainer.settings import FitSettings

@@ -24,9 +24,9 @@ from engine import Request
 from engine.grading import grade
 from engine.model.language_model import LanguageModel, prefill_shared
 from engine.model.logits import LOGIT_FEATURES, logit_features
+from engine.models.files import sha256_of
 from engine.pair import Pair
 from engine.tokenizer import render
-from engine.weights.cache_folder import sha256_of
 from trainer import TrainerError
 from trainer.json_files import AGAIN
 from trainer.labels.answers import Answer

@@ -22,10 +22,9 @@ from pydantic import Field
 from engine import Request, Role, build_request
 from engine.events.cost import costs
 from engine.grading import grade
-from engine.network import RouterNetwork
 from engine.pair import Pair
 from engine.policy import FixedPolicy, Policy, RouterPolicy
-from engine.router import Router
+from engine.router import Router, RouterNetwork
 from engine.tokenizer import render
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write_each
@@ -162,7 +161,7 @@ def rollouts_about(folder: Path) -> dict[str, Any]:
 def fingerprint(network: RouterNetwork) -> str:
     """SHA-256 of a network's weights as tensors, wherever they are kept; rollouts and evaluations name routers by it.
 
-    Operating points name the file `router.safetensors` instead, by `engine.weights.cache_folder.sha256_of`.
+    Operating points name the file `router.safetensors` instead, by `engine.models.files.sha256_of`.
     """
     weights = network.state_dict()
     return hashlib.sha256(b"".join(weights[name].cpu().numpy().tobytes() for name in sorted(weights))).hexdigest()

@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 
 from engine.bench.markdown import SectionError, filled, read
-from engine.pairs.presets import ROUTERS
+from engine.models.files import read_json, write_text
+from engine.models.sources import ROUTERS
 from engine.setting import Setting
-from engine.weights.files import read_json, write_text
 from trainer import TrainerError
 from trainer.evaluation.rows import RESULTS, load_all
 from trainer.report.chart import draw

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from engine import Role, build_request, fold_revealed
 from engine.grading import grade
+from engine.models.files import filling
 from engine.pair import Pair
-from engine.weights.files import filling
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write_each
 from trainer.tiny.arithmetic import questions

@@ -1,4 +1,4 @@
-"""Models in few bits, as one file of safetensors: quantised once, and read in a second or two.
+"""Models in few bits, as one file of safetensors: quantised once, and read in a second or two, without transformers.
 
 | layout | format | where |
 | --- | --- | --- |
@@ -13,6 +13,7 @@ import ctypes
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -23,13 +24,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine.model import int8
+from engine.model import int8, nf4
 from engine.model.forward import Layer
 from engine.model.int8 import Int8Linear, WideEmbedding
 from engine.model.kv_cache import head_dim
 from engine.model.linear import joined
-from engine.model.nf4 import PACK_ROWS, Nf4Linear, has_kernel
-from engine.model.stored import Rotary, StoredModel
+from engine.model.nf4 import PACK_ROWS, Nf4Linear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,7 +47,7 @@ Read = Callable[..., Tensor]
 
 def cpu_layout(wanted: str = "auto") -> str:
     """How weights are stored for this processor; `wanted` is "auto", or "int8" for that everywhere."""
-    return "packed" if wanted != "int8" and has_kernel() else "int8"
+    return "packed" if wanted != "int8" and nf4.has_kernel() else "int8"
 
 
 def form(layout: str) -> str:
@@ -55,32 +55,76 @@ def form(layout: str) -> str:
     return layout if layout in ("int8", FP32) else "NF4"
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Weights of a model: of its layers' matrices and of its embedding, which a model that is not tied has twice."""
+def stored_bytes(weights: int, layout: str) -> int:
+    """Bytes that so many weights take in a layout at most, on the disk and in memory; the embedding is in bf16."""
+    each = {FP32: 4.0, "int8": 1.6}.get(layout, 1.1)  # a small model's embedding is a third of it
+    return int(each * weights)
 
-    matrices: int
-    embedding: int
-    tied: bool
+
+@dataclass
+class StoredModel:
+    """What a store holds of a model; it has the methods of transformers' models that the engine calls.
+
+    Attributes:
+        config: What the model's `config.json` says.
+        layers, norm: Of the decoder.
+        embed_tokens: Ids [n] → states [n, d].
+        lm_head: States [n, d] → logits [n, vocabulary].
+        rotary_emb: As `Rotary`.
+    """
+
+    config: SimpleNamespace
+    embed_tokens: nn.Embedding
+    layers: list[Layer]
+    norm: Any
+    rotary_emb: Rotary
+    lm_head: nn.Module
+    generation_config: None = None
 
     @property
-    def all(self) -> int:
-        """All of them; norms and biases are too few to count."""
-        return self.matrices + self.embedding * (1 if self.tied else 2)
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.embed_tokens.weight.device
 
-    def stored(self, layout: str) -> int:
-        """Bytes in a layout, on the disk and in memory: what `quantise` keeps, and a little more."""
-        if layout == FP32:
-            return 4 * self.all
-        dense = 2 * self.embedding * (1 if self.tied else 2)
-        return int((1.01 if layout == "int8" else 0.54) * (self.matrices + self.embedding) + dense)
+    def get_decoder(self) -> StoredModel:
+        """All but `lm_head` is found here, too."""
+        return self
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The embedding of tokens."""
+        return self.embed_tokens
+
+    def get_output_embeddings(self) -> nn.Module:
+        """`lm_head`."""
+        return self.lm_head
 
 
-def counts_of(model: PreTrainedModel) -> Counts:
-    """Those of a model, which need not have its weights."""
-    embedding = int(model.get_input_embeddings().weight.numel())  # pyright: ignore[reportCallIssue, reportArgumentType]
-    matrices = sum(m.weight.numel() for name, m in model.named_modules() if isinstance(m, nn.Linear) and name != HEAD)
-    return Counts(matrices, embedding, bool(model.config.tie_word_embeddings))
+class Rotary:
+    """The rotary embedding of transformers' models, to the bit."""
+
+    def __init__(self, config: SimpleNamespace) -> None:
+        self._config = config
+
+    @cached_property
+    def _angles(self) -> tuple[Tensor, float]:
+        """The angle that each half of a head turns by from one position to the next, and a factor of the result."""
+        kind = self._config.rope_parameters["rope_type"]
+        if kind == "default":
+            width = head_dim(self._config)
+            exponents = torch.arange(0, width, 2, dtype=torch.float) / width
+            return 1.0 / (self._config.rope_parameters["rope_theta"] ** exponents), 1.0
+        from transformers import CONFIG_MAPPING  # late: it takes a second
+        from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+        whole = CONFIG_MAPPING[self._config.model_type](**vars(self._config))
+        return ROPE_INIT_FUNCTIONS[kind](whole, torch.device("cpu"))
+
+    def __call__(self, like: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """The cosine and sine [..., tokens, head_dim] at positions [..., tokens], in the dtype of `like`."""
+        frequencies, factor = self._angles
+        angles = positions[..., None].float() * frequencies.to(positions.device)
+        both = torch.cat((angles, angles), dim=-1)
+        return (both.cos() * factor).to(like.dtype), (both.sin() * factor).to(like.dtype)
 
 
 def quantise(model: PreTrainedModel, layout: str, read: Read) -> dict[str, Tensor]:
@@ -93,8 +137,6 @@ def quantise(model: PreTrainedModel, layout: str, read: Read) -> dict[str, Tenso
         layout: Of the table above, but not `FP32`.
         read: Reads one tensor of the model by its name, so that the dense model is never in memory.
     """
-    from engine.weights.nf4 import quantise_weight  # late: bitsandbytes takes seconds to import
-
     tensors: dict[str, Tensor] = {}
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear):
@@ -102,7 +144,7 @@ def quantise(model: PreTrainedModel, layout: str, read: Read) -> dict[str, Tenso
         if layout == "int8":
             tensors[f"{name}.weight"], tensors[f"{name}.scales"] = int8.quantise(read(f"{name}.weight"))
             continue
-        codes, state = quantise_weight(read(f"{name}.weight"), layout)
+        codes, state = nf4.quantise(read(f"{name}.weight"), layout)
         tensors[f"{name}.weight"] = codes
         tensors |= {f"{name}.weight.{part}": value for part, value in state.as_dict(packed=True).items()}
     others = [name for name in model.state_dict() if name not in tensors]
@@ -187,9 +229,7 @@ class _Stored:
     def product(self, inputs: int, outputs: dict[str, int]) -> nn.Module:
         """Matrices [out, inputs] by name, which read the same input."""
         if self._layout == "plain":
-            from engine.weights.nf4 import linear4bit
-
-            layers = [linear4bit(self._file, name, inputs, rows) for name, rows in outputs.items()]
+            layers = [nf4.linear4bit(self._file, name, inputs, rows) for name, rows in outputs.items()]
             return joined([layer.to(self._device) for layer in layers])
         codes = [self._file.get_tensor(f"{name}.weight") for name in outputs]
         for matrix, (name, rows) in zip(codes, outputs.items(), strict=True):
@@ -252,9 +292,9 @@ def as_transformers(folder: Path, layout: str) -> PreTrainedModel:
     return model.eval().requires_grad_(False)
 
 
-def dense(model: PreTrainedModel, read: Read) -> PreTrainedModel:
+def dense(model: PreTrainedModel, read: Read, dtype: torch.dtype = torch.bfloat16) -> Any:
     """A model that was made on "meta", with its weights as `read` brings them, in eval mode and without gradients."""
-    model.load_state_dict({name: read(name) for name in model.state_dict()}, assign=True)
+    model.load_state_dict({name: read(name, dtype) for name in model.state_dict()}, assign=True)
     if model.config.tie_word_embeddings:
         model.tie_weights()
     rebuild_rotary(model)

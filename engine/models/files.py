@@ -6,6 +6,7 @@ JSON here never holds NaN or an infinity, which other readers refuse. No torch, 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -17,9 +18,6 @@ from typing import Any
 
 MAX_JSON = 1_000_000
 """Bytes of a JSON file that this project writes beside weights; the largest has a few thousand."""
-
-GGUF = "gguf"
-"""Folder of the cache for GGUF files."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how the Rust libraries (safetensors, tokenizers) spell an errno
@@ -109,3 +107,9 @@ def disk_error(error: BaseException) -> int | None:
         return error.errno
     found = _OS_ERROR.search(str(error))
     return int(found[1]) if found else None
+
+
+def sha256_of(path: Path) -> str:
+    """The hex SHA-256 of a file, about a gigabyte a second."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

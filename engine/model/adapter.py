@@ -1,7 +1,7 @@
 """What an SLM has learned of its LLM's own texts: low-rank changes of its matrices (LoRA, Hu et al. 2021), in one file.
 
 The file lies beside a router, which was fitted to the changed SLM. The changes are added to the SLM's weights as these
-are read, before they are quantised (`aligned`). So an aligned SLM costs nothing more when it runs.
+are read, before they are quantised. So an aligned SLM costs nothing more when it runs.
 
 A matrix [out, in] has three tensors: `<name>.down` int8 [rank, in], `<name>.up` int8 [rank, out], and `<name>.scale`
 float32 [rank]. Its change is `up.T @ (scale * down)`. The card is JSON in the header of the file.
@@ -9,13 +9,12 @@ float32 [rank]. Its change is `up.T @ (scale * down)`. The card is JSON in the h
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
@@ -24,13 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from engine.errors import SettingsError, WeightsError, first_fault, shown
-from engine.pairs.origin import Origin, Read
-from engine.pairs.presets import aligned_title
-from engine.weights.files import read_bytes, replacing
-from engine.weights.store import Counts
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from engine.models.files import read_bytes, replacing
 
 FILE = "adapter.safetensors"
 MAX_BYTES = 200_000_000
@@ -46,7 +39,7 @@ class AdapterCard:
 
     Attributes:
         slm: The SLM's title, for people.
-        base: The identity of the SLM's files (`Origin.identity`). The adapter fits no other weights.
+        base: The identity of the SLM's files (`ModelFiles.base`). The adapter fits no other weights.
         rank: Of the changes.
         learned: What it learned from and how well, for people.
         sha256: Of all bytes behind the header, so that damage is noticed.
@@ -86,13 +79,13 @@ class Adapter:
             raise WeightsError(f"The adapter {path} is damaged: {shown(str(error))}. {_WAY_OUT}") from None
         return cls(card, tensors, hashlib.sha256(content).hexdigest())
 
-    def check(self, base: Origin, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Raises a WeightsError where a change is for no matrix of the model, or for one of another shape."""
+    def check(self, title: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raises a WeightsError where a change is for no matrix of a model, or for one of another shape."""
         for name in self.names:
             down, up = self.tensors[f"{name}.down"], self.tensors[f"{name}.up"]
             shape = up.shape[1], down.shape[1]
             if shapes.get(f"{name}.weight") != shape:
-                raise WeightsError(f"The adapter changes {shown(name)} {shape}, which {base.title} lacks. {_WAY_OUT}")
+                raise WeightsError(f"The adapter changes {shown(name)} {shape}, which {title} lacks. {_WAY_OUT}")
 
     @property
     def names(self) -> list[str]:
@@ -159,66 +152,6 @@ def _parts(content: bytes) -> tuple[bytes, bytes]:
     """The header (JSON) and the data of a safetensors file."""
     end = 8 + int.from_bytes(content[:8], "little")
     return content[8:end], content[end:]
-
-
-class _Aligned(Origin):
-    """A model with an adapter: the files of both, and another name in the cache and for people."""
-
-    def __init__(self, base: Origin, adapter: Adapter) -> None:
-        self.title = aligned_title(base.title, adapter.digest)
-        self.folder, self.fetched = base.folder, base.fetched
-        self._base, self._adapter = base, adapter
-
-    @property
-    def key(self) -> str:
-        return f"{self._base.key}-{self._adapter.digest[:12]}"
-
-    @property
-    def identity(self) -> str:
-        return f"{self._base.identity}+{self._adapter.digest}"
-
-    @property
-    def files(self) -> str:
-        return self._base.identity
-
-    @property
-    def counts(self) -> Counts:
-        return self._base.counts
-
-    @property
-    def dense_bytes(self) -> int:
-        return self._base.dense_bytes
-
-    def tokenizer(self) -> Any:
-        return self._base.tokenizer()
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[tuple[PreTrainedModel, Read | None]]:
-        with self._base.open() as (model, read):
-            self._adapter.check(self._base, {name: tuple(value.shape) for name, value in model.state_dict().items()})
-            if read is None:
-                _merge(model, self._adapter)
-                yield model, None
-            else:
-                dense = read
-                yield model, lambda name, *dtype: self._adapter.changed(name, dense(name, *dtype))
-
-
-@torch.no_grad()
-def _merge(model: PreTrainedModel, adapter: Adapter) -> None:
-    for layer in adapter.names:
-        weight: Any = model.get_submodule(layer).weight
-        weight.copy_(adapter.changed(f"{layer}.weight", weight))
-
-
-def aligned(base: Origin, adapter: Adapter) -> Origin:
-    """A model with an adapter; a WeightsError where the adapter was made for other weights."""
-    if adapter.card.base != base.identity:
-        raise WeightsError(
-            f"The adapter {adapter.digest[:8]} was made for {shown(adapter.card.slm)} with other weights than this "
-            f"{base.title} has. Name the adapter of this SLM with CITER_ADAPTER, or set CITER_ADAPTER=none"
-        )
-    return _Aligned(base, adapter)
 
 
 def find_adapter(name: str, routers: Path, own: Path | None) -> Adapter | None:

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.errors import SettingsError, first_fault, shown
-from engine.weights.files import read_bytes
+from engine.models.files import read_bytes
 
 PRESET_NAMES = ("auto", "gpu", "cpu", "tiny")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as the names of results are

@@ -16,8 +16,7 @@ from engine.errors import WeightsError, shown
 from engine.model.forward import FAMILIES, refuse_unsupported
 from engine.model.kv_cache import head_dim
 from engine.model.nf4 import BLOCK, PACK_ROWS
-from engine.pairs.gguf_header import FORMATS, GgufHeader
-from engine.weights.files import read_bytes
+from engine.models.files import read_bytes
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -41,15 +40,6 @@ _OTHERS = (
     *("rope_scaling", "rope_parameters", "hidden_act", "bos_token_id", "eos_token_id", "pad_token_id"),
     *("sliding_window", "max_window_layers", "layer_types"),
 )
-_GGUF_SIZES = {
-    "hidden_size": "embedding_length",
-    "intermediate_size": "feed_forward_length",
-    "num_hidden_layers": "block_count",
-    "num_attention_heads": "attention.head_count",
-    "num_key_value_heads": "attention.head_count_kv",
-    "head_dim": "attention.key_length",
-    "max_position_embeddings": "context_length",
-}
 
 
 def read_config(title: str, folder: Path) -> PretrainedConfig:
@@ -120,46 +110,6 @@ def check_widths(title: str, config: Any, layout: str) -> None:
             f"{title} has matrices of {size} {sides}, and NF4 holds multiples of {block}: "
             "set CITER_CPU_WEIGHTS=int8, or choose another model"
         )
-
-
-def check_gguf(title: str, header: GgufHeader) -> None:
-    """Refuses a GGUF file that this engine does not decode, or that lacks tensors, by a WeightsError."""
-    kind = str(header.fields.get("general.architecture"))
-    sizes: dict[str, Any] = {name: header.fields.get(f"{kind}.{key}") for name, key in _GGUF_SIZES.items()}
-    vocabulary = header.lengths.get("tokenizer.ggml.tokens", 0)
-    config = config_of(title, {"model_type": kind, "vocab_size": vocabulary, **sizes})
-    scaling = header.fields.get(f"{kind}.rope.scaling.type", "none")
-    if "rope_freqs.weight" in header.tensors or scaling != "none":
-        raise WeightsError(
-            f"{title} scales its rotary embedding, which is not read from GGUF files: give its folder of safetensors"
-        )
-    if unknown := sorted({each.format for each in header.tensors.values()} - set(FORMATS)):
-        raise WeightsError(f"{title} has tensors in {', '.join(unknown)}; known are {', '.join(FORMATS)}")
-    for name, shape in _gguf_tensors(config).items():
-        found = header.tensors.get(name)
-        if found is None or found.shape != shape:
-            has = f"is {found.shape}" if found else "is not there"
-            raise WeightsError(f"{title}: the tensor {name} {has}, and by the file's own sizes it is {shape}")
-
-
-def _gguf_tensors(config: Any) -> dict[str, tuple[int, ...]]:
-    """The tensors that any of the families has, with their shapes."""
-    hidden, inner, width = config.hidden_size, config.intermediate_size, head_dim(config)
-    queries, keys = config.num_attention_heads * width, config.num_key_value_heads * width
-    layer = {
-        "attn_norm": (hidden,),
-        "attn_q": (queries, hidden),
-        "attn_k": (keys, hidden),
-        "attn_v": (keys, hidden),
-        "attn_output": (hidden, queries),
-        "ffn_norm": (hidden,),
-        "ffn_gate": (inner, hidden),
-        "ffn_up": (inner, hidden),
-        "ffn_down": (hidden, inner),
-    }
-    layers = range(config.num_hidden_layers)
-    tensors = {f"blk.{n}.{name}.weight": shape for n in layers for name, shape in layer.items()}
-    return {"token_embd.weight": (config.vocab_size, hidden), "output_norm.weight": (hidden,), **tensors}
 
 
 def _check_sizes(title: str, values: Mapping[str, Any]) -> None:

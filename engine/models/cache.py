@@ -1,4 +1,4 @@
-"""Locks, free space and hashes in the cache folder, which several processes share and which may be full or damaged."""
+"""The cache folder, which several processes share and which may be full or damaged: locks, free space and hashes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from engine.errors import WeightsError
-from engine.weights.files import FULL, disk_error, read_json, write_json
-from engine.weights.progress import Meter, ProgressCallback, say
+from engine.events.progress import ProgressCallback, say
+from engine.models.files import FULL, disk_error, read_json, sha256_of, write_json
 
-NOTE = ".verified.json"
-"""What the name of a file's note has behind the file's; see `sha256_once`."""
+HASHES = "hashes"
+"""Folder of the cache for what `known_sha256` remembers."""
 
-CHUNK = 1 << 20  # bytes that are read at a time
 _POLL = 1.0  # seconds between two looks at a lock that another process holds
+_SMALL = 20_000_000  # bytes; what is smaller is hashed whenever its hash is wanted
 
 
 @contextlib.contextmanager
@@ -56,15 +55,19 @@ def make_folder(folder: Path) -> None:
         raise _not_writable(folder, error) from error
 
 
-def require_space(folder: Path, needed: int) -> None:
-    """Refuses to begin what will not fit: a WeightsError if fewer than `needed` bytes are free in a folder."""
-    if shutil.disk_usage(folder).free < needed:
-        raise _disk_full(folder, needed)
-
-
 @contextlib.contextmanager
 def writing(folder: Path, needed: int) -> Iterator[None]:
-    """Turns a full disk and a missing permission, whatever library met it, into a WeightsError that says what to do."""
+    """Refuses to begin what will not fit, and says what to do when a disk fills up or may not be written.
+
+    Args:
+        folder: Of the cache.
+        needed: Bytes that will be written.
+
+    Raises:
+        WeightsError: Whichever library met the fault.
+    """
+    if shutil.disk_usage(folder).free < needed:
+        raise _disk_full(folder, needed)
     try:
         yield
     except Exception as error:
@@ -94,46 +97,33 @@ def in_words(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def sha256_of(path: Path, progress: ProgressCallback | None = None) -> str:
-    """The hex SHA-256 of a file, about a gigabyte a second."""
-    meter = Meter(progress, f"checking {path.name}", path.stat().st_size, "disk")
-    digest = hashlib.sha256()
-    with path.open("rb") as source:
-        while chunk := source.read(CHUNK):
-            digest.update(chunk)
-            meter.at(source.tell())
-    return digest.hexdigest()
+def known_sha256(
+    path: Path,
+    cache: Path,
+    progress: ProgressCallback | None = None,
+    again: bool = False,
+    moved_to: Path | None = None,
+) -> str:
+    """A file's SHA-256 in hex. A large file is hashed once, and again only after a change, or on request (`again`).
 
+    The cache remembers it with the file's size, time of change and inode. Damage that leaves all three alone is found
+    by `python -m engine.models`. Where the cache cannot be written, the file is hashed the next time, too.
 
-def note_beside(path: Path) -> Path:
-    """Where the note of a file lies, unless its folder is a stranger's."""
-    return path.with_name(path.name + NOTE)
-
-
-def user_note(folder: Path, path: Path) -> Path:
-    """Where the note of a user's file lies: in the cache, since the user's folder is not ours to write in."""
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return folder / f"user-{name}{NOTE}"
-
-
-def sha256_once(path: Path, note: Path, progress: ProgressCallback | None = None, again: bool = False) -> str:
-    """A file's SHA-256, so that gigabytes are hashed once, and again only after a change, or on request (`again`).
-
-    A note keeps it with the file's size, time of change and inode. Damage that leaves all three alone is found by
-    `python -m engine.weights`. Where the note cannot be written, the file is hashed the next time, too.
+    `moved_to`: Where the file will lie, if that is elsewhere.
     """
-    known, state = read_json(note), _state(path)
+    stat = path.stat()
+    if stat.st_size < _SMALL:
+        return sha256_of(path)
+    state = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
+    name = hashlib.sha256(str((moved_to or path).resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    note = cache / HASHES / f"{name}.json"
+    known = read_json(note)
     sha256 = known.get("sha256")
     if not again and isinstance(sha256, str) and known == {**state, "sha256": sha256}:
         return sha256
-    sha256 = sha256_of(path, progress)
+    say(progress, f"checking {path.name}")
+    sha256 = sha256_of(path)
     with contextlib.suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
         write_json(note, {**state, "sha256": sha256})
     return sha256
-
-
-def _state(path: Path) -> dict[str, Any]:
-    stat = path.stat()
-    return {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}

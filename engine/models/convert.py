@@ -1,0 +1,175 @@
+"""A model's files turned, once, into a folder in the cache: the model in few bits, its tokenizer and a manifest.
+
+The folder is written under a temporary name and renamed when complete, so that a killed conversion leaves nothing under
+the final one. It may be damaged in any way later on; what is wrong with it is said in words, so that it can be made
+again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from engine.errors import first_fault
+from engine.events.progress import ProgressCallback, say
+from engine.model.config import CONFIG, check_widths
+from engine.models import store
+from engine.models.cache import known_sha256, locked, make_folder, writing
+from engine.models.files import read_bytes, remove, sha256_of, write_json
+from engine.models.model_files import ModelFiles
+from engine.models.store import WEIGHTS
+from engine.settings import Settings
+from engine.tokenizer import PADDING, tokenizer_fingerprint
+
+FORMAT = 1  # raise when the folder's form or the quantisation changes; older folders are then made again
+MANIFEST = "manifest.json"
+
+_FileName = Annotated[str, Field(pattern=r"^\w[\w.-]{0,99}$")]
+_Value = TypeVar("_Value")
+_ByName = Annotated[dict[_FileName, _Value], Field(max_length=100)]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder holds; stored as `manifest.json` when it is made.
+
+    Attributes:
+        format, source_sha256, bitsandbytes, layout: What makes a folder outdated when it changes.
+        tokenizer: The tokenizer's fingerprint.
+        files: Bytes of each file.
+        sha256: Of each file.
+    """
+
+    format: int
+    source_sha256: str
+    bitsandbytes: str
+    layout: str
+    tokenizer: str
+    files: _ByName[Annotated[int, Field(ge=0)]]
+    sha256: _ByName[str]
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest:
+        """Reads a folder's; raises ValueError with the first thing that is wrong, also where it is not there."""
+        try:
+            return TypeAdapter(cls).validate_json(read_bytes(folder / MANIFEST), strict=True)
+        except OSError as error:
+            raise ValueError(f"its {MANIFEST} cannot be read ({error.strerror or error})") from None
+        except ValidationError as error:
+            raise ValueError(f"its {MANIFEST} is damaged ({first_fault(error)})") from None
+
+
+def folder_of(model: ModelFiles, settings: Settings, layout: str) -> Path:
+    """Where a model's quantised form lies; one folder per layout, so that machines may share a cache."""
+    return settings.cache_dir / store.form(layout).lower() / f"{model.key}-{layout}"
+
+
+def converted(model: ModelFiles, settings: Settings, layout: str, progress: ProgressCallback | None = None) -> Path:
+    """The folder of a model in a layout (see `engine.models.store`), made now if it is not there or not whole."""
+    folder = folder_of(model, settings, layout)
+    if problem(folder, model.identity, settings.cache_dir, progress) is None:
+        return folder
+    with locked(folder, progress):
+        # Another process may have made it while this one waited.
+        reason = problem(folder, model.identity, settings.cache_dir, progress)
+        if reason is not None:
+            if os.path.lexists(folder):
+                say(progress, f"{model.title} in the cache is made again: {reason}")
+            _convert(model, folder, layout, progress)
+    return folder
+
+
+def problem(
+    folder: Path, identity: str | None, cache: Path, progress: ProgressCallback | None = None, again: bool = False
+) -> str | None:
+    """Why a folder cannot be used as it is, in words; None if it can.
+
+    Args:
+        identity: The model's; None for any.
+        cache: The cache's folder, which remembers the hashes of large files.
+        again: Hash large files even if they have not changed since the last time.
+    """
+    if not folder.is_dir():
+        return "it is not a folder" if os.path.lexists(folder) else "it is not there"
+    try:
+        manifest = Manifest.load(folder)
+        for key, value in _stamp(identity or manifest.source_sha256, layout_of(folder)).items():
+            if getattr(manifest, key) != value:
+                return f"its {key} is {str(getattr(manifest, key))[:80]!r}, not {value!r}"
+        for name in (WEIGHTS, CONFIG):
+            if name not in manifest.files or name not in manifest.sha256:
+                return f"its {MANIFEST} says nothing of {name}"
+        for name, size in manifest.files.items():
+            if _sha256(folder / name, size, cache, progress, again) != manifest.sha256.get(name):
+                return f"its {name} has changed"
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def layout_of(folder: Path) -> str:
+    """The layout that `folder_of` named a folder by."""
+    return folder.name.rpartition("-")[2]
+
+
+def _stamp(identity: str, layout: str) -> dict[str, Any]:
+    """Everything that makes a folder outdated when it changes."""
+    about = {"format": FORMAT, "bitsandbytes": version("bitsandbytes"), "layout": layout}
+    return {**about, "source_sha256": identity}
+
+
+def _sha256(path: Path, size: int, cache: Path, progress: ProgressCallback | None, again: bool) -> str:
+    """The hash of one of a folder's files; a ValueError if it is no file of this size."""
+    try:
+        if not path.is_file():
+            raise ValueError(f"its {path.name} is missing, or not a file")
+        if path.stat().st_size != size:
+            raise ValueError(f"its {path.name} has {path.stat().st_size} bytes, not {size}")
+        return known_sha256(path, cache, progress, again)
+    except OSError as error:
+        raise ValueError(f"its {path.name} cannot be read ({error.strerror or error})") from None
+
+
+def _convert(model: ModelFiles, folder: Path, layout: str, progress: ProgressCallback | None) -> None:
+    doing = f"converting {model.title} to {store.form(layout)}, once"
+    temporary = folder.with_name(folder.name + ".tmp")
+    remove(temporary)  # of a killed conversion; the lock is ours
+    try:
+        say(progress, f"{doing}: reading the tokenizer")
+        skeleton, read = model.open()
+        check_widths(model.title, skeleton.config, layout)
+        with writing(folder.parent, store.stored_bytes(model.weights, layout)):
+            make_folder(temporary)
+            fingerprint = _convert_tokenizer(model, temporary)
+            say(progress, f"{doing}: quantising")
+            skeleton.config.save_pretrained(temporary)
+            store.save(store.quantise(skeleton, layout, read), temporary / WEIGHTS)
+            sizes = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
+            hashes = {name: sha256_of(temporary / name) for name in sizes}
+            manifest = Manifest(**_stamp(model.identity, layout), tokenizer=fingerprint, files=sizes, sha256=hashes)
+            write_json(temporary / MANIFEST, asdict(manifest))
+            remove(folder)
+            temporary.replace(folder)
+    finally:
+        remove(temporary)
+    say(progress, f"{model.title} is converted")
+
+
+def _convert_tokenizer(model: ModelFiles, folder: Path) -> str:
+    """Writes the tokenizer without the padding entries of GGUF files; returns its fingerprint."""
+    model.tokenizer().save_pretrained(folder)
+    stored = folder / "tokenizer.json"
+    data = json.loads(stored.read_text(encoding="utf-8"))
+    vocabulary = data["model"]["vocab"]
+    if isinstance(vocabulary, dict):
+        data["model"]["vocab"] = {token: index for token, index in vocabulary.items() if not PADDING.fullmatch(token)}
+        stored.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+    from transformers import AutoTokenizer
+
+    return tokenizer_fingerprint(AutoTokenizer.from_pretrained(folder, local_files_only=True))

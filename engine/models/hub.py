@@ -1,0 +1,233 @@
+"""A repo of the Hugging Face Hub at one commit: a few small files of it in the cache.
+
+A repo is looked up once and then read at that one commit, so its files always belong together. What was fetched is used
+again when the Hub is out of reach. Files that nobody asked for are never fetched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, constants, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RevisionNotFoundError
+from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.utils import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+    validate_repo_id,
+)
+
+from engine.errors import EngineError, WeightsError
+from engine.events.progress import ProgressCallback, say
+from engine.models.cache import make_folder, writing
+from engine.models.files import write_text
+from engine.settings import Settings
+
+MAIN = "main"
+_REVISION = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_BEARER = re.compile(r"Bearer \S+")
+
+
+class SourceUnavailable(Exception):
+    """A file does not come from this source; `str` is the reason."""
+
+
+def hub_failure(error: Exception) -> tuple[int, str]:
+    """What went wrong between here and the Hub: the HTTP status, 0 without an answer, and the words on one line."""
+    # A download without a copy and a large upload wrap what happened into an error that says less.
+    if isinstance(error, (LocalEntryNotFoundError, RuntimeError)) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    response = getattr(error, "response", None)
+    if response is None:
+        status, words = 0, str(error) or type(error).__name__
+    else:
+        status = response.status_code
+        words = f"{status} {getattr(error, 'server_message', None) or response.reason_phrase}"
+    # A token that no header may hold is quoted in the connection's complaint.
+    return status, _BEARER.sub("Bearer …", " ".join(words.split()))
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keeps huggingface_hub's own progress bars off the terminal, and leaves the switch as it was."""
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()
+
+
+def is_repo(name: str) -> bool:
+    """Whether a text names a repo: `owner/name` or `owner/name@revision` (branch, tag or commit)."""
+    repo_id, at, revision = name.partition("@")
+    if repo_id.count("/") != 1 or (at and not _REVISION.fullmatch(revision)):
+        return False
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is fetched of a repo, and how its faults are told.
+
+    Attributes:
+        setting: The variable that names the repo, for people.
+        thing: What the repo should be, "router" or "model".
+        error: Raised for a repo that is not what was asked for.
+        required: Files that it must have.
+        limits: All files that are fetched, and the bytes that each may have: a stranger's repo may hold anything.
+        way_out: What to do without the Hub.
+    """
+
+    setting: str
+    thing: str
+    error: type[EngineError]
+    required: Sequence[str]
+    limits: Mapping[str, int]
+    way_out: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A repo at one commit.
+
+    Attributes:
+        folder: With the wanted files.
+        sizes: Bytes of each file that the repo holds, where the Hub says so; empty where the Hub was not asked.
+        sha256: Hash of each large file, likewise.
+    """
+
+    folder: Path
+    commit: str
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+
+def fetch_repo(
+    name: str, wanted: Wanted, settings: Settings, place: str, progress: ProgressCallback | None = None
+) -> Snapshot:
+    """The wanted files of a repo, from the Hub or, where that is out of reach, as they were fetched last.
+
+    Args:
+        name: As `is_repo` takes it.
+        wanted: What is fetched.
+        settings: They say whether the Hub may be asked, and for how long it may be silent.
+        place: Folder in the cache.
+
+    Raises:
+        EngineError: `wanted.error` if there is no such thing; a WeightsError if what was fetched cannot be written.
+    """
+    repo_id, _, revision = name.partition("@")
+    revision, cache = revision or MAIN, settings.cache_dir / place
+    try:
+        if not settings.hub:
+            raise SourceUnavailable("CITER_HUB is false")
+        say(progress, f"looking for {wanted.thing} {name}", "hub")
+        return _fetch(repo_id, revision, name, wanted, cache, settings.hub_timeout)
+    except (SourceUnavailable, WeightsError) as reason:
+        if isinstance(reason, wanted.error):
+            raise
+        known = _cached(repo_id, revision, wanted, cache)
+        if known is None and isinstance(reason, WeightsError):
+            raise
+        if known is None:
+            raise wanted.error(
+                f"{wanted.setting} = {name}: no such folder, not cached, and not to be had from the Hub ({reason}). "
+                f"Try again with a connection, or {wanted.way_out}."
+            ) from reason
+        why = "a newer one cannot be kept" if isinstance(reason, WeightsError) else "the Hub is out of reach"
+        say(progress, f"{wanted.thing} {name} from the cache, as {why} ({reason})", "cache")
+        return known
+
+
+def _fetch(repo_id: str, revision: str, name: str, wanted: Wanted, cache: Path, timeout: float) -> Snapshot:
+    """Brings a repo's files into the cache, all of one commit, and remembers the commit.
+
+    SourceUnavailable is raised if the Hub is out of reach or does not deliver, `wanted.error` if it has no such repo,
+    WeightsError if the cache cannot be written.
+    """
+    api = HfApi(endpoint=constants.ENDPOINT, library_name="citer-playground")
+    commit, held = _look_up(api, repo_id, revision, f"{wanted.setting} = {name}", wanted, timeout)
+    sizes = {each.rfilename: each.size for each in held if isinstance(each.size, int) and each.size >= 0}
+    files = _accepted(f"{wanted.setting} = {name}", wanted, {each.rfilename for each in held}, sizes)
+    try:
+        make_folder(cache)
+        with without_bars(), writing(cache, 0):
+            for file in files:
+                copy = api.hf_hub_download(repo_id, file, revision=commit, cache_dir=cache, etag_timeout=timeout)
+                size = Path(copy).stat().st_size
+                if size != sizes[file]:
+                    raise SourceUnavailable(f"{file} has {size:,} bytes and was said to have {sizes[file]:,}")
+            reference = cache / repo_folder_name(repo_id=repo_id, repo_type="model") / "refs" / revision
+            if not reference.is_file() or reference.read_text() != commit:  # a complete cache may be read-only
+                reference.parent.mkdir(parents=True, exist_ok=True)
+                write_text(reference, commit)
+    except (SourceUnavailable, WeightsError):
+        raise
+    except Exception as error:  # as in _look_up; here also hf_xet
+        raise SourceUnavailable(hub_failure(error)[1]) from error
+    return Snapshot(Path(copy).parent, commit, sizes, {each.rfilename: _sha256(each) for each in held})
+
+
+def _look_up(
+    api: HfApi, repo_id: str, revision: str, asked: str, wanted: Wanted, timeout: float
+) -> tuple[str, Sequence[Any]]:
+    """The commit that a revision is at now, and what it holds."""
+    try:
+        info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=timeout)
+    except RevisionNotFoundError:
+        raise wanted.error(f"{asked}: the repo {repo_id} has no branch, tag or commit {revision}") from None
+    except Exception as error:
+        # No narrower class would do: the connection's errors are httpx's in huggingface_hub 1 and httpx2's in 2.
+        status, words = hub_failure(error)
+        if status in (401, 404):
+            raise wanted.error(
+                f"{asked}: no such folder, and the Hub shows no such repo ({words}). "
+                "Look at the spelling; for a private repo set HF_TOKEN or `hf auth login`."
+            ) from error
+        raise SourceUnavailable(words) from error
+    if not _COMMIT.fullmatch(info.sha or ""):  # it becomes part of a path
+        raise SourceUnavailable(f"{constants.ENDPOINT} names no commit, so it is not a Hub")
+    return str(info.sha), info.siblings or ()
+
+
+def _sha256(sibling: Any) -> str:
+    stored = getattr(sibling, "lfs", None)
+    sha256 = stored.get("sha256") if isinstance(stored, dict) else getattr(stored, "sha256", None)
+    return sha256 if isinstance(sha256, str) and _SHA256.fullmatch(sha256) else ""
+
+
+def _accepted(asked: str, wanted: Wanted, held: set[str], sizes: Mapping[str, int]) -> list[str]:
+    """The files to fetch, after looking that they are what is wanted and not too large."""
+    if missing := [file for file in wanted.required if file not in held]:
+        raise wanted.error(f"{asked}: not a {wanted.thing}, the repo has no {missing[0]}")
+    files = [file for file in wanted.limits if file in held]
+    for file in files:
+        if not 0 <= (size := sizes.get(file, -1)) <= wanted.limits[file]:
+            has = "an unknown size" if size < 0 else f"{size:,} bytes"
+            raise wanted.error(
+                f"{asked}: not fetched, its {file} has {has} and a {wanted.thing}'s has at most {wanted.limits[file]:,}"
+            )
+    return files
+
+
+def _cached(repo_id: str, revision: str, wanted: Wanted, cache: Path) -> Snapshot | None:
+    """What was fetched last for a revision, if it is still there."""
+    paths = [try_to_load_from_cache(repo_id, file, cache_dir=cache, revision=revision) for file in wanted.required]
+    if not all(isinstance(path, str) for path in paths):
+        return None
+    folder = Path(str(paths[0])).parent
+    return Snapshot(folder, folder.name) if _COMMIT.fullmatch(folder.name) else None

