@@ -102,7 +102,8 @@ def from_settings(settings: Settings, progress: ProgressCallback | None = None) 
         if layout == store.FP32:
             return tuple(model.model for model in load(None, settings, progress).models)
         both = slm_files(chosen, settings, progress), files_of(chosen.llm, settings, progress)
-        slm, llm = (store.as_transformers(folder_of(each, settings, layout), layout).to(device) for each in both)
+        models: list[Any] = [store.as_transformers(folder_of(each, settings, layout), layout) for each in both]
+        slm, llm = (model.to(device) for model in models)
         return slm, llm
 
     models = {Role.SLM: chosen.slm, Role.LLM: chosen.llm}

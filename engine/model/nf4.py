@@ -61,7 +61,7 @@ class Nf4Linear(nn.Module):
         bias: bf16 [out], or None.
     """
 
-    batch_invariant = True
+    batch_invariant = False  # the product is; attention that is, too, would make a text alone slower (docs/speed.md)
 
     def __init__(self, codes: Tensor, scales: Tensor, bias: Tensor | None) -> None:
         """Takes codes in the kernel's layout, uint8 [out, in / 2], and scales, bf16 [in / 64, out]."""
