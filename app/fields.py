@@ -1,4 +1,4 @@
-"""The page's fields, as the engine's request, from a trace, and as a link's query. Pure functions.
+"""The page's fields, as the engine's request, from a trace, and from a link's query. Pure functions.
 
 The engine says what is valid. A link or a trace may be a stranger's: its values are checked one by one, and those that
 will not do are left out by name.
@@ -9,17 +9,15 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cache
 from typing import Any
-from urllib.parse import quote, urlencode
 
 from pydantic import TypeAdapter, ValidationError
 
 from engine import DEFAULT_THRESHOLD, InvalidRequest, Request, Sampling, Settings, Trace, build_request
 from engine.errors import check_text, first_fault
 from engine.events.parsing import Many
-from engine.events.trace import same_acceptance, same_text
 from engine.request import MAX_PROMPT_CHARACTERS, MAX_STOP_CHARACTERS, MAX_STOPS, MAX_TURNS, Turn
 
 ALTERNATIVES = 5
@@ -28,24 +26,9 @@ ALTERNATIVES = 5
 DIALS = ("threshold", "acceptance")
 """Fields that a router has a start of its own for."""
 
-MAX_TEXT = 6_000
-"""Encoded characters of a link's texts together: browsers and proxies cut or refuse addresses of about 8,000."""
-
 _SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty")
 _WHOLE = ("top_k", "max_draft", "seed", "max_new_tokens")
-_TEXTS = ("turns", "prompt", "system", "stop")  # a link's, the first of them the first to be left out
-_SAID = {"turns": "conversation before it", "system": "system prompt"}  # what people call them
-# Every page starts with these; its dials, policy, seed and length are its server's, so a link always has those.
-_STARTS = {
-    "system": "",
-    "raw": False,
-    "temperature": 0.0,
-    "top_p": 1.0,
-    "top_k": 0,
-    "repetition_penalty": 1.0,
-    "stop": "",
-    "turns": "",
-}
+_TEXTS = ("turns", "prompt", "system", "stop")
 _YES_NO = {"1": True, "true": True, "0": False, "false": False}
 _LARGEST_SEED = 2**53 - 1  # a browser's numbers are exact up to here
 _SHOWN = 160  # characters of a refusal
@@ -162,14 +145,12 @@ def router_dials(
     threshold: float,
     acceptance: float,
     moved: Collection[str],
-    start: float = DEFAULT_THRESHOLD,
 ) -> tuple[str, ...]:
     """Which of both dials the router's own start takes over: those that neither the settings nor the visitor chose.
 
-    `threshold` and `acceptance` are where the page's stand, `moved` are the names of those a hand has moved, and
-    `start` is where the page's threshold started.
+    `threshold` and `acceptance` are where the page's stand, and `moved` are the names of those a hand has moved.
     """
-    unmoved = (threshold == start, acceptance == 0)
+    unmoved = (threshold == DEFAULT_THRESHOLD, acceptance == 0)
     at_start = (name for name, there in zip(DIALS, unmoved, strict=True) if there and name not in moved)
     return tuple(name for name in at_start if getattr(settings, name) is None)
 
@@ -196,38 +177,6 @@ def request_fields(asked: Request | Trace) -> dict[str, Any]:
         "max_draft": 0 if asked.setting.max_draft == "auto" else asked.setting.max_draft,
         "turns": turns_text(asked.turns),
     }
-
-
-def link_query(trace: Trace) -> tuple[str, list[str]]:
-    """The query of a link that fills the page's fields as they were for a text, without its question mark.
-
-    Also returns what the link does not restore though the text depends on it, as sentences for people.
-    """
-    plain = tuple(Turn(turn.role, turn.text) for turn in trace.turns)  # its colours would take most of the room
-    values, missing = fitting(trace_fields(replace(trace, turns=plain)), trace.stop)
-    given = {name: value for name, value in values.items() if _STARTS.get(name) != value}
-    room = MAX_TEXT
-    for name in reversed(_TEXTS):
-        if name not in given:
-            continue
-        size = len(quote(given[name], safe="", errors="replace"))
-        if size > room:
-            del given[name]
-            missing.append(f"The {_SAID.get(name, name)} is too long for a link.")
-        else:
-            room -= size
-    written = {name: int(value) if isinstance(value, bool) else value for name, value in given.items()}
-    return urlencode(written, quote_via=quote, errors="replace"), [*missing, *by_hand(trace, "the link")]
-
-
-def by_hand(trace: Trace, place: str) -> list[str]:
-    """What a hand did to a text while it was written, which `place` does not ask for again, as sentences for people."""
-    said = [f"Tokens chosen by hand are not in {place}."] if trace.forced else []
-    fields, read = trace_fields(trace), [event for event in trace.events if not event.provisional]
-    for name, (low, high) in (("threshold", same_text(trace.events)), ("acceptance", same_acceptance(read))):
-        if not low < fields[name] <= high:
-            said.append(f"The {name} was turned while this text was written; {place} has the last one.")
-    return said
 
 
 def read_query(query: Mapping[str, str], policies: Iterable[str]) -> tuple[dict[str, Any], list[str]]:

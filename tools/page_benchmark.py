@@ -90,7 +90,7 @@ def size_rows(browser) -> list[tuple[str, str]]:
             shown.page.click("text=Sampling and prompt format")
             shown.page.fill("#max-new-tokens input", "1000")
             shown.page.fill("#prompt textarea", "palindrome ")
-            shown.page.click(".sweep-go")
+            shown.page.click(".map-open")
             shown.page.wait_for_selector('#sweep [data-state="done"], #sweep[data-state="done"]', timeout=600_000)
             found.append(
                 ("another text of a finished sweep, 1,000 tokens", f"{turns(shown, [0, 1.01, 0.3, 0.9, 0]):.0f} ms")

@@ -20,8 +20,8 @@ QUESTIONS = {
     "cpu": "Write a Python function that checks whether a string is a palindrome.",
     "tiny": "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?",
 }
-DRAGGED = (0.1, 0.3)
-"""Where on its track the threshold is dragged to in the animated picture."""
+DRAGGED = (0.9, 0.1)
+"""Where the slider is dragged to in the animated picture: it ends cheaper than it began."""
 
 PROMPTS = {
     "cpu": "prompt,answer\nWhat is 17 + 25?,42\nWhat is the capital of France?,Paris\nHow many days has a week?,7\n"
@@ -38,7 +38,7 @@ def take(shown: Window, name: str) -> None:
     for theme in ("light", "dark"):
         if shown.page.evaluate("document.body.classList.contains('dark')") != (theme == "dark"):
             shown.page.click(".theme-toggle")
-        shown.page.wait_for_timeout(700)  # plots are drawn again in the other theme's colours
+        shown.page.wait_for_timeout(300)
         shown.page.screenshot(path=IMAGES / f"{name}-{theme}.png")
 
 
@@ -49,18 +49,14 @@ def playground(shown: Window, prompt: str) -> None:
     slider(shown, DRAGGED)
     llm = shown.page.locator(".t.llm")
     (llm if llm.count() else shown.page.locator(".t")).first.click()
-    shown.page.click(".audit-toggle")
     eventually(lambda: shown.page.locator(".candidate:not(:disabled)").count(), 30)
-    shown.page.locator(".candidate:not(:disabled)").first.click()
-    shown.page.wait_for_selector(".t.forced", timeout=60_000)
-    shown.wait_state("done", seconds=300)
-    shown.page.locator(".t.forced").first.click()
-    take(shown, "inspector")
+    take(shown, "card")
+    shown.page.keyboard.press("Escape")
 
 
 def slider(shown: Window, stops: Sequence[float]) -> None:
     """The threshold pressed, dragged over some stops and let go, as an animated picture."""
-    start = float(shown.page.locator("#track input").evaluate("node => node.value"))
+    start = float(shown.page.input_value("#balance")) / 100
     frames: list[Image.Image] = []
 
     def picture() -> None:
@@ -88,12 +84,10 @@ def slider(shown: Window, stops: Sequence[float]) -> None:
     drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     milliseconds = [1500, *[200] * (len(frames) - 2), 2500]
     drawn[0].save(IMAGES / "slider.gif", save_all=True, append_images=drawn[1:], duration=milliseconds, loop=0)
-    shown.page.locator(".version").first.click()  # the other pictures are of the text at the router's own threshold
-    shown.page.wait_for_selector('.version:first-child[aria-current="true"]')
 
 
 def sweep(shown: Window) -> None:
-    shown.page.click(".sweep-go")
+    shown.page.click(".map-open")
     shown.page.wait_for_selector('#sweep [data-state="done"], #sweep[data-state="done"]', timeout=600_000)
     for number in (15, 23):  # cells of the map: what the second has that the first has not is marked
         shown.page.locator(".map-cell").nth(number).click()
@@ -126,19 +120,16 @@ def main() -> None:
     settings = load_settings(max_new_tokens=110)
     with serve(lambda preset, progress: pair, settings=settings) as site, chromium() as browser:
         with window(browser, site, width=1280, height=1180, color_scheme="light") as shown:
-            eventually(lambda: shown.page.locator(f"text={pair.slm_name}").count(), 30)
+            shown.page.wait_for_selector(".models")
             shown.page.wait_for_timeout(1000)
             playground(shown, QUESTIONS[options.preset])
             sweep(shown)
             compare(shown, QUESTIONS[options.preset])
             tune(shown, PROMPTS[options.preset])
         with window(browser, site, width=360, height=780, color_scheme="light") as phone:
-            eventually(lambda: phone.page.locator(f"text={pair.slm_name}").count(), 30)
+            phone.page.wait_for_selector(".models")
             phone.page.wait_for_timeout(1000)
             phone.write(QUESTIONS[options.preset], seconds=300)
-            for chart in phone.page.locator(".plot:visible").all():  # they are drawn once they are in sight
-                chart.scroll_into_view_if_needed()
-                phone.page.wait_for_timeout(1500)
             phone.page.evaluate("scrollTo(0, 0)")
             phone.page.screenshot(path=IMAGES / "playground-phone.png", full_page=True)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from app.running.run import Run
 from engine import Request, Setting, at_setting
@@ -24,22 +23,13 @@ class Version:
 
     Attributes:
         number: Versions are numbered as they were begun.
-        run: The newest run of this text.
-        before: Has the text until `run` has taken it over.
+        run: Has the text.
         interrupted: Whether another text was asked for while this one was being written.
-        figures: What was folded of its events last, and for what, for `app.stream.versions`.
     """
 
     number: int
     run: Run
-    before: Run | None = None
     interrupted: bool = False
-    figures: tuple[Any, list[float | None]] | None = None
-
-    @property
-    def text(self) -> Run:
-        """The run that has the text."""
-        return self.run if self.run.events or self.before is None else self.before
 
 
 class History:
@@ -63,7 +53,7 @@ class History:
     @property
     def weight(self) -> int:
         """Of all texts together: see `Job.weight`."""
-        return sum(version.text.weight for version in [*self.versions])
+        return sum(version.run.weight for version in [*self.versions])
 
     def begin(self, run: Run, beside: int = 0) -> None:
         """A run writes a text that is new; what could be redone is dropped.
@@ -76,11 +66,6 @@ class History:
         self.versions.append(version)
         while len(self.versions) > 1 and (len(self.versions) > MAX_VERSIONS or self.weight + beside > MAX_KEPT_TOKENS):
             self._drop(self.versions[0] if self.versions[0] is not version else self.versions[1])
-
-    def take_over(self, run: Run) -> None:
-        """A run has the current text, and learns more about it."""
-        version = self._steps[self._at]
-        version.before, version.run = version.text, run
 
     def show(self, version: Version) -> None:
         """A version comes to the page as a step of its own; what could be redone is dropped."""
@@ -104,7 +89,7 @@ class History:
 
     def find(self, number: int) -> Version | None:
         """The version of this number, if it is still kept and has a text."""
-        return next((each for each in self.versions if each.number == number and each.text.events), None)
+        return next((each for each in self.versions if each.number == number and each.run.events), None)
 
     def nearest(self, run: Run, setting: Setting) -> tuple[Version, bool]:
         """Of the kept texts that differ from a run in the dials only, the one that is the same the longest at others.
@@ -114,7 +99,7 @@ class History:
         """
         best, longest = self._steps[self._at], -1
         for version in self._alike(run):
-            text, same = version.text, len(at_setting(run.request, version.text.events, setting)[1])
+            text, same = version.run, len(at_setting(run.request, version.run.events, setting)[1])
             whole = same == len(text.events) and (text.complete or _was_stopped_at(version, setting))
             if whole and not text.active:
                 return version, True
@@ -126,7 +111,7 @@ class History:
         wanted, current = _without_dials(run.request), self.current
         others = (each for each in reversed(self.versions) if each is not current)
         for version in [*filter(None, [current]), *others]:
-            text = version.text
+            text = version.run
             if text.events and not text.fixed and _without_dials(text.request) == wanted:
                 yield version
 
@@ -136,7 +121,7 @@ class History:
         if version is None:
             return False
         version.interrupted |= version.run.active
-        if version.text.events:
+        if version.run.events:
             return False
         self._drop(version)
         return True
@@ -153,9 +138,6 @@ def _without_dials(request: Request) -> Request:
 
 def _was_stopped_at(version: Version, setting: Setting) -> bool:
     """Whether somebody stopped it at this setting, and wanted no more of it."""
-    dials = {(event.threshold, event.acceptance) for event in version.text.events}
-    return (
-        not version.interrupted
-        and version.text.state != "failed"
-        and dials == {(setting.threshold, setting.acceptance)}
-    )
+    dials = {(event.threshold, event.acceptance) for event in version.run.events}
+    same = dials == {(setting.threshold, setting.acceptance)}
+    return not version.interrupted and version.run.state != "failed" and same

@@ -1,6 +1,6 @@
 """A run: a job that writes one text, from its beginning or going on from another.
 
-It goes on at another threshold, as a branch, or for an audit. The engine decides which tokens stay.
+It goes on at another threshold, or as a branch. The engine decides which tokens stay.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ class Change:
 
     origin: Run
     plan: Callable[[Run], tuple[Request, Sequence[TokenEvent]]]  # what is asked now, and which of its events stay
-    reveal: bool = False  # write nothing, only let both models read the text to its end, for an audit
     reveal_prefix: bool = False  # let both models read what stays, because its candidates were not recorded
     moves: bool = False  # into a row of its own, because its text may become longer than the origin's row has room for
 
@@ -117,13 +116,13 @@ class Run(Job):
 
     @property
     def extendable(self) -> bool:
-        """Whether its text ended at the limit that was asked for, and the context has room for more; or it failed."""
+        """Whether it was stopped or failed, or ended at its limit and the context has room for more."""
         if self.fixed or self.active or not self.events:
             return False
         if self.events[-1].finish_reason is None:
-            return self.state == "failed"
+            return self.state in ("failed", "stopped")
         has_room = self.prompt_tokens + len(self.events) < self.pair.context
-        return self.events[-1].finish_reason == "length" and has_room
+        return self.events[-1].finish_reason in ("length", "cancelled") and has_room
 
     @property
     def weight(self) -> int:
@@ -190,8 +189,7 @@ class Run(Job):
             setting=self.setting,
             after=after,
             events=kept,
-            reveal=change is not None and (change.reveal or change.reveal_prefix),
-            write=change is None or not change.reveal,
+            reveal=change is not None and change.reveal_prefix,
             stopped=self.unwanted,
         )
         self._handle = weakref.ref(handle)

@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from app.fields import ALTERNATIVES
 from app.running.history import History, Version
@@ -36,15 +36,6 @@ Admit = Callable[["Session", Job, Collection[Job | None]], None]
 """Called before a session begins a job, with those that end for it; raises Busy where there is no room."""
 
 
-@dataclass(frozen=True)
-class View:
-    """How the costs of a text are shown: in one of `engine.UNITS`, and at which prices. Changing it runs nothing."""
-
-    number: int = 0  # counts the changes, so that the browser can tell old figures from new
-    unit: str = "bytes"
-    prices: Prices = field(default_factory=Prices)
-
-
 class Session:
     """What one browser window has.
 
@@ -58,22 +49,19 @@ class Session:
         scrubbing: Whether the slider scrubs through the texts of a sweep, so that moving it writes nothing.
         holds: Whether it was ever let have a job or a text, which is all that is worth keeping.
         address: The client's that asked last; None where it is not known.
-
-    `start` is where the page's threshold starts.
     """
 
     def __init__(
         self,
-        view: View | None = None,
+        prices: Prices | None = None,
         admit: Admit = lambda session, job, replaced: None,
-        start: float = DEFAULT_THRESHOLD,
     ) -> None:
         self.key = secrets.token_urlsafe(18)
         self.listeners = Listeners()
-        self.view = view or View()
+        self.prices = prices or Prices()
         self.moved: set[str] = set()
         # Where they were last; one that the settings name is never replaced.
-        self._dials = {"threshold": start, "acceptance": 0.0}
+        self._dials = {"threshold": DEFAULT_THRESHOLD, "acceptance": 0.0}
         self.run: Run | None = None
         self.shown: Run | None = None
         self.history = History()
@@ -125,7 +113,7 @@ class Session:
             version, whole = self.history.nearest(run, request.setting)
             if whole:
                 return None if version is self.history.current else self._show(version, step=True)
-            change = Change(version.text, lambda origin: at_setting(origin.request, origin.folded, request.setting))
+            change = Change(version.run, lambda origin: at_setting(origin.request, origin.folded, request.setting))
             return self._start(self._put(self._continued(request, change)), host)
 
     def scrub(self, job_id: str) -> None:
@@ -150,21 +138,21 @@ class Session:
             return self._start(self._put(self._continued(request, change)), host)
 
     def extend(self, more: int, host: Host) -> Run | None:
-        """Goes on from a text that ended at its limit, by at most so many tokens, or from one that failed, up to its
-        limit; None where it is neither.
+        """Goes on from a text that ended at its limit, by at most so many tokens, or from one that was stopped or
+        failed, up to its limit; None where it is neither.
 
-        At the limit the last token is written again: there it had decided what was still shown of it. Raises
-        InvalidRequest if `more` is out of range.
+        The last token is written again, where the text had ended: there the end had decided what was still shown of it.
+        Raises InvalidRequest if `more` is out of range.
         """
         with self._lock:
             run = self._newest()
             if run is None or not run.extendable:
                 return None
             replace(run.request, max_new_tokens=more)  # so that a bad number is refused by its own value
-            if run.events[-1].finish_reason is None:
-                kept, limit = run.folded, run.request.max_new_tokens
-            else:
-                kept, limit = run.folded[:-1], len(run.events) + more
+            end, limit = run.events[-1].finish_reason, run.request.max_new_tokens
+            kept = run.folded if end is None else run.folded[:-1]
+            if end == "length":
+                limit = len(run.events) + more
             request = replace(run.settings, max_new_tokens=limit)
             change = Change(run, lambda _: (request, kept), moves=True)
             return self._start(self._put(self._continued(request, change)), host)
@@ -181,7 +169,7 @@ class Session:
         """Whether there is something to undo (-1) or to redo (1)."""
         current = self.history.current
         if self.scrubbing and by < 0:  # a sweep's texts are there in the place of the current one
-            return current is not None and bool(current.text.events)
+            return current is not None and bool(current.run.events)
         return self.history.can_step(by)
 
     def step(self, by: int) -> Run | None:
@@ -191,19 +179,6 @@ class Session:
                 return None
             version = self.history.current if self.scrubbing and by < 0 else self.history.step(by)
             return self._show(version) if version is not None else None
-
-    def reveal(self, host: Host) -> Run | None:
-        """Lets both models read the rest of a text that was cut short, for an audit; None where that is not needed."""
-        with self._lock:
-            run = self._newest()
-            if run is None or run.fixed or run.active or not run.events:
-                return None
-            change = Change(run, lambda origin: (origin.request, origin.folded), reveal=True)
-            again = self._continued(run.request, change)
-            self._admit(self, again, [run])
-            self.run = again
-            self.history.take_over(again)
-            return self._start(again, host)
 
     def continue_from(self, origin: Run, threshold: float, acceptance: float, host: Host) -> Run:
         """Goes on at other dials from an ended text that is none of its versions, e.g. a sweep's.
@@ -280,13 +255,6 @@ class Session:
         for job in [*self.jobs.values()]:
             job.cancel.set()
 
-    def set_view(self, unit: str, prices: Prices) -> View:
-        """Changes the view and returns the new one, or the old one where nothing changed."""
-        with self._lock:
-            if (unit, prices) != (self.view.unit, self.view.prices):
-                self.view = View(self.view.number + 1, unit, prices)
-            return self.view
-
     def _put(self, run: Run) -> Run:
         """Lets a run write another text, in place of everything that is on the tab; returns it."""
         self._admit(self, run, [self.run, self.jobs.get(SWEEP)])
@@ -312,16 +280,16 @@ class Session:
         run = self.run
         if run is not None and not (run.active or run.events or self.scrubbing):
             current = self.history.current
-            version = current if current is not None and current.text.events else self.history.step(-1)
+            version = current if current is not None and current.run.events else self.history.step(-1)
             if version is not None:
                 self._bring_back(version)
         return self.run
 
     def _bring_back(self, version: Version) -> Run:
         """Has a kept text be the newest, and come to the page anew."""
-        run = version.text
+        run = version.run
         run.show_again(self.run)
-        version.run, version.before, self.run = run, None, run
+        self.run = run
         return run
 
     def _clear(self) -> None:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from app.running.job import Job
 from app.running.run import Run
-from app.running.session import Session, View
-from engine import DEFAULT_THRESHOLD, InvalidRequest
+from app.running.session import Session
+from engine import InvalidRequest, Prices
 from engine.guard.limits import LATER, Busy, Places
 
 MAX_EMPTY = 1_024
@@ -36,26 +36,24 @@ class Sessions:
 
     Args:
         limit: How many.
-        view: A new session's.
+        prices: At which a text's cost is told.
         places: For their jobs; None sets no limit.
         address: Gives the address of who is asking now; None where it is not known.
         leave: Is told the key of a session that is dropped.
         open_now: Whether the window of this name is open in a browser, as far as is known.
-        start: Where their thresholds start.
     """
 
     def __init__(
         self,
         limit: int = 64,
-        view: View | None = None,
+        prices: Prices | None = None,
         places: Places | None = None,
         address: Callable[[], str | None] = lambda: None,
         leave: Callable[[str], None] = lambda key: None,
         open_now: Callable[[str], bool] = lambda name: True,
-        start: float = DEFAULT_THRESHOLD,
     ) -> None:
-        self._limit, self._view, self._places, self._address = limit, view, places, address
-        self._leave, self._open_now, self._start = leave, open_now, start
+        self._limit, self._prices, self._places, self._address = limit, prices, places, address
+        self._leave, self._open_now = leave, open_now
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -74,7 +72,7 @@ class Sessions:
         with self._lock:
             session = self._sessions.get(name)
             if session is None:
-                return Session(self._view, lambda *asked: self._admit(name, *asked), self._start)
+                return Session(self._prices, lambda *asked: self._admit(name, *asked))
             self._sessions.move_to_end(name)
             return session
 

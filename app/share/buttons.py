@@ -1,4 +1,4 @@
-"""The row of buttons under the text: it goes out as a link, a picture, Markdown, a page of its own or a trace.
+"""The menu Share: a text goes out as a link, a picture, a film, a page of its own or a trace.
 
 Traces are opened, from files and from links; other links fill in the page's fields when it loads. Nothing is written to
 disk, and nothing here needs a model.
@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -19,23 +18,19 @@ import gradio as gr
 from app.components import QUIET, drawn, in_browser, to_json
 from app.controls import fill
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import DIALS, FIELDS, by_hand, fitting, link_query, read_query, trace_fields
+from app.fields import DIALS, FIELDS, fitting, read_query, trace_fields
 from app.figures import counted, dial, pair_name
 from app.recorded import Recorded
 from app.running.host import Host
-from app.running.job import Job
 from app.running.run import Run
 from app.running.session import SWEEP, Session
 from app.running.sessions import Sessions
-from app.share.export import html_page, markdown, trace_json
+from app.share.export import html_page, trace_json
 from app.share.link import link_json
 from app.share.open_trace import MAX_BYTES, opened_run
-from app.share.program import program
-from app.share.swept import opened_sweep, swept_of
-from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
-from app.sweep import Sweep, sweep_message
-from engine import POLICIES, EngineError, Prices, Role, Trace
+from app.sweep import Sweep
+from engine import POLICIES, EngineError, Role, Trace
 from engine.errors import shown
 
 _FROM_BEFORE = "From before the page was loaded again; Generate writes it anew"
@@ -58,27 +53,23 @@ _TELL_FIELDS = f"""(...values) => {{
   document.dispatchEvent(new CustomEvent('citer-fields', {{ detail }}));
 }}"""
 
-_NOTHING_SHOWN = (gr.skip(), gr.skip(), gr.skip())  # of a text, its figures and its sweep
 _MOST_KEPT = 1_500_000  # characters of the fields, whose prompt may have a million
 
 
-def share_bar(
-    sessions: Sessions, prices: Prices, home: str = "", recorded: Recorded | None = None, locked: bool = False
-) -> gr.HTML:
-    """The row of buttons under the text. Its value is what to say about a file that was opened.
+def share_menu(sessions: Sessions, home: str = "", recorded: Recorded | None = None) -> gr.HTML:
+    """The menu. Its value is what to say about a file that was opened.
 
-    `prices` are those that the page starts with; `home` is the project's address, to which what is taken away links;
-    `recorded` are texts that no session has; `locked` says whether programs need a key.
+    `home` is the project's address, to which what is taken away links; `recorded` are texts that no session has.
     """
 
     def take(data: Any) -> str | None:
         asked = said_fields(data)
         run, row = said_text(asked, "run"), said_number(asked, "row", -1)
         if recorded is not None and run == recorded.sweep.id:
-            found = _recorded_text(recorded, row, _said_prices(asked, prices))
+            trace = recorded.traces[row] if 0 <= row < len(recorded.traces) else None
         else:
-            found = _text_of(sessions, run, row)
-        return taken(*found, said_text(asked, "kind"), home, locked) if found else None
+            trace = _text_of(sessions, run, row)
+        return taken(trace, said_text(asked, "kind"), home) if trace else None
 
     return drawn("share/share", "share", events=("upload",), server_functions=[take], max_bytes=MAX_BYTES)
 
@@ -97,17 +88,16 @@ def wire_share(
     sessions: Sessions,
     bar: gr.HTML,
     note: gr.HTML,
-    shown: Sequence[Any],
+    shown: gr.HTML,
     fields: Sequence[Any],
 ) -> Any:
     """Lets files be opened, and links fill in the page when it loads; returns the event of filling in.
 
-    `shown` are the panels of the text, of its figures and of its sweep; `fields` are the page's, in the order of
-    `FIELDS`.
+    `shown` is the panel of the text; `fields` are the page's, in the order of `FIELDS`.
     """
     handlers = _ShareHandlers(host, sessions, fields)
     for opener in (bar, note):
-        opener.upload(handlers.open_trace, outputs=[opener, *shown, *fields], **QUIET, queue=False)
+        opener.upload(handlers.open_trace, outputs=[opener, shown, *fields], **QUIET, queue=False)
     gr.on([field.change for field in fields], None, inputs=list(fields), js=_TELL_FIELDS, **QUIET)
     # By themselves, as a trace may take long to read: what is typed meanwhile stays. Both components can carry a text.
     demo.load(handlers.restore_text, bar, shown, js=in_browser("keptTrace"), **QUIET, queue=False)
@@ -124,53 +114,32 @@ def keep_texts(demo: gr.Blocks, names: Collection[str]) -> None:
         demo.load(None, outputs=box, js=in_browser("keptText", name), **QUIET)
 
 
-def _said_prices(asked: Mapping[str, Any], start: Prices) -> Prices:
-    """The prices that the page shows, which no session may know; raises InvalidRequest where they are none."""
-    said = said_fields(asked.get("prices"))
-    return replace(start, **{name: said[name] for name in ("slm", "llm") if name in said})
-
-
-def _recorded_text(recorded: Recorded, row: int, prices: Prices) -> tuple[Trace, Job | None] | None:
-    if not 0 <= row < len(recorded.traces):
-        return None
-    return replace(recorded.traces[row], prices=prices), recorded.at(prices)
-
-
-def _text_of(sessions: Sessions, job_id: str, row: int) -> tuple[Trace, Job | None] | None:
-    """The text of a run, or of a row of a sweep, and the sweep beside it; None where it is not there, or empty."""
+def _text_of(sessions: Sessions, job_id: str, row: int) -> Trace | None:
+    """The text of a run, or of a row of a sweep; None where it is not there, or empty."""
     owned = sessions.find(job_id)
     if owned is not None:
-        session, run = owned
+        _, run = owned
         events = list(run.events)
-        trace = replace(run.pair.trace(run.request, events), prices=session.view.prices) if events else None
-        return (trace, session.jobs.get(SWEEP)) if trace else None
+        return run.pair.trace(run.request, events) if events else None
     sweep = sessions.find_job(SWEEP, job_id)
     if not isinstance(sweep, Sweep) or not 0 <= row < len(sweep.events) or sweep.figures[row] is None:
         return None
-    return replace(sweep.pair.trace(sweep.at(row), sweep.events[row]), prices=sweep.prices), sweep
+    return sweep.pair.trace(sweep.at(row), sweep.events[row])
 
 
-def taken(trace: Trace, sweep: Job | None, kind: str, home: str = "", locked: bool = False) -> str | None:
-    """What a button hands out, as JSON: `text`, and `notes` about what is not in it. None for another kind.
+def taken(trace: Trace, kind: str, home: str = "") -> str | None:
+    """What the menu hands out; None for another kind.
 
-    `kind` is "json", "html", "markdown", "picture" (what is on one, as JSON), "link" (the trace as short as a link
-    needs it, empty where it is far too long for one), "program" (lines of Python) or "settings" (the query of a link).
+    `kind` is "json", "html", "picture" (what is on one, as JSON), or "link" (the trace, short, or empty where it is far
+    too long).
     """
-    text, notes = "", []
-    if kind in ("html", "markdown"):
-        text = {"html": html_page, "markdown": markdown}[kind](trace, home)
-    elif kind in ("json", "link"):
-        swept = swept_of(sweep, trace.request)
-        text = trace_json(trace, home, swept) if kind == "json" else link_json(trace, swept)
-    elif kind == "settings":
-        text, notes = link_query(trace)
-    elif kind == "program":
-        text, notes = program(trace, locked), by_hand(trace, "the program")
-    elif kind == "picture":
-        text = to_json(_pictured(trace, home))
-    else:
-        return None
-    return to_json({"text": text, "notes": notes})
+    makers = {
+        "html": lambda: html_page(trace, home),
+        "json": lambda: trace_json(trace, home),
+        "link": lambda: link_json(trace),
+        "picture": lambda: to_json(_pictured(trace, home)),
+    }
+    return makers[kind]() if kind in makers else None
 
 
 def _pictured(trace: Trace, home: str) -> dict[str, Any]:
@@ -214,62 +183,45 @@ class _ShareHandlers:
             said += " It also asked for what cannot be had:"
         return [_told(said, refused=refused), *self._updates(values)]
 
-    async def restore_text(self, text: Any, request: gr.Request) -> Sequence[Any]:
+    async def restore_text(self, text: Any, request: gr.Request) -> Any:
         """Puts back the text that the window had: a trace from the browser's storage."""
         if isinstance(text, str) and text:
             session = self.sessions.enter(request.session_hash)
             with suppress(EngineError):  # there is no room, or it is none
-                run, swept, figures = await self._read(text, session)
+                run = await self._read(text, session)
                 run.about = _FROM_BEFORE
                 if session.run is None and SWEEP not in session.jobs:  # else something newer was begun meanwhile
-                    return self._show(session, run, swept, figures)
-        return _NOTHING_SHOWN
+                    return _show(session, run)
+        return gr.skip()
 
-    async def _read(self, text: str, session: Session) -> tuple[Run, Sweep | None, str | None]:
-        """What a trace has for the page: its run, its sweep, and the message of its figures. EngineError."""
+    async def _read(self, text: str, session: Session) -> Run:
+        """The run of a trace. EngineError."""
         with self.sessions.place():  # few at a time: reading one takes several times its size
             run = await asyncio.to_thread(opened_run, text, session.run)
-            swept = await asyncio.to_thread(opened_sweep, text, run, run.pair.opened.prices)
-            figures = await asyncio.to_thread(dashboard_message, run, session.view)
-            while session.run is not None and session.run.number >= run.number:
-                run.renumber(session.run)  # begun meanwhile: as the older one, this would be no news to the browser
-                figures = await asyncio.to_thread(dashboard_message, run, session.view)
-        return run, swept, figures
-
-    def _show(self, session: Session, run: Run, swept: Sweep | None, figures: str | None) -> Sequence[Any]:
-        """Puts what was read on the page; the messages that bring it. EngineError.
-
-        From here to the answer nothing is awaited: the window's feed must not send anything in between.
-        """
-        if swept is not None:
-            swept.renumber(session.jobs.get(SWEEP))
-            swept.set_prices(session.view.prices)  # the page's, at which the text's own cost is shown
-        session.show(run, swept)
-        sweep = sweep_message(swept, 0)[0] if swept is not None else gr.skip()
-        return [token_message(run, 0), figures, sweep]
+        if session.run is not None and session.run.number >= run.number:
+            run.renumber(session.run)  # begun meanwhile: as the older one, this would be no news to the browser
+        return run
 
     async def open_trace(self, data: gr.EventData, request: gr.Request) -> list[Any]:
         """Puts the text of a trace on the page in place of the one that is there; a bad one leaves everything.
 
-        What is said goes to the row of buttons about a file (`name`), and to the note about a link, which has no name.
+        What is said goes to the menu about a file (`name`), and to the note about a link, which has no name.
         """
         session = self.sessions.enter(request.session_hash)  # not `get`: its feed may be asked for while a link is read
         given = said_fields(data._data)
         name, text = shown(said_text(given, "name"), limit=_LONGEST_NAME), said_text(given, "text")
         try:
-            run, swept, figures = await self._read(text, session)
-            messages = self._show(session, run, swept, figures)
+            run = await self._read(text, session)
+            message = _show(session, run)
         except EngineError as error:
             said = f"{name} was not opened. {error}" if name else f"The text of this link was not opened. {error}"
-            return [_told(said, bad=True), *[gr.skip()] * (3 + len(self.fields))]
+            return [_told(said, bad=True), *[gr.skip()] * (1 + len(self.fields))]
         trace: Trace = run.pair.opened
         session.moved.update(DIALS)
         values, missing = fitting(trace_fields(trace), trace.stop, self._policies())
-        parts = [f"Opened {name}; the fields above are those it was written with." if name else _LINKED]
-        if swept is not None:
-            parts.append("It was swept: the dials scrub through its texts.")
-        told = _told(" ".join([*parts, *missing]), run=run.id, again=not name)
-        return [told, *messages, *self._updates(values)]
+        said = f"Opened {name}; the fields are those it was written with." if name else _LINKED
+        told = _told(" ".join([said, *missing]), run=run.id, again=not name)
+        return [told, message, *self._updates(values)]
 
     def _policies(self) -> Sequence[str]:
         """What can be chosen: all until the models are there."""
@@ -277,6 +229,12 @@ class _ShareHandlers:
 
     def _updates(self, values: Mapping[str, Any]) -> list[Any]:
         return fill(self.fields, values)
+
+
+def _show(session: Session, run: Run) -> str:
+    """Puts what was read on the page; the message that brings it. EngineError."""
+    session.show(run)
+    return token_message(run, 0, prices=session.prices)
 
 
 def _kept_fields(text: Any) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""A trace as a page of its own, which shows the coloured text without a server, as Markdown, and as JSON.
+"""A trace as a page of its own, which shows the coloured text without a server, and as JSON.
 
-Pure functions. Page and Markdown link to the project's home, where it is known, and to the paper. Both are safe to open
-and to paste: texts of models and visitors are data in them, never markup. The page's template is
-`assets/page/share/export.html`.
+Pure functions. The page links to the project's home, where it is known, and to the paper. It is safe to open: texts of
+models and visitors are data in it, never markup. Its template is `assets/page/share/export.html`.
 """
 
 from __future__ import annotations
@@ -11,11 +10,10 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache
 from html import escape
-from itertools import accumulate, chain, count, groupby, pairwise
 from typing import Any
 
 from app.components import ASSETS
@@ -24,7 +22,6 @@ from app.figures import UNITS, amount, counted, dial, percent
 from app.share.home import PAPER, TITLE
 from engine import Alternative, Role, Sampling, TokenEvent, Trace, costs
 from engine.events import llm_tokens, taken_back
-from engine.request import Turn
 
 ENDS = {
     "eos": "the text ended itself",
@@ -32,25 +29,17 @@ ENDS = {
     "length": "the token limit was reached",
     "cancelled": "it was stopped",
 }
-MARKS = ("⟦", "⟧")
-"""What LLM-written text stands between in Markdown, unless the text itself uses one of them."""
-
 COST_NOTE = "Seconds are modelled from measured passes."
 
-SPEAKERS = {"system": "System", "user": "User", "assistant": "Models"}
-"""Of a conversation's messages, as `assets/page/conversation/turns.js` has them."""
-
 _DATA, _LIB, _HOME, _PAPER = "@@DATA@@", "@@LIB@@", "@@HOME@@", "@@PAPER@@"
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What becomes visible symbols, as `visible` in `assets/page/lib/format.js` has it: what turns text round, too."""
 
 
-def trace_json(trace: Trace, home: str = "", sweep: dict[str, Any] | None = None) -> str:
-    """The trace as `Trace.to_json` has it, with who made it, and the sweep that it is of (`app.share.swept`).
+def trace_json(trace: Trace, home: str = "") -> str:
+    """The trace as `Trace.to_json` has it, with who made it.
 
     `home` is the project's address, empty where it is not known, here and below.
     """
-    more = {"made_by": f"{TITLE}, {home}" if home else TITLE, **({"sweep": sweep} if sweep else {})}
+    more = {"made_by": f"{TITLE}, {home}" if home else TITLE}
     return f"{json.dumps(more, ensure_ascii=False)[:-1]}, {trace.to_json()[1:]}"
 
 
@@ -75,24 +64,6 @@ def html_page(trace: Trace, home: str = "") -> str:
     before, after = _page()
     made_by = f'<a href="{escape(home)}">{TITLE}</a>' if home else TITLE
     return f"{before.replace(_HOME, made_by)}{data}{after}"
-
-
-def markdown(trace: Trace, home: str = "") -> str:
-    """The text for a note or an issue: conversation, prompt, marked text, figures and settings."""
-    marks = _marks(trace)
-    left, right = marks
-    runs = groupby(trace.events, lambda event: event.role)
-    text = _marked(((role, "".join(event.text for event in of)) for role, of in runs), marks)
-    parts = ["**Conversation before the prompt**, marked as the text is"] if trace.turns else []
-    parts += [_quoted(f"**{SPEAKERS[turn.role]}**\n\n{_fenced(_marked(_pieces(turn), marks))}") for turn in trace.turns]
-    parts += ["**Prompt**", _quoted(_fenced(trace.prompt))]
-    if trace.system:
-        parts += ["**System prompt**", _quoted(_fenced(trace.system))]
-    parts += [f"**Text**, with what the LLM wrote between {left} and {right}", _fenced(text), summary(trace) + "."]
-    parts += [_table(["cost", "this text", "SLM only", "LLM only", "of LLM-only"], cost_rows(trace)), COST_NOTE]
-    parts += ["\n".join(f"- {name}: {_literal(value)}" for name, value in facts(trace))]
-    parts += [f"Made by {f'[{TITLE}](<{home}>)' if home else TITLE}, after [CITER](<{PAPER}>)."]
-    return "\n\n".join(parts) + "\n"
 
 
 def summary(trace: Trace) -> str:
@@ -156,9 +127,6 @@ def _sampling(sampling: Sampling) -> str:
     return ", ".join([drawn, *(text for text, there in more if there)])
 
 
-# ---- the page --------------------------------------------------------------------------------------------------------
-
-
 def _token(event: TokenEvent) -> list[Any]:
     """[text, author, score, threshold, SLM's candidates, LLM's candidates, chosen by hand, ratio, texts taken back], as
     the page reads it. A score has as many digits as it takes that the page decides as the engine does.
@@ -187,60 +155,3 @@ def _page() -> tuple[str, str]:
         page = page.replace(f"@@{element.upper()}@@", f"'sha256-{digest}'")
     before, after = page.split(_DATA)
     return before, after
-
-
-# ---- Markdown --------------------------------------------------------------------------------------------------------
-
-
-def _marks(trace: Trace) -> tuple[str, str]:
-    """A pair of characters that the text does not use: brackets, and others where it uses all of those."""
-    used = set(trace.text).union(*(turn.text for turn in trace.turns))
-    pairs = chain([MARKS], ((chr(code), chr(code + 1)) for code in count(ord("⦃"), 2)))  # mathematical brackets first
-    return next(pair for pair in pairs if used.isdisjoint(pair))
-
-
-def _marked(pieces: Iterable[tuple[Role | None, str]], marks: tuple[str, str]) -> str:
-    """A text in pieces by their authors, with what the LLM wrote between the marks."""
-    left, right = marks
-    return "".join(f"{left}{text}{right}" if role is Role.LLM and text else text for role, text in pieces)
-
-
-def _pieces(turn: Turn) -> Sequence[tuple[Role | None, str]]:
-    """A message by its authors; one piece where these are not known."""
-    ends = list(accumulate((length for _, length in turn.authors), initial=0))
-    by_author = [
-        (role, turn.text[start:end]) for (role, _), (start, end) in zip(turn.authors, pairwise(ends), strict=True)
-    ]
-    return by_author or [(None, turn.text)]
-
-
-def _fenced(text: str) -> str:
-    """A code block that nothing in the text can end; control characters become visible symbols."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    shown = _CONTROL.sub(_symbol, re.sub("\r\n?|[\x85\u2028\u2029]", "\n", text))
-    return f"{fence}text\n{shown}\n{fence}"
-
-
-def _symbol(control: re.Match[str]) -> str:
-    code = ord(control[0])
-    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else "\N{REPLACEMENT CHARACTER}"
-
-
-def _quoted(block: str) -> str:
-    return "\n".join(f"> {line}" for line in block.split("\n"))
-
-
-def _literal(value: str) -> str:
-    """A value on one line that Markdown leaves as it is: plain where it is harmless, else a code span."""
-    if re.fullmatch("[A-Za-z0-9 ,.;%()-]*", value) and "www." not in value.lower():
-        return value
-    flat = re.sub(r"\s+", " ", _CONTROL.sub(_symbol, value))
-    fence = "`" * (max((len(run) for run in re.findall("`+", flat)), default=0) + 1)
-    return f"{fence} {flat} {fence}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of texts that are all ours."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))

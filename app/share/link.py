@@ -12,39 +12,43 @@ from typing import Any
 
 from app.components import to_json
 from app.figures import significant
-from engine import Alternative, Trace
+from engine import TokenEvent, Trace
 
 MAX_LINK_TOKENS = 5_000
 """A longer text is not even tried: deflated, a token takes some eight bytes, and a link has room for 24,000."""
 
-_DIGITS = 9  # scores and ratios are 32-bit numbers: decisions stay as they are
-_FEW_DIGITS = 4  # of what is only looked at
-_LOOKED_AT = ("seconds", "slm_entropy", "llm_entropy", "pass_table", "head_table")
+_DIGITS = 7  # of scores and ratios, as many as the browser is sent
+_LEFT_OUT = {
+    *("probability", "seconds", "slm_seconds", "llm_seconds"),
+    *("slm_alternatives", "llm_alternatives", "slm_entropy", "llm_entropy"),
+}
+"""Of a token: what is only looked at, and takes four fifths of the room. A file has it."""
 
 
-def link_json(trace: Trace, sweep: dict[str, Any] | None = None) -> str:
-    """The trace as JSON that `Trace.parse` reads, without defaults, and with few digits of what was measured.
+def link_json(trace: Trace) -> str:
+    """The trace as JSON that `Trace.parse` reads, without defaults and candidates, and with few digits.
 
-    Empty where it is far too long. `sweep` is what stands beside it (`app.share.swept`).
+    Empty where it is far too long.
     """
     if len(trace.events) > MAX_LINK_TOKENS:
         return ""
-    return to_json({**_short(trace), **({"sweep": _short(sweep)} if sweep else {})})
+    return to_json(_short(trace))
 
 
-def _short(value: Any, digits: int = _DIGITS) -> Any:
+def _short(value: Any) -> Any:
     if isinstance(value, float):
-        return significant(value, digits)
-    if isinstance(value, Alternative):
-        return [value.id, value.text, round(value.probability, _FEW_DIGITS)]
+        return significant(value, _DIGITS)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_short(each, digits) for each in value]
-    if isinstance(value, dict):
-        return {name: _short(each, digits) for name, each in value.items()}
+        return [_short(each) for each in value]
     if not is_dataclass(value):
         return value
-    given = {name: getattr(value, name) for name, default in _defaults(type(value)) if getattr(value, name) != default}
-    return {name: _short(own, _FEW_DIGITS if name in _LOOKED_AT else digits) for name, own in given.items()}
+    left_out = _LEFT_OUT if isinstance(value, TokenEvent) else set()
+    given = {
+        name: getattr(value, name)
+        for name, default in _defaults(type(value))
+        if name not in left_out and getattr(value, name) != default
+    }
+    return {**{name: _short(own) for name, own in given.items()}, **({"seconds": 0} if left_out else {})}
 
 
 @cache

@@ -9,31 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.components import Panel, to_json
-from app.entrance.said import said_fields, said_number, said_text
-from app.figures import amount
+from app.figures import cost_parts
 from app.running.run import Run, SharedPrefix, Written
-from app.running.session import View
-from app.running.sessions import Sessions
-from engine import Role, TokenEvent, audit, cumulative
+from engine import Prices, Role, TokenEvent
+from engine.events import charged
 from engine.policy import REGISTRY
 
 
-def token_stream(sessions: Sessions, recorded: bool = False) -> Panel:
-    """The component, with room for what is said of a `recorded` text; messages: `app.stream.updates.TextUpdates`."""
-
-    def token_cost(data: Any) -> str | None:
-        asked = said_fields(data)
-        owned, index = sessions.find(said_text(asked, "run")), said_number(asked, "index")
-        return cost_of_token(owned[1], index, owned[0].view) if owned else None
-
-    classes = ["recorded"] if recorded else []
-    return Panel(
-        "stream/stream",
-        "stream",
-        events=("change_text", "follow_up"),
-        server_functions=[token_cost],
-        elem_classes=classes,
-    )
+def token_stream() -> Panel:
+    """The component; its messages are those of `app.stream.updates.TextUpdates`."""
+    return Panel("stream/stream", "stream", events=("change_text", "follow_up"))
 
 
 def token_message(
@@ -43,6 +28,7 @@ def token_message(
     note: str = "",
     shared: SharedPrefix | None = None,
     written: Written | None = None,
+    prices: Prices | None = None,
 ) -> str:
     """The run's tokens from `start` on, as JSON.
 
@@ -51,14 +37,15 @@ def token_message(
         note: What the run waits for, for people.
         shared: Which tokens of another run the browser may keep; they have this run's dials from now on.
         written: The text to send of, where `start` follows from it; None takes it as it is now.
+        prices: At which to say what the text costs so far; None says nothing of it.
 
     Returns:
         `Job.heading` with `cuts`: how often tokens were taken back; if more often than the browser knows, those from
         `from` on are no more. Also `finish`, `policy`, `threshold`, `acceptance`, `kept` ([run, tokens]), `fixed`,
         `more`: whether Continue is offered, `chat`: whether a prompt may follow it, `asked`: with the first tokens,
         prompt, label of the policy, and how many messages come before; `tokens`, `verdicts`: ratios of earlier tokens
-        as [index, ratio], `revealed`: candidates of earlier tokens as [index, author, candidates, entropy]; and once it
-        has ended `audit`: positions `missed` and `wasted`, and how many are `unknown`.
+        as [index, ratio], `revealed`: candidates of earlier tokens as [index, author, candidates, entropy]; and where
+        it is asked for `cost` (see `cost_parts`), with `took`: the seconds that the text really took.
     """
     state = run.message_state(whole=end is None)  # before the events: a run that is done by now has all of them
     text, cuts = written or run.written
@@ -86,7 +73,7 @@ def token_message(
         ],
         "verdicts": [[index, _ratio(ratio)] for index, ratio in [*kept, *read]],
         **({"asked": _asked(run)} if start == first else {}),
-        **({"audit": _audit(run)} if not run.active else {}),
+        **({"cost": _cost(run, text, prices), "took": _took(text)} if prices and text else {}),
     }
     return to_json(message)
 
@@ -95,23 +82,12 @@ def _asked(run: Run) -> list[Any]:
     return [run.request.prompt, REGISTRY[run.request.setting.policy].label, len(run.request.turns)]
 
 
-def _audit(run: Run) -> dict[str, Any]:
-    result = audit(run.folded)
-    return {"missed": result.missed, "wasted": result.wasted, "unknown": len(result.unknown)}
+def _cost(run: Run, text: Sequence[TokenEvent], prices: Prices) -> list[list[float] | None]:
+    return cost_parts(text, run.prompt_tokens, run.pair.slm_cost, run.pair.llm_cost, prices)
 
 
-def cost_of_token(run: Run, index: int, view: View) -> str | None:
-    """What one token cost, in the view's unit, beside what it would have cost at both ends; None if it is not there."""
-    pair, events = run.pair, run.events[: index + 1]
-    series = list(cumulative(events, run.prompt_tokens, pair.slm_cost, pair.llm_cost, view.prices))
-    if not 0 <= index < len(series):
-        return None
-
-    def part(end: str) -> str:
-        costs = [getattr(getattr(total, end), view.unit) for total in series[-2:]]
-        return amount(costs[-1] - costs[0] if index else costs[0], view.unit)
-
-    return f"cost {part('run')} (SLM only {part('slm_only')}, LLM only {part('llm_only')})"
+def _took(text: Sequence[TokenEvent]) -> float:
+    return round(sum(event.seconds for event in charged(text)), 3)
 
 
 def _token(event: TokenEvent) -> list[Any]:

@@ -1,6 +1,6 @@
 """What a browser window lacks of what is being written, per panel, and when it is due to be sent.
 
-Figures go out at most once a second, and less often where they take long to fold, so that following costs little.
+What a text costs is folded and sent at most once a second, so that following it costs little.
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ from app.running.host import Host
 from app.running.job import Job
 from app.running.run import Run, SharedPrefix
 from app.running.session import Session
-from app.stream.dashboard import dashboard_message, new_tally
 from app.stream.token_stream import token_message
-from engine import Tally, TokenEvent
+from engine import TokenEvent
 
 FIGURE_SECONDS = 1.0
 GAP_SECONDS = 2.0
 """Without a token, before the page says why."""
-
-_FOLDING_SHARE = 0.02  # at most this share of the time goes into folding figures
 
 _NOTHING_SHARED = SharedPrefix(0, 0)
 
@@ -67,6 +64,7 @@ class TextUpdates(PanelUpdates):
         self._over, self._begun = (browser.ended, True) if same else (False, False)
         self._note, self._shared = "", _NOTHING_SHARED
         self._newest = 0, time.monotonic()  # how many tokens it had last, and since when
+        self._cost_due = 0.0
 
     def due(self) -> Iterator[str]:
         """See `PanelUpdates`."""
@@ -97,52 +95,14 @@ class TextUpdates(PanelUpdates):
             return
         if count > sent or (over and count):
             self._session.shown = self._page = run
-        message = token_message(run, sent, None if over else count, note, self._shared, written)
+        prices = self._session.prices if over or time.monotonic() >= self._cost_due else None
+        message = token_message(run, sent, None if over else count, note, self._shared, written, prices)
+        if prices:
+            self._cost_due = time.monotonic() + FIGURE_SECONDS
         if self._begun:
             self._there = max(sent, count), len(written.cuts)
         self._note, self._over = note, over
         yield message
-
-
-class FigureUpdates(PanelUpdates):
-    """Meter and points of the text that is on the page; asked after `TextUpdates`, with the same arguments."""
-
-    def __init__(self, session: Session, host: Host, browser: PanelState) -> None:
-        self._session, self._view = session, session.view
-        shown = session.shown
-        same = shown is not None and shown.number == browser.number
-        self._run, self._number = (shown, shown.number) if shown is not None and same else (None, -1)
-        self._there = (browser.count, browser.cuts) if same else (0, 0)
-        self._over = False
-        if shown is not None and same and not shown.active:
-            self._over = shown.written.lasting(*self._there) >= len(shown.events)
-        self._tally: Tally | None = None
-        self._next_due = 0.0
-
-    def due(self) -> Iterator[str]:
-        """See `PanelUpdates`."""
-        run, view, shared = self._session.shown, self._session.view, None
-        if run is None:
-            return
-        over, started, written = run.finished.is_set(), time.monotonic(), run.written
-        if run is not self._run or run.number != self._number:
-            page = None if run is self._run else self._run  # what the browser has of it goes by its old number
-            shared = shared_prefix(page, run, *self._there) if view is self._view else _NOTHING_SHARED
-            self._there, self._number = (shared.count, len(written.cuts)), run.number
-            self._run, self._tally, self._next_due, self._over = run, None, 0.0, run.brought
-        elif view is not self._view and not self._over:  # else gradio has brought it
-            self._tally, self._there, self._next_due = None, (0, 0), 0.0
-        self._view = view
-        if self._over or (not over and started < self._next_due):
-            return
-        points = written.lasting(*self._there)
-        if self._tally is None or points < self._tally.count:
-            self._tally = new_tally(run, view)  # folds anew what was taken back since
-        message = dashboard_message(run, view, points, shared if points else None, self._tally, written)
-        self._there, self._over = (self._tally.count, len(written.cuts)), over
-        self._next_due = next_figures(started)
-        if message:
-            yield message
 
 
 class JobUpdates(PanelUpdates):
@@ -180,11 +140,6 @@ class JobUpdates(PanelUpdates):
     def message(self, job: Any, have: int, over: bool) -> tuple[str, int] | None:
         """What the browser lacks, and how many items it has then; None where nothing is due. The last is always due."""
         raise NotImplementedError
-
-
-def next_figures(started: float) -> float:
-    """When figures are due again whose folding began at `started` and is over now, both in `time.monotonic`."""
-    return started + max(FIGURE_SECONDS, (time.monotonic() - started) / _FOLDING_SHARE)
 
 
 def shared_prefix(page: Run | None, run: Run, count: int, cuts: int) -> SharedPrefix:

@@ -1,4 +1,4 @@
-"""From what single prompts gave at single thresholds to a curve with intervals, and which thresholds to try.
+"""From what single prompts gave at single thresholds to a curve with intervals.
 
 The curve is the engine's `Curve`, read as a router's is. Its "accuracy" is one of two qualities: the share of right
 answers, or the agreement with the LLM's own text.
@@ -6,19 +6,17 @@ answers, or the agreement with the LLM's own text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from app.figures import rounded
 from engine.operating_points import LLM_ONLY, Curve, OperatingPoint, Quality, bootstrap_counts
 
 QUALITIES: tuple[Quality, ...] = ("right", "same")
 
 RESAMPLES = 1000
 _SEED = 0  # the same prompts, the same intervals
-_DENSER = 1.5  # shares are closer together where the LLM writes little: there the curve is steep
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,30 +75,6 @@ def build_curve(
         points=tuple(points[1:-1] if acceptance == 0 else points[:-1]),  # above 0 the SLM alone was not measured
         quality=kind,
     )
-
-
-def thresholds_of_curve(curve: Curve, count: int) -> tuple[float, ...]:
-    """Thresholds for about `count` LLM shares, denser where the LLM writes little, from a measured curve."""
-    return _distinct(curve.for_share(share).threshold for share in _dense_shares(count))
-
-
-def thresholds_of_scores(scores: Sequence[float], count: int) -> tuple[float, ...]:
-    """As `thresholds_of_curve`, from the scores of the SLM's own texts: below each lies about such a share of them."""
-    chosen = _distinct(np.quantile(scores, _dense_shares(count)).tolist()) if scores else ()
-    return chosen or even_thresholds(count)
-
-
-def even_thresholds(count: int) -> tuple[float, ...]:
-    """Evenly spaced; for chance, a threshold is a share."""
-    return _distinct(i / (count + 1) for i in range(1, count + 1))
-
-
-def _dense_shares(count: int) -> list[float]:
-    return [(i / (count + 1)) ** _DENSER for i in range(1, count + 1)]
-
-
-def _distinct(thresholds: Iterable[float]) -> tuple[float, ...]:
-    return tuple(sorted({value for value in map(rounded, thresholds) if 0 < value <= 1}))
 
 
 def _point(threshold: float, texts: Sequence[TextResult], kind: Quality, counts: np.ndarray) -> OperatingPoint:

@@ -21,7 +21,6 @@ from app.fields import DIALS, draft_limit, fitting, whole
 from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
 from app.running.host import Host
 from app.running.sessions import Sessions
-from app.stream.dashboard import PLOTLY_URL
 from app.stream.updates import JobUpdates
 from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, PromptTable, parse, read_file, shorten
 from app.tune.tuning import MAX_THRESHOLDS, Tuning, text_message, tuning_message
@@ -32,10 +31,6 @@ KIND = "tune"
 """Of the tuning among a session's jobs."""
 
 _OF_A_POINT = ("threshold", "acceptance", "policy", "max_new_tokens", "max_draft")
-_TO_PLAYGROUND = """() => {
-  const tabs = [...document.querySelectorAll('#tabs [role="tab"]')];
-  tabs.find((tab) => tab.textContent.trim() === 'Playground')?.click();
-}"""
 _THRESHOLDS = 9
 _PLACEHOLDER = """One prompt per line, or CSV with a header:
 
@@ -65,27 +60,28 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
 
     with gr.Row(elem_id="tune-main", equal_height=False):
         with gr.Column(elem_id="tune-input", scale=0, min_width=320):
-            text, policy, count, limit, run, stop = _inputs(settings)
+            text, policy, count, limit, run, stop = _inputs(host, settings)
         with gr.Column(elem_id="tune-result", scale=1, min_width=0):
             panel = Panel(
                 "tune/tune",
                 "tune-panel",
                 events=("use",),
                 server_functions=[text_of],
-                plotly=PLOTLY_URL,
                 rule=RULE,
             )
     enable_stop(stop, [run.click])
     started = run.click(handlers.tune, inputs=[text, policy, count, limit, *kept], **EACH_TIME)
     wire_job(stop, sessions, KIND, started, panel)
-    used = panel.use(handlers.use, outputs=[*fields.values()], queue=False, **QUIET)
-    used.success(None, js=_TO_PLAYGROUND, **QUIET)
+    panel.use(handlers.use, outputs=[*fields.values()], queue=False, **QUIET)
     timer = gr.Timer(0.5)
     timer.tick(handlers.follow_loading, inputs=policy, outputs=[policy, timer], queue=False, **QUIET)
     return panel
 
 
-def _inputs(settings: Settings) -> tuple[Any, ...]:
+def _inputs(host: Host, settings: Settings) -> tuple[Any, ...]:
+    def read_prompts(data: Any) -> str:
+        return to_json({**read(data), "seconds": seconds_per_token(host, settings.rows)})
+
     with gr.Column(elem_classes="card", elem_id="tune-prompts-card"):
         text = gr.Textbox(label="Your prompts", placeholder=_PLACEHOLDER, lines=8, max_lines=14, elem_id="tune-prompts")
         drawn(
@@ -102,7 +98,6 @@ def _inputs(settings: Settings) -> tuple[Any, ...]:
         label = "Thresholds between both ends"
         count = knob(1, MAX_THRESHOLDS, _THRESHOLDS, step=1, label=label, elem_id="tune-count")
         limit = gr.Number(settings.max_new_tokens, label="New tokens per text", elem_id="tune-limit")
-        gr.HTML('<p class="tune-hint tune-acceptance"></p>', apply_default_css=False)
         with gr.Row(elem_id="tune-actions"):
             run = gr.Button("Run", variant="primary", elem_id="tune-run", min_width=112)
             stop = gr.Button("Stop", interactive=False, elem_id="tune-stop", min_width=80)
@@ -175,16 +170,23 @@ class TuningUpdates(JobUpdates):
         return message, count
 
 
-def read_prompts(data: Any) -> str:
+def seconds_per_token(host: Host, rows: int) -> float:
+    """How long a token takes at most where all `rows` are written at once; 0 while that is not known."""
+    if host.pair is None:
+        return 0.0
+    return round((host.pair.slm_cost.seconds(rows, rows) + host.pair.llm_cost.seconds(rows, rows)) / rows, 4)
+
+
+def read(data: Any) -> dict[str, Any]:
     """Reads pasted text, or a file that the browser sends as base64, for the preview.
 
     Returns:
-        JSON: `error`, or `count`, `answers`, `kind`, `unused`, the first `rows`, and for a file its `text`.
+        `error`, or `count`, `answers`, `kind`, `unused`, the first `rows`, and for a file its `text`.
     """
     try:
         given = said_fields(data)
         if "file" not in given:
-            return to_json(_preview(parse(said_text(given, "text"))))
+            return _preview(parse(said_text(given, "text")))
         encoded = said_text(given, "file")
         if len(encoded) > _MAX_ENCODED:
             raise InvalidRequest(f"The file is too large: at most {MAX_BYTES:,} bytes are taken. Split it.")
@@ -193,9 +195,9 @@ def read_prompts(data: Any) -> str:
         except (binascii.Error, ValueError):
             raise InvalidRequest("The file did not arrive whole. Try again.") from None
         text, table = read_file(said_text(given, "name"), content)
-        return to_json({**_preview(table), "text": text})
+        return {**_preview(table), "text": text}
     except InvalidRequest as error:
-        return to_json({"error": str(error)})
+        return {"error": str(error)}
 
 
 def _preview(table: PromptTable) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 from app.components import to_json
-from app.controls import POLICY_LABELS, task_name
+from app.controls import POLICY_LABELS
 from app.figures import counted, pair_name, significant, tokens_of_all
 from app.running.host import Host
 from app.running.job import Job, State
 from app.running.weight import TOKEN_BYTES, text_bytes
+from app.scale import STEPS, scale_of
 from app.stream.updates import waiting_for
 from app.tune.curve import (
     QUALITIES,
@@ -27,9 +28,6 @@ from app.tune.curve import (
     Quality,
     TextResult,
     build_curve,
-    even_thresholds,
-    thresholds_of_curve,
-    thresholds_of_scores,
 )
 from app.tune.prompts import PromptRow, shorten
 from engine import InvalidRequest, Request, TokenEvent, build_request
@@ -41,7 +39,7 @@ from engine.operating_points import LLM_ONLY, Curve
 
 MAX_THRESHOLDS = 25
 _TEXTS = 48  # of a group
-_PROBED = 4  # prompts whose scores choose the thresholds where the router was not measured
+_DENSER = 1.5
 _LEAST_BYTES = 500  # that a text takes beside its characters, in memory
 _SHOWN = 160  # characters of a prompt in the browser's list
 
@@ -91,13 +89,6 @@ class Tuning(Job):
     def _curve(self, results: Sequence[PromptResult], kind: Quality) -> Curve | None:
         return build_curve(results, self.thresholds, kind, self.request.setting.acceptance)
 
-    def shipped(self, acceptance: float) -> Curve | None:
-        """The router's own curve, where it is what scores: of its first task that which is nearest to an acceptance."""
-        points = self.pair.operating_points if self.pair is not None and self.policy == "router" else None
-        curves = [curve for curve in points.curves if curve.points] if points else []
-        task = [curve for curve in curves if curve.task == curves[0].task]
-        return min(task, key=lambda curve: abs(curve.acceptance - acceptance), default=None)
-
     @property
     def _end(self) -> State:
         return "done" if len(self.results) == len(self.rows) else super()._end
@@ -123,14 +114,10 @@ class Tuning(Job):
             raise InvalidRequest(f"Your prompts, {row.place}: {error}") from None
 
     def _choose(self) -> tuple[float, ...]:
-        if self.policy == "random":
-            return even_thresholds(self._count)
-        if (curve := self.shipped(0.0)) is not None:  # there the LLM's share is what a threshold asks it for
-            return thresholds_of_curve(curve, self._count)
-        alone = build_request(self.request, threshold=0.0, acceptance=0.0)
-        asked = [replace(alone, prompt=row.prompt) for row in self.rows[:_PROBED]]
-        events = self._follow(self._submit(asked))
-        return thresholds_of_scores([event.score for event in events if event.score is not None], self._count)
+        """Thresholds that are spread over the slider, denser where the LLM writes little: there the curve is steep."""
+        scale = scale_of(self.pair.operating_points, self.policy)
+        places = {round(STEPS * (n / (self._count + 1)) ** _DENSER) for n in range(1, self._count + 1)}
+        return tuple(scale[place] for place in sorted(places & set(range(1, STEPS))))
 
     def _groups(self) -> Iterator[range]:
         """Numbers of prompts that are written together; a prompt is never split."""
@@ -198,13 +185,12 @@ def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
 
     Returns:
         `Job.heading` with `done`, `total`; `cut`, texts that were cut off at their limit, and all; `about` (what was
-        asked of what); `curves` by quality and `shipped`, each with `points` (see `_curve`), or None; and `prompts`:
-        [number, place, prompt, expected answer, right per point, agreement per point].
+        asked of what); `curves` by quality, each with `points` (see `_curve`), or None; and `prompts`: [number, place,
+        prompt, expected answer, right per point, agreement per point].
     """
     state = tuning.state  # before the results: a tuning that is done by now has all of them
     results = list(tuning.results)
     pair, asked = tuning.pair, tuning.request
-    shipped = tuning.shipped(asked.setting.acceptance)
     message = {
         **tuning.heading(start, len(results) - start, state, progress(tuning, host)),
         "done": len(results),
@@ -223,14 +209,6 @@ def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
         },
         "cut": _cut(results),
         "curves": {kind: curve and _curve(curve) for kind, curve in tuning.curves().items()},
-        "shipped": shipped
-        and {
-            **_curve(shipped),
-            "task": task_name(shipped.task),
-            "quality": shipped.quality,
-            "pair": shipped.pair,
-            "acceptance": shipped.acceptance,
-        },
         "prompts": [_prompt(tuning, result) for result in results[start:]],
     }
     return to_json(message)
@@ -259,9 +237,7 @@ def progress(tuning: Tuning, host: Host) -> str:
         return waiting_for(tuning, host, "Reading the prompts …")
     if waiting := waiting_for(tuning, host):
         return f"{of} · {waiting}"
-    if tuning.began is None:
-        return f"{of} · choosing thresholds by the scores of the first …"
-    if not tuning.tokens:
+    if tuning.began is None or not tuning.tokens:
         return of
     ended = [point.tokens for result in [*tuning.results] for point in result.points]
     texts = total * (len(tuning.thresholds) + 2)
@@ -275,12 +251,9 @@ def _cut(results: Sequence[PromptResult]) -> list[int]:
 
 
 def _curve(curve: Curve) -> dict[str, Any]:
-    """How many questions, and per point: threshold, quality, low, high, LLM share, bytes, FLOPs, seconds if known."""
-    points = [
-        [p.threshold, p.accuracy, p.accuracy_low, p.accuracy_high, p.llm_share, p.bytes, p.flops, p.seconds]
-        for p in curve.measured
-    ]
-    rounded = [[value if value is None else significant(value, 9) for value in point] for point in points]
+    """How many questions, and per point: threshold, quality, low, high, LLM share, bytes."""
+    points = [[p.threshold, p.accuracy, p.accuracy_low, p.accuracy_high, p.llm_share, p.bytes] for p in curve.measured]
+    rounded = [[significant(value, 9) for value in point] for point in points]
     return {"questions": curve.questions, "points": rounded}
 
 

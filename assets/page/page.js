@@ -4,6 +4,7 @@ import './lib/keys.js';
 import './lib/lost.js';
 import './lib/number_fields.js';
 import './lib/refused.js';
+import './lib/tabs.js';
 
 // The page is seen once its parts stand: gradio mounts them one after the other, which would push the first ones down.
 setTimeout(() => requestAnimationFrame(() => document.body.classList.add('there')), 100);
@@ -12,17 +13,12 @@ export { dialsThere } from './lib/dom.js';
 
 export { start as compare } from './compare/compare.js';
 export { start as conversation } from './conversation/conversation.js';
-export { start as dashboard } from './dashboard/dashboard.js';
-export { start as headline } from './dashboard/headline.js';
 export { start as feed } from './stream/feed.js';
-export { start as guide } from './guide/guide.js';
 export { start as theme } from './header/theme.js';
-export { start as acceptance } from './points/acceptance.js';
-export { start as points } from './points/points.js';
-export { start as track } from './points/track.js';
 export { start as link_note } from './share/link_note.js';
 export { start as share } from './share/share.js';
 export { keep, keptFields, keptText, keptTrace } from './share/storage.js';
+export { start as slider } from './slider/slider.js';
 export { start as stream } from './stream/stream.js';
 export { start as sweep } from './sweep/sweep.js';
 export { start as prompts } from './tune/prompts.js';

@@ -12,16 +12,12 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.fields import FIELDS, fitting, link_query, page_request, read_query
-from app.running.session import View
-from app.share.export import html_page, markdown
+from app.fields import FIELDS, fitting, page_request, read_query
+from app.share.export import html_page
 from app.share.link import link_json
 from app.share.open_trace import opened_run
-from app.share.swept import opened_sweep
-from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
-from app.sweep import sweep_message
-from engine import POLICIES, UNITS, InvalidRequest, Role, Trace, build_request
+from engine import POLICIES, InvalidRequest, Prices, Role, Trace, build_request
 from engine.events import extend
 from engine.request import Turn
 from tests.support.fake_pair import FakePair
@@ -31,11 +27,6 @@ from tests.support.mutations import VALUES, damaged_json
 TALK = (Turn("user", "a?"), Turn("assistant", "b c", ((Role.SLM, 2), (Role.LLM, 1))))
 ASKED = build_request("echo a b c", max_new_tokens=9, threshold=0.5, acceptance=0.9, alternatives=2, turns=TALK)
 TRACE = FakePair(1e6).generate(ASKED)
-SWEEP = {
-    **{"over": "threshold", "points": [[0.0, 0.0], [1.5, 0.0]], "nodes": [[-1, "a", 0.5], [0, "b", None]]},
-    **{"replaced": [[1, 0.3]], "leaves": [1, 0], "figures": [[0.5, 1.0, 1.0, None, 1.0], None]},
-    "same": [[-1.0, 3.0, -1.0, 3.0], None],
-}
 
 
 def read(take: Callable[[], Any]) -> Any:
@@ -47,8 +38,8 @@ def read(take: Callable[[], Any]) -> Any:
         return None
 
 
-@given(content=damaged_json({**json.loads(TRACE.to_json()), "sweep": SWEEP}))
-def test_a_damaged_trace_is_refused_or_everything_can_be_done_with_it_and_its_sweep(content):
+@given(content=damaged_json(json.loads(TRACE.to_json())))
+def test_a_damaged_trace_is_refused_or_everything_can_be_done_with_it(content):
     text = content.decode("utf-8", "surrogateescape")
     if (run := read(lambda: opened_run(text))) is None:
         return
@@ -56,11 +47,8 @@ def test_a_damaged_trace_is_refused_or_everything_can_be_done_with_it_and_its_sw
     for event in run.events:
         extend(shown, event)
     assert len(shown) == len(trace.events) > 0 and Trace.from_json(trace.to_json()) == trace
-    assert all(dashboard_message(run, View(unit=unit)) for unit in UNITS) and token_message(run, 0)
-    assert html_page(trace) and markdown(trace) and link_query(trace)
+    assert token_message(run, 0, prices=Prices()) and html_page(trace)
     assert Trace.parse(link_json(trace)).text == trace.text
-    swept = read(lambda: opened_sweep(text, run, trace.prices))
-    assert swept is None or sweep_message(swept, 0)[1] == len(swept.nodes)
 
 
 STRINGS = st.text(max_size=30) | st.text("a\\n\n\u2028\ud800", max_size=30) | VALUES.map(str) | st.integers().map(str)

@@ -20,7 +20,6 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from app.entrance import launch
-from app.fields import MAX_TEXT
 from engine.guard import guard, limits
 from engine.guard.addresses import client_address
 from engine.guard.cached import Cached
@@ -139,7 +138,7 @@ def test_routes_of_gradio_that_the_page_does_not_need_are_closed(path: str):
 
 
 def test_an_address_has_a_limit_that_leaves_room_for_links():
-    for length, status in (guard.MAX_QUERY + 1, 414), (MAX_TEXT, 200):
+    for length, status in (guard.MAX_QUERY + 1, 414), (6_000, 200):
         assert client().get("/", params={"prompt": "x" * length}).status_code == status
 
 

@@ -68,7 +68,7 @@ class Windows(RuleBasedStateMachine):
 
     @property
     def page(self) -> Run | None:
-        return self.steps[self.at].text if self.steps else None
+        return self.steps[self.at].run if self.steps else None
 
     @property
     def kept(self) -> list[Version]:
@@ -77,13 +77,13 @@ class Windows(RuleBasedStateMachine):
     def came(self, before: list[Version], run: Run) -> None:
         """A new text is on the page: what could be redone is dropped, and the oldest where too much is kept."""
         version = self.kept[-1]
-        assert version.text is run
+        assert version.run is run
         gone = [each for each in before if each not in self.kept]
         stay = [each for each in before if each in self.kept]
         assert before == [*gone, *stay], "the oldest go first"
         if gone:
             own = run.weight if run.fixed else run._asked_weight  # an opened text was whole when it came
-            weight = sum(each.text.weight for each in [gone[-1], *stay]) + own
+            weight = sum(each.run.weight for each in [gone[-1], *stay]) + own
             assert len(stay) + 2 > history.MAX_VERSIONS or weight > history.MAX_KEPT_TOKENS, "one more had found room"
         self.steps = [each for each in [*self.steps[: self.at + 1], version] if each in self.kept]
         self.at, self.failed = len(self.steps) - 1, False
@@ -93,7 +93,7 @@ class Windows(RuleBasedStateMachine):
         return tokens_of(FakePair(1e6).generate(asked).events)
 
     def has_text(self) -> list[Version]:
-        return [each for each in self.kept if each.text.events]
+        return [each for each in self.kept if each.run.events]
 
     def failed_or_none(self, run: Run | None) -> None:
         """Nothing was begun: the text on the page, if there is one, stays."""
@@ -131,13 +131,13 @@ class Windows(RuleBasedStateMachine):
             return
         finished(run)
         assert tokens_of(run.events) == text
-        alike = [each for each in before if self.same_but_dials(each.text, asked)]
-        if run in [each.text for each in before]:
+        alike = [each for each in before if self.same_but_dials(each.run, asked)]
+        if run in [each.run for each in before]:
             assert self.pair.tokens == spent, "a kept text runs no model"
-            self.gone_to(next(each for each in before if each.text is run))
+            self.gone_to(next(each for each in before if each.run is run))
             return
-        if acceptance == 0 and all(event.acceptance == 0 for each in alike for event in each.text.events):
-            best = max(_alike(tokens_of(each.text.events), text) for each in alike)
+        if acceptance == 0 and all(event.acceptance == 0 for each in alike for event in each.run.events):
+            best = max(_alike(tokens_of(each.run.events), text) for each in alike)
             assert self.pair.tokens - spent == len(text) - best, "only what no kept text has is written"
         self.came(before, run)
 
@@ -190,7 +190,7 @@ class Windows(RuleBasedStateMachine):
         version, spent = self.has_text()[place % len(self.has_text())], self.pair.tokens
         there = version is self.session.history.current
         run = self.session.go_to(version.number)
-        assert run is (None if there else version.text) and self.pair.tokens == spent
+        assert run is (None if there else version.run) and self.pair.tokens == spent
         if not there:
             self.gone_to(version)
 
@@ -198,18 +198,10 @@ class Windows(RuleBasedStateMachine):
         self.steps = [*self.steps[: self.at + 1], version]
         self.at, self.failed = len(self.steps) - 1, False
 
-    @precondition(lambda self: self.page is not None and not self.page.fixed)
-    @rule()
-    def audit(self) -> None:
-        text, count = tokens_of(self.page.events if self.page else ()), len(self.has_text())
-        assert tokens_of(finished(self.session.reveal(self.host)).events) == text
-        self.failed = False
-        assert len(self.has_text()) == count, "an audit is no text of its own"
-
     @invariant()
     def what_is_kept_is_bounded(self) -> None:
         assert len(self.kept) <= history.MAX_VERSIONS
-        assert len(self.kept) == 1 or sum(v.text.weight for v in self.kept[:-1]) <= history.MAX_KEPT_TOKENS
+        assert len(self.kept) == 1 or sum(v.run.weight for v in self.kept[:-1]) <= history.MAX_KEPT_TOKENS
 
     @invariant()
     def the_strip_shows_what_is_kept(self) -> None:
@@ -308,7 +300,7 @@ def test_a_dial_under_another_policy_writes_the_prompt_anew_with_that_one(sessio
 
 
 def test_a_dial_scrubs_through_the_sweep_that_is_on_the_page_after_a_run_that_never_came(session, host, pair):
-    sweep = session.begin_job(SWEEP, Sweep(request(), [], Prices(), "threshold"), host, instead=session.run)
+    sweep = session.begin_job(SWEEP, Sweep(request(), Prices()), host, instead=session.run)
     assert sweep.finished.wait(SECONDS)
     failed, asked = refused(session, host), len(pair.requests)
     handlers = Handlers(host, Sessions(), load_settings(), [None] * len(FIELDS))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,22 +13,12 @@ from hypothesis import strategies as st
 
 import app.share.open_trace
 from app.api import ApiRun
-from app.fields import FIELDS
-from app.handlers import Handlers
 from app.running.host import Host
 from app.running.run import Run
-from app.running.session import SWEEP, View
-from app.running.sessions import Sessions
-from app.share.buttons import _ShareHandlers, taken
-from app.share.export import trace_json
-from app.share.link import link_json
+from app.share.buttons import taken
 from app.share.open_trace import opened_run
-from app.share.swept import opened_sweep, swept_of
-from app.stream.dashboard import dashboard_message
 from app.stream.token_stream import token_message
-from app.sweep import Sweep, sweep_message
-from engine import InvalidRequest, Prices, Request, Trace, build_request, load_settings
-from engine.events import taken_back
+from engine import InvalidRequest, Prices, Request, Trace, build_request
 from tests.support.fake_pair import FakePair
 from tests.support.paths import ROOT
 from tests.support.questions import QUESTIONS
@@ -50,7 +38,7 @@ def tiny_host(tiny_pair):
 
 def of_run(run: Run, host: Host, kind: str) -> str:
     assert run.start(host).finished.wait(120) and not run.error
-    return json.loads(taken(run.pair.trace(run.request, list(run.events)), None, kind) or "")["text"]
+    return taken(run.pair.trace(run.request, list(run.events)), kind) or ""
 
 
 GIVERS: dict[str, Callable[[Request, Host], str]] = {
@@ -99,9 +87,9 @@ def trace(run: Run) -> Trace:
 def test_an_opened_trace_shows_what_the_run_showed(run: Run, trace: Trace):
     opened = opened_run(trace.to_json(), after=run)
     assert opened.request == ASKED and not opened.active and opened.fixed and opened.number > run.number
-    messages = [json.loads(dashboard_message(each, View()) or "") for each in (opened, run)]
-    assert messages[0] == {**messages[1], "run": opened.id, "n": opened.number, "cuts": 0, "cost": None}
-    shown, written = (json.loads(token_message(each, 0))["tokens"] for each in (opened, run))
+    messages = [json.loads(token_message(each, 0, prices=Prices())) for each in (opened, run)]
+    assert messages[0]["cost"] == messages[1]["cost"]
+    shown, written = (message["tokens"] for message in messages)
     assert [token[:8] for token in shown] == [token[:8] for token in written]
     known = [[candidate.text for candidate in event.llm_alternatives] for event in trace.events]
     assert [[text for text, *_ in token[8]] for token in shown] == known and any(known), "what was learned late, too"
@@ -153,73 +141,3 @@ def test_a_file_that_is_no_trace_or_too_large_is_refused(trace: Trace, monkeypat
         with pytest.raises(InvalidRequest, match=named):
             opened_run(trace.to_json())
         monkeypatch.undo()
-
-
-@pytest.fixture(scope="module")
-def sweep(tiny_host) -> Sweep:
-    """The tiny pair's texts at many settings."""
-    done = Sweep(build_request(PROMPT, max_new_tokens=16, max_draft=8), [], Prices(), "both").start(tiny_host)
-    assert done.finished.wait(120) and not done.error
-    return done
-
-
-def text_of(sweep: Sweep) -> Trace:
-    """The text of which most was taken back."""
-    row = max(range(len(sweep.events)), key=lambda row: taken_back(sweep.events[row]))
-    return sweep.pair.trace(sweep.at(row), sweep.events[row])
-
-
-@pytest.fixture(scope="module")
-def swept(sweep: Sweep) -> str:
-    """A text of the sweep as a file that has the sweep beside it."""
-    return trace_json(text_of(sweep), "", swept_of(sweep, text_of(sweep).request))
-
-
-def test_a_swept_text_takes_its_sweep_along(sweep: Sweep):
-    text = text_of(sweep)
-    told = swept_of(sweep, text.request)
-    assert told is not None and swept_of(sweep, replace(text.request, seed=5)) is None, "another text's is not its own"
-    for written in (trace_json(text, "", told), link_json(text, told)):
-        run = opened_run(written)
-        opened = opened_sweep(written, run, Prices())
-        assert opened is not None and not opened.active and Trace.from_json(written).text == text.text
-        before, after = (json.loads(sweep_message(each, 0)[0]) for each in (sweep, opened))
-        assert after["beside"] == run.id and before["beside"] is None
-        for name in ("over", "points", "leaves", "replaced"):
-            assert after[name] == before[name], name
-        assert [node[1:] for node in after["nodes"]] == [node[1:] for node in before["nodes"]]
-        again = swept_of(opened, run.request)
-        assert again is not None and again["leaves"] == told["leaves"], "it can be passed on"
-
-
-def test_an_opened_sweep_is_the_newest_and_is_priced_only_at_its_own_prices(swept: str):
-    sessions, host = Sessions(), Host(lambda *_, **__: None)
-    session = sessions.enter("a window")
-    sharing = _ShareHandlers(host, sessions, [None] * len(FIELDS))
-    run, opened, figures = asyncio.run(sharing._read(swept, session))
-    begun = session.jobs[SWEEP] = Sweep(run.request, [], Prices(), "both", opened)
-    *_, message = sharing._show(session, run, opened, figures)
-    assert opened is not None and json.loads(message)["n"] == opened.number > begun.number
-    handlers = Handlers(host, sessions, load_settings(), [None] * len(FIELDS))
-    window: Any = SimpleNamespace(session_hash="a window")
-    told = [handlers.set_view("price", Prices().slm, times * Prices().llm, window)[-1] for times in (4, 1)]
-    other, own = (json.loads(message)["figures"] for message in told)
-    assert [row[:-1] for row in other] == [row[:-1] for row in own] and {row[-1] for row in other} == {None}
-    assert own == [list(row) for row in opened.figures if row]
-
-
-def test_a_sweep_that_would_keep_a_browser_busy_is_refused(swept: str):
-    content = json.loads(swept)
-    run, good = opened_run(swept), content["sweep"]
-    ring = [[5, *good["nodes"][0][1:]], *good["nodes"][1:]]
-    chain = [[i - 1, "x", 0.5] for i in range(19_000)]
-    for change, named in (
-        ({"nodes": ring}, "nodes.0"),
-        ({"points": [[0, 0]] * 101}, "settings"),
-        ({"nodes": chain, "leaves": [18_999] * len(good["points"]), "replaced": []}, "all texts"),
-        ({"leaves": [len(good["nodes"])] * len(good["points"])}, "leaves"),
-        ({"leaves": good["leaves"][1:]}, "leaves"),
-        ({"replaced": [[0, 1.5]]}, "ratio"),
-    ):
-        with pytest.raises(InvalidRequest, match=named):
-            opened_sweep(json.dumps({**content, "sweep": {**good, **change}}), run, Prices())

@@ -17,9 +17,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from app.share.program import ADDRESS, program
-from engine import Request, Sampling, Setting, Trace, build_request
-from engine.request import Turn
+from engine import Trace, build_request
 from tests.support.browser import LIMIT, Site, eventually, serve
 from tests.support.fake_pair import FakePair
 
@@ -117,19 +115,3 @@ def test_a_program_gets_its_text_from_the_pages_rows_and_leaving_frees_them(open
     eventually(lambda: site.host.scheduler.rows == 0)
     assert pair.tokens - before < 2000
     pair.tokens_per_second = 500
-
-
-SAMPLED = Request("say 'hi' {address}", Setting("confidence"), "Be brief", sampling=Sampling(0.7, 0.9, 3), seed=5)
-RAW = build_request("go on", policy="slm", raw=True, stop=("\n",), max_new_tokens=9)
-AFTER = Request("b", turns=(Turn("user", "a"), Turn("assistant", "A")))
-
-
-@pytest.mark.parametrize("asked", [SAMPLED, RAW, AFTER])
-def test_the_lines_for_a_program_get_the_text_that_is_on_the_page(openai, site, pair, asked, capsys):
-    pytest.importorskip("openai", reason="openai is not installed")
-    trace = pair.generate(asked)
-    lines = program(trace)
-    assert len(lines.splitlines()) == 3 and lines.index(ADDRESS) < lines.index("model=")
-    exec(lines.replace(ADDRESS, f"{site.url}v1", 1), {})
-    assert capsys.readouterr().out == f"{trace.text}\n" and pair.requests[-1] == asked
-    assert "key" in program(trace, locked=True).splitlines()[1]

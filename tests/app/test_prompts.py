@@ -7,7 +7,7 @@ import json
 import pytest
 
 from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, formula_like, parse, read_file
-from app.tune.tab import read_prompts
+from app.tune.tab import read
 from engine import InvalidRequest
 
 ROWS = [("a, b", "1"), ("c", None)]
@@ -104,8 +104,8 @@ def test_what_cannot_be_used_is_refused_with_its_place_and_value(name: str, text
 
 
 def test_what_the_browser_sends_is_bounded_before_it_is_decoded(monkeypatch):
-    assert json.loads(read_prompts({"name": "a.csv", "file": "cHJvbXB0CmE="}))["count"] == 1
-    assert "arrive" in json.loads(read_prompts({"name": "a.csv", "file": "%%%"}))["error"]
-    assert "nothing" in json.loads(read_prompts({}))["error"]
+    assert read({"name": "a.csv", "file": "cHJvbXB0CmE="})["count"] == 1
+    assert "arrive" in read({"name": "a.csv", "file": "%%%"})["error"]
+    assert "nothing" in read({})["error"]
     monkeypatch.setattr("base64.b64decode", lambda *_, **__: pytest.fail("it was decoded"))
-    assert "5,000,000" in json.loads(read_prompts({"name": "a.csv", "file": "A" * (2 * MAX_BYTES)}))["error"]
+    assert "5,000,000" in read({"name": "a.csv", "file": "A" * (2 * MAX_BYTES)})["error"]

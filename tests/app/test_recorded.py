@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import lzma
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from app.recorded import Recorded, load_recorded, record
 from engine import InvalidRequest, Request, build_request
 from engine.events import role_at
+from engine.grading import is_right
 
 PROMPT = "Add 47 and 38, then take away 19."
 """The tiny models disagree about it at many tokens."""
@@ -27,7 +30,18 @@ def test_the_shipped_texts_are_of_one_pair_from_slm_only_to_llm_only_and_whole()
     assert (shipped.traces[0].llm_share, shipped.traces[-1].llm_share) == (0, 1)
     assert len({(trace.preset, trace.prompt) for trace in shipped.traces}) == 1
     assert len({trace.text for trace in shipped.traces}) > 1
-    assert {trace.finish_reason for trace in shipped.traces} == {"eos"}
+    right = [is_right(trace.text, shipped.answer) for trace in shipped.traces]
+    assert not right[0] and all(right[shipped.start :]), "from where the slider stands on, the answer stays right"
+    assert {trace.finish_reason for trace in shipped.traces[1:]} == {"eos"}
+
+
+def test_the_three_texts_of_the_verdicts_are_the_race_that_compare_shows(recorded):
+    race = json.loads(replace(recorded, answer="66").race())
+    chosen = [recorded.traces[n] for n in (0, recorded.start, -1)]
+    for key, trace in zip(("slm", "middle", "llm"), chosen, strict=True):
+        assert "".join(token[1] for token in race["tokens"] if token[0] == key) == trace.text
+        assert race["verdicts"][key].startswith("✓" if is_right(trace.text, "66") else "✗")
+    assert race["costs"]["llm"][0] == [0, 1] and race["state"] == "done"
 
 
 def test_each_recorded_text_is_what_the_engine_writes_there_and_differs_from_the_one_before(recorded, tiny_pair):

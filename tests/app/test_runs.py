@@ -119,13 +119,14 @@ def test_what_is_asked_for_before_a_pair_without_a_router_is_there_is_scored_by_
     pair.policies = ("confidence", "random", "slm", "llm")
     ready, host = loading(pair)
     run = session.begin(asked, host)
-    comparison, tuning = Comparison(asked, "trained router"), Tuning(parse("one\ntwo").rows, asked, 3, None)
-    for kind, job in ("sweep", Sweep(asked, [], Prices(), "threshold")), ("compare", comparison), ("tune", tuning):
+    comparison, tuning = Comparison(asked, Prices()), Tuning(parse("one\ntwo").rows, asked, 3, None)
+    for kind, job in ("sweep", Sweep(asked, Prices())), ("compare", comparison), ("tune", tuning):
         session.begin_job(kind, job, host)
     ready.set()
     assert all(done(job).error is None for job in (run, *session.jobs.values()))
     assert {each.setting.policy for each in pair.requests} == {"confidence", "slm", "llm"}
-    assert run.setting.policy == "confidence" == tuning.policy and "confidence" in comparison.texts["middle"].title
+    assert run.setting.policy == "confidence" == tuning.policy
+    assert comparison.texts["middle"].request.setting.policy == "confidence"
     assert done(session.begin(asked, host)).request.setting.policy == "router", "by then the page knows the pair"
 
 

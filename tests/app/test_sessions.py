@@ -202,7 +202,7 @@ def test_what_was_asked_weighs_what_it_takes_whoever_keeps_it():
     wide, system = "\N{SNOWMAN}" * 1_000_000, "x" * 100_000
     rows = parse("prompt,answer\n" + f"{'x' * 9_000},y\n" * 100).rows
     for asked, least in (request(wide), 1_000), (request(system=system), 50), (request(turns=ROUTED), 2_000):
-        for job in (Run(asked), Sweep(asked, [], Prices(), "threshold"), Comparison(asked, "router")):
+        for job in (Run(asked), Sweep(asked, Prices()), Comparison(asked, Prices())):
             assert least <= job.weight < 2 * least
     assert Run(request()).weight == 0 and Tuning(rows, request(), 5, None).weight >= 450
     text = FakePair(1e6).generate(request(alternatives=5)).to_json() + " " * 4_000_000
@@ -212,7 +212,7 @@ def test_what_was_asked_weighs_what_it_takes_whoever_keeps_it():
 def test_a_window_drops_older_texts_for_what_it_keeps_beside_them(host, monkeypatch):
     session = Sessions().get("a window")
     run = session.begin(request(), host)
-    sweep = session.begin_job("sweep", Sweep(request(), [], Prices(), "threshold"), host)
+    sweep = session.begin_job("sweep", Sweep(request(), Prices()), host)
     tuning = session.begin_job("tune", Tuning(parse("one\ntwo\nthree").rows, request(), 5, None), host)
     assert all(job.finished.wait(120) and job.weight > 0 for job in (run, sweep, tuning))
     assert session.weight == len(run.events) + sweep.weight + tuning.weight

@@ -7,10 +7,8 @@ from functools import cache
 
 import pytest
 
-from app.controls import THRESHOLD_DIGITS
-from app.figures import meter
 from app.running.host import Host
-from app.sweep import ACCEPTANCES, Over, Sweep, SweptPoint, choose_points, choose_thresholds, sweep_message
+from app.sweep import Sweep, sweep_message
 from engine import Prices, Request, Role, build_request, costs
 from engine.events import role_at
 from tests.support.browser import eventually
@@ -21,13 +19,12 @@ PROMPT = "Add 47 and 38, then take away 19."
 
 @pytest.fixture(scope="module")
 def swept(tiny_pair):
-    """Sweeps over a dial or both; the same is swept once."""
+    """Sweeps; the same is swept once."""
 
     @cache
-    def sweep(over: Over, **options) -> Sweep:
+    def sweep(**options) -> Sweep:
         host = Host(lambda preset, progress: tiny_pair)
-        asked = build_request(PROMPT, max_new_tokens=40, max_draft=8, **options)
-        sweep = Sweep(asked, [], Prices(), over).start(host)
+        sweep = Sweep(build_request(PROMPT, max_new_tokens=40, max_draft=8, **options), Prices()).start(host)
         assert sweep.finished.wait(300), sweep.state
         return sweep
 
@@ -47,30 +44,24 @@ def path(message: dict, leaf: int) -> list[list]:
     return nodes[::-1]
 
 
-@pytest.mark.parametrize(
-    ("policy", "over"), [("router", "both"), ("confidence", "threshold"), ("random", "acceptance")]
-)
-def test_every_setting_has_the_text_and_the_figures_of_a_run_of_its_own(tiny_pair, swept, policy, over):
-    sweep = swept(over, policy=policy, acceptance=0.2)
-    message = message_of(sweep)
+@pytest.mark.parametrize("policy", ["router", "confidence"])
+def test_every_setting_has_the_text_and_the_figures_of_a_run_of_its_own(tiny_pair, swept, policy):
+    sweep = swept(policy=policy)
     assert sweep.state == "done" and sweep.points[-1].threshold > 1
     for row in range(0, len(sweep.points), 5):
         alone = tiny_pair.generate(sweep.at(row))
         assert [(e.id, e.role) for e in sweep.events[row]] == [(e.id, e.role) for e in alone.events]
         total = costs(alone.events, alone.prompt_tokens, tiny_pair.slm_cost, tiny_pair.llm_cost)
-        share, moved, *_ = sweep.figures[row]
+        share, (moved, *_) = sweep.figures[row]
         assert share == pytest.approx(alone.llm_share, abs=1e-4)
-        assert moved == pytest.approx(total.run.bytes / total.llm_only.bytes, rel=5e-3)
-        if over == "threshold":  # in a batch the texts of two acceptances may share a pass
-            for unit in ("bytes", "flops", "price"):
-                told, shown = meter(alone.events, total, unit), message["meters"][row][unit]
-                names = ("share", "run", "slm", "llm", "relative", "saves", "gauge")
-                assert [shown[name] for name in names] == [told[name] for name in names], (row, unit)
+        if sweep.points[row].threshold <= 1:
+            assert sum(moved) == pytest.approx(total.run.bytes / total.llm_only.bytes, rel=5e-3)
+        else:
+            assert moved == [0, 1], "neither the SLM nor the router is needed"
 
 
-@pytest.mark.parametrize("over", ["threshold", "both"])
-def test_every_token_of_the_tree_is_sent_once_and_authors_follow_from_scores_and_replaced_drafts(swept, over):
-    sweep = swept(over, acceptance=0.2)
+def test_every_token_of_the_tree_is_sent_once_and_authors_follow_from_scores_and_replaced_drafts(swept):
+    sweep = swept()
     message = message_of(sweep)
     assert message["count"] == len(message["nodes"]) < sum(map(len, sweep.events)) / 2
     ratios = dict(message["replaced"])
@@ -84,9 +75,8 @@ def test_every_token_of_the_tree_is_sent_once_and_authors_follow_from_scores_and
     assert message_of(sweep, 7)["nodes"] == message["nodes"][7:]
 
 
-@pytest.mark.parametrize("over", ["acceptance", "both"])
-def test_within_its_ranges_of_both_dials_a_text_is_the_same(tiny_pair, swept, over):
-    sweep = swept(over, threshold=0.9)
+def test_within_its_ranges_of_both_dials_a_text_is_the_same(tiny_pair, swept):
+    sweep = swept()
     for row in range(0, len(sweep.points), 3):
         low, high, least, most = sweep.same[row]
         at = sweep.points[row]
@@ -98,23 +88,14 @@ def test_within_its_ranges_of_both_dials_a_text_is_the_same(tiny_pair, swept, ov
         assert [e.id for e in alone.events] == [e.id for e in sweep.events[row]], (at, other)
 
 
-def test_settings_are_steps_of_the_sliders_where_texts_differ_once_each_and_the_other_dial_stays(tiny_pair, swept):
-    both = swept("both", threshold=0.9)
-    assert len(both.points) == len(set(both.points)) and len(set(both.leaves)) > 3
-    assert sum(point.threshold > 1 for point in both.points) == 1
-    own = [leaf for point, leaf in zip(both.points, both.leaves, strict=True) if point.acceptance == 1]
-    assert set(own) == {both.leaves[-1]}, "the LLM's own text"
-    asked = build_request(PROMPT, threshold=0.7, acceptance=0.2)
-    *along, llm_only = choose_points(asked, "acceptance", [], tiny_pair)
-    assert along == [SweptPoint(0.7, acceptance) for acceptance in ACCEPTANCES] and llm_only.threshold > 1
-    assert {point.acceptance for point in choose_points(asked, "threshold", [], tiny_pair)} == {0.2}
-    found = choose_thresholds(asked, [], tiny_pair)
-    assert found == sorted(set(found)) and all(round(t, THRESHOLD_DIGITS) == t for t in found)
-    curve = tiny_pair.operating_points.curves[0]
-    assert sum(0.05 < curve.at(t).llm_share < 0.95 for t in found) >= 5, "where texts differ"
-    refused = swept("acceptance", threshold=1.01), swept("threshold", policy="slm")
-    for sweep, named in zip(refused, ("threshold = 1.01", "'slm'"), strict=True):
-        assert sweep.state == "failed" and named in sweep.error
+def test_settings_are_positions_of_the_slider_once_each_and_one_without_scores_is_refused(swept):
+    sweep = swept()
+    assert len(sweep.points) == len(set(sweep.points)) and len(set(sweep.leaves)) > 3
+    assert sum(point.threshold > 1 for point in sweep.points) == 1
+    own = [leaf for point, leaf in zip(sweep.points, sweep.leaves, strict=True) if point.acceptance == 1]
+    assert set(own) == {sweep.leaves[-1]}, "the LLM's own text"
+    refused = swept(policy="slm")
+    assert refused.state == "failed" and "'slm'" in refused.error
 
 
 def test_stopping_keeps_what_is_there(tiny_pair, monkeypatch):
@@ -122,7 +103,7 @@ def test_stopping_keeps_what_is_there(tiny_pair, monkeypatch):
     monkeypatch.setattr(
         Sweep, "_grow", lambda self, event: grow(self, event) or self.cancel.wait(300 * bool(self.nodes))
     )
-    sweep = Sweep(Request(PROMPT), [], Prices(), "both").start(Host(lambda *_, **__: tiny_pair))
+    sweep = Sweep(Request(PROMPT), Prices()).start(Host(lambda *_, **__: tiny_pair))
     eventually(lambda: sweep.nodes)
     sweep.cancel.set()
     assert sweep.finished.wait(300) and sweep.state == "stopped" and sweep.nodes

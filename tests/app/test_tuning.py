@@ -7,20 +7,13 @@ from typing import Any
 import pytest
 
 from app.running.host import Host
-from app.tune.curve import (
-    PromptResult,
-    TextResult,
-    build_curve,
-    even_thresholds,
-    thresholds_of_curve,
-    thresholds_of_scores,
-)
+from app.tune.curve import PromptResult, TextResult, build_curve
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning, progress
 from engine import InvalidRequest, build_request, costs, llm_share
 from engine.events.cost import modelled_seconds
 from engine.grading import agreement, is_right
-from engine.operating_points import LLM_ONLY, Curve, OperatingPoint, Quality
+from engine.operating_points import LLM_ONLY, Curve, Quality
 from tests.support.questions import CSV, MANY, QUESTIONS
 
 TOKENS = 30
@@ -106,16 +99,3 @@ def test_shares_are_of_all_tokens_costs_per_prompt_and_intervals_those_of_the_bi
     curve = curve_of(*(written(n % 2 == 0, True, True) for n in range(100)))
     assert curve and (curve.points[0].accuracy_low, curve.points[0].accuracy_high) == (1, 1)
     assert (curve.slm.accuracy_low, curve.slm.accuracy_high) == pytest.approx((0.4, 0.6), abs=0.02)  # 0.5 ± 1.96 · 0.05
-
-
-def test_thresholds_are_denser_where_the_llm_writes_little():
-    def point(threshold, share):
-        return OperatingPoint(threshold, 0.5, 0.4, 0.6, share, 1, 1, 1)
-
-    curve = Curve("t", 1, "", "", "", "", point(0, 0), point(LLM_ONLY, 1), (point(0.9, 0.2), point(0.99, 0.5)))
-    shares = pytest.approx([(i / 10) ** 1.5 for i in range(1, 10)], abs=0.01)
-    assert [curve.at(threshold).llm_share for threshold in thresholds_of_curve(curve, 9)] == shares
-    scores = [n / 1000 for n in range(1000)]
-    assert [sum(score < t for score in scores) / 1000 for t in thresholds_of_scores(scores, 9)] == shares
-    assert thresholds_of_scores([], 3) == thresholds_of_scores([0.0] * 9, 3) == (0.25, 0.5, 0.75)
-    assert even_thresholds(4) == (0.2, 0.4, 0.6, 0.8), "for chance a threshold is a share"

@@ -27,16 +27,14 @@ from app.running.host import Host
 from app.running.run import Change, Run
 from app.running.session import Session
 from app.running.sessions import Sessions
-from app.stream.dashboard import dashboard_message
 from app.stream.feed import MAX_FEEDS, Feeds, _panel_state
 from app.stream.token_stream import token_message
 from app.stream.updates import PanelState, PanelUpdates, shared_prefix
-from engine import Prices
 from tests.support.browser import eventually
 from tests.support.fake_pair import FakePair, SteppedPair, request
 from tests.support.paths import ROOT
 
-PANELS = ("stream", "dashboard")
+PANELS = ("stream",)
 SECONDS = 60
 
 
@@ -60,16 +58,15 @@ const { openChannel } = await import(process.argv[1]);
 const tell = (type, detail) => document.dispatchEvent(new CustomEvent(type, { detail }));
 let items, twice, missed;
 document.addEventListener('citer-missed', () => { missed = true; });
-const start = (panel, whole) => {
+const start = (panel) => {
   const element = { isConnected: true };   // of this window only
   const show = (message, skip, fresh, have) => {
     if (fresh && message.count === 0 && !message.kept) return;
     twice ||= skip > 0;
-    const all = message.tokens ?? message.points[1][1].x.map((x, i) => [x, message.points[1][1].y[i]]);
-    items[panel] = [...items[panel].slice(0, have), ...all.slice(skip)];
+    items[panel] = [...items[panel].slice(0, have), ...message.tokens.slice(skip)];
     for (const [index, ratio] of message.verdicts ?? []) items[panel][index][13] = ratio;
   };
-  openChannel({ element, props: { panel }, trigger() {}, watch() {} }, show, whole).receive();
+  openChannel({ element, props: { panel }, trigger() {}, watch() {} }, show).receive();
   return element;
 };
 let open = [];
@@ -77,14 +74,14 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { panel, data } = JSON.parse(line), have = {};
   if (panel === 'new') {
     for (const element of open) element.isConnected = false;
-    [items, twice, missed] = [{ stream: [], dashboard: [] }, false, false];
-    open = [start('stream', () => false), start('dashboard', ({ figures }) => figures)];
+    [items, twice, missed] = [{ stream: [] }, false, false];
+    open = [start('stream')];
   } else if (panel) tell('citer-news', { panel, data });
   tell('citer-have', have);
   console.log(JSON.stringify({ items, twice, missed, have }));
 }
 """
-"""Puts together what comes, as `stream.js` and `dashboard.js` do, by `channel.js` itself."""
+"""Puts together what comes, as `stream.js` does, by `channel.js` itself."""
 
 
 class Stepped(SteppedPair):
@@ -99,7 +96,7 @@ class Stepped(SteppedPair):
 
 
 class Following(RuleBasedStateMachine):
-    """A window whose texts are written, changed, undone and shown in other units, over a connection that breaks."""
+    """A window whose texts are written, changed and undone, over a connection that breaks."""
 
     def __init__(self, host: Host, pair: Stepped, node: Any) -> None:
         super().__init__()
@@ -162,12 +159,6 @@ class Following(RuleBasedStateMachine):
         self.session.step(by)
         self.more(1)
 
-    @rule(unit=st.sampled_from(["bytes", "price"]))
-    def view(self, unit: str) -> None:
-        before, view = self.session.view, self.session.set_view(unit, Prices())
-        if view is not before and self.session.shown is not None:  # as `Handlers.set_view`, whose answer gradio brings
-            self.hear("dashboard", dashboard_message(self.session.shown, view) or "{}")
-
     def teardown(self) -> None:
         """At the end the page has the text, whatever it heard before."""
         if (run := self.session.run) is None:
@@ -177,15 +168,12 @@ class Following(RuleBasedStateMachine):
         self.look()
         tokens = [[t[0], ["slm", "llm"][t[1]], t[13]] for t in self.page["items"]["stream"]]
         assert tokens == [[e.text, e.role.value, e.ratio] for e in run.folded]
-        whole = json.loads(dashboard_message(run, self.session.view) or "{}")["points"][1][1]
-        assert self.page["items"]["dashboard"] == [list(each) for each in zip(whole["x"], whole["y"], strict=True)]
         while self.pair._steps.acquire(blocking=False):
             pass
 
 
 def test_whatever_is_lost_changed_or_undone_the_page_ends_with_the_text_and_gets_nothing_twice(monkeypatch):
     monkeypatch.setattr("app.stream.updates.FIGURE_SECONDS", 0.0)
-    monkeypatch.setattr("app.stream.updates._FOLDING_SHARE", 1e9)
     monkeypatch.setattr("app.running.session.UNHEARD_SECONDS", 600)
     driver = pytest.importorskip("playwright", reason="its node runs the page's scripts").__path__[0]
     script = (ROOT / "assets/page/lib/channel.js").as_uri()
@@ -229,20 +217,17 @@ def follow(host: Host, session: Session, then=lambda panel: None, panels=UPDATES
     return asyncio.run(asyncio.wait_for(listen(), SECONDS))
 
 
-def test_while_a_text_is_written_its_trouble_is_said_and_a_new_view_sends_all_points_again(host, pair):
+def test_while_a_text_is_written_its_trouble_is_said(host, pair):
     session = Session()
     run = session.begin(request(max_new_tokens=60), host)
 
     def meanwhile(panel: str) -> None:
         pair.trouble = "The LLM's server is away" if len(run.events) < 40 else ""
-        session.set_view("price", Prices(1, 2))
 
     told = follow(host, session, meanwhile)
     texts = told["stream"]
     assert any("server" in message["note"] and message["state"] == "running" for message in texts)
     assert texts[-1]["note"] == "" and sum(message["count"] for message in texts) == 60
-    first = next(message for message in told["dashboard"] if message["view"] == 1)
-    assert first["from"] == 0 and first["figures"] and first["meter"]["unit"] == "price"
     assert len(pair.requests) == 1
 
 
@@ -261,17 +246,18 @@ def test_a_part_is_what_the_whole_has_there_and_says_of_no_text_that_it_has_ende
         assert (told == 1) == (ratio == 1), "the LLM's own choice, and no other"
 
 
-def test_every_token_wakes_the_feed_and_messages_and_figures_keep_their_distance(host, pair, monkeypatch):
+def test_every_token_wakes_the_feed_and_messages_and_costs_keep_their_distance(host, pair, monkeypatch):
     monkeypatch.setattr(app.stream.feed, "_LOOK_SECONDS", 10 * SECONDS)  # so that only the text itself wakes the feed
     monkeypatch.setattr(app.stream.feed, "LINGER_SECONDS", 0)
     session, started = Session(), time.monotonic()
     run = session.begin(request(max_new_tokens=300), host)
     told = follow(host, session, lambda _: run.finished.is_set() and session.listeners.notify())  # lets the feed end
     seconds = time.monotonic() - started
-    texts, figures = told["stream"], told["dashboard"]
+    texts = told["stream"]
+    costs = [message["cost"] for message in texts if "cost" in message]
     assert sum(message["count"] for message in texts) == 300 and texts[-1]["state"] == "done"
     assert len(texts) <= 3 + 8 * seconds, "a dozen browsers of a slow machine can follow"
-    assert len(figures) <= 3 + seconds and figures[-1]["meter"]["tokens"] == "300"
+    assert len(costs) <= 3 + seconds and costs[-1][0] == texts[-1]["cost"][0]
 
 
 def test_a_text_that_somebody_follows_is_written_to_its_end_however_long_nothing_comes(host, pair, monkeypatch):

@@ -26,7 +26,7 @@ TOKENS = 400
 def shown(site_window: Window, pair: FakePair):
     pair.tokens_per_second = 2000
     site_window.open()
-    site_window.page.wait_for_selector("text=fake-r1")
+    site_window.page.wait_for_selector(".models")
     yield site_window
     assert site_window.errors == []
 
@@ -45,8 +45,8 @@ def nothing_happened(shown: Window, *parts: str) -> None:
 def test_a_text_is_rendered_beside_its_tokens_also_when_the_script_came_late(shown: Window):
     page = shown.page
     page.route("**/markdown.mjs", lambda route: route.abort())
-    page.click(".rendered-toggle")
     text = shown.write(TEXT)
+    page.click(".rendered-toggle")
     expect(page.locator(OPEN)).to_contain_text("cannot be rendered")
     shown.errors.clear()  # what was not loaded
     page.unroute("**/markdown.mjs")
@@ -65,13 +65,13 @@ def test_a_text_is_rendered_beside_its_tokens_also_when_the_script_came_late(sho
 
 def test_hostile_text_stays_text_in_tokens_card_prompt_and_where_it_is_rendered(shown: Window):
     page = shown.page
-    page.click(".rendered-toggle")
     text = shown.write(HOSTILE)
+    page.click(".rendered-toggle")
     assert text == HOSTILE.removeprefix("echo ")
     expect(page.locator(OPEN)).to_contain_text("away.test/p.png")
-    page.hover(".t >> nth=0")
+    page.click(".t >> nth=0")
     page.wait_for_selector(".candidate")
-    nothing_happened(shown, ".stream-text", OPEN, ".inspector .facts", ".candidates code")
+    nothing_happened(shown, ".stream-text", OPEN, ".token-card")
     for part in ("<script>", "onerror=", "javascript:", "<style>", "${window.hacked=1}"):
         assert part in page.inner_text(OPEN)
     expect(page.locator("#prompt textarea")).to_have_value(HOSTILE)
@@ -87,9 +87,8 @@ def test_markup_that_is_one_token_stays_text_there_in_its_candidates_and_where_i
     shown.slide("#threshold", 0.1)
     shown.slide("#acceptance", 0.9)
     assert shown.write("a palindrome") == "".join(pieces)
-    shown.page.click(".taken-toggle")
     assert any("<IMG" in struck for struck in shown.page.locator("del").all_text_contents())
-    shown.page.hover(".t:has(del) >> nth=0")
-    expect(shown.page.locator(".verdict")).not_to_be_empty()
-    nothing_happened(shown, ".stream-text", ".inspector .facts", ".candidates code")
+    shown.page.click(".t:has(del) >> nth=0")
+    expect(shown.page.locator(".card-why")).to_contain_text("taken back")
+    nothing_happened(shown, ".stream-text", ".token-card")
     expect(shown.page.locator(".stream-text :is(b, i)")).to_have_count(0)

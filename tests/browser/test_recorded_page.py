@@ -12,7 +12,7 @@ from tests.support.fake_pair import FakePair
 
 PROMPT = "Add 47 and 38, then take away 19."
 """The tiny models disagree about it at many tokens."""
-DIAL, BOX = "#track input", "#threshold input[type=number]"
+DIAL = "#balance"
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,10 @@ def test_step_1_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_
         page = shown.page
         page.wait_for_selector("text=No models")
         page.wait_for_selector(".t >> nth=10")
-        for word in ("Recorded", PROMPT, "tiny SLM ⇄ LLM", "a machine", "python -m app.recorded"):
-            assert word in shown.inner(".stream-origin")
+        expect(page.locator("#prompt textarea"), "the question, as it was asked").to_have_value(PROMPT)
+        about = page.get_attribute(".stream-state", "title")
+        for word in ("Recorded", "tiny SLM ⇄ LLM", "a machine", "python -m app.recorded"):
+            assert word in about
         line = page.locator(".t.llm").first.evaluate("node => getComputedStyle(node).textDecorationLine")
         assert line == "underline", "colour is not the only cue"
         page.mouse.move(*along(page, 0.5))
@@ -40,20 +42,25 @@ def test_step_1_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_
         for row, trace in enumerate(recorded.traces):
             page.mouse.move(*along(page, row / (len(recorded.traces) - 1)))
             shown.shows(trace.events)
-            assert float(page.input_value(BOX)) == trace.threshold
             share = " ".join(percent(trace.llm_share).split())
-            eventually(lambda share=share: shown.inner(".headline").startswith(f"{share} by the LLM"))
-            costs.add(shown.field("relative"))
+            eventually(lambda share=share: shown.inner(".outcome").startswith(f"{share} by the large model"))
+            costs.add(shown.inner(".outcome").partition("·")[2])
         assert len(costs) == len(recorded.traces), "the cost changes with each"
         asked = [url for url in shown.requests if not url.endswith("/citer/pair")]  # whether the server is still there
         assert asked == []
         page.mouse.up()
         page.focus(DIAL)
-        page.keyboard.press("Home")
-        for trace in recorded.traces[:3]:
+        for key, trace in (("Home", recorded.traces[0]), ("End", recorded.traces[-1])):
+            page.keyboard.press(key)
             shown.shows(trace.events)
-            page.keyboard.press("ArrowRight")
-        check_contrast(page, ".stream-origin", ".track-says", ".headline span")
+        before = shown.inner(".outcome")
+        page.locator("#cost").fill("150")
+        expect(page.locator(".outcome"), "at the large model's end it costs what that costs").to_have_text(before)
+        page.mouse.click(*along(page, 0.5))
+        eventually(lambda: shown.inner(".outcome") not in costs)
+        check_contrast(page, ".outcome", ".stream-state", ".ends span", ".cost-says")
+        page.click(".race")
+        expect(page.locator('[data-column="middle"] .w').first).to_be_attached()
         assert shown.errors == []
 
 
@@ -64,27 +71,24 @@ def test_a_finger_drags_it_until_a_text_of_the_visitors_or_a_link_to_a_prompt_ta
         window(browser, site, 360, 780, has_touch=True, reduced_motion="reduce") as phone,
     ):
         page, text = phone.page, phone.page.locator(".stream-text")
-        page.wait_for_selector("text=fake-r1")
-        expect(page.locator(BOX), "the loaded pair's own start").to_have_value("0.5")
+        page.wait_for_selector(".models")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
-        page.locator(DIAL).evaluate("node => node.scrollIntoView({ block: 'center' })")
         for place, trace in ((0.003, recorded.traces[0]), (0.997, recorded.traces[-1])):
             page.touchscreen.tap(*along(page, place))
             phone.shows(trace.events)
-        page.click(".sweep-prompt")
         expect(page.locator("#prompt textarea")).to_have_value(PROMPT)
         former = phone.text()
         with paused(site.host):
             phone.ask("a palindrome")
             phone.wait_state("waiting")
             expect(text, "it is paler while another is awaited").to_have_class("stream-text awaits")
-            assert phone.text() == former and PROMPT not in phone.inner(".stream-origin")
+            assert phone.text() == former
         phone.wait_state("done")
         phone.shows(newest(site).events)
-        for gone in (".awaits", ".sweep-body:visible", ".stream-origin:visible:not(:empty)"):
+        for gone in (".awaits", ".verdicts:visible", ".stream-origin:visible:not(:empty)"):
             expect(page.locator(gone)).to_have_count(0)
         page.goto(f"{site.url}?prompt=3%20%2B%204")
         expect(page.locator("#prompt textarea")).to_have_value("3 + 4")
-        page.wait_for_selector("text=fake-r1")
+        page.wait_for_selector(".models")
         expect(page.locator(".t")).to_have_count(0)
         assert phone.errors == []

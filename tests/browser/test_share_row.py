@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import pytest
 from PIL import Image
 
+from app.fields import request_fields
 from app.share.link import link_json
 from engine import Trace, WeightsError, build_request
 from tests.support import shared_text as row
@@ -27,7 +27,7 @@ def shown(site_window: Window, site: Site, pair: FakePair) -> Iterator[Window]:
     site_window.url = site.url
     site_window.page.context.grant_permissions(row.CLIPBOARD["permissions"])
     site_window.open()
-    site_window.page.wait_for_selector("text=fake-r1")
+    site_window.page.wait_for_selector(".models")
     yield site_window
     eventually(lambda: pair.open_streams == 0)
     assert complaints(site_window) == []
@@ -37,7 +37,7 @@ def shown(site_window: Window, site: Site, pair: FakePair) -> Iterator[Window]:
 def tiny(browser, tiny_pair) -> Iterator[tuple[Site, Window]]:
     """A site of the tiny pair, and a window on it."""
     with serve(lambda preset, progress: tiny_pair) as site, window(browser, site, **row.CLIPBOARD) as shown:
-        shown.page.wait_for_selector("text=tiny SLM")
+        shown.page.wait_for_selector(".models")
         yield site, shown
 
 
@@ -55,8 +55,7 @@ def complaints(shown: Window) -> list[str]:
 
 def colours(shown: Window) -> list[list[Any]]:
     """Of each token its text and its author; the end, which is no text, is left out."""
-    told = "nodes => nodes.map(node => [node.textContent, node.classList.contains('llm')])"
-    return [token for token in shown.page.eval_on_selector_all(".stream-text .t:not(.end)", told) if token[0]]
+    return [[text, author] for text, author in zip(shown.tokens(), shown.authors(), strict=False) if text]
 
 
 def has(shown: Window, text: str) -> None:
@@ -74,20 +73,19 @@ def note(shown: Window, part: str) -> str:
 
 
 def test_only_a_whole_text_can_be_taken_and_its_trace_is_that_of_the_run(shown: Window, site: Site, pair, tmp_path):
-    takers = shown.page.locator("[data-take]")
-    assert takers.count() == 7 and all(button.is_disabled() for button in takers.all())
+    takers = shown.page.locator("[data-take]:not([data-take=film])")
+    assert takers.count() == 4 and all(button.is_disabled() for button in takers.all())
     pair.tokens_per_second = 1
     shown.ask("echo one two three")
     shown.page.wait_for_selector(".t")
     assert takers.first.is_disabled(), "it is not complete yet"
     pair.tokens_per_second = 400.0
     ready(shown)
-    shown.slide("#llm-price", 4)
-    run, (session,) = newest(site), [each for each in site.sessions._all() if each.shown]
-    eventually(lambda: session.view.prices.llm == 4)
-    expected = replace(run.pair.trace(run.request, run.events), prices=session.view.prices)
+    run = newest(site)
+    expected = run.pair.trace(run.request, run.events)
     assert Trace.load(download(shown, "json", tmp_path)) == expected and expected.text == "one two three"
     site.sessions._sessions.clear()
+    row.menu(shown)
     shown.page.click('[data-take="json"]')
     says(shown, "no longer")
 
@@ -99,13 +97,12 @@ def test_hostile_text_stays_text_in_every_file_and_copy(shown: Window, browser, 
     with row.offline(browser, download(shown, "html", tmp_path)) as (page, _, _):
         assert page.locator(".t:not(.end)").all_text_contents() == shown.tokens()
         row.no_markup(page, "main")
-    assert HOSTILE.partition("\u2028")[0] in copied(shown, "markdown")
-    assert f'base_url="{shown.url}v1"' in copied(shown, "program")
     row.no_markup(shown.page, "#stream", "#share")
     shown.page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject(new Error('no')))")
-    shown.page.click('[data-take="settings"]')
+    row.menu(shown)
+    shown.page.click('[data-take="link"]')
     says(shown, "by hand")
-    assert shown.page.evaluate("getSelection().toString()").startswith(f"{shown.url}?prompt=echo")
+    assert shown.page.evaluate("getSelection().toString()").startswith(f"{shown.url}#text=")
     assert not [url for url in shown.requests if not url.startswith((shown.url, "data:", "blob:"))]
 
 
@@ -118,7 +115,7 @@ def test_what_is_too_long_for_a_picture_or_a_link_is_cut_or_offered_in_another_w
     image = Image.open(download(shown, "picture", tmp_path))
     assert image.width * image.height < 16_777_216, "browsers paint no larger one"
     says(shown, "first")
-    assert "#" not in copied(shown, "link"), "to the settings instead"
+    shown.page.click('[data-take="link"]')
     says(shown, "32,000")
     with shown.page.expect_download() as coming:
         shown.page.click(".share-file")
@@ -132,21 +129,18 @@ def test_a_link_to_settings_restores_every_field_runs_nothing_and_gives_the_same
         "&top_k=30&repetition_penalty=1.1&max_new_tokens=25&system=Be%20brief.&raw=1&stop=zz%5Cn"
         "&acceptance=0.25&max_draft=6"
     )
-    written = []
-    for link in (f"{site.url}?{query}", None):
-        follow(one, link or copied(one, "settings"))
-        assert dict(parse_qsl(urlsplit(one.url).query)) == dict(parse_qsl(query))
-        note(one, "prompt")
-        one.page.wait_for_selector("text=tiny SLM")
-        assert one.page.get_attribute(".stream-state", "data-state") == "idle" and not site.host.scheduler.rows
-        one.page.click("#generate")
-        ready(one)
-        written.append((newest(site).request, one.text()))
-    assert written[0] == written[1] and len(written[0][1]) > 10
+    follow(one, f"{site.url}?{query}")
+    note(one, "prompt")
+    one.page.wait_for_selector(".models")
+    assert one.page.get_attribute(".stream-state", "data-state") == "idle" and not site.host.scheduler.rows
+    one.page.click("#generate")
+    ready(one)
+    asked = {name: str(value) for name, value in request_fields(newest(site).request).items()}
+    assert {**asked, "raw": "1"} == {**asked, **dict(parse_qsl(query))} and len(one.text()) > 10
 
 
 def test_a_link_opens_the_very_text_after_others_were_written_and_after_a_reload(browser, tiny: tuple[Site, Window]):
-    """Also where tokens of it were taken back, in a row that other texts had had; and one that was swept."""
+    """Also where tokens of it were taken back, in a row that other texts had had."""
     site, one = tiny
     one.write("3 + 4 = ?")
     follow(one, f"{site.url}?prompt=Start+with+12.+Add+30.&system=sys&threshold=0.99&acceptance=0.3")
@@ -161,7 +155,7 @@ def test_a_link_opens_the_very_text_after_others_were_written_and_after_a_reload
     with window(browser, site, 360, 780) as there:
         steps = site.host.scheduler.steps
         follow(there, link)
-        eventually(lambda: colours(there) == tokens and there.inner(".headline") == one.inner(".headline"))
+        eventually(lambda: colours(there) == tokens and there.inner(".outcome") == one.inner(".outcome"))
         assert site.host.scheduler.steps == steps
         assert not any(link[-40:] in url for url in there.requests), "no server sees it in an address"
         there.page.focus(".link-again")
@@ -169,25 +163,8 @@ def test_a_link_opens_the_very_text_after_others_were_written_and_after_a_reload
         eventually(lambda: there.page.evaluate("location.hash") == "")
         eventually(lambda: site.host.scheduler.steps > steps and colours(there) == tokens)
         there.wait_state("done")
-
-        one.page.select_option(".sweep-over", "threshold")
-        one.page.click(".sweep-go")
-        one.page.wait_for_selector('#sweep [data-state="done"], #sweep[data-state="done"]')
-        seen = []
-        for threshold in (0, 1):
-            one.slide("#threshold", threshold)
-            standing = re.compile(rf"threshold {threshold}(?![.\d])")
-            expect(one.page.locator(".stream-state").first).to_contain_text(standing)
-            seen.append(colours(one))
-        assert seen[0] != seen[1]
-        ready(one)
-        follow(there, copied(one, "link"))
-        eventually(lambda: colours(there) == seen[1])
-        steps = site.host.scheduler.steps
-        for threshold in (0, 1):
-            there.slide("#threshold", threshold)
-            eventually(lambda threshold=threshold: colours(there) == seen[threshold])
-        assert site.host.scheduler.steps == steps and complaints(there) == []
+        assert len(link) < 60 * len(tokens), "short enough for a messenger"
+        assert complaints(there) == []
 
 
 def test_a_link_that_cannot_be_opened_says_why_and_what_is_good_stays(shown: Window, trace: Trace):
@@ -231,8 +208,8 @@ def test_where_no_models_can_be_had_a_trace_is_opened_and_a_bad_file_is_refused_
         row.open_file(shown, strange.to_json(), "theirs.json")
         has(shown, strange.text)
         says(shown, "stop")  # which no field holds
-        shown.page.hover(".t.llm >> nth=0")
-        expect(shown.page.locator(".inspector .candidate")).to_have_count(10)
+        shown.page.click(".t.llm >> nth=0")
+        expect(shown.page.locator(".token-card .candidate")).to_have_count(10)
         ready(shown)
         assert Trace.load(download(shown, "json", tmp_path)) == strange, "it can be taken along again"
         for name, content, part in (

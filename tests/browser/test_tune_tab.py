@@ -1,7 +1,4 @@
-"""Tune on my prompts, in Chromium in front of the tiny pair: from prompts to a setting to take away.
-
-What the handles read off a curve is in `tests/app/test_page_numbers.py`; what is taken away, in `tests/page`.
-"""
+"""Tune on my prompts, in Chromium in front of the tiny pair: from prompts to a setting to take away."""
 
 from __future__ import annotations
 
@@ -16,7 +13,6 @@ from tests.support.browser import Site, Window, eventually, expect, window
 from tests.support.questions import CSV, MANY, QUESTIONS
 from tests.support.shared_text import CLIPBOARD, HOSTILE, no_job, no_markup
 
-HANDLES = ("threshold", "share", "budget", "weight")
 TWO = "\n".join(prompt for prompt, _ in QUESTIONS[:2])
 TOKENS = 60
 
@@ -43,7 +39,7 @@ class Tab:
         self.page.fill("#tune-count input[type=number]", str(count))
         self.page.fill("#tune-limit input", str(tokens))
         self.page.evaluate("document.querySelector('.tune-state').dataset.state = 'before'")  # the end of another's
-        self.page.click("#tune-run")
+        self.page.evaluate("document.querySelector('#tune-run').click()")  # Stop may stand in its place
 
     def measure(self, *asked: Any, **more: Any) -> None:
         self.start(*asked, **more)
@@ -55,18 +51,12 @@ class Tab:
     def shows(self, selector: str, part: str) -> None:
         expect(self.page.locator(selector).first).to_contain_text(part)
 
-    def number(self, handle: str) -> float:
-        return float(self.page.input_value(f'[data-handle="{handle}"] input[type=number]'))
+    def pick(self, key: str) -> None:
+        self.page.focus(".tune-handle input")
+        self.page.keyboard.press(key)
 
-    def type(self, handle: str, value: float) -> None:
-        """Types into a handle's box, and lets the page draw."""
-        self.page.fill(f'[data-handle="{handle}"] input[type=number]', str(value))
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-    def json(self) -> dict[str, Any]:
-        with self.page.expect_download() as found:
-            self.page.click('.tune [data-save="json"]')
-        return json.loads(found.value.path().read_bytes())
+    def settings(self) -> dict[str, str]:
+        return dict(line.split("=") for line in self.page.input_value(".tune-settings").split())
 
 
 @pytest.fixture(scope="module")
@@ -86,34 +76,23 @@ def test_a_person_measures_their_prompts_and_takes_the_recommended_setting_along
         tab = Tab(shown).open()
         tab.measure(CSV, 5)
         tab.shows(".tune-state", "4 of 4")
-        exported = tab.json()
-        about, curve = exported["measured_on"], exported["curve"]
-        assert (about["prompts"], about["quality"], about["preset"], len(curve)) == (4, "accuracy", "tiny", 7)
-        best = max(curve, key=lambda point: (point["quality"], -point["bytes"]))
-        tab.type("weight", 0)
-        assert tab.number("threshold") == best["threshold"]
-        tab.shows(".tune-said", f"{100 * best['quality']:.0f}")
-        tab.page.click('.tune [data-copy="settings"]')
+        tab.shows(".tune-said", "Recommended")
+        tab.page.click(".tune-copy")
         tab.shows(".tune-done", "Copied")
-        copied = shown.page.evaluate("navigator.clipboard.readText()")
-        assert f"CITER_THRESHOLD={best['threshold']}\n" in copied
+        assert shown.page.evaluate("navigator.clipboard.readText()") == tab.page.input_value(".tune-settings")
         tab.page.click(".tune-list summary")
         expect(tab.page.locator(".tune-mark").first).not_to_be_empty()
         tab.page.click(".tune-item button >> nth=1")
-        for threshold, policy in ((0, "slm"), (1.01, "llm")):
-            tab.type("threshold", threshold)
-            link = tab.page.input_value('.tune [data-take="link"]')
-            assert link == f"{site.url}?threshold={threshold}&acceptance=0&policy={policy}"
+        for key, policy in (("Home", "slm"), ("End", "llm")):
+            tab.pick(key)
             tab.shows(".tune-text >> nth=1", pair.generate(QUESTIONS[1][0], policy=policy, max_new_tokens=TOKENS).text)
-        for name in HANDLES:
-            tab.type("share", 30)
-            others = {other: tab.number(other) for other in HANDLES if other != name}
-            tab.page.focus(f'[data-handle="{name}"] input[type=range]')
-            tab.page.keyboard.press("End" if name == "weight" else "Home")
-            eventually(lambda others=others: all(tab.number(each) != at for each, at in others.items()))
-        tab.type("threshold", 0.9)
+            eventually(lambda policy=policy: tab.settings()["CITER_POLICY"] == policy)
+        tab.pick("ArrowLeft")
+        eventually(lambda: tab.settings()["CITER_POLICY"] == "router")
+        threshold = tab.settings()["CITER_THRESHOLD"]
+        expect(tab.page.locator(".tune-plot .point")).to_have_count(7)
         tab.page.click(".tune-use")
-        expect(shown.page.locator("#threshold input[type=number]")).to_have_value("0.9")
+        expect(shown.page.locator("#threshold input[type=number]")).to_have_value(threshold)
         assert not [url for url in shown.requests if not url.startswith((site.url, "data:", "blob:"))]
         assert shown.errors == []
 
@@ -121,16 +100,29 @@ def test_a_person_measures_their_prompts_and_takes_the_recommended_setting_along
 def test_the_playgrounds_acceptance_counts_and_without_answers_quality_is_agreement(tab: Tab):
     tab.page.click('role=tab[name="Playground"]')
     tab.window.slide("#acceptance", 0.6)
-    tab.page.click("text=Sampling and prompt format")
+    tab.window.more()
     tab.page.fill("#max-draft input", "3")
-    tab.open().shows(".tune-acceptance", "0.6")
+    tab.open()
     tab.page.click("#tune-policy input")
     tab.page.click('[role="option"] >> text="chance"')
     tab.measure(TWO, 4)
-    about, curve = (tab.json()[name] for name in ("measured_on", "curve"))
-    assert [point["threshold"] for point in curve[1:-1]] == [0.2, 0.4, 0.6, 0.8]
-    assert curve[-1]["quality"] == 1 and "agreement" in about["quality"] and about["router"] is None
-    assert (about["acceptance"], about["max_draft"]) == (0.6, 3)
+    tab.shows(".tune-said", "agreement")
+    tab.pick("ArrowLeft")
+    eventually(lambda: tab.settings()["CITER_POLICY"] == "random")
+    assert (tab.settings()["CITER_ACCEPTANCE"], tab.settings()["CITER_MAX_DRAFT"]) == ("0.6", "3")
+
+
+def test_what_a_run_takes_is_said_before_it_begins_and_the_playgrounds_prompts_come_along(tab: Tab):
+    tab.page.click('role=tab[name="Playground"]')
+    for prompt in (QUESTIONS[0][0], "two\nlines"):
+        tab.window.write(prompt)
+    tab.open().page.click('[data-do="history"]')
+    tab.shows(".tune-read", "2 prompts")
+    assert [row.prompt for row in parse(tab.typed.input_value()).rows][-2:] == [QUESTIONS[0][0], "two\nlines"]
+    tab.page.fill("#tune-count input[type=number]", "3")
+    tab.page.fill("#tune-limit input", "50")
+    for part in ("10 texts at 5 settings", "500 tokens", "20 prompts or more"):
+        tab.shows(".tune-plan", part)
 
 
 def test_stop_keeps_the_curve_so_far_and_another_run_or_a_closed_window_ends_it(browser, site: Site):
@@ -142,8 +134,8 @@ def test_stop_keeps_the_curve_so_far_and_another_run_or_a_closed_window_ends_it(
         tab.wait("stopped")
         eventually(no_job)
         done = int(tab.page.get_attribute(".tune progress", "value") or "0")
-        about = tab.json()["measured_on"]
-        assert 0 < done < 80 and (about["prompts_done"], about["prompts_given"]) == (done, 80)
+        assert 0 < done < 80
+        tab.shows(".tune-about", f"{done} of 80")
         tab.start(MANY, 9)
         tab.wait("running")
         tab.measure(TWO)
@@ -185,7 +177,7 @@ def test_hostile_prompts_stay_text_and_what_cannot_be_run_is_refused_and_leaves_
     assert tab.page.locator(".tune-item-prompt").first.text_content() == text
     no_markup(tab.page, ".tune", ".tune-preview")
     tab.measure(QUESTIONS[0][0])
-    said, point = tab.page.inner_text(".tune-said"), tab.json()["point"]
+    said = tab.page.inner_text(".tune-said")
     for bad, tokens, part in (("prompt\n=1", TOKENS, "row 2"), (CSV, 0, "max_new_tokens = 0")):
         tab.start(bad, tokens=tokens)
         tab.page.wait_for_selector(f'.toast-body:has-text("{part}")')
@@ -193,11 +185,11 @@ def test_hostile_prompts_stay_text_and_what_cannot_be_run_is_refused_and_leaves_
     tab.start("Ben has $2.\n" + "Ben has $20. " * 600)
     tab.wait("failed")
     tab.shows(".tune-state", "line 2")
-    assert (tab.page.inner_text(".tune-said"), tab.json()["point"]) == (said, point)
+    assert tab.page.inner_text(".tune-said") == said
     expect(tab.page.locator(".tune-old").first).to_be_visible()
     tab.measure(CSV, tokens=4)
     expect(tab.page.locator(".tune-old").first).to_be_hidden()
-    tab.shows(".tune-advice", "100 %")  # of the texts were cut off
+    tab.shows(".tune-said", "100 %")  # of the texts were cut off
     expect(tab.page.locator(".tune-use").first).to_be_disabled()
-    tab.type("threshold", 0.5)
+    tab.pick("End")
     expect(tab.page.locator(".tune-use").first, "what a person picks is theirs to use").to_be_enabled()

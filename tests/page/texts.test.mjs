@@ -9,15 +9,13 @@ const { distinct, Texts } = await import('../../assets/page/sweep/texts.js');
 
 // Three settings: at 0.5 the SLM writes both words, at 0.9 the LLM takes the second over from a draft, above 1 it writes all.
 const MESSAGE = {
-  over: 'threshold',
   state: 'done',
   nodes: [[-1, 'one', 0.95], [0, ' two', 0.7], [0, ' three', 0.92]],
   points: [[0.5, 0.2], [0.9, 0.2], [1.01, 1]],
   leaves: [1, 2, 2],
   replaced: [[2, 0.05]],
-  figures: [[0, 0.4, 0.5, 0.5, 0.1], [0.5, 0.8, 0.9, 0.9, 0.6], [1, 1, 1, 1, 1]],
+  figures: [[0, [[0.4, 0]]], [0.5, [[0.3, 0.5]]], [1, [[0, 1]]]],   // LLM share, and of each unit both models’ parts
   same: [[0, 0.7, 0, 0.3], [0.7, 0.95, 0.1, 1.01], [0.95, 2, 0, 1.01]],
-  meters: null,
 };
 const swept = (changed = {}) => {
   const texts = new Texts();
@@ -47,7 +45,7 @@ test('a text that is still written is found, but not known to be exact', () => {
 test('the cheapest way to the LLM’s own text is among those that are it', () => {
   const texts = swept();
   assert.deepEqual([0, 1, 2].map((row) => texts.isLlmText(row)), [false, true, true]);
-  assert.deepEqual([texts.cheapest, texts.percents(1)], [1, { share: 50, cost: 80 }]);
+  assert.deepEqual([texts.cheapest, texts.cost(1)], [1, 0.8]);
 });
 
 test('labels have as few digits as tell them apart', () => {

@@ -103,9 +103,12 @@ class Window:
         self.page.wait_for_load_state()
 
     def ask(self, prompt: str) -> None:
-        """Writes a prompt and presses Generate."""
+        """Writes a prompt and presses Generate, or Enter where Stop stands in its place."""
         self.page.fill("#prompt textarea", prompt)
-        self.page.click("#generate")
+        if self.page.locator("#generate").is_visible():
+            self.page.click("#generate")
+        else:
+            self.page.press("#prompt textarea", "Enter")
 
     def wait_state(self, state: str, seconds: float = LIMIT) -> None:
         """Waits for the line above the text to show a state."""
@@ -124,7 +127,7 @@ class Window:
 
     def tokens(self, kind: str = "") -> list[str]:
         """The texts of the tokens, of one author (".slm", ".llm") or all."""
-        return self.page.locator(f".t{kind}:not(.end)").all_text_contents()
+        return self.page.eval_on_selector_all(f".t{kind}:not(.end)", _TEXTS)
 
     def authors(self) -> list[str]:
         """Who wrote each token, the end included: "slm" or "llm"."""
@@ -143,24 +146,19 @@ class Window:
         """What a reader sees of a part, with plain spaces."""
         return " ".join(self.page.locator(selector).first.inner_text().split())
 
-    def field(self, name: str) -> str:
-        """A number of the meter."""
-        return self.page.text_content(f'[data-field="{name}"]').replace("\N{NARROW NO-BREAK SPACE}", " ")
-
-    def see_plots(self) -> None:
-        """Scrolls to the dashboard's plots, which are drawn only in sight. What is above them may still grow."""
-        for _ in range(3):
-            self.page.locator(".plots").scroll_into_view_if_needed()
-            self.page.evaluate(_TWO_FRAMES)
+    def more(self) -> None:
+        """Unfolds the other settings."""
+        if self.page.get_attribute(".more-open", "aria-expanded") == "false":
+            self.page.click(".more-open")
 
     def slide(self, selector: str, value: float) -> None:
         """Moves a slider and lets it go, as a hand does: the browser's own events on the range."""
         move(self.page, f"{selector} input[type=range]", value)
 
 
-def along(page: Any, place: float, track: str = "#track input") -> tuple[float, float]:
+def along(page: Any, place: float, track: str = "#balance") -> tuple[float, float]:
     """Where a thumb's middle stands on a track, from 0 to 1, for the mouse."""
-    box, thumb = page.locator(track).bounding_box(), 14
+    box, thumb = page.locator(track).bounding_box(), 20 if track.startswith("#balance") else 14
     return box["x"] + thumb / 2 + place * (box["width"] - thumb), box["y"] + box["height"] / 2
 
 
@@ -189,8 +187,11 @@ def move(page: Any, selector: str, value: float) -> None:
 
 _TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
-_WRITTEN_BY = """nodes => nodes.map((node) => [
-  node.classList.contains('end') ? '' : node.textContent, node.classList.contains('llm') ? 'llm' : 'slm'])"""
+_TEXT = "[...node.childNodes].filter(n => n.nodeName !== 'DEL').map(n => n.data).join('')"
+_TEXTS = f"nodes => nodes.map(node => {_TEXT})"
+"""What tokens say, without what was taken back before them."""
+
+_WRITTEN_BY = f"nodes => nodes.map(node => [{_TEXT}, node.classList.contains('llm') ? 'llm' : 'slm'])"
 
 _WRITTEN = """(asked) => {
   const { state, run } = document.querySelector('.stream-state').dataset;
@@ -230,7 +231,6 @@ def _context(browser: Any, options: dict[str, Any]) -> tuple[Any, list[Any]]:
             context.grant_permissions(options["permissions"])
         return context, spare
     context = browser.new_context(**options)
-    context.add_init_script("localStorage.setItem('citer-guide', 'seen')")  # as somebody who has been here before
     return context, spare
 
 

@@ -1,4 +1,4 @@
-"""What tests of texts that are taken away and opened share: packed links, and the row of buttons under a text."""
+"""What tests of texts that are taken away and opened share: packed links, and the menu Share."""
 
 from __future__ import annotations
 
@@ -31,17 +31,24 @@ def no_job() -> bool:
 
 def ready(shown: Window) -> None:
     """Waits until the text can be taken away."""
-    shown.page.wait_for_selector('[data-take="json"]:enabled')
+    shown.page.wait_for_selector('[data-take="json"]:enabled', state="attached")
 
 
 def says(shown: Window, part: str) -> str:
-    """Waits until the row of buttons says something with this part; returns all of it."""
+    """Waits until the menu says something with this part; returns all of it."""
     expect(shown.page.locator(".share-said").first).to_contain_text(part)
-    return shown.page.inner_text(".share-said")
+    return shown.page.text_content(".share-said")
+
+
+def menu(shown: Window) -> None:
+    """Opens the menu Share."""
+    if shown.page.get_attribute(".share-open", "aria-expanded") == "false":
+        shown.page.click(".share-open")
 
 
 def download(shown: Window, kind: str, folder: Path) -> Path:
     """The file that a button saves."""
+    menu(shown)
     with shown.page.expect_download() as coming:
         shown.page.click(f'[data-take="{kind}"]')
     coming.value.save_as(folder / coming.value.suggested_filename)
@@ -50,6 +57,7 @@ def download(shown: Window, kind: str, folder: Path) -> Path:
 
 def copied(shown: Window, kind: str) -> str:
     """What a button copies."""
+    menu(shown)
     shown.page.evaluate("document.querySelector('.share-said').textContent = ''")
     shown.page.click(f'[data-take="{kind}"]')
     says(shown, "Copied")

@@ -215,7 +215,7 @@ class BrowserVisitor(Visitor):
         self._whole(shown)
 
     def _drag(self, shown: Window) -> None:
-        drag(shown.page, "#track input", 0.5, 0.9, self.random.choice([0.1, 0.6, 1.0]))
+        drag(shown.page, "#balance", 0.5, 0.9, self.random.choice([0.1, 0.6, 1.0]))
         shown.page.wait_for_function(_SETTLED, polling=50, timeout=1000 * LONGEST)
 
     def _whole(self, shown: Window) -> None:

@@ -1,7 +1,8 @@
-// One of the three texts. How much of it is shown depends on the time on the axis.
+// One of the three texts. How much of it is shown depends on the time.
 import { finder, make, say } from '../lib/dom.js';
 import { counted, percent, seconds, visible } from '../lib/format.js';
 import { LLM } from '../lib/threshold.js';
+import { costOf } from '../slider/cost.js';
 
 export const [KEY, TEXT, AUTHOR, SECONDS] = Array(4).keys();   // of a token; the key is its column's
 
@@ -14,10 +15,11 @@ const spanOf = (token) => {
 export class Column {
   tokens = [];
   #spans = [];
+  #cost = null;
 
-  constructor(key, place) {
-    this.key = key;
-    [this.count, this.box] = ['.compare-count', '.compare-text'].map(finder(place));
+  constructor(key, title, place) {
+    Object.assign(this, { key, title });
+    [this.count, this.verdict, this.box] = ['.compare-count', '.compare-verdict', '.compare-text'].map(finder(place));
   }
 
   // Modelled seconds until its last token.
@@ -27,23 +29,26 @@ export class Column {
     this.tokens = [];
     this.#spans = [];
     this.box.replaceChildren();
+    this.conclude();
   }
 
-  draw(title, emptyNote, ended, over) {
+  draw(emptyNote, ended, over) {
     const { box, tokens } = this, spans = this.#spans, added = tokens.slice(spans.length).map(spanOf);
     const atBottom = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
-    this.title = title;
     box.dataset.empty = emptyNote;
     spans.push(...added);
     box.append(...added);
-    if (ended && tokens.at(-1)?.[TEXT] === '') {
-      spans.at(-1).classList.add('end');
-      spans.at(-1).textContent = 'end';
-    }
     if (atBottom && !over) box.scrollTop = box.scrollHeight;
   }
 
-  markOnly(differing) { this.#spans.forEach((span, i) => span.classList.toggle('differs', differing.has(i))); }
+  // Once it is over: what the large model's text has not, what it cost, and who is right.
+  conclude(differs = [], costs = null, verdict = '') {
+    const differing = new Set(differs);
+    this.#spans.forEach((span, i) => span.classList.toggle('differs', differing.has(i)));
+    this.#cost = costs && costOf(costs);
+    say(this.verdict, verdict);
+    this.verdict.dataset.right = verdict.startsWith('✓') ? 'yes' : verdict.startsWith('✗') ? 'no' : '';
+  }
 
   // Shows the tokens written by then, and once the text is over also scrolls to the last of them.
   showUntil(time, over) {
@@ -53,8 +58,9 @@ export class Column {
       const { offsetTop, offsetHeight } = this.#spans[shown - 1], bottom = offsetTop + offsetHeight;
       if (bottom > box.scrollTop + box.clientHeight || bottom < box.scrollTop) box.scrollTop = bottom - box.clientHeight;
     }
-    const llm = written.filter((token) => token[AUTHOR] === LLM).length, share = percent(shown ? llm / shown : 0);
-    const all = shown === tokens.length ? shown : `${shown} of ${tokens.length}`;
-    say(this.count, tokens.length ? `${counted(all, 'token')} · LLM ${share} · ${seconds(Math.min(time, this.end))}` : '');
+    const llm = written.filter((token) => token[AUTHOR] === LLM).length, all = shown === tokens.length;
+    const parts = [counted(all ? shown : `${shown} of ${tokens.length}`, 'token'), ...(this.key === 'middle' && shown ? [`${percent(llm / shown)} by the large model`] : []),
+      ...(all && this.#cost !== null && this.key !== 'llm' ? [`${percent(this.#cost)} of the cost`] : []), seconds(Math.min(time, this.end))];
+    say(this.count, tokens.length ? parts.join(' · ') : '');
   }
 }

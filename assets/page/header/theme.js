@@ -1,4 +1,6 @@
-// Switches between light and dark and remembers it; without a choice the page follows the system, as gradio does.
+// Opens "How it works", and switches between light and dark and remembers it; without a choice the page follows the system, as gradio does.
+import { openTab } from '../lib/tabs.js';
+
 const KEY = 'citer-theme';
 const remembered = () => { try { return localStorage.getItem(KEY); } catch { return null; } };
 const apply = (dark) => document.body.classList.toggle('dark', dark);
@@ -22,7 +24,8 @@ const endIdleFrames = () => {
 
 export const start = ({ element }) => {
   if (remembered()) apply(remembered() === 'dark');
-  element.querySelector('button').addEventListener('click', () => {
+  element.querySelector('.help-open').addEventListener('click', () => openTab('How it works'));
+  element.querySelector('.theme-toggle').addEventListener('click', () => {
     const dark = !document.body.classList.contains('dark');
     apply(dark);
     try { localStorage.setItem(KEY, dark ? 'dark' : 'light'); } catch { /* private windows forget it */ }

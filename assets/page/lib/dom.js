@@ -44,7 +44,7 @@ export const dialsThere = new Promise((kept) => {
 });
 
 // As a hand moves it, so that everything that follows a hand follows this too. It is committed after a short rest, or at once
-// with `releaseSliders` (`points/commit.js`).
+// with `releaseSliders` (`slider/commit.js`).
 export const moveSlider = (value, dial = 'threshold') => {
   slider(dial).value = value;
   slider(dial).dispatchEvent(new Event('input', { bubbles: true }));
@@ -54,21 +54,4 @@ export const releaseSliders = () => document.dispatchEvent(new CustomEvent('cite
 
 export const onSlider = (element, heard, dial = 'threshold') => listen(element, 'input', ({ target }) => {
   if (target.closest?.(`#${dial}`)) heard(Number.parseFloat(target.value));
-});
-
-// Says where the Playground's acceptance stands, in the card of another tab that takes it from there.
-export const showAcceptance = (element, selector) => {
-  const draw = () => {
-    const place = document.querySelector(selector);
-    if (place) say(place, `acceptance ${dialAt('acceptance')}, as on the Playground`);
-  };
-  onSlider(element, draw, 'acceptance');
-  listen(element, 'citer-dials', draw);
-  draw();
-};
-
-export const unitChosen = () => document.querySelector('#unit input:checked')?.value ?? 'bytes';
-
-export const onUnit = (element, heard) => listen(element, 'input', ({ target }) => {
-  if (target.closest?.('#unit')) requestAnimationFrame(heard);   // gradio unchecks the old one only then
 });

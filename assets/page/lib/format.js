@@ -14,13 +14,6 @@ const isTiny = (share) => share > 0 && share < 0.0005;
 const percents = (share) => (100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0);
 export const percent = (share) => (isTiny(share) ? '<0.1 %' : `${percents(share)} %`);
 
-// What is left of a share, beside it: as they are shown, both sum to 100.
-export const restPercent = (share) => {
-  const shown = percents(share), rest = 100 - Number(shown);
-  if (isTiny(share)) return '>99.9 %';
-  return rest === 0 && share < 1 ? '<1 %' : `${rest.toFixed(shown.includes('.') ? 1 : 0)} %`;
-};
-
 // A score and a threshold, with as many digits as tell them apart: half of the scores may lie above 0.9997.
 export const apart = (...values) => (
   [4, 5, 6, 7].map((digits) => values.map((value) => value.toFixed(digits))).find(([a, b]) => a !== b) ?? values);

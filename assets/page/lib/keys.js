@@ -3,7 +3,7 @@
 import { make } from './dom.js';
 
 const SENDS = { '#prompt': '#generate', '#compare-prompt': '#compare-start' };
-const STOPS = '#stop, #compare-stop, #tune-stop', STARTS = '#generate, #compare-start, #tune-run, .sweep-go';
+const STOPS = '#stop, #compare-stop, #tune-stop', STARTS = '#generate, #compare-start, #tune-run, .sweep-go, .map-open';
 
 // On a telephone's keyboard Enter is the only way to a new line.
 const isTouch = () => window.matchMedia('(pointer: coarse)').matches;
@@ -26,8 +26,7 @@ for (const type of ['keydown', 'keypress']) document.addEventListener(type, send
 document.addEventListener('keydown', (event) => {
   const { key, target, defaultPrevented } = event;
   if (key !== 'Escape' || defaultPrevented || isComposed(event)) return;
-  // It closes a list of choices, or the guide, first.
-  if (target.getAttribute?.('aria-expanded') === 'true' || document.querySelector('.guide:not([hidden])')) return;
+  if (target.getAttribute?.('aria-expanded') === 'true') return;   // it closes a list of choices first
   [...document.querySelectorAll(STOPS)].find((button) => !button.disabled && button.getClientRects().length)?.click();
 });
 
@@ -42,3 +41,11 @@ skip.addEventListener('click', (event) => {
   prompts.find((box) => box.getClientRects().length)?.focus();
 });
 document.body.prepend(skip);
+
+// Generate and Stop stand in one place: the focus stays there when one takes the other's.
+new MutationObserver((changes) => {
+  const stop = changes.map(({ target }) => target).find(({ id }) => id === 'stop'), generate = document.querySelector('#generate');
+  if (!stop) return;
+  const [gone, next] = stop.disabled ? [stop, generate] : [generate, stop];
+  if (document.activeElement === gone) next.focus({ preventScroll: true });
+}).observe(document.body, { subtree: true, attributeFilter: ['disabled'] });

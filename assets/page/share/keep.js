@@ -11,15 +11,15 @@ export const startKeep = ({ element, server }) => {
   const keep = async (asked, key) => {
     try {
       const answer = await server.take({ ...asked, kind: 'json' });
-      if (answer) keepTrace(JSON.parse(answer).text);
+      if (answer) keepTrace(answer);
     } catch {
       if (read === key) read = '';   // the server is away; a later look tries again
     }
   };
 
   listen(element, 'citer-fields', ({ detail }) => keepFields(detail));
-  listen(element, 'citer-shown', ({ detail: { run, row, recorded, state, whole, tokens } }) => {   // whole: so is its sweep, which is kept with it
-    const over = ENDS.includes(state), key = `${run}/${row}/${tokens}/${state}/${whole}`, now = performance.now();
+  listen(element, 'citer-shown', ({ detail: { run, row, recorded, state, tokens } }) => {
+    const over = ENDS.includes(state), key = `${run}/${row}/${tokens}/${state}`, now = performance.now();
     if (!run || recorded || !tokens || key === read || (!over && (state !== 'running' || now < due))) return;
     [read, due] = [key, now + REST];
     clearTimeout(timer);

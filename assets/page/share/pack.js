@@ -36,27 +36,3 @@ export const unpack = async (packed) => {
     throw error instanceof RangeError ? error : new Error('It was cut off or changed on its way');
   }
 };
-
-// As much of a trace as an address has room for: [packed, what was left out, in words]; null where it is too long whatever
-// is left out.
-export const packTrace = async (json) => {
-  if (!json) return null;
-  const trace = JSON.parse(json), left = [];
-  const drop = {
-    'the candidates of its tokens': () => {
-      for (const event of trace.events) for (const one of [event, ...(event.taken_back ?? [])]) {
-        delete one.slm_alternatives;
-        delete one.llm_alternatives;
-      }
-    },
-    'the other texts of its sweep': () => delete trace.sweep,
-  };
-  const steps = Object.entries(drop).filter(([what]) => trace.sweep || !what.includes('sweep'));
-  for (let packed = await pack(json); ; packed = await pack(JSON.stringify(trace))) {
-    if (packed.length <= LONGEST) return [packed, left];
-    if (!steps.length) return null;
-    const [what, leaveOut] = steps.shift();
-    leaveOut();
-    left.push(what);
-  }
-};

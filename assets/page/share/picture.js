@@ -6,7 +6,7 @@ import { LLM } from '../lib/threshold.js';
 const WIDTH = 1080, SCALE = 2, EDGE = 40, INSIDE = 28;   // pixels of the page, of which the picture has SCALE each
 const MOST_LINES = 100, PROMPT_LINES = 3, MOST_ASKED = 1000;   // so that no browser's bound on a canvas is met
 
-// What is in the picture: { title, headline: [[figure, words]], prompt, about, home, tokens: [[text, author]] }. Returns
+// What is in the picture: { title, headline, prompt, about, home, tokens: [[text, author]] }. Returns
 // the canvas, and how many tokens of all are on it.
 export const drawPicture = ({ title, headline, prompt, about, home, tokens }, element) => {
   const canvas = document.createElement('canvas'), pen = canvas.getContext('2d'), colours = coloursOf(element), { ink, soft, tint } = colours;
@@ -34,15 +34,10 @@ export const drawPicture = ({ title, headline, prompt, about, home, tokens }, el
   pen.fillRect(0, 0, WIDTH, height);
   font(20, SANS, 700);
   write(title, EDGE, 50);
-  let x = EDGE;
-  for (const [figure, words] of headline) {   // as beside the dials
-    font(22, SANS, 700);
-    x += write(figure, x, 92);
-    font(16, SANS);
-    x += write(` ${words}`, x, 92, soft) + 22;
-  }
+  font(18, SANS, 600);
+  write(headline, EDGE, 90);
   font(13, SANS);
-  x = WIDTH - EDGE;
+  let x = WIDTH - EDGE;
   for (const [name, kind] of [['LLM', 'llm'], ['SLM', 'slm']]) {   // whose colours these are
     x -= pen.measureText(name).width;
     write(name, x, 50, soft);

@@ -19,15 +19,22 @@ const kept = (name) => {
 
 export const keptText = (name) => kept(name) || { __type__: 'update' };   // gradio's word for "as it is"
 
-export const keepFields = (values) => keep(FIELDS, JSON.stringify({ at: location.search, text: location.hash, values }));
+// The address without its tab, which is no other page.
+const search = () => {
+  const query = new URLSearchParams(location.search);
+  query.delete('tab');
+  return query.toString();
+};
+
+export const keepFields = (values) => keep(FIELDS, JSON.stringify({ at: search(), text: location.hash, values }));
 export const keepTrace = (json) => keep(TEXT, json);
 
 // Another link brings fields of its own, and another text of a link is opened: only under the one that was there they are kept.
 const read = () => {
   const [fields, trace] = [FIELDS, TEXT].map(kept);
   try {
-    const { at, text } = fields ? JSON.parse(fields) : { at: location.search };
-    return at === location.search && (!location.hash || (trace && text === location.hash)) ? [fields, trace] : ['', ''];
+    const { at, text } = fields ? JSON.parse(fields) : { at: search() };
+    return at === search() && (!location.hash || (trace && text === location.hash)) ? [fields, trace] : ['', ''];
   } catch {
     return ['', ''];   // it is not what was kept
   }

@@ -1,12 +1,7 @@
 // What other dials would change, while a hand is on them: decisions that would flip are outlined, what follows
-// the first is dimmed as not yet true, what the LLM would have to read first is marked as a draft, and the nearest
-// thresholds that change the text can be jumped to.
-import { shortThreshold } from '../lib/curve.js';
-import { dialAt, listen, moveSlider, onSlider, perFrame, releaseSliders, slider } from '../lib/dom.js';
-import { counted } from '../lib/format.js';
+// the first is dimmed as not yet true, and what the LLM would have to read first is marked as a draft.
+import { dialAt, listen, onSlider, perFrame } from '../lib/dom.js';
 import { AUTHOR, authorAt, FORCED, isDraft, isRefusal, keptAt, RATIO, SCORE, SLM } from '../lib/threshold.js';
-import { scaleOfText } from '../points/scale.js';
-import { stopsBeside } from '../points/track.js';
 
 // Whether the other model would write it.
 const flips = (token, threshold, acceptance) => {
@@ -29,49 +24,16 @@ export const changes = ({ tokens }, threshold, acceptance, each = () => {}) => {
   return { flipped, unread, first };
 };
 
-// Returns what draws the buttons to the nearest changes, and has the track spaced by a text of its own that has ended.
+// Marks what the dials would change, and tells it, while a hand is on them.
 export const startPreview = (text, { element }) => {
-  const line = element.querySelector('.stream-preview'), buttons = [...element.querySelectorAll('[data-change]')];
-
   const draw = () => {
-    const threshold = dialAt('threshold'), acceptance = dialAt('acceptance');
     if (text.foreign || !text.over) return;
-    const { flipped, unread, first } = changes(text, threshold, acceptance, (i, marks) => {
+    const found = changes(text, dialAt('threshold'), dialAt('acceptance'), (i, marks) => {
       for (const [name, on] of Object.entries(marks)) text.spans[i]?.classList.toggle(name, on);
     });
-    line.classList.toggle('changes', flipped + unread > 0);
-    line.textContent = unread ? `the LLM is to read ${counted(unread, 'drafted token')}`
-      : flipped ? `${counted(flipped, 'decision')} would flip, the first at token ${first + 1}`
-        : text.tokens.length ? 'Same text at these dials' : '';
+    document.dispatchEvent(new CustomEvent('citer-preview', { detail: found }));
   };
   const preview = perFrame(draw);
-
   for (const dial of ['threshold', 'acceptance']) onSlider(element, preview, dial);
   listen(element, 'citer-commit', draw);   // whether there is something to write is read off the tokens then
-  text.box.addEventListener('cut', () => { line.textContent = ''; });
-  buttons.forEach((button) => button.addEventListener('click', () => {
-    moveSlider(Number(button.value));
-    releaseSliders();
-  }));
-
-  let spaced = null, scale = null;   // by which text the track is spaced, and how: not where nothing has a score
-  const space = () => {
-    if (text.foreign) spaced = null;
-    const all = `${text.message?.n}/${text.tokens.length}`;
-    if (text.foreign || !text.over || spaced === all) return;
-    spaced = all;
-    scale = scaleOfText(text.tokens, Number(slider().max));
-    document.dispatchEvent(new CustomEvent('citer-scale', { detail: { text: scale } }));
-  };
-
-  return () => {
-    space();
-    const scaled = text.foreign ? text.message.swept !== 'acceptance' : scale && !text.message.fixed;
-    const known = text.over && text.tokens.length && scaled;
-    (known ? stopsBeside(dialAt('threshold')) : [null, null]).forEach((change, i) => {
-      buttons[i].disabled = change === null;
-      buttons[i].value = change ?? '';
-      buttons[i].querySelector('span').textContent = change === null ? '–' : shortThreshold(change);
-    });
-  };
 };

@@ -1,84 +1,121 @@
 // The generated text, token by token: what the server says about it, and when what of it is drawn. Every text that came
 // from a model is written with textContent.
 import { openChannel } from '../lib/channel.js';
-import { finder, listen, perFrame, say } from '../lib/dom.js';
-import { counted, percent, restPercent } from '../lib/format.js';
+import { dialAt, finder, listen, make, onSlider, perFrame, say } from '../lib/dom.js';
+import { counted, seconds } from '../lib/format.js';
 import { ACCEPTANCE, AUTHOR, LLM, LLM_BITS, LLM_TOP, RATIO, SLM_BITS, SLM_TOP, TEXT, THRESHOLD } from '../lib/threshold.js';
 import { startRendered } from '../rendered/rendered.js';
-import { startAudit } from './audit.js';
+import { startCard } from './card.js';
 import { differing } from './difference.js';
-import { startInspector } from './inspector.js';
-import { startOrigin } from './origin.js';
 import { startPointer } from './pointer.js';
-import { startPreview } from './preview.js';
-import { startTaken } from './taken.js';
+import { changes, startPreview } from './preview.js';
 import { Text } from './text.js';
+import { openRace } from '../lib/tabs.js';
 
-const ENDS = { eos: 'Done: the text ended itself', stop: 'Done: a stop string came up',
-  length: 'Done: the token limit is reached', cancelled: 'Stopped' };
-const STATES = { idle: 'Nothing written yet', waiting: 'Reading the prompt …', running: 'Writing …', stopped: 'Stopped',
-  failed: 'Failed' };
+const ENDS = { eos: '', stop: 'a stop string came up', length: 'the token limit is reached', cancelled: 'stopped' };
+const STATES = { waiting: 'Reading the prompt …', running: 'Writing …', stopped: 'Stopped', failed: 'Failed' };
+const AWAITED = 'This is the text before. Yours takes its place with its first token.';
+const SHOWN = 60, WHO = ['small alone', 'together', 'large alone'];
 
 const isNarrow = window.matchMedia('(width <= 860px)'), isCalm = window.matchMedia('(prefers-reduced-motion: reduce)');
 
 const sameToken = (a, b) => a?.[TEXT] === b?.[TEXT] && a?.[AUTHOR] === b?.[AUTHOR];
+const promptBox = () => document.querySelector('#prompt textarea');
+
+export const asked = new Set();   // the prompts of this window's texts
 
 export const start = (gradio) => {
   const { element } = gradio, find = finder(element), text = new Text(find('.stream-text'));
-  const inspect = startInspector(text, gradio), parts = [startAudit, startOrigin, startPreview, startRendered, startTaken].map((part) => part(text, gradio));
-  startPointer(text, gradio, inspect);
+  const showCard = startCard(text, gradio), drawRendered = startRendered(text, gradio);
+  startPreview(text, gradio);
+  startPointer(text, gradio, showCard);
 
   // Looked up once: a search goes through all tokens, and this is drawn with each of them.
-  const [textBox, stateLine, slm, llm, total] = ['.stream-text', '.stream-state', '[data-count="slm"]', '[data-count="llm"]', '[data-count="all"]'].map(find);
-  const more = find('.stream-more');
+  const [textBox, stateLine, origin, more, follow, rendered, verdicts, race] = ['.stream-text', '.stream-state', '.stream-origin', '.stream-more',
+    '.stream-follow', '.rendered-toggle', '.verdicts', '.race'].map(find);
   more.addEventListener('click', () => gradio.trigger('change_text', { kind: 'continue' }));
-  const follow = find('.stream-follow');
+  race.addEventListener('click', () => openRace('play', Boolean(text.message?.recorded)));
   const ask = (prompt, words) => {
     prompt.value = words;
     prompt.dispatchEvent(new Event('input', { bubbles: true }));
   };
   let answered = '';   // the prompt that gave way to the next one
   follow.addEventListener('click', () => {
-    const prompt = document.querySelector('#prompt textarea');
+    const prompt = promptBox();
     answered = prompt.value === text.message.asked?.[0] ? prompt.value : '';   // anything else is what comes next, typed already
     if (answered) ask(prompt, '');
     gradio.trigger('follow_up', { run: text.message.run });
     prompt.focus();
   });
   listen(element, 'citer-unfollowed', () => {   // refused: what was asked is not lost
-    const prompt = document.querySelector('#prompt textarea');
+    const prompt = promptBox();
     if (answered && !prompt.value) ask(prompt, answered);
   });
-  const jumps = element.querySelectorAll('[data-kind="llm"] [data-jump]');
 
-  const drawCounts = () => {
-    const all = text.tokens.length, count = text.tokens.filter((token) => token[AUTHOR] === LLM).length;
-    const part = (some, share) => (all ? `${some} · ${share(count / all)}` : '–');
-    say(slm, part(all - count, restPercent));
-    say(llm, part(count, percent));
-    say(total, all ? counted(all, 'token') : '');
-    jumps.forEach((button) => { button.disabled = count === 0; });
-    if (all && !text.foreign) document.dispatchEvent(new CustomEvent('citer-count', { detail: { n: text.message.n, tokens: all.toLocaleString('en'), share: percent(count / all) } }));
-    find('.key-changed').hidden = text.changed.size === 0;
+  let policy = null;   // where another was chosen
+  const isRescored = () => policy !== null && text.tokens.length > 0 && !text.foreign && !text.message.fixed && policy !== text.message.policy;
+
+  // What the text is of, where the page says something else.
+  const originOf = () => {
+    if (text.awaited) return AWAITED;
+    if (!text.tokens.length) return '';
+    const [prompt = text.message.prompt] = text.message.asked ?? [], box = promptBox();
+    if (prompt !== undefined && box && box.value !== prompt) return `Asked: ${prompt.length > SHOWN ? `${prompt.slice(0, SHOWN)}…` : prompt}`;
+    if (text.foreign || !text.over || !text.message.fixed) return '';
+    const { flipped, unread } = changes(text, dialAt('threshold'), dialAt('acceptance'));
+    return flipped + unread ? 'This text is fixed: Generate writes it at the slider’s setting.' : '';
+  };
+  // A follow-up's text that stands above as the last answer need not stand here again.
+  const drawOrigin = perFrame(() => {
+    const above = [...document.querySelectorAll('#conversation .turn-text')], [, , before = 0] = text.message?.asked ?? [];
+    element.classList.toggle('answered', above.length === before + 2 && above.at(-1).textContent === text.words);
+    origin.classList.toggle('rescored', isRescored());
+    say(origin, originOf());
+  });
+  for (const dial of ['threshold', 'acceptance']) onSlider(element, drawOrigin, dial);
+  listen(element, 'input', ({ target }) => { if (target === promptBox()) drawOrigin(); });
+  listen(element, 'citer-dials', ({ detail }) => { policy = detail.policy; drawOrigin(); });
+  listen(element, 'citer-conversation', drawOrigin);
+
+  const tellOutcome = () => {
+    const { tokens, message, over, foreign } = text;
+    if (!message || text.awaited) return;
+    const share = foreign ? message.share : tokens.filter((token) => token[AUTHOR] === LLM).length / Math.max(1, tokens.length);
+    const detail = { share: share ?? 0, cost: message.cost, tokens: tokens.length, over: over && tokens.length > 0, foreign, recorded: message.recorded, texts: tokens };
+    document.dispatchEvent(new CustomEvent('citer-outcome', { detail }));
+  };
+
+  const said = ({ state, note, finish, took, recorded, fixed } = {}) => {
+    if (note || STATES[state]) return note || STATES[state];
+    if (!state) return '';
+    const parts = [counted(text.tokens.length - Number(text.isEnd(text.tokens.length - 1)), 'token'), ENDS[finish] ?? ''];
+    if (took && !recorded && !fixed && !text.foreign) parts.push(`took ${seconds(took)}`);
+    return parts.filter(Boolean).join(' · ');
   };
 
   const drawState = (message = text.message) => {
-    const state = message?.state ?? 'idle';
+    const state = message?.state ?? 'idle', own = text.over && !text.foreign, there = text.tokens.length > 0;
     Object.assign(stateLine.dataset, { state, run: message?.n ?? '' });
-    say(stateLine, message?.note || (STATES[state] ?? ENDS[message?.finish] ?? 'Done'));
-    more.hidden = !(text.over && !text.foreign && text.message.more);
-    follow.hidden = !(text.over && !text.foreign && text.message.chat && text.tokens.length);
-    const { run = null, row = null, recorded = false, whole = true } = text.message ?? {};
+    say(stateLine, said(message ?? undefined));
+    more.hidden = !(own && text.message.more);
+    follow.hidden = !(own && text.message.chat && there);
+    rendered.hidden = !there;
+    race.hidden = !(text.over && there && (own || text.message.recorded));
+    const { run = null, row = null, recorded = false, about = '' } = text.message ?? {}, marks = recorded ? text.message.verdicts ?? [] : [];
+    stateLine.title = about;
+    verdicts.hidden = marks.length === 0;
+    verdicts.replaceChildren(...marks.map((right, i) => make('span', right ? 'right' : 'wrong', `${WHO[i]} ${right ? '✓' : '✗'}`)));
     textBox.classList.toggle('awaits', text.awaited);
-    document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run, row, recorded, state, whole, tokens: text.tokens.length, awaited: text.awaited } }));
+    document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run, row, recorded, state, tokens: text.tokens.length } }));
   };
 
   const draw = () => {
     text.draw();
-    drawCounts();
     drawState();
-    for (const drawPart of parts) drawPart();
-    inspect(text.current);
+    drawOrigin();
+    drawRendered();
+    showCard();
+    tellOutcome();
   };
   const schedule = perFrame(draw);
 
@@ -86,8 +123,7 @@ export const start = (gradio) => {
     if (fresh && message.count === 0 && !message.kept) {   // the last text stays until there is a new one, but is no more what was asked for
       text.awaited = ['waiting', 'running'].includes(message.state) && text.tokens.length > 0;
       drawState(message);
-      for (const drawPart of parts) drawPart();
-      return;
+      return drawOrigin();
     }
     if (fresh) {
       document.dispatchEvent(new CustomEvent('citer-run'));
@@ -95,7 +131,9 @@ export const start = (gradio) => {
     }
     if (fresh || text.tokens.length > have) text.replace(text.tokens.slice(0, have), have);
     if (fresh) for (const token of text.tokens) Object.assign(token, { [THRESHOLD]: message.threshold, [ACCEPTANCE]: message.acceptance });
-    text.message = { ...message, asked: message.asked ?? text.message?.asked };
+    const { asked: before, cost, took } = text.message ?? {};
+    text.message = { asked: before, ...(fresh ? {} : { cost, took }), ...message };
+    if (text.message.asked) asked.add(text.message.asked[0]);
     text.tokens.push(...message.tokens.slice(skip));
     for (const [index, ratio] of message.verdicts) if (text.tokens[index]) text.tokens[index][RATIO] = ratio;
     for (const [index, author, list, bits] of message.revealed) {
@@ -105,21 +143,21 @@ export const start = (gradio) => {
     schedule();
   });
 
-  // A text of a sweep, shown without asking the server; what differs from the text before it is marked.
-  listen(element, 'citer-text', ({ detail: { tokens, complete, note, about, recorded, swept, whole, run, row } }) => {
+  // A text of a sweep, or a recorded one, shown without asking the server; what differs from the text before it is marked.
+  listen(element, 'citer-text', ({ detail: { tokens, complete, ...more } }) => {
     const old = text.tokens, differs = tokens.findIndex((token, i) => !sameToken(token, old[i])), kept = differs < 0 ? tokens.length : differs;
-    if (text.foreign && kept === old.length && kept === tokens.length && text.message.note === note && text.message.whole === whole) return;
+    const first = !text.foreign;
     text.foreign = true;
     text.awaited = false;
-    text.replace(tokens, kept, old.length ? differing(old, tokens) : undefined);
+    text.replace(tokens, kept, old.length && !first ? differing(old, tokens) : undefined);
     channel.forget();
-    text.message = { n: '', state: complete ? 'done' : 'running', note, about, finish: complete ? 'eos' : null, fixed: true, policy: '', recorded, swept, whole, run, row };
+    text.message = { n: '', state: complete ? 'done' : 'running', finish: complete ? 'eos' : null, fixed: true, policy: '', ...more };
     schedule();
   });
 
   // On a telephone the text stands below the prompt: whoever asks for one is taken there.
   listen(element, 'click', ({ target }) => {
-    if (!target.closest?.('#generate') || !isNarrow.matches || !document.querySelector('#prompt textarea')?.value.trim()) return;
+    if (!target.closest?.('#generate') || !isNarrow.matches || !promptBox()?.value.trim()) return;
     element.scrollIntoView({ block: 'start', behavior: isCalm.matches ? 'auto' : 'smooth' });
   });
 

@@ -12,6 +12,7 @@ const spanOf = (token, index) => {
   span.classList.toggle('forced', Boolean(token[FORCED]));
   span.classList.toggle('newline', llm && token[TEXT].includes('\n'));
   span.classList.toggle('empty', token[TEXT] === '');
+  span.prepend(...struckOf(token));
   return span;
 };
 
@@ -24,7 +25,6 @@ export class Text {
   pinned = -1;
   hovered = -1;
   changed = new Set();   // numbers of tokens that a sweep's text before it had not
-  #struck = false;       // whether what was taken back is shown
   #cut = Infinity;       // where it is cut off before the next token is drawn
 
   constructor(box) { this.box = box; }
@@ -33,6 +33,8 @@ export class Text {
 
   // Whether nothing is being added to it.
   get over() { return this.message !== null && !['running', 'waiting'].includes(this.message.state); }
+
+  get words() { return this.tokens.map((token) => token[TEXT]).join(''); }
 
   get branchable() { return this.over && !this.message.fixed; }
 
@@ -56,27 +58,14 @@ export class Text {
 
   draw() {
     if (this.#cut < Infinity) this.#clear();
-    const { box, spans } = this, from = spans.length, stick = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+    const { box, spans } = this, from = spans.length;
     box.append(...this.tokens.slice(from).map((token, i) => spanOf(token, from + i)));
-    if (this.#struck) for (let i = from; i < spans.length; i++) spans[i].prepend(...struckOf(this.tokens[i]));
     spans.forEach((span, i) => span.classList.toggle('draft', isDraft(this.tokens[i])));
     const last = spans.length - 1;
-    if (last >= 0 && this.isEnd(last) && !spans[last].classList.contains('end')) {
-      spans[last].classList.add('end');
-      spans[last].append('end');
-    }
+    spans[last]?.classList.toggle('end', this.isEnd(last));   // the end is no token to a person
+    box.classList.toggle('code', /```|^ {4}\S/m.test(this.words));
     for (const span of box.querySelectorAll('.changed')) span.classList.remove('changed');
     for (const index of this.changed) spans[index]?.classList.add('changed');
-    if (stick) box.scrollTop = 1e9;
-  }
-
-  // Shows what was taken back, struck through in its place, or the text alone.
-  strike(on) {
-    this.#struck = on;
-    this.spans.forEach((span, i) => {
-      span.querySelectorAll('del').forEach((struck) => struck.remove());
-      if (on) span.prepend(...struckOf(this.tokens[i]));
-    });
   }
 
   // Takes away what another run or threshold has changed; what stays keeps its place, its focus and its pin.
@@ -88,7 +77,6 @@ export class Text {
     if (this.focused >= from) this.focused = -1;
     if (this.pinned >= from) this.pinned = -1;
     this.hovered = -1;
-    if (from === 0) this.box.scrollTop = 0;
     this.box.dispatchEvent(new CustomEvent('cut'));
   }
 }

@@ -55,20 +55,20 @@ export const startMap = (element, texts, move) => {
     const rows = acceptances.map((acceptance, y) => (
       rowOf(header('rowheader', short(acceptance.toFixed(2)), `acceptance ${acceptance}`), ...cells[y])));
     const foot = rowOf(describe(make('span', 'map-label'), { role: 'gridcell' }), ...thresholds.map((threshold, x) => (
-      header('columnheader', written[x] ?? 'LLM', x < written.length ? `threshold ${threshold}` : 'LLM-only'))));
+      header('columnheader', written[x] ?? 'large', x < written.length ? `threshold ${threshold}` : 'large model only'))));
     box.style.setProperty('--columns', thresholds.length);
     box.replaceChildren(...rows, foot);
   };
 
   const colour = () => {
-    const costs = cells.map((line, y) => line.map((_, x) => (texts.isComplete(textAt([y, x])) ? texts.percents(textAt([y, x])).cost : null)));
+    const costs = cells.map((line, y) => line.map((_, x) => (texts.isComplete(textAt([y, x])) ? 100 * texts.cost(textAt([y, x])) : null)));
     const known = costs.flat().filter((cost) => cost !== null), low = Math.min(...known), high = Math.max(...known);
     const own = cells.map((line, y) => line.map((_, x) => texts.isLlmText(textAt([y, x]))));
     cells.forEach((line, y) => line.forEach((cell, x) => {
       const cost = costs[y][x];
       say(cell, cost === null ? '·' : `${Math.round(cost)}`);
       cell.style.setProperty('--cost', cost !== null && high > low ? (cost - low) / (high - low) : 0);
-      describe(cell, { 'aria-label': cost === null ? 'not written yet' : `${Math.round(cost)} % of LLM-only${own[y][x] ? ', the LLM’s own text' : ''}` });
+      describe(cell, { 'aria-label': cost === null ? 'not written yet' : `${Math.round(cost)} % of the large model’s cost${own[y][x] ? ', the large model’s own text' : ''}` });
       for (const [edge, [down, right]] of Object.entries(EDGES)) {
         cell.style.setProperty(`--${edge}`, own[y][x] && !own[y + down]?.[x + right] ? 1 : 0);
       }

@@ -1,8 +1,8 @@
 // The texts of a sweep, by their rows: one for each setting of threshold and acceptance, the last LLM-only.
-import { unitChosen } from '../lib/dom.js';
+import { costOf } from '../slider/cost.js';
 import { ACCEPTANCE, authorAt, bareToken, LLM, RATIO, SLM, TEXT } from '../lib/threshold.js';
 
-const SHARE = 0, UNITS = { bytes: 1, flops: 2, seconds: 3, price: 4 };   // of a text's figures: costs as multiples of LLM-only's
+const [SHARE, COST] = [0, 1];   // of a text's figures
 
 // As few digits as tell them apart, where scores crowd; at least two.
 export const distinct = (values) => {
@@ -15,14 +15,10 @@ export class Texts {
   message = null;   // the newest
   #known = [];
 
-  get over() { return this.message.over; }
   get isOn() { return ['running', 'waiting'].includes(this.message.state); }
   get last() { return this.message.points.length - 1; }
   get begun() { return [...this.message.points.keys()].filter((row) => this.message.leaves[row] >= 0); }
   get complete() { return this.begun.filter((row) => this.isComplete(row)); }
-
-  // The rows along the dial that is swept alone; of LLM-only's setting a sweep over the acceptance has no other row.
-  get line() { return [...this.message.points.keys()].slice(0, this.over === 'acceptance' ? -1 : undefined); }
 
   take(message, skip, fresh) {
     if (fresh) { this.nodes = []; this.#known = []; }
@@ -64,25 +60,20 @@ export class Texts {
 
   // The row whose text is that of a setting, else the nearest one; undefined where nothing is written yet.
   rowAt(place) {
+    if (place.threshold > 1 && this.message.leaves[this.last] >= 0) return this.last;   // others may have its text, at their own cost
     const distance = (row) => Math.hypot(...['threshold', 'acceptance'].map((dial) => this.place(row)[dial] - place[dial]));
     const near = this.begun.sort((a, b) => distance(a) - distance(b));
     return near.find((row) => this.isExact(row, place)) ?? near[0];
   }
 
-  #cost(figures) { return figures[UNITS[unitChosen()] ?? UNITS.bytes]; }
+  share(row) { return this.message.figures[row][SHARE]; }
 
-  // LLM share and cost of a row's text, in percent; the cost of LLM-only's for as many tokens, null where that is free.
-  percents(row) {
-    const figures = this.message.figures[row], cost = this.#cost(figures);
-    return { share: 100 * figures[SHARE], cost: cost === null ? null : 100 * cost };
-  }
-
-  // What the meter shows of a row's text, once all are written.
-  meter(row) { return this.message.meters?.[row]?.[unitChosen()]; }
+  // In all units, as the server tells it; and as a share of the large model's in the unit and at the price that are chosen.
+  costs(row) { return this.message.figures[row][COST]; }
+  cost(row) { return costOf(this.costs(row)); }
 
   // The cheapest row whose text is the LLM's own; undefined where LLM-only is not written yet.
   get cheapest() {
-    const cost = (row) => this.#cost(this.message.figures[row]);
-    return this.complete.filter((row) => this.isLlmText(row)).sort((a, b) => cost(a) - cost(b))[0];
+    return this.complete.filter((row) => this.isLlmText(row)).sort((a, b) => this.cost(a) - this.cost(b))[0];
   }
 }

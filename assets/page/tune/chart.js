@@ -1,36 +1,38 @@
-// The chart: quality against cost, both ends in their colours, the router's shipped curve dashed, the picked point ringed.
-import { HIGH, LOW, QUALITY, relative, SHARE, shortThreshold, THRESHOLD } from '../lib/curve.js';
-import { wholePercent } from '../lib/format.js';
-import { CONFIG } from '../lib/plot.js';
-import { QUALITY_AXES, UNIT_NAMES } from './words.js';
+// The chart: quality against cost, with 95 % intervals, both ends in their colours, the picked point ringed. Drawn as SVG.
+const WIDE = 640, HIGH = 300, [LEFT, RIGHT, TOP, BOTTOM] = [56, 12, 12, 40];
+const SVG = 'http://www.w3.org/2000/svg', COLOURS = ['var(--slm-mark)', 'var(--llm-mark)'];
 
-const pointText = (points, point, unit) => `threshold ${shortThreshold(point[THRESHOLD])}: ${wholePercent(point[QUALITY])} `
-  + `(95 %: ${wholePercent(point[LOW])} to ${wholePercent(point[HIGH])}), ${wholePercent(point[SHARE])} LLM tokens, `
-  + `cost ${wholePercent(relative(points, point, unit))}`;
+const draw = (parent, tag, attributes, text) => {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text !== undefined) node.textContent = text;
+  parent.append(node);
+  return node;
+};
 
-// The number of the point that was clicked in the chart, undefined where it is no measured one of these prompts.
-export const clicked = ({ points: [{ curveNumber, pointNumber }] }, points) => ({ 1: pointNumber, 2: 0, 4: points.length - 1 })[curveNumber];
-
-// What Plotly draws: traces, layout and configuration.
-export const chart = ({ kind, unit, first, points, values }, shipped, { colour, ink, soft, axis, layout }) => {
-  // Some points, whose costs are in shares of the cost of the last of `all`.
-  const trace = (name, mode, some, look, all = points) => ({
-    type: 'scatter', name, mode, x: some.map((point) => 100 * relative(all, point, unit)), y: some.map((point) => 100 * point[QUALITY]),
-    text: some.map((point) => pointText(all, point, unit)), hovertemplate: '%{text}<extra>%{fullData.name}</extra>', ...look });
-  const end = (name, point, symbol, color) => trace(name, 'markers', [point],
-    { marker: { size: 12, symbol, color, line: { width: 1.5, color: ink } } });
-  const spread = (bound) => points.map((point) => 100 * Math.abs(point[bound] - point[QUALITY]));
-  const named = (text, own) => axis({ ...own, ticksuffix: ' %', title: { text, standoff: 6 } });
-  return [[
-    trace('shipped', 'lines+markers', shipped, { line: { dash: 'dash', width: 1.5, color: soft }, marker: { size: 4, color: soft } }, shipped),
-    trace('your prompts', 'lines+markers', points, { line: { width: 2.5, color: ink }, marker: { size: 6, color: ink },
-      error_y: { type: 'data', symmetric: false, array: spread(HIGH), arrayminus: spread(LOW), color: ink, thickness: 1, width: 4 } }),
-    end(first, points[0], 'circle', '#56b4e9'),
-    trace('picked', 'markers', [values], { hoverinfo: 'skip',
-      marker: { size: 19, symbol: 'circle-open', color: colour('--focus'), line: { width: 3 } } }),
-    end('LLM only', points.at(-1), 'diamond', '#e69f00'),
-  ], {
-    ...layout, height: 300, margin: { l: 56, r: 12, t: 12, b: 42 }, dragmode: 'zoom', uirevision: `${kind} ${unit}`,
-    xaxis: named(`cost, % of LLM-only (${UNIT_NAMES[unit]})`, { rangemode: 'tozero' }), yaxis: named(QUALITY_AXES[kind]),
-  }, { ...CONFIG, doubleClick: 'reset' }];
+// Draws points { cost, quality, low, high, label }, all in shares of 1, into an <svg>; `pick(number)` is told which one was clicked.
+export const drawChart = (svg, points, picked, axis, pick) => {
+  svg.replaceChildren();
+  svg.setAttribute('viewBox', `0 0 ${WIDE} ${HIGH}`);
+  const most = Math.max(1, ...points.map(({ cost }) => cost)), floor = Math.min(...points.map(({ low }) => low)), ceiling = Math.max(...points.map(({ high }) => high));
+  const to = Math.min(1, Math.max(0.1, Math.ceil(10 * ceiling) / 10)), from = Math.max(0, Math.min(to - 0.1, Math.floor(10 * floor) / 10));
+  const x = (cost) => LEFT + ((WIDE - LEFT - RIGHT) * cost) / most, y = (quality) => TOP + ((HIGH - TOP - BOTTOM) * (to - quality)) / (to - from);
+  const line = (x1, y1, x2, y2, look) => draw(svg, 'line', { x1, y1, x2, y2, ...look });
+  for (let part = 0; part <= 4; part++) {
+    const cost = (most * part) / 4, quality = from + ((to - from) * part) / 4;
+    line(LEFT, y(quality), WIDE - RIGHT, y(quality), { class: 'grid' });
+    draw(svg, 'text', { x: LEFT - 6, y: y(quality) + 4, 'text-anchor': 'end' }, `${Math.round(100 * quality)} %`);
+    draw(svg, 'text', { x: x(cost), y: HIGH - BOTTOM + 16, 'text-anchor': 'middle' }, `${Math.round(100 * cost)} %`);
+  }
+  draw(svg, 'text', { x: (LEFT + WIDE - RIGHT) / 2, y: HIGH - 6, 'text-anchor': 'middle' }, 'bytes moved, % of the large model alone');
+  draw(svg, 'text', { x: -(HIGH - BOTTOM) / 2, y: 12, 'text-anchor': 'middle', transform: 'rotate(-90)' }, axis);
+  draw(svg, 'polyline', { points: points.map(({ cost, quality }) => `${x(cost)},${y(quality)}`).join(' '), class: 'curve' });
+  points.forEach(({ cost, quality, low, high, label }, i) => {
+    const end = i === 0 ? 0 : i === points.length - 1 ? 1 : null, [cx, cy] = [x(cost), y(quality)];
+    line(cx, y(low), cx, y(high), { class: 'interval' });
+    if (i === picked) draw(svg, 'circle', { cx, cy, r: 10, class: 'picked' });
+    const dot = draw(svg, 'circle', { cx, cy, r: end === null ? 4 : 6, class: 'point', ...(end === null ? {} : { style: `fill: ${COLOURS[end]}` }) });
+    draw(dot, 'title', {}, label);
+    dot.addEventListener('click', () => pick(i));
+  });
 };

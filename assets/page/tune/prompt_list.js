@@ -29,7 +29,7 @@ export class PromptList {
   draw(kind, at) {
     this.at = at;
     for (const one of this.#prompts) {
-      const right = kind === 'right' ? one.right?.[at] : undefined, same = `${wholePercent(one.agreement[at])} as the LLM`;
+      const right = kind === 'right' ? one.right?.[at] : undefined, same = `${wholePercent(one.agreement[at])} as the large model`;
       one.mark.textContent = right === undefined ? same : right ? '✓ right' : '✗ wrong';
       one.mark.classList.toggle('wrong', right === false);
       this.#drawText(one);

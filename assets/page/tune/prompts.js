@@ -3,9 +3,20 @@
 // with textContent.
 import { finder, listen, say } from '../lib/dom.js';
 import { counted } from '../lib/format.js';
-import { fillRows } from './words.js';
+import { asked as history } from '../stream/stream.js';
 
-const PAUSE = 250;   // milliseconds without a key before the text is read
+const PAUSE = 250, FEW = 20;   // milliseconds without a key before the text is read; prompts
+
+const fillRows = (body, rows) => {
+  body.replaceChildren();
+  for (const texts of rows) {
+    const row = body.insertRow();
+    for (const text of texts) row.insertCell().textContent = text;
+  }
+};
+
+const fieldNumber = (id) => Number(document.querySelector(`#${id} input[type="number"]`)?.value) || 0;
+const duration = (seconds) => (seconds < 50 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
 
 const box = () => document.querySelector('#tune-prompts textarea');
 
@@ -27,7 +38,17 @@ export const start = ({ element, props, server }) => {
   };
   const refuse = (reason) => sayAt('refused', reason);
 
-  const draw = ({ count, answers, kind, rows, unused }) => {
+  let preview = null;   // what was read last
+  // What a run will take, said before it begins.
+  const sayPlan = () => {
+    const { count = 0, seconds = 0 } = preview ?? {}, settings = fieldNumber('tune-count') + 2, texts = count * settings, tokens = texts * fieldNumber('tune-limit');
+    const time = seconds ? `, at most ${duration(tokens * seconds)} here` : '', few = count < FEW ? ` ${FEW} prompts or more make the result sure.` : '';
+    sayAt('plan', count ? `${counted(texts, 'text')} at ${settings} settings, at most ${tokens.toLocaleString('en')} tokens${time}.${few}` : '');
+  };
+
+  const draw = (answer) => {
+    const { count, answers, kind, rows, unused } = preview = answer;
+    sayPlan();
     const answered = answers === 0 ? 'none with an answer' : answers === count ? 'each with an answer' : `${answers} with an answer`;
     const more = count - rows.length;
     refuse('');
@@ -53,7 +74,7 @@ export const start = ({ element, props, server }) => {
     const number = ++asked, text = box()?.value ?? '', answer = text.trim() ? await read({ text }) : { error: '' };
     if (number !== asked) return;
     if (answer.error === undefined) return draw(answer);
-    for (const name of ['read', 'more']) sayAt(name);
+    for (const name of ['read', 'more', 'plan']) sayAt(name);
     find('.tune-rows').hidden = true;
     refuse(answer.error);
   };
@@ -88,6 +109,7 @@ export const start = ({ element, props, server }) => {
 
   sayAt('limits', `Or a .csv, .jsonl or .txt file. ${props.limits}`);
   listen(element, 'input', ({ target }) => {
+    if (target.closest?.('#tune-settings-card')) sayPlan();
     if (!target.closest?.('#tune-prompts')) return;
     source = '';
     clearTimeout(timer);
@@ -95,6 +117,11 @@ export const start = ({ element, props, server }) => {
   });
   picker.addEventListener('change', takePicked);
   button('upload').addEventListener('click', () => picker.click());
+  const drawHistory = () => { button('history').hidden = history.size === 0; };
+  listen(element, 'citer-shown', drawHistory);
+  drawHistory();
+  // One JSON object a line: a prompt may have several lines.
+  button('history').addEventListener('click', () => fill([...history].map((prompt) => `${JSON.stringify({ prompt })}\n`).join('')));
   button('example').addEventListener('click', () => fill(props.example));
   button('back').addEventListener('click', () => fill(before));
   reading = readBox();   // what was typed, and a file that was picked, before this script was there

@@ -1,26 +1,23 @@
-// The texts that are kept, as a strip to go back by, and undo and redo of all that changed the text. The server has them:
-// going to one, or putting two side by side, runs no model.
+// The history of the texts that are kept, and undo and redo of all that changed the text. The server has them: going to one
+// runs no model.
 import { follow } from '../lib/channel.js';
 import { listen, make, makeButton } from '../lib/dom.js';
 import { percent, spelled } from '../lib/format.js';
-import { NAMES } from '../lib/threshold.js';
-import { startBeside } from './beside.js';
 
 const MOST = 24;   // presses that wait: as many as versions are kept
 const TYPES_TEXT = 'textarea, [contenteditable], input:not([type="range"], [type="radio"], [type="checkbox"], [type="button"])';
 
-const wordsOf = ([, threshold, acceptance, share, cost, chosen, cut], of = '') => [
-  acceptance ? `${threshold}, acceptance ${acceptance}` : String(threshold),
-  ...(chosen ? [`token ${chosen[0] + 1} → ‘${spelled(chosen[2])}’ (${NAMES[chosen[1]]})`] : []),
-  `${percent(share)} LLM`,
-  ...(cost === null ? [] : [`cost ${percent(cost)}${of}`]),
+// What a version is called: how much of it the large model wrote, and the last choice by hand; its prompt stands below.
+const nameOf = ([, threshold, acceptance, share, chosen, cut]) => [
+  threshold > 1 ? 'large model only' : threshold === 0 && acceptance === 0 ? 'small model only' : `${percent(share)} by the large model`,
+  ...(chosen ? [`token ${chosen[0] + 1} → ‘${spelled(chosen[2])}’`] : []),
   ...(cut ? ['cut short'] : []),
-];
+].join(' · ');
 
 const draw = (button, version) => {
-  const [at, ...more] = wordsOf(version);
-  button.replaceChildren(make('b', '', at), ...more.flatMap((text) => [' ', make('span', '', text)]));   // read word by word
-  button.title = `Threshold ${wordsOf(version, ' of LLM only').join(', ')}. Prompt: ${version.at(-1)}`;
+  const [, threshold, acceptance] = version;
+  button.replaceChildren(make('b', '', nameOf(version)), make('span', '', version.at(-1)));
+  button.title = `Threshold ${threshold}${acceptance ? `, acceptance ${acceptance}` : ''}`;
   return button;
 };
 
@@ -41,28 +38,37 @@ export const start = ({ element, props, trigger, watch }) => {
     if (wishes.length) ask();
   });
 
-  const beside = startBeside(element, list, (data) => trigger('compare', data), goTo);
+  const opener = element.querySelector('.history-open');
+  const toggle = (open) => {
+    list.hidden = !open;
+    opener.setAttribute('aria-expanded', open);
+  };
+  opener.addEventListener('click', () => toggle(list.hidden));
+  listen(element, 'pointerdown', ({ target }) => { if (!element.contains(target)) toggle(false); });
+  element.addEventListener('keydown', (event) => {
+    if (event.key !== 'Escape' || list.hidden) return;
+    event.preventDefault();
+    toggle(false);
+    opener.focus();
+  });
 
   const makeVersion = (number) => {
     const button = makeButton('version');
     button.dataset.number = number;
-    button.addEventListener('click', () => { if (!beside.pick(number)) goTo({ number }); });
+    button.addEventListener('click', () => goTo({ number }));
     return button;
   };
 
   const drawList = ({ versions, current }) => {
     const there = new Map([...list.children].map((button) => [Number(button.dataset.number), button]));
-    const numbers = new Set(versions.map(([number]) => number));
-    for (const [number, button] of there) if (!numbers.has(number)) button.remove();
-    for (const version of versions) {   // those that are there stay where they are, and keep the focus
+    list.append(...versions.toReversed().map((version) => {   // those that are there keep the focus
       const [number] = version, button = draw(there.get(number) ?? makeVersion(number), version);
       button.setAttribute('aria-current', number === current);
-      if (!there.has(number)) list.insertBefore(button, [...list.children].find((other) => Number(other.dataset.number) > number) ?? null);
-    }
-    const here = list.querySelector('[aria-current="true"]');
-    if (here && (here.offsetLeft < list.scrollLeft || here.offsetLeft + here.offsetWidth > list.scrollLeft + list.clientWidth)) {
-      list.scrollLeft = here.offsetLeft - list.offsetLeft - 8;
-    }
+      there.delete(number);
+      return button;
+    }));
+    for (const button of there.values()) button.remove();
+    opener.hidden = versions.length < 2;
   };
 
   for (const button of steps) button.addEventListener('click', () => goTo({ step: Number(button.dataset.step) }));
@@ -70,14 +76,14 @@ export const start = ({ element, props, trigger, watch }) => {
     const { key, ctrlKey, metaKey, altKey, shiftKey, target } = event;
     if (!(ctrlKey || metaKey) || altKey || key.toLowerCase() !== 'z' || target.closest?.(TYPES_TEXT) || !element.getClientRects().length) return;
     event.preventDefault();
-    stepBy(shiftKey ? 1 : -1).click();
+    const button = stepBy(shiftKey ? 1 : -1);
+    if (!button.hidden) button.click();
   });
   follow({ props, watch }, (message) => {
     if (!message || message.at < newest) return;
     newest = message.at;
-    stepBy(-1).disabled = !message.undo;
-    stepBy(1).disabled = !message.redo;
+    stepBy(-1).hidden = !message.undo;
+    stepBy(1).hidden = !message.redo;
     drawList(message);
-    beside.take(message);
   });
 };

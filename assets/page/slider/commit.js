@@ -3,7 +3,7 @@
 import { listen } from '../lib/dom.js';
 
 const REST = 400;   // milliseconds after a key, or after something else than a hand moved a slider
-const DIALS = '#threshold, #acceptance', CARD = '#threshold-card';
+const DIALS = '#threshold, #acceptance', CARD = ':is(#slider, #more)';
 const STEPS = new Set(['ArrowUp', 'ArrowDown', 'ArrowLeft', 'ArrowRight', 'PageUp', 'PageDown', 'Home', 'End']);
 
 const isRange = (node) => node.matches?.(`${CARD} input[type="range"]`);
@@ -52,7 +52,7 @@ export const startCommit = ({ element, trigger }) => {
     if (event.key !== 'Enter' || !isBox(event.target)) return;
     bound(event.target);
     commit();
-  }, true);   // before the track moves the dial
+  }, true);   // before the slider moves the threshold
   listen(element, 'keyup', () => {
     if (held !== 'key') return;
     held = '';

@@ -1,0 +1,21 @@
+// Where thresholds stand on the slider. A scale is 101 thresholds, one for each position, rising. Pure functions.
+import { FORCED, isRefusal, SCORE } from '../lib/threshold.js';
+
+// The position of a threshold, between two of the scale where it lies between them.
+export const placeOf = (scale, threshold) => {
+  const after = scale.findIndex((stop) => stop >= threshold);
+  if (after <= 0) return after < 0 ? scale.length - 1 : 0;
+  const [low, high] = [scale[after - 1], scale[after]];
+  return after - 1 + (threshold - low) / (high - low);
+};
+
+// The scores at which a decision of a text flips, rising.
+export const flipsOf = (tokens) => tokens.filter((token) => token[SCORE] !== null && !token[FORCED] && !isRefusal(token))
+  .map((token) => token[SCORE]).sort((a, b) => a - b);
+
+// The next position in a direction at which another of a text's decisions flips; the next one where there is none.
+export const stepTo = (scale, place, by, scores) => {
+  const last = scale.length - 1, below = (at) => scores.filter((score) => score < scale[at]).length;
+  for (let at = place + by; at > 0 && at < last; at += by) if (below(at) !== below(place)) return at;
+  return scores.length ? (by > 0 ? last : 0) : Math.min(last, Math.max(0, place + by));
+};

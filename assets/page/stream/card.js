@@ -1,0 +1,91 @@
+// A token's card, at the token: who wrote it and why, what both models would have written, and the way on from there.
+import { listen, make, makeButton } from '../lib/dom.js';
+import { apart, rounded, spelled } from '../lib/format.js';
+import { AUTHOR, authorAt, FORCED, isDraft, isRefusal, LLM, LLM_TOP, RATIO, SCORE, SLM, SLM_TOP, TAKEN, TEXT, THRESHOLD } from '../lib/threshold.js';
+
+const GAP = 6, WORDS = ['small model', 'large model'];
+const RECORDED = 'What else both models would have written is not recorded. Generate this prompt to see it.';
+const FOREIGN = 'What else both models would have written is known once this text is opened: “Go on from this text”, under the map.';
+
+const decision = (token, policy) => {
+  if (token[FORCED]) return 'chosen by you';
+  if (token[SCORE] === null) return policy ? `no score: ${policy === 'slm' || policy === 'llm' ? 'one model alone' : policy}` : '';
+  const author = authorAt(token[SCORE], token[THRESHOLD]), [score, threshold] = apart(token[SCORE], token[THRESHOLD]);
+  return `score ${score} ${author === LLM ? '<' : '≥'} threshold ${threshold} → ${WORDS[author]}`;
+};
+
+// What the large model said about the token that the small one drafted here.
+const verdict = (token) => {
+  if (isDraft(token)) return 'a draft: the large model has not read it yet';
+  if (typeof token[RATIO] !== 'number') return '';
+  const likely = `to the large model ${Number(token[RATIO].toPrecision(2))} × as likely as its own choice`;
+  if (isRefusal(token)) return `taken back: ‘${spelled(token[TAKEN]?.[0] ?? '')}’, ${likely}`;
+  return token[RATIO] === 1 ? 'the large model’s own choice, too' : `kept: ${likely}`;
+};
+
+// Returns what shows the card of the pinned token, or none.
+export const startCard = (text, { element, trigger }) => {
+  const card = element.querySelector('.token-card');
+  let drawn = '';
+
+  const branch = (number, author, token) => trigger('change_text', { kind: 'branch', number, author, ...(token === undefined ? {} : { token }) });
+
+  const candidate = ([word, probability, id], author, index) => {
+    const token = text.tokens[index], chosen = author === token[AUTHOR] && word === token[TEXT];
+    const row = makeButton('candidate'), bar = make('i');
+    row.disabled = chosen || !text.branchable;
+    row.title = row.disabled ? '' : 'Write on from here with this token';
+    row.addEventListener('click', () => branch(index, author, id));
+    Object.assign(row.dataset, { author, id });
+    bar.style.width = `${Math.round(100 * probability)}%`;
+    row.append(bar, make('code', chosen ? 'chosen' : '', spelled(word)), make('span', '', rounded(probability)));
+    return row;
+  };
+
+  const candidates = (author, index) => {
+    const list = text.tokens[index][author === LLM ? LLM_TOP : SLM_TOP], column = make('div', 'candidates');
+    column.append(make('p', author === LLM ? 'card-of key-llm' : 'card-of key-slm', WORDS[author]), ...list.map((one) => candidate(one, author, index)));
+    if (!list.length) column.append(make('p', 'unknown', text.message.fixed ? 'not kept with this text' : 'not asked here yet'));
+    return column;
+  };
+
+  const contents = (index) => {
+    const token = text.tokens[index], author = token[AUTHOR], other = author === LLM ? SLM : LLM, { message } = text;
+    const head = make('div', 'card-head'), close = makeButton('card-close', '×');
+    close.setAttribute('aria-label', 'Close');
+    close.addEventListener('click', () => element.dispatchEvent(new CustomEvent('citer-close')));
+    const chip = make('code', author === LLM ? 'chip llm' : 'chip slm', text.isEnd(index) ? 'end of the text' : spelled(token[TEXT]));
+    head.append(chip, make('span', '', `by the ${WORDS[author]}`), close);
+    const parts = [head, make('p', 'card-why', [decision(token, message?.policy), verdict(token)].filter(Boolean).join(' · '))];
+    if (text.foreign) return [...parts, make('p', 'card-why', message.recorded ? RECORDED : FOREIGN)];
+    const columns = make('div', 'card-columns');
+    columns.append(candidates(SLM, index), candidates(LLM, index));
+    const give = makeButton('card-give', `Give this token to the ${WORDS[other]}`);
+    give.addEventListener('click', () => branch(index, other));
+    return [...parts, columns, ...(text.branchable ? [give] : [])];
+  };
+
+  const place = (index) => {
+    const token = text.spans[index].getClientRects(), box = element.querySelector('.stream').getBoundingClientRect(), at = token[token.length - 1];
+    const left = Math.max(0, Math.min(at.left - box.left, box.width - card.offsetWidth));
+    const above = at.bottom + GAP + card.offsetHeight > innerHeight && token[0].top > card.offsetHeight;   // where there is room
+    Object.assign(card.style, { left: `${left}px`, top: `${above ? token[0].top - box.top - GAP - card.offsetHeight : at.bottom - box.top + GAP}px` });
+  };
+
+  const show = () => {
+    const index = text.pinned, token = text.tokens[index];
+    const key = token ? [index, token[TEXT], token[SLM_TOP].length, token[LLM_TOP].length, token[RATIO], text.message?.n, text.over].join('/') : '';
+    card.hidden = !token || !text.spans[index];
+    if (key !== drawn && token) card.replaceChildren(...contents(index));
+    drawn = key;
+    if (!card.hidden) place(index);
+  };
+  new ResizeObserver(() => { if (!card.hidden && text.spans[text.pinned]) place(text.pinned); }).observe(text.box);
+  listen(element, 'keydown', (event) => {
+    if (event.key !== 'Escape' || card.hidden || !card.contains(event.target)) return;
+    event.preventDefault();
+    element.dispatchEvent(new CustomEvent('citer-close'));
+  }, true);
+  return show;
+};
+
