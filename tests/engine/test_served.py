@@ -26,6 +26,7 @@ from engine import (
 from engine.__main__ import meter
 from engine.events import llm_passes
 from engine.scheduler import Scheduler
+from engine.served.model import ServedModel
 from engine.served.strings import COUNT, probe_strings
 from tests.support.fake_llm_server import OWNERS, served
 from tests.support.paths import TINY
@@ -144,6 +145,7 @@ def test_it_writes_and_scores_whole_texts_where_vllm_has_it(tiny_pair):
     ids = [event.id for event in trace.events]
     with served("vllm", tiny_pair) as server, loaded(server) as pair:
         _, prompt = pair.prepare(trace.request)
+        assert isinstance(pair.llm, ServedModel)
         assert pair.llm.complete(prompt, len(ids)).result() == ids
         told = pair.llm.score([*prompt, *ids], len(prompt), top=2).result()
         for event, (own, likely) in zip(trace.events, told, strict=True):

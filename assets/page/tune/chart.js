@@ -1,38 +1,42 @@
-// The chart: quality against cost, with 95 % intervals, both ends in their colours, the picked point ringed. Drawn as SVG.
-const WIDE = 640, HIGH = 300, [LEFT, RIGHT, TOP, BOTTOM] = [56, 12, 12, 40];
-const SVG = 'http://www.w3.org/2000/svg', COLOURS = ['var(--slm-mark)', 'var(--llm-mark)'];
+// The chart: quality against cost, by Plotly, with 95 % intervals, both ends in their colours, the picked point ringed.
+const COLOURS = ['#56b4e9', '#e69f00'], percent = (share) => 100 * share;
 
-const draw = (parent, tag, attributes, text) => {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  if (text !== undefined) node.textContent = text;
-  parent.append(node);
-  return node;
+// Plotly is loaded when a chart is drawn first, since it is larger than all the rest of the page.
+let plotly = null;
+const loaded = (url) => (plotly ??= import(new URL(url, document.baseURI)).then(() => window.Plotly).catch((error) => { plotly = null; throw error; }));
+
+// Traces and layout of points { cost, quality, low, high, label }, all in shares of 1, in the theme of `element`.
+export const chart = (element, points, picked, axis) => {
+  const style = getComputedStyle(element), colour = (name) => style.getPropertyValue(name).trim();
+  const ink = colour('--body-text-color'), soft = colour('--body-text-color-subdued'), line = colour('--border-color-primary');
+  const cost = points.map((point) => percent(point.cost)), quality = points.map((point) => percent(point.quality));
+  const bars = (bound) => points.map((point) => percent(Math.abs(point[bound] - point.quality)));
+  const ends = points.map((_, i) => (i === 0 ? COLOURS[0] : i === points.length - 1 ? COLOURS[1] : ink));
+  const scale = (title, own) => ({ title: { text: title, standoff: 6 }, ticksuffix: ' %', gridcolor: line, linecolor: line, color: soft, zeroline: false, ...own });
+  return [[
+    { type: 'scatter', mode: 'lines+markers', x: cost, y: quality, text: points.map(({ label }) => label), hovertemplate: '%{text}<extra></extra>',
+      line: { color: ink, width: 2 }, marker: { color: ends, size: ends.map((own) => (own === ink ? 8 : 12)), line: { color: ink, width: 1 } },
+      error_y: { type: 'data', symmetric: false, array: bars('high'), arrayminus: bars('low'), color: ink, thickness: 1, width: 4 } },
+    { type: 'scatter', mode: 'markers', x: [cost[picked]], y: [quality[picked]], hoverinfo: 'skip',
+      marker: { symbol: 'circle-open', size: 20, color: colour('--focus'), line: { width: 3 } } },
+  ], {
+    height: 300, margin: { l: 56, r: 12, t: 12, b: 44 }, showlegend: false, hovermode: 'closest', dragmode: false,
+    paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font: { family: colour('--font'), color: ink, size: 12 },
+    hoverlabel: { bgcolor: colour('--block-background-fill'), bordercolor: line, font: { color: ink } },
+    xaxis: scale('bytes moved, % of the large model alone', { rangemode: 'tozero' }), yaxis: scale(axis),
+  }];
 };
 
-// Draws points { cost, quality, low, high, label }, all in shares of 1, into an <svg>; `pick(number)` is told which one was clicked.
-export const drawChart = (svg, points, picked, axis, pick) => {
-  svg.replaceChildren();
-  svg.setAttribute('viewBox', `0 0 ${WIDE} ${HIGH}`);
-  const most = Math.max(1, ...points.map(({ cost }) => cost)), floor = Math.min(...points.map(({ low }) => low)), ceiling = Math.max(...points.map(({ high }) => high));
-  const to = Math.min(1, Math.max(0.1, Math.ceil(10 * ceiling) / 10)), from = Math.max(0, Math.min(to - 0.1, Math.floor(10 * floor) / 10));
-  const x = (cost) => LEFT + ((WIDE - LEFT - RIGHT) * cost) / most, y = (quality) => TOP + ((HIGH - TOP - BOTTOM) * (to - quality)) / (to - from);
-  const line = (x1, y1, x2, y2, look) => draw(svg, 'line', { x1, y1, x2, y2, ...look });
-  for (let part = 0; part <= 4; part++) {
-    const cost = (most * part) / 4, quality = from + ((to - from) * part) / 4;
-    line(LEFT, y(quality), WIDE - RIGHT, y(quality), { class: 'grid' });
-    draw(svg, 'text', { x: LEFT - 6, y: y(quality) + 4, 'text-anchor': 'end' }, `${Math.round(100 * quality)} %`);
-    draw(svg, 'text', { x: x(cost), y: HIGH - BOTTOM + 16, 'text-anchor': 'middle' }, `${Math.round(100 * cost)} %`);
-  }
-  draw(svg, 'text', { x: (LEFT + WIDE - RIGHT) / 2, y: HIGH - 6, 'text-anchor': 'middle' }, 'bytes moved, % of the large model alone');
-  draw(svg, 'text', { x: -(HIGH - BOTTOM) / 2, y: 12, 'text-anchor': 'middle', transform: 'rotate(-90)' }, axis);
-  draw(svg, 'polyline', { points: points.map(({ cost, quality }) => `${x(cost)},${y(quality)}`).join(' '), class: 'curve' });
-  points.forEach(({ cost, quality, low, high, label }, i) => {
-    const end = i === 0 ? 0 : i === points.length - 1 ? 1 : null, [cx, cy] = [x(cost), y(quality)];
-    line(cx, y(low), cx, y(high), { class: 'interval' });
-    if (i === picked) draw(svg, 'circle', { cx, cy, r: 10, class: 'picked' });
-    const dot = draw(svg, 'circle', { cx, cy, r: end === null ? 4 : 6, class: 'point', ...(end === null ? {} : { style: `fill: ${COLOURS[end]}` }) });
-    draw(dot, 'title', {}, label);
-    dot.addEventListener('click', () => pick(i));
-  });
+// A function that draws such points into `plot`, and again when the theme changes; `pick(number)` hears which one was clicked.
+export const startChart = (plot, url, pick) => {
+  let last = null;
+  const draw = async (...what) => {
+    last = what;
+    const Plotly = await loaded(url), first = !plot.data;
+    if (last !== what) return;   // a newer one is on its way
+    await Plotly.react(plot, ...chart(plot, ...what), { displayModeBar: false, responsive: true });
+    if (first) plot.on('plotly_click', ({ points: [{ curveNumber, pointNumber }] }) => { if (curveNumber === 0) pick(pointNumber); });
+  };
+  new MutationObserver(() => { if (last) draw(...last); }).observe(document.body, { attributes: true, attributeFilter: ['class'] });
+  return draw;
 };

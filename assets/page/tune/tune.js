@@ -4,7 +4,7 @@ import { finder, perFrame, say } from '../lib/dom.js';
 import { counted, wholePercent } from '../lib/format.js';
 import { openTab } from '../lib/tabs.js';
 import { copy } from '../lib/take.js';
-import { drawChart } from './chart.js';
+import { startChart } from './chart.js';
 import { PromptList } from './prompt_list.js';
 
 const [THRESHOLD, QUALITY, LOW, HIGH, SHARE, BYTES] = Array(6).keys();   // of a point
@@ -84,7 +84,7 @@ export const start = (gradio) => {
     sayAt('list-at', `At ${nameOf(at)}.`);
     if (find('.tune-list').open) prompts.draw(kind, at);
     const dots = points.map((one, i) => ({ cost: cost(one), quality: one[QUALITY], low: one[LOW], high: one[HIGH], label: labelOf(i) }));
-    drawChart(find('.tune-plot'), dots, at, AXES[kind], (i) => { hand = i; schedule(); });
+    drawChart(dots, at, AXES[kind]);
   };
 
   const schedule = perFrame(() => {
@@ -93,6 +93,8 @@ export const start = (gradio) => {
     now = look();
     drawPick();
   });
+
+  const drawChart = startChart(find('.tune-plot'), props.plotly, (i) => { hand = i; schedule(); });
 
   openChannel(gradio, (message, skip) => {
     if (message.curves.same !== null) {
