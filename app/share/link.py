@@ -18,10 +18,7 @@ MAX_LINK_TOKENS = 5_000
 """A longer text is not even tried: deflated, a token takes some eight bytes, and a link has room for 24,000."""
 
 _DIGITS = 7  # of scores and ratios, as many as the browser is sent
-_LEFT_OUT = {
-    *("probability", "seconds", "slm_seconds", "llm_seconds"),
-    *("slm_alternatives", "llm_alternatives", "slm_entropy", "llm_entropy"),
-}
+_LEFT_OUT = {"probability", "seconds", "slm_alternatives", "llm_alternatives", "slm_entropy", "llm_entropy"}
 """Of a token: what is only looked at, and takes four fifths of the room. A file has it."""
 
 

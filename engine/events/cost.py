@@ -244,7 +244,3 @@ def modelled_seconds(events: Iterable[TokenEvent], slm: ModelCost, llm: ModelCos
         slm.seconds(event.slm_fed, event.slm_head) + llm.seconds(event.llm_fed, event.llm_head)
         for event in charged(events)
     )
-
-
-costs_alone = costs
-"""Until all callers say `costs`."""
