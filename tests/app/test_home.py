@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from html import escape
 from io import BytesIO
 
@@ -41,6 +42,7 @@ def test_a_link_to_the_page_is_shown_with_its_own_words_picture_and_icon():
 
 def test_the_header_links_home_and_no_address_becomes_markup(monkeypatch):
     host, settings = Host(lambda preset, progress: FakePair()), load_settings()
+    host.wait(threading.Event())
     assert f'<a href="{escape(HOME)}"' in header_html(host, HOME)
     monkeypatch.setenv("SPACE_ID", "me/citer")
     assert 'href="https://huggingface.co/spaces/me/citer"' in header_html(host, home_address(settings))

@@ -161,7 +161,6 @@ def test_step_5_the_map_of_all_settings_is_walked_by_pointer_keys_and_sliders_ov
         for dial, value in (("threshold", thresholds[x]), ("acceptance", acceptances[y])):
             shown.slide(f"#{dial}", value)
         at(y, x)
-    eventually(lambda: shown.marked("changed"))  # what the text before had not
     page.click(".sweep-cheapest")
     own = [row for row, leaf in enumerate(sweep.leaves) if leaf == sweep.leaves[-1]]
     cheapest = min(own, key=lambda row: sum(sweep.figures[row][1][0]))  # type: ignore[index]

@@ -18,7 +18,7 @@ DIAL = "#balance"
 @pytest.fixture(scope="module")
 def recorded(tiny_pair) -> Recorded:
     traces = tuple(record(tiny_pair, Request(PROMPT, max_new_tokens=60), rows=8))
-    return Recorded(0.9, "python -m app.recorded", "abc", "a machine", traces)
+    return Recorded(0.95, "python -m app.recorded", "abc", "a machine", traces)
 
 
 def test_step_1_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_is_asked_for_nothing(browser, recorded):
@@ -87,8 +87,8 @@ def test_a_finger_drags_it_until_a_text_of_the_visitors_or_a_link_to_a_prompt_ta
         phone.shows(newest(site).events)
         for gone in (".awaits", ".verdicts:visible", ".stream-origin:visible:not(:empty)"):
             expect(page.locator(gone)).to_have_count(0)
+        assert phone.errors == []  # to leave the page aborts what gradio still asks, which it calls an error
         page.goto(f"{site.url}?prompt=3%20%2B%204")
         expect(page.locator("#prompt textarea")).to_have_value("3 + 4")
         page.wait_for_selector(".models")
         expect(page.locator(".t")).to_have_count(0)
-        assert phone.errors == []

@@ -144,6 +144,7 @@ def test_a_link_opens_the_very_text_after_others_were_written_and_after_a_reload
     site, one = tiny
     one.write("3 + 4 = ?")
     follow(one, f"{site.url}?prompt=Start+with+12.+Add+30.&system=sys&threshold=0.99&acceptance=0.3")
+    note(one, "prompt")  # the fields come after the page
     one.write("Start with 12. Add 30.")
     ready(one)
     tokens, link = colours(one), copied(one, "link")

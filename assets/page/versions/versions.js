@@ -60,14 +60,15 @@ export const start = ({ element, props, trigger, watch }) => {
   };
 
   const drawList = ({ versions, current }) => {
-    const there = new Map([...list.children].map((button) => [Number(button.dataset.number), button]));
-    list.append(...versions.toReversed().map((version) => {   // those that are there keep the focus
+    const focused = document.activeElement, there = new Map([...list.children].map((button) => [Number(button.dataset.number), button]));
+    list.append(...versions.toReversed().map((version) => {
       const [number] = version, button = draw(there.get(number) ?? makeVersion(number), version);
       button.setAttribute('aria-current', number === current);
       there.delete(number);
       return button;
     }));
     for (const button of there.values()) button.remove();
+    if (list.contains(focused)) focused.focus({ preventScroll: true });   // a node that is moved loses it
     opener.hidden = versions.length < 2;
   };
 
