@@ -1,7 +1,7 @@
 """Where the project lives: what the header and what is taken away link to, and what other sites show of a link to it.
 
 Gradio's template for the page names gradio, its site and a picture from there; ours takes the place of that. The
-picture is made by `tests/preview_picture.py` and comes from the page itself.
+picture is made by `tools/preview_picture.py` and comes from the page itself.
 """
 
 from __future__ import annotations
