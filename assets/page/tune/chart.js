@@ -11,6 +11,8 @@ export const chart = (element, points, picked, axis) => {
   const ink = colour('--body-text-color'), soft = colour('--body-text-color-subdued'), line = colour('--border-color-primary');
   const cost = points.map((point) => percent(point.cost)), quality = points.map((point) => percent(point.quality));
   const bars = (bound) => points.map((point) => percent(Math.abs(point[bound] - point.quality)));
+  const top = Math.min(100, 10 * Math.ceil(10 * Math.max(...points.map(({ high }) => high))));
+  const bottom = Math.max(0, Math.min(top - 20, 10 * Math.floor(10 * Math.min(...points.map(({ low }) => low)))));
   const ends = points.map((_, i) => (i === 0 ? COLOURS[0] : i === points.length - 1 ? COLOURS[1] : ink));
   const scale = (title, own) => ({ title: { text: title, standoff: 6 }, ticksuffix: ' %', gridcolor: line, linecolor: line, color: soft, zeroline: false, ...own });
   return [[
@@ -23,7 +25,7 @@ export const chart = (element, points, picked, axis) => {
     height: 300, margin: { l: 56, r: 12, t: 12, b: 44 }, showlegend: false, hovermode: 'closest', dragmode: false,
     paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font: { family: colour('--font'), color: ink, size: 12 },
     hoverlabel: { bgcolor: colour('--block-background-fill'), bordercolor: line, font: { color: ink } },
-    xaxis: scale('bytes moved, % of the large model alone', { rangemode: 'tozero' }), yaxis: scale(axis),
+    xaxis: scale('bytes moved, % of the large model alone', { rangemode: 'tozero' }), yaxis: scale(axis, { range: [bottom - 1, top + 1] }),
   }];
 };
 
