@@ -16,7 +16,6 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # typing's own is not for pydantic before Python 3.12
 
 from engine.errors import shown
-from engine.models.files import sha256_of
 from trainer import TrainerError
 from trainer.json_files import AGAIN, read_json, write_json
 from trainer.questions.question import Question
@@ -198,13 +197,6 @@ class Shards:
 def joined_notes(notes: Iterable[str]) -> str:
     """Commands, revisions or machines, of which each may be of several runs already, as one text that has each once."""
     return JOINT.join(dict.fromkeys(part for note in notes for part in note.split(JOINT)))
-
-
-def check_unchanged(shard: Path) -> None:
-    """Refuses, by a TrainerError, a shard of an earlier version that is not what the SHA-256 beside it says."""
-    note = shard.with_name(shard.name + ".sha256")
-    if note.exists() and note.read_text("utf-8").strip() != sha256_of(shard):
-        raise TrainerError(f"{shard} has changed since it was written; {AGAIN}")
 
 
 def digest(questions: Sequence[Question]) -> str:
