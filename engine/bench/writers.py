@@ -63,7 +63,7 @@ def routed(pair: Pair, policies: Callable[[int], Policy], threshold: float = 0.5
     def write(prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
         decoding = begin(pair, prompts, policies(tokens), [threshold] * len(prompts), tokens, acceptance)
         decoding.finish()
-        return [[event.id for event in row.events] for row in decoding.rows]
+        return [[event.id for event in text.events] for text in decoding.texts]
 
     return write
 
@@ -81,14 +81,13 @@ def begin(
     tokens: int,
     acceptance: float = 0.0,
 ) -> Decoding:
-    """A batch of this engine that no end token ends; row n has seed n and threshold n."""
+    """A batch of this engine that no end token ends; text n has seed n and threshold n."""
     requests = [
         build_request("-", threshold=t, max_new_tokens=tokens, seed=n, acceptance=acceptance)
         for n, t in enumerate(thresholds)
     ]
-    policies = [policy] * len(requests)
     decoding = Decoding(pair.slm, pair.llm, backend(pair.tokenizer), frozenset(), pair.context)
-    decoding.add(requests, policies, prompts)
+    decoding.add(pair.texts(requests, [policy] * len(requests), prompts))
     return decoding
 
 

@@ -53,7 +53,7 @@ class Reply:
         requests, prompts = zip(*self._asked.texts, strict=True)
         try:
             with blamed("messages" if self._asked.chat else "prompt"):
-                batch = scheduler.submit_all(
+                texts = scheduler.submit_all(
                     requests,
                     owner,
                     prompts=prompts,
@@ -64,8 +64,7 @@ class Reply:
             raise
         except EngineError as error:
             raise Refusal(503, str(error), after=_AWAY_SECONDS) from None
-        self._batch = batch
-        self._choices = [ChoiceText(n, handle, self._asked, self._pair) for n, handle in enumerate(batch.handles)]
+        self._choices = [ChoiceText(n, text, self._asked, self._pair) for n, text in enumerate(texts)]
 
     def _wake(self, _: object) -> None:
         """From the scheduler's thread."""
@@ -73,14 +72,14 @@ class Reply:
 
     def cancel(self) -> None:
         """Ends what is being written within a step."""
-        if self._choices:
-            self._batch.cancel()
+        for choice in self._choices:
+            choice.text.cancel()
 
     async def whole(self) -> dict[str, Any]:
         """The whole reply, once all texts have ended."""
         async for event in self._events():
-            self._choices[event.row].text.add(event)
-        told = [each.piece(each.text.events, "message", role="assistant", refusal=None) for each in self._choices]
+            self._choices[event.row].settled.add(event)
+        told = [each.piece(each.settled.events, "message", role="assistant", refusal=None) for each in self._choices]
         reply = {**self._head, "object": self._whole, "model": self._asked.body.model, "choices": told}
         return {**reply, "usage": self._usage(), "citer": self._about()}
 
@@ -88,10 +87,10 @@ class Reply:
         """Parts of the reply, each as soon as it can no longer be taken back; in the end also drafts left unread."""
         left, begun = set(range(len(self._choices))), set[int]()
         async for event in self._events():
-            if settled := self._choices[event.row].text.add(event):
+            if settled := self._choices[event.row].settled.add(event):
                 yield self._told(event.row, settled, left, begun)
         for row, choice in enumerate(self._choices):  # where the LLM's server is gone, nobody reads the last drafts
-            if rest := choice.text.rest():
+            if rest := choice.settled.rest():
                 yield self._told(row, rest, left, begun)
         if self._usage_wanted:
             yield self._chunk([], usage=self._usage())
@@ -112,24 +111,28 @@ class Reply:
 
     async def _events(self) -> AsyncIterator[Any]:
         """The events of all texts as they come; raises Refusal where one fails or is given up, after what it has."""
-        stream, count = self._batch.stream, 0
+        left = len(self._choices)
         while True:
             self._news.clear()
-            ended, fault = all(choice.handle.ended for choice in self._choices), self._fault()  # before what is there
-            for event in stream[count:]:
-                count += 1
-                yield event
+            fault = self._fault()  # before what is there
+            news = self._choices[0].text.news
+            while not news.empty():
+                if (event := news.get()) is None:
+                    left -= 1
+                else:
+                    yield event
             if fault is not None:
                 raise fault
-            if ended and count == len(stream):
+            if not left:
+                if (fault := self._fault()) is not None:
+                    raise fault
                 return
-            if count == len(stream):
-                await self._news.wait()
+            await self._news.wait()
 
     def _fault(self) -> Refusal | None:
         """Why one of the texts has failed or was given up, if one has."""
         for choice in self._choices:
-            error = choice.handle.error
+            error = choice.text.error
             if isinstance(error, ServerError):
                 return Refusal(503, str(error), after=_AWAY_SECONDS)
             if isinstance(error, EngineError):
@@ -137,20 +140,20 @@ class Reply:
             if error is not None:
                 log_fault(logger, "a text of the endpoint failed", error)
                 return Refusal(500, "The models stopped with an internal error; the server's log says where.")
-            if choice.handle.state == "stopped":
+            if choice.text.state == "stopped":
                 said = "The server is shutting down: the text was not finished."
                 return Refusal(503, said, after=_AWAY_SECONDS)
         return None
 
     def _usage(self) -> dict[str, int]:
-        read = sum(len(choice.handle.order.prompt) for choice in self._choices[:: self._asked.body.n])
-        written = sum(len(choice.text.events) for choice in self._choices)
+        read = sum(choice.text.prompt_tokens for choice in self._choices[:: self._asked.body.n])
+        written = sum(len(choice.settled.events) for choice in self._choices)
         return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
     def _about(self) -> dict[str, Any]:
         """The setting, and what all texts of the reply came to."""
         pair, setting = self._pair, self._asked.setting
-        events = [event for choice in self._choices for event in choice.text.events]
+        events = [event for choice in self._choices for event in choice.settled.events]
         total = sum(self._costs(), Costs.nothing())
         return {
             "pair": pair.preset,
@@ -168,8 +171,8 @@ class Reply:
     def _costs(self) -> Iterator[Costs]:
         pair = self._pair
         for choice in self._choices:
-            prompt = len(choice.handle.order.prompt)
-            yield costs(choice.text.events, prompt, pair.slm_cost, pair.llm_cost, pair.prices)
+            prompt = choice.text.prompt_tokens
+            yield costs(choice.settled.events, prompt, pair.slm_cost, pair.llm_cost, pair.prices)
 
 
 async def begin(pieces: AsyncIterator[dict[str, Any]]) -> asyncio.Future[dict[str, Any]]:

@@ -84,7 +84,7 @@ def test_every_way_writes_what_it_should(tiny_pair, random_pair, prompt):
 def test_the_llm_writes_the_share_that_a_row_names(tiny_pair, prompt, share):
     decoding = begin(tiny_pair, [prompt], ForcedShare(router_of(tiny_pair), 20), [share], 20)
     decoding.finish()
-    assert sum(event.role is Role.LLM for event in decoding.rows[0].events) == 20 * share
+    assert sum(event.role is Role.LLM for event in decoding.texts[0].events) == 20 * share
 
 
 def test_only_what_stands_between_the_markers_is_rewritten_and_without_them_nothing(summary, tmp_path):

@@ -27,7 +27,7 @@ from engine.policy import FixedPolicy, Policy, RouterPolicy
 from engine.router import Router, RouterNetwork
 from engine.tokenizer import render
 from trainer import TrainerError
-from trainer.continuous_batch import WantedText, require_costs, write_each
+from trainer.continuous_batch import require_costs, write_each
 from trainer.labels.labels import labelled_tokens_of, labels_about, read_labels
 from trainer.preference import Case
 from trainer.questions.apart import texts_of
@@ -216,7 +216,7 @@ def _finish(
             for start in unended
         ]
         prompts = [render(pair.tokenizer, r) + start.written for r, start in zip(requests, unended, strict=True)]
-        texts = [WantedText(request, policy, tokens) for request, tokens in zip(requests, prompts, strict=True)]
+        texts = pair.texts(requests, [policy] * len(requests), prompts)
         rows = dict(zip(map(id, unended), write_each(pair, texts, ROWS, report), strict=True))
     finished = []
     for start in starts:
