@@ -80,6 +80,7 @@ class Decoding:
         self._reader = Reader(self._models, self._caches, tokenizer, prefix_cache)
         self._put_off: dict[int, Slot] = {}
 
+    @torch.inference_mode()
     def add(self, texts: Sequence[Text], known: int | None = None) -> None:
         """Adds texts between any two steps: new ones, or some that were removed. Nothing is run before the next step.
 
@@ -91,6 +92,7 @@ class Decoding:
         """
         self._slots.enter(texts, known)
 
+    @torch.inference_mode()
     def remove(self, text: Text, clear: bool = False, keep: bool = False) -> None:
         """Takes a text out, and frees its slot if no other shares it. It may be added again.
 

@@ -51,6 +51,7 @@ class Slots:
         # Those of which most is there come first, before another text takes the slot that has it.
         most = {tokens: max(self._shared_with(tokens).values(), default=0) for tokens in same}
         try:
+            self._reserve(len(self.texts) + len(texts), 0)
             for tokens in sorted(same, key=lambda tokens: -most[tokens]):
                 self._place(tokens, same[tokens], known)
             self.texts[len(self.texts) - len(texts) :] = texts  # in the order in which they were given
@@ -71,8 +72,10 @@ class Slots:
             length = lengths.get(best, 0)
             if lengths.get(slot) == length:
                 best = slot
-            if best == slot or length < SHORTEST:
-                cache.truncate(slot, length if best == slot else 0)
+            if length < SHORTEST:
+                cache.truncate(slot, 0)
+            elif best == slot:
+                cache.truncate(slot, length)
             else:
                 cache.fork(best, slot, length)
         self._left.pop(slot, None)
