@@ -153,7 +153,7 @@ def test_the_whole_stage_on_the_tiny_pair_gives_an_adapter_that_the_pair_takes(t
     path = align(settings, [], {"echo": prompts}, tmp_path, how, lines.append)
     result = json.loads((tmp_path / RESULT).read_text("utf-8"))
     assert result["kinds"]["echo"]["after"] > result["kinds"]["echo"]["before"]
-    assert result["after"] == pytest.approx(max(result["evaluations"]), abs=0.02), "int8 changes little"
+    assert result["after"] == max(result["evaluations"])
     assert any(line.startswith("| echo | ") for line in lines[-1].splitlines())
     pair = load(None, load_settings(preset="tiny", adapter=str(path)))
     assert pair.slm_name.startswith("tiny SLM (aligned ")

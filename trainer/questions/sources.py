@@ -52,7 +52,7 @@ def load_questions(
     if not mixed:
         raise TrainerError(
             f"{named}: no question with a reference (a worked answer). The multiple-choice benchmarks have none: "
-            "let the LLM write them (--reference llm), or give a file with a `reference` in each row"
+            "let the LLM write them (`answer`, then `label --answers`), or give a file with a `reference` in each row"
         )
     id_, count = Counter(question.id for question in mixed).most_common(1)[0]
     if count > 1:
