@@ -6,7 +6,6 @@ on where it stopped, and several processes that run the same command share the w
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from engine import Role, load
-from engine.model.adapter import FILE as ADAPTER
-from engine.models.files import replacing
 from engine.pair import Pair
 from engine.provenance import command
 from engine.settings import Settings
@@ -156,10 +153,7 @@ class Pipeline:
 
     def ship(self, router: Path, rows: Path, out: Path, adapter: Path | None) -> None:
         """Ships a router with its curves on the dev questions, and the SLM's adapter beside it."""
-        ship(router, [load_results(rows)], out)
-        if adapter is not None:
-            with replacing(out / ADAPTER) as new:
-                shutil.copyfile(adapter, new)
+        ship(router, [load_results(rows)], out, adapter=adapter)
         self.report(f"{router} is now {out}")
 
     def _load(self, sources: Sequence[str], count: int, split: Split, offset: int = 0) -> list[Question]:

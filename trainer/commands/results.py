@@ -17,13 +17,14 @@ class Ship(Command):
     router: Path = option(MISSING, "the measured router's folder")
     results: Path = option(RESULTS / "cpu", "folder with the rows of a pair's tasks, which together say where to start")
     method: str = option("router", "what it is called in the rows")
+    adapter: Path | None = option(None, "the aligned SLM's file, which goes beside the router", "FILE")
     out: Path = option(MISSING, "the new folder, e.g. assets/routers/mine")
 
     def run(self) -> None:
         from trainer.evaluation.rows import load_all
         from trainer.ship import ship
 
-        card = ship(self.router, list(load_all(self.results).values()), self.out, self.method).card
+        card = ship(self.router, list(load_all(self.results).values()), self.out, self.method, self.adapter).card
         print(f"{self.out}: starts at threshold {card.threshold}, acceptance {card.acceptance:g}")
 
 

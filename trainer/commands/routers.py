@@ -12,8 +12,6 @@ from trainer.commands.on_pair import RESULTS, Command, OnPair
 from trainer.options import Count, Paths, Rate, Words, option
 from trainer.settings import AlignSettings, FitSettings, recipe_for
 
-FURTHEST = 20_000  # questions among which answered ones are looked for: arithmetic has no last one
-
 
 @dataclass(frozen=True, kw_only=True)
 class Fit(FitSettings, Command):
@@ -52,11 +50,11 @@ class Fit(FitSettings, Command):
     def _slm_right(self) -> dict[str, bool]:
         from engine import Role
         from trainer.labels.answers import are_right, load_answers
-        from trainer.questions.sources import load_questions
+        from trainer.questions.sources import named_questions
 
         assert self.answers is not None
-        questions = load_questions(self.data, FURTHEST, need_reference=False)
-        return are_right(load_answers(self.answers, Role.SLM), questions)
+        answers = load_answers(self.answers, Role.SLM)
+        return are_right(answers, named_questions(self.data, answers.keys()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -188,6 +188,7 @@ def join(parts: Sequence[LabelledTokens]) -> LabelledTokens:
     if not others:
         return first
     data = hashlib.sha256("".join(each.about["data"] for each in parts).encode()).hexdigest()
+    texts = {name: text for each in parts for name, text in each.about["texts"].items()}
     arrays = {name: np.concatenate([getattr(each, name) for each in parts]) for name in first.arrays}
     before = np.cumsum([0, *(sum(map(len, each.states)) for each in parts)])
     arrays["row"] = np.concatenate([each.row + start for each, start in zip(parts, before, strict=False)])
@@ -195,7 +196,7 @@ def join(parts: Sequence[LabelledTokens]) -> LabelledTokens:
         first,
         **arrays,
         states=[part for each in parts for part in each.states],
-        about={**first.about, "data": data},
+        about={**first.about, "data": data, "texts": texts},
         rollouts=tuple(done for each in parts for done in each.rollouts),
     )
 
@@ -220,9 +221,9 @@ def rollouts_by_labels(labels: Sequence[Path], rollouts: Sequence[Path]) -> dict
     return owned
 
 
-def held_out_tokens(labels: Path) -> LabelledTokens:
+def held_out_tokens(*labels: Path) -> LabelledTokens:
     """The tokens of the questions that no router's weights were trained on: early stopping and test."""
-    return load_tokens(labels).split("stop", "test")
+    return join([load_tokens(folder) for folder in labels]).split("stop", "test")
 
 
 SPLITS = ("train", "stop", "test")
