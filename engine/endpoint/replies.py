@@ -33,8 +33,8 @@ _AWAY_SECONDS = 30  # in which a server that ends may be there again
 
 logger = logging.getLogger(__name__)
 
-Piece = dict[str, Any] | None
-"""A part of a reply; None where none came for `QUIET_SECONDS`."""
+Piece = dict[str, Any] | str
+"""A part of a reply; words where none came for `QUIET_SECONDS`."""
 
 
 class Reply:
@@ -55,6 +55,7 @@ class Reply:
 
     def submit(self, scheduler: Scheduler, owner: Hashable) -> None:
         """Asks for the texts; encoding the prompts takes a while. Raises Refusal where they cannot be served."""
+        self._scheduler = scheduler
         requests, prompts = zip(*self._asked.texts, strict=True)
         interactive = len(requests) == 1
         try:
@@ -88,7 +89,7 @@ class Reply:
         """Parts of the reply, each as soon as it can no longer be taken back; raises Refusal where a text fails."""
         async for event in self._events():
             if event is None:
-                yield None
+                yield f"waiting {self._scheduler.slow}".rstrip()
             elif settled := self._choices[event.row].text.add(event):
                 yield self._told(self._choices[event.row], settled)
         for choice in self._choices:  # where the LLM's server is gone, nobody reads the last drafts
@@ -186,6 +187,6 @@ async def server_sent(first: Piece, pieces: AsyncGenerator[Piece, None]) -> Asyn
 
 
 def _event(piece: Piece) -> str:
-    if piece is None:
-        return ": waiting\n\n"
+    if isinstance(piece, str):
+        return f": {piece}\n\n"  # a comment
     return f"data: {json.dumps(piece, ensure_ascii=False, allow_nan=False)}\n\n"

@@ -106,11 +106,12 @@ class Endpoint:
             if not asked.body.stream:
                 return JSONResponse(await _unless_gone(request, reply.whole()))
             pieces = reply.pieces()
-            first = await _unless_gone(request, anext(pieces, None))  # what fails until then has a status of its own
+            first = await _unless_gone(request, anext(pieces, ""))  # what fails until then has a status of its own
             streaming = True
             return EventStream(server_sent(first, pieces), reply.close)
         except Busy as busy:
-            raise Refusal(429, str(busy), after=scheduler.text_seconds or _TEXT_SECONDS) from None
+            said, after = f"{busy} {scheduler.slow}".rstrip(), scheduler.text_seconds or _TEXT_SECONDS
+            raise Refusal(429, said, after=after) from None
         finally:
             if not streaming:
                 reply.close()
