@@ -20,7 +20,7 @@ from trainer import TrainerError
 from trainer.align.stage import align
 from trainer.align.texts import AnsweredTask, read_general_prompts
 from trainer.evaluation.evaluate import evaluate, gather
-from trainer.evaluation.methods import SHARES, SPECULATIVE, Method, method, read_methods, write_methods
+from trainer.evaluation.methods import SHARES, SPECULATIVE, Method, method
 from trainer.evaluation.rows import load_results
 from trainer.fit.baselines import fit_co_llm, fit_query
 from trainer.fit.fit_router import fit
@@ -128,18 +128,9 @@ class Pipeline:
         return found
 
     def evaluate(self, routers: Mapping[str, Path], results: Path) -> Path:
-        """`evaluation`: every method on the dev questions, as rows of a file in `results`; returns its path.
-
-        `methods.toml` in the folder says what is evaluated; it is written once, and may be edited.
-        """
-        where = self.folder / "evaluation"
-        plan = where / "methods.toml"
-        where.mkdir(parents=True, exist_ok=True)
-        with alone_at(plan):
-            if not plan.exists():
-                write_methods(plan, self._methods(routers))
-        limit = self.recipe.max_new_tokens
-        evaluate(self.pair, self.dev, read_methods(plan), where, self.recipe.task, limit, self.report)
+        """`evaluation`: every method on the dev questions, as rows of a file in `results`; returns its path."""
+        where, limit = self.folder / "evaluation", self.recipe.max_new_tokens
+        evaluate(self.pair, self.dev, self._methods(routers), where, self.recipe.task, limit, self.report)
         return gather(where, results)
 
     def _methods(self, routers: Mapping[str, Path]) -> list[Method]:
