@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from engine.batch.rows import Row as WrittenRow
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
 from engine.grading import agreement, grade
 from engine.pair import Pair
-from engine.provenance import pair_title, provenance
+from engine.provenance import hardware, pair_title, revision
 from engine.setting import Setting
-from trainer import TrainerError
+from trainer import TrainerError, tables
 from trainer.continuous_batch import WantedText, require_costs, write
 from trainer.evaluation.methods import SPECULATIVE, Method, check_fits
-from trainer.evaluation.rows import About, Row, authors_of, read_rows, write_rows
+from trainer.evaluation.rows import SCHEMA, About, Row, authors_of, write_rows
 from trainer.evaluation.speculative import as_published
 from trainer.questions.question import Question, prompt
 from trainer.shards import Shards, identity_of
@@ -131,9 +131,9 @@ def gather(folder: Path, out: Path) -> Path:
         for name in ("data", "pair", "preset", "task", "max_new_tokens"):
             if other[name] != made[name]:
                 raise TrainerError(f"{folder}: {stage} and {first} differ in {name}; give each its own folder")
-    written = (row for paths, _ in stages.values() for path in paths for row in read_rows(path)[0])
+    written = (row for paths, _ in stages.values() for path in paths for row in _read(path))
     rows = {(row.question, row.method, row.setting): row for row in written}
-    for row in (row for path in timed for row in read_rows(path)[0]):
+    for row in (row for path in timed for row in _read(path)):
         if (key := (row.question, row.method, row.setting)) in rows:
             rows[key] = replace(rows[key], seconds=row.seconds)
     routers = {name: router for _, each in stages.values() for name, _, router in each["methods"] if router}
@@ -210,9 +210,12 @@ def _row(
 
 
 def _write(path: Path, rows: Sequence[Row], pair: Pair) -> None:
-    made = provenance("trainer")
-    note = f"{made['revision']}; {made['hardware']}; {pair.quantisation}"
-    write_rows(path, [replace(row, made=note) for row in rows], About("", "shard", "shard", 0, {}))
+    made = f"{revision()}; {hardware()}; {pair.quantisation}"
+    tables.write_rows(path, ({**asdict(row), "made": made} for row in rows), SCHEMA)
+
+
+def _read(path: Path) -> list[Row]:
+    return [Row(**row) for row in tables.read_rows(path, SCHEMA)]
 
 
 def _made_of(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens: int) -> dict[str, Any]:
