@@ -44,6 +44,9 @@ _AUDITED, _AUDITED_BESIDE = 64, 32
 `lm_head` is applied: 32 take the `cpu` pair half a second on two threads of an EPYC, and fewer at once take longer
 in all."""
 
+_SLOW_SECONDS = 5.0  # for a first token, before people are told why
+_OF_LATE = 60.0  # seconds for which a first token's wait is news
+
 Failed = list[tuple[Text, Exception]]
 
 logger = logging.getLogger(__name__)
@@ -69,7 +72,7 @@ class Scheduler:
         self._line, self._changed, self._closed = Line(), threading.Condition(), False
         self._gone: set[Hashable] = set()  # owners of whom nothing is to be kept
         self._arrived = 0
-        self._mean_step = self._mean_text = 0.0
+        self._mean_step = self._mean_text = self._mean_first = self._first_at = 0.0
         self._thread = threading.Thread(target=self._work, name="citer-scheduler", daemon=True)
         self._thread.start()
 
@@ -155,6 +158,22 @@ class Scheduler:
         """How long a text was written, in the mean of those that ended last; 0 before the first."""
         return self._mean_text
 
+    @property
+    def first_seconds(self) -> float:
+        """Seconds for which a watched text waits for its first token: the mean of late, or the longest wait now."""
+        now = time.monotonic()
+        watched = [text for text in (*self._line.waiting, *self._running) if text.interactive and text.write]
+        mean = self._mean_first if now - self._first_at < _OF_LATE else 0.0
+        return max([mean, *(now - text.asked for text in watched if not text.begun)])
+
+    @property
+    def slow(self) -> str:
+        """That a first token takes long, and why, for people; empty where it does not."""
+        if (seconds := self.first_seconds) < _SLOW_SECONDS:
+            return ""
+        why = f"{self.rows} texts are being written" if self.rows > 1 else "the machine has other work, or is slow"
+        return f"{seconds:.0f} s for a first token: {why}."
+
     def close(self) -> None:
         """Ends all texts and the thread."""
         with self._changed:
@@ -177,7 +196,7 @@ class Scheduler:
             for text in texts:
                 self._arrived += 1
                 text.owner, text.interactive, text.arrived = owner, interactive, self._arrived
-                text.listener, text.stopped, text.news = listener, stopped, news
+                text.listener, text.stopped, text.news, text.asked = listener, stopped, news, time.monotonic()
             self._line.waiting += texts
             self.waiting = len(self._line.waiting)
             self._changed.notify()
@@ -296,6 +315,10 @@ class Scheduler:
             event = text.events[-1]
             # A draft that is refused in the step that drafted it has no event of its own, and no seconds.
             self.tokens += 1 + sum(not draft.seconds for draft in event.taken_back)
+            if text.interactive and not text.begun:
+                self._first_at = time.monotonic()
+                new = self._first_at - text.asked
+                self._mean_first += (new - self._mean_first) * (3 * _NEW if self._mean_first else 1.0)
             text.tell(event)
             if event.finish_reason is not None:
                 self._end(text, "done")

@@ -66,7 +66,8 @@ class Text:
     For the scheduler:
         owner, interactive, listener, stopped, write: See `Scheduler.submit`.
         unread: Whether both models still have to read what stays of it, for candidates.
-        arrived, since: When it was asked for, by count, and when it began to be written, in seconds.
+        begun: Whether it had an event since it was asked for.
+        arrived, asked, since: When it was asked for, by count and in seconds, and when it got its slot.
         forgotten: Whether nobody may go on from it.
 
     For the decode loop:
@@ -100,7 +101,9 @@ class Text:
     stopped: Callable[[], bool] | None = None
     write: bool = True
     unread: bool = False
+    begun: bool = False
     arrived: int = 0
+    asked: float = 0.0
     since: float = 0.0
     forgotten: bool = False
 
@@ -174,6 +177,8 @@ class Text:
         """Passes on an event, or without one that the text has ended."""
         if event is None:
             self._ended.set()
+        else:
+            self.begun = True
         self.news.put(event)
         if self.listener is not None:
             try:

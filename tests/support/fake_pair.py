@@ -54,11 +54,11 @@ class FakeText(Text):
     """A text of which `unseen` are the drafts that the LLM has not read."""
 
     unseen: list[int] = field(default_factory=list)
-    begun: bool = False
+    started: bool = False
 
     def go_on(self, request: Request, events) -> None:
         super().go_on(request, events)
-        self.begun, self.unseen = False, [event.index for event in self.events if event.provisional]
+        self.started, self.unseen = False, [event.index for event in self.events if event.provisional]
 
 
 class FakeDecoding:
@@ -150,10 +150,10 @@ class FakePair:
     def writing(self, texts: list[FakeText]) -> Iterator[Callable[[], float]]:
         """Takes the time of a step; gives how long it has taken."""
         self._writing, self._wrote, started = len(texts), math.inf, time.perf_counter()
-        new = [text for text in texts if not text.begun]
+        new = [text for text in texts if not text.started]
         for text in new:
             self.requests.append(text.request)
-            text.begun = True
+            text.started = True
         self.pause(self.prefill_seconds * bool(new) + 1 / self.tokens_per_second)
         self.tokens += len(texts)
         try:
