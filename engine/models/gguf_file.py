@@ -120,7 +120,8 @@ class GgufFile:
         from transformers import AutoTokenizer
 
         parsed: Any = gguf
-        reader, parsed.GGUFReader = parsed.GGUFReader, lambda *_: self._reader  # else the file is parsed twice more
+        known, self._reader = self._reader or _reader(self._path), None  # hundreds of megabytes for a real vocabulary
+        reader, parsed.GGUFReader = parsed.GGUFReader, lambda *_: known  # else the file is parsed twice more
         try:
             name = self._path.name
             return AutoTokenizer.from_pretrained(self._path.parent, gguf_file=name, trust_remote_code=False)
