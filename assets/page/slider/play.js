@@ -1,5 +1,5 @@
 // On arrival the slider plays once through the recorded texts, in place of a tour: from the large model alone to where it starts.
-const WAIT = 1200, LASTS = 4000, KEY = 'citer-played';   // milliseconds; of this browser's storage
+const WAIT = 1200, LASTS = 4000, LONGEST = 50, KEY = 'citer-played';   // milliseconds, of a frame too; of this browser's storage
 
 const isNew = () => {
   try {
@@ -14,7 +14,7 @@ const isNew = () => {
 // Returns whether it plays. `put(place, isOver)` moves the slider; a hand on anything ends it, on the slider itself where it is.
 export const playOnce = (last, to, put) => {
   if (matchMedia('(prefers-reduced-motion: reduce)').matches || location.hash.length > 1 || location.search || !isNew()) return false;
-  let begun = 0, frame = 0;
+  let played = -WAIT, before = null, frame = 0;
   const end = () => {
     cancelAnimationFrame(frame);
     for (const type of ['pointerdown', 'keydown']) removeEventListener(type, stop, true);
@@ -25,10 +25,11 @@ export const playOnce = (last, to, put) => {
     end();
   };
   const step = (now) => {
-    begun ||= now + WAIT;
-    const part = Math.min(1, Math.max(0, (now - begun) / LASTS)), eased = part * part * (3 - 2 * part);
+    played += Math.min(LONGEST, now - (before ?? now));   // where frames come late it plays slower, and leaves nothing out
+    before = now;
+    const part = Math.min(1, Math.max(0, played / LASTS)), eased = part * part * (3 - 2 * part);
     frame = requestAnimationFrame(step);
-    if (now >= begun) put(Math.round(last + (to - last) * eased), false);
+    if (played >= 0) put(Math.round(last + (to - last) * eased), false);
     if (part === 1) end();
   };
   for (const type of ['pointerdown', 'keydown']) addEventListener(type, stop, true);
