@@ -124,9 +124,8 @@ def test_the_chart_has_a_dot_for_each_token_a_line_that_follows_the_slider_and_o
         page = shown.page
         shown.ask(PROMPT)
         shown.wait_state("done")
-        events = newest(site).events
-        dots = page.locator(".scores-plot .point")
-        expect(dots).to_have_count(len(events))
+        first, dots, third = newest(site), page.locator(".scores-plot .point"), page.locator(".stream-text .t").nth(3)
+        expect(dots).to_have_count(len(first.events))
         line = page.locator(".scores-plot .shapelayer path").first
         before = line.get_attribute("d")
         page.mouse.move(*along(page, 0.2))
@@ -135,10 +134,13 @@ def test_the_chart_has_a_dot_for_each_token_a_line_that_follows_the_slider_and_o
         eventually(lambda: line.get_attribute("d") != before)
         page.keyboard.press("Escape")
         page.mouse.up()
-        eventually(lambda: 0 < len(newest(site).events) == dots.count())
+        eventually(lambda: newest(site) is not first)
         shown.wait_state("done")
-        box = dots.nth(3).bounding_box()
-        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        expect(page.locator(".stream-text .t").nth(3)).to_have_class(re.compile("pinned"))
+        expect(dots).to_have_count(len(newest(site).events))
+        dots.nth(3).hover(force=True)
+        expect(third, "pointed at in the text, too").to_have_class(re.compile("pointed"))
+        page.mouse.down()
+        page.mouse.up()
+        expect(third).to_have_class(re.compile("pinned"))
         expect(page.locator(".token-card")).to_be_visible()
         assert shown.errors == []
