@@ -1,10 +1,10 @@
-"""A language model behind a server, as the decode loop needs it; the local one is `engine.model.language_model`.
+"""A language model behind a server, for the decode loop; the local one is `engine.model.language_model`.
 
-Its "hidden state" at a position is what the server said there: the ids of the likeliest tokens and their
-log-probabilities. Its logits are these, and next to nothing for all other tokens. So a greedy token is the LLM's own,
-and a sampled one is drawn here, with the text's own seed, as if the request had asked for `top_k` of that many.
+Its "hidden state" at a position holds the ids of the likeliest tokens and their log-probabilities, as the server told
+them. Its logits are these, and next to nothing for all other tokens. So a greedy token is the LLM's own, and a sampled
+one is drawn here, with the text's own seed, as with `top_k` at that many.
 
-Questions are asked side by side. A row whose answer is still on its way is put off, and the others write on.
+Rows are asked about side by side. A row whose answer is still on its way waits, and the others write on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from engine.served.dialects import (
 from engine.served.text_cache import Asked, TextCache
 
 _WAIT_SECONDS = 0.02
-"""For answers, before rows are put off: a step of the others must not take much longer than without a server."""
+"""How long a step waits for answers; then it goes on without the rows that have none."""
 
 UNKNOWN = ModelCost(0, 0, 0, 0, 0, 0, 0, head_table=((1, 0.0),))
 """The cost of a model whose configuration is not known here, but for its seconds."""
@@ -46,13 +46,12 @@ Found = TypeVar("Found")
 
 
 class ServedModel:
-    """An LLM elsewhere.
+    """An LLM elsewhere, with the interface of `engine.model.any_model.AnyModel`.
 
     Attributes:
         top: How many of the likeliest tokens the server tells.
         fed: Tokens asked about that no earlier question of the same row was about; the server may have read more.
         requests: Questions asked so far.
-        others: See `engine.model.any_model.AnyModel`.
     """
 
     local = False
@@ -76,12 +75,12 @@ class ServedModel:
 
         Args:
             connection, dialect: Where it is, and how it is asked.
-            name, model: The model's, for people and for the server.
+            name, model: The model's names, for people and for the server.
             vocabulary: Length of the tokenizer.
-            top: As many of the likeliest tokens are asked for.
+            top: How many of the likeliest tokens to ask for.
             device: Where the SLM runs, and the answers are wanted.
             context: Tokens that the server takes of a text, if it says so.
-            cost: What a pass moves and computes, if that is known.
+            cost: Bytes and FLOPs of a pass, if they are known.
             goes_on: Whether texts are written on by the SLM alone while the server is gone; else they fail.
         """
         self.connection, self.dialect, self.name, self.vocabulary = connection, dialect, name, vocabulary
@@ -97,7 +96,7 @@ class ServedModel:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the server now and what follows, for people; empty while it answers."""
+        """The server's failure and its consequence, for people; empty while it answers."""
         trouble = self.connection.trouble
         if not trouble:
             return ""
@@ -113,10 +112,10 @@ class ServedModel:
         """Asks about texts that have new tokens; see `LanguageModel.feed`.
 
         Returns:
-            Per row what the server said after its last tokens, float64 [looks, 2 · top]; None where it has not yet.
+            Per row the states after its last tokens, float64 [looks, 2 · top]; None where the answer is on its way.
 
         Raises:
-            ServerError: For one of the rows there is no answer and will be none. All are as they were.
+            ServerError: One of the rows will get no answer. All rows are as they were.
         """
         wanted = [len(chunk) for chunk in chunks] if looks is None else looks
         asked = {
@@ -139,13 +138,13 @@ class ServedModel:
         return read
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """What the server said [n, 2 · top] → float32 logits [n, vocabulary], which are log-probabilities."""
+        """States [n, 2 · top] → float32 logits [n, vocabulary], which are log-probabilities."""
         ids, logprobs = hidden.split(self.top, dim=-1)
         logits = torch.full((len(hidden), self.vocabulary), LEAST_LOGPROB, device=hidden.device)
         return logits.scatter_(-1, ids.long(), logprobs.float())
 
     def complete(self, prompt: Sequence[int], max_tokens: int) -> Future[list[int]]:
-        """Has the server write a whole greedy text, as the trainer's references are.
+        """Lets the server write a whole greedy text, for the trainer's references.
 
         Args:
             prompt: Token ids, at least one.
@@ -153,22 +152,17 @@ class ServedModel:
 
         Returns:
             The ids that were written, with the end token if the server tells it. Any number of texts may be asked for
-            at once: the connection keeps to its `at_once`. The future raises a ServerError.
+            at once. The future raises a ServerError.
 
         Raises:
             ServerError: The server is of a kind that is not asked for whole texts.
         """
-        self._check_writes()
-        body = {"model": self._model, "prompt": list(prompt), "max_tokens": max_tokens, "temperature": 0}
-        body["repetition_penalty"] = 1.0  # else it is what the model's own generation settings say
-
-        def read(reply: Any) -> list[int]:
-            return shaped(lambda: [checked_id(id) for id in reply["choices"][0]["token_ids"]])
-
-        return self._asked("/v1/completions", {**body, "return_token_ids": True}, read)
+        # Without a penalty of 1 the model's own generation settings would hold.
+        body = {"max_tokens": max_tokens, "repetition_penalty": 1.0, "return_token_ids": True}
+        return self._completion(prompt, body, lambda choice: [checked_id(id) for id in choice["token_ids"]])
 
     def score(self, tokens: Sequence[int], start: int, top: int = 1) -> Future[list[tuple[float, Likely]]]:
-        """The log-probabilities along a text in one question, as the trainer's labels need them.
+        """The log-probabilities along a text in one question, for the trainer's labels.
 
         Args:
             tokens: The text as ids.
@@ -182,24 +176,25 @@ class ServedModel:
         Raises:
             ServerError: The server is of a kind that does not score texts.
         """
-        self._check_writes()
         question = Inquiry(tokens, len(tokens) - start, top, self._model, self.vocabulary)
-        body = {"model": self._model, "prompt": list(tokens), "max_tokens": 1, "temperature": 0, "prompt_logprobs": top}
 
         def place(token: int, said: Any) -> tuple[float, Likely]:
             best = ((int(id), each["logprob"]) for id, each in said.items() if each["rank"] <= top)
             return checked_logprob(said[str(token)]["logprob"]), likely(question, best)
 
-        def read(reply: Any) -> list[tuple[float, Likely]]:
-            told = shaped(lambda: reply["choices"][0]["prompt_logprobs"][start:])
-            return shaped(lambda: [place(*each) for each in zip(tokens[start:], told, strict=True)])
+        def read(choice: Any) -> list[tuple[float, Likely]]:
+            return [place(*each) for each in zip(tokens[start:], choice["prompt_logprobs"][start:], strict=True)]
 
-        return self._asked("/v1/completions", body, read)
+        return self._completion(tokens, {"max_tokens": 1, "prompt_logprobs": top}, read)
 
-    def _check_writes(self) -> None:
+    def _completion(self, prompt: Sequence[int], body: dict[str, Any], read: Callable[[Any], Found]) -> Future[Found]:
+        """Asks for a greedy completion, whose one choice `read` reads."""
         if not self.dialect.writes:
-            said = f"{self.name} is behind {self.dialect.name}, which is not asked for whole texts: serve it with vLLM"
-            raise ServerError(said)
+            raise ServerError(
+                f"{self.name} is behind {self.dialect.name}, which is not asked for whole texts: serve it with vLLM"
+            )
+        body |= {"model": self._model, "prompt": list(prompt), "temperature": 0}
+        return self._asked(self.dialect.path, body, lambda reply: shaped(lambda: read(reply["choices"][0])))
 
     def _asked(self, path: str, body: dict[str, Any], read: Callable[[Any], Found]) -> Future[Found]:
         self.requests += 1
@@ -236,21 +231,21 @@ class ServedModel:
         return self._asked(self.dialect.path, self.dialect.body(question), partial(self.dialect.answer, question))
 
     def _answer(self, cache: TextCache, row: int, future: Future[list[Likely]]) -> torch.Tensor | None:
-        """What came back; None where nothing has yet, and where the row is to be written on without the server."""
+        """The states of an answer; None where it is on its way, or the row is written on without the server."""
         if not future.done():
             return None
         try:
             return self._states(future.result())
         except ServerError:
             if not self.gone:
-                raise  # the row's question stays: whoever tries which row it is need not wait again
+                raise  # the question stays, so that the caller finds the row at fault without another wait
             cache.settle(row)
             return None
 
     def _states(self, answer: Sequence[Likely]) -> torch.Tensor:
-        """Ids and log-probabilities side by side; places of a short list repeat its last token, which changes nothing.
+        """Ids and log-probabilities side by side; a short list is filled with its last token, which changes nothing.
 
-        Where the server's own choice is no likelier than another, it is a hair likelier here.
+        Where the server's own choice has an equal, it is made a hair likelier here.
         """
         rows: list[list[float]] = []
         for ids, logprobs in answer:
