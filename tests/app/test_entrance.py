@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app import api
-from app.entrance import asked
+from app.entrance import asked, gradio_parts
 from app.entrance.callers import Callers
 from app.entrance.gradio_parts import MAX_WINDOWS, PageStates
 from app.running import session as sessions
@@ -209,11 +209,24 @@ def test_what_waits_in_line_for_nobody_leaves_it(site: Site, client, pair, monke
 def test_a_listener_is_never_dropped_for_newcomers(site: Site):
     states = PageStates(callers := Callers())
     states.set_blocks(site.page)
-    with callers.listening("GET", "/gradio_api/heartbeat/visitor", b""):
+    with callers.listening("/gradio_api/heartbeat/visitor"):
         own = states["visitor"]
         for n in range(2 * MAX_WINDOWS):
             states[f"invented-{n}"]
         assert states["visitor"] is own and len(states.session_data) == MAX_WINDOWS
+
+
+def test_a_result_that_nobody_reads_is_dropped_after_a_while_and_one_that_is_waited_for_is_not(
+    client, site, monkeypatch
+):
+    monkeypatch.setattr(gradio_parts, "UNREAD_SECONDS", 0.05)
+    kept = site.page._queue.pending_messages_per_session, site.page._queue.pending_event_ids_session
+    with paused(site.host):
+        unread, waited_for = call(client), call(client)
+        with client.stream("GET", f"call/generate/{waited_for}"):
+            eventually(lambda: not any(unread in names for names in kept))
+            assert all(waited_for in names for names in kept)
+    assert client.get(f"call/generate/{unread}").status_code == 404
 
 
 def test_a_window_has_a_share_of_the_queue(client, site, monkeypatch):
