@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount
 
 from app.components import ASSETS, PRELOAD
-from app.entrance.asked import check_request
 from app.entrance.callers import Callers
+from app.entrance.calls import check_request
 from app.entrance.gradio_parts import bound
 from app.share.home import FAVICON, use_own_preview
 from app.share.open_trace import MAX_BYTES

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app import api
-from app.entrance import asked, gradio_parts
+from app.entrance import calls, gradio_parts
 from app.entrance.callers import Callers
 from app.entrance.gradio_parts import MAX_WINDOWS, PageStates
 from app.running import session as sessions
@@ -241,7 +241,7 @@ def test_a_window_has_a_share_of_the_queue(client, site, monkeypatch):
             await asyncio.sleep(0.01)
 
     monkeypatch.setattr(gr.Blocks, "process_api", wait)
-    monkeypatch.setattr(asked, "PER_WINDOW", 3)
+    monkeypatch.setattr(calls, "PER_WINDOW", 3)
     body = {"data": [], "fn_index": event_of(site, "ended")._id, "session_hash": "one"}
     answers = [client.post("queue/join", json=body) for _ in range(5)]
     released.set()

@@ -75,8 +75,9 @@ def _check_call(page: Blocks, called: str, said: dict[str, Any], by_name: bool) 
 def _check_result(page: Blocks, event: str) -> None:
     """Checks that a result is kept, or is to come: gradio would begin an answer, and break it off."""
     queue = page._queue
-    kept = event in queue.event_ids_to_events or event in queue.pending_messages_per_session
-    if not kept and not any(event in ids for ids in [*queue.pending_event_ids_session.values()]):
+    running, windows = queue.event_ids_to_events.get(event), [*queue.pending_event_ids_session.items()]
+    window = running.session_hash if running else next((name for name, ids in windows if event in ids), event)
+    if window not in queue.pending_messages_per_session:
         raise HTTPException(404, "There is no result of that name, or it was read or dropped: ask again.")
 
 
