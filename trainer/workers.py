@@ -34,7 +34,6 @@ def make_all(
         paths: In one folder, which exists.
         make: Writes the file of a number (an index of `paths`) to the path that it is given.
         what: What the files are, for people.
-        report: Gets lines of progress.
     """
     started, done, waiting = time.monotonic(), 0, False
     if there := sum(path.exists() for path in paths):
