@@ -88,6 +88,7 @@ def _make(path: Path, make: Callable[[Path], None]) -> None:
     partial = path.with_name(f"partial-{socket.gethostname()}-{os.getpid()}-{path.name}")
     try:
         make(partial)
-        partial.rename(path)
+        if not path.exists():  # else another process, without such locks, has made the same
+            partial.rename(path)
     finally:
         remove(partial)
