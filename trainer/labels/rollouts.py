@@ -51,24 +51,15 @@ COLUMNS = schema(
 
 @dataclass(frozen=True)
 class Rollout:
-    """What became of one answer.
-
-    Attributes:
-        question, position: The token that was chosen.
-        role: Who wrote it.
-        correct: Whether the finished answer is right.
-        bytes: Moved from that token to the end.
-        tokens: Written from there on.
-        candidates: Tokens of the question among which those to roll out were drawn.
-    """
+    """What became of one answer after a token, given by question and position, that one model wrote."""
 
     question: str
     position: int
     role: Role
-    correct: bool
-    bytes: float
-    tokens: int
-    candidates: int
+    correct: bool  # whether the finished answer is right
+    bytes: float  # moved from that token to the end
+    tokens: int  # written from there on
+    candidates: int  # tokens of the question among which those to roll out were drawn
 
 
 class _MadeOf(MadeOf):
