@@ -31,7 +31,6 @@ def write(
     Args:
         groups: Each with one text or more, of `Pair.texts`.
         rows: At most so many texts are written at once; a larger group alone.
-        report: Told once a minute how many texts are written.
     """
     longest = sorted(groups, key=lambda group: -max(text.prompt_tokens + text.limit for text in group))
     waiting, decoding = deque(longest), pair.open(prefix_cache=True)
