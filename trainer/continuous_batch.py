@@ -49,7 +49,6 @@ def write(
     Args:
         groups: Each with one text or more.
         rows: At most so many texts are written at once; a larger group alone.
-        report: Told once a minute how many texts are written.
 
     Returns:
         The finished rows, in the order of the groups.

@@ -42,7 +42,6 @@ class Shards:
     """A folder with the shards of one stage.
 
     Attributes:
-        folder: Of the shards.
         stage: What the shards are, e.g. "labels"; in file names and messages.
         size: Questions in a shard. A folder that was begun with another size keeps that.
         suffix: Of a shard's name; "" where a shard is a folder.
@@ -77,9 +76,7 @@ class Shards:
 
         Args:
             settings: What the shards depend on besides the questions.
-            questions: Of all shards, in order.
             make: Writes one shard of some questions to a path.
-            report: Gets lines of progress.
 
         Raises:
             TrainerError: The folder holds shards of other questions or settings.
@@ -117,7 +114,6 @@ class Shards:
         """What the shards hold for each question, read when it is looked up, and the settings; raises as `load`.
 
         Args:
-            read: The rows of a shard.
             made: Turns the rows of one question into a value.
         """
         paths, settings, size = self._load()

@@ -76,9 +76,7 @@ class ByQuestion(Mapping[str, Value]):
 
         Args:
             paths: The shards in order, each with the next `size` of the questions.
-            questions: Ids.
             size: Questions in a shard.
-            read: The rows of a shard.
             made: Turns the rows of one question into a value.
         """
         self._paths, self._read, self._made = paths, read, made

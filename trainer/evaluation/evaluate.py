@@ -55,13 +55,10 @@ def evaluate(
     Each method is a stage of its own, so that others may be added later.
 
     Args:
-        pair: Both models.
         questions: None that a router was trained on. Texts to general prompts are compared with the LLM's own.
-        methods: What answers them.
         folder: Gets `<method>.json` and the shards of each method.
         task: Name of the questions, in results.
         max_new_tokens: An answer that is cut there is graded as it is.
-        report: Gets lines of progress.
 
     Raises:
         TrainerError: The folder holds answers to other questions, or by a method of that name at other settings.

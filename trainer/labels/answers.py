@@ -57,12 +57,7 @@ def answer(
     """Lets one of the pair's models answer questions greedily, into `folder`; resumes where it stopped.
 
     Args:
-        pair: Both models.
-        role: Which of them.
         questions: Of any task, or general prompts.
-        folder: Gets the answers.
-        max_new_tokens: Of an answer.
-        report: Gets lines of progress.
         shard: Questions in a shard.
 
     Raises:

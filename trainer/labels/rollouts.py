@@ -102,13 +102,9 @@ def roll_out(
     is always decided but myopic; there it is all tokens where the SLM would have written another.
 
     Args:
-        pair: Both models.
         questions: Those of the labels.
         labels: A folder of `trainer.labels.labels`.
-        folder: Gets the rollouts.
-        settings: How.
         router: Finishes the texts, at `settings.threshold`; None lets the SLM finish them alone (the first round).
-        report: Gets lines of progress.
 
     Raises:
         TrainerError: The labels are incomplete or of other questions; the folder holds rollouts made otherwise; or the
