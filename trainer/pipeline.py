@@ -96,14 +96,10 @@ def run(
     """Carries out a recipe; what is already there is not made again.
 
     Args:
-        recipe: What to do.
         pair: The models.
-        folder: Gets the stages' files.
         results: Gets the rows of the evaluation, `<task>.parquet`.
         routers: Gets the best router, and the adapter beside it.
-        fitting: How routers are fitted.
         adapter: The file that the pair's SLM was aligned with.
-        report: Gets lines of progress.
 
     Returns:
         The path of the rows.

@@ -42,11 +42,9 @@ def publish(
     """Says which files of a router's folder would be sent and where to, and with `send` sends them.
 
     Args:
-        folder: With the router.
         repo_id: owner/name; a model repo.
         send: Without it nothing is sent, and no token is looked for.
         private: Make a private repo; refused where a public one is already there.
-        report: Gets the lines.
 
     Returns:
         The commit's URL, or None if nothing was sent.

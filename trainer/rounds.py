@@ -41,14 +41,8 @@ def make_rounds(
     """Makes rounds in `folder`: `rollouts-k`, `routers/citer-rk` and `validation-k`.
 
     Args:
-        pair: Both models.
-        recipe: How many rounds and rollouts.
         questions: Those of the labels.
         validation: Others, on which the rounds are compared.
-        labels: Their folder.
-        folder: Gets the rounds.
-        fitting: How routers are fitted.
-        report: Gets lines of progress.
 
     Returns:
         The router of the round to go on with, see `later_is_as_good`.

@@ -41,9 +41,6 @@ def ship(
     What is in `out` is replaced when all files are written, or not at all.
 
     Args:
-        router: The folder of the router that was measured.
-        results: Of all tasks.
-        out: The new folder.
         method: What the router is called in the rows.
         adapter: The file that an aligned SLM was aligned with; it is shipped beside the router.
 

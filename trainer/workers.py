@@ -34,7 +34,6 @@ def make_all(
         paths: In one folder, which exists.
         make: Writes the file of a number (an index of `paths`) to the path that it is given.
         what: What the files are, for people.
-        report: Gets lines of progress.
     """
     started, done, waiting = time.monotonic(), 0, False
     if there := sum(path.exists() for path in paths):
@@ -89,6 +88,7 @@ def _make(path: Path, make: Callable[[Path], None]) -> None:
     partial = path.with_name(f"partial-{socket.gethostname()}-{os.getpid()}-{path.name}")
     try:
         make(partial)
-        partial.rename(path)
+        if not path.exists():  # else another process, without such locks, has made the same
+            partial.rename(path)
     finally:
         remove(partial)

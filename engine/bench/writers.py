@@ -94,9 +94,9 @@ def routed(pair: Pair, policies: Callable[[int], Policy], threshold: float = 0.5
         decoding = Decoding(pair.slm, pair.llm, backend(pair.tokenizer), frozenset(), pair.context)
         about = {"threshold": threshold, "acceptance": acceptance, "max_new_tokens": tokens}
         requests = [build_request("-", seed=number, **about) for number in range(len(prompts))]
-        decoding.add(requests, [policies(tokens)] * len(prompts), prompts)
+        decoding.add(pair.texts(requests, [policies(tokens)] * len(prompts), prompts))
         decoding.finish()
-        return [[event.id for event in row.events] for row in decoding.rows]
+        return [[event.id for event in text.events] for text in decoding.texts]
 
     return write
 

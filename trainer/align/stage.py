@@ -49,9 +49,6 @@ def align(
         settings: The pair. Its adapter is left out: the SLM learns from its files as they are.
         tasks: Questions that the LLM has answered already.
         general: Prompts by kind, which the LLM answers now.
-        folder: Of the stage's files.
-        how: Of the training.
-        report: Gets lines of progress.
 
     Raises:
         TrainerError: There is too little to learn, the folder is of another run, or nothing was gained.

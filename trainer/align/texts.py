@@ -30,19 +30,12 @@ _Prompt = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
 
 @dataclass(frozen=True)
 class LlmText:
-    """A text by the LLM.
+    """A text by the LLM."""
 
-    Attributes:
-        kind: A task's name, or a kind of general prompt.
-        name: Unique among all texts.
-        prompt: Token ids of the rendered prompt.
-        tokens: Token ids of the text, with the end token where the LLM ended it.
-    """
-
-    kind: str
-    name: str
-    prompt: list[int]
-    tokens: list[int]
+    kind: str  # a task's name, or a kind of general prompt
+    name: str  # unique among all texts
+    prompt: list[int]  # token ids, rendered
+    tokens: list[int]  # token ids of the text, with the end token where the LLM ended it
 
     @property
     def length(self) -> int:

@@ -59,7 +59,9 @@ class Label(OnQuestions):
     """Say for each token of reference answers, the LLM's own or the data's, which model is preferred."""
 
     answers: Path | None = option(
-        None, "folder of `answer`: the LLM's own answers, all of which are labelled (default: the data's references)"
+        None,
+        "folder of `answer`: the LLM's own answers, all of them labelled (default: the data's references)",
+        "FOLDER",
     )
     skip_llm: bool = option(False, "with --answers: do without log-probabilities under the LLM")
     keep_states: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = option(

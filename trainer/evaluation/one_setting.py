@@ -28,7 +28,6 @@ def best_for_all(results: Sequence[Results], method: str, settings: Sequence[str
     """The number of the setting that recovers enough of the gap for the fewest bytes, each task counting alike.
 
     Args:
-        results: Of all tasks.
         method: Whose settings they are.
         settings: Of `common_settings`.
         halves: The questions of each task that have a say [questions].

@@ -87,12 +87,8 @@ def fit_once(
 
     Args:
         out: One process at a time works there.
-        settings: Of the fit.
         sources: What the files of labels and rollouts say: with the settings all that a router follows from.
-        learn: Trains.
         stated: What the card's training says besides settings and data.
-        description: For the card.
-        report: Gets lines of progress.
     """
     whole = json.dumps([asdict(settings), *map(list, sources)], sort_keys=True)
     made_of = hashlib.sha256(whole.encode()).hexdigest()

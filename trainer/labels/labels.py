@@ -88,13 +88,10 @@ def label(
     """Labels questions into `folder`; resumes where it stopped.
 
     Args:
-        pair: Both models.
         questions: With references, unless answers are given.
-        folder: Gets the labels.
         answers: The LLM's own answers by question id, to be the references; None takes those of the data set.
         run_llm: With answers, the LLM need not be run: it would write what it wrote. Only the log-probabilities under
             the LLM are then missing (NaN).
-        report: Gets lines of progress.
         keep_states: Of the tokens that both models agree on, the share whose hidden states are stored; each of these
             then stands for 1 / share. The states of all other tokens, and those after each prompt, are stored.
 

@@ -36,7 +36,6 @@ def load_questions(
     Args:
         sources: Paths of JSONL or JSON files, names of benchmarks, or `ARITHMETIC`.
         split: For benchmarks and `ARITHMETIC`; a file is one split.
-        report: Told of rows that were skipped, with file and line.
         need_reference: Leave out questions that have no reference.
         offset: So many of the mixed questions are skipped first.
 
