@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.batch.text import Text
 from engine.endpoint.bodies import ChatBody, CompletionBody
 from engine.events import Alternative, Role, TokenEvent
 from engine.events.settled import SettledEvents
 from engine.tokenizer import backend, token_text
 
-if TYPE_CHECKING:  # they import torch, for which the page does not wait when it starts
-    from engine.batch.handle import Handle
+if TYPE_CHECKING:  # it imports torch, for which the page does not wait when it starts
     from engine.pair import Pair
 
 _REASONS = {"eos": "stop", "stop": "stop", "length": "length"}
@@ -23,13 +23,13 @@ class Choice:
     """One choice of a reply as its text grows. Tokens that the LLM may still take back are held back.
 
     Attributes:
-        handle: The scheduler's handle of the text.
-        text: Collects the events.
+        text: The scheduler's.
+        settled: Collects its events.
         begun, over: Whether a first piece was made, and the last.
     """
 
-    def __init__(self, index: int, handle: Handle, body: ChatBody | CompletionBody, pair: Pair) -> None:
-        self.handle, self.text = handle, SettledEvents()
+    def __init__(self, index: int, text: Text, body: ChatBody | CompletionBody, pair: Pair) -> None:
+        self.text, self.settled = text, SettledEvents()
         self.begun = self.over = False
         self._index, self._body, self._pair = index, body, pair
         self._characters = 0  # in all pieces so far
