@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ from engine import Request, Role
 from engine.pair import Pair
 from engine.provenance import ROOT
 from engine.tokenizer import render
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.json_files import read_json
 from trainer.labels.answers import answer, load_answers
 from trainer.questions.question import MAX_CHARACTERS, Question, prompt
@@ -68,7 +68,7 @@ def gather(
     general: Mapping[str, Sequence[str]],
     folder: Path,
     max_new_tokens: int,
-    report: Callable[[str], None] = print,
+    report: Report = print,
 ) -> list[LlmText]:
     """All texts to learn; the LLM writes those to general prompts that it has not written yet, into `folder`.
 
