@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import plotly
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -26,6 +27,11 @@ QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """Of our own events: not in the API's description, not callable by clients, no progress bar over the output."""
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "page"
+
+_PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+gr.set_static_paths([_PLOTLY])
+PLOTLY = f"gradio_api/file={_PLOTLY.as_posix()}"
+"""Where browsers get Plotly's script, relative to the page."""
 
 _FILES = StaticFiles(directory=ASSETS)
 _ROOT = "gradio_api/citer/page"  # below gradio's own prefix, which proxies and Spaces let through

@@ -4,7 +4,8 @@
   answers a direct call that was refused with status 500.
 - A window's state is its changed components alone: gradio writes the configuration of every component anew for each
   name that comes, which takes 23 ms and 200 kB.
-- Of invented windows only so many are remembered, and never in place of one that somebody listens for.
+- Of invented windows only so many are remembered, and never in place of one that somebody listens for. Results that
+  nobody reads are dropped: gradio keeps those of 2,000 windows, and a trace may have megabytes.
 - The queue looks for work fifty times a second, not a thousand times, and keeps no statistics.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from copy import copy
 from typing import Any
 
@@ -29,6 +31,9 @@ from engine.guard.guard import REFUSED
 
 MAX_WINDOWS = 512
 """Windows of which anything is kept: a state of four kilobytes, results that were not read."""
+
+UNREAD_SECONDS = 300.0
+"""How long a result is kept that nobody listens for."""
 
 _LOOKS_EVERY = 0.02  # seconds; gradio's thousand looks a second would take 4 % of a core
 _LONGEST = 300  # characters of a fault in gradio's words
@@ -100,9 +105,27 @@ class Windows(OrderedDict[str, Any]):
             others = [other for other in self if other != name]
             del self[next((other for other in others if not self._callers.hear(other)), others[0])]
 
+
+class Results(Windows):
+    """Windows' results; after `UNREAD_SECONDS` those go that nobody listens for. `nothing` stands for what went."""
+
+    def __init__(self, callers: Callers, nothing: Callable[[], Any]) -> None:
+        super().__init__(callers)
+        self._nothing = nothing
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._look, name, value)
+
     def __missing__(self, name: str) -> Any:
-        """Where a message goes whose window was forgotten: nowhere."""
-        return asyncio.Queue()
+        return self._nothing()
+
+    def _look(self, name: str, value: Any) -> None:
+        if self.get(name) is value:  # and not another of the same window
+            if self._callers.hear(name):
+                asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._look, name, value)
+            else:
+                del self[name]
 
 
 class PageStates(StateHolder):
@@ -125,8 +148,8 @@ def bound(demo: gr.Blocks, app: Any, callers: Callers) -> None:
     app.state_holder = PageStates(callers)
     app.state_holder.set_blocks(demo)
     queue = demo._queue
-    queue.pending_messages_per_session = Windows(callers)  # pyright: ignore[reportAttributeAccessIssue]
-    queue.pending_event_ids_session = Windows(callers)
+    queue.pending_messages_per_session = Results(callers, asyncio.Queue)  # pyright: ignore[reportAttributeAccessIssue]
+    queue.pending_event_ids_session = Results(callers, set)
     queue.sleep_when_free = _LOOKS_EVERY
     queue.progress_update_sleep_when_free = 10 * _LOOKS_EVERY  # for `gr.Progress`, which nothing here uses
     queue.ANALYTICS_MAX_EVENTS = 0

@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount
 
 from app.components import ASSETS, PRELOAD
-from app.entrance.asked import check_request
-from app.entrance.callers import Callers, Listened
+from app.entrance.callers import Callers
+from app.entrance.calls import check_request
 from app.entrance.gradio_parts import bound
 from app.share.home import FAVICON, use_own_preview
 from app.share.open_trace import MAX_BYTES
@@ -37,21 +37,9 @@ MAX_TRACE, MAX_CALL = 8 * MAX_BYTES // 5, 8 * MAX_PROMPTS // 5
 
 MAX_OTHER = 65_536
 
-CLOSED = tuple(
-    f"/{path}"
-    for path in (
-        "gradio_api/upload",  # the page reads files in the browser
-        "gradio_api/deep_link",
-        "gradio_api/dev/",
-        "gradio_api/process_recording",
-        "gradio_api/proxy=",
-        "gradio_api/run-history/",
-        "gradio_api/stream/",
-        "gradio_api/vibe-",
-        "monitoring",
-        "proxy=",
-    )
-)
+# The page reads files in the browser, so it takes no uploads.
+_CLOSED = ("upload", "deep_link", "dev/", "process_recording", "proxy=", "run-history/", "stream/", "vibe-")
+CLOSED = (*(f"/gradio_api/{path}" for path in _CLOSED), "/monitoring", "/proxy=")
 """Beginnings of gradio's paths that this page does not need."""
 
 _TRACES = ("/gradio_api/run/", "/gradio_api/api/")
@@ -91,14 +79,14 @@ def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequ
         ssr_mode=False,
         pwa=False,
         theme=theme(),
-        css_paths=[ASSETS / "page.css", *sorted(ASSETS.glob("*/*.css"))],
+        css_paths=sorted((ASSETS / "css").glob("*.css"), key=lambda path: (path.name != "page.css", path)),
         head=PRELOAD,
     )
     app: Any = next(route.app for route in outer.routes if isinstance(route, Mount))
     demo.app = app
     bound(demo, app, callers)
     names = Names(server.hosts, server.host)
-    return Guard(Listened(outer, callers), names, server.proxies, most_bytes, _answer, CLOSED, _POLICY)
+    return Guard(callers.around(outer), names, server.proxies, most_bytes, _answer, CLOSED, _POLICY)
 
 
 def run(app: Guard, settings: Settings) -> None:
@@ -106,8 +94,7 @@ def run(app: Guard, settings: Settings) -> None:
     with listen(settings) as listening:
         host, port = listening.getsockname()[:2]
         shown_host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-        url = f"http://{shown_host}:{port}"
-        print(f"* Running on local URL:  {url}", flush=True)
+        print(f"* Running on local URL:  http://{shown_host}:{port}", flush=True)
         logger.warning(app.addresses.rule)
         make_server(app).run(sockets=[listening])
 
@@ -117,20 +104,21 @@ def listen(settings: Settings) -> socket.socket:
     space, server = on_space(), settings.server
     host = "0.0.0.0" if space else server.host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
     named = 7860 if space else server.port or int(os.environ.get("GRADIO_SERVER_PORT") or 0)
+    fault: Exception | None = None
     for port in [named] if named else _PORTS:
         try:
             kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             return socket.create_server(address[:2], family=kind, backlog=2_048)
         except (OSError, UnicodeError) as error:
             fault = error
-            if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
+            if getattr(error, "errno", None) != errno.EADDRINUSE:
                 break
-    reason = getattr(fault, "strerror", None) or fault
     if getattr(fault, "errno", None) == errno.EADDRINUSE:
         raise OSError(f"port {named or f'{_PORTS.start} to {_PORTS.stop - 1}'} is taken: set CITER_SERVER__PORT")
+    reason = getattr(fault, "strerror", None) or fault
     raise OSError(
-        f"CITER_SERVER__HOST = {shown(host)}: not an address of this machine ({reason}); unset it, or give "
-        "127.0.0.1 (this machine) or 0.0.0.0 (all networks)"
+        f"CITER_SERVER__HOST = {shown(host)}: not an address of this machine ({reason}); unset it, or give 127.0.0.1 "
+        "(this machine) or 0.0.0.0 (all networks)"
     )
 
 

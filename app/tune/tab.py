@@ -9,14 +9,12 @@ import base64
 import binascii
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import plotly
 from gradio.components import Component
 
-from app.components import ASSETS, QUIET, Panel, drawn, to_json
+from app.components import ASSETS, PLOTLY, QUIET, Panel, drawn, to_json
 from app.controls import fill, knob, policy_update, scoring_choices, scoring_policy
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, draft_limit, fitting, whole
@@ -32,7 +30,6 @@ from engine.grading import RULE
 KIND = "tune"
 """Of the tuning among a session's jobs."""
 
-_PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 _OF_A_POINT = ("threshold", "acceptance", "policy", "max_new_tokens", "max_draft")
 _THRESHOLDS = 9
 _PLACEHOLDER = """One prompt per line, or CSV with a header:
@@ -61,7 +58,6 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
         number, point = said_number(asked, "row", -1), said_number(asked, "point", -1)
         return text_message(job, number, point) if isinstance(job, Tuning) else None
 
-    gr.set_static_paths([_PLOTLY])
     with gr.Row(elem_id="tune-main", equal_height=False):
         with gr.Column(elem_id="tune-input", scale=0, min_width=320):
             text, policy, count, limit, run, stop = _inputs(host, settings)
@@ -72,7 +68,7 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
                 events=("use",),
                 server_functions=[text_of],
                 rule=RULE,
-                plotly=f"gradio_api/file={_PLOTLY.as_posix()}",
+                plotly=PLOTLY,
             )
     enable_stop(stop, [run.click])
     started = run.click(handlers.tune, inputs=[text, policy, count, limit, *kept], **EACH_TIME)

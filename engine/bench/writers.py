@@ -5,25 +5,23 @@ All are greedy, and no writer stops at an end token, so that all texts are equal
 
 from __future__ import annotations
 
-import atexit
 import importlib.util
-import json
 import logging
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from engine.bench import llama
 from engine.bench.subject import Subject
 from engine.decoding import Decoding
-from engine.errors import EngineError
 from engine.events import Role
 from engine.pair import Pair
 from engine.policy import ConfidencePolicy, FixedPolicy, Policy, RouterPolicy, State
@@ -96,9 +94,9 @@ def routed(pair: Pair, policies: Callable[[int], Policy], threshold: float = 0.5
         decoding = Decoding(pair.slm, pair.llm, backend(pair.tokenizer), frozenset(), pair.context)
         about = {"threshold": threshold, "acceptance": acceptance, "max_new_tokens": tokens}
         requests = [build_request("-", seed=number, **about) for number in range(len(prompts))]
-        decoding.add(requests, [policies(tokens)] * len(prompts), prompts)
+        decoding.add(pair.texts(requests, [policies(tokens)] * len(prompts), prompts))
         decoding.finish()
-        return [[event.id for event in row.events] for row in decoding.rows]
+        return [[event.id for event in text.events] for text in decoding.texts]
 
     return write
 
@@ -108,40 +106,23 @@ def alone(pair: Pair, role: Role) -> Writer:
     return routed(pair, lambda _: FixedPolicy(role))
 
 
-def llama(path: Path, context: int) -> Writer:
+def by_llama_cpp(path: Path, context: int) -> Writer:
     """llama.cpp on a GGUF file, with as many threads as torch has.
 
     It has a process of its own, which waits while the others run: on processors with AMX its kernels and torch's expect
     the same registers of a thread to be set up their own way, and llama.cpp dies of an illegal instruction.
-
-    Raises:
-        EngineError: The process ended; its messages are on stderr.
     """
-    arguments = [str(path), str(context), str(torch.get_num_threads())]
-    command = [sys.executable, "-m", "engine.bench.llama", *arguments]
-    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    atexit.register(worker.kill)
-    into: Any = worker.stdin
-    out: Any = worker.stdout
-
-    def write_one(prompt: Sequence[int], tokens: int) -> list[int]:
-        try:
-            into.write(json.dumps([list(prompt), tokens]) + "\n")
-            into.flush()
-            return json.loads(out.readline())
-        except (OSError, ValueError) as error:
-            raise EngineError(f"llama.cpp on {path.name} ended with status {worker.wait(10)}") from error
-
-    return lambda prompts, tokens: [write_one(prompt, tokens) for prompt in prompts]
+    about = str(path), context, torch.get_num_threads()
+    worker = ProcessPoolExecutor(1, get_context("spawn"))
+    return lambda prompts, tokens: [worker.submit(llama.write, *about, list(p), tokens).result() for p in prompts]
 
 
 class ForcedShare(Policy):
     """Scores that are evenly spread over the text, in an order that the seed shuffles.
 
     In a text of `length` tokens, threshold t gives the LLM exactly t · length tokens (rounded), so that speeds are
-    compared at the same share. The router's network is run on every hidden state and its score thrown away: this is
-    what routing costs, without what this pair's router happens to think. The first token is the LLM's at every share
-    above 0, so that the time to the first token is the longest there is: both models have read the prompt.
+    compared at the same share. The router's network runs on every hidden state, since that is part of the cost, and its
+    score is thrown away. The first token is the LLM's at every share above 0, so that both models read the prompt.
     """
 
     runs_router = True
@@ -182,9 +163,8 @@ class Way:
     """One way to write.
 
     Attributes:
-        name: For `--only` and the JSON.
-        title: For the table.
-        writer: Makes it ready; loads what is not loaded yet.
+        name, title: For `--only` and the JSON, and for the table.
+        writer: Makes it ready; loads its models if need be.
         batch: Texts written at once.
         first_token: Whether the time to the first token is measured. It is the same for every share above 0.
     """
@@ -235,7 +215,7 @@ WAYS: tuple[Way, ...] = (
     Way("verified-router", "acceptance 1, the router at its threshold", _by_router),
     Way("verified-0", "acceptance 1, threshold 0 (speculative decoding)", _speculative),
     Way("assisted", f"assisted generation, {_OURS}", lambda each: plain(each, Role.LLM, True), first_token=True),
-    *_alone("llama", "llama.cpp, Q4_K_M", lambda subject, role: llama(subject.gguf[role], subject.pair.context)),
+    *_alone("llama", "llama.cpp, Q4_K_M", lambda subject, role: by_llama_cpp(subject.gguf[role], subject.pair.context)),
 )
 
 

@@ -23,8 +23,6 @@ export class Text {
   awaited = false;       // whether another was asked for, of which there is no token yet
   focused = -1;
   pinned = -1;
-  hovered = -1;
-  changed = new Set();   // numbers of tokens that a sweep's text before it had not
   #cut = Infinity;       // where it is cut off before the next token is drawn
 
   constructor(box) { this.box = box; }
@@ -38,15 +36,13 @@ export class Text {
 
   get branchable() { return this.over && !this.message.fixed; }
 
-  get current() { return [this.hovered, this.focused, this.pinned].find((index) => index >= 0) ?? -1; }
-
   isEnd(index) {
     return !this.foreign && this.message?.finish === 'eos' && index === this.tokens.length - 1 && this.tokens[index][TEXT] === '';
   }
 
   // Other tokens, of which the first `kept` are those that are there.
-  replace(tokens, kept, changed = new Set()) {
-    Object.assign(this, { tokens, changed });
+  replace(tokens, kept) {
+    this.tokens = tokens;
     this.#cut = Math.min(this.#cut, kept);
   }
 
@@ -64,8 +60,6 @@ export class Text {
     const last = spans.length - 1;
     spans[last]?.classList.toggle('end', this.isEnd(last));   // the end is no token to a person
     box.classList.toggle('code', /```|^ {4}\S/m.test(this.words));
-    for (const span of box.querySelectorAll('.changed')) span.classList.remove('changed');
-    for (const index of this.changed) spans[index]?.classList.add('changed');
   }
 
   // Takes away what another run or threshold has changed; what stays keeps its place, its focus and its pin.
@@ -76,7 +70,6 @@ export class Text {
     for (const span of this.spans) span.classList.remove('flip', 'stale');
     if (this.focused >= from) this.focused = -1;
     if (this.pinned >= from) this.pinned = -1;
-    this.hovered = -1;
     this.box.dispatchEvent(new CustomEvent('cut'));
   }
 }
