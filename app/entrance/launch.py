@@ -79,7 +79,7 @@ def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequ
         ssr_mode=False,
         pwa=False,
         theme=theme(),
-        css_paths=[ASSETS / "page.css", *sorted(ASSETS.glob("*/*.css"))],
+        css_paths=sorted((ASSETS / "css").glob("*.css"), key=lambda path: (path.name != "page.css", path)),
         head=PRELOAD,
     )
     app: Any = next(route.app for route in outer.routes if isinstance(route, Mount))

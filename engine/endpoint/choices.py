@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.batch.text import Text
 from engine.endpoint.bodies import ChatBody, CompletionBody
 from engine.events import Alternative, Role, TokenEvent
 from engine.events.settled import SettledEvents
 from engine.tokenizer import backend, token_text
 
 if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
-    from engine.batch.handle import Handle
     from engine.pair import Pair
 
 _REASONS = {"eos": "stop", "stop": "stop", "length": "length"}
@@ -23,13 +23,13 @@ class Choice:
     """One choice of a reply as its text grows; what the LLM may still take back is not told.
 
     Attributes:
-        handle: The scheduler's.
-        text: Takes its events.
+        text: As the scheduler writes it.
+        settled: Takes its events.
         begun, over: Whether something of it was told, and all of it.
     """
 
-    def __init__(self, index: int, handle: Handle, body: ChatBody | CompletionBody, pair: Pair) -> None:
-        self.handle, self.text = handle, SettledEvents()
+    def __init__(self, index: int, text: Text, body: ChatBody | CompletionBody, pair: Pair) -> None:
+        self.text, self.settled = text, SettledEvents()
         self.begun = self.over = False
         self._index, self._body, self._pair = index, body, pair
         self._characters = 0  # told so far

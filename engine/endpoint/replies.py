@@ -60,28 +60,27 @@ class Reply:
         interactive = len(requests) == 1
         try:
             with blamed("messages" if self._asked.body.chat else "prompt"):
-                self._batch = scheduler.submit_all(
+                texts = scheduler.submit_all(
                     requests, owner, prompts=prompts, interactive=interactive, listener=self._wake
                 )
         except Refusal:
             raise
         except EngineError as error:
             raise Refusal(503, str(error), after=_AWAY_SECONDS) from None
-        handles = enumerate(self._batch.handles)
-        self._choices = [Choice(index, handle, self._asked.body, self._pair) for index, handle in handles]
+        self._choices = [Choice(index, text, self._asked.body, self._pair) for index, text in enumerate(texts)]
 
     def close(self) -> None:
         """Frees the place, and ends within a step what is being written."""
         self.cancel.set()
-        if self._choices:
-            self._batch.cancel()
+        for choice in self._choices:
+            choice.text.cancel()
 
     async def whole(self) -> dict[str, Any]:
         """The whole reply, once all texts have ended; raises Refusal where one fails."""
         async for event in self._events():
             if event is not None:
-                self._choices[event.row].text.add(event)
-        told = [each.piece(each.text.events, "message", role="assistant", refusal=None) for each in self._choices]
+                self._choices[event.row].settled.add(event)
+        told = [each.piece(each.settled.events, "message", role="assistant", refusal=None) for each in self._choices]
         reply = {**self._head, "object": self._whole, "model": self._asked.body.model, "choices": told}
         return {**reply, "usage": self._usage(), "citer": self._about()}
 
@@ -90,10 +89,10 @@ class Reply:
         async for event in self._events():
             if event is None:
                 yield f"waiting {self._scheduler.slow}".rstrip()
-            elif settled := self._choices[event.row].text.add(event):
+            elif settled := self._choices[event.row].settled.add(event):
                 yield self._told(self._choices[event.row], settled)
         for choice in self._choices:  # where the LLM's server is gone, nobody reads the last drafts
-            if rest := choice.text.rest():
+            if rest := choice.settled.rest():
                 yield self._told(choice, rest)
         if self._usage_wanted:
             yield self._chunk([], usage=self._usage())
@@ -114,18 +113,20 @@ class Reply:
 
     async def _events(self) -> AsyncGenerator[TokenEvent | None, None]:
         """The events of all texts as they come, None where none comes for long; in the end raises why one failed."""
-        stream, count = self._batch.stream, 0
+        left = len(self._choices)
         while True:
             self._news.clear()
-            ended, fault = all(choice.handle.ended for choice in self._choices), self._fault()  # before what is there
-            for event in stream[count:]:
-                count += 1
-                yield event
+            fault, news = self._fault(), self._choices[0].text.news  # the fault before what is there
+            while not news.empty():
+                if (event := news.get()) is None:
+                    left -= 1
+                else:
+                    yield event
+            if fault is None and not left:
+                fault = self._fault()
             if fault is not None:
                 raise fault
-            if count < len(stream):
-                continue
-            if ended:
+            if not left:
                 return
             try:
                 await asyncio.wait_for(self._news.wait(), QUIET_SECONDS)
@@ -135,7 +136,7 @@ class Reply:
     def _fault(self) -> Refusal | None:
         """Why one of the texts has failed or was given up, if one has."""
         for choice in self._choices:
-            error = choice.handle.error
+            error = choice.text.error
             if isinstance(error, ServerError):
                 return Refusal(503, str(error), after=_AWAY_SECONDS)
             if isinstance(error, EngineError):
@@ -143,24 +144,24 @@ class Reply:
             if error is not None:
                 log_fault(logger, "a text of the endpoint failed", error)
                 return Refusal(500, "The models stopped with an internal error; the server's log says where.")
-            if choice.handle.state == "stopped":
+            if choice.text.state == "stopped":
                 said = "The server is shutting down: the text was not finished."
                 return Refusal(503, said, after=_AWAY_SECONDS)
         return None
 
     def _usage(self) -> dict[str, int]:
-        read = sum(len(choice.handle.order.prompt) for choice in self._choices[:: self._asked.body.n])
-        written = sum(len(choice.text.events) for choice in self._choices)
+        read = sum(choice.text.prompt_tokens for choice in self._choices[:: self._asked.body.n])
+        written = sum(len(choice.settled.events) for choice in self._choices)
         return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
     def _about(self) -> dict[str, Any]:
         """The setting, and what all texts of the reply came to."""
         pair, setting = self._pair, self._asked.setting
-        events = [event for choice in self._choices for event in choice.text.events]
+        events = [event for choice in self._choices for event in choice.settled.events]
         total = Costs.nothing()
         for choice in self._choices:
-            prompt = len(choice.handle.order.prompt)
-            total += costs(choice.text.events, prompt, pair.slm_cost, pair.llm_cost, pair.prices)
+            prompt = choice.text.prompt_tokens
+            total += costs(choice.settled.events, prompt, pair.slm_cost, pair.llm_cost, pair.prices)
         return {
             "pair": pair.preset,
             "slm": pair.slm_name,

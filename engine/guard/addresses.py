@@ -37,23 +37,12 @@ class Addresses:
     """
 
     def __init__(self, proxies: int | None) -> None:
-        self._proxies = proxies
-        self._by_space = proxies is None and on_space()
+        self._proxies, self._by_space = proxies, proxies is None and on_space()
         self._told: set[bool] = set()
-
-    @property
-    def proxied(self) -> bool:
-        """Whether what proxies say in headers is believed."""
-        return bool(self._proxies) or self._by_space
-
-    @property
-    def rule(self) -> str:
-        """Where addresses come from, for the log at the start."""
-        if self._by_space:
-            return "client addresses: the last public one in X-Forwarded-For (this is a Space)"
-        if self._proxies:
-            return f"client addresses: entry {self._proxies} from the end of X-Forwarded-For (CITER_SERVER__PROXIES)"
-        return "client addresses: the connection's; X-Forwarded-… headers are dropped"
+        self.proxied = bool(proxies) or self._by_space  # whether what proxies say in headers is believed
+        of_header = "last public one" if self._by_space else f"entry {proxies} from the end"
+        source = f"the {of_header} in X-Forwarded-For" if self.proxied else "the connection's; X-Forwarded-… is dropped"
+        self.rule = f"client addresses: {source}"  # for the log at the start
 
     def of(self, scope: Scope) -> str | None:
         """The address of a request's client, of IPv6 its network; None where it is not known."""
@@ -79,12 +68,13 @@ class Addresses:
     def _finding(self, known: bool, entries: list[_Address | None]) -> str:
         """What the first request of its kind has shown; no address is logged."""
         kinds = ", ".join("no address" if e is None else "public" if e.is_global else "private" for e in entries[:8])
-        seen = f"a request's X-Forwarded-For has {len(entries)} entries ({kinds or 'none'})"
         if not self.proxied:
-            return f"{seen}, and CITER_SERVER__PROXIES names no proxy: all who come through one share its limits"
-        if known:
-            return f"{seen}: its client has an address, and limits of its own"
-        return f"{seen}: its client has no address, and shares one limit with all such: is CITER_SERVER__PROXIES right?"
+            said = "CITER_SERVER__PROXIES names no proxy, so all who come through one share its limits"
+        elif known:
+            said = "its client has an address, and limits of its own"
+        else:
+            said = "its client has no address, and shares one limit with all such: is CITER_SERVER__PROXIES right?"
+        return f"a request's X-Forwarded-For has {len(entries)} entries ({kinds}): {said}"
 
 
 _Address = IPv4Address | IPv6Address

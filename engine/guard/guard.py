@@ -163,18 +163,20 @@ class Guard:
             if refusal is None:
                 body += part
                 self._held[address] += len(part)
-                room = self._held.total() <= MAX_TOGETHER
-                room &= address is None or self._held[address] <= MAX_TOGETHER // 2
                 if size > most:
                     said = f"The request is too large: at most {most:,} bytes are taken."
                     refusal = Refusal(413, said, close=True)
-                elif size > LITTLE and not room:
+                elif size > LITTLE and not self._room(address):
                     refusal = Refusal(503, f"Others are sending too much to take this as well. {LATER}", close=True)
             if refusal is not None:
                 self._held[address] -= len(body)
                 body.clear()
         if refusal is not None:
             raise refusal
+
+    def _room(self, address: str | None) -> bool:
+        mine = 0 if address is None else self._held[address]
+        return self._held.total() <= MAX_TOGETHER and mine <= MAX_TOGETHER // 2
 
     def _believed(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Headers without what only a proxy may say, where there is none, and without foreign names."""

@@ -18,7 +18,7 @@ from engine.pair import Pair
 from engine.served.model import ServedModel
 from engine.tokenizer import render
 from trainer import Report, TrainerError
-from trainer.continuous_batch import WantedText, write_each
+from trainer.continuous_batch import write_each
 from trainer.questions.question import Question, prompt
 from trainer.shards import MadeOf, Shards, differing, identity_of
 from trainer.tables import read_rows, schema, write_rows
@@ -109,7 +109,7 @@ def are_right(answers: Mapping[str, Answer], questions: Sequence[Question]) -> d
 
 
 def _answers(pair: Pair, requests: Sequence[Request], report: Report) -> Iterator[dict[str, Any]]:
-    for row in write_each(pair, map(WantedText, requests), ROWS, report):
+    for row in write_each(pair, pair.texts(requests), ROWS, report):
         text = "".join(event.text for event in row.events)
         yield {"tokens": [event.id for event in row.events], "text": text, "finish_reason": row.finish_reason}
 

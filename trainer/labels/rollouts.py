@@ -27,7 +27,7 @@ from engine.policy import FixedPolicy, Policy, RouterPolicy
 from engine.router import Router, RouterNetwork
 from engine.tokenizer import render
 from trainer import Report, TrainerError
-from trainer.continuous_batch import WantedText, require_costs, write_each
+from trainer.continuous_batch import require_costs, write_each
 from trainer.labels.labels import labelled_tokens_of, labels_about, read_labels
 from trainer.preference import Case
 from trainer.questions.apart import texts_of
@@ -202,7 +202,7 @@ def _finish(
             asked = prompt(start.question)
             request = build_request(asked, threshold=dial, max_new_tokens=limit - len(start.written))
             numbers[number] = len(texts)
-            texts.append(WantedText(request, policy, render(pair.tokenizer, request) + start.written))
+            texts += pair.texts([request], [policy], [render(pair.tokenizer, request) + start.written])
     rows, finished = write_each(pair, texts, ROWS, report), []
     for number, start in enumerate(starts):
         row = rows[numbers[number]] if number in numbers else None
