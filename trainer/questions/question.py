@@ -6,13 +6,13 @@ A row that cannot be used is reported with its place and skipped, so that one ba
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from engine.grading import Family
 from engine.grading.number import parse
-from trainer import TrainerError
+from trainer import Report, TrainerError
 
 ARITHMETIC = "arithmetic"
 """The `--data` name of the synthetic language of the tiny pair."""
@@ -60,7 +60,7 @@ def prompt(question: Question) -> str:
     return f"{question.question}\nReason step by step, and put the final answer within \\boxed{{}}."
 
 
-def read_rows(rows: Iterable[tuple[str, Any]], name: str, report: Callable[[str], None]) -> list[Question]:
+def read_rows(rows: Iterable[tuple[str, Any]], name: str, report: Report) -> list[Question]:
     """Questions of the rows that can be used.
 
     Args:
