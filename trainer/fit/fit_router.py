@@ -169,7 +169,6 @@ def _metrics(network: RouterNetwork, decided: LabelledTokens, with_logits: bool)
     found = {
         "auc": calibration.auc(logits, wanted, weights),
         "auc_top_probability": calibration.auc(decided.logit_features[:, 0], wanted, weights),
-        "loss": calibration.cross_entropy(logits, wanted, weights),
         "preferred_slm": float(np.average(wanted, weights=weights)),
         "ece": calibration.calibration_error(_sigmoid(logits), wanted, weights),
     }
