@@ -77,7 +77,7 @@ def fit(
 def fit_once(
     out: Path,
     settings: FitSettings,
-    sources: Iterable[Iterable[Mapping[str, Any]]],
+    sources: Iterable[Iterable[Any]],
     learn: Callable[[], Learned],
     stated: Mapping[str, Any],
     description: str,
