@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from engine.batch.text import Text
 from engine.pair import Pair
-from trainer import TrainerError
+from trainer import Report, TrainerError
 
 EVERY = 60.0
 """Seconds between two reports of how many texts are written."""
@@ -22,7 +22,7 @@ def write(
     pair: Pair,
     groups: Sequence[Sequence[Text]],
     rows: int,
-    report: Callable[[str], None] = lambda line: None,
+    report: Report = lambda line: None,
 ) -> None:
     """Writes groups of texts; a group enters as one, so that its texts share the passes of what they have in common.
 
@@ -58,9 +58,7 @@ def require_costs(pair: Pair) -> None:
         )
 
 
-def write_each(
-    pair: Pair, texts: Sequence[Text], rows: int, report: Callable[[str], None] = lambda line: None
-) -> Sequence[Text]:
+def write_each(pair: Pair, texts: Sequence[Text], rows: int, report: Report = lambda line: None) -> Sequence[Text]:
     """Writes texts, each of which enters alone, and returns them; see `write`."""
     write(pair, [[text] for text in texts], rows, report)
     return texts

@@ -6,13 +6,14 @@ rollouts of its own making. Rounds count from 1; the first finishes the texts wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from engine.pair import Pair
 from engine.provenance import command
 from engine.router import Router
+from trainer import Report
 from trainer.evaluation.evaluate import evaluate, gather
 from trainer.evaluation.methods import method
 from trainer.evaluation.rows import MethodSetting, load_results
@@ -36,7 +37,7 @@ def make_rounds(
     labels: Path,
     folder: Path,
     fitting: FitSettings,
-    report: Callable[[str], None] = print,
+    report: Report = print,
 ) -> Path:
     """Makes rounds in `folder`: `rollouts-k`, `routers/citer-rk` and `validation-k`.
 
@@ -55,8 +56,8 @@ def make_rounds(
         name, tried = f"citer-r{number}", folder / f"validation-{number}"
         rolled_out, out = folder / f"rollouts-{number}", folder / "routers" / name
         roll_out(pair, questions, labels, rolled_out, rollouts, router, report)
-        about = {"command": command("trainer"), "round_number": number}
-        router = fit(labels, out, fitting, recipe.description, rolled_out, report, **about)
+        about = recipe.description, rolled_out, report
+        router = fit(labels, out, fitting, *about, command=command("trainer"), round_number=number)
         own = method(name, {"folder": str(out), "shares": SHARES}, held_out_tokens(labels))
         methods = [method("slm", {}), method("llm", {}), own]
         evaluate(pair, validation, methods, tried, "validation", rollouts.max_new_tokens, report)

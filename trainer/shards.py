@@ -17,7 +17,7 @@ from typing_extensions import TypedDict  # typing's own is not for pydantic befo
 
 from engine.errors import shown
 from engine.models.files import write_json
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.json_files import read_json
 from trainer.questions.question import Question
 from trainer.tables import PARQUET, ByQuestion, Value
@@ -61,7 +61,7 @@ class Shards:
         settings: dict[str, Any],
         questions: Sequence[Question],
         make: Callable[[Sequence[Question], Path], None],
-        report: Callable[[str], None] = print,
+        report: Report = print,
     ) -> None:
         """Makes the missing shards, together with other processes that run the same; returns when all are there.
 

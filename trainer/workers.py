@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engine.models.files import remove
-from trainer import TrainerError
+from trainer import Report, TrainerError
 
 LOOK = 0.5
 """Seconds between two looks at what other processes are making."""
@@ -26,7 +26,7 @@ def make_all(
     paths: Sequence[Path],
     make: Callable[[int, Path], None],
     what: str,
-    report: Callable[[str], None] = print,
+    report: Report = print,
 ) -> None:
     """Makes the missing ones of some files or folders, together with other processes, until all are there.
 

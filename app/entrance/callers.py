@@ -1,4 +1,4 @@
-"""Who is asking, and who still listens: what is known of a client beside what it says itself."""
+"""Who calls gradio, and who still listens for its results."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def calling_address() -> str | None:
 
 
 class Callers:
-    """Who waits for gradio's results: the streams that are open, by session hash and by event."""
+    """Counts the open streams on which clients wait for gradio's results, by session hash and by event id."""
 
     def __init__(self) -> None:
-        self.watched = False  # whether requests come through here at all
+        self.watched = False  # false where no application is wrapped: then everybody counts as a listener
         self._open: Counter[str] = Counter()
 
     def hear(self, *names: str | None) -> bool:
-        """Whether a stream is open for any of the names, each a session's hash or an event's id."""
+        """Whether a stream is open for any of the names, which are session hashes or event ids."""
         return not self.watched or any(name in self._open for name in names if name)
 
     def around(self, app: ASGIApp) -> ASGIApp:
-        """An application whose open streams are counted."""
+        """Wraps an application, so that its open streams are counted."""
         self.watched = True
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,7 +47,7 @@ class Callers:
 
     @contextmanager
     def listening(self, path: str, query: bytes = b"") -> Iterator[None]:
-        """Counts a GET, while it is answered, as somebody who listens, if it is one for results."""
+        """Counts a GET as a listener while it is answered, if it asks for results."""
         self.watched = True
         if path == _DATA:
             name = next(iter(parse_qs(query.decode("latin-1")).get("session_hash", [])), None)

@@ -1,6 +1,6 @@
-"""What a call of gradio names, checked before gradio looks it up.
+"""Checks the names in a call of gradio before gradio looks them up.
 
-Gradio keeps whatever session hash comes, and a name that it does not know is a fault of the server to it.
+Gradio keeps every session hash that it is sent. It answers a name that it does not know as if the server had failed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from engine.errors import shown
 from engine.guard.limits import LATER
 
 PER_WINDOW = 24
-"""Events of a window that wait, are worked on, or have a result that was not read."""
+"""The most events of a window that wait, are worked on, or have an unread result."""
 
 _NAMES = ("session_hash", "event_id", "fn_name")
 _FORMS = ("multipart/", "application/x-www-form-urlencoded")
@@ -24,7 +24,7 @@ _HERE = "There is nothing here of that name"
 
 
 async def check_request(request: Request) -> None:
-    """Raises HTTPException for what the page has not (404), for what is no name (422), and for too much (429)."""
+    """Raises HTTPException: 404 for a name that the page does not have, 422 for no name at all, 429 for too many."""
     page, path = request.app.get_blocks(), request.url.path
     names: dict[str, Any] = {**request.query_params, **request.path_params}
     said: dict[str, Any] = {}
@@ -48,7 +48,7 @@ def _check_names(page: Blocks, names: dict[str, Any], said: dict[str, Any]) -> N
     for name, value in [*names.items(), *said.items()]:
         if name in _NAMES and value is not None and not (isinstance(value, str) and len(value) <= LONGEST_HASH):
             raise HTTPException(422, f"{name} must be a text of at most {LONGEST_HASH} characters.")
-    answered = {index for index, function in page.fns.items() if function.fn}  # the others happen in the browser
+    answered = {index for index, function in page.fns.items() if function.fn}  # the other events run in the browser
     for name, known in (("fn_index", answered), ("component_id", page.blocks)):
         number = said.get(name)
         if number is not None and not isinstance(number, int):
@@ -73,7 +73,7 @@ def _check_call(page: Blocks, called: str, said: dict[str, Any], by_name: bool) 
 
 
 def _check_result(page: Blocks, event: str) -> None:
-    """Checks that a result is kept, or is to come: gradio would begin an answer, and break it off."""
+    """Refuses a call for a result that is gone. Gradio would begin an answer and break it off."""
     queue = page._queue
     running, windows = queue.event_ids_to_events.get(event), [*queue.pending_event_ids_session.items()]
     window = running.session_hash if running else next((name for name, ids in windows if event in ids), event)

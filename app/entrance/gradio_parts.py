@@ -1,12 +1,12 @@
-"""What is changed inside gradio, all of it here, because gradio has no setting for it.
+"""All changes inside gradio are here. Each replaces something that gradio has no setting for.
 
-- An event that fails is told in a few words: gradio prints a traceback whose message may hold all that was sent, and
-  answers a direct call that was refused with status 500.
-- A window's state is its changed components alone: gradio writes the configuration of every component anew for each
-  name that comes, which takes 23 ms and 200 kB.
-- Of invented windows only so many are remembered, and never in place of one that somebody listens for. Results that
-  nobody reads are dropped: gradio keeps those of 2,000 windows, and a trace may have megabytes.
-- The queue looks for work fifty times a second, not a thousand times, and keeps no statistics.
+- A failed event gets a short message. Gradio prints a traceback, which may hold a visitor's text, and answers a refused
+  direct call with status 500.
+- A window's state has only the components that changed. Gradio writes the configuration of every component for each new
+  session hash, which takes 23 ms and 200 kB.
+- The number of remembered windows is bounded, and those that somebody listens for stay. Unread results are dropped:
+  gradio keeps those of 2,000 windows, and one trace may have megabytes.
+- The queue looks for work fifty times a second instead of a thousand, and keeps no statistics.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from engine.errors import log_fault, shown
 from engine.guard.guard import REFUSED
 
 MAX_WINDOWS = 512
-"""Windows of which anything is kept: a state of four kilobytes, results that were not read."""
+"""The most windows that are remembered. Each has a state of four kilobytes and its unread results."""
 
 UNREAD_SECONDS = 300.0
-"""How long a result is kept that nobody listens for."""
+"""How long an unread result is kept while nobody listens for it."""
 
 _LOOKS_EVERY = 0.02  # seconds; gradio's thousand looks a second would take 4 % of a core
 _LONGEST = 300  # characters of a fault in gradio's words
-_TOO_FEW = "receive enough input values"  # gradio's words to who calls an endpoint without all its values
+_TOO_FEW = "receive enough input values"  # gradio's words where a call lacks values
 
 logger = logging.getLogger(__name__)
 
 
 class PageBlocks(gr.Blocks):
-    """Blocks whose events fail with an error for the visitor, whatever happened."""
+    """Blocks whose failed events always give the visitor a message."""
 
     async def preprocess_data(self, *args: Any, **options: Any) -> Any:
         """See `gr.Blocks`: what no field can hold is the visitor's fault, not the server's."""
@@ -74,7 +74,7 @@ class PageBlocks(gr.Blocks):
 
 
 class PageState(SessionState):
-    """A window's components. The page has no `gr.State`, which a `SessionState` keeps besides."""
+    """A window's changed components. It has no room for `gr.State`, which this page does not use."""
 
     def __init__(self, blocks: Blocks) -> None:
         self.blocks_config = copy(blocks.default_config)
@@ -92,7 +92,7 @@ class PageState(SessionState):
 
 
 class Windows(OrderedDict[str, Any]):
-    """What gradio keeps by window: at most `MAX_WINDOWS`. The oldest that nobody listens for goes first."""
+    """Values by session hash, at most `MAX_WINDOWS`. The oldest one without a listener goes first."""
 
     def __init__(self, callers: Callers) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Windows(OrderedDict[str, Any]):
 
 
 class Results(Windows):
-    """Windows' results; after `UNREAD_SECONDS` those go that nobody listens for. `nothing` stands for what went."""
+    """Unread results by session hash. They go after `UNREAD_SECONDS` without a listener; `nothing` makes a stand-in."""
 
     def __init__(self, callers: Callers, nothing: Callable[[], Any]) -> None:
         super().__init__(callers)
@@ -121,7 +121,7 @@ class Results(Windows):
         return self._nothing()
 
     def _look(self, name: str, value: Any) -> None:
-        if self.get(name) is value:  # and not another of the same window
+        if self.get(name) is value:  # else the window has begun anew
             if self._callers.hear(name):
                 asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._look, name, value)
             else:
@@ -129,7 +129,7 @@ class Results(Windows):
 
 
 class PageStates(StateHolder):
-    """The states of windows, which are `PageState`s."""
+    """Keeps a `PageState` for each window."""
 
     def __init__(self, callers: Callers) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class PageStates(StateHolder):
 
 
 def bound(demo: gr.Blocks, app: Any, callers: Callers) -> None:
-    """Bounds what gradio's application and queue keep for the windows of a page."""
+    """Puts these parts into gradio's application and queue."""
     app.state_holder = PageStates(callers)
     app.state_holder.set_blocks(demo)
     queue = demo._queue

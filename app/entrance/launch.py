@@ -1,4 +1,4 @@
-"""The page as one ASGI application behind the guard, and the server that it runs in."""
+"""Mounts the page behind the guard, finds an address to listen at, and serves."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from engine.guard.refusals import PREFIX, Refusal
 from engine.guard.server import make_server
 
 MAX_TRACE, MAX_CALL = 8 * MAX_BYTES // 5, 8 * MAX_PROMPTS // 5
-"""Bytes of a request that may bring a trace, and of one that may bring prompts: JSON spells some characters as two."""
+"""The most bytes of a request with a trace, and of one with prompts. JSON spells some characters as two."""
 
 MAX_OTHER = 65_536
 
 # The page reads files in the browser, so it takes no uploads.
 _CLOSED = ("upload", "deep_link", "dev/", "process_recording", "proxy=", "run-history/", "stream/", "vibe-")
 CLOSED = (*(f"/gradio_api/{path}" for path in _CLOSED), "/monitoring", "/proxy=")
-"""Beginnings of gradio's paths that this page does not need."""
+"""Gradio's paths that begin like these are refused: the page does not need them."""
 
 _TRACES = ("/gradio_api/run/", "/gradio_api/api/")
 _CALLS = ("/gradio_api/queue/join", "/gradio_api/call/", "/gradio_api/component_server")
 _PORTS = range(7860, 7960)
-_OTHER_EVENTS = 40  # of gradio at a time, beside those that wait for a text: a call, or a window without a feed
+_OTHER_EVENTS = 40  # of gradio's queue at a time, beside calls and windows without a feed, which wait for texts
 # Gradio compiles templates and handlers in the browser. A Space shows the page in a frame that this script sizes.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: https://cdnjs.cloudflare.com; "
@@ -79,7 +79,7 @@ def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequ
         ssr_mode=False,
         pwa=False,
         theme=theme(),
-        css_paths=[ASSETS / "page.css", *sorted(ASSETS.glob("*/*.css"))],
+        css_paths=sorted((ASSETS / "css").glob("*.css"), key=lambda path: (path.name != "page.css", path)),
         head=PRELOAD,
     )
     app: Any = next(route.app for route in outer.routes if isinstance(route, Mount))
@@ -100,7 +100,7 @@ def run(app: Guard, settings: Settings) -> None:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket at the page's address: of the settings, else of gradio's variables, else the next free from 7860 on."""
+    """A socket at the address in the settings, else in gradio's variables, else at the next free port from 7860 on."""
     space, server = on_space(), settings.server
     host = "0.0.0.0" if space else server.host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
     named = 7860 if space else server.port or int(os.environ.get("GRADIO_SERVER_PORT") or 0)
@@ -139,12 +139,12 @@ def _answer(path: str, refusal: Refusal) -> Response:
 
 
 async def _refused(request: Request, error: Any) -> Response:
-    """Where a function of a component refuses what it was given."""
+    """Answers for a component's function that raised an error of the engine."""
     return JSONResponse({"detail": str(error)}, 422)
 
 
 async def _not_understood(request: Request, error: Any) -> Response:
-    """Where a body does not fit, without giving all of it back."""
+    """Answers a body of the wrong form, without repeating its values."""
     first = error.errors()[0]
     where = ".".join(str(part)[:40] for part in first["loc"][:5])
     return JSONResponse({"detail": f"The request was not understood: {where}: {first['type']}"}, 422)

@@ -1,6 +1,6 @@
-"""`/metrics`: what the server itself spends on all visitors' texts, in Prometheus' text format. Off by default.
+"""`/metrics`: the scheduler's figures in Prometheus' text format. Off by default.
 
-It says how many texts and tokens there were, and nothing of whose they are or what stands in them.
+They count texts, tokens and seconds. They say nothing of visitors or of what the texts hold.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _METRICS = (
 
 
 def metrics_route(host: Host) -> Route:
-    """Where they are read; all are 0 until the models are loaded."""
+    """The route. All figures are 0 until the models are loaded."""
 
     async def metrics(_: Request) -> PlainTextResponse:
         return PlainTextResponse(metrics_text(host), media_type="text/plain; version=0.0.4")

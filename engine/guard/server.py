@@ -1,8 +1,8 @@
 """The server that the page and `engine serve` run in: uvicorn, with connections that end in time.
 
-uvicorn waits for ever for a client that connects and says nothing, or half a request; beyond its limit of connections
-it refuses the newest, and beyond the process's descriptors it stops. There is no setting for it, so its protocol is
-extended here, the one that parses with httptools: pure Python takes seconds for a request in chunks of one byte.
+uvicorn waits for ever for a client that sends nothing or half a request. Beyond its limit of connections it refuses the
+newest; without free descriptors it stops. No setting changes that, so its protocol is extended here. It is the protocol
+that parses with httptools: pure Python takes seconds for a request in chunks of one byte.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 10.0
-"""For the head of a request, from the connection's beginning or the request's first byte."""
+"""The longest time for the head of a request, from the connection's start or the request's first byte."""
 
 STALL_SECONDS = 60.0
-"""For which a client may leave unread what was sent."""
+"""The longest time for which a client may read nothing of what is sent."""
 
 MOST_CONNECTIONS = 4_096
 MOST_HEAD = 65_536
-"""Bytes of a request's head."""
+"""The most bytes of a request's head."""
 
 MOST_CHUNKS = 16_384
-"""Chunks of a body that comes in chunks; honest clients send some kilobytes in each."""
+"""The most chunks of a chunked body. Honest clients send some kilobytes in each."""
 
-_FAREWELL_SECONDS = 3  # for texts that are being sent when the server is to end
-_RESERVED = 512  # descriptors for files, models and servers that are asked
+_FAREWELL_SECONDS = 3  # for streams that are open when the server ends
+_RESERVED = 512  # descriptors for files, models and connections to other servers
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 53\r\nConnection: close\r\n\r\n"
 _FULL += b"All connections are in use. Come back in some seconds"
 
@@ -69,11 +69,10 @@ def raise_descriptors() -> int:
 
 
 class Connection(HttpToolsProtocol):
-    """One connection. Those without a request are in `idle`, the oldest first, and go when it gets tight."""
+    """One connection. `idle` has those without a request, the oldest first; they are closed to make room for others."""
 
     idle: OrderedDict[Connection, None]
     most: int
-    _timer: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
     _head = _chunks = 0
     _in_head = False
@@ -88,23 +87,21 @@ class Connection(HttpToolsProtocol):
                 return
             oldest, _ = self.idle.popitem(last=False)
             oldest.transport.abort()
-        self._wait_for_head()
+        self.idle[self] = None
+        self.timeout_keep_alive = HEAD_SECONDS  # uvicorn starts the same timer after each response
+        self.timeout_keep_alive_task = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._busy()
-        _cancel(self._stalled)
+        self._end_stall()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         super().data_received(data)
-        if self.transport.is_closing():
-            return
-        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._wait_for_head()
         self._head = self._head + len(data) if self._in_head else 0
-        if self._head > MOST_HEAD:
+        if self._head > MOST_HEAD and not self.transport.is_closing():
             self.send_400_response(f"The head of a request may have {MOST_HEAD} bytes.")
 
     def on_message_begin(self) -> None:
@@ -113,7 +110,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """See `HttpToolsProtocol`: from here on the guard's times hold."""
+        """See `HttpToolsProtocol`. From here on the guard's time limits hold."""
         self._busy()
         self._in_head, self._chunks = False, 0
         super().on_headers_complete()
@@ -125,7 +122,7 @@ class Connection(HttpToolsProtocol):
             raise ValueError("too many chunks")
 
     def on_response_complete(self) -> None:
-        """See `HttpToolsProtocol`, which lets an idle connection stay for `timeout_keep_alive`."""
+        """See `HttpToolsProtocol`."""
         super().on_response_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
             self.idle[self] = None
@@ -137,19 +134,16 @@ class Connection(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
-        _cancel(self._stalled)
+        self._end_stall()
         super().resume_writing()
 
-    def _wait_for_head(self) -> None:
-        self.idle[self] = None
-        self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+    def _unset_keepalive_if_required(self) -> None:
+        """Does nothing: uvicorn stops the timer at the first byte of a head, and here it runs until the last."""
 
     def _busy(self) -> None:
-        _cancel(self._timer)
-        self._timer = None
+        super()._unset_keepalive_if_required()
         self.idle.pop(self, None)
 
-
-def _cancel(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
+    def _end_stall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()

@@ -75,7 +75,7 @@ SENSELESS = {
     "my task": [*EVALUATE, "--task", "my task"],
     "<b>": [*EVALUATE, "--rules", "<b> < 0.5"],
     "no/such.toml": [*EVALUATE, "--methods", "no/such.toml"],
-    "no/such.json": [*EVALUATE, "--prompts", "no/such.json"],
+    "no/such.json": [*EVALUATE, "--data", "no/such.json"],
     "keep_states 0": ["label", *FEW, "--keep-states", "0", "--out", "OUT"],
 }
 

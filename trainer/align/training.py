@@ -27,7 +27,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from engine.errors import first_fault
 from engine.models.files import replacing
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.align.texts import LlmText
 from trainer.json_files import AGAIN
 from trainer.settings import AlignSettings
@@ -67,7 +67,7 @@ class Alignment:
         settings: AlignSettings,
         folder: Path,
         made_of: str,
-        report: Callable[[str], None] = print,
+        report: Report = print,
     ) -> None:
         """Adds LoRA to a dense model of transformers without gradients, and goes on from the folder's checkpoint.
 

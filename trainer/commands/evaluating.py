@@ -22,8 +22,7 @@ class Evaluate(OnQuestions):
 
     split: Literal["train", "dev"] = option("dev", "of a set that has both")
     questions: Count = option(150, "how many", "N")
-    task: str = option("arithmetic", "name of the questions, in results; `free-text` for --prompts")
-    prompts: Paths = option((), "general prompts instead of --data: JSON files with a list of texts each", "FILE")
+    task: str = option("arithmetic", "name of the questions, in results; `free-text` for general prompts")
     methods: Path | None = option(None, "TOML file that lists methods with their settings", "FILE")
     rules: Words = option(
         ("slm < 0", "llm < 0"),
@@ -48,10 +47,9 @@ class Evaluate(OnQuestions):
         from trainer.evaluation.rows import check_task
         from trainer.fit.labelled_tokens import held_out_tokens
         from trainer.questions.apart import check_apart
-        from trainer.questions.sources import read_prompts
 
         check_task(self.task)
-        questions = read_prompts(self.prompts) if self.prompts else self.asked()
+        questions = self.asked()
         tokens = held_out_tokens(*self.labels) if self.labels else None
         if tokens is not None:
             way_out = "routers learned from --labels; give others (--split dev, --offset, or another file)"
@@ -68,9 +66,9 @@ class Seconds(Evaluate):
     def run(self) -> None:
         from trainer.evaluation.evaluate import gather, measure_seconds
 
-        if self.prompts:
-            raise TrainerError("--prompts have no answers to be timed: give --data")
         questions, methods = self.wanted()
+        if not all(question.answer for question in questions):
+            raise TrainerError("general prompts have no answers to be timed: name other --data")
         pair = self.pair()
         measure_seconds(pair, questions, methods, self.out, self.task, self.max_new_tokens)
         print(gather(self.out, self.results / _folder(pair)))

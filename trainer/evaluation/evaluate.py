@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from engine.grading import agreement, grade
 from engine.pair import Pair
 from engine.provenance import hardware, pair_title, revision
 from engine.setting import Setting
-from trainer import TrainerError, tables
+from trainer import Report, TrainerError, tables
 from trainer.continuous_batch import require_costs, write
 from trainer.evaluation.methods import SPECULATIVE, Method, check_fits
 from trainer.evaluation.rows import SCHEMA, About, Row, authors_of, write_rows
@@ -37,8 +37,6 @@ SHARD = 16
 
 SECONDS = "seconds"
 """The stage of answers that were written alone."""
-
-Report = Callable[[str], None]
 
 
 def evaluate(

@@ -78,11 +78,15 @@ def wanted(slm: Array, llm: Array, share: float = RECOVERED) -> float:
     return float(slm.mean() + share * max(0.0, llm.mean() - slm.mean()))
 
 
-def cheapest(right: Array, size: Array, enough: float) -> int:
-    """The number of the cheapest setting that is right often enough, or else of the one that is right most often."""
-    rights, sizes = right.mean(axis=1), size.mean(axis=1)
-    good = rights >= min(enough, rights.max()) - _ROUNDING
-    return int(np.where(good, sizes, np.inf).argmin())
+class Task(NamedTuple):
+    """Settings of a method on a task, [settings, questions], and both models alone, [questions]."""
+
+    right: Array
+    size: Array  # bytes
+    slm: Array  # right answers
+    llm: Array
+    llm_size: Array
+    first: Half  # which questions are the first half
 
 
 class Judged(NamedTuple):
@@ -93,19 +97,33 @@ class Judged(NamedTuple):
     bytes: Array
 
 
-def judged(right: Array, size: Array, slm: Array, llm: Array, first: Half) -> Judged:
+def best(tasks: Sequence[Task], halves: Sequence[Half]) -> int:
+    """The number of the cheapest setting that recovers enough of the gap, each task counting alike.
+
+    Only the questions of each task's half have a say. Where no setting recovers enough, the one that is right most
+    often is taken.
+    """
+    each = [
+        (task.right[:, half].mean(axis=1), task.size[:, half].mean(axis=1) / task.llm_size[half].mean())
+        for task, half in zip(tasks, halves, strict=True)
+    ]
+    right, size = np.mean(each, axis=0)
+    enough = np.mean([wanted(task.slm[half], task.llm[half]) for task, half in zip(tasks, halves, strict=True)])
+    good = right >= min(enough, right.max()) - _ROUNDING
+    return int(np.where(good, size, np.inf).argmin())
+
+
+def judged(tasks: Sequence[Task]) -> list[Judged]:
     """Lets each half of the questions judge the setting that the other half chose (two-fold cross-validation).
 
-    `right` and `size` are a method's [settings, questions]; the right answers of both models alone [questions] say what
-    is good enough; `first` marks the first half of the questions.
+    The same settings have to be given for all tasks; one setting is chosen for all of them.
     """
-    chosen = [
-        cheapest(right[:, half], size[:, half], wanted(slm[half], llm[half])) if half.any() else 0
-        for half in (~first, first)
+    others, firsts = [~task.first for task in tasks], [task.first for task in tasks]
+    one, other = (best(tasks, halves) if all(map(np.any, halves)) else 0 for halves in (others, firsts))
+    return [
+        Judged((one, other), *(np.where(task.first, each[one], each[other]) for each in (task.right, task.size)))
+        for task in tasks
     ]
-    own = np.where(first, chosen[0], chosen[1])
-    every = np.arange(right.shape[1])
-    return Judged((chosen[0], chosen[1]), right[own, every], size[own, every])
 
 
 def spread(size: Array, most: int) -> list[int]:

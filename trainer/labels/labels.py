@@ -10,7 +10,7 @@ import hashlib
 import json
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -29,7 +29,7 @@ from engine.models.files import sha256_of
 from engine.pair import Pair
 from engine.served.model import ServedModel
 from engine.tokenizer import render
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.json_files import AGAIN
 from trainer.labels.answers import Answer
 from trainer.preference import CASE_NAMES, Case, shortcut
@@ -83,7 +83,7 @@ def label(
     folder: Path,
     answers: Mapping[str, Answer] | None = None,
     run_llm: bool = True,
-    report: Callable[[str], None] = print,
+    report: Report = print,
     keep_states: float = 1.0,
 ) -> None:
     """Labels questions into `folder`; resumes where it stopped.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from engine.pair import Pair
 from engine.policy import FixedPolicy, Policy, RouterPolicy
 from engine.router import Router, RouterNetwork
 from engine.tokenizer import render
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.continuous_batch import require_costs, write_each
 from trainer.labels.labels import labelled_tokens_of, labels_about, read_labels
 from trainer.preference import Case
@@ -85,7 +85,7 @@ def roll_out(
     folder: Path,
     settings: RolloutSettings,
     router: Router | None = None,
-    report: Callable[[str], None] = print,
+    report: Report = print,
 ) -> None:
     """Rolls out undecided tokens of labelled questions into `folder`; resumes where it stopped.
 
@@ -192,7 +192,7 @@ def _finish(
     starts: Sequence[_Start],
     policy: Policy,
     settings: RolloutSettings,
-    report: Callable[[str], None],
+    report: Report,
 ) -> list[Rollout]:
     """Finishes texts and grades them."""
     limit, dial = settings.max_new_tokens, settings.threshold

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.grading.formula import last_boxed
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.questions.question import FIELDS, LETTERS, Question, Split, read_rows
 
 Row = dict[str, Any]
@@ -27,7 +27,7 @@ class Benchmark:
     convert: Callable[[Row], Row]  # makes a row for `question_of`, with an `id` only where the set has one
 
 
-def load(name: str, split: Split, report: Callable[[str], None] = print) -> list[Question]:
+def load(name: str, split: Split, report: Report = print) -> list[Question]:
     """All questions of one benchmark's split, with ids `<name>-<split>-<the set's own id, or the row's number from 0>`.
 
     A TrainerError if the set cannot be had, or has no usable row.

@@ -6,13 +6,13 @@ A row that cannot be used is reported with its place and skipped, so that one ba
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from engine.grading import Family
 from engine.grading.number import parse
-from trainer import TrainerError
+from trainer import Report, TrainerError
 
 ARITHMETIC = "arithmetic"
 """The `--data` name of the synthetic language of the tiny pair."""
@@ -60,7 +60,7 @@ def prompt(question: Question) -> str:
     return f"{question.question}\nReason step by step, and put the final answer within \\boxed{{}}."
 
 
-def read_rows(rows: Iterable[tuple[str, Any]], name: str, report: Callable[[str], None]) -> list[Question]:
+def read_rows(rows: Iterable[tuple[str, Any]], name: str, report: Report) -> list[Question]:
     """Questions of the rows that can be used.
 
     Args:
@@ -74,7 +74,7 @@ def read_rows(rows: Iterable[tuple[str, Any]], name: str, report: Callable[[str]
         try:
             if isinstance(row, Exception):
                 raise row
-            question = question_of(row)
+            question = row if isinstance(row, Question) else question_of(row)
             if question.id in questions:
                 raise ValueError(f"the id {question.id!r} is taken by an earlier row")
             questions[question.id] = question
@@ -83,6 +83,12 @@ def read_rows(rows: Iterable[tuple[str, Any]], name: str, report: Callable[[str]
     if not questions:
         raise TrainerError(f"{name} has no usable row: give UTF-8 with one JSON object per line, with {FIELDS}")
     return list(questions.values())
+
+
+def general_prompt(name: str, text: str) -> Question | ValueError:
+    """A text as a question that has no answer; the reason where it is none."""
+    fits = text.strip() and len(text) <= MAX_CHARACTERS and not _NO_TEXT.search(text)
+    return Question(name, text, "", "") if fits else ValueError(f"no prompt of 1 to {MAX_CHARACTERS:,} characters")
 
 
 def question_of(row: Any) -> Question:
