@@ -68,7 +68,9 @@ def _prompt_list(value: Any) -> Any:
 
 
 def _part_list(value: Any) -> Any:
-    return [{"type": "text", "text": value}] if isinstance(value, str) else [] if value is None else value
+    if value is not None and not isinstance(value, str | list):
+        raise PydanticCustomError("content", "must be a text, or a list of parts of type text")
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value or []
 
 
 _Prompt = Annotated[Any, PlainValidator(_check_prompt)]
