@@ -151,8 +151,8 @@ def _vllm_tokens(model: str, text: str) -> dict[str, Any]:
     return {"model": model, "prompt": text, "add_special_tokens": False}
 
 
-# SGLang: `/generate` with `input_ids`. One call with a cached prefix verifies a draft. `input_top_logprobs` is about the
-# tokens from `logprob_start_len` on, the first of which has none: the last are taken, with or without that first one.
+# SGLang: `/generate` with `input_ids`. One call with a cached prefix verifies a draft. `input_top_logprobs` begins at
+# the token `logprob_start_len`, which has none: the last places are taken, with or without that one.
 
 
 def _sglang_body(question: Inquiry) -> dict[str, Any]:
