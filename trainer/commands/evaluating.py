@@ -31,6 +31,7 @@ class Evaluate(OnQuestions):
     )
     labels: Paths = option((), "folders of labels, by which --methods finds thresholds for LLM shares", "FOLDER")
     max_new_tokens: Count = option(256, "of an answer", "N")
+    alone: bool = option(False, "measure seconds: one text at a time, methods taking turns, on an idle machine")
     results: Path = option(RESULTS, "gets <pair>/<task>.parquet")
 
     def run(self) -> None:
@@ -38,7 +39,7 @@ class Evaluate(OnQuestions):
 
         questions, methods = self.wanted()
         pair = self.pair()
-        evaluate(pair, questions, methods, self.out, self.task, self.max_new_tokens)
+        evaluate(pair, questions, methods, self.out, self.task, self.max_new_tokens, alone=self.alone)
         print(gather(self.out, self.results / _folder(pair)))
 
     def wanted(self) -> tuple[list[Question], list[Method]]:
@@ -50,28 +51,13 @@ class Evaluate(OnQuestions):
 
         check_task(self.task)
         questions = self.asked()
+        if self.alone and not all(question.answer for question in questions):
+            raise TrainerError("general prompts have no answers to be timed: name other --data")
         tokens = held_out_tokens(*self.labels) if self.labels else None
         if tokens is not None:
             way_out = "routers learned from --labels; give others (--split dev, --offset, or another file)"
             check_apart(tokens.about["texts"], questions, way_out)
         return questions, read_methods(self.methods, tokens) if self.methods else methods_of(self.rules)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seconds(Evaluate):
-    """Measure seconds of a few answers, one text at a time, methods taking turns; on an idle machine."""
-
-    questions: Count = option(20, "how many, the first of those that were evaluated in --out", "N")
-
-    def run(self) -> None:
-        from trainer.evaluation.evaluate import gather, measure_seconds
-
-        questions, methods = self.wanted()
-        if not all(question.answer for question in questions):
-            raise TrainerError("general prompts have no answers to be timed: name other --data")
-        pair = self.pair()
-        measure_seconds(pair, questions, methods, self.out, self.task, self.max_new_tokens)
-        print(gather(self.out, self.results / _folder(pair)))
 
 
 def _folder(pair: Pair) -> str:
