@@ -122,9 +122,7 @@ class ServedModel:
             for row, chunk, count in zip(rows, chunks, wanted, strict=True)
             if count
         }
-        futures = {
-            row: cache.pending(row, question) or self._ask(cache, row, question) for row, question in asked.items()
-        }
+        futures = {row: cache.ask(row, question, self._send) for row, question in asked.items()}
         wait(futures.values(), _WAIT_SECONDS)
         answers: dict[int, torch.Tensor | None] = {row: self._answer(cache, row, each) for row, each in futures.items()}
         read: list[torch.Tensor | None] = []
@@ -205,7 +203,7 @@ class ServedModel:
             for length in _TIMED:
                 start += [1 + (7 * turn + n) % (self.vocabulary - 1) for n in range(length)]
                 started = time.perf_counter()
-                self._send(start, 1).result()
+                self._send((tuple(start), 1)).result()
                 times[length].append(time.perf_counter() - started)
         one, some = (median(times[length]) for length in _TIMED)
         self.cost = replace(
@@ -216,14 +214,10 @@ class ServedModel:
             head_table=((1, 0.0),),
         )
 
-    def _ask(self, cache: TextCache, row: int, asked: Asked) -> Future[list[Likely]]:
-        if self.gone:  # and yet it is to write here
+    def _send(self, asked: Asked) -> Future[list[Likely]]:
+        if self.gone:
             raise self.connection.given_up()
-        future = self._send(*asked)
-        cache.wait_for(row, asked, future)
-        return future
-
-    def _send(self, tokens: Sequence[int], looks: int) -> Future[list[Likely]]:
+        tokens, looks = asked
         question = Inquiry(tokens, looks, self.top, self._model, self.vocabulary)
         return self._asked(self.dialect.path, self.dialect.body(question), partial(self.dialect.answer, question))
 

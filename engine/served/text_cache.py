@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -57,17 +57,14 @@ class TextCache:
         self._texts[row] = self.text(row, chunk)
         self.lengths[row] = len(self._texts[row])
 
-    def pending(self, row: int, asked: Asked) -> Future[Any] | None:
-        """The answer to this question, if it is on its way; another question about the row is given up."""
-        known, future = self._pending.get(row, (asked, None))
-        if future is not None and known != asked:
+    def ask(self, row: int, asked: Asked, send: Callable[[Asked], Future[Any]]) -> Future[Any]:
+        """The answer to a question about a row, sent unless it is on its way; another about the row is given up."""
+        known, future = self._pending.get(row, (None, None))
+        if future is None or known != asked:
             self.leave(row)
-            return None
+            future = send(asked)
+            self._pending[row] = asked, future
         return future
-
-    def wait_for(self, row: int, asked: Asked, future: Future[Any]) -> None:
-        """Remembers the question about a row that is on its way."""
-        self._pending[row] = asked, future
 
     def settle(self, row: int) -> None:
         """Forgets the row's question, which was answered or is of no use any more."""

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from engine.bench.markdown import filled
+from engine.guard.server import raise_descriptors
 from engine.provenance import ROOT
 from tools.soak import kills as soak_kills
 from tools.soak import mutations as soak_mutations
@@ -34,6 +35,7 @@ _TRACES = 200  # mutated ones that attackers draw from
 def main(arguments: list[str] | None = None) -> int:
     """Rehearses, prints the tables; 1 if anything was lost."""
     options = _parser().parse_args(arguments)
+    raise_descriptors()  # for thousands of silent connections
     if options.browsers and not (shutil.which("chromium") or shutil.which("chromium-browser")):
         print("no chromium on PATH: no visitor comes with a browser", file=sys.stderr)
         options.browsers = 0

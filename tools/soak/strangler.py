@@ -23,7 +23,7 @@ from tools.soak.programs import body
 SOON = 5.0
 """Seconds in which others must be answered."""
 
-_SILENT, _CONNECTIONS, _CHUNKS = 32, 520, 20_000
+_SILENT, _CONNECTIONS, _CHUNKS = 32, 1_100, 20_000
 _CLIENTS, _REQUESTS, _FORGED = 30, 40, 12
 _LOOP_SECONDS = 20.0
 _BODY = json.dumps({"model": "tiny:slm", "prompt": "Start with 1.", "max_tokens": 1})
@@ -37,7 +37,7 @@ class Strangler(Flooder):
         return [
             *super().attacks(),
             ("32 requests to `/v1` without their bodies", self.silent_requests),
-            ("520 silent connections", self.silent_connections),
+            ("1,100 silent connections", self.silent_connections),
             ("bodies in chunks of one byte", self.tiny_chunks),
             ("30 clients that fetch the page", self.page_flood),
             ("invented windows as fast as they go", self.window_flood),
