@@ -9,6 +9,7 @@ import torch
 
 from engine.errors import InvalidRequest
 from engine.events.cost import ModelCost
+from engine.model.kv_cache import Span
 
 
 def check_acceptance(llm: AnyModel, acceptance: float) -> None:
@@ -48,8 +49,8 @@ class AnyCache(Protocol):
     def truncate(self, row: int, length: int) -> None:
         """Rolls a row back."""
 
-    def fork(self, source: int, target: int, length: int | None = None) -> None:
-        """Copies a row, or its beginning."""
+    def copy(self, spans: Sequence[Span]) -> None:
+        """Copies tokens from one row to another."""
 
 
 class AnyModel(Protocol):

@@ -30,7 +30,6 @@ class RaggedCache:
     Attributes:
         keys, values: Per layer a tensor [rows, kv_heads, capacity or some more, head_dim].
         lengths: Tokens stored per row, at most `capacity`.
-        prefixes: Per row a number for each stored token that stands for the text up to it; see `prefix_keys`.
     """
 
     def __init__(self, config: Any, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -40,7 +39,6 @@ class RaggedCache:
         self.keys = [_zeros(shape, dtype, device) for _ in layers]
         self.values = [_zeros(shape, dtype, device) for _ in layers]
         self.lengths = [0] * rows
-        self.prefixes: list[list[int]] = [[] for _ in range(rows)]
         self.capacity = capacity
 
     def grow(self, rows: int, capacity: int) -> None:
@@ -52,7 +50,6 @@ class RaggedCache:
                 for row, length in enumerate(self.lengths):
                     new[row, :, :length] = old[row, :, :length]
                 blocks[layer] = new
-        self.prefixes += [[] for _ in range(rows - len(self.lengths))]
         self.lengths += [0] * (rows - len(self.lengths))
         self.capacity = capacity
 
@@ -60,7 +57,7 @@ class RaggedCache:
         """Empties a row whose values may be no numbers, which another text behind them would not be safe from."""
         for block in (*self.keys, *self.values):
             block[row] = 0
-        self.lengths[row], self.prefixes[row] = 0, []
+        self.lengths[row] = 0
 
     def leave(self, row: int) -> None:
         """No-op: only a served cache has requests in flight."""
@@ -69,50 +66,33 @@ class RaggedCache:
         """Rolls a row back to its first `length` tokens; what lies beyond is overwritten later."""
         assert 0 <= length <= self.lengths[row], (length, self.lengths[row])
         self.lengths[row] = length
-        del self.prefixes[row][length:]
-
-    def extend(self, row: int, prefixes: Sequence[int]) -> None:
-        """Says that a row's next tokens are stored."""
-        self.lengths[row] += len(prefixes)
-        self.prefixes[row] += prefixes
-
-    def fork(self, source: int, target: int, length: int | None = None) -> None:
-        """Makes row `target` a copy of row `source`, or of its first `length` tokens."""
-        length = self.lengths[source] if length is None else length
-        assert length <= self.lengths[source], (length, self.lengths[source])
-        for block in (*self.keys, *self.values):
-            block[target, :, :length] = block[source, :, :length]
-        self.lengths[target], self.prefixes[target] = length, self.prefixes[source][:length]
 
     def copy(self, spans: Sequence[Span]) -> None:
         """Stores behind each target's last token what a source holds at the same places."""
-        places = torch.tensor(
-            [(span.source, span.target, place) for span in spans for place in range(span.start, span.stop)],
-            device=self.keys[0].device,
-        )
-        sources, targets, positions = places.T
-        for block in (*self.keys, *self.values):
-            block[targets, :, positions] = block[sources, :, positions]
-        for source, target, start, stop in spans:
-            self.extend(target, self.prefixes[source][start:stop])
+        if len(spans) == 1:
+            ((source, target, start, stop),) = spans
+            for block in (*self.keys, *self.values):
+                block[target, :, start:stop] = block[source, :, start:stop]
+        else:
+            places = torch.tensor(
+                [(span.source, span.target, place) for span in spans for place in range(span.start, span.stop)],
+                device=self.keys[0].device,
+            )
+            sources, targets, positions = places.T
+            for block in (*self.keys, *self.values):
+                block[targets, :, positions] = block[sources, :, positions]
+        for span in spans:
+            assert self.lengths[span.target] == span.start and span.stop <= self.lengths[span.source], span
+            self.lengths[span.target] = span.stop
 
 
 class Span(NamedTuple):
-    """What one row is to take over from another: the tokens from `start` to before `stop`, where its own text ends."""
+    """The tokens that one row is to take over from another, from `start`, where its own end, to before `stop`."""
 
     source: int
     target: int
     start: int
     stop: int
-
-
-def prefix_keys(before: Sequence[int], tokens: Sequence[int]) -> list[int]:
-    """For each token a number that stands for the text up to it; `before` are those of what stands before."""
-    key, keys = before[-1] if before else 0, []
-    for token in tokens:
-        key = hash((key, token))
-        keys.append(key)
-    return keys
 
 
 class RaggedAttention:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
@@ -12,13 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from engine.events.cost import ModelCost
 from engine.model import pass_times
-from engine.model.any_model import AnyCache, AnyModel
 from engine.model.forward import Trunk
-from engine.model.kv_cache import PLACES, RaggedAttention, RaggedCache, head_dim, prefix_keys
+from engine.model.kv_cache import PLACES, RaggedAttention, RaggedCache, head_dim
 from engine.model.linear import joined, size_of
 from engine.model.pass_times import HEADS, LENGTHS, PassTimes
 from engine.provenance import hardware
@@ -105,7 +102,7 @@ class LanguageModel:
         attention = RaggedAttention(cache, placed, sizes, together)
         states = self._trunk(torch.tensor(ids, device=self.device), attention).split(sizes)
         for row, chunk in zip(rows, chunks, strict=True):
-            cache.extend(row, prefix_keys(cache.prefixes[row], chunk))
+            cache.lengths[row] += len(chunk)
         self.fed += len(ids)
         hidden = dict(zip(order, states, strict=True))
         return [hidden[n][len(hidden[n]) - wanted[n] :] for n in range(len(rows))]
@@ -212,36 +209,3 @@ def _shortest(run: Callable[[], object]) -> float:
         run()
         times = sorted([*times, time.perf_counter() - started])
     return times[0]
-
-
-SHORTEST = 16  # tokens that two texts must have in common before a copy is worth a pass of its own
-
-
-def prefill_shared(model: AnyModel, cache: AnyCache, texts: Mapping[int, Sequence[int]]) -> None:
-    """Prefills the prefixes that new texts share, each once; at least the last token of each text is left to be read.
-
-    Longest first, each text takes a copy of the prefix that it shares with one before it. `texts` are token ids by row
-    of the cache; only rows of which nothing is cached yet are looked at.
-    """
-    fresh = sorted((row for row in texts if cache.lengths[row] == 0), key=lambda row: -len(texts[row]))
-    if len(fresh) < 2:
-        return
-    ids = pad_sequence([torch.tensor(texts[row]) for row in fresh], batch_first=True, padding_value=-1)
-    depth = dict.fromkeys(fresh, 0)  # copies of copies
-    passes: dict[int, dict[int, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
-    for n, row in enumerate(fresh[1:], 1):
-        common = (ids[:n] == ids[n]).cumprod(1).sum(1)
-        best = int(common.argmax())  # the first of the best, which is the longest
-        donor = fresh[best]
-        length = min(int(common[best]), len(texts[row]) - 1, len(texts[donor]) - 1)
-        if length >= SHORTEST:
-            depth[row] = depth[donor] + 1
-            passes[depth[donor]][donor].append((row, length))
-    for _, donors in sorted(passes.items()):
-        chunks = {donor: texts[donor][cache.lengths[donor] : -1] for donor in donors}
-        fed = {donor: chunk for donor, chunk in chunks.items() if chunk}
-        if fed:
-            model.feed(cache, list(fed), list(fed.values()), [0] * len(fed))
-        for donor, copies in donors.items():
-            for row, length in copies:
-                cache.fork(donor, row, length)
