@@ -15,7 +15,7 @@ from app.components import QUIET, Panel, refusal
 from app.controls import fill, policy_update, scoring_choices
 from app.conversation import conversation_after
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import FIELDS, fitting, page_request, request_fields, router_dials, turns_text, whole
+from app.fields import FIELDS, held_fields, page_request, router_dials, turns_text, whole
 from app.header import header_html
 from app.running.host import Host
 from app.running.job import Job
@@ -30,14 +30,11 @@ from engine import EngineError, Role, Settings
 EACH_TIME: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
 """Of events that start a job: a second one is not dropped, it stops the first."""
 
-ENABLE = """() => {
-  document.dispatchEvent(new CustomEvent('citer-start'));
-  return { __type__: 'update', interactive: true };
-}"""
-"""In the browser: the feed is opened at once, so that it is there when the first token comes."""
-
 STARTED = "() => { document.dispatchEvent(new CustomEvent('citer-start')); }"
-"""In the browser, once the server has started it: where the feed was closed meanwhile, it is opened again."""
+"""In the browser: the feed is opened, where it is not open."""
+
+REFUSED = "() => { document.dispatchEvent(new CustomEvent('citer-refused')); }"
+"""In the browser: what was asked for will not come."""
 
 
 GONE = (
@@ -136,8 +133,7 @@ class Handlers:
         run = session.step(by) if by in (-1, 1) else session.go_to(number)
         values: dict[str, Any] = {}
         if run is not None:
-            policies = None if self.host.pair is None else self.host.pair.policies
-            values, _ = fitting(request_fields(run.settings), run.request.stop, policies)
+            values = held_fields(run.settings, None if self.host.pair is None else self.host.pair.policies)
         if prompt and prompt not in sent:
             values.pop("prompt", None)
         return [versions_message(session), *fill(self.fields, values)]
@@ -216,52 +212,29 @@ def _leave_empty_sweep(session: Session) -> None:
         session.scrubbing = False
 
 
-def enable_stop(button: gr.Button, starts: Iterable[Callable[..., Any]], js: str = ENABLE) -> None:
-    """Enables Stop where something is started, by event listeners such as `start.click`.
-
-    In the browser, and called before the handlers of the starts are added, so that it is done before the answer to a
-    refused request can undo it.
-    """
-    for start in starts:
-        start(None, outputs=button, js=js, **QUIET)
-
-
 def wire_stop(
     button: gr.Button,
     sessions: Sessions,
     jobs_of: Callable[[Session], Iterable[Job | None]],
     starts: Iterable[Any],
-    ends: Iterable[Any],
 ) -> None:
-    """Lets Stop stop, and disables it when nothing is left to stop, also where a start was refused.
+    """Lets Stop stop. The browser shows it while something is written (`assets/page/lib/stop.js`).
 
     Args:
         button: Stop.
         sessions: Of all windows.
         jobs_of: The jobs of a session that the button stops, within one step.
-        starts, ends: The events that start these jobs, and those that say that one has ended.
+        starts: The events that start these jobs.
     """
 
-    def can_stop(request: gr.Request) -> Any:
-        # Asked, not assumed: the job that ended may have given way to another, which can be stopped.
-        jobs = jobs_of(sessions.get(request.session_hash))
-        return gr.update(interactive=any(job is not None and job.active for job in jobs))
-
-    def stop(request: gr.Request) -> Any:
+    def stop(request: gr.Request) -> None:
         for job in filter(None, jobs_of(sessions.get(request.session_hash))):
             job.cancel.set()
-        return gr.update(interactive=False)
 
-    check: dict[str, Any] = {"outputs": button, "queue": False, **EACH_TIME}
     for start in starts:
         start.success(None, js=STARTED, **QUIET)
-        # Asked after a start too: the answer about a job that ended just before may come late, and disable Stop.
-        for after in (start.success, start.failure):
-            after(can_stop, **check)
-    for end in ends:
-        for after in (end.success, end.failure):
-            after(can_stop, **check)
-    button.click(stop, outputs=button, queue=False, trigger_mode="multiple", **QUIET)
+        start.failure(None, js=REFUSED, **QUIET)
+    button.click(stop, queue=False, trigger_mode="multiple", **QUIET)
 
 
 def wire_job(button: gr.Button, sessions: Sessions, kind: str, started: Any, panel: Panel) -> None:
@@ -270,8 +243,8 @@ def wire_job(button: gr.Button, sessions: Sessions, kind: str, started: Any, pan
     def ended(request: gr.Request) -> None:
         raise_error(sessions.get(request.session_hash).jobs.get(kind))
 
-    ends = [panel.ended(ended, **EACH_TIME)]
-    wire_stop(button, sessions, lambda session: [session.jobs.get(kind)], [started], ends)
+    panel.ended(ended, **EACH_TIME)
+    wire_stop(button, sessions, lambda session: [session.jobs.get(kind)], [started])
 
 
 def raise_error(job: Job | None) -> None:

@@ -5,6 +5,7 @@ Events only start and stop jobs; what is written comes through the window's feed
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -21,7 +22,7 @@ from app.entrance.gradio_parts import PageBlocks
 from app.entrance.launch import page_app
 from app.entrance.metrics import metrics_route
 from app.fields import FIELDS
-from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire_stop
+from app.handlers import EACH_TIME, STARTED, Handlers, wire_stop
 from app.header import header_html
 from app.recorded import Recorded
 from app.running.host import Host
@@ -45,8 +46,6 @@ MAX_WAITING = 128
 
 _LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
 
-_ENABLE_IF_FLIPPED = f"""() => (
-  document.querySelector('.t.flip, .t.draft, .stream-origin.rescored') ? ({ENABLE})() : {{ __type__: 'update' }})"""
 _WENT = "() => { document.dispatchEvent(new CustomEvent('citer-went')); }"
 _UNFOLLOWED = "() => { document.dispatchEvent(new CustomEvent('citer-unfollowed')); }"
 _TELL_DIALS = """(threshold, acceptance, policy) => {
@@ -76,7 +75,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
             drawn("header/theme", "theme")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Playground", elem_id="playground"):
-                panels, fields = _playground(demo, host, sessions, settings, header, share, recorded)
+                panels, fields, restore = _playground(demo, host, sessions, settings, header, share, recorded)
             with gr.Tab("Compare", elem_id="compare"):
                 panels["comparison"] = compare_tab(host, sessions, settings, fields, recorded)
             with gr.Tab("Tune on my prompts", elem_id="tune"):
@@ -85,12 +84,12 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
                 gr.HTML(html_template=(ASSETS / "how/how.html").read_text("utf-8"), apply_default_css=False)
         keep_texts(demo, ("compare-prompt", "tune-prompts"))
         feeds = Feeds(sessions, host, UPDATES, callers)
-        wire_feed(demo, feeds, panels)
+        restore(wire_feed(demo, feeds, panels))
         add_api(host, places, callers, settings)
         endpoint = Endpoint(lambda: ready(host), settings, places)
 
         def forget(request: gr.Request) -> None:
-            sessions.drop(request.session_hash)
+            sessions.leave(request.session_hash)
 
         demo.unload(forget)
     demo.sessions, demo.feeds = sessions, feeds  # type: ignore[attr-defined]  # for tests, and for `application`
@@ -126,8 +125,13 @@ def _playground(
     header: gr.HTML,
     share: gr.HTML,
     recorded: Recorded | None,
-) -> tuple[dict[str, Panel], dict[str, Component]]:
-    """The tab's content; returns its panels by their names in the feed, and its fields by theirs (`FIELDS`)."""
+) -> tuple[dict[str, Panel], dict[str, Component], Callable[[Any], None]]:
+    """The tab's content.
+
+    Returns:
+        Its panels by their names in the feed, its fields by theirs (`FIELDS`), and what has them restored after the
+        event by which a window has its session.
+    """
     start = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
     with gr.Column(elem_id="main"):
         note = link_note()
@@ -146,8 +150,8 @@ def _playground(
     dials = [by_name[name] for name in ("threshold", "acceptance")]
     policy = by_name["policy"]
     handlers = Handlers(host, sessions, settings, fields)
-    enable_stop(stop, [generate.click, stream.change_text, sweep.sweep, sweep.open_text])
-    enable_stop(stop, [slider.commit], js=_ENABLE_IF_FLIPPED)
+    for begins in (stream.change_text, sweep.sweep, sweep.open_text):
+        begins(None, js=STARTED, **QUIET)
     to_versions: dict[str, Any] = {"outputs": versions, **EACH_TIME}
     # What needs a text that the window has: where the server has it no more, `lib/refused.js` says so with the way out,
     # and gradio, which tells of what its queue refuses, has none.
@@ -159,9 +163,9 @@ def _playground(
         sweep.sweep(handlers.sweep, inputs=fields, **to_versions),
         sweep.open_text(handlers.open_text, inputs=dials, **of_a_text),
     ]
-    ended = [stream.ended(handlers.ended, **to_versions), sweep.ended(handlers.sweep_ended, **EACH_TIME)]
-    ended[0].failure(handlers.versions, **to_versions)
-    wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started, ended)
+    wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started)
+    stream.ended(handlers.ended, **to_versions).failure(handlers.versions, **to_versions)
+    sweep.ended(handlers.sweep_ended, **EACH_TIME)
     sweep.scrub(handlers.scrub, **of_a_text)
     followed = stream.follow_up(handlers.follow_up, outputs=conversation, queue=False, **QUIET)
     followed.failure(None, js=_UNFOLLOWED, **QUIET)
@@ -175,9 +179,13 @@ def _playground(
     # In the browser, also where the server moved the dials.
     changes = [control.change for control in (*dials, policy)]
     gr.on(changes, None, inputs=[*dials, policy], js=_TELL_DIALS, **QUIET)
-    restored = wire_share(demo, host, sessions, share, note, stream, fields)
-    timer = gr.Timer(0.5)
+    timer = gr.Timer(0.5, active=False)  # until the fields are restored: what loads must not move them before
     loading = [header, policy, timer, slider, *examples.values()]
-    for event in (restored.then, timer.tick):
-        event(handlers.follow_loading, inputs=[policy, *dials], outputs=loading, queue=False, **QUIET)
-    return {"stream": stream, "sweep": sweep}, by_name
+
+    def restore(entered: Any) -> None:
+        entered.then(handlers.versions, **of_a_text)
+        restored = wire_share(entered, host, sessions, share, note, stream, fields)
+        for event in (restored.then, timer.tick):
+            event(handlers.follow_loading, inputs=[policy, *dials], outputs=loading, queue=False, **QUIET)
+
+    return {"stream": stream, "sweep": sweep}, by_name, restore

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from app.fields import ALTERNATIVES
+from app.figures import duration
 from app.running.history import History, Version
 from app.running.host import Host
 from app.running.job import Job, SomeJob
@@ -19,14 +20,11 @@ from app.running.listeners import Listeners
 from app.running.run import Change, Run
 from engine import DEFAULT_THRESHOLD, Forced, Prices, Request, Role, Setting, TokenEvent, at_setting, build_request
 
+KEPT_SECONDS = 300.0
+"""How long a text is written on, and everything of a window kept, after the window was heard of last."""
+
 UNHEARD_SECONDS = 15.0
-"""How long a job works though no feed is open: what was asked for by a window that is gone by now stops.
-
-A tab that is closed says so, and its job stops at once. This is for connections that were lost; a busy machine may take
-several seconds to open a feed, and a text that somebody waits for must not stop meanwhile.
-"""
-
-_UNHEARD = "Stopped, because this window was not connected for {:.0f} s"
+"""After which it gives its place to others who need one. A busy machine may take several seconds to open a feed."""
 
 SWEEP = "sweep"
 """Kind of the job whose texts the slider scrubs through."""
@@ -47,6 +45,8 @@ class Session:
         history: The texts that it has had, `run`'s among them.
         jobs: Other jobs by kind, e.g. "compare".
         scrubbing: Whether the slider scrubs through the texts of a sweep, so that moving it writes nothing.
+        name: What gradio calls the window; another once the page is loaded again.
+        left: Whether the window said that it goes.
         holds: Whether it was ever let have a job or a text, which is all that is worth keeping.
         address: The client's that asked last; None where it is not known.
     """
@@ -55,7 +55,9 @@ class Session:
         self,
         prices: Prices | None = None,
         admit: Admit = lambda session, job, replaced: None,
+        name: str = "",
     ) -> None:
+        self.name, self.left = name, False
         self.key = secrets.token_urlsafe(18)
         self.listeners = Listeners()
         self.prices = prices or Prices()
@@ -221,14 +223,43 @@ class Session:
         return self._start(job, host)
 
     @property
+    def working(self) -> list[Job]:
+        """What is being written."""
+        return [job for job in (self.run, *self.jobs.values()) if job is not None and job.active]
+
+    @property
     def active(self) -> bool:
         """Whether anything that is shown is being written."""
-        return any(job is not None and job.active for job in (self.run, *self.jobs.values()))
+        return bool(self.working)
 
     @property
     def in_use(self) -> bool:
-        """Whether something is being written, or a window listens."""
-        return self.active or len(self.listeners) > 0
+        """Whether a window listens, or something is written for one that did so a moment ago."""
+        return len(self.listeners) > 0 or (self.active and not self.is_alone)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it was not heard of for a while."""
+        return self.listeners.unheard_seconds > UNHEARD_SECONDS
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its window is gone, and has not come back in time."""
+        return self.left and self.listeners.unheard_seconds > KEPT_SECONDS
+
+    def leave(self) -> None:
+        """The window goes. Its text is written on for a while, since it may come back; everything else stops."""
+        self.left = True
+        self.listeners.last_heard = time.monotonic()
+        for kind in [*self.jobs]:
+            self.stop_job(kind)
+
+    def come_back(self, name: str) -> None:
+        """A window has loaded the page again, and has nothing on it yet."""
+        self.name, self.left = name, False
+        self.listeners.last_heard = time.monotonic()
+        if self.run is not None:
+            self.run.brought = False
 
     @property
     def weight(self) -> int:
@@ -306,9 +337,9 @@ class Session:
 
     def _start(self, job: SomeJob, host: Host) -> SomeJob:
         def look() -> None:
-            if self.listeners.unheard_seconds > UNHEARD_SECONDS:
+            if self.listeners.unheard_seconds > KEPT_SECONDS:
                 if isinstance(job, Run):
-                    job.about = _UNHEARD.format(UNHEARD_SECONDS)
+                    job.about = f"Stopped, because this window was not connected for {duration(KEPT_SECONDS)}"
                 job.cancel.set()
 
         self.listeners.last_heard = time.monotonic()

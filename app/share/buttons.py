@@ -18,7 +18,7 @@ import gradio as gr
 from app.components import QUIET, drawn, in_browser, to_json
 from app.controls import fill
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import DIALS, FIELDS, fitting, read_query, trace_fields
+from app.fields import DIALS, FIELDS, fitting, held_fields, read_query, trace_fields
 from app.figures import counted, dial, pair_name
 from app.recorded import Recorded
 from app.running.host import Host
@@ -83,7 +83,7 @@ def link_note() -> gr.HTML:
 
 
 def wire_share(
-    demo: gr.Blocks,
+    entered: Any,
     host: Host,
     sessions: Sessions,
     bar: gr.HTML,
@@ -93,16 +93,17 @@ def wire_share(
 ) -> Any:
     """Lets files be opened, and links fill in the page when it loads; returns the event of filling in.
 
-    `shown` is the panel of the text; `fields` are the page's, in the order of `FIELDS`.
+    `entered` is the event by which a window has its session; `shown` is the panel of the text; `fields` are the page's,
+    in the order of `FIELDS`.
     """
     handlers = _ShareHandlers(host, sessions, fields)
     for opener in (bar, note):
         opener.upload(handlers.open_trace, outputs=[opener, shown, *fields], **QUIET, queue=False)
     gr.on([field.change for field in fields], None, inputs=list(fields), js=_TELL_FIELDS, **QUIET)
     # By themselves, as a trace may take long to read: what is typed meanwhile stays. Both components can carry a text.
-    demo.load(handlers.restore_text, bar, shown, js=in_browser("keptTrace"), **QUIET, queue=False)
+    entered.then(handlers.restore_text, bar, shown, js=in_browser("keptTrace"), **QUIET, queue=False)
     carriers, js = [note, bar], in_browser("keptFields")
-    return demo.load(handlers.restore_fields, carriers, [note, *fields], js=js, **QUIET, queue=False)
+    return entered.then(handlers.restore_fields, carriers, [note, *fields], js=js, **QUIET, queue=False)
 
 
 def keep_texts(demo: gr.Blocks, names: Collection[str]) -> None:
@@ -173,10 +174,13 @@ class _ShareHandlers:
             return [gr.skip(), *self._updates(values)]
         query = dict(request.query_params)
         values, refused = read_query(query, self._policies())
+        session = self.sessions.enter(request.session_hash)
         if not values and not refused:
-            return [gr.skip(), *[gr.skip()] * len(self.fields)]
-        if chosen := values.keys() & DIALS:  # else the router's own would take their place once the models are there
-            self.sessions.enter(request.session_hash).moved |= chosen
+            if session.run is None:
+                return [gr.skip()] * (1 + len(self.fields))
+            # A text that was left by a window before this one: it is asked for anew as it was.
+            return [gr.skip(), *self._updates(held_fields(session.run.settings, self._policies()))]
+        session.moved |= values.keys() & DIALS  # else the router's own would take their place once the models are there
         filled = ", ".join(_NAMES.get(name, name.replace("_", " ")) for name in values)
         said = f"The link filled in {filled or 'nothing'}; Generate writes the text."
         if refused:

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.components import QUIET, Panel, drawn
+from app.components import QUIET, Panel, drawn, in_browser
 from app.entrance.callers import Callers
 from app.running.host import Host
 from app.running.session import UNHEARD_SECONDS, Session
@@ -141,21 +141,25 @@ class Feeds:
                 await _wait(notified, _LOOK_SECONDS)
 
 
-def wire_feed(demo: gr.Blocks, feeds: Feeds, panels: Mapping[str, Panel]) -> None:
-    """Adds what opens the feed in the browser; where that fails, gradio brings the finished texts (`Feeds.whole`)."""
+def wire_feed(demo: gr.Blocks, feeds: Feeds, panels: Mapping[str, Panel]) -> Any:
+    """Adds what opens the feed in the browser; where that fails, gradio brings the finished texts (`Feeds.whole`).
+
+    Returns the event by which a window that was opened has its session: a new one, or that of a window before it.
+    """
     opener = drawn("stream/feed", "feed", events=("unreached",), path=_PATH.removeprefix("/"), panels=list(panels))
 
-    def key(request: gr.Request) -> str:
-        return feeds.sessions.enter(request.session_hash).key
+    def key(former: Any, request: gr.Request) -> str:
+        return feeds.sessions.adopt(request.session_hash, former if isinstance(former, str) else "").key
 
     async def whole(request: gr.Request) -> list[Any]:
         session = feeds.sessions.enter(request.session_hash)
         messages = await feeds.whole(session, request.session_hash)
         return [session.key, *(messages.get(name, gr.skip()) for name in panels)]
 
-    demo.load(key, outputs=opener, queue=False, **QUIET)
+    entered = demo.load(key, opener, opener, js=in_browser("formerKey"), queue=False, **QUIET)
     outputs = [opener, *panels.values()]
     opener.unreached(whole, outputs=outputs, trigger_mode="multiple", concurrency_limit=None, **QUIET)
+    return entered
 
 
 async def _wait(notified: asyncio.Event, seconds: float) -> None:

@@ -20,7 +20,7 @@ from app.components import ASSETS, QUIET, Panel, drawn, to_json
 from app.controls import fill, knob, policy_update, scoring_choices, scoring_policy
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, draft_limit, fitting, whole
-from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
+from app.handlers import EACH_TIME, refusals, wire_job
 from app.running.host import Host
 from app.running.sessions import Sessions
 from app.stream.updates import JobUpdates
@@ -74,7 +74,6 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
                 rule=RULE,
                 plotly=f"gradio_api/file={_PLOTLY.as_posix()}",
             )
-    enable_stop(stop, [run.click])
     started = run.click(handlers.tune, inputs=[text, policy, count, limit, *kept], **EACH_TIME)
     wire_job(stop, sessions, KIND, started, panel)
     panel.use(handlers.use, outputs=[*fields.values()], queue=False, **QUIET)
@@ -105,7 +104,7 @@ def _inputs(host: Host, settings: Settings) -> tuple[Any, ...]:
         limit = gr.Number(settings.max_new_tokens, label="New tokens per text", elem_id="tune-limit")
         with gr.Row(elem_id="tune-actions"):
             run = gr.Button("Run", variant="primary", elem_id="tune-run", min_width=112)
-            stop = gr.Button("Stop", interactive=False, elem_id="tune-stop", min_width=80)
+            stop = gr.Button("Stop", elem_id="tune-stop", min_width=80)
     return text, policy, count, limit, run, stop
 
 

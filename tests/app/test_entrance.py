@@ -193,7 +193,7 @@ def test_what_nobody_listens_to_stops_and_what_somebody_waits_for_does_not(clien
 
 def test_what_waits_in_line_for_nobody_leaves_it(site: Site, client, pair, monkeypatch):
     monkeypatch.setattr(site.host.scheduler, "bound", 1)
-    monkeypatch.setattr(sessions, "UNHEARD_SECONDS", 0.05)
+    monkeypatch.setattr(sessions, "KEPT_SECONDS", 0.05)
     pair.tokens_per_second = 10
     first, second = listened_to(site, "first"), site.sessions.enter("second")
     run = first.begin(request(max_new_tokens=1000), site.host)

@@ -225,7 +225,6 @@ def pair():
 def test_whatever_is_done_in_whatever_order_texts_are_exact_kept_and_come_back(host, pair, monkeypatch):
     monkeypatch.setattr(history, "MAX_VERSIONS", 5)
     monkeypatch.setattr(history, "MAX_KEPT_TOKENS", 70)
-    monkeypatch.setattr("app.running.session.UNHEARD_SECONDS", 600)
     host.start()
     wanted = settings(settings(), max_examples=30, stateful_step_count=18, phases=[Phase.generate])
     machine: Any = lambda: Windows(host, pair)  # noqa: E731  # hypothesis asks for a class

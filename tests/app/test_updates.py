@@ -174,7 +174,6 @@ class Following(RuleBasedStateMachine):
 
 def test_whatever_is_lost_changed_or_undone_the_page_ends_with_the_text_and_gets_nothing_twice(monkeypatch):
     monkeypatch.setattr("app.stream.updates.FIGURE_SECONDS", 0.0)
-    monkeypatch.setattr("app.running.session.UNHEARD_SECONDS", 600)
     driver = pytest.importorskip("playwright", reason="its node runs the page's scripts").__path__[0]
     script = (ROOT / "assets/page/lib/channel.js").as_uri()
     command = [f"{driver}/driver/node", "--input-type=module", "-e", CHANNEL, script]
@@ -267,7 +266,7 @@ def test_a_text_that_somebody_follows_is_written_to_its_end_however_long_nothing
     run = session.begin(request(), host)
 
     def hear(panel: str) -> None:
-        monkeypatch.setattr(app.running.session, "UNHEARD_SECONDS", 0.0)
+        monkeypatch.setattr(app.running.session, "KEPT_SECONDS", 0.0)
         if not panel:
             silent.set()
 
@@ -278,8 +277,8 @@ def test_a_text_that_somebody_follows_is_written_to_its_end_however_long_nothing
 
 
 def test_what_nobody_waits_for_is_stopped_and_says_why(host, pair, monkeypatch):
-    for module in (app.running.session, app.stream.feed):
-        monkeypatch.setattr(module, "UNHEARD_SECONDS", 0.2)
+    monkeypatch.setattr(app.running.session, "KEPT_SECONDS", 0.2)
+    monkeypatch.setattr(app.stream.feed, "UNHEARD_SECONDS", 0.2)
     pair.tokens_per_second = 10
     session, callers = Session(), Callers()
     callers.watched = True  # and no stream is open
@@ -322,8 +321,7 @@ def test_a_feed_is_opened_by_its_own_key_only_and_a_window_has_few(host):
 
 
 def test_a_window_without_a_feed_gets_the_finished_text_once_and_who_asks_again_ends_the_older(host, pair, monkeypatch):
-    for module in (app.running.session, app.stream.feed):
-        monkeypatch.setattr(module, "UNHEARD_SECONDS", 600)
+    monkeypatch.setattr(app.stream.feed, "UNHEARD_SECONDS", 600)
     session, feeds = Session(), Feeds(Sessions(), host, UPDATES)
 
     async def ask_often() -> list[dict[str, str]]:

@@ -88,7 +88,13 @@ class Window:
         self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
 
     def open(self) -> None:
-        """Opens the page, anew if it is open, and waits until it can be used."""
+        """Opens the page as somebody who was never here, and waits until it can be used."""
+        if self.page.url.startswith(self.url):
+            self.page.evaluate("localStorage.clear()")
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Closes the page and opens it."""
         self.page.goto("about:blank")  # what a page that is left says of its open requests is not the next one's
         self.requests.clear()
         self.errors.clear()

@@ -24,6 +24,7 @@ export const openChannel = ({ element, props, trigger, watch }, show, isWhole = 
     if (n < newest || (n === run && (now < view || cut < cuts))) return;
     newest = n;
     const ends = ['done', 'stopped', 'failed'].includes(state);
+    document.dispatchEvent(new CustomEvent('citer-state', { detail: { panel: props.panel, active: !ends } }));
     if (n !== run && count === 0 && !message.kept) {   // nothing of it yet
       show(message, 0, true, 0);
     } else {

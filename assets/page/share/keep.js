@@ -2,16 +2,16 @@
 import { listen } from '../lib/dom.js';
 import { keepFields, keepTrace } from './storage.js';
 
-const SOON = 500, REST = 10_000;   // milliseconds after the end of a text; between two readings of one that grows
+const REST = 10_000;   // milliseconds between two readings of a text that grows
 const ENDS = ['done', 'stopped', 'failed'];
 
 export const startKeep = ({ element, server }) => {
-  let read = '', due = 0, timer = 0;   // what was read last, when more is due
+  let read = '', due = 0;   // what was read last, when more is due
 
   const keep = async (asked, key) => {
     try {
       const answer = await server.take({ ...asked, kind: 'json' });
-      if (answer) keepTrace(answer);
+      if (answer && read === key) keepTrace(answer);
     } catch {
       if (read === key) read = '';   // the server is away; a later look tries again
     }
@@ -22,7 +22,6 @@ export const startKeep = ({ element, server }) => {
     const over = ENDS.includes(state), key = `${run}/${row}/${tokens}/${state}`, now = performance.now();
     if (!run || recorded || !tokens || key === read || (!over && (state !== 'running' || now < due))) return;
     [read, due] = [key, now + REST];
-    clearTimeout(timer);
-    timer = setTimeout(() => keep({ run, row }, key), over ? SOON : 0);
+    keep({ run, row }, key);
   });
 };

@@ -2,12 +2,12 @@
 // alone; a page that is opened anew begins with nothing.
 const FIELDS = 'fields', TEXT = 'text';
 
-const isReload = () => ['reload', 'back_forward'].includes(performance.getEntriesByType('navigation')[0]?.type);
+export const isReload = () => ['reload', 'back_forward'].includes(performance.getEntriesByType('navigation')[0]?.type);
 
 export const keep = (name, text) => { try { sessionStorage.setItem(`citer-${name}`, text); } catch { /* full, or forbidden: it stays as it was */ } };
 
 // Empty where there is nothing, and then nothing is kept any longer.
-const kept = (name) => {
+export const kept = (name) => {
   try {
     const text = isReload() ? sessionStorage.getItem(`citer-${name}`) : null;
     if (!text) sessionStorage.removeItem(`citer-${name}`);
@@ -20,7 +20,7 @@ const kept = (name) => {
 export const keptText = (name) => kept(name) || { __type__: 'update' };   // gradio's word for "as it is"
 
 // The address without its tab, which is no other page.
-const search = () => {
+export const search = () => {
   const query = new URLSearchParams(location.search);
   query.delete('tab');
   return query.toString();
