@@ -118,7 +118,7 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
                 max_draft=max_draft,
             )
             prices = Prices(slm_price, llm_price)
-            run, address = ApiRun(asked, policy is not None), calling_address(settings.server.proxies)
+            run, address = ApiRun(asked, policy is not None), calling_address()
             places.take(run, address)
             run.owner = address or ApiRun.entrance  # whose address is not known: all of them are one owner
         except EngineError as error:

@@ -10,7 +10,6 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from starlette.types import ASGIApp
 
 from app import controls
 from app.api import add_api, ready
@@ -39,6 +38,7 @@ from app.sweep import SweepUpdates
 from app.tune.tab import TuningUpdates, tune_tab
 from engine import DEFAULT_THRESHOLD, Prices, Settings
 from engine.endpoint.routes import Endpoint
+from engine.guard.guard import Guard
 from engine.guard.limits import Places
 
 MAX_WAITING = 128
@@ -63,7 +63,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
     sessions = Sessions(
         prices=Prices(settings.price.slm, settings.price.llm),
         places=places,
-        address=lambda: calling_address(server.proxies),
+        address=calling_address,
         leave=host.leave,
         open_now=callers.hear,
     )
@@ -98,7 +98,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
     return demo
 
 
-def application(demo: gr.Blocks, settings: Settings) -> ASGIApp:
+def application(demo: gr.Blocks, settings: Settings) -> Guard:
     """The page that was built, with what it serves beside gradio: feeds, scripts, `/v1`, and figures if they are on."""
     feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`
     endpoint: Endpoint = getattr(demo, "endpoint")  # noqa: B009

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.models.files import filling, sha256_of
-from engine.operating_points import Curve, OperatingPoint, OperatingPoints, TimedSetting
+from engine.operating_points import Curve, OperatingPoint, OperatingPoints
 from engine.policy import POLICIES, REGISTRY
 from engine.provenance import command
 from engine.router import WEIGHTS, Router
@@ -55,7 +55,7 @@ def ship(router: Path, results: Sequence[Results], out: Path, method: str = ROUT
         shipped.save(new)
         digest = sha256_of(new / WEIGHTS)
         found = {name: own for name, own in untrained.items() if own}
-        OperatingPoints(digest, curves, found, tuple(timed_settings(results, method))).save(new)
+        OperatingPoints(digest, curves, found).save(new)
         write_card(shipped.card, new, curves)
     return shipped
 
@@ -107,21 +107,6 @@ def curves_of(results: Results, method: str) -> list[Curve]:
         there = {n: each for n, each in there.items() if each.max_draft == longest}
         curves.append(_curve(results, there, longest if acceptance else None))
     return curves
-
-
-def timed_settings(results: Sequence[Results], method: str) -> list[TimedSetting]:
-    """What was measured in seconds, of a router's own settings and of those without training."""
-    policies, found = {method: "router"} | {name: name for name in UNTRAINED}, []
-    for each in results:
-        llm = each.seconds[each.of("llm")[0]]
-        for number, (name, _) in enumerate(each.settings):
-            there = ~np.isnan(each.seconds[number]) & ~np.isnan(llm)
-            if name not in policies or not there.any():
-                continue
-            setting, times = _setting(each, number), float(each.seconds[number][there].sum() / llm[there].sum())
-            dials = setting.threshold, setting.acceptance, setting.max_draft
-            found.append(TimedSetting(policies[name], each.about.task, int(there.sum()), *dials, times=_digits(times)))
-    return found
 
 
 def _curve(results: Results, settings: Mapping[int, Setting], max_draft: DraftLimit | None) -> Curve:

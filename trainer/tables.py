@@ -1,6 +1,6 @@
 """Rows in Parquet files, one for each shard of a stage; `datasets.load_dataset("parquet", ...)` streams them, too.
 
-Pages carry checksums, so that a damaged file is refused and not read as something else.
+Pages carry checksums, so that a damaged file is refused.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from trainer import TrainerError
@@ -27,32 +26,25 @@ def schema(**columns: pa.DataType) -> pa.Schema:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: pa.Schema) -> None:
-    """Writes rows; of the same rows always the same bytes."""
+    """Writes rows; the same rows are always the same bytes."""
     write_table(path, pa.Table.from_pylist(list(rows), columns))
 
 
 def write_table(path: Path, table: pa.Table, **metadata: str) -> None:
-    """Writes a table with checksums; `metadata` is what `read_metadata` gives back."""
+    """Writes a table with checksums; `read_metadata` gives `metadata` back."""
     pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd", write_page_checksum=True)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What a file says of itself; an OSError or ValueError if it is damaged."""
+    """A file's own metadata; an OSError or ValueError if the file is damaged."""
     found = pq.read_schema(path).metadata or {}
     return {name.decode(): value.decode() for name, value in found.items() if name != b"ARROW:schema"}
 
 
 def read_table(path: Path, columns: pa.Schema) -> pa.Table:
-    """These columns of a file, whatever others it has; a TrainerError if it is damaged or lacks one.
-
-    Files of JSON lines, compressed or not, are what earlier versions wrote.
-    """
+    """The given columns of a file; a TrainerError if the file is damaged or lacks one."""
     try:
-        if path.name.endswith(PARQUET):
-            table = pq.read_table(path, columns=columns.names, page_checksum_verification=True)
-        else:
-            table = pyarrow.json.read_json(path)
-            table = table.rename_columns({"finish": "finish_reason"} if "finish" in table.column_names else {})
+        table = pq.read_table(path, columns=columns.names, page_checksum_verification=True)
         table = table.select(columns.names).cast(columns)
         table.validate(full=True)
         if any(column.null_count for column in table.columns):
@@ -69,7 +61,7 @@ def read_rows(path: Path, columns: pa.Schema) -> list[dict[str, Any]]:
 
 
 class ByQuestion(Mapping[str, Value]):
-    """What shards hold for each question, read one shard at a time: all of it need not fit into memory."""
+    """What shards hold for each question. One shard at a time is in memory."""
 
     def __init__(
         self,
@@ -82,11 +74,11 @@ class ByQuestion(Mapping[str, Value]):
         """Takes the shards of some questions.
 
         Args:
-            paths: The shards in order, each of the next `size` of the questions.
+            paths: The shards in order, each with the next `size` of the questions.
             questions: Ids.
-            size: Questions of a shard.
+            size: Questions in a shard.
             read: The rows of a shard.
-            made: What the rows of one question become.
+            made: Turns the rows of one question into a value.
         """
         self._paths, self._read, self._made = paths, read, made
         self._shard_of = {question: number // size for number, question in enumerate(questions)}

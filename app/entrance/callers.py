@@ -6,23 +6,21 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from urllib.parse import parse_qs
 
 from gradio.context import LocalContext
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.guard.addresses import client_address
+from engine.guard.addresses import address_of
 
 _DATA = "/gradio_api/queue/data"
 _ALIVE = re.compile(r"/gradio_api/heartbeat/([^/]{1,100})")  # open for as long as a page or a Python client is there
 _CALL = re.compile(r"/gradio_api/call/(?:v2/)?[^/]+/(\w{1,100})")
 
 
-def calling_address(proxies: int | None) -> str | None:
-    """`client_address` of the request that gradio is answering now; None outside of one."""
-    request: Any = LocalContext.request.get(None)
-    return None if request is None else client_address(request.client, request.headers, proxies)
+def calling_address() -> str | None:
+    """The client's address of the request that gradio is answering now; None outside of one."""
+    return address_of(LocalContext.request.get(None))
 
 
 class Callers:

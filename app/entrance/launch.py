@@ -15,7 +15,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount
-from starlette.types import ASGIApp
 
 from app.components import ASSETS, PRELOAD
 from app.entrance.asked import check_request
@@ -27,8 +26,8 @@ from app.theme import theme
 from app.tune.prompts import MAX_BYTES as MAX_PROMPTS
 from engine import EngineError, Settings
 from engine.errors import shown
-from engine.guard.addresses import address_rule, on_space
-from engine.guard.guard import MOST_BYTES, Guard, Rules
+from engine.guard.addresses import on_space
+from engine.guard.guard import MOST_BYTES, Guard
 from engine.guard.names import Names
 from engine.guard.refusals import PREFIX, Refusal
 from engine.guard.server import make_server
@@ -69,7 +68,7 @@ _POLICY = (
 logger = logging.getLogger(__name__)
 
 
-def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequence[BaseRoute]) -> ASGIApp:
+def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequence[BaseRoute]) -> Guard:
     """The page, with `routes` of its own beside gradio's, behind the guard."""
     use_own_preview()
     server = settings.server
@@ -98,18 +97,18 @@ def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequ
     app: Any = next(route.app for route in outer.routes if isinstance(route, Mount))
     demo.app = app
     bound(demo, app, callers)
-    rules = Rules(most_bytes=most_bytes, answer=_answer, closed=CLOSED, policy=_POLICY)
-    return Guard(Listened(outer, callers), Names(server.hosts, server.host), server.proxies, rules)
+    names = Names(server.hosts, server.host)
+    return Guard(Listened(outer, callers), names, server.proxies, most_bytes, _answer, CLOSED, _POLICY)
 
 
-def run(app: ASGIApp, settings: Settings) -> None:
+def run(app: Guard, settings: Settings) -> None:
     """Serves the page until it is interrupted; OSError where nothing can listen at its address."""
     with listen(settings) as listening:
         host, port = listening.getsockname()[:2]
         shown_host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         url = f"http://{shown_host}:{port}"
         print(f"* Running on local URL:  {url}", flush=True)
-        logger.warning(address_rule(settings.server.proxies))
+        logger.warning(app.addresses.rule)
         make_server(app).run(sockets=[listening])
 
 

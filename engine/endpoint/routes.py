@@ -25,7 +25,7 @@ from engine.endpoint.bodies import TokenizeBody, parsed, read_body
 from engine.endpoint.model_names import model_names, named_setting
 from engine.endpoint.replies import Reply, begin, event_stream
 from engine.errors import shown
-from engine.guard.addresses import client_address
+from engine.guard.addresses import address_of
 from engine.guard.limits import Busy, Entrance, Places
 from engine.guard.names import check_key
 from engine.guard.refusals import PREFIX, Refusal, refusal_of
@@ -109,7 +109,7 @@ class Endpoint:
         self._admit(request)
         pair, scheduler = self._models()
         asked = read_body(await _json(request), chat, pair, self._settings)
-        address = client_address(request.client, request.headers, self._settings.server.proxies)
+        address = address_of(request)
         asking, reply, handed_on = _Asking(), None, False
         try:
             self._places.take(asking, address)

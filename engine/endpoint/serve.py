@@ -10,12 +10,10 @@ from functools import partial
 from ipaddress import ip_address
 
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
 
 from engine.endpoint.routes import Endpoint
 from engine.errors import CommandParser, exit_status
 from engine.events.progress import print_progress
-from engine.guard.addresses import address_rule
 from engine.guard.guard import Guard
 from engine.guard.heap import give_back_freed_memory
 from engine.guard.limits import Places
@@ -35,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_status(partial(_main, arguments))
 
 
-def application(pair: Pair, scheduler: Scheduler, settings: Settings, host: str = HOST) -> ASGIApp:
+def application(pair: Pair, scheduler: Scheduler, settings: Settings, host: str = HOST) -> Guard:
     """The endpoint alone, as an ASGI application."""
     server = settings.server
     endpoint = Endpoint(lambda: (pair, scheduler), settings, Places(server.queue_size, server.per_address))
@@ -59,19 +57,20 @@ def _main(arguments: Sequence[str] | None) -> None:
         pair = load(None, settings, print_progress if sys.stderr.isatty() else None)
         scheduler = Scheduler(pair, settings.rows)
         try:
-            _say_where(listening, pair, settings)
-            make_server(application(pair, scheduler, settings, options.host)).run(sockets=[listening])
+            guard = application(pair, scheduler, settings, options.host)
+            _say_where(listening, pair, settings, guard.addresses.rule)
+            make_server(guard).run(sockets=[listening])
         finally:
             scheduler.close()
 
 
-def _say_where(listening: socket.socket, pair: Pair, settings: Settings) -> None:
+def _say_where(listening: socket.socket, pair: Pair, settings: Settings, addresses: str) -> None:
     host, port = listening.getsockname()[:2]
     address = f"[{host}]" if ":" in host else host
     print(f"{pair.slm_name} and {pair.llm_name} as model {pair.preset}: http://{address}:{port}/v1", flush=True)
     if settings.api_key is None and not ip_address(host.partition("%")[0]).is_loopback:
         print("warning: whoever reaches this address may ask; CITER_API_KEY sets a key", file=sys.stderr, flush=True)
-        print(address_rule(settings.server.proxies), file=sys.stderr, flush=True)
+        print(addresses, file=sys.stderr, flush=True)
 
 
 def _parser(settings: Settings) -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -15,7 +16,7 @@ FOR_GOOD = "public, max-age=31536000, immutable"
 MAX_BYTES, MAX_ANSWER = 64_000_000, 8_000_000
 """Of all that is kept, and of one answer."""
 
-_WHOLE = ("/", "/config", "/gradio_api/info")  # made anew for each request: some 16 ms
+_WHOLE = ("/", "/config", "/gradio_api/info")  # gradio makes these anew for each request: some 16 ms
 _STATIC = re.compile(
     r"/(?:assets|static|svelte|gradio_api/citer/page)/.+|/theme\.css|/favicon\.ico|/gradio_api/file=.+\.js"
 )
@@ -26,6 +27,17 @@ _DIFFERS = ("host", "x-forwarded-host", "x-forwarded-proto")  # the page's HTML 
 Key = tuple[str, ...]
 
 
+def key_of(scope: Scope) -> Key | None:
+    """Which answer a request asks for, by path and encoding; None where it is none of those that are kept."""
+    path, headers = scope["path"], Headers(scope=scope)
+    whole = path in _WHOLE and b"deep_link" not in scope["query_string"]
+    if scope["method"] != "GET" or not (whole or _STATIC.fullmatch(path)) or any(map(headers.get, _CONDITIONS)):
+        return None
+    accepted = headers.get("accept-encoding", "")
+    encoding = next((each for each in ("br", "gzip") if each in accepted), "identity")
+    return (path, encoding, *(headers.get(name, "") for name in _DIFFERS if whole))
+
+
 class Cached:
     """The answers that are kept; the least recently used go first."""
 
@@ -33,70 +45,50 @@ class Cached:
         self._answers: OrderedDict[Key, Response] = OrderedDict()
         self._bytes = 0
 
-    def cost(self, scope: Scope) -> float:
-        """What a request costs its client, beside 1 for an ordinary one."""
-        key = _key(scope)
-        return 1.0 if key is None else 0.1 if key in self._answers else 4.0 if scope["path"] in _WHOLE else 1.0
+    def cost(self, key: Key | None) -> float:
+        """What a request costs its client, where an ordinary one costs 1."""
+        return 1.0 if key is None else 0.1 if key in self._answers else 4.0 if key[0] in _WHOLE else 1.0
 
-    def get(self, scope: Scope) -> Response | None:
-        """What was answered before."""
-        key = _key(scope)
+    def get(self, key: Key | None) -> Response | None:
+        """The answer, if it is kept."""
         if key is None or key not in self._answers:
             return None
         self._answers.move_to_end(key)
         return self._answers[key]
 
-    def keeping(self, scope: Scope, send: Send) -> Send:
-        """How to send an answer so that it is kept, if it is one of these."""
-        key = _key(scope)
+    def keeping(self, key: Key | None, scope: Scope, send: Send) -> Send:
+        """`send` for an answer that is kept if it is whole; asks for it in the key's encoding."""
         if key is None:
             return send
-        _narrow(scope, key[1])
-        started: list[Message] = []
-        parts = bytearray()
+        headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+        scope["headers"] = [*headers, (b"accept-encoding", key[1].encode())]
+        start: dict[str, Any] = {}
+        body = bytearray()
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
-                if message["status"] == 200 and _BUILT.fullmatch(scope["path"]):
+                if message["status"] == 200 and _BUILT.fullmatch(key[0]):
                     MutableHeaders(scope=message)["Cache-Control"] = FOR_GOOD
-                started.append({**message, "headers": list(message["headers"])})
-            elif len(parts) <= MAX_ANSWER:
-                parts.extend(message.get("body", b""))
-                if not message.get("more_body", False) and started:
-                    self._keep(key, started[0], bytes(parts))
+                start.update(message, headers=[*message["headers"]])
+            elif len(body) <= MAX_ANSWER:
+                body.extend(message.get("body", b""))
+                if not message.get("more_body", False):
+                    self._keep(key, start, bytes(body))
             await send(message)
 
         return sent
 
-    def _keep(self, key: Key, start: Message, body: bytes) -> None:
+    def _keep(self, key: Key, start: dict[str, Any], body: bytes) -> None:
         headers = Headers(raw=start["headers"])
-        if start["status"] != 200 or len(body) > MAX_ANSWER or "set-cookie" in headers:
-            return
-        if headers.get("content-length", str(len(body))) != str(len(body)):  # of a HEAD, or one that broke off
+        broke_off = headers.get("content-length", str(len(body))) != str(len(body))
+        if start["status"] != 200 or len(body) > MAX_ANSWER or "set-cookie" in headers or broke_off:
             return
         answer = Response(body)
-        answer.raw_headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
+        answer.raw_headers = [each for each in start["headers"] if each[0] != b"content-length"]
         answer.raw_headers.append((b"content-length", str(len(body)).encode()))
+        self._bytes += len(body)
         if (before := self._answers.pop(key, None)) is not None:
             self._bytes -= len(before.body)
         self._answers[key] = answer
-        self._bytes += len(body)
         while self._bytes > MAX_BYTES:
             self._bytes -= len(self._answers.popitem(last=False)[1].body)
-
-
-def _key(scope: Scope) -> Key | None:
-    """Which answer a request asks for; None where it is not one of these."""
-    path, headers = scope["path"], Headers(scope=scope)
-    whole = path in _WHOLE and b"deep_link" not in scope["query_string"]
-    if scope["method"] != "GET" or not (whole or _STATIC.fullmatch(path)) or any(map(headers.get, _CONDITIONS)):
-        return None
-    taken = headers.get("accept-encoding", "")
-    encoding = next((each for each in ("br", "gzip") if each in taken), "identity")
-    return (path, encoding, *(headers.get(name, "") for name in _DIFFERS if whole))
-
-
-def _narrow(scope: Scope, encoding: str) -> None:
-    """Asks for the one encoding that the answer is kept in."""
-    headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
-    scope["headers"] = [*headers, (b"accept-encoding", encoding.encode())]

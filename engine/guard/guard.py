@@ -1,6 +1,6 @@
 """What every request passes first, to the page and to `/v1` alike: whose page it takes this for, how often, how much.
 
-The body is read here, whole and in time, before anything else runs: a request that stops half-way holds no place.
+The body is read here, whole and in time, before anything else runs, so a request that stops half-way holds no place.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.errors import log_fault
-from engine.guard.addresses import client_address, on_space
-from engine.guard.cached import Cached
-from engine.guard.limits import LATER, LITTLE, Bodies, Rate
+from engine.guard.addresses import ADDRESS, Addresses, on_space
+from engine.guard.cached import Cached, key_of
+from engine.guard.limits import LATER, Rate
 from engine.guard.names import Names
 from engine.guard.refusals import Refusal
 
@@ -28,6 +28,12 @@ MOST_BYTES = 2_000_000
 
 MAX_OUTSIDE = 400_000
 """Bytes of a body outside its strings. Parsed, each takes twenty times as much memory; honest bodies have few."""
+
+MAX_TOGETHER = 96_000_000
+"""Bytes of all bodies that are being read or answered; one address may bring half of it."""
+
+LITTLE = 65_536
+"""Bytes that a request may bring whatever others bring."""
 
 BODY_SECONDS = 10.0
 """How long a body may take to come."""
@@ -49,187 +55,142 @@ _FRAMES = "https://huggingface.co https://*.hf.space"
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Rules:
-    """What differs between servers.
-
-    Attributes:
-        most_bytes: How many bytes a request to a path may bring.
-        answer: A refusal for a path, in the shape that its callers expect.
-        closed: Beginnings of paths that are not served.
-        policy: The `Content-Security-Policy`, but for who may show a page in a frame.
-    """
-
-    most_bytes: Callable[[str], int] = lambda path: MOST_BYTES
-    answer: Callable[[str, Refusal], Response] = lambda path, refusal: refusal.response()
-    closed: tuple[str, ...] = ()
-    policy: str = "default-src 'none'"
-
-
 class Guard:
     """An ASGI application in front of another one.
 
     Args:
         app: What answers.
         names: By which it may be asked.
-        proxies: See `client_address`.
-        rules: Of this server.
+        proxies: See `Addresses`.
+        most_bytes: How many bytes a request to a path may bring.
+        answer: A refusal for a path, in the shape that its callers expect.
+        closed: Beginnings of paths that are not served.
+        policy: The `Content-Security-Policy`, but for who may show a page in a frame.
     """
 
-    def __init__(self, app: ASGIApp, names: Names, proxies: int | None, rules: Rules | None = None) -> None:
-        self.app, self.rate = app, Rate()
-        self._names, self._proxies, self._rules = names, proxies, rules or Rules()
-        self._bodies, self._cached = Bodies(), Cached()
+    def __init__(
+        self,
+        app: ASGIApp,
+        names: Names,
+        proxies: int | None,
+        most_bytes: Callable[[str], int] = lambda path: MOST_BYTES,
+        answer: Callable[[str, Refusal], Response] = lambda path, refusal: refusal.response(),
+        closed: tuple[str, ...] = (),
+        policy: str = "default-src 'none'",
+    ) -> None:
+        self.app, self.names, self.rate, self.addresses = app, names, Rate(), Addresses(proxies)
+        self._most_bytes, self._answer, self._closed = most_bytes, answer, closed
+        self._cached, self._held = Cached(), Counter[str | None]()
         frames = f"frame-ancestors 'self'{' ' + _FRAMES if on_space() else ''}"
-        self._headers = {
-            "X-Content-Type-Options": "nosniff",
-            "Content-Security-Policy": f"{self._rules.policy}; {frames}",
-        }
+        self._headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": f"{policy}; {frames}"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or lets the application do so."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        answering = _Answering(send, scope, self._headers)
-        path, address = scope["path"], client_address(Request(scope).client, Headers(scope=scope), self._proxies)
-        held = 0
-        try:
-            self._admit(scope, path, address)
-            if page := self._cached.get(scope):
-                await page(scope, receive, answering.send)
-                return
-            body = await self._body(scope, path, receive)
-            if len(body) > LITTLE:
-                if not self._bodies.take(len(body), address):
-                    raise Refusal(503, f"Others are sending too much to take this as well. {LATER}")
-                held = len(body)
-            scope["headers"] = self._believed(scope["headers"])
-            await self.app(scope, _again(body, receive), self._cached.keeping(scope, answering.send))
-        except Refusal as refusal:
-            if not answering.started:
-                await self._rules.answer(path, refusal)(scope, receive, answering.send)
-        except Exception as error:
-            log_fault(logger, f"{scope['method']} request failed", error)
-            if not answering.started:
-                fault = Refusal(500, "The server failed at this; its log says where.")
-                await self._rules.answer(path, fault)(scope, receive, answering.send)
-        finally:
-            if held:
-                self._bodies.give_back(held, address)
+        started, body = False, bytearray()
+        scope[ADDRESS] = address = self.addresses.of(scope)
 
-    def _admit(self, scope: Scope, path: str, address: str | None) -> None:
+        async def answering(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                if message["status"] == 500 and scope.get(REFUSED):
+                    message["status"] = 422
+                for name, value in self._headers.items():
+                    MutableHeaders(scope=message).setdefault(name, value)
+            await send(message)
+
+        try:
+            await self._respond(scope, receive, answering, body)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            if not isinstance(error, Refusal):
+                log_fault(logger, f"{scope['method']} request failed", error)
+                error = Refusal(500, "The server failed at this; its log says where.")
+            if not started:
+                await self._answer(scope["path"], error)(scope, receive, answering)
+        finally:
+            self._held[address] -= len(body)
+            self._held += Counter()  # drops what is 0
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send, body: bytearray) -> None:
+        """Raises Refusal, or has the application answer; `body` is what is held in memory for the request."""
+        key = key_of(scope)
+        self._admit(scope, self._cached.cost(key))
+        if kept := self._cached.get(key):
+            await kept(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                await self._read(scope, receive, body)
+        except TimeoutError:
+            raise Refusal(408, f"The request took more than {BODY_SECONDS:.0f} seconds to come.", close=True) from None
+        if len(body) > MAX_OUTSIDE:
+            _check_values(body)
+        scope["headers"] = self._believed(scope["headers"])
+        first: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def again() -> Message:
+            return first.pop() if first else await receive()
+
+        await self.app(scope, again, self._cached.keeping(key, scope, send))
+
+    def _admit(self, scope: Scope, cost: float) -> None:
         """Raises Refusal for what is not for this server, or asked too often."""
-        reason = self._names.refusal(Headers(scope=scope))
-        if reason is not None:
-            raise Refusal(403, reason)
-        if wait := self.rate.take(address, self._cached.cost(scope)):
+        self.names.check(Headers(scope=scope))
+        address = scope[ADDRESS]
+        if wait := self.rate.take(address, cost):
             whose = "all clients without a known address" if address is None else "your network address"
             raise Refusal(429, f"Too many requests of {whose}: ask again in {math.ceil(wait)} s.", after=wait)
-        if path.startswith(self._rules.closed):
+        if scope["path"].startswith(self._closed):
             raise Refusal(404, "There is nothing here: this page takes no uploads and has no such route.")
         if len(scope["query_string"]) > MAX_QUERY:
             raise Refusal(414, f"The address is too long: at most {MAX_QUERY:,} bytes may follow its question mark.")
 
+    async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
+        """Reads a body; of one that is refused the rest is discarded, and only then Refusal raised."""
+        address, most = scope[ADDRESS], self._most_bytes(scope["path"])
+        size, more, refusal = 0, True, None
+        while more and size <= MOST_DISCARDED:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            more, part = message.get("more_body", False), message.get("body", b"")
+            size += len(part)
+            if refusal is None:
+                body += part
+                self._held[address] += len(part)
+                room = self._held.total() <= MAX_TOGETHER
+                room &= address is None or self._held[address] <= MAX_TOGETHER // 2
+                if size > most:
+                    said = f"The request is too large: at most {most:,} bytes are taken."
+                    refusal = Refusal(413, said, close=True)
+                elif size > LITTLE and not room:
+                    refusal = Refusal(503, f"Others are sending too much to take this as well. {LATER}", close=True)
+            if refusal is not None:
+                self._held[address] -= len(body)
+                body.clear()
+        if refusal is not None:
+            raise refusal
+
     def _believed(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """Headers without what only a proxy may say, where there is none."""
-        proxied = self._proxies or (self._proxies is None and on_space())
-        dropped = _NEVER if proxied else (*_NEVER, *_FORWARDED)
+        """Headers without what only a proxy may say, where there is none, and without foreign names."""
+        dropped = _NEVER if self.addresses.proxied else (*_NEVER, *_FORWARDED)
         kept = [(name, value) for name, value in headers if name not in dropped]
         foreign = [value for name, value in kept if name == b"x-forwarded-host"]
-        if all(self._names.known(value.decode("latin-1")) for value in foreign):
+        if all(self.names.known(value.decode("latin-1")) for value in foreign):
             return kept
         return [(name, value) for name, value in kept if name != b"x-forwarded-host"]
 
-    async def _body(self, scope: Scope, path: str, receive: Receive) -> bytes:
-        headers, most = Headers(scope=scope), self._rules.most_bytes(path)
-        declared = headers.get("content-length", "0")
-        too_large = Refusal(413, f"The request is too large: at most {most:,} bytes are taken.", close=True)
-        if not (declared.isascii() and declared.isdigit()) or len(declared) > 15:
-            raise too_large
-        if int(declared) > most and headers.get("expect", "").lower() == "100-continue":
-            raise too_large  # it waits for this before it sends anything
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                return await _whole(receive, most, too_large)
-        except TimeoutError:
-            raise Refusal(408, f"The request took more than {BODY_SECONDS:.0f} seconds to come.", close=True) from None
 
-
-async def _whole(receive: Receive, most: int, too_large: Refusal) -> bytes:
-    """A body; raises Refusal at its end, for what is left of one that is refused is read and discarded."""
-    parts, size, outside, refusal, more = bytearray(), 0, Outside(), None, True
-    while more and size <= MOST_DISCARDED:
-        message = await receive()
-        more = message.get("more_body", False)
-        part = message.get("body", b"")
-        size += len(part)
-        if refusal is None:
-            outside.take(part)
-            parts += part
-            refusal = too_large if size > most else outside.refusal
-        if refusal is not None:
-            parts.clear()
-    if refusal is not None:
-        raise refusal
-    return bytes(parts)
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Gives a body that was read already; what comes after it is only that the client has gone."""
-    given = False
-
-    async def received() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return received
-
-
-class _Answering:
-    """The answer to one request on its way out."""
-
-    def __init__(self, send: Send, scope: Scope, headers: dict[str, str]) -> None:
-        self._send, self._scope, self._headers = send, scope, headers
-        self.started = False
-
-    async def send(self, message: Message) -> None:
-        """Passes a part on, with this server's headers."""
-        if message["type"] == "http.response.start":
-            self.started = True
-            if message["status"] == 500 and self._scope.get(REFUSED):
-                message["status"] = 422
-            headers = MutableHeaders(scope=message)
-            for name, value in self._headers.items():
-                headers.setdefault(name, value)
-        await self._send(message)
-
-
-class Outside:
-    """Counts the bytes of JSON outside its strings as it comes, without parsing it."""
-
-    def __init__(self) -> None:
-        self._count, self._foreign = 0, False
-        self._in_string, self._rest = False, b""
-
-    @property
-    def refusal(self) -> Refusal | None:
-        """What is wrong with what has come, if anything is."""
-        if self._foreign:
-            return Refusal(400, "The body must be in UTF-8.", close=True)
-        if self._count > MAX_OUTSIDE:
-            said = "The request has too many values outside of texts: few and long ones are taken."
-            return Refusal(413, said, close=True)
-        return None
-
-    def take(self, part: bytes) -> None:
-        """Counts a part."""
-        self._foreign |= b"\0" in part  # JSON in UTF-8 never has it; in UTF-16 and UTF-32 nothing can be counted
-        part = (self._rest + part).replace(b"\\\\", b"")
-        self._rest = b"\\" if part.endswith(b"\\") else b""  # what it escapes is to come
-        pieces = part.removesuffix(self._rest).replace(b'\\"', b"").split(b'"')
-        self._count += len(pieces) - 1 + sum(map(len, pieces[self._in_string :: 2]))
-        self._in_string ^= len(pieces) % 2 == 0
+def _check_values(body: bytearray) -> None:
+    """Raises Refusal for JSON with much outside of its strings, without parsing it."""
+    if b"\0" in body:  # JSON in UTF-8 never has it; in UTF-16 and UTF-32 nothing can be counted
+        raise Refusal(400, "The body must be in UTF-8.", close=True)
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if plain.count(b'"') > MAX_OUTSIDE or sum(map(len, plain.split(b'"')[::2])) > MAX_OUTSIDE:
+        said = "The request has too many values outside of texts: few and long ones are taken."
+        raise Refusal(413, said, close=True)

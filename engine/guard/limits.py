@@ -1,12 +1,12 @@
-"""How often a client may ask, how many jobs there may be at once, and how much all requests may bring together."""
+"""How often a client may ask, and how many jobs there may be at once."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Collection
-from typing import Literal, Protocol
+from typing import Any, Literal
 
 from engine.errors import EngineError
 
@@ -15,12 +15,6 @@ PER_SECOND, AT_ONCE = 40.0, 800.0
 
 ALL_PER_SECOND, ALL_AT_ONCE = 400.0, 4_000.0
 """The same of all clients whose address is not known, together."""
-
-MAX_TOGETHER = 96_000_000
-"""Bytes of all large bodies that are being answered; one address may bring half of it."""
-
-LITTLE = 65_536
-"""Bytes that a request may bring whatever others bring."""
 
 _ADDRESSES = 10_000  # whose buckets are kept; the least recently used is full again by then
 Entrance = Literal["page", "api"]
@@ -52,45 +46,6 @@ class Rate:
         return wait
 
 
-class Bodies:
-    """Bytes of the large bodies that are being answered now."""
-
-    def __init__(self) -> None:
-        self._held: Counter[str | None] = Counter()  # by address
-
-    def take(self, size: int, address: str | None) -> bool:
-        """Counts so many more bytes, if there is room for them."""
-        room = self._held.total() + size <= MAX_TOGETHER
-        room &= address is None or self._held[address] + size <= MAX_TOGETHER // 2
-        if room:
-            self._held[address] += size
-        return room
-
-    def give_back(self, size: int, address: str | None) -> None:
-        """Counts so many less."""
-        self._held[address] -= size
-        self._held += Counter()  # drops what is 0
-
-
-class Placed(Protocol):
-    """Something that takes a place."""
-
-    @property
-    def entrance(self) -> Entrance:
-        """By which it came."""
-        ...
-
-    @property
-    def cancel(self) -> threading.Event:
-        """Set where it is to end."""
-        ...
-
-    @property
-    def active(self) -> bool:
-        """Whether it has not ended yet."""
-        ...
-
-
 class Busy(EngineError):
     """There is no place for another job, or another visitor, now."""
 
@@ -100,14 +55,15 @@ class Places:
 
     def __init__(self, each: int, share: int) -> None:
         self._each, self._share = each, share
-        self._taken: dict[Entrance, list[tuple[Placed, str | None]]] = {"page": [], "api": []}
+        self._taken: dict[Entrance, list[tuple[Any, str | None]]] = {"page": [], "api": []}
         self._lock = threading.Lock()
 
-    def take(self, job: Placed, address: str | None = None, replaced: Collection[Placed | None] = ()) -> None:
+    def take(self, job: Any, address: str | None = None, replaced: Collection[Any] = ()) -> None:
         """Gives a job a place until it has ended or is cancelled.
 
         Args:
-            job: Not started yet.
+            job: Not started yet. `job.entrance` says by which entrance it came; its place is free again once
+                `job.active` is false or the event `job.cancel` is set.
             address: The client's; where it is not known, no share is counted.
             replaced: Jobs that will be cancelled for this one.
 
@@ -115,9 +71,8 @@ class Places:
             Busy: All are taken.
         """
         with self._lock:
-            entrance = job.entrance
-            taken = [(other, of) for other, of in self._taken[entrance] if other.active and not other.cancel.is_set()]
-            self._taken[entrance] = taken
+            taken = [(other, of) for other, of in self._taken[job.entrance] if other.active]
+            taken = self._taken[job.entrance] = [each for each in taken if not each[0].cancel.is_set()]
             staying = [of for other, of in taken if other not in replaced]
             if address is not None and staying.count(address) >= self._share:
                 raise Busy(

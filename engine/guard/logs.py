@@ -1,4 +1,4 @@
-"""The log of a server: a line that repeats is written once and counted."""
+"""The log of a server: a line that repeats is written once a minute and counted."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class Once(logging.Filter):
     def __init__(self, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._seconds, self._clock = seconds, clock
-        self._seen: OrderedDict[tuple[Any, ...], list[float]] = OrderedDict()  # when it was written, how often since
+        self._seen: OrderedDict[tuple[Any, ...], tuple[float, int]] = OrderedDict()  # when written, how often since
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See `logging.Filter`."""
         line, now = (record.name, record.levelno, str(record.msg), str(record.args)[:200]), self._clock()
-        then, count = self._seen.get(line, [-math.inf, 0])
+        then, count = self._seen.get(line, (-math.inf, 0))
         if now - then < self._seconds:
-            self._seen[line][1] += 1
+            self._seen[line] = (then, count + 1)
             return False
         if count:
-            record.msg, record.args = f"{record.getMessage()} (and {count:.0f} times more since)", ()
-        self._seen[line] = [now, 0]
+            record.msg, record.args = f"{record.getMessage()} (and {count} times more since)", ()
+        self._seen[line] = (now, 0)
         self._seen.move_to_end(line)
         if len(self._seen) > 1_000:
             self._seen.popitem(last=False)

@@ -1,11 +1,10 @@
-"""What a program is told where it gets no text, in the shape and with the status that OpenAI's clients expect."""
+"""What a client is told that is refused; for programs in the shape and with the status that OpenAI's clients expect."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
@@ -28,12 +27,13 @@ _LONGEST_WAIT = 600  # seconds
 class Refusal(EngineError):
     """A request that is not served.
 
-    Attributes:
+    Args:
         status: Of HTTP.
+        message: For people.
         param: The field that is to blame, if one is.
-        code: More exactly what it is, for programs; None is what the status says.
+        code: For programs; None takes the status's own.
         after: Seconds after which it may be tried again.
-        close: Whether nothing more of the body is read.
+        close: Whether the connection ends, so that nothing more of the body is read.
     """
 
     def __init__(
@@ -46,23 +46,14 @@ class Refusal(EngineError):
         close: bool = False,
     ) -> None:
         super().__init__(message)
-        self.status, self.param, self.code, self.after, self.close = status, param, code, after, close
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """As JSON has it."""
-        kind, code = _KINDS.get(self.status, ("invalid_request_error", None))
-        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code or code}}
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Of the answer."""
-        headers = {"Connection": "close"} if self.close else {}
-        if self.after is not None:
-            headers["Retry-After"] = str(min(_LONGEST_WAIT, max(1, math.ceil(self.after))))
-        if self.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        return headers
+        kind, own_code = _KINDS.get(status, ("invalid_request_error", None))
+        self.status = status
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code or own_code}}
+        self.headers = {"Connection": "close"} if close else {}
+        if after is not None:
+            self.headers["Retry-After"] = str(min(_LONGEST_WAIT, max(1, math.ceil(after))))
+        if status == 401:
+            self.headers["WWW-Authenticate"] = "Bearer"
 
     def response(self) -> Response:
         """The answer, as programs expect it."""
@@ -71,7 +62,7 @@ class Refusal(EngineError):
 
 @contextmanager
 def blamed(param: str) -> Iterator[None]:
-    """What the engine finds wrong inside is the fault of a field."""
+    """Turns an InvalidRequest of the block into a Refusal that blames a field."""
     try:
         yield
     except InvalidRequest as error:

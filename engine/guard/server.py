@@ -1,13 +1,37 @@
-"""The server that the page and `engine serve` run in: uvicorn, with connections that end in time."""
+"""The server that the page and `engine serve` run in: uvicorn, with connections that end in time.
+
+uvicorn waits for ever for a client that connects and says nothing, or half a request; beyond its limit of connections
+it refuses the newest, and beyond the process's descriptors it stops. There is no setting for it, so its protocol is
+extended here, the one that parses with httptools: pure Python takes seconds for a request in chunks of one byte.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections import OrderedDict
+from contextlib import suppress
+
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from engine.guard.connections import connections
+HEAD_SECONDS = 10.0
+"""For the head of a request, from the connection's beginning or the request's first byte."""
+
+STALL_SECONDS = 60.0
+"""For which a client may leave unread what was sent."""
+
+MOST_CONNECTIONS = 4_096
+MOST_HEAD = 65_536
+"""Bytes of a request's head."""
+
+MOST_CHUNKS = 16_384
+"""Chunks of a body that comes in chunks; honest clients send some kilobytes in each."""
 
 _FAREWELL_SECONDS = 3  # for texts that are being sent when the server is to end
+_RESERVED = 512  # descriptors for files, models and servers that are asked
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 53\r\nConnection: close\r\n\r\n"
+_FULL += b"All connections are in use. Come back in some seconds"
 
 
 def make_server(app: ASGIApp, most_connections: int | None = None) -> uvicorn.Server:
@@ -15,14 +39,117 @@ def make_server(app: ASGIApp, most_connections: int | None = None) -> uvicorn.Se
 
     `most_connections` are by default as many as descriptors allow, up to `MOST_CONNECTIONS`.
     """
+    shared = {"idle": OrderedDict(), "most": raise_descriptors() if most_connections is None else most_connections}
     config = uvicorn.Config(
         app,
-        http=connections(most_connections),  # pyright: ignore[reportArgumentType]
+        http=type("ServerConnection", (Connection,), shared),
         ws="none",
         access_log=False,
         log_config=None,
-        proxy_headers=False,  # who asks is what `client_address` says
+        proxy_headers=False,  # the guard reads addresses
         server_header=False,
         timeout_graceful_shutdown=_FAREWELL_SECONDS,
     )
     return uvicorn.Server(config)
+
+
+def raise_descriptors() -> int:
+    """Raises the soft limit of open descriptors as far as it may be; returns how many connections fit in it."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+        if soft != resource.RLIM_INFINITY:
+            return max(16, min(MOST_CONNECTIONS, soft - min(_RESERVED, soft // 2)))
+    return MOST_CONNECTIONS
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. Those without a request are in `idle`, the oldest first, and go when it gets tight."""
+
+    idle: OrderedDict[Connection, None]
+    most: int
+    _timer: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+    _head = _chunks = 0
+    _in_head = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        if len(self.connections) > self.most:
+            if not self.idle:
+                transport.write(_FULL)
+                transport.close()
+                return
+            oldest, _ = self.idle.popitem(last=False)
+            oldest.transport.abort()
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._busy()
+        _cancel(self._stalled)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._wait_for_head()
+        self._head = self._head + len(data) if self._in_head else 0
+        if self._head > MOST_HEAD:
+            self.send_400_response(f"The head of a request may have {MOST_HEAD} bytes.")
+
+    def on_message_begin(self) -> None:
+        """See `HttpToolsProtocol`."""
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """See `HttpToolsProtocol`: from here on the guard's times hold."""
+        self._busy()
+        self._in_head, self._chunks = False, 0
+        super().on_headers_complete()
+
+    def on_chunk_header(self) -> None:
+        """Called by httptools before each chunk of a body; an error there is answered with 400."""
+        self._chunks += 1
+        if self._chunks > MOST_CHUNKS:
+            raise ValueError("too many chunks")
+
+    def on_response_complete(self) -> None:
+        """See `HttpToolsProtocol`, which lets an idle connection stay for `timeout_keep_alive`."""
+        super().on_response_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            self.idle[self] = None
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`: the client does not read."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        _cancel(self._stalled)
+        super().resume_writing()
+
+    def _wait_for_head(self) -> None:
+        self.idle[self] = None
+        self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _busy(self) -> None:
+        _cancel(self._timer)
+        self._timer = None
+        self.idle.pop(self, None)
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

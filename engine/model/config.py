@@ -5,7 +5,6 @@ Of a `config.json` only what the trunk knows is read. Code that it names is neve
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from engine.errors import WeightsError, shown
 from engine.model.forward import FAMILIES, refuse_unsupported
 from engine.model.kv_cache import head_dim
 from engine.model.nf4 import BLOCK, PACK_ROWS
-from engine.models.files import read_bytes
+from engine.models.files import read_object
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -146,11 +145,6 @@ def _ends(values: Mapping[str, Any]) -> list[int]:
 
 def _object(title: str, path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(read_bytes(path).decode("utf-8"))
-    except OSError as error:
-        raise WeightsError(f"{title}: {path} cannot be read ({error.strerror or error})") from None
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{title}: {path} is not JSON ({shown(str(error))})") from None
-    if not isinstance(value, dict):
-        raise WeightsError(f"{title}: {path} holds no JSON object")
-    return value
+        return read_object(path)
+    except ValueError as error:
+        raise WeightsError(f"{title}: {path}: {error}") from None

@@ -27,15 +27,13 @@ _SMALL = 20_000_000  # bytes; what is smaller is hashed whenever its hash is wan
 def locked(target: Path, progress: ProgressCallback | None = None) -> Iterator[None]:
     """Holds `<target>.lock`, so that one process at a time makes `target`; others wait and say so.
 
-    The lock is the operating system's and ends with its process, so a killed download leaves none behind.
+    The operating system releases the lock when its process ends, also when it is killed.
     """
     make_folder(target.parent)
-    lock = FileLock(target.with_name(target.name + ".lock"))
-    started = time.monotonic()
-    while True:
+    lock, started = FileLock(target.with_name(target.name + ".lock")), time.monotonic()
+    while not lock.is_locked:
         try:
             lock.acquire(timeout=_POLL)
-            break
         except Timeout:
             waited = time.monotonic() - started
             say(progress, f"waiting for another process that makes {target.name} ({waited:.0f} s)")
@@ -57,33 +55,33 @@ def make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def writing(folder: Path, needed: int) -> Iterator[None]:
-    """Refuses to begin what will not fit, and says what to do when a disk fills up or may not be written.
+    """Refuses to begin what will not fit, and says what to do when the disk fills up or may not be written.
 
     Args:
-        folder: Of the cache.
+        folder: A folder of the cache.
         needed: Bytes that will be written.
 
     Raises:
-        WeightsError: Whichever library met the fault.
+        WeightsError: The disk is full or read-only, whichever library met the fault.
     """
     if shutil.disk_usage(folder).free < needed:
-        raise _disk_full(folder, needed)
+        raise no_space(folder, f"{in_words(needed)} needed")
     try:
         yield
     except Exception as error:
         number = disk_error(error)
         if number in FULL:
-            raise _disk_full(folder, needed) from error
+            raise no_space(folder, f"{in_words(needed)} needed") from error
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise _not_writable(folder, error) from error
         raise
 
 
-def _disk_full(folder: Path, needed: int) -> WeightsError:
-    free = shutil.disk_usage(folder).free
+def no_space(folder: Path, needs: str) -> WeightsError:
+    """The error for a full disk; `needs` says what is needed."""
+    free = in_words(shutil.disk_usage(folder).free)
     return WeightsError(
-        f"no space in {folder}: {in_words(needed)} needed, {in_words(free)} free. "
-        "Free some, or set CITER_CACHE_DIR to a folder on another disk."
+        f"no space in {folder}: {needs}, {free} free. Free some, or set CITER_CACHE_DIR to a folder on another disk."
     )
 
 
@@ -97,25 +95,17 @@ def in_words(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def known_sha256(
-    path: Path,
-    cache: Path,
-    progress: ProgressCallback | None = None,
-    again: bool = False,
-    moved_to: Path | None = None,
-) -> str:
-    """A file's SHA-256 in hex. A large file is hashed once, and again only after a change, or on request (`again`).
+def known_sha256(path: Path, cache: Path, progress: ProgressCallback | None = None, *, again: bool = False) -> str:
+    """A file's SHA-256 in hex; a large file is hashed once, and then only after a change, or on request (`again`).
 
-    The cache remembers it with the file's size, time of change and inode. Damage that leaves all three alone is found
-    by `python -m engine.models`. Where the cache cannot be written, the file is hashed the next time, too.
-
-    `moved_to`: Where the file will lie, if that is elsewhere.
+    The cache remembers the hash with the file's size, time of change and inode. `python -m engine.models` finds damage
+    that leaves all three alone.
     """
     stat = path.stat()
     if stat.st_size < _SMALL:
         return sha256_of(path)
     state = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
-    name = hashlib.sha256(str((moved_to or path).resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     note = cache / HASHES / f"{name}.json"
     known = read_json(note)
     sha256 = known.get("sha256")
@@ -123,7 +113,7 @@ def known_sha256(
         return sha256
     say(progress, f"checking {path.name}")
     sha256 = sha256_of(path)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # a cache that cannot be written: the file is hashed again next time
         note.parent.mkdir(parents=True, exist_ok=True)
         write_json(note, {**state, "sha256": sha256})
     return sha256

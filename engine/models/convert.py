@@ -1,8 +1,7 @@
 """A model's files turned, once, into a folder in the cache: the model in few bits, its tokenizer and a manifest.
 
 The folder is written under a temporary name and renamed when complete, so that a killed conversion leaves nothing under
-the final one. It may be damaged in any way later on; what is wrong with it is said in words, so that it can be made
-again.
+the final one. Damage is found by hash, said in words, and mended by converting again.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ _ByName = Annotated[dict[_FileName, _Value], Field(max_length=100)]
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder holds; stored as `manifest.json` when it is made.
+    """`manifest.json` of a folder, written when it is made.
 
     Attributes:
-        format, source_sha256, bitsandbytes, layout: What makes a folder outdated when it changes.
+        format, source_sha256, bitsandbytes, layout: A folder is outdated when one of these changes.
         tokenizer: The tokenizer's fingerprint.
         files: Bytes of each file.
         sha256: Of each file.
@@ -56,7 +55,7 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
-        """Reads a folder's; raises ValueError with the first thing that is wrong, also where it is not there."""
+        """Reads a folder's manifest; a ValueError has the first thing that is wrong with it."""
         try:
             return TypeAdapter(cls).validate_json(read_bytes(folder / MANIFEST), strict=True)
         except OSError as error:
@@ -91,31 +90,36 @@ def problem(
     """Why a folder cannot be used as it is, in words; None if it can.
 
     Args:
+        folder: Its name ends in its layout, as `folder_of` says.
         identity: The model's; None for any.
         cache: The cache's folder, which remembers the hashes of large files.
+        progress: Hears which files are hashed.
         again: Hash large files even if they have not changed since the last time.
     """
     if not folder.is_dir():
         return "it is not a folder" if os.path.lexists(folder) else "it is not there"
     try:
         manifest = Manifest.load(folder)
-        for key, value in _stamp(identity or manifest.source_sha256, layout_of(folder)).items():
+        layout = folder.name.rpartition("-")[2]
+        for key, value in _stamp(identity or manifest.source_sha256, layout).items():
             if getattr(manifest, key) != value:
                 return f"its {key} is {str(getattr(manifest, key))[:80]!r}, not {value!r}"
         for name in (WEIGHTS, CONFIG):
             if name not in manifest.files or name not in manifest.sha256:
                 return f"its {MANIFEST} says nothing of {name}"
         for name, size in manifest.files.items():
-            if _sha256(folder / name, size, cache, progress, again) != manifest.sha256.get(name):
+            path = folder / name
+            if not path.is_file():
+                return f"its {name} is missing, or not a file"
+            if path.stat().st_size != size:
+                return f"its {name} has {path.stat().st_size} bytes, not {size}"
+            if known_sha256(path, cache, progress, again=again) != manifest.sha256.get(name):
                 return f"its {name} has changed"
+    except OSError as error:
+        return f"its {Path(str(error.filename or MANIFEST)).name} cannot be read ({error.strerror or error})"
     except ValueError as error:
         return str(error)
     return None
-
-
-def layout_of(folder: Path) -> str:
-    """The layout that `folder_of` named a folder by."""
-    return folder.name.rpartition("-")[2]
 
 
 def _stamp(identity: str, layout: str) -> dict[str, Any]:
@@ -124,22 +128,10 @@ def _stamp(identity: str, layout: str) -> dict[str, Any]:
     return {**about, "source_sha256": identity}
 
 
-def _sha256(path: Path, size: int, cache: Path, progress: ProgressCallback | None, again: bool) -> str:
-    """The hash of one of a folder's files; a ValueError if it is no file of this size."""
-    try:
-        if not path.is_file():
-            raise ValueError(f"its {path.name} is missing, or not a file")
-        if path.stat().st_size != size:
-            raise ValueError(f"its {path.name} has {path.stat().st_size} bytes, not {size}")
-        return known_sha256(path, cache, progress, again)
-    except OSError as error:
-        raise ValueError(f"its {path.name} cannot be read ({error.strerror or error})") from None
-
-
 def _convert(model: ModelFiles, folder: Path, layout: str, progress: ProgressCallback | None) -> None:
     doing = f"converting {model.title} to {store.form(layout)}, once"
     temporary = folder.with_name(folder.name + ".tmp")
-    remove(temporary)  # of a killed conversion; the lock is ours
+    remove(temporary)  # a killed conversion's; the lock is ours
     try:
         say(progress, f"{doing}: reading the tokenizer")
         skeleton, read = model.open()
@@ -163,6 +155,8 @@ def _convert(model: ModelFiles, folder: Path, layout: str, progress: ProgressCal
 
 def _convert_tokenizer(model: ModelFiles, folder: Path) -> str:
     """Writes the tokenizer without the padding entries of GGUF files; returns its fingerprint."""
+    from transformers import AutoTokenizer
+
     model.tokenizer().save_pretrained(folder)
     stored = folder / "tokenizer.json"
     data = json.loads(stored.read_text(encoding="utf-8"))
@@ -170,6 +164,4 @@ def _convert_tokenizer(model: ModelFiles, folder: Path) -> str:
     if isinstance(vocabulary, dict):
         data["model"]["vocab"] = {token: index for token, index in vocabulary.items() if not PADDING.fullmatch(token)}
         stored.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
-    from transformers import AutoTokenizer
-
     return tokenizer_fingerprint(AutoTokenizer.from_pretrained(folder, local_files_only=True))

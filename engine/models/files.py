@@ -1,7 +1,4 @@
-"""Files that may be damaged, a stranger's or on a full disk: read within a limit, written whole or not at all.
-
-JSON here never holds NaN or an infinity, which other readers refuse. No torch, so that the page may use it.
-"""
+"""Files that may be damaged, a stranger's or on a full disk: read within a limit, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,10 +8,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from engine.errors import shown
 
 MAX_JSON = 1_000_000
 """Bytes of a JSON file that this project writes beside weights; the largest has a few thousand."""
@@ -34,13 +33,25 @@ def read_bytes(path: Path, limit: int = MAX_JSON) -> bytes:
     return content
 
 
+def read_object(path: Path, limit: int = MAX_JSON, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
+    """The object that a file holds, in JSON or in what else `parse` reads; a ValueError says why there is none."""
+    try:
+        value = parse(read_bytes(path, limit).decode("utf-8"))
+    except OSError as error:
+        raise ValueError(f"it cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not {'JSON' if parse is json.loads else 'TOML'} ({shown(str(error))})") from None
+    if not isinstance(value, dict):
+        raise ValueError("it holds no JSON object")
+    return value
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object; a missing or damaged one counts as empty, for files that can be made again."""
     try:
-        value = json.loads(read_bytes(path).decode("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_object(path)
+    except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def write_json(path: Path, value: dict[str, Any], **style: Any) -> None:

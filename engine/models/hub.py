@@ -1,7 +1,7 @@
-"""A repo of the Hugging Face Hub at one commit: a few small files of it in the cache.
+"""A few small files of a repo on the Hugging Face Hub, in the cache.
 
-A repo is looked up once and then read at that one commit, so its files always belong together. What was fetched is used
-again when the Hub is out of reach. Files that nobody asked for are never fetched.
+A repo is looked up once and then read at that one commit, so its files always belong together. Where the Hub is out of
+reach, the files of the last time are used. No other files are ever fetched.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RevisionNotFoundError
@@ -81,12 +80,12 @@ def is_repo(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is fetched of a repo, and how its faults are told.
+    """A kind of repo: a router, or a model.
 
     Attributes:
         setting: The variable that names the repo, for people.
         thing: What the repo should be, "router" or "model".
-        error: Raised for a repo that is not what was asked for.
+        error: Raised for a repo that is something else.
         required: Files that it must have.
         limits: All files that are fetched, and the bytes that each may have: a stranger's repo may hold anything.
         way_out: What to do without the Hub.
@@ -102,12 +101,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A repo at one commit.
+    """A repo at one commit, with the wanted files in `folder`.
 
     Attributes:
-        folder: With the wanted files.
-        sizes: Bytes of each file that the repo holds, where the Hub says so; empty where the Hub was not asked.
-        sha256: Hash of each large file, likewise.
+        sizes: Bytes of each file in the repo, where the Hub says so; empty where the Hub was not asked.
+        sha256: Hash of each file in the large-file storage, likewise.
     """
 
     folder: Path
@@ -123,9 +121,10 @@ def fetch_repo(
 
     Args:
         name: As `is_repo` takes it.
-        wanted: What is fetched.
-        settings: They say whether the Hub may be asked, and for how long it may be silent.
+        wanted: Which files, and how faults are told.
+        settings: Whether the Hub may be asked, and for how long it may be silent.
         place: Folder in the cache.
+        progress: Hears what is looked for and found.
 
     Raises:
         EngineError: `wanted.error` if there is no such thing; a WeightsError if what was fetched cannot be written.
@@ -136,41 +135,38 @@ def fetch_repo(
         if not settings.hub:
             raise SourceUnavailable("CITER_HUB is false")
         say(progress, f"looking for {wanted.thing} {name}", "hub")
-        return _fetch(repo_id, revision, name, wanted, cache, settings.hub_timeout)
+        return _fetch(repo_id, revision, f"{wanted.setting} = {name}", wanted, cache, settings.hub_timeout)
     except (SourceUnavailable, WeightsError) as reason:
-        if isinstance(reason, wanted.error):
-            raise
-        known = _cached(repo_id, revision, wanted, cache)
-        if known is None and isinstance(reason, WeightsError):
+        known, full = _cached(repo_id, revision, wanted, cache), isinstance(reason, WeightsError)
+        if isinstance(reason, wanted.error) or (full and known is None):
             raise
         if known is None:
             raise wanted.error(
                 f"{wanted.setting} = {name}: no such folder, not cached, and not to be had from the Hub ({reason}). "
                 f"Try again with a connection, or {wanted.way_out}."
             ) from reason
-        why = "a newer one cannot be kept" if isinstance(reason, WeightsError) else "the Hub is out of reach"
+        why = "a newer one cannot be stored" if full else "the Hub is out of reach"
         say(progress, f"{wanted.thing} {name} from the cache, as {why} ({reason})", "cache")
         return known
 
 
-def _fetch(repo_id: str, revision: str, name: str, wanted: Wanted, cache: Path, timeout: float) -> Snapshot:
-    """Brings a repo's files into the cache, all of one commit, and remembers the commit.
+def _fetch(repo_id: str, revision: str, asked: str, wanted: Wanted, cache: Path, timeout: float) -> Snapshot:
+    """Brings a repo's files into the cache, all of one commit, and remembers which commit the revision was at.
 
-    SourceUnavailable is raised if the Hub is out of reach or does not deliver, `wanted.error` if it has no such repo,
-    WeightsError if the cache cannot be written.
+    Raises:
+        SourceUnavailable: The Hub is out of reach or does not deliver.
+        EngineError: `wanted.error` for no such repo or another thing; WeightsError if the cache cannot be written.
     """
     api = HfApi(endpoint=constants.ENDPOINT, library_name="citer-playground")
-    commit, held = _look_up(api, repo_id, revision, f"{wanted.setting} = {name}", wanted, timeout)
-    sizes = {each.rfilename: each.size for each in held if isinstance(each.size, int) and each.size >= 0}
-    files = _accepted(f"{wanted.setting} = {name}", wanted, {each.rfilename for each in held}, sizes)
+    commit, held = _look_up(api, repo_id, revision, asked, wanted, timeout)
+    files = _accepted(asked, wanted, {name: size for name, (size, _) in held.items()})
     try:
         make_folder(cache)
         with without_bars(), writing(cache, 0):
             for file in files:
-                copy = api.hf_hub_download(repo_id, file, revision=commit, cache_dir=cache, etag_timeout=timeout)
-                size = Path(copy).stat().st_size
-                if size != sizes[file]:
-                    raise SourceUnavailable(f"{file} has {size:,} bytes and was said to have {sizes[file]:,}")
+                copy = Path(api.hf_hub_download(repo_id, file, revision=commit, cache_dir=cache, etag_timeout=timeout))
+                if (size := copy.stat().st_size) != held[file][0]:
+                    raise SourceUnavailable(f"{file} has {size:,} bytes and was said to have {held[file][0]:,}")
             reference = cache / repo_folder_name(repo_id=repo_id, repo_type="model") / "refs" / revision
             if not reference.is_file() or reference.read_text() != commit:  # a complete cache may be read-only
                 reference.parent.mkdir(parents=True, exist_ok=True)
@@ -179,13 +175,14 @@ def _fetch(repo_id: str, revision: str, name: str, wanted: Wanted, cache: Path, 
         raise
     except Exception as error:  # as in _look_up; here also hf_xet
         raise SourceUnavailable(hub_failure(error)[1]) from error
-    return Snapshot(Path(copy).parent, commit, sizes, {each.rfilename: _sha256(each) for each in held})
+    sizes = {name: size for name, (size, _) in held.items() if size >= 0}
+    return Snapshot(copy.parent, commit, sizes, {name: sha256 for name, (_, sha256) in held.items()})
 
 
 def _look_up(
     api: HfApi, repo_id: str, revision: str, asked: str, wanted: Wanted, timeout: float
-) -> tuple[str, Sequence[Any]]:
-    """The commit that a revision is at now, and what it holds."""
+) -> tuple[str, dict[str, tuple[int, str]]]:
+    """The commit that a revision is at now, and the size (-1: unknown) and SHA-256 ("": unknown) of its files."""
     try:
         info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=timeout)
     except RevisionNotFoundError:
@@ -201,22 +198,21 @@ def _look_up(
         raise SourceUnavailable(words) from error
     if not _COMMIT.fullmatch(info.sha or ""):  # it becomes part of a path
         raise SourceUnavailable(f"{constants.ENDPOINT} names no commit, so it is not a Hub")
-    return str(info.sha), info.siblings or ()
+    held: dict[str, tuple[int, str]] = {}
+    for file in info.siblings or ():
+        sha256 = str(file.lfs.sha256) if file.lfs else ""
+        size = file.size if isinstance(file.size, int) else -1
+        held[file.rfilename] = size, sha256 if _SHA256.fullmatch(sha256) else ""
+    return str(info.sha), held
 
 
-def _sha256(sibling: Any) -> str:
-    stored = getattr(sibling, "lfs", None)
-    sha256 = stored.get("sha256") if isinstance(stored, dict) else getattr(stored, "sha256", None)
-    return sha256 if isinstance(sha256, str) and _SHA256.fullmatch(sha256) else ""
-
-
-def _accepted(asked: str, wanted: Wanted, held: set[str], sizes: Mapping[str, int]) -> list[str]:
-    """The files to fetch, after looking that they are what is wanted and not too large."""
-    if missing := [file for file in wanted.required if file not in held]:
+def _accepted(asked: str, wanted: Wanted, sizes: Mapping[str, int]) -> list[str]:
+    """The files to fetch; raises `wanted.error` where one is missing or too large."""
+    if missing := [file for file in wanted.required if file not in sizes]:
         raise wanted.error(f"{asked}: not a {wanted.thing}, the repo has no {missing[0]}")
-    files = [file for file in wanted.limits if file in held]
+    files = [file for file in wanted.limits if file in sizes]
     for file in files:
-        if not 0 <= (size := sizes.get(file, -1)) <= wanted.limits[file]:
+        if not 0 <= (size := sizes[file]) <= wanted.limits[file]:
             has = "an unknown size" if size < 0 else f"{size:,} bytes"
             raise wanted.error(
                 f"{asked}: not fetched, its {file} has {has} and a {wanted.thing}'s has at most {wanted.limits[file]:,}"
@@ -225,7 +221,7 @@ def _accepted(asked: str, wanted: Wanted, held: set[str], sizes: Mapping[str, in
 
 
 def _cached(repo_id: str, revision: str, wanted: Wanted, cache: Path) -> Snapshot | None:
-    """What was fetched last for a revision, if it is still there."""
+    """The files that were fetched last for a revision, if they are still there."""
     paths = [try_to_load_from_cache(repo_id, file, cache_dir=cache, revision=revision) for file in wanted.required]
     if not all(isinstance(path, str) for path in paths):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
 
 from engine.errors import WeightsError
 from engine.events.progress import ProgressCallback, say
@@ -22,9 +20,9 @@ from engine.model.adapter import find_adapter
 from engine.model.config import CONFIG
 from engine.model.memory import memory_bytes
 from engine.models import store
-from engine.models.cache import in_words, locked, make_folder
+from engine.models.cache import in_words, make_folder, no_space
 from engine.models.convert import Manifest, converted, folder_of, problem
-from engine.models.files import disk_error, read_json, remove
+from engine.models.files import read_json
 from engine.models.model_files import ModelFiles, files_of, read_tokenizer
 from engine.models.router_folder import router_folder
 from engine.models.sources import PRESETS, ROUTERS, Preset
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _Read = TypeVar("_Read")
-_WANTING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # the machine lacks something, and no file is at fault
 
 
 @dataclass(frozen=True)
@@ -146,13 +143,9 @@ def _check_room(missing: Sequence[ModelFiles], settings: Settings, layout: str) 
     disk = download + (0 if layout == store.FP32 else stored)
     if disk:
         make_folder(settings.cache_dir)
-        free = shutil.disk_usage(settings.cache_dir).free
-        if disk > free:
-            raise WeightsError(
-                f"no space in {settings.cache_dir}: {titles} need {in_words(disk)} there, {in_words(download)} of it "
-                f"to download, and {in_words(free)} are free. Free some, or set CITER_CACHE_DIR to a folder on another "
-                "disk."
-            )
+        if disk > shutil.disk_usage(settings.cache_dir).free:
+            needs = f"{titles} need {in_words(disk)} there, {in_words(download)} of it to download"
+            raise no_space(settings.cache_dir, needs)
     if (memory := memory_bytes()) and stored > memory:
         raise WeightsError(
             f"not enough memory: {titles} take {in_words(stored)}, and this machine has {in_words(memory)}. Choose "
@@ -201,17 +194,13 @@ def _from_folder(
     progress: ProgressCallback | None,
     read: Callable[[Path], _Read],
 ) -> _Read:
-    """Reads of a model's quantised form, converting it if need be, and once more if it turns out damaged.
-
-    What fails for another reason, as for want of memory, is a WeightsError, and the folder stays.
-    """
+    """Reads from a model's converted folder, which is made if need be, and made again if it turns out damaged."""
     folder = converted(model, settings, layout, progress)
     try:
         return read(folder)
     except Exception as error:  # the libraries raise whatever they stumble over, tokenizers a bare Exception
-        if not _removed_if_damaged(folder, model.identity, settings.cache_dir, error, progress):
+        if problem(folder, model.identity, settings.cache_dir, progress, again=True) is None:
             raise _not_loaded(model, folder, error) from error
-        say(progress, f"{model.title} in the cache is damaged ({error}) and is made again")
     converted(model, settings, layout, progress)
     try:
         return read(folder)
@@ -221,20 +210,3 @@ def _from_folder(
 
 def _not_loaded(model: ModelFiles, folder: Path, error: Exception) -> WeightsError:
     return WeightsError(f"{model.title} cannot be loaded from {folder}: {str(error) or type(error).__name__}")
-
-
-def _removed_if_damaged(
-    folder: Path, identity: str, cache: Path, error: Exception, progress: ProgressCallback | None
-) -> bool:
-    """Takes a folder away if an error while it was read is its own fault; says whether it is."""
-    if isinstance(error, WeightsError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # of the tokenizer
-    if isinstance(error, MemoryError | ImportError) or disk_error(error) in _WANTING:
-        return False  # and what cannot be opened for that reason would seem damaged now
-    of_content = isinstance(error, SafetensorError | KeyError | ValueError) and disk_error(error) is None
-    if not of_content and problem(folder, identity, cache, progress, again=True) is None:
-        return False
-    with locked(folder, progress):
-        if of_content or problem(folder, identity, cache, progress) is not None:  # else another process has made it
-            remove(folder)
-    return True

@@ -6,28 +6,26 @@ safetensors and GGUF are refused.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import hashlib
-import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from engine.errors import EngineError, WeightsError, shown
+from engine.errors import WeightsError, shown
 from engine.events.progress import ProgressCallback
 from engine.model.adapter import Adapter
 from engine.model.config import CONFIG, GENERATION, read_config, skeleton
 from engine.models.cache import known_sha256
 from engine.models.download import fetch
-from engine.models.files import MAX_JSON, read_bytes
+from engine.models.files import MAX_JSON, read_object
 from engine.models.gguf_file import GgufFile
-from engine.models.hub import Snapshot, Wanted, fetch_repo
+from engine.models.hub import Wanted, fetch_repo
 from engine.models.sources import PinnedFile, Source, aligned_title, base_title
 from engine.settings import Settings
 
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TOKENIZER, SINGLE, INDEX = "tokenizer.json", "model.safetensors", "model.safetensors.index.json"
-MAX_INDEX = 20_000_000  # bytes of an index, and of a file's own table of contents
+MAX_INDEX = 20_000_000  # bytes of an index, and of a safetensors file's own header
 _MODELS = "models"  # folder of the cache
 _BITS = 4.85  # of a weight in the usual GGUF file, Q4_K_M
 _LIMITS = {
@@ -55,17 +53,6 @@ _MOST_PARTS = 1_000
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
-class Weights(Protocol):
-    """Open files of weights, under the names of transformers."""
-
-    def shape(self, name: str) -> tuple[int, ...] | None:
-        """Shape of a tensor; None if the files lack it."""
-
-    def read(self, name: str, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-        """One tensor."""
-        ...
-
-
 class ModelFiles:
     """One model's files.
 
@@ -73,21 +60,28 @@ class ModelFiles:
         title: For people; with the adapter.
         key: Names the model in the cache.
         base: Changes when any of the files does.
-        identity: Changes when the adapter does, too.
+        folder: Where tokenizer and configuration lie; None for a GGUF file, which holds both.
         missing: Bytes that have yet to be fetched.
-        folder: Where tokenizer and configuration lie, if they are files of their own.
     """
 
-    title: str
-    key: str
-    base: str
-    missing: int = 0
-    folder: Path | None = None
-    adapter: Adapter | None = None
+    def __init__(
+        self,
+        title: str,
+        key: str,
+        base: str,
+        get: Callable[[], Any],
+        folder: Path | None = None,
+        config: Any = None,
+        missing: int = 0,
+    ) -> None:
+        """`get` fetches and opens the weights: `SafetensorsFiles`, or without a `folder` a `GgufFile`."""
+        self.title, self.key, self.base, self.folder, self.missing = title, key, base, folder, missing
+        self.adapter: Adapter | None = None
+        self._weights, self._config = cache(get), config
 
     @property
     def identity(self) -> str:
-        """Of the files, and of the adapter."""
+        """Changes when any of the files, or the adapter, does."""
         return f"{self.base}+{self.adapter.digest}" if self.adapter else self.base
 
     def aligned(self, adapter: Adapter) -> None:
@@ -103,177 +97,105 @@ class ModelFiles:
     @property
     def config(self) -> Any:
         """The configuration, as transformers has it; fetches a GGUF file."""
-        raise NotImplementedError
+        return self._config or self._weights().config
 
     @property
     def weights(self) -> int:
-        """How many there are; of a GGUF file that is not here yet, about."""
+        """Number of weights; for a GGUF file that is not here yet, an estimate."""
+        if self.missing and not self.folder:
+            return int(self.missing * 8 / _BITS)
         return sum(tensor.numel() for tensor in skeleton(self.config).state_dict().values())
 
     def tokenizer(self) -> Any:
         """The tokenizer; fetches a GGUF file."""
-        raise NotImplementedError
-
-    def _open(self) -> Weights:
-        raise NotImplementedError
+        return read_tokenizer(self.title, self.folder) if self.folder else self._weights().tokenizer()
 
     def open(self) -> tuple[PreTrainedModel, Callable[..., Tensor]]:
-        """The model without memory for its weights, and what reads a tensor by its name in a dtype (bf16).
+        """The model without memory for its weights, and a function that reads a tensor by its name in a dtype (bf16).
 
         Raises:
-            WeightsError: A tensor is not there, or not as the configuration says.
+            WeightsError: A tensor is missing, or has another shape than the configuration says.
         """
-        model, weights, adapter = skeleton(self.config), self._open(), self.adapter
-        for name, wanted in model.state_dict().items():
+        model, weights, adapter = skeleton(self.config), self._weights(), self.adapter
+        shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        for name, wanted in shapes.items():
             shape = weights.shape(name)
             if shape is None:
                 raise WeightsError(f"{self.title}: its files hold no {name}, which its configuration asks for")
-            if shape != tuple(wanted.shape):
-                raise WeightsError(
-                    f"{self.title}: {name} is {shape} in its files and {tuple(wanted.shape)} by its configuration"
-                )
+            if shape != wanted:
+                raise WeightsError(f"{self.title}: {name} is {shape} in its files and {wanted} by its configuration")
         if adapter is None:
             return model, weights.read
-        adapter.check(base_title(self.title), {name: tuple(value.shape) for name, value in model.state_dict().items()})
+        adapter.check(base_title(self.title), shapes)
         return model, lambda name, *dtype: adapter.changed(name, weights.read(name, *dtype))
 
 
 def files_of(source: Source, settings: Settings, progress: ProgressCallback | None = None) -> ModelFiles:
-    """What a model's files are; a WeightsError if they are not there, or not of a model that this engine decodes."""
-    kind = _Gguf if source.gguf else _Repo if source.repo else _Folder
-    return kind(source, settings, progress)
+    """A model's files; a WeightsError if they are not there, or not of a model that this engine decodes."""
+    make = _gguf if source.gguf else _repo if source.repo else _folder
+    return make(source, settings, progress)
 
 
-class _Gguf(ModelFiles):
-    def __init__(self, source: Source, settings: Settings, progress: ProgressCallback | None) -> None:
-        assert source.gguf is not None
-        file, path = source.gguf, source.gguf_path(settings.cache_dir)
-        self._path = functools.cache(lambda: fetch(file, settings, source.path, progress))
-        stem = _plain(Path(file.name).stem)
-        self.title, self.base = source.title, file.sha256
-        self.key = stem if file.repo or source.path is None else f"{stem}-{file.sha256[:12]}"
-        self.missing = 0 if path is not None and path.is_file() else file.bytes
+def _gguf(source: Source, settings: Settings, progress: ProgressCallback | None) -> ModelFiles:
+    file, path = source.gguf, source.gguf_path(settings.cache_dir)
+    assert file is not None
+    assert path is not None
+    stem = _plain(Path(file.name).stem)
+    key = stem if file.repo or source.path is None else f"{stem}-{file.sha256[:12]}"
 
-    @functools.cached_property
-    def _file(self) -> GgufFile:
-        return GgufFile(self.title, self._path())
+    def get() -> GgufFile:
+        return GgufFile(source.title, fetch(file, settings, source.path, progress))
 
-    @property
-    def config(self) -> Any:
-        return self._file.config
-
-    @property
-    def weights(self) -> int:
-        return int(self.missing * 8 / _BITS) if self.missing else super().weights
-
-    def _open(self) -> Weights:
-        return self._file
-
-    def tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        path, _ = self._path(), self._file  # checked before a library maps it
-        try:
-            with _one_reader():
-                return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
-        except (EngineError, OSError):
-            raise
-        except Exception as error:  # the libraries raise whatever they stumble over
-            raise WeightsError(f"{self.title}: its tokenizer cannot be read ({shown(str(error))})") from error
+    return ModelFiles(source.title, key, file.sha256, get, missing=0 if path.is_file() else file.bytes)
 
 
-@contextlib.contextmanager
-def _one_reader() -> Iterator[None]:
-    """Lets transformers parse a GGUF file's tokens and merges once, not twice: 12 s a time in Python."""
-    import gguf
-
-    readers: Any = gguf
-    reader = readers.GGUFReader
-    readers.GGUFReader = functools.cache(reader)
-    try:
-        yield
-    finally:
-        readers.GGUFReader = reader
-
-
-class _Safetensors(ModelFiles):
-    """A configuration, and files of safetensors, one tensor of which is read at a time."""
-
-    folder: Path
-    _config: Any
-
-    @property
-    def config(self) -> Any:
-        return self._config
-
-    def tokenizer(self) -> Any:
-        return read_tokenizer(self.title, self.folder)
-
-    def _parts(self) -> Sequence[Path]:
-        raise NotImplementedError
-
-    def _open(self) -> Weights:
-        return SafetensorsFiles(self.title, self._parts(), bool(self._config.tie_word_embeddings))
-
-
-class _Folder(_Safetensors):
+def _folder(source: Source, settings: Settings, progress: ProgressCallback | None) -> ModelFiles:
     """A folder of the user's, known by what its files hold, each hashed once."""
-
-    def __init__(self, source: Source, settings: Settings, progress: ProgressCallback | None) -> None:
-        assert source.folder is not None
-        self.title, self._folder, self.folder = source.title, source.folder, source.tokenizer or source.folder
-        if not (self._folder / CONFIG).is_file():
-            raise WeightsError(
-                f"{self.title}: {self._folder} is not there, or holds no {CONFIG}: it is no model's folder"
-            )
-        self._config = read_config(self.title, self._folder)
-        digest, folders = hashlib.sha256(), (self._folder, self.folder)
-        small = {path for folder in folders for name in _LIMITS if (path := folder / name).is_file()}
-        for path in sorted({*self._parts(), *small}):
-            digest.update(f"{path.name}\0{known_sha256(path, settings.cache_dir, progress)}\n".encode())
-        self.base = digest.hexdigest()
-        self.key = f"{_plain(self.title)}-{self.base[:12]}"
-
-    def _parts(self) -> Sequence[Path]:
-        parts = [self._folder / name for name in parts_of(self.title, self._folder)]
-        if missing := [path.name for path in parts if not path.is_file()]:
-            raise WeightsError(
-                f"{self.title}: {self._folder} holds no {missing[0]}; weights are read from safetensors only, never "
-                "from pickled files: convert them, or fetch what is missing"
-            )
-        return parts
-
-
-class _Repo(_Safetensors):
-    """A repo of the Hub at one commit."""
-
-    def __init__(self, source: Source, settings: Settings, progress: ProgressCallback | None) -> None:
-        wanted = Wanted(
-            "CITER_SLM / CITER_LLM", "model", WeightsError, (CONFIG, TOKENIZER), _LIMITS, "name a folder that holds it"
+    title, weights, folder = source.title, source.folder, source.tokenizer or source.folder
+    assert weights is not None
+    assert folder is not None
+    if not (weights / CONFIG).is_file():
+        raise WeightsError(f"{title}: {weights} is not there, or holds no {CONFIG}: it is no model's folder")
+    parts = [weights / name for name in parts_of(title, weights)]
+    if missing := [path.name for path in parts if not path.is_file()]:
+        raise WeightsError(
+            f"{title}: {weights} holds no {missing[0]}; weights are read from safetensors only, never "
+            "from pickled files: convert them, or fetch what is missing"
         )
-        snapshot = fetch_repo(source.repo, wanted, settings, _MODELS, progress)
-        self.title, self.folder = source.title, snapshot.folder
-        self._config = read_config(self.title, self.folder)
-        self._repo_id = source.repo.partition("@")[0]
-        self.base = f"{self._repo_id}@{snapshot.commit}"
-        self.key = f"{_plain(self._repo_id.replace('/', '--'))}-{snapshot.commit[:12]}"
-        self._snapshot, self._names = snapshot, parts_of(self.title, self.folder)
-        here = settings.cache_dir / _MODELS / self.key
-        self.missing = sum(snapshot.sizes.get(name, 0) for name in self._names if not (here / name).is_file())
-        self._fetch = lambda file: fetch(file, settings, None, progress)
+    config = read_config(title, weights)
+    digest = hashlib.sha256()
+    small = {path for each in (weights, folder) for name in _LIMITS if (path := each / name).is_file()}
+    for path in sorted({*parts, *small}):
+        digest.update(f"{path.name}\0{known_sha256(path, settings.cache_dir, progress)}\n".encode())
+    base, tied = digest.hexdigest(), bool(config.tie_word_embeddings)
+    key = f"{_plain(title)}-{base[:12]}"
+    return ModelFiles(title, key, base, lambda: SafetensorsFiles(title, parts, tied), folder, config)
 
-    def _parts(self) -> Sequence[Path]:
-        return [self._fetch(self._pinned(self._snapshot, name)) for name in self._names]
 
-    def _pinned(self, snapshot: Snapshot, name: str) -> PinnedFile:
+def _repo(source: Source, settings: Settings, progress: ProgressCallback | None) -> ModelFiles:
+    """A repo of the Hub at one commit."""
+    title, way_out = source.title, "name a folder that holds it"
+    wanted = Wanted("CITER_SLM / CITER_LLM", "model", WeightsError, (CONFIG, TOKENIZER), _LIMITS, way_out)
+    snapshot = fetch_repo(source.repo, wanted, settings, _MODELS, progress)
+    repo, names, config = source.hub_repo, parts_of(title, snapshot.folder), read_config(title, snapshot.folder)
+    key = f"{_plain(repo.replace('/', '--'))}-{snapshot.commit[:12]}"
+
+    def pinned(name: str) -> PinnedFile:
         if not (sha256 := snapshot.sha256.get(name)) or name not in snapshot.sizes:
             raise WeightsError(
-                f"{self.title}: the repo {self._repo_id} has no {name} of which the Hub says size and hash; weights "
+                f"{title}: the repo {repo} has no {name} of which the Hub says size and hash; weights "
                 "are read from safetensors only: choose a repo that has them, or name a GGUF file's path"
             )
-        place = f"{_MODELS}/{self.key}"
-        size, commit = snapshot.sizes[name], snapshot.commit
-        return PinnedFile(name, size, sha256, self._repo_id, commit, login=True, place=place)
+        place = f"{_MODELS}/{key}"
+        return PinnedFile(name, snapshot.sizes[name], sha256, repo, snapshot.commit, login=True, place=place)
+
+    def get() -> SafetensorsFiles:
+        paths = [fetch(pinned(name), settings, None, progress) for name in names]
+        return SafetensorsFiles(title, paths, bool(config.tie_word_embeddings))
+
+    here = settings.cache_dir / _MODELS / key
+    missing = sum(snapshot.sizes.get(name, 0) for name in names if not (here / name).is_file())
+    return ModelFiles(title, key, f"{repo}@{snapshot.commit}", get, snapshot.folder, config, missing)
 
 
 def parts_of(title: str, folder: Path) -> list[str]:
@@ -281,9 +203,8 @@ def parts_of(title: str, folder: Path) -> list[str]:
     if not (folder / INDEX).is_file():
         return [SINGLE]
     try:
-        index = json.loads(read_bytes(folder / INDEX, MAX_INDEX).decode("utf-8"))
-        parts = sorted(set(index["weight_map"].values()))
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        parts = sorted(set(read_object(folder / INDEX, MAX_INDEX)["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{title}: its {INDEX} cannot be read ({shown(str(error))})") from None
     named = all(isinstance(each, str) and _PART.fullmatch(each) for each in parts)
     if not named or not 0 < len(parts) <= _MOST_PARTS:
@@ -295,7 +216,10 @@ class SafetensorsFiles:
     """The tensors of some files; they are mapped, not read."""
 
     def __init__(self, title: str, paths: Sequence[Path], tied: bool) -> None:
-        """Reads the files' tables of contents; a WeightsError if one is damaged, or holds other than numbers."""
+        """Reads the files' headers; a WeightsError if one is damaged, or holds weights that are no floats.
+
+        `tied`: The head is the embedding.
+        """
         self._files: dict[str, Any] = {}
         self._tied = tied
         for path in paths:
@@ -304,14 +228,14 @@ class SafetensorsFiles:
                     header = int.from_bytes(file.read(8), "little")
                 if header > MAX_INDEX:
                     raise WeightsError(
-                        f"{title}: {path} has a table of contents of {header:,} bytes; at most {MAX_INDEX:,} are read"
+                        f"{title}: {path} has a header of {header:,} bytes; at most {MAX_INDEX:,} are read"
                     )
                 opened: Any = safe_open(path, framework="pt", device="cpu").__enter__()
                 self._files |= dict.fromkeys(opened.keys(), opened)
             except (OSError, SafetensorError) as error:
                 raise WeightsError(f"{title}: {path} is not whole ({shown(str(error))})") from None
-        kinds = {name: opened.get_slice(name).get_dtype() for name, opened in self._files.items()}
-        for name, kind in kinds.items():
+        for name, opened in self._files.items():
+            kind = opened.get_slice(name).get_dtype()
             if kind not in _FLOATS and name.endswith((".weight", ".bias")):
                 raise WeightsError(f"{title}: {name} is stored as {kind}; known are {', '.join(sorted(_FLOATS))}")
 
@@ -335,9 +259,9 @@ def _plain(text: str) -> str:
 
 
 def read_tokenizer(title: str, folder: Path) -> Any:
-    """The tokenizer in a folder, read from `tokenizer.json`; no code that a folder holds is run.
+    """The tokenizer in a folder, read from `tokenizer.json`, with its default chat template.
 
-    Of several chat templates it has the default one alone: no other is asked for.
+    No code that the folder holds is run.
     """
     from transformers import AutoTokenizer
 

@@ -7,13 +7,11 @@ import logging
 import socket
 from contextlib import suppress
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -21,13 +19,13 @@ from starlette.testclient import TestClient
 
 from app.entrance import launch
 from engine.guard import guard, limits
-from engine.guard.addresses import client_address
-from engine.guard.cached import Cached
-from engine.guard.connections import MOST_CHUNKS
-from engine.guard.guard import Guard, Rules
+from engine.guard.addresses import Addresses
+from engine.guard.cached import Cached, key_of
+from engine.guard.guard import Guard
 from engine.guard.limits import PER_SECOND, Rate
 from engine.guard.logs import Once
 from engine.guard.names import Names
+from engine.guard.server import MOST_CHUNKS
 from tests.support.served_endpoint import running
 
 
@@ -35,12 +33,9 @@ async def counting(asked: Request) -> PlainTextResponse:
     return PlainTextResponse(str(len(await asked.body())))
 
 
-RULES = Rules(launch.most_bytes, launch._answer, launch.CLOSED)
-
-
 def guarded(hosts: str = "", take: Any = counting, proxies: int | None = 0) -> Guard:
     app = Starlette(routes=[Route("/{path:path}", take, methods=["GET", "POST"])])
-    return Guard(app, Names(hosts, None), proxies, RULES)
+    return Guard(app, Names(hosts, None), proxies, launch.most_bytes, launch._answer, launch.CLOSED)
 
 
 def client(hosts: str = "", take: Any = counting) -> TestClient:
@@ -53,6 +48,15 @@ NAMED, SPACE, NO = "demo.example.org", "me-citer.hf.space", "https://evil.exampl
 OWN = "localhost", "LOCALHOST:1", "127.0.0.1:7", "[::1]:7860", "10.1.2.3", socket.gethostname()
 FOREIGN = "evil.example", "localhost.evil.example", "", "a.example:7860", "127.0.0.1@evil.example", SPACE
 OTHERS = "http://127.0.0.1:1", "http://localhost:3000", "http://[", NO, "null"
+
+
+def came(peer: str, *forwarded: str) -> dict[str, Any]:
+    """The scope of a request with these lines of X-Forwarded-For."""
+    return {"type": "http", "client": (peer, 7), "headers": [(b"x-forwarded-for", line.encode()) for line in forwarded]}
+
+
+def address(proxies: int | None, peer: str, *forwarded: str) -> str | None:
+    return Addresses(proxies).of(came(peer, *forwarded))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +79,7 @@ OTHERS = "http://127.0.0.1:1", "http://localhost:3000", "http://[", NO, "null"
 def test_who_may_ask_is_who_came_by_a_name_of_this_page_and_from_it(hosts, host, origins, answered, monkeypatch):
     if hosts == "space":
         monkeypatch.setenv("SPACE_ID", "me/citer")
-        assert client_address(SimpleNamespace(host="10.20.30.40"), {}, 0) is None, "that is its proxy's"
+        assert address(0, "10.20.30.40") is None, "that is its proxy's"
         assert "frame-ancestors 'self' https://huggingface.co" in client().get("/").headers["content-security-policy"]
     for origin in origins:
         answer = client(hosts).get("/config", headers={"host": host, **({"origin": origin} if origin else {})})
@@ -84,7 +88,7 @@ def test_who_may_ask_is_who_came_by_a_name_of_this_page_and_from_it(hosts, host,
 
 
 @pytest.mark.parametrize(
-    ("peer", "forwarded", "proxies", "address"),
+    ("peer", "forwarded", "proxies", "found"),
     [
         ("203.0.113.5", ["198.51.100.9"], 0, "203.0.113.5"),
         ("127.0.0.1", ["198.51.100.9"], 0, None),
@@ -95,13 +99,12 @@ def test_who_may_ask_is_who_came_by_a_name_of_this_page_and_from_it(hosts, host,
         ("::ffff:203.0.113.5", [], 0, "203.0.113.5"),
     ],
 )
-def test_an_address_is_the_connections_or_what_the_proxies_of_a_setting_say(peer, forwarded, proxies, address):
-    headers = Headers(raw=[(b"x-forwarded-for", line.encode()) for line in forwarded])
-    assert client_address(SimpleNamespace(host=peer), headers, proxies) == address
+def test_an_address_is_the_connections_or_what_the_proxies_of_a_setting_say(peer, forwarded, proxies, found):
+    assert address(proxies, peer, *forwarded) == found
 
 
 @pytest.mark.parametrize(
-    ("peer", "forwarded", "address"),
+    ("peer", "forwarded", "found"),
     [
         ("10.16.3.80", ["198.51.100.9"], None),  # of documents: nobody's
         ("10.16.3.80", ["1.1.1.1, 8.8.8.8, 10.1.2.3"], "8.8.8.8"),
@@ -109,10 +112,14 @@ def test_an_address_is_the_connections_or_what_the_proxies_of_a_setting_say(peer
         ("8.8.4.4", ["8.8.8.8"], None),
     ],
 )
-def test_on_a_space_an_address_is_the_last_public_one_that_its_proxies_name(peer, forwarded, address, monkeypatch):
+def test_on_a_space_an_address_is_the_last_public_one_that_its_proxies_name(
+    peer, forwarded, found, monkeypatch, caplog
+):
     monkeypatch.setenv("SPACE_ID", "me/citer")
-    headers = Headers(raw=[(b"x-forwarded-for", line.encode()) for line in forwarded])
-    assert client_address(SimpleNamespace(host=peer), headers, None) == address
+    addresses = Addresses(None)
+    assert [addresses.of(came(peer, *forwarded)) for _ in range(2)] == [found, found]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert ("shares one limit" in said) is (found is None) and peer not in said
 
 
 def test_forwarded_headers_are_believed_of_proxies_alone():
@@ -165,14 +172,18 @@ def test_a_body_may_be_as_large_as_its_route_needs(path: str, most: str, declare
 
 
 def test_all_bodies_together_are_bounded_and_a_small_one_is_always_taken(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(limits, "MAX_TOGETHER", 300_000)
-    asking, asked = guarded(), ("/gradio_api/queue/join", b'"' + b"x" * 200_000)
-    post, held = TestClient(asking, base_url="http://localhost").post, asking._bodies
-    assert held.take(200_000, "198.51.100.9") is False, "an address has half"
-    assert held.take(200_000, None) and post(asked[0], content=asked[1]).status_code == 503
-    assert post(asked[0], content=b'"x"').status_code == 200
-    held.give_back(200_000, None)
-    assert [post(asked[0], content=asked[1]).status_code for _ in range(2)] == [200, 200], "the room was given back"
+    monkeypatch.setattr(guard, "MAX_TOGETHER", 300_000)
+    asking, body = guarded(proxies=1), b'"' + b"x" * 200_000
+    client = TestClient(asking, base_url="http://localhost")
+
+    def post(content: bytes, **headers: str) -> int:
+        return client.post("/gradio_api/queue/join", content=content, headers=headers).status_code
+
+    assert post(body, **{"x-forwarded-for": "198.51.100.9"}) == 503, "an address has half"
+    asking._held[None] += 200_000  # of requests that are being answered
+    assert post(body) == 503 and post(b'"x"') == 200
+    asking._held[None] -= 200_000
+    assert [post(body), post(body)] == [200, 200] and not asking._held, "the room was given back"
 
 
 MANY = guard.MAX_OUTSIDE
@@ -224,7 +235,8 @@ def test_the_page_is_made_once_for_each_name_and_encoding():
     for encoding in "br, gzip", "gzip;q=1, br", "gzip", "br":
         assert asking.get("/?prompt=x", headers={"accept-encoding": encoding}).text == "page" * 100
     assert made == ["br", "gzip"] and asking.get("/other").text and len(made) == 3
-    assert Cached().cost({"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}) == 4
+    page = key_of({"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""})
+    assert Cached().cost(page) == 4 and Cached().cost(None) == 1
 
 
 def test_a_repeated_line_is_written_once_and_counted(caplog):
@@ -261,7 +273,7 @@ def test_silent_connections_make_room_for_who_asks(serving: int):
     ("part", "told"), [("POST /x HTTP/1.1\r\n", b""), (HALF + "Content-Length: 9\r\n\r\nx", b"HTTP/1.1 408")]
 )
 def test_a_request_that_stops_in_the_middle_is_given_up(part: str, told: bytes, serving: int, monkeypatch):
-    monkeypatch.setattr("engine.guard.connections.HEAD_SECONDS", 0.2)
+    monkeypatch.setattr("engine.guard.server.HEAD_SECONDS", 0.2)
     monkeypatch.setattr(guard, "BODY_SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", serving), timeout=60) as half, suppress(ConnectionResetError):
         half.sendall(part.encode())

@@ -225,10 +225,10 @@ PAIR = "slm = 'a/b'\nllm = 'a/c'"
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("mine = 3", r"\[mine\]"),
-        ("[mine]\nslm = 'a/b'", r"\[mine\]: llm"),
-        (f"[mine]\n{PAIR}\nweights = 'int1'", r"\[mine\]: weights"),
-        (f"[mine]\n{PAIR}\nrooter = 'x'", r"\[mine\]: rooter"),
+        ("mine = 3", "mine: "),
+        ("[mine]\nslm = 'a/b'", r"mine\.llm: "),
+        (f"[mine]\n{PAIR}\nweights = 'int1'", r"mine\.weights: "),
+        (f"[mine]\n{PAIR}\nrooter = 'x'", r"mine\.rooter: "),
         (f"[cpu]\n{PAIR}", r"\[cpu\]"),
         ("[mine", "TOML"),
         (f"[yours]\n{PAIR}", "auto, gpu, cpu, tiny, or yours"),

@@ -6,7 +6,6 @@ One Hypothesis test for each format: answers, labels, rollouts, results, and wha
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 from dataclasses import asdict
@@ -21,7 +20,7 @@ from tests.support.fake_labels import planted, quiet, rollout, write_labels, wri
 from tests.support.fake_results import POINTS, results_of, write_results
 from tests.support.mutations import damaged_bytes, damaged_json, no_file_larger_than
 from tests.support.paths import ROOT, TINY
-from trainer import TrainerError, workers
+from trainer import TrainerError
 from trainer.__main__ import main
 from trainer.evaluation.rows import read_rows as read_results
 from trainer.labels import answers as answers_module
@@ -133,21 +132,17 @@ def test_a_second_run_in_a_folder_shares_the_work_and_both_end_when_all_of_it_is
     first = threading.Thread(target=lambda: shards_of(folder, 1).run({"role": "llm"}, QUESTIONS[:2], slow, quiet))
     first.start()
     assert at_work.wait(300)
-    assert shards_of(folder, 1).run({"role": "llm"}, QUESTIONS[:2], quick, report) and mine == ["q1"]
+    shards_of(folder, 1).run({"role": "llm"}, QUESTIONS[:2], quick, report)
+    assert mine == ["q1"]
     first.join(300)
     names = ["answers-00000.parquet", "answers-00001.parquet", "answers.json"]
     assert sorted(path.name for path in folder.iterdir()) == names
 
 
-def test_a_shard_whose_worker_died_elsewhere_is_taken_when_its_lock_is_old_and_not_before(tmp_path):
+def test_what_a_killed_worker_left_is_made_anew(tmp_path):
     folder = whole_answers(tmp_path / "a", 1)
     (folder / "answers-00001.parquet").unlink()
-    lock = folder / "answers-00001.parquet.lock"
-    for age, mine in ((0, False), (2 * workers.DEAD, True)):
-        lock.write_text("another-machine 1")
-        os.utime(lock, (lock.stat().st_atime, lock.stat().st_mtime - age))
-        with workers.taken(folder / "answers-00001.parquet") as taken:
-            assert taken == mine
+    (folder / "answers-00001.parquet.lock").touch()  # the lock itself ended with its process
     (folder / "partial-another-machine-1-answers-00001.parquet").write_text("half")
     whole_answers(folder, 1)
     assert len(list(folder.iterdir())) == 5 and len(dict(load_answers(folder, Role.LLM))) == 4
@@ -183,19 +178,6 @@ def test_shards_of_something_else_or_more_than_the_folder_speaks_of_are_refused(
     about.write_text(json.dumps({**json.loads(before), "shard_size": 4}))
     with pytest.raises(TrainerError, match=r"more shards.*answers\.json"):
         load_answers(tmp_path, Role.LLM)
-
-
-def test_a_stage_that_another_machine_takes_up_names_both_once_it_has_made_a_shard(tmp_path):
-    def run(machine):
-        notes = {"hardware": machine, "passes": {"1": len(machine)}}
-        shards_of(tmp_path, 1).run({"role": "llm"}, QUESTIONS, make, quiet, notes)
-        return shards_of(tmp_path).load()[1]
-
-    first = run("one core")
-    assert run("two cores") == first, "it made nothing"
-    for machine in ("two cores", "one core"):
-        (tmp_path / "answers-00002.parquet").unlink()
-        assert run(machine) == {**first, "hardware": "one core; two cores"}
 
 
 def contents(folder):

@@ -16,7 +16,7 @@ from tests.support.fake_results import POINTS, results_of, rows_of, write_result
 from trainer import TrainerError
 from trainer.evaluation.one_setting import common_settings
 from trainer.evaluation.rows import GENERAL, ROUTER, About, authors_of, load_all, load_results, read_rows, write_rows
-from trainer.report.summary import ALL, START, as_json, summarise
+from trainer.report.summary import ABLATIONS, ALL, SHIPPED, START, summarise
 
 ABOUT = About("Small ⇄ Large", "tiny", "sums", 64, {"router": "abc"})
 
@@ -99,23 +99,25 @@ def tasks(tmp_path_factory):
 
 
 def test_a_method_is_judged_at_the_cheapest_setting_that_recovers_enough_of_the_gap(tasks):
-    sums = summarise(tasks)["sums"]
-    assert sums.methods["router"].settings == ("router < 0.5 @ 0.3",) * 2
-    assert sums.methods["router"].right.value == pytest.approx(0.59) and sums.methods["router"].bytes.value == 0.36
-    assert sums.methods["confidence"].settings == ("confidence < 0.7",) * 2
-    assert sums.methods["llm"].bytes == (1, 1, 1) and sums.questions == 100
+    found = summarise(tasks)
+    assert found.settings["sums", "router"] == ("router < 0.5 @ 0.3",) * 2
+    right, size = found.measured("sums", "router")
+    assert right.value == pytest.approx(0.59) and size.value == 0.36
+    assert found.settings["sums", "confidence"] == ("confidence < 0.7",) * 2
+    assert found.measured("sums", "llm")[1] == (1, 1, 1) and found.count("sums") == 100
 
 
 def test_the_router_is_compared_on_the_same_questions_and_the_mean_of_the_tasks_has_no_general_prompts(tasks):
     found = summarise(tasks)
-    beside = found["sums"].methods["confidence"].routers["router"]
+    beside = found.compared("sums", ROUTER, "confidence")
+    assert beside is not None
     assert beside.right.value == pytest.approx(-0.01) and beside.bytes.value == pytest.approx(36 / 80)
-    assert ROUTER not in found["sums"].methods[ROUTER].routers
-    mean = found[ALL]
-    assert mean.questions == 200 and mean.methods["slm"].right.value == pytest.approx(0.2)
-    both = [found[name].methods["router"].bytes.value for name in ("sums", "products")]
-    assert mean.methods["router"].bytes.value == pytest.approx(sum(both) / 2)
-    assert ALL not in summarise({"sums": tasks["sums"]}), "one task is its own mean"
+    assert found.compared("sums", ROUTER, "query") is None, "it was not measured"
+    assert found.tasks == [ALL, "sums", "products"]
+    assert found.count(ALL) == 200 and found.measured(ALL, "slm")[0].value == pytest.approx(0.2)
+    both = [found.measured(name, ROUTER)[1].value for name in ("sums", "products")]
+    assert found.measured(ALL, ROUTER)[1].value == pytest.approx(sum(both) / 2)
+    assert summarise({"sums": tasks["sums"]}).tasks == ["sums"], "one task is its own mean"
 
 
 def test_one_setting_for_all_tasks_is_chosen_among_those_that_were_measured_on_each(tasks):
@@ -123,23 +125,23 @@ def test_one_setting_for_all_tasks_is_chosen_among_those_that_were_measured_on_e
     assert set(common_settings(graded, ROUTER)) == {"router < 0.5", "router < 0.6", "router < 0.6 @ 0.3"}
     found = summarise(tasks)
     for name in ("sums", "products"):
-        assert found[name].methods[START].settings == ("router < 0.6 @ 0.3",) * 2
-    assert START not in found[GENERAL].methods
+        assert found.settings[name, START] == ("router < 0.6 @ 0.3",) * 2
+    assert not found.has(GENERAL, START)
 
 
 def test_ablations_seconds_and_where_the_page_starts_are_there_where_they_were_measured(tasks):
     found = summarise(tasks, Setting("router", 0.6, 0.3))
-    acceptance = found["sums"].ablations["acceptance, for the router"]
+    acceptance = found.compared("sums", *ABLATIONS["acceptance, for the router"])
+    assert acceptance is not None
     assert acceptance.right.value == pytest.approx(-0.01) and acceptance.bytes.value == pytest.approx(36 / 60)
-    assert "rollouts, at acceptance 0" not in found["sums"].ablations
-    timed = {each.method: each for each in found["sums"].timed}
+    assert found.compared("sums", *ABLATIONS["rollouts, at acceptance 0"]) is None
+    timed = {each.method: each for each in found.timed["sums"]}
     assert timed["router"].seconds.value == 0.5 and timed["random"].seconds.value == 1.5
-    assert (timed["router"].questions, found["products"].timed) == (10, [])
-    shipped = found["sums"].shipped
-    assert shipped is not None and shipped.right.value == pytest.approx(0.61)
-    assert summarise(tasks, Setting("router", 0.1, 0.3))["sums"].shipped is None
+    assert (timed["router"].questions, found.timed["products"]) == (10, [])
+    assert found.measured("sums", SHIPPED)[0].value == pytest.approx(0.61)
+    assert not summarise(tasks, Setting("router", 0.1, 0.3)).has("sums", SHIPPED)
 
 
 def test_a_summary_is_small_json(tasks):
-    text = json.dumps(as_json("Small ⇄ Large", summarise(tasks)), allow_nan=False)
+    text = json.dumps(summarise(tasks).as_json(), allow_nan=False)
     assert len(text) < 100_000 and '"mean of the tasks"' in text

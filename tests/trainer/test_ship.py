@@ -14,7 +14,7 @@ from trainer.__main__ import main
 from trainer.evaluation.one_setting import is_worse_than_rule
 from trainer.evaluation.rows import GENERAL
 from trainer.labels.rollouts import fingerprint
-from trainer.ship import curves_of, operating_point, ship, timed_settings
+from trainer.ship import curves_of, operating_point, ship
 
 TINY = ROUTERS / "tiny"
 ENDS = {("slm", "slm < 0"): (20, 0.0, 10), ("llm", "llm < 0"): (60, 1.0, 100)}
@@ -71,8 +71,8 @@ def test_a_curve_is_that_of_an_acceptance_with_its_longest_drafts(tmp_path):
     assert (at_0.revision, at_0.hardware) == ("0123abc", "a laptop")
 
 
-def test_a_shipped_router_carries_its_curves_those_of_what_needs_no_training_and_what_was_timed(tmp_path):
-    results = results_of(tmp_path, seconds={"llm": 2.0, "router": 1.5, "confidence": 3.0})
+def test_a_shipped_router_carries_its_curves_those_of_what_needs_no_training(tmp_path):
+    results = results_of(tmp_path)
     shipped = ship(TINY, [results], tmp_path / "mine")
     router = Router.load(tmp_path / "mine")
     assert router.warning is None and router.card == shipped.card and router.name == "mine"
@@ -80,10 +80,6 @@ def test_a_shipped_router_carries_its_curves_those_of_what_needs_no_training_and
     points = router.operating_points
     assert points is not None and list(points.of("router")) == curves_of(results, "router")
     assert [curve.acceptance for curve in points.of("confidence")] == [0.0] and len(points.of("random")) == 1
-    assert {(each.policy, each.times) for each in timed_settings([results], "router")} == {
-        ("router", 0.75),
-        ("confidence", 1.5),
-    }
     card = (tmp_path / "mine" / "README.md").read_text("utf-8")
     assert "59.0%" in next(line for line in card.splitlines() if line.startswith("| sums |"))
 

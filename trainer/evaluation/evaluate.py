@@ -75,7 +75,7 @@ def evaluate(
             _write(path, _answers(pair, some, each, max_new_tokens, report), pair)
 
         made_of = _made_of(pair, [each], task, max_new_tokens)
-        _shards(folder, each.name).run(made_of, questions, make, report, notes=provenance("trainer"))
+        _shards(folder, each.name).run(made_of, questions, make, report)
 
 
 def measure_seconds(
@@ -114,7 +114,7 @@ def measure_seconds(
         _write(path, rows, pair)
 
     made_of = _made_of(pair, methods, task, max_new_tokens)
-    _shards(folder, SECONDS, 1).run(made_of, questions, make, report, notes=provenance("trainer"))
+    _shards(folder, SECONDS, 1).run(made_of, questions, make, report)
 
 
 def gather(folder: Path, out: Path) -> Path:

@@ -98,7 +98,7 @@ def _at_start(card: RouterCard, curves: Sequence[Curve]) -> str:
     for curve in own:
         at = curve.at(card.threshold)
         task = curve.task if curve.quality == "right" else f"{curve.task} (agreement with the LLM alone)"
-        figures = (curve.slm.accuracy, curve.llm.accuracy, at.accuracy, at.llm_share, curve.relative_cost(at, "bytes"))
+        figures = (curve.slm.accuracy, curve.llm.accuracy, at.accuracy, at.llm_share, at.bytes / (curve.llm.bytes or 1))
         table.append(f"| {task} | {curve.questions} | {' | '.join(f'{each:.1%}' for each in figures)} |")
     rows = "\n".join(table)
     return f"\n## What it gives where it starts\n\n{rows}\n\n`operating_points.json` has all that was measured.\n"

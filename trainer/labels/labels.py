@@ -122,6 +122,7 @@ def label(
         "run_llm": run_llm or answers is None,
         "answers": None if answers is None else digest_of(answers, questions),
         "keep_states": keep_states,
+        "texts": texts_of(questions),
         **identity_of(pair),
     }
 
@@ -131,7 +132,7 @@ def label(
         columns, hidden = _columns(pair, some, references, by_llm, settings["run_llm"], keep_states)
         write_labels(path, columns, hidden)
 
-    _shards(folder).run(settings, questions, make, report, {"texts": texts_of(questions)})
+    _shards(folder).run(settings, questions, make, report)
     cases = Counter(case for _, table in read_labels(folder) for case in table.column("case").to_pylist())
     shares = ", ".join(f"{CASE_NAMES[case]} {cases[case] / cases.total():.1%}" for case in Case)
     report(f"{cases.total():,} tokens: {shares}")

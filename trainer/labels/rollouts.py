@@ -125,6 +125,7 @@ def roll_out(
         "labels": {name: value for name, value in labelled.items() if name not in _NO_PART},
         **asdict(settings),
         "threshold": settings.threshold if router else None,
+        "answers": labelled.get("answers"),
         "llm_bytes": _llm_bytes(pair, questions, labels),
     }
     policy, own = RouterPolicy(router) if router else FixedPolicy(Role.SLM), pair.router
@@ -140,7 +141,7 @@ def roll_out(
         write_rows(path, [{**asdict(each), "role": each.role.value} for each in done], COLUMNS)
 
     try:
-        _shards(folder).run(about, questions, make, report, {"answers": labelled.get("answers")})
+        _shards(folder).run(about, questions, make, report)
     finally:
         pair.use_router(own)
     right = [rollout.correct for rollout in load_rollouts(folder)[0] if rollout.role is Role.SLM]

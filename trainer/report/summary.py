@@ -1,4 +1,4 @@
-"""What the rows of a pair say, task by task and on their mean: each method at its own best, compared with the router.
+"""What the rows of a pair say: each method at its own best, on each task and on the mean of the tasks.
 
 Every method has at most `BUDGET` settings. Each half of a task's questions judges the setting that the other half chose
 (`statistics.judged`).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,63 +33,40 @@ METHODS = {
     "query": "query router",
     "random": "random",
 }
-"""Methods that are compared, and what people call them, in the order of the tables."""
+"""The compared methods and their names for people, in the order of the tables."""
 
 START = "router, one setting"
 """The router at the one setting that is best over all tasks; it is chosen and judged by halves, too."""
+
+SHIPPED = "shipped"
+"""The router where the page starts, on all questions."""
+
+PLAIN = " at acceptance 0"
+"""Behind a method's name: only its settings with acceptance 0."""
+
+ABLATIONS = {
+    "acceptance, for the router": ("router", "router" + PLAIN),
+    "acceptance, for SLM confidence": ("confidence", "confidence" + PLAIN),
+    "rollouts, at acceptance 0": ("router-own" + PLAIN, "shortcut" + PLAIN),
+    "the router instead of chance": ("router", "random"),
+}
+"""What something brings: the method with it, and without it."""
 
 ALL = "mean of the tasks"
 """Stands beside the tasks: each of them counts alike there, and general prompts are not among them."""
 
 
-class Family(NamedTuple):
-    """Settings of a method among which one is chosen: all of them, or those at acceptance 0."""
-
-    method: str
-    plain: bool = False
-
-
-ABLATIONS: dict[str, tuple[Family, Family]] = {
-    "acceptance, for the router": (Family("router"), Family("router", plain=True)),
-    "acceptance, for SLM confidence": (Family("confidence"), Family("confidence", plain=True)),
-    "rollouts, at acceptance 0": (Family("router-own", plain=True), Family("shortcut", plain=True)),
-    "the router instead of chance": (Family("router"), Family("random")),
-}
-"""What something brings: the method with it, and without it."""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A method less another on the same questions: of their right answers, and its bytes / the other's."""
+class Compared(NamedTuple):
+    """A method less another on the same questions: their right answers, and the ratio of their bytes."""
 
     right: Estimate
     bytes: Estimate
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A method on a task, or on the mean of several.
+class Timed(NamedTuple):
+    """A setting whose answers to some questions were written alone on an idle machine.
 
-    Attributes:
-        settings: What the first half of the questions is answered at, and the second; () on a mean of tasks.
-        right: Share of right answers.
-        bytes: Of the LLM's alone.
-        routers: `ROUTER` and `START` compared with it, but for itself.
-    """
-
-    settings: tuple[str, ...]
-    right: Estimate
-    bytes: Estimate
-    routers: dict[str, Compared]
-
-
-@dataclass(frozen=True)
-class Timed:
-    """A setting whose answers were written alone on an idle machine; `right` is over all questions.
-
-    Attributes:
-        questions: How many were timed.
-        seconds: Of the LLM's alone on these questions.
+    `right` is over all questions, `seconds` a share of the LLM's on the timed ones.
     """
 
     method: str
@@ -100,134 +77,131 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class Task:
-    """What was measured on one task. `shipped` is the router where the page starts, on all questions."""
+class Summary:
+    """What was measured of a pair.
 
-    questions: int
-    methods: dict[str, Measured]
-    ablations: dict[str, Compared]
-    timed: list[Timed]
-    shipped: Measured | None
+    Attributes:
+        pair: Its name.
+        questions: How many each task has.
+        samples: By task and method the share of right answers and the bytes as a share of the LLM's, on the questions
+            as they are and in each resample: [2, 1 + resamples].
+        settings: By task and method the settings at which the first half of the questions was answered, and the second.
+        timed: By task.
+    """
 
-
-@dataclass(frozen=True)
-class _Part:
-    """A method on one task: what it was judged to be, beside the LLM's bytes, in every resample of the questions."""
-
-    judged: Judged
-    settings: tuple[str, ...]
-    llm: Array
-    counts: Array
-
-    @property
-    def right(self) -> Array:
-        return self.counts @ self.judged.right / self.counts.sum(axis=1)
+    pair: str
+    questions: dict[str, int]
+    samples: dict[tuple[str, str], Array]
+    settings: dict[tuple[str, str], tuple[str, str]]
+    timed: dict[str, list[Timed]]
 
     @property
-    def bytes(self) -> Array:
-        return self.counts @ self.judged.bytes / (self.counts @ self.llm)
+    def tasks(self) -> list[str]:
+        """The tasks with right answers, the mean of them first if there are several."""
+        graded = self._graded
+        return [ALL, *graded] if len(graded) > 1 else graded
+
+    def methods(self, task: str) -> list[str]:
+        """The methods that were measured on a task (on the mean: on all of them), in the order of `METHODS`."""
+        return [name for name in METHODS if self.has(task, name)]
+
+    def has(self, task: str, name: str) -> bool:
+        """Whether a method was measured on a task."""
+        return all((each, name) in self.samples for each in self._of(task))
+
+    def count(self, task: str) -> int:
+        """The questions of a task."""
+        return sum(self.questions[each] for each in self._of(task))
+
+    def measured(self, task: str, name: str) -> tuple[Estimate, Estimate]:
+        """A method's right answers on a task, and its bytes as a share of the LLM's."""
+        right, size = np.mean([self.samples[each, name] for each in self._of(task)], axis=0)
+        return statistics.estimate(right), statistics.estimate(size)
+
+    def compared(self, task: str, one: str, other: str) -> Compared | None:
+        """A method less another on a task; None unless both were measured there."""
+        if not (self.has(task, one) and self.has(task, other)):
+            return None
+        pairs = [(self.samples[each, one], self.samples[each, other]) for each in self._of(task)]
+        right, size = (
+            np.mean(each, axis=0) for each in zip(*((a[0] - b[0], a[1] / b[1]) for a, b in pairs), strict=True)
+        )
+        return Compared(statistics.estimate(right), statistics.estimate(size))
+
+    def as_json(self) -> dict[str, Any]:
+        """The estimates, with numbers of four digits: far below any interval here."""
+        tasks = [*self.tasks, *(name for name in self.questions if name == GENERAL)]
+        return {"pair": self.pair, "tasks": {task: self._task_as_json(task) for task in tasks}}
+
+    @property
+    def _graded(self) -> list[str]:
+        return [name for name in self.questions if name != GENERAL]
+
+    def _of(self, task: str) -> list[str]:
+        return self._graded if task == ALL else [task]
+
+    def _task_as_json(self, task: str) -> dict[str, Any]:
+        methods = {}
+        for name in [*self.methods(task), *([SHIPPED] if self.has(task, SHIPPED) and task != ALL else [])]:
+            right, size = self.measured(task, name)
+            methods[name] = {"settings": self.settings.get((task, name), ()), "right": right, "bytes": size}
+        ablations = {name: each for name, pair in ABLATIONS.items() if (each := self.compared(task, *pair))}
+        timed = [each._asdict() for each in self.timed.get(task, [])]
+        brought = {name: each._asdict() for name, each in ablations.items()}
+        return _rounded({"questions": self.count(task), "methods": methods, "ablations": brought, "timed": timed})
 
 
-_Parts = dict[Family, dict[str, _Part]]  # by the family, and then by the task's name
+def summarise(results: dict[str, Results], shipped: Setting | None = None) -> Summary:
+    """Summarises the rows of a pair's tasks, given by the task's name; `shipped` is where the page starts."""
+    found = Summary(next(iter(results.values())).about.pair, {}, {}, {}, {})
 
+    def add(task: str, name: str, judged: Judged) -> None:
+        each, counts = results[task], _draws(results[task])
+        right = counts @ judged.right / counts.sum(axis=1)
+        size = counts @ judged.bytes / (counts @ each.bytes[each.of("llm")[0]])
+        found.samples[task, name] = np.stack([right, size])
+        first, second = (each.settings[n].setting for n in judged.chosen)
+        found.settings[task, name] = first, second
 
-def summarise(results: dict[str, Results], shipped: Setting | None = None) -> dict[str, Task]:
-    """What the rows of a pair's tasks say, by the task's name; `shipped` is where the page starts."""
-    families = [Family(name) for name in METHODS] + [each for pair in ABLATIONS.values() for each in pair]
-    counts = {name: _draws(each) for name, each in results.items()}
-    parts: _Parts = {family: {} for family in families}
-    for family, own in parts.items():
-        for name, each in results.items():
-            if members := _members(each, family):
-                own[name] = _part(each, members, _chosen(each, members), counts[name])
+    contenders = dict.fromkeys([*METHODS, *(name for pair in ABLATIONS.values() for name in pair)])
+    for task, each in results.items():
+        found.questions[task] = len(each.questions)
+        found.timed[task] = _timed(each)
+        for name in contenders:
+            if own := _settings_of(each, name):
+                add(task, name, _judged(each, own))
+        at = MethodSetting(ROUTER, str(shipped))
+        if at in each.settings:
+            number = each.settings.index(at)
+            add(task, SHIPPED, Judged((number, number), each.right[number], each.bytes[number]))
     graded = [name for name in results if name != GENERAL]
     if len(graded) > 1:
-        for name, judged in zip(graded, judged_at_one([results[name] for name in graded], ROUTER), strict=False):
-            parts[Family(START)][name] = _part(results[name], None, judged, counts[name])
-    found = {ALL: _task(graded, parts, sum(counts[name].shape[1] for name in graded))} if len(graded) > 1 else {}
-    for name, each in results.items():
-        task = _task([name], parts, len(each.questions))
-        at = _at(each, shipped, counts[name]) if shipped is not None else None
-        found[name] = replace(task, timed=_timed(each, counts[name]), shipped=at)
+        for task, judged in zip(graded, judged_at_one([results[name] for name in graded], ROUTER), strict=False):
+            add(task, START, judged)
     return found
-
-
-def as_json(pair: str, tasks: dict[str, Task]) -> dict[str, Any]:
-    """A summary with numbers of four digits, far below any interval here."""
-    return {"pair": pair, "tasks": {name: _rounded(asdict(each)) for name, each in tasks.items()}}
 
 
 def _draws(results: Results) -> Array:
     return statistics.draws(len(results.questions), seed=zlib.crc32(results.about.task.encode()))
 
 
-def _task(names: Sequence[str], parts: _Parts, questions: int) -> Task:
-    """One task, or the mean of several: what was not measured on all of them is left out."""
-    whole = {
-        family: [own[name] for name in names] for family, own in parts.items() if all(name in own for name in names)
-    }
-    routers = {name: whole[Family(name)] for name in (ROUTER, START) if Family(name) in whole}
-    methods = {
-        name: _measured(whole[Family(name)], {other: own for other, own in routers.items() if other != name})
-        for name in METHODS
-        if Family(name) in whole
-    }
-    ablations = {
-        name: _compared(whole[one], whole[other])
-        for name, (one, other) in ABLATIONS.items()
-        if one in whole and other in whole
-    }
-    return Task(questions, methods, ablations, [], None)
-
-
-def _measured(parts: Sequence[_Part], ours: dict[str, list[_Part]]) -> Measured:
-    settings = parts[0].settings if len(parts) == 1 else ()
-    right, size = (np.mean([getattr(each, name) for each in parts], axis=0) for name in ("right", "bytes"))
-    routers = {name: _compared(own, parts) for name, own in ours.items()}
-    return Measured(settings, statistics.estimate(right), statistics.estimate(size), routers)
-
-
-def _compared(parts: Sequence[_Part], others: Sequence[_Part]) -> Compared:
-    pairs = list(zip(parts, others, strict=True))
-    right = np.mean([one.right - other.right for one, other in pairs], axis=0)
-    return Compared(
-        statistics.estimate(right), statistics.estimate(np.mean([a.bytes / b.bytes for a, b in pairs], axis=0))
-    )
-
-
-def _members(results: Results, family: Family) -> list[int]:
-    """The numbers of a family's settings, at most `BUDGET` of them."""
-    own = [
-        n
-        for n in results.numbers(family.method)
-        if not (family.plain and Setting.parse(results.settings[n].setting).acceptance)
-    ]
+def _settings_of(results: Results, name: str) -> list[int]:
+    """The numbers of at most `BUDGET` settings of a method, whose name may end in `PLAIN`."""
+    own = results.numbers(name.removesuffix(PLAIN))
+    if name.endswith(PLAIN):
+        own = [n for n in own if not Setting.parse(results.settings[n].setting).acceptance]
     return [own[n] for n in statistics.spread(results.bytes[own], BUDGET)] if own else []
 
 
-def _chosen(results: Results, own: Sequence[int]) -> Judged:
+def _judged(results: Results, own: Sequence[int]) -> Judged:
     slm, llm = (results.right[results.of(each)[0]] for each in ("slm", "llm"))
     first = statistics.first_half(results.questions)
-    return statistics.judged(results.right[own], results.bytes[own], slm, llm, first)
+    found = statistics.judged(results.right[own], results.bytes[own], slm, llm, first)
+    return found._replace(chosen=(own[found.chosen[0]], own[found.chosen[1]]))
 
 
-def _part(results: Results, own: Sequence[int] | None, judged: Judged, counts: Array) -> _Part:
-    """`own` are the numbers of the settings among which one was chosen; None for all."""
-    settings = tuple(results.settings[n if own is None else own[n]].setting for n in judged.chosen)
-    return _Part(judged, settings, results.bytes[results.of("llm")[0]], counts)
-
-
-def _at(results: Results, setting: Setting, counts: Array) -> Measured | None:
-    """The router at a setting, on all questions; None where it was not measured."""
-    if (wanted := MethodSetting(ROUTER, str(setting))) not in results.settings:
-        return None
-    number = results.settings.index(wanted)
-    judged = Judged((number, number), results.right[number], results.bytes[number])
-    return _measured([_part(results, None, judged, counts)], {})
-
-
-def _timed(results: Results, counts: Array) -> list[Timed]:
-    llm, found = results.of("llm")[0], []
+def _timed(results: Results) -> list[Timed]:
+    llm, counts, found = results.of("llm")[0], _draws(results), []
     for number, (method, setting) in enumerate(results.settings):
         there = ~np.isnan(results.seconds[number]) & ~np.isnan(results.seconds[llm])
         if method in METHODS and there.any():
@@ -241,6 +215,6 @@ def _timed(results: Results, counts: Array) -> list[Timed]:
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _rounded(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list | tuple):
         return [_rounded(each) for each in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value

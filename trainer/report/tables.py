@@ -7,9 +7,7 @@ from engine.setting import Setting
 from trainer.evaluation.rows import GENERAL, ROUTER
 from trainer.evaluation.statistics import Estimate
 from trainer.report.chart import Mark, Panel
-from trainer.report.summary import METHODS, START, Compared, Measured, Task
-
-Tasks = dict[str, Task]
+from trainer.report.summary import ABLATIONS, METHODS, SHIPPED, START, Compared, Summary
 
 TITLES = {
     "csqa": "CommonsenseQA",
@@ -18,7 +16,7 @@ TITLES = {
     "gsm8k": "GSM8K",
     "math": "MATH",
 }
-"""What people call a task; any other is called by its name."""
+"""Names of tasks for people; any other task keeps its name."""
 
 _MAIN = ("llm", START, "confidence", "speculative", "random")
 _SHORT = {
@@ -30,120 +28,103 @@ _SHORT = {
     "shortcut": "no rollouts",
     "co-llm": "Co-LLM",
     "query": "query",
+    SHIPPED: SHIPPED,
 }
 """Names beside the marks of a chart, where they are not those of `METHODS`."""
 
 
-def main_table(tasks: Tasks) -> str:
+def main_table(summary: Summary) -> str:
     """Right answers and bytes of each method: on the mean of the tasks, and on each."""
-    shown = _graded(tasks)
-    there = [name for name in METHODS if any(name in task.methods for task in shown.values())]
-    rows = [[METHODS[name], *(_judged(task.methods.get(name)) for task in shown.values())] for name in there]
-    return table(["method", *(f"{_title(name)} ({task.questions})" for name, task in shown.items())], rows)
+    there = [name for name in METHODS if any(summary.has(task, name) for task in summary.tasks)]
+
+    def cell(task: str, name: str) -> str:
+        return "<br>for ".join(map(_share, summary.measured(task, name))) if summary.has(task, name) else "–"
+
+    rows = [[METHODS[name], *(cell(task, name) for task in summary.tasks)] for name in there]
+    return table(["method", *(f"{_title(task)} ({summary.count(task)})" for task in summary.tasks)], rows)
 
 
-def short_table(tasks: Tasks) -> str:
+def short_table(summary: Summary) -> str:
     """The main methods on the mean of the tasks (or the only one): right answers, and bytes."""
-    methods = next(iter(_graded(tasks).values())).methods
-    rows = [
-        [METHODS[name], _share(methods[name].right), _share(methods[name].bytes)] for name in _MAIN if name in methods
-    ]
+    task = summary.tasks[0]
+    rows = [[METHODS[name], *map(_share, summary.measured(task, name))] for name in _MAIN if summary.has(task, name)]
     return table(["", "right answers", "bytes of the LLM's"], rows)
 
 
-def differences_table(tasks: Tasks) -> str:
+def differences_table(summary: Summary) -> str:
     """The router less each other method, on the mean of the tasks (or the only one)."""
-    methods = next(iter(_graded(tasks).values())).methods
-    head = ["less, or of", *(f"{METHODS[name]}: {what}" for name in (ROUTER, START) for what in ("right", "bytes"))]
+    task, ours = summary.tasks[0], (ROUTER, START)
+    head = ["less, or of", *(f"{METHODS[name]}: {what}" for name in ours for what in ("right", "bytes"))]
     rows = [
-        [METHODS[name], *(cell for ours in (ROUTER, START) for cell in _compared(each.routers.get(ours)))]
-        for name, each in methods.items()
-        if name not in (ROUTER, START)
+        [METHODS[name], *(cell for own in ours for cell in _compared(summary.compared(task, own, name)))]
+        for name in summary.methods(task)
+        if name not in ours
     ]
     return table(head, rows)
 
 
-def ablations_table(tasks: Tasks) -> str:
+def ablations_table(summary: Summary) -> str:
     """What acceptance, rollouts and a score bring: points of right answers, and bytes with it / without it."""
-    shown = _graded(tasks)
-    names = list(dict.fromkeys(name for task in shown.values() for name in task.ablations))
-    cells = [[name, *("<br>".join(_compared(task.ablations.get(name))) for task in shown.values())] for name in names]
-    return table(["what it brings", *map(_title, shown)], cells)
+    cells = {name: [summary.compared(task, *pair) for task in summary.tasks] for name, pair in ABLATIONS.items()}
+    rows = [[name, *("<br>".join(_compared(each)) for each in found)] for name, found in cells.items() if any(found)]
+    return table(["what it brings", *map(_title, summary.tasks)], rows)
 
 
-def seconds_table(tasks: Tasks) -> str:
+def seconds_table(summary: Summary) -> str:
     """Measured seconds of an answer at each setting that was timed, as a share of the LLM's alone."""
-    timed = {name: task for name, task in _graded(tasks).items() if task.timed}
+    timed = {task: each for task, each in summary.timed.items() if each and task != GENERAL}
 
-    def cell(method: str, task: Task) -> str:
-        own = (each for each in task.timed if each.method == method)
+    def cell(method: str, task: str) -> str:
+        own = (each for each in timed[task] if each.method == method)
         return "<br>".join(f"{_share(each.seconds)} at `{short(each.setting)}`" for each in own) or "–"
 
-    there = [name for name in METHODS if any(each.method == name for task in timed.values() for each in task.timed)]
-    rows = [[METHODS[name], *(cell(name, task) for task in timed.values())] for name in there if name != "llm"]
+    there = {each.method for own in timed.values() for each in own} - {"llm"}
+    rows = [[METHODS[name], *(cell(name, task) for task in timed)] for name in METHODS if name in there]
     return table(["seconds of the LLM's", *map(_title, timed)], rows)
 
 
-def general_table(tasks: Tasks) -> str:
+def general_table(summary: Summary) -> str:
     """How much of the LLM's own text each method gives on general prompts."""
-    methods = tasks[GENERAL].methods if GENERAL in tasks else {}
+    methods = summary.methods(GENERAL) if GENERAL in summary.questions else []
     rows = [
-        [METHODS[name], f"`{short(each.settings[0])}`", _share(each.right), _share(each.bytes)]
-        for name, each in methods.items()
+        [METHODS[name], f"`{short(summary.settings[GENERAL, name][0])}`", *map(_share, summary.measured(GENERAL, name))]
+        for name in methods
     ]
     return table(["method", "setting", "of the LLM's text", "bytes"], rows)
 
 
-def bytes_panels(tasks: Tasks) -> list[Panel]:
+def bytes_panels(summary: Summary) -> list[Panel]:
     """Right answers over bytes: each method as it was judged, and where the page starts."""
-    return [
-        Panel(
-            _title(name),
-            [
-                Mark(_short(method), each.right, each.bytes.value, ours=method in (ROUTER, START))
-                for method, each in task.methods.items()
-            ]
-            + ([Mark("shipped", task.shipped.right, task.shipped.bytes.value, True, True)] if task.shipped else []),
-        )
-        for name, task in _graded(tasks).items()
-    ]
+    panels = []
+    for task in summary.tasks:
+        marks = []
+        for name in [*summary.methods(task), *([SHIPPED] if (task, SHIPPED) in summary.samples else [])]:
+            right, size = summary.measured(task, name)
+            marks.append(Mark(_short(name), right, size.value, name in (ROUTER, START, SHIPPED), name == SHIPPED))
+        panels.append(Panel(_title(task), marks))
+    return panels
 
 
-def seconds_panels(tasks: Tasks, shipped: Setting | None) -> list[Panel]:
+def seconds_panels(summary: Summary, shipped: Setting | None) -> list[Panel]:
     """Right answers over measured seconds: every setting that was timed."""
-    return [
-        Panel(
-            _title(name),
-            [
-                Mark(
-                    "shipped"
-                    if (ringed := each.method == ROUTER and each.setting == str(shipped))
-                    else _short(each.method),
-                    each.right,
-                    each.seconds.value,
-                    each.method == ROUTER,
-                    ringed,
-                )
-                for each in task.timed
-            ],
-        )
-        for name, task in _graded(tasks).items()
-        if task.timed
-    ]
+    panels = []
+    for task, timed in summary.timed.items():
+        marks = []
+        for each in timed:
+            ringed = each.method == ROUTER and each.setting == str(shipped)
+            name = SHIPPED if ringed else _short(each.method)
+            marks.append(Mark(name, each.right, each.seconds.value, each.method == ROUTER, ringed))
+        if marks and task != GENERAL:
+            panels.append(Panel(_title(task), marks))
+    return panels
 
 
 def short(setting: str) -> str:
     """A setting with its threshold in three digits."""
     whole = Setting.parse(setting)
-    return (
-        setting
-        if whole.policy in ("slm", "llm")
-        else setting.replace(f"< {whole.threshold!r}".removesuffix(".0"), f"< {whole.threshold:.3g}", 1)
-    )
-
-
-def _graded(tasks: Tasks) -> Tasks:
-    return {name: task for name, task in tasks.items() if name != GENERAL}
+    if whole.policy in ("slm", "llm"):
+        return setting
+    return setting.replace(f"< {whole.threshold!r}".removesuffix(".0"), f"< {whole.threshold:.3g}", 1)
 
 
 def _title(task: str) -> str:
@@ -151,11 +132,7 @@ def _title(task: str) -> str:
 
 
 def _short(method: str) -> str:
-    return _SHORT.get(method, METHODS[method])
-
-
-def _judged(each: Measured | None) -> str:
-    return f"{_share(each.right)}<br>for {_share(each.bytes)}" if each else "–"
+    return _SHORT.get(method) or METHODS[method]
 
 
 def _share(each: Estimate) -> str:
