@@ -74,9 +74,9 @@ def test_prompts_settings_and_text_are_there_after_a_reload_and_gone_in_a_page_o
 @pytest.mark.parametrize("way", ["loaded again", "closed and opened", "the network gone"])
 def test_a_text_outlives_its_window_and_goes_on_in_the_next(shown: Window, site, pair, way):
     page = shown.page
-    pair.tokens_per_second = 3
+    pair.tokens_per_second = 1
     shown.ask("a palindrome")
-    page.wait_for_selector(".t >> nth=5")
+    page.wait_for_selector(".t >> nth=2")
     run = newest(site)
     if way == "loaded again":
         shown.reload()
@@ -88,7 +88,7 @@ def test_a_text_outlives_its_window_and_goes_on_in_the_next(shown: Window, site,
         page.wait_for_selector(LOST)
         page.context.set_offline(False)
         loads_again(shown)
-    page.wait_for_selector(".t >> nth=5")
+    page.wait_for_selector(".t >> nth=2")
     expect(page.locator("#stop")).to_be_visible()
     expect(page.locator(PROMPT)).to_have_value("a palindrome")
     pair.tokens_per_second = 300

@@ -184,7 +184,7 @@ class BareWindow:
         # Open for as long as the window is, as a browser's.
         beat = client.build_request("GET", f"gradio_api/heartbeat/{session}")
         self._heartbeat = client.send(beat, stream=True)
-        self._key = self.post("key").json()["data"][0]
+        self._key = self.post("key", [None]).json()["data"][0]
 
     def close(self) -> None:
         """Closes the tab."""
