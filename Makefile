@@ -24,9 +24,8 @@ first-visit: .venv/.run  ## `make demo` with the tiny pair answers two prompts, 
 slow: .venv/.dev  ## the tests that need the real pair's weights
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
-gpu: .venv/.dev  ## what needs a CUDA GPU: its tests, the speed of random weights of real shapes, and of preset gpu
+gpu: .venv/.dev  ## what needs a CUDA GPU: its tests, and the speed of preset gpu
 	$(BIN)/python -m pytest -m gpu
-	$(BIN)/python -m engine.bench --random-weights qwen2.5-coder-0.5b qwen2.5-coder-7b
 	$(BIN)/python -m engine.bench --preset gpu
 	$(BIN)/python -m tools.product_benchmark --device cuda
 

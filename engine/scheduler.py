@@ -39,6 +39,8 @@ _MEMORY_SHARE = 0.25  # of the memory, at most, for KV caches
 _ALONE = 512  # tokens of a prompt that are read at once where nobody waits for the step: a stop still works within one
 _READ, _LEAST = 64, 16  # tokens of prompts in a step before steps were measured, and at least
 _NEW = 0.1  # weight of a new figure in a running mean
+_SLOW_SECONDS = 5.0  # for a first token, before people are told why
+_OF_LATE = 60.0  # seconds for which a first token's wait is news
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ class Scheduler:
         self._pair, self._held = pair, HeldRows(pair, self.bound)
         self._line, self._changed, self._closed = Line(), threading.Condition(), False
         self._arrived = 0
-        self._mean_step = self._mean_text = 0.0
+        self._mean_step = self._mean_text = self._mean_first = self._first_at = 0.0
         self._thread = threading.Thread(target=self._work, name="citer-scheduler", daemon=True)
         self._thread.start()
 
@@ -143,6 +145,22 @@ class Scheduler:
     def text_seconds(self) -> float:
         """How long a text had its row, in the mean of those that ended last; 0 before the first."""
         return self._mean_text
+
+    @property
+    def first_seconds(self) -> float:
+        """Seconds for which a watched text waits for its first token: the mean of late, or the longest wait now."""
+        now = time.monotonic()
+        watched = [each for each in (*self._line.waiting, *self._held.running) if each.interactive and each.order.write]
+        mean = self._mean_first if now - self._first_at < _OF_LATE else 0.0
+        return max([mean, *(now - each.asked for each in watched if not each.stream)])
+
+    @property
+    def slow(self) -> str:
+        """That a first token takes long, and why, for people; empty where it does not."""
+        if (seconds := self.first_seconds) < _SLOW_SECONDS:
+            return ""
+        why = f"{self.rows} texts are being written" if self.rows > 1 else "the machine has other work, or is slow"
+        return f"{seconds:.0f} s for a first token: {why}."
 
     def close(self) -> None:
         """Ends all texts and the thread."""
@@ -286,6 +304,10 @@ class Scheduler:
             self._mean_step += (seconds - self._mean_step) * (_NEW if self._mean_step else 1.0)
         for event in events:
             handle = handles[event.row]
+            if handle.interactive and not handle.stream:
+                self._first_at = time.monotonic()
+                new = self._first_at - handle.asked
+                self._mean_first += (new - self._mean_first) * (3 * _NEW if self._mean_first else 1.0)
             handle.tell(event)
             if event.finish_reason is not None:
                 self._end(handle, "done")

@@ -22,6 +22,7 @@ _METRICS = (
     ("texts", "counter", "Texts that ended, in any way."),
     ("failures", "counter", "Texts that ended with an error."),
     ("seconds", "counter", "Seconds spent in steps."),
+    ("first_seconds", "gauge", "Seconds for which a text waits for its first token, of late."),
 )
 """Attributes of `engine.Scheduler`, with their kind and meaning."""
 

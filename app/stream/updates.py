@@ -172,10 +172,11 @@ def waiting_for(job: Job, host: Host, reading: str = "Reading the prompt …") -
     if job.pair is not None and job.pair.trouble:
         return job.pair.trouble
     place, seconds = job.place
+    slow = f" {host.scheduler.slow}".rstrip() if host.scheduler is not None else ""
     about = "" if seconds is None else f", about {duration(seconds)}"
     if paused:
         return f"Others are served first: place {max(1, place)} in line{about}. It goes on by itself."
-    return f"Waiting: place {place} in line{about}." if place else reading
+    return (f"Waiting: place {place} in line{about}." if place else reading) + slow
 
 
 def slow_because(run: Run, host: Host) -> str:

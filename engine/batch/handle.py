@@ -83,7 +83,7 @@ class Handle:
         self.forgotten = False
         self._cancelled = False
         self.arrived = 0  # in which order it came, counted over all
-        self.since = time.monotonic()  # when it got its row
+        self.asked = self.since = time.monotonic()  # when it came, and when it got its row
         self._ended = threading.Event()
         batch.handles.append(self)
 

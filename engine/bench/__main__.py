@@ -28,21 +28,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(options: argparse.Namespace) -> None:
     # Late: torch takes seconds, and `--help` can do without.
     from engine.bench.measure import Plan, run
-    from engine.bench.subject import from_settings, from_shapes
+    from engine.bench.subject import Subject
     from engine.bench.table import SUMMARIES, render, rewrite
 
     plan = Plan(options.prompt, options.tokens, options.rounds, tuple(options.first))
-    if options.random_weights:
-        subject = from_shapes(options.random_weights, plan.longest, options.device)
-    else:
-        named = {name: value for name in MODEL_OPTIONS if (value := getattr(options, name)) is not None}
-        subject = from_settings(load_settings(**named, context=plan.longest), print_progress)
+    named = {name: value for name in MODEL_OPTIONS if (value := getattr(options, name)) is not None}
+    subject = Subject(load_settings(**named, context=plan.longest), print_progress)
     summary = run(subject, plan, options.only, lambda text: print(text, file=sys.stderr, flush=True))
     print(render(summary))
     if options.json:
         _write(options.json, summary)
     if options.readme:
-        _write(SUMMARIES / f"{subject.name}.json", summary)
+        _write(SUMMARIES / f"{subject.pair.preset}.json", summary)
         rewrite()
 
 
@@ -62,9 +59,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engine.bench", description=DESCRIPTION)
     add = parser.add_argument
     add_model_options(add)
-    shapes = "names of known shapes (qwen2.5-coder-0.5b, -1.5b, -7b) or paths of config.json files"
-    add("--random-weights", nargs=2, metavar=("SLM", "LLM"), help=f"a pair with random weights instead: {shapes}")
-    add("--device", choices=["cpu", "cuda"], help="of random weights; a GPU if there is one")
     add("--rounds", type=_positive, default=3, metavar="N", help="how often everything is measured (%(default)s)")
     add("--prompt", type=_positive, default=100, metavar="N", help="tokens of a prompt (%(default)s)")
     add("--tokens", type=_positive, default=200, metavar="N", help="new tokens of a text (%(default)s)")

@@ -46,7 +46,7 @@ class Plan:
 
 @dataclass
 class Timings:
-    """What the rounds gave for one way: seconds of each run, and to the first token by the prompt's length."""
+    """One way's seconds: of each run, and to the first token by the prompt's length."""
 
     seconds: list[float] = field(default_factory=list)
     first: dict[int, list[float]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ def run(subject: Subject, plan: Plan, only: Sequence[str], report: Callable[[str
             _measure(subject, way, write, plan, timings[way])
     baseline = next((timings[way].seconds for way in writers if way.name == BASELINE), None)
     return {
-        "preset": subject.name,
+        "preset": pair.preset,
         "pair": pair_title(pair.slm_name, pair.llm_name, pair.quantisation),
         "command": command("engine.bench"),
         "revision": revision(),
@@ -109,8 +109,8 @@ def _measure(subject: Subject, way: Way, write: Writer, plan: Plan, into: Timing
 
     def timed(prompts: Sequence[Sequence[int]], tokens: int) -> float:
         texts: list[list[int]] = []
-        seconds = seconds_of(lambda: texts.extend(write(prompts, tokens)), subject.device)
-        assert [len(text) for text in texts] == [tokens] * way.batch, way.name
+        seconds = seconds_of(lambda: texts.extend(write(prompts, tokens)), subject.pair.slm.device)
+        assert [len(text) for text in texts] == [tokens] * len(prompts), way.name
         return seconds
 
     for length in plan.first if way.first_token else ():

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.bench.markdown import code, filled, read, table
 from engine.errors import EngineError
-from engine.models.files import write_text
+from engine.models.files import read_object, write_text
 from engine.provenance import ROOT, hardware
 
 SUMMARIES, PAGE, README = ROOT / "assets" / "benchmarks", ROOT / "docs" / "speed.md", ROOT / "README.md"
 SHORT = ("engine-slm", "routed-20", "routed-30", "engine-llm", "generate-llm", "assisted", "llama-slm", "llama-llm")
 """The rows of the README's table, in this order."""
 SHORT_FIRST = 500
-NOTHING = "–"
 
 Json = dict[str, Any]
 
@@ -32,10 +30,9 @@ def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) 
     Raises:
         EngineError: No summaries, a damaged one, or a marker is missing; nothing is written then.
     """
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
+    summaries = [_load(path) for path in sorted(folder.glob("*.json"))]
+    if not summaries:
         raise EngineError(f"{folder} holds no summaries: run `python -m engine.bench --json {folder}/….json` first")
-    summaries = [load(path) for path in paths]
     short = next((each for each in summaries if each["preset"] == "cpu"), summaries[0])
     sections = {page: ("benchmark", "\n\n".join(map(render, summaries))), readme: ("speed", render_short(short))}
     old = {path: read(path) for path in sections}
@@ -46,12 +43,12 @@ def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) 
     return new != old
 
 
-def load(path: Path) -> Json:
+def _load(path: Path) -> Json:
     """A summary as `--json` wrote it; an EngineError if it cannot be read."""
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = read_object(path)
         return {**summary, "rows": list(summary["rows"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise EngineError(f"{path} is no summary of a benchmark: {error!r}; write it anew with --json") from None
 
 
@@ -88,7 +85,7 @@ def render_short(summary: Json) -> str:
 def _rows(rows: Sequence[Json], lengths: Sequence[int], spreads: bool = True) -> str:
     def figure(found: Json | None, unit: str = "") -> str:
         if found is None:
-            return NOTHING
+            return "–"
         middle, low, high = (_number(found[name]) for name in ("median", "min", "max"))
         return f"{middle}{unit}" if low == high or not spreads or unit else f"{middle} ({low} to {high})"
 

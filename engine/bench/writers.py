@@ -32,36 +32,71 @@ from engine.router import Router, RouterCard, RouterNetwork, features, input_siz
 from engine.tokenizer import backend
 
 Writer = Callable[[Sequence[Sequence[int]], int], list[list[int]]]
-"""Prompts as token ids and tokens to write → the new ids of each text."""
+"""Prompts as token ids, and how many tokens to write → the new ids of each text."""
 
 NEVER = 2**31 - 1
 """An end token that no model can write, since no vocabulary is that large."""
 
+DRAFT = 5
+"""Tokens drafted per check. transformers' own default of 20 costs more SLM passes than it saves LLM passes here."""
 
-def generate(model: PreTrainedModel) -> Writer:
-    """One model through transformers' `generate`."""
 
-    def write(prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
-        ids = torch.tensor(prompts, device=model.device)
-        written: Any = model.generate(  # pyright: ignore[reportCallIssue]
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=tokens,
-            do_sample=False,
-            repetition_penalty=1.0,
-            eos_token_id=NEVER,
-            pad_token_id=0,
-        )
-        return written[:, ids.shape[1] :].tolist()
+def generate(
+    model: PreTrainedModel,
+    prompt: Sequence[int],
+    tokens: int,
+    end_ids: Iterable[int] = (NEVER,),
+    drafter: PreTrainedModel | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> list[int]:
+    """One greedy text through transformers' `generate`.
 
-    return write
+    Args:
+        model: Writes it.
+        prompt: Token ids.
+        tokens: Longest text.
+        end_ids: Token ids that end a text.
+        drafter: The SLM, for assisted generation: it drafts, and the model checks every token.
+        tokenizer: The pair's; needed with a drafter.
+
+    Returns:
+        The new token ids, the end token included.
+    """
+    checker: Any = model
+    tensor = torch.tensor([list(prompt)], device=model.device)
+    options: dict[str, Any] = {}
+    if drafter is not None and tokenizer is not None:
+        assistant: Any = drafter
+        assistant.generation_config.num_assistant_tokens = DRAFT
+        assistant.generation_config.num_assistant_tokens_schedule = "constant"
+        options = {"assistant_model": drafter}
+        options["suppress_tokens"] = list(range(len(tokenizer), checker.config.vocab_size)) or None  # padding
+        # Models padded to different lengths count as having different vocabularies, unless their tokenizers are given.
+        if checker.config.vocab_size != assistant.config.vocab_size:
+            options |= {"tokenizer": tokenizer, "assistant_tokenizer": tokenizer}
+        # transformers warns of arguments that it passes to itself here.
+        logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
+    fixed = {"do_sample": False, "repetition_penalty": 1.0, "eos_token_id": sorted(end_ids), "pad_token_id": 0}
+    mask = torch.ones_like(tensor)
+    written = checker.generate(tensor, attention_mask=mask, max_new_tokens=tokens, **fixed, **options)
+    return written[0, len(prompt) :].tolist()
+
+
+def plain(subject: Subject, role: Role, drafted: bool = False) -> Writer:
+    """One model through `generate`, on its own or with the SLM's drafts."""
+    model, drafter = subject.plain[role], subject.plain[Role.SLM] if drafted else None
+    about = (NEVER,), drafter, subject.pair.tokenizer
+    return lambda prompts, tokens: [generate(model, prompt, tokens, *about) for prompt in prompts]
 
 
 def routed(pair: Pair, policies: Callable[[int], Policy], threshold: float = 0.5, acceptance: float = 0.0) -> Writer:
-    """This engine, with one policy (made for the number of tokens), threshold and acceptance for all rows."""
+    """This engine; `policies` makes the policy for a number of tokens."""
 
     def write(prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
-        decoding = begin(pair, prompts, policies(tokens), [threshold] * len(prompts), tokens, acceptance)
+        decoding = Decoding(pair.slm, pair.llm, backend(pair.tokenizer), frozenset(), pair.context)
+        about = {"threshold": threshold, "acceptance": acceptance, "max_new_tokens": tokens}
+        requests = [build_request("-", seed=number, **about) for number in range(len(prompts))]
+        decoding.add(requests, [policies(tokens)] * len(prompts), prompts)
         decoding.finish()
         return [[event.id for event in row.events] for row in decoding.rows]
 
@@ -71,34 +106,6 @@ def routed(pair: Pair, policies: Callable[[int], Policy], threshold: float = 0.5
 def alone(pair: Pair, role: Role) -> Writer:
     """One model through this engine."""
     return routed(pair, lambda _: FixedPolicy(role))
-
-
-def begin(
-    pair: Pair,
-    prompts: Sequence[Sequence[int]],
-    policy: Policy,
-    thresholds: Sequence[float],
-    tokens: int,
-    acceptance: float = 0.0,
-) -> Decoding:
-    """A batch of this engine that no end token ends; row n has seed n and threshold n."""
-    requests = [
-        build_request("-", threshold=t, max_new_tokens=tokens, seed=n, acceptance=acceptance)
-        for n, t in enumerate(thresholds)
-    ]
-    policies = [policy] * len(requests)
-    decoding = Decoding(pair.slm, pair.llm, backend(pair.tokenizer), frozenset(), pair.context)
-    decoding.add(requests, policies, prompts)
-    return decoding
-
-
-def speculative(slm: PreTrainedModel, llm: PreTrainedModel, tokenizer: Any) -> Writer:
-    """Assisted generation."""
-
-    def write(prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
-        return [assisted(slm, llm, tokenizer, prompt, tokens, [NEVER], 0) for prompt in prompts]
-
-    return write
 
 
 def llama(path: Path, context: int) -> Writer:
@@ -114,9 +121,8 @@ def llama(path: Path, context: int) -> Writer:
     command = [sys.executable, "-m", "engine.bench.llama", *arguments]
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     atexit.register(worker.kill)
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    into, out = worker.stdin, worker.stdout
+    into: Any = worker.stdin
+    out: Any = worker.stdout
 
     def write_one(prompt: Sequence[int], tokens: int) -> list[int]:
         try:
@@ -126,64 +132,13 @@ def llama(path: Path, context: int) -> Writer:
         except (OSError, ValueError) as error:
             raise EngineError(f"llama.cpp on {path.name} ended with status {worker.wait(10)}") from error
 
-    def write(prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
-        return [write_one(prompt, tokens) for prompt in prompts]
-
-    return write
-
-
-DRAFT = 5
-"""Tokens drafted per check. transformers' own default of 20 costs more SLM passes than it saves LLM passes here."""
-
-
-def assisted(
-    slm: PreTrainedModel,
-    llm: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    ids: Sequence[int],
-    max_new_tokens: int,
-    end_ids: Iterable[int],
-    pad_id: int,
-) -> list[int]:
-    """Writes one text greedily by transformers' assisted generation: the SLM drafts, the LLM checks every token.
-
-    Args:
-        ids: The prompt's token ids.
-        end_ids: Token ids that end a text; an id that no model has never ends it.
-        pad_id: Any id; transformers wants one.
-
-    Returns:
-        The new token ids, at most `max_new_tokens`, the end token included.
-    """
-    drafter: Any = slm
-    checker: Any = llm
-    tensor = torch.tensor([list(ids)], device=llm.device)
-    outside = list(range(len(tokenizer), checker.config.vocab_size))  # the padded end of the vocabulary
-    # Models padded to different lengths count as having different vocabularies, unless their tokenizers are given.
-    differ = checker.config.vocab_size != drafter.config.vocab_size
-    tokenizers = {"tokenizer": tokenizer, "assistant_tokenizer": tokenizer} if differ else {}
-    drafter.generation_config.num_assistant_tokens = DRAFT
-    drafter.generation_config.num_assistant_tokens_schedule = "constant"
-    # transformers warns of arguments that it passes to itself here.
-    logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
-    output = checker.generate(
-        tensor,
-        attention_mask=torch.ones_like(tensor),
-        assistant_model=drafter,
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=sorted(end_ids),
-        pad_token_id=pad_id,
-        suppress_tokens=outside or None,
-        **tokenizers,
-    )
-    return output[0, len(ids) :].tolist()
+    return lambda prompts, tokens: [write_one(prompt, tokens) for prompt in prompts]
 
 
 class ForcedShare(Policy):
     """Scores that are evenly spread over the text, in an order that the seed shuffles.
 
-    Of a text of `length` tokens, threshold t gives the LLM exactly t · length tokens (rounded), so that speeds are
+    In a text of `length` tokens, threshold t gives the LLM exactly t · length tokens (rounded), so that speeds are
     compared at the same share. The router's network is run on every hidden state and its score thrown away: this is
     what routing costs, without what this pair's router happens to think. The first token is the LLM's at every share
     above 0, so that the time to the first token is the longest there is: both models have read the prompt.
@@ -242,18 +197,14 @@ class Way:
 
 
 BASELINE = "generate-llm"
-OURS = "this engine’s weights"
-_LLAMA = "llama-"  # what the names of its two rows begin with
+_OURS = "this engine’s weights"
+_LLAMA = "llama-"  # beginning of the names of its two rows
 
 
 def _alone(name: str, how: str, make: Callable[[Subject, Role], Writer]) -> list[Way]:
-    """The rows of one way with either model alone."""
-
-    def way(role: Role) -> Way:
-        title = f"{role.value.upper()} only, {how}"
-        return Way(f"{name}-{role.value}", title, lambda subject: make(subject, role), first_token=True)
-
-    return [way(Role.SLM), way(Role.LLM)]
+    """Two rows: either model alone."""
+    titles = {role: f"{role.value.upper()} only, {how}" for role in Role}
+    return [Way(f"{name}-{r.value}", titles[r], lambda subject, r=r: make(subject, r), first_token=True) for r in Role]
 
 
 def _routed(percent: int, batch: int = 1) -> Way:
@@ -276,18 +227,14 @@ def _speculative(subject: Subject) -> Writer:
     return routed(subject.pair, lambda _: ConfidencePolicy(), 0.0, acceptance=1.0)
 
 
-def _assisted(subject: Subject) -> Writer:
-    return speculative(subject.plain(Role.SLM), subject.plain(Role.LLM), subject.pair.tokenizer)
-
-
 WAYS: tuple[Way, ...] = (
-    *_alone("generate", f"`generate`, {OURS}", lambda subject, role: generate(subject.plain(role))),
+    *_alone("generate", f"`generate`, {_OURS}", plain),
     *_alone("engine", "this engine", lambda subject, role: alone(subject.pair, role)),
     *(_routed(percent) for percent in (10, 20, 30, 50)),
     *(_routed(30, batch) for batch in (4, 16)),
     Way("verified-router", "acceptance 1, the router at its threshold", _by_router),
     Way("verified-0", "acceptance 1, threshold 0 (speculative decoding)", _speculative),
-    Way("assisted", f"assisted generation, {OURS}", _assisted, first_token=True),
+    Way("assisted", f"assisted generation, {_OURS}", lambda each: plain(each, Role.LLM, True), first_token=True),
     *_alone("llama", "llama.cpp, Q4_K_M", lambda subject, role: llama(subject.gguf[role], subject.pair.context)),
 )
 

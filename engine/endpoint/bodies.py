@@ -1,4 +1,4 @@
-"""What programs may ask: the fields of a body with their kinds and limits, and what a body comes to.
+"""What programs may ask: the fields of a body with their kinds and limits, and the texts that a body asks for.
 
 What the engine limits for every caller (sampling, stop strings, dials, lengths) the engine itself checks.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 from engine.endpoint.model_names import Citer, chosen_setting
 from engine.errors import InvalidRequest, check_text, shown
 from engine.guard.refusals import Refusal, blamed, refusal_of
-from engine.request import MAX_STOP_CHARACTERS, MAX_STOPS, MAX_TURNS, Request, Sampling, Turn, TurnRole
+from engine.request import MAX_STOP_CHARACTERS, MAX_STOPS, MAX_TURNS, Request, Sampling, Turn
 from engine.setting import Setting
 from engine.settings import Settings
 
@@ -32,12 +32,9 @@ MAX_CANDIDATES = 20
 
 _SEEDS = 2**63
 _BY_IDS = "(token ids)"  # a `Request` must have a prompt in words; nobody reads this one
-_NOTHING = (None, [], {}, "")
 _WITHOUT_EFFECT = frozenset(
     ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
 )
-"""Fields that are taken and change no text."""
-
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
@@ -52,6 +49,10 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "suffix": ("",),
 }
 """Fields that are not served, with the values that ask for nothing."""
+
+Texts = tuple[tuple[Request, list[int] | None], ...]
+Prompts = list[tuple[dict[str, Any], list[int] | None]]
+"""Per prompt the fields of a `Request`, and its token ids where it was given as such."""
 
 
 def _checked(check: Callable[[Any], object]) -> AfterValidator:
@@ -73,36 +74,24 @@ def _check_stop(text: str) -> None:
     check_text("stop", text, MAX_STOP_CHARACTERS)
 
 
-def _drawn(name: str) -> AfterValidator:
-    return _checked(lambda value: Sampling(**{name: value}))
-
-
-def _empty(value: Any) -> Any:
-    if value not in _NOTHING:
-        raise PydanticCustomError("said", "is not served here: text only")
-    return value
-
-
-def _prompt(value: Any) -> str | list[int]:
+def _check_prompt(value: Any) -> str | list[int]:
     ids = isinstance(value, list) and all(isinstance(id, int) and not isinstance(id, bool) for id in value)
     if not ids and not isinstance(value, str):
-        raise PydanticCustomError("said", "must be a text or a list of token ids")
+        raise PydanticCustomError("prompt", "must be a text or a list of token ids")
     return value
 
 
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _prompts(value: Any) -> Any:
+def _prompt_list(value: Any) -> Any:
     """A text, a list of token ids, or a list of either, as a list of prompts."""
     single = isinstance(value, str) or (isinstance(value, list) and value and not isinstance(value[0], str | list))
     return [value] if single else value
 
 
-_Prompt = Annotated[Any, PlainValidator(_prompt)]
-_Unserved = Annotated[Any, AfterValidator(_empty)]
-_Seed = Annotated[int, Field(ge=-_SEEDS, lt=_SEEDS)]
+def _part_list(value: Any) -> Any:
+    return [{"type": "text", "text": value}] if isinstance(value, str) else [] if value is None else value
+
+
+_Prompt = Annotated[Any, PlainValidator(_check_prompt)]
 _Length = Annotated[int, Field(ge=1, le=1_000_000)]
 _Stop = Annotated[str, _checked(_check_stop)]
 
@@ -112,26 +101,20 @@ class _Part(BaseModel):
     text: str
 
 
-def _parts(value: Any) -> Any:
-    if value is not None and not isinstance(value, str | list):
-        raise PydanticCustomError("said", "must be a text, or a list of parts of type text")
-    return [{"type": "text", "text": value}] if isinstance(value, str) else value or []
-
-
 class _Message(BaseModel):
-    """A message of a conversation; other fields that clients send along with one are ignored."""
+    """A message of a conversation. Other fields that clients send along with one are ignored."""
 
     model_config = ConfigDict(strict=True)
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[_Part], BeforeValidator(_parts), Field(max_length=1_000)] = Field(default_factory=list)
-    tool_calls: _Unserved = None
-    function_call: _Unserved = None
-    audio: _Unserved = None
+    content: Annotated[list[_Part], BeforeValidator(_part_list), Field(max_length=1_000)] = []
+    tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
+    function_call: None = None
+    audio: None = None
 
     def turn(self) -> Turn:
-        role: TurnRole = "system" if self.role == "developer" else self.role
-        return Turn(role, "".join(part.text for part in self.content))
+        text = "".join(part.text for part in self.content)
+        return Turn("system" if self.role == "developer" else self.role, text)
 
 
 class _StreamOptions(BaseModel):
@@ -141,7 +124,7 @@ class _StreamOptions(BaseModel):
     include_obfuscation: bool = False
 
 
-class Body(BaseModel):
+class _Body(BaseModel):
     """The fields that chats and completions share. A field that is null counts as absent."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -151,11 +134,11 @@ class Body(BaseModel):
     n: int = Field(1, ge=1, le=MAX_TEXTS)
     max_completion_tokens: _Length | None = None
     max_tokens: _Length | None = None
-    temperature: Annotated[float, _drawn("temperature")] = 0.0
-    top_p: Annotated[float, _drawn("top_p")] = 1.0
-    top_k: Annotated[int, _drawn("top_k")] = 0
-    repetition_penalty: Annotated[float, _drawn("repetition_penalty")] = 1.0
-    seed: _Seed | None = None
+    temperature: Annotated[float, _checked(lambda value: Sampling(temperature=value))] = 0.0
+    top_p: Annotated[float, _checked(lambda value: Sampling(top_p=value))] = 1.0
+    top_k: Annotated[int, _checked(lambda value: Sampling(top_k=value))] = 0
+    repetition_penalty: Annotated[float, _checked(lambda value: Sampling(repetition_penalty=value))] = 1.0
+    seed: int | None = Field(None, ge=-_SEEDS, lt=_SEEDS)
     stop: Annotated[
         list[_Stop], BeforeValidator(lambda v: [v] if isinstance(v, str) else v), Field(max_length=MAX_STOPS)
     ] = []
@@ -163,23 +146,12 @@ class Body(BaseModel):
     stream_options: _StreamOptions | None = None
     return_token_ids: bool = False
 
-    @property
-    def candidates(self) -> int | None:
-        """Candidates to tell per token; None where no probabilities are asked for."""
-        raise NotImplementedError
 
-    @property
-    def token_keys(self) -> bool:
-        """Whether a completion's candidates go by "token_id:7" and not by texts, which several tokens may share."""
-        return False
-
-    def prompts(self) -> list[tuple[dict[str, Any], list[int] | None]]:
-        """Per prompt the fields of a `Request`, and its token ids where it was given as such."""
-        raise NotImplementedError
-
-
-class ChatBody(Body):
+class ChatBody(_Body):
     """A body of `/v1/chat/completions`."""
+
+    chat: ClassVar = True
+    return_tokens_as_token_ids: ClassVar = False
 
     messages: list[_Message] = Field(min_length=1, max_length=MAX_TURNS)
     logprobs: bool = False
@@ -187,11 +159,11 @@ class ChatBody(Body):
 
     @property
     def candidates(self) -> int | None:
-        """See `Body`."""
+        """Candidates to tell per token; None where no probabilities are asked for."""
         return self.top_logprobs if self.logprobs else None
 
-    def prompts(self) -> list[tuple[dict[str, Any], list[int] | None]]:
-        """See `Body`; raises InvalidRequest for what the engine does not take."""
+    def prompts(self) -> Prompts:
+        """The conversation; raises InvalidRequest for what the engine does not take."""
         *turns, last = [message.turn() for message in self.messages]
         if last.role != "user":
             raise InvalidRequest("messages must end with one whose role is user: that is what is answered.")
@@ -199,25 +171,22 @@ class ChatBody(Body):
         return [({"prompt": last.text, "system": system, "turns": tuple(turns)}, None)]
 
 
-class CompletionBody(Body):
-    """A body of `/v1/completions`."""
+class CompletionBody(_Body):
+    """A body of `/v1/completions`. With `return_tokens_as_token_ids` candidates go by "token_id:7", not by texts."""
 
-    prompt: Annotated[list[_Prompt], BeforeValidator(_prompts), Field(min_length=1, max_length=MAX_TEXTS)]
+    chat: ClassVar = False
+
+    prompt: Annotated[list[_Prompt], BeforeValidator(_prompt_list), Field(min_length=1, max_length=MAX_TEXTS)]
     logprobs: int | None = Field(None, ge=0, le=MAX_CANDIDATES)
     return_tokens_as_token_ids: bool = False
 
     @property
     def candidates(self) -> int | None:
-        """See `Body`."""
+        """Candidates to tell per token; None where no probabilities are asked for."""
         return self.logprobs
 
-    @property
-    def token_keys(self) -> bool:
-        """See `Body`."""
-        return self.return_tokens_as_token_ids
-
-    def prompts(self) -> list[tuple[dict[str, Any], list[int] | None]]:
-        """See `Body`."""
+    def prompts(self) -> Prompts:
+        """One text for each prompt."""
         texts = [(each, None) if isinstance(each, str) else (_BY_IDS, each) for each in self.prompt]
         return [({"prompt": text, "raw": True}, ids) for text, ids in texts]
 
@@ -228,8 +197,7 @@ class TokenizeBody(BaseModel):
     prompt: Annotated[str, _checked(lambda text: check_text("prompt", text, 1_000))] = ""
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """A request that is in order.
 
     Attributes:
@@ -238,14 +206,9 @@ class Asked:
         texts: Per choice of the reply its request and, where the prompt came as such, its token ids.
     """
 
-    body: Body
+    body: ChatBody | CompletionBody
     setting: Setting
-    texts: tuple[tuple[Request, list[int] | None], ...]
-
-    @property
-    def chat(self) -> bool:
-        """Whether it is a conversation; else texts are continued."""
-        return isinstance(self.body, ChatBody)
+    texts: Texts
 
 
 def parsed(raw: bytes) -> dict[str, Any]:
@@ -269,44 +232,33 @@ def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Asked:
         body = (ChatBody if chat else CompletionBody).model_validate(said)
     except ValidationError as error:
         raise refusal_of(error) from None
-    _check_together(body)
-    setting = chosen_setting(body.model, body.citer, pair, settings)
-    with blamed("messages" if chat else "prompt"):
-        prompts = body.prompts()
-        options = {**_options(body, settings), "setting": setting}
-        requests = [(Request(**prompt, **options), ids) for prompt, ids in prompts]
-    with blamed("repetition_penalty"):
-        pair.check_sampling(options["sampling"])
-    if len(prompts) * body.n > MAX_TEXTS:
-        raise Refusal(
-            400, f"{len(prompts)} prompts with n = {body.n}: at most {MAX_TEXTS} texts are taken at once.", "n"
-        )
-    texts = [
-        (replace(request, seed=(request.seed + number) % _SEEDS), ids)
-        for request, ids in requests
-        for number in range(body.n)
-    ]
-    return Asked(body, setting, tuple(texts))
-
-
-def _check_together(body: Body) -> None:
-    """Raises Refusal for fields that do not go together."""
     if isinstance(body, ChatBody) and body.top_logprobs and not body.logprobs:
         raise Refusal(400, f"top_logprobs = {body.top_logprobs} needs logprobs = true.", "top_logprobs")
     if body.stream_options and not body.stream:
         raise Refusal(400, "stream_options is for stream = true.", "stream_options")
+    setting = chosen_setting(body.model, body.citer, pair, settings)
+    return Asked(body, setting, _texts(body, setting, pair, settings))
 
 
-def _options(body: Body, settings: Settings) -> dict[str, Any]:
-    """Fields of each `Request`: how its tokens are drawn, and where it ends."""
+def _texts(body: ChatBody | CompletionBody, setting: Setting, pair: Pair, settings: Settings) -> Texts:
+    """All texts that a body asks for, at seeds that follow each other; raises Refusal."""
     sampling = Sampling(body.temperature, body.top_p, body.top_k, body.repetition_penalty)
+    with blamed("repetition_penalty"):
+        pair.check_sampling(sampling)
     seed = body.seed
     if seed is None:  # who samples without a seed expects another text each time
         seed = secrets.randbelow(_SEEDS) if sampling.temperature else 0
-    return {
+    options: dict[str, Any] = {
+        "setting": setting,
         "sampling": sampling,
         "max_new_tokens": body.max_completion_tokens or body.max_tokens or settings.max_new_tokens,
-        "seed": seed % _SEEDS,
         "stop": tuple(body.stop),
         "alternatives": 0 if body.candidates is None else max(1, body.candidates),  # the token's own comes with them
     }
+    with blamed("messages" if body.chat else "prompt"):
+        prompts = [(Request(**prompt, **options), ids) for prompt, ids in body.prompts()]
+    if len(prompts) * body.n > MAX_TEXTS:
+        said = f"{len(prompts)} prompts with n = {body.n}: at most {MAX_TEXTS} texts are taken at once."
+        raise Refusal(400, said, "n")
+    seeds = [(seed + number) % _SEEDS for number in range(body.n)]
+    return tuple((replace(request, seed=each), ids) for request, ids in prompts for each in seeds)

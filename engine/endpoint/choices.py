@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine.endpoint.bodies import Asked
+from engine.endpoint.bodies import ChatBody, CompletionBody
 from engine.events import Alternative, Role, TokenEvent
 from engine.events.settled import SettledEvents
 from engine.tokenizer import backend, token_text
@@ -19,17 +19,19 @@ _REASONS = {"eos": "stop", "stop": "stop", "length": "length"}
 _LEAST = -9999.0  # stands for the logarithm of a probability too small for a number
 
 
-class ChoiceText:
+class Choice:
     """One choice of a reply as its text grows; what the LLM may still take back is not told.
 
     Attributes:
         handle: The scheduler's.
         text: Takes its events.
+        begun, over: Whether something of it was told, and all of it.
     """
 
-    def __init__(self, index: int, handle: Handle, asked: Asked, pair: Pair) -> None:
+    def __init__(self, index: int, handle: Handle, body: ChatBody | CompletionBody, pair: Pair) -> None:
         self.handle, self.text = handle, SettledEvents()
-        self._index, self._asked, self._pair = index, asked, pair
+        self.begun = self.over = False
+        self._index, self._body, self._pair = index, body, pair
         self._characters = 0  # told so far
 
     def piece(self, events: Sequence[TokenEvent], key: str = "delta", **first: Any) -> dict[str, Any]:
@@ -41,56 +43,54 @@ class ChoiceText:
             first: What a message has besides its content.
         """
         text, last = "".join(event.text for event in events), events[-1].finish_reason if events else None
-        content = {key: {**first, "content": text}} if self._asked.chat else {"text": text}
-        piece = {"index": self._index, **content, "logprobs": self._logprobs(events)}
-        piece["finish_reason"] = _REASONS.get(last or "")
-        piece["citer"] = {"tokens": [_author(event) for event in events]}
-        if self._asked.body.return_token_ids:
+        piece = {
+            "index": self._index,
+            **({key: {**first, "content": text}} if self._body.chat else {"text": text}),
+            "logprobs": None if self._body.candidates is None else self._logprobs(events),
+            "finish_reason": _REASONS.get(last or ""),
+            "citer": {"tokens": [_author(event) for event in events]},
+        }
+        if self._body.return_token_ids:
             piece["token_ids"] = [event.id for event in events]
         self._characters += len(text)
+        self.begun, self.over = True, last is not None
         return piece
 
-    def _logprobs(self, events: Sequence[TokenEvent]) -> dict[str, Any] | None:
-        if self._asked.body.candidates is None:
-            return None
-        return self._of_chat(events) if self._asked.chat else self._of_completion(events)
-
-    def _of_chat(self, events: Sequence[TokenEvent]) -> dict[str, Any]:
-        content = [
-            {
-                **_token(self._word(event), event.probability),
-                "top_logprobs": [_token(each.text, each.probability) for each in self._candidates(event)],
-            }
-            for event in events
-        ]
-        return {"content": content, "refusal": None}
-
-    def _of_completion(self, events: Sequence[TokenEvent]) -> dict[str, Any]:
+    def _logprobs(self, events: Sequence[TokenEvent]) -> dict[str, Any]:
+        """In the shape of a chat, or in that of a completion."""
+        if self._body.chat:
+            content = [
+                {
+                    **_token(self._word(event), event.probability),
+                    "top_logprobs": [_token(each.text, each.probability) for each in self._candidates(event)],
+                }
+                for event in events
+            ]
+            return {"content": content, "refusal": None}
         offsets, at = [], self._characters
         for event in events:
             offsets.append(at)
             at += len(event.text)
-        told = [self._top(event) for event in events]
         return {
             "tokens": [self._word(event) for event in events],
             "token_logprobs": [_log(event.probability) for event in events],
-            "top_logprobs": told if self._asked.body.candidates else None,
+            "top_logprobs": [self._top(event) for event in events] if self._body.candidates else None,
             "text_offset": offsets,
         }
 
     def _top(self, event: TokenEvent) -> dict[str, float]:
         """The author's candidates, and the token itself where it is not among them."""
-        listed = {self._key(each): _log(each.probability) for each in self._candidates(event)}
-        own = f"token_id:{event.id}" if self._asked.body.token_keys else self._word(event)
+        by_id = self._body.return_tokens_as_token_ids
+        listed = {
+            f"token_id:{each.id}" if by_id else each.text: _log(each.probability) for each in self._candidates(event)
+        }
+        own = f"token_id:{event.id}" if by_id else self._word(event)
         return listed if own in listed else {**listed, own: _log(event.probability)}
 
     def _candidates(self, event: TokenEvent) -> Sequence[Alternative]:
         """The author's, as many as were asked for."""
         own = event.slm_alternatives if event.role is Role.SLM else event.llm_alternatives
-        return own[: self._asked.body.candidates]
-
-    def _key(self, candidate: Alternative) -> str:
-        return f"token_id:{candidate.id}" if self._asked.body.token_keys else candidate.text
+        return own[: self._body.candidates]
 
     def _word(self, event: TokenEvent) -> str:
         """The token by itself; the text that it completed may be another."""
@@ -107,11 +107,8 @@ def _author(event: TokenEvent) -> dict[str, Any]:
 
 def _token(text: str, probability: float | None) -> dict[str, Any]:
     """A token that is a part of a character has no bytes that its text would show."""
-    return {
-        "token": text,
-        "logprob": _log(probability),
-        "bytes": None if "\N{REPLACEMENT CHARACTER}" in text else list(text.encode()),
-    }
+    parts = None if "\N{REPLACEMENT CHARACTER}" in text else list(text.encode())
+    return {"token": text, "logprob": _log(probability), "bytes": parts}
 
 
 def _log(probability: float | None) -> float:

@@ -20,24 +20,6 @@ _NUMBER = r"[0-9]{1,3}(?:\.[0-9]{1,12})?"
 _DIALS = re.compile(rf"(?P<threshold>{_NUMBER})(?:@(?P<acceptance>{_NUMBER}))?")
 
 
-def named_setting(name: str, pair: Pair, settings: Settings) -> Setting:
-    """The setting that a model's name stands for; a Refusal with status 404 says which names there are."""
-    if name == pair.preset:
-        return _of_policy(pair.default_policy(settings.policy), pair, settings)
-    preset, colon, dials = name.rpartition(":")
-    if not colon or preset != pair.preset:
-        raise _unknown(name, pair)
-    setting = _of_policy(pair.default_policy("router"), pair, settings)
-    if dials in ("llm", "slm"):
-        return replace(setting, policy=dials, acceptance=0.0)  # else the LLM would judge what the SLM writes
-    if not (stated := _stated(dials)):
-        raise _unknown(name, pair)
-    try:
-        return replace(setting, **stated)
-    except InvalidRequest as error:
-        raise Refusal(404, f"There is no model {shown(name, True)}: {error}", "model", "model_not_found") from None
-
-
 class Citer(BaseModel):
     """A request's own field `citer`: parts of a setting, which the engine checks; null leaves a part to the name."""
 
@@ -47,6 +29,32 @@ class Citer(BaseModel):
     threshold: Any = None
     acceptance: Any = None
     max_draft: Any = None
+
+
+def model_names(pair: Pair) -> list[str]:
+    """Those that a list shows; the dials may have any value."""
+    return [pair.preset, f"{pair.preset}:slm", f"{pair.preset}:llm"]
+
+
+def named_setting(name: str, pair: Pair, settings: Settings) -> Setting:
+    """The setting that a model's name stands for; a Refusal with status 404 says which names there are."""
+    if name == pair.preset:
+        return _of_policy(pair.default_policy(settings.policy), pair, settings)
+    preset, colon, dials = name.rpartition(":")
+    stated = _stated(dials)
+    if not colon or preset != pair.preset or not (stated or dials in ("llm", "slm")):
+        raise _unknown(
+            f"There is no model {shown(name, True)} here. The pair is {pair.preset}: ask for {pair.preset}, "
+            f"{pair.preset}:0.5 (with a threshold), {pair.preset}:0.5@0.1 (and an acceptance), {pair.preset}:slm, "
+            f"{pair.preset}:llm."
+        )
+    setting = _of_policy(pair.default_policy("router"), pair, settings)
+    if not stated:
+        return replace(setting, policy=dials, acceptance=0.0)  # else the LLM would verify what the SLM writes
+    try:
+        return replace(setting, **stated)
+    except InvalidRequest as error:
+        raise _unknown(f"There is no model {shown(name, True)}: {error}") from None
 
 
 def chosen_setting(name: str, citer: Citer, pair: Pair, settings: Settings) -> Setting:
@@ -68,29 +76,6 @@ def chosen_setting(name: str, citer: Citer, pair: Pair, settings: Settings) -> S
     return setting
 
 
-def name_and_field(preset: str, policy: str, threshold: float, acceptance: float) -> tuple[str, dict[str, str]]:
-    """A model's name for a setting of a pair, and what the request's field `citer` must say besides.
-
-    The SLM whose drafts are judged has no name of its own; the router at threshold 0 writes the same text.
-    """
-    if policy == "llm" or (policy == "slm" and acceptance == 0):
-        return f"{preset}:{policy}", {}
-    if policy == "slm":
-        policy, threshold = "router", 0.0
-    name = f"{preset}:{_plain(threshold)}@{_plain(acceptance)}"
-    return name, {} if policy == "router" else {"policy": policy}
-
-
-def _plain(number: float) -> str:
-    """A number without an exponent, and no digit more than it has."""
-    return f"{number:.12f}".rstrip("0").rstrip(".")
-
-
-def model_names(pair: Pair) -> list[str]:
-    """Those that a list shows; the dials may have any value."""
-    return [pair.preset, f"{pair.preset}:slm", f"{pair.preset}:llm"]
-
-
 def _of_policy(policy: str, pair: Pair, settings: Settings) -> Setting:
     own = (pair.threshold, pair.acceptance) if policy == "router" else (DEFAULT_THRESHOLD, 0.0)
     given = settings.threshold, settings.acceptance
@@ -105,12 +90,5 @@ def _stated(dials: str) -> dict[str, float]:
     return {dial: float(value) for dial, value in found.items() if value is not None}
 
 
-def _unknown(name: str, pair: Pair) -> Refusal:
-    preset = pair.preset
-    return Refusal(
-        404,
-        f"There is no model {shown(name, True)} here. The pair is {preset}: ask for {preset}, {preset}:0.5 (with a "
-        f"threshold), {preset}:0.5@0.1 (and an acceptance), {preset}:slm, {preset}:llm.",
-        "model",
-        "model_not_found",
-    )
+def _unknown(said: str) -> Refusal:
+    return Refusal(404, said, "model", "model_not_found")

@@ -7,10 +7,10 @@ one scheduler, so that programs and the page's visitors share its rows.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
@@ -23,10 +23,10 @@ from starlette.types import Receive, Scope, Send
 
 from engine.endpoint.bodies import TokenizeBody, parsed, read_body
 from engine.endpoint.model_names import model_names, named_setting
-from engine.endpoint.replies import Reply, begin, event_stream
+from engine.endpoint.replies import Reply, server_sent
 from engine.errors import shown
 from engine.guard.addresses import address_of
-from engine.guard.limits import Busy, Entrance, Places
+from engine.guard.limits import Busy, Places
 from engine.guard.names import check_key
 from engine.guard.refusals import PREFIX, Refusal, refusal_of
 from engine.settings import Settings
@@ -37,7 +37,6 @@ if TYPE_CHECKING:  # with them comes torch, for which a page that is starting do
     from engine.scheduler import Scheduler
 
 _TEXT_SECONDS = 5.0  # how long a text takes, before one has ended
-_GONE = 499  # for nobody: the client has left
 
 Result = TypeVar("Result")
 Models = Callable[[], tuple["Pair", "Scheduler"]]
@@ -60,39 +59,31 @@ class Endpoint:
     def mount(self) -> Mount:
         """All of its routes."""
         routes = [
-            Route("/chat/completions", self._chat, methods=["POST"]),
-            Route("/completions", self._complete, methods=["POST"]),
+            Route("/chat/completions", partial(self._write, chat=True), methods=["POST"]),
+            Route("/completions", partial(self._write, chat=False), methods=["POST"]),
             Route("/models", self._list, methods=["GET"]),
             Route("/tokenize", self._tokenize, methods=["POST"]),
             Route("/models/{model:path}", self._one, methods=["GET"]),
         ]
-        handlers: dict[Any, Any] = {
-            Refusal: _refusal,
-            HTTPException: _no_route,
-            ClientDisconnect: _gone,
-        }
+        handlers: dict[Any, Any] = {Refusal: _refused, HTTPException: _no_route, ClientDisconnect: _gone}
         return Mount(PREFIX.rstrip("/"), app=Starlette(routes=routes, exception_handlers=handlers))
 
-    async def _chat(self, request: Request) -> Response:
-        return await self._write(request, chat=True)
-
-    async def _complete(self, request: Request) -> Response:
-        return await self._write(request, chat=False)
+    def _admit(self, request: Request) -> tuple[Pair, Scheduler]:
+        """The models; raises Refusal for a request without the key, or while there are none."""
+        check_key(request.headers, self._settings.api_key)
+        return self._models()
 
     async def _list(self, request: Request) -> Response:
-        self._admit(request)
-        pair, _ = self._models()
+        pair, _ = self._admit(request)
         return JSONResponse({"object": "list", "data": [self._model(name, pair) for name in model_names(pair)]})
 
     async def _one(self, request: Request) -> Response:
-        self._admit(request)
-        pair, _ = self._models()
+        pair, _ = self._admit(request)
         return JSONResponse(self._model(request.path_params["model"], pair))
 
     async def _tokenize(self, request: Request) -> Response:
         """The ids of a short text, in vLLM's form: a program that sends ids can compare them with its own."""
-        self._admit(request)
-        pair, _ = self._models()
+        pair, _ = self._admit(request)
         try:
             body = TokenizeBody.model_validate(parsed(await _json(request)), strict=True)
         except ValidationError as error:
@@ -106,30 +97,24 @@ class Endpoint:
         return {**model, "max_model_len": pair.context, "citer": about}
 
     async def _write(self, request: Request, chat: bool) -> Response:
-        self._admit(request)
-        pair, scheduler = self._models()
+        pair, scheduler = self._admit(request)
         asked = read_body(await _json(request), chat, pair, self._settings)
-        address = address_of(request)
-        asking, reply, handed_on = _Asking(), None, False
+        reply, address, streaming = Reply(asked, pair), address_of(request), False
         try:
-            self._places.take(asking, address)
-            reply = Reply(asked, pair)
-            await asyncio.to_thread(reply.submit, scheduler, address or asking.entrance)
+            self._places.take(reply, address)
+            await asyncio.to_thread(reply.submit, scheduler, address or reply.entrance)
             if not asked.body.stream:
                 return JSONResponse(await _unless_gone(request, reply.whole()))
             pieces = reply.pieces()
-            first = await _unless_gone(request, begin(pieces))
-            handed_on = True
-            return EventStream(event_stream(pieces, first), lambda: (first.cancel(), _end(asking, reply)))
+            first = await _unless_gone(request, anext(pieces, ""))  # what fails until then has a status of its own
+            streaming = True
+            return EventStream(server_sent(first, pieces), reply.close)
         except Busy as busy:
-            raise Refusal(429, str(busy), after=scheduler.text_seconds or _TEXT_SECONDS) from None
+            said, after = f"{busy} {scheduler.slow}".rstrip(), scheduler.text_seconds or _TEXT_SECONDS
+            raise Refusal(429, said, after=after) from None
         finally:
-            if not handed_on:
-                _end(asking, reply)
-
-    def _admit(self, request: Request) -> None:
-        """Raises Refusal for a request without the key."""
-        check_key(request.headers, self._settings.api_key)
+            if not streaming:
+                reply.close()
 
 
 class EventStream(StreamingResponse):
@@ -149,29 +134,14 @@ class EventStream(StreamingResponse):
             await self._events.aclose()  # it may stand at a part that nobody took
 
 
-class _Asking:
-    """A request's place; it is free again with `cancel`."""
-
-    entrance: Entrance = "api"
-
-    def __init__(self) -> None:
-        self.cancel = threading.Event()
-
-    @property
-    def active(self) -> bool:
-        return not self.cancel.is_set()
-
-
-def _end(asking: _Asking, reply: Reply | None) -> None:
-    """Frees what a request holds."""
-    asking.cancel.set()
-    if reply is not None:
-        reply.cancel()
-
-
 async def _unless_gone(request: Request, work: Awaitable[Result]) -> Result:
     """The result of some work; raises ClientDisconnect, and stops it, once the client has gone."""
-    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
+
+    async def disconnected() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(disconnected())
     try:
         await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -183,11 +153,6 @@ async def _unless_gone(request: Request, work: Awaitable[Result]) -> Result:
         await asyncio.gather(working, gone, return_exceptions=True)
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 async def _json(request: Request) -> bytes:
     """A request's body, which the guard has bounded; raises Refusal where it is not sent as JSON."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
@@ -195,7 +160,7 @@ async def _json(request: Request) -> bytes:
     return await request.body()
 
 
-async def _refusal(_: Request, refusal: Any) -> Response:
+async def _refused(_: Request, refusal: Any) -> Response:
     return refusal.response()
 
 
@@ -206,4 +171,4 @@ async def _no_route(request: Request, error: Any) -> Response:
 
 
 async def _gone(_: Request, error: Any) -> Response:
-    return Response(status_code=_GONE)
+    return Response(status_code=499)  # nobody reads it: the client has left

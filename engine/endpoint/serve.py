@@ -1,4 +1,4 @@
-"""`python -m engine serve`: a pair for other programs, without the page; and the server that both run in."""
+"""`python -m engine serve`: a pair for other programs, without the page."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def application(pair: Pair, scheduler: Scheduler, settings: Settings, host: str 
     """The endpoint alone, as an ASGI application."""
     server = settings.server
     endpoint = Endpoint(lambda: (pair, scheduler), settings, Places(server.queue_size, server.per_address))
-    inner = Starlette(routes=[endpoint.mount], exception_handlers={404: _nothing})
+
+    async def nothing(request, error):
+        return Refusal(404, "There is nothing here: the endpoint is below /v1.").response()
+
+    inner = Starlette(routes=[endpoint.mount], exception_handlers={404: nothing})
     return Guard(inner, Names(server.hosts, host), server.proxies)
-
-
-async def _nothing(request, error):
-    return Refusal(404, "There is nothing here: the endpoint is below /v1.").response()
 
 
 def _main(arguments: Sequence[str] | None) -> None:
@@ -58,19 +58,15 @@ def _main(arguments: Sequence[str] | None) -> None:
         scheduler = Scheduler(pair, settings.rows)
         try:
             guard = application(pair, scheduler, settings, options.host)
-            _say_where(listening, pair, settings, guard.addresses.rule)
+            host, port = listening.getsockname()[:2]
+            at = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+            print(f"{pair.slm_name} and {pair.llm_name} as model {pair.preset}: {at}", flush=True)
+            if settings.api_key is None and not ip_address(host.partition("%")[0]).is_loopback:
+                warning = "warning: whoever reaches this address may ask; CITER_API_KEY sets a key"
+                print(warning, guard.addresses.rule, sep="\n", file=sys.stderr, flush=True)
             make_server(guard).run(sockets=[listening])
         finally:
             scheduler.close()
-
-
-def _say_where(listening: socket.socket, pair: Pair, settings: Settings, addresses: str) -> None:
-    host, port = listening.getsockname()[:2]
-    address = f"[{host}]" if ":" in host else host
-    print(f"{pair.slm_name} and {pair.llm_name} as model {pair.preset}: http://{address}:{port}/v1", flush=True)
-    if settings.api_key is None and not ip_address(host.partition("%")[0]).is_loopback:
-        print("warning: whoever reaches this address may ask; CITER_API_KEY sets a key", file=sys.stderr, flush=True)
-        print(addresses, file=sys.stderr, flush=True)
 
 
 def _parser(settings: Settings) -> argparse.ArgumentParser:
@@ -82,15 +78,8 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     )
     server = settings.server
     add_model_options(parser.add_argument)
-    parser.add_argument(
-        "--host", default=server.host or HOST, metavar="ADDRESS", help="to listen on (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--port",
-        type=int,
-        choices=range(65536),
-        metavar="PORT",
-        default=server.port or PORT,
-        help="0 is any that is free (default: %(default)s)",
-    )
+    host, said = server.host or HOST, "to listen on (default: %(default)s)"
+    parser.add_argument("--host", default=host, metavar="ADDRESS", help=said)
+    port, said = server.port or PORT, "0 is any that is free (default: %(default)s)"
+    parser.add_argument("--port", type=int, choices=range(65536), metavar="PORT", default=port, help=said)
     return parser

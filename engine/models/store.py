@@ -288,7 +288,7 @@ def as_transformers(folder: Path, layout: str) -> PreTrainedModel:
                 model.set_submodule(name, stored.embedding(*module.weight.shape))
         left = {name: stored.vector(name) for name, value in model.named_parameters() if value.is_meta}
     model.load_state_dict(left, strict=False, assign=True)
-    rebuild_rotary(model)
+    _rebuild_rotary(model)
     return model.eval().requires_grad_(False)
 
 
@@ -297,13 +297,13 @@ def dense(model: PreTrainedModel, read: Read, dtype: torch.dtype = torch.bfloat1
     model.load_state_dict({name: read(name, dtype) for name in model.state_dict()}, assign=True)
     if model.config.tie_word_embeddings:
         model.tie_weights()
-    rebuild_rotary(model)
+    _rebuild_rotary(model)
     return model.eval().requires_grad_(False)
 
 
-def rebuild_rotary(model: PreTrainedModel, device: torch.device | str = "cpu") -> None:
+def _rebuild_rotary(model: PreTrainedModel) -> None:
     """Gives a model that was built on the meta device its rotary frequencies, which are computed and not stored."""
     for name, module in list(model.named_modules()):
         if any(buffer.is_meta for buffer in module.buffers(recurse=False)):
             rotary: Any = type(module)
-            model.set_submodule(name, rotary(config=model.config).to(device))
+            model.set_submodule(name, rotary(config=model.config))

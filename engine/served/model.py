@@ -46,13 +46,12 @@ Found = TypeVar("Found")
 
 
 class ServedModel:
-    """An LLM elsewhere.
+    """An LLM elsewhere, with the interface of `engine.model.any_model.AnyModel`.
 
     Attributes:
         top: How many of the likeliest tokens the server tells.
         fed: Tokens asked about that no earlier question of the same row was about; the server may have read more.
         requests: Questions asked so far.
-        others: See `engine.model.any_model.AnyModel`.
     """
 
     local = False
@@ -76,12 +75,12 @@ class ServedModel:
 
         Args:
             connection, dialect: Where it is, and how it is asked.
-            name, model: The model's, for people and for the server.
+            name, model: The model's names, for people and for the server.
             vocabulary: Length of the tokenizer.
-            top: As many of the likeliest tokens are asked for.
+            top: How many of the likeliest tokens to ask for.
             device: Where the SLM runs, and the answers are wanted.
             context: Tokens that the server takes of a text, if it says so.
-            cost: What a pass moves and computes, if that is known.
+            cost: Bytes and FLOPs of a pass, if they are known.
             goes_on: Whether texts are written on by the SLM alone while the server is gone; else they fail.
         """
         self.connection, self.dialect, self.name, self.vocabulary = connection, dialect, name, vocabulary
@@ -145,7 +144,7 @@ class ServedModel:
         return logits.scatter_(-1, ids.long(), logprobs.float())
 
     def complete(self, prompt: Sequence[int], max_tokens: int) -> Future[list[int]]:
-        """Has the server write a whole greedy text, as the trainer's references are.
+        """Lets the server write a whole greedy text, for the trainer's references.
 
         Args:
             prompt: Token ids, at least one.
@@ -153,22 +152,17 @@ class ServedModel:
 
         Returns:
             The ids that were written, with the end token if the server tells it. Any number of texts may be asked for
-            at once: the connection keeps to its `at_once`. The future raises a ServerError.
+            at once. The future raises a ServerError.
 
         Raises:
             ServerError: The server is of a kind that is not asked for whole texts.
         """
-        self._check_writes()
-        body = {"model": self._model, "prompt": list(prompt), "max_tokens": max_tokens, "temperature": 0}
-        body["repetition_penalty"] = 1.0  # else it is what the model's own generation settings say
-
-        def read(reply: Any) -> list[int]:
-            return shaped(lambda: [checked_id(id) for id in reply["choices"][0]["token_ids"]])
-
-        return self._asked("/v1/completions", {**body, "return_token_ids": True}, read)
+        # Without a penalty of 1 the model's own generation settings would hold.
+        body = {"max_tokens": max_tokens, "repetition_penalty": 1.0, "return_token_ids": True}
+        return self._completion(prompt, body, lambda choice: [checked_id(id) for id in choice["token_ids"]])
 
     def score(self, tokens: Sequence[int], start: int, top: int = 1) -> Future[list[tuple[float, Likely]]]:
-        """The log-probabilities along a text in one question, as the trainer's labels need them.
+        """The log-probabilities along a text in one question, for the trainer's labels.
 
         Args:
             tokens: The text as ids.
@@ -182,24 +176,25 @@ class ServedModel:
         Raises:
             ServerError: The server is of a kind that does not score texts.
         """
-        self._check_writes()
         question = Inquiry(tokens, len(tokens) - start, top, self._model, self.vocabulary)
-        body = {"model": self._model, "prompt": list(tokens), "max_tokens": 1, "temperature": 0, "prompt_logprobs": top}
 
         def place(token: int, said: Any) -> tuple[float, Likely]:
             best = ((int(id), each["logprob"]) for id, each in said.items() if each["rank"] <= top)
             return checked_logprob(said[str(token)]["logprob"]), likely(question, best)
 
-        def read(reply: Any) -> list[tuple[float, Likely]]:
-            told = shaped(lambda: reply["choices"][0]["prompt_logprobs"][start:])
-            return shaped(lambda: [place(*each) for each in zip(tokens[start:], told, strict=True)])
+        def read(choice: Any) -> list[tuple[float, Likely]]:
+            return [place(*each) for each in zip(tokens[start:], choice["prompt_logprobs"][start:], strict=True)]
 
-        return self._asked("/v1/completions", body, read)
+        return self._completion(tokens, {"max_tokens": 1, "prompt_logprobs": top}, read)
 
-    def _check_writes(self) -> None:
+    def _completion(self, prompt: Sequence[int], body: dict[str, Any], read: Callable[[Any], Found]) -> Future[Found]:
+        """Asks for a greedy completion, whose one choice `read` reads."""
         if not self.dialect.writes:
-            said = f"{self.name} is behind {self.dialect.name}, which is not asked for whole texts: serve it with vLLM"
-            raise ServerError(said)
+            raise ServerError(
+                f"{self.name} is behind {self.dialect.name}, which is not asked for whole texts: serve it with vLLM"
+            )
+        body |= {"model": self._model, "prompt": list(prompt), "temperature": 0}
+        return self._asked(self.dialect.path, body, lambda reply: shaped(lambda: read(reply["choices"][0])))
 
     def _asked(self, path: str, body: dict[str, Any], read: Callable[[Any], Found]) -> Future[Found]:
         self.requests += 1

@@ -1,24 +1,23 @@
 """Taking a server into use: which one it is, which model it has, and whether its tokens are ours.
 
-All that can be found out is found out here, before any text: a token that the server spells otherwise would make
-nonsense of every text without a word.
+Tokens are compared before any text: one that the server spells otherwise would make nonsense of every text, unnoticed.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.errors import SettingsError, shown
+from engine.errors import SettingsError, WeightsError, shown
 from engine.events.cost import ModelCost
+from engine.models.files import read_object
 from engine.served.connection import MODELS, Connection, ServerRefusal
 from engine.served.dialects import DIALECTS, OWN, Dialect, WrongAnswer, shaped
 from engine.served.model import UNKNOWN, ServedModel
-from engine.served.strings import probe_strings
 from engine.settings import Settings
 from engine.tokenizer import spelled
 
@@ -29,7 +28,12 @@ LLM_ALONE = ":llm"
 """How this project's endpoint names the LLM of a pair, beside the pair itself and its settings."""
 
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-_UNSET = "leave the setting out, and bytes and FLOPs stay unknown"
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_PROBES = (
+    *("1234567", " 3.14159", "x = 1e-9;", "don't we'll JOHN'S", "a\r\nb\n\n\tc", " \n  \n", " " * 17),
+    *("São Straße naïve", "def f(x):\n    return x[0]\n", "\\frac{a}{b}", "東京 서울 กรุงเทพ"),
+    *("👩\u200d👩\u200d👧 🇧🇷", "ﬁ ＡＢ１２ ４２", "e\u0301 \u0301e"),
+)
 
 logger = logging.getLogger(__name__)
 
@@ -80,16 +84,15 @@ def _models(reply: Any) -> list[dict[str, Any]]:
 
 
 def _chosen(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """The model of this name, or the only one: several names may stand for one `root`."""
     llms = [model for model in models if model.get("owned_by") == OWN.owner and model["id"].endswith(LLM_ALONE)]
     named = [model for model in models if model["id"] == name] if name else llms or models
     if len(named) == 1 or (named and not name and len({model.get("root") for model in models}) == 1):
         return named[0]
-    there = ", ".join(shown(model["id"]) for model in models[:10])
-    if not models:
-        raise SettingsError("CITER_LLM_URL: the server has no model")
+    there = ", ".join(shown(model["id"]) for model in models[:10]) or "none"
     if name:
         raise SettingsError(f"CITER_LLM_NAME = {shown(name)}: the server has no such model: it has {there}")
-    raise SettingsError(f"CITER_LLM_NAME is not set, and the server has several models: name one of {there}")
+    raise SettingsError(f"CITER_LLM_NAME is not set, and the server has not one model: name one of {there}")
 
 
 def _dialect(model: dict[str, Any], server: str) -> Dialect:
@@ -112,47 +115,38 @@ def _context(model: dict[str, Any]) -> int | None:
     return next((length for length in named if isinstance(length, int) and length > 0), None)
 
 
-def _cost(config: Path | None) -> ModelCost:
-    """What a pass costs by a configuration, with weights in its number format."""
-    if config is None:
+def _cost(path: Path | None) -> ModelCost:
+    """The cost of a pass by the model's configuration, with weights in its number format."""
+    if path is None:
         return UNKNOWN
-    from transformers import AutoConfig, AutoModelForCausalLM
-
+    from engine.model.config import config_of, skeleton
     from engine.model.language_model import cost_of
     from engine.model.linear import size_of
 
-    path = config.expanduser()
+    title = f"CITER_LLM_CONFIG = {shown(str(path))}"
+    path = path.expanduser()
     try:
-        path = path / "config.json" if path.is_dir() else path
-        made = AutoConfig.for_model(**json.loads(path.read_text(encoding="utf-8")))
-        _check_countable(made)
-        dtype = made.dtype if isinstance(made.dtype, torch.dtype) else torch.bfloat16
-        with torch.device("meta"):
-            model: Any = AutoModelForCausalLM.from_config(made, dtype=dtype)
-        embedding, (size, weights) = model.get_input_embeddings().weight, size_of(model.get_decoder())
-        trunk = size - embedding.nbytes, weights
-        return cost_of(model.config, dtype, trunk, size_of(model.get_output_embeddings()), embedding)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SettingsError(f"CITER_LLM_CONFIG = {shown(str(config))}: {shown(str(error), limit=200)}") from error
-
-
-def _check_countable(config: Any) -> None:
-    """Raises ValueError for a model of which a pass reads other bytes than its matrices have in the number format."""
-    if getattr(config, "quantization_config", None):
-        raise ValueError(f"the model is quantised, and its bytes are not known then: {_UNSET}")
-    if any((getattr(config, name, None) or 0) > 1 for name in _EXPERTS):
-        raise ValueError(f"the model has experts, and a pass does not read all: {_UNSET}")
+        values = read_object(path / "config.json" if path.is_dir() else path)
+        if any((values.get(name) or 0) > 1 for name in _EXPERTS):
+            raise ValueError("the model has experts, and a pass does not read all")
+        model: Any = skeleton(config_of("the model", values))
+    except (ValueError, TypeError, WeightsError) as error:
+        way_out = "leave the setting out, and bytes and FLOPs stay unknown"
+        raise SettingsError(f"{title}: {shown(str(error), limit=200)}; {way_out}") from None
+    dtype = _DTYPES.get(values.get("dtype") or values.get("torch_dtype"), torch.bfloat16)
+    model = model.to(dtype)
+    embedding, (size, weights) = model.get_input_embeddings().weight, size_of(model.get_decoder())
+    trunk = size - embedding.nbytes, weights
+    return cost_of(model.config, dtype, trunk, size_of(model.get_output_embeddings()), embedding)
 
 
 def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises SettingsError, with the first of them, if the server spells one of 200 strings in other tokens.
+    """Raises SettingsError, with the first of them, if the server spells one of some 200 strings in other tokens.
 
     A server that cannot tell is believed, with a warning.
     """
     path = dialect.tokens_path
-    special = [str(token) for token in tokenizer.all_special_tokens]
-    strings = probe_strings(special)
-    asked = [(text, connection.ask(path, dialect.tokens_body(model, text), _ids)) for text in strings]
+    asked = [(text, connection.ask(path, dialect.tokens_body(model, text), _ids)) for text in probe_strings(tokenizer)]
     for text, answer in asked:
         ours = spelled(tokenizer, text)
         try:
@@ -168,6 +162,18 @@ def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer
                 f"{shown(text, True)} is {shown(ours)} to the SLM and {shown(theirs)} to the server. "
                 "Choose two models of one family."
             )
+
+
+def probe_strings(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Strings that tell tokenizers apart: special tokens, what versions split differently, and 180 of the vocabulary.
+
+    In normal form C (Unicode, annex 15): a server may bring text into it first (vLLM does for every Qwen2), but it is
+    asked with ids, so what matters is that the same text has the same ids.
+    """
+    ids = range(0, len(tokenizer), max(1, len(tokenizer) // 180))
+    strings = [*map(str, tokenizer.all_special_tokens[:20]), *_PROBES, *(tokenizer.decode([id]) for id in ids)]
+    whole = (unicodedata.normalize("NFC", text) for text in strings if text and "\ufffd" not in text)
+    return list(dict.fromkeys(whole))
 
 
 def _ids(reply: Any) -> list[int]:

@@ -1,6 +1,6 @@
-"""What is known of texts that a server reads: their tokens, and which question about each is on its way.
+"""The texts that a server reads, and which question about each is on its way.
 
-The keys and values are the server's. Here a row is only its text, so that rolling back and copying cost nothing.
+The server has the keys and values; a row here is only its text, so that rolling back and copying cost nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TextCache:
         self.truncate(row, 0)
 
     def leave(self, row: int) -> None:
-        """Gives the row's question up: whoever comes later asks anew, also where this one has failed."""
+        """Gives the row's question up; the next one is sent anew, also where this one has failed."""
         _, future = self._pending.pop(row, (None, None))
         if future is not None:
             future.cancel()

@@ -212,6 +212,9 @@ def test_who_waits_hears_the_place_in_line_and_about_how_long_and_may_leave_it(s
     assert waiting_for(first, host) == ""
     assert " 1 in line, about 1" in waiting_for(waiting[0], host)
     assert " 2 in line, about 3" in waiting_for(waiting[1], host)
+    host.scheduler._line.waiting[0].asked -= 20
+    host.scheduler.rows = 6
+    assert "20 s for a first token: 6 texts are being written." in waiting_for(waiting[1], host)
     waiting[0].cancel.set()
     pair.let(1)
     assert done(waiting[0]).state == "stopped" and waiting[0].events == [] and waiting[1].place[0] == 1

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from engine.bench.__main__ import main
-from engine.bench.subject import SHAPES, Subject, _config, from_shapes, prompt_of
+from engine.bench.subject import prompt_of
 from engine.bench.table import PAGE, README, SUMMARIES, render, render_short, rewrite
-from engine.bench.writers import WAYS, ForcedShare, alone, begin, generate, router_of, speculative
-from engine.errors import EngineError, SettingsError
+from engine.bench.writers import WAYS, ForcedShare, alone, generate, router_of
+from engine.errors import EngineError
 from engine.events import Role
 from engine.provenance import hardware
+from engine.request import build_request
 
 TOKENS, ROUNDS = 10, 2
 FEW = ["--tokens", str(TOKENS), "--rounds", str(ROUNDS), "--prompt", "40", "--first", "20", "30"]
@@ -67,24 +69,23 @@ def test_only_the_ways_asked_for_are_measured_and_unknown_ones_are_refused(measu
 
 def test_every_way_writes_what_it_should(tiny_pair, random_pair, prompt):
     for role, model in ((Role.SLM, random_pair.slm), (Role.LLM, random_pair.llm)):
-        prompts = [prompt_of(random_pair.tokenizer, 30)]
-        ((ours,), (theirs,)) = (write(prompts, 60) for write in (alone(random_pair, role), generate(model.model)))
+        start: Any = prompt_of(random_pair.tokenizer, 30)
+        (ours,), theirs = alone(random_pair, role)([start], 60), generate(model.model, start, 60)
         end = next((n for n, token in enumerate(theirs) if token >= model.vocabulary), 60)
         assert ours[:end] == theirs[:end], "`generate` may write padding of the vocabulary"
     llm = alone(tiny_pair, Role.LLM)([prompt], 100)
     assert len(llm[0]) == 100 and tiny_pair.end_id in llm[0], "no end token ends a text"
-    assisted = speculative(tiny_pair.slm.model, tiny_pair.llm.model, tiny_pair.tokenizer)([prompt], 20)
-    assert assisted == [llm[0][:20]]
-    subject = Subject("tiny", tiny_pair, {}, lambda: pytest.fail("no other models are needed"))
-    for way in (way for way in WAYS if way.name.startswith("verified-")):
+    subject: Any = SimpleNamespace(pair=tiny_pair, plain={Role.SLM: tiny_pair.slm.model, Role.LLM: tiny_pair.llm.model})
+    for way in (way for way in WAYS if way.name.startswith(("verified-", "assisted"))):
         assert way.writer(subject)([prompt], 40) == [llm[0][:40]], way.name
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
 def test_the_llm_writes_the_share_that_a_row_names(tiny_pair, prompt, share):
-    decoding = begin(tiny_pair, [prompt], ForcedShare(router_of(tiny_pair), 20), [share], 20)
+    request = build_request("-", threshold=share, max_new_tokens=20)
+    (row,) = (decoding := tiny_pair.start([request], [ForcedShare(router_of(tiny_pair), 20)], [prompt])).rows
     decoding.finish()
-    assert sum(event.role is Role.LLM for event in decoding.rows[0].events) == 20 * share
+    assert sum(event.role is Role.LLM for event in row.events) == 20 * share
 
 
 def test_only_what_stands_between_the_markers_is_rewritten_and_without_them_nothing(summary, tmp_path):
@@ -107,14 +108,3 @@ def test_only_what_stands_between_the_markers_is_rewritten_and_without_them_noth
 def test_the_projects_speed_page_and_readme_are_what_its_summaries_say(tmp_path):
     copies = [shutil.copy(path, tmp_path) for path in (PAGE, README)]
     assert not rewrite(SUMMARIES, *map(Path, copies))
-
-
-def test_known_shapes_have_the_published_number_of_parameters_and_others_are_refused():
-    published = {"0.5b": 494_032_768, "1.5b": 1_543_714_304, "7b": 7_615_616_512}
-    assert set(SHAPES) == {f"qwen2.5-coder-{size}" for size in published}
-    for size, parameters in published.items():
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(_config(f"qwen2.5-coder-{size}"))
-        assert model.num_parameters() == parameters
-    with pytest.raises(SettingsError, match=r"qwen2\.5-coder-7b"):
-        from_shapes(["huge", "qwen2.5-coder-7b"], 100)

@@ -213,7 +213,6 @@ def test_a_client_that_goes_away_frees_its_row(random_pair, stream):
 
 
 def test_a_stream_without_a_token_yet_begins_and_says_that_it_waits(tiny_pair, monkeypatch):
-    monkeypatch.setattr("engine.endpoint.replies.FIRST_SECONDS", 0.05)
     monkeypatch.setattr("engine.endpoint.replies.QUIET_SECONDS", 0.05)
     decide, go = decoding.decide, threading.Event()
     monkeypatch.setattr("engine.decoding.decide", lambda *asked: go.wait(120) and decide(*asked))

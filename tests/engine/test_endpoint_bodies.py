@@ -11,7 +11,7 @@ import pytest
 
 from engine import load_settings
 from engine.endpoint.bodies import read_body
-from engine.endpoint.model_names import name_and_field, named_setting
+from engine.endpoint.model_names import named_setting
 from engine.guard.refusals import Refusal
 from engine.setting import DEFAULT_THRESHOLD, Setting
 
@@ -45,14 +45,6 @@ def test_a_name_and_the_field_citer_are_a_setting_and_the_field_wins(tiny_pair, 
     assert found == Setting(policy, threshold, acceptance, 3)
     given = load_settings(policy="confidence", threshold=0.3, acceptance=0.2, max_draft=5)
     assert named_setting("tiny", tiny_pair, given) == Setting("confidence", 0.3, 0.2, 5)
-
-
-def test_every_setting_has_a_name_and_a_field_that_ask_for_it(tiny_pair):
-    for policy, threshold, acceptance in (("router", 0.00001, 1.0), ("confidence", 2.0, 0.0), ("llm", 0.5, 0.0)):
-        name, citer = name_and_field("tiny", policy, threshold, acceptance)
-        found = asked(tiny_pair, model=name, citer=citer).setting
-        assert (found.policy, found.acceptance) == (policy, acceptance)
-        assert policy == "llm" or found.threshold == threshold
 
 
 NO_NAMES = ["gpt-4", "", "TINY", "tiny:", "tiny:LLM", "tiny:nan", "tiny:1e-1", "tiny:-1", "tiny:3", "tiny:١", "x" * 300]

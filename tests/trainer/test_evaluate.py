@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from engine import InvalidRequest, build_request
-from engine.bench.writers import assisted
+from engine.bench.writers import generate
 from engine.decoding import Decoding
 from engine.events import charged, taken_back
 from engine.events.cost import costs
@@ -204,11 +204,11 @@ def test_speculative_decoding_is_charged_as_transformers_does_it(random_pair):
     asked = [build_request(text, **dials) for text in ("ab", "xyz")]
     decoding = random_pair.start(asked, [build_policy("slm")] * 2)
     decoding.finish()
-    end, pad = random_pair.end_ids, random_pair.end_id
+    end = random_pair.end_ids
     for row in decoding.rows:
-        models = random_pair.slm.model, random_pair.llm.model
+        slm, llm = random_pair.slm.model, random_pair.llm.model
         prompt_ids, text = row.tokens[: row.prompt_tokens], row.tokens[row.prompt_tokens :]
-        assert text == assisted(*models, random_pair.tokenizer, prompt_ids, 30, end, pad)
+        assert text == generate(llm, prompt_ids, 30, end, slm, random_pair.tokenizer)
         told = as_published(row.events, 6)
         assert [event.llm_fed for event in charged(told)] == [event.llm_fed for event in charged(row.events)]
         full = [e for e in row.events if e.llm_fed and len(e.verdicts) + len(e.taken_back) + (e.role == "slm") == 6]
