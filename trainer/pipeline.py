@@ -6,16 +6,13 @@ on where it stopped, and several processes that run the same command share the w
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from engine import Role, load
-from engine.model.adapter import FILE as ADAPTER
-from engine.models.files import replacing
 from engine.pair import Pair
 from engine.provenance import command
 from engine.settings import Settings
@@ -25,7 +22,7 @@ from trainer.align.texts import AnsweredTask, read_general_prompts
 from trainer.evaluation.evaluate import evaluate, gather
 from trainer.evaluation.methods import SHARES, SPECULATIVE, Method, method, read_methods, write_methods
 from trainer.evaluation.rows import load_results
-from trainer.fit.baselines import QUERY, fit_co_llm, fit_query
+from trainer.fit.baselines import fit_co_llm, fit_query
 from trainer.fit.fit_router import fit
 from trainer.fit.labelled_tokens import check_splits, held_out_tokens
 from trainer.labels.answers import answer, are_right, load_answers
@@ -35,7 +32,7 @@ from trainer.questions.question import Question, Split
 from trainer.questions.sources import is_file, load_questions
 from trainer.report.summary import summarise
 from trainer.report.tables import main_table
-from trainer.rounds import chosen_round, load_rounds, make_rounds
+from trainer.rounds import make_rounds
 from trainer.settings import AlignSettings, FitSettings, Recipe, RolloutSettings
 from trainer.ship import ship
 from trainer.workers import alone_at
@@ -74,11 +71,6 @@ class Pipeline:
         """Training questions that no router learns from."""
         return self.train[self.recipe.train_questions :]
 
-    @property
-    def best(self) -> str:
-        """The router that the validation questions chose; the dev questions have no say in it."""
-        return chosen_round(load_rounds(self.folder)).router
-
     def check_questions(self) -> None:
         """Whether there are enough, before the hours that the stages take; a TrainerError if not."""
         if not self.validation:
@@ -109,10 +101,10 @@ class Pipeline:
         about: dict[str, Any] = {"report": report, "command": command("trainer")}
         found = {"shortcut": routers / "citer-shortcut", "co-llm": routers / "co-llm"}
         fit(labels, found["shortcut"], fitting, recipe.description, **about)
-        fit_co_llm(labels, found["co-llm"], replace(fitting, logit_features=False, skip=False), **about)
+        fit_co_llm(labels, found["co-llm"], fitting, **about)
         slm_right = are_right(load_answers(self.folder / "answers-slm", Role.SLM), self.labelled)
         try:
-            fit_query(labels, slm_right, routers / "query", replace(QUERY, seed=fitting.seed), **about)
+            fit_query(labels, slm_right, routers / "query", fitting.seed, **about)
             found["query"] = routers / "query"
         except TrainerError as error:  # a rival that cannot be fitted does not stop what it is compared with
             report(f"without the query router, which learns from the questions that one model alone answers: {error}")
@@ -121,7 +113,7 @@ class Pipeline:
             both=fitting.cost_weight > 0,  # λ compares what both tokens come to
             max_new_tokens=recipe.max_new_tokens,
         )
-        make_rounds(
+        found["router"] = make_rounds(
             self.pair,
             self.labelled,
             self.validation,
@@ -133,7 +125,7 @@ class Pipeline:
             report,
             recipe.description,
         )
-        return {**found, "router": routers / self.best}
+        return found
 
     def evaluate(self, routers: Mapping[str, Path], results: Path) -> Path:
         """`evaluation`: every method on the dev questions, as rows of a file in `results`; returns its path.
@@ -159,13 +151,10 @@ class Pipeline:
         listed |= {name: {"folder": str(folder), **some} for name, folder in routers.items()}
         return [method(name, each, tokens) for name, each in listed.items()]
 
-    def ship(self, rows: Path, out: Path, adapter: Path | None) -> None:
-        """Ships the best router with its curves on the dev questions, and the SLM's adapter beside it."""
-        ship(self.folder / "routers" / self.best, [load_results(rows)], out)
-        if adapter is not None:
-            with replacing(out / ADAPTER) as new:
-                shutil.copyfile(adapter, new)
-        self.report(f"{self.best} is now {out}")
+    def ship(self, router: Path, rows: Path, out: Path, adapter: Path | None) -> None:
+        """Ships a router with its curves on the dev questions, and the SLM's adapter beside it."""
+        ship(router, [load_results(rows)], out, adapter=adapter)
+        self.report(f"{router} is now {out}")
 
     def _load(self, sources: Sequence[str], count: int, split: Split, offset: int = 0) -> list[Question]:
         sources = list(sources) or [self.recipe.task]
@@ -215,5 +204,5 @@ def run(
     with alone_at(folder / "shipping"):
         rows = pipeline.evaluate(routers_made, results)
         print(main_table(summarise({recipe.task: load_results(rows)})))
-        pipeline.ship(rows, routers / recipe.router, adapter)
+        pipeline.ship(routers_made["router"], rows, routers / recipe.router, adapter)
     return rows

@@ -16,7 +16,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from engine.errors import RouterError
-from engine.models.hub import MAIN, hub_failure, without_bars
+from engine.models.hub import hub_failure, without_bars
 from engine.models.router_folder import LIMITS
 from engine.operating_points import FILE as OPERATING_POINTS
 from engine.router import Router
@@ -29,7 +29,7 @@ _OTHER_CHANGE = "The repo was changed at the same time: look at what is there no
 WAYS_OUT = {
     401: f"The token is not accepted: make one that may write at {TOKENS}, then `hf auth login` or set HF_TOKEN.",
     403: "The token may not write there: take one with write access to this owner's repos, or publish under your name.",
-    404: "Make the repo's branch first, and look whether the token may see the repo.",
+    404: "Look whether the token may see the repo.",
     409: _OTHER_CHANGE,
     412: _OTHER_CHANGE,
     429: "Wait some minutes and run the command again.",
@@ -43,8 +43,6 @@ def publish(
     *,
     send: bool = False,
     private: bool = False,
-    revision: str = "main",
-    message: str | None = None,
     report: Report = print,
 ) -> str | None:
     """Says which files of a router's folder would be sent and where to, and with `send` sends them.
@@ -53,8 +51,7 @@ def publish(
         repo_id: owner/name; a model repo.
         send: Without it nothing is sent, and no token is looked for.
         private: Make a private repo; refused where a public one is already there.
-        revision: Branch to commit to; all but "main" must be there.
-        message: The commit's; the router's name if None.
+        report: Gets the lines.
 
     Returns:
         The commit's URL, or None if nothing was sent.
@@ -71,7 +68,7 @@ def publish(
         raise TrainerError(f"{error}. Name a folder that `python -m trainer fit --out` wrote.") from error
     if router.warning:
         raise TrainerError(router.warning)
-    report(f"Router {router.name} → model repo {repo_id}, branch {revision}{', private' if private else ''}")
+    report(f"Router {router.name} → model repo {repo_id}{', private' if private else ''}")
     for name, content in files.items():
         report(f"  {name:<22}{len(content):>12,} bytes  sha256 {hashlib.sha256(content).hexdigest()}")
     report(f"  {len(files)} files, {sum(map(len, files.values())):,} bytes")
@@ -83,7 +80,7 @@ def publish(
     token = _token()
     api = HfApi(endpoint=constants.ENDPOINT, token=token, library_name="citer-playground")
     try:
-        return _commit(api, files, repo_id, private, revision, message or f"Router {router.name}", report)
+        return _commit(api, files, repo_id, private, f"Router {router.name}", report)
     except TrainerError:
         raise
     except Exception as error:
@@ -135,13 +132,11 @@ def _token() -> str:
     return token
 
 
-def _commit(
-    api: HfApi, files: Mapping[str, bytes], repo_id: str, private: bool, revision: str, message: str, report: Report
-) -> str:
+def _commit(api: HfApi, files: Mapping[str, bytes], repo_id: str, private: bool, message: str, report: Report) -> str:
     """Makes the repo if need be, and commits all files at once."""
     # None, not False: an organisation may make its repos private by default.
     api.create_repo(repo_id, private=private or None, exist_ok=True)
-    there = api.model_info(repo_id, revision=revision)
+    there = api.model_info(repo_id)
     if private and not there.private:
         raise TrainerError(
             f"{repo_id} is there already and public, so nothing was sent: make it private in its settings on "
@@ -158,9 +153,8 @@ def _commit(
             repo_id,
             operations,
             commit_message=message,
-            revision=revision,
             parent_commit=there.sha,  # so that the Hub refuses if the repo changes meanwhile
         )
     report(f"{'Unchanged' if commit.oid == there.sha else 'Published'}: {commit.commit_url}")
-    report(f"Load it with CITER_ROUTER={repo_id}" + ("" if revision == MAIN else f"@{revision}"))
+    report(f"Load it with CITER_ROUTER={repo_id}")
     return str(commit.commit_url)

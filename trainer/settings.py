@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -36,8 +36,6 @@ class RolloutSettings(Options):
 class FitSettings(Options):
     """How a router is fitted; stored in its card."""
 
-    # What a score of 1 means: the SLM is preferred, or the LLM will keep its token, for acceptance above 0.
-    target: Literal["preferred", "kept"] = "preferred"
     logit_features: bool = True  # whether the router sees the SLM's logit features beside the hidden state
     cost_weight: Amount = option(0.0, "λ: right answers that an LLM-only answer's bytes are worth", "λ")
     even: bool = option(False, "of several folders of labels each counts alike, however many tokens it decides")
@@ -123,23 +121,42 @@ _FEWEST = 30
 _COUNTS = {"train_questions": 256, "validation_questions": 32, "dev_questions": 100}
 
 
-def own_recipe(pair: str, task: str, **changes: Any) -> Recipe:
-    """What to do for any pair and questions; `changes` go before what is usual here."""
-    values = {**_COUNTS, "rounds": 2, "budget": 4, "max_new_tokens": 256, **changes}
+def recipe_for(pair: str, task: str | None, data: Sequence[str] = (), **changes: Any) -> tuple[Recipe, bool]:
+    """The recipe for a pair's task, and whether it is for questions of the user's own.
+
+    Args:
+        pair: A preset, or the name of a pair of the user's own.
+        task: None for the preset's first task, or the first file's name.
+        data: The user's own questions.
+        changes: Fields of the recipe that go before its usual values.
+
+    Raises:
+        TrainerError: There is no such task, there are no questions, or too few.
+    """
+    known = [name for preset, name in RECIPES if preset == pair]
+    if known and not data:
+        if (task := task or known[0]) not in known:
+            raise TrainerError(
+                f"--task {task}: the {pair} preset has {', '.join(known)}; for other questions give --data"
+            )
+        return replace(RECIPES[pair, task], **changes), False
+    if not (data or (changes.get("train") and changes.get("dev"))):
+        raise TrainerError(f"{pair} has no recipe of its own: give questions with --data, or with --train and --dev")
+    from trainer.questions.sources import count_in_files
+
+    task = task or Path([*data, *changes.get("train", ())][0]).stem
+    counts = _counts_for(count_in_files(data)) if data else _COUNTS
+    values = {"rounds": 2, "budget": 4, "max_new_tokens": 256, "train": data, "dev": data, **counts, **changes}
     values["query_questions"] = values["train_questions"]
-    taken = pair in {preset for preset, _ in RECIPES}
-    return Recipe(preset=pair, task=task, router=f"{pair}-{task}" if taken else pair, description=task, **values)
+    return Recipe(preset=pair, task=task, router=f"{pair}-{task}" if known else pair, description=task, **values), True
 
 
-def counts_for(questions: int | None) -> dict[str, int]:
+def _counts_for(questions: int | None) -> dict[str, int]:
     """How many of so many questions are trained on, compared on and evaluated on; None means that there are enough."""
     if questions is None or questions >= sum(_COUNTS.values()):
-        return {}
+        return _COUNTS
     if questions < _FEWEST:
         raise TrainerError(f"--data holds {questions} questions, which are too few: give a hundred or more")
     dev, validation = max(3, 3 * questions // 10), max(2, questions // 10)
-    return {
-        "train_questions": questions - dev - validation,
-        "validation_questions": validation,
-        "dev_questions": dev,
-    }
+    train = questions - dev - validation
+    return {"train_questions": train, "validation_questions": validation, "dev_questions": dev}

@@ -5,13 +5,17 @@ Beside them are shipped those of policies that need no training, so that the pag
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from engine.model.adapter import FILE as ADAPTER
+from engine.model.adapter import Adapter
 from engine.models.files import filling, sha256_of
+from engine.models.sources import aligned_title, base_title
 from engine.operating_points import Curve, OperatingPoint, OperatingPoints
 from engine.policy import POLICIES, REGISTRY
 from engine.provenance import command
@@ -29,7 +33,9 @@ UNTRAINED = tuple(name for name in POLICIES if REGISTRY[name].scores and not REG
 """Policies that a request may name and that need no training."""
 
 
-def ship(router: Path, results: Sequence[Results], out: Path, method: str = ROUTER) -> Router:
+def ship(
+    router: Path, results: Sequence[Results], out: Path, method: str = ROUTER, adapter: Path | None = None
+) -> Router:
     """Copies a router's folder to `out`, whose name becomes its own, with its curves and where to start.
 
     What is in `out` is replaced when all files are written, or not at all.
@@ -39,11 +45,14 @@ def ship(router: Path, results: Sequence[Results], out: Path, method: str = ROUT
         results: Of all tasks.
         out: The new folder.
         method: What the router is called in the rows.
+        adapter: The file that an aligned SLM was aligned with; it is shipped beside the router.
 
     Raises:
-        TrainerError: The rows are of another router, or of several pairs, or no setting was measured on all tasks.
+        TrainerError: The rows are of another router, or of several pairs; no setting was measured on all tasks; or the
+            router was fitted to an SLM with another adapter.
     """
     shipped = Router.load(router)
+    _check_adapter(shipped, adapter)
     check_measured(shipped, results, method)
     start = operating_point(results, method)
     card = replace(shipped.card, name=out.name, threshold=round(start.threshold, 4), acceptance=start.acceptance)
@@ -57,7 +66,16 @@ def ship(router: Path, results: Sequence[Results], out: Path, method: str = ROUT
         found = {name: own for name, own in untrained.items() if own}
         OperatingPoints(digest, curves, found).save(new)
         write_card(shipped.card, new, curves)
+        if adapter is not None:
+            shutil.copyfile(adapter, new / ADAPTER)
     return shipped
+
+
+def _check_adapter(router: Router, adapter: Path | None) -> None:
+    slm = router.card.slm
+    wanted = aligned_title(base_title(slm), Adapter.load(adapter).digest) if adapter else base_title(slm)
+    if slm != wanted:
+        raise TrainerError(f"{router.name} is for {slm}, and here it is {wanted}: name that SLM's file with --adapter")
 
 
 def check_measured(router: Router, results: Sequence[Results], method: str) -> None:

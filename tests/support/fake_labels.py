@@ -27,6 +27,7 @@ SETTINGS = {
     "hidden_size": WIDTH,
     "tokenizer": "0" * 64,
     "reference": "data",
+    "texts": {},
 }
 
 FITTING = FitSettings(epochs=6, batch=64, learning_rate=2e-3)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from engine import load
+from engine.pair import ROUTERS
 from engine.settings import load_settings
 from tests.support.paths import ROOT
 from tests.support.random_pair import random_model
@@ -29,6 +30,7 @@ from trainer.align.training import (
     share,
 )
 from trainer.settings import AlignSettings
+from trainer.ship import ship
 
 VOCABULARY = 259
 HOW = AlignSettings(rank=4, epochs=4, learning_rate=2e-2)
@@ -153,10 +155,12 @@ def test_the_whole_stage_on_the_tiny_pair_gives_an_adapter_that_the_pair_takes(t
     path = align(settings, [], {"echo": prompts}, tmp_path, how, lines.append)
     result = json.loads((tmp_path / RESULT).read_text("utf-8"))
     assert result["kinds"]["echo"]["after"] > result["kinds"]["echo"]["before"]
-    assert result["after"] == pytest.approx(max(result["evaluations"]), abs=0.02), "int8 changes little"
+    assert result["after"] == max(result["evaluations"])
     assert any(line.startswith("| echo | ") for line in lines[-1].splitlines())
     pair = load(None, load_settings(preset="tiny", adapter=str(path)))
     assert pair.slm_name.startswith("tiny SLM (aligned ")
+    with pytest.raises(TrainerError, match=r"tiny is for tiny SLM, and here it is tiny SLM \(aligned"):
+        ship(ROUTERS / "tiny", [], tmp_path / "shipped", adapter=path)
     assert align(settings, [], {"echo": prompts}, tmp_path, how, lines.append) == path, "it is not made again"
 
 

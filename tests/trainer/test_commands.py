@@ -62,17 +62,15 @@ ANSWER, EVALUATE = ["answer", *FEW, "--out", "OUT"], ["evaluate", *FEW, "--out",
 SENSELESS = {
     "dropout": [*FIT, "--dropout", "2"],
     "none": ["fit", "--labels", "no/none", "--out", "OUT"],
-    "--rollouts": [*FIT, "--co-llm", "--rollouts", "r"],
-    "--data": [*FIT, "--query", "a"],
-    "kept": [*FIT, "--target", "kept", "--co-llm"],
+    "--rollouts": [*FIT, "--method", "co-llm", "--rollouts", "r"],
+    "--data": [*FIT, "--method", "query", "--answers", "a"],
     "max_new_tokens": [*ANSWER, "--max-new-tokens", "0"],
     "questions 0": [*ANSWER[:3], "--questions", "0", "--out", "OUT"],
     "offset -1": [*ANSWER, "--offset", "-1"],
     "such.jsonl": [*ANSWER, "--data", "no/such.jsonl"],
-    "budget -5": ["rollout", *FEW, "--labels", "LABELS", "--out", "OUT", "--budget", "-5"],
+    "budget -5": ["rollout", "--labels", "LABELS", "--out", "OUT", "--budget", "-5"],
     "--router": ["rollout", "--labels", "LABELS", "--out", "OUT", "--threshold", "0.5"],
-    "--reference": ["label", "--skip-llm", "--out", "OUT"],
-    "answer --role": ["label", "--reference", "llm", "--out", "OUT"],
+    "--answers": ["label", "--skip-llm", "--out", "OUT"],
     "csqa, gsm8k": ["run", "--preset", "cpu", "--task", "chess", "--out", "OUT"],
     "my task": [*EVALUATE, "--task", "my task"],
     "<b>": [*EVALUATE, "--rules", "<b> < 0.5"],
@@ -138,22 +136,23 @@ def test_answer_label_rollout_fit_evaluate_and_ship_follow_one_another(capsys, t
     ]
     (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
     data = ["--data", str(tmp_path / "q.jsonl")]
-    some, labels = ["--preset", "tiny", *data, "--questions", "60"], ["--labels", str(tmp_path / "l")]
+    mine, labels = ["--preset", "tiny", *data], ["--labels", str(tmp_path / "l")]
     for role in ("llm", "slm"):
-        answering = ["answer", *some, "--role", role, "--max-new-tokens", "100", "--out", str(tmp_path / role)]
-        assert main(answering) == 0
-    own = ["--reference", "llm", "--answers", str(tmp_path / "llm"), "--out", str(tmp_path / "l")]
-    assert main(["label", *some, *own]) == 0
+        asked = [*mine, "--questions=60", f"--role={role}", "--max-new-tokens=100", "--out", str(tmp_path / role)]
+        assert main(["answer", *asked]) == 0
+    own = ["--answers", str(tmp_path / "llm"), "--out", str(tmp_path / "l")]
+    assert main(["label", *mine, *own]) == 0
     rolling = ["--budget", "1", "--max-new-tokens", "100", "--out", str(tmp_path / "r")]
-    assert main(["rollout", *some, *labels, *rolling]) == 0
+    assert main(["rollout", *mine, *labels, *rolling]) == 0
     fit = ["fit", *labels, "--epochs", "2", "--out"]
     assert main([*fit, str(tmp_path / "mine"), "--rollouts", str(tmp_path / "r")]) == 0
-    assert main([*fit, str(tmp_path / "kept"), "--target", "kept"]) == 0
-    cards = [json.loads((tmp_path / name / "router.json").read_text()) for name in ("mine", "kept")]
-    assert [card["training"]["method"] for card in cards] == ["citer", "kept"]
+    assert main([*fit, str(tmp_path / "co-llm"), "--method", "co-llm"]) == 0
+    cards = [json.loads((tmp_path / name / "router.json").read_text()) for name in ("mine", "co-llm")]
+    assert [card["training"]["method"] for card in cards] == ["citer", "co-llm"]
     learned: dict[str, bool] = {}
     monkeypatch.setattr(baselines, "fit_query", lambda labels, slm_right, *_, **__: learned.update(slm_right))
-    assert main([*fit, str(tmp_path / "query"), "--query", str(tmp_path / "slm"), *data]) == 0
+    query = ["--method", "query", "--answers", str(tmp_path / "slm"), *data]
+    assert main([*fit, str(tmp_path / "query"), *query]) == 0
     assert len(learned) == 60 and 0 < sum(learned.values()) < 30, "the SLM's answers, graded"
 
     unseen = ["--preset", "tiny", *data, "--questions", "3", "--offset", "60", "--max-new-tokens", "30"]
@@ -178,8 +177,7 @@ def test_answer_label_rollout_fit_evaluate_and_ship_follow_one_another(capsys, t
     assert main([*shipping, "--out", str(tmp_path / "shipped")]) == 0
     points = json.loads((tmp_path / "shipped" / "operating_points.json").read_text())
     assert [(curve["task"], len(curve["points"])) for curve in points["curves"]] == [("own", 2), ("own", 2)]
-    assert [(each["policy"], each["threshold"]) for each in points["timed"]] == [("confidence", 0.5)]
-    shipping[-1] = str(tmp_path / "kept")
+    shipping[-1] = str(tmp_path / "co-llm")
     assert "another router" in refused(capsys, *shipping, "--out", str(tmp_path / "no"))
 
 

@@ -28,13 +28,11 @@ from trainer.labels.answers import load_answers
 from trainer.labels.labels import read_labels, read_states
 from trainer.labels.rollouts import load_rollouts
 from trainer.questions.question import Question
-from trainer.rounds import Round, load_rounds
 from trainer.shards import Shards
 from trainer.ship import ship
 from trainer.tables import write_rows
 
 QUESTIONS = [Question(f"q{n}", "1 + 1?", "", "2") for n in range(4)]
-ROUND = Round(1, "citer-r1", 0.5, 0.4, 0.3, 0.5, 0.7, 0.2, 1.0)
 
 
 def make(some, path):
@@ -68,18 +66,15 @@ def formats(tmp_path_factory) -> dict[str, tuple[list[Any], Any]]:
     answers, labels = whole_answers(root / "answers"), write_labels(root / "labels", planted(questions=3, length=4))
     rollouts = write_rollouts(root / "rollouts", [rollout(f"q{n}", n, True) for n in range(3)])
     results = write_results(root / "results", questions=3)
-    (root / "rounds").mkdir()
-    (root / "rounds" / "rounds.json").write_text(json.dumps([asdict(ROUND)]))
     return {
         "answers": (both(answers), lambda: dict(load_answers(answers, Role.LLM))),
         "labels": ([*sorted((labels / "labels-00000").iterdir()), labels / "labels.json"], lambda: all_labels(labels)),
         "rollouts": (both(rollouts), lambda: load_rollouts(rollouts)[0]),
         "results": ([results], lambda: list(map(asdict, read_results(results)[0]))),
-        "rounds": ([root / "rounds" / "rounds.json"], lambda: load_rounds(root / "rounds")),
     }
 
 
-@pytest.mark.parametrize("name", ["answers", "labels", "rollouts", "results", "rounds"])
+@pytest.mark.parametrize("name", ["answers", "labels", "rollouts", "results"])
 def test_whatever_is_damaged_is_refused_by_name_or_read_as_finite_values_of_the_right_kind(formats, name):
     """Tables have checksums: their values are refused or whole. Values that are no numbers are refused anywhere."""
     files, load = formats[name]

@@ -47,7 +47,7 @@ def test_without_send_nothing_is_asked_and_every_file_is_listed_with_size_and_ha
     (folder / ".env").write_text("HF_TOKEN=x")
     assert publish(folder, NAME, private=True, report=said.append) is None
     assert fake_hub.requests == [] and "--send" in said[-1]
-    assert all(word in said[0] for word in (NAME, "main", "private"))
+    assert all(word in said[0] for word in (NAME, "private"))
     for name in (*SENT, "operating_points.json"):
         content, line = (folder / name).read_bytes(), next(line for line in said if name in line)
         assert f"{len(content):,}" in line and hashlib.sha256(content).hexdigest() in line
@@ -79,11 +79,8 @@ def test_a_published_router_is_one_commit_of_the_listed_files_and_loads_back(
 def test_publishing_again_takes_away_an_earlier_routers_operating_points_only(fake_hub, folder, login, said):
     fake_hub.repos[NAME] = Repo()
     fake_hub.repos[NAME].commit({"operating_points.json": b"[1]", "LICENSE": b"MIT"})
-    fake_hub.repos[NAME].commit({}, branch="trial")
     with pytest.raises(TrainerError, match="public"):
         publish(folder, NAME, send=True, private=True, report=said.append)
-    publish(folder, NAME, send=True, revision="trial", message="round 2", report=said.append)
-    assert fake_hub.repos[NAME].messages[-1] == "round 2" and not SENT & set(fake_hub.repos[NAME].files)
     publish(folder, NAME, send=True, report=said.append)
     assert set(fake_hub.repos[NAME].files) == SENT | {"LICENSE"}
 

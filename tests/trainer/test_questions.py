@@ -115,7 +115,7 @@ def test_sources_are_mixed_evenly_without_a_gap_from_an_offset_on(tmp_path):
 
 def test_what_leaves_no_question_or_two_of_one_id_is_refused_with_the_way_out(tmp_path):
     source = numbered(tmp_path / "q.jsonl", "q", 3, reference="")
-    with pytest.raises(TrainerError, match=r"q\.jsonl.*--reference llm"):
+    with pytest.raises(TrainerError, match=r"q\.jsonl.*label --answers"):
         load_questions([source], 3)
     for count, offset in ((1, 3), (0, 0)):
         with pytest.raises(TrainerError, match=rf"first {offset}"):

@@ -114,11 +114,3 @@ def test_the_best_share_within_a_budget_is_read_on_the_line_through_the_best_che
         assert math.isnan(found) or budget * (1 + 1e-8) >= min(s for _, s in points)
     else:
         assert max(affordable) - 1e-9 <= found <= right.max() + 1e-9
-
-
-def test_random_routing_recovers_half_of_the_gap_and_the_oracle_all_of_it():
-    share, counts = np.array([0.0, 0.5, 1.0]), statistics.draws(100)
-    assert statistics.gap_recovered(share, answers(20, 40, 60), counts).value == pytest.approx(0.5)
-    early = statistics.gap_recovered(np.array([0.0, 1e-6, 1.0]), answers(20, 60, 60), counts)
-    assert early.value == pytest.approx(1, abs=1e-3) and early.low <= early.value <= early.high
-    assert math.isnan(statistics.gap_recovered(share, answers(60, 60, 60), counts).value), "there is no gap"

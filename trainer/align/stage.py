@@ -1,6 +1,6 @@
 """Alignment from texts to an adapter: the LLM's texts, learning, and what came of it by kind of text.
 
-In the stage's folder: `texts/` in shards, `checkpoint.safetensors`, the adapter with the best held-out agreement so
+The stage's folder gets `texts/` in shards, `checkpoint.safetensors`, the adapter with the best held-out agreement so
 far, and in the end `align.json`. What is there is not made again.
 """
 
@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from engine import load
-from engine.model.adapter import FILE, Adapter, AdapterCard, save_adapter
+from engine.bench.markdown import table
+from engine.model.adapter import FILE, AdapterCard, save_adapter
 from engine.models import store
 from engine.models.files import sha256_of
 from engine.models.model_files import ModelFiles, files_of
@@ -27,7 +28,7 @@ from engine.provenance import processor, provenance, revision
 from engine.settings import Settings
 from trainer import TrainerError
 from trainer.align.texts import AnsweredTask, LlmText, gather
-from trainer.align.training import Agreement, Alignment, Position, agreement, factors_of, share
+from trainer.align.training import Alignment, factors_of, share
 from trainer.json_files import write_json
 from trainer.settings import AlignSettings
 from trainer.workers import alone_at
@@ -46,16 +47,16 @@ def align(
     """Lets the settings' SLM learn its LLM's texts; returns the adapter's path.
 
     Args:
-        settings: The pair. Its adapter counts for nothing: the SLM is learned from its files.
+        settings: The pair. Its adapter is left out: the SLM learns from its files as they are.
         tasks: Questions that the LLM has answered already.
         general: Prompts by kind, which the LLM answers now.
         folder: Of the stage's files.
         how: Of the training.
-        report: Told how far it is.
+        report: Gets lines of progress.
 
     Raises:
         TrainerError: There is too little to learn, the folder is of another run, or nothing was gained.
-        WeightsError: The SLM is not to be had.
+        WeightsError: The SLM's files cannot be had.
     """
     adapter = folder / FILE
     settings = settings.model_copy(update={"adapter": "none"})
@@ -65,7 +66,7 @@ def align(
         vocabulary = len(pair.tokenizer)
         pair.close()
         del pair
-        gc.collect()  # its gigabytes, before the SLM is read as it is
+        gc.collect()  # frees gigabytes before the SLM is read again
         report(f"{len(texts):,} texts, {sum(text.length for text in texts):,} tokens with their prompts")
         with alone_at(adapter):  # other processes wait for the one that trains
             if not (folder / RESULT).exists():
@@ -84,50 +85,8 @@ def _learn(
     how: AlignSettings,
     report: Callable[[str], None],
 ) -> None:
-    """Trains, and measures the best adapter as it was written."""
-    adapter, model = folder / FILE, files_of(preset.slm, settings)
-    position = _train(preset, model, texts, vocabulary, folder, how, report)
-    gc.collect()  # the SLM's gigabytes, before it is read again
-    before = position.agreement[0]
-    if position.best == 0:
-        raise TrainerError(
-            f"no evaluation agreed more with the LLM than the SLM does as it is, {share(before):.1%}: "
-            "give more texts, or another --learning-rate, in another folder"
-        )
-    model.aligned(Adapter.load(adapter))
-    after = agreement(dense_slm(preset, model), [text for text in texts if text.held_out], vocabulary)
-    result = {
-        "adapter_sha256": sha256_of(adapter),
-        "kinds": {
-            kind: {
-                "texts": sum(text.kind == kind for text in texts),
-                "held_out_tokens": tokens,
-                "before": hits / tokens,
-                "after": after[kind][0] / tokens,
-            }
-            for kind, (hits, tokens) in sorted(before.items())
-        },
-        "evaluations": [share(each) for each in position.agreement],
-        "after": share(after),
-        "settings": asdict(how),
-        "seconds": round(position.seconds),
-        **provenance("trainer"),
-    }
-    write_json(folder / RESULT, result, indent=1)
-    report(table(before, after))
-
-
-def _train(
-    preset: Preset,
-    model: ModelFiles,
-    texts: Sequence[LlmText],
-    vocabulary: int,
-    folder: Path,
-    how: AlignSettings,
-    report: Callable[[str], None],
-) -> Position:
-    """The best adapter so far is in the folder, with its agreement in its card."""
-    learned = [text for text in texts if not text.held_out]
+    """Trains; writes the best adapter into the folder, and in the end `align.json`."""
+    model, learned = files_of(preset.slm, settings), [text for text in texts if not text.held_out]
     about = {
         "llm": preset.llm.title,
         "texts": dict(sorted(Counter(text.kind for text in learned).items())),
@@ -147,31 +106,47 @@ def _train(
         save_adapter(folder / FILE, factors_of(run.model), replace(card, learned=told))
 
     run.run(keep)
-    return position
-
-
-def fp32_is_faster() -> bool:
-    """Whether wide products take less time in fp32 than by this processor's bf16 instructions.
-
-    True of Intel's server cores without matrix units (AMX), which some virtual machines hide: they start half as many
-    bf16 instructions as fp32 ones, and on 2 of them 100 × 1536 × 17920 take 33 ms in bf16 and 21 in fp32.
-    """
-    has_bf16, has_matrix_units = torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported()
-    return has_bf16 and not has_matrix_units and "intel" in processor().lower()
+    before, after = position.agreement[0], position.agreement[position.best]
+    if position.best == 0:
+        raise TrainerError(
+            f"no evaluation agreed more with the LLM than the SLM does as it is, {share(before):.1%}: give more texts, "
+            "or another --learning-rate, in another folder"
+        )
+    kinds = {
+        kind: {
+            "texts": sum(text.kind == kind for text in texts),
+            "held_out_tokens": tokens,
+            "before": hits / tokens,
+            "after": after[kind][0] / tokens,
+        }
+        for kind, (hits, tokens) in sorted(before.items())
+    }
+    result = {
+        "adapter_sha256": sha256_of(folder / FILE),
+        "kinds": kinds,
+        "evaluations": [share(each) for each in position.agreement],
+        "after": share(after),
+        "settings": asdict(how),
+        "seconds": round(position.seconds),
+        **provenance("trainer"),
+    }
+    write_json(folder / RESULT, result, indent=1)
+    rows = [
+        [kind, f"{each['held_out_tokens']:,}", f"{each['before']:.1%}", f"{each['after']:.1%}"]
+        for kind, each in kinds.items()
+    ]
+    whole = ["all", f"{sum(tokens for _, tokens in before.values()):,}", f"{share(before):.1%}", f"{share(after):.1%}"]
+    report(table(["kind", "tokens", "before", "after"], [*rows, whole]))
 
 
 def dense_slm(preset: Preset, model: ModelFiles) -> Any:
-    """The SLM as it is before it is quantised, in bf16, or in fp32 where that is kept or faster; without gradients."""
+    """The SLM before it is quantised, without gradients: in bf16 where that is fast, else in fp32.
+
+    Intel's server cores without matrix units (AMX), which some virtual machines hide, start half as many bf16
+    instructions as fp32 ones: on 2 of them 100 × 1536 × 17920 takes 33 ms in bf16 and 21 in fp32.
+    """
     cuda = preset.device != "cpu" and torch.cuda.is_available()
-    wide = preset.weights == store.FP32 or not (cuda or torch.cpu._is_avx512_bf16_supported()) or fp32_is_faster()
-    dtype = torch.float32 if wide else torch.bfloat16
+    slow = not torch.cpu._is_amx_tile_supported() and "intel" in processor().lower()
+    fast = cuda or (torch.cpu._is_avx512_bf16_supported() and not slow)
+    dtype = torch.bfloat16 if fast and preset.weights != store.FP32 else torch.float32
     return store.dense(*model.open(), dtype).to("cuda" if cuda else "cpu")
-
-
-def table(before: Agreement, after: Agreement) -> str:
-    """Held-out agreement before and after, one line for each kind of text, as Markdown."""
-    rows = ["| kind | tokens | before | after |", "| --- | --- | --- | --- |"]
-    for kind, (hits, tokens) in sorted(before.items()):
-        rows.append(f"| {kind} | {tokens:,} | {hits / tokens:.1%} | {after[kind][0] / tokens:.1%} |")
-    tokens = sum(each for _, each in before.values())
-    return "\n".join([*rows, f"| all | {tokens:,} | {share(before):.1%} | {share(after):.1%} |"])

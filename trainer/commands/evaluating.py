@@ -30,7 +30,7 @@ class Evaluate(OnQuestions):
         "without --methods: of policies without training, as 'confidence < 0.5 @ 0.3'",
         "SETTING",
     )
-    labels: Path | None = option(None, "folder of labels, by which --methods finds thresholds for LLM shares")
+    labels: Paths = option((), "folders of labels, by which --methods finds thresholds for LLM shares", "FOLDER")
     max_new_tokens: Count = option(256, "of an answer", "N")
     results: Path = option(RESULTS, "gets <pair>/<task>.parquet")
 
@@ -52,12 +52,10 @@ class Evaluate(OnQuestions):
 
         check_task(self.task)
         questions = read_prompts(self.prompts) if self.prompts else self.asked()
-        tokens = held_out_tokens(self.labels) if self.labels else None
+        tokens = held_out_tokens(*self.labels) if self.labels else None
         if tokens is not None:
-            texts = tokens.about.get("texts", {})
-            trained = {name: texts.get(name) for name in tokens.about["questions"]}
-            way_out = f"routers learned from {self.labels}; give others (--split dev, --offset, or another file)"
-            check_apart(trained, questions, way_out)
+            way_out = "routers learned from --labels; give others (--split dev, --offset, or another file)"
+            check_apart(tokens.about["texts"], questions, way_out)
         return questions, read_methods(self.methods, tokens) if self.methods else methods_of(self.rules)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainer import TrainerError
-from trainer.commands.on_pair import OnPair, OnQuestions
+from trainer.commands.on_pair import OnData, OnPair, OnQuestions
 from trainer.options import Count, Paths, Rate, Words, option
 from trainer.settings import AlignSettings, RolloutSettings
 
@@ -33,9 +33,9 @@ class Align(AlignSettings, OnPair):
     """Let the SLM learn the LLM's own texts: an adapter, which is merged into its weights."""
 
     data: Words = option((), "files of questions that the LLM has answered", "FILE")
-    answers: Paths = option((), "folders of `answer --role llm`, one for each of --data, in its order", "FOLDER")
+    answers: Paths = option((), "folders of `answer`, one for each of --data, in its order", "FOLDER")
     prompts: Path | None = option(
-        None, "general prompts, a JSON object of lists (default: those of assets/align_prompts.json)", "FILE"
+        None, "general prompts, a JSON object of lists (default: assets/align_prompts.json)", "FILE"
     )
     out: Path = option(MISSING, "folder; the same command goes on where it stopped")
 
@@ -56,13 +56,12 @@ class Align(AlignSettings, OnPair):
 
 @dataclass(frozen=True, kw_only=True)
 class Label(OnQuestions):
-    """Say for each token of reference answers which model is preferred."""
+    """Say for each token of reference answers, the LLM's own or the data's, which model is preferred."""
 
-    reference: Literal["data", "llm"] = option(
-        "data", "teacher-force on the data's worked answers, or on the LLM's own"
+    answers: Path | None = option(
+        None, "folder of `answer`: the LLM's own answers, all of which are labelled (default: the data's references)"
     )
-    answers: Path | None = option(None, "folder of `answer --role llm`, for --reference llm")
-    skip_llm: bool = option(False, "with --reference llm: do without log-probabilities under the LLM")
+    skip_llm: bool = option(False, "with --answers: do without log-probabilities under the LLM")
     keep_states: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = option(
         1.0, "of the tokens that both models agree on, the share whose hidden states are stored", "X"
     )
@@ -72,22 +71,16 @@ class Label(OnQuestions):
         from trainer.labels.answers import load_answers
         from trainer.labels.labels import label
 
-        if (self.reference == "llm") != (self.answers is not None):
-            raise TrainerError(
-                "--reference llm and --answers belong together: make the answers with `answer --role llm`"
-            )
-        if self.skip_llm and self.reference != "llm":
-            raise TrainerError(
-                "--skip-llm is for --reference llm: of the data's references it is not known what the LLM writes"
-            )
-        questions = self.asked(need_reference=self.answers is None)
+        if self.skip_llm and self.answers is None:
+            raise TrainerError("--skip-llm needs --answers: what the LLM writes along the data's references is unknown")
         pair = self.pair()
         answers = load_answers(self.answers, Role.LLM, pair) if self.answers else None
+        questions = self.asked(need_reference=True) if answers is None else self.named(answers.keys())
         label(pair, questions, self.out, answers, run_llm=not self.skip_llm, keep_states=self.keep_states)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rollout(RolloutSettings, OnQuestions):
+class Rollout(RolloutSettings, OnData):
     """Finish answers from tokens that labels leave undecided, and grade them."""
 
     labels: Path = option(MISSING, "folder that `label` wrote for the same questions")
@@ -104,5 +97,5 @@ class Rollout(RolloutSettings, OnQuestions):
         router = Router.load(self.router) if self.router else None
         threshold = self.threshold if self.threshold is not None else router.card.threshold if router else 0.0
         settings = replace(self, threshold=threshold).part(RolloutSettings)
-        questions = self.asked(need_reference=labels_about(self.labels)["reference"] == "data")
+        questions = self.named(labels_about(self.labels)["questions"])
         roll_out(self.pair(), questions, self.labels, self.out, settings, router)

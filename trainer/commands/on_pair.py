@@ -5,6 +5,7 @@ Heavy modules are imported inside the functions that run, so that `--help` answe
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -56,8 +57,8 @@ class OnPair(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnQuestions(OnPair):
-    """A command that asks a pair questions, into a folder."""
+class OnData(OnPair):
+    """A command that works through questions, into a folder."""
 
     data: Words = option(
         ("arithmetic",),
@@ -66,9 +67,21 @@ class OnQuestions(OnPair):
         "SOURCE",
     )
     split: Literal["train", "dev"] = option("train", "of a set that has both")
+    out: Path = option(MISSING, "folder; the same command goes on where it stopped, also beside another process")
+
+    def named(self, ids: Collection[str]) -> list[Question]:
+        """The questions with these ids, in their order."""
+        from trainer.questions.sources import named_questions
+
+        return named_questions(self.data, ids, self.split)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnQuestions(OnData):
+    """A command for which questions are counted off."""
+
     questions: Count = option(600, "how many", "N")
     offset: Number = option(0, "skip the first N", "N")
-    out: Path = option(MISSING, "folder; the same command goes on where it stopped, also beside another process")
 
     def asked(self, need_reference: bool = False) -> list[Question]:
         """The questions."""

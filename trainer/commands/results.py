@@ -17,13 +17,14 @@ class Ship(Command):
     router: Path = option(MISSING, "the measured router's folder")
     results: Path = option(RESULTS / "cpu", "folder with the rows of a pair's tasks, which together say where to start")
     method: str = option("router", "what it is called in the rows")
+    adapter: Path | None = option(None, "the aligned SLM's file, which goes beside the router", "FILE")
     out: Path = option(MISSING, "the new folder, e.g. assets/routers/mine")
 
     def run(self) -> None:
         from trainer.evaluation.rows import load_all
         from trainer.ship import ship
 
-        card = ship(self.router, list(load_all(self.results).values()), self.out, self.method).card
+        card = ship(self.router, list(load_all(self.results).values()), self.out, self.method, self.adapter).card
         print(f"{self.out}: starts at threshold {card.threshold}, acceptance {card.acceptance:g}")
 
 
@@ -56,27 +57,22 @@ class Publish(Command):
     repo: str = option(MISSING, "owner/name of the model repo; made if it is not there", positional=True)
     send: bool = option(False, "do send; without it the command only says what it would send")
     private: bool = option(False, "make the repo a private one")
-    revision: str = option("main", "branch to commit to")
-    message: str | None = option(None, "the commit's message (default: the router's name)")
 
     def run(self) -> None:
         from trainer.publish import publish
 
-        how = {"private": self.private, "revision": self.revision, "message": self.message}
-        publish(self.folder, self.repo, send=self.send, **how)
+        publish(self.folder, self.repo, send=self.send, private=self.private)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tiny(Command):
-    """Train the two small models that the tests and a machine without network use."""
+    """Train the two small models that the tests and a machine without network use, and measure them."""
 
     out: Path = option(Path("assets/tiny"), "the pair's folder")
     seed: Number = option(0, "seed of weights and questions")
     steps: Count = option(1600, "optimiser steps of the LLM; the SLM takes fewer")
-    threads: Count = option(1, "CPU threads")
-    evaluate_only: bool = option(False, "measure the pair in --out, train nothing")
 
     def run(self) -> None:
         from trainer.tiny.build import run
 
-        run(self.out, self.seed, self.steps, self.threads, self.evaluate_only)
+        run(self.out, self.seed, self.steps)

@@ -140,24 +140,3 @@ def right_for(right: Array, size: Array, budget: Array) -> Array:
     best = np.maximum.accumulate(np.take_along_axis(right, order, 0), axis=0)
     found = [np.interp(b, x, y, left=np.nan) for b, x, y in zip(budget * (1 + _ROUNDING), size.T, best.T, strict=True)]
     return np.array(found)
-
-
-def gap_recovered(share: Array, right: Array, counts: Array) -> Estimate:
-    """Average share of the gap recovered over LLM shares from 0 to 1 (APGR; Ong et al. 2024, RouteLLM).
-
-    By trapezoid. Where the LLM is not right more often than the SLM there is no gap, and all values are NaN.
-
-    Args:
-        share: LLM share of each setting [settings], the SLM alone (0) and the LLM alone (1) among them.
-        right: [settings, questions], in the same order.
-        counts: See `draws`.
-    """
-    order = share.argsort(kind="stable")
-    curve = (counts @ right[order].T / counts.sum(axis=1, keepdims=True)).T
-    gap = curve[-1] - curve[0]
-    recovered = np.full(gap.shape, np.nan)
-    np.divide(np.trapezoid(curve - curve[0], share[order], axis=0), gap, out=recovered, where=gap > _ROUNDING)
-    if np.isnan(recovered[0]):
-        return Estimate(np.nan, np.nan, np.nan)
-    low, high = np.nanpercentile(recovered[1:], [2.5, 97.5])
-    return Estimate(float(recovered[0]), float(low), float(high))

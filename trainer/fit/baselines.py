@@ -1,14 +1,15 @@
 """Learned rivals of CITER's router, in the same file format: Co-LLM-style by token, RouteLLM-style by query.
 
-Network, optimiser, early stopping, card and arguments are those of `trainer.fit.fit_router`, so that the methods differ
-in what they learn from (and the query router, which has one example per question, in its width). Training-free
-baselines are policies of the engine.
+Network, optimiser, early stopping and card are those of `trainer.fit.fit_router`. So the methods differ in what they
+learn from, and the query router, which has one example per question, also in its width. Rivals without training are
+policies of the engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,12 @@ from torch.nn.functional import logsigmoid
 
 from engine.router import Router
 from trainer import TrainerError
-from trainer.fit.fit_router import decided_splits, digest_of, fit_preferences, fitted_once, write_router
+from trainer.fit.fit_router import Learned, decided_splits, fit_once, learn_preferences
 from trainer.fit.gradient_loop import Examples, train
 from trainer.fit.labelled_tokens import LabelledTokens, load_tokens
 from trainer.labels.labels import labels_about
 from trainer.preference import Case
 from trainer.settings import FitSettings
-
-CO_LLM = FitSettings(logit_features=False)
-"""Co-LLM's router sees hidden states only."""
 
 QUERY = FitSettings(
     logit_features=False, width=32, weight_decay=1.0, dropout=0.5, batch=32, learning_rate=1e-3, epochs=200, patience=20
@@ -36,30 +34,30 @@ QUERY = FitSettings(
 def fit_co_llm(
     labels: Path,
     out: Path,
-    settings: FitSettings = CO_LLM,
+    settings: FitSettings,
     description: str = "",
     report: Callable[[str], None] = print,
     *,
     command: str = "",
 ) -> Router:
-    """Fits a Co-LLM-style router: who writes is a hidden choice, summed over in the likelihood of the reference.
+    """Fits a Co-LLM-style router: the writer is a hidden choice, summed over in the likelihood of the reference.
 
     Shen et al., "Learning to Decode Collaboratively with Multiple Language Models", ACL 2024, section 2: with σ the
-    score, −log(σ · p_SLM(token) + (1 − σ) · p_LLM(token)) is minimised over all tokens. No preferences; the metrics in
-    the card are against the shortcut's, as for CITER. Two departures: both models stay frozen (there the small one is
-    trained along), and the network is CITER's instead of one linear layer, which needs no first guess of its weights.
+    score, −log(σ · p_SLM(token) + (1 − σ) · p_LLM(token)) is minimised over all tokens. There are no preferences; the
+    card's metrics are against the shortcut's, as for CITER. Two departures: both models stay frozen (there the small
+    one is trained along), and the network is CITER's instead of one linear layer, which needs no first guess of its
+    weights.
 
     Args:
         labels: With log-probabilities under both models.
-        settings: Logit features are possible, but not in the paper; λ and calibration have no meaning here.
+        settings: Logit features, λ, calibration and skip connection are left out, as in the paper.
 
     Raises:
-        TrainerError: No log-probabilities under the LLM; a split has only one preference.
+        TrainerError: There are no log-probabilities under the LLM; a split has only one preference.
     """
-    settings = replace(settings, cost_weight=0.0, calibrate=False)
-    made_of = digest_of(settings, [labels_about(labels)], [{"method": "co-llm"}])
+    settings = replace(settings, logit_features=False, skip=False, cost_weight=0.0, calibrate=False)
 
-    def make() -> Router:
+    def learn() -> Learned:
         tokens = load_tokens(labels)
         usable = tokens.where(tokens.correct)
         if missing := int(np.isnan(usable.llm_logprob).sum()):
@@ -67,19 +65,19 @@ def fit_co_llm(
                 f"{labels}: {missing:,} of {len(usable):,} tokens have no log-probability under the LLM, which a "
                 "Co-LLM router learns from: label again without --skip-llm"
             )
-        sets = decided_splits(tokens)
+        decided_splits(tokens)  # the card needs both preferences
         examples, stop = (_likelihoods(usable.split(name)) for name in ("train", "stop"))
         network, epochs = train(examples, stop, marginal_losses, settings, report)
-        stated = {"method": "co-llm", "command": command, "epochs_run": epochs, "made_of": made_of}
-        return write_router(network, tokens, sets, out, settings, description, stated, report)
+        return network, tokens, {"epochs_run": epochs}
 
-    return fitted_once(out, made_of, make, report)
+    stated = {"method": "co-llm", "command": command}
+    return fit_once(out, settings, [[labels_about(labels)], [stated["method"]]], learn, stated, description, report)
 
 
 def marginal_losses(logits: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
     """−log(σ · p_SLM + (1 − σ) · p_LLM), in logarithms throughout: tokens may be as unlikely as they come.
 
-    Of logits of the score [b] and the tokens' log-probabilities under SLM and LLM [b, 2].
+    Takes logits of the score [b] and the tokens' log-probabilities under SLM and LLM [b, 2].
     """
     return -torch.logaddexp(logsigmoid(logits) + logprobs[:, 0], logsigmoid(-logits) + logprobs[:, 1])
 
@@ -88,7 +86,7 @@ def fit_query(
     labels: Path,
     slm_right: Mapping[str, bool],
     out: Path,
-    settings: FitSettings = QUERY,
+    seed: int = 0,
     description: str = "",
     report: Callable[[str], None] = print,
     *,
@@ -100,32 +98,29 @@ def fit_query(
     it is right, and where the LLM is wrong too. Run it with `engine.policy.QueryPolicy`.
 
     Args:
-        labels: With the LLM's own answers as references: whether they are right is in there.
-        slm_right: Whether the SLM's own answer is right, by question id; questions that are not in it are left out.
-        settings: Logit features are never used, as the policy has none after the prompt.
+        labels: On the LLM's own answers, of which labels say whether they are right.
+        slm_right: Whether the SLM's own answer is right, by question id; other questions are left out.
 
     Raises:
         TrainerError: References are not the LLM's; no question has both answers; a split has only one preference.
     """
     tokens = load_tokens(labels)
-    width = min(settings.width or tokens.hidden_size, tokens.hidden_size)
-    settings = replace(settings, logit_features=False, cost_weight=0.0, width=width)
+    settings = replace(QUERY, seed=seed, width=min(QUERY.width or tokens.hidden_size, tokens.hidden_size))
     if tokens.about["reference"] != "llm":
         raise TrainerError(
-            f"{labels} has references from the data, which do not say whether the LLM answers right: "
-            "label with the LLM's own answers (--reference llm)"
+            f"{labels} has references from the data, which do not say whether the LLM answers right: label the LLM's "
+            "own answers (`label --answers`)"
         )
     questions = tokens.where((tokens.position == 0) & np.isin(tokens.question, list(slm_right)))
     if not len(questions):
         raise TrainerError(
             f"none of the {len(slm_right)} questions that the SLM answered is in {labels}: answer the labelled ones"
         )
-    made_of = digest_of(settings, [tokens.about], [slm_right])
-    stated = {"method": "query", "command": command, "made_of": made_of}
+    stated = {"method": "query", "command": command}
     decided = _by_answers(questions, slm_right)
-    return fitted_once(
-        out, made_of, lambda: fit_preferences(decided, out, settings, description, stated, report), report
-    )
+    sources = [[tokens.about], [dict(slm_right)]]
+    learn = partial(learn_preferences, decided, settings, report)
+    return fit_once(out, settings, sources, learn, stated, description, report)
 
 
 def _likelihoods(tokens: LabelledTokens) -> Examples:

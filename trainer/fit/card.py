@@ -17,7 +17,6 @@ METHODS = {
     "citer": "CITER (Zheng et al., COLM 2025): preferences from the shortcut and from rollouts",
     "citer-shortcut": "CITER (Zheng et al., COLM 2025) without rollouts: the shortcut's preferences alone",
     "co-llm": "Co-LLM style (Shen et al., ACL 2024): the likelihood of the reference under both models, no preferences",
-    "kept": "for verified routing: whether the LLM will keep the SLM's token",
     "query": "query router, RouteLLM style (Ong et al., 2024): decides once, by the prompt's hidden state",
 }
 REFERENCES = {"data": "the data set's", "llm": "the LLM's own answers"}

@@ -1,8 +1,8 @@
 """From labels to a calibrated router with its card: early stopping on whole held-out questions, metrics on others.
 
-`fit` is CITER; the baselines are in `trainer.fit.baselines`, the gradient loop in `trainer.fit.gradient_loop`. All fits
-take folders of labels and give a router in the folder `out`, whose name is the router's; `description` is a line for
-people and `command` the command line, both for the card.
+`fit` is CITER; its rivals are in `trainer.fit.baselines`, the gradient loop in `trainer.fit.gradient_loop`. All fits
+read folders of labels and write a router into the folder `out`, whose name becomes the router's. `description` is a
+line for people and `command` the command line, both for the card.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from trainer.labels.rollouts import rollouts_about
 from trainer.settings import FitSettings
 from trainer.workers import alone_at
 
+Learned = tuple[RouterNetwork, LabelledTokens, dict[str, Any]]
+"""A trained network, the tokens of all splits, and what the card's training says of how it went."""
+
 _cross_entropies = partial(binary_cross_entropy_with_logits, reduction="none")
 
 
@@ -47,7 +50,7 @@ def fit(
     command: str = "",
     round_number: int | None = None,
 ) -> Router:
-    """Fits CITER's router to labels and writes it with its card; with the target "kept" one for verified routing.
+    """Fits CITER's router to labels and writes it with its card.
 
     Args:
         labels: Written by `trainer.labels.labels`; several folders are learned from together.
@@ -56,43 +59,43 @@ def fit(
         round_number: Which round of rollouts, for the card.
 
     Raises:
-        TrainerError: Labels or rollouts are missing or do not fit each other; a split has only one preference; rollouts
-            or λ beside the target "kept".
+        TrainerError: Labels or rollouts are missing or do not fit each other; a split has only one preference.
     """
     folders = [labels] if isinstance(labels, Path) else labels
     rollouts = [rollouts] if isinstance(rollouts, Path) else rollouts
-    if settings.target == "kept":
-        if rollouts or settings.cost_weight:
-            raise TrainerError(
-                "whether the LLM keeps a token is in the labels: the target 'kept' takes no rollouts and no cost "
-                "weight; leave out --rollouts and --cost-weight"
-            )
-        owned = {}
-    else:
-        owned = rollouts_by_labels(folders, rollouts)
-    made_of = digest_of(settings, map(labels_about, folders), map(rollouts_about, rollouts))
+    owned = rollouts_by_labels(folders, rollouts)
 
-    def make() -> Router:
-        if settings.target == "kept":
-            method, parts = "kept", [load_tokens(folder).kept() for folder in folders]
-        else:
-            method = "citer" if rollouts else "citer-shortcut"
-            parts = [load_tokens(folder, owned.get(folder), settings.cost_weight) for folder in folders]
-        tokens = join(evened(parts) if settings.even else parts)
-        stated = {"method": method, "round": round_number, "command": command, "made_of": made_of}
-        return fit_preferences(tokens, out, settings, description, stated, report)
+    def learn() -> Learned:
+        parts = [load_tokens(folder, owned.get(folder), settings.cost_weight) for folder in folders]
+        return learn_preferences(join(evened(parts) if settings.even else parts), settings, report)
 
-    return fitted_once(out, made_of, make, report)
+    stated = {"method": "citer" if rollouts else "citer-shortcut", "round": round_number, "command": command}
+    sources = [map(labels_about, folders), map(rollouts_about, rollouts)]
+    return fit_once(out, settings, sources, learn, stated, description, report)
 
 
-def digest_of(settings: FitSettings, *made_from: Iterable[Mapping[str, Any]]) -> str:
-    """SHA-256 of all that a router follows from: its settings, and what the files of labels and rollouts say."""
-    whole = json.dumps([asdict(settings), *map(list, made_from)], sort_keys=True)
-    return hashlib.sha256(whole.encode()).hexdigest()
+def fit_once(
+    out: Path,
+    settings: FitSettings,
+    sources: Iterable[Iterable[Mapping[str, Any]]],
+    learn: Callable[[], Learned],
+    stated: Mapping[str, Any],
+    description: str,
+    report: Callable[[str], None],
+) -> Router:
+    """The router that `learn` makes, written into `out`; the one that is there if it follows from the same.
 
-
-def fitted_once(out: Path, made_of: str, make: Callable[[], Router], report: Callable[[str], None] = print) -> Router:
-    """The router that `make` writes into `out`, or the one there if it is of the same; one process at a time fits."""
+    Args:
+        out: One process at a time works there.
+        settings: Of the fit.
+        sources: What the files of labels and rollouts say: with the settings all that a router follows from.
+        learn: Trains.
+        stated: What the card's training says besides settings and data.
+        description: For the card.
+        report: Gets lines of progress.
+    """
+    whole = json.dumps([asdict(settings), *map(list, sources)], sort_keys=True)
+    made_of = hashlib.sha256(whole.encode()).hexdigest()
     out.parent.mkdir(parents=True, exist_ok=True)
     with alone_at(out):
         with suppress(RouterError):  # none, or half of one
@@ -100,64 +103,52 @@ def fitted_once(out: Path, made_of: str, make: Callable[[], Router], report: Cal
             if there.card.training.get("made_of") == made_of:
                 report(f"{out} is there already")
                 return there
-        return make()
+        network, tokens, told = learn()
+        card = _card(network, tokens, settings, {**stated, **told, "made_of": made_of}, out.name, description)
+        router = Router(network, card)
+        router.save(out)
+        write_card(card, out)
+    auc, top = card.metrics["auc"], card.metrics["auc_top_probability"]
+    report(f"{out}: AUC {auc:.3f}, top probability {top:.3f}, calibration error {card.metrics['ece']:.3f}")
+    return router
 
 
-def fit_preferences(
-    tokens: LabelledTokens,
-    out: Path,
-    settings: FitSettings,
-    description: str,
-    stated: Mapping[str, Any],
-    report: Callable[[str], None] = print,
-) -> Router:
-    """Trains on the weighted cross-entropy of the preferences, calibrates, and writes router and card.
-
-    Args:
-        tokens: Of all splits; only decided ones are learned from.
-        stated: What the card's training says besides: method, round, command.
+def learn_preferences(tokens: LabelledTokens, settings: FitSettings, report: Callable[[str], None] = print) -> Learned:
+    """Trains on the weighted cross-entropy of the preferences, and calibrates on the stopping questions.
 
     Raises:
         TrainerError: A split has only one preference, or the network is wider than its file allows.
     """
     sets = decided_splits(tokens)
-    examples = {
-        name: Examples(each, torch.from_numpy(each.preference), torch.from_numpy(each.weight))
-        for name, each in sets.items()
-    }
-    network, epochs = train(examples["train"], examples["stop"], _cross_entropies, settings, report)
-    stop, tried = sets["stop"], None
+    examples, stopping = (
+        Examples(each, torch.from_numpy(each.preference), torch.from_numpy(each.weight))
+        for each in (sets["train"], sets["stop"])
+    )
+    network, epochs = train(examples, stopping, _cross_entropies, settings, report)
+    told: dict[str, Any] = {"epochs_run": epochs}
     if settings.calibrate:
-        logits = logits_of(network, stop, settings.logit_features)
-        tried = calibration.calibrate(logits, stop.preference, stop.weight, stop.question)
-    if tried and tried.kept:
-        calibration.fold_into(network, tried.slope, tried.bias)
-    told = {"epochs_run": epochs, "calibration": {**asdict(tried), "kept": tried.kept} if tried else None}
-    return write_router(network, tokens, sets, out, settings, description, {**stated, **told}, report)
+        logits, stop = logits_of(network, sets["stop"], settings.logit_features), sets["stop"]
+        slope, bias = calibration.platt(logits, stop.preference, stop.weight)
+        if slope > 0:  # any other would turn the ranking round
+            calibration.fold_into(network, slope, bias)
+            told["calibration"] = {"slope": slope, "bias": bias}
+    return network, tokens, told
 
 
-def write_router(
+def _card(
     network: RouterNetwork,
     tokens: LabelledTokens,
-    sets: Mapping[str, LabelledTokens],
-    out: Path,
     settings: FitSettings,
-    description: str,
     stated: Mapping[str, Any],
-    report: Callable[[str], None] = print,
-) -> Router:
-    """Measures a trained and calibrated network on the held-out questions and writes it with its card.
-
-    Args:
-        tokens: Of all splits; `sets` are their decided ones, see `decided_splits`.
-        stated: What the card's training says besides settings and data.
-    """
-    about, stop = tokens.about, sets["stop"]
-    splits = Counter(split_of(name) for name in set(tokens.question))
-    scores = _sigmoid(logits_of(network, stop, settings.logit_features))
-    threshold = calibration.best_threshold(scores, stop.preference, stop.weight)
-    card = RouterCard(
-        name=out.name,
+    name: str,
+    description: str,
+) -> RouterCard:
+    """The card of a trained network, with metrics on the held-out questions."""
+    about, sets = tokens.about, decided_splits(tokens)
+    splits = Counter(split_of(question) for question in set(tokens.question))
+    scores = _sigmoid(logits_of(network, sets["stop"], settings.logit_features))
+    return RouterCard(
+        name=name,
         **{name: about[name] for name in ("slm", "llm", "hidden_size", "tokenizer")},
         logit_features=settings.logit_features,
         dropout=settings.dropout,
@@ -169,20 +160,14 @@ def write_router(
             "rollouts": list(tokens.rollouts),
             **stated,
         },
-        threshold=threshold,
-        metrics=measure(network, sets["test"], settings.logit_features),
+        threshold=calibration.best_threshold(scores, sets["stop"].preference, sets["stop"].weight),
+        metrics=_metrics(network, sets["test"], settings.logit_features),
         description=description,
     )
-    router = Router(network, card)
-    router.save(out)
-    write_card(card, out)
-    auc_, top = card.metrics["auc"], card.metrics["auc_top_probability"]
-    report(f"{out}: AUC {auc_:.3f}, top probability {top:.3f}, calibration error {card.metrics['ece']:.3f}")
-    return router
 
 
-def measure(network: RouterNetwork, decided: LabelledTokens, with_logits: bool) -> dict[str, Any]:
-    """Metrics on the decided tokens of the test questions, weighted: AUCs against the preference, and calibration."""
+def _metrics(network: RouterNetwork, decided: LabelledTokens, with_logits: bool) -> dict[str, Any]:
+    """Weighted metrics on decided tokens: AUCs against the preference, and calibration."""
     wanted, weights = decided.preference, decided.weight
     logits = logits_of(network, decided, with_logits)
     found = {

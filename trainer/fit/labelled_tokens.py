@@ -26,6 +26,9 @@ CHUNK = 8192  # tokens scored at once: 30 MB of float32 for a hidden state of 89
 SAME = ("slm", "llm", "quantisation", "hidden_size", "tokenizer", "reference")
 """What labels must agree on to be learned from together."""
 
+COLUMNS = ["question", "position", "case", "correct", "slm_logprob", "llm_logprob", "stands_for", "logit_features"]
+"""Columns of labels that a router is fitted to."""
+
 Actions = Mapping[Role, Rollout]
 
 
@@ -40,7 +43,6 @@ class LabelledTokens:
         correct: Bool [n]: whether the reference ends in the right answer.
         slm_logprob, llm_logprob: Of the reference token, float32 [n]; NaN where the LLM was not run.
         logit_features: Float32 [n, LOGIT_FEATURES], see `engine.model.logits.logit_features`.
-        slm_token, llm_token: Int32 [n], each model's greedy token. The LLM's own answers are its greedy tokens.
         preference: Float32 [n]: 1 prefers the SLM, 0 the LLM, NaN is undecided.
         weight: Float32 [n]: how many tokens it stands for in training and in metrics; 0 where undecided.
         stands_for: Float32 [n]: the same, were all tokens decided; see `trainer.labels.labels.label`.
@@ -57,8 +59,6 @@ class LabelledTokens:
     slm_logprob: np.ndarray
     llm_logprob: np.ndarray
     logit_features: np.ndarray
-    slm_token: np.ndarray
-    llm_token: np.ndarray
     preference: np.ndarray
     weight: np.ndarray
     stands_for: np.ndarray
@@ -92,13 +92,6 @@ class LabelledTokens:
     def decided(self) -> LabelledTokens:
         """The tokens with a preference."""
         return self.where(self.weight > 0)
-
-    def kept(self) -> LabelledTokens:
-        """The same tokens, preferring the SLM where the LLM would keep its token: where both models' are the same.
-
-        Every token is decided and counts alike, those of wrong references too: an answer's worth has no part in it.
-        """
-        return replace(self, preference=(self.slm_token == self.llm_token).astype(np.float32), weight=self.stands_for)
 
     def hidden(self, rows: Any = slice(None)) -> torch.Tensor:
         """Hidden states, float16 [rows, d], of some tokens (indices or a slice)."""
@@ -151,7 +144,7 @@ def load_tokens(labels: Path, rollouts: Path | None = None, cost_weight: float =
         rows.append(np.arange(found, found + len(tables[-1])))
         found += len(tables[-1])
     table = pa.concat_tables(tables)
-    columns: dict[str, Any] = {name: _array(table, name) for name in table.column_names if name != "token"}
+    columns: dict[str, Any] = {name: _array(table, name) for name in COLUMNS}
     preference = np.full(len(table), np.nan, dtype=np.float32)
     for case, value in PREFERENCES.items():
         preference[columns["case"] == case] = value
@@ -195,6 +188,7 @@ def join(parts: Sequence[LabelledTokens]) -> LabelledTokens:
     if not others:
         return first
     data = hashlib.sha256("".join(each.about["data"] for each in parts).encode()).hexdigest()
+    texts = {name: text for each in parts for name, text in each.about["texts"].items()}
     arrays = {name: np.concatenate([getattr(each, name) for each in parts]) for name in first.arrays}
     before = np.cumsum([0, *(sum(map(len, each.states)) for each in parts)])
     arrays["row"] = np.concatenate([each.row + start for each, start in zip(parts, before, strict=False)])
@@ -202,7 +196,7 @@ def join(parts: Sequence[LabelledTokens]) -> LabelledTokens:
         first,
         **arrays,
         states=[part for each in parts for part in each.states],
-        about={**first.about, "data": data},
+        about={**first.about, "data": data, "texts": texts},
         rollouts=tuple(done for each in parts for done in each.rollouts),
     )
 
@@ -227,9 +221,9 @@ def rollouts_by_labels(labels: Sequence[Path], rollouts: Sequence[Path]) -> dict
     return owned
 
 
-def held_out_tokens(labels: Path) -> LabelledTokens:
+def held_out_tokens(*labels: Path) -> LabelledTokens:
     """The tokens of the questions that no router's weights were trained on: early stopping and test."""
-    return load_tokens(labels).split("stop", "test")
+    return join([load_tokens(folder) for folder in labels]).split("stop", "test")
 
 
 SPLITS = ("train", "stop", "test")

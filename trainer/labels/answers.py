@@ -1,4 +1,4 @@
-"""One model's own greedy answers to questions: references for labels (`--reference llm`), and who can answer what.
+"""One model's own greedy answers to questions: references for labels, and texts for alignment.
 
 Whether an answer is right is graded when it is read, so that a better grader needs no new answers.
 """

@@ -12,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, NotRequired
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pyarrow as pa
 import torch
@@ -66,7 +66,7 @@ class _MadeOf(MadeOf):
     hidden_size: Annotated[int, Field(ge=1)]
     tokenizer: str
     reference: Literal["data", "llm"]
-    texts: NotRequired[dict[str, str]]
+    texts: dict[str, str]
 
 
 class Reference(NamedTuple):

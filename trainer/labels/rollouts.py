@@ -117,7 +117,7 @@ def roll_out(
     require_costs(pair)
     labelled, tokens = labels_about(labels), labelled_tokens_of(labels)
     texts = texts_of(questions)
-    if texts.keys() != set(labelled["questions"]) or labelled.get("texts", texts) != texts:
+    if texts.keys() != set(labelled["questions"]) or labelled["texts"] != texts:
         raise TrainerError(f"{labels} holds labels of other questions than the {len(questions)} given")
     about = {
         "policy": router.name if router else "slm",

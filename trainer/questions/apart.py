@@ -18,15 +18,16 @@ def texts_of(questions: Sequence[Question]) -> dict[str, str]:
     }
 
 
-def check_apart(trained: Mapping[str, str | None], asked: Sequence[Question], way_out: str) -> None:
+def check_apart(trained: Mapping[str, str], asked: Sequence[Question], way_out: str) -> None:
     """Refuses, by a TrainerError, questions to evaluate on of which some are trained on, or are called as those are.
 
     Args:
-        trained: As `texts_of` gives it; None where only the id is known, as in labels from before it was kept.
+        trained: As `texts_of` gives it.
+        asked: Questions to evaluate on.
         way_out: What to do where a question is trained on.
     """
     texts, own = set(trained.values()), texts_of(asked)
-    if both := sorted(name for name, text in own.items() if text in texts or trained.get(name, text) is None):
+    if both := sorted(name for name, text in own.items() if text in texts):
         raise TrainerError(f"{len(both)} questions are to be trained and evaluated on, e.g. {both[0]!r}: {way_out}")
     if alike := sorted(trained.keys() & own.keys()):
         raise TrainerError(

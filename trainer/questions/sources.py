@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ from trainer.questions import benchmarks
 from trainer.questions.question import ARITHMETIC, FIELDS, MAX_CHARACTERS, Question, Split, read_rows
 from trainer.tiny.arithmetic import questions
 
+FURTHEST = 20_000  # questions among which those of some ids are looked for: arithmetic has no last one
 _Prompt = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
 _Prompts = Annotated[list[_Prompt], Field(min_length=1, max_length=10_000)]
 
@@ -52,7 +53,7 @@ def load_questions(
     if not mixed:
         raise TrainerError(
             f"{named}: no question with a reference (a worked answer). The multiple-choice benchmarks have none: "
-            "let the LLM write them (--reference llm), or give a file with a `reference` in each row"
+            "let the LLM write them (`answer`, then `label --answers`), or give a file with a `reference` in each row"
         )
     id_, count = Counter(question.id for question in mixed).most_common(1)[0]
     if count > 1:
@@ -60,6 +61,22 @@ def load_questions(
     if offset >= len(mixed):
         raise TrainerError(f"{named}: no question is left after the first {offset}, there are {len(mixed)}")
     return mixed[offset : offset + limit]
+
+
+def named_questions(sources: Sequence[str], ids: Collection[str], split: Split = "train") -> list[Question]:
+    """The questions with these ids, in their order; a TrainerError if some are not in the sources."""
+    limit = len(ids)
+    while True:
+        found = {question.id: question for question in load_questions(sources, limit, split, need_reference=False)}
+        missing = [id_ for id_ in ids if id_ not in found]
+        if not missing:
+            return [found[id_] for id_ in ids]
+        if len(found) < limit or limit > FURTHEST:
+            raise TrainerError(
+                f"{', '.join(sources)}: {len(missing)} of {len(ids)} questions are not there, e.g. {missing[0]!r}: "
+                "name the data that was answered"
+            )
+        limit *= 4
 
 
 def read_jsonl(path: Path, report: Callable[[str], None] = print) -> list[Question]:

@@ -22,7 +22,7 @@ PAGE, README = Path("docs/results.md"), Path("README.md")
 """Where the tables stand: all of them, and a short one."""
 
 NOT_YET = "Not measured yet."
-"""Stands for the table of the aligned pair, whose rows are in a folder `<preset>-aligned`."""
+"""Stands beside the pair as it was while there are no rows of the aligned one, in a folder `<preset>-aligned`."""
 
 
 def render(preset: str, results: Path, page: Path, readme: Path, routers: Path = ROUTERS) -> dict[Path, str]:
@@ -33,11 +33,12 @@ def render(preset: str, results: Path, page: Path, readme: Path, routers: Path =
     """
     aligned, card = results / f"{preset}-aligned", read_json(routers / preset / "router.json")
     shipped = Setting("router", card["threshold"], card["acceptance"]) if card else None
-    summary = summarise(load_all(results / preset), shipped)
+    unaligned = tables.main_table(summarise(load_all(results / preset))) if aligned.exists() else NOT_YET
+    summary = summarise(load_all(aligned if aligned.exists() else results / preset), shipped)
     sections = {
         "main": tables.main_table(summary),
         "differences": tables.differences_table(summary),
-        "alignment": tables.main_table(summarise(load_all(aligned))) if aligned.exists() else NOT_YET,
+        "alignment": unaligned,
         "ablations": tables.ablations_table(summary),
         "seconds": tables.seconds_table(summary),
         "general": tables.general_table(summary),

@@ -1,14 +1,10 @@
-"""The command `python -m trainer tiny`: trains the tiny pair, stores it, and measures it with the engine's decode loop.
+"""Builds, measures and describes the tiny pair: two Qwen2 models with one tokenizer, trained on this CPU in minutes.
 
-The pair stands in for a real one in tests and where there is no network: the same architecture (Qwen2), one tokenizer,
-padded vocabularies that differ. It knows only worked arithmetic. The SLM writes the words and misses many digits; the
-LLM gets nearly all of them right.
+They know only worked arithmetic. The SLM writes the words and misses many digits; the LLM gets nearly all digits right.
 """
 
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 
 import torch
@@ -18,6 +14,7 @@ from engine import Role, build_request, fold_revealed
 from engine.grading import grade
 from engine.models.files import filling
 from engine.pair import Pair
+from engine.provenance import command, hardware
 from trainer import TrainerError
 from trainer.continuous_batch import WantedText, write_each
 from trainer.tiny.arithmetic import questions
@@ -28,22 +25,18 @@ ROWS = 100  # texts written at once
 
 
 def load(folder: Path) -> Pair:
-    """Reads a pair in fp32 from a folder, without a router; a TrainerError if it holds none."""
-    missing = [name for name in ("slm", "llm", "tokenizer") if not (folder / name).is_dir()]
-    if missing:
-        raise TrainerError(f"{folder} holds no {' or '.join(missing)}: train the pair with `python -m trainer tiny`")
+    """Reads a pair in fp32 from a folder, without a router."""
     slm, llm = (
-        Qwen2ForCausalLM.from_pretrained(folder / name, dtype=torch.float32, local_files_only=True)
-        for name in ("slm", "llm")
+        Qwen2ForCausalLM.from_pretrained(folder / name, dtype=torch.float32, local_files_only=True) for name in MODELS
     )
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer", local_files_only=True)
     return Pair(slm, llm, tokenizer, slm_name="tiny SLM", llm_name="tiny LLM", preset="tiny")
 
 
-def build(folder: Path, steps: int, seed: int) -> dict[str, float]:
+def build(folder: Path, steps: int, seed: int) -> None:
     """Trains the tokenizer and both models, and writes them to `tokenizer/`, `slm/` and `llm/` of a folder.
 
-    Each model takes its share of the optimiser steps. Returns the training seconds by model.
+    Each model takes its share of the optimiser steps.
 
     Raises:
         TrainerError: `steps` is not positive.
@@ -52,12 +45,8 @@ def build(folder: Path, steps: int, seed: int) -> dict[str, float]:
         raise TrainerError(f"--steps must be at least 1, not {steps}")
     tokenizer = train_tokenizer(seed)
     tokenizer.save_pretrained(folder / "tokenizer")
-    seconds = {}
     for name, shape in MODELS.items():
-        begun = time.perf_counter()
         train_model(shape, tokenizer, max(1, round(steps * shape.share)), seed, name).save_pretrained(folder / name)
-        seconds[name] = time.perf_counter() - begun
-    return seconds
 
 
 def evaluate(folder: Path, count: int = 500) -> dict[str, float]:
@@ -86,52 +75,37 @@ def evaluate(folder: Path, count: int = 500) -> dict[str, float]:
     }
 
 
-def run(folder: Path, seed: int, steps: int, threads: int, evaluate_only: bool) -> None:
-    """Trains, measures, and writes the folder with its README when all of it is there; or only measures."""
-    if threads < 1:
-        raise TrainerError(f"--threads must be at least 1, not {threads}")
-    torch.set_num_threads(threads)
-    if evaluate_only:
-        _measure(folder)
-        return
-    command = f"python -m trainer tiny --steps {steps} --seed {seed} --threads {threads}"
+def run(folder: Path, seed: int, steps: int) -> None:
+    """Trains, measures, and writes the folder with its README when all of it is there."""
+    torch.set_num_threads(1)  # so small models are slower on more
     with filling(folder) as new:
-        seconds = build(new, steps, seed)
-        text = _readme(new, _measure(new), seconds, command, f"{os.cpu_count()} CPU cores ({threads} used)")
-        (new / "README.md").write_text(text, encoding="utf-8")
+        build(new, steps, seed)
+        (new / "README.md").write_text(_readme(new, evaluate(new)), encoding="utf-8")
 
 
-def _measure(folder: Path) -> dict[str, float]:
-    """As `evaluate`, and tells it."""
-    measured = evaluate(folder)
-    slm, llm, differ = (measured[name] for name in ("slm", "llm", "differ"))
-    print(f"500 unseen questions: SLM {slm:.1%}, LLM {llm:.1%}, tokens differ {differ:.1%}")
-    return measured
-
-
-def _readme(folder: Path, measured: dict[str, float], seconds: dict[str, float], command: str, hardware: str) -> str:
+def _readme(folder: Path, measured: dict[str, float]) -> str:
     """What the folder holds, how it was made and what it measures, in Markdown."""
     rows = []
     for name, shape in MODELS.items():
         size = (folder / name / "model.safetensors").stat().st_size
         rows.append(
             f"| {name.upper()} | {size / 4e6:.2f} M | {shape.layers} × {shape.hidden} | {shape.vocabulary} "
-            f"| {size / 1e6:.1f} MB | {seconds[name] / 60:.0f} min | {measured[name]:.1%} |"
+            f"| {size / 1e6:.1f} MB | {measured[name]:.1%} |"
         )
     return f"""# The tiny pair
 
 Two Qwen2 models that share one byte-level tokenizer, trained from nothing on worked arithmetic
 (`trainer/tiny/arithmetic.py`). They stand in for the real pair in tests and on a machine with no network.
 
-| model | parameters | layers × width | vocabulary | fp32 weights | training | answers right |
-|---|---|---|---|---|---|---|
+| model | parameters | layers × width | vocabulary | fp32 weights | answers right |
+|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
-Made on {hardware}, in batches of {BATCH} fresh questions, with Muon for the layers' matrices and AdamW for the rest, by
+Made on {hardware()}, in batches of {BATCH} fresh questions, with Muon for the matrices and AdamW for the rest, by
 
-    {command}
+    {command("trainer")}
 
 Measured with greedy decoding, exact final answer, on 500 questions whose numbers no training question has (dev split,
 seed 0). On the LLM's own answers, {measured["tokens"]:.0f} tokens each, the SLM would write another token in
-{measured["differ"]:.1%} of places. To measure again: `python -m trainer tiny --evaluate-only`.
+{measured["differ"]:.1%} of places.
 """
